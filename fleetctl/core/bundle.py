@@ -1,0 +1,141 @@
+"""A bundle is its inputs: files in one canonical archive, and what to do with them.
+
+The archive is an uncompressed USTAR tar: regular files only, sorted by path bytes, mtime 0, uid and gid 0, no names, modes 0644 or
+0755. Its digest is the SHA-256 of those bytes, so the same commit and options give the same digest on every machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from fleetctl.core.errors import UsageError
+from fleetctl.core.ids import BundleName, CommitId, Digest, RepoName, Workspace
+from fleetctl.core.options import Options
+from fleetctl.core.wire import Dependency
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    files: int = 20_000
+    depth: int = 32
+    path_bytes: int = 1024
+    file_bytes: int = 5 * 1024 * 1024
+    total_bytes: int = 64 * 1024 * 1024
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class File(msgspec.Struct, frozen=True):
+    data: bytes
+    executable: bool = False
+
+
+Files = Mapping[str, File]
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """Who: all criteria that are stated must hold. A selector of {} matches every cluster; none stated matches nobody."""
+
+    name: str = ""
+    cluster_name: str = ""
+    cluster_selector: dict[str, Any] | None = None
+    cluster_group: str = ""
+    cluster_group_selector: dict[str, Any] | None = None
+    do_not_deploy: bool = False
+    options: Options = Options()
+
+
+class BundleSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """What a scan makes of one directory. `targets` say who gets it, `customizations` how it differs there."""
+
+    workspace: Workspace
+    name: BundleName
+    repo: RepoName = RepoName("")
+    path: str = ""
+    commit: CommitId = CommitId("")
+    labels: dict[str, str] = {}
+    options: Options = Options()
+    targets: list[Target] = []
+    customizations: list[Target] = []
+    customization_mode: str = "FirstMatch"
+    depends_on: list[Dependency] = []
+    paused: bool = False
+    archive: Digest = Digest("")
+    size: int = 0
+    files: int = 0
+    rollout_strategy: dict[str, Any] | None = None
+
+
+def check_path(path: str, limits: Limits = DEFAULT_LIMITS) -> str | None:
+    """Why `path` may not stand in an archive, or None."""
+    parts = path.split("/")
+    if not path or path.startswith("/") or any(p in {"", ".", ".."} for p in parts):
+        return "is not a plain relative path"
+    if len(path.encode()) > limits.path_bytes or len(parts) > limits.depth:
+        return f"is longer than {limits.path_bytes} bytes or deeper than {limits.depth} folders"
+    if any(ord(c) < 32 or ord(c) == 127 or c == "\\" for c in path):
+        return "holds a control character or a backslash"
+    if any(p.lower() == ".git" for p in parts):
+        return "passes through a .git folder"
+    return None
+
+
+def pack(files: Files, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """The canonical archive of `files`. Raises UsageError naming the file that breaks a limit."""
+    _check(files, limits)
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for path in sorted(files, key=str.encode):
+            info = tarfile.TarInfo(path)
+            info.size = len(files[path].data)
+            info.mode = 0o755 if files[path].executable else 0o644
+            try:
+                tar.addfile(info, io.BytesIO(files[path].data))
+            except ValueError as why:
+                raise UsageError(f"{path!r} does not fit into an archive: {why}", subject=path, next_step="Shorten the path.") from why
+    return out.getvalue()
+
+
+def unpack(data: bytes, limits: Limits = DEFAULT_LIMITS) -> dict[str, File]:
+    """The files of a canonical archive, in memory. Raises UsageError on anything that `pack` would not have written."""
+    files: dict[str, File] = {}
+    total = 0
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
+            for info in tar:
+                total += info.size
+                if not info.isreg() or info.name in files or check_path(info.name, limits) or total > limits.total_bytes:
+                    raise UsageError(f"archive holds a forbidden entry {info.name!r}", next_step="Scan the repository again.")
+                handle = tar.extractfile(info)
+                assert handle is not None
+                files[info.name] = File(handle.read(), executable=bool(info.mode & 0o100))
+    except tarfile.TarError as why:
+        raise UsageError(f"not an archive: {why}", next_step="Fetch it again.") from why
+    _check(files, limits)
+    return files
+
+
+def archive_digest(data: bytes) -> Digest:
+    return Digest(hashlib.sha256(data).hexdigest())
+
+
+def _check(files: Files, limits: Limits) -> None:
+    total = 0
+    if len(files) > limits.files:
+        raise UsageError(f"{len(files)} files are more than the {limits.files} that a bundle may hold", next_step="Split the bundle.")
+    for path, file in files.items():
+        why = check_path(path, limits)
+        if why:
+            raise UsageError(f"{path!r} {why}", subject=path, next_step="Rename it, or list it in .fleetignore.")
+        total += len(file.data)
+        if len(file.data) > limits.file_bytes:
+            summary = f"{path} has {len(file.data)} bytes, more than the {limits.file_bytes} that one file may have"
+            raise UsageError(summary, subject=path, next_step="List it in .fleetignore.")
+    if total > limits.total_bytes:
+        raise UsageError(f"{total} bytes are more than the {limits.total_bytes} of a bundle", next_step="Split the bundle.")

@@ -1,0 +1,97 @@
+"""Clusters, groups and Kubernetes label selectors (apimachinery `metav1.LabelSelector`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from fleetctl.core.errors import UsageError
+from fleetctl.core.ids import ClusterId, ClusterName, GroupName, Workspace
+
+
+class Cluster(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """A registered cluster as targeting sees it."""
+
+    workspace: Workspace
+    name: ClusterName
+    id: ClusterId = ClusterId("")
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    values: dict[str, Any] = {}  # spec.templateValues
+    paused: bool = False
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    workspace: Workspace
+    name: GroupName
+    selector: dict[str, Any] | None = None
+    labels: dict[str, str] = {}
+
+
+def matches(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bool:
+    """Whether a LabelSelector picks `labels`: {} picks all, None picks none. Raises UsageError on a malformed selector."""
+    if selector is None:
+        return False
+    for key, value in (selector.get("matchLabels") or {}).items():
+        if labels.get(key) != str(value):
+            return False
+    return all(_expression(e, labels) for e in selector.get("matchExpressions") or [])
+
+
+def _expression(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    key, values = str(expression.get("key", "")), [str(v) for v in expression.get("values") or []]
+    match expression.get("operator"):
+        case "In":
+            return labels.get(key) in values
+        case "NotIn":
+            return labels.get(key) not in values
+        case "Exists":
+            return key in labels
+        case "DoesNotExist":
+            return key not in labels
+        case other:
+            summary = f"selector operator {other!r} is none of In, NotIn, Exists, DoesNotExist"
+            raise UsageError(summary, next_step="Correct the selector's matchExpressions.")
+
+
+def parse_selector(text: str) -> dict[str, Any]:
+    """A command line's `-l env=prod,tier!=gold,region in (eu,us),!old` as a LabelSelector. Raises UsageError."""
+    labels: dict[str, str] = {}
+    expressions: list[dict[str, Any]] = []
+    for term in _terms(text):
+        if " in " in term or " notin " in term:
+            word = " in " if " in " in term else " notin "
+            key, _, rest = term.partition(word)
+            values = [v.strip() for v in rest.strip().strip("()").split(",") if v.strip()]
+            expressions.append({"key": key.strip(), "operator": "In" if word == " in " else "NotIn", "values": values})
+        elif "!=" in term:
+            key, _, value = term.partition("!=")
+            expressions.append({"key": key.strip(), "operator": "NotIn", "values": [value.strip()]})
+        elif "=" in term:
+            key, _, value = term.replace("==", "=").partition("=")
+            labels[key.strip()] = value.strip()
+        else:
+            absent = term.startswith("!")
+            expressions.append({"key": term.lstrip("!").strip(), "operator": "DoesNotExist" if absent else "Exists"})
+    found: dict[str, Any] = {}
+    if labels:
+        found["matchLabels"] = labels
+    if expressions:
+        found["matchExpressions"] = expressions
+    return found
+
+
+def _terms(text: str) -> list[str]:
+    terms, depth, start = [], 0, 0
+    for at, char in enumerate(text + ","):
+        depth += (char == "(") - (char == ")")
+        if char == "," and depth <= 0:
+            term = text[start:at].strip()
+            start = at + 1
+            if not term and text.strip():
+                raise UsageError(f"empty term in selector {text!r}", next_step="Write it as key=value,key2!=value2.")
+            if term:
+                terms.append(term)
+    return terms

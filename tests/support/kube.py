@@ -1,0 +1,47 @@
+"""Session fixtures: the external tools, and three real Kubernetes APIs with the player.
+
+Rule: they take what `make tools` has put into the cache, or PATH; they fetch and build nothing, and they never
+skip: a missing tool fails the test and says what to run. Register with ``pytest_plugins = ["tests.support.kube"]``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from examples.localkube import tools
+from examples.localkube.errors import LocalkubeError
+from examples.localkube.kubeapi import LocalKube
+
+TOOLS = ("helm", "kubectl", "kustomize")
+CLUSTERS = ("dev", "test", "prod")
+
+
+@pytest.fixture(scope="session")
+def tool_env() -> dict[str, str]:
+    """The whole environment for a child process in which helm, kubectl and kustomize resolve; no KUBECONFIG."""
+    try:
+        found = {name: tools.find(name) for name in TOOLS}
+    except LocalkubeError as error:
+        pytest.fail(f"run `make tools` first: {error}", pytrace=False)
+    kept = {key: value for key, value in os.environ.items() if key != "KUBECONFIG" and not key.startswith("HELM_")}
+    return kept | tools.env(found)
+
+
+@pytest.fixture(scope="session")
+def kube(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKube]:
+    """``kube["dev"]``, ``kube["test"]``, ``kube["prod"]``: shared by all tests, so each takes its own namespace.
+
+    Do not stop one of these; a test that breaks a cluster starts a LocalKube of its own.
+    """
+    local = LocalKube(tmp_path_factory.mktemp("kube"), CLUSTERS, player=True)
+    try:
+        local.start()
+    except LocalkubeError as error:
+        pytest.fail(f"no Kubernetes API (run `make tools` first): {error}", pytrace=False)
+    try:
+        yield local
+    finally:
+        local.stop()
