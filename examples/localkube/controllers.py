@@ -59,12 +59,11 @@ def add_node(cluster: Cluster) -> None:
         "metadata": {"name": NODE, "labels": labels},
         "status": {"allocatable": _ROOM, "capacity": _ROOM},
     }
-    api = cluster.api()
-    with contextlib.suppress(ApiError):
-        api.call("POST", "/api/v1/nodes", node)
-    # An admission plugin sets the taint node.kubernetes.io/not-ready on every new node.
-    api.call("PATCH", f"/api/v1/nodes/{NODE}", {"spec": {"taints": None}}, MERGE_PATCH)
-    api.close()
+    with contextlib.closing(cluster.api()) as api:
+        with contextlib.suppress(ApiError):
+            api.call("POST", "/api/v1/nodes", node)
+        # An admission plugin sets the taint node.kubernetes.io/not-ready on every new node.
+        api.call("PATCH", f"/api/v1/nodes/{NODE}", {"spec": {"taints": None}}, MERGE_PATCH)
 
 
 def node_ready(kubeconfig: Path) -> bool:

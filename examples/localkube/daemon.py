@@ -5,6 +5,7 @@ Rule: the first start may choose another port when its port is taken; every late
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
 import socket
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from examples.localkube.errors import LocalkubeError, NotReady
-from examples.localkube.identity import STOP_SECONDS, identity
+from examples.localkube.identity import STEPS, identity
 from examples.localkube.leash import Spec, kill_group, start
 from examples.localkube.waiting import wait_for
 
@@ -72,7 +73,8 @@ class Daemon:
 
     def identity(self) -> dict[str, object]:
         """What to record about the process: name, pid, and what tells it from a later one of the same pid."""
-        return {"name": self.name, "pid": self.pid, "identity": identity(self.pid)}
+        pid = self._child.pid if self._child else 0
+        return {"name": self.name, "pid": pid, "identity": identity(pid)}
 
     def launch(self) -> None:
         """Start the process and return at once. Nothing to do when it is alive."""
@@ -90,7 +92,7 @@ class Daemon:
     def _state(self) -> bool | None:
         if self.alive:
             return True if self._ready() else None
-        if self._ever_ready or self._tries == 0 or "address already in use" not in self._written():
+        if self._ever_ready or self._tries == 0 or "address already in use" not in self._written().lower():
             status = None if self._child is None else self._child.returncode
             raise NotReady(f"{self.name} ended with {status}{self._last_lines()}")
         # Someone took the port between our look and the bind.
@@ -99,15 +101,15 @@ class Daemon:
         self.launch()
         return None
 
-    def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """SIGTERM, and SIGKILL when it is still there after ``seconds``. Returns when it has ended."""
+    def stop(self) -> None:
+        """Each of ``STEPS`` until it has ended: at most 6 s. Returns when it has."""
         if self._child is None:
             return
-        self.terminate()
-        try:
-            self._child.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        for number, seconds in STEPS:
+            self._child.send_signal(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._child.wait(seconds)
+                return
 
     def terminate(self) -> None:
         """SIGTERM; returns at once."""

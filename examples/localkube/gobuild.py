@@ -79,7 +79,7 @@ def _explain(name: str, status: int, log: str) -> str:
     lines = [line for line in log.splitlines() if line.strip()] or [f"go ended with {status} and said nothing"]
     if "no space left on device" in log or "disk quota exceeded" in log.lower():
         return (
-            f"{name}: the disk is full. Go needs about 4 GB for its build cache (`go env GOCACHE`) and 1 GB in "
+            f"{name}: the disk is full. Go needs about 5 GB for its build cache (`go env GOCACHE`), 2 GB for modules and 1 GB in "
             f"{cache.root()}: free some, or set GOCACHE and FLEETCTL_TOOLS_CACHE to another disk."
         )
     if "requires go >=" in log:

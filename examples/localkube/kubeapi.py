@@ -15,11 +15,11 @@ and are ready 0.4 s later (3.4 s instead of 3.0 s on 2 cores). README.md has the
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import re
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -164,11 +164,14 @@ def _etcd(directory: Path, tool: tools.Tool) -> Daemon:
         return [*argv, "--unsafe-no-fsync"]
 
     def ready() -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", daemon.ports[0], timeout=2)
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{daemon.ports[0]}/health", timeout=2) as answer:
-                return bool(json.load(answer).get("health") == "true")
-        except (OSError, ValueError):
+            connection.request("GET", "/health")
+            return connection.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException):
             return False
+        finally:
+            connection.close()
 
     daemon = Daemon("etcd", directory / "etcd.log", command, ready, 2)
     return daemon
@@ -188,11 +191,7 @@ def _alive(directory: Path, etcd: bool = True) -> dict[int, str]:
         record = json.loads((directory / RECORD).read_text())
     except FileNotFoundError:
         return {}
-    known = {
-        int(process["pid"]): str(process["identity"])
-        for process in record["processes"]
-        if etcd or process["name"] != "etcd"
-    }
+    known = {int(process["pid"]): str(process["identity"]) for process in record["processes"] if etcd or process["name"] != "etcd"}
     return {pid: text for pid, text in known.items() if identity(pid) == text}
 
 

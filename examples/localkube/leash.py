@@ -24,6 +24,7 @@ _PR_SET_PDEATHSIG = 1
 # Loaded before any fork: loading a library between fork and exec could deadlock.
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 _alive: weakref.WeakSet[subprocess.Popen[bytes]] = weakref.WeakSet()
+_detached: list[subprocess.Popen[bytes]] = []
 _lock = threading.Lock()
 _spawner: ThreadPoolExecutor | None = None
 
@@ -43,7 +44,10 @@ class Spec:
 def start(spec: Spec) -> subprocess.Popen[bytes]:
     """Start the child; its output is appended to ``spec.log``."""
     if spec.detached:
-        return _popen(spec)
+        child = _popen(spec)
+        # Held for good: Popen complains when it is forgotten before the process has ended.
+        _detached.append(child)
+        return child
     # The kernel's signal comes when the *thread* that forked ends, so all are forked by one that never ends.
     child = _the_spawner().submit(_popen, spec).result()
     _alive.add(child)
@@ -85,7 +89,8 @@ def _popen(spec: Spec) -> subprocess.Popen[bytes]:
             env=None if spec.env is None else dict(spec.env),
             cwd=spec.cwd,
             start_new_session=True,
-            preexec_fn=_before_exec(spec, os.getpid()),
+            # What runs in the child before exec takes no lock and loads nothing.
+            preexec_fn=_before_exec(spec, os.getpid()),  # noqa: PLW1509
         )
 
 

@@ -12,6 +12,7 @@ Rule: level-triggered. It lists, then watches; whatever breaks, it lists again, 
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
 import sys
@@ -70,6 +71,10 @@ class _Part:
         self._writing.interrupt()
 
     def _run(self) -> None:
+        with contextlib.closing(self._watching), contextlib.closing(self._writing):
+            self._play_on()
+
+    def _play_on(self) -> None:
         pause = FIRST_PAUSE
         while not self._stop.is_set():
             try:

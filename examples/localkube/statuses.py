@@ -116,10 +116,7 @@ def _daemon_set(item: Json, ending: str) -> Json:
 
 
 def _finished(status: Json) -> bool:
-    return any(
-        condition["type"] in {"Complete", "Failed"} and condition["status"] == "True"
-        for condition in status.get("conditions", [])
-    )
+    return any(condition["type"] in {"Complete", "Failed"} and condition["status"] == "True" for condition in status.get("conditions", []))
 
 
 def _job(item: Json, ending: str, now: str) -> Json:

@@ -33,10 +33,11 @@ class Tool:
 
 
 def find(name: str) -> Tool:
-    """The tool from PATH, KUBEBUILDER_ASSETS or the cache; ToolMissing, which names `make tools`, if in none."""
+    """The tool from PATH, KUBEBUILDER_ASSETS or the cache; ToolMissing, which says what to run, if in none."""
     found = _find(_recipe(name))
     if found is None:
-        raise ToolMissing(f"{name} ({_recipe(name).wanted}) is neither on PATH nor in {cache.root()}: run `make tools`")
+        how = "make tools" if name in DEFAULT else "python3 -m examples.localkube.tools --all"
+        raise ToolMissing(f"{name} ({_recipe(name).wanted}) is neither on PATH nor in {cache.root()}: run `{how}`")
     return found
 
 

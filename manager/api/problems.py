@@ -1,0 +1,78 @@
+"""Every error answer is a `wire.Problem`: code, one line, subject, next step, exit status. Never a traceback, never a foreign sentence."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
+
+import msgspec
+from starlette.responses import Response
+
+from fleetctl.core.errors import FleetError, UnavailableError, UsageError
+from fleetctl.core.wire import Problem
+
+
+class TooBusy(UnavailableError):
+    """The caller is to come back after `retry_after` seconds."""
+
+    code, http_status = "too-busy", 429
+
+    def __init__(self, summary: str, *, retry_after: int = 10) -> None:
+        super().__init__(summary, next_step=f"Try again in {retry_after} seconds.")
+        self.retry_after = retry_after
+
+
+class TooLarge(UsageError):
+    code, http_status = "too-large", 413
+
+
+class WrongMethod(UsageError):
+    code, http_status = "wrong-method", 405
+
+
+class SlowRequest(UsageError):
+    code, http_status = "slow-request", 408
+
+
+class Bug(FleetError):
+    """Not raised: what a person sees of an error that is ours."""
+
+    code: ClassVar[str] = "bug"
+    exit_status: ClassVar[int] = 70
+    http_status: ClassVar[int] = 500
+
+
+def answer(error: FleetError, headers: Mapping[str, str] | None = None) -> Response:
+    """The problem of `error` as an answer."""
+    problem = Problem(
+        code=error.code, summary=error.summary, subject=error.subject, next_step=error.next_step, exit_status=error.exit_status
+    )
+    response = Response(body(problem), status_code=error.http_status, media_type="application/json", headers=dict(headers or {}))
+    response.headers["cache-control"] = "no-store"
+    retry = getattr(error, "retry_after", 10 if error.http_status == 503 else 0)
+    if retry:
+        response.headers["retry-after"] = str(retry)
+    if error.http_status == 401:
+        response.headers["www-authenticate"] = "Bearer"
+    return response
+
+
+def body(problem: Problem) -> bytes:
+    """All five keys, also those that have their default: readers outside Python should not have to know the defaults."""
+    whole = {name: getattr(problem, name) for name in problem.__struct_fields__}
+    whole["nextStep"], whole["exitStatus"] = whole.pop("next_step"), whole.pop("exit_status")
+    return msgspec.json.encode(whole)
+
+
+def bug() -> Bug:
+    return Bug("the manager met an error of its own", next_step="Look into the manager's log and report it.")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint for people: the known word that looks most like `word`, or all of them."""
+    choices = sorted(known)
+    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
+    if close:
+        return f"Did you mean {close[0]}?"
+    return f"Known: {', '.join(choices)}." if choices else "None is known here."

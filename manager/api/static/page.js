@@ -1,0 +1,189 @@
+// The status page: reads the same API as the CLI, again whenever /api/v1/changes says that something changed. Text only goes in as text.
+"use strict";
+
+const WORST_FIRST = ["Held", "Stalled", "Duplicate agent", "ErrApplied", "WaitApplied", "Offline", "Modified", "OutOfSync",
+  "WaitingForDependency", "WaitingForWindow", "Pending", "NotReady", "WaitCheckIn", "Ready"];
+const BAD = new Set(["Held", "Stalled", "Duplicate agent", "ErrApplied", "Error"]);
+const KINDS = [
+  { plural: "gitrepos", title: "Repositories", done: "Ready deployments", empty: "No repository yet. Add one:", command: "fleetctl gitrepo add NAME URL" },
+  { plural: "bundles", title: "Bundles", done: "Ready clusters", empty: "No bundle yet. A repository's scan makes them; see how it went:", command: "fleetctl get gitrepos" },
+  { plural: "clusters", title: "Clusters", done: "Ready bundles", empty: "No cluster yet. Register one:", command: "fleetctl cluster register NAME" },
+  { plural: "bundledeployments", title: "Deployments", done: "", empty: "Nothing is deployed yet. It needs a repository and a cluster; see both:", command: "fleetctl status" },
+];
+const MOST_ROWS = 200;
+const data = new Map();
+let heard = 0;
+let lost = "";
+
+async function get(path) {
+  const answer = await fetch(path, { headers: { accept: "application/json" } });
+  if (answer.status === 401) {
+    location.replace("/login");
+    await new Promise(() => {});
+  }
+  const found = await answer.json();
+  if (!answer.ok) throw new Error(`${found.summary}. ${found.nextStep}`);
+  return found;
+}
+
+async function load() {
+  const [status, ...lists] = await Promise.all([get("/api/v1/status"), ...KINDS.map((kind) => get(`/api/v1/objects/${kind.plural}`))]);
+  KINDS.forEach((kind, at) => data.set(kind.plural, lists[at].items.map((item) => row(kind, item))));
+  heard = Date.now();
+  document.getElementById("about").textContent = `fleet-manager ${status.version}, up ${span(status.uptimeSeconds)}`;
+  showWorkspaces();
+  draw();
+}
+
+function row(kind, item) {
+  const meta = item.metadata || {}, status = item.status || {}, spec = item.spec || {}, display = status.display || {};
+  const found = {
+    key: `${meta.namespace}/${meta.name}`, name: meta.name, workspace: meta.namespace, note: "", labels: meta.labels || {},
+    state: display.state || (status.held ? "Held" : "Pending"), done: "", when: meta.creationTimestamp,
+    message: display.message || display.error || status.message || "",
+  };
+  if (kind.plural === "gitrepos") {
+    found.done = display.readyBundleDeployments || "";
+    found.note = [spec.repo, (status.commit || "").slice(0, 8)].filter(Boolean).join(" @ ");
+    found.when = status.lastPolled || found.when;
+    if (status.held) {
+      found.state = "Held";
+      found.message = `Would remove ${status.held.removals} of ${status.held.of} bundles. ` +
+        `To let them go: fleetctl gitrepo confirm ${meta.name} --removals ${status.held.removals} --commit ${status.held.commit}`;
+    }
+  } else if (kind.plural === "bundles") {
+    found.done = display.readyClusters || "";
+    found.note = (status.commit || "").slice(0, 8);
+  } else if (kind.plural === "clusters") {
+    const agent = status.agent || {};
+    found.done = display.readyBundles || "";
+    found.note = status.kubeVersion ? `Kubernetes ${status.kubeVersion}` : "";
+    found.when = agent.lastSeen || null;
+    if (!found.message && found.state === "WaitCheckIn") found.message = "Waiting for its agent to report for the first time.";
+  } else {
+    found.name = `${spec.bundle || meta.name} on ${spec.cluster || "?"}`;
+    found.note = (spec.commit || "").slice(0, 8);
+    found.when = status.reportedAt || null;
+  }
+  found.text = [found.name, found.workspace, found.state, found.message, found.note,
+    ...Object.entries(found.labels).map(([key, value]) => `${key}=${value}`)].join(" ").toLowerCase();
+  return found;
+}
+
+function rank(state) {
+  const at = WORST_FIRST.indexOf(state);
+  return at < 0 ? 3 : at;
+}
+
+function draw() {
+  const words = document.getElementById("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const workspace = document.getElementById("workspace").value;
+  const tables = KINDS.map((kind) => {
+    const all = (data.get(kind.plural) || []).filter((r) => !workspace || r.workspace === workspace);
+    const rows = all.filter((r) => words.every((word) => r.text.includes(word)));
+    rows.sort((a, b) => rank(a.state) - rank(b.state) || a.key.localeCompare(b.key));
+    return section(kind, all, rows);
+  });
+  document.getElementById("tables").replaceChildren(...tables);
+}
+
+function section(kind, all, rows) {
+  const head = node("div", {}, node("h2", {}, kind.title), node("span", { className: "count" }, counted(all, rows)), ...tallies(all));
+  const box = node("section", {}, head);
+  if (!all.length) {
+    box.append(node("p", { className: "empty" }, `${kind.empty} `, node("code", {}, kind.command)));
+  } else if (!rows.length) {
+    box.append(node("p", { className: "empty" }, "Nothing here matches the filter. Clear it to see all."));
+  } else {
+    box.append(table(kind, rows.slice(0, MOST_ROWS)));
+    if (rows.length > MOST_ROWS) box.append(node("p", { className: "empty" }, `${rows.length - MOST_ROWS} more, in better states. Filter to find one.`));
+  }
+  return box;
+}
+
+function counted(all, rows) {
+  return rows.length === all.length ? String(all.length) : `${rows.length} of ${all.length}`;
+}
+
+function tallies(all) {
+  const counts = new Map();
+  for (const r of all) counts.set(r.state, (counts.get(r.state) || 0) + 1);
+  return [...counts].sort((a, b) => rank(a[0]) - rank(b[0])).map(([state, n]) => badge(state, `${n} ${state}`));
+}
+
+function table(kind, rows) {
+  const seen = kind.plural === "clusters" ? "Last seen" : kind.plural === "gitrepos" ? "Polled" : kind.plural === "bundles" ? "Age" : "Reported";
+  const head = ["Name", "State", kind.done, seen, "Message"].map((text) => node("th", { scope: "col" }, text));
+  const body = rows.map((r) => node("tr", {},
+    node("td", { className: "name" }, r.name, node("small", {}, [r.workspace, r.note].filter(Boolean).join(" · "))),
+    node("td", {}, badge(r.state, r.state)),
+    node("td", { className: "done", title: kind.done }, r.done),
+    node("td", { className: "age", title: r.when || "" }, r.when ? ago(r.when) : "never"),
+    node("td", { className: "message" }, r.message)));
+  return node("table", {}, node("thead", {}, node("tr", {}, ...head)), node("tbody", {}, ...body));
+}
+
+function badge(state, text) {
+  const tone = state === "Ready" ? "good" : BAD.has(state) ? "bad" : state === "WaitCheckIn" || state === "Offline" ? "" : "wait";
+  return node("span", { className: `state ${tone}`.trim() }, text);
+}
+
+function node(name, properties, ...children) {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+}
+
+function ago(time) {
+  const seconds = Math.max(0, (Date.now() - Date.parse(time)) / 1000);
+  return Number.isNaN(seconds) ? "" : `${span(seconds)} ago`;
+}
+
+function span(seconds) {
+  const [size, unit] = seconds < 120 ? [1, "s"] : seconds < 7200 ? [60, "min"] : seconds < 172800 ? [3600, "h"] : [86400, "d"];
+  return `${Math.floor(seconds / size)} ${unit}`;
+}
+
+function showWorkspaces() {
+  const select = document.getElementById("workspace"), chosen = select.value;
+  const names = [...new Set([...data.values()].flat().map((r) => r.workspace))].sort();
+  select.replaceChildren(node("option", { value: "" }, "all"), ...names.map((name) => node("option", { value: name }, name)));
+  select.value = names.includes(chosen) ? chosen : "";
+}
+
+function showLive() {
+  const place = document.getElementById("live");
+  place.className = lost ? "lost" : "";
+  const age = heard ? `, as of ${span((Date.now() - heard) / 1000)} ago` : "";
+  place.textContent = lost ? `${lost}${heard ? `. What is shown is ${span((Date.now() - heard) / 1000)} old` : ""}` : heard ? `Live${age}` : "Loading…";
+}
+
+async function follow() {
+  let revision = 0, wait = 1;
+  for (;;) {
+    try {
+      const now = (await get(`/api/v1/changes?since=${revision}&wait=${revision ? 50 : 0}`)).revision;
+      if (now !== revision || !heard || lost) await load();
+      heard = Date.now();
+      revision = now;
+      lost = "";
+      wait = 1;
+      await new Promise((done) => setTimeout(done, 500));
+    } catch (error) {
+      lost = error instanceof TypeError ? "The manager does not answer" : error.message;
+      wait = Math.min(wait * 2, 30);
+      await new Promise((done) => setTimeout(done, wait * 1000 * (0.5 + Math.random() / 2)));
+    }
+    showLive();
+  }
+}
+
+document.getElementById("filter").addEventListener("input", draw);
+document.getElementById("workspace").addEventListener("change", draw);
+document.getElementById("logout").addEventListener("click", async () => {
+  await fetch("/logout", { method: "POST", headers: { "fleet-page": "1" } });
+  location.replace("/login");
+});
+setInterval(() => { showLive(); }, 5000);
+setInterval(draw, 30000);
+follow();

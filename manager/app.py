@@ -1,0 +1,260 @@
+"""The manager's composition root: reads the configuration, builds the parts, listens, and is the only place that catches errors."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import resource
+import socket
+import ssl
+import sys
+import time
+from asyncio import constants
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from fleetctl.core.errors import Conflict, FleetError, UnavailableError, UsageError
+from manager import log, tls
+from manager.api.app import Parts, build
+from manager.api.guard import Server, protocol
+from manager.api.install import AgentFile
+from manager.api.people import About
+from manager.api.port import Manager
+from manager.config import Config, notify_socket, parse, prepare_data_dir
+from manager.files import write_private
+from manager.local import CLUSTER, WORKSPACE, LocalAgent
+from manager.signing import Signer
+
+KEEP_ALIVE_SECONDS = 960  # longer than the longest poll interval of 15 min
+STOP_SECONDS = 4
+HANDSHAKE_SECONDS = 10.0
+ADMIN_TTL_SECONDS = 10 * 365 * 86400
+BUG = 70
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status. One line on stderr for every error; a trace only in the log of an error that is ours."""
+    try:
+        config = parse(sys.argv[1:] if argv is None else argv)
+        log.set_up(config.log_style)
+        return asyncio.run(serve(config))
+    except FleetError as error:
+        print(f"fleet-manager: {error.summary}. {error.next_step}".rstrip(), file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        log.bug("bug", error)
+        print("fleet-manager: it met an error of its own; please report the lines above.", file=sys.stderr)
+        return BUG
+
+
+@dataclass
+class Running:
+    """What one run of the manager holds together."""
+
+    config: Config
+    service: Manager
+    identity: tls.Identity
+    parts: Parts
+
+
+async def serve(config: Config, make: Callable[[Config, Signer], Manager] | None = None) -> int:
+    """Run until a signal. Raises FleetError when the directory, the port or the certificates are not usable."""
+    prepare_data_dir(config.data_dir)
+    with locked(config.data_dir), listening(config) as listener:
+        identity = _identity(config)
+        signer = Signer.load_or_create(config.data_dir)
+        service = (make or _make_service)(config, signer)
+        await service.start()
+        try:
+            running = Running(config, service, identity, _parts(config, service, signer, identity))
+            await _first_start(running)
+            await _listen(running, listener)
+        finally:
+            await service.stop()
+            log.event("stopped")
+    return 0
+
+
+@contextlib.contextmanager
+def locked(data_dir: Path) -> Iterator[None]:
+    """One manager per data directory. Raises Conflict."""
+    handle = os.open(data_dir / "manager.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as why:
+            summary = f"another manager runs with {data_dir}"
+            raise Conflict(summary, subject="--data-dir", next_step="Stop it first, or choose another --data-dir.") from why
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def listening(config: Config) -> Iterator[socket.socket]:
+    """The bound socket. Raises UnavailableError when the port is taken, UsageError when the address is not ours."""
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((config.host, config.port))
+            listener.listen(2048)
+        except OSError as why:
+            place = f"{config.host}:{config.port}"
+            summary = f"cannot listen on {place}: {why.strerror or why}"
+            kind = UnavailableError if why.errno in {98, 48} else UsageError
+            raise kind(summary, subject="--listen", next_step="Stop what uses it, or choose another --listen.") from why
+        yield listener
+
+
+def _identity(config: Config) -> tls.Identity:
+    if config.tls_cert and config.tls_key:
+        return tls.given(config.tls_cert, config.tls_key)
+    return tls.own(config.data_dir, config.names(), now=tls.today())
+
+
+def _make_service(config: Config, signer: Signer) -> Manager:
+    from manager.service import Service, Settings
+
+    settings = Settings(
+        poll_seconds=config.poll_seconds,
+        mirrors=config.mirrors,
+        allow_egress=config.allow_egress,
+        secret_key_file=config.secret_key_file,
+    )
+    return Service(config.data_dir, signer=signer, clock=time.time, settings=settings)
+
+
+def _parts(config: Config, service: Manager, signer: Signer, identity: tls.Identity) -> Parts:
+    about = About(_version(), config.url, identity.ca_pin, time.time(), lambda: int(getattr(service, "epoch", 1)))
+    agent = AgentFile(config.agent_file or config.data_dir / "install" / "fleet-agent.pyz")
+    return Parts(service, signer, about, agent, identity.ca_pem, most_requests=_most_connections())
+
+
+def _version() -> str:
+    """The installed version; a checkout that is not installed says so."""
+    try:
+        return metadata.version("fleetctl")
+    except metadata.PackageNotFoundError:
+        return "0+checkout"
+
+
+async def _first_start(running: Running) -> None:
+    """Make `admin.token` once. The mark beside it tells of a start that died between the token and its file."""
+    config = running.config
+    path, mark = config.data_dir / "admin.token", config.data_dir / ".admin.token.begun"
+    if mark.exists() and not path.exists():
+        with contextlib.suppress(FleetError):
+            await running.service.revoke_token("admin")
+    elif path.exists() or await running.service.list_tokens():
+        return
+    write_private(mark, b"")
+    token, _ = await running.service.create_token("admin", "admin", "", ADMIN_TTL_SECONDS)
+    write_private(path, token.encode() + b"\n")
+    mark.unlink()
+    print(f"fleetctl login {config.url} --ca-pin {running.identity.ca_pin} --token-file {path}", flush=True)
+
+
+async def _listen(running: Running, listener: socket.socket) -> None:
+    """Answer requests until a signal; then long polls are answered, requests finished, at most 4 s long."""
+    # asyncio takes this number when it makes a TLS connection; uvicorn has no option for it.
+    constants.SSL_HANDSHAKE_TIMEOUT = HANDSHAKE_SECONDS
+    closing, config = running.parts.closing, running.config
+
+    def stopping() -> None:
+        _notify(b"STOPPING=1")
+        closing.set()
+
+    def ready() -> None:
+        _notify(b"READY=1")
+        log.event("listening", url=config.url, address=f"{config.host}:{config.port}", ca_pin=running.identity.ca_pin)
+
+    settings = _uvicorn_config(running)
+    server = Server(settings, on_stop=stopping, on_ready=ready)
+    beside = [asyncio.create_task(work) for work in _beside(running, settings.ssl)]
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        closing.set()
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+
+
+def _uvicorn_config(running: Running) -> uvicorn.Config:
+    config = uvicorn.Config(
+        build(running.parts),
+        http=protocol(running.parts.most_requests),
+        ws="none",
+        lifespan="off",
+        loop="asyncio",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        ssl_certfile=str(running.identity.cert_file),
+        ssl_keyfile=str(running.identity.key_file),
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+    config.load()
+    return config
+
+
+def _beside(running: Running, ssl_context: ssl.SSLContext | None) -> list[Coroutine[Any, Any, None]]:
+    """What runs beside the server: the certificate's renewal, and the local agent when asked for."""
+    work: list[Coroutine[Any, Any, None]] = []
+    if ssl_context and not running.config.tls_cert:
+        work.append(_renew(running, ssl_context))
+    if running.config.local_agent:
+        work.append(_local_agent(running).supervise())
+    return work
+
+
+async def _renew(running: Running, context: ssl.SSLContext) -> None:
+    """Twice a day: a new certificate when the old one nears its end, loaded without a restart."""
+    while True:
+        await asyncio.sleep(12 * 3600)
+        identity = tls.own(running.config.data_dir, running.config.names(), now=tls.today())
+        context.load_cert_chain(identity.cert_file, identity.key_file)
+
+
+def _local_agent(running: Running) -> LocalAgent:
+    service, config = running.service, running.config
+
+    async def token() -> str:
+        found = await service.list_objects("Cluster", workspace=WORKSPACE)
+        known = any(item["metadata"]["name"] == CLUSTER for item in found)
+        made = await service.register(WORKSPACE, CLUSTER, labels={}, ttl_seconds=600, replace=known)
+        return made.token
+
+    url = f"https://127.0.0.1:{config.port}" if config.host in {"0.0.0.0", "::"} else config.url  # noqa: S104 - compared, not bound
+    return LocalAgent(config.data_dir / "local-agent", url, running.identity.ca_pin, config.kubeconfig, token)
+
+
+def _most_connections() -> int:
+    """As many as the descriptors allow, less what files and Git need."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return max(50, min(20_000, soft - 200))
+
+
+def _notify(message: bytes) -> None:
+    """Tell systemd, when it asked to be told."""
+    path = notify_socket()
+    if path:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+            out.connect("\0" + path[1:] if path.startswith("@") else path)
+            out.send(message)

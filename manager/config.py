@@ -1,0 +1,166 @@
+"""The manager's command line and environment: the only module that reads either. Values are checked here, once."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from fleetctl.core.errors import RefusedError, UsageError
+
+_NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "9p", "afs", "ceph", "glusterfs", "lustre", "ocfs2", "gfs2", "beegfs"}
+    | {"fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.rclone", "fuse.davfs", "davfs"}
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    data_dir: Path
+    host: str = "127.0.0.1"
+    port: int = 7443
+    public_url: str = ""
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    mirrors: dict[str, str] = field(default_factory=dict)
+    allow_egress: tuple[str, ...] = ()
+    secret_key_file: Path | None = None
+    poll_seconds: int = 15
+    agent_file: Path | None = None
+    local_agent: bool = False
+    kubeconfig: Path | None = None
+    log_style: str = "text"
+
+    @property
+    def url(self) -> str:
+        """Where agents and people reach the manager, without a final slash."""
+        if self.public_url:
+            return self.public_url.rstrip("/")
+        host = socket.gethostname() if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not bound
+        return f"https://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    def names(self) -> list[str]:
+        """Every name for which the manager's certificate must hold."""
+        public = urlsplit(self.url).hostname or ""
+        found = [self.host, "localhost", "127.0.0.1", socket.gethostname(), public]
+        return [n for n in dict.fromkeys(found) if n and n not in {"0.0.0.0", "::"}]  # noqa: S104 - compared, not bound
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="fleet-manager", description="Watches Git and tells agents what to run.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", help="run the manager", description="Run the manager until it is told to stop.")
+    single = commands.add_parser("single", help="run the manager with an agent for one cluster", description="serve --with-local-agent")
+    for command in (serve, single):
+        _options(command)
+    return top
+
+
+def _options(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--data-dir", type=Path, required=True, metavar="DIR", help="where everything is kept")
+    add("--listen", default="127.0.0.1:7443", metavar="HOST:PORT", help="address to listen on (%(default)s)")
+    add("--public-url", default="", metavar="URL", help="how agents and people reach this manager")
+    add("--tls-cert", type=Path, metavar="FILE", help="certificate chain in PEM instead of the manager's own")
+    add("--tls-key", type=Path, metavar="FILE", help="key of --tls-cert")
+    add("--mirror", action="append", default=[], metavar="PREFIX=URL", help="read Git and chart addresses that begin with PREFIX from URL")
+    add("--allow-egress", action="append", default=[], metavar="CIDR|HOST", help="let charts come from this internal address")
+    add("--secret-key-file", type=Path, metavar="FILE", help="key for secrets, instead of DATA_DIR/secret.key")
+    add("--poll-seconds", type=int, default=15, metavar="N", help="seconds between polls of a repository (%(default)s)")
+    add("--agent-file", type=Path, metavar="FILE", help="the fleet-agent.pyz to hand out, instead of DATA_DIR/install/fleet-agent.pyz")
+    add("--with-local-agent", action="store_true", help="run an agent for the cluster of --kubeconfig in workspace fleet-local")
+    add("--kubeconfig", type=Path, metavar="FILE", help="cluster of the local agent")
+    add("--log", choices=("text", "json"), default="text", help="form of the log lines (%(default)s)")
+
+
+def parse(argv: Sequence[str]) -> Config:
+    """The configuration of a command line. Raises UsageError; argparse itself exits with 2."""
+    said = parser().parse_args(argv)
+    host, port = _listen(said.listen)
+    if bool(said.tls_cert) != bool(said.tls_key):
+        raise UsageError("--tls-cert and --tls-key belong together", next_step="Give both or none.")
+    if not 1 <= said.poll_seconds <= 86_400:
+        raise UsageError("--poll-seconds is not between 1 and 86400", next_step="Write for example --poll-seconds 15.")
+    return Config(
+        data_dir=said.data_dir.absolute(),
+        host=host,
+        port=port,
+        public_url=_public_url(said.public_url),
+        tls_cert=said.tls_cert,
+        tls_key=said.tls_key,
+        mirrors=dict(_mirror(text) for text in said.mirror),
+        allow_egress=tuple(said.allow_egress),
+        secret_key_file=said.secret_key_file,
+        poll_seconds=said.poll_seconds,
+        agent_file=said.agent_file,
+        local_agent=said.with_local_agent or said.command == "single",
+        kubeconfig=said.kubeconfig.absolute() if said.kubeconfig else None,
+        log_style=said.log,
+    )
+
+
+def _listen(text: str) -> tuple[str, int]:
+    found = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]]+)):(\d{1,5})", text)
+    if not found or int(found[3]) > 65535:
+        raise UsageError(f"--listen {text!r} is not HOST:PORT", next_step="Write for example --listen 127.0.0.1:7443.")
+    return found[1] or found[2], int(found[3])
+
+
+def _public_url(text: str) -> str:
+    parts = urlsplit(text)
+    if text and (parts.scheme != "https" or not parts.hostname or parts.query or parts.fragment or parts.username):
+        raise UsageError(f"--public-url {text!r} is not a plain https address", next_step="Write for example https://fleet.example.com.")
+    return text
+
+
+def _mirror(text: str) -> tuple[str, str]:
+    prefix, sign, url = text.partition("=")
+    if not (sign and prefix and url):
+        raise UsageError(f"--mirror {text!r} is not PREFIX=URL", next_step="Write for example https://github.com/=https://mirror.local/.")
+    return prefix, url
+
+
+def prepare_data_dir(folder: Path, mounts: str | None = None) -> None:
+    """Make the data directory, mode 0700. Raises UsageError, and RefusedError on a network file system, where SQLite breaks."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as why:
+        summary = f"{folder} cannot be made: {why.strerror}"
+        raise UsageError(summary, subject="--data-dir", next_step="Choose a directory that this user may write.") from why
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise UsageError(f"{folder} is not readable and writable", subject="--data-dir", next_step="Give it to this user, mode 0700.")
+    kind = _file_system(folder, _mounts() if mounts is None else mounts)
+    if kind in _NETWORK_FILE_SYSTEMS:
+        summary = f"{folder} lies on a network file system ({kind}), where the database would break"
+        raise RefusedError(summary, subject="--data-dir", next_step="Choose a directory on a local disk.")
+
+
+def _mounts() -> str:
+    try:
+        return Path("/proc/self/mountinfo").read_text()
+    except OSError:
+        return ""
+
+
+def _file_system(folder: Path, mounts: str) -> str:
+    """The type of the longest mount point above `folder`; the last one wins, as it lies over the others."""
+    best, kind = -1, ""
+    for line in mounts.splitlines():
+        left, _, right = line.partition(" - ")
+        words = left.split()
+        if len(words) < 5 or not right:
+            continue
+        point = Path(words[4].replace("\\040", " "))
+        if folder.resolve().is_relative_to(point) and len(point.parts) >= best:
+            best, kind = len(point.parts), right.split()[0]
+    return kind
+
+
+def notify_socket() -> str:
+    """systemd's notification socket, or ""."""
+    return os.environ.get("NOTIFY_SOCKET", "")

@@ -1,0 +1,206 @@
+"""A service in memory for the HTTP side: the same calls as manager/service.py, none of its work."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fleetctl.core import wire
+from fleetctl.core.bundle import archive_digest
+from fleetctl.core.errors import LoginError, NotFound
+from fleetctl.core.ids import ClusterId, ClusterName, Digest, Epoch, Workspace
+from manager.signing import Signer, verify
+
+CLUSTER = ClusterId("c-" + "1" * 20)
+
+
+@dataclass(frozen=True)
+class FakePerson:
+    name: str
+    role: str = "admin"
+    workspace: str = ""
+    expires: str = ""
+
+
+@dataclass(frozen=True)
+class FakePut:
+    result: str
+    object: dict[str, Any]
+    token: str | None = None
+
+
+@dataclass(frozen=True)
+class FakeRegistration:
+    token: str
+    expires: str = "2030-01-01T00:00:00Z"
+
+
+@dataclass(frozen=True)
+class FakeDocument:
+    etag: str
+    body: bytes
+
+
+class FakeService:
+    """Objects in a dict, one enrolled agent, one document, one archive."""
+
+    epoch = 1
+
+    def __init__(self, signer: Signer | None = None) -> None:
+        self.signer = signer or Signer.generate()
+        self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
+        self.tokens: dict[str, FakePerson] = {}
+        self.agents: dict[ClusterId, bytes] = {}
+        self.enrol_tokens: set[str] = set()
+        self.reports: list[wire.StatusRequest] = []
+        self.calls: list[str] = []
+        self.revision = 1
+        self.twin: str | None = None
+        self.broken: Exception | None = None
+        self.changed = asyncio.Event()
+        self._folder = Path(tempfile.mkdtemp(prefix="fakeservice-"))
+        self.archive = b"tar" * 50_000
+        self.digest = archive_digest(self.archive)
+        (self._folder / self.digest).write_bytes(self.archive)
+        self.document = self._document("one")
+
+    def _document(self, text: str) -> FakeDocument:
+        payload = text.encode()
+        signature = wire.b64(self.signer.sign(wire.desired_bytes(payload)))
+        return FakeDocument(wire.etag(payload), b'{"payload":"%s","signature":"%s"}' % (payload, signature.encode()))
+
+    def change(self, text: str) -> None:
+        self.document = self._document(text)
+        self.revision += 1
+        self.changed.set()
+
+    async def start(self) -> None:
+        self.calls.append("start")
+
+    async def stop(self) -> None:
+        self.calls.append("stop")
+
+    async def list_objects(self, kind: str, *, workspace: str | None = None, **asked: Any) -> list[dict[str, Any]]:
+        self.calls.append(f"list {kind} {workspace} {asked}")
+        if self.broken:
+            raise self.broken
+        return [doc for (k, w, _), doc in self.objects.items() if k == kind and workspace in {None, w}]
+
+    async def get_object(self, kind: str, workspace: str, name: str) -> dict[str, Any]:
+        if (kind, workspace, name) not in self.objects:
+            raise NotFound(f"no {kind} {name} in {workspace}", subject=f"{kind} {name}", next_step=f"Run `fleetctl get {kind.lower()}s`.")
+        return self.objects[kind, workspace, name]
+
+    async def put_object(self, kind: str, workspace: str, name: str, doc: dict[str, Any], *, dry_run: bool = False) -> FakePut:
+        new = (kind, workspace, name) not in self.objects
+        if not dry_run:
+            self.objects[kind, workspace, name] = doc
+        return FakePut("created" if new else "configured", doc, "once" if kind == "ClusterRegistrationToken" else None)
+
+    async def patch_labels(self, kind: str, workspace: str, name: str, changes: dict[str, str | None]) -> dict[str, Any]:
+        labels = (await self.get_object(kind, workspace, name)).setdefault("metadata", {}).setdefault("labels", {})
+        labels.update(changes)
+        return self.objects[kind, workspace, name]
+
+    async def removal(self, kind: str, workspace: str, name: str) -> dict[str, Any]:
+        await self.get_object(kind, workspace, name)
+        return {"bundles": [], "deployments": 0, "clusters": []}
+
+    async def delete_object(self, kind: str, workspace: str, name: str, *, uninstall: bool = False) -> dict[str, Any]:
+        gone = await self.removal(kind, workspace, name)
+        del self.objects[kind, workspace, name]
+        return gone
+
+    async def sync(self, workspace: str, name: str) -> None:
+        await self.get_object("GitRepo", workspace, name)
+
+    async def confirm(self, workspace: str, name: str, removals: int, commit: str) -> None:
+        self.calls.append(f"confirm {removals} {commit}")
+
+    async def register(self, workspace: str, name: str, *, labels: dict[str, str], ttl_seconds: int, replace: bool) -> FakeRegistration:
+        token = secrets.token_urlsafe(32)
+        self.enrol_tokens.add(token)
+        return FakeRegistration(token)
+
+    async def status(self, workspace: str | None) -> dict[str, Any]:
+        return {"gitrepos": {}, "bundles": {}, "clusters": {}, "deployments": {}, "attention": []}
+
+    async def changes(self, since: int, wait: float) -> int:
+        if since >= self.revision and wait:
+            self.changed.clear()
+            await self._until_changed(wait)
+        return self.revision
+
+    async def _until_changed(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self.changed.wait(), seconds)
+        except TimeoutError:
+            return
+
+    async def check_token(self, token: str) -> FakePerson | None:
+        return self.tokens.get(token)
+
+    async def create_token(self, name: str, role: str, workspace: str, ttl_seconds: int) -> tuple[str, str]:
+        token = secrets.token_urlsafe(32)
+        self.tokens[token] = FakePerson(name, role, workspace, "2030-01-01T00:00:00Z")
+        return token, "2030-01-01T00:00:00Z"
+
+    async def list_tokens(self) -> list[dict[str, Any]]:
+        return [{"name": p.name, "role": p.role, "workspace": p.workspace, "expires": p.expires} for p in self.tokens.values()]
+
+    async def revoke_token(self, name: str) -> None:
+        self.tokens = {t: p for t, p in self.tokens.items() if p.name != name}
+
+    async def enrol(self, request: wire.EnrolRequest, *, address: str) -> wire.EnrolAnswer:
+        key = wire.unb64(request.public_key)
+        proven = verify(key, wire.unb64(request.proof), wire.enrol_bytes(request.token, request.public_key))
+        if request.token not in self.enrol_tokens or not proven:
+            raise LoginError("the registration token is wrong, expired or used", next_step="Run `fleetctl cluster register NAME`.")
+        self.enrol_tokens.discard(request.token)
+        self.agents[CLUSTER] = key
+        keys = [wire.VerifyKey(id=self.signer.key_id, public_key=wire.b64(self.signer.public_key))]
+        return wire.EnrolAnswer(
+            cluster_id=CLUSTER,
+            cluster=ClusterName("paris"),
+            workspace=Workspace("fleet-default"),
+            epoch=Epoch(1),
+            keys=keys,
+            poll_seconds=15,
+        )
+
+    async def agent_key(self, cluster_id: ClusterId) -> bytes | None:
+        return self.agents.get(cluster_id)
+
+    async def seen(self, cluster_id: ClusterId, *, instance: str, address: str) -> str | None:
+        return self.twin
+
+    async def desired(self, cluster_id: ClusterId) -> FakeDocument:
+        return self.document
+
+    async def wait_desired(self, cluster_id: ClusterId, etag: str, seconds: float) -> FakeDocument:
+        self.calls.append("wait")
+        if self.document.etag == etag:
+            self.changed.clear()
+            await self._until_changed(seconds)
+        return self.document
+
+    async def archive_path(self, cluster_id: ClusterId, digest: Digest) -> Path:
+        if digest != self.digest:
+            raise NotFound("no such archive", next_step="Fetch the desired state again.")
+        return self._folder / digest
+
+    async def report(self, cluster_id: ClusterId, request: wire.StatusRequest, *, address: str) -> None:
+        self.reports.append(request)
+
+    async def next_poll(self, cluster_id: ClusterId) -> int:
+        return 900
+
+    async def ready(self) -> str | None:
+        return None
+
+    async def metrics(self) -> dict[str, float]:
+        return {'fleet_clusters{state="Ready"}': 1.0}
