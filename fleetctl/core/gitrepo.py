@@ -1,0 +1,81 @@
+"""A GitRepo's spec, in Fleet's keys (rancher/fleet `gitrepo_types.go`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from fleetctl.core.bundle import Target
+from fleetctl.core.errors import UsageError
+from fleetctl.core.ids import RepoName, Workspace
+from fleetctl.core.options import CorrectDrift, Options
+from fleetctl.core.shape import Origin, convert
+
+CRITERIA = ("name", "clusterName", "clusterSelector", "clusterGroup", "clusterGroupSelector")
+
+
+class GitTarget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """Which clusters; the same criteria in GitRepo targets, overrideTargets, partitions and schedules."""
+
+    name: str = ""
+    cluster_name: str = ""
+    cluster_selector: dict[str, Any] | None = None
+    cluster_group: str = ""
+    cluster_group_selector: dict[str, Any] | None = None
+
+    def target(self, *, do_not_deploy: bool = False, options: Options | None = None) -> Target:
+        """The same criteria, with what happens to the clusters that they pick."""
+        return Target(
+            name=self.name,
+            cluster_name=self.cluster_name,
+            cluster_selector=self.cluster_selector,
+            cluster_group=self.cluster_group,
+            cluster_group_selector=self.cluster_group_selector,
+            do_not_deploy=do_not_deploy,
+            options=options or Options(),
+        )
+
+
+class GitRepoSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """What this version reads of a GitRepo's spec."""
+
+    repo: str
+    branch: str = ""
+    revision: str = ""
+    paths: list[str] = []
+    targets: list[GitTarget] | None = None
+    target_namespace: str = ""
+    service_account: str = ""
+    client_secret_name: str = ""
+    helm_secret_name: str = ""
+    polling_interval: str = ""
+    disable_polling: bool = False
+    force_sync_generation: int = 0
+    paused: bool = False
+    keep_resources: bool = False
+    delete_namespace: bool = False
+    correct_drift: CorrectDrift | None = None
+    ca_bundle: str = msgspec.field(default="", name="caBundle")
+
+
+class RepoSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What a scan needs to know of a GitRepo."""
+
+    workspace: Workspace
+    name: RepoName
+    spec: GitRepoSpec
+    labels: dict[str, str] = {}
+
+
+def repo_spec(document: dict[str, Any], *, file: str = "GitRepo") -> RepoSpec:
+    """The GitRepo `document` (apiVersion, kind, metadata, spec). Raises InvalidFile or UsageError."""
+    meta = document.get("metadata") or {}
+    name = str(meta.get("name") or "")
+    spec = convert(document.get("spec") or {}, GitRepoSpec, Origin(f"{file} {name}"))
+    for target in spec.targets or []:
+        if target == GitTarget(name=target.name):
+            summary = f"target {target.name or '(without a name)'} states no criterion and would match no cluster"
+            raise UsageError(summary, subject=f"GitRepo {name}", next_step="Write `clusterSelector: {}` for all clusters.")
+    workspace = Workspace(str(meta.get("namespace") or "fleet-default"))
+    return RepoSpec(workspace=workspace, name=RepoName(name), spec=spec, labels=meta.get("labels") or {})

@@ -1,0 +1,83 @@
+"""Which clusters get a bundle, and in which configuration.
+
+Rule: the first target that matches a cluster decides whether it gets the bundle; then the first customization that matches (or, in
+AllMatches mode, every one in order) changes the options for it. A bundle without targets goes to the group `default`, as in Fleet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from fleetctl.core.bundle import BundleSpec, Target
+from fleetctl.core.cluster import Cluster, Group, matches
+from fleetctl.core.ids import GroupName
+from fleetctl.core.options import Options, merge
+
+DEFAULT_TARGETS = [Target(name="default", cluster_group="default")]
+
+
+class Match(msgspec.Struct, frozen=True, kw_only=True):
+    """One BundleDeployment to be. `customization` names what changed the options, or is empty."""
+
+    cluster: Cluster
+    target: str
+    customization: str
+    options: Options
+
+
+def select(bundle: BundleSpec, clusters: Sequence[Cluster], groups: Sequence[Group]) -> list[Match]:
+    """The clusters of the bundle's workspace that get it, in the order given.
+
+    The merged options are made once for each combination of target and customizations, so a thousand clusters cost one merge.
+    """
+    merged: dict[tuple[int, ...], Options] = {}
+    found: list[Match] = []
+    for cluster in clusters:
+        mine = [g for g in groups if g.workspace == cluster.workspace and matches(g.selector, cluster.labels)]
+        target = _first(bundle.targets or DEFAULT_TARGETS, cluster, mine)
+        if target is None or target.do_not_deploy or cluster.workspace != bundle.workspace:
+            continue
+        picked = _customizations(bundle, cluster, mine)
+        if any(c.do_not_deploy for c in picked):
+            continue
+        key = tuple(map(id, (target, *picked)))
+        if key not in merged:
+            merged[key] = _options(bundle, target, picked)
+        names = ", ".join(c.name or "(without a name)" for c in picked)
+        found.append(Match(cluster=cluster, target=target.name, customization=names, options=merged[key]))
+    return found
+
+
+def criteria_match(target: Target, cluster: Cluster, groups: Iterable[Group]) -> bool:
+    """Whether every stated criterion picks the cluster; `groups` are those that the cluster belongs to."""
+    tests: list[bool] = []
+    if target.cluster_name:
+        tests.append(target.cluster_name == cluster.name)
+    if target.cluster_selector is not None:
+        tests.append(matches(target.cluster_selector, cluster.labels))
+    if target.cluster_group:
+        tests.append(any(g.name == GroupName(target.cluster_group) for g in groups))
+    if target.cluster_group_selector is not None:
+        tests.append(any(matches(target.cluster_group_selector, g.labels) for g in groups))
+    return bool(tests) and all(tests)
+
+
+def _first(targets: Sequence[Target], cluster: Cluster, groups: list[Group]) -> Target | None:
+    return next((t for t in targets if criteria_match(t, cluster, groups)), None)
+
+
+def _customizations(bundle: BundleSpec, cluster: Cluster, groups: list[Group]) -> list[Target]:
+    picked = [t for t in bundle.customizations if criteria_match(t, cluster, groups)]
+    return picked if bundle.customization_mode == "AllMatches" else picked[:1]
+
+
+def _options(bundle: BundleSpec, target: Target, customizations: list[Target]) -> Options:
+    """In FirstMatch mode a matched customization replaces the target's own options, as in Fleet."""
+    options = bundle.options
+    if not customizations or bundle.customization_mode == "AllMatches":
+        options = merge(options, target.options)
+    for customization in customizations:
+        options = merge(options, customization.options)
+    return options

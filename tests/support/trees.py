@@ -1,0 +1,27 @@
+"""Trees of files for scans: from a dict literal, or from a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fleetctl.core.bundle import File
+
+
+class DictTree:
+    """`{"app/fleet.yaml": "..."}` as a Tree."""
+
+    def __init__(self, files: Mapping[str, str | bytes]) -> None:
+        self._files = {path: File(text.encode() if isinstance(text, str) else text) for path, text in files.items()}
+        self._paths = sorted(self._files, key=str.encode)
+
+    def paths(self) -> Sequence[str]:
+        return self._paths
+
+    def read(self, path: str) -> File:
+        return self._files[path]
+
+
+def folder(root: Path) -> DictTree:
+    """Every regular file below `root`."""
+    return DictTree({f.relative_to(root).as_posix(): f.read_bytes() for f in root.rglob("*") if f.is_file()})
