@@ -1,0 +1,126 @@
+"""The one door for processes: argument lists only, a total deadline, bounded output, and children that never outlive us.
+
+Rule: a child gets a process group of its own and dies with its parent (PR_SET_PDEATHSIG, set by a small wrapper before exec, because
+running Python between fork and exec is not safe in a process with threads). At the deadline the whole group is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fleetctl.core.errors import DeadlineError, ToolFailed, ToolMissing
+
+# Runs as `python -I -S -c LEASH PARENT CPU MEMORY argv...`: about 10 ms.
+_LEASH = (
+    "import ctypes,os,resource,signal,sys\n"
+    "parent,cpu,memory=map(int,sys.argv[1:4])\n"
+    "sys.platform=='linux' and ctypes.CDLL(None).prctl(1,int(signal.SIGKILL),0,0,0)\n"
+    "os.getppid()==parent or sys.exit(137)\n"
+    "cpu and resource.setrlimit(resource.RLIMIT_CPU,(cpu,cpu+5))\n"
+    "memory and resource.setrlimit(resource.RLIMIT_DATA,(memory,memory))\n"
+    "os.execvpe(sys.argv[4],sys.argv[4:],os.environ)\n"
+)
+_MISSING = 127
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`cpu` seconds, `memory` bytes of data, `output` bytes of each stream; 0 is no limit."""
+
+    cpu: int = 0
+    memory: int = 0
+    output: int = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """`argv[0]` is looked up in the PATH of `env`; `env` is the child's whole environment; `stdin` never reaches the command line."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
+    stdin: bytes = b""
+    limits: Limits = Limits()
+
+
+async def run(command: Command, *, deadline: float) -> Completed:
+    """Run to the end, at most `deadline` seconds. Raises ToolMissing, DeadlineError, or ToolFailed when it prints more than it may."""
+    name = Path(command.argv[0]).name
+    process = await _start(command)
+    try:
+        async with asyncio.timeout(deadline):
+            out, err, _ = await asyncio.gather(
+                _read(process.stdout, command.limits.output), _read(process.stderr, command.limits.output), _feed(process, command.stdin)
+            )
+            code = await process.wait()
+    except TimeoutError as why:
+        raise DeadlineError(f"{name} did not end within {deadline:g} s", subject=name, next_step="Look at what it waits for.") from why
+    except _TooMuch as why:
+        limit = command.limits.output
+        raise ToolFailed(f"{name} printed more than {limit} bytes", subject=name, next_step="Split what it renders.") from why
+    finally:
+        await _end(process)
+    if code == _MISSING and b"FileNotFoundError" in err:
+        raise ToolMissing(f"{command.argv[0]} is not on this machine", subject=name, next_step=f"Install {name} and put it on PATH.")
+    return Completed(code, out, err)
+
+
+class _TooMuch(Exception):
+    """A stream went past its limit."""
+
+
+async def _start(command: Command) -> asyncio.subprocess.Process:
+    limits = command.limits
+    leash = [sys.executable, "-I", "-S", "-c", _leash(), str(os.getpid()), str(limits.cpu), str(limits.memory)]
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(
+        *leash, *command.argv, stdin=pipe, stdout=pipe, stderr=pipe, env=dict(command.env), cwd=command.cwd, start_new_session=True
+    )
+
+
+def _leash() -> str:
+    """The wrapper; a program that is not there ends it with 127 and the name of the error."""
+    body = _LEASH.splitlines()
+    tail = f"try: {body[-1]}\nexcept FileNotFoundError: sys.stderr.write('FileNotFoundError'); sys.exit({_MISSING})\n"
+    return "\n".join(body[:-1]) + "\n" + tail
+
+
+async def _read(stream: asyncio.StreamReader | None, limit: int) -> bytes:
+    assert stream is not None
+    found = bytearray()
+    while chunk := await stream.read(65536):
+        found += chunk
+        if limit and len(found) > limit:
+            raise _TooMuch
+    return bytes(found)
+
+
+async def _feed(process: asyncio.subprocess.Process, data: bytes) -> None:
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may end before it has read everything
+        process.stdin.write(data)
+        await process.stdin.drain()
+    process.stdin.close()
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Kill the whole group, also what the child left behind, and reap the child."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    # Closing the transport first frees the pipes: with one that nobody reads any more, wait() would never return.
+    process._transport.close()  # type: ignore[attr-defined]
+    await process.wait()
