@@ -1,0 +1,153 @@
+"""helm 4 as one release sees it.
+
+Rule: every call ends within its deadline, uses its own cache and configuration (never the person's), and puts no value into the command
+line. Upgrades apply server-side with force-conflicts, so that a hand edit never blocks the next commit: Git wins on the fields it states.
+The OpenAPI check of helm is left out because the API server validates anyway; it halves the cost of a run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from fleetctl.core.errors import ToolFailed, UnavailableError
+from fleetctl.tools.proc import Command, Completed, Limits, run
+
+RENDER_LIMITS = Limits(cpu=60, memory=1536 * 1024 * 1024)
+_PASSED_ON = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "NO_PROXY")
+_NOISE = re.compile(r"^(WARNING|level=|time=)")
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    name: str
+    namespace: str
+
+    def __str__(self) -> str:
+        return f"release {self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """`status` is helm's word: deployed, failed, pending-install, pending-upgrade, superseded, uninstalling, ..."""
+
+    number: int
+    status: str
+    chart: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeFlags:
+    """What an upgrade may do; `timeout` in seconds, 0 does not wait."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    max_history: int = 2
+    timeout: int = 0
+    wait_for_jobs: bool = False
+    atomic: bool = False
+    take_ownership: bool = False
+    create_namespace: bool = True
+    skip_schema: bool = False
+
+
+class PendingOperation(ToolFailed):
+    """A killed helm left its record; see `recover` in the agent."""
+
+    code = "helm-pending"
+
+
+class ClusterUnreachable(UnavailableError):
+    code = "cluster-unreachable"
+
+
+class Helm(Protocol):
+    """Releases on one cluster."""
+
+    async def upgrade(self, release: Release, chart: Path, values: bytes, flags: UpgradeFlags, *, deadline: float) -> Revision: ...
+    async def uninstall(self, release: Release, *, deadline: float) -> None: ...
+    async def history(self, release: Release, *, deadline: float) -> Sequence[Revision]: ...
+    async def manifest(self, release: Release, *, deadline: float) -> bytes: ...
+
+
+class HelmCli:
+    """The helm binary against the cluster of one kubeconfig; `home` is a private directory for its caches and configuration."""
+
+    def __init__(self, argv: Sequence[str], *, kubeconfig: Path, home: Path) -> None:
+        self._argv = tuple(argv)
+        kept = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
+        places = {f"HELM_{kind}_HOME": str(home / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}
+        self._env = kept | places | {"KUBECONFIG": str(kubeconfig), "HELM_PLUGINS": str(home / "plugins")}
+
+    async def upgrade(self, release: Release, chart: Path, values: bytes, flags: UpgradeFlags, *, deadline: float) -> Revision:
+        """Install or upgrade; `values` is a YAML or JSON document. Raises ToolFailed and its kinds."""
+        argv = ["upgrade", "--install", release.name, str(chart), "--namespace", release.namespace, *upgrade_argv(flags)]
+        done = await self._run([*argv, "--values", "-", "--output", "json"], release, values, deadline)
+        return _revision(done.stdout)
+
+    async def uninstall(self, release: Release, *, deadline: float) -> None:
+        """Remove it; one that is not there is removed already (helm says `uninstalled` of it too)."""
+        argv = ["uninstall", release.name, "--namespace", release.namespace, "--ignore-not-found"]
+        await self._run(argv, release, b"", deadline)
+
+    async def history(self, release: Release, *, deadline: float) -> Sequence[Revision]:
+        """Every record, oldest first; empty when the release does not exist."""
+        try:
+            done = await self._run(["history", release.name, "--namespace", release.namespace, "--output", "json"], release, b"", deadline)
+        except ToolFailed as why:
+            if "not found" in why.summary:
+                return []
+            raise
+        return [Revision(int(r["revision"]), str(r["status"]), str(r["chart"])) for r in msgspec.json.decode(done.stdout)]
+
+    async def manifest(self, release: Release, *, deadline: float) -> bytes:
+        """What was applied last, hooks left out."""
+        return (await self._run(["get", "manifest", release.name, "--namespace", release.namespace], release, b"", deadline)).stdout
+
+    async def _run(self, argv: Sequence[str], release: Release, stdin: bytes, deadline: float) -> Completed:
+        command = Command([*self._argv, *argv], env=self._env, stdin=stdin, limits=RENDER_LIMITS)
+        done = await run(command, deadline=deadline)
+        if done.returncode:
+            raise translate(done.stderr, release)
+        return done
+
+
+def upgrade_argv(flags: UpgradeFlags) -> list[str]:
+    """The flags of helm 4 for an upgrade."""
+    argv = ["--server-side=true", "--force-conflicts", "--disable-openapi-validation", f"--history-max={flags.max_history}"]
+    switches = {
+        "--create-namespace": flags.create_namespace,
+        "--take-ownership": flags.take_ownership,
+        "--rollback-on-failure": flags.atomic,
+        "--wait-for-jobs": flags.wait_for_jobs and flags.timeout > 0,
+        "--skip-schema-validation": flags.skip_schema,
+    }
+    argv += [switch for switch, on in switches.items() if on]
+    argv += ["--wait=watcher", f"--timeout={flags.timeout}s"] if flags.timeout > 0 else ["--wait=hookOnly"]
+    if flags.labels:
+        argv.append("--labels=" + ",".join(f"{key}={value}" for key, value in sorted(flags.labels.items())))
+    return argv
+
+
+def translate(stderr: bytes, release: Release) -> UnavailableError:
+    """helm's complaint as one of our errors: its last line that says something, without terminal codes."""
+    lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines()]
+    said = [line.removeprefix("Error: ") for line in lines if line and not _NOISE.match(line)]
+    summary = "".join(c if c.isprintable() else " " for c in said[-1] if said) if said else "helm ended without a word"
+    if "another operation" in summary:
+        return PendingOperation(summary, subject=str(release), next_step="Wait for it, or let the agent recover the release.")
+    if "cluster unreachable" in summary or "connection refused" in summary:
+        return ClusterUnreachable(summary, subject=str(release), next_step="Check the API server and the kubeconfig.")
+    return ToolFailed(summary, subject=str(release), next_step="Correct what the bundle states, or look with `helm history`.")
+
+
+def _revision(answer: bytes) -> Revision:
+    document: dict[str, Any] = msgspec.json.decode(answer)
+    chart = document.get("chart", {}).get("metadata", {})
+    status = str(document.get("info", {}).get("status", ""))
+    return Revision(int(document["version"]), status, f"{chart.get('name', '')}-{chart.get('version', '')}")
