@@ -74,13 +74,42 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     archive: bytes
 
 
+class _Index:
+    """What the scan asks of a tree again and again, made once: ten thousand files are walked a few times, not once a bundle."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.read = tree.read
+        self.paths = tree.paths()
+        self.folders: dict[str, list[str]] = {}  # every file below a folder, the root being ""
+        for path in self.paths:
+            self.folders.setdefault("", []).append(path)
+            for at, char in enumerate(path):
+                if char == "/":
+                    self.folders.setdefault(path[:at], []).append(path)
+        self.fleet = {p.rpartition("/")[0] for p in self.paths if p.rpartition("/")[2] in FLEET_FILES}
+        self.ignores = [p for p in self.paths if p.rpartition("/")[2] == ".fleetignore"]
+
+    def below(self, directory: str) -> list[str]:
+        return self.folders.get(directory, [])
+
+    def owner(self, path: str, root: str) -> str | None:
+        """The innermost bundle directory strictly below `root` that holds `path`, or None."""
+        folder = path.rpartition("/")[0]
+        while folder != root and folder:
+            if folder in self.fleet:
+                return folder
+            folder = folder.rpartition("/")[0]
+        return None
+
+
 def scan(tree: Tree, repo: RepoSpec, *, commit: CommitId) -> Scan:
     """The bundles of `repo` at `commit`, sorted by name, and what stands in the way of others."""
     drafts: dict[str, Draft] = {}
     problems: list[Problem] = []
-    for directory in _directories(tree, repo, problems):
+    index = _Index(tree)
+    for directory in _directories(index, repo, problems):
         try:
-            draft = _draft(tree, repo, directory, commit)
+            draft = _draft(index, repo, directory, commit)
         except FleetError as why:
             problems.append(_problem(directory, why))
             continue
@@ -103,7 +132,7 @@ def finish(draft: Draft, charts: Mapping[ChartRequest, Mapping[str, File]]) -> B
     return Built(spec=spec, archive=archive)
 
 
-def _directories(tree: Tree, repo: RepoSpec, problems: list[Problem]) -> list[str]:
+def _directories(tree: _Index, repo: RepoSpec, problems: list[Problem]) -> list[str]:
     """The directories that are bundles, each once, "" being the root."""
     found: dict[str, None] = {}
     for wanted in repo.spec.paths or [""]:
@@ -112,32 +141,27 @@ def _directories(tree: Tree, repo: RepoSpec, problems: list[Problem]) -> list[st
             summary = f"path {wanted!r} holds no file at {repo.spec.revision or repo.spec.branch or 'the default branch'}"
             problems.append(Problem(path=wanted, code="no-such-path", summary=summary, next_step="Correct the GitRepo's `paths`."))
         for root in roots:
-            inner = [d for d in _fleet_directories(tree) if _within(d, root)]
-            if root in inner or any(_within(p, root) and not any(_within(p, d) for d in inner) for p in tree.paths()):
+            owners = {tree.owner(p, root) for p in tree.below(root)}
+            if root in tree.fleet or None in owners:
                 found[root] = None
-            found |= dict.fromkeys(inner)
+            found |= dict.fromkeys(sorted(d for d in tree.fleet if d != root and _within(d, root)))
     return list(found)
 
 
-def _match(tree: Tree, wanted: str) -> list[str]:
-    if wanted in {"", "."}:
-        return [""] if tree.paths() else []
-    folders = sorted({p.rsplit("/", n)[0] for p in tree.paths() for n in range(1, p.count("/") + 1)})
+def _match(tree: _Index, wanted: str) -> list[str]:
+    wanted = "" if wanted == "." else wanted
     if any(c in wanted for c in "*?["):
-        return [f for f in folders if f.count("/") == wanted.count("/") and fnmatch.fnmatchcase(f, wanted)]
-    return [wanted] if wanted in set(folders) else []
-
-
-def _fleet_directories(tree: Tree) -> list[str]:
-    return sorted({p.rpartition("/")[0] for p in tree.paths() if p.rpartition("/")[2] in FLEET_FILES})
+        level = wanted.count("/")
+        return sorted(f for f in tree.folders if f and f.count("/") == level and fnmatch.fnmatchcase(f, wanted))
+    return [wanted] if wanted in tree.folders else []
 
 
 def _within(path: str, directory: str) -> bool:
     return not directory or path == directory or path.startswith(directory + "/")
 
 
-def _draft(tree: Tree, repo: RepoSpec, directory: str, commit: CommitId) -> Draft:
-    fleet_file = next((f for f in FLEET_FILES if _join(directory, f) in set(tree.paths())), None)
+def _draft(tree: _Index, repo: RepoSpec, directory: str, commit: CommitId) -> Draft:
+    fleet_file = _fleet_file(tree, directory)
     shown = _join(directory, fleet_file) if fleet_file else _shown(directory)
     fleet = parse(tree.read(shown).data, file=shown) if fleet_file else FleetYaml()
     files = _files(tree, directory, nested=fleet_file is None)
@@ -161,6 +185,13 @@ def _draft(tree: Tree, repo: RepoSpec, directory: str, commit: CommitId) -> Draf
     return Draft(spec=spec, files=files, charts=_charts(spec, files, shown))
 
 
+def _fleet_file(tree: _Index, directory: str) -> str | None:
+    """fleet.yaml wins over fleet.yml."""
+    if directory not in tree.fleet:
+        return None
+    return next(f for f in FLEET_FILES if _join(directory, f) in tree.below(directory))
+
+
 def _targets(fleet: FleetYaml, repo: RepoSpec) -> list[Target]:
     if fleet.override_targets is not None:
         return [t.target() for t in fleet.override_targets]
@@ -179,27 +210,26 @@ def _from_repo(options: Options, repo: RepoSpec) -> Options:
     return opts.merge(options, said)
 
 
-def _files(tree: Tree, directory: str, *, nested: bool) -> dict[str, File]:
+def _files(tree: _Index, directory: str, *, nested: bool) -> dict[str, File]:
     """The bundle's files by their path inside it, without fleet.yaml, without inner bundles and without what .fleetignore names."""
-    prefix = directory + "/" if directory else ""
-    inner = [] if nested else [d for d in _fleet_directories(tree) if d != directory and _within(d, directory)]
+    start = len(directory) + 1 if directory else 0
     ignored = _ignored(tree, directory)
     found: dict[str, File] = {}
-    for path in tree.paths():
-        name = path[len(prefix) :]
-        if not path.startswith(prefix) or name in {*FLEET_FILES, ".fleetignore"} or any(_within(path, d) for d in inner):
+    for path in tree.below(directory):
+        name = path[start:]
+        if name in {*FLEET_FILES, ".fleetignore"} or (not nested and tree.owner(path, directory)):
             continue
         if not any(_ignores(rule, path) for rule in ignored):
             found[name] = tree.read(path)
     return found
 
 
-def _ignored(tree: Tree, directory: str) -> list[tuple[str, str]]:
+def _ignored(tree: _Index, directory: str) -> list[tuple[str, str]]:
     """(directory of the .fleetignore, pattern) for each line that reaches into `directory`."""
     rules: list[tuple[str, str]] = []
-    for path in tree.paths():
-        base, _, name = path.rpartition("/")
-        if name == ".fleetignore" and (_within(base, directory) or _within(directory, base)):
+    for path in tree.ignores:
+        base = path.rpartition("/")[0]
+        if _within(base, directory) or _within(directory, base):
             lines = tree.read(path).data.decode("utf-8", "replace").splitlines()
             rules += [(base, line.strip()) for line in lines if line.strip() and not line.lstrip().startswith("#")]
     return rules

@@ -22,6 +22,13 @@ def test_an_inner_fleet_yaml_starts_a_bundle_of_its_own():
     assert {d.spec.name: sorted(d.files) for d in got.drafts} == {"repo-a": ["x.yaml"], "repo-a-b": ["y.yaml"]}
 
 
+def test_a_folder_of_bundles_alone_is_no_bundle():
+    """Only what lies outside of the inner bundles makes an outer one."""
+    inner = {"a/x/fleet.yaml": "", "a/x/c.yaml": "1", "a/y/fleet.yaml": "", "a/y/c.yaml": "1"}
+    assert [d.spec.name for d in scanned(inner, paths=["a"]).drafts] == ["repo-a-x", "repo-a-y"]
+    assert [d.spec.name for d in scanned({**inner, "a/README.md": ""}, paths=["a"]).drafts] == ["repo-a", "repo-a-x", "repo-a-y"]
+
+
 def test_a_path_that_is_not_there_is_a_problem_beside_the_others():
     """The good path is still a bundle."""
     got = scanned({"a/x.yaml": "1"}, paths=["a", "gone"])
