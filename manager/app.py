@@ -20,7 +20,7 @@ from typing import Any
 
 import uvicorn
 
-from fleetctl.core.errors import Conflict, FleetError, RefusedError, UnavailableError, UsageError
+from fleetctl.core.errors import Conflict, FleetError, UnavailableError, UsageError
 from manager import log, tls
 from manager.api.app import Parts, build
 from manager.api.guard import Server, protocol
@@ -30,6 +30,7 @@ from manager.api.port import Manager
 from manager.config import Config, notify_socket, parse, prepare_data_dir
 from manager.files import write_private
 from manager.local import CLUSTER, WORKSPACE, LocalAgent
+from manager.service import Service, Settings
 from manager.signing import Signer
 
 KEEP_ALIVE_SECONDS = 960  # longer than the longest poll interval of 15 min
@@ -123,12 +124,13 @@ def _identity(config: Config) -> tls.Identity:
 
 
 def _make_service(config: Config, signer: Signer) -> Manager:
-    """The store and the scans. They are not part of the tree yet, and serving nothing would look like an empty fleet."""
-    raise RefusedError(
-        f"this version cannot serve {config.data_dir} yet: the store is not part of it",
-        subject=f"manager {signer.key_id}",
-        next_step="Use a version whose CHANGELOG lists `fleet-manager serve`.",
+    settings = Settings(
+        poll_seconds=config.poll_seconds,
+        mirrors=config.mirrors,
+        allow_egress=config.allow_egress,
+        secret_key_file=config.secret_key_file,
     )
+    return Service(config.data_dir, signer=signer, settings=settings)
 
 
 def _parts(config: Config, service: Manager, signer: Signer, identity: tls.Identity) -> Parts:

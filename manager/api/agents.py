@@ -65,7 +65,7 @@ class AgentApi:
         """304 for the same ETag, at once or after the wait that the agent prefers; else the signed document."""
         cluster, _ = await self._agent(request, b"")
         held = request.headers.get("if-none-match", "")
-        document = await self._service.desired(cluster)
+        document = await self._service.desired(cluster, held)
         wait = _wait_seconds(request)
         if document.etag == held and wait and not self._closing.is_set():
             document = await self._wait(cluster, held, wait)
@@ -80,7 +80,7 @@ class AgentApi:
         stop = asyncio.ensure_future(self._closing.wait())
         try:
             await asyncio.wait({change, stop}, timeout=seconds + 5, return_when=asyncio.FIRST_COMPLETED)
-            return change.result() if change.done() else await self._service.desired(cluster)
+            return change.result() if change.done() else await self._service.desired(cluster, etag)
         finally:
             for task in (change, stop):
                 task.cancel()

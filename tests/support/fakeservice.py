@@ -178,7 +178,7 @@ class FakeService:
     async def seen(self, cluster_id: ClusterId, *, instance: str, address: str) -> str | None:
         return self.twin
 
-    async def desired(self, cluster_id: ClusterId) -> FakeDocument:
+    async def desired(self, cluster_id: ClusterId, held: str = "") -> FakeDocument:
         return self.document
 
     async def wait_desired(self, cluster_id: ClusterId, etag: str, seconds: float) -> FakeDocument:

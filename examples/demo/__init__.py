@@ -1,0 +1,1 @@
+"""The demo: a Git server, three clusters, a manager and its agents, started and shown."""

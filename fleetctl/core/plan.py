@@ -1,0 +1,83 @@
+"""What must change so that each cluster is told what its bundles say now.
+
+Rule: a deployment gets a new generation when its archive or its options change (`diff` and `correctDrift` aside), and only then; what no
+bundle wants any more becomes a tombstone, which stays until the agent has reported it done. Generations come from one counter that never
+goes back, so a bundle that is removed and comes again is never older than before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from fleetctl.core.ids import BundleName, ClusterId, Digest, Generation
+
+Key = tuple[ClusterId, BundleName]
+
+
+class Want(msgspec.Struct, frozen=True):
+    """One BundleDeployment as the bundle says. `options_key` identifies the whole options, `options_digest` what redeploys."""
+
+    archive: Digest
+    options_digest: Digest
+    options_key: str
+    size: int = 0
+    target: str = ""
+    customization: str = ""
+    commit: str = ""
+    keep_resources: bool = False
+    shown: str = ""  # what else the agent is told of the bundle: labels, dependencies, pause
+
+
+class Have(msgspec.Struct, frozen=True):
+    """One BundleDeployment as it is stored."""
+
+    generation: Generation
+    archive: Digest
+    options_digest: Digest
+    options_key: str
+    target: str = ""
+    customization: str = ""
+    keep_resources: bool = False
+    removed: bool = False
+    shown: str = ""
+
+
+class Change(msgspec.Struct, frozen=True):
+    """`want` None is a tombstone. `redeploy`: the generation grows."""
+
+    key: Key
+    want: Want | None
+    redeploy: bool
+
+
+def decide(wanted: Mapping[Key, Want], have: Mapping[Key, Have]) -> list[Change]:
+    """The differences, sorted by cluster and bundle. Deciding again after they are stored gives none."""
+    changes = [Change(key, want, _redeploys(want, have.get(key))) for key, want in wanted.items() if _differs(want, have.get(key))]
+    changes += [Change(key, None, redeploy=True) for key, old in have.items() if key not in wanted and not old.removed]
+    return sorted(changes, key=lambda change: change.key)
+
+
+def clusters_of(changes: Iterable[Change]) -> set[ClusterId]:
+    return {change.key[0] for change in changes}
+
+
+def _redeploys(want: Want, old: Have | None) -> bool:
+    return old is None or old.removed or (want.archive, want.options_digest) != (old.archive, old.options_digest)
+
+
+def _differs(want: Want, old: Have | None) -> bool:
+    if old is None or _redeploys(want, old):
+        return True
+    now = (want.options_key, want.target, want.customization, want.keep_resources, want.shown)
+    return now != (old.options_key, old.target, old.customization, old.keep_resources, old.shown)
+
+
+# Removing more than this share of a repository's bundles at once is held for a person.
+HELD_SHARE, HELD_LEAST = 0.2, 5
+
+
+def too_many(removals: int, of: int) -> bool:
+    """I7: more than max(5, 20 %) of a repository's bundles."""
+    return removals > max(HELD_LEAST, of * HELD_SHARE)

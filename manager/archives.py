@@ -1,0 +1,80 @@
+"""Archives by their digest, in a directory.
+
+Rule (I2): an archive is whole on the disk before any row names it, and is removed only when no row has named it for longer than the
+longest download. A name that exists is never written again: it holds the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from fleetctl.core.errors import UnavailableError
+from fleetctl.core.ids import Digest
+
+GRACE_SECONDS = 6 * 3600.0
+
+
+class Archives:
+    """`DATA_DIR/archives/ab/abcdef…`, uncompressed canonical tars."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, digest: Digest) -> Path:
+        return self._folder / digest[:2] / digest
+
+    def add(self, archives: Iterable[tuple[Digest, bytes]]) -> int:
+        """Write those that are missing, durable when this returns; how many were new. Raises UnavailableError on a full disk."""
+        folders: set[Path] = set()
+        new = 0
+        try:
+            for digest, data in archives:
+                path = self.path(digest)
+                if path.exists():
+                    os.utime(path)  # it may be older than the grace, and is wanted again
+                    continue
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _write(path, data)
+                folders |= {path.parent, self._folder}
+                new += 1
+            for folder in folders:
+                _sync(folder)
+        except OSError as why:
+            summary = f"an archive cannot be written: {why.strerror}"
+            raise UnavailableError(summary, subject=str(self._folder), next_step="Make room on the disk.") from why
+        return new
+
+    def sweep(self, is_used: Callable[[Digest], bool], *, now: float) -> int:
+        """Remove archives and broken-off writes that nobody names and that are older than the grace; how many."""
+        gone = 0
+        for path in self._folder.glob("??/*"):
+            old = now - path.stat().st_mtime > GRACE_SECONDS
+            if old and (path.name.startswith(".") or not is_used(Digest(path.name))):
+                path.unlink(missing_ok=True)
+                gone += 1
+        return gone
+
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

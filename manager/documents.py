@@ -1,0 +1,157 @@
+"""The desired-state document of one cluster: made from the rows, signed, and the same bytes again after a restart.
+
+A document is a function of the rows and of `issued`, which is stored with each change: so a restart changes no ETag, and serving one
+writes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from dataclasses import dataclass
+from typing import Any, cast
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from fleetctl.core import wire
+from fleetctl.core.errors import LoginError
+from fleetctl.core.ids import ClusterId, Epoch, Workspace
+from fleetctl.core.options import Options
+from fleetctl.core.wire import Dependency, DesiredBundle, Tombstone
+from manager.clock import Clock, rfc3339, unix
+from manager.live import Live
+from manager.reconcile import cluster_of
+from manager.signing import Signer
+from manager.store.base import Store
+from manager.store.schema import clusters, deployments
+from manager.store.schema import options as options_table
+
+_DAY = 86400.0
+
+
+@dataclass(frozen=True)
+class Document:
+    """`body` is the envelope's JSON; empty when the caller holds this ETag already."""
+
+    etag: str
+    body: bytes
+
+
+class Documents:
+    def __init__(self, store: Store, live: Live, signer: Signer, clock: Clock) -> None:
+        self._store, self._live, self._signer, self._clock = store, live, signer, clock
+        self._making: dict[ClusterId, asyncio.Task[Document]] = {}
+        self.epoch = Epoch(1)
+
+    async def get(self, cluster: ClusterId, held: str = "") -> Document:
+        """The document; from memory when nothing has changed. Raises LoginError for a cluster that is not enrolled."""
+        presence = self._live.clusters.get(cluster)
+        if presence is None:
+            raise LoginError("this agent is not enrolled any more", next_step="Run `fleetctl cluster register NAME --replace`.")
+        if presence.etag and presence.etag == held:
+            return Document(presence.etag, b"")
+        body = self._live.document(cluster)
+        if presence.etag and body is not None:
+            return Document(presence.etag, body)
+        return await self._made(cluster)
+
+    async def wait(self, cluster: ClusterId, held: str, seconds: float) -> Document:
+        """The document as soon as it is another one than `held`, or after `seconds`."""
+        document = await self.get(cluster, held)
+        presence = self._live.clusters.get(cluster)
+        if document.etag != held or presence is None:
+            return document
+        news = presence.news
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await news.wait()
+        return await self.get(cluster, held)
+
+    async def _made(self, cluster: ClusterId) -> Document:
+        """Many who ask at once cost one making."""
+        task = self._making.get(cluster)
+        if task is None:
+            task = self._making[cluster] = asyncio.create_task(self._make(cluster))
+            task.add_done_callback(lambda _: self._making.pop(cluster, None))
+        return await asyncio.shield(task)
+
+    async def _make(self, cluster: ClusterId) -> Document:
+        while True:
+            presence = self._live.clusters.get(cluster)
+            news = presence.news if presence else None
+            desired = await self._store.read(lambda connection: load(connection, cluster, self.epoch))
+            payload = msgspec.json.encode(desired)
+            etag = wire.etag(payload)
+            signature = wire.b64(self._signer.sign(wire.desired_bytes(payload)))
+            envelope = wire.Envelope(key_id=self._signer.key_id, payload=payload.decode(), signature=signature)
+            body = msgspec.json.encode(envelope)
+            if news is None or not news.is_set():  # else it changed while we were reading
+                self._live.keep_document(cluster, etag, body)
+                return Document(etag, body)
+
+    async def renew(self) -> int:
+        """Issue anew what is past half of its life, spread over the clusters; how many."""
+        now = self._clock()
+
+        def old(connection: Connection) -> list[ClusterId]:
+            rows = connection.execute(sa.select(clusters.c.id, clusters.c.issued).where(clusters.c.public_key.is_not(None)))
+            return [r.id for r in rows if now - unix(r.issued) > wire.DOCUMENT_DAYS / 2 * _DAY + _spread(r.id)]
+
+        def write(connection: Connection) -> None:
+            for cluster in ids:
+                connection.execute(sa.update(clusters).where(clusters.c.id == cluster).values(issued=rfc3339(now)))
+
+        ids = await self._store.read(old)
+        if ids:
+            await self._store.write(write)
+            self._live.changed(ids)
+        return len(ids)
+
+
+def _spread(cluster: ClusterId) -> float:
+    """Up to two days, fixed for a cluster."""
+    return int(hashlib.sha256(cluster.encode()).hexdigest()[:8], 16) / 0xFFFFFFFF * 2 * _DAY
+
+
+def load(connection: Connection, cluster: ClusterId, epoch: Epoch) -> wire.Desired:
+    """The document's content as the rows say. Raises LoginError when the cluster is gone."""
+    row = connection.execute(sa.select(clusters).where(clusters.c.id == cluster)).one_or_none()
+    if row is None:
+        raise LoginError("this cluster was deleted", next_step="Register it again with `fleetctl cluster register NAME`.")
+    known = cluster_of(row, Workspace(row.workspace))
+    d = deployments.c
+    query = sa.select(deployments, options_table.c.json).join(options_table, d.options_key == options_table.c.key)
+    rows = connection.execute(query.where(d.cluster_id == cluster).order_by(d.bundle)).all()
+    return wire.Desired(
+        workspace=known.workspace,
+        cluster_id=cluster,
+        cluster=known.name,
+        epoch=epoch,
+        issued=row.issued,
+        expires=rfc3339(unix(row.issued) + wire.DOCUMENT_DAYS * _DAY),
+        labels=known.labels,
+        annotations=known.annotations,
+        values=known.values,
+        bundles=[_bundle(r, paused=known.paused) for r in rows if not r.removed],
+        tombstones=[Tombstone(name=r.bundle, generation=r.generation, keep_resources=r.keep_resources) for r in rows if r.removed],
+    )
+
+
+def _bundle(row: Any, *, paused: bool) -> DesiredBundle:
+    labels, depends_on, bundle_paused = msgspec.json.decode(row.shown, type=tuple[dict[str, str], list[Dependency], bool])
+    return DesiredBundle(
+        name=row.bundle,
+        generation=row.generation,
+        archive=row.archive,
+        size=row.size,
+        options=cast("Options", msgspec.Raw(row.json)),  # the bytes that were hashed, passed through
+        options_digest=row.options_digest,
+        commit=row.commit,
+        repo=row.repo,
+        labels=labels,
+        depends_on=depends_on,
+        paused=paused or bundle_paused,
+    )

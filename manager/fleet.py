@@ -1,0 +1,219 @@
+"""The manager's side of its agents: registration, enrolment, and what they report."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from fleetctl.core import wire
+from fleetctl.core.errors import Conflict, LoginError, NotFound
+from fleetctl.core.ids import ClusterId, ClusterName, Digest, Workspace
+from fleetctl.core.status import Report, State, as_json, trim
+from fleetctl.core.summary import deployment_state
+from manager import kinds
+from manager.archives import Archives
+from manager.clock import rfc3339, until
+from manager.documents import Documents
+from manager.live import Live, Presence
+from manager.objects import new_cluster_id, new_uid
+from manager.reconcile import Scope, reconcile
+from manager.signing import Signer, verify
+from manager.store.base import Store
+from manager.store.schema import clusters, deployments, registrations
+from manager.tokens import hashed
+
+_json = msgspec.json.encode
+
+
+@dataclass(frozen=True)
+class Registration:
+    token: str
+    expires: str
+
+
+class Fleet:
+    def __init__(self, store: Store, live: Live, documents: Documents, archives: Archives, signer: Signer) -> None:
+        self._store, self._live, self._documents, self._archives, self._signer = store, live, documents, archives, signer
+
+    async def load(self) -> None:
+        c = clusters.c
+        query = sa.select(c.id, c.public_key, c.seen, c.address).where(c.public_key.is_not(None))
+        for row in await self._store.read(lambda connection: connection.execute(query).all()):
+            self._live.clusters[ClusterId(row.id)] = Presence(row.public_key, row.seen, row.seen, row.address)
+
+    async def register(self, workspace: str, name: str, *, labels: dict[str, str], ttl: int, replace: bool, now: float) -> Registration:
+        """A token that lets one agent enrol as `name`. Raises Conflict when the name is enrolled and `replace` is not said."""
+        kinds.checked("Cluster", workspace, name, _bare_cluster(workspace, name, labels))
+        token = secrets.token_urlsafe(32)
+        expires = until(now, ttl)
+
+        def write(connection: Connection) -> set[ClusterId]:
+            r = registrations.c
+            connection.execute(
+                sa.delete(registrations).where((r.expires <= rfc3339(now)) | ((r.workspace == workspace) & (r.cluster == name)))
+            )
+            touched = _claimed(connection, workspace, name, labels, replace=replace, now=rfc3339(now))
+            row = {"hash": hashed(token), "workspace": workspace, "cluster": name, "source": "", "labels": b"{}", "expires": expires}
+            connection.execute(sa.insert(registrations), {**row, "uses": 1, "replace": replace})
+            return touched
+
+        self._live.changed(await self._store.write(write))
+        return Registration(token, expires)
+
+    async def enrol(self, request: wire.EnrolRequest, *, address: str, now: float) -> wire.EnrolAnswer:
+        """Bind the key to the token's cluster. The same token and key again give the same answer (I1). Raises LoginError."""
+        key = _proven(request)
+
+        def write(connection: Connection) -> tuple[Any, set[ClusterId]]:
+            row = _spent(connection, hashed(request.token), key, now=rfc3339(now))
+            return _bound(connection, row, key, now=rfc3339(now), version=request.agent_version)
+
+        cluster, touched = await self._store.write(write)
+        self._live.clusters[ClusterId(cluster.id)] = Presence(key, now, 0.0, address)
+        self._live.changed(touched | {ClusterId(cluster.id)})
+        public = wire.VerifyKey(id=self._signer.key_id, public_key=wire.b64(self._signer.public_key))
+        return wire.EnrolAnswer(
+            cluster_id=ClusterId(cluster.id),
+            cluster=ClusterName(cluster.name),
+            workspace=Workspace(cluster.workspace),
+            epoch=self._documents.epoch,
+            keys=[public],
+            poll_seconds=self._live.poll_seconds(),
+        )
+
+    async def archive_path(self, cluster: ClusterId, digest: Digest) -> Path:
+        """The file, when `digest` stands in the cluster's own document. Raises NotFound."""
+        d = deployments.c
+        query = sa.select(d.bundle).where(d.cluster_id == cluster, d.archive == digest, ~d.removed).limit(1)
+        if await self._store.read(lambda connection: connection.execute(query).first()) is None:
+            raise NotFound("no such archive for this cluster", next_step="Fetch the desired state again.")
+        return self._archives.path(digest)
+
+    async def report(self, cluster: ClusterId, request: wire.StatusRequest, *, now: float) -> None:
+        """Take what an agent says. Raises Conflict (`send-all`) when something before it was missed."""
+        presence = self._live.clusters.get(cluster)
+        if presence is None:
+            raise LoginError("this agent is not enrolled any more", next_step="Run `fleetctl cluster register NAME --replace`.")
+        if not request.full and presence.reporter != request.instance:
+            raise SendAll("the manager has not got this agent's full report yet", next_step="Send all.")
+        epoch = self._documents.epoch
+
+        def write(connection: Connection) -> tuple[bool, bool]:
+            agent = _json({"version": request.agent_version, "tools": request.tools, "kube": request.kube_version})
+            if request.full:
+                connection.execute(sa.update(clusters).where(clusters.c.id == cluster).values(agent=agent))
+            told = [report for report in request.deployments if report.epoch in {0, epoch}]
+            gone = take_reports(connection, cluster, told, at=rfc3339(now))
+            return gone, gone and _left(connection, cluster)
+
+        gone, left = await self._store.write(write)
+        if request.full and request.page >= request.pages:
+            presence.reporter = request.instance
+        if left:
+            self._live.forget(cluster)
+        self._live.changed([cluster] if gone else ())
+
+
+class SendAll(Conflict):
+    code = "send-all"
+
+
+def _bare_cluster(workspace: str, name: str, labels: dict[str, str]) -> dict[str, Any]:
+    meta = {"name": name, "namespace": workspace, "labels": labels}
+    return {"apiVersion": kinds.api_version("Cluster"), "kind": "Cluster", "metadata": meta, "spec": {}}
+
+
+def _claimed(connection: Connection, workspace: str, name: str, labels: dict[str, str], *, replace: bool, now: str) -> set[ClusterId]:
+    """The cluster's row, made when there is none; with `replace` the old key is worthless from now on."""
+    where = (clusters.c.workspace == workspace) & (clusters.c.name == name)
+    row = connection.execute(sa.select(clusters.c.id, clusters.c.public_key, clusters.c.labels).where(where)).one_or_none()
+    if row is not None and row.public_key and not replace:
+        step = f"Use another name, or `fleetctl cluster register {name} --replace` to give it to another agent."
+        raise Conflict(f"cluster {name} is enrolled already", subject=f"cluster {workspace}/{name}", next_step=step)
+    if row is None:
+        head = {"id": new_cluster_id(), "uid": new_uid(), "workspace": workspace, "name": name, "generation": 1, "created": now}
+        connection.execute(sa.insert(clusters), {**head, "labels": _json(labels), "annotations": b"{}", "spec": b"{}", "issued": now})
+        ids = [ClusterId(str(head["id"]))]
+    else:
+        merged = msgspec.json.decode(row.labels) | labels
+        connection.execute(sa.update(clusters).where(where).values(labels=_json(merged), leaving=False, issued=now))
+        ids = [ClusterId(row.id)]
+    return reconcile(connection, Scope(Workspace(workspace), clusters=ids), now=now) | set(ids)
+
+
+def _proven(request: wire.EnrolRequest) -> bytes:
+    try:
+        key, proof = wire.unb64(request.public_key), wire.unb64(request.proof)
+    except ValueError:
+        key, proof = b"", b""
+    if len(key) != 32 or not verify(key, proof, wire.enrol_bytes(request.token, request.public_key)):
+        raise LoginError("the request does not prove that its key is its own", next_step="Enrol again.")
+    return key
+
+
+def _spent(connection: Connection, token: bytes, key: bytes, *, now: str) -> Any:
+    """The registration behind the token, one use less. Raises LoginError saying what is wrong with it."""
+    row = connection.execute(sa.select(registrations).where(registrations.c.hash == token)).one_or_none()
+    step = "Get a new one with `fleetctl cluster register NAME`."
+    if row is None:
+        raise LoginError("the registration token is wrong", next_step=step)
+    if row.used_by == key:
+        return row
+    if row.expires <= now:
+        raise LoginError(f"the registration token expired at {row.expires}", next_step=step)
+    if row.uses < 1:
+        raise LoginError("the registration token is used up", next_step=step)
+    where = registrations.c.hash == token
+    connection.execute(sa.update(registrations).where(where).values(uses=row.uses - 1, used_by=key if row.cluster else None))
+    return row
+
+
+def _bound(connection: Connection, row: Any, key: bytes, *, now: str, version: str) -> tuple[Any, set[ClusterId]]:
+    """The cluster's row with the key in it."""
+    name = row.cluster or f"cluster-{hashlib.sha256(key).hexdigest()[:12]}"
+    touched: set[ClusterId] = set()
+    if not row.cluster:
+        touched = _claimed(connection, row.workspace, name, msgspec.json.decode(row.labels), replace=True, now=now)
+    where = (clusters.c.workspace == row.workspace) & (clusters.c.name == name)
+    values = {"public_key": key, "enrolled": now, "issued": now, "agent": _json({"version": version})}
+    found = connection.execute(sa.update(clusters).where(where).values(**values).returning(clusters)).one_or_none()
+    if found is None:
+        raise LoginError(f"cluster {name} was deleted meanwhile", next_step="Register it again.")
+    return found, touched
+
+
+def take_reports(connection: Connection, cluster: ClusterId, reports: list[Report], *, at: str) -> bool:
+    """Store the reports; one of an older generation never overwrites a newer one (I8). Whether a tombstone is done."""
+    d = deployments.c
+    gone = False
+    for report in reports:
+        where = (d.cluster_id == cluster) & (d.bundle == report.bundle)
+        row = connection.execute(sa.select(d.generation, d.removed, d.reported).where(where)).one_or_none()
+        if row is None or report.generation > row.generation or report.generation < row.reported:
+            continue
+        if row.removed and report.removed and report.generation == row.generation:
+            connection.execute(sa.delete(deployments).where(where))
+            gone = True
+            continue
+        state = deployment_state(report, row.generation) if not row.removed else State.WAIT_APPLIED
+        kept = trim(report)
+        values = {"state": state.value, "applied": report.applied, "reported": report.generation, "reported_at": report.at or at}
+        connection.execute(sa.update(deployments).where(where).values(**values, message=kept.message[:1024], report=as_json(kept)))
+    return gone
+
+
+def _left(connection: Connection, cluster: ClusterId) -> bool:
+    """A cluster that leaves is deleted with its last tombstone. Whether it was."""
+    c, d = clusters.c, deployments.c
+    leaving = connection.execute(sa.select(c.leaving).where(c.id == cluster)).scalar()
+    if not leaving or connection.execute(sa.select(d.bundle).where(d.cluster_id == cluster)).first():
+        return False
+    connection.execute(sa.delete(clusters).where(c.id == cluster))
+    return True

@@ -1,0 +1,253 @@
+"""Writing and removing objects. Each call is one transaction, and what follows from it is reconciled in the same one."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from fleetctl.core.errors import NotFound
+from fleetctl.core.ids import ClusterId, Workspace
+from manager import kinds, views
+from manager.clock import Clock, rfc3339, until
+from manager.live import Live
+from manager.reconcile import Scope, reconcile
+from manager.store.base import Store
+from manager.store.schema import bundles, clusters, deployments, objects, registrations, repos
+from manager.tokens import hashed
+from manager.vault import Vault
+
+_json = msgspec.json.encode
+_FOREVER = 100 * 365 * 86400.0
+
+
+@dataclass(frozen=True)
+class Put:
+    """`result`: created, configured or unchanged. `token` is the value of a new ClusterRegistrationToken, told once."""
+
+    result: str
+    object: dict[str, Any]
+    token: str | None = None
+    touched: set[ClusterId] = field(default_factory=set)
+
+
+class _DryRun(Exception):
+    """Carries the answer out of a transaction that must not be kept."""
+
+    def __init__(self, put: Put) -> None:
+        super().__init__()
+        self.put = put
+
+
+class Objects:
+    """`on_repo` is called with (workspace, name) after a GitRepo was written or removed."""
+
+    def __init__(self, store: Store, live: Live, vault: Vault, clock: Clock, on_repo: Callable[[str, str], None]) -> None:
+        self._store, self._live, self._vault, self._clock, self._on_repo = store, live, vault, clock, on_repo
+
+    async def put(self, kind: str, workspace: str, name: str, doc: dict[str, Any], *, dry_run: bool = False) -> Put:
+        """Create or change. Raises UsageError, RefusedError, NotEnforced."""
+        spec = kinds.checked(kind, workspace, name, doc)
+        meta = doc.get("metadata") or {}
+        row = {"labels": _json(meta.get("labels") or {}), "annotations": _json(meta.get("annotations") or {}), "spec": _json(spec)}
+
+        def write(connection: Connection) -> Put:
+            put = self._put(connection, (kind, workspace, name), row)
+            if dry_run:
+                raise _DryRun(put)
+            return put
+
+        try:
+            put = await self._store.write(write)
+        except _DryRun as done:
+            return done.put
+        if put.result != "unchanged":
+            self._live.changed(put.touched)
+            if kind in {"GitRepo", "Secret", "ConfigMap"}:
+                self._on_repo(workspace, name if kind == "GitRepo" else "")
+        return put
+
+    def _put(self, connection: Connection, key: tuple[str, str, str], row: dict[str, bytes]) -> Put:
+        kind, workspace, name = key
+        old, same = self._old(connection, key, row)
+        token, touched = None, set[ClusterId]()
+        if old is None:
+            token = self._create(connection, key, row)
+        elif not same:
+            table, where = _where(key)
+            values = row if kind not in kinds.DATA_KINDS else row | {"spec": self._sealed(key, row["spec"])}
+            connection.execute(sa.update(table).where(where).values(**values, generation=table.c.generation + 1))
+        if not same and kind in {"Cluster", "ClusterGroup"}:
+            touched = self._reconciled(connection, kind, workspace, name)
+        shown = views.one(connection, self._live, kind, workspace, name, self._clock())
+        return Put("created" if old is None else "unchanged" if same else "configured", shown, token, touched)
+
+    def _old(self, connection: Connection, key: tuple[str, str, str], row: dict[str, bytes]) -> tuple[Any, bool]:
+        """The row as it stands, and whether it says the same."""
+        table, where = _where(key)
+        old = connection.execute(sa.select(table).where(where)).one_or_none()
+        if old is None:
+            return None, False
+        spec = self._vault.unseal(old.spec, "/".join(key)) if key[0] in kinds.DATA_KINDS else old.spec
+        have = (old.labels, old.annotations, spec)
+        return old, have == (row["labels"], row["annotations"], row["spec"])
+
+    def _sealed(self, key: tuple[str, str, str], spec: bytes) -> bytes:
+        return self._vault.seal(spec, "/".join(key))
+
+    def _create(self, connection: Connection, key: tuple[str, str, str], row: dict[str, bytes]) -> str | None:
+        kind, workspace, name = key
+        now = rfc3339(self._clock())
+        head = {"workspace": workspace, "name": name, "uid": new_uid(), "generation": 1, "created": now}
+        if kind == "Cluster":
+            connection.execute(sa.insert(clusters), {"id": new_cluster_id(), **head, **row})
+            return None
+        extra = b"{}"
+        if kind in kinds.DATA_KINDS:
+            spec = msgspec.json.decode(row["spec"])
+            extra = _json({"type": spec["type"], "keys": kinds.shown_data(spec["data"])})
+            row = row | {"spec": self._sealed(key, row["spec"])}
+        connection.execute(sa.insert(objects), {"kind": kind, **head, **row, "extra": extra})
+        if kind == "GitRepo":
+            connection.execute(sa.insert(repos).prefix_with("OR IGNORE"), {"workspace": workspace, "name": name})
+        if kind != "ClusterRegistrationToken":
+            return None
+        return self._registration(connection, workspace, name, msgspec.json.decode(row["spec"]))
+
+    def _registration(self, connection: Connection, workspace: str, name: str, spec: dict[str, Any]) -> str:
+        token = secrets.token_urlsafe(32)
+        seconds = kinds.duration(str(spec["ttl"]), name) if spec.get("ttl") else 0
+        expires = until(self._clock(), seconds or _FOREVER)
+        row = {"hash": hashed(token), "workspace": workspace, "cluster": "", "source": name, "expires": expires, "replace": False}
+        uses = int(spec.get("uses") or 1_000_000)
+        connection.execute(sa.insert(registrations), {**row, "labels": _json(spec.get("labels") or {}), "uses": uses})
+        return token
+
+    def _reconciled(self, connection: Connection, kind: str, workspace: str, name: str) -> set[ClusterId]:
+        """A cluster's own change concerns it alone; its document changes even when its bundles do not."""
+        now = rfc3339(self._clock())
+        if kind == "ClusterGroup":
+            return reconcile(connection, Scope(Workspace(workspace)), now=now)
+        where = (clusters.c.workspace == workspace) & (clusters.c.name == name)
+        found = connection.execute(sa.update(clusters).where(where).values(issued=now).returning(clusters.c.id)).scalars().all()
+        ids = [ClusterId(i) for i in found]
+        return reconcile(connection, Scope(Workspace(workspace), clusters=ids), now=now) | set(ids)
+
+    async def patch_labels(self, kind: str, workspace: str, name: str, changes: dict[str, str | None]) -> dict[str, Any]:
+        """Set labels, or take away those that are None. Raises NotFound, UsageError."""
+        if kind in kinds.READ_ONLY:
+            kinds.checked(kind, workspace, name, {})
+
+        def write(connection: Connection) -> tuple[dict[str, Any], set[ClusterId]]:
+            table, where = _where((kind, workspace, name))
+            row = connection.execute(sa.select(table.c.labels).where(where)).one_or_none()
+            if row is None:
+                raise missing(kind, workspace, name)
+            labels = msgspec.json.decode(row.labels) | changes
+            kept = {key: value for key, value in sorted(labels.items()) if value is not None}
+            connection.execute(sa.update(table).where(where).values(labels=_json(kept), generation=table.c.generation + 1))
+            touched = self._reconciled(connection, kind, workspace, name) if kind in {"Cluster", "ClusterGroup"} else set()
+            return views.one(connection, self._live, kind, workspace, name, self._clock()), touched
+
+        shown, touched = await self._store.write(write)
+        self._live.changed(touched)
+        return shown
+
+    async def removal(self, kind: str, workspace: str, name: str) -> dict[str, Any]:
+        """What a delete would remove. Raises NotFound."""
+        return await self._store.read(lambda connection: removal(connection, kind, workspace, name))
+
+    async def delete(self, kind: str, workspace: str, name: str, *, uninstall: bool = False) -> dict[str, Any]:
+        """Remove the object; of a GitRepo also its bundles, everywhere. A cluster keeps what runs unless `uninstall`."""
+        if kind in kinds.READ_ONLY:
+            kinds.checked(kind, workspace, name, {})
+
+        def write(connection: Connection) -> tuple[dict[str, Any], set[ClusterId]]:
+            gone = removal(connection, kind, workspace, name)
+            return gone, self._delete(connection, kind, workspace, name, uninstall=uninstall)
+
+        gone, touched = await self._store.write(write)
+        if kind == "Cluster" and not uninstall:
+            for cluster in touched:
+                self._live.forget(cluster)
+        self._live.changed(touched)
+        if kind == "GitRepo":
+            self._on_repo(workspace, name)
+        return gone
+
+    def _delete(self, connection: Connection, kind: str, workspace: str, name: str, *, uninstall: bool) -> set[ClusterId]:
+        now, space = rfc3339(self._clock()), Workspace(workspace)
+        table, where = _where((kind, workspace, name))
+        if kind == "Cluster":
+            return delete_cluster(connection, where, space, now=now, uninstall=uninstall)
+        connection.execute(sa.delete(table).where(where))
+        if kind == "ClusterRegistrationToken":
+            r = registrations.c
+            connection.execute(sa.delete(registrations).where(r.workspace == workspace, r.source == name))
+        if kind == "GitRepo":
+            connection.execute(sa.delete(repos).where(repos.c.workspace == workspace, repos.c.name == name))
+            mine = (bundles.c.workspace == workspace) & (bundles.c.repo == name)
+            names = connection.execute(sa.delete(bundles).where(mine).returning(bundles.c.name)).scalars().all()
+            return reconcile(connection, Scope(space, bundles=set(names)), now=now)
+        return reconcile(connection, Scope(space), now=now) if kind == "ClusterGroup" else set()
+
+
+def delete_cluster(connection: Connection, where: Any, workspace: Workspace, *, now: str, uninstall: bool) -> set[ClusterId]:
+    """Revoke the key at once, or, to uninstall, first tell the agent to remove everything (`leaving`)."""
+    row = connection.execute(sa.select(clusters.c.id, clusters.c.public_key).where(where)).one()
+    cluster = ClusterId(row.id)
+    if uninstall and row.public_key:
+        connection.execute(sa.update(clusters).where(where).values(leaving=True, issued=now))
+        reconcile(connection, Scope(workspace, clusters=[cluster]), now=now)
+        left = connection.execute(sa.select(deployments.c.bundle).where(deployments.c.cluster_id == cluster)).first()
+        if left:
+            return {cluster}
+    connection.execute(sa.delete(deployments).where(deployments.c.cluster_id == cluster))
+    connection.execute(sa.delete(clusters).where(clusters.c.id == cluster))
+    return {cluster}
+
+
+def removal(connection: Connection, kind: str, workspace: str, name: str) -> dict[str, Any]:
+    """Names of the bundles, the number of deployments and the clusters that would lose something."""
+    table, where = _where((kind, workspace, name))
+    if connection.execute(sa.select(sa.literal(1)).select_from(table).where(where)).first() is None:
+        raise missing(kind, workspace, name)
+    d = deployments.c
+    query = sa.select(d.bundle, clusters.c.name).join(clusters, clusters.c.id == d.cluster_id).where(d.workspace == workspace, ~d.removed)
+    if kind == "GitRepo":
+        rows = connection.execute(query.where(d.repo == name)).all()
+        mine = bundles.c.workspace == workspace
+        names = set(connection.execute(sa.select(bundles.c.name).where(mine, bundles.c.repo == name)).scalars())
+    elif kind == "Cluster":
+        rows = connection.execute(query.where(clusters.c.name == name)).all()
+        names = {row.bundle for row in rows}
+    else:
+        return {"bundles": [], "deployments": 0, "clusters": []}
+    return {"bundles": sorted(names), "deployments": len(rows), "clusters": sorted({row.name for row in rows})}
+
+
+def _where(key: tuple[str, str, str]) -> tuple[sa.Table, Any]:
+    kind, workspace, name = key
+    table = {"Cluster": clusters, "Bundle": bundles}.get(kind, objects)
+    where = (table.c.workspace == workspace) & (table.c.name == name)
+    return table, where & (objects.c.kind == kind) if table is objects else where
+
+
+def missing(kind: str, workspace: str, name: str) -> NotFound:
+    plural = f"{kind.lower()}s"
+    step = f"See `fleetctl get {plural} -n {workspace}`."
+    return NotFound(f"{kind} {name} does not exist in workspace {workspace}", subject=f"{kind} {workspace}/{name}", next_step=step)
+
+
+def new_uid() -> str:
+    text = secrets.token_hex(16)
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def new_cluster_id() -> ClusterId:
+    return ClusterId(f"c-{secrets.token_hex(10)}")

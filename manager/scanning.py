@@ -1,0 +1,324 @@
+"""Watches the repositories: looks for new commits, scans them, and stores what changed in one transaction.
+
+Rule (I7): only a complete scan removes anything; one that would remove more than max(5, 20 %) of a repository's bundles, or all that a
+cluster has, is held until a person confirms exactly that number at that commit. What cannot be made stands as a problem beside its
+siblings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from fleetctl.core.bundle import Files
+from fleetctl.core.errors import Conflict, FleetError, NotFound, SourceError
+from fleetctl.core.gitrepo import RepoSpec, repo_spec
+from fleetctl.core.ids import CommitId, Digest
+from fleetctl.core.scan import Built, ChartRequest, Draft, Problem, finish, scan
+from fleetctl.sources import charts, git
+from fleetctl.sources.addresses import EgressPolicy
+from manager import kinds, log
+from manager.archives import Archives
+from manager.clock import Clock, rfc3339
+from manager.live import Live
+from manager.store.base import Store
+from manager.store.schema import objects, repos
+from manager.taking import Taken, take
+from manager.vault import Vault
+
+_AT_ONCE = 4
+_RETRY_SECONDS = (2.0, 300.0)
+
+
+class Settings(Protocol):
+    @property
+    def poll_seconds(self) -> int: ...
+    @property
+    def mirrors(self) -> Mapping[str, str]: ...
+    @property
+    def allow_egress(self) -> tuple[str, ...]: ...
+
+
+Key = tuple[str, str]
+
+
+@dataclass
+class _Watch:
+    """When to look at a repository again (loop time), and how often the last looks failed in a row."""
+
+    due: float = 0.0
+    failures: int = 0
+    again: bool = False  # someone asked for a scan of the same commit
+    busy: bool = False
+
+
+@dataclass(frozen=True)
+class _Repo:
+    spec: RepoSpec
+    generation: int
+    tried: str
+    scanned_generation: int
+    retry: bool  # the last scan met something that may go away by itself
+    credential: git.Credential | None
+    helm_credential: git.Credential | None
+
+
+class Scanner:
+    def __init__(
+        self, store: Store, live: Live, archives: Archives, vault: Vault, data_dir: Path, clock: Clock, settings: Settings
+    ) -> None:
+        self._store, self._live, self._archives, self._vault = store, live, archives, vault
+        self._git, self._clock, self._settings = data_dir / "git", clock, settings
+        self._watches: dict[Key, _Watch] = {}
+        self._wake = asyncio.Event()
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._fetching: dict[str, asyncio.Lock] = {}
+        self._confirmed: dict[Key, tuple[int, str]] = {}
+
+    def poke(self, workspace: str, name: str, *, again: bool = False) -> None:
+        """Look soon; without a name, at every repository of the workspace (a Secret changed)."""
+        for key, watch in self._watches.items():
+            if key[0] == workspace and name in {"", key[1]}:
+                watch.due, watch.again, watch.failures = 0.0, watch.again or again, 0
+        if name:
+            self._watches.setdefault((workspace, name), _Watch()).again |= again
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Look at each repository when it is due, a few at once."""
+        query = sa.select(objects.c.workspace, objects.c.name).where(objects.c.kind == "GitRepo")
+        loop = asyncio.get_running_loop()
+        rows = await self._store.read(lambda c: c.execute(query).all())
+        for row in rows:
+            self._watches.setdefault((row.workspace, row.name), _Watch())
+        while True:
+            self._wake.clear()
+            for key, watch in list(self._watches.items()):
+                if watch.due <= loop.time() and not watch.busy:
+                    watch.busy = True
+                    task = asyncio.create_task(self._look(key, watch))
+                    self._tasks.add(task)
+                    task.add_done_callback(self._tasks.discard)
+            idle = [w.due for w in self._watches.values() if not w.busy]
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.05, min([*idle, loop.time() + 60]) - loop.time())):
+                    await self._wake.wait()
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _look(self, key: Key, watch: _Watch) -> None:
+        loop = asyncio.get_running_loop()
+        seconds = 3600.0
+        try:
+            async with self._slots:
+                again, watch.again = watch.again, False
+                watch.due = float("inf")
+                seconds = await self._look_once(key, watch, again=again)
+        except _Gone:
+            self._watches.pop(key, None)
+        except Exception as error:
+            log.bug("a scan failed", error, repo="/".join(key))
+            seconds = 30.0
+        finally:
+            watch.busy = False
+            # A poke while we looked has set `due` to 0 and is not forgotten.
+            if watch.due == float("inf"):
+                watch.due = loop.time() + seconds
+            self._wake.set()
+
+    async def _look_once(self, key: Key, watch: _Watch, *, again: bool) -> float:
+        """Seconds until the next look."""
+        try:
+            repo = await self._load(key)
+        except FleetError as error:
+            await self._failed(key, error)
+            return 60.0
+        poll = kinds.duration(repo.spec.spec.polling_interval or f"{self._settings.poll_seconds}s", key[1])
+        changed = again or repo.scanned_generation != repo.generation or key in self._confirmed or (repo.retry and watch.failures > 0)
+        if repo.spec.spec.disable_polling and not changed and repo.tried:
+            return 3600.0
+        try:
+            done = await self._follow(key, repo, changed=changed)
+        except FleetError as error:
+            watch.failures += 1
+            await self._failed(key, error, repo.generation)
+            low, high = _RETRY_SECONDS
+            return min(high, max(poll, low) * 2.0 ** min(watch.failures - 1, 8)) * random.uniform(0.5, 1.0)  # noqa: S311 - spread
+        watch.failures = watch.failures + 1 if done else 0
+        wait = min(300.0, poll * 2.0 ** min(watch.failures, 6)) if done else poll
+        return wait * random.uniform(1.0, 1.1)  # noqa: S311 - spread, as in Fleet
+
+    async def _load(self, key: Key) -> _Repo:
+        """Raises _Gone when the GitRepo was deleted."""
+
+        def read(connection: Connection) -> tuple[Any, Any, dict[str, git.Credential]]:
+            o = objects.c
+            mine = (o.kind == "GitRepo") & (o.workspace == key[0]) & (o.name == key[1])
+            row = connection.execute(sa.select(objects).where(mine)).one_or_none()
+            state = connection.execute(sa.select(repos).where(repos.c.workspace == key[0], repos.c.name == key[1])).one_or_none()
+            if row is None or state is None:
+                raise _Gone
+            spec = msgspec.json.decode(row.spec)
+            names = {spec.get("clientSecretName") or "gitcredential", spec.get("helmSecretName") or ""}
+            secrets = connection.execute(sa.select(o.name, o.spec).where(o.kind == "Secret", o.workspace == key[0], o.name.in_(names)))
+            return row, state, {s.name: self._credential(key[0], s.name, s.spec) for s in secrets}
+
+        row, state, secrets = await self._store.read(read)
+        meta = {"name": key[1], "namespace": key[0], "labels": msgspec.json.decode(row.labels)}
+        spec = repo_spec({"metadata": meta, "spec": msgspec.json.decode(row.spec)})
+        wanted = spec.spec.client_secret_name
+        if wanted and wanted not in secrets:
+            step = f"Make it, or run `fleetctl gitrepo add {key[1]} … --username U --password-stdin` again."
+            raise NotFound(f"Secret {wanted} does not exist", subject=f"GitRepo {key[1]}", next_step=step)
+        problems = msgspec.json.decode(state.problems)
+        return _Repo(
+            spec=spec,
+            generation=row.generation,
+            tried=state.tried,
+            scanned_generation=state.scanned_generation,
+            retry=any(p["code"] in {"source", "unavailable", "deadline"} for p in problems),
+            credential=_with_ca(secrets.get(wanted or "gitcredential"), spec.spec.ca_bundle),
+            helm_credential=secrets.get(spec.spec.helm_secret_name),
+        )
+
+    def _credential(self, workspace: str, name: str, sealed: bytes) -> git.Credential:
+        data = msgspec.json.decode(self._vault.unseal(sealed, f"Secret/{workspace}/{name}"))["data"]
+        plain = {key: base64.b64decode(value) for key, value in data.items()}
+        return git.Credential(
+            username=plain.get("username", b"").decode("utf-8", "replace"),
+            password=plain.get("password", b"").decode("utf-8", "replace"),
+            ca_pem=plain.get("cacerts") or plain.get("ca.crt") or b"",
+        )
+
+    async def _follow(self, key: Key, repo: _Repo, *, changed: bool) -> bool:
+        """Whether something stands in the way that may go away by itself."""
+        spec, lock = repo.spec.spec, self._fetching.setdefault(_store_name(repo), asyncio.Lock())
+        ref, known = git.Ref(spec.branch, spec.revision), "" if changed else repo.tried
+        store = self._git / _store_name(repo)
+        async with lock:
+            commit = await git.fetch(
+                spec.repo, store=store, ref=ref, known=known, credential=repo.credential, mirrors=self._settings.mirrors
+            )
+            if commit == repo.tried and not changed:
+                await self._clear_error(key)
+                return False
+            drafts, problems = await asyncio.to_thread(_scanned, store, repo.spec, commit)
+        built, more = await self._finish(drafts, repo)
+        problems = [*problems, *more]
+        await asyncio.to_thread(self._archives.add, [(Digest(b.spec.archive), b.archive) for b in built])
+        await self._take(key, repo, Taken(commit, [b.spec for b in built], problems))
+        return any(p.code in {"source", "unavailable", "deadline"} for p in problems)
+
+    async def _finish(self, drafts: list[Draft], repo: _Repo) -> tuple[list[Built], list[Problem]]:
+        """The drafts with their charts, each chart fetched once; those whose chart is not to be had are problems."""
+        policy = EgressPolicy(self._settings.allow_egress)
+        found: dict[ChartRequest, Files | FleetError] = {}
+        for request in dict.fromkeys(r for d in drafts for r in d.charts):
+            try:
+                chart = await charts.fetch_chart(request, credential=repo.helm_credential, mirrors=self._settings.mirrors, egress=policy)
+                found[request] = chart.files
+            except FleetError as error:
+                found[request] = error
+        return await asyncio.to_thread(_finished, drafts, found)
+
+    async def _take(self, key: Key, repo: _Repo, taken: Taken) -> None:
+        confirmed = self._confirmed.pop(key, None)
+        now = rfc3339(self._clock())
+        touched, held = await self._store.write(lambda c: take(c, repo.spec, repo.generation, taken, confirmed=confirmed, now=now))
+        self._live.changed(touched)
+        shown = "/".join(key)
+        log.event("scanned", repo=shown, commit=taken.commit, bundles=len(taken.specs), problems=len(taken.problems), clusters=len(touched))
+        if held:
+            log.warning("held", repo=shown, removals=held["removals"], of=held["of"])
+
+    async def confirm(self, workspace: str, name: str, removals: int, commit: str) -> None:
+        """Let exactly the held removal go. Raises Conflict when it is another one by now."""
+        key = (workspace, name)
+        query = sa.select(repos.c.held).where(repos.c.workspace == workspace, repos.c.name == name)
+        row = await self._store.read(lambda c: c.execute(query).one_or_none())
+        held = msgspec.json.decode(row.held) if row else None
+        if not held or held["removals"] != removals or not (commit and held["commit"].startswith(commit)):
+            said = f"{held['removals']} removals at {held['commit'][:12]} are held" if held else "nothing is held"
+            step = f"Look again with `fleetctl gitrepo get {name}`."
+            raise Conflict(f"{said}, not {removals} at {commit[:12]}", subject=f"GitRepo {workspace}/{name}", next_step=step)
+        self._confirmed[key] = (removals, held["commit"])
+        self.poke(workspace, name, again=True)
+
+    async def _failed(self, key: Key, error: FleetError, generation: int = 0) -> None:
+        """Write the error down when it is another one than before; an unchanged failure touches no disk."""
+        text = msgspec.json.encode({"code": error.code, "summary": error.summary, "subject": error.subject, "nextStep": error.next_step})
+        await self._set(key, {"error": text} | ({"scanned_generation": generation} if generation else {}))
+        log.warning("repository cannot be read", repo="/".join(key), error=error.summary)
+
+    async def _clear_error(self, key: Key) -> None:
+        await self._set(key, {"error": b"null"})
+
+    async def _set(self, key: Key, values: dict[str, Any]) -> None:
+        mine = (repos.c.workspace == key[0]) & (repos.c.name == key[1])
+        columns = [repos.c[name] for name in values]
+        row = await self._store.read(lambda c: c.execute(sa.select(*columns).where(mine)).one_or_none())
+        if row is None or tuple(row) == tuple(values.values()):
+            return
+        await self._store.write(lambda c: c.execute(sa.update(repos).where(mine).values(**values)))
+        self._live.changed()
+
+
+class _Gone(Exception):
+    """The GitRepo does not exist any more."""
+
+
+def _with_ca(credential: git.Credential | None, bundle: str) -> git.Credential | None:
+    if not bundle:
+        return credential
+    pem = bundle.encode() if "BEGIN CERT" in bundle else base64.b64decode(bundle)
+    had = credential or git.Credential()
+    return git.Credential(username=had.username, password=had.password, ca_pem=pem)
+
+
+def _store_name(repo: _Repo) -> str:
+    """One bare store for each URL and credential: what one credential may read is never shown to another."""
+    had = repo.credential or git.Credential()
+    parts = (repo.spec.spec.repo, had.username, had.password)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def _scanned(store: Path, spec: RepoSpec, commit: CommitId) -> tuple[list[Draft], list[Problem]]:
+    tree = git.open_tree(store, commit)
+    try:
+        found = scan(tree, spec, commit=commit)
+    finally:
+        tree.close()
+    refused = [d for d in found.drafts if d.spec.options.service_account]
+    why = "refused: serviceAccount is not enforced in this version"
+    problems = [Problem(path=d.spec.path, code="not-enforced", summary=f"{d.spec.path}: {why}", next_step="Leave it out.") for d in refused]
+    return [d for d in found.drafts if d not in refused], [*found.problems, *problems]
+
+
+def _finished(drafts: list[Draft], found: Mapping[ChartRequest, Files | FleetError]) -> tuple[list[Built], list[Problem]]:
+    built, problems = [], []
+    for draft in drafts:
+        missing = next((e for e in (found[r] for r in draft.charts) if isinstance(e, FleetError)), None)
+        try:
+            if missing:
+                raise missing
+            built.append(finish(draft, {r: f for r, f in found.items() if not isinstance(f, FleetError)}))
+        except FleetError as error:
+            code = "source" if isinstance(error, SourceError) else error.code
+            place = draft.spec.path or "the repository's root"
+            problems.append(Problem(path=draft.spec.path, code=code, summary=f"{place}: {error.summary}", next_step=error.next_step))
+    return built, problems

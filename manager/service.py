@@ -1,0 +1,230 @@
+"""The manager without its HTTP side: one object that `manager/api` calls, made of parts that each know one thing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from fleetctl.core import wire
+from fleetctl.core.ids import LOCAL_WORKSPACE, ClusterId, Digest, Epoch
+from manager import log, views
+from manager.archives import Archives
+from manager.clock import rfc3339
+from manager.documents import Document, Documents
+from manager.fleet import Fleet, Registration
+from manager.live import Live
+from manager.objects import Objects, Put, new_uid
+from manager.scanning import Scanner
+from manager.signing import Signer
+from manager.store.base import Store
+from manager.store.schema import bundles, clusters, deployments, meta, objects
+from manager.tokens import Person, Tokens
+from manager.vault import Vault
+
+_FLUSH_SECONDS = 30.0
+_SWEEP_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`poll_seconds`: between two looks at a repository. `mirrors`: prefix → URL. `allow_egress`: CIDRs and hosts for charts."""
+
+    poll_seconds: int = 15
+    mirrors: Mapping[str, str] = field(default_factory=dict)
+    allow_egress: tuple[str, ...] = ()
+    secret_key_file: Path | None = None
+
+
+class Service:
+    def __init__(self, data_dir: Path, *, signer: Signer, clock: Callable[[], float] = time.time, settings: Settings | None = None) -> None:
+        self._clock, self._settings = clock, settings or Settings()
+        self._store = Store(data_dir / "fleet.db")
+        self._live = Live(clock())
+        self._archives = Archives(data_dir / "archives")
+        vault = Vault.open(data_dir, self._settings.secret_key_file)
+        self._documents = Documents(self._store, self._live, signer, clock)
+        self._fleet = Fleet(self._store, self._live, self._documents, self._archives, signer)
+        self._scanner = Scanner(self._store, self._live, self._archives, vault, data_dir, clock, self._settings)
+        self._objects = Objects(self._store, self._live, vault, clock, self._scanner.poke)
+        self._tokens = Tokens(self._store, clock)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._opened = False
+
+    @property
+    def epoch(self) -> int:
+        return self._documents.epoch
+
+    async def start(self) -> None:
+        """Open the store and begin to watch. Raises RefusedError or UnavailableError when the data cannot be used."""
+        await self._store.open()
+        self._documents.epoch = await self._store.write(lambda c: _first_rows(c, rfc3339(self._clock())))
+        await self._tokens.load()
+        await self._fleet.load()
+        self._opened = True
+        work = (self._scanner.run, self._flush, self._housekeeping)
+        self._tasks = [asyncio.create_task(_for_ever(part)) for part in work]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._scanner.stop()
+        if self._opened:
+            await self._save_seen()
+            await self._store.close()
+
+    async def ready(self) -> str | None:
+        return None if self._opened else "the store is not open yet"
+
+    # Objects
+
+    async def list_objects(
+        self,
+        kind: str,
+        *,
+        workspace: str | None = None,
+        selector: str = "",
+        cluster: str = "",
+        repo: str = "",
+        states: Sequence[str] = (),
+    ) -> list[dict[str, Any]]:
+        asked = views.Asked(workspace=workspace, selector=selector, cluster=cluster, repo=repo, states=tuple(states))
+        now = self._clock()
+        return await self._store.read(lambda c: views.listing(c, self._live, kind, asked, now))
+
+    async def get_object(self, kind: str, workspace: str, name: str) -> dict[str, Any]:
+        now = self._clock()
+        return await self._store.read(lambda c: views.one(c, self._live, kind, workspace, name, now))
+
+    async def put_object(self, kind: str, workspace: str, name: str, doc: dict[str, Any], *, dry_run: bool = False) -> Put:
+        return await self._objects.put(kind, workspace, name, doc, dry_run=dry_run)
+
+    async def patch_labels(self, kind: str, workspace: str, name: str, changes: dict[str, str | None]) -> dict[str, Any]:
+        return await self._objects.patch_labels(kind, workspace, name, changes)
+
+    async def removal(self, kind: str, workspace: str, name: str) -> dict[str, Any]:
+        return await self._objects.removal(kind, workspace, name)
+
+    async def delete_object(self, kind: str, workspace: str, name: str, *, uninstall: bool = False) -> dict[str, Any]:
+        return await self._objects.delete(kind, workspace, name, uninstall=uninstall)
+
+    async def sync(self, workspace: str, name: str) -> None:
+        await self.get_object("GitRepo", workspace, name)
+        self._scanner.poke(workspace, name, again=True)
+
+    async def confirm(self, workspace: str, name: str, removals: int, commit: str) -> None:
+        await self._scanner.confirm(workspace, name, removals, commit)
+
+    async def status(self, workspace: str | None) -> dict[str, Any]:
+        now = self._clock()
+        return await self._store.read(lambda c: views.overview(c, self._live, workspace, now))
+
+    async def changes(self, since: int, wait: float) -> int:
+        return await self._live.wait_changed(since, wait) if wait else self._live.revision
+
+    # People
+
+    async def check_token(self, token: str) -> Person | None:
+        return await self._tokens.check(token)
+
+    async def create_token(self, name: str, role: str, workspace: str, ttl_seconds: int) -> tuple[str, str]:
+        return await self._tokens.create(name, role, workspace, ttl_seconds)
+
+    async def list_tokens(self) -> list[dict[str, Any]]:
+        return await self._tokens.list()
+
+    async def revoke_token(self, name: str) -> None:
+        await self._tokens.revoke(name)
+
+    # Agents
+
+    async def register(self, workspace: str, name: str, *, labels: dict[str, str], ttl_seconds: int, replace: bool) -> Registration:
+        return await self._fleet.register(workspace, name, labels=labels, ttl=ttl_seconds, replace=replace, now=self._clock())
+
+    async def enrol(self, request: wire.EnrolRequest, *, address: str) -> wire.EnrolAnswer:
+        return await self._fleet.enrol(request, address=address, now=self._clock())
+
+    async def agent_key(self, cluster_id: ClusterId) -> bytes | None:
+        presence = self._live.clusters.get(cluster_id)
+        return presence.key if presence else None
+
+    async def seen(self, cluster_id: ClusterId, *, instance: str, address: str) -> str:
+        return self._live.heard(cluster_id, instance=instance, address=address, now=self._clock())
+
+    async def desired(self, cluster_id: ClusterId, held: str = "") -> Document:
+        return await self._documents.get(cluster_id, held)
+
+    async def wait_desired(self, cluster_id: ClusterId, etag: str, seconds: float) -> Document:
+        return await self._documents.wait(cluster_id, etag, seconds)
+
+    async def archive_path(self, cluster_id: ClusterId, digest: Digest) -> Path:
+        return await self._fleet.archive_path(cluster_id, digest)
+
+    async def report(self, cluster_id: ClusterId, request: wire.StatusRequest, *, address: str) -> None:
+        await self._fleet.report(cluster_id, request, now=self._clock())
+
+    async def next_poll(self, cluster_id: ClusterId) -> int:
+        return self._live.poll_seconds()
+
+    async def metrics(self) -> dict[str, float]:
+        now = self._clock()
+        found = await self._store.read(lambda c: views.overview(c, self._live, None, now))
+        kinds = ("gitrepos", "bundles", "clusters", "deployments")
+        return {f'fleet_{kind}{{state="{state}"}}': float(n) for kind in kinds for state, n in found[kind].items()}
+
+    # Loops
+
+    async def _flush(self) -> None:
+        await asyncio.sleep(_FLUSH_SECONDS)
+        await self._save_seen()
+
+    async def _save_seen(self) -> None:
+        """Heartbeats reach the disk in groups; one that is lost costs nothing but its age."""
+        unsaved = [(cluster, presence, presence.seen, presence.address) for cluster, presence in self._live.unsaved()]
+        if not unsaved:
+            return
+        rows = [{"c": cluster, "s": seen, "a": address} for cluster, _, seen, address in unsaved]
+        where = clusters.c.id == sa.bindparam("c")
+        update = sa.update(clusters).where(where).values(seen=sa.bindparam("s"), address=sa.bindparam("a"))
+        await self._store.write(lambda connection: connection.execute(update, rows))
+        for _, presence, seen, _address in unsaved:
+            presence.stored_seen = seen
+
+    async def _housekeeping(self) -> None:
+        await self._documents.renew()
+        used = await self._store.read(_used_archives)
+        await asyncio.to_thread(self._archives.sweep, used.__contains__, now=time.time())
+        await asyncio.sleep(_SWEEP_SECONDS)
+
+
+async def _for_ever(part: Callable[[], Awaitable[None]]) -> None:
+    """A loop that met an error of its own says so and goes on after a while."""
+    while True:
+        try:
+            await part()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            log.bug("a loop failed", error)
+            await asyncio.sleep(5)
+
+
+def _first_rows(connection: Connection, now: str) -> Epoch:
+    """The counters, and Fleet's group `default` of the workspace for a single cluster."""
+    connection.execute(sa.insert(meta).prefix_with("OR IGNORE"), [{"key": "epoch", "value": 1}, {"key": "generation", "value": 0}])
+    head = {"kind": "ClusterGroup", "workspace": LOCAL_WORKSPACE, "name": "default", "uid": new_uid(), "generation": 1, "created": now}
+    body = {"labels": b"{}", "annotations": b"{}", "spec": b'{"selector":{}}', "extra": b"{}"}
+    connection.execute(sa.insert(objects).prefix_with("OR IGNORE"), head | body)
+    return Epoch(connection.execute(sa.select(meta.c.value).where(meta.c.key == "epoch")).scalar_one())
+
+
+def _used_archives(connection: Connection) -> set[str]:
+    names = connection.execute(sa.select(bundles.c.archive).union(sa.select(deployments.c.archive)))
+    return set(names.scalars())

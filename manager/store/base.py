@@ -1,0 +1,164 @@
+"""The database: SQLite with one writer thread that commits many changes at once, and readers beside it.
+
+Rule: a write's answer is given only after the commit that holds it is on the disk (I1). Each piece of work stands in a savepoint of its
+own, so that one that fails takes no other with it. Nothing here knows what the tables mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.pool import QueuePool
+
+from fleetctl.core.errors import RefusedError, UnavailableError
+from manager.store import migrate
+
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+
+_MOST_AT_ONCE = 500
+_READERS = 2
+
+
+@dataclass
+class _Job:
+    work: Work[Any]
+    answer: asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop
+
+
+class Store:
+    """Use `write` and `read` from the event loop; `work` runs in a thread and must not touch the loop."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer = _engine(path, "BEGIN IMMEDIATE", size=1)
+        self._reader = _engine(path, "BEGIN", size=_READERS)
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
+        self._thread = threading.Thread(target=self._serve, name="store-write", daemon=True)
+
+    async def open(self) -> None:
+        """Make or migrate the tables. Raises RefusedError when a newer version wrote the file."""
+        await asyncio.to_thread(self._migrate)
+        self._thread.start()
+
+    async def close(self) -> None:
+        """What was asked for is committed first."""
+        self._jobs.put(None)
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join)
+        self._readers.shutdown(wait=True)
+        for engine in (self._reader, self._writer):
+            engine.dispose()
+
+    async def write(self, work: Work[T]) -> T:
+        """Run `work` in the next transaction; returns after its commit. What `work` raises is raised here, and nothing of it is kept."""
+        loop = asyncio.get_running_loop()
+        job = _Job(work, loop.create_future(), loop)
+        self._jobs.put(job)
+        # The work goes on when the caller is cancelled: it is either wholly kept or wholly not.
+        return cast("T", await asyncio.shield(job.answer))
+
+    async def read(self, work: Work[T]) -> T:
+        """Run `work` on one snapshot that holds all that was committed before."""
+
+        def run() -> T:
+            with _translated(), self._reader.begin() as connection:
+                return work(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+
+    def _migrate(self) -> None:
+        with _translated(), self._writer.begin() as connection:
+            migrate.up(connection, str(self._path))
+
+    def _serve(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            jobs, last = [job], False
+            while len(jobs) < _MOST_AT_ONCE and not last:
+                try:
+                    more = self._jobs.get_nowait()
+                except queue.Empty:
+                    break
+                last = more is None
+                if more is not None:
+                    jobs.append(more)
+            self._commit(jobs)
+            if last:
+                return
+
+    def _commit(self, jobs: list[_Job]) -> None:
+        done: list[tuple[_Job, Any, BaseException | None]] = []
+        try:
+            with _translated(), self._writer.begin() as connection:
+                done = [_in_savepoint(job, connection) for job in jobs]
+        except Exception as why:
+            done = [(job, None, why) for job in jobs]
+        for job, result, error in done:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                job.loop.call_soon_threadsafe(_answer, job.answer, result, error)
+
+
+def _in_savepoint(job: _Job, connection: Connection) -> tuple[_Job, Any, BaseException | None]:
+    point = connection.begin_nested()
+    try:
+        result = job.work(connection)
+    except sa.exc.OperationalError:
+        raise
+    except Exception as why:
+        point.rollback()
+        return job, None, why
+    point.commit()
+    return job, result, None
+
+
+def _answer(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+@contextlib.contextmanager
+def _translated() -> Any:
+    """A disk that is full or broken is said in our words."""
+    try:
+        yield
+    except sa.exc.OperationalError as why:
+        said = str(why.orig)
+        raise UnavailableError(f"the database cannot be used: {said}", subject="database", next_step="Look at the disk.") from why
+    except sa.exc.DatabaseError as why:
+        if "malformed" in str(why.orig) or "not a database" in str(why.orig):
+            raise RefusedError(f"the database is broken: {why.orig}", subject="database", next_step="Restore it from a backup.") from why
+        raise
+
+
+def _engine(path: Path, begin: str, *, size: int) -> Engine:
+    engine = sa.create_engine(
+        f"sqlite:///{path}", poolclass=QueuePool, pool_size=size, max_overflow=0, connect_args={"check_same_thread": False, "timeout": 10}
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # sqlite3's own idea of transactions would begin them too late
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "journal_size_limit=67108864"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begun(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine

@@ -1,0 +1,140 @@
+"""The tables. JSON stands in BLOBs as bytes that are passed through; what is searched or counted has a column of its own.
+
+Changes go into `migrations/versions`; a test compares what the migrations make with what stands here.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+# Single numbers: `epoch`, and `generation`, the counter that every redeployment takes its number from.
+meta = sa.Table("meta", metadata, sa.Column("key", sa.String, primary_key=True), sa.Column("value", sa.Integer, nullable=False))
+
+# GitRepo, ClusterGroup, ClusterRegistrationToken, Secret, ConfigMap. `spec` of a Secret is encrypted.
+objects = sa.Table(
+    "objects",
+    metadata,
+    sa.Column("kind", sa.String, primary_key=True),
+    sa.Column("workspace", sa.String, primary_key=True),
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("uid", sa.String, nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("created", sa.String, nullable=False),
+    sa.Column("labels", sa.LargeBinary, nullable=False),
+    sa.Column("annotations", sa.LargeBinary, nullable=False),
+    sa.Column("spec", sa.LargeBinary, nullable=False),
+    sa.Column("extra", sa.LargeBinary, nullable=False),
+)
+
+# What the last scan of a GitRepo found. `commit` is the last one whose bundles were taken, `tried` the last one that was looked at.
+repos = sa.Table(
+    "repos",
+    metadata,
+    sa.Column("workspace", sa.String, primary_key=True),
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("commit", sa.String, nullable=False, default=""),
+    sa.Column("tried", sa.String, nullable=False, default=""),
+    sa.Column("scanned_generation", sa.Integer, nullable=False, default=0),
+    sa.Column("scanned_at", sa.String, nullable=False, default=""),
+    sa.Column("error", sa.LargeBinary, nullable=False, default=b"null"),
+    sa.Column("problems", sa.LargeBinary, nullable=False, default=b"[]"),
+    sa.Column("held", sa.LargeBinary, nullable=False, default=b"null"),
+)
+
+bundles = sa.Table(
+    "bundles",
+    metadata,
+    sa.Column("workspace", sa.String, primary_key=True),
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("repo", sa.String, nullable=False),
+    sa.Column("uid", sa.String, nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("created", sa.String, nullable=False),
+    sa.Column("commit", sa.String, nullable=False),
+    sa.Column("archive", sa.String, nullable=False),
+    sa.Column("spec", sa.LargeBinary, nullable=False),
+    sa.Index("bundles_repo", "workspace", "repo"),
+    sa.Index("bundles_archive", "archive"),
+)
+
+clusters = sa.Table(
+    "clusters",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("workspace", sa.String, nullable=False),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("uid", sa.String, nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("created", sa.String, nullable=False),
+    sa.Column("labels", sa.LargeBinary, nullable=False),
+    sa.Column("annotations", sa.LargeBinary, nullable=False),
+    sa.Column("spec", sa.LargeBinary, nullable=False),
+    sa.Column("public_key", sa.LargeBinary),
+    sa.Column("enrolled", sa.String, nullable=False, default=""),
+    sa.Column("seen", sa.Float, nullable=False, default=0.0),
+    sa.Column("address", sa.String, nullable=False, default=""),
+    sa.Column("agent", sa.LargeBinary, nullable=False, default=b"{}"),
+    sa.Column("issued", sa.String, nullable=False, default=""),
+    sa.Column("leaving", sa.Boolean, nullable=False, default=False),
+    sa.UniqueConstraint("workspace", "name", name="clusters_name"),
+)
+
+# Options are shared by every deployment that has the same: `key` is the SHA-256 of the JSON.
+options = sa.Table("options", metadata, sa.Column("key", sa.String, primary_key=True), sa.Column("json", sa.LargeBinary, nullable=False))
+
+deployments = sa.Table(
+    "deployments",
+    metadata,
+    sa.Column("cluster_id", sa.String, primary_key=True),
+    sa.Column("bundle", sa.String, primary_key=True),
+    sa.Column("workspace", sa.String, nullable=False),
+    sa.Column("repo", sa.String, nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("archive", sa.String, nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("options_digest", sa.String, nullable=False),
+    sa.Column("options_key", sa.String, nullable=False),
+    sa.Column("target", sa.String, nullable=False),
+    sa.Column("customization", sa.String, nullable=False),
+    sa.Column("commit", sa.String, nullable=False),
+    sa.Column("shown", sa.LargeBinary, nullable=False),
+    sa.Column("keep_resources", sa.Boolean, nullable=False),
+    sa.Column("removed", sa.Boolean, nullable=False),
+    sa.Column("state", sa.String, nullable=False),
+    sa.Column("applied", sa.Integer, nullable=False, default=0),
+    sa.Column("reported", sa.Integer, nullable=False, default=0),
+    sa.Column("reported_at", sa.String, nullable=False, default=""),
+    sa.Column("message", sa.String, nullable=False, default=""),
+    sa.Column("report", sa.LargeBinary, nullable=False, default=b""),
+    sa.Index("deployments_bundle", "workspace", "bundle"),
+    sa.Index("deployments_archive", "archive"),
+)
+
+# People's tokens: the value is kept as a SHA-256 only.
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("hash", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("role", sa.String, nullable=False),
+    sa.Column("workspace", sa.String, nullable=False),
+    sa.Column("created", sa.String, nullable=False),
+    sa.Column("expires", sa.String, nullable=False),
+)
+
+# Registration tokens. `cluster` names the one that may enrol; "" (of a ClusterRegistrationToken) lets the manager make the name.
+registrations = sa.Table(
+    "registrations",
+    metadata,
+    sa.Column("hash", sa.LargeBinary, primary_key=True),
+    sa.Column("workspace", sa.String, nullable=False),
+    sa.Column("cluster", sa.String, nullable=False),
+    sa.Column("source", sa.String, nullable=False),
+    sa.Column("labels", sa.LargeBinary, nullable=False),
+    sa.Column("expires", sa.String, nullable=False),
+    sa.Column("uses", sa.Integer, nullable=False),
+    sa.Column("replace", sa.Boolean, nullable=False),
+    sa.Column("used_by", sa.LargeBinary),
+)

@@ -1,0 +1,55 @@
+"""Secrets at rest: AES-256-GCM under one key in `secret.key` (0600) or in the file that the operator names.
+
+Each ciphertext is bound to the object's workspace, kind and name, so that a row cannot be moved to another name.
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from fleetctl.core.errors import RefusedError, UsageError
+from fleetctl.core.wire import b64, unb64
+from manager.files import write_private
+
+_KEY_BYTES, _NONCE_BYTES = 32, 12
+
+
+class Vault:
+    def __init__(self, key: bytes) -> None:
+        self._cipher = AESGCM(key)
+
+    @classmethod
+    def open(cls, data_dir: Path, key_file: Path | None = None) -> Vault:
+        """The key of `key_file`, else of `data_dir`, made at the first start. Raises UsageError when the file is not a key."""
+        path = key_file or data_dir / "secret.key"
+        try:
+            text = path.read_text("ascii").strip()
+        except FileNotFoundError:
+            if key_file:
+                raise UsageError(f"{path} does not exist", subject="--secret-key-file", next_step="Correct the path.") from None
+            text = b64(secrets.token_bytes(_KEY_BYTES))
+            write_private(path, text.encode() + b"\n")
+        except (OSError, UnicodeError) as why:
+            raise UsageError(f"{path} cannot be read: {why}", subject=str(path), next_step="Restore it from a backup.") from why
+        try:
+            key = unb64(text)
+        except ValueError:
+            key = b""
+        if len(key) != _KEY_BYTES:
+            raise UsageError(f"{path} does not hold a key of 32 bytes", subject=str(path), next_step="Restore it from a backup.")
+        return cls(key)
+
+    def seal(self, data: bytes, place: str) -> bytes:
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, data, place.encode())
+
+    def unseal(self, sealed: bytes, place: str) -> bytes:
+        """Raises RefusedError when another key sealed it, or it was changed or moved."""
+        try:
+            return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], place.encode())
+        except InvalidTag as why:
+            raise RefusedError(f"{place} cannot be read with this secret key", subject=place, next_step="Restore secret.key.") from why

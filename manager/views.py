@@ -1,0 +1,395 @@
+"""What people read: rows as objects in Fleet's shape (docs/api.md). Counts are always the sum of their parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from fleetctl.core.cluster import matches, parse_selector
+from fleetctl.core.errors import NotFound
+from fleetctl.core.ids import ClusterId
+from fleetctl.core.status import State
+from fleetctl.core.summary import count, seen_state, summarize, worst_of
+from manager.clock import rfc3339
+from manager.kinds import api_version
+from manager.live import Live
+from manager.reconcile import shown_labels
+from manager.store.schema import bundles, clusters, deployments, objects, repos
+from manager.store.schema import options as options_table
+
+_load = msgspec.json.decode
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A list's filters; empty means all."""
+
+    workspace: str | None = None
+    name: str = ""
+    selector: str = ""
+    cluster: str = ""
+    repo: str = ""
+    states: tuple[str, ...] = ()
+
+
+@dataclass
+class Fleet:
+    """The states of all deployments that are asked about, and of their clusters."""
+
+    now: float
+    live: Live
+    clusters: dict[str, Any] = field(default_factory=dict)
+    rows: list[Any] = field(default_factory=list)
+
+    def state(self, row: Any) -> State:
+        """What may be shown of one deployment."""
+        cluster = self.clusters.get(row.cluster_id)
+        enrolled = cluster is not None and cluster.public_key is not None
+        offline = enrolled and self.live.is_offline(ClusterId(row.cluster_id), self.now)
+        return seen_state(State(row.state), offline=offline, enrolled=enrolled)
+
+    def counted(self, key: Callable[[Any], Any]) -> dict[Any, dict[State, int]]:
+        found: dict[Any, dict[State, int]] = {}
+        for row in self.rows:
+            counts = found.setdefault(key(row), {})
+            state = self.state(row)
+            counts[state] = counts.get(state, 0) + 1
+        return found
+
+    def message(self, rows: Iterable[Any]) -> str:
+        """One example for each state that is not Ready, worst first, as Fleet writes it."""
+        groups: dict[State, list[Any]] = {}
+        for row in rows:
+            groups.setdefault(self.state(row), []).append(row)
+        parts = []
+        for state in State:
+            if state is State.READY or state not in groups:
+                continue
+            first = groups[state][0]
+            said = f": {first.message}" if first.message else ""
+            parts.append(f"{state.value}({len(groups[state])}) [Cluster {first.workspace}/{self.clusters[first.cluster_id].name}{said}]")
+        return "; ".join(parts)
+
+
+def fleet(connection: Connection, live: Live, now: float, asked: Asked) -> Fleet:
+    d, c = deployments.c, clusters.c
+    query = sa.select(d.cluster_id, d.bundle, d.workspace, d.repo, d.state, d.message, d.generation, d.applied).where(~d.removed)
+    many = sa.select(c.id, c.name, c.public_key)
+    if asked.workspace:
+        query, many = query.where(d.workspace == asked.workspace), many.where(c.workspace == asked.workspace)
+    known = {row.id: row for row in connection.execute(many)}
+    return Fleet(now, live, known, [row for row in connection.execute(query) if row.cluster_id in known])
+
+
+def listing(connection: Connection, live: Live, kind: str, asked: Asked, now: float) -> list[Document]:
+    """The objects of `kind`, sorted by workspace and name. Raises UsageError on a wrong selector."""
+    whole = fleet(connection, live, now, asked)
+    made = {"Cluster": _clusters, "Bundle": _bundles, "BundleDeployment": _deployments, "GitRepo": _repos, "ClusterGroup": _groups}
+    items = made[kind](connection, whole, asked) if kind in made else _plain(connection, kind, asked)
+    selector = parse_selector(asked.selector) if asked.selector else {}
+    return [i for i in items if matches(selector, i["metadata"].get("labels") or {}) and (not asked.states or _display(i) in asked.states)]
+
+
+def one(connection: Connection, live: Live, kind: str, workspace: str, name: str, now: float) -> Document:
+    """Raises NotFound."""
+    found = listing(connection, live, kind, Asked(workspace=workspace, name=name), now)
+    if not found:
+        step = f"See `fleetctl get {kind.lower()}s -n {workspace}`."
+        raise NotFound(f"{kind} {name} does not exist in workspace {workspace}", subject=f"{kind} {workspace}/{name}", next_step=step)
+    return found[0]
+
+
+def _display(item: Document) -> str:
+    return str(item.get("status", {}).get("display", {}).get("state", ""))
+
+
+def _document(kind: str, row: Any, spec: Any, status: Any, **head: Any) -> Document:
+    meta = {
+        "name": row.name,
+        "namespace": row.workspace,
+        "uid": row.uid,
+        "generation": row.generation,
+        "creationTimestamp": row.created,
+        **head,
+    }
+    return {"apiVersion": api_version(kind), "kind": kind, "metadata": meta, "spec": spec, "status": status}
+
+
+def _select(connection: Connection, table: sa.Table, asked: Asked, *where: Any) -> list[Any]:
+    query = sa.select(table).where(*where).order_by(table.c.workspace, table.c.name)
+    if asked.workspace:
+        query = query.where(table.c.workspace == asked.workspace)
+    if asked.name:
+        query = query.where(table.c.name == asked.name)
+    return list(connection.execute(query))
+
+
+def _head(row: Any) -> dict[str, Any]:
+    return {"labels": _load(row.labels), "annotations": _load(row.annotations)}
+
+
+def _plain(connection: Connection, kind: str, asked: Asked) -> list[Document]:
+    """Secret and ConfigMap are shown by keys and hashes only."""
+    found = []
+    for row in _select(connection, objects, asked, objects.c.kind == kind):
+        if kind in {"Secret", "ConfigMap"}:
+            extra = _load(row.extra)
+            document = _document(kind, row, None, None, **_head(row))
+            del document["spec"], document["status"]
+            found.append(document | {"type": extra["type"], "data": extra["keys"]})
+        else:
+            found.append(_document(kind, row, _load(row.spec), {}, **_head(row)))
+    return found
+
+
+def _condition(kind: str, *, ok: bool, message: str = "") -> dict[str, str]:
+    return {"type": kind, "status": "True" if ok else "False"} | ({"message": message} if message else {})
+
+
+def _clusters(connection: Connection, whole: Fleet, asked: Asked) -> list[Document]:
+    counts = whole.counted(lambda row: row.cluster_id)
+    by_cluster: dict[str, list[Any]] = {}
+    for row in whole.rows:
+        by_cluster.setdefault(row.cluster_id, []).append(row)
+    found = []
+    for row in _select(connection, clusters, asked):
+        states = counts.get(row.id, {})
+        labels = shown_labels(row.name, _load(row.labels))
+        status = _cluster_status(row, whole, states) | {"summary": summarize(states)}
+        if not status["display"]["message"]:
+            status["display"]["message"] = whole.message(by_cluster.get(row.id, []))
+        head = {"labels": labels, "annotations": _load(row.annotations)}
+        found.append(_document("Cluster", row, _load(row.spec), status, **head))
+    return found
+
+
+def _cluster_status(row: Any, whole: Fleet, states: dict[State, int]) -> Document:
+    presence = whole.live.clusters.get(ClusterId(row.id))
+    seen = presence.seen if presence else row.seen
+    agent = _load(row.agent)
+    state, message = worst_of(states).value, ""
+    if not row.public_key:
+        state, message = "WaitCheckIn", "no agent has enrolled yet"
+    elif presence and presence.twin:
+        state, message = "ErrApplied", f"Duplicate agent: {presence.twin}"
+    elif whole.live.is_offline(ClusterId(row.id), whole.now):
+        state, message = State.OFFLINE.value, f"silent since {rfc3339(seen)}" if seen else "silent since it enrolled"
+    if row.leaving:
+        message = "leaving: its bundles are being removed"
+    ready = f"{states.get(State.READY, 0)}/{sum(states.values())}"
+    told = {"lastSeen": rfc3339(seen) if seen else "", "version": agent.get("version", ""), "enrolled": row.enrolled}
+    address = presence.address if presence else row.address
+    return {
+        "display": {"readyBundles": ready, "state": state, "message": message},
+        "agent": told | {"address": address, "tools": agent.get("tools", {}), "id": row.id},
+        "kubeVersion": agent.get("kube", ""),
+        "conditions": [_condition("Ready", ok=state == "Ready", message=message)],
+    }
+
+
+def _bundles(connection: Connection, whole: Fleet, asked: Asked) -> list[Document]:
+    counts = whole.counted(lambda row: (row.workspace, row.bundle))
+    by_bundle: dict[tuple[str, str], list[Any]] = {}
+    for row in whole.rows:
+        by_bundle.setdefault((row.workspace, row.bundle), []).append(row)
+    found = []
+    for row in _select(connection, bundles, asked):
+        if asked.repo and row.repo != asked.repo:
+            continue
+        spec = _load(row.spec)
+        key = (row.workspace, row.name)
+        states = counts.get(key, {})
+        state, total = worst_of(states).value, sum(states.values())
+        message = whole.message(by_bundle.get(key, []))
+        status = {
+            "display": {"readyClusters": f"{states.get(State.READY, 0)}/{total}", "state": state, "message": message},
+            "summary": summarize(states),
+            "conditions": [_condition("Ready", ok=state == "Ready", message=message)],
+            "commit": row.commit,
+            "archive": row.archive,
+            "clusters": total,
+        }
+        labels = {"fleet.cattle.io/repo-name": row.repo, "fleet.cattle.io/bundle-path": spec.get("path", "")} | spec.get("labels", {})
+        found.append(_document("Bundle", row, _bundle_spec(spec), status, labels=labels, annotations={}))
+    return found
+
+
+def _bundle_spec(spec: Document) -> Document:
+    """Fleet's keys: the options stand beside targets, and customizations come before the GitRepo's targets."""
+    shown: Document = {**spec.get("options", {})}
+    targets = [*spec.get("customizations", []), *spec.get("targets", [])]
+    shown["targets"] = [{k: v for k, v in t.items() if k != "options"} | t.get("options", {}) for t in targets]
+    for key in ("dependsOn", "paused", "rolloutStrategy"):
+        if spec.get(key):
+            shown[key] = spec[key]
+    return shown
+
+
+def _deployments(connection: Connection, whole: Fleet, asked: Asked) -> list[Document]:
+    d, names = deployments.c, {c.name: i for i, c in whole.clusters.items()}
+    query = sa.select(deployments, options_table.c.json).join(options_table, d.options_key == options_table.c.key).where(~d.removed)
+    if asked.workspace:
+        query = query.where(d.workspace == asked.workspace)
+    if asked.repo:
+        query = query.where(d.repo == asked.repo)
+    if asked.cluster:
+        query = query.where(d.cluster_id == names.get(asked.cluster, ""))
+    rows = [row for row in connection.execute(query) if row.cluster_id in whole.clusters]
+    made = [_deployment(row, whole, whole.clusters[row.cluster_id].name) for row in rows]
+    return sorted((m for m in made if not asked.name or m["metadata"]["name"] == asked.name), key=lambda m: m["metadata"]["name"])
+
+
+def _deployment(row: Any, whole: Fleet, cluster: str) -> Document:
+    report = _load(row.report) if row.report else {}
+    state = whole.state(row)
+    resources = report.get("resources", [])
+    spec = {
+        "cluster": cluster,
+        "bundle": row.bundle,
+        "generation": row.generation,
+        "archive": row.archive,
+        "optionsDigest": row.options_digest,
+        "options": _load(row.json),
+        "commit": row.commit,
+        "target": row.target,
+        "customization": row.customization,
+    }
+    status = {
+        "display": {"state": state.value},
+        "ready": state is State.READY,
+        "nonModified": report.get("nonModified", True),
+        "appliedGeneration": row.applied,
+        "message": row.message,
+        "code": report.get("code", ""),
+        "release": report.get("release"),
+        "resources": resources,
+        "nonReadyStatus": [r for r in resources if r.get("state", "Ready") not in {"Ready", "Modified", "Missing", "Orphaned"}],
+        "modifiedStatus": [r for r in resources if r.get("state") in {"Modified", "Missing", "Orphaned"}],
+        "incompleteState": report.get("incompleteState", False),
+        "reportedAt": row.reported_at,
+        "conditions": [_condition("Ready", ok=state is State.READY, message=row.message)],
+    }
+    meta = {"name": f"{cluster}.{row.bundle}", "namespace": row.workspace, "generation": row.generation}
+    labels = {"fleet.cattle.io/cluster": cluster, "fleet.cattle.io/bundle-name": row.bundle, "fleet.cattle.io/repo-name": row.repo}
+    head = {"apiVersion": api_version("BundleDeployment"), "kind": "BundleDeployment", "metadata": meta | {"labels": labels}}
+    return head | {"spec": spec, "status": status}
+
+
+def _repos(connection: Connection, whole: Fleet, asked: Asked) -> list[Document]:
+    counts = whole.counted(lambda row: (row.workspace, row.repo))
+    b = bundles.c
+    held = connection.execute(sa.select(b.workspace, b.repo, sa.func.count()).group_by(b.workspace, b.repo))
+    amounts = {(row[0], row[1]): row[2] for row in held}
+    scans = {(r.workspace, r.name): r for r in connection.execute(sa.select(repos))}
+    by_repo: dict[tuple[str, str], list[Any]] = {}
+    for row in whole.rows:
+        by_repo.setdefault((row.workspace, row.repo), []).append(row)
+    found = []
+    for row in _select(connection, objects, asked, objects.c.kind == "GitRepo"):
+        key = (row.workspace, row.name)
+        status = repo_status(scans.get(key), counts.get(key, {}), amounts.get(key, 0), row.generation)
+        if not status["display"]["message"]:
+            status["display"]["message"] = whole.message(by_repo.get(key, []))
+        found.append(_document("GitRepo", row, _load(row.spec), status, **_head(row)))
+    return found
+
+
+def repo_status(scan: Any, states: dict[State, int], amount: int, generation: int) -> Document:
+    """`display.state`: GitUpdating until scanned, Stalled when the last look at Git failed, Held, or the worst of its deployments."""
+    error = _load(scan.error) if scan else None
+    problems = _load(scan.problems) if scan else []
+    held = _load(scan.held) if scan else None
+    state, message = worst_of(states).value, ""
+    if error:
+        state, message = "Stalled", error["summary"]
+    elif problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        state, message = "Stalled", problems[0]["summary"] + more
+    elif held:
+        state, message = "Held", f"would remove {held['removals']} of {held['of']} bundles at {held['commit'][:12]}"
+    elif scan is None or scan.scanned_generation < generation:
+        state = "GitUpdating"
+    total = sum(states.values())
+    return {
+        "commit": scan.commit if scan else "",
+        "display": {
+            "state": state,
+            "readyBundleDeployments": f"{states.get(State.READY, 0)}/{total}",
+            "message": message,
+            "error": bool(error),
+        },
+        "conditions": [
+            _condition("Ready", ok=state == "Ready", message=message),
+            _condition("GitPolling", ok=not error, message=error["summary"] if error else ""),
+            _condition("Stalled", ok=bool(error or problems), message=message if error or problems else ""),
+            _condition("Reconciling", ok=state == "GitUpdating"),
+            _condition("Accepted", ok=True),
+        ],
+        "summary": summarize(states),
+        "error": error,
+        "problems": problems,
+        "held": held,
+        "bundles": amount,
+        "lastScanned": scan.scanned_at if scan else "",
+        "observedGeneration": scan.scanned_generation if scan else 0,
+    }
+
+
+def _groups(connection: Connection, whole: Fleet, asked: Asked) -> list[Document]:
+    everyone = _clusters(connection, whole, Asked(workspace=asked.workspace))
+    counts = whole.counted(lambda row: row.cluster_id)
+    found = []
+    for row in _select(connection, objects, asked, objects.c.kind == "ClusterGroup"):
+        spec = _load(row.spec)
+        mine = [
+            c for c in everyone if c["metadata"]["namespace"] == row.workspace and matches(spec.get("selector"), c["metadata"]["labels"])
+        ]
+        unready = [c["metadata"]["name"] for c in mine if c["status"]["display"]["state"] != "Ready"]
+        states = count(s for c in mine for s, n in counts.get(c["status"]["agent"]["id"], {}).items() for _ in range(n))
+        display = {
+            "readyClusters": f"{len(mine) - len(unready)}/{len(mine)}",
+            "readyBundles": f"{states.get(State.READY, 0)}/{sum(states.values())}",
+            "state": "NotReady" if unready else "Ready",
+        }
+        status = {
+            "clusterCount": len(mine),
+            "nonReadyClusterCount": len(unready),
+            "nonReadyClusters": unready[:10],
+            "display": display,
+            "summary": summarize(states),
+            "conditions": [_condition("Ready", ok=not unready)],
+        }
+        found.append(_document("ClusterGroup", row, spec, status, **_head(row)))
+    return found
+
+
+def overview(connection: Connection, live: Live, workspace: str | None, now: float) -> Document:
+    """The fleet on one screen: how many of each kind are in each state, and what needs attention, worst first."""
+    asked = Asked(workspace=workspace)
+    found: Document = {}
+    attention: list[Document] = []
+    for kind, key in (("GitRepo", "gitrepos"), ("Cluster", "clusters"), ("Bundle", "bundles")):
+        items = listing(connection, live, kind, asked, now)
+        tally: dict[str, int] = {}
+        for item in items:
+            state = _display(item)
+            tally[state] = tally.get(state, 0) + 1
+            if state != "Ready":
+                attention.append(_attention(item, state))
+        found[key] = tally
+    whole = fleet(connection, live, now, asked)
+    found["deployments"] = {state.value: n for state, n in count(whole.state(row) for row in whole.rows).items()}
+    order = ["Stalled", "Held", *State]
+    attention.sort(key=lambda a: (order.index(a["state"]) if a["state"] in order else len(order), a["kind"], a["name"]))
+    return found | {"attention": attention[:100]}
+
+
+def _attention(item: Document, state: str) -> Document:
+    meta, message = item["metadata"], item["status"]["display"].get("message", "")
+    return {"kind": item["kind"], "namespace": meta["namespace"], "name": meta["name"], "state": state, "message": message}
