@@ -7,32 +7,22 @@ import contextlib
 import json
 import os
 import signal
-import stat
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fleetctl.core.bundle import File, check_path
-from fleetctl.core.errors import DeadlineError, LoginError, NotFound, RefusedError, SourceError, UsageError
+import msgspec
+
+from fleetctl.core.bundle import DEFAULT_LIMITS, File
+from fleetctl.core.errors import DeadlineError, FleetError, InvalidFile, LoginError, NotFound, RefusedError, SourceError, UsageError
 from fleetctl.core.ids import CommitId
 from fleetctl.sources.addresses import mirrored, shown
 
 _ROOT = Path(__file__).parents[2]
-_PASSED_ON = (
-    "PATH",
-    "LANG",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "HTTPS_PROXY",
-    "https_proxy",
-    "HTTP_PROXY",
-    "http_proxy",
-    "NO_PROXY",
-    "no_proxy",
-)
-_MOST_ANSWER = 64 * 1024
+_PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy")
+_PASSED_ON = ("PATH", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", *_PROXIES)
 # What the child says went wrong, as one of our errors.
 _KINDS: dict[str, type[SourceError | LoginError | NotFound | UsageError | RefusedError]] = {
     "source": SourceError,
@@ -62,7 +52,7 @@ class Ref:
 
 @dataclass(frozen=True)
 class GitLimits:
-    """`seconds` of wall clock, `memory` and `pack` in bytes, number of `refs`."""
+    """`seconds` of wall clock, `memory` and `pack` in bytes, numbers of `refs` and of `entries` in one tree."""
 
     seconds: float = 120.0
     memory: int = 512 * 1024 * 1024
@@ -81,20 +71,45 @@ async def fetch(
     mirrors: Mapping[str, str] | None = None,
     limits: GitLimits = GitLimits(),
 ) -> CommitId:
-    """The commit that `ref` names, with its tree in `store`.
+    """The commit that `ref` names, with its tree in `store`; one fetch at a time for a store.
 
-    A commit equal to `known` is only named, not fetched. Raises SourceError, LoginError, NotFound, UsageError, DeadlineError; each names
-    the address without its password.
+    A commit equal to `known` is only named, not fetched. Raises SourceError, LoginError, NotFound, UsageError, RefusedError, DeadlineError;
+    each names the address without its password.
     """
-    real = mirrored(url, mirrors or {})
-    asked = {"url": real, "shown": shown(url), "store": str(store), "branch": ref.branch, "revision": ref.revision, "known": known}
-    held = credential or Credential()
+    wanted = {"store": str(store), "branch": ref.branch, "revision": ref.revision, "known": known}
+    return await _asked(url, wanted, credential, mirrors or {}, limits)
+
+
+async def remote_head(
+    url: str,
+    *,
+    ref: Ref = Ref(),
+    credential: Credential | None = None,
+    mirrors: Mapping[str, str] | None = None,
+    limits: GitLimits = GitLimits(),
+) -> CommitId:
+    """The commit that `ref` names now, without fetching it; a revision that is a full commit id is given back as it is. Raises as `fetch`."""
+    wanted = {"store": "", "branch": ref.branch, "revision": ref.revision, "known": ""}
+    return await _asked(url, wanted, credential, mirrors or {}, limits)
+
+
+async def _asked(
+    url: str, wanted: Mapping[str, str], credential: Credential | None, mirrors: Mapping[str, str], limits: GitLimits
+) -> CommitId:
+    name, held = shown(url), credential or Credential()
     secret = {"username": held.username, "password": held.password, "ca": held.ca_pem.decode("ascii", "replace")}
-    bounds = {"memory": limits.memory, "pack": limits.pack, "refs": limits.refs}
-    answer = await _child(json.dumps(asked | secret | bounds).encode(), limits.seconds, shown(url))
+    bounds = {
+        "seconds": limits.seconds,
+        "memory": limits.memory,
+        "pack": limits.pack,
+        "refs": limits.refs,
+        "entries": limits.entries,
+    }
+    message = json.dumps({"url": mirrored(url, mirrors), "shown": name, **wanted, **secret, **bounds})
+    answer = await _child(message.encode(), limits.seconds, name)
     if "error" in answer:
         kind = _KINDS.get(str(answer.get("kind")), SourceError)
-        raise kind(str(answer["error"]), subject=shown(url), next_step=str(answer.get("next_step", "")))
+        raise kind(str(answer["error"]), subject=name, next_step=str(answer.get("next_step", "")))
     return CommitId(str(answer["commit"]))
 
 
@@ -109,7 +124,6 @@ async def _child(message: bytes, seconds: float, subject: str) -> dict[str, Any]
         stderr=asyncio.subprocess.DEVNULL,
         env=env,
         start_new_session=True,
-        limit=_MOST_ANSWER,
     )
     try:
         async with asyncio.timeout(seconds):
@@ -132,80 +146,50 @@ async def _child(message: bytes, seconds: float, subject: str) -> dict[str, Any]
 
 
 class GitTree:
-    """The regular files of one commit, read when asked for. `left_out`: why other entries are not among them."""
+    """The regular files of one commit, read when asked for. `left_out`: why other entries are not among them.
 
-    def __init__(self, store: Path, commit: str, limits: GitLimits = GitLimits()) -> None:
-        from dulwich.repo import Repo
+    Only what the child's listing names is read. A store that turns out to be broken is marked so and made anew by the next fetch.
+    """
 
-        self._repo = Repo(str(store), bare=True)
-        self.left_out: dict[str, str] = {}
-        self._files: dict[str, tuple[bytes, bool]] = {}
+    def __init__(self, store: Path, commit: str, *, most: int = DEFAULT_LIMITS.file_bytes) -> None:
+        from dulwich.object_store import DiskObjectStore
+
+        from fleetctl.sources.gitstore import Listing, listing_path
+
+        self._store, self._commit, self._most = store, commit, most
         try:
-            self._walk(commit.encode(), limits)
-        except BaseException:
-            self._repo.close()
-            raise
-        self._paths = sorted(self._files, key=str.encode)
+            found = msgspec.json.decode(listing_path(store, commit).read_bytes(), type=Listing)
+        except (OSError, msgspec.DecodeError) as why:
+            raise self._broken("its listing cannot be read") from why
+        self._files = {entry.path: entry for entry in found.files}
+        self._paths = list(self._files)
+        self.left_out = found.left_out
+        self._objects = DiskObjectStore(str(store / "objects"))
 
     def paths(self) -> Sequence[str]:
         return self._paths
 
     def read(self, path: str) -> File:
-        sha, executable = self._files[path]
-        return File(self._repo[sha].as_raw_string(), executable=executable)
+        """Raises InvalidFile when the file is too large, SourceError when the store is broken, KeyError for an unknown path."""
+        entry = self._files[path]
+        if entry.size > self._most:
+            summary = f"has {entry.size} bytes, more than the {self._most} that one file may have"
+            raise InvalidFile(summary, file=path, next_step="Make it smaller, or move it out of the bundle's path.")
+        try:
+            return File(self._objects.get_raw(entry.object.encode())[1], executable=entry.executable)
+        except Exception as why:
+            raise self._broken(f"{path} cannot be read") from why
 
     def close(self) -> None:
-        self._repo.close()
+        self._objects.close()
 
-    def _walk(self, commit: bytes, limits: GitLimits) -> None:
-        from dulwich.objects import Commit, Tree
-
-        top = self._repo[commit]
-        if not isinstance(top, Commit):
-            raise SourceError(f"{commit.decode()} is not a commit", next_step="Name a branch, a tag or a commit.")
-        todo, seen = [("", top.tree, 0)], 0
-        while todo:
-            folder, sha, depth = todo.pop()
-            tree = self._repo[sha]
-            assert isinstance(tree, Tree)
-            for name, mode, entry in tree.iteritems():
-                seen += 1
-                if seen > limits.entries:
-                    raise SourceError(f"the tree has more than {limits.entries} entries", next_step="Split the repository.")
-                path = folder + (name or b"").decode("utf-8", "backslashreplace")
-                why = _refused(path, name or b"", mode or 0, depth)
-                if why:
-                    self.left_out[path] = why
-                elif stat.S_ISDIR(mode or 0):
-                    todo.append((path + "/", entry, depth + 1))
-                else:
-                    self._files[path] = (entry or b"", bool((mode or 0) & 0o100))
-
-
-def _refused(path: str, name: bytes, mode: int, depth: int) -> str | None:
-    try:
-        name.decode()
-    except UnicodeDecodeError:
-        return "its name is not UTF-8"
-    if depth > 64:
-        return "is too deep"
-    if stat.S_ISLNK(mode):
-        return "is a symbolic link"
-    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
-        return "is a submodule"
-    return check_path(path)
-
-
-@contextlib.contextmanager
-def _reading(store: Path) -> Iterator[None]:
-    """Errors of a store that was cut off."""
-    try:
-        yield
-    except (KeyError, OSError, AssertionError) as why:
-        raise SourceError(f"the Git store {store.name} is not whole: {why}", next_step="It is fetched again.") from why
+    def _broken(self, what: str) -> FleetError:
+        with contextlib.suppress(OSError):
+            (self._store / "broken").touch()
+        step = "It is fetched again by the next look at the repository."
+        return SourceError(f"the Git store of commit {self._commit[:12]} is not whole: {what}", subject=self._commit, next_step=step)
 
 
 def open_tree(store: Path, commit: CommitId) -> GitTree:
     """Raises SourceError when the store does not hold the whole tree."""
-    with _reading(store):
-        return GitTree(store, commit)
+    return GitTree(store, commit)

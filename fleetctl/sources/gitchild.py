@@ -1,6 +1,7 @@
 """The child process that talks to a Git server: JSON on stdin, one line of JSON on stdout, limits set before anything is read.
 
-Only HTTP and HTTPS; credentials come by stdin and go to the repository's own origin alone (dulwich drops them at a redirect elsewhere).
+Only HTTP and HTTPS. The parent kills the group at the deadline; the limits here are on memory, file size and CPU. Credentials come by
+stdin alone.
 """
 
 from __future__ import annotations
@@ -11,24 +12,15 @@ import json
 import os
 import re
 import resource
-import shutil
 import signal
 import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-_MOST_PACKS = 40
 _SHA = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
-_READ_SECONDS = 30.0
-
-
-class Refusal(Exception):
-    """What the parent raises: the kind, one line, and the next step."""
-
-    def __init__(self, kind: str, summary: str, next_step: str) -> None:
-        super().__init__(summary)
-        self.answer = {"kind": kind, "error": summary, "next_step": next_step}
+_SHORT = re.compile(r"[0-9a-f]{7,39}")
+_PEELED = "^{}"
 
 
 def main() -> None:
@@ -36,7 +28,11 @@ def main() -> None:
     asked = json.loads(sys.stdin.buffer.read())
     resource.setrlimit(resource.RLIMIT_DATA, (asked["memory"], asked["memory"]))
     resource.setrlimit(resource.RLIMIT_FSIZE, (asked["pack"], asked["pack"]))
+    resource.setrlimit(resource.RLIMIT_CPU, (int(asked["seconds"]) + 1, int(asked["seconds"]) + 2))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write past the limit is an error with a name
+    from fleetctl.sources.gitwire import Refusal
+
     try:
         answer = {"commit": work(asked)}
     except Refusal as why:
@@ -53,134 +49,162 @@ def _leash(parent: int) -> None:
 
 
 def work(asked: dict[str, Any]) -> str:
-    """The commit's id. Raises Refusal."""
-    parts = urlsplit(asked["url"])
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        step = "Write it as https://HOST/PATH."
-        raise Refusal("usage", f"{asked['shown']} is not an http or https address of a Git repository", step)
-    client, path = _client(asked)
+    """The commit's id; without a `store` it is only looked up. Raises Refusal."""
+    from fleetctl.sources.gitwire import Client, Refusal
+
+    scheme = urlsplit(asked["url"]).scheme
+    if scheme not in {"http", "https"} or not urlsplit(asked["url"]).hostname:
+        ssh = scheme in {"ssh", "git+ssh"} or (not scheme and re.match(r"[\w.-]+@[\w.-]+:", asked["url"]))
+        summary = "is reached by SSH, which is not supported yet" if ssh else "is not an http or https address of a Git repository"
+        raise Refusal("usage", f"{asked['shown']} {summary}", "Write it as https://HOST/PATH.")
     try:
-        return _follow(client, path, asked)
+        return _follow(Client(asked), asked)
     except Refusal:
         raise
     except Exception as why:
         raise _explained(why, asked) from why
 
 
-def _client(asked: dict[str, Any]) -> tuple[Any, str]:
-    import urllib3
-    from dulwich.client import Urllib3HttpGitClient
-
-    kinds: dict[str, Any] = {"cert_reqs": "CERT_REQUIRED", "retries": urllib3.Retry(total=5, connect=0, read=0, redirect=5)}
-    if asked["ca"]:
-        kinds["ca_cert_data"] = asked["ca"]
-    parts = urlsplit(asked["url"])
-    host = parts.netloc.rpartition("@")[2]
-    username, password = asked["username"] or parts.username, asked["password"] or parts.password
-    base = f"{parts.scheme}://{host}"
-    pool = urllib3.PoolManager(**kinds)
-    client = Urllib3HttpGitClient(
-        base, pool_manager=pool, username=username or None, password=password or None, timeout=_READ_SECONDS, quiet=True
-    )
-    return client, parts.path or "/"
+def _follow(client: Any, asked: dict[str, Any]) -> str:
+    store = Path(asked["store"]) if asked["store"] else None
+    if _SHA.fullmatch(asked["revision"]):
+        target, peeled, kind = asked["revision"], asked["revision"], None
+    else:
+        target, peeled, kind = _looked_up(client, asked)
+    if store is None or peeled == asked["known"]:
+        return str(peeled)
+    return _filled(client, store, (target, peeled, kind), asked)
 
 
-def _follow(client: Any, path: str, asked: dict[str, Any]) -> str:
-    found = client.get_refs(path.encode())
+def _looked_up(client: Any, asked: dict[str, Any]) -> tuple[str, str, str | None]:
+    """(object, the commit it stands for, object format) of what branch or revision names; of a tag these are two."""
+    names = _names(asked)
+    found = _refs(client, asked, [n.removesuffix(_PEELED) for n in names])
+    refs = _text(found.refs)
+    for name in names:
+        plain = name.removesuffix(_PEELED)
+        if plain in refs:
+            return refs[plain], refs.get(plain + _PEELED, refs[plain]), found.object_format
+    raise _no_such(_text(_refs(client, asked, None).refs), asked)
+
+
+def _names(asked: dict[str, Any]) -> list[str]:
+    """The refs that may be meant, best first."""
+    revision, branch = asked["revision"], asked["branch"]
+    if revision.startswith("refs/"):
+        return [revision]
+    if revision:
+        return [f"refs/tags/{revision}", f"refs/heads/{revision}"]
+    return ["refs/heads/" + branch.removeprefix("refs/heads/")] if branch else ["HEAD", "refs/heads/main", "refs/heads/master"]
+
+
+def _refs(client: Any, asked: dict[str, Any], names: list[str] | None) -> Any:
+    """The server's refs that start with one of `names`, or all."""
+    from fleetctl.sources.gitwire import Refusal
+
+    found = client.get_refs(client.path, ref_prefix=None if names is None else [n.encode() for n in names])
     if len(found.refs) > asked["refs"]:
         raise Refusal("source", f"{asked['shown']} has more than {asked['refs']} refs", "Use a repository with fewer.")
-    commit = _wanted({k.decode("utf-8", "replace"): v for k, v in found.refs.items() if v}, asked)
-    if commit == asked["known"]:
-        return commit
-    store = Path(asked["store"])
-    if not _has(store, commit):
-        if store.exists() and len(list(store.glob("objects/pack/*.pack"))) > _MOST_PACKS:
-            shutil.rmtree(store)
-        _fetch(client, path, store, commit)
-    return _peeled(store, commit)
+    return found
 
 
-def _wanted(refs: dict[str, bytes], asked: dict[str, Any]) -> str:
-    """The object that branch or revision names. Raises Refusal with the nearest names."""
-    revision, branch = asked["revision"], asked["branch"]
-    if _SHA.fullmatch(revision):
-        return str(revision)
+def _text(refs: dict[bytes, bytes | None]) -> dict[str, str]:
+    return {key.decode("utf-8", "replace"): value.decode() for key, value in refs.items() if value}
+
+
+def _no_such(refs: dict[str, str], asked: dict[str, Any]) -> Exception:
+    """With the nearest names."""
+    from fleetctl.sources.gitwire import Refusal
+
+    name, revision = asked["shown"], asked["revision"]
     if not refs:
-        raise Refusal("source", f"{asked['shown']} is empty: it has no commit yet", "Push a commit.")
-    names = [f"refs/tags/{revision}^{{}}", f"refs/tags/{revision}", f"refs/heads/{revision}"] if revision else [f"refs/heads/{branch}"]
-    for name in names if revision or branch else ["HEAD", "refs/heads/main", "refs/heads/master"]:
-        if name in refs:
-            return refs[name].decode()
-    kind = "revision" if revision else "branch"
-    known = sorted({r.split("/", 2)[2] for r in refs if r.count("/") >= 2 and not r.endswith("^{}")})
-    near = difflib.get_close_matches(revision or branch, known, 3) or known[:5]
+        return Refusal("source", f"{name} is empty: it has no commit yet", "Push a commit.")
+    wanted = revision or asked["branch"]
+    known = sorted({r.split("/", 2)[2] for r in refs if r.startswith(("refs/heads/", "refs/tags/")) and not r.endswith(_PEELED)})
+    near = difflib.get_close_matches(wanted, known, 3) or known[:5]
     step = f"Known are for example {', '.join(near)}." if near else "Push it first."
-    raise Refusal("not-found", f"{asked['shown']} has no {kind} {revision or branch or 'HEAD'}", step)
+    if _SHORT.fullmatch(revision):
+        step = "Write all 40 digits, if a commit is meant. " + step
+    what = f"{'revision' if revision else 'branch'} {wanted}" if wanted else "default branch"
+    return Refusal("not-found", f"{name} has no {what}", step)
 
 
-def _has(store: Path, commit: str) -> bool:
-    """Whether the commit was fetched to its end: a mark is written after the pack."""
-    return (store / "fetched" / commit).exists()
+def _filled(client: Any, store: Path, wanted: tuple[str, str, str | None], asked: dict[str, Any]) -> str:
+    """The commit, whole in the store. What a store lacks although it says otherwise is fetched once more into a new one."""
+    from fleetctl.sources import gitstore
+
+    target, peeled, kind = wanted
+    for last in (False, True):
+        repo = gitstore.prepare(store, kind or ("sha256" if len(peeled) == 64 else "sha1"))
+        try:
+            if gitstore.listing_path(store, peeled).exists():
+                return peeled
+            _fetch(client, repo, target, asked)
+            commit = _peeled(repo, target)
+            gitstore.record(repo, store, commit, asked)
+            return commit
+        except KeyError:
+            if last:
+                raise
+        finally:
+            repo.close()
+        (store / "broken").touch()
+    raise AssertionError
 
 
-def _fetch(client: Any, path: str, store: Path, commit: str) -> None:
-    from dulwich.repo import Repo
+def _fetch(client: Any, repo: Any, target: str, asked: dict[str, Any]) -> None:
+    """The object and what it reaches: only its newest state when the server can do that, and all branches when it gives out no other."""
+    from dulwich.errors import GitProtocolError, HangupException
 
-    if not (store / "objects").is_dir():
-        shutil.rmtree(store, ignore_errors=True)
-        store.mkdir(mode=0o700, parents=True)
-        Repo.init_bare(str(store)).close()
-    repo = Repo(str(store), bare=True)
+    def one(_refs: Any, depth: Any = None) -> list[bytes]:
+        return [target.encode()]
+
+    def branches(refs: Any, depth: Any = None) -> list[bytes]:
+        return [sha for name, sha in refs.items() if name.startswith((b"refs/heads/", b"refs/tags/"))]
+
     try:
-        client.fetch(path.encode(), repo, determine_wants=lambda refs, depth=None: [commit.encode()], depth=1)
-    finally:
-        repo.close()
-    mark = store / "fetched"
-    mark.mkdir(exist_ok=True)
-    (mark / commit).touch()
+        client.fetch(client.path, repo, determine_wants=one, depth=1)
+    except (GitProtocolError, HangupException) as why:
+        if "does not support shallow" in str(why):
+            client.fetch(client.path, repo, determine_wants=one)
+        elif target == asked["revision"]:
+            client.fetch(client.path, repo, determine_wants=branches)
+        else:
+            raise
 
 
-def _peeled(store: Path, name: str) -> str:
-    """The commit behind an annotated tag."""
-    from dulwich.objects import Tag
-    from dulwich.repo import Repo
+def _peeled(repo: Any, name: str) -> str:
+    """The commit behind an annotated tag. Raises Refusal when it is none."""
+    from dulwich.objects import Commit, Tag
 
-    repo = Repo(str(store), bare=True)
-    try:
-        found = repo[name.encode()]
-        while isinstance(found, Tag):
-            found = repo[found.object[1]]
-        return found.id.decode()
-    finally:
-        repo.close()
+    from fleetctl.sources.gitwire import Refusal
+
+    found = repo[name.encode()]
+    for _ in range(10):
+        if not isinstance(found, Tag):
+            break
+        found = repo[found.object[1]]
+    if not isinstance(found, Commit):
+        raise Refusal("not-found", f"{name[:12]} is not a commit", "Name a branch, a tag or a commit.")
+    return str(found.id.decode())
 
 
-def _explained(why: Exception, asked: dict[str, Any]) -> Refusal:
+def _explained(why: Exception, asked: dict[str, Any]) -> Exception:
     """A foreign error as one line that names what to do."""
-    from dulwich.client import HTTPUnauthorized
-    from dulwich.errors import NotGitRepository
+    from fleetctl.sources.gitwire import Refusal, one_line, too_large
 
-    shown, said = asked["shown"], str(why)
-    if isinstance(why, HTTPUnauthorized):
-        if asked["username"] or asked["password"]:
-            return Refusal(
-                "login", f"{shown} refuses the user or the password", "Give the right ones with --username and --password-stdin."
-            )
-        return Refusal("login", f"{shown} needs a user and a password", "Give them with --username and --password-stdin.")
-    if isinstance(why, NotGitRepository):
-        return Refusal("not-found", f"{shown} is not a Git repository", "Correct the address; a private one may need a password.")
-    if "CERTIFICATE_VERIFY_FAILED" in said or "certificate verify failed" in said:
-        return Refusal("source", f"the certificate of {shown} is not trusted", "Give its authority with --ca-file.")
-    if "NameResolution" in said or "Name or service" in said or "name resolution" in said:
-        return Refusal("source", f"the host of {shown} cannot be resolved", "Correct the address, or look at DNS.")
-    if "refused" in said.lower() or "unreachable" in said.lower():
-        return Refusal("source", f"{shown} does not take connections", "Start the server, or correct the address.")
-    if "timed out" in said.lower():
-        return Refusal("source", f"{shown} did not answer in time", "Look at the server.")
-    if "403" in said:
-        return Refusal("login", f"{shown} forbids this user to read it", "Use a user who may.")
-    line = re.sub(r"(?<=://)[^/@\s]+@", "", said.splitlines()[0] if said else type(why).__name__)
-    return Refusal("source", f"{shown} cannot be read: {line[:200]}", "Look at the address and at the server.")
+    name, said = asked["shown"], str(why)
+    if isinstance(why, MemoryError):
+        return Refusal("source", f"{name} needs more memory than a fetch may use", "Make its files smaller.")
+    if isinstance(why, OSError) and why.errno == 27:  # EFBIG
+        return too_large(name, asked["pack"])
+    if isinstance(why, OSError) and why.errno is not None:
+        return Refusal("source", f"{name} cannot be stored: {why.strerror}", "Look at the disk of the data directory.")
+    if _SHA.fullmatch(asked["revision"]) and (isinstance(why, KeyError) or "not our ref" in said or "want" in said):
+        return Refusal("not-found", f"{name} has no commit {asked['revision']}", "Push it, or correct the revision.")
+    if isinstance(why, KeyError):
+        return Refusal("source", f"{name} did not send all that belongs to the commit", "Look at the server.")
+    return Refusal("source", f"{name} cannot be read: {one_line(why)}", "Look at the address and at the server.")
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ class Revision:
     number: int
     status: str
     chart: str = ""
+    manifest: str = ""  # what was applied, hooks left out; only an upgrade tells it
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,19 @@ class UpgradeFlags:
     take_ownership: bool = False
     create_namespace: bool = True
     skip_schema: bool = False
+    force: bool = False
+    disable_dns: bool = False
+    post_renderer: str = ""
+    plugins: Path | None = None
+
+
+class PostRenderer(Protocol):
+    """A plugin's name, "" for none, and the folder that holds it."""
+
+    @property
+    def post_renderer(self) -> str: ...
+    @property
+    def plugins(self) -> Path | None: ...
 
 
 class PendingOperation(ToolFailed):
@@ -87,8 +101,14 @@ class HelmCli:
     async def upgrade(self, release: Release, chart: Path, values: bytes, flags: UpgradeFlags, *, deadline: float) -> Revision:
         """Install or upgrade; `values` is a YAML or JSON document. Raises ToolFailed and its kinds."""
         argv = ["upgrade", "--install", release.name, str(chart), "--namespace", release.namespace, *upgrade_argv(flags)]
-        done = await self._run([*argv, "--values", "-", "--output", "json"], release, values, deadline)
+        done = await self._run([*argv, "--values", "-", "--output", "json"], release, values, deadline, flags.plugins)
         return _revision(done.stdout)
+
+    async def template(self, release: Release, chart: Path, values: bytes, post: PostRenderer, *, deadline: float) -> bytes:
+        """What an installation would apply, hooks and CRDs included; asks no cluster."""
+        argv = ["template", release.name, str(chart), "--namespace", release.namespace, "--include-crds", "--values", "-"]
+        argv += ["--post-renderer", post.post_renderer] if post.post_renderer else []
+        return (await self._run(argv, release, values, deadline, post.plugins)).stdout
 
     async def uninstall(self, release: Release, *, deadline: float) -> None:
         """Remove it; one that is not there is removed already (helm says `uninstalled` of it too)."""
@@ -109,8 +129,9 @@ class HelmCli:
         """What was applied last, hooks left out."""
         return (await self._run(["get", "manifest", release.name, "--namespace", release.namespace], release, b"", deadline)).stdout
 
-    async def _run(self, argv: Sequence[str], release: Release, stdin: bytes, deadline: float) -> Completed:
-        command = Command([*self._argv, *argv], env=self._env, stdin=stdin, limits=RENDER_LIMITS)
+    async def _run(self, argv: Sequence[str], release: Release, stdin: bytes, deadline: float, plugins: Path | None = None) -> Completed:
+        env = self._env | ({"HELM_PLUGINS": str(plugins)} if plugins else {})
+        command = Command([*self._argv, *argv], env=env, stdin=stdin, limits=RENDER_LIMITS)
         done = await run(command, deadline=deadline)
         if done.returncode:
             raise translate(done.stderr, release)
@@ -126,8 +147,10 @@ def upgrade_argv(flags: UpgradeFlags) -> list[str]:
         "--rollback-on-failure": flags.atomic,
         "--wait-for-jobs": flags.wait_for_jobs and flags.timeout > 0,
         "--skip-schema-validation": flags.skip_schema,
+        "--enable-dns": not flags.disable_dns,
     }
     argv += [switch for switch, on in switches.items() if on]
+    argv += ["--post-renderer", flags.post_renderer] if flags.post_renderer else []
     argv += ["--wait=watcher", f"--timeout={flags.timeout}s"] if flags.timeout > 0 else ["--wait=hookOnly"]
     if flags.labels:
         argv.append("--labels=" + ",".join(f"{key}={value}" for key, value in sorted(flags.labels.items())))
@@ -150,4 +173,6 @@ def _revision(answer: bytes) -> Revision:
     document: dict[str, Any] = msgspec.json.decode(answer)
     chart = document.get("chart", {}).get("metadata", {})
     status = str(document.get("info", {}).get("status", ""))
-    return Revision(int(document["version"]), status, f"{chart.get('name', '')}-{chart.get('version', '')}")
+    return Revision(
+        int(document["version"]), status, f"{chart.get('name', '')}-{chart.get('version', '')}", str(document.get("manifest", ""))
+    )

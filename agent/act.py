@@ -1,0 +1,215 @@
+"""Does one thing to one release, with a record in the journal before and after (I5, I6). Two calls for one bundle never overlap."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agent.failpoints import failpoint
+from agent.journal import Entry, Journal
+from agent.kube import Kube
+from agent.observe import Wanted
+from agent.uplink import Uplink
+from fleetctl.core.bundle import unpack
+from fleetctl.core.errors import NotFound, UsageError
+from fleetctl.core.ids import Digest
+from fleetctl.core.options import CorrectDrift, HelmOptions, Options
+from fleetctl.core.render import Facts, RenderPlan, plan, release_of
+from fleetctl.core.wire import Desired, DesiredBundle, Tombstone
+from fleetctl.core.yamldoc import load
+from fleetctl.tools.deploy import Prepared, prepare
+from fleetctl.tools.helm import Helm, PendingOperation, Release, UpgradeFlags
+from fleetctl.tools.kustomize import Kustomize
+
+SECONDS = 90.0
+_PENDING = ("pending-install", "pending-upgrade", "pending-rollback", "uninstalling")
+
+
+@dataclass(frozen=True)
+class Hands:
+    """What an action works with."""
+
+    uplink: Uplink
+    journal: Journal
+    wanted: Wanted
+    helm: Helm
+    kube: Kube
+    kustomize: Kustomize | None
+    state_dir: Path
+
+
+async def archive(hands: Hands, bundle: DesiredBundle) -> Path:
+    """The bundle's archive on this disk, fetched when it is not there. Its bytes are what the signed document names (I3)."""
+    path = hands.state_dir / "archives" / bundle.archive
+    if not path.exists():
+        await hands.uplink.archive(Digest(bundle.archive), bundle.size, path)
+    return path
+
+
+async def planned(hands: Hands, document: Desired, bundle: DesiredBundle) -> RenderPlan:
+    data = await asyncio.to_thread((await archive(hands, bundle)).read_bytes)
+    files = unpack(data)
+    options = bundle.options
+    facts = Facts(
+        cluster=document.cluster,
+        workspace=document.workspace,
+        labels=document.labels,
+        annotations=document.annotations,
+        values=document.values,
+    )
+    _, namespace = release_of(options, bundle.name)
+    values = [await _values_from(hands.kube, ref, namespace) for ref in _references(options)]
+    return plan(files, options, facts, bundle=bundle.name, values_from=values)
+
+
+async def install(hands: Hands, document: Desired, bundle: DesiredBundle) -> None:
+    """Bring the bundle's release to its generation. Raises FleetError; the journal says what was begun."""
+    made = await planned(hands, document, bundle)
+    workdir = hands.state_dir / "work" / bundle.name
+    old = hands.journal.entries.get(bundle.name)
+    release = Release(made.release, made.namespace)
+    _refuse_taken(hands.journal, bundle, release)
+    try:
+        prepared = await prepare(made, workdir, kustomize=hands.kustomize, deadline=SECONDS)
+        entry = _entry(bundle, document, old, release)
+        hands.journal.put(msgspec.structs.replace(entry, began=True))
+        failpoint("before-helm")
+        revision = await _upgrade(hands, release, prepared, bundle, document, old)
+        failpoint("after-helm")
+        hands.wanted.keep(bundle.name, revision.manifest, release.namespace)
+        done = {"began": False, "applied": bundle.generation, "revision": revision.number, "error": "", "code": "", "failures": 0}
+        hands.journal.put(msgspec.structs.replace(entry, **done))
+        failpoint("after-journal")
+    finally:
+        await asyncio.to_thread(shutil.rmtree, workdir, ignore_errors=True)
+    if old and old.release and (old.release, old.namespace) != (release.name, release.namespace):
+        await hands.helm.uninstall(Release(old.release, old.namespace), deadline=SECONDS)
+
+
+async def _upgrade(hands: Hands, release: Release, prepared: Prepared, bundle: DesiredBundle, document: Desired, old: Entry | None) -> Any:
+    flags = flags_of(bundle, document, prepared, taking_over=bool(old and old.release and old.release != release.name))
+    deadline = SECONDS + flags.timeout
+    try:
+        return await hands.helm.upgrade(release, prepared.chart, prepared.values, flags, deadline=deadline)
+    except PendingOperation:
+        # A helm that was killed left its record. None of ours is alive: this agent starts one at a time for a release, and its
+        # children die with it. Only the record goes; every object stays (helm4.md).
+        await forget_pending(hands.kube, release)
+        return await hands.helm.upgrade(release, prepared.chart, prepared.values, flags, deadline=deadline)
+
+
+async def forget_pending(kube: Kube, release: Release) -> None:
+    """Delete the pending records of a release, and nothing else."""
+    path = f"/api/v1/namespaces/{release.namespace}/secrets"
+    found = await kube.call("GET", f"{path}?labelSelector=owner%3Dhelm%2Cname%3D{release.name}")
+    for item in found.get("items") or []:
+        meta = item["metadata"]
+        if meta.get("labels", {}).get("status") in _PENDING:
+            await kube.call("DELETE", f"{path}/{meta['name']}")
+
+
+def flags_of(bundle: DesiredBundle, document: Desired, prepared: Prepared, *, taking_over: bool) -> UpgradeFlags:
+    options = bundle.options
+    helm = options.helm or HelmOptions()
+    drift = options.correct_drift or CorrectDrift()
+    labels = {
+        "fleetctl-cluster": document.cluster_id,
+        "fleetctl-bundle": bundle.name,
+        "fleetctl-epoch": str(document.epoch),
+        "fleetctl-generation": str(bundle.generation),
+        "fleetctl-digest": bundle.archive[:32],
+    }
+    return UpgradeFlags(
+        labels=labels,
+        max_history=helm.max_history or 2,
+        timeout=max(0, helm.timeout_seconds or 0),
+        wait_for_jobs=bool(helm.wait_for_jobs),
+        atomic=bool(helm.atomic),
+        take_ownership=bool(helm.take_ownership) or taking_over,
+        create_namespace=options.create_namespace is not False,
+        skip_schema=bool(helm.skip_schema_validation),
+        force=bool(drift.force),
+        disable_dns=bool(helm.disable_dns),
+        post_renderer=prepared.post_renderer,
+        plugins=prepared.plugins,
+    )
+
+
+async def remove(hands: Hands, tombstone: Tombstone) -> None:
+    """Uninstall the bundle's release; with `keep_resources` only helm's records go."""
+    entry = hands.journal.entries.get(tombstone.name)
+    if entry is not None and entry.release:
+        hands.journal.put(msgspec.structs.replace(entry, began=True, generation=tombstone.generation))
+        failpoint("before-uninstall")
+        release = Release(entry.release, entry.namespace)
+        if tombstone.keep_resources:
+            path = f"/api/v1/namespaces/{release.namespace}/secrets?labelSelector=owner%3Dhelm%2Cname%3D{release.name}"
+            await hands.kube.call("DELETE", path)
+        else:
+            await hands.helm.uninstall(release, deadline=SECONDS)
+            if entry.delete_namespace and release.namespace not in {"default", "kube-system", "kube-public"}:
+                await _delete_namespace(hands.kube, release.namespace)
+    hands.wanted.drop(tombstone.name)
+    hands.journal.put(Entry(bundle=tombstone.name, removed=True))
+
+
+async def _delete_namespace(kube: Kube, namespace: str) -> None:
+    try:
+        await kube.call("DELETE", f"/api/v1/namespaces/{namespace}")
+    except NotFound:
+        return
+
+
+def _entry(bundle: DesiredBundle, document: Desired, old: Entry | None, release: Release) -> Entry:
+    return Entry(
+        bundle=bundle.name,
+        generation=bundle.generation,
+        applied=old.applied if old else type(bundle.generation)(0),
+        archive=bundle.archive,
+        options_digest=bundle.options_digest,
+        release=release.name,
+        namespace=release.namespace,
+        revision=old.revision if old else 0,
+        commit=bundle.commit,
+        delete_namespace=bool(bundle.options.delete_namespace),
+        epoch=document.epoch,
+        failures=old.failures if old else 0,
+    )
+
+
+def _refuse_taken(journal: Journal, bundle: DesiredBundle, release: Release) -> None:
+    """Two bundles that claim one release: the first keeps it."""
+    for other in journal.entries.values():
+        if other.bundle != bundle.name and (other.release, other.namespace) == (release.name, release.namespace):
+            step = "Give one of them another helm.releaseName or namespace."
+            raise UsageError(f"{release} belongs to bundle {other.bundle} already", subject=f"bundle {bundle.name}", next_step=step)
+
+
+def _references(options: Options) -> list[Any]:
+    return list(options.helm.values_from or []) if options.helm else []
+
+
+async def _values_from(kube: Kube, reference: Any, namespace: str) -> dict[str, Any]:
+    """A ConfigMap's or Secret's values, read in this cluster. Raises UsageError when it is not there or holds no map."""
+    import base64
+
+    secret = reference.secret_key_ref is not None
+    ref = reference.secret_key_ref or reference.config_map_key_ref
+    kind, where = ("Secret", "secrets") if secret else ("ConfigMap", "configmaps")
+    place, key = ref.namespace or namespace, ref.key or "values.yaml"
+    shown = f"{kind} {place}/{ref.name}"
+    try:
+        data = (await kube.call("GET", f"/api/v1/namespaces/{place}/{where}/{ref.name}")).get("data") or {}
+    except NotFound as why:
+        raise UsageError(f"helm.valuesFrom: {shown} does not exist", subject=shown, next_step="Create it on the cluster.") from why
+    if key not in data:
+        raise UsageError(f"helm.valuesFrom: {shown} has no key {key}", subject=shown, next_step="Name a key that it has.")
+    found = load(base64.b64decode(data[key]) if secret else data[key], file=shown)
+    if not isinstance(found, dict | None):
+        raise UsageError(f"helm.valuesFrom: {shown} holds no map", subject=shown, next_step="Write `key: value` lines.")
+    return found or {}

@@ -1,0 +1,184 @@
+"""The agent's composition root: reads the configuration, builds the parts, and is the only place that catches errors."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agent import config, identity
+from fleetctl.core.errors import Conflict, FleetError, UsageError
+from fleetctl.core.wire import StatusRequest
+
+BUG = 70
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status: of the error's class, 0 when told to stop, 70 for an error of our own."""
+    said = config.parse(sys.argv[1:] if argv is None else argv)
+    try:
+        match said.command:
+            case "enrol":
+                return asyncio.run(_enrol(said))
+            case "run":
+                return asyncio.run(_run(said))
+            case "status":
+                return _status(said)
+            case _:
+                print(f"fleet-agent {version()}")
+                return 0
+    except FleetError as error:
+        lines = [f"error: {error.summary}", error.subject, error.next_step]
+        print("\n  ".join(line for line in lines if line), file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:
+        print(f"error: {error.strerror}: {error.filename}\n  Look at the disk and at the rights of --state-dir.", file=sys.stderr)
+        return 1
+
+
+def version() -> str:
+    try:
+        return metadata.version("fleetctl")
+    except metadata.PackageNotFoundError:
+        return "0+checkout"
+
+
+async def _enrol(said: Any) -> int:
+    """Check the cluster first: a token is used only by an agent that can work."""
+    from agent.uplink import enrol
+
+    if not said.url.startswith("https://"):
+        raise UsageError(f"{said.url} is not an https address", subject="URL", next_step="Write it as https://HOST:PORT.")
+    if not said.token_stdin:
+        raise UsageError("the token is read from standard input only", subject="--token-stdin", next_step="Add --token-stdin.")
+    kubeconfig, shown = "", f"directory {said.target_dir}"
+    if said.target_dir is None:
+        kubeconfig, shown = await _reached(said)
+    token = sys.stdin.readline().strip()
+    if not token:
+        raise UsageError("there is no token on standard input", subject="--token-stdin", next_step="Pipe the token into this command.")
+    key = identity.key_of(said.state_dir)
+    found = await enrol(said.url.rstrip("/"), said.ca_pin, token, key, version())
+    target = str(said.target_dir.absolute()) if said.target_dir else ""
+    identity.save(said.state_dir, msgspec.structs.replace(found, kubeconfig=kubeconfig, target_dir=target))
+    print(f"enrolled as cluster {found.cluster} of workspace {found.workspace}, for {shown}")
+    return 0
+
+
+async def _reached(said: Any) -> tuple[str, str]:
+    """(kubeconfig, how to name it). Raises ClusterUnreachable, UsageError."""
+    from agent.kube import Kube
+
+    path = config.kubeconfig(said.kubeconfig, "")
+    async with Kube(path).open() as kube:
+        return str(path), f"the cluster of {path} (Kubernetes {await kube.version()})"
+
+
+def _locked(state_dir: Path) -> int:
+    """One agent per state directory. Raises Conflict."""
+    handle = os.open(state_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as why:
+        os.close(handle)
+        raise Conflict(f"another agent runs with {state_dir}", subject="--state-dir", next_step="Stop it first.") from why
+    return handle
+
+
+async def _run(said: Any) -> int:
+    """Until SIGTERM or SIGINT; helm is not left behind."""
+    from agent.notify import Notifier
+    from agent.runner import Runner
+
+    known, key = identity.load(said.state_dir)
+    lock = _locked(said.state_dir)
+    try:
+        hands, observer, about = await _parts(said, known, key)
+        runner = Runner(hands, observer, Notifier(config.notify_socket()), at_once=config.at_once(), about=about)
+        loop = asyncio.get_running_loop()
+        for sign in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(sign, runner.stopping.set)
+        print(f"fleet-agent {version()} follows {known.url} as {known.workspace}/{known.cluster}", file=sys.stderr, flush=True)
+        try:
+            await runner.run()
+        finally:
+            hands.journal.close()
+            await hands.kube.close()
+            await hands.uplink.close()
+    finally:
+        os.close(lock)
+    return 0
+
+
+async def _parts(said: Any, known: identity.Identity, key: Any) -> tuple[Any, Any, StatusRequest]:
+    from agent.act import Hands
+    from agent.journal import Journal
+    from agent.kube import Kube
+    from agent.observe import Observer, Wanted
+    from agent.targetdir import DirectoryTarget
+    from agent.uplink import Uplink
+    from fleetctl.tools.helm import Helm, HelmCli
+    from fleetctl.tools.kustomize import Kustomize
+
+    state = said.state_dir.absolute()
+    for name in ("archives", "work", "helm"):
+        (state / name).mkdir(mode=0o700, exist_ok=True)
+    target = said.target_dir or (Path(known.target_dir) if known.target_dir and not said.kubeconfig else None)
+    tools = config.tools()
+    path = Path(os.devnull) if target else config.kubeconfig(said.kubeconfig, known.kubeconfig)
+    cli = HelmCli([tools.helm or "helm"], kubeconfig=path, home=state / "helm")
+    wanted, uplink = Wanted(state / "objects"), Uplink(known, key, time.time)
+    kube = _no_cluster() if target else Kube(path)
+    helm: Helm = DirectoryTarget(target.absolute(), cli if tools.helm else None) if target else cli
+    kustomize = Kustomize(tools.kustomize) if tools.kustomize else None
+    hands = Hands(uplink, Journal(state / "journal"), wanted, helm, kube, kustomize, state)
+    found = {"helm": tools.helm, "kustomize": " ".join(tools.kustomize)}
+    about = StatusRequest(
+        instance=uplink.instance, seq=0, agent_version=version(), tools=found, kube_version=await _kube_version(kube, target)
+    )
+    return hands, None if target else Observer(kube, wanted), about
+
+
+def _no_cluster() -> Any:
+    from agent.kube import NoCluster
+
+    return NoCluster()
+
+
+async def _kube_version(kube: Any, target: Path | None) -> str:
+    """Empty when the API server is away: that stops nothing."""
+    if target:
+        return ""
+    try:
+        return str(await kube.version())
+    except FleetError:
+        return ""
+
+
+def _status(said: Any) -> int:
+    """What the journal says, without talking to anybody."""
+    from agent.journal import read_entries
+
+    known, _ = identity.load(said.state_dir)
+    entries = read_entries(said.state_dir / "journal")
+    if said.output == "json":
+        about = {"cluster": known.cluster, "workspace": known.workspace, "id": known.cluster_id, "manager": known.url}
+        print(msgspec.json.encode(about | {"bundles": list(entries.values())}).decode())
+        return 0
+    print(f"cluster {known.workspace}/{known.cluster} ({known.cluster_id}), manager {known.url}")
+    for name in sorted(entries):
+        entry = entries[name]
+        word = "began" if entry.began else "applied"
+        print(f"{name}  {word} generation {entry.generation}  release {entry.namespace}/{entry.release} revision {entry.revision}")
+    return 0

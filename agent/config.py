@@ -1,0 +1,86 @@
+"""The agent's command line and environment: the only module that reads either."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleetctl.core.errors import UsageError
+
+_IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+_K3S = Path("/etc/rancher/k3s/k3s.yaml")
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Paths of the binaries; "" is not there."""
+
+    helm: str
+    kustomize: tuple[str, ...]
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="fleet-agent", description="Brings one cluster to what its manager says.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    enrol = commands.add_parser("enrol", help="join a manager with a registration token")
+    enrol.add_argument("url", help="the manager's address, https://HOST:PORT")
+    enrol.add_argument("--ca-pin", default="", help="SHA-256 of the manager's CA, as `fleetctl cluster register` prints it")
+    enrol.add_argument("--token-stdin", action="store_true", help="read the registration token from standard input")
+    run = commands.add_parser("run", help="follow the manager until told to stop")
+    status = commands.add_parser("status", help="what this agent holds")
+    status.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    for command in (enrol, run, status):
+        command.add_argument("--state-dir", type=Path, required=True, metavar="DIR", help="where the agent keeps its key and journal")
+    for command in (enrol, run):
+        command.add_argument("--kubeconfig", type=Path, metavar="FILE", help="the cluster's kubeconfig")
+        command.add_argument("--target-dir", type=Path, metavar="DIR", help="write manifests into this directory instead of a cluster")
+    commands.add_parser("version", help="this agent's version")
+    return top
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    return parser().parse_args(argv)
+
+
+def kubeconfig(said: Path | None, stored: str) -> Path:
+    """The cluster to use: the flag, what enrolment stored, KUBECONFIG, in-cluster, k3s, ~/.kube/config. Raises UsageError."""
+    for path in (said, Path(stored) if stored else None, _environment()):
+        if path is not None:
+            if not path.exists():
+                raise UsageError(f"{path} does not exist", subject="--kubeconfig", next_step="Correct the path.")
+            return path.absolute()
+    if _IN_CLUSTER.exists():
+        return _IN_CLUSTER
+    for path in (_K3S, Path.home() / ".kube" / "config"):
+        if os.access(path, os.R_OK):
+            return path
+    raise UsageError("no cluster is named", subject="--kubeconfig", next_step="Give --kubeconfig FILE, or --target-dir DIR.")
+
+
+def _environment() -> Path | None:
+    found = os.environ.get("KUBECONFIG", "").split(":")[0]
+    return Path(found) if found else None
+
+
+def tools() -> Tools:
+    kustomize = shutil.which("kustomize")
+    kubectl = shutil.which("kubectl")
+    return Tools(shutil.which("helm") or "", (kustomize,) if kustomize else (kubectl, "kustomize") if kubectl else ())
+
+
+def notify_socket() -> str:
+    return os.environ.get("NOTIFY_SOCKET", "")
+
+
+def watchdog_seconds() -> float:
+    """How often systemd wants to hear of us; 0 is not at all."""
+    return int(os.environ.get("WATCHDOG_USEC", "0") or 0) / 2_000_000
+
+
+def at_once() -> int:
+    """Releases that may change at the same time."""
+    return max(2, min(4, os.cpu_count() or 2))

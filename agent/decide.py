@@ -1,0 +1,124 @@
+"""What this agent should do next: pure, from the desired document, the journal and the time.
+
+Rule: a bundle is changed when its generation is above the one applied, and then only when what it depends on is in an accepted state;
+only a tombstone removes. A failure is tried again with growing waits, not at each poll.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agent.journal import Entry
+from fleetctl.core.ids import BundleName
+from fleetctl.core.status import State
+from fleetctl.core.wire import Dependency, Desired, DesiredBundle, Tombstone
+
+RETRY_SECONDS = (5.0, 600.0)
+
+
+@dataclass(frozen=True)
+class Install:
+    bundle: DesiredBundle
+
+
+@dataclass(frozen=True)
+class Remove:
+    tombstone: Tombstone
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Why the bundle stays as it is."""
+
+    bundle: DesiredBundle
+    reason: str
+
+
+Action = Install | Remove | Wait
+
+
+@dataclass(frozen=True)
+class World:
+    """`states`: of each bundle as it was last seen. `retry_at`: Unix seconds before which a failed one is left alone. `again`: drifted."""
+
+    entries: Mapping[BundleName, Entry]
+    states: Mapping[BundleName, State]
+    retry_at: Mapping[BundleName, float]
+    busy: Collection[BundleName]
+    again: Collection[BundleName] = ()
+    removed: Collection[tuple[BundleName, int]] = ()
+
+
+def decide(wanted: Desired, world: World, now: float) -> list[Action]:
+    """The actions that may begin now, removals first so that what moves between bundles is free before it is taken."""
+    actions: list[Action] = []
+    for tombstone in wanted.tombstones:
+        done = (tombstone.name, tombstone.generation) in world.removed
+        if not done and tombstone.name not in world.busy and world.retry_at.get(tombstone.name, 0) <= now:
+            actions.append(Remove(tombstone))
+    known = {bundle.name: bundle for bundle in wanted.bundles}
+    for bundle in wanted.bundles:
+        if bundle.name in world.busy or not _differs(bundle, world):
+            continue
+        reason = _blocked(bundle, known, world)
+        if reason:
+            actions.append(Wait(bundle, reason))
+        elif world.retry_at.get(bundle.name, 0) <= now:
+            actions.append(Install(bundle))
+    return actions
+
+
+def retry_seconds(failures: int, spread: float) -> float:
+    """Wait after the n-th failure in a row; `spread` between 0 and 1 is full jitter over the upper half."""
+    low, high = RETRY_SECONDS
+    return float(min(high, low * 2.0 ** max(0, failures - 1)) * (0.5 + spread / 2))
+
+
+def _differs(bundle: DesiredBundle, world: World) -> bool:
+    entry = world.entries.get(bundle.name)
+    if entry is None:
+        return not bundle.paused
+    if bundle.paused:
+        return False
+    return entry.applied < bundle.generation or entry.began or bundle.name in world.again
+
+
+def _blocked(bundle: DesiredBundle, known: Mapping[BundleName, DesiredBundle], world: World) -> str:
+    """Which dependency is not in an accepted state, or ""."""
+    for dependency in bundle.depends_on:
+        wanted = [b for b in known.values() if b.name != bundle.name and _is_meant(dependency, b)]
+        accepted = dependency.accepted_states or [State.READY]
+        if not wanted:
+            return f"no bundle {dependency.name or 'with these labels'} is meant for this cluster"
+        for other in wanted:
+            entry = world.entries.get(other.name)
+            current = entry is not None and entry.applied >= other.generation
+            state = world.states.get(other.name, State.WAIT_APPLIED) if current else State.WAIT_APPLIED
+            if state not in accepted:
+                return f"waits for bundle {other.name}, which is {state.value}"
+    return ""
+
+
+def _is_meant(dependency: Dependency, bundle: DesiredBundle) -> bool:
+    if dependency.name and dependency.name != bundle.name:
+        return False
+    return dependency.selector is None or _matches(dependency.selector, bundle.labels)
+
+
+def _matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    """A LabelSelector of dependsOn."""
+    if any(labels.get(key) != str(value) for key, value in (selector.get("matchLabels") or {}).items()):
+        return False
+    for term in selector.get("matchExpressions") or []:
+        key, values = str(term.get("key")), [str(v) for v in term.get("values") or []]
+        held = {
+            "In": labels.get(key) in values,
+            "NotIn": labels.get(key) not in values,
+            "Exists": key in labels,
+            "DoesNotExist": key not in labels,
+        }
+        if not held.get(str(term.get("operator")), False):
+            return False
+    return True

@@ -1,0 +1,92 @@
+"""Who this agent is: its Ed25519 key, its cluster, and the manager that it trusts. Files of mode 0600, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from fleetctl.core import wire
+from fleetctl.core.errors import UsageError
+from fleetctl.core.ids import ClusterId
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """`keys`: the manager's signing keys by id, pinned at enrolment."""
+
+    url: str
+    ca_pem: str
+    cluster_id: ClusterId
+    cluster: str
+    workspace: str
+    keys: dict[str, str]
+    kubeconfig: str = ""
+    target_dir: str = ""
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace `path`; a crash leaves the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def load(state_dir: Path) -> tuple[Identity, Ed25519PrivateKey]:
+    """Raises UsageError when this directory is not enrolled."""
+    try:
+        identity = msgspec.json.decode((state_dir / "identity.json").read_bytes(), type=Identity)
+        return identity, load_key(state_dir)
+    except FileNotFoundError as why:
+        step = "Run `fleet-agent enrol` first."
+        raise UsageError(f"{state_dir} is not enrolled", subject="--state-dir", next_step=step) from why
+    except (msgspec.DecodeError, OSError, ValueError) as why:
+        step = "Enrol again with `fleetctl cluster register NAME --replace`."
+        raise UsageError(f"the identity in {state_dir} cannot be read: {why}", subject="--state-dir", next_step=step) from why
+
+
+def load_key(state_dir: Path) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes((state_dir / "identity.key").read_bytes())
+
+
+def key_of(state_dir: Path) -> Ed25519PrivateKey:
+    """The key of this directory, made when there is none; kept before it is sent, so that a lost answer can be asked for again."""
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        return load_key(state_dir)
+    except (FileNotFoundError, ValueError):
+        key = Ed25519PrivateKey.generate()
+        write_whole(state_dir / "identity.key", key.private_bytes_raw())
+        return key
+
+
+def save(state_dir: Path, identity: Identity) -> None:
+    write_whole(state_dir / "identity.json", msgspec.json.encode(identity))
+
+
+def verified(identity: Identity, key_id: str, signature: str, data: bytes) -> bool:
+    """Whether a pinned key made the signature."""
+    public = identity.keys.get(key_id)
+    if public is None:
+        return False
+    try:
+        Ed25519PublicKey.from_public_bytes(wire.unb64(public)).verify(wire.unb64(signature), data)
+    except (InvalidSignature, ValueError):
+        return False
+    return True

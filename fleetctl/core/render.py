@@ -1,0 +1,212 @@
+"""From a bundle's files and options, on one cluster, to what the tools must do. Pure: the agent and a preview make the same of the same.
+
+Style: helm where a Chart.yaml is at the chart's path, kustomize where a kustomization stands at `kustomize.dir`, both, or else raw YAML
+(rancher/fleet `internal/helmdeployer/render`). Manifests pass as the bytes that Git holds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from fleetctl.core.bundle import File
+from fleetctl.core.errors import UsageError
+from fleetctl.core.ids import BundleName, ClusterName, Workspace, is_name
+from fleetctl.core.options import HelmOptions, Options, merge_values
+from fleetctl.core.overlays import lay
+from fleetctl.core.yamldoc import load, load_all
+
+KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+_MANIFESTS = (".yaml", ".yml", ".json")
+_SEPARATOR = re.compile(rb"(?m)^---(?=\s|$)[^\n]*\n?")
+_LABEL = "global.fleet.clusterLabels."
+_REMOTE = re.compile(r"://|^git@|^github\.com/|\?ref=")
+
+
+class Style(StrEnum):
+    RAW = "raw"
+    HELM = "helm"
+    KUSTOMIZE = "kustomize"
+    BOTH = "helm+kustomize"
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is true of one cluster."""
+
+    cluster: ClusterName
+    workspace: Workspace
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    values: dict[str, Any] = {}
+
+
+class RenderPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """`chart`: folder of the chart in `files` ("" the root); `kustomize_dir`: folder of the kustomization; `values`: JSON."""
+
+    style: Style
+    release: str
+    namespace: str
+    files: Mapping[str, File]
+    chart: str = ""
+    kustomize_dir: str = ""
+    values: bytes = b"{}"
+    forced_namespace: str = ""
+
+    @property
+    def is_helm(self) -> bool:
+        return self.style in {Style.HELM, Style.BOTH}
+
+    @property
+    def is_kustomize(self) -> bool:
+        return self.style in {Style.KUSTOMIZE, Style.BOTH}
+
+
+def plan(
+    files: Mapping[str, File], options: Options, facts: Facts, *, bundle: BundleName, values_from: Sequence[dict[str, Any]] = ()
+) -> RenderPlan:
+    """What to run for `bundle` on the cluster of `facts`. Raises UsageError and InvalidFile; each concerns this cluster alone."""
+    helm = options.helm or HelmOptions()
+    _refuse_templates(options, helm)
+    release, namespace = release_of(options, bundle)
+    chart = _chart(files, helm)
+    folder = ((options.kustomize.dir if options.kustomize else None) or "").strip("/").removeprefix("./").strip(".")
+    is_kustomize = any(_join(folder, name) in files for name in KUSTOMIZATIONS)
+    style = _style(is_helm=chart is not None, is_kustomize=is_kustomize)
+    if options.kustomize and options.kustomize.dir and not is_kustomize:
+        step = "Correct kustomize.dir."
+        raise UsageError(f"kustomize.dir {options.kustomize.dir} holds no kustomization.yaml", subject=f"bundle {bundle}", next_step=step)
+    if is_kustomize:
+        _refuse_remote(files)
+    overlays = (options.yaml.overlays if options.yaml else None) or []
+    laid = lay(files, overlays) if overlays or style is Style.RAW else files
+    return RenderPlan(
+        style=style,
+        release=release,
+        namespace=namespace,
+        files=laid,
+        chart=chart or "",
+        kustomize_dir=folder,
+        values=_values(helm, facts, values_from) if chart is not None else b"{}",
+        forced_namespace=options.namespace or "",
+    )
+
+
+def release_of(options: Options, bundle: BundleName) -> tuple[str, str]:
+    """(name, namespace) of the bundle's release. Raises UsageError when helm would not take them."""
+    release = (options.helm.release_name if options.helm else None) or bundle
+    namespace = options.namespace or options.default_namespace or "default"
+    if not is_name(release, limit=53):
+        step = "Use at most 53 small letters, digits, - and dots."
+        raise UsageError(f"{release!r} cannot be a release's name", subject=f"bundle {bundle}", next_step=step)
+    if not is_name(namespace, limit=63):
+        raise UsageError(f"{namespace!r} cannot be a namespace", subject=f"bundle {bundle}", next_step="Correct it in fleet.yaml.")
+    return release, namespace
+
+
+def manifests(files: Mapping[str, File]) -> bytes:
+    """The objects of a raw bundle as one stream: every document with apiVersion and kind, byte for byte, in the order of the paths."""
+    found: list[bytes] = []
+    charts = tuple(path.removesuffix("Chart.yaml") for path in files if path.endswith("/Chart.yaml"))
+    for path in sorted(files, key=str.encode):
+        # What lies below a chart's folder is that chart's, and templates need not even be YAML.
+        if path.endswith(_MANIFESTS) and not path.rpartition("/")[2].startswith(".") and not path.startswith(charts):
+            found += objects_of(files[path].data, path)
+    return b"".join(b"---\n" + text.strip(b"\r\n") + b"\n" for text in found)
+
+
+def objects_of(data: bytes, path: str) -> list[bytes]:
+    """The documents of one file that are objects. Raises InvalidFile."""
+    texts = _SEPARATOR.split(data)
+    if sum(1 for text in texts if text.strip()) <= 1:
+        documents = load_all(data, file=path)
+        return [data_without_marks(data)] if any(is_object(d) for d in documents) else []
+    load_all(data, file=path)  # the whole file first, so that an error names the line in it
+    return [text for text in texts if text.strip() and is_object(load(text, file=path))]
+
+
+def data_without_marks(data: bytes) -> bytes:
+    return _SEPARATOR.sub(b"", data.removeprefix(b"\xef\xbb\xbf"))
+
+
+def is_object(document: Any) -> bool:
+    return isinstance(document, dict) and bool(document.get("apiVersion")) and bool(document.get("kind"))
+
+
+def _style(*, is_helm: bool, is_kustomize: bool) -> Style:
+    if is_helm:
+        return Style.BOTH if is_kustomize else Style.HELM
+    return Style.KUSTOMIZE if is_kustomize else Style.RAW
+
+
+def _chart(files: Mapping[str, File], helm: HelmOptions) -> str | None:
+    """The folder of the chart, or None: fetched ones stand below `.charts/`."""
+    wanted = (helm.chart or "").removeprefix("./").strip("/").strip(".")
+    if helm.repo or "://" in wanted:
+        name = wanted.rpartition("/")[2]
+        known = sorted({p.split("/")[1] for p in files if p.startswith(".charts/")}, key=int)
+        named = [n for n in known if _chart_name(files, f".charts/{n}") in name]
+        return f".charts/{(named or known)[0]}" if known else None
+    return wanted if _join(wanted, "Chart.yaml") in files else None
+
+
+def _chart_name(files: Mapping[str, File], folder: str) -> str:
+    found = load(files[f"{folder}/Chart.yaml"].data, file="Chart.yaml")
+    return str(found.get("name")) if isinstance(found, dict) else ""
+
+
+def _values(helm: HelmOptions, facts: Facts, values_from: Sequence[dict[str, Any]]) -> bytes:
+    """values < valuesFrom; the cluster's labels stand at `global.fleet.clusterLabels`, as in Fleet."""
+    values = _labelled(helm.values or {}, facts.labels, "helm.values")
+    for more in values_from:
+        values = merge_values(values, more)
+    if facts.labels:
+        values = merge_values(values, {"global": {"fleet": {"clusterLabels": facts.labels}}})
+    return msgspec.json.encode(values)
+
+
+def _labelled(value: Any, labels: Mapping[str, str], place: str) -> Any:
+    """Texts that begin with `global.fleet.clusterLabels.` become that label's value. Raises UsageError when the cluster has not got it."""
+    if isinstance(value, dict):
+        return {key: _labelled(part, labels, f"{place}.{key}") for key, part in value.items()}
+    if isinstance(value, list):
+        return [_labelled(part, labels, place) for part in value]
+    if isinstance(value, str) and value.startswith(_LABEL):
+        label = value.removeprefix(_LABEL)
+        if label not in labels:
+            summary = f"{place} wants the cluster's label {label}, which it has not got"
+            raise UsageError(summary, next_step=f"Set it with `fleetctl cluster label NAME {label}=…`.")
+        return labels[label]
+    return value
+
+
+def _refuse_templates(options: Options, helm: HelmOptions) -> None:
+    """Until `${ }` is evaluated it must not reach a cluster as text."""
+    if helm.template_values:
+        raise UsageError("helm.templateValues are not supported in this version", next_step="Write them as values.")
+    text = msgspec.json.encode(msgspec.structs.replace(options, diff=None))
+    if not helm.disable_pre_process and b"${ " in text:
+        step = "Write plain values, or set helm.disablePreProcess."
+        raise UsageError("templates in ${ } are not supported in this version", next_step=step)
+
+
+def _refuse_remote(files: Mapping[str, File]) -> None:
+    """A kustomization reads what is in the bundle and nothing else. Raises UsageError."""
+    for path in sorted(files):
+        if path.rpartition("/")[2] not in KUSTOMIZATIONS:
+            continue
+        found = load(files[path].data, file=path)
+        for key in ("resources", "bases", "components", "crds", "configurations", "generators", "transformers", "validators"):
+            for item in (found.get(key) or []) if isinstance(found, dict) else []:
+                if isinstance(item, str) and _REMOTE.search(item):
+                    step = "Copy it into the repository."
+                    raise UsageError(f"{path}: {key} names {item}, which is not in the bundle", subject=path, next_step=step)
+        if isinstance(found, dict) and (found.get("helmCharts") or found.get("helmChartInflationGenerator")):
+            raise UsageError(f"{path}: helmCharts would be fetched by kustomize", subject=path, next_step="Use helm.chart in fleet.yaml.")
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name

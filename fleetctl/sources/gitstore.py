@@ -1,0 +1,132 @@
+"""The bare store of one repository, filled by the child: objects, and one listing for each commit that was fetched to its end.
+
+Layout: `objects/` as Git has it, `refs/heads/last` so that the next fetch is a difference, `commits/ID` the listing. A listing is written
+last and by rename, so a commit that has one is whole. Only the child writes here, one at a time.
+
+A listing says what the manager's process may read, so that it never walks trees that others made: files with object, mode and size, and
+why other entries are left out.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fleetctl.core.bundle import check_path
+from fleetctl.sources.gitwire import Refusal, too_large
+
+_MOST_PACKS = 40
+_LAST = b"refs/heads/last"
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    path: str
+    object: str
+    executable: bool
+    size: int  # bytes
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """The regular files of a commit, sorted by path bytes, and path → reason for what is left out."""
+
+    files: list[Entry]
+    left_out: dict[str, str]
+
+
+def listing_path(store: Path, commit: str) -> Path:
+    return store / "commits" / commit
+
+
+def prepare(store: Path, object_format: str | None) -> Any:
+    """The store as a dulwich Repo. One that is broken, of another object format or has grown too large is made anew."""
+    from dulwich.repo import Repo
+
+    wanted = object_format or "sha1"
+    if store.exists() and not _usable(store, wanted):
+        shutil.rmtree(store)
+    if not store.exists():
+        store.mkdir(mode=0o700, parents=True)
+        Repo.init_bare(str(store), object_format=wanted).close()
+        (store / "commits").mkdir()
+    for left in (*store.glob("objects/tmp_pack_*"), *store.glob("objects/pack/tmp*"), *store.glob("commits/*.new")):
+        left.unlink()  # by a child that was killed
+    return Repo(str(store), bare=True)
+
+
+def _usable(store: Path, object_format: str) -> bool:
+    from dulwich.repo import Repo
+
+    if not (store / "commits").is_dir() or (store / "broken").exists() or len(list(store.glob("objects/pack/*.pack"))) > _MOST_PACKS:
+        return False
+    try:
+        repo = Repo(str(store), bare=True)
+    except Exception:
+        return False
+    try:
+        return bool(repo.object_format.name == object_format)
+    finally:
+        repo.close()
+
+
+def record(repo: Any, store: Path, commit: str, asked: dict[str, Any]) -> None:
+    """Write the listing of `commit`, and make it the one that the next fetch builds on. Raises Refusal, KeyError."""
+    files: list[Entry] = []
+    left_out: dict[str, str] = {}
+    for seen, (path, why, mode, sha) in enumerate(_walk(repo, commit)):
+        if seen >= asked["entries"]:
+            raise Refusal("source", f"{asked['shown']} has more than {asked['entries']} files and folders", "Split the repository.")
+        if why:
+            left_out[path] = why
+        elif not stat.S_ISDIR(mode):
+            size = len(repo.object_store.get_raw(sha)[1])
+            files.append(Entry(path, sha.decode(), bool(mode & 0o100), size))
+    files.sort(key=lambda e: e.path.encode())
+    data = msgspec.json.encode(Listing(files, left_out))
+    if len(data) > asked["pack"]:
+        raise too_large(asked["shown"], asked["pack"])
+    place = listing_path(store, commit)
+    new = place.with_suffix(".new")
+    with new.open("wb") as out:
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
+    new.rename(place)
+    repo.refs[_LAST] = commit.encode()
+
+
+def _walk(repo: Any, commit: str) -> Iterator[tuple[str, str | None, int, bytes]]:
+    """(path, why it is left out, mode, object) of every entry; folders that are left out are not entered."""
+    from dulwich.objects import Tree
+
+    todo: list[tuple[str, bytes]] = [("", repo[commit.encode()].tree)]
+    while todo:
+        folder, sha = todo.pop()
+        tree = repo[sha]
+        if not isinstance(tree, Tree):
+            raise Refusal("source", f"{folder or 'the root'} is not a folder in this commit", "Repair the repository.")
+        names: set[bytes] = set()
+        for name, mode, entry in tree.iteritems():
+            path = folder + name.decode("utf-8", "backslashreplace")
+            why = "stands there twice" if name in names else _left_out(path, name, mode)
+            names.add(name)
+            yield path, why, mode, entry
+            if stat.S_ISDIR(mode) and not why:
+                todo.append((path + "/", entry))
+
+
+def _left_out(path: str, name: bytes, mode: int) -> str | None:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return "its name is not UTF-8"
+    if stat.S_ISLNK(mode):
+        return "is a symbolic link"
+    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+        return "is a submodule"
+    return "its name holds a slash" if b"/" in name else check_path(path)

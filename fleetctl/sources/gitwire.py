@@ -1,0 +1,164 @@
+"""HTTP for the Git child: one origin only, one pool, each failure told apart.
+
+Rule: nothing but the repository's own origin is asked, so a credential cannot go elsewhere. A redirect inside it is followed; one that
+leads away is refused with the new address. dulwich would also follow a server's `packfile-uris` and the dumb protocol: both are off.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import unquote, urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import urllib3
+from dulwich.client import AbstractHttpGitClient
+from urllib3.exceptions import HTTPError
+
+from fleetctl.sources.addresses import origin, shown
+
+_READ_SECONDS = 30.0
+_CONNECT_SECONDS = 10.0
+_REDIRECTS = 5
+_ADVERTISED = "application/x-git-upload-pack-advertisement"
+_WITH_PASSWORD = "Give the right ones with --username and --password-stdin."  # noqa: S105 - it is advice
+_TLS = re.compile("certificate verify failed|certificate_verify_failed|self.signed certificate|hostname mismatch", re.IGNORECASE)
+
+
+class Refusal(Exception):
+    """What the parent raises: the kind, one line, and the next step."""
+
+    def __init__(self, kind: str, summary: str, next_step: str) -> None:
+        super().__init__(summary)
+        self.answer = {"kind": kind, "error": summary, "next_step": next_step}
+
+
+class Client(AbstractHttpGitClient):
+    """dulwich's smart HTTP over a pool of ours. `shown` is the address as a person wrote it; `most` the bytes of one answer."""
+
+    def __init__(self, asked: dict[str, Any]) -> None:
+        parts = urlsplit(asked["url"])
+        host = parts.netloc.rpartition("@")[2]
+        super().__init__(f"{parts.scheme}://{host}", quiet=True)
+        self._fetch_capabilities.discard(b"packfile-uris")
+        self.path = parts.path or "/"
+        self._shown, self._most, self._home = asked["shown"], asked["pack"], origin(asked["url"])
+        user, password = asked["username"] or unquote(parts.username or ""), asked["password"] or unquote(parts.password or "")
+        self._has_login = bool(user or password)
+        self._headers = dict(urllib3.make_headers(basic_auth=f"{user}:{password}")) if self._has_login else {}
+        self._pool = _pool(parts.scheme, host, asked["ca"])
+
+    def _http_request(
+        self,
+        url: str,
+        headers: dict[str, str] | None = None,
+        data: bytes | Iterator[bytes] | None = None,
+        raise_for_status: bool = True,
+    ) -> tuple[Any, Callable[[int], bytes]]:
+        """dulwich's hook. Raises Refusal."""
+        first = url
+        for _ in range(_REDIRECTS):
+            if origin(url) != self._home:
+                raise Refusal("refused", f"{self._shown} redirects to {shown(url)}", "Use that address, if it is the right one.")
+            answer = self._send(url, headers or {}, data)
+            if data is not None or not answer.get_redirect_location():
+                break
+            url = urljoin(url, str(answer.get_redirect_location()))
+            answer.close()
+        else:
+            raise Refusal("source", f"{self._shown} redirects too often", "Correct the address.")
+        self._check(answer, advertised=data is None)
+        answer.content_type = answer.headers.get("Content-Type")  # type: ignore[attr-defined]
+        answer.redirect_location = url if url != first else ""  # type: ignore[attr-defined]
+        return answer, self._reader(answer)
+
+    def _send(self, url: str, headers: dict[str, str], data: Any) -> urllib3.BaseHTTPResponse:
+        timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS)
+        sent = {"User-Agent": "git/fleetctl", "Pragma": "no-cache"} | headers | self._headers
+        method = "GET" if data is None else "POST"
+        try:
+            return self._pool.request(
+                method, url, body=data, headers=sent, timeout=timeout, redirect=False, retries=False, preload_content=False
+            )
+        except (HTTPError, OSError) as why:
+            raise _no_answer(why, self._shown) from why
+
+    def _check(self, answer: urllib3.BaseHTTPResponse, *, advertised: bool) -> None:
+        status, name = answer.status, self._shown
+        if status == 401 and self._has_login:
+            raise Refusal("login", f"{name} refuses the user or the password", _WITH_PASSWORD)
+        if status == 401:
+            raise Refusal("login", f"{name} needs a user and a password", "Give them with --username and --password-stdin.")
+        if status == 403:
+            raise Refusal("login", f"{name} forbids this user to read it", "Use a user who may.")
+        if status in {404, 410}:
+            step = "Correct the address; a private one may need a password."
+            raise Refusal("not-found", f"{name} is not a Git repository", step)
+        if status == 407:
+            raise Refusal("source", f"the proxy on the way to {name} wants a login", "Correct HTTPS_PROXY.")
+        if status != 200:
+            raise Refusal("source", f"{name} answered {status}", "Look at the server; it is tried again.")
+        kind = str(answer.headers.get("Content-Type"))
+        if advertised and kind.partition(";")[0].strip() != _ADVERTISED:
+            raise Refusal("not-found", f"{name} is not a Git repository: it answers with {kind[:60]}", "Correct the address.")
+
+    def _reader(self, answer: urllib3.BaseHTTPResponse) -> Callable[[int], bytes]:
+        """Reads at most `_most` bytes in all."""
+        left = self._most
+
+        def read(size: int = -1) -> bytes:
+            nonlocal left
+            try:
+                data = answer.read(size if size >= 0 else left + 1)
+            except (HTTPError, OSError) as why:
+                raise _no_answer(why, self._shown) from why
+            left -= len(data)
+            if left < 0:
+                raise too_large(self._shown, self._most)
+            return data
+
+        return read
+
+
+def too_large(name: str, limit: int) -> Refusal:
+    """A pack, or what it unpacks to, is past the limit."""
+    return Refusal("source", f"{name} is larger than the {limit // 1024 // 1024} MiB that may be fetched", "Make the repository smaller.")
+
+
+def _pool(scheme: str, host: str, ca: str) -> urllib3.PoolManager:
+    context = ssl.create_default_context(cadata=ca or None)
+    proxies = {} if proxy_bypass(host) else getproxies()
+    if proxies.get(scheme):
+        return urllib3.ProxyManager(proxies[scheme], ssl_context=context)
+    return urllib3.PoolManager(ssl_context=context)
+
+
+def _no_answer(why: Exception, name: str) -> Refusal:
+    """Why nobody answered, in one line."""
+    said = str(why)
+    low = said.lower()
+    if _TLS.search(said):
+        return Refusal("source", f"the certificate of {name} is not trusted: {_reason(said)}", "Give its authority with --ca-file.")
+    if "ssl" in low and "wrong version number" in low:
+        return Refusal("source", f"{name} does not speak TLS", "Use http:// if that is meant.")
+    if "resolv" in low or "name or service" in low:
+        return Refusal("source", f"the host of {name} cannot be resolved", "Correct the address, or look at DNS.")
+    if "refused" in low or "unreachable" in low or "no route" in low:
+        return Refusal("source", f"{name} does not take connections", "Start the server, or correct the address.")
+    if "timed out" in low or "timeout" in low:
+        return Refusal("source", f"{name} did not answer in time", "Look at the server.")
+    return Refusal("source", f"{name} broke off the connection: {one_line(why)}", "Look at the server; it is tried again.")
+
+
+def _reason(said: str) -> str:
+    found = re.search(r"verify failed: ([^(]+)", said)
+    return found[1].strip() if found else "it is not valid for this host"
+
+
+def one_line(why: Exception) -> str:
+    """The first line of a foreign error, without what may be a secret, at most 200 characters."""
+    lines = str(why).splitlines()
+    line = re.sub(r"(?<=://)[^/@\s]+@", "", lines[0] if lines else type(why).__name__)
+    return "".join(c for c in line if c.isprintable())[:200]

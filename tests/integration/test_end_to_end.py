@@ -1,0 +1,134 @@
+"""From a commit to Helm releases in real clusters, through the real manager and agents."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from examples.demo.gitserver import GitServer
+from examples.localkube.kubeapi import LocalKube
+from tests.support.fleet import Fleet
+from tests.support.gitrepo import Clone
+
+pytestmark = pytest.mark.cluster
+ROOT = Path(__file__).parents[2]
+MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  a: '{value}'\n"
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Iterator[Clone]:
+    (tmp_path / "git").mkdir()
+    with GitServer(tmp_path / "git") as server:
+        yield Clone(server, "apps", tmp_path / "clone")
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, tool_env: dict[str, str]) -> Iterator[Fleet]:
+    running = Fleet(tmp_path / "fleet", tool_env)
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+def helm(env: dict[str, str], kubeconfig: str, *words: str) -> list[dict[str, str]]:
+    done = subprocess.run(["helm", *words, "-o", "json", "--kubeconfig", kubeconfig], env=env, capture_output=True, check=True)
+    return json.loads(done.stdout)
+
+
+def kubectl(env: dict[str, str], kubeconfig: str, *words: str) -> str:
+    done = subprocess.run(["kubectl", "--kubeconfig", kubeconfig, *words], env=env, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+class TestOneCluster:
+    def test_the_life_of_a_bundle(self, clone: Clone, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str]) -> None:
+        """Committed, deployed as a Helm release, changed, drifted, put right by the next commit, and removed with its repository."""
+        config = str(kube["dev"].kubeconfig)
+        commit = clone.push({"fleet.yaml": "defaultNamespace: e2e-life\n", "m.yaml": MAP.format(name="life", value=1)})
+        fleet.gitrepo(clone.url)
+        fleet.agent("dev", kube["dev"].kubeconfig, env="dev")
+        fleet.all_ready(commit, bundles=1)
+        assert [(r["name"], r["revision"]) for r in helm(tool_env, config, "ls", "-n", "e2e-life")] == [("apps", "1")]
+
+        clone.push({"m.yaml": MAP.format(name="life", value=2)})
+        fleet.until(
+            lambda: kubectl(tool_env, config, "get", "cm", "life", "-n", "e2e-life", "-o", "jsonpath={.data.a}"), lambda v: v == "2"
+        )
+        fleet.all_ready(bundles=1)
+
+        kubectl(tool_env, config, "patch", "cm", "life", "-n", "e2e-life", "-p", '{"data":{"a":"hand"}}')
+        found = fleet.until(fleet.deployments, lambda d: d["dev.apps"]["status"]["display"]["state"] == "Modified")
+        assert "hand" in found["dev.apps"]["status"]["modifiedStatus"][0]["patch"]
+
+        clone.push({"m.yaml": MAP.format(name="life", value=3)})
+        fleet.until(
+            lambda: kubectl(tool_env, config, "get", "cm", "life", "-n", "e2e-life", "-o", "jsonpath={.data.a}"), lambda v: v == "3"
+        )
+        fleet.all_ready(bundles=1)
+
+        fleet.call("DELETE", "objects/gitrepos/fleet-default/apps")
+        fleet.until(lambda: helm(tool_env, config, "ls", "-n", "e2e-life"), lambda r: r == [])
+        assert "not found" in kubectl(tool_env, config, "get", "cm", "life", "-n", "e2e-life")
+
+    def test_a_chart_that_fails_on_one_cluster_stops_no_other(self, clone: Clone, fleet: Fleet, kube: LocalKube) -> None:
+        """The cluster where a value is missing says why; the other one, and the sibling bundle, are deployed."""
+        chart = {
+            "web/Chart.yaml": "apiVersion: v2\nname: web\nversion: 0.1.0\n",
+            "web/templates/m.yaml": MAP.format(name="web", value='{{ required "give it a size" .Values.size }}'),
+            "web/fleet.yaml": (
+                "defaultNamespace: e2e-fail\ntargetCustomizations:\n- name: test\n  clusterSelector: {matchLabels: {env: test}}\n"
+                "  helm: {values: {size: big}}\n"
+            ),
+            "ok/fleet.yaml": "defaultNamespace: e2e-fail\n",
+            "ok/m.yaml": MAP.format(name="ok", value=1),
+        }
+        clone.push(chart)
+        fleet.gitrepo(clone.url)
+        fleet.agent("dev", kube["dev"].kubeconfig, env="dev")
+        fleet.agent("test", kube["test"].kubeconfig, env="test")
+        wanted = {"dev.apps-web": "ErrApplied", "dev.apps-ok": "Ready", "test.apps-web": "Ready", "test.apps-ok": "Ready"}
+        fleet.until(fleet.states, lambda s: s == wanted)
+        assert "give it a size" in fleet.deployments()["dev.apps-web"]["status"]["message"]
+
+
+class TestCrashes:
+    def test_kill_dash_nine_of_everyone_ends_in_the_same_state(
+        self, clone: Clone, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str]
+    ) -> None:
+        """Manager and agent are killed while a commit is on its way; started again they finish it."""
+        clone.push({f"b{i}/m.yaml": MAP.format(name=f"crash{i}", value=1) for i in range(6)})
+        fleet.gitrepo(clone.url, paths=[f"b{i}" for i in range(6)])
+        agent = fleet.agent("prod", kube["prod"].kubeconfig, env="prod")
+        fleet.all_ready(bundles=6)
+        for round_ in range(2, 5):
+            clone.push({f"b{i}/m.yaml": MAP.format(name=f"crash{i}", value=round_) for i in range(6)})
+            fleet.until(fleet.states, lambda s: "WaitApplied" in s.values())
+            agent.process.kill()
+            fleet.manager.process.kill()
+            fleet.manager.start()
+            agent.process.start()
+        commit = clone.push({"b0/m.yaml": MAP.format(name="crash0", value=9)})
+        fleet.all_ready(commit, bundles=6)
+        config = str(kube["prod"].kubeconfig)
+        found = [kubectl(tool_env, config, "get", "cm", f"crash{i}", "-o", "jsonpath={.data.a}") for i in range(6)]
+        assert found == ["9", "4", "4", "4", "4", "4"]
+
+
+def test_a_directory_instead_of_a_cluster(clone: Clone, fleet: Fleet, tmp_path: Path) -> None:
+    """--target-dir: manifests as files, with their namespaces, replaced by the next commit and removed with the bundle."""
+    target = tmp_path / "manifests"
+    clone.push({"fleet.yaml": "defaultNamespace: edge\n", "m.yaml": MAP.format(name="a", value=1)})
+    fleet.gitrepo(clone.url)
+    fleet.agent("edge", None, target_dir=target)
+    fleet.all_ready(bundles=1)
+    path = target / "edge--apps.yaml"
+    assert "namespace: edge" in path.read_text()
+    clone.push({"m.yaml": MAP.format(name="a", value=2)})
+    fleet.until(path.read_text, lambda text: "'2'" in text)
+    fleet.call("DELETE", "objects/gitrepos/fleet-default/apps")
+    fleet.until(path.exists, lambda there: not there)
