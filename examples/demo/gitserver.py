@@ -1,6 +1,7 @@
 """A real Git server for the demo and the tests: `git http-backend` behind a small threaded HTTP server, with TLS and a password on request.
 
-Use it as a context manager, or `python3 -m examples.demo.gitserver ROOT --port P`. It is not made for the open internet.
+Use it as a context manager, or `python3 -m examples.demo.gitserver ROOT --port P`, which takes a password from a file that holds
+`USER:PASSWORD` in one line. It is not made for the open internet.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class GitServer:
     ) -> None:
         self.root = root
         self.auth = auth
+        self.protocol_2 = True  # False: like a server before Git 2.18
         self._scheme = "https" if tls else "http"
         self._server = _Server((host, port), _Handler)
         self._server.owner = self
@@ -44,7 +46,11 @@ class GitServer:
         self._thread: threading.Thread | None = None
 
     def url(self, name: str) -> str:
-        return f"{self._scheme}://{self._host}:{self.port}/{name}.git"
+        return f"{self.base}{name}.git"
+
+    @property
+    def base(self) -> str:
+        return f"{self._scheme}://{self._host}:{self.port}/"
 
     def create(self, name: str) -> Path:
         """An empty bare repository that takes pushes; its branch is main."""
@@ -126,7 +132,8 @@ class _Handler(BaseHTTPRequestHandler):
             "REMOTE_ADDR": self.client_address[0],
             "REMOTE_USER": "demo",
         }
-        if protocol := self.headers.get("Git-Protocol"):
+        protocol = self.headers.get("Git-Protocol")
+        if protocol and self.server.owner.protocol_2:
             env["GIT_PROTOCOL"] = protocol
         done = subprocess.run([_git(), "http-backend"], input=body, env=env, capture_output=True, check=False)
         head, _, content = done.stdout.partition(b"\r\n\r\n")
@@ -164,10 +171,27 @@ def _env() -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="serve the bare Git repositories below a folder over HTTP")
     parser.add_argument("root", type=Path)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--auth-file", type=Path, metavar="FILE", help="ask for the USER:PASSWORD that stands in it")
+    parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="PEM; with --tls-key: https")
+    parser.add_argument("--tls-key", type=Path, metavar="FILE")
+    parser.add_argument("--create", action="append", default=[], metavar="NAME", help="make the empty repository NAME first")
     said = parser.parse_args()
-    server = GitServer(said.root, port=said.port)
-    print(f"http://127.0.0.1:{server.port}/", flush=True)
+    if bool(said.tls_cert) != bool(said.tls_key):
+        parser.error("--tls-cert and --tls-key belong together")
+    user, _, password = said.auth_file.read_text().strip().partition(":") if said.auth_file else ("", "", "")
+    server = GitServer(
+        said.root,
+        tls=(said.tls_cert, said.tls_key) if said.tls_cert else None,
+        auth=(user, password) if said.auth_file else None,
+        host=said.host,
+        port=said.port,
+    )
+    for name in said.create:
+        if not (said.root / f"{name}.git").exists():
+            server.create(name)
+    print(server.base, flush=True)
     server.serve_forever()
 
 

@@ -36,6 +36,7 @@ class FleetError(Exception):
         self.summary = summary
         self.subject = subject
         self.next_step = next_step
+        self.status = self.exit_status  # of this one error; what a manager said of its own may differ
 
 
 class NotFound(FleetError):

@@ -1,57 +1,53 @@
 """The one door to charts that are not in the repository: chart repositories, OCI registries and tarball URLs, with their dependencies.
 
-Rule: every address, each redirect included, passes the egress policy; a credential goes to its own origin only; archives are unpacked in
-memory, regular files alone. helm never fetches anything.
+Rule: helm never fetches anything; what a chart depends on is fetched here too and put where helm looks for it, below `charts/`. Versions
+are chosen as helm chooses them, digests are compared with what the index or the registry says.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import io
 import re
-import ssl
-import tarfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-import httpx
+import msgspec
 
-from fleetctl.core.bundle import File, check_path
-from fleetctl.core.errors import DeadlineError, LoginError, SourceError
+from fleetctl.core.bundle import File
+from fleetctl.core.errors import DeadlineError, NotFound, SourceError, UsageError
 from fleetctl.core.scan import ChartRequest
-from fleetctl.core.semver import best
+from fleetctl.core.semver import best, parse
 from fleetctl.core.yamldoc import load
-from fleetctl.sources.addresses import EgressPolicy, mirrored, origin, shown
+from fleetctl.sources import chartindex
+from fleetctl.sources.addresses import EgressPolicy, mirrored, shown
+from fleetctl.sources.chartfile import Chart, meta, unpack
 from fleetctl.sources.git import Credential
+from fleetctl.sources.web import Web
+
+__all__ = ["NO_EGRESS", "Chart", "ChartLimits", "EgressPolicy", "fetch_chart", "fetch_dependencies"]
 
 NO_EGRESS = EgressPolicy()
-_REDIRECTS = 5
-_DEPTH = 4
+_PAGES = 50
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_EXACT = re.compile(r"v?\d+\.\d+\.\d+([-+][0-9A-Za-z.+-]+)?")
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-_LAYER = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
+_LAYERS = ("application/vnd.cncf.helm.chart.content.v1.tar+gzip", "application/tar+gzip")
 
 
 @dataclass(frozen=True)
 class ChartLimits:
-    """Bytes of an index, of a chart's archive, and of what it unpacks to; `seconds` for one chart with all it depends on."""
+    """Bytes of an index, of a chart's archive, and of all that it unpacks to with its dependencies; their number, nesting, and seconds."""
 
     index: int = 50 * 1024 * 1024
     archive: int = 10 * 1024 * 1024
     unpacked: int = 64 * 1024 * 1024
+    charts: int = 64
+    depth: int = 4
     seconds: float = 120.0
-
-
-@dataclass(frozen=True)
-class Chart:
-    """`files` by their path below the chart's root; `digest` is the SHA-256 of the archive."""
-
-    name: str
-    version: str
-    digest: str
-    files: dict[str, File] = field(repr=False)
 
 
 async def fetch_chart(
@@ -62,188 +58,223 @@ async def fetch_chart(
     egress: EgressPolicy = NO_EGRESS,
     limits: ChartLimits = ChartLimits(),
 ) -> Chart:
-    """The chart, its version resolved. Raises SourceError, RefusedError, LoginError, UsageError, DeadlineError in one line."""
-    name = f"chart {request.chart}" + (f" of {shown(request.repo)}" if request.repo else "")
-    try:
-        async with asyncio.timeout(limits.seconds):
-            door = _Door(credential, origin(request.repo or request.chart), mirrors or {}, egress, limits)
-            return await door.chart(request, 0)
-    except TimeoutError as why:
-        raise DeadlineError(f"{name} could not be fetched within {limits.seconds:g} s", subject=name, next_step="Try again.") from why
+    """The chart, its version resolved, whole. The credential goes to the origin of the request alone.
+
+    Raises SourceError, NotFound, RefusedError, LoginError, UsageError, DeadlineError, each in one line.
+    """
+    place = _place(request)
+    door = _Door(Web(credential, place, mirrors or {}, egress), limits)
+    async with _Deadline(f"chart {request.chart}" + (f" of {shown(request.repo)}" if request.repo else ""), limits.seconds):
+        return await door.chart(request, 0)
+
+
+async def fetch_dependencies(
+    files: Mapping[str, File],
+    *,
+    mirrors: Mapping[str, str] | None = None,
+    egress: EgressPolicy = NO_EGRESS,
+    limits: ChartLimits = ChartLimits(),
+) -> dict[str, File]:
+    """What a chart that stands in the repository lacks below `charts/`, by path from the chart's root; {} when it is whole.
+
+    No credential goes along: the addresses are the chart's own words. Raises as `fetch_chart`.
+    """
+    name = str(meta(files, "the chart").get("name"))
+    door = _Door(Web(None, "", mirrors or {}, egress), limits)
+    async with _Deadline(f"chart {name}", limits.seconds):
+        return await door.dependencies(files, f"chart {name}", 0)
+
+
+class _Deadline:
+    """asyncio.timeout with a line of ours."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        self._name, self._seconds, self._timeout = name, seconds, asyncio.timeout(seconds)
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+
+    async def __aexit__(self, *why: Any) -> None:
+        try:
+            await self._timeout.__aexit__(*why)
+        except TimeoutError as cause:
+            summary = f"{self._name} could not be fetched within {self._seconds:g} s"
+            raise DeadlineError(summary, subject=self._name, next_step="Look at the server; it is tried again.") from cause
 
 
 class _Door:
-    def __init__(
-        self,
-        credential: Credential | None,
-        home: tuple[str, str, int],
-        mirrors: Mapping[str, str],
-        egress: EgressPolicy,
-        limits: ChartLimits,
-    ) -> None:
-        self._credential, self._home, self._mirrors, self._egress, self._limits = credential, home, mirrors, egress, limits
+    """One chart with all that it depends on; what is left of the limits."""
+
+    def __init__(self, web: Web, limits: ChartLimits) -> None:
+        self._web, self._limits = web, limits
+        self._bytes, self._charts = limits.unpacked, limits.charts
 
     async def chart(self, request: ChartRequest, depth: int) -> Chart:
+        name = f"chart {request.chart}"
+        self._charts -= 1
+        if self._charts < 0 or depth > self._limits.depth:
+            step = "Package it with them."
+            raise SourceError(f"{name} is one of too many, or too deep, dependencies", subject=name, next_step=step)
         data = await self._archive(request)
-        chart = _unpacked(data, request.chart, self._limits)
-        return Chart(chart.name, chart.version, chart.digest, await self._with_dependencies(chart, depth))
+        chart = await asyncio.to_thread(unpack, data, name, most=self._bytes)
+        self._bytes -= sum(len(f.data) for f in chart.files.values())
+        files = chart.files | await self.dependencies(chart.files, name, depth)
+        return Chart(chart.name, chart.version, chart.digest, files)
+
+    async def dependencies(self, files: Mapping[str, File], name: str, depth: int) -> dict[str, File]:
+        """The files of what is named with a repository and does not stand below `charts/` already."""
+        added: dict[str, File] = {}
+        there = _vendored(files)
+        for request in _wanted(files, name):
+            if request.chart in there or (not request.repo and not request.chart.startswith("oci://")):
+                continue
+            inner = await self.chart(request, depth + 1)
+            folder = f"charts/{inner.name}/"
+            if any(path.startswith(folder) for path in added):
+                folder = f"charts/{inner.name}-{inner.version}/"
+            added |= {folder + path: file for path, file in inner.files.items()}
+        return added
 
     async def _archive(self, request: ChartRequest) -> bytes:
-        if request.chart.startswith("oci://") or request.repo.startswith("oci://"):
-            place = request.chart if request.chart.startswith("oci://") else f"{request.repo.rstrip('/')}/{request.chart}"
-            mirror = mirrored(place, self._mirrors)
-            return await (self._oci(place, request.version) if mirror == place else self.get(mirror, self._limits.archive))
+        place = _place(request)
+        if place.startswith("oci://"):
+            return await self._from_registry(place, request.version)
         if not request.repo:
-            return await self.get(request.chart, self._limits.archive)
+            return (await self._web.get(place, self._limits.archive)).body
         return await self._from_index(request)
 
     async def _from_index(self, request: ChartRequest) -> bytes:
         base = request.repo.rstrip("/") + "/"
-        index = load(await self.get(base + "index.yaml", self._limits.index), file=f"index of {shown(base)}")
-        entries = index.get("entries") if isinstance(index, dict) else None
-        known = {str(e.get("version")): e for e in (entries or {}).get(request.chart) or [] if isinstance(e, dict)}
+        where = shown(base)
+        answer = await self._web.get(base + "index.yaml", self._limits.index)
+        known = await asyncio.to_thread(chartindex.versions, answer.body, request.chart, file=f"index of {where}")
         if not known:
-            step = "Correct helm.chart or helm.repo."
-            raise SourceError(f"{shown(base)} has no chart {request.chart}", subject=request.chart, next_step=step)
+            raise NotFound(f"{where} has no chart {request.chart}", subject=where, next_step="Correct helm.chart or helm.repo.")
         version = request.version if request.version in known else best(request.version, known)
         if version is None:
-            newest = ", ".join(list(known)[:5])
-            summary = f"{shown(base)} has no version {request.version} of {request.chart}"
-            raise SourceError(summary, subject=request.chart, next_step=f"It has for example {newest}.")
-        urls = known[version].get("urls") or [f"{request.chart}-{version}.tgz"]
-        data = await self.get(urljoin(base, str(urls[0])), self._limits.archive)
+            raise _no_version(where, request, list(known))
+        urls = known[version].get("urls")
+        url = urljoin(base, str(urls[0]) if isinstance(urls, list) and urls else f"{request.chart}-{version}.tgz")
+        data = (
+            await self._from_registry(url, version) if url.startswith("oci://") else (await self._web.get(url, self._limits.archive)).body
+        )
         wanted = str(known[version].get("digest") or "").removeprefix("sha256:")
         if wanted and hashlib.sha256(data).hexdigest() != wanted:
-            raise SourceError(f"chart {request.chart} {version} is not what its index says", next_step="Tell who keeps the repository.")
+            summary = f"chart {request.chart} {version} of {where} is not what the index says: its digest is another"
+            raise SourceError(summary, subject=where, next_step="Tell who keeps the repository.")
         return data
 
-    async def _oci(self, place: str, version: str) -> bytes:
-        parts = urlsplit(place)
-        api = f"https://{parts.netloc}/v2/{parts.path.strip('/')}"
-        tag = version
-        if best(version, [version]) is None or not version:
-            tags = load(await self.get(f"{api}/tags/list", self._limits.index), file=place).get("tags") or []
-            tag = best(version, [str(t).replace("_", "+") for t in tags]) or ""
-            if not tag:
-                raise SourceError(f"{place} has no version {version or 'at all'}", subject=place, next_step="Correct helm.version.")
-        manifest = load(await self.get(f"{api}/manifests/{tag.replace('+', '_')}", self._limits.index, accept=_MANIFEST), file=place)
-        layers = [x for x in manifest.get("layers") or [] if x.get("mediaType") == _LAYER]
-        if not layers:
+    async def _from_registry(self, place: str, version: str) -> bytes:
+        parts = urlsplit(_api(place, self._web.mirrors))
+        api = f"{parts.scheme}://{parts.netloc}/v2{parts.path}"
+        tag = version if _EXACT.fullmatch(version) else await self._tag(api, place, version)
+        said = (await self._web.get(f"{api}/manifests/{tag.replace('+', '_')}", self._limits.index, accept=_MANIFEST)).body
+        manifest = _json(said, place)
+        layers = [x for x in manifest.get("layers") or [] if isinstance(x, dict) and x.get("mediaType") in _LAYERS]
+        digest = str(layers[0].get("digest")) if layers else ""
+        if not _DIGEST.fullmatch(digest):
             raise SourceError(f"{place} is not a helm chart", subject=place, next_step="Correct helm.chart.")
-        digest = str(layers[0].get("digest"))
-        data = await self.get(f"{api}/blobs/{digest}", self._limits.archive)
+        data = (await self._web.get(f"{api}/blobs/{digest}", self._limits.archive)).body
         if "sha256:" + hashlib.sha256(data).hexdigest() != digest:
-            raise SourceError(f"{place} is not what its manifest says", subject=place, next_step="Fetch it again.")
+            raise SourceError(f"{place} is not what its manifest says", subject=place, next_step="Tell who keeps the registry.")
         return data
 
-    async def get(self, url: str, limit: int, *, accept: str = "*/*") -> bytes:
-        """At most `limit` bytes of `url`, redirects followed one by one under the policy."""
-        target, token = url, ""
-        for _ in range(_REDIRECTS):
-            real = mirrored(target, self._mirrors)
-            if real == target:
-                await self._egress.check(real)
-            answer, body = await self._once(real, target, limit, accept, token)
-            if answer.status_code == 401 and not token and "bearer" in answer.headers.get("www-authenticate", "").lower():
-                token = await self._bearer(answer.headers["www-authenticate"])
-                continue
-            if answer.is_redirect:
-                target = urljoin(target, answer.headers.get("location", ""))
-                continue
-            _check_status(answer, target)
-            return body
-        raise SourceError(f"{shown(url)} redirects too often", subject=shown(url), next_step="Correct the address.")
-
-    async def _once(self, real: str, target: str, limit: int, accept: str, token: str) -> tuple[httpx.Response, bytes]:
-        held = self._credential
-        mine = held is not None and bool(held.username) and origin(target) == self._home
-        auth = httpx.BasicAuth(held.username, held.password) if held is not None and mine and not token else None
-        headers = {"accept": accept, "user-agent": "fleetctl"} | ({"authorization": f"Bearer {token}"} if token else {})
-        found = bytearray()
-        try:
-            async with (
-                httpx.AsyncClient(timeout=httpx.Timeout(30.0, connect=10.0), verify=_trust(held)) as client,
-                client.stream("GET", real, headers=headers, auth=auth) as answer,
-            ):
-                async for chunk in answer.aiter_bytes():
-                    found += chunk
-                    if len(found) > limit:
-                        raise SourceError(
-                            f"{shown(target)} is larger than {limit} bytes", subject=shown(target), next_step="Use a smaller one."
-                        )
-                return answer, bytes(found)
-        except (httpx.HTTPError, httpx.InvalidURL) as why:
-            said = str(why) or type(why).__name__
-            raise SourceError(f"{shown(target)} cannot be read: {said}", subject=shown(target), next_step="Look at the address.") from why
-
-    async def _bearer(self, header: str) -> str:
-        """An anonymous or basic token as the registry asks for."""
-
-        said = dict(re.findall(r'(\w+)="([^"]*)"', header))
-        url = str(httpx.URL(said.get("realm", ""), params={k: said[k] for k in ("service", "scope") if k in said}))
-        found = load(await self.get(url, 1024 * 1024), file=shown(url))
-        return str(found.get("token") or found.get("access_token") or "")
-
-    async def _with_dependencies(self, chart: Chart, depth: int) -> dict[str, File]:
-        """Dependencies that are named with a repository and not inside the chart already, below `charts/`."""
-        files = dict(chart.files)
-        for wanted in _meta(files).get("dependencies") or []:
-            name, repo = str(wanted.get("name")), str(wanted.get("repository") or "")
-            inside = any(p.startswith((f"charts/{name}/", f"charts/{name}-")) for p in files)
-            if inside or not repo or repo.startswith("file://"):
-                continue
-            if depth >= _DEPTH:
-                raise SourceError(f"chart {chart.name} depends on more than {_DEPTH} levels of charts", next_step="Package it with them.")
-            inner = await self.chart(ChartRequest(name, repo, str(wanted.get("version") or "")), depth + 1)
-            files |= {f"charts/{name}/{path}": file for path, file in inner.files.items()}
-        return files
+    async def _tag(self, api: str, place: str, version: str) -> str:
+        """The best of the registry's tags, page by page."""
+        tags: list[str] = []
+        url = f"{api}/tags/list"
+        for _ in range(_PAGES):
+            answer = await self._web.get(url, self._limits.index)
+            tags += [str(t).replace("_", "+") for t in _json(answer.body, place).get("tags") or []]
+            url = answer.link
+            if not url:
+                break
+        found = best(version, tags)
+        if found is None:
+            raise _no_version(place, ChartRequest(place.rpartition("/")[2], version=version), tags)
+        return found
 
 
-def _trust(credential: Credential | None) -> Any:
+def _place(request: ChartRequest) -> str:
+    """Where the chart is: an OCI address, a tarball, or its repository. Raises UsageError."""
+    if request.chart.startswith("oci://"):
+        return request.chart.rstrip("/")
+    if request.repo:
+        if not _NAME.fullmatch(request.chart):
+            summary = f"chart name {request.chart!r} is not one that a repository can hold"
+            raise UsageError(summary, subject=request.chart, next_step="Use letters, digits, `.`, `_` and `-`.")
+        oci = request.repo.startswith("oci://")
+        return f"{request.repo.rstrip('/')}/{request.chart}" if oci else request.repo
+    if not request.chart.startswith(("http://", "https://")):
+        summary = f"helm.chart {shown(request.chart)} is not a way to a chart that is supported"
+        raise UsageError(
+            summary, subject=request.chart, next_step="Give a path, an https:// or oci:// address, or `helm.repo` with a name."
+        )
+    return request.chart
 
-    context = ssl.create_default_context()
-    if credential is not None and credential.ca_pem:
-        context.load_verify_locations(cadata=credential.ca_pem.decode("ascii", "replace"))
-    return context
+
+def _api(place: str, mirrors: Mapping[str, str]) -> str:
+    """The registry behind an `oci://` address: https, unless a mirror names another."""
+    real = mirrored(place, mirrors)
+    return "https://" + real.removeprefix("oci://") if real.startswith("oci://") else real
 
 
-def _check_status(answer: httpx.Response, target: str) -> None:
-    if answer.status_code in {401, 403}:
-        step = "Give the chart repository's user and password as helmSecretName."
-        raise LoginError(f"{shown(target)} wants a login", subject=shown(target), next_step=step)
-    if answer.status_code != 200:
-        step = "Correct the address, or try again."
-        raise SourceError(f"{shown(target)} answered {answer.status_code}", subject=shown(target), next_step=step)
-
-
-def _meta(files: Mapping[str, File]) -> dict[str, Any]:
-    found = load(files["Chart.yaml"].data, file="Chart.yaml") if "Chart.yaml" in files else {}
+def _json(data: bytes, place: str) -> dict[str, Any]:
+    try:
+        found = msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError) as why:
+        raise SourceError(f"{place} does not answer as an OCI registry", subject=place, next_step="Correct helm.chart.") from why
     return found if isinstance(found, dict) else {}
 
 
-def _unpacked(data: bytes, name: str, limits: ChartLimits) -> Chart:
-    """The files of a chart's tarball, its one top folder cut off. Anything but regular files in it is left out or refused."""
-    files: dict[str, File] = {}
-    total = 0
-    try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as tar:
-            for info in tar:
-                path = info.name.removeprefix("./").partition("/")[2]
-                if not info.isreg():
-                    if info.issym() or info.islnk():
-                        raise SourceError(f"chart {name} holds a link: {info.name!r}", subject=name, next_step="Package it without links.")
-                    continue
-                total += info.size
-                why = check_path(path)
-                if why or total > limits.unpacked:
-                    summary = f"chart {name}: {info.name!r} {why or 'makes it too large'}"
-                    raise SourceError(summary, subject=name, next_step="Package it again.")
-                handle = tar.extractfile(info)
-                assert handle is not None
-                files[path] = File(handle.read(), executable=bool(info.mode & 0o100))
-    except (tarfile.TarError, OSError, EOFError) as why:
-        raise SourceError(f"chart {name} is not a gzipped tar: {why}", subject=name, next_step="Correct its address.") from why
-    meta = _meta(files)
-    if not meta.get("name"):
-        raise SourceError(f"chart {name} has no Chart.yaml", subject=name, next_step="Correct its address.")
-    return Chart(str(meta["name"]), str(meta.get("version")), hashlib.sha256(data).hexdigest(), files)
+def _no_version(where: str, request: ChartRequest, known: list[str]) -> NotFound:
+    newest = sorted((v for v in known if parse(v)), key=lambda v: parse(v) or (), reverse=True)[:5]
+    step = f"It has for example {', '.join(newest)}." if newest else "Push one first."
+    wanted = f"version {request.version}" if request.version else "released version"
+    return NotFound(f"{where} has no {wanted} of {request.chart}", subject=where, next_step=step)
+
+
+def _vendored(files: Mapping[str, File]) -> set[str]:
+    """The names of the charts that stand below `charts/`, as folders or as archives."""
+    found: set[str] = set()
+    for path, file in files.items():
+        parts = path.split("/")
+        if parts[0] != "charts":
+            continue
+        if len(parts) == 3 and parts[2] == "Chart.yaml":
+            said = load(file.data, file=path)
+            found.add(str(said.get("name") if isinstance(said, dict) else parts[1]))
+        elif len(parts) == 2 and path.endswith(".tgz"):
+            cuts = [m.start() for m in re.finditer("-", parts[1])]
+            found |= {parts[1][:at] for at in cuts if parse(parts[1][at + 1 : -4])}
+    return found
+
+
+def _wanted(files: Mapping[str, File], name: str) -> list[ChartRequest]:
+    """What Chart.yaml (or requirements.yaml of older charts) depends on, each once, at the version of the lock where there is one."""
+    said = meta(files, name).get("dependencies")
+    if said is None and "requirements.yaml" in files:
+        said = _map(files, "requirements.yaml").get("dependencies")
+    locks = _map(files, "Chart.lock") or _map(files, "requirements.lock")
+    locked = {(str(d.get("name")), str(d.get("repository") or "")): str(d.get("version")) for d in _maps(locks.get("dependencies"))}
+    found: dict[ChartRequest, None] = {}
+    for one in _maps(said):
+        chart, repo, version = (str(one.get(key) or "") for key in ("name", "repository", "version"))
+        if repo.startswith(("@", "alias:")):
+            step = "Write the repository's address in Chart.yaml."
+            raise UsageError(
+                f"{name} depends on {chart} of {repo}, a name that only one machine's helm knows", subject=name, next_step=step
+            )
+        lock = locked.get((chart, repo), "")
+        exact = lock if lock and best(version, [lock]) else version
+        found[ChartRequest(chart, "" if repo.startswith("file://") else repo, exact)] = None
+    return list(found)
+
+
+def _map(files: Mapping[str, File], path: str) -> dict[str, Any]:
+    found = load(files[path].data, file=path) if path in files else None
+    return found if isinstance(found, dict) else {}
+
+
+def _maps(value: Any) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []

@@ -88,7 +88,7 @@ async def remote_head(
     mirrors: Mapping[str, str] | None = None,
     limits: GitLimits = GitLimits(),
 ) -> CommitId:
-    """The commit that `ref` names now, without fetching it; a revision that is a full commit id is given back as it is. Raises as `fetch`."""
+    """The commit that `ref` names now, without fetching it; a full commit id is given back as it is. Raises as `fetch`."""
     wanted = {"store": "", "branch": ref.branch, "revision": ref.revision, "known": ""}
     return await _asked(url, wanted, credential, mirrors or {}, limits)
 
@@ -121,13 +121,13 @@ async def _child(message: bytes, seconds: float, subject: str) -> dict[str, Any]
         *(sys.executable, "-P", "-m", "fleetctl.sources.gitchild", str(os.getpid())),
         stdin=pipe,
         stdout=pipe,
-        stderr=asyncio.subprocess.DEVNULL,
+        stderr=pipe,
         env=env,
         start_new_session=True,
     )
     try:
         async with asyncio.timeout(seconds):
-            out, _ = await process.communicate(message)
+            out, err = await process.communicate(message)
     except TimeoutError as why:
         step = "Look at the server, or make the repository smaller."
         raise DeadlineError(f"{subject} did not answer within {seconds:g} s", subject=subject, next_step=step) from why
@@ -140,7 +140,8 @@ async def _child(message: bytes, seconds: float, subject: str) -> dict[str, Any]
     try:
         answer: dict[str, Any] = json.loads(out)
     except ValueError as why:
-        summary = f"reading {subject} ended early: it is larger than the limits allow, or memory ran out"
+        said = (err.decode("utf-8", "replace").strip().splitlines() or ["it was killed"])[-1][:200]
+        summary = f"reading {subject} ended early, perhaps at a limit of memory or size: {said}"
         raise SourceError(summary, subject=subject, next_step="Make the repository smaller.") from why
     return answer
 
@@ -152,7 +153,9 @@ class GitTree:
     """
 
     def __init__(self, store: Path, commit: str, *, most: int = DEFAULT_LIMITS.file_bytes) -> None:
+        from dulwich.object_format import get_object_format
         from dulwich.object_store import DiskObjectStore
+        from dulwich.objects import ObjectID
 
         from fleetctl.sources.gitstore import Listing, listing_path
 
@@ -162,9 +165,10 @@ class GitTree:
         except (OSError, msgspec.DecodeError) as why:
             raise self._broken("its listing cannot be read") from why
         self._files = {entry.path: entry for entry in found.files}
+        self._ids = {entry.path: ObjectID(entry.object.encode()) for entry in found.files}
         self._paths = list(self._files)
         self.left_out = found.left_out
-        self._objects = DiskObjectStore(str(store / "objects"))
+        self._objects = DiskObjectStore(str(store / "objects"), object_format=get_object_format("sha256" if len(commit) == 64 else "sha1"))
 
     def paths(self) -> Sequence[str]:
         return self._paths
@@ -176,7 +180,7 @@ class GitTree:
             summary = f"has {entry.size} bytes, more than the {self._most} that one file may have"
             raise InvalidFile(summary, file=path, next_step="Make it smaller, or move it out of the bundle's path.")
         try:
-            return File(self._objects.get_raw(entry.object.encode())[1], executable=entry.executable)
+            return File(self._objects.get_raw(self._ids[path])[1], executable=entry.executable)
         except Exception as why:
             raise self._broken(f"{path} cannot be read") from why
 

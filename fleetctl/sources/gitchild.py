@@ -191,7 +191,8 @@ def _peeled(repo: Any, name: str) -> str:
 
 def _explained(why: Exception, asked: dict[str, Any]) -> Exception:
     """A foreign error as one line that names what to do."""
-    from fleetctl.sources.gitwire import Refusal, one_line, too_large
+    from fleetctl.sources.gitwire import Refusal, too_large
+    from fleetctl.sources.unreachable import one_line
 
     name, said = asked["shown"], str(why)
     if isinstance(why, MemoryError):

@@ -6,7 +6,7 @@ leads away is refused with the new address. dulwich would also follow a server's
 
 from __future__ import annotations
 
-import re
+import base64
 import ssl
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,13 +18,13 @@ from dulwich.client import AbstractHttpGitClient
 from urllib3.exceptions import HTTPError
 
 from fleetctl.sources.addresses import origin, shown
+from fleetctl.sources.unreachable import explain
 
 _READ_SECONDS = 30.0
 _CONNECT_SECONDS = 10.0
 _REDIRECTS = 5
 _ADVERTISED = "application/x-git-upload-pack-advertisement"
 _WITH_PASSWORD = "Give the right ones with --username and --password-stdin."  # noqa: S105 - it is advice
-_TLS = re.compile("certificate verify failed|certificate_verify_failed|self.signed certificate|hostname mismatch", re.IGNORECASE)
 
 
 class Refusal(Exception):
@@ -47,7 +47,8 @@ class Client(AbstractHttpGitClient):
         self._shown, self._most, self._home = asked["shown"], asked["pack"], origin(asked["url"])
         user, password = asked["username"] or unquote(parts.username or ""), asked["password"] or unquote(parts.password or "")
         self._has_login = bool(user or password)
-        self._headers = dict(urllib3.make_headers(basic_auth=f"{user}:{password}")) if self._has_login else {}
+        login = base64.b64encode(f"{user}:{password}".encode()).decode()
+        self._headers = {"Authorization": f"Basic {login}"} if self._has_login else {}
         self._pool = _pool(parts.scheme, host, asked["ca"])
 
     def _http_request(
@@ -136,29 +137,4 @@ def _pool(scheme: str, host: str, ca: str) -> urllib3.PoolManager:
 
 
 def _no_answer(why: Exception, name: str) -> Refusal:
-    """Why nobody answered, in one line."""
-    said = str(why)
-    low = said.lower()
-    if _TLS.search(said):
-        return Refusal("source", f"the certificate of {name} is not trusted: {_reason(said)}", "Give its authority with --ca-file.")
-    if "ssl" in low and "wrong version number" in low:
-        return Refusal("source", f"{name} does not speak TLS", "Use http:// if that is meant.")
-    if "resolv" in low or "name or service" in low:
-        return Refusal("source", f"the host of {name} cannot be resolved", "Correct the address, or look at DNS.")
-    if "refused" in low or "unreachable" in low or "no route" in low:
-        return Refusal("source", f"{name} does not take connections", "Start the server, or correct the address.")
-    if "timed out" in low or "timeout" in low:
-        return Refusal("source", f"{name} did not answer in time", "Look at the server.")
-    return Refusal("source", f"{name} broke off the connection: {one_line(why)}", "Look at the server; it is tried again.")
-
-
-def _reason(said: str) -> str:
-    found = re.search(r"verify failed: ([^(]+)", said)
-    return found[1].strip() if found else "it is not valid for this host"
-
-
-def one_line(why: Exception) -> str:
-    """The first line of a foreign error, without what may be a secret, at most 200 characters."""
-    lines = str(why).splitlines()
-    line = re.sub(r"(?<=://)[^/@\s]+@", "", lines[0] if lines else type(why).__name__)
-    return "".join(c for c in line if c.isprintable())[:200]
+    return Refusal("source", *explain(why, name))
