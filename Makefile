@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
 
 .DEFAULT_GOAL := help
-.PHONY: help dev check fmt test tools clean
+.PHONY: help dev check fmt test demo demo-stop bench tools agent clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -34,6 +34,18 @@ fmt: $(STAMP) ## format and mend what can be mended
 
 test: $(STAMP) tools ## set up all that is needed and run the tests
 	$(BIN)/pytest
+
+demo: $(STAMP) ## a manager, a Git repository and three clusters, shown at work (QUICK=1, KEEP=1, KUBECONFIGS=a,b,c)
+	@$(BIN)/python -m examples.demo
+
+demo-stop: ## end a demo that was kept running
+	@$(BIN)/python -m examples.demo.stop
+
+bench: $(STAMP) tools ## measure against peers in the same run (ONLY=substring)
+	@$(BIN)/python -m tests.bench $(ONLY)
+
+agent: $(STAMP) ## dist/fleet-agent.pyz, the agent in one file
+	@$(BIN)/python -m agent.build dist/fleet-agent.pyz
 
 clean: ## remove what was made inside the checkout (the tools' cache stays)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build .demo .bench

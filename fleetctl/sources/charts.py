@@ -17,13 +17,13 @@ from urllib.parse import urljoin, urlsplit
 import msgspec
 
 from fleetctl.core.bundle import File
-from fleetctl.core.errors import DeadlineError, NotFound, SourceError, UsageError
+from fleetctl.core.errors import DeadlineError, SourceError, UsageError
 from fleetctl.core.scan import ChartRequest
 from fleetctl.core.semver import best, parse
-from fleetctl.core.yamldoc import load
 from fleetctl.sources import chartindex
-from fleetctl.sources.addresses import EgressPolicy, mirrored, shown
+from fleetctl.sources.addresses import EgressPolicy, shown
 from fleetctl.sources.chartfile import Chart, meta, unpack
+from fleetctl.sources.chartneeds import needed, vendored
 from fleetctl.sources.git import Credential
 from fleetctl.sources.web import Web
 
@@ -60,10 +60,11 @@ async def fetch_chart(
 ) -> Chart:
     """The chart, its version resolved, whole. The credential goes to the origin of the request alone.
 
-    Raises SourceError, NotFound, RefusedError, LoginError, UsageError, DeadlineError, each in one line.
+    Raises SourceError, RefusedError, LoginError, UsageError, DeadlineError, each in one line;
+    what is not there yet is a SourceError, because a chart is often pushed after the commit that names it.
     """
-    place = _place(request)
-    door = _Door(Web(credential, place, mirrors or {}, egress), limits)
+    home = _place(request).replace("oci://", "https://", 1)
+    door = _Door(Web(credential, home, _with_registries(mirrors or {}), egress), limits)
     async with _Deadline(f"chart {request.chart}" + (f" of {shown(request.repo)}" if request.repo else ""), limits.seconds):
         return await door.chart(request, 0)
 
@@ -80,7 +81,7 @@ async def fetch_dependencies(
     No credential goes along: the addresses are the chart's own words. Raises as `fetch_chart`.
     """
     name = str(meta(files, "the chart").get("name"))
-    door = _Door(Web(None, "", mirrors or {}, egress), limits)
+    door = _Door(Web(None, "", _with_registries(mirrors or {}), egress), limits)
     async with _Deadline(f"chart {name}", limits.seconds):
         return await door.dependencies(files, f"chart {name}", 0)
 
@@ -124,10 +125,13 @@ class _Door:
     async def dependencies(self, files: Mapping[str, File], name: str, depth: int) -> dict[str, File]:
         """The files of what is named with a repository and does not stand below `charts/` already."""
         added: dict[str, File] = {}
-        there = _vendored(files)
-        for request in _wanted(files, name):
-            if request.chart in there or (not request.repo and not request.chart.startswith("oci://")):
+        there = vendored(files)
+        for request in needed(files, name):
+            if request.chart in there:
                 continue
+            if not request.repo:
+                summary = f"{name} depends on {request.chart}, which is not below charts/ and has no repository"
+                raise UsageError(summary, subject=name, next_step="Put it there with `helm dependency build`.")
             inner = await self.chart(request, depth + 1)
             folder = f"charts/{inner.name}/"
             if any(path.startswith(folder) for path in added):
@@ -140,24 +144,28 @@ class _Door:
         if place.startswith("oci://"):
             return await self._from_registry(place, request.version)
         if not request.repo:
-            return (await self._web.get(place, self._limits.archive)).body
+            return await self._body(place)
         return await self._from_index(request)
+
+    async def _body(self, url: str) -> bytes:
+        answer = await self._web.get(url, self._limits.archive)
+        assert answer is not None
+        return answer.body
 
     async def _from_index(self, request: ChartRequest) -> bytes:
         base = request.repo.rstrip("/") + "/"
         where = shown(base)
         answer = await self._web.get(base + "index.yaml", self._limits.index)
+        assert answer is not None
         known = await asyncio.to_thread(chartindex.versions, answer.body, request.chart, file=f"index of {where}")
         if not known:
-            raise NotFound(f"{where} has no chart {request.chart}", subject=where, next_step="Correct helm.chart or helm.repo.")
+            raise SourceError(f"{where} has no chart {request.chart}", subject=where, next_step="Correct helm.chart or helm.repo.")
         version = request.version if request.version in known else best(request.version, known)
         if version is None:
             raise _no_version(where, request, list(known))
         urls = known[version].get("urls")
         url = urljoin(base, str(urls[0]) if isinstance(urls, list) and urls else f"{request.chart}-{version}.tgz")
-        data = (
-            await self._from_registry(url, version) if url.startswith("oci://") else (await self._web.get(url, self._limits.archive)).body
-        )
+        data = await self._from_registry(url, version) if url.startswith("oci://") else await self._body(url)
         wanted = str(known[version].get("digest") or "").removeprefix("sha256:")
         if wanted and hashlib.sha256(data).hexdigest() != wanted:
             summary = f"chart {request.chart} {version} of {where} is not what the index says: its digest is another"
@@ -165,34 +173,42 @@ class _Door:
         return data
 
     async def _from_registry(self, place: str, version: str) -> bytes:
-        parts = urlsplit(_api(place, self._web.mirrors))
-        api = f"{parts.scheme}://{parts.netloc}/v2{parts.path}"
+        api = _api(place)
         tag = version if _EXACT.fullmatch(version) else await self._tag(api, place, version)
-        said = (await self._web.get(f"{api}/manifests/{tag.replace('+', '_')}", self._limits.index, accept=_MANIFEST)).body
-        manifest = _json(said, place)
+        url = f"{api}/manifests/{tag.replace('+', '_')}"
+        answer = await self._web.get(url, self._limits.index, accept=_MANIFEST, may_be_absent=True)
+        if answer is None:
+            raise _no_version(place, ChartRequest(place.rpartition("/")[2], version=version), await self._tags(api, place))
+        manifest = _json(answer.body, place)
         layers = [x for x in manifest.get("layers") or [] if isinstance(x, dict) and x.get("mediaType") in _LAYERS]
         digest = str(layers[0].get("digest")) if layers else ""
         if not _DIGEST.fullmatch(digest):
             raise SourceError(f"{place} is not a helm chart", subject=place, next_step="Correct helm.chart.")
-        data = (await self._web.get(f"{api}/blobs/{digest}", self._limits.archive)).body
+        data = await self._body(f"{api}/blobs/{digest}")
         if "sha256:" + hashlib.sha256(data).hexdigest() != digest:
             raise SourceError(f"{place} is not what its manifest says", subject=place, next_step="Tell who keeps the registry.")
         return data
 
     async def _tag(self, api: str, place: str, version: str) -> str:
-        """The best of the registry's tags, page by page."""
-        tags: list[str] = []
-        url = f"{api}/tags/list"
-        for _ in range(_PAGES):
-            answer = await self._web.get(url, self._limits.index)
-            tags += [str(t).replace("_", "+") for t in _json(answer.body, place).get("tags") or []]
-            url = answer.link
-            if not url:
-                break
+        tags = await self._tags(api, place)
         found = best(version, tags)
         if found is None:
             raise _no_version(place, ChartRequest(place.rpartition("/")[2], version=version), tags)
         return found
+
+    async def _tags(self, api: str, place: str) -> list[str]:
+        """All tags of the registry, page by page, as versions."""
+        tags: list[str] = []
+        url = f"{api}/tags/list"
+        for _ in range(_PAGES):
+            answer = await self._web.get(url, self._limits.index, may_be_absent=True)
+            if answer is None:
+                raise SourceError(f"{place} is not there", subject=place, next_step="Correct helm.chart.")
+            tags += [str(t).replace("_", "+") for t in _json(answer.body, place).get("tags") or []]
+            url = answer.link
+            if not url:
+                break
+        return tags
 
 
 def _place(request: ChartRequest) -> str:
@@ -213,10 +229,15 @@ def _place(request: ChartRequest) -> str:
     return request.chart
 
 
-def _api(place: str, mirrors: Mapping[str, str]) -> str:
-    """The registry behind an `oci://` address: https, unless a mirror names another."""
-    real = mirrored(place, mirrors)
-    return "https://" + real.removeprefix("oci://") if real.startswith("oci://") else real
+def _api(place: str) -> str:
+    """The registry's own address for what people write as `oci://`."""
+    parts = urlsplit(place)
+    return f"{'https' if parts.scheme == 'oci' else parts.scheme}://{parts.netloc}/v2{parts.path}"
+
+
+def _with_registries(mirrors: Mapping[str, str]) -> dict[str, str]:
+    """A mirror of `oci://HOST/PATH` also stands for the address behind it; its URL may be http."""
+    return {**mirrors, **{_api(prefix): _api(url) for prefix, url in mirrors.items() if prefix.startswith("oci://")}}
 
 
 def _json(data: bytes, place: str) -> dict[str, Any]:
@@ -227,54 +248,8 @@ def _json(data: bytes, place: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _no_version(where: str, request: ChartRequest, known: list[str]) -> NotFound:
+def _no_version(where: str, request: ChartRequest, known: list[str]) -> SourceError:
     newest = sorted((v for v in known if parse(v)), key=lambda v: parse(v) or (), reverse=True)[:5]
     step = f"It has for example {', '.join(newest)}." if newest else "Push one first."
     wanted = f"version {request.version}" if request.version else "released version"
-    return NotFound(f"{where} has no {wanted} of {request.chart}", subject=where, next_step=step)
-
-
-def _vendored(files: Mapping[str, File]) -> set[str]:
-    """The names of the charts that stand below `charts/`, as folders or as archives."""
-    found: set[str] = set()
-    for path, file in files.items():
-        parts = path.split("/")
-        if parts[0] != "charts":
-            continue
-        if len(parts) == 3 and parts[2] == "Chart.yaml":
-            said = load(file.data, file=path)
-            found.add(str(said.get("name") if isinstance(said, dict) else parts[1]))
-        elif len(parts) == 2 and path.endswith(".tgz"):
-            cuts = [m.start() for m in re.finditer("-", parts[1])]
-            found |= {parts[1][:at] for at in cuts if parse(parts[1][at + 1 : -4])}
-    return found
-
-
-def _wanted(files: Mapping[str, File], name: str) -> list[ChartRequest]:
-    """What Chart.yaml (or requirements.yaml of older charts) depends on, each once, at the version of the lock where there is one."""
-    said = meta(files, name).get("dependencies")
-    if said is None and "requirements.yaml" in files:
-        said = _map(files, "requirements.yaml").get("dependencies")
-    locks = _map(files, "Chart.lock") or _map(files, "requirements.lock")
-    locked = {(str(d.get("name")), str(d.get("repository") or "")): str(d.get("version")) for d in _maps(locks.get("dependencies"))}
-    found: dict[ChartRequest, None] = {}
-    for one in _maps(said):
-        chart, repo, version = (str(one.get(key) or "") for key in ("name", "repository", "version"))
-        if repo.startswith(("@", "alias:")):
-            step = "Write the repository's address in Chart.yaml."
-            raise UsageError(
-                f"{name} depends on {chart} of {repo}, a name that only one machine's helm knows", subject=name, next_step=step
-            )
-        lock = locked.get((chart, repo), "")
-        exact = lock if lock and best(version, [lock]) else version
-        found[ChartRequest(chart, "" if repo.startswith("file://") else repo, exact)] = None
-    return list(found)
-
-
-def _map(files: Mapping[str, File], path: str) -> dict[str, Any]:
-    found = load(files[path].data, file=path) if path in files else None
-    return found if isinstance(found, dict) else {}
-
-
-def _maps(value: Any) -> list[dict[str, Any]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+    return SourceError(f"{where} has no {wanted} of {request.chart}", subject=where, next_step=step)

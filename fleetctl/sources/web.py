@@ -62,8 +62,8 @@ class Web:
         if self.credential is not None and self.credential.ca_pem:
             self._context.load_verify_locations(cadata=self.credential.ca_pem.decode("ascii", "replace"))
 
-    async def get(self, url: str, limit: int, *, accept: str = "*/*") -> Answer:
-        """At most `limit` bytes of `url`. Raises SourceError, RefusedError, LoginError."""
+    async def get(self, url: str, limit: int, *, accept: str = "*/*", may_be_absent: bool = False) -> Answer | None:
+        """At most `limit` bytes of `url`; None where nothing is and that is no error. Raises SourceError, RefusedError, LoginError."""
         step = self._first(url)
         for _ in range(_REDIRECTS + 1):
             answer, body = await self._once(step, url, limit, accept)
@@ -72,6 +72,8 @@ class Web:
                 step.token = await self._bearer(challenge, step)
             elif answer.is_redirect and answer.headers.get("location"):
                 step = self._redirected(step, urljoin(step.url, answer.headers["location"]), url)
+            elif may_be_absent and answer.status_code == 404:
+                return None
             else:
                 self._check(answer, step, url)
                 following = answer.links.get("next", {}).get("url", "")
@@ -121,7 +123,7 @@ class Web:
             if not step.trusted:
                 await self._by_proxy(step.url)
             return await client.send(client.build_request("GET", step.url, headers=headers), stream=True, auth=auth)
-        url, last = httpx.URL(step.url), SourceError(f"{shown(step.url)} has no address")
+        url, last = httpx.URL(step.url), httpx.ConnectError("it has no address")
         for address in await self.egress.addresses(step.url):
             request = client.build_request(
                 "GET",
@@ -132,7 +134,7 @@ class Web:
             try:
                 return await client.send(request, stream=True, auth=auth)
             except httpx.ConnectError as why:
-                last = SourceError(*_only_summary(why, step.url))
+                last = why
         raise last
 
     async def _by_proxy(self, url: str) -> None:
@@ -183,10 +185,6 @@ def _may_have_login(registry: tuple[str, str, int], realm: tuple[str, str, int])
 def _proxy(url: str) -> str | None:
     parts = urlsplit(url)
     return None if proxy_bypass(parts.netloc.rpartition("@")[2]) else getproxies().get(parts.scheme)
-
-
-def _only_summary(why: Exception, url: str) -> tuple[str]:
-    return (explain(why, shown(url))[0],)
 
 
 async def _body(answer: httpx.Response, limit: int, name: str) -> bytes:

@@ -21,6 +21,7 @@ from fleetctl.tools.proc import Command, Completed, Limits, run
 
 RENDER_LIMITS = Limits(cpu=60, memory=1536 * 1024 * 1024)
 _PASSED_ON = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "NO_PROXY")
+_MOST_SAID = 700
 _NOISE = re.compile(r"^(WARNING|level=|time=)")
 
 
@@ -158,10 +159,12 @@ def upgrade_argv(flags: UpgradeFlags) -> list[str]:
 
 
 def translate(stderr: bytes, release: Release) -> UnavailableError:
-    """helm's complaint as one of our errors: its last line that says something, without terminal codes."""
+    """helm's complaint as one of our errors: what stands from its last `Error:` on, in one line without terminal codes."""
     lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines()]
-    said = [line.removeprefix("Error: ") for line in lines if line and not _NOISE.match(line)]
-    summary = "".join(c if c.isprintable() else " " for c in said[-1] if said) if said else "helm ended without a word"
+    said = [line for line in lines if line and not _NOISE.match(line)]
+    start = max((at for at, line in enumerate(said) if line.startswith("Error: ")), default=max(0, len(said) - 1))
+    text = " ".join(said[start:]).removeprefix("Error: ")[:_MOST_SAID]
+    summary = "".join(c if c.isprintable() else " " for c in text) or "helm ended without a word"
     if "another operation" in summary:
         return PendingOperation(summary, subject=str(release), next_step="Wait for it, or let the agent recover the release.")
     if "cluster unreachable" in summary or "connection refused" in summary:

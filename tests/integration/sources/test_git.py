@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import shutil
 from collections.abc import Iterator
@@ -10,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from examples.demo.gitserver import GitServer
 
+from examples.demo.gitserver import GitServer
 from fleetctl.core.bundle import File
 from fleetctl.core.errors import DeadlineError, FleetError, InvalidFile, LoginError, NotFound, SourceError, UsageError
 from fleetctl.core.ids import CommitId
@@ -19,6 +20,7 @@ from fleetctl.sources import git
 from manager.tls import Identity, own
 from tests.support.gitrepo import Clone
 
+HEAD = git.Ref()
 NO_COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -39,7 +41,7 @@ def identity(tmp_path: Path) -> Identity:
     return own(tmp_path, ["127.0.0.1"], now=datetime.now(UTC))
 
 
-def fetch(url: str, tmp_path: Path, ref: git.Ref = git.Ref(), **more: object) -> CommitId:
+def fetch(url: str, tmp_path: Path, ref: git.Ref = HEAD, **more: object) -> CommitId:
     return asyncio.run(git.fetch(url, store=tmp_path / "store", ref=ref, **more))
 
 
@@ -128,17 +130,15 @@ class TestFetching:
                 (store / "HEAD").unlink()
             case _:
                 shutil.rmtree(store / "objects")
-        try:
+        with contextlib.suppress(SourceError):
             fetch(clone.url, tmp_path)
             files(tmp_path, commit)
-        except SourceError as why:
-            assert "not whole" in why.summary
-            fetch(clone.url, tmp_path)
+        fetch(clone.url, tmp_path)
         assert files(tmp_path, commit)["b"].data == b"2"
 
     @pytest.mark.parametrize("version_2", [True, False])
     def test_branches_tags_and_commits_are_followed(self, tmp_path: Path, server: GitServer, clone: Clone, version_2: bool) -> None:
-        """A revision wins over a branch; an annotated tag is its commit; a commit is found behind the branch too, on old servers as well."""
+        """A revision wins over a branch; an annotated tag is its commit; a commit is found behind the branch too; also on old servers."""
         server.protocol_2 = version_2
         first = clone.push({"a": "1"})
         clone.git("tag", "-a", "v1", "-m", "one")

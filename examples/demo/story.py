@@ -1,0 +1,268 @@
+"""The demo's steps, each shown as a person would type it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from examples.demo.parts import ROOT, Agent, Manager, Process, environment, free_port, program, tail
+from examples.demo.stop import DEMO, stop
+from examples.localkube import tools
+from examples.localkube.errors import LocalkubeError
+from examples.localkube.kubeapi import LocalKube
+
+CLUSTERS = ("dev", "test", "prod")
+_WHO = ("-c", "user.name=Demo", "-c", "user.email=demo@example.com", "-c", "commit.gpgsign=false", "-c", "init.defaultBranch=main")
+_DEMO_TOOLS = ("helm", "kubectl", "kustomize", "etcd", "kube-apiserver")
+
+
+class Story:
+    """`own`: kubeconfigs of a person's own clusters."""
+
+    def __init__(self, console: Console, *, quick: bool, own: list[str]) -> None:
+        self._console, self._quick, self._own = console, quick, own
+        self._env: dict[str, str] = {}
+        self._kube: LocalKube | None = None
+        self._kubeconfigs: dict[str, Path] = {}
+        self._processes: list[Process] = []
+        self._agents: dict[str, Agent] = {}
+        self._manager: Manager | None = None
+        self._clone = DEMO / "clone"
+        self._config = DEMO / "config.yaml"
+
+    def tell(self) -> None:
+        """All of it. Raises RuntimeError with what went wrong and the end of the log concerned."""
+        shutil.rmtree(DEMO, ignore_errors=True)
+        DEMO.mkdir(mode=0o700)
+        self._step("Tools and clusters")
+        self._clusters()
+        self._step("A Git repository, and a manager that follows it")
+        self._repository()
+        self._start_manager()
+        self._step("Three agents enrol")
+        self._enrol()
+        self._step("The first commit arrives")
+        self._cli("wait", "gitrepo/apps", "--commit", self._head(), "--timeout", "120", shown=False)
+        self._cli("bundle", "status")
+        self._releases()
+        self._step("A second commit rolls out")
+        self._second_commit()
+        if not self._quick:
+            self._step("Someone changes an object by hand")
+            self._drift()
+        self._step("What there is")
+        self._summary()
+
+    def _step(self, text: str) -> None:
+        self._console.print(f"\n[bold cyan]── {text}[/]")
+
+    # Clusters
+
+    def _clusters(self) -> None:
+        names = ("helm", "kubectl", "kustomize") if self._quick or self._own else _DEMO_TOOLS
+        try:
+            found = tools.ensure(names)
+        except LocalkubeError as error:
+            if self._own:
+                raise RuntimeError(str(error)) from error
+            self._console.print(f"{error}\nNo Kubernetes API can be had here: manifests go into folders instead (QUICK=1).")
+            self._quick = True
+            found = tools.ensure(("helm", "kubectl", "kustomize"))
+        self._env = environment(tools.env(found)) | {"FLEETCTL_CONFIG": str(self._config), "PYTHONPATH": str(ROOT)}
+        if self._own:
+            self._kubeconfigs = dict(zip(CLUSTERS, (Path(p).absolute() for p in self._own), strict=True))
+        elif not self._quick:
+            self._kube = LocalKube(DEMO / "kube", CLUSTERS, player=True, detached=True)
+            self._kube.start()
+            self._kubeconfigs = {c.name: c.kubeconfig for c in self._kube}
+            self._console.print(
+                f"three Kubernetes APIs on loopback, ready in {self._kube.took:.1f} s; their Deployments are made ready by a"
+            )
+            self._console.print("small player that writes the status a kubelet would (no container runs)")
+
+    # Git and the manager
+
+    def _repository(self) -> None:
+        root = DEMO / "git"
+        root.mkdir()
+        bare = root / "apps.git"
+        self._git("init", "--quiet", "--bare", str(bare), folder=DEMO)
+        self._git("config", "http.receivepack", "true", folder=bare)
+        port = free_port()
+        argv = [sys.executable, "-m", "examples.demo.gitserver", f"{root}/", "--port", str(port)]
+        server = Process("git server", argv, self._env, DEMO / "git.log")
+        server.start()
+        self._processes.append(server)
+        self._url = f"http://127.0.0.1:{port}/apps.git"
+        shutil.copytree(ROOT / "examples" / "apps", self._clone)
+        self._git("init", "--quiet")
+        self._git("remote", "add", "origin", self._url)
+        self._until(lambda: f"127.0.0.1:{port}" in server.log.read_text(), "the Git server listens", server.log)
+        self._commit("the first version")
+
+    def _git(self, *words: str, folder: Path | None = None) -> str:
+        env = {"PATH": os.environ["PATH"], "HOME": str(DEMO), "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0"}
+        command = ["git", *_WHO, "-C", str(folder or self._clone), *words]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"git {words[0]} failed: {done.stderr.strip()}")
+        return done.stdout.strip()
+
+    def _commit(self, message: str) -> str:
+        self._git("add", "--all")
+        self._git("commit", "--quiet", "-m", message)
+        self._git("push", "--quiet", "origin", "HEAD:main")
+        self._console.print(f"[dim]$[/] git commit -m '{message}' && git push    [dim]# {self._head()[:7]}[/]")
+        return self._head()
+
+    def _head(self) -> str:
+        return self._git("rev-parse", "HEAD")
+
+    def _start_manager(self) -> None:
+        self._manager = Manager(DEMO, self._env, "--poll-seconds", "2")
+        self._manager.start()
+        token = str(self._manager.data_dir / "admin.token")
+        self._cli("login", self._manager.url, "--ca-pin", self._manager.ca_pin, "--token-file", token, "--name", "demo")
+        self._cli("gitrepo", "add", "apps", self._url, "--branch", "main", "--path", "hello-*")
+
+    def _enrol(self) -> None:
+        assert self._manager is not None
+        for name in CLUSTERS:
+            made = json.loads(self._cli("cluster", "register", name, "-l", f"env={name}", "-o", "json", quiet=True))
+            where: dict[str, Any] = {"target_dir": DEMO / "manifests" / name} if self._quick else {"kubeconfig": self._kubeconfigs[name]}
+            agent = Agent(DEMO, name, self._env, **where)
+            said = agent.enrol(made["url"], made["caPin"], made["token"])
+            agent.process.start()
+            self._agents[name] = agent
+            self._console.print(f"  {said}", markup=False)
+
+    # What happens
+
+    def _releases(self) -> None:
+        for name in CLUSTERS:
+            if self._quick:
+                files = sorted(p.name for p in (DEMO / "manifests" / name).glob("*.yaml"))
+                self._console.print(f"  {name}: {', '.join(files)}", markup=False)
+                continue
+            self._console.print(f"[dim]$[/] helm ls -A    [dim]# on {name}[/]")
+            self._console.print(self._tool("helm", name, "ls", "-A", "--time-format", "15:04:05").rstrip(), markup=False, soft_wrap=True)
+
+    def _second_commit(self) -> None:
+        values = self._clone / "hello-helm" / "values.yaml"
+        text = values.read_text()
+        changed = text.replace("replicas: 1", "replicas: 2") if "replicas: 1" in text else text + "secondCommit: true\n"
+        values.write_text(changed)
+        config = self._clone / "hello-raw" / "config.yaml"
+        config.write_text(config.read_text().replace("hello", "good morning", 1) + "---\n" + _SECOND)
+        head = self._commit("say it another way")
+        began = time.monotonic()
+        self._cli("wait", "gitrepo/apps", "--commit", head, "--timeout", "120", shown=False)
+        self._console.print(f"on every cluster {time.monotonic() - began:.1f} s after the push (the manager looks every 2 s)")
+        self._cli("bundle", "status", "apps-hello-raw")
+
+    def _drift(self) -> None:
+        change = '{"data":{"greeting":"changed by hand"}}'
+        words = ("-n", "hello-raw", "patch", "configmap", "second", "--type", "merge", "-p", change)
+        self._console.print(f"[dim]$[/] kubectl {' '.join(words)}    [dim]# on test[/]", markup=True)
+        self._tool("kubectl", "test", *words)
+        self._cli("wait", "bundle/apps-hello-raw", "--for", "Modified", "--timeout", "60", shown=False)
+        self._cli("bundle", "get", "apps-hello-raw")
+        self._console.print("The next commit would put it right; so does `correctDrift` in fleet.yaml. Here by hand again:")
+        self._tool("kubectl", "test", *words[:-1], '{"data":{"greeting":"good evening"}}')
+        self._cli("wait", "bundle/apps-hello-raw", "--timeout", "60", shown=False)
+
+    def _summary(self) -> None:
+        assert self._manager is not None
+        self._cli("status")
+        self._cli("cluster", "list")
+
+    # Helpers
+
+    def _cli(self, *words: str, shown: bool = True, quiet: bool = False) -> str:
+        """Run fleetctl and show it, as a person sees it."""
+        if shown:
+            short = [w if not w.startswith(str(DEMO)) else os.path.relpath(w) for w in words]
+            self._console.print(f"[dim]$[/] fleetctl {' '.join(short)}", soft_wrap=True)
+        done = subprocess.run(program("fleetctl", *words), env=self._env, capture_output=True, text=True, check=False)
+        if done.returncode:
+            log = tail(self._manager.process.log) if self._manager else ""
+            raise RuntimeError(f"fleetctl {words[0]} failed: {done.stderr.strip()}\n{log}")
+        if shown and not quiet:
+            self._console.print(done.stdout.rstrip(), markup=False, soft_wrap=True)
+        return done.stdout
+
+    def _tool(self, tool: str, cluster: str, *words: str) -> str:
+        path = shutil.which(tool, path=self._env["PATH"]) or tool
+        command = [path, "--kubeconfig", str(self._kubeconfigs[cluster]), *words]
+        done = subprocess.run(command, env=self._env, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{tool} {words[0]} failed on {cluster}: {done.stderr.strip()}")
+        return done.stdout
+
+    def _until(self, good: Callable[[], bool], what: str, log: Path, seconds: float = 20.0) -> None:
+        end = time.monotonic() + seconds
+        while not good():
+            if time.monotonic() > end:
+                raise RuntimeError(f"{what}: not within {seconds:g} s\n{tail(log)}")
+            time.sleep(0.05)
+
+    # The end
+
+    def keep(self) -> None:
+        """Leave it running, and say how to reach each part."""
+        assert self._manager is not None
+        manager = self._manager
+        clusters = [self._cluster(name, agent) for name, agent in self._agents.items()]
+        about = {
+            "config": str(self._config),
+            "clone": str(self._clone),
+            "manager": {"url": manager.url, "data_dir": str(manager.data_dir), **_process(manager.process)},
+            "clusters": clusters,
+        }
+        (DEMO / "demo.json").write_text(json.dumps(about, indent=2) + "\n")
+        page = self._cli("ui", "--print", shown=False).strip()
+        self._console.print("\nIt is still running. Look at it with:")
+        self._console.print(f"  export FLEETCTL_CONFIG={self._config}\n  .venv/bin/fleetctl status -w", markup=False)
+        self._console.print(f"  the status page (for a minute; later with `fleetctl ui`): {page}", markup=False, soft_wrap=True)
+        self._console.print("  every part with its process: .demo/demo.json; `make demo-stop` ends it")
+
+    def _cluster(self, name: str, agent: Agent) -> dict[str, Any]:
+        api = self._kube[name].pid if self._kube else 0
+        config = str(self._kubeconfigs.get(name, ""))
+        process = {**_process(agent.process), "state_dir": str(agent.state_dir)}
+        return {"name": name, "labels": {"env": name}, "kubeconfig": config, "api_pid": api, "agent": process}
+
+    def stop(self) -> None:
+        """Agents first, so that none sees its cluster go."""
+        for agent in self._agents.values():
+            agent.process.stop()
+        if self._manager:
+            self._manager.process.stop()
+        for process in self._processes:
+            process.stop()
+        if self._kube:
+            self._kube.stop()
+        stop(DEMO)
+
+
+def _process(process: Process) -> dict[str, Any]:
+    kept = ("PATH", "HOME", "PYTHONPATH")
+    return {"argv": list(process.argv), "env": {k: process.env[k] for k in kept if k in process.env}, "pid": process.pid}
+
+
+_SECOND = """apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: second
+data:
+  greeting: good evening
+"""
