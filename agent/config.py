@@ -83,4 +83,4 @@ def watchdog_seconds() -> float:
 
 def at_once() -> int:
     """Releases that may change at the same time."""
-    return max(2, min(4, os.cpu_count() or 2))
+    return max(4, min(8, os.cpu_count() or 4))

@@ -20,6 +20,7 @@ from agent.decide import Action, Install, Remove, Wait, World, decide, retry_sec
 from agent.failpoints import failpoint
 from agent.identity import write_whole
 from agent.log import event, trouble
+from agent.memory import give_back
 from agent.notify import Notifier
 from agent.observe import Observer, drifted, is_ready
 from agent.uplink import Duplicate, SendAll, TryLater
@@ -55,6 +56,7 @@ class Runner:
         self._busy: dict[BundleName, asyncio.Task[None]] = {}
         self._work, self._tell, self._look = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._twin = False
+        self._grown = True
         self.stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -150,6 +152,7 @@ class Runner:
             return
         name = action.bundle.name if isinstance(action, Install) else action.tombstone.name
         self._waits.pop(name, None)
+        self._grown = True
         task = asyncio.create_task(self._do(document, action, name))
         self._busy[name] = task
 
@@ -357,6 +360,9 @@ class Runner:
             ready = sum(1 for s in states if s is State.READY)
             self._notifier.tell(f"STATUS={ready} of {len(states)} bundles ready")
             self._notifier.tell("WATCHDOG=1")
+            if not self._busy and self._grown:
+                self._grown = False
+                give_back()
             await asyncio.sleep(5)
 
 

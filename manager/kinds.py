@@ -84,6 +84,7 @@ def _check_spec(kind: str, name: str, spec: dict[str, Any], doc: Mapping[str, An
         if made.spec.service_account:
             raise NotEnforced("refused: serviceAccount is not enforced in this version", subject=subject, next_step="Leave it out.")
         duration(made.spec.polling_interval or "15s", subject)
+        _check_pattern(made.spec.helm_repo_url_regex, subject)
         return
     for key in spec:
         if key not in _SPEC[kind] and not (kind == "Cluster" and _POD_ONLY.fullmatch(key)):
@@ -95,6 +96,13 @@ def _check_spec(kind: str, name: str, spec: dict[str, Any], doc: Mapping[str, An
         matches(selector, {})
     if kind == "ClusterRegistrationToken" and "ttl" in spec:
         duration(str(spec["ttl"]), subject)
+
+
+def _check_pattern(text: str, subject: str) -> None:
+    try:
+        re.compile(text)
+    except re.error as why:
+        raise UsageError(f"helmRepoURLRegex is not a regular expression: {why}", subject=subject, next_step="Correct it.") from why
 
 
 def duration(text: str, subject: str) -> float:

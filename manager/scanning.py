@@ -12,6 +12,7 @@ import base64
 import contextlib
 import hashlib
 import random
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -230,7 +231,8 @@ class Scanner:
         found: dict[ChartRequest, Files | FleetError] = {}
         for request in dict.fromkeys(r for d in drafts for r in d.charts):
             try:
-                chart = await charts.fetch_chart(request, credential=repo.helm_credential, mirrors=self._settings.mirrors, egress=policy)
+                credential = _helm_credential(repo, request)
+                chart = await charts.fetch_chart(request, credential=credential, mirrors=self._settings.mirrors, egress=policy)
                 found[request] = chart.files
             except FleetError as error:
                 found[request] = error
@@ -288,6 +290,16 @@ def _with_ca(credential: git.Credential | None, bundle: str) -> git.Credential |
     pem = bundle.encode() if "BEGIN CERT" in bundle else base64.b64decode(bundle)
     had = credential or git.Credential()
     return git.Credential(username=had.username, password=had.password, ca_pem=pem)
+
+
+def _helm_credential(repo: _Repo, request: ChartRequest) -> git.Credential | None:
+    """The helm credential, only for addresses that the GitRepo's `helmRepoURLRegex` names: a repository's content must not be able to
+    send it elsewhere. Without a regex it goes nowhere, as in Fleet's source.
+    """
+    pattern = repo.spec.spec.helm_repo_url_regex
+    if not pattern or repo.helm_credential is None:
+        return None
+    return repo.helm_credential if re.search(pattern, request.repo or request.chart) else None
 
 
 def _store_name(repo: _Repo) -> str:

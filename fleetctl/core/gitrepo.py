@@ -49,6 +49,7 @@ class GitRepoSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     service_account: str = ""
     client_secret_name: str = ""
     helm_secret_name: str = ""
+    helm_repo_url_regex: str = msgspec.field(default="", name="helmRepoURLRegex")
     polling_interval: str = ""
     disable_polling: bool = False
     force_sync_generation: int = 0

@@ -1,23 +1,26 @@
-"""Version constraints as helm reads them (github.com/Masterminds/semver v3).
+"""Version constraints as helm reads them.
 
 Terms are joined by a comma or a space (and) and by `||` (or): `=1.2`, `!=1.2.3`, `>`, `>=`, `<`, `<=`, `~1.2.3`, `^1.2`, `1.2.x`, `*`, and
-`1.2 - 2.3`. A prerelease matches only where the constraint's own version names one.
+`1.2 - 2.3`. A prerelease matches only where a term of the same group names one.
+
+Source: github.com/Masterminds/semver v3 `constraints.go`, followed case by case; the tests compare with helm's own `semverCompare`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from fleetctl.core.errors import UsageError
 
-_VERSION = re.compile(r"v?(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?")
-_TERM = re.compile(
-    r"\s*(!=|>=|=>|<=|=<|=|>|<|~>|~|\^)?\s*v?(\d+|[xX*])(?:\.(\d+|[xX*]))?(?:\.(\d+|[xX*]))?(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?\s*"
-)
+_TAIL = r"(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
+_VERSION = re.compile(r"v?(\d{1,18})(?:\.(\d{1,18}))?(?:\.(\d{1,18}))?" + _TAIL)
+_OPS = r"=|!=|>=|=>|<=|=<|>|<|~>|~|\^|"
+_PART = r"\d{1,18}|[xX*]"
+_TERM = re.compile(rf"({_OPS})\s*v?({_PART})(?:\.({_PART}))?(?:\.({_PART}))?{_TAIL}")
+_JOINT = re.compile(r"\s*,\s*|\s+")
 _HYPHEN = re.compile(r"(\S+)\s+-\s+(\S+)")
-_ANY = frozenset("xX*")
 
 
 class Version(NamedTuple):
@@ -34,10 +37,11 @@ class Version(NamedTuple):
 
 
 class _Term(NamedTuple):
-    low: Version | None
-    high: Version | None  # not included
-    excluded: bool
-    names_prerelease: bool
+    """`given` parts of the version: 3 are a full one, 2 lack the patch, 1 the minor too, 0 is `*`; what lacks counts as 0 in `at`."""
+
+    holds: Callable[[Version, _Term], bool]
+    at: Version
+    given: int
 
 
 def parse(text: str) -> Version | None:
@@ -51,9 +55,10 @@ def parse(text: str) -> Version | None:
 
 def best(constraint: str, versions: Iterable[str]) -> str | None:
     """The highest of `versions` that the constraint allows; "" allows every release. Raises UsageError on a wrong constraint."""
-    either = [_terms(part) for part in (constraint.strip() or "*").split("||")]
+    text = _HYPHEN.sub(r">=\1, <=\2", constraint) if constraint.strip() else "*"
+    groups = [_group(part, constraint) for part in text.split("||")]
     known = [(version, text) for text in versions if (version := parse(text)) is not None]
-    allowed = [(version, text) for version, text in known if any(all(_holds(t, version) for t in terms) for terms in either)]
+    allowed = [(version, text) for version, text in known if any(_all(group, version) for group in groups)]
     return max(allowed)[1] if allowed else None
 
 
@@ -64,74 +69,89 @@ def _pre(text: str | None) -> tuple[object, ...]:
     return (0, tuple(parts))
 
 
-def _terms(text: str) -> list[_Term]:
-    text = _HYPHEN.sub(r">=\1 <=\2", text)
-    found, at = [], 0
-    text = text.replace(",", " ")
-    while at < len(text):
+def _group(text: str, whole: str) -> list[_Term]:
+    """The terms that must all hold."""
+    found: list[_Term] = []
+    at, text = 0, text.strip()
+    while at < len(text) or not found:
         match = _TERM.match(text, at)
-        if not match or match.end() == at:
+        joint = _JOINT.match(text, match.end()) if match else None
+        end = match.end() if match else at
+        if match is None or (end < len(text) and (joint is None or joint.end() == len(text))):
             step = "Write it like 1.2.3, ~1.2, ^2 or >=1.0 <2.0."
-            raise UsageError(f"version constraint {text.strip()!r} is not understood", next_step=step)
+            raise UsageError(f"version constraint {whole!r} is not understood", subject=whole, next_step=step)
         found.append(_term(match))
-        at = match.end()
+        at = joint.end() if joint else end
     return found
 
 
 def _term(match: re.Match[str]) -> _Term:
-    op = (match[1] or "=").replace("=>", ">=").replace("=<", "<=").replace("~>", "~")
-    given = [None if part is None or part in _ANY else int(part) for part in match.group(2, 3, 4)]
-    if None in given:
-        given = [part if None not in given[: at + 1] else None for at, part in enumerate(given)]
-    exact = None not in given
-    low = Version(given[0] or 0, given[1] or 0, given[2] or 0, _pre(match[5]))
-    return _range(op, low, _after(given), exact=exact)._replace(names_prerelease=match[5] is not None)
+    parts = []
+    for part in match.group(2, 3, 4):
+        if part is None or not part.isdigit():
+            break
+        parts.append(int(part))
+    major, minor, patch = (*parts, 0, 0, 0)[:3]
+    return _Term(_CHECKS[match[1]], Version(major, minor, patch, _pre(match[5])), len(parts))
 
 
-def _after(given: list[int | None]) -> Version | None:
-    """The first version behind the range that a partial version stands for."""
-    major, minor, patch = given
-    if major is None:
-        return None
-    if minor is None:
-        return _first(major + 1, 0, 0)
-    return _first(major, minor + 1, 0) if patch is None else None
-
-
-def _first(major: int, minor: int, patch: int) -> Version:
-    """Below every prerelease of that version, so that a range ends before them."""
-    return Version(major, minor, patch, (0, ()))
-
-
-def _range(op: str, low: Version, after: Version | None, *, exact: bool) -> _Term:
-    just_above = low._replace(pre=(*low.pre, ())) if exact else after
-    match op:
-        case ">":
-            return _Term(just_above or _first(2**62, 0, 0), None, excluded=False, names_prerelease=False)
-        case ">=":
-            return _Term(low, None, excluded=False, names_prerelease=False)
-        case "<":
-            return _Term(None, low, excluded=False, names_prerelease=False)
-        case "<=":
-            return _Term(None, just_above, excluded=False, names_prerelease=False)
-        case "~":
-            return _Term(low, after or _first(low.major, low.minor + 1, 0), excluded=False, names_prerelease=False)
-        case "^":
-            return _Term(low, _caret(low, after), excluded=False, names_prerelease=False)
-        case _:
-            return _Term(low, just_above, excluded=op == "!=", names_prerelease=False)
-
-
-def _caret(low: Version, after: Version | None) -> Version | None:
-    if low.major:
-        return _first(low.major + 1, 0, 0)
-    if after is not None and not low.minor:
-        return after
-    return _first(0, low.minor + 1, 0) if low.minor else _first(0, 0, low.patch + 1)
-
-
-def _holds(term: _Term, version: Version) -> bool:
-    if version.is_prerelease and not term.names_prerelease:
+def _all(group: list[_Term], version: Version) -> bool:
+    if version.is_prerelease and not any(term.at.is_prerelease for term in group):
         return False
-    inside = (term.low is None or version >= term.low) and (term.high is None or version < term.high)
-    return inside is not term.excluded
+    return all(term.holds(version, term) for term in group)
+
+
+def _equal(version: Version, term: _Term) -> bool:
+    return version == term.at if term.given == 3 else _tilde(version, term)
+
+
+def _not_equal(version: Version, term: _Term) -> bool:
+    if term.given in {3, 0}:
+        return version != term.at
+    if version[: term.given] != term.at[: term.given]:
+        return True
+    return term.given == 2 and (version.is_prerelease or term.at.is_prerelease) and version.pre != term.at.pre
+
+
+def _greater(version: Version, term: _Term) -> bool:
+    return version > term.at if term.given in {3, 0} else version[: term.given] > term.at[: term.given]
+
+
+def _less_or_equal(version: Version, term: _Term) -> bool:
+    if term.given == 3:
+        return version <= term.at
+    return version[: term.given or 2] <= term.at[: term.given or 2]
+
+
+def _tilde(version: Version, term: _Term) -> bool:
+    if version < term.at:
+        return False
+    if term.at[:3] == (0, 0, 0) and term.given in {3, 0}:
+        return True
+    return version[: min(term.given, 2)] == term.at[: min(term.given, 2)]
+
+
+def _caret(version: Version, term: _Term) -> bool:
+    if version < term.at:
+        return False
+    if term.at.major or term.given == 1:
+        return version.major == term.at.major
+    if term.at.minor or term.given == 2:
+        return version[:2] == term.at[:2]
+    return version[:3] == term.at[:3]
+
+
+_CHECKS: dict[str, Callable[[Version, _Term], bool]] = {
+    "": _equal,
+    "=": _equal,
+    "!=": _not_equal,
+    ">": _greater,
+    "<": lambda version, term: version < term.at,
+    ">=": lambda version, term: version >= term.at,
+    "=>": lambda version, term: version >= term.at,
+    "<=": _less_or_equal,
+    "=<": _less_or_equal,
+    "~": _tilde,
+    "~>": _tilde,
+    "^": _caret,
+}

@@ -87,13 +87,13 @@ def _inflated(data: bytes, name: str, most: int) -> bytes:
 
 def _check(info: tarfile.TarInfo, path: str, files: Mapping[str, File], name: str) -> None:
     """Raises SourceError for whatever is no plain file at a plain place."""
-    why = check_path(path)
+    why = check_path(path) or check_path(info.name.removeprefix("./"))
     if info.issym() or info.islnk():
         raise _wrong(name, f"holds a link: {info.name!r}")
     if not info.isreg() or info.issparse():
         raise _wrong(name, f"holds {info.name!r}, which is no file")
-    if why or info.name.startswith("/"):
-        raise _wrong(name, f"holds {info.name!r}, which {why or 'is not a plain relative path'}")
+    if why:
+        raise _wrong(name, f"holds {info.name!r}, which {why}")
     if path in files:
         raise _wrong(name, f"holds {info.name!r} twice")
     if len(files) >= DEFAULT_LIMITS.files:

@@ -6,6 +6,7 @@ the other in block style, so the lines of the wanted one are cut out; where that
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Any
 
@@ -23,10 +24,8 @@ def versions(data: bytes, chart: str, *, file: str) -> dict[str, dict[str, Any]]
     limits = YamlLimits(size=len(data) + 1, nodes=_NODES)
     found = None
     if data.lstrip()[:1] == b"{":
-        try:
+        with contextlib.suppress(msgspec.DecodeError, RecursionError):  # YAML may begin like this too
             found = msgspec.json.decode(data)
-        except (msgspec.DecodeError, RecursionError) as why:
-            raise InvalidFile(f"is not JSON: {why}", file=file, next_step="Look at the repository.") from why
     elif len(data) > _WHOLE_UP_TO and (cut := _cut(data, chart)):
         try:
             found = load(cut, file=file, limits=limits)

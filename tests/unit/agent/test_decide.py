@@ -1,0 +1,83 @@
+"""What the agent does next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agent.decide import Install, Remove, Wait, World, decide, retry_seconds
+from agent.journal import Entry
+from fleetctl.core.ids import BundleName, ClusterId, ClusterName, Digest, Epoch, Generation, Workspace
+from fleetctl.core.options import Options
+from fleetctl.core.status import State
+from fleetctl.core.wire import Dependency, Desired, DesiredBundle, Tombstone
+
+
+def bundle(name: str, generation: int = 1, **more: Any) -> DesiredBundle:
+    digest = Digest("0" * 64)
+    return DesiredBundle(
+        name=BundleName(name), generation=Generation(generation), archive=digest, size=1, options=Options(), options_digest=digest, **more
+    )
+
+
+def desired(*bundles: DesiredBundle, tombstones: list[Tombstone] | None = None) -> Desired:
+    return Desired(
+        workspace=Workspace("w"),
+        cluster_id=ClusterId("c"),
+        cluster=ClusterName("c"),
+        epoch=Epoch(1),
+        issued="",
+        expires="",
+        bundles=list(bundles),
+        tombstones=tombstones or [],
+    )
+
+
+def applied(name: str, generation: int = 1, *, began: bool = False) -> Entry:
+    return Entry(bundle=BundleName(name), generation=Generation(generation), applied=Generation(generation), began=began)
+
+
+def world(*entries: Entry, **more: Any) -> World:
+    known = {"states": {}, "retry_at": {}, "busy": ()} | more
+    return World({e.bundle: e for e in entries}, **known)
+
+
+class TestDecide:
+    def test_a_new_generation_is_installed_and_the_same_one_is_not(self) -> None:
+        """Only what is above the applied generation."""
+        assert decide(desired(bundle("a", 2), bundle("b", 1)), world(applied("a"), applied("b")), 0) == [Install(bundle("a", 2))]
+
+    def test_a_helm_that_was_cut_off_runs_again(self) -> None:
+        """The journal says that it began and not that it ended."""
+        assert decide(desired(bundle("a")), world(applied("a", began=True)), 0) == [Install(bundle("a"))]
+
+    def test_absence_removes_nothing(self) -> None:
+        """A bundle that the document does not name any more stays; only a tombstone removes."""
+        gone = Tombstone(name=BundleName("b"), generation=Generation(3))
+        assert decide(desired(), world(applied("a")), 0) == []
+        assert decide(desired(tombstones=[gone]), world(applied("b")), 0) == [Remove(gone)]
+
+    def test_a_failure_waits_for_its_time(self) -> None:
+        """And then it is tried again."""
+        failed = world(retry_at={"a": 10.0})
+        assert decide(desired(bundle("a")), failed, 9) == []
+        assert decide(desired(bundle("a")), failed, 10) == [Install(bundle("a"))]
+
+    def test_a_paused_bundle_keeps_what_runs(self) -> None:
+        """Neither installed nor upgraded."""
+        assert decide(desired(bundle("a", 2, paused=True), bundle("b", paused=True)), world(applied("a")), 0) == []
+
+    def test_dependencies_go_first(self) -> None:
+        """A bundle waits until the one it names is ready at its present generation, and says for what."""
+        web = bundle("web", depends_on=[Dependency(name="db")])
+        wanted = desired(bundle("db", 2), web)
+        assert decide(wanted, world(applied("db", 1), states={"db": State.READY}), 0)[1] == Wait(
+            web, "waits for bundle db, which is WaitApplied"
+        )
+        assert decide(wanted, world(applied("db", 2), states={"db": State.READY}), 0) == [Install(web)]
+        assert decide(desired(web), world(), 0) == [Wait(web, "no bundle db is meant for this cluster")]
+
+
+def test_waits_grow_to_ten_minutes() -> None:
+    """Between half of the wait and all of it."""
+    assert [retry_seconds(n, 1) for n in (1, 2, 3, 30)] == [5, 10, 20, 600]
+    assert retry_seconds(1, 0) == 2.5

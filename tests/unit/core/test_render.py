@@ -1,0 +1,103 @@
+"""Style, release, values and the bytes of raw manifests."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from fleetctl.core.bundle import File
+from fleetctl.core.errors import FleetError, InvalidFile, UsageError
+from fleetctl.core.ids import BundleName, ClusterName, Workspace
+from fleetctl.core.options import HelmOptions, KustomizeOptions, Options, YamlOptions
+from fleetctl.core.render import Facts, RenderPlan, Style, manifests, plan
+
+FACTS = Facts(cluster=ClusterName("dev"), workspace=Workspace("fleet-default"), labels={"env": "dev"})
+MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\ndata:\n  mode: 0644\n  answer: no\n"
+
+
+def made(files: dict[str, str], options: Options = Options()) -> RenderPlan:  # noqa: B008 - frozen
+    return plan({p: File(t.encode()) for p, t in files.items()}, options, FACTS, bundle=BundleName("b"))
+
+
+class TestStyle:
+    @pytest.mark.parametrize(
+        ("files", "style"),
+        [
+            (["a.yaml"], Style.RAW),
+            (["Chart.yaml"], Style.HELM),
+            (["kustomization.yaml"], Style.KUSTOMIZE),
+            (["Chart.yaml", "kustomization.yml"], Style.BOTH),
+        ],
+    )
+    def test_it_follows_from_the_files(self, files: list[str], style: Style) -> None:
+        """A Chart.yaml, a kustomization, both, or neither."""
+        assert made(dict.fromkeys(files, "name: x\n")).style is style
+
+    def test_a_kustomize_dir_without_a_kustomization_is_an_error(self) -> None:
+        """It is named, instead of deploying something else."""
+        with pytest.raises(UsageError, match=r"overlays/dev holds no kustomization"):
+            made({"a.yaml": MAP}, Options(kustomize=KustomizeOptions(dir="overlays/dev")))
+
+    def test_remote_bases_are_refused(self) -> None:
+        """Only what is in the bundle is read."""
+        with pytest.raises(UsageError, match="not in the bundle"):
+            made({"kustomization.yaml": "resources:\n- https://github.com/x/y?ref=main\n"})
+
+
+class TestRaw:
+    def test_bytes_pass_as_they_are(self) -> None:
+        """Nothing is re-serialised: other parsers read 0644 and no in other ways."""
+        assert MAP.strip().encode() in manifests(made({"a.yaml": MAP}).files)
+
+    def test_what_is_no_object_is_left_out(self) -> None:
+        """Values files, comments, other text, and everything that belongs to a chart inside."""
+        files = {
+            "values.yaml": "a: 1\n",
+            "note.yaml": "# only this\n",
+            "README.md": "x",
+            "c/Chart.yaml": "name: c\n",
+            "c/t.yaml": "{{ x }}",
+        }
+        assert manifests(made(files).files) == b""
+
+    def test_documents_of_one_file_are_told_apart(self) -> None:
+        """Objects stay, the rest goes, whatever separators look like."""
+        text = manifests(made({"a.yaml": f"--- # first\n{MAP}---\nfoo: bar\n---\n{MAP}"}).files)
+        assert text.count(b"kind: ConfigMap") == 2
+        assert b"foo" not in text
+
+    def test_a_broken_file_is_named_with_its_line(self) -> None:
+        """Before anything reaches the cluster."""
+        with pytest.raises(InvalidFile, match=r"a\.yaml:3"):
+            manifests(made({"a.yaml": "a: 1\nb: [\n"}).files)
+
+    def test_overlays_replace_add_and_patch(self) -> None:
+        """The same path, a new one, and `_patch`."""
+        over = Options(yaml=YamlOptions(overlays=["big"]))
+        files = {
+            "a.yaml": MAP,
+            "overlays/big/a_patch.yaml": "data:\n  size: '9'\n",
+            "overlays/big/new.yaml": MAP,
+            "overlays/no/x.yaml": MAP,
+        }
+        laid = made(files, over).files
+        assert set(laid) == {"a.yaml", "new.yaml"}
+        assert b"size: '9'" in laid["a.yaml"].data or b'size: "9"' in laid["a.yaml"].data
+
+
+class TestValues:
+    def test_labels_of_the_cluster_reach_the_chart(self) -> None:
+        """As `global.fleet.clusterLabels`, and where a value names one."""
+        helm = HelmOptions(values={"env": "global.fleet.clusterLabels.env", "n": 1})
+        values = msgspec.json.decode(made({"Chart.yaml": "name: c\n"}, Options(helm=helm)).values)
+        assert values == {"env": "dev", "n": 1, "global": {"fleet": {"clusterLabels": {"env": "dev"}}}}
+
+    def test_a_label_that_is_not_there_is_an_error_of_this_cluster(self) -> None:
+        """With the label's name."""
+        with pytest.raises(FleetError, match="label region"):
+            made({"Chart.yaml": "name: c\n"}, Options(helm=HelmOptions(values={"a": "global.fleet.clusterLabels.region"})))
+
+    def test_templates_are_refused_rather_than_passed_on(self) -> None:
+        """Until they are evaluated, nothing with ${ } reaches a cluster."""
+        with pytest.raises(UsageError, match="templates"):
+            made({"Chart.yaml": "name: c\n"}, Options(helm=HelmOptions(values={"a": "${ .ClusterName }"})))
