@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import httpx
 import msgspec
 
+from agent.web import httpx
 from fleetctl.core.errors import NotFound, ToolFailed, UnavailableError, UsageError
 from fleetctl.core.yamldoc import load
 

@@ -10,13 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import msgspec
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.identity import Identity, verified
+from agent.web import httpx
 from fleetctl.core import wire
 from fleetctl.core.errors import Conflict, FleetError, LoginError, RefusedError, UnavailableError, every_error
 from fleetctl.core.ids import Digest, Epoch
@@ -217,8 +215,12 @@ async def enrol(url: str, ca_pin: str, token: str, key: Ed25519PrivateKey, versi
 
 async def _fetch_ca(url: str, pin: str) -> str:
     """The CA that the pin names; what came over an unverified connection is used only when its hash is the pin."""
+    # Only enrolment needs these, and a running agent should not hold them.
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
+
     try:
-        async with httpx.AsyncClient(verify=False, timeout=_SECONDS) as client:  # noqa: S501 - checked against the pin below
+        async with httpx.AsyncClient(verify=False, timeout=_SECONDS) as client:
             answer = await client.get(f"{url}/install/ca.pem")
     except (httpx.HTTPError, httpx.InvalidURL) as why:
         raise _away(why) from why

@@ -22,15 +22,14 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from fleetctl.core.bundle import Files
-from fleetctl.core.errors import Conflict, FleetError, NotFound, SourceError
+from fleetctl.core.errors import Conflict, FleetError, NotFound
 from fleetctl.core.gitrepo import RepoSpec, repo_spec
 from fleetctl.core.ids import CommitId, Digest
-from fleetctl.core.scan import Built, ChartRequest, Draft, Problem, finish, scan
-from fleetctl.sources import charts, git
-from fleetctl.sources.addresses import EgressPolicy
+from fleetctl.core.scan import ChartRequest, Draft, Problem, scan
+from fleetctl.sources import git
 from manager import kinds, log
 from manager.archives import Archives
+from manager.charting import ChartSource, completed
 from manager.clock import Clock, rfc3339
 from manager.live import Live
 from manager.store.base import Store
@@ -219,24 +218,12 @@ class Scanner:
                 await self._clear_error(key)
                 return False
             drafts, problems = await asyncio.to_thread(_scanned, store, repo.spec, commit)
-        built, more = await self._finish(drafts, repo)
+        source = ChartSource(self._settings.mirrors, self._settings.allow_egress, lambda request: _helm_credential(repo, request))
+        built, more = await completed(drafts, source)
         problems = [*problems, *more]
         await asyncio.to_thread(self._archives.add, [(Digest(b.spec.archive), b.archive) for b in built])
         await self._take(key, repo, Taken(commit, [b.spec for b in built], problems))
         return any(p.code in {"source", "unavailable", "deadline"} for p in problems)
-
-    async def _finish(self, drafts: list[Draft], repo: _Repo) -> tuple[list[Built], list[Problem]]:
-        """The drafts with their charts, each chart fetched once; those whose chart is not to be had are problems."""
-        policy = EgressPolicy(self._settings.allow_egress)
-        found: dict[ChartRequest, Files | FleetError] = {}
-        for request in dict.fromkeys(r for d in drafts for r in d.charts):
-            try:
-                credential = _helm_credential(repo, request)
-                chart = await charts.fetch_chart(request, credential=credential, mirrors=self._settings.mirrors, egress=policy)
-                found[request] = chart.files
-            except FleetError as error:
-                found[request] = error
-        return await asyncio.to_thread(_finished, drafts, found)
 
     async def _take(self, key: Key, repo: _Repo, taken: Taken) -> None:
         confirmed = self._confirmed.pop(key, None)
@@ -319,18 +306,3 @@ def _scanned(store: Path, spec: RepoSpec, commit: CommitId) -> tuple[list[Draft]
     why = "refused: serviceAccount is not enforced in this version"
     problems = [Problem(path=d.spec.path, code="not-enforced", summary=f"{d.spec.path}: {why}", next_step="Leave it out.") for d in refused]
     return [d for d in found.drafts if d not in refused], [*found.problems, *problems]
-
-
-def _finished(drafts: list[Draft], found: Mapping[ChartRequest, Files | FleetError]) -> tuple[list[Built], list[Problem]]:
-    built, problems = [], []
-    for draft in drafts:
-        missing = next((e for e in (found[r] for r in draft.charts) if isinstance(e, FleetError)), None)
-        try:
-            if missing:
-                raise missing
-            built.append(finish(draft, {r: f for r, f in found.items() if not isinstance(f, FleetError)}))
-        except FleetError as error:
-            code = "source" if isinstance(error, SourceError) else error.code
-            place = draft.spec.path or "the repository's root"
-            problems.append(Problem(path=draft.spec.path, code=code, summary=f"{place}: {error.summary}", next_step=error.next_step))
-    return built, problems

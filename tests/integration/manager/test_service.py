@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tarfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from examples.demo.chartserver import ChartServer
 from examples.demo.gitserver import GitServer
 from fleetctl.core import wire
 from fleetctl.core.bundle import unpack
@@ -358,3 +360,41 @@ def test_the_migrations_make_what_the_schema_says(tmp_path: Path) -> None:
             assert migrate.version(connection) == migrate.HEAD
     finally:
         engine.dispose()
+
+
+class TestCharts:
+    def test_a_chart_that_is_not_to_be_had_stops_no_sibling(self, tmp_path: Path, clone: Clone) -> None:
+        """It is one clear problem; a chart in a repository that a mirror names is inside its bundle."""
+        charts = tmp_path / "charts"
+        folder = charts / "web"
+        (folder / "templates").mkdir(parents=True)
+        (folder / "Chart.yaml").write_text("apiVersion: v2\nname: web\nversion: 1.2.0\n")
+        (folder / "templates" / "m.yaml").write_text(MAP.format(name="web"))
+        with tarfile.open(charts / "web-1.2.0.tgz", "w:gz") as tar:
+            tar.add(folder, "web")
+        files = {
+            "good/fleet.yaml": "helm:\n  repo: https://charts.example.com\n  chart: web\n  version: ~1\n",
+            "bad/fleet.yaml": "helm:\n  repo: https://charts.example.com\n  chart: gone\n",
+        }
+        commit = clone.push(files)
+
+        async def work(mirror: str) -> None:
+            settings = Settings(poll_seconds=1, mirrors={"https://charts.example.com": mirror})
+            (tmp_path / "data").mkdir()
+            service = Service(tmp_path / "data", signer=Signer.generate(), settings=settings)
+            await service.start()
+            try:
+                await add(service, clone.url)
+                repo = await scanned(service, commit)
+                assert [p["path"] for p in repo["status"]["problems"]] == ["bad"]
+                assert "gone" in repo["status"]["problems"][0]["summary"]
+                cluster = await enrol(service, "one")
+                found = (await desired(service, cluster)).bundles
+                assert [b.name for b in found] == ["apps-good"]
+                archive = unpack((await service.archive_path(cluster, found[0].archive)).read_bytes())
+                assert ".charts/0/Chart.yaml" in archive
+            finally:
+                await service.stop()
+
+        with ChartServer(charts) as server:
+            asyncio.run(work(server.url))

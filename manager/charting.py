@@ -1,0 +1,87 @@
+"""From drafts to bundles: the charts that they name are fetched, each once, and stand inside; what is not to be had is a problem.
+
+Charts that stand in Git get what their Chart.yaml names and their `charts/` lacks, unless `disableDependencyUpdate` says no.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from fleetctl.core.bundle import File, Files
+from fleetctl.core.errors import FleetError, SourceError
+from fleetctl.core.scan import Built, ChartRequest, Draft, Problem, finish
+from fleetctl.sources import charts, git
+from fleetctl.sources.addresses import EgressPolicy
+
+
+@dataclass(frozen=True)
+class ChartSource:
+    """Where charts may come from; `credential` gives the one for an address, or None."""
+
+    mirrors: Mapping[str, str]
+    allow_egress: tuple[str, ...]
+    credential: Callable[[ChartRequest], git.Credential | None]
+
+
+async def completed(drafts: list[Draft], source: ChartSource) -> tuple[list[Built], list[Problem]]:
+    """The bundles that can be made, packed, and what stands in the way of the others."""
+    whole, lacking = await _with_dependencies(drafts, source)
+    policy = EgressPolicy(source.allow_egress)
+    found: dict[ChartRequest, Files | FleetError] = {}
+    for request in dict.fromkeys(r for d in whole for r in d.charts):
+        try:
+            chart = await charts.fetch_chart(request, credential=source.credential(request), mirrors=source.mirrors, egress=policy)
+            found[request] = chart.files
+        except FleetError as error:
+            found[request] = error
+    built, problems = await asyncio.to_thread(_finished, whole, found)
+    return built, [*lacking, *problems]
+
+
+async def _with_dependencies(drafts: list[Draft], source: ChartSource) -> tuple[list[Draft], list[Problem]]:
+    policy = EgressPolicy(source.allow_egress)
+    found, problems = [], []
+    for draft in drafts:
+        try:
+            more: dict[str, File] = {}
+            for folder in _own_charts(draft):
+                below = {p[len(folder) :]: f for p, f in draft.files.items() if p.startswith(folder)}
+                fetched = await charts.fetch_dependencies(below, mirrors=source.mirrors, egress=policy)
+                more |= {folder + path: file for path, file in fetched.items()}
+            found.append(msgspec.structs.replace(draft, files=draft.files | more) if more else draft)
+        except FleetError as error:
+            problems.append(_problem_of(draft, error))
+    return found, problems
+
+
+def _finished(drafts: list[Draft], found: Mapping[ChartRequest, Files | FleetError]) -> tuple[list[Built], list[Problem]]:
+    built, problems = [], []
+    for draft in drafts:
+        missing = next((e for e in (found[r] for r in draft.charts) if isinstance(e, FleetError)), None)
+        try:
+            if missing:
+                raise missing
+            built.append(finish(draft, {r: f for r, f in found.items() if not isinstance(f, FleetError)}))
+        except FleetError as error:
+            problems.append(_problem_of(draft, error))
+    return built, problems
+
+
+def _problem_of(draft: Draft, error: FleetError) -> Problem:
+    code = "source" if isinstance(error, SourceError) else error.code
+    place = draft.spec.path or "the repository's root"
+    return Problem(path=draft.spec.path, code=code, summary=f"{place}: {error.summary}", next_step=error.next_step)
+
+
+def _own_charts(draft: Draft) -> list[str]:
+    """Folders ("" or ending in /) of the charts in the bundle that it installs, of itself or of a customization."""
+    options = [draft.spec.options.helm, *(t.options.helm for t in draft.spec.customizations)]
+    if any(helm and helm.disable_dependency_update for helm in options):
+        return []
+    named = {(helm.chart or "").removeprefix("./").strip("/").strip(".") for helm in options if helm and not helm.repo} | {""}
+    folders = [f"{name}/" if name else "" for name in sorted(named)]
+    return [folder for folder in folders if f"{folder}Chart.yaml" in draft.files]
