@@ -22,6 +22,8 @@ from fleetctl.tools.proc import Command, Completed, Limits, run
 RENDER_LIMITS = Limits(cpu=60, memory=1536 * 1024 * 1024)
 _PASSED_ON = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "NO_PROXY")
 _MOST_SAID = 700
+# helm lives for a fifth of a second: collecting garbage four times more rarely saves a fifth of its CPU, the limit bounds the price.
+_GO = {"GOGC": "400", "GOMEMLIMIT": "1GiB"}
 _NOISE = re.compile(r"^(WARNING|level=|time=)")
 
 
@@ -97,7 +99,8 @@ class HelmCli:
         self._argv = tuple(argv)
         kept = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
         places = {f"HELM_{kind}_HOME": str(home / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}
-        self._env = kept | places | {"KUBECONFIG": str(kubeconfig), "HELM_PLUGINS": str(home / "plugins")}
+        own = {"KUBECONFIG": str(kubeconfig), "HELM_PLUGINS": str(home / "plugins"), "KUBECACHEDIR": str(home / "kube")}
+        self._env = kept | places | _GO | own
 
     async def upgrade(self, release: Release, chart: Path, values: bytes, flags: UpgradeFlags, *, deadline: float) -> Revision:
         """Install or upgrade; `values` is a YAML or JSON document. Raises ToolFailed and its kinds."""

@@ -60,7 +60,7 @@ def fifty_bundles(folder: Path) -> Iterable[Figure]:
     with LocalKube(folder / "kube", ["bench"]) as kube, GitServer(folder / "git") as server:
         config = kube["bench"].kubeconfig
         peer_wall, peer_cpu = _helm_runs(folder, env, config)
-        fleet = Fleet(folder / "fleet", env)
+        fleet = Fleet(folder / "fleet", env, poll=15)
         try:
             clone = Clone(server, "apps", folder / "clone")
             clone.push({"README.md": "empty"})
