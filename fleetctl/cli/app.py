@@ -5,94 +5,139 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from importlib import metadata
+from typing import Any
 
-BUG = 70
+BUG, INTERRUPTED = 70, 130
 
-# (command, what it does): the top-level help. A test holds it equal to the commands that there are.
+# (command, what it does, where it lives): the top-level help. A test holds it equal to the commands that there are.
 COMMANDS = (
-    ("status", "the whole fleet on one screen"),
-    ("gitrepo", "Git repositories: add, list, get, delete, sync, confirm"),
-    ("cluster", "clusters: register, list, get, label, delete"),
-    ("clustergroup", "groups of clusters: create, list, get, delete"),
-    ("bundle", "what was made of a repository: list, status, get"),
-    ("apply", "create or change objects from files"),
-    ("get", "show objects of any kind"),
-    ("delete", "delete objects of any kind"),
-    ("wait", "wait until something is ready"),
-    ("login", "log in to a manager"),
-    ("context", "managers that you are logged in to: list, use, delete"),
-    ("token", "tokens for people and programs: create, list, revoke"),
-    ("ui", "open the status page in a browser"),
-    ("version", "versions of this program and of the manager"),
-    ("completion", "shell completion for bash, zsh or fish"),
+    ("status", "the whole fleet on one screen", "overview:status"),
+    ("gitrepo", "Git repositories: add, list, get, delete, sync, confirm", "repos:app"),
+    ("cluster", "clusters: register, list, get, label, delete", "clusters:app"),
+    ("clustergroup", "groups of clusters: create, list, get, delete", "groups:app"),
+    ("bundle", "what was made of a repository: list, status, get", "bundles:app"),
+    ("apply", "create or change objects from files", "objects:apply"),
+    ("get", "show objects of any kind", "objects:get"),
+    ("delete", "delete objects of any kind", "objects:delete"),
+    ("wait", "wait until something is ready", "waiting:wait"),
+    ("login", "log in to a manager", "login:login"),
+    ("context", "managers that you are logged in to: list, use, show, delete", "contexts:app"),
+    ("token", "tokens for people and programs: create, list, revoke", "tokens:app"),
+    ("ui", "open the status page in a browser", "login:ui"),
+    ("version", "versions of this program and of the manager", "overview:version"),
+    ("completion", "shell completion for bash, zsh or fish", "complete:completion"),
 )
+# Options that people write before the command, out of habit from kubectl; they are moved behind it.
+_EARLY = ("-n", "--workspace", "--namespace", "--context")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status, as docs/exit-codes.md has them."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words in (["--help"], ["-h"], ["help"]):
-        print(top_help())
-        return 0 if words else 2
+        return _printed(top_help(), 0 if words else 2)
     if words == ["--version"]:
-        print(f"fleetctl {version()}")
-        return 0
-    return _run(words)
+        return _printed(f"fleetctl {version()}", 0)
+    if words[0] == "__complete":
+        return _complete(words[1:])
+    if words[0] == "help":
+        words = [*words[1:], "--help"]
+    return _run(_late(words))
 
 
 def top_help() -> str:
-    width = max(len(name) for name, _ in COMMANDS)
+    width = max(len(name) for name, *_ in COMMANDS)
     lines = ["fleetctl: GitOps for very many Kubernetes clusters", "", "Usage: fleetctl COMMAND [OPTIONS]", "", "Commands:"]
-    lines += [f"  {name.ljust(width)}  {what}" for name, what in COMMANDS]
+    lines += [f"  {name.ljust(width)}  {what}" for name, what, _ in COMMANDS]
     lines += ["", "Most commands take -n WORKSPACE, -o table|wide|json|yaml|name and --context NAME."]
     return "\n".join([*lines, "`fleetctl COMMAND --help` says more of each."])
 
 
 def version() -> str:
+    from importlib import metadata
+
     try:
         return metadata.version("fleetctl")
     except metadata.PackageNotFoundError:
         return "0+checkout"
 
 
+def _printed(text: str, status: int) -> int:
+    try:
+        print(text, file=sys.stderr if status else sys.stdout, flush=True)
+    except BrokenPipeError:
+        return _reader_went()
+    return status
+
+
+def _late(words: list[str]) -> list[str]:
+    at = 0
+    while at < len(words) and words[at].partition("=")[0] in _EARLY:
+        at += 1 if "=" in words[at] else 2
+    return [*words[at:], *words[:at]] if at < len(words) else words
+
+
 def _run(words: list[str]) -> int:
     from fleetctl.cli import output
-    from fleetctl.cli.commands import app
     from fleetctl.core.errors import FleetError
 
     try:
-        code = app(words, prog_name="fleetctl", standalone_mode=False)
+        from fleetctl.cli.commands import command
+
+        output.prepare()
+        code = command(words[0])(words[1:], prog_name=f"fleetctl {words[0]}", standalone_mode=False)
+        sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except FleetError as error:
         output.error(error.summary, error.subject, error.next_step)
         return error.status
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains once more at its end
-        return 0
+        return _reader_went()
     except Exception as error:
-        say = getattr(error, "format_message", None)
-        if say is None:
-            return _bug(error)
-        output.error(say().rstrip("."), "", _hint(error))
+        return _other(error)
+
+
+def _reader_went() -> int:
+    """`fleetctl … | head`: the end, not an error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains once more at its end
+    return 0
+
+
+def _other(error: Exception) -> int:
+    """What the command line's library raised, or a mistake of ours."""
+    from fleetctl.cli import output
+    from fleetctl.cli.commands import usage
+
+    name = type(error).__name__
+    if name == "Abort":
+        return INTERRUPTED
+    if name == "NoArgsIsHelpError":
+        return _printed(str(getattr(error, "message", error)), 2)
+    if hasattr(error, "format_message"):
+        output.error(*usage(error))
         return 2
-
-
-def _hint(error: Exception) -> str:
-    context = getattr(error, "ctx", None)
-    return f"See `{context.command_path} --help`." if context else "See `fleetctl --help`."
+    return _bug(error)
 
 
 def _bug(error: Exception) -> int:
-    if type(error).__name__ == "Abort":
-        return 130
-    from fleetctl.cli import output
+    from fleetctl.cli import config, output
 
-    if os.environ.get("FLEETCTL_DEBUG"):
+    if config.debug():
         raise error
-    output.error(
-        f"this is a mistake of fleetctl's own: {type(error).__name__}: {error}", "", "Set FLEETCTL_DEBUG=1 to see more, and report it."
-    )
+    summary = f"this is a mistake of fleetctl's own: {type(error).__name__}: {error}"
+    output.error(summary, "", "Set FLEETCTL_DEBUG=1 to see where, and report it.")
     return BUG
+
+
+def _complete(words: list[str]) -> int:
+    """What a shell asks at Tab: it never shows an error, because that would land in the command line."""
+    from fleetctl.cli.complete import answers
+
+    found: list[Any] = []
+    try:
+        found = answers(words)
+    except (Exception, KeyboardInterrupt):
+        return 1
+    return _printed("\n".join("\t".join(answer) for answer in found), 0) if found else 0

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from fleetctl.cli.common import Asked, ContextName, Everywhere, NoHeaders, Output, Selector, Session, Watch, Workspace, read
-from fleetctl.cli.output import Format, clean
+from fleetctl.cli import output as out
+from fleetctl.cli.common import (
+    ContextName,
+    Everywhere,
+    NoHeaders,
+    NotReady,
+    Output,
+    Selector,
+    Session,
+    SortBy,
+    States,
+    Watch,
+    Workspace,
+    new_group,
+    opened,
+)
+from fleetctl.cli.output import Format
+from fleetctl.cli.reading import Items, View, Want, getter, read
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-Repo = Annotated[str, typer.Option(help="Only bundles of this GitRepo.")]
-Cluster = Annotated[str, typer.Option(help="Only on this cluster.")]
+app = new_group()
+app.info.help = "What was made of a repository."
+Repo = Annotated[str, typer.Option("--repo", metavar="NAME", help="Only bundles of this GitRepo.")]
+Cluster = Annotated[str, typer.Option("--cluster", metavar="NAME", help="Only on this cluster.")]
+_BY_BUNDLE = "fleet.cattle.io/bundle-name="
 
 
 @app.command("list")
@@ -21,47 +39,61 @@ def list_(
     workspace: Workspace = "",
     everywhere: Everywhere = False,
     selector: Selector = "",
+    state: States = "",
+    not_ready: NotReady = False,
     watch: Watch = False,
+    sort_by: SortBy = "",
     no_headers: NoHeaders = False,
     context: ContextName = "",
 ) -> None:
     """The bundles and on how many clusters each is ready."""
-    asked = Asked("bundles", (), output, everywhere, watch, not no_headers, (("selector", selector), ("repo", repo)))
-    read(Session.open(context, workspace), asked)
+    with opened(context, workspace) as session:
+        view = View(output, everywhere, watch, not no_headers, sort_by, state, not_ready)
+        read(session, [Want("bundles", filters={"selector": selector, "repo": repo})], view)
 
 
 @app.command()
 def status(
-    name: Annotated[str, typer.Argument(help="Only this bundle.")] = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Only this bundle.")] = "",
     output: Output = Format.TABLE,
     cluster: Cluster = "",
     repo: Repo = "",
     workspace: Workspace = "",
+    everywhere: Everywhere = False,
+    state: States = "",
+    not_ready: NotReady = False,
     watch: Watch = False,
+    sort_by: SortBy = "status",
     no_headers: NoHeaders = False,
     context: ContextName = "",
 ) -> None:
-    """Each bundle on each cluster: state, commit, and what is wrong."""
-    session = Session.open(context, workspace)
-    selector = f"fleet.cattle.io/bundle-name={name}" if name else ""
-    filters = (("cluster", cluster), ("repo", repo), ("selector", selector))
-    if name:
-        session.client.get("bundles", session.workspace, name)
-    read(session, Asked("bundledeployments", (), output, False, watch, not no_headers, filters))
+    """Each bundle on each cluster, worst first: state, commit, and what is wrong."""
+    with opened(context, workspace) as session:
+        if name:
+            session.client.get("bundles", session.workspace, name)  # a wrong name is said, instead of an empty table
+        filters = {"cluster": cluster, "repo": repo, "selector": f"{_BY_BUNDLE}{name}" if name else ""}
+        view = View(output, everywhere, watch, not no_headers, sort_by, state, not_ready)
+        read(session, [Want("bundledeployments", filters=filters)], view)
 
 
-@app.command()
-def get(name: str, output: Output = Format.TABLE, workspace: Workspace = "", context: ContextName = "") -> None:
-    """One bundle, and the objects that are not as they should be."""
-    session = Session.open(context, workspace)
-    read(session, Asked("bundles", (name,), output))
-    if output not in {Format.TABLE, Format.WIDE}:
-        return
-    found = session.client.list("bundledeployments", workspace=session.workspace, selector=f"fleet.cattle.io/bundle-name={name}")
-    for item in found:
-        status = item["status"]
-        for resource in [*status["nonReadyStatus"], *status["modifiedStatus"]]:
-            place = "/".join(part for part in (resource.get("namespace", ""), resource["name"]) if part)
-            print(f"{item['spec']['cluster']}: {resource['kind']} {clean(place)} {resource['state']}: {clean(resource.get('message', ''))}")
-            if resource.get("patch"):
-                print(f"    now {clean(resource['patch'])}")
+def _wrong(session: Session, bundles: Items) -> None:
+    for bundle in bundles:
+        selector = f"{_BY_BUNDLE}{bundle['metadata']['name']}"
+        for item in session.client.list("bundledeployments", workspace=session.workspace, selector=selector):
+            _explain(item)
+
+
+def _explain(item: dict[str, Any]) -> None:
+    """The objects of one deployment that are not as they should be, and what somebody changed in them."""
+    cluster, status = item["spec"]["cluster"], item["status"]
+    if status.get("message"):
+        out.line(f"{cluster}: {status['display']['state']}: {status['message']}")
+    for found in [*(status.get("nonReadyStatus") or []), *(status.get("modifiedStatus") or [])]:
+        where = "/".join(part for part in (found.get("namespace", ""), found["name"]) if part)
+        said = f": {found['message']}" if found.get("message") else ""
+        out.line(f"{cluster}: {found['kind']} {where} is {found['state']}{said}")
+        if found.get("patch"):
+            out.line(f"    now {found['patch']}")
+
+
+app.command("get")(getter("bundles", "Bundles, and the objects that are not as they should be.", _wrong))

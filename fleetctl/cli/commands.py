@@ -1,26 +1,60 @@
-"""The tree of commands, put together."""
+"""The commands, each loaded only when it is asked for, and what is wrong with a command line in one sentence and a next step."""
 
 from __future__ import annotations
 
+import difflib
+import re
+from importlib import import_module
+from typing import Any
+
 import typer
 
-from fleetctl.cli import bundles, clusters, general, login, repos, waiting
+from fleetctl.cli.app import COMMANDS
+from fleetctl.cli.common import HELP
+from fleetctl.core.errors import UsageError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+_CHOICE = re.compile(r"'([^']*)' is not one of (.*)")
 
-app.add_typer(repos.app, name="gitrepo", help="Git repositories.")
-app.add_typer(clusters.app, name="cluster", help="Clusters.")
-app.add_typer(clusters.groups, name="clustergroup", help="Groups of clusters.")
-app.add_typer(bundles.app, name="bundle", help="What was made of a repository.")
-app.add_typer(login.contexts, name="context", help="Managers that you are logged in to.")
-app.add_typer(login.tokens, name="token", help="Tokens for people and programs.")
 
-app.command("status")(general.status)
-app.command("apply")(general.apply)
-app.command("get")(general.get)
-app.command("delete")(general.delete)
-app.command("wait")(waiting.wait)
-app.command("login")(login.login)
-app.command("ui")(login.ui)
-app.command("version")(general.show_version)
-app.command("completion")(general.completion)
+def command(name: str) -> Any:
+    """The command or group of that name, ready to be called. Raises UsageError with the nearest one."""
+    places = {known: place for known, _, place in COMMANDS}
+    if name not in places:
+        what = "option" if name.startswith("-") else "command"
+        step = "Options come after the command, as in `fleetctl status -w`." if what == "option" else nearest(name, places)
+        raise UsageError(f"there is no {what} {name[:80]!r}", subject="fleetctl", next_step=step)
+    module, _, attribute = places[name].partition(":")
+    found = getattr(import_module(f"fleetctl.cli.{module}"), attribute)
+    if isinstance(found, typer.Typer):
+        return typer.main.get_command(found)
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    alone.command(name, context_settings=HELP)(found)
+    return typer.main.get_command(alone)
+
+
+def nearest(name: str, known: Any) -> str:
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"Did you mean {near[0]}?" if near else "`fleetctl --help` lists the commands."
+
+
+def usage(error: Any) -> tuple[str, str, str]:
+    """(summary, subject, next step) of what typer has against a command line."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "fleetctl"
+    summary, step = str(error.format_message()).rstrip("."), f"See `{path} --help`."
+    option = getattr(error, "option_name", "")
+    if option and type(error).__name__ == "NoSuchOption":
+        known = [name for param in context.command.params for name in param.opts] if context else []
+        near = difflib.get_close_matches(option, known, 1, cutoff=0.5)
+        return f"there is no option {option}", path, (f"Did you mean {near[0]}? " if near else "") + step
+    if ". Did you mean " in summary:
+        summary, _, rest = summary.partition(". Did you mean ")
+        return _lower(summary), path, f"Did you mean {rest.strip('?').replace(chr(39), '')}? {step}"
+    summary = _lower(summary.replace("Value error, ", ""))
+    choice = _CHOICE.search(summary)
+    near = difflib.get_close_matches(choice[1], re.findall(r"'([^']*)'", choice[2]), 1) if choice else []
+    return summary, path, (f"Did you mean {near[0]}? " if near else "") + step
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -1,28 +1,46 @@
-"""What the commands share: options, the chosen context, lists that are shown or watched, and the question before a removal."""
+"""What the commands share: options, the chosen context, and the question before a removal."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fleetctl.cli import config, output
-from fleetctl.cli.kinds import COLUMNS, KINDS, NAMESPACE
+from fleetctl.cli.kinds import KINDS
 from fleetctl.cli.output import Format
-from fleetctl.client import Client, place
 from fleetctl.core.errors import NotFound, RefusedError, UsageError
 
+if TYPE_CHECKING:
+    from fleetctl.client import Client
+
 Output = Annotated[Format, typer.Option("-o", "--output", help="Form of the answer.")]
-Workspace = Annotated[str, typer.Option("-n", "--workspace", "--namespace", help="Workspace; the context's own when not given.")]
+Workspace = Annotated[
+    str, typer.Option("-n", "--workspace", "--namespace", metavar="NAME", help="Workspace; the context's own when not given.")
+]
 Everywhere = Annotated[bool, typer.Option("-A", "--all-workspaces", help="Look into all workspaces.")]
-Selector = Annotated[str, typer.Option("-l", "--selector", help="Label selector: env=prod,tier!=gold,region in (eu,us).")]
+Selector = Annotated[
+    str, typer.Option("-l", "--selector", metavar="SELECTOR", help="Label selector: env=prod,tier!=gold,region in (eu,us).")
+]
 Watch = Annotated[bool, typer.Option("-w", "--watch", help="Go on and show every change.")]
 NoHeaders = Annotated[bool, typer.Option("--no-headers", help="Leave out the titles of the columns.")]
-ContextName = Annotated[str, typer.Option("--context", help="Context to use instead of the current one.")]
+SortBy = Annotated[
+    str, typer.Option("--sort-by", metavar="COLUMN", help="Column, or a path like .metadata.name; status puts the worst first.")
+]
+States = Annotated[str, typer.Option("--state", metavar="A,B", help="Only in these states, for example Modified,ErrApplied.")]
+NotReady = Annotated[bool, typer.Option("--not-ready", help="Only what is not Ready.")]
+ContextName = Annotated[str, typer.Option("--context", metavar="NAME", help="Context to use instead of the current one.")]
+Name = Annotated[str, typer.Argument(metavar="NAME")]
+Names = Annotated[list[str], typer.Argument(metavar="NAME")]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do it without asking.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")]
+
+
+HELP = {"help_option_names": ["-h", "--help"]}
 
 
 @dataclass
@@ -32,66 +50,21 @@ class Session:
     client: Client
     workspace: str
 
-    @classmethod
-    def open(cls, context: str = "", workspace: str = "") -> Session:
-        found = config.chosen(context)
-        return cls(Client(found.url, found.token, found.ca), workspace or found.workspace)
+
+@contextmanager
+def opened(context: str = "", workspace: str = "") -> Iterator[Session]:
+    """A session with the manager of the chosen context. Raises LoginError, NotFound."""
+    from fleetctl.client import Client
+
+    found = config.chosen(context)
+    with Client(found.url, found.token, found.ca) as client:
+        yield Session(client, workspace or config.workspace() or found.workspace)
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What a read wants."""
-
-    plural: str
-    names: Sequence[str] = ()
-    form: Format = Format.TABLE
-    everywhere: bool = False
-    watch: bool = False
-    headers: bool = True
-    filters: tuple[tuple[str, str], ...] = ()
-
-
-def read(session: Session, asked: Asked) -> None:
-    """Show objects once, or again at each change with --watch."""
-    columns = COLUMNS[asked.plural]
-    if asked.everywhere:
-        columns = [NAMESPACE, *columns]
-
-    def look() -> list[dict[str, Any]]:
-        if asked.names:
-            return [session.client.get(asked.plural, session.workspace, name) for name in asked.names]
-        workspace = "" if asked.everywhere else session.workspace
-        return session.client.list(asked.plural, workspace=workspace, **dict(asked.filters))
-
-    def show(items: list[dict[str, Any]]) -> None:
-        if not items and asked.form in {Format.TABLE, Format.WIDE}:
-            where = "any workspace" if asked.everywhere else f"workspace {session.workspace}"
-            output.say(f"No {KINDS[asked.plural][0]} in {where}.")
-            return
-        output.show(items, columns, asked.form, headers=asked.headers, single=len(asked.names) == 1)
-
-    follow(session, look, show, watch=asked.watch)
-
-
-def follow(session: Session, look: Callable[[], Any], show: Callable[[Any], None], *, watch: bool) -> None:
-    """Show, and with `watch` show again whenever it is another answer. Ends with Ctrl-C."""
-    revision = changes(session, 0, 0) if watch else 0
-    last: Any = object()
-    while True:
-        seen = look()
-        if seen != last:
-            output.clear() if watch else None
-            show(seen)
-            last = seen
-        if not watch:
-            return
-        revision = changes(session, revision, 30)
-
-
-def changes(session: Session, since: int, wait: int) -> int:
-    """The fleet's revision; returns as soon as it is above `since`, or after `wait` seconds."""
-    found = session.client.call("GET", "changes", params={"since": str(since), "wait": str(wait)}, seconds=wait + 15)
-    return int(found["revision"])
+def new_group() -> typer.Typer:
+    return typer.Typer(
+        no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, context_settings=HELP
+    )
 
 
 def labels_of(pairs: Sequence[str], *, removing: bool = False) -> dict[str, str | None]:
@@ -104,30 +77,78 @@ def labels_of(pairs: Sequence[str], *, removing: bool = False) -> dict[str, str 
         elif removing and text.endswith("-") and len(text) > 1:
             found[text[:-1]] = None
         else:
-            raise UsageError(
-                f"{text!r} is not a label", next_step="Write it as key=value" + (", or key- to remove it." if removing else ".")
-            )
+            step = "Write it as key=value" + (", or key- to remove it." if removing else ".")
+            raise UsageError(f"{text!r} is not a label", next_step=step)
     return found
 
 
-def remove(session: Session, plural: str, names: Sequence[str], *, yes: bool, uninstall: bool = False) -> None:
-    """Say what would go, ask, and do it."""
-    kind = KINDS[plural][0]
-    for name in names:
-        gone = session.client.call("GET", place(plural, session.workspace, name) + "/removal")
-        _announce(kind, name, gone, uninstall=uninstall)
-        confirm(f"Delete {kind} {name}?", yes=yes)
-        session.client.call("DELETE", place(plural, session.workspace, name), params={"uninstall": "true"} if uninstall else None)
-        print(f"{kind.lower()}/{name} deleted")
+def secret_line(file: Any, *, option: str) -> str:
+    """The first line of a file, or of standard input when `file` is None; a terminal is asked without an echo. Raises UsageError."""
+    try:
+        if file is not None:
+            text = file.read_text("utf-8").partition("\n")[0]
+        elif sys.stdin.isatty():
+            from getpass import getpass
+
+            text = getpass(f"{option.removeprefix('--').removesuffix('-stdin')}: ", stream=sys.stderr)
+        else:
+            text = sys.stdin.readline()
+    except (OSError, UnicodeError) as why:
+        said = getattr(why, "strerror", None) or "it is not text"
+        raise UsageError(f"{file or 'standard input'} cannot be read: {said}", subject=option, next_step="Correct the path.") from why
+    found: str = text.strip("\r\n")
+    if not found.strip():
+        raise UsageError(f"{file or 'standard input'} is empty", subject=option, next_step="It holds the secret in its first line.")
+    return found
 
 
-def _announce(kind: str, name: str, gone: dict[str, Any], *, uninstall: bool) -> None:
+@dataclass(frozen=True)
+class Doomed:
+    """One object that is to go. `workspace` "" is the session's."""
+
+    plural: str
+    name: str
+    workspace: str = ""
+
+
+def remove(session: Session, doomed: Sequence[Doomed], *, yes: bool, uninstall: bool = False, absent_is_fine: bool = False) -> None:
+    """Say what would go, ask once, and do it. Nothing goes when one of them does not exist."""
+    from fleetctl.client import place
+
+    places: dict[str, Doomed] = {}
+    for one in doomed:
+        path = place(one.plural, one.workspace or session.workspace, one.name)
+        try:
+            gone = session.client.call("GET", f"{path}/removal")
+        except NotFound:
+            if not absent_is_fine:
+                raise
+            continue
+        kind = KINDS[one.plural].kind
+        output.say(f"{kind} {one.name}: {_consequence(kind, gone, uninstall=uninstall)}.")
+        places[path] = one
+    what = " and ".join(f"{KINDS[one.plural].kind} {one.name}" for one in places.values())
+    if places:
+        confirm(f"Delete {what if len(places) < 3 else f'these {len(places)} objects'}?", yes=yes)
+    for path, one in places.items():
+        session.client.call("DELETE", path, params={"uninstall": "true"} if uninstall else None)
+        output.line(f"{KINDS[one.plural].kind.lower()}/{one.name} deleted")
+
+
+def _consequence(kind: str, gone: dict[str, Any], *, uninstall: bool) -> str:
     bundles, clusters = gone.get("bundles") or [], gone.get("clusters") or []
+    shown = ", ".join(bundles[:5]) + (f" and {len(bundles) - 5} more" if len(bundles) > 5 else "")
+    amount = counted(len(bundles), "bundle")
     if kind == "Cluster" and not uninstall:
-        output.say(f"Cluster {name}: its agent's key is revoked; {len(bundles)} bundles keep running there (--uninstall removes them).")
-    elif bundles:
-        shown = ", ".join(bundles[:5]) + (f" and {len(bundles) - 5} more" if len(bundles) > 5 else "")
-        output.say(f"{kind} {name}: {len(bundles)} bundles ({shown}) are removed from {len(clusters)} clusters.")
+        return f"its agent is locked out; {amount} stay there as they are (--uninstall removes them)"
+    if kind in {"Cluster", "GitRepo"}:
+        where = "it" if kind == "Cluster" else counted(len(clusters), "cluster")
+        return f"removes {amount}" + (f" ({shown})" if bundles else "") + f" from {where}"
+    return "nothing that runs is removed by this"
+
+
+def counted(amount: int, word: str) -> str:
+    return f"{amount} {word}" + ("" if amount == 1 else "s")
 
 
 def confirm(question: str, *, yes: bool) -> None:
@@ -136,12 +157,5 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise RefusedError("nobody is there to be asked", subject=question, next_step="Add --yes.")
-    output.say(f"{question} [y/N] ")
-    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-        raise RefusedError("not done", subject=question, next_step="Answer y, or add --yes.")
-
-
-def first(items: Sequence[dict[str, Any]], what: str) -> dict[str, Any]:
-    if not items:
-        raise NotFound(f"{what} does not exist", next_step="Look with `fleetctl get`.")
-    return items[0]
+    if output.ask(f"{question} [y/N]").lower() not in {"y", "yes"}:
+        raise RefusedError("nothing was done", subject=question, next_step="Answer y, or add --yes.")

@@ -1,15 +1,19 @@
-"""Contexts: which manager, with which CA and token. `~/.config/fleetctl/config.yaml` (or FLEETCTL_CONFIG), mode 0600."""
+"""Contexts (which manager, with which CA and token) and the environment. The file is `~/.config/fleetctl/config.yaml`, mode 0600.
+
+`FLEETCTL_CONFIG` names another file, `FLEETCTL_CONTEXT` and `FLEETCTL_WORKSPACE` another context and workspace.
+"""
 
 from __future__ import annotations
 
 import os
 import secrets
-from dataclasses import dataclass, field
+import stat
+import sys
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fleetctl.core.errors import LoginError, NotFound, UsageError
-from fleetctl.core.yamldoc import dump, load
 
 
 @dataclass
@@ -34,11 +38,17 @@ def path() -> Path:
 
 
 def read() -> Contexts:
-    """Raises UsageError when the file is not what this program writes."""
+    """Raises UsageError when the file is not what this program writes, or when others may write it."""
+    from fleetctl.core.yamldoc import load
+
     where = path()
     try:
-        doc: Any = load(where.read_bytes(), file=str(where)) or {}
-        known = {c["name"]: Context(**c) for c in doc.get("contexts") or []}
+        with where.open("rb") as file:
+            found = os.fstat(file.fileno())
+            if found.st_uid not in {os.geteuid(), 0} or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                raise UsageError("others may write this file", subject=str(where), next_step=f"Run `chmod 600 {where}` and check it.")
+            doc: Any = load(file.read(), file=str(where)) or {}
+        known = {c["name"]: Context(**{k: str(v) for k, v in c.items()}) for c in doc.get("contexts") or []}
         return Contexts(str(doc.get("current") or ""), known)
     except FileNotFoundError:
         return Contexts()
@@ -47,14 +57,20 @@ def read() -> Contexts:
 
 
 def write(contexts: Contexts) -> None:
-    """Replaced whole, mode 0600."""
+    """Replaced whole, mode 0600. Raises UsageError."""
+    from fleetctl.core.yamldoc import dump
+
     where = path()
-    where.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    doc = {"current": contexts.current, "contexts": [vars(c) for c in contexts.known.values()]}
+    doc = {"current": contexts.current, "contexts": [asdict(c) for c in contexts.known.values()]}
     temporary = where.with_name(f".{where.name}.{secrets.token_hex(4)}")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(dump(doc))
-    temporary.replace(where)
+    try:
+        where.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(dump(doc))
+        temporary.replace(where)
+    except OSError as why:
+        temporary.unlink(missing_ok=True)
+        raise UsageError(f"{where} cannot be written: {why.strerror}", subject=str(where), next_step="Correct FLEETCTL_CONFIG.") from why
 
 
 def chosen(name: str = "") -> Context:
@@ -68,3 +84,21 @@ def chosen(name: str = "") -> Context:
         step = f"Known are: {', '.join(sorted(contexts.known)) or 'none'}."
         raise NotFound(f"there is no context {wanted}", subject=str(path()), next_step=step)
     return contexts.known[wanted]
+
+
+def workspace() -> str:
+    """The workspace that the environment names, or ""."""
+    return os.environ.get("FLEETCTL_WORKSPACE", "")
+
+
+def debug() -> bool:
+    return bool(os.environ.get("FLEETCTL_DEBUG"))
+
+
+def colour() -> bool:
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "") != "dumb"
+
+
+def desktop() -> bool:
+    """Whether a browser would open where the person sits; on a server it would take over the terminal."""
+    return sys.platform in {"darwin", "win32"} or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

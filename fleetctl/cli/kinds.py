@@ -3,44 +3,85 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any
+import re
+from typing import Any, NamedTuple
 
 from fleetctl.cli.output import Column, age
 from fleetctl.core.errors import UsageError
 
-# plural: (kind, short names)
+
+class Kind(NamedTuple):
+    kind: str
+    short: tuple[str, ...]
+    many: str  # as people say it
+
+
 KINDS = {
-    "gitrepos": ("GitRepo", ("gr",)),
-    "clusters": ("Cluster", ("cl",)),
-    "clustergroups": ("ClusterGroup", ("cg",)),
-    "clusterregistrationtokens": ("ClusterRegistrationToken", ("crt",)),
-    "bundles": ("Bundle", ("b",)),
-    "bundledeployments": ("BundleDeployment", ("bd",)),
-    "secrets": ("Secret", ()),
-    "configmaps": ("ConfigMap", ("cm",)),
+    "gitrepos": Kind("GitRepo", ("gr",), "GitRepos"),
+    "clusters": Kind("Cluster", ("cl",), "clusters"),
+    "clustergroups": Kind("ClusterGroup", ("cg",), "cluster groups"),
+    "clusterregistrationtokens": Kind("ClusterRegistrationToken", ("crt",), "registration tokens"),
+    "bundles": Kind("Bundle", ("b",), "bundles"),
+    "bundledeployments": Kind("BundleDeployment", ("bd",), "bundle deployments"),
+    "secrets": Kind("Secret", (), "secrets"),
+    "configmaps": Kind("ConfigMap", ("cm",), "config maps"),
 }
+# What `all` stands for: the kinds that have a state.
+ALL = ("gitrepos", "bundles", "clusters", "clustergroups")
+# Worst first; a state that stands in none of these comes between them and Ready.
+ORDER = ("Stalled", "ErrApplied", "Held", "WaitApplied", "Offline", "Modified", "OutOfSync", "WaitingForDependency", "WaitingForWindow")
+_FLEETS = re.compile(r"\w+\(\d+\) \[Cluster (?:[^/\s\]]+/)?(.*?)\](?=; \w+\(\d+\) \[|$)")
 
 
 def plural_of(text: str) -> str:
     """`gr`, `gitrepo`, `GitRepo` and `gitrepos` are the same. Raises UsageError with the nearest."""
     wanted = text.lower()
-    for plural, (kind, short) in KINDS.items():
-        if wanted in {plural, kind.lower(), *short}:
+    for plural, kind in KINDS.items():
+        if wanted in {plural, kind.kind.lower(), *kind.short}:
             return plural
-    near = difflib.get_close_matches(wanted, [*KINDS, *(k[0].lower() for k in KINDS.values())], 1)
+    near = difflib.get_close_matches(wanted, [*KINDS, *(k.kind.lower() for k in KINDS.values())], 1)
     step = f"Did you mean {near[0]}?" if near else f"Known are: {', '.join(KINDS)}."
-    raise UsageError(f"there is no kind {text!r}", next_step=step)
+    raise UsageError(f"there is no kind {text[:80]!r}", subject="KIND", next_step=step)
 
 
-def _display(key: str) -> Any:
-    def cell(item: dict[str, Any]) -> str:
-        return str((item.get("status") or {}).get("display", {}).get(key, ""))
-
-    return cell
+def plurals_of(text: str) -> list[str]:
+    """Kinds joined by commas; `all` is every kind that has a state."""
+    return list(ALL) if text.lower() == "all" else [plural_of(part) for part in text.split(",")]
 
 
-def _meta(item: dict[str, Any]) -> str:
-    return str(item["metadata"]["name"])
+def state_of(item: dict[str, Any]) -> str:
+    return _display(item, "state")
+
+
+def rank(item: dict[str, Any]) -> int:
+    """0 is the worst."""
+    state = state_of(item)
+    return ORDER.index(state) if state in ORDER else len(ORDER) + (state == "Ready")
+
+
+def short(message: str) -> str:
+    """Fleet writes `ErrApplied(2) [Cluster fleet-default/paris: why]`; the state and the count stand in columns of their own already."""
+    return _FLEETS.sub(r"\1", message)
+
+
+def _status(item: dict[str, Any]) -> dict[str, Any]:
+    return item.get("status") or {}
+
+
+def _display(item: dict[str, Any], key: str) -> str:
+    return str((_status(item).get("display") or {}).get(key) or "")
+
+
+def _spec(item: dict[str, Any], key: str) -> str:
+    return str((item.get("spec") or {}).get(key) or "")
+
+
+def _agent(item: dict[str, Any], key: str) -> str:
+    return str((_status(item).get("agent") or {}).get(key) or "")
+
+
+def _commit(text: Any) -> str:
+    return str(text or "")[:7]
 
 
 def _labels(item: dict[str, Any]) -> str:
@@ -48,61 +89,70 @@ def _labels(item: dict[str, Any]) -> str:
     return ",".join(f"{k}={v}" for k, v in sorted(labels.items()) if "cattle.io" not in k)
 
 
-NAME: Column = ("NAME", _meta, False)
-AGE: Column = ("AGE", lambda i: age(i["metadata"].get("creationTimestamp", "")), False)
-STATUS: Column = ("STATUS", _display("state"), False)
-MESSAGE: Column = ("MESSAGE", _display("message"), False)
-NAMESPACE: Column = ("NAMESPACE", lambda i: str(i["metadata"].get("namespace", "")), False)
+def _data(item: dict[str, Any]) -> str:
+    return str(len(item.get("data") or {}))
+
+
+def _release(found: dict[str, Any] | None) -> str:
+    return f"{found['namespace']}/{found['name']} rev {found.get('revision', 0)}" if found else ""
+
+
+NAME = Column("NAME", lambda i: str(i["metadata"]["name"]))
+NAMESPACE = Column("NAMESPACE", lambda i: str(i["metadata"].get("namespace", "")))
+# Several kinds in one answer: the name says which.
+KIND_AND_NAME = Column("NAME", lambda i: f"{i['kind'].lower()}/{i['metadata']['name']}")
+AGE = Column("AGE", lambda i: age(i["metadata"].get("creationTimestamp", "")), moving=True)
+STATUS = Column("STATUS", state_of)
+MESSAGE = Column("MESSAGE", lambda i: short(_display(i, "message")), flexible=True)
 
 COLUMNS: dict[str, list[Column]] = {
     "gitrepos": [
         NAME,
-        ("COMMIT", lambda i: str(i["status"].get("commit", ""))[:7] or "-", False),
-        ("READY", _display("readyBundleDeployments"), False),
+        Column("COMMIT", lambda i: _commit(_status(i).get("commit"))),
+        Column("READY", lambda i: _display(i, "readyBundleDeployments")),
         STATUS,
-        ("REPO", lambda i: str(i["spec"].get("repo", "")), True),
-        ("SCANNED", lambda i: age(i["status"].get("lastScanned", "")), True),
+        Column("REPO", lambda i: _spec(i, "repo"), wide=True),
+        Column("BRANCH", lambda i: _spec(i, "revision") or _spec(i, "branch"), wide=True),
+        Column("POLLED", lambda i: age(_status(i).get("lastPolled") or _status(i).get("lastScanned") or ""), wide=True, moving=True),
+        AGE,
         MESSAGE,
     ],
     "clusters": [
         NAME,
-        ("BUNDLES-READY", _display("readyBundles"), False),
-        ("LAST-SEEN", lambda i: age(i["status"]["agent"].get("lastSeen", "")), False),
+        Column("BUNDLES-READY", lambda i: _display(i, "readyBundles")),
         STATUS,
-        ("KUBERNETES", lambda i: str(i["status"].get("kubeVersion", "")), True),
-        ("AGENT", lambda i: str(i["status"]["agent"].get("version", "")), True),
-        ("MESSAGE", _display("message"), True),
-        ("LABELS", _labels, False),
+        Column("LAST-SEEN", lambda i: age(_agent(i, "lastSeen")), moving=True),
+        Column("KUBERNETES", lambda i: str(_status(i).get("kubeVersion") or ""), wide=True),
+        Column("AGENT", lambda i: _agent(i, "version"), wide=True),
+        Column("ADDRESS", lambda i: _agent(i, "address"), wide=True),
+        Column("LABELS", _labels, flexible=True),
+        MESSAGE._replace(wide=True),
     ],
     "clustergroups": [
         NAME,
-        ("CLUSTERS-READY", _display("readyClusters"), False),
-        ("BUNDLES-READY", _display("readyBundles"), False),
+        Column("CLUSTERS-READY", lambda i: _display(i, "readyClusters")),
+        Column("BUNDLES-READY", lambda i: _display(i, "readyBundles")),
         STATUS,
         AGE,
     ],
     "bundles": [
         NAME,
-        ("CLUSTERS-READY", _display("readyClusters"), False),
+        Column("CLUSTERS-READY", lambda i: _display(i, "readyClusters")),
         STATUS,
-        ("COMMIT", lambda i: str(i["status"].get("commit", ""))[:7], True),
-        AGE,
+        Column("COMMIT", lambda i: _commit(_status(i).get("commit")), wide=True),
+        AGE._replace(wide=True),
         MESSAGE,
     ],
     "bundledeployments": [
-        ("CLUSTER", lambda i: str(i["spec"]["cluster"]), False),
-        ("BUNDLE", lambda i: str(i["spec"]["bundle"]), False),
+        Column("CLUSTER", lambda i: _spec(i, "cluster")),
+        Column("BUNDLE", lambda i: _spec(i, "bundle")),
         STATUS,
-        ("RELEASE", lambda i: _release(i["status"].get("release")), True),
-        ("COMMIT", lambda i: str(i["spec"].get("commit", ""))[:7], False),
-        ("REPORTED", lambda i: age(i["status"].get("reportedAt", "")), False),
-        ("MESSAGE", lambda i: str(i["status"].get("message", "")), False),
+        Column("RELEASE", lambda i: _release(_status(i).get("release")), wide=True),
+        Column("COMMIT", lambda i: _commit(_spec(i, "commit"))),
+        Column("REPORTED", lambda i: age(_status(i).get("reportedAt") or ""), moving=True),
+        Column("MESSAGE", lambda i: str(_status(i).get("message") or ""), flexible=True),
     ],
-    "clusterregistrationtokens": [NAME, ("TTL", lambda i: str(i["spec"].get("ttl", "-")), False), AGE],
-    "secrets": [NAME, ("TYPE", lambda i: str(i.get("type", "")), False), ("DATA", lambda i: str(len(i.get("data") or {})), False), AGE],
-    "configmaps": [NAME, ("DATA", lambda i: str(len(i.get("data") or {})), False), AGE],
+    "clusterregistrationtokens": [NAME, Column("TTL", lambda i: _spec(i, "ttl")), AGE],
+    "secrets": [NAME, Column("TYPE", lambda i: str(i.get("type") or "")), Column("DATA", _data), AGE],
+    "configmaps": [NAME, Column("DATA", _data), AGE],
 }
-
-
-def _release(found: dict[str, Any] | None) -> str:
-    return f"{found['namespace']}/{found['name']} rev {found.get('revision', 0)}" if found else "-"

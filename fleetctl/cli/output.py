@@ -1,17 +1,23 @@
-"""The one door to the terminal: answers on stdout, progress and errors on stderr. What comes from elsewhere is made harmless."""
+"""The one door to the terminal: answers on stdout, progress and errors on stderr. What comes from elsewhere is made harmless.
+
+A table is plain text. On a terminal its flexible columns (messages, labels, addresses) are cut so that a row fits, and states are coloured
+unless NO_COLOR is set; names are never cut, because people copy them. Into a file or a pipe goes everything, without colours.
+"""
 
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple, TextIO
 
-from fleetctl.core.yamldoc import dump_all
+from rich.cells import cell_len, set_cell_size
+
+from fleetctl.cli import config
 
 
 class Format(StrEnum):
@@ -22,17 +28,37 @@ class Format(StrEnum):
     NAME = "name"
 
 
-Column = tuple[str, Callable[[dict[str, Any]], str], bool]  # title, cell, only in wide
+class Column(NamedTuple):
+    """`wide`: only with -o wide; `flexible`: may be cut; `moving`: changes by itself, as an age does."""
 
+    title: str
+    cell: Callable[[dict[str, Any]], str]
+    wide: bool = False
+    flexible: bool = False
+    moving: bool = False
+
+
+_GAP, _LEAST = 3, 10
+_RED, _GREEN, _YELLOW, _MAGENTA = "31", "32", "33", "35"
 _COLOURS = {
-    "Ready": "green",
-    "ErrApplied": "red",
-    "Stalled": "red",
-    "Held": "yellow",
-    "Modified": "yellow",
-    "NotReady": "yellow",
-    "Offline": "magenta",
+    "Ready": _GREEN,
+    "ErrApplied": _RED,
+    "Stalled": _RED,
+    "Held": _YELLOW,
+    "Modified": _YELLOW,
+    "NotReady": _YELLOW,
+    "OutOfSync": _YELLOW,
+    "WaitCheckIn": _YELLOW,
+    "Offline": _MAGENTA,
 }
+
+
+def prepare() -> None:
+    """A terminal without UTF-8 shows `?` for what it does not know, instead of an error."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure:
+            reconfigure(errors="replace")
 
 
 def clean(text: object) -> str:
@@ -40,66 +66,124 @@ def clean(text: object) -> str:
     return "".join(c if c.isprintable() else " " for c in str(text))
 
 
-def show(items: Sequence[dict[str, Any]], columns: Sequence[Column], form: Format, *, headers: bool = True, single: bool = False) -> None:
-    """Print objects in the form that was asked for."""
-    if form is Format.JSON:
-        answer: Any = items[0] if single and items else {"kind": "List", "apiVersion": "v1", "items": list(items)}
-        print(json.dumps(answer, indent=2, ensure_ascii=False))
-    elif form is Format.YAML:
-        sys.stdout.write(dump_all(list(items)))
-    elif form is Format.NAME:
-        for item in items:
-            print(f"{item['kind'].lower()}/{clean(item['metadata']['name'])}")
-    else:
-        used = [c for c in columns if form is Format.WIDE or not c[2]]
-        table([c[0] for c in used], [[clean(c[1](item)) for c in used] for item in items], headers=headers)
+def line(text: object = "") -> None:
+    """One line of the answer."""
+    print(clean(text), flush=True)
 
 
-def table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, headers: bool = True) -> None:
-    """Columns as wide as their text; on a terminal the last one is cut to fit. Without a terminal nothing is cut or coloured."""
-    widths = [max(len(t) if headers else 0, *(len(row[at]) for row in rows)) if rows else len(t) for at, t in enumerate(titles)]
-    if sys.stdout.isatty():
-        _rich_table(titles, rows, headers=headers)
-        return
-    for row in [titles, *rows] if headers else rows:
-        print("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _rich_table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, headers: bool) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    made = Table(box=None, pad_edge=False, show_header=headers, header_style="bold", padding=(0, 2, 0, 0))
-    for at, title in enumerate(titles):
-        made.add_column(title, no_wrap=at < len(titles) - 1, overflow="ellipsis" if at else "fold", min_width=min(len(title), 8))
-    for row in rows:
-        made.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
-    Console(highlight=False).print(made)
-
-
-def clear() -> None:
-    if sys.stdout.isatty():
-        sys.stdout.write("\x1b[H\x1b[2J")
-
-
-def say(text: str) -> None:
-    """Progress and questions: never on stdout."""
+def say(text: object) -> None:
+    """Progress: never on stdout."""
     print(clean(text), file=sys.stderr, flush=True)
 
 
+def ask(question: str) -> str:
+    """What a person types; "" at the end of input."""
+    print(clean(question), end=" ", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip()
+
+
 def error(summary: str, *more: str) -> None:
-    coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    word = "\x1b[31merror:\x1b[0m" if coloured else "error:"
-    print("\n  ".join([f"{word} {clean(summary)}", *(clean(line) for line in more if line)]), file=sys.stderr)
+    word = _painted("error:", _RED, sys.stderr)
+    print("\n  ".join([f"{word} {clean(summary)}", *(clean(text) for text in more if text)]), file=sys.stderr, flush=True)
+
+
+def document(value: Any, form: Format) -> None:
+    """Any value as JSON or YAML."""
+    if form is Format.YAML:
+        from fleetctl.core.yamldoc import dump
+
+        sys.stdout.write(dump(value))
+    else:
+        text = json.dumps(value, indent=2, ensure_ascii=False)
+        print("".join(c if c.isprintable() or c == "\n" else f"\\u{ord(c):04x}" for c in text))
+    sys.stdout.flush()
+
+
+def objects(items: Sequence[dict[str, Any]], form: Format, *, single: bool = False) -> None:
+    """Objects as JSON, YAML or names."""
+    if form is Format.NAME:
+        for item in items:
+            line(f"{item['kind'].lower()}/{item['metadata']['name']}")
+    elif form is Format.JSON:
+        document(items[0] if single and items else {"kind": "List", "apiVersion": "v1", "items": list(items)}, form)
+    else:
+        for at, item in enumerate(items):
+            if at:
+                print("---")
+            document(item, form)
+
+
+def table(columns: Sequence[Column], items: Sequence[dict[str, Any]], *, headers: bool = True, wide: bool = False) -> None:
+    """One row for each item."""
+    used = [c for c in columns if wide or not c.wide]
+    rows = [[clean(c.cell(item)) or "-" for c in used] for item in items]
+    lines = ([[c.title for c in used]] if headers else []) + rows
+    widths = [max((cell_len(row[at]) for row in lines), default=0) for at in range(len(used))]
+    if sys.stdout.isatty() and not wide:
+        widths = _fitted(used, widths, shutil.get_terminal_size().columns)
+    for row in lines:
+        cells = [_cell(text, width) for text, width in zip(row, widths, strict=True)]
+        painted = [_painted(cell, _COLOURS.get(cell.strip(), ""), sys.stdout) for cell in cells]
+        print((" " * _GAP).join(painted).rstrip())
+    sys.stdout.flush()
+
+
+def _cell(text: str, width: int) -> str:
+    if cell_len(text) <= width:
+        return text + " " * (width - cell_len(text))
+    return set_cell_size(text, width - 1) + "…"
+
+
+def _fitted(columns: Sequence[Column], widths: Sequence[int], limit: int) -> list[int]:
+    """Cut flexible columns, the last first, to 10 cells at least."""
+    found = list(widths)
+    over = sum(found) + _GAP * (len(found) - 1) - limit
+    for at in reversed(range(len(found))):
+        if columns[at].flexible and over > 0:
+            cut = min(over, max(0, found[at] - max(_LEAST, len(columns[at].title))))
+            found[at] -= cut
+            over -= cut
+    return found
+
+
+def _painted(text: str, colour: str, stream: TextIO) -> str:
+    return f"\x1b[{colour}m{text}\x1b[0m" if colour and stream.isatty() and config.colour() else text
+
+
+def redraws() -> bool:
+    """Whether a watch may draw over what it showed before."""
+    return sys.stdout.isatty()
+
+
+def clear() -> None:
+    sys.stdout.write("\x1b[2J\x1b[H")
 
 
 def age(text: str, now: float | None = None) -> str:
-    """Like kubectl: 45s, 5m, 3h, 12d; - for never."""
+    """Like kubectl: 45s, 5m30s, 3h, 12d; - for never."""
     if not text:
         return "-"
-    seconds = int((now or time.time()) - datetime.fromisoformat(text).timestamp())
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds // length}{unit}"
-    return f"{max(0, seconds)}s"
+    try:
+        then = datetime.fromisoformat(text)
+    except ValueError:
+        return "?"
+    return duration(int((time.time() if now is None else now) - then.timestamp()))
+
+
+def duration(seconds: int) -> str:
+    """apimachinery `duration.HumanDuration`: two units while the first is small."""
+    left = max(0, seconds)
+    minutes, hours, days = left // 60, left // 3600, left // 86400
+    if left < 120:
+        return f"{left}s"
+    if left < 600:
+        return f"{minutes}m" + (f"{left % 60}s" if left % 60 else "")
+    if left < 3 * 3600:
+        return f"{minutes}m"
+    if left < 8 * 3600:
+        return f"{hours}h" + (f"{minutes % 60}m" if minutes % 60 else "")
+    if left < 48 * 3600:
+        return f"{hours}h"
+    if left < 8 * 86400:
+        return f"{days}d" + (f"{hours % 24}h" if hours % 24 else "")
+    return f"{days}d" if days < 730 else f"{days // 365}y" + (f"{days % 365}d" if days < 8 * 365 and days % 365 else "")

@@ -236,7 +236,13 @@ def _walk(node: Any, path: tuple[str | int, ...], found: dict[tuple[str | int, .
 
 def dump(value: Any) -> str:
     """One document for people: block style, keys in the order given, text that another parser might misread in quotes."""
-    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=1000))
+    text = _dumped(value, plain=True)
+    # Characters that steer a terminal or turn text around are written as escapes, and then all others beyond ASCII too.
+    return text if all(c.isprintable() or c in "\n\t" for c in text) else _dumped(value, plain=False)
+
+
+def _dumped(value: Any, *, plain: bool) -> str:
+    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=plain, default_flow_style=False, width=1000))
 
 
 def dump_all(values: list[Any]) -> str:

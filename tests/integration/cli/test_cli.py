@@ -54,24 +54,25 @@ class TestWithoutAManager:
     def test_help_says_every_command(self, tmp_path: Path) -> None:
         """The quick top-level help is the real tree of commands, and each has a help of its own."""
         from fleetctl.cli.app import COMMANDS
-        from fleetctl.cli.commands import app
+        from fleetctl.cli.commands import command
 
-        there = {c.name for c in app.registered_commands} | {g.name for g in app.registered_groups}
-        assert {name for name, _ in COMMANDS} == there
         terminal = Terminal(tmp_path)
-        for name, _ in COMMANDS:
+        top = terminal.run("--help")
+        for name, *_ in COMMANDS:
+            assert command(name) is not None
+            assert f"  {name} " in top
             assert "Usage: fleetctl" in terminal.run(name, "--help")
 
     @pytest.mark.parametrize(
         ("words", "code", "says"),
         [
             ((), 2, "Usage"),
-            (("statsu",), 2, "Did you mean 'status'"),
-            (("gitrepo", "add"), 2, "Missing argument"),
-            (("cluster", "list", "--wide"), 2, "No such option"),
+            (("statsu",), 2, "Did you mean status"),
+            (("gitrepo", "add"), 2, "missing argument"),
+            (("cluster", "list", "--wide"), 2, "there is no option --wide"),
             (("status",), 4, "not logged in"),
             (("get", "gitrepso"), 2, "Did you mean gitrepo"),
-            (("login", "http://x", "--token-stdin"), 2, "not an https address"),
+            (("login", "http://x", "--token-stdin"), 2, "Write it as https"),
             (("context", "use", "nowhere"), 1, "no context nowhere"),
         ],
     )
@@ -83,12 +84,12 @@ class TestWithoutAManager:
         """And says so."""
         config = tmp_path / "config.yaml"
         config.write_text("current: a\ncontexts:\n- {name: a, url: 'https://127.0.0.1:9', token: t}\n")
-        assert "does not answer" in Terminal(tmp_path).run("status", code=5)
+        assert "cannot be reached" in Terminal(tmp_path).run("status", code=5)
 
     def test_completion_is_a_script(self, tmp_path: Path) -> None:
         """For each shell."""
         for shell in ("bash", "zsh", "fish"):
-            assert "_FLEETCTL_COMPLETE" in Terminal(tmp_path).run("completion", shell)
+            assert "fleetctl" in Terminal(tmp_path).run("completion", shell)
 
 
 class TestLogin:
@@ -159,7 +160,7 @@ class TestObjects:
         path = tmp_path / "objects.yaml"
         path.write_text(group + "---\n" + group.replace("selector", "selectro").replace("prod}", "test}", 1))
         assert "selectro" in terminal.run("apply", "-f", str(path), code=2)
-        assert "No ClusterGroup" in terminal.run("clustergroup", "list")
+        assert "No cluster groups" in terminal.run("clustergroup", "list")
         path.write_text(group)
         assert "created (dry run)" in terminal.run("apply", "-f", str(path), "--dry-run")
         assert "created" in terminal.run("apply", "-f", str(path))
