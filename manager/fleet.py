@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core import wire
 from fleetctl.core.errors import Conflict, LoginError, NotFound
-from fleetctl.core.ids import ClusterId, ClusterName, Digest, Workspace
+from fleetctl.core.ids import BundleName, ClusterId, ClusterName, Digest, Workspace
 from fleetctl.core.status import Report, State, as_json, trim
 from fleetctl.core.summary import deployment_state
 from manager import kinds
@@ -110,6 +110,8 @@ class Fleet:
             if request.full:
                 connection.execute(sa.update(clusters).where(clusters.c.id == cluster).values(agent=agent))
             told = [report for report in request.deployments if report.epoch in {0, epoch}]
+            if request.full and request.pages == 1:
+                _unmentioned(connection, cluster, {report.bundle for report in told})
             gone = take_reports(connection, cluster, told, at=rfc3339(now))
             return gone, gone and _left(connection, cluster)
 
@@ -207,6 +209,17 @@ def take_reports(connection: Connection, cluster: ClusterId, reports: list[Repor
         values = {"state": state.value, "applied": report.applied, "reported": report.generation, "reported_at": report.at or at}
         connection.execute(sa.update(deployments).where(where).values(**values, message=kept.message[:1024], report=as_json(kept)))
     return gone
+
+
+def _unmentioned(connection: Connection, cluster: ClusterId, told: set[BundleName]) -> None:
+    """What a full report does not name is not there (I8): an agent that lost its state holds nothing that we could call Ready."""
+    d = deployments.c
+    known = connection.execute(sa.select(d.bundle).where(d.cluster_id == cluster, ~d.removed, d.reported > 0)).scalars()
+    gone = [{"b": name} for name in known if name not in told]
+    if gone:
+        blank = {"state": State.WAIT_APPLIED.value, "reported": 0, "applied": 0, "message": "", "report": b""}
+        where = (d.cluster_id == cluster) & (d.bundle == sa.bindparam("b"))
+        connection.execute(sa.update(deployments).where(where).values(**blank), gone)
 
 
 def _left(connection: Connection, cluster: ClusterId) -> bool:

@@ -132,3 +132,17 @@ def test_a_directory_instead_of_a_cluster(clone: Clone, fleet: Fleet, tmp_path: 
     fleet.until(path.read_text, lambda text: "'2'" in text)
     fleet.call("DELETE", "objects/gitrepos/fleet-default/apps")
     fleet.until(path.exists, lambda there: not there)
+
+
+def test_one_command_for_one_cluster(clone: Clone, kube: LocalKube, tool_env: dict[str, str], tmp_path: Path) -> None:
+    """`--with-local-agent`: a manager with an agent beside it, for the workspace fleet-local and its group default."""
+    clone.push({"fleet.yaml": "defaultNamespace: e2e-single\n", "m.yaml": MAP.format(name="single", value=1)})
+    fleet = Fleet(tmp_path / "single", tool_env, "--with-local-agent", "--kubeconfig", str(kube["test"].kubeconfig))
+    try:
+        meta = {"name": "apps", "namespace": "fleet-local"}
+        doc = {"apiVersion": "fleet.cattle.io/v1alpha1", "kind": "GitRepo", "metadata": meta, "spec": {"repo": clone.url}}
+        fleet.call("PUT", "objects/gitrepos/fleet-local/apps", doc)
+        fleet.all_ready(bundles=1)
+        assert fleet.states() == {"local.apps": "Ready"}
+    finally:
+        fleet.stop()

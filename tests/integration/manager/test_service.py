@@ -323,6 +323,8 @@ class TestStates:
             await service.report(one, wire.StatusRequest(instance="i", seq=2, deployments=[newer]), address="")
             overview = await service.status(None)
             assert overview["deployments"] == {"Ready": 1, "WaitApplied": 1}
+            await service.report(one, wire.StatusRequest(instance="i", seq=3, full=True), address="")
+            assert (await service.status(None))["deployments"] == {"WaitApplied": 2}
 
         run(tmp_path / "data", work)
 
