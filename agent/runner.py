@@ -23,6 +23,7 @@ from agent.log import event, trouble
 from agent.memory import give_back
 from agent.notify import Notifier
 from agent.observe import Observer, drifted, is_ready
+from agent.recover import rebuild
 from agent.uplink import Duplicate, SendAll, TryLater
 from fleetctl.core.errors import FleetError
 from fleetctl.core.ids import BundleName, Epoch, Generation
@@ -57,6 +58,7 @@ class Runner:
         self._work, self._tell, self._look = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._twin = False
         self._grown = True
+        self._known = False
         self.stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -129,12 +131,28 @@ class Runner:
 
     # Work
 
+    async def _rebuilt(self, document: Desired) -> bool:
+        """Whether the journal is what this agent may act on; one that is empty is rebuilt from the cluster first."""
+        if self._known:
+            return True
+        try:
+            if self._observer is not None and not self._hands.journal.entries:
+                found = await rebuild(self._hands.kube, self._hands.journal, document.cluster_id)
+                if found:
+                    event("journal rebuilt from the cluster", bundles=found)
+        except (FleetError, OSError) as why:
+            trouble("the journal cannot be rebuilt yet", str(why))
+            asyncio.get_running_loop().call_later(5, self._work.set)
+            return False
+        self._known = True
+        return True
+
     async def _act(self) -> None:
         while True:
             await self._work.wait()
             self._work.clear()
             document = self._document
-            if document is None or self._twin:
+            if document is None or self._twin or not await self._rebuilt(document):
                 continue
             for action in decide(document, self._world(), time.time()):
                 self._begin(document, action)

@@ -118,6 +118,22 @@ class TestCrashes:
         found = [kubectl(tool_env, config, "get", "cm", f"crash{i}", "-o", "jsonpath={.data.a}") for i in range(6)]
         assert found == ["9", "4", "4", "4", "4", "4"]
 
+    def test_a_lost_journal_is_rebuilt_before_anything_is_removed(
+        self, clone: Clone, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str]
+    ) -> None:
+        """An agent that comes back without its journal still finds the release that a tombstone names."""
+        clone.push({"fleet.yaml": "defaultNamespace: e2e-lost\n", "m.yaml": MAP.format(name="lost", value=1)})
+        fleet.gitrepo(clone.url)
+        agent = fleet.agent("dev", kube["dev"].kubeconfig)
+        fleet.all_ready(bundles=1)
+        agent.process.kill()
+        for name in ("journal", "desired.json", "objects/apps.json"):
+            (agent.state_dir / name).unlink()
+        fleet.call("DELETE", "objects/gitrepos/fleet-default/apps")
+        agent.process.start()
+        config = str(kube["dev"].kubeconfig)
+        fleet.until(lambda: helm(tool_env, config, "ls", "-n", "e2e-lost"), lambda r: r == [])
+
 
 def test_a_directory_instead_of_a_cluster(clone: Clone, fleet: Fleet, tmp_path: Path) -> None:
     """--target-dir: manifests as files, with their namespaces, replaced by the next commit and removed with the bundle."""
