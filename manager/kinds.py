@@ -81,8 +81,10 @@ def _check_spec(kind: str, name: str, spec: dict[str, Any], doc: Mapping[str, An
     subject = f"{kind} {name}"
     if kind == "GitRepo":
         made = repo_spec(dict(doc))
-        if made.spec.service_account:
-            raise NotEnforced("refused: serviceAccount is not enforced in this version", subject=subject, next_step="Leave it out.")
+        for key, said in (("serviceAccount", made.spec.service_account), ("targetNamespace", made.spec.target_namespace)):
+            if said:
+                step = "Leave it out; `namespace:` in fleet.yaml puts a bundle's objects into one namespace."
+                raise NotEnforced(f"refused: {key} is not enforced in this version", subject=subject, next_step=step)
         duration(made.spec.polling_interval or "15s", subject)
         _check_pattern(made.spec.helm_repo_url_regex, subject)
         return

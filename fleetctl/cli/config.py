@@ -47,7 +47,8 @@ def read() -> Contexts:
             found = os.fstat(file.fileno())
             if found.st_uid not in {os.geteuid(), 0} or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
                 raise UsageError("others may write this file", subject=str(where), next_step=f"Run `chmod 600 {where}` and check it.")
-            doc: Any = load(file.read(), file=str(where)) or {}
+            doc: Any = load(file.read(), file=str(where))
+        doc = {} if doc is None else doc
         known = {c["name"]: Context(**{k: str(v) for k, v in c.items()}) for c in doc.get("contexts") or []}
         return Contexts(str(doc.get("current") or ""), known)
     except FileNotFoundError:

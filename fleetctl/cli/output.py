@@ -88,15 +88,20 @@ def error(summary: str, *more: str) -> None:
 
 
 def document(value: Any, form: Format) -> None:
-    """Any value as JSON or YAML."""
+    """Any value as JSON or YAML. Text that would steer a terminal is escaped; YAML has no neat form for that, so it becomes JSON then."""
+    text = ""
     if form is Format.YAML:
         from fleetctl.core.yamldoc import dump
 
-        sys.stdout.write(dump(value))
-    else:
+        text = dump(value).rstrip("\n")
+    if not text or not _harmless(text):
         text = json.dumps(value, indent=2, ensure_ascii=False)
-        print("".join(c if c.isprintable() or c == "\n" else f"\\u{ord(c):04x}" for c in text))
-    sys.stdout.flush()
+        text = "".join(c if _harmless(c) else json.dumps(c)[1:-1] for c in text)
+    print(text, flush=True)
+
+
+def _harmless(text: str) -> bool:
+    return all(c.isprintable() or c == "\n" for c in text)
 
 
 def objects(items: Sequence[dict[str, Any]], form: Format, *, single: bool = False) -> None:
