@@ -44,7 +44,7 @@ class Client:
         headers = {"authorization": f"Bearer {token}", "accept": "application/json"}
         try:
             self._client = httpx.Client(base_url=url, headers=headers, verify=_context(ca_pem))
-        except _BAD_ADDRESS as why:
+        except (ssl.SSLError, *_BAD_ADDRESS) as why:
             step = "Log in again with `fleetctl login`."
             raise LoginError(f"this login cannot be used: {why}", subject=url, next_step=step) from why
 

@@ -88,13 +88,12 @@ def error(summary: str, *more: str) -> None:
 
 
 def document(value: Any, form: Format) -> None:
-    """Any value as JSON or YAML. Text that would steer a terminal is escaped; YAML has no neat form for that, so it becomes JSON then."""
-    text = ""
+    """Any value as JSON or YAML. Text that would steer a terminal is escaped, and reads back as it was."""
     if form is Format.YAML:
         from fleetctl.core.yamldoc import dump
 
         text = dump(value).rstrip("\n")
-    if not text or not _harmless(text):
+    else:
         text = json.dumps(value, indent=2, ensure_ascii=False)
         text = "".join(c if _harmless(c) else json.dumps(c)[1:-1] for c in text)
     print(text, flush=True)

@@ -1,0 +1,96 @@
+"""A Helm without a cluster: releases in memory, for tests of whoever uses one. The contract suite holds it to what the real one does.
+
+Rule: it keeps what helm keeps (records, newest last, cut to the history) and refuses what helm refuses; it renders generated charts only,
+and of other charts it hands out the templates as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from fleetctl.core.errors import ToolFailed
+from fleetctl.tools.helm import ClusterUnreachable, PendingOperation, Release, Revision, UpgradeFlags
+
+_PENDING = "pending-"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One revision and what it was made with."""
+
+    revision: Revision
+    values: bytes
+    labels: Mapping[str, str]
+
+
+def plain(chart: Path) -> bytes:
+    """The content of a generated chart, or a chart's templates unrendered."""
+    content = chart / "manifests.yaml"
+    paths = [content] if content.exists() else sorted((chart / "templates").glob("*.yaml"))
+    return b"".join(b"---\n" + path.read_bytes().strip(b"\n") + b"\n" for path in paths)
+
+
+@dataclass
+class FakeHelm:
+    """`reachable` False is a dead API server; `refusals` are raised by the next upgrades, one each, and leave a failed record."""
+
+    render: Callable[[Path], bytes] = plain
+    reachable: bool = True
+    refusals: list[str] = field(default_factory=list)
+    records: dict[Release, list[Record]] = field(default_factory=dict)
+
+    async def upgrade(self, release: Release, chart: Path, values: bytes, flags: UpgradeFlags, *, deadline: float) -> Revision:
+        """Install or upgrade. Raises ToolFailed and its kinds."""
+        held = self._held(release)
+        if held and held[-1].revision.status.startswith(_PENDING):
+            summary = "UPGRADE FAILED: another operation (install/upgrade/rollback) is in progress"
+            raise PendingOperation(summary, subject=str(release), next_step="Wait for it, or let the agent recover the release.")
+        number = held[-1].revision.number + 1 if held else 1
+        text = self.render(chart)
+        status = "failed" if self.refusals else "deployed"
+        made = Record(Revision(number, status, chart.name, text.decode()), values, dict(flags.labels))
+        if not self.refusals:
+            held = [self._superseded(record) for record in held]
+        self.records[release] = [*held, made][-flags.max_history :] if flags.max_history else [*held, made]
+        if self.refusals:
+            raise ToolFailed(self.refusals.pop(0), subject=str(release), next_step="Correct what the bundle states.")
+        return made.revision
+
+    async def uninstall(self, release: Release, *, deadline: float) -> None:
+        """Remove it; one that is not there is removed already."""
+        self._held(release)
+        self.records.pop(release, None)
+
+    async def history(self, release: Release, *, deadline: float) -> Sequence[Revision]:
+        """Every record, oldest first; empty when the release does not exist."""
+        return [replace(record.revision, manifest="") for record in self._held(release)]
+
+    async def manifest(self, release: Release, *, deadline: float) -> bytes:
+        """What was applied last. Raises ToolFailed when the release does not exist."""
+        held = self._held(release)
+        if not held:
+            raise ToolFailed("release: not found", subject=str(release), next_step="Look with `helm list`.")
+        return held[-1].revision.manifest.encode()
+
+    def leave_pending(self, release: Release) -> None:
+        """As after a helm that was killed while it upgraded: one record more, and the deployed one stays."""
+        last = self.records[release][-1]
+        begun = replace(last.revision, number=last.revision.number + 1, status="pending-upgrade")
+        self.records[release].append(replace(last, revision=begun))
+
+    def forget_pending(self, release: Release) -> None:
+        """As the agent does with the record that a killed helm has left."""
+        self.records[release] = [r for r in self.records[release] if not r.revision.status.startswith(_PENDING)]
+
+    def _held(self, release: Release) -> list[Record]:
+        if not self.reachable:
+            raise ClusterUnreachable("cluster unreachable", subject=str(release), next_step="Check the API server and the kubeconfig.")
+        return self.records.get(release, [])
+
+    @staticmethod
+    def _superseded(record: Record) -> Record:
+        if record.revision.status != "deployed":
+            return record
+        return replace(record, revision=replace(record.revision, status="superseded"))
