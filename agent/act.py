@@ -19,7 +19,8 @@ from fleetctl.core.bundle import unpack
 from fleetctl.core.errors import NotFound, UsageError
 from fleetctl.core.ids import Digest
 from fleetctl.core.options import CorrectDrift, HelmOptions, Options
-from fleetctl.core.render import Facts, RenderPlan, plan, release_of
+from fleetctl.core.render import RenderPlan, plan, release_of
+from fleetctl.core.values import Facts
 from fleetctl.core.wire import Desired, DesiredBundle, Tombstone
 from fleetctl.core.yamldoc import load
 from fleetctl.tools.deploy import Prepared, prepare

@@ -13,7 +13,7 @@ from agent.identity import write_whole
 from fleetctl.core.errors import RefusedError
 from fleetctl.core.yamldoc import load_all
 from fleetctl.tools.deploy import Prepared
-from fleetctl.tools.helm import HelmCli, Release, Revision, UpgradeFlags
+from fleetctl.tools.helm import HelmCli, Release, Revision, TemplateFlags, UpgradeFlags
 
 
 class DirectoryTarget:
@@ -42,12 +42,17 @@ class DirectoryTarget:
 
     async def _rendered(self, release: Release, chart: Path, values: bytes, flags: UpgradeFlags, deadline: float) -> bytes:
         generated = chart / "manifests.yaml"
-        if generated.exists() and not (chart / "values.yaml").exists():
+        if generated.exists() and len(list((chart / "templates").iterdir())) == 1:
             return _placed(generated.read_bytes(), release.namespace)
         if self._helm is None:
             raise RefusedError("a chart needs helm to be rendered", subject=str(release), next_step="Install helm and put it on PATH.")
         prepared = Prepared(chart, values, flags.post_renderer, flags.plugins)
-        return _placed(await self._helm.template(release, chart, values, prepared, deadline=deadline), release.namespace)
+        return _placed(
+            await self._helm.template(
+                release, chart, values, prepared, TemplateFlags(flags.skip_schema, flags.disable_dns), deadline=deadline
+            ),
+            release.namespace,
+        )
 
     def _namespace(self, release: Release, flags: UpgradeFlags) -> bytes:
         if not flags.create_namespace or release.namespace == "default":

@@ -27,9 +27,9 @@ from fleetctl.core.gitrepo import RepoSpec, repo_spec
 from fleetctl.core.ids import CommitId, Digest
 from fleetctl.core.scan import ChartRequest, Draft, Problem, scan
 from fleetctl.sources import git
+from fleetctl.sources.charting import ChartSource, completed
 from manager import kinds, log
 from manager.archives import Archives
-from manager.charting import ChartSource, completed
 from manager.clock import Clock, rfc3339
 from manager.live import Live
 from manager.store.base import Store

@@ -62,6 +62,7 @@ class BundleSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     labels: dict[str, str] = {}
     options: Options = Options()
     targets: list[Target] = []
+    overrides_targets: bool = False  # the targets stand in fleet.yaml, not in the GitRepo
     customizations: list[Target] = []
     customization_mode: str = "FirstMatch"
     depends_on: list[Dependency] = []

@@ -7,12 +7,12 @@ checked and the places that are named stem from one parser.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
 from fleetctl.core.bundle import Target
-from fleetctl.core.errors import NotEnforced
 from fleetctl.core.gitrepo import CRITERIA, GitTarget
 from fleetctl.core.options import Options
 from fleetctl.core.shape import Origin, convert, unknown_key
@@ -56,10 +56,27 @@ class FleetYaml(msgspec.Struct, frozen=True, kw_only=True):
     override_targets: list[GitTarget] | None = None
     depends_on: list[Dependency] = []
     rollout_strategy: dict[str, Any] | None = None
+    scans_images: bool = False
+
+
+def _keys(kind: Any, prefix: str = "") -> Iterator[str]:
+    """Every key below `kind`, dotted; what users name themselves (values, labels, selectors) ends a path."""
+    hints = get_type_hints(kind)
+    for name, field in zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True):
+        yield prefix + name
+        inner = [hints[field], *get_args(hints[field])]
+        inner += [arg for part in inner for arg in get_args(part)]
+        for struct in inner:
+            if isinstance(struct, type) and issubclass(struct, msgspec.Struct):
+                yield from _keys(struct, f"{prefix}{name}.")
+
+
+# Every key of a fleet.yaml.
+KEYS = tuple(dict.fromkeys([*_keys(_Own), *_keys(Options)]))
 
 
 def parse(text: bytes, *, file: str = "fleet.yaml") -> FleetYaml:
-    """The fleet.yaml `text`. Raises InvalidFile with line and column, or NotEnforced for what this version cannot do."""
+    """The fleet.yaml `text`. Raises InvalidFile with line and column."""
     document = load(text, file=file)
     if document is None:
         return FleetYaml()
@@ -79,6 +96,7 @@ def parse(text: bytes, *, file: str = "fleet.yaml") -> FleetYaml:
         override_targets=own.override_targets,
         depends_on=own.depends_on,
         rollout_strategy=own.rollout_strategy,
+        scans_images=bool(own.image_scans),
     )
 
 
@@ -114,5 +132,3 @@ def _check(own: _Own, origin: Origin) -> None:
         if not dependency.name and dependency.selector is None:
             summary = "dependsOn: an entry names neither a bundle nor a selector"
             raise origin.error(summary, ("dependsOn", at), f"Write `name:`; states are {', '.join(State)}.")
-    if own.image_scans:
-        raise NotEnforced("imageScans is not done in this version", subject=origin.file, next_step="Remove imageScans from the file.")

@@ -37,6 +37,13 @@ class GitTarget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, r
         )
 
 
+class DrivenBundle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A bundle that is named instead of found: its directory, and its fleet.yaml by a path relative to that."""
+
+    base: str
+    options: str = ""
+
+
 class GitRepoSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """What this version reads of a GitRepo's spec."""
 
@@ -44,6 +51,7 @@ class GitRepoSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     branch: str = ""
     revision: str = ""
     paths: list[str] = []
+    bundles: list[DrivenBundle] = []
     targets: list[GitTarget] | None = None
     target_namespace: str = ""
     service_account: str = ""

@@ -116,8 +116,15 @@ class Options(_Options, frozen=True, kw_only=True):
 
 # Fields whose customization replaces the whole object instead of merging into it.
 _WHOLE = frozenset({"correct_drift"})
-# Lists that a customization adds to; every other list is replaced.
-_ADDED = frozenset({"overlays", "values_from", "compare_patches", "downstream_resources"})
+# Lists that a customization adds to; every other list is replaced. An item with the same fields here takes the place of the one before.
+_ADDED: dict[str, tuple[str, ...]] = {
+    "overlays": (),
+    "values_from": ("config_map_key_ref", "secret_key_ref"),
+    "compare_patches": ("api_version", "kind", "namespace", "name"),
+    "downstream_resources": ("kind", "name"),
+}
+# Texts that a customization takes back with "-"; Fleet has the branch for it and never reaches it.
+_CLEARED = frozenset({"default_namespace", "namespace", "service_account"})
 
 
 def merge(base: Options, over: Options) -> Options:
@@ -136,6 +143,10 @@ def _merge(base: Any, over: Any) -> Any:
 
 
 def _merge_field(name: str, old: Any, new: Any) -> Any:
+    if name in _CLEARED and new == "-":
+        return None
+    if name == "timeout_seconds" and new < 0:
+        return 0
     if old is None or name in _WHOLE:
         return new
     if isinstance(new, msgspec.Struct):
@@ -143,8 +154,20 @@ def _merge_field(name: str, old: Any, new: Any) -> Any:
     if isinstance(new, dict):
         return merge_values(old, new)
     if isinstance(new, list) and name in _ADDED:
-        return old + [item for item in new if item not in old]
+        return _joined(old, new, _ADDED[name])
     return new
+
+
+def _joined(old: list[Any], new: list[Any], fields: tuple[str, ...]) -> list[Any]:
+    found = list(old)
+    for item in new:
+        same = (at for at, had in enumerate(found) if all(getattr(had, f) == getattr(item, f) for f in fields) and (fields or had == item))
+        at = next(same, None)
+        if at is None:
+            found.append(item)
+        else:
+            found[at] = item
+    return found
 
 
 def merge_values(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -38,8 +38,6 @@ def lay(files: Mapping[str, File], names: Sequence[str]) -> dict[str, File]:
     for name in names:
         prefix = f"overlays/{name}/"
         mine = {path.removeprefix(prefix): file for path, file in files.items() if path.startswith(prefix)}
-        if not mine:
-            raise InvalidFile(f"yaml.overlays: there is no folder {prefix[:-1]}", file=prefix, next_step="Correct the name.")
         for path, file in mine.items():
             match = _PATCH.fullmatch(path)
             target = match[1] + match[2] if match else ""
@@ -56,11 +54,26 @@ def _patched(old: bytes, patch: bytes, shown: str) -> bytes:
     change = load(patch, file=shown)
     documents = [d for d in load_all(old, file=shown) if d is not None]
     try:
-        if isinstance(change, list):
-            return dump_all([_json_patch(d, change) for d in documents]).encode()
-        return dump_all([merge(d, change, strategic=is_builtin(d)) for d in documents]).encode()
+        at = _meant(documents, change)
+        if documents:
+            old_one = documents[at]
+            documents[at] = (
+                _json_patch(old_one, change) if isinstance(change, list) else merge(old_one, change, strategic=is_builtin(old_one))
+            )
+        return dump_all(documents).encode()
     except (KeyError, IndexError, ValueError, TypeError) as why:
         raise InvalidFile(f"does not fit what it changes: {why}", file=shown, next_step="Correct the path in it.") from why
+
+
+def _meant(documents: list[Any], change: Any) -> int:
+    """Which of a file's documents a patch changes: the first of the kind and name that it states, else the first of all."""
+    if isinstance(change, dict) and len(documents) > 1:
+        kind, name = change.get("kind"), (change.get("metadata") or {}).get("name")
+        for at, document in enumerate(documents):
+            mine = (document.get("metadata") or {}).get("name") if isinstance(document, dict) else None
+            if isinstance(document, dict) and kind in {None, document.get("kind")} and name in {None, mine}:
+                return at
+    return 0
 
 
 def is_builtin(document: Any) -> bool:
@@ -73,8 +86,8 @@ def is_builtin(document: Any) -> bool:
 def merge(old: Any, new: Any, *, strategic: bool, key: str = "") -> Any:
     """`new` laid over `old`: null removes, maps merge, lists are joined by key or replaced."""
     if isinstance(new, dict):
-        if strategic and new.get("$patch") == "replace":
-            return {k: v for k, v in new.items() if k != "$patch"}
+        if strategic and "$patch" in new:
+            return {k: v for k, v in new.items() if k != "$patch"} if new["$patch"] == "replace" else {}
         found = dict(old) if isinstance(old, dict) else {}
         for name, value in new.items():
             if value is None:
@@ -92,6 +105,7 @@ def merge(old: Any, new: Any, *, strategic: bool, key: str = "") -> Any:
 def _list_key(key: str, items: list[Any]) -> str:
     if not all(isinstance(item, dict) for item in items):
         return ""
+    items = [item for item in items if item != {"$patch": "replace"}]
     if key == "ports":
         return "containerPort" if all("containerPort" in item for item in items) else "port"
     by = _MERGE_KEYS.get(key, "")
@@ -99,16 +113,21 @@ def _list_key(key: str, items: list[Any]) -> str:
 
 
 def _merged_list(old: list[Any], new: list[Any], by: str) -> list[Any]:
-    found = list(old)
-    for item in new:
-        at = next((n for n, have in enumerate(found) if have[by] == item[by]), None)
-        if item.get("$patch") == "delete":
-            found = [have for have in found if have[by] != item[by]]
-        elif at is None:
-            found.append(item)
-        else:
-            found[at] = merge(found[at], item, strategic=True)
-    return found
+    """Kubernetes' order (apimachinery `strategicpatch.mergeSortedSlice`): items keep their place, new ones precede the rest of `old`."""
+    if any(item.get("$patch") == "replace" for item in new):
+        return [item for item in new if item.get("$patch") != "replace"]
+    had = {item[by]: (at, item) for at, item in enumerate(old)}
+    gone = {item[by] for item in new if item.get("$patch") == "delete"}
+    right = [(item[by], merge(had.get(item[by], (0, None))[1], item, strategic=True)) for item in new if item[by] not in gone]
+    named = {key for key, _ in right}
+    left = [item for item in old if item[by] not in gone | named]
+    found: list[Any] = []
+    for key, item in right:
+        place = had[key][0] if key in had else -1
+        while left and place >= 0 and had[left[0][by]][0] < place:
+            found.append(left.pop(0))
+        found.append(item)
+    return found + left
 
 
 def _json_patch(document: Any, operations: list[Any]) -> Any:

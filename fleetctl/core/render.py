@@ -15,15 +15,16 @@ import msgspec
 
 from fleetctl.core.bundle import File
 from fleetctl.core.errors import UsageError
-from fleetctl.core.ids import BundleName, ClusterName, Workspace, is_name
-from fleetctl.core.options import HelmOptions, Options, merge_values
+from fleetctl.core.ids import BundleName, is_name
+from fleetctl.core.options import HelmOptions, Options
 from fleetctl.core.overlays import lay
+from fleetctl.core.values import Facts, values_of
 from fleetctl.core.yamldoc import load, load_all
 
 KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+TEMPLATES = "templates/"
 _MANIFESTS = (".yaml", ".yml", ".json")
 _SEPARATOR = re.compile(rb"(?m)^---(?=\s|$)[^\n]*\n?")
-_LABEL = "global.fleet.clusterLabels."
 _REMOTE = re.compile(r"://|^git@|^github\.com/|\?ref=")
 
 
@@ -34,18 +35,10 @@ class Style(StrEnum):
     BOTH = "helm+kustomize"
 
 
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What is true of one cluster."""
-
-    cluster: ClusterName
-    workspace: Workspace
-    labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
-    values: dict[str, Any] = {}
-
-
 class RenderPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """`chart`: folder of the chart in `files` ("" the root); `kustomize_dir`: folder of the kustomization; `values`: JSON."""
+    """`chart`: folder of the chart in `files` ("" the root); `kustomize_dir`: folder of the kustomization; `values`: JSON; `keep_crds`: an
+    uninstall leaves CustomResourceDefinitions, and so all objects of theirs; `chart_name`: of a chart that is made for the bundle.
+    """
 
     style: Style
     release: str
@@ -55,6 +48,10 @@ class RenderPlan(msgspec.Struct, frozen=True, kw_only=True):
     kustomize_dir: str = ""
     values: bytes = b"{}"
     forced_namespace: str = ""
+    keep_crds: bool = True
+    skip_schema: bool = False
+    disable_dns: bool = False
+    chart_name: str = "fleetctl"
 
     @property
     def is_helm(self) -> bool:
@@ -70,7 +67,6 @@ def plan(
 ) -> RenderPlan:
     """What to run for `bundle` on the cluster of `facts`. Raises UsageError and InvalidFile; each concerns this cluster alone."""
     helm = options.helm or HelmOptions()
-    _refuse_templates(options, helm)
     release, namespace = release_of(options, bundle)
     chart = _chart(files, helm)
     folder = ((options.kustomize.dir if options.kustomize else None) or "").strip("/").removeprefix("./").strip(".")
@@ -82,16 +78,19 @@ def plan(
     if is_kustomize:
         _refuse_remote(files)
     overlays = (options.yaml.overlays if options.yaml else None) or []
-    laid = lay(files, overlays) if overlays or style is Style.RAW else files
     return RenderPlan(
         style=style,
         release=release,
         namespace=namespace,
-        files=laid,
+        files=lay(files, overlays) if style is Style.RAW else files,
         chart=chart or "",
         kustomize_dir=folder,
-        values=_values(helm, facts, values_from) if chart is not None else b"{}",
+        values=msgspec.json.encode(values_of(helm, facts, values_from)),
         forced_namespace=options.namespace or "",
+        keep_crds=not options.delete_crd_resources,
+        skip_schema=bool(helm.skip_schema_validation),
+        disable_dns=bool(helm.disable_dns),
+        chart_name=bundle,
     )
 
 
@@ -110,12 +109,22 @@ def release_of(options: Options, bundle: BundleName) -> tuple[str, str]:
 def manifests(files: Mapping[str, File]) -> bytes:
     """The objects of a raw bundle as one stream: every document with apiVersion and kind, byte for byte, in the order of the paths."""
     found: list[bytes] = []
-    charts = tuple(path.removesuffix("Chart.yaml") for path in files if path.endswith("/Chart.yaml"))
-    for path in sorted(files, key=str.encode):
-        # What lies below a chart's folder is that chart's, and templates need not even be YAML.
-        if path.endswith(_MANIFESTS) and not path.rpartition("/")[2].startswith(".") and not path.startswith(charts):
+    for path in _raw(files):
+        if not path.startswith(TEMPLATES):
             found += objects_of(files[path].data, path)
     return b"".join(b"---\n" + text.strip(b"\r\n") + b"\n" for text in found)
+
+
+def templates(files: Mapping[str, File]) -> dict[str, File]:
+    """The files of a raw bundle that helm's template engine reads, as in Fleet: those in the folder `templates` at its root."""
+    return {path: files[path] for path in _raw(files) if path.startswith(TEMPLATES)}
+
+
+def _raw(files: Mapping[str, File]) -> list[str]:
+    """What lies below a chart's folder is that chart's, and templates need not even be YAML; an inner bundle deploys its own."""
+    inner = tuple(path.rpartition("/")[0] + "/" for path in files if path.endswith(("/Chart.yaml", "/fleet.yaml", "/fleet.yml")))
+    wanted = [path for path in files if path.endswith(_MANIFESTS) and path not in {"fleet.yaml", "fleet.yml"}]
+    return sorted((path for path in wanted if not path.startswith(inner)), key=str.encode)
 
 
 def objects_of(data: bytes, path: str) -> list[bytes]:
@@ -156,41 +165,6 @@ def _chart(files: Mapping[str, File], helm: HelmOptions) -> str | None:
 def _chart_name(files: Mapping[str, File], folder: str) -> str:
     found = load(files[f"{folder}/Chart.yaml"].data, file="Chart.yaml")
     return str(found.get("name")) if isinstance(found, dict) else ""
-
-
-def _values(helm: HelmOptions, facts: Facts, values_from: Sequence[dict[str, Any]]) -> bytes:
-    """values < valuesFrom; the cluster's labels stand at `global.fleet.clusterLabels`, as in Fleet."""
-    values = _labelled(helm.values or {}, facts.labels, "helm.values")
-    for more in values_from:
-        values = merge_values(values, more)
-    if facts.labels:
-        values = merge_values(values, {"global": {"fleet": {"clusterLabels": facts.labels}}})
-    return msgspec.json.encode(values)
-
-
-def _labelled(value: Any, labels: Mapping[str, str], place: str) -> Any:
-    """Texts that begin with `global.fleet.clusterLabels.` become that label's value. Raises UsageError when the cluster has not got it."""
-    if isinstance(value, dict):
-        return {key: _labelled(part, labels, f"{place}.{key}") for key, part in value.items()}
-    if isinstance(value, list):
-        return [_labelled(part, labels, place) for part in value]
-    if isinstance(value, str) and value.startswith(_LABEL):
-        label = value.removeprefix(_LABEL)
-        if label not in labels:
-            summary = f"{place} wants the cluster's label {label}, which it has not got"
-            raise UsageError(summary, next_step=f"Set it with `fleetctl cluster label NAME {label}=…`.")
-        return labels[label]
-    return value
-
-
-def _refuse_templates(options: Options, helm: HelmOptions) -> None:
-    """Until `${ }` is evaluated it must not reach a cluster as text."""
-    if helm.template_values:
-        raise UsageError("helm.templateValues are not supported in this version", next_step="Write them as values.")
-    text = msgspec.json.encode(msgspec.structs.replace(options, diff=None))
-    if not helm.disable_pre_process and b"${ " in text:
-        step = "Write plain values, or set helm.disablePreProcess."
-        raise UsageError("templates in ${ } are not supported in this version", next_step=step)
 
 
 def _refuse_remote(files: Mapping[str, File]) -> None:

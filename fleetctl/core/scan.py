@@ -1,18 +1,18 @@
 """From a tree of files to bundles: pure, so that the manager, the tests and a preview make the same of the same commit.
 
-Rule: every directory that a GitRepo's `paths` name is one bundle, and so is every directory below it that holds a fleet.yaml (fleet.yml
-when there is no fleet.yaml). What is wrong with one bundle is a Problem beside the others; a scan with problems is not complete, and only
-a complete scan may remove anything (I7).
+Rule: every directory that a GitRepo's `paths` name is one bundle if it holds a fleet.yaml or any YAML file that belongs to no inner bundle,
+and so is every directory below it that holds a fleet.yaml (fleet.yml when there is no fleet.yaml). `bundles` name directories and stop the
+search. What is wrong with one bundle is a Problem beside the others; a scan with problems is not complete, and only a complete scan may
+remove anything (I7).
 
-Source: rancher/fleet `pkg/bundlereader`, checked against what Fleet prints for its own examples. As there, a bundle without a fleet.yaml
-of its own also carries the files of the bundles inside it.
+Source: rancher/fleet `bundlereader` and `apply`, checked against what Fleet prints for its own examples. As there, hidden files are left
+out, a bundle also carries the files of the bundles inside it (they are not deployed with it), and values files are read at the scan.
 """
 
 from __future__ import annotations
 
-import fnmatch
+import posixpath
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
 
 import msgspec
 
@@ -20,23 +20,14 @@ from fleetctl.core import options as opts
 from fleetctl.core.bundle import BundleSpec, File, Target, archive_digest, pack
 from fleetctl.core.errors import FleetError, InvalidFile, UsageError
 from fleetctl.core.fleetyaml import FleetYaml, parse
-from fleetctl.core.gitrepo import RepoSpec
-from fleetctl.core.ids import CommitId
+from fleetctl.core.gitrepo import DrivenBundle, RepoSpec
+from fleetctl.core.globs import is_glob
+from fleetctl.core.globs import matches as fits
+from fleetctl.core.ids import BundleName, CommitId
 from fleetctl.core.naming import bundle_name, clean
 from fleetctl.core.options import HelmOptions, Options
-from fleetctl.core.yamldoc import load
-
-FLEET_FILES = ("fleet.yaml", "fleet.yml")
-
-
-class Tree(Protocol):
-    """The regular files of one commit. Links and submodules are not among them."""
-
-    def paths(self) -> Sequence[str]:
-        """Every path, sorted by bytes."""
-        ...
-
-    def read(self, path: str) -> File: ...
+from fleetctl.core.tree import FLEET_FILES, Index, Tree, files_below, join, within
+from fleetctl.core.valuesfiles import ValuesFiles
 
 
 class ChartRequest(msgspec.Struct, frozen=True):
@@ -62,11 +53,22 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     spec: BundleSpec
     files: dict[str, File]
     charts: list[ChartRequest] = []
+    warnings: list[str] = []
 
 
 class Scan(msgspec.Struct, frozen=True, kw_only=True):
+    """`warnings` stand in nobody's way."""
+
     drafts: list[Draft]
     problems: list[Problem]
+    warnings: list[Problem] = []
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """A directory that is a bundle; `options` is its fleet.yaml when that is named, by its path in the tree."""
+
+    directory: str
+    options: str = ""
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,52 +76,31 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     archive: bytes
 
 
-class _Index:
-    """What the scan asks of a tree again and again, made once: ten thousand files are walked a few times, not once a bundle."""
-
-    def __init__(self, tree: Tree) -> None:
-        self.read = tree.read
-        self.paths = tree.paths()
-        self.folders: dict[str, list[str]] = {}  # every file below a folder, the root being ""
-        for path in self.paths:
-            self.folders.setdefault("", []).append(path)
-            for at, char in enumerate(path):
-                if char == "/":
-                    self.folders.setdefault(path[:at], []).append(path)
-        self.fleet = {p.rpartition("/")[0] for p in self.paths if p.rpartition("/")[2] in FLEET_FILES}
-        self.ignores = [p for p in self.paths if p.rpartition("/")[2] == ".fleetignore"]
-
-    def below(self, directory: str) -> list[str]:
-        return self.folders.get(directory, [])
-
-    def owner(self, path: str, root: str) -> str | None:
-        """The innermost bundle directory strictly below `root` that holds `path`, or None."""
-        folder = path.rpartition("/")[0]
-        while folder != root and folder:
-            if folder in self.fleet:
-                return folder
-            folder = folder.rpartition("/")[0]
-        return None
-
-
 def scan(tree: Tree, repo: RepoSpec, *, commit: CommitId) -> Scan:
     """The bundles of `repo` at `commit`, sorted by name, and what stands in the way of others."""
     drafts: dict[str, Draft] = {}
     problems: list[Problem] = []
-    index = _Index(tree)
-    for directory in _directories(index, repo, problems):
+    warnings: list[Problem] = []
+    index = Index(tree)
+    for place in _places(index, repo, problems):
         try:
-            draft = _draft(index, repo, directory, commit)
+            draft = _draft(index, repo, place, commit)
         except FleetError as why:
-            problems.append(_problem(directory, why))
+            problems.append(_problem(place.directory, why))
             continue
-        twin = drafts.get(draft.spec.name)
-        if twin is None:
-            drafts[draft.spec.name] = draft
-        elif twin.spec.path != directory:
-            summary = f"{_shown(twin.spec.path)} and {_shown(directory)} are both named {draft.spec.name}"
-            problems.append(Problem(path=directory, code="name-twice", summary=summary, next_step="Give one of them a `name:`."))
-    return Scan(drafts=[drafts[name] for name in sorted(drafts)], problems=problems)
+        warnings += [Problem(path=place.directory, code="not-done", summary=text) for text in draft.warnings]
+        if not draft.files and not draft.charts:
+            warnings.append(Problem(path=place.directory, code="empty", summary=f"{_shown(place.directory)} holds no file to deploy"))
+            continue
+        twin = drafts.setdefault(draft.spec.name, draft)
+        if twin is not draft:
+            summary = f"{_shown(twin.spec.path)} and {_shown(place.directory)} are both named {draft.spec.name}"
+            problems.append(Problem(path=place.directory, code="name-twice", summary=summary, next_step="Give one of them a `name:`."))
+    if not drafts and not problems:
+        where = ", ".join(repr(p) for p in repo.spec.paths) or "the repository"
+        step = "Name other `paths`, or add a fleet.yaml."
+        problems.append(Problem(path="", code="no-bundles", summary=f"nothing to deploy was found in {where}", next_step=step))
+    return Scan(drafts=[drafts[name] for name in sorted(drafts)], problems=problems, warnings=warnings)
 
 
 def finish(draft: Draft, charts: Mapping[ChartRequest, Mapping[str, File]]) -> Built:
@@ -132,135 +113,118 @@ def finish(draft: Draft, charts: Mapping[ChartRequest, Mapping[str, File]]) -> B
     return Built(spec=spec, archive=archive)
 
 
-def _directories(tree: _Index, repo: RepoSpec, problems: list[Problem]) -> list[str]:
+def _places(tree: Index, repo: RepoSpec, problems: list[Problem]) -> list[_Place]:
     """The directories that are bundles, each once, "" being the root."""
-    found: dict[str, None] = {}
+    if repo.spec.bundles:
+        return [place for driven in repo.spec.bundles if (place := _driven(tree, driven, problems))]
+    found: dict[_Place, None] = {}
     for wanted in repo.spec.paths or [""]:
         roots = _match(tree, wanted.strip("/").removeprefix("./").rstrip("/"))
         if not roots:
             summary = f"path {wanted!r} holds no file at {repo.spec.revision or repo.spec.branch or 'the default branch'}"
             problems.append(Problem(path=wanted, code="no-such-path", summary=summary, next_step="Correct the GitRepo's `paths`."))
         for root in roots:
-            owners = {tree.owner(p, root) for p in tree.below(root)}
-            if root in tree.fleet or None in owners:
-                found[root] = None
-            found |= dict.fromkeys(sorted(d for d in tree.fleet if d != root and _within(d, root)))
+            if root in tree.fleet or any(p.endswith((".yaml", ".yml")) and tree.is_loose(p, root) for p in tree.below(root)):
+                found[_Place(root)] = None
+            found |= dict.fromkeys(_Place(d) for d in sorted(tree.fleet) if d != root and within(d, root))
     return list(found)
 
 
-def _match(tree: _Index, wanted: str) -> list[str]:
+def _driven(tree: Index, driven: DrivenBundle, problems: list[Problem]) -> _Place | None:
+    base = driven.base.strip("/").removeprefix("./")
+    base = "" if base == "." else base
+    options = posixpath.normpath(join(base, driven.options)) if driven.options else ""
+    missing = driven.base if base not in tree.folders else options if options and options not in tree.known else ""
+    if missing:
+        summary = f"spec.bundles: {missing!r} is not in the repository"
+        problems.append(Problem(path=driven.base, code="no-such-path", summary=summary, next_step="Correct the GitRepo's `bundles`."))
+        return None
+    return _Place(base, options)
+
+
+def _match(tree: Index, wanted: str) -> list[str]:
     wanted = "" if wanted == "." else wanted
-    if any(c in wanted for c in "*?["):
+    if is_glob(wanted):
         level = wanted.count("/")
-        return sorted(f for f in tree.folders if f and f.count("/") == level and fnmatch.fnmatchcase(f, wanted))
+        return sorted(f for f in tree.folders if f and f.count("/") == level and fits(wanted, f))
     return [wanted] if wanted in tree.folders else []
 
 
-def _within(path: str, directory: str) -> bool:
-    return not directory or path == directory or path.startswith(directory + "/")
-
-
-def _draft(tree: _Index, repo: RepoSpec, directory: str, commit: CommitId) -> Draft:
-    fleet_file = _fleet_file(tree, directory)
-    shown = _join(directory, fleet_file) if fleet_file else _shown(directory)
-    fleet = parse(tree.read(shown).data, file=shown) if fleet_file else FleetYaml()
-    files = _files(tree, directory, nested=fleet_file is None)
-    options = _with_values(_from_repo(fleet.options, repo), files, shown)
-    customizations = [msgspec.structs.replace(t, options=_with_values(t.options, files, shown)) for t in fleet.customizations]
+def _draft(tree: Index, repo: RepoSpec, place: _Place, commit: CommitId) -> Draft:
+    directory = place.directory
+    shown = place.options or _fleet_file(tree, directory)
+    fleet = parse(tree.read(shown).data, file=shown) if shown else FleetYaml()
+    options = _from_repo(fleet.options, repo)
+    customizations = [_inheriting(t, options.helm, at) for at, t in enumerate([*fleet.targets, *fleet.customizations])]
+    files = files_below(
+        tree, directory, {"fleet.yaml", place.options.removeprefix(f"{directory}/"), *_values_files(options, customizations)}
+    )
+    reader = ValuesFiles(tree, directory, shown)
+    # As in Fleet, a bundle's own values files count only beside `helm.chart`; a customization's always.
+    read = reader.merged(options) if options.helm and options.helm.chart else options
+    customizations = [msgspec.structs.replace(t, options=reader.merged(t.options)) for t in customizations]
     spec = BundleSpec(
         workspace=repo.workspace,
-        name=clean(fleet.name) if fleet.name else bundle_name(repo.name, directory),
+        name=clean(fleet.name) if fleet.name else _name(repo, place),
         repo=repo.name,
         path=directory,
         commit=commit,
         labels=repo.labels | fleet.labels,
-        options=options,
+        options=read,
         targets=_targets(fleet, repo),
         customizations=customizations,
         customization_mode=fleet.customization_mode,
         depends_on=fleet.depends_on,
         paused=fleet.paused or repo.spec.paused,
         rollout_strategy=fleet.rollout_strategy,
+        overrides_targets=fleet.override_targets is not None,
     )
-    return Draft(spec=spec, files=files, charts=_charts(spec, files, shown))
-
-
-def _fleet_file(tree: _Index, directory: str) -> str | None:
-    """fleet.yaml wins over fleet.yml."""
-    if directory not in tree.fleet:
-        return None
-    return next(f for f in FLEET_FILES if _join(directory, f) in tree.below(directory))
+    warnings = [f"{shown}: imageScans is read, but images are not looked for in this version"] if fleet.scans_images else []
+    return Draft(spec=spec, files=files, charts=_charts(spec, files, shown or _shown(directory)), warnings=warnings)
 
 
 def _targets(fleet: FleetYaml, repo: RepoSpec) -> list[Target]:
-    if fleet.override_targets is not None:
-        return [t.target() for t in fleet.override_targets]
-    return fleet.targets or [t.target() for t in repo.spec.targets or []]
+    return [t.target() for t in (repo.spec.targets or [] if fleet.override_targets is None else fleet.override_targets)]
+
+
+def _name(repo: RepoSpec, place: _Place) -> BundleName:
+    """The path makes the name; with a fleet.yaml of another name that name too, because one directory may then be several bundles."""
+    own = posixpath.splitext(place.options)[0].removeprefix(f"{place.directory}/") if place.options else ""
+    return bundle_name(repo.name, join(place.directory, own) if own else place.directory)
+
+
+def _fleet_file(tree: Index, directory: str) -> str:
+    """The path of the directory's own, or ""; fleet.yaml wins over fleet.yml."""
+    return next((path for f in FLEET_FILES if (path := join(directory, f)) in tree.known), "")
+
+
+def _inheriting(target: Target, helm: HelmOptions | None, at: int) -> Target:
+    """A customization that says something of the chart says it of the bundle's chart, unless it names another."""
+    mine = target.options.helm
+    options = target.options
+    if helm is not None and mine is not None:
+        kept = {key: getattr(mine, key) or getattr(helm, key) for key in ("chart", "repo", "version")}
+        options = msgspec.structs.replace(options, helm=msgspec.structs.replace(mine, **kept))
+    return msgspec.structs.replace(target, name=target.name or f"target{at:03d}", options=options)
 
 
 def _from_repo(options: Options, repo: RepoSpec) -> Options:
     """What a GitRepo says for all of its bundles."""
+    drift = repo.spec.correct_drift
     said = Options(
         namespace=repo.spec.target_namespace or None,
         service_account=repo.spec.service_account or None,
         keep_resources=repo.spec.keep_resources or None,
         delete_namespace=repo.spec.delete_namespace or None,
-        correct_drift=repo.spec.correct_drift,
+        correct_drift=drift if drift and drift.enabled else None,
     )
-    return opts.merge(options, said)
+    # The GitRepo's number always wins, as in Fleet: it is there to be counted up by hand.
+    return msgspec.structs.replace(opts.merge(options, said), force_sync_generation=repo.spec.force_sync_generation or None)
 
 
-def _files(tree: _Index, directory: str, *, nested: bool) -> dict[str, File]:
-    """The bundle's files by their path inside it, without fleet.yaml, without inner bundles and without what .fleetignore names."""
-    start = len(directory) + 1 if directory else 0
-    ignored = _ignored(tree, directory)
-    found: dict[str, File] = {}
-    for path in tree.below(directory):
-        name = path[start:]
-        if name in {*FLEET_FILES, ".fleetignore"} or (not nested and tree.owner(path, directory)):
-            continue
-        if not any(_ignores(rule, path) for rule in ignored):
-            found[name] = tree.read(path)
-    return found
-
-
-def _ignored(tree: _Index, directory: str) -> list[tuple[str, str]]:
-    """(directory of the .fleetignore, pattern) for each line that reaches into `directory`."""
-    rules: list[tuple[str, str]] = []
-    for path in tree.ignores:
-        base = path.rpartition("/")[0]
-        if _within(base, directory) or _within(directory, base):
-            lines = tree.read(path).data.decode("utf-8", "replace").splitlines()
-            rules += [(base, line.strip()) for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    return rules
-
-
-def _ignores(rule: tuple[str, str], path: str) -> bool:
-    base, pattern = rule
-    if not _within(path, base):
-        return False
-    parts = (path[len(base) + 1 :] if base else path).split("/")
-    pattern = pattern.rstrip("/")
-    if "/" in pattern.strip("/"):
-        return any(fnmatch.fnmatchcase("/".join(parts[: n + 1]), pattern.strip("/")) for n in range(len(parts)))
-    return any(fnmatch.fnmatchcase(part, pattern.strip("/")) for part in parts)
-
-
-def _with_values(options: Options, files: Mapping[str, File], shown: str) -> Options:
-    """`valuesFiles` read and merged over `values`, as Fleet does at the scan."""
-    helm = options.helm
-    if helm is None or not helm.values_files:
-        return options
-    values: dict[str, Any] = helm.values or {}
-    for name in helm.values_files:
-        path = name.removeprefix("./")
-        if path not in files:
-            raise InvalidFile(f"helm.valuesFiles: {name} is not in the bundle", file=shown, next_step="Correct the path.")
-        more = load(files[path].data, file=path)
-        if not isinstance(more, dict | None):
-            raise InvalidFile("is no map of values", file=path, next_step="Write `key: value` lines.")
-        values = opts.merge_values(values, more or {})
-    return msgspec.structs.replace(options, helm=msgspec.structs.replace(helm, values=values, values_files=None))
+def _values_files(options: Options, customizations: Sequence[Target]) -> set[str]:
+    """They are read at the scan and do not travel."""
+    return {name for o in (options, *(t.options for t in customizations)) if o.helm for name in o.helm.values_files or []}
 
 
 def _charts(spec: BundleSpec, files: Mapping[str, File], shown: str) -> list[ChartRequest]:
@@ -274,7 +238,7 @@ def _charts(spec: BundleSpec, files: Mapping[str, File], shown: str) -> list[Cha
         repo, version = helm.repo or base.repo or "", helm.version or base.version or ""
         if repo or "://" in chart:
             found[ChartRequest(chart, repo, version)] = None
-        elif _join(chart.removeprefix("./").rstrip("/"), "Chart.yaml").removeprefix("./") not in files:
+        elif join(chart.removeprefix("./").rstrip("/"), "Chart.yaml").removeprefix("./") not in files:
             raise InvalidFile(f"helm.chart: {chart} holds no Chart.yaml", file=shown, next_step="Correct the path, or add `helm.repo`.")
     return list(found)
 
@@ -282,10 +246,6 @@ def _charts(spec: BundleSpec, files: Mapping[str, File], shown: str) -> list[Cha
 def _problem(directory: str, why: FleetError) -> Problem:
     kind = why.code if not isinstance(why, UsageError) else "invalid"
     return Problem(path=directory, code=kind, summary=why.summary, next_step=why.next_step)
-
-
-def _join(directory: str, name: str) -> str:
-    return f"{directory}/{name}" if directory and directory != "." else name
 
 
 def _shown(directory: str) -> str:

@@ -27,27 +27,43 @@ class Match(msgspec.Struct, frozen=True, kw_only=True):
     options: Options
 
 
+class Miss(msgspec.Struct, frozen=True, kw_only=True):
+    """A cluster that does not get the bundle, and why."""
+
+    cluster: Cluster
+    why: str
+
+
 def select(bundle: BundleSpec, clusters: Sequence[Cluster], groups: Sequence[Group]) -> list[Match]:
-    """The clusters of the bundle's workspace that get it, in the order given.
+    """The clusters of the bundle's workspace that get it, in the order given."""
+    return [found for found in explain(bundle, clusters, groups) if isinstance(found, Match)]
+
+
+def explain(bundle: BundleSpec, clusters: Sequence[Cluster], groups: Sequence[Group]) -> list[Match | Miss]:
+    """For each cluster whether it gets the bundle, through what, and otherwise why not.
 
     The merged options are made once for each combination of target and customizations, so a thousand clusters cost one merge.
     """
     merged: dict[tuple[int, ...], Options] = {}
-    found: list[Match] = []
-    for cluster in clusters:
-        mine = [g for g in groups if g.workspace == cluster.workspace and matches(g.selector, cluster.labels)]
-        target = _first(bundle.targets or DEFAULT_TARGETS, cluster, mine)
-        if target is None or target.do_not_deploy or cluster.workspace != bundle.workspace:
-            continue
-        picked = _customizations(bundle, cluster, mine)
-        if any(c.do_not_deploy for c in picked):
-            continue
-        key = tuple(map(id, (target, *picked)))
-        if key not in merged:
-            merged[key] = _options(bundle, target, picked)
-        names = ", ".join(c.name or "(without a name)" for c in picked)
-        found.append(Match(cluster=cluster, target=target.name, customization=names, options=merged[key]))
-    return found
+    return [_one(bundle, cluster, groups, merged) for cluster in clusters]
+
+
+def _one(bundle: BundleSpec, cluster: Cluster, groups: Sequence[Group], merged: dict[tuple[int, ...], Options]) -> Match | Miss:
+    if cluster.workspace != bundle.workspace:
+        return Miss(cluster=cluster, why=f"it is in the workspace {cluster.workspace}, the bundle in {bundle.workspace}")
+    mine = [g for g in groups if g.workspace == cluster.workspace and matches(g.selector, cluster.labels)]
+    target = _first(bundle.targets or DEFAULT_TARGETS, cluster, mine)
+    if target is None:
+        return Miss(cluster=cluster, why="no target matches it" if bundle.targets else "it is not in the group default")
+    picked = _customizations(bundle, cluster, mine)
+    barred = next((t for t in (target, *picked) if t.do_not_deploy), None)
+    if barred is not None:
+        return Miss(cluster=cluster, why=f"{barred.name or 'a target without a name'} says doNotDeploy")
+    key = tuple(map(id, (target, *picked)))
+    if key not in merged:
+        merged[key] = _options(bundle, target, picked)
+    names = ", ".join(c.name or "(without a name)" for c in picked)
+    return Match(cluster=cluster, target=target.name, customization=names, options=merged[key])
 
 
 def criteria_match(target: Target, cluster: Cluster, groups: Iterable[Group]) -> bool:

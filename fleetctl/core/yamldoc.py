@@ -73,7 +73,7 @@ def _mapping(loader: Any, node: Any) -> Iterator[dict[str, Any]]:
         found[_key(loader.construct_object(key_node, deep=True), key_node)] = loader.construct_object(value_node, deep=True)
 
 
-class _Dumper(_DUMPER):  # type: ignore[misc]
+class Dumper(_DUMPER):  # type: ignore[misc]
     """Quotes whatever the loader above would not read as text."""
 
     yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
@@ -242,7 +242,7 @@ def dump(value: Any) -> str:
 
 
 def _dumped(value: Any, *, plain: bool) -> str:
-    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=plain, default_flow_style=False, width=1000))
+    return str(yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=plain, default_flow_style=False, width=2**30))
 
 
 def dump_all(values: list[Any]) -> str:

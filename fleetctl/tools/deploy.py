@@ -9,21 +9,24 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from fleetctl.core.errors import UsageError
-from fleetctl.core.render import RenderPlan, Style, manifests
+from fleetctl.core.bundle import File
+from fleetctl.core.errors import ToolMissing, UsageError
+from fleetctl.core.render import RenderPlan, Style, manifests, templates
 from fleetctl.tools import postrender
-from fleetctl.tools.helm import HelmCli, Release
+from fleetctl.tools.helm import HelmCli, Release, TemplateFlags
 from fleetctl.tools.kustomize import Kustomize, needed
 
 PLUGIN = "fleetctl-postrender"
 # helm stores what a release was made of, twice, in one Secret of at most 1 MiB after gzip and base64.
 _MOST_PACKED = 700_000
-_CHART = b"apiVersion: v2\nname: fleetctl\nversion: 0.0.0\ntype: application\n"
+_CHART = "apiVersion: v2\nname: {name}\nversion: 0.0.0\ntype: application\n"
 _TEMPLATE = b'{{ .Files.Get "manifests.yaml" }}\n'
 
 
@@ -42,23 +45,36 @@ async def prepare(plan: RenderPlan, workdir: Path, *, kustomize: Kustomize | Non
     _empty(workdir)
     if plan.is_helm:
         return _chart(plan, workdir, kustomize)
+    engine: dict[str, File] = {}
     if plan.style is Style.RAW:
-        text = manifests(plan.files)
+        text, engine = manifests(plan.files), templates(plan.files)
     else:
         _write(plan, workdir / "source", "")
         text = await needed(kustomize).build(workdir / "source" / plan.kustomize_dir, deadline=deadline)
-    if plan.forced_namespace:
-        text = postrender.forced(text, plan.forced_namespace)
+    text = postrender.changed(text, postrender.Changes(namespace=plan.forced_namespace, keep_crds=plan.keep_crds))
     _refuse_too_large(text, plan.release)
-    return Prepared(_generated(workdir / "chart", text), b"{}")
+    chart = _generated(workdir / "chart", text, plan.chart_name)
+    for path, file in engine.items():
+        (chart / path).parent.mkdir(parents=True, exist_ok=True)
+        (chart / path).write_bytes(file.data)
+    if not engine:
+        return Prepared(chart, b"{}")
+    return _with_plugin(plan, workdir, Prepared(chart, plan.values), engine.values())
 
 
-async def rendered(plan: RenderPlan, workdir: Path, *, helm: HelmCli, kustomize: Kustomize | None, deadline: float) -> bytes:
-    """The objects as YAML, for previews and directory targets: from the same chart that would be installed."""
+async def rendered(
+    plan: RenderPlan, workdir: Path, *, helm: HelmCli | None, kustomize: Kustomize | None, deadline: float, crds: bool = False
+) -> bytes:
+    """The objects as YAML, hooks included, for previews: from the same chart that would be installed. `crds`: with those of a chart's
+    `crds` folder. Raises ToolMissing when there is no helm and it needs one.
+    """
     prepared = await prepare(plan, workdir, kustomize=kustomize, deadline=deadline)
-    if not plan.is_helm:
+    if not plan.is_helm and prepared.values == b"{}":
         return (prepared.chart / "manifests.yaml").read_bytes()
-    return await helm.template(Release(plan.release, plan.namespace), prepared.chart, prepared.values, prepared, deadline=deadline)
+    if helm is None:
+        raise ToolMissing("a chart needs helm to be rendered", subject="helm", next_step="Install helm 4 and put it on PATH.")
+    flags = TemplateFlags(skip_schema=plan.skip_schema, disable_dns=plan.disable_dns, include_crds=crds)
+    return await helm.template(Release(plan.release, plan.namespace), prepared.chart, prepared.values, prepared, flags, deadline=deadline)
 
 
 def _empty(workdir: Path) -> None:
@@ -66,34 +82,42 @@ def _empty(workdir: Path) -> None:
     workdir.mkdir(mode=0o700, parents=True)
 
 
-def _generated(chart: Path, text: bytes) -> Path:
+def _generated(chart: Path, text: bytes, name: str) -> Path:
     (chart / "templates").mkdir(parents=True)
-    (chart / "Chart.yaml").write_bytes(_CHART)
+    (chart / "Chart.yaml").write_text(_CHART.format(name=name))
     (chart / "manifests.yaml").write_bytes(text)
-    (chart / "templates" / "all.yaml").write_bytes(_TEMPLATE)
+    (chart / "templates" / "fleetctl-manifests.yaml").write_bytes(_TEMPLATE)
     return chart
 
 
 def _chart(plan: RenderPlan, workdir: Path, kustomize: Kustomize | None) -> Prepared:
     chart = workdir / "chart"
     _write(plan, chart, plan.chart)
-    forced = plan.forced_namespace if _names_namespaces(plan) else ""
-    if not plan.is_kustomize and not forced:
-        return Prepared(chart, plan.values)
-    job: dict[str, str | list[str]] = {"namespace": forced}
+    prefix = f"{plan.chart}/" if plan.chart else ""
+    job: dict[str, Any] = {}
     if plan.is_kustomize:
         _write(plan, workdir / "source", "")
-        job |= {"kustomize": needed(kustomize)._argv, "source": str(workdir / "source"), "dir": plan.kustomize_dir}
-    return Prepared(chart, plan.values, PLUGIN, _plugin(workdir, job))
+        job = {"kustomize": needed(kustomize)._argv, "source": str(workdir / "source"), "dir": plan.kustomize_dir}
+    made = [file for path, file in plan.files.items() if path.startswith(prefix) and ("templates/" in path or path.endswith(".tgz"))]
+    return _with_plugin(plan, workdir, Prepared(chart, plan.values), made, job)
 
 
-def _names_namespaces(plan: RenderPlan) -> bool:
-    """Whether a template may write a namespace of its own; where none does, helm's is right and nothing need be changed."""
-    prefix = f"{plan.chart}/" if plan.chart else ""
-    return any(b"namespace" in file.data for path, file in plan.files.items() if path.startswith(prefix) and "templates/" in path)
+def _with_plugin(plan: RenderPlan, workdir: Path, made: Prepared, texts: Iterable[File], job: dict[str, Any] | None = None) -> Prepared:
+    """`made` with a post-renderer where its output may have to change: a run of it costs as much as helm itself."""
+    texts = list(texts)
+    forced = plan.forced_namespace if _may_hold(texts, b"namespace") else ""
+    keep = plan.keep_crds and _may_hold(texts, b"CustomResourceDefinition")
+    if not (job or forced or keep):
+        return made
+    return replace(made, post_renderer=PLUGIN, plugins=_plugin(workdir, {"namespace": forced, "keep_crds": keep, **(job or {})}))
 
 
-def _plugin(workdir: Path, job: dict[str, str | list[str]]) -> Path:
+def _may_hold(files: Iterable[File], word: bytes) -> bool:
+    """Whether templates may write `word`: it stands in one, or in an archive that is not looked into."""
+    return any(word in file.data or file.data.startswith(b"\x1f\x8b") for file in files)
+
+
+def _plugin(workdir: Path, job: dict[str, Any]) -> Path:
     """A post-renderer plugin of helm 4 that runs our own script with the job that lies beside it."""
     folder = workdir / "plugins" / PLUGIN
     folder.mkdir(parents=True)

@@ -64,6 +64,15 @@ class UpgradeFlags:
     plugins: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class TemplateFlags:
+    """What a rendering without a cluster may do."""
+
+    skip_schema: bool = False
+    disable_dns: bool = False
+    include_crds: bool = True
+
+
 class PostRenderer(Protocol):
     """A plugin's name, "" for none, and the folder that holds it."""
 
@@ -108,10 +117,15 @@ class HelmCli:
         done = await self._run([*argv, "--values", "-", "--output", "json"], release, values, deadline, flags.plugins)
         return _revision(done.stdout)
 
-    async def template(self, release: Release, chart: Path, values: bytes, post: PostRenderer, *, deadline: float) -> bytes:
-        """What an installation would apply, hooks and CRDs included; asks no cluster."""
-        argv = ["template", release.name, str(chart), "--namespace", release.namespace, "--include-crds", "--values", "-"]
+    async def template(
+        self, release: Release, chart: Path, values: bytes, post: PostRenderer, flags: TemplateFlags, *, deadline: float
+    ) -> bytes:
+        """What an installation would apply, hooks included; asks no cluster."""
+        argv = ["template", release.name, str(chart), "--namespace", release.namespace, "--values", "-"]
+        argv += ["--include-crds"] if flags.include_crds else []
         argv += ["--post-renderer", post.post_renderer] if post.post_renderer else []
+        argv += ["--skip-schema-validation"] if flags.skip_schema else []
+        argv += [] if flags.disable_dns else ["--enable-dns"]
         return (await self._run(argv, release, values, deadline, post.plugins)).stdout
 
     async def uninstall(self, release: Release, *, deadline: float) -> None:

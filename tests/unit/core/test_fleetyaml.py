@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fleetctl.core.errors import InvalidFile, NotEnforced
+from fleetctl.core.errors import InvalidFile
 from fleetctl.core.fleetyaml import parse
 
 
@@ -36,7 +36,6 @@ def test_a_mistake_is_named_with_its_place_and_what_to_do(text, summary, step):
     assert step in caught.value.next_step
 
 
-def test_what_is_not_done_is_refused():
-    """Image scans are not silently dropped."""
-    with pytest.raises(NotEnforced, match="imageScans"):
-        parse(b"imageScans:\n- image: x\n")
+def test_what_is_not_done_is_told():
+    """Image scans are read, and the scan warns of them."""
+    assert parse(b"imageScans:\n- image: x\n").scans_images

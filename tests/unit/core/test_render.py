@@ -6,10 +6,11 @@ import msgspec
 import pytest
 
 from fleetctl.core.bundle import File
-from fleetctl.core.errors import FleetError, InvalidFile, UsageError
+from fleetctl.core.errors import InvalidFile, UsageError
 from fleetctl.core.ids import BundleName, ClusterName, Workspace
 from fleetctl.core.options import HelmOptions, KustomizeOptions, Options, YamlOptions
-from fleetctl.core.render import Facts, RenderPlan, Style, manifests, plan
+from fleetctl.core.render import RenderPlan, Style, manifests, plan
+from fleetctl.core.values import Facts
 
 FACTS = Facts(cluster=ClusterName("dev"), workspace=Workspace("fleet-default"), labels={"env": "dev"})
 MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\ndata:\n  mode: 0644\n  answer: no\n"
@@ -86,18 +87,8 @@ class TestRaw:
 
 
 class TestValues:
-    def test_labels_of_the_cluster_reach_the_chart(self) -> None:
-        """As `global.fleet.clusterLabels`, and where a value names one."""
-        helm = HelmOptions(values={"env": "global.fleet.clusterLabels.env", "n": 1})
+    def test_a_value_may_name_a_label(self) -> None:
+        """At any depth; one that the cluster has not got is empty, as in Fleet."""
+        helm = HelmOptions(values={"env": "global.fleet.clusterLabels.env", "l": [{"r": "global.fleet.clusterLabels.region"}], "n": 1})
         values = msgspec.json.decode(made({"Chart.yaml": "name: c\n"}, Options(helm=helm)).values)
-        assert values == {"env": "dev", "n": 1, "global": {"fleet": {"clusterLabels": {"env": "dev"}}}}
-
-    def test_a_label_that_is_not_there_is_an_error_of_this_cluster(self) -> None:
-        """With the label's name."""
-        with pytest.raises(FleetError, match="label region"):
-            made({"Chart.yaml": "name: c\n"}, Options(helm=HelmOptions(values={"a": "global.fleet.clusterLabels.region"})))
-
-    def test_templates_are_refused_rather_than_passed_on(self) -> None:
-        """Until they are evaluated, nothing with ${ } reaches a cluster."""
-        with pytest.raises(UsageError, match="templates"):
-            made({"Chart.yaml": "name: c\n"}, Options(helm=HelmOptions(values={"a": "${ .ClusterName }"})))
+        assert values == {"env": "dev", "l": [{"r": ""}], "n": 1}

@@ -17,16 +17,39 @@ def scanned(files, **spec):
 
 
 def test_an_inner_fleet_yaml_starts_a_bundle_of_its_own():
-    """Its files leave the outer bundle, which has a fleet.yaml too."""
-    got = scanned({"a/fleet.yaml": "", "a/x.yaml": "1", "a/b/fleet.yml": "", "a/b/y.yaml": "2"}, paths=["a"])
-    assert {d.spec.name: sorted(d.files) for d in got.drafts} == {"repo-a": ["x.yaml"], "repo-a-b": ["y.yaml"]}
+    """As in Fleet, its files travel with the outer bundle too, which does not deploy them."""
+    got = scanned({"a/fleet.yaml": "", "a/x.yaml": "1", "a/b/fleet.yaml": "", "a/b/y.yaml": "2"}, paths=["a"])
+    assert {d.spec.name: sorted(d.files) for d in got.drafts} == {"repo-a": ["b/fleet.yaml", "b/y.yaml", "x.yaml"], "repo-a-b": ["y.yaml"]}
 
 
 def test_a_folder_of_bundles_alone_is_no_bundle():
-    """Only what lies outside of the inner bundles makes an outer one."""
-    inner = {"a/x/fleet.yaml": "", "a/x/c.yaml": "1", "a/y/fleet.yaml": "", "a/y/c.yaml": "1"}
+    """Only YAML that lies outside of the inner bundles makes an outer one."""
+    inner = {"a/x/fleet.yaml": "", "a/x/c.yaml": "1", "a/y/fleet.yaml": "", "a/y/c.yaml": "1", "a/README.md": ""}
     assert [d.spec.name for d in scanned(inner, paths=["a"]).drafts] == ["repo-a-x", "repo-a-y"]
-    assert [d.spec.name for d in scanned({**inner, "a/README.md": ""}, paths=["a"]).drafts] == ["repo-a", "repo-a-x", "repo-a-y"]
+    assert [d.spec.name for d in scanned({**inner, "a/z/m.yml": ""}, paths=["a"]).drafts] == ["repo-a", "repo-a-x", "repo-a-y"]
+
+
+def test_bundles_may_be_named_instead_of_found():
+    """A base is a bundle as it stands; with options of its own it is called after these too."""
+    files = {"a/m.yaml": "1", "a/dev.yaml": "defaultNamespace: dev", "a/in/fleet.yaml": "", "cfg/p.yaml": "defaultNamespace: p"}
+    named = [{"base": "a"}, {"base": "a", "options": "dev.yaml"}, {"base": "a", "options": "../cfg/p.yaml"}]
+    got = scanned(files, bundles=named[:2])
+    assert {d.spec.name: d.spec.options.default_namespace for d in got.drafts} == {"repo-a": None, "repo-a-dev": "dev"}
+    assert "dev.yaml" not in got.drafts[1].files
+    assert scanned(files, bundles=named[2:]).drafts[0].spec.options.default_namespace == "p"
+    assert "'b' is not in the repository" in scanned(files, bundles=[{"base": "b"}]).problems[0].summary
+
+
+def test_hidden_files_and_folders_are_left_out():
+    """As in Fleet; nothing but hidden files is no bundle, which is said."""
+    got = scanned({"a/.x.yaml": "", "a/.d/y.yaml": "", "a/y.yaml": "", "b/.z.yaml": "", "b/fleet.yaml": ""}, paths=["a", "b"])
+    assert [sorted(d.files) for d in got.drafts] == [["y.yaml"]]
+    assert [w.summary for w in got.warnings] == ["b holds no file to deploy"]
+
+
+def test_nothing_to_deploy_at_all_is_a_problem():
+    """An empty repository must not look like success."""
+    assert [p.code for p in scanned({"README.md": ""}).problems] == ["no-bundles"]
 
 
 def test_a_path_that_is_not_there_is_a_problem_beside_the_others():
@@ -45,22 +68,44 @@ def test_a_broken_fleet_yaml_does_not_stop_its_siblings():
 
 def test_two_bundles_with_one_name_are_named_both():
     """The second is a problem that names both directories."""
-    got = scanned({"a/fleet.yaml": "name: web", "b/fleet.yaml": "name: web"}, paths=["a", "b"])
+    got = scanned({"a/fleet.yaml": "name: web", "b/fleet.yaml": "name: web", "a/x": "", "b/x": ""}, paths=["a", "b"])
     assert got.problems[0].summary == "a and b are both named web"
 
 
 def test_values_files_are_merged_over_values():
-    """In their order, and a file that is missing is a problem."""
-    fleet = "helm:\n  values: {a: 1, b: {c: 1}}\n  valuesFiles: [one.yaml]\n"
-    got = scanned({"a/fleet.yaml": fleet, "a/one.yaml": "b: {d: 2}\na: 3"}, paths=["a"])
-    assert got.drafts[0].spec.options.helm.values == {"a": 3, "b": {"c": 1, "d": 2}}
-    assert "one.yaml is not in the bundle" in scanned({"a/fleet.yaml": fleet}, paths=["a"]).problems[0].summary
+    """In their order, from the bundle's folder and above it; they do not travel, and one that is missing is a problem."""
+    fleet = "helm:\n  chart: c\n  values: {a: 1, b: {c: 1}}\n  valuesFiles: [one.yaml, ../two.yaml]\n"
+    files = {"a/fleet.yaml": fleet, "a/one.yaml": "b: {d: 2}\na: 3", "two.yaml": "a: 4", "a/c/Chart.yaml": "name: c"}
+    got = scanned(files, paths=["a"]).drafts[0]
+    assert got.spec.options.helm.values == {"a": 4, "b": {"c": 1, "d": 2}}
+    assert sorted(got.files) == ["c/Chart.yaml"]
+    del files["two.yaml"]
+    assert "../two.yaml is not in the repository" in scanned(files, paths=["a"]).problems[0].summary
 
 
-def test_fleetignore_hides_files():
-    """A name anywhere below, a path from the file's own folder."""
-    files = {"a/.fleetignore": "*.md\n/sub/x.yaml\n# no\n", "a/R.md": "", "a/sub/x.yaml": "", "a/y.yaml": "", "a/z/x.yaml": ""}
-    assert sorted(scanned(files, paths=["a"]).drafts[0].files) == ["y.yaml", "z/x.yaml"]
+def test_values_files_of_a_customization_are_its_own():
+    """They count without a chart too, and the chart is the bundle's."""
+    fleet = "helm: {chart: c}\ntargetCustomizations:\n- clusterName: x\n  helm: {valuesFiles: [x.yaml]}\n"
+    got = scanned({"fleet.yaml": fleet, "x.yaml": "k: 1", "c/Chart.yaml": ""}).drafts[0].spec.customizations[0]
+    assert (got.name, got.options.helm.values, got.options.helm.chart) == ("target000", {"k": 1}, "c")
+
+
+@pytest.mark.parametrize(
+    ("line", "left"),
+    [
+        ("*.md", ["sub/x.yaml", "y.yaml"]),
+        ("x.yaml", ["R.md", "sub/R.md", "y.yaml"]),
+        ("sub", ["R.md", "y.yaml"]),
+        ("sub/*", ["R.md", "y.yaml"]),
+        ("sub/x.yaml", ["R.md", "sub/R.md", "sub/x.yaml", "y.yaml"]),
+        ("[^x].yaml  ", ["R.md", "sub/R.md", "sub/x.yaml"]),
+        ("# R.md", ["R.md", "sub/R.md", "sub/x.yaml", "y.yaml"]),
+    ],
+)
+def test_fleetignore_hides_files(line, left):
+    """Fleet's rule: the last part of a path, anywhere below; `NAME/*` is a folder."""
+    files = {"a/.fleetignore": line, "a/R.md": "", "a/sub/x.yaml": "", "a/sub/R.md": "", "a/y.yaml": ""}
+    assert sorted(scanned(files, paths=["a"]).drafts[0].files) == left
 
 
 def test_paths_may_hold_stars():

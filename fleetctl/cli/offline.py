@@ -1,0 +1,241 @@
+"""What the commands that need no manager share: from a folder or a commit to bundles, and from these to what each cluster would get.
+
+The scan, the choice of clusters and the rendering are the code that the manager and the agent run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fleetctl.core.bundle import BundleSpec, Files, unpack
+from fleetctl.core.cluster import Cluster, Group, matches
+from fleetctl.core.errors import FleetError, InvalidFile, NotFound, UsageError
+from fleetctl.core.gitrepo import GitRepoSpec, GitTarget, RepoSpec, repo_spec
+from fleetctl.core.ids import ClusterName, CommitId, GroupName, RepoName, Workspace
+from fleetctl.core.naming import clean
+from fleetctl.core.render import RenderPlan, objects_of, plan
+from fleetctl.core.scan import Built, Draft, Problem, scan
+from fleetctl.core.shape import Origin, convert
+from fleetctl.core.target import Match
+from fleetctl.core.values import Facts
+from fleetctl.core.yamldoc import load, load_all
+
+DEFAULT_WORKSPACE = "fleet-default"
+_AT_ONCE = 4
+_SECONDS = 90.0
+
+
+@dataclass(frozen=True)
+class Wish:
+    """The GitRepo that is previewed: written in a file, or put together from options. `restricted`: targets are restrictions too."""
+
+    repo: RepoSpec
+    restricted: bool = False
+
+
+@dataclass
+class Fleet:
+    clusters: list[Cluster] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One bundle on one cluster: its objects in order, or why there are none."""
+
+    bundle: BundleSpec
+    cluster: Cluster
+    plan: RenderPlan | None = None
+    texts: list[bytes] = field(default_factory=list)
+    error: FleetError | None = None
+
+    @property
+    def objects(self) -> list[dict[str, Any]]:
+        """To be read, not changed: clusters share them."""
+        return [_parsed(text) for text in self.texts]
+
+
+@lru_cache(maxsize=20_000)
+def _parsed(text: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = load_all(text)[0]
+    return found
+
+
+class _Targets(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    targets: list[GitTarget] = []
+    target_restrictions: list[GitTarget] | None = None
+
+
+def text_of(path: Path) -> bytes:
+    """Raises NotFound, UsageError."""
+    import sys
+
+    try:
+        return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    except OSError as why:
+        raise NotFound(f"cannot be read: {why.strerror}", subject=str(path), next_step="Correct the path.") from why
+
+
+def wish_of(place: str, name: str, workspace: str, paths: Sequence[str], targets: Path | None, gitrepo: Path | None) -> Wish:
+    """Raises UsageError and InvalidFile."""
+    if gitrepo is not None:
+        if name or targets:
+            raise UsageError("--gitrepo says what --name and --targets would", next_step="Leave these out.")
+        repo = _gitrepo(gitrepo, workspace)
+        spec = msgspec.structs.replace(repo.spec, paths=list(paths)) if paths else repo.spec
+        return Wish(msgspec.structs.replace(repo, spec=spec), restricted=True)
+    found = _targets(targets) if targets else None
+    mine = name or clean(Path(place.rpartition("@")[0] if not Path(place).is_dir() else place).resolve().name)
+    spec = GitRepoSpec(repo=place, paths=list(paths), targets=found.targets if found else None)
+    repo = RepoSpec(workspace=Workspace(workspace or DEFAULT_WORKSPACE), name=RepoName(mine), spec=spec)
+    return Wish(repo, restricted=bool(found and found.target_restrictions))
+
+
+def _targets(path: Path) -> _Targets:
+    document = load(text_of(path), file=str(path))
+    if not isinstance(document, dict) or not isinstance(document.get("targets"), list):
+        raise InvalidFile("holds no list `targets`", file=str(path), next_step="Write `targets:` and a list of targets below it.")
+    return convert(document, _Targets, Origin(str(path)))
+
+
+def _gitrepo(path: Path, workspace: str) -> RepoSpec:
+    for document in load_all(text_of(path), file=str(path)):
+        if isinstance(document, dict) and document.get("kind") == "GitRepo":
+            found = repo_spec(document, file=str(path))
+            return msgspec.structs.replace(found, workspace=Workspace(workspace)) if workspace else found
+    raise InvalidFile("holds no GitRepo", file=str(path), next_step="Name a file with `kind: GitRepo`.")
+
+
+def fleet_of(path: Path | None, workspace: str) -> Fleet:
+    """The clusters and groups of a file; other kinds are passed over. Raises InvalidFile."""
+    fleet = Fleet()
+    for document in load_all(text_of(path), file=str(path)) if path else []:
+        kind = document.get("kind") if isinstance(document, dict) else None
+        if kind in {"Cluster", "ClusterGroup"}:
+            _take(fleet, kind, document, str(path), workspace)
+    if path and not fleet.clusters:
+        raise InvalidFile("holds no Cluster", file=str(path), next_step="Write documents with `kind: Cluster`, name and labels.")
+    return fleet
+
+
+def _take(fleet: Fleet, kind: str, document: dict[str, Any], file: str, workspace: str) -> None:
+    meta, spec = document.get("metadata") or {}, document.get("spec") or {}
+    name = meta.get("name")
+    labels = meta.get("labels") or {}
+    if not isinstance(name, str) or not all(isinstance(v, str) for v in labels.values()):
+        step = "Give each a metadata.name, and put quotes around the values of labels."
+        raise InvalidFile(f"a {kind} has no name, or labels that are no text", file=file, next_step=step)
+    place = Workspace(str(meta.get("namespace") or workspace or DEFAULT_WORKSPACE))
+    if kind == "ClusterGroup":
+        fleet.groups.append(Group(workspace=place, name=GroupName(name), selector=spec.get("selector"), labels=labels))
+        return
+    values, annotations = spec.get("templateValues") or {}, meta.get("annotations") or {}
+    fleet.clusters.append(Cluster(workspace=place, name=ClusterName(name), labels=labels, annotations=annotations, values=values))
+
+
+def picked(fleet: Fleet, names: Sequence[str], selector: dict[str, Any] | None) -> list[Cluster]:
+    """The clusters that are asked for. Raises NotFound with those that there are."""
+    known = {str(c.name): c for c in fleet.clusters}
+    for name in names:
+        if name not in known:
+            step = f"There are {', '.join(sorted(known)[:10])}." if known else "Add --clusters FILE, or --label K=V for one of your own."
+            raise NotFound(f"there is no cluster {name!r}", subject="--cluster", next_step=step)
+    found = [known[name] for name in names] if names else fleet.clusters
+    found = [c for c in found if selector is None or matches(selector, c.labels)]
+    if not found:
+        raise NotFound("no cluster matches", subject="-l", next_step="Correct the selector, or add --clusters FILE.")
+    return found
+
+
+def scanned(place: str, wish: Wish) -> tuple[list[Draft], list[Problem], list[Problem]]:
+    """(bundles, problems, warnings). Raises NotFound, UsageError."""
+    from fleetctl.sources.local import open_local
+
+    tree = open_local(place)
+    found = scan(tree, wish.repo, commit=tree.commit or CommitId(""))
+    left = [Problem(path=path, code="left-out", summary=f"{path} {why} and is left out") for path, why in tree.left_out]
+    return found.drafts, found.problems, [*found.warnings, *left]
+
+
+def built(drafts: list[Draft], mirrors: dict[str, str]) -> tuple[list[Built], list[Problem]]:
+    """The bundles with their charts, fetched where they are not in the repository."""
+    from fleetctl.sources.charting import ChartSource, completed
+
+    # A person at their own machine may read what that machine reaches.
+    return asyncio.run(completed(drafts, ChartSource(mirrors, ("0.0.0.0/0", "::/0"), lambda _: None)))
+
+
+class Renderer:
+    """Renders bundles for clusters; what is equal for several clusters is rendered once."""
+
+    def __init__(self, *, hooks: bool = False, crds: bool = False) -> None:
+        self._hooks, self._crds = hooks, crds
+        self._made: dict[str, asyncio.Future[list[bytes]]] = {}
+        self._files: dict[str, Files] = {}
+        self.runs = 0
+
+    def all(self, wanted: Sequence[tuple[Built, Match]]) -> list[Rendered]:
+        """One answer for each, in order."""
+        with tempfile.TemporaryDirectory(prefix="fleetctl-") as folder:
+            return asyncio.run(self._all(wanted, Path(folder)))
+
+    async def _all(self, wanted: Sequence[tuple[Built, Match]], folder: Path) -> list[Rendered]:
+        slots = asyncio.Semaphore(_AT_ONCE)
+        return list(await asyncio.gather(*(self._one(bundle, match, folder, slots) for bundle, match in wanted)))
+
+    async def _one(self, bundle: Built, match: Match, folder: Path, slots: asyncio.Semaphore) -> Rendered:
+        cluster = match.cluster
+        facts = Facts(
+            cluster=cluster.name, workspace=cluster.workspace, labels=cluster.labels, annotations=cluster.annotations, values=cluster.values
+        )
+        made: RenderPlan | None = None
+        try:
+            files = self._files.setdefault(bundle.spec.archive, {}) or unpack(bundle.archive)
+            self._files[bundle.spec.archive] = files
+            made = plan(files, match.options, facts, bundle=bundle.spec.name)
+            return Rendered(bundle.spec, cluster, made, await self._texts(bundle, match, made, folder, slots))
+        except FleetError as error:
+            return Rendered(bundle.spec, cluster, made, error=error)
+
+    async def _texts(self, bundle: Built, match: Match, made: RenderPlan, folder: Path, slots: asyncio.Semaphore) -> list[bytes]:
+        overlays = match.options.yaml.overlays if match.options.yaml else None
+        key = hashlib.sha256(msgspec.json.encode([bundle.spec.archive, msgspec.structs.replace(made, files={}), overlays])).hexdigest()
+        if key not in self._made:
+            self._made[key] = asyncio.ensure_future(self._run(made, folder / key[:24], slots))
+        return await asyncio.shield(self._made[key])
+
+    async def _run(self, made: RenderPlan, workdir: Path, slots: asyncio.Semaphore) -> list[bytes]:
+        import shutil
+
+        from fleetctl.tools import find
+        from fleetctl.tools.deploy import rendered
+        from fleetctl.tools.helm import HelmCli
+        from fleetctl.tools.kustomize import Kustomize
+
+        async with slots:
+            self.runs += 1
+            helm, kustomize = find.helm(), find.kustomize()
+            home = workdir.parent / "home"
+            cli = HelmCli(helm, kubeconfig=workdir.parent / "none", home=home) if helm else None
+            tool = Kustomize(kustomize) if kustomize else None
+            try:
+                text = await rendered(made, workdir, helm=cli, kustomize=tool, deadline=_SECONDS, crds=self._crds)
+            finally:
+                await asyncio.to_thread(shutil.rmtree, workdir, ignore_errors=True)
+        return [part for part in objects_of(text, "rendered objects") if self._hooks or not _is_hook(part)]
+
+
+def _is_hook(part: bytes) -> bool:
+    if b"helm.sh/hook" not in part:
+        return False
+    meta = load_all(part)[0].get("metadata") or {}
+    return "helm.sh/hook" in (meta.get("annotations") or {})

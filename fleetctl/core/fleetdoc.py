@@ -1,0 +1,94 @@
+"""A scanned bundle as the Bundle document that Rancher Fleet would make of it (rancher/fleet `bundle_types.go`): for people to read and
+compare, not what agents get.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+from typing import Any
+
+import msgspec
+
+from fleetctl.core.bundle import File, Target
+from fleetctl.core.options import Options
+from fleetctl.core.scan import ChartRequest, Draft
+
+API_VERSION = "fleet.cattle.io/v1alpha1"
+# Go's pointers: false and 0 are written there, elsewhere they count as not said.
+_POINTERS = frozenset({"createNamespace"})
+# What users wrote passes as it is.
+_FREE = frozenset({"values", "templateValues"})
+
+
+def bundle_document(draft: Draft, files: dict[str, File], *, restricted: bool = False) -> dict[str, Any]:
+    """The Bundle. `files`: the draft's, with charts below `.charts/N/`; `restricted`: the GitRepo's targets are restrictions too."""
+    spec = draft.spec
+    meta: dict[str, Any] = {"name": spec.name, "namespace": spec.workspace}
+    if spec.labels:
+        meta["labels"] = spec.labels
+    made = options_document(spec.options)
+    made |= {"paused": True} if spec.paused else {}
+    made |= {"dependsOn": msgspec.to_builtins(spec.depends_on)} if spec.depends_on else {}
+    made |= {"rolloutStrategy": spec.rollout_strategy} if spec.rollout_strategy else {}
+    made |= {"targetCustomizationMode": spec.customization_mode} if spec.customization_mode != "FirstMatch" else {}
+    targets = [*spec.customizations, *spec.targets] or [Target(name="default", cluster_group="default")]
+    made["targets"] = [_target(t) for t in targets]
+    if spec.overrides_targets or restricted:
+        made["targetRestrictions"] = [_target(t) for t in spec.targets]
+    made["resources"] = [_resource(_shown(path, draft.charts), files[path].data) for path in sorted(files)]
+    return {"apiVersion": API_VERSION, "kind": "Bundle", "metadata": meta, "spec": made}
+
+
+def options_document(options: Options) -> dict[str, Any]:
+    """BundleDeploymentOptions, with what Go's `omitempty` leaves out left out."""
+    found: dict[str, Any] = _pruned(msgspec.to_builtins(options))
+    return found
+
+
+def _pruned(value: dict[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for key, item in value.items():
+        if key in _FREE:
+            kept[key] = item
+        elif isinstance(item, dict):
+            kept[key] = _pruned(item)
+        elif isinstance(item, list):
+            kept[key] = [_pruned(i) if isinstance(i, dict) else i for i in item]
+        elif key in _POINTERS or item not in (None, False, 0, ""):
+            kept[key] = item
+    return {key: item for key, item in kept.items() if item not in ({}, [])}
+
+
+def _target(target: Target) -> dict[str, Any]:
+    said: dict[str, Any] = {"name": target.name} if target.name else {}
+    criteria = {
+        "clusterName": target.cluster_name or None,
+        "clusterSelector": target.cluster_selector,
+        "clusterGroup": target.cluster_group or None,
+        "clusterGroupSelector": target.cluster_group_selector,
+        "doNotDeploy": target.do_not_deploy or None,
+    }
+    return said | {key: item for key, item in criteria.items() if item is not None} | options_document(target.options)
+
+
+def _shown(path: str, charts: list[ChartRequest]) -> str:
+    """Fleet keeps a fetched chart below a hash of where it came from."""
+    if not path.startswith(".charts/"):
+        return path
+    _, number, rest = path.split("/", 2)
+    request = charts[int(number)]
+    digest = hashlib.sha256(f"{request.chart}:{request.repo}:{request.version}".encode()).hexdigest()
+    folder = request.chart.rpartition("/")[2].partition(".tgz")[0]
+    return f".chart/{digest}/{folder}/{rest}"
+
+
+def _resource(name: str, data: bytes) -> dict[str, Any]:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = ""
+    if text or not data:
+        return {"content": text, "name": name}
+    return {"content": base64.b64encode(gzip.compress(data, mtime=0)).decode(), "encoding": "base64+gz", "name": name}

@@ -1,0 +1,27 @@
+"""Go templates with sprig's functions, as far as Fleet allows them in `${ }`: pure, bounded, missing keys are errors.
+
+The rules are those of Go's text/template and Masterminds/sprig 3; the real helm is the measure in the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fleetctl.core.template.containers import as_floats
+from fleetctl.core.template.errors import DEFAULT_LIMITS, Limits, TemplateError
+from fleetctl.core.template.lex import place
+from fleetctl.core.template.parse import parse
+from fleetctl.core.template.run import run
+
+__all__ = ["DEFAULT_LIMITS", "Limits", "TemplateError", "render"]
+
+
+def render(text: str, context: Mapping[str, Any], *, limits: Limits = DEFAULT_LIMITS, delims: tuple[str, str] = ("${", "}")) -> str:
+    """The template `text` over `context`, whose numbers count as JSON's do in Go (float64). Raises TemplateError."""
+    if len(text) > limits.size:
+        raise place(text, 0, f"the template is longer than {limits.size} characters")
+    try:
+        return run(parse(text, delims), text, as_floats(dict(context)), limits)
+    except RecursionError as why:
+        raise place(text, 0, "the template is nested too deep") from why

@@ -1,0 +1,90 @@
+"""The files of one commit as a scan asks for them: which folders there are, what a bundle's directory holds, and what is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from fleetctl.core.bundle import File
+from fleetctl.core.globs import matches as fits
+
+FLEET_FILES = ("fleet.yaml", "fleet.yml")
+
+
+class Tree(Protocol):
+    """The regular files of one commit. Links and submodules are not among them."""
+
+    def paths(self) -> Sequence[str]:
+        """Every path, sorted by bytes."""
+        ...
+
+    def read(self, path: str) -> File: ...
+
+
+class Index:
+    """What the scan asks of a tree again and again, made once: ten thousand files are walked a few times, not once a bundle."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.read = tree.read
+        self.paths = tree.paths()
+        self.folders: dict[str, list[str]] = {}  # every file below a folder, the root being ""
+        for path in self.paths:
+            self.folders.setdefault("", []).append(path)
+            for at, char in enumerate(path):
+                if char == "/":
+                    self.folders.setdefault(path[:at], []).append(path)
+        self.fleet = {p.rpartition("/")[0] for p in self.paths if p.rpartition("/")[2] in FLEET_FILES}
+        self.ignores = {p.rpartition("/")[0]: p for p in self.paths if p.rpartition("/")[2] == ".fleetignore"}
+        self.known = frozenset(self.paths)
+
+    def below(self, directory: str) -> list[str]:
+        return self.folders.get(directory, [])
+
+    def is_loose(self, path: str, root: str) -> bool:
+        """Whether no fleet.yaml stands between `path` and the folder `root`, in that folder itself included."""
+        folder = path.rpartition("/")[0]
+        while folder not in self.fleet:
+            if folder in {root, ""}:
+                return True
+            folder = folder.rpartition("/")[0]
+        return False
+
+
+def files_below(tree: Index, directory: str, left_out: set[str]) -> dict[str, File]:
+    """The bundle's files by their path inside it, without hidden ones, `left_out` and what a .fleetignore names."""
+    start = len(directory) + 1 if directory else 0
+    rules = [(folder, line) for folder, path in tree.ignores.items() if within(folder, directory) for line in _lines(tree.read(path).data)]
+    found: dict[str, File] = {}
+    if directory.rpartition("/")[2].startswith("."):
+        return found
+    for path in tree.below(directory):
+        name = path[start:]
+        if name in left_out or any(part.startswith(".") for part in name.split("/")):
+            continue
+        if not any(_ignores(folder, rule, path) for folder, rule in rules):
+            found[name] = tree.read(path)
+    return found
+
+
+def _lines(data: bytes) -> list[str]:
+    lines = data.decode("utf-8", "replace").splitlines()
+    kept = [line if line.endswith("\\ ") else line.rstrip() for line in lines]
+    return [line for line in kept if line and not line.startswith("#")]
+
+
+def _ignores(folder: str, rule: str, path: str) -> bool:
+    """Fleet's rule: a line names files and folders below its .fleetignore by their last part alone, or is `NAME/*` for a folder NAME."""
+    if not within(path, folder):
+        return False
+    *folders, last = (path[len(folder) + 1 :] if folder else path).split("/")
+    if "/*" in rule[1:]:
+        return rule.removesuffix("/*") in folders
+    return any(fits(rule, part) for part in (*folders, last))
+
+
+def within(path: str, directory: str) -> bool:
+    return not directory or path == directory or path.startswith(directory + "/")
+
+
+def join(directory: str, name: str) -> str:
+    return f"{directory}/{name}" if directory and directory != "." else name

@@ -1,0 +1,35 @@
+"""Where helm and kustomize are: PATH, KUBEBUILDER_ASSETS, then the cache that `make tools` fills."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+
+def helm() -> tuple[str, ...] | None:
+    """The command, None when there is none."""
+    path = _find("helm")
+    return (path,) if path else None
+
+
+def kustomize() -> tuple[str, ...] | None:
+    """The command: kustomize, or that of kubectl; None when there is neither."""
+    path = _find("kustomize")
+    if path:
+        return (path,)
+    kubectl = _find("kubectl")
+    return (kubectl, "kustomize") if kubectl else None
+
+
+def _find(name: str) -> str | None:
+    assets = os.environ.get("KUBEBUILDER_ASSETS", "")
+    return shutil.which(name) or (shutil.which(name, path=assets) if assets else None) or _cached(name)
+
+
+def _cached(name: str) -> str | None:
+    """The newest of its versions."""
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fleetctl" / "tools"
+    found = [path for path in root.glob(f"{name}-*/{name}") if os.access(path, os.X_OK)]
+    return str(max(found, key=lambda path: [int(n) for n in re.findall(r"\d+", path.parent.name)])) if found else None
