@@ -26,6 +26,7 @@ from fleetctl.core.errors import Conflict, FleetError, NotFound
 from fleetctl.core.gitrepo import RepoSpec, repo_spec
 from fleetctl.core.ids import CommitId, Digest
 from fleetctl.core.scan import ChartRequest, Draft, Problem, scan
+from fleetctl.core.tree import within
 from fleetctl.sources import git
 from fleetctl.sources.charting import ChartSource, completed
 from manager import kinds, log
@@ -217,12 +218,12 @@ class Scanner:
             if commit == repo.tried and not changed:
                 await self._clear_error(key)
                 return False
-            drafts, problems = await asyncio.to_thread(_scanned, store, repo.spec, commit)
+            drafts, problems, warnings = await asyncio.to_thread(_scanned, store, repo.spec, commit)
         source = ChartSource(self._settings.mirrors, self._settings.allow_egress, lambda request: _helm_credential(repo, request))
         built, more = await completed(drafts, source)
         problems = [*problems, *more]
         await asyncio.to_thread(self._archives.add, [(Digest(b.spec.archive), b.archive) for b in built])
-        await self._take(key, repo, Taken(commit, [b.spec for b in built], problems))
+        await self._take(key, repo, Taken(commit, [b.spec for b in built], problems, warnings))
         return any(p.code in {"source", "unavailable", "deadline"} for p in problems)
 
     async def _take(self, key: Key, repo: _Repo, taken: Taken) -> None:
@@ -267,6 +268,9 @@ class Scanner:
         self._live.changed()
 
 
+_MOST_WARNINGS = 100
+
+
 class _Gone(Exception):
     """The GitRepo does not exist any more."""
 
@@ -296,13 +300,16 @@ def _store_name(repo: _Repo) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
-def _scanned(store: Path, spec: RepoSpec, commit: CommitId) -> tuple[list[Draft], list[Problem]]:
+def _scanned(store: Path, spec: RepoSpec, commit: CommitId) -> tuple[list[Draft], list[Problem], list[Problem]]:
+    """(bundles, problems, warnings)."""
     tree = git.open_tree(store, commit)
     try:
         found = scan(tree, spec, commit=commit)
+        mine = [(path, why) for path, why in tree.left_out.items() if any(within(path, d.spec.path) for d in found.drafts)]
     finally:
         tree.close()
-    refused = [d for d in found.drafts if d.spec.options.service_account]
+    left = [Problem(path=path, code="left-out", summary=f"{path} is left out: {why}", warning=True) for path, why in mine]
+    refused = [d for d in found.drafts if any(o.service_account for o in (d.spec.options, *(t.options for t in d.spec.customizations)))]
     why = "refused: serviceAccount is not enforced in this version"
     problems = [Problem(path=d.spec.path, code="not-enforced", summary=f"{d.spec.path}: {why}", next_step="Leave it out.") for d in refused]
-    return [d for d in found.drafts if d not in refused], [*found.problems, *problems]
+    return [d for d in found.drafts if d not in refused], [*found.problems, *problems], [*found.warnings, *left][:_MOST_WARNINGS]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -24,11 +24,12 @@ _json = msgspec.json.encode
 
 @dataclass(frozen=True)
 class Taken:
-    """A scan's result. It is complete, and may remove, only without problems."""
+    """A scan's result. It is complete, and may remove, only without problems; `warnings` stand in nobody's way."""
 
     commit: CommitId
     specs: list[BundleSpec]
     problems: list[Problem]
+    warnings: list[Problem] = field(default_factory=list)
 
 
 def take(
@@ -51,7 +52,7 @@ def take(
         connection.execute(sa.delete(bundles).where(bundles.c.workspace == repo.workspace, bundles.c.name.in_(gone)))
         dirty |= set(gone)
     values = {"commit": taken.commit, "tried": taken.commit, "scanned_generation": generation, "scanned_at": now, "error": b"null"}
-    connection.execute(sa.update(repos).where(mine).values(**values, problems=_json(problems), held=_json(held)))
+    connection.execute(sa.update(repos).where(mine).values(**values, problems=_json([*problems, *taken.warnings]), held=_json(held)))
     return reconcile(connection, Scope(repo.workspace, bundles=dirty), now=now) if dirty else set(), held
 
 

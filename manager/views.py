@@ -303,7 +303,8 @@ def _repos(connection: Connection, whole: Fleet, asked: Asked) -> list[Document]
 def repo_status(scan: Any, states: dict[State, int], amount: int, generation: int) -> Document:
     """`display.state`: GitUpdating until scanned, Stalled when the last look at Git failed, Held, or the worst of its deployments."""
     error = _load(scan.error) if scan else None
-    problems = _load(scan.problems) if scan else []
+    told = _load(scan.problems) if scan else []
+    problems, warnings = [p for p in told if not p.get("warning")], [p for p in told if p.get("warning")]
     held = _load(scan.held) if scan else None
     state, message = worst_of(states).value, ""
     if error:
@@ -334,6 +335,7 @@ def repo_status(scan: Any, states: dict[State, int], amount: int, generation: in
         "summary": summarize(states),
         "error": error,
         "problems": problems,
+        "warnings": warnings,
         "held": held,
         "bundles": amount,
         "lastScanned": scan.scanned_at if scan else "",

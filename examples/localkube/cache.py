@@ -28,12 +28,16 @@ def say(line: str) -> None:
 
 
 def root() -> Path:
-    """The cache directory, from FLEETCTL_TOOLS_CACHE, else XDG_CACHE_HOME, else ~/.cache. Not created here."""
+    """The cache directory, from FLEETCTL_TOOLS_CACHE, else XDG_CACHE_HOME, else ~/.cache; one below the folder for temporary files when
+    that cannot be written. Not created here.
+    """
     own = os.environ.get("FLEETCTL_TOOLS_CACHE")
     if own:
         return Path(own).expanduser().absolute()
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "fleetctl" / "tools"
+    found = (Path(base) if base else Path.home() / ".cache") / "fleetctl" / "tools"
+    there = next(path for path in (found, *found.parents) if path.exists())
+    return found if os.access(there, os.W_OK) else Path(tempfile.gettempdir()) / f"fleetctl-tools-{os.getuid()}"
 
 
 def place(name: str, version: str) -> Path:

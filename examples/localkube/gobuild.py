@@ -28,7 +28,7 @@ def build(name: str) -> Path:
         # Another process may have built it while this one waited for the lock.
         if found := cache.cached(name, recipe.version):
             return found
-        go = shutil.which("go")
+        go = _go()
         if go is None:
             raise ToolMissing(
                 f"{name} is missing: not on PATH ({RECIPES[name].wanted}), not in {cache.root()}, and there is no Go "
@@ -37,6 +37,12 @@ def build(name: str) -> Path:
         cache.say(f"building {name} {recipe.version} with Go, once: about {recipe.takes} on 2 cores")
         _compile(name, recipe, go, scratch)
         return cache.put(scratch / "out" / name, name, recipe.version)
+
+
+def _go() -> str | None:
+    """On PATH, or where its own installers put it."""
+    places = ["/usr/local/go/bin", "/usr/lib/go/bin", str(Path.home() / "go" / "bin")]
+    return shutil.which("go") or shutil.which("go", path=os.pathsep.join(places))
 
 
 def _compile(name: str, recipe: FromGo, go: str, scratch: Path) -> None:
@@ -70,6 +76,7 @@ def _environment(out: Path, scratch: Path) -> dict[str, str]:
     drop = {"GOOS", "GOARCH", "GOWORK", "GOEXPERIMENT"}
     env = {key: value for key, value in os.environ.items() if key not in drop}
     env |= {"GOFLAGS": "", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0", "GOWORK": "off"}
+    env.setdefault("HOME", str(Path.home()))  # Go keeps its caches there and refuses to guess
     # Go's intermediate files are large: on the cache's disk, and removed with the scratch directory.
     (scratch / "tmp").mkdir()
     return env | {"GOBIN": str(out), "GOTMPDIR": str(scratch / "tmp")}

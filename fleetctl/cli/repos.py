@@ -171,6 +171,8 @@ def _explain(_session: Session, repos: Items) -> None:
         for problem in problems:
             out.line(f"problem: {problem.get('summary', '')}")
             out.line(f"  {problem.get('nextStep') or problem.get('next_step') or 'Correct it and push.'}")
+        for warning in status.get("warnings") or []:
+            out.line(f"warning: {warning.get('summary', '')}")
         held = status.get("held")
         if held:
             name, commit = repo["metadata"]["name"], str(held["commit"])

@@ -39,12 +39,13 @@ class ChartRequest(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """Why the bundle at `path` could not be made."""
+    """Why the bundle at `path` could not be made, or, with `warning`, what should be known of it."""
 
     path: str
     code: str
     summary: str
     next_step: str = ""
+    warning: bool = False
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,9 +89,10 @@ def scan(tree: Tree, repo: RepoSpec, *, commit: CommitId) -> Scan:
         except FleetError as why:
             problems.append(_problem(place.directory, why))
             continue
-        warnings += [Problem(path=place.directory, code="not-done", summary=text) for text in draft.warnings]
+        warnings += [Problem(path=place.directory, code="not-done", summary=text, warning=True) for text in draft.warnings]
         if not draft.files and not draft.charts:
-            warnings.append(Problem(path=place.directory, code="empty", summary=f"{_shown(place.directory)} holds no file to deploy"))
+            said = f"{_shown(place.directory)} holds no file to deploy"
+            warnings.append(Problem(path=place.directory, code="empty", summary=said, warning=True))
             continue
         twin = drafts.setdefault(draft.spec.name, draft)
         if twin is not draft:
