@@ -47,6 +47,16 @@ class Archives:
             raise UnavailableError(summary, subject=str(self._folder), next_step="Make room on the disk.") from why
         return new
 
+    def missing(self, digests: Iterable[Digest]) -> list[Digest]:
+        """Those that are not on the disk; the others count as wanted from now on."""
+        gone: list[Digest] = []
+        for digest in digests:
+            try:
+                os.utime(self.path(digest))
+            except FileNotFoundError:
+                gone.append(digest)
+        return gone
+
     def sweep(self, is_used: Callable[[Digest], bool], *, now: float) -> int:
         """Remove archives and broken-off writes that nobody names and that are older than the grace; how many."""
         gone = 0

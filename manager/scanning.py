@@ -22,6 +22,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.errors import Conflict, FleetError, NotFound
 from fleetctl.core.gitrepo import RepoSpec, repo_spec
 from fleetctl.core.ids import CommitId, Digest
@@ -87,6 +88,7 @@ class Scanner:
         self._tasks: set[asyncio.Task[None]] = set()
         self._fetching: dict[str, asyncio.Lock] = {}
         self._confirmed: dict[Key, tuple[int, str]] = {}
+        self._made: dict[Key, dict[str, BundleSpec]] = {}  # bundles of the last scan by their fingerprint
 
     def poke(self, workspace: str, name: str, *, again: bool = False) -> None:
         """Look soon; without a name, at every repository of the workspace (a Secret changed)."""
@@ -132,6 +134,7 @@ class Scanner:
                 seconds = await self._look_once(key, watch, again=again)
         except _Gone:
             self._watches.pop(key, None)
+            self._made.pop(key, None)
         except Exception as error:
             log.bug("a scan failed", error, repo="/".join(key))
             seconds = 30.0
@@ -218,11 +221,16 @@ class Scanner:
             if commit == repo.tried and not changed:
                 await self._clear_error(key)
                 return False
-            drafts, problems, warnings = await asyncio.to_thread(_scanned, store, repo.spec, commit)
+            made = self._made.get(key, {})
+            drafts, problems, warnings = await asyncio.to_thread(_scanned, store, repo.spec, commit, made)
+            old = [Digest(d.spec.archive) for d in drafts if d.is_made]
+            if await asyncio.to_thread(self._archives.missing, old):
+                drafts, problems, warnings = await asyncio.to_thread(_scanned, store, repo.spec, commit, {})
         source = ChartSource(self._settings.mirrors, self._settings.allow_egress, lambda request: _helm_credential(repo, request))
         built, more = await completed(drafts, source)
         problems = [*problems, *more]
-        await asyncio.to_thread(self._archives.add, [(Digest(b.spec.archive), b.archive) for b in built])
+        await asyncio.to_thread(self._archives.add, [(Digest(b.spec.archive), b.archive) for b in built if b.archive])
+        self._made[key] = {b.fingerprint: b.spec for b in built if b.fingerprint}
         await self._take(key, repo, Taken(commit, [b.spec for b in built], problems, warnings))
         return any(p.code in {"source", "unavailable", "deadline"} for p in problems)
 
@@ -300,11 +308,13 @@ def _store_name(repo: _Repo) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
-def _scanned(store: Path, spec: RepoSpec, commit: CommitId) -> tuple[list[Draft], list[Problem], list[Problem]]:
+def _scanned(
+    store: Path, spec: RepoSpec, commit: CommitId, made: Mapping[str, BundleSpec]
+) -> tuple[list[Draft], list[Problem], list[Problem]]:
     """(bundles, problems, warnings)."""
     tree = git.open_tree(store, commit)
     try:
-        found = scan(tree, spec, commit=commit)
+        found = scan(tree, spec, commit=commit, known=made)
         mine = [(path, why) for path, why in tree.left_out.items() if any(within(path, d.spec.path) for d in found.drafts)]
     finally:
         tree.close()

@@ -19,6 +19,7 @@ from examples.localkube.recipes import RECIPES, FromGo
 
 BUILD_SECONDS = 3600.0
 GO_WANTED = "1.26"
+GO_PLACES = ("/usr/local/go/bin", "/usr/lib/go/bin")
 
 
 def build(name: str) -> Path:
@@ -41,8 +42,7 @@ def build(name: str) -> Path:
 
 def _go() -> str | None:
     """On PATH, or where its own installers put it."""
-    places = ["/usr/local/go/bin", "/usr/lib/go/bin", str(Path.home() / "go" / "bin")]
-    return shutil.which("go") or shutil.which("go", path=os.pathsep.join(places))
+    return shutil.which("go") or shutil.which("go", path=os.pathsep.join(GO_PLACES))
 
 
 def _compile(name: str, recipe: FromGo, go: str, scratch: Path) -> None:

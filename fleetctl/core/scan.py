@@ -11,6 +11,7 @@ out, a bundle also carries the files of the bundles inside it (they are not depl
 
 from __future__ import annotations
 
+import hashlib
 import posixpath
 from collections.abc import Mapping, Sequence
 
@@ -49,12 +50,19 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
-    """A bundle that may still wait for its charts."""
+    """A bundle that may still wait for its charts. `fingerprint` is equal for equal inputs, "" where that cannot be told; a draft that was
+    made before from the same inputs has its archive's digest already, and no files.
+    """
 
     spec: BundleSpec
     files: dict[str, File]
     charts: list[ChartRequest] = []
     warnings: list[str] = []
+    fingerprint: str = ""
+
+    @property
+    def is_made(self) -> bool:
+        return bool(self.spec.archive)
 
 
 class Scan(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,24 +81,30 @@ class _Place(msgspec.Struct, frozen=True):
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
+    """`archive` is empty for a bundle that was made before; `fingerprint` as in Draft, "" when something was fetched for it."""
+
     spec: BundleSpec
     archive: bytes
+    fingerprint: str = ""
 
 
-def scan(tree: Tree, repo: RepoSpec, *, commit: CommitId) -> Scan:
-    """The bundles of `repo` at `commit`, sorted by name, and what stands in the way of others."""
+def scan(tree: Tree, repo: RepoSpec, *, commit: CommitId, known: Mapping[str, BundleSpec] | None = None) -> Scan:
+    """The bundles of `repo` at `commit`, sorted by name, and what stands in the way of others.
+
+    `known`: bundles of an earlier scan by their fingerprint; what has not changed since is not read again.
+    """
     drafts: dict[str, Draft] = {}
     problems: list[Problem] = []
     warnings: list[Problem] = []
     index = Index(tree)
     for place in _places(index, repo, problems):
         try:
-            draft = _draft(index, repo, place, commit)
+            draft = _unchanged(index, repo, place, commit, known) or _draft(index, repo, place, commit)
         except FleetError as why:
             problems.append(_problem(place.directory, why))
             continue
         warnings += [Problem(path=place.directory, code="not-done", summary=text, warning=True) for text in draft.warnings]
-        if not draft.files and not draft.charts:
+        if not draft.files and not draft.charts and not draft.is_made:
             said = f"{_shown(place.directory)} holds no file to deploy"
             warnings.append(Problem(path=place.directory, code="empty", summary=said, warning=True))
             continue
@@ -112,7 +126,7 @@ def finish(draft: Draft, charts: Mapping[ChartRequest, Mapping[str, File]]) -> B
         files |= {f".charts/{at}/{path}": file for path, file in charts[request].items()}
     archive = pack(files)
     spec = msgspec.structs.replace(draft.spec, archive=archive_digest(archive), size=len(archive), files=len(files))
-    return Built(spec=spec, archive=archive)
+    return Built(spec=spec, archive=archive, fingerprint="" if draft.charts else draft.fingerprint)
 
 
 def _places(tree: Index, repo: RepoSpec, problems: list[Problem]) -> list[_Place]:
@@ -152,6 +166,23 @@ def _match(tree: Index, wanted: str) -> list[str]:
     return [wanted] if wanted in tree.folders else []
 
 
+def _fingerprint(tree: Index, repo: RepoSpec, place: _Place) -> str:
+    """Over everything that a draft is made of, except files above its directory."""
+    files = [*tree.below(place.directory), *([place.options] if place.options else [])]
+    identities = [tree.identity(path) for path in files]
+    if not all(identities):
+        return ""
+    return hashlib.sha256(msgspec.json.encode([repo, place, files, identities])).hexdigest()
+
+
+def _unchanged(tree: Index, repo: RepoSpec, place: _Place, commit: CommitId, known: Mapping[str, BundleSpec] | None) -> Draft | None:
+    if not known:
+        return None
+    fingerprint = _fingerprint(tree, repo, place)
+    spec = known.get(fingerprint) if fingerprint else None
+    return Draft(spec=msgspec.structs.replace(spec, commit=commit), files={}, fingerprint=fingerprint) if spec else None
+
+
 def _draft(tree: Index, repo: RepoSpec, place: _Place, commit: CommitId) -> Draft:
     directory = place.directory
     shown = place.options or _fleet_file(tree, directory)
@@ -182,7 +213,11 @@ def _draft(tree: Index, repo: RepoSpec, place: _Place, commit: CommitId) -> Draf
         overrides_targets=fleet.override_targets is not None,
     )
     warnings = [f"{shown}: imageScans is read, but images are not looked for in this version"] if fleet.scans_images else []
-    return Draft(spec=spec, files=files, charts=_charts(spec, files, shown or _shown(directory)), warnings=warnings)
+    charts = _charts(spec, files, shown or _shown(directory))
+    # What is read above the directory, and what warns each time, is looked at each time.
+    again = bool(warnings) or reader.left_directory
+    fingerprint = "" if again else _fingerprint(tree, repo, place)
+    return Draft(spec=spec, files=files, charts=charts, warnings=warnings, fingerprint=fingerprint)
 
 
 def _targets(fleet: FleetYaml, repo: RepoSpec) -> list[Target]:

@@ -6,6 +6,7 @@ import difflib
 import re
 import types
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -53,12 +54,17 @@ def check_keys(value: Any, kind: Any, origin: Origin, path: Path = ()) -> None:
             check_keys(item, get_args(kind)[0], origin, (*path, at))
     if not isinstance(value, dict) or not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
         return
-    hints = get_type_hints(kind)
-    fields = dict(zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True))
+    hints, fields = _shape(kind)
     for key, item in value.items():
         if key not in fields:
             raise unknown_key(key, list(fields), origin, path)
         check_keys(item, hints[fields[key]], origin, (*path, key))
+
+
+@lru_cache(maxsize=256)
+def _shape(kind: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    """(type of each field, field of each key)."""
+    return get_type_hints(kind), dict(zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True))
 
 
 def unknown_key(key: str, known: list[str], origin: Origin, path: Path = ()) -> InvalidFile:

@@ -20,12 +20,16 @@ class Tree(Protocol):
 
     def read(self, path: str) -> File: ...
 
+    def identity(self, path: str) -> str:
+        """Equal for equal contents, as Git's object id is; "" when only reading would tell."""
+        ...
+
 
 class Index:
     """What the scan asks of a tree again and again, made once: ten thousand files are walked a few times, not once a bundle."""
 
     def __init__(self, tree: Tree) -> None:
-        self.read = tree.read
+        self.read, self.identity = tree.read, tree.identity
         self.paths = tree.paths()
         self.folders: dict[str, list[str]] = {}  # every file below a folder, the root being ""
         for path in self.paths:

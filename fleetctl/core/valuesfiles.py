@@ -10,7 +10,7 @@ import msgspec
 from fleetctl.core import options as opts
 from fleetctl.core.errors import InvalidFile
 from fleetctl.core.options import Options
-from fleetctl.core.tree import Index, join
+from fleetctl.core.tree import Index, join, within
 from fleetctl.core.yamldoc import load
 
 
@@ -19,6 +19,7 @@ class ValuesFiles:
 
     def __init__(self, tree: Index, directory: str, shown: str) -> None:
         self._tree, self._directory, self._shown = tree, directory, shown
+        self.left_directory = False
 
     def merged(self, options: Options) -> Options:
         """`options` with the files laid over `values`, the later over the earlier."""
@@ -32,6 +33,7 @@ class ValuesFiles:
 
     def _read(self, name: str) -> dict[str, Any]:
         path = posixpath.normpath(join(self._directory, name))
+        self.left_directory |= not within(path, self._directory)
         if path not in self._tree.known:
             raise InvalidFile(f"helm.valuesFiles: {name} is not in the repository", file=self._shown, next_step="Correct the path.")
         found = load(self._tree.read(path).data, file=path)

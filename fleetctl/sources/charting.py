@@ -52,7 +52,7 @@ async def _with_dependencies(drafts: list[Draft], source: ChartSource) -> tuple[
                 below = {p[len(folder) :]: f for p, f in draft.files.items() if p.startswith(folder)}
                 fetched = await charts.fetch_dependencies(below, mirrors=source.mirrors, egress=policy)
                 more |= {folder + path: file for path, file in fetched.items()}
-            found.append(msgspec.structs.replace(draft, files=draft.files | more) if more else draft)
+            found.append(msgspec.structs.replace(draft, files=draft.files | more, fingerprint="") if more else draft)
         except FleetError as error:
             problems.append(_problem_of(draft, error))
     return found, problems
@@ -65,6 +65,9 @@ def _finished(drafts: list[Draft], found: Mapping[ChartRequest, Files | FleetErr
         try:
             if missing:
                 raise missing
+            if draft.is_made:
+                built.append(Built(spec=draft.spec, archive=b"", fingerprint=draft.fingerprint))
+                continue
             built.append(finish(draft, {r: f for r, f in found.items() if not isinstance(f, FleetError)}))
         except FleetError as error:
             problems.append(_problem_of(draft, error))

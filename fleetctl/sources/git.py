@@ -184,6 +184,11 @@ class GitTree:
         except Exception as why:
             raise self._broken(f"{path} cannot be read") from why
 
+    def identity(self, path: str) -> str:
+        """Git's object id, and whether it may be run."""
+        entry = self._files[path]
+        return f"{entry.object}{'+x' if entry.executable else ''}"
+
     def close(self) -> None:
         self._objects.close()
 

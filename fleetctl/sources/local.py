@@ -31,6 +31,9 @@ class LocalTree:
             self._held[path] = self._files[path]()
         return self._held[path]
 
+    def identity(self, path: str) -> str:
+        return ""
+
 
 def open_local(text: str) -> LocalTree:
     """`DIR`, or `DIR@REVISION` of a clone: DIR may also be a folder inside the clone. Raises NotFound, UsageError."""

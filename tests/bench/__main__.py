@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tests.bench import figures
+from tests.bench import figures, scans
 from tests.bench.figures import Figure
 
 RESULTS = Path(".bench/results.json")
@@ -20,6 +20,8 @@ BENCHES: dict[str, Callable[[Path], Iterable[Figure]]] = {
     "deploy": figures.fifty_bundles,
     "manager": figures.fifty_by_fifty,
     "cli": figures.help_pages,
+    "scan": scans.large_repository,
+    "render": scans.thousand_clusters,
 }
 
 

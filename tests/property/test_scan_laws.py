@@ -8,7 +8,11 @@ from hypothesis import strategies as st
 from fleetctl.core.bundle import File, archive_digest, check_path, pack, unpack
 from fleetctl.core.errors import FleetError
 from fleetctl.core.fleetyaml import FleetYaml, parse
+from fleetctl.core.gitrepo import repo_spec
+from fleetctl.core.ids import CommitId
 from fleetctl.core.options import Options, merge, merge_values
+from fleetctl.core.scan import finish, scan
+from tests.support.trees import DictTree
 
 names = st.text("ab/.-A", min_size=1, max_size=12).filter(lambda p: check_path(p) is None)
 values = st.recursive(st.none() | st.booleans() | st.integers(), lambda v: st.dictionaries(st.sampled_from("abc"), v), max_leaves=8)
@@ -46,3 +50,43 @@ def test_merging_twice_changes_nothing(base, over):
     assert merge_values(once, over) == once
     first, second = Options(namespace_labels={"a": "1"}), Options(namespace_labels={"b": "2"}, namespace="x")
     assert merge(merge(first, second), second) == merge(first, second)
+
+
+words = ["a", "b", "c", "fleet.yaml", "m.yaml", "x.yml", ".fleetignore", "overlays", "README.md"]
+texts = ["", "defaultNamespace: x
+", "m.yaml
+", "a: 1
+", "name: y
+"]
+trees = st.dictionaries(st.lists(st.sampled_from(words), min_size=1, max_size=4).map("/".join), st.sampled_from(texts), max_size=9)
+REPO = repo_spec({"metadata": {"name": "repo"}, "spec": {"repo": "https://git.example/r"}})
+
+
+def found(files, known=None):
+    """(name, archive digest, options) of each bundle, and the problems."""
+    got = scan(DictTree(files), REPO, commit=CommitId("c" * 40), known=known)
+    specs = [d.spec if d.is_made else finish(d, {}).spec for d in got.drafts]
+    return [(s.name, s.archive, s.options) for s in specs], got.problems
+
+
+@given(trees, st.randoms(use_true_random=False))
+def test_a_scan_does_not_depend_on_the_order_of_files(files, random):
+    """Directories are listed in other orders elsewhere."""
+    kept = {p: t for p, t in files.items() if not any(q.startswith(f"{p}/") for q in files)}
+    items = list(kept.items())
+    random.shuffle(items)
+    assert found(dict(items)) == found(kept)
+
+
+@given(trees, st.sampled_from(["", "a: 2\n"]))
+def test_an_unchanged_folder_keeps_its_digest(files, text):
+    """Whatever happens beside it, also when only what changed is read again."""
+    kept = {p: t for p, t in files.items() if not any(q.startswith(f"{p}/") for q in files) and not p.startswith("z")}
+    base = {**kept, "z/fleet.yaml": "defaultNamespace: z\n", "z/m.yaml": "a: 1\n"}
+    before, _ = found(base)
+    changed = {**base, "a-new-one/m.yaml": text}
+    drafts = scan(DictTree(base), REPO, commit=CommitId("c" * 40)).drafts
+    known = {b.fingerprint: b.spec for b in (finish(d, {}) for d in drafts) if b.fingerprint}
+    after, _ = found(changed)
+    assert [s for s in after if s[0] == "repo-z"] == [s for s in before if s[0] == "repo-z"]
+    assert found(changed, known) == found(changed)

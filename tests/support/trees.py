@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,6 +21,9 @@ class DictTree:
 
     def read(self, path: str) -> File:
         return self._files[path]
+
+    def identity(self, path: str) -> str:
+        return hashlib.sha256(self._files[path].data).hexdigest()
 
 
 def folder(root: Path) -> DictTree:

@@ -139,3 +139,42 @@ def test_long_names_are_cut_as_fleet_cuts_them(text, name):
 def test_the_root_of_a_repository_has_the_repositorys_name():
     """No dash at the end."""
     assert bundle_name(RepoName("repo"), "") == "repo"
+
+
+FILES = {
+    "a/fleet.yaml": "defaultNamespace: a\n",
+    "a/m.yaml": "1",
+    "b/m.yaml": "2",
+    "c/fleet.yaml": "imageScans: [{image: x}]",
+    "c/m.yaml": "3",
+}
+
+
+def made_of(got):
+    return {built.fingerprint: built.spec for built in (finish(d, {}) for d in got.drafts) if built.fingerprint}
+
+
+def test_what_did_not_change_is_not_read_again():
+    """A scan that knows the last one reads the one bundle that changed, and makes the same of all."""
+    known = made_of(scanned(FILES, paths=["a", "b", "c"]))
+    changed = {**FILES, "b/m.yaml": "22"}
+    repo = repo_spec({"metadata": {"name": "repo"}, "spec": {"repo": "https://git.example/r", "paths": ["a", "b", "c"]}})
+    got = scan(DictTree(changed), repo, commit=CommitId("d" * 40), known=known)
+    assert [d.spec.name for d in got.drafts if not d.is_made] == ["repo-b", "repo-c"]  # what warns is looked at each time
+    whole = scan(DictTree(changed), repo, commit=CommitId("d" * 40))
+    assert [d.spec if d.is_made else finish(d, {}).spec for d in got.drafts] == [finish(d, {}).spec for d in whole.drafts]
+    assert [w.code for w in got.warnings] == ["not-done"]
+
+
+@pytest.mark.parametrize("spec", [{"paths": ["a"], "targetNamespace": "x"}, {"paths": ["a"], "correctDrift": {"enabled": True}}])
+def test_another_gitrepo_makes_the_bundle_anew(spec):
+    """What the GitRepo says is part of the inputs."""
+    known = made_of(scanned(FILES, paths=["a"]))
+    repo = repo_spec({"metadata": {"name": "repo"}, "spec": {"repo": "https://git.example/r", **spec}})
+    assert [d.is_made for d in scan(DictTree(FILES), repo, commit=CommitId("c" * 40), known=known).drafts] == [False]
+
+
+def test_values_files_above_the_bundle_are_read_each_time():
+    """They are not part of its folder."""
+    files = {"a/fleet.yaml": "helm: {chart: ., valuesFiles: [../v.yaml]}", "a/Chart.yaml": "name: c", "v.yaml": "a: 1"}
+    assert made_of(scanned(files, paths=["a"])) == {}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.localkube import cache, tools, versions, wheel
+from examples.localkube import cache, gobuild, tools, versions, wheel
 from examples.localkube.errors import LocalkubeError, ToolMissing
 from examples.localkube.recipes import RECIPES
 from examples.localkube.versions import Version
@@ -43,6 +43,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     for tool in ("cat", "sleep"):
         (world.path / tool).symlink_to(f"/bin/{tool}")
     monkeypatch.setenv("PATH", str(world.path))
+    monkeypatch.setattr(gobuild, "GO_PLACES", ())
     monkeypatch.setenv("KUBEBUILDER_ASSETS", str(world.assets))
     monkeypatch.setenv("FLEETCTL_TOOLS_CACHE", str(world.cache))
     return world
