@@ -53,11 +53,7 @@ def test_merging_twice_changes_nothing(base, over):
 
 
 words = ["a", "b", "c", "fleet.yaml", "m.yaml", "x.yml", ".fleetignore", "overlays", "README.md"]
-texts = ["", "defaultNamespace: x
-", "m.yaml
-", "a: 1
-", "name: y
-"]
+texts = ["", "defaultNamespace: x\n", "m.yaml\n", "a: 1\n", "name: y\n"]
 trees = st.dictionaries(st.lists(st.sampled_from(words), min_size=1, max_size=4).map("/".join), st.sampled_from(texts), max_size=9)
 REPO = repo_spec({"metadata": {"name": "repo"}, "spec": {"repo": "https://git.example/r"}})
 
