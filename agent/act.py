@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from agent import namespaces
 from agent.failpoints import failpoint
 from agent.journal import Entry, Journal
 from agent.kube import Kube
@@ -79,6 +80,8 @@ async def install(hands: Hands, document: Desired, bundle: DesiredBundle) -> Non
         prepared = await prepare(made, workdir, kustomize=hands.kustomize, deadline=SECONDS)
         entry = _entry(bundle, document, old, release)
         hands.journal.put(msgspec.structs.replace(entry, began=True))
+        if hands.kube.is_there:
+            await namespaces.prepare(hands.kube, bundle.name, release.namespace, bundle.options)
         failpoint("before-helm")
         revision = await _upgrade(hands, release, prepared, bundle, document, old)
         failpoint("after-helm")
@@ -93,7 +96,13 @@ async def install(hands: Hands, document: Desired, bundle: DesiredBundle) -> Non
 
 
 async def _upgrade(hands: Hands, release: Release, prepared: Prepared, bundle: DesiredBundle, document: Desired, old: Entry | None) -> Any:
-    flags = flags_of(bundle, document, prepared, taking_over=bool(old and old.release and old.release != release.name))
+    flags = flags_of(
+        bundle,
+        document,
+        prepared,
+        taking_over=bool(old and old.release and old.release != release.name),
+        creates_namespace=not hands.kube.is_there,
+    )
     deadline = SECONDS + flags.timeout
     try:
         return await hands.helm.upgrade(release, prepared.chart, prepared.values, flags, deadline=deadline)
@@ -114,7 +123,8 @@ async def forget_pending(kube: Kube, release: Release) -> None:
             await kube.call("DELETE", f"{path}/{meta['name']}")
 
 
-def flags_of(bundle: DesiredBundle, document: Desired, prepared: Prepared, *, taking_over: bool) -> UpgradeFlags:
+def flags_of(bundle: DesiredBundle, document: Desired, prepared: Prepared, *, taking_over: bool, creates_namespace: bool) -> UpgradeFlags:
+    """`creates_namespace`: the target must do it, because there is no cluster that the agent could ask."""
     options = bundle.options
     helm = options.helm or HelmOptions()
     drift = options.correct_drift or CorrectDrift()
@@ -132,7 +142,7 @@ def flags_of(bundle: DesiredBundle, document: Desired, prepared: Prepared, *, ta
         wait_for_jobs=bool(helm.wait_for_jobs),
         atomic=bool(helm.atomic),
         take_ownership=bool(helm.take_ownership) or taking_over,
-        create_namespace=options.create_namespace is not False,
+        create_namespace=creates_namespace and options.create_namespace is not False,
         skip_schema=bool(helm.skip_schema_validation),
         force=bool(drift.force),
         disable_dns=bool(helm.disable_dns),
@@ -153,17 +163,10 @@ async def remove(hands: Hands, tombstone: Tombstone) -> None:
             await hands.kube.call("DELETE", path)
         else:
             await hands.helm.uninstall(release, deadline=SECONDS)
-            if entry.delete_namespace and release.namespace not in {"default", "kube-system", "kube-public"}:
-                await _delete_namespace(hands.kube, release.namespace)
+            if hands.kube.is_there:
+                await namespaces.leave(hands.kube, entry, hands.journal.entries.values())
     hands.wanted.drop(tombstone.name)
     hands.journal.put(Entry(bundle=tombstone.name, removed=True))
-
-
-async def _delete_namespace(kube: Kube, namespace: str) -> None:
-    try:
-        await kube.call("DELETE", f"/api/v1/namespaces/{namespace}")
-    except NotFound:
-        return
 
 
 def _entry(bundle: DesiredBundle, document: Desired, old: Entry | None, release: Release) -> Entry:

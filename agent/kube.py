@@ -31,6 +31,8 @@ class ClusterUnreachable(UnavailableError):
 class Kube:
     """One cluster. Every call ends within 30 s."""
 
+    is_there = True
+
     def __init__(self, kubeconfig: Path) -> None:
         self._server, self._context, self._headers, self._auth = _read(kubeconfig)
         self._client: httpx.AsyncClient | None = None
@@ -107,6 +109,8 @@ class Kube:
 
 class NoCluster(Kube):
     """Where manifests go into a directory there is no cluster to ask."""
+
+    is_there = False
 
     def __init__(self) -> None:
         self._client = None

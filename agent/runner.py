@@ -33,6 +33,7 @@ from fleetctl.core.wire import Desired, DesiredBundle, StatusRequest
 _WAIT_SECONDS = 240
 _LOOK_SECONDS = (1.0, 15.0)
 _GROUP_SECONDS = 0.05
+_BUSY_SECONDS = 0.4  # between two looks while much is being done: each costs a list call for each kind
 _PAGE_BYTES = 512 * 1024
 
 
@@ -55,6 +56,7 @@ class Runner:
         self._waits: dict[BundleName, str] = {}
         self._removed: set[tuple[BundleName, int]] = set()
         self._busy: dict[BundleName, asyncio.Task[None]] = {}
+        self._unseen: set[BundleName] = set()
         self._work, self._tell, self._look = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._twin = False
         self._grown = True
@@ -194,6 +196,7 @@ class Runner:
         finally:
             self._busy.pop(name, None)
             self._refresh([name])
+            self._unseen.add(name)
             self._look.set()
             self._work.set()
 
@@ -222,25 +225,27 @@ class Runner:
                 async with asyncio.timeout(pause):
                     await self._look.wait()
                 pause = low
-                await asyncio.sleep(_GROUP_SECONDS)
+                await asyncio.sleep(_BUSY_SECONDS if len(self._busy) > len(self._unseen) else _GROUP_SECONDS)
+                fresh = set(self._unseen)
             except TimeoutError:
-                pass
+                fresh = set()
             self._look.clear()
             if self._observer is None:
                 self._resources = {name: [] for name in self._hands.journal.entries}
                 self._refresh()
                 continue
             try:
-                names = [n for n, e in list(self._hands.journal.entries.items()) if n not in self._busy and e.applied]
-                found = await self._observer.look(names)
+                known = [n for n, e in list(self._hands.journal.entries.items()) if n not in self._busy and e.applied]
+                found = await self._observer.look([n for n in known if not fresh or n in fresh or not is_ready(self._resources.get(n, []))])
             except FleetError as why:
                 trouble("the cluster cannot be looked at", why.summary)
                 pause = min(high, pause * 2)
                 continue
+            self._unseen -= fresh
             self._resources |= {name: seen for name, seen in found.items() if name not in self._busy}
             self._correct(found)
             self._refresh()
-            calm = all(is_ready(seen) for seen in found.values()) and not self._busy
+            calm = all(is_ready(seen) for seen in self._resources.values()) and not self._busy
             pause = high * random.uniform(0.9, 1.1) if calm else min(high, pause * 1.5)  # noqa: S311 - spread
 
     def _correct(self, found: dict[BundleName, list[ResourceStatus]]) -> None:

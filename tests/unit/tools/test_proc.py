@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from fleetctl.core.errors import DeadlineError, ToolFailed, ToolMissing
+from fleetctl.tools import proc
 from fleetctl.tools.proc import Command, Limits, run
+
+
+@pytest.fixture(autouse=True, params=["setpriv", "python"])
+def leash(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both wrappers keep all that is promised."""
+    wrapper = [sys.executable, "-I", "-S", "-c", proc._leash()] if request.param == "python" else proc._wrapper()
+    monkeypatch.setattr(proc, "_wrapper", lambda: wrapper)
+
 
 ENV = {"PATH": os.environ["PATH"]}
 
