@@ -10,31 +10,30 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import msgspec
 
 from agent import act
 from agent.act import Hands
 from agent.decide import Action, Install, Remove, Wait, World, decide, retry_seconds
+from agent.documents import KeptDocument
 from agent.failpoints import failpoint
-from agent.identity import write_whole
 from agent.log import event, trouble
 from agent.memory import give_back
 from agent.notify import Notifier
 from agent.observe import Observer, drifted, is_ready
 from agent.recover import rebuild
+from agent.reports import Known, pages_of, report_of
 from agent.uplink import Duplicate, SendAll, TryLater
 from fleetctl.core.errors import FleetError
 from fleetctl.core.ids import BundleName, Epoch, Generation
-from fleetctl.core.status import ReleaseRef, Report, ResourceStatus, State, trim
+from fleetctl.core.status import Report, ResourceStatus, State, trim
 from fleetctl.core.wire import Desired, DesiredBundle, StatusRequest
 
 _WAIT_SECONDS = 240
 _LOOK_SECONDS = (1.0, 15.0)
 _GROUP_SECONDS = 0.05
 _BUSY_SECONDS = 0.4  # between two looks while much is being done: each costs a list call for each kind
-_PAGE_BYTES = 512 * 1024
 
 
 class Runner:
@@ -61,6 +60,7 @@ class Runner:
         self._twin = False
         self._grown = True
         self._known = False
+        self._kept = KeptDocument(hands.state_dir)
         self.stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -77,18 +77,13 @@ class Runner:
 
     # The document
 
-    @property
-    def _document_path(self) -> Path:
-        return self._hands.state_dir / "desired.json"
-
     def _load_document(self) -> None:
         """What was wanted before a restart is wanted until the manager says otherwise: everything needed is on this disk."""
-        try:
-            kept = msgspec.json.decode(self._document_path.read_bytes(), type=dict[str, str])
-            self._document = msgspec.json.decode(kept["payload"], type=Desired)
-            self._etag, self._epoch = kept["etag"], max(self._epoch, self._document.epoch)
-        except (FileNotFoundError, msgspec.DecodeError, KeyError):
+        kept = self._kept.load()
+        if kept is None:
             return
+        self._etag, self._document = kept
+        self._epoch = max(self._epoch, self._document.epoch)
         self._refresh()
         self._work.set()
         self._look.set()
@@ -114,22 +109,14 @@ class Runner:
             await asyncio.sleep(pause)
 
     def _take(self, etag: str, payload: bytes) -> None:
-        document = msgspec.json.decode(payload, type=Desired)
-        write_whole(self._document_path, msgspec.json.encode({"etag": etag, "payload": payload.decode()}))
+        document = self._kept.keep(etag, payload)
         self._document, self._etag, self._epoch = document, etag, document.epoch
         self._retry_at.clear()
         self._removed &= {(t.name, t.generation) for t in document.tombstones}
         event("document", bundles=len(document.bundles), tombstones=len(document.tombstones))
         self._refresh()
-        self._sweep(document)
+        self._kept.sweep(document, self._hands.journal.entries.values())
         self._work.set()
-
-    def _sweep(self, document: Desired) -> None:
-        """Archives that nothing names any more go."""
-        used = {b.archive for b in document.bundles} | {e.archive for e in self._hands.journal.entries.values()}
-        for path in (self._hands.state_dir / "archives").iterdir():
-            if path.name.strip(".").removesuffix(".part") not in used:
-                path.unlink(missing_ok=True)
 
     # Work
 
@@ -291,49 +278,10 @@ class Runner:
         self._tell.set()
 
     def _made(self, bundle: DesiredBundle, document: Desired) -> Report:
-        entry = self._hands.journal.entries.get(bundle.name)
-        applied = entry.applied if entry else Generation(0)
-        current = entry is not None and applied >= bundle.generation
-        resources = self._resources.get(bundle.name)
-        state, code, message = self._state(bundle, current=current, resources=resources)
-        release = ReleaseRef(name=entry.release, namespace=entry.namespace, revision=entry.revision) if entry and entry.release else None
-        seen = resources or []
-        return Report(
-            bundle=bundle.name,
-            epoch=document.epoch,
-            generation=bundle.generation,
-            applied=applied,
-            state=state,
-            code=code,
-            message=message,
-            ready=state is State.READY,
-            non_modified=not drifted(seen),
-            release=release,
-            commit=entry.commit if entry else "",
-            options_digest=bundle.options_digest,
-            resources=seen,
-        )
-
-    def _state(self, bundle: DesiredBundle, *, current: bool, resources: list[ResourceStatus] | None) -> tuple[State, str, str]:
-        """(state, code, message), in the order of Fleet's own tests."""
-        error = self._errors.get(bundle.name)
-        if error and error[0] >= bundle.generation and bundle.name in self._failures:
-            return State.ERR_APPLIED, error[1], error[2]
-        if not current:
-            if bundle.paused:
-                return State.OUT_OF_SYNC, "paused", "paused"
-            waiting = self._waits.get(bundle.name)
-            return (State.WAITING_FOR_DEPENDENCY, "dependency", waiting) if waiting else (State.WAIT_APPLIED, "", "")
-        if resources is None:
-            return State.NOT_READY, "", "not looked at yet"
-        bad = next((r for r in resources if r.state in {"NotReady", "Unknown"}), None)
-        if bad:
-            return State.NOT_READY, "not-ready", f"{bad.kind} {bad.namespace}/{bad.name}: {bad.message}".replace(" /", " ")
-        changed = drifted(resources)
-        if changed:
-            first = changed[0]
-            return State.MODIFIED, "modified", f"{first.kind} {first.namespace}/{first.name} {first.message}".replace(" /", " ")
-        return State.READY, "", ""
+        name = bundle.name
+        error = self._errors.get(name) if name in self._failures else None
+        known = Known(self._hands.journal.entries.get(name), self._resources.get(name), error, self._waits.get(name, ""))
+        return report_of(bundle, document, known)
 
     async def _report(self) -> None:
         failures = 0
@@ -365,7 +313,7 @@ class Runner:
         full = self._say_all
         names = set(self._reports) if full else self._unsaid & set(self._reports)
         told = {name: self._reports[name] for name in names}
-        pages = _pages(list(told.values()))
+        pages = pages_of(list(told.values()))
         for number, page in enumerate(pages, 1):
             self._seq += 1
             head = {"instance": self._hands.uplink.instance, "seq": self._seq, "full": full, "page": number, "pages": len(pages)}
@@ -387,19 +335,6 @@ class Runner:
                 self._grown = False
                 give_back()
             await asyncio.sleep(5)
-
-
-def _pages(reports: list[Report]) -> list[list[Report]]:
-    pages: list[list[Report]] = [[]]
-    size = 0
-    for report in reports:
-        more = len(msgspec.json.encode(report))
-        if size + more > _PAGE_BYTES and pages[-1]:
-            pages.append([])
-            size = 0
-        pages[-1].append(report)
-        size += more
-    return pages
 
 
 async def _for_ever(loop: Callable[[], Awaitable[None]]) -> None:

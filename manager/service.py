@@ -21,6 +21,7 @@ from manager.documents import Document, Documents
 from manager.fleet import Fleet, Registration
 from manager.live import Live
 from manager.objects import Objects, Put, new_uid
+from manager.overview import overview
 from manager.scanning import Scanner
 from manager.signing import Signer
 from manager.store.base import Store
@@ -124,7 +125,7 @@ class Service:
 
     async def status(self, workspace: str | None) -> dict[str, Any]:
         now = self._clock()
-        return await self._store.read(lambda c: views.overview(c, self._live, workspace, now))
+        return await self._store.read(lambda c: overview(c, self._live, workspace, now))
 
     async def changes(self, since: int, wait: float) -> int:
         return await self._live.wait_changed(since, wait) if wait else self._live.revision
@@ -175,7 +176,7 @@ class Service:
 
     async def metrics(self) -> dict[str, float]:
         now = self._clock()
-        found = await self._store.read(lambda c: views.overview(c, self._live, None, now))
+        found = await self._store.read(lambda c: overview(c, self._live, None, now))
         kinds = ("gitrepos", "bundles", "clusters", "deployments")
         return {f'fleet_{kind}{{state="{state}"}}': float(n) for kind in kinds for state, n in found[kind].items()}
 

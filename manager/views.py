@@ -19,6 +19,7 @@ from manager.clock import rfc3339
 from manager.kinds import api_version
 from manager.live import Live
 from manager.reconcile import shown_labels
+from manager.repoview import condition, repo_status
 from manager.store.schema import bundles, clusters, deployments, objects, repos
 from manager.store.schema import options as options_table
 
@@ -93,7 +94,9 @@ def listing(connection: Connection, live: Live, kind: str, asked: Asked, now: fl
     made = {"Cluster": _clusters, "Bundle": _bundles, "BundleDeployment": _deployments, "GitRepo": _repos, "ClusterGroup": _groups}
     items = made[kind](connection, whole, asked) if kind in made else _plain(connection, kind, asked)
     selector = parse_selector(asked.selector) if asked.selector else {}
-    return [i for i in items if matches(selector, i["metadata"].get("labels") or {}) and (not asked.states or _display(i) in asked.states)]
+    return [
+        i for i in items if matches(selector, i["metadata"].get("labels") or {}) and (not asked.states or display_state(i) in asked.states)
+    ]
 
 
 def one(connection: Connection, live: Live, kind: str, workspace: str, name: str, now: float) -> Document:
@@ -105,7 +108,7 @@ def one(connection: Connection, live: Live, kind: str, workspace: str, name: str
     return found[0]
 
 
-def _display(item: Document) -> str:
+def display_state(item: Document) -> str:
     return str(item.get("status", {}).get("display", {}).get("state", ""))
 
 
@@ -148,10 +151,6 @@ def _plain(connection: Connection, kind: str, asked: Asked) -> list[Document]:
     return found
 
 
-def _condition(kind: str, *, ok: bool, message: str = "") -> dict[str, str]:
-    return {"type": kind, "status": "True" if ok else "False"} | ({"message": message} if message else {})
-
-
 def _clusters(connection: Connection, whole: Fleet, asked: Asked) -> list[Document]:
     counts = whole.counted(lambda row: row.cluster_id)
     by_cluster: dict[str, list[Any]] = {}
@@ -189,7 +188,7 @@ def _cluster_status(row: Any, whole: Fleet, states: dict[State, int]) -> Documen
         "display": {"readyBundles": ready, "state": state, "message": message},
         "agent": told | {"address": address, "tools": agent.get("tools", {}), "id": row.id},
         "kubeVersion": agent.get("kube", ""),
-        "conditions": [_condition("Ready", ok=state == "Ready", message=message)],
+        "conditions": [condition("Ready", ok=state == "Ready", message=message)],
     }
 
 
@@ -210,7 +209,7 @@ def _bundles(connection: Connection, whole: Fleet, asked: Asked) -> list[Documen
         status = {
             "display": {"readyClusters": f"{states.get(State.READY, 0)}/{total}", "state": state, "message": message},
             "summary": summarize(states),
-            "conditions": [_condition("Ready", ok=state == "Ready", message=message)],
+            "conditions": [condition("Ready", ok=state == "Ready", message=message)],
             "commit": row.commit,
             "archive": row.archive,
             "clusters": total,
@@ -273,7 +272,7 @@ def _deployment(row: Any, whole: Fleet, cluster: str) -> Document:
         "modifiedStatus": [r for r in resources if r.get("state") in {"Modified", "Missing", "Orphaned"}],
         "incompleteState": report.get("incompleteState", False),
         "reportedAt": row.reported_at,
-        "conditions": [_condition("Ready", ok=state is State.READY, message=row.message)],
+        "conditions": [condition("Ready", ok=state is State.READY, message=row.message)],
     }
     meta = {"name": f"{cluster}.{row.bundle}", "namespace": row.workspace, "generation": row.generation}
     labels = {"fleet.cattle.io/cluster": cluster, "fleet.cattle.io/bundle-name": row.bundle, "fleet.cattle.io/repo-name": row.repo}
@@ -300,49 +299,6 @@ def _repos(connection: Connection, whole: Fleet, asked: Asked) -> list[Document]
     return found
 
 
-def repo_status(scan: Any, states: dict[State, int], amount: int, generation: int) -> Document:
-    """`display.state`: GitUpdating until scanned, Stalled when the last look at Git failed, Held, or the worst of its deployments."""
-    error = _load(scan.error) if scan else None
-    told = _load(scan.problems) if scan else []
-    problems, warnings = [p for p in told if not p.get("warning")], [p for p in told if p.get("warning")]
-    held = _load(scan.held) if scan else None
-    state, message = worst_of(states).value, ""
-    if error:
-        state, message = "Stalled", error["summary"]
-    elif problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        state, message = "Stalled", problems[0]["summary"] + more
-    elif held:
-        state, message = "Held", f"would remove {held['removals']} of {held['of']} bundles at {held['commit'][:12]}"
-    elif scan is None or scan.scanned_generation < generation:
-        state = "GitUpdating"
-    total = sum(states.values())
-    return {
-        "commit": scan.commit if scan else "",
-        "display": {
-            "state": state,
-            "readyBundleDeployments": f"{states.get(State.READY, 0)}/{total}",
-            "message": message,
-            "error": bool(error),
-        },
-        "conditions": [
-            _condition("Ready", ok=state == "Ready", message=message),
-            _condition("GitPolling", ok=not error, message=error["summary"] if error else ""),
-            _condition("Stalled", ok=bool(error or problems), message=message if error or problems else ""),
-            _condition("Reconciling", ok=state == "GitUpdating"),
-            _condition("Accepted", ok=True),
-        ],
-        "summary": summarize(states),
-        "error": error,
-        "problems": problems,
-        "warnings": warnings,
-        "held": held,
-        "bundles": amount,
-        "lastScanned": scan.scanned_at if scan else "",
-        "observedGeneration": scan.scanned_generation if scan else 0,
-    }
-
-
 def _groups(connection: Connection, whole: Fleet, asked: Asked) -> list[Document]:
     everyone = _clusters(connection, whole, Asked(workspace=asked.workspace))
     counts = whole.counted(lambda row: row.cluster_id)
@@ -365,33 +321,7 @@ def _groups(connection: Connection, whole: Fleet, asked: Asked) -> list[Document
             "nonReadyClusters": unready[:10],
             "display": display,
             "summary": summarize(states),
-            "conditions": [_condition("Ready", ok=not unready)],
+            "conditions": [condition("Ready", ok=not unready)],
         }
         found.append(_document("ClusterGroup", row, spec, status, **_head(row)))
     return found
-
-
-def overview(connection: Connection, live: Live, workspace: str | None, now: float) -> Document:
-    """The fleet on one screen: how many of each kind are in each state, and what needs attention, worst first."""
-    asked = Asked(workspace=workspace)
-    found: Document = {}
-    attention: list[Document] = []
-    for kind, key in (("GitRepo", "gitrepos"), ("Cluster", "clusters"), ("Bundle", "bundles")):
-        items = listing(connection, live, kind, asked, now)
-        tally: dict[str, int] = {}
-        for item in items:
-            state = _display(item)
-            tally[state] = tally.get(state, 0) + 1
-            if state != "Ready":
-                attention.append(_attention(item, state))
-        found[key] = tally
-    whole = fleet(connection, live, now, asked)
-    found["deployments"] = {state.value: n for state, n in count(whole.state(row) for row in whole.rows).items()}
-    order = ["Stalled", "Held", *State]
-    attention.sort(key=lambda a: (order.index(a["state"]) if a["state"] in order else len(order), a["kind"], a["name"]))
-    return found | {"attention": attention[:100]}
-
-
-def _attention(item: Document, state: str) -> Document:
-    meta, message = item["metadata"], item["status"]["display"].get("message", "")
-    return {"kind": item["kind"], "namespace": meta["namespace"], "name": meta["name"], "state": state, "message": message}

@@ -1,0 +1,81 @@
+"""What is told of one bundle: pure, from what is wanted, what the journal says and what was seen."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from agent.journal import Entry
+from agent.observe import drifted
+from fleetctl.core.ids import Generation
+from fleetctl.core.status import ReleaseRef, Report, ResourceStatus, State
+from fleetctl.core.wire import Desired, DesiredBundle
+
+_PAGE_BYTES = 512 * 1024
+
+
+class Known(NamedTuple):
+    """`resources`: None before the first look. `error`: (generation, code, message) of a failure that still stands. `waits`: for what."""
+
+    entry: Entry | None
+    resources: list[ResourceStatus] | None
+    error: tuple[Generation, str, str] | None = None
+    waits: str = ""
+
+
+def report_of(bundle: DesiredBundle, document: Desired, known: Known) -> Report:
+    entry = known.entry
+    applied = entry.applied if entry else Generation(0)
+    state, code, message = state_of(bundle, known)
+    release = ReleaseRef(name=entry.release, namespace=entry.namespace, revision=entry.revision) if entry and entry.release else None
+    seen = known.resources or []
+    return Report(
+        bundle=bundle.name,
+        epoch=document.epoch,
+        generation=bundle.generation,
+        applied=applied,
+        state=state,
+        code=code,
+        message=message,
+        ready=state is State.READY,
+        non_modified=not drifted(seen),
+        release=release,
+        commit=entry.commit if entry else "",
+        options_digest=bundle.options_digest,
+        resources=seen,
+    )
+
+
+def state_of(bundle: DesiredBundle, known: Known) -> tuple[State, str, str]:
+    """(state, code, message), in the order of Fleet's own tests."""
+    if known.error and known.error[0] >= bundle.generation:
+        return State.ERR_APPLIED, known.error[1], known.error[2]
+    if known.entry is None or known.entry.applied < bundle.generation:
+        if bundle.paused:
+            return State.OUT_OF_SYNC, "paused", "paused"
+        return (State.WAITING_FOR_DEPENDENCY, "dependency", known.waits) if known.waits else (State.WAIT_APPLIED, "", "")
+    if known.resources is None:
+        return State.NOT_READY, "", "not looked at yet"
+    bad = next((r for r in known.resources if r.state in {"NotReady", "Unknown"}), None)
+    if bad:
+        return State.NOT_READY, "not-ready", f"{bad.kind} {bad.namespace}/{bad.name}: {bad.message}".replace(" /", " ")
+    changed = drifted(known.resources)
+    if changed:
+        first = changed[0]
+        return State.MODIFIED, "modified", f"{first.kind} {first.namespace}/{first.name} {first.message}".replace(" /", " ")
+    return State.READY, "", ""
+
+
+def pages_of(reports: list[Report]) -> list[list[Report]]:
+    """The reports in requests of at most half a mebibyte; one empty page for none."""
+    pages: list[list[Report]] = [[]]
+    size = 0
+    for report in reports:
+        more = len(msgspec.json.encode(report))
+        if size + more > _PAGE_BYTES and pages[-1]:
+            pages.append([])
+            size = 0
+        pages[-1].append(report)
+        size += more
+    return pages
