@@ -6,8 +6,8 @@ from typing import Any
 
 from fleetctl.core import semver
 from fleetctl.core.errors import UsageError
+from fleetctl.core.template.calling import Function, truth
 from fleetctl.core.template.errors import Mistake
-from fleetctl.core.template.functions import Function, truth
 from fleetctl.core.template.show import kind_of, type_of
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
+from fleetctl.core.template.calling import Function, truth
 from fleetctl.core.template.comparing import deep_equal
 from fleetctl.core.template.errors import Limits, Mistake
-from fleetctl.core.template.functions import Function, truth
 from fleetctl.core.template.show import to_json, type_of
 from fleetctl.core.template.strings import strval
 

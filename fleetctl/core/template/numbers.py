@@ -8,8 +8,8 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from fleetctl.core.template.calling import Function
 from fleetctl.core.template.errors import Limits, Mistake
-from fleetctl.core.template.functions import Function
 from fleetctl.core.template.show import Int64, wrapped
 
 

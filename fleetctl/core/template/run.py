@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from fleetctl.core.template import functions
-from fleetctl.core.template.errors import Limits, Mistake, TemplateError
-from fleetctl.core.template.functions import Function, Untyped
+from fleetctl.core.template.calling import Untyped, truth
+from fleetctl.core.template.errors import Limits, Mistake
 from fleetctl.core.template.lex import place
 from fleetctl.core.template.parse import Branch, Call, Chain, Command, Constant, Dot, Invoke, Jump, Pipe, Text, Tree, Variable
 from fleetctl.core.template.show import text_of, type_of
@@ -85,7 +85,7 @@ class _Run:
             self._range(node, dot)
         else:
             value = self._pipe(node.pipe, dot)
-            if functions.truth(value):
+            if truth(value):
                 self._body(node.body, value if node.kind == "with" else dot)
             else:
                 self._body(node.otherwise, dot)
@@ -221,7 +221,7 @@ class _Run:
         for thunk in thunks:
             value = thunk()
             value = value.value if isinstance(value, Untyped) else value
-            if functions.truth(value) == (name == "or"):
+            if truth(value) == (name == "or"):
                 break
         return value
 
@@ -242,6 +242,3 @@ def _field(base: Any, name: str) -> Any:
     if base is None:
         raise Mistake(f"nil pointer evaluating interface {{}}.{name}")
     raise Mistake(f"can't evaluate field {name} in type {type_of(base)}")
-
-
-__all__ = ["Function", "TemplateError", "run"]

@@ -12,8 +12,8 @@ import zlib
 from typing import Any
 from urllib.parse import quote_plus, urlsplit, urlunsplit
 
+from fleetctl.core.template.calling import Function
 from fleetctl.core.template.errors import Limits, Mistake
-from fleetctl.core.template.functions import Function
 from fleetctl.core.template.regex import compiled, expanded
 from fleetctl.core.template.show import quoted, sprintf, text_of
 

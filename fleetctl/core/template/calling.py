@@ -1,0 +1,79 @@
+"""How a template calls a function: the number and the types of what it is given, as Go checks them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from fleetctl.core.template.errors import Limits, Mistake
+from fleetctl.core.template.show import Int64, text_of, type_of
+
+
+class Untyped(NamedTuple):
+    """A number written in the template: it fits an int and, if whole or not, a float."""
+
+    value: Any
+
+
+# One letter a parameter: a anything, s text, i int, f float64, b bool, l list, d map; a `*` makes the last one repeat.
+_NAMES = {"s": "string", "i": "int", "f": "float64", "b": "bool", "l": "[]interface {}", "d": "map[string]interface {}"}
+
+
+class Function:
+    def __init__(self, form: str, call: Callable[..., Any], *, limits: bool = False) -> None:
+        self._form, self._call, self._limits = form.rstrip("*"), call, limits
+        self._repeats = form.endswith("*")
+
+    def __call__(self, name: str, values: Sequence[Any], limits: Limits) -> Any:
+        """Raises Mistake."""
+        least = len(self._form) - self._repeats
+        if len(values) < least or (len(values) > len(self._form) and not self._repeats):
+            want = f"at least {least}" if self._repeats else str(least)
+            raise Mistake(f"wrong number of args for {name}: want {want} got {len(values)}")
+        form = self._form.ljust(len(values), self._form[-1:])
+        given = [_given(name, letter, value) for letter, value in zip(form, values, strict=False)]
+        try:
+            return self._call(limits, *given) if self._limits else self._call(*given)
+        except Mistake as why:
+            raise Mistake(f"{name}: {why.problem}", why.next_step) from why
+        except (ValueError, OverflowError, IndexError, KeyError, TypeError, ZeroDivisionError, AttributeError) as why:
+            raise Mistake(f"{name}: {_one_line(why)}") from why
+
+
+def _one_line(why: Exception) -> str:
+    return " ".join(str(why).split())[:200] or type(why).__name__
+
+
+def _given(name: str, letter: str, value: Any) -> Any:
+    if isinstance(value, Untyped):
+        return _constant(name, letter, value.value)
+    fits = {
+        "a": True,
+        "s": isinstance(value, str),
+        "i": isinstance(value, int) and not isinstance(value, bool | Int64),
+        "f": isinstance(value, float),
+        "b": isinstance(value, bool),
+        "l": isinstance(value, list),
+        "d": isinstance(value, dict),
+    }
+    if fits[letter]:
+        return value
+    if value is None and letter in "ld":
+        return [] if letter == "l" else {}
+    got = "nil" if value is None else type_of(value)
+    raise Mistake(f"{name}: wrong type for value; expected {_NAMES[letter]}; got {got}")
+
+
+def _constant(name: str, letter: str, value: Any) -> Any:
+    if letter == "a":
+        return value
+    if letter == "f":
+        return float(value)
+    if letter == "i" and float(value).is_integer():
+        return int(value)
+    raise Mistake(f"{name}: expected {'integer' if letter == 'i' else _NAMES[letter]}; found {text_of(value)}")
+
+
+def truth(value: Any) -> bool:
+    """Go's template.IsTrue."""
+    return bool(value)
