@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,7 @@ async def archive(hands: Hands, bundle: DesiredBundle) -> Path:
     return path
 
 
-async def planned(hands: Hands, document: Desired, bundle: DesiredBundle) -> RenderPlan:
+async def planned(hands: Hands, document: Desired, bundle: DesiredBundle, values: list[dict[str, Any]]) -> RenderPlan:
     data = await asyncio.to_thread((await archive(hands, bundle)).read_bytes)
     files = unpack(data)
     options = bundle.options
@@ -64,14 +65,24 @@ async def planned(hands: Hands, document: Desired, bundle: DesiredBundle) -> Ren
         annotations=document.annotations,
         values=document.values,
     )
-    _, namespace = release_of(options, bundle.name)
-    values = [await _values_from(hands.kube, ref, namespace) for ref in _references(options)]
     return plan(files, options, facts, bundle=bundle.name, values_from=values)
+
+
+async def values_from(hands: Hands, bundle: DesiredBundle) -> list[dict[str, Any]]:
+    """What `helm.valuesFrom` names, read on this cluster now. Raises UsageError for what is not there."""
+    _, namespace = release_of(bundle.options, bundle.name)
+    return [await _values_from(hands.kube, ref, namespace) for ref in _references(bundle.options)]
+
+
+def digest_of(values: list[dict[str, Any]]) -> str:
+    """By which a change is noticed without keeping the values; "" for none."""
+    return hashlib.sha256(msgspec.json.encode(values, order="sorted")).hexdigest()[:32] if values else ""
 
 
 async def install(hands: Hands, document: Desired, bundle: DesiredBundle) -> None:
     """Bring the bundle's release to its generation. Raises FleetError; the journal says what was begun."""
-    made = await planned(hands, document, bundle)
+    values = await values_from(hands, bundle)
+    made = await planned(hands, document, bundle, values)
     workdir = hands.state_dir / "work" / bundle.name
     old = hands.journal.entries.get(bundle.name)
     release = Release(made.release, made.namespace)
@@ -86,7 +97,15 @@ async def install(hands: Hands, document: Desired, bundle: DesiredBundle) -> Non
         revision = await _upgrade(hands, release, prepared, bundle, document, old)
         failpoint("after-helm")
         hands.wanted.keep(bundle.name, revision.manifest, release.namespace)
-        done = {"began": False, "applied": bundle.generation, "revision": revision.number, "error": "", "code": "", "failures": 0}
+        done = {
+            "began": False,
+            "values_digest": digest_of(values),
+            "applied": bundle.generation,
+            "revision": revision.number,
+            "error": "",
+            "code": "",
+            "failures": 0,
+        }
         hands.journal.put(msgspec.structs.replace(entry, **done))
         failpoint("after-journal")
     finally:

@@ -105,7 +105,9 @@ async def _run(said: Any) -> int:
     lock = _locked(said.state_dir)
     try:
         hands, observer, about = await _parts(said, known, key)
-        runner = Runner(hands, observer, Notifier(config.notify_socket()), at_once=config.at_once(), about=about)
+        runner = Runner(
+            hands, observer, Notifier(config.notify_socket()), at_once=config.at_once(), about=about, values_seconds=config.values_seconds()
+        )
         loop = asyncio.get_running_loop()
         for sign in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sign, runner.stopping.set)

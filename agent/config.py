@@ -81,6 +81,11 @@ def watchdog_seconds() -> float:
     return int(os.environ.get("WATCHDOG_USEC", "0") or 0) / 2_000_000
 
 
+def values_seconds() -> float:
+    """At most so long until a changed ConfigMap or Secret of `valuesFrom` reaches its release."""
+    return float(os.environ.get("FLEET_AGENT_VALUES_SECONDS", "300"))
+
+
 def at_once() -> int:
     """Releases that may change at the same time."""
     return max(4, min(8, os.cpu_count() or 4))

@@ -39,6 +39,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str = ""
     code: str = ""
     failures: int = 0
+    values_digest: str = ""  # of what valuesFrom gave at the last run
 
 
 class Journal:

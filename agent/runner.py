@@ -32,12 +32,25 @@ from fleetctl.core.wire import Desired, DesiredBundle, StatusRequest
 
 _WAIT_SECONDS = 240
 _LOOK_SECONDS = (1.0, 15.0)
+_VALUES_SECONDS = 300.0
 _GROUP_SECONDS = 0.05
 _BUSY_SECONDS = 0.4  # between two looks while much is being done: each costs a list call for each kind
 
 
 class Runner:
-    def __init__(self, hands: Hands, observer: Observer | None, notifier: Notifier, *, at_once: int, about: StatusRequest) -> None:
+    """`values_seconds`: at most so long until a change of what `valuesFrom` names reaches the release."""
+
+    def __init__(
+        self,
+        hands: Hands,
+        observer: Observer | None,
+        notifier: Notifier,
+        *,
+        at_once: int,
+        about: StatusRequest,
+        values_seconds: float = _VALUES_SECONDS,
+    ) -> None:
+        self._values_seconds = values_seconds
         self._hands, self._observer, self._notifier = hands, observer, notifier
         self._about, self._slots = about, asyncio.Semaphore(at_once)
         self._document: Desired | None = None
@@ -66,7 +79,7 @@ class Runner:
     async def run(self) -> None:
         """Until `stopping` is set."""
         self._load_document()
-        loops = (self._poll, self._act, self._watch, self._report, self._beat)
+        loops = (self._poll, self._act, self._watch, self._report, self._beat, self._read_again)
         tasks = [asyncio.create_task(_for_ever(loop)) for loop in loops]
         self._notifier.tell("READY=1")
         await self.stopping.wait()
@@ -244,6 +257,24 @@ class Runner:
                 event("drift is put right", bundle=bundle.name)
                 self._work.set()
 
+    async def _read_again(self) -> None:
+        """A ConfigMap or Secret that `valuesFrom` names changes without anybody's word: it is read again every few minutes."""
+        while True:
+            await asyncio.sleep(self._values_seconds * random.uniform(0.8, 1.0))  # noqa: S311 - spread
+            for bundle in self._document.bundles if self._document and not self._twin else ():
+                entry = self._hands.journal.entries.get(bundle.name)
+                if bundle.name in self._busy or entry is None or entry.applied < bundle.generation or not reads_values(bundle):
+                    continue
+                try:
+                    now = act.digest_of(await act.values_from(self._hands, bundle))
+                except FleetError as why:
+                    trouble(f"bundle {bundle.name}", why.summary)
+                    continue
+                if now != entry.values_digest:
+                    event("values on the cluster have changed", bundle=bundle.name)
+                    self._again.add(bundle.name)
+                    self._work.set()
+
     # What is told
 
     def _refresh(self, names: list[BundleName] | None = None) -> None:
@@ -335,6 +366,10 @@ class Runner:
                 self._grown = False
                 give_back()
             await asyncio.sleep(5)
+
+
+def reads_values(bundle: DesiredBundle) -> bool:
+    return bool(bundle.options.helm and bundle.options.helm.values_from)
 
 
 async def _for_ever(loop: Callable[[], Awaitable[None]]) -> None:

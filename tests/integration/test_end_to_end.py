@@ -95,6 +95,30 @@ class TestOneCluster:
         fleet.until(fleet.states, lambda s: s == wanted)
         assert "give it a size" in fleet.deployments()["dev.apps-web"]["status"]["message"]
 
+    def test_values_on_the_cluster_reach_the_chart_and_are_read_again(
+        self, clone: Clone, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str]
+    ) -> None:
+        """valuesFrom: missing is one clear error, then deployed; a change of the ConfigMap alone reaches the release."""
+        config = str(kube["dev"].kubeconfig)
+        fleet.env = {**fleet.env, "FLEET_AGENT_VALUES_SECONDS": "1"}
+        chart = {
+            "Chart.yaml": "apiVersion: v2\nname: web\nversion: 0.1.0\n",
+            "templates/m.yaml": MAP.format(name="values", value="{{ .Values.size }}"),
+            "fleet.yaml": "defaultNamespace: e2e-values\nhelm: {valuesFrom: [{configMapKeyRef: {name: sizes, namespace: default}}]}\n",
+        }
+        clone.push(chart)
+        fleet.gitrepo(clone.url)
+        fleet.agent("dev", kube["dev"].kubeconfig)
+        fleet.until(fleet.states, lambda s: s == {"dev.apps": "ErrApplied"})
+        assert "ConfigMap default/sizes does not exist" in fleet.deployments()["dev.apps"]["status"]["message"]
+        value = ("get", "cm", "values", "-n", "e2e-values", "-o", "jsonpath={.data.a}")
+        kubectl(tool_env, config, "create", "cm", "sizes", "--from-literal=values.yaml=size: big")
+        fleet.until(lambda: kubectl(tool_env, config, *value), lambda v: v == "big")
+        kubectl(tool_env, config, "patch", "cm", "sizes", "-p", '{"data":{"values.yaml":"size: huge"}}')
+        fleet.until(lambda: kubectl(tool_env, config, *value), lambda v: v == "huge")
+        fleet.all_ready(bundles=1)
+        assert helm(tool_env, config, "ls", "-n", "e2e-values")[0]["revision"] == "2"
+
 
 class TestCrashes:
     def test_kill_dash_nine_of_everyone_ends_in_the_same_state(
