@@ -73,6 +73,16 @@ class BundleSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     rollout_strategy: dict[str, Any] | None = None
 
 
+def chart_folder(chart: str, repo: str, version: str) -> str:
+    """Where a fetched chart stands in the archive; whoever has the options of a cluster finds the chart that they mean."""
+    return ".charts/" + chart_digest(chart, repo, version)[:16]
+
+
+def chart_digest(chart: str, repo: str, version: str) -> str:
+    """As Fleet names it (rancher/fleet `bundlereader.checksum`)."""
+    return hashlib.sha256(f"{chart}:{repo}:{version}".encode()).hexdigest()
+
+
 def check_path(path: str, limits: Limits = DEFAULT_LIMITS) -> str | None:
     """Why `path` may not stand in an archive, or None."""
     parts = path.split("/")

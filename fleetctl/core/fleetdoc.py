@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import base64
 import gzip
-import hashlib
 from typing import Any
 
 import msgspec
 
-from fleetctl.core.bundle import File, Target
+from fleetctl.core.bundle import File, Target, chart_digest
 from fleetctl.core.options import Options
 from fleetctl.core.scan import ChartRequest, Draft
+from fleetctl.core.yamldoc import load
 
 API_VERSION = "fleet.cattle.io/v1alpha1"
 # Go's pointers: false and 0 are written there, elsewhere they count as not said.
@@ -23,7 +23,7 @@ _FREE = frozenset({"values", "templateValues"})
 
 
 def bundle_document(draft: Draft, files: dict[str, File], *, restricted: bool = False) -> dict[str, Any]:
-    """The Bundle. `files`: the draft's, with charts below `.charts/N/`; `restricted`: the GitRepo's targets are restrictions too."""
+    """The Bundle. `files`: the draft's, with its charts; `restricted`: the GitRepo's targets are restrictions too."""
     spec = draft.spec
     meta: dict[str, Any] = {"name": spec.name, "namespace": spec.workspace}
     if spec.labels:
@@ -37,7 +37,8 @@ def bundle_document(draft: Draft, files: dict[str, File], *, restricted: bool = 
     made["targets"] = [_target(t) for t in targets]
     if spec.overrides_targets or restricted:
         made["targetRestrictions"] = [_target(t) for t in spec.targets]
-    made["resources"] = [_resource(_shown(path, draft.charts), files[path].data) for path in sorted(files)]
+    shown = {path: _shown(path, draft.charts, files) for path in files}
+    made["resources"] = [_resource(shown[path], files[path].data) for path in sorted(files, key=shown.__getitem__)]
     return {"apiVersion": API_VERSION, "kind": "Bundle", "metadata": meta, "spec": made}
 
 
@@ -73,15 +74,14 @@ def _target(target: Target) -> dict[str, Any]:
     return said | {key: item for key, item in criteria.items() if item is not None} | options_document(target.options)
 
 
-def _shown(path: str, charts: list[ChartRequest]) -> str:
-    """Fleet keeps a fetched chart below a hash of where it came from."""
+def _shown(path: str, charts: list[ChartRequest], files: dict[str, File]) -> str:
+    """Fleet keeps a fetched chart below a hash of where it came from, in the folder of its archive, which helm names after the chart."""
     if not path.startswith(".charts/"):
         return path
-    _, number, rest = path.split("/", 2)
-    request = charts[int(number)]
-    digest = hashlib.sha256(f"{request.chart}:{request.repo}:{request.version}".encode()).hexdigest()
-    folder = request.chart.rpartition("/")[2].partition(".tgz")[0]
-    return f".chart/{digest}/{folder}/{rest}"
+    request = next(r for r in charts if path.startswith(f"{r.folder}/"))
+    about = load(files[f"{request.folder}/Chart.yaml"].data, file="Chart.yaml")
+    name = about.get("name") if isinstance(about, dict) else ""
+    return f".chart/{chart_digest(request.chart, request.repo, request.version)}/{name}{path.removeprefix(request.folder)}"
 
 
 def _resource(name: str, data: bytes) -> dict[str, Any]:

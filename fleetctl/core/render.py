@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from fleetctl.core.bundle import File
+from fleetctl.core.bundle import File, chart_folder
 from fleetctl.core.errors import UsageError
 from fleetctl.core.ids import BundleName, is_name
 from fleetctl.core.options import HelmOptions, Options
@@ -155,16 +155,12 @@ def _chart(files: Mapping[str, File], helm: HelmOptions) -> str | None:
     """The folder of the chart, or None: fetched ones stand below `.charts/`."""
     wanted = (helm.chart or "").removeprefix("./").strip("/").strip(".")
     if helm.repo or "://" in wanted:
-        name = wanted.rpartition("/")[2]
-        known = sorted({p.split("/")[1] for p in files if p.startswith(".charts/")}, key=int)
-        named = [n for n in known if _chart_name(files, f".charts/{n}") in name]
-        return f".charts/{(named or known)[0]}" if known else None
+        folder = chart_folder(helm.chart or "", helm.repo or "", helm.version or "")
+        if f"{folder}/Chart.yaml" not in files:
+            shown = " ".join(filter(None, (helm.chart, helm.version, helm.repo)))
+            raise UsageError(f"the archive lacks the chart {shown}", subject="helm.chart", next_step="Scan the repository again.")
+        return folder
     return wanted if _join(wanted, "Chart.yaml") in files else None
-
-
-def _chart_name(files: Mapping[str, File], folder: str) -> str:
-    found = load(files[f"{folder}/Chart.yaml"].data, file="Chart.yaml")
-    return str(found.get("name")) if isinstance(found, dict) else ""
 
 
 def _refuse_remote(files: Mapping[str, File]) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from fleetctl.core import options as opts
-from fleetctl.core.bundle import BundleSpec, File, Target, archive_digest, pack
+from fleetctl.core.bundle import BundleSpec, File, Target, archive_digest, chart_folder, pack
 from fleetctl.core.errors import FleetError, InvalidFile, UsageError
 from fleetctl.core.fleetyaml import FleetYaml, parse
 from fleetctl.core.gitrepo import DrivenBundle, RepoSpec
@@ -37,6 +37,10 @@ class ChartRequest(msgspec.Struct, frozen=True):
     chart: str
     repo: str = ""
     version: str = ""
+
+    @property
+    def folder(self) -> str:
+        return chart_folder(self.chart, self.repo, self.version)
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,10 +124,10 @@ def scan(tree: Tree, repo: RepoSpec, *, commit: CommitId, known: Mapping[str, Bu
 
 
 def finish(draft: Draft, charts: Mapping[ChartRequest, Mapping[str, File]]) -> Built:
-    """The draft with its fetched charts inside, packed. A chart's files stand under `.charts/N/` in the order of `draft.charts`."""
+    """The draft with its fetched charts inside, packed. A chart's files stand in the folder of its request."""
     files = dict(draft.files)
-    for at, request in enumerate(draft.charts):
-        files |= {f".charts/{at}/{path}": file for path, file in charts[request].items()}
+    for request in draft.charts:
+        files |= {f"{request.folder}/{path}": file for path, file in charts[request].items()}
     archive = pack(files)
     spec = msgspec.structs.replace(draft.spec, archive=archive_digest(archive), size=len(archive), files=len(files))
     return Built(spec=spec, archive=archive, fingerprint="" if draft.charts else draft.fingerprint)

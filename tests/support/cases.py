@@ -15,7 +15,7 @@ from fleetctl.core.fleetdoc import bundle_document
 from fleetctl.core.gitrepo import repo_spec
 from fleetctl.core.ids import ClusterName, CommitId, GroupName, Workspace
 from fleetctl.core.render import RenderPlan, Style, plan
-from fleetctl.core.scan import Built, Draft, Scan, finish, scan
+from fleetctl.core.scan import Built, ChartRequest, Draft, Scan, finish, scan
 from fleetctl.core.target import Match, Miss, explain
 from fleetctl.core.values import Facts
 from fleetctl.core.yamldoc import load, load_all
@@ -101,7 +101,7 @@ class Outcome:
 
     def _built(self, bundle: str) -> Built:
         draft = self.drafts[bundle]
-        return finish(draft, {request: {"Chart.yaml": File(b"name: c\nversion: 1.0.0\n")} for request in draft.charts})
+        return finish(draft, {request: _chart(request) for request in draft.charts})
 
     def values(self, bundle: str, cluster: str) -> Any:
         return msgspec.json.decode(self.plan(bundle, cluster).values)
@@ -123,6 +123,13 @@ class Outcome:
         except FleetError as error:
             return f"{error.summary} {error.next_step}"
         return ""
+
+
+def _chart(request: ChartRequest) -> dict[str, File]:
+    """What a chart repository would give: one object that tells which chart it was."""
+    text = f"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {request.chart}-{request.version}\n"
+    about = b"apiVersion: v2\nname: c\nversion: 1.0.0\n"
+    return {"Chart.yaml": File(about), "templates/m.yaml": File(text.encode())}
 
 
 def _tool(path: str, name: str) -> str:
