@@ -91,14 +91,20 @@ class Manager:
     @property
     def ca_pin(self) -> str:
         """As its log says it."""
-        found = re.findall(r"ca_pin[=\"': ]+([0-9a-f]{64})", self.process.log.read_text())
-        return str(found[-1])
+        return self._pins()[-1]
+
+    def _pins(self) -> list[str]:
+        log = self.process.log
+        return re.findall(r"ca_pin[=\"': ]+([0-9a-f]{64})", log.read_text()) if log.exists() else []
 
     @property
     def admin_token(self) -> str:
         return (self.data_dir / "admin.token").read_text().strip()
 
     def _listens(self) -> bool:
+        """Its port answers, and its log says with which CA."""
+        if not self._pins():
+            return False
         with socket.socket() as probe:
             probe.settimeout(0.5)
             return probe.connect_ex(("127.0.0.1", self.port)) == 0

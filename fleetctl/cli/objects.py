@@ -129,7 +129,7 @@ def _documents(source: str) -> Iterator[tuple[Any, str]]:
     from fleetctl.core.yamldoc import load_all
 
     for name, text in _texts(source):
-        documents = load_all(text, file=name)
+        documents = load_all(text, file=name, strict=True)
         for at, document in enumerate(documents, 1):
             where = f"{name} (document {at})" if len(documents) > 1 else name
             if isinstance(document, dict) and document.get("kind") == "List":

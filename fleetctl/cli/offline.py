@@ -101,14 +101,14 @@ def wish_of(place: str, name: str, workspace: str, paths: Sequence[str], targets
 
 
 def _targets(path: Path) -> _Targets:
-    document = load(text_of(path), file=str(path))
+    document = load(text_of(path), file=str(path), strict=True)
     if not isinstance(document, dict) or not isinstance(document.get("targets"), list):
         raise InvalidFile("holds no list `targets`", file=str(path), next_step="Write `targets:` and a list of targets below it.")
     return convert(document, _Targets, Origin(str(path)))
 
 
 def _gitrepo(path: Path, workspace: str) -> RepoSpec:
-    for document in load_all(text_of(path), file=str(path)):
+    for document in load_all(text_of(path), file=str(path), strict=True):
         if isinstance(document, dict) and document.get("kind") == "GitRepo":
             found = repo_spec(document, file=str(path))
             return msgspec.structs.replace(found, workspace=Workspace(workspace)) if workspace else found
@@ -118,7 +118,7 @@ def _gitrepo(path: Path, workspace: str) -> RepoSpec:
 def fleet_of(path: Path | None, workspace: str) -> Fleet:
     """The clusters and groups of a file; other kinds are passed over. Raises InvalidFile."""
     fleet = Fleet()
-    for document in load_all(text_of(path), file=str(path)) if path else []:
+    for document in load_all(text_of(path), file=str(path), strict=True) if path else []:
         kind = document.get("kind") if isinstance(document, dict) else None
         if kind in {"Cluster", "ClusterGroup"}:
             _take(fleet, kind, document, str(path), workspace)

@@ -77,7 +77,7 @@ KEYS = tuple(dict.fromkeys([*_keys(_Own), *_keys(Options)]))
 
 def parse(text: bytes, *, file: str = "fleet.yaml") -> FleetYaml:
     """The fleet.yaml `text`. Raises InvalidFile with line and column."""
-    document = load(text, file=file)
+    document = load(text, file=file, strict=True)
     if document is None:
         return FleetYaml()
     origin = Origin(file, places(text, file=file))
@@ -128,6 +128,9 @@ def _check(own: _Own, origin: Origin) -> None:
     if own.target_customization_mode not in {"", *_MODES}:
         summary = f"targetCustomizationMode: {own.target_customization_mode!r} is none of {', '.join(_MODES)}"
         raise origin.error(summary, ("targetCustomizationMode",), "Write FirstMatch or AllMatches.")
+    for at, scan in enumerate(own.image_scans):
+        if scan.get("image") and not scan.get("tagName"):
+            raise origin.error("imageScans: an entry names an image and no tagName", ("imageScans", at), "Write `tagName:`.")
     for at, dependency in enumerate(own.depends_on):
         if not dependency.name and dependency.selector is None:
             summary = "dependsOn: an entry names neither a bundle nor a selector"

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 import msgspec
 
 from fleetctl.core.errors import InvalidFile
+from fleetctl.core.template.show import number as go_float
 from fleetctl.core.yamldoc import Place
 
 T = TypeVar("T")
@@ -35,15 +36,55 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 def convert(value: Any, kind: type[T], origin: Origin) -> T:
-    """`value` as `kind`, strictly: no unknown keys, no guessed types. Raises InvalidFile."""
+    """`value` as `kind`, strictly: no unknown keys, no guessed types but one. Where text is wanted, a number or a boolean counts as its
+    text, as Fleet's own reader has it (`version: 2` is "2"). Raises InvalidFile.
+    """
     check_keys(value, kind, origin)
     try:
-        return msgspec.convert(value, kind)
+        return msgspec.convert(as_text(value, kind), kind)
     except msgspec.ValidationError as why:
         text, _, where = str(why).partition(" - at `")
         path = _path(where.rstrip("`"))
         name = ".".join(str(p) for p in path) or "the file"
         raise origin.error(f"{name}: {text[:1].lower()}{text[1:]}", path, "Correct the value's type.") from why
+
+
+def as_text(value: Any, kind: Any) -> Any:
+    """`value` with numbers and booleans turned into text wherever `kind` wants text."""
+    kind = _bare(kind)
+    if kind is str and isinstance(value, bool | int | float):
+        return _scalar(value)
+    if isinstance(value, list) and get_origin(kind) is list:
+        return [as_text(item, get_args(kind)[0]) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if get_origin(kind) is dict:
+        return {key: as_text(item, get_args(kind)[1]) for key, item in value.items()}
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        hints, fields = _shape(kind)
+        found = {key: as_text(item, hints[fields[key]]) if key in fields else item for key, item in value.items()}
+        return found | {key: selector_as_text(item) for key, item in found.items() if key.endswith("elector")}
+    return value
+
+
+def selector_as_text(selector: Any) -> Any:
+    """A LabelSelector whose values are text."""
+    if not isinstance(selector, dict):
+        return selector
+    found = dict(selector)
+    if isinstance(found.get("matchLabels"), dict):
+        found["matchLabels"] = as_text(found["matchLabels"], dict[str, str])
+    if isinstance(found.get("matchExpressions"), list):
+        found["matchExpressions"] = [
+            {**item, "values": as_text(item["values"], list[str])} if isinstance(item, dict) and "values" in item else item
+            for item in found["matchExpressions"]
+        ]
+    return found
+
+
+def _scalar(value: bool | float) -> str:
+    """As sigs.k8s.io/yaml writes it: true, 1, 1.5, 1e+06."""
+    return ("true" if value else "false") if isinstance(value, bool) else str(value) if isinstance(value, int) else go_float(value)
 
 
 def check_keys(value: Any, kind: Any, origin: Origin, path: Path = ()) -> None:

@@ -2,7 +2,8 @@
 
 Rule: every parse counts its nodes, depth, aliases and merge keys on the event stream, before anything is built, so that a few hundred
 bytes cannot take a minute or a gigabyte. Scalars are YAML 1.1 as in `sigs.k8s.io/yaml`: `no` is false, `0644` is 420; timestamps stay
-text, keys become text. A duplicate key is an error here, although helm lets the last one win: nobody means it.
+text, keys become text. Of a key that stands twice the last one counts, as in helm; what people write for fleetctl itself is read strictly,
+because there nobody means it.
 """
 
 from __future__ import annotations
@@ -61,6 +62,12 @@ for _tag, _pattern, _first in _PLAIN:
 def _mapping(loader: Any, node: Any) -> Iterator[dict[str, Any]]:
     found: dict[str, Any] = {}
     yield found
+    loader.flatten_mapping(node)
+    for key_node, value_node in node.value:
+        found[_key(loader.construct_object(key_node, deep=True), key_node)] = loader.construct_object(value_node, deep=True)
+
+
+def _strict_mapping(loader: Any, node: Any) -> Iterator[dict[str, Any]]:
     own: set[str] = set()
     for key_node, _ in node.value:
         if key_node.tag != "tag:yaml.org,2002:merge":
@@ -68,9 +75,11 @@ def _mapping(loader: Any, node: Any) -> Iterator[dict[str, Any]]:
             if key in own:
                 raise _refused(f"key {key!r} stands twice", key_node)
             own.add(key)
-    loader.flatten_mapping(node)
-    for key_node, value_node in node.value:
-        found[_key(loader.construct_object(key_node, deep=True), key_node)] = loader.construct_object(value_node, deep=True)
+    yield from _mapping(loader, node)
+
+
+class _Strict(_Loader):
+    """Refuses a key that stands twice."""
 
 
 class Dumper(_DUMPER):  # type: ignore[misc]
@@ -120,22 +129,26 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 _Loader.add_constructor("tag:yaml.org,2002:bool", _bool)
 _Loader.add_constructor("tag:yaml.org,2002:int", _int)
 _Loader.add_constructor("tag:yaml.org,2002:float", _float)
+# After the others: PyYAML gives a class a copy of what its parent has by then.
+_Strict.add_constructor("tag:yaml.org,2002:map", _strict_mapping)
 
 
-def load(text: bytes | str, *, file: str = "document", limits: YamlLimits = DEFAULT_LIMITS) -> Any:
+def load(text: bytes | str, *, file: str = "document", limits: YamlLimits = DEFAULT_LIMITS, strict: bool = False) -> Any:
     """The only document of `text` (None when empty). Raises InvalidFile with file, line and column."""
-    found = load_all(text, file=file, limits=limits)
+    found = load_all(text, file=file, limits=limits, strict=strict)
     if len(found) > 1:
         raise InvalidFile(f"holds {len(found)} documents, one is expected", file=file, next_step="Remove what follows the first `---`.")
     return found[0] if found else None
 
 
-def load_all(text: bytes | str, *, file: str = "document", limits: YamlLimits = DEFAULT_LIMITS) -> list[Any]:
-    """Every document of `text` as maps, lists, text, numbers, booleans and None. Raises InvalidFile."""
+def load_all(text: bytes | str, *, file: str = "document", limits: YamlLimits = DEFAULT_LIMITS, strict: bool = False) -> list[Any]:
+    """Every document of `text` as maps, lists, text, numbers, booleans and None; `strict` refuses a key that stands twice. Raises
+    InvalidFile.
+    """
     source = _decode(text, file, limits)
     try:
         _guard(source, file, limits)
-        return list(yaml.load_all(source, Loader=_Loader))
+        return list(yaml.load_all(source, Loader=_Strict if strict else _Loader))
     except yaml.YAMLError as why:
         raise _translate(why, file) from why
     except (ValueError, OverflowError, RecursionError, TypeError, AttributeError) as why:

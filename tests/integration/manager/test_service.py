@@ -119,7 +119,7 @@ class TestFromCommitToDocument:
         """A link and image scans are warnings, and stand in nobody's way."""
         (clone.folder / "web").mkdir(parents=True, exist_ok=True)
         (clone.folder / "web" / "link.yaml").symlink_to("m.yaml")
-        commit = clone.push({"web/m.yaml": MAP.format(name="web"), "web/fleet.yaml": "imageScans: [{image: x}]\n"})
+        commit = clone.push({"web/m.yaml": MAP.format(name="web"), "web/fleet.yaml": "imageScans: [{image: x, tagName: t}]\n"})
 
         async def work(service: Service) -> None:
             await add(service, clone.url, paths=["web"])

@@ -38,4 +38,4 @@ def test_a_mistake_is_named_with_its_place_and_what_to_do(text, summary, step):
 
 def test_what_is_not_done_is_told():
     """Image scans are read, and the scan warns of them."""
-    assert parse(b"imageScans:\n- image: x\n").scans_images
+    assert parse(b"imageScans:\n- {image: x, tagName: t}\n").scans_images

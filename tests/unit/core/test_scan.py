@@ -145,7 +145,7 @@ FILES = {
     "a/fleet.yaml": "defaultNamespace: a\n",
     "a/m.yaml": "1",
     "b/m.yaml": "2",
-    "c/fleet.yaml": "imageScans: [{image: x}]",
+    "c/fleet.yaml": "imageScans: [{image: x, tagName: t}]",
     "c/m.yaml": "3",
 }
 
