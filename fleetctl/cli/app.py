@@ -16,6 +16,8 @@ COMMANDS = (
     ("cluster", "clusters: register, list, get, label, delete", "clusters:app"),
     ("clustergroup", "groups of clusters: create, list, get, delete", "groups:app"),
     ("bundle", "what was made of a repository: list, status, get", "bundles:app"),
+    ("validate", "check fleet.yaml files and manifests; needs no manager", "validate:validate"),
+    ("explain", "what a key of fleet.yaml or a manifest means", "explain:explain"),
     ("bundles", "what a scan would make of a folder or a commit; needs no manager", "preview:bundles"),
     ("targets", "which cluster would get what, and why; needs no manager", "preview:targets"),
     ("render", "the objects that clusters would get; needs no manager", "preview:render"),

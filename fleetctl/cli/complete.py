@@ -113,7 +113,7 @@ def _option(current: Any, word: str) -> Any:
 
 def _values(param: Any) -> Iterator[tuple[str, ...]]:
     if "--output" in param.opts:
-        yield from ((form.value,) for form in out.Format)
+        yield from ((form,) for form in getattr(param.type, "choices", None) or [form.value for form in out.Format])
     elif "--context" in param.opts:
         yield from ((name,) for name in config.read().known)
     elif "--repo" in param.opts:
@@ -139,6 +139,10 @@ def _arguments(path: list[str], given: list[str], word: str) -> Iterator[tuple[s
         yield from (answer for answer in _names(_GROUPS[head]) if answer[0] not in given)
     elif head == "context" and verb not in _NEW and not given:
         yield from ((name,) for name in config.read().known)
+    elif head == "explain" and not given:
+        from fleetctl.cli.explain import topics
+
+        yield from ((topic,) for topic in topics())
     elif head == "completion":
         yield from ((shell,) for shell in SCRIPTS)
 

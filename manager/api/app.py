@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -51,8 +52,21 @@ def build(parts: Parts) -> ASGIApp:
         *InstallApi(parts.agent, parts.ca_pem).routes(),
         *PageApi(gate).routes(),
         *_health(parts.service),
+        Route("/schemas/{name}.json", _schema, methods=["GET"]),
     ]
     return Door(Router(routes, redirect_slashes=False), routes, people.counters, parts.most_requests)
+
+
+async def _schema(request: Request) -> Response:
+    """For editors, without a login: it says nothing of this fleet. Raises NotFound."""
+    from fleetctl.core.schema import documents, json_schema
+
+    document = documents().get(request.path_params["name"])
+    if document is None:
+        step = f"There are {', '.join(f'/schemas/{name}.json' for name in documents())}."
+        raise NotFound("there is no such schema", subject=request.url.path[:120], next_step=step)
+    body = msgspec.json.format(msgspec.json.encode(json_schema(document)), indent=2)
+    return Response(body, media_type="application/schema+json", headers={"cache-control": "public, max-age=3600"})
 
 
 def _health(service: port.Manager) -> list[Route]:
@@ -138,4 +152,4 @@ def _deadline(path: str) -> float | None:
 def _area(path: str) -> str:
     """A bounded set of words for the metrics."""
     first = path.split("/")[1] if "/" in path else ""
-    return first if first in {"agent", "api", "install", "login", "metrics", "healthz", "readyz", "static"} else "page"
+    return first if first in {"agent", "api", "install", "login", "metrics", "healthz", "readyz", "schemas", "static"} else "page"
