@@ -86,6 +86,11 @@ def values_seconds() -> float:
     return float(os.environ.get("FLEET_AGENT_VALUES_SECONDS", "300"))
 
 
+def allows_pod_security_labels() -> bool:
+    """Whether repositories may set pod-security.kubernetes.io/ labels on namespaces."""
+    return os.environ.get("FLEET_AGENT_POD_SECURITY_LABELS", "") == "allow"
+
+
 def at_once() -> int:
     """Releases that may change at the same time."""
     return max(4, min(8, os.cpu_count() or 4))

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from agent import config
 from agent.journal import Entry
 from agent.kube import Kube
 from agent.log import event
@@ -20,6 +21,7 @@ from fleetctl.core.ids import BundleName
 from fleetctl.core.options import Options
 
 KEPT = frozenset({"default", "kube-system", "kube-public", "kube-node-lease"})
+_POD_SECURITY = "pod-security.kubernetes.io/"
 _APPLY = {"content-type": "application/apply-patch+yaml"}
 
 
@@ -30,7 +32,7 @@ def manager(bundle: BundleName) -> str:
 
 async def prepare(kube: Kube, bundle: BundleName, namespace: str, options: Options) -> None:
     """The namespace is there and carries what `options` state. Raises NotFound when it may not be made and is missing."""
-    marks = {"labels": options.namespace_labels or {}, "annotations": options.namespace_annotations or {}}
+    marks = {"labels": _granted(bundle, options.namespace_labels or {}), "annotations": options.namespace_annotations or {}}
     stated = {key: value for key, value in marks.items() if value}
     found = await _get(kube, namespace)
     if found is None and options.create_namespace is False:
@@ -40,6 +42,16 @@ async def prepare(kube: Kube, bundle: BundleName, namespace: str, options: Optio
         await _apply(kube, bundle, namespace, stated)
     elif found is None:
         await _create(kube, namespace)
+
+
+def _granted(bundle: BundleName, labels: dict[str, str]) -> dict[str, str]:
+    """Without those that would loosen the cluster's pod security, unless whoever runs the agent allows it (as Fleet's Policy does)."""
+    if config.allows_pod_security_labels():
+        return labels
+    left_out = sorted(key for key in labels if key.startswith(_POD_SECURITY))
+    if left_out:
+        event("pod security labels are left out", bundle=bundle, labels=", ".join(left_out))
+    return {key: value for key, value in labels.items() if key not in left_out}
 
 
 async def leave(kube: Kube, entry: Entry, others: Iterable[Entry]) -> None:

@@ -85,3 +85,17 @@ def test_a_namespace_goes_with_its_last_bundle_only(kube: LocalKube) -> None:
         assert "deletionTimestamp" not in (await client.call("GET", "/api/v1/namespaces/default"))["metadata"]
 
     on(kube, work)
+
+
+def test_pod_security_is_not_loosened_by_a_repository(kube: LocalKube, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless whoever runs the agent allows it."""
+    wanted = Options(namespace_labels={"pod-security.kubernetes.io/enforce": "privileged", "a": "1"})
+
+    async def work(client: Kube) -> None:
+        await namespaces.prepare(client, WEB, "ns-pods", wanted)
+        assert await labels(client, "ns-pods") == {"a": "1"}
+        monkeypatch.setenv("FLEET_AGENT_POD_SECURITY_LABELS", "allow")
+        await namespaces.prepare(client, WEB, "ns-pods", wanted)
+        assert await labels(client, "ns-pods") == wanted.namespace_labels
+
+    on(kube, work)

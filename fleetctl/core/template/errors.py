@@ -29,7 +29,7 @@ class Mistake(Exception):
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """`steps`: evaluations; `size`: characters of one text and of the output; `items`: of one list; `depth`: of templates in templates."""
 
-    steps: int = 200_000
+    steps: int = 100_000
     size: int = 1024 * 1024
     items: int = 50_000
     depth: int = 50

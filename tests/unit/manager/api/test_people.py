@@ -172,3 +172,15 @@ def test_tokens_and_metrics_answer():
         assert (await bench.client.get("/readyz")).text == "ready\n"
 
     run(scene)
+
+
+def test_schemas_need_no_login():
+    """Editors fetch them."""
+
+    async def scene(bench: Bench) -> None:
+        found = await bench.call("GET", "/schemas/fleet.yaml.json", token="")
+        assert found.status_code == 200
+        assert found.json()["properties"]["helm"]
+        assert (await bench.call("GET", "/schemas/gone.json", token="")).status_code == 404
+
+    run(scene)
