@@ -5,7 +5,7 @@ The objects of a release lie on disk beside the journal; nothing of them stays i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from agent.drift import differences, patch
 from agent.health import NOT_READY, health
 from agent.identity import write_whole
 from agent.kube import Kube
+from agent.rules import Rules, owned_by_controllers, without
 from fleetctl.core.errors import NotFound, ToolFailed
 from fleetctl.core.ids import BundleName
 from fleetctl.core.status import ResourceStatus
@@ -74,22 +75,22 @@ class Observer:
     def __init__(self, kube: Kube, wanted: Wanted) -> None:
         self._kube, self._wanted = kube, wanted
 
-    async def look(self, bundles: Iterable[BundleName]) -> dict[BundleName, list[ResourceStatus]]:
-        """The state of each object of each bundle. Raises ClusterUnreachable."""
+    async def look(self, bundles: Mapping[BundleName, Rules]) -> dict[BundleName, list[ResourceStatus]]:
+        """The state of each object of each bundle, by the bundle's own rules of what does not count. Raises ClusterUnreachable."""
         live: dict[tuple[str, str], dict[tuple[str, str], dict[str, Any]]] = {}
         found: dict[BundleName, list[ResourceStatus]] = {}
-        for bundle in bundles:
+        for bundle, rules in bundles.items():
             kept = self._wanted.get(bundle)
             if kept is None:
                 continue
-            found[bundle] = [await self._one(item, kept, live) for item in kept.objects]
+            found[bundle] = [await self._one(item, kept, live, rules) for item in kept.objects]
             if kept.fresh:
                 kept.fresh = False
                 self._wanted.put(bundle, kept)
         return found
 
     async def _one(
-        self, wanted: dict[str, Any], kept: Kept, live: dict[tuple[str, str], dict[tuple[str, str], dict[str, Any]]]
+        self, wanted: dict[str, Any], kept: Kept, live: dict[tuple[str, str], dict[tuple[str, str], dict[str, Any]]], rules: Rules
     ) -> ResourceStatus:
         api, kind, meta = str(wanted.get("apiVersion")), str(wanted.get("kind")), wanted.get("metadata") or {}
         name, namespace = str(meta.get("name")), str(meta.get("namespace") or "")
@@ -107,22 +108,28 @@ class Observer:
         head = {"api_version": api, "kind": kind, "name": name, "namespace": namespace}
         if seen is None:
             return ResourceStatus(**head, state="Missing", message="does not exist")
-        return self._judged(wanted, seen, kept, head)
+        return self._judged(wanted, seen, kept, head, rules)
 
     async def _get(self, api: str, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         """One that lost helm's label, or is gone."""
         found = await self._kube.call("GET", await self._kube.object_path(api, kind, namespace, name))
         return found or None
 
-    def _judged(self, wanted: dict[str, Any], seen: dict[str, Any], kept: Kept, head: dict[str, str]) -> ResourceStatus:
-        differing = differences(wanted, seen)
+    def _judged(self, wanted: dict[str, Any], seen: dict[str, Any], kept: Kept, head: dict[str, str], rules: Rules) -> ResourceStatus:
+        whole = {**seen, "apiVersion": head["api_version"], "kind": head["kind"]}
+        differing: dict[str, Any] = {}
+        if not rules.passes_over(whole):
+            pointers = rules.pointers(whole)
+            differing = differences(without(wanted, pointers), without(seen, pointers))
         place = "/".join((head["kind"], head["namespace"], head["name"]))
         if kept.fresh:
             if differing:
                 kept.accepted[place] = sorted(differing)
             differing = {}
         changed = {path: value for path, value in differing.items() if path not in kept.accepted.get(place, ())}
-        state, message = health({**seen, "apiVersion": head["api_version"], "kind": head["kind"]})
+        theirs = owned_by_controllers(seen, changed)
+        changed = {path: value for path, value in changed.items() if path not in theirs}
+        state, message = health(rules.healthy_view(whole))
         if changed:
             return ResourceStatus(**head, state="Modified", message=f"changed at {', '.join(sorted(changed)[:3])}", patch=patch(changed))
         return ResourceStatus(**head, state=state, message=message)

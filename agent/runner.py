@@ -24,6 +24,7 @@ from agent.notify import Notifier
 from agent.observe import Observer, drifted, is_ready
 from agent.recover import rebuild
 from agent.reports import Known, pages_of, report_of
+from agent.rules import NONE, Rules, rules_of
 from agent.uplink import Duplicate, SendAll, TryLater
 from fleetctl.core.errors import FleetError
 from fleetctl.core.ids import BundleName, Epoch, Generation
@@ -236,7 +237,9 @@ class Runner:
                 continue
             try:
                 known = [n for n, e in list(self._hands.journal.entries.items()) if n not in self._busy and e.applied]
-                found = await self._observer.look([n for n in known if not fresh or n in fresh or not is_ready(self._resources.get(n, []))])
+                found = await self._observer.look(
+                    {n: self._rules(n) for n in known if not fresh or n in fresh or not is_ready(self._resources.get(n, []))}
+                )
             except FleetError as why:
                 trouble("the cluster cannot be looked at", why.summary)
                 pause = min(high, pause * 2)
@@ -247,6 +250,10 @@ class Runner:
             self._refresh()
             calm = all(is_ready(seen) for seen in self._resources.values()) and not self._busy
             pause = high * random.uniform(0.9, 1.1) if calm else min(high, pause * 1.5)  # noqa: S311 - spread
+
+    def _rules(self, name: BundleName) -> Rules:
+        bundle = next((b for b in self._document.bundles if b.name == name), None) if self._document else None
+        return rules_of(bundle.options) if bundle else NONE
 
     def _correct(self, found: dict[BundleName, list[ResourceStatus]]) -> None:
         """Drift is put right where `correctDrift.enabled` says so."""

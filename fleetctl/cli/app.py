@@ -15,7 +15,7 @@ COMMANDS = (
     ("gitrepo", "Git repositories: add, list, get, delete, sync, confirm", "repos:app"),
     ("cluster", "clusters: register, list, get, label, delete", "clusters:app"),
     ("clustergroup", "groups of clusters: create, list, get, delete", "groups:app"),
-    ("bundle", "what was made of a repository: list, status, get", "bundles:app"),
+    ("bundle", "what was made of a repository: list, status, get, diff", "bundles:app"),
     ("validate", "check fleet.yaml files and manifests; needs no manager", "validate:validate"),
     ("explain", "what a key of fleet.yaml or a manifest means", "explain:explain"),
     ("bundles", "what a scan would make of a folder or a commit; needs no manager", "preview:bundles"),

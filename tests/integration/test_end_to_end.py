@@ -11,6 +11,7 @@ import pytest
 
 from examples.demo.gitserver import GitServer
 from examples.localkube.kubeapi import LocalKube
+from tests.support.cli import Person
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone
 
@@ -94,6 +95,30 @@ class TestOneCluster:
         wanted = {"dev.apps-web": "ErrApplied", "dev.apps-ok": "Ready", "test.apps-web": "Ready", "test.apps-ok": "Ready"}
         fleet.until(fleet.states, lambda s: s == wanted)
         assert "give it a size" in fleet.deployments()["dev.apps-web"]["status"]["message"]
+
+    def test_rules_of_diff_end_drift_without_a_new_release(
+        self, clone: Clone, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str], tmp_path: Path
+    ) -> None:
+        """A hand edit is drift; a rule for the field makes it none, and deploys nothing anew."""
+        config = str(kube["dev"].kubeconfig)
+        commit = clone.push({"fleet.yaml": "defaultNamespace: e2e-diff\n", "m.yaml": MAP.format(name="diff", value=1)})
+        fleet.gitrepo(clone.url)
+        fleet.agent("dev", kube["dev"].kubeconfig)
+        fleet.all_ready(commit, bundles=1)
+        kubectl(tool_env, config, "patch", "cm", "diff", "-n", "e2e-diff", "-p", '{"data":{"a":"hand"}}')
+        fleet.until(fleet.states, lambda s: s == {"dev.apps": "Modified"})
+        person = Person(tmp_path)
+        person.good(
+            "login", fleet.manager.url, "--ca-pin", fleet.manager.ca_pin, "--token-file", str(fleet.manager.data_dir / "admin.token")
+        )
+        assert '/data/a: is "hand"' in person.run("bundle", "diff", "apps", "--cluster", "dev").out
+        shown = person.good("bundle", "diff", "apps", "--ignore-rule")
+        assert "jsonPointers:\n    - /data/a\n" in shown
+        rule = "{apiVersion: v1, kind: ConfigMap, name: ^di, jsonPointers: [/data/a]}"
+        commit = clone.push({"fleet.yaml": f"defaultNamespace: e2e-diff\ndiff: {{comparePatches: [{rule}]}}\n"})
+        fleet.all_ready(commit, bundles=1)
+        assert kubectl(tool_env, config, "get", "cm", "diff", "-n", "e2e-diff", "-o", "jsonpath={.data.a}") == "hand"
+        assert helm(tool_env, config, "ls", "-n", "e2e-diff")[0]["revision"] == "1"
 
     def test_values_on_the_cluster_reach_the_chart_and_are_read_again(
         self, clone: Clone, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str]
