@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -113,7 +114,8 @@ def _option(current: Any, word: str) -> Any:
 
 def _values(param: Any) -> Iterator[tuple[str, ...]]:
     if "--output" in param.opts:
-        yield from ((form,) for form in getattr(param.type, "choices", None) or [form.value for form in out.Format])
+        kind = param.type_descriptor.annotation
+        yield from ((form.value,) for form in (kind if isinstance(kind, type) and issubclass(kind, StrEnum) else out.Format))
     elif "--context" in param.opts:
         yield from ((name,) for name in config.read().known)
     elif "--repo" in param.opts:

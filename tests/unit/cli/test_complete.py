@@ -24,6 +24,7 @@ def test_options_and_their_values():
     """Long and short; a flag takes no value."""
     assert "--workspace" in _words("gitrepo", "list", "--w")
     assert _words("gitrepo", "list", "-o", "") == ["table", "wide", "json", "yaml", "name"]
+    assert _words("validate", "-o", "s") == ["sarif"]
     assert _words("token", "create", "--role", "") == ["admin", "read"]
     assert _words("get", "-A", "clusterg") == ["clustergroup"]
 
