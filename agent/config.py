@@ -32,10 +32,12 @@ def parser() -> argparse.ArgumentParser:
     enrol.add_argument("--token-stdin", action="store_true", help="read the registration token from standard input")
     run = commands.add_parser("run", help="follow the manager until told to stop")
     status = commands.add_parser("status", help="what this agent holds")
-    status.add_argument("-o", "--output", choices=("text", "json"), default="text")
-    for command in (enrol, run, status):
+    check = commands.add_parser("check", help="what is wrong here, and what to do")
+    for command in (status, check):
+        command.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    for command in (enrol, run, status, check):
         command.add_argument("--state-dir", type=Path, required=True, metavar="DIR", help="where the agent keeps its key and journal")
-    for command in (enrol, run):
+    for command in (enrol, run, check):
         command.add_argument("--kubeconfig", type=Path, metavar="FILE", help="the cluster's kubeconfig")
         command.add_argument("--target-dir", type=Path, metavar="DIR", help="write manifests into this directory instead of a cluster")
     commands.add_parser("version", help="this agent's version")

@@ -87,6 +87,9 @@ def _differs(bundle: DesiredBundle, world: World) -> bool:
 
 def _blocked(bundle: DesiredBundle, known: Mapping[BundleName, DesiredBundle], world: World) -> str:
     """Which dependency is not in an accepted state, or ""."""
+    cycle = _cycle(bundle, known)
+    if cycle:
+        return f"waits for itself: {' waits for '.join(cycle)}"
     for dependency in bundle.depends_on:
         wanted = [b for b in known.values() if b.name != bundle.name and _is_meant(dependency, b)]
         accepted = dependency.accepted_states or [State.READY]
@@ -99,6 +102,22 @@ def _blocked(bundle: DesiredBundle, known: Mapping[BundleName, DesiredBundle], w
             if state not in accepted:
                 return f"waits for bundle {other.name}, which is {state.value}"
     return ""
+
+
+def _cycle(bundle: DesiredBundle, known: Mapping[BundleName, DesiredBundle]) -> list[BundleName]:
+    """The names from the bundle back to itself, or nothing."""
+    open_: list[tuple[DesiredBundle, list[BundleName]]] = [(bundle, [bundle.name])]
+    seen: set[BundleName] = set()
+    while open_:
+        one, path = open_.pop()
+        for dependency in one.depends_on:
+            for other in (b for b in known.values() if _is_meant(dependency, b)):
+                if other.name == bundle.name and (len(path) > 1 or dependency.name == bundle.name):
+                    return [*path, bundle.name]
+                if other.name not in seen:
+                    seen.add(other.name)
+                    open_.append((other, [*path, other.name]))
+    return []
 
 
 def _is_meant(dependency: Dependency, bundle: DesiredBundle) -> bool:

@@ -48,7 +48,7 @@ class Uplink:
         self._identity, self._key, self._clock = identity, key, clock
         self.instance = secrets.token_urlsafe(12)
         self.next_poll = 15.0
-        self._offset = 0
+        self.offset = 0
         self._client = httpx.AsyncClient(
             base_url=identity.url,
             verify=_context(identity.ca_pem),
@@ -125,7 +125,7 @@ class Uplink:
         raise AssertionError("the second answer is always taken")
 
     def _signed(self, method: str, target: str, body: bytes) -> dict[str, str]:
-        agent, nonce, stamp = self._identity.cluster_id, secrets.token_urlsafe(12), int(self._clock()) + self._offset
+        agent, nonce, stamp = self._identity.cluster_id, secrets.token_urlsafe(12), int(self._clock()) + self.offset
         said = wire.request_bytes(method, target, body, agent=agent, time=stamp, nonce=nonce, instance=self.instance)
         signature = wire.b64(self._key.sign(said))
         return {
@@ -144,7 +144,7 @@ class Uplink:
         data = wire.time_bytes(int(said), nonce)
         if not any(verified(self._identity, key, signature, data) for key in self._identity.keys):
             return False
-        self._offset = int(said) - int(self._clock())
+        self.offset = int(said) - int(self._clock())
         return True
 
 

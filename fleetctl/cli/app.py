@@ -55,7 +55,7 @@ def top_help() -> str:
     width = max(len(name) for name, *_ in COMMANDS)
     lines = ["fleetctl: GitOps for very many Kubernetes clusters", "", "Usage: fleetctl COMMAND [OPTIONS]", "", "Commands:"]
     lines += [f"  {name.ljust(width)}  {what}" for name, what, _ in COMMANDS]
-    lines += ["", "Most commands take -n WORKSPACE, -o table|wide|json|yaml|name and --context NAME."]
+    lines += ["", "Most commands take -n WORKSPACE, -o table|wide|json|yaml|name, --context NAME."]
     return "\n".join([*lines, "`fleetctl COMMAND --help` says more of each."])
 
 

@@ -301,17 +301,16 @@ _BUNDLES = [
     _col("STYLE", "style"),
     _col("FILES", "files"),
     _col("BYTES", "bytes", wide=True),
-    _col("TARGETS", "targets"),
-    _col("CUSTOMIZATIONS", "customizations"),
+    _col("TARGETS", "targets", wide=True),
+    _col("CUSTOM", "customizations"),
     _col("CHARTS", "charts", wide=True),
 ]
 _FATES = [
     _col("CLUSTER", "cluster"),
     _col("BUNDLE", "bundle"),
     Column("DEPLOYS", lambda i: "yes" if i["deploys"] else "no"),
-    _col("TARGET", "target"),
-    _col("CUSTOMIZATION", "customization"),
-    _col("NAMESPACE", "namespace"),
+    Column("THROUGH", lambda i: " > ".join(filter(None, (i["target"], i["customization"])))),
+    Column("NAMESPACE", lambda i: str(i["namespace"]), wide=True),
     _col("RELEASE", "release", wide=True),
-    _col("WHY", "why", flexible=True),
+    _col("WHY NOT", "why", flexible=True),
 ]

@@ -61,7 +61,7 @@ class YamlOptions(_Options, frozen=True, kw_only=True):
 class Operation(_Options, frozen=True, kw_only=True):
     op: str = ""
     path: str = ""
-    value: Any = None
+    value: str = ""
 
 
 class ComparePatch(_Options, frozen=True, kw_only=True):

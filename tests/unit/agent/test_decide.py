@@ -77,6 +77,20 @@ class TestDecide:
         assert decide(desired(web), world(), 0) == [Wait(web, "no bundle db is meant for this cluster")]
 
 
+def test_cycles_are_named() -> None:
+    """A bundle that waits for itself through others says through which; one that only depends on a cycle says what it waits for."""
+    a = bundle("a", depends_on=[Dependency(name="b")])
+    b = bundle("b", depends_on=[Dependency(selector={"matchLabels": {"x": "1"}})])
+    c = bundle("c", depends_on=[Dependency(name="a")], labels={"x": "1"})
+    d = bundle("d", depends_on=[Dependency(name="a")])
+    reasons = {action.bundle.name: action.reason for action in decide(desired(a, b, c, d), world(), 0) if isinstance(action, Wait)}
+    assert reasons["a"] == "waits for itself: a waits for b waits for c waits for a"
+    assert reasons["d"] == "waits for bundle a, which is WaitApplied"
+    [alone] = decide(desired(bundle("e", depends_on=[Dependency(name="e")])), world(), 0)
+    assert isinstance(alone, Wait)
+    assert alone.reason == "waits for itself: e waits for e"
+
+
 def test_waits_grow_to_ten_minutes() -> None:
     """Between half of the wait and all of it."""
     assert [retry_seconds(n, 1) for n in (1, 2, 3, 30)] == [5, 10, 20, 600]
