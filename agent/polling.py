@@ -1,0 +1,62 @@
+"""Asks the manager for the desired state, and takes a new one."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from agent.log import event, trouble
+from agent.situation import Situation
+from agent.telling import Teller
+from agent.uplink import Duplicate
+from fleetctl.core.errors import FleetError
+
+_WAIT_SECONDS = 240
+
+
+class Poller:
+    """Rule: an unchanged poll writes nothing; a manager that is away changes nothing but the pause until the next poll."""
+
+    def __init__(self, at: Situation, teller: Teller) -> None:
+        self._at, self._teller = at, teller
+
+    def load(self) -> None:
+        """What was wanted before a restart is wanted until the manager says otherwise: everything needed is on this disk."""
+        kept = self._at.kept.load()
+        if kept is None:
+            return
+        self._at.etag, self._at.document = kept
+        self._at.epoch = max(self._at.epoch, self._at.document.epoch)
+        self._teller.refresh()
+        self._at.work.set()
+        self._at.look.set()
+
+    async def poll(self) -> None:
+        failures = 0
+        while True:
+            wait = _WAIT_SECONDS if self._at.hands.uplink.next_poll <= 60 else 0
+            try:
+                found = await self._at.hands.uplink.desired(self._at.etag, wait if self._at.etag else 0, self._at.epoch)
+                failures, self._at.twin = 0, False
+                if found is not None:
+                    self._take(*found)
+                pause = 0.0 if wait else self._at.hands.uplink.next_poll * random.uniform(0.9, 1.1)  # noqa: S311 - spread
+            except Duplicate as why:
+                self._at.twin = True
+                pause = 60.0
+                trouble("another agent has this identity; nothing is applied", why.summary)
+            except FleetError as why:
+                failures += 1
+                pause = max(getattr(why, "after", 0.0), min(300.0, 2.0**failures) * random.uniform(0.5, 1.0))  # noqa: S311
+                trouble("the manager gives no desired state", why.summary)
+            await asyncio.sleep(pause)
+
+    def _take(self, etag: str, payload: bytes) -> None:
+        document = self._at.kept.keep(etag, payload)
+        self._at.document, self._at.etag, self._at.epoch = document, etag, document.epoch
+        self._at.retry_at.clear()
+        self._at.removed &= {(t.name, t.generation) for t in document.tombstones}
+        event("document", bundles=len(document.bundles), tombstones=len(document.tombstones))
+        self._teller.refresh()
+        self._at.kept.sweep(document, self._at.hands.journal.entries.values())
+        self._at.work.set()

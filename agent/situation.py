@@ -1,0 +1,48 @@
+"""What a running agent knows at this moment, shared by its loops: the wish, what was done, what was seen, and who must wake up.
+
+Nothing here outlives the process; what must is in the journal, the kept document and the objects' files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from agent.act import Hands
+from agent.documents import KeptDocument
+from agent.observe import Observer
+from fleetctl.core.ids import BundleName, Epoch, Generation
+from fleetctl.core.status import Report, ResourceStatus
+from fleetctl.core.wire import Desired, DesiredBundle
+
+
+class Situation:
+    """`busy`: bundles whose release is being changed now. `again`: to be applied once more though nothing new is wanted. `unseen`: changed
+    since the last look. `work`, `look` and `tell` wake the loop of that name. `twin`: another agent has this identity: nothing is changed.
+    """
+
+    def __init__(self, hands: Hands, observer: Observer | None) -> None:
+        self.hands, self.observer = hands, observer
+        self.kept = KeptDocument(hands.state_dir)
+        self.document: Desired | None = None
+        self.etag = ""
+        self.epoch = Epoch(max((e.epoch for e in hands.journal.entries.values()), default=0))
+        self.resources: dict[BundleName, list[ResourceStatus]] = {}
+        self.reports: dict[BundleName, Report] = {}
+        self.retry_at: dict[BundleName, float] = {}
+        self.failures: dict[BundleName, int] = {}
+        self.errors: dict[BundleName, tuple[Generation, str, str]] = {}
+        self.waits: dict[BundleName, str] = {}
+        self.again: set[BundleName] = set()
+        self.removed: set[tuple[BundleName, int]] = set()
+        self.busy: dict[BundleName, asyncio.Task[None]] = {}
+        self.unseen: set[BundleName] = set()
+        self.work, self.tell, self.look = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.twin = False
+        self.grown = True
+
+    def bundles(self) -> list[DesiredBundle]:
+        """What is wanted; nothing before the first document."""
+        return self.document.bundles if self.document else []
+
+    def bundle(self, name: BundleName) -> DesiredBundle | None:
+        return next((b for b in self.bundles() if b.name == name), None)

@@ -1,0 +1,109 @@
+"""Makes the reports, and tells the manager those that changed; a report counts as told only after the manager has answered."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+
+import msgspec
+
+from agent.failpoints import failpoint
+from agent.log import trouble
+from agent.reports import Known, pages_of, report_of
+from agent.situation import Situation
+from agent.uplink import Duplicate, SendAll, TryLater
+from fleetctl.core.errors import FleetError
+from fleetctl.core.ids import BundleName
+from fleetctl.core.status import Report, State, trim
+from fleetctl.core.wire import Desired, DesiredBundle, StatusRequest
+
+_GROUP_SECONDS = 0.05
+
+
+class Teller:
+    """What waits to be told is bounded by the number of bundles: the latest report of one replaces the one before it."""
+
+    def __init__(self, at: Situation, about: StatusRequest) -> None:
+        self._at, self._about = at, about
+        self._unsaid: set[BundleName] = set()
+        self._say_all = True
+        self._seq = 0
+
+    def refresh(self, names: list[BundleName] | None = None) -> None:
+        """Make the reports anew; those that differ will be told. A state that changed may free who depends on it."""
+        document = self._at.document
+        if document is None:
+            return
+        wanted = {b.name: b for b in document.bundles}
+        for name in names if names is not None else wanted:
+            if name in wanted:
+                self._put(name, self._made(wanted[name], document))
+        for tombstone in document.tombstones:
+            if (tombstone.name, tombstone.generation) in self._at.removed:
+                done = Report(bundle=tombstone.name, epoch=document.epoch, generation=tombstone.generation, state=State.READY, removed=True)
+                self._put(tombstone.name, done)
+            elif tombstone.name in self._at.errors:
+                generation, code, message = self._at.errors[tombstone.name]
+                head = Report(bundle=tombstone.name, epoch=document.epoch, generation=generation, state=State.ERR_APPLIED)
+                self._put(tombstone.name, msgspec.structs.replace(head, code=code, message=message))
+        for name in set(self._at.reports) - set(wanted) - {t.name for t in document.tombstones}:
+            del self._at.reports[name]
+
+    def _put(self, name: BundleName, report: Report) -> None:
+        old = self._at.reports.get(name)
+        if old is not None and msgspec.structs.replace(old, at="") == report:
+            return
+        if old is not None and old.state is not report.state:
+            self._at.work.set()
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self._at.reports[name] = trim(msgspec.structs.replace(report, at=at))
+        self._unsaid.add(name)
+        self._at.tell.set()
+
+    def _made(self, bundle: DesiredBundle, document: Desired) -> Report:
+        name = bundle.name
+        error = self._at.errors.get(name) if name in self._at.failures else None
+        known = Known(self._at.hands.journal.entries.get(name), self._at.resources.get(name), error, self._at.waits.get(name, ""))
+        return report_of(bundle, document, known)
+
+    async def report(self) -> None:
+        failures = 0
+        while True:
+            if not self._say_all:
+                await self._at.tell.wait()
+            self._at.tell.clear()
+            await asyncio.sleep(_GROUP_SECONDS)
+            if self._at.document is None:
+                await asyncio.sleep(0.2)
+                continue
+            try:
+                await self._send()
+                failures = 0
+            except SendAll:
+                self._say_all = True
+            except Duplicate:
+                self._at.twin = True
+                await asyncio.sleep(30)
+            except FleetError as why:
+                failures += 1
+                if not isinstance(why, TryLater):
+                    trouble("the manager does not take the report", why.summary)
+                self._at.tell.set()
+                await asyncio.sleep(min(300.0, 2.0**failures) * random.uniform(0.5, 1.0))  # noqa: S311 - spread
+
+    async def _send(self) -> None:
+        """What was not told yet, or everything; forgotten only after the manager has it."""
+        full = self._say_all
+        names = set(self._at.reports) if full else self._unsaid & set(self._at.reports)
+        told = {name: self._at.reports[name] for name in names}
+        pages = pages_of(list(told.values()))
+        for number, page in enumerate(pages, 1):
+            self._seq += 1
+            head = {"instance": self._at.hands.uplink.instance, "seq": self._seq, "full": full, "page": number, "pages": len(pages)}
+            failpoint("before-report")
+            await self._at.hands.uplink.report(msgspec.structs.replace(self._about, **head, deployments=page))
+            failpoint("after-report")
+        self._say_all = False
+        self._unsaid -= {name for name, report in told.items() if self._at.reports.get(name) is report}
+        self._unsaid &= set(self._at.reports)

@@ -1,0 +1,106 @@
+"""Does what `decide` says: one task for each bundle that changes, a bounded number at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+
+from agent import act
+from agent.decide import Action, Install, Remove, Wait, World, decide, retry_seconds
+from agent.log import event, trouble
+from agent.recover import rebuild
+from agent.situation import Situation
+from agent.telling import Teller
+from fleetctl.core.errors import FleetError
+from fleetctl.core.ids import BundleName
+from fleetctl.core.wire import Desired
+
+
+class Worker:
+    """Rule: one bundle that fails stops no other, and no bundle is in two hands at once. `at_once`: releases changed at the same time."""
+
+    def __init__(self, at: Situation, teller: Teller, at_once: int) -> None:
+        self._at, self._teller, self._slots = at, teller, asyncio.Semaphore(at_once)
+        self._known = False
+
+    async def act(self) -> None:
+        while True:
+            await self._at.work.wait()
+            self._at.work.clear()
+            document = self._at.document
+            if document is None or self._at.twin or not await self._rebuilt(document):
+                continue
+            for action in decide(document, self._world(), time.time()):
+                self._begin(document, action)
+            self._wake_for_retries()
+
+    async def _rebuilt(self, document: Desired) -> bool:
+        """Whether the journal is what this agent may act on; one that is empty is rebuilt from the cluster first."""
+        if self._known:
+            return True
+        try:
+            if self._at.observer is not None and not self._at.hands.journal.entries:
+                found = await rebuild(self._at.hands.kube, self._at.hands.journal, document.cluster_id)
+                if found:
+                    event("journal rebuilt from the cluster", bundles=found)
+        except (FleetError, OSError) as why:
+            trouble("the journal cannot be rebuilt yet", str(why))
+            asyncio.get_running_loop().call_later(5, self._at.work.set)
+            return False
+        self._known = True
+        return True
+
+    def _world(self) -> World:
+        states = {name: report.state for name, report in self._at.reports.items()}
+        return World(self._at.hands.journal.entries, states, self._at.retry_at, self._at.busy, self._at.again, self._at.removed)
+
+    def _begin(self, document: Desired, action: Action) -> None:
+        if isinstance(action, Wait):
+            if self._at.waits.get(action.bundle.name) != action.reason:
+                self._at.waits[action.bundle.name] = action.reason
+                self._teller.refresh([action.bundle.name])
+            return
+        name = action.bundle.name if isinstance(action, Install) else action.tombstone.name
+        self._at.waits.pop(name, None)
+        self._at.grown = True
+        task = asyncio.create_task(self._do(document, action, name))
+        self._at.busy[name] = task
+
+    async def _do(self, document: Desired, action: Install | Remove, name: BundleName) -> None:
+        try:
+            async with self._slots:
+                if isinstance(action, Install):
+                    await act.install(self._at.hands, document, action.bundle)
+                    event("deployed", bundle=name, generation=action.bundle.generation)
+                else:
+                    await act.remove(self._at.hands, action.tombstone)
+                    self._at.removed.add((name, action.tombstone.generation))
+                    self._at.resources.pop(name, None)
+                    event("removed", bundle=name)
+            self._at.failures.pop(name, None)
+            self._at.again.discard(name)
+            if isinstance(action, Install):
+                self._at.resources.pop(name, None)
+        except (FleetError, OSError) as why:
+            self._failed(name, action, why)
+        finally:
+            self._at.busy.pop(name, None)
+            self._teller.refresh([name])
+            self._at.unseen.add(name)
+            self._at.look.set()
+            self._at.work.set()
+
+    def _failed(self, name: BundleName, action: Install | Remove, why: FleetError | OSError) -> None:
+        count = self._at.failures[name] = self._at.failures.get(name, 0) + 1
+        self._at.retry_at[name] = time.time() + retry_seconds(count, random.random())  # noqa: S311 - spread
+        summary = why.summary if isinstance(why, FleetError) else f"the state directory cannot be written: {why.strerror}"
+        code = why.code if isinstance(why, FleetError) else "disk"
+        trouble(f"bundle {name}", summary)
+        generation = action.bundle.generation if isinstance(action, Install) else action.tombstone.generation
+        self._at.errors[name] = (generation, code, summary)
+
+    def _wake_for_retries(self) -> None:
+        soon = min((at for at in self._at.retry_at.values() if at > time.time()), default=0.0)
+        if soon:
+            asyncio.get_running_loop().call_later(max(0.1, soon - time.time()), self._at.work.set)
