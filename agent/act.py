@@ -16,6 +16,7 @@ from agent.failpoints import failpoint
 from agent.journal import Entry, Journal
 from agent.kube import Kube
 from agent.observe import Wanted
+from agent.rights import Rights
 from agent.uplink import Uplink
 from fleetctl.core.bundle import unpack
 from fleetctl.core.errors import NotFound, UsageError
@@ -35,7 +36,7 @@ _PENDING = ("pending-install", "pending-upgrade", "pending-rollback", "uninstall
 
 @dataclass(frozen=True)
 class Hands:
-    """What an action works with."""
+    """What an action works with. `kube` and `helm` have the agent's own rights: what concerns a bundle goes through `kube_of`."""
 
     uplink: Uplink
     journal: Journal
@@ -44,6 +45,11 @@ class Hands:
     kube: Kube
     kustomize: Kustomize | None
     state_dir: Path
+    rights: Rights
+
+    async def kube_of(self, bundle: DesiredBundle) -> Kube:
+        """The cluster with the rights of the bundle's service account. Raises MissingAccount, ClusterUnreachable."""
+        return await self.rights.kube_of(bundle.options)
 
 
 async def archive(hands: Hands, bundle: DesiredBundle) -> Path:
@@ -71,7 +77,11 @@ async def planned(hands: Hands, document: Desired, bundle: DesiredBundle, values
 async def values_from(hands: Hands, bundle: DesiredBundle) -> list[dict[str, Any]]:
     """What `helm.valuesFrom` names, read on this cluster now. Raises UsageError for what is not there."""
     _, namespace = release_of(bundle.options, bundle.name)
-    return [await _values_from(hands.kube, ref, namespace) for ref in _references(bundle.options)]
+    references = _references(bundle.options)
+    if not references:
+        return []
+    kube = await hands.kube_of(bundle)
+    return [await _values_from(kube, ref, namespace) for ref in references]
 
 
 def digest_of(values: list[dict[str, Any]]) -> str:

@@ -40,6 +40,12 @@ def parser() -> argparse.ArgumentParser:
     for command in (enrol, run, check):
         command.add_argument("--kubeconfig", type=Path, metavar="FILE", help="the cluster's kubeconfig")
         command.add_argument("--target-dir", type=Path, metavar="DIR", help="write manifests into this directory instead of a cluster")
+    run.add_argument(
+        "--service-account-namespace",
+        default="cattle-fleet-system",
+        metavar="NAME",
+        help="where the accounts are that bundles name as serviceAccount (default: cattle-fleet-system)",
+    )
     commands.add_parser("version", help="this agent's version")
     return top
 

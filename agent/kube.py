@@ -29,14 +29,32 @@ class ClusterUnreachable(UnavailableError):
 
 
 class Kube:
-    """One cluster. Every call ends within 30 s."""
+    """One cluster. Every call ends within 30 s.
+
+    `user`: whose rights its calls have, "" those of the kubeconfig. Of a service account the API server knows the groups itself
+    (system:serviceaccounts, system:serviceaccounts:NS, system:authenticated), so that the agent needs the right to impersonate service
+    accounts and no group.
+    """
 
     is_there = True
+    user = ""
 
     def __init__(self, kubeconfig: Path) -> None:
         self._server, self._context, self._headers, self._auth = _read(kubeconfig)
         self._client: httpx.AsyncClient | None = None
         self._kinds: dict[tuple[str, str], tuple[str, bool]] = {}
+
+    def acting_as(self, user: str) -> Kube:
+        """The same cluster with the rights of `user` ("" gives this one): shares the connection and what is known of kinds."""
+        return _Impersonated(self, user) if user and self.is_there else self
+
+    def opened(self) -> httpx.AsyncClient:
+        """The connection, opened at the first call."""
+        if self._client is None:
+            self._client = httpx.AsyncClient(
+                base_url=self._server, verify=self._context, headers=self._headers, auth=self._auth, timeout=_SECONDS
+            )
+        return self._client
 
     async def close(self) -> None:
         if self._client:
@@ -48,13 +66,10 @@ class Kube:
 
     async def call(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Raises NotFound, ClusterUnreachable, ToolFailed (the API server's own words)."""
-        if self._client is None:
-            self._client = httpx.AsyncClient(
-                base_url=self._server, verify=self._context, headers=self._headers, auth=self._auth, timeout=_SECONDS
-            )
+        told = {**(headers or {}), **({"impersonate-user": self.user} if self.user else {})}
         try:
             async with asyncio.timeout(_SECONDS):
-                answer = await self._client.request(method, path, content=body, headers=dict(headers or {}))
+                answer = await self.opened().request(method, path, content=body, headers=told)
         except (httpx.HTTPError, TimeoutError) as why:
             said = str(why) or type(why).__name__
             summary = f"the API server {self._server} does not answer: {said}"
@@ -105,6 +120,25 @@ class Kube:
             yield self
         finally:
             await self.close()
+
+
+class _Impersonated(Kube):
+    """Another's rights over the connection of `base`, which alone closes it."""
+
+    def __init__(self, base: Kube, user: str) -> None:
+        self._base, self.user = base, user
+
+    def acting_as(self, user: str) -> Kube:
+        return self._base.acting_as(user)
+
+    def opened(self) -> httpx.AsyncClient:
+        return self._base.opened()
+
+    async def close(self) -> None:
+        """The connection is the base's."""
+
+    async def path(self, api_version: str, kind: str) -> tuple[str, bool]:
+        return await self._base.path(api_version, kind)
 
 
 class NoCluster(Kube):
