@@ -98,15 +98,20 @@ async def install(hands: Hands, document: Desired, bundle: DesiredBundle) -> Non
     release = Release(made.release, made.namespace)
     _refuse_taken(hands.journal, bundle, release)
     try:
+        failpoint("before-prepare")
         prepared = await prepare(made, workdir, kustomize=hands.kustomize, deadline=SECONDS)
+        failpoint("after-prepare")
         entry = _entry(bundle, document, old, release)
         hands.journal.put(msgspec.structs.replace(entry, began=True))
+        failpoint("before-namespace")
         if hands.kube.is_there:
             await namespaces.prepare(hands.kube, bundle.name, release.namespace, bundle.options)
+        failpoint("after-namespace")
         failpoint("before-helm")
         revision = await _upgrade(hands, release, prepared, bundle, document, old)
         failpoint("after-helm")
         hands.wanted.keep(bundle.name, revision.manifest, release.namespace)
+        failpoint("objects-kept")
         done = {
             "began": False,
             "values_digest": digest_of(values),
@@ -121,7 +126,9 @@ async def install(hands: Hands, document: Desired, bundle: DesiredBundle) -> Non
     finally:
         await asyncio.to_thread(shutil.rmtree, workdir, ignore_errors=True)
     if old and old.release and (old.release, old.namespace) != (release.name, release.namespace):
+        failpoint("before-old-release")
         await hands.helm.uninstall(Release(old.release, old.namespace), deadline=SECONDS)
+        failpoint("after-old-release")
 
 
 async def _upgrade(hands: Hands, release: Release, prepared: Prepared, bundle: DesiredBundle, document: Desired, old: Entry | None) -> Any:
@@ -192,10 +199,13 @@ async def remove(hands: Hands, tombstone: Tombstone) -> None:
             await hands.kube.call("DELETE", path)
         else:
             await hands.helm.uninstall(release, deadline=SECONDS)
+            failpoint("after-uninstall")
             if hands.kube.is_there:
                 await namespaces.leave(hands.kube, entry, hands.journal.entries.values())
     hands.wanted.drop(tombstone.name)
+    failpoint("removal-before-journal")
     hands.journal.put(Entry(bundle=tombstone.name, removed=True))
+    failpoint("removal-done")
 
 
 def _entry(bundle: DesiredBundle, document: Desired, old: Entry | None, release: Release) -> Entry:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from agent import config, identity
+from agent import config, failpoints, identity
 from fleetctl.core.errors import Conflict, FleetError, UsageError
 from fleetctl.core.wire import StatusRequest
 
@@ -26,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The exit status: of the error's class, 0 when told to stop, 70 for an error of our own."""
     said = config.parse(sys.argv[1:] if argv is None else argv)
     try:
+        failpoints.arm(*config.failpoints())
         match said.command:
             case "enrol":
                 return asyncio.run(_enrol(said))

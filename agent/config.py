@@ -99,6 +99,11 @@ def allows_pod_security_labels() -> bool:
     return os.environ.get("FLEET_AGENT_POD_SECURITY_LABELS", "") == "allow"
 
 
+def failpoints() -> tuple[str, str]:
+    """What tests make happen where (agent/failpoints.py), and the file that is told what was passed."""
+    return os.environ.get("FLEETCTL_FAILPOINTS", ""), os.environ.get("FLEETCTL_FAILPOINTS_SEEN", "")
+
+
 def at_once() -> int:
     """Releases that may change at the same time."""
     return max(4, min(8, os.cpu_count() or 4))

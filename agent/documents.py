@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from agent.failpoints import failpoint
 from agent.identity import write_whole
 from agent.journal import Entry
 from fleetctl.core.wire import Desired
@@ -29,7 +30,9 @@ class KeptDocument:
     def keep(self, etag: str, payload: bytes) -> Desired:
         """Durable when this returns."""
         document = msgspec.json.decode(payload, type=Desired)
+        failpoint("document-before-keep")
         write_whole(self._path, msgspec.json.encode({"etag": etag, "payload": payload.decode()}))
+        failpoint("document-kept")
         return document
 
     def sweep(self, document: Desired, entries: Iterable[Entry]) -> None:

@@ -1,16 +1,121 @@
-"""Places where tests make this agent die: nothing happens unless FLEETCTL_FAILPOINTS is set (`name=kill`, joined by commas)."""
+"""Named places where tests make this agent die, fail or stall. Nothing happens, and nothing is paid for, unless FLEETCTL_FAILPOINTS is set.
+
+`NAME=ACTION` or `NAME=ACTION@N` (the N-th time it is passed, else each time), joined by commas. ACTION is one of
+
+    kill            SIGKILL to this process, as a power cut or the kernel's memory killer would
+    raise           an error of our own (a bug): RuntimeError
+    enospc, eio     OSError, as a full or a failing disk would
+    sleep:SECONDS   this process stands still
+
+Rule: every step that changes the disk or the world has one before and one after it; the matrix in tests/chaos is generated from `NAMES` and
+fails for a name that no scenario passes. `seen` names a file to which each name is added as it is passed: how that is found out.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import time
+from dataclasses import dataclass
 
-NAMES = ("before-helm", "after-helm", "after-journal", "before-uninstall", "before-report", "after-report")
-_SET = dict(part.partition("=")[::2] for part in os.environ.get("FLEETCTL_FAILPOINTS", "").split(",") if part)
+from fleetctl.core.errors import UsageError
+
+# What has just been done, or is about to be, where the name stands. In the order of a bundle's life.
+NAMES: dict[str, str] = {
+    "document-before-keep": "a signed document has come; it is not on the disk",
+    "document-kept": "the document is durable; nobody has acted on it",
+    "archive-before-write": "an archive is about to be fetched",
+    "archive-written": "an archive's bytes are written, not yet durable under their name",
+    "archive-kept": "an archive is durable",
+    "before-prepare": "the chart is about to be written",
+    "after-prepare": "the chart is written, nothing has been told to the journal",
+    "journal-before-write": "a record is about to be written to the journal",
+    "journal-written": "a record is written, not yet durable",
+    "journal-durable": "a record is durable, memory does not know",
+    "compact-before": "the journal is about to be written anew",
+    "compact-written": "the new journal is durable beside the old one",
+    "compact-renamed": "the new journal stands in the place of the old one",
+    "before-namespace": "the journal says begun; the namespace is looked at next",
+    "after-namespace": "the namespace is there",
+    "before-helm": "helm starts next",
+    "after-helm": "helm has ended well; nothing here knows",
+    "objects-kept": "what was applied is kept for drift; the journal says begun",
+    "after-journal": "the journal says done",
+    "before-old-release": "the release has another name now; the old one goes next",
+    "after-old-release": "the old release is gone",
+    "before-uninstall": "the journal says that a removal has begun",
+    "after-uninstall": "the release is gone; its namespace and our records are not",
+    "removal-before-journal": "all is gone but the journal's record",
+    "removal-done": "the journal knows of the bundle no more; nobody was told",
+    "before-report": "a report is about to be sent",
+    "after-report": "the manager has the report; memory does not know",
+}
+
+_ACTIONS = {"kill", "raise", "enospc", "eio", "sleep"}
+
+
+@dataclass
+class _Point:
+    action: str
+    seconds: float = 0.0
+    at: int = 0  # which passing, 0 is each
+    passed: int = 0
+
+
+_points: dict[str, _Point] = {}
+_seen = -1
+
+
+class Induced(RuntimeError):
+    """What `raise` raises."""
+
+
+def arm(text: str, seen: str = "") -> None:
+    """From FLEETCTL_FAILPOINTS and FLEETCTL_FAILPOINTS_SEEN. Raises UsageError for a name or an action that is not known."""
+    global _seen
+    _points.clear()
+    for part in text.split(","):
+        if part.strip():
+            name, _, action = part.strip().partition("=")
+            _points[name] = _read(name, action)
+    if _seen >= 0:
+        os.close(_seen)
+    _seen = os.open(seen, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600) if seen else -1
 
 
 def failpoint(name: str) -> None:
-    if not _SET:
+    """Where `name` happens."""
+    if _seen >= 0:
+        os.write(_seen, name.encode() + b"\n")
+    if _points and (point := _points.get(name)):
+        _happen(name, point)
+
+
+def _read(name: str, text: str) -> _Point:
+    action, _, at = text.partition("@")
+    action, _, seconds = action.partition(":")
+    try:
+        point = _Point(action, float(seconds or 1), int(at or 0))
+    except ValueError:
+        point = _Point("")
+    if name not in NAMES or point.action not in _ACTIONS:
+        known = f"{name} is one of agent/failpoints.py" if name not in NAMES else "the action is kill, raise, enospc, eio or sleep:SECONDS"
+        raise UsageError(f"FLEETCTL_FAILPOINTS: cannot read {name}={text}", subject="FLEETCTL_FAILPOINTS", next_step=f"See that {known}.")
+    return point
+
+
+def _happen(name: str, point: _Point) -> None:
+    point.passed += 1
+    if point.at and point.passed != point.at:
         return
-    if _SET.get(name) == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
+    match point.action:
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "sleep":
+            time.sleep(point.seconds)
+        case "raise":
+            raise Induced(f"failpoint {name}")
+        case action:
+            code = getattr(errno, action.upper())
+            raise OSError(code, os.strerror(code), f"failpoint {name}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -28,8 +29,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     target_dir: str = ""
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Replace `path`; a crash leaves the old file or the new one."""
+def write_whole(path: Path, data: bytes, *, written: Callable[[], None] = lambda: None) -> None:
+    """Replace `path`; a crash leaves the old file or the new one. `written` is called when the new one is durable beside the old."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
@@ -37,6 +38,7 @@ def write_whole(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        written()
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from agent.failpoints import failpoint
 from fleetctl.core.ids import BundleName, Digest, Epoch, Generation
 
 _HEAD = struct.Struct(">II")
@@ -54,8 +55,11 @@ class Journal:
         data = msgspec.json.encode(entry)
         start = os.lseek(self._handle, 0, os.SEEK_END)
         try:
+            failpoint("journal-before-write")
             os.write(self._handle, _HEAD.pack(len(data), zlib.crc32(data)) + data)
+            failpoint("journal-written")
             os.fsync(self._handle)
+            failpoint("journal-durable")
         except OSError:
             os.ftruncate(self._handle, start)
             raise
@@ -88,8 +92,12 @@ class Journal:
     def _compact(self) -> None:
         from agent.identity import write_whole
 
+        failpoint("compact-before")
         parts = [msgspec.json.encode(entry) for entry in self.entries.values()]
-        write_whole(self._path, b"".join(_HEAD.pack(len(p), zlib.crc32(p)) + p for p in parts))
+        write_whole(
+            self._path, b"".join(_HEAD.pack(len(p), zlib.crc32(p)) + p for p in parts), written=lambda: failpoint("compact-written")
+        )
+        failpoint("compact-renamed")
         os.close(self._handle)
         self._handle = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
 

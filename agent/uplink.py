@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from agent.failpoints import failpoint
 from agent.identity import Identity, verified
 from agent.web import httpx
 from fleetctl.core import wire
@@ -79,10 +80,13 @@ class Uplink:
     async def archive(self, digest: Digest, size: int, path: Path) -> None:
         """Fetch an archive to `path`, going on where a broken download ended; kept only when its hash is its name (I3)."""
         part = path.with_name(f".{path.name}.part")
+        failpoint("archive-before-write")
         have = await asyncio.to_thread(lambda: part.stat().st_size if part.exists() else 0)
         if have < size:
             await self._download(digest, part, have)
+        failpoint("archive-written")
         await asyncio.to_thread(_kept, part, path, digest, size)
+        failpoint("archive-kept")
 
     async def _download(self, digest: Digest, part: Path, have: int) -> None:
         target = f"/agent/v1/archives/{digest}"
