@@ -189,15 +189,19 @@ def _check(said: Any) -> int:
 
 def _status(said: Any) -> int:
     """What the journal says, without talking to anybody."""
+    from agent import troubles
     from agent.journal import read_entries
 
     known, _ = identity.load(said.state_dir)
     entries = read_entries(said.state_dir / "journal")
+    standing = troubles.read(said.state_dir)
     if said.output == "json":
         about = {"cluster": known.cluster, "workspace": known.workspace, "id": known.cluster_id, "manager": known.url}
-        print(msgspec.json.encode(about | {"bundles": list(entries.values())}).decode())
+        print(msgspec.json.encode(about | {"troubles": standing, "bundles": list(entries.values())}).decode())
         return 0
     print(f"cluster {known.workspace}/{known.cluster} ({known.cluster_id}), manager {known.url}")
+    for one in standing:
+        print(f"trouble since {one.since}: {one.message} ({one.code})")
     for name in sorted(entries):
         entry = entries[name]
         word = "began" if entry.began else "applied"

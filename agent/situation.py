@@ -6,10 +6,12 @@ Nothing here outlives the process; what must is in the journal, the kept documen
 from __future__ import annotations
 
 import asyncio
+import time
 
 from agent.act import Hands
 from agent.documents import KeptDocument
 from agent.observe import Observer
+from agent.troubles import Troubles
 from fleetctl.core.ids import BundleName, Epoch, Generation
 from fleetctl.core.status import Report, ResourceStatus
 from fleetctl.core.wire import Desired, DesiredBundle
@@ -37,8 +39,16 @@ class Situation:
         self.busy: dict[BundleName, asyncio.Task[None]] = {}
         self.unseen: set[BundleName] = set()
         self.work, self.tell, self.look = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.troubles = Troubles(hands.state_dir, self.tell.set, lambda: time.time() + hands.uplink.offset)
         self.twin = False
         self.grown = True
+
+    def say(self, code: str, message: str) -> None:
+        """Something concerns the agent as a whole, until it is unsaid: the manager shows it on the cluster."""
+        self.troubles.say(code, message)
+
+    def unsay(self, code: str) -> None:
+        self.troubles.unsay(code)
 
     def bundles(self) -> list[DesiredBundle]:
         """What is wanted; nothing before the first document."""

@@ -35,6 +35,8 @@ class Teller:
         document = self._at.document
         if document is None:
             return
+        if self._say_all:
+            self._at.tell.set()
         wanted = {b.name: b for b in document.bundles}
         for name in names if names is not None else wanted:
             if name in wanted:
@@ -70,20 +72,19 @@ class Teller:
     async def report(self) -> None:
         failures = 0
         while True:
-            if not self._say_all:
-                await self._at.tell.wait()
+            await self._at.tell.wait()
             self._at.tell.clear()
             await asyncio.sleep(_GROUP_SECONDS)
-            if self._at.document is None:
-                await asyncio.sleep(0.2)
-                continue
             try:
                 await self._send()
                 failures = 0
             except SendAll:
                 self._say_all = True
+                if self._at.document is not None:
+                    self._at.tell.set()
             except Duplicate:
                 self._at.twin = True
+                self._at.tell.set()
                 await asyncio.sleep(30)
             except FleetError as why:
                 failures += 1
@@ -93,17 +94,18 @@ class Teller:
                 await asyncio.sleep(min(300.0, 2.0**failures) * random.uniform(0.5, 1.0))  # noqa: S311 - spread
 
     async def _send(self) -> None:
-        """What was not told yet, or everything; forgotten only after the manager has it."""
-        full = self._say_all
+        """What was not told yet, or everything; forgotten only after the manager has it. Before the first document only troubles."""
+        full = self._say_all and self._at.document is not None
         names = set(self._at.reports) if full else self._unsaid & set(self._at.reports)
         told = {name: self._at.reports[name] for name in names}
         pages = pages_of(list(told.values()))
         for number, page in enumerate(pages, 1):
             self._seq += 1
             head = {"instance": self._at.hands.uplink.instance, "seq": self._seq, "full": full, "page": number, "pages": len(pages)}
+            head["troubles"] = self._at.troubles.all()
             failpoint("before-report")
             await self._at.hands.uplink.report(msgspec.structs.replace(self._about, **head, deployments=page))
             failpoint("after-report")
-        self._say_all = False
+        self._say_all = self._say_all and not full
         self._unsaid -= {name for name, report in told.items() if self._at.reports.get(name) is report}
         self._unsaid &= set(self._at.reports)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ from manager.store.schema import clusters, deployments, registrations
 from manager.tokens import hashed
 
 _json = msgspec.json.encode
+_CODE = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+){0,5}")
+_MOST_TROUBLES = 20
 
 
 @dataclass(frozen=True)
@@ -101,14 +104,13 @@ class Fleet:
         presence = self._live.clusters.get(cluster)
         if presence is None:
             raise LoginError("this agent is not enrolled any more", next_step="Run `fleetctl cluster register NAME --replace`.")
-        if not request.full and presence.reporter != request.instance:
-            raise SendAll("the manager has not got this agent's full report yet", next_step="Send all.")
+        lacking = not request.full and presence.reporter != request.instance
         epoch = self._documents.epoch
 
         def write(connection: Connection) -> tuple[bool, bool]:
-            agent = _json({"version": request.agent_version, "tools": request.tools, "kube": request.kube_version})
-            if request.full:
-                connection.execute(sa.update(clusters).where(clusters.c.id == cluster).values(agent=agent))
+            take_agent(connection, cluster, request)
+            if lacking:
+                return False, False
             told = [report for report in request.deployments if report.epoch in {0, epoch}]
             if request.full and request.pages == 1:
                 _unmentioned(connection, cluster, {report.bundle for report in told})
@@ -116,6 +118,9 @@ class Fleet:
             return gone, gone and _left(connection, cluster)
 
         gone, left = await self._store.write(write)
+        if lacking:
+            self._live.changed()
+            raise SendAll("the manager has not got this agent's full report yet", next_step="Send all.")
         if request.full and request.page >= request.pages:
             presence.reporter = request.instance
         if left:
@@ -189,6 +194,18 @@ def _bound(connection: Connection, row: Any, key: bytes, *, now: str, version: s
     if found is None:
         raise LoginError(f"cluster {name} was deleted meanwhile", next_step="Register it again.")
     return found, touched
+
+
+def take_agent(connection: Connection, cluster: ClusterId, request: wire.StatusRequest) -> None:
+    """What the agent says of itself, troubles included; written when it is news."""
+    said: dict[str, Any] = {"version": request.agent_version, "tools": request.tools, "kube": request.kube_version}
+    troubles = [t for t in request.troubles[:_MOST_TROUBLES] if _CODE.fullmatch(t.code)]
+    if troubles:
+        said["troubles"] = [{"code": t.code, "message": t.message[:1024], "since": t.since[:32]} for t in troubles]
+    where = clusters.c.id == cluster
+    old = connection.execute(sa.select(clusters.c.agent).where(where)).scalar()
+    if old != _json(said):
+        connection.execute(sa.update(clusters).where(where).values(agent=_json(said)))
 
 
 def take_reports(connection: Connection, cluster: ClusterId, reports: list[Report], *, at: str) -> bool:

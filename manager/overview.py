@@ -7,7 +7,7 @@ from sqlalchemy.engine import Connection
 from fleetctl.core.status import State
 from fleetctl.core.summary import count
 from manager.live import Live
-from manager.views import Asked, Document, display_state, fleet, listing
+from manager.views import Asked, Document, display_state, fleet, listing, trouble_type
 
 
 def overview(connection: Connection, live: Live, workspace: str | None, now: float) -> Document:
@@ -23,6 +23,8 @@ def overview(connection: Connection, live: Live, workspace: str | None, now: flo
             tally[state] = tally.get(state, 0) + 1
             if state != "Ready":
                 attention.append(_attention(item, state))
+            elif kind == "Cluster" and item["status"]["agent"]["troubles"]:
+                attention.append(_attention(item, trouble_type(item["status"]["agent"]["troubles"][0]["code"])))
         found[key] = tally
     whole = fleet(connection, live, now, asked)
     found["deployments"] = {state.value: n for state, n in count(whole.state(row) for row in whole.rows).items()}

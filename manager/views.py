@@ -162,7 +162,8 @@ def _clusters(connection: Connection, whole: Fleet, asked: Asked) -> list[Docume
         labels = shown_labels(row.name, _load(row.labels))
         status = _cluster_status(row, whole, states) | {"summary": summarize(states)}
         if not status["display"]["message"]:
-            status["display"]["message"] = whole.message(by_cluster.get(row.id, []))
+            said = [t["message"] for t in status["agent"]["troubles"]] + [whole.message(by_cluster.get(row.id, []))]
+            status["display"]["message"] = "; ".join(text for text in said if text)
         head = {"labels": labels, "annotations": _load(row.annotations)}
         found.append(_document("Cluster", row, _load(row.spec), status, **head))
     return found
@@ -182,14 +183,25 @@ def _cluster_status(row: Any, whole: Fleet, states: dict[State, int]) -> Documen
     if row.leaving:
         message = "leaving: its bundles are being removed"
     ready = f"{states.get(State.READY, 0)}/{sum(states.values())}"
+    troubles = agent.get("troubles", [])
     told = {"lastSeen": rfc3339(seen) if seen else "", "version": agent.get("version", ""), "enrolled": row.enrolled}
     address = presence.address if presence else row.address
     return {
         "display": {"readyBundles": ready, "state": state, "message": message},
-        "agent": told | {"address": address, "tools": agent.get("tools", {}), "id": row.id},
+        "agent": told | {"address": address, "tools": agent.get("tools", {}), "id": row.id, "troubles": troubles},
         "kubeVersion": agent.get("kube", ""),
-        "conditions": [condition("Ready", ok=state == "Ready", message=message)],
+        "conditions": [condition("Ready", ok=state == "Ready", message=message), *map(_trouble, troubles)],
     }
+
+
+def _trouble(said: dict[str, str]) -> dict[str, str]:
+    """What an agent says of itself as a condition: `disk-full` is DiskFull."""
+    found = condition(trouble_type(said["code"]), ok=True, message=said["message"])
+    return found | ({"lastTransitionTime": said["since"]} if said.get("since") else {})
+
+
+def trouble_type(code: str) -> str:
+    return "".join(word.capitalize() for word in code.split("-"))
 
 
 def _bundles(connection: Connection, whole: Fleet, asked: Asked) -> list[Document]:

@@ -114,8 +114,19 @@ class EnrolAnswer(_Message, frozen=True, kw_only=True):
     poll_seconds: int
 
 
+class Trouble(_Message, frozen=True, kw_only=True):
+    """What concerns an agent as a whole. `code`: a stable word like `disk-full`; `since`: RFC 3339."""
+
+    code: str
+    message: str
+    since: str = ""
+
+
 class StatusRequest(_Message, frozen=True, kw_only=True):
-    """`full` replaces all that the manager knows (in pages: `page` of `pages`); else only the deployments named are replaced."""
+    """`full` replaces all that the manager knows (in pages: `page` of `pages`); else only the deployments named are replaced.
+
+    `troubles` are all that stand now, in every request.
+    """
 
     instance: str
     seq: int
@@ -126,6 +137,7 @@ class StatusRequest(_Message, frozen=True, kw_only=True):
     tools: dict[str, str] = {}
     kube_version: str = ""
     deployments: list[Report] = []
+    troubles: list[Trouble] = []
 
 
 class Problem(_Message, frozen=True, kw_only=True):

@@ -342,6 +342,26 @@ class TestStates:
 
         run(tmp_path / "data", work)
 
+    def test_what_an_agent_says_of_itself_stands_on_the_cluster(self, tmp_path: Path) -> None:
+        """A trouble is a condition, a message and a line of what needs attention, even before a full report; and it goes away."""
+
+        async def work(service: Service) -> None:
+            cluster = await enrol(service, "one")
+            full = wire.Trouble(code="disk-full", message="the disk is full", since="2026-01-01T00:00:00Z")
+            said = wire.StatusRequest(instance="i", seq=1, troubles=[full, wire.Trouble(code="NOT a code", message="x")])
+            with pytest.raises(Conflict, match="full report"):
+                await service.report(cluster, said, address="")
+            status = (await service.get_object("Cluster", "fleet-default", "one"))["status"]
+            assert status["display"]["message"] == "the disk is full"
+            shown = {"type": "DiskFull", "status": "True", "message": "the disk is full", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+            assert status["conditions"][1:] == [shown]
+            [line] = (await service.status(None))["attention"]
+            assert (line["name"], line["state"], line["message"]) == ("one", "DiskFull", "the disk is full")
+            await service.report(cluster, wire.StatusRequest(instance="i", seq=2, full=True), address="")
+            assert (await service.status(None))["attention"] == []
+
+        run(tmp_path / "data", work)
+
     def test_deleting_a_repository_removes_its_bundles(self, tmp_path: Path, clone: Clone) -> None:
         """First said, then done, with a tombstone on each cluster."""
         commit = clone.push({"m.yaml": MAP.format(name="a")})
