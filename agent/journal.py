@@ -41,6 +41,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     code: str = ""
     failures: int = 0
     values_digest: str = ""  # of what valuesFrom gave at the last run
+    parts: tuple[int, ...] = ()  # beyond the first, of a bundle that one release cannot hold (`parts.releases_of`); never 1
 
 
 class Journal:

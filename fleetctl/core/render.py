@@ -6,6 +6,7 @@ Style: helm where a Chart.yaml is at the chart's path, kustomize where a kustomi
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -23,8 +24,10 @@ from fleetctl.core.yamldoc import load, load_all
 
 KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 TEMPLATES = "templates/"
+MOST_RELEASE = 53  # characters of a release's name, by helm's own rule
 _MANIFESTS = (".yaml", ".yml", ".json")
 _SEPARATOR = re.compile(rb"(?m)^---(?=\s|$)[^\n]*\n?")
+_PART = re.compile(r"\.part-\d+\Z")
 _REMOTE = re.compile(r"://|^git@|^github\.com/|\?ref=")
 
 
@@ -94,13 +97,26 @@ def plan(
     )
 
 
+def part_name(release: str, part: int) -> str:
+    """What part `part` (from 1) of a release is called that one record of helm cannot hold; `release_of` gives no bundle such a name."""
+    if part == 1:
+        return release
+    tail = f".part-{part}"
+    if len(release) + len(tail) > MOST_RELEASE:
+        release = f"{release[: MOST_RELEASE - len(tail) - 6].rstrip('-.')}-{hashlib.sha256(release.encode()).hexdigest()[:5]}"
+    return release + tail
+
+
 def release_of(options: Options, bundle: BundleName) -> tuple[str, str]:
     """(name, namespace) of the bundle's release. Raises UsageError when helm would not take them."""
     release = (options.helm.release_name if options.helm else None) or bundle
     namespace = options.namespace or options.default_namespace or "default"
-    if not is_name(release, limit=53):
+    if not is_name(release, limit=MOST_RELEASE):
         step = "Use at most 53 small letters, digits, - and dots."
         raise UsageError(f"{release!r} cannot be a release's name", subject=f"bundle {bundle}", next_step=step)
+    if _PART.search(release):
+        step = "Choose a name that does not end so."
+        raise UsageError(f"{release} is a name that parts of large bundles have", subject=f"bundle {bundle}", next_step=step)
     if not is_name(namespace, limit=63):
         raise UsageError(f"{namespace!r} cannot be a namespace", subject=f"bundle {bundle}", next_step="Correct it in fleet.yaml.")
     return release, namespace
