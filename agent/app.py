@@ -83,9 +83,11 @@ async def _reached(said: Any) -> tuple[str, str]:
     """(kubeconfig, how to name it). Raises ClusterUnreachable, UsageError."""
     from agent.kube import Kube
 
-    path = config.kubeconfig(said.kubeconfig, "")
+    said.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = config.kubeconfig(said.kubeconfig, "", said.state_dir)
     async with Kube(path).open() as kube:
-        return str(path), f"the cluster of {path} (Kubernetes {await kube.version()})"
+        kept = "" if path.parent == said.state_dir.absolute() else str(path)  # of a Pod it is made anew at each start
+        return kept, f"the cluster of {path} (Kubernetes {await kube.version()})"
 
 
 def _locked(state_dir: Path) -> int:
@@ -142,7 +144,7 @@ async def _parts(said: Any, known: identity.Identity, key: Any) -> tuple[Any, An
         (state / name).mkdir(mode=0o700, exist_ok=True)
     target = said.target_dir or (Path(known.target_dir) if known.target_dir and not said.kubeconfig else None)
     tools = config.tools()
-    path = Path(os.devnull) if target else config.kubeconfig(said.kubeconfig, known.kubeconfig)
+    path = Path(os.devnull) if target else config.kubeconfig(said.kubeconfig, known.kubeconfig, state)
     cli = HelmCli([tools.helm or "helm"], kubeconfig=path, home=state / "helm")
     wanted, uplink = Wanted(state / "objects"), Uplink(known, key, time.time)
     kube = _no_cluster() if target else Kube(path)

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -147,8 +148,13 @@ def _kustomize() -> Finding:
 
 
 async def _cluster(given: Path | None, kept: str) -> list[Finding]:
+    with tempfile.TemporaryDirectory() as folder:
+        return await _cluster_of(given, kept, Path(folder))
+
+
+async def _cluster_of(given: Path | None, kept: str, folder: Path) -> list[Finding]:
     try:
-        path = config.kubeconfig(given, kept)
+        path = config.kubeconfig(given, kept, folder)
         kube = Kube(path)
     except FleetError as why:
         return [Finding("cluster", ok=False, said=why.summary, next_step=why.next_step)]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fleetctl.core.errors import UsageError
 
-_IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+_IN_POD = "/var/run/secrets/kubernetes.io/serviceaccount"
 _K3S = Path("/etc/rancher/k3s/k3s.yaml")
 
 
@@ -54,19 +54,44 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return parser().parse_args(argv)
 
 
-def kubeconfig(said: Path | None, stored: str) -> Path:
-    """The cluster to use: the flag, what enrolment stored, KUBECONFIG, in-cluster, k3s, ~/.kube/config. Raises UsageError."""
-    for path in (said, Path(stored) if stored else None, _environment()):
+def kubeconfig(said: Path | None, stored: str, folder: Path) -> Path:
+    """The cluster to use: the flag, what enrolment stored, KUBECONFIG, the Pod's own, k3s, ~/.kube/config. Raises UsageError.
+
+    Inside of a Pod it is a file in `folder`, made when it is not there or says something else.
+    """
+    account = _pod_account()
+    kept = Path(stored) if stored and Path(stored).parent != account else None
+    for path in (said, kept, _environment()):
         if path is not None:
             if not path.exists():
                 raise UsageError(f"{path} does not exist", subject="--kubeconfig", next_step="Correct the path.")
             return path.absolute()
-    if _IN_CLUSTER.exists():
-        return _IN_CLUSTER
+    if (account / "token").exists():
+        return _pod_kubeconfig(account, folder / "kubeconfig")
     for path in (_K3S, Path.home() / ".kube" / "config"):
         if os.access(path, os.R_OK):
             return path
     raise UsageError("no cluster is named", subject="--kubeconfig", next_step="Give --kubeconfig FILE, or --target-dir DIR.")
+
+
+def in_pod() -> bool:
+    """Whether the kubelet has given this process a service account."""
+    return (_pod_account() / "token").exists()
+
+
+def _pod_account() -> Path:
+    """Where the kubelet puts token, ca.crt and namespace; the variable is for tests and for accounts that are mounted elsewhere."""
+    return Path(os.environ.get("FLEET_AGENT_POD_ACCOUNT", "") or _IN_POD)
+
+
+def _pod_kubeconfig(account: Path, path: Path) -> Path:
+    from agent.identity import write_whole
+    from agent.kubeconfig import in_pod as made
+
+    text = made(account, os.environ)
+    if not path.exists() or path.read_bytes() != text:
+        write_whole(path, text)
+    return path.absolute()
 
 
 def _environment() -> Path | None:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import os
-import ssl
-import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,17 +11,22 @@ from urllib.parse import quote
 
 import msgspec
 
+from agent import kubeconfig
 from agent.web import httpx
 from fleetctl.core.errors import NotFound, ToolFailed, UnavailableError, UsageError
-from fleetctl.core.yamldoc import load
 
 _SECONDS = 30.0
 _PAGE = 500
-_IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 class ClusterUnreachable(UnavailableError):
     code = "cluster-unreachable"
+
+
+class Forbidden(ToolFailed):
+    """The API server knows who asks and says no."""
+
+    code = "forbidden"
 
 
 class Kube:
@@ -38,10 +39,13 @@ class Kube:
 
     is_there = True
     user = ""
+    namespace = "default"  # of the kubeconfig's context; in a Pod, the Pod's own
 
-    def __init__(self, kubeconfig: Path) -> None:
-        self._server, self._context, self._headers, self._auth = _read(kubeconfig)
+    def __init__(self, path: Path) -> None:
+        self._path, self._access = path, kubeconfig.read(path)
+        self.namespace = self._access.namespace
         self._client: httpx.AsyncClient | None = None
+        self._retired: httpx.AsyncClient | None = None
         self._kinds: dict[tuple[str, str], tuple[str, bool]] = {}
 
     def acting_as(self, user: str) -> Kube:
@@ -51,14 +55,27 @@ class Kube:
     def opened(self) -> httpx.AsyncClient:
         """The connection, opened at the first call."""
         if self._client is None:
-            self._client = httpx.AsyncClient(
-                base_url=self._server, verify=self._context, headers=self._headers, auth=self._auth, timeout=_SECONDS
-            )
+            now = self._access
+            self._client = httpx.AsyncClient(base_url=now.server, verify=now.verify, auth=now.auth, timeout=_SECONDS)
         return self._client
 
     async def close(self) -> None:
-        if self._client:
-            await self._client.aclose()
+        for client in (self._client, self._retired):
+            if client:
+                await client.aclose()
+
+    async def renew(self) -> bool:
+        """After a refused login or certificate: whether the kubeconfig or its files say something else by now, which is used from then on.
+
+        What still runs over the old connection may end by itself; it is closed when the next one retires.
+        """
+        found = await asyncio.to_thread(kubeconfig.renewed, self._path, self._access)
+        if found is None:
+            return False
+        if self._retired:
+            await self._retired.aclose()
+        self._access, self._client, self._retired = found, None, self._client
+        return True
 
     async def version(self) -> str:
         """The API server's version. Raises ClusterUnreachable."""
@@ -67,20 +84,39 @@ class Kube:
     async def call(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Raises NotFound, ClusterUnreachable, ToolFailed (the API server's own words)."""
         told = {**(headers or {}), **({"impersonate-user": self.user} if self.user else {})}
-        try:
-            async with asyncio.timeout(_SECONDS):
-                answer = await self.opened().request(method, path, content=body, headers=told)
-        except (httpx.HTTPError, TimeoutError) as why:
-            said = str(why) or type(why).__name__
-            summary = f"the API server {self._server} does not answer: {said}"
-            raise ClusterUnreachable(summary, subject="cluster", next_step="Look at the API server.") from why
+        answer = await self._asked(method, path, body, told)
+        if answer.status_code == 401 and await self.renew():
+            answer = await self._asked(method, path, body, told)
         if answer.status_code == 404:
             raise NotFound(f"{path} does not exist", subject=path)
-        found: dict[str, Any] = msgspec.json.decode(answer.content) if answer.content else {}
+        try:
+            found: dict[str, Any] = msgspec.json.decode(answer.content) if answer.content else {}
+        except msgspec.DecodeError:
+            found = {"message": f"{answer.status_code} without JSON"}
+            if answer.status_code < 400:  # a proxy, or another server on that port
+                step = "Look at the address in the kubeconfig."
+                raise ClusterUnreachable(f"{self.server} is no API server", subject="cluster", next_step=step) from None
         if answer.status_code >= 400:
-            kind = ClusterUnreachable if answer.status_code >= 500 or answer.status_code == 429 else ToolFailed
-            raise kind(f"the API server says: {found.get('message', answer.status_code)}", subject=path, next_step="Look at its rights.")
+            raise _refused(answer.status_code, str(found.get("message", answer.status_code)), path)
         return found
+
+    @property
+    def server(self) -> str:
+        return self._access.server
+
+    async def _asked(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
+        """An answer of whatever status. Raises ClusterUnreachable."""
+        for last in (False, True):
+            try:
+                async with asyncio.timeout(_SECONDS):
+                    return await self.opened().request(method, path, content=body, headers=dict(headers))
+            except (httpx.HTTPError, TimeoutError, OSError) as why:
+                if not last and isinstance(why, httpx.ConnectError) and await self.renew():
+                    continue
+                said = "no answer in time" if isinstance(why, TimeoutError | httpx.TimeoutException) else str(why) or type(why).__name__
+                summary = f"the API server {self.server} does not answer: {said}"
+                raise ClusterUnreachable(summary, subject="cluster", next_step="Look at the API server.") from why
+        raise AssertionError("the second answer is always taken")
 
     async def path(self, api_version: str, kind: str) -> tuple[str, bool]:
         """(path of the kind's collection without namespace, whether it has namespaces). Raises NotFound for an unknown kind."""
@@ -134,6 +170,13 @@ class _Impersonated(Kube):
     def opened(self) -> httpx.AsyncClient:
         return self._base.opened()
 
+    async def renew(self) -> bool:
+        return await self._base.renew()
+
+    @property
+    def server(self) -> str:
+        return self._base.server
+
     async def close(self) -> None:
         """The connection is the base's."""
 
@@ -147,7 +190,7 @@ class NoCluster(Kube):
     is_there = False
 
     def __init__(self) -> None:
-        self._client = None
+        self._client = self._retired = None
 
     async def call(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> dict[str, Any]:
         raise UsageError(
@@ -155,57 +198,12 @@ class NoCluster(Kube):
         )
 
 
-def _read(kubeconfig: Path) -> tuple[str, ssl.SSLContext | bool, dict[str, str], httpx.BasicAuth | None]:
-    """Server, TLS, headers, login. Raises UsageError when the file says nothing usable."""
-    if kubeconfig.parent == _IN_CLUSTER:
-        server = f"https://{os.environ['KUBERNETES_SERVICE_HOST']}:{os.environ['KUBERNETES_SERVICE_PORT']}"
-        context = ssl.create_default_context(cafile=str(_IN_CLUSTER / "ca.crt"))
-        return server, context, {"authorization": f"Bearer {kubeconfig.read_text().strip()}"}, None
-    try:
-        doc = load(kubeconfig.read_bytes(), file=str(kubeconfig))
-        current = next(c["context"] for c in doc["contexts"] if c["name"] == doc.get("current-context"))
-        cluster = next(c["cluster"] for c in doc["clusters"] if c["name"] == current["cluster"])
-        user: dict[str, Any] = next((u["user"] for u in doc.get("users") or [] if u["name"] == current.get("user")), {}) or {}
-        server = str(cluster["server"])
-    except (OSError, StopIteration, KeyError, TypeError) as why:
-        step = "Give a kubeconfig with a current context."
-        raise UsageError(f"{kubeconfig} names no cluster", subject=str(kubeconfig), next_step=step) from why
-    headers, auth = _login(user, kubeconfig)
-    return server, _tls(cluster, user, kubeconfig), headers, auth
-
-
-def _login(user: dict[str, Any], kubeconfig: Path) -> tuple[dict[str, str], httpx.BasicAuth | None]:
-    if user.get("token"):
-        return {"authorization": f"Bearer {user['token']}"}, None
-    if user.get("tokenFile"):
-        return {"authorization": f"Bearer {(kubeconfig.parent / user['tokenFile']).read_text().strip()}"}, None
-    if user.get("exec") or user.get("auth-provider"):
-        step = "Give a kubeconfig with a certificate or a token."
-        raise UsageError("a kubeconfig that runs a program to log in is not supported", subject=str(kubeconfig), next_step=step)
-    return {}, httpx.BasicAuth(user["username"], user.get("password", "")) if user.get("username") else None
-
-
-def _tls(cluster: dict[str, Any], user: dict[str, Any], kubeconfig: Path) -> ssl.SSLContext | bool:
-    if not str(cluster["server"]).startswith("https"):
-        return True
-    authority = cluster.get("certificate-authority-data")
-    context = ssl.create_default_context(cadata=base64.b64decode(authority).decode() if authority else None)
-    if not authority and cluster.get("certificate-authority"):
-        context.load_verify_locations(str(kubeconfig.parent / cluster["certificate-authority"]))
-    # Some distributions issue CAs without an authority key identifier, which newer Pythons refuse in strict mode.
-    context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
-    if cluster.get("insecure-skip-tls-verify"):
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    if user.get("client-certificate-data"):
-        _load_chain(context, base64.b64decode(user["client-certificate-data"]), base64.b64decode(user["client-key-data"]))
-    elif user.get("client-certificate"):
-        context.load_cert_chain(str(kubeconfig.parent / user["client-certificate"]), str(kubeconfig.parent / user["client-key"]))
-    return context
-
-
-def _load_chain(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
-    """Python reads these from a file only: one of mode 0600 that is gone at once."""
-    with tempfile.NamedTemporaryFile(prefix="fleet-agent-") as file:
-        file.write(certificate + b"\n" + key)
-        file.flush()
-        context.load_cert_chain(file.name)
+def _refused(status: int, said: str, path: str) -> UnavailableError:
+    """An answer of 400 or more as one of our errors."""
+    if status == 401:
+        step = "Look at the token or certificate of the kubeconfig."
+        return ClusterUnreachable("the API server does not take this agent's login (401)", subject="cluster", next_step=step)
+    if status == 403:
+        return Forbidden(f"the API server says: {said}", subject=path, next_step="Grant it, or leave out what needs it.")
+    kind = ClusterUnreachable if status >= 500 or status == 429 else ToolFailed
+    return kind(f"the API server says: {said}", subject=path, next_step="Look at the object and at the API server.")
