@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from importlib import metadata
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from fleetctl.core.errors import Conflict, FleetError, UsageError
 from fleetctl.core.wire import StatusRequest
 
 BUG = 70
+_THREADS = 2  # for the disk; each keeps a stack and more
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,10 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def version() -> str:
-    try:
-        return metadata.version("fleetctl")
-    except metadata.PackageNotFoundError:
-        return "0+checkout"
+    """Out of the name of the distribution's metadata folder: importlib.metadata would hold 2 MiB for it."""
+    for folder in sys.path:
+        for found in Path(folder or ".").glob("fleetctl-*.dist-info"):
+            return found.name.removeprefix("fleetctl-").removesuffix(".dist-info")
+    return "0+checkout"
 
 
 async def _enrol(said: Any) -> int:
@@ -103,9 +105,11 @@ def _locked(state_dir: Path) -> int:
 
 async def _run(said: Any) -> int:
     """Until SIGTERM or SIGINT; helm is not left behind."""
+    from agent.memory import settle
     from agent.notify import Notifier
     from agent.runner import Runner
 
+    settle()
     known, key = identity.load(said.state_dir)
     lock = _locked(said.state_dir)
     try:
@@ -114,6 +118,7 @@ async def _run(said: Any) -> int:
             hands, observer, Notifier(config.notify_socket()), at_once=config.at_once(), about=about, values_seconds=config.values_seconds()
         )
         loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(_THREADS))
         for sign in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sign, runner.stopping.set)
         print(f"fleet-agent {version()} follows {known.url} as {known.workspace}/{known.cluster}", file=sys.stderr, flush=True)

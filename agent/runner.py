@@ -23,6 +23,8 @@ from fleetctl.core.status import State
 from fleetctl.core.wire import StatusRequest
 
 _VALUES_SECONDS = 300.0
+_BEAT_SECONDS = 5.0
+_CALM_BEATS, _HOUR_OF_BEATS = 2, 720
 
 
 class Runner:
@@ -59,16 +61,18 @@ class Runner:
         await asyncio.gather(*tasks, *busy.values(), return_exceptions=True)
 
     async def _beat(self) -> None:
-        """systemd's watchdog and status line."""
+        """systemd's watchdog and status line; memory goes back once it has been calm for a while, and then every hour."""
+        calm = 0
         while True:
             states = [r.state for r in self._at.reports.values()]
             ready = sum(1 for s in states if s is State.READY)
             self._notifier.tell(f"STATUS={ready} of {len(states)} bundles ready")
             self._notifier.tell("WATCHDOG=1")
-            if not self._at.busy and self._at.grown:
-                self._at.grown = False
+            calm = 0 if self._at.busy or self._at.grown else calm + 1
+            self._at.grown = False
+            if calm % _HOUR_OF_BEATS == _CALM_BEATS:
                 give_back()
-            await asyncio.sleep(5)
+            await asyncio.sleep(_BEAT_SECONDS)
 
 
 async def _for_ever(loop: Callable[[], Awaitable[None]]) -> None:

@@ -19,7 +19,8 @@ from fleetctl.core.wire import Desired, DesiredBundle
 
 class Situation:
     """`busy`: bundles whose release is being changed now. `again`: to be applied once more though nothing new is wanted. `unseen`: changed
-    since the last look. `work`, `look` and `tell` wake the loop of that name. `twin`: another agent has this identity: nothing is changed.
+    since the last look. `grown`: much was done since the last beat. `work`, `look` and `tell` wake the loop of that name. `twin`: another
+    agent has this identity: nothing is changed.
     """
 
     def __init__(self, hands: Hands, observer: Observer | None) -> None:

@@ -138,7 +138,7 @@ def _idle(folder: Path, agent: Agent) -> Iterable[Figure]:
         while b"READY=1" not in listener.recv(4096):
             pass
         start = time.monotonic() - began
-    time.sleep(20)
+    time.sleep(25)
     status = Path(f"/proc/{agent.process.pid}/status").read_text()
     rss = int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
     yield Figure("agent idle with 50 bundles: RSS in MiB (45 MiB)", rss, 45.0, 1.0)
