@@ -1,132 +1,253 @@
-"""Whether a live object is ready, by the rules of kstatus (sigs.k8s.io/cli-utils `pkg/kstatus`). Pure."""
+"""Whether a live object is ready, and in words why not. Pure.
+
+The rules are those of kstatus (sigs.k8s.io/cli-utils `pkg/kstatus/status`), and what Rancher Fleet adds to them
+(`internal/cmd/agent/deployer/summary/summarizers.go`): a load balancer needs an address, and conditions of certain names count for all.
+Two things are stricter here than in kstatus: a Pod that ended in failure is not ready, nor is a Deployment whose Pods cannot be made.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+Json = dict[str, Any]
 READY, NOT_READY = "Ready", "NotReady"
+_MOST_SAID = 300
+
+# What a condition of this name must not be, whatever the kind (Fleet's tables; its `Failed=False` is a trap that is not copied).
+_MUST_NOT_BE = {
+    **dict.fromkeys(("Reconciling", "Stalled", "ReplicaFailure", "Unschedulable", "OutOfDisk", "MemoryPressure"), ("True",)),
+    **dict.fromkeys(("DiskPressure", "NetworkUnavailable", "Failed"), ("True",)),
+    **dict.fromkeys(("Ready", "Available", "Completed", "BootstrapReady", "InfrastructureReady", "NodeHealthy"), ("False", "Unknown")),
+    **dict.fromkeys(("Initialized", "Installed", "Deployed", "Provisioned", "Reconciled", "Registered"), ("False", "Unknown")),
+    **dict.fromkeys(("Active", "AbleToScale", "ScalingActive", "Created", "Processed", "Updated", "Upgraded"), ("False", "Unknown")),
+}
+# Kinds whose own rule says it all: a suspended or finished Job, or a Pod that has done its work, has conditions that would read as bad.
+_SPEAK_FOR_THEMSELVES = frozenset({"Pod", "Job"})
 
 
-def health(live: dict[str, Any]) -> tuple[str, str]:
+def health(live: Json) -> tuple[str, str]:
     """(Ready or NotReady, why not)."""
-    meta, status = live.get("metadata") or {}, live.get("status") or {}
+    why = _why_not(live)
+    return (NOT_READY, why[:_MOST_SAID]) if why else (READY, "")
+
+
+def _why_not(live: Json) -> str:
+    meta, spec, status = (_map(live.get(key)) for key in ("metadata", "spec", "status"))
     if meta.get("deletionTimestamp"):
-        return NOT_READY, "is being deleted"
-    seen = status.get("observedGeneration")
-    if seen is not None and meta.get("generation") is not None and seen < meta["generation"]:
-        return NOT_READY, "the change is not seen yet"
-    rule = _RULES.get((str(live.get("apiVersion", "")).split("/")[0], str(live.get("kind"))))
-    why = rule(live.get("spec") or {}, status) if rule else _conditions(status)
-    return (NOT_READY, why) if why else (READY, "")
+        holders = meta.get("finalizers") or []
+        return "is being deleted" + (f", which waits for finalizer {holders[0]}" if holders else "")
+    wanted, seen = meta.get("generation"), status.get("observedGeneration")
+    if isinstance(wanted, int) and isinstance(seen, int) and seen != wanted:
+        return f"its controller has seen generation {seen}, not yet {wanted}"
+    kind = str(live.get("kind"))
+    for name in ("Reconciling", "Stalled"):
+        if _is(status, name, "True"):
+            return _said(status, name)
+    rule = _RULES.get((_group(live), kind))
+    why = rule(spec, status) if rule else ""
+    return why or ("" if kind in _SPEAK_FOR_THEMSELVES and rule else _conditions(status))
 
 
-def _deployment(spec: dict[str, Any], status: dict[str, Any]) -> str:
-    wanted = spec.get("replicas", 1)
-    stuck = _condition(status, "Progressing")
-    if stuck and stuck.get("reason") == "ProgressDeadlineExceeded":
-        return str(stuck.get("message") or "its progress deadline is over")
+def _deployment(spec: Json, status: Json) -> str:
+    if _condition(status, "Progressing").get("reason") == "ProgressDeadlineExceeded":
+        return _said(status, "Progressing")
     if status.get("observedGeneration") is None:
         return "its controller has not seen it yet"
-    updated, total, available = (status.get(key) or 0 for key in ("updatedReplicas", "replicas", "availableReplicas"))
+    if _is(status, "ReplicaFailure", "True"):
+        return _said(status, "ReplicaFailure")
+    wanted = _number(spec, "replicas", 1)
+    total, updated, available, ready = _numbers(status, "replicas", "updatedReplicas", "availableReplicas", "readyReplicas")
+    if total < wanted:
+        return f"{total} of {wanted} replicas exist"
     if updated < wanted:
         return f"{updated} of {wanted} replicas are updated"
-    if total > updated:
-        return f"{total - updated} old replicas are left"
-    return f"{available} of {wanted} replicas are available" if available < wanted else ""
-
-
-def _stateful_set(spec: dict[str, Any], status: dict[str, Any]) -> str:
-    wanted = spec.get("replicas", 1)
-    if status.get("observedGeneration") is None:
-        return "its controller has not seen it yet"
-    ready = status.get("readyReplicas") or 0
+    if total > wanted:
+        return f"{total - wanted} old replicas are left"
+    if available < updated:
+        return f"{available} of {updated} replicas are available"
     if ready < wanted:
         return f"{ready} of {wanted} replicas are ready"
-    rolling = (spec.get("updateStrategy") or {}).get("type", "RollingUpdate") == "RollingUpdate"
-    partition = ((spec.get("updateStrategy") or {}).get("rollingUpdate") or {}).get("partition") or 0
-    if rolling and not partition and status.get("currentRevision") != status.get("updateRevision"):
-        return f"{status.get('updatedReplicas') or 0} of {wanted} replicas are updated"
-    return ""
+    return _rolled_out(spec, status)
 
 
-def _daemon_set(spec: dict[str, Any], status: dict[str, Any]) -> str:
+def _rolled_out(spec: Json, status: Json) -> str:
+    """What a Deployment's conditions say when its counts are right. Without a deadline there is no word of progress."""
+    reason, deadline = _condition(status, "Progressing").get("reason"), spec.get("progressDeadlineSeconds")
+    if spec.get("paused") and reason == "DeploymentPaused":
+        return "is paused"
+    if isinstance(deadline, int) and deadline < 2**31 - 1 and reason != "NewReplicaSetAvailable":
+        return "its new ReplicaSet is not available yet"
+    return "" if _is(status, "Available", "True") else "is not available yet"
+
+
+def _replica_set(spec: Json, status: Json) -> str:
+    if _is(status, "ReplicaFailure", "True"):
+        return _said(status, "ReplicaFailure")
+    wanted = _number(spec, "replicas", 1)
+    total, labelled, available, ready = _numbers(status, "replicas", "fullyLabeledReplicas", "availableReplicas", "readyReplicas")
+    for count, word in ((labelled, "labelled"), (available, "available"), (ready, "ready")):
+        if count < wanted:
+            return f"{count} of {wanted} replicas are {word}"
+    return f"{total - wanted} replicas too many are left" if total > wanted else ""
+
+
+def _stateful_set(spec: Json, status: Json) -> str:
+    strategy = _map(spec.get("updateStrategy"))
+    if strategy.get("type") == "OnDelete":
+        return ""  # a person decides when its Pods follow
     if status.get("observedGeneration") is None:
         return "its controller has not seen it yet"
-    wanted = status.get("desiredNumberScheduled") or 0
-    for key, word in (("updatedNumberScheduled", "updated"), ("numberAvailable", "available")):
-        if (status.get(key) or 0) < wanted:
-            return f"{status.get(key) or 0} of {wanted} Pods are {word}"
+    wanted = _number(spec, "replicas", 1)
+    total, ready, current, updated = _numbers(status, "replicas", "readyReplicas", "currentReplicas", "updatedReplicas")
+    if total < wanted:
+        return f"{total} of {wanted} replicas exist"
+    if ready < wanted:
+        return f"{ready} of {wanted} replicas are ready"
+    if total > wanted:
+        return f"{total - wanted} replicas too many are left"
+    partition = _map(strategy.get("rollingUpdate")).get("partition")
+    if isinstance(partition, int):
+        return f"{updated} of {wanted - partition} replicas are updated" if updated < wanted - partition else ""
+    if status.get("currentRevision") != status.get("updateRevision"):
+        return f"{updated} of {wanted} replicas are updated"
+    return f"{current} of {wanted} replicas are current" if current < wanted else ""
+
+
+def _daemon_set(_spec: Json, status: Json) -> str:
+    if status.get("observedGeneration") is None or status.get("desiredNumberScheduled") is None:
+        return "its controller has not seen it yet"
+    wanted = _number(status, "desiredNumberScheduled", 0)
+    counts = ("currentNumberScheduled", "scheduled"), ("updatedNumberScheduled", "updated"), ("numberAvailable", "available")
+    for key, word in (*counts, ("numberReady", "ready")):
+        if _number(status, key, 0) < wanted:
+            return f"{_number(status, key, 0)} of {wanted} Pods are {word}"
     return ""
 
 
-def _replica_set(spec: dict[str, Any], status: dict[str, Any]) -> str:
-    wanted, available = spec.get("replicas", 1), status.get("availableReplicas") or 0
-    return f"{available} of {wanted} replicas are available" if available < wanted else ""
-
-
-def _job(spec: dict[str, Any], status: dict[str, Any]) -> str:
-    failed = _condition(status, "Failed")
-    if failed and failed.get("status") == "True":
-        return str(failed.get("message") or "failed")
-    return "" if status.get("startTime") or spec.get("suspend") else "has not started"
-
-
-def _pod(_spec: dict[str, Any], status: dict[str, Any]) -> str:
-    phase = status.get("phase")
-    if phase == "Succeeded":
+def _job(spec: Json, status: Json) -> str:
+    if _is(status, "Failed", "True"):
+        return _said(status, "Failed")
+    if _is(status, "Complete", "True") or _is(status, "Suspended", "True") or spec.get("suspend"):
         return ""
-    ready = _condition(status, "Ready")
-    return "" if phase == "Running" and ready and ready.get("status") == "True" else f"phase {phase or 'unknown'}"
+    return "" if status.get("startTime") else "has not started"
 
 
-def _claim(_spec: dict[str, Any], status: dict[str, Any]) -> str:
-    return "" if status.get("phase") == "Bound" else f"phase {status.get('phase')}"
+def _pod(_spec: Json, status: Json) -> str:
+    phase = status.get("phase")
+    if phase == "Succeeded" or (phase == "Running" and _is(status, "Ready", "True")):
+        return ""
+    looping = _waiting(status)
+    if looping:
+        return looping
+    if phase == "Pending" and _is(status, "PodScheduled", "False"):
+        return f"cannot be scheduled: {_condition(status, 'PodScheduled').get('message') or 'no node fits'}"
+    if phase == "Running":
+        return "runs but is not ready"
+    more = status.get("message") or status.get("reason") or ""
+    return (f"phase {phase}" if phase else "no node has taken it yet") + (f": {more}" if more else "")
 
 
-def _service(spec: dict[str, Any], status: dict[str, Any]) -> str:
-    return "has no address yet" if spec.get("type") == "LoadBalancer" and not spec.get("clusterIP") else ""
-
-
-def _definition(_spec: dict[str, Any], status: dict[str, Any]) -> str:
-    established = _condition(status, "Established")
-    return "" if established and established.get("status") == "True" else "is not established"
-
-
-def _available(_spec: dict[str, Any], status: dict[str, Any]) -> str:
-    found = _condition(status, "Available")
-    return "" if found and found.get("status") == "True" else str((found or {}).get("message") or "is not available")
-
-
-def _nothing(_spec: dict[str, Any], _status: dict[str, Any]) -> str:
+def _waiting(status: Json) -> str:
+    """The first container that cannot start or falls over again and again."""
+    for key in ("initContainerStatuses", "containerStatuses"):
+        for container in status.get(key) or []:
+            waiting = _map(_map(_map(container).get("state")).get("waiting"))
+            reason = str(waiting.get("reason") or "")
+            if reason and reason not in {"ContainerCreating", "PodInitializing"}:
+                message = waiting.get("message")
+                return f"container {container.get('name')}: {reason}" + (f": {message}" if message else "")
     return ""
 
 
-def _conditions(status: dict[str, Any]) -> str:
-    """Any other kind: Ready must not be false, and Reconciling and Stalled not true."""
-    for kind, bad in (("Ready", ("False", "Unknown")), ("Stalled", ("True",)), ("Reconciling", ("True",))):
-        found = _condition(status, kind)
-        if found and found.get("status") in bad:
-            return f"{kind}={found['status']}: {found.get('message') or found.get('reason') or ''}".rstrip(": ")
+def _claim(_spec: Json, status: Json) -> str:
+    return "" if status.get("phase") == "Bound" else f"is not bound, phase {status.get('phase') or 'unknown'}"
+
+
+def _service(spec: Json, status: Json) -> str:
+    if spec.get("type") != "LoadBalancer":
+        return ""
+    if not spec.get("clusterIP"):
+        return "has no cluster address yet"
+    return "" if _map(status.get("loadBalancer")).get("ingress") else "its load balancer has no address yet"
+
+
+def _definition(_spec: Json, status: Json) -> str:
+    if _is(status, "NamesAccepted", "False"):
+        return _said(status, "NamesAccepted")
+    if _is(status, "Established", "True"):
+        return ""
+    refused = _is(status, "Established", "False") and _condition(status, "Established").get("reason") != "Installing"
+    return _said(status, "Established") if refused else "is not established yet"
+
+
+def _available(_spec: Json, status: Json) -> str:
+    return "" if _is(status, "Available", "True") else _said(status, "Available") or "is not available yet"
+
+
+def _nothing(_spec: Json, _status: Json) -> str:
     return ""
 
 
-def _condition(status: dict[str, Any], kind: str) -> dict[str, Any] | None:
-    for condition in status.get("conditions") or []:
-        if isinstance(condition, dict) and condition.get("type") == kind:
-            return condition
-    return None
+def _conditions(status: Json) -> str:
+    """What the conditions of any kind say; the first that is bad, in the object's own order."""
+    for condition in _all(status):
+        name = str(condition.get("type"))
+        if condition.get("status") in _MUST_NOT_BE.get(name, ()):
+            return _said(status, name)
+    return ""
 
 
-_RULES = {
+def _said(status: Json, name: str) -> str:
+    """`NAME=STATUS: message`, or "" for a condition that is not there."""
+    found = _condition(status, name)
+    return f"{name}={found.get('status')}: {found.get('message') or found.get('reason') or ''}".rstrip(": ") if found else ""
+
+
+def _is(status: Json, name: str, value: str) -> bool:
+    return _condition(status, name).get("status") == value
+
+
+def _condition(status: Json, name: str) -> Json:
+    return next((c for c in _all(status) if c.get("type") == name), {})
+
+
+def _all(status: Json) -> list[Json]:
+    found = status.get("conditions")
+    return [c for c in found if isinstance(c, dict)] if isinstance(found, list) else []
+
+
+def _group(live: Json) -> str:
+    """ "" for the core's."""
+    return str(live.get("apiVersion", "")).rpartition("/")[0]
+
+
+def _map(value: Any) -> Json:
+    return value if isinstance(value, dict) else {}
+
+
+def _number(part: Json, key: str, default: int) -> int:
+    value = part.get(key)
+    return value if isinstance(value, int) else default
+
+
+def _numbers(part: Json, *keys: str) -> tuple[int, ...]:
+    return tuple(_number(part, key, 0) for key in keys)
+
+
+_RULES: dict[tuple[str, str], Callable[[Json, Json], str]] = {
     ("apps", "Deployment"): _deployment,
+    ("apps", "ReplicaSet"): _replica_set,
     ("apps", "StatefulSet"): _stateful_set,
     ("apps", "DaemonSet"): _daemon_set,
-    ("apps", "ReplicaSet"): _replica_set,
     ("batch", "Job"): _job,
     ("batch", "CronJob"): _nothing,
-    ("v1", "Pod"): _pod,
-    ("v1", "PersistentVolumeClaim"): _claim,
-    ("v1", "Service"): _service,
+    ("", "Pod"): _pod,
+    ("", "PersistentVolumeClaim"): _claim,
+    ("", "Service"): _service,
+    ("", "ConfigMap"): _nothing,
+    ("", "Secret"): _nothing,
+    ("policy", "PodDisruptionBudget"): _nothing,  # its generation is observed: the allowed disruptions are computed
     ("apiextensions.k8s.io", "CustomResourceDefinition"): _definition,
     ("apiregistration.k8s.io", "APIService"): _available,
 }
