@@ -40,7 +40,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str = ""
     code: str = ""
     failures: int = 0
-    values_digest: str = ""  # of what valuesFrom gave at the last run
+    values_digest: str = ""  # HMAC of what valuesFrom gave at the last run
+    account: str = ""  # service account that it was last begun as, "" for none named
     parts: tuple[int, ...] = ()  # beyond the first, of a bundle that one release cannot hold (`parts.releases_of`); never 1
 
 
