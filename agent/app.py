@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from agent import config, failpoints, identity
+from agent import config, failpoints, identity, log
 from fleetctl.core.errors import Conflict, FleetError, UsageError
 from fleetctl.core.wire import StatusRequest
 
@@ -110,6 +110,7 @@ async def _run(said: Any) -> int:
     from agent.runner import Runner
 
     settle()
+    log.set_up(config.log_style(said.log))
     known, key = identity.load(said.state_dir)
     lock = _locked(said.state_dir)
     try:
@@ -121,7 +122,7 @@ async def _run(said: Any) -> int:
         loop.set_default_executor(ThreadPoolExecutor(_THREADS))
         for sign in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sign, runner.stopping.set)
-        print(f"fleet-agent {version()} follows {known.url} as {known.workspace}/{known.cluster}", file=sys.stderr, flush=True)
+        log.event(f"fleet-agent {version()} follows {known.url}", cluster=f"{known.workspace}/{known.cluster}", instance=about.instance)
         try:
             await runner.run()
         finally:

@@ -41,6 +41,13 @@ def trouble(subject: str, why: str) -> None:
         _write("warning", subject, why + added, {})
 
 
+def became(bundle: str, generation: int, state: str, why: str) -> None:
+    """A bundle's state is another one; one that comes and goes is said at growing intervals."""
+    added = _repeats.admit(f"{bundle} at {generation}", state, time.monotonic(), "info")
+    if added is not None:
+        _write("info", f"bundle {bundle}", f"is {state}" + (f": {why}" if why else "") + added, {"bundle": bundle, "state": state})
+
+
 def over(subject: str) -> None:
     """The subject is in order; said when its trouble was."""
     ended = _repeats.over(subject, time.monotonic())
@@ -55,8 +62,8 @@ def bug(where: str, error: BaseException) -> None:
 
 def gather() -> None:
     """Say what was counted only; call it every few seconds."""
-    for subjects, text in _repeats.gathered(time.monotonic()):
-        _write("warning", subjects, text, {})
+    for level, subjects, text in _repeats.gathered(time.monotonic()):
+        _write(level, subjects, text, {})
 
 
 def line(style: str, level: str, said: tuple[str, str], more: Mapping[str, object], now: float) -> str:
@@ -68,7 +75,7 @@ def line(style: str, level: str, said: tuple[str, str], more: Mapping[str, objec
         told = {key: _clean(value) if isinstance(value, str) else value for key, value in fields.items()}
         head = {"time": stamp, "level": level, "event": what} | ({"subject": subject} if subject else {})
         return msgspec.json.encode(head | {k: v for k, v in told.items() if k not in head}, enc_hook=str).decode()
-    shown = ", ".join(f"{key.replace('_', ' ')} {_clean(str(value))}" for key, value in fields.items() if key != "bundle")
+    shown = ", ".join(f"{key.replace('_', ' ')} {_clean(str(value))}" for key, value in fields.items() if key not in {"bundle", "state"})
     text = (f"{level}: " if level != "info" else "") + (f"{subject}: " if subject else "") + what + (f" ({shown})" if shown else "")
     return f"<{_LEVELS[level]}>{text[:_MOST]}" if style == "journal" else f"{stamp} {text[:_MOST]}"
 

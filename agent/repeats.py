@@ -2,7 +2,7 @@
 
 Rule: the same trouble of the same subject is said at once, then after a minute, two, four … at most an hour, each time with how often it
 came; figures that differ make no other trouble. When many subjects have one trouble at one time, three are said and the rest are counted.
-What is kept is bounded: of the oldest troubles nothing is remembered but that they may be said again.
+What is kept is bounded: the oldest are forgotten, and what did not come for half an hour is news again.
 """
 
 from __future__ import annotations
@@ -12,28 +12,30 @@ from dataclasses import dataclass, field
 
 FIRST_SECONDS, MOST_SECONDS = 60.0, 3600.0
 CROWD, CROWD_SECONDS, GATHER_SECONDS = 3, 60.0, 5.0
-_MOST_KEPT = 2000
+_MOST_KEPT = 600
+_FORGET_SECONDS = 1800.0
 _MOST_NAMED = 10
 _FIGURES = re.compile(r"\d+")
 
 
-@dataclass
+@dataclass(slots=True)
 class _Held:
-    """One text of one subject: since when, how often, how often since the last line, and when it may be said again."""
+    """One text of one subject: since when, how often, when last, and when it may be said again."""
 
     since: float
     next: float
+    last: float
     wait: float = FIRST_SECONDS
     count: int = 1
-    unsaid: int = 0
     was_said: bool = False
 
 
-@dataclass
+@dataclass(slots=True)
 class _Crowd:
     """Subjects with one text at one time: how many were said, and the names of the others."""
 
     since: float
+    level: str
     text: str
     said: int = 0
     more: list[str] = field(default_factory=list)
@@ -44,23 +46,23 @@ class Repeats:
         self._held: dict[str, dict[str, _Held]] = {}
         self._crowds: dict[str, _Crowd] = {}
 
-    def admit(self, subject: str, text: str, now: float) -> str | None:
+    def admit(self, subject: str, text: str, now: float, level: str = "warning") -> str | None:
         """What to add to the line ("" for nothing), or None when there is nothing new to say."""
         key = _FIGURES.sub("#", text)
         texts = self._held.setdefault(subject, {})
         held = texts.get(key)
-        if held is None:
+        if held is None or now - held.last > _FORGET_SECONDS:
             self._forget()
-            held = texts[key] = _Held(now, now + FIRST_SECONDS)
+            held = texts[key] = _Held(now, now + FIRST_SECONDS, now)
         else:
-            held.count, held.unsaid = held.count + 1, held.unsaid + 1
+            held.count, held.last = held.count + 1, now
             if now < held.next:
                 return None
             held.wait = min(MOST_SECONDS, 2 * held.wait)
             held.next = now + held.wait
-        if not self._has_room(key, subject, text, now):
+        if not self._has_room(key, subject, (level, text), now):
             return None
-        held.was_said, held.unsaid = True, 0
+        held.was_said = True
         return f" ({held.count} times in {span(now - held.since)})" if held.count > 1 else ""
 
     def over(self, subject: str, now: float) -> str | None:
@@ -72,22 +74,22 @@ class Repeats:
         count, since = sum(held.count for held in texts.values()), min(held.since for held in texts.values())
         return f"after {count} {'failure' if count == 1 else 'failures'} in {span(now - since)}"
 
-    def gathered(self, now: float) -> list[tuple[str, str]]:
-        """(subjects, text) of the crowds whose rest was not said yet; call it every few seconds."""
+    def gathered(self, now: float) -> list[tuple[str, str, str]]:
+        """(level, subjects, text) of the crowds whose rest was not said yet; call it every few seconds."""
         lines = []
         for key, crowd in list(self._crowds.items()):
             if crowd.more and now - crowd.since >= GATHER_SECONDS:
-                lines.append((_named(crowd.more), crowd.text))
+                lines.append((crowd.level, _named(crowd.more), crowd.text))
                 crowd.more = []
             if now - crowd.since >= CROWD_SECONDS:
                 del self._crowds[key]
         return lines
 
-    def _has_room(self, key: str, subject: str, text: str, now: float) -> bool:
+    def _has_room(self, key: str, subject: str, said: tuple[str, str], now: float) -> bool:
         crowd = self._crowds.get(key)
         if crowd is None or now - crowd.since >= CROWD_SECONDS:
             more = crowd.more if crowd else []
-            crowd = self._crowds[key] = _Crowd(now, text, more=more)
+            crowd = self._crowds[key] = _Crowd(now, *said, more=more)
         if crowd.said >= CROWD:
             crowd.more.append(subject)
             return False

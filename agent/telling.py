@@ -9,7 +9,7 @@ import time
 import msgspec
 
 from agent.failpoints import failpoint
-from agent.log import trouble
+from agent.log import became, trouble
 from agent.reports import Known, pages_of, report_of
 from agent.situation import Situation
 from agent.uplink import Duplicate, SendAll, TryLater
@@ -58,6 +58,8 @@ class Teller:
             return
         if old is not None and old.state is not report.state:
             self._at.work.set()
+        if is_news(old, report):
+            became(name, report.generation, report.state.value, report.message)
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self._at.reports[name] = trim(msgspec.structs.replace(report, at=at))
         self._unsaid.add(name)
@@ -89,7 +91,7 @@ class Teller:
             except FleetError as why:
                 failures += 1
                 if not isinstance(why, TryLater):
-                    trouble("the manager does not take the report", why.summary)
+                    trouble("manager", f"the report is not taken: {why.summary}")
                 self._at.tell.set()
                 await asyncio.sleep(min(300.0, 2.0**failures) * random.uniform(0.5, 1.0))  # noqa: S311 - spread
 
@@ -109,3 +111,10 @@ class Teller:
         self._say_all = self._say_all and not full
         self._unsaid -= {name for name, report in told.items() if self._at.reports.get(name) is report}
         self._unsaid &= set(self._at.reports)
+
+
+def is_news(old: Report | None, new: Report) -> bool:
+    """Whether a person wants to read of it: not what follows from a line that is there already (a failure, a deployment under way)."""
+    if new.state in {State.ERR_APPLIED, State.WAIT_APPLIED} or new.removed or (new.state is State.NOT_READY and not new.code):
+        return False
+    return old is None or old.state is not new.state

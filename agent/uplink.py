@@ -47,6 +47,7 @@ class Uplink:
 
     def __init__(self, identity: Identity, key: Ed25519PrivateKey, clock: Callable[[], float]) -> None:
         self._identity, self._key, self._clock = identity, key, clock
+        self.url = identity.url
         self.instance = secrets.token_urlsafe(12)
         self.next_poll = 15.0
         self.offset = 0

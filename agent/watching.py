@@ -6,7 +6,7 @@ import asyncio
 import random
 
 from agent import act, values
-from agent.log import event, trouble
+from agent.log import event, over, trouble
 from agent.observe import drifted, is_ready
 from agent.rules import NONE, Rules, rules_of
 from agent.situation import Situation
@@ -50,9 +50,10 @@ class Watcher:
                     {n: self._rules(n) for n in known if not fresh or n in fresh or not is_ready(self._at.resources.get(n, []))}
                 )
             except FleetError as why:
-                trouble("the cluster cannot be looked at", why.summary)
+                trouble("cluster", f"what runs cannot be looked at: {why.summary}")
                 pause = min(high, pause * 2)
                 continue
+            over("cluster")
             self._at.unseen -= fresh
             self._at.resources |= {name: seen for name, seen in found.items() if name not in self._at.busy}
             self._correct(found)
@@ -92,6 +93,6 @@ class Watcher:
                     trouble(f"bundle {bundle.name}", getattr(why, "summary", str(why)))
                     continue
                 if now != entry.values_digest:
-                    event("values on the cluster have changed", bundle=bundle.name)
+                    event("values on the cluster have changed, it is deployed again", bundle=bundle.name)
                     self._at.again.add(bundle.name)
                     self._at.work.set()

@@ -8,13 +8,13 @@ import time
 
 from agent import act
 from agent.decide import Action, Install, Remove, Wait, World, decide, retry_seconds
-from agent.log import event, trouble
+from agent.log import event, over, trouble
 from agent.recover import rebuild
 from agent.situation import Situation
 from agent.telling import Teller
 from fleetctl.core.errors import FleetError
 from fleetctl.core.ids import BundleName
-from fleetctl.core.wire import Desired
+from fleetctl.core.wire import Desired, DesiredBundle
 
 
 class Worker:
@@ -43,9 +43,9 @@ class Worker:
             if self._at.observer is not None and not self._at.hands.journal.entries:
                 found = await rebuild(self._at.hands.kube, self._at.hands.journal, document.cluster_id)
                 if found:
-                    event("journal rebuilt from the cluster", bundles=found)
+                    event("the journal is made anew from the releases on the cluster", bundles=found)
         except (FleetError, OSError) as why:
-            trouble("the journal cannot be rebuilt yet", str(why))
+            trouble("journal", f"it cannot be made anew from the releases yet: {why}")
             asyncio.get_running_loop().call_later(5, self._at.work.set)
             return False
         self._known = True
@@ -71,14 +71,16 @@ class Worker:
         try:
             async with self._slots:
                 if isinstance(action, Install):
+                    begun = time.monotonic()
                     await act.install(self._at.hands, document, action.bundle)
-                    event("deployed", bundle=name, generation=action.bundle.generation)
+                    self._tell_deployed(action.bundle, time.monotonic() - begun)
                 else:
                     await act.remove(self._at.hands, action.tombstone)
                     self._at.removed.add((name, action.tombstone.generation))
                     self._at.resources.pop(name, None)
                     event("removed", bundle=name)
             self._at.failures.pop(name, None)
+            over(f"bundle {name}")
             self._at.again.discard(name)
             if isinstance(action, Install):
                 self._at.resources.pop(name, None)
@@ -91,12 +93,19 @@ class Worker:
             self._at.look.set()
             self._at.work.set()
 
+    def _tell_deployed(self, bundle: DesiredBundle, seconds: float) -> None:
+        entry = self._at.hands.journal.entries.get(bundle.name)
+        release, revision = (f"{entry.namespace}/{entry.release}", entry.revision) if entry else ("", 0)
+        more = {"release": release, "revision": revision, "commit": bundle.commit[:12], "seconds": round(seconds, 1)}
+        event("deployed", bundle=bundle.name, generation=bundle.generation, **more)
+
     def _failed(self, name: BundleName, action: Install | Remove, why: FleetError | OSError) -> None:
         count = self._at.failures[name] = self._at.failures.get(name, 0) + 1
-        self._at.retry_at[name] = time.time() + retry_seconds(count, random.random())  # noqa: S311 - spread
+        wait = retry_seconds(count, random.random())  # noqa: S311 - spread
+        self._at.retry_at[name] = time.time() + wait
         summary = why.summary if isinstance(why, FleetError) else f"the state directory cannot be written: {why.strerror}"
         code = why.code if isinstance(why, FleetError) else "disk"
-        trouble(f"bundle {name}", summary)
+        trouble(f"bundle {name}", f"{summary}; again in {wait:.0f} s")
         generation = action.bundle.generation if isinstance(action, Install) else action.tombstone.generation
         self._at.errors[name] = (generation, code, summary)
 

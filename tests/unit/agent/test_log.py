@@ -49,13 +49,18 @@ class TestRepeats:
         """Success is the rule."""
         assert Repeats().over("bundle web", 1) is None
 
+    def test_what_did_not_come_for_half_an_hour_is_news(self) -> None:
+        """It is another trouble that has the same words."""
+        assert said_at(Repeats(), [0, 10, 4000]) == {0: "", 4000: ""}
+
     def test_many_with_one_trouble_are_counted(self) -> None:
         """200 bundles whose API server is away: three lines, and one for the rest."""
         repeats = Repeats()
         said = [n for n in range(200) if repeats.admit(f"bundle b{n}", "the API server does not answer", n / 100) is not None]
         assert said == list(range(CROWD))
         assert repeats.gathered(3) == []
-        ((subjects, text),) = repeats.gathered(6)
+        ((level, subjects, text),) = repeats.gathered(6)
+        assert level == "warning"
         assert subjects.startswith("197 more (bundle b3, bundle b4, ")
         assert text == "the API server does not answer"
         assert repeats.gathered(7) == []
@@ -66,7 +71,7 @@ class TestRepeats:
         repeats = Repeats()
         for n in range(5000):
             repeats.admit(f"bundle b{n}", f"trouble of {'x' * (n % 7)}", float(n))
-        assert len(repeats._held) <= 2002
+        assert len(repeats._held) <= 602
 
     @pytest.mark.parametrize(("seconds", "shown"), [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (172800, "2 d")])
     def test_spans(self, seconds: float, shown: str) -> None:
