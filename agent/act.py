@@ -3,42 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from agent import namespaces
+from agent import namespaces, values
 from agent.failpoints import failpoint
 from agent.journal import Entry, Journal
 from agent.kube import Kube
 from agent.observe import Wanted
-from agent.recover import DEPLOYED
 from agent.rights import Rights
-from agent.settle import Settler
 from agent.uplink import Uplink
 from fleetctl.core.bundle import unpack
-from fleetctl.core.errors import NotFound, UsageError
-from fleetctl.core.ids import Digest, Epoch
-from fleetctl.core.options import CorrectDrift, HelmOptions, Options
+from fleetctl.core.errors import UsageError
+from fleetctl.core.ids import Digest
+from fleetctl.core.options import CorrectDrift, HelmOptions
 from fleetctl.core.render import RenderPlan, plan, release_of
 from fleetctl.core.values import Facts
 from fleetctl.core.wire import Desired, DesiredBundle, Tombstone
-from fleetctl.core.yamldoc import load
 from fleetctl.tools.deploy import Prepared, prepare
-from fleetctl.tools.helm import Helm, PendingOperation, Release, Revision, UpgradeFlags
+from fleetctl.tools.helm import Helm, PendingOperation, Release, UpgradeFlags
 from fleetctl.tools.kustomize import Kustomize
 
 SECONDS = 90.0
+_PENDING = ("pending-install", "pending-upgrade", "pending-rollback", "uninstalling")
 
 
 @dataclass(frozen=True)
 class Hands:
-    """What an action works with. `kube` and `helm` have the agent's own rights: what concerns a bundle goes through `kube_of`."""
+    """What an action works with. `kube` and `helm` have the agent's own rights until `acting_for` gives them those of a bundle."""
 
     uplink: Uplink
     journal: Journal
@@ -48,11 +44,15 @@ class Hands:
     kustomize: Kustomize | None
     state_dir: Path
     rights: Rights
-    settler: Settler
 
     async def kube_of(self, bundle: DesiredBundle) -> Kube:
         """The cluster with the rights of the bundle's service account. Raises MissingAccount, ClusterUnreachable."""
         return await self.rights.kube_of(bundle.options)
+
+    async def acting_for(self, account: str | None) -> Hands:
+        """These hands with the rights of a service account: its kube and its helm. Raises MissingAccount, ClusterUnreachable."""
+        user = await self.rights.user_of(account or "")
+        return replace(self, kube=self.rights.kube.acting_as(user), helm=self.helm.acting_as(user))
 
 
 async def archive(hands: Hands, bundle: DesiredBundle) -> Path:
@@ -63,7 +63,7 @@ async def archive(hands: Hands, bundle: DesiredBundle) -> Path:
     return path
 
 
-async def planned(hands: Hands, document: Desired, bundle: DesiredBundle, values: list[dict[str, Any]]) -> RenderPlan:
+async def planned(hands: Hands, document: Desired, bundle: DesiredBundle, read: list[dict[str, Any]]) -> RenderPlan:
     data = await asyncio.to_thread((await archive(hands, bundle)).read_bytes)
     files = unpack(data)
     options = bundle.options
@@ -74,28 +74,26 @@ async def planned(hands: Hands, document: Desired, bundle: DesiredBundle, values
         annotations=document.annotations,
         values=document.values,
     )
-    return plan(files, options, facts, bundle=bundle.name, values_from=values)
+    return plan(files, options, facts, bundle=bundle.name, values_from=read)
 
 
 async def values_from(hands: Hands, bundle: DesiredBundle) -> list[dict[str, Any]]:
-    """What `helm.valuesFrom` names, read on this cluster now. Raises UsageError for what is not there."""
-    _, namespace = release_of(bundle.options, bundle.name)
-    references = _references(bundle.options)
-    if not references:
+    """What `helm.valuesFrom` names, read on this cluster now with the bundle's rights. Raises UsageError for what is not there."""
+    if not values.references(bundle.options):
         return []
-    kube = await hands.kube_of(bundle)
-    return [await _values_from(kube, ref, namespace) for ref in references]
-
-
-def digest_of(values: list[dict[str, Any]]) -> str:
-    """By which a change is noticed without keeping the values; "" for none."""
-    return hashlib.sha256(msgspec.json.encode(values, order="sorted")).hexdigest()[:32] if values else ""
+    return await values.read(await hands.kube_of(bundle), bundle.options, release_of(bundle.options, bundle.name)[1])
 
 
 async def install(hands: Hands, document: Desired, bundle: DesiredBundle) -> None:
-    """Bring the bundle's release to its generation. Raises FleetError; the journal says what was begun."""
-    values = await values_from(hands, bundle)
-    made = await planned(hands, document, bundle, values)
+    """Bring the bundle's release to its generation, with the bundle's rights. Raises FleetError; the journal says what was begun."""
+    hands = await hands.acting_for(bundle.options.service_account)
+    read = await values_from(hands, bundle)
+    with values.kept_out_of_errors(read):
+        await _install(hands, document, bundle, read)
+
+
+async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read: list[dict[str, Any]]) -> None:
+    made = await planned(hands, document, bundle, read)
     workdir = hands.state_dir / "work" / bundle.name
     old = hands.journal.entries.get(bundle.name)
     release = Release(made.release, made.namespace)
@@ -108,18 +106,16 @@ async def install(hands: Hands, document: Desired, bundle: DesiredBundle) -> Non
         hands.journal.put(msgspec.structs.replace(entry, began=True))
         failpoint("before-namespace")
         if hands.kube.is_there:
-            await namespaces.prepare(hands.kube, bundle.name, release.namespace, bundle.options)
+            await namespaces.prepare(hands.kube, bundle.name, release.namespace, bundle.options, hands.rights.kube)
         failpoint("after-namespace")
         failpoint("before-helm")
         revision = await _upgrade(hands, release, prepared, bundle, document, old)
         failpoint("after-helm")
         hands.wanted.keep(bundle.name, revision.manifest, release.namespace)
         failpoint("objects-kept")
-        if hands.settler.left(bundle.name):
-            await hands.settler.sweep(await hands.kube_of(bundle), bundle.name, release, revision.manifest)
         done = {
             "began": False,
-            "values_digest": digest_of(values),
+            "values_digest": values.fingerprint(hands.state_dir, read),
             "applied": bundle.generation,
             "revision": revision.number,
             "error": "",
@@ -136,9 +132,7 @@ async def install(hands: Hands, document: Desired, bundle: DesiredBundle) -> Non
         failpoint("after-old-release")
 
 
-async def _upgrade(
-    hands: Hands, release: Release, prepared: Prepared, bundle: DesiredBundle, document: Desired, old: Entry | None
-) -> Revision:
+async def _upgrade(hands: Hands, release: Release, prepared: Prepared, bundle: DesiredBundle, document: Desired, old: Entry | None) -> Any:
     flags = flags_of(
         bundle,
         document,
@@ -146,32 +140,24 @@ async def _upgrade(
         taking_over=bool(old and old.release and old.release != release.name),
         creates_namespace=not hands.kube.is_there,
     )
-    if hands.kube.is_there and old is not None and old.began:
-        # A helm may have been cut off. None of ours is alive: this agent starts one at a time for a release, and those of an agent
-        # before it are dead (agent/fence.py).
-        done = await _settled(hands, release, bundle, flags.labels)
-        if done is not None:
-            return done
     deadline = SECONDS + flags.timeout
     try:
         return await hands.helm.upgrade(release, prepared.chart, prepared.values, flags, deadline=deadline)
     except PendingOperation:
-        await hands.settler.settle(hands.kube, bundle.name, release)
+        # A helm that was killed left its record. None of ours is alive: this agent starts one at a time for a release, and its
+        # children die with it. Only the record goes; every object stays (helm4.md).
+        await forget_pending(hands.kube, release)
         return await hands.helm.upgrade(release, prepared.chart, prepared.values, flags, deadline=deadline)
 
 
-async def _settled(hands: Hands, release: Release, bundle: DesiredBundle, labels: Mapping[str, str]) -> Revision | None:
-    """Put right what a cut-off helm has left. The revision when it had ended well and only this agent does not know: running it again
-    would run its hooks again, and charts that make passwords would make others.
-    """
-    records = await hands.settler.settle(hands.kube, bundle.name, release)
-    if not records or records[0].status != DEPLOYED or _references(bundle.options):
-        return None
-    wanted = (int(labels["fleetctl-epoch"]), int(labels["fleetctl-generation"])), labels["fleetctl-digest"]
-    if (records[0].order, records[0].digest) != wanted:
-        return None
-    text = await hands.helm.manifest(release, deadline=SECONDS)
-    return Revision(records[0].version, DEPLOYED, "", text.decode())
+async def forget_pending(kube: Kube, release: Release) -> None:
+    """Delete the pending records of a release, and nothing else."""
+    path = f"/api/v1/namespaces/{release.namespace}/secrets"
+    found = await kube.call("GET", f"{path}?labelSelector=owner%3Dhelm%2Cname%3D{release.name}")
+    for item in found.get("items") or []:
+        meta = item["metadata"]
+        if meta.get("labels", {}).get("status") in _PENDING:
+            await kube.call("DELETE", f"{path}/{meta['name']}")
 
 
 def flags_of(bundle: DesiredBundle, document: Desired, prepared: Prepared, *, taking_over: bool, creates_namespace: bool) -> UpgradeFlags:
@@ -202,27 +188,26 @@ def flags_of(bundle: DesiredBundle, document: Desired, prepared: Prepared, *, ta
     )
 
 
-async def remove(hands: Hands, tombstone: Tombstone, epoch: Epoch) -> None:
+async def remove(hands: Hands, tombstone: Tombstone) -> None:
     """Uninstall the bundle's release; with `keep_resources` only helm's records go."""
     entry = hands.journal.entries.get(tombstone.name)
     if entry is not None and entry.release:
-        hands.journal.put(msgspec.structs.replace(entry, began=True, generation=tombstone.generation, epoch=epoch))
+        # What a release record lists is deleted with the rights that wrote the record: who may change it may not have ours.
+        hands = await hands.acting_for(tombstone.service_account or entry.account)
+        hands.journal.put(msgspec.structs.replace(entry, began=True, generation=tombstone.generation))
         failpoint("before-uninstall")
         release = Release(entry.release, entry.namespace)
-        if entry.began and hands.kube.is_there and not tombstone.keep_resources:
-            await hands.settler.remember_all(hands.kube, entry.bundle, release)
         if tombstone.keep_resources:
             path = f"/api/v1/namespaces/{release.namespace}/secrets?labelSelector=owner%3Dhelm%2Cname%3D{release.name}"
             await hands.kube.call("DELETE", path)
         else:
             await hands.helm.uninstall(release, deadline=SECONDS)
             failpoint("after-uninstall")
-            await hands.settler.sweep(hands.kube, entry.bundle, release, "")
             if hands.kube.is_there:
-                await namespaces.leave(hands.kube, entry, hands.journal.entries.values())
+                await namespaces.leave(hands.kube, entry, hands.journal.entries.values(), hands.rights.kube)
     hands.wanted.drop(tombstone.name)
     failpoint("removal-before-journal")
-    hands.journal.put(Entry(bundle=tombstone.name, removed=True, generation=tombstone.generation, epoch=epoch))
+    hands.journal.put(Entry(bundle=tombstone.name, removed=True))
     failpoint("removal-done")
 
 
@@ -239,6 +224,7 @@ def _entry(bundle: DesiredBundle, document: Desired, old: Entry | None, release:
         commit=bundle.commit,
         delete_namespace=bool(bundle.options.delete_namespace),
         epoch=document.epoch,
+        account=bundle.options.service_account or "",
         failures=old.failures if old else 0,
     )
 
@@ -249,28 +235,3 @@ def _refuse_taken(journal: Journal, bundle: DesiredBundle, release: Release) -> 
         if other.bundle != bundle.name and (other.release, other.namespace) == (release.name, release.namespace):
             step = "Give one of them another helm.releaseName or namespace."
             raise UsageError(f"{release} belongs to bundle {other.bundle} already", subject=f"bundle {bundle.name}", next_step=step)
-
-
-def _references(options: Options) -> list[Any]:
-    return list(options.helm.values_from or []) if options.helm else []
-
-
-async def _values_from(kube: Kube, reference: Any, namespace: str) -> dict[str, Any]:
-    """A ConfigMap's or Secret's values, read in this cluster. Raises UsageError when it is not there or holds no map."""
-    import base64
-
-    secret = reference.secret_key_ref is not None
-    ref = reference.secret_key_ref or reference.config_map_key_ref
-    kind, where = ("Secret", "secrets") if secret else ("ConfigMap", "configmaps")
-    place, key = ref.namespace or namespace, ref.key or "values.yaml"
-    shown = f"{kind} {place}/{ref.name}"
-    try:
-        data = (await kube.call("GET", f"/api/v1/namespaces/{place}/{where}/{ref.name}")).get("data") or {}
-    except NotFound as why:
-        raise UsageError(f"helm.valuesFrom: {shown} does not exist", subject=shown, next_step="Create it on the cluster.") from why
-    if key not in data:
-        raise UsageError(f"helm.valuesFrom: {shown} has no key {key}", subject=shown, next_step="Name a key that it has.")
-    found = load(base64.b64decode(data[key]) if secret else data[key], file=shown)
-    if not isinstance(found, dict | None):
-        raise UsageError(f"helm.valuesFrom: {shown} holds no map", subject=shown, next_step="Write `key: value` lines.")
-    return found or {}

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from agent import config, failpoints, identity
+from agent import config, failpoints, identity, log
 from fleetctl.core.errors import Conflict, FleetError, UsageError
 from fleetctl.core.wire import StatusRequest
 
@@ -110,6 +110,7 @@ async def _run(said: Any) -> int:
     from agent.runner import Runner
 
     settle()
+    log.set_up(config.log_style(said.log))
     known, key = identity.load(said.state_dir)
     lock = _locked(said.state_dir)
     try:
@@ -121,7 +122,7 @@ async def _run(said: Any) -> int:
         loop.set_default_executor(ThreadPoolExecutor(_THREADS))
         for sign in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sign, runner.stopping.set)
-        print(f"fleet-agent {version()} follows {known.url} as {known.workspace}/{known.cluster}", file=sys.stderr, flush=True)
+        log.event(f"fleet-agent {version()} follows {known.url}", cluster=f"{known.workspace}/{known.cluster}", instance=about.instance)
         try:
             await runner.run()
         finally:
@@ -139,7 +140,6 @@ async def _parts(said: Any, known: identity.Identity, key: Any) -> tuple[Any, An
     from agent.kube import Kube
     from agent.observe import Observer, Wanted
     from agent.rights import Rights
-    from agent.settle import Settler
     from agent.targetdir import DirectoryTarget
     from agent.uplink import Uplink
     from fleetctl.tools.helm import Helm, HelmCli
@@ -156,17 +156,7 @@ async def _parts(said: Any, known: identity.Identity, key: Any) -> tuple[Any, An
     kube = _no_cluster() if target else Kube(path)
     helm: Helm = DirectoryTarget(target.absolute(), cli if tools.helm else None) if target else cli
     kustomize = Kustomize(tools.kustomize) if tools.kustomize else None
-    hands = Hands(
-        uplink,
-        Journal(state / "journal"),
-        wanted,
-        helm,
-        kube,
-        kustomize,
-        state,
-        Rights(kube, said.service_account_namespace),
-        Settler(state / "objects"),
-    )
+    hands = Hands(uplink, Journal(state / "journal"), wanted, helm, kube, kustomize, state, Rights(kube, said.service_account_namespace))
     found = {"helm": tools.helm, "kustomize": " ".join(tools.kustomize)}
     about = StatusRequest(
         instance=uplink.instance, seq=0, agent_version=version(), tools=found, kube_version=await _kube_version(kube, target)

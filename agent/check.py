@@ -27,7 +27,14 @@ from fleetctl.core.ids import Epoch
 _LEAST_FREE = 256 * 1024 * 1024
 _LEAST_HELM = (4, 1, 4)
 # What an agent must be allowed to do, as (verb, group, resource).
-_RIGHTS = (("create", "", "namespaces"), ("create", "", "secrets"), ("delete", "", "secrets"), ("list", "apps", "deployments"))
+_RIGHTS = (
+    ("create", "", "namespaces"),
+    ("create", "", "secrets"),
+    ("delete", "", "secrets"),
+    ("list", "apps", "deployments"),
+    ("get", "", "serviceaccounts"),
+    ("impersonate", "", "serviceaccounts"),
+)
 
 
 @dataclass(frozen=True)

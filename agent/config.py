@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="where the accounts are that bundles name as serviceAccount (default: cattle-fleet-system)",
     )
+    run.add_argument("--log", choices=("text", "json"), default="text", help="how the log is written (default: text)")
     commands.add_parser("version", help="this agent's version")
     return top
 
@@ -85,7 +86,7 @@ def _pod_account() -> Path:
 
 
 def _pod_kubeconfig(account: Path, path: Path) -> Path:
-    from agent.disk import write_whole
+    from agent.identity import write_whole
     from agent.kubeconfig import in_pod as made
 
     text = made(account, os.environ)
@@ -103,6 +104,16 @@ def tools() -> Tools:
     kustomize = shutil.which("kustomize")
     kubectl = shutil.which("kubectl")
     return Tools(shutil.which("helm") or "", (kustomize,) if kustomize else (kubectl, "kustomize") if kubectl else ())
+
+
+def log_style(said: str) -> str:
+    """`journal` instead of `text` where stderr goes to journald itself (systemd.exec(5), JOURNAL_STREAM)."""
+    try:
+        device, inode = (int(part) for part in os.environ.get("JOURNAL_STREAM", "").split(":"))
+        found = os.fstat(2)
+    except (ValueError, OSError):
+        return said
+    return "journal" if said == "text" and (found.st_dev, found.st_ino) == (device, inode) else said
 
 
 def notify_socket() -> str:

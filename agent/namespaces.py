@@ -14,7 +14,7 @@ import msgspec
 
 from agent import config
 from agent.journal import Entry
-from agent.kube import Kube
+from agent.kube import Forbidden, Kube
 from agent.log import event
 from fleetctl.core.errors import NotFound, ToolFailed
 from fleetctl.core.ids import BundleName
@@ -30,11 +30,13 @@ def manager(bundle: BundleName) -> str:
     return f"fleetctl-{bundle}"
 
 
-async def prepare(kube: Kube, bundle: BundleName, namespace: str, options: Options) -> None:
-    """The namespace is there and carries what `options` state. Raises NotFound when it may not be made and is missing."""
+async def prepare(kube: Kube, bundle: BundleName, namespace: str, options: Options, eyes: Kube | None = None) -> None:
+    """The namespace is there and carries what `options` state. `eyes` looks whether it is there, which an account of one namespace may
+    not; made and labelled it is with the bundle's rights. Raises NotFound when it may not be made and is missing, Forbidden.
+    """
     marks = {"labels": _granted(bundle, options.namespace_labels or {}), "annotations": options.namespace_annotations or {}}
     stated = {key: value for key, value in marks.items() if value}
-    found = await _get(kube, namespace)
+    found = await _get(eyes or kube, namespace)
     if found is None and options.create_namespace is False:
         step = f"Create it, or leave out createNamespace: false (kubectl create namespace {namespace})."
         raise NotFound(f"namespace {namespace} does not exist", subject=f"namespace {namespace}", next_step=step)
@@ -54,7 +56,7 @@ def _granted(bundle: BundleName, labels: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in labels.items() if key not in left_out}
 
 
-async def leave(kube: Kube, entry: Entry, others: Iterable[Entry]) -> None:
+async def leave(kube: Kube, entry: Entry, others: Iterable[Entry], eyes: Kube | None = None) -> None:
     """After the release has gone: take back the bundle's labels, or the namespace where the options said so and nobody else is there."""
     used = sorted(other.bundle for other in others if other.bundle != entry.bundle and other.release and other.namespace == entry.namespace)
     if entry.delete_namespace and entry.namespace not in KEPT:
@@ -62,7 +64,7 @@ async def leave(kube: Kube, entry: Entry, others: Iterable[Entry]) -> None:
             await _delete(kube, entry.namespace)
             return
         event("the namespace stays", namespace=entry.namespace, used_by=", ".join(used[:3]))
-    found = await _get(kube, entry.namespace)
+    found = await _get(eyes or kube, entry.namespace)
     if found is not None and _is_ours(found, entry.bundle):
         await _apply(kube, entry.bundle, entry.namespace, {})
 
@@ -82,6 +84,12 @@ async def _create(kube: Kube, namespace: str) -> None:
     document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
     try:
         await kube.call("POST", "/api/v1/namespaces", msgspec.json.encode(document), {"content-type": "application/json"})
+    except Forbidden as why:
+        who = kube.user or "the agent"
+        step = f"Create it (kubectl create namespace {namespace}), or let {who} create namespaces."
+        raise Forbidden(
+            f"namespace {namespace} does not exist, and {who} may not create it", subject=f"namespace {namespace}", next_step=step
+        ) from why
     except ToolFailed as why:
         if "already exists" not in why.summary:  # another bundle was quicker
             raise

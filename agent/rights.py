@@ -32,14 +32,14 @@ class Rights:
     """
 
     def __init__(self, kube: Kube, namespace: str = NAMESPACE, clock: Callable[[], float] = time.monotonic) -> None:
-        self._kube, self._namespace, self._clock = kube, namespace, clock
+        self.kube, self._namespace, self._clock = kube, namespace, clock
         self._known: dict[str, tuple[bool, float]] = {}
 
     async def user_of(self, account: str) -> str:
         """`system:serviceaccount:NS:NAME` for the account that a bundle names ("" for none); "" for the agent's own rights. Raises
         MissingAccount, UsageError, ClusterUnreachable.
         """
-        if not self._kube.is_there:
+        if not self.kube.is_there:
             return self._nobody(account)
         if account and not is_name(account):
             raise UsageError(f"{account[:80]!r} cannot be a service account", subject="serviceAccount", next_step="Correct it.")
@@ -54,7 +54,7 @@ class Rights:
 
     async def kube_of(self, options: Options | None) -> Kube:
         """The cluster with the rights that a bundle of these options has. Raises as `user_of`."""
-        return self._kube.acting_as(await self.user_of((options.service_account if options else None) or ""))
+        return self.kube.acting_as(await self.user_of((options.service_account if options else None) or ""))
 
     def _nobody(self, account: str) -> str:
         if account:
@@ -68,7 +68,7 @@ class Rights:
         if (known or name == DEFAULT_ACCOUNT) and self._clock() - at < _KNOWN_SECONDS:
             return known
         try:
-            await self._kube.call("GET", f"/api/v1/namespaces/{self._namespace}/serviceaccounts/{name}")
+            await self.kube.call("GET", f"/api/v1/namespaces/{self._namespace}/serviceaccounts/{name}")
             found = True
         except NotFound:
             found = False

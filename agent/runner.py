@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from agent import log
 from agent.act import Hands
-from agent.log import trouble
 from agent.memory import give_back
 from agent.notify import Notifier
 from agent.observe import Observer
@@ -68,6 +68,7 @@ class Runner:
             ready = sum(1 for s in states if s is State.READY)
             self._notifier.tell(f"STATUS={ready} of {len(states)} bundles ready")
             self._notifier.tell("WATCHDOG=1")
+            log.gather()
             calm = 0 if self._at.busy or self._at.grown else calm + 1
             self._at.grown = False
             if calm % _HOUR_OF_BEATS == _CALM_BEATS:
@@ -83,5 +84,5 @@ async def _for_ever(loop: Callable[[], Awaitable[None]]) -> None:
         except asyncio.CancelledError:
             raise
         except Exception as why:
-            trouble("an error of the agent's own", f"{type(why).__name__}: {why}")
+            log.bug(getattr(loop, "__qualname__", "a loop"), why)
             await asyncio.sleep(5)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.disk import write_whole
+from agent.identity import write_whole
 from fleetctl.core.errors import RefusedError
 from fleetctl.core.yamldoc import load_all
 from fleetctl.tools.deploy import Prepared
@@ -21,6 +21,10 @@ class DirectoryTarget:
 
     def __init__(self, folder: Path, helm: HelmCli | None) -> None:
         self._folder, self._helm = folder, helm
+
+    def acting_as(self, user: str) -> DirectoryTarget:
+        """Files have nobody's rights: `Rights` refuses an account before it comes to this."""
+        return self
 
     async def upgrade(self, release: Release, chart: Path, values: bytes, flags: UpgradeFlags, *, deadline: float) -> Revision:
         text = await self._rendered(release, chart, values, flags, deadline)

@@ -9,8 +9,8 @@ import time
 import msgspec
 
 from agent.failpoints import failpoint
-from agent.log import trouble
-from agent.reports import Known, behind, pages_of, report_of
+from agent.log import became, trouble
+from agent.reports import Known, pages_of, report_of
 from agent.situation import Situation
 from agent.uplink import Duplicate, SendAll, TryLater
 from fleetctl.core.errors import FleetError
@@ -45,9 +45,6 @@ class Teller:
             if (tombstone.name, tombstone.generation) in self._at.removed:
                 done = Report(bundle=tombstone.name, epoch=document.epoch, generation=tombstone.generation, state=State.READY, removed=True)
                 self._put(tombstone.name, done)
-            elif late := behind((document.epoch, tombstone.generation), self._at.hands.journal.floor(tombstone.name)):
-                head = Report(bundle=tombstone.name, epoch=document.epoch, generation=tombstone.generation, state=State.ERR_APPLIED)
-                self._put(tombstone.name, msgspec.structs.replace(head, code="behind", message=late))
             elif tombstone.name in self._at.errors:
                 generation, code, message = self._at.errors[tombstone.name]
                 head = Report(bundle=tombstone.name, epoch=document.epoch, generation=generation, state=State.ERR_APPLIED)
@@ -61,6 +58,8 @@ class Teller:
             return
         if old is not None and old.state is not report.state:
             self._at.work.set()
+        if is_news(old, report):
+            became(name, report.generation, report.state.value, report.message)
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self._at.reports[name] = trim(msgspec.structs.replace(report, at=at))
         self._unsaid.add(name)
@@ -69,10 +68,7 @@ class Teller:
     def _made(self, bundle: DesiredBundle, document: Desired) -> Report:
         name = bundle.name
         error = self._at.errors.get(name) if name in self._at.failures else None
-        journal = self._at.hands.journal
-        known = Known(
-            journal.entries.get(name), self._at.resources.get(name), error, self._at.waits.get(name, ""), floor=journal.floor(name)
-        )
+        known = Known(self._at.hands.journal.entries.get(name), self._at.resources.get(name), error, self._at.waits.get(name, ""))
         return report_of(bundle, document, known)
 
     async def report(self) -> None:
@@ -95,7 +91,7 @@ class Teller:
             except FleetError as why:
                 failures += 1
                 if not isinstance(why, TryLater):
-                    trouble("the manager does not take the report", why.summary)
+                    trouble("manager", f"the report is not taken: {why.summary}")
                 self._at.tell.set()
                 await asyncio.sleep(min(300.0, 2.0**failures) * random.uniform(0.5, 1.0))  # noqa: S311 - spread
 
@@ -115,3 +111,10 @@ class Teller:
         self._say_all = self._say_all and not full
         self._unsaid -= {name for name, report in told.items() if self._at.reports.get(name) is report}
         self._unsaid &= set(self._at.reports)
+
+
+def is_news(old: Report | None, new: Report) -> bool:
+    """Whether a person wants to read of it: not what follows from a line that is there already (a failure, a deployment under way)."""
+    if new.state in {State.ERR_APPLIED, State.WAIT_APPLIED} or new.removed or (new.state is State.NOT_READY and not new.code):
+        return False
+    return old is None or old.state is not new.state

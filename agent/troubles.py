@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from agent.disk import write_whole
-from agent.log import event, trouble
+from agent.identity import write_whole
+from agent.log import over, trouble
 from fleetctl.core.wire import Trouble
 
 NAME = "troubles.json"
@@ -42,7 +42,7 @@ class Troubles:
     def unsay(self, code: str) -> None:
         """It is over, or never was."""
         if self._held.pop(code, None) is not None:
-            event("trouble is over", code=code)
+            over(code)
             self._tell()
 
     def __contains__(self, code: object) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 
-from agent import act
-from agent.log import event, trouble
+from agent import act, values
+from agent.log import event, over, trouble
 from agent.observe import drifted, is_ready
 from agent.rules import NONE, Rules, rules_of
 from agent.situation import Situation
@@ -14,7 +14,6 @@ from agent.telling import Teller
 from fleetctl.core.errors import FleetError
 from fleetctl.core.ids import BundleName
 from fleetctl.core.status import ResourceStatus
-from fleetctl.core.wire import DesiredBundle
 
 _LOOK_SECONDS = (1.0, 15.0)
 _GROUP_SECONDS = 0.05
@@ -51,9 +50,10 @@ class Watcher:
                     {n: self._rules(n) for n in known if not fresh or n in fresh or not is_ready(self._at.resources.get(n, []))}
                 )
             except FleetError as why:
-                trouble("the cluster cannot be looked at", why.summary)
+                trouble("cluster", f"what runs cannot be looked at: {why.summary}")
                 pause = min(high, pause * 2)
                 continue
+            over("cluster")
             self._at.unseen -= fresh
             self._at.resources |= {name: seen for name, seen in found.items() if name not in self._at.busy}
             self._correct(found)
@@ -80,18 +80,19 @@ class Watcher:
             await asyncio.sleep(self._values_seconds * random.uniform(0.8, 1.0))  # noqa: S311 - spread
             for bundle in () if self._at.twin else self._at.bundles():
                 entry = self._at.hands.journal.entries.get(bundle.name)
-                if bundle.name in self._at.busy or entry is None or entry.applied < bundle.generation or not reads_values(bundle):
+                if (
+                    bundle.name in self._at.busy
+                    or entry is None
+                    or entry.applied < bundle.generation
+                    or not values.references(bundle.options)
+                ):
                     continue
                 try:
-                    now = act.digest_of(await act.values_from(self._at.hands, bundle))
-                except FleetError as why:
-                    trouble(f"bundle {bundle.name}", why.summary)
+                    now = values.fingerprint(self._at.hands.state_dir, await act.values_from(self._at.hands, bundle))
+                except (FleetError, OSError) as why:
+                    trouble(f"bundle {bundle.name}", getattr(why, "summary", str(why)))
                     continue
                 if now != entry.values_digest:
-                    event("values on the cluster have changed", bundle=bundle.name)
+                    event("values on the cluster have changed, it is deployed again", bundle=bundle.name)
                     self._at.again.add(bundle.name)
                     self._at.work.set()
-
-
-def reads_values(bundle: DesiredBundle) -> bool:
-    return bool(bundle.options.helm and bundle.options.helm.values_from)

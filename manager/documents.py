@@ -136,8 +136,13 @@ def load(connection: Connection, cluster: ClusterId, epoch: Epoch) -> wire.Desir
         annotations=known.annotations,
         values=known.values,
         bundles=[_bundle(r, paused=known.paused) for r in rows if not r.removed],
-        tombstones=[Tombstone(name=r.bundle, generation=r.generation, keep_resources=r.keep_resources) for r in rows if r.removed],
+        tombstones=[_tombstone(r) for r in rows if r.removed],
     )
+
+
+def _tombstone(row: Any) -> Tombstone:
+    account = msgspec.json.decode(row.json, type=Options).service_account or ""
+    return Tombstone(name=row.bundle, generation=row.generation, keep_resources=row.keep_resources, service_account=account)
 
 
 def _bundle(row: Any, *, paused: bool) -> DesiredBundle:

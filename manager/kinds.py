@@ -82,9 +82,11 @@ def _check_spec(kind: str, name: str, spec: dict[str, Any], doc: Mapping[str, An
     if kind == "GitRepo":
         made = repo_spec(dict(doc))
         for key, said in (("serviceAccount", made.spec.service_account), ("targetNamespace", made.spec.target_namespace)):
-            if said:
-                step = "Leave it out; `namespace:` in fleet.yaml puts a bundle's objects into one namespace."
-                raise NotEnforced(f"refused: {key} is not enforced in this version", subject=subject, next_step=step)
+            if said and not is_name(said, limit=63 if key == "targetNamespace" else 253):
+                raise UsageError(f"{key} {said[:80]!r} is not a name", subject=subject, next_step="Use small letters, digits and -.")
+        if made.spec.target_namespace:
+            step = "Leave it out; `namespace:` in fleet.yaml puts a bundle's objects into one namespace."
+            raise NotEnforced("refused: targetNamespace is not enforced in this version", subject=subject, next_step=step)
         duration(made.spec.polling_interval or "15s", subject)
         _check_pattern(made.spec.helm_repo_url_regex, subject)
         return

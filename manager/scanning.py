@@ -319,7 +319,4 @@ def _scanned(
     finally:
         tree.close()
     left = [Problem(path=path, code="left-out", summary=f"{path} is left out: {why}", warning=True) for path, why in mine]
-    refused = [d for d in found.drafts if any(o.service_account for o in (d.spec.options, *(t.options for t in d.spec.customizations)))]
-    why = "refused: serviceAccount is not enforced in this version"
-    problems = [Problem(path=d.spec.path, code="not-enforced", summary=f"{d.spec.path}: {why}", next_step="Leave it out.") for d in refused]
-    return [d for d in found.drafts if d not in refused], [*found.problems, *problems], [*found.warnings, *left][:_MOST_WARNINGS]
+    return found.drafts, found.problems, [*found.warnings, *left][:_MOST_WARNINGS]

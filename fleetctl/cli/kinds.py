@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from fleetctl.cli.output import Column, age
 from fleetctl.core.errors import UsageError
+from fleetctl.core.gitrepo import refuse_not_enforced
 
 
 class Kind(NamedTuple):
@@ -34,11 +35,12 @@ _FLEETS = re.compile(r"\w+\(\d+\) \[Cluster (?:[^/\s\]]+/)?(.*?)\](?=; \w+\(\d+\
 
 
 def plural_of(text: str) -> str:
-    """`gr`, `gitrepo`, `GitRepo` and `gitrepos` are the same. Raises UsageError with the nearest."""
+    """`gr`, `gitrepo`, `GitRepo` and `gitrepos` are the same. Raises UsageError with the nearest, NotEnforced."""
     wanted = text.lower()
     for plural, kind in KINDS.items():
         if wanted in {plural, kind.kind.lower(), *kind.short}:
             return plural
+    refuse_not_enforced(text)
     near = difflib.get_close_matches(wanted, [*KINDS, *(k.kind.lower() for k in KINDS.values())], 1)
     step = f"Did you mean {near[0]}?" if near else f"Known are: {', '.join(KINDS)}."
     raise UsageError(f"there is no kind {text[:80]!r}", subject="KIND", next_step=step)

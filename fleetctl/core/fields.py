@@ -185,7 +185,8 @@ OPTIONS: dict[str, Field] = {
     "keepResources": _f("Leave the objects on the cluster when the bundle goes.", "false"),
     "deleteCRDResources": _f("Delete CustomResourceDefinitions with the bundle, and with them all objects of their kinds.", "false"),
     "serviceAccount": _f(
-        "Deploy with the rights of this service account.", later="A bundle that names one is refused, because the rights are not enforced."
+        "Deploy with the rights of this service account, and read what the bundle reads with them.",
+        default="`fleet-default` where that account exists, else the agent's own rights",
     ),
     "forceSyncGeneration": _f("Another number deploys again without a change. The GitRepo's number wins over it.", "0"),
     "helm": _f("The chart, its values, and how Helm installs it. Every bundle becomes one Helm release, with or without a chart."),
@@ -297,9 +298,7 @@ GITREPO: dict[str, Field] = {
             "targetNamespace": _f(
                 "Force every bundle into this namespace.", later="A GitRepo that says so is refused, because it is not enforced."
             ),
-            "serviceAccount": _f(
-                "Deploy with the rights of this service account.", later="A GitRepo that says so is refused, because it is not enforced."
-            ),
+            "serviceAccount": _f("Deploy with the rights of this service account, whatever the repository says."),
             "clientSecretName": _f("Secret with the login for the repository.", "gitcredential, when there is one"),
             "helmSecretName": _f("Secret with the login for Helm repositories."),
             "helmRepoURLRegex": _f("Addresses of Helm repositories that get that login; without it none does."),

@@ -7,12 +7,25 @@ from typing import Any
 import msgspec
 
 from fleetctl.core.bundle import Target
-from fleetctl.core.errors import UsageError
+from fleetctl.core.errors import NotEnforced, UsageError
 from fleetctl.core.ids import RepoName, Workspace
 from fleetctl.core.options import CorrectDrift, Options
 from fleetctl.core.shape import Origin, convert
 
 CRITERIA = ("name", "clusterName", "clusterSelector", "clusterGroup", "clusterGroupSelector")
+
+
+# Kinds that narrow rights in Fleet; stored without being enforced they would be an empty promise.
+NOT_ENFORCED = ("GitRepoRestriction", "Policy", "BundleNamespaceMapping")
+
+
+def refuse_not_enforced(text: str) -> None:
+    """Raises NotEnforced for a kind that is not enforced, however a person writes it (`policies`, `Policy`)."""
+    wanted = text.lower().removesuffix("s")
+    for kind in NOT_ENFORCED:
+        if wanted in {kind.lower(), kind.lower().removesuffix("y") + "ie"}:
+            step = "Give each GitRepo its serviceAccount and targetNamespace: those are enforced."
+            raise NotEnforced("refused: not enforced in this version", subject=kind, next_step=step)
 
 
 class GitTarget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):

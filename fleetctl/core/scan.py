@@ -192,7 +192,7 @@ def _draft(tree: Index, repo: RepoSpec, place: _Place, commit: CommitId) -> Draf
     shown = place.options or _fleet_file(tree, directory)
     fleet = parse(tree.read(shown).data, file=shown) if shown else FleetYaml()
     options = _from_repo(fleet.options, repo)
-    customizations = [_inheriting(t, options.helm, at) for at, t in enumerate([*fleet.targets, *fleet.customizations])]
+    customizations = [_narrowed(_inheriting(t, options.helm, at), repo) for at, t in enumerate([*fleet.targets, *fleet.customizations])]
     files = files_below(
         tree, directory, {"fleet.yaml", place.options.removeprefix(f"{directory}/"), *_values_files(options, customizations)}
     )
@@ -261,6 +261,16 @@ def _from_repo(options: Options, repo: RepoSpec) -> Options:
     )
     # The GitRepo's number always wins, as in Fleet: it is there to be counted up by hand.
     return msgspec.structs.replace(opts.merge(options, said), force_sync_generation=repo.spec.force_sync_generation or None)
+
+
+def _narrowed(target: Target, repo: RepoSpec) -> Target:
+    """A GitRepo's account and namespace are its administrator's word: no customization in the repository changes them, as in Fleet."""
+    options = target.options
+    if repo.spec.service_account:
+        options = msgspec.structs.replace(options, service_account=None)
+    if repo.spec.target_namespace:
+        options = msgspec.structs.replace(options, namespace=None)
+    return msgspec.structs.replace(target, options=options)
 
 
 def _values_files(options: Options, customizations: Sequence[Target]) -> set[str]:

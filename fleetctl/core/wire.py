@@ -67,6 +67,7 @@ class Tombstone(_Message, frozen=True, kw_only=True):
     name: BundleName
     generation: Generation
     keep_resources: bool = False
+    service_account: str = ""  # whose rights remove it
 
 
 class Desired(_Message, frozen=True, kw_only=True):

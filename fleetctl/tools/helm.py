@@ -7,6 +7,7 @@ The OpenAPI check of helm is left out because the API server validates anyway; i
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -94,8 +95,9 @@ class ClusterUnreachable(UnavailableError):
 
 
 class Helm(Protocol):
-    """Releases on one cluster."""
+    """Releases on one cluster. `acting_as`: the same with the rights of that user, "" for those of the kubeconfig."""
 
+    def acting_as(self, user: str) -> Helm: ...
     async def upgrade(self, release: Release, chart: Path, values: bytes, flags: UpgradeFlags, *, deadline: float) -> Revision: ...
     async def uninstall(self, release: Release, *, deadline: float) -> None: ...
     async def history(self, release: Release, *, deadline: float) -> Sequence[Revision]: ...
@@ -107,10 +109,17 @@ class HelmCli:
 
     def __init__(self, argv: Sequence[str], *, kubeconfig: Path, home: Path) -> None:
         self._argv = tuple(argv)
+        self._rights: tuple[str, ...] = ()
         kept = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
         places = {f"HELM_{kind}_HOME": str(home / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}
         own = {"KUBECONFIG": str(kubeconfig), "HELM_PLUGINS": str(home / "plugins"), "KUBECACHEDIR": str(home / "kube")}
         self._env = kept | places | _GO | own
+
+    def acting_as(self, user: str) -> HelmCli:
+        """By impersonation, for `lookup` in charts and helm's own records too. The groups of a service account the API server knows."""
+        other = copy.copy(self)
+        other._rights = ("--kube-as-user", user) if user else ()
+        return other
 
     async def upgrade(self, release: Release, chart: Path, values: bytes, flags: UpgradeFlags, *, deadline: float) -> Revision:
         """Install or upgrade; `values` is a YAML or JSON document. Raises ToolFailed and its kinds."""
@@ -150,7 +159,7 @@ class HelmCli:
 
     async def _run(self, argv: Sequence[str], release: Release, stdin: bytes, deadline: float, plugins: Path | None = None) -> Completed:
         env = self._env | ({"HELM_PLUGINS": str(plugins)} if plugins else {})
-        command = Command([*self._argv, *argv], env=env, stdin=stdin, limits=RENDER_LIMITS)
+        command = Command([*self._argv, *argv, *self._rights], env=env, stdin=stdin, limits=RENDER_LIMITS)
         done = await run(command, deadline=deadline)
         if done.returncode:
             raise translate(done.stderr, release)

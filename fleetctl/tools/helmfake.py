@@ -34,12 +34,20 @@ def plain(chart: Path) -> bytes:
 
 @dataclass
 class FakeHelm:
-    """`reachable` False is a dead API server; `refusals` are raised by the next upgrades, one each, and leave a failed record."""
+    """`reachable` False is a dead API server; `refusals` are raised by the next upgrades, one each, and leave a failed record. `users`: as
+    whom it was told to act, one after the other.
+    """
 
     render: Callable[[Path], bytes] = plain
     reachable: bool = True
     refusals: list[str] = field(default_factory=list)
     records: dict[Release, list[Record]] = field(default_factory=dict)
+    users: list[str] = field(default_factory=list)
+
+    def acting_as(self, user: str) -> FakeHelm:
+        """The same releases; there are no rights here that could be narrower."""
+        self.users.append(user)
+        return self
 
     async def upgrade(self, release: Release, chart: Path, values: bytes, flags: UpgradeFlags, *, deadline: float) -> Revision:
         """Install or upgrade. Raises ToolFailed and its kinds."""

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from fleetctl.core.errors import NotFound, RefusedError, UsageError
+from fleetctl.core.gitrepo import refuse_not_enforced
 from fleetctl.core.ids import is_name
 from manager import metrics
 from manager.api import port
@@ -237,6 +238,7 @@ class PeopleApi:
 
 def _kind(request: Request) -> str:
     plural = request.path_params["plural"]
+    refuse_not_enforced(plural)
     if plural not in KINDS:
         raise NotFound(f"there is no kind {plural[:80]!r}", subject=plural[:80], next_step=nearest(plural[:80], KINDS))
     return KINDS[plural]

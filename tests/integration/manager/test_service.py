@@ -18,6 +18,7 @@ from examples.demo.gitserver import GitServer
 from fleetctl.core import wire
 from fleetctl.core.bundle import unpack
 from fleetctl.core.errors import Conflict, LoginError, NotEnforced, NotFound, RefusedError, UsageError
+from fleetctl.core.gitrepo import refuse_not_enforced
 from fleetctl.core.ids import ClusterId
 from fleetctl.core.status import Report, State
 from manager.service import Service, Settings
@@ -306,11 +307,14 @@ class TestEnrolment:
         run(tmp_path / "data", work)
 
     def test_what_cannot_be_enforced_is_refused(self, tmp_path: Path) -> None:
-        """serviceAccount and read-only kinds are refused, unknown keys are named."""
+        """What is not a name and read-only kinds are refused, unknown keys are named."""
 
         async def work(service: Service) -> None:
-            with pytest.raises(NotEnforced):
-                await add(service, "https://x/y.git", serviceAccount="web")
+            with pytest.raises(UsageError, match="serviceAccount"):
+                await add(service, "https://x/y.git", serviceAccount="../web")
+            for kind in ("GitRepoRestriction", "Policy", "policies", "bundlenamespacemappings"):
+                with pytest.raises(NotEnforced, match="refused: not enforced in this version"):
+                    refuse_not_enforced(kind)
             with pytest.raises(UsageError, match="brnach"):
                 await add(service, "https://x/y.git", brnach="main")
             with pytest.raises(RefusedError):

@@ -1,0 +1,152 @@
+"""A bundle's rights on a real API server with RBAC: what its service account may not do, nobody does for it.
+
+Rule: each test has a namespace and an account of its own; the agent itself is cluster-admin, so that everything that is refused here is
+refused by the account's rights.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from examples.demo.gitserver import GitServer
+from examples.localkube.kubeapi import LocalKube
+from tests.support.fleet import Fleet
+from tests.support.gitrepo import Clone
+
+pytestmark = pytest.mark.cluster
+ACCOUNTS = "cattle-fleet-system"
+MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  a: '1'\n"
+DEPLOYMENT = """apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: web, image: web}]}
+"""
+CHART = "apiVersion: v2\nname: c\nversion: 0.1.0\n"
+
+
+class Cluster:
+    """kubectl on one cluster, as its administrator."""
+
+    def __init__(self, env: dict[str, str], kubeconfig: Path) -> None:
+        self._env, self._config = env, kubeconfig
+
+    def run(self, *words: str, stdin: str = "") -> str:
+        done = subprocess.run(
+            ["kubectl", "--kubeconfig", self._config, *words], env=self._env, input=stdin, capture_output=True, text=True, check=False
+        )
+        return done.stdout + done.stderr
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+        said = self.run("apply", "-f", "-", stdin=text)
+        assert "rror" not in said, said
+
+    def get(self, *words: str) -> Any:
+        return json.loads(self.run("get", *words, "-o", "json"))
+
+    def account(self, name: str, namespace: str, *rules: dict[str, Any]) -> None:
+        """A service account in the accounts' namespace that may keep helm's records in `namespace`, and what `rules` say there."""
+        helm = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "create", "update", "patch", "delete"]}
+        role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": name, "namespace": namespace}}
+        ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
+        who = {"kind": "ServiceAccount", "name": name, "namespace": ACCOUNTS}
+        self.apply(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": ACCOUNTS}},
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": ACCOUNTS}},
+            {**role, "rules": [helm, *rules]},
+            {**role, "kind": "RoleBinding", "roleRef": ref, "subjects": [who]},
+        )
+
+
+MAPS = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "create", "update", "patch", "delete"]}
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Iterator[Clone]:
+    (tmp_path / "git").mkdir()
+    with GitServer(tmp_path / "git") as server:
+        yield Clone(server, "apps", tmp_path / "clone")
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, tool_env: dict[str, str]) -> Iterator[Fleet]:
+    running = Fleet(tmp_path / "fleet", tool_env)
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def dev(kube: LocalKube, tool_env: dict[str, str]) -> Cluster:
+    return Cluster(tool_env, kube["dev"].kubeconfig)
+
+
+def failed(fleet: Fleet, bundle: str, *words: str) -> str:
+    """The bundle's message, once it is ErrApplied and holds the words."""
+
+    def look() -> str:
+        found = [i for n, i in fleet.deployments().items() if i["spec"]["bundle"] == bundle]
+        shown = found[0]["status"] if found else {}
+        state = shown.get("display", {}).get("state", "")
+        return str(shown.get("message") or "") if state == "ErrApplied" else f"({state})"
+
+    return str(fleet.until(look, lambda said: all(word in said for word in words), seconds=60))
+
+
+class TestAccount:
+    def test_an_account_of_one_namespace(self, clone: Clone, fleet: Fleet, kube: LocalKube, dev: Cluster) -> None:
+        """It may write ConfigMaps in its namespace: so does the bundle, and is Ready and watched by those rights; a Deployment, another
+        namespace and a Secret elsewhere are refused in the API server's words, which name the account.
+        """
+        dev.account("maps", "rights-a", MAPS)
+        dev.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "rights-b"}})
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "rights-b"}}
+        dev.apply({**secret, "stringData": {"values.yaml": "password: hunter2222\n"}})
+        base = "defaultNamespace: rights-a\nserviceAccount: maps\n"
+        lookup = MAP.format(name="stolen").replace("'1'", '{{ (lookup "v1" "Secret" "rights-b" "s").data | toJson | quote }}')
+        clone.push(
+            {
+                "good/fleet.yaml": base,
+                "good/m.yaml": MAP.format(name="good"),
+                "deploy/fleet.yaml": base,
+                "deploy/d.yaml": DEPLOYMENT,
+                "away/fleet.yaml": "defaultNamespace: rights-b\nserviceAccount: maps\n",
+                "away/m.yaml": MAP.format(name="away"),
+                "made/fleet.yaml": "defaultNamespace: rights-made\nserviceAccount: maps\n",
+                "made/m.yaml": MAP.format(name="made"),
+                "none/fleet.yaml": "defaultNamespace: rights-a\nserviceAccount: nobody\n",
+                "none/m.yaml": MAP.format(name="none"),
+                "values/fleet.yaml": base + "helm:\n  valuesFrom: [{secretKeyRef: {name: s, namespace: rights-b}}]\n",
+                "values/Chart.yaml": CHART,
+                "values/templates/m.yaml": MAP.format(name="values"),
+                "lookup/fleet.yaml": base,
+                "lookup/Chart.yaml": CHART,
+                "lookup/templates/m.yaml": lookup,
+            }
+        )
+        fleet.gitrepo(clone.url)
+        fleet.agent("dev", kube["dev"].kubeconfig)
+        user = f"system:serviceaccount:{ACCOUNTS}:maps"
+        failed(fleet, "apps-deploy", "deployments.apps", "forbidden", user)
+        failed(fleet, "apps-away", "forbidden", user)
+        failed(fleet, "apps-made", "namespace rights-made does not exist", user)
+        failed(fleet, "apps-none", f"service account {ACCOUNTS}/nobody does not exist")
+        failed(fleet, "apps-values", "forbidden", user, "rights-b")
+        failed(fleet, "apps-lookup", "forbidden", user, "rights-b")
+        fleet.until(lambda: fleet.states().get("dev.apps-good") or fleet.states(), lambda state: state == "Ready")
+        made = [i["metadata"]["name"] for i in dev.get("configmaps", "-n", "rights-a")["items"]]
+        assert [name for name in made if name != "kube-root-ca.crt"] == ["good"]
+        assert "No resources" in dev.run("get", "deployments", "-n", "rights-a")
+        assert "hunter2222" not in "".join(p.read_text(errors="replace") for p in fleet.folder.glob("*.log"))

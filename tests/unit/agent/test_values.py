@@ -1,0 +1,103 @@
+"""What valuesFrom gave is known again and never quoted."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import values
+from agent.kube import Kube
+from fleetctl.core.errors import NotFound, ToolFailed, UsageError
+from fleetctl.core.options import HelmOptions, KeyRef, Options, ValuesFrom
+
+SECRET = {"db": {"password": "hunter2222", "hosts": ["a.example", "b.example"], "on": True, "port": 54321, "short": "ab"}}
+
+
+class Holding(Kube):
+    """A cluster with these objects by path."""
+
+    def __init__(self, objects: dict[str, Any]) -> None:
+        self.objects = objects
+
+    async def call(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+        if path not in self.objects:
+            raise NotFound(f"{path} does not exist")
+        return {"data": self.objects[path]}
+
+
+def read(text: str, **ref: str) -> list[dict[str, Any]]:
+    kube = Holding({"/api/v1/namespaces/web/secrets/s": {"values.yaml": base64.b64encode(text.encode()).decode()}})
+    options = Options(helm=HelmOptions(values_from=[ValuesFrom(secret_key_ref=KeyRef(name="s", **ref))]))
+    return asyncio.run(values.read(kube, options, "web"))
+
+
+def test_a_secret_is_read_in_the_releases_namespace() -> None:
+    """With the key values.yaml, unless the reference names others."""
+    assert read("a: no\n") == [{"a": False}]
+    with pytest.raises(UsageError, match="Secret other/s does not exist"):
+        read("a: 1\n", namespace="other")
+    with pytest.raises(UsageError, match="has no key x"):
+        read("a: 1\n", key="x")
+
+
+@pytest.mark.parametrize(
+    "text", ["hunter2222: [", "*hunter2222", "- hunter2222", "hunter2222", "a: \thunter2222: b", "a: 1\na: !hunter2222 x"]
+)
+def test_what_the_parser_says_of_a_secret_is_not_passed_on(text: str) -> None:
+    """A YAML error quotes what stands there."""
+    with pytest.raises(UsageError) as caught:
+        read(text)
+    assert "hunter" not in repr([caught.value.summary, caught.value.subject, caught.value.next_step, caught.value.__cause__])
+    assert "Secret web/s" in caught.value.summary
+
+
+class TestFingerprint:
+    def test_it_depends_on_the_directory(self, tmp_path: Path) -> None:
+        """So that nobody who sees a journal can try passwords against it."""
+        one, two = tmp_path / "one", tmp_path / "two"
+        one.mkdir()
+        two.mkdir()
+        first = values.fingerprint(one, [SECRET])
+        assert first == values.fingerprint(one, [SECRET])
+        assert len(first) == 32
+        assert first != values.fingerprint(two, [SECRET])
+        assert first != values.fingerprint(one, [{}])
+        assert (one / "values.key").stat().st_mode & 0o777 == 0o600
+
+    def test_nothing_read_needs_no_key(self, tmp_path: Path) -> None:
+        """A bundle without valuesFrom writes nothing."""
+        assert values.fingerprint(tmp_path, []) == ""
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestCut:
+    @pytest.mark.parametrize(
+        ("said", "shown"),
+        [
+            ("cannot parse hunter2222 as a number", "cannot parse *** as a number"),
+            ("data.p: aHVudGVyMjIyMg== is wrong", "data.p: *** is wrong"),
+            ("port 54321, host b.example", "port ***, host ***"),
+            ("broken off at hunter2", "broken off at ***"),
+            ("true and ab stay", "true and ab stay"),
+        ],
+    )
+    def test_values_are_cut(self, said: str, shown: str) -> None:
+        """Plain, in base64, numbers, and at the end of a message that was shortened; not what is in every other word."""
+        assert values.cut(said, [SECRET]) == shown
+
+    def test_a_value_of_several_lines(self) -> None:
+        """Errors are put into one line."""
+        pem = "-----BEGIN KEY-----\nMIIEvQIBADANBg\n-----END KEY-----\n"
+        assert "MIIE" not in values.cut("bad: -----BEGIN KEY----- MIIEvQIBADANBg -----END KEY-----", [{"k": pem}])
+        assert "MIIE" not in values.cut('bad: "-----BEGIN KEY-----\\nMIIEvQIBADANBg\\n-----END KEY-----\\n"', [{"k": pem}])
+
+    def test_an_error_that_passes_through(self) -> None:
+        """Its summary is what is logged and reported."""
+        with pytest.raises(ToolFailed) as caught, values.kept_out_of_errors([SECRET]):
+            raise ToolFailed("invalid: hunter2222", subject="release a/b", next_step="Correct hunter2222.")
+        assert (caught.value.summary, caught.value.next_step, str(caught.value)) == ("invalid: ***", "Correct ***.", "invalid: ***")
