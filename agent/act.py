@@ -100,7 +100,8 @@ async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read:
     _refuse_taken(hands.journal, bundle, release)
     try:
         failpoint("before-prepare")
-        prepared = await prepare(made, workdir, kustomize=hands.kustomize, deadline=SECONDS)
+        scopes = await hands.kube.scopes() if made.forced_namespace and hands.kube.is_there else None
+        prepared = await prepare(made, workdir, kustomize=hands.kustomize, deadline=SECONDS, scopes=scopes)
         failpoint("after-prepare")
         entry = _entry(bundle, document, old, release)
         hands.journal.put(msgspec.structs.replace(entry, began=True))
@@ -183,6 +184,7 @@ def flags_of(bundle: DesiredBundle, document: Desired, prepared: Prepared, *, ta
         skip_schema=bool(helm.skip_schema_validation),
         force=bool(drift.force),
         disable_dns=bool(helm.disable_dns),
+        skip_crds=bool(options.target_namespace),
         post_renderer=prepared.post_renderer,
         plugins=prepared.plugins,
     )

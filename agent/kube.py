@@ -17,6 +17,7 @@ from fleetctl.core.errors import NotFound, ToolFailed, UnavailableError, UsageEr
 
 _SECONDS = 30.0
 _PAGE = 500
+_DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
 
 
 class ClusterUnreachable(UnavailableError):
@@ -130,6 +131,20 @@ class Kube:
             raise NotFound(f"the cluster has no kind {kind} in {api_version}", subject=kind)
         return self._kinds[key]
 
+    async def scopes(self) -> dict[str, bool]:
+        """Of every kind that the cluster knows now, by `apiVersion/kind`, whether it has namespaces. Raises ClusterUnreachable."""
+        found: dict[str, bool] = {}
+        for root in ("/api", "/apis"):
+            answer = await self.call("GET", root, headers={"accept": _DISCOVERY})
+            if answer.get("kind") == "APIGroupDiscoveryList":
+                found |= _discovered(answer)
+            else:  # before Kubernetes 1.27
+                versions = answer.get("versions") or [v["groupVersion"] for g in answer.get("groups") or [] for v in g["versions"]]
+                for version in versions:
+                    resources = (await self.call("GET", f"{root}/{version}")).get("resources") or []
+                    found |= {f"{version}/{r['kind']}": bool(r["namespaced"]) for r in resources if "/" not in r["name"]}
+        return found
+
     async def object_path(self, api_version: str, kind: str, namespace: str, name: str) -> str:
         where, namespaced = await self.path(api_version, kind)
         root, _, plural = where.partition("|")
@@ -183,6 +198,9 @@ class _Impersonated(Kube):
     async def path(self, api_version: str, kind: str) -> tuple[str, bool]:
         return await self._base.path(api_version, kind)
 
+    async def scopes(self) -> dict[str, bool]:
+        return await self._base.scopes()
+
 
 class NoCluster(Kube):
     """Where manifests go into a directory there is no cluster to ask."""
@@ -207,3 +225,17 @@ def _refused(status: int, said: str, path: str) -> UnavailableError:
         return Forbidden(f"the API server says: {said}", subject=path, next_step="Grant it, or leave out what needs it.")
     kind = ClusterUnreachable if status >= 500 or status == 429 else ToolFailed
     return kind(f"the API server says: {said}", subject=path, next_step="Look at the object and at the API server.")
+
+
+def _discovered(answer: dict[str, Any]) -> dict[str, bool]:
+    """The kinds of an APIGroupDiscoveryList; subresources are none of their own."""
+    found: dict[str, bool] = {}
+    for item in answer.get("items") or []:
+        group = (item.get("metadata") or {}).get("name") or ""
+        for version in item.get("versions") or []:
+            head = f"{group}/{version['version']}" if group else version["version"]
+            for resource in version.get("resources") or []:
+                kind = (resource.get("responseKind") or {}).get("kind")
+                if kind:
+                    found[f"{head}/{kind}"] = resource.get("scope") == "Namespaced"
+    return found

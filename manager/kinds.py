@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fleetctl.core.cluster import matches
-from fleetctl.core.errors import InvalidFile, NotEnforced, RefusedError, UsageError
+from fleetctl.core.errors import InvalidFile, RefusedError, UsageError
 from fleetctl.core.gitrepo import repo_spec
 from fleetctl.core.ids import is_name
 
@@ -38,7 +38,7 @@ def api_version(kind: str) -> str:
 
 
 def checked(kind: str, workspace: str, name: str, doc: Mapping[str, Any]) -> dict[str, Any]:
-    """The document's spec (for Secret and ConfigMap its data), checked. Raises UsageError, RefusedError, NotEnforced."""
+    """The document's spec (for Secret and ConfigMap its data), checked. Raises UsageError, RefusedError."""
     if kind in READ_ONLY:
         raise RefusedError(f"a {kind} is made from Git, not written", subject=f"{kind} {name}", next_step="Change the repository instead.")
     if not is_name(name):
@@ -84,9 +84,6 @@ def _check_spec(kind: str, name: str, spec: dict[str, Any], doc: Mapping[str, An
         for key, said in (("serviceAccount", made.spec.service_account), ("targetNamespace", made.spec.target_namespace)):
             if said and not is_name(said, limit=63 if key == "targetNamespace" else 253):
                 raise UsageError(f"{key} {said[:80]!r} is not a name", subject=subject, next_step="Use small letters, digits and -.")
-        if made.spec.target_namespace:
-            step = "Leave it out; `namespace:` in fleet.yaml puts a bundle's objects into one namespace."
-            raise NotEnforced("refused: targetNamespace is not enforced in this version", subject=subject, next_step=step)
         duration(made.spec.polling_interval or "15s", subject)
         _check_pattern(made.spec.helm_repo_url_regex, subject)
         return

@@ -296,7 +296,7 @@ GITREPO: dict[str, Field] = {
             "targets[]": _f("Who gets the bundles; the first entry that picks a cluster counts.", "the ClusterGroup `default`"),
             **_criteria("targets[]"),
             "targetNamespace": _f(
-                "Force every bundle into this namespace.", later="A GitRepo that says so is refused, because it is not enforced."
+                "Keep everything of every bundle in this namespace, whatever the repository says; a cluster-scoped object is refused."
             ),
             "serviceAccount": _f("Deploy with the rights of this service account, whatever the repository says."),
             "clientSecretName": _f("Secret with the login for the repository.", "gitcredential, when there is one"),

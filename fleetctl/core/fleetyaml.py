@@ -14,13 +14,13 @@ import msgspec
 
 from fleetctl.core.bundle import Target
 from fleetctl.core.gitrepo import CRITERIA, GitTarget
-from fleetctl.core.options import Options
+from fleetctl.core.options import INTERNAL, Options
 from fleetctl.core.shape import Origin, convert, unknown_key
 from fleetctl.core.status import State
 from fleetctl.core.wire import Dependency
 from fleetctl.core.yamldoc import load, places
 
-_OPTION_KEYS = frozenset(Options.__struct_encode_fields__)
+_OPTION_KEYS = frozenset(Options.__struct_encode_fields__) - INTERNAL
 _MODES = ("FirstMatch", "AllMatches")
 
 
@@ -72,7 +72,7 @@ def _keys(kind: Any, prefix: str = "") -> Iterator[str]:
 
 
 # Every key of a fleet.yaml.
-KEYS = tuple(dict.fromkeys([*_keys(_Own), *_keys(Options)]))
+KEYS = tuple(key for key in dict.fromkeys([*_keys(_Own), *_keys(Options)]) if key not in INTERNAL)
 
 
 def parse(text: bytes, *, file: str = "fleet.yaml") -> FleetYaml:

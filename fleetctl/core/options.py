@@ -112,8 +112,11 @@ class Options(_Options, frozen=True, kw_only=True):
     ignore: IgnoreOptions | None = None
     correct_drift: CorrectDrift | None = None
     downstream_resources: list[DownstreamResource] | None = None
+    target_namespace: str | None = None  # of the GitRepo: everything of the bundle stays in this namespace
 
 
+# What the manager says and no fleet.yaml can: by its key.
+INTERNAL = frozenset({"targetNamespace"})
 # Fields whose customization replaces the whole object instead of merging into it.
 _WHOLE = frozenset({"correct_drift"})
 # Lists that a customization adds to; every other list is replaced. An item with the same fields here takes the place of the one before.

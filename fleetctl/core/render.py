@@ -40,7 +40,8 @@ class Style(StrEnum):
 
 class RenderPlan(msgspec.Struct, frozen=True, kw_only=True):
     """`chart`: folder of the chart in `files` ("" the root); `kustomize_dir`: folder of the kustomization; `values`: JSON; `keep_crds`: an
-    uninstall leaves CustomResourceDefinitions, and so all objects of theirs; `chart_name`: of a chart that is made for the bundle.
+    uninstall leaves CustomResourceDefinitions, and so all objects of theirs; `chart_name`: of a chart that is made for the bundle;
+    `forced_namespace`: everything goes there; `confined`: because the GitRepo says so, and nothing may get out.
     """
 
     style: Style
@@ -51,6 +52,7 @@ class RenderPlan(msgspec.Struct, frozen=True, kw_only=True):
     kustomize_dir: str = ""
     values: bytes = b"{}"
     forced_namespace: str = ""
+    confined: bool = False
     keep_crds: bool = True
     skip_schema: bool = False
     disable_dns: bool = False
@@ -89,7 +91,8 @@ def plan(
         chart=chart or "",
         kustomize_dir=folder,
         values=msgspec.json.encode(values_of(helm, facts, values_from)),
-        forced_namespace=options.namespace or "",
+        forced_namespace=options.target_namespace or options.namespace or "",
+        confined=bool(options.target_namespace),
         keep_crds=not options.delete_crd_resources,
         skip_schema=bool(helm.skip_schema_validation),
         disable_dns=bool(helm.disable_dns),
@@ -110,7 +113,7 @@ def part_name(release: str, part: int) -> str:
 def release_of(options: Options, bundle: BundleName) -> tuple[str, str]:
     """(name, namespace) of the bundle's release. Raises UsageError when helm would not take them."""
     release = (options.helm.release_name if options.helm else None) or bundle
-    namespace = options.namespace or options.default_namespace or "default"
+    namespace = options.target_namespace or options.namespace or options.default_namespace or "default"
     if not is_name(release, limit=MOST_RELEASE):
         step = "Use at most 53 small letters, digits, - and dots."
         raise UsageError(f"{release!r} cannot be a release's name", subject=f"bundle {bundle}", next_step=step)

@@ -216,6 +216,7 @@ def _draft(tree: Index, repo: RepoSpec, place: _Place, commit: CommitId) -> Draf
         rollout_strategy=fleet.rollout_strategy,
         overrides_targets=fleet.override_targets is not None,
     )
+    _refuse_reading_elsewhere(spec, repo, shown or _shown(directory))
     warnings = [f"{shown}: imageScans is read, but images are not looked for in this version"] if fleet.scans_images else []
     charts = _charts(spec, files, shown or _shown(directory))
     # What is read above the directory, and what warns each time, is looked at each time.
@@ -254,6 +255,7 @@ def _from_repo(options: Options, repo: RepoSpec) -> Options:
     drift = repo.spec.correct_drift
     said = Options(
         namespace=repo.spec.target_namespace or None,
+        target_namespace=repo.spec.target_namespace or None,
         service_account=repo.spec.service_account or None,
         keep_resources=repo.spec.keep_resources or None,
         delete_namespace=repo.spec.delete_namespace or None,
@@ -271,6 +273,19 @@ def _narrowed(target: Target, repo: RepoSpec) -> Target:
     if repo.spec.target_namespace:
         options = msgspec.structs.replace(options, namespace=None)
     return msgspec.structs.replace(target, options=options)
+
+
+def _refuse_reading_elsewhere(spec: BundleSpec, repo: RepoSpec, shown: str) -> None:
+    """A bundle that may not write outside one namespace may not read there either. Raises UsageError."""
+    mine = repo.spec.target_namespace
+    for options in (spec.options, *(t.options for t in spec.customizations)) if mine else ():
+        for one in (options.helm.values_from if options.helm else None) or []:
+            ref = one.secret_key_ref or one.config_map_key_ref
+            if ref and ref.namespace not in {"", mine}:
+                summary = (
+                    f"{shown}: helm.valuesFrom names {ref.name} of namespace {ref.namespace}, and the GitRepo's targetNamespace is {mine}"
+                )
+                raise UsageError(summary, subject=shown, next_step=f"Read it from namespace {mine}.")
 
 
 def _values_files(options: Options, customizations: Sequence[Target]) -> set[str]:

@@ -129,6 +129,8 @@ def _keys(kinds: Kinds, prefix: str, table: Mapping[str, Field]) -> dict[str, No
         # At the top of fleet.yaml and of a customization a null counts as not written.
         lenient = kind.__module__ == fleetyaml.__name__
         for info in msgspec.structs.fields(kind):
+            if kind is options.Options and info.encode_name in options.INTERNAL:
+                continue
             node = _node(hints[info.name], f"{prefix}.{info.encode_name}".lstrip("."), table)
             nullable = node.is_nullable or lenient
             found[info.encode_name] = msgspec.structs.replace(node, is_nullable=nullable, is_required=info.required)

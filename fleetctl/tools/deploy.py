@@ -6,10 +6,13 @@ by the template engine. Only where a chart's output must change does helm call b
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import shutil
 import sys
-from collections.abc import Iterable
+import tarfile
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,8 @@ from fleetctl.tools.kustomize import Kustomize, needed
 PLUGIN = "fleetctl-postrender"
 # helm stores what a release was made of, twice, in one Secret of at most 1 MiB after gzip and base64.
 _MOST_PACKED = 700_000
+_MOST_INNER = 16 * 1024 * 1024
+_CRDS = re.compile(r"(^|/)crds/")
 _CHART = "apiVersion: v2\nname: {name}\nversion: 0.0.0\ntype: application\n"
 _TEMPLATE = b'{{ .Files.Get "manifests.yaml" }}\n'
 
@@ -40,18 +45,20 @@ class Prepared:
     plugins: Path | None = None
 
 
-async def prepare(plan: RenderPlan, workdir: Path, *, kustomize: Kustomize | None, deadline: float) -> Prepared:
-    """Write the chart below `workdir` (made anew). Raises UsageError, ToolFailed, ToolMissing."""
+async def prepare(
+    plan: RenderPlan, workdir: Path, *, kustomize: Kustomize | None, deadline: float, scopes: Mapping[str, bool] | None = None
+) -> Prepared:
+    """Write the chart below `workdir` (made anew); `scopes` as in `postrender.Changes`. Raises UsageError, ToolFailed, ToolMissing."""
     _empty(workdir)
     if plan.is_helm:
-        return _chart(plan, workdir, kustomize)
+        return _chart(plan, workdir, kustomize, scopes)
     engine: dict[str, File] = {}
     if plan.style is Style.RAW:
         text, engine = manifests(plan.files), templates(plan.files)
     else:
         _write(plan, workdir / "source", "")
         text = await needed(kustomize).build(workdir / "source" / plan.kustomize_dir, deadline=deadline)
-    text = postrender.changed(text, postrender.Changes(namespace=plan.forced_namespace, keep_crds=plan.keep_crds))
+    text = postrender.changed(text, postrender.Changes(plan.forced_namespace, plan.keep_crds, plan.confined, scopes))
     _refuse_too_large(text, plan.release)
     chart = _generated(workdir / "chart", text, plan.chart_name)
     for path, file in engine.items():
@@ -59,7 +66,7 @@ async def prepare(plan: RenderPlan, workdir: Path, *, kustomize: Kustomize | Non
         (chart / path).write_bytes(file.data)
     if not engine:
         return Prepared(chart, b"{}")
-    return _with_plugin(plan, workdir, Prepared(chart, plan.values), engine.values())
+    return _with_plugin(plan, workdir, Prepared(chart, plan.values), engine.values(), scopes)
 
 
 async def rendered(
@@ -90,8 +97,10 @@ def _generated(chart: Path, text: bytes, name: str) -> Path:
     return chart
 
 
-def _chart(plan: RenderPlan, workdir: Path, kustomize: Kustomize | None) -> Prepared:
+def _chart(plan: RenderPlan, workdir: Path, kustomize: Kustomize | None, scopes: Mapping[str, bool] | None) -> Prepared:
     chart = workdir / "chart"
+    if plan.confined:
+        _refuse_crds(plan)
     _write(plan, chart, plan.chart)
     prefix = f"{plan.chart}/" if plan.chart else ""
     job: dict[str, Any] = {}
@@ -99,17 +108,52 @@ def _chart(plan: RenderPlan, workdir: Path, kustomize: Kustomize | None) -> Prep
         _write(plan, workdir / "source", "")
         job = {"kustomize": needed(kustomize)._argv, "source": str(workdir / "source"), "dir": plan.kustomize_dir}
     made = [file for path, file in plan.files.items() if path.startswith(prefix) and ("templates/" in path or path.endswith(".tgz"))]
-    return _with_plugin(plan, workdir, Prepared(chart, plan.values), made, job)
+    return _with_plugin(plan, workdir, Prepared(chart, plan.values), made, scopes, job)
 
 
-def _with_plugin(plan: RenderPlan, workdir: Path, made: Prepared, texts: Iterable[File], job: dict[str, Any] | None = None) -> Prepared:
-    """`made` with a post-renderer where its output may have to change: a run of it costs as much as helm itself."""
-    texts = list(texts)
-    forced = plan.forced_namespace if _may_hold(texts, b"namespace") else ""
+def _with_plugin(
+    plan: RenderPlan,
+    workdir: Path,
+    made: Prepared,
+    texts: Iterable[File],
+    scopes: Mapping[str, bool] | None,
+    job: dict[str, Any] | None = None,
+) -> Prepared:
+    """`made` with a post-renderer where its output may have to change or to be refused: a run of it costs as much as helm itself."""
     keep = plan.keep_crds and _may_hold(texts, b"CustomResourceDefinition")
-    if not (job or forced or keep):
+    if not (job or plan.forced_namespace or keep):
         return made
-    return replace(made, post_renderer=PLUGIN, plugins=_plugin(workdir, {"namespace": forced, "keep_crds": keep, **(job or {})}))
+    rule = {"confined": plan.confined, "scopes": scopes if plan.forced_namespace else None}
+    work = {"namespace": plan.forced_namespace, "keep_crds": keep, **rule, **(job or {})}
+    return replace(made, post_renderer=PLUGIN, plugins=_plugin(workdir, work))
+
+
+def _refuse_crds(plan: RenderPlan) -> None:
+    """helm installs what lies in `crds` before it renders anything. Raises UsageError naming the file."""
+    start = f"{plan.chart}/" if plan.chart else ""
+    found = next((p for p in crds_of({p[len(start) :]: f.data for p, f in plan.files.items() if p.startswith(start)})), None)
+    if found:
+        summary = f"{found} of the chart is cluster-scoped: the GitRepo's targetNamespace keeps everything in {plan.forced_namespace}"
+        raise UsageError(summary, subject=found, next_step="Let a bundle without a target namespace bring the definitions.")
+
+
+def crds_of(files: Mapping[str, bytes], depth: int = 4) -> list[str]:
+    """The files of a chart's `crds` folders, those of its subcharts included, packed ones too."""
+    found = [path for path in files if _CRDS.search(path) and path.endswith((".yaml", ".yml", ".json"))]
+    for path, data in files.items():
+        if depth and path.endswith((".tgz", ".tar.gz")) and "charts/" in path:
+            found += [f"{path}: {inner}" for inner in crds_of(_unpacked(data), depth - 1)]
+    return sorted(found)
+
+
+def _unpacked(data: bytes) -> dict[str, bytes]:
+    """Of a packed chart the files, without its own folder. What is no archive holds nothing; helm refuses it."""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as tar:
+            members = [m for m in tar if m.isreg() and m.size <= _MOST_INNER and (_CRDS.search(m.name) or m.name.endswith("gz"))]
+            return {m.name.partition("/")[2]: file.read() for m in members if (file := tar.extractfile(m))}
+    except (tarfile.TarError, OSError, EOFError):
+        return {}
 
 
 def _may_hold(files: Iterable[File], word: bytes) -> bool:

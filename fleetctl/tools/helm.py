@@ -17,12 +17,13 @@ from typing import Any, Protocol
 
 import msgspec
 
-from fleetctl.core.errors import ToolFailed, UnavailableError
+from fleetctl.core.errors import ToolFailed, UnavailableError, UsageError
 from fleetctl.tools.proc import Command, Completed, Limits, run
 
 RENDER_LIMITS = Limits(cpu=60, memory=1536 * 1024 * 1024)
 _PASSED_ON = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "NO_PROXY")
 _MOST_SAID = 700
+REFUSED = "refused.json"  # beside the job of our post-renderer: why it said no
 # helm lives for a tenth of a second and needs 80 MB: collecting garbage only beyond 256 MB saves a fifth of its CPU, and one processor
 # a little more.
 _GO = {"GOGC": "off", "GOMEMLIMIT": "256MiB", "GOMAXPROCS": "1"}
@@ -62,6 +63,7 @@ class UpgradeFlags:
     skip_schema: bool = False
     force: bool = False
     disable_dns: bool = False
+    skip_crds: bool = False
     post_renderer: str = ""
     plugins: Path | None = None
 
@@ -162,7 +164,7 @@ class HelmCli:
         command = Command([*self._argv, *argv, *self._rights], env=env, stdin=stdin, limits=RENDER_LIMITS)
         done = await run(command, deadline=deadline)
         if done.returncode:
-            raise translate(done.stderr, release)
+            raise _refusal(plugins, release) or translate(done.stderr, release)
         return done
 
 
@@ -176,6 +178,7 @@ def upgrade_argv(flags: UpgradeFlags) -> list[str]:
         "--wait-for-jobs": flags.wait_for_jobs and flags.timeout > 0,
         "--skip-schema-validation": flags.skip_schema,
         "--enable-dns": not flags.disable_dns,
+        "--skip-crds": flags.skip_crds,
     }
     argv += [switch for switch, on in switches.items() if on]
     argv += ["--post-renderer", flags.post_renderer] if flags.post_renderer else []
@@ -197,6 +200,14 @@ def translate(stderr: bytes, release: Release) -> UnavailableError:
     if "cluster unreachable" in summary or "connection refused" in summary:
         return ClusterUnreachable(summary, subject=str(release), next_step="Check the API server and the kubeconfig.")
     return ToolFailed(summary, subject=str(release), next_step="Correct what the bundle states, or look with `helm history`.")
+
+
+def _refusal(plugins: Path | None, release: Release) -> UsageError | None:
+    """Why our own post-renderer said no: helm tells only that it did."""
+    for path in plugins.glob(f"*/{REFUSED}") if plugins else ():
+        summary, step = msgspec.json.decode(path.read_bytes(), type=tuple[str, str])
+        return UsageError(summary, subject=str(release), next_step=step)
+    return None
 
 
 def _revision(answer: bytes) -> Revision:

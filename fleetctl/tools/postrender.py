@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from typing import Any
 from fleetctl.core.errors import FleetError, UsageError
 from fleetctl.core.render import KUSTOMIZATIONS, objects_of
 from fleetctl.core.yamldoc import dump, load
+from fleetctl.tools.helm import REFUSED
 from fleetctl.tools.kustomize import Kustomize
 
 _INPUT = "fleet-manifests.yaml"
 _SECONDS = 60.0
 _KEEP = "helm.sh/resource-policy"
-# Kinds without a namespace in Kubernetes itself; what a CRD defines is left to the API server to judge.
+# Kinds without a namespace in Kubernetes itself, for where there is no cluster to ask.
 CLUSTER_SCOPED = frozenset(
     {
         "Namespace",
@@ -51,10 +53,15 @@ CLUSTER_SCOPED = frozenset(
 
 @dataclass(frozen=True)
 class Changes:
-    """`namespace`: where every namespaced object goes, "" for where it says; `keep_crds`: an uninstall leaves the definitions."""
+    """`namespace`: where every object goes, "" for where it says; an object without a namespace is refused then, as in Fleet. `confined`:
+    because the GitRepo says so. `scopes`: by `apiVersion/kind` whether the cluster's kind has namespaces; None where no cluster is asked.
+    `keep_crds`: an uninstall leaves the definitions.
+    """
 
     namespace: str = ""
     keep_crds: bool = False
+    confined: bool = False
+    scopes: Mapping[str, bool] | None = None
 
 
 def changed(text: bytes, changes: Changes) -> bytes:
@@ -65,10 +72,11 @@ def changed(text: bytes, changes: Changes) -> bytes:
 
 
 def _one(part: bytes, changes: Changes) -> bytes:
+    """Under a GitRepo's namespace always written anew: what was judged is what helm reads, whatever else its parser might have seen."""
     document = load(part, file="rendered objects")
     kept = changes.keep_crds and _keep(document)
-    moved = bool(changes.namespace) and _move(document, changes.namespace)
-    return dump(document).encode() if kept or moved else part
+    moved = bool(changes.namespace) and _move(document, changes)
+    return dump(document).encode() if kept or moved or changes.confined else part
 
 
 def _keep(document: dict[str, Any]) -> bool:
@@ -81,17 +89,52 @@ def _keep(document: dict[str, Any]) -> bool:
     return bool(notes.get(_KEEP) != "keep")
 
 
-def _move(document: dict[str, Any], namespace: str) -> bool:
-    if document.get("kind") == "List" or (str(document.get("kind", "")).endswith("List") and "items" in document):
-        moved = [_move(item, namespace) for item in document.get("items") or [] if isinstance(item, dict)]
+def _move(document: dict[str, Any], changes: Changes) -> bool:
+    """Whether anything had to be moved. Raises UsageError for what has no namespace to be moved to."""
+    if isinstance(document.get("items"), list):  # helm takes any object with items apart, whatever its kind is called
+        moved = [_move(_item(item, document), changes) for item in document["items"] if isinstance(item, dict)]
         return any(moved)
-    if document.get("kind") in CLUSTER_SCOPED:
-        return False
+    if not _is_namespaced(document, changes):
+        raise _refused(document, changes, "is cluster-scoped")
     meta = document.get("metadata")
-    if not isinstance(meta, dict) or meta.get("namespace", namespace) == namespace:
+    if not isinstance(meta, dict) or meta.get("namespace", changes.namespace) == changes.namespace:
         return False
-    meta["namespace"] = namespace
+    meta["namespace"] = changes.namespace
     return True
+
+
+def _item(item: dict[str, Any], parent: dict[str, Any]) -> dict[str, Any]:
+    """An item of a ConfigMapList need not say that it is a ConfigMap."""
+    if not item.get("kind") and str(parent.get("kind", "")).endswith("List"):
+        item["kind"] = str(parent["kind"]).removesuffix("List")
+        item.setdefault("apiVersion", parent.get("apiVersion"))
+    return item
+
+
+def _is_namespaced(document: dict[str, Any], changes: Changes) -> bool:
+    """By the cluster's own word. A kind that it does not know is refused where nothing may get out, and else helm's to refuse."""
+    api, kind = str(document.get("apiVersion")), str(document.get("kind"))
+    if changes.scopes is not None:
+        known = changes.scopes.get(f"{api}/{kind}")
+        if known is None and changes.confined:
+            raise _refused(document, changes, "is of a kind that the cluster does not know")
+        return known is not False
+    group = api.rpartition("/")[0]
+    if changes.confined and "." in group and not group.endswith(".k8s.io"):
+        raise _refused(document, changes, "is of a kind that no cluster was asked about")
+    return kind not in CLUSTER_SCOPED
+
+
+def _refused(document: dict[str, Any], changes: Changes, why: str) -> UsageError:
+    """One line: kind, name, reason, namespace."""
+    meta = document.get("metadata")
+    said = (meta.get("name") or meta.get("generateName")) if isinstance(meta, dict) else None
+    hook = " (a hook)" if isinstance(meta, dict) and "helm.sh/hook" in (meta.get("annotations") or {}) else ""
+    shown = "".join(c if c.isprintable() else " " for c in f"{document.get('kind')} {said or '(without a name)'}")[:200]
+    rule = "the GitRepo's targetNamespace" if changes.confined else "`namespace`"
+    step = "Leave it out." if changes.confined else "Use `defaultNamespace` instead of `namespace` in fleet.yaml."
+    summary = f"{shown}{hook} {why}: {rule} keeps everything of the bundle in namespace {changes.namespace}"
+    return UsageError(summary, subject=shown, next_step=step)
 
 
 async def built(text: bytes, source: Path, argv: list[str]) -> bytes:
@@ -114,14 +157,15 @@ def _tool(argv: list[str]) -> Kustomize:
 
 
 def main(job_file: str) -> None:
-    """Exit status 1 with one line when it cannot be done; helm shows it."""
+    """Exit status 1 when it cannot be done, and why in the file REFUSED beside the job: of a plugin's own words helm shows nothing."""
     job = json.loads(Path(job_file).read_bytes())
     text = sys.stdin.buffer.read()
     try:
         if "kustomize" in job:
             text = asyncio.run(built(text, Path(job["source"]) / job["dir"], job["kustomize"]))
-        text = changed(text, Changes(namespace=job["namespace"], keep_crds=job["keep_crds"]))
+        rule = {"confined": job.get("confined", False), "scopes": job.get("scopes")}
+        text = changed(text, Changes(namespace=job["namespace"], keep_crds=job["keep_crds"], **rule))
     except FleetError as error:
-        sys.stderr.write(f"{error.summary}\n")
+        Path(job_file).with_name(REFUSED).write_bytes(json.dumps([error.summary, error.next_step]).encode())
         sys.exit(1)
     sys.stdout.buffer.write(text)

@@ -150,3 +150,65 @@ class TestAccount:
         assert [name for name in made if name != "kube-root-ca.crt"] == ["good"]
         assert "No resources" in dev.run("get", "deployments", "-n", "rights-a")
         assert "hunter2222" not in "".join(p.read_text(errors="replace") for p in fleet.folder.glob("*.log"))
+
+
+ROLE = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata:\n  name: rights-{name}\n{more}rules: []\n"
+HOOK = '  annotations: {"helm.sh/hook": pre-install}\n'
+DEFINITION = """apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: rights.example.org}
+spec:
+  group: example.org
+  scope: Namespaced
+  names: {kind: Right, plural: rights, singular: right}
+  versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]
+"""
+
+
+class TestTargetNamespace:
+    def test_everything_stays_in_it(self, clone: Clone, fleet: Fleet, kube: LocalKube, dev: Cluster) -> None:
+        """What names another namespace is moved, whatever a customization says; a cluster-scoped object is refused before anything of its
+        bundle is applied, in a hook of a chart, in a list, in a kustomization and in `crds`; one line names object, kind and namespace.
+        """
+        other = MAP.format(name="moved").replace("name: moved", "name: moved\n  namespace: default")
+        files = {
+            "good/fleet.yaml": "namespace: elsewhere\ntargetCustomizations:\n- {clusterSelector: {}, namespace: kube-system}\n",
+            "good/m.yaml": other,
+            "chart/Chart.yaml": CHART,
+            "chart/templates/m.yaml": other.replace("moved", "moved-chart"),
+            "raw/m.yaml": MAP.format(name="raw") + "---\n" + ROLE.format(name="raw", more=""),
+            "hook/Chart.yaml": CHART,
+            "hook/templates/m.yaml": MAP.format(name="hook") + "---\n" + ROLE.format(name="hook", more=HOOK),
+            "kust/kustomization.yaml": "resources: [m.yaml, r.yaml]\n",
+            "kust/m.yaml": MAP.format(name="kust"),
+            "kust/r.yaml": ROLE.format(name="kust", more=""),
+            "crds/Chart.yaml": CHART,
+            "crds/crds/c.yaml": DEFINITION,
+            "crds/templates/m.yaml": MAP.format(name="crds"),
+            "listed/m.yaml": json.dumps(
+                {"apiVersion": "v1", "kind": "List", "items": [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "rights-x"}}]}
+            ),
+            "reads/Chart.yaml": CHART,
+            "reads/fleet.yaml": "helm: {chart: ., valuesFrom: [{secretKeyRef: {name: s, namespace: kube-system}}]}\n",
+        }
+        clone.push(files)
+        fleet.gitrepo(clone.url, targetNamespace="rights-target", paths=sorted({path.partition("/")[0] for path in files}))
+        fleet.agent("dev", kube["dev"].kubeconfig)
+        rule = "the GitRepo's targetNamespace keeps everything of the bundle in namespace rights-target"
+        for name, what in {
+            "raw": "ClusterRole rights-raw",
+            "hook": "ClusterRole rights-hook (a hook)",
+            "kust": "ClusterRole rights-kust",
+            "listed": "Namespace rights-x",
+        }.items():
+            said = failed(fleet, f"apps-{name}", what)
+            assert said.endswith(f"{what} is cluster-scoped: {rule}"), said
+        failed(fleet, "apps-crds", "crds/c.yaml", "cluster-scoped", "rights-target")
+        fleet.until(lambda: (fleet.states().get("dev.apps-good"), fleet.states().get("dev.apps-chart")), lambda s: s == ("Ready", "Ready"))
+        made = [i["metadata"]["name"] for i in dev.get("configmaps", "-n", "rights-target")["items"]]
+        assert sorted(name for name in made if name != "kube-root-ca.crt") == ["moved", "moved-chart"]
+        elsewhere = dev.run("get", "clusterroles,crds,namespaces", "-o", "name")
+        assert not any(name in elsewhere for name in ("rights-raw", "rights-hook", "rights-kust", "rights-x", "rights.example.org"))
+        problems = fleet.call("GET", "objects/gitrepos/fleet-default/apps")["status"]
+        assert "helm.valuesFrom names s of namespace kube-system" in json.dumps(problems)
+        assert "apps-reads" not in json.dumps(fleet.call("GET", "objects/bundles"))
