@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,21 +16,22 @@ from agent.failpoints import failpoint
 from agent.journal import Entry, Journal
 from agent.kube import Kube
 from agent.observe import Wanted
+from agent.recover import DEPLOYED
 from agent.rights import Rights
+from agent.settle import Settler
 from agent.uplink import Uplink
 from fleetctl.core.bundle import unpack
 from fleetctl.core.errors import UsageError
-from fleetctl.core.ids import Digest
+from fleetctl.core.ids import Digest, Epoch
 from fleetctl.core.options import CorrectDrift, HelmOptions
 from fleetctl.core.render import RenderPlan, plan, release_of
 from fleetctl.core.values import Facts
 from fleetctl.core.wire import Desired, DesiredBundle, Tombstone
 from fleetctl.tools.deploy import Prepared, prepare
-from fleetctl.tools.helm import Helm, PendingOperation, Release, UpgradeFlags
+from fleetctl.tools.helm import Helm, PendingOperation, Release, Revision, UpgradeFlags
 from fleetctl.tools.kustomize import Kustomize
 
 SECONDS = 90.0
-_PENDING = ("pending-install", "pending-upgrade", "pending-rollback", "uninstalling")
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Hands:
     kustomize: Kustomize | None
     state_dir: Path
     rights: Rights
+    settler: Settler
 
     async def kube_of(self, bundle: DesiredBundle) -> Kube:
         """The cluster with the rights of the bundle's service account. Raises MissingAccount, ClusterUnreachable."""
@@ -114,6 +117,8 @@ async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read:
         failpoint("after-helm")
         hands.wanted.keep(bundle.name, revision.manifest, release.namespace)
         failpoint("objects-kept")
+        if hands.settler.left(bundle.name):
+            await hands.settler.sweep(hands.kube, bundle.name, release, revision.manifest)
         done = {
             "began": False,
             "values_digest": values.fingerprint(hands.state_dir, read),
@@ -133,7 +138,9 @@ async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read:
         failpoint("after-old-release")
 
 
-async def _upgrade(hands: Hands, release: Release, prepared: Prepared, bundle: DesiredBundle, document: Desired, old: Entry | None) -> Any:
+async def _upgrade(
+    hands: Hands, release: Release, prepared: Prepared, bundle: DesiredBundle, document: Desired, old: Entry | None
+) -> Revision:
     flags = flags_of(
         bundle,
         document,
@@ -141,24 +148,32 @@ async def _upgrade(hands: Hands, release: Release, prepared: Prepared, bundle: D
         taking_over=bool(old and old.release and old.release != release.name),
         creates_namespace=not hands.kube.is_there,
     )
+    if hands.kube.is_there and old is not None and old.began:
+        # A helm may have been cut off. None of ours is alive: this agent starts one at a time for a release, and those of an agent
+        # before it are dead (agent/fence.py).
+        done = await _settled(hands, release, bundle, flags.labels)
+        if done is not None:
+            return done
     deadline = SECONDS + flags.timeout
     try:
         return await hands.helm.upgrade(release, prepared.chart, prepared.values, flags, deadline=deadline)
     except PendingOperation:
-        # A helm that was killed left its record. None of ours is alive: this agent starts one at a time for a release, and its
-        # children die with it. Only the record goes; every object stays (helm4.md).
-        await forget_pending(hands.kube, release)
+        await hands.settler.settle(hands.kube, bundle.name, release)
         return await hands.helm.upgrade(release, prepared.chart, prepared.values, flags, deadline=deadline)
 
 
-async def forget_pending(kube: Kube, release: Release) -> None:
-    """Delete the pending records of a release, and nothing else."""
-    path = f"/api/v1/namespaces/{release.namespace}/secrets"
-    found = await kube.call("GET", f"{path}?labelSelector=owner%3Dhelm%2Cname%3D{release.name}")
-    for item in found.get("items") or []:
-        meta = item["metadata"]
-        if meta.get("labels", {}).get("status") in _PENDING:
-            await kube.call("DELETE", f"{path}/{meta['name']}")
+async def _settled(hands: Hands, release: Release, bundle: DesiredBundle, labels: Mapping[str, str]) -> Revision | None:
+    """Put right what a cut-off helm has left. The revision when it had ended well and only this agent does not know: running it again
+    would run its hooks again, and charts that make passwords would make others.
+    """
+    records = await hands.settler.settle(hands.kube, bundle.name, release)
+    if not records or records[0].status != DEPLOYED or (bundle.options.helm and bundle.options.helm.values_from):
+        return None
+    wanted = (int(labels["fleetctl-epoch"]), int(labels["fleetctl-generation"])), labels["fleetctl-digest"]
+    if (records[0].order, records[0].digest) != wanted:
+        return None
+    text = await hands.helm.manifest(release, deadline=SECONDS)
+    return Revision(records[0].version, DEPLOYED, "", text.decode())
 
 
 def flags_of(bundle: DesiredBundle, document: Desired, prepared: Prepared, *, taking_over: bool, creates_namespace: bool) -> UpgradeFlags:
@@ -190,26 +205,29 @@ def flags_of(bundle: DesiredBundle, document: Desired, prepared: Prepared, *, ta
     )
 
 
-async def remove(hands: Hands, tombstone: Tombstone) -> None:
+async def remove(hands: Hands, tombstone: Tombstone, epoch: Epoch) -> None:
     """Uninstall the bundle's release; with `keep_resources` only helm's records go."""
     entry = hands.journal.entries.get(tombstone.name)
     if entry is not None and entry.release:
         # What a release record lists is deleted with the rights that wrote the record: who may change it may not have ours.
         hands = await hands.acting_for(tombstone.service_account or entry.account)
-        hands.journal.put(msgspec.structs.replace(entry, began=True, generation=tombstone.generation))
+        hands.journal.put(msgspec.structs.replace(entry, began=True, generation=tombstone.generation, epoch=epoch))
         failpoint("before-uninstall")
         release = Release(entry.release, entry.namespace)
+        if entry.began and hands.kube.is_there and not tombstone.keep_resources:
+            await hands.settler.remember_all(hands.kube, entry.bundle, release)
         if tombstone.keep_resources:
             path = f"/api/v1/namespaces/{release.namespace}/secrets?labelSelector=owner%3Dhelm%2Cname%3D{release.name}"
             await hands.kube.call("DELETE", path)
         else:
             await hands.helm.uninstall(release, deadline=SECONDS)
             failpoint("after-uninstall")
+            await hands.settler.sweep(hands.kube, entry.bundle, release, "")
             if hands.kube.is_there:
                 await namespaces.leave(hands.kube, entry, hands.journal.entries.values(), hands.rights.kube)
     hands.wanted.drop(tombstone.name)
     failpoint("removal-before-journal")
-    hands.journal.put(Entry(bundle=tombstone.name, removed=True))
+    hands.journal.put(Entry(bundle=tombstone.name, removed=True, generation=tombstone.generation, epoch=epoch))
     failpoint("removal-done")
 
 

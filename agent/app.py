@@ -140,6 +140,7 @@ async def _parts(said: Any, known: identity.Identity, key: Any) -> tuple[Any, An
     from agent.kube import Kube
     from agent.observe import Observer, Wanted
     from agent.rights import Rights
+    from agent.settle import Settler
     from agent.targetdir import DirectoryTarget
     from agent.uplink import Uplink
     from fleetctl.tools.helm import Helm, HelmCli
@@ -156,7 +157,17 @@ async def _parts(said: Any, known: identity.Identity, key: Any) -> tuple[Any, An
     kube = _no_cluster() if target else Kube(path)
     helm: Helm = DirectoryTarget(target.absolute(), cli if tools.helm else None) if target else cli
     kustomize = Kustomize(tools.kustomize) if tools.kustomize else None
-    hands = Hands(uplink, Journal(state / "journal"), wanted, helm, kube, kustomize, state, Rights(kube, said.service_account_namespace))
+    hands = Hands(
+        uplink,
+        Journal(state / "journal"),
+        wanted,
+        helm,
+        kube,
+        kustomize,
+        state,
+        Rights(kube, said.service_account_namespace),
+        Settler(state / "objects"),
+    )
     found = {"helm": tools.helm, "kustomize": " ".join(tools.kustomize)}
     about = StatusRequest(
         instance=uplink.instance, seq=0, agent_version=version(), tools=found, kube_version=await _kube_version(kube, target)

@@ -86,7 +86,7 @@ def _pod_account() -> Path:
 
 
 def _pod_kubeconfig(account: Path, path: Path) -> Path:
-    from agent.identity import write_whole
+    from agent.disk import write_whole
     from agent.kubeconfig import in_pod as made
 
     text = made(account, os.environ)

@@ -7,10 +7,10 @@ only a tombstone removes. A failure is tried again with growing waits, not at ea
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from agent.journal import Entry
+from agent.journal import Entry, Order, is_applied
 from fleetctl.core.ids import BundleName
 from fleetctl.core.status import State
 from fleetctl.core.wire import Dependency, Desired, DesiredBundle, Tombstone
@@ -41,7 +41,9 @@ Action = Install | Remove | Wait
 
 @dataclass(frozen=True)
 class World:
-    """`states`: of each bundle as it was last seen. `retry_at`: Unix seconds before which a failed one is left alone. `again`: drifted."""
+    """`states`: of each bundle as it was last seen. `retry_at`: Unix seconds before which a failed one is left alone. `again`: drifted.
+    `floors`: the highest order that a bundle was ever at here; what is lower is left alone (I4).
+    """
 
     entries: Mapping[BundleName, Entry]
     states: Mapping[BundleName, State]
@@ -49,6 +51,7 @@ class World:
     busy: Collection[BundleName]
     again: Collection[BundleName] = ()
     removed: Collection[tuple[BundleName, int]] = ()
+    floors: Mapping[BundleName, Order] = field(default_factory=dict)
 
 
 def decide(wanted: Desired, world: World, now: float) -> list[Action]:
@@ -56,11 +59,13 @@ def decide(wanted: Desired, world: World, now: float) -> list[Action]:
     actions: list[Action] = []
     for tombstone in wanted.tombstones:
         done = (tombstone.name, tombstone.generation) in world.removed
-        if not done and tombstone.name not in world.busy and world.retry_at.get(tombstone.name, 0) <= now:
+        behind = is_behind(wanted, tombstone.generation, world.floors.get(tombstone.name))
+        if not done and not behind and tombstone.name not in world.busy and world.retry_at.get(tombstone.name, 0) <= now:
             actions.append(Remove(tombstone))
     known = {bundle.name: bundle for bundle in wanted.bundles}
     for bundle in wanted.bundles:
-        if bundle.name in world.busy or not _differs(bundle, world):
+        behind = is_behind(wanted, bundle.generation, world.floors.get(bundle.name))
+        if bundle.name in world.busy or behind or not _differs(bundle, world, wanted):
             continue
         reason = _blocked(bundle, known, world)
         if reason:
@@ -76,13 +81,18 @@ def retry_seconds(failures: int, spread: float) -> float:
     return float(min(high, low * 2.0 ** max(0, failures - 1)) * (0.5 + spread / 2))
 
 
-def _differs(bundle: DesiredBundle, world: World) -> bool:
+def is_behind(wanted: Desired, generation: int, floor: Order | None) -> bool:
+    """Whether the document asks for less than was accepted here before: a manager that was restored, and whose epoch nobody has raised."""
+    return floor is not None and (wanted.epoch, generation) < floor
+
+
+def _differs(bundle: DesiredBundle, world: World, wanted: Desired) -> bool:
     entry = world.entries.get(bundle.name)
     if entry is None:
         return not bundle.paused
     if bundle.paused:
         return False
-    return entry.applied < bundle.generation or entry.began or bundle.name in world.again
+    return not is_applied(entry, (wanted.epoch, bundle.generation)) or entry.began or bundle.name in world.again
 
 
 def _blocked(bundle: DesiredBundle, known: Mapping[BundleName, DesiredBundle], world: World) -> str:

@@ -1,43 +1,58 @@
-"""The last desired state on this disk, and the archives that it names."""
+"""The last desired state on this disk, and the archives that it names.
+
+Rule: a document is obeyed only after it is durable here, or a restart would go back behind it; and what is read from the disk is believed
+as little as what came over the network: it is kept as the manager signed it, and its signature is verified again (I3).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
 
+from agent import disk
 from agent.failpoints import failpoint
-from agent.identity import write_whole
 from agent.journal import Entry
-from fleetctl.core.wire import Desired
+from agent.log import trouble
+from fleetctl.core.errors import FleetError
+from fleetctl.core.wire import Desired, Envelope
+
+
+class _Kept(msgspec.Struct, frozen=True, kw_only=True):
+    etag: str
+    envelope: Envelope
 
 
 class KeptDocument:
-    """`STATE_DIR/desired.json`: what the manager signed, with its ETag."""
+    """`STATE_DIR/desired.json`: what the manager signed, with its ETag. `opened` verifies an envelope, or raises a FleetError."""
 
-    def __init__(self, state_dir: Path) -> None:
-        self._path, self._archives = state_dir / "desired.json", state_dir / "archives"
+    def __init__(self, state_dir: Path, opened: Callable[[Envelope], Desired]) -> None:
+        self._path, self._archives, self._opened = state_dir / "desired.json", state_dir / "archives", opened
 
     def load(self) -> tuple[str, Desired] | None:
-        """(ETag, document), or None when there is none that can be read."""
+        """(ETag, document), or None when there is none that can be believed: the manager is asked for it anew."""
         try:
-            kept = msgspec.json.decode(self._path.read_bytes(), type=dict[str, str])
-            return kept["etag"], msgspec.json.decode(kept["payload"], type=Desired)
-        except (FileNotFoundError, msgspec.DecodeError, KeyError):
+            kept = msgspec.json.decode(self._path.read_bytes(), type=_Kept)
+            return kept.etag, self._opened(kept.envelope)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.DecodeError, FleetError) as why:
+            trouble("the desired state on this disk is not used", str(why))
             return None
 
-    def keep(self, etag: str, payload: bytes) -> Desired:
-        """Durable when this returns."""
-        document = msgspec.json.decode(payload, type=Desired)
+    def keep(self, etag: str, envelope: Envelope) -> None:
+        """Durable when this returns. Raises OSError; then the one before is kept."""
         failpoint("document-before-keep")
-        write_whole(self._path, msgspec.json.encode({"etag": etag, "payload": payload.decode()}))
+        disk.write_whole(self._path, msgspec.json.encode(_Kept(etag=etag, envelope=envelope)))
         failpoint("document-kept")
-        return document
 
     def sweep(self, document: Desired, entries: Iterable[Entry]) -> None:
-        """Archives that nothing names any more go."""
+        """Archives that nothing names any more go. Never raises: a disk that keeps them for longer does no harm."""
         used = {b.archive for b in document.bundles} | {e.archive for e in entries}
-        for path in self._archives.iterdir():
-            if path.name.strip(".").removesuffix(".part") not in used:
-                path.unlink(missing_ok=True)
+        try:
+            for path in self._archives.iterdir():
+                if path.name.strip(".").removesuffix(".part") not in used:
+                    path.unlink(missing_ok=True)
+        except OSError as why:
+            trouble("archives that nothing needs cannot be removed", str(why))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from agent.disk import write_whole
 from fleetctl.core import wire
 from fleetctl.core.errors import UsageError
 from fleetctl.core.ids import ClusterId
@@ -27,27 +25,6 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     keys: dict[str, str]
     kubeconfig: str = ""
     target_dir: str = ""
-
-
-def write_whole(path: Path, data: bytes, *, written: Callable[[], None] = lambda: None) -> None:
-    """Replace `path`; a crash leaves the old file or the new one. `written` is called when the new one is durable beside the old."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        written()
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def load(state_dir: Path) -> tuple[Identity, Ed25519PrivateKey]:

@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
+from agent.disk import write_whole
 from agent.drift import differences, patch
 from agent.health import NOT_READY, health
-from agent.identity import write_whole
 from agent.kube import Kube
 from agent.rules import Rules, owned_by_controllers, without
 from fleetctl.core.errors import NotFound, ToolFailed

@@ -10,7 +10,7 @@ from agent.situation import Situation
 from agent.telling import Teller
 from agent.uplink import Duplicate
 from fleetctl.core.errors import FleetError
-from fleetctl.core.wire import Desired
+from fleetctl.core.wire import Desired, Envelope
 
 _WAIT_SECONDS = 240
 _MOST_NAMED = 8
@@ -48,14 +48,21 @@ class Poller:
                 self._at.twin = True
                 pause = 60.0
                 trouble("manager", f"another agent has this identity, nothing is applied: {why.summary}")
+            except OSError as why:
+                # What is not durable is not obeyed: a restart would go back behind it.
+                failures += 1
+                pause = min(30.0, 2.0**failures) * random.uniform(0.5, 1.0)  # noqa: S311 - spread
+                self._at.say("disk", f"a new desired state cannot be kept, and waits: {why.strerror or why}")
             except FleetError as why:
                 failures += 1
                 pause = max(getattr(why, "after", 0.0), min(300.0, 2.0**failures) * random.uniform(0.5, 1.0))  # noqa: S311
                 trouble("manager", f"no desired state from {self._at.hands.uplink.url}: {why.summary}")
             await asyncio.sleep(pause)
 
-    def _take(self, etag: str, payload: bytes) -> None:
-        document = self._at.kept.keep(etag, payload)
+    def _take(self, etag: str, envelope: Envelope) -> None:
+        document = self._at.hands.uplink.opened(envelope)
+        self._at.kept.keep(etag, envelope)
+        self._at.unsay("disk")
         changed = _changed(self._at.document, document)
         self._at.document, self._at.etag, self._at.epoch = document, etag, document.epoch
         self._at.retry_at.clear()

@@ -1,44 +1,155 @@
-"""A journal that was lost is made again from the labels that every release of ours carries, before anything is changed.
+"""What the cluster's own release records say, compared with the journal before anything is changed.
 
-What is rebuilt counts as not applied: the next document applies it again, which changes nothing that is as it should be, and a tombstone
-finds the release that it removes.
+Every record of ours carries the bundle, the epoch and the generation as labels. Rule: what the cluster has seen is never fallen behind,
+whatever happened to this machine's disk (I4); what is not known to have finished counts as not applied, and is applied again, which changes
+nothing that is as it should be; a release that is only in the cluster is known again, so that a tombstone finds it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from agent.journal import Entry, Journal
+import msgspec
+
+from agent.journal import Entry, Journal, Order
 from agent.kube import Kube
 from agent.parts import PART
-from fleetctl.core.ids import BundleName, ClusterId, Digest, Epoch, Generation
+from fleetctl.core.errors import NotFound, ToolFailed
+from fleetctl.core.ids import BundleName, ClusterId, Epoch, Generation
+
+# The labels are all that is needed: a record itself holds up to a megabyte.
+METADATA = {"accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
+DEPLOYED = "deployed"
+PENDING = frozenset({"pending-install", "pending-upgrade", "pending-rollback"})
+LEAVING = frozenset({"uninstalling", "uninstalled"})
 
 
-async def rebuild(kube: Kube, journal: Journal, cluster: ClusterId) -> int:
-    """How many bundles were found. Raises ClusterUnreachable, OSError."""
-    found = await kube.call("GET", f"/api/v1/secrets?labelSelector=owner%3Dhelm%2Cfleetctl-cluster%3D{cluster}")
-    latest: dict[str, dict[str, Any]] = {}
-    parts: dict[str, set[int]] = {}
-    for item in found.get("items") or []:
-        labels = item["metadata"].get("labels") or {}
-        bundle = str(labels.get("fleetctl-bundle", ""))
-        if PART in labels:
-            parts.setdefault(bundle, set()).add(int(labels[PART]))
-        elif bundle and int(labels.get("version", 0)) >= int((latest.get(bundle) or {}).get("version", 0)):
-            latest[bundle] = {**labels, "namespace": item["metadata"]["namespace"]}
-    for bundle, labels in latest.items():
-        journal.put(_entry(bundle, labels, parts.get(bundle, set())))
-    return len(latest)
+@dataclass(frozen=True)
+class Record:
+    """One release record of helm. `secret`: its name; `order`: of the generation that it was made for; `part`: 1 is the release itself."""
+
+    release: str
+    namespace: str
+    version: int
+    status: str
+    secret: str = ""
+    uid: str = ""
+    bundle: str = ""
+    order: Order = (0, 0)
+    digest: str = ""
+    part: int = 1
+
+    @property
+    def place(self) -> tuple[str, str]:
+        return self.release, self.namespace
 
 
-def _entry(bundle: str, labels: dict[str, Any], parts: set[int]) -> Entry:
-    return Entry(
-        parts=tuple(sorted(parts)),
-        bundle=BundleName(bundle),
-        generation=Generation(int(labels.get("fleetctl-generation", 0))),
-        archive=Digest(""),
+async def recover(kube: Kube, journal: Journal, cluster: ClusterId, namespaces: Collection[str] = ()) -> list[BundleName]:
+    """The bundles of which the cluster knew more than the journal, which knows it now. `namespaces`: where to look when this agent may not
+    list everywhere. Raises ClusterUnreachable, ToolFailed, OSError.
+    """
+    records, complete = await _all(kube, f"owner=helm,fleetctl-cluster={cluster}", namespaces)
+    changed = merged(journal.entries, records, complete=complete)
+    for entry in changed:
+        journal.put(entry)
+    journal.broken = False
+    return [entry.bundle for entry in changed]
+
+
+def merged(entries: Mapping[BundleName, Entry], records: Iterable[Record], *, complete: bool) -> list[Entry]:
+    """The entries that must be written down. `complete`: a release that has no record here has none. Pure."""
+    found: dict[BundleName, list[Record]] = {}
+    for record in records:
+        if record.bundle:
+            found.setdefault(BundleName(record.bundle), []).append(record)
+    changed = [entry for bundle, held in sorted(found.items()) if (entry := _joined(bundle, entries.get(bundle), held))]
+    if complete:
+        gone = [e for e in entries.values() if e.release and e.applied and e.bundle not in found]
+        changed += [msgspec.structs.replace(e, applied=Generation(0), revision=0, began=True) for e in gone]
+    return changed
+
+
+def _joined(bundle: BundleName, entry: Entry | None, records: list[Record]) -> Entry | None:
+    """The entry as it should be, or None when it is."""
+    top = max(record.order for record in records)
+    if entry is not None and top <= (entry.epoch, entry.generation):
+        newest = [r for r in _newest(records) if r.part == 1 and r.place == (entry.release, entry.namespace)]
+        settled = newest and newest[0].status == DEPLOYED and newest[0].order == (entry.epoch, entry.applied)
+        return None if entry.began or settled or not newest else msgspec.structs.replace(entry, began=True)
+    first = [r for r in records if r.part == 1] or records
+    own = [r for r in first if entry and r.place == (entry.release, entry.namespace)]
+    last = max(own or first, key=lambda r: (r.order, r.version))
+    known = {
+        "epoch": Epoch(top[0]),
+        "generation": Generation(top[1]),
+        "applied": Generation(0),
+        "release": last.release,
+        "namespace": last.namespace,
+        "parts": tuple(sorted({r.part for r in records if r.part > 1})),
+        "revision": last.version,
+        "began": True,
+    }
+    return msgspec.structs.replace(entry or Entry(bundle=bundle), **known)
+
+
+def _newest(records: Iterable[Record]) -> list[Record]:
+    """The last record of each release."""
+    found: dict[tuple[str, str], Record] = {}
+    for record in records:
+        if record.place not in found or record.version > found[record.place].version:
+            found[record.place] = record
+    return list(found.values())
+
+
+async def _all(kube: Kube, selector: str, namespaces: Collection[str]) -> tuple[list[Record], bool]:
+    """(the records, whether these are all): one request, or one for each namespace where the agent may not look everywhere."""
+    try:
+        return await listed(kube, "", selector), True
+    except ToolFailed:
+        if not namespaces:
+            raise
+    found: list[Record] = []
+    for namespace in sorted(namespaces):
+        found += await listed(kube, namespace, selector)
+    return found, False
+
+
+async def listed(kube: Kube, namespace: str, selector: str) -> list[Record]:
+    """The release records with the labels, in one namespace or ("") in all. Raises ClusterUnreachable, ToolFailed."""
+    from urllib.parse import quote
+
+    middle = f"/namespaces/{namespace}" if namespace else ""
+    path, more = f"/api/v1{middle}/secrets?labelSelector={quote(selector)}&limit=500", ""
+    found: list[Record] = []
+    while True:
+        try:
+            answer = await kube.call("GET", path + (f"&continue={quote(more)}" if more else ""), headers=METADATA)
+        except NotFound:
+            return found
+        found += [record_of(item["metadata"]) for item in answer.get("items") or []]
+        more = (answer.get("metadata") or {}).get("continue") or ""
+        if not more:
+            return found
+
+
+def record_of(meta: Mapping[str, Any]) -> Record:
+    labels = meta.get("labels") or {}
+    return Record(
         release=str(labels.get("name", "")),
-        namespace=str(labels["namespace"]),
-        revision=int(labels.get("version", 0)),
-        epoch=Epoch(int(labels.get("fleetctl-epoch", 0))),
+        namespace=str(meta.get("namespace", "")),
+        version=_number(labels.get("version")),
+        status=str(labels.get("status", "")),
+        secret=str(meta.get("name", "")),
+        uid=str(meta.get("uid", "")),
+        bundle=str(labels.get("fleetctl-bundle", "")),
+        order=(_number(labels.get("fleetctl-epoch")), _number(labels.get("fleetctl-generation"))),
+        digest=str(labels.get("fleetctl-digest", "")),
+        part=_number(labels.get(PART)) or 1,
     )
+
+
+def _number(text: object) -> int:
+    """Labels are a person's to change: what is no number is none."""
+    return int(text) if isinstance(text, str) and text.isdecimal() and len(text) < 16 else 0

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from agent.journal import Entry
+from agent.journal import Entry, Order, is_applied
 from agent.observe import drifted
 from fleetctl.core.ids import Generation
 from fleetctl.core.status import ReleaseRef, Report, ResourceStatus, State
@@ -16,18 +16,21 @@ _PAGE_BYTES = 512 * 1024
 
 
 class Known(NamedTuple):
-    """`resources`: None before the first look. `error`: (generation, code, message) of a failure that still stands. `waits`: for what."""
+    """`resources`: None before the first look. `error`: (generation, code, message) of a failure that still stands. `waits`: for what.
+    `floor`: the highest (epoch, generation) that the bundle was ever at here.
+    """
 
     entry: Entry | None
     resources: list[ResourceStatus] | None
     error: tuple[Generation, str, str] | None = None
     waits: str = ""
+    floor: Order = (0, 0)
 
 
 def report_of(bundle: DesiredBundle, document: Desired, known: Known) -> Report:
     entry = known.entry
     applied = entry.applied if entry else Generation(0)
-    state, code, message = state_of(bundle, known)
+    state, code, message = state_of(bundle, known, document.epoch)
     release = ReleaseRef(name=entry.release, namespace=entry.namespace, revision=entry.revision) if entry and entry.release else None
     seen = known.resources or []
     return Report(
@@ -47,11 +50,22 @@ def report_of(bundle: DesiredBundle, document: Desired, known: Known) -> Report:
     )
 
 
-def state_of(bundle: DesiredBundle, known: Known) -> tuple[State, str, str]:
+def behind(order: Order, floor: Order) -> str:
+    """Why a document that asks for less than was here before is not obeyed; "" when it does not."""
+    if order >= floor:
+        return ""
+    here, asked = (f"epoch {epoch} generation {generation}" for epoch, generation in (floor, order))
+    return f"the manager is behind this cluster, which was at {here} and is asked for {asked}: nothing is changed until a newer one comes"
+
+
+def state_of(bundle: DesiredBundle, known: Known, epoch: int) -> tuple[State, str, str]:
     """(state, code, message), in the order of Fleet's own tests."""
+    order = (epoch, bundle.generation)
+    if late := behind(order, known.floor):
+        return State.ERR_APPLIED, "behind", late
     if known.error and known.error[0] >= bundle.generation:
         return State.ERR_APPLIED, known.error[1], known.error[2]
-    if known.entry is None or known.entry.applied < bundle.generation:
+    if not is_applied(known.entry, order):
         if bundle.paused:
             return State.OUT_OF_SYNC, "paused", "paused"
         return (State.WAITING_FOR_DEPENDENCY, "dependency", known.waits) if known.waits else (State.WAIT_APPLIED, "", "")

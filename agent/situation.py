@@ -25,7 +25,7 @@ class Situation:
 
     def __init__(self, hands: Hands, observer: Observer | None) -> None:
         self.hands, self.observer = hands, observer
-        self.kept = KeptDocument(hands.state_dir)
+        self.kept = KeptDocument(hands.state_dir, hands.uplink.opened)
         self.document: Desired | None = None
         self.etag = ""
         self.epoch = Epoch(max((e.epoch for e in hands.journal.entries.values()), default=0))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.identity import write_whole
+from agent.disk import write_whole
 from fleetctl.core.errors import RefusedError
 from fleetctl.core.yamldoc import load_all
 from fleetctl.tools.deploy import Prepared

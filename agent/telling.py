@@ -10,7 +10,7 @@ import msgspec
 
 from agent.failpoints import failpoint
 from agent.log import became, trouble
-from agent.reports import Known, pages_of, report_of
+from agent.reports import Known, behind, pages_of, report_of
 from agent.situation import Situation
 from agent.uplink import Duplicate, SendAll, TryLater
 from fleetctl.core.errors import FleetError
@@ -45,6 +45,9 @@ class Teller:
             if (tombstone.name, tombstone.generation) in self._at.removed:
                 done = Report(bundle=tombstone.name, epoch=document.epoch, generation=tombstone.generation, state=State.READY, removed=True)
                 self._put(tombstone.name, done)
+            elif late := behind((document.epoch, tombstone.generation), self._at.hands.journal.floor(tombstone.name)):
+                head = Report(bundle=tombstone.name, epoch=document.epoch, generation=tombstone.generation, state=State.ERR_APPLIED)
+                self._put(tombstone.name, msgspec.structs.replace(head, code="behind", message=late))
             elif tombstone.name in self._at.errors:
                 generation, code, message = self._at.errors[tombstone.name]
                 head = Report(bundle=tombstone.name, epoch=document.epoch, generation=generation, state=State.ERR_APPLIED)
@@ -68,7 +71,10 @@ class Teller:
     def _made(self, bundle: DesiredBundle, document: Desired) -> Report:
         name = bundle.name
         error = self._at.errors.get(name) if name in self._at.failures else None
-        known = Known(self._at.hands.journal.entries.get(name), self._at.resources.get(name), error, self._at.waits.get(name, ""))
+        journal = self._at.hands.journal
+        known = Known(
+            journal.entries.get(name), self._at.resources.get(name), error, self._at.waits.get(name, ""), floor=journal.floor(name)
+        )
         return report_of(bundle, document, known)
 
     async def report(self) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from agent.identity import write_whole
+from agent.disk import write_whole
 from agent.log import over, trouble
 from fleetctl.core.wire import Trouble
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from agent.disk import put_in_place
 from agent.failpoints import failpoint
 from agent.identity import Identity, verified
 from agent.web import httpx
@@ -61,22 +62,35 @@ class Uplink:
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def desired(self, etag: str, wait: int, newest: Epoch) -> tuple[str, bytes] | None:
-        """(ETag, payload) of a document that a pinned key signed for this cluster, or None when it is the one that we hold."""
+    async def desired(self, etag: str, wait: int, newest: Epoch) -> tuple[str, wire.Envelope] | None:
+        """(ETag, document as it was signed) of one that `opened` believes, or None when it is the one that we hold."""
         headers = ({"if-none-match": etag} if etag else {}) | ({"prefer": f"wait={wait}"} if wait else {})
         answer = await self._call("GET", "/agent/v1/desired", headers=headers, seconds=wait + 10 if wait else _SECONDS)
         if answer.status_code == 304:
             return None
-        envelope = msgspec.json.decode(answer.content, type=wire.Envelope)
+        try:
+            envelope = msgspec.json.decode(answer.content, type=wire.Envelope)
+        except (msgspec.DecodeError, UnicodeDecodeError) as why:
+            raise TryLater("what answers is no manager", subject="manager", next_step="Look at what stands between.") from why
+        if self.opened(envelope).epoch < newest:
+            step = "Look at the manager: a restored one must raise its epoch."
+            raise RefusedError("the desired state is from an older manager", subject="manager", next_step=step)
+        return answer.headers.get("etag", ""), envelope
+
+    def opened(self, envelope: wire.Envelope) -> wire.Desired:
+        """The document, when a pinned key signed it for this cluster. Raises RefusedError."""
         payload = envelope.payload.encode()
         if not verified(self._identity, envelope.key_id, envelope.signature, wire.desired_bytes(payload)):
             step = "Check that the manager was not replaced; enrol again if it was."
             raise RefusedError("the desired state is not signed by a key that this agent knows", subject="manager", next_step=step)
-        document = msgspec.json.decode(payload, type=wire.Desired)
-        if document.cluster_id != self._identity.cluster_id or document.epoch < newest:
-            step = "Look at the manager: a restored one must raise its epoch."
-            raise RefusedError("the desired state is for another cluster, or from an older manager", subject="manager", next_step=step)
-        return answer.headers.get("etag", ""), payload
+        try:
+            document = msgspec.json.decode(payload, type=wire.Desired)
+        except msgspec.DecodeError as why:
+            step = "Bring the agent to the manager's version."
+            raise RefusedError(f"the desired state cannot be read: {why}", subject="manager", next_step=step) from why
+        if document.cluster_id != self._identity.cluster_id:
+            raise RefusedError("the desired state is for another cluster", subject="manager", next_step="Look at the manager.")
+        return document
 
     async def archive(self, digest: Digest, size: int, path: Path) -> None:
         """Fetch an archive to `path`, going on where a broken download ended; kept only when its hash is its name (I3)."""
@@ -158,11 +172,7 @@ def _kept(part: Path, path: Path, digest: Digest, size: int) -> None:
     if len(data) != size or hashlib.sha256(data).hexdigest() != digest:
         part.unlink(missing_ok=True)
         raise TryLater("an archive arrived broken and is fetched again", subject=f"archive {digest[:12]}", next_step="Wait.")
-    with part.open("rb") as handle:
-        import os
-
-        os.fsync(handle.fileno())
-    part.replace(path)
+    put_in_place(part, path)
 
 
 def _away(why: Exception) -> TryLater:

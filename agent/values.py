@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from agent.identity import write_whole
+from agent.disk import write_whole
 from agent.kube import Kube
 from fleetctl.core.errors import FleetError, InvalidFile, NotFound, UsageError
 from fleetctl.core.options import Options, ValuesFrom

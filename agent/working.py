@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import random
 import time
 
 from agent import act
-from agent.decide import Action, Install, Remove, Wait, World, decide, retry_seconds
+from agent.decide import RETRY_SECONDS, Action, Install, Remove, Wait, World, decide, retry_seconds
 from agent.log import event, over, trouble
-from agent.recover import rebuild
+from agent.recover import recover
 from agent.situation import Situation
 from agent.telling import Teller
 from fleetctl.core.errors import FleetError
 from fleetctl.core.ids import BundleName
+from fleetctl.core.render import release_of
 from fleetctl.core.wire import Desired, DesiredBundle
+
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EFBIG})
+# What ends without anybody's doing is tried again soon, so that the fleet is itself again within a minute of it.
+MOST_RETRY_SECONDS = {"disk": 30.0, "system": 30.0, "cluster-unreachable": 45.0, "try-later": 45.0, "helm-pending": 30.0}
 
 
 class Worker:
@@ -36,16 +42,20 @@ class Worker:
             self._wake_for_retries()
 
     async def _rebuilt(self, document: Desired) -> bool:
-        """Whether the journal is what this agent may act on; one that is empty is rebuilt from the cluster first."""
+        """Whether the journal is what this agent may act on: at each start it is compared with the cluster's own records first."""
         if self._known:
             return True
+        hands = self._at.hands
         try:
-            if self._at.observer is not None and not self._at.hands.journal.entries:
-                found = await rebuild(self._at.hands.kube, self._at.hands.journal, document.cluster_id)
+            if self._at.observer is not None:
+                places = {e.namespace for e in hands.journal.entries.values() if e.namespace}
+                places |= {release_of(b.options, b.name)[1] for b in document.bundles}
+                found = await recover(hands.kube, hands.journal, document.cluster_id, places)
                 if found:
-                    event("the journal is made anew from the releases on the cluster", bundles=found)
+                    event("the cluster knew more than the journal", bundles=", ".join(found[:10]))
+                    self._teller.refresh()
         except (FleetError, OSError) as why:
-            trouble("journal", f"it cannot be made anew from the releases yet: {why}")
+            trouble("journal", f"it cannot be compared with the releases yet: {why}")
             asyncio.get_running_loop().call_later(5, self._at.work.set)
             return False
         self._known = True
@@ -53,7 +63,8 @@ class Worker:
 
     def _world(self) -> World:
         states = {name: report.state for name, report in self._at.reports.items()}
-        return World(self._at.hands.journal.entries, states, self._at.retry_at, self._at.busy, self._at.again, self._at.removed)
+        journal, at = self._at.hands.journal, self._at
+        return World(journal.entries, states, at.retry_at, at.busy, at.again, at.removed, journal.floors())
 
     def _begin(self, document: Desired, action: Action) -> None:
         if isinstance(action, Wait):
@@ -75,16 +86,17 @@ class Worker:
                     await act.install(self._at.hands, document, action.bundle)
                     self._tell_deployed(action.bundle, time.monotonic() - begun)
                 else:
-                    await act.remove(self._at.hands, action.tombstone)
+                    await act.remove(self._at.hands, action.tombstone, document.epoch)
                     self._at.removed.add((name, action.tombstone.generation))
                     self._at.resources.pop(name, None)
                     event("removed", bundle=name)
+            self._at.unsay("disk")
             self._at.failures.pop(name, None)
             over(f"bundle {name}")
             self._at.again.discard(name)
             if isinstance(action, Install):
                 self._at.resources.pop(name, None)
-        except (FleetError, OSError) as why:
+        except Exception as why:  # also an error of our own: it stops this bundle, and is told
             self._failed(name, action, why)
         finally:
             self._at.busy.pop(name, None)
@@ -99,12 +111,13 @@ class Worker:
         more = {"release": release, "revision": revision, "commit": bundle.commit[:12], "seconds": round(seconds, 1)}
         event("deployed", bundle=bundle.name, generation=bundle.generation, **more)
 
-    def _failed(self, name: BundleName, action: Install | Remove, why: FleetError | OSError) -> None:
+    def _failed(self, name: BundleName, action: Install | Remove, why: Exception) -> None:
+        code, summary = told(why)
+        if code == "disk":
+            self._at.say("disk", summary)
         count = self._at.failures[name] = self._at.failures.get(name, 0) + 1
-        wait = retry_seconds(count, random.random())  # noqa: S311 - spread
+        wait = min(MOST_RETRY_SECONDS.get(code, RETRY_SECONDS[1]), retry_seconds(count, random.random()))  # noqa: S311 - spread
         self._at.retry_at[name] = time.time() + wait
-        summary = why.summary if isinstance(why, FleetError) else f"the state directory cannot be written: {why.strerror}"
-        code = why.code if isinstance(why, FleetError) else "disk"
         trouble(f"bundle {name}", f"{summary}; again in {wait:.0f} s")
         generation = action.bundle.generation if isinstance(action, Install) else action.tombstone.generation
         self._at.errors[name] = (generation, code, summary)
@@ -113,3 +126,14 @@ class Worker:
         soon = min((at for at in self._at.retry_at.values() if at > time.time()), default=0.0)
         if soon:
             asyncio.get_running_loop().call_later(max(0.1, soon - time.time()), self._at.work.set)
+
+
+def told(why: Exception) -> tuple[str, str]:
+    """(code, one line) for what went wrong with a bundle."""
+    if isinstance(why, FleetError):
+        return why.code, why.summary
+    if isinstance(why, OSError) and why.errno in _DISK:
+        return "disk", f"the state directory cannot be written: {why.strerror}"
+    if isinstance(why, OSError):
+        return "system", f"the system refuses: {why.strerror or why}"
+    return "bug", f"an error of the agent's own: {type(why).__name__}: {why}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import structs
+
 from agent.decide import Install, Remove, Wait, World, decide, retry_seconds
 from agent.journal import Entry
 from fleetctl.core.ids import BundleName, ClusterId, ClusterName, Digest, Epoch, Generation, Workspace
@@ -39,6 +41,28 @@ def applied(name: str, generation: int = 1, *, began: bool = False) -> Entry:
 def world(*entries: Entry, **more: Any) -> World:
     known = {"states": {}, "retry_at": {}, "busy": ()} | more
     return World({e.bundle: e for e in entries}, **known)
+
+
+class TestOrder:
+    """I4: never backwards."""
+
+    def test_what_is_below_what_was_here_is_left_alone(self) -> None:
+        """Also when helm was cut off, when somebody changed an object, and for a tombstone: the manager is behind."""
+        wanted = desired(bundle("a", 7), tombstones=[Tombstone(name=BundleName("b"), generation=Generation(6))])
+        known = world(applied("a", 9, began=True), again=["a"], floors={"a": (1, 9), "b": (1, 8)})
+        assert decide(wanted, known, 0) == []
+
+    def test_a_higher_epoch_is_newer_whatever_its_generations(self) -> None:
+        """That is how a person says that a restored manager is right."""
+        entry = Entry(bundle=BundleName("a"), generation=Generation(9), applied=Generation(9), epoch=Epoch(1))
+        wanted = structs.replace(desired(bundle("a", 3)), epoch=Epoch(2))
+        assert decide(wanted, world(entry, floors={"a": (1, 9)}), 0) == [Install(bundle("a", 3))]
+
+    def test_what_was_removed_comes_back_only_at_a_later_generation(self) -> None:
+        """A bundle that a tombstone took is no reason to obey an older document."""
+        floors = {"a": (1, 5)}
+        assert decide(desired(bundle("a", 4)), world(floors=floors), 0) == []
+        assert decide(desired(bundle("a", 6)), world(floors=floors), 0) == [Install(bundle("a", 6))]
 
 
 class TestDecide:
