@@ -105,6 +105,7 @@ def _locked(state_dir: Path) -> int:
 
 async def _run(said: Any) -> int:
     """Until SIGTERM or SIGINT; helm is not left behind."""
+    from agent.live import Live
     from agent.memory import settle
     from agent.notify import Notifier
     from agent.runner import Runner
@@ -116,7 +117,13 @@ async def _run(said: Any) -> int:
     try:
         hands, observer, about = await _parts(said, known, key)
         runner = Runner(
-            hands, observer, Notifier(config.notify_socket()), at_once=config.at_once(), about=about, values_seconds=config.values_seconds()
+            hands,
+            observer,
+            Notifier(config.notify_socket()),
+            at_once=config.at_once(),
+            about=about,
+            values_seconds=config.values_seconds(),
+            live=Live(config.live_file(said.state_dir), version()),
         )
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(_THREADS))
@@ -207,22 +214,7 @@ def _check(said: Any) -> int:
 
 
 def _status(said: Any) -> int:
-    """What the journal says, without talking to anybody."""
-    from agent import troubles
-    from agent.journal import read_entries
+    from agent.status import show
 
-    known, _ = identity.load(said.state_dir)
-    entries = read_entries(said.state_dir / "journal")
-    standing = troubles.read(said.state_dir)
-    if said.output == "json":
-        about = {"cluster": known.cluster, "workspace": known.workspace, "id": known.cluster_id, "manager": known.url}
-        print(msgspec.json.encode(about | {"troubles": standing, "bundles": list(entries.values())}).decode())
-        return 0
-    print(f"cluster {known.workspace}/{known.cluster} ({known.cluster_id}), manager {known.url}")
-    for one in standing:
-        print(f"trouble since {one.since}: {one.message} ({one.code})")
-    for name in sorted(entries):
-        entry = entries[name]
-        word = "began" if entry.began else "applied"
-        print(f"{name}  {word} generation {entry.generation}  release {entry.namespace}/{entry.release} revision {entry.revision}")
+    print(show(said.state_dir, config.live_file(said.state_dir), said.output))
     return 0

@@ -116,6 +116,14 @@ def log_style(said: str) -> str:
     return "journal" if said == "text" and (found.st_dev, found.st_ino) == (device, inode) else said
 
 
+def live_file(state_dir: Path) -> Path:
+    """Where the running agent of this directory shows how it fares; a Pod names a place of its own for its probes."""
+    from agent.live import path_of
+
+    said = os.environ.get("FLEET_AGENT_LIVE_FILE", "")
+    return Path(said) if said else path_of(state_dir)
+
+
 def notify_socket() -> str:
     return os.environ.get("NOTIFY_SOCKET", "")
 

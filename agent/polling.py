@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 
 from agent.log import event, over, trouble
 from agent.situation import Situation
@@ -40,12 +41,13 @@ class Poller:
             try:
                 found = await self._at.hands.uplink.desired(self._at.etag, wait if self._at.etag else 0, self._at.epoch)
                 failures, self._at.twin = 0, False
+                self._at.contact, self._at.contact_error = time.time(), ""
                 over("manager")
                 if found is not None:
                     self._take(*found)
                 pause = 0.0 if wait else self._at.hands.uplink.next_poll * random.uniform(0.9, 1.1)  # noqa: S311 - spread
             except Duplicate as why:
-                self._at.twin = True
+                self._at.twin, self._at.contact_error = True, why.summary
                 pause = 60.0
                 trouble("manager", f"another agent has this identity, nothing is applied: {why.summary}")
             except OSError as why:
@@ -55,6 +57,7 @@ class Poller:
                 self._at.say("disk", f"a new desired state cannot be kept, and waits: {why.strerror or why}")
             except FleetError as why:
                 failures += 1
+                self._at.contact_error = why.summary
                 pause = max(getattr(why, "after", 0.0), min(300.0, 2.0**failures) * random.uniform(0.5, 1.0))  # noqa: S311
                 trouble("manager", f"no desired state from {self._at.hands.uplink.url}: {why.summary}")
             await asyncio.sleep(pause)

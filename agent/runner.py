@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from agent import log
 from agent.act import Hands
+from agent.live import Live
 from agent.memory import give_back
 from agent.notify import Notifier
 from agent.observe import Observer
@@ -38,9 +39,10 @@ class Runner:
         *,
         at_once: int,
         about: StatusRequest,
+        live: Live,
         values_seconds: float = _VALUES_SECONDS,
     ) -> None:
-        self._at, self._notifier = Situation(hands, observer), notifier
+        self._at, self._notifier, self._live = Situation(hands, observer), notifier, live
         self._teller = Teller(self._at, about)
         self._poller = Poller(self._at, self._teller)
         self._worker = Worker(self._at, self._teller, at_once)
@@ -59,15 +61,17 @@ class Runner:
         for task in (*tasks, *busy.values()):
             task.cancel()
         await asyncio.gather(*tasks, *busy.values(), return_exceptions=True)
+        self._live.end()
 
     async def _beat(self) -> None:
-        """systemd's watchdog and status line; memory goes back once it has been calm for a while, and then every hour."""
+        """What `status` shows, systemd's watchdog and status line; memory goes back after a calm while, and then every hour."""
         calm = 0
         while True:
             states = [r.state for r in self._at.reports.values()]
             ready = sum(1 for s in states if s is State.READY)
             self._notifier.tell(f"STATUS={ready} of {len(states)} bundles ready")
             self._notifier.tell("WATCHDOG=1")
+            self._live.beat(list(self._at.reports.values()), {*self._at.busy}, self._at.contact, self._at.contact_error)
             log.gather()
             calm = 0 if self._at.busy or self._at.grown else calm + 1
             self._at.grown = False

@@ -20,7 +20,8 @@ from fleetctl.core.wire import Desired, DesiredBundle
 class Situation:
     """`busy`: bundles whose release is being changed now. `again`: to be applied once more though nothing new is wanted. `unseen`: changed
     since the last look. `grown`: much was done since the last beat. `work`, `look` and `tell` wake the loop of that name. `twin`: another
-    agent has this identity: nothing is changed.
+    agent has this identity: nothing is changed. `contact`: Unix seconds of the manager's last answer, 0 for
+    never; `contact_error`: why there is none since.
     """
 
     def __init__(self, hands: Hands, observer: Observer | None) -> None:
@@ -42,6 +43,7 @@ class Situation:
         self.work, self.tell, self.look = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.troubles = Troubles(hands.state_dir, self.tell.set, lambda: time.time() + hands.uplink.offset)
         self.twin = False
+        self.contact, self.contact_error = 0.0, ""
         self.grown = True
 
     def say(self, code: str, message: str) -> None:
