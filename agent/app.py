@@ -8,10 +8,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -19,6 +20,7 @@ from agent import config, failpoints, identity, log
 from fleetctl.core.errors import Conflict, FleetError, UsageError
 from fleetctl.core.wire import StatusRequest
 
+_T = TypeVar("_T")
 BUG = 70
 _THREADS = 2  # for the disk; each keeps a stack and more
 
@@ -112,9 +114,21 @@ async def _run(said: Any) -> int:
 
     settle()
     log.set_up(config.log_style(said.log))
-    known, key = identity.load(said.state_dir)
+    stopping, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(_THREADS))
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sign, stopping.set)
+    if said.identity_secret or said.enrol_url:
+        said.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    elif not (said.state_dir / "identity.json").exists():
+        identity.load(said.state_dir)  # says what is missing, before anything is made
     lock = _locked(said.state_dir)
+    live = Live(config.live_file(said.state_dir), version())
     try:
+        joined = await _unless(stopping, _joined(said, live))
+        if joined is None:
+            return 0
+        known, key = joined
         hands, observer, about = await _parts(said, known, key)
         runner = Runner(
             hands,
@@ -123,15 +137,11 @@ async def _run(said: Any) -> int:
             at_once=config.at_once(),
             about=about,
             values_seconds=config.values_seconds(),
-            live=Live(config.live_file(said.state_dir), version()),
+            live=live,
         )
-        loop = asyncio.get_running_loop()
-        loop.set_default_executor(ThreadPoolExecutor(_THREADS))
-        for sign in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(sign, runner.stopping.set)
         log.event(f"fleet-agent {version()} follows {known.url}", cluster=f"{known.workspace}/{known.cluster}", instance=about.instance)
         try:
-            await runner.run()
+            await runner.run(stopping)
         finally:
             hands.journal.close()
             await hands.kube.close()
@@ -139,6 +149,44 @@ async def _run(said: Any) -> int:
     finally:
         os.close(lock)
     return 0
+
+
+async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, _T]) -> _T | None:
+    """The result of `work`, or None when we are told to stop before."""
+    task, told = asyncio.ensure_future(work), asyncio.ensure_future(stopping.wait())
+    await asyncio.wait({task, told}, return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if task.done():
+        return task.result()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return None
+
+
+async def _joined(said: Any, live: Any) -> tuple[identity.Identity, Any]:
+    """Enrolled before, or now. Raises as `agent.joining.join`."""
+    if not (said.identity_secret or said.enrol_url):
+        return identity.load(said.state_dir)
+    from agent.joining import Joining, KeptIdentity, join
+    from agent.kube import Kube
+
+    path = None if said.target_dir else config.kubeconfig(said.kubeconfig, "", said.state_dir)
+    own = path is not None and path.parent == said.state_dir.absolute()  # of a Pod: made anew at each start
+    more = {
+        "kubeconfig": "" if own or path is None else str(path),
+        "target_dir": str(said.target_dir.absolute()) if said.target_dir else "",
+    }
+    if said.enrol_url and not said.enrol_url.startswith("https://"):
+        raise UsageError(f"{said.enrol_url} is not an https address", subject="--enrol-url", next_step="Write it as https://HOST:PORT.")
+    if said.identity_secret and path is None:
+        raise UsageError("a directory target has no Secrets", subject="--identity-secret", next_step="Leave it out.")
+    async with AsyncExitStack() as stack:
+        secret = None
+        if said.identity_secret and path:
+            kube = await stack.enter_async_context(Kube(path).open())
+            secret = KeptIdentity(kube, kube.namespace, said.identity_secret)
+        joining = Joining(said.state_dir, version(), secret, said.enrol_url, said.ca_pin, said.token_file, **more)
+        return await join(joining, live.enrolling)
 
 
 async def _parts(said: Any, known: identity.Identity, key: Any) -> tuple[Any, Any, StatusRequest]:

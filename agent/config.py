@@ -46,6 +46,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="where the accounts are that bundles name as serviceAccount (default: cattle-fleet-system)",
     )
+    run.add_argument("--enrol-url", default="", metavar="URL", help="join this manager first, where this agent has not joined one yet")
+    run.add_argument("--ca-pin", default="", help="with --enrol-url: SHA-256 of the manager's CA")
+    run.add_argument("--token-file", type=Path, metavar="FILE", help="with --enrol-url: the registration token")
+    run.add_argument(
+        "--identity-secret", default="", metavar="NAME", help="keep the key in this Secret too, of the namespace of the Pod or the context"
+    )
     run.add_argument("--log", choices=("text", "json"), default="text", help="how the log is written (default: text)")
     commands.add_parser("version", help="this agent's version")
     return top

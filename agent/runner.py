@@ -47,15 +47,14 @@ class Runner:
         self._poller = Poller(self._at, self._teller)
         self._worker = Worker(self._at, self._teller, at_once)
         self._watcher = Watcher(self._at, self._teller, values_seconds)
-        self.stopping = asyncio.Event()
 
-    async def run(self) -> None:
+    async def run(self, stopping: asyncio.Event) -> None:
         """Until `stopping` is set."""
         self._poller.load()
         loops = (self._poller.poll, self._worker.act, self._watcher.watch, self._teller.report, self._beat, self._watcher.read_again)
         tasks = [asyncio.create_task(_for_ever(loop)) for loop in loops]
         self._notifier.tell("READY=1")
-        await self.stopping.wait()
+        await stopping.wait()
         self._notifier.tell("STOPPING=1")
         busy = self._at.busy
         for task in (*tasks, *busy.values()):
