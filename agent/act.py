@@ -31,12 +31,13 @@ from fleetctl.tools.deploy import Prepared, prepare
 from fleetctl.tools.helm import Helm, PendingOperation, Release, Revision, UpgradeFlags
 from fleetctl.tools.kustomize import Kustomize
 
-SECONDS = 90.0
-
 
 @dataclass(frozen=True)
 class Hands:
-    """What an action works with. `kube` and `helm` have the agent's own rights until `acting_for` gives them those of a bundle."""
+    """What an action works with. `kube` and `helm` have the agent's own rights until `acting_for` gives them those of a bundle.
+
+    `seconds`: the deadline of one run of a tool.
+    """
 
     uplink: Uplink
     journal: Journal
@@ -47,6 +48,7 @@ class Hands:
     state_dir: Path
     rights: Rights
     settler: Settler
+    seconds: float = 90.0
 
     async def kube_of(self, bundle: DesiredBundle) -> Kube:
         """The cluster with the rights of the bundle's service account. Raises MissingAccount, ClusterUnreachable."""
@@ -104,7 +106,7 @@ async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read:
     try:
         failpoint("before-prepare")
         scopes = await hands.kube.scopes() if made.forced_namespace and hands.kube.is_there else None
-        prepared = await prepare(made, workdir, kustomize=hands.kustomize, deadline=SECONDS, scopes=scopes)
+        prepared = await prepare(made, workdir, kustomize=hands.kustomize, deadline=hands.seconds, scopes=scopes)
         failpoint("after-prepare")
         entry = _entry(bundle, document, old, release)
         hands.journal.put(msgspec.structs.replace(entry, began=True))
@@ -134,7 +136,7 @@ async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read:
         await asyncio.to_thread(shutil.rmtree, workdir, ignore_errors=True)
     if old and old.release and (old.release, old.namespace) != (release.name, release.namespace):
         failpoint("before-old-release")
-        await hands.helm.uninstall(Release(old.release, old.namespace), deadline=SECONDS)
+        await hands.helm.uninstall(Release(old.release, old.namespace), deadline=hands.seconds)
         failpoint("after-old-release")
 
 
@@ -154,7 +156,7 @@ async def _upgrade(
         done = await _settled(hands, release, bundle, flags.labels)
         if done is not None:
             return done
-    deadline = SECONDS + flags.timeout
+    deadline = hands.seconds + flags.timeout
     try:
         return await hands.helm.upgrade(release, prepared.chart, prepared.values, flags, deadline=deadline)
     except PendingOperation:
@@ -172,7 +174,7 @@ async def _settled(hands: Hands, release: Release, bundle: DesiredBundle, labels
     wanted = (int(labels["fleetctl-epoch"]), int(labels["fleetctl-generation"])), labels["fleetctl-digest"]
     if (records[0].order, records[0].digest) != wanted:
         return None
-    text = await hands.helm.manifest(release, deadline=SECONDS)
+    text = await hands.helm.manifest(release, deadline=hands.seconds)
     return Revision(records[0].version, DEPLOYED, "", text.decode())
 
 
@@ -220,7 +222,7 @@ async def remove(hands: Hands, tombstone: Tombstone, epoch: Epoch) -> None:
             path = f"/api/v1/namespaces/{release.namespace}/secrets?labelSelector=owner%3Dhelm%2Cname%3D{release.name}"
             await hands.kube.call("DELETE", path)
         else:
-            await hands.helm.uninstall(release, deadline=SECONDS)
+            await hands.helm.uninstall(release, deadline=hands.seconds)
             failpoint("after-uninstall")
             await hands.settler.sweep(hands.kube, entry.bundle, release, "")
             if hands.kube.is_there:

@@ -222,6 +222,7 @@ async def _parts(said: Any, known: identity.Identity, key: Any) -> tuple[Any, An
         state,
         Rights(kube, said.service_account_namespace),
         Settler(state / "objects"),
+        config.helm_seconds(),
     )
     found = {"helm": tools.helm, "kustomize": " ".join(tools.kustomize)}
     about = StatusRequest(

@@ -139,6 +139,11 @@ def watchdog_seconds() -> float:
     return int(os.environ.get("WATCHDOG_USEC", "0") or 0) / 2_000_000
 
 
+def helm_seconds() -> float:
+    """The deadline of one run of helm or kustomize; helm.timeoutSeconds of a bundle comes on top."""
+    return float(os.environ.get("FLEET_AGENT_HELM_SECONDS", "90"))
+
+
 def values_seconds() -> float:
     """At most so long until a changed ConfigMap or Secret of `valuesFrom` reaches its release."""
     return float(os.environ.get("FLEET_AGENT_VALUES_SECONDS", "300"))
