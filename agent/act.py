@@ -13,6 +13,7 @@ import msgspec
 
 from agent import namespaces, values
 from agent.failpoints import failpoint
+from agent.fence import Fence
 from agent.journal import Entry, Journal
 from agent.kube import Kube
 from agent.observe import Wanted
@@ -48,6 +49,7 @@ class Hands:
     state_dir: Path
     rights: Rights
     settler: Settler
+    fence: Fence
     seconds: float = 90.0
 
     async def kube_of(self, bundle: DesiredBundle) -> Kube:

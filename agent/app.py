@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import fcntl
 import os
 import signal
@@ -96,7 +98,12 @@ async def _reached(said: Any) -> tuple[str, str]:
 
 def _locked(state_dir: Path) -> int:
     """One agent per state directory. Raises Conflict."""
-    handle = os.open(state_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        handle = os.open(state_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as why:
+        if why.errno != errno.EROFS:
+            raise
+        handle = os.open(state_dir / "agent.lock", os.O_RDONLY | os.O_CLOEXEC)  # looks and reports, and changes nothing
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as why:
@@ -144,6 +151,7 @@ async def _run(said: Any) -> int:
             await runner.run(stopping)
         finally:
             hands.journal.close()
+            hands.fence.close()
             await hands.kube.close()
             await hands.uplink.close()
     finally:
@@ -191,6 +199,7 @@ async def _joined(said: Any, live: Any) -> tuple[identity.Identity, Any]:
 
 async def _parts(said: Any, known: identity.Identity, key: Any) -> tuple[Any, Any, StatusRequest]:
     from agent.act import Hands
+    from agent.fence import Fence
     from agent.journal import Journal
     from agent.kube import Kube
     from agent.observe import Observer, Wanted
@@ -203,11 +212,13 @@ async def _parts(said: Any, known: identity.Identity, key: Any) -> tuple[Any, An
 
     state = said.state_dir.absolute()
     for name in ("archives", "work", "helm"):
-        (state / name).mkdir(mode=0o700, exist_ok=True)
+        with contextlib.suppress(OSError):  # of a disk that takes nothing: whoever needs the folder will say so
+            (state / name).mkdir(mode=0o700, exist_ok=True)
     target = said.target_dir or (Path(known.target_dir) if known.target_dir and not said.kubeconfig else None)
     tools = config.tools()
     path = Path(os.devnull) if target else config.kubeconfig(said.kubeconfig, known.kubeconfig, state)
-    cli = HelmCli([tools.helm or "helm"], kubeconfig=path, home=state / "helm")
+    fence = Fence(state / "helm.lock")
+    cli = HelmCli([tools.helm or "helm"], kubeconfig=path, home=state / "helm", lock=fence.handles)
     wanted, uplink = Wanted(state / "objects"), Uplink(known, key, time.time)
     kube = _no_cluster() if target else Kube(path)
     helm: Helm = DirectoryTarget(target.absolute(), cli if tools.helm else None) if target else cli
@@ -222,6 +233,7 @@ async def _parts(said: Any, known: identity.Identity, key: Any) -> tuple[Any, An
         state,
         Rights(kube, said.service_account_namespace),
         Settler(state / "objects"),
+        fence,
         config.helm_seconds(),
     )
     found = {"helm": tools.helm, "kustomize": " ".join(tools.kustomize)}

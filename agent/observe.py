@@ -5,6 +5,7 @@ The objects of a release lie on disk beside the journal; nothing of them stays i
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,8 @@ class Wanted:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def keep(self, bundle: BundleName, manifest: str, namespace: str) -> None:
         """The objects of helm's manifest, each with the namespace that helm gave it."""
@@ -86,7 +88,8 @@ class Observer:
             found[bundle] = [await self._one(item, kept, live, rules) for item in kept.objects]
             if kept.fresh:
                 kept.fresh = False
-                self._wanted.put(bundle, kept)
+                with contextlib.suppress(OSError):  # a full disk stops changes, not the look at what runs
+                    self._wanted.put(bundle, kept)
         return found
 
     async def _one(

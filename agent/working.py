@@ -9,6 +9,7 @@ import time
 
 from agent import act
 from agent.decide import RETRY_SECONDS, Action, Install, Remove, Wait, World, decide, retry_seconds
+from agent.fence import HelmAlive
 from agent.log import event, over, trouble
 from agent.recover import recover
 from agent.situation import Situation
@@ -47,6 +48,8 @@ class Worker:
             return True
         hands = self._at.hands
         try:
+            await hands.fence.take()
+            self._at.unsay("helm-alive")
             if self._at.observer is not None:
                 places = {e.namespace for e in hands.journal.entries.values() if e.namespace}
                 places |= {release_of(b.options, b.name)[1] for b in document.bundles}
@@ -56,6 +59,10 @@ class Worker:
                     self._teller.refresh()
         except (FleetError, OSError) as why:
             trouble("journal", f"it cannot be compared with the releases yet: {why}")
+            if isinstance(why, HelmAlive):
+                self._at.say("helm-alive", why.summary)
+            elif isinstance(why, OSError):
+                self._at.say("disk", told(why)[1])
             asyncio.get_running_loop().call_later(5, self._at.work.set)
             return False
         self._known = True

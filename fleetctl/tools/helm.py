@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +27,7 @@ REFUSED = "refused.json"  # beside the job of our post-renderer: why it said no
 # helm lives for a tenth of a second and needs 80 MB: collecting garbage only beyond 256 MB saves a fifth of its CPU, and one processor
 # a little more.
 _GO = {"GOGC": "off", "GOMEMLIMIT": "256MiB", "GOMAXPROCS": "1"}
+_CHANGING = frozenset({"upgrade", "uninstall", "rollback"})
 _NOISE = re.compile(r"^(WARNING|level=|time=)")
 
 
@@ -107,10 +108,13 @@ class Helm(Protocol):
 
 
 class HelmCli:
-    """The helm binary against the cluster of one kubeconfig; `home` is a private directory for its caches and configuration."""
+    """The helm binary against the cluster of one kubeconfig; `home` is a private directory for its caches and configuration. `lock`: open
+    files that a helm which changes something inherits, and so holds for as long as it lives.
+    """
 
-    def __init__(self, argv: Sequence[str], *, kubeconfig: Path, home: Path) -> None:
+    def __init__(self, argv: Sequence[str], *, kubeconfig: Path, home: Path, lock: Callable[[], tuple[int, ...]] = tuple) -> None:
         self._argv = tuple(argv)
+        self._lock = lock
         self._rights: tuple[str, ...] = ()
         kept = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
         places = {f"HELM_{kind}_HOME": str(home / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}
@@ -161,7 +165,8 @@ class HelmCli:
 
     async def _run(self, argv: Sequence[str], release: Release, stdin: bytes, deadline: float, plugins: Path | None = None) -> Completed:
         env = self._env | ({"HELM_PLUGINS": str(plugins)} if plugins else {})
-        command = Command([*self._argv, *argv, *self._rights], env=env, stdin=stdin, limits=RENDER_LIMITS)
+        inherits = self._lock() if argv[0] in _CHANGING else ()
+        command = Command([*self._argv, *argv, *self._rights], env=env, stdin=stdin, limits=RENDER_LIMITS, inherits=inherits)
         done = await run(command, deadline=deadline)
         if done.returncode:
             raise _refusal(plugins, release) or translate(done.stderr, release)

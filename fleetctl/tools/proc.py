@@ -59,13 +59,16 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """`argv[0]` is looked up in the PATH of `env`; `env` is the child's whole environment; `stdin` never reaches the command line."""
+    """`argv[0]` is looked up in the PATH of `env`; `env` is the child's whole environment; `stdin` never reaches the command line;
+    `inherits`: open files that the child and what it starts keep.
+    """
 
     argv: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: Path | None = None
     stdin: bytes = b""
     limits: Limits = Limits()
+    inherits: tuple[int, ...] = ()
 
 
 async def run(command: Command, *, deadline: float) -> Completed:
@@ -99,7 +102,15 @@ async def _start(command: Command) -> asyncio.subprocess.Process:
     leash = [*_wrapper(), str(os.getpid()), str(limits.cpu), str(limits.memory)]
     pipe = asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(
-        *leash, *command.argv, stdin=pipe, stdout=pipe, stderr=pipe, env=dict(command.env), cwd=command.cwd, start_new_session=True
+        *leash,
+        *command.argv,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        env=dict(command.env),
+        cwd=command.cwd,
+        start_new_session=True,
+        pass_fds=command.inherits,
     )
 
 
