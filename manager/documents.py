@@ -22,7 +22,7 @@ from fleetctl.core.ids import ClusterId, Epoch, Workspace
 from fleetctl.core.options import Options
 from fleetctl.core.wire import Dependency, DesiredBundle, Tombstone
 from manager.clock import Clock, rfc3339, unix
-from manager.live import Live
+from manager.live import Live, NotEnrolled
 from manager.reconcile import cluster_of
 from manager.signing import Signer
 from manager.store.base import Store
@@ -50,7 +50,7 @@ class Documents:
         """The document; from memory when nothing has changed. Raises LoginError for a cluster that is not enrolled."""
         presence = self._live.clusters.get(cluster)
         if presence is None:
-            raise LoginError("this agent is not enrolled any more", next_step="Run `fleetctl cluster register NAME --replace`.")
+            raise NotEnrolled
         if presence.etag and presence.etag == held:
             return Document(presence.etag, b"")
         body = self._live.document(cluster)
