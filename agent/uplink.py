@@ -56,6 +56,15 @@ class Uplink:
         """Unix seconds by the manager's clock, as far as it has told us."""
         return self._clock() + self.offset
 
+    def unsealed(self, context: bytes, sealed: str) -> bytes:
+        """What the manager sealed for this agent's key. Raises RefusedError."""
+        from agent import sealing
+
+        try:
+            return sealing.opened(self._key, context, wire.unb64(sealed))
+        except ValueError as why:
+            raise RefusedError("it is not base64", subject="manager", next_step="Look at the manager.") from why
+
     async def close(self) -> None:
         await self._client.aclose()
 

@@ -23,6 +23,7 @@ from manager.live import Live, Word
 from manager.objects import Objects, Put, new_uid
 from manager.overview import overview
 from manager.scanning import Scanner
+from manager.sealing import Sealer
 from manager.signing import Signer
 from manager.store.base import Store
 from manager.store.schema import bundles, clusters, deployments, meta, objects
@@ -50,7 +51,7 @@ class Service:
         self._live = Live(clock())
         self._archives = Archives(data_dir / "archives")
         vault = Vault.open(data_dir, self._settings.secret_key_file)
-        self._documents = Documents(self._store, self._live, signer, clock)
+        self._documents = Documents(self._store, self._live, signer, clock, Sealer(vault))
         self._fleet = Fleet(self._store, self._live, self._documents, self._archives, signer)
         self._scanner = Scanner(self._store, self._live, self._archives, vault, data_dir, clock, self._settings)
         self._objects = Objects(self._store, self._live, vault, clock, self._scanner.poke)
