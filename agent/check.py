@@ -22,6 +22,7 @@ from agent.journal import read_entries
 from agent.kube import Kube
 from agent.uplink import Uplink
 from fleetctl.core.errors import FleetError
+from fleetctl.core.ids import Epoch
 
 _LEAST_FREE = 256 * 1024 * 1024
 _LEAST_HELM = (4, 1, 4)
@@ -113,11 +114,9 @@ def _runs(folder: Path) -> bool:
 
 
 async def _manager(known: Any, key: Any) -> Finding:
-    uplink = Uplink(known, key, time.time, proxy=config.proxy(known.url))
+    uplink = Uplink(known, key, time.time)
     try:
-        found = await uplink.desired("", 0)
-        if found:
-            uplink.opened(found[1])
+        found = await uplink.desired("", 0, Epoch(0))
     finally:
         await uplink.close()
     skew = abs(uplink.offset)

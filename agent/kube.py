@@ -12,22 +12,23 @@ from urllib.parse import quote
 import msgspec
 
 from agent import kubeconfig
+from agent.refusals import ClusterUnreachable, Forbidden, refuse
 from agent.web import httpx
-from fleetctl.core.errors import NotFound, ToolFailed, UnavailableError, UsageError
+from fleetctl.core.errors import NotFound, UsageError
 
+__all__ = ["ClusterUnreachable", "Forbidden", "Kube", "NoCluster"]
 _SECONDS = 30.0
-_PAGE = 500
+_PAGE = 100  # so that a page of large objects stays small
 _DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
 
 
-class ClusterUnreachable(UnavailableError):
-    code = "cluster-unreachable"
+class _PageMeta(msgspec.Struct):
+    more: str = msgspec.field(name="continue", default="")
 
 
-class Forbidden(ToolFailed):
-    """The API server knows who asks and says no."""
-
-    code = "forbidden"
+class _Page(msgspec.Struct):
+    metadata: _PageMeta
+    items: list[msgspec.Raw]
 
 
 class Kube:
@@ -84,22 +85,26 @@ class Kube:
 
     async def call(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Raises NotFound, ClusterUnreachable, ToolFailed (the API server's own words)."""
-        told = {**(headers or {}), **({"impersonate-user": self.user} if self.user else {})}
+        content = await self.read(method, path, body, headers)
+        try:
+            found: dict[str, Any] = msgspec.json.decode(content) if content else {}
+            return found
+        except msgspec.DecodeError:  # a proxy, or another server on that port
+            step = "Look at the address in the kubeconfig."
+            raise ClusterUnreachable(f"{self.server} is no API server", subject="cluster", next_step=step) from None
+
+    async def read(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> bytes:
+        """The answer as it came, for who decodes only a part of it. Raises as `call`."""
+        told = self.told(headers)
         answer = await self._asked(method, path, body, told)
         if answer.status_code == 401 and await self.renew():
             answer = await self._asked(method, path, body, told)
-        if answer.status_code == 404:
-            raise NotFound(f"{path} does not exist", subject=path)
-        try:
-            found: dict[str, Any] = msgspec.json.decode(answer.content) if answer.content else {}
-        except msgspec.DecodeError:
-            found = {"message": f"{answer.status_code} without JSON"}
-            if answer.status_code < 400:  # a proxy, or another server on that port
-                step = "Look at the address in the kubeconfig."
-                raise ClusterUnreachable(f"{self.server} is no API server", subject="cluster", next_step=step) from None
-        if answer.status_code >= 400:
-            raise _refused(answer.status_code, str(found.get("message", answer.status_code)), path)
-        return found
+        refuse(answer.status_code, answer.content, answer.headers, path)
+        return answer.content
+
+    def told(self, headers: Mapping[str, str] | None = None) -> dict[str, str]:
+        """`headers`, and whose rights are asked for."""
+        return {**(headers or {}), **({"impersonate-user": self.user} if self.user else {})}
 
     @property
     def server(self) -> str:
@@ -146,24 +151,29 @@ class Kube:
         return found
 
     async def object_path(self, api_version: str, kind: str, namespace: str, name: str) -> str:
+        return f"{await self.collection(api_version, kind, namespace)}/{quote(name)}"
+
+    async def collection(self, api_version: str, kind: str, namespace: str = "") -> str:
+        """The path of all objects of the kind, or of those in one namespace. Raises as `path`."""
         where, namespaced = await self.path(api_version, kind)
         root, _, plural = where.partition("|")
-        middle = f"/namespaces/{quote(namespace)}" if namespaced else ""
-        return f"{root}{middle}/{plural}/{quote(name)}"
+        return f"{root}/namespaces/{quote(namespace)}/{plural}" if namespaced and namespace else f"{root}/{plural}"
 
-    async def list(self, api_version: str, kind: str, selector: str) -> list[dict[str, Any]]:
-        """All objects of the kind with the labels, in pages."""
-        where, _ = await self.path(api_version, kind)
-        root, _, plural = where.partition("|")
-        found: list[dict[str, Any]] = []
-        more = ""
+    def forget(self, api_version: str, kind: str) -> None:
+        """The kind may be another one by now: look again at the next call."""
+        self._kinds.pop((api_version, kind), None)
+
+    async def items(self, api_version: str, kind: str, namespace: str, selector: str) -> AsyncIterator[msgspec.Raw]:
+        """All objects of the kind with the labels, in one namespace or ("") in all, as they are now: undecoded, a page at a time."""
+        where, more = await self.collection(api_version, kind, namespace), ""
         while True:
-            query = f"labelSelector={quote(selector)}&limit={_PAGE}&resourceVersion=0" + (f"&continue={quote(more)}" if more else "")
-            answer = await self.call("GET", f"{root}/{plural}?{query}")
-            found += answer.get("items") or []
-            more = (answer.get("metadata") or {}).get("continue") or ""
+            query = f"labelSelector={quote(selector)}&limit={_PAGE}" + (f"&continue={quote(more)}" if more else "")
+            page = msgspec.json.decode(await self.read("GET", f"{where}?{query}"), type=_Page)
+            for item in page.items:
+                yield item
+            more = page.metadata.more
             if not more:
-                return found
+                return
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Kube]:
@@ -201,6 +211,9 @@ class _Impersonated(Kube):
     async def scopes(self) -> dict[str, bool]:
         return await self._base.scopes()
 
+    def forget(self, api_version: str, kind: str) -> None:
+        self._base.forget(api_version, kind)
+
 
 class NoCluster(Kube):
     """Where manifests go into a directory there is no cluster to ask."""
@@ -214,17 +227,6 @@ class NoCluster(Kube):
         raise UsageError(
             "a directory target has no cluster to read from", subject=path, next_step="Leave out valuesFrom, or use a cluster."
         )
-
-
-def _refused(status: int, said: str, path: str) -> UnavailableError:
-    """An answer of 400 or more as one of our errors."""
-    if status == 401:
-        step = "Look at the token or certificate of the kubeconfig."
-        return ClusterUnreachable("the API server does not take this agent's login (401)", subject="cluster", next_step=step)
-    if status == 403:
-        return Forbidden(f"the API server says: {said}", subject=path, next_step="Grant it, or leave out what needs it.")
-    kind = ClusterUnreachable if status >= 500 or status == 429 else ToolFailed
-    return kind(f"the API server says: {said}", subject=path, next_step="Look at the object and at the API server.")
 
 
 def _discovered(answer: dict[str, Any]) -> dict[str, bool]:

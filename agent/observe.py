@@ -1,141 +1,220 @@
-"""Looks at what runs: every object of every release, by one list call for each kind, compared with what was applied.
+"""Looks at objects of releases: whether they are there, ready, and as they were applied.
 
-The objects of a release lie on disk beside the journal; nothing of them stays in memory between two looks.
+Rule: the comparison of stated fields is the filter; where it finds something, a dry run decides. The objects of a release lie on disk
+beside the journal; neither they nor the live ones stay in memory between two looks.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from agent.disk import write_whole
-from agent.drift import differences, patch
+from agent.drift import Change, differences, patch, shown, stated
+from agent.dryrun import DryRun
 from agent.health import NOT_READY, health
+from agent.kept import Kept, Place, Wanted, release_on
 from agent.kube import Kube
-from agent.rules import Rules, owned_by_controllers, without
+from agent.objects import get, read
+from agent.owners import of_controllers
+from agent.rules import NONE, Rules, left_over, without
 from fleetctl.core.errors import NotFound, ToolFailed
 from fleetctl.core.ids import BundleName
 from fleetctl.core.status import ResourceStatus
-from fleetctl.core.yamldoc import load_all
 
-_MANAGED = "app.kubernetes.io/managed-by=Helm"
-Key = tuple[str, str, str, str]  # apiVersion, kind, namespace, name
-
-
-class Kept(msgspec.Struct, kw_only=True):
-    """What was applied of one bundle. `accepted`: pointers by object that already differed right after it."""
-
-    objects: list[dict[str, Any]]
-    accepted: dict[str, list[str]] = {}
-    fresh: bool = True
+__all__ = ["Kept", "Observer", "Seen", "Subject", "Wanted", "drifted", "is_ready"]
+Json = dict[str, Any]
 
 
-class Wanted:
-    """`STATE_DIR/objects/BUNDLE.json`."""
+@dataclass(frozen=True)
+class Subject:
+    """What to look at of one bundle, with whose rights; `only` these places, or all. `extra`: objects that may say they are of one of its
+    `releases` (NAMESPACE/NAME) though its manifest has them not.
+    """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        with contextlib.suppress(OSError):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-    def keep(self, bundle: BundleName, manifest: str, namespace: str) -> None:
-        """The objects of helm's manifest, each with the namespace that helm gave it."""
-        objects = [o for d in load_all(manifest, file="manifest") for o in _flat(d)]
-        for item in objects:
-            item.setdefault("metadata", {}).setdefault("namespace", namespace)
-        self.put(bundle, Kept(objects=objects))
-
-    def put(self, bundle: BundleName, kept: Kept) -> None:
-        write_whole(self._path(bundle), msgspec.json.encode(kept))
-
-    def get(self, bundle: BundleName) -> Kept | None:
-        try:
-            return msgspec.json.decode(self._path(bundle).read_bytes(), type=Kept)
-        except (FileNotFoundError, msgspec.DecodeError):
-            return None
-
-    def drop(self, bundle: BundleName) -> None:
-        self._path(bundle).unlink(missing_ok=True)
-
-    def _path(self, bundle: BundleName) -> Path:
-        return self._folder / f"{bundle}.json"
+    bundle: BundleName
+    kube: Kube
+    rules: Rules = NONE
+    only: frozenset[Place] | None = None
+    extra: frozenset[Place] = frozenset()
+    releases: frozenset[str] = frozenset()
 
 
-def _flat(document: Any) -> list[dict[str, Any]]:
-    if not isinstance(document, dict) or not document.get("kind"):
-        return []
-    if str(document["kind"]).endswith("List") and isinstance(document.get("items"), list):
-        return [o for item in document["items"] for o in _flat(item)]
-    return [document]
+@dataclass
+class Seen:
+    """What was found of one bundle. `states`: None for an object that the rules leave to itself and that is not there. `versions`: uid and
+    resourceVersion at which it was judged, "" for one that is not there.
+    """
+
+    states: dict[Place, ResourceStatus | None] = field(default_factory=dict)
+    versions: dict[Place, tuple[str, str]] = field(default_factory=dict)
+
+
+@dataclass
+class _Work:
+    """`known`: what differed right after the apply, by place; None when this look is the first one since."""
+
+    subject: Subject
+    known: dict[str, list[str]] | None
+    seen: Seen = field(default_factory=Seen)
+    accepted: dict[str, list[str]] = field(default_factory=dict)
+
+
+_Group = dict[Place, list[tuple[_Work, msgspec.Raw]]]
 
 
 class Observer:
-    def __init__(self, kube: Kube, wanted: Wanted) -> None:
-        self._kube, self._wanted = kube, wanted
+    def __init__(self, kube: Kube, wanted: Wanted, dry_run: DryRun | None = None) -> None:
+        self._kube, self._wanted, self._dry_run = kube, wanted, dry_run or DryRun()
 
-    async def look(self, bundles: Mapping[BundleName, Rules]) -> dict[BundleName, list[ResourceStatus]]:
-        """The state of each object of each bundle, by the bundle's own rules of what does not count. Raises ClusterUnreachable."""
-        live: dict[tuple[str, str], dict[tuple[str, str], dict[str, Any]]] = {}
-        found: dict[BundleName, list[ResourceStatus]] = {}
-        for bundle, rules in bundles.items():
-            kept = self._wanted.get(bundle)
-            if kept is None:
-                continue
-            found[bundle] = [await self._one(item, kept, live, rules) for item in kept.objects]
-            if kept.fresh:
-                kept.fresh = False
-                with contextlib.suppress(OSError):  # a full disk stops changes, not the look at what runs
-                    self._wanted.put(bundle, kept)
-        return found
+    async def places(self, bundle: BundleName) -> set[Place] | None:
+        """Where the objects of the bundle are; None for a bundle of which nothing is known. Raises ClusterUnreachable."""
+        each, scopes = self._wanted.each(bundle), _Scopes(self._kube)
+        return None if each is None else {await scopes.resolved(place) for place, _ in each}
 
-    async def _one(
-        self, wanted: dict[str, Any], kept: Kept, live: dict[tuple[str, str], dict[tuple[str, str], dict[str, Any]]], rules: Rules
-    ) -> ResourceStatus:
-        api, kind, meta = str(wanted.get("apiVersion")), str(wanted.get("kind")), wanted.get("metadata") or {}
-        name, namespace = str(meta.get("name")), str(meta.get("namespace") or "")
+    async def look(self, subjects: Sequence[Subject]) -> dict[BundleName, Seen]:
+        """The state of each object, by its bundle's own rules of what does not count. Raises ClusterUnreachable."""
+        works = [_Work(subject, self._wanted.accepted(subject.bundle)) for subject in subjects]
+        groups: dict[tuple[str, ...], _Group] = {}
+        scopes = _Scopes(self._kube)
+        for work in works:
+            only = work.subject.only
+            for place, raw in self._wanted.each(work.subject.bundle) or ():
+                where = await scopes.resolved(place)
+                if only is None or where in only:
+                    group = groups.setdefault((work.subject.kube.user, *where[:3]), {})
+                    group.setdefault(where, []).append((work, raw))
+        for group in groups.values():
+            await self._group(group)
+        for work in works:
+            await _extras(work)
+            if work.known is None and work.subject.only is None and work.seen.states:
+                self._wanted.accept(work.subject.bundle, work.accepted)
+        return {work.subject.bundle: work.seen for work in works}
+
+    async def _group(self, group: _Group) -> None:
+        """Objects of one kind in one namespace, read together with the same rights."""
+        left, state, why = dict(group), "", ""
+        kube = next(iter(group.values()))[0][0].subject.kube
         try:
-            _, namespaced = await self._kube.path(api, kind)
-            if (api, kind) not in live:
-                items = await self._kube.list(api, kind, _MANAGED)
-                live[api, kind] = {(i["metadata"].get("namespace", ""), i["metadata"]["name"]): i for i in items}
-            namespace = namespace if namespaced else ""
-            seen = live[api, kind].get((namespace, name)) or await self._get(api, kind, namespace, name)
-        except ToolFailed as why:
-            return ResourceStatus(api_version=api, kind=kind, name=name, namespace=namespace, state="Unknown", message=why.summary)
+            async for place, live in read(kube, list(group)):
+                for work, raw in left.pop(place):
+                    await self._put(work, place, raw, live)
         except NotFound:
-            seen = None
-        head = {"api_version": api, "kind": kind, "name": name, "namespace": namespace}
-        if seen is None:
-            return ResourceStatus(**head, state="Missing", message="does not exist")
-        return self._judged(wanted, seen, kept, head, rules)
+            state, why = "Missing", "the cluster has no such kind"
+        except ToolFailed as error:
+            state, why = "Unknown", error.summary
+        for place, several in left.items() if state else ():
+            for work, _ in several:
+                work.seen.states[place] = _status(place, state, why)
 
-    async def _get(self, api: str, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
-        """One that lost helm's label, or is gone."""
-        found = await self._kube.call("GET", await self._kube.object_path(api, kind, namespace, name))
-        return found or None
+    async def _put(self, work: _Work, place: Place, raw: msgspec.Raw, live: Json | None) -> None:
+        if live is not None:
+            try:
+                work.seen.states[place] = await self._judged(work, place, msgspec.json.decode(raw), live)
+                work.seen.versions[place] = _version(live)
+                return
+            except NotFound:
+                pass  # gone between two calls
+        whole = {"apiVersion": place.api_version, "kind": place.kind, "metadata": {"name": place.name, "namespace": place.namespace}}
+        ignored = work.subject.rules.passes_over(whole)
+        work.seen.states[place] = None if ignored else _status(place, "Missing", "does not exist")
+        work.seen.versions[place] = ("", "")
 
-    def _judged(self, wanted: dict[str, Any], seen: dict[str, Any], kept: Kept, head: dict[str, str], rules: Rules) -> ResourceStatus:
-        whole = {**seen, "apiVersion": head["api_version"], "kind": head["kind"]}
-        differing: dict[str, Any] = {}
-        if not rules.passes_over(whole):
-            pointers = rules.pointers(whole)
-            differing = differences(without(wanted, pointers), without(seen, pointers))
-        place = "/".join((head["kind"], head["namespace"], head["name"]))
-        if kept.fresh:
-            if differing:
-                kept.accepted[place] = sorted(differing)
-            differing = {}
-        changed = {path: value for path, value in differing.items() if path not in kept.accepted.get(place, ())}
-        theirs = owned_by_controllers(seen, changed)
-        changed = {path: value for path, value in changed.items() if path not in theirs}
-        state, message = health(rules.healthy_view(whole))
-        if changed:
-            return ResourceStatus(**head, state="Modified", message=f"changed at {', '.join(sorted(changed)[:3])}", patch=patch(changed))
-        return ResourceStatus(**head, state=state, message=message)
+    async def _judged(self, work: _Work, place: Place, wanted: Json, live: Json) -> ResourceStatus:
+        rules = work.subject.rules
+        live = {**live, "apiVersion": place.api_version, "kind": place.kind}
+        state, message = health(rules.healthy_view(live))
+        if rules.passes_over(live):
+            return _status(place, state, message)
+        ours, theirs = (release_on(item["metadata"].get("annotations")) for item in (wanted, live))
+        if ours and theirs and ours != theirs:
+            said = (state, message) if state == NOT_READY else ("Modified", f"belongs to release {theirs} now")
+            return _status(place, *said, owner=theirs)
+        found = await self._changed(work, place, wanted, live)
+        if not found:
+            return _status(place, state, message)
+        more: dict[str, Any] = {"patch": patch(place.kind, found), "differences": shown(place.kind, found)}
+        return _status(place, *((state, message) if state == NOT_READY else ("Modified", _where(found))), **more)
+
+    async def _changed(self, work: _Work, place: Place, wanted: Json, live: Json) -> list[Change]:
+        """What is not as stated, without what the rules leave alone and what a controller owns. Raises NotFound."""
+        kube, pointers = work.subject.kube, work.subject.rules.pointers(live)
+        mine = without(wanted, pointers)
+        differing = differences(mine, without(live, pointers))
+        if not differing:
+            self._dry_run.settled(kube, place)
+            return []
+        told = await self._dry_run.changes(kube, place, wanted, live, differing)
+        found = self._fallback(work, place, stated(mine, differing)) if told is None else left_over(told, pointers)
+        owned = of_controllers(live, found)
+        return [change for change in found if change.pointer not in owned]
+
+    @staticmethod
+    def _fallback(work: _Work, place: Place, found: list[Change]) -> list[Change]:
+        """Without a dry run: what differed right after the apply, by the API server's way of writing, is no drift."""
+        if work.known is None:
+            work.accepted[str(place)] = [change.pointer for change in found]
+            return []
+        known = work.known.get(str(place), ())
+        return [change for change in found if change.pointer not in known]
+
+
+class _Scopes:
+    """Which kinds have namespaces, asked once a look for those that the cluster has not got."""
+
+    def __init__(self, kube: Kube) -> None:
+        self._kube, self._unknown = kube, set[tuple[str, str]]()
+
+    async def resolved(self, place: Place) -> Place:
+        """Without the namespace where the kind has none; as it stands for an unknown kind. Raises ClusterUnreachable."""
+        kind = place[:2]
+        if kind in self._unknown:
+            return place
+        try:
+            _, namespaced = await self._kube.path(*kind)
+        except (NotFound, ToolFailed):
+            self._unknown.add(kind)
+            return place
+        return place if namespaced else place._replace(namespace="")
+
+
+async def _extras(work: _Work) -> None:
+    """An object that carries our release's marks and is not in its manifest; not one that another object owns, or that was kept on
+    purpose, or that is going.
+    """
+    for place in work.subject.extra:
+        try:
+            live = await get(work.subject.kube, place) or {}
+        except (NotFound, ToolFailed):
+            continue
+        meta = live.get("metadata") or {}
+        annotations = meta.get("annotations") or {}
+        excused = meta.get("deletionTimestamp") or meta.get("ownerReferences") or annotations.get("helm.sh/resource-policy") == "keep"
+        if (
+            not excused
+            and release_on(annotations) in work.subject.releases
+            and not work.subject.rules.passes_over({**live, "apiVersion": place.api_version, "kind": place.kind})
+        ):
+            work.seen.states[place] = _status(place, "Orphaned", "is marked as the release's and is not in the bundle")
+
+
+def _status(place: Place, state: str, message: str, **more: Any) -> ResourceStatus:
+    return ResourceStatus(
+        api_version=place.api_version, kind=place.kind, namespace=place.namespace, name=place.name, state=state, message=message, **more
+    )
+
+
+def _version(live: Json) -> tuple[str, str]:
+    meta = live.get("metadata") or {}
+    return str(meta.get("uid", "")), str(meta.get("resourceVersion", ""))
+
+
+def _where(found: list[Change]) -> str:
+    pointers = [change.pointer for change in found]
+    return f"changed at {', '.join(pointers[:3])}" + (f" and {len(pointers) - 3} more" if len(pointers) > 3 else "")
 
 
 def is_ready(resources: Iterable[ResourceStatus]) -> bool:
@@ -143,4 +222,5 @@ def is_ready(resources: Iterable[ResourceStatus]) -> bool:
 
 
 def drifted(resources: Iterable[ResourceStatus]) -> list[ResourceStatus]:
-    return [r for r in resources if r.state in {"Modified", "Missing"}]
+    """What is not as Git states it, also where it is not ready."""
+    return [r for r in resources if r.drifted]

@@ -9,10 +9,10 @@ import msgspec
 from agent.journal import Entry, Order, is_applied
 from agent.observe import drifted
 from fleetctl.core.ids import Generation
-from fleetctl.core.status import ReleaseRef, Report, ResourceStatus, State
+from fleetctl.core.status import ReleaseRef, Report, ResourceStatus, State, sentence
 from fleetctl.core.wire import Desired, DesiredBundle
 
-MOST_PAGE_BYTES = 512 * 1024
+_PAGE_BYTES = 512 * 1024
 
 
 class Known(NamedTuple):
@@ -73,21 +73,20 @@ def state_of(bundle: DesiredBundle, known: Known, epoch: int) -> tuple[State, st
         return State.NOT_READY, "", "not looked at yet"
     bad = next((r for r in known.resources if r.state in {"NotReady", "Unknown"}), None)
     if bad:
-        return State.NOT_READY, "not-ready", f"{bad.kind} {bad.namespace}/{bad.name}: {bad.message}".replace(" /", " ")
+        return State.NOT_READY, "not-ready", sentence(bad)
     changed = drifted(known.resources)
     if changed:
-        first = changed[0]
-        return State.MODIFIED, "modified", f"{first.kind} {first.namespace}/{first.name} {first.message}".replace(" /", " ")
+        return State.MODIFIED, "modified", sentence(changed[0])
     return State.READY, "", ""
 
 
-def pages_of(reports: list[Report], most: int = MOST_PAGE_BYTES) -> list[list[Report]]:
-    """The reports in requests of at most `most` bytes, or of one report; one empty page for none."""
+def pages_of(reports: list[Report]) -> list[list[Report]]:
+    """The reports in requests of at most half a mebibyte; one empty page for none."""
     pages: list[list[Report]] = [[]]
     size = 0
     for report in reports:
         more = len(msgspec.json.encode(report))
-        if size + more > most and pages[-1]:
+        if size + more > _PAGE_BYTES and pages[-1]:
             pages.append([])
             size = 0
         pages[-1].append(report)

@@ -1,5 +1,4 @@
-"""What a bundle says must not count: fields and objects of `diff.comparePatches`, conditions of `ignore.conditions`, and fields that a
-controller of Kubernetes owns. Pure.
+"""What a bundle says must not count: fields and objects of `diff.comparePatches`, and conditions of `ignore.conditions`. Pure.
 
 How rules match follows rancher/fleet `internal/cmd/agent/deployer/desiredset`: kind and API group are equal, an empty namespace or name is
 any, a name is also tried as a regular expression. Fields are taken out of both sides before they are compared.
@@ -9,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
+from agent.drift import MISSING, Change, steps_of
 from fleetctl.core.options import ComparePatch, Options
 from fleetctl.core.template.errors import Mistake
 from fleetctl.core.template.regex import compiled
 
-# Who changes stated fields as its duty: the autoscaler's replicas, injected CA bundles.
-_CONTROLLERS = ("kube-controller-manager", "horizontal-pod-autoscaler", "cert-manager-cainjector", "vpa-", "keda")
+_NOTHING: tuple[Any, ...] = (MISSING, None, {}, [])
 
 
 @dataclass(frozen=True)
@@ -62,36 +62,33 @@ def rules_of(options: Options) -> Rules:
 
 def without(item: dict[str, Any], pointers: Iterable[str]) -> dict[str, Any]:
     """`item` without the fields at `pointers`; what is not there is not there."""
-    found: Any = item
-    for pointer in pointers:
-        found = _cut(found, [step.replace("~1", "/").replace("~0", "~") for step in pointer[1:].split("/")])
+    found = _without(item, pointers)
     return found if isinstance(found, dict) else {}
 
 
-def owned_by_controllers(live: dict[str, Any], paths: Iterable[str]) -> set[str]:
-    """Those of `paths` whose field a controller has set, by the object's managedFields. Fields inside lists are not looked into."""
-    entries = [
-        part.get("fieldsV1") or {}
-        for part in (live.get("metadata") or {}).get("managedFields") or []
-        if str(part.get("manager", "")).startswith(_CONTROLLERS)
-    ]
-    return {path for path in paths if any(_owns(entry, path[1:].split("/")) for entry in entries)}
+def left_over(found: Iterable[Change], pointers: Sequence[str]) -> list[Change]:
+    """Those of the changes that do not lie at `pointers`; of a change that holds one of them, what is left without it."""
+    left: list[Change] = []
+    for change in found:
+        if any(change.pointer == p or change.pointer.startswith(f"{p}/") for p in pointers):
+            continue
+        below = [p.removeprefix(change.pointer) for p in pointers if p.startswith(f"{change.pointer}/")]
+        wanted, live = _without(change.wanted, below), _without(change.live, below)
+        if not below or (wanted != live and not (wanted in _NOTHING and live in _NOTHING)):
+            left.append(change._replace(wanted=wanted, live=live))
+    return left
 
 
-def _owns(fields: Any, steps: list[str]) -> bool:
-    for step in steps:
-        name = "f:" + step.replace("~1", "/").replace("~0", "~")
-        if not isinstance(fields, dict) or name not in fields:
-            return False
-        fields = fields[name]
-    return True
+def _without(value: Any, pointers: Iterable[str]) -> Any:
+    for pointer in pointers:
+        value = _cut(value, steps_of(pointer))
+    return value
 
 
 def _matches(rule: ComparePatch, item: dict[str, Any]) -> bool:
     meta = item.get("metadata") or {}
-    if rule.kind and rule.kind != item.get("kind"):
-        return False
-    if rule.api_version and _group(rule.api_version) != _group(str(item.get("apiVersion", ""))):
+    group = _group(str(item.get("apiVersion", "")))
+    if not fnmatchcase(str(item.get("kind")), rule.kind or "") or not fnmatchcase(group, _group(rule.api_version or "")):
         return False
     if rule.namespace and rule.namespace != (meta.get("namespace") or ""):
         return False

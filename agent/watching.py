@@ -1,23 +1,39 @@
-"""Looks at what runs: at once after a change, soon while something is not ready, and else now and then."""
+"""Looks at what runs: at once after a change of ours or of somebody's, and else now and then as a net under it.
+
+Rule: a watch says only that something has changed; what counts is read then, with the bundle's own rights. When nothing happens nothing is
+asked but what keeps the watches alive.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
+import time
 
 from agent import act, values
+from agent.agenda import Agenda, Todo
+from agent.ears import Ears
+from agent.index import Index
+from agent.kept import Place
 from agent.log import event, over, trouble
-from agent.observe import drifted, is_ready
+from agent.observe import Observer, Seen, Subject, drifted, is_ready
+from agent.parts import releases_of
+from agent.refusals import Throttled
+from agent.rights import MissingAccount
 from agent.rules import NONE, Rules, rules_of
 from agent.situation import Situation
 from agent.telling import Teller
+from agent.watch import Watches
 from fleetctl.core.errors import FleetError
 from fleetctl.core.ids import BundleName
 from fleetctl.core.status import ResourceStatus
+from fleetctl.core.wire import Desired
 
-_LOOK_SECONDS = (1.0, 15.0)
+_NET_SECONDS = 3600.0  # everything is read again; versions are compared every ten minutes (`watch.NET_SECONDS`)
+_POLL_SECONDS = 15.0  # what cannot be watched
 _GROUP_SECONDS = 0.05
 _BUSY_SECONDS = 0.4  # between two looks while much is being done: each costs a list call for each kind
+_FAILED_SECONDS = (1.0, 30.0)
 
 
 class Watcher:
@@ -25,51 +41,189 @@ class Watcher:
 
     def __init__(self, at: Situation, teller: Teller, values_seconds: float) -> None:
         self._at, self._teller, self._values_seconds = at, teller, values_seconds
+        self._agenda, self._index = Agenda(time.monotonic), Index()
+        self._ears = Ears(self._agenda, self._index, self._releases, at.look.set)
+        self._watches = Watches(at.hands.kube, self._ears)
+        self._rules: dict[BundleName, Rules] = {}
+        self._document: Desired | None = None  # whose rules count
+        self._failures, self._moved = 0, False
 
     async def watch(self) -> None:
-        """Look at once after a change, soon while something is not ready, and else every 15 s."""
-        low, high = _LOOK_SECONDS
-        pause = low
-        while True:
-            try:
-                async with asyncio.timeout(pause):
-                    await self._at.look.wait()
-                pause = low
-                await asyncio.sleep(_BUSY_SECONDS if len(self._at.busy) > len(self._at.unseen) else _GROUP_SECONDS)
-                fresh = set(self._at.unseen)
-            except TimeoutError:
-                fresh = set()
-            self._at.look.clear()
-            if self._at.observer is None:
-                self._at.resources = {name: [] for name in self._at.hands.journal.entries}
-                self._teller.refresh()
-                continue
-            try:
-                known = [n for n, e in list(self._at.hands.journal.entries.items()) if n not in self._at.busy and e.applied]
-                found = await self._at.observer.look(
-                    {n: self._rules(n) for n in known if not fresh or n in fresh or not is_ready(self._at.resources.get(n, []))}
-                )
-            except FleetError as why:
-                trouble("cluster", f"what runs cannot be looked at: {why.summary}")
-                pause = min(high, pause * 2)
-                continue
-            over("cluster")
-            self._at.unseen -= fresh
-            self._at.resources |= {name: seen for name, seen in found.items() if name not in self._at.busy}
-            self._correct(found)
-            self._teller.refresh()
-            calm = all(is_ready(seen) for seen in self._at.resources.values()) and not self._at.busy
-            pause = high * random.uniform(0.9, 1.1) if calm else min(high, pause * 1.5)  # noqa: S311 - spread
+        """For ever; the watches end with it."""
+        net = poll = time.monotonic()
+        try:
+            while True:
+                now = time.monotonic()
+                if now >= net:
+                    net = now + _NET_SECONDS * random.uniform(0.9, 1.0)  # noqa: S311 - spread
+                    self._agenda.whole(self._at.hands.journal.entries)
+                if now >= poll:
+                    poll = now + _POLL_SECONDS * random.uniform(0.9, 1.1)  # noqa: S311 - spread
+                    self._poll()
+                await self._woken(min(net, poll if self._watches.polled else net) - now)
+                if self._at.observer is not None:
+                    await self._round(self._at.observer)
+                else:
+                    self._at.resources = {name: [] for name in self._at.hands.journal.entries}
+                    self._teller.refresh()
+        finally:
+            await self._watches.close()
 
-    def _rules(self, name: BundleName) -> Rules:
+    async def _woken(self, seconds: float) -> None:
+        """Until something is due, somebody calls, or `seconds` have passed."""
+        try:
+            async with asyncio.timeout(min(seconds, self._agenda.wait())):
+                await self._at.look.wait()
+            await asyncio.sleep(_BUSY_SECONDS if len(self._at.busy) > len(self._at.unseen) else _GROUP_SECONDS)
+        except TimeoutError:
+            pass
+        self._at.look.clear()
+
+    async def _round(self, observer: Observer) -> None:
+        self._gather()
+        todo = self._agenda.take()
+        if not todo:
+            return
+        try:
+            await self._look(observer, todo)
+            self._failures = 0
+            over("cluster")
+        except FleetError as why:
+            self._put_back(todo, why)
+
+    def _gather(self) -> None:
+        """What others did since: bundles applied or gone, rules that are other ones now."""
+        entries = self._at.hands.journal.entries
+        for name in self._index.bundles() - set(entries):
+            self._forget(name)
+        changed: set[BundleName] = set()
+        if self._at.document is not self._document:
+            self._document = self._at.document
+            changed = {name for name, rules in self._rules.items() if rules != self._rules_of(name)} & set(entries)
+        fresh = {name for name in entries if name not in self._at.resources}
+        self._agenda.whole(name for name in (self._at.unseen & set(entries)) | changed | fresh if self._may_look(name))
+        self._at.unseen -= {name for name in self._at.unseen if name not in entries or self._may_look(name)}
+
+    def _may_look(self, name: BundleName) -> bool:
+        entry = self._at.hands.journal.entries.get(name)
+        return entry is not None and entry.applied > 0 and name not in self._at.busy
+
+    def _forget(self, name: BundleName) -> None:
+        self._agenda.drop(name)
+        self._rules.pop(name, None)
+        self._ears.forget(self._index.places(name))
+        self._index.drop(name)
+        self._moved = True
+
+    def _put_back(self, todo: Todo, why: FleetError) -> None:
+        trouble("cluster", f"what runs cannot be looked at: {why.summary}")
+        self._failures += 1
+        low, high = _FAILED_SECONDS
+        jitter = random.uniform(0.2, min(high, low * 2.0 ** min(self._failures, 8)))  # noqa: S311 - spread
+        self._agenda.pause(max(jitter, why.after if isinstance(why, Throttled) else 0.0))
+        self._agenda.whole(todo.whole)
+        for place in todo.places:
+            self._agenda.changed(place)
+        for name in todo.extras:
+            self._agenda.suspect(name, jitter)
+
+    async def _look(self, observer: Observer, todo: Todo) -> None:
+        subjects = await self._subjects(observer, todo)
+        self._agenda.cost(len(subjects) + len(todo.places) // 4)
+        found = await observer.look(subjects)
+        extras = {subject.bundle: subject.extra for subject in subjects}
+        for name, seen in found.items():
+            self._ears.cleared(extras[name] - set(seen.states))
+            if self._may_look(name):
+                self._take(name, seen, whole=name in todo.whole)
+        self._correct({name: self._at.resources[name] for name in found if name in self._at.resources})
+        self._teller.refresh(list(found))
+        if self._moved:
+            self._moved = False
+            self._watches.want(self._index.wish())
+
+    async def _subjects(self, observer: Observer, todo: Todo) -> list[Subject]:
+        """Who is looked at; the index follows what was applied."""
+        single: dict[BundleName, set[Place]] = {name: set() for name in todo.extras}
+        for place in todo.places:
+            for name in self._index.of(place):
+                single.setdefault(name, set()).add(place)
+        made: list[Subject] = []
+        for name in sorted(todo.whole | set(single)):
+            if not self._may_look(name):
+                continue
+            bundle = self._at.bundle(name)
+            try:
+                kube = await self._at.hands.rights.kube_of(bundle.options if bundle else None)
+            except MissingAccount as why:
+                self._unknown(name, why)
+                continue
+            if name in todo.whole and not await self._indexed(observer, name, kube.user):
+                continue
+            self._rules[name] = self._rules_of(name)
+            only = None if name in todo.whole else frozenset(single[name])
+            releases = frozenset(f"{r.namespace}/{r.name}" for r in releases_of(self._at.hands.journal.entries[name]))
+            made.append(Subject(name, kube, self._rules[name], only, self._ears.extras(name), releases))
+        return made
+
+    async def _indexed(self, observer: Observer, name: BundleName, user: str) -> bool:
+        """Whether it is known what was applied; where the file is lost, helm still knows."""
+        places = await observer.places(name)
+        if places is None:
+            try:
+                await self._restore(name)
+            except FleetError as why:
+                self._unknown(name, why)
+                return False
+            places = await observer.places(name) or set()
+        before = self._index.places(name)
+        if self._index.put(name, places, user):
+            self._moved = True
+            self._ears.left(name, before - places)
+        return True
+
+    async def _restore(self, name: BundleName) -> None:
+        """From helm's own records. Raises ToolFailed, ClusterUnreachable."""
+        for number, release in enumerate(releases_of(self._at.hands.journal.entries[name])):
+            text = await self._at.hands.helm.manifest(release, deadline=self._at.hands.seconds)
+            self._at.hands.wanted.keep(name, text.decode(), release.namespace, release.name, more=number > 0)
+
+    def _unknown(self, name: BundleName, why: FleetError) -> None:
+        """What runs of a bundle cannot be read: its account is gone, or what was applied is lost."""
+        entry = self._at.hands.journal.entries[name]
+        self._at.resources[name] = [
+            ResourceStatus(api_version="v1", kind="Namespace", name=entry.namespace, state="Unknown", message=why.summary)
+        ]
+        self._agenda.judged(name, ready=False)
+        self._teller.refresh([name])
+
+    def _take(self, name: BundleName, seen: Seen, *, whole: bool) -> None:
+        old = {} if whole else {_place(r): r for r in self._at.resources.get(name, []) if r.state != "Orphaned"}
+        states = {**old, **seen.states}
+        self._at.resources[name] = [state for _, state in sorted(states.items()) if state is not None]
+        self._ears.versions |= seen.versions
+        self._agenda.judged(name, ready=is_ready(self._at.resources[name]))
+
+    def _poll(self) -> None:
+        """What cannot be watched is looked at now and then, as often as the agenda lets it."""
+        for unit in self._watches.polled:
+            for place in self._index.within(unit):
+                self._agenda.changed(place)
+
+    def _releases(self) -> dict[str, BundleName]:
+        entries = self._at.hands.journal.entries
+        return {f"{r.namespace}/{r.name}": name for name, entry in entries.items() for r in releases_of(entry)}
+
+    def _rules_of(self, name: BundleName) -> Rules:
         bundle = self._at.bundle(name)
         return rules_of(bundle.options) if bundle else NONE
 
     def _correct(self, found: dict[BundleName, list[ResourceStatus]]) -> None:
-        """Drift is put right where `correctDrift.enabled` says so."""
+        """Drift is put right where `correctDrift.enabled` says so; what another release has, or nobody applied, is not ours to change."""
         for bundle in self._at.bundles():
             drift = bundle.options.correct_drift
-            if drift and drift.enabled and drifted(found.get(bundle.name, [])) and bundle.name not in self._at.again:
+            changed = [r for r in drifted(found.get(bundle.name, [])) if r.state != "Orphaned" and not r.owner]
+            if drift and drift.enabled and changed and bundle.name not in self._at.again:
                 self._at.again.add(bundle.name)
                 event("drift is put right", bundle=bundle.name)
                 self._at.work.set()
@@ -96,3 +250,7 @@ class Watcher:
                     event("values on the cluster have changed, it is deployed again", bundle=bundle.name)
                     self._at.again.add(bundle.name)
                     self._at.work.set()
+
+
+def _place(resource: ResourceStatus) -> Place:
+    return Place(resource.api_version, resource.kind, resource.namespace, resource.name)

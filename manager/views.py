@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from fleetctl.core.cluster import matches, parse_selector
 from fleetctl.core.errors import NotFound
 from fleetctl.core.ids import ClusterId
-from fleetctl.core.status import State
+from fleetctl.core.status import DRIFTED, ResourceStatus, State, sentence
 from fleetctl.core.summary import count, seen_state, summarize, worst_of
 from manager.clock import rfc3339
 from manager.kinds import api_version
@@ -175,7 +175,7 @@ def _cluster_status(row: Any, whole: Fleet, states: dict[State, int]) -> Documen
     agent = _load(row.agent)
     state, message = worst_of(states).value, ""
     if not row.public_key:
-        state, message = "WaitCheckIn", "its key was revoked; no agent has enrolled anew" if row.enrolled else "no agent has enrolled yet"
+        state, message = "WaitCheckIn", "no agent has enrolled yet"
     elif presence and presence.twin:
         state, message = "ErrApplied", f"Duplicate agent: {presence.twin}"
     elif whole.live.is_offline(ClusterId(row.id), whole.now):
@@ -280,8 +280,8 @@ def _deployment(row: Any, whole: Fleet, cluster: str) -> Document:
         "code": report.get("code", ""),
         "release": report.get("release"),
         "resources": resources,
-        "nonReadyStatus": [r for r in resources if r.get("state", "Ready") not in {"Ready", "Modified", "Missing", "Orphaned"}],
-        "modifiedStatus": [r for r in resources if r.get("state") in {"Modified", "Missing", "Orphaned"}],
+        "nonReadyStatus": [r for r in resources if r.get("state", "Ready") not in {"Ready", *DRIFTED}],
+        "modifiedStatus": [_modified(r) for r in resources if r.get("state") in DRIFTED or r.get("differences")],
         "incompleteState": report.get("incompleteState", False),
         "reportedAt": row.reported_at,
         "conditions": [condition("Ready", ok=state is State.READY, message=row.message)],
@@ -290,6 +290,13 @@ def _deployment(row: Any, whole: Fleet, cluster: str) -> Document:
     labels = {"fleet.cattle.io/cluster": cluster, "fleet.cattle.io/bundle-name": row.bundle, "fleet.cattle.io/repo-name": row.repo}
     head = {"apiVersion": api_version("BundleDeployment"), "kind": "BundleDeployment", "metadata": meta | {"labels": labels}}
     return head | {"spec": spec, "status": status}
+
+
+def _modified(resource: Document) -> Document:
+    """With Fleet's own flags of ModifiedStatus, and its sentence."""
+    state, foreign = resource.get("state"), bool(resource.get("owner"))
+    flags = {"missing": state == "Missing" or foreign, "exist": foreign, "delete": state == "Orphaned"}
+    return resource | {key: True for key, on in flags.items() if on} | {"text": sentence(msgspec.convert(resource, ResourceStatus))}
 
 
 def _repos(connection: Connection, whole: Fleet, asked: Asked) -> list[Document]:

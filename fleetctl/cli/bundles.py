@@ -89,12 +89,16 @@ def _explain(item: dict[str, Any]) -> None:
     cluster, status = item["spec"]["cluster"], item["status"]
     if status.get("message"):
         out.line(f"{cluster}: {status['display']['state']}: {status['message']}")
-    for found in [*(status.get("nonReadyStatus") or []), *(status.get("modifiedStatus") or [])]:
+    changed = status.get("modifiedStatus") or []
+    for found in status.get("nonReadyStatus") or []:
         where = "/".join(part for part in (found.get("namespace", ""), found["name"]) if part)
         said = f": {found['message']}" if found.get("message") else ""
-        out.line(f"{cluster}: {found['kind']} {where} is {found['state']}{said}")
-        if found.get("patch"):
-            out.line(f"    now {found['patch']}")
+        if not found.get("differences"):
+            out.line(f"{cluster}: {found['kind']} {where} is {found['state']}{said}")
+    for found in changed:
+        out.line(f"{cluster}: {drifting.title(found)}")
+        for text in drifting.lines(found):
+            out.line(f"    {text}")
 
 
 app.command("get")(getter("bundles", "Bundles, and the objects that are not as they should be.", _wrong))

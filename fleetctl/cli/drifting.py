@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +11,7 @@ from fleetctl.cli.common import ContextName, Workspace, opened
 from fleetctl.core.errors import NotFound
 
 DIFFERS = 1
+_HIDDEN, _MOST_TOLD = "(not shown)", 20
 _BY_BUNDLE = "fleet.cattle.io/bundle-name="
 
 
@@ -24,7 +24,7 @@ def diff(
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> int:
-    """What live objects have otherwise than Git: pointers and live values. Exit status 1 when there is any."""
+    """What live objects have otherwise than Git: each field with both values. Exit status 1 when there is any."""
     with opened(context, workspace) as session:
         session.client.get("bundles", session.workspace, name)
         filters = {"workspace": session.workspace, "selector": f"{_BY_BUNDLE}{name}"} | ({"cluster": cluster} if cluster else {})
@@ -45,11 +45,42 @@ def _shown(item: dict[str, Any]) -> int:
     """How many objects differ."""
     found = item["status"].get("modifiedStatus") or []
     for one in found:
-        where = "/".join(part for part in (one.get("namespace", ""), one["name"]) if part)
-        out.line(f"{item['spec']['cluster']}: {one['kind']} {where} is {one['state']}")
-        for pointer, live in _fields(one).items():
-            out.line(f"    {pointer}: {'is missing' if live is None else 'is ' + json.dumps(live, ensure_ascii=False)}")
+        out.line(f"{item['spec']['cluster']}: {title(one)}")
+        for text in lines(one):
+            out.line(f"    {text}")
     return len(found)
+
+
+def title(one: dict[str, Any]) -> str:
+    """An object that is not as Git states it, and in which way."""
+    where = "/".join(part for part in (one.get("namespace", ""), one["name"]) if part)
+    state = one.get("state", "Ready")
+    if one.get("owner"):
+        how = f"belongs to release {one['owner']} now"
+    else:
+        how = {
+            "Missing": "is Missing: Git has it, the cluster has not",
+            "Orphaned": "is Orphaned: the cluster has it, marked as this release's, Git has not",
+            "Modified": "is Modified",
+        }.get(state, f"is Modified, and {state}: {one.get('message', '')}".rstrip(": "))
+    return f"{one['kind']} {where} {how}"
+
+
+def lines(one: dict[str, Any]) -> list[str]:
+    """What differs, field by field: what Git says and what the cluster has."""
+    found = one.get("differences") or []
+    said = [f"{d['pointer']}: {_versus(d.get('wanted', ''), d.get('live', ''))}" for d in found]
+    if len(found) >= _MOST_TOLD:
+        said.append(f"and perhaps more: an agent tells {_MOST_TOLD} fields of an object")
+    return said or ([f"to put it right: {one['patch']}"] if one.get("patch") else [])
+
+
+def _versus(wanted: str, live: str) -> str:
+    if _HIDDEN in {wanted, live}:
+        if not wanted or not live:
+            return f"only {'the cluster' if live else 'Git'} has it (the values of a Secret are not shown)"
+        return "differs (the values of a Secret are not shown)"
+    return f"Git says {wanted or 'nothing'}, the cluster has {live or 'nothing'}"
 
 
 def merged(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -57,24 +88,22 @@ def merged(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     rules: dict[tuple[str, ...], dict[str, Any]] = {}
     for item in items:
         for rule in ((item["spec"].get("options") or {}).get("diff") or {}).get("comparePatches") or []:
-            rules.setdefault(_key(rule), dict(rule))
+            _join(rules, rule)
         for one in item["status"].get("modifiedStatus") or []:
-            pointers = list(_fields(one))
+            mine = {key: one[key] for key in ("apiVersion", "kind", "namespace", "name") if one.get(key)}
+            pointers = [d["pointer"] for d in one.get("differences") or []]
             if pointers:
-                mine = {key: one[key] for key in ("apiVersion", "kind", "namespace", "name") if one.get(key)}
-                rule = rules.setdefault(_key(mine), mine)
-                rule["jsonPointers"] = sorted({*(rule.get("jsonPointers") or []), *pointers})
+                _join(rules, mine | {"jsonPointers": pointers})
+            elif one.get("state") in {"Missing", "Orphaned"} or one.get("owner"):
+                _join(rules, mine | {"operations": [{"op": "ignore"}]})
     return list(rules.values())
 
 
-def _key(rule: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(str(rule.get(key) or "") for key in ("apiVersion", "kind", "namespace", "name"))
-
-
-def _fields(one: dict[str, Any]) -> dict[str, Any]:
-    """{pointer: live value}; the report may have been cut."""
-    try:
-        found = json.loads(one.get("patch") or "{}")
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+def _join(rules: dict[tuple[str, ...], dict[str, Any]], rule: dict[str, Any]) -> None:
+    """A rule for the same object gets what it had not."""
+    key = tuple(str(rule.get(part) or "") for part in ("apiVersion", "kind", "namespace", "name"))
+    known = rules.setdefault(key, {name: value for name, value in rule.items() if name not in {"jsonPointers", "operations"}})
+    for name in ("jsonPointers", "operations"):
+        found = [value for value in rule.get(name) or [] if value not in known.get(name, [])]
+        if found:
+            known[name] = [*known.get(name, []), *found]

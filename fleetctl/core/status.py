@@ -27,6 +27,8 @@ class State(StrEnum):
     READY = "Ready"
 
 
+DRIFTED = frozenset({"Modified", "Missing", "Orphaned"})
+
 # Worst first: position in this list is the order of every table and of the summed-up state.
 WORST_FIRST: tuple[State, ...] = tuple(State)
 
@@ -41,8 +43,20 @@ def worst(states: list[State]) -> State:
     return min(states, key=rank, default=State.READY)
 
 
+class Difference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """One field that is not as Git states it. `wanted` and `live` are JSON, cut for people; "" where there is nothing."""
+
+    pointer: str
+    wanted: str = ""
+    live: str = ""
+
+
 class ResourceStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """One object of a release. `state`: Ready, NotReady, Modified, Missing, Orphaned, Unknown."""
+    """One object of a release. `state`: Ready, NotReady, Modified, Missing, Orphaned, Unknown.
+
+    One that is both changed and not ready is NotReady and has `differences`: Fleet's order. `owner` is the release that has it now, when
+    that is another one.
+    """
 
     api_version: str
     kind: str
@@ -50,7 +64,24 @@ class ResourceStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     namespace: str = ""
     state: str = "Ready"
     message: str = ""
-    patch: str = ""  # what someone changed, as a JSON merge patch from wanted to live; at most 2 KiB
+    patch: str = ""  # the JSON merge patch that would put it right, as Fleet shows it; at most 2 KiB
+    differences: list[Difference] = []  # at most 20
+    owner: str = ""
+
+    @property
+    def drifted(self) -> bool:
+        """Whether it is not as Git states it, ready or not."""
+        return self.state in DRIFTED or bool(self.differences)
+
+
+def sentence(resource: ResourceStatus) -> str:
+    """What is wrong with an object, in Fleet's words (`ModifiedStatus.String` and `NonReadyStatus.String`)."""
+    where = f"{resource.namespace}/{resource.name}" if resource.namespace else resource.name
+    name = f"{resource.kind.lower()}.{resource.api_version.partition('/')[0]} {where}"
+    if resource.owner:
+        return f"{name} is not owned by us: release {resource.owner} has it"
+    ends = {"Missing": "missing", "Orphaned": "extra", "Modified": f"modified {resource.patch}"}
+    return f"{name} {ends[resource.state]}".rstrip() if resource.state in ends else f"{name}: {resource.message}".rstrip(": ")
 
 
 class ReleaseRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

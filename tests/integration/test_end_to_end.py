@@ -64,7 +64,9 @@ class TestOneCluster:
 
         kubectl(tool_env, config, "patch", "cm", "life", "-n", "e2e-life", "-p", '{"data":{"a":"hand"}}')
         found = fleet.until(fleet.deployments, lambda d: d["dev.apps"]["status"]["display"]["state"] == "Modified")
-        assert "hand" in found["dev.apps"]["status"]["modifiedStatus"][0]["patch"]
+        status = found["dev.apps"]["status"]
+        assert status["message"] == 'configmap.v1 e2e-life/life modified {"data":{"a":"2"}}'
+        assert status["modifiedStatus"][0]["differences"] == [{"pointer": "/data/a", "wanted": '"2"', "live": '"hand"'}]
 
         clone.push({"m.yaml": MAP.format(name="life", value=3)})
         fleet.until(
@@ -111,7 +113,7 @@ class TestOneCluster:
         person.good(
             "login", fleet.manager.url, "--ca-pin", fleet.manager.ca_pin, "--token-file", str(fleet.manager.data_dir / "admin.token")
         )
-        assert '/data/a: is "hand"' in person.run("bundle", "diff", "apps", "--cluster", "dev").out
+        assert '/data/a: Git says "1", the cluster has "hand"' in person.run("bundle", "diff", "apps", "--cluster", "dev").out
         shown = person.good("bundle", "diff", "apps", "--ignore-rule")
         assert "jsonPointers:\n    - /data/a\n" in shown
         rule = "{apiVersion: v1, kind: ConfigMap, name: ^di, jsonPointers: [/data/a]}"

@@ -128,7 +128,10 @@ def test_objects_that_are_torn_are_none(text: bytes) -> None:
         wanted = Wanted(work)
         wanted.put(BundleName("a"), Kept(objects=[]))
         (work / "a.json").write_bytes(text)
+        (work / "a.accepted").write_bytes(text)
         wanted.get(BundleName("a"))
+        wanted.each(BundleName("a"))
+        wanted.accepted(BundleName("a"))
     finally:
         shutil.rmtree(work)
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from agent.rules import Rules, owned_by_controllers, rules_of, without
+from agent.drift import MISSING, Change
+from agent.rules import Rules, left_over, rules_of, without
 from fleetctl.core.options import ComparePatch, DiffOptions, IgnoreOptions, Operation, Options
 
 LIVE: dict[str, Any] = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web-1", "namespace": "shop"}}
@@ -15,25 +16,30 @@ LIVE: dict[str, Any] = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata
 @pytest.mark.parametrize(
     ("rule", "matches"),
     [
-        ({"kind": "Deployment"}, True),
+        ({"kind": "Deployment", "api_version": "apps/v1"}, True),
+        ({"kind": "Deploy*", "api_version": "*/v1"}, True),
+        ({"kind": "Deployment"}, False),
+        ({"api_version": "apps/v1"}, False),
         ({"kind": "Deployment", "api_version": "apps/v1beta1"}, True),
         ({"kind": "Deployment", "api_version": "extensions/v1beta1"}, False),
         ({"kind": "Service"}, False),
-        ({"kind": "Deployment", "namespace": "shop", "name": "web-1"}, True),
-        ({"kind": "Deployment", "namespace": "other"}, False),
-        ({"kind": "Deployment", "name": "^web-[0-9]+$"}, True),
-        ({"kind": "Deployment", "name": "^db"}, False),
-        ({"kind": "Deployment", "name": "we("}, False),
+        ({"kind": "Deployment", "api_version": "apps/v1", "namespace": "shop", "name": "web-1"}, True),
+        ({"kind": "Deployment", "api_version": "apps/v1", "namespace": "other"}, False),
+        ({"kind": "Deployment", "api_version": "apps/v1", "name": "^web-[0-9]+$"}, True),
+        ({"kind": "Deployment", "api_version": "apps/v1", "name": "^db"}, False),
+        ({"kind": "Deployment", "api_version": "apps/v1", "name": "we("}, False),
     ],
 )
 def test_which_objects_a_rule_is_for(rule: dict[str, str], matches: bool) -> None:
-    """Kind and group, then namespace and name; a name may be a regular expression."""
+    """Kind and group as globs, both of them, then namespace and name; a name may be a regular expression."""
     assert Rules([ComparePatch(**rule, json_pointers=["/spec/replicas"])]).pointers(LIVE) == (["/spec/replicas"] if matches else [])
 
 
 def test_operations() -> None:
     """remove takes a field out, ignore the whole object."""
-    rules = Rules([ComparePatch(kind="Deployment", operations=[Operation(op="remove", path="/a"), Operation(op="ignore")])])
+    rules = Rules(
+        [ComparePatch(api_version="apps/v1", kind="Deployment", operations=[Operation(op="remove", path="/a"), Operation(op="ignore")])]
+    )
     assert rules.pointers(LIVE) == ["/a"]
     assert rules.passes_over(LIVE)
     assert not Rules().passes_over(LIVE)
@@ -64,9 +70,17 @@ def test_conditions_that_do_not_count() -> None:
     assert rules_of(options).healthy_view(live)["status"]["conditions"] == [{"type": "Active", "status": "True"}]
 
 
-def test_fields_that_a_controller_owns() -> None:
-    """The autoscaler's replicas are not drift, a person's are."""
-    field = {"f:spec": {"f:replicas": {}}}
-    for manager, owned in (("kube-controller-manager", {"/spec/replicas"}), ("kubectl-edit", set())):
-        live = {**LIVE, "metadata": {"managedFields": [{"manager": manager, "fieldsV1": field}]}}
-        assert owned_by_controllers(live, ["/spec/replicas", "/spec/paused"]) == owned
+@pytest.mark.parametrize(
+    ("change", "pointers", "left"),
+    [
+        (Change("/spec/replicas", 2, 5), ["/spec/replicas"], None),
+        (Change("/spec/replicas", 2, 5), ["/spec"], None),
+        (Change("/spec/replicas", 2, 5), ["/spec/rep"], Change("/spec/replicas", 2, 5)),
+        (Change("/metadata/annotations", {"a": "1"}, MISSING), ["/metadata/annotations/a"], None),
+        (Change("/data", {"a": "1", "b": "2"}, MISSING), ["/data/a"], Change("/data", {"b": "2"}, MISSING)),
+        (Change("/x", [1, 2], [1, 3]), ["/x/1"], None),
+    ],
+)
+def test_what_is_left_of_a_change(change: Change, pointers: list[str], left: Change | None) -> None:
+    """A rule takes a change whole, or the part of it that it names."""
+    assert left_over([change], pointers) == ([left] if left else [])

@@ -1,0 +1,68 @@
+"""What the API server says instead of an answer, as our errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from fleetctl.core.errors import NotFound, ToolFailed, UnavailableError
+
+
+class ClusterUnreachable(UnavailableError):
+    code = "cluster-unreachable"
+
+
+class Forbidden(ToolFailed):
+    """The API server knows who asks and says no."""
+
+    code = "forbidden"
+
+
+class Gone(ToolFailed):
+    """What a watch or a page wanted to go on from is no longer known (410)."""
+
+    code = "gone"
+
+
+class Throttled(ClusterUnreachable):
+    """Asked too often: not again before `after` seconds."""
+
+    code = "throttled"
+
+    def __init__(self, summary: str, *, after: float, subject: str = "", next_step: str = "") -> None:
+        super().__init__(summary, subject=subject, next_step=next_step)
+        self.after = after
+
+
+def refuse(status: int, content: bytes, headers: Mapping[str, str], path: str) -> None:
+    """An answer of 400 or more as one of our errors; nothing for any other."""
+    if status < 400:
+        return
+    if status == 404:
+        raise NotFound(f"{path} does not exist", subject=path)
+    if status == 401:
+        step = "Look at the token or certificate of the kubeconfig."
+        raise ClusterUnreachable("the API server does not take this agent's login (401)", subject="cluster", next_step=step)
+    said = f"the API server says: {_message(content) or status}"
+    if status == 403:
+        raise Forbidden(said, subject=path, next_step="Grant it, or leave out what needs it.")
+    if status == 410:
+        raise Gone(said, subject=path, next_step="List again.")
+    step = "Look at the object and at the API server."
+    if status == 429:
+        raise Throttled(said, after=_seconds(headers.get("retry-after", "")), subject=path, next_step=step)
+    raise (ClusterUnreachable if status >= 500 else ToolFailed)(said, subject=path, next_step=step)
+
+
+def _message(content: bytes) -> str:
+    try:
+        found = msgspec.json.decode(content)
+    except msgspec.DecodeError:
+        return ""
+    return str(found.get("message", "")) if isinstance(found, dict) else ""
+
+
+def _seconds(text: str) -> float:
+    """Retry-After in seconds, between 1 and 300."""
+    return float(min(300, max(1, int(text)))) if text.isdigit() else 1.0
