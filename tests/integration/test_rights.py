@@ -6,6 +6,7 @@ refused by the account's rights.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 from collections.abc import Iterator
@@ -14,8 +15,11 @@ from typing import Any
 
 import pytest
 
+from agent.kube import Forbidden, Kube
+from agent.rights import Rights
 from examples.demo.gitserver import GitServer
 from examples.localkube.kubeapi import LocalKube
+from fleetctl.core.options import Options
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone
 
@@ -163,6 +167,30 @@ spec:
   names: {kind: Right, plural: rights, singular: right}
   versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]
 """
+
+
+def test_the_default_account(kube: LocalKube, dev: Cluster) -> None:
+    """`fleet-default` counts where it exists, and has the groups of a service account without that anybody names them."""
+
+    async def work() -> None:
+        client = Kube(kube["dev"].kubeconfig)
+        try:
+            assert await Rights(client, "rights-accounts").user_of("") == ""
+            account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "fleet-default", "namespace": "rights-accounts"}}
+            dev.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "rights-accounts"}}, account)
+            acting = await Rights(client, "rights-accounts").kube_of(Options())
+            review = json.dumps({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}).encode()
+            path, head = "/apis/authentication.k8s.io/v1/selfsubjectreviews", {"content-type": "application/json"}
+            who = (await acting.call("POST", path, review, head))["status"]["userInfo"]
+            assert who["username"] == "system:serviceaccount:rights-accounts:fleet-default"
+            assert sorted(who["groups"]) == ["system:authenticated", "system:serviceaccounts", "system:serviceaccounts:rights-accounts"]
+            with pytest.raises(Forbidden, match="system:serviceaccount:rights-accounts:fleet-default"):
+                await acting.call("GET", "/api/v1/secrets")
+            assert (await acting.acting_as("").call("GET", "/api/v1/secrets"))["kind"] == "SecretList"
+        finally:
+            await client.close()
+
+    asyncio.run(work())
 
 
 class TestTargetNamespace:
