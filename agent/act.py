@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from agent import namespaces, values
+from agent import copies, namespaces, values
 from agent.failpoints import failpoint
 from agent.fence import Fence
 from agent.journal import Entry, Journal
@@ -94,12 +94,13 @@ async def values_from(hands: Hands, bundle: DesiredBundle) -> list[dict[str, Any
 async def install(hands: Hands, document: Desired, bundle: DesiredBundle) -> None:
     """Bring the bundle's release to its generation, with the bundle's rights. Raises FleetError; the journal says what was begun."""
     hands = await hands.acting_for(bundle.options.service_account)
+    copied = copies.opened(hands.uplink, document, bundle, is_there=hands.kube.is_there)
     read = await values_from(hands, bundle)
-    with values.kept_out_of_errors(read):
-        await _install(hands, document, bundle, read)
+    with values.kept_out_of_errors([*read, *(copy.values() for copy in copied)]):
+        await _install(hands, document, bundle, read, copied)
 
 
-async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read: list[dict[str, Any]]) -> None:
+async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read: list[dict[str, Any]], copied: list[copies.Copy]) -> None:
     made = await planned(hands, document, bundle, read)
     workdir = hands.state_dir / "work" / bundle.name
     old = hands.journal.entries.get(bundle.name)
@@ -110,12 +111,15 @@ async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read:
         scopes = await hands.kube.scopes() if made.forced_namespace and hands.kube.is_there else None
         prepared = await prepare(made, workdir, kustomize=hands.kustomize, deadline=hands.seconds, scopes=scopes)
         failpoint("after-prepare")
+        kept, had = copies.places(copied, release.namespace), old.copies if old else ()
         entry = _entry(bundle, document, old, release)
-        hands.journal.put(msgspec.structs.replace(entry, began=True))
+        hands.journal.put(msgspec.structs.replace(entry, began=True, copies=tuple(dict.fromkeys((*had, *kept)))))
         failpoint("before-namespace")
         if hands.kube.is_there:
             await namespaces.prepare(hands.kube, bundle.name, release.namespace, bundle.options, hands.rights.kube)
         failpoint("after-namespace")
+        await copies.write(hands.kube, bundle.name, release.namespace, copied)
+        failpoint("copies-written")
         failpoint("before-helm")
         revision = await _upgrade(hands, release, prepared, bundle, document, old)
         failpoint("after-helm")
@@ -123,8 +127,11 @@ async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read:
         failpoint("objects-kept")
         if hands.settler.left(bundle.name):
             await hands.settler.sweep(hands.kube, bundle.name, release, revision.manifest)
+        await copies.drop(hands.kube, bundle.name, set(had) - set(kept))
+        failpoint("copies-dropped")
         done = {
             "began": False,
+            "copies": kept,
             "values_digest": values.fingerprint(hands.state_dir, read),
             "applied": bundle.generation,
             "revision": revision.number,
@@ -228,6 +235,8 @@ async def remove(hands: Hands, tombstone: Tombstone, epoch: Epoch) -> None:
             failpoint("after-uninstall")
             await hands.settler.sweep(hands.kube, entry.bundle, release, "")
             if hands.kube.is_there:
+                known = entry.copies or (await copies.find(hands.kube, entry.bundle, entry.namespace) if not entry.archive else ())
+                await copies.drop(hands.kube, entry.bundle, known)
                 await namespaces.leave(hands.kube, entry, hands.journal.entries.values(), hands.rights.kube)
     hands.wanted.drop(tombstone.name)
     failpoint("removal-before-journal")

@@ -65,7 +65,7 @@ def version() -> str:
 
 async def _enrol(said: Any) -> int:
     """Check the cluster first: a token is used only by an agent that can work."""
-    from agent.uplink import enrol
+    from agent.enrolling import enrol
 
     if not said.url.startswith("https://"):
         raise UsageError(f"{said.url} is not an https address", subject="URL", next_step="Write it as https://HOST:PORT.")
@@ -219,7 +219,7 @@ async def _parts(said: Any, known: identity.Identity, key: Any) -> tuple[Any, An
     path = Path(os.devnull) if target else config.kubeconfig(said.kubeconfig, known.kubeconfig, state)
     fence = Fence(state / "helm.lock")
     cli = HelmCli([tools.helm or "helm"], kubeconfig=path, home=state / "helm", lock=fence.handles)
-    wanted, uplink = Wanted(state / "objects"), Uplink(known, key, time.time)
+    wanted, uplink = Wanted(state / "objects"), Uplink(known, key, time.time, proxy=config.proxy(known.url))
     kube = _no_cluster() if target else Kube(path)
     helm: Helm = DirectoryTarget(target.absolute(), cli if tools.helm else None) if target else cli
     kustomize = Kustomize(tools.kustomize) if tools.kustomize else None

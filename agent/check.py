@@ -22,7 +22,6 @@ from agent.journal import read_entries
 from agent.kube import Kube
 from agent.uplink import Uplink
 from fleetctl.core.errors import FleetError
-from fleetctl.core.ids import Epoch
 
 _LEAST_FREE = 256 * 1024 * 1024
 _LEAST_HELM = (4, 1, 4)
@@ -114,9 +113,11 @@ def _runs(folder: Path) -> bool:
 
 
 async def _manager(known: Any, key: Any) -> Finding:
-    uplink = Uplink(known, key, time.time)
+    uplink = Uplink(known, key, time.time, proxy=config.proxy(known.url))
     try:
-        found = await uplink.desired("", 0, Epoch(0))
+        found = await uplink.desired("", 0)
+        if found:
+            uplink.opened(found[1])
     finally:
         await uplink.close()
     skew = abs(uplink.offset)

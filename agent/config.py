@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from fleetctl.core.errors import UsageError
 
@@ -128,6 +130,12 @@ def live_file(state_dir: Path) -> Path:
 
     said = os.environ.get("FLEET_AGENT_LIVE_FILE", "")
     return Path(said) if said else path_of(state_dir)
+
+
+def proxy(url: str) -> str:
+    """The proxy that the environment names for this address (HTTPS_PROXY, NO_PROXY), or ""."""
+    host = urlsplit(url).hostname or ""
+    return "" if proxy_bypass(host) else getproxies().get("https", "")
 
 
 def notify_socket() -> str:

@@ -41,7 +41,7 @@ Action = Install | Remove | Wait
 
 @dataclass(frozen=True)
 class World:
-    """`states`: of each bundle as it was last seen. `retry_at`: Unix seconds before which a failed one is left alone. `again`: drifted.
+    """`states`: of each bundle as it was last seen. `retry_at`: before which a failed one is left alone. `again`: drifted.
     `floors`: the highest order that a bundle was ever at here; what is lower is left alone (I4).
     """
 
@@ -78,7 +78,7 @@ def decide(wanted: Desired, world: World, now: float) -> list[Action]:
 def retry_seconds(failures: int, spread: float) -> float:
     """Wait after the n-th failure in a row; `spread` between 0 and 1 is full jitter over the upper half."""
     low, high = RETRY_SECONDS
-    return float(min(high, low * 2.0 ** max(0, failures - 1)) * (0.5 + spread / 2))
+    return float(min(high, low * 2.0 ** min(20, max(0, failures - 1))) * (0.5 + spread / 2))
 
 
 def is_behind(wanted: Desired, generation: int, floor: Order | None) -> bool:

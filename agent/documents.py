@@ -13,15 +13,27 @@ import msgspec
 
 from agent import disk
 from agent.failpoints import failpoint
-from agent.journal import Entry
+from agent.journal import Entry, Order
 from agent.log import trouble
 from fleetctl.core.errors import FleetError
+from fleetctl.core.ids import BundleName, Epoch
 from fleetctl.core.wire import Desired, Envelope
 
 
 class _Kept(msgspec.Struct, frozen=True, kw_only=True):
     etag: str
     envelope: Envelope
+
+
+def behind(document: Desired, epoch: Epoch, floor: Callable[[BundleName], Order]) -> str:
+    """In what the document is older than what was accepted here, or "" (I4). Only the manager's epoch, raised by a person, outweighs it."""
+    if document.epoch < epoch:
+        return f"its epoch is {document.epoch}, the agent's {epoch}"
+    wanted = [(b.name, b.generation) for b in document.bundles] + [(t.name, t.generation) for t in document.tombstones]
+    for name, generation in wanted:
+        if (document.epoch, generation) < (held := floor(name)):
+            return f"it says generation {generation} of bundle {name}, the agent has had {held[1]}"
+    return ""
 
 
 class KeptDocument:

@@ -18,10 +18,11 @@ from typing import Any
 import msgspec
 
 from agent import identity, log
+from agent.answers import TryLater
 from agent.disk import write_whole
+from agent.enrolling import enrol
 from agent.identity import Identity
 from agent.kube import ClusterUnreachable, Kube
-from agent.uplink import TryLater, enrol
 from fleetctl.core.errors import Conflict, LoginError, NotFound, ToolFailed, UsageError
 
 FILES = ("identity.key", "identity.json")

@@ -47,6 +47,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     code: str = ""
     failures: int = 0
     values_digest: str = ""  # HMAC of what valuesFrom gave at the last run
+    copies: tuple[str, ...] = ()  # of downstreamResources, KIND/NAMESPACE/NAME: written, or about to be
     account: str = ""  # service account that it was last begun as, "" for none named
     parts: tuple[int, ...] = ()  # beyond the first, of a bundle that one release cannot hold (`parts.releases_of`); never 1
 

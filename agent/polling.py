@@ -6,15 +6,27 @@ import asyncio
 import random
 import time
 
+from agent import clocks
+from agent.answers import Duplicate, NotEnrolled
+from agent.documents import behind
 from agent.log import event, over, trouble
+from agent.pauses import pause_seconds
 from agent.situation import Situation
 from agent.telling import Teller
-from agent.uplink import Duplicate
-from fleetctl.core.errors import FleetError
-from fleetctl.core.wire import Desired, Envelope
+from agent.troubles import of_disk
+from fleetctl.core.errors import FleetError, RefusedError
+from fleetctl.core.wire import MAX_WAIT_SECONDS, Desired, Envelope
 
-_WAIT_SECONDS = 240
+_LONG_POLL_SECONDS = 60
+_LEAST_WAIT_SECONDS = 30
+_STOPPED_SECONDS = 60.0
 _MOST_NAMED = 8
+
+
+class ManagerBehind(RefusedError):
+    """The manager's document is older than what was accepted here: it was restored, and must raise its epoch."""
+
+    code = "manager-behind"
 
 
 class Poller:
@@ -22,6 +34,8 @@ class Poller:
 
     def __init__(self, at: Situation, teller: Teller) -> None:
         self._at, self._teller = at, teller
+        self._wait = MAX_WAIT_SECONDS
+        self._failures = 0
 
     def load(self) -> None:
         """What was wanted before a restart is wanted until the manager says otherwise: everything needed is on this disk."""
@@ -35,37 +49,61 @@ class Poller:
         self._at.look.set()
 
     async def poll(self) -> None:
-        failures = 0
+        """Each turn ends within the request's deadline and a pause."""
         while True:
-            wait = _WAIT_SECONDS if self._at.hands.uplink.next_poll <= 60 else 0
-            try:
-                found = await self._at.hands.uplink.desired(self._at.etag, wait if self._at.etag else 0, self._at.epoch)
-                failures, self._at.twin = 0, False
-                self._at.contact, self._at.contact_error = time.time(), ""
-                over("manager")
-                if found is not None:
-                    self._take(*found)
-                pause = 0.0 if wait else self._at.hands.uplink.next_poll * random.uniform(0.9, 1.1)  # noqa: S311 - spread
-            except Duplicate as why:
-                self._at.twin, self._at.contact_error = True, why.summary
-                pause = 60.0
-                trouble("manager", f"another agent has this identity, nothing is applied: {why.summary}")
-            except OSError as why:
-                # What is not durable is not obeyed: a restart would go back behind it.
-                failures += 1
-                pause = min(30.0, 2.0**failures) * random.uniform(0.5, 1.0)  # noqa: S311 - spread
-                self._at.say("disk", f"a new desired state cannot be kept, and waits: {why.strerror or why}")
-            except FleetError as why:
-                failures += 1
-                self._at.contact_error = why.summary
-                pause = max(getattr(why, "after", 0.0), min(300.0, 2.0**failures) * random.uniform(0.5, 1.0))  # noqa: S311
-                trouble("manager", f"no desired state from {self._at.hands.uplink.url}: {why.summary}")
+            pause = await self._once()
+            clocks.judge(self._at)
             await asyncio.sleep(pause)
 
+    async def _once(self) -> float:
+        """Ask once. Seconds until the next time."""
+        uplink, loop = self._at.hands.uplink, asyncio.get_running_loop()
+        wait = self._wait if uplink.next_poll <= _LONG_POLL_SECONDS and self._at.etag else 0
+        began = loop.time()
+        try:
+            found = await uplink.desired(self._at.etag, wait)
+            self._at.go_on()
+            self._at.contact, self._at.contact_error = time.time(), ""
+            over("manager")
+            if found is not None:
+                self._take(*found)
+        except (FleetError, OSError) as why:
+            if wait and getattr(why, "silent", False):
+                # Something on the way forgets connections on which nobody speaks: ask more often.
+                self._wait = max(_LEAST_WAIT_SECONDS, self._wait // 2)
+            return self._after_failure(why)
+        self._failures = 0
+        if wait and (found is not None or loop.time() - began > 1):
+            return 0.0
+        return uplink.next_poll * random.uniform(0.85, 1.0)  # noqa: S311 - spread
+
+    def _after_failure(self, why: FleetError | OSError) -> float:
+        self._failures += 1
+        pause = pause_seconds(self._failures, random.random(), why, self._at.hands.uplink.next_poll)  # noqa: S311 - spread
+        if isinstance(why, OSError):
+            # What is not durable is not obeyed: a restart would go back behind it.
+            self._at.say(*of_disk(why))
+            return min(30.0, pause)
+        self._at.contact_error = why.summary
+        if isinstance(why, Duplicate | NotEnrolled):
+            self._at.stop(why.code, why.summary)
+            return max(_STOPPED_SECONDS, pause)
+        if isinstance(why, ManagerBehind):
+            self._at.say(why.code, why.summary)
+        else:
+            trouble("manager", f"no desired state from {self._at.hands.uplink.url}: {why.summary}")
+        return pause
+
     def _take(self, etag: str, envelope: Envelope) -> None:
+        """Raises RefusedError for what is not to be obeyed, and OSError when it cannot be kept: then the one before stands."""
         document = self._at.hands.uplink.opened(envelope)
+        older = behind(document, self._at.epoch, self._at.hands.journal.floor)
+        if older:
+            step = "If the manager was restored from a backup, stop it and run `fleet-manager epoch raise`."
+            raise ManagerBehind(f"the manager is behind this agent and is not obeyed: {older}", subject="manager", next_step=step)
         self._at.kept.keep(etag, envelope)
-        self._at.unsay("disk")
+        self._at.disk_works()
+        self._at.unsay(ManagerBehind.code)
         changed = _changed(self._at.document, document)
         self._at.document, self._at.etag, self._at.epoch = document, etag, document.epoch
         self._at.retry_at.clear()

@@ -12,7 +12,7 @@ from fleetctl.core.ids import Generation
 from fleetctl.core.status import ReleaseRef, Report, ResourceStatus, State, sentence
 from fleetctl.core.wire import Desired, DesiredBundle
 
-_PAGE_BYTES = 512 * 1024
+MOST_PAGE_BYTES = 512 * 1024
 
 
 class Known(NamedTuple):
@@ -80,13 +80,13 @@ def state_of(bundle: DesiredBundle, known: Known, epoch: int) -> tuple[State, st
     return State.READY, "", ""
 
 
-def pages_of(reports: list[Report]) -> list[list[Report]]:
-    """The reports in requests of at most half a mebibyte; one empty page for none."""
+def pages_of(reports: list[Report], most: int = MOST_PAGE_BYTES) -> list[list[Report]]:
+    """The reports in requests of at most `most` bytes, or of one report; one empty page for none."""
     pages: list[list[Report]] = [[]]
     size = 0
     for report in reports:
         more = len(msgspec.json.encode(report))
-        if size + more > _PAGE_BYTES and pages[-1]:
+        if size + more > most and pages[-1]:
             pages.append([])
             size = 0
         pages[-1].append(report)

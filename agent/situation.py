@@ -6,12 +6,12 @@ Nothing here outlives the process; what must is in the journal, the kept documen
 from __future__ import annotations
 
 import asyncio
-import time
 
 from agent.act import Hands
+from agent.answers import Duplicate, NotEnrolled
 from agent.documents import KeptDocument
 from agent.observe import Observer
-from agent.troubles import Troubles
+from agent.troubles import DISK, Troubles
 from fleetctl.core.ids import BundleName, Epoch, Generation
 from fleetctl.core.status import Report, ResourceStatus
 from fleetctl.core.wire import Desired, DesiredBundle
@@ -20,7 +20,7 @@ from fleetctl.core.wire import Desired, DesiredBundle
 class Situation:
     """`busy`: bundles whose release is being changed now. `again`: to be applied once more though nothing new is wanted. `unseen`: changed
     since the last look. `grown`: much was done since the last beat. `work`, `look` and `tell` wake the loop of that name. `twin`: another
-    agent has this identity: nothing is changed. `contact`: Unix seconds of the manager's last answer, 0 for
+    agent has this identity, or this one has none any more: nothing is changed. `contact`: Unix seconds of the manager's last answer, 0 for
     never; `contact_error`: why there is none since.
     """
 
@@ -41,7 +41,7 @@ class Situation:
         self.busy: dict[BundleName, asyncio.Task[None]] = {}
         self.unseen: set[BundleName] = set()
         self.work, self.tell, self.look = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self.troubles = Troubles(hands.state_dir, self.tell.set, lambda: time.time() + hands.uplink.offset)
+        self.troubles = Troubles(hands.state_dir, self.tell.set, hands.uplink.now)
         self.twin = False
         self.contact, self.contact_error = 0.0, ""
         self.grown = True
@@ -52,6 +52,24 @@ class Situation:
 
     def unsay(self, code: str) -> None:
         self.troubles.unsay(code)
+
+    def disk_works(self) -> None:
+        """Something was written."""
+        for code in DISK:
+            self.unsay(code)
+
+    def stop(self, code: str, message: str) -> None:
+        """This agent may not change anything: another has its identity, or its key is worthless. What runs goes on."""
+        self.twin = True
+        self.say(code, message)
+
+    def go_on(self) -> None:
+        """The manager takes this agent for what it is."""
+        if self.twin:
+            self.twin = False
+            for code in (Duplicate.code, NotEnrolled.code):
+                self.unsay(code)
+            self.work.set()
 
     def bundles(self) -> list[DesiredBundle]:
         """What is wanted; nothing before the first document."""

@@ -8,17 +8,19 @@ import time
 
 import msgspec
 
+from agent.answers import Duplicate, NotEnrolled, SendAll, TryLater
 from agent.failpoints import failpoint
 from agent.log import became, trouble
-from agent.reports import Known, behind, pages_of, report_of
+from agent.pauses import pause_seconds
+from agent.reports import MOST_PAGE_BYTES, Known, behind, pages_of, report_of
 from agent.situation import Situation
-from agent.uplink import Duplicate, SendAll, TryLater
 from fleetctl.core.errors import FleetError
 from fleetctl.core.ids import BundleName
 from fleetctl.core.status import Report, State, trim
 from fleetctl.core.wire import Desired, DesiredBundle, StatusRequest
 
 _GROUP_SECONDS = 0.05
+_LEAST_PAGE_BYTES = 8 * 1024
 
 
 class Teller:
@@ -29,6 +31,7 @@ class Teller:
         self._unsaid: set[BundleName] = set()
         self._say_all = True
         self._seq = 0
+        self._page_bytes = MOST_PAGE_BYTES
 
     def refresh(self, names: list[BundleName] | None = None) -> None:
         """Make the reports anew; those that differ will be told. A state that changed may free who depends on it."""
@@ -63,7 +66,7 @@ class Teller:
             self._at.work.set()
         if is_news(old, report):
             became(name, report.generation, report.state.value, report.message)
-        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._at.hands.uplink.now()))
         self._at.reports[name] = trim(msgspec.structs.replace(report, at=at))
         self._unsaid.add(name)
         self._at.tell.set()
@@ -90,23 +93,26 @@ class Teller:
                 self._say_all = True
                 if self._at.document is not None:
                     self._at.tell.set()
-            except Duplicate:
-                self._at.twin = True
+            except (Duplicate, NotEnrolled) as why:
+                self._at.stop(why.code, why.summary)
                 self._at.tell.set()
                 await asyncio.sleep(30)
             except FleetError as why:
                 failures += 1
                 if not isinstance(why, TryLater):
                     trouble("manager", f"the report is not taken: {why.summary}")
+                elif why.silent:
+                    # At 8 kbit/s a page of half a mebibyte takes nine minutes, and no request may take more than 30 s.
+                    self._page_bytes = max(_LEAST_PAGE_BYTES, self._page_bytes // 2)
                 self._at.tell.set()
-                await asyncio.sleep(min(300.0, 2.0**failures) * random.uniform(0.5, 1.0))  # noqa: S311 - spread
+                await asyncio.sleep(pause_seconds(failures, random.random(), why, self._at.hands.uplink.next_poll))  # noqa: S311 - spread
 
     async def _send(self) -> None:
         """What was not told yet, or everything; forgotten only after the manager has it. Before the first document only troubles."""
         full = self._say_all and self._at.document is not None
         names = set(self._at.reports) if full else self._unsaid & set(self._at.reports)
         told = {name: self._at.reports[name] for name in names}
-        pages = pages_of(list(told.values()))
+        pages = pages_of([trim(report, self._page_bytes) for report in told.values()], self._page_bytes)
         for number, page in enumerate(pages, 1):
             self._seq += 1
             head = {"instance": self._at.hands.uplink.instance, "seq": self._seq, "full": full, "page": number, "pages": len(pages)}

@@ -7,6 +7,8 @@ and is left as it is when the disk takes nothing.
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +61,16 @@ class Troubles:
     def _keep(self) -> None:
         with contextlib.suppress(OSError):
             write_whole(self._path, msgspec.json.encode(self.all()))
+
+
+def of_disk(why: OSError) -> tuple[str, str]:
+    """(code, message) of an error that the state directory gave."""
+    word = os.strerror(why.errno) if why.errno else str(why)
+    code = {errno.ENOSPC: "disk-full", errno.EDQUOT: "disk-full", errno.EROFS: "disk-read-only"}.get(why.errno or 0, "disk-failing")
+    return code, f"the state directory cannot be written ({word}): what runs goes on, nothing is changed"
+
+
+DISK = ("disk-full", "disk-read-only", "disk-failing")
 
 
 def read(state_dir: Path) -> list[Trouble]:

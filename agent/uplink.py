@@ -5,77 +5,80 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-import ssl
-from collections.abc import Callable
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from agent import tls
+from agent.answers import Answer, TryLater, away, in_the_way, next_poll, problem
 from agent.disk import put_in_place
 from agent.failpoints import failpoint
 from agent.identity import Identity, verified
 from agent.web import httpx
 from fleetctl.core import wire
-from fleetctl.core.errors import Conflict, FleetError, LoginError, RefusedError, UnavailableError, every_error
-from fleetctl.core.ids import Digest, Epoch
+from fleetctl.core.errors import RefusedError
+from fleetctl.core.ids import Digest
 
 _SECONDS = 30.0
-_SLOW_SECONDS, _SLOW_BYTES = 120.0, 60_000
-_MOST_DOCUMENT = 64 * 1024 * 1024
-
-
-class Duplicate(Conflict):
-    """Another agent has this identity: stop applying."""
-
-    code = "duplicate-agent"
-
-
-class SendAll(Conflict):
-    code = "send-all"
-
-
-class TryLater(UnavailableError):
-    """The manager does not answer, or asks for patience: `after` seconds, 0 unknown."""
-
-    code = "try-later"
-    after = 0.0
+_SLOW_SECONDS, _SLOW_BYTES = 120.0, 60_000  # at least so many bytes in any such time: 0.5 kB/s
+_MOST_ANSWER, _MOST_DOCUMENT = 256 * 1024, 64 * 1024 * 1024
+_LEAST_PROGRESS = 4096
+_KEPT_SECONDS = 940.0  # a connection outlives the longest interval between polls, and ends before the manager ends it
+_SMALL_SKEW = 30
 
 
 class Uplink:
-    """`clock`: Unix seconds of this machine; the manager's time may be another, and is what we sign with."""
+    """`clock`: Unix seconds of this machine; the manager's time may be another (`offset` seconds later), and is what we sign with."""
 
-    def __init__(self, identity: Identity, key: Ed25519PrivateKey, clock: Callable[[], float]) -> None:
+    def __init__(self, identity: Identity, key: Ed25519PrivateKey, clock: Callable[[], float], *, proxy: str = "") -> None:
         self._identity, self._key, self._clock = identity, key, clock
         self.url = identity.url
         self.instance = secrets.token_urlsafe(12)
         self.next_poll = 15.0
         self.offset = 0
-        self._client = httpx.AsyncClient(
-            base_url=identity.url,
-            verify=_context(identity.ca_pem),
-            timeout=wire.MAX_WAIT_SECONDS + 20,
-            limits=httpx.Limits(keepalive_expiry=900),
+        limits = httpx.Limits(keepalive_expiry=_KEPT_SECONDS)
+        transport = httpx.AsyncHTTPTransport(
+            verify=tls.context(identity.ca_pem), limits=limits, proxy=proxy or None, socket_options=_socket_options()
         )
+        # Not compressed: an answer must not grow in our memory.
+        headers = {"accept-encoding": "identity", "user-agent": "fleet-agent"}
+        self._client = httpx.AsyncClient(
+            base_url=identity.url, transport=transport, timeout=wire.MAX_WAIT_SECONDS + 20, headers=headers, trust_env=False
+        )
+
+    def now(self) -> float:
+        """Unix seconds by the manager's clock, as far as it has told us."""
+        return self._clock() + self.offset
+
+    def unsealed(self, context: bytes, sealed: str) -> bytes:
+        """What the manager sealed for this agent's key. Raises RefusedError."""
+        from agent import sealing
+
+        try:
+            return sealing.opened(self._key, context, wire.unb64(sealed))
+        except ValueError as why:
+            raise RefusedError("it is not base64", subject="manager", next_step="Look at the manager.") from why
 
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def desired(self, etag: str, wait: int, newest: Epoch) -> tuple[str, wire.Envelope] | None:
-        """(ETag, document as it was signed) of one that `opened` believes, or None when it is the one that we hold."""
+    async def desired(self, etag: str, wait: int) -> tuple[str, wire.Envelope] | None:
+        """(ETag, signed document), or None when it is the one that we hold. Raises TryLater, Duplicate, NotEnrolled, RefusedError."""
         headers = ({"if-none-match": etag} if etag else {}) | ({"prefer": f"wait={wait}"} if wait else {})
-        answer = await self._call("GET", "/agent/v1/desired", headers=headers, seconds=wait + 10 if wait else _SECONDS)
-        if answer.status_code == 304:
+        seconds = wait + 10 if wait else _SECONDS
+        answer = await self._call("GET", "/agent/v1/desired", headers=headers, seconds=seconds, most=_MOST_DOCUMENT)
+        if answer.status == 304 and etag:
             return None
         try:
-            envelope = msgspec.json.decode(answer.content, type=wire.Envelope)
-        except (msgspec.DecodeError, UnicodeDecodeError) as why:
-            raise TryLater("what answers is no manager", subject="manager", next_step="Look at what stands between.") from why
-        if self.opened(envelope).epoch < newest:
-            step = "Look at the manager: a restored one must raise its epoch."
-            raise RefusedError("the desired state is from an older manager", subject="manager", next_step=step)
-        return answer.headers.get("etag", ""), envelope
+            return answer.headers.get("etag", ""), msgspec.json.decode(answer.content, type=wire.Envelope)
+        except msgspec.DecodeError as why:
+            raise in_the_way(answer.status, answer.headers) from why
 
     def opened(self, envelope: wire.Envelope) -> wire.Desired:
         """The document, when a pinned key signed it for this cluster. Raises RefusedError."""
@@ -86,65 +89,90 @@ class Uplink:
         try:
             document = msgspec.json.decode(payload, type=wire.Desired)
         except msgspec.DecodeError as why:
-            step = "Bring the agent to the manager's version."
+            step = "Upgrade this agent: its manager is newer."
             raise RefusedError(f"the desired state cannot be read: {why}", subject="manager", next_step=step) from why
         if document.cluster_id != self._identity.cluster_id:
-            raise RefusedError("the desired state is for another cluster", subject="manager", next_step="Look at the manager.")
+            step = "Enrol again with `fleetctl cluster register NAME --replace`."
+            raise RefusedError("the desired state is for another cluster", subject="manager", next_step=step)
         return document
 
     async def archive(self, digest: Digest, size: int, path: Path) -> None:
-        """Fetch an archive to `path`, going on where a broken download ended; kept only when its hash is its name (I3)."""
+        """Fetch an archive to `path`, going on where a broken download ended; kept only when its hash is its name (I3).
+
+        As long as each try brings something at 0.5 kB/s, the next follows at once: a link that breaks each minute still fetches it whole.
+        """
         part = path.with_name(f".{path.name}.part")
-        failpoint("archive-before-write")
-        have = await asyncio.to_thread(lambda: part.stat().st_size if part.exists() else 0)
-        if have < size:
-            await self._download(digest, part, have)
+        have = await asyncio.to_thread(_size, part)
+        while have < size:
+            failpoint("archive-before-write")
+            began = time.monotonic()
+            try:
+                await self._download(digest, part, have, size)
+            except TryLater as why:
+                got = await asyncio.to_thread(_size, part) - have
+                if why.after or got < max(_LEAST_PROGRESS, (time.monotonic() - began) * _SLOW_BYTES / _SLOW_SECONDS):
+                    raise
+                await asyncio.sleep(1.0)
+            have = await asyncio.to_thread(_size, part)
         failpoint("archive-written")
         await asyncio.to_thread(_kept, part, path, digest, size)
         failpoint("archive-kept")
 
-    async def _download(self, digest: Digest, part: Path, have: int) -> None:
+    async def _download(self, digest: Digest, part: Path, have: int, size: int) -> None:
         target = f"/agent/v1/archives/{digest}"
         headers = self._signed("GET", target, b"") | ({"range": f"bytes={have}-"} if have else {})
-        try:
-            async with self._client.stream("GET", target, headers=headers) as answer:
-                if answer.status_code not in {200, 206}:
-                    await answer.aread()
-                    raise _problem(answer)
-                mode = "ab" if answer.status_code == 206 else "wb"
-                chunks = answer.aiter_raw(_SLOW_BYTES)
-                with part.open(mode) as out:
-                    while True:
-                        async with asyncio.timeout(_SLOW_SECONDS):
-                            chunk = await anext(chunks, b"")
-                        if not chunk:
-                            return
-                        out.write(chunk)
-        except (httpx.HTTPError, TimeoutError) as why:
-            raise _away(why) from why
+        async with self._answer("GET", target, b"", headers, _SECONDS) as (answer, deadline):
+            if answer.status_code not in {200, 206}:
+                raise problem(Answer(answer.status_code, answer.headers, await _read(answer, deadline, _MOST_ANSWER)))
+            here = answer.headers.get("content-range", "").startswith(f"bytes {have}-") if have else True
+            if answer.headers.get("content-type") != "application/x-tar" or (answer.status_code == 206 and not here):
+                raise in_the_way(answer.status_code, answer.headers)
+            left = size - have if answer.status_code == 206 else size
+            with part.open("ab" if answer.status_code == 206 else "wb", buffering=0) as out:
+                async for piece in _pieces(answer, deadline):
+                    out.write(piece[:left])
+                    left -= len(piece)
+                    if left < 0:
+                        raise in_the_way(answer.status_code, answer.headers)
+        if left:
+            raise away(httpx.ReadError("the download ended early"))
 
     async def report(self, request: wire.StatusRequest) -> None:
-        """Returns after the manager has it on its disk. Raises SendAll, Duplicate, TryLater."""
+        """Returns after the manager has it on its disk. Raises SendAll, Duplicate, NotEnrolled, TryLater."""
         await self._call("POST", "/agent/v1/status", body=msgspec.json.encode(request))
 
-    async def _call(self, method: str, target: str, *, body: bytes = b"", headers: Any = None, seconds: float = _SECONDS) -> httpx.Response:
+    async def _call(
+        self, method: str, target: str, *, body: bytes = b"", headers: Any = None, seconds: float = _SECONDS, most: int = _MOST_ANSWER
+    ) -> Answer:
         for last in (False, True):
             signed = self._signed(method, target, body) | (headers or {})
-            try:
-                async with asyncio.timeout(seconds):
-                    answer = await self._client.request(method, target, content=body, headers=signed)
-            except (httpx.HTTPError, TimeoutError) as why:
-                raise _away(why) from why
-            if answer.status_code == 401 and not last and self._took_time(answer, signed[wire.H_NONCE]):
+            async with self._answer(method, target, body, signed, seconds) as (found, deadline):
+                answer = Answer(found.status_code, found.headers, await _read(found, deadline, most))
+            if answer.status == 401 and not last and self._took_time(answer, signed[wire.H_NONCE]):
                 continue
-            if answer.status_code >= 400:
-                raise _problem(answer)
-            self.next_poll = float(answer.headers.get(wire.H_NEXT_POLL, self.next_poll))
+            if answer.status >= 400:
+                raise problem(answer)
+            soon = next_poll(answer.headers)
+            if soon is None or answer.status not in {200, 204, 304}:
+                raise in_the_way(answer.status, answer.headers)
+            self.next_poll = soon
             return answer
         raise AssertionError("the second answer is always taken")
 
+    @asynccontextmanager
+    async def _answer(
+        self, method: str, target: str, body: bytes, headers: dict[str, str], seconds: float
+    ) -> AsyncIterator[tuple[httpx.Response, asyncio.Timeout]]:
+        """An answer whose head has come within `seconds`, and the deadline for the rest. Raises TryLater."""
+        try:
+            async with asyncio.timeout(seconds) as deadline:
+                async with self._client.stream(method, target, content=body, headers=headers) as answer:
+                    yield answer, deadline
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as why:
+            raise away(why) from why
+
     def _signed(self, method: str, target: str, body: bytes) -> dict[str, str]:
-        agent, nonce, stamp = self._identity.cluster_id, secrets.token_urlsafe(12), int(self._clock()) + self.offset
+        agent, nonce, stamp = self._identity.cluster_id, secrets.token_urlsafe(12), int(self.now())
         said = wire.request_bytes(method, target, body, agent=agent, time=stamp, nonce=nonce, instance=self.instance)
         signature = wire.b64(self._key.sign(said))
         return {
@@ -155,16 +183,56 @@ class Uplink:
             wire.H_SIGNATURE: signature,
         }
 
-    def _took_time(self, answer: httpx.Response, nonce: str) -> bool:
+    def _took_time(self, answer: Answer, nonce: str) -> bool:
         """Our clock is wrong: sign with the manager's time from now on, and leave the clock alone."""
         said, signature = answer.headers.get(wire.H_MANAGER_TIME, ""), answer.headers.get(wire.H_MANAGER_TIME_SIGNATURE, "")
-        if not said.isdigit():
+        if not (said.isascii() and said.isdigit() and len(said) < 16):
             return False
         data = wire.time_bytes(int(said), nonce)
         if not any(verified(self._identity, key, signature, data) for key in self._identity.keys):
             return False
-        self.offset = int(said) - int(self._clock())
+        offset = int(said) - int(self._clock())
+        self.offset = offset if abs(offset) > _SMALL_SKEW else 0
         return True
+
+
+async def _pieces(answer: httpx.Response, deadline: asyncio.Timeout) -> AsyncIterator[bytes]:
+    """The body as it comes. Each 60 kB must come within 120 s, or the deadline ends it."""
+    loop = asyncio.get_running_loop()
+    deadline.reschedule(loop.time() + _SLOW_SECONDS)
+    count = 0
+    async for piece in answer.aiter_raw():
+        count += len(piece)
+        if count >= _SLOW_BYTES:
+            deadline.reschedule(loop.time() + _SLOW_SECONDS)
+            count = 0
+        yield piece
+
+
+async def _read(answer: httpx.Response, deadline: asyncio.Timeout, most: int) -> bytes:
+    """The whole body, at most `most` bytes: a small one within the request's own deadline, a large one as long as it comes along."""
+    said = answer.headers.get("content-length", "")
+    found = bytearray()
+    pieces = _pieces(answer, deadline) if said.isdigit() and _SLOW_BYTES / 4 < int(said) <= most else answer.aiter_raw()
+    async for piece in pieces:
+        found += piece
+        if len(found) > most:
+            raise in_the_way(answer.status_code, answer.headers)
+    return bytes(found)
+
+
+def _socket_options() -> list[tuple[int, int, int]]:
+    """A connection on which nobody speaks for minutes must not be forgotten by a NAT on the way, nor waited for when its peer is gone."""
+    found = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    for name, value in (("TCP_KEEPIDLE", 50), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4), ("TCP_USER_TIMEOUT", 60_000)):
+        option = getattr(socket, name, None)
+        if option is not None:
+            found.append((socket.IPPROTO_TCP, option, value))
+    return found
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
 
 
 def _kept(part: Path, path: Path, digest: Digest, size: int) -> None:
@@ -173,77 +241,3 @@ def _kept(part: Path, path: Path, digest: Digest, size: int) -> None:
         part.unlink(missing_ok=True)
         raise TryLater("an archive arrived broken and is fetched again", subject=f"archive {digest[:12]}", next_step="Wait.")
     put_in_place(part, path)
-
-
-def _away(why: Exception) -> TryLater:
-    said = "it did not answer in time" if isinstance(why, TimeoutError) else str(why) or type(why).__name__
-    return TryLater(f"the manager cannot be reached: {said}", subject="manager", next_step="What runs goes on; the agent tries again.")
-
-
-def _problem(answer: httpx.Response) -> FleetError:
-    """The manager's refusal as one of our errors."""
-    try:
-        said = msgspec.json.decode(answer.content, type=wire.Problem)
-    except msgspec.DecodeError:
-        said = wire.Problem(code="", summary=f"the manager answered {answer.status_code}")
-    text = {"subject": said.subject or "manager", "next_step": said.next_step}
-    if said.code in {Duplicate.code, SendAll.code}:
-        return (Duplicate if said.code == Duplicate.code else SendAll)(said.summary, **text)
-    if answer.status_code in {429, 503} or answer.status_code >= 500:
-        later = TryLater(said.summary, **text)
-        after = answer.headers.get("retry-after", "")
-        later.after = float(after) if after.isdigit() else 0.0
-        return later
-    kind = next((k for k in every_error() if k.code == said.code), LoginError if answer.status_code == 401 else FleetError)
-    try:
-        return kind(said.summary, **text)
-    except TypeError:
-        return FleetError(said.summary, **text)
-
-
-def _context(ca_pem: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if ca_pem:
-        context.load_verify_locations(cadata=ca_pem)
-    else:
-        context.load_default_certs()
-    return context
-
-
-async def enrol(url: str, ca_pin: str, token: str, key: Ed25519PrivateKey, version: str) -> Identity:
-    """Join the manager at `url`. With a pin its CA is fetched and checked against it. Raises LoginError, TryLater, RefusedError."""
-    ca_pem = await _fetch_ca(url, ca_pin) if ca_pin else ""
-    public = wire.b64(key.public_key().public_bytes_raw())
-    proof = wire.b64(key.sign(wire.enrol_bytes(token, public)))
-    request = wire.EnrolRequest(token=token, public_key=public, proof=proof, agent_version=version)
-    try:
-        async with httpx.AsyncClient(verify=_context(ca_pem), timeout=_SECONDS) as client:
-            answer = await client.post(f"{url}/agent/v1/enrol", content=msgspec.json.encode(request))
-    except httpx.HTTPError as why:
-        raise _away(why) from why
-    if answer.status_code != 200:
-        raise _problem(answer)
-    told = msgspec.json.decode(answer.content, type=wire.EnrolAnswer)
-    keys = {k.id: k.public_key for k in told.keys if wire.key_id(wire.unb64(k.public_key)) == k.id}
-    return Identity(url=url, ca_pem=ca_pem, cluster_id=told.cluster_id, cluster=told.cluster, workspace=told.workspace, keys=keys)
-
-
-async def _fetch_ca(url: str, pin: str) -> str:
-    """The CA that the pin names; what came over an unverified connection is used only when its hash is the pin."""
-    # Only enrolment needs these, and a running agent should not hold them.
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    try:
-        async with httpx.AsyncClient(verify=False, timeout=_SECONDS) as client:
-            answer = await client.get(f"{url}/install/ca.pem")
-    except (httpx.HTTPError, httpx.InvalidURL) as why:
-        raise _away(why) from why
-    try:
-        for found in x509.load_pem_x509_certificates(answer.content):
-            if hashlib.sha256(found.public_bytes(Encoding.DER)).hexdigest() == pin.removeprefix("sha256:").lower():
-                return found.public_bytes(Encoding.PEM).decode()
-    except ValueError:
-        pass
-    step = "Compare the address and --ca-pin with what `fleetctl cluster register` printed."
-    raise RefusedError(f"the manager at {url} is not the one that the CA pin names", subject="--ca-pin", next_step=step)

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import random
 import time
+from collections.abc import Callable
 
 from agent import act
 from agent.decide import RETRY_SECONDS, Action, Install, Remove, Wait, World, decide, retry_seconds
@@ -14,6 +15,7 @@ from agent.log import event, over, trouble
 from agent.recover import recover
 from agent.situation import Situation
 from agent.telling import Teller
+from agent.troubles import of_disk
 from fleetctl.core.errors import FleetError
 from fleetctl.core.ids import BundleName
 from fleetctl.core.render import release_of
@@ -25,10 +27,13 @@ MOST_RETRY_SECONDS = {"disk": 30.0, "system": 30.0, "cluster-unreachable": 45.0,
 
 
 class Worker:
-    """Rule: one bundle that fails stops no other, and no bundle is in two hands at once. `at_once`: releases changed at the same time."""
+    """Rule: one bundle that fails stops no other, and no bundle is in two hands at once.
 
-    def __init__(self, at: Situation, teller: Teller, at_once: int) -> None:
-        self._at, self._teller, self._slots = at, teller, asyncio.Semaphore(at_once)
+    `at_once`: releases changed at the same time. `clock`: monotonic seconds, so that no jump of the machine's time holds a retry back.
+    """
+
+    def __init__(self, at: Situation, teller: Teller, at_once: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._at, self._teller, self._slots, self._clock = at, teller, asyncio.Semaphore(at_once), clock
         self._known = False
 
     async def act(self) -> None:
@@ -38,7 +43,7 @@ class Worker:
             document = self._at.document
             if document is None or self._at.twin or not await self._rebuilt(document):
                 continue
-            for action in decide(document, self._world(), time.time()):
+            for action in decide(document, self._world(), self._clock()):
                 self._begin(document, action)
             self._wake_for_retries()
 
@@ -97,7 +102,7 @@ class Worker:
                     self._at.removed.add((name, action.tombstone.generation))
                     self._at.resources.pop(name, None)
                     event("removed", bundle=name)
-            self._at.unsay("disk")
+            self._at.disk_works()
             self._at.failures.pop(name, None)
             over(f"bundle {name}")
             self._at.again.discard(name)
@@ -120,19 +125,19 @@ class Worker:
 
     def _failed(self, name: BundleName, action: Install | Remove, why: Exception) -> None:
         code, summary = told(why)
-        if code == "disk":
-            self._at.say("disk", summary)
+        if code == "disk" and isinstance(why, OSError):
+            self._at.say(*of_disk(why))
         count = self._at.failures[name] = self._at.failures.get(name, 0) + 1
         wait = min(MOST_RETRY_SECONDS.get(code, RETRY_SECONDS[1]), retry_seconds(count, random.random()))  # noqa: S311 - spread
-        self._at.retry_at[name] = time.time() + wait
+        self._at.retry_at[name] = self._clock() + wait
         trouble(f"bundle {name}", f"{summary}; again in {wait:.0f} s")
         generation = action.bundle.generation if isinstance(action, Install) else action.tombstone.generation
         self._at.errors[name] = (generation, code, summary)
 
     def _wake_for_retries(self) -> None:
-        soon = min((at for at in self._at.retry_at.values() if at > time.time()), default=0.0)
+        soon = min((at for at in self._at.retry_at.values() if at > self._clock()), default=0.0)
         if soon:
-            asyncio.get_running_loop().call_later(max(0.1, soon - time.time()), self._at.work.set)
+            asyncio.get_running_loop().call_later(max(0.1, soon - self._clock()), self._at.work.set)
 
 
 def told(why: Exception) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,11 +20,13 @@ from sqlalchemy.engine import Connection
 from fleetctl.core import wire
 from fleetctl.core.errors import LoginError
 from fleetctl.core.ids import ClusterId, Epoch, Workspace
-from fleetctl.core.options import Options
-from fleetctl.core.wire import Dependency, DesiredBundle, Tombstone
+from fleetctl.core.options import DownstreamResource, Options, downstream_of
+from fleetctl.core.sealing import context_of
+from fleetctl.core.wire import Dependency, DesiredBundle, SealedObject, Tombstone
 from manager.clock import Clock, rfc3339, unix
-from manager.live import Live
+from manager.live import Live, NotEnrolled
 from manager.reconcile import cluster_of
+from manager.sealing import Sealer, sources
 from manager.signing import Signer
 from manager.store.base import Store
 from manager.store.schema import clusters, deployments
@@ -41,8 +44,8 @@ class Document:
 
 
 class Documents:
-    def __init__(self, store: Store, live: Live, signer: Signer, clock: Clock) -> None:
-        self._store, self._live, self._signer, self._clock = store, live, signer, clock
+    def __init__(self, store: Store, live: Live, signer: Signer, clock: Clock, sealer: Sealer) -> None:
+        self._store, self._live, self._signer, self._clock, self._sealer = store, live, signer, clock, sealer
         self._making: dict[ClusterId, asyncio.Task[Document]] = {}
         self.epoch = Epoch(1)
 
@@ -50,7 +53,7 @@ class Documents:
         """The document; from memory when nothing has changed. Raises LoginError for a cluster that is not enrolled."""
         presence = self._live.clusters.get(cluster)
         if presence is None:
-            raise LoginError("this agent is not enrolled any more", next_step="Run `fleetctl cluster register NAME --replace`.")
+            raise NotEnrolled
         if presence.etag and presence.etag == held:
             return Document(presence.etag, b"")
         body = self._live.document(cluster)
@@ -82,7 +85,7 @@ class Documents:
         while True:
             presence = self._live.clusters.get(cluster)
             news = presence.news if presence else None
-            desired = await self._store.read(lambda connection: load(connection, cluster, self.epoch))
+            desired = await self._store.read(lambda connection: load(connection, cluster, self.epoch, self._sealer))
             payload = msgspec.json.encode(desired)
             etag = wire.etag(payload)
             signature = wire.b64(self._signer.sign(wire.desired_bytes(payload)))
@@ -116,8 +119,8 @@ def _spread(cluster: ClusterId) -> float:
     return int(hashlib.sha256(cluster.encode()).hexdigest()[:8], 16) / 0xFFFFFFFF * 2 * _DAY
 
 
-def load(connection: Connection, cluster: ClusterId, epoch: Epoch) -> wire.Desired:
-    """The document's content as the rows say. Raises LoginError when the cluster is gone."""
+def load(connection: Connection, cluster: ClusterId, epoch: Epoch, sealer: Sealer) -> wire.Desired:
+    """The document's content as the rows and the secrets say. Raises LoginError when the cluster is gone."""
     row = connection.execute(sa.select(clusters).where(clusters.c.id == cluster)).one_or_none()
     if row is None:
         raise LoginError("this cluster was deleted", next_step="Register it again with `fleetctl cluster register NAME`.")
@@ -135,7 +138,7 @@ def load(connection: Connection, cluster: ClusterId, epoch: Epoch) -> wire.Desir
         labels=known.labels,
         annotations=known.annotations,
         values=known.values,
-        bundles=[_bundle(r, paused=known.paused) for r in rows if not r.removed],
+        bundles=_bundles(connection, row, rows, sealer, paused=known.paused),
         tombstones=[_tombstone(r) for r in rows if r.removed],
     )
 
@@ -145,7 +148,30 @@ def _tombstone(row: Any) -> Tombstone:
     return Tombstone(name=row.bundle, generation=row.generation, keep_resources=row.keep_resources, service_account=account)
 
 
-def _bundle(row: Any, *, paused: bool) -> DesiredBundle:
+def _bundles(connection: Connection, cluster: Any, rows: Sequence[Any], sealer: Sealer, *, paused: bool) -> list[DesiredBundle]:
+    wanted = {r.bundle: _downstream(r.json) for r in rows if not r.removed}
+    every = [one for some in wanted.values() for one in some]
+    found = sources(connection, cluster.workspace, every) if every else {}
+    made = []
+    for row in rows:
+        context = [context_of(cluster.id, row.bundle, row.generation, one.kind, one.name) for one in wanted.get(row.bundle, ())]
+        sealed = [
+            sealer.sealed(cluster.workspace, one, found.get((one.kind, one.name)), cluster.public_key or b"", place)
+            for one, place in zip(wanted.get(row.bundle, ()), context, strict=True)
+        ]
+        if not row.removed:
+            made.append(_bundle(row, sealed, paused=paused))
+    return made
+
+
+def _downstream(text: bytes) -> list[DownstreamResource]:
+    """Most bundles name none, which costs no decoding."""
+    if b'"downstreamResources"' not in text:
+        return []
+    return downstream_of(msgspec.json.decode(text, type=Options))
+
+
+def _bundle(row: Any, downstream: list[SealedObject], *, paused: bool) -> DesiredBundle:
     labels, depends_on, bundle_paused = msgspec.json.decode(row.shown, type=tuple[dict[str, str], list[Dependency], bool])
     return DesiredBundle(
         name=row.bundle,
@@ -159,4 +185,5 @@ def _bundle(row: Any, *, paused: bool) -> DesiredBundle:
         labels=labels,
         depends_on=depends_on,
         paused=paused or bundle_paused,
+        downstream=downstream,
     )

@@ -15,14 +15,14 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core import wire
 from fleetctl.core.errors import Conflict, LoginError, NotFound
-from fleetctl.core.ids import BundleName, ClusterId, ClusterName, Digest, Workspace
+from fleetctl.core.ids import BundleName, ClusterId, ClusterName, Digest, Epoch, Workspace
 from fleetctl.core.status import Report, State, as_json, trim
 from fleetctl.core.summary import deployment_state
 from manager import kinds
 from manager.archives import Archives
 from manager.clock import rfc3339, until
 from manager.documents import Documents
-from manager.live import Live, Presence
+from manager.live import Live, NotEnrolled, Presence
 from manager.objects import new_cluster_id, new_uid
 from manager.reconcile import Scope, reconcile
 from manager.signing import Signer, verify
@@ -47,9 +47,20 @@ class Fleet:
 
     async def load(self) -> None:
         c = clusters.c
-        query = sa.select(c.id, c.public_key, c.seen, c.address).where(c.public_key.is_not(None))
+        query = sa.select(c.id, c.public_key, c.seen, c.address, c.agent).where(c.public_key.is_not(None))
         for row in await self._store.read(lambda connection: connection.execute(query).all()):
-            self._live.clusters[ClusterId(row.id)] = Presence(row.public_key, row.seen, row.seen, row.address)
+            twin = msgspec.json.decode(row.agent).get("twin", "") if b'"twin"' in row.agent else ""
+            self._live.clusters[ClusterId(row.id)] = Presence(row.public_key, row.seen, row.seen, row.address, twin=twin)
+
+    async def mark_twin(self, cluster: ClusterId, twin: str) -> None:
+        """Two agents have one key: so it stays, over restarts of ours too, until the cluster is enrolled anew."""
+        where = clusters.c.id == cluster
+
+        def write(connection: Connection) -> None:
+            agent = msgspec.json.decode(connection.execute(sa.select(clusters.c.agent).where(where)).scalar() or b"{}")
+            connection.execute(sa.update(clusters).where(where).values(agent=_json(agent | {"twin": twin})))
+
+        await self._store.write(write)
 
     async def register(self, workspace: str, name: str, *, labels: dict[str, str], ttl: int, replace: bool, now: float) -> Registration:
         """A token that lets one agent enrol as `name`. Raises Conflict when the name is enrolled and `replace` is not said."""
@@ -57,7 +68,7 @@ class Fleet:
         token = secrets.token_urlsafe(32)
         expires = until(now, ttl)
 
-        def write(connection: Connection) -> set[ClusterId]:
+        def write(connection: Connection) -> tuple[set[ClusterId], set[ClusterId]]:
             r = registrations.c
             connection.execute(
                 sa.delete(registrations).where((r.expires <= rfc3339(now)) | ((r.workspace == workspace) & (r.cluster == name)))
@@ -65,9 +76,12 @@ class Fleet:
             touched = _claimed(connection, workspace, name, labels, replace=replace, now=rfc3339(now))
             row = {"hash": hashed(token), "workspace": workspace, "cluster": name, "source": "", "labels": b"{}", "expires": expires}
             connection.execute(sa.insert(registrations), {**row, "uses": 1, "replace": replace})
-            return touched
+            return touched, _revoked(connection, workspace, name)
 
-        self._live.changed(await self._store.write(write))
+        touched, revoked = await self._store.write(write)
+        for cluster in revoked:
+            self._live.forget(cluster)
+        self._live.changed(touched)
         return Registration(token, expires)
 
     async def enrol(self, request: wire.EnrolRequest, *, address: str, now: float) -> wire.EnrolAnswer:
@@ -103,17 +117,23 @@ class Fleet:
         """Take what an agent says. Raises Conflict (`send-all`) when something before it was missed."""
         presence = self._live.clusters.get(cluster)
         if presence is None:
-            raise LoginError("this agent is not enrolled any more", next_step="Run `fleetctl cluster register NAME --replace`.")
-        lacking = not request.full and presence.reporter != request.instance
+            raise NotEnrolled
+        if request.instance == presence.speaker and request.seq <= presence.seq:
+            return  # a newer one of the same agent was quicker (I8)
         epoch = self._documents.epoch
+        presence.speaker, presence.seq = request.instance, request.seq
+        if request.full:
+            _follow_pages(presence, request, epoch)
+        lacking = not request.full and presence.reporter != request.instance
+        last = request.full and request.page >= request.pages
 
         def write(connection: Connection) -> tuple[bool, bool]:
             take_agent(connection, cluster, request)
             if lacking:
                 return False, False
             told = [report for report in request.deployments if report.epoch in {0, epoch}]
-            if request.full and request.pages == 1:
-                _unmentioned(connection, cluster, {report.bundle for report in told})
+            if last:
+                _unmentioned(connection, cluster, presence.mentioned)
             gone = take_reports(connection, cluster, told, at=rfc3339(now))
             return gone, gone and _left(connection, cluster)
 
@@ -121,7 +141,7 @@ class Fleet:
         if lacking:
             self._live.changed()
             raise SendAll("the manager has not got this agent's full report yet", next_step="Send all.")
-        if request.full and request.page >= request.pages:
+        if last:
             presence.reporter = request.instance
         if left:
             self._live.forget(cluster)
@@ -153,6 +173,23 @@ def _claimed(connection: Connection, workspace: str, name: str, labels: dict[str
         connection.execute(sa.update(clusters).where(where).values(labels=_json(merged), leaving=False, issued=now))
         ids = [ClusterId(row.id)]
     return reconcile(connection, Scope(Workspace(workspace), clusters=ids), now=now) | set(ids)
+
+
+def _revoked(connection: Connection, workspace: str, name: str) -> set[ClusterId]:
+    """Whoever holds the cluster's present key is nobody from now on. Without one there is nothing to revoke."""
+    where = (clusters.c.workspace == workspace) & (clusters.c.name == name) & clusters.c.public_key.is_not(None)
+    found = connection.execute(sa.update(clusters).where(where).values(public_key=None).returning(clusters.c.id))
+    return {ClusterId(identifier) for identifier in found.scalars()}
+
+
+def _follow_pages(presence: Presence, request: wire.StatusRequest, epoch: Epoch) -> None:
+    """Count the pages of a full report. Raises SendAll when one is missing: what is not mentioned counts as not there."""
+    if request.page == 1:
+        presence.pages, presence.mentioned = 0, set()
+    if request.page != presence.pages + 1:
+        raise SendAll("a page of this agent's full report is missing", next_step="Send all.")
+    presence.pages = request.page
+    presence.mentioned |= {report.bundle for report in request.deployments if report.epoch in {0, epoch}}
 
 
 def _proven(request: wire.EnrolRequest) -> bytes:
@@ -203,7 +240,9 @@ def take_agent(connection: Connection, cluster: ClusterId, request: wire.StatusR
     if troubles:
         said["troubles"] = [{"code": t.code, "message": t.message[:1024], "since": t.since[:32]} for t in troubles]
     where = clusters.c.id == cluster
-    old = connection.execute(sa.select(clusters.c.agent).where(where)).scalar()
+    old = connection.execute(sa.select(clusters.c.agent).where(where)).scalar() or b"{}"
+    if b'"twin"' in old:
+        said["twin"] = msgspec.json.decode(old).get("twin", "")
     if old != _json(said):
         connection.execute(sa.update(clusters).where(where).values(agent=_json(said)))
 

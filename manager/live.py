@@ -11,12 +11,41 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from fleetctl.core.ids import ClusterId
+from fleetctl.core.errors import LoginError
+from fleetctl.core.ids import BundleName, ClusterId
 
 _MOST_DOCUMENT_BYTES = 64 * 1024 * 1024
 OFFLINE_SECONDS = 300.0
 LONG_POLL_AGENTS = 5000
 _TWIN_MEMORY = 4
+
+
+class NotEnrolled(LoginError):
+    """The cluster is gone, or another agent was enrolled for it: who is told so changes nothing any more."""
+
+    code = "not-enrolled"
+
+    def __init__(self) -> None:
+        step = "Enrol this agent again with `fleetctl cluster register NAME --replace`."
+        super().__init__("no cluster is enrolled with this key", next_step=step)
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One request of an agent: who sent it, from where, when it was signed (Unix seconds by the agent's own clock), and when it came."""
+
+    instance: str
+    address: str
+    stamp: int
+    now: float
+
+
+@dataclass(slots=True)
+class Former:
+    """An instance that was heard before the present one. `until`: when its successor signed its first request."""
+
+    address: str
+    until: int
 
 
 @dataclass(slots=True)
@@ -28,11 +57,14 @@ class Presence:
     stored_seen: float = 0.0
     address: str = ""
     instance: str = ""
-    former: dict[str, str] = field(default_factory=dict)  # instances that were here before, with their addresses
+    former: dict[str, Former] = field(default_factory=dict)  # instances that were here before
     twin: str = ""
     etag: str = ""
     reporter: str = ""  # the instance whose full report we have
+    speaker: str = ""  # the instance that `seq` counts for
     seq: int = 0
+    pages: int = 0  # of a full report that is under way
+    mentioned: set[BundleName] = field(default_factory=set)  # in these pages
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -93,26 +125,34 @@ class Live:
         if presence:
             presence.news.set()
 
-    def heard(self, cluster: ClusterId, *, instance: str, address: str, now: float) -> str:
+    def heard(self, cluster: ClusterId, word: Word) -> str:
         """Note a request; what is wrong when two agents take turns with one key, else ""."""
         presence = self.clusters.get(cluster)
         if presence is None:
             return ""
-        if instance != presence.instance:
-            if instance in presence.former and not presence.twin:
-                presence.twin = f"two agents use one identity, from {presence.address} and {address}"
+        if word.instance != presence.instance:
+            former = presence.former.get(word.instance)
+            if former is not None and word.stamp <= former.until:
+                return presence.twin  # sent before its successor began, and slow on its way
+            if former is not None and not presence.twin:
+                presence.twin = f"two agents use one identity, from {presence.address} and {word.address}"
+                self.changed()
             if presence.instance:
-                presence.former[presence.instance] = presence.address
+                presence.former[presence.instance] = Former(presence.address, word.stamp)
                 while len(presence.former) > _TWIN_MEMORY:
                     presence.former.pop(next(iter(presence.former)))
-            presence.instance = instance
+            presence.instance = word.instance
         if not presence.seen:
             self.changed()
-        elif self.is_offline(cluster, now):
-            presence.seen = now
+        elif self.is_offline(cluster, word.now):
+            presence.seen = word.now
             self.changed()
-        presence.seen, presence.address = now, address
+        presence.seen, presence.address = word.now, word.address
         return presence.twin
+
+    def twin(self, cluster: ClusterId) -> str:
+        presence = self.clusters.get(cluster)
+        return presence.twin if presence else ""
 
     def poll_seconds(self) -> int:
         """The interval that agents are told: long polls while they are few, then 60 s to 15 min."""

@@ -16,7 +16,7 @@ from fleetctl.core.ids import ClusterId, Workspace
 from manager import kinds, views
 from manager.clock import Clock, rfc3339, until
 from manager.live import Live
-from manager.reconcile import Scope, reconcile
+from manager.reconcile import Scope, bundles_that_copy, reconcile
 from manager.store.base import Store
 from manager.store.schema import bundles, clusters, deployments, objects, registrations, repos
 from manager.tokens import hashed
@@ -80,9 +80,9 @@ class Objects:
             token = self._create(connection, key, row)
         elif not same:
             table, where = _where(key)
-            values = row if kind not in kinds.DATA_KINDS else row | {"spec": self._sealed(key, row["spec"])}
+            values = row if kind not in kinds.DATA_KINDS else self._kept(key, row, old)
             connection.execute(sa.update(table).where(where).values(**values, generation=table.c.generation + 1))
-        if not same and kind in {"Cluster", "ClusterGroup"}:
+        if not same and kind in {"Cluster", "ClusterGroup", *kinds.DATA_KINDS}:
             touched = self._reconciled(connection, kind, workspace, name)
         shown = views.one(connection, self._live, kind, workspace, name, self._clock())
         return Put("created" if old is None else "unchanged" if same else "configured", shown, token, touched)
@@ -97,8 +97,14 @@ class Objects:
         have = (old.labels, old.annotations, spec)
         return old, have == (row["labels"], row["annotations"], row["spec"])
 
-    def _sealed(self, key: tuple[str, str, str], spec: bytes) -> bytes:
-        return self._vault.seal(spec, "/".join(key))
+    def _kept(self, key: tuple[str, str, str], row: dict[str, bytes], old: Any) -> dict[str, bytes]:
+        """The row as it is stored. `content` in `extra` is another one for each content, and tells nothing of it."""
+        place, text = "/".join(key), row["spec"]
+        if old is not None and self._vault.unseal(old.spec, place) == text:
+            return row | {"spec": old.spec, "extra": old.extra}
+        spec = msgspec.json.decode(text)
+        extra = {"type": spec["type"], "keys": kinds.shown_data(spec["data"]), "content": secrets.token_hex(8)}
+        return row | {"spec": self._vault.seal(text, place), "extra": _json(extra)}
 
     def _create(self, connection: Connection, key: tuple[str, str, str], row: dict[str, bytes]) -> str | None:
         kind, workspace, name = key
@@ -107,12 +113,9 @@ class Objects:
         if kind == "Cluster":
             connection.execute(sa.insert(clusters), {"id": new_cluster_id(), **head, **row})
             return None
-        extra = b"{}"
         if kind in kinds.DATA_KINDS:
-            spec = msgspec.json.decode(row["spec"])
-            extra = _json({"type": spec["type"], "keys": kinds.shown_data(spec["data"])})
-            row = row | {"spec": self._sealed(key, row["spec"])}
-        connection.execute(sa.insert(objects), {"kind": kind, **head, **row, "extra": extra})
+            row = self._kept(key, row, None)
+        connection.execute(sa.insert(objects), {"kind": kind, **head, "extra": b"{}", **row})
         if kind == "GitRepo":
             connection.execute(sa.insert(repos).prefix_with("OR IGNORE"), {"workspace": workspace, "name": name})
         if kind != "ClusterRegistrationToken":
@@ -133,6 +136,9 @@ class Objects:
         now = rfc3339(self._clock())
         if kind == "ClusterGroup":
             return reconcile(connection, Scope(Workspace(workspace)), now=now)
+        if kind in kinds.DATA_KINDS:
+            mine = bundles_that_copy(connection, Workspace(workspace), kind, name)
+            return reconcile(connection, Scope(Workspace(workspace), bundles=mine), now=now) if mine else set()
         where = (clusters.c.workspace == workspace) & (clusters.c.name == name)
         found = connection.execute(sa.update(clusters).where(where).values(issued=now).returning(clusters.c.id)).scalars().all()
         ids = [ClusterId(i) for i in found]
@@ -194,7 +200,7 @@ class Objects:
             mine = (bundles.c.workspace == workspace) & (bundles.c.repo == name)
             names = connection.execute(sa.delete(bundles).where(mine).returning(bundles.c.name)).scalars().all()
             return reconcile(connection, Scope(space, bundles=set(names)), now=now)
-        return reconcile(connection, Scope(space), now=now) if kind == "ClusterGroup" else set()
+        return self._reconciled(connection, kind, workspace, name) if kind in {"ClusterGroup", *kinds.DATA_KINDS} else set()
 
 
 def delete_cluster(connection: Connection, where: Any, workspace: Workspace, *, now: str, uninstall: bool) -> set[ClusterId]:

@@ -6,7 +6,7 @@ Runs inside one write transaction, so that what was read is still true when the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from fleetctl.core.options import Options
 from fleetctl.core.plan import Change, Have, Key, Want, clusters_of, decide
 from fleetctl.core.status import State
 from fleetctl.core.target import Match, select
+from manager.sealing import sources, version_of
 from manager.store.schema import bundles, clusters, deployments, meta, objects
 from manager.store.schema import options as options_table
 
@@ -42,7 +43,8 @@ def reconcile(connection: Connection, scope: Scope, *, now: str) -> set[ClusterI
     specs = bundle_specs(connection, scope)
     fleet = fleet_clusters(connection, scope)
     texts: dict[str, bytes] = {}
-    wanted = _wanted(specs, fleet, groups(connection, scope.workspace), texts)
+    copied = _copied(connection, scope.workspace, specs)
+    wanted = _wanted(specs, fleet, groups(connection, scope.workspace), texts, copied)
     changes = decide(wanted, _have(connection, scope, {c.id for c in fleet}))
     if not changes:
         return set()
@@ -104,7 +106,31 @@ def groups(connection: Connection, workspace: Workspace) -> list[Group]:
     ]
 
 
-def _wanted(specs: Iterable[BundleSpec], fleet: Sequence[Cluster], known: Sequence[Group], texts: dict[str, bytes]) -> dict[Key, Want]:
+Sources = Mapping[tuple[str, str], Any]
+
+
+def _copied(connection: Connection, workspace: Workspace, specs: Iterable[BundleSpec]) -> Sources:
+    """The Secrets and ConfigMaps that the bundles want copied."""
+    every = (options for spec in specs for options in (spec.options, *(t.options for t in (*spec.targets, *spec.customizations))))
+    wanted = [one for options in every if options.downstream_resources for one in opts.downstream_of(options)]
+    return sources(connection, workspace, wanted) if wanted else {}
+
+
+def bundles_that_copy(connection: Connection, workspace: Workspace, kind: str, name: str) -> set[BundleName]:
+    """The bundles that want this Secret or ConfigMap on some cluster."""
+    found: set[BundleName] = set()
+    for text in connection.execute(sa.select(bundles.c.spec).where(bundles.c.workspace == workspace)).scalars():
+        if b'"downstreamResources"' in text:
+            spec = msgspec.json.decode(text, type=BundleSpec)
+            every = (spec.options, *(t.options for t in (*spec.targets, *spec.customizations)))
+            if any((kind, name) == (one.kind, one.name) for options in every for one in opts.downstream_of(options)):
+                found.add(spec.name)
+    return found
+
+
+def _wanted(
+    specs: Iterable[BundleSpec], fleet: Sequence[Cluster], known: Sequence[Group], texts: dict[str, bytes], copied: Sources
+) -> dict[Key, Want]:
     """Every deployment that should be; `texts` receives the options' JSON by its key."""
     wanted: dict[Key, Want] = {}
     for spec in specs:
@@ -113,19 +139,23 @@ def _wanted(specs: Iterable[BundleSpec], fleet: Sequence[Cluster], known: Sequen
         for match in select(spec, fleet, known):
             key = (id(match.options), match.target, match.customization)
             if key not in made:
-                made[key] = _want(spec, match, shown, texts)
+                made[key] = _want(spec, match, shown, texts, copied)
             wanted[match.cluster.id, spec.name] = made[key]
     return wanted
 
 
-def _want(spec: BundleSpec, match: Match, shown: str, texts: dict[str, bytes]) -> Want:
+def _want(spec: BundleSpec, match: Match, shown: str, texts: dict[str, bytes], copied: Sources) -> Want:
+    """A content that is copied counts as one of the options: another one is deployed again."""
     options: Options = match.options
+    version = version_of(opts.downstream_of(options), copied)
     text = opts.to_json(options)
     key = hashlib.sha256(text).hexdigest()
     texts[key] = text
     return Want(
         archive=spec.archive,
-        options_digest=opts.digest(options),
+        options_digest=Digest(hashlib.sha256(f"{opts.digest(options)}\n{version}".encode()).hexdigest())
+        if version
+        else opts.digest(options),
         options_key=key,
         size=spec.size,
         target=match.target,

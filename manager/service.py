@@ -19,10 +19,11 @@ from manager.archives import Archives
 from manager.clock import rfc3339
 from manager.documents import Document, Documents
 from manager.fleet import Fleet, Registration
-from manager.live import Live
+from manager.live import Live, Word
 from manager.objects import Objects, Put, new_uid
 from manager.overview import overview
 from manager.scanning import Scanner
+from manager.sealing import Sealer
 from manager.signing import Signer
 from manager.store.base import Store
 from manager.store.schema import bundles, clusters, deployments, meta, objects
@@ -50,7 +51,7 @@ class Service:
         self._live = Live(clock())
         self._archives = Archives(data_dir / "archives")
         vault = Vault.open(data_dir, self._settings.secret_key_file)
-        self._documents = Documents(self._store, self._live, signer, clock)
+        self._documents = Documents(self._store, self._live, signer, clock, Sealer(vault))
         self._fleet = Fleet(self._store, self._live, self._documents, self._archives, signer)
         self._scanner = Scanner(self._store, self._live, self._archives, vault, data_dir, clock, self._settings)
         self._objects = Objects(self._store, self._live, vault, clock, self._scanner.poke)
@@ -156,8 +157,13 @@ class Service:
         presence = self._live.clusters.get(cluster_id)
         return presence.key if presence else None
 
-    async def seen(self, cluster_id: ClusterId, *, instance: str, address: str) -> str:
-        return self._live.heard(cluster_id, instance=instance, address=address, now=self._clock())
+    async def seen(self, cluster_id: ClusterId, *, instance: str, address: str, stamp: int) -> str:
+        """What is wrong when two agents use one key, else "". That is kept until the cluster is enrolled anew."""
+        before = self._live.twin(cluster_id)
+        twin = self._live.heard(cluster_id, Word(instance, address, stamp, self._clock()))
+        if twin and not before:
+            await self._fleet.mark_twin(cluster_id, twin)
+        return twin
 
     async def desired(self, cluster_id: ClusterId, held: str = "") -> Document:
         return await self._documents.get(cluster_id, held)

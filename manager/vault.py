@@ -5,6 +5,8 @@ Each ciphertext is bound to the object's workspace, kind and name, so that a row
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import secrets
 from pathlib import Path
 
@@ -20,7 +22,7 @@ _KEY_BYTES, _NONCE_BYTES = 32, 12
 
 class Vault:
     def __init__(self, key: bytes) -> None:
-        self._cipher = AESGCM(key)
+        self._key, self._cipher = key, AESGCM(key)
 
     @classmethod
     def open(cls, data_dir: Path, key_file: Path | None = None) -> Vault:
@@ -42,6 +44,10 @@ class Vault:
         if len(key) != _KEY_BYTES:
             raise UsageError(f"{path} does not hold a key of 32 bytes", subject=str(path), next_step="Restore it from a backup.")
         return cls(key)
+
+    def secret(self, purpose: bytes) -> bytes:
+        """32 bytes for one purpose, the same as long as the key is."""
+        return hmac.new(self._key, purpose, hashlib.sha256).digest()
 
     def seal(self, data: bytes, place: str) -> bytes:
         nonce = secrets.token_bytes(_NONCE_BYTES)

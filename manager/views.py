@@ -175,7 +175,7 @@ def _cluster_status(row: Any, whole: Fleet, states: dict[State, int]) -> Documen
     agent = _load(row.agent)
     state, message = worst_of(states).value, ""
     if not row.public_key:
-        state, message = "WaitCheckIn", "no agent has enrolled yet"
+        state, message = "WaitCheckIn", "its key was revoked; no agent has enrolled anew" if row.enrolled else "no agent has enrolled yet"
     elif presence and presence.twin:
         state, message = "ErrApplied", f"Duplicate agent: {presence.twin}"
     elif whole.live.is_offline(ClusterId(row.id), whole.now):

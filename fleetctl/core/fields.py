@@ -216,9 +216,7 @@ OPTIONS: dict[str, Field] = {
     "ignore.conditions[]": _f('Entries such as `{type: Ready, status: "False"}`: a condition that has all of it does not count.'),
     "correctDrift": _f("What happens when somebody changes the objects on the cluster. A customization's replaces the whole entry."),
     **_under("correctDrift", _DRIFT),
-    "downstreamResources[]": _f(
-        "Secrets and ConfigMaps of the bundle's workspace that the clusters get too.", later="Agents do not copy them yet."
-    ),
+    "downstreamResources[]": _f("Secrets and ConfigMaps of the bundle's workspace that the clusters get too, in the release's namespace."),
     "downstreamResources[].kind": _f("What it is.", choices=("Secret", "ConfigMap")),
     "downstreamResources[].name": _f("Its name."),
 }

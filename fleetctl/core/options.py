@@ -182,6 +182,13 @@ def merge_values(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def downstream_of(options: Options) -> list[DownstreamResource]:
+    """What is to be copied, each once, with the kind as Kubernetes writes it (Fleet takes it in any case)."""
+    kinds = {"secret": "Secret", "configmap": "ConfigMap"}
+    named = (DownstreamResource(kind=kinds.get(one.kind.lower(), one.kind), name=one.name) for one in options.downstream_resources or [])
+    return list(dict.fromkeys(named))
+
+
 def to_json(options: Options) -> bytes:
     """The one form that is hashed and sent: sorted keys, nothing that is not stated."""
     return msgspec.json.encode(options, order="sorted")

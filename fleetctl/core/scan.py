@@ -24,7 +24,7 @@ from fleetctl.core.fleetyaml import FleetYaml, parse
 from fleetctl.core.gitrepo import DrivenBundle, RepoSpec
 from fleetctl.core.globs import is_glob
 from fleetctl.core.globs import matches as fits
-from fleetctl.core.ids import BundleName, CommitId
+from fleetctl.core.ids import BundleName, CommitId, is_name
 from fleetctl.core.naming import bundle_name, clean
 from fleetctl.core.options import HelmOptions, Options
 from fleetctl.core.tree import FLEET_FILES, Index, Tree, files_below, join, within
@@ -217,6 +217,7 @@ def _draft(tree: Index, repo: RepoSpec, place: _Place, commit: CommitId) -> Draf
         overrides_targets=fleet.override_targets is not None,
     )
     _refuse_reading_elsewhere(spec, repo, shown or _shown(directory))
+    _check_copies(spec, shown or _shown(directory))
     warnings = [f"{shown}: imageScans is read, but images are not looked for in this version"] if fleet.scans_images else []
     charts = _charts(spec, files, shown or _shown(directory))
     # What is read above the directory, and what warns each time, is looked at each time.
@@ -273,6 +274,15 @@ def _narrowed(target: Target, repo: RepoSpec) -> Target:
     if repo.spec.target_namespace:
         options = msgspec.structs.replace(options, namespace=None)
     return msgspec.structs.replace(target, options=options)
+
+
+def _check_copies(spec: BundleSpec, shown: str) -> None:
+    """Raises UsageError for something that is neither a Secret nor a ConfigMap, or has no name."""
+    for options in (spec.options, *(t.options for t in spec.customizations)):
+        for one in opts.downstream_of(options):
+            if one.kind not in {"Secret", "ConfigMap"} or not is_name(one.name):
+                summary = f"{shown}: downstreamResources: {one.kind[:40]!r} {one.name[:80]!r} is no Secret or ConfigMap with a name"
+                raise UsageError(summary, subject=shown, next_step="Write `kind: Secret` or `kind: ConfigMap`, and `name:`.")
 
 
 def _refuse_reading_elsewhere(spec: BundleSpec, repo: RepoSpec, shown: str) -> None:

@@ -45,6 +45,15 @@ class Dependency(_Message, frozen=True, kw_only=True):
     accepted_states: list[State] = []
 
 
+class SealedObject(_Message, frozen=True, kw_only=True):
+    """A Secret or ConfigMap of the manager that this cluster gets: `sealed` as in `core/sealing.py`; else `problem` says why not."""
+
+    kind: str
+    name: str
+    sealed: str = ""
+    problem: str = ""
+
+
 class DesiredBundle(_Message, frozen=True, kw_only=True):
     """One BundleDeployment that this cluster should hold."""
 
@@ -59,6 +68,7 @@ class DesiredBundle(_Message, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     depends_on: list[Dependency] = []
     paused: bool = False  # keep what runs, take nothing new
+    downstream: list[SealedObject] = []  # in the order of options.downstreamResources
 
 
 class Tombstone(_Message, frozen=True, kw_only=True):

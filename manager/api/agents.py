@@ -113,7 +113,8 @@ class AgentApi:
 
     async def _agent(self, request: Request, body: bytes) -> tuple[ClusterId, str]:
         cluster, instance = await self._signatures.agent(request, body)
-        twin = await self._service.seen(cluster, instance=instance, address=_address(request))
+        stamp = int(request.headers[wire.H_TIME])
+        twin = await self._service.seen(cluster, instance=instance, address=_address(request), stamp=stamp)
         if twin:
             summary = twin if isinstance(twin, str) else str(getattr(twin, "summary", "two agents use this identity"))
             step = "Stop one of them, then run `fleetctl cluster register NAME --replace`."

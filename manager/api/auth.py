@@ -21,6 +21,7 @@ from fleetctl.core.errors import LoginError, RefusedError
 from fleetctl.core.ids import ClusterId
 from manager.api import port
 from manager.api.problems import TooBusy
+from manager.live import NotEnrolled
 from manager.signing import Signer, verify
 
 COOKIE = "fleet-session"
@@ -130,14 +131,14 @@ class Signatures:
         agent, nonce, instance = (head.get(name, "") for name in (wire.H_AGENT, wire.H_NONCE, wire.H_INSTANCE))
         stamp, signature = head.get(wire.H_TIME, ""), head.get(wire.H_SIGNATURE, "")
         shaped = _AGENT.fullmatch(agent) and _WORD.fullmatch(nonce) and _WORD.fullmatch(instance)
-        if not (shaped and stamp.isascii() and stamp.isdigit() and len(stamp) < 16 and len(signature) < 128):
+        if not (shaped and stamp.isascii() and stamp.isdigit() and len(stamp) < 16 and 0 < len(signature) < 128):
             raise _unsigned("the request is not signed as wire v1 says")
         key = await self._service.agent_key(ClusterId(agent))
         if key is None:
-            raise _unsigned("no cluster is enrolled with this key")
+            raise NotEnrolled
         said = wire.request_bytes(request.method, _target(request), body, agent=agent, time=int(stamp), nonce=nonce, instance=instance)
         if not _verified(key, signature, said):
-            raise _unsigned("no cluster is enrolled with this key")
+            raise NotEnrolled
         self._check_clock(int(stamp), nonce)
         self._check_nonce(agent, nonce)
         return ClusterId(agent), instance

@@ -240,3 +240,68 @@ class TestTargetNamespace:
         problems = fleet.call("GET", "objects/gitrepos/fleet-default/apps")["status"]
         assert "helm.valuesFrom names s of namespace kube-system" in json.dumps(problems)
         assert "apps-reads" not in json.dumps(fleet.call("GET", "objects/bundles"))
+
+
+class TestDownstreamResources:
+    def test_a_secret_of_the_manager_on_the_cluster(self, clone: Clone, fleet: Fleet, kube: LocalKube, dev: Cluster) -> None:
+        """There before helm runs, with Fleet's mark; changed with the manager's; what is somebody else's stays; gone with the bundle."""
+
+        def put(name: str, password: str) -> None:
+            meta = {"name": name, "namespace": "fleet-default"}
+            doc = {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": meta,
+                "type": "example.org/login",
+                "stringData": {"password": password},
+            }
+            fleet.call("PUT", f"objects/secrets/fleet-default/{name}", doc)
+
+        def data(name: str) -> Any:
+            found = dev.run("get", "secret", name, "-n", "rights-down", "-o", "json", "--ignore-not-found")
+            return json.loads(found) if found else None
+
+        dev.account("down", "rights-down", MAPS)
+        theirs = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "theirs", "namespace": "rights-down"},
+            "stringData": {"a": "b"},
+        }
+        dev.apply(theirs)
+        put("db", "hunter2222")
+        put("theirs", "hunter2222")
+        base = "defaultNamespace: rights-down\nserviceAccount: down\n"
+        uses = MAP.format(name="uses").replace("'1'", '{{ (lookup "v1" "Secret" "rights-down" "db").type | quote }}')
+        clone.push(
+            {
+                "web/fleet.yaml": base + "downstreamResources: [{kind: Secret, name: db}]\n",
+                "web/Chart.yaml": CHART,
+                "web/templates/m.yaml": uses,
+                "theft/fleet.yaml": base + "downstreamResources: [{kind: Secret, name: theirs}]\n",
+                "theft/m.yaml": MAP.format(name="theft"),
+                "none/fleet.yaml": base + "downstreamResources: [{kind: Secret, name: nothing}]\n",
+                "none/m.yaml": MAP.format(name="none"),
+            }
+        )
+        fleet.gitrepo(clone.url)
+        fleet.agent("dev", kube["dev"].kubeconfig)
+        failed(fleet, "apps-theft", "Secret rights-down/theirs exists and is not this bundle's copy")
+        failed(fleet, "apps-none", "Secret nothing does not exist in workspace fleet-default of the manager")
+        fleet.until(lambda: fleet.states().get("dev.apps-web"), lambda state: state == "Ready")
+        found = data("db")
+        assert (found["type"], found["data"]) == ("example.org/login", {"password": "aHVudGVyMjIyMg=="})
+        assert found["metadata"]["labels"] == {"fleet.cattle.io/bundledeployment": "apps-web"}
+        assert dev.get("configmap", "uses", "-n", "rights-down")["data"] == {"a": "example.org/login"}
+
+        put("db", "hunter3333")
+        fleet.until(lambda: data("db")["data"], lambda d: d == {"password": "aHVudGVyMzMzMw=="})
+        clone.push({"web/fleet.yaml": base})
+        fleet.until(lambda: data("db"), lambda found: found is None)
+        clone.push({"web/fleet.yaml": base + "downstreamResources: [{kind: Secret, name: db}]\n"})
+        fleet.until(lambda: data("db"), lambda found: found is not None)
+        fleet.call("DELETE", "objects/gitrepos/fleet-default/apps")
+        fleet.until(lambda: data("db"), lambda found: found is None)
+        assert data("theirs")["data"] == {"a": "Yg=="}
+        kept = b"".join(p.read_bytes() for p in fleet.folder.rglob("*") if p.is_file() and "manager" not in p.parts)
+        assert not [word for word in (b"hunter", b"aHVudGVy") if word in kept]

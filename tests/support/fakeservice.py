@@ -175,7 +175,7 @@ class FakeService:
     async def agent_key(self, cluster_id: ClusterId) -> bytes | None:
         return self.agents.get(cluster_id)
 
-    async def seen(self, cluster_id: ClusterId, *, instance: str, address: str) -> str | None:
+    async def seen(self, cluster_id: ClusterId, *, instance: str, address: str, stamp: int) -> str | None:
         return self.twin
 
     async def desired(self, cluster_id: ClusterId, held: str = "") -> FakeDocument:

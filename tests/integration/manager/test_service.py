@@ -306,6 +306,33 @@ class TestEnrolment:
 
         run(tmp_path / "data", work)
 
+    def test_two_agents_with_one_key_stay_marked_until_one_is_enrolled_anew(self, tmp_path: Path) -> None:
+        """Over a restart of the manager; --replace makes the key worthless at once and keeps id and history."""
+        kept: dict[str, Any] = {}
+
+        def twin(status: dict[str, Any]) -> bool:
+            return status["display"]["message"] == "Duplicate agent: two agents use one identity, from 10.0.0.2 and 10.0.0.1"
+
+        async def before(service: Service) -> None:
+            cluster = kept["id"] = await enrol(service, "one")
+            for instance, address, stamp in (("i1", "10.0.0.1", 1), ("i2", "10.0.0.2", 2), ("i1", "10.0.0.1", 3)):
+                kept["said"] = await service.seen(cluster, instance=instance, address=address, stamp=stamp)
+            assert "10.0.0.2" in kept["said"]
+            assert twin((await service.get_object("Cluster", "fleet-default", "one"))["status"])
+
+        async def after(service: Service) -> None:
+            assert await service.seen(kept["id"], instance="i9", address="::1", stamp=9) == kept["said"]
+            assert twin((await service.get_object("Cluster", "fleet-default", "one"))["status"])
+            made = await service.register("fleet-default", "one", labels={}, ttl_seconds=600, replace=True)
+            assert await service.agent_key(kept["id"]) is None
+            with pytest.raises(LoginError, match="no cluster is enrolled"):
+                await service.desired(kept["id"])
+            assert (await answer(service, made.token, Ed25519PrivateKey.generate())).cluster_id == kept["id"]
+            assert await service.seen(kept["id"], instance="i10", address="::1", stamp=10) == ""
+
+        run(tmp_path / "data", before)
+        run(tmp_path / "data", after)
+
     def test_what_cannot_be_enforced_is_refused(self, tmp_path: Path) -> None:
         """What is not a name and read-only kinds are refused, unknown keys are named."""
 
@@ -363,6 +390,33 @@ class TestStates:
             assert (line["name"], line["state"], line["message"]) == ("one", "DiskFull", "the disk is full")
             await service.report(cluster, wire.StatusRequest(instance="i", seq=2, full=True), address="")
             assert (await service.status(None))["attention"] == []
+
+        run(tmp_path / "data", work)
+
+    def test_what_a_full_report_in_pages_does_not_name_is_not_there(self, tmp_path: Path, clone: Clone) -> None:
+        """Counted over all pages; a lost page is asked for again, and a report that was overtaken changes nothing."""
+        commit = clone.push({f"{n}/m.yaml": MAP.format(name=n) for n in "abc"})
+
+        async def work(service: Service) -> None:
+            await add(service, clone.url, paths=["a", "b", "c"])
+            cluster = await enrol(service, "one")
+            await scanned(service, commit)
+            a, b, c = (ready(bundle) for bundle in (await desired(service, cluster)).bundles)
+
+            async def tell(seq: int, *reports: Report, page: int = 0) -> dict[str, int]:
+                head = {"full": True, "page": page, "pages": 2} if page else {}
+                await service.report(cluster, wire.StatusRequest(instance="i", seq=seq, deployments=list(reports), **head), address="")
+                return (await service.status(None))["deployments"]
+
+            await tell(1, a, b, page=1)
+            assert await tell(2, c, page=2) == {"Ready": 3}
+            with pytest.raises(Conflict, match="page"):
+                await tell(3, c, page=2)
+            await tell(4, a, page=1)
+            assert await tell(5, c, page=2) == {"Ready": 2, "WaitApplied": 1}
+            bad = msgspec.structs.replace(a, state=State.ERR_APPLIED, ready=False)
+            assert await tell(6, bad) == {"Ready": 1, "WaitApplied": 1, "ErrApplied": 1}
+            assert await tell(5, a) == {"Ready": 1, "WaitApplied": 1, "ErrApplied": 1}
 
         run(tmp_path / "data", work)
 

@@ -1,0 +1,17 @@
+"""How long to wait before the manager is asked again: exponential with full jitter, so that a manager that comes back is not run over."""
+
+from __future__ import annotations
+
+MOST_SECONDS = 60.0
+MOST_ASKED_SECONDS = 3600.0
+_LEAST_SECONDS = 0.5
+
+
+def pause_seconds(failures: int, spread: float, why: Exception | None = None, interval: float = 0.0) -> float:
+    """After the n-th failure in a row. `spread`: 0 to 1. At most a minute, or the poll interval that a large fleet's manager gave.
+
+    What `why` asks for (`after`, the manager's Retry-After) is obeyed up to an hour, and spread by 10 %.
+    """
+    backoff = spread * min(max(MOST_SECONDS, interval), 2.0 ** min(failures, 20))
+    asked = min(float(getattr(why, "after", 0.0)), MOST_ASKED_SECONDS) * (1.0 + spread / 10)
+    return max(_LEAST_SECONDS, backoff, asked)
