@@ -77,10 +77,15 @@ async def _enrol(said: Any) -> int:
     token = sys.stdin.readline().strip()
     if not token:
         raise UsageError("there is no token on standard input", subject="--token-stdin", next_step="Pipe the token into this command.")
-    key = identity.key_of(said.state_dir)
-    found = await enrol(said.url.rstrip("/"), said.ca_pin, token, key, version())
-    target = str(said.target_dir.absolute()) if said.target_dir else ""
-    identity.save(said.state_dir, msgspec.structs.replace(found, kubeconfig=kubeconfig, target_dir=target))
+    said.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = _locked(said.state_dir)  # an agent that runs would go on with what it had
+    try:
+        key = identity.key_to_enrol(said.state_dir)
+        found = await enrol(said.url.rstrip("/"), said.ca_pin, token, key, version())
+        target = str(said.target_dir.absolute()) if said.target_dir else ""
+        identity.save(said.state_dir, msgspec.structs.replace(found, kubeconfig=kubeconfig, target_dir=target), key)
+    finally:
+        os.close(lock)
     print(f"enrolled as cluster {found.cluster} of workspace {found.workspace}, for {shown}")
     return 0
 

@@ -13,6 +13,8 @@ from fleetctl.core import wire
 from fleetctl.core.errors import UsageError
 from fleetctl.core.ids import ClusterId
 
+_NEXT = "identity.key.next"
+
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """`keys`: the manager's signing keys by id, pinned at enrolment."""
@@ -55,8 +57,41 @@ def key_of(state_dir: Path) -> Ed25519PrivateKey:
         return key
 
 
-def save(state_dir: Path, identity: Identity) -> None:
+def key_to_enrol(state_dir: Path) -> Ed25519PrivateKey:
+    """The key to send: where this directory is enrolled already a new one, for the one it has may be on another disk too.
+
+    It lies beside the old one until `save`, so that a lost answer can be asked for again.
+    """
+    if not (state_dir / "identity.json").exists():
+        return key_of(state_dir)
+    beside = state_dir / _NEXT
+    try:
+        return Ed25519PrivateKey.from_private_bytes(beside.read_bytes())
+    except (FileNotFoundError, ValueError):
+        key = Ed25519PrivateKey.generate()
+        write_whole(beside, key.private_bytes_raw())
+        return key
+
+
+def save(state_dir: Path, identity: Identity, key: Ed25519PrivateKey | None = None) -> None:
+    """Keep who this agent is, and the key that it enrolled with. What was done for another cluster is put aside."""
+    _put_aside(state_dir, identity.cluster_id)
     write_whole(state_dir / "identity.json", msgspec.json.encode(identity))
+    if key is not None:
+        write_whole(state_dir / "identity.key", key.private_bytes_raw())
+    (state_dir / _NEXT).unlink(missing_ok=True)
+
+
+def _put_aside(state_dir: Path, cluster: ClusterId) -> None:
+    """Journal and document of another cluster say nothing of this one, whose manager may begin to count anew."""
+    try:
+        old = msgspec.json.decode((state_dir / "identity.json").read_bytes(), type=Identity).cluster_id
+    except (OSError, msgspec.DecodeError):
+        return
+    if old != cluster:
+        for name in ("journal", "desired.json"):
+            if (state_dir / name).exists():
+                (state_dir / name).replace(state_dir / f"{name}.of-{old}")
 
 
 def verified(identity: Identity, key_id: str, signature: str, data: bytes) -> bool:

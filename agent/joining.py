@@ -23,10 +23,10 @@ from agent.disk import write_whole
 from agent.enrolling import enrol
 from agent.identity import Identity
 from agent.kube import ClusterUnreachable, Kube
+from agent.pauses import pause_seconds
 from fleetctl.core.errors import Conflict, LoginError, NotFound, ToolFailed, UsageError
 
 FILES = ("identity.key", "identity.json")
-_MOST_PAUSE = 60.0
 _ENROL_SECONDS = 90.0
 _MERGE = {"content-type": "application/merge-patch+json"}
 _JSON = {"content-type": "application/json"}
@@ -104,7 +104,7 @@ async def join(joining: Joining, told: Callable[[str], None]) -> tuple[Identity,
         except (TryLater, ClusterUnreachable) as why:
             failures += 1
             log.trouble("enrolment", why.summary)
-            await _pause(min(_MOST_PAUSE, 2.0**failures) * random.uniform(0.5, 1.0), why.summary, told)  # noqa: S311 - spread
+            await _pause(pause_seconds(failures, random.random(), why), why.summary, told)  # noqa: S311 - spread
         except ToolFailed as why:
             if "modified" not in why.summary and "already exists" not in why.summary:
                 raise

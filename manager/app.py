@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = parse(sys.argv[1:] if argv is None else argv)
         log.set_up(config.log_style)
-        return asyncio.run(serve(config))
+        return asyncio.run(raise_epoch(config) if config.command == "epoch-raise" else serve(config))
     except FleetError as error:
         print(f"fleet-manager: {error.summary}. {error.next_step}".rstrip(), file=sys.stderr)
         return error.exit_status
@@ -85,9 +85,21 @@ async def serve(config: Config, make: Callable[[Config, Signer], Manager] | None
     return 0
 
 
+async def raise_epoch(config: Config) -> int:
+    """`fleet-manager epoch raise`. Raises Conflict while a manager runs there, UsageError when there is no database."""
+    from manager.epoch import raised
+
+    with locked(config.data_dir):
+        old, new = await raised(config.data_dir / "fleet.db", now=time.time())
+    print(f"epoch {old} is now {new}: agents follow this manager again once it runs")
+    return 0
+
+
 @contextlib.contextmanager
 def locked(data_dir: Path) -> Iterator[None]:
     """One manager per data directory. Raises Conflict."""
+    if not data_dir.is_dir():
+        raise UsageError(f"{data_dir} does not exist", subject="--data-dir", next_step="Correct the path.")
     handle = os.open(data_dir / "manager.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:

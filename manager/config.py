@@ -21,7 +21,10 @@ _NETWORK_FILE_SYSTEMS = frozenset(
 
 @dataclass(frozen=True)
 class Config:
+    """`command`: serve or epoch-raise."""
+
     data_dir: Path
+    command: str = "serve"
     host: str = "127.0.0.1"
     port: int = 7443
     public_url: str = ""
@@ -51,10 +54,21 @@ class Config:
         return [n for n in dict.fromkeys(found) if n and n not in {"0.0.0.0", "::"}]  # noqa: S104 - compared, not bound
 
 
+_EPOCH = (
+    "A manager that was restored from a backup is behind its agents, which report it (manager-behind) and do not follow it. Raising the "
+    "epoch says that what the backup holds is what is wanted now. Each bundle is applied once more, which changes nothing that is as it "
+    "should be. What was committed since the backup is scanned from Git again."
+)
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="fleet-manager", description="Watches Git and tells agents what to run.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="run the manager", description="Run the manager until it is told to stop.")
+    epoch = commands.add_parser("epoch", help="after a restore: let agents follow this manager again")
+    verbs = epoch.add_subparsers(dest="verb", required=True, metavar="VERB")
+    raised = verbs.add_parser("raise", help="raise the epoch by one; the manager must not run", description=_EPOCH)
+    raised.add_argument("--data-dir", type=Path, required=True, metavar="DIR", help="where everything is kept")
     single = commands.add_parser("single", help="run the manager with an agent for one cluster", description="serve --with-local-agent")
     for command in (serve, single):
         _options(command)
@@ -81,6 +95,8 @@ def _options(command: argparse.ArgumentParser) -> None:
 def parse(argv: Sequence[str]) -> Config:
     """The configuration of a command line. Raises UsageError; argparse itself exits with 2."""
     said = parser().parse_args(argv)
+    if said.command == "epoch":
+        return Config(data_dir=said.data_dir.absolute(), command="epoch-raise")
     host, port = _listen(said.listen)
     if bool(said.tls_cert) != bool(said.tls_key):
         raise UsageError("--tls-cert and --tls-key belong together", next_step="Give both or none.")

@@ -1,0 +1,41 @@
+"""The epoch: what a person raises after a restore, so that agents which are ahead of the backup follow it again (I4)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from fleetctl.core.errors import UsageError
+from fleetctl.core.status import State
+from manager.clock import rfc3339
+from manager.store.base import Store
+from manager.store.schema import clusters, deployments, meta
+
+
+async def raised(path: Path, *, now: float) -> tuple[int, int]:
+    """(old, new) epoch of the database at `path`, which no manager may have open. Raises UsageError."""
+    _must_exist(path)
+    store = Store(path)
+    await store.open()
+    try:
+        return await store.write(lambda connection: _raise(connection, rfc3339(now)))
+    finally:
+        await store.close()
+
+
+def _must_exist(path: Path) -> None:
+    if not path.exists():
+        raise UsageError(f"{path} does not exist", subject="--data-dir", next_step="Give the data directory of a manager that has run.")
+
+
+def _raise(connection: Connection, now: str) -> tuple[int, int]:
+    """In the new epoch nobody has reported anything yet (I8), and each document is another one."""
+    where = meta.c.key == "epoch"
+    old = int(connection.execute(sa.select(meta.c.value).where(where)).scalar_one_or_none() or 1)
+    connection.execute(sa.insert(meta).prefix_with("OR REPLACE"), {"key": "epoch", "value": old + 1})
+    blank = {"state": State.WAIT_APPLIED.value, "reported": 0, "applied": 0, "message": "", "report": b""}
+    connection.execute(sa.update(deployments).where(~deployments.c.removed).values(**blank))
+    connection.execute(sa.update(clusters).values(issued=now))
+    return old, old + 1
