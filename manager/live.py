@@ -136,7 +136,7 @@ class Live:
                 return presence.twin  # sent before its successor began, and slow on its way
             if former is not None and not presence.twin:
                 presence.twin = f"two agents use one identity, from {presence.address} and {word.address}"
-                self.changed()
+                self.changed([cluster])  # who waits for news is told at once
             if presence.instance:
                 presence.former[presence.instance] = Former(presence.address, word.stamp)
                 while len(presence.former) > _TWIN_MEMORY:

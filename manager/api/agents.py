@@ -63,12 +63,13 @@ class AgentApi:
 
     async def desired(self, request: Request) -> Response:
         """304 for the same ETag, at once or after the wait that the agent prefers; else the signed document."""
-        cluster, _ = await self._agent(request, b"")
+        cluster, instance = await self._agent(request, b"")
         held = request.headers.get("if-none-match", "")
         document = await self._service.desired(cluster, held)
         wait = _wait_seconds(request)
         if document.etag == held and wait and not self._closing.is_set():
             document = await self._wait(cluster, held, wait)
+            await self._check_twin(cluster, instance, request)  # found out while it waited
         headers = {"etag": document.etag, wire.H_NEXT_POLL: str(await self._service.next_poll(cluster))}
         if document.etag == held:
             return Response(status_code=304, headers=headers)
@@ -113,13 +114,16 @@ class AgentApi:
 
     async def _agent(self, request: Request, body: bytes) -> tuple[ClusterId, str]:
         cluster, instance = await self._signatures.agent(request, body)
+        await self._check_twin(cluster, instance, request)
+        return cluster, instance
+
+    async def _check_twin(self, cluster: ClusterId, instance: str, request: Request) -> None:
         stamp = int(request.headers[wire.H_TIME])
         twin = await self._service.seen(cluster, instance=instance, address=_address(request), stamp=stamp)
         if twin:
             summary = twin if isinstance(twin, str) else str(getattr(twin, "summary", "two agents use this identity"))
             step = "Stop one of them, then run `fleetctl cluster register NAME --replace`."
             raise DuplicateAgent(summary, subject=f"cluster {cluster}", next_step=step)
-        return cluster, instance
 
 
 def _address(request: Request) -> str:
