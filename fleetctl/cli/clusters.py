@@ -15,6 +15,7 @@ from fleetctl.cli.words import seconds
 
 app = new_group()
 app.info.help = "Clusters."
+_NAMESPACE, _TOKEN_SECRET = "fleet-agent", "fleet-agent-token"
 _STATE, _PROGRAM = "/var/lib/fleet-agent", "/usr/local/bin/fleet-agent.pyz"
 
 
@@ -24,6 +25,9 @@ def register(
     label: Annotated[list[str] | None, typer.Option("-l", "--label", metavar="K=V", help="Label of the cluster.")] = None,
     ttl: Annotated[str, typer.Option(metavar="TIME", help="How long the token is good.")] = "1h",
     replace: Annotated[bool, typer.Option("--replace", help="The name is enrolled: revoke its key, keep its history.")] = False,
+    helm: Annotated[
+        bool, typer.Option("--helm", help="Print how to run the agent as a Pod, with the chart in examples/agent-chart.")
+    ] = False,
     token_only: Annotated[bool, typer.Option("--token-only", help="Print nothing but the token.")] = False,
     output: Output = Format.TABLE,
     workspace: Workspace = "",
@@ -40,6 +44,9 @@ def register(
         out.line(made["token"])
     elif output in {Format.JSON, Format.YAML}:
         out.document(made, output)
+    elif helm:
+        for text in helm_instructions(name, made):
+            out.line(text)
     else:
         for text in instructions(name, made):
             out.line(text)
@@ -77,6 +84,26 @@ def instructions(name: str, made: dict[str, Any]) -> list[str]:
         f"{agent} run --state-dir {_STATE}",
     ]
     return lines
+
+
+def helm_instructions(name: str, made: dict[str, Any]) -> list[str]:
+    """The same for a Pod: the token by standard input into a Secret, then the chart. No secret in a command line or in helm's values."""
+    return [
+        f"# With the kubeconfig of cluster {name}. The token works once, until {made['expires']}.",
+        "# The address must be one that Pods reach, and the image one that you have built (examples/agent-chart/README.md).",
+        "",
+        "# 1. The token",
+        f"kubectl create namespace {_NAMESPACE} --dry-run=client -o yaml | kubectl apply -f -",
+        f"kubectl create secret generic {_TOKEN_SECRET} -n {_NAMESPACE} --from-file=token=/dev/stdin --dry-run=client -o yaml <<'TOKEN' |",
+        str(made["token"]),
+        "TOKEN",
+        "  kubectl apply --server-side -f -",
+        "",
+        "# 2. The agent",
+        f"helm upgrade --install fleet-agent examples/agent-chart -n {_NAMESPACE} \\",
+        f"  --set manager.url={quote(str(made['url']))} --set manager.caPin={quote(str(made['caPin']))} \\",
+        f"  --set token.existingSecret={_TOKEN_SECRET} --set image.repository=registry.example.com/fleet-agent",
+    ]
 
 
 def _bundles(session: Session, clusters: Items) -> None:
