@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 from agent.journal import Entry, Journal, Order
-from agent.kube import Kube
+from agent.kube import Forbidden, Kube
+from agent.log import trouble
 from agent.parts import PART
 from fleetctl.core.errors import NotFound, ToolFailed
 from fleetctl.core.ids import BundleName, ClusterId, Epoch, Generation
@@ -112,7 +113,10 @@ async def _all(kube: Kube, selector: str, namespaces: Collection[str]) -> tuple[
             raise
     found: list[Record] = []
     for namespace in sorted(namespaces):
-        found += await listed(kube, namespace, selector)
+        try:
+            found += await listed(kube, namespace, selector)
+        except Forbidden as why:  # one bundle in a place that is not granted stops no other; its own installation says so too
+            trouble(f"namespace {namespace}", f"its release records cannot be read: {why.summary}")
     return found, False
 
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -40,6 +41,7 @@ class Uplink:
         self._identity, self._key, self._clock = identity, key, clock
         self.url = identity.url
         self.instance = secrets.token_urlsafe(12)
+        self._fetching: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
         self.next_poll = 15.0
         self.offset = 0
         limits = httpx.Limits(keepalive_expiry=_KEPT_SECONDS)
@@ -97,10 +99,17 @@ class Uplink:
         return document
 
     async def archive(self, digest: Digest, size: int, path: Path) -> None:
-        """Fetch an archive to `path`, going on where a broken download ended; kept only when its hash is its name (I3).
+        """Fetch an archive to `path`, going on where a broken download ended; kept only when its hash is its name (I3). Bundles of the
+        same bytes wait for one download.
 
         As long as each try brings something at 0.5 kB/s, the next follows at once: a link that breaks each minute still fetches it whole.
         """
+        lock = self._fetching.setdefault(digest, asyncio.Lock())
+        async with lock:
+            if not await asyncio.to_thread(path.exists):
+                await self._fetched(digest, size, path)
+
+    async def _fetched(self, digest: Digest, size: int, path: Path) -> None:
         part = path.with_name(f".{path.name}.part")
         have = await asyncio.to_thread(_size, part)
         while have < size:

@@ -167,7 +167,7 @@ class Pod:
         from examples.demo.parts import environment
 
         env = environment({**self.env, **more, "FLEET_AGENT_LIVE_FILE": str(self.live)})
-        return Process("pod", program("fleet-agent", *args), env, self.folder / "pod.log")
+        return Process("pod", program("fleet-agent", *args), env, self.folder.parent / "pod.log")
 
     def probe(self, kind: str) -> bool:
         command = [
@@ -192,7 +192,7 @@ def fleet(tmp_path: Path, tool_env: dict[str, str]) -> Iterator[Fleet]:
         running.stop()
 
 
-def installed(fleet: Fleet, kube: LocalKube, tool_env: dict[str, str], folder: Path, namespace: str, *more: str) -> Pod:
+def installed(fleet: Fleet, kube: LocalKube, tool_env: dict[str, str], namespace: str, *more: str) -> Pod:
     """By the very lines that `fleetctl cluster register --helm` prints, in another namespace."""
     from fleetctl.cli.clusters import helm_instructions
 
@@ -202,7 +202,7 @@ def installed(fleet: Fleet, kube: LocalKube, tool_env: dict[str, str], folder: P
     script = script.replace("examples/agent-chart -n", f"{CHART} {shlex.join(more)} -n")
     assert made["token"] not in script.replace(f"\n{made['token']}\n", "")
     run({**tool_env, "KUBECONFIG": str(kube["test"].kubeconfig)}, "sh", "-euc", script)
-    return Pod(folder / "pod", kube, namespace, tool_env)
+    return Pod(fleet.folder / "pod", kube, namespace, tool_env)
 
 
 def wait(good: Any, process: Process, seconds: float = 60.0) -> None:
@@ -219,7 +219,7 @@ class TestRunning:
         """Probes turn green, a bundle is deployed; then the Pod is another one, on an empty disk and without a token: the same cluster,
         the same release, nothing deployed anew.
         """
-        pod = installed(fleet, kube, tool_env, tmp_path, "pod-admin")
+        pod = installed(fleet, kube, tool_env, "pod-admin")
         clone.push({"fleet.yaml": "defaultNamespace: pod-admin-bundle\n", "m.yaml": MAP.format(name="m", value=1)})
         fleet.gitrepo(clone.url)
         process = pod.process(tmp_path / "first")
@@ -245,7 +245,7 @@ class TestRunning:
         self, clone: Clone, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str], tmp_path: Path
     ) -> None:
         """The kubelet renews the token every hour, and the old one ends: an agent that had read it once would be locked out."""
-        pod = installed(fleet, kube, tool_env, tmp_path, "pod-token")
+        pod = installed(fleet, kube, tool_env, "pod-token")
         clone.push({"fleet.yaml": "defaultNamespace: pod-token-bundle\n", "m.yaml": MAP.format(name="m", value=1)})
         fleet.gitrepo(clone.url)
         process = pod.process(tmp_path / "state")
@@ -272,9 +272,7 @@ class TestRunning:
         config = ("kubectl", "--kubeconfig", str(kube["test"].kubeconfig))
         run(tool_env, *config, "create", "namespace", "pod-inside")
         run(tool_env, *config, "create", "namespace", "pod-outside")
-        pod = installed(
-            fleet, kube, tool_env, tmp_path, "pod-some", "--set", "rbac.mode=namespaces", "--set", "rbac.namespaces={pod-inside}"
-        )
+        pod = installed(fleet, kube, tool_env, "pod-some", "--set", "rbac.mode=namespaces", "--set", "rbac.namespaces={pod-inside}")
         clone.push(
             {
                 "good/fleet.yaml": "defaultNamespace: pod-inside\n",
@@ -307,7 +305,7 @@ class TestRunning:
         self, clone: Clone, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str], tmp_path: Path
     ) -> None:
         """A bundle that names an account has its rights; one that names none has the agent's, which are none."""
-        pod = installed(fleet, kube, tool_env, tmp_path, "pod-imp", "--set", "rbac.mode=impersonate")
+        pod = installed(fleet, kube, tool_env, "pod-imp", "--set", "rbac.mode=impersonate")
         config = ("kubectl", "--kubeconfig", str(kube["test"].kubeconfig))
         run(tool_env, *config, "create", "namespace", "pod-imp-web")
         pod.kubectl("create", "serviceaccount", "web")
@@ -342,7 +340,7 @@ class TestRunning:
 
     def test_a_used_token_is_one_clear_line(self, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str], tmp_path: Path) -> None:
         """The Pod ends with it, so that its status shows it; a manager that is away is waited for instead, alive but not ready."""
-        pod = installed(fleet, kube, tool_env, tmp_path, "pod-used")
+        pod = installed(fleet, kube, tool_env, "pod-used")
         fleet.manager.process.stop()
         process = pod.process(tmp_path / "one")
         process.start()
