@@ -6,17 +6,20 @@ import asyncio
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from agent import copies, namespaces, values
+from agent import applying, copies, correct, namespaces, values
+from agent.applying import Change
 from agent.failpoints import failpoint
 from agent.fence import Fence
 from agent.journal import Entry, Journal
 from agent.kube import Kube
 from agent.observe import Wanted
+from agent.parts import releases_of
 from agent.recover import DEPLOYED
 from agent.rights import Rights
 from agent.settle import Settler
@@ -28,7 +31,7 @@ from fleetctl.core.options import CorrectDrift, HelmOptions
 from fleetctl.core.render import RenderPlan, plan, release_of
 from fleetctl.core.values import Facts
 from fleetctl.core.wire import Desired, DesiredBundle, Tombstone
-from fleetctl.tools.deploy import Prepared, prepare
+from fleetctl.tools.deploy import Prepared
 from fleetctl.tools.helm import Helm, PendingOperation, Release, Revision, UpgradeFlags
 from fleetctl.tools.kustomize import Kustomize
 
@@ -108,12 +111,12 @@ async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read:
     _refuse_taken(hands.journal, bundle, release)
     try:
         failpoint("before-prepare")
-        scopes = await hands.kube.scopes() if made.forced_namespace and hands.kube.is_there else None
-        prepared = await prepare(made, workdir, kustomize=hands.kustomize, deadline=hands.seconds, scopes=scopes)
+        work = await applying.shape(hands, made, bundle.name, bundle.options, old)
         failpoint("after-prepare")
         kept, had = copies.places(copied, release.namespace), old.copies if old else ()
         entry = _entry(bundle, document, old, release)
-        hands.journal.put(msgspec.structs.replace(entry, began=True, copies=tuple(dict.fromkeys((*had, *kept)))))
+        begun = {"began": True, "parts": work.all, "copies": tuple(dict.fromkeys((*had, *kept)))}
+        hands.journal.put(msgspec.structs.replace(entry, **begun))
         failpoint("before-namespace")
         if hands.kube.is_there:
             await namespaces.prepare(hands.kube, bundle.name, release.namespace, bundle.options, hands.rights.kube)
@@ -121,12 +124,13 @@ async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read:
         await copies.write(hands.kube, bundle.name, release.namespace, copied)
         failpoint("copies-written")
         failpoint("before-helm")
-        revision = await _upgrade(hands, release, prepared, bundle, document, old)
+        applied = await applying.apply(hands, work, partial(_upgrade, hands, bundle, document, old))
         failpoint("after-helm")
-        hands.wanted.keep(bundle.name, revision.manifest, release.namespace, release.name)
+        for number, (part, manifest) in enumerate(applied.manifests):
+            hands.wanted.keep(bundle.name, manifest, part.namespace, part.name, more=number > 0)
         failpoint("objects-kept")
         if hands.settler.left(bundle.name):
-            await hands.settler.sweep(hands.kube, bundle.name, release, revision.manifest)
+            await hands.settler.sweep(hands.kube, bundle.name, release, applied.manifest)
         await copies.drop(hands.kube, bundle.name, set(had) - set(kept))
         failpoint("copies-dropped")
         done = {
@@ -134,7 +138,8 @@ async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read:
             "copies": kept,
             "values_digest": values.fingerprint(hands.state_dir, read),
             "applied": bundle.generation,
-            "revision": revision.number,
+            "revision": applied.revision,
+            "parts": work.new,
             "error": "",
             "code": "",
             "failures": 0,
@@ -150,27 +155,31 @@ async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read:
 
 
 async def _upgrade(
-    hands: Hands, release: Release, prepared: Prepared, bundle: DesiredBundle, document: Desired, old: Entry | None
+    hands: Hands, bundle: DesiredBundle, document: Desired, old: Entry | None, release: Release, prepared: Prepared, change: Change
 ) -> Revision:
-    flags = flags_of(
-        bundle,
-        document,
-        prepared,
-        taking_over=bool(old and old.release and old.release != release.name),
-        creates_namespace=not hands.kube.is_there,
-    )
-    if hands.kube.is_there and old is not None and old.began:
+    """One helm run of a bundle's release, or of a part of it, as `change` would have the flags."""
+    taking_over = bool(old and old.release and old.release != release.name)
+    flags = change(flags_of(bundle, document, prepared, taking_over=taking_over, creates_namespace=not hands.kube.is_there))
+    if hands.kube.is_there and old is not None and old.began and not old.parts:
         # A helm may have been cut off. None of ours is alive: this agent starts one at a time for a release, and those of an agent
         # before it are dead (agent/fence.py).
         done = await _settled(hands, release, bundle, flags.labels)
         if done is not None:
             return done
     deadline = hands.seconds + flags.timeout
-    try:
-        return await hands.helm.upgrade(release, prepared.chart, prepared.values, flags, deadline=deadline)
-    except PendingOperation:
-        await hands.settler.settle(hands.kube, bundle.name, release)
-        return await hands.helm.upgrade(release, prepared.chart, prepared.values, flags, deadline=deadline)
+
+    async def run() -> Revision:
+        try:
+            return await hands.helm.upgrade(release, prepared.chart, prepared.values, flags, deadline=deadline)
+        except PendingOperation:
+            await hands.settler.settle(hands.kube, bundle.name, release)
+            return await hands.helm.upgrade(release, prepared.chart, prepared.values, flags, deadline=deadline)
+
+    drift = bundle.options.correct_drift or CorrectDrift()
+    correcting = bool(drift.enabled and old and old.applied >= bundle.generation and not old.began)
+    force = flags.force or (correcting and bool(drift.force))
+    keeps = bool(drift.keep_fail_history) or not correcting
+    return await correct.carried_out(hands.kube, release, run, force=force, keep_failed=keeps)
 
 
 async def _settled(hands: Hands, release: Release, bundle: DesiredBundle, labels: Mapping[str, str]) -> Revision | None:
@@ -191,7 +200,6 @@ def flags_of(bundle: DesiredBundle, document: Desired, prepared: Prepared, *, ta
     """`creates_namespace`: the target must do it, because there is no cluster that the agent could ask."""
     options = bundle.options
     helm = options.helm or HelmOptions()
-    drift = options.correct_drift or CorrectDrift()
     labels = {
         "fleetctl-cluster": document.cluster_id,
         "fleetctl-bundle": bundle.name,
@@ -208,7 +216,7 @@ def flags_of(bundle: DesiredBundle, document: Desired, prepared: Prepared, *, ta
         take_ownership=bool(helm.take_ownership) or taking_over,
         create_namespace=creates_namespace and options.create_namespace is not False,
         skip_schema=bool(helm.skip_schema_validation),
-        force=bool(drift.force),
+        force=bool(helm.force),
         disable_dns=bool(helm.disable_dns),
         skip_crds=bool(options.target_namespace),
         post_renderer=prepared.post_renderer,
@@ -265,6 +273,6 @@ def _entry(bundle: DesiredBundle, document: Desired, old: Entry | None, release:
 def _refuse_taken(journal: Journal, bundle: DesiredBundle, release: Release) -> None:
     """Two bundles that claim one release: the first keeps it."""
     for other in journal.entries.values():
-        if other.bundle != bundle.name and (other.release, other.namespace) == (release.name, release.namespace):
+        if other.bundle != bundle.name and release in releases_of(other):
             step = "Give one of them another helm.releaseName or namespace."
             raise UsageError(f"{release} belongs to bundle {other.bundle} already", subject=f"bundle {bundle.name}", next_step=step)

@@ -14,7 +14,8 @@ import msgspec
 
 from agent.disk import write_whole
 from fleetctl.core.ids import BundleName
-from fleetctl.core.yamldoc import load_all
+from fleetctl.core.render import documents_of
+from fleetctl.core.yamldoc import load
 
 Json = dict[str, Any]
 MANAGED_LABEL, MANAGED_BY = "app.kubernetes.io/managed-by", "Helm"
@@ -67,7 +68,7 @@ class Wanted:
         in a release of its own.
         """
         before = self.get(bundle) if more else None
-        objects = [o for d in load_all(manifest, file="manifest") for o in _flat(d)]
+        objects = [o for part in documents_of(manifest.encode()) for o in _flat(load(part, file="manifest"))]
         for item in objects:
             _place(item, namespace)
             if release:

@@ -17,7 +17,7 @@ MOST_PAGE_BYTES = 512 * 1024
 
 class Known(NamedTuple):
     """`resources`: None before the first look. `error`: (generation, code, message) of a failure that still stands. `waits`: for what.
-    `floor`: the highest (epoch, generation) that the bundle was ever at here.
+    `floor`: the highest (epoch, generation) that the bundle was ever at here. `note`: what is to be said of drift.
     """
 
     entry: Entry | None
@@ -25,6 +25,7 @@ class Known(NamedTuple):
     error: tuple[Generation, str, str] | None = None
     waits: str = ""
     floor: Order = (0, 0)
+    note: str = ""
 
 
 def report_of(bundle: DesiredBundle, document: Desired, known: Known) -> Report:
@@ -76,7 +77,7 @@ def state_of(bundle: DesiredBundle, known: Known, epoch: int) -> tuple[State, st
         return State.NOT_READY, "not-ready", sentence(bad)
     changed = drifted(known.resources)
     if changed:
-        return State.MODIFIED, "modified", sentence(changed[0])
+        return State.MODIFIED, "modified", sentence(changed[0]) + known.note
     return State.READY, "", ""
 
 

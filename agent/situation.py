@@ -9,6 +9,7 @@ import asyncio
 
 from agent.act import Hands
 from agent.answers import Duplicate, NotEnrolled
+from agent.correct import Corrections
 from agent.documents import KeptDocument
 from agent.observe import Observer
 from agent.troubles import DISK, Troubles
@@ -37,6 +38,7 @@ class Situation:
         self.errors: dict[BundleName, tuple[Generation, str, str]] = {}
         self.waits: dict[BundleName, str] = {}
         self.again: set[BundleName] = set()
+        self.corrections = Corrections()
         self.removed: set[tuple[BundleName, int]] = set()
         self.busy: dict[BundleName, asyncio.Task[None]] = {}
         self.unseen: set[BundleName] = set()

@@ -76,7 +76,12 @@ class Teller:
         error = self._at.errors.get(name) if name in self._at.failures else None
         journal = self._at.hands.journal
         known = Known(
-            journal.entries.get(name), self._at.resources.get(name), error, self._at.waits.get(name, ""), floor=journal.floor(name)
+            journal.entries.get(name),
+            self._at.resources.get(name),
+            error,
+            self._at.waits.get(name, ""),
+            journal.floor(name),
+            self._at.corrections.note(name),
         )
         return report_of(bundle, document, known)
 

@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 
-from agent import act, values
+from agent import act, correct, values
 from agent.agenda import Agenda, Todo
 from agent.ears import Ears
 from agent.index import Index
@@ -222,11 +222,9 @@ class Watcher:
         """Drift is put right where `correctDrift.enabled` says so; what another release has, or nobody applied, is not ours to change."""
         for bundle in self._at.bundles():
             drift = bundle.options.correct_drift
-            changed = [r for r in drifted(found.get(bundle.name, [])) if r.state != "Orphaned" and not r.owner]
-            if drift and drift.enabled and changed and bundle.name not in self._at.again:
-                self._at.again.add(bundle.name)
-                event("drift is put right", bundle=bundle.name)
-                self._at.work.set()
+            if drift and drift.enabled and bundle.name in found and bundle.name not in self._at.again:
+                changed = [r for r in drifted(found[bundle.name]) if r.state != "Orphaned" and not r.owner]
+                correct.notice(self._at, bundle, changed)
 
     async def read_again(self) -> None:
         """A ConfigMap or Secret that `valuesFrom` names changes without anybody's word: it is read again every few minutes."""

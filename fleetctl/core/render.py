@@ -156,6 +156,11 @@ def objects_of(data: bytes, path: str) -> list[bytes]:
     return [text for text in texts if text.strip() and is_object(load(text, file=path))]
 
 
+def documents_of(text: bytes) -> list[bytes]:
+    """The documents of a stream that a tool has made, each as it stands; it may be larger than what people may write in one file."""
+    return [part for part in _SEPARATOR.split(text) if part.strip()]
+
+
 def data_without_marks(data: bytes) -> bytes:
     return _SEPARATOR.sub(b"", data.removeprefix(b"\xef\xbb\xbf"))
 

@@ -12,8 +12,8 @@ import re
 import shutil
 import sys
 import tarfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,12 @@ from fleetctl.core.render import RenderPlan, Style, manifests, templates
 from fleetctl.tools import postrender
 from fleetctl.tools.helm import HelmCli, Release, TemplateFlags
 from fleetctl.tools.kustomize import Kustomize, needed
+from fleetctl.tools.record import LIMIT, MOST, SMALL, packed
+from fleetctl.tools.substitute import Substitute
 
 PLUGIN = "fleetctl-postrender"
-# helm stores what a release was made of, twice, in one Secret of at most 1 MiB after gzip and base64.
-_MOST_PACKED = 700_000
+# Where the post-renderer leaves the definitions that must be there before the release, and what Git states in the place of live values.
+DEFINITIONS, BEFORE = "definitions.json", "before.json"
 _MOST_INNER = 16 * 1024 * 1024
 _CRDS = re.compile(r"(^|/)crds/")
 _CHART = "apiVersion: v2\nname: {name}\nversion: 0.0.0\ntype: application\n"
@@ -45,28 +47,63 @@ class Prepared:
     plugins: Path | None = None
 
 
-async def prepare(
+@dataclass(frozen=True)
+class Content:
+    """What a bundle that is no chart consists of: objects as one stream, and files that helm's template engine reads."""
+
+    text: bytes
+    engine: Mapping[str, File] = field(default_factory=dict)
+
+
+async def content(
     plan: RenderPlan, workdir: Path, *, kustomize: Kustomize | None, deadline: float, scopes: Mapping[str, bool] | None = None
-) -> Prepared:
-    """Write the chart below `workdir` (made anew); `scopes` as in `postrender.Changes`. Raises UsageError, ToolFailed, ToolMissing."""
+) -> Content:
+    """Of a raw or kustomize bundle; `workdir` is made anew; `scopes` as in `postrender.Changes`. Raises UsageError, ToolFailed,
+    ToolMissing.
+    """
     _empty(workdir)
-    if plan.is_helm:
-        return _chart(plan, workdir, kustomize, scopes)
     engine: dict[str, File] = {}
     if plan.style is Style.RAW:
         text, engine = manifests(plan.files), templates(plan.files)
     else:
         _write(plan, workdir / "source", "")
         text = await needed(kustomize).build(workdir / "source" / plan.kustomize_dir, deadline=deadline)
-    text = postrender.changed(text, postrender.Changes(plan.forced_namespace, plan.keep_crds, plan.confined, scopes))
-    _refuse_too_large(text, plan.release)
-    chart = _generated(workdir / "chart", text, plan.chart_name)
-    for path, file in engine.items():
+    return Content(postrender.changed(text, postrender.Changes(plan.forced_namespace, plan.keep_crds, plan.confined, scopes)), engine)
+
+
+@dataclass(frozen=True)
+class Extra:
+    """More for the post-renderer: live values of fields that others own, digests of definitions that need not be applied first, and
+    `scopes` as in `postrender.Changes`.
+    """
+
+    scopes: Mapping[str, bool] | None = None
+    substitutes: Sequence[Substitute] = ()
+    settled: Collection[str] = ()
+
+
+def generated(plan: RenderPlan, workdir: Path, made: Content, extra: Extra | None = None) -> Prepared:
+    """A chart below `workdir` that hands the content through."""
+    chart = _generated(workdir / "chart", made.text, plan.chart_name)
+    for path, file in made.engine.items():
         (chart / path).parent.mkdir(parents=True, exist_ok=True)
         (chart / path).write_bytes(file.data)
-    if not engine:
+    if not made.engine:
         return Prepared(chart, b"{}")
-    return _with_plugin(plan, workdir, Prepared(chart, plan.values), engine.values(), scopes)
+    return _with_plugin(plan, workdir, Prepared(chart, plan.values), made.engine.values(), extra, _job(plan, workdir, extra))
+
+
+def chart(plan: RenderPlan, workdir: Path, kustomize: Kustomize | None, extra: Extra | None = None) -> Prepared:
+    """A helm bundle's own chart below `workdir`, made anew. Raises UsageError, ToolMissing."""
+    _empty(workdir)
+    return _chart(plan, workdir, kustomize, extra)
+
+
+async def prepare(plan: RenderPlan, workdir: Path, *, kustomize: Kustomize | None, deadline: float) -> Prepared:
+    """Write the whole bundle as one chart below `workdir` (made anew). Raises UsageError, ToolFailed, ToolMissing."""
+    if plan.is_helm:
+        return chart(plan, workdir, kustomize)
+    return generated(plan, workdir, await content(plan, workdir, kustomize=kustomize, deadline=deadline))
 
 
 async def rendered(
@@ -75,9 +112,13 @@ async def rendered(
     """The objects as YAML, hooks included, for previews: from the same chart that would be installed. `crds`: with those of a chart's
     `crds` folder. Raises ToolMissing when there is no helm and it needs one.
     """
-    prepared = await prepare(plan, workdir, kustomize=kustomize, deadline=deadline)
-    if not plan.is_helm and prepared.values == b"{}":
-        return (prepared.chart / "manifests.yaml").read_bytes()
+    if plan.is_helm:
+        prepared = chart(plan, workdir, kustomize)
+    else:
+        made = await content(plan, workdir, kustomize=kustomize, deadline=deadline)
+        if not made.engine:
+            return made.text
+        prepared = generated(plan, workdir, made)
     if helm is None:
         raise ToolMissing("a chart needs helm to be rendered", subject="helm", next_step="Install helm 4 and put it on PATH.")
     flags = TemplateFlags(skip_schema=plan.skip_schema, disable_dns=plan.disable_dns, include_crds=crds)
@@ -97,18 +138,62 @@ def _generated(chart: Path, text: bytes, name: str) -> Path:
     return chart
 
 
-def _chart(plan: RenderPlan, workdir: Path, kustomize: Kustomize | None, scopes: Mapping[str, bool] | None) -> Prepared:
-    chart = workdir / "chart"
+def _chart(plan: RenderPlan, workdir: Path, kustomize: Kustomize | None, extra: Extra | None) -> Prepared:
+    folder = workdir / "chart"
     if plan.confined:
         _refuse_crds(plan)
-    _write(plan, chart, plan.chart)
+    _write(plan, folder, plan.chart)
     prefix = f"{plan.chart}/" if plan.chart else ""
-    job: dict[str, Any] = {}
+    job = _job(plan, workdir, extra)
     if plan.is_kustomize:
         _write(plan, workdir / "source", "")
-        job = {"kustomize": needed(kustomize)._argv, "source": str(workdir / "source"), "dir": plan.kustomize_dir}
+        job |= {"kustomize": needed(kustomize)._argv, "source": str(workdir / "source"), "dir": plan.kustomize_dir}
     made = [file for path, file in plan.files.items() if path.startswith(prefix) and ("templates/" in path or path.endswith(".tgz"))]
-    return _with_plugin(plan, workdir, Prepared(chart, plan.values), made, scopes, job)
+    if extra and may_hold(made, b"CustomResourceDefinition"):
+        job["definitions"] = {"out": str(workdir / DEFINITIONS), "settled": sorted(extra.settled)}
+    return _with_plugin(plan, workdir, Prepared(folder, plan.values), made, extra, job)
+
+
+def _job(plan: RenderPlan, workdir: Path, extra: Extra | None) -> dict[str, Any]:
+    """What the post-renderer has to do beside what the plan says; empty when there is nothing."""
+    if not extra or not extra.substitutes:
+        return {}
+    return {"respect": msgspec.to_builtins(list(extra.substitutes)), "before": str(workdir / BEFORE), "place": plan.namespace}
+
+
+def settle(workdir: Path, digests: Collection[str]) -> None:
+    """Tell the post-renderer below `workdir` that these definitions have been applied."""
+    path = workdir / "plugins" / PLUGIN / "job.json"
+    job = msgspec.json.decode(path.read_bytes())
+    job["definitions"]["settled"] = sorted({*job["definitions"]["settled"], *digests})
+    path.write_bytes(msgspec.json.encode(job))
+
+
+def unsettle(workdir: Path) -> bool:
+    """Whether the post-renderer below `workdir` believed in definitions that may be gone; from now on it believes in none."""
+    path = workdir / "plugins" / PLUGIN / "job.json"
+    job = msgspec.json.decode(path.read_bytes()) if path.exists() else {}
+    if not job.get("definitions", {}).get("settled"):
+        return False
+    job["definitions"]["settled"] = []
+    path.write_bytes(msgspec.json.encode(job))
+    return True
+
+
+def has_crds(plan: RenderPlan) -> bool:
+    """Whether the chart, or one that it depends on, may have a `crds` folder."""
+    return bool(crds_of(_of_chart(plan)))
+
+
+async def crds(plan: RenderPlan, folder: Path, helm: HelmCli, *, deadline: float) -> bytes:
+    """The definitions of the `crds` folders of the chart and of its enabled dependencies, as helm would install them: those that it finds
+    in the chart without its templates, which nobody renders for this. Raises ToolFailed.
+    """
+    bare = {path: file for path, file in plan.files.items() if "templates/" not in path and not path.endswith("values.schema.json")}
+    _write(msgspec.structs.replace(plan, files=bare), folder, plan.chart)
+    flags = TemplateFlags(skip_schema=True, disable_dns=True)
+    made = Prepared(folder, plan.values)
+    return await helm.template(Release(plan.release, plan.namespace), folder, plan.values, made, flags, deadline=deadline)
 
 
 def _with_plugin(
@@ -116,25 +201,30 @@ def _with_plugin(
     workdir: Path,
     made: Prepared,
     texts: Iterable[File],
-    scopes: Mapping[str, bool] | None,
+    extra: Extra | None,
     job: dict[str, Any] | None = None,
 ) -> Prepared:
     """`made` with a post-renderer where its output may have to change or to be refused: a run of it costs as much as helm itself."""
-    keep = plan.keep_crds and _may_hold(texts, b"CustomResourceDefinition")
+    keep = plan.keep_crds and may_hold(texts, b"CustomResourceDefinition")
     if not (job or plan.forced_namespace or keep):
         return made
-    rule = {"confined": plan.confined, "scopes": scopes if plan.forced_namespace else None}
+    rule = {"confined": plan.confined, "scopes": extra.scopes if extra and plan.forced_namespace else None}
     work = {"namespace": plan.forced_namespace, "keep_crds": keep, **rule, **(job or {})}
     return replace(made, post_renderer=PLUGIN, plugins=_plugin(workdir, work))
 
 
 def _refuse_crds(plan: RenderPlan) -> None:
     """helm installs what lies in `crds` before it renders anything. Raises UsageError naming the file."""
-    start = f"{plan.chart}/" if plan.chart else ""
-    found = next((p for p in crds_of({p[len(start) :]: f.data for p, f in plan.files.items() if p.startswith(start)})), None)
+    found = next(iter(crds_of(_of_chart(plan))), None)
     if found:
         summary = f"{found} of the chart is cluster-scoped: the GitRepo's targetNamespace keeps everything in {plan.forced_namespace}"
         raise UsageError(summary, subject=found, next_step="Let a bundle without a target namespace bring the definitions.")
+
+
+def _of_chart(plan: RenderPlan) -> dict[str, bytes]:
+    """The chart's files by their path in it."""
+    start = f"{plan.chart}/" if plan.chart else ""
+    return {path[len(start) :]: file.data for path, file in plan.files.items() if path.startswith(start)}
 
 
 def crds_of(files: Mapping[str, bytes], depth: int = 4) -> list[str]:
@@ -156,7 +246,7 @@ def _unpacked(data: bytes) -> dict[str, bytes]:
         return {}
 
 
-def _may_hold(files: Iterable[File], word: bytes) -> bool:
+def may_hold(files: Iterable[File], word: bytes) -> bool:
     """Whether templates may write `word`: it stands in one, or in an archive that is not looked into."""
     return any(word in file.data or file.data.startswith(b"\x1f\x8b") for file in files)
 
@@ -197,13 +287,20 @@ def _write(plan: RenderPlan, folder: Path, prefix: str) -> None:
             out.write(file.data)
 
 
-def _refuse_too_large(text: bytes, release: str) -> None:
-    """Before anything is touched. Raises UsageError with the numbers."""
-    if len(text) < _MOST_PACKED // 2:
-        return
-    import zlib
+def recorded(plan: RenderPlan) -> list[bytes]:
+    """What helm keeps of a chart in the release's record: its own files, not those of subcharts, and the values."""
+    return [*(data for path, data in _of_chart(plan).items() if not path.startswith("charts/")), plan.values]
 
-    packed = 2 * len(zlib.compress(text, 6)) * 4 // 3
-    if packed > _MOST_PACKED:
-        summary = f"{len(text)} bytes of objects do not fit into one release (about {packed} of {_MOST_PACKED} bytes when packed)"
-        raise UsageError(summary, subject=f"release {release}", next_step="Split the bundle into several directories.")
+
+def refuse_too_large(text: bytes, release: str, files: Iterable[bytes]) -> None:
+    """Before anything is touched. Raises UsageError with the numbers when the record of a release with the manifest `text` and a chart of
+    `files` would not fit into a Secret.
+    """
+    files = list(files)
+    total = len(text) + sum(len(data) for data in files)
+    if total < SMALL:
+        return
+    size = packed(text, files)
+    if size > MOST:
+        summary = f"{total} bytes make a release record of about {size} bytes, and helm keeps at most {LIMIT} in one Secret"
+        raise UsageError(summary, subject=f"release {release}", next_step="Make it smaller, or split it into several bundles.")

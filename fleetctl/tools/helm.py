@@ -28,6 +28,7 @@ REFUSED = "refused.json"  # beside the job of our post-renderer: why it said no
 # a little more.
 _GO = {"GOGC": "off", "GOMEMLIMIT": "256MiB", "GOMAXPROCS": "1"}
 _CHANGING = frozenset({"upgrade", "uninstall", "rollback"})
+_TOO_LARGE = re.compile(r"Secret .*Too long: may not be more than|Request entity too large: limit is|etcdserver: request is too large")
 _NOISE = re.compile(r"^(WARNING|level=|time=)")
 
 
@@ -85,6 +86,18 @@ class PostRenderer(Protocol):
     def post_renderer(self) -> str: ...
     @property
     def plugins(self) -> Path | None: ...
+
+
+class HelmFailed(ToolFailed):
+    """`said`: all of helm's words, for whoever has to find the objects in them; never shown."""
+
+    said = ""
+
+
+class RecordTooLarge(ToolFailed):
+    """The API server does not take the release's record; helm has touched nothing."""
+
+    code = "too-large"
 
 
 class PendingOperation(ToolFailed):
@@ -198,13 +211,18 @@ def translate(stderr: bytes, release: Release) -> UnavailableError:
     lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines()]
     said = [line for line in lines if line and not _NOISE.match(line)]
     start = max((at for at, line in enumerate(said) if line.startswith("Error: ")), default=max(0, len(said) - 1))
-    text = " ".join(said[start:]).removeprefix("Error: ")[:_MOST_SAID]
+    whole = " ".join(said[start:]).removeprefix("Error: ")
+    text = whole[:_MOST_SAID]
     summary = "".join(c if c.isprintable() else " " for c in text) or "helm ended without a word"
     if "another operation" in summary:
         return PendingOperation(summary, subject=str(release), next_step="Wait for it, or let the agent recover the release.")
     if "cluster unreachable" in summary or "connection refused" in summary:
         return ClusterUnreachable(summary, subject=str(release), next_step="Check the API server and the kubeconfig.")
-    return ToolFailed(summary, subject=str(release), next_step="Correct what the bundle states, or look with `helm history`.")
+    if _TOO_LARGE.search(whole):
+        return RecordTooLarge(summary, subject=str(release), next_step="Make it smaller, or split it into several bundles.")
+    failed = HelmFailed(summary, subject=str(release), next_step="Correct what the bundle states, or look with `helm history`.")
+    failed.said = whole
+    return failed
 
 
 def _refusal(plugins: Path | None, release: Release) -> UsageError | None:

@@ -1,5 +1,5 @@
-"""What a chart's output goes through when it must change: kustomize over it, a namespace that is forced, and the mark by which helm
-leaves CustomResourceDefinitions where they are.
+"""What a chart's output goes through when it must change: kustomize over it, a namespace that is forced, the mark by which helm leaves
+CustomResourceDefinitions where they are, and live values for fields that others own. It stops helm where definitions must be applied first.
 
 Runs as helm's post-renderer: objects on stdin, objects on stdout. A document that need not change passes byte for byte.
 """
@@ -14,13 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec import convert
+
 from fleetctl.core.errors import FleetError, UsageError
-from fleetctl.core.render import KUSTOMIZATIONS, objects_of
+from fleetctl.core.render import KUSTOMIZATIONS, documents_of, is_object
 from fleetctl.core.yamldoc import dump, load
+from fleetctl.tools.definitions import bare, documents, unsettled
 from fleetctl.tools.helm import REFUSED
 from fleetctl.tools.kustomize import Kustomize
+from fleetctl.tools.substitute import Substitute, substituted
 
 _INPUT = "fleet-manifests.yaml"
+_WHAT = "rendered objects"
 _SECONDS = 60.0
 _KEEP = "helm.sh/resource-policy"
 # Kinds without a namespace in Kubernetes itself, for where there is no cluster to ask.
@@ -68,12 +73,14 @@ def changed(text: bytes, changes: Changes) -> bytes:
     """The objects of `text` with the changes; an object that need not change keeps its bytes."""
     if not changes.namespace and not (changes.keep_crds and b"CustomResourceDefinition" in text):
         return text
-    return b"".join(b"---\n" + _one(part, changes).strip(b"\r\n") + b"\n" for part in objects_of(text, "rendered objects"))
+    return b"".join(
+        b"---\n" + _one(part, changes).strip(b"\r\n") + b"\n" for part in documents_of(text) if is_object(load(part, file=_WHAT))
+    )
 
 
 def _one(part: bytes, changes: Changes) -> bytes:
     """Under a GitRepo's namespace always written anew: what was judged is what helm reads, whatever else its parser might have seen."""
-    document = load(part, file="rendered objects")
+    document = load(part, file=_WHAT)
     kept = changes.keep_crds and _keep(document)
     moved = bool(changes.namespace) and _move(document, changes)
     return dump(document).encode() if kept or moved or changes.confined else part
@@ -139,7 +146,7 @@ def _refused(document: dict[str, Any], changes: Changes, why: str) -> UsageError
 
 async def built(text: bytes, source: Path, argv: list[str]) -> bytes:
     """kustomize over the chart's output: it joins the kustomization's resources, as in Fleet."""
-    if not objects_of(text, "rendered objects"):
+    if not documents(text):
         return await _tool(argv).build(source, deadline=_SECONDS)
     (source / _INPUT).write_bytes(text)
     path = next(source / name for name in KUSTOMIZATIONS if (source / name).exists())
@@ -156,6 +163,24 @@ def _tool(argv: list[str]) -> Kustomize:
     return Kustomize(argv[:1] if argv[-1] == "build" else argv)
 
 
+def _respected(text: bytes, job: dict[str, Any]) -> bytes:
+    """With the live values of fields that are others'; what Git states there is left in the file `before`."""
+    if not job.get("respect"):
+        return text
+    text, before = substituted(text, convert(job["respect"], list[Substitute]), job["place"])
+    Path(job["before"]).write_bytes(json.dumps([bare(document) for document in before]).encode())
+    return text
+
+
+def _stop_for_definitions(text: bytes, job: dict[str, Any]) -> bool:
+    """Whether definitions that this release itself needs are not there: they are left in the file `out`, for the agent to apply them."""
+    told = job.get("definitions")
+    found = unsettled(text, told["settled"]) if told else []
+    if told and found:
+        Path(told["out"]).write_bytes(json.dumps(found).encode())
+    return bool(found)
+
+
 def main(job_file: str) -> None:
     """Exit status 1 when it cannot be done, and why in the file REFUSED beside the job: of a plugin's own words helm shows nothing."""
     job = json.loads(Path(job_file).read_bytes())
@@ -165,7 +190,11 @@ def main(job_file: str) -> None:
             text = asyncio.run(built(text, Path(job["source"]) / job["dir"], job["kustomize"]))
         rule = {"confined": job.get("confined", False), "scopes": job.get("scopes")}
         text = changed(text, Changes(namespace=job["namespace"], keep_crds=job["keep_crds"], **rule))
+        text = _respected(text, job)
+        stop = _stop_for_definitions(text, job)
     except FleetError as error:
         Path(job_file).with_name(REFUSED).write_bytes(json.dumps([error.summary, error.next_step]).encode())
+        sys.exit(1)
+    if stop:
         sys.exit(1)
     sys.stdout.buffer.write(text)

@@ -22,6 +22,41 @@ _GROUPS = (
     ("Raw YAML and Kustomize", ("yaml", "kustomize")),
     ("Drift, differences and copies", ("diff", "ignore", "correctDrift", "downstreamResources", "forceSyncGeneration")),
 )
+# What the agent does on a cluster; each is proved by a test with real helm and a real API server.
+_CLUSTER = (
+    (
+        "A definition and objects of its kind in one bundle.",
+        "better",
+        "helm and Fleet fail; here the definition is applied first and waited for.",
+    ),
+    (
+        "A chart's `crds` folder at an upgrade.",
+        "better",
+        "helm and Fleet install it once and never again; here a new generation applies it, unless somebody else holds the definition.",
+    ),
+    (
+        "More objects than one release record holds.",
+        "better",
+        "Fleet fails in helm; here raw and Kustomize bundles become several releases.",
+    ),
+    ("A hand edit before the next commit.", "better", "Fleet stops with a conflict; here Git wins on what it states."),
+    (
+        "A field under `diff.comparePatches`, or an autoscaler's, at the next commit.",
+        "better",
+        "Fleet resets it; here it keeps the value that it has in the cluster.",
+    ),
+    (
+        "`helm.force` and `correctDrift.force`.",
+        "better",
+        "helm's own is refused too; here the object is made anew, but never a volume, a claim, a namespace or a definition.",
+    ),
+    (
+        "`correctDrift` against something that changes it back.",
+        "better",
+        "Fleet does it at each change; here after pauses that grow to 10 minutes.",
+    ),
+    ("`correctDrift.keepFailHistory`.", "same", ""),
+)
 
 
 def page() -> str:
@@ -33,6 +68,8 @@ def page() -> str:
         if title in rows:
             head = f"## {title}\n\n| what | keys | compared | why |\n| --- | --- | --- | --- |\n"
             tables.append(head + "\n".join(rows[title]) + "\n")
+    head = "## On the cluster\n\n| what | compared | why |\n| --- | --- | --- |\n"
+    tables.append(head + "".join(f"| {what} | {verdict} | {why} |\n" for what, verdict, why in _CLUSTER))
     return _HEAD + "\n".join(tables)
 
 

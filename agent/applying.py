@@ -1,0 +1,311 @@
+"""From what a bundle says to what helm is given, and giving it: one release or several, with what must be there before it.
+
+Rule: everything that can be refused is refused in `shape`, which touches nothing; `apply` may be cut off anywhere and begun again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent import crds, handover, respect
+from agent.failpoints import failpoint
+from agent.health import NOT_READY, health
+from agent.journal import Entry
+from agent.kept import release_on
+from agent.parts import PART, Piece, joined, pieces, split
+from agent.rules import rules_of
+from fleetctl.core.errors import FleetError, ToolFailed
+from fleetctl.core.options import HelmOptions, Options
+from fleetctl.core.render import RenderPlan, part_name
+from fleetctl.core.yamldoc import dump
+from fleetctl.tools import definitions, deploy
+from fleetctl.tools.deploy import Content, Extra, Prepared
+from fleetctl.tools.helm import HelmCli, RecordTooLarge, Release, Revision, TemplateFlags, UpgradeFlags
+from fleetctl.tools.record import MOST, packed, surely_fits
+from fleetctl.tools.substitute import Key, key_of, substituted
+
+if TYPE_CHECKING:
+    from agent.act import Hands
+
+Change = Callable[[UpgradeFlags], UpgradeFlags]
+Upgrade = Callable[[Release, Prepared, Change], Awaitable[Revision]]
+
+
+@dataclass
+class Work:
+    """`parts`: what each release is made of. `first`: definitions before it; `shared` those of a chart's `crds` folder. `before`: what Git
+    states where live values took its place. `moved`: objects that change their part. `old`: parts beyond the first that were there.
+    `scopes`: as in `postrender.Changes`.
+    """
+
+    plan: RenderPlan
+    options: Options
+    workdir: Path
+    parts: dict[int, Prepared]
+    first: list[dict[str, Any]] = field(default_factory=list)
+    shared: list[dict[str, Any]] = field(default_factory=list)
+    before: list[dict[str, Any]] = field(default_factory=list)
+    moved: list[dict[str, Any]] = field(default_factory=list)
+    where: dict[Key, int] = field(default_factory=dict)
+    old: tuple[int, ...] = ()
+    scopes: dict[str, bool] | None = None
+
+    @property
+    def new(self) -> tuple[int, ...]:
+        """The parts beyond the first that there will be."""
+        return tuple(part for part in self.parts if part != 1)
+
+    @property
+    def all(self) -> tuple[int, ...]:
+        """The parts beyond the first that there may be while it is being done."""
+        return tuple(sorted({*self.new, *self.old}))
+
+
+@dataclass(frozen=True)
+class Applied:
+    """`revision` of the first part; `manifests` of each, as Git states them, hooks left out."""
+
+    revision: int
+    manifests: list[tuple[Release, str]]
+
+    @property
+    def manifest(self) -> str:
+        return "\n---\n".join(text for _, text in self.manifests)
+
+
+async def shape(hands: Hands, plan: RenderPlan, bundle: str, options: Options, old: Entry | None) -> Work:
+    """Decide what helm will be given. Raises UsageError with the numbers for what no record can hold, ToolFailed, ClusterUnreachable."""
+    workdir = hands.state_dir / "work" / bundle
+    there = old is not None and bool(old.release) and (old.release, old.namespace) == (plan.release, plan.namespace)
+    if not hands.kube.is_there:
+        return Work(plan, options, workdir, {1: await deploy.prepare(plan, workdir, kustomize=hands.kustomize, deadline=hands.seconds)})
+    scopes = await hands.kube.scopes() if plan.forced_namespace else None
+    make = _chart if plan.is_helm else _content
+    return await make(hands, Work(plan, options, workdir, {}, scopes=scopes), old if there else None)
+
+
+async def _chart(hands: Hands, work: Work, old: Entry | None) -> Work:
+    plan = work.plan
+    await asyncio.to_thread(deploy.refuse_too_large, b"", plan.release, deploy.recorded(plan))
+    work.parts[1] = deploy.chart(plan, work.workdir, hands.kustomize, await _extra(hands, work, old))
+    work.shared = await _shared(hands, work) if old else []
+    return work
+
+
+async def _content(hands: Hands, work: Work, old: Entry | None) -> Work:
+    plan = work.plan
+    made = await deploy.content(plan, work.workdir, kustomize=hands.kustomize, deadline=hands.seconds, scopes=work.scopes)
+    text = made.text
+    if old:
+        objects = definitions.documents(text)
+        found = await respect.substitutes(hands.kube, rules_of(work.options), objects, plan.namespace)
+        text, work.before = substituted(text, found, plan.namespace)
+        work.old = old.parts
+    work.first = definitions.read(text)
+    if made.engine:
+        await asyncio.to_thread(deploy.refuse_too_large, text, plan.release, [text, *(file.data for file in made.engine.values())])
+        work.parts[1] = deploy.generated(plan, work.workdir, replace(made, text=text), await _extra(hands, work, old))
+    elif not work.old and (surely_fits(text) or await asyncio.to_thread(packed, text, [text]) <= MOST):
+        work.parts[1] = deploy.generated(plan, work.workdir, replace(made, text=text))
+    else:
+        await _spread(hands, work, text, old)
+    return work
+
+
+async def _extra(hands: Hands, work: Work, old: Entry | None) -> Extra:
+    """For a template engine's output, which nobody has seen yet, the objects that were applied last tell what others own."""
+    objects = await _applied(hands, old) if old else []
+    found = await respect.substitutes(hands.kube, rules_of(work.options), objects, work.plan.namespace)
+    settled = [definitions.digest(item) for item in objects if item.get("kind") == definitions.KIND]
+    return Extra(work.scopes, found, settled)
+
+
+async def _applied(hands: Hands, old: Entry) -> list[dict[str, Any]]:
+    kept = hands.wanted.get(old.bundle)
+    if kept is not None:
+        return kept.objects
+    try:
+        return definitions.documents(await hands.helm.manifest(Release(old.release, old.namespace), deadline=hands.seconds))
+    except ToolFailed:  # nothing of it was ever deployed
+        return []
+
+
+async def _spread(hands: Hands, work: Work, text: bytes, old: Entry | None) -> None:
+    """Whole objects over several releases; each keeps the one it is in."""
+    plan = work.plan
+    found = await asyncio.to_thread(pieces, text, plan.namespace)
+    where: dict[Key, int] = {}
+    if old:
+        where, left = await _where(hands, old, found)
+        work.moved += left
+    parts = await asyncio.to_thread(split, found, where)
+    work.where = {piece.key: part for part, inside in parts.items() for piece in inside}
+    changed = [piece for piece in found if not piece.hook and where.get(piece.key, work.where[piece.key]) != work.where[piece.key]]
+    work.moved += [item for piece in changed for item in definitions.documents(piece.text)]
+    for part, inside in parts.items():
+        work.parts[part] = deploy.generated(plan, work.workdir / f"part-{part}", Content(joined(inside)))
+
+
+async def _where(hands: Hands, old: Entry, found: Sequence[Piece]) -> tuple[dict[Key, int], list[dict[str, Any]]]:
+    """(the part that each object is in now, objects whose handover was cut off). After a crash only the cluster knows."""
+    numbers = {f"{old.namespace}/{part_name(old.release, part)}": part for part in (1, *old.parts)}
+    kept = None if old.began else hands.wanted.get(old.bundle)
+    if kept is not None:
+        marks = [(key_of(item, old.namespace), release_on(item["metadata"].get("annotations"))) for item in kept.objects]
+        return {key: numbers.get(mark, 1) for key, mark in marks}, []
+    limit = asyncio.Semaphore(8)
+    where: dict[Key, int] = {}
+    left: list[dict[str, Any]] = []
+
+    async def one(piece: Piece) -> None:
+        for item in definitions.documents(piece.text):
+            async with limit:
+                seen = await respect.live(hands.kube, item, old.namespace)
+            mark = release_on(((seen or {}).get("metadata") or {}).get("annotations"))
+            if mark in numbers:
+                where.setdefault(piece.key, numbers[mark])
+            if seen is not None and handover.is_marked(seen):
+                left.append(item)
+
+    await asyncio.gather(*(one(piece) for piece in found))
+    return where, left
+
+
+async def _shared(hands: Hands, work: Work) -> list[dict[str, Any]]:
+    """The definitions of the chart's `crds` folders, which helm installs once and never upgrades."""
+    plan = work.plan
+    if plan.confined or not deploy.has_crds(plan) or not isinstance(hands.helm, HelmCli):
+        return []
+    try:
+        return definitions.read(await deploy.crds(plan, work.workdir / "crds", hands.helm, deadline=hands.seconds))
+    except ToolFailed as why:
+        raise ToolFailed(f"the chart's crds cannot be read: {why.summary}", subject=why.subject, next_step=why.next_step) from why
+
+
+async def apply(hands: Hands, work: Work, upgrade: Upgrade) -> Applied:
+    """Give helm every part, with what must be there before. Raises FleetError; begun again it ends in the same state."""
+    plan, kube = work.plan, hands.kube
+    release = Release(plan.release, plan.namespace)
+    takes = bool(work.options.helm and work.options.helm.take_ownership)
+    if work.first or work.shared:
+        failpoint("before-definitions")
+        await crds.first(kube, release, work.first, takes=takes)
+        await crds.first(kube, release, work.shared, takes=False, shared=True)
+        failpoint("after-definitions")
+    await handover.begin(kube, work.moved, plan.namespace)
+    revisions: list[Revision] = []
+    for part, prepared in work.parts.items():
+        change = _change(part, len(work.parts), takes=bool(work.moved))
+        revisions.append(await _one(hands, work, Release(part_name(plan.release, part), plan.namespace), prepared, change, upgrade))
+        failpoint("after-part")
+    for part in sorted(set(work.old) - set(work.parts), reverse=True):
+        await _drop(hands, work, part, upgrade)
+    await handover.end(kube, work.moved, plan.namespace)
+    if len(work.parts) > 1:
+        await _wait(hands, work, revisions)
+    named = [Release(part_name(plan.release, part), plan.namespace) for part in work.parts]
+    return Applied(
+        revisions[0].number, [(one, restored(r.manifest, work, plan.namespace)) for one, r in zip(named, revisions, strict=True)]
+    )
+
+
+def _change(part: int, parts: int, *, takes: bool) -> Change:
+    """Parts do not wait for each other: what one waits for may be in the next."""
+
+    def change(flags: UpgradeFlags) -> UpgradeFlags:
+        labels = dict(flags.labels) | ({PART: str(part)} if part > 1 else {})
+        timeout = 0 if parts > 1 else flags.timeout
+        return replace(flags, labels=labels, timeout=timeout, take_ownership=flags.take_ownership or takes)
+
+    return change
+
+
+async def _one(hands: Hands, work: Work, release: Release, prepared: Prepared, change: Change, upgrade: Upgrade) -> Revision:
+    """One release; a chart that needs definitions of its own stops helm once, before anything is touched."""
+    out = work.workdir / deploy.DEFINITIONS
+    takes = bool(work.options.helm and work.options.helm.take_ownership)
+
+    async def run() -> Revision:
+        return await upgrade(release, prepared, change)
+
+    while True:
+        try:
+            return await (crds.patiently(run) if work.first else run())
+        except RecordTooLarge as why:
+            raise await _measured(hands, work, prepared, why) from why
+        except ToolFailed as why:
+            if not out.exists() and not (crds.is_unserved(why) and deploy.unsettle(work.workdir)):
+                raise
+        if out.exists():
+            found = json.loads(out.read_bytes())
+            out.unlink()
+            await crds.first(hands.kube, release, found, takes=takes)
+            deploy.settle(work.workdir, [definitions.digest(definition) for definition in found])
+            failpoint("after-definitions")
+
+
+async def _measured(hands: Hands, work: Work, prepared: Prepared, why: RecordTooLarge) -> FleetError:
+    """With the numbers, which only a rendering tells."""
+    if not isinstance(hands.helm, HelmCli):
+        return why
+    plan = work.plan
+    flags = TemplateFlags(skip_schema=plan.skip_schema, disable_dns=plan.disable_dns, include_crds=False)
+    release = Release(plan.release, plan.namespace)
+    try:
+        text = await hands.helm.template(release, prepared.chart, prepared.values, prepared, flags, deadline=hands.seconds)
+        await asyncio.to_thread(deploy.refuse_too_large, text, plan.release, deploy.recorded(plan))
+    except FleetError as said:
+        return said
+    return why
+
+
+async def _drop(hands: Hands, work: Work, part: int, upgrade: Upgrade) -> None:
+    """A part that is not needed any more: first it lets go of everything, because an uninstall would not see what was handed over."""
+    release = Release(part_name(work.plan.release, part), work.plan.namespace)
+    empty = deploy.generated(work.plan, work.workdir / f"part-{part}", Content(b""))
+    await upgrade(release, empty, _change(part, 2, takes=False))
+    await hands.helm.uninstall(release, deadline=hands.seconds)
+    failpoint("after-part")
+
+
+async def _wait(hands: Hands, work: Work, revisions: Sequence[Revision]) -> None:
+    """What `helm.timeoutSeconds` means for one release, for all parts together. Raises ToolFailed naming what is not ready."""
+    helm = work.options.helm or HelmOptions()
+    end = time.monotonic() + max(0, helm.timeout_seconds or 0)
+    left = [item for r in revisions for item in definitions.documents(r.manifest.encode())] if helm.timeout_seconds else []
+    while left:
+        said = [(item, await _unready(hands, item, work.plan.namespace, jobs=bool(helm.wait_for_jobs))) for item in left]
+        left = [item for item, why in said if why]
+        if left and time.monotonic() > end:
+            shown, why = next((f"{i['kind']} {key_of(i, work.plan.namespace)[3]}", why) for i, why in said if why)
+            summary = f"not ready within {helm.timeout_seconds} s: {shown}: {why}"
+            raise ToolFailed(summary, subject=shown, next_step="Look at it, or raise helm.timeoutSeconds.")
+        await asyncio.sleep(min(1.0, len(left)))
+
+
+async def _unready(hands: Hands, item: dict[str, Any], namespace: str, *, jobs: bool) -> str:
+    seen = await respect.live(hands.kube, item, namespace)
+    if seen is None:
+        return "does not exist"
+    if jobs and item.get("kind") == "Job":
+        done = {c.get("type") for c in (seen.get("status") or {}).get("conditions") or [] if c.get("status") == "True"}
+        return "" if "Complete" in done else "has not completed"
+    state, message = health(seen)
+    return message or state if state == NOT_READY else ""
+
+
+def restored(manifest: str, work: Work, namespace: str) -> str:
+    """helm's manifest as Git states it: what is kept and compared is never a live value."""
+    left = work.workdir / deploy.BEFORE
+    before = [*work.before, *(json.loads(left.read_bytes()) if left.exists() else [])]
+    if not before:
+        return manifest
+    wanted = {key_of(document, namespace): document for document in before}
+    found = [wanted.get(key_of(item, namespace), item) for item in definitions.documents(manifest.encode())]
+    return "---\n".join(dump(item) for item in found)

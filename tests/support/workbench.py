@@ -1,0 +1,136 @@
+"""What an agent does to one real cluster, bundle by bundle, without a manager: `act.install` and `act.remove` with real helm."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agent import act
+from agent.act import Hands
+from agent.fence import Fence
+from agent.journal import Journal
+from agent.kube import Kube
+from agent.observe import Wanted
+from agent.rights import Rights
+from agent.settle import Settler
+from examples.localkube import tools
+from fleetctl.core.bundle import File, pack
+from fleetctl.core.ids import BundleName, ClusterId, ClusterName, Digest, Epoch, Generation, Workspace
+from fleetctl.core.options import Options
+from fleetctl.core.wire import Desired, DesiredBundle, Tombstone
+from fleetctl.tools.helm import HelmCli
+from fleetctl.tools.kustomize import Kustomize
+
+
+class _NoUplink:
+    """Every archive is on the disk already."""
+
+    async def archive(self, digest: Digest, size: int, path: Path) -> None:
+        raise AssertionError(f"archive {digest} is not there")
+
+
+class Workbench:
+    """One agent's hands; each call is one event loop, as after a restart that kept the state directory."""
+
+    def __init__(self, folder: Path, kubeconfig: Path, env: Mapping[str, str]) -> None:
+        self.folder, self.kubeconfig, self._env = folder, kubeconfig, env
+        for name in ("archives", "work", "helm"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        self._generation = 0
+        self._bundles: dict[str, DesiredBundle] = {}
+
+    def install(self, name: str, files: Mapping[str, str | bytes], options: Mapping[str, Any] | None = None) -> None:
+        """A new generation of the bundle. Raises what the agent would report."""
+        self._generation += 1
+        data = pack({path: File(text.encode() if isinstance(text, str) else text) for path, text in files.items()})
+        digest = Digest(hashlib.sha256(data).hexdigest())
+        (self.folder / "archives" / digest).write_bytes(data)
+        self._bundles[name] = DesiredBundle(
+            name=BundleName(name),
+            generation=Generation(self._generation),
+            archive=digest,
+            size=len(data),
+            options=msgspec.convert(dict(options or {}), Options),
+            options_digest=Digest(""),
+        )
+        self.again(name)
+
+    def again(self, name: str) -> None:
+        """The same generation once more, as when drift is put right."""
+        bundle = self._bundles[name]
+        asyncio.run(self._with_hands(lambda hands: act.install(hands, self._document(bundle), bundle)))
+
+    def remove(self, name: str) -> None:
+        self._generation += 1
+        tombstone = Tombstone(name=BundleName(name), generation=Generation(self._generation))
+        asyncio.run(self._with_hands(lambda hands: act.remove(hands, tombstone, Epoch(1))))
+
+    @property
+    def journal(self) -> dict[str, Any]:
+        journal = Journal(self.folder / "journal")
+        journal.close()
+        return {str(name): entry for name, entry in journal.entries.items()}
+
+    def kept(self, name: str) -> list[dict[str, Any]]:
+        """The objects that the agent compares with the live ones."""
+        found = Wanted(self.folder / "objects").get(BundleName(name))
+        return found.objects if found else []
+
+    def kubectl(self, *words: str, stdin: str = "") -> str:
+        """What it says. Raises AssertionError when it fails."""
+        command = ["kubectl", "--kubeconfig", str(self.kubeconfig), *words]
+        done = subprocess.run(command, env=dict(self._env), input=stdin, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def get(self, *words: str) -> Any:
+        return json.loads(self.kubectl("get", *words, "-o", "json"))
+
+    def exists(self, *words: str) -> bool:
+        return bool(self.kubectl("get", *words, "--ignore-not-found", "-o", "name"))
+
+    def uid(self, *words: str) -> str:
+        return str(self.get(*words)["metadata"]["uid"])
+
+    def history(self, release: str, namespace: str) -> list[tuple[int, str]]:
+        """(revision, status) of every record, oldest first."""
+        items = self.get("secret", "-n", namespace, "-l", f"owner=helm,name={release}")["items"]
+        return sorted((int(i["metadata"]["labels"]["version"]), i["metadata"]["labels"]["status"]) for i in items)
+
+    def releases(self, namespace: str) -> list[str]:
+        items = self.get("secret", "-n", namespace, "-l", "owner=helm,status=deployed")["items"]
+        return sorted(i["metadata"]["labels"]["name"] for i in items)
+
+    def _document(self, bundle: DesiredBundle) -> Desired:
+        return Desired(
+            workspace=Workspace("fleet-default"),
+            cluster=ClusterName("dev"),
+            cluster_id=ClusterId("c-0123456789abcdef0123"),
+            epoch=Epoch(1),
+            issued="2026-01-01T00:00:00Z",
+            expires="2036-01-01T00:00:00Z",
+            bundles=[bundle],
+        )
+
+    async def _with_hands(self, do: Any) -> None:
+        kube = Kube(self.kubeconfig)
+        journal = Journal(self.folder / "journal")
+        fence = Fence(self.folder / "helm.lock")
+        helm = HelmCli(tools.find("helm").argv, kubeconfig=self.kubeconfig, home=self.folder / "helm", lock=fence.handles)
+        uplink: Any = _NoUplink()
+        wanted, kustomize = Wanted(self.folder / "objects"), Kustomize(("kubectl", "kustomize"))
+        hands = Hands(uplink, journal, wanted, helm, kube, kustomize, self.folder, Rights(kube), Settler(self.folder / "objects"), fence)
+        try:
+            await fence.take()
+            await do(hands)
+        finally:
+            fence.close()
+            journal.close()
+            await kube.close()
