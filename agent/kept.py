@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from agent.disk import write_whole
+from agent.hidden import Hiding
 from fleetctl.core.ids import BundleName
 from fleetctl.core.render import documents_of
 from fleetctl.core.yamldoc import load
@@ -56,10 +57,12 @@ class _Head(msgspec.Struct, rename="camel"):
 
 
 class Wanted:
-    """`STATE_DIR/objects/BUNDLE.json`; beside it `BUNDLE.accepted` once it has been looked at: what differed right after it was applied."""
+    """`STATE_DIR/objects/BUNDLE.json`, without the values of Secrets (agent/hidden.py); beside it `BUNDLE.accepted` once it has been looked
+    at: what differed right after it was applied.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder, self.hiding = folder, Hiding(folder.parent)
         with contextlib.suppress(OSError):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -73,7 +76,7 @@ class Wanted:
             _place(item, namespace)
             if release:
                 mark(item, namespace, release)
-        self.put(bundle, Kept(objects=[*(before.objects if before else ()), *objects]))
+        self.put(bundle, Kept(objects=[*(before.objects if before else ()), *map(self.hiding.hide, objects)]))
 
     def put(self, bundle: BundleName, kept: Kept) -> None:
         """Nobody has looked at them since they were applied."""

@@ -126,6 +126,8 @@ class Observer:
     async def _judged(self, work: _Work, place: Place, wanted: Json, live: Json) -> ResourceStatus:
         rules = work.subject.rules
         live = {**live, "apiVersion": place.api_version, "kind": place.kind}
+        if place.kind == "Secret":
+            wanted, live = self._wanted.hiding.comparable(wanted, live)
         state, message = health(rules.healthy_view(live))
         if rules.passes_over(live):
             return _status(place, state, message)
@@ -147,7 +149,8 @@ class Observer:
         if not differing:
             self._dry_run.settled(kube, place)
             return []
-        told = await self._dry_run.changes(kube, place, wanted, live, differing)
+        # A Secret's values are not here to be applied; nothing in a Secret is rewritten by the API server either.
+        told = None if place.kind == "Secret" else await self._dry_run.changes(kube, place, wanted, live, differing)
         found = self._fallback(work, place, stated(mine, differing)) if told is None else left_over(told, pointers)
         owned = of_controllers(live, found)
         return [change for change in found if change.pointer not in owned]

@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import hashlib
-import hmac
 import json
-import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from agent.disk import write_whole
+from agent.hidden import code_of, key_of
 from agent.kube import Kube
 from fleetctl.core.errors import FleetError, InvalidFile, NotFound, UsageError
 from fleetctl.core.options import Options, ValuesFrom
 from fleetctl.core.yamldoc import load
 
-_KEY_FILE, _KEY_BYTES = "values.key", 32
 _LEAST_CUT = 3  # a shorter value is in every other word, and no secret
 _CUT = "***"
 
@@ -73,20 +69,7 @@ def fingerprint(state_dir: Path, values: Sequence[dict[str, Any]]) -> str:
     """By which a change is noticed without keeping the values; "" for none. Raises OSError when the first one cannot keep its key."""
     if not values:
         return ""
-    return hmac.new(_key(state_dir), msgspec.json.encode(values, order="sorted"), hashlib.sha256).hexdigest()[:32]
-
-
-def _key(state_dir: Path) -> bytes:
-    """Made at the first need. A lost one costs one deployment more of the bundles with `valuesFrom`."""
-    path = state_dir / _KEY_FILE
-    try:
-        key = path.read_bytes()
-    except FileNotFoundError:
-        key = b""
-    if len(key) != _KEY_BYTES:
-        key = secrets.token_bytes(_KEY_BYTES)
-        write_whole(path, key)
-    return key
+    return code_of(key_of(state_dir), msgspec.json.encode(values, order="sorted"))
 
 
 @contextlib.contextmanager

@@ -305,3 +305,29 @@ class TestDownstreamResources:
         assert data("theirs")["data"] == {"a": "Yg=="}
         kept = b"".join(p.read_bytes() for p in fleet.folder.rglob("*") if p.is_file() and "manager" not in p.parts)
         assert not [word for word in (b"hunter", b"aHVudGVy") if word in kept]
+
+
+class TestSecretsOfABundle:
+    def test_a_value_stays_between_the_cluster_and_helm(self, clone: Clone, fleet: Fleet, kube: LocalKube, dev: Cluster) -> None:
+        """A Secret made from valuesFrom: seen as changed by hand, though neither agent nor manager has its value anywhere; a change of the
+        source is deployed.
+        """
+        dev.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "rights-values"}})
+        source = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "source", "namespace": "rights-values"}}
+        dev.apply({**source, "stringData": {"values.yaml": "password: hunter2222\n"}})
+        made = "apiVersion: v1\nkind: Secret\nmetadata: {name: made}\nstringData: {password: {{ .Values.password | quote }}}\n"
+        wrong = MAP.format(name="wrong").replace("'1'", "{{ .Values.password | fail }}")
+        reads = "defaultNamespace: rights-values\nhelm: {chart: ., valuesFrom: [{secretKeyRef: {name: source}}]}\n"
+        files = {f"{name}/{path}": text for name in ("web", "wrong") for path, text in (("fleet.yaml", reads), ("Chart.yaml", CHART))}
+        clone.push({**files, "web/templates/s.yaml": made, "wrong/templates/m.yaml": wrong})
+        fleet.gitrepo(clone.url)
+        fleet.agent("dev", kube["dev"].kubeconfig)
+        failed(fleet, "apps-wrong", "***")
+        fleet.until(lambda: fleet.states().get("dev.apps-web"), lambda state: state == "Ready")
+        dev.run("patch", "secret", "made", "-n", "rights-values", "-p", '{"stringData": {"password": "mine5555"}}')
+        fleet.until(lambda: fleet.states().get("dev.apps-web"), lambda state: state == "Modified")
+        shown = json.dumps(fleet.deployments())
+        kept = b"".join(p.read_bytes() for p in fleet.folder.rglob("*") if p.is_file())
+        for word in ("hunter2222", "aHVudGVyMjIyMg", "mine5555", "bWluZTU1NTU"):
+            assert word not in shown
+            assert word.encode() not in kept
