@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from agent import config, failpoints, identity, log
+from agent import config, failpoints, identity, launch, log, releasekeys
 from fleetctl.core.errors import Conflict, FleetError, UsageError
 from fleetctl.core.wire import StatusRequest
 
@@ -36,7 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             case "enrol":
                 return asyncio.run(_enrol(said))
             case "run":
-                return asyncio.run(_run(said))
+                return _start(said, sys.argv[1:] if argv is None else argv)
+            case "selftest":
+                from agent.selftest import selftest
+
+                asyncio.run(selftest(said.state_dir))
+                return 0
             case "status":
                 return _status(said)
             case "check":
@@ -53,6 +58,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {error.strerror}: {error.filename}\n  Look at the disk and at the rights of --state-dir.", file=sys.stderr)
         return 1
+
+
+def _start(said: Any, words: Sequence[str]) -> int:
+    """As the version that is chosen; one that gives way to another starts from the beginning."""
+    if said.release_key:
+        releasekeys.pin(said.state_dir, said.release_key)
+    status = launch.start(said.state_dir, words)
+    if status is None:
+        status = asyncio.run(_run(said))
+    return launch.again() if status == launch.AGAIN else status
 
 
 def version() -> str:
@@ -74,6 +89,8 @@ async def _enrol(said: Any) -> int:
     kubeconfig, shown = "", f"directory {said.target_dir}"
     if said.target_dir is None:
         kubeconfig, shown = await _reached(said)
+    if said.release_key:
+        releasekeys.pin(said.state_dir, said.release_key)
     token = sys.stdin.readline().strip()
     if not token:
         raise UsageError("there is no token on standard input", subject="--token-stdin", next_step="Pipe the token into this command.")
@@ -153,7 +170,7 @@ async def _run(said: Any) -> int:
         )
         log.event(f"fleet-agent {version()} follows {known.url}", cluster=f"{known.workspace}/{known.cluster}", instance=about.instance)
         try:
-            await runner.run(stopping)
+            again = await runner.run(stopping)
         finally:
             hands.journal.close()
             hands.fence.close()
@@ -161,7 +178,7 @@ async def _run(said: Any) -> int:
             await hands.uplink.close()
     finally:
         os.close(lock)
-    return 0
+    return launch.AGAIN if again and not launch.on_trial() else 0
 
 
 async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, _T]) -> _T | None:
@@ -243,7 +260,12 @@ async def _parts(said: Any, known: identity.Identity, key: Any) -> tuple[Any, An
     )
     found = {"helm": tools.helm, "kustomize": " ".join(tools.kustomize)}
     about = StatusRequest(
-        instance=uplink.instance, seq=0, agent_version=version(), tools=found, kube_version=await _kube_version(kube, target)
+        instance=uplink.instance,
+        seq=0,
+        agent_version=version(),
+        tools=found,
+        kube_version=await _kube_version(kube, target),
+        runtime=str(launch.runtime()),
     )
     return hands, None if target else Observer(kube, wanted), about
 

@@ -63,7 +63,7 @@ async def check(state_dir: Path, kubeconfig: Path | None) -> list[Finding]:
             found.append(Finding("agent", ok=None, said="is not running", next_step=f"fleet-agent run --state-dir {state_dir}"))
             found.append(await _asked("manager", lambda: _manager(known, key)))
         found.append(_journal(state_dir))
-    found += [_helm(), _kustomize()]
+    found += [helm(), _kustomize()]
     if known is None or not known.target_dir:
         found += await _cluster(kubeconfig, known.kubeconfig if known else "")
     return found
@@ -135,7 +135,7 @@ def _journal(folder: Path) -> Finding:
     return Finding("journal", ok=True, said=f"{len(entries)} bundles")
 
 
-def _helm() -> Finding:
+def helm() -> Finding:
     path = config.tools().helm
     if not path:
         return Finding("helm", ok=False, said="is not on PATH", next_step="Install helm 4.1.4 or later.")

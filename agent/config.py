@@ -55,7 +55,17 @@ def parser() -> argparse.ArgumentParser:
         "--identity-secret", default="", metavar="NAME", help="keep the key in this Secret too, of the namespace of the Pod or the context"
     )
     run.add_argument("--log", choices=("text", "json"), default="text", help="how the log is written (default: text)")
+    for command in (enrol, run):
+        command.add_argument(
+            "--release-key",
+            action="append",
+            default=[],
+            metavar="FILE|KEY",
+            help="whose signature a new version of this agent needs (may be repeated); without any, and with `none`, upgrades are off",
+        )
     commands.add_parser("version", help="this agent's version")
+    # What a staged version is asked beside the one that runs.
+    commands.add_parser("selftest").add_argument("--state-dir", type=Path, required=True)
     return top
 
 
@@ -165,6 +175,17 @@ def allows_pod_security_labels() -> bool:
 def failpoints() -> tuple[str, str]:
     """What tests make happen where (agent/failpoints.py), and the file that is told what was passed."""
     return os.environ.get("FLEETCTL_FAILPOINTS", ""), os.environ.get("FLEETCTL_FAILPOINTS_SEEN", "")
+
+
+def trial_seconds() -> float:
+    """At most so long until a new version of this agent has checked in with the manager."""
+    return float(os.environ.get("FLEET_AGENT_TRIAL_SECONDS", "300"))
+
+
+def upgrade_retry_seconds() -> tuple[float, float] | None:
+    """First and longest pause before an upgrade is tried again; None is the usual ones."""
+    found = os.environ.get("FLEET_AGENT_UPGRADE_RETRY_SECONDS", "")
+    return (float(found), float(found)) if found else None
 
 
 def at_once() -> int:

@@ -61,6 +61,18 @@ NAMES: dict[str, str] = {
     "after-report": "the manager has the report; memory does not know",
 }
 
+# Of the agent's own upgrade; tests/integration/test_agent_upgrade.py kills at each.
+UPGRADE_NAMES: dict[str, str] = {
+    "upgrade-staged": "the file is durable in its place; nobody has looked at it",
+    "upgrade-checked": "the file has passed its check; nothing is changed any more",
+    "upgrade-begun": "the trial is written down; the old version still runs",
+    "upgrade-counted": "an attempt is counted; the new version does not run yet",
+    "upgrade-checked-in": "the new version has checked in; nobody knows",
+    "upgrade-confirmed": "the new version is written down as the current one",
+    "upgrade-failed": "an attempt has ended in vain; it is not written down why",
+    "upgrade-current": "a start of the current version is counted; it does not run yet",
+}
+
 _ACTIONS = {"kill", "raise", "enospc", "eio", "sleep"}
 
 
@@ -108,8 +120,9 @@ def _read(name: str, text: str) -> _Point:
         point = _Point(action, float(seconds or 1), int(at or 0))
     except ValueError:
         point = _Point("")
-    if name not in NAMES or point.action not in _ACTIONS:
-        known = f"{name} is one of agent/failpoints.py" if name not in NAMES else "the action is kill, raise, enospc, eio or sleep:SECONDS"
+    known_name = name in NAMES or name in UPGRADE_NAMES
+    if not known_name or point.action not in _ACTIONS:
+        known = f"{name} is one of agent/failpoints.py" if not known_name else "the action is kill, raise, enospc, eio or sleep:SECONDS"
         raise UsageError(f"FLEETCTL_FAILPOINTS: cannot read {name}={text}", subject="FLEETCTL_FAILPOINTS", next_step=f"See that {known}.")
     return point
 

@@ -47,6 +47,7 @@ class Poller:
         self._teller.refresh()
         self._at.work.set()
         self._at.look.set()
+        self._at.wish.set()
 
     async def poll(self) -> None:
         """Each turn ends within the request's deadline and a pause."""
@@ -58,11 +59,13 @@ class Poller:
     async def _once(self) -> float:
         """Ask once. Seconds until the next time."""
         uplink, loop = self._at.hands.uplink, asyncio.get_running_loop()
-        wait = self._wait if uplink.next_poll <= _LONG_POLL_SECONDS and self._at.etag else 0
+        first = not self._at.answered.is_set()  # answered at once: whether the manager is there is known then
+        wait = self._wait if uplink.next_poll <= _LONG_POLL_SECONDS and self._at.etag and not first else 0
         began = loop.time()
         try:
             found = await uplink.desired(self._at.etag, wait)
             self._at.go_on()
+            self._at.answered.set()
             self._at.contact, self._at.contact_error = time.time(), ""
             over("manager")
             if found is not None:
@@ -73,7 +76,7 @@ class Poller:
                 self._wait = max(_LEAST_WAIT_SECONDS, self._wait // 2)
             return self._after_failure(why)
         self._failures = 0
-        if wait and (found is not None or loop.time() - began > 1):
+        if (wait and (found is not None or loop.time() - began > 1)) or (first and uplink.next_poll <= _LONG_POLL_SECONDS):
             return 0.0
         return uplink.next_poll * random.uniform(0.85, 1.0)  # noqa: S311 - spread
 
@@ -113,6 +116,7 @@ class Poller:
         self._at.kept.sweep(document, self._at.hands.journal.entries.values())
         self._at.work.set()
         self._at.look.set()  # other rules of what counts as drift deploy nothing
+        self._at.wish.set()
 
 
 def _changed(old: Desired | None, new: Desired) -> str:

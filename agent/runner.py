@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from agent import log
+from agent import launch, log
 from agent.act import Hands
 from agent.live import Live
 from agent.memory import give_back
@@ -18,6 +18,7 @@ from agent.observe import Observer
 from agent.polling import Poller
 from agent.situation import Situation
 from agent.telling import Teller
+from agent.upgrade import Me, Upgrader
 from agent.watching import Watcher
 from agent.working import Worker
 from fleetctl.core.status import State
@@ -47,20 +48,28 @@ class Runner:
         self._poller = Poller(self._at, self._teller)
         self._worker = Worker(self._at, self._teller, at_once)
         self._watcher = Watcher(self._at, self._teller, values_seconds)
+        self._upgrader = Upgrader(self._at, self._teller, _me(about), self._give_way)
+        self._given_way = asyncio.Event()
 
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Until `stopping` is set."""
+    async def run(self, stopping: asyncio.Event) -> bool:
+        """Until `stopping` is set; or, which is told by True, until this process is to start from the beginning, as another version."""
         self._poller.load()
         loops = (self._poller.poll, self._worker.act, self._watcher.watch, self._teller.report, self._beat, self._watcher.read_again)
-        tasks = [asyncio.create_task(_for_ever(loop)) for loop in loops]
+        tasks = [asyncio.create_task(_for_ever(loop)) for loop in (*loops, *self._upgrader.loops())]
         self._notifier.tell("READY=1")
-        await stopping.wait()
-        self._notifier.tell("STOPPING=1")
+        await _first(stopping, self._given_way)
+        again = self._given_way.is_set() and not stopping.is_set()
+        if not again:  # systemd would begin to wait for the end of this process
+            self._notifier.tell("STOPPING=1")
         busy = self._at.busy
         for task in (*tasks, *busy.values()):
             task.cancel()
         await asyncio.gather(*tasks, *busy.values(), return_exceptions=True)
         self._live.end()
+        return again
+
+    def _give_way(self) -> None:
+        self._given_way.set()
 
     async def _beat(self) -> None:
         """What `status` shows, systemd's watchdog and status line; memory goes back after a calm while, and then every hour."""
@@ -77,6 +86,18 @@ class Runner:
             if calm % _HOUR_OF_BEATS == _CALM_BEATS:
                 give_back()
             await asyncio.sleep(_BEAT_SECONDS)
+
+
+def _me(about: StatusRequest) -> Me:
+    return Me(about.agent_version, launch.digest(), on_trial=launch.on_trial())
+
+
+async def _first(*events: asyncio.Event) -> None:
+    """As soon as one of them is set."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
 
 
 async def _for_ever(loop: Callable[[], Awaitable[None]]) -> None:

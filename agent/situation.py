@@ -22,7 +22,8 @@ class Situation:
     """`busy`: bundles whose release is being changed now. `again`: to be applied once more though nothing new is wanted. `unseen`: changed
     since the last look. `grown`: much was done since the last beat. `work`, `look` and `tell` wake the loop of that name. `twin`: another
     agent has this identity, or this one has none any more: nothing is changed. `contact`: Unix seconds of the manager's last answer, 0 for
-    never; `contact_error`: why there is none since.
+    never; `contact_error`: why there is none since. `answered`: it has answered a poll since the start, `told_all`: it has taken a full
+    report; `wish`: to be looked at, which version of the agent it wants. `held`: why nothing new is begun, "" for no reason.
     """
 
     def __init__(self, hands: Hands, observer: Observer | None) -> None:
@@ -44,6 +45,8 @@ class Situation:
         self.unseen: set[BundleName] = set()
         self.work, self.tell, self.look = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.troubles = Troubles(hands.state_dir, self.tell.set, hands.uplink.now)
+        self.answered, self.told_all, self.wish = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.held = ""
         self.twin = False
         self.contact, self.contact_error = 0.0, ""
         self.grown = True

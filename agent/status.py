@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from agent import identity, live, troubles
+from agent import identity, launch, live, releasekeys, troubles
 from agent.documents import KeptDocument
 from agent.journal import Entry, read_entries
 from agent.live import Bundle
@@ -23,6 +23,19 @@ from fleetctl.core.status import State, rank
 from fleetctl.core.wire import Desired, Trouble
 
 UNKNOWN = "Unknown"
+
+
+class Upgrades(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Of the agent itself. `release_keys`: ids of those pinned, none is off; `current`: the version that the manager brought, "" is what
+    was installed; `trial`: one that has not checked in yet, after `attempts`; `given_up`: one that failed, and `why`.
+    """
+
+    release_keys: list[str] = []
+    current: str = ""
+    trial: str = ""
+    attempts: int = 0
+    given_up: str = ""
+    why: str = ""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -44,6 +57,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     document_issued: str = ""
     document_expires: str = ""
     states_known: bool = False
+    upgrades: Upgrades = Upgrades()
     troubles: list[Trouble] = []
     bundles: list[Bundle] = []
 
@@ -71,6 +85,7 @@ def gather(state_dir: Path, live_file: Path, now: float) -> Status:
         agent=agent,
         document_issued=document.issued if document else "",
         document_expires=document.expires if document else "",
+        upgrades=_upgrades(state_dir),
         troubles=troubles.read(state_dir),
         bundles=sort(shown[0].bundles if shown else kept_bundles(document, read_entries(state_dir / "journal"))),
     )
@@ -81,6 +96,18 @@ def gather(state_dir: Path, live_file: Path, now: float) -> Status:
     contact = max(0, int(now - told.contact)) if told.contact else -1
     ages = {"running_seconds": max(0, int(now - told.started)), "beat_seconds": max(0, int(now - beat)), "contact_seconds": contact}
     return msgspec.structs.replace(status, **more, **ages)
+
+
+def _upgrades(state_dir: Path) -> Upgrades:
+    state = launch.load(state_dir)
+    return Upgrades(
+        release_keys=sorted(releasekeys.pinned(state_dir)),
+        current=state.current.version if state.current else "",
+        trial=state.trial.program.version if state.trial else "",
+        attempts=state.trial.attempts if state.trial else 0,
+        given_up=state.failure.version if state.failure else "",
+        why=state.failure.why if state.failure else "",
+    )
 
 
 def is_running(state_dir: Path) -> bool:
@@ -135,6 +162,7 @@ def text(status: Status, width: int) -> str:
     """For people, in lines of at most `width` columns."""
     lines = [f"cluster  {status.workspace}/{status.cluster} ({status.id})", f"agent    {_agent(status)}"]
     lines += _wrapped(f"manager  {_manager(status)}", width, "         ")
+    lines += _wrapped(f"upgrades {_upgrades_said(status.upgrades)}", width, "         ")
     if status.document_expires:
         lines.append(f"wanted   as of {status.document_issued}, good until {status.document_expires}")
     for one in status.troubles:
@@ -153,6 +181,17 @@ def _agent(status: Status) -> str:
         since = f" for {span(status.beat_seconds)}" if status.beat_seconds >= 0 else ""
         return f"HANGS: it holds the lock and has shown no life{since}; restart it" + (f" ({about})" if about else "")
     return f"{'is enrolling' if status.agent == 'enrolling' else 'runs'} ({about})"
+
+
+def _upgrades_said(upgrades: Upgrades) -> str:
+    said = [f"by release key {', '.join(upgrades.release_keys)}" if upgrades.release_keys else "off: no release key is pinned"]
+    if upgrades.current:
+        said.append(f"version {upgrades.current} came from the manager")
+    if upgrades.trial:
+        said.append(f"version {upgrades.trial} is on trial, attempt {upgrades.attempts}")
+    if upgrades.given_up:
+        said.append(f"version {upgrades.given_up} was given up: {upgrades.why}")
+    return "; ".join(said)
 
 
 def _manager(status: Status) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from typing import Any
 
 import msgspec
 
@@ -85,6 +86,13 @@ class Teller:
         )
         return report_of(bundle, document, known)
 
+    def tell_about(self, **changes: Any) -> None:
+        """What the agent says of itself has changed; every report carries it."""
+        about = msgspec.structs.replace(self._about, **changes)
+        if about != self._about:
+            self._about = about
+            self._at.tell.set()
+
     async def report(self) -> None:
         failures = 0
         while True:
@@ -126,6 +134,8 @@ class Teller:
             await self._at.hands.uplink.report(msgspec.structs.replace(self._about, **head, deployments=page))
             failpoint("after-report")
         self._say_all = self._say_all and not full
+        if full:
+            self._at.told_all.set()
         self._unsaid -= {name for name, report in told.items() if self._at.reports.get(name) is report}
         self._unsaid &= set(self._at.reports)
 

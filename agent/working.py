@@ -41,7 +41,7 @@ class Worker:
             await self._at.work.wait()
             self._at.work.clear()
             document = self._at.document
-            if document is None or self._at.twin or not await self._rebuilt(document):
+            if document is None or self._at.twin or self._at.held or not await self._rebuilt(document):
                 continue
             for action in decide(document, self._world(), self._clock()):
                 self._begin(document, action)

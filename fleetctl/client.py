@@ -26,6 +26,7 @@ from fleetctl.core.wire import Problem  # noqa: E402
 
 _SECONDS = 30.0
 _CONNECT_SECONDS = 10.0
+_UPLOAD_SECONDS = 600.0
 _MOST_BYTES, _MOST_CA_BYTES = 512 * 1024 * 1024, 256 * 1024
 _PIN = re.compile(r"[0-9a-f]{64}")
 # What JSON cannot be and an address may not hold.
@@ -71,6 +72,15 @@ class Client:
         except msgspec.DecodeError as why:
             step = "Check the address: this does not answer like a manager."
             raise UnavailableError("the answer is not JSON", subject=self.url, next_step=step) from why
+
+    def upload(self, path: str, data: bytes, headers: dict[str, str], *, seconds: float = _UPLOAD_SECONDS) -> Any:
+        """POST a file's bytes. Raises the manager's own error, or UnavailableError."""
+        more = {**headers, "content-type": "application/octet-stream"}
+        request = self._client.build_request("POST", f"/api/v1/{path}", content=data, headers=more, timeout=_timeout(seconds))
+        status, answer = _answer(self._client, request, seconds, _MOST_BYTES)
+        if status >= 400:
+            raise problem(status, answer)
+        return msgspec.json.decode(answer)
 
     def list(self, plural: str, **asked: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.call("GET", f"objects/{plural}", params=asked)["items"]

@@ -26,6 +26,7 @@ from fleetctl.core.wire import Dependency, DesiredBundle, SealedObject, Tombston
 from manager.clock import Clock, rfc3339, unix
 from manager.live import Live, NotEnrolled
 from manager.reconcile import cluster_of
+from manager.releases import wish_of
 from manager.sealing import Sealer, sources
 from manager.signing import Signer
 from manager.store.base import Store
@@ -140,6 +141,7 @@ def load(connection: Connection, cluster: ClusterId, epoch: Epoch, sealer: Seale
         values=known.values,
         bundles=_bundles(connection, row, rows, sealer, paused=known.paused),
         tombstones=[_tombstone(r) for r in rows if r.removed],
+        agent=wish_of(connection, cluster),
     )
 
 

@@ -25,6 +25,7 @@ from manager.documents import Documents
 from manager.live import Live, NotEnrolled, Presence
 from manager.objects import new_cluster_id, new_uid
 from manager.reconcile import Scope, reconcile
+from manager.releases import may_fetch, take_upgrade
 from manager.signing import Signer, verify
 from manager.store.base import Store
 from manager.store.schema import clusters, deployments, registrations
@@ -109,7 +110,7 @@ class Fleet:
         """The file, when `digest` stands in the cluster's own document. Raises NotFound."""
         d = deployments.c
         query = sa.select(d.bundle).where(d.cluster_id == cluster, d.archive == digest, ~d.removed).limit(1)
-        if await self._store.read(lambda connection: connection.execute(query).first()) is None:
+        if not await self._store.read(lambda c: c.execute(query).first() is not None or may_fetch(c, cluster, digest)):
             raise NotFound("no such archive for this cluster", next_step="Fetch the desired state again.")
         return self._archives.path(digest)
 
@@ -127,25 +128,26 @@ class Fleet:
         lacking = not request.full and presence.reporter != request.instance
         last = request.full and request.page >= request.pages
 
-        def write(connection: Connection) -> tuple[bool, bool]:
+        def write(connection: Connection) -> tuple[bool, bool, set[ClusterId]]:
             take_agent(connection, cluster, request)
+            turn = take_upgrade(connection, cluster, request.upgrade, rfc3339(now))
             if lacking:
-                return False, False
+                return False, False, turn
             told = [report for report in request.deployments if report.epoch in {0, epoch}]
             if last:
                 _unmentioned(connection, cluster, presence.mentioned)
             gone = take_reports(connection, cluster, told, at=rfc3339(now))
-            return gone, gone and _left(connection, cluster)
+            return gone, gone and _left(connection, cluster), turn
 
-        gone, left = await self._store.write(write)
+        gone, left, turn = await self._store.write(write)
         if lacking:
-            self._live.changed()
+            self._live.changed(turn)
             raise SendAll("the manager has not got this agent's full report yet", next_step="Send all.")
         if last:
             presence.reporter = request.instance
         if left:
             self._live.forget(cluster)
-        self._live.changed([cluster] if gone else ())
+        self._live.changed({cluster, *turn} if gone else turn)
 
 
 class SendAll(Conflict):
@@ -236,6 +238,8 @@ def _bound(connection: Connection, row: Any, key: bytes, *, now: str, version: s
 def take_agent(connection: Connection, cluster: ClusterId, request: wire.StatusRequest) -> None:
     """What the agent says of itself, troubles included; written when it is news."""
     said: dict[str, Any] = {"version": request.agent_version, "tools": request.tools, "kube": request.kube_version}
+    if request.runtime:
+        said["runtime"] = request.runtime[:128]
     troubles = [t for t in request.troubles[:_MOST_TROUBLES] if _CODE.fullmatch(t.code)]
     if troubles:
         said["troubles"] = [{"code": t.code, "message": t.message[:1024], "since": t.since[:32]} for t in troubles]

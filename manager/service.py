@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from fleetctl.core import wire
+from fleetctl.core.agentrelease import AgentRelease
 from fleetctl.core.ids import LOCAL_WORKSPACE, ClusterId, Digest, Epoch
-from manager import log, views
+from manager import log, releases, views
 from manager.archives import Archives
 from manager.clock import rfc3339
 from manager.documents import Document, Documents
@@ -22,6 +23,7 @@ from manager.fleet import Fleet, Registration
 from manager.live import Live, Word
 from manager.objects import Objects, Put, new_uid
 from manager.overview import overview
+from manager.releases import Asked, Releases
 from manager.scanning import Scanner
 from manager.sealing import Sealer
 from manager.signing import Signer
@@ -55,6 +57,7 @@ class Service:
         self._fleet = Fleet(self._store, self._live, self._documents, self._archives, signer)
         self._scanner = Scanner(self._store, self._live, self._archives, vault, data_dir, clock, self._settings)
         self._objects = Objects(self._store, self._live, vault, clock, self._scanner.poke)
+        self._releases = Releases(self._store, self._live, self._archives, clock)
         self._tokens = Tokens(self._store, clock)
         self._tasks: list[asyncio.Task[None]] = []
         self._opened = False
@@ -130,6 +133,20 @@ class Service:
 
     async def changes(self, since: int, wait: float) -> int:
         return await self._live.wait_changed(since, wait) if wait else self._live.revision
+
+    # Versions of the agent
+
+    async def add_release(self, release: AgentRelease, data: bytes) -> dict[str, Any]:
+        return await self._releases.add(release, data)
+
+    async def list_releases(self) -> list[dict[str, Any]]:
+        return await self._releases.every()
+
+    async def delete_release(self, version: str) -> list[dict[str, Any]]:
+        return await self._releases.delete(version)
+
+    async def wish_agents(self, asked: Asked) -> dict[str, Any]:
+        return await self._releases.wish(asked)
 
     # People
 
@@ -234,4 +251,4 @@ def _first_rows(connection: Connection, now: str) -> Epoch:
 
 def _used_archives(connection: Connection) -> set[str]:
     names = connection.execute(sa.select(bundles.c.archive).union(sa.select(deployments.c.archive)))
-    return set(names.scalars())
+    return set(names.scalars()) | releases.used(connection)

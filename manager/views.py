@@ -15,6 +15,7 @@ from fleetctl.core.errors import NotFound
 from fleetctl.core.ids import ClusterId
 from fleetctl.core.status import DRIFTED, ResourceStatus, State, sentence
 from fleetctl.core.summary import count, seen_state, summarize, worst_of
+from manager import releases
 from manager.clock import rfc3339
 from manager.kinds import api_version
 from manager.live import Live
@@ -156,11 +157,13 @@ def _clusters(connection: Connection, whole: Fleet, asked: Asked) -> list[Docume
     by_cluster: dict[str, list[Any]] = {}
     for row in whole.rows:
         by_cluster.setdefault(row.cluster_id, []).append(row)
+    wishes = releases.shown(connection, asked.workspace)
     found = []
     for row in _select(connection, clusters, asked):
         states = counts.get(row.id, {})
         labels = shown_labels(row.name, _load(row.labels))
         status = _cluster_status(row, whole, states) | {"summary": summarize(states)}
+        status["agent"] |= wishes.get(row.id, {})
         if not status["display"]["message"]:
             said = [t["message"] for t in status["agent"]["troubles"]] + [whole.message(by_cluster.get(row.id, []))]
             status["display"]["message"] = "; ".join(text for text in said if text)
@@ -188,7 +191,8 @@ def _cluster_status(row: Any, whole: Fleet, states: dict[State, int]) -> Documen
     address = presence.address if presence else row.address
     return {
         "display": {"readyBundles": ready, "state": state, "message": message},
-        "agent": told | {"address": address, "tools": agent.get("tools", {}), "id": row.id, "troubles": troubles},
+        "agent": told
+        | {"address": address, "tools": agent.get("tools", {}), "id": row.id, "troubles": troubles, "runtime": agent.get("runtime", "")},
         "kubeVersion": agent.get("kube", ""),
         "conditions": [condition("Ready", ok=state == "Ready", message=message), *map(_trouble, troubles)],
     }

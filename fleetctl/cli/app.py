@@ -13,9 +13,10 @@ BUG, INTERRUPTED = 70, 130
 COMMANDS = (
     ("status", "the whole fleet on one screen", "overview:status"),
     ("gitrepo", "Git repositories: add, list, get, delete, sync, confirm", "repos:app"),
-    ("cluster", "clusters: register, list, get, label, delete", "clusters:app"),
+    ("cluster", "clusters: register, list, get, label, upgrade-agent, delete", "clusters:app"),
     ("clustergroup", "groups of clusters: create, list, get, delete", "groups:app"),
     ("bundle", "what was made of a repository: list, status, get, diff", "bundles:app"),
+    ("agent-release", "versions of the agent: keygen, sign, verify, add, list, delete", "releases:app"),
     ("validate", "check fleet.yaml files and manifests; needs no manager", "validate:validate"),
     ("explain", "what a key of fleet.yaml or a manifest means", "explain:explain"),
     ("bundles", "what a scan would make of a folder or a commit; needs no manager", "preview:bundles"),

@@ -11,6 +11,7 @@ from fleetctl.cli import output as out
 from fleetctl.cli.common import ContextName, Doomed, Name, Names, Output, Session, Workspace, Yes, labels_of, new_group, opened, remove
 from fleetctl.cli.output import Format
 from fleetctl.cli.reading import Items, View, Want, getter, lister, read
+from fleetctl.cli.upgrading import upgrade_agent
 from fleetctl.cli.words import seconds
 
 app = new_group()
@@ -111,10 +112,23 @@ def _bundles(session: Session, clusters: Items) -> None:
         message = (cluster["status"].get("display") or {}).get("message")
         if message:
             out.line(f"{cluster['metadata']['name']}: {message}")
+        upgrade = agent_upgrade(cluster)
+        if upgrade:
+            out.line(f"{cluster['metadata']['name']}: agent {upgrade}")
         out.line()
         read(session, [Want("bundledeployments", filters={"cluster": cluster["metadata"]["name"]})], View(sort_by="status"))
 
 
+def agent_upgrade(cluster: dict[str, Any]) -> str:
+    """Which version of the agent runs, which is wanted, and how far it is; "" when none is wanted."""
+    agent = cluster["status"].get("agent") or {}
+    if not agent.get("wanted"):
+        return ""
+    state, message = agent["upgrade"]["state"], agent["upgrade"]["message"]
+    return f"{agent.get('version') or 'unknown'}, wanted {agent['wanted']}: {state}" + (f" ({message})" if message else "")
+
+
+app.command("upgrade-agent")(upgrade_agent)
 app.command("list")(lister("clusters", "The clusters, how many of their bundles are ready, and when they were last heard."))
 app.command("get")(getter("clusters", "Clusters and their bundles, worst first.", _bundles))
 

@@ -82,6 +82,11 @@ def _agent(item: dict[str, Any], key: str) -> str:
     return str((_status(item).get("agent") or {}).get(key) or "")
 
 
+def _upgrade(item: dict[str, Any]) -> str:
+    """How far a wish for another version of the agent is."""
+    return str(((_status(item).get("agent") or {}).get("upgrade") or {}).get("state") or "")
+
+
 def _commit(text: Any) -> str:
     return str(text or "")[:7]
 
@@ -126,6 +131,8 @@ COLUMNS: dict[str, list[Column]] = {
         Column("LAST-SEEN", lambda i: age(_agent(i, "lastSeen")), moving=True),
         Column("KUBERNETES", lambda i: str(_status(i).get("kubeVersion") or ""), wide=True),
         Column("AGENT", lambda i: _agent(i, "version"), wide=True),
+        Column("WANTED", lambda i: _agent(i, "wanted"), wide=True),
+        Column("UPGRADE", _upgrade, wide=True),
         Column("ADDRESS", lambda i: _agent(i, "address"), wide=True),
         Column("LABELS", _labels, flexible=True),
         MESSAGE._replace(wide=True),

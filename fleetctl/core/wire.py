@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from fleetctl.core.agentrelease import AgentRelease
 from fleetctl.core.ids import BundleName, ClusterId, ClusterName, Digest, Epoch, Generation, Workspace
 from fleetctl.core.options import Options
 from fleetctl.core.status import Report, State
@@ -80,6 +81,22 @@ class Tombstone(_Message, frozen=True, kw_only=True):
     service_account: str = ""  # whose rights remove it
 
 
+class AgentWish(_Message, frozen=True, kw_only=True):
+    """Which agent this cluster should run. `number` only grows within an epoch; one number is tried once."""
+
+    number: int
+    release: AgentRelease
+
+
+class AgentUpgrade(_Message, frozen=True, kw_only=True):
+    """What became of a wish. `state`: fetching, checking, waiting, trying, done, refused or failed; `message` why."""
+
+    wish: int
+    version: str
+    state: str
+    message: str = ""
+
+
 class Desired(_Message, frozen=True, kw_only=True):
     """The whole wish of the manager for one cluster. Times are RFC 3339 in UTC."""
 
@@ -94,6 +111,7 @@ class Desired(_Message, frozen=True, kw_only=True):
     values: dict[str, Any] = {}  # Cluster spec.templateValues
     bundles: list[DesiredBundle] = []  # sorted by name
     tombstones: list[Tombstone] = []
+    agent: AgentWish | None = None
 
 
 class Envelope(_Message, frozen=True, kw_only=True):
@@ -149,6 +167,8 @@ class StatusRequest(_Message, frozen=True, kw_only=True):
     kube_version: str = ""
     deployments: list[Report] = []
     troubles: list[Trouble] = []
+    runtime: str = ""  # Python and platform that a release must fit, as agentrelease.Runtime writes them
+    upgrade: AgentUpgrade | None = None
 
 
 class Problem(_Message, frozen=True, kw_only=True):

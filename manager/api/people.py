@@ -78,7 +78,7 @@ class PeopleApi:
         person, _ = await self._gate.person(request)
         kind = _kind(request)
         asked = query(request, "workspace", "selector", "cluster", "repo", "state")
-        workspace = _scope(person, asked.get("workspace"))
+        workspace = scope(person, asked.get("workspace"))
         states = tuple(s for s in asked.get("state", "").split(",") if s)
         rest = {key: asked.get(key, "") for key in ("selector", "cluster", "repo")}
         items = await self._service.list_objects(kind, workspace=workspace, states=states, **rest)
@@ -163,7 +163,7 @@ class PeopleApi:
 
     async def status(self, request: Request) -> Response:
         person, _ = await self._gate.person(request)
-        workspace = _scope(person, query(request, "workspace").get("workspace"))
+        workspace = scope(person, query(request, "workspace").get("workspace"))
         found = await self._service.status(workspace)
         about = {"version": self._about.version, "uptimeSeconds": int(time.time() - self._about.started), "workspace": workspace or ""}
         return _json({**about, **found})
@@ -198,7 +198,7 @@ class PeopleApi:
     async def revoke_token(self, request: Request) -> Response:
         await self._unbound(request, admin=True)
         query(request)
-        await self._service.revoke_token(_path_name(request, "name"))
+        await self._service.revoke_token(path_name(request, "name"))
         return _json({"result": "revoked"})
 
     async def ui_code(self, request: Request) -> Response:
@@ -221,9 +221,9 @@ class PeopleApi:
     async def _place(self, request: Request) -> tuple[str, str]:
         """(workspace, name) of the path, when the caller may go there."""
         person, _ = await self._gate.person(request)
-        workspace = _path_name(request, "workspace")
-        _scope(person, workspace)
-        return workspace, _path_name(request, "name")
+        workspace = path_name(request, "workspace")
+        scope(person, workspace)
+        return workspace, path_name(request, "name")
 
     async def _unbound(self, request: Request, *, admin: bool = False) -> None:
         """Tokens and metrics concern all workspaces. Raises RefusedError."""
@@ -244,14 +244,14 @@ def _kind(request: Request) -> str:
     return KINDS[plural]
 
 
-def _path_name(request: Request, key: str) -> str:
+def path_name(request: Request, key: str) -> str:
     text: str = request.path_params[key]
     if not _NAME_IN_PATH.fullmatch(text):
         raise UsageError(f"{text[:80]!r} is not a name", next_step="Use small letters, digits, - and dots.")
     return text
 
 
-def _scope(person: port.Person, workspace: str | None) -> str | None:
+def scope(person: port.Person, workspace: str | None) -> str | None:
     """The workspace to look into; None means all. Raises RefusedError outside the caller's own."""
     if not person.workspace:
         return workspace or None

@@ -20,20 +20,20 @@ READ_SECONDS = 30.0
 T = TypeVar("T")
 
 
-async def body(request: Request, limit: int = MAX_BODY) -> bytes:
-    """The whole body, at most `limit` bytes, read within 30 s however slowly it drips."""
+async def body(request: Request, limit: int = MAX_BODY, seconds: float = READ_SECONDS) -> bytes:
+    """The whole body, at most `limit` bytes, read within `seconds` however slowly it drips."""
     said = request.headers.get("content-length", "")
     if said.isdigit() and int(said) > limit:
         raise _too_large(limit)
     found = bytearray()
     try:
-        async with asyncio.timeout(READ_SECONDS):
+        async with asyncio.timeout(seconds):
             async for chunk in request.stream():
                 found += chunk
                 if len(found) > limit:
                     raise _too_large(limit)
     except TimeoutError as why:
-        raise SlowRequest(f"the request took longer than {READ_SECONDS:.0f} s", next_step="Send it again.") from why
+        raise SlowRequest(f"the request took longer than {seconds:.0f} s", next_step="Send it again.") from why
     except ClientDisconnect as why:
         raise UsageError("the request ended early", next_step="Send it again.") from why
     return bytes(found)

@@ -112,6 +112,39 @@ deployments = sa.Table(
     sa.Index("deployments_archive", "archive"),
 )
 
+# Versions of the agent that were added, each a file among the archives with what a release key has signed of it.
+agent_releases = sa.Table(
+    "agent_releases",
+    metadata,
+    sa.Column("sha256", sa.String, primary_key=True),
+    sa.Column("version", sa.String, nullable=False),
+    sa.Column("python", sa.String, nullable=False),
+    sa.Column("platform", sa.String, nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("replaces_newer", sa.Boolean, nullable=False),
+    sa.Column("key_id", sa.String, nullable=False),
+    sa.Column("signature", sa.String, nullable=False),
+    sa.Column("added", sa.String, nullable=False),
+    sa.UniqueConstraint("version", "python", "platform", name="agent_releases_version"),
+)
+
+# Which of them a cluster should run. `number` is one command's; `most` of it are under way at once, 0 is all.
+agent_wishes = sa.Table(
+    "agent_wishes",
+    metadata,
+    sa.Column("cluster_id", sa.String, primary_key=True),
+    sa.Column("workspace", sa.String, nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("version", sa.String, nullable=False),
+    sa.Column("sha256", sa.String, nullable=False),
+    sa.Column("most", sa.Integer, nullable=False),
+    sa.Column("state", sa.String, nullable=False),
+    sa.Column("message", sa.String, nullable=False),
+    sa.Column("since", sa.String, nullable=False),
+    sa.Index("agent_wishes_number", "number", "state"),
+    sa.Index("agent_wishes_sha256", "sha256"),
+)
+
 # People's tokens: the value is kept as a SHA-256 only.
 tokens = sa.Table(
     "tokens",

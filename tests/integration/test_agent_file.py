@@ -2,40 +2,121 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.pyz import bare, build, variant
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("pyz") / "fleet-agent.pyz"
-    subprocess.run([sys.executable, "-m", "agent.build", str(target)], check=True, cwd=ROOT, capture_output=True)
-    return target
+    return build(tmp_path_factory.mktemp("pyz") / "fleet-agent.pyz")
 
 
-def bare() -> str:
-    """The Python below this virtual environment."""
-    return str(Path(sys.base_prefix) / "bin" / "python3")
+def run(file: Path, folder: Path, *words: str, mode: int = 0o700) -> subprocess.CompletedProcess[str]:
+    """With a state directory of its own, and a cache that must stay unused then."""
+    folder.mkdir(exist_ok=True)
+    folder.chmod(mode)
+    env = {"PATH": "/usr/bin:/bin", "XDG_CACHE_HOME": str(folder / "cache"), "TMPDIR": str(folder)}
+    return subprocess.run([bare(), "-I", str(file), *words], env=env, capture_output=True, text=True, check=False, timeout=120)
+
+
+def unpacked(folder: Path) -> list[Path]:
+    return sorted(folder.glob("agents/unpacked/*"))
 
 
 def test_it_runs_with_a_bare_python(built: Path, tmp_path: Path) -> None:
     """Isolated, without site-packages of its own: version, help, and a one-line error."""
-    env = {"PATH": "/usr/bin:/bin", "SHIV_ROOT": str(tmp_path)}
-    done = subprocess.run([bare(), "-I", str(built), "version"], env=env, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("fleet-agent ")
-    wrong = subprocess.run(
-        [bare(), "-I", str(built), "run", "--state-dir", str(tmp_path / "none")], env=env, capture_output=True, text=True, check=False
-    )
+    done = run(built, tmp_path, "version")
+    assert re.fullmatch(r"fleet-agent \S+\n", done.stdout), done
+    wrong = run(built, tmp_path, "run", "--state-dir", str(tmp_path / "none"))
     assert (wrong.returncode, "is not enrolled" in wrong.stderr, "Traceback" in wrong.stderr) == (2, True, False)
+    assert not (tmp_path / "none").exists()
 
 
 def test_it_can_be_built_again_byte_for_byte(built: Path, tmp_path: Path) -> None:
     """The same checkout gives the same file."""
-    again = tmp_path / "again.pyz"
-    subprocess.run([sys.executable, "-m", "agent.build", str(again)], check=True, cwd=ROOT, capture_output=True)
-    assert again.read_bytes() == built.read_bytes()
+    assert build(tmp_path / "again.pyz").read_bytes() == built.read_bytes()
+
+
+def test_it_unpacks_once_into_the_state_directory(built: Path, tmp_path: Path) -> None:
+    """Under the name of its digest; a second start makes nothing anew, and the user's cache is not touched."""
+    for _ in range(2):
+        assert "is not enrolled" in run(built, tmp_path, "status", "--state-dir", str(tmp_path)).stderr
+        (folder,) = unpacked(tmp_path)
+        mark = folder / "mark"
+        assert not mark.exists() or mark.read_text() == "first"
+        mark.write_text("first")
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("harm", ["cut", "gone", "changed", "half"])
+def test_what_a_power_cut_left_is_made_again(built: Path, tmp_path: Path, harm: str) -> None:
+    """An empty file, a missing one, other bytes, or a folder that was never finished."""
+    words = ("status", "--state-dir", str(tmp_path))
+    run(built, tmp_path, *words)
+    (folder,) = unpacked(tmp_path)
+    victim = folder / "agent" / "journal.py"
+    whole = victim.read_bytes()
+    match harm:
+        case "cut":
+            victim.write_bytes(b"")
+        case "gone":
+            victim.unlink()
+        case "changed":
+            victim.write_bytes(b"import nothing_of_the_kind\n" + whole)
+        case _:
+            folder.rename(folder.with_name(f".new-{folder.name}-0000"))
+    done = run(built, tmp_path, *words)
+    assert "is not enrolled" in done.stderr, done
+    assert victim.read_bytes() == whole
+
+
+def test_compiled_code_that_a_power_cut_left_is_dropped(built: Path, tmp_path: Path) -> None:
+    """Python's own caches carry no digest: a start that fails drops them, and the next one runs."""
+    words = ("status", "--state-dir", str(tmp_path))
+    run(built, tmp_path, *words)
+    caches = list(unpacked(tmp_path)[0].rglob("journal*.pyc")) + list(unpacked(tmp_path)[0].rglob("app*.pyc"))
+    assert caches
+    for cache in caches:
+        cache.write_bytes(cache.read_bytes()[:64])
+    first, second = run(built, tmp_path, *words), run(built, tmp_path, *words)
+    assert first.returncode != 0
+    assert "is not enrolled" in second.stderr, second
+
+
+def test_code_is_not_run_out_of_a_directory_that_others_may_write_to(built: Path, tmp_path: Path) -> None:
+    """It unpacks elsewhere."""
+    state = tmp_path / "state"
+    run(built, state, "status", "--state-dir", str(state), mode=0o777)
+    assert not unpacked(state)
+    assert list((state / "cache").rglob("agent/app.py"))
+
+
+def test_a_damaged_file_is_one_line(built: Path, tmp_path: Path) -> None:
+    """No trace, and nothing of it is run."""
+    broken = tmp_path / "broken.pyz"
+    data = bytearray(built.read_bytes())
+    middle = data.index(b"site/agent/app.py") + 2000
+    data[middle : middle + 64] = b"\0" * 64
+    broken.write_bytes(data)
+    done = run(broken, tmp_path / "state", "version")
+    assert (done.returncode, "cannot be unpacked" in done.stderr, "Traceback" in done.stderr) == (1, True, False), done
+
+
+def test_another_python_gets_one_line(built: Path, tmp_path: Path) -> None:
+    """As if it had been built for a newer one."""
+    import zipfile
+
+    other = variant(built, tmp_path / "other.pyz", "9")
+    with zipfile.ZipFile(other) as archive:
+        entries = {i.filename: archive.read(i) for i in archive.infolist()}
+    entries["__main__.py"] = re.sub(rb"!= \(3, \d+\)", b"!= (3, 99)", entries["__main__.py"])
+    with zipfile.ZipFile(other, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    done = run(other, tmp_path, "version")
+    assert (done.returncode, len(done.stderr.splitlines()), "is for Python 3" in done.stderr) == (1, 1, True), done

@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from fleetctl.core import wire
+from fleetctl.core.agentrelease import AgentRelease
 from fleetctl.core.bundle import archive_digest
 from fleetctl.core.errors import LoginError, NotFound
 from fleetctl.core.ids import ClusterId, ClusterName, Digest, Epoch, Workspace
+from manager.releases import Asked
 from manager.signing import Signer, verify
 
 CLUSTER = ClusterId("c-" + "1" * 20)
@@ -58,6 +62,7 @@ class FakeService:
         self.enrol_tokens: set[str] = set()
         self.reports: list[wire.StatusRequest] = []
         self.calls: list[str] = []
+        self.releases: dict[str, AgentRelease] = {}
         self.revision = 1
         self.twin: str | None = None
         self.broken: Exception | None = None
@@ -125,6 +130,28 @@ class FakeService:
         token = secrets.token_urlsafe(32)
         self.enrol_tokens.add(token)
         return FakeRegistration(token)
+
+    async def add_release(self, release: AgentRelease, data: bytes) -> dict[str, Any]:
+        self.releases[release.version] = release
+        self.calls.append(f"add release {release.version} {len(data)}")
+        return self._shown_release(release)
+
+    async def list_releases(self) -> list[dict[str, Any]]:
+        return [self._shown_release(release) for release in self.releases.values()]
+
+    async def delete_release(self, version: str) -> list[dict[str, Any]]:
+        if version not in self.releases:
+            raise NotFound(f"there is no agent version {version}", subject=f"agent {version}", next_step="List them.")
+        return [self._shown_release(self.releases.pop(version))]
+
+    def _shown_release(self, release: AgentRelease) -> dict[str, Any]:
+        fields: dict[str, Any] = {"replacesNewer": release.replaces_newer} | msgspec.to_builtins(release)
+        return fields | {"added": "2026-01-01T00:00:00Z", "wantedBy": 0}
+
+    async def wish_agents(self, asked: Asked) -> dict[str, Any]:
+        self.calls.append(f"wish {asked.workspace} {list(asked.names)} {asked.selector} {asked.version} {asked.most}")
+        names = list(asked.names) or ["picked"]
+        return {"version": asked.version, "clusters": names, "wanted": names[:1], "queued": names[1:], "number": 1, "most": 1}
 
     async def status(self, workspace: str | None) -> dict[str, Any]:
         return {"gitrepos": {}, "bundles": {}, "clusters": {}, "deployments": {}, "attention": []}

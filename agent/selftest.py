@@ -1,0 +1,63 @@
+"""`fleet-agent selftest`: whether this file can be the agent of a state directory. Changes nothing and takes nobody's place.
+
+It runs beside the agent that works: so it never signs a request, which would look like a cloned disk, and takes no lock. Status 0 is yes,
+5 is a fault that lies elsewhere and may pass (the manager, helm), anything else speaks against the file.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import time
+from pathlib import Path
+
+from fleetctl.core.errors import ToolFailed, UnavailableError
+
+_SECONDS = 30.0
+
+
+async def selftest(state_dir: Path) -> None:
+    """Raises FleetError; ImportError and the like are told by Python itself."""
+    import agent
+
+    for module in pkgutil.iter_modules(agent.__path__):
+        if module.name not in {"__main__", "build"}:
+            importlib.import_module(f"agent.{module.name}")
+    from agent import identity
+    from agent.documents import KeptDocument
+    from agent.journal import read_entries
+    from agent.uplink import Uplink
+
+    known, key = identity.load(state_dir)
+    read_entries(state_dir / "journal")
+    uplink = Uplink(known, key, time.time)
+    try:
+        KeptDocument(state_dir, uplink.opened).load()
+    finally:
+        await uplink.close()
+    if not known.target_dir:
+        _helm()
+    await _manager(known.url, known.ca_pem)
+
+
+def _helm() -> None:
+    from agent.check import helm
+
+    found = helm()
+    if found.ok is False:
+        raise ToolFailed(f"helm {found.said}", subject="helm", next_step=found.next_step)
+
+
+async def _manager(url: str, ca_pem: str) -> None:
+    """Its door is open to everybody at /healthz: the connection and its certificate are what is tried."""
+    from agent import tls
+    from agent.web import httpx
+
+    try:
+        async with httpx.AsyncClient(verify=tls.context(ca_pem), timeout=_SECONDS) as client:
+            answer = await client.get(f"{url}/healthz")
+    except httpx.HTTPError as why:
+        said = str(why) or type(why).__name__
+        raise UnavailableError(f"the manager cannot be reached: {said}", subject="manager", next_step="Wait.") from why
+    if answer.status_code != 200:
+        raise UnavailableError(f"the manager answers {answer.status_code}", subject="manager", next_step="Wait.")
