@@ -49,6 +49,10 @@ class Api:
         """GET, as JSON."""
         return self.call("GET", path)
 
+    def text(self, path: str) -> str:
+        """GET of what is no JSON, like /metrics."""
+        return self._exchange("GET", path, None, "").decode()
+
     def ok(self, path: str) -> bool:
         """Whether a GET of the path is answered with 2xx; the body is not looked at."""
         try:
