@@ -54,6 +54,9 @@ class Ears:
     def throttled(self, seconds: float) -> None:
         self._agenda.pause(seconds)
 
+    def refused(self) -> None:
+        self._wake()
+
     def left(self, bundle: BundleName, places: frozenset[Place]) -> None:
         """They were the bundle's and are no more: helm has removed them, or should have."""
         for place in places:

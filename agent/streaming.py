@@ -20,14 +20,16 @@ _MOST_LINE = 4 * 1024 * 1024
 _ALIVE = (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 30_000))
 
 
-async def follow(kube: Kube, path: str, headers: Mapping[str, str], seconds: float, hear: Callable[[bytes], None]) -> None:
-    """`hear` gets each line of the answer, which ends within `seconds` and a little. Raises as `Kube.call`, ClusterUnreachable for one
-    that breaks off, and what `hear` raises.
+async def follow(
+    kube: Kube, path: str, headers: Mapping[str, str], seconds: float, hear: Callable[[bytes], None], *, silent: float = SILENT_SECONDS
+) -> None:
+    """`hear` gets each line of the answer, which ends within `seconds` and a little, and is given up after `silent` seconds without a byte.
+    Raises as `Kube.call`, ClusterUnreachable for one that breaks off, and what `hear` raises.
     """
     told = kube.told({**headers, "accept-encoding": "identity"})
-    timeout = httpx.Timeout(_CONNECT_SECONDS, read=SILENT_SECONDS)
+    timeout = httpx.Timeout(_CONNECT_SECONDS, read=silent)
     try:
-        async with asyncio.timeout(seconds + SILENT_SECONDS), kube.opened().stream("GET", path, headers=told, timeout=timeout) as answer:
+        async with asyncio.timeout(seconds + silent), kube.opened().stream("GET", path, headers=told, timeout=timeout) as answer:
             if answer.status_code >= 400:
                 await kube.renew()  # perhaps a login that somebody has renewed
                 refuse(answer.status_code, await answer.aread(), answer.headers, path)

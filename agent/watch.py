@@ -21,7 +21,7 @@ from agent.kept import MANAGED_BY, MANAGED_LABEL, release_on
 from agent.kube import Kube
 from agent.log import event
 from agent.refusals import ClusterUnreachable, Forbidden, Gone, Throttled
-from agent.streaming import follow
+from agent.streaming import SILENT_SECONDS, follow
 from fleetctl.core.errors import NotFound, ToolFailed
 
 MOST_WATCHES = 24
@@ -57,11 +57,12 @@ class Mark(NamedTuple):
 
 
 class Hearer(Protocol):
-    """Whoever is told. `there` is false for one that is gone or has lost helm's label."""
+    """Whoever is told. `there` is false for one that is gone or has lost helm's label; `refused`: something more must be polled."""
 
     def changed(self, unit: Unit, mark: Mark, *, there: bool) -> None: ...
     def listed(self, unit: Unit, marks: Sequence[Mark]) -> None: ...
     def throttled(self, seconds: float) -> None: ...
+    def refused(self) -> None: ...
 
 
 class _Meta(msgspec.Struct, rename="camel"):
@@ -97,10 +98,10 @@ class _Failure(msgspec.Struct):
 
 
 class Watches:
-    """The watches that run. `most` of them, the kinds of which most objects are ours first."""
+    """The watches that run: at most `most`, the kinds of which most objects are ours first. `silent`: seconds after which one is dead."""
 
-    def __init__(self, kube: Kube, hearer: Hearer, *, most: int = MOST_WATCHES, seconds: tuple[int, int] = _WATCH_SECONDS) -> None:
-        self._kube, self._hearer, self._most, self._seconds = kube, hearer, most, seconds
+    def __init__(self, kube: Kube, hearer: Hearer, *, most: int = MOST_WATCHES, silent: float = SILENT_SECONDS) -> None:
+        self._kube, self._hearer, self._most, self._silent = kube, hearer, most, silent
         self._tasks: dict[Unit, asyncio.Task[None]] = {}
         self._refused: dict[Unit, float] = {}
         self._wish: dict[Unit, Mapping[str, int]] = {}
@@ -138,7 +139,7 @@ class Watches:
 
     async def _follow(self, unit: Unit) -> None:
         try:
-            await _Watch(self._kube.acting_as(unit.user), unit, self._hearer, self._seconds).run()
+            await _Watch(self._kube.acting_as(unit.user), unit, self._hearer, self._silent).run()
         except Forbidden as why:
             self._refuse(unit, why)
 
@@ -149,13 +150,14 @@ class Watches:
         self._refused[unit] = time.monotonic() + _REFUSED_SECONDS * random.uniform(0.9, 1.1)  # noqa: S311 - spread
         self._tasks.pop(unit, None)
         self.want(self._wish)
+        self._hearer.refused()
 
 
 class _Watch:
     """One watch, for ever: `version` from which it goes on, "" to list anew."""
 
-    def __init__(self, kube: Kube, unit: Unit, hearer: Hearer, seconds: tuple[int, int]) -> None:
-        self._kube, self._unit, self._hearer, self._seconds = kube, unit, hearer, seconds
+    def __init__(self, kube: Kube, unit: Unit, hearer: Hearer, silent: float) -> None:
+        self._kube, self._unit, self._hearer, self._silent = kube, unit, hearer, silent
         self._version, self._listed, self._failures = "", 0.0, 0
 
     async def run(self) -> None:
@@ -192,10 +194,10 @@ class _Watch:
             marks, self._version = await _list(self._kube, unit)
             self._listed = began
             self._hearer.listed(unit, marks)
-        seconds = random.randint(*self._seconds)  # noqa: S311 - spread
+        seconds = random.randint(*_WATCH_SECONDS)  # noqa: S311 - spread
         where = await self._kube.collection(unit.api_version, unit.kind, unit.namespace)
         asked = f"watch=true&allowWatchBookmarks=true&labelSelector={_SELECTOR}&timeoutSeconds={seconds}"
-        await follow(self._kube, f"{where}?{asked}&resourceVersion={quote(self._version)}", _ONE, seconds, self._hear)
+        await follow(self._kube, f"{where}?{asked}&resourceVersion={quote(self._version)}", _ONE, seconds, self._hear, silent=self._silent)
 
     def _hear(self, line: bytes) -> None:
         told = msgspec.json.decode(line, type=_Event)

@@ -24,7 +24,7 @@ from agent.rules import NONE, Rules, rules_of
 from agent.situation import Situation
 from agent.telling import Teller
 from agent.watch import Watches
-from fleetctl.core.errors import FleetError
+from fleetctl.core.errors import FleetError, ToolFailed, UsageError
 from fleetctl.core.ids import BundleName
 from fleetctl.core.status import ResourceStatus
 from fleetctl.core.wire import Desired
@@ -43,7 +43,7 @@ class Watcher:
         self._at, self._teller, self._values_seconds = at, teller, values_seconds
         self._agenda, self._index = Agenda(time.monotonic), Index()
         self._ears = Ears(self._agenda, self._index, self._releases, at.look.set)
-        self._watches = Watches(at.hands.kube, self._ears)
+        self.watches = Watches(at.hands.kube, self._ears)
         self._rules: dict[BundleName, Rules] = {}
         self._document: Desired | None = None  # whose rules count
         self._failures, self._moved = 0, False
@@ -60,14 +60,14 @@ class Watcher:
                 if now >= poll:
                     poll = now + _POLL_SECONDS * random.uniform(0.9, 1.1)  # noqa: S311 - spread
                     self._poll()
-                await self._woken(min(net, poll if self._watches.polled else net) - now)
+                await self._woken(min(net, poll if self.watches.polled else net) - now)
                 if self._at.observer is not None:
                     await self._round(self._at.observer)
                 else:
                     self._at.resources = {name: [] for name in self._at.hands.journal.entries}
                     self._teller.refresh()
         finally:
-            await self._watches.close()
+            await self.watches.close()
 
     async def _woken(self, seconds: float) -> None:
         """Until something is due, somebody calls, or `seconds` have passed."""
@@ -140,7 +140,7 @@ class Watcher:
         self._teller.refresh(list(found))
         if self._moved:
             self._moved = False
-            self._watches.want(self._index.wish())
+            self.watches.want(self._index.wish())
 
     async def _subjects(self, observer: Observer, todo: Todo) -> list[Subject]:
         """Who is looked at; the index follows what was applied."""
@@ -155,7 +155,7 @@ class Watcher:
             bundle = self._at.bundle(name)
             try:
                 kube = await self._at.hands.rights.kube_of(bundle.options if bundle else None)
-            except MissingAccount as why:
+            except (MissingAccount, UsageError, ToolFailed) as why:
                 self._unknown(name, why)
                 continue
             if name in todo.whole and not await self._indexed(observer, name, kube.user):
@@ -206,7 +206,7 @@ class Watcher:
 
     def _poll(self) -> None:
         """What cannot be watched is looked at now and then, as often as the agenda lets it."""
-        for unit in self._watches.polled:
+        for unit in self.watches.polled:
             for place in self._index.within(unit):
                 self._agenda.changed(place)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -31,9 +33,10 @@ class Relay:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._threads: list[threading.Thread] = []
         self._flows = threading.Event()
         self._flows.set()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._start(self._accept)
 
     def __enter__(self) -> Relay:
         return self
@@ -44,6 +47,8 @@ class Relay:
         self._listener.close()
         self._flows.set()
         self.cut()
+        for thread in self._threads:
+            thread.join(5)
 
     def cut(self) -> None:
         """Every connection is closed; new ones are let through."""
@@ -64,20 +69,28 @@ class Relay:
         while True:
             try:
                 near, _ = self._listener.accept()
-                far = socket.create_connection(("127.0.0.1", self.target))
             except OSError:
                 return
+            try:
+                far = socket.create_connection(("127.0.0.1", self.target))
+            except OSError:
+                near.close()
+                continue
             self.counted.connections += 1
             self._pairs.append((near, far))
-            threading.Thread(target=self._pump, args=(near, far, "sent"), daemon=True).start()
-            threading.Thread(target=self._pump, args=(far, near, "received"), daemon=True).start()
+            self._start(self._pump, near, far, "sent")
+            self._start(self._pump, far, near, "received")
+
+    def _start(self, work: Callable[..., None], *arguments: Any) -> None:
+        thread = threading.Thread(target=work, args=arguments, daemon=True)
+        thread.start()
+        self._threads.append(thread)
 
     def _pump(self, source: socket.socket, drain: socket.socket, name: str) -> None:
-        with suppress(OSError):
+        with suppress(OSError), source:
             while data := source.recv(65536):
                 self._flows.wait()
                 setattr(self.counted, name, getattr(self.counted, name) + len(data))
                 drain.sendall(data)
-        for end in (source, drain):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):
+            drain.shutdown(socket.SHUT_RDWR)  # its own pump closes it

@@ -1,0 +1,149 @@
+"""The part of an agent that looks at what runs, alone in this process: real helm and a real (or fake) API server, no manager."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from agent.act import Hands
+from agent.fence import Fence
+from agent.journal import Entry, Journal
+from agent.kube import Kube
+from agent.observe import Observer, Wanted
+from agent.rights import NAMESPACE, Rights
+from agent.settle import Settler
+from agent.situation import Situation
+from agent.telling import Teller
+from agent.watching import Watcher
+from fleetctl.core.errors import FleetError
+from fleetctl.core.ids import BundleName, ClusterId, ClusterName, Digest, Epoch, Generation, Workspace
+from fleetctl.core.options import Options
+from fleetctl.core.status import ResourceStatus
+from fleetctl.core.wire import Desired, DesiredBundle
+from fleetctl.tools.helm import Helm, Release, UpgradeFlags
+from tests.support.waiting import until
+
+
+class _Listener:
+    """In the teller's place: counts what it is asked to make anew."""
+
+    def __init__(self) -> None:
+        self.refreshed = 0
+
+    def refresh(self, names: list[BundleName] | None = None) -> None:
+        self.refreshed += 1
+
+
+class Looking:
+    """An async context manager: while it is open, what was applied through it is looked at. `accounts`: namespace of service accounts."""
+
+    def __init__(self, folder: Path, kube: Kube, helm: Helm | None = None, *, accounts: str = NAMESPACE) -> None:
+        self.folder, self.kube, self.helm = folder, kube, helm
+        self.teller = _Listener()
+        uplink = SimpleNamespace(opened=None, now=time.time)
+        folder.mkdir(parents=True, exist_ok=True)
+        wanted, rights = Wanted(folder / "objects"), Rights(kube, accounts)
+        hands = Hands(
+            cast("Any", uplink),
+            Journal(folder / "journal"),
+            wanted,
+            cast("Helm", helm),
+            kube,
+            None,
+            folder,
+            rights,
+            Settler(folder / "settling"),
+            Fence(folder / "fence"),
+        )
+        self.at = Situation(hands, Observer(kube, wanted))
+        self.watcher = Watcher(self.at, cast("Teller", self.teller), 3600)
+        self._options: dict[str, Options] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Looking:
+        self._task = asyncio.create_task(self.watcher.watch())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self.at.hands.journal.close()
+        await self.kube.close()
+
+    async def apply(self, name: str, manifest: str, *, namespace: str, options: Options | None = None) -> None:
+        """By helm, as a release of this name whose objects are exactly these."""
+        chart = self.folder / "charts" / name
+        (chart / "templates").mkdir(parents=True, exist_ok=True)
+        (chart / "Chart.yaml").write_text(f"apiVersion: v2\nname: {name}\nversion: 0.0.1\n")
+        (chart / "templates" / "m.yaml").write_text(manifest)
+        assert self.helm is not None
+        flags = UpgradeFlags(create_namespace=True)
+        done = await self.helm.upgrade(Release(name, namespace), chart, b"{}", flags, deadline=60)
+        self.know(name, done.manifest, namespace=namespace, options=options)
+
+    def know(self, name: str, manifest: str, *, namespace: str, options: Options | None = None) -> None:
+        """As if it had just been applied."""
+        bundle = BundleName(name)
+        self.at.hands.wanted.keep(bundle, manifest, namespace, name)
+        entry = Entry(bundle=bundle, generation=Generation(1), applied=Generation(1), release=name, namespace=namespace)
+        self.at.hands.journal.put(entry)
+        self.rules(name, options or Options())
+        self.at.resources.pop(bundle, None)
+        self.at.unseen.add(bundle)
+        self.at.look.set()
+
+    def rules(self, name: str, options: Options) -> None:
+        """As a new document with other options brings them."""
+        self._options[name] = options
+        bundles = [
+            DesiredBundle(
+                name=BundleName(key), generation=Generation(1), archive=Digest(""), size=0, options=value, options_digest=Digest("")
+            )
+            for key, value in sorted(self._options.items())
+        ]
+        workspace, cluster = Workspace("w"), ClusterName("c")
+        self.at.document = Desired(
+            workspace=workspace, cluster_id=ClusterId("c"), cluster=cluster, epoch=Epoch(1), issued="", expires="", bundles=bundles
+        )
+        self.at.look.set()
+
+    def objects(self, name: str) -> dict[str, ResourceStatus]:
+        """By KIND/NAME; empty before the first look."""
+        return {f"{r.kind}/{r.name}": r for r in self.at.resources.get(BundleName(name), [])}
+
+    def states(self, name: str) -> dict[str, str]:
+        return {key: r.state for key, r in self.objects(name).items()}
+
+    async def until(self, name: str, wanted: Mapping[str, str], *, seconds: float = 40.0) -> dict[str, ResourceStatus]:
+        """The objects once their states are these."""
+
+        async def look() -> dict[str, ResourceStatus]:
+            return self.objects(name)
+
+        def good(found: dict[str, ResourceStatus]) -> bool:
+            return {key: r.state for key, r in found.items()} == dict(wanted)
+
+        return await until(look, good, seconds=seconds)
+
+    async def reach(self, good: Callable[[], bool], *, seconds: float = 40.0) -> None:
+        async def look() -> bool:
+            return good()
+
+        await until(look, bool, seconds=seconds)
+
+    async def reach_async(self, ask: Callable[[], Awaitable[object]], *, seconds: float = 40.0) -> None:
+        """Until `ask` is answered instead of refused."""
+
+        async def look() -> bool:
+            try:
+                await ask()
+            except FleetError:
+                return False
+            return True
+
+        await until(look, bool, seconds=seconds)
