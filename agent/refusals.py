@@ -19,6 +19,12 @@ class Forbidden(ToolFailed):
     code = "forbidden"
 
 
+class Changed(ToolFailed):
+    """Somebody else wrote the object first, or it exists already (409)."""
+
+    code = "changed"
+
+
 class Gone(ToolFailed):
     """What a watch or a page wanted to go on from is no longer known (410)."""
 
@@ -50,6 +56,8 @@ def refuse(status: int, content: bytes, headers: Mapping[str, str], path: str) -
     if status == 410:
         raise Gone(said, subject=path, next_step="List again.")
     step = "Look at the object and at the API server."
+    if status == 409:
+        raise Changed(said, subject=path, next_step=step)
     if status == 429:
         raise Throttled(said, after=_seconds(headers.get("retry-after", "")), subject=path, next_step=step)
     raise (ClusterUnreachable if status >= 500 else ToolFailed)(said, subject=path, next_step=step)

@@ -65,6 +65,7 @@ class Runner:
         for task in (*tasks, *busy.values()):
             task.cancel()
         await asyncio.gather(*tasks, *busy.values(), return_exceptions=True)
+        await self._at.lease.give_back()
         self._live.end()
         return again
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 
+from agent import machine
 from agent.act import Hands
 from agent.answers import Duplicate, NotEnrolled
 from agent.correct import Corrections
 from agent.documents import KeptDocument
+from agent.lease import Lease
 from agent.observe import Observer
 from agent.troubles import DISK, Troubles
 from fleetctl.core.ids import BundleName, Epoch, Generation
@@ -47,6 +49,8 @@ class Situation:
         self.troubles = Troubles(hands.state_dir, self.tell.set, hands.uplink.now)
         self.answered, self.told_all, self.wish = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.held = ""
+        me = machine.this_process(hands.uplink.instance)
+        self.lease = Lease(hands.kube, hands.uplink.cluster_id, me, hands.uplink.now)
         self.twin = False
         self.contact, self.contact_error = 0.0, ""
         self.grown = True

@@ -39,7 +39,7 @@ class Uplink:
 
     def __init__(self, identity: Identity, key: Ed25519PrivateKey, clock: Callable[[], float], *, proxy: str = "") -> None:
         self._identity, self._key, self._clock = identity, key, clock
-        self.url = identity.url
+        self.url, self.cluster_id = identity.url, identity.cluster_id
         self.instance = secrets.token_urlsafe(12)
         self._fetching: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
         self.next_poll = 15.0

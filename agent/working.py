@@ -11,6 +11,7 @@ from collections.abc import Callable
 from agent import act
 from agent.decide import RETRY_SECONDS, Action, Install, Remove, Wait, World, decide, retry_seconds
 from agent.fence import HelmAlive
+from agent.lease import LeaseTaken
 from agent.log import event, over, trouble
 from agent.recover import recover
 from agent.situation import Situation
@@ -43,9 +44,29 @@ class Worker:
             document = self._at.document
             if document is None or self._at.twin or self._at.held or not await self._rebuilt(document):
                 continue
-            for action in decide(document, self._world(), self._clock()):
+            actions = decide(document, self._world(), self._clock())
+            if any(not isinstance(action, Wait) for action in actions):
+                if not await self._alone():
+                    continue
+                # Time may have passed.
+                document = self._at.document or document
+                actions = decide(document, self._world(), self._clock())
+            for action in actions:
                 self._begin(document, action)
             self._wake_for_retries()
+
+    async def _alone(self) -> bool:
+        """Whether no other agent changes this cluster; else it is told, and looked at again. Without an answer a release's try tells."""
+        try:
+            await self._at.lease.take()
+        except LeaseTaken as why:
+            self._at.say(why.code, why.summary)
+            asyncio.get_running_loop().call_later(random.uniform(5, 10), self._at.work.set)  # noqa: S311 - spread
+            return False
+        except FleetError:
+            return True
+        self._at.unsay(LeaseTaken.code)
+        return True
 
     async def _rebuilt(self, document: Desired) -> bool:
         """Whether the journal is what this agent may act on: at each start it is compared with the cluster's own records first."""
@@ -67,7 +88,7 @@ class Worker:
             if isinstance(why, HelmAlive):
                 self._at.say("helm-alive", why.summary)
             elif isinstance(why, OSError):
-                self._at.say("disk", told(why)[1])
+                self._at.say(*of_disk(why))
             asyncio.get_running_loop().call_later(5, self._at.work.set)
             return False
         self._known = True
@@ -92,7 +113,7 @@ class Worker:
 
     async def _do(self, document: Desired, action: Install | Remove, name: BundleName) -> None:
         try:
-            async with self._slots:
+            async with self._slots, self._at.lease.held():
                 if isinstance(action, Install):
                     begun = time.monotonic()
                     await act.install(self._at.hands, document, action.bundle)

@@ -93,6 +93,25 @@ def test_a_cloned_disk_stops_both_until_one_is_enrolled_anew(clone: Clone, fleet
     assert "Duplicate agent" not in str(conditions(fleet, "edge"))
 
 
+def test_while_the_manager_is_away_a_lease_lets_one_of_two_agents_act(clone: Clone, fleet: Fleet, kube: LocalKube) -> None:
+    """The twin that has something to do waits, and says for whom; when the other is killed it goes on at once."""
+    clone.push({"fleet.yaml": "defaultNamespace: edge-lease\n", "m.yaml": MAP.format(name="lease", value=1)})
+    fleet.gitrepo(clone.url)
+    one = fleet.agent("edge", kube["test"].kubeconfig)
+    fleet.all_ready(bundles=1)
+    fleet.manager.process.stop()
+    other = Agent(fleet.folder, "edge-twin", fleet.env, kubeconfig=kube["test"].kubeconfig)
+    shutil.copytree(one.state_dir, other.state_dir)
+    (other.state_dir / "journal").unlink()  # so that it has something to do
+    fleet.agents[other.name] = other
+    other.process.start()
+    said = fleet.until(lambda: tail(other.process.log), lambda text: "lease-taken" in text)
+    assert f"process {one.process.pid} on" in said
+    assert "deployed" not in said
+    one.process.kill()
+    fleet.until(lambda: tail(other.process.log), lambda text: "its process is gone" in text and "deployed" in text, seconds=60)
+
+
 def test_a_lost_state_directory_is_replaced_and_nothing_is_made_anew(
     clone: Clone, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str]
 ) -> None:
