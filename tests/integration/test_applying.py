@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from agent import failpoints
 from agent.correct import Immutable
 from examples.localkube.kubeapi import LocalKube
 from fleetctl.core.errors import FleetError, ToolFailed, UsageError
@@ -212,6 +213,27 @@ class TestParts:
         assert marks[0] == marks[1]
         assert {n: m["uid"] for n, m in before.items()} == {n: m["uid"] for n, m in after.items()}
 
+    @pytest.mark.parametrize("where", ["after-part=raise@1", "after-part=raise@2", "after-helm=raise", "objects-kept=raise"])
+    def test_a_handover_that_is_cut_off_is_finished(self, bench: Workbench, where: str) -> None:
+        """Wherever it stops, the next attempt ends in the same state: no object was made anew, no mark of the handover is left."""
+        space = "parts-cut-" + where.replace("=raise", "").replace("@", "-")
+        files = {f"{n:02}.yaml": big(f"m{n:02}", 90_000) for n in range(9)}
+        bench.install("cut", files, {"defaultNamespace": space})
+        uids = {i["metadata"]["name"]: i["metadata"]["uid"] for i in bench.get("cm", "-n", space)["items"]}
+        files["01.yaml"] = big("m01", 300_000)
+        failpoints.arm(where)
+        try:
+            with pytest.raises(failpoints.Induced):
+                bench.install("cut", files, {"defaultNamespace": space})
+        finally:
+            failpoints.arm("")
+        bench.again("cut")
+        found = {i["metadata"]["name"]: i for i in bench.get("cm", "-n", space)["items"]}
+        assert {name: item["metadata"]["uid"] for name, item in found.items()} == uids
+        assert len(found["m01"]["data"]["a"]) == 400_000
+        assert not [name for name, item in found.items() if "fleetctl-handed-over" in item["metadata"].get("annotations", {})]
+        assert not bench.journal["cut"].began
+
     def test_the_parts_are_waited_for_together(self, bench: Workbench) -> None:
         """helm.timeoutSeconds: what does not become ready is named; what it needs may be in any part."""
         files = {f"{n:02}.yaml": big(f"m{n:02}", 100_000) for n in range(9)}
@@ -321,6 +343,20 @@ class TestRespect:
 
 
 class TestForce:
+    def test_a_run_that_is_cut_off_after_the_deletion_is_finished(self, bench: Workbench) -> None:
+        """The object comes back with the next attempt."""
+        space, options = "force-cut", {"defaultNamespace": "force-cut", "helm": {"force": True}}
+        bench.install("web", {"m.yaml": DEPLOYMENT.format(tier="a", app="web", image="web:1")}, options)
+        failpoints.arm("object-deleted=raise")
+        try:
+            with pytest.raises(failpoints.Induced):
+                bench.install("web", {"m.yaml": DEPLOYMENT.format(tier="a", app="new", image="web:1")}, options)
+        finally:
+            failpoints.arm("")
+        assert not bench.exists("deployment", "web", "-n", space)
+        bench.again("web")
+        assert bench.get("deployment", "web", "-n", space)["spec"]["selector"] == {"matchLabels": {"app": "new"}}
+
     def test_a_field_that_cannot_be_changed_is_one_clear_line(self, bench: Workbench) -> None:
         """Object, field, and what would help; what ran goes on running."""
         space = "force-not"
