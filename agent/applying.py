@@ -22,12 +22,12 @@ from agent.parts import PART, Piece, joined, pieces, split
 from agent.rules import rules_of
 from fleetctl.core.errors import FleetError, ToolFailed
 from fleetctl.core.options import HelmOptions, Options
+from fleetctl.core.record import MOST, packed, recorded, refuse_too_large, surely_fits
 from fleetctl.core.render import RenderPlan, part_name
 from fleetctl.core.yamldoc import dump
 from fleetctl.tools import definitions, deploy
 from fleetctl.tools.deploy import Content, Extra, Prepared
 from fleetctl.tools.helm import HelmCli, RecordTooLarge, Release, Revision, TemplateFlags, UpgradeFlags
-from fleetctl.tools.record import MOST, packed, surely_fits
 from fleetctl.tools.substitute import Key, key_of, substituted
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ async def shape(hands: Hands, plan: RenderPlan, bundle: str, options: Options, o
 
 async def _chart(hands: Hands, work: Work, old: Entry | None) -> Work:
     plan = work.plan
-    await asyncio.to_thread(deploy.refuse_too_large, b"", plan.release, deploy.recorded(plan))
+    await asyncio.to_thread(refuse_too_large, b"", plan.release, recorded(plan.files, plan.chart, plan.values))
     work.parts[1] = deploy.chart(plan, work.workdir, hands.kustomize, await _extra(hands, work, old))
     work.shared = await _shared(hands, work) if old else []
     return work
@@ -109,7 +109,7 @@ async def _content(hands: Hands, work: Work, old: Entry | None) -> Work:
         work.old = old.parts
     work.first = definitions.read(text)
     if made.engine:
-        await asyncio.to_thread(deploy.refuse_too_large, text, plan.release, [text, *(file.data for file in made.engine.values())])
+        await asyncio.to_thread(refuse_too_large, text, plan.release, [text, *(file.data for file in made.engine.values())])
         work.parts[1] = deploy.generated(plan, work.workdir, replace(made, text=text), await _extra(hands, work, old))
     elif not work.old and (surely_fits(text) or await asyncio.to_thread(packed, text, [text]) <= MOST):
         work.parts[1] = deploy.generated(plan, work.workdir, replace(made, text=text))
@@ -259,7 +259,7 @@ async def _measured(hands: Hands, work: Work, prepared: Prepared, why: RecordToo
     release = Release(plan.release, plan.namespace)
     try:
         text = await hands.helm.template(release, prepared.chart, prepared.values, prepared, flags, deadline=hands.seconds)
-        await asyncio.to_thread(deploy.refuse_too_large, text, plan.release, deploy.recorded(plan))
+        await asyncio.to_thread(refuse_too_large, text, plan.release, recorded(plan.files, plan.chart, plan.values))
     except FleetError as said:
         return said
     return why

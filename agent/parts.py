@@ -12,10 +12,10 @@ from typing import Any
 
 from agent.journal import Entry
 from fleetctl.core.errors import UsageError
+from fleetctl.core.record import LIMIT, MOST, Gauge
 from fleetctl.core.render import documents_of, part_name
 from fleetctl.core.yamldoc import load
 from fleetctl.tools.helm import Release
-from fleetctl.tools.record import LIMIT, MOST, Gauge
 from fleetctl.tools.substitute import Key, key_of
 
 PART = "fleetctl-part"  # label of every part's record but the first

@@ -73,7 +73,7 @@ def plan(
     """What to run for `bundle` on the cluster of `facts`. Raises UsageError and InvalidFile; each concerns this cluster alone."""
     helm = options.helm or HelmOptions()
     release, namespace = release_of(options, bundle)
-    chart = _chart(files, helm)
+    chart = chart_of(files, helm)
     folder = ((options.kustomize.dir if options.kustomize else None) or "").strip("/").removeprefix("./").strip(".")
     is_kustomize = any(_join(folder, name) in files for name in KUSTOMIZATIONS)
     style = _style(is_helm=chart is not None, is_kustomize=is_kustomize)
@@ -175,7 +175,7 @@ def _style(*, is_helm: bool, is_kustomize: bool) -> Style:
     return Style.KUSTOMIZE if is_kustomize else Style.RAW
 
 
-def _chart(files: Mapping[str, File], helm: HelmOptions) -> str | None:
+def chart_of(files: Mapping[str, File], helm: HelmOptions) -> str | None:
     """The folder of the chart, or None: fetched ones stand below `.charts/`."""
     wanted = (helm.chart or "").removeprefix("./").strip("/").strip(".")
     if helm.repo or "://" in wanted:

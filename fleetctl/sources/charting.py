@@ -13,6 +13,9 @@ import msgspec
 
 from fleetctl.core.bundle import File, Files
 from fleetctl.core.errors import FleetError, SourceError
+from fleetctl.core.options import HelmOptions, merge
+from fleetctl.core.record import recorded, refuse_too_large
+from fleetctl.core.render import chart_of
 from fleetctl.core.scan import Built, ChartRequest, Draft, Problem, finish
 from fleetctl.sources import charts, git
 from fleetctl.sources.addresses import EgressPolicy
@@ -68,10 +71,23 @@ def _finished(drafts: list[Draft], found: Mapping[ChartRequest, Files | FleetErr
             if draft.is_made:
                 built.append(Built(spec=draft.spec, archive=b"", fingerprint=draft.fingerprint))
                 continue
-            built.append(finish(draft, {r: f for r, f in found.items() if not isinstance(f, FleetError)}))
+            charts_of_it = {r: f for r, f in found.items() if not isinstance(f, FleetError)}
+            _refuse_too_large(draft, charts_of_it)
+            built.append(finish(draft, charts_of_it))
         except FleetError as error:
             problems.append(_problem_of(draft, error))
     return built, problems
+
+
+def _refuse_too_large(draft: Draft, found: Mapping[ChartRequest, Files]) -> None:
+    """A chart whose own files no release record can hold, whatever it renders. Raises UsageError with the numbers."""
+    for request in draft.charts:
+        refuse_too_large(b"", request.chart, recorded(found[request], ""))
+    options = [draft.spec.options, *(merge(draft.spec.options, t.options) for t in draft.spec.customizations)]
+    local = [o.helm or HelmOptions() for o in options if not (o.helm and (o.helm.repo or "://" in (o.helm.chart or "")))]
+    for folder in dict.fromkeys(chart_of(draft.files, helm) for helm in local):
+        if folder is not None:
+            refuse_too_large(b"", draft.spec.name, recorded(draft.files, folder))
 
 
 def _problem_of(draft: Draft, error: FleetError) -> Problem:

@@ -25,7 +25,6 @@ from fleetctl.core.render import RenderPlan, Style, manifests, templates
 from fleetctl.tools import postrender
 from fleetctl.tools.helm import HelmCli, Release, TemplateFlags
 from fleetctl.tools.kustomize import Kustomize, needed
-from fleetctl.tools.record import LIMIT, MOST, SMALL, packed
 from fleetctl.tools.substitute import Substitute
 
 PLUGIN = "fleetctl-postrender"
@@ -285,22 +284,3 @@ def _write(plan: RenderPlan, folder: Path, prefix: str) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         with os.fdopen(os.open(target, flags, 0o700 if file.executable else 0o600), "wb") as out:
             out.write(file.data)
-
-
-def recorded(plan: RenderPlan) -> list[bytes]:
-    """What helm keeps of a chart in the release's record: its own files, not those of subcharts, and the values."""
-    return [*(data for path, data in _of_chart(plan).items() if not path.startswith("charts/")), plan.values]
-
-
-def refuse_too_large(text: bytes, release: str, files: Iterable[bytes]) -> None:
-    """Before anything is touched. Raises UsageError with the numbers when the record of a release with the manifest `text` and a chart of
-    `files` would not fit into a Secret.
-    """
-    files = list(files)
-    total = len(text) + sum(len(data) for data in files)
-    if total < SMALL:
-        return
-    size = packed(text, files)
-    if size > MOST:
-        summary = f"{total} bytes make a release record of about {size} bytes, and helm keeps at most {LIMIT} in one Secret"
-        raise UsageError(summary, subject=f"release {release}", next_step="Make it smaller, or split it into several bundles.")

@@ -14,9 +14,9 @@ from agent.parts import Piece, joined, pieces, releases_of, split
 from fleetctl.core.errors import UsageError
 from fleetctl.core.ids import BundleName, is_name
 from fleetctl.core.options import HelmOptions, Options
+from fleetctl.core.record import packed
 from fleetctl.core.render import part_name, release_of
 from fleetctl.tools.helm import Release
-from fleetctl.tools.record import packed
 from fleetctl.tools.substitute import Key
 
 NAMES = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?", fullmatch=True)

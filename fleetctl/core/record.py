@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
+
+from fleetctl.core.bundle import File
+from fleetctl.core.errors import UsageError
 
 LIMIT = 1_048_576  # bytes of a Secret
 MOST = 1_000_000  # what we give helm: the rest is for its own words and for what an estimate may miss
@@ -22,6 +25,29 @@ def packed(text: bytes, files: Iterable[bytes] = ()) -> int:
     gauge = Gauge()
     gauge.add(text, files)
     return gauge.size
+
+
+def recorded(files: Mapping[str, File], chart: str, values: bytes = b"") -> list[bytes]:
+    """What helm surely keeps of the chart in folder `chart` of `files`: its own files, not those of subcharts, and the values. Where a
+    .helmignore may leave out some, only the templates.
+    """
+    start = f"{chart}/" if chart else ""
+    kept = f"{start}templates/" if f"{start}.helmignore" in files else start
+    return [*(f.data for path, f in files.items() if path.startswith(kept) and not path.startswith(f"{start}charts/")), values]
+
+
+def refuse_too_large(text: bytes, release: str, files: Iterable[bytes]) -> None:
+    """Before anything is touched. Raises UsageError with the numbers when the record of a release with the manifest `text` and a chart of
+    `files` would not fit into a Secret.
+    """
+    files = list(files)
+    total = len(text) + sum(len(data) for data in files)
+    if total < SMALL:
+        return
+    size = packed(text, files)
+    if size > MOST:
+        summary = f"{total} bytes make a release record of about {size} bytes, and helm keeps at most {LIMIT} in one Secret"
+        raise UsageError(summary, subject=f"release {release}", next_step="Make it smaller, or split it into several bundles.")
 
 
 def surely_fits(text: bytes) -> bool:
