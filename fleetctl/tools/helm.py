@@ -29,6 +29,7 @@ REFUSED = "refused.json"  # beside the job of our post-renderer: why it said no
 _GO = {"GOGC": "off", "GOMEMLIMIT": "256MiB", "GOMAXPROCS": "1"}
 _CHANGING = frozenset({"upgrade", "uninstall", "rollback"})
 _TOO_LARGE = re.compile(r"Secret .*Too long: may not be more than|Request entity too large: limit is|etcdserver: request is too large")
+_NO_RELEASE = "release: not found"
 _NOISE = re.compile(r"^(WARNING|level=|time=)")
 
 
@@ -158,9 +159,15 @@ class HelmCli:
         return (await self._run(argv, release, values, deadline, post.plugins)).stdout
 
     async def uninstall(self, release: Release, *, deadline: float) -> None:
-        """Remove it; one that is not there is removed already (helm says `uninstalled` of it too)."""
-        argv = ["uninstall", release.name, "--namespace", release.namespace, "--ignore-not-found"]
-        await self._run(argv, release, b"", deadline)
+        """Remove it; one that is not there is removed already. Not by `--ignore-not-found`, with which helm 4 says `uninstalled` of every
+        release whose records it could not read, forbidden ones too.
+        """
+        argv = ["uninstall", release.name, "--namespace", release.namespace]
+        try:
+            await self._run(argv, release, b"", deadline)
+        except ToolFailed as why:
+            if _NO_RELEASE not in why.summary:
+                raise
 
     async def history(self, release: Release, *, deadline: float) -> Sequence[Revision]:
         """Every record, oldest first; empty when the release does not exist."""

@@ -88,3 +88,20 @@ def test_a_pending_operation_is_told_apart():
     """The agent recovers from it."""
     found = translate(b"Error: UPGRADE FAILED: another operation (install/upgrade/rollback) is in progress\n", Release("a", "b"))
     assert isinstance(found, PendingOperation)
+
+
+@pytest.mark.cluster
+def test_a_release_that_may_not_be_read_is_not_called_uninstalled(helm):
+    """helm's own `--ignore-not-found` says so; and another user's rights are that user's, for reading and for writing."""
+    release = Release("hello", "helm-forbidden")
+    nobody = helm.acting_as("system:serviceaccount:default:nobody-at-all")
+    with pytest.raises(ToolFailed, match="system:serviceaccount:default:nobody-at-all"):
+        upgrade(nobody, release)
+    upgrade(helm, release)
+    try:
+        with pytest.raises(ToolFailed, match="forbidden"):
+            asyncio.run(nobody.uninstall(release, deadline=SECONDS))
+        assert [r.status for r in asyncio.run(nobody.acting_as("").history(release, deadline=SECONDS))] == ["deployed"]
+    finally:
+        asyncio.run(helm.uninstall(release, deadline=SECONDS))
+    assert asyncio.run(helm.history(release, deadline=SECONDS)) == []

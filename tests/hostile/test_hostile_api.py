@@ -47,6 +47,19 @@ def test_hostile_json_is_refused_with_one_line(body):
     run(scene)
 
 
+@pytest.mark.parametrize("plural", ["gitreporestrictions", "policies", "policys", "bundlenamespacemappings"])
+def test_kinds_that_nobody_would_enforce_are_refused(plural):
+    """They narrow rights in Fleet; stored without effect they would be an empty promise."""
+
+    async def scene(bench: Bench) -> None:
+        for method in ("PUT", "GET", "DELETE"):
+            answer = await bench.call(method, f"/api/v1/objects/{plural}/team-a/x", **({"json": {}} if method == "PUT" else {}))
+            assert (answer.json()["code"], answer.json()["summary"]) == ("not-enforced", "refused: not enforced in this version")
+        assert bench.service.objects == {}
+
+    run(scene)
+
+
 def test_hostile_reports_are_refused():
     """Oversized, duplicate-keyed and mistyped reports never reach the service, though rightly signed."""
 

@@ -6,25 +6,14 @@ like lists, and templates that write other text than they show.
 
 from __future__ import annotations
 
-import asyncio
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from agent.kube import Kube
-from examples.localkube import tools
 from examples.localkube.kubeapi import LocalKube
-from fleetctl.core.bundle import File
 from fleetctl.core.errors import FleetError
-from fleetctl.core.ids import BundleName, ClusterName, Workspace
-from fleetctl.core.options import Options
-from fleetctl.core.render import plan
-from fleetctl.core.values import Facts
-from fleetctl.tools.deploy import prepare
-from fleetctl.tools.helm import HelmCli, Release, UpgradeFlags
-from fleetctl.tools.kustomize import Kustomize
+from tests.support.workbench import Workbench
 
 pytestmark = pytest.mark.cluster
 HOME = "hostile-home"
@@ -91,37 +80,17 @@ CASES = {**{f"raw-{name}": {"m.yaml": text} for name, text in RAW.items()}, **{f
 @pytest.mark.parametrize("name", CASES)
 def test_nothing_gets_out(name: str, kube: LocalKube, tool_env: dict[str, str], tmp_path: Path) -> None:
     """No ClusterRole, and no ConfigMap but in the namespace of the GitRepo; what is refused is refused before anything stands there."""
-    config = kube["prod"].kubeconfig
-
-    def kubectl(*words: str) -> bytes:
-        return subprocess.run(["kubectl", "--kubeconfig", config, *words], env=tool_env, capture_output=True, check=True).stdout
-
-    refused = asyncio.run(deployed(CASES[name], config, tmp_path))
+    bench, refused = Workbench(tmp_path, kube["prod"].kubeconfig, tool_env), ""
     try:
-        found = json.loads(kubectl("get", "clusterroles,configmaps", "-A", "-o", "json"))
+        bench.install("hostile", CASES[name], {"namespace": HOME, "targetNamespace": HOME})
+    except FleetError as why:
+        refused = why.summary
+    try:
+        found = json.loads(bench.kubectl("get", "clusterroles,configmaps", "-A", "-o", "json"))
         made = [i for i in found["items"] if i["metadata"]["name"].startswith("hostile-")]
         assert {i["metadata"].get("namespace") for i in made} <= {HOME}, (name, refused)
         assert not (refused and made), refused
         assert "\n" not in refused
     finally:
-        asyncio.run(HelmCli(tools.find("helm").argv, kubeconfig=config, home=tmp_path).uninstall(Release("hostile", HOME), deadline=60))
-        kubectl("delete", "configmap", "hostile-map", "-n", HOME, "--ignore-not-found")  # helm leaves hooks where they are
-
-
-async def deployed(files: dict[str, str], kubeconfig: Path, workdir: Path) -> str:
-    """Why it was refused, or ""."""
-    options = Options(namespace=HOME, target_namespace=HOME)
-    bundle = {path: File(text.encode()) for path, text in files.items()}
-    kube = Kube(kubeconfig)
-    try:
-        made = plan(bundle, options, Facts(cluster=ClusterName("c"), workspace=Workspace("w")), bundle=BundleName("hostile"))
-        kustomize = Kustomize(["kubectl", "kustomize"]) if made.is_kustomize else None
-        prepared = await prepare(made, workdir / "work", kustomize=kustomize, deadline=60, scopes=await kube.scopes())
-        helm = HelmCli(tools.find("helm").argv, kubeconfig=kubeconfig, home=workdir / "home")
-        flags = UpgradeFlags(skip_crds=True, post_renderer=prepared.post_renderer, plugins=prepared.plugins)
-        await helm.upgrade(Release("hostile", HOME), prepared.chart, prepared.values, flags, deadline=60)
-    except FleetError as why:
-        return why.summary
-    finally:
-        await kube.close()
-    return ""
+        bench.remove("hostile")
+        bench.kubectl("delete", "configmap", "hostile-map", "-n", HOME, "--ignore-not-found")  # helm leaves hooks where they are

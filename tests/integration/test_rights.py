@@ -19,9 +19,11 @@ from agent.kube import Forbidden, Kube
 from agent.rights import Rights
 from examples.demo.gitserver import GitServer
 from examples.localkube.kubeapi import LocalKube
+from fleetctl.core.errors import FleetError
 from fleetctl.core.options import Options
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone
+from tests.support.workbench import Workbench
 
 pytestmark = pytest.mark.cluster
 ACCOUNTS = "cattle-fleet-system"
@@ -191,6 +193,21 @@ def test_the_default_account(kube: LocalKube, dev: Cluster) -> None:
             await client.close()
 
     asyncio.run(work())
+
+
+def test_a_removal_has_the_rights_of_the_account_too(kube: LocalKube, dev: Cluster, tool_env: dict[str, str], tmp_path: Path) -> None:
+    """What the account may not do any more, the agent does not do for it; with the rights back the removal ends."""
+    dev.account("leaver", "rights-leave", MAPS)
+    bench = Workbench(tmp_path, kube["dev"].kubeconfig, tool_env)
+    bench.install("web", {"m.yaml": MAP.format(name="m")}, {"defaultNamespace": "rights-leave", "serviceAccount": "leaver"})
+    assert bench.exists("configmap", "m", "-n", "rights-leave")
+    bench.kubectl("delete", "rolebinding", "leaver", "-n", "rights-leave")
+    with pytest.raises(FleetError, match=f"system:serviceaccount:{ACCOUNTS}:leaver"):
+        bench.remove("web")
+    assert bench.exists("configmap", "m", "-n", "rights-leave")
+    dev.account("leaver", "rights-leave", MAPS)
+    bench.remove("web")
+    assert not bench.exists("configmap", "m", "-n", "rights-leave")
 
 
 class TestTargetNamespace:

@@ -141,6 +141,14 @@ class TestApply:
         assert "standard input" in done.err or not text
         assert _puts(shop) == []
 
+    @pytest.mark.parametrize("kind", ["GitRepoRestriction", "Policy", "BundleNamespaceMapping"])
+    def test_what_would_narrow_rights_without_effect_is_refused(self, person: Person, shop: Shop, kind: str):
+        """Exit status 3, and nothing is sent."""
+        done = person.run("apply", "-f", "-", stdin=f"apiVersion: fleet.cattle.io/v1alpha1\nkind: {kind}\nmetadata: {{name: a}}\n")
+        assert done.status == 3
+        assert "refused: not enforced in this version" in done.err
+        assert _puts(shop) == []
+
     def test_no_file_is_a_usage_error(self, person: Person):
         """As is one that does not exist."""
         assert person.run("apply").status == 2
