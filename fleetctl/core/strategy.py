@@ -1,0 +1,206 @@
+"""How a change goes through many clusters: Fleet's `rolloutStrategy`, with what we add, and the partitions that it makes. Pure.
+
+Arithmetic as in rancher/fleet `internal/cmd/controller/target/partition.go` (`limit`): a percentage at or below 0 is 1, others are rounded
+down and are 1 at least; a number is capped at the count, and below 0 it is 0. Differences: a cluster belongs to the first partition that
+picks it (Fleet counts it in each); clusters that no manual partition picks make a last one (Fleet never changes them); the order inside a
+partition is spread and the same at each look, where Fleet's is alphabetical, which makes the canary whoever is called aaa.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from fleetctl.core.bundle import Target
+from fleetctl.core.cluster import Cluster, Group, matches
+from fleetctl.core.errors import UsageError
+from fleetctl.core.ids import BundleName, ClusterId
+from fleetctl.core.target import criteria_match
+
+Amount = int | str
+REST = "(rest)"
+_PERCENT = re.compile(r"\s*(-?\d{1,6})\s*%\s*")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|m|s)")
+_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
+_NEEDS_APPROVAL = ("none", "first", "each")
+_ON_FAILURE = ("pause", "rollback")
+
+
+class PartitionSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One entry of `partitions`; its criteria are those of a target."""
+
+    name: str | None = None
+    max_unavailable: Amount | None = None
+    cluster_name: str | None = None
+    cluster_selector: dict[str, Any] | None = None
+    cluster_group: str | None = None
+    cluster_group_selector: dict[str, Any] | None = None
+    soak: str | None = None
+    approval: bool | None = None
+
+
+class Strategy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Fleet's keys, and ours: `soak` (how long a finished partition is watched), `progressDeadline` (how long one may take), `approval`
+    (before which partitions a person says yes), `maxFailures` (clusters that may fail) and `onFailure`.
+    """
+
+    max_unavailable: Amount | None = None
+    max_unavailable_partitions: Amount | None = None
+    auto_partition_size: Amount | None = None
+    auto_partition_threshold: int | None = None
+    max_new: int | None = None
+    partitions: list[PartitionSpec] | None = None
+    soak: str | None = None
+    progress_deadline: str | None = None
+    approval: str | None = None
+    max_failures: Amount | None = None
+    on_failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """`members` in the order in which they go. `soak` in seconds. `approval`: a person must say yes before the first one goes."""
+
+    name: str
+    members: tuple[ClusterId, ...]
+    max_unavailable: int
+    soak: float = 0.0
+    approval: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What holds for a rollout as a whole. `deadline` in seconds for one partition, 0 none; `max_failures` None: no limit."""
+
+    max_unavailable_partitions: int = 0
+    max_new: int = 50
+    deadline: float = 0.0
+    max_failures: int | None = None
+    on_failure: str = "pause"
+
+
+def strategy_of(stated: Mapping[str, Any] | None) -> Strategy:
+    """Raises UsageError naming the key that is wrong."""
+    try:
+        found = msgspec.convert(dict(stated or {}), Strategy)
+    except msgspec.ValidationError as why:
+        raise _wrong(str(why).replace("`", "").replace("$.", "")) from why
+    for name in ("approval", "on_failure"):
+        value, choices = getattr(found, name), _NEEDS_APPROVAL if name == "approval" else _ON_FAILURE
+        if value is not None and value not in choices:
+            raise _wrong(f"{_camel(name)} is {value!r}, not one of {', '.join(choices)}")
+    for text in (found.soak, found.progress_deadline, *(p.soak for p in found.partitions or ())):
+        seconds(text)
+    amounts = (found.max_unavailable, found.max_unavailable_partitions, found.auto_partition_size, found.max_failures)
+    for amount in (*amounts, *(p.max_unavailable for p in found.partitions or ())):
+        limit(amount, 1, "100%")
+    return found
+
+
+def limit(amount: Amount | None, count: int, default: Amount) -> int:
+    """Of `count`; Fleet's arithmetic. Raises UsageError on what is neither a number nor a percentage."""
+    chosen = default if amount is None or amount == "" else amount
+    if isinstance(chosen, str) and (match := _PERCENT.fullmatch(chosen)):
+        percent = int(match[1])
+        return 1 if percent <= 0 else max(1, count * percent // 100)
+    try:
+        number = int(chosen)
+    except ValueError as why:
+        raise _wrong(f"{chosen!r} is neither a number nor a percentage") from why
+    return max(0, min(number, count))
+
+
+def seconds(text: str | None) -> float:
+    """A duration in Go's syntax (`1h30m`, `90s`); nothing is 0. Raises UsageError."""
+    if not text:
+        return 0.0
+    parts = _DURATION.findall(text)
+    if "".join(number + unit for number, unit in parts) != text:
+        raise _wrong(f"{text!r} is no duration")
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def policy_of(strategy: Strategy, partitions: int, clusters: int) -> Policy:
+    failures = None if strategy.max_failures is None else limit(strategy.max_failures, clusters, 0)
+    return Policy(
+        max_unavailable_partitions=limit(strategy.max_unavailable_partitions, partitions, 0),
+        max_new=50 if strategy.max_new is None else max(1, strategy.max_new),
+        deadline=seconds(strategy.progress_deadline),
+        max_failures=failures,
+        on_failure=strategy.on_failure or "pause",
+    )
+
+
+def partitions_of(strategy: Strategy, bundle: BundleName, clusters: Sequence[Cluster], groups: Sequence[Group]) -> list[Partition]:
+    """Every cluster in exactly one partition; the same clusters and labels always give the same answer."""
+    ordered = spread(bundle, clusters)
+    if strategy.partitions:
+        return _manual(strategy, ordered, groups)
+    return _automatic(strategy, ordered)
+
+
+def spread(bundle: BundleName, clusters: Iterable[Cluster]) -> list[Cluster]:
+    """An order that follows no name, another one for each bundle: the same cluster is not the canary of everything."""
+    return sorted(clusters, key=lambda c: hashlib.blake2b(f"{bundle}\0{c.id}".encode(), digest_size=8).digest())
+
+
+def _manual(strategy: Strategy, clusters: Sequence[Cluster], groups: Sequence[Group]) -> list[Partition]:
+    specs = strategy.partitions or []
+    members: list[list[ClusterId]] = [[] for _ in specs]
+    rest: list[ClusterId] = []
+    targets = [_target(spec) for spec in specs]
+    for cluster in clusters:
+        mine = [g for g in groups if g.workspace == cluster.workspace and matches(g.selector, cluster.labels)]
+        at = next((i for i, target in enumerate(targets) if criteria_match(target, cluster, mine)), None)
+        (rest if at is None else members[at]).append(cluster.id)
+    found = [_made(strategy, spec.name or f"partition {i + 1}", members[i], i, spec) for i, spec in enumerate(specs)]
+    if rest:
+        found.append(_made(strategy, REST, rest, len(found), PartitionSpec()))
+    return found
+
+
+def _automatic(strategy: Strategy, clusters: Sequence[Cluster]) -> list[Partition]:
+    threshold = 200 if strategy.auto_partition_threshold is None else strategy.auto_partition_threshold
+    size = strategy.auto_partition_size
+    off = threshold <= 0 or (isinstance(size, int) and size <= 0)
+    if off or len(clusters) < threshold:
+        return [_made(strategy, "All", [c.id for c in clusters], 0, PartitionSpec())]
+    step = max(1, limit(size, len(clusters), "25%"))
+    parts = [clusters[at : at + step] for at in range(0, len(clusters), step)]
+    return [_made(strategy, f"Partition {i + 1} of {len(parts)}", [c.id for c in part], i, PartitionSpec()) for i, part in enumerate(parts)]
+
+
+def _made(strategy: Strategy, name: str, members: list[ClusterId], at: int, spec: PartitionSpec) -> Partition:
+    amount = strategy.max_unavailable if spec.max_unavailable is None else spec.max_unavailable
+    word = strategy.approval or "none"
+    asked = word == "each" or (word == "first" and at == 1)  # `first`: after the canary, before everybody else
+    return Partition(
+        name=name,
+        members=tuple(members),
+        max_unavailable=limit(amount, len(members), "100%"),
+        soak=seconds(strategy.soak if spec.soak is None else spec.soak),
+        approval=asked if spec.approval is None else spec.approval,
+    )
+
+
+def _target(spec: PartitionSpec) -> Target:
+    return Target(
+        cluster_name=spec.cluster_name or "",
+        cluster_selector=spec.cluster_selector,
+        cluster_group=spec.cluster_group or "",
+        cluster_group_selector=spec.cluster_group_selector,
+    )
+
+
+def _camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(word.capitalize() for word in rest)
+
+
+def _wrong(what: str) -> UsageError:
+    return UsageError(f"rolloutStrategy: {what}", subject="rolloutStrategy", next_step="See `fleetctl explain rolloutStrategy`.")
