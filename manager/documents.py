@@ -24,8 +24,8 @@ from fleetctl.core.options import DownstreamResource, Options, downstream_of
 from fleetctl.core.sealing import context_of
 from fleetctl.core.wire import Dependency, DesiredBundle, SealedObject, Tombstone
 from manager.clock import Clock, rfc3339, unix
+from manager.gathering import cluster_of
 from manager.live import Live, NotEnrolled
-from manager.reconcile import cluster_of
 from manager.releases import wish_of
 from manager.sealing import Sealer, sources
 from manager.signing import Signer
@@ -128,7 +128,7 @@ def load(connection: Connection, cluster: ClusterId, epoch: Epoch, sealer: Seale
     known = cluster_of(row, Workspace(row.workspace))
     d = deployments.c
     query = sa.select(deployments, options_table.c.json).join(options_table, d.options_key == options_table.c.key)
-    rows = connection.execute(query.where(d.cluster_id == cluster).order_by(d.bundle)).all()
+    rows = connection.execute(query.where(d.cluster_id == cluster, d.generation > 0).order_by(d.bundle)).all()
     return wire.Desired(
         workspace=known.workspace,
         cluster_id=cluster,

@@ -18,13 +18,14 @@ from fleetctl.core.errors import Conflict, LoginError, NotFound
 from fleetctl.core.ids import BundleName, ClusterId, ClusterName, Digest, Epoch, Workspace
 from fleetctl.core.status import Report, State, as_json, trim
 from fleetctl.core.summary import deployment_state
-from manager import kinds
+from manager import kinds, rollouts
 from manager.archives import Archives
 from manager.clock import rfc3339, until
 from manager.documents import Documents
+from manager.gathering import Scope
 from manager.live import Live, NotEnrolled, Presence
 from manager.objects import new_cluster_id, new_uid
-from manager.reconcile import Scope, reconcile
+from manager.reconcile import reconcile
 from manager.releases import may_fetch, take_upgrade
 from manager.signing import Signer, verify
 from manager.store.base import Store
@@ -109,7 +110,7 @@ class Fleet:
     async def archive_path(self, cluster: ClusterId, digest: Digest) -> Path:
         """The file, when `digest` stands in the cluster's own document. Raises NotFound."""
         d = deployments.c
-        query = sa.select(d.bundle).where(d.cluster_id == cluster, d.archive == digest, ~d.removed).limit(1)
+        query = sa.select(d.bundle).where(d.cluster_id == cluster, d.archive == digest, d.generation > 0, ~d.removed).limit(1)
         if not await self._store.read(lambda c: c.execute(query).first() is not None or may_fetch(c, cluster, digest)):
             raise NotFound("no such archive for this cluster", next_step="Fetch the desired state again.")
         return self._archives.path(digest)
@@ -254,10 +255,10 @@ def take_agent(connection: Connection, cluster: ClusterId, request: wire.StatusR
 def take_reports(connection: Connection, cluster: ClusterId, reports: list[Report], *, at: str) -> bool:
     """Store the reports; one of an older generation never overwrites a newer one (I8). Whether a tombstone is done."""
     d = deployments.c
-    gone = False
+    gone, moved, workspace = False, set[BundleName](), ""
     for report in reports:
         where = (d.cluster_id == cluster) & (d.bundle == report.bundle)
-        row = connection.execute(sa.select(d.generation, d.removed, d.reported).where(where)).one_or_none()
+        row = connection.execute(sa.select(d.workspace, d.generation, d.removed, d.reported, d.state).where(where)).one_or_none()
         if row is None or report.generation > row.generation or report.generation < row.reported:
             continue
         if row.removed and report.removed and report.generation == row.generation:
@@ -268,6 +269,11 @@ def take_reports(connection: Connection, cluster: ClusterId, reports: list[Repor
         kept = trim(report)
         values = {"state": state.value, "applied": report.applied, "reported": report.generation, "reported_at": report.at or at}
         connection.execute(sa.update(deployments).where(where).values(**values, message=kept.message[:1024], report=as_json(kept)))
+        if state.value != row.state or row.reported < row.generation:
+            moved.add(report.bundle)
+            workspace = row.workspace
+    if moved:
+        rollouts.touch(connection, workspace, moved)
     return gone
 
 

@@ -165,6 +165,15 @@ class Live:
         """Seconds without a word after which a cluster is offline."""
         return max(OFFLINE_SECONDS, 3.0 * self.poll_seconds())
 
+    def health(self, cluster: ClusterId, now: float) -> str:
+        """Whether what the cluster reported last may be relied on: `heard`, `unknown` (not yet since this manager started) or `offline`."""
+        presence = self.clusters.get(cluster)
+        if presence is None:
+            return "offline"
+        if now - presence.seen <= self.silence():
+            return "heard"
+        return "offline" if self.is_offline(cluster, now) else "unknown"
+
     def is_offline(self, cluster: ClusterId, now: float) -> bool:
         presence = self.clusters.get(cluster)
         last = max(self.started, presence.seen if presence else 0.0)

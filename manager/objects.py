@@ -15,8 +15,9 @@ from fleetctl.core.errors import NotFound
 from fleetctl.core.ids import ClusterId, Workspace
 from manager import kinds, views
 from manager.clock import Clock, rfc3339, until
+from manager.gathering import Scope
 from manager.live import Live
-from manager.reconcile import Scope, bundles_that_copy, reconcile
+from manager.reconcile import bundles_that_copy, reconcile
 from manager.store.base import Store
 from manager.store.schema import bundles, clusters, deployments, objects, registrations, repos
 from manager.tokens import hashed

@@ -1,13 +1,14 @@
 """From bundles, clusters and groups to what each cluster should be told: gather, decide (pure, in the core), store only the differences.
 
 Runs inside one write transaction, so that what was read is still true when the decision is stored. Status reports are never read here.
+What goes through a rollout is only staged (manager/rollouts.py).
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -22,20 +23,11 @@ from fleetctl.core.options import Options
 from fleetctl.core.plan import Change, Have, Key, Want, clusters_of, decide
 from fleetctl.core.status import State
 from fleetctl.core.target import Match, select
+from manager import rollouts
+from manager.gathering import Scope, bundle_specs, fleet_clusters, groups, in_parts, next_generation
 from manager.sealing import sources, version_of
-from manager.store.schema import bundles, clusters, deployments, meta, objects
+from manager.store.schema import bundles, clusters, deployments
 from manager.store.schema import options as options_table
-
-_PER_STATEMENT = 500
-
-
-@dataclass(frozen=True)
-class Scope:
-    """What may have changed: these bundles, or these clusters, or (None) all of the workspace."""
-
-    workspace: Workspace
-    bundles: Collection[BundleName] | None = None
-    clusters: Collection[ClusterId] | None = None
 
 
 def reconcile(connection: Connection, scope: Scope, *, now: str) -> set[ClusterId]:
@@ -45,65 +37,47 @@ def reconcile(connection: Connection, scope: Scope, *, now: str) -> set[ClusterI
     texts: dict[str, bytes] = {}
     copied = _copied(connection, scope.workspace, specs)
     wanted = _wanted(specs, fleet, groups(connection, scope.workspace), texts, copied)
-    changes = decide(wanted, _have(connection, scope, {c.id for c in fleet}))
-    if not changes:
-        return set()
-    _store(connection, scope.workspace, changes, {spec.name: spec for spec in specs}, texts)
-    touched = clusters_of(changes)
-    for part in _parts(sorted(touched)):
+    have = _have(connection, scope, {c.id for c in fleet})
+    changes = decide(wanted, have)
+    by_name = {spec.name: spec for spec in specs}
+    held = rollouts.gated(connection, scope.workspace, specs, _counts(connection, scope, wanted, changes))
+    waiting = [c for c in changes if c.want is not None and c.redeploy and c.key[1] in held]
+    later = {c.key for c in waiting}
+    at_once = [c for c in changes if c.key not in later]
+    _keep_options(connection, changes, texts)
+    if waiting:
+        rollouts.stage(connection, scope.workspace, waiting, by_name, now)
+    if at_once:
+        _store(connection, scope.workspace, at_once, by_name, {key for key, old in have.items() if not old.generation})
+    _tell_rollouts(connection, scope, changes, held, by_name)
+    touched = clusters_of(at_once)
+    for part in in_parts(sorted(touched)):
         connection.execute(sa.update(clusters).where(clusters.c.id.in_(part)).values(issued=now))
     return touched
 
 
-def next_generation(connection: Connection) -> Generation:
-    row = connection.execute(sa.update(meta).where(meta.c.key == "generation").values(value=meta.c.value + 1).returning(meta.c.value))
-    return Generation(row.scalar_one())
-
-
-def bundle_specs(connection: Connection, scope: Scope) -> list[BundleSpec]:
-    query = sa.select(bundles.c.spec).where(bundles.c.workspace == scope.workspace)
-    if scope.bundles is not None:
-        rows = [r for part in _parts(sorted(scope.bundles)) for r in connection.execute(query.where(bundles.c.name.in_(part)))]
-    else:
-        rows = list(connection.execute(query))
-    return [msgspec.json.decode(row.spec, type=BundleSpec) for row in rows]
-
-
-def fleet_clusters(connection: Connection, scope: Scope) -> list[Cluster]:
-    c = clusters.c
-    query = sa.select(c.id, c.name, c.labels, c.annotations, c.spec).where(c.workspace == scope.workspace, c.leaving.is_(False))
+def _counts(connection: Connection, scope: Scope, wanted: Mapping[Key, Want], changes: Iterable[Change]) -> dict[BundleName, int]:
+    """Clusters of each bundle that changes; of a scope of clusters the others are counted where they stand."""
+    found = Counter(bundle for _, bundle in wanted)
     if scope.clusters is not None:
-        rows = [r for part in _parts(sorted(scope.clusters)) for r in connection.execute(query.where(c.id.in_(part)))]
-    else:
-        rows = list(connection.execute(query))
-    return [cluster_of(row, scope.workspace) for row in rows]
+        d = deployments.c
+        names = sorted({change.key[1] for change in changes})
+        for part in in_parts(names):
+            query = sa.select(d.bundle, sa.func.count()).where(d.workspace == scope.workspace, d.bundle.in_(part), ~d.removed)
+            found |= Counter({BundleName(row[0]): row[1] for row in connection.execute(query.group_by(d.bundle))})
+    return found
 
 
-def cluster_of(row: Any, workspace: Workspace) -> Cluster:
-    """A row of `clusters` as targeting sees it. As in Fleet, every cluster carries its own name as a label."""
-    spec = msgspec.json.decode(row.spec)
-    return Cluster(
-        workspace=workspace,
-        name=row.name,
-        id=row.id,
-        labels=shown_labels(row.name, msgspec.json.decode(row.labels)),
-        annotations=msgspec.json.decode(row.annotations),
-        values=spec.get("templateValues") or {},
-        paused=bool(spec.get("paused")),
-    )
-
-
-def shown_labels(name: str, labels: dict[str, str]) -> dict[str, str]:
-    return {"fleet.cattle.io/cluster": name} | labels
-
-
-def groups(connection: Connection, workspace: Workspace) -> list[Group]:
-    o = objects.c
-    rows = connection.execute(sa.select(o.name, o.labels, o.spec).where(o.kind == "ClusterGroup", o.workspace == workspace))
-    return [
-        Group(workspace=workspace, name=r.name, selector=msgspec.json.decode(r.spec).get("selector"), labels=msgspec.json.decode(r.labels))
-        for r in rows
-    ]
+def _tell_rollouts(
+    connection: Connection, scope: Scope, changes: Iterable[Change], held: Collection[BundleName], specs: Mapping[BundleName, Any]
+) -> None:
+    """Who belongs to which partition may have changed, also where no cluster is told anything new."""
+    if scope.bundles is not None:
+        rollouts.forget(connection, scope.workspace, set(scope.bundles) - set(specs))
+    changed = {change.key[1] for change in changes} & set(held)
+    if scope.bundles is None:
+        changed |= set(held)
+    rollouts.touch(connection, scope.workspace, changed, rollouts.ANEW)
 
 
 Sources = Mapping[tuple[str, str], Any]
@@ -170,12 +144,12 @@ def _have(connection: Connection, scope: Scope, fleet: set[ClusterId]) -> dict[K
     d = deployments.c
     query = sa.select(
         *(d.cluster_id, d.bundle, d.generation, d.archive, d.options_digest, d.options_key),
-        *(d.target, d.customization, d.keep_resources, d.removed, d.shown),
+        *(d.target, d.customization, d.keep_resources, d.removed, d.shown, d.staged),
     ).where(d.workspace == scope.workspace)
     if scope.bundles is not None:
-        rows = [r for part in _parts(sorted(scope.bundles)) for r in connection.execute(query.where(d.bundle.in_(part)))]
+        rows = [r for part in in_parts(sorted(scope.bundles)) for r in connection.execute(query.where(d.bundle.in_(part)))]
     elif scope.clusters is not None:
-        rows = [r for part in _parts(sorted(scope.clusters)) for r in connection.execute(query.where(d.cluster_id.in_(part)))]
+        rows = [r for part in in_parts(sorted(scope.clusters)) for r in connection.execute(query.where(d.cluster_id.in_(part)))]
     else:
         rows = list(connection.execute(query))
     return {
@@ -189,33 +163,42 @@ def _have(connection: Connection, scope: Scope, fleet: set[ClusterId]) -> dict[K
             keep_resources=r.keep_resources,
             removed=r.removed,
             shown=r.shown.decode(),
+            staged=r.staged,
         )
         for r in rows
         if scope.bundles is None or scope.clusters is None or r.cluster_id in fleet
     }
 
 
-def _store(
-    connection: Connection, workspace: Workspace, changes: list[Change], specs: dict[BundleName, BundleSpec], texts: dict[str, bytes]
-) -> None:
-    generation = next_generation(connection)
-    rows = [_row(change, workspace, specs[change.key[1]], generation) for change in changes if change.want is not None]
-    used = {row["options_key"] for row in rows}
+def _keep_options(connection: Connection, changes: Iterable[Change], texts: Mapping[str, bytes]) -> None:
+    used = {change.want.options_key for change in changes if change.want is not None}
     if used:
         adding = sa.insert(options_table).prefix_with("OR IGNORE")
         connection.execute(adding, [{"key": key, "json": texts[key]} for key in used])
-    fresh = [row for row, change in zip(rows, (c for c in changes if c.want is not None), strict=True) if change.redeploy]
-    shown = [row for row, change in zip(rows, (c for c in changes if c.want is not None), strict=True) if not change.redeploy]
+
+
+def _store(
+    connection: Connection, workspace: Workspace, changes: list[Change], specs: Mapping[BundleName, BundleSpec], untold: Collection[Key]
+) -> None:
+    """`untold`: clusters that were never told the bundle; what they do not get any more needs no tombstone."""
+    generation = next_generation(connection)
+    wanting = [change for change in changes if change.want is not None]
+    rows = [_row(change, workspace, specs[change.key[1]], generation) for change in wanting]
+    fresh = [row for row, change in zip(rows, wanting, strict=True) if change.redeploy]
+    shown = [row for row, change in zip(rows, wanting, strict=True) if not change.redeploy]
     if fresh:
         _upsert(connection, fresh)
     if shown:
         _show(connection, shown)
-    gone = [{"c": change.key[0], "b": change.key[1]} for change in changes if change.want is None]
+    d = deployments.c
+    where = (d.cluster_id == sa.bindparam("c")) & (d.bundle == sa.bindparam("b"))
+    gone = [{"c": change.key[0], "b": change.key[1]} for change in changes if change.want is None and change.key not in untold]
     if gone:
-        d = deployments.c
-        where = (d.cluster_id == sa.bindparam("c")) & (d.bundle == sa.bindparam("b"))
-        values = {"removed": True, "generation": generation, "state": State.WAIT_APPLIED.value, "reported": 0}
+        values = {"removed": True, "generation": generation, "state": State.WAIT_APPLIED.value, "reported": 0, "staged": ""}
         connection.execute(sa.update(deployments).where(where).values(**values), gone)
+    never = [{"c": change.key[0], "b": change.key[1]} for change in changes if change.want is None and change.key in untold]
+    if never:
+        connection.execute(sa.delete(deployments).where(where), never)
 
 
 def _row(change: Change, workspace: Workspace, spec: BundleSpec, generation: Generation) -> dict[str, Any]:
@@ -227,17 +210,10 @@ def _row(change: Change, workspace: Workspace, spec: BundleSpec, generation: Gen
         "workspace": workspace,
         "repo": spec.repo,
         "generation": generation,
-        "archive": want.archive,
-        "size": want.size,
-        "options_digest": want.options_digest,
-        "options_key": want.options_key,
-        "target": want.target,
-        "customization": want.customization,
-        "commit": want.commit,
-        "shown": want.shown.encode(),
-        "keep_resources": want.keep_resources,
+        **rollouts.told(want),
         "removed": False,
         "state": State.WAIT_APPLIED.value,
+        "staged": "",
     }
 
 
@@ -258,12 +234,6 @@ def _show(connection: Connection, rows: list[dict[str, Any]]) -> None:
     """The same generation, told differently."""
     d = deployments.c
     where = (d.cluster_id == sa.bindparam("c")) & (d.bundle == sa.bindparam("b"))
-    names = ("options_key", "target", "customization", "shown", "keep_resources")
+    names = ("options_key", "target", "customization", "shown", "keep_resources", "staged")
     update = sa.update(deployments).where(where).values({name: sa.bindparam(f"v_{name}") for name in names})
     connection.execute(update, [{"c": row["cluster_id"], "b": row["bundle"], **{f"v_{name}": row[name] for name in names}} for row in rows])
-
-
-def _parts(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
-    """SQLite takes a bounded number of parameters."""
-    for start in range(0, len(items), _PER_STATEMENT):
-        yield items[start : start + _PER_STATEMENT]

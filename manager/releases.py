@@ -24,8 +24,8 @@ from fleetctl.core.errors import Conflict, NotFound, UsageError
 from fleetctl.core.ids import ClusterId, Digest
 from manager.archives import Archives
 from manager.clock import Clock, rfc3339
+from manager.gathering import next_generation, shown_labels
 from manager.live import Live
-from manager.reconcile import next_generation, shown_labels
 from manager.store.base import Store
 from manager.store.schema import agent_releases, agent_wishes, clusters
 

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from fleetctl.core import wire
 from fleetctl.core.agentrelease import AgentRelease
 from fleetctl.core.ids import LOCAL_WORKSPACE, ClusterId, Digest, Epoch
-from manager import log, releases, views
+from manager import log, releases, rollouts, rolloutview, views
 from manager.archives import Archives
 from manager.clock import rfc3339
 from manager.documents import Document, Documents
@@ -24,6 +24,7 @@ from manager.live import Live, Word
 from manager.objects import Objects, Put, new_uid
 from manager.overview import overview
 from manager.releases import Asked, Releases
+from manager.rolling import Rolling
 from manager.scanning import Scanner
 from manager.sealing import Sealer
 from manager.signing import Signer
@@ -58,6 +59,7 @@ class Service:
         self._scanner = Scanner(self._store, self._live, self._archives, vault, data_dir, clock, self._settings)
         self._objects = Objects(self._store, self._live, vault, clock, self._scanner.poke)
         self._releases = Releases(self._store, self._live, self._archives, clock)
+        self._rolling = Rolling(self._store, self._live, clock)
         self._tokens = Tokens(self._store, clock)
         self._tasks: list[asyncio.Task[None]] = []
         self._opened = False
@@ -73,7 +75,7 @@ class Service:
         await self._tokens.load()
         await self._fleet.load()
         self._opened = True
-        work = (self._scanner.run, self._flush, self._housekeeping)
+        work = (self._scanner.run, self._rolling.run, self._flush, self._housekeeping)
         self._tasks = [asyncio.create_task(_for_ever(part)) for part in work]
 
     async def stop(self) -> None:
@@ -130,6 +132,12 @@ class Service:
     async def status(self, workspace: str | None) -> dict[str, Any]:
         now = self._clock()
         return await self._store.read(lambda c: overview(c, self._live, workspace, now))
+
+    async def list_rollouts(self, workspace: str | None, bundle: str = "") -> list[dict[str, Any]]:
+        return await self._store.read(lambda c: rolloutview.listing(c, workspace, bundle))
+
+    async def command_rollout(self, workspace: str, bundle: str, verb: str, reason: str) -> dict[str, Any]:
+        return await self._rolling.command(workspace, bundle, verb, reason)
 
     async def changes(self, since: int, wait: float) -> int:
         return await self._live.wait_changed(since, wait) if wait else self._live.revision
@@ -223,6 +231,7 @@ class Service:
 
     async def _housekeeping(self) -> None:
         await self._documents.renew()
+        await self._store.write(rollouts.sweep)
         used = await self._store.read(_used_archives)
         await asyncio.to_thread(self._archives.sweep, used.__contains__, now=time.time())
         await asyncio.sleep(_SWEEP_SECONDS)
@@ -251,4 +260,4 @@ def _first_rows(connection: Connection, now: str) -> Epoch:
 
 def _used_archives(connection: Connection) -> set[str]:
     names = connection.execute(sa.select(bundles.c.archive).union(sa.select(deployments.c.archive)))
-    return set(names.scalars()) | releases.used(connection)
+    return set(names.scalars()) | releases.used(connection) | rollouts.held_archives(connection)

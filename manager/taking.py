@@ -15,8 +15,9 @@ from fleetctl.core.ids import BundleName, ClusterId, CommitId
 from fleetctl.core.plan import too_many
 from fleetctl.core.scan import Problem
 from fleetctl.core.target import select
+from manager.gathering import Scope, fleet_clusters, groups
 from manager.objects import new_uid
-from manager.reconcile import Scope, fleet_clusters, groups, reconcile
+from manager.reconcile import reconcile
 from manager.store.schema import bundles, clusters, deployments, repos
 
 _json = msgspec.json.encode

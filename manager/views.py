@@ -14,14 +14,14 @@ from fleetctl.core.cluster import matches, parse_selector
 from fleetctl.core.errors import NotFound
 from fleetctl.core.ids import ClusterId
 from fleetctl.core.status import DRIFTED, ResourceStatus, State, sentence
-from fleetctl.core.summary import count, seen_state, summarize, worst_of
+from fleetctl.core.summary import count, held_state, seen_state, summarize, worst_of
 from manager import releases
 from manager.clock import rfc3339
+from manager.gathering import shown_labels
 from manager.kinds import api_version
 from manager.live import Live
-from manager.reconcile import shown_labels
 from manager.repoview import condition, repo_status
-from manager.store.schema import bundles, clusters, deployments, objects, repos
+from manager.store.schema import bundles, clusters, deployments, objects, repos, rollouts
 from manager.store.schema import options as options_table
 
 _load = msgspec.json.decode
@@ -48,13 +48,21 @@ class Fleet:
     live: Live
     clusters: dict[str, Any] = field(default_factory=dict)
     rows: list[Any] = field(default_factory=list)
+    whys: dict[tuple[str, str, int], str] = field(default_factory=dict)
 
     def state(self, row: Any) -> State:
         """What may be shown of one deployment."""
         cluster = self.clusters.get(row.cluster_id)
         enrolled = cluster is not None and cluster.public_key is not None
         offline = enrolled and self.live.is_offline(ClusterId(row.cluster_id), self.now)
-        return seen_state(State(row.state), offline=offline, enrolled=enrolled)
+        stored = held_state(State(row.state), told=row.generation > 0) if row.staged else State(row.state)
+        return seen_state(stored, offline=offline, enrolled=enrolled)
+
+    def said(self, row: Any) -> str:
+        """The deployment's own message, or what it waits for when a rollout holds it back."""
+        if row.message or not row.staged:
+            return str(row.message)
+        return self.whys.get((row.workspace, row.bundle, row.partition), "held by its rollout")
 
     def counted(self, key: Callable[[Any], Any]) -> dict[Any, dict[State, int]]:
         found: dict[Any, dict[State, int]] = {}
@@ -74,19 +82,26 @@ class Fleet:
             if state is State.READY or state not in groups:
                 continue
             first = groups[state][0]
-            said = f": {first.message}" if first.message else ""
+            said = f": {self.said(first)}" if self.said(first) else ""
             parts.append(f"{state.value}({len(groups[state])}) [Cluster {first.workspace}/{self.clusters[first.cluster_id].name}{said}]")
         return "; ".join(parts)
 
 
 def fleet(connection: Connection, live: Live, now: float, asked: Asked) -> Fleet:
     d, c = deployments.c, clusters.c
-    query = sa.select(d.cluster_id, d.bundle, d.workspace, d.repo, d.state, d.message, d.generation, d.applied).where(~d.removed)
+    query = sa.select(
+        *(d.cluster_id, d.bundle, d.workspace, d.repo, d.state, d.message, d.generation, d.applied, d.staged, d.partition)
+    ).where(~d.removed)
     many = sa.select(c.id, c.name, c.public_key)
     if asked.workspace:
         query, many = query.where(d.workspace == asked.workspace), many.where(c.workspace == asked.workspace)
     known = {row.id: row for row in connection.execute(many)}
-    return Fleet(now, live, known, [row for row in connection.execute(query) if row.cluster_id in known])
+    whys = {
+        (r.workspace, r.bundle, at): count["why"]
+        for r in connection.execute(sa.select(rollouts.c.workspace, rollouts.c.bundle, rollouts.c.counts))
+        for at, count in enumerate(_load(r.counts))
+    }
+    return Fleet(now, live, known, [row for row in connection.execute(query) if row.cluster_id in known], whys)
 
 
 def listing(connection: Connection, live: Live, kind: str, asked: Asked, now: float) -> list[Document]:
@@ -280,7 +295,7 @@ def _deployment(row: Any, whole: Fleet, cluster: str) -> Document:
         "ready": state is State.READY,
         "nonModified": report.get("nonModified", True),
         "appliedGeneration": row.applied,
-        "message": row.message,
+        "message": whole.said(row),
         "code": report.get("code", ""),
         "release": report.get("release"),
         "resources": resources,

@@ -17,6 +17,7 @@ COMMANDS = (
     ("clustergroup", "groups of clusters: create, list, get, delete", "groups:app"),
     ("bundle", "what was made of a repository: list, status, get, diff", "bundles:app"),
     ("agent-release", "versions of the agent: keygen, sign, verify, add, list, delete", "releases:app"),
+    ("rollout", "new versions on their way: status, pause, resume, approve, abort", "rolling:app"),
     ("validate", "check fleet.yaml files and manifests; needs no manager", "validate:validate"),
     ("explain", "what a key of fleet.yaml or a manifest means", "explain:explain"),
     ("bundles", "what a scan would make of a folder or a commit; needs no manager", "preview:bundles"),

@@ -44,6 +44,8 @@ class Partition(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     cluster_selector: LabelSelector | None = None
     cluster_group: str | None = None
     cluster_group_selector: LabelSelector | None = None
+    soak: str | None = None
+    approval: bool | None = None
 
 
 class RolloutStrategy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -53,6 +55,11 @@ class RolloutStrategy(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     auto_partition_threshold: int | None = None
     max_new: int | None = None
     partitions: list[Partition] | None = None
+    soak: str | None = None
+    progress_deadline: str | None = None
+    approval: str | None = None
+    max_failures: int | str | None = None
+    on_failure: str | None = None
 
 
 class SecretRef(msgspec.Struct, frozen=True, kw_only=True):
@@ -230,6 +237,17 @@ _ROLLOUT = {
     "partitions[]": _f("Groups of clusters that are changed one after the other, in this order."),
     "partitions[].maxUnavailable": _f(f"As above, within the partition. {_PERCENT}", "that of rolloutStrategy"),
     **_criteria("partitions[]"),
+    "partitions[].soak": _f("As below, for this partition.", "that of rolloutStrategy"),
+    "partitions[].approval": _f("Whether a person must say yes before it begins.", "as `approval` says"),
+    "soak": _f("How long a partition is watched after it has finished, such as `10m`. Not in Fleet.", "0s"),
+    "progressDeadline": _f("How long one partition may take, such as `1h`; then the rollout stops. Not in Fleet.", "no limit"),
+    "approval": _f(
+        "Where a person must say yes (`fleetctl rollout approve`): `first` before the second partition, `each` before all. Not in Fleet.",
+        "none",
+        choices=("none", "first", "each"),
+    ),
+    "maxFailures": _f("How many clusters may fail to apply it before the rollout stops. " + _PERCENT + " Not in Fleet.", "no limit"),
+    "onFailure": _f("What a rollout that stopped does. Not in Fleet.", "pause", choices=("pause",)),
 }
 _SCANS = {
     "name": _f("A name for people."),

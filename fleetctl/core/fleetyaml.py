@@ -13,10 +13,12 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 
 from fleetctl.core.bundle import Target
+from fleetctl.core.errors import UsageError
 from fleetctl.core.gitrepo import CRITERIA, GitTarget
 from fleetctl.core.options import INTERNAL, Options
 from fleetctl.core.shape import Origin, convert, unknown_key
 from fleetctl.core.status import State
+from fleetctl.core.strategy import strategy_of
 from fleetctl.core.wire import Dependency
 from fleetctl.core.yamldoc import load, places
 
@@ -125,6 +127,10 @@ def _targets(items: list[dict[str, Any]], key: str, origin: Origin) -> list[Targ
 
 
 def _check(own: _Own, origin: Origin) -> None:
+    try:
+        strategy_of(own.rollout_strategy)
+    except UsageError as why:
+        raise origin.error(why.summary, ("rolloutStrategy",), why.next_step) from why
     if own.target_customization_mode not in {"", *_MODES}:
         summary = f"targetCustomizationMode: {own.target_customization_mode!r} is none of {', '.join(_MODES)}"
         raise origin.error(summary, ("targetCustomizationMode",), "Write FirstMatch or AllMatches.")

@@ -7,6 +7,7 @@ goes back, so a bundle that is removed and comes again is never older than befor
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -31,7 +32,9 @@ class Want(msgspec.Struct, frozen=True):
 
 
 class Have(msgspec.Struct, frozen=True):
-    """One BundleDeployment as it is stored."""
+    """One BundleDeployment as it is stored: what its cluster was told. `generation` 0: nothing yet. `staged`: the key of the Want that a
+    rollout holds back, or "".
+    """
 
     generation: Generation
     archive: Digest
@@ -42,6 +45,7 @@ class Have(msgspec.Struct, frozen=True):
     keep_resources: bool = False
     removed: bool = False
     shown: str = ""
+    staged: str = ""
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -63,11 +67,18 @@ def clusters_of(changes: Iterable[Change]) -> set[ClusterId]:
     return {change.key[0] for change in changes}
 
 
+def key_of(want: Want) -> str:
+    """What a rollout that holds it back knows it by."""
+    return hashlib.sha256(msgspec.json.encode(want)).hexdigest()[:32]
+
+
 def _redeploys(want: Want, old: Have | None) -> bool:
-    return old is None or old.removed or (want.archive, want.options_digest) != (old.archive, old.options_digest)
+    return old is None or old.removed or not old.generation or (want.archive, want.options_digest) != (old.archive, old.options_digest)
 
 
 def _differs(want: Want, old: Have | None) -> bool:
+    if old is not None and old.staged and not old.removed:
+        return not _redeploys(want, old) or key_of(want) != old.staged
     if old is None or _redeploys(want, old):
         return True
     now = (want.options_key, want.target, want.customization, want.keep_resources, want.shown)

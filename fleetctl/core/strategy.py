@@ -28,10 +28,10 @@ _PERCENT = re.compile(r"\s*(-?\d{1,6})\s*%\s*")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|m|s)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 _NEEDS_APPROVAL = ("none", "first", "each")
-_ON_FAILURE = ("pause", "rollback")
+_ON_FAILURE = ("pause",)
 
 
-class PartitionSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class PartitionSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """One entry of `partitions`; its criteria are those of a target."""
 
     name: str | None = None
@@ -44,7 +44,7 @@ class PartitionSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     approval: bool | None = None
 
 
-class Strategy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class Strategy(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """Fleet's keys, and ours: `soak` (how long a finished partition is watched), `progressDeadline` (how long one may take), `approval`
     (before which partitions a person says yes), `maxFailures` (clusters that may fail) and `onFailure`.
     """

@@ -36,6 +36,15 @@ def deployment_state(report: Report | None, wanted: Generation, *, paused: bool 
     return report.state
 
 
+def held_state(stored: State, *, told: bool) -> State:
+    """What is shown of a deployment for which a rollout holds a newer version back, by Fleet's order of tests: what is wrong with the one
+    that it has comes first.
+    """
+    if not told:
+        return State.PENDING
+    return stored if stored in {State.ERR_APPLIED, State.WAIT_APPLIED, State.NOT_READY} else State.OUT_OF_SYNC
+
+
 def seen_state(stored: State, *, offline: bool, enrolled: bool) -> State:
     """`stored` as it may be shown: nothing is known of a cluster that is silent, and one that never enrolled is only waited for."""
     if not enrolled:

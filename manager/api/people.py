@@ -30,6 +30,7 @@ KINDS = {
     for kind in ("GitRepo", "Cluster", "ClusterGroup", "ClusterRegistrationToken", "Secret", "ConfigMap", "Bundle", "BundleDeployment")
 }
 _MAX_WAIT = 60
+_VERBS = ("pause", "resume", "approve", "abort")
 _MAX_TTL = 10 * 365 * 86400
 _NAME_IN_PATH = re.compile(r"[^\x00-\x20/\x7f]{1,253}")
 
@@ -62,6 +63,8 @@ class PeopleApi:
             ("POST", "/api/v1/gitrepos/{workspace}/{name}/sync", self.sync),
             ("POST", "/api/v1/gitrepos/{workspace}/{name}/confirm", self.confirm),
             ("POST", "/api/v1/clusters/{workspace}/{name}/register", self.register),
+            ("GET", "/api/v1/rollouts", self.list_rollouts),
+            ("POST", "/api/v1/rollouts/{workspace}/{name}/{verb}", self.command_rollout),
             ("GET", "/api/v1/changes", self.changes),
             ("GET", "/api/v1/status", self.status),
             ("GET", "/api/v1/version", self.version),
@@ -143,6 +146,21 @@ class PeopleApi:
         made = await self._service.register(workspace, name, labels=labels, ttl_seconds=ttl, replace=replace)
         answer = {"token": made.token, "expires": made.expires, "caPin": self._about.ca_pin, "url": self._about.public_url}
         return _json({**answer, "agentSha256": await self._agent.digest(), "agentPath": "/install/fleet-agent.pyz"}, 201)
+
+    async def list_rollouts(self, request: Request) -> Response:
+        person, _ = await self._gate.person(request)
+        asked = query(request, "workspace", "bundle")
+        items = await self._service.list_rollouts(scope(person, asked.get("workspace")), asked.get("bundle", ""))
+        return _json({"kind": "List", "apiVersion": "v1", "items": items})
+
+    async def command_rollout(self, request: Request) -> Response:
+        workspace, name = await self._place(request)
+        query(request)
+        verb, said = request.path_params["verb"], mapping(await body(request), ("reason",))
+        reason = said.get("reason", "")
+        if verb not in _VERBS or not isinstance(reason, str):
+            raise UsageError(f"a rollout cannot be told to {verb[:40]!r}", next_step=f"Say one of {', '.join(_VERBS)}.")
+        return _json(await self._service.command_rollout(workspace, name, verb, reason[:200]))
 
     async def changes(self, request: Request) -> Response:
         """Answers early when the manager stops, so that a stop does not wait for pages."""

@@ -108,6 +108,9 @@ deployments = sa.Table(
     sa.Column("reported_at", sa.String, nullable=False, default=""),
     sa.Column("message", sa.String, nullable=False, default=""),
     sa.Column("report", sa.LargeBinary, nullable=False, default=b""),
+    sa.Column("staged", sa.String, nullable=False, server_default=""),
+    sa.Column("partition", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("position", sa.Integer, nullable=False, server_default="0"),
     sa.Index("deployments_bundle", "workspace", "bundle"),
     sa.Index("deployments_archive", "archive"),
 )
@@ -143,6 +146,30 @@ agent_wishes = sa.Table(
     sa.Column("since", sa.String, nullable=False),
     sa.Index("agent_wishes_number", "number", "state"),
     sa.Index("agent_wishes_sha256", "sha256"),
+)
+
+# What a rollout holds back, shared by all clusters that wait for the same: `key` stands in `deployments.staged`.
+wants = sa.Table("wants", metadata, sa.Column("key", sa.String, primary_key=True), sa.Column("json", sa.LargeBinary, nullable=False))
+
+# The rollout of each bundle that has one. `version` is the bundle's generation; `shape` its partitions and policy, `steps` how far each is;
+# `dirty` 1: look again, 2: and make the partitions anew; `silent`: clusters that are held because nothing was heard of them.
+rollouts = sa.Table(
+    "rollouts",
+    metadata,
+    sa.Column("workspace", sa.String, primary_key=True),
+    sa.Column("bundle", sa.String, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("commit", sa.String, nullable=False, default=""),
+    sa.Column("begun", sa.String, nullable=False),
+    sa.Column("phase", sa.String, nullable=False),
+    sa.Column("reason", sa.String, nullable=False, default=""),
+    sa.Column("waiting", sa.String, nullable=False, default=""),
+    sa.Column("shape", sa.LargeBinary, nullable=False, default=b"null"),
+    sa.Column("steps", sa.LargeBinary, nullable=False, default=b"[]"),
+    sa.Column("counts", sa.LargeBinary, nullable=False, default=b"[]"),
+    sa.Column("wake", sa.Float, nullable=False, default=0.0),
+    sa.Column("dirty", sa.Integer, nullable=False, default=2),
+    sa.Column("silent", sa.Integer, nullable=False, default=0),
 )
 
 # People's tokens: the value is kept as a SHA-256 only.

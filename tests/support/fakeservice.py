@@ -61,6 +61,7 @@ class FakeService:
         self.agents: dict[ClusterId, bytes] = {}
         self.enrol_tokens: set[str] = set()
         self.reports: list[wire.StatusRequest] = []
+        self.rollouts: list[dict[str, Any]] = []
         self.calls: list[str] = []
         self.releases: dict[str, AgentRelease] = {}
         self.revision = 1
@@ -155,6 +156,16 @@ class FakeService:
 
     async def status(self, workspace: str | None) -> dict[str, Any]:
         return {"gitrepos": {}, "bundles": {}, "clusters": {}, "deployments": {}, "attention": []}
+
+    async def list_rollouts(self, workspace: str | None, bundle: str = "") -> list[dict[str, Any]]:
+        return [r for r in self.rollouts if workspace in {None, r["metadata"]["namespace"]} and bundle in {"", r["metadata"]["name"]}]
+
+    async def command_rollout(self, workspace: str, bundle: str, verb: str, reason: str) -> dict[str, Any]:
+        self.calls.append(f"rollout {verb} {workspace}/{bundle} {reason}".strip())
+        found = await self.list_rollouts(workspace, bundle)
+        if not found:
+            raise NotFound(f"bundle {bundle} does not exist in workspace {workspace}", subject=f"bundle {bundle}")
+        return found[0]
 
     async def changes(self, since: int, wait: float) -> int:
         if since >= self.revision and wait:

@@ -42,6 +42,8 @@ def test_limits_are_fleets(amount: int | str, count: int, wanted: int) -> None:
         {"onFailure": "ignore"},
         {"maxNew": "50x"},
         {"partitions": {"name": "a"}},
+        {"maxUnavailible": 1},
+        {"partitions": [{"clusterLabel": "x"}]},
     ],
 )
 def test_what_is_wrong_is_named(stated: dict[str, Any]) -> None:

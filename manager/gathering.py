@@ -1,0 +1,84 @@
+"""What is read before something is decided: bundles, clusters and groups as the core sees them, in a scope. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from fleetctl.core.bundle import BundleSpec
+from fleetctl.core.cluster import Cluster, Group
+from fleetctl.core.ids import BundleName, ClusterId, Generation, Workspace
+from manager.store.schema import bundles, clusters, meta, objects
+
+_PER_STATEMENT = 500
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What may have changed: these bundles, or these clusters, or (None) all of the workspace."""
+
+    workspace: Workspace
+    bundles: Collection[BundleName] | None = None
+    clusters: Collection[ClusterId] | None = None
+
+
+def next_generation(connection: Connection) -> Generation:
+    row = connection.execute(sa.update(meta).where(meta.c.key == "generation").values(value=meta.c.value + 1).returning(meta.c.value))
+    return Generation(row.scalar_one())
+
+
+def bundle_specs(connection: Connection, scope: Scope) -> list[BundleSpec]:
+    query = sa.select(bundles.c.spec).where(bundles.c.workspace == scope.workspace)
+    if scope.bundles is not None:
+        rows = [r for part in in_parts(sorted(scope.bundles)) for r in connection.execute(query.where(bundles.c.name.in_(part)))]
+    else:
+        rows = list(connection.execute(query))
+    return [msgspec.json.decode(row.spec, type=BundleSpec) for row in rows]
+
+
+def fleet_clusters(connection: Connection, scope: Scope) -> list[Cluster]:
+    c = clusters.c
+    query = sa.select(c.id, c.name, c.labels, c.annotations, c.spec).where(c.workspace == scope.workspace, c.leaving.is_(False))
+    if scope.clusters is not None:
+        rows = [r for part in in_parts(sorted(scope.clusters)) for r in connection.execute(query.where(c.id.in_(part)))]
+    else:
+        rows = list(connection.execute(query))
+    return [cluster_of(row, scope.workspace) for row in rows]
+
+
+def cluster_of(row: Any, workspace: Workspace) -> Cluster:
+    """A row of `clusters` as targeting sees it. As in Fleet, every cluster carries its own name as a label."""
+    spec = msgspec.json.decode(row.spec)
+    return Cluster(
+        workspace=workspace,
+        name=row.name,
+        id=row.id,
+        labels=shown_labels(row.name, msgspec.json.decode(row.labels)),
+        annotations=msgspec.json.decode(row.annotations),
+        values=spec.get("templateValues") or {},
+        paused=bool(spec.get("paused")),
+    )
+
+
+def shown_labels(name: str, labels: dict[str, str]) -> dict[str, str]:
+    return {"fleet.cattle.io/cluster": name} | labels
+
+
+def groups(connection: Connection, workspace: Workspace) -> list[Group]:
+    o = objects.c
+    rows = connection.execute(sa.select(o.name, o.labels, o.spec).where(o.kind == "ClusterGroup", o.workspace == workspace))
+    return [
+        Group(workspace=workspace, name=r.name, selector=msgspec.json.decode(r.spec).get("selector"), labels=msgspec.json.decode(r.labels))
+        for r in rows
+    ]
+
+
+def in_parts(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    """SQLite takes a bounded number of parameters."""
+    for start in range(0, len(items), _PER_STATEMENT):
+        yield items[start : start + _PER_STATEMENT]

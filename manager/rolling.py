@@ -1,0 +1,70 @@
+"""The loop of the rollouts: whatever may have changed a decision is looked at again, soon, and each rollout in a transaction of its own.
+
+Rule: a thousand reports a second make one look, not a thousand; one rollout that cannot be decided stops no other; after a restart
+everything that was to be looked at still is, because that stands in the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from sqlalchemy.engine import Connection
+
+from fleetctl.core.ids import BundleName, ClusterId, Workspace
+from manager import log, rollouts, rolloutview
+from manager.clock import Clock
+from manager.live import Live
+from manager.store.base import Store
+
+_GROUP_SECONDS = 0.05
+_SILENT_SECONDS = 1.0  # who comes back is noticed within this
+_MOST_SECONDS = 30.0  # and who has fallen silent within this
+
+
+class Rolling:
+    def __init__(self, store: Store, live: Live, clock: Clock) -> None:
+        self._store, self._live, self._clock = store, live, clock
+        self._looked = 0.0
+
+    async def run(self) -> None:
+        while True:
+            revision = self._live.revision
+            touched = await self.look()
+            if touched:
+                self._live.changed(touched)
+                revision = self._live.revision
+            wake = await self._store.read(rollouts.next_wake)
+            pause = min(_MOST_SECONDS, max(0.0, wake - self._clock()) if wake else _MOST_SECONDS)
+            await self._live.wait_changed(revision, pause)
+            await asyncio.sleep(_GROUP_SECONDS)
+
+    async def look(self) -> set[ClusterId]:
+        """One pass over the rollouts that are due. The clusters whose document is another one now."""
+        now = self._clock()
+        silent = now - self._looked >= _SILENT_SECONDS
+        self._looked = now if silent else self._looked
+        touched: set[ClusterId] = set()
+        for workspace, bundle in await self._store.read(lambda connection: rollouts.due(connection, now, silent=silent)):
+            try:
+                touched |= await self._store.write(partial(self._advance, workspace=workspace, bundle=bundle, now=now))
+            except Exception as error:
+                log.bug(f"the rollout of {workspace}/{bundle} cannot be decided", error)
+        return touched
+
+    def _advance(self, connection: Connection, *, workspace: Workspace, bundle: BundleName, now: float) -> set[ClusterId]:
+        return rollouts.advance(connection, workspace, bundle, lambda cluster: self._live.health(cluster, now), now)
+
+    async def command(self, workspace: str, bundle: str, verb: str, reason: str) -> dict[str, object]:
+        """What a person says; the rollout as it stands then. Raises NotFound, RefusedError."""
+        now = self._clock()
+        space, name = Workspace(workspace), BundleName(bundle)
+
+        def write(connection: Connection) -> tuple[set[ClusterId], dict[str, object]]:
+            rollouts.command(connection, space, name, verb, reason, now)
+            touched = self._advance(connection, workspace=space, bundle=name, now=now)
+            return touched, rolloutview.listing(connection, workspace, bundle)[0]
+
+        touched, shown = await self._store.write(write)
+        self._live.changed(touched)
+        return shown

@@ -1,0 +1,77 @@
+"""Rollouts as people read them (docs/api.md): how far each partition is, and what is waited for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from fleetctl.core.rollout import Tally
+from manager.clock import rfc3339
+from manager.kinds import api_version
+from manager.rollouts import Shape
+from manager.store.schema import rollouts
+
+_load = msgspec.json.decode
+
+
+def listing(connection: Connection, workspace: str | None, bundle: str = "") -> list[dict[str, Any]]:
+    """Sorted by workspace and bundle."""
+    r = rollouts.c
+    query = sa.select(rollouts).order_by(r.workspace, r.bundle)
+    if workspace:
+        query = query.where(r.workspace == workspace)
+    if bundle:
+        query = query.where(r.bundle == bundle)
+    return [_document(row) for row in connection.execute(query)]
+
+
+def _document(row: Any) -> dict[str, Any]:
+    meta = {"name": row.bundle, "namespace": row.workspace, "generation": row.version, "creationTimestamp": row.begun}
+    shape = msgspec.json.decode(row.shape, type=Shape) if row.shape != b"null" else Shape([], {})
+    steps, counts = _load(row.steps), _load(row.counts)
+    partitions = [_partition(part, _at(steps, at), _at(counts, at)) for at, part in enumerate(shape.partitions)]
+    told = sum(p["told"] for p in partitions)
+    status = {
+        "display": {
+            "state": row.phase,
+            "clusters": f"{told}/{sum(p['clusters'] for p in partitions)}",
+            "partitions": f"{sum(1 for p in partitions if p['finishedAt'])}/{len(partitions)}",
+            "message": row.reason if row.phase != "Progressing" and row.reason else row.waiting,
+        },
+        "commit": row.commit,
+        "partitions": partitions,
+        "offline": sum(p["offline"] for p in partitions),
+    }
+    spec = {"bundle": row.bundle, "version": row.version, "policy": shape.policy}
+    return {"apiVersion": api_version("Bundle"), "kind": "Rollout", "metadata": meta, "spec": spec, "status": status}
+
+
+def _at(items: list[Any], at: int) -> Any:
+    return items[at] if at < len(items) else None
+
+
+def _partition(part: tuple[str, int, int, float, bool], step: Any, count: Any) -> dict[str, Any]:
+    name, clusters, budget, soak, approval = part
+    opened, finished, approved = step or (0.0, 0.0, False)
+    said = dict(count or {})
+    why = said.pop("why", "")
+    tally = Tally(**said)
+    return {
+        "name": name,
+        "clusters": clusters,
+        "maxUnavailable": budget,
+        "unavailable": tally.unavailable,
+        "told": tally.ready_started + tally.down_started,
+        "ready": tally.ready_started,
+        "failed": tally.failed,
+        "offline": tally.offline,
+        "waiting": tally.may_go + tally.unknown + tally.barred_ready + tally.barred_down,
+        "why": why,
+        "soakSeconds": soak,
+        "approval": "approved" if approved else "wanted" if approval and not opened else "",
+        "startedAt": rfc3339(opened) if opened else "",
+        "finishedAt": rfc3339(finished) if finished else "",
+    }

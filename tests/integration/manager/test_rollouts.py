@@ -1,0 +1,275 @@
+"""Rollouts through the real service: staged, handed out within the budget, remembered over a restart, and told by people what to do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleetctl.core import wire
+from fleetctl.core.errors import NotFound, RefusedError
+from fleetctl.core.ids import ClusterId
+from fleetctl.core.status import Report, State
+from manager.service import Service
+from tests.integration.manager.test_service import add, clone, desired, enrol, scanned, server, serving
+from tests.support.gitrepo import Clone
+from tests.support.waiting import until
+
+__all__ = ["clone", "server"]
+MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: web}}\ndata: {{a: '{value}'}}\n"
+BUNDLE = "apps-web"
+Answer = Callable[[wire.DesiredBundle], Report]
+
+
+def files(value: int, strategy: str) -> dict[str, str]:
+    return {"web/m.yaml": MAP.format(value=value), "web/fleet.yaml": f"rolloutStrategy: {strategy}\n"}
+
+
+def works(bundle: wire.DesiredBundle) -> Report:
+    return Report(bundle=bundle.name, generation=bundle.generation, applied=bundle.generation, state=State.READY, ready=True)
+
+
+def breaks(bundle: wire.DesiredBundle) -> Report:
+    return Report(bundle=bundle.name, generation=bundle.generation, state=State.ERR_APPLIED, message="it does not start")
+
+
+class Agents:
+    """Some clusters, each with an agent that applies its document when `poll` is called."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.ids: dict[str, ClusterId] = {}
+        self._seq = 0
+
+    async def join(self, *names: str, **labels: str) -> None:
+        for name in names:
+            self.ids[name] = await enrol(self.service, name, **labels)
+
+    async def versions(self) -> dict[str, str]:
+        """The commit that each cluster was told, "" for none."""
+        found = {}
+        for name, cluster in self.ids.items():
+            bundles = (await desired(self.service, cluster)).bundles
+            found[name] = bundles[0].commit if bundles else ""
+        return found
+
+    async def told(self, commit: str) -> set[str]:
+        return {name for name, version in (await self.versions()).items() if version == commit}
+
+    async def poll(self, *names: str, answer: Answer = works) -> None:
+        for name in names or tuple(self.ids):
+            cluster = self.ids[name]
+            document = await desired(self.service, cluster)
+            self._seq += 1
+            reports = [answer(bundle) for bundle in document.bundles]
+            request = wire.StatusRequest(instance=f"i-{name}", seq=self._seq, full=True, deployments=reports)
+            await self.service.seen(cluster, instance=f"i-{name}", address="::1", stamp=int(self.service._clock()))
+            await self.service.report(cluster, request, address="::1")
+
+    async def until_told(self, commit: str, count: int) -> set[str]:
+        return await until(lambda: self.told(commit), lambda names: len(names) == count)
+
+    async def states(self) -> dict[str, str]:
+        items = await self.service.list_objects("BundleDeployment")
+        return {i["spec"]["cluster"]: i["status"]["display"]["state"] for i in items}
+
+
+async def rollout(service: Service) -> dict[str, Any]:
+    return (await service.list_rollouts("fleet-default", BUNDLE))[0]
+
+
+def phase_is(service: Service, phase: str) -> Any:
+    return until(lambda: rollout(service), lambda r: r["status"]["display"]["state"] == phase)
+
+
+def run(folder: Path, work: Callable[[Service, Agents], Any]) -> None:
+    async def main() -> None:
+        async with serving(folder) as service:
+            await work(service, Agents(service))
+
+    asyncio.run(main())
+
+
+def test_clusters_change_one_after_the_other(tmp_path: Path, clone: Clone) -> None:
+    """maxUnavailable 1: the next one goes when the one before is Ready; who is held shows OutOfSync, and the rollout says how far it is."""
+
+    async def work(service: Service, agents: Agents) -> None:
+        await agents.join("a", "b", "c")
+        first = clone.push(files(1, "{maxUnavailable: 1}"))
+        await add(service, clone.url, paths=["web"])
+        await scanned(service, first)
+        await agents.until_told(first, 3)  # nothing runs there yet: nobody is disturbed
+        await agents.poll()
+        await phase_is(service, "Completed")
+        second = clone.push(files(2, "{maxUnavailable: 1}"))
+        await scanned(service, second)
+        order: list[str] = []
+        for count in (1, 2, 3):
+            told = await agents.until_told(second, count)
+            await asyncio.sleep(0.2)
+            assert await agents.told(second) == told, "more than one at a time"
+            [new] = told - set(order)
+            order.append(new)
+            states = await agents.states()
+            assert {n for n, s in states.items() if s == "OutOfSync"} == set("abc") - told
+            await agents.poll(new)
+        found = await phase_is(service, "Completed")
+        assert found["status"]["display"]["clusters"] == "3/3"
+        assert set((await agents.states()).values()) == {"Ready"}
+
+    run(tmp_path / "m", work)
+
+
+def test_a_cluster_that_breaks_stops_the_others_and_a_newer_commit_takes_over(tmp_path: Path, clone: Clone) -> None:
+    """The broken one uses the budget; the next version goes to it at once, and nobody ever gets the version between."""
+
+    async def work(service: Service, agents: Agents) -> None:
+        await agents.join("a", "b", "c")
+        await scanned_first(service, agents, clone, "{maxUnavailable: 1}")
+        bad = clone.push(files(2, "{maxUnavailable: 1}"))
+        await scanned(service, bad)
+        [broken] = await agents.until_told(bad, 1)
+        await agents.poll(broken, answer=breaks)
+        await asyncio.sleep(0.3)
+        assert await agents.told(bad) == {broken}
+        message = (await rollout(service))["status"]["display"]["message"]
+        assert "clusters may be unavailable at once" in message or "left to be told" in message
+        good = clone.push(files(3, "{maxUnavailable: 1}"))
+        await scanned(service, good)
+        assert await agents.until_told(good, 1) == {broken}
+        await agents.poll(broken)
+        for count in (2, 3):
+            told = await agents.until_told(good, count)
+            await agents.poll(*told)
+        await phase_is(service, "Completed")
+
+    run(tmp_path / "m", work)
+
+
+async def scanned_first(service: Service, agents: Agents, clone: Clone, strategy: str) -> str:
+    first = clone.push(files(1, strategy))
+    await add(service, clone.url, paths=["web"])
+    await scanned(service, first)
+    await agents.until_told(first, len(agents.ids))
+    await agents.poll()
+    await phase_is(service, "Completed")
+    return first
+
+
+CANARY = "{partitions: [{name: canary, clusterSelector: {matchLabels: {canary: 'yes'}}}], approval: first}"
+
+
+def test_a_canary_is_approved_by_a_person(tmp_path: Path, clone: Clone) -> None:
+    """The rest, which no partition names, waits for the yes; a second yes is refused, as is one for a bundle without a rollout."""
+
+    async def work(service: Service, agents: Agents) -> None:
+        await agents.join("a", canary="yes")
+        await agents.join("b", "c")
+        first = clone.push(files(1, CANARY))
+        await add(service, clone.url, paths=["web"])
+        await scanned(service, first)
+        assert await agents.until_told(first, 1) == {"a"}
+        await agents.poll("a")
+        await until(lambda: rollout(service), lambda r: "waits for `fleetctl rollout approve`" in r["status"]["display"]["message"])
+        assert (await agents.states())["b"] == "Pending"
+        await service.command_rollout("fleet-default", BUNDLE, "approve", "")
+        await agents.until_told(first, 3)
+        with pytest.raises(RefusedError, match="waits for no approval"):
+            await service.command_rollout("fleet-default", BUNDLE, "approve", "")
+        with pytest.raises(NotFound):
+            await service.command_rollout("fleet-default", "nothing", "approve", "")
+
+    run(tmp_path / "m", work)
+
+
+def test_pause_resume_and_abort(tmp_path: Path, clone: Clone) -> None:
+    """A pause holds also what comes after it, and also of a bundle without a strategy; an abort leaves the old version in place."""
+
+    async def work(service: Service, agents: Agents) -> None:
+        await agents.join("a", "b")
+        first = clone.push({"web/m.yaml": MAP.format(value=1)})
+        await add(service, clone.url, paths=["web"])
+        await scanned(service, first)
+        await agents.poll()
+        await service.command_rollout("fleet-default", BUNDLE, "pause", "release freeze")
+        second = clone.push({"web/m.yaml": MAP.format(value=2)})
+        await scanned(service, second)
+        await asyncio.sleep(0.3)
+        assert await agents.told(second) == set()
+        shown = await service.list_objects("BundleDeployment")
+        assert {i["status"]["message"] for i in shown} == {"the rollout is paused: release freeze"}
+        await service.command_rollout("fleet-default", BUNDLE, "resume", "")
+        await agents.until_told(second, 2)
+        with pytest.raises(RefusedError, match="not paused"):
+            await service.command_rollout("fleet-default", BUNDLE, "resume", "")
+        await service.command_rollout("fleet-default", BUNDLE, "abort", "bad release")
+        assert (await rollout(service))["status"]["display"]["message"] == "bad release"
+
+    run(tmp_path / "m", work)
+
+
+def test_it_goes_on_after_a_restart(tmp_path: Path, clone: Clone) -> None:
+    """Same order, same budget: the one that was told before the restart is waited for."""
+    folder = tmp_path / "m"
+
+    async def main() -> None:
+        async with serving(folder) as service:
+            agents = Agents(service)
+            await agents.join("a", "b", "c")
+            await scanned_first(service, agents, clone, "{maxUnavailable: 1}")
+            second = clone.push(files(2, "{maxUnavailable: 1}"))
+            await scanned(service, second)
+            before = await agents.until_told(second, 1)
+        async with serving(folder) as service:
+            agents.service = service
+            await asyncio.sleep(0.5)
+            assert await agents.told(second) == before
+            await agents.poll(*before)
+            after = await agents.until_told(second, 2)
+            assert before < after
+
+    asyncio.run(main())
+
+
+def test_a_cluster_that_leaves_the_targets_before_it_was_told_leaves_no_trace(tmp_path: Path, clone: Clone) -> None:
+    """Nothing was ever there, so nothing is removed; one that was told gets its tombstone."""
+
+    async def work(service: Service, agents: Agents) -> None:
+        await agents.join("a", env="prod", canary="yes")
+        await agents.join("b", env="prod")
+        first = clone.push(files(1, CANARY))
+        await add(service, clone.url, paths=["web"], targets=[{"clusterSelector": {"matchLabels": {"env": "prod"}}}])
+        await scanned(service, first)
+        await agents.until_told(first, 1)
+        for name in ("a", "b"):
+            await service.patch_labels("Cluster", "fleet-default", name, {"env": "test"})
+        assert [t.name for t in (await desired(service, agents.ids["a"])).tombstones] == [BUNDLE]
+        document = await desired(service, agents.ids["b"])
+        assert (document.bundles, document.tombstones) == ([], [])
+
+    run(tmp_path / "m", work)
+
+
+def test_going_back_to_what_a_cluster_has_is_no_rollout(tmp_path: Path, clone: Clone) -> None:
+    """A commit that is taken back while it is held: nobody is told anything new, and nothing stays staged."""
+
+    async def work(service: Service, agents: Agents) -> None:
+        await agents.join("a", "b")
+        await scanned_first(service, agents, clone, "{maxUnavailable: 1}")
+        before = {name: (await desired(service, cluster)).bundles[0].generation for name, cluster in agents.ids.items()}
+        bad = clone.push(files(2, "{maxUnavailable: 1}"))
+        await scanned(service, bad)
+        [told] = await agents.until_told(bad, 1)
+        back = clone.push(files(1, "{maxUnavailable: 1}"))
+        await scanned(service, back)
+        assert await agents.until_told(back, 1) == {told}
+        await agents.poll(told)
+        await phase_is(service, "Completed")
+        [other] = set(agents.ids) - {told}
+        assert (await desired(service, agents.ids[other])).bundles[0].generation == before[other]
+        assert set((await agents.states()).values()) == {"Ready"}
+
+    run(tmp_path / "m", work)

@@ -1,0 +1,65 @@
+"""A canary through the real manager, real agents and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from examples.demo.gitserver import GitServer
+from tests.support.cli import Person
+from tests.support.fleet import Fleet
+from tests.support.gitrepo import Clone
+
+MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: web\ndata:\n  a: '{value}'\n"
+STRATEGY = (
+    "rolloutStrategy:\n  approval: first\n  maxUnavailable: 1\n"
+    "  partitions: [{name: canary, clusterSelector: {matchLabels: {canary: 'yes'}}}]\n"
+)
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Iterator[Clone]:
+    (tmp_path / "git").mkdir()
+    with GitServer(tmp_path / "git") as server:
+        yield Clone(server, "apps", tmp_path / "clone")
+
+
+def test_a_canary_then_a_yes_then_one_by_one(clone: Clone, tmp_path: Path, tool_env: dict[str, str]) -> None:
+    """The canary alone gets the commit until a person approves; then the others, and the command line says so at each step."""
+    fleet = Fleet(tmp_path / "fleet", tool_env)
+    try:
+        clone.push({"m.yaml": MAP.format(value=1), "fleet.yaml": STRATEGY})
+        fleet.gitrepo(clone.url)
+        places = {name: tmp_path / name for name in ("a", "b", "c")}
+        for name, place in places.items():
+            fleet.agent(name, None, target_dir=place, **({"canary": "yes"} if name == "b" else {}))
+        person = Person(tmp_path)
+        pin, token = fleet.manager.ca_pin, str(fleet.manager.data_dir / "admin.token")
+        person.good("login", fleet.manager.url, "--ca-pin", pin, "--token-file", token)
+
+        def held() -> dict[str, str]:
+            return {name: next((p.read_text() for p in place.glob("*.yaml")), "") for name, place in places.items()}
+
+        fleet.until(held, lambda files: "'1'" in files["b"])
+        fleet.until(lambda: person.good("rollout", "status", "apps"), lambda text: "fleetctl rollout approve" in text)
+        assert held()["a"] == held()["c"] == ""
+        assert "approved" in person.good("rollout", "approve", "apps")
+        fleet.all_ready(bundles=3)
+        assert "Completed" in person.good("rollout", "status", "apps")
+
+        clone.push({"m.yaml": MAP.format(value=2)})
+        fleet.until(held, lambda files: "'2'" in files["b"])
+        assert "'1'" in held()["a"]
+        fleet.until(lambda: fleet.states()["a.apps"], lambda state: state == "OutOfSync")
+        assert "paused" in person.good("rollout", "pause", "apps", "--reason", "freeze")
+        person.good("rollout", "resume", "apps")
+        fleet.until(lambda: person.run("rollout", "approve", "apps").status, lambda status: status == 0)
+        fleet.until(held, lambda files: all("'2'" in text for text in files.values()))
+        fleet.all_ready(bundles=3)
+        refused = person.run("rollout", "approve", "apps")
+        assert (refused.status, "waits for no approval" in refused.err) == (3, True)
+        assert person.run("rollout", "status", "nothing").status == 1
+    finally:
+        fleet.stop()
