@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 from agent.kube import Kube
+from agent.refusals import Forbidden
 from fleetctl.core.errors import NotFound, UsageError
 from fleetctl.core.ids import is_name
 from fleetctl.core.options import Options
@@ -37,7 +38,7 @@ class Rights:
 
     async def user_of(self, account: str) -> str:
         """`system:serviceaccount:NS:NAME` for the account that a bundle names ("" for none); "" for the agent's own rights. Raises
-        MissingAccount, UsageError, ClusterUnreachable.
+        MissingAccount, Forbidden, UsageError, ClusterUnreachable.
         """
         if not self.kube.is_there:
             return self._nobody(account)
@@ -72,5 +73,9 @@ class Rights:
             found = True
         except NotFound:
             found = False
+        except Forbidden as why:  # somebody who made the default account relies on it: not to know is not that it is missing
+            shown = f"service account {self._namespace}/{name}"
+            step = f"Grant the agent `get` of serviceaccounts in namespace {self._namespace}."
+            raise Forbidden(f"the agent may not see whether {shown} exists", subject=shown, next_step=step) from why
         self._known[name] = (found, self._clock())
         return found

@@ -122,6 +122,28 @@ def test_another_content_is_deployed_again(tmp_path: Path, clone: Clone) -> None
     run(tmp_path / "data", work)
 
 
+def test_a_new_key_gets_it_sealed_anew(tmp_path: Path, clone: Clone) -> None:
+    """An agent that was enrolled again opens it with its new key; nothing is deployed again for that."""
+    commit = clone.push(FILES)
+
+    async def work(service: Service) -> None:
+        await put(service, "Secret", "db", password="hunter2222")
+        await put(service, "ConfigMap", "motd", text="a")
+        await add(service, clone.url, paths=["web"], targets=ALL)
+        one, _ = await enrolled(service, "one")
+        await scanned(service, commit)
+        first = bundles(await desired(service, one))["apps-web"]
+        made = await service.register(WORKSPACE, "one", labels={}, ttl_seconds=600, replace=True)
+        key = Ed25519PrivateKey.generate()
+        assert (await answer(service, made.token, key)).cluster_id == one
+        document = await desired(service, one)
+        second = bundles(document)["apps-web"]
+        assert content(document, second, 0, key)["data"] == {"password": "aHVudGVyMjIyMg=="}
+        assert (second.generation, second.downstream == first.downstream) == (first.generation, False)
+
+    run(tmp_path / "data", work)
+
+
 def test_another_workspace_s_secret_is_not_to_be_had(tmp_path: Path, clone: Clone) -> None:
     """A bundle names a Secret by its name alone: that of its own workspace."""
     commit = clone.push(FILES)

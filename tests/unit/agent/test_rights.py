@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from agent.kube import Kube, NoCluster
+from agent.refusals import Forbidden
 from agent.rights import MissingAccount, Rights
 from fleetctl.core.errors import NotFound, UsageError
 from fleetctl.core.options import Options
@@ -68,6 +69,20 @@ def test_the_api_server_is_asked_now_and_then() -> None:
     assert user(rights, "") == ""
     now[0] = 31.0
     assert user(rights, "") == "system:serviceaccount:cattle-fleet-system:fleet-default"
+
+
+def test_not_to_see_is_not_that_it_is_missing() -> None:
+    """An agent that may not look goes on with nobody's rights."""
+
+    class Blind(Kube):
+        def __init__(self) -> None:
+            pass
+
+        async def call(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+            raise Forbidden("no")
+
+    with pytest.raises(Forbidden, match="may not see whether service account cattle-fleet-system/fleet-default exists"):
+        user(Rights(Blind()), "")
 
 
 def test_a_directory_cannot_act_as_anybody() -> None:
