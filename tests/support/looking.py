@@ -44,7 +44,7 @@ class Looking:
     def __init__(self, folder: Path, kube: Kube, helm: Helm | None = None, *, accounts: str = NAMESPACE) -> None:
         self.folder, self.kube, self.helm = folder, kube, helm
         self.teller = _Listener()
-        uplink = SimpleNamespace(opened=None, now=time.time)
+        uplink = SimpleNamespace(opened=None, now=time.time, instance="looking", cluster_id="c")
         folder.mkdir(parents=True, exist_ok=True)
         wanted, rights = Wanted(folder / "objects"), Rights(kube, accounts)
         hands = Hands(
