@@ -58,7 +58,9 @@ class Kube:
         """The connection, opened at the first call."""
         if self._client is None:
             now = self._access
-            self._client = httpx.AsyncClient(base_url=now.server, verify=now.verify, auth=now.auth, timeout=_SECONDS)
+            # The audit log of the API server names whoever asks.
+            headers = {"user-agent": "fleet-agent"}
+            self._client = httpx.AsyncClient(base_url=now.server, verify=now.verify, auth=now.auth, timeout=_SECONDS, headers=headers)
         return self._client
 
     async def close(self) -> None:

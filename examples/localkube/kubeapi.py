@@ -40,7 +40,8 @@ class LocalKube:
     """Clusters by name. A context manager; ``start`` and ``stop`` do the same by hand.
 
     ``controllers`` makes Deployments really become ready (three more processes for each cluster); ``player``
-    only has their status written, by one process for all. Both need nothing but what `make tools` has got.
+    only has their status written, by one process for all. Both need nothing but what `make tools` has got. ``flags``: more of every
+    kube-apiserver.
     ``took`` is the seconds that the start needed.
     """
 
@@ -52,6 +53,7 @@ class LocalKube:
         controllers: bool = False,
         player: bool = False,
         detached: bool = False,
+        flags: Sequence[str] = (),
     ) -> None:
         for name in names:
             if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", name) or name == "etcd":
@@ -59,7 +61,7 @@ class LocalKube:
         self.directory = Path(directory).absolute()
         self.took = 0.0
         self._names, self._detached = list(dict.fromkeys(names)), detached
-        self._controllers, self._player = controllers, player
+        self._controllers, self._player, self._flags = controllers, player, tuple(flags)
         self._clusters: dict[str, Cluster] = {}
         self._daemons: list[Daemon] = []
 
@@ -122,7 +124,7 @@ class LocalKube:
         etcd = _etcd(self.directory, found["etcd"])
         self._launch(etcd)
         etcd.wait(deadline)
-        argv = list(found["kube-apiserver"].argv)
+        argv = [*found["kube-apiserver"].argv, *self._flags]
         for name in self._names:
             cluster = Cluster(name, self.directory / name, argv, lambda: f"http://127.0.0.1:{etcd.ports[0]}")
             cluster.on_change = self.record
