@@ -287,18 +287,12 @@ async def _kube_version(kube: Any, target: Path | None) -> str:
 
 
 def _check(said: Any) -> int:
-    """1 when something stands in the way, also said by what it is and what to do."""
-    from agent.check import check
+    """1 when something stands in the way."""
+    from agent.check import run
 
-    found = asyncio.run(check(said.state_dir, said.kubeconfig))
-    if said.output == "json":
-        print(msgspec.json.encode([{"what": f.what, "ok": f.ok, "said": f.said, "nextStep": f.next_step} for f in found]).decode())
-    else:
-        words = {True: "ok", False: "WRONG", None: "note"}
-        for one in found:
-            text = "".join(c if c.isprintable() else " " for c in one.said)
-            print(f"{words[one.ok]:<6} {one.what}: {text}" + (f"\n       {one.next_step}" if one.next_step else ""))
-    return 1 if any(one.ok is False for one in found) else 0
+    text, status = run(said)
+    print(text)
+    return status
 
 
 def _status(said: Any) -> int:

@@ -38,16 +38,26 @@ def parser() -> argparse.ArgumentParser:
     for command in (status, check):
         command.add_argument("-o", "--output", choices=("text", "json"), default="text")
     for command in (enrol, run, status, check):
-        command.add_argument("--state-dir", type=Path, required=True, metavar="DIR", help="where the agent keeps its key and journal")
+        command.add_argument(
+            "--state-dir",
+            type=Path,
+            default=_path("FLEET_AGENT_STATE_DIR"),
+            required=command is not check and not os.environ.get("FLEET_AGENT_STATE_DIR"),
+            metavar="DIR",
+            help="where the agent keeps its key and journal (FLEET_AGENT_STATE_DIR)",
+        )
+    check.add_argument("--url", default="", metavar="URL", help="before the enrolment: the manager's address")
+    check.add_argument("--ca-pin", default="", help="before the enrolment: SHA-256 of the manager's CA")
     for command in (enrol, run, check):
         command.add_argument("--kubeconfig", type=Path, metavar="FILE", help="the cluster's kubeconfig")
         command.add_argument("--target-dir", type=Path, metavar="DIR", help="write manifests into this directory instead of a cluster")
-    run.add_argument(
-        "--service-account-namespace",
-        default="cattle-fleet-system",
-        metavar="NAME",
-        help="where the accounts are that bundles name as serviceAccount (default: cattle-fleet-system)",
-    )
+    for command in (run, check):
+        command.add_argument(
+            "--service-account-namespace",
+            default=os.environ.get("FLEET_AGENT_SERVICE_ACCOUNT_NAMESPACE") or "cattle-fleet-system",
+            metavar="NAME",
+            help="where the accounts are that bundles name as serviceAccount (default: cattle-fleet-system)",
+        )
     run.add_argument("--enrol-url", default="", metavar="URL", help="join this manager first, where this agent has not joined one yet")
     run.add_argument("--ca-pin", default="", help="with --enrol-url: SHA-256 of the manager's CA")
     run.add_argument("--token-file", type=Path, metavar="FILE", help="with --enrol-url: the registration token")
@@ -67,6 +77,11 @@ def parser() -> argparse.ArgumentParser:
     # What a staged version is asked beside the one that runs.
     commands.add_parser("selftest").add_argument("--state-dir", type=Path, required=True)
     return top
+
+
+def _path(variable: str) -> Path | None:
+    found = os.environ.get(variable, "")
+    return Path(found) if found else None
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -20,7 +20,7 @@ _SECONDS = 30.0
 
 async def enrol(url: str, ca_pin: str, token: str, key: Ed25519PrivateKey, version: str) -> Identity:
     """Join the manager at `url`. With a pin its CA is fetched and checked against it. Raises LoginError, TryLater, RefusedError."""
-    ca_pem = await _fetch_ca(url, ca_pin) if ca_pin else ""
+    ca_pem = await fetch_ca(url, ca_pin) if ca_pin else ""
     public = wire.b64(key.public_key().public_bytes_raw())
     proof = wire.b64(key.sign(wire.enrol_bytes(token, public)))
     request = wire.EnrolRequest(token=token, public_key=public, proof=proof, agent_version=version)
@@ -39,7 +39,7 @@ async def enrol(url: str, ca_pin: str, token: str, key: Ed25519PrivateKey, versi
     return Identity(url=url, ca_pem=ca_pem, cluster_id=told.cluster_id, cluster=told.cluster, workspace=told.workspace, keys=keys)
 
 
-async def _fetch_ca(url: str, pin: str) -> str:
+async def fetch_ca(url: str, pin: str) -> str:
     """The CA that the pin names; what came over an unverified connection is used only when its hash is the pin."""
     # Only enrolment needs these, and a running agent should not hold them.
     from cryptography import x509

@@ -1,8 +1,8 @@
 """Which complaints are worth a line: each once, then at growing intervals with a count. Pure: the time is an argument, in seconds.
 
 Rule: the same trouble of the same subject is said at once, then after a minute, two, four … at most an hour, each time with how often it
-came; figures that differ make no other trouble. When many subjects have one trouble at one time, three are said and the rest are counted.
-What is kept is bounded: the oldest are forgotten, and what did not come for half an hour is news again.
+came; figures that differ, and words in another order, make no other trouble. When many subjects have one trouble at one time, three are
+said and the rest are counted. What is kept is bounded: the oldest are forgotten, and what did not come for half an hour is news again.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Repeats:
 
     def admit(self, subject: str, text: str, now: float, level: str = "warning") -> str | None:
         """What to add to the line ("" for nothing), or None when there is nothing new to say."""
-        key = _FIGURES.sub("#", text)
+        key = " ".join(sorted(_FIGURES.sub("#", text).split()))
         texts = self._held.setdefault(subject, {})
         held = texts.get(key)
         if held is None or now - held.last > _FORGET_SECONDS:

@@ -41,7 +41,7 @@ async def selftest(state_dir: Path) -> None:
 
 
 def _helm() -> None:
-    from agent.check import helm
+    from agent.checkhost import helm
 
     found = helm()
     if found.ok is False:

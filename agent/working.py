@@ -141,7 +141,7 @@ class Worker:
     def _tell_deployed(self, bundle: DesiredBundle, seconds: float) -> None:
         entry = self._at.hands.journal.entries.get(bundle.name)
         release, revision = (f"{entry.namespace}/{entry.release}", entry.revision) if entry else ("", 0)
-        more = {"release": release, "revision": revision, "commit": bundle.commit[:12], "seconds": round(seconds, 1)}
+        more = {"release": release, "revision": revision, "commit": bundle.commit[:12], "took": f"{seconds:.1f} s"}
         event("deployed", bundle=bundle.name, generation=bundle.generation, **more)
 
     def _failed(self, name: BundleName, action: Install | Remove, why: Exception) -> None:

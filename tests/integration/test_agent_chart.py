@@ -160,13 +160,19 @@ class Pod:
             import base64
 
             token.write_bytes(base64.b64decode(found["data"]["token"]))
-        mounts = {"/var/lib/fleet-agent/state": str(state), "/run/fleet-token/token": str(token)}
-        args = [re.sub("|".join(mounts), lambda m: mounts[m[0]], word) for word in container["args"]]
+        mounts = {
+            "/var/lib/fleet-agent/state": str(state),
+            "/run/fleet-token/token": str(token),
+            "/run/fleet-agent/live.json": str(self.live),
+        }
+        here = re.compile("|".join(mounts))
+        args = [here.sub(lambda m: mounts[m[0]], word) for word in container["args"]]
+        own = {e["name"]: here.sub(lambda m: mounts[m[0]], e["value"]) for e in container["env"] if e["name"] != "HOME"}
         host, port = self._cluster.url.removeprefix("https://").split(":")
         more = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port, "FLEET_AGENT_POD_ACCOUNT": str(self.account)}
         from examples.demo.parts import environment
 
-        env = environment({**self.env, **more, "FLEET_AGENT_LIVE_FILE": str(self.live)})
+        env = environment({**self.env, **more, **own})
         return Process("pod", program("fleet-agent", *args), env, self.folder.parent / "pod.log")
 
     def probe(self, kind: str) -> bool:

@@ -32,6 +32,12 @@ class TestRepeats:
         assert repeats.admit("manager", "connection to 10.0.0.1:31311 refused", 0) == ""
         assert repeats.admit("manager", "connection to 10.0.0.2:40404 refused", 5) is None
 
+    def test_the_same_words_in_another_order_are_no_other_trouble(self) -> None:
+        """The API server lists its errors as a hash map gives them."""
+        repeats = Repeats()
+        assert repeats.admit("bundle web", "errors: .data.b: wrong .metadata.b: not declared", 0) == ""
+        assert repeats.admit("bundle web", "errors: .metadata.b: not declared .data.b: wrong", 5) is None
+
     def test_another_trouble_of_the_same_subject_is_said_at_once(self) -> None:
         """And going back to the first is no news."""
         repeats = Repeats()
