@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent import crds, handover, respect
+from agent import crds, handover, parting, respect
 from agent.failpoints import failpoint
-from agent.health import NOT_READY, health
 from agent.journal import Entry
-from agent.kept import release_on
-from agent.parts import PART, Piece, joined, pieces, split
+from agent.parts import PART, joined, pieces, split
 from agent.rules import rules_of
 from fleetctl.core.errors import FleetError, ToolFailed
 from fleetctl.core.options import HelmOptions, Options
@@ -40,7 +37,8 @@ Upgrade = Callable[[Release, Prepared, Change], Awaitable[Revision]]
 @dataclass
 class Work:
     """`parts`: what each release is made of. `first`: definitions before it; `shared` those of a chart's `crds` folder. `before`: what Git
-    states where live values took its place. `moved`: objects that change their part. `old`: parts beyond the first that were there.
+    states where live values took its place. `moving`: objects that change their part, and into which; `moved`: those, and
+    what an attempt before this one has moved. `old`: parts beyond the first that were there.
     `scopes`: as in `postrender.Changes`.
     """
 
@@ -51,8 +49,8 @@ class Work:
     first: list[dict[str, Any]] = field(default_factory=list)
     shared: list[dict[str, Any]] = field(default_factory=list)
     before: list[dict[str, Any]] = field(default_factory=list)
+    moving: list[tuple[dict[str, Any], Release]] = field(default_factory=list)
     moved: list[dict[str, Any]] = field(default_factory=list)
-    where: dict[Key, int] = field(default_factory=dict)
     old: tuple[int, ...] = ()
     scopes: dict[str, bool] | None = None
 
@@ -94,7 +92,7 @@ async def _chart(hands: Hands, work: Work, old: Entry | None) -> Work:
     plan = work.plan
     await asyncio.to_thread(refuse_too_large, b"", plan.release, recorded(plan.files, plan.chart, plan.values))
     work.parts[1] = deploy.chart(plan, work.workdir, hands.kustomize, await _extra(hands, work, old))
-    work.shared = await _shared(hands, work) if old else []
+    work.shared = await _shared(hands, work)
     return work
 
 
@@ -142,39 +140,17 @@ async def _spread(hands: Hands, work: Work, text: bytes, old: Entry | None) -> N
     found = await asyncio.to_thread(pieces, text, plan.namespace)
     where: dict[Key, int] = {}
     if old:
-        where, left = await _where(hands, old, found)
-        work.moved += left
+        where, work.moved = await parting.where(hands, old, found)
     parts = await asyncio.to_thread(split, found, where)
-    work.where = {piece.key: part for part, inside in parts.items() for piece in inside}
-    changed = [piece for piece in found if not piece.hook and where.get(piece.key, work.where[piece.key]) != work.where[piece.key]]
-    work.moved += [item for piece in changed for item in definitions.documents(piece.text)]
+    place = {piece.key: part for part, inside in parts.items() for piece in inside}
+    for piece in found:
+        part = place[piece.key]
+        if not piece.hook and where.get(piece.key, part) != part:
+            release = Release(part_name(plan.release, part), plan.namespace)
+            work.moving += [(item, release) for item in definitions.documents(piece.text)]
+    work.moved += [item for item, _ in work.moving]
     for part, inside in parts.items():
         work.parts[part] = deploy.generated(plan, work.workdir / f"part-{part}", Content(joined(inside)))
-
-
-async def _where(hands: Hands, old: Entry, found: Sequence[Piece]) -> tuple[dict[Key, int], list[dict[str, Any]]]:
-    """(the part that each object is in now, objects whose handover was cut off). After a crash only the cluster knows."""
-    numbers = {f"{old.namespace}/{part_name(old.release, part)}": part for part in (1, *old.parts)}
-    kept = None if old.began else hands.wanted.get(old.bundle)
-    if kept is not None:
-        marks = [(key_of(item, old.namespace), release_on(item["metadata"].get("annotations"))) for item in kept.objects]
-        return {key: numbers.get(mark, 1) for key, mark in marks}, []
-    limit = asyncio.Semaphore(8)
-    where: dict[Key, int] = {}
-    left: list[dict[str, Any]] = []
-
-    async def one(piece: Piece) -> None:
-        for item in definitions.documents(piece.text):
-            async with limit:
-                seen = await respect.live(hands.kube, item, old.namespace)
-            mark = release_on(((seen or {}).get("metadata") or {}).get("annotations"))
-            if mark in numbers:
-                where.setdefault(piece.key, numbers[mark])
-            if seen is not None and handover.is_marked(seen):
-                left.append(item)
-
-    await asyncio.gather(*(one(piece) for piece in found))
-    return where, left
 
 
 async def _shared(hands: Hands, work: Work) -> list[dict[str, Any]]:
@@ -198,30 +174,31 @@ async def apply(hands: Hands, work: Work, upgrade: Upgrade) -> Applied:
         await crds.first(kube, release, work.first, takes=takes)
         await crds.first(kube, release, work.shared, takes=False, shared=True)
         failpoint("after-definitions")
-    await handover.begin(kube, work.moved, plan.namespace)
+    await handover.begin(kube, work.moving)
     revisions: list[Revision] = []
     for part, prepared in work.parts.items():
-        change = _change(part, len(work.parts), takes=bool(work.moved))
+        change = _change(part, len(work.parts))
         revisions.append(await _one(hands, work, Release(part_name(plan.release, part), plan.namespace), prepared, change, upgrade))
         failpoint("after-part")
     for part in sorted(set(work.old) - set(work.parts), reverse=True):
         await _drop(hands, work, part, upgrade)
     await handover.end(kube, work.moved, plan.namespace)
     if len(work.parts) > 1:
-        await _wait(hands, work, revisions)
+        manifests = [revision.manifest for revision in revisions]
+        await parting.ready(kube, work.options.helm or HelmOptions(), plan.namespace, manifests)
     named = [Release(part_name(plan.release, part), plan.namespace) for part in work.parts]
     return Applied(
         revisions[0].number, [(one, restored(r.manifest, work, plan.namespace)) for one, r in zip(named, revisions, strict=True)]
     )
 
 
-def _change(part: int, parts: int, *, takes: bool) -> Change:
+def _change(part: int, parts: int) -> Change:
     """Parts do not wait for each other: what one waits for may be in the next."""
 
     def change(flags: UpgradeFlags) -> UpgradeFlags:
         labels = dict(flags.labels) | ({PART: str(part)} if part > 1 else {})
         timeout = 0 if parts > 1 else flags.timeout
-        return replace(flags, labels=labels, timeout=timeout, take_ownership=flags.take_ownership or takes)
+        return replace(flags, labels=labels, timeout=timeout)
 
     return change
 
@@ -269,35 +246,9 @@ async def _drop(hands: Hands, work: Work, part: int, upgrade: Upgrade) -> None:
     """A part that is not needed any more: first it lets go of everything, because an uninstall would not see what was handed over."""
     release = Release(part_name(work.plan.release, part), work.plan.namespace)
     empty = deploy.generated(work.plan, work.workdir / f"part-{part}", Content(b""))
-    await upgrade(release, empty, _change(part, 2, takes=False))
+    await upgrade(release, empty, _change(part, 2))
     await hands.helm.uninstall(release, deadline=hands.seconds)
     failpoint("after-part")
-
-
-async def _wait(hands: Hands, work: Work, revisions: Sequence[Revision]) -> None:
-    """What `helm.timeoutSeconds` means for one release, for all parts together. Raises ToolFailed naming what is not ready."""
-    helm = work.options.helm or HelmOptions()
-    end = time.monotonic() + max(0, helm.timeout_seconds or 0)
-    left = [item for r in revisions for item in definitions.documents(r.manifest.encode())] if helm.timeout_seconds else []
-    while left:
-        said = [(item, await _unready(hands, item, work.plan.namespace, jobs=bool(helm.wait_for_jobs))) for item in left]
-        left = [item for item, why in said if why]
-        if left and time.monotonic() > end:
-            shown, why = next((f"{i['kind']} {key_of(i, work.plan.namespace)[3]}", why) for i, why in said if why)
-            summary = f"not ready within {helm.timeout_seconds} s: {shown}: {why}"
-            raise ToolFailed(summary, subject=shown, next_step="Look at it, or raise helm.timeoutSeconds.")
-        await asyncio.sleep(min(1.0, len(left)))
-
-
-async def _unready(hands: Hands, item: dict[str, Any], namespace: str, *, jobs: bool) -> str:
-    seen = await respect.live(hands.kube, item, namespace)
-    if seen is None:
-        return "does not exist"
-    if jobs and item.get("kind") == "Job":
-        done = {c.get("type") for c in (seen.get("status") or {}).get("conditions") or [] if c.get("status") == "True"}
-        return "" if "Complete" in done else "has not completed"
-    state, message = health(seen)
-    return message or state if state == NOT_READY else ""
 
 
 def restored(manifest: str, work: Work, namespace: str) -> str:

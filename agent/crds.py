@@ -24,20 +24,21 @@ T = TypeVar("T")
 SECONDS = 60.0
 _PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _APPLY = {"content-type": "application/apply-patch+yaml"}
-_NAME, _NAMESPACE = "meta.helm.sh/release-name", "meta.helm.sh/release-namespace"
+_NAME, _NAMESPACE, _KEEP = "meta.helm.sh/release-name", "meta.helm.sh/release-namespace", "helm.sh/resource-policy"
 _UNSERVED_SECONDS = (0.5, 20.0)  # between two runs of helm that finds no such kind, and in all
 
 
 async def first(kube: Kube, release: Release, found: Sequence[dict[str, Any]], *, takes: bool, shared: bool = False) -> None:
     """Apply and wait, at most 60 s. `takes`: also what is nobody's, or somebody else's. `shared`: as those of a chart's `crds` folder,
-    which several releases may bring: what another one holds is left as it is. Raises UsageError, DeadlineError, ToolFailed,
-    ClusterUnreachable.
+    which several releases may bring: what another one holds is left as it is, and no uninstall takes it.
+
+    Raises UsageError, DeadlineError, ToolFailed, ClusterUnreachable.
     """
     waiting = []
     for definition in found:
         name = str((definition.get("metadata") or {}).get("name", ""))
         if await _may_apply(kube, name, release, takes=takes, shared=shared):
-            await _apply(kube, name, definition, release)
+            await _apply(kube, name, definition, release, {_KEEP: "keep"} if shared else {})
             waiting.append(name)
     end = time.monotonic() + SECONDS
     for name in waiting:
@@ -101,10 +102,10 @@ async def _get(kube: Kube, name: str) -> dict[str, Any] | None:
         return None
 
 
-async def _apply(kube: Kube, name: str, definition: dict[str, Any], release: Release) -> None:
+async def _apply(kube: Kube, name: str, definition: dict[str, Any], release: Release, more: dict[str, str]) -> None:
     meta = definition.get("metadata") or {}
     labels = {**(meta.get("labels") or {}), "app.kubernetes.io/managed-by": "Helm"}
-    notes = {**(meta.get("annotations") or {}), _NAME: release.name, _NAMESPACE: release.namespace}
+    notes = {**(meta.get("annotations") or {}), _NAME: release.name, _NAMESPACE: release.namespace, **more}
     kept = {key: value for key, value in meta.items() if key not in {"namespace", "creationTimestamp"}}
     body = {**definition, "metadata": {**kept, "labels": labels, "annotations": notes}}
     body.pop("status", None)

@@ -15,7 +15,7 @@ from agent.drift import MISSING, Change, differences, stated
 from agent.kube import Kube
 from agent.owners import of_controllers
 from agent.rules import Rules
-from fleetctl.core.errors import NotFound
+from fleetctl.core.errors import NotFound, ToolFailed
 from fleetctl.tools.substitute import Substitute, key_of, lookup, projected, steps_of
 
 # No controller of Kubernetes or of the usual add-ons writes a field of these that a manifest states.
@@ -24,9 +24,7 @@ _AT_ONCE = 8
 
 
 async def substitutes(kube: Kube, rules: Rules, objects: Iterable[dict[str, Any]], namespace: str) -> list[Substitute]:
-    """What of `objects`, which are about to be applied or were applied last, has to be left as it is now. Raises ClusterUnreachable,
-    ToolFailed.
-    """
+    """What of `objects`, which are about to be applied or were applied last, has to be left as it is now. Raises ClusterUnreachable."""
     limit = asyncio.Semaphore(_AT_ONCE)
 
     async def one(item: dict[str, Any]) -> Substitute | None:
@@ -81,9 +79,9 @@ def _differ(mine: Any, theirs: Any) -> bool:
 
 
 async def live(kube: Kube, item: dict[str, Any], namespace: str) -> dict[str, Any] | None:
-    """The object as it is in the cluster, None when it is not there or its kind is not. Raises ClusterUnreachable, ToolFailed."""
+    """The object as it is in the cluster, None when it is not there, or nobody may read it. Raises ClusterUnreachable."""
     _, kind, place, name = key_of(item, namespace)
     try:
         return await kube.call("GET", await kube.object_path(str(item.get("apiVersion")), kind, place, name)) or None
-    except NotFound:
+    except (NotFound, ToolFailed):  # what cannot be read is helm's to judge
         return None
