@@ -60,7 +60,7 @@ def on_trial() -> bool:
 
 def digest() -> str:
     """SHA-256 of the .pyz that runs, "" for an installed package."""
-    return _sha256(ARCHIVE) if ARCHIVE else ""
+    return sha256(ARCHIVE) if ARCHIVE else ""
 
 
 def base() -> Base:
@@ -155,12 +155,12 @@ def _usable(state_dir: Path, state: State, choice: Choice) -> tuple[State, Choic
 
 def _is_whole(path: Path, program: Program) -> bool:
     try:
-        return _sha256(path) == program.sha256
+        return sha256(path) == program.sha256
     except OSError:
         return False
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -277,13 +277,9 @@ class _Watch:
         return ""
 
     def _ended(self, child: subprocess.Popen[bytes]) -> None:
-        if child.poll() is None:
-            child.terminate()
-            end = time.monotonic() + _STOP_SECONDS
-            while child.poll() is None and time.monotonic() < end:
-                self._relay(child, _LOOK_SECONDS)
-            child.kill()
-            child.wait()
+        """At once: on trial there is nothing that it could be in the middle of, and it may be eating memory."""
+        child.kill()
+        child.wait()
         self._relay(child, 0)
 
     def _relay(self, child: subprocess.Popen[bytes], seconds: float) -> None:

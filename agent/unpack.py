@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import errno
 import hashlib
 import json
 import os
@@ -16,7 +17,7 @@ import secrets
 import shutil
 import sys
 import tempfile
-import zipfile
+import zipimport
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,18 +83,18 @@ def _is_ours(folder: Path) -> bool:
 def unpacked(archive: Path, places: Sequence[Path]) -> Path:
     """The folder with the program's packages, whole, in the first of `places` that can be used. Raises OSError."""
     name = digest_of(archive)[:32]
-    with zipfile.ZipFile(archive) as found:
-        files: dict[str, str] = json.loads(found.read(ABOUT))["files"]
-        for root in places:
-            if _whole(root / name, files):
-                return root / name
-            try:
-                return _made(found, files, root, name)
-            except OSError:
-                continue
-        root = Path(tempfile.mkdtemp(prefix="fleet-agent-"))
-        atexit.register(shutil.rmtree, root, ignore_errors=True)
-        return _made(found, files, root, name)
+    found = zipimport.zipimporter(str(archive))  # which is loaded already; zipfile would cost an idle agent half a MiB
+    files: dict[str, str] = json.loads(_member(found, ABOUT))["files"]
+    for root in places:
+        if _whole(root / name, files):
+            return root / name
+        try:
+            return _made(found, files, root, name)
+        except OSError:
+            continue
+    root = Path(tempfile.mkdtemp(prefix="fleet-agent-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    return _made(found, files, root, name)
 
 
 def digest_of(path: Path) -> str:
@@ -108,7 +109,7 @@ def _whole(folder: Path, files: dict[str, str]) -> bool:
         return False
 
 
-def _made(archive: zipfile.ZipFile, files: dict[str, str], root: Path, name: str) -> Path:
+def _made(archive: zipimport.zipimporter, files: dict[str, str], root: Path, name: str) -> Path:
     """Unpack, let it reach the disk, and only then give it its name."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     new = root / f".new-{name}-{secrets.token_hex(4)}"
@@ -124,14 +125,18 @@ def _made(archive: zipfile.ZipFile, files: dict[str, str], root: Path, name: str
         raise
 
 
-def _read(archive: zipfile.ZipFile, file: str, digest: str) -> bytes:
-    try:
-        data = archive.read(SITE + file)
-    except (KeyError, zipfile.BadZipFile, zlib.error):
-        data = b""
+def _read(archive: zipimport.zipimporter, file: str, digest: str) -> bytes:
+    data = _member(archive, SITE + file)
     if hashlib.sha256(data).hexdigest() != digest:
-        raise OSError(5, "the file is damaged", archive.filename)
+        raise OSError(errno.EIO, "the file is damaged", archive.archive)
     return data
+
+
+def _member(archive: zipimport.zipimporter, name: str) -> bytes:
+    try:
+        return archive.get_data(name)
+    except (OSError, EOFError, zipimport.ZipImportError, zlib.error) as why:
+        raise OSError(errno.EIO, "the file is damaged", archive.archive) from why
 
 
 def _named(new: Path, folder: Path, files: dict[str, str]) -> Path:

@@ -26,7 +26,6 @@ from agent.log import event
 from agent.situation import Situation
 from agent.telling import Teller
 from agent.trial import Facts, Program
-from agent.unpack import digest_of
 from fleetctl.core.agentrelease import AgentRelease
 from fleetctl.core.errors import FleetError, RefusedError, UnavailableError
 from fleetctl.core.ids import Digest
@@ -227,7 +226,7 @@ def _is_there(path: Path, release: AgentRelease) -> bool:
     path.parent.mkdir(mode=0o700, exist_ok=True)
     if not path.exists():
         return False
-    whole = path.stat().st_size == release.size and digest_of(path) == release.sha256
+    whole = path.stat().st_size == release.size and launch.sha256(path) == release.sha256
     if not whole:
         path.unlink()
     return whole

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from examples.demo.parts import Process
+from fleetctl.cli.clusters import instructions
+from tests.support.fleet import Fleet
 from tests.support.pyz import bare, build, variant
 
 
@@ -40,6 +43,40 @@ def test_it_runs_with_a_bare_python(built: Path, tmp_path: Path) -> None:
 def test_it_can_be_built_again_byte_for_byte(built: Path, tmp_path: Path) -> None:
     """The same checkout gives the same file."""
     assert build(tmp_path / "again.pyz").read_bytes() == built.read_bytes()
+
+
+def test_the_lines_that_a_person_pastes_bring_it_to_the_node(built: Path, tmp_path: Path, tool_env: dict[str, str]) -> None:
+    """Fetched from the manager, checked, enrolled and run, as `fleetctl cluster register` says it; with another digest nothing is."""
+    fleet = Fleet(tmp_path / "fleet", tool_env, "--agent-file", str(built))
+    try:
+        made = fleet.call("POST", "clusters/fleet-default/paris/register", {"labels": {}})
+        state = tmp_path / "var"
+        places = {"/usr/local/bin/": f"{tmp_path}/", "/var/lib/fleet-agent": str(state)}
+        env = {"PATH": f"{Path(bare()).parent}:/usr/bin:/bin", "HOME": str(tmp_path)}
+
+        def pasted(made: dict[str, str]) -> subprocess.CompletedProcess[str]:
+            lines = instructions("paris", made)
+            text = "\n".join(lines[: lines.index("TOKEN", lines.index(made["token"])) + 1])
+            for old, new in places.items():
+                text = text.replace(old, new)
+            text = text.replace("--token-stdin", f"--token-stdin --target-dir {tmp_path}/out")
+            return subprocess.run(["sh", "-c", text], env=env, capture_output=True, text=True, check=False, timeout=120)
+
+        wrong = pasted(made | {"agentSha256": "0" * 64})
+        assert (wrong.returncode != 0, state.exists(), "FAILED" in wrong.stdout + wrong.stderr) == (True, False, True), wrong
+        done = pasted(made)
+        assert "enrolled as cluster paris" in done.stdout, done
+        argv = [bare(), f"{tmp_path}/fleet-agent.pyz", "run", "--state-dir", str(state)]
+        agent = Process("agent paris", argv, env, fleet.folder / "agent.log")
+        agent.start()
+        try:
+            seen = fleet.until(lambda: fleet.call("GET", "objects/clusters/fleet-default/paris"), lambda c: c["status"]["agent"]["runtime"])
+            assert seen["status"]["agent"]["runtime"].startswith("cpython-")
+        finally:
+            agent.stop()
+        assert len(unpacked(state)) == 1
+    finally:
+        fleet.stop()
 
 
 def test_it_unpacks_once_into_the_state_directory(built: Path, tmp_path: Path) -> None:
