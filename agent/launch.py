@@ -48,6 +48,11 @@ class Base:
     executable: str
     argv: Sequence[str]
     identity: str
+    file: str = ""  # the .pyz, when it is one
+
+    @property
+    def is_there(self) -> bool:
+        return not self.file or Path(self.file).is_file()
 
 
 def runtime() -> Runtime:
@@ -71,7 +76,7 @@ def base() -> Base:
     from agent.app import version
 
     identity = f"file {digest()}" if ARCHIVE else f"installed {version()}"
-    return Base(sys.executable, list(sys.orig_argv), identity)
+    return Base(sys.executable, list(sys.orig_argv), identity, str(ARCHIVE or ""))
 
 
 def load(state_dir: Path) -> State:
@@ -266,12 +271,12 @@ class _Watch:
             if code is not None:
                 self._relay(child, 0)
                 how = f"status {code}" if code >= 0 else f"signal {-code}"
-                return f"it ended with {how} before it had checked in" + self._cause(self._lines()[-1:])
+                return f"it ended with {how} before it had checked in" + self._cause(told(self._lines()))
             if load(self.state_dir).trial is None:
                 end = min(end, time.monotonic() + _STOP_SECONDS)  # confirmed: it ends by itself now
             if time.monotonic() > end:
                 wrong = [line for line in self._lines() if "warning: " in line or "error: " in line]
-                return f"it did not check in with the manager within {seconds:g} s" + self._cause(wrong[-1:])
+                return f"it did not check in with the manager within {seconds:g} s" + self._cause("".join(wrong[-1:]))
             if _resident(child.pid) > _MOST_BYTES:
                 return f"it used more than {_MOST_BYTES >> 20} MiB of memory"
         return ""
@@ -296,10 +301,20 @@ class _Watch:
             time.sleep(seconds)  # it has closed its stderr
 
     def _lines(self) -> list[str]:
-        return [line.strip() for line in self._said.decode(errors="replace").splitlines() if line.strip()]
+        return lines_of(self._said)
 
-    def _cause(self, lines: list[str]) -> str:
-        return "".join(f": {''.join(c if c.isprintable() else ' ' for c in line)[:200]}" for line in lines)
+    def _cause(self, line: str) -> str:
+        return f": {''.join(c if c.isprintable() else ' ' for c in line)[:200]}" if line else ""
+
+
+def lines_of(said: bytes) -> list[str]:
+    return [line.strip() for line in said.decode(errors="replace").splitlines() if line.strip()]
+
+
+def told(lines: Sequence[str]) -> str:
+    """The line that says why a program ended: an error of ours has its next step below it, a trace of Python's its reason at the end."""
+    ours = [line for line in lines if line.startswith("error: ")]
+    return (ours or list(lines) or [""])[-1]
 
 
 def _resident(pid: int) -> int:

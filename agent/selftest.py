@@ -1,7 +1,7 @@
 """`fleet-agent selftest`: whether this file can be the agent of a state directory. Changes nothing and takes nobody's place.
 
 It runs beside the agent that works: so it never signs a request, which would look like a cloned disk, and takes no lock. Status 0 is yes,
-5 is a fault that lies elsewhere and may pass (the manager, helm), anything else speaks against the file.
+5 is a fault that lies elsewhere and may pass (manager, API server, helm, disk), anything else speaks against the file.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import pkgutil
 import time
 from pathlib import Path
 
-from fleetctl.core.errors import ToolFailed, UnavailableError
+from fleetctl.core.errors import ToolFailed, UnavailableError, UsageError
 
 _SECONDS = 30.0
 
@@ -37,6 +37,7 @@ async def selftest(state_dir: Path) -> None:
         await uplink.close()
     if not known.target_dir:
         _helm()
+        await _cluster(known.kubeconfig, state_dir)
     await _manager(known.url, known.ca_pem)
 
 
@@ -46,6 +47,19 @@ def _helm() -> None:
     found = helm()
     if found.ok is False:
         raise ToolFailed(f"helm {found.said}", subject="helm", next_step=found.next_step)
+
+
+async def _cluster(kept: str, state_dir: Path) -> None:
+    """The API server answers. One that only `run` was told of is not looked for."""
+    from agent import config
+    from agent.kube import Kube
+
+    try:
+        path = config.kubeconfig(None, kept, state_dir)
+    except UsageError:
+        return
+    async with Kube(path).open() as kube:
+        await kube.version()
 
 
 async def _manager(url: str, ca_pem: str) -> None:

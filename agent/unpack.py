@@ -25,6 +25,7 @@ from pathlib import Path
 ABOUT = "fleet-agent.json"
 SITE = "site/"
 FOLDER = "agents/unpacked"
+_DAMAGED, _DISK = 1, 5  # what others caused may pass
 
 
 def main(archive: Path) -> None:
@@ -32,9 +33,8 @@ def main(archive: Path) -> None:
     try:
         site = unpacked(archive, roots(sys.argv[1:]))
     except OSError as why:
-        sys.exit(
-            f"error: {archive.name} cannot be unpacked: {why.strerror}: {why.filename}\n  Make room on the disk, and look at its rights."
-        )
+        sys.stderr.write(f"error: {archive.name} cannot be unpacked: {why.strerror}: {why.filename}\n  Look at the disk: room, rights.\n")
+        sys.exit(_DAMAGED if why.errno == errno.EIO else _DISK)
     sys.path.insert(0, str(site))
     try:
         from agent import launch

@@ -140,6 +140,9 @@ class Upgrader:
             platform=release.platform,
         )
         path = folder / launch.FOLDER / program.file
+        if not launch.base().is_there:
+            summary = f"the installed program {launch.base().file} is gone, and there would be no way back"
+            raise UnavailableError(summary, subject="agent", next_step="Install it again.")
         await self._staged(path, release)
         failpoint("upgrade-staged")
         self._tell(msgspec.structs.replace(told, state="checking"))
@@ -215,8 +218,7 @@ async def _checked(path: Path, state_dir: Path) -> None:
     except FleetError as why:
         raise BadFile(f"its check failed: {why.summary}", subject=path.name, next_step=step) from why
     if done.returncode:
-        lines = [line.strip() for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
-        said = lines[-1][:300] if lines else f"status {done.returncode}"
+        said = launch.told(launch.lines_of(done.stderr))[:300] or f"status {done.returncode}"
         kind = UnavailableError if done.returncode == LATER else BadFile
         raise kind(f"its check failed: {said}", subject=path.name, next_step=step)
 

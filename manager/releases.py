@@ -31,6 +31,7 @@ from manager.store.schema import agent_releases, agent_wishes, clusters
 
 QUEUED, WANTED = "queued", "wanted"
 _ENDED = frozenset({"done", "failed", "refused"})
+_FEW = 500
 _FIELDS = AgentRelease.__struct_fields__
 
 
@@ -104,11 +105,13 @@ def take_upgrade(connection: Connection, cluster: ClusterId, upgrade: wire.Agent
     return _admit(connection, row.number, now) if state == "done" and row.state != "done" else set()
 
 
-def shown(connection: Connection, workspace: str | None) -> dict[str, dict[str, Any]]:
-    """By cluster id, what a cluster's `status.agent` says of its wish."""
+def shown(connection: Connection, workspace: str | None, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """By cluster id, what a cluster's `status.agent` says of its wish; those of a whole workspace when many are asked for."""
     w = agent_wishes.c
     query = sa.select(agent_wishes)
-    if workspace:
+    if len(ids) <= _FEW:
+        query = query.where(w.cluster_id.in_(ids))
+    elif workspace:
         query = query.where(w.workspace == workspace)
     found = {}
     for row in connection.execute(query):

@@ -172,9 +172,10 @@ def _clusters(connection: Connection, whole: Fleet, asked: Asked) -> list[Docume
     by_cluster: dict[str, list[Any]] = {}
     for row in whole.rows:
         by_cluster.setdefault(row.cluster_id, []).append(row)
-    wishes = releases.shown(connection, asked.workspace)
+    rows = _select(connection, clusters, asked)
+    wishes = releases.shown(connection, asked.workspace, [row.id for row in rows])
     found = []
-    for row in _select(connection, clusters, asked):
+    for row in rows:
         states = counts.get(row.id, {})
         labels = shown_labels(row.name, _load(row.labels))
         status = _cluster_status(row, whole, states) | {"summary": summarize(states)}
