@@ -19,6 +19,7 @@ from agent.telling import Teller
 from agent.troubles import of_disk
 from fleetctl.core.errors import FleetError
 from fleetctl.core.ids import BundleName
+from fleetctl.core.redact import redacted
 from fleetctl.core.render import release_of
 from fleetctl.core.wire import Desired, DesiredBundle
 
@@ -164,7 +165,7 @@ class Worker:
 def told(why: Exception) -> tuple[str, str]:
     """(code, one line) for what went wrong with a bundle."""
     if isinstance(why, FleetError):
-        return why.code, why.summary
+        return why.code, redacted(why.summary)
     if isinstance(why, OSError) and why.errno in _DISK:
         return "disk", f"the state directory cannot be written: {why.strerror}"
     if isinstance(why, OSError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from typing import Any
 
-from fleetctl.cli.clusters import instructions
+from fleetctl.cli.clusters import helm_instructions, instructions
 
 MADE: dict[str, Any] = {
     "token": "tok-en_1",
@@ -50,3 +50,12 @@ def test_both_forms_of_running_it():
     assert "systemd-run --unit=fleet-agent" in text
     assert "Restart=always" in text
     assert text.count("run --state-dir /var/lib/fleet-agent") == 2
+
+
+def test_for_a_pod_the_token_goes_by_standard_input_only():
+    """It stands in no command, and what a manager says runs nothing."""
+    lines = helm_instructions("paris", {**MADE, "url": "https://x/$(touch /tmp/owned)"})
+    text = "\n".join(lines)
+    assert [line for line in lines if MADE["token"] in line] == [MADE["token"]]
+    assert "manager.url='https://x/$(touch /tmp/owned)'" in text
+    assert f"manager.caPin={MADE['caPin']}" in text
