@@ -15,7 +15,7 @@ import msgspec
 from agent.disk import write_whole
 from agent.hidden import Hiding
 from fleetctl.core.ids import BundleName
-from fleetctl.core.render import documents_of
+from fleetctl.core.stream import documents_of
 from fleetctl.core.yamldoc import load
 
 Json = dict[str, Any]

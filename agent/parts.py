@@ -13,7 +13,8 @@ from typing import Any
 from agent.journal import Entry
 from fleetctl.core.errors import UsageError
 from fleetctl.core.record import LIMIT, MOST, Gauge
-from fleetctl.core.render import documents_of, part_name
+from fleetctl.core.render import part_name
+from fleetctl.core.stream import documents_of
 from fleetctl.core.yamldoc import load
 from fleetctl.tools.helm import Release
 from fleetctl.tools.substitute import Key, key_of

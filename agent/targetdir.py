@@ -69,7 +69,7 @@ class DirectoryTarget:
 
 def _placed(text: bytes, namespace: str) -> bytes:
     """Whoever applies the file knows no release: the namespace stands on each object that has none. Others pass byte for byte."""
-    from fleetctl.core.render import objects_of
+    from fleetctl.core.stream import objects_of
     from fleetctl.core.yamldoc import dump
     from fleetctl.tools.postrender import CLUSTER_SCOPED
 

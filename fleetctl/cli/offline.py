@@ -22,9 +22,10 @@ from fleetctl.core.errors import FleetError, InvalidFile, NotFound, UsageError
 from fleetctl.core.gitrepo import GitRepoSpec, GitTarget, RepoSpec, repo_spec
 from fleetctl.core.ids import ClusterName, CommitId, GroupName, RepoName, Workspace
 from fleetctl.core.naming import clean
-from fleetctl.core.render import RenderPlan, objects_of, plan
+from fleetctl.core.render import RenderPlan, plan
 from fleetctl.core.scan import Built, Draft, Problem, scan
 from fleetctl.core.shape import Origin, convert
+from fleetctl.core.stream import objects_of
 from fleetctl.core.target import Match
 from fleetctl.core.values import Facts
 from fleetctl.core.yamldoc import load, load_all

@@ -216,7 +216,7 @@ def _row(draft: Draft) -> dict[str, Any]:
 
 
 def _style(draft: Draft) -> str:
-    from fleetctl.core.render import KUSTOMIZATIONS
+    from fleetctl.core.stream import KUSTOMIZATIONS
     from fleetctl.core.tree import join
 
     options = draft.spec.options

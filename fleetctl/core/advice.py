@@ -19,9 +19,9 @@ from fleetctl.core.cluster import matches
 from fleetctl.core.errors import UsageError
 from fleetctl.core.ids import is_name
 from fleetctl.core.options import merge_values
-from fleetctl.core.render import KUSTOMIZATIONS
 from fleetctl.core.schema import documents
 from fleetctl.core.shape import Path
+from fleetctl.core.stream import KUSTOMIZATIONS
 
 Advice = tuple[str, Path, str, str]  # code, key, summary, next step
 _CRITERIA = ("clusterName", "clusterSelector", "clusterGroup", "clusterGroupSelector")

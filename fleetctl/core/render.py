@@ -19,14 +19,13 @@ from fleetctl.core.errors import UsageError
 from fleetctl.core.ids import BundleName, is_name
 from fleetctl.core.options import HelmOptions, Options
 from fleetctl.core.overlays import lay
+from fleetctl.core.stream import KUSTOMIZATIONS, objects_of
 from fleetctl.core.values import Facts, values_of
-from fleetctl.core.yamldoc import load, load_all
+from fleetctl.core.yamldoc import load
 
-KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 TEMPLATES = "templates/"
 MOST_RELEASE = 53  # characters of a release's name, by helm's own rule
 _MANIFESTS = (".yaml", ".yml", ".json")
-_SEPARATOR = re.compile(rb"(?m)^---(?=\s|$)[^\n]*\n?")
 _PART = re.compile(r"\.part-\d+\Z")
 _REMOTE = re.compile(r"://|^git@|^github\.com/|\?ref=")
 
@@ -144,29 +143,6 @@ def _raw(files: Mapping[str, File]) -> list[str]:
     inner = tuple(path.rpartition("/")[0] + "/" for path in files if path.endswith(("/Chart.yaml", "/fleet.yaml", "/fleet.yml")))
     wanted = [path for path in files if path.endswith(_MANIFESTS) and path not in {"fleet.yaml", "fleet.yml"}]
     return sorted((path for path in wanted if not path.startswith(inner)), key=str.encode)
-
-
-def objects_of(data: bytes, path: str) -> list[bytes]:
-    """The documents of one file that are objects. Raises InvalidFile."""
-    texts = _SEPARATOR.split(data)
-    if sum(1 for text in texts if text.strip()) <= 1:
-        documents = load_all(data, file=path)
-        return [data_without_marks(data)] if any(is_object(d) for d in documents) else []
-    load_all(data, file=path)  # the whole file first, so that an error names the line in it
-    return [text for text in texts if text.strip() and is_object(load(text, file=path))]
-
-
-def documents_of(text: bytes) -> list[bytes]:
-    """The documents of a stream that a tool has made, each as it stands; it may be larger than what people may write in one file."""
-    return [part for part in _SEPARATOR.split(text) if part.strip()]
-
-
-def data_without_marks(data: bytes) -> bytes:
-    return _SEPARATOR.sub(b"", data.removeprefix(b"\xef\xbb\xbf"))
-
-
-def is_object(document: Any) -> bool:
-    return isinstance(document, dict) and bool(document.get("apiVersion")) and bool(document.get("kind"))
 
 
 def _style(*, is_helm: bool, is_kustomize: bool) -> Style:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from fleetctl.core.render import documents_of
+from fleetctl.core.stream import documents_of
 from fleetctl.core.yamldoc import load
 
 KIND = "CustomResourceDefinition"

@@ -18,12 +18,12 @@ from typing import Any, Protocol
 import msgspec
 
 from fleetctl.core.errors import ToolFailed, UnavailableError, UsageError
+from fleetctl.tools.postrender import REFUSED
 from fleetctl.tools.proc import Command, Completed, Limits, run
 
 RENDER_LIMITS = Limits(cpu=60, memory=1536 * 1024 * 1024)
 _PASSED_ON = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "NO_PROXY")
 _MOST_SAID = 700
-REFUSED = "refused.json"  # beside the job of our post-renderer: why it said no
 # helm lives for a tenth of a second and needs 80 MB: collecting garbage only beyond 256 MB saves a fifth of its CPU, and one processor
 # a little more.
 _GO = {"GOGC": "off", "GOMEMLIMIT": "256MiB", "GOMAXPROCS": "1"}

@@ -6,24 +6,25 @@ Runs as helm's post-renderer: objects on stdin, objects on stdout. A document th
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import convert
 
 from fleetctl.core.errors import FleetError, UsageError
-from fleetctl.core.render import KUSTOMIZATIONS, documents_of, is_object
+from fleetctl.core.stream import KUSTOMIZATIONS, documents_of, is_object
 from fleetctl.core.yamldoc import dump, load
 from fleetctl.tools.definitions import bare, documents, unsettled
-from fleetctl.tools.helm import REFUSED
-from fleetctl.tools.kustomize import Kustomize
 from fleetctl.tools.substitute import Substitute, substituted
 
+if TYPE_CHECKING:
+    from fleetctl.tools.kustomize import Kustomize
+
+REFUSED = "refused.json"  # beside the job: why it said no
 _INPUT = "fleet-manifests.yaml"
 _WHAT = "rendered objects"
 _SECONDS = 60.0
@@ -73,14 +74,12 @@ def changed(text: bytes, changes: Changes) -> bytes:
     """The objects of `text` with the changes; an object that need not change keeps its bytes."""
     if not changes.namespace and not (changes.keep_crds and b"CustomResourceDefinition" in text):
         return text
-    return b"".join(
-        b"---\n" + _one(part, changes).strip(b"\r\n") + b"\n" for part in documents_of(text) if is_object(load(part, file=_WHAT))
-    )
+    found = ((part, load(part, file=_WHAT)) for part in documents_of(text))
+    return b"".join(b"---\n" + _one(part, one, changes).strip(b"\r\n") + b"\n" for part, one in found if is_object(one))
 
 
-def _one(part: bytes, changes: Changes) -> bytes:
+def _one(part: bytes, document: dict[str, Any], changes: Changes) -> bytes:
     """Under a GitRepo's namespace always written anew: what was judged is what helm reads, whatever else its parser might have seen."""
-    document = load(part, file=_WHAT)
     kept = changes.keep_crds and _keep(document)
     moved = bool(changes.namespace) and _move(document, changes)
     return dump(document).encode() if kept or moved or changes.confined else part
@@ -160,6 +159,8 @@ async def built(text: bytes, source: Path, argv: list[str]) -> bytes:
 
 
 def _tool(argv: list[str]) -> Kustomize:
+    from fleetctl.tools.kustomize import Kustomize
+
     return Kustomize(argv[:1] if argv[-1] == "build" else argv)
 
 
@@ -187,6 +188,8 @@ def main(job_file: str) -> None:
     text = sys.stdin.buffer.read()
     try:
         if "kustomize" in job:
+            import asyncio  # half of what this process costs to begin
+
             text = asyncio.run(built(text, Path(job["source"]) / job["dir"], job["kustomize"]))
         rule = {"confined": job.get("confined", False), "scopes": job.get("scopes")}
         text = changed(text, Changes(namespace=job["namespace"], keep_crds=job["keep_crds"], **rule))

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from fleetctl.core.render import documents_of
+from fleetctl.core.stream import documents_of
 from fleetctl.core.yamldoc import dump, load
 
 Key = tuple[str, str, str, str]  # API group, kind, namespace, name
