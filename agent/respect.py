@@ -8,6 +8,7 @@ objects that a rule names.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,13 +27,17 @@ _AT_ONCE = 8
 async def substitutes(kube: Kube, rules: Rules, objects: Iterable[dict[str, Any]], namespace: str) -> list[Substitute]:
     """What of `objects`, which are about to be applied or were applied last, has to be left as it is now. Raises ClusterUnreachable."""
     limit = asyncio.Semaphore(_AT_ONCE)
+    concerned = [item for item in objects if may_concern(item, rules, namespace)]
+    for api, kind in dict.fromkeys((str(item.get("apiVersion")), str(item.get("kind"))) for item in concerned):
+        with contextlib.suppress(NotFound, ToolFailed):  # once for all of a kind, not once for each that asks at the same time
+            await kube.path(api, kind)
 
     async def one(item: dict[str, Any]) -> Substitute | None:
         async with limit:
             found = await live(kube, item, namespace)
         return substitute_for(item, found, rules, namespace) if found else None
 
-    made = await asyncio.gather(*(one(item) for item in objects if may_concern(item, rules, namespace)))
+    made = await asyncio.gather(*(one(item) for item in concerned))
     return [substitute for substitute in made if substitute is not None]
 
 
