@@ -7,6 +7,8 @@ from __future__ import annotations
 import base64
 import json
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,18 @@ spec:
 @pytest.fixture
 def bench(tmp_path: Path, kube: LocalKube, tool_env: dict[str, str]) -> Workbench:
     return Workbench(tmp_path / "agent", kube["dev"].kubeconfig, tool_env)
+
+
+@contextmanager
+def cut_off_at(where: str) -> Iterator[None]:
+    """The agent comes no further than this failpoint, or than its passing of that number."""
+    name, _, passing = where.partition("@")
+    failpoints.arm(f"{name}=raise@{passing}" if passing else f"{name}=raise")
+    try:
+        with pytest.raises(failpoints.Induced):
+            yield
+    finally:
+        failpoints.arm("")
 
 
 def definition(kind: str, group: str, fields: str = "size", *, plural: str = "") -> str:
@@ -83,6 +97,16 @@ class TestDefinitions:
         bench.remove("widgets")
         assert bench.exists("crd", f"widgets.{group}")
         assert not bench.exists("widget", "one", "-n", space)
+
+    @pytest.mark.parametrize("where", ["before-definitions", "after-definitions"])
+    def test_an_attempt_that_is_cut_off_is_finished(self, bench: Workbench, where: str) -> None:
+        """Definitions that are there already, with the marks of a release that never came to be, are no obstacle."""
+        group = f"{where}.example.com"
+        files = {"a.yaml": custom("Cut", group, size="big"), "b.yaml": definition("Cut", group)}
+        with cut_off_at(where):
+            bench.install("cuts", files, {"defaultNamespace": f"crd-{where}"})
+        bench.again("cuts")
+        assert bench.get(f"cuts.{group}", "one", "-n", f"crd-{where}")["spec"] == {"size": "big"}
 
     def test_definitions_go_with_the_bundle_where_it_says_so(self, bench: Workbench) -> None:
         """deleteCRDResources."""
@@ -213,20 +237,16 @@ class TestParts:
         assert marks[0] == marks[1]
         assert {n: m["uid"] for n, m in before.items()} == {n: m["uid"] for n, m in after.items()}
 
-    @pytest.mark.parametrize("where", ["after-part=raise@1", "after-part=raise@2", "after-helm=raise", "objects-kept=raise"])
+    @pytest.mark.parametrize("where", ["after-part@1", "after-part@2", "after-helm", "objects-kept"])
     def test_a_handover_that_is_cut_off_is_finished(self, bench: Workbench, where: str) -> None:
         """Wherever it stops, the next attempt ends in the same state: no object was made anew, no mark of the handover is left."""
-        space = "parts-cut-" + where.replace("=raise", "").replace("@", "-")
+        space = "parts-cut-" + where.replace("@", "-")
         files = {f"{n:02}.yaml": big(f"m{n:02}", 90_000) for n in range(9)}
         bench.install("cut", files, {"defaultNamespace": space})
         uids = {i["metadata"]["name"]: i["metadata"]["uid"] for i in bench.get("cm", "-n", space)["items"]}
         files["01.yaml"] = big("m01", 300_000)
-        failpoints.arm(where)
-        try:
-            with pytest.raises(failpoints.Induced):
-                bench.install("cut", files, {"defaultNamespace": space})
-        finally:
-            failpoints.arm("")
+        with cut_off_at(where):
+            bench.install("cut", files, {"defaultNamespace": space})
         bench.again("cut")
         found = {i["metadata"]["name"]: i for i in bench.get("cm", "-n", space)["items"]}
         assert {name: item["metadata"]["uid"] for name, item in found.items()} == uids
@@ -347,12 +367,8 @@ class TestForce:
         """The object comes back with the next attempt."""
         space, options = "force-cut", {"defaultNamespace": "force-cut", "helm": {"force": True}}
         bench.install("web", {"m.yaml": DEPLOYMENT.format(tier="a", app="web", image="web:1")}, options)
-        failpoints.arm("object-deleted=raise")
-        try:
-            with pytest.raises(failpoints.Induced):
-                bench.install("web", {"m.yaml": DEPLOYMENT.format(tier="a", app="new", image="web:1")}, options)
-        finally:
-            failpoints.arm("")
+        with cut_off_at("object-deleted"):
+            bench.install("web", {"m.yaml": DEPLOYMENT.format(tier="a", app="new", image="web:1")}, options)
         assert not bench.exists("deployment", "web", "-n", space)
         bench.again("web")
         assert bench.get("deployment", "web", "-n", space)["spec"]["selector"] == {"matchLabels": {"app": "new"}}
