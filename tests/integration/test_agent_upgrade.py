@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -21,9 +22,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from agent import launch
 from agent.failpoints import UPGRADE_NAMES
 from agent.releasekeys import pin
-from agent.trial import ATTEMPTS, State
+from agent.trial import ATTEMPTS, STARTS, State
 from examples.demo.gitserver import GitServer
 from examples.demo.parts import Agent, Process
+from examples.localkube.kubeapi import LocalKube
 from fleetctl.cli.releasefile import described, sign
 from fleetctl.core import wire
 from fleetctl.core.agentrelease import AgentRelease, to_file
@@ -50,19 +52,28 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Site:
     """One manager, one agent that runs from an installed .pyz of version 1.0, one bundle."""
 
-    def __init__(self, folder: Path, env: dict[str, str], built: Path) -> None:
+    def __init__(
+        self, folder: Path, env: dict[str, str], built: Path, *, kubeconfig: Path | None = None, namespace: str = "default"
+    ) -> None:
         self.folder, self.built = folder, built
         quick = {"FLEET_AGENT_TRIAL_SECONDS": "60", "FLEET_AGENT_UPGRADE_RETRY_SECONDS": "0.2"}
         self.fleet = Fleet(folder / "fleet", env | quick)
         self.git = GitServer(folder / "git")
         self.git.start()
         repo = Clone(self.git, "apps", folder / "clone")
-        repo.push({"web/config.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\ndata: {a: b}\n"})
+        repo.push(
+            {
+                "fleet.yaml": f"defaultNamespace: {namespace}\n",
+                "web/config.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\ndata: {a: b}\n",
+            }
+        )
         self.fleet.gitrepo(repo.url)
         self.installed = folder / "fleet-agent.pyz"
         self.installed.write_bytes(built.read_bytes())
         made = self.fleet.call("POST", "clusters/fleet-default/paris/register", {"labels": {}})
-        self.agent = Agent(self.fleet.folder, "paris", env | quick, target_dir=folder / "out")
+        self.agent = Agent(
+            self.fleet.folder, "paris", env | quick, kubeconfig=kubeconfig, target_dir=None if kubeconfig else folder / "out"
+        )
         self.agent.enrol(self.fleet.manager.url, made["caPin"], made["token"])
         self.fleet.agents["paris"] = self.agent
         argv = [bare(), "-I", str(self.installed), "run", "--state-dir", str(self.agent.state_dir)]
@@ -480,9 +491,53 @@ def _commands() -> list[list[bytes]]:
     return found
 
 
-def test_clusters_queue_and_a_version_that_does_not_come_back_stops_by_itself(
-    tmp_path: Path, tool_env: dict[str, str], built: Path
-) -> None:
+def test_a_version_that_checks_in_and_never_lasts_is_given_up(site: Site) -> None:
+    """It dies after each start that is no trial; after a few of them what was installed runs, without anybody's doing."""
+
+    def dies(files: dict[str, bytes]) -> None:
+        files["agent/polling.py"] += (
+            b"\n\n_load = Poller.load\n\n\ndef _dead(self):\n    import os\n    from agent import launch\n"
+            b"    if not launch.on_trial():\n        os._exit(9)\n    _load(self)\n\n\nPoller.load = _dead\n"
+        )
+
+    site.start()
+    site.runs("1.0")
+    site.add(site.file("2.0", dies))
+    site.wish("2.0")
+    for _ in range(STARTS):
+        site.fleet.until(site.process.alive, lambda alive: not alive)
+        site.start()
+    found = site.ended("failed")
+    assert (found["version"], "did not last" in found["upgrade"]["message"]) == ("1.0", True)
+    assert site.state().current is None
+
+
+def test_what_is_being_changed_is_finished_first(tmp_path: Path, tool_env: dict[str, str], built: Path, kube: LocalKube) -> None:
+    """A real cluster and a slow helm: the wish comes while it runs; the release is deployed once, by the old version."""
+    helm = shutil.which("helm", path=tool_env["PATH"])
+    slow = tmp_path / "bin" / "helm"
+    slow.parent.mkdir()
+    slow.write_text(f'#!/bin/sh\ncase "$*" in *upgrade*) touch {tmp_path}/helm-runs; sleep 8;; esac\nexec {helm} "$@"\n')
+    slow.chmod(0o755)
+    env = tool_env | {"PATH": f"{slow.parent}:{tool_env['PATH']}"}
+    site = Site(tmp_path, env, built, kubeconfig=kube["dev"].kubeconfig, namespace="upgraded")
+    try:
+        site.start()
+        site.add(site.file("2.0"))
+        site.fleet.until((tmp_path / "helm-runs").exists, bool)
+        site.wish("2.0")
+        assert site.ended("done", seconds=120)["version"] == "2.0"
+        site.fleet.all_ready(bundles=1)
+        log = site.log()
+        assert log.index("bundle apps: deployed") < log.index("giving way to version 2.0")
+        assert log.count("bundle apps: deployed") == 1
+        release = site.fleet.deployments()["paris.apps"]["status"]["release"]
+        assert release["revision"] == 1
+    finally:
+        site.stop()
+
+
+def test_clusters_queue_behind_those_under_way(site: Site) -> None:
     """`--max 1`: the second begins when the first runs the new version; one that fails keeps its place."""
     site.start()
     site.runs("1.0")
