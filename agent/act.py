@@ -12,25 +12,25 @@ from typing import Any
 
 import msgspec
 
-from agent import applying, copies, correct, namespaces, values
+from agent import applying, copies, correct, namespaces, ownership, removal, values
 from agent.applying import Change
 from agent.failpoints import failpoint
 from agent.fence import Fence
 from agent.journal import Entry, Journal
 from agent.kube import Kube
 from agent.observe import Wanted
+from agent.ownership import Claim, Taken
 from agent.parts import releases_of
 from agent.recover import DEPLOYED
 from agent.rights import Rights
 from agent.settle import Settler
 from agent.uplink import Uplink
 from fleetctl.core.bundle import unpack
-from fleetctl.core.errors import UsageError
-from fleetctl.core.ids import Digest, Epoch
+from fleetctl.core.ids import BundleName, Digest
 from fleetctl.core.options import CorrectDrift, HelmOptions
 from fleetctl.core.render import RenderPlan, plan, release_of
 from fleetctl.core.values import Facts
-from fleetctl.core.wire import Desired, DesiredBundle, Tombstone
+from fleetctl.core.wire import Desired, DesiredBundle
 from fleetctl.tools.deploy import Prepared
 from fleetctl.tools.helm import Helm, PendingOperation, Release, Revision, UpgradeFlags
 from fleetctl.tools.kustomize import Kustomize
@@ -108,10 +108,14 @@ async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read:
     workdir = hands.state_dir / "work" / bundle.name
     old = hands.journal.entries.get(bundle.name)
     release = Release(made.release, made.namespace)
-    _refuse_taken(hands.journal, bundle, release)
+    leaving = {tombstone.name for tombstone in document.tombstones}
+    _refuse_taken(hands, bundle, release, leaving)
+    if old and old.removing:
+        await removal.settle(hands, old)
     try:
         failpoint("before-prepare")
         work = await applying.shape(hands, made, bundle.name, bundle.options, old)
+        work.claim = _claim(hands, document, bundle, release)
         failpoint("after-prepare")
         kept, had = copies.places(copied, release.namespace), old.copies if old else ()
         entry = _entry(bundle, document, old, release)
@@ -121,7 +125,7 @@ async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read:
         if hands.kube.is_there:
             await namespaces.prepare(hands.kube, bundle.name, release.namespace, bundle.options, hands.rights.kube)
         failpoint("after-namespace")
-        await copies.write(hands.kube, bundle.name, release.namespace, copied)
+        await copies.write(hands.kube, bundle.name, release.namespace, copied, leaving)
         failpoint("copies-written")
         failpoint("before-helm")
         applied = await applying.apply(hands, work, partial(_upgrade, hands, bundle, document, old))
@@ -135,6 +139,7 @@ async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read:
         failpoint("copies-dropped")
         done = {
             "began": False,
+            "removing": False,
             "copies": kept,
             "values_digest": values.fingerprint(hands.state_dir, read),
             "applied": bundle.generation,
@@ -148,18 +153,15 @@ async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read:
         failpoint("after-journal")
     finally:
         await asyncio.to_thread(shutil.rmtree, workdir, ignore_errors=True)
-    if old and old.release and (old.release, old.namespace) != (release.name, release.namespace):
-        failpoint("before-old-release")
-        await hands.helm.uninstall(Release(old.release, old.namespace), deadline=hands.seconds)
-        failpoint("after-old-release")
+    if entry.former:
+        await removal.tidy(hands, document, bundle.name)
 
 
 async def _upgrade(
     hands: Hands, bundle: DesiredBundle, document: Desired, old: Entry | None, release: Release, prepared: Prepared, change: Change
 ) -> Revision:
     """One helm run of a bundle's release, or of a part of it, as `change` would have the flags."""
-    taking_over = bool(old and old.release and old.release != release.name)
-    flags = change(flags_of(bundle, document, prepared, taking_over=taking_over, creates_namespace=not hands.kube.is_there))
+    flags = change(flags_of(bundle, document, prepared, creates_namespace=not hands.kube.is_there))
     if hands.kube.is_there and old is not None and old.began and not old.parts:
         # A helm may have been cut off. None of ours is alive: this agent starts one at a time for a release, and those of an agent
         # before it are dead (agent/fence.py).
@@ -168,18 +170,24 @@ async def _upgrade(
             return done
     deadline = hands.seconds + flags.timeout
 
-    async def run() -> Revision:
+    async def run(flags: UpgradeFlags) -> Revision:
         try:
             return await hands.helm.upgrade(release, prepared.chart, prepared.values, flags, deadline=deadline)
         except PendingOperation:
             await hands.settler.settle(hands.kube, bundle.name, release)
             return await hands.helm.upgrade(release, prepared.chart, prepared.values, flags, deadline=deadline)
 
+    async def taking() -> Revision:
+        if not hands.kube.is_there:
+            return await run(flags)
+        claim = _claim(hands, document, bundle, release)
+        return await ownership.upgrade(run, hands.kube, flags, claim, is_new=old is None or not old.applied)
+
     drift = bundle.options.correct_drift or CorrectDrift()
     correcting = bool(drift.enabled and old and old.applied >= bundle.generation and not old.began)
     force = flags.force or (correcting and bool(drift.force))
     keeps = bool(drift.keep_fail_history) or not correcting
-    return await correct.carried_out(hands.kube, release, run, force=force, keep_failed=keeps)
+    return await correct.carried_out(hands.kube, release, taking, force=force, keep_failed=keeps)
 
 
 async def _settled(hands: Hands, release: Release, bundle: DesiredBundle, labels: Mapping[str, str]) -> Revision | None:
@@ -196,7 +204,7 @@ async def _settled(hands: Hands, release: Release, bundle: DesiredBundle, labels
     return Revision(records[0].version, DEPLOYED, "", text.decode())
 
 
-def flags_of(bundle: DesiredBundle, document: Desired, prepared: Prepared, *, taking_over: bool, creates_namespace: bool) -> UpgradeFlags:
+def flags_of(bundle: DesiredBundle, document: Desired, prepared: Prepared, *, creates_namespace: bool) -> UpgradeFlags:
     """`creates_namespace`: the target must do it, because there is no cluster that the agent could ask."""
     options = bundle.options
     helm = options.helm or HelmOptions()
@@ -213,7 +221,7 @@ def flags_of(bundle: DesiredBundle, document: Desired, prepared: Prepared, *, ta
         timeout=max(0, helm.timeout_seconds or 0),
         wait_for_jobs=bool(helm.wait_for_jobs),
         atomic=bool(helm.atomic),
-        take_ownership=bool(helm.take_ownership) or taking_over,
+        take_ownership=bool(helm.take_ownership),
         create_namespace=creates_namespace and options.create_namespace is not False,
         skip_schema=bool(helm.skip_schema_validation),
         force=bool(helm.force),
@@ -224,32 +232,11 @@ def flags_of(bundle: DesiredBundle, document: Desired, prepared: Prepared, *, ta
     )
 
 
-async def remove(hands: Hands, tombstone: Tombstone, epoch: Epoch) -> None:
-    """Uninstall the bundle's release; with `keep_resources` only helm's records go."""
-    entry = hands.journal.entries.get(tombstone.name)
-    if entry is not None and entry.release:
-        # What a release record lists is deleted with the rights that wrote the record: who may change it may not have ours.
-        hands = await hands.acting_for(tombstone.service_account or entry.account)
-        hands.journal.put(msgspec.structs.replace(entry, began=True, generation=tombstone.generation, epoch=epoch))
-        failpoint("before-uninstall")
-        release = Release(entry.release, entry.namespace)
-        if entry.began and hands.kube.is_there and not tombstone.keep_resources:
-            await hands.settler.remember_all(hands.kube, entry.bundle, release)
-        if tombstone.keep_resources:
-            path = f"/api/v1/namespaces/{release.namespace}/secrets?labelSelector=owner%3Dhelm%2Cname%3D{release.name}"
-            await hands.kube.call("DELETE", path)
-        else:
-            await hands.helm.uninstall(release, deadline=hands.seconds)
-            failpoint("after-uninstall")
-            await hands.settler.sweep(hands.kube, entry.bundle, release, "")
-            if hands.kube.is_there:
-                known = entry.copies or (await copies.find(hands.kube, entry.bundle, entry.namespace) if not entry.archive else ())
-                await copies.drop(hands.kube, entry.bundle, known)
-                await namespaces.leave(hands.kube, entry, hands.journal.entries.values(), hands.rights.kube)
-    hands.wanted.drop(tombstone.name)
-    failpoint("removal-before-journal")
-    hands.journal.put(Entry(bundle=tombstone.name, removed=True, generation=tombstone.generation, epoch=epoch))
-    failpoint("removal-done")
+def _claim(hands: Hands, document: Desired, bundle: DesiredBundle, release: Release) -> Claim:
+    """Of two bundles that name one release, the one before has it."""
+    held = removal.holders(hands) | removal.holders(hands, but=bundle.name)
+    leaving = {tombstone.name for tombstone in document.tombstones}
+    return Claim(bundle.name, release, held, leaving, asked=bool(bundle.options.helm and bundle.options.helm.take_ownership))
 
 
 def _entry(bundle: DesiredBundle, document: Desired, old: Entry | None, release: Release) -> Entry:
@@ -267,12 +254,22 @@ def _entry(bundle: DesiredBundle, document: Desired, old: Entry | None, release:
         epoch=document.epoch,
         account=bundle.options.service_account or "",
         failures=old.failures if old else 0,
+        removing=bool(old and old.removing),
+        former=_former(old, release),
     )
 
 
-def _refuse_taken(journal: Journal, bundle: DesiredBundle, release: Release) -> None:
-    """Two bundles that claim one release: the first keeps it."""
-    for other in journal.entries.values():
-        if other.bundle != bundle.name and release in releases_of(other):
-            step = "Give one of them another helm.releaseName or namespace."
-            raise UsageError(f"{release} belongs to bundle {other.bundle} already", subject=f"bundle {bundle.name}", next_step=step)
+def _former(old: Entry | None, release: Release) -> tuple[tuple[str, str], ...]:
+    """The releases that the bundle had before and has not any more; parts of them too."""
+    had = removal.former_of(old) if old else []
+    if old and old.release and (old.release, old.namespace) != (release.name, release.namespace):
+        had += releases_of(old)
+    return tuple(dict.fromkeys((one.name, one.namespace) for one in had if one != release))
+
+
+def _refuse_taken(hands: Hands, bundle: DesiredBundle, release: Release, leaving: set[BundleName]) -> None:
+    """Two bundles that claim one release: the first keeps it, unless it is to be removed. Raises Taken."""
+    holder = removal.holders(hands, but=bundle.name).get(release)
+    if holder is not None and (holder not in leaving or hands.journal.entries[holder].removing):
+        step = "Give one of them another helm.releaseName or namespace."
+        raise Taken(f"{release} belongs to bundle {holder} already", subject=f"bundle {bundle.name}", next_step=step)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from agent import crds, handover, parting, respect
 from agent.failpoints import failpoint
 from agent.journal import Entry
+from agent.ownership import Claim
 from agent.parts import PART, joined, pieces, split
 from agent.rules import rules_of
 from fleetctl.core.errors import FleetError, ToolFailed
@@ -38,8 +39,8 @@ Upgrade = Callable[[Release, Prepared, Change], Awaitable[Revision]]
 class Work:
     """`parts`: what each release is made of. `first`: definitions before it; `shared` those of a chart's `crds` folder. `before`: what Git
     states where live values took its place. `moving`: objects that change their part, and into which; `moved`: those, and
-    what an attempt before this one has moved. `old`: parts beyond the first that were there.
-    `scopes`: as in `postrender.Changes`.
+    what an attempt before this one has moved. `old`: parts beyond the first that were there. `scopes`: as in `postrender.Changes`. `claim`:
+    whose objects it may take.
     """
 
     plan: RenderPlan
@@ -53,6 +54,7 @@ class Work:
     moved: list[dict[str, Any]] = field(default_factory=list)
     old: tuple[int, ...] = ()
     scopes: dict[str, bool] | None = None
+    claim: Claim | None = None
 
     @property
     def new(self) -> tuple[int, ...]:
@@ -171,7 +173,7 @@ async def apply(hands: Hands, work: Work, upgrade: Upgrade) -> Applied:
     takes = bool(work.options.helm and work.options.helm.take_ownership)
     if work.first or work.shared:
         failpoint("before-definitions")
-        await crds.first(kube, release, work.first, takes=takes)
+        await crds.first(kube, release, work.first, takes=takes, claim=work.claim)
         await crds.first(kube, release, work.shared, takes=False, shared=True)
         failpoint("after-definitions")
     await handover.begin(kube, work.moving)
@@ -222,7 +224,7 @@ async def _one(hands: Hands, work: Work, release: Release, prepared: Prepared, c
         if out.exists():
             found = json.loads(out.read_bytes())
             out.unlink()
-            await crds.first(hands.kube, release, found, takes=takes)
+            await crds.first(hands.kube, release, found, takes=takes, claim=work.claim)
             deploy.settle(work.workdir, [definitions.digest(definition) for definition in found])
             failpoint("after-definitions")
 

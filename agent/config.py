@@ -128,6 +128,14 @@ def _pod_kubeconfig(account: Path, path: Path) -> Path:
     return path.absolute()
 
 
+def own_namespace() -> str:
+    """Where this agent runs as a Pod, "" when it does not."""
+    try:
+        return (_pod_account() / "namespace").read_text().strip()
+    except OSError:
+        return ""
+
+
 def _environment() -> Path | None:
     found = os.environ.get("KUBECONFIG", "").split(":")[0]
     return Path(found) if found else None

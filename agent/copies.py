@@ -8,7 +8,7 @@ forgets one; what the bundle does not name any more goes after helm has ended we
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -69,11 +69,13 @@ def places(copies: Iterable[Copy], namespace: str) -> tuple[str, ...]:
     return tuple(f"{copy.kind}/{namespace}/{copy.name}" for copy in copies)
 
 
-async def write(kube: Kube, bundle: BundleName, namespace: str, copies: Sequence[Copy]) -> None:
-    """Raises Conflict for an object that is not this bundle's, before any is written; ToolFailed where rights lack."""
+async def write(kube: Kube, bundle: BundleName, namespace: str, copies: Sequence[Copy], leaving: Collection[BundleName] = ()) -> None:
+    """Those of a bundle in `leaving`, which is to be removed, are taken over. Raises Conflict for an object that is not this bundle's,
+    before any is written; ToolFailed where rights lack.
+    """
     found = [(copy, await _get(kube, f"{copy.kind}/{namespace}/{copy.name}")) for copy in copies]
     for copy, there in found:
-        if there is not None and not _is_ours(there, bundle):
+        if there is not None and not any(_is_ours(there, one) for one in (bundle, *leaving)):
             shown = f"{copy.kind} {namespace}/{copy.name}"
             step = f"Rename one of them, or delete it (kubectl delete {copy.kind.lower()} {copy.name} -n {namespace})."
             raise Conflict(f"downstreamResources: {shown} exists and is not this bundle's copy", subject=shown, next_step=step)

@@ -16,6 +16,8 @@ import msgspec
 
 from agent.kube import Kube
 from agent.log import event
+from agent.ownership import Claim, Live, judge
+from agent.records import Ref
 from fleetctl.core.errors import DeadlineError, NotFound, ToolFailed, UsageError
 from fleetctl.tools.definitions import KIND
 from fleetctl.tools.helm import Release
@@ -28,16 +30,18 @@ _NAME, _NAMESPACE, _KEEP = "meta.helm.sh/release-name", "meta.helm.sh/release-na
 _UNSERVED_SECONDS = (0.5, 20.0)  # between two runs of helm that finds no such kind, and in all
 
 
-async def first(kube: Kube, release: Release, found: Sequence[dict[str, Any]], *, takes: bool, shared: bool = False) -> None:
-    """Apply and wait, at most 60 s. `takes`: also what is nobody's, or somebody else's. `shared`: as those of a chart's `crds` folder,
-    which several releases may bring: what another one holds is left as it is, and no uninstall takes it.
+async def first(
+    kube: Kube, release: Release, found: Sequence[dict[str, Any]], *, takes: bool, shared: bool = False, claim: Claim | None = None
+) -> None:
+    """Apply and wait, at most 60 s. `takes`: also what is nobody's, or somebody else's; `claim`: what other bundles hold. `shared`: as
+    those of a chart's `crds` folder, which several releases may bring: what another one holds is left as it is, and no uninstall takes it.
 
-    Raises UsageError, DeadlineError, ToolFailed, ClusterUnreachable.
+    Raises UsageError, Taken, DeadlineError, ToolFailed, ClusterUnreachable.
     """
     waiting = []
     for definition in found:
         name = str((definition.get("metadata") or {}).get("name", ""))
-        if await _may_apply(kube, name, release, takes=takes, shared=shared):
+        if await _may_apply(kube, name, release, takes=takes, shared=shared, claim=claim):
             await _apply(kube, name, definition, release, {_KEEP: "keep"} if shared else {})
             waiting.append(name)
     end = time.monotonic() + SECONDS
@@ -69,13 +73,18 @@ def _notes(document: dict[str, Any]) -> dict[str, Any]:
     return notes if isinstance(notes, dict) else {}
 
 
-async def _may_apply(kube: Kube, name: str, release: Release, *, takes: bool, shared: bool) -> bool:
+async def _may_apply(kube: Kube, name: str, release: Release, *, takes: bool, shared: bool, claim: Claim | None) -> bool:
     live = await _get(kube, name)
     if live is None:
         return True
     notes = _notes(live)
     owner = Release(str(notes.get(_NAME, "")), str(notes.get(_NAMESPACE, "")))
-    if owner == release or (takes and not shared):
+    if owner == release:
+        return True
+    if claim is not None and owner in claim.holders and not shared:
+        judge([Live(Ref("apiextensions.k8s.io/v1", KIND, "", name), owner)], claim)  # another bundle's, which may be on its way out
+        return True
+    if takes and not shared:
         return True
     if shared:
         by_helm = any(part.get("manager") == "helm" for part in live["metadata"].get("managedFields") or [])

@@ -1,21 +1,29 @@
 """What this agent should do next: pure, from the desired document, the journal and the time.
 
 Rule: a bundle is changed when its generation is above the one applied, and then only when what it depends on is in an accepted state;
-only a tombstone removes. A failure is tried again with growing waits, not at each poll.
+only a tombstone removes. What is removed goes last: a bundle that is new, or has changed, may take over what the removed one holds, and an
+object that moves is not deleted and made again. A failure is tried again with growing waits, not at each poll.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent.journal import Entry, Order, is_applied
+from fleetctl.core.errors import UsageError
 from fleetctl.core.ids import BundleName
+from fleetctl.core.render import release_of
 from fleetctl.core.status import State
 from fleetctl.core.wire import Dependency, Desired, DesiredBundle, Tombstone
 
+# States that speak of what is applied, and of nothing that is only wanted.
+_OF_WHAT_RUNS = frozenset({State.READY, State.NOT_READY, State.MODIFIED})
+_SAYS_WHY = frozenset({State.ERR_APPLIED, State.NOT_READY, State.MODIFIED})
+
 RETRY_SECONDS = (5.0, 600.0)
+HOLD_SECONDS = 600.0  # a removal waits at most so long for bundles that may take over what it would delete
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,21 @@ class Remove:
 
 
 @dataclass(frozen=True)
+class Tidy:
+    """Remove what the bundle had under another release name."""
+
+    bundle: DesiredBundle
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Why what the tombstone names is still there."""
+
+    tombstone: Tombstone
+    reason: str
+
+
+@dataclass(frozen=True)
 class Wait:
     """Why the bundle stays as it is."""
 
@@ -36,13 +59,14 @@ class Wait:
     reason: str
 
 
-Action = Install | Remove | Wait
+Action = Install | Tidy | Remove | Hold | Wait
 
 
 @dataclass(frozen=True)
 class World:
-    """`states`: of each bundle as it was last seen. `retry_at`: before which a failed one is left alone. `again`: drifted.
-    `floors`: the highest order that a bundle was ever at here; what is lower is left alone (I4).
+    """`states`: of each bundle as it was last seen, `said`: what was said with it. `retry_at`: before which a failed one is left alone.
+    `again`: drifted. `floors`: the highest order that a bundle was ever at here; what is lower is left alone (I4). `tried`: the generation
+    at which a bundle failed last. `since`: when a tombstone was first seen. Times in seconds of one clock, whichever.
     """
 
     entries: Mapping[BundleName, Entry]
@@ -52,27 +76,89 @@ class World:
     again: Collection[BundleName] = ()
     removed: Collection[tuple[BundleName, int]] = ()
     floors: Mapping[BundleName, Order] = field(default_factory=dict)
+    tried: Mapping[BundleName, int] = field(default_factory=dict)
+    since: Mapping[tuple[BundleName, int], float] = field(default_factory=dict)
+    said: Mapping[BundleName, str] = field(default_factory=dict)
 
 
 def decide(wanted: Desired, world: World, now: float) -> list[Action]:
-    """The actions that may begin now, removals first so that what moves between bundles is free before it is taken."""
+    """The actions that may begin now, removals last."""
     actions: list[Action] = []
-    for tombstone in wanted.tombstones:
-        done = (tombstone.name, tombstone.generation) in world.removed
-        behind = is_behind(wanted, tombstone.generation, world.floors.get(tombstone.name))
-        if not done and not behind and tombstone.name not in world.busy and world.retry_at.get(tombstone.name, 0) <= now:
-            actions.append(Remove(tombstone))
+    coming: list[BundleName] = []
     known = {bundle.name: bundle for bundle in wanted.bundles}
+    gone = {tombstone.name for tombstone in wanted.tombstones}
     for bundle in wanted.bundles:
-        behind = is_behind(wanted, bundle.generation, world.floors.get(bundle.name))
-        if bundle.name in world.busy or behind or not _differs(bundle, world, wanted):
+        if is_behind(wanted, bundle.generation, world.floors.get(bundle.name)):
             continue
-        reason = _blocked(bundle, known, world)
-        if reason:
-            actions.append(Wait(bundle, reason))
+        if not _differs(bundle, world, wanted):
+            entry = world.entries.get(bundle.name)
+            if entry and entry.former and bundle.name not in world.busy and world.retry_at.get(bundle.name, 0) <= now:
+                actions.append(Tidy(bundle))
+            continue
+        block = None if bundle.name in world.busy else _occupied(bundle, world) or _blocked(bundle, known, gone, world)
+        if _is_news(bundle, world, wanted) and (block is None or block.passes):
+            coming.append(bundle.name)
+        if bundle.name in world.busy:
+            continue
+        if block:
+            actions.append(Wait(bundle, block.reason))
         elif world.retry_at.get(bundle.name, 0) <= now:
             actions.append(Install(bundle))
-    return actions
+    return actions + _removals(wanted, world, coming, now)
+
+
+def _removals(wanted: Desired, world: World, coming: Sequence[BundleName], now: float) -> list[Action]:
+    found: list[Action] = []
+    for tombstone in wanted.tombstones:
+        name = tombstone.name
+        if (name, tombstone.generation) in world.removed or name in world.busy or world.retry_at.get(name, 0) > now:
+            continue
+        if is_behind(wanted, tombstone.generation, world.floors.get(name)):
+            continue
+        reason = _held(tombstone, wanted, world, coming, now)
+        found.append(Hold(tombstone, reason) if reason else Remove(tombstone))
+    return found
+
+
+def _held(tombstone: Tombstone, wanted: Desired, world: World, coming: Sequence[BundleName], now: float) -> str:
+    """Which bundle may take over what the tombstone's one holds, and has not been tried yet; "" for none. One that is to have the same
+    release is waited for however long it takes: the release is wanted, under that bundle's name.
+    """
+    entry = world.entries.get(tombstone.name)
+    if entry is None or not entry.release or entry.removing:
+        return ""
+    heir = next((b for b in wanted.bundles if _release_of(b) == (entry.release, entry.namespace)), None)
+    if heir is not None:
+        theirs = world.entries.get(heir.name)
+        has = theirs is not None and theirs.applied > 0 and (theirs.release, theirs.namespace) == (entry.release, entry.namespace)
+        return "" if has else f"waits until bundle {heir.name} has taken over its release"
+    if coming and now - world.since.get((tombstone.name, tombstone.generation), now) < HOLD_SECONDS:
+        return f"waits until bundle {coming[0]} was tried, which may take over what it holds"
+    return ""
+
+
+def _occupied(bundle: DesiredBundle, world: World) -> _Block | None:
+    """Its release is being removed under another bundle's name: two may not work on one release (I5)."""
+    release = _release_of(bundle)
+    for entry in world.entries.values():
+        if entry.removing and entry.bundle != bundle.name and release in ((entry.release, entry.namespace), *entry.former):
+            return _Block(f"waits until bundle {entry.bundle} is removed, which has this release")
+    return None
+
+
+def _release_of(bundle: DesiredBundle) -> tuple[str, str]:
+    try:
+        return release_of(bundle.options, bundle.name)
+    except UsageError:
+        return "", ""
+
+
+def _is_news(bundle: DesiredBundle, world: World, wanted: Desired) -> bool:
+    """Whether the generation is new here and was not tried yet."""
+    return (
+        not is_applied(world.entries.get(bundle.name), (wanted.epoch, bundle.generation))
+        and world.tried.get(bundle.name, -1) < bundle.generation
+    )
 
 
 def retry_seconds(failures: int, spread: float) -> float:
@@ -95,34 +181,62 @@ def _differs(bundle: DesiredBundle, world: World, wanted: Desired) -> bool:
     return not is_applied(entry, (wanted.epoch, bundle.generation)) or entry.began or bundle.name in world.again
 
 
-def _blocked(bundle: DesiredBundle, known: Mapping[BundleName, DesiredBundle], world: World) -> str:
-    """Which dependency is not in an accepted state, or ""."""
+class _Block(NamedTuple):
+    """`passes`: it is a matter of time, and nobody has to do anything."""
+
+    reason: str
+    passes: bool = False
+
+
+def _blocked(bundle: DesiredBundle, known: Mapping[BundleName, DesiredBundle], gone: Collection[BundleName], world: World) -> _Block | None:
+    """Which dependency is not in an accepted state, and why."""
     cycle = _cycle(bundle, known)
     if cycle:
-        return f"waits for itself: {' waits for '.join(cycle)}"
+        return _Block(f"waits for itself: {' waits for '.join(cycle)}")
     for dependency in bundle.depends_on:
-        wanted = [b for b in known.values() if b.name != bundle.name and _is_meant(dependency, b)]
-        accepted = dependency.accepted_states or [State.READY]
-        if not wanted:
-            return f"no bundle {dependency.name or 'with these labels'} is meant for this cluster"
-        for other in wanted:
-            entry = world.entries.get(other.name)
-            current = entry is not None and entry.applied >= other.generation
-            state = world.states.get(other.name, State.WAIT_APPLIED) if current else State.WAIT_APPLIED
-            if state not in accepted:
-                return f"waits for bundle {other.name}, which is {state.value}"
-    return ""
+        if not dependency.name and dependency.selector is None:
+            continue  # as in Fleet
+        meant = [b for b in known.values() if b.name != bundle.name and _is_meant(dependency, b)]
+        if not meant:
+            leaves = dependency.name in gone
+            what = f"bundle {dependency.name}" if dependency.name else "a bundle with these labels"
+            return _Block(
+                f"waits for {what}, which is being removed" if leaves else f"no {what.removeprefix('a ')} is meant for this cluster"
+            )
+        for other in meant:
+            block = _unaccepted(other, dependency.accepted_states or [State.READY], world)
+            if block:
+                return block
+    return None
+
+
+def _unaccepted(other: DesiredBundle, accepted: Collection[State], world: World) -> _Block | None:
+    """Why a dependency does not do yet. What was seen of an older generation says nothing of the present one."""
+    entry = world.entries.get(other.name)
+    current = entry is not None and entry.applied >= other.generation
+    state = world.states.get(other.name, State.WAIT_APPLIED)
+    if not current and state in _OF_WHAT_RUNS:
+        state = State.WAIT_APPLIED
+    if state in accepted:
+        return None
+    reason = f"waits for bundle {other.name}, which is {state.value}"
+    if other.paused:
+        return _Block(f"waits for bundle {other.name}, which is paused" + (f" and {state.value}" if current else ""))
+    why = world.said.get(other.name, "") if state in _SAYS_WHY else ""
+    return _Block(f"{reason}: {why}" if why else reason, passes=state not in {State.ERR_APPLIED, State.WAITING_FOR_DEPENDENCY})
 
 
 def _cycle(bundle: DesiredBundle, known: Mapping[BundleName, DesiredBundle]) -> list[BundleName]:
-    """The names from the bundle back to itself, or nothing."""
+    """The names from the bundle back to itself, or nothing. A reference to nobody is to nobody."""
     open_: list[tuple[DesiredBundle, list[BundleName]]] = [(bundle, [bundle.name])]
     seen: set[BundleName] = set()
     while open_:
         one, path = open_.pop()
         for dependency in one.depends_on:
             for other in (b for b in known.values() if _is_meant(dependency, b)):
-                if other.name == bundle.name and (len(path) > 1 or dependency.name == bundle.name):
+                if other.name == one.name and not dependency.name:
+                    continue  # a selector that picks its own bundle too means the others
+                if other.name == bundle.name:
                     return [*path, bundle.name]
                 if other.name not in seen:
                     seen.add(other.name)
@@ -131,6 +245,8 @@ def _cycle(bundle: DesiredBundle, known: Mapping[BundleName, DesiredBundle]) -> 
 
 
 def _is_meant(dependency: Dependency, bundle: DesiredBundle) -> bool:
+    if not dependency.name and dependency.selector is None:
+        return False
     if dependency.name and dependency.name != bundle.name:
         return False
     return dependency.selector is None or _matches(dependency.selector, bundle.labels)

@@ -50,6 +50,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     copies: tuple[str, ...] = ()  # of downstreamResources, KIND/NAMESPACE/NAME: written, or about to be
     account: str = ""  # service account that it was last begun as, "" for none named
     parts: tuple[int, ...] = ()  # beyond the first, of a bundle that one release cannot hold (`parts.releases_of`); never 1
+    removing: bool = False  # its removal has begun
+    former: tuple[tuple[str, str], ...] = ()  # (name, namespace) of releases that it had under other names and that are not gone yet
 
 
 Order = tuple[int, int]  # (epoch, generation): what comes later is greater

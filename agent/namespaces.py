@@ -7,7 +7,8 @@ stays.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import msgspec
@@ -16,12 +17,14 @@ from agent import config
 from agent.journal import Entry
 from agent.kube import Forbidden, Kube
 from agent.log import event
-from fleetctl.core.errors import NotFound, ToolFailed
+from fleetctl.core.errors import NotFound, ToolFailed, UsageError
 from fleetctl.core.ids import BundleName
 from fleetctl.core.options import Options
+from fleetctl.core.render import release_of
+from fleetctl.core.wire import Desired
 
-KEPT = frozenset({"default", "kube-system", "kube-public", "kube-node-lease"})
 _POD_SECURITY = "pod-security.kubernetes.io/"
+_META = {"accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
 _APPLY = {"content-type": "application/apply-patch+yaml"}
 
 
@@ -36,7 +39,7 @@ async def prepare(kube: Kube, bundle: BundleName, namespace: str, options: Optio
     """
     marks = {"labels": _granted(bundle, options.namespace_labels or {}), "annotations": options.namespace_annotations or {}}
     stated = {key: value for key, value in marks.items() if value}
-    found = await _get(eyes or kube, namespace)
+    found = await get(eyes or kube, namespace)
     if found is None and options.create_namespace is False:
         step = f"Create it, or leave out createNamespace: false (kubectl create namespace {namespace})."
         raise NotFound(f"namespace {namespace} does not exist", subject=f"namespace {namespace}", next_step=step)
@@ -56,24 +59,56 @@ def _granted(bundle: BundleName, labels: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in labels.items() if key not in left_out}
 
 
-async def leave(kube: Kube, entry: Entry, others: Iterable[Entry], eyes: Kube | None = None) -> None:
-    """After the release has gone: take back the bundle's labels, or the namespace where the options said so and nobody else is there."""
-    used = sorted(other.bundle for other in others if other.bundle != entry.bundle and other.release and other.namespace == entry.namespace)
-    if entry.delete_namespace and entry.namespace not in KEPT:
-        if not used:
+def is_protected(namespace: str) -> bool:
+    """Those that are never deleted: `default`, Kubernetes' own, and where this agent itself runs as a Pod."""
+    return namespace == "default" or namespace.startswith("kube-") or namespace == config.own_namespace()
+
+
+def users(entries: Iterable[Entry], document: Desired | None, bundle: BundleName, namespace: str) -> list[BundleName]:
+    """The other bundles that have a release in the namespace, or are to have one."""
+    found = {e.bundle for e in entries if e.release and (e.namespace == namespace or namespace in {where for _, where in e.former})}
+    for wanted in document.bundles if document else []:
+        with contextlib.suppress(UsageError):
+            if release_of(wanted.options, wanted.name)[1] == namespace:
+                found.add(wanted.name)
+    return sorted(found - {bundle})
+
+
+async def leave(kube: Kube, entry: Entry, used: Collection[BundleName], eyes: Kube | None = None) -> bool:
+    """After the release has gone: take back the bundle's labels, or delete the namespace where the options said so and nobody else is
+    there; whether it was deleted. `used`: the other bundles there; `eyes` looks.
+    """
+    if entry.delete_namespace and not is_protected(entry.namespace):
+        others = [f"bundle {name}" for name in used] or await _releases(eyes or kube, entry.namespace)
+        if not others:
             await _delete(kube, entry.namespace)
-            return
-        event("the namespace stays", namespace=entry.namespace, used_by=", ".join(used[:3]))
-    found = await _get(eyes or kube, entry.namespace)
+            return True
+        event("the namespace stays", namespace=entry.namespace, used_by=", ".join(others[:3]))
+    found = await get(eyes or kube, entry.namespace)
     if found is not None and _is_ours(found, entry.bundle):
         await _apply(kube, entry.bundle, entry.namespace, {})
+    return False
+
+
+def why_it_stays(found: dict[str, Any]) -> str:
+    """What the API server says of a namespace that is being deleted."""
+    told = [c for c in (found.get("status") or {}).get("conditions") or [] if c.get("status") == "True" and c.get("message")]
+    order = {"NamespaceFinalizersRemaining": 0, "NamespaceContentRemaining": 1}
+    told.sort(key=lambda c: order.get(str(c.get("type")), 2))
+    return f"does not go: {told[0]['message']}" if told else "is still there"
+
+
+async def _releases(kube: Kube, namespace: str) -> list[str]:
+    """Releases of anybody in the namespace."""
+    found = await kube.call("GET", f"/api/v1/namespaces/{namespace}/secrets?labelSelector=owner%3Dhelm", headers=_META)
+    return sorted({f"release {i['metadata']['labels']['name']}" for i in found.get("items") or [] if i["metadata"]["labels"].get("name")})
 
 
 def _is_ours(found: dict[str, Any], bundle: BundleName) -> bool:
     return any(part.get("manager") == manager(bundle) for part in found.get("metadata", {}).get("managedFields") or [])
 
 
-async def _get(kube: Kube, namespace: str) -> dict[str, Any] | None:
+async def get(kube: Kube, namespace: str) -> dict[str, Any] | None:
     try:
         return await kube.call("GET", f"/api/v1/namespaces/{namespace}")
     except NotFound:

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 MOST_SECONDS = 60.0
+MOST_STOPPED_SECONDS = 900.0
 MOST_ASKED_SECONDS = 3600.0
 _LEAST_SECONDS = 0.5
+
+
+def stopped_seconds(failures: int, spread: float) -> float:
+    """Of an agent that the manager knows no more, after the n-th time in a row that it was told so: from half a minute to 15 min. It asks
+    still, because the manager may have been restored, or the cluster be enrolled again with the same key.
+    """
+    return min(MOST_STOPPED_SECONDS, MOST_SECONDS * 2.0 ** min(failures - 1, 20)) * (0.5 + spread / 2)
 
 
 def pause_seconds(failures: int, spread: float, why: Exception | None = None, interval: float = 0.0) -> float:

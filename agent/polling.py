@@ -10,7 +10,7 @@ from agent import clocks
 from agent.answers import Duplicate, NotEnrolled
 from agent.documents import behind
 from agent.log import event, over, trouble
-from agent.pauses import pause_seconds
+from agent.pauses import pause_seconds, stopped_seconds
 from agent.situation import Situation
 from agent.telling import Teller
 from agent.troubles import of_disk
@@ -90,7 +90,8 @@ class Poller:
         self._at.contact_error = why.summary
         if isinstance(why, Duplicate | NotEnrolled):
             self._at.stop(why.code, why.summary)
-            return max(_STOPPED_SECONDS, pause)
+            trouble("manager", why.summary)
+            return max(pause, stopped_seconds(self._failures, random.random()) if isinstance(why, NotEnrolled) else _STOPPED_SECONDS)  # noqa: S311 - spread
         if isinstance(why, ManagerBehind):
             self._at.say(why.code, why.summary)
         else:

@@ -62,7 +62,7 @@ async def recover(kube: Kube, journal: Journal, cluster: ClusterId, namespaces: 
 def merged(entries: Mapping[BundleName, Entry], records: Iterable[Record], *, complete: bool) -> list[Entry]:
     """The entries that must be written down. `complete`: a release that has no record here has none. Pure."""
     found: dict[BundleName, list[Record]] = {}
-    for record in records:
+    for record in _present(records):
         if record.bundle:
             found.setdefault(BundleName(record.bundle), []).append(record)
     changed = [entry for bundle, held in sorted(found.items()) if (entry := _joined(bundle, entries.get(bundle), held))]
@@ -70,6 +70,13 @@ def merged(entries: Mapping[BundleName, Entry], records: Iterable[Record], *, co
         gone = [e for e in entries.values() if e.release and e.applied and e.bundle not in found]
         changed += [msgspec.structs.replace(e, applied=Generation(0), revision=0, began=True) for e in gone]
     return changed
+
+
+def _present(records: Iterable[Record]) -> list[Record]:
+    """Without those of bundles that had a release before the one that has it now: whose the newest record is, is the release."""
+    records = list(records)
+    owner = {record.place: record.bundle for record in _newest(records)}
+    return [record for record in records if record.bundle == owner[record.place]]
 
 
 def _joined(bundle: BundleName, entry: Entry | None, records: list[Record]) -> Entry | None:
@@ -90,6 +97,7 @@ def _joined(bundle: BundleName, entry: Entry | None, records: list[Record]) -> E
         "namespace": last.namespace,
         "parts": tuple(sorted({r.part for r in records if r.part > 1})),
         "revision": last.version,
+        "former": tuple(sorted({r.place for r in first} - {last.place} | set(entry.former if entry else ()))),
         "began": True,
     }
     return msgspec.structs.replace(entry or Entry(bundle=bundle), **known)

@@ -10,8 +10,9 @@ from agent.journal import Entry, Order, is_applied
 from agent.observe import drifted
 from fleetctl.core.ids import Generation
 from fleetctl.core.status import ReleaseRef, Report, ResourceStatus, State, sentence
-from fleetctl.core.wire import Desired, DesiredBundle
+from fleetctl.core.wire import Desired, DesiredBundle, Tombstone
 
+REMOVING = "removing"  # code: what was deleted is not gone yet, and nobody has to do anything
 MOST_PAGE_BYTES = 512 * 1024
 
 
@@ -59,13 +60,25 @@ def behind(order: Order, floor: Order) -> str:
     return f"the manager is behind this cluster, which was at {here} and is asked for {asked}: nothing is changed until a newer one comes"
 
 
+def failed_state(code: str) -> State:
+    return State.NOT_READY if code == REMOVING else State.ERR_APPLIED
+
+
+def farewell(tombstone: Tombstone, document: Desired, *, error: tuple[Generation, str, str] | None, held: str) -> Report:
+    """What is told of a tombstone that is not done: why, and whether somebody has to do something."""
+    head = Report(bundle=tombstone.name, epoch=document.epoch, generation=tombstone.generation, state=State.WAIT_APPLIED)
+    if error is not None:
+        return msgspec.structs.replace(head, state=failed_state(error[1]), code=error[1], message=error[2])
+    return msgspec.structs.replace(head, state=State.NOT_READY, code="removing", message=held) if held else head
+
+
 def state_of(bundle: DesiredBundle, known: Known, epoch: int) -> tuple[State, str, str]:
     """(state, code, message), in the order of Fleet's own tests."""
     order = (epoch, bundle.generation)
     if late := behind(order, known.floor):
         return State.ERR_APPLIED, "behind", late
     if known.error and known.error[0] >= bundle.generation:
-        return State.ERR_APPLIED, known.error[1], known.error[2]
+        return failed_state(known.error[1]), known.error[1], known.error[2]
     if not is_applied(known.entry, order):
         if bundle.paused:
             return State.OUT_OF_SYNC, "paused", "paused"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
-from agent import machine
+from agent import machine, troubles
 from agent.act import Hands
 from agent.answers import Duplicate, NotEnrolled
 from agent.correct import Corrections
@@ -22,10 +22,11 @@ from fleetctl.core.wire import Desired, DesiredBundle
 
 class Situation:
     """`busy`: bundles whose release is being changed now. `again`: to be applied once more though nothing new is wanted. `unseen`: changed
-    since the last look. `grown`: much was done since the last beat. `work`, `look` and `tell` wake the loop of that name. `twin`: another
-    agent has this identity, or this one has none any more: nothing is changed. `contact`: Unix seconds of the manager's last answer, 0 for
-    never; `contact_error`: why there is none since. `answered`: it has answered a poll since the start, `told_all`: it has taken a full
-    report; `wish`: to be looked at, which version of the agent it wants. `held`: why nothing new is begun, "" for no reason.
+    since the last look. `doomed`: tombstones, and when each was first seen here (monotonic seconds); `holds`: why one waits. `grown`: much
+    was done since the last beat. `work`, `look` and `tell` wake the loop of that name. `twin`: another agent has this identity, or this one
+    has none any more: nothing is changed. `contact`: Unix seconds of the manager's last answer, 0 for never; `contact_error`: why there is
+    none since. `answered`: it has answered a poll since the start, `told_all`: it has taken a full report; `wish`: to be looked at, which
+    version of the agent it wants. `held`: why nothing new is begun, "" for no reason.
     """
 
     def __init__(self, hands: Hands, observer: Observer | None) -> None:
@@ -43,9 +44,12 @@ class Situation:
         self.again: set[BundleName] = set()
         self.corrections = Corrections()
         self.removed: set[tuple[BundleName, int]] = set()
+        self.doomed: dict[tuple[BundleName, int], float] = {}
+        self.holds: dict[BundleName, str] = {}
         self.busy: dict[BundleName, asyncio.Task[None]] = {}
         self.unseen: set[BundleName] = set()
         self.work, self.tell, self.look = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        before = troubles.read(hands.state_dir)
         self.troubles = Troubles(hands.state_dir, self.tell.set, hands.uplink.now)
         self.answered, self.told_all, self.wish = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.held = ""
@@ -54,6 +58,9 @@ class Situation:
         self.twin = False
         self.contact, self.contact_error = 0.0, ""
         self.grown = True
+        for one in before:
+            if one.code == NotEnrolled.code:  # until the manager says otherwise: it said so for good
+                self.stop(one.code, one.message)
 
     def say(self, code: str, message: str) -> None:
         """Something concerns the agent as a whole, until it is unsaid: the manager shows it on the cluster."""

@@ -35,7 +35,7 @@ class DirectoryTarget:
         path.chmod(0o644)
         return Revision(number, "deployed", "", text.decode())
 
-    async def uninstall(self, release: Release, *, deadline: float) -> None:
+    async def uninstall(self, release: Release, *, deadline: float, keep_record: bool = False) -> None:
         self._path(release).unlink(missing_ok=True)
 
     async def history(self, release: Release, *, deadline: float) -> Sequence[Revision]:

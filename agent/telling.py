@@ -13,7 +13,7 @@ from agent.answers import Duplicate, NotEnrolled, SendAll, TryLater
 from agent.failpoints import failpoint
 from agent.log import became, trouble
 from agent.pauses import pause_seconds
-from agent.reports import MOST_PAGE_BYTES, Known, behind, pages_of, report_of
+from agent.reports import MOST_PAGE_BYTES, Known, behind, farewell, pages_of, report_of
 from agent.situation import Situation
 from fleetctl.core.errors import FleetError
 from fleetctl.core.ids import BundleName
@@ -21,6 +21,7 @@ from fleetctl.core.status import Report, State, trim
 from fleetctl.core.wire import Desired, DesiredBundle, StatusRequest
 
 _GROUP_SECONDS = 0.05
+_STOPPED_SECONDS = 5.0
 _LEAST_PAGE_BYTES = 8 * 1024
 
 
@@ -52,10 +53,10 @@ class Teller:
             elif late := behind((document.epoch, tombstone.generation), self._at.hands.journal.floor(tombstone.name)):
                 head = Report(bundle=tombstone.name, epoch=document.epoch, generation=tombstone.generation, state=State.ERR_APPLIED)
                 self._put(tombstone.name, msgspec.structs.replace(head, code="behind", message=late))
-            elif tombstone.name in self._at.errors:
-                generation, code, message = self._at.errors[tombstone.name]
-                head = Report(bundle=tombstone.name, epoch=document.epoch, generation=generation, state=State.ERR_APPLIED)
-                self._put(tombstone.name, msgspec.structs.replace(head, code=code, message=message))
+            elif tombstone.name in self._at.failures or tombstone.name in self._at.holds:
+                error = self._at.errors.get(tombstone.name) if tombstone.name in self._at.failures else None
+                held = self._at.holds.get(tombstone.name, "")
+                self._put(tombstone.name, farewell(tombstone, document, error=error, held=held))
         for name in set(self._at.reports) - set(wanted) - {t.name for t in document.tombstones}:
             del self._at.reports[name]
 
@@ -63,8 +64,8 @@ class Teller:
         old = self._at.reports.get(name)
         if old is not None and msgspec.structs.replace(old, at="") == report:
             return
-        if old is not None and old.state is not report.state:
-            self._at.work.set()
+        if old is not None and (old.state is not report.state or (self._at.waits and old.message != report.message)):
+            self._at.work.set()  # who waits for it may begin, or waits for another reason
         if is_news(old, report):
             became(name, report.generation, report.state.value, report.message)
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._at.hands.uplink.now()))
@@ -97,6 +98,9 @@ class Teller:
         failures = 0
         while True:
             await self._at.tell.wait()
+            if self._at.twin:  # the poller asks whether it still is so
+                await asyncio.sleep(_STOPPED_SECONDS)
+                continue
             self._at.tell.clear()
             await asyncio.sleep(_GROUP_SECONDS)
             try:
@@ -109,7 +113,6 @@ class Teller:
             except (Duplicate, NotEnrolled) as why:
                 self._at.stop(why.code, why.summary)
                 self._at.tell.set()
-                await asyncio.sleep(30)
             except FleetError as why:
                 failures += 1
                 if not isinstance(why, TryLater):

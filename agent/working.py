@@ -8,12 +8,14 @@ import random
 import time
 from collections.abc import Callable
 
-from agent import act
-from agent.decide import RETRY_SECONDS, Action, Install, Remove, Wait, World, decide, retry_seconds
+from agent import act, removal
+from agent.decide import HOLD_SECONDS, RETRY_SECONDS, Action, Hold, Install, Remove, Tidy, Wait, World, decide, retry_seconds
 from agent.fence import HelmAlive
 from agent.lease import LeaseTaken
 from agent.log import event, over, trouble
 from agent.recover import recover
+from agent.removal import Remains
+from agent.reports import REMOVING
 from agent.situation import Situation
 from agent.telling import Teller
 from agent.troubles import of_disk
@@ -25,7 +27,8 @@ from fleetctl.core.wire import Desired, DesiredBundle
 
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EFBIG})
 # What ends without anybody's doing is tried again soon, so that the fleet is itself again within a minute of it.
-MOST_RETRY_SECONDS = {"disk": 30.0, "system": 30.0, "cluster-unreachable": 45.0, "try-later": 45.0, "helm-pending": 30.0}
+MOST_RETRY_SECONDS = {"disk": 30.0, "system": 30.0, "cluster-unreachable": 45.0, "try-later": 45.0, "helm-pending": 30.0, "removal": 60.0}
+_REMOVALS_IN_TIME = 3  # about half a minute: a Pod's grace, a volume's protection
 
 
 class Worker:
@@ -36,6 +39,7 @@ class Worker:
 
     def __init__(self, at: Situation, teller: Teller, at_once: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._at, self._teller, self._slots, self._clock = at, teller, asyncio.Semaphore(at_once), clock
+        self._fetching: dict[str, asyncio.Task[None]] = {}
         self._known = False
 
     async def act(self) -> None:
@@ -45,16 +49,24 @@ class Worker:
             document = self._at.document
             if document is None or self._at.twin or self._at.held or not await self._rebuilt(document):
                 continue
+            self._note(document)
             actions = decide(document, self._world(), self._clock())
-            if any(not isinstance(action, Wait) for action in actions):
+            if any(not isinstance(action, Wait | Hold) for action in actions):
                 if not await self._alone():
                     continue
                 # Time may have passed.
                 document = self._at.document or document
+                self._note(document)
                 actions = decide(document, self._world(), self._clock())
             for action in actions:
                 self._begin(document, action)
             self._wake_for_retries()
+
+    def _note(self, document: Desired) -> None:
+        """Since when each tombstone is known, and no longer than it is in the document."""
+        now, at = self._clock(), self._at
+        at.doomed = {(t.name, t.generation): at.doomed.get((t.name, t.generation), now) for t in document.tombstones}
+        at.holds = {t.name: at.holds[t.name] for t in document.tombstones if t.name in at.holds}
 
     async def _alone(self) -> bool:
         """Whether no other agent changes this cluster; else it is told, and looked at again. Without an answer a release's try tells."""
@@ -96,40 +108,58 @@ class Worker:
         return True
 
     def _world(self) -> World:
-        states = {name: report.state for name, report in self._at.reports.items()}
-        journal, at = self._at.hands.journal, self._at
-        return World(journal.entries, states, at.retry_at, at.busy, at.again, at.removed, journal.floors())
+        at = self._at
+        return World(
+            at.hands.journal.entries,
+            {name: report.state for name, report in at.reports.items()},
+            at.retry_at,
+            at.busy,
+            at.again,
+            at.removed,
+            at.hands.journal.floors(),
+            tried={name: error[0] for name, error in at.errors.items()},
+            since=at.doomed,
+            said={name: report.message for name, report in at.reports.items()},
+        )
 
     def _begin(self, document: Desired, action: Action) -> None:
-        if isinstance(action, Wait):
-            if self._at.waits.get(action.bundle.name) != action.reason:
-                self._at.waits[action.bundle.name] = action.reason
-                self._teller.refresh([action.bundle.name])
+        if isinstance(action, Wait | Hold):
+            name = action.bundle.name if isinstance(action, Wait) else action.tombstone.name
+            said = self._at.waits if isinstance(action, Wait) else self._at.holds
+            if said.get(name) != action.reason:
+                said[name] = action.reason
+                self._teller.refresh([name])
+            if isinstance(action, Wait):
+                self._fetch(action.bundle)
             return
-        name = action.bundle.name if isinstance(action, Install) else action.tombstone.name
+        name = action.tombstone.name if isinstance(action, Remove) else action.bundle.name
         self._at.waits.pop(name, None)
+        self._at.holds.pop(name, None)
         self._at.grown = True
         task = asyncio.create_task(self._do(document, action, name))
         self._at.busy[name] = task
 
-    async def _do(self, document: Desired, action: Install | Remove, name: BundleName) -> None:
+    def _fetch(self, bundle: DesiredBundle) -> None:
+        """What waits for others may have to begin while the manager is away: its archive is fetched now."""
+        if bundle.archive not in self._fetching and not (self._at.hands.state_dir / "archives" / bundle.archive).exists():
+            self._fetching[bundle.archive] = asyncio.create_task(self._fetched(bundle))
+
+    async def _fetched(self, bundle: DesiredBundle) -> None:
+        try:
+            async with self._slots:
+                await act.archive(self._at.hands, bundle)
+        except (FleetError, OSError) as why:
+            trouble(f"bundle {bundle.name}", f"its archive cannot be fetched ahead: {why}")
+        finally:
+            del self._fetching[bundle.archive]
+
+    async def _do(self, document: Desired, action: Install | Tidy | Remove, name: BundleName) -> None:
         try:
             async with self._slots, self._at.lease.held():
-                if isinstance(action, Install):
-                    begun = time.monotonic()
-                    await act.install(self._at.hands, document, action.bundle)
-                    self._tell_deployed(action.bundle, time.monotonic() - begun)
-                else:
-                    await act.remove(self._at.hands, action.tombstone, document.epoch)
-                    self._at.removed.add((name, action.tombstone.generation))
-                    self._at.resources.pop(name, None)
-                    event("removed", bundle=name)
+                await self._done(document, action, name)
             self._at.disk_works()
             self._at.failures.pop(name, None)
             over(f"bundle {name}")
-            self._at.again.discard(name)
-            if isinstance(action, Install):
-                self._at.resources.pop(name, None)
         except Exception as why:  # also an error of our own: it stops this bundle, and is told
             self._failed(name, action, why)
         finally:
@@ -139,13 +169,30 @@ class Worker:
             self._at.look.set()
             self._at.work.set()
 
+    async def _done(self, document: Desired, action: Install | Tidy | Remove, name: BundleName) -> None:
+        hands, patience = self._at.hands, removal.PATIENCE[name in self._at.failures]
+        if isinstance(action, Tidy):
+            await removal.tidy(hands, document, name, patience=patience)
+            event("the old release is gone", bundle=name)
+            return
+        if isinstance(action, Install):
+            begun = time.monotonic()
+            await act.install(hands, document, action.bundle)
+            self._tell_deployed(action.bundle, time.monotonic() - begun)
+        else:
+            await removal.remove(hands, document, action.tombstone, patience=patience)
+            self._at.removed.add((name, action.tombstone.generation))
+            event("removed", bundle=name)
+        self._at.again.discard(name)
+        self._at.resources.pop(name, None)
+
     def _tell_deployed(self, bundle: DesiredBundle, seconds: float) -> None:
         entry = self._at.hands.journal.entries.get(bundle.name)
         release, revision = (f"{entry.namespace}/{entry.release}", entry.revision) if entry else ("", 0)
         more = {"release": release, "revision": revision, "commit": bundle.commit[:12], "took": f"{seconds:.1f} s"}
         event("deployed", bundle=bundle.name, generation=bundle.generation, **more)
 
-    def _failed(self, name: BundleName, action: Install | Remove, why: Exception) -> None:
+    def _failed(self, name: BundleName, action: Install | Tidy | Remove, why: Exception) -> None:
         code, summary = told(why)
         if code == "disk" and isinstance(why, OSError):
             self._at.say(*of_disk(why))
@@ -153,13 +200,18 @@ class Worker:
         wait = min(MOST_RETRY_SECONDS.get(code, RETRY_SECONDS[1]), retry_seconds(count, random.random()))  # noqa: S311 - spread
         self._at.retry_at[name] = self._clock() + wait
         trouble(f"bundle {name}", f"{summary}; again in {wait:.0f} s")
-        generation = action.bundle.generation if isinstance(action, Install) else action.tombstone.generation
+        generation = action.tombstone.generation if isinstance(action, Remove) else action.bundle.generation
+        if isinstance(why, Remains) and count <= _REMOVALS_IN_TIME:
+            code = REMOVING
         self._at.errors[name] = (generation, code, summary)
 
     def _wake_for_retries(self) -> None:
-        soon = min((at for at in self._at.retry_at.values() if at > self._clock()), default=0.0)
+        """Also for removals that have waited long enough for others."""
+        now = self._clock()
+        held = [since + HOLD_SECONDS for (name, _), since in self._at.doomed.items() if name in self._at.holds]
+        soon = min((at for at in (*self._at.retry_at.values(), *held) if at > now), default=0.0)
         if soon:
-            asyncio.get_running_loop().call_later(max(0.1, soon - self._clock()), self._at.work.set)
+            asyncio.get_running_loop().call_later(max(0.1, soon - now), self._at.work.set)
 
 
 def told(why: Exception) -> tuple[str, str]:

@@ -49,6 +49,7 @@ class Fleet:
     clusters: dict[str, Any] = field(default_factory=dict)
     rows: list[Any] = field(default_factory=list)
     whys: dict[tuple[str, str, int], str] = field(default_factory=dict)
+    going: dict[str, list[Any]] = field(default_factory=dict)  # by cluster: removals of which the agent says why they are not done
 
     def state(self, row: Any) -> State:
         """What may be shown of one deployment."""
@@ -101,7 +102,11 @@ def fleet(connection: Connection, live: Live, now: float, asked: Asked) -> Fleet
         for r in connection.execute(sa.select(rollouts.c.workspace, rollouts.c.bundle, rollouts.c.counts))
         for at, count in enumerate(_load(r.counts))
     }
-    return Fleet(now, live, known, [row for row in connection.execute(query) if row.cluster_id in known], whys)
+    going: dict[str, list[Any]] = {}
+    slow = sa.select(d.cluster_id, d.bundle, d.message).where(d.removed, d.message != "", d.reported == d.generation).order_by(d.bundle)
+    for row in connection.execute(slow):
+        going.setdefault(row.cluster_id, []).append(row)
+    return Fleet(now, live, known, [row for row in connection.execute(query) if row.cluster_id in known], whys, going)
 
 
 def listing(connection: Connection, live: Live, kind: str, asked: Asked, now: float) -> list[Document]:
@@ -182,6 +187,7 @@ def _clusters(connection: Connection, whole: Fleet, asked: Asked) -> list[Docume
         status["agent"] |= wishes.get(row.id, {})
         if not status["display"]["message"]:
             said = [t["message"] for t in status["agent"]["troubles"]] + [whole.message(by_cluster.get(row.id, []))]
+            said += [_removing(whole.going[row.id])] if row.id in whole.going else []
             status["display"]["message"] = "; ".join(text for text in said if text)
         head = {"labels": labels, "annotations": _load(row.annotations)}
         found.append(_document("Cluster", row, _load(row.spec), status, **head))
@@ -199,8 +205,10 @@ def _cluster_status(row: Any, whole: Fleet, states: dict[State, int]) -> Documen
         state, message = "ErrApplied", f"Duplicate agent: {presence.twin}"
     elif whole.live.is_offline(ClusterId(row.id), whole.now):
         state, message = State.OFFLINE.value, f"silent since {rfc3339(seen)}" if seen else "silent since it enrolled"
+    going = _removing(whole.going.get(row.id, []))
     if row.leaving:
-        message = "leaving: its bundles are being removed"
+        message = "leaving: its bundles are being removed" + (f"; {going}" if going else "")
+    removing = [condition("Removing", ok=True, message=going)] if going else []
     ready = f"{states.get(State.READY, 0)}/{sum(states.values())}"
     troubles = agent.get("troubles", [])
     told = {"lastSeen": rfc3339(seen) if seen else "", "version": agent.get("version", ""), "enrolled": row.enrolled}
@@ -210,8 +218,14 @@ def _cluster_status(row: Any, whole: Fleet, states: dict[State, int]) -> Documen
         "agent": told
         | {"address": address, "tools": agent.get("tools", {}), "id": row.id, "troubles": troubles, "runtime": agent.get("runtime", "")},
         "kubeVersion": agent.get("kube", ""),
-        "conditions": [condition("Ready", ok=state == "Ready", message=message), *map(_trouble, troubles)],
+        "conditions": [condition("Ready", ok=state == "Ready", message=message), *map(_trouble, troubles), *removing],
     }
+
+
+def _removing(rows: list[Any]) -> str:
+    """The first removal that is not done, and how many more."""
+    more = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
+    return f"removing {rows[0].bundle}: {rows[0].message}{more}" if rows else ""
 
 
 def _trouble(said: dict[str, str]) -> dict[str, str]:

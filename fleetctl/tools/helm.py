@@ -65,6 +65,7 @@ class UpgradeFlags:
     create_namespace: bool = True
     skip_schema: bool = False
     force: bool = False
+    dry_run: bool = False  # tell what would be applied, by the cluster's own capabilities and `lookup`; change nothing
     disable_dns: bool = False
     skip_crds: bool = False
     post_renderer: str = ""
@@ -107,6 +108,12 @@ class PendingOperation(ToolFailed):
     code = "helm-pending"
 
 
+class NotOurs(ToolFailed):
+    """An object exists that is not marked as this release's; nothing was changed."""
+
+    code = "helm-not-ours"
+
+
 class ClusterUnreachable(UnavailableError):
     code = "cluster-unreachable"
 
@@ -116,7 +123,7 @@ class Helm(Protocol):
 
     def acting_as(self, user: str) -> Helm: ...
     async def upgrade(self, release: Release, chart: Path, values: bytes, flags: UpgradeFlags, *, deadline: float) -> Revision: ...
-    async def uninstall(self, release: Release, *, deadline: float) -> None: ...
+    async def uninstall(self, release: Release, *, deadline: float, keep_record: bool = False) -> None: ...
     async def history(self, release: Release, *, deadline: float) -> Sequence[Revision]: ...
     async def manifest(self, release: Release, *, deadline: float) -> bytes: ...
 
@@ -158,11 +165,13 @@ class HelmCli:
         argv += [] if flags.disable_dns else ["--enable-dns"]
         return (await self._run(argv, release, values, deadline, post.plugins)).stdout
 
-    async def uninstall(self, release: Release, *, deadline: float) -> None:
+    async def uninstall(self, release: Release, *, deadline: float, keep_record: bool = False) -> None:
         """Remove it; one that is not there is removed already. Not by `--ignore-not-found`, with which helm 4 says `uninstalled` of every
-        release whose records it could not read, forbidden ones too.
+        release whose records it could not read, forbidden ones too. helm does not wait until the objects are gone: with `keep_record` its
+        record stays, as `uninstalled`, until somebody has seen that they are.
         """
-        argv = ["uninstall", release.name, "--namespace", release.namespace]
+        argv = ["uninstall", release.name, "--namespace", release.namespace, f"--timeout={max(1, int(deadline * 0.75))}s"]
+        argv += ["--keep-history"] if keep_record else []
         try:
             await self._run(argv, release, b"", deadline)
         except ToolFailed as why:
@@ -197,6 +206,7 @@ def upgrade_argv(flags: UpgradeFlags) -> list[str]:
     """The flags of helm 4 for an upgrade."""
     argv = ["--server-side=true", "--force-conflicts", "--disable-openapi-validation", f"--history-max={flags.max_history}"]
     switches = {
+        "--dry-run=server": flags.dry_run,
         "--create-namespace": flags.create_namespace,
         "--take-ownership": flags.take_ownership,
         "--rollback-on-failure": flags.atomic,
@@ -223,6 +233,8 @@ def translate(stderr: bytes, release: Release) -> UnavailableError:
     summary = "".join(c if c.isprintable() else " " for c in text) or "helm ended without a word"
     if "another operation" in summary:
         return PendingOperation(summary, subject=str(release), next_step="Wait for it, or let the agent recover the release.")
+    if "invalid ownership metadata" in summary:
+        return NotOurs(summary, subject=str(release), next_step="Look whose the object is.")
     if "cluster unreachable" in summary or "connection refused" in summary:
         return ClusterUnreachable(summary, subject=str(release), next_step="Check the API server and the kubeconfig.")
     if _TOO_LARGE.search(whole):

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fleetctl.core.errors import ToolFailed
-from fleetctl.tools.helm import ClusterUnreachable, PendingOperation, Release, Revision, UpgradeFlags
+from fleetctl.core.yamldoc import load_all
+from fleetctl.tools.helm import ClusterUnreachable, NotOurs, PendingOperation, Release, Revision, UpgradeFlags
 
 _PENDING = "pending-"
+UNINSTALLED = "uninstalled"
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,15 @@ def plain(chart: Path) -> bytes:
     content = chart / "manifests.yaml"
     paths = [content] if content.exists() else sorted((chart / "templates").glob("*.yaml"))
     return b"".join(b"---\n" + path.read_bytes().strip(b"\n") + b"\n" for path in paths)
+
+
+def _objects(records: Sequence[Record]) -> set[tuple[str, str]]:
+    there = records and records[-1].revision.status != UNINSTALLED
+    return _named(records[-1].revision.manifest.encode()) if there else set()
+
+
+def _named(text: bytes) -> set[tuple[str, str]]:
+    return {(str(d["kind"]), str(d["metadata"]["name"])) for d in load_all(text, file="manifest") if isinstance(d, dict)}
 
 
 @dataclass
@@ -57,6 +68,10 @@ class FakeHelm:
             raise PendingOperation(summary, subject=str(release), next_step="Wait for it, or let the agent recover the release.")
         number = held[-1].revision.number + 1 if held else 1
         text = self.render(chart)
+        if flags.dry_run:
+            self._refuse_others(release, text, flags)
+            return Revision(number, "pending-upgrade" if held else "pending-install", chart.name, text.decode())
+        self._refuse_others(release, text, flags)
         status = "failed" if self.refusals else "deployed"
         made = Record(Revision(number, status, chart.name, text.decode()), values, dict(flags.labels))
         if not self.refusals:
@@ -66,10 +81,15 @@ class FakeHelm:
             raise ToolFailed(self.refusals.pop(0), subject=str(release), next_step="Correct what the bundle states.")
         return made.revision
 
-    async def uninstall(self, release: Release, *, deadline: float) -> None:
-        """Remove it; one that is not there is removed already."""
-        self._held(release)
+    async def uninstall(self, release: Release, *, deadline: float, keep_record: bool = False) -> None:
+        """Remove it; one that is not there is removed already, and one whose record was kept is refused a second time."""
+        held = self._held(release)
+        if held and held[-1].revision.status == UNINSTALLED and keep_record:
+            summary = f'the release named "{release.name}" is already deleted'
+            raise ToolFailed(summary, subject=str(release), next_step="Forget its record.")
         self.records.pop(release, None)
+        if held and keep_record:
+            self.records[release] = [*held[:-1], replace(held[-1], revision=replace(held[-1].revision, status=UNINSTALLED))]
 
     async def history(self, release: Release, *, deadline: float) -> Sequence[Revision]:
         """Every record, oldest first; empty when the release does not exist."""
@@ -81,6 +101,16 @@ class FakeHelm:
         if not held:
             raise ToolFailed("release: not found", subject=str(release), next_step="Look with `helm list`.")
         return held[-1].revision.manifest.encode()
+
+    def _refuse_others(self, release: Release, text: bytes, flags: UpgradeFlags) -> None:
+        """An object that the release has not got, and another of the namespace has."""
+        mine = _objects(self.records.get(release, []))
+        for other, records in self.records.items():
+            if other == release or other.namespace != release.namespace or flags.take_ownership:
+                continue
+            for kind, name in _named(text) & _objects(records) - mine:
+                summary = f'{kind} "{name}" exists and cannot be imported into the current release: invalid ownership metadata'
+                raise NotOurs(summary, subject=str(release), next_step="Look whose the object is.")
 
     def leave_pending(self, release: Release) -> None:
         """As after a helm that was killed while it upgraded: one record more, and the deployed one stays."""

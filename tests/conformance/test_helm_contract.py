@@ -16,7 +16,7 @@ import pytest
 from examples.localkube import tools
 from fleetctl.core.errors import ToolFailed
 from fleetctl.core.yamldoc import load_all
-from fleetctl.tools.helm import ClusterUnreachable, Helm, HelmCli, PendingOperation, Release, Revision, UpgradeFlags
+from fleetctl.tools.helm import ClusterUnreachable, Helm, HelmCli, NotOurs, PendingOperation, Release, Revision, UpgradeFlags
 from fleetctl.tools.helmfake import FakeHelm
 
 SECONDS = 60.0
@@ -164,6 +164,39 @@ def test_what_is_gone_is_gone(system: System, release: Release, chart) -> None:
     assert history(system.helm, release) == []
     with pytest.raises(ToolFailed, match="not found"):
         asyncio.run(system.helm.manifest(release, deadline=SECONDS))
+
+
+def test_a_record_can_outlive_its_objects(system: System, release: Release, chart) -> None:
+    """Until somebody has seen that they are gone; a second time is refused, and an upgrade installs anew over it."""
+    upgrade(system.helm, release, chart("one"))
+    asyncio.run(system.helm.uninstall(release, deadline=SECONDS, keep_record=True))
+    assert history(system.helm, release) == [(1, "uninstalled")]
+    with pytest.raises(ToolFailed, match="already deleted"):
+        asyncio.run(system.helm.uninstall(release, deadline=SECONDS, keep_record=True))
+    assert upgrade(system.helm, release, chart("two")).number == 2
+    uninstall(system.helm, release)
+
+
+def test_a_dry_run_tells_and_changes_nothing(system: System, release: Release, chart) -> None:
+    """What would be applied, of a release that is not there and of one that is."""
+    told = upgrade(system.helm, release, chart("one"), dry_run=True, create_namespace=False)
+    assert (told.number, texts(told.manifest), history(system.helm, release)) == (1, ["one"], [])
+    upgrade(system.helm, release, chart("one"))
+    assert texts(upgrade(system.helm, release, chart("two"), dry_run=True, take_ownership=True).manifest) == ["two"]
+    assert texts(asyncio.run(system.helm.manifest(release, deadline=SECONDS))) == ["one"]
+    uninstall(system.helm, release)
+
+
+def test_an_object_of_another_release_is_not_taken_without_a_word(system: System, release: Release, chart) -> None:
+    """Refused before anything changes; with take_ownership it is taken."""
+    other = Release(f"{release.name}-b", release.namespace)
+    upgrade(system.helm, release, chart("one"))
+    with pytest.raises(NotOurs, match="invalid ownership metadata"):
+        upgrade(system.helm, other, chart("two"))
+    assert history(system.helm, other) == []
+    assert upgrade(system.helm, other, chart("two"), take_ownership=True).number == 1
+    uninstall(system.helm, other)
+    uninstall(system.helm, release)
 
 
 def test_a_killed_upgrade_refuses_others_until_its_record_is_gone(system: System, release: Release, chart) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from agent import failpoints
 from agent.correct import Immutable
+from agent.ownership import Taken
 from examples.localkube.kubeapi import LocalKube
 from fleetctl.core.errors import FleetError, ToolFailed, UsageError
 from tests.support.workbench import Workbench
@@ -125,14 +126,18 @@ class TestDefinitions:
         assert bench.releases("crd-taken") == ["first"]
 
     def test_what_another_release_holds_is_not_taken(self, bench: Workbench) -> None:
-        """The second bundle names the first, and changes nothing; with takeOwnership it gets it."""
+        """The second bundle names the first, and changes nothing, whatever it asks for; what nobody holds it gets with takeOwnership."""
         group = "held.example.com"
         bench.install("first", {"a.yaml": definition("Held", group)}, {"defaultNamespace": "crd-held"})
-        with pytest.raises(UsageError, match=f"helds.{group} exists and belongs to release crd-held/first"):
-            bench.install("second", {"a.yaml": definition("Held", group, "other")}, {"defaultNamespace": "crd-held"})
+        options = {"defaultNamespace": "crd-held", "helm": {"takeOwnership": True}}
+        for asked in ({"defaultNamespace": "crd-held"}, options):
+            with pytest.raises(Taken, match=f"helds.{group} belongs to bundle first already"):
+                bench.install("second", {"a.yaml": definition("Held", group, "other")}, asked)
         schema = bench.get("crd", f"helds.{group}")["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
         assert list(schema["properties"]["spec"]["properties"]) == ["size"]
-        options = {"defaultNamespace": "crd-held", "helm": {"takeOwnership": True}}
+        bench.kubectl("annotate", "crd", f"helds.{group}", "meta.helm.sh/release-name-", "meta.helm.sh/release-namespace-")
+        with pytest.raises(UsageError, match=f"helds.{group} exists and was not made by helm"):
+            bench.install("second", {"a.yaml": definition("Held", group, "other")}, {"defaultNamespace": "crd-held"})
         bench.install("second", {"a.yaml": definition("Held", group, "other")}, options)
         assert bench.get("crd", f"helds.{group}")["metadata"]["annotations"]["meta.helm.sh/release-name"] == "second"
 

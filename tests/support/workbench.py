@@ -6,13 +6,13 @@ import asyncio
 import hashlib
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from agent import act
+from agent import act, removal
 from agent.act import Hands
 from agent.fence import Fence
 from agent.journal import Journal
@@ -70,7 +70,8 @@ class Workbench:
     def remove(self, name: str) -> None:
         self._generation += 1
         tombstone = Tombstone(name=BundleName(name), generation=Generation(self._generation))
-        asyncio.run(self._with_hands(lambda hands: act.remove(hands, tombstone, Epoch(1))))
+        document = self._document(tombstones=[tombstone])
+        asyncio.run(self._with_hands(lambda hands: removal.remove(hands, document, tombstone)))
 
     @property
     def journal(self) -> dict[str, Any]:
@@ -108,7 +109,7 @@ class Workbench:
         items = self.get("secret", "-n", namespace, "-l", "owner=helm,status=deployed")["items"]
         return sorted(i["metadata"]["labels"]["name"] for i in items)
 
-    def _document(self, bundle: DesiredBundle) -> Desired:
+    def _document(self, *bundles: DesiredBundle, tombstones: Sequence[Tombstone] = ()) -> Desired:
         return Desired(
             workspace=Workspace("fleet-default"),
             cluster=ClusterName("dev"),
@@ -116,7 +117,8 @@ class Workbench:
             epoch=Epoch(1),
             issued="2026-01-01T00:00:00Z",
             expires="2036-01-01T00:00:00Z",
-            bundles=[bundle],
+            bundles=list(bundles),
+            tombstones=list(tombstones),
         )
 
     async def _with_hands(self, do: Any) -> None:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from agent.answers import Answer, Duplicate, NotEnrolled, SendAll, TryLater, next_poll, problem
-from agent.pauses import pause_seconds
+from agent.pauses import pause_seconds, stopped_seconds
 from fleetctl.core import wire
 from fleetctl.core.errors import FleetError, LoginError, UsageError
 
@@ -67,3 +67,9 @@ def test_pauses_grow_are_spread_and_end_somewhere() -> None:
     assert pause_seconds(1, 0.5, later) == pytest.approx(105)
     later.after = 1e9
     assert pause_seconds(1, 0.0, later) == 3600
+
+
+def test_an_agent_that_nobody_knows_asks_ever_more_rarely() -> None:
+    """From half a minute to a quarter of an hour."""
+    assert [stopped_seconds(n, 1.0) for n in (1, 2, 4, 5, 10_000_000)] == [60, 120, 480, 900, 900]
+    assert stopped_seconds(1, 0.0) == 30

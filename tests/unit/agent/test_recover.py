@@ -69,6 +69,18 @@ class TestMerged:
         (made,) = after([entry(2, release="new")], [record(9), record(1, generation=3, release="new")])
         assert (made.release, made.generation) == ("new", 9)
 
+    def test_a_release_that_another_bundle_has_now_is_that_bundles(self) -> None:
+        """Its older records still name the one before: that one is not made again."""
+        records = [record(1, "superseded", bundle="old"), record(2)]
+        assert after([entry(2)], records) == []
+        (made,) = after([], records)
+        assert (made.bundle, made.revision) == (WEB, 2)
+
+    def test_a_release_of_before_is_known_again(self) -> None:
+        """Cut off between the new name and the removal of the old one, and the disk lost."""
+        (made,) = after([], [record(3, release="web"), record(4, release="shop")])
+        assert ((made.release, made.namespace), made.former) == (("shop", "apps"), (("web", "apps"),))
+
     def test_parts_are_known_again(self) -> None:
         """The first is the release itself."""
         (made,) = after([], [record(1), record(1, release="web.part-2", part=2), record(1, release="web.part-3", part=3)])
