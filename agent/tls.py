@@ -1,4 +1,4 @@
-"""How the manager's certificate is checked.
+"""How the certificates of the manager and of the API server are checked.
 
 Rule: with the pinned CA of the manager's own, names and signatures count and dates do not. A machine whose clock stands in 1970 or in
 2050 must reach its manager to learn the time (docs/rfd/0002-clocks.md); whoever holds the CA's key could date a certificate at will anyway.
@@ -24,4 +24,5 @@ def context(ca_pem: str) -> ssl.SSLContext:
 
 
 def without_dates(found: ssl.SSLContext) -> None:
+    """After all other flags: Python forgets one that it does not name when it takes another away."""
     found.verify_flags |= _NO_CHECK_TIME

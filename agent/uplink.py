@@ -26,12 +26,13 @@ from fleetctl.core import wire
 from fleetctl.core.errors import RefusedError
 from fleetctl.core.ids import Digest
 
-_SECONDS = 30.0
+_SECONDS, _CONNECT_SECONDS = 30.0, 25.0
 _SLOW_SECONDS, _SLOW_BYTES = 120.0, 60_000  # at least so many bytes in any such time: 0.5 kB/s
 _MOST_ANSWER, _MOST_DOCUMENT = 256 * 1024, 64 * 1024 * 1024
 _LEAST_PROGRESS = 4096
 _KEPT_SECONDS = 940.0  # a connection outlives the longest interval between polls, and ends before the manager ends it
 _SMALL_SKEW = 30
+KEEPALIVE_SECONDS = 50  # RFC 5382 wants a NAT to remember a silent connection for two hours; many do for one to five minutes
 
 
 class Uplink:
@@ -50,9 +51,9 @@ class Uplink:
         )
         # Not compressed: an answer must not grow in our memory.
         headers = {"accept-encoding": "identity", "user-agent": "fleet-agent"}
-        self._client = httpx.AsyncClient(
-            base_url=identity.url, transport=transport, timeout=wire.MAX_WAIT_SECONDS + 20, headers=headers, trust_env=False
-        )
+        # A connection that does not come about is given up within the request's deadline: only then is its socket closed at once.
+        timeout = httpx.Timeout(wire.MAX_WAIT_SECONDS + 20, connect=_CONNECT_SECONDS)
+        self._client = httpx.AsyncClient(base_url=identity.url, transport=transport, timeout=timeout, headers=headers, trust_env=False)
 
     def now(self) -> float:
         """Unix seconds by the manager's clock, as far as it has told us."""
@@ -156,15 +157,13 @@ class Uplink:
         for last in (False, True):
             signed = self._signed(method, target, body) | (headers or {})
             async with self._answer(method, target, body, signed, seconds) as (found, deadline):
+                _refuse_strangers(found)  # unread, so that its connection is not used again
                 answer = Answer(found.status_code, found.headers, await _read(found, deadline, most))
             if answer.status == 401 and not last and self._took_time(answer, signed[wire.H_NONCE]):
                 continue
             if answer.status >= 400:
                 raise problem(answer)
-            soon = next_poll(answer.headers)
-            if soon is None or answer.status not in {200, 204, 304}:
-                raise in_the_way(answer.status, answer.headers)
-            self.next_poll = soon
+            self.next_poll = next_poll(answer.headers) or self.next_poll
             return answer
         raise AssertionError("the second answer is always taken")
 
@@ -205,6 +204,14 @@ class Uplink:
         return True
 
 
+def _refuse_strangers(answer: httpx.Response) -> None:
+    """Raises TryLater for what the manager never says: a refusal that is not JSON, or an answer without the time of the next poll."""
+    status, headers = answer.status_code, answer.headers
+    refusal = status >= 400 and headers.get("content-type", "").startswith("application/json")
+    if not refusal and (status not in {200, 204, 304} or next_poll(headers) is None):
+        raise in_the_way(status, headers)
+
+
 async def _pieces(answer: httpx.Response, deadline: asyncio.Timeout) -> AsyncIterator[bytes]:
     """The body as it comes. Each 60 kB must come within 120 s, or the deadline ends it."""
     loop = asyncio.get_running_loop()
@@ -233,7 +240,12 @@ async def _read(answer: httpx.Response, deadline: asyncio.Timeout, most: int) ->
 def _socket_options() -> list[tuple[int, int, int]]:
     """A connection on which nobody speaks for minutes must not be forgotten by a NAT on the way, nor waited for when its peer is gone."""
     found = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-    for name, value in (("TCP_KEEPIDLE", 50), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4), ("TCP_USER_TIMEOUT", 60_000)):
+    for name, value in (
+        ("TCP_KEEPIDLE", KEEPALIVE_SECONDS),
+        ("TCP_KEEPINTVL", 15),
+        ("TCP_KEEPCNT", 4),
+        ("TCP_USER_TIMEOUT", 60_000),
+    ):
         option = getattr(socket, name, None)
         if option is not None:
             found.append((socket.IPPROTO_TCP, option, value))

@@ -14,9 +14,9 @@ from examples.demo.parts import Agent, Manager, tail
 
 
 class Fleet:
-    def __init__(self, folder: Path, env: Mapping[str, str], *more: str, poll: int = 1) -> None:
+    def __init__(self, folder: Path, env: Mapping[str, str], *more: str, poll: int = 1, port: int = 0) -> None:
         self.folder, self.env = folder, env
-        self.manager = Manager(folder, env, "--poll-seconds", str(poll), *more)
+        self.manager = Manager(folder, env, "--poll-seconds", str(poll), *more, port=port)
         self.manager.start()
         context = ssl.create_default_context(cafile=str(next(self.manager.data_dir.rglob("ca.pem"))))
         headers = {"authorization": f"Bearer {self.manager.admin_token}"}
