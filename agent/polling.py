@@ -20,6 +20,7 @@ from fleetctl.core.wire import MAX_WAIT_SECONDS, Desired, Envelope
 _LONG_POLL_SECONDS = 60
 _LEAST_WAIT_SECONDS = 30
 _STOPPED_SECONDS = 60.0
+_TURN_SECONDS = 300.0  # far more than a turn takes beside its waiting: who is later is stuck
 _MOST_NAMED = 8
 
 
@@ -51,9 +52,12 @@ class Poller:
 
     async def poll(self) -> None:
         """Each turn ends within the request's deadline and a pause."""
+        loop = asyncio.get_running_loop()
         while True:
+            self._at.due = loop.time() + MAX_WAIT_SECONDS + _TURN_SECONDS
             pause = await self._once()
             clocks.judge(self._at)
+            self._at.due = loop.time() + pause + _TURN_SECONDS
             await asyncio.sleep(pause)
 
     async def _once(self) -> float:

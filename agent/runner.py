@@ -79,8 +79,11 @@ class Runner:
             states = [r.state for r in self._at.reports.values()]
             ready = sum(1 for s in states if s is State.READY)
             self._notifier.tell(f"STATUS={ready} of {len(states)} bundles ready")
-            self._notifier.tell("WATCHDOG=1")
-            self._live.beat(list(self._at.reports.values()), {*self._at.busy}, self._at.contact, self._at.contact_error)
+            if asyncio.get_running_loop().time() <= self._at.due:
+                self._notifier.tell("WATCHDOG=1")
+                self._live.beat(list(self._at.reports.values()), {*self._at.busy}, self._at.contact, self._at.contact_error)
+            else:  # whoever watches over this process may start it anew: everything that was begun is taken up again
+                log.trouble("agent", "it does not come to ask the manager any more, and no longer vouches for itself")
             log.gather()
             calm = 0 if self._at.busy or self._at.grown else calm + 1
             self._at.grown = False

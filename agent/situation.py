@@ -57,6 +57,7 @@ class Situation:
         self.lease = Lease(hands.kube, hands.uplink.cluster_id, me, hands.uplink.now)
         self.twin = False
         self.contact, self.contact_error = 0.0, ""
+        self.due = float("inf")  # of the loop's clock: by then the poll loop must have turned, or this process is stuck
         self.grown = True
         for one in before:
             if one.code == NotEnrolled.code:  # until the manager says otherwise: it said so for good

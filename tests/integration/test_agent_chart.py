@@ -6,6 +6,7 @@ the agent is a process of this machine with the command line that the chart stat
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shlex
@@ -18,9 +19,15 @@ from typing import Any
 
 import pytest
 
+from agent import identity
+from agent.identity import Identity
+from agent.joining import Joining, KeptIdentity, join
+from agent.kube import Kube
 from examples.demo.gitserver import GitServer
 from examples.demo.parts import Process, program
 from examples.localkube.kubeapi import LocalKube
+from fleetctl.core.errors import Conflict
+from fleetctl.core.ids import ClusterId
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone
 
@@ -365,6 +372,64 @@ class TestRunning:
         said = process.log.read_text().splitlines()[-3:]
         assert said[0].startswith("error: the registration token is refused:"), said
         assert "fleetctl cluster register NAME --replace" in said[2]
+
+
+class TestKeptIdentity:
+    """The Secret against a real API server, without a Pod."""
+
+    def test_what_is_kept_comes_back(self, kube: LocalKube, tmp_path: Path) -> None:
+        """Key first, identity after; an empty directory gets both, and a second agent's key is refused."""
+
+        async def story() -> None:
+            async with Kube(kube["prod"].kubeconfig).open() as door:
+                secret = KeptIdentity(door, "default", "pod-identity")
+                first, second, other = tmp_path / "first", tmp_path / "second", tmp_path / "other"
+                for folder in (first, second, other):
+                    folder.mkdir()
+                await secret.restore(first)
+                assert list(first.iterdir()) == []
+                identity.key_of(first)
+                await secret.keep(first)
+                await secret.restore(second)
+                assert files(second) == files(first)
+                identity.save(first, ME)
+                await secret.keep(first)
+                await secret.keep(first)
+                await secret.restore(second)
+                assert files(second) == files(first)
+                assert set(files(second)) == {"identity.key", "identity.json"}
+                identity.key_of(other)
+                with pytest.raises(Conflict, match="holds the key of another agent"):
+                    await secret.keep(other)
+
+        asyncio.run(story())
+
+    def test_the_directory_of_a_pod_that_died_between_two_writes_wins(self, kube: LocalKube, tmp_path: Path) -> None:
+        """Enrolled, and not yet in the Secret: the next start of the container keeps what it has and writes it down."""
+
+        async def story() -> None:
+            async with Kube(kube["prod"].kubeconfig).open() as door:
+                secret, folder = KeptIdentity(door, "default", "pod-half"), tmp_path / "state"
+                folder.mkdir()
+                identity.key_of(folder)
+                await secret.keep(folder)
+                identity.save(folder, ME)
+                before = files(folder)
+                await secret.restore(folder)
+                assert files(folder) == before
+                await join(Joining(folder, "1", secret), lambda _: None)
+                (tmp_path / "next").mkdir()
+                await secret.restore(tmp_path / "next")
+                assert files(tmp_path / "next") == before
+
+        asyncio.run(story())
+
+
+ME = Identity(url="https://m:1", ca_pem="", cluster_id=ClusterId("c-1"), cluster="paris", workspace="fleet-default", keys={})
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 class TestImage:
