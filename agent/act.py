@@ -168,7 +168,7 @@ async def _upgrade(
         done = await _settled(hands, release, bundle, flags.labels)
         if done is not None:
             return done
-    deadline = hands.seconds + flags.timeout
+    deadline = hands.seconds + flags.longest
 
     async def run(flags: UpgradeFlags) -> Revision:
         try:

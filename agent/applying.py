@@ -195,12 +195,13 @@ async def apply(hands: Hands, work: Work, upgrade: Upgrade) -> Applied:
 
 
 def _change(part: int, parts: int) -> Change:
-    """Parts do not wait for each other: what one waits for may be in the next."""
+    """Parts do not wait for each other: what one waits for may be in the next. So none is rolled back by itself either."""
 
     def change(flags: UpgradeFlags) -> UpgradeFlags:
         labels = dict(flags.labels) | ({PART: str(part)} if part > 1 else {})
-        timeout = 0 if parts > 1 else flags.timeout
-        return replace(flags, labels=labels, timeout=timeout)
+        if parts > 1:
+            return replace(flags, labels=labels, timeout=0, atomic=False)
+        return replace(flags, labels=labels)
 
     return change
 

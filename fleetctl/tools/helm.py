@@ -21,6 +21,7 @@ from fleetctl.core.errors import ToolFailed, UnavailableError, UsageError
 from fleetctl.tools.postrender import REFUSED
 from fleetctl.tools.proc import Command, Completed, Limits, run
 
+ATOMIC_SECONDS = 300
 RENDER_LIMITS = Limits(cpu=60, memory=1536 * 1024 * 1024)
 _PASSED_ON = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "NO_PROXY")
 _MOST_SAID = 700
@@ -70,6 +71,16 @@ class UpgradeFlags:
     skip_crds: bool = False
     post_renderer: str = ""
     plugins: Path | None = None
+
+    @property
+    def waits(self) -> int:
+        """Seconds that helm waits for readiness. With --rollback-on-failure it waits whatever --wait says, five minutes by itself."""
+        return self.timeout or (ATOMIC_SECONDS if self.atomic else 0)
+
+    @property
+    def longest(self) -> int:
+        """Seconds that waiting may take in all: a rollback waits for what it brings back, as long again."""
+        return self.waits * (2 if self.atomic else 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,14 +221,14 @@ def upgrade_argv(flags: UpgradeFlags) -> list[str]:
         "--create-namespace": flags.create_namespace,
         "--take-ownership": flags.take_ownership,
         "--rollback-on-failure": flags.atomic,
-        "--wait-for-jobs": flags.wait_for_jobs and flags.timeout > 0,
+        "--wait-for-jobs": flags.wait_for_jobs and flags.waits > 0,
         "--skip-schema-validation": flags.skip_schema,
         "--enable-dns": not flags.disable_dns,
         "--skip-crds": flags.skip_crds,
     }
     argv += [switch for switch, on in switches.items() if on]
     argv += ["--post-renderer", flags.post_renderer] if flags.post_renderer else []
-    argv += ["--wait=watcher", f"--timeout={flags.timeout}s"] if flags.timeout > 0 else ["--wait=hookOnly"]
+    argv += ["--wait=watcher", f"--timeout={flags.waits}s"] if flags.waits > 0 else ["--wait=hookOnly"]
     if flags.labels:
         argv.append("--labels=" + ",".join(f"{key}={value}" for key, value in sorted(flags.labels.items())))
     return argv
