@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from agent import checkcluster, checkhost, checkmanager, findings, identity
+from agent import checkcluster, checkhost, checkmanager, checkupgrade, findings, identity
 from agent.checkcluster import Held
 from agent.documents import KeptDocument
 from agent.findings import Finding
@@ -66,7 +66,7 @@ def _here(said: Any, now: float) -> tuple[list[Finding], identity.Identity | Non
         return [*found, findings.failed("enrolment", why)], None
     found.append(Finding("enrolment", ok=True, said=f"cluster {known.workspace}/{known.cluster}, manager {known.url}"))
     found += checkhost.agent(folder, now)
-    found += [checkhost.journal(folder, running=is_running(folder)), checkhost.document(folder, known, now)]
+    found += [checkhost.journal(folder, running=is_running(folder)), checkhost.document(folder, known, now), checkupgrade.check(folder)]
     return found, known
 
 

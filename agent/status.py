@@ -85,7 +85,7 @@ def gather(state_dir: Path, live_file: Path, now: float) -> Status:
         agent=agent,
         document_issued=document.issued if document else "",
         document_expires=document.expires if document else "",
-        upgrades=_upgrades(state_dir),
+        upgrades=upgrades(state_dir),
         troubles=troubles.read(state_dir),
         bundles=sort(shown[0].bundles if shown else kept_bundles(document, read_entries(state_dir / "journal"))),
     )
@@ -98,7 +98,7 @@ def gather(state_dir: Path, live_file: Path, now: float) -> Status:
     return msgspec.structs.replace(status, **more, **ages)
 
 
-def _upgrades(state_dir: Path) -> Upgrades:
+def upgrades(state_dir: Path) -> Upgrades:
     state = launch.load(state_dir)
     return Upgrades(
         release_keys=sorted(releasekeys.pinned(state_dir)),
@@ -162,7 +162,7 @@ def text(status: Status, width: int) -> str:
     """For people, in lines of at most `width` columns."""
     lines = [f"cluster  {status.workspace}/{status.cluster} ({status.id})", f"agent    {_agent(status)}"]
     lines += _wrapped(f"manager  {_manager(status)}", width, "         ")
-    lines += _wrapped(f"upgrades {_upgrades_said(status.upgrades)}", width, "         ")
+    lines += _wrapped(f"upgrades {upgrades_said(status.upgrades)}", width, "         ")
     if status.document_expires:
         lines.append(f"wanted   as of {status.document_issued}, good until {status.document_expires}")
     for one in status.troubles:
@@ -183,7 +183,7 @@ def _agent(status: Status) -> str:
     return f"{'is enrolling' if status.agent == 'enrolling' else 'runs'} ({about})"
 
 
-def _upgrades_said(upgrades: Upgrades) -> str:
+def upgrades_said(upgrades: Upgrades) -> str:
     said = [f"by release key {', '.join(upgrades.release_keys)}" if upgrades.release_keys else "off: no release key is pinned"]
     if upgrades.current:
         said.append(f"version {upgrades.current} came from the manager")

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import struct
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -410,6 +411,8 @@ def test_a_parent_that_is_killed_takes_the_version_on_trial_with_it(site: Site) 
     site.wish("2.0")
     site.fleet.until(site.state, lambda s: s.trial is not None and s.trial.attempts == 1)
     site.fleet.until(site.one_process, lambda one: not one)
+    second = subprocess.run(site.process.argv, env=dict(site.process.env), capture_output=True, text=True, timeout=60, check=False)
+    assert (second.returncode, "another agent runs" in second.stderr) == (1, True), second
     site.process.kill()
     site.fleet.until(lambda: any(str(site.agent.state_dir).encode() in p for p in _commands()), lambda there: not there)
     site.start(**IMPATIENT)
