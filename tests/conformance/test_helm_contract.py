@@ -179,9 +179,10 @@ def test_a_record_can_outlive_its_objects(system: System, release: Release, char
 
 def test_a_dry_run_tells_and_changes_nothing(system: System, release: Release, chart) -> None:
     """What would be applied, of a release that is not there and of one that is."""
-    told = upgrade(system.helm, release, chart("one"), dry_run=True, create_namespace=False)
+    one = chart("one")
+    told = upgrade(system.helm, release, one, dry_run=True)
     assert (told.number, texts(told.manifest), history(system.helm, release)) == (1, ["one"], [])
-    upgrade(system.helm, release, chart("one"))
+    upgrade(system.helm, release, one)
     assert texts(upgrade(system.helm, release, chart("two"), dry_run=True, take_ownership=True).manifest) == ["two"]
     assert texts(asyncio.run(system.helm.manifest(release, deadline=SECONDS))) == ["one"]
     uninstall(system.helm, release)
@@ -189,12 +190,12 @@ def test_a_dry_run_tells_and_changes_nothing(system: System, release: Release, c
 
 def test_an_object_of_another_release_is_not_taken_without_a_word(system: System, release: Release, chart) -> None:
     """Refused before anything changes; with take_ownership it is taken."""
-    other = Release(f"{release.name}-b", release.namespace)
+    other, two = Release(f"{release.name}-b", release.namespace), chart("two")
     upgrade(system.helm, release, chart("one"))
     with pytest.raises(NotOurs, match="invalid ownership metadata"):
-        upgrade(system.helm, other, chart("two"))
+        upgrade(system.helm, other, two)
     assert history(system.helm, other) == []
-    assert upgrade(system.helm, other, chart("two"), take_ownership=True).number == 1
+    assert upgrade(system.helm, other, two, take_ownership=True).number == 1
     uninstall(system.helm, other)
     uninstall(system.helm, release)
 

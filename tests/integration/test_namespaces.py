@@ -74,9 +74,9 @@ def test_a_namespace_goes_with_its_last_bundle_only(kube: LocalKube) -> None:
         await namespaces.prepare(client, WEB, "ns-delete", Options())
         mine = Entry(bundle=WEB, release="web", namespace="ns-delete", delete_namespace=True)
         other = Entry(bundle=DB, release="db", namespace="ns-delete")
-        await namespaces.leave(client, mine, [mine, other])
+        await namespaces.leave(client, mine, namespaces.users([mine, other], None, WEB, "ns-delete"))
         assert "deletionTimestamp" not in (await client.call("GET", "/api/v1/namespaces/ns-delete"))["metadata"]
-        await namespaces.leave(client, mine, [mine])
+        await namespaces.leave(client, mine, namespaces.users([mine], None, WEB, "ns-delete"))
         try:
             assert "deletionTimestamp" in (await client.call("GET", "/api/v1/namespaces/ns-delete"))["metadata"]
         except NotFound:
