@@ -245,6 +245,28 @@ class TestMoving:
         fleet.until(here.releases, lambda r: r == [])
         assert (here.get("cm", "one"), there.releases(), here.uid("clusterrole", "leave-name")) == ({}, ["shop"], wide)
 
+    def test_an_agent_that_is_killed_while_it_hands_over(self, clone: Clone, fleet: Fleet, on: Callable[[str], Cluster]) -> None:
+        """At each step of another release name: the next one ends it, nothing is made again and nothing is left behind."""
+        here = on("leave-kill")
+        head = "defaultNamespace: leave-kill\nhelm: {releaseName: shop-%d}\n"
+        clone.push({"fleet.yaml": head % 0, "m.yaml": MAP.format(name="one", value=1)})
+        fleet.gitrepo(clone.url)
+        agent = fleet.agent("dev", here.kubeconfig)
+        fleet.all_ready(bundles=1)
+        uid, env = here.uid("cm", "one"), agent.process.env
+        for number, name in enumerate(("before-taking-over", "before-old-release", "objects-deleted", "after-old-release"), 1):
+            agent.process.stop()
+            agent.process.env = {**env, "FLEETCTL_FAILPOINTS": f"{name}=kill"}
+            agent.process.start()
+            clone.push({"fleet.yaml": head % number})
+            fleet.until(agent.process.alive, lambda alive: not alive)
+            agent.process.env = env
+            agent.process.start()
+            fleet.until(here.releases, lambda r, wanted=f"shop-{number}": r == [wanted])
+            fleet.all_ready(bundles=1)
+            assert here.uid("cm", "one") == uid, name
+        assert here.kubectl("get", "secret", "-l", "owner=helm", "-o", "name").count("shop-") == 1
+
 
 class TestLeaving:
     def test_a_finalizer_that_nobody_clears(self, clone: Clone, fleet: Fleet, on: Callable[[str], Cluster]) -> None:
@@ -410,7 +432,7 @@ class TestOutOfTheFleet:
         def seen() -> str:
             argv = program("fleet-agent", "status", "--state-dir", str(agent.state_dir), "-o", "json")
             done = subprocess.run(argv, env=agent.process.env, capture_output=True, text=True, check=False)
-            return str(json.loads(done.stdout)["bundles"][0]["state"])
+            return next((str(bundle["state"]) for bundle in json.loads(done.stdout)["bundles"]), "")
 
         fleet.until(seen, lambda state: state == "Modified")
         agent.process.kill()
