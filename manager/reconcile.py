@@ -23,7 +23,7 @@ from fleetctl.core.options import Options
 from fleetctl.core.plan import Change, Have, Key, Want, clusters_of, decide
 from fleetctl.core.status import State
 from fleetctl.core.target import Match, select
-from manager import rollouts
+from manager import history, rollouts
 from manager.gathering import Scope, bundle_specs, fleet_clusters, groups, in_parts, next_generation
 from manager.sealing import sources, version_of
 from manager.store.schema import bundles, clusters, deployments
@@ -32,7 +32,7 @@ from manager.store.schema import options as options_table
 
 def reconcile(connection: Connection, scope: Scope, *, now: str) -> set[ClusterId]:
     """Bring the deployments in `scope` to what is wanted. The clusters whose document is another one now."""
-    specs = bundle_specs(connection, scope)
+    specs = history.with_pins(connection, scope.workspace, bundle_specs(connection, scope))
     fleet = fleet_clusters(connection, scope)
     texts: dict[str, bytes] = {}
     copied = _copied(connection, scope.workspace, specs)

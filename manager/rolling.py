@@ -11,10 +11,13 @@ from functools import partial
 
 from sqlalchemy.engine import Connection
 
+from fleetctl.core.errors import RefusedError
 from fleetctl.core.ids import BundleName, ClusterId, Workspace
-from manager import log, rollouts, rolloutview
-from manager.clock import Clock
+from manager import history, log, rollouts, rolloutview
+from manager.clock import Clock, rfc3339
+from manager.gathering import Scope
 from manager.live import Live
+from manager.reconcile import reconcile
 from manager.store.base import Store
 
 _GROUP_SECONDS = 0.05
@@ -48,12 +51,53 @@ class Rolling:
         for workspace, bundle in await self._store.read(lambda connection: rollouts.due(connection, now, silent=silent)):
             try:
                 touched |= await self._store.write(partial(self._advance, workspace=workspace, bundle=bundle, now=now))
+                await self._go_back(workspace, bundle)
             except Exception as error:
                 log.bug(f"the rollout of {workspace}/{bundle} cannot be decided", error)
         return touched
 
     def _advance(self, connection: Connection, *, workspace: Workspace, bundle: BundleName, now: float) -> set[ClusterId]:
         return rollouts.advance(connection, workspace, bundle, lambda cluster: self._live.health(cluster, now), now)
+
+    async def _go_back(self, workspace: Workspace, bundle: BundleName) -> None:
+        """A rollout that failed and says `onFailure: rollback` pins the revision before; where there is none it stays failed."""
+
+        def failed(connection: Connection) -> str | None:
+            return rollouts.wants_rollback(connection, workspace, bundle)
+
+        reason = await self._store.read(failed)
+        if reason is None:
+            return
+        try:
+            number = await self.rollback(workspace, bundle, 0, f"by itself: {reason}")
+            log.warning("rolled back", bundle=f"{workspace}/{bundle}", revision=number, why=reason)
+        except RefusedError as why:
+            log.warning("cannot be rolled back", bundle=f"{workspace}/{bundle}", why=why.summary)
+
+    async def rollback(self, workspace: str, bundle: str, number: int, reason: str) -> int:
+        """The revision that is pinned now. Raises NotFound, RefusedError."""
+        place = Workspace(workspace), BundleName(bundle)
+
+        def write(connection: Connection) -> tuple[int, set[ClusterId]]:
+            chosen = history.pin(connection, place, number, reason)
+            return chosen, self._changed(connection, place)
+
+        chosen, touched = await self._store.write(write)
+        self._live.changed(touched)
+        return chosen
+
+    async def release(self, workspace: str, bundle: str) -> None:
+        """Raises NotFound, RefusedError."""
+        place = Workspace(workspace), BundleName(bundle)
+
+        def write(connection: Connection) -> set[ClusterId]:
+            history.release(connection, place)
+            return self._changed(connection, place)
+
+        self._live.changed(await self._store.write(write))
+
+    def _changed(self, connection: Connection, place: history.Place) -> set[ClusterId]:
+        return reconcile(connection, Scope(place[0], bundles=[place[1]]), now=rfc3339(self._clock()))
 
     async def command(self, workspace: str, bundle: str, verb: str, reason: str) -> dict[str, object]:
         """What a person says; the rollout as it stands then. Raises NotFound, RefusedError."""

@@ -355,6 +355,17 @@ def _hand_out(connection: Connection, workspace: Workspace, bundle: BundleName, 
             connection.execute(sa.update(clusters).where(clusters.c.id.in_(part)).values(issued=now))
 
 
+def wants_rollback(connection: Connection, workspace: Workspace, bundle: BundleName) -> str | None:
+    """Why it failed, when its policy is to go back and clusters have the newest revision; else None."""
+    r, b = rollouts.c, bundles.c
+    joined = sa.select(r.phase, r.reason, r.shape, b.pinned).join(bundles, (b.workspace == r.workspace) & (b.name == r.bundle))
+    row = connection.execute(joined.where(r.workspace == workspace, r.bundle == bundle)).one_or_none()
+    if row is None or row.phase != Phase.FAILED.value or row.pinned:
+        return None
+    policy = msgspec.json.decode(row.shape, type=Shape).policy
+    return str(row.reason) if policy.get("on_failure") == "rollback" else None
+
+
 # What people say
 
 

@@ -30,6 +30,7 @@ from fleetctl.core.scan import ChartRequest, Draft, Problem, scan
 from fleetctl.core.tree import within
 from fleetctl.sources import git
 from fleetctl.sources.charting import ChartSource, completed
+from fleetctl.sources.gitstore import About
 from manager import kinds, log
 from manager.archives import Archives
 from manager.clock import Clock, rfc3339
@@ -222,16 +223,16 @@ class Scanner:
                 await self._clear_error(key)
                 return False
             made = self._made.get(key, {})
-            drafts, problems, warnings = await asyncio.to_thread(_scanned, store, repo.spec, commit, made)
-            old = [Digest(d.spec.archive) for d in drafts if d.is_made]
+            found = await asyncio.to_thread(_scanned, store, repo.spec, commit, made)
+            old = [Digest(d.spec.archive) for d in found.drafts if d.is_made]
             if await asyncio.to_thread(self._archives.missing, old):
-                drafts, problems, warnings = await asyncio.to_thread(_scanned, store, repo.spec, commit, {})
+                found = await asyncio.to_thread(_scanned, store, repo.spec, commit, {})
         source = ChartSource(self._settings.mirrors, self._settings.allow_egress, lambda request: _helm_credential(repo, request))
-        built, more = await completed(drafts, source)
-        problems = [*problems, *more]
+        built, more = await completed(found.drafts, source)
+        problems = [*found.problems, *more]
         await asyncio.to_thread(self._archives.add, [(Digest(b.spec.archive), b.archive) for b in built if b.archive])
         self._made[key] = {b.fingerprint: b.spec for b in built if b.fingerprint}
-        await self._take(key, repo, Taken(commit, [b.spec for b in built], problems, warnings))
+        await self._take(key, repo, Taken(commit, [b.spec for b in built], problems, found.warnings, found.about))
         return any(p.code in {"source", "unavailable", "deadline"} for p in problems)
 
     async def _take(self, key: Key, repo: _Repo, taken: Taken) -> None:
@@ -308,10 +309,15 @@ def _store_name(repo: _Repo) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
-def _scanned(
-    store: Path, spec: RepoSpec, commit: CommitId, made: Mapping[str, BundleSpec]
-) -> tuple[list[Draft], list[Problem], list[Problem]]:
-    """(bundles, problems, warnings)."""
+@dataclass(frozen=True)
+class _Scanned:
+    drafts: list[Draft]
+    problems: list[Problem]
+    warnings: list[Problem]
+    about: About
+
+
+def _scanned(store: Path, spec: RepoSpec, commit: CommitId, made: Mapping[str, BundleSpec]) -> _Scanned:
     tree = git.open_tree(store, commit)
     try:
         found = scan(tree, spec, commit=commit, known=made)
@@ -319,4 +325,4 @@ def _scanned(
     finally:
         tree.close()
     left = [Problem(path=path, code="left-out", summary=f"{path} is left out: {why}", warning=True) for path, why in mine]
-    return found.drafts, found.problems, [*found.warnings, *left][:_MOST_WARNINGS]
+    return _Scanned(found.drafts, found.problems, [*found.warnings, *left][:_MOST_WARNINGS], tree.about)

@@ -14,8 +14,8 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core import wire
 from fleetctl.core.agentrelease import AgentRelease
-from fleetctl.core.ids import LOCAL_WORKSPACE, ClusterId, Digest, Epoch
-from manager import log, releases, rollouts, rolloutview, views
+from fleetctl.core.ids import LOCAL_WORKSPACE, BundleName, ClusterId, Digest, Epoch, Workspace
+from manager import history, log, releases, rollouts, rolloutview, views
 from manager.archives import Archives
 from manager.clock import rfc3339
 from manager.documents import Document, Documents
@@ -139,6 +139,16 @@ class Service:
     async def command_rollout(self, workspace: str, bundle: str, verb: str, reason: str) -> dict[str, Any]:
         return await self._rolling.command(workspace, bundle, verb, reason)
 
+    async def bundle_history(self, workspace: str, bundle: str) -> list[dict[str, Any]]:
+        return await self._store.read(lambda c: history.listing(c, Workspace(workspace), BundleName(bundle)))
+
+    async def rollback(self, workspace: str, bundle: str, number: int, reason: str) -> dict[str, Any]:
+        """Pin revision `number`, or (0) the one before the present one."""
+        return {"pinned": await self._rolling.rollback(workspace, bundle, number, reason)}
+
+    async def release_pin(self, workspace: str, bundle: str) -> None:
+        await self._rolling.release(workspace, bundle)
+
     async def changes(self, since: int, wait: float) -> int:
         return await self._live.wait_changed(since, wait) if wait else self._live.revision
 
@@ -260,4 +270,4 @@ def _first_rows(connection: Connection, now: str) -> Epoch:
 
 def _used_archives(connection: Connection) -> set[str]:
     names = connection.execute(sa.select(bundles.c.archive).union(sa.select(deployments.c.archive)))
-    return set(names.scalars()) | releases.used(connection) | rollouts.held_archives(connection)
+    return set(names.scalars()) | releases.used(connection) | rollouts.held_archives(connection) | history.archives(connection)

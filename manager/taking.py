@@ -15,6 +15,8 @@ from fleetctl.core.ids import BundleName, ClusterId, CommitId
 from fleetctl.core.plan import too_many
 from fleetctl.core.scan import Problem
 from fleetctl.core.target import select
+from fleetctl.sources.gitstore import About
+from manager import history
 from manager.gathering import Scope, fleet_clusters, groups
 from manager.objects import new_uid
 from manager.reconcile import reconcile
@@ -31,6 +33,7 @@ class Taken:
     specs: list[BundleSpec]
     problems: list[Problem]
     warnings: list[Problem] = field(default_factory=list)
+    about: About = field(default_factory=About)
 
 
 def take(
@@ -45,12 +48,14 @@ def take(
     refused = {p.path for p in problems if p.code == "name-taken"}
     specs = [spec for spec in taken.specs if spec.path not in refused]
     dirty = _store(connection, specs, had, now)
+    history.record(connection, [spec for spec in specs if spec.name in dirty], taken.about, now)
     gone = sorted(set(had) - {spec.name for spec in taken.specs}) if not problems else []
     held = None
     if gone:
         held = _held(connection, repo, specs, gone, len(had), taken.commit, confirmed)
     if gone and not held:
         connection.execute(sa.delete(bundles).where(bundles.c.workspace == repo.workspace, bundles.c.name.in_(gone)))
+        history.forget(connection, repo.workspace, gone)
         dirty |= set(gone)
     values = {"commit": taken.commit, "tried": taken.commit, "scanned_generation": generation, "scanned_at": now, "error": b"null"}
     connection.execute(sa.update(repos).where(mine).values(**values, problems=_json([*problems, *taken.warnings]), held=_json(held)))

@@ -251,7 +251,7 @@ def _bundles(connection: Connection, whole: Fleet, asked: Asked) -> list[Documen
         key = (row.workspace, row.name)
         states = counts.get(key, {})
         state, total = worst_of(states).value, sum(states.values())
-        message = whole.message(by_bundle.get(key, []))
+        message = "; ".join(filter(None, (_pin(row), whole.message(by_bundle.get(key, [])))))
         status = {
             "display": {"readyClusters": f"{states.get(State.READY, 0)}/{total}", "state": state, "message": message},
             "summary": summarize(states),
@@ -259,10 +259,16 @@ def _bundles(connection: Connection, whole: Fleet, asked: Asked) -> list[Documen
             "commit": row.commit,
             "archive": row.archive,
             "clusters": total,
+            "pinned": row.pinned,
         }
         labels = {"fleet.cattle.io/repo-name": row.repo, "fleet.cattle.io/bundle-path": spec.get("path", "")} | spec.get("labels", {})
         found.append(_document("Bundle", row, _bundle_spec(spec), status, labels=labels, annotations={}))
     return found
+
+
+def _pin(row: Any) -> str:
+    said = f" ({row.pin_reason})" if row.pin_reason else ""
+    return f"pinned to revision {row.pinned}{said}, Git is at {row.commit[:7]}" if row.pinned else ""
 
 
 def _bundle_spec(spec: Document) -> Document:

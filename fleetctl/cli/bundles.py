@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fleetctl.cli import drifting
+from fleetctl.cli import drifting, revisions
 from fleetctl.cli import output as out
 from fleetctl.cli.common import (
     ContextName,
@@ -103,3 +103,4 @@ def _explain(item: dict[str, Any]) -> None:
 
 app.command("get")(getter("bundles", "Bundles, and the objects that are not as they should be.", _wrong))
 app.command("diff")(drifting.diff)
+app.command("history")(revisions.history)

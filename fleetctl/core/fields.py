@@ -247,7 +247,9 @@ _ROLLOUT = {
         choices=("none", "first", "each"),
     ),
     "maxFailures": _f("How many clusters may fail to apply it before the rollout stops. " + _PERCENT + " Not in Fleet.", "no limit"),
-    "onFailure": _f("What a rollout that stopped does. Not in Fleet.", "pause", choices=("pause",)),
+    "onFailure": _f(
+        "What a rollout that failed does: wait for a person, or go back. Not in Fleet.", "pause", choices=("pause", "rollback")
+    ),
 }
 _SCANS = {
     "name": _f("A name for people."),

@@ -28,7 +28,7 @@ _PERCENT = re.compile(r"\s*(-?\d{1,6})\s*%\s*")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|m|s)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 _NEEDS_APPROVAL = ("none", "first", "each")
-_ON_FAILURE = ("pause",)
+_ON_FAILURE = ("pause", "rollback")
 
 
 class PartitionSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):

@@ -147,7 +147,7 @@ async def _child(message: bytes, seconds: float, subject: str) -> dict[str, Any]
 
 
 class GitTree:
-    """The regular files of one commit, read when asked for. `left_out`: why other entries are not among them.
+    """The regular files of one commit, read when asked for. `left_out`: why others are not among them. `about`: who wrote it, and when.
 
     Only what the child's listing names is read. A store that turns out to be broken is marked so and made anew by the next fetch.
     """
@@ -168,6 +168,7 @@ class GitTree:
         self._ids = {entry.path: ObjectID(entry.object.encode()) for entry in found.files}
         self._paths = list(self._files)
         self.left_out = found.left_out
+        self.about = found.about
         self._objects = DiskObjectStore(str(store / "objects"), object_format=get_object_format("sha256" if len(commit) == 64 else "sha1"))
 
     def paths(self) -> Sequence[str]:

@@ -32,11 +32,20 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     size: int  # bytes
 
 
+class About(msgspec.Struct, frozen=True):
+    """Who wrote a commit, the first line of what they said of it, and when, in Unix seconds."""
+
+    author: str = ""
+    subject: str = ""
+    written: float = 0.0
+
+
 class Listing(msgspec.Struct, frozen=True):
     """The regular files of a commit, sorted by path bytes, and path → reason for what is left out."""
 
     files: list[Entry]
     left_out: dict[str, str]
+    about: About = About()
 
 
 def listing_path(store: Path, commit: str) -> Path:
@@ -87,7 +96,7 @@ def record(repo: Any, store: Path, commit: str, asked: dict[str, Any]) -> None:
             size = len(repo.object_store.get_raw(sha)[1])
             files.append(Entry(path, sha.decode(), bool(mode & 0o100), size))
     files.sort(key=lambda e: e.path.encode())
-    data = msgspec.json.encode(Listing(files, left_out))
+    data = msgspec.json.encode(Listing(files, left_out, _about(repo[commit.encode()])))
     if len(data) > asked["pack"]:
         raise too_large(asked["shown"], asked["pack"])
     place = listing_path(store, commit)
@@ -98,6 +107,16 @@ def record(repo: Any, store: Path, commit: str, asked: dict[str, Any]) -> None:
         os.fsync(out.fileno())
     new.rename(place)
     repo.refs[_LAST] = commit.encode()
+
+
+def _about(commit: Any) -> About:
+    """As the commit says, which is anybody's claim."""
+    first = (commit.message or b"").decode("utf-8", "replace").strip().split("\n", 1)[0]
+    return About(_line(commit.author.decode("utf-8", "replace")), _line(first), float(commit.commit_time))
+
+
+def _line(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)[:200]
 
 
 def _walk(repo: Any, commit: str) -> Iterator[tuple[str, str | None, int, bytes]]:

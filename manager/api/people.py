@@ -64,6 +64,9 @@ class PeopleApi:
             ("POST", "/api/v1/gitrepos/{workspace}/{name}/confirm", self.confirm),
             ("POST", "/api/v1/clusters/{workspace}/{name}/register", self.register),
             ("GET", "/api/v1/rollouts", self.list_rollouts),
+            ("GET", "/api/v1/bundles/{workspace}/{name}/history", self.bundle_history),
+            ("POST", "/api/v1/bundles/{workspace}/{name}/rollback", self.rollback),
+            ("DELETE", "/api/v1/bundles/{workspace}/{name}/rollback", self.release_pin),
             ("POST", "/api/v1/rollouts/{workspace}/{name}/{verb}", self.command_rollout),
             ("GET", "/api/v1/changes", self.changes),
             ("GET", "/api/v1/status", self.status),
@@ -152,6 +155,26 @@ class PeopleApi:
         asked = query(request, "workspace", "bundle")
         items = await self._service.list_rollouts(scope(person, asked.get("workspace")), asked.get("bundle", ""))
         return _json({"kind": "List", "apiVersion": "v1", "items": items})
+
+    async def bundle_history(self, request: Request) -> Response:
+        workspace, name = await self._place(request)
+        query(request)
+        return _json({"items": await self._service.bundle_history(workspace, name)})
+
+    async def rollback(self, request: Request) -> Response:
+        workspace, name = await self._place(request)
+        query(request)
+        said = mapping(await body(request), ("to", "reason"))
+        number, reason = said.get("to", 0), said.get("reason", "")
+        if not isinstance(number, int) or isinstance(number, bool) or number < 0 or not isinstance(reason, str):
+            raise UsageError("a rollback needs the number of a revision", next_step="See `fleetctl bundle history`.")
+        return _json(await self._service.rollback(workspace, name, number, reason[:200]))
+
+    async def release_pin(self, request: Request) -> Response:
+        workspace, name = await self._place(request)
+        query(request)
+        await self._service.release_pin(workspace, name)
+        return _json({"pinned": 0})
 
     async def command_rollout(self, request: Request) -> Response:
         workspace, name = await self._place(request)

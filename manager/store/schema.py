@@ -55,8 +55,26 @@ bundles = sa.Table(
     sa.Column("commit", sa.String, nullable=False),
     sa.Column("archive", sa.String, nullable=False),
     sa.Column("spec", sa.LargeBinary, nullable=False),
+    sa.Column("pinned", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("pin_reason", sa.String, nullable=False, server_default=""),
     sa.Index("bundles_repo", "workspace", "repo"),
     sa.Index("bundles_archive", "archive"),
+)
+
+# What a bundle has been: `number` is the bundle's generation when it was taken. `bundles.pinned` names the one that clusters should have in
+# place of the newest, 0 is none.
+revisions = sa.Table(
+    "revisions",
+    metadata,
+    sa.Column("workspace", sa.String, primary_key=True),
+    sa.Column("bundle", sa.String, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("commit", sa.String, nullable=False),
+    sa.Column("author", sa.String, nullable=False),
+    sa.Column("subject", sa.String, nullable=False),
+    sa.Column("taken", sa.String, nullable=False),
+    sa.Column("archive", sa.String, nullable=False),
+    sa.Column("spec", sa.LargeBinary, nullable=False),
 )
 
 clusters = sa.Table(

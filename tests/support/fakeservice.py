@@ -167,6 +167,17 @@ class FakeService:
             raise NotFound(f"bundle {bundle} does not exist in workspace {workspace}", subject=f"bundle {bundle}")
         return found[0]
 
+    async def bundle_history(self, workspace: str, bundle: str) -> list[dict[str, Any]]:
+        await self.get_object("Bundle", workspace, bundle)
+        return []
+
+    async def rollback(self, workspace: str, bundle: str, number: int, reason: str) -> dict[str, Any]:
+        self.calls.append(f"rollback {workspace}/{bundle} {number} {reason}".strip())
+        return {"pinned": number or 1}
+
+    async def release_pin(self, workspace: str, bundle: str) -> None:
+        self.calls.append(f"release {workspace}/{bundle}")
+
     async def changes(self, since: int, wait: float) -> int:
         if since >= self.revision and wait:
             self.changed.clear()

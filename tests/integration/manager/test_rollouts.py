@@ -273,3 +273,58 @@ def test_going_back_to_what_a_cluster_has_is_no_rollout(tmp_path: Path, clone: C
         assert set((await agents.states()).values()) == {"Ready"}
 
     run(tmp_path / "m", work)
+
+
+class TestGoingBack:
+    def test_a_revision_is_pinned_until_it_is_released(self, tmp_path: Path, clone: Clone) -> None:
+        """Clusters get the older content as a new generation; commits wait; history and the bundle say so; then Git is followed again."""
+
+        async def work(service: Service, agents: Agents) -> None:
+            await agents.join("a", "b")
+            first = clone.push({"web/m.yaml": MAP.format(value=1)})
+            await add(service, clone.url, paths=["web"])
+            await scanned(service, first)
+            with pytest.raises(RefusedError, match="no older revision"):
+                await service.rollback("fleet-default", BUNDLE, 0, "")
+            second = clone.push({"web/m.yaml": MAP.format(value=2)})
+            await scanned(service, second)
+            await agents.until_told(second, 2)
+            before = (await desired(service, agents.ids["a"])).bundles[0].generation
+            pinned = (await service.rollback("fleet-default", BUNDLE, 0, "it leaks"))["pinned"]
+            await agents.until_told(first, 2)
+            assert (await desired(service, agents.ids["a"])).bundles[0].generation > before
+            await scanned(service, clone.push({"web/m.yaml": MAP.format(value=3)}))
+            await agents.poll()
+            assert await agents.told(first) == {"a", "b"}
+            shown = await service.get_object("Bundle", "fleet-default", BUNDLE)
+            assert shown["status"]["display"]["message"].startswith(f"pinned to revision {pinned} (it leaks), Git is at ")
+            history = await service.bundle_history("fleet-default", BUNDLE)
+            assert [(r["commit"], r["ready"], r["pinned"]) for r in history][-1] == (first, 2, True)
+            assert {r["author"] for r in history} == {"Ada <ada@example.com>"}
+            with pytest.raises(NotFound, match="no revision 99"):
+                await service.rollback("fleet-default", BUNDLE, 99, "")
+            await service.release_pin("fleet-default", BUNDLE)
+            await agents.until_told(history[0]["commit"], 2)
+            with pytest.raises(RefusedError, match="not pinned"):
+                await service.release_pin("fleet-default", BUNDLE)
+
+        run(tmp_path / "m", work)
+
+    def test_a_rollout_that_fails_goes_back_by_itself(self, tmp_path: Path, clone: Clone) -> None:
+        """maxFailures 0 and onFailure rollback: the broken cluster gets the old version again, and the other one never had the new."""
+        strategy = "{maxUnavailable: 1, maxFailures: 0, onFailure: rollback}"
+
+        async def work(service: Service, agents: Agents) -> None:
+            await agents.join("a", "b")
+            first = await scanned_first(service, agents, clone, strategy)
+            bad = clone.push(files(2, strategy))
+            await scanned(service, bad)
+            [broken] = await agents.until_told(bad, 1)
+            await agents.poll(broken, answer=breaks)
+            await agents.until_told(first, 2)
+            await agents.poll()
+            shown = await service.get_object("Bundle", "fleet-default", BUNDLE)
+            assert "by itself: 1 clusters could not apply it" in shown["status"]["display"]["message"]
+            assert set((await agents.states()).values()) == {"Ready"}
+
+        run(tmp_path / "m", work)
