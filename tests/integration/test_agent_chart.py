@@ -182,6 +182,12 @@ class Pod:
         env = environment({**self.env, **more, **own})
         return Process("pod", program("fleet-agent", *args), env, self.folder.parent / "pod.log")
 
+    def exec(self, state: Path, *words: str) -> str:
+        """As `kubectl exec deploy/fleet-agent -- fleet-agent …`: the container's environment, and nothing else said."""
+        done = subprocess.run(program("fleet-agent", *words), env=self.process(state).env, capture_output=True, text=True, check=False)
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.stdout
+
     def probe(self, kind: str) -> bool:
         command = [
             word.replace("/run/fleet-agent/live.json", str(self.live)) for word in self.spec["containers"][0][kind]["exec"]["command"]
@@ -305,6 +311,8 @@ class TestRunning:
             fleet.until(fleet.states, lambda s: s == wanted, seconds=60)
             said = {n: d["status"]["message"] for n, d in fleet.deployments().items()}
             log = process.log.read_text()
+            checked = {f["what"]: f for f in json.loads(pod.exec(tmp_path / "state", "check", "-o", "json"))}
+            status = fleet.until(lambda: json.loads(pod.exec(tmp_path / "state", "status", "-o", "json")), lambda s: s["bundles"])
         finally:
             process.stop()
         account = "system:serviceaccount:pod-some:fleet-agent"
@@ -312,6 +320,9 @@ class TestRunning:
         assert f'User "{account}" cannot' in said[f"{name}-role"]
         assert "clusterroles" in said[f"{name}-role"]
         assert log.count("bundle apps-role:") <= 2, log
+        assert {what for what, f in checked.items() if f["ok"] is False} == {"rights"}, checked
+        assert "create secrets in namespace pod-outside" in checked["rights"]["said"]
+        assert (status["agent"], [b["state"] for b in status["bundles"]]) == ("running", ["ErrApplied", "ErrApplied", "Ready"])
         assert "Traceback" not in log
 
     def test_with_the_rights_of_the_bundles_accounts_only(
