@@ -228,6 +228,22 @@ class TestParts:
         assert found == ["m01"]
         assert bench.uid("cm", "m01", "-n", space) == uids["m01"]
 
+    def test_all_parts_go_with_the_bundle(self, bench: Workbench) -> None:
+        """And none before: another release name hands every object over, from all parts to all parts."""
+        space = "parts-going"
+        files = {f"{n:02}.yaml": big(f"m{n:02}", 100_000) for n in range(9)}
+        bench.install("going", files, {"defaultNamespace": space})
+        parts = [f".part-{n}" for n in range(2, len(bench.releases(space)) + 1)]
+        assert bench.releases(space) == ["going", *(f"going{part}" for part in parts)]
+        assert parts
+        uids = {i["metadata"]["name"]: i["metadata"]["uid"] for i in bench.get("cm", "-n", space)["items"]}
+        bench.install("going", files, {"defaultNamespace": space, "helm": {"releaseName": "renamed"}})
+        assert bench.releases(space) == ["renamed", *(f"renamed{part}" for part in parts)]
+        assert {i["metadata"]["name"]: i["metadata"]["uid"] for i in bench.get("cm", "-n", space)["items"]} == uids
+        bench.remove("going")
+        assert bench.releases(space) == []
+        assert not [i["metadata"]["name"] for i in bench.get("cm", "-n", space)["items"] if i["metadata"]["name"].startswith("m")]
+
     def test_a_lost_note_of_who_is_where_is_read_from_the_cluster(self, bench: Workbench) -> None:
         """The objects carry the marks of their part."""
         space = "parts-lost"
