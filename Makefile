@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
 
 .DEFAULT_GOAL := help
-.PHONY: help dev check fmt test demo demo-stop bench tools agent clean
+.PHONY: help dev check fmt test chaos demo demo-stop bench tools agent clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ fmt: $(STAMP) ## format and mend what can be mended
 
 test: $(STAMP) tools ## set up all that is needed and run the tests
 	$(BIN)/pytest
+
+chaos: $(STAMP) tools ## every fault at every step, then kills at random for long (ROUNDS=60 SEED=n ONLY=words)
+	@CHAOS=whole ROUNDS="$(ROUNDS)" SEED="$(SEED)" $(BIN)/pytest -s tests/chaos -m chaos $(if $(ONLY),-k "$(ONLY)")
 
 demo: $(STAMP) ## a manager, a Git repository and three clusters, shown at work (QUICK=1, KEEP=1, KUBECONFIGS=a,b,c)
 	@$(BIN)/python -m examples.demo

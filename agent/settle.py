@@ -6,7 +6,7 @@ knows of, an object that the killed run had made and that no later generation st
 first, and goes when the release is as it should be.
 
 Rule: a record goes only when no helm of ours can be alive (agent/fence.py), and when it can be nobody else's: a record that looks like that
-of a person's own helm is left alone for a minute.
+of a person's own helm is left alone for half a minute.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from fleetctl.core.ids import BundleName
 from fleetctl.core.yamldoc import load_all
 from fleetctl.tools.helm import PendingOperation, Release
 
-FOREIGN_SECONDS = 60.0
+FOREIGN_SECONDS = 30.0
 _NAME, _NAMESPACE = "meta.helm.sh/release-name", "meta.helm.sh/release-namespace"
 _MOST_RECORD = 64 * 1024 * 1024
 
@@ -62,7 +62,7 @@ class Settler:
         for record in in_the_way:
             first = self._seen.setdefault(record.uid, self._clock())
             if may_be_foreign(record, records) and self._clock() - first < FOREIGN_SECONDS:
-                step = "Wait for it; a record that nobody finishes is taken away after a minute."
+                step = "Wait for it; a record that nobody finishes is taken away after half a minute."
                 raise PendingOperation(f"another helm works on {release}", subject=str(release), next_step=step)
         await self._write_down(kube, bundle, release, unfinished(records))
         for record in in_the_way:
@@ -116,8 +116,12 @@ def stuck(records: Iterable[Record]) -> list[Record]:
 
 def may_be_foreign(record: Record, records: Iterable[Record]) -> bool:
     """A person's helm carries our labels on: then another record has the same order. One of ours has an order of its own, but for a
-    repetition of the same generation.
+    repetition of the same generation, and for the way back that `atomic` takes from a revision that failed.
     """
+    records = list(records)
+    below = max((other for other in records if other.version < record.version), key=lambda other: other.version, default=record)
+    if record.status == "pending-rollback" and below.status == "failed":
+        return False
     return any(other.order == record.order and other is not record for other in records)
 
 

@@ -118,3 +118,9 @@ class TestStuck:
         below = record(2, generation=7)
         assert not may_be_foreign(record(3, "pending-upgrade", generation=8), [below])
         assert may_be_foreign(record(3, "pending-upgrade", generation=7), [below])
+
+    def test_the_way_back_from_a_failed_revision_is_ours(self) -> None:
+        """`atomic` takes it, with the labels of what it goes back to; a person who goes back does so from a deployed one."""
+        back, ours = record(4, "pending-rollback", generation=2), record(3, "failed", generation=3)
+        assert not may_be_foreign(back, [back, ours, record(2)])
+        assert may_be_foreign(back, [back, record(3, generation=3), record(2, "superseded")])

@@ -1,0 +1,33 @@
+"""One world for all that happens in this folder: it is worn by one fault after the other, as a real cluster is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from examples.localkube.kubeapi import LocalKube
+from tests.support.chaosworld import World
+from tests.support.stages import SCENARIOS, play
+
+
+@pytest.fixture(scope="package")
+def world(tmp_path_factory: pytest.TempPathFactory, tool_env: dict[str, str], kube: LocalKube) -> Iterator[World]:
+    made = World(tmp_path_factory.mktemp("chaos"), tool_env, kube["prod"].kubeconfig)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def fresh(world: World) -> World:
+    """The world with nothing in it: a test that failed before is no reason for the next to fail."""
+    world.calm()
+    return world
+
+
+@pytest.fixture(scope="package")
+def census(world: World) -> dict[str, list[str]]:
+    """{scenario: the failpoints that it passes}, from a life without faults."""
+    return {scenario.name: list(dict.fromkeys(play(world, scenario))) for scenario in SCENARIOS}
