@@ -217,3 +217,42 @@ def test_a_full_disk_is_told_changes_nothing_and_ends_with_the_first_free_bytes(
         fleet.until(lambda: conditions(fleet, "edge"), lambda c: "DiskFull" not in c)
     finally:
         fleet.stop()
+
+
+def test_a_state_directory_from_an_old_copy_brings_nothing_old_back(
+    clone: Clone, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str]
+) -> None:
+    """Drift is to be corrected, and the copy's wish is older than what runs: the releases say so, and what runs stays."""
+    options = "defaultNamespace: edge-copy\ncorrectDrift: {enabled: true}\n"
+    clone.push({"fleet.yaml": options, "m.yaml": MAP.format(name="copy", value=1)})
+    fleet.gitrepo(clone.url)
+    agent = fleet.agent("edge", kube["prod"].kubeconfig)
+    fleet.all_ready(bundles=1)
+    agent.process.stop()
+    shutil.copytree(agent.state_dir, fleet.folder / "copy")
+    agent.process.start()
+    commit = clone.push({"m.yaml": MAP.format(name="copy", value=2)})
+    fleet.all_ready(commit, bundles=1)
+    words = ["kubectl", "--kubeconfig", str(kube["prod"].kubeconfig), "get", "cm", "copy", "-n", "edge-copy", "-o", "jsonpath={.data.a}"]
+
+    def value() -> str:
+        return subprocess.run(words, env=tool_env, capture_output=True, text=True, check=True).stdout
+
+    fleet.until(value, lambda found: found == "2")
+    agent.process.stop()
+    fleet.manager.process.stop()
+    shutil.rmtree(agent.state_dir)
+    shutil.copytree(fleet.folder / "copy", agent.state_dir)
+    agent.process.start()
+    fleet.until(lambda: tail(agent.process.log), lambda text: "the cluster knew more than the journal" in text)
+    seen: list[str] = []
+
+    def watched() -> list[str]:
+        """What is there, again and again: a drift correction takes less time than these looks."""
+        seen.append(value())
+        return seen
+
+    fleet.until(watched, lambda found: len(found) >= 40 and set(found) == {"2"}, seconds=120)
+    fleet.manager.start()
+    fleet.all_ready(commit, bundles=1, seconds=90)
+    assert value() == "2"

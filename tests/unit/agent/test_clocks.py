@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from agent.clocks import is_over, span
+from agent.clocks import is_over, judge, span
 from agent.documents import behind
 from fleetctl.core.ids import BundleName, ClusterId, ClusterName, Digest, Epoch, Generation, Workspace
 from fleetctl.core.options import Options
@@ -48,3 +49,32 @@ def test_a_manager_that_was_restored_is_behind_until_its_epoch_is_raised() -> No
     assert said(document(1, 99)) == "its epoch is 1, the agent's 2"
     assert said(document(2, 49)) == "it says generation 49 of bundle a, the agent has had 50"
     assert "bundle b" in said(document(2, 50, tombstone=59))
+
+
+class At:
+    """What `judge` needs of a Situation."""
+
+    def __init__(self, offset: int, document: Desired | None) -> None:
+        self.hands, self.document, self.said = self, document, dict[str, str]()
+        self.uplink, self.offset = self, offset
+
+    def now(self) -> float:
+        return 1_800_000_000.0
+
+    def say(self, code: str, message: str) -> None:
+        self.said[code] = message
+
+    def unsay(self, code: str) -> None:
+        self.said.pop(code, None)
+
+
+def test_a_wrong_clock_and_an_old_document_are_told_and_untold() -> None:
+    """By the manager's time; what is told names how far, and in which way."""
+    old = msgspec.structs.replace(document(1, 1), expires="2027-01-01T00:00:00Z")
+    at = At(20 * 365 * 86400, old)
+    judge(at)  # type: ignore[arg-type]
+    assert at.said["clock-skew"].startswith("this machine's clock is 20 years behind the manager's")
+    assert "2027-01-01" in at.said["document-expired"]
+    at.offset, at.document = -299, msgspec.structs.replace(old, expires="2027-02-01T00:00:00Z")
+    judge(at)  # type: ignore[arg-type]
+    assert at.said == {}
