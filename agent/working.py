@@ -155,8 +155,13 @@ class Worker:
 
     async def _do(self, document: Desired, action: Install | Tidy | Remove, name: BundleName) -> None:
         try:
-            async with self._slots, self._at.lease.held():
-                await self._done(document, action, name)
+            async with self._slots:
+                if isinstance(action, Install):
+                    await act.archive(self._at.hands, action.bundle)  # may take hours, and changes nothing: without the lease
+                async with self._at.lease.held():
+                    if self._at.twin:
+                        return  # told so while it waited
+                    await self._done(document, action, name)
             self._at.disk_works()
             self._at.failures.pop(name, None)
             over(f"bundle {name}")

@@ -150,6 +150,18 @@ class Live:
         presence.seen, presence.address = word.now, word.address
         return presence.twin
 
+    def speaker(self, cluster: ClusterId) -> str:
+        """The instance that was heard last."""
+        presence = self.clusters.get(cluster)
+        return presence.instance if presence else ""
+
+    def wake(self, cluster: ClusterId) -> None:
+        """Long polls of the cluster are answered now, with whatever there is."""
+        presence = self.clusters.get(cluster)
+        if presence is not None:
+            presence.news.set()
+            presence.news = asyncio.Event()
+
     def twin(self, cluster: ClusterId) -> str:
         presence = self.clusters.get(cluster)
         return presence.twin if presence else ""

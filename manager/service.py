@@ -35,6 +35,7 @@ from manager.vault import Vault
 
 _FLUSH_SECONDS = 30.0
 _SWEEP_SECONDS = 3600.0
+_TURN_SECONDS = 2.0  # times in requests are whole seconds
 
 
 @dataclass(frozen=True)
@@ -194,8 +195,11 @@ class Service:
 
     async def seen(self, cluster_id: ClusterId, *, instance: str, address: str, stamp: int) -> str:
         """What is wrong when two agents use one key, else "". That is kept until the cluster is enrolled anew."""
-        before = self._live.twin(cluster_id)
+        before, speaker = self._live.twin(cluster_id), self._live.speaker(cluster_id)
         twin = self._live.heard(cluster_id, Word(instance, address, stamp, self._clock()))
+        if speaker not in {"", self._live.speaker(cluster_id)}:
+            # Who waits in a long poll is answered: one that was started again does not come back, a twin does.
+            asyncio.get_running_loop().call_later(_TURN_SECONDS, self._live.wake, cluster_id)
         if twin and not before:
             await self._fleet.mark_twin(cluster_id, twin)
         return twin
