@@ -1,4 +1,4 @@
-"""Starts the version that agent/trial.py chooses, and stands over one that is on trial.
+"""Starts the version that agent/trial.py chooses; agent/attempt.py stands over one that is on trial.
 
 Rule: the program that was installed is always where a start begins, so that there is always a way back. The current version takes its place
 (exec, the same process). One on trial is a child: its parent kills it when it does not check in, eats memory or hangs, and the kernel kills
@@ -7,27 +7,21 @@ it when the parent dies. After a trial the parent starts from the beginning agai
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import hashlib
 import os
-import select
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import machinery
 from pathlib import Path
 
 import msgspec
 
-from agent import config, trial
+from agent import trial
 from agent.disk import write_whole
 from agent.failpoints import failpoint
 from agent.log import event, trouble
-from agent.notify import Notifier
 from agent.trial import Choice, Program, State
 from fleetctl.core.agentrelease import Runtime, runtime_of
 from fleetctl.core.errors import Conflict
@@ -35,10 +29,7 @@ from fleetctl.core.errors import Conflict
 ARCHIVE: Path | None = None  # the .pyz that this process runs from
 AGAIN = -1  # a "status" that means: start from the beginning
 FOLDER = "agents"
-_MOST_BYTES = 512 * 1024 * 1024
-_STOP_SECONDS, _LOOK_SECONDS = 15.0, 0.2
-_PR_SET_PDEATHSIG = 1
-_BASE, _TRIAL = "FLEET_AGENT_BASE", "FLEET_AGENT_TRIAL"
+_BASE, TRIAL = "FLEET_AGENT_BASE", "FLEET_AGENT_TRIAL"
 
 
 @dataclass(frozen=True)
@@ -60,7 +51,7 @@ def runtime() -> Runtime:
 
 
 def on_trial() -> bool:
-    return os.environ.get(_TRIAL) == "1"
+    return os.environ.get(TRIAL) == "1"
 
 
 def digest() -> str:
@@ -114,7 +105,9 @@ def start(state_dir: Path, words: Sequence[str]) -> int | None:
                 save(state_dir, state)
             if choice.program is not None and choice.on_trial:
                 failpoint("upgrade-counted")
-                return _Watch(state_dir, choice.program, mine, words).run()
+                from agent.attempt import Attempt
+
+                return Attempt(state_dir, choice.program, mine, words).run()
     except OSError as why:
         # What cannot be counted could be tried for ever: what is known to work runs.
         trouble("the state directory takes nothing; no version is tried", str(why))
@@ -123,13 +116,13 @@ def start(state_dir: Path, words: Sequence[str]) -> int | None:
         return None
     failpoint("upgrade-current")
     event(f"starting version {choice.program.version}")
-    return _replaced(_command(state_dir, choice.program, words), _inside(mine))
+    return _replaced(command(state_dir, choice.program, words), inside(mine))
 
 
 def again() -> int:
     """Start from the beginning in this process."""
     mine = base()
-    env = {key: value for key, value in os.environ.items() if key not in {_BASE, _TRIAL}}
+    env = {key: value for key, value in os.environ.items() if key not in {_BASE, TRIAL}}
     return _replaced([mine.executable, *mine.argv[1:]], env)
 
 
@@ -139,11 +132,11 @@ def _replaced(argv: Sequence[str], env: dict[str, str]) -> int:
     os.execve(argv[0], list(argv), env)  # noqa: S606 - no shell is wanted
 
 
-def _command(state_dir: Path, program: Program, words: Sequence[str]) -> list[str]:
+def command(state_dir: Path, program: Program, words: Sequence[str]) -> list[str]:
     return [sys.executable, "-I", str(state_dir / FOLDER / program.file), *words]
 
 
-def _inside(mine: Base) -> dict[str, str]:
+def inside(mine: Base) -> dict[str, str]:
     return dict(os.environ) | {_BASE: msgspec.json.encode(mine).decode()}
 
 
@@ -170,7 +163,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _saved(state_dir: Path, state: State) -> bool:
+def saved(state_dir: Path, state: State) -> bool:
     try:
         save(state_dir, state)
     except OSError as why:
@@ -199,126 +192,3 @@ class _Alone:
 
     def __exit__(self, *_: object) -> None:
         os.close(self._handle)
-
-
-@dataclass
-class _Watch:
-    """One attempt of a version on trial."""
-
-    state_dir: Path
-    program: Program
-    mine: Base
-    words: Sequence[str]
-    _stopping: bool = False
-    _said: bytes = field(default=b"", repr=False)
-
-    def run(self) -> int:
-        """0 when told to stop; else never returns."""
-        for sign in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(sign, self._stop)
-        notifier = Notifier(config.notify_socket())
-        notifier.tell(f"READY=1\nSTATUS=trying version {self.program.version}")
-        event(f"trying version {self.program.version}")
-        child = self._started()
-        why = self._waited(child, notifier)
-        self._ended(child)
-        if self._stopping:
-            _saved(self.state_dir, trial.stopped(load(self.state_dir)))
-            return 0
-        state = load(self.state_dir)
-        if state.trial is not None:
-            failpoint("upgrade-failed")
-            trouble(f"version {self.program.version}", why)
-            _saved(self.state_dir, trial.failed(state, why))
-            time.sleep(min(5.0, float(state.trial.attempts)))
-        return again()
-
-    def _stop(self, *_: object) -> None:
-        self._stopping = True
-
-    def _started(self) -> subprocess.Popen[bytes]:
-        library, parent = ctypes.CDLL(None), os.getpid()
-
-        def leash() -> None:  # this parent has one thread
-            if sys.platform == "linux":
-                library.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-                # When memory is short it is the one to go, not what runs on this node.
-                Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
-            if os.getppid() != parent:
-                os._exit(1)
-
-        env = _inside(self.mine) | {_TRIAL: "1"}
-        env.pop("NOTIFY_SOCKET", None)  # systemd listens to its main process, which is this one
-        child = subprocess.Popen(
-            _command(self.state_dir, self.program, self.words),
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            preexec_fn=leash,  # noqa: PLW1509
-        )
-        assert child.stderr is not None
-        os.set_blocking(child.stderr.fileno(), False)
-        return child
-
-    def _waited(self, child: subprocess.Popen[bytes], notifier: Notifier) -> str:
-        """Until it ends, checks in, or may not go on; why it was in vain."""
-        seconds = config.trial_seconds()
-        end = time.monotonic() + seconds
-        while not self._stopping:
-            self._relay(child, _LOOK_SECONDS)
-            notifier.tell("WATCHDOG=1")
-            code = child.poll()
-            if code is not None:
-                self._relay(child, 0)
-                how = f"status {code}" if code >= 0 else f"signal {-code}"
-                return f"it ended with {how} before it had checked in" + self._cause(told(self._lines()))
-            if load(self.state_dir).trial is None:
-                end = min(end, time.monotonic() + _STOP_SECONDS)  # confirmed: it ends by itself now
-            if time.monotonic() > end:
-                wrong = [line for line in self._lines() if "warning: " in line or "error: " in line]
-                return f"it did not check in with the manager within {seconds:g} s" + self._cause("".join(wrong[-1:]))
-            if _resident(child.pid) > _MOST_BYTES:
-                return f"it used more than {_MOST_BYTES >> 20} MiB of memory"
-        return ""
-
-    def _ended(self, child: subprocess.Popen[bytes]) -> None:
-        """At once: on trial there is nothing that it could be in the middle of, and it may be eating memory."""
-        child.kill()
-        child.wait()
-        self._relay(child, 0)
-
-    def _relay(self, child: subprocess.Popen[bytes], seconds: float) -> None:
-        """What it says goes to our stderr; the end of it is kept, for the reason why it failed."""
-        assert child.stderr is not None
-        if not select.select([child.stderr], [], [], seconds)[0]:
-            return
-        data = child.stderr.read(65536)
-        if data:
-            sys.stderr.buffer.write(data)
-            sys.stderr.buffer.flush()
-            self._said = (self._said + data)[-2048:]
-        elif seconds:
-            time.sleep(seconds)  # it has closed its stderr
-
-    def _lines(self) -> list[str]:
-        return lines_of(self._said)
-
-    def _cause(self, line: str) -> str:
-        return f": {''.join(c if c.isprintable() else ' ' for c in line)[:200]}" if line else ""
-
-
-def lines_of(said: bytes) -> list[str]:
-    return [line.strip() for line in said.decode(errors="replace").splitlines() if line.strip()]
-
-
-def told(lines: Sequence[str]) -> str:
-    """The line that says why a program ended: an error of ours has its next step below it, a trace of Python's its reason at the end."""
-    ours = [line for line in lines if line.startswith("error: ")]
-    return (ours or list(lines) or [""])[-1]
-
-
-def _resident(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError, ValueError):
-        return 0

@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 from agent import config, launch, releasekeys, trial
+from agent.attempt import lines_of, reason
 from agent.failpoints import failpoint
 from agent.log import event
 from agent.situation import Situation
@@ -132,13 +133,7 @@ class Upgrader:
     async def _bring(self, wish: AgentWish, epoch: int, told: AgentUpgrade) -> None:
         """Stage, check, finish what is being changed, and give way. Raises FleetError, OSError."""
         folder, release = self._at.hands.state_dir, wish.release
-        program = Program(
-            version=release.version,
-            sha256=release.sha256,
-            file=f"{release.version}-{release.sha256[:12]}.pyz",
-            python=release.python,
-            platform=release.platform,
-        )
+        program = _program(release)
         path = folder / launch.FOLDER / program.file
         if not launch.base().is_there:
             summary = f"the installed program {launch.base().file} is gone, and there would be no way back"
@@ -207,6 +202,16 @@ class Upgrader:
         self._teller.tell_about(upgrade=upgrade)
 
 
+def _program(release: AgentRelease) -> Program:
+    return Program(
+        version=release.version,
+        sha256=release.sha256,
+        file=f"{release.version}-{release.sha256[:12]}.pyz",
+        python=release.python,
+        platform=release.platform,
+    )
+
+
 async def _checked(path: Path, state_dir: Path) -> None:
     """Run the file's own check beside this version. Raises BadFile, or UnavailableError when the fault lies elsewhere."""
     argv = [sys.executable, "-I", str(path), "selftest", "--state-dir", str(state_dir)]
@@ -218,7 +223,7 @@ async def _checked(path: Path, state_dir: Path) -> None:
     except FleetError as why:
         raise BadFile(f"its check failed: {why.summary}", subject=path.name, next_step=step) from why
     if done.returncode:
-        said = launch.told(launch.lines_of(done.stderr))[:300] or f"status {done.returncode}"
+        said = reason(lines_of(done.stderr))[:300] or f"status {done.returncode}"
         kind = UnavailableError if done.returncode == LATER else BadFile
         raise kind(f"its check failed: {said}", subject=path.name, next_step=step)
 
