@@ -18,7 +18,7 @@ from fleetctl.core.errors import Conflict, LoginError, NotFound
 from fleetctl.core.ids import BundleName, ClusterId, ClusterName, Digest, Epoch, Workspace
 from fleetctl.core.status import Report, State, as_json, trim
 from fleetctl.core.summary import deployment_state
-from manager import kinds, rollouts
+from manager import kinds, staging
 from manager.archives import Archives
 from manager.clock import rfc3339, until
 from manager.documents import Documents
@@ -273,7 +273,7 @@ def take_reports(connection: Connection, cluster: ClusterId, reports: list[Repor
             moved.add(report.bundle)
             workspace = row.workspace
     if moved:
-        rollouts.touch(connection, workspace, moved)
+        staging.touch(connection, workspace, moved)
     return gone
 
 

@@ -1,7 +1,7 @@
 """From bundles, clusters and groups to what each cluster should be told: gather, decide (pure, in the core), store only the differences.
 
 Runs inside one write transaction, so that what was read is still true when the decision is stored. Status reports are never read here.
-What goes through a rollout is only staged (manager/rollouts.py).
+What goes through a rollout is only staged (manager/staging.py).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fleetctl.core.options import Options
 from fleetctl.core.plan import Change, Have, Key, Want, clusters_of, decide
 from fleetctl.core.status import State
 from fleetctl.core.target import Match, select
-from manager import history, rollouts
+from manager import history, staging
 from manager.gathering import Scope, bundle_specs, fleet_clusters, groups, in_parts, next_generation
 from manager.sealing import sources, version_of
 from manager.store.schema import bundles, clusters, deployments
@@ -40,13 +40,13 @@ def reconcile(connection: Connection, scope: Scope, *, now: str) -> set[ClusterI
     have = _have(connection, scope, {c.id for c in fleet})
     changes = decide(wanted, have)
     by_name = {spec.name: spec for spec in specs}
-    held = rollouts.gated(connection, scope.workspace, specs, _counts(connection, scope, wanted, changes))
+    held = staging.gated(connection, scope.workspace, specs, _counts(connection, scope, wanted, changes))
     waiting = [c for c in changes if c.want is not None and c.redeploy and c.key[1] in held]
     later = {c.key for c in waiting}
     at_once = [c for c in changes if c.key not in later]
     _keep_options(connection, changes, texts)
     if waiting:
-        rollouts.stage(connection, scope.workspace, waiting, by_name, now)
+        staging.stage(connection, scope.workspace, waiting, by_name, now)
     if at_once:
         _store(connection, scope.workspace, at_once, by_name, {key for key, old in have.items() if not old.generation})
     _tell_rollouts(connection, scope, changes, held, by_name)
@@ -73,11 +73,11 @@ def _tell_rollouts(
 ) -> None:
     """Who belongs to which partition may have changed, also where no cluster is told anything new."""
     if scope.bundles is not None:
-        rollouts.forget(connection, scope.workspace, set(scope.bundles) - set(specs))
+        staging.forget(connection, scope.workspace, set(scope.bundles) - set(specs))
     changed = {change.key[1] for change in changes} & set(held)
     if scope.bundles is None:
         changed |= set(held)
-    rollouts.touch(connection, scope.workspace, changed, rollouts.ANEW)
+    staging.touch(connection, scope.workspace, changed, staging.ANEW)
 
 
 Sources = Mapping[tuple[str, str], Any]
@@ -210,7 +210,7 @@ def _row(change: Change, workspace: Workspace, spec: BundleSpec, generation: Gen
         "workspace": workspace,
         "repo": spec.repo,
         "generation": generation,
-        **rollouts.told(want),
+        **staging.told(want),
         "removed": False,
         "state": State.WAIT_APPLIED.value,
         "staged": "",

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core.errors import RefusedError
 from fleetctl.core.ids import BundleName, ClusterId, Workspace
-from manager import history, log, rollouts, rolloutview
+from manager import history, log, rollouts, rolloutsaid, rolloutview
 from manager.clock import Clock, rfc3339
 from manager.gathering import Scope
 from manager.live import Live
@@ -105,7 +105,7 @@ class Rolling:
         space, name = Workspace(workspace), BundleName(bundle)
 
         def write(connection: Connection) -> tuple[set[ClusterId], dict[str, object]]:
-            rollouts.command(connection, space, name, verb, reason, now)
+            rolloutsaid.command(connection, space, name, verb, reason, now)
             touched = self._advance(connection, workspace=space, bundle=name, now=now)
             return touched, rolloutview.listing(connection, workspace, bundle)[0]
 

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from fleetctl.core import wire
 from fleetctl.core.agentrelease import AgentRelease
 from fleetctl.core.ids import LOCAL_WORKSPACE, BundleName, ClusterId, Digest, Epoch, Workspace
-from manager import history, log, releases, rollouts, rolloutview, views
+from manager import history, log, releases, rolloutview, staging, views
 from manager.archives import Archives
 from manager.clock import rfc3339
 from manager.documents import Document, Documents
@@ -245,7 +245,7 @@ class Service:
 
     async def _housekeeping(self) -> None:
         await self._documents.renew()
-        await self._store.write(rollouts.sweep)
+        await self._store.write(staging.sweep)
         used = await self._store.read(_used_archives)
         await asyncio.to_thread(self._archives.sweep, used.__contains__, now=time.time())
         await asyncio.sleep(_SWEEP_SECONDS)
@@ -274,4 +274,4 @@ def _first_rows(connection: Connection, now: str) -> Epoch:
 
 def _used_archives(connection: Connection) -> set[str]:
     names = connection.execute(sa.select(bundles.c.archive).union(sa.select(deployments.c.archive)))
-    return set(names.scalars()) | releases.used(connection) | rollouts.held_archives(connection) | history.archives(connection)
+    return set(names.scalars()) | releases.used(connection) | staging.held_archives(connection) | history.archives(connection)

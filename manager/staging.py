@@ -1,0 +1,156 @@
+"""What a rollout holds back: staged beside what each cluster has, until it is handed out (manager/rollouts.py).
+
+A bundle has a rollout when it states a `rolloutStrategy`, when it has so many clusters that Fleet makes partitions of them, or when a
+person has paused it. Every other bundle is handed out at once. A newer version takes the place of what is staged: two never mix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from fleetctl.core.bundle import BundleSpec
+from fleetctl.core.ids import BundleName, Workspace
+from fleetctl.core.plan import Change, Want, key_of
+from fleetctl.core.rollout import Phase
+from fleetctl.core.status import State
+from manager.gathering import in_parts
+from manager.store.schema import bundles, deployments, rollouts, wants
+
+_json = msgspec.json.encode
+# Fleet makes partitions of this many clusters without being asked.
+MANY = 200
+AGAIN, ANEW = 1, 2
+
+
+def gated(connection: Connection, workspace: Workspace, specs: Iterable[BundleSpec], counts: Mapping[BundleName, int]) -> set[BundleName]:
+    """Those of the bundles whose changes go through a rollout. `counts`: clusters of each."""
+    specs = list(specs)
+    known = {spec.name for spec in specs if spec.rollout_strategy or counts.get(spec.name, 0) >= MANY}
+    r = rollouts.c
+    for part in in_parts(sorted({spec.name for spec in specs} - known)):
+        known |= set(connection.execute(sa.select(r.bundle).where(r.workspace == workspace, r.bundle.in_(part))).scalars())
+    return known
+
+
+def stage(
+    connection: Connection, workspace: Workspace, changes: Sequence[Change], specs: Mapping[BundleName, BundleSpec], now: str
+) -> None:
+    """Write down what the clusters of `changes` (all with a redeployment) should be told, and that somebody must decide."""
+    held = {key_of(change.want): change.want for change in changes if change.want is not None}
+    adding = sa.insert(wants).prefix_with("OR IGNORE")
+    connection.execute(adding, [{"key": key, "json": _json(want)} for key, want in held.items()])
+    rows = [_blank(change, workspace, specs[change.key[1]]) for change in changes]
+    _insert(connection, rows)
+    for name in sorted({change.key[1] for change in changes}):
+        begin(connection, workspace, specs[name], now)
+
+
+def _blank(change: Change, workspace: Workspace, spec: BundleSpec) -> dict[str, Any]:
+    """A row for a cluster that was told nothing yet; one that is there keeps all but what is staged."""
+    want = change.want
+    assert want is not None
+    return {
+        "cluster_id": change.key[0],
+        "bundle": change.key[1],
+        "workspace": workspace,
+        "repo": spec.repo,
+        "generation": 0,
+        **told(want),
+        "removed": False,
+        "state": State.PENDING.value,
+        "applied": 0,
+        "reported": 0,
+        "reported_at": "",
+        "message": "",
+        "report": b"",
+        "staged": key_of(want),
+    }
+
+
+def told(want: Want) -> dict[str, Any]:
+    """The columns of what a cluster is told."""
+    return {
+        "archive": want.archive,
+        "size": want.size,
+        "options_digest": want.options_digest,
+        "options_key": want.options_key,
+        "target": want.target,
+        "customization": want.customization,
+        "commit": want.commit,
+        "shown": want.shown.encode(),
+        "keep_resources": want.keep_resources,
+    }
+
+
+def _insert(connection: Connection, rows: list[dict[str, Any]]) -> None:
+    """One that was being removed starts anew: its tombstone goes, and what runs is taken over."""
+    from sqlalchemy.dialects.sqlite import insert
+
+    adding = insert(deployments)
+    gone = deployments.c.removed
+    fresh = {name: sa.case((gone, adding.excluded[name]), else_=deployments.c[name]) for name in rows[0] if name not in _KEYS}
+    values = fresh | {"staged": adding.excluded.staged, "removed": False}
+    connection.execute(adding.on_conflict_do_update(index_elements=["cluster_id", "bundle"], set_=values), rows)
+
+
+_KEYS = frozenset({"cluster_id", "bundle", "workspace"})
+
+
+def begin(connection: Connection, workspace: Workspace, spec: BundleSpec, now: str) -> None:
+    """The bundle's rollout, for its version of now; one that a person has paused stays paused."""
+    b, r = bundles.c, rollouts.c
+    version = connection.execute(sa.select(b.generation).where(b.workspace == workspace, b.name == spec.name)).scalar() or 0
+    where = (r.workspace == workspace) & (r.bundle == spec.name)
+    old = connection.execute(sa.select(r.version, r.phase, r.reason).where(where)).one_or_none()
+    if old is not None and old.version == version:
+        connection.execute(sa.update(rollouts).where(where).values(dirty=ANEW))
+        return
+    paused = old is not None and old.phase == Phase.PAUSED.value
+    values = {
+        "version": version,
+        "commit": spec.commit,
+        "begun": now,
+        "phase": Phase.PAUSED.value if paused else Phase.PROGRESSING.value,
+        "reason": old.reason if old is not None and paused else "",
+        "waiting": "",
+        "steps": b"[]",
+        "counts": b"[]",
+        "wake": 0.0,
+        "dirty": ANEW,
+    }
+    if old is None:
+        connection.execute(sa.insert(rollouts), {"workspace": workspace, "bundle": spec.name, "shape": b"null", "silent": 0, **values})
+    else:
+        connection.execute(sa.update(rollouts).where(where).values(**values))
+
+
+def forget(connection: Connection, workspace: Workspace, gone: Iterable[BundleName]) -> None:
+    """Bundles that are no more have no rollout."""
+    r = rollouts.c
+    for part in in_parts(sorted(gone)):
+        connection.execute(sa.delete(rollouts).where(r.workspace == workspace, r.bundle.in_(part)))
+
+
+def touch(connection: Connection, workspace: str, names: Iterable[str], how: int = AGAIN) -> bool:
+    """Something that the rollouts of these bundles look at has changed. Whether there are any."""
+    r, found = rollouts.c, 0
+    for part in in_parts(sorted(names)):
+        where = (r.workspace == workspace) & r.bundle.in_(part)
+        found += connection.execute(sa.update(rollouts).where(where).values(dirty=sa.func.max(r.dirty, how))).rowcount
+    return found > 0
+
+
+def held_archives(connection: Connection) -> set[str]:
+    """Of versions that are held back, which may be none of the bundles' own any more."""
+    return {msgspec.json.decode(text, type=Want).archive for text in connection.execute(sa.select(wants.c.json)).scalars()}
+
+
+def sweep(connection: Connection) -> None:
+    """Versions that nobody waits for any more go."""
+    used = sa.select(deployments.c.staged).where(deployments.c.staged != "")
+    connection.execute(sa.delete(wants).where(wants.c.key.not_in(used)))
