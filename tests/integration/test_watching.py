@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from agent.kube import Kube
+from agent.rights import NAMESPACE
 from agent.watch import Unit
 from examples.localkube import tools
 from examples.localkube.kubeapi import LocalKube
@@ -44,7 +45,7 @@ APPLY = {"content-type": "application/apply-patch+yaml"}
 Work = Callable[[Looking], Awaitable[None]]
 
 
-def on(kube: LocalKube, folder: Path, work: Work, *, accounts: str = "", kubeconfig: Path | None = None) -> None:
+def on(kube: LocalKube, folder: Path, work: Work, *, accounts: str = NAMESPACE, kubeconfig: Path | None = None) -> None:
     async def all_of_it() -> None:
         config = kube["dev"].kubeconfig
         helm = HelmCli(list(tools.find("helm").argv), kubeconfig=config, home=folder / "helm")
