@@ -11,6 +11,7 @@ from collections.abc import Callable
 from agent import act, removal
 from agent.decide import HOLD_SECONDS, RETRY_SECONDS, Action, Hold, Install, Remove, Tidy, Wait, World, decide, retry_seconds
 from agent.fence import HelmAlive
+from agent.journal import is_applied
 from agent.lease import LeaseTaken
 from agent.log import event, over, trouble
 from agent.recover import recover
@@ -166,7 +167,13 @@ class Worker:
             self._at.failures.pop(name, None)
             over(f"bundle {name}")
         except Exception as why:  # also an error of our own: it stops this bundle, and is told
-            self._failed(name, action, why)
+            if self._is_done(document, action):
+                # What failed came after the journal's word that it is done: nothing would ever try it again, and nothing has to.
+                trouble(f"bundle {name}", f"is deployed; after that: {told(why)[1]}")
+                self._at.failures.pop(name, None)
+                self._at.resources.pop(name, None)
+            else:
+                self._failed(name, action, why)
         finally:
             self._at.busy.pop(name, None)
             self._teller.refresh([name])
@@ -190,6 +197,14 @@ class Worker:
             event("removed", bundle=name)
         self._at.again.discard(name)
         self._at.resources.pop(name, None)
+
+    def _is_done(self, document: Desired, action: Install | Tidy | Remove) -> bool:
+        if not isinstance(action, Install):
+            return False
+        entry = self._at.hands.journal.entries.get(action.bundle.name)
+        order = (document.epoch, action.bundle.generation)
+        settled = entry is not None and not entry.began and not entry.former and action.bundle.name not in self._at.again
+        return settled and is_applied(entry, order)
 
     def _tell_deployed(self, bundle: DesiredBundle, seconds: float) -> None:
         entry = self._at.hands.journal.entries.get(bundle.name)
