@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,12 +13,13 @@ from urllib.parse import quote
 import msgspec
 
 from agent import kubeconfig
-from agent.refusals import ClusterUnreachable, Forbidden, refuse
+from agent.refusals import ClusterUnreachable, Forbidden, Throttled, refuse
 from agent.web import httpx
 from fleetctl.core.errors import NotFound, UsageError
 
 __all__ = ["ClusterUnreachable", "Forbidden", "Kube", "NoCluster"]
 _SECONDS = 30.0
+_BUSY_PAUSES, _MOST_BUSY_SECONDS = (0.5, 1.0, 2.0, 4.0), 5.0
 _PAGE = 100  # so that a page of large objects stays small
 _DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
 
@@ -87,7 +89,7 @@ class Kube:
 
     async def call(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Raises NotFound, ClusterUnreachable, ToolFailed (the API server's own words)."""
-        content = await self.read(method, path, body, headers)
+        content = await self._read_patiently(method, path, body, headers)
         try:
             found: dict[str, Any] = msgspec.json.decode(content) if content else {}
             return found
@@ -103,6 +105,15 @@ class Kube:
             answer = await self._asked(method, path, body, told)
         refuse(answer.status_code, answer.content, answer.headers, path)
         return answer.content
+
+    async def _read_patiently(self, method: str, path: str, body: bytes, headers: Mapping[str, str] | None) -> bytes:
+        """As client-go does: the API server sheds load by the second, and one refusal should not undo what was begun."""
+        for least in _BUSY_PAUSES:
+            try:
+                return await self.read(method, path, body, headers)
+            except Throttled as why:
+                await asyncio.sleep(max(least, min(_MOST_BUSY_SECONDS, why.after)) * random.uniform(1.0, 1.5))  # noqa: S311 - spread
+        return await self.read(method, path, body, headers)
 
     def told(self, headers: Mapping[str, str] | None = None) -> dict[str, str]:
         """`headers`, and whose rights are asked for."""

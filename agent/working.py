@@ -28,7 +28,12 @@ from fleetctl.core.wire import Desired, DesiredBundle
 
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EFBIG})
 # What ends without anybody's doing is tried again soon, so that the fleet is itself again within a minute of it.
-MOST_RETRY_SECONDS = {"disk": 30.0, "system": 30.0, "cluster-unreachable": 45.0, "try-later": 45.0, "helm-pending": 10.0, "removal": 60.0}
+MOST_RETRY_SECONDS = {
+    **dict.fromkeys(("disk", "system"), 30.0),
+    **dict.fromkeys(("cluster-unreachable", "throttled", "try-later"), 45.0),
+    "helm-pending": 10.0,
+    "removal": 60.0,
+}
 _REMOVALS_IN_TIME = 3  # about half a minute: a Pod's grace, a volume's protection
 
 

@@ -1,8 +1,9 @@
-"""More than an agent is used to: many bundles, one large bundle, a helm that never ends. It stays small, and nobody waits for another."""
+"""More than an agent is used to: many bundles, one large bundle, a helm that never ends, an API server that is too busy."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import subprocess
 import threading
@@ -14,6 +15,7 @@ import pytest
 
 from examples.demo.gitserver import GitServer
 from examples.localkube.kubeapi import LocalKube
+from tests.support.apiproxy import ApiProxy
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone
 
@@ -142,6 +144,36 @@ def test_a_helm_that_hangs_stops_no_other(clone: Clone, kube: LocalKube, tool_en
         assert not _left_behind(folder / "helm", agent.process.pid)
         stuck.unlink()
         fleet.until(fleet.states, lambda s: s == others | {"dev.apps-hang": "Ready"}, seconds=60)
+    finally:
+        fleet.stop()
+
+
+def test_an_api_server_that_is_too_busy_is_not_pressed(clone: Clone, kube: LocalKube, tool_env: dict[str, str], tmp_path: Path) -> None:
+    """For ten seconds it answers 429 to everybody, then to every third request: few are sent meanwhile, and all becomes Ready."""
+    fleet = Fleet(tmp_path / "fleet", tool_env)
+    turn = itertools.count()
+    try:
+        with ApiProxy(kube["test"].kubeconfig, tmp_path) as proxy:
+            names = [f"busy{n}" for n in range(6)]
+            clone.push(
+                {f"{n}/m.yaml": MAP.format(name=n, value=1) for n in names} | {f"{n}/fleet.yaml": "namespace: load-busy\n" for n in names}
+            )
+            fleet.gitrepo(clone.url, paths=names)
+            fleet.agent("test", proxy.kubeconfig)
+            fleet.all_ready(bundles=6, seconds=90)
+            proxy.busy = lambda: True
+            clone.push({f"{n}/m.yaml": MAP.format(name=n, value=2) for n in names})
+            fleet.until(lambda: proxy.refused, lambda refused: refused > 0, seconds=30)
+            before = proxy.refused
+            time.sleep(10)
+            pressed = proxy.refused - before
+            proxy.busy = lambda: next(turn) % 3 == 0
+            fleet.all_ready(bundles=6, seconds=120)
+            look = ("-n", "load-busy", "get", "cm", "busy5", "-o", "jsonpath={.data.a}")
+            fleet.until(lambda: kubectl(tool_env, kube["test"].kubeconfig, *look), lambda value: value == "2", seconds=120)
+            fleet.all_ready(bundles=6, seconds=120)
+        # Six releases, each helm of which tries again by itself once a second, and the agent's own looks.
+        assert pressed < 200
     finally:
         fleet.stop()
 

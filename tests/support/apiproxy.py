@@ -1,4 +1,5 @@
-"""Stands between helm and a real API server, counts helm's requests, and lets something happen at one of them.
+"""Stands between helm and a real API server, counts helm's requests, and lets something happen at one of them; or says to
+whoever asks that it is too busy.
 
 Rule: it changes nothing that passes but the login: plain HTTP on loopback in front, over which client-go sends no token.
 """
@@ -61,6 +62,8 @@ class ApiProxy:
         self.login = f"Bearer {config['users'][0]['user']['token']}"
         self.seen: list[Request] = []
         self.trap: Trap | None = None
+        self.busy: Callable[[], bool] | None = None
+        self.asked = self.refused = 0
         self.lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         config["clusters"][0]["cluster"] = {"server": f"http://127.0.0.1:{self._server.server_port}"}
@@ -108,6 +111,11 @@ def _handler(proxy: ApiProxy) -> type[BaseHTTPRequestHandler]:
 
         def _pass(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
+            proxy.asked += 1
+            if proxy.busy is not None and proxy.busy():
+                proxy.refused += 1
+                self._refuse()
+                return
             request, trap = None, None
             if "helm" in self.headers.get("user-agent", "").lower():
                 request, trap = proxy.note(self.command, self.path, body), proxy.trap
@@ -124,6 +132,16 @@ def _handler(proxy: ApiProxy) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
                 return
             self._answer(answer)
+
+        def _refuse(self) -> None:
+            """As priority and fairness do it."""
+            status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 429, "reason": "TooManyRequests"}
+            data = json.dumps(status | {"message": "too many requests, please try again later"}).encode()
+            self.send_response(429)
+            for key, value in (("retry-after", "1"), ("content-type", "application/json"), ("content-length", str(len(data)))):
+                self.send_header(key, value)
+            self.end_headers()
+            self.wfile.write(data)
 
         def _answer(self, answer: http.client.HTTPResponse) -> None:
             self.send_response(answer.status, answer.reason)
