@@ -13,13 +13,14 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tests.bench import figures, scans
+from tests.bench import edge, figures, scans
 from tests.bench.figures import Figure
 
 RESULTS = Path(".bench/results.json")
 BENCHES: dict[str, Callable[[Path], Iterable[Figure]]] = {
     "deploy": figures.fifty_bundles,
     "idle": figures.idle_agent,
+    "edge": edge.idle_line,
     "manager": figures.fifty_by_fifty,
     "cli": figures.help_pages,
     "scan": scans.large_repository,
