@@ -1,4 +1,4 @@
-"""One agent at a time changes a cluster, though two were given one key: a Lease in the cluster decides (docs/rfd/0003-one-agent.md).
+"""One agent at a time changes a cluster, though two were given one key: a Lease in the cluster decides (docs/rfd/0001-one-agent.md).
 
 `fleet-agent-CLUSTER_ID` in the namespace of the kubeconfig's context (in a Pod: the Pod's own). Rule: taken at the first change, renewed
 only while something is being changed, given back at the stop; when its holder does nothing, nobody asks for anything. Whether a holder is
