@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.errors import NotFound, RefusedError
-from fleetctl.core.ids import BundleName, Workspace
+from fleetctl.core.ids import BundleName, CommitId, Workspace
 from fleetctl.sources.gitstore import About
 from manager.gathering import in_parts
 from manager.store.schema import bundles, deployments, revisions
@@ -57,7 +57,7 @@ def pin(connection: Connection, place: Place, number: int, reason: str) -> int:
         step = f"See `fleetctl bundle history {place[1]}`."
         raise NotFound(f"bundle {place[1]} has no revision {number}", subject=f"bundle {place[1]}", next_step=step)
     current = row.pinned or max(known, default=0)
-    older = [one for one in known if one < current]
+    older = [one for one in known if one < current and known[one] != known.get(current)]
     chosen = number or max(older, default=0)
     if not chosen:
         step = "Only its present revision is known."
@@ -74,13 +74,17 @@ def release(connection: Connection, place: Place) -> None:
     _set(connection, place, 0, "")
 
 
-def _known(connection: Connection, place: Place) -> tuple[Any, list[int]]:
+def _known(connection: Connection, place: Place) -> tuple[Any, dict[int, BundleSpec]]:
+    """The bundle's row, and its revisions by number: what of each reaches clusters, so that equal ones are the same to them."""
     b, r = bundles.c, revisions.c
     row = connection.execute(sa.select(b.pinned).where(b.workspace == place[0], b.name == place[1])).one_or_none()
     if row is None:
         step = "See `fleetctl get bundles`."
         raise NotFound(f"bundle {place[1]} does not exist in workspace {place[0]}", subject=f"bundle {place[1]}", next_step=step)
-    return row, list(connection.execute(sa.select(r.number).where(r.workspace == place[0], r.bundle == place[1])).scalars())
+    rows = connection.execute(sa.select(r.number, r.spec).where(r.workspace == place[0], r.bundle == place[1]).order_by(r.number)).all()
+    known = {one.number: msgspec.json.decode(one.spec, type=BundleSpec) for one in rows}
+    newest = next(reversed(known.values()), None)
+    return row, {number: msgspec.structs.replace(_pinned(newest or spec, spec), commit=CommitId("")) for number, spec in known.items()}
 
 
 def _set(connection: Connection, place: Place, number: int, reason: str) -> None:

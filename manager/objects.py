@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core.errors import NotFound
 from fleetctl.core.ids import ClusterId, Workspace
-from manager import kinds, views
+from manager import history, kinds, staging, views
 from manager.clock import Clock, rfc3339, until
 from manager.gathering import Scope
 from manager.live import Live
@@ -200,6 +200,7 @@ class Objects:
             connection.execute(sa.delete(repos).where(repos.c.workspace == workspace, repos.c.name == name))
             mine = (bundles.c.workspace == workspace) & (bundles.c.repo == name)
             names = connection.execute(sa.delete(bundles).where(mine).returning(bundles.c.name)).scalars().all()
+            history.forget(connection, space, names)
             return reconcile(connection, Scope(space, bundles=set(names)), now=now)
         return self._reconciled(connection, kind, workspace, name) if kind in {"ClusterGroup", *kinds.DATA_KINDS} else set()
 
@@ -214,7 +215,9 @@ def delete_cluster(connection: Connection, where: Any, workspace: Workspace, *, 
         left = connection.execute(sa.select(deployments.c.bundle).where(deployments.c.cluster_id == cluster)).first()
         if left:
             return {cluster}
-    connection.execute(sa.delete(deployments).where(deployments.c.cluster_id == cluster))
+    where_mine = deployments.c.cluster_id == cluster
+    mine = connection.execute(sa.delete(deployments).where(where_mine).returning(deployments.c.bundle)).scalars().all()
+    staging.touch(connection, workspace, mine, staging.ANEW)
     connection.execute(sa.delete(clusters).where(clusters.c.id == cluster))
     return {cluster}
 

@@ -29,50 +29,68 @@ class Rolling:
     def __init__(self, store: Store, live: Live, clock: Clock) -> None:
         self._store, self._live, self._clock = store, live, clock
         self._looked = 0.0
+        self._health: dict[ClusterId, str] = {}
+        self._otherwise: set[ClusterId] = set()  # a decision saw them otherwise than `_health` says
+        self._again = False  # nobody has looked who is silent since the last news
 
     async def run(self) -> None:
         while True:
             revision = self._live.revision
             touched = await self.look()
             if touched:
-                self._live.changed(touched)
-                revision = self._live.revision
+                self._live.changed(touched)  # and look once more: meanwhile others may have reported
             wake = await self._store.read(rollouts.next_wake)
-            pause = min(_MOST_SECONDS, max(0.0, wake - self._clock()) if wake else _MOST_SECONDS)
+            most = _SILENT_SECONDS if self._again else _MOST_SECONDS
+            pause = min(most, max(0.0, wake - self._clock()) if wake else most)
             await self._live.wait_changed(revision, pause)
             await asyncio.sleep(_GROUP_SECONDS)
 
     async def look(self) -> set[ClusterId]:
         """One pass over the rollouts that are due. The clusters whose document is another one now."""
         now = self._clock()
-        silent = now - self._looked >= _SILENT_SECONDS
-        self._looked = now if silent else self._looked
+        self._again = 0 <= now - self._looked < _SILENT_SECONDS
+        turned = set() if self._again else self._turned(now)
         touched: set[ClusterId] = set()
-        for workspace, bundle in await self._store.read(lambda connection: rollouts.due(connection, now, silent=silent)):
+        for workspace, bundle in await self._store.read(lambda connection: rollouts.due(connection, now, turned)):
             try:
                 touched |= await self._store.write(partial(self._advance, workspace=workspace, bundle=bundle, now=now))
-                await self._go_back(workspace, bundle)
             except Exception as error:
                 log.bug(f"the rollout of {workspace}/{bundle} cannot be decided", error)
         return touched
 
+    def _turned(self, now: float) -> set[ClusterId]:
+        """The clusters that have fallen silent, or are heard again, since this was asked last."""
+        health = {cluster: self._live.health(cluster, now) for cluster in self._live.clusters}
+        before, self._health, self._looked = self._health, health, now
+        otherwise, self._otherwise = self._otherwise, set()
+        return otherwise | {cluster for cluster in before.keys() | health.keys() if before.get(cluster) != health.get(cluster)}
+
+    def _seen(self, cluster: ClusterId, now: float) -> str:
+        health = self._live.health(cluster, now)
+        if health != self._health.get(cluster, rollouts.OFFLINE):
+            self._otherwise.add(cluster)
+        return health
+
     def _advance(self, connection: Connection, *, workspace: Workspace, bundle: BundleName, now: float) -> set[ClusterId]:
-        return rollouts.advance(connection, workspace, bundle, lambda cluster: self._live.health(cluster, now), now)
+        """One decision, and what it brings with it: a rollout that failed and says `onFailure: rollback` pins the revision before in the
+        same transaction; where there is none it stays failed.
+        """
 
-    async def _go_back(self, workspace: Workspace, bundle: BundleName) -> None:
-        """A rollout that failed and says `onFailure: rollback` pins the revision before; where there is none it stays failed."""
+        def decided() -> set[ClusterId]:
+            return rollouts.advance(connection, workspace, bundle, lambda cluster: self._seen(cluster, now), now)
 
-        def failed(connection: Connection) -> str | None:
-            return rollouts.wants_rollback(connection, workspace, bundle)
-
-        reason = await self._store.read(failed)
-        if reason is None:
-            return
+        before = rollouts.wants_rollback(connection, workspace, bundle)
+        touched = decided()
+        reason = rollouts.wants_rollback(connection, workspace, bundle)
+        if reason is None or before is not None:
+            return touched
         try:
-            number = await self.rollback(workspace, bundle, 0, f"by itself: {reason}")
-            log.warning("rolled back", bundle=f"{workspace}/{bundle}", revision=number, why=reason)
+            number = history.pin(connection, (workspace, bundle), 0, f"by itself: {reason}")
         except RefusedError as why:
             log.warning("cannot be rolled back", bundle=f"{workspace}/{bundle}", why=why.summary)
+            return touched
+        log.warning("rolled back", bundle=f"{workspace}/{bundle}", revision=number, why=reason)
+        return touched | self._changed(connection, (workspace, bundle)) | decided()
 
     async def rollback(self, workspace: str, bundle: str, number: int, reason: str) -> int:
         """The revision that is pinned now. Raises NotFound, RefusedError."""

@@ -7,7 +7,7 @@ progress that a restart must find again. A decision reads what was reported and 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ from manager.store.schema import bundles, clusters, deployments, rollouts, wants
 _json = msgspec.json.encode
 HEARD, UNKNOWN, OFFLINE = "heard", "unknown", "offline"
 Health = Callable[[ClusterId], str]
+_FEW = 500
 _WELL = frozenset({State.READY.value, State.MODIFIED.value})
 
 
@@ -53,12 +54,16 @@ class Member:
     answered: bool
 
 
-def due(connection: Connection, now: float, *, silent: bool) -> list[tuple[Workspace, BundleName]]:
-    """The rollouts that must be looked at. `silent`: also those that wait to hear of somebody."""
-    r = rollouts.c
+def due(connection: Connection, now: float, turned: Collection[ClusterId]) -> list[tuple[Workspace, BundleName]]:
+    """The rollouts that must be looked at. `turned`: clusters that have fallen silent or are heard again, which no report says."""
+    r, d = rollouts.c, deployments.c
     where = (r.dirty > 0) | ((r.wake > 0) & (r.wake <= now))
-    if silent:
-        where |= r.silent > 0
+    if turned:
+        going = (r.phase == Phase.PROGRESSING.value) | ((r.phase == Phase.COMPLETED.value) & (r.silent > 0))
+        if len(turned) <= _FEW:
+            mine = (d.workspace == r.workspace) & (d.bundle == r.bundle) & d.cluster_id.in_(turned)
+            going &= sa.exists().where(mine)
+        where |= going
     rows = connection.execute(sa.select(r.workspace, r.bundle).where(where).order_by(r.workspace, r.bundle))
     return [(Workspace(row.workspace), BundleName(row.bundle)) for row in rows]
 
@@ -98,14 +103,19 @@ def _remember(connection: Connection, where: Any, decision: Decision, shape: Sha
         "phase": decision.progress.phase.value,
         "reason": decision.progress.reason,
         "waiting": decision.waiting,
-        "steps": _json([[s.opened, s.finished, s.approved] for s in decision.progress.steps]),
+        "steps": _json([stored(step) for step in decision.progress.steps]),
         "shape": _json(shape),
         "counts": _json(counts),
         "wake": decision.wake,
         "dirty": dirty,
-        "silent": sum(t.offline + t.unknown for t in tallies),
+        "silent": sum(t.may_go + t.offline + t.unknown for t in tallies),
     }
     connection.execute(sa.update(rollouts).where(where).values(**values))
+
+
+def stored(step: Step) -> list[Any]:
+    """A step as it is written down; read with `Step(*item)`."""
+    return [step.opened, step.finished, step.approved, step.accepted]
 
 
 def _reshaped(connection: Connection, workspace: Workspace, bundle: BundleName) -> Shape | None:

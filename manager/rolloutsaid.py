@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -10,10 +11,10 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core.errors import NotFound, RefusedError
 from fleetctl.core.ids import BundleName, Workspace
-from fleetctl.core.rollout import Phase
+from fleetctl.core.rollout import Phase, Step
 from manager.clock import rfc3339
 from manager.gathering import Scope, bundle_specs
-from manager.rollouts import Shape
+from manager.rollouts import Shape, stored
 from manager.staging import AGAIN, begin
 from manager.store.schema import rollouts
 
@@ -52,8 +53,7 @@ def _said(row: Any, verb: str, reason: str) -> dict[str, Any]:
                 f"the rollout of {row.bundle} is {phase.value}, not paused", subject=subject, next_step="Nothing is to be done."
             )
         # What made it fail is forgiven: the clocks of the partitions that are not finished start anew.
-        kept = [[opened if finished else 0.0, finished, approved] for opened, finished, approved in steps]
-        return {"phase": Phase.PROGRESSING.value, "reason": "", "steps": _json(kept)}
+        return {"phase": Phase.PROGRESSING.value, "reason": "", "steps": _json(_forgiven(row, phase))}
     shape = msgspec.json.decode(row.shape, type=Shape) if row.shape != b"null" else Shape([], {})
     waiting = [at for at, p in enumerate(shape.partitions) if p[4] and not (at < len(steps) and (steps[at][0] or steps[at][2]))]
     if not waiting:
@@ -63,3 +63,13 @@ def _said(row: Any, verb: str, reason: str) -> dict[str, Any]:
     steps += [[0.0, 0.0, False] for _ in range(waiting[0] + 1 - len(steps))]
     steps[waiting[0]][2] = True
     return {"steps": _json(steps)}
+
+
+def _forgiven(row: Any, phase: Phase) -> list[list[Any]]:
+    """The steps of a rollout that goes on. Of one that has failed, those that could not apply it do not count again."""
+    counts, steps = msgspec.json.decode(row.counts), [Step(*item) for item in msgspec.json.decode(row.steps)]
+    steps += [Step()] * (len(counts) - len(steps))
+    if phase is Phase.FAILED:
+        failed = [count["failed"] for count in counts] + [0] * len(steps)
+        steps = [replace(step, accepted=max(step.accepted, failed[at])) for at, step in enumerate(steps)]
+    return [stored(replace(step, opened=step.opened if step.finished else 0.0)) for step in steps]

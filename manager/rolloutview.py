@@ -55,7 +55,7 @@ def _at(items: list[Any], at: int) -> Any:
 
 def _partition(part: tuple[str, int, int, float, bool], step: Any, count: Any) -> dict[str, Any]:
     name, clusters, budget, soak, approval = part
-    opened, finished, approved = step or (0.0, 0.0, False)
+    opened, finished, approved = step[:3] if step else (0.0, 0.0, False)
     said = dict(count or {})
     why = said.pop("why", "")
     tally = Tally(**said)

@@ -88,17 +88,21 @@ def told(want: Want) -> dict[str, Any]:
 
 
 def _insert(connection: Connection, rows: list[dict[str, Any]]) -> None:
-    """One that was being removed starts anew: its tombstone goes, and what runs is taken over."""
+    """One that was being removed starts anew: its tombstone goes, and what runs is taken over. That it was told something stays written
+    down (the generation below 0), so that it gets a tombstone again when nobody wants it after all.
+    """
     from sqlalchemy.dialects.sqlite import insert
 
     adding = insert(deployments)
     gone = deployments.c.removed
-    fresh = {name: sa.case((gone, adding.excluded[name]), else_=deployments.c[name]) for name in rows[0] if name not in _KEYS}
-    values = fresh | {"staged": adding.excluded.staged, "removed": False}
+    values: dict[str, Any] = {name: sa.case((gone, adding.excluded[name]), else_=deployments.c[name]) for name in _SAID}
+    values["generation"] = sa.case((gone, -deployments.c.generation), else_=deployments.c.generation)
+    values |= {"staged": adding.excluded.staged, "removed": False}
     connection.execute(adding.on_conflict_do_update(index_elements=["cluster_id", "bundle"], set_=values), rows)
 
 
-_KEYS = frozenset({"cluster_id", "bundle", "workspace"})
+# What was said of the one that was being removed, and whose it was.
+_SAID = ("repo", "state", "applied", "reported", "reported_at", "message", "report")
 
 
 def begin(connection: Connection, workspace: Workspace, spec: BundleSpec, now: str) -> None:

@@ -303,7 +303,7 @@ def _deployment(row: Any, whole: Fleet, cluster: str) -> Document:
     spec = {
         "cluster": cluster,
         "bundle": row.bundle,
-        "generation": row.generation,
+        "generation": max(0, row.generation),
         "archive": row.archive,
         "optionsDigest": row.options_digest,
         "options": _load(row.json),
@@ -326,7 +326,7 @@ def _deployment(row: Any, whole: Fleet, cluster: str) -> Document:
         "reportedAt": row.reported_at,
         "conditions": [condition("Ready", ok=state is State.READY, message=row.message)],
     }
-    meta = {"name": f"{cluster}.{row.bundle}", "namespace": row.workspace, "generation": row.generation}
+    meta = {"name": f"{cluster}.{row.bundle}", "namespace": row.workspace, "generation": max(0, row.generation)}
     labels = {"fleet.cattle.io/cluster": cluster, "fleet.cattle.io/bundle-name": row.bundle, "fleet.cattle.io/repo-name": row.repo}
     head = {"apiVersion": api_version("BundleDeployment"), "kind": "BundleDeployment", "metadata": meta | {"labels": labels}}
     return head | {"spec": spec, "status": status}

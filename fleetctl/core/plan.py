@@ -32,8 +32,8 @@ class Want(msgspec.Struct, frozen=True):
 
 
 class Have(msgspec.Struct, frozen=True):
-    """One BundleDeployment as it is stored: what its cluster was told. `generation` 0: nothing yet. `staged`: the key of the Want that a
-    rollout holds back, or "".
+    """One BundleDeployment as it is stored: what its cluster was told. `generation` 0: nothing yet; below 0: it was told
+    to remove it, and that was taken back. `staged`: the key of the Want that a rollout holds back, or "".
     """
 
     generation: Generation
@@ -73,7 +73,7 @@ def key_of(want: Want) -> str:
 
 
 def _redeploys(want: Want, old: Have | None) -> bool:
-    return old is None or old.removed or not old.generation or (want.archive, want.options_digest) != (old.archive, old.options_digest)
+    return old is None or old.removed or old.generation < 1 or (want.archive, want.options_digest) != (old.archive, old.options_digest)
 
 
 def _differs(want: Want, old: Have | None) -> bool:

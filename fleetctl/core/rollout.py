@@ -60,11 +60,14 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How far one partition is; times in seconds, 0 not yet. `approved`: by a person."""
+    """How far one partition is; times in seconds, 0 not yet. `approved`: by a person, as are the `accepted` failures, of which so many do
+    not count.
+    """
 
     opened: float = 0.0
     finished: float = 0.0
     approved: bool = False
+    accepted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,7 @@ def decide(partitions: Sequence[Partition], tallies: Sequence[Tally], policy: Po
     if progress.phase in {Phase.PAUSED, Phase.FAILED}:
         why = f"the rollout is {progress.phase.value.lower()}" + (f": {progress.reason}" if progress.reason else "")
         return Decision(progress, tuple(Quota(why=why) for _ in partitions), waiting=why)
-    failed = _failed(tallies, policy)
+    failed = "" if _over(partitions, progress, now) else _failed(tallies, progress.steps, policy)
     if failed:
         return decide(partitions, tallies, policy, replace(progress, phase=Phase.FAILED, reason=failed), now)
     walk = _Walk()
@@ -173,11 +176,19 @@ def _quota(partition: Partition, tally: Tally, policy: Policy) -> Quota:
     return Quota(ready=min(free, tally.ready), fresh=min(policy.max_new, tally.fresh), down=tally.down > 0, why=why)
 
 
-def _failed(tallies: Sequence[Tally], policy: Policy) -> str:
-    failed = sum(tally.failed for tally in tallies)
-    if policy.max_failures is None or failed <= policy.max_failures:
+def _over(partitions: Sequence[Partition], progress: Progress, now: float) -> bool:
+    """Completed, and watched long enough: what breaks from now on is no failure of the change."""
+    if progress.phase is not Phase.COMPLETED:
+        return False
+    return all(step.finished and now >= step.finished + p.soak for p, step in zip(partitions, progress.steps, strict=False))
+
+
+def _failed(tallies: Sequence[Tally], steps: Sequence[Step], policy: Policy) -> str:
+    failed, accepted = sum(tally.failed for tally in tallies), sum(step.accepted for step in steps)
+    if policy.max_failures is None or failed <= policy.max_failures + accepted:
         return ""
-    return f"{failed} clusters could not apply it, {policy.max_failures} may fail"
+    limit = f"{accepted} were accepted and {policy.max_failures} more may fail" if accepted else f"{policy.max_failures} may fail"
+    return f"{failed} clusters could not apply it, {limit}"
 
 
 def _late(partitions: Sequence[Partition], steps: Sequence[Step], policy: Policy, now: float) -> str:

@@ -170,7 +170,7 @@ agent_wishes = sa.Table(
 wants = sa.Table("wants", metadata, sa.Column("key", sa.String, primary_key=True), sa.Column("json", sa.LargeBinary, nullable=False))
 
 # The rollout of each bundle that has one. `version` is the bundle's generation; `shape` its partitions and policy, `steps` how far each is;
-# `dirty` 1: look again, 2: and make the partitions anew; `silent`: clusters that are held because nothing was heard of them.
+# `dirty` 1: look again, 2: and make the partitions anew; `silent`: clusters that are left to be told.
 rollouts = sa.Table(
     "rollouts",
     metadata,

@@ -115,3 +115,18 @@ class TestFailure:
         held = decide([part()], [Tally(ready=10)], Policy(), paused, NOW)
         assert (held.quotas[0].ready, held.waiting) == (0, "the rollout is paused: release freeze")
         assert decide([part()], [Tally(ready=10)], Policy(), Progress(steps=paused.steps), NOW).progress.steps == paused.steps
+
+
+class TestFailures:
+    def test_what_breaks_after_the_end_is_no_failure_of_the_change(self) -> None:
+        """Completed and watched: a cluster that breaks a month later rolls nothing back. While it is watched, it does."""
+        policy, progress = Policy(max_failures=0), Progress(Phase.COMPLETED, "", (Step(NOW - 100, NOW - 60),))
+        broken = [Tally(ready_started=9, down_started=1, failed=1)]
+        assert decide([part(soak=30.0)], broken, policy, progress, NOW).progress.phase is Phase.COMPLETED
+        assert decide([part(soak=90.0)], broken, policy, progress, NOW).progress.phase is Phase.FAILED
+
+    def test_failures_that_were_accepted_do_not_count(self) -> None:
+        """The next one does."""
+        policy, progress = Policy(max_failures=1), Progress(steps=(Step(NOW - 100, accepted=2),))
+        phases = [decide([part()], [Tally(ready=5, down_started=n, failed=n)], policy, progress, NOW).progress.phase for n in (3, 4)]
+        assert phases == [Phase.PROGRESSING, Phase.FAILED]

@@ -1,0 +1,215 @@
+"""Rollouts that must not stand still, and what must not be lost on the way: silence, deletions, failures that are accepted."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from fleetctl.core.errors import RefusedError
+from fleetctl.core.ids import ClusterId
+from manager.service import Service
+from tests.integration.manager.test_rollouts import (
+    BUNDLE,
+    MAP,
+    Agents,
+    breaks,
+    clone,
+    files,
+    phase_is,
+    run,
+    scanned_first,
+    server,
+)
+from tests.integration.manager.test_service import add, desired, scanned
+from tests.support.gitrepo import Clone
+
+__all__ = ["clone", "server"]
+PROD = [{"clusterSelector": {"matchLabels": {"env": "prod"}}}]
+SETTLED = 0.3
+
+
+def falls_silent(service: Service, cluster: ClusterId) -> None:
+    """As if it, and this manager's start, were an hour ago."""
+    service._live.started -= 3600
+    service._live.clusters[cluster].seen -= 3600
+    service._live.changed()
+
+
+class TestSilence:
+    def test_who_falls_silent_before_it_answers_stops_nobody_for_ever(self, tmp_path: Path, clone: Clone) -> None:
+        """Within the budget of its partition: the next partition begins, though no report says that anything changed."""
+        strategy = "{maxUnavailable: 1, partitions: [{name: canary, clusterSelector: {matchLabels: {canary: 'yes'}}}]}"
+
+        async def work(service: Service, agents: Agents) -> None:
+            await agents.join("a", canary="yes")
+            await agents.join("b")
+            await agents.join("c")
+            first = clone.push(files(1, strategy))
+            await add(service, clone.url, paths=["web"])
+            await scanned(service, first)
+            await agents.until_told(first, 1)
+            await agents.poll("b", "c")
+            falls_silent(service, agents.ids["a"])
+            await agents.until_told(first, 3)
+
+        run(tmp_path / "m", work)
+
+    def test_who_comes_back_as_it_was_lets_the_others_go(self, tmp_path: Path, clone: Clone) -> None:
+        """It used the budget while it was silent; when it is heard again its report says nothing new."""
+
+        async def work(service: Service, agents: Agents) -> None:
+            await agents.join("a", "b", "c")
+            await scanned_first(service, agents, clone, "{maxUnavailable: 1}")
+            second = clone.push(files(2, "{maxUnavailable: 1}"))
+            await scanned(service, second)
+            [told] = await agents.until_told(second, 1)
+            await service.command_rollout("fleet-default", BUNDLE, "pause", "")
+            await agents.poll(told)
+            falls_silent(service, agents.ids[told])
+            await agents.poll(*set(agents.ids) - {told})
+            await service.command_rollout("fleet-default", BUNDLE, "resume", "")
+            await asyncio.sleep(SETTLED)
+            assert await agents.told(second) == {told}
+            await agents.poll(told)
+            await agents.until_told(second, 2)
+
+        run(tmp_path / "m", work)
+
+
+def test_deleting_the_cluster_that_blocks_lets_the_others_go(tmp_path: Path, clone: Clone) -> None:
+    """It broke, it is thrown away: nothing is unavailable any more."""
+
+    async def work(service: Service, agents: Agents) -> None:
+        await agents.join("a", "b", "c")
+        await scanned_first(service, agents, clone, "{maxUnavailable: 1}")
+        bad = clone.push(files(2, "{maxUnavailable: 1}"))
+        await scanned(service, bad)
+        [broken] = await agents.until_told(bad, 1)
+        await agents.poll(broken, answer=breaks)
+        await asyncio.sleep(SETTLED)
+        await service.delete_object("Cluster", "fleet-default", broken)
+        del agents.ids[broken]
+        await agents.until_told(bad, 1)
+
+    run(tmp_path / "m", work)
+
+
+def test_failures_that_a_person_accepts_are_not_counted_again(tmp_path: Path, clone: Clone) -> None:
+    """`resume` after too many failures goes on; one failure more stops it again."""
+    strategy = "{maxUnavailable: 3, maxFailures: 0}"
+
+    async def work(service: Service, agents: Agents) -> None:
+        await agents.join("a", "b", "c", "d", "e")
+        await scanned_first(service, agents, clone, strategy)
+        bad = clone.push(files(2, strategy))
+        await scanned(service, bad)
+        told = sorted(await agents.until_told(bad, 3))
+        await agents.poll(told[0], answer=breaks)
+        await phase_is(service, "Failed")
+        await agents.poll(told[1])
+        shown = await service.command_rollout("fleet-default", BUNDLE, "resume", "")
+        assert shown["status"]["display"]["state"] == "Progressing"
+        await agents.until_told(bad, 4)
+        await agents.poll(told[2], answer=breaks)
+        found = await phase_is(service, "Failed")
+        assert found["status"]["display"]["message"] == "2 clusters could not apply it, 1 were accepted and 0 more may fail"
+
+    run(tmp_path / "m", work)
+
+
+def test_what_was_told_once_is_removed_though_it_was_wanted_again_meanwhile(tmp_path: Path, clone: Clone) -> None:
+    """Its tombstone was taken back while the new version is held, and then nobody wants it: the cluster still has it, and is told so."""
+
+    async def work(service: Service, agents: Agents) -> None:
+        await agents.join("a", env="prod")
+        first = clone.push({"web/m.yaml": MAP.format(value=1)})
+        await add(service, clone.url, paths=["web"], targets=PROD)
+        await scanned(service, first)
+        await agents.until_told(first, 1)
+        await agents.poll()
+        await service.command_rollout("fleet-default", BUNDLE, "pause", "")
+        generation = (await desired(service, agents.ids["a"])).bundles[0].generation
+        for env in ("test", "prod", "test"):
+            await service.patch_labels("Cluster", "fleet-default", "a", {"env": env})
+        [tombstone] = (await desired(service, agents.ids["a"])).tombstones
+        assert (tombstone.name, tombstone.generation > generation) == (BUNDLE, True)
+        await service.patch_labels("Cluster", "fleet-default", "a", {"env": "prod"})
+        assert (await agents.states())["a"] == "Pending"
+        await service.command_rollout("fleet-default", BUNDLE, "resume", "")
+        await agents.until_told(first, 1)
+        assert (await desired(service, agents.ids["a"])).bundles[0].generation > tombstone.generation
+
+    run(tmp_path / "m", work)
+
+
+class TestHistory:
+    def test_a_repository_that_comes_again_begins_anew(self, tmp_path: Path, clone: Clone) -> None:
+        """What another bundle of the same name once was is nothing to go back to."""
+
+        async def work(service: Service, agents: Agents) -> None:
+            await agents.join("a")
+            for value in (1, 2, 3):
+                commit = clone.push({"web/m.yaml": MAP.format(value=value)})
+                if value == 1:
+                    await add(service, clone.url, paths=["web"])
+                await scanned(service, commit)
+            assert len(await service.bundle_history("fleet-default", BUNDLE)) == 3
+            await service.delete_object("GitRepo", "fleet-default", "apps")
+            await add(service, clone.url, paths=["web"])
+            await scanned(service, commit)
+            assert [r["number"] for r in await service.bundle_history("fleet-default", BUNDLE)] == [1]
+
+        run(tmp_path / "m", work)
+
+    def test_going_back_skips_what_has_the_same_content(self, tmp_path: Path, clone: Clone) -> None:
+        """Other targets or another strategy make a revision too; to go there would change nothing on any cluster."""
+
+        async def work(service: Service, agents: Agents) -> None:
+            await agents.join("a", env="prod")
+            first = clone.push(files(1, "{maxUnavailable: 1}"))
+            await add(service, clone.url, paths=["web"])
+            await scanned(service, first)
+            await scanned(service, clone.push(files(1, "{maxUnavailable: 2}")))
+            with pytest.raises(RefusedError, match="no older revision"):
+                await service.rollback("fleet-default", BUNDLE, 0, "")
+            await scanned(service, clone.push(files(2, "{maxUnavailable: 2}")))
+            await scanned(service, clone.push(files(2, "{maxUnavailable: 3}")))
+            assert (await service.rollback("fleet-default", BUNDLE, 0, ""))["pinned"] == 2
+
+        run(tmp_path / "m", work)
+
+
+def test_many_new_clusters_do_not_wait_for_a_report_between_the_batches(tmp_path: Path, clone: Clone) -> None:
+    """maxNew is a batch, not a brake: the next one goes at once."""
+    strategy = "{maxUnavailable: 4, maxNew: 1}"
+
+    async def work(service: Service, agents: Agents) -> None:
+        await agents.join("a", "b", "c", "d")
+        await agents.poll()
+        first = clone.push(files(1, strategy))
+        await add(service, clone.url, paths=["web"])
+        await scanned(service, first)
+        await agents.until_told(first, 4)
+
+    run(tmp_path / "m", work)
+
+
+def test_a_failure_is_gone_back_from_in_the_transaction_that_found_it(tmp_path: Path, clone: Clone) -> None:
+    """No moment between the two in which a manager that dies forgets the rollback: nobody ever sees `Failed` without the pin."""
+    strategy = "{maxUnavailable: 1, maxFailures: 0, onFailure: rollback}"
+
+    async def work(service: Service, agents: Agents) -> None:
+        await agents.join("a", "b")
+        await scanned_first(service, agents, clone, strategy)
+        bad = clone.push(files(2, strategy))
+        await scanned(service, bad)
+        [broken] = await agents.until_told(bad, 1)
+        await service.command_rollout("fleet-default", BUNDLE, "pause", "")
+        await agents.poll(broken, answer=breaks)
+        shown = await service.command_rollout("fleet-default", BUNDLE, "resume", "")
+        assert shown["status"]["display"]["state"] == "Progressing"
+        assert (await service.get_object("Bundle", "fleet-default", BUNDLE))["status"]["pinned"] == 1
+
+    run(tmp_path / "m", work)
