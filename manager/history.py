@@ -6,7 +6,7 @@ releases it or pins another. Git is followed meanwhile and changes nothing; who 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.errors import NotFound, RefusedError
-from fleetctl.core.ids import BundleName, CommitId, Workspace
+from fleetctl.core.ids import BundleName, ClusterId, CommitId, Workspace
 from fleetctl.sources.gitstore import About
 from manager.gathering import in_parts
 from manager.store.schema import bundles, deployments, revisions
@@ -93,19 +93,21 @@ def _set(connection: Connection, place: Place, number: int, reason: str) -> None
     connection.execute(sa.update(bundles).where(where).values(pinned=number, pin_reason=reason, generation=b.generation + 1))
 
 
-def listing(connection: Connection, workspace: Workspace, bundle: BundleName) -> list[dict[str, Any]]:
-    """The revisions, newest first: what each was, and on how many clusters it is. Raises NotFound."""
+def listing(connection: Connection, workspace: Workspace, bundle: BundleName, offline: Callable[[ClusterId], bool]) -> list[dict[str, Any]]:
+    """The revisions, newest first: what each was, and on how many clusters it is; nobody is ready who is `offline`. Raises NotFound."""
     row, _ = _known(connection, (workspace, bundle))
     r, d = revisions.c, deployments.c
     rows = connection.execute(sa.select(revisions).where(r.workspace == workspace, r.bundle == bundle).order_by(r.number.desc())).all()
-    told = sa.select(d.archive, d.commit, d.state).where(d.workspace == workspace, d.bundle == bundle, ~d.removed, d.generation > 0)
-    there = connection.execute(told).all()
+    told = sa.select(d.cluster_id, d.archive, d.commit, d.state).where(
+        d.workspace == workspace, d.bundle == bundle, ~d.removed, d.generation > 0
+    )
+    there = [(row.archive, row.commit, row.state == "Ready" and not offline(row.cluster_id)) for row in connection.execute(told)]
     newest = rows[0].number if rows else 0
     return [_shown(one, there, current=one.number == (row.pinned or newest), pinned=one.number == row.pinned) for one in rows]
 
 
-def _shown(row: Any, there: Iterable[Any], *, current: bool, pinned: bool) -> dict[str, Any]:
-    mine = [one for one in there if (one.archive, one.commit) == (row.archive, row.commit)]
+def _shown(row: Any, there: Iterable[tuple[str, str, bool]], *, current: bool, pinned: bool) -> dict[str, Any]:
+    mine = [ready for archive, commit, ready in there if (archive, commit) == (row.archive, row.commit)]
     return {
         "number": row.number,
         "commit": row.commit,
@@ -113,7 +115,7 @@ def _shown(row: Any, there: Iterable[Any], *, current: bool, pinned: bool) -> di
         "subject": row.subject,
         "taken": row.taken,
         "clusters": len(mine),
-        "ready": sum(1 for one in mine if one.state == "Ready"),
+        "ready": sum(mine),
         "current": current,
         "pinned": pinned,
     }

@@ -22,13 +22,13 @@ from manager.store.base import Store
 
 _GROUP_SECONDS = 0.05
 _SILENT_SECONDS = 1.0  # who comes back is noticed within this
-_MOST_SECONDS = 30.0  # and who has fallen silent within this
+_MOST_SECONDS = 30.0  # and who has fallen silent within this; what only changes the counts of a completed rollout waits so long too
 
 
 class Rolling:
     def __init__(self, store: Store, live: Live, clock: Clock) -> None:
         self._store, self._live, self._clock = store, live, clock
-        self._looked = 0.0
+        self._looked, self._settled = 0.0, 0.0
         self._health: dict[ClusterId, str] = {}
         self._otherwise: set[ClusterId] = set()  # a decision saw them otherwise than `_health` says
         self._again = False  # nobody has looked who is silent since the last news
@@ -50,8 +50,10 @@ class Rolling:
         now = self._clock()
         self._again = 0 <= now - self._looked < _SILENT_SECONDS
         turned = set() if self._again else self._turned(now)
+        settled = not 0 <= now - self._settled < _MOST_SECONDS
+        self._settled = now if settled else self._settled
         touched: set[ClusterId] = set()
-        for workspace, bundle in await self._store.read(lambda connection: rollouts.due(connection, now, turned)):
+        for workspace, bundle in await self._store.read(lambda connection: rollouts.due(connection, now, turned, settled=settled)):
             try:
                 touched |= await self._store.write(partial(self._advance, workspace=workspace, bundle=bundle, now=now))
             except Exception as error:

@@ -21,7 +21,7 @@ from fleetctl.core.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.plan import Want
 from fleetctl.core.rollout import Decision, Phase, Progress, Quota, Step, Tally, decide
 from fleetctl.core.status import State
-from fleetctl.core.strategy import Partition, Policy, Strategy, partitions_of, policy_of, strategy_of
+from fleetctl.core.strategy import Partition, Policy, Strategy, partitions_of, place, policy_of, strategy_of
 from manager.clock import rfc3339
 from manager.gathering import Scope, bundle_specs, cluster_of, groups, in_parts, next_generation
 from manager.staging import AGAIN, ANEW, told
@@ -54,10 +54,13 @@ class Member:
     answered: bool
 
 
-def due(connection: Connection, now: float, turned: Collection[ClusterId]) -> list[tuple[Workspace, BundleName]]:
-    """The rollouts that must be looked at. `turned`: clusters that have fallen silent or are heard again, which no report says."""
+def due(connection: Connection, now: float, turned: Collection[ClusterId], *, settled: bool) -> list[tuple[Workspace, BundleName]]:
+    """The rollouts that must be looked at. `turned`: clusters that have fallen silent or are heard again, which no report says. `settled`:
+    also those that have nothing to decide any more, of which a report changes the counts only.
+    """
     r, d = rollouts.c, deployments.c
-    where = (r.dirty > 0) | ((r.wake > 0) & (r.wake <= now))
+    over = (r.phase == Phase.COMPLETED.value) & (r.silent == 0) & (r.wake == 0)
+    where = (r.dirty >= ANEW) | ((r.dirty > 0) & (sa.true() if settled else ~over)) | ((r.wake > 0) & (r.wake <= now))
     if turned:
         going = (r.phase == Phase.PROGRESSING.value) | ((r.phase == Phase.COMPLETED.value) & (r.silent > 0))
         if len(turned) <= _FEW:
@@ -129,8 +132,8 @@ def _reshaped(connection: Connection, workspace: Workspace, bundle: BundleName) 
     strategy = safe_strategy(spec)
     made = partitions_of(strategy, bundle, [cluster_of(row, workspace) for row in rows], groups(connection, workspace))
     had = {row.id: (row.partition, row.position) for row in rows}
-    places = {member: (at, position) for at, part in enumerate(made) for position, member in enumerate(part.members)}
-    moved = [{"c": i, "p": place[0], "q": place[1]} for i, place in places.items() if had[i] != place]
+    places = {member: (at, place(bundle, member)) for at, part in enumerate(made) for member in part.members}
+    moved = [{"c": i, "p": at, "q": position} for i, (at, position) in places.items() if had[i] != (at, position)]
     if moved:
         here = (d.cluster_id == sa.bindparam("c")) & (d.bundle == bundle)
         connection.execute(sa.update(deployments).where(here).values(partition=sa.bindparam("p"), position=sa.bindparam("q")), moved)
@@ -158,7 +161,7 @@ def _members(connection: Connection, workspace: Workspace, bundle: BundleName) -
     )
     return [
         Member(ClusterId(r[0]), r[1], r[2], r[3], r[4] > 0, r[5], answered=r[6] >= r[4] > 0)
-        for r in connection.execute(query.order_by(d.partition, d.position))
+        for r in connection.execute(query.order_by(d.partition, d.position, d.cluster_id))
     ]
 
 

@@ -141,7 +141,12 @@ class Service:
         return await self._rolling.command(workspace, bundle, verb, reason)
 
     async def bundle_history(self, workspace: str, bundle: str) -> list[dict[str, Any]]:
-        return await self._store.read(lambda c: history.listing(c, Workspace(workspace), BundleName(bundle)))
+        now = self._clock()
+
+        def offline(cluster: ClusterId) -> bool:
+            return self._live.is_offline(cluster, now)
+
+        return await self._store.read(lambda c: history.listing(c, Workspace(workspace), BundleName(bundle), offline))
 
     async def rollback(self, workspace: str, bundle: str, number: int, reason: str) -> dict[str, Any]:
         """Pin revision `number`, or (0) the one before the present one."""

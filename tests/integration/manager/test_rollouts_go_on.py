@@ -163,6 +163,21 @@ class TestHistory:
 
         run(tmp_path / "m", work)
 
+    def test_nobody_is_ready_who_is_offline(self, tmp_path: Path, clone: Clone) -> None:
+        """The last report says nothing of now."""
+
+        async def work(service: Service, agents: Agents) -> None:
+            await agents.join("a", "b")
+            first = clone.push({"web/m.yaml": MAP.format(value=1)})
+            await add(service, clone.url, paths=["web"])
+            await scanned(service, first)
+            await agents.poll()
+            falls_silent(service, agents.ids["a"])
+            [found] = await service.bundle_history("fleet-default", BUNDLE)
+            assert (found["clusters"], found["ready"]) == (2, 1)
+
+        run(tmp_path / "m", work)
+
     def test_going_back_skips_what_has_the_same_content(self, tmp_path: Path, clone: Clone) -> None:
         """Other targets or another strategy make a revision too; to go there would change nothing on any cluster."""
 

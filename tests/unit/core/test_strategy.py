@@ -9,7 +9,7 @@ import pytest
 from fleetctl.core.cluster import Cluster, Group
 from fleetctl.core.errors import UsageError
 from fleetctl.core.ids import BundleName, ClusterId, ClusterName, GroupName, Workspace
-from fleetctl.core.strategy import REST, limit, partitions_of, policy_of, seconds, spread, strategy_of
+from fleetctl.core.strategy import REST, limit, partitions_of, place, policy_of, seconds, spread, strategy_of
 
 WEB, W = BundleName("web"), Workspace("w")
 
@@ -130,3 +130,11 @@ def test_the_policy_counts_partitions_and_clusters() -> None:
     found = policy_of(strategy_of({"maxUnavailablePartitions": "50%", "maxFailures": "10%", "progressDeadline": "1h"}), 4, 200)
     assert (found.max_unavailable_partitions, found.max_failures, found.deadline, found.on_failure) == (2, 20, 3600.0, "pause")
     assert policy_of(strategy_of({}), 4, 200).max_failures is None
+
+
+def test_nobody_moves_when_others_come() -> None:
+    """The order of those who stay is the same, and so is each one's place: a cluster that is added changes one row, not thousands."""
+    some = [cluster(f"c{n}") for n in range(50)]
+    ids = [c.id for c in some]
+    assert [c.id for c in spread(WEB, [*some, cluster("new")]) if c.id in ids] == [c.id for c in spread(WEB, some)]
+    assert [c.id for c in spread(WEB, some)] == sorted(ids, key=lambda i: place(WEB, i))
