@@ -21,10 +21,19 @@ _RELEASES_SECONDS = 1.0
 
 
 class Ears:
-    """`releases`: NAMESPACE/NAME of each release of ours and whose it is. `wake` is called when there is something new."""
+    """`releases`: NAMESPACE/NAME of each release of ours and whose it is. `wake` is called when there is something new, `away` with why the
+    API server does not answer, or "" when it does.
+    """
 
-    def __init__(self, agenda: Agenda, index: Index, releases: Callable[[], Mapping[str, BundleName]], wake: Callable[[], None]) -> None:
-        self._agenda, self._index, self._releases, self._wake = agenda, index, releases, wake
+    def __init__(
+        self,
+        agenda: Agenda,
+        index: Index,
+        releases: Callable[[], Mapping[str, BundleName]],
+        wake: Callable[[], None],
+        away: Callable[[str], None],
+    ) -> None:
+        self._agenda, self._index, self._releases, self._wake, self.away = agenda, index, releases, wake, away
         self._known: tuple[float, Mapping[str, BundleName]] = (float("-inf"), {})
         self._suspects: dict[Place, BundleName] = {}
         self.versions: dict[Place, tuple[str, str]] = {}

@@ -40,7 +40,8 @@ async def follow(
     except (httpx.HTTPError, TimeoutError, OSError) as why:
         if isinstance(why, httpx.ConnectError):
             await kube.renew()
-        summary = f"a watch of the API server {kube.server} has broken off: {why or type(why).__name__}"
+        said = "no answer in time" if isinstance(why, TimeoutError | httpx.TimeoutException) else str(why) or type(why).__name__
+        summary = f"a watch of the API server {kube.server} has broken off: {said}"
         raise ClusterUnreachable(summary, subject="cluster", next_step="Look at the API server.") from why
 
 

@@ -57,12 +57,15 @@ class Mark(NamedTuple):
 
 
 class Hearer(Protocol):
-    """Whoever is told. `there` is false for one that is gone or has lost helm's label; `refused`: something more must be polled."""
+    """Whoever is told. `there` is false for one that is gone or has lost helm's label; `refused`: something more must be polled; `away`:
+    why the API server does not answer, time after time, or "" once it has.
+    """
 
     def changed(self, unit: Unit, mark: Mark, *, there: bool) -> None: ...
     def listed(self, unit: Unit, marks: Sequence[Mark]) -> None: ...
     def throttled(self, seconds: float) -> None: ...
     def refused(self) -> None: ...
+    def away(self, why: str) -> None: ...
 
 
 class _Meta(msgspec.Struct, rename="camel"):
@@ -177,7 +180,10 @@ class _Watch:
             except NotFound:
                 self._version = ""
                 self._kube.forget(self._unit.api_version, self._unit.kind)
-            except (ClusterUnreachable, ToolFailed, msgspec.DecodeError):
+            except ClusterUnreachable as why:
+                if self._failures:  # a connection that is cut now and then says nothing of the API server
+                    self._hearer.away(why.summary)
+            except (ToolFailed, msgspec.DecodeError):
                 pass  # the look says what is wrong with the cluster
             self._failures = 0 if well else self._failures + 1
             await asyncio.sleep(pause + self._jitter())
@@ -193,6 +199,7 @@ class _Watch:
             began = time.monotonic()
             marks, self._version = await _list(self._kube, unit)
             self._listed = began
+            self._hearer.away("")
             self._hearer.listed(unit, marks)
         seconds = random.randint(*_WATCH_SECONDS)  # noqa: S311 - spread
         where = await self._kube.collection(unit.api_version, unit.kind, unit.namespace)
@@ -200,6 +207,7 @@ class _Watch:
         await follow(self._kube, f"{where}?{asked}&resourceVersion={quote(self._version)}", _ONE, seconds, self._hear, silent=self._silent)
 
     def _hear(self, line: bytes) -> None:
+        self._hearer.away("")
         told = msgspec.json.decode(line, type=_Event)
         if told.type == "ERROR":
             failure = msgspec.json.decode(told.object, type=_Failure)

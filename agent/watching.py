@@ -18,7 +18,7 @@ from agent.kept import Place
 from agent.log import event, over, trouble
 from agent.observe import Observer, Seen, Subject, drifted, is_ready
 from agent.parts import releases_of
-from agent.refusals import Throttled
+from agent.refusals import ClusterUnreachable, Throttled
 from agent.rights import MissingAccount
 from agent.rules import NONE, Rules, rules_of
 from agent.situation import Situation
@@ -42,7 +42,7 @@ class Watcher:
     def __init__(self, at: Situation, teller: Teller, values_seconds: float) -> None:
         self._at, self._teller, self._values_seconds = at, teller, values_seconds
         self._agenda, self._index = Agenda(time.monotonic), Index()
-        self._ears = Ears(self._agenda, self._index, self._releases, at.look.set)
+        self._ears = Ears(self._agenda, self._index, self._releases, at.look.set, self._away)
         self.watches = Watches(at.hands.kube, self._ears)
         self._rules: dict[BundleName, Rules] = {}
         self._document: Desired | None = None  # whose rules count
@@ -87,7 +87,7 @@ class Watcher:
         try:
             await self._look(observer, todo)
             self._failures = 0
-            over("cluster")
+            self._away("")
         except FleetError as why:
             self._put_back(todo, why)
 
@@ -116,7 +116,10 @@ class Watcher:
         self._moved = True
 
     def _put_back(self, todo: Todo, why: FleetError) -> None:
-        trouble("cluster", f"what runs cannot be looked at: {why.summary}")
+        if self._failures and isinstance(why, ClusterUnreachable):
+            self._away(why.summary)
+        else:
+            trouble("cluster", f"what runs cannot be looked at: {why.summary}")
         self._failures += 1
         low, high = _FAILED_SECONDS
         jitter = random.uniform(0.2, min(high, low * 2.0 ** min(self._failures, 8)))  # noqa: S311 - spread
@@ -126,6 +129,14 @@ class Watcher:
             self._agenda.changed(place)
         for name in todo.extras:
             self._agenda.suspect(name, jitter)
+
+    def _away(self, why: str) -> None:
+        """Nothing of what was reported is taken back: what runs goes on, but nobody looks."""
+        if why:
+            self._at.say(ClusterUnreachable.code, f"{why}; what is reported is what was seen last")
+        else:
+            self._at.unsay(ClusterUnreachable.code)
+            over("cluster")
 
     async def _look(self, observer: Observer, todo: Todo) -> None:
         subjects = await self._subjects(observer, todo)

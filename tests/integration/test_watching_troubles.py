@@ -25,6 +25,7 @@ class Notes:
         self.lists: list[list[str]] = []
         self.pauses: list[float] = []
         self.refusals = 0
+        self.said: list[str] = []
 
     def changed(self, unit: Unit, mark: Mark, *, there: bool) -> None:
         self.changes.append((mark.name, there))
@@ -37,6 +38,10 @@ class Notes:
 
     def refused(self) -> None:
         self.refusals += 1
+
+    def away(self, why: str) -> None:
+        if (self.said or [""])[-1] != why:
+            self.said.append(why)
 
 
 def watching(folder: Path, work: Callable[[FakeKube, Watches, Notes], Awaitable[None]], *, silent: float = 60.0, most: int = 24) -> None:
@@ -277,3 +282,19 @@ def test_an_api_server_that_is_away(tmp_path: Path) -> None:
         await one.until("m", {"ConfigMap/m": "Modified"})
 
     looking(tmp_path, work)
+
+
+def test_an_api_server_that_goes_away_is_said(tmp_path: Path) -> None:
+    """Not for one cut connection, but from the second failure on; and that it is over, as soon as it answers again."""
+
+    async def work(server: FakeKube, watches: Watches, notes: Notes) -> None:
+        watches.want({MAPS: {"n": 1}})
+        await reach(lambda: server.count(is_watch) == 1)
+        server.says = lambda asked: Answer(503, body=b'{"message":"etcd is away"}')
+        await reach(lambda: server.count(is_watch) >= 4)
+        assert notes.said[-1] == "the API server says: etcd is away"
+        server.says = lambda _: None
+        server.put("configmaps", "n", "m", {"a": "2"})
+        await reach(lambda: notes.said[-1] == "")
+
+    watching(tmp_path, work, silent=0.5)

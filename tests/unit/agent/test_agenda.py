@@ -133,7 +133,7 @@ class TestIndex:
 def ears(clock: Clock) -> tuple[Ears, Agenda, Index]:
     agenda, index = Agenda(clock), Index()
     index.put(WEB, {M}, "")
-    return Ears(agenda, index, lambda: {"n/web": WEB}, lambda: None), agenda, index
+    return Ears(agenda, index, lambda: {"n/web": WEB}, lambda: None, lambda _: None), agenda, index
 
 
 def told(agenda: Agenda, clock: Clock) -> tuple[set[Place], set[BundleName]]:
