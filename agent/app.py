@@ -147,6 +147,8 @@ async def _run(said: Any) -> int:
     loop.set_default_executor(ThreadPoolExecutor(_THREADS))
     for sign in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sign, stopping.set)
+    if said.enrol_url and not said.enrol_url.startswith("https://"):
+        raise UsageError(f"{said.enrol_url} is not an https address", subject="--enrol-url", next_step="Write it as https://HOST:PORT.")
     if said.identity_secret or said.enrol_url:
         said.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     elif not (said.state_dir / "identity.json").exists():
@@ -206,8 +208,6 @@ async def _joined(said: Any, live: Any) -> tuple[identity.Identity, Any]:
         "kubeconfig": "" if own or path is None else str(path),
         "target_dir": str(said.target_dir.absolute()) if said.target_dir else "",
     }
-    if said.enrol_url and not said.enrol_url.startswith("https://"):
-        raise UsageError(f"{said.enrol_url} is not an https address", subject="--enrol-url", next_step="Write it as https://HOST:PORT.")
     if said.identity_secret and path is None:
         raise UsageError("a directory target has no Secrets", subject="--identity-secret", next_step="Leave it out.")
     async with AsyncExitStack() as stack:

@@ -230,11 +230,12 @@ class TestStatus:
         ],
     )
     def test_what_is_wrong_with_a_command_line_is_said_in_a_line(self, words: tuple[str, ...], said: str, tool_env: dict[str, str]) -> None:
-        """What, about what, and the next step: at most three lines, exit 2."""
+        """What, about what, and the next step: at most three lines, exit 2; and nothing is made."""
         found = Typed(tool_env, *words)
         assert found.err.startswith(said), found.err
         assert len(found.err.splitlines()) <= 3
         assert found.status in {1, 2}
+        assert not Path("/nonexistent").exists()
 
     @pytest.mark.parametrize("words", [(), ("enrol",), ("run",), ("status",), ("check",)])
     def test_help_fits_a_terminal(self, words: tuple[str, ...], tool_env: dict[str, str]) -> None:
