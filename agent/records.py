@@ -68,11 +68,12 @@ async def heads(kube: Kube, release: Release) -> list[Record]:
 
 
 async def forget(kube: Kube, release: Release) -> None:
-    """Delete every record, and nothing that it states."""
-    try:
-        await kube.call("DELETE", _path(release))
-    except NotFound:
-        return
+    """Delete every record, and nothing that it states: one by one, oldest first, because that is the right that helm needs too."""
+    for record in await heads(kube, release):
+        try:
+            await kube.call("DELETE", f"/api/v1/namespaces/{release.namespace}/secrets/sh.helm.release.v1.{release.name}.v{record.number}")
+        except NotFound:
+            continue
 
 
 def _record(item: dict[str, Any], refs: tuple[Ref, ...]) -> Record:
