@@ -14,6 +14,7 @@ import shutil
 import ssl
 import subprocess
 import threading
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self.headers.get("Authorization") == f"Basic {wanted}"
 
 
+@cache
 def _git() -> str:
     found = shutil.which("git")
     if not found:

@@ -1,4 +1,4 @@
-"""One world for all that happens in this folder: it is worn by one fault after the other, as a real cluster is."""
+"""One world for all that happens in a module: it is worn by one fault after the other, as a real cluster is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.chaosworld import World
 from tests.support.stages import SCENARIOS, play
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory, tool_env: dict[str, str], kube: LocalKube) -> Iterator[World]:
     made = World(tmp_path_factory.mktemp("chaos"), tool_env, kube["prod"].kubeconfig)
     try:
@@ -27,7 +27,7 @@ def fresh(world: World) -> World:
     return world
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def census(world: World) -> dict[str, list[str]]:
     """{scenario: the failpoints that it passes}, from a life without faults."""
     return {scenario.name: list(dict.fromkeys(play(world, scenario))) for scenario in SCENARIOS}
