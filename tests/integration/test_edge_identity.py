@@ -219,6 +219,34 @@ def test_a_full_disk_is_told_changes_nothing_and_ends_with_the_first_free_bytes(
         fleet.stop()
 
 
+def test_a_disk_that_turns_read_only_is_told_changes_nothing_and_is_mended_by_a_remount(
+    clone: Clone, tmp_path: Path, tool_env: dict[str, str], small: Path
+) -> None:
+    """As a worn flash does: the agent looks and reports, also after a restart, and goes on once it may write again."""
+    fleet = Fleet(tmp_path / "fleet", tool_env)
+    try:
+        clone.push({"m.yaml": MAP.format(name="worn", value=1)})
+        fleet.gitrepo(clone.url)
+        path = tmp_path / "manifests" / "default--apps.yaml"
+        agent = fleet.agent("edge", None, target_dir=path.parent)
+        fleet.all_ready(bundles=1)
+        agent.process.stop()
+        shutil.copytree(agent.state_dir, small / "state")
+        agent.process.argv = [str(small / "state") if word == str(agent.state_dir) else word for word in agent.process.argv]
+        subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
+        agent.process.start()
+        clone.push({"m.yaml": MAP.format(name="worn", value=2)})
+        said = fleet.until(lambda: conditions(fleet, "edge"), lambda c: "DiskReadOnly" in c)
+        assert "Read-only file system" in said["DiskReadOnly"]
+        assert "'2'" not in path.read_text()
+        subprocess.run(["mount", "-o", "remount,rw", str(small)], check=True)
+        fleet.until(path.read_text, lambda text: "'2'" in text, seconds=90)
+        fleet.all_ready(bundles=1)
+        fleet.until(lambda: conditions(fleet, "edge"), lambda c: "DiskReadOnly" not in c)
+    finally:
+        fleet.stop()
+
+
 def test_a_state_directory_from_an_old_copy_brings_nothing_old_back(
     clone: Clone, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str]
 ) -> None:
