@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import shutil
 import tempfile
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,7 @@ class FakeService:
         self.broken: Exception | None = None
         self.changed = asyncio.Event()
         self._folder = Path(tempfile.mkdtemp(prefix="fakeservice-"))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self.archive = b"tar" * 50_000
         self.digest = archive_digest(self.archive)
         (self._folder / self.digest).write_bytes(self.archive)

@@ -205,8 +205,16 @@ def test_how_many_at_once_is_a_number_or_a_percentage(tmp_path: Path, most: str)
 
 
 def test_a_file_that_is_offered_is_never_swept(tmp_path: Path) -> None:
-    """However old it is; one that was deleted goes after the grace."""
+    """However old it is; one that was deleted goes after the grace. The manager's own sweep is not running beside it."""
     one, data = release("2.0")
+
+    async def main() -> None:
+        service = Service(tmp_path, signer=Signer.load_or_create(tmp_path), settings=Settings())
+        await service._store.open()
+        try:
+            await work(service)
+        finally:
+            await service._store.close()
 
     async def work(service: Service) -> None:
         await service.add_release(one, data)
@@ -221,4 +229,4 @@ def test_a_file_that_is_offered_is_never_swept(tmp_path: Path) -> None:
         await service.delete_release("2.0")
         assert (await sweep(), path.exists()) == (1, False)
 
-    run(tmp_path, work)
+    asyncio.run(main())
