@@ -32,12 +32,11 @@ from manager.store.schema import options as options_table
 
 def reconcile(connection: Connection, scope: Scope, *, now: str) -> set[ClusterId]:
     """Bring the deployments in `scope` to what is wanted. The clusters whose document is another one now."""
-    specs = history.with_pins(connection, scope.workspace, bundle_specs(connection, scope))
     fleet = fleet_clusters(connection, scope)
     texts: dict[str, bytes] = {}
-    copied = _copied(connection, scope.workspace, specs)
-    wanted = _wanted(specs, fleet, groups(connection, scope.workspace), texts, copied)
-    have = _have(connection, scope, {c.id for c in fleet})
+    stored = bundle_specs(connection, scope)
+    specs, wanted = intended(connection, scope.workspace, stored, fleet, groups(connection, scope.workspace), texts)
+    have = told(connection, scope, {c.id for c in fleet})
     changes = decide(wanted, have)
     by_name = {spec.name: spec for spec in specs}
     held = staging.gated(connection, scope.workspace, specs, _counts(connection, scope, wanted, changes))
@@ -54,6 +53,22 @@ def reconcile(connection: Connection, scope: Scope, *, now: str) -> set[ClusterI
     for part in in_parts(sorted(touched)):
         connection.execute(sa.update(clusters).where(clusters.c.id.in_(part)).values(issued=now))
     return touched
+
+
+def intended(
+    connection: Connection,
+    workspace: Workspace,
+    stored: list[BundleSpec],
+    fleet: Sequence[Cluster],
+    known: Sequence[Group],
+    texts: dict[str, bytes],
+) -> tuple[list[BundleSpec], dict[Key, Want]]:
+    """What the clusters of `fleet` should be told when these are the workspace's bundles, and the bundles as they count for that: pinned
+    ones with the content of their revision. Reads only: a plan asks this for bundles that are not stored. `texts` receives the options'
+    JSON by its key.
+    """
+    specs = history.with_pins(connection, workspace, stored)
+    return specs, _wanted(specs, fleet, known, texts, _copied(connection, workspace, specs))
 
 
 def _counts(connection: Connection, scope: Scope, wanted: Mapping[Key, Want], changes: Iterable[Change]) -> dict[BundleName, int]:
@@ -140,7 +155,8 @@ def _want(spec: BundleSpec, match: Match, shown: str, texts: dict[str, bytes], c
     )
 
 
-def _have(connection: Connection, scope: Scope, fleet: set[ClusterId]) -> dict[Key, Have]:
+def told(connection: Connection, scope: Scope, fleet: set[ClusterId]) -> dict[Key, Have]:
+    """What the clusters were told, as it is stored."""
     d = deployments.c
     query = sa.select(
         *(d.cluster_id, d.bundle, d.generation, d.archive, d.options_digest, d.options_key),

@@ -36,6 +36,30 @@ class Taken:
     about: About = field(default_factory=About)
 
 
+@dataclass(frozen=True)
+class Sifted:
+    """A scan's result beside what there is: `had` are the rows of the repository's bundles, `gone` the bundles that are in Git no more."""
+
+    had: dict[BundleName, Any]
+    specs: list[BundleSpec]
+    problems: list[Problem]
+    gone: list[BundleName]
+
+
+def sift(connection: Connection, repo: RepoSpec, taken: Taken) -> Sifted:
+    """Reads only. A plan and a scan go on from here alike."""
+    had = _rows(connection, repo)
+    problems = [*taken.problems, *_owned_by_others(connection, repo, taken)]
+    refused = {p.path for p in problems if p.code == "name-taken"}
+    specs = [spec for spec in taken.specs if spec.path not in refused]
+    return Sifted(had, specs, problems, sorted(set(had) - {spec.name for spec in taken.specs}) if not problems else [])
+
+
+def is_changed(row: Any, spec: BundleSpec) -> bool:
+    """Whether `spec` differs from the stored bundle in more than the commit."""
+    return row is None or _but_commit(msgspec.json.decode(row.spec, type=BundleSpec)) != _but_commit(spec)
+
+
 def take(
     connection: Connection, repo: RepoSpec, generation: int, taken: Taken, *, confirmed: tuple[int, str] | None, now: str
 ) -> tuple[set[ClusterId], dict[str, Any] | None]:
@@ -43,16 +67,13 @@ def take(
     mine = (repos.c.workspace == repo.workspace) & (repos.c.name == repo.name)
     if connection.execute(sa.select(repos.c.name).where(mine)).first() is None:
         return set(), None  # deleted while we scanned
-    had = _rows(connection, repo)
-    problems = [*taken.problems, *_owned_by_others(connection, repo, taken)]
-    refused = {p.path for p in problems if p.code == "name-taken"}
-    specs = [spec for spec in taken.specs if spec.path not in refused]
+    sifted = sift(connection, repo, taken)
+    had, specs, problems, gone = sifted.had, sifted.specs, sifted.problems, sifted.gone
     dirty = _store(connection, specs, had, now)
     history.record(connection, [spec for spec in specs if spec.name in dirty], taken.about, now)
-    gone = sorted(set(had) - {spec.name for spec in taken.specs}) if not problems else []
     held = None
     if gone:
-        held = _held(connection, repo, specs, gone, len(had), taken.commit, confirmed)
+        held = held_removal(connection, repo, specs, gone, len(had), taken.commit, confirmed)
     if gone and not held:
         connection.execute(sa.delete(bundles).where(bundles.c.workspace == repo.workspace, bundles.c.name.in_(gone)))
         history.forget(connection, repo.workspace, gone)
@@ -96,7 +117,7 @@ def _store(connection: Connection, specs: list[BundleSpec], had: dict[BundleName
         if old is None:
             head = {"workspace": spec.workspace, "name": spec.name, "uid": new_uid(), "generation": 1, "created": now}
             fresh.append(head | row)
-        elif _but_commit(msgspec.json.decode(old.spec, type=BundleSpec)) != _but_commit(spec):
+        elif is_changed(old, spec):
             changed.append((spec, row))
         elif old.commit != spec.commit:
             moved.append({"w": spec.workspace, "n": spec.name, "c": spec.commit})
@@ -119,7 +140,7 @@ def _but_commit(spec: BundleSpec) -> BundleSpec:
     return msgspec.structs.replace(spec, commit=CommitId(""))
 
 
-def _held(
+def held_removal(
     connection: Connection,
     repo: RepoSpec,
     specs: list[BundleSpec],
