@@ -18,9 +18,9 @@ from fleetctl.core.errors import Conflict, LoginError, NotFound
 from fleetctl.core.ids import BundleName, ClusterId, ClusterName, Digest, Epoch, Workspace
 from fleetctl.core.status import Report, State, as_json, trim
 from fleetctl.core.summary import deployment_state
-from manager import kinds, staging
+from manager import kinds, past, pins, staging
 from manager.archives import Archives
-from manager.clock import rfc3339, until
+from manager.clock import rfc3339, unix, until
 from manager.documents import Documents
 from manager.gathering import Scope
 from manager.live import Live, NotEnrolled, Presence
@@ -136,7 +136,7 @@ class Fleet:
                 return False, False, turn
             told = [report for report in request.deployments if report.epoch in {0, epoch}]
             if last:
-                _unmentioned(connection, cluster, presence.mentioned)
+                _unmentioned(connection, cluster, presence.mentioned, int(now))
             gone = take_reports(connection, cluster, told, at=rfc3339(now))
             return gone, gone and _left(connection, cluster), turn
 
@@ -258,7 +258,7 @@ def take_reports(connection: Connection, cluster: ClusterId, reports: list[Repor
     gone, moved, workspace = False, set[BundleName](), ""
     for report in reports:
         where = (d.cluster_id == cluster) & (d.bundle == report.bundle)
-        row = connection.execute(sa.select(d.workspace, d.generation, d.removed, d.reported, d.state).where(where)).one_or_none()
+        row = connection.execute(sa.select(d.workspace, d.generation, d.removed, d.reported, d.state, d.well).where(where)).one_or_none()
         if row is None or report.generation > row.generation or report.generation < row.reported:
             continue
         if row.removed and report.removed and report.generation == row.generation:
@@ -267,7 +267,8 @@ def take_reports(connection: Connection, cluster: ClusterId, reports: list[Repor
             continue
         state = deployment_state(report, row.generation) if not row.removed else State.WAIT_APPLIED
         kept = trim(report)
-        values = {"state": state.value, "applied": report.applied, "reported": report.generation, "reported_at": report.at or at}
+        values: dict[str, Any] = {"state": state.value, "applied": report.applied, "reported": report.generation}
+        values |= {"reported_at": report.at or at} | past.turned(row, state.value, int(unix(at)))
         connection.execute(sa.update(deployments).where(where).values(**values, message=kept.message[:1024], report=as_json(kept)))
         if state.value != row.state or row.reported < row.generation:
             moved.add(report.bundle)
@@ -277,13 +278,13 @@ def take_reports(connection: Connection, cluster: ClusterId, reports: list[Repor
     return gone
 
 
-def _unmentioned(connection: Connection, cluster: ClusterId, told: set[BundleName]) -> None:
+def _unmentioned(connection: Connection, cluster: ClusterId, told: set[BundleName], now: int) -> None:
     """What a full report does not name is not there (I8): an agent that lost its state holds nothing that we could call Ready."""
     d = deployments.c
     known = connection.execute(sa.select(d.bundle).where(d.cluster_id == cluster, ~d.removed, d.reported > 0)).scalars()
     gone = [{"b": name} for name in known if name not in told]
     if gone:
-        blank = {"state": State.WAIT_APPLIED.value, "reported": 0, "applied": 0, "message": "", "report": b""}
+        blank = {"state": State.WAIT_APPLIED.value, "reported": 0, "applied": 0, "message": "", "report": b"", "since": now}
         where = (d.cluster_id == cluster) & (d.bundle == sa.bindparam("b"))
         connection.execute(sa.update(deployments).where(where).values(**blank), gone)
 
@@ -294,5 +295,6 @@ def _left(connection: Connection, cluster: ClusterId) -> bool:
     leaving = connection.execute(sa.select(c.leaving).where(c.id == cluster)).scalar()
     if not leaving or connection.execute(sa.select(d.bundle).where(d.cluster_id == cluster)).first():
         return False
+    pins.forget_cluster(connection, cluster)
     connection.execute(sa.delete(clusters).where(c.id == cluster))
     return True

@@ -6,7 +6,7 @@ releases it or pins another. Git is followed meanwhile and changes nothing; who 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import msgspec
@@ -17,17 +17,21 @@ from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.errors import NotFound, RefusedError
 from fleetctl.core.ids import BundleName, ClusterId, CommitId, Workspace
 from fleetctl.sources.gitstore import About
+from manager import decisions
+from manager.decisions import Place
 from manager.gathering import in_parts
-from manager.store.schema import bundles, deployments, revisions
+from manager.pins import content_of
+from manager.pins import forget as forget_pins
+from manager.store.schema import bundles, deployments, pins, revisions
 
 KEPT = 10
 _json = msgspec.json.encode
-Place = tuple[Workspace, BundleName]
 
 
 def record(connection: Connection, specs: Iterable[BundleSpec], about: About, now: str) -> None:
-    """Each bundle that has just changed, under its generation of now; the oldest beyond ten go, but for the pinned one."""
+    """Each bundle that has just changed, under its generation of now; the oldest beyond ten go, but for those that are pinned."""
     b, r = bundles.c, revisions.c
+    followed: dict[Workspace, list[dict[str, Any]]] = {}
     for spec in specs:
         where = (b.workspace == spec.workspace) & (b.name == spec.name)
         row = connection.execute(sa.select(b.generation, b.pinned).where(where)).one()
@@ -36,13 +40,22 @@ def record(connection: Connection, specs: Iterable[BundleSpec], about: About, no
         connection.execute(sa.insert(revisions).prefix_with("OR REPLACE"), values | said)
         mine = (r.workspace == spec.workspace) & (r.bundle == spec.name)
         newest = sa.select(r.number).where(mine).order_by(r.number.desc()).limit(KEPT)
-        connection.execute(sa.delete(revisions).where(mine, r.number != row.pinned, r.number.not_in(newest)))
+        own = sa.select(pins.c.number).where(pins.c.workspace == spec.workspace, pins.c.bundle == spec.name)
+        connection.execute(sa.delete(revisions).where(mine, r.number != row.pinned, r.number.not_in(own), r.number.not_in(newest)))
+        if not row.pinned:
+            told = {"bundle": spec.name, "number": row.generation, "commit": spec.commit}
+            followed.setdefault(spec.workspace, []).append(told | {"author": about.author, "subject": about.subject})
+    for workspace, rows in followed.items():
+        decisions.taken(connection, workspace, rows, now)
 
 
-def forget(connection: Connection, workspace: Workspace, gone: Iterable[BundleName]) -> None:
+def forget(connection: Connection, workspace: Workspace, gone: Collection[BundleName]) -> None:
+    """Bundles that are no more: what they were, what was decided of them, and what is pinned of them go with them."""
     r = revisions.c
     for part in in_parts(sorted(gone)):
         connection.execute(sa.delete(revisions).where(r.workspace == workspace, r.bundle.in_(part)))
+    decisions.forget(connection, workspace, gone)
+    forget_pins(connection, workspace, gone)
 
 
 def archives(connection: Connection) -> set[str]:
@@ -50,7 +63,7 @@ def archives(connection: Connection) -> set[str]:
     return set(connection.execute(sa.select(revisions.c.archive)).scalars())
 
 
-def pin(connection: Connection, place: Place, number: int, reason: str) -> int:
+def pin(connection: Connection, place: Place, number: int, reason: str, *, who: str = "", now: str = "") -> int:
     """Pin revision `number`, or (0) the one before that clusters should have now. The number. Raises NotFound, RefusedError."""
     row, known = _known(connection, place)
     if number and number not in known:
@@ -62,16 +75,16 @@ def pin(connection: Connection, place: Place, number: int, reason: str) -> int:
     if not chosen:
         step = "Only its present revision is known."
         raise RefusedError(f"bundle {place[1]} has no older revision", subject=f"bundle {place[1]}", next_step=step)
-    _set(connection, place, chosen, reason)
+    _set(connection, place, chosen, reason, decisions.note(connection, place, decisions.ROLLBACK, chosen, who=who, reason=reason, at=now))
     return chosen
 
 
-def release(connection: Connection, place: Place) -> None:
+def release(connection: Connection, place: Place, *, who: str = "", now: str = "") -> None:
     """Follow Git again. Raises NotFound, RefusedError."""
-    row, _ = _known(connection, place)
+    row, known = _known(connection, place)
     if not row.pinned:
         raise RefusedError(f"bundle {place[1]} is not pinned", subject=f"bundle {place[1]}", next_step="It follows Git already.")
-    _set(connection, place, 0, "")
+    _set(connection, place, 0, "", decisions.note(connection, place, decisions.RELEASE, max(known, default=0), who=who, reason="", at=now))
 
 
 def _known(connection: Connection, place: Place) -> tuple[Any, dict[int, BundleSpec]]:
@@ -84,13 +97,14 @@ def _known(connection: Connection, place: Place) -> tuple[Any, dict[int, BundleS
     rows = connection.execute(sa.select(r.number, r.spec).where(r.workspace == place[0], r.bundle == place[1]).order_by(r.number)).all()
     known = {one.number: msgspec.json.decode(one.spec, type=BundleSpec) for one in rows}
     newest = next(reversed(known.values()), None)
-    return row, {number: msgspec.structs.replace(_pinned(newest or spec, spec), commit=CommitId("")) for number, spec in known.items()}
+    return row, {number: msgspec.structs.replace(content_of(spec, newest or spec), commit=CommitId("")) for number, spec in known.items()}
 
 
-def _set(connection: Connection, place: Place, number: int, reason: str) -> None:
+def _set(connection: Connection, place: Place, number: int, reason: str, decision: int) -> None:
     b = bundles.c
     where = (b.workspace == place[0]) & (b.name == place[1])
     connection.execute(sa.update(bundles).where(where).values(pinned=number, pin_reason=reason, generation=b.generation + 1))
+    decisions.follow(connection, place[0], [place[1]], decision)
 
 
 def listing(connection: Connection, workspace: Workspace, bundle: BundleName, offline: Callable[[ClusterId], bool]) -> list[dict[str, Any]]:
@@ -119,16 +133,3 @@ def _shown(row: Any, there: Iterable[tuple[str, str, bool]], *, current: bool, p
         "current": current,
         "pinned": pinned,
     }
-
-
-def with_pins(connection: Connection, workspace: Workspace, specs: list[BundleSpec]) -> list[BundleSpec]:
-    """The specs with the content of what is pinned; who gets it, pauses and the rollout are as Git says now."""
-    b, r = bundles.c, revisions.c
-    query = sa.select(r.bundle, r.spec).join(bundles, (b.workspace == r.workspace) & (b.name == r.bundle) & (b.pinned == r.number))
-    pins = {row.bundle: msgspec.json.decode(row.spec, type=BundleSpec) for row in connection.execute(query.where(r.workspace == workspace))}
-    return [_pinned(spec, pins[spec.name]) if spec.name in pins else spec for spec in specs]
-
-
-def _pinned(now: BundleSpec, then: BundleSpec) -> BundleSpec:
-    kept = {key: getattr(now, key) for key in ("targets", "overrides_targets", "paused", "rollout_strategy", "repo")}
-    return msgspec.structs.replace(then, **kept)

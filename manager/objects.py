@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core.errors import NotFound
 from fleetctl.core.ids import ClusterId, Workspace
-from manager import history, kinds, staging, views
+from manager import history, kinds, pins, staging, views
 from manager.clock import Clock, rfc3339, until
 from manager.gathering import Scope
 from manager.live import Live
@@ -218,6 +218,7 @@ def delete_cluster(connection: Connection, where: Any, workspace: Workspace, *, 
     where_mine = deployments.c.cluster_id == cluster
     mine = connection.execute(sa.delete(deployments).where(where_mine).returning(deployments.c.bundle)).scalars().all()
     staging.touch(connection, workspace, mine, staging.ANEW)
+    pins.forget_cluster(connection, cluster)
     connection.execute(sa.delete(clusters).where(clusters.c.id == cluster))
     return {cluster}
 

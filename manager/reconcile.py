@@ -19,11 +19,11 @@ from fleetctl.core import options as opts
 from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.cluster import Cluster, Group
 from fleetctl.core.ids import BundleName, ClusterId, Digest, Generation, Workspace
-from fleetctl.core.options import Options
 from fleetctl.core.plan import Change, Have, Key, Want, clusters_of, decide
 from fleetctl.core.status import State
-from fleetctl.core.target import Match, select
-from manager import history, staging
+from fleetctl.core.target import Match
+from manager import past, pins, staging
+from manager.clock import unix
 from manager.gathering import Scope, bundle_specs, fleet_clusters, groups, in_parts, next_generation
 from manager.sealing import sources, version_of
 from manager.store.schema import bundles, clusters, deployments
@@ -47,7 +47,7 @@ def reconcile(connection: Connection, scope: Scope, *, now: str) -> set[ClusterI
     if waiting:
         staging.stage(connection, scope.workspace, waiting, by_name, now)
     if at_once:
-        _store(connection, scope.workspace, at_once, by_name, {key for key, old in have.items() if not old.generation})
+        _store(connection, scope.workspace, at_once, by_name, {key for key, old in have.items() if not old.generation}, now)
     _tell_rollouts(connection, scope, changes, held, by_name)
     touched = clusters_of(at_once)
     for part in in_parts(sorted(touched)):
@@ -67,8 +67,9 @@ def intended(
     ones with the content of their revision. Reads only: a plan asks this for bundles that are not stored. `texts` receives the options'
     JSON by its key.
     """
-    specs = history.with_pins(connection, workspace, stored)
-    return specs, _wanted(specs, fleet, known, texts, _copied(connection, workspace, specs))
+    orders = pins.orders(connection, workspace, stored, fleet)
+    wanted = _wanted(orders, fleet, known, texts, _copied(connection, workspace, [order.spec for order in orders]))
+    return [order.spec for order in orders if order.only is None], wanted
 
 
 def _counts(connection: Connection, scope: Scope, wanted: Mapping[Key, Want], changes: Iterable[Change]) -> dict[BundleName, int]:
@@ -118,24 +119,25 @@ def bundles_that_copy(connection: Connection, workspace: Workspace, kind: str, n
 
 
 def _wanted(
-    specs: Iterable[BundleSpec], fleet: Sequence[Cluster], known: Sequence[Group], texts: dict[str, bytes], copied: Sources
+    orders: Iterable[pins.Order], fleet: Sequence[Cluster], known: Sequence[Group], texts: dict[str, bytes], copied: Sources
 ) -> dict[Key, Want]:
     """Every deployment that should be; `texts` receives the options' JSON by its key."""
     wanted: dict[Key, Want] = {}
-    for spec in specs:
+    for order in orders:
+        spec = order.spec
         made: dict[tuple[int, str, str], Want] = {}  # a thousand clusters with the same options cost one digest
         shown = msgspec.json.encode([spec.labels, spec.depends_on, spec.paused]).decode()
-        for match in select(spec, fleet, known):
+        for match in order.matches(fleet, known):
             key = (id(match.options), match.target, match.customization)
             if key not in made:
-                made[key] = _want(spec, match, shown, texts, copied)
+                made[key] = _want(order, match, shown, texts, copied)
             wanted[match.cluster.id, spec.name] = made[key]
     return wanted
 
 
-def _want(spec: BundleSpec, match: Match, shown: str, texts: dict[str, bytes], copied: Sources) -> Want:
+def _want(order: pins.Order, match: Match, shown: str, texts: dict[str, bytes], copied: Sources) -> Want:
     """A content that is copied counts as one of the options: another one is deployed again."""
-    options: Options = match.options
+    spec, options = order.spec, match.options
     version = version_of(opts.downstream_of(options), copied)
     text = opts.to_json(options)
     key = hashlib.sha256(text).hexdigest()
@@ -152,6 +154,7 @@ def _want(spec: BundleSpec, match: Match, shown: str, texts: dict[str, bytes], c
         commit=spec.commit,
         keep_resources=bool(options.keep_resources),
         shown=shown,
+        decision=order.decision,
     )
 
 
@@ -194,7 +197,12 @@ def _keep_options(connection: Connection, changes: Iterable[Change], texts: Mapp
 
 
 def _store(
-    connection: Connection, workspace: Workspace, changes: list[Change], specs: Mapping[BundleName, BundleSpec], untold: Collection[Key]
+    connection: Connection,
+    workspace: Workspace,
+    changes: list[Change],
+    specs: Mapping[BundleName, BundleSpec],
+    untold: Collection[Key],
+    now: str,
 ) -> None:
     """`untold`: clusters that were never told the bundle; what they do not get any more needs no tombstone."""
     generation = next_generation(connection)
@@ -203,7 +211,7 @@ def _store(
     fresh = [row for row, change in zip(rows, wanting, strict=True) if change.redeploy]
     shown = [row for row, change in zip(rows, wanting, strict=True) if not change.redeploy]
     if fresh:
-        _upsert(connection, fresh)
+        _upsert(connection, fresh, now)
     if shown:
         _show(connection, shown)
     d = deployments.c
@@ -211,6 +219,7 @@ def _store(
     gone = [{"c": change.key[0], "b": change.key[1]} for change in changes if change.want is None and change.key not in untold]
     if gone:
         values = {"removed": True, "generation": generation, "state": State.WAIT_APPLIED.value, "reported": 0, "staged": ""}
+        values |= past.handed(int(unix(now))) | {"decision": past.REMOVAL}
         connection.execute(sa.update(deployments).where(where).values(**values), gone)
     never = [{"c": change.key[0], "b": change.key[1]} for change in changes if change.want is None and change.key in untold]
     if never:
@@ -233,13 +242,15 @@ def _row(change: Change, workspace: Workspace, spec: BundleSpec, generation: Gen
     }
 
 
-def _upsert(connection: Connection, rows: list[dict[str, Any]]) -> None:
+def _upsert(connection: Connection, rows: list[dict[str, Any]], now: str) -> None:
     """New ones, and those that are deployed again: what the cluster last applied stays written down."""
     from sqlalchemy.dialects.sqlite import insert
 
     adding = insert(deployments)
     values = {key: adding.excluded[key] for key in rows[0] if key not in {"cluster_id", "bundle"}}
-    blank = {"applied": 0, "reported": 0, "reported_at": "", "message": "", "report": b""}
+    handed = past.handed(int(unix(now)))
+    values |= handed
+    blank = {"applied": 0, "reported": 0, "reported_at": "", "message": "", "report": b"", **handed, "past": ""}
     connection.execute(
         adding.on_conflict_do_update(index_elements=["cluster_id", "bundle"], set_=values),
         [row | blank for row in rows],

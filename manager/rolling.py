@@ -15,6 +15,7 @@ from fleetctl.core.errors import RefusedError
 from fleetctl.core.ids import BundleName, ClusterId, Workspace
 from manager import history, log, rollouts, rolloutsaid, rolloutview
 from manager.clock import Clock, rfc3339
+from manager.decisions import Place
 from manager.gathering import Scope
 from manager.live import Live
 from manager.reconcile import reconcile
@@ -87,7 +88,7 @@ class Rolling:
         if reason is None or before is not None:
             return touched
         try:
-            number = history.pin(connection, (workspace, bundle), 0, f"by itself: {reason}")
+            number = history.pin(connection, (workspace, bundle), 0, f"by itself: {reason}", now=rfc3339(now))
         except RefusedError as why:
             log.warning("cannot be rolled back", bundle=f"{workspace}/{bundle}", why=why.summary)
             return touched
@@ -99,7 +100,7 @@ class Rolling:
         place = Workspace(workspace), BundleName(bundle)
 
         def write(connection: Connection) -> tuple[int, set[ClusterId]]:
-            chosen = history.pin(connection, place, number, reason)
+            chosen = history.pin(connection, place, number, reason, now=rfc3339(self._clock()))
             return chosen, self._changed(connection, place)
 
         chosen, touched = await self._store.write(write)
@@ -111,12 +112,12 @@ class Rolling:
         place = Workspace(workspace), BundleName(bundle)
 
         def write(connection: Connection) -> set[ClusterId]:
-            history.release(connection, place)
+            history.release(connection, place, now=rfc3339(self._clock()))
             return self._changed(connection, place)
 
         self._live.changed(await self._store.write(write))
 
-    def _changed(self, connection: Connection, place: history.Place) -> set[ClusterId]:
+    def _changed(self, connection: Connection, place: Place) -> set[ClusterId]:
         return reconcile(connection, Scope(place[0], bundles=[place[1]]), now=rfc3339(self._clock()))
 
     async def command(self, workspace: str, bundle: str, verb: str, reason: str) -> dict[str, object]:

@@ -22,7 +22,8 @@ from fleetctl.core.plan import Want
 from fleetctl.core.rollout import Decision, Phase, Progress, Quota, Step, Tally, decide
 from fleetctl.core.status import State
 from fleetctl.core.strategy import Partition, Policy, Strategy, partitions_of, place, policy_of, strategy_of
-from manager.clock import rfc3339
+from manager import past
+from manager.clock import rfc3339, unix
 from manager.gathering import Scope, bundle_specs, cluster_of, groups, in_parts, next_generation
 from manager.staging import AGAIN, ANEW, told
 from manager.store.schema import bundles, clusters, deployments, rollouts, wants
@@ -221,7 +222,7 @@ def _hand_out(connection: Connection, workspace: Workspace, bundle: BundleName, 
         by_key.setdefault(member.staged, []).append(member.cluster)
     for key, ids in by_key.items():
         want = msgspec.json.decode(connection.execute(sa.select(wants.c.json).where(wants.c.key == key)).scalar_one(), type=Want)
-        values = {**told(want), "generation": generation, "state": State.WAIT_APPLIED.value, "staged": ""}
+        values = {**told(want), "generation": generation, "state": State.WAIT_APPLIED.value, "staged": ""} | past.handed(int(unix(now)))
         for part in in_parts(ids):
             where = (d.workspace == workspace) & (d.bundle == bundle) & d.cluster_id.in_(part)
             connection.execute(sa.update(deployments).where(where).values(**values))

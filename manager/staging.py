@@ -84,6 +84,7 @@ def told(want: Want) -> dict[str, Any]:
         "commit": want.commit,
         "shown": want.shown.encode(),
         "keep_resources": want.keep_resources,
+        "decision": want.decision,
     }
 
 

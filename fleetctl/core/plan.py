@@ -29,6 +29,7 @@ class Want(msgspec.Struct, frozen=True):
     commit: str = ""
     keep_resources: bool = False
     shown: str = ""  # what else the agent is told of the bundle: labels, dependencies, pause
+    decision: int = 0  # by which it should be so: a commit, a rollback
 
 
 class Have(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core.errors import RefusedError
 
-HEAD = "0004"
+HEAD = "0005"
 _SCRIPTS = Path(__file__).with_name("migrations")
 
 

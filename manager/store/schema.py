@@ -57,6 +57,7 @@ bundles = sa.Table(
     sa.Column("spec", sa.LargeBinary, nullable=False),
     sa.Column("pinned", sa.Integer, nullable=False, server_default="0"),
     sa.Column("pin_reason", sa.String, nullable=False, server_default=""),
+    sa.Column("decision", sa.Integer, nullable=False, server_default="0"),
     sa.Index("bundles_repo", "workspace", "repo"),
     sa.Index("bundles_archive", "archive"),
 )
@@ -75,6 +76,36 @@ revisions = sa.Table(
     sa.Column("taken", sa.String, nullable=False),
     sa.Column("archive", sa.String, nullable=False),
     sa.Column("spec", sa.LargeBinary, nullable=False),
+)
+
+# What was decided of a bundle, by whom and why: `cause` is commit, rollback or release, or what a person said to the rollout. `id` comes
+# from the counter of generations. `bundles.decision` is the one that its clusters follow, `deployments.decision` what each was told by.
+decisions = sa.Table(
+    "decisions",
+    metadata,
+    sa.Column("workspace", sa.String, primary_key=True),
+    sa.Column("bundle", sa.String, primary_key=True),
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("cause", sa.String, nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("commit", sa.String, nullable=False),
+    sa.Column("author", sa.String, nullable=False),
+    sa.Column("subject", sa.String, nullable=False),
+    sa.Column("who", sa.String, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("at", sa.String, nullable=False),
+)
+
+# The clusters that have a revision of their own until they are released; `number` 0: they were, and are told so by `decision`.
+pins = sa.Table(
+    "pins",
+    metadata,
+    sa.Column("workspace", sa.String, primary_key=True),
+    sa.Column("bundle", sa.String, primary_key=True),
+    sa.Column("cluster_id", sa.String, primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("decision", sa.Integer, nullable=False),
+    sa.Index("pins_cluster", "cluster_id"),
 )
 
 clusters = sa.Table(
@@ -129,6 +160,13 @@ deployments = sa.Table(
     sa.Column("staged", sa.String, nullable=False, server_default=""),
     sa.Column("partition", sa.Integer, nullable=False, server_default="0"),
     sa.Column("position", sa.Integer, nullable=False, server_default="0"),
+    # When it was told (0: never, or by an older manager), since when it is in `state`, when it was Ready first: Unix seconds. `past` is
+    # written and read by manager/past.py.
+    sa.Column("decision", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("told", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("since", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("well", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("past", sa.String, nullable=False, server_default=""),
     sa.Index("deployments_bundle", "workspace", "bundle"),
     sa.Index("deployments_archive", "archive"),
 )

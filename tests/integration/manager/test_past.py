@@ -1,0 +1,71 @@
+"""What a cluster was told before, written in SQL by the statement that tells it something new."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from manager import past
+from manager.store.schema import deployments, metadata
+
+
+@pytest.fixture
+def connection() -> Any:
+    engine = sa.create_engine("sqlite://")
+    with engine.begin() as connection:
+        metadata.create_all(connection)
+        yield connection
+    engine.dispose()
+
+
+TEXTS = ("workspace", "repo", "archive", "options_digest", "options_key", "target", "customization", "commit")
+
+
+def deployed(connection: Connection, **values: Any) -> None:
+    row = dict.fromkeys(TEXTS, "") | {"cluster_id": "c", "bundle": "b", "size": 0, "shown": b"", "keep_resources": False, "removed": False}
+    connection.execute(sa.insert(deployments), row | {"generation": 1, "reported": 1, "state": "Ready", "message": ""} | values)
+
+
+def told(connection: Connection, now: int, **values: Any) -> None:
+    connection.execute(sa.update(deployments).values(**past.handed(now), **values))
+
+
+def lines(connection: Connection) -> list[past.Line]:
+    return past.lines(connection.execute(sa.select(deployments.c.past)).scalar_one())
+
+
+def test_what_it_had_comes_first(connection: Connection) -> None:
+    """Decision, generation, times, state and message are those that the row had when something else came."""
+    deployed(connection, decision=7, generation=8, reported=8, told=100, since=130, well=120, state="NotReady", message="a|b\nc")
+    told(connection, 200, decision=9, generation=10, state="WaitApplied")
+    told(connection, 300, decision=11, generation=12)
+    assert lines(connection) == [
+        past.Line(9, 10, 200, "WaitApplied", 200, 0, ""),
+        past.Line(7, 8, 100, "NotReady", 130, 120, "a|b c"),
+    ]
+
+
+def test_who_was_told_nothing_has_no_past(connection: Connection) -> None:
+    """Neither has what an older manager told, of which nothing is known."""
+    deployed(connection, generation=0, state="Pending")
+    told(connection, 100)
+    assert lines(connection) == []
+
+
+def test_it_is_bounded(connection: Connection) -> None:
+    """Ten lines are shown, the newest; long messages leave room for fewer, and no line is torn."""
+    deployed(connection, told=1)
+    for at in range(2, 40):
+        told(connection, at, generation=at, decision=at)
+    assert [line.told for line in lines(connection)] == list(range(38, 28, -1))
+    for at in range(40, 60):
+        connection.execute(sa.update(deployments).values(message="x" * 1000, reported=at - 1, state="ErrApplied"))
+        told(connection, at, generation=at)
+    found = lines(connection)
+    assert [line.told for line in found] == list(range(58, 58 - len(found), -1))
+    assert 5 < len(found) < 10
+    assert {len(line.message) for line in found} == {100}
+    assert len(connection.execute(sa.select(deployments.c.past)).scalar_one()) <= past.MOST
