@@ -26,7 +26,7 @@ from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.errors import Conflict, FleetError, NotFound
 from fleetctl.core.gitrepo import RepoSpec, repo_spec
 from fleetctl.core.ids import CommitId, Digest
-from fleetctl.core.scan import ChartRequest, Draft, Problem, scan
+from fleetctl.core.scan import Built, ChartRequest, Draft, Problem, scan
 from fleetctl.core.tree import within
 from fleetctl.sources import git
 from fleetctl.sources.charting import ChartSource, completed
@@ -168,34 +168,54 @@ class Scanner:
         wait = min(300.0, poll * 2.0 ** min(watch.failures, 6)) if done else poll
         return wait * random.uniform(1.0, 1.1)  # noqa: S311 - spread, as in Fleet
 
-    async def _load(self, key: Key) -> _Repo:
-        """Raises _Gone when the GitRepo was deleted."""
+    async def look(self, key: Key, ref: git.Ref | None, document: dict[str, Any] | None) -> tuple[RepoSpec, Taken, list[Built]]:
+        """What a scan would take over: of another `ref`, or as a GitRepo `document` says that need not be there yet. Archives are written,
+        and go after their grace when nobody takes them. Raises NotFound and what Git and its server have against it.
+        """
+        try:
+            repo = await self._load(key, document)
+        except _Gone:
+            step = "See `fleetctl gitrepo list`, or plan a new one with -f FILE."
+            raise NotFound(f"no GitRepo {key[1]} in workspace {key[0]}", subject=f"GitRepo {key[0]}/{key[1]}", next_step=step) from None
+        spec, store = repo.spec.spec, self._git / _store_name(repo)
+        async with self._fetching.setdefault(_store_name(repo), asyncio.Lock()):
+            wanted = ref or git.Ref(spec.branch, spec.revision)
+            commit = await git.fetch(spec.repo, store=store, ref=wanted, credential=repo.credential, mirrors=self._settings.mirrors)
+            found = await self._found(key, store, repo, commit)
+        built, problems = await self._built(repo, found)
+        return repo.spec, Taken(commit, [b.spec for b in built], problems, found.warnings, found.about), built
+
+    async def _load(self, key: Key, document: dict[str, Any] | None = None) -> _Repo:
+        """The GitRepo, or what `document` would make of it. Raises _Gone when it was deleted."""
 
         def read(connection: Connection) -> tuple[Any, Any, dict[str, git.Credential]]:
             o = objects.c
             mine = (o.kind == "GitRepo") & (o.workspace == key[0]) & (o.name == key[1])
             row = connection.execute(sa.select(objects).where(mine)).one_or_none()
             state = connection.execute(sa.select(repos).where(repos.c.workspace == key[0], repos.c.name == key[1])).one_or_none()
-            if row is None or state is None:
+            if (row is None or state is None) and document is None:
                 raise _Gone
-            spec = msgspec.json.decode(row.spec)
+            spec = (document.get("spec") or {}) if document is not None else msgspec.json.decode(row.spec if row else b"{}")
             names = {spec.get("clientSecretName") or "gitcredential", spec.get("helmSecretName") or ""}
             secrets = connection.execute(sa.select(o.name, o.spec).where(o.kind == "Secret", o.workspace == key[0], o.name.in_(names)))
             return row, state, {s.name: self._credential(key[0], s.name, s.spec) for s in secrets}
 
         row, state, secrets = await self._store.read(read)
-        meta = {"name": key[1], "namespace": key[0], "labels": msgspec.json.decode(row.labels)}
-        spec = repo_spec({"metadata": meta, "spec": msgspec.json.decode(row.spec)})
+        if document is not None:
+            spec = repo_spec(document)
+        else:
+            meta = {"name": key[1], "namespace": key[0], "labels": msgspec.json.decode(row.labels)}
+            spec = repo_spec({"metadata": meta, "spec": msgspec.json.decode(row.spec)})
         wanted = spec.spec.client_secret_name
         if wanted and wanted not in secrets:
             step = f"Make it, or run `fleetctl gitrepo add {key[1]} … --username U --password-stdin` again."
             raise NotFound(f"Secret {wanted} does not exist", subject=f"GitRepo {key[1]}", next_step=step)
-        problems = msgspec.json.decode(state.problems)
+        problems = msgspec.json.decode(state.problems) if state else []
         return _Repo(
             spec=spec,
-            generation=row.generation,
-            tried=state.tried,
-            scanned_generation=state.scanned_generation,
+            generation=row.generation if row else 0,
+            tried=state.tried if state else "",
+            scanned_generation=state.scanned_generation if state else 0,
             retry=any(p["code"] in {"source", "unavailable", "deadline"} for p in problems),
             credential=_with_ca(secrets.get(wanted or "gitcredential"), spec.spec.ca_bundle),
             helm_credential=secrets.get(spec.spec.helm_secret_name),
@@ -222,18 +242,26 @@ class Scanner:
             if commit == repo.tried and not changed:
                 await self._clear_error(key)
                 return False
-            made = self._made.get(key, {})
-            found = await asyncio.to_thread(_scanned, store, repo.spec, commit, made)
-            old = [Digest(d.spec.archive) for d in found.drafts if d.is_made]
-            if await asyncio.to_thread(self._archives.missing, old):
-                found = await asyncio.to_thread(_scanned, store, repo.spec, commit, {})
-        source = ChartSource(self._settings.mirrors, self._settings.allow_egress, lambda request: _helm_credential(repo, request))
-        built, more = await completed(found.drafts, source)
-        problems = [*found.problems, *more]
-        await asyncio.to_thread(self._archives.add, [(Digest(b.spec.archive), b.archive) for b in built if b.archive])
+            found = await self._found(key, store, repo, commit)
+        built, problems = await self._built(repo, found)
         self._made[key] = {b.fingerprint: b.spec for b in built if b.fingerprint}
         await self._take(key, repo, Taken(commit, [b.spec for b in built], problems, found.warnings, found.about))
         return any(p.code in {"source", "unavailable", "deadline"} for p in problems)
+
+    async def _found(self, key: Key, store: Path, repo: _Repo, commit: CommitId) -> _Scanned:
+        """While nobody else fetches into `store`."""
+        found = await asyncio.to_thread(_scanned, store, repo.spec, commit, self._made.get(key, {}))
+        old = [Digest(d.spec.archive) for d in found.drafts if d.is_made]
+        if await asyncio.to_thread(self._archives.missing, old):
+            found = await asyncio.to_thread(_scanned, store, repo.spec, commit, {})
+        return found
+
+    async def _built(self, repo: _Repo, found: _Scanned) -> tuple[list[Built], list[Problem]]:
+        """The bundles with their archives on the disk, and all that stands in the way of others."""
+        source = ChartSource(self._settings.mirrors, self._settings.allow_egress, lambda request: _helm_credential(repo, request))
+        built, more = await completed(found.drafts, source)
+        await asyncio.to_thread(self._archives.add, [(Digest(b.spec.archive), b.archive) for b in built if b.archive])
+        return built, [*found.problems, *more]
 
     async def _take(self, key: Key, repo: _Repo, taken: Taken) -> None:
         confirmed = self._confirmed.pop(key, None)

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 from fleetctl.core import wire
 from fleetctl.core.agentrelease import AgentRelease
 from fleetctl.core.ids import LOCAL_WORKSPACE, BundleName, ClusterId, Digest, Epoch, Workspace
+from fleetctl.core.impact import Plan
 from manager import history, log, releases, rolloutview, staging, views
 from manager.archives import Archives
 from manager.clock import rfc3339
@@ -23,6 +24,8 @@ from manager.fleet import Fleet, Registration
 from manager.live import Live, Word
 from manager.objects import Objects, Put, new_uid
 from manager.overview import overview
+from manager.planning import Asked as AskedPlan
+from manager.planning import Planner
 from manager.releases import Asked, Releases
 from manager.rolling import Rolling
 from manager.scanning import Scanner
@@ -59,6 +62,7 @@ class Service:
         self._fleet = Fleet(self._store, self._live, self._documents, self._archives, signer)
         self._scanner = Scanner(self._store, self._live, self._archives, vault, data_dir, clock, self._settings)
         self._objects = Objects(self._store, self._live, vault, clock, self._scanner.poke)
+        self._planner = Planner(self._store, self._live, self._archives, self._scanner, clock)
         self._releases = Releases(self._store, self._live, self._archives, clock)
         self._rolling = Rolling(self._store, self._live, clock)
         self._tokens = Tokens(self._store, clock)
@@ -157,6 +161,12 @@ class Service:
 
     async def changes(self, since: int, wait: float) -> int:
         return await self._live.wait_changed(since, wait) if wait else self._live.revision
+
+    async def plan(self, asked: AskedPlan) -> Plan:
+        return await self._planner.plan(asked)
+
+    async def plan_archive(self, workspace: str | None, digest: Digest) -> Path:
+        return await self._planner.archive_path(workspace, digest)
 
     # Versions of the agent
 

@@ -19,6 +19,7 @@ from manager.api.agents import AgentApi
 from manager.api.auth import Gate, Sessions, Signatures, WrongClock
 from manager.api.install import AgentFile, InstallApi
 from manager.api.people import About, PeopleApi
+from manager.api.planning import ARCHIVES, PLAN, PLAN_SECONDS, PlanApi
 from manager.api.problems import TooBusy, WrongMethod, answer, bug, nearest
 from manager.api.releases import ADD, UPLOAD_SECONDS, ReleaseApi
 from manager.api.ui import PageApi
@@ -26,8 +27,8 @@ from manager.metrics import Counters
 from manager.signing import Signer
 
 REQUEST_SECONDS = 30.0
-LONG_POLLS = {"/agent/v1/desired": 250.0, "/api/v1/changes": 70.0, ADD: UPLOAD_SECONDS + 20}
-_OWN_PACE = ("/agent/v1/archives/", "/install/")
+LONG_POLLS = {"/agent/v1/desired": 250.0, "/api/v1/changes": 70.0, ADD: UPLOAD_SECONDS + 20, PLAN: PLAN_SECONDS}
+_OWN_PACE = ("/agent/v1/archives/", ARCHIVES, "/install/")
 
 
 @dataclass
@@ -51,6 +52,7 @@ def build(parts: Parts) -> ASGIApp:
         *AgentApi(parts.service, Signatures(parts.service, parts.signer), parts.closing).routes(),
         *people.routes(),
         *ReleaseApi(parts.service, gate).routes(),
+        *PlanApi(parts.service, gate).routes(),
         *InstallApi(parts.agent, parts.ca_pem).routes(),
         *PageApi(gate).routes(),
         *_health(parts.service),

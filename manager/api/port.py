@@ -8,7 +8,9 @@ from typing import Any, Protocol
 
 from fleetctl.core.agentrelease import AgentRelease
 from fleetctl.core.ids import ClusterId, Digest
+from fleetctl.core.impact import Plan
 from fleetctl.core.wire import EnrolAnswer, EnrolRequest, StatusRequest
+from manager import planning
 from manager.releases import Asked
 
 
@@ -86,6 +88,13 @@ class Releases(Protocol):
     def wish_agents(self, asked: Asked) -> Awaitable[dict[str, Any]]: ...
 
 
+class Plans(Protocol):
+    """What a commit would change, and the archives to show it with; `workspace` None means any."""
+
+    def plan(self, asked: planning.Asked) -> Awaitable[Plan]: ...
+    def plan_archive(self, workspace: str | None, digest: Digest) -> Awaitable[Path]: ...
+
+
 class People(Protocol):
     def check_token(self, token: str) -> Awaitable[Person | None]: ...
     def create_token(self, name: str, role: str, workspace: str, ttl_seconds: int) -> Awaitable[tuple[str, str]]: ...
@@ -107,7 +116,7 @@ class Agents(Protocol):
     def next_poll(self, cluster_id: ClusterId) -> Awaitable[int]: ...
 
 
-class Manager(Objects, Releases, People, Agents, Protocol):
+class Manager(Objects, Releases, Plans, People, Agents, Protocol):
     def start(self) -> Awaitable[Any]: ...
     def stop(self) -> Awaitable[Any]: ...
     def ready(self) -> Awaitable[str | None]: ...

@@ -18,6 +18,8 @@ from fleetctl.core.agentrelease import AgentRelease
 from fleetctl.core.bundle import archive_digest
 from fleetctl.core.errors import LoginError, NotFound
 from fleetctl.core.ids import ClusterId, ClusterName, Digest, Epoch, Workspace
+from fleetctl.core.impact import Plan
+from manager import planning
 from manager.releases import Asked
 from manager.signing import Signer, verify
 
@@ -66,6 +68,7 @@ class FakeService:
         self.rollouts: list[dict[str, Any]] = []
         self.calls: list[str] = []
         self.releases: dict[str, AgentRelease] = {}
+        self.planned: Plan | None = None
         self.revision = 1
         self.twin: str | None = None
         self.broken: Exception | None = None
@@ -134,6 +137,17 @@ class FakeService:
         token = secrets.token_urlsafe(32)
         self.enrol_tokens.add(token)
         return FakeRegistration(token)
+
+    async def plan(self, asked: planning.Asked) -> Plan:
+        self.calls.append(f"plan {asked.workspace}/{asked.name} {asked.ref}".strip())
+        if self.broken:
+            raise self.broken
+        return self.planned or Plan(workspace=asked.workspace, gitrepo=asked.name)
+
+    async def plan_archive(self, workspace: str | None, digest: Digest) -> Path:
+        if digest != self.digest:
+            raise NotFound("no such archive", subject=f"archive {digest[:12]}", next_step="Make the plan again.")
+        return self._folder / digest
 
     async def add_release(self, release: AgentRelease, data: bytes) -> dict[str, Any]:
         self.releases[release.version] = release

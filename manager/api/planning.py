@@ -1,0 +1,89 @@
+"""`/api/v1/plan` and `/api/v1/archives`: what a commit would change, and the archives to show it with.
+
+Rule: a plan changes nothing, so who may read may ask for one; but a GitRepo that is described in the request makes the manager send a
+Secret's login to the address in it, and that is an administrator's word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from fleetctl.core.bundle import BundleSpec
+from fleetctl.core.errors import NotFound, RefusedError, UsageError
+from fleetctl.core.ids import Digest, is_digest, is_name
+from fleetctl.core.scan import Problem
+from manager.api import port
+from manager.api.agents import ArchiveAnswer
+from manager.api.auth import Gate
+from manager.api.people import scope
+from manager.api.reading import body, plain_json, query
+from manager.planning import Asked
+
+PLAN = "/api/v1/plan"
+ARCHIVES = "/api/v1/archives/"
+# A fetch of 120 s, charts, and the plan itself.
+PLAN_SECONDS = 240.0
+_MOST_BYTES = 8 * 1024 * 1024
+
+
+class _Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`bundles` null: the manager scans; else what was scanned elsewhere, with the `problems` that it met."""
+
+    workspace: str
+    gitrepo: str
+    branch: str = ""
+    commit: str = ""
+    document: dict[str, Any] | None = None
+    bundles: list[BundleSpec] | None = None
+    problems: list[Problem] = []
+
+
+class PlanApi:
+    def __init__(self, service: port.Plans, gate: Gate) -> None:
+        self._service, self._gate = service, gate
+
+    def routes(self) -> list[Route]:
+        return [
+            Route(PLAN, self.plan, methods=["POST"]),
+            Route(ARCHIVES + "{digest}", self.archive, methods=["GET"]),
+        ]
+
+    async def plan(self, request: Request) -> Response:
+        person, _ = await self._gate.person(request, reading=True)
+        query(request)
+        said = await asyncio.to_thread(_read, await body(request, _MOST_BYTES))
+        if not is_name(said.workspace, limit=63) or not is_name(said.gitrepo):
+            raise UsageError("a plan names a workspace and a GitRepo", subject="plan", next_step="Give workspace and gitrepo.")
+        if said.branch and said.commit:
+            raise UsageError("a plan is of a branch or of a commit", subject="plan", next_step="Give one of them.")
+        scope(person, said.workspace)
+        if said.document is not None and said.bundles is None and person.role != "admin":
+            step = "Use a token with the role admin, or plan a folder with --local."
+            raise RefusedError(f"token {person.name} may read only", subject="plan of a GitRepo's document", next_step=step)
+        asked = Asked(said.workspace, said.gitrepo, said.branch, said.commit, said.document, said.bundles, said.problems)
+        found = await self._service.plan(asked)
+        return Response(msgspec.json.encode(found), media_type="application/json", headers={"cache-control": "no-store"})
+
+    async def archive(self, request: Request) -> Response:
+        person, _ = await self._gate.person(request)
+        query(request)
+        digest = request.path_params["digest"]
+        if not is_digest(digest):
+            raise NotFound("no such archive", subject=digest[:80], next_step="Name it by its SHA-256.")
+        path = await self._service.plan_archive(person.workspace or None, Digest(digest))
+        headers = {"etag": f'"{digest}"', "cache-control": "no-store"}
+        return ArchiveAnswer(path, 0, path.stat().st_size, status_code=200, headers=headers)
+
+
+def _read(data: bytes) -> _Request:
+    """Raises UsageError naming the field."""
+    try:
+        return msgspec.convert(plain_json(data), _Request)
+    except msgspec.ValidationError as why:
+        raise UsageError(f"the request is wrong: {why}", subject="plan", next_step="Correct it as docs/api.md says.") from why

@@ -1,0 +1,254 @@
+"""What a scan's result would change: the questions that taking it over asks (manager/taking.py, manager/reconcile.py), with nothing stored.
+
+Rule: reads only, on one snapshot, one bundle after the other, so that a plan holds as much at once as a bundle has clusters.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from fleetctl.core import impact as core
+from fleetctl.core.bundle import BundleSpec
+from fleetctl.core.cluster import Cluster, Group
+from fleetctl.core.gitrepo import RepoSpec
+from fleetctl.core.ids import BundleName, ClusterId, Workspace
+from fleetctl.core.impact import Facts, Impact, Plan, Removals, Standing, Trouble, Wait, What
+from fleetctl.core.plan import Change, Have, Key, decide, too_many
+from fleetctl.core.rollout import Phase
+from fleetctl.core.scan import Problem
+from fleetctl.core.strategy import partitions_of
+from manager import staging
+from manager.gathering import Scope, fleet_clusters, groups, in_parts
+from manager.reconcile import intended, told
+from manager.rollouts import safe_strategy
+from manager.store.schema import bundles, deployments, repos, rollouts
+from manager.store.schema import options as options_table
+from manager.taking import Sifted, Taken, held_removal, is_changed, sift
+
+_MOST_EMPTIED = 100
+Health = Callable[[ClusterId], str]
+
+
+@dataclass
+class _World:
+    """What is gathered once for a plan, and what the bundles add to it."""
+
+    workspace: Workspace
+    fleet: list[Cluster]
+    groups: list[Group]
+    standing: dict[ClusterId, Standing]
+    labels: dict[BundleName, dict[str, str]]
+    said: dict[BundleName, list[Wait]]  # of each bundle, by people and by its rollout
+    texts: dict[str, bytes] = field(default_factory=dict)
+    lost: Counter[ClusterId] = field(default_factory=Counter)
+    gained: Counter[ClusterId] = field(default_factory=Counter)
+    touched: set[ClusterId] = field(default_factory=set)
+
+
+def weigh(connection: Connection, repo: RepoSpec, taken: Taken, health: Health) -> Plan:
+    """The plan; what it says of deployments is what taking `taken` over would store."""
+    sifted = sift(connection, repo, taken)
+    fresh = [spec for spec in sifted.specs if is_changed(sifted.had.get(spec.name), spec)]
+    world = _world(connection, repo.workspace, sifted, fresh, health)
+    found = [_changed(connection, world, spec, is_new=spec.name not in sifted.had) for spec in fresh]
+    found += [_gone(connection, world, name, _spec(sifted.had[name])) for name in sifted.gone]
+    after = {impact.bundle: impact.after for impact in found}
+    stuck = set(core.circle(after))
+    found = [_with_circle(impact) if impact.bundle in stuck else impact for impact in found]
+    used = {side.options for impact in found for group in impact.groups for side in (group.old, group.new) if side}
+    chosen = {group.representative for impact in found for group in impact.groups}
+    before = connection.execute(sa.select(repos.c.commit).where(repos.c.workspace == repo.workspace, repos.c.name == repo.name)).scalar()
+    steps = core.ordered(after)
+    return Plan(
+        workspace=repo.workspace,
+        gitrepo=repo.name,
+        commit=taken.commit,
+        before=before or "",
+        bundles=sorted(found, key=lambda i: i.bundle),
+        unchanged=len(sifted.specs) - len(fresh),
+        clusters=len(world.touched),
+        removals=_removals(connection, repo, taken, sifted, fresh, world, found),
+        order=steps if any(after.values()) else [],
+        problems=_troubles(sifted.problems),
+        warnings=_troubles(taken.warnings),
+        options=_options(connection, used, world.texts),
+        facts={c.name: Facts(labels=c.labels, annotations=c.annotations, values=c.values) for c in world.fleet if c.name in chosen},
+    )
+
+
+def _world(connection: Connection, workspace: Workspace, sifted: Sifted, fresh: Sequence[BundleSpec], health: Health) -> _World:
+    fleet = fleet_clusters(connection, Scope(workspace))
+    labels: dict[BundleName, dict[str, str]] = {}
+    if any(spec.depends_on for spec in fresh):
+        rows = connection.execute(sa.select(bundles.c.name, bundles.c.spec).where(bundles.c.workspace == workspace))
+        labels = {BundleName(row.name): _spec(row).labels for row in rows if row.name not in set(sifted.gone)}
+        labels |= {spec.name: spec.labels for spec in sifted.specs}
+    standing = {c.id: Standing(c.name, health(c.id), c.paused) for c in fleet}
+    said = _said(connection, workspace, [spec.name for spec in fresh])
+    return _World(workspace, fleet, groups(connection, workspace), standing, labels, said)
+
+
+def _said(connection: Connection, workspace: Workspace, names: Sequence[BundleName]) -> dict[BundleName, list[Wait]]:
+    """Pins, and what the rollouts of now are up to."""
+    found: dict[BundleName, list[Wait]] = {name: [] for name in names}
+    b, r = bundles.c, rollouts.c
+    for part in in_parts(sorted(names)):
+        pins = sa.select(b.name, b.pinned, b.pin_reason).where(b.workspace == workspace, b.name.in_(part), b.pinned > 0)
+        for pin in connection.execute(pins):
+            reason = f" ({pin.pin_reason})" if pin.pin_reason else ""
+            step = f"`fleetctl rollback {pin.name} --release` follows Git again"
+            found[pin.name].append(Wait(code="pinned", text=f"pinned to revision {pin.pinned}{reason}: its content stays; {step}"))
+        query = sa.select(r.bundle, r.phase, r.reason, r.commit, r.silent).where(r.workspace == workspace, r.bundle.in_(part))
+        for row in connection.execute(query):
+            if row.phase == Phase.PAUSED.value:
+                reason = f": {row.reason}" if row.reason else ""
+                found[row.bundle].append(Wait(code="paused", text=f"its rollout is paused{reason}; nobody is told until it is resumed"))
+            elif row.phase == Phase.PROGRESSING.value and row.silent:
+                text = f"takes the place of {row.commit[:12]}, which {row.silent} clusters are still to be told"
+                found[row.bundle].append(Wait(code="supersedes", text=text))
+    return found
+
+
+def _changed(connection: Connection, world: _World, spec: BundleSpec, *, is_new: bool) -> Impact:
+    specs, wanted = intended(connection, world.workspace, [spec], world.fleet, world.groups, world.texts)
+    now = specs[0]
+    have = told(connection, Scope(world.workspace, bundles=[spec.name]), set())
+    changes = decide(wanted, have)
+    found = _counted(world, changes, have)
+    redeployed = {c.key[0] for c in changes if c.want is not None and c.redeploy}
+    what = What.ADDED if is_new else What.CHANGED if any(g.what is not What.QUIET for g in found) else What.QUIET
+    needed, missing = core.needs(spec, world.labels)
+    after = [name for name in needed if name in world.said and name != spec.name]
+    gated = bool(staging.gated(connection, world.workspace, [now], {spec.name: len(wanted)}))
+    members = {key[0] for key in wanted}
+    parts = partitions_of(safe_strategy(now), spec.name, [c for c in world.fleet if c.id in members], world.groups) if gated else []
+    return Impact(
+        bundle=spec.name,
+        path=spec.path,
+        what=what,
+        clusters=len(wanted),
+        had=_had(have),
+        groups=found,
+        stages=core.stages_of(parts, redeployed) if redeployed else [],
+        waits=[*world.said[spec.name], *_own_waits(spec, needed, after, missing)],
+        after=after,
+    )
+
+
+def _gone(connection: Connection, world: _World, name: BundleName, spec: BundleSpec) -> Impact:
+    have = told(connection, Scope(world.workspace, bundles=[name]), set())
+    found = _counted(world, decide({}, have), have)
+    return Impact(bundle=name, path=spec.path, what=What.REMOVED, had=_had(have), groups=found)
+
+
+def _had(have: dict[Key, Have]) -> int:
+    return sum(1 for one in have.values() if not one.removed and one.generation > 0)
+
+
+def _counted(world: _World, changes: Sequence[Change], have: dict[Key, Have]) -> list[core.Group]:
+    for change in changes:
+        old, cluster = have.get(change.key), change.key[0]
+        world.touched.add(cluster)
+        world.lost[cluster] += change.want is None
+        world.gained[cluster] += change.want is not None and (old is None or old.removed)
+    return core.grouped(changes, have, world.standing)
+
+
+def _own_waits(spec: BundleSpec, needed: Iterable[BundleName], after: Iterable[BundleName], missing: Iterable[str]) -> list[Wait]:
+    found = []
+    if spec.paused:
+        found.append(Wait(code="paused", text="paused in Git or by its GitRepo: clusters are told, and apply it when that is taken back"))
+    for name in needed:
+        text = f"waits for {name}, which changes too" if name in set(after) else f"waits for {name} to be Ready"
+        found.append(Wait(code="depends-on", text=text))
+    said = "depends on {}, which is no bundle: clusters would wait for ever"
+    return [*found, *(Wait(code="missing-dependency", text=said.format(name)) for name in missing)]
+
+
+def _with_circle(impact: Impact) -> Impact:
+    wait = Wait(code="circle", text=f"waits for itself through {', '.join(impact.after)}: it would never be applied")
+    return msgspec.structs.replace(impact, waits=[*impact.waits, wait])
+
+
+def _removals(
+    connection: Connection,
+    repo: RepoSpec,
+    taken: Taken,
+    sifted: Sifted,
+    fresh: Sequence[BundleSpec],
+    world: _World,
+    found: Sequence[Impact],
+) -> Removals:
+    amount = sum(impact.count(What.REMOVED) for impact in found)
+    if not amount and not sifted.gone:
+        return Removals(of_bundles=len(sifted.had))
+    d = deployments.c
+    mine = sa.select(sa.func.count()).where(d.workspace == repo.workspace, d.repo == repo.name, ~d.removed)
+    of = connection.execute(mine).scalar_one()
+    emptied = _emptied(connection, world)
+    held = _held(connection, repo, taken, sifted)
+    new = [spec for spec in fresh if spec.name not in sifted.had]
+    return Removals(
+        deployments=amount,
+        of_deployments=of,
+        bundles=sifted.gone,
+        of_bundles=len(sifted.had),
+        emptied=emptied[:_MOST_EMPTIED],
+        emptied_count=len(emptied),
+        moves=core.moved([_spec(sifted.had[name]) for name in sifted.gone], new),
+        held=held,
+        refused=held or _refused(amount, of, len(emptied)),
+    )
+
+
+def _held(connection: Connection, repo: RepoSpec, taken: Taken, sifted: Sifted) -> str:
+    """Why the manager would hold the removal of bundles for a person, or ""."""
+    if not sifted.gone:
+        return ""
+    held = held_removal(connection, repo, sifted.specs, sifted.gone, len(sifted.had), taken.commit, None)
+    if not held:
+        return ""
+    if too_many(held["removals"], held["of"]):
+        return f"{held['removals']} of {held['of']} bundles would be removed"
+    return f"{len(held['clusters'])} clusters would lose their last bundle"
+
+
+def _refused(amount: int, of: int, emptied: int) -> str:
+    if too_many(amount, of):
+        return f"{amount} of {of} deployments would be removed"
+    return f"{emptied} clusters would lose their last bundle" if emptied else ""
+
+
+def _emptied(connection: Connection, world: _World) -> list[str]:
+    """Names of the clusters that have no bundle of anybody afterwards."""
+    losing = sorted(cluster for cluster, count in world.lost.items() if count and cluster in world.standing)
+    d = deployments.c
+    had: dict[ClusterId, int] = {}
+    for part in in_parts(losing):
+        query = sa.select(d.cluster_id, sa.func.count()).where(d.cluster_id.in_(part), ~d.removed).group_by(d.cluster_id)
+        had |= {ClusterId(row[0]): row[1] for row in connection.execute(query)}
+    return sorted(world.standing[c].name for c in losing if had.get(c, 0) - world.lost[c] + world.gained[c] <= 0)
+
+
+def _options(connection: Connection, keys: Iterable[str], texts: dict[str, bytes]) -> dict[str, msgspec.Raw]:
+    found = {key: texts[key] for key in sorted(keys) if key in texts}
+    o = options_table.c
+    for part in in_parts(sorted(set(keys) - set(found))):
+        rows = connection.execute(sa.select(o.key, o.json).where(o.key.in_(part)))
+        found |= {row.key: bytes(row.json) for row in rows}
+    return {key: msgspec.Raw(text) for key, text in found.items()}
+
+
+def _troubles(problems: Iterable[Problem]) -> list[Trouble]:
+    return [Trouble(path=p.path, code=p.code, summary=p.summary, next_step=p.next_step) for p in problems]
+
+
+def _spec(row: Any) -> BundleSpec:
+    return msgspec.json.decode(row.spec, type=BundleSpec)

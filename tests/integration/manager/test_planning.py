@@ -1,0 +1,139 @@
+"""Plans through the real service and a real Git server: what they say is what then happens, and they store nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from fleetctl.core.bundle import archive_digest, unpack
+from fleetctl.core.errors import NotFound
+from fleetctl.core.ids import Digest
+from fleetctl.core.impact import Plan, What
+from manager.planning import Asked
+from manager.service import Service
+from tests.integration.manager.test_rollouts import Agents
+from tests.integration.manager.test_service import ALL, MAP, add, clone, gitrepo, scanned, server, serving
+from tests.support.gitrepo import Clone
+
+__all__ = ["clone", "server"]
+SPACE = "fleet-default"
+
+
+def run(folder: Path, work: Callable[[Service, Agents], Any]) -> None:
+    async def main() -> None:
+        async with serving(folder) as service:
+            await work(service, Agents(service))
+
+    asyncio.run(main())
+
+
+def branch(clone: Clone, name: str, files: dict[str, str | bytes | None]) -> str:
+    """A commit on a branch of its own; `main` and the working folder stay as they are."""
+    clone.git("checkout", "--quiet", "-b", name)
+    for path, content in files.items():
+        place = clone.folder / path
+        if content is None:
+            place.unlink()
+            continue
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content.encode() if isinstance(content, str) else content)
+    clone.git("add", "--all")
+    clone.git("commit", "--quiet", "-m", name)
+    clone.git("push", "--quiet", "origin", f"HEAD:{name}")
+    commit = clone.git("rev-parse", "HEAD")
+    clone.git("checkout", "--quiet", "-")
+    return commit
+
+
+def said(plan: Plan) -> dict[str, list[tuple[str, int, list[str]]]]:
+    return {i.bundle: [(g.what.value, g.clusters, g.why) for g in i.groups] for i in plan.bundles}
+
+
+def test_a_branch_is_planned_then_merged_and_does_what_the_plan_said(tmp_path: Path, clone: Clone) -> None:
+    """A change, a new bundle and a bundle that goes, on two clusters; nothing is stored by the plan; its archives can be fetched."""
+    files = {f"{name}/m.yaml": MAP.format(name=name) for name in ("web", "db", "old")}
+
+    async def work(service: Service, agents: Agents) -> None:
+        await agents.join("a", "b")
+        first = clone.push(files)
+        await add(service, clone.url, paths=["*"])
+        await scanned(service, first)
+        before = await service.list_objects("BundleDeployment")
+        commit = branch(clone, "next", {"web/m.yaml": MAP.format(name="other"), "new/m.yaml": MAP.format(name="new"), "old/m.yaml": None})
+        plan = await service.plan(Asked(SPACE, "apps", branch="next"))
+        assert (plan.commit, plan.before, plan.ref) == (commit, first, "branch next")
+        assert said(plan) == {
+            "apps-new": [("added", 2, [])],
+            "apps-old": [("removed", 2, [])],
+            "apps-web": [("changed", 2, ["files"])],
+        }
+        assert (plan.unchanged, plan.clusters, plan.removals.deployments, plan.removals.refused) == (1, 2, 2, "")
+        assert await service.list_objects("BundleDeployment") == before
+        again = await service.plan(Asked(SPACE, "apps", commit=commit))
+        assert again == msgspec.structs.replace(plan, ref=f"commit {commit[:12]}")
+        web = next(i for i in plan.bundles if i.bundle == "apps-web").groups[0]
+        assert web.old
+        assert web.new
+        for side, name in ((web.old, "web"), (web.new, "other")):
+            data = (await service.plan_archive(SPACE, side.archive)).read_bytes()
+            assert archive_digest(data) == side.archive
+            assert unpack(data)["m.yaml"].data == MAP.format(name=name).encode()
+        with pytest.raises(NotFound, match="no such archive"):
+            await service.plan_archive("other", web.new.archive)
+        with pytest.raises(NotFound, match="no such archive"):
+            await service.plan_archive(None, Digest("0" * 64))
+        clone.git("merge", "--quiet", "next")
+        merged = clone.push({})
+        await scanned(service, merged)
+        now = {(i["spec"]["cluster"], i["spec"]["bundle"]): i["spec"]["archive"] for i in await service.list_objects("BundleDeployment")}
+        assert now["a", "apps-web"] == now["b", "apps-web"] == web.new.archive
+        assert {bundle for _, bundle in now} >= {"apps-new", "apps-web", "apps-db"}
+        assert not (await service.plan(Asked(SPACE, "apps"))).changes
+
+    run(tmp_path / "m", work)
+
+
+def test_a_gitrepo_that_does_not_exist_yet_and_one_with_other_targets(tmp_path: Path, clone: Clone) -> None:
+    """A document is planned as `apply` would make it; without one there must be such a GitRepo; an unknown branch names those there are."""
+
+    async def work(service: Service, agents: Agents) -> None:
+        await agents.join("a", env="prod")
+        await agents.join("b", env="test")
+        clone.push({"web/m.yaml": MAP.format(name="web")})
+        with pytest.raises(NotFound, match="no GitRepo apps"):
+            await service.plan(Asked(SPACE, "apps"))
+        plan = await service.plan(Asked(SPACE, "apps", document=gitrepo(clone.url, targets=ALL)))
+        assert said(plan) == {"apps": [("added", 2, [])]}
+        await add(service, clone.url)
+        await scanned(service, plan.commit)
+        prod = [{"name": "prod", "clusterSelector": {"matchLabels": {"env": "prod"}}}]
+        plan = await service.plan(Asked(SPACE, "apps", document=gitrepo(clone.url, targets=prod)))
+        assert [(g.what, g.names, g.why) for g in plan.bundles[0].groups] == [
+            (What.REMOVED, ["b"], []),
+            (What.QUIET, ["a"], ["target"]),
+        ]
+        assert (plan.removals.emptied, plan.removals.refused) == (["b"], "1 clusters would lose their last bundle")
+        with pytest.raises(NotFound, match="no branch nxet"):
+            await service.plan(Asked(SPACE, "apps", branch="nxet"))
+
+    run(tmp_path / "m", work)
+
+
+def test_a_broken_file_is_a_problem_and_removes_nothing(tmp_path: Path, clone: Clone) -> None:
+    """With file and line; what can be made of the rest is planned, and no bundle goes."""
+
+    async def work(service: Service, agents: Agents) -> None:
+        await agents.join("a")
+        await add(service, clone.url, paths=["*"])
+        await scanned(service, clone.push({"web/m.yaml": MAP.format(name="web"), "db/m.yaml": MAP.format(name="db")}))
+        branch(clone, "bad", {"web/fleet.yaml": "helm:\n  vlaues: {}\n", "db/m.yaml": MAP.format(name="x")})
+        plan = await service.plan(Asked(SPACE, "apps", branch="bad"))
+        assert [p.summary.partition(": ")[0] for p in plan.problems] == ["web/fleet.yaml:2:3"]
+        assert said(plan) == {"apps-db": [("changed", 1, ["files"])]}
+
+    run(tmp_path / "m", work)
