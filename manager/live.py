@@ -18,6 +18,9 @@ _MOST_DOCUMENT_BYTES = 64 * 1024 * 1024
 OFFLINE_SECONDS = 300.0
 LONG_POLL_AGENTS = 5000
 _TWIN_MEMORY = 4
+HEARD, UNKNOWN, OFFLINE = "heard", "unknown", "offline"
+# So many clusters are asked a second, at most, whether they have fallen silent: of a million each is asked every twenty seconds.
+_ASKED_PER_SECOND = 50_000
 
 
 class NotEnrolled(LoginError):
@@ -78,6 +81,8 @@ class Live:
         self._bell: asyncio.Event = asyncio.Event()
         self._bodies: OrderedDict[ClusterId, bytes] = OrderedDict()
         self._body_bytes = 0
+        self._silent: dict[ClusterId, str] = {}
+        self._asked = 0.0
 
     def changed(self, clusters: Iterable[ClusterId] = ()) -> None:
         """Something that a person sees has changed; the documents of `clusters` are not what they were."""
@@ -181,10 +186,23 @@ class Live:
         """Whether what the cluster reported last may be relied on: `heard`, `unknown` (not yet since this manager started) or `offline`."""
         presence = self.clusters.get(cluster)
         if presence is None:
-            return "offline"
+            return OFFLINE
         if now - presence.seen <= self.silence():
-            return "heard"
-        return "offline" if self.is_offline(cluster, now) else "unknown"
+            return HEARD
+        return OFFLINE if self.is_offline(cluster, now) else UNKNOWN
+
+    def silent(self, now: float) -> dict[ClusterId, str]:
+        """The enrolled clusters that are not `heard`. Who is heard again is left out at once; who has fallen silent is noticed in a large
+        fleet some seconds late, which is little beside the minutes that it may be silent. May be called from any thread.
+        """
+        if 0 <= now - self._asked < len(self.clusters) // _ASKED_PER_SECOND:
+            known: Iterable[ClusterId] = list(self._silent)
+        else:
+            limit = now - self.silence()
+            self._asked, known = now, [cluster for cluster, p in list(self.clusters.items()) if p.seen < limit]
+        found = {cluster: how for cluster in known if cluster in self.clusters and (how := self.health(cluster, now)) != HEARD}
+        self._silent = found
+        return found
 
     def is_offline(self, cluster: ClusterId, now: float) -> bool:
         presence = self.clusters.get(cluster)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from sqlalchemy.engine import Connection
 
 from fleetctl.core.status import State
-from fleetctl.core.summary import count
 from manager.live import Live
 from manager.views import Asked, Document, display_state, fleet, listing, trouble_type
 
@@ -27,7 +26,8 @@ def overview(connection: Connection, live: Live, workspace: str | None, now: flo
                 attention.append(_attention(item, trouble_type(item["status"]["agent"]["troubles"][0]["code"])))
         found[key] = tally
     whole = fleet(connection, live, now, asked)
-    found["deployments"] = {state.value: n for state, n in count(whole.state(row) for row in whole.rows).items()}
+    states = whole.counted(lambda sort: None).get(None, {})
+    found["deployments"] = {state.value: n for state, n in states.items()}
     order = ["Stalled", "Held", *State]
     attention.sort(key=lambda a: (order.index(a["state"]) if a["state"] in order else len(order), a["kind"], a["name"]))
     return found | {"attention": attention[:100]}

@@ -17,7 +17,7 @@ from manager import history, log, rollouts, rolloutsaid, rolloutview
 from manager.clock import Clock, rfc3339
 from manager.decisions import Place
 from manager.gathering import Scope
-from manager.live import Live
+from manager.live import OFFLINE, Live
 from manager.reconcile import reconcile
 from manager.store.base import Store
 
@@ -70,7 +70,7 @@ class Rolling:
 
     def _seen(self, cluster: ClusterId, now: float) -> str:
         health = self._live.health(cluster, now)
-        if health != self._health.get(cluster, rollouts.OFFLINE):
+        if health != self._health.get(cluster, OFFLINE):
             self._otherwise.add(cluster)
         return health
 

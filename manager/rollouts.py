@@ -25,11 +25,11 @@ from fleetctl.core.strategy import Partition, Policy, Strategy, partitions_of, p
 from manager import past
 from manager.clock import rfc3339, unix
 from manager.gathering import Scope, bundle_specs, cluster_of, groups, in_parts, next_generation
+from manager.live import HEARD, OFFLINE
 from manager.staging import AGAIN, ANEW, told
 from manager.store.schema import bundles, clusters, deployments, rollouts, wants
 
 _json = msgspec.json.encode
-HEARD, UNKNOWN, OFFLINE = "heard", "unknown", "offline"
 Health = Callable[[ClusterId], str]
 _FEW = 500
 _WELL = frozenset({State.READY.value, State.MODIFIED.value})

@@ -31,6 +31,7 @@ from manager.rolling import Rolling
 from manager.scanning import Scanner
 from manager.sealing import Sealer
 from manager.signing import Signer
+from manager.store import counters
 from manager.store.base import Store
 from manager.store.schema import bundles, clusters, deployments, meta, objects
 from manager.tokens import Person, Tokens
@@ -261,6 +262,7 @@ class Service:
     async def _housekeeping(self) -> None:
         await self._documents.renew()
         await self._store.write(staging.sweep)
+        await self._store.write(counters.sweep)
         used = await self._store.read(_used_archives)
         await asyncio.to_thread(self._archives.sweep, used.__contains__, now=time.time())
         await asyncio.sleep(_SWEEP_SECONDS)

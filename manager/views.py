@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -15,9 +16,9 @@ from fleetctl.core.errors import NotFound
 from fleetctl.core.ids import ClusterId
 from fleetctl.core.status import DRIFTED, ResourceStatus, State, sentence
 from fleetctl.core.summary import count, held_state, seen_state, summarize, worst_of
-from manager import releases
+from manager import counting, releases
 from manager.clock import rfc3339
-from manager.gathering import shown_labels
+from manager.gathering import in_parts, shown_labels
 from manager.kinds import api_version
 from manager.live import Live
 from manager.repoview import condition, repo_status
@@ -42,36 +43,86 @@ class Asked:
 
 @dataclass
 class Fleet:
-    """The states of all deployments that are asked about, and of their clusters."""
+    """The states of the deployments in a workspace (or everywhere), read when they are asked for: what is well is counted, never loaded.
 
+    `offline` and `absent` (no agent has a key): clusters whose deployments are not what they last were said to be.
+    """
+
+    connection: Connection
     now: float
     live: Live
-    clusters: dict[str, Any] = field(default_factory=dict)
-    rows: list[Any] = field(default_factory=list)
-    whys: dict[tuple[str, str, int], str] = field(default_factory=dict)
-    going: dict[str, list[Any]] = field(default_factory=dict)  # by cluster: removals of which the agent says why they are not done
+    workspace: str | None = None
+    offline: set[ClusterId] = field(default_factory=set)
+    absent: set[ClusterId] = field(default_factory=set)
 
     def state(self, row: Any) -> State:
         """What may be shown of one deployment."""
-        cluster = self.clusters.get(row.cluster_id)
-        enrolled = cluster is not None and cluster.public_key is not None
-        offline = enrolled and self.live.is_offline(ClusterId(row.cluster_id), self.now)
         stored = held_state(State(row.state), told=row.generation > 0) if row.staged else State(row.state)
-        return seen_state(stored, offline=offline, enrolled=enrolled)
+        return seen_state(stored, offline=row.cluster_id in self.offline, enrolled=row.cluster_id not in self.absent)
+
+    def counted(self, key: Callable[[counting.Sort], Any], bundle: str = "") -> dict[Any, dict[State, int]]:
+        """By `key`, how many are in each state; of one bundle or of all."""
+        place = self.workspace, bundle
+        offline, absent = (counting.among(self.connection, ids, *place) for ids in (self.offline, self.absent))
+        heard = counting.without(counting.without(counting.every(self.connection, *place), offline), absent)
+        found: dict[Any, dict[State, int]] = {}
+        for counts, state in ((heard, None), (offline, State.OFFLINE), (absent, State.PENDING)):
+            for sort, n in counts.items():
+                mine, shown = found.setdefault(key(sort), {}), state or _stored(sort)
+                mine[shown] = mine.get(shown, 0) + n
+        return found
+
+    def of_clusters(self, ids: Sequence[str] | None = None) -> dict[str, dict[State, int]]:
+        """By cluster, how many deployments are in each state; of these clusters or of all."""
+        found: dict[str, dict[State, int]] = {}
+        for row in self._grouped(ids):
+            mine, state = found.setdefault(row.cluster_id, {}), self.state(row)
+            mine[state] = mine.get(state, 0) + row.n
+        return found
+
+    def _grouped(self, ids: Sequence[str] | None) -> Iterable[Any]:
+        d = deployments.c
+        held, told = (d.staged != "").label("held"), (d.generation > 0).label("told")
+        columns = (d.cluster_id, d.state, sa.func.min(d.staged).label("staged"), sa.func.max(d.generation).label("generation"))
+        query = sa.select(*columns, sa.func.count().label("n")).where(~d.removed).group_by(d.cluster_id, d.state, held, told)
+        if ids is not None:
+            for part in in_parts(ids):
+                yield from self.connection.execute(query.where(d.cluster_id.in_(part)))
+        else:
+            yield from self.connection.execute(query.where(d.workspace == self.workspace) if self.workspace else query)
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """The clusters of `wrong`."""
+        ids = sorted({row.cluster_id for row in self.wrong})
+        c = clusters.c
+        return {r.id: r.name for part in in_parts(ids) for r in self.connection.execute(sa.select(c.id, c.name).where(c.id.in_(part)))}
+
+    @cached_property
+    def whys(self) -> dict[tuple[str, str, int], str]:
+        """What is waited for in each partition."""
+        r = rollouts.c
+        rows = self.connection.execute(sa.select(r.workspace, r.bundle, r.counts))
+        return {(row.workspace, row.bundle, at): count["why"] for row in rows for at, count in enumerate(_load(row.counts))}
+
+    @cached_property
+    def wrong(self) -> list[Any]:
+        """The deployments that are not Ready."""
+        d = deployments.c
+        columns = (d.cluster_id, d.bundle, d.workspace, d.repo, d.state, d.message, d.generation, d.applied, d.staged, d.partition)
+        query = sa.select(*columns).where(~d.removed)
+        query = query.where(d.workspace == self.workspace) if self.workspace else query
+        rows = list(self.connection.execute(query.where((d.state != State.READY.value) | (d.staged != ""))))
+        rows = [row for row in rows if row.cluster_id not in self.offline and row.cluster_id not in self.absent]
+        for part in in_parts(sorted(self.offline | self.absent)):
+            rows += self.connection.execute(query.where(d.cluster_id.in_(part)))
+        return rows
 
     def said(self, row: Any) -> str:
         """The deployment's own message, or what it waits for when a rollout holds it back."""
         if row.message or not row.staged:
             return str(row.message)
         return self.whys.get((row.workspace, row.bundle, row.partition), "held by its rollout")
-
-    def counted(self, key: Callable[[Any], Any]) -> dict[Any, dict[State, int]]:
-        found: dict[Any, dict[State, int]] = {}
-        for row in self.rows:
-            counts = found.setdefault(key(row), {})
-            state = self.state(row)
-            counts[state] = counts.get(state, 0) + 1
-        return found
 
     def message(self, rows: Iterable[Any]) -> str:
         """One example for each state that is not Ready, worst first, as Fleet writes it."""
@@ -84,29 +135,27 @@ class Fleet:
                 continue
             first = groups[state][0]
             said = f": {self.said(first)}" if self.said(first) else ""
-            parts.append(f"{state.value}({len(groups[state])}) [Cluster {first.workspace}/{self.clusters[first.cluster_id].name}{said}]")
+            parts.append(f"{state.value}({len(groups[state])}) [Cluster {first.workspace}/{self.names[first.cluster_id]}{said}]")
         return "; ".join(parts)
+
+    @cached_property
+    def going(self) -> dict[str, list[Any]]:
+        """By cluster: removals of which the agent says why they are not done."""
+        d, found = deployments.c, dict[str, list[Any]]()
+        slow = sa.select(d.cluster_id, d.bundle, d.message).where(d.removed, d.message != "", d.reported == d.generation)
+        for row in self.connection.execute(slow.order_by(d.bundle)):
+            found.setdefault(row.cluster_id, []).append(row)
+        return found
+
+
+def _stored(sort: counting.Sort) -> State:
+    """What is shown of those whose cluster is heard."""
+    return held_state(State(sort.state), told=sort.told) if sort.held else State(sort.state)
 
 
 def fleet(connection: Connection, live: Live, now: float, asked: Asked) -> Fleet:
-    d, c = deployments.c, clusters.c
-    query = sa.select(
-        *(d.cluster_id, d.bundle, d.workspace, d.repo, d.state, d.message, d.generation, d.applied, d.staged, d.partition)
-    ).where(~d.removed)
-    many = sa.select(c.id, c.name, c.public_key)
-    if asked.workspace:
-        query, many = query.where(d.workspace == asked.workspace), many.where(c.workspace == asked.workspace)
-    known = {row.id: row for row in connection.execute(many)}
-    whys = {
-        (r.workspace, r.bundle, at): count["why"]
-        for r in connection.execute(sa.select(rollouts.c.workspace, rollouts.c.bundle, rollouts.c.counts))
-        for at, count in enumerate(_load(r.counts))
-    }
-    going: dict[str, list[Any]] = {}
-    slow = sa.select(d.cluster_id, d.bundle, d.message).where(d.removed, d.message != "", d.reported == d.generation).order_by(d.bundle)
-    for row in connection.execute(slow):
-        going.setdefault(row.cluster_id, []).append(row)
-    return Fleet(now, live, known, [row for row in connection.execute(query) if row.cluster_id in known], whys, going)
+    absent = counting.without_agent(connection, asked.workspace)
+    return Fleet(connection, now, live, asked.workspace, counting.offline(live, now), absent)
 
 
 def listing(connection: Connection, live: Live, kind: str, asked: Asked, now: float) -> list[Document]:
@@ -173,11 +222,11 @@ def _plain(connection: Connection, kind: str, asked: Asked) -> list[Document]:
 
 
 def _clusters(connection: Connection, whole: Fleet, asked: Asked) -> list[Document]:
-    counts = whole.counted(lambda row: row.cluster_id)
-    by_cluster: dict[str, list[Any]] = {}
-    for row in whole.rows:
-        by_cluster.setdefault(row.cluster_id, []).append(row)
     rows = _select(connection, clusters, asked)
+    counts = whole.of_clusters([row.id for row in rows] if asked.name else None)
+    by_cluster: dict[str, list[Any]] = {}
+    for row in whole.wrong:
+        by_cluster.setdefault(row.cluster_id, []).append(row)
     wishes = releases.shown(connection, asked.workspace, [row.id for row in rows])
     found = []
     for row in rows:
@@ -203,7 +252,7 @@ def _cluster_status(row: Any, whole: Fleet, states: dict[State, int]) -> Documen
         state, message = "WaitCheckIn", "its key was revoked; no agent has enrolled anew" if row.enrolled else "no agent has enrolled yet"
     elif presence and presence.twin:
         state, message = "ErrApplied", f"Duplicate agent: {presence.twin}"
-    elif whole.live.is_offline(ClusterId(row.id), whole.now):
+    elif row.id in whole.offline:
         state, message = State.OFFLINE.value, f"silent since {rfc3339(seen)}" if seen else "silent since it enrolled"
     going = _removing(whole.going.get(row.id, []))
     if row.leaving:
@@ -239,9 +288,9 @@ def trouble_type(code: str) -> str:
 
 
 def _bundles(connection: Connection, whole: Fleet, asked: Asked) -> list[Document]:
-    counts = whole.counted(lambda row: (row.workspace, row.bundle))
+    counts = whole.counted(lambda sort: (sort.workspace, sort.bundle), asked.name)
     by_bundle: dict[tuple[str, str], list[Any]] = {}
-    for row in whole.rows:
+    for row in whole.wrong:
         by_bundle.setdefault((row.workspace, row.bundle), []).append(row)
     found = []
     for row in _select(connection, bundles, asked):
@@ -283,17 +332,27 @@ def _bundle_spec(spec: Document) -> Document:
 
 
 def _deployments(connection: Connection, whole: Fleet, asked: Asked) -> list[Document]:
-    d, names = deployments.c, {c.name: i for i, c in whole.clusters.items()}
-    query = sa.select(deployments, options_table.c.json).join(options_table, d.options_key == options_table.c.key).where(~d.removed)
+    d, c, o = deployments.c, clusters.c, options_table.c
+    query = sa.select(deployments, o.json, c.name).join(options_table, d.options_key == o.key).join(clusters, d.cluster_id == c.id)
+    query = query.where(~d.removed)
     if asked.workspace:
         query = query.where(d.workspace == asked.workspace)
     if asked.repo:
         query = query.where(d.repo == asked.repo)
     if asked.cluster:
-        query = query.where(d.cluster_id == names.get(asked.cluster, ""))
-    rows = [row for row in connection.execute(query) if row.cluster_id in whole.clusters]
-    made = [_deployment(row, whole, whole.clusters[row.cluster_id].name) for row in rows]
-    return sorted((m for m in made if not asked.name or m["metadata"]["name"] == asked.name), key=lambda m: m["metadata"]["name"])
+        mine = sa.select(c.id).where(c.name == asked.cluster)
+        query = query.where(d.cluster_id.in_(mine.where(c.workspace == asked.workspace) if asked.workspace else mine))
+    if asked.name:
+        query = query.where(sa.tuple_(d.cluster_id, d.bundle).in_(_named(connection, asked)))
+    return sorted((_deployment(row, whole, row.name) for row in connection.execute(query)), key=lambda m: m["metadata"]["name"])
+
+
+def _named(connection: Connection, asked: Asked) -> list[tuple[str, str]]:
+    """The cluster and the bundle that `CLUSTER.BUNDLE` may mean: either may have dots in its name."""
+    parts, c = asked.name.split("."), clusters.c
+    pairs = {".".join(parts[:at]): ".".join(parts[at:]) for at in range(1, len(parts))}
+    rows = connection.execute(sa.select(c.id, c.name).where(c.name.in_(pairs), c.workspace == asked.workspace))
+    return [(row.id, pairs[row.name]) for row in rows]
 
 
 def _deployment(row: Any, whole: Fleet, cluster: str) -> Document:
@@ -340,13 +399,13 @@ def _modified(resource: Document) -> Document:
 
 
 def _repos(connection: Connection, whole: Fleet, asked: Asked) -> list[Document]:
-    counts = whole.counted(lambda row: (row.workspace, row.repo))
+    counts = whole.counted(lambda sort: (sort.workspace, sort.repo))
     b = bundles.c
     held = connection.execute(sa.select(b.workspace, b.repo, sa.func.count()).group_by(b.workspace, b.repo))
     amounts = {(row[0], row[1]): row[2] for row in held}
     scans = {(r.workspace, r.name): r for r in connection.execute(sa.select(repos))}
     by_repo: dict[tuple[str, str], list[Any]] = {}
-    for row in whole.rows:
+    for row in whole.wrong:
         by_repo.setdefault((row.workspace, row.repo), []).append(row)
     found = []
     for row in _select(connection, objects, asked, objects.c.kind == "GitRepo"):
@@ -360,7 +419,7 @@ def _repos(connection: Connection, whole: Fleet, asked: Asked) -> list[Document]
 
 def _groups(connection: Connection, whole: Fleet, asked: Asked) -> list[Document]:
     everyone = _clusters(connection, whole, Asked(workspace=asked.workspace))
-    counts = whole.counted(lambda row: row.cluster_id)
+    counts = whole.of_clusters()
     found = []
     for row in _select(connection, objects, asked, objects.c.kind == "ClusterGroup"):
         spec = _load(row.spec)

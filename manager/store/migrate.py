@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from fleetctl.core.errors import RefusedError
+from manager.store import counters
 
 HEAD = "0005"
 _SCRIPTS = Path(__file__).with_name("migrations")
@@ -18,6 +19,7 @@ def up(connection: Connection, shown: str) -> None:
     """Raises RefusedError when the database was written by a newer version."""
     have = version(connection)
     if have == HEAD:
+        counters.ensure(connection)
         return
     if have and have > HEAD:
         summary = f"{shown} was written by a newer version (schema {have}, this one knows {HEAD})"
@@ -25,6 +27,7 @@ def up(connection: Connection, shown: str) -> None:
     from alembic import command
 
     command.upgrade(configuration(connection), "head")
+    counters.ensure(connection)
 
 
 def version(connection: Connection) -> str:

@@ -128,6 +128,9 @@ clusters = sa.Table(
     sa.Column("issued", sa.String, nullable=False, default=""),
     sa.Column("leaving", sa.Boolean, nullable=False, default=False),
     sa.UniqueConstraint("workspace", "name", name="clusters_name"),
+    sa.Index("clusters_without_agent", "workspace", sqlite_where=sa.text("public_key IS NULL")),
+    sa.Index("clusters_paused", "workspace", sqlite_where=sa.text("instr(spec, '\"paused\"') > 0")),
+    sa.Index("clusters_troubled", "workspace", sqlite_where=sa.text("instr(agent, '\"troubles\"') + instr(agent, '\"twin\"') > 0")),
 )
 
 # Options are shared by every deployment that has the same: `key` is the SHA-256 of the JSON.
@@ -169,6 +172,26 @@ deployments = sa.Table(
     sa.Column("past", sa.String, nullable=False, server_default=""),
     sa.Index("deployments_bundle", "workspace", "bundle"),
     sa.Index("deployments_archive", "archive"),
+    # Who is told next, and examples of what is held; whose state is not Ready. Neither grows with a fleet that is well.
+    sa.Index("deployments_held", "workspace", "bundle", "partition", "state", "position", sqlite_where=sa.text("staged <> ''")),
+    sa.Index("deployments_unready", "workspace", "bundle", "state", "cluster_id", sqlite_where=sa.text("state <> 'Ready'")),
+    sa.Index("deployments_removed", "workspace", "cluster_id", "bundle", sqlite_where=sa.text("removed = 1")),
+)
+
+# How many deployments there are of each sort, those that are being removed aside. Triggers keep it (store/counters.py).
+counts = sa.Table(
+    "counts",
+    metadata,
+    sa.Column("workspace", sa.String, primary_key=True),
+    sa.Column("bundle", sa.String, primary_key=True),
+    sa.Column("partition", sa.Integer, primary_key=True),
+    sa.Column("repo", sa.String, primary_key=True),
+    sa.Column("state", sa.String, primary_key=True),
+    sa.Column("held", sa.Boolean, primary_key=True),  # a newer version is staged
+    sa.Column("told", sa.Boolean, primary_key=True),  # the cluster was told some version
+    sa.Column("answered", sa.Boolean, primary_key=True),  # and has reported that one
+    sa.Column("n", sa.Integer, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 # Versions of the agent that were added, each a file among the archives with what a release key has signed of it.
