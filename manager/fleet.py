@@ -258,7 +258,8 @@ def take_reports(connection: Connection, cluster: ClusterId, reports: list[Repor
     gone, moved, workspace = False, set[BundleName](), ""
     for report in reports:
         where = (d.cluster_id == cluster) & (d.bundle == report.bundle)
-        row = connection.execute(sa.select(d.workspace, d.generation, d.removed, d.reported, d.state, d.well).where(where)).one_or_none()
+        query = sa.select(d.workspace, d.generation, d.removed, d.reported, d.applied, d.state, d.well).where(where)
+        row = connection.execute(query).one_or_none()
         if row is None or report.generation > row.generation or report.generation < row.reported:
             continue
         if row.removed and report.removed and report.generation == row.generation:
@@ -270,7 +271,7 @@ def take_reports(connection: Connection, cluster: ClusterId, reports: list[Repor
         values: dict[str, Any] = {"state": state.value, "applied": report.applied, "reported": report.generation}
         values |= {"reported_at": report.at or at} | past.turned(row, state.value, int(unix(at)))
         connection.execute(sa.update(deployments).where(where).values(**values, message=kept.message[:1024], report=as_json(kept)))
-        if state.value != row.state or row.reported < row.generation:
+        if state.value != row.state or row.reported < row.generation or row.applied != report.applied:
             moved.add(report.bundle)
             workspace = row.workspace
     if moved:

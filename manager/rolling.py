@@ -80,7 +80,7 @@ class Rolling:
         """
 
         def decided() -> set[ClusterId]:
-            return rollouts.advance(connection, workspace, bundle, lambda cluster: self._seen(cluster, now), now)
+            return rollouts.advance(connection, workspace, bundle, lambda cluster: self._seen(cluster, now), now, self._live.started)
 
         before = rollouts.wants_rollback(connection, workspace, bundle)
         touched = decided()

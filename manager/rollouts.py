@@ -19,7 +19,7 @@ from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.errors import FleetError
 from fleetctl.core.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.plan import Want
-from fleetctl.core.rollout import Decision, Phase, Progress, Quota, Step, Tally, decide
+from fleetctl.core.rollout import Decision, Moment, Phase, Progress, Quota, Step, Tally, decide
 from fleetctl.core.status import State
 from fleetctl.core.strategy import Partition, Policy, Strategy, partitions_of, place, policy_of, strategy_of
 from manager import past
@@ -27,7 +27,7 @@ from manager.clock import rfc3339, unix
 from manager.gathering import Scope, bundle_specs, cluster_of, groups, in_parts, next_generation
 from manager.live import HEARD, OFFLINE
 from manager.staging import AGAIN, ANEW, told
-from manager.store.schema import bundles, clusters, deployments, rollouts, wants
+from manager.store.schema import bundles, clusters, deployments, objects, rollouts, wants
 
 _json = msgspec.json.encode
 Health = Callable[[ClusterId], str]
@@ -36,10 +36,13 @@ _WELL = frozenset({State.READY.value, State.MODIFIED.value})
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """The partitions as they stand, without their members, which are told by `deployments.partition`."""
+    """The partitions as they stand, without their members, which are told by `deployments.partition`. `hold`: why Git says that nobody may
+    be told anything, or "".
+    """
 
     partitions: list[tuple[str, int, int, float, bool]]  # name, clusters, maxUnavailable, soak, approval
     policy: dict[str, Any]
+    hold: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Member:
     staged: str
     told: bool
     state: str
-    answered: bool
+    done: bool  # its agent has applied what it was told, or could not
 
 
 def due(connection: Connection, now: float, turned: Collection[ClusterId], *, settled: bool) -> list[tuple[Workspace, BundleName]]:
@@ -77,8 +80,10 @@ def next_wake(connection: Connection) -> float:
     return float(connection.execute(sa.select(sa.func.min(rollouts.c.wake)).where(rollouts.c.wake > 0)).scalar() or 0.0)
 
 
-def advance(connection: Connection, workspace: Workspace, bundle: BundleName, health: Health, now: float) -> set[ClusterId]:
-    """Decide, hand out, and remember how far it is. The clusters whose document is another one now."""
+def advance(
+    connection: Connection, workspace: Workspace, bundle: BundleName, health: Health, now: float, since: float = 0.0
+) -> set[ClusterId]:
+    """Decide, hand out, and remember how far it is. The clusters whose document is another one now. `since`: when this manager started."""
     r = rollouts.c
     where = (r.workspace == workspace) & (r.bundle == bundle)
     row = connection.execute(sa.select(rollouts).where(where)).one_or_none()
@@ -92,17 +97,21 @@ def advance(connection: Connection, workspace: Workspace, bundle: BundleName, he
     paused = _paused(connection, workspace)
     tallies = _tallies(len(partitions), members, health, paused)
     steps = tuple(Step(*item) for item in msgspec.json.decode(row.steps))
-    decision = decide(partitions, tallies, policy, Progress(Phase(row.phase), row.reason, steps), now)
+    moment = Moment(now, since, shape.hold)
+    decision = decide(partitions, tallies, policy, Progress(Phase(row.phase), row.reason, steps), moment)
     chosen = _chosen(members, decision.quotas, health, paused)
     if chosen:
         _hand_out(connection, workspace, bundle, chosen, rfc3339(now))
     left = any(t.fresh > q.fresh > 0 for t, q in zip(tallies, decision.quotas, strict=True))
+    if chosen:
+        tallies = _told(tallies, chosen, health, paused)  # what people read is how it is now
+        decision = decide(partitions, tallies, policy, decision.progress, moment)
     _remember(connection, where, decision, shape, tallies, dirty=AGAIN if left else 0)
     return {member.cluster for member in chosen}
 
 
 def _remember(connection: Connection, where: Any, decision: Decision, shape: Shape, tallies: list[Tally], *, dirty: int) -> None:
-    counts = [asdict(tally) | {"why": quota.why} for tally, quota in zip(tallies, decision.quotas, strict=True)]
+    counts = [asdict(tally) | {"why": quota.why, "asks": quota.asks} for tally, quota in zip(tallies, decision.quotas, strict=True)]
     values = {
         "phase": decision.progress.phase.value,
         "reason": decision.progress.reason,
@@ -139,7 +148,19 @@ def _reshaped(connection: Connection, workspace: Workspace, bundle: BundleName) 
         here = (d.cluster_id == sa.bindparam("c")) & (d.bundle == bundle)
         connection.execute(sa.update(deployments).where(here).values(partition=sa.bindparam("p"), position=sa.bindparam("q")), moved)
     shown = [(p.name, len(p.members), p.max_unavailable, p.soak, p.approval) for p in made]
-    return Shape(shown, asdict(policy_of(strategy, len(made), len(rows))))
+    return Shape(shown, asdict(policy_of(strategy, len(made), len(rows))), _hold(connection, spec))
+
+
+def _hold(connection: Connection, spec: BundleSpec) -> str:
+    """A pause that Git states; a person's own one is a phase of the rollout."""
+    if not spec.paused:
+        return ""
+    o = objects.c
+    query = sa.select(o.spec).where(o.kind == "GitRepo", o.workspace == spec.workspace, o.name == spec.repo)
+    text = connection.execute(query).scalar()
+    if text is not None and msgspec.json.decode(text).get("paused"):
+        return f"GitRepo {spec.repo} is paused"
+    return "its fleet.yaml says paused: true"
 
 
 def safe_strategy(spec: BundleSpec) -> Strategy:
@@ -157,11 +178,13 @@ def _partitions(shape: Shape) -> list[Partition]:
 
 def _members(connection: Connection, workspace: Workspace, bundle: BundleName) -> list[Member]:
     d = deployments.c
-    query = sa.select(d.cluster_id, d.partition, d.position, d.staged, d.generation, d.state, d.reported).where(
+    query = sa.select(d.cluster_id, d.partition, d.position, d.staged, d.generation, d.state, d.reported, d.applied).where(
         d.workspace == workspace, d.bundle == bundle, ~d.removed
     )
     return [
-        Member(ClusterId(r[0]), r[1], r[2], r[3], r[4] > 0, r[5], answered=r[6] >= r[4] > 0)
+        Member(
+            ClusterId(r[0]), r[1], r[2], r[3], r[4] > 0, r[5], done=r[6] >= r[4] > 0 and (r[7] >= r[4] or r[5] == State.ERR_APPLIED.value)
+        )
         for r in connection.execute(query.order_by(d.partition, d.position, d.cluster_id))
     ]
 
@@ -176,12 +199,14 @@ def _class(member: Member, health: str, paused: set[ClusterId]) -> str:
     """The counter of `Tally` that the cluster adds to."""
     held = member.cluster in paused
     well = member.state in _WELL or (held and member.state == State.OUT_OF_SYNC.value)
+    if not member.staged and held and member.state == State.OUT_OF_SYNC.value:
+        return "barred_ready"  # told, and paused before its agent had begun
     if not member.staged:
         return "ready_started" if well and health == HEARD else "down_started"
     if health != HEARD:
         return health
     if held:
-        return "barred_ready" if well else "barred_down"
+        return "barred_ready" if well or not member.told else "barred_down"
     return "fresh" if not member.told else "ready" if well else "down"
 
 
@@ -195,8 +220,9 @@ def _tallies(partitions: int, members: Sequence[Member], health: Health, paused:
         mine = counts[member.partition]
         mine[name] += 1
         if name == "down_started":
-            mine["flying"] += not member.answered and heard != OFFLINE
-            mine["failed"] += member.answered and member.state == State.ERR_APPLIED.value
+            mine["flying"] += not member.done and heard != OFFLINE
+            mine["silent"] += heard == OFFLINE
+            mine["failed"] += member.done and member.state == State.ERR_APPLIED.value
     return [Tally(**count) for count in counts]
 
 
@@ -212,6 +238,17 @@ def _chosen(members: Sequence[Member], quotas: Sequence[Quota], health: Health, 
             left[member.partition][name] -= 1
             found.append(member)
     return found
+
+
+def _told(tallies: Sequence[Tally], chosen: Sequence[Member], health: Health, paused: set[ClusterId]) -> list[Tally]:
+    """The counts after these were told."""
+    found = [asdict(tally) for tally in tallies]
+    for member in chosen:
+        mine = found[member.partition]
+        mine[_class(member, health(member.cluster), paused)] -= 1
+        mine["down_started"] += 1
+        mine["flying"] += 1
+    return [Tally(**counts) for counts in found]
 
 
 def _hand_out(connection: Connection, workspace: Workspace, bundle: BundleName, chosen: Sequence[Member], now: str) -> None:

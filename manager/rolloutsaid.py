@@ -11,7 +11,8 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core.errors import NotFound, RefusedError
 from fleetctl.core.ids import BundleName, Workspace
-from fleetctl.core.rollout import Phase, Step
+from fleetctl.core.rollout import Phase, Step, Tally, failure
+from fleetctl.core.strategy import Policy
 from manager.clock import rfc3339
 from manager.gathering import Scope, bundle_specs
 from manager.rollouts import Shape, stored
@@ -42,34 +43,38 @@ def command(connection: Connection, workspace: Workspace, bundle: BundleName, ve
 
 def _said(row: Any, verb: str, reason: str) -> dict[str, Any]:
     phase = Phase(row.phase)
-    subject, steps = f"rollout of {row.bundle}", msgspec.json.decode(row.steps)
+    subject = f"rollout of {row.bundle}"
     if verb == "pause":
         return {"phase": Phase.PAUSED.value, "reason": reason, "wake": 0.0}
     if verb == "abort":
-        return {"phase": Phase.ABORTED.value, "reason": reason or "aborted", "wake": 0.0}
+        if phase is Phase.COMPLETED and not row.silent:
+            step = f"Go back with `fleetctl rollback {row.bundle}`."
+            raise RefusedError(f"the rollout of {row.bundle} is completed: nobody is left to be told", subject=subject, next_step=step)
+        return {"phase": Phase.ABORTED.value, "reason": reason, "wake": 0.0}
     if verb == "resume":
         if phase not in {Phase.PAUSED, Phase.FAILED, Phase.ABORTED}:
-            raise RefusedError(
-                f"the rollout of {row.bundle} is {phase.value}, not paused", subject=subject, next_step="Nothing is to be done."
-            )
+            step = row.waiting or "Nothing is to be done."
+            raise RefusedError(f"the rollout of {row.bundle} is {phase.value}, not paused", subject=subject, next_step=step)
         # What made it fail is forgiven: the clocks of the partitions that are not finished start anew.
-        return {"phase": Phase.PROGRESSING.value, "reason": "", "steps": _json(_forgiven(row, phase))}
-    shape = msgspec.json.decode(row.shape, type=Shape) if row.shape != b"null" else Shape([], {})
-    waiting = [at for at, p in enumerate(shape.partitions) if p[4] and not (at < len(steps) and (steps[at][0] or steps[at][2]))]
-    if not waiting:
-        raise RefusedError(
-            f"the rollout of {row.bundle} waits for no approval", subject=subject, next_step="See `fleetctl rollout status`."
-        )
-    steps += [[0.0, 0.0, False] for _ in range(waiting[0] + 1 - len(steps))]
-    steps[waiting[0]][2] = True
-    return {"steps": _json(steps)}
+        return {"phase": Phase.PROGRESSING.value, "reason": "", "steps": _json(_forgiven(row))}
+    # Only what waits for nothing else is approved: a yes to a canary that has not run yet would be worth nothing.
+    counts = msgspec.json.decode(row.counts)
+    asked = next((at for at, count in enumerate(counts) if count.get("asks")), None)
+    if asked is None:
+        step = f"It waits for something else: {row.waiting}." if row.waiting else "See `fleetctl rollout status`."
+        raise RefusedError(f"the rollout of {row.bundle} waits for no approval", subject=subject, next_step=step)
+    steps = [Step(*item) for item in msgspec.json.decode(row.steps)]
+    steps += [Step()] * (asked + 1 - len(steps))
+    steps[asked] = replace(steps[asked], approved=True)
+    return {"steps": _json([stored(step) for step in steps])}
 
 
-def _forgiven(row: Any, phase: Phase) -> list[list[Any]]:
+def _forgiven(row: Any) -> list[list[Any]]:
     """The steps of a rollout that goes on. Of one that has failed, those that could not apply it do not count again."""
     counts, steps = msgspec.json.decode(row.counts), [Step(*item) for item in msgspec.json.decode(row.steps)]
     steps += [Step()] * (len(counts) - len(steps))
-    if phase is Phase.FAILED:
-        failed = [count["failed"] for count in counts] + [0] * len(steps)
-        steps = [replace(step, accepted=max(step.accepted, failed[at])) for at, step in enumerate(steps)]
+    tallies = [Tally(failed=count["failed"]) for count in counts]
+    policy = Policy(**msgspec.json.decode(row.shape, type=Shape).policy) if row.shape != b"null" else Policy()
+    if failure(tallies, steps, policy):
+        steps = [replace(step, accepted=max(step.accepted, tally.failed)) for step, tally in zip(steps, tallies, strict=False)]
     return [stored(replace(step, opened=step.opened if step.finished else 0.0)) for step in steps]

@@ -39,7 +39,7 @@ def _document(row: Any) -> dict[str, Any]:
             "state": row.phase,
             "clusters": f"{told}/{sum(p['clusters'] for p in partitions)}",
             "partitions": f"{sum(1 for p in partitions if p['finishedAt'])}/{len(partitions)}",
-            "message": row.reason if row.phase != "Progressing" and row.reason else row.waiting,
+            "message": row.waiting,
         },
         "commit": row.commit,
         "partitions": partitions,
@@ -58,6 +58,7 @@ def _partition(part: tuple[str, int, int, float, bool], step: Any, count: Any) -
     opened, finished, approved = step[:3] if step else (0.0, 0.0, False)
     said = dict(count or {})
     why = said.pop("why", "")
+    said.pop("asks", None)
     tally = Tally(**said)
     return {
         "name": name,

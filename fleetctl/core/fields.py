@@ -229,7 +229,10 @@ OPTIONS: dict[str, Field] = {
 }
 _PERCENT = "A number, or a share such as `25%`."
 _ROLLOUT = {
-    "maxUnavailable": _f(f"How many clusters may be unavailable before no further one is changed. {_PERCENT}", "100%"),
+    "maxUnavailable": _f(
+        f"How many clusters may be unavailable, over all and in each partition, before no further one is changed. {_PERCENT}",
+        "100%",
+    ),
     "maxUnavailablePartitions": _f(f"How many partitions may be unavailable before the next one waits. {_PERCENT}", "0"),
     "autoPartitionSize": _f(f"Size of the partitions that are made when none are named. {_PERCENT}", "25%"),
     "autoPartitionThreshold": _f("With fewer clusters than this there is one partition for all.", "200"),
@@ -323,7 +326,7 @@ GITREPO: dict[str, Field] = {
             "pollingInterval": _f("How often to look for a new commit, such as `30s` or `5m`.", "15s"),
             "disablePolling": _f("Look only when asked: by a webhook or `fleetctl gitrepo sync`.", "false"),
             "forceSyncGeneration": _f("Another number deploys everything again.", "0"),
-            "paused": _f("Look no more, and hand out nothing new.", "false"),
+            "paused": _f("Clusters keep what they have; Git is still looked at, and shown as OutOfSync.", "false"),
             "keepResources": _f("Leave the objects on the clusters when the GitRepo goes.", "false"),
             "deleteNamespace": _f("Delete the bundles' namespaces with them.", "false"),
             "correctDrift": _f("What happens when somebody changes the objects on a cluster."),

@@ -3,7 +3,8 @@
 Rule: unavailable clusters plus clusters that we let go never exceed the budget of their partition. A cluster that was silent before we let
 it go is held and counted apart (a site that is switched off must not stop the others); one that fell silent after we let it go counts as
 unavailable, because the change may be why. A cluster that is down already may always go: changing it costs nothing more. A partition begins
-when those before it are finished; one that goes bad later stops those that have not begun.
+when those before it are finished; one that goes bad later stops those that have not begun. A change that works on nobody who was told and
+answers goes no further, whatever the budgets. All partitions that have begun share the bundle's own `maxUnavailable`, as in Fleet.
 
 The answer is a number for each partition, not names: whoever holds the clusters takes so many of them in the partition's own order. So a
 decision over a million clusters costs as much as one over ten.
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from fleetctl.core.strategy import Partition, Policy
+from fleetctl.core.strategy import Partition, Policy, spoken
 
 
 class Phase(StrEnum):
@@ -24,22 +25,23 @@ class Phase(StrEnum):
     FAILED = "Failed"  # too many failures, or too slow; nobody goes until a person decides
     ABORTED = "Aborted"  # by a person, for good
     COMPLETED = "Completed"  # who is offline still catches up
-    SUPERSEDED = "Superseded"  # a newer version has taken over
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
     """One partition by numbers. *Started* clusters were told the new version, *waiting* ones were not.
 
-    Of `down_started`: `failed` are those whose agent could not apply it, `flying` those that have not answered yet and are not silent.
+    Of `down_started`: `failed` are those whose agent could not apply it, `flying` those whose agent is not done with it and not silent,
+    `silent` those that were not heard for longer than they may.
     `fresh`: never had the bundle. `offline`: silent for longer than they may. `unknown`: no word since this manager started, too early to
-    call it offline. `barred`: paused, or outside their window.
+    call it offline. `barred`: paused, or outside their window; who never had the bundle is missed by nobody, and counts as ready there.
     """
 
     ready_started: int = 0
     down_started: int = 0
     failed: int = 0
     flying: int = 0
+    silent: int = 0
     ready: int = 0
     down: int = 0
     fresh: int = 0
@@ -81,12 +83,15 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """How many may go now: of those that are ready, and of those that never had the bundle; who is down may go in any number."""
+    """How many may go now: of those that are ready, and of those that never had the bundle; who is down may go in any number. `asks`: only
+    a person's yes is missing.
+    """
 
     ready: int = 0
     fresh: int = 0
     down: bool = False
     why: str = ""  # what the others wait for, in words that `fleetctl why` prints
+    asks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,17 @@ class Decision:
     waiting: str = ""  # what the rollout as a whole waits for
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When it is decided: `now`, and `since` when the manager has listened, in seconds. `hold`: why nobody may go whatever the counts say
+    (the bundle is paused in Git), or "".
+    """
+
+    now: float
+    since: float = 0.0
+    hold: str = ""
+
+
 @dataclass
 class _Walk:
     """While the partitions are gone through, in order."""
@@ -107,7 +123,7 @@ class _Walk:
     wake: float = 0.0
     waiting: str = ""
     steps: list[Step] = field(default_factory=list)
-    quotas: list[Quota] = field(default_factory=list)
+    blocked: list[Quota | None] = field(default_factory=list)  # None: it has begun
 
     def wait(self, until: float, why: str) -> None:
         if until:
@@ -115,59 +131,107 @@ class _Walk:
         self.waiting = self.waiting or why
 
 
-def decide(partitions: Sequence[Partition], tallies: Sequence[Tally], policy: Policy, progress: Progress, now: float) -> Decision:
+def decide(partitions: Sequence[Partition], tallies: Sequence[Tally], policy: Policy, progress: Progress, at: Moment) -> Decision:
     """Who may go, and how far the rollout is now. `progress` is what the last decision gave."""
-    if progress.phase in {Phase.ABORTED, Phase.SUPERSEDED}:
-        return Decision(progress, tuple(Quota(why=progress.reason or progress.phase.value.lower()) for _ in partitions))
-    if progress.phase in {Phase.PAUSED, Phase.FAILED}:
-        why = f"the rollout is {progress.phase.value.lower()}" + (f": {progress.reason}" if progress.reason else "")
-        return Decision(progress, tuple(Quota(why=why) for _ in partitions), waiting=why)
-    failed = "" if _over(partitions, progress, now) else _failed(tallies, progress.steps, policy)
+    if progress.phase in _HALTED:
+        why = halted(progress)
+        return Decision(progress, tuple(Quota(why=why) for _ in partitions), waiting=why + _NEXT.get(progress.phase, ""))
+    failed = "" if _over(partitions, progress, at.now) else failure(tallies, progress.steps, policy)
     if failed:
-        return decide(partitions, tallies, policy, replace(progress, phase=Phase.FAILED, reason=failed), now)
+        return decide(partitions, tallies, policy, replace(progress, phase=Phase.FAILED, reason=failed), at)
+    if at.hold:
+        return _held(tallies, progress, at.hold)
     walk = _Walk()
-    for at, (partition, tally) in enumerate(zip(partitions, tallies, strict=True)):
-        _visit(walk, partition, tally, policy, progress.steps[at] if at < len(progress.steps) else Step(), now)
-    late = _late(partitions, walk.steps, policy, now)
+    for number, (partition, tally) in enumerate(zip(partitions, tallies, strict=True)):
+        _visit(walk, partition, tally, policy, progress.steps[number] if number < len(progress.steps) else Step(), at)
+    late = _late(partitions, walk.steps, policy, at)
     if late:
-        return decide(partitions, tallies, policy, Progress(Phase.FAILED, late, tuple(walk.steps)), now)
+        return decide(partitions, tallies, policy, Progress(Phase.FAILED, late, tuple(walk.steps)), at)
     done = all(step.finished for step in walk.steps)
     phase = Phase.COMPLETED if done else Phase.PROGRESSING
-    return Decision(Progress(phase, "", tuple(walk.steps)), tuple(walk.quotas), walk.wake, "" if done else walk.waiting)
+    quotas = _quotas(walk, partitions, tallies, policy)
+    return Decision(Progress(phase, "", tuple(walk.steps)), quotas, walk.wake, "" if done else walk.waiting)
 
 
-def _visit(walk: _Walk, partition: Partition, tally: Tally, policy: Policy, step: Step, now: float) -> None:
-    blocked = "" if step.opened else _blocked(walk, partition, policy, step)
+_HALTED = frozenset({Phase.PAUSED, Phase.FAILED, Phase.ABORTED})
+_NEXT = {
+    Phase.FAILED: "; go on all the same with `fleetctl rollout resume`, go back with `fleetctl rollback`, or commit a fix",
+    Phase.ABORTED: "; go back with `fleetctl rollback`, go on with `fleetctl rollout resume`, or commit a newer version",
+}
+
+
+def halted(progress: Progress) -> str:
+    """Why nobody goes in a rollout that a person or a failure has stopped."""
+    said = "has failed" if progress.phase is Phase.FAILED else f"is {progress.phase.value.lower()}"
+    return f"the rollout {said}" + (f": {progress.reason}" if progress.reason else "")
+
+
+def _held(tallies: Sequence[Tally], progress: Progress, why: str) -> Decision:
+    """Nothing moves; the clock of a partition that is not finished starts anew when it goes on."""
+    steps = tuple(replace(step, opened=step.opened if step.finished else 0.0) for step in progress.steps)
+    waiting = why if progress.phase is Phase.PROGRESSING or any(tally.may_go for tally in tallies) else ""
+    return Decision(replace(progress, steps=steps), tuple(Quota(why=why) for _ in tallies), waiting=waiting)
+
+
+def _visit(walk: _Walk, partition: Partition, tally: Tally, policy: Policy, step: Step, at: Moment) -> None:
+    blocked = None if step.opened else _blocked(walk, partition, policy, step)
+    walk.blocked.append(blocked)
     if blocked:
         walk.steps.append(step)
-        walk.quotas.append(Quota(why=blocked))
-        walk.wait(0.0, blocked)
+        walk.wait(0.0, blocked.why)
         walk.unfinished += 1
         return
-    step = replace(step, opened=step.opened or now)
-    bad = tally.unavailable > partition.max_unavailable and tally.down_started > 0
+    step = replace(step, opened=step.opened or at.now)
+    bad = _bad(partition, tally)
     if not step.finished and not (tally.may_go or tally.unknown or tally.flying or bad):
-        step = replace(step, finished=now)
+        step = replace(step, finished=at.now)
     walk.steps.append(step)
-    walk.quotas.append(_quota(partition, tally, policy))
     if not step.finished:
         walk.unfinished += 1
-        walk.wait(step.opened + policy.deadline if policy.deadline else 0.0, f"partition {partition.name}: {_doing(partition, tally)}")
+        until = max(step.opened, at.since) + policy.deadline if policy.deadline else 0.0
+        walk.wait(until, f"partition {partition.name}: {_doing(partition, tally, bad)}")
     elif bad:
         walk.unfinished += 1
-        walk.wait(0.0, f"partition {partition.name}: {tally.unavailable} clusters are unavailable, {partition.max_unavailable} may be")
-    elif now < step.finished + partition.soak:
+        walk.wait(0.0, f"partition {partition.name}: {bad}")
+    elif at.now < step.finished + partition.soak:
         walk.unfinished += 1
-        walk.wait(step.finished + partition.soak, f"partition {partition.name} is watched for {partition.soak:g} s")
+        walk.wait(step.finished + partition.soak, f"partition {partition.name} is watched for {spoken(partition.soak)}")
 
 
-def _blocked(walk: _Walk, partition: Partition, policy: Policy, step: Step) -> str:
-    """Why a partition may not begin, or ""."""
+def _blocked(walk: _Walk, partition: Partition, policy: Policy, step: Step) -> Quota | None:
+    """Why a partition may not begin, or None."""
     if walk.unfinished > policy.max_unavailable_partitions:
-        return walk.waiting or "an earlier partition is not finished"
+        return Quota(why=walk.waiting or "an earlier partition is not finished")
     if partition.approval and not step.approved:
-        return f"partition {partition.name} waits for `fleetctl rollout approve`"
+        return Quota(why=f"partition {partition.name} waits for `fleetctl rollout approve`", asks=True)
+    return None
+
+
+def _bad(partition: Partition, tally: Tally) -> str:
+    """What is wrong with a partition that was told, or ""."""
+    if tally.down_started and tally.unavailable > partition.max_unavailable:
+        return f"{tally.unavailable} clusters are unavailable, {partition.max_unavailable} may be"
+    if tally.down_started > tally.silent and not tally.ready_started:
+        return f"none of the {tally.down_started} clusters that were told is ready"
     return ""
+
+
+def _quotas(walk: _Walk, partitions: Sequence[Partition], tallies: Sequence[Tally], policy: Policy) -> tuple[Quota, ...]:
+    """Of those that have begun; together they stay within the bundle's own budget. Who is down in one that has not begun is no reason to
+    hold the others: the change may be what mends it.
+    """
+    begun = [tally for tally, blocked in zip(tallies, walk.blocked, strict=True) if blocked is None]
+    down, clusters = sum(tally.unavailable for tally in begun), sum(len(p.members) for p in partitions)
+    most = clusters if policy.max_unavailable is None else policy.max_unavailable
+    free, quotas = max(0, most - down), []
+    for partition, tally, blocked in zip(partitions, tallies, walk.blocked, strict=True):
+        quota = blocked or _quota(partition, tally, policy)
+        if quota.ready > free:
+            why = f"{most} of {clusters} clusters may be unavailable at once over all partitions, {down} are"
+            quota = replace(quota, ready=free, why=why)
+        free -= quota.ready
+        quotas.append(quota)
+    return tuple(quotas)
 
 
 def _quota(partition: Partition, tally: Tally, policy: Policy) -> Quota:
@@ -183,7 +247,8 @@ def _over(partitions: Sequence[Partition], progress: Progress, now: float) -> bo
     return all(step.finished and now >= step.finished + p.soak for p, step in zip(partitions, progress.steps, strict=False))
 
 
-def _failed(tallies: Sequence[Tally], steps: Sequence[Step], policy: Policy) -> str:
+def failure(tallies: Sequence[Tally], steps: Sequence[Step], policy: Policy) -> str:
+    """Why so many failures end a rollout, or ""."""
     failed, accepted = sum(tally.failed for tally in tallies), sum(step.accepted for step in steps)
     if policy.max_failures is None or failed <= policy.max_failures + accepted:
         return ""
@@ -191,20 +256,23 @@ def _failed(tallies: Sequence[Tally], steps: Sequence[Step], policy: Policy) -> 
     return f"{failed} clusters could not apply it, {limit}"
 
 
-def _late(partitions: Sequence[Partition], steps: Sequence[Step], policy: Policy, now: float) -> str:
+def _late(partitions: Sequence[Partition], steps: Sequence[Step], policy: Policy, at: Moment) -> str:
+    """A manager that was away gives everybody the whole time again: nobody was told anything meanwhile."""
     if not policy.deadline:
         return ""
     for partition, step in zip(partitions, steps, strict=True):
-        if step.opened and not step.finished and now >= step.opened + policy.deadline:
-            return f"partition {partition.name} did not finish within {policy.deadline:g} s"
+        if step.opened and not step.finished and at.now >= max(step.opened, at.since) + policy.deadline:
+            return f"partition {partition.name} did not finish within {spoken(policy.deadline)}"
     return ""
 
 
-def _doing(partition: Partition, tally: Tally) -> str:
+def _doing(partition: Partition, tally: Tally, bad: str) -> str:
     if tally.unknown:
         return f"{tally.unknown} clusters have not reported since the manager started"
     if tally.unavailable > partition.max_unavailable:
         return f"{tally.unavailable} clusters are unavailable, {partition.max_unavailable} may be"
     if tally.may_go:
         return f"{tally.may_go} of {len(partition.members)} clusters are left to be told"
-    return f"{tally.flying} of {len(partition.members)} clusters have not answered yet"
+    if tally.flying:
+        return f"{tally.flying} of {len(partition.members)} clusters have not answered yet"
+    return bad

@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -24,7 +25,7 @@ from fleetctl.core.target import criteria_match
 
 Amount = int | str
 REST = "(rest)"
-_PERCENT = re.compile(r"\s*(-?\d{1,6})\s*%\s*")
+_PERCENT = re.compile(r"\s*(-?\d{1,6}(?:\.\d{1,6})?)\s*%\s*")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|m|s)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 _NEEDS_APPROVAL = ("none", "first", "each")
@@ -75,8 +76,11 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What holds for a rollout as a whole. `deadline` in seconds for one partition, 0 none; `max_failures` None: no limit."""
+    """What holds for a rollout as a whole; None is no limit. `max_unavailable`: of all clusters, beside what each partition may have, as in
+    Fleet. `deadline` in seconds for one partition, 0 none.
+    """
 
+    max_unavailable: int | None = None
     max_unavailable_partitions: int = 0
     max_new: int = 50
     deadline: float = 0.0
@@ -106,8 +110,7 @@ def limit(amount: Amount | None, count: int, default: Amount) -> int:
     """Of `count`; Fleet's arithmetic. Raises UsageError on what is neither a number nor a percentage."""
     chosen = default if amount is None or amount == "" else amount
     if isinstance(chosen, str) and (match := _PERCENT.fullmatch(chosen)):
-        percent = int(match[1])
-        return 1 if percent <= 0 else max(1, count * percent // 100)
+        return max(1, int(count * Decimal(match[1]) / 100))
     try:
         number = int(chosen)
     except ValueError as why:
@@ -125,9 +128,19 @@ def seconds(text: str | None) -> float:
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
+def spoken(duration: float) -> str:
+    """Seconds as people write them in a strategy: `1h30m`."""
+    left, text = duration, ""
+    for unit, size in _SECONDS.items():
+        if left >= size:
+            text, left = text + f"{int(left // size)}{unit}", left % size
+    return text or f"{duration:g}s"
+
+
 def policy_of(strategy: Strategy, partitions: int, clusters: int) -> Policy:
     failures = None if strategy.max_failures is None else limit(strategy.max_failures, clusters, 0)
     return Policy(
+        max_unavailable=limit(strategy.max_unavailable, clusters, "100%"),
         max_unavailable_partitions=limit(strategy.max_unavailable_partitions, partitions, 0),
         max_new=50 if strategy.max_new is None else max(1, strategy.max_new),
         deadline=seconds(strategy.progress_deadline),

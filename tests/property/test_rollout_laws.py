@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from fleetctl.core.ids import ClusterId
-from fleetctl.core.rollout import Phase, Progress, Tally, decide
+from fleetctl.core.rollout import Moment, Phase, Progress, Tally, decide
 from fleetctl.core.strategy import Partition, Policy
 from tests.support.fleetsim import Sim
 
 NOW = 1_000_000.0
 few = st.integers(0, 6)
-tallies = st.builds(Tally, few, few, few, few, few, few, few, few, few, few, few).map(
-    lambda t: replace(t, failed=min(t.failed, t.down_started), flying=min(t.flying, t.down_started))
+tallies = st.builds(Tally, *(few for _ in range(12))).map(
+    lambda t: replace(t, failed=min(t.failed, t.down_started), flying=min(t.flying, t.down_started), silent=min(t.silent, t.down_started))
 )
 
 
@@ -25,7 +25,7 @@ tallies = st.builds(Tally, few, few, few, few, few, few, few, few, few, few, few
 def test_nobody_goes_beyond_the_budget(cases: list[tuple[Tally, int]], overlap: int, most: int) -> None:
     """In any state: the ready clusters that may go fit into what is free of their partition's budget."""
     partitions = [Partition(f"p{n}", tuple(ClusterId(f"{n}.{i}") for i in range(30)), budget) for n, (_, budget) in enumerate(cases)]
-    found = decide(partitions, [t for t, _ in cases], Policy(max_unavailable_partitions=overlap, max_new=most), Progress(), NOW)
+    found = decide(partitions, [t for t, _ in cases], Policy(max_unavailable_partitions=overlap, max_new=most), Progress(), Moment(NOW))
     for (tally, budget), quota in zip(cases, found.quotas, strict=True):
         assert quota.ready <= max(0, budget - tally.unavailable)
         assert quota.ready <= tally.ready
@@ -37,10 +37,10 @@ def test_the_same_state_gives_the_same_decision(cases: list[tuple[Tally, int]]) 
     """Also what was decided, decided again: a manager that dies between two passes changes nothing."""
     partitions = [Partition(f"p{n}", (ClusterId(f"{n}"),), budget) for n, (_, budget) in enumerate(cases)]
     counts = [t for t, _ in cases]
-    first = decide(partitions, counts, Policy(), Progress(), NOW)
-    again = decide(partitions, counts, Policy(), first.progress, NOW)
-    assert again.quotas == decide(partitions, counts, Policy(), again.progress, NOW).quotas
-    assert again.progress == decide(partitions, counts, Policy(), again.progress, NOW).progress
+    first = decide(partitions, counts, Policy(), Progress(), Moment(NOW))
+    again = decide(partitions, counts, Policy(), first.progress, Moment(NOW))
+    assert again.quotas == decide(partitions, counts, Policy(), again.progress, Moment(NOW)).quotas
+    assert again.progress == decide(partitions, counts, Policy(), again.progress, Moment(NOW)).progress
 
 
 def made(sizes: list[int], budgets: list[int]) -> list[Partition]:

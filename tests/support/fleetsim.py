@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fleetctl.core.ids import ClusterId
-from fleetctl.core.rollout import Decision, Progress, Tally, decide
+from fleetctl.core.rollout import Decision, Moment, Progress, Tally, decide
 from fleetctl.core.strategy import Partition, Policy
 
 SILENCE = 300.0
@@ -89,6 +89,8 @@ class Sim:
                 add("ready_started")
             elif begun:
                 add("down_started")
+                if health == "offline":
+                    add("silent")
                 if health != "offline" and site.seen_applied != site.told:
                     add("flying")
                 if health == "down" and site.seen_applied == site.told and not site.seen_works:
@@ -101,7 +103,7 @@ class Sim:
 
     def decide(self) -> Decision:
         tallies = [self.tally(partition) for partition in self.partitions]
-        return decide(self.partitions, tallies, self.policy, self.progress, self.now)
+        return decide(self.partitions, tallies, self.policy, self.progress, Moment(self.now, self.started))
 
     def step(self) -> list[ClusterId]:
         """One pass; who was let go."""

@@ -205,8 +205,10 @@ def test_pause_resume_and_abort(tmp_path: Path, clone: Clone) -> None:
         await agents.until_told(second, 2)
         with pytest.raises(RefusedError, match="not paused"):
             await service.command_rollout("fleet-default", BUNDLE, "resume", "")
-        await service.command_rollout("fleet-default", BUNDLE, "abort", "bad release")
-        assert (await rollout(service))["status"]["display"]["message"] == "bad release"
+        await agents.poll()
+        await phase_is(service, "Completed")
+        with pytest.raises(RefusedError, match="nobody is left to be told"):
+            await service.command_rollout("fleet-default", BUNDLE, "abort", "bad release")
 
     run(tmp_path / "m", work)
 

@@ -114,7 +114,8 @@ def test_failures_that_a_person_accepts_are_not_counted_again(tmp_path: Path, cl
         await agents.until_told(bad, 4)
         await agents.poll(told[2], answer=breaks)
         found = await phase_is(service, "Failed")
-        assert found["status"]["display"]["message"] == "2 clusters could not apply it, 1 were accepted and 0 more may fail"
+        said = "the rollout has failed: 2 clusters could not apply it, 1 were accepted and 0 more may fail; go on"
+        assert found["status"]["display"]["message"].startswith(said)
 
     run(tmp_path / "m", work)
 

@@ -36,7 +36,7 @@ def test_limits_are_fleets(amount: int | str, count: int, wanted: int) -> None:
     "stated",
     [
         {"maxUnavailable": "many"},
-        {"partitions": [{"maxUnavailable": "1.5%"}]},
+        {"partitions": [{"maxUnavailable": "1.5.5%"}]},
         {"soak": "10 minutes"},
         {"approval": "always"},
         {"onFailure": "ignore"},
