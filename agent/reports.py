@@ -9,21 +9,31 @@ import msgspec
 from agent.journal import Entry, Order, is_applied
 from agent.observe import drifted
 from fleetctl.core.ids import Generation
-from fleetctl.core.status import ReleaseRef, Report, ResourceStatus, State, sentence
+from fleetctl.core.status import ReleaseRef, Report, ResourceStatus, State, named, sentence
 from fleetctl.core.wire import Desired, DesiredBundle, Tombstone
 
 REMOVING = "removing"  # code: what was deleted is not gone yet, and nobody has to do anything
 MOST_PAGE_BYTES = 512 * 1024
 
 
+class Failure(NamedTuple):
+    """Why a generation could not be applied. `object`: what it is about; `hint`: what to do, where the error said so."""
+
+    generation: Generation
+    code: str
+    message: str
+    object: str = ""
+    hint: str = ""
+
+
 class Known(NamedTuple):
-    """`resources`: None before the first look. `error`: (generation, code, message) of a failure that still stands. `waits`: for what.
-    `floor`: the highest (epoch, generation) that the bundle was ever at here. `note`: what is to be said of drift.
+    """`resources`: None before the first look. `error`: a failure that still stands. `waits`: for what. `floor`: the highest
+    (epoch, generation) that the bundle was ever at here. `note`: what is to be said of drift.
     """
 
     entry: Entry | None
     resources: list[ResourceStatus] | None
-    error: tuple[Generation, str, str] | None = None
+    error: Failure | None = None
     waits: str = ""
     floor: Order = (0, 0)
     note: str = ""
@@ -32,7 +42,7 @@ class Known(NamedTuple):
 def report_of(bundle: DesiredBundle, document: Desired, known: Known) -> Report:
     entry = known.entry
     applied = entry.applied if entry else Generation(0)
-    state, code, message = state_of(bundle, known, document.epoch)
+    state, why = state_of(bundle, known, document.epoch)
     release = ReleaseRef(name=entry.release, namespace=entry.namespace, revision=entry.revision) if entry and entry.release else None
     seen = known.resources or []
     return Report(
@@ -41,8 +51,10 @@ def report_of(bundle: DesiredBundle, document: Desired, known: Known) -> Report:
         generation=bundle.generation,
         applied=applied,
         state=state,
-        code=code,
-        message=message,
+        code=why.code,
+        message=why.message,
+        object=why.object,
+        hint=why.hint,
         ready=state is State.READY,
         non_modified=not drifted(seen),
         release=release,
@@ -64,34 +76,39 @@ def failed_state(code: str) -> State:
     return State.NOT_READY if code == REMOVING else State.ERR_APPLIED
 
 
-def farewell(tombstone: Tombstone, document: Desired, *, error: tuple[Generation, str, str] | None, held: str) -> Report:
+def farewell(tombstone: Tombstone, document: Desired, *, error: Failure | None, held: str) -> Report:
     """What is told of a tombstone that is not done: why, and whether somebody has to do something."""
     head = Report(bundle=tombstone.name, epoch=document.epoch, generation=tombstone.generation, state=State.WAIT_APPLIED)
     if error is not None:
-        return msgspec.structs.replace(head, state=failed_state(error[1]), code=error[1], message=error[2])
+        said = {"code": error.code, "message": error.message, "object": error.object, "hint": error.hint}
+        return msgspec.structs.replace(head, state=failed_state(error.code), **said)
     return msgspec.structs.replace(head, state=State.NOT_READY, code="removing", message=held) if held else head
 
 
-def state_of(bundle: DesiredBundle, known: Known, epoch: int) -> tuple[State, str, str]:
-    """(state, code, message), in the order of Fleet's own tests."""
+def state_of(bundle: DesiredBundle, known: Known, epoch: int) -> tuple[State, Failure]:
+    """The state, and why it is that, in the order of Fleet's own tests."""
     order = (epoch, bundle.generation)
+
+    def why(code: str = "", message: str = "", about: str = "") -> Failure:
+        return Failure(bundle.generation, code, message, about)
+
     if late := behind(order, known.floor):
-        return State.ERR_APPLIED, "behind", late
-    if known.error and known.error[0] >= bundle.generation:
-        return failed_state(known.error[1]), known.error[1], known.error[2]
+        return State.ERR_APPLIED, why("behind", late)
+    if known.error and known.error.generation >= bundle.generation:
+        return failed_state(known.error.code), known.error
     if not is_applied(known.entry, order):
         if bundle.paused:
-            return State.OUT_OF_SYNC, "paused", "paused"
-        return (State.WAITING_FOR_DEPENDENCY, "dependency", known.waits) if known.waits else (State.WAIT_APPLIED, "", "")
+            return State.OUT_OF_SYNC, why("paused", "paused")
+        return (State.WAITING_FOR_DEPENDENCY, why("dependency", known.waits)) if known.waits else (State.WAIT_APPLIED, why())
     if known.resources is None:
-        return State.NOT_READY, "", "not looked at yet"
+        return State.NOT_READY, why(message="not looked at yet")
     bad = next((r for r in known.resources if r.state in {"NotReady", "Unknown"}), None)
     if bad:
-        return State.NOT_READY, "not-ready", sentence(bad)
+        return State.NOT_READY, why("not-ready", sentence(bad), named(bad))
     changed = drifted(known.resources)
     if changed:
-        return State.MODIFIED, "modified", sentence(changed[0]) + known.note
-    return State.READY, "", ""
+        return State.MODIFIED, why("modified", sentence(changed[0]) + known.note, named(changed[0]))
+    return State.READY, why()
 
 
 def pages_of(reports: list[Report], most: int = MOST_PAGE_BYTES) -> list[list[Report]]:

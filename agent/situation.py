@@ -14,8 +14,9 @@ from agent.correct import Corrections
 from agent.documents import KeptDocument
 from agent.lease import Lease
 from agent.observe import Observer
+from agent.reports import Failure
 from agent.troubles import DISK, Troubles
-from fleetctl.core.ids import BundleName, Epoch, Generation
+from fleetctl.core.ids import BundleName, Epoch
 from fleetctl.core.status import Report, ResourceStatus
 from fleetctl.core.wire import Desired, DesiredBundle
 
@@ -39,7 +40,7 @@ class Situation:
         self.reports: dict[BundleName, Report] = {}
         self.retry_at: dict[BundleName, float] = {}
         self.failures: dict[BundleName, int] = {}
-        self.errors: dict[BundleName, tuple[Generation, str, str]] = {}
+        self.errors: dict[BundleName, Failure] = {}
         self.waits: dict[BundleName, str] = {}
         self.again: set[BundleName] = set()
         self.corrections = Corrections()

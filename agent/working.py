@@ -16,7 +16,7 @@ from agent.lease import LeaseTaken
 from agent.log import event, over, trouble
 from agent.recover import recover
 from agent.removal import Remains
-from agent.reports import REMOVING
+from agent.reports import REMOVING, Failure
 from agent.situation import Situation
 from agent.telling import Teller
 from agent.troubles import of_disk
@@ -34,6 +34,7 @@ MOST_RETRY_SECONDS = {
     "helm-pending": 10.0,
     "removal": 60.0,
 }
+_MOST_SAID = 256
 _REMOVALS_IN_TIME = 3  # about half a minute: a Pod's grace, a volume's protection
 
 
@@ -123,7 +124,7 @@ class Worker:
             at.again,
             at.removed,
             at.hands.journal.floors(),
-            tried={name: error[0] for name, error in at.errors.items()},
+            tried={name: error.generation for name, error in at.errors.items()},
             since=at.doomed,
             said={name: report.message for name, report in at.reports.items()},
         )
@@ -228,7 +229,8 @@ class Worker:
         generation = action.tombstone.generation if isinstance(action, Remove) else action.bundle.generation
         if isinstance(why, Remains) and count <= _REMOVALS_IN_TIME:
             code = REMOVING
-        self._at.errors[name] = (generation, code, summary)
+        about, hint = (why.subject, why.next_step) if isinstance(why, FleetError) else ("", "")
+        self._at.errors[name] = Failure(generation, code, summary, redacted(about)[:_MOST_SAID], redacted(hint)[:_MOST_SAID])
 
     def _wake_for_retries(self) -> None:
         """Also for removals that have waited long enough for others."""

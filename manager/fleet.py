@@ -16,8 +16,9 @@ from sqlalchemy.engine import Connection
 from fleetctl.core import wire
 from fleetctl.core.errors import Conflict, LoginError, NotFound
 from fleetctl.core.ids import BundleName, ClusterId, ClusterName, Digest, Epoch, Workspace
+from fleetctl.core.reasons import cause_key
 from fleetctl.core.status import Report, State, as_json, trim
-from fleetctl.core.summary import deployment_state
+from fleetctl.core.summary import deployment_state, tally_of
 from manager import kinds, past, pins, staging
 from manager.archives import Archives
 from manager.clock import rfc3339, unix, until
@@ -270,7 +271,8 @@ def take_reports(connection: Connection, cluster: ClusterId, reports: list[Repor
         kept = trim(report)
         values: dict[str, Any] = {"state": state.value, "applied": report.applied, "reported": report.generation}
         values |= {"reported_at": report.at or at} | past.turned(row, state.value, int(unix(at)))
-        connection.execute(sa.update(deployments).where(where).values(**values, message=kept.message[:1024], report=as_json(kept)))
+        values |= {"message": kept.message[:1024], "report": as_json(kept), "cause": cause_key(report), "tally": tally_of(report)}
+        connection.execute(sa.update(deployments).where(where).values(**values))
         if state.value != row.state or row.reported < row.generation or row.applied != report.applied:
             moved.add(report.bundle)
             workspace = row.workspace
@@ -286,6 +288,7 @@ def _unmentioned(connection: Connection, cluster: ClusterId, told: set[BundleNam
     gone = [{"b": name} for name in known if name not in told]
     if gone:
         blank = {"state": State.WAIT_APPLIED.value, "reported": 0, "applied": 0, "message": "", "report": b"", "since": now}
+        blank |= {"cause": "", "tally": ""}
         where = (d.cluster_id == cluster) & (d.bundle == sa.bindparam("b"))
         connection.execute(sa.update(deployments).where(where).values(**blank), gone)
 

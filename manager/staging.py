@@ -103,7 +103,7 @@ def _insert(connection: Connection, rows: list[dict[str, Any]]) -> None:
 
 
 # What was said of the one that was being removed, and whose it was.
-_SAID = ("repo", "state", "applied", "reported", "reported_at", "message", "report")
+_SAID = ("repo", "state", "applied", "reported", "reported_at", "message", "report", "cause", "tally")
 
 
 def begin(connection: Connection, workspace: Workspace, spec: BundleSpec, now: str) -> None:

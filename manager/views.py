@@ -14,15 +14,16 @@ from sqlalchemy.engine import Connection
 from fleetctl.core.cluster import matches, parse_selector
 from fleetctl.core.errors import NotFound
 from fleetctl.core.ids import ClusterId
+from fleetctl.core.reasons import message_of, shown
 from fleetctl.core.status import DRIFTED, ResourceStatus, State, sentence
-from fleetctl.core.summary import count, held_state, seen_state, summarize, worst_of
-from manager import counting, releases
+from fleetctl.core.summary import count, held_state, resource_counts, seen_state, summarize, worst_of
+from manager import counting, reasons, releases
 from manager.clock import rfc3339
 from manager.gathering import in_parts, shown_labels
 from manager.kinds import api_version
 from manager.live import Live
 from manager.repoview import condition, repo_status
-from manager.store.schema import bundles, clusters, deployments, objects, repos, rollouts
+from manager.store.schema import bundles, clusters, deployments, objects, repos
 from manager.store.schema import options as options_table
 
 _load = msgspec.json.decode
@@ -92,51 +93,9 @@ class Fleet:
             yield from self.connection.execute(query.where(d.workspace == self.workspace) if self.workspace else query)
 
     @cached_property
-    def names(self) -> dict[str, str]:
-        """The clusters of `wrong`."""
-        ids = sorted({row.cluster_id for row in self.wrong})
-        c = clusters.c
-        return {r.id: r.name for part in in_parts(ids) for r in self.connection.execute(sa.select(c.id, c.name).where(c.id.in_(part)))}
-
-    @cached_property
-    def whys(self) -> dict[tuple[str, str, int], str]:
-        """What is waited for in each partition."""
-        r = rollouts.c
-        rows = self.connection.execute(sa.select(r.workspace, r.bundle, r.counts))
-        return {(row.workspace, row.bundle, at): count["why"] for row in rows for at, count in enumerate(_load(row.counts))}
-
-    @cached_property
-    def wrong(self) -> list[Any]:
-        """The deployments that are not Ready."""
-        d = deployments.c
-        columns = (d.cluster_id, d.bundle, d.workspace, d.repo, d.state, d.message, d.generation, d.applied, d.staged, d.partition)
-        query = sa.select(*columns).where(~d.removed)
-        query = query.where(d.workspace == self.workspace) if self.workspace else query
-        rows = list(self.connection.execute(query.where((d.state != State.READY.value) | (d.staged != ""))))
-        rows = [row for row in rows if row.cluster_id not in self.offline and row.cluster_id not in self.absent]
-        for part in in_parts(sorted(self.offline | self.absent)):
-            rows += self.connection.execute(query.where(d.cluster_id.in_(part)))
-        return rows
-
-    def said(self, row: Any) -> str:
-        """The deployment's own message, or what it waits for when a rollout holds it back."""
-        if row.message or not row.staged:
-            return str(row.message)
-        return self.whys.get((row.workspace, row.bundle, row.partition), "held by its rollout")
-
-    def message(self, rows: Iterable[Any]) -> str:
-        """One example for each state that is not Ready, worst first, as Fleet writes it."""
-        groups: dict[State, list[Any]] = {}
-        for row in rows:
-            groups.setdefault(self.state(row), []).append(row)
-        parts = []
-        for state in State:
-            if state is State.READY or state not in groups:
-                continue
-            first = groups[state][0]
-            said = f": {self.said(first)}" if self.said(first) else ""
-            parts.append(f"{state.value}({len(groups[state])}) [Cluster {first.workspace}/{self.names[first.cluster_id]}{said}]")
-        return "; ".join(parts)
+    def known(self) -> reasons.Known:
+        """What tells why something is not Ready."""
+        return reasons.Known(self.connection, self.live, self.now, self.workspace, self.offline, self.absent)
 
     @cached_property
     def going(self) -> dict[str, list[Any]]:
@@ -224,9 +183,8 @@ def _plain(connection: Connection, kind: str, asked: Asked) -> list[Document]:
 def _clusters(connection: Connection, whole: Fleet, asked: Asked) -> list[Document]:
     rows = _select(connection, clusters, asked)
     counts = whole.of_clusters([row.id for row in rows] if asked.name else None)
-    by_cluster: dict[str, list[Any]] = {}
-    for row in whole.wrong:
-        by_cluster.setdefault(row.cluster_id, []).append(row)
+    place = reasons.Place(asked.workspace, cluster=rows[0].id if asked.name and rows else "")
+    why = reasons.grouped(whole.known, place, reasons.BY_CLUSTER)
     wishes = releases.shown(connection, asked.workspace, [row.id for row in rows])
     found = []
     for row in rows:
@@ -234,8 +192,10 @@ def _clusters(connection: Connection, whole: Fleet, asked: Asked) -> list[Docume
         labels = shown_labels(row.name, _load(row.labels))
         status = _cluster_status(row, whole, states) | {"summary": summarize(states)}
         status["agent"] |= wishes.get(row.id, {})
+        if asked.name:
+            status["resourceCounts"] = reasons.objects_of(connection, place)
         if not status["display"]["message"]:
-            said = [t["message"] for t in status["agent"]["troubles"]] + [whole.message(by_cluster.get(row.id, []))]
+            said = [t["message"] for t in status["agent"]["troubles"]] + [message_of(why.get(row.id, []))]
             said += [_removing(whole.going[row.id])] if row.id in whole.going else []
             status["display"]["message"] = "; ".join(text for text in said if text)
         head = {"labels": labels, "annotations": _load(row.annotations)}
@@ -289,9 +249,8 @@ def trouble_type(code: str) -> str:
 
 def _bundles(connection: Connection, whole: Fleet, asked: Asked) -> list[Document]:
     counts = whole.counted(lambda sort: (sort.workspace, sort.bundle), asked.name)
-    by_bundle: dict[tuple[str, str], list[Any]] = {}
-    for row in whole.wrong:
-        by_bundle.setdefault((row.workspace, row.bundle), []).append(row)
+    place = reasons.Place(asked.workspace, asked.repo, asked.name)
+    why = reasons.grouped(whole.known, place, reasons.BY_BUNDLE)
     found = []
     for row in _select(connection, bundles, asked):
         if asked.repo and row.repo != asked.repo:
@@ -300,7 +259,7 @@ def _bundles(connection: Connection, whole: Fleet, asked: Asked) -> list[Documen
         key = (row.workspace, row.name)
         states = counts.get(key, {})
         state, total = worst_of(states).value, sum(states.values())
-        message = "; ".join(filter(None, (_pin(row), whole.message(by_bundle.get(key, [])))))
+        message = "; ".join(filter(None, (_pin(row), message_of(why.get(key, [])))))
         status = {
             "display": {"readyClusters": f"{states.get(State.READY, 0)}/{total}", "state": state, "message": message},
             "summary": summarize(states),
@@ -309,7 +268,10 @@ def _bundles(connection: Connection, whole: Fleet, asked: Asked) -> list[Documen
             "archive": row.archive,
             "clusters": total,
             "pinned": row.pinned,
+            **shown(why.get(key, [])),
         }
+        if asked.name:
+            status["resourceCounts"] = reasons.objects_of(connection, place)
         labels = {"fleet.cattle.io/repo-name": row.repo, "fleet.cattle.io/bundle-path": spec.get("path", "")} | spec.get("labels", {})
         found.append(_document("Bundle", row, _bundle_spec(spec), status, labels=labels, annotations={}))
     return found
@@ -344,7 +306,9 @@ def _deployments(connection: Connection, whole: Fleet, asked: Asked) -> list[Doc
         query = query.where(d.cluster_id.in_(mine.where(c.workspace == asked.workspace) if asked.workspace else mine))
     if asked.name:
         query = query.where(sa.tuple_(d.cluster_id, d.bundle).in_(_named(connection, asked)))
-    return sorted((_deployment(row, whole, row.name) for row in connection.execute(query)), key=lambda m: m["metadata"]["name"])
+    rows = list(connection.execute(query))
+    whole.known.meet(row.cluster_id for row in rows)
+    return sorted((_deployment(row, whole.known, row.name) for row in rows), key=lambda m: m["metadata"]["name"])
 
 
 def _named(connection: Connection, asked: Asked) -> list[tuple[str, str]]:
@@ -355,9 +319,9 @@ def _named(connection: Connection, asked: Asked) -> list[tuple[str, str]]:
     return [(row.id, pairs[row.name]) for row in rows]
 
 
-def _deployment(row: Any, whole: Fleet, cluster: str) -> Document:
+def _deployment(row: Any, known: reasons.Known, cluster: str) -> Document:
     report = _load(row.report) if row.report else {}
-    state = whole.state(row)
+    state, reason = known.reason(reasons.row_of(row, known))
     resources = report.get("resources", [])
     spec = {
         "cluster": cluster,
@@ -375,15 +339,17 @@ def _deployment(row: Any, whole: Fleet, cluster: str) -> Document:
         "ready": state is State.READY,
         "nonModified": report.get("nonModified", True),
         "appliedGeneration": row.applied,
-        "message": whole.said(row),
+        "message": reason.cause if reason else "",
         "code": report.get("code", ""),
+        "reason": msgspec.to_builtins(reason) if reason else None,
         "release": report.get("release"),
         "resources": resources,
         "nonReadyStatus": [r for r in resources if r.get("state", "Ready") not in {"Ready", *DRIFTED}],
         "modifiedStatus": [_modified(r) for r in resources if r.get("state") in DRIFTED or r.get("differences")],
         "incompleteState": report.get("incompleteState", False),
         "reportedAt": row.reported_at,
-        "conditions": [condition("Ready", ok=state is State.READY, message=row.message)],
+        "resourceCounts": resource_counts([(row.tally, 1)]),
+        "conditions": [condition("Ready", ok=state is State.READY, message=reason.cause if reason else "")],
     }
     meta = {"name": f"{cluster}.{row.bundle}", "namespace": row.workspace, "generation": max(0, row.generation)}
     labels = {"fleet.cattle.io/cluster": cluster, "fleet.cattle.io/bundle-name": row.bundle, "fleet.cattle.io/repo-name": row.repo}
@@ -404,15 +370,16 @@ def _repos(connection: Connection, whole: Fleet, asked: Asked) -> list[Document]
     held = connection.execute(sa.select(b.workspace, b.repo, sa.func.count()).group_by(b.workspace, b.repo))
     amounts = {(row[0], row[1]): row[2] for row in held}
     scans = {(r.workspace, r.name): r for r in connection.execute(sa.select(repos))}
-    by_repo: dict[tuple[str, str], list[Any]] = {}
-    for row in whole.wrong:
-        by_repo.setdefault((row.workspace, row.repo), []).append(row)
+    place = reasons.Place(asked.workspace, asked.name)
+    why = reasons.grouped(whole.known, place, reasons.BY_REPO)
     found = []
     for row in _select(connection, objects, asked, objects.c.kind == "GitRepo"):
         key = (row.workspace, row.name)
         status = repo_status(scans.get(key), counts.get(key, {}), amounts.get(key, 0), row.generation)
-        if not status["display"]["message"]:
-            status["display"]["message"] = whole.message(by_repo.get(key, []))
+        status["display"]["message"] = status["display"]["message"] or message_of(why.get(key, []))
+        status |= shown(why.get(key, []))
+        if asked.name:
+            status["resourceCounts"] = reasons.objects_of(connection, place)
         found.append(_document("GitRepo", row, _load(row.spec), status, **_head(row)))
     return found
 

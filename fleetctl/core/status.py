@@ -74,10 +74,15 @@ class ResourceStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         return self.state in DRIFTED or bool(self.differences)
 
 
+def named(resource: ResourceStatus) -> str:
+    """An object as Fleet's sentences name it: `deployment.apps shop/web`."""
+    where = f"{resource.namespace}/{resource.name}" if resource.namespace else resource.name
+    return f"{resource.kind.lower()}.{resource.api_version.partition('/')[0]} {where}"
+
+
 def sentence(resource: ResourceStatus) -> str:
     """What is wrong with an object, in Fleet's words (`ModifiedStatus.String` and `NonReadyStatus.String`)."""
-    where = f"{resource.namespace}/{resource.name}" if resource.namespace else resource.name
-    name = f"{resource.kind.lower()}.{resource.api_version.partition('/')[0]} {where}"
+    name = named(resource)
     if resource.owner:
         return f"{name} is not owned by us: release {resource.owner} has it"
     ends = {"Missing": "missing", "Orphaned": "extra", "Modified": f"modified {resource.patch}"}
@@ -99,7 +104,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rena
     applied: Generation = Generation(0)  # last generation that was applied without error
     state: State
     code: str = ""  # stable word for the cause: `helm-failed`, `render-failed`, `dependency`, ...
-    message: str = ""  # one line for people, secrets cut
+    message: str = ""  # one line for people, secrets cut: the cause
+    object: str = ""  # what it is about, as a person would name it: "deployment.apps shop/web"
+    hint: str = ""  # what to do, when the agent knows more than the code says
     ready: bool = False
     non_modified: bool = True
     removed: bool = False  # answers a tombstone: nothing of this bundle is left

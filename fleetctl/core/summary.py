@@ -27,6 +27,20 @@ _COUNTERS = {
 }
 
 
+# Fleet's tests before the one for a staged version (`GetDeploymentState`, steps 1 to 3), with our own words for waiting.
+_BEFORE_STAGED = frozenset({State.ERR_APPLIED, State.WAIT_APPLIED, State.WAITING_FOR_DEPENDENCY, State.WAITING_FOR_WINDOW, State.NOT_READY})
+# Fleet's `resourceCounts`, by the state of an object.
+_RESOURCES = {
+    "Ready": "ready",
+    "WaitApplied": "waitApplied",
+    "Modified": "modified",
+    "Orphaned": "orphaned",
+    "Missing": "missing",
+    "Unknown": "unknown",
+    "NotReady": "notReady",
+}
+
+
 def deployment_state(report: Report | None, wanted: Generation, *, paused: bool = False) -> State:
     """What the last report says of generation `wanted`; a report of an older one says only that we wait."""
     if report is None or report.generation < wanted:
@@ -42,7 +56,7 @@ def held_state(stored: State, *, told: bool) -> State:
     """
     if not told:
         return State.PENDING
-    return stored if stored in {State.ERR_APPLIED, State.WAIT_APPLIED, State.NOT_READY} else State.OUT_OF_SYNC
+    return stored if stored in _BEFORE_STAGED else State.OUT_OF_SYNC
 
 
 def seen_state(stored: State, *, offline: bool, enrolled: bool) -> State:
@@ -64,6 +78,25 @@ def summarize(counts: Mapping[State, int]) -> dict[str, Any]:
     total = sum(counts.values())
     found: dict[str, Any] = {"ready": counts.get(State.READY, 0), "desiredReady": total}
     return found | {word: counts[state] for state, word in _COUNTERS.items() if state is not State.READY and counts.get(state)}
+
+
+def tally_of(report: Report) -> str:
+    """The report's objects by state, as text that is equal for equal numbers: `Ready=3,NotReady=1`."""
+    found: dict[str, int] = {}
+    for resource in report.resources:
+        found[resource.state] = found.get(resource.state, 0) + 1
+    return ",".join(f"{state}={found[state]}" for state in _RESOURCES if state in found)
+
+
+def resource_counts(tallies: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Fleet's `resourceCounts` over deployments: (what `tally_of` said, how many deployments said so)."""
+    found = {"desiredReady": 0, **dict.fromkeys(_RESOURCES.values(), 0)}
+    for text, deployments in tallies:
+        for part in filter(None, text.split(",")):
+            state, _, amount = part.partition("=")
+            found[_RESOURCES[state]] += int(amount) * deployments
+            found["desiredReady"] += int(amount) * deployments * (state != "Orphaned")
+    return found
 
 
 def worst_of(counts: Mapping[State, int]) -> State:

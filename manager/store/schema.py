@@ -170,6 +170,9 @@ deployments = sa.Table(
     sa.Column("since", sa.Integer, nullable=False, server_default="0"),
     sa.Column("well", sa.Integer, nullable=False, server_default="0"),
     sa.Column("past", sa.String, nullable=False, server_default=""),
+    # Of the last report: `cause_key` of core/reasons.py, and its objects by state as `Ready=3,NotReady=1`.
+    sa.Column("cause", sa.String, nullable=False, server_default=""),
+    sa.Column("tally", sa.String, nullable=False, server_default=""),
     sa.Index("deployments_bundle", "workspace", "bundle"),
     sa.Index("deployments_archive", "archive"),
     # Who is told next, and examples of what is held; whose state is not Ready. Neither grows with a fleet that is well.

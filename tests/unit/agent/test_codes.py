@@ -1,4 +1,4 @@
-"""Every word that an agent reports has a row in docs/agent-codes.md, and every row is a word that it can report."""
+"""Every word that an agent reports has a hint, and every hint of the agent's is for a word that it can report."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agent.troubles import DISK
+from fleetctl.core.codes import AGENT, BUNDLE, CODES, MANAGER, hint_of
 from fleetctl.core.errors import every_error
 
 ROOT = Path(__file__).parents[3]
@@ -25,7 +26,7 @@ def of_errors() -> set[str]:
 
 
 def written(tree: ast.Module) -> Iterator[str]:
-    """`at.say("code", …)` with a literal or a constant of the module, `(State.X, "code", …)`, `code="code"`, and what `told` returns."""
+    """`at.say("code", …)` with a literal or a constant of the module, `why("code", …)`, `code="code"`, and what `told` returns."""
     constants = {
         target.id: value.value
         for node in tree.body
@@ -42,9 +43,8 @@ def written(tree: ast.Module) -> Iterator[str]:
                 yield constants[first.id]
         elif isinstance(node, ast.keyword) and node.arg == "code" and isinstance(node.value, ast.Constant):
             yield str(node.value.value)
-        elif isinstance(node, ast.Tuple) and len(node.elts) > 1 and "State." in ast.unparse(node.elts[0]):
-            if isinstance(node.elts[1], ast.Constant):
-                yield str(node.elts[1].value)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "why" and node.args:
+            yield from (str(first.value) for first in node.args[:1] if isinstance(first, ast.Constant))
         elif isinstance(node, ast.FunctionDef) and node.name == "told":
             for part in ast.walk(node):
                 if isinstance(part, ast.Return) and isinstance(part.value, ast.Tuple) and isinstance(part.value.elts[0], ast.Constant):
@@ -66,13 +66,27 @@ def codes() -> set[str]:
     return {code for code in found if code}
 
 
-def test_every_code_is_documented_and_no_other() -> None:
-    """A row each: what it means, and what to do."""
-    rows = re.findall(r"^\| `([a-z-]+)` \| (.+) \| (.+) \|$", (ROOT / "docs" / "agent-codes.md").read_text(), re.MULTILINE)
-    known = {code for code, _, _ in rows}
+def test_every_code_has_a_hint_and_no_other() -> None:
+    """Whatever an agent can report has a row in core/codes.py, and every row of the agent's is a word that it can report."""
+    rows = [*AGENT, *BUNDLE]
+    known = {row.code for row in rows}
     assert codes() - known == set()
     assert known - codes() == set()
-    assert len(rows) == len(known)
+    assert len(CODES) == len(rows) + len(MANAGER), "a word stands twice"
+    assert all(row.meaning and row.hint for row in CODES.values())
+
+
+def test_the_page_says_what_the_table_says() -> None:
+    """A row each in docs/agent-codes.md: what it means, and what to do, word for word."""
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.+) \| (.+) \|$", (ROOT / "docs" / "agent-codes.md").read_text(), re.MULTILINE)
+    assert rows == [tuple(row) for row in (*AGENT, *BUNDLE, *MANAGER)]
+
+
+def test_a_hint_names_what_is_at_hand() -> None:
+    """The names stand in the command, so that it can be pasted."""
+    assert hint_of("held", cluster="paris", bundle="web") == "`fleetctl why paris web`"
+    assert hint_of("modified", bundle="web").startswith("`fleetctl bundle diff web`")
+    assert hint_of("of-a-later-agent") == ""
 
 
 def test_every_thing_that_check_looks_at_is_documented() -> None:
