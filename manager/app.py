@@ -141,6 +141,7 @@ def _make_service(config: Config, signer: Signer) -> Manager:
         mirrors=config.mirrors,
         allow_egress=config.allow_egress,
         secret_key_file=config.secret_key_file,
+        removals=config.removals,
     )
     return Service(config.data_dir, signer=signer, settings=settings)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from fleetctl.core.errors import RefusedError, UsageError
+from fleetctl.core.holds import Limits
 
 _NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "9p", "afs", "ceph", "glusterfs", "lustre", "ocfs2", "gfs2", "beegfs"}
@@ -38,6 +39,7 @@ class Config:
     local_agent: bool = False
     kubeconfig: Path | None = None
     log_style: str = "text"
+    removals: Limits = field(default_factory=Limits)
 
     @property
     def url(self) -> str:
@@ -87,6 +89,9 @@ def _options(command: argparse.ArgumentParser) -> None:
     add("--secret-key-file", type=Path, metavar="FILE", help="key for secrets, instead of DATA_DIR/secret.key")
     add("--poll-seconds", type=int, default=15, metavar="N", help="seconds between polls of a repository (%(default)s)")
     add("--agent-file", type=Path, metavar="FILE", help="the fleet-agent.pyz to hand out, instead of DATA_DIR/install/fleet-agent.pyz")
+    add("--removals-least", type=int, default=5, metavar="N", help="so many clusters may lose a bundle unasked (%(default)s)")
+    add("--removals-percent", type=int, default=20, metavar="P", help="or so many percent of those that have it (%(default)s)")
+    add("--removals-window", type=int, default=60, metavar="MIN", help="within so many minutes; twice as many a day (%(default)s)")
     add("--with-local-agent", action="store_true", help="run an agent for the cluster of --kubeconfig in workspace fleet-local")
     add("--kubeconfig", type=Path, metavar="FILE", help="cluster of the local agent")
     add("--log", choices=("text", "json"), default="text", help="form of the log lines (%(default)s)")
@@ -103,6 +108,7 @@ def parse(argv: Sequence[str]) -> Config:
     if not 1 <= said.poll_seconds <= 86_400:
         raise UsageError("--poll-seconds is not between 1 and 86400", next_step="Write for example --poll-seconds 15.")
     return Config(
+        removals=_removals(said.removals_least, said.removals_percent, said.removals_window),
         data_dir=said.data_dir.absolute(),
         host=host,
         port=port,
@@ -125,6 +131,13 @@ def _listen(text: str) -> tuple[str, int]:
     if not found or int(found[3]) > 65535:
         raise UsageError(f"--listen {text!r} is not HOST:PORT", next_step="Write for example --listen 127.0.0.1:7443.")
     return found[1] or found[2], int(found[3])
+
+
+def _removals(least: int, percent: int, minutes: int) -> Limits:
+    if least < 0 or not 0 <= percent <= 100 or not 1 <= minutes <= 1440:
+        summary = "--removals-least is below 0, --removals-percent not a percentage, or --removals-window not between 1 and 1440 minutes"
+        raise UsageError(summary, subject="--removals-…", next_step="Write for example --removals-least 5 --removals-percent 20.")
+    return Limits(least=least, percent=percent, window=minutes * 60)
 
 
 def _public_url(text: str) -> str:

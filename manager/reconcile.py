@@ -25,20 +25,25 @@ from fleetctl.core.target import Match
 from manager import past, pins, staging
 from manager.clock import unix
 from manager.gathering import Scope, bundle_specs, fleet_clusters, groups, in_parts, next_generation
+from manager.holding import Picked, Removals, let_through
 from manager.sealing import sources, version_of
 from manager.store.schema import bundles, clusters, deployments
 from manager.store.schema import options as options_table
 
 
-def reconcile(connection: Connection, scope: Scope, *, now: str) -> set[ClusterId]:
-    """Bring the deployments in `scope` to what is wanted. The clusters whose document is another one now."""
+def reconcile(connection: Connection, scope: Scope, *, now: str, removals: Removals | None = None) -> set[ClusterId]:
+    """Bring the deployments in `scope` to what is wanted, but for removals that are held. The clusters whose document is another one now.
+
+    Raises Conflict when `removals` names another number than would go.
+    """
     fleet = fleet_clusters(connection, scope)
     texts: dict[str, bytes] = {}
     stored = bundle_specs(connection, scope)
     specs, wanted = intended(connection, scope.workspace, stored, fleet, groups(connection, scope.workspace), texts)
     have = told(connection, scope, {c.id for c in fleet})
-    changes = decide(wanted, have)
     by_name = {spec.name: spec for spec in specs}
+    picked = Picked(wanted, by_name, {c.id for c in fleet})
+    changes = let_through(connection, scope, picked, have, decide(wanted, have), now, removals)
     held = staging.gated(connection, scope.workspace, specs, _counts(connection, scope, wanted, changes))
     waiting = [c for c in changes if c.want is not None and c.redeploy and c.key[1] in held]
     later = {c.key for c in waiting}

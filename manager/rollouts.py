@@ -138,7 +138,7 @@ def _reshaped(connection: Connection, workspace: Workspace, bundle: BundleName) 
         return None
     c, d = clusters.c, deployments.c
     query = sa.select(c.id, c.name, c.labels, c.annotations, c.spec, d.partition, d.position).join(deployments, d.cluster_id == c.id)
-    rows = connection.execute(query.where(d.workspace == workspace, d.bundle == bundle, ~d.removed)).all()
+    rows = connection.execute(query.where(d.workspace == workspace, d.bundle == bundle, ~d.removed, ~d.kept)).all()
     strategy = safe_strategy(spec)
     made = partitions_of(strategy, bundle, [cluster_of(row, workspace) for row in rows], groups(connection, workspace))
     had = {row.id: (row.partition, row.position) for row in rows}

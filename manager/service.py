@@ -14,9 +14,10 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core import wire
 from fleetctl.core.agentrelease import AgentRelease
+from fleetctl.core.holds import Limits
 from fleetctl.core.ids import LOCAL_WORKSPACE, BundleName, ClusterId, Digest, Epoch, Workspace
 from fleetctl.core.impact import Plan
-from manager import history, log, releases, rolloutview, staging, views
+from manager import history, holding, log, releases, rolloutview, staging, views
 from manager.archives import Archives
 from manager.clock import rfc3339
 from manager.documents import Document, Documents
@@ -27,6 +28,8 @@ from manager.overview import overview
 from manager.planning import Asked as AskedPlan
 from manager.planning import Planner
 from manager.releases import Asked, Releases
+from manager.removals import Labels
+from manager.removals import People as RemovalPeople
 from manager.rolling import Rolling
 from manager.scanning import Scanner
 from manager.sealing import Sealer
@@ -50,6 +53,7 @@ class Settings:
     mirrors: Mapping[str, str] = field(default_factory=dict)
     allow_egress: tuple[str, ...] = ()
     secret_key_file: Path | None = None
+    removals: Limits = field(default_factory=Limits)
 
 
 class Service:
@@ -65,6 +69,7 @@ class Service:
         self._objects = Objects(self._store, self._live, vault, clock, self._scanner.poke)
         self._planner = Planner(self._store, self._live, self._archives, self._scanner, clock)
         self._releases = Releases(self._store, self._live, self._archives, clock)
+        self._removals = RemovalPeople(self._store, self._live, clock)
         self._rolling = Rolling(self._store, self._live, clock)
         self._tokens = Tokens(self._store, clock)
         self._tasks: list[asyncio.Task[None]] = []
@@ -78,6 +83,7 @@ class Service:
         """Open the store and begin to watch. Raises RefusedError or UnavailableError when the data cannot be used."""
         await self._store.open()
         self._documents.epoch = await self._store.write(lambda c: _first_rows(c, rfc3339(self._clock())))
+        await self._store.write(lambda c: holding.set_limits(c, self._settings.removals))
         await self._tokens.load()
         await self._fleet.load()
         self._opened = True
@@ -168,6 +174,17 @@ class Service:
 
     async def plan_archive(self, workspace: str | None, digest: Digest) -> Path:
         return await self._planner.archive_path(workspace, digest)
+
+    # Removals
+
+    async def held_removals(self, workspace: str | None) -> list[dict[str, Any]]:
+        return await self._removals.held(workspace)
+
+    async def confirm_held(self, workspace: str, bundle: str, removals: int, digest: str) -> dict[str, Any]:
+        return await self._removals.confirm(workspace, bundle, removals, digest)
+
+    async def label_clusters(self, labels: Labels) -> dict[str, Any]:
+        return await self._removals.label(labels)
 
     # Versions of the agent
 

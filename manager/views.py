@@ -17,7 +17,7 @@ from fleetctl.core.ids import ClusterId
 from fleetctl.core.reasons import message_of, shown
 from fleetctl.core.status import DRIFTED, ResourceStatus, State, sentence
 from fleetctl.core.summary import count, held_state, resource_counts, seen_state, summarize, worst_of
-from manager import counting, reasons, releases
+from manager import counting, holding, holdview, reasons, releases
 from manager.clock import rfc3339
 from manager.gathering import in_parts, shown_labels
 from manager.kinds import api_version
@@ -96,6 +96,11 @@ class Fleet:
     def known(self) -> reasons.Known:
         """What tells why something is not Ready."""
         return reasons.Known(self.connection, self.live, self.now, self.workspace, self.offline, self.absent)
+
+    @cached_property
+    def holds(self) -> dict[tuple[str, str], holding.Hold]:
+        """By workspace and bundle: removals that wait for a person."""
+        return {(hold.workspace, hold.bundle): hold for hold in holding.current(self.connection, self.workspace)}
 
     @cached_property
     def going(self) -> dict[str, list[Any]]:
@@ -270,6 +275,7 @@ def _bundles(connection: Connection, whole: Fleet, asked: Asked) -> list[Documen
             "pinned": row.pinned,
             **shown(why.get(key, [])),
         }
+        holdview.on_bundle(status, whole.holds.get(key))
         if asked.name:
             status["resourceCounts"] = reasons.objects_of(connection, place)
         labels = {"fleet.cattle.io/repo-name": row.repo, "fleet.cattle.io/bundle-path": spec.get("path", "")} | spec.get("labels", {})
@@ -339,7 +345,8 @@ def _deployment(row: Any, known: reasons.Known, cluster: str) -> Document:
         "ready": state is State.READY,
         "nonModified": report.get("nonModified", True),
         "appliedGeneration": row.applied,
-        "message": reason.cause if reason else "",
+        "message": holdview.message(reason.cause if reason else "", held=row.kept),
+        "held": bool(row.kept),
         "code": report.get("code", ""),
         "reason": msgspec.to_builtins(reason) if reason else None,
         "release": report.get("release"),
@@ -377,6 +384,7 @@ def _repos(connection: Connection, whole: Fleet, asked: Asked) -> list[Document]
         key = (row.workspace, row.name)
         status = repo_status(scans.get(key), counts.get(key, {}), amounts.get(key, 0), row.generation)
         status["display"]["message"] = status["display"]["message"] or message_of(why.get(key, []))
+        holdview.on_repo(status, [hold for hold in whole.holds.values() if (hold.workspace, hold.repo) == key])
         status |= shown(why.get(key, []))
         if asked.name:
             status["resourceCounts"] = reasons.objects_of(connection, place)

@@ -22,6 +22,7 @@ from manager.api.people import About, PeopleApi
 from manager.api.planning import ARCHIVES, PLAN, PLAN_SECONDS, PlanApi
 from manager.api.problems import TooBusy, WrongMethod, answer, bug, nearest
 from manager.api.releases import ADD, UPLOAD_SECONDS, ReleaseApi
+from manager.api.removals import RemovalApi
 from manager.api.ui import PageApi
 from manager.metrics import Counters
 from manager.signing import Signer
@@ -53,6 +54,7 @@ def build(parts: Parts) -> ASGIApp:
         *people.routes(),
         *ReleaseApi(parts.service, gate).routes(),
         *PlanApi(parts.service, gate).routes(),
+        *RemovalApi(parts.service, gate).routes(),
         *InstallApi(parts.agent, parts.ca_pem).routes(),
         *PageApi(gate).routes(),
         *_health(parts.service),

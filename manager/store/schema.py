@@ -173,12 +173,15 @@ deployments = sa.Table(
     # Of the last report: `cause_key` of core/reasons.py, and its objects by state as `Ready=3,NotReady=1`.
     sa.Column("cause", sa.String, nullable=False, server_default=""),
     sa.Column("tally", sa.String, nullable=False, server_default=""),
+    # Nothing picks its cluster any more, and a person must say that it may go (manager/holding.py).
+    sa.Column("kept", sa.Boolean, nullable=False, server_default="0"),
     sa.Index("deployments_bundle", "workspace", "bundle"),
     sa.Index("deployments_archive", "archive"),
     # Who is told next, and examples of what is held; whose state is not Ready. Neither grows with a fleet that is well.
     sa.Index("deployments_held", "workspace", "bundle", "partition", "state", "position", sqlite_where=sa.text("staged <> ''")),
     sa.Index("deployments_unready", "workspace", "bundle", "state", "cluster_id", sqlite_where=sa.text("state <> 'Ready'")),
     sa.Index("deployments_removed", "workspace", "cluster_id", "bundle", sqlite_where=sa.text("removed = 1")),
+    sa.Index("deployments_kept", "workspace", "bundle", "cluster_id", sqlite_where=sa.text("kept")),
 )
 
 # How many deployments there are of each sort, those that are being removed aside. Triggers keep it (store/counters.py).
@@ -195,6 +198,28 @@ counts = sa.Table(
     sa.Column("answered", sa.Boolean, primary_key=True),  # and has reported that one
     sa.Column("n", sa.Integer, nullable=False),
     sqlite_with_rowid=False,
+)
+
+# Removals that wait for a person, by bundle; `deployments.kept` says of which clusters. `cause` as in fleetctl/core/holds.py, `what` has
+# changed.
+holds = sa.Table(
+    "holds",
+    metadata,
+    sa.Column("workspace", sa.String, primary_key=True),
+    sa.Column("bundle", sa.String, primary_key=True),
+    sa.Column("cause", sa.String, nullable=False),
+    sa.Column("what", sa.String, nullable=False),
+    sa.Column("since", sa.String, nullable=False),
+)
+
+# How many clusters have lost a bundle in a minute of Unix time, without being asked about: so that many small changes count as one.
+losses = sa.Table(
+    "losses",
+    metadata,
+    sa.Column("workspace", sa.String, primary_key=True),
+    sa.Column("bundle", sa.String, primary_key=True),
+    sa.Column("minute", sa.Integer, primary_key=True),
+    sa.Column("count", sa.Integer, nullable=False),
 )
 
 # Versions of the agent that were added, each a file among the archives with what a release key has signed of it.

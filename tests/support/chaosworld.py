@@ -167,7 +167,9 @@ class World:
     def ask_for(self, wish: Wish) -> None:
         """Tell the manager. Nobody waits."""
         self.wish = wish
-        self.fleet.call("PATCH", "objects/clusters/fleet-default/edge/labels", {"app": wish.label or None})
+        said = {"names": ["edge"], "labels": {"app": wish.label or None}}
+        seen = self.fleet.call("POST", "clusters/fleet-default/labels", said | {"dryRun": True})
+        self.fleet.call("POST", "clusters/fleet-default/labels", said | {"removals": seen["removals"]})
 
     def start(self, failpoints: str = "", **more: str) -> None:
         """The agent; `more`: of its environment."""

@@ -16,11 +16,12 @@ import msgspec
 from fleetctl.core import wire
 from fleetctl.core.agentrelease import AgentRelease
 from fleetctl.core.bundle import archive_digest
-from fleetctl.core.errors import LoginError, NotFound
+from fleetctl.core.errors import Conflict, LoginError, NotFound
 from fleetctl.core.ids import ClusterId, ClusterName, Digest, Epoch, Workspace
 from fleetctl.core.impact import Plan
 from manager import planning
 from manager.releases import Asked
+from manager.removals import Labels
 from manager.signing import Signer, verify
 
 CLUSTER = ClusterId("c-" + "1" * 20)
@@ -66,6 +67,7 @@ class FakeService:
         self.enrol_tokens: set[str] = set()
         self.reports: list[wire.StatusRequest] = []
         self.rollouts: list[dict[str, Any]] = []
+        self.held: list[dict[str, Any]] = []
         self.calls: list[str] = []
         self.releases: dict[str, AgentRelease] = {}
         self.planned: Plan | None = None
@@ -173,6 +175,30 @@ class FakeService:
 
     async def status(self, workspace: str | None) -> dict[str, Any]:
         return {"gitrepos": {}, "bundles": {}, "clusters": {}, "deployments": {}, "attention": []}
+
+    async def held_removals(self, workspace: str | None) -> list[dict[str, Any]]:
+        return [one for one in self.held if workspace in {None, one["workspace"]}]
+
+    async def confirm_held(self, workspace: str, bundle: str, removals: int, digest: str) -> dict[str, Any]:
+        self.calls.append(f"confirm held {workspace}/{bundle} {removals} {digest}".strip())
+        if not any((one["workspace"], one["bundle"], one["removals"]) == (workspace, bundle, removals) for one in self.held):
+            raise Conflict(f"nothing is held, not {removals}", subject=f"bundle {workspace}/{bundle}", next_step="Look again.")
+        return {"confirmed": removals}
+
+    async def label_clusters(self, labels: Labels) -> dict[str, Any]:
+        self.calls.append(f"label {list(labels.names)} {labels.selector} {labels.changes} {labels.dry_run} {labels.removals}")
+        picked = list(labels.names) or [name for kind, _, name in self.objects if kind == "Cluster"]
+        for name in picked:
+            await self.get_object("Cluster", labels.workspace, name)
+        return {
+            "clusters": len(picked),
+            "names": picked[:20],
+            "removals": sum(one["removals"] for one in self.held),
+            "held": 0 if labels.removals is not None else sum(one["removals"] for one in self.held),
+            "bundles": [{"name": one["bundle"], "removals": one["removals"]} for one in self.held],
+            "holds": self.held,
+            "dryRun": labels.dry_run,
+        }
 
     async def list_rollouts(self, workspace: str | None, bundle: str = "") -> list[dict[str, Any]]:
         return [r for r in self.rollouts if workspace in {None, r["metadata"]["namespace"]} and bundle in {"", r["metadata"]["name"]}]

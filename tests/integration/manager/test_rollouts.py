@@ -13,6 +13,7 @@ from fleetctl.core import wire
 from fleetctl.core.errors import NotFound, RefusedError
 from fleetctl.core.ids import ClusterId
 from fleetctl.core.status import Report, State
+from manager.removals import Labels
 from manager.service import Service
 from tests.integration.manager.test_service import add, clone, desired, enrol, scanned, server, serving
 from tests.support.gitrepo import Clone
@@ -246,8 +247,8 @@ def test_a_cluster_that_leaves_the_targets_before_it_was_told_leaves_no_trace(tm
         await add(service, clone.url, paths=["web"], targets=[{"clusterSelector": {"matchLabels": {"env": "prod"}}}])
         await scanned(service, first)
         await agents.until_told(first, 1)
-        for name in ("a", "b"):
-            await service.patch_labels("Cluster", "fleet-default", name, {"env": "test"})
+        for name, removals in (("a", 1), ("b", 0)):
+            await service.label_clusters(Labels("fleet-default", {"env": "test"}, [name], removals=removals))
         assert [t.name for t in (await desired(service, agents.ids["a"])).tombstones] == [BUNDLE]
         document = await desired(service, agents.ids["b"])
         assert (document.bundles, document.tombstones) == ([], [])

@@ -9,6 +9,7 @@ import pytest
 
 from fleetctl.core.errors import RefusedError
 from fleetctl.core.ids import ClusterId
+from manager.removals import Labels
 from manager.service import Service
 from tests.integration.manager.test_rollouts import (
     BUNDLE,
@@ -132,8 +133,8 @@ def test_what_was_told_once_is_removed_though_it_was_wanted_again_meanwhile(tmp_
         await agents.poll()
         await service.command_rollout("fleet-default", BUNDLE, "pause", "")
         generation = (await desired(service, agents.ids["a"])).bundles[0].generation
-        for env in ("test", "prod", "test"):
-            await service.patch_labels("Cluster", "fleet-default", "a", {"env": env})
+        for env, removals in (("test", 1), ("prod", 0), ("test", 1)):
+            await service.label_clusters(Labels("fleet-default", {"env": env}, ["a"], removals=removals))
         [tombstone] = (await desired(service, agents.ids["a"])).tombstones
         assert (tombstone.name, tombstone.generation > generation) == (BUNDLE, True)
         await service.patch_labels("Cluster", "fleet-default", "a", {"env": "prod"})

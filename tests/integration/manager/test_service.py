@@ -21,6 +21,7 @@ from fleetctl.core.errors import Conflict, LoginError, NotEnforced, NotFound, Re
 from fleetctl.core.gitrepo import refuse_not_enforced
 from fleetctl.core.ids import ClusterId
 from fleetctl.core.status import Report, State
+from manager.removals import Labels
 from manager.service import Service, Settings
 from manager.signing import Signer, verify
 from tests.support.gitrepo import Clone
@@ -182,7 +183,7 @@ class TestFromCommitToDocument:
             cluster = await enrol(service, "a", env="prod")
             await scanned(service, commit)
             generation = (await desired(service, cluster)).bundles[0].generation
-            await service.patch_labels("Cluster", "fleet-default", "a", {"env": None})
+            await service.label_clusters(Labels("fleet-default", {"env": None}, ["a"], removals=1))
             gone = (await desired(service, cluster)).tombstones
             assert [t.name for t in gone] == ["apps"]
             assert gone[0].generation > generation
