@@ -20,7 +20,7 @@ from manager.store.schema import clusters, counts
 
 class Sort(NamedTuple):
     """What deployments have in common that are counted together. `held`: a newer version is staged; `told`: the cluster was told some
-    version; `answered`: and has reported that one.
+    version; `answered`: and its agent is done with that one: has applied it, or could not.
     """
 
     workspace: str
@@ -38,7 +38,7 @@ K = TypeVar("K", bound=Hashable)
 # CROSS JOIN: the clusters first, whatever SQLite makes of their number.
 _AMONG = """
 SELECT d.workspace, d.bundle, d.partition, d.repo, d.state, d.staged <> '' AS held, d.generation > 0 AS told,
-    (d.generation > 0 AND d.reported >= d.generation) AS answered, count(*)
+    (d.generation > 0 AND d.reported >= d.generation AND (d.applied >= d.generation OR d.state = 'ErrApplied')) AS answered, count(*)
 FROM json_each(:ids) j CROSS JOIN deployments d ON d.cluster_id = j.value
 WHERE NOT d.removed AND (:workspace = '' OR d.workspace = :workspace)
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8

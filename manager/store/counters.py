@@ -13,15 +13,16 @@ _LESS = """
 UPDATE counts SET n = n - 1 WHERE NOT OLD.removed
     AND workspace = OLD.workspace AND bundle = OLD.bundle AND partition = OLD.partition AND repo = OLD.repo AND state = OLD.state
     AND held = (OLD.staged <> '') AND told = (OLD.generation > 0)
-    AND answered = (OLD.generation > 0 AND OLD.reported >= OLD.generation);
+    AND answered = (OLD.generation > 0 AND OLD.reported >= OLD.generation AND (OLD.applied >= OLD.generation OR OLD.state = 'ErrApplied'));
 """
 _MORE = """
 INSERT INTO counts (workspace, bundle, partition, repo, state, held, told, answered, n)
     SELECT NEW.workspace, NEW.bundle, NEW.partition, NEW.repo, NEW.state, NEW.staged <> '', NEW.generation > 0,
-        (NEW.generation > 0 AND NEW.reported >= NEW.generation), 1 WHERE NOT NEW.removed
+        (NEW.generation > 0 AND NEW.reported >= NEW.generation AND (NEW.applied >= NEW.generation OR NEW.state = 'ErrApplied')), 1
+    WHERE NOT NEW.removed
     ON CONFLICT DO UPDATE SET n = n + 1;
 """
-_COUNTED = "workspace, bundle, partition, repo, state, staged, generation, reported, removed"
+_COUNTED = "workspace, bundle, partition, repo, state, staged, generation, reported, applied, removed"
 _TRIGGERS = {
     "deployments_inserted": f"AFTER INSERT ON deployments BEGIN {_MORE} END",
     "deployments_deleted": f"AFTER DELETE ON deployments BEGIN {_LESS} END",
@@ -29,7 +30,7 @@ _TRIGGERS = {
 }
 GROUPED = """
 SELECT workspace, bundle, partition, repo, state, staged <> '' AS held, generation > 0 AS told,
-    (generation > 0 AND reported >= generation) AS answered, count(*) AS n
+    (generation > 0 AND reported >= generation AND (applied >= generation OR state = 'ErrApplied')) AS answered, count(*) AS n
 FROM deployments WHERE NOT removed GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 """
 _COUNT = "INSERT INTO counts (workspace, bundle, partition, repo, state, held, told, answered, n) "

@@ -195,7 +195,7 @@ counts = sa.Table(
     sa.Column("state", sa.String, primary_key=True),
     sa.Column("held", sa.Boolean, primary_key=True),  # a newer version is staged
     sa.Column("told", sa.Boolean, primary_key=True),  # the cluster was told some version
-    sa.Column("answered", sa.Boolean, primary_key=True),  # and has reported that one
+    sa.Column("answered", sa.Boolean, primary_key=True),  # and its agent is done with that one
     sa.Column("n", sa.Integer, nullable=False),
     sqlite_with_rowid=False,
 )
