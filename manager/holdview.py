@@ -15,7 +15,9 @@ def shown(hold: Hold) -> dict[str, Any]:
     """As docs/api.md has it; the digest only where it was asked for."""
     digest = {"digest": hold.digest} if hold.digest else {}
     return {
+        "kind": "Bundle",
         "workspace": hold.workspace,
+        "name": hold.bundle,
         "bundle": hold.bundle,
         "repo": hold.repo,
         "cause": hold.cause,
@@ -25,6 +27,7 @@ def shown(hold: Hold) -> dict[str, Any]:
         "of": hold.of,
         "clusters": list(hold.clusters),
         "message": hold.words,
+        "confirm": f"fleetctl held confirm {hold.bundle} --removals {hold.count}",
         **digest,
     }
 
@@ -39,8 +42,34 @@ def on_bundle(status: dict[str, Any], hold: Hold | None) -> None:
     if hold is None:
         return
     status["held"] = shown(hold)
-    said = f"{hold.words}; `fleetctl held confirm {hold.bundle} --removals {hold.count}` lets them go"
+    said = f"{hold.words}; `{status['held']['confirm']}` lets them go"
     _add(status, said)
+
+
+def of_scan(workspace: str, name: str, since: str, held: dict[str, Any]) -> dict[str, Any]:
+    """What a scan would remove, which waits on its GitRepo, in the same form."""
+    removals, commit = held["removals"], held["commit"]
+    return {
+        "kind": "GitRepo",
+        "workspace": workspace,
+        "name": name,
+        "repo": name,
+        "cause": "last" if held["clusters"] else "many",
+        "changed": "commit",
+        "since": since,
+        "removals": removals,
+        "of": held["of"],
+        "bundles": held["bundles"],
+        "clusters": held["clusters"],
+        "commit": commit,
+        "message": words(held),
+        "confirm": f"fleetctl gitrepo confirm {name} --removals {removals} --commit {commit[:12]}",
+    }
+
+
+def words(held: dict[str, Any]) -> str:
+    """A scan's removal in one line."""
+    return f"would remove {held['removals']} of {held['of']} bundles at {held['commit'][:12]}"
 
 
 def on_repo(status: dict[str, Any], held: Sequence[Hold]) -> None:

@@ -20,11 +20,11 @@ from manager import holding
 from manager.clock import Clock, rfc3339
 from manager.gathering import Scope, shown_labels
 from manager.holding import Removals
-from manager.holdview import shown
+from manager.holdview import of_scan, shown
 from manager.live import Live
 from manager.reconcile import reconcile
 from manager.store.base import Store
-from manager.store.schema import clusters
+from manager.store.schema import clusters, repos
 
 _MOST_NAMED = 20
 
@@ -56,6 +56,7 @@ class _Changed:
     """What a change of labels has done."""
 
     names: list[str]
+    picked: int
     touched: set[ClusterId] = field(default_factory=set)
     removals: Removals = field(default_factory=Removals)
 
@@ -65,6 +66,7 @@ class _Changed:
         for _, bundle in lost:
             bundles[bundle] = bundles.get(bundle, 0) + 1
         return {
+            "picked": self.picked,
             "clusters": len(self.names),
             "names": self.names[:_MOST_NAMED],
             "removals": len(lost),
@@ -80,8 +82,8 @@ class People:
         self._store, self._live, self._clock = store, live, clock
 
     async def held(self, workspace: str | None) -> list[dict[str, Any]]:
-        """The removals that wait for a person."""
-        return await self._store.read(lambda connection: [shown(one) for one in holding.current(connection, workspace, digests=True)])
+        """The removals that wait for a person: of bundles from clusters, and of bundles from repositories."""
+        return await self._store.read(lambda connection: every(connection, workspace))
 
     async def confirm(self, workspace: str, bundle: str, removals: int, digest: str = "") -> dict[str, Any]:
         """Let exactly these go. Raises Conflict when it is another number, or another set than `digest` names, by now."""
@@ -109,6 +111,14 @@ class People:
         return answer
 
 
+def every(connection: Connection, workspace: str | None) -> list[dict[str, Any]]:
+    r = repos.c
+    query = sa.select(r.workspace, r.name, r.scanned_at, r.held).where(r.held != b"null").order_by(r.workspace, r.name)
+    rows = connection.execute(query.where(r.workspace == workspace) if workspace else query)
+    scans = [of_scan(row.workspace, row.name, row.scanned_at, msgspec.json.decode(row.held)) for row in rows]
+    return scans + [shown(one) for one in holding.current(connection, workspace, digests=True)]
+
+
 def confirm(connection: Connection, place: tuple[Workspace, BundleName], removals: int, digest: str, now: str) -> set[ClusterId]:
     """The clusters whose document is another one now. Raises Conflict."""
     workspace, bundle = place
@@ -132,7 +142,7 @@ def _relabel(connection: Connection, labels: Labels, now: str) -> _Changed:
         step = f"See `fleetctl get clusters -n {labels.workspace}`."
         subject = f"Cluster {labels.workspace}/{missing[0]}"
         raise NotFound(f"Cluster {missing[0]} does not exist in workspace {labels.workspace}", subject=subject, next_step=step)
-    changed, values = _Changed([]), []
+    changed, values = _Changed([], len(rows)), []
     for row in rows:
         had = msgspec.json.decode(row.labels)
         new = {key: value for key, value in sorted((had | labels.changes).items()) if value is not None}

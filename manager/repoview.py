@@ -8,6 +8,7 @@ import msgspec
 
 from fleetctl.core.status import State
 from fleetctl.core.summary import summarize, worst_of
+from manager.holdview import words
 
 _load = msgspec.json.decode
 Document = dict[str, Any]
@@ -30,7 +31,7 @@ def repo_status(scan: Any, states: dict[State, int], amount: int, generation: in
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         state, message = "Stalled", problems[0]["summary"] + more
     elif held:
-        state, message = "Held", f"would remove {held['removals']} of {held['of']} bundles at {held['commit'][:12]}"
+        state, message = "Held", words(held)
     elif scan is None or scan.scanned_generation < generation:
         state = "GitUpdating"
     total = sum(states.values())

@@ -19,6 +19,7 @@ COMMANDS = (
     ("agent-release", "versions of the agent: keygen, sign, verify, add, list, delete", "releases:app"),
     ("rollback", "go back to an earlier revision of a bundle", "revisions:rollback"),
     ("rollout", "new versions on their way: status, pause, resume, approve, abort", "rolling:app"),
+    ("held", "removals that wait for a person: list, confirm", "held:app"),
     ("validate", "check fleet.yaml files and manifests; needs no manager", "validate:validate"),
     ("explain", "what a key of fleet.yaml or a manifest means", "explain:explain"),
     ("bundles", "what a scan would make of a folder or a commit; needs no manager", "preview:bundles"),

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from fleetctl.cli import output as out
-from fleetctl.cli.common import ContextName, Doomed, Name, Names, Output, Session, Workspace, Yes, labels_of, new_group, opened, remove
+from fleetctl.cli.common import ContextName, Doomed, Names, Output, Session, Workspace, Yes, labels_of, new_group, opened, remove
+from fleetctl.cli.labelling import label as label_clusters
 from fleetctl.cli.output import Format
 from fleetctl.cli.reading import Items, View, Want, getter, lister, read
 from fleetctl.cli.upgrading import upgrade_agent
@@ -129,24 +130,9 @@ def agent_upgrade(cluster: dict[str, Any]) -> str:
 
 
 app.command("upgrade-agent")(upgrade_agent)
+app.command("label")(label_clusters)
 app.command("list")(lister("clusters", "The clusters, how many of their bundles are ready, and when they were last heard."))
 app.command("get")(getter("clusters", "Clusters and their bundles, worst first.", _bundles))
-
-
-@app.command()
-def label(
-    name: Name,
-    labels: Annotated[list[str], typer.Argument(metavar="K=V", help="key=value to set, key- to remove.")],
-    workspace: Workspace = "",
-    context: ContextName = "",
-) -> None:
-    """Set or remove labels; targets are chosen anew at once."""
-    from fleetctl.client import place
-
-    changes = labels_of(labels, removing=True)
-    with opened(context, workspace) as session:
-        session.client.call("PATCH", place("clusters", session.workspace, name) + "/labels", changes)
-    out.line(f"cluster/{name} labeled")
 
 
 @app.command()

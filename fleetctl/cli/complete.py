@@ -22,7 +22,14 @@ from fleetctl.core.errors import FleetError, UsageError
 
 _SECONDS = 2.0
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]{1,253}")
-_GROUPS = {"gitrepo": "gitrepos", "cluster": "clusters", "clustergroup": "clustergroups", "bundle": "bundles", "rollout": "bundles"}
+_GROUPS = {
+    "gitrepo": "gitrepos",
+    "cluster": "clusters",
+    "clustergroup": "clustergroups",
+    "bundle": "bundles",
+    "rollout": "bundles",
+    "held": "bundles",
+}
 # Commands whose argument is a new name, or no name at all.
 _NEW = {"add", "register", "create", "list"}
 

@@ -189,8 +189,11 @@ class FakeService:
         self.calls.append(f"label {list(labels.names)} {labels.selector} {labels.changes} {labels.dry_run} {labels.removals}")
         picked = list(labels.names) or [name for kind, _, name in self.objects if kind == "Cluster"]
         for name in picked:
-            await self.get_object("Cluster", labels.workspace, name)
+            found = await self.get_object("Cluster", labels.workspace, name)
+            if not labels.dry_run:
+                found.setdefault("metadata", {}).setdefault("labels", {}).update(labels.changes)
         return {
+            "picked": len(picked),
             "clusters": len(picked),
             "names": picked[:20],
             "removals": sum(one["removals"] for one in self.held),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,6 +17,20 @@ GROUP = "apiVersion: fleet.cattle.io/v1alpha1\nkind: ClusterGroup\nmetadata: {na
 
 def _puts(shop: Shop) -> list[str]:
     return [call for call in shop.service.calls if call.startswith("put ")]
+
+
+def _hold(bundle: str, removals: int) -> dict[str, Any]:
+    return {
+        "kind": "Bundle",
+        "workspace": WORKSPACE,
+        "name": bundle,
+        "bundle": bundle,
+        "removals": removals,
+        "of": 40,
+        "since": "2026-01-01T00:00:00Z",
+        "message": f"would be removed from {removals} of 40 clusters (a, b and 10 more): labels of clusters changed",
+        "confirm": f"fleetctl held confirm {bundle} --removals {removals}",
+    }
 
 
 class TestGitRepoAdd:
@@ -225,6 +240,44 @@ class TestClusters:
         person.good("cluster", "label", "paris", "env=prod", "old-")
         assert shop.service.objects["Cluster", WORKSPACE, "paris"]["metadata"]["labels"] == {"env": "prod", "old": None}
         assert person.run("cluster", "label", "paris", "nonsense").status == 2
+        assert person.run("cluster", "label", "env=prod").status == 2
+        assert person.run("cluster", "label", "-l", "env=prod", "paris", "a=b").status == 2
+        assert person.run("cluster", "label", "nobody", "a=b").status == 1
+
+    def test_labels_of_many_ask_before_much_goes(self, person: Person, shop: Shop):
+        """The numbers, a question that nobody answers here, and with --yes the number that was shown; --dry-run does nothing."""
+        for name in ("paris", "rome"):
+            shop.service.give("Cluster", name, metadata={"labels": {"env": "prod"}})
+        assert person.good("cluster", "label", "-l", "env=prod", "tier=gold").splitlines() == [
+            "cluster/paris labeled",
+            "cluster/rome labeled",
+        ]
+        shop.service.held = [_hold("web", 12)]
+        dry = person.good("cluster", "label", "-l", "env=prod", "env-", "--dry-run").splitlines()
+        assert dry[0] == "cluster/paris labeled (dry run)"
+        assert dry[-2:] == ["would remove web from 12 clusters", "so much is asked about: 12 deployments; --yes answers"]
+        refused = person.run("cluster", "label", "-l", "env=prod", "env-")
+        assert refused.status == 3
+        assert "bundle web would be removed from 12 of 40 clusters" in refused.err
+        assert "Add --yes." in refused.err
+        assert shop.service.objects["Cluster", WORKSPACE, "paris"]["metadata"]["labels"]["env"] == "prod"
+        assert person.good("cluster", "label", "-l", "env=prod", "env-", "--yes").splitlines()[-1] == "removes web from 12 clusters"
+        assert shop.service.calls[-1] == "label [] env=prod {'env': None} False 12"
+        shop.service.held = []
+
+    def test_what_is_held_is_listed_and_confirmed(self, person: Person, shop: Shop):
+        """The table with the commands on stderr, JSON as the API has it, and a yes to another number is refused."""
+        shop.service.held = []
+        assert "Nothing is held" in person.run("held", "list").err
+        shop.service.held = [_hold("web", 12)]
+        done = person.run("held", "list")
+        assert done.out.splitlines()[1].split()[:3] == ["bundle/web", "12/40", "clusters"]
+        assert "To let it go: fleetctl held confirm web --removals 12" in done.err
+        assert json.loads(person.good("held", "list", "-o", "json"))["items"] == shop.service.held
+        assert person.good("held", "list", "-o", "name") == "bundle/web\n"
+        assert person.run("held", "confirm", "web", "--removals", "11").status == 1
+        assert person.run("held", "confirm", "web", "--removals", "x").status == 2
+        assert person.good("held", "confirm", "web", "--removals", "12") == "bundle/web is removed from 12 clusters\n"
 
     def test_groups(self, person: Person, shop: Shop):
         """A group is a selector with a name."""

@@ -1,0 +1,70 @@
+"""`fleetctl cluster label`: labels of one cluster or of many, with a look at what that would take away before it is done."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from fleetctl.cli import output as out
+from fleetctl.cli.common import ContextName, DryRun, Session, Workspace, Yes, confirm, counted, labels_of, opened
+from fleetctl.core.errors import NotFound, UsageError
+
+
+def label(
+    words: Annotated[list[str], typer.Argument(metavar="[NAME…] K=V…", help="Clusters, then key=value to set, key- to remove.")],
+    selector: Annotated[str, typer.Option("-l", "--selector", metavar="SELECTOR", help="All that it picks, instead of names.")] = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    workspace: Workspace = "",
+    context: ContextName = "",
+) -> None:
+    """Set or remove labels; targets are chosen anew at once. Asks before many deployments, or a cluster's last one, would go."""
+    names = [word for word in words if "=" not in word and not word.endswith("-")]
+    changes = labels_of([word for word in words if word not in names], removing=True)
+    if not changes:
+        raise UsageError("no label is named", subject="cluster label", next_step="Write key=value to set one, key- to remove it.")
+    if bool(names) == bool(selector):
+        step = "Write `fleetctl cluster label NAME key=value` or `fleetctl cluster label -l SELECTOR key=value`."
+        raise UsageError("name clusters, or pick them with -l, one of both", subject="cluster label", next_step=step)
+    said: dict[str, Any] = {"labels": changes, "names": names, "selector": selector}
+    with opened(context, workspace) as session:
+        seen = _call(session, said | {"dryRun": True})
+        if selector and not seen["picked"]:
+            step = "See `fleetctl get clusters -o wide`."
+            raise NotFound(f"no cluster is picked by {selector}", subject=f"workspace {session.workspace}", next_step=step)
+        if dry_run:
+            _told(seen)
+            return
+        if seen["held"]:
+            _warn(seen)
+            confirm(f"Remove {counted(seen['removals'], 'deployment')}?", yes=yes)
+            said["removals"] = seen["removals"]
+        _told(_call(session, said))
+
+
+def _call(session: Session, said: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = session.client.call("POST", f"clusters/{quote(session.workspace, safe='')}/labels", said)
+    return found
+
+
+def _warn(seen: dict[str, Any]) -> None:
+    for hold in seen["holds"]:
+        out.say(f"bundle {hold['bundle']} {hold['message']}")
+
+
+def _told(done: dict[str, Any]) -> None:
+    dry = " (dry run)" if done["dryRun"] else ""
+    for name in done["names"]:
+        out.line(f"cluster/{name} labeled{dry}")
+    more, same = done["clusters"] - len(done["names"]), done["picked"] - done["clusters"]
+    if more > 0:
+        out.line(f"and {more} more labeled{dry}")
+    if same > 0:
+        out.line(f"{counted(same, 'cluster')} had these labels already")
+    if done["removals"]:
+        shown = ", ".join(f"{one['name']} from {counted(one['removals'], 'cluster')}" for one in done["bundles"][:5])
+        out.line(f"{'would remove' if done['dryRun'] else 'removes'} {shown}")
+    if done["dryRun"] and done["held"]:
+        out.line(f"so much is asked about: {counted(done['held'], 'deployment')}; --yes answers")
