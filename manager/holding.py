@@ -63,34 +63,35 @@ def let_through(
     if not was and not lost:
         return changes
     back = {key for key in was if key in picked.wanted or key not in lost}
-    fresh = lost - was.keys() - set(said.sure)
+    fresh = lost - was - set(said.sure)
     if said.number is not None and said.number != len(fresh):
         summary = f"{len(fresh)} deployments would be removed, not {said.number}"
         raise Conflict(
             summary, subject=f"workspace {scope.workspace}", next_step="Look again with --dry-run, and name the number that it says."
         )
     verdict = Verdict(fresh, {}) if said.number is not None else _judged(connection, scope, picked, fresh, now)
-    kept = (was.keys() & lost) - set(said.sure) | verdict.held.keys()
+    kept = (was & lost) - set(said.sure) | verdict.held.keys()
     said.gone |= lost - kept
     said.held |= verdict.held.keys()
     if said.number is None:
         _count(connection, scope.workspace, verdict.go, now)
     _mark(connection, scope.workspace, verdict.held.keys(), held=True)
-    _mark(connection, scope.workspace, back | (set(said.sure) & was.keys()), held=False)
-    _write_down(connection, scope, verdict, {bundle for _, bundle in was.keys() | verdict.held.keys()}, now)
+    _mark(connection, scope.workspace, back | (set(said.sure) & was), held=False)
+    _write_down(connection, scope, verdict, {bundle for _, bundle in was | verdict.held.keys()}, now)
     return [change for change in changes if change.key not in kept]
 
 
-def _held(connection: Connection, scope: Scope) -> dict[Key, bool]:
-    """What is held in the scope; the index holds nothing else, so that this costs nothing as long as nothing is."""
+def _held(connection: Connection, scope: Scope) -> set[Key]:
+    """What is held in the scope; there is an index of nothing else, so that this costs nothing as long as nothing is."""
     d = deployments.c
-    query = sa.select(d.cluster_id, d.bundle).where(d.workspace == scope.workspace, sa.text("kept"))
+    query = sa.select(d.cluster_id, d.bundle).where(d.workspace == scope.workspace)
     if scope.bundles is not None:
-        rows = [r for part in in_parts(sorted(scope.bundles)) for r in connection.execute(query.where(d.bundle.in_(part)))]
+        parts = [query.where(sa.text("kept"), d.bundle.in_(part)) for part in in_parts(sorted(scope.bundles))]
+    elif scope.clusters is not None:
+        parts = [query.where(d.kept, d.cluster_id.in_(part)) for part in in_parts(sorted(scope.clusters))]
     else:
-        rows = list(connection.execute(query))
-    mine = None if scope.clusters is None else set(scope.clusters)
-    return {(ClusterId(r[0]), BundleName(r[1])): True for r in rows if mine is None or r[0] in mine}
+        parts = [query.where(sa.text("kept"))]
+    return {(ClusterId(row[0]), BundleName(row[1])) for part in parts for row in connection.execute(part)}
 
 
 def _judged(connection: Connection, scope: Scope, picked: Picked, fresh: Collection[Key], now: str) -> Verdict:
