@@ -17,6 +17,7 @@ from manager.gathering import in_parts, next_generation
 from manager.store.schema import bundles, decisions, pins, revisions
 
 COMMIT, ROLLBACK, RELEASE = "commit", "rollback", "release"
+_SHOWN = 30
 Place = tuple[Workspace, BundleName]
 
 
@@ -30,6 +31,15 @@ def note(connection: Connection, place: Place, cause: str, number: int, **said: 
     head = {"workspace": place[0], "bundle": place[1], "id": found, "cause": cause, "number": number}
     connection.execute(sa.insert(decisions), {**head, **about, "who": "", "reason": "", **said})
     return found
+
+
+def said(connection: Connection, place: Place, verb: str, *, who: str, reason: str, at: str) -> None:
+    """What a person said to the rollout of the revision that clusters should have now."""
+    b, r = bundles.c, revisions.c
+    pinned = sa.select(b.pinned).where(b.workspace == place[0], b.name == place[1])
+    newest = sa.select(sa.func.max(r.number)).where(r.workspace == place[0], r.bundle == place[1])
+    number = connection.execute(pinned).scalar() or connection.execute(newest).scalar() or 0
+    note(connection, place, verb, number, who=who, reason=reason, at=at)
 
 
 def taken(connection: Connection, workspace: Workspace, rows: list[dict[str, Any]], now: str) -> None:
@@ -48,6 +58,14 @@ def follow(connection: Connection, workspace: Workspace, names: Iterable[str], d
     for part in in_parts(sorted(names)):
         connection.execute(sa.update(bundles).where(b.workspace == workspace, b.name.in_(part)).values(decision=decision))
         connection.execute(sa.delete(pins).where(p.workspace == workspace, p.bundle.in_(part), p.number == 0))
+
+
+def listing(connection: Connection, place: Place) -> list[dict[str, Any]]:
+    """The last of them, newest first."""
+    d = decisions.c
+    query = sa.select(decisions).where(d.workspace == place[0], d.bundle == place[1]).order_by(d.id.desc()).limit(_SHOWN)
+    names = ("cause", "number", "commit", "author", "subject", "who", "reason", "at")
+    return [{name: getattr(row, name) for name in names} for row in connection.execute(query)]
 
 
 def forget(connection: Connection, workspace: Workspace, gone: Iterable[BundleName]) -> None:

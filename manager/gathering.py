@@ -32,6 +32,11 @@ def next_generation(connection: Connection) -> Generation:
     return Generation(row.scalar_one())
 
 
+def last_generation(connection: Connection) -> Generation:
+    """The one that was given last."""
+    return Generation(connection.execute(sa.select(meta.c.value).where(meta.c.key == "generation")).scalar_one())
+
+
 def bundle_specs(connection: Connection, scope: Scope) -> list[BundleSpec]:
     query = sa.select(bundles.c.spec).where(bundles.c.workspace == scope.workspace)
     if scope.bundles is not None:

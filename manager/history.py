@@ -6,7 +6,8 @@ releases it or pins another. Git is followed meanwhile and changes nothing; who 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,13 +17,15 @@ from sqlalchemy.engine import Connection
 from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.errors import NotFound, RefusedError
 from fleetctl.core.ids import BundleName, ClusterId, CommitId, Workspace
+from fleetctl.core.status import State
 from fleetctl.sources.gitstore import About
 from manager import decisions
 from manager.decisions import Place
 from manager.gathering import in_parts
-from manager.pins import content_of
+from manager.pins import content_of, counted_pins
 from manager.pins import forget as forget_pins
 from manager.store.schema import bundles, deployments, pins, revisions
+from manager.store.schema import decisions as decisions_table
 
 KEPT = 10
 _json = msgspec.json.encode
@@ -65,29 +68,35 @@ def archives(connection: Connection) -> set[str]:
 
 def pin(connection: Connection, place: Place, number: int, reason: str, *, who: str = "", now: str = "") -> int:
     """Pin revision `number`, or (0) the one before that clusters should have now. The number. Raises NotFound, RefusedError."""
-    row, known = _known(connection, place)
-    if number and number not in known:
-        step = f"See `fleetctl bundle history {place[1]}`."
-        raise NotFound(f"bundle {place[1]} has no revision {number}", subject=f"bundle {place[1]}", next_step=step)
-    current = row.pinned or max(known, default=0)
-    older = [one for one in known if one < current and known[one] != known.get(current)]
-    chosen = number or max(older, default=0)
-    if not chosen:
-        step = "Only its present revision is known."
-        raise RefusedError(f"bundle {place[1]} has no older revision", subject=f"bundle {place[1]}", next_step=step)
+    row, known = revisions_of(connection, place)
+    chosen = meant(place[1], known, number, row.pinned or max(known, default=0))
     _set(connection, place, chosen, reason, decisions.note(connection, place, decisions.ROLLBACK, chosen, who=who, reason=reason, at=now))
     return chosen
 
 
+def meant(bundle: BundleName, known: Mapping[int, BundleSpec], number: int, current: int) -> int:
+    """Revision `number`, or (0) the newest before `current` with another content. Raises NotFound, RefusedError."""
+    if number and number not in known:
+        step = f"See `fleetctl bundle history {bundle}`."
+        raise NotFound(f"bundle {bundle} has no revision {number}", subject=f"bundle {bundle}", next_step=step)
+    older = [one for one in known if one < current and known[one] != known.get(current)]
+    if not number and not older:
+        step = "Only its present revision is known." if current == max(known, default=0) else f"See `fleetctl bundle history {bundle}`."
+        raise RefusedError(f"bundle {bundle} has no older revision", subject=f"bundle {bundle}", next_step=step)
+    return number or max(older)
+
+
 def release(connection: Connection, place: Place, *, who: str = "", now: str = "") -> None:
     """Follow Git again. Raises NotFound, RefusedError."""
-    row, known = _known(connection, place)
+    row, known = revisions_of(connection, place)
     if not row.pinned:
-        raise RefusedError(f"bundle {place[1]} is not pinned", subject=f"bundle {place[1]}", next_step="It follows Git already.")
+        own = counted_pins(connection, place)
+        step = "Release its clusters' own pins with --cluster, -l, --partition or --all." if own else "It follows Git already."
+        raise RefusedError(f"bundle {place[1]} is not pinned", subject=f"bundle {place[1]}", next_step=step)
     _set(connection, place, 0, "", decisions.note(connection, place, decisions.RELEASE, max(known, default=0), who=who, reason="", at=now))
 
 
-def _known(connection: Connection, place: Place) -> tuple[Any, dict[int, BundleSpec]]:
+def revisions_of(connection: Connection, place: Place) -> tuple[Any, dict[int, BundleSpec]]:
     """The bundle's row, and its revisions by number: what of each reaches clusters, so that equal ones are the same to them."""
     b, r = bundles.c, revisions.c
     row = connection.execute(sa.select(b.pinned).where(b.workspace == place[0], b.name == place[1])).one_or_none()
@@ -108,28 +117,50 @@ def _set(connection: Connection, place: Place, number: int, reason: str, decisio
 
 
 def listing(connection: Connection, workspace: Workspace, bundle: BundleName, offline: Callable[[ClusterId], bool]) -> list[dict[str, Any]]:
-    """The revisions, newest first: what each was, and on how many clusters it is; nobody is ready who is `offline`. Raises NotFound."""
-    row, _ = _known(connection, (workspace, bundle))
-    r, d = revisions.c, deployments.c
+    """The revisions, newest first: what each was, and on how many clusters it is; nobody is ready who is `offline`. Raises NotFound.
+
+    Where a newer one changed nothing for clusters (only targets, or the rollout), those that have the older one have it too.
+    """
+    row, known = revisions_of(connection, (workspace, bundle))
+    r = revisions.c
     rows = connection.execute(sa.select(revisions).where(r.workspace == workspace, r.bundle == bundle).order_by(r.number.desc())).all()
-    told = sa.select(d.cluster_id, d.archive, d.commit, d.state).where(
-        d.workspace == workspace, d.bundle == bundle, ~d.removed, d.generation > 0
-    )
-    there = [(row.archive, row.commit, row.state == "Ready" and not offline(row.cluster_id)) for row in connection.execute(told)]
-    newest = rows[0].number if rows else 0
-    return [_shown(one, there, current=one.number == (row.pinned or newest), pinned=one.number == row.pinned) for one in rows]
+    current = row.pinned or (rows[0].number if rows else 0)
+    own = {one["number"]: one["clusters"] for one in counted_pins(connection, (workspace, bundle))}
+    counts: Counter[tuple[int, bool]] = Counter()
+    for number, ready, amount in _there(connection, (workspace, bundle), rows, offline):
+        same = number in known and known[number] == known.get(current) and number not in own
+        counts[current if same else number, ready] += amount
+    return [_shown(one, counts, own.get(one.number, 0), current=current, pinned=row.pinned) for one in rows]
 
 
-def _shown(row: Any, there: Iterable[tuple[str, str, bool]], *, current: bool, pinned: bool) -> dict[str, Any]:
-    mine = [ready for archive, commit, ready in there if (archive, commit) == (row.archive, row.commit)]
+def _there(
+    connection: Connection, place: Place, rows: Sequence[Any], offline: Callable[[ClusterId], bool]
+) -> Iterable[tuple[int, bool, int]]:
+    """(number, ready, how many clusters that were told it). What an older manager told is known by its commit."""
+    d, s = deployments.c, decisions_table.c
+    query = sa.select(s.id, s.number).where(s.workspace == place[0], s.bundle == place[1])
+    numbers = {one.id: one.number for one in connection.execute(query)}
+    by_commit = {(one.archive, one.commit): one.number for one in rows}
+    mine = (d.workspace == place[0]) & (d.bundle == place[1]) & ~d.removed & (d.generation > 0)
+    group = (d.decision, d.archive, d.commit)
+    well = connection.execute(sa.select(d.cluster_id, *group).where(mine, d.state == State.READY.value))
+    ready = Counter(tuple(one[1:]) for one in well if not offline(one[0]))
+    for *key, amount in connection.execute(sa.select(*group, sa.func.count()).where(mine).group_by(*group)):
+        number = numbers.get(key[0]) or by_commit.get((key[1], key[2]), 0)
+        yield number, True, ready[tuple(key)]
+        yield number, False, amount - ready[tuple(key)]
+
+
+def _shown(row: Any, counts: Counter[tuple[int, bool]], own: int, *, current: int, pinned: int) -> dict[str, Any]:
     return {
         "number": row.number,
         "commit": row.commit,
         "author": row.author,
         "subject": row.subject,
         "taken": row.taken,
-        "clusters": len(mine),
-        "ready": sum(mine),
-        "current": current,
-        "pinned": pinned,
+        "clusters": counts[row.number, True] + counts[row.number, False],
+        "ready": counts[row.number, True],
+        "current": row.number == current,
+        "pinned": row.number == pinned,
+        "pinnedClusters": own,
     }

@@ -17,6 +17,7 @@ from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.cluster import Cluster, Group
 from fleetctl.core.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.target import Match, select
+from manager.decisions import Place
 from manager.gathering import in_parts
 from manager.store.schema import bundles, pins, revisions
 
@@ -103,6 +104,28 @@ def _revisions(connection: Connection, workspace: Workspace, wanted: Collection[
         rows = connection.execute(query.where(sa.tuple_(r.bundle, r.number).in_(part)))
         found |= {(row.bundle, row.number): msgspec.json.decode(row.spec, type=BundleSpec) for row in rows}
     return found
+
+
+def holders(connection: Connection, place: Place) -> dict[ClusterId, int]:
+    """The clusters with a pin of their own, and the number of each."""
+    p = pins.c
+    query = sa.select(p.cluster_id, p.number).where(p.workspace == place[0], p.bundle == place[1], p.number > 0)
+    return {ClusterId(row.cluster_id): row.number for row in connection.execute(query)}
+
+
+def counted_pins(connection: Connection, place: Place) -> list[dict[str, int]]:
+    """How many clusters have a pin of their own, by number."""
+    p = pins.c
+    query = sa.select(p.number, sa.func.count().label("n")).where(p.workspace == place[0], p.bundle == place[1], p.number > 0)
+    return [{"number": row.number, "clusters": row.n} for row in connection.execute(query.group_by(p.number).order_by(p.number))]
+
+
+def pin(connection: Connection, place: Place, ids: Iterable[ClusterId], number: int, decision: int) -> None:
+    """Clusters have revision `number` from now on, or (0) what the bundle has."""
+    head = {"workspace": place[0], "bundle": place[1], "number": number, "decision": decision}
+    rows = [head | {"cluster_id": cluster} for cluster in ids]
+    if rows:
+        connection.execute(sa.insert(pins).prefix_with("OR REPLACE"), rows)
 
 
 def forget(connection: Connection, workspace: Workspace, gone: Iterable[BundleName]) -> None:

@@ -13,17 +13,22 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core.errors import RefusedError
 from fleetctl.core.ids import BundleName, ClusterId, Workspace
-from manager import history, log, rollouts, rolloutsaid, rolloutview
+from manager import decisions, goingback, log, rollouts, rolloutsaid, rolloutview
 from manager.clock import Clock, rfc3339
-from manager.decisions import Place
-from manager.gathering import Scope
 from manager.live import OFFLINE, Live
-from manager.reconcile import reconcile
 from manager.store.base import Store
 
 _GROUP_SECONDS = 0.05
 _SILENT_SECONDS = 1.0  # who comes back is noticed within this
 _MOST_SECONDS = 30.0  # and who has fallen silent within this; what only changes the counts of a completed rollout waits so long too
+
+
+class _DryRun(Exception):
+    """Carries the answer out of a transaction that must not be kept."""
+
+    def __init__(self, outcome: goingback.Outcome) -> None:
+        super().__init__()
+        self.outcome = outcome
 
 
 class Rolling:
@@ -88,45 +93,38 @@ class Rolling:
         if reason is None or before is not None:
             return touched
         try:
-            number = history.pin(connection, (workspace, bundle), 0, f"by itself: {reason}", now=rfc3339(now))
+            back = goingback.go(connection, (workspace, bundle), goingback.Ask(reason=f"by itself: {reason}"), rfc3339(now))
         except RefusedError as why:
             log.warning("cannot be rolled back", bundle=f"{workspace}/{bundle}", why=why.summary)
             return touched
-        log.warning("rolled back", bundle=f"{workspace}/{bundle}", revision=number, why=reason)
-        return touched | self._changed(connection, (workspace, bundle)) | decided()
+        log.warning("rolled back", bundle=f"{workspace}/{bundle}", revision=back.number, why=reason)
+        return touched | back.touched | decided()
 
-    async def rollback(self, workspace: str, bundle: str, number: int, reason: str) -> int:
-        """The revision that is pinned now. Raises NotFound, RefusedError."""
+    async def go_back(self, workspace: str, bundle: str, ask: goingback.Ask, *, dry_run: bool = False) -> goingback.Outcome:
+        """Pin or release; with `dry_run` only what would come of it. Raises NotFound, RefusedError, UsageError."""
         place = Workspace(workspace), BundleName(bundle)
 
-        def write(connection: Connection) -> tuple[int, set[ClusterId]]:
-            chosen = history.pin(connection, place, number, reason, now=rfc3339(self._clock()))
-            return chosen, self._changed(connection, place)
+        def write(connection: Connection) -> goingback.Outcome:
+            outcome = goingback.go(connection, place, ask, rfc3339(self._clock()))
+            if dry_run:
+                raise _DryRun(outcome)
+            return outcome
 
-        chosen, touched = await self._store.write(write)
-        self._live.changed(touched)
-        return chosen
+        try:
+            outcome = await self._store.write(write)
+        except _DryRun as done:
+            return done.outcome
+        self._live.changed(outcome.touched)
+        return outcome
 
-    async def release(self, workspace: str, bundle: str) -> None:
-        """Raises NotFound, RefusedError."""
-        place = Workspace(workspace), BundleName(bundle)
-
-        def write(connection: Connection) -> set[ClusterId]:
-            history.release(connection, place, now=rfc3339(self._clock()))
-            return self._changed(connection, place)
-
-        self._live.changed(await self._store.write(write))
-
-    def _changed(self, connection: Connection, place: Place) -> set[ClusterId]:
-        return reconcile(connection, Scope(place[0], bundles=[place[1]]), now=rfc3339(self._clock()))
-
-    async def command(self, workspace: str, bundle: str, verb: str, reason: str) -> dict[str, object]:
+    async def command(self, workspace: str, bundle: str, verb: str, reason: str, who: str = "") -> dict[str, object]:
         """What a person says; the rollout as it stands then. Raises NotFound, RefusedError."""
         now = self._clock()
         space, name = Workspace(workspace), BundleName(bundle)
 
         def write(connection: Connection) -> tuple[set[ClusterId], dict[str, object]]:
             rolloutsaid.command(connection, space, name, verb, reason, now)
+            decisions.said(connection, (space, name), verb, who=who, reason=reason, at=rfc3339(now))
             touched = self._advance(connection, workspace=space, bundle=name, now=now)
             return touched, rolloutview.listing(connection, workspace, bundle)[0]
 

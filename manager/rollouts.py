@@ -19,15 +19,16 @@ from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.errors import FleetError
 from fleetctl.core.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.plan import Want
-from fleetctl.core.rollout import Decision, Moment, Phase, Progress, Quota, Step, Tally, decide
+from fleetctl.core.rollout import Decision, Moment, Phase, Progress, Quota, Step, Tally, budgets_left, decide
 from fleetctl.core.status import State
 from fleetctl.core.strategy import Partition, Policy, Strategy, partitions_of, place, policy_of, strategy_of
-from manager import past
+from manager import past, pins
 from manager.clock import rfc3339, unix
 from manager.gathering import Scope, bundle_specs, cluster_of, groups, in_parts, next_generation
 from manager.live import HEARD, OFFLINE
 from manager.staging import AGAIN, ANEW, told
 from manager.store.schema import bundles, clusters, deployments, objects, rollouts, wants
+from manager.store.schema import pins as pins_table
 
 _json = msgspec.json.encode
 Health = Callable[[ClusterId], str]
@@ -62,11 +63,13 @@ def due(connection: Connection, now: float, turned: Collection[ClusterId], *, se
     """The rollouts that must be looked at. `turned`: clusters that have fallen silent or are heard again, which no report says. `settled`:
     also those that have nothing to decide any more, of which a report changes the counts only.
     """
-    r, d = rollouts.c, deployments.c
+    r, d, p = rollouts.c, deployments.c, pins_table.c
     over = (r.phase == Phase.COMPLETED.value) & (r.silent == 0) & (r.wake == 0)
     where = (r.dirty >= ANEW) | ((r.dirty > 0) & (sa.true() if settled else ~over)) | ((r.wake > 0) & (r.wake <= now))
     if turned:
         going = (r.phase == Phase.PROGRESSING.value) | ((r.phase == Phase.COMPLETED.value) & (r.silent > 0))
+        # Who was sent back by name goes also when the rollout stands still.
+        going |= (r.silent > 0) & sa.exists().where((p.workspace == r.workspace) & (p.bundle == r.bundle) & (p.number > 0))
         if len(turned) <= _FEW:
             mine = (d.workspace == r.workspace) & (d.bundle == r.bundle) & d.cluster_id.in_(turned)
             going &= sa.exists().where(mine)
@@ -94,23 +97,31 @@ def advance(
         shape = msgspec.json.decode(row.shape, type=Shape)
     members = _members(connection, workspace, bundle)
     partitions, policy = _partitions(shape), Policy(**shape.policy)
+    own = pins.holders(connection, (workspace, bundle))
     paused = _paused(connection, workspace)
-    tallies = _tallies(len(partitions), members, health, paused)
+    back = {m.cluster for m in members if m.cluster in own and m.staged and m.told} - paused
+    tallies = _tallies(len(partitions), members, health, paused | back, own)
     steps = tuple(Step(*item) for item in msgspec.json.decode(row.steps))
     moment = Moment(now, since, shape.hold)
     decision = decide(partitions, tallies, policy, Progress(Phase(row.phase), row.reason, steps), moment)
-    chosen = _chosen(members, decision.quotas, health, paused)
+    chosen = _chosen(members, decision.quotas, health, paused | back)
+    if not shape.hold:
+        chosen += _going_back(members, back, budgets_left(partitions, tallies, policy, decision.quotas), health)
     if chosen:
         _hand_out(connection, workspace, bundle, chosen, rfc3339(now))
     left = any(t.fresh > q.fresh > 0 for t, q in zip(tallies, decision.quotas, strict=True))
     if chosen:
-        tallies = _told(tallies, chosen, health, paused)  # what people read is how it is now
+        tallies = _told(tallies, chosen, health, paused | back)  # what people read is how it is now
         decision = decide(partitions, tallies, policy, decision.progress, moment)
-    _remember(connection, where, decision, shape, tallies, dirty=AGAIN if left else 0)
+    waiting = len(back - {member.cluster for member in chosen})
+    _remember(connection, where, decision, shape, tallies, dirty=AGAIN if left else 0, waiting=waiting)
     return {member.cluster for member in chosen}
 
 
-def _remember(connection: Connection, where: Any, decision: Decision, shape: Shape, tallies: list[Tally], *, dirty: int) -> None:
+def _remember(
+    connection: Connection, where: Any, decision: Decision, shape: Shape, tallies: list[Tally], *, dirty: int, waiting: int
+) -> None:
+    """`waiting`: clusters that go back, and are not told yet."""
     counts = [asdict(tally) | {"why": quota.why, "asks": quota.asks} for tally, quota in zip(tallies, decision.quotas, strict=True)]
     values = {
         "phase": decision.progress.phase.value,
@@ -121,7 +132,7 @@ def _remember(connection: Connection, where: Any, decision: Decision, shape: Sha
         "counts": _json(counts),
         "wake": decision.wake,
         "dirty": dirty,
-        "silent": sum(t.may_go + t.offline + t.unknown for t in tallies),
+        "silent": sum(t.may_go + t.offline + t.unknown for t in tallies) + waiting,
     }
     connection.execute(sa.update(rollouts).where(where).values(**values))
 
@@ -210,7 +221,7 @@ def _class(member: Member, health: str, paused: set[ClusterId]) -> str:
     return "fresh" if not member.told else "ready" if well else "down"
 
 
-def _tallies(partitions: int, members: Sequence[Member], health: Health, paused: set[ClusterId]) -> list[Tally]:
+def _tallies(partitions: int, members: Sequence[Member], health: Health, paused: set[ClusterId], own: Collection[ClusterId]) -> list[Tally]:
     counts: list[Counter[str]] = [Counter() for _ in range(partitions)]
     for member in members:
         if member.partition >= partitions:
@@ -222,7 +233,7 @@ def _tallies(partitions: int, members: Sequence[Member], health: Health, paused:
         if name == "down_started":
             mine["flying"] += not member.done and heard != OFFLINE
             mine["silent"] += heard == OFFLINE
-            mine["failed"] += member.done and member.state == State.ERR_APPLIED.value
+            mine["failed"] += member.done and member.state == State.ERR_APPLIED.value and member.cluster not in own
     return [Tally(**count) for count in counts]
 
 
@@ -249,6 +260,24 @@ def _told(tallies: Sequence[Tally], chosen: Sequence[Member], health: Health, pa
         mine["down_started"] += 1
         mine["flying"] += 1
     return [Tally(**counts) for counts in found]
+
+
+def _going_back(members: Sequence[Member], back: Collection[ClusterId], left: tuple[list[int], int], health: Health) -> list[Member]:
+    """Of those that a person sends back by name, the ones that go now: whatever the rollout waits for, within what is `left` of each
+    partition's budget and of the bundle's.
+    """
+    each, free = left
+    found = []
+    for member in members:
+        if member.cluster not in back or member.partition >= len(each) or health(member.cluster) != HEARD:
+            continue
+        well = member.state in _WELL
+        if well and min(free, each[member.partition]) <= 0:
+            continue
+        each[member.partition] -= well
+        free -= well
+        found.append(member)
+    return found
 
 
 def _hand_out(connection: Connection, workspace: Workspace, bundle: BundleName, chosen: Sequence[Member], now: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from fleetctl.core.agentrelease import AgentRelease
 from fleetctl.core.holds import Limits
 from fleetctl.core.ids import LOCAL_WORKSPACE, BundleName, ClusterId, Digest, Epoch, Workspace
 from fleetctl.core.impact import Plan
-from manager import history, holding, log, releases, rolloutview, staging, views
+from manager import clusterhistory, decisions, history, holding, log, releases, rolloutview, staging, views
 from manager.archives import Archives
 from manager.clock import rfc3339
 from manager.documents import Document, Documents
 from manager.fleet import Fleet, Registration
+from manager.goingback import Ask, Outcome
 from manager.live import Live, Word
 from manager.objects import Objects, Put, new_uid
 from manager.overview import overview
@@ -148,23 +150,24 @@ class Service:
     async def list_rollouts(self, workspace: str | None, bundle: str = "") -> list[dict[str, Any]]:
         return await self._store.read(lambda c: rolloutview.listing(c, workspace, bundle))
 
-    async def command_rollout(self, workspace: str, bundle: str, verb: str, reason: str) -> dict[str, Any]:
-        return await self._rolling.command(workspace, bundle, verb, reason)
+    async def command_rollout(self, workspace: str, bundle: str, verb: str, reason: str, who: str = "") -> dict[str, Any]:
+        return await self._rolling.command(workspace, bundle, verb, reason, who)
 
     async def bundle_history(self, workspace: str, bundle: str) -> list[dict[str, Any]]:
-        now = self._clock()
-
-        def offline(cluster: ClusterId) -> bool:
-            return self._live.is_offline(cluster, now)
-
+        offline = partial(self._live.is_offline, now=self._clock())
         return await self._store.read(lambda c: history.listing(c, Workspace(workspace), BundleName(bundle), offline))
 
-    async def rollback(self, workspace: str, bundle: str, number: int, reason: str) -> dict[str, Any]:
-        """Pin revision `number`, or (0) the one before the present one."""
-        return {"pinned": await self._rolling.rollback(workspace, bundle, number, reason)}
+    async def bundle_decisions(self, workspace: str, bundle: str) -> list[dict[str, Any]]:
+        return await self._store.read(lambda c: decisions.listing(c, (Workspace(workspace), BundleName(bundle))))
 
-    async def release_pin(self, workspace: str, bundle: str) -> None:
-        await self._rolling.release(workspace, bundle)
+    async def cluster_history(self, workspace: str, cluster: str, bundle: str = "") -> list[dict[str, Any]]:
+        """What a cluster was told of its bundles, or of one, newest first."""
+        offline = partial(self._live.is_offline, now=self._clock())
+        return await self._store.read(lambda c: clusterhistory.listing(c, Workspace(workspace), cluster, bundle, offline))
+
+    async def go_back(self, workspace: str, bundle: str, ask: Ask, *, dry_run: bool = False) -> Outcome:
+        """Pin an earlier revision, or follow Git again."""
+        return await self._rolling.go_back(workspace, bundle, ask, dry_run=dry_run)
 
     async def changes(self, since: int, wait: float) -> int:
         return await self._live.wait_changed(since, wait) if wait else self._live.revision

@@ -134,6 +134,13 @@ def begin(connection: Connection, workspace: Workspace, spec: BundleSpec, now: s
         connection.execute(sa.update(rollouts).where(where).values(**values))
 
 
+def resume(connection: Connection, workspace: Workspace, bundle: BundleName) -> bool:
+    """A person who goes back means it, though the rollout was paused before: whether a pause has ended."""
+    r = rollouts.c
+    where = (r.workspace == workspace) & (r.bundle == bundle) & (r.phase == Phase.PAUSED.value)
+    return connection.execute(sa.update(rollouts).where(where).values(phase=Phase.PROGRESSING.value, reason="")).rowcount > 0
+
+
 def forget(connection: Connection, workspace: Workspace, gone: Iterable[BundleName]) -> None:
     """Bundles that are no more have no rollout."""
     r = rollouts.c

@@ -240,6 +240,19 @@ def _quota(partition: Partition, tally: Tally, policy: Policy) -> Quota:
     return Quota(ready=min(free, tally.ready), fresh=min(policy.max_new, tally.fresh), down=tally.down > 0, why=why)
 
 
+def budgets_left(
+    partitions: Sequence[Partition], tallies: Sequence[Tally], policy: Policy, quotas: Sequence[Quota]
+) -> tuple[list[int], int]:
+    """How many more that are ready may be changed beside those of `quotas`: in each partition, and all together within the bundle's own
+    budget. Whoever goes back because a person says so waits for no order, no approval and no resume, but budgets are kept all the same;
+    who is down already may always go.
+    """
+    most = sum(len(p.members) for p in partitions) if policy.max_unavailable is None else policy.max_unavailable
+    down = sum(tally.unavailable - tally.fresh for tally in tallies)
+    each = [max(0, p.max_unavailable - t.unavailable - q.ready) for p, t, q in zip(partitions, tallies, quotas, strict=True)]
+    return each, max(0, most - down - sum(quota.ready for quota in quotas))
+
+
 def _over(partitions: Sequence[Partition], progress: Progress, now: float) -> bool:
     """Completed, and watched long enough: what breaks from now on is no failure of the change."""
     if progress.phase is not Phase.COMPLETED:

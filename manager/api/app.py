@@ -23,6 +23,7 @@ from manager.api.planning import ARCHIVES, PLAN, PLAN_SECONDS, PlanApi
 from manager.api.problems import TooBusy, WrongMethod, answer, bug, nearest
 from manager.api.releases import ADD, UPLOAD_SECONDS, ReleaseApi
 from manager.api.removals import RemovalApi
+from manager.api.revisions import RevisionApi
 from manager.api.ui import PageApi
 from manager.metrics import Counters
 from manager.signing import Signer
@@ -53,6 +54,7 @@ def build(parts: Parts) -> ASGIApp:
         *AgentApi(parts.service, Signatures(parts.service, parts.signer), parts.closing).routes(),
         *people.routes(),
         *ReleaseApi(parts.service, gate).routes(),
+        *RevisionApi(parts.service, gate).routes(),
         *PlanApi(parts.service, gate).routes(),
         *RemovalApi(parts.service, gate).routes(),
         *InstallApi(parts.agent, parts.ca_pem).routes(),

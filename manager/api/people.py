@@ -64,9 +64,6 @@ class PeopleApi:
             ("POST", "/api/v1/gitrepos/{workspace}/{name}/confirm", self.confirm),
             ("POST", "/api/v1/clusters/{workspace}/{name}/register", self.register),
             ("GET", "/api/v1/rollouts", self.list_rollouts),
-            ("GET", "/api/v1/bundles/{workspace}/{name}/history", self.bundle_history),
-            ("POST", "/api/v1/bundles/{workspace}/{name}/rollback", self.rollback),
-            ("DELETE", "/api/v1/bundles/{workspace}/{name}/rollback", self.release_pin),
             ("POST", "/api/v1/rollouts/{workspace}/{name}/{verb}", self.command_rollout),
             ("GET", "/api/v1/changes", self.changes),
             ("GET", "/api/v1/status", self.status),
@@ -156,34 +153,15 @@ class PeopleApi:
         items = await self._service.list_rollouts(scope(person, asked.get("workspace")), asked.get("bundle", ""))
         return _json({"kind": "List", "apiVersion": "v1", "items": items})
 
-    async def bundle_history(self, request: Request) -> Response:
-        workspace, name = await self._place(request)
-        query(request)
-        return _json({"items": await self._service.bundle_history(workspace, name)})
-
-    async def rollback(self, request: Request) -> Response:
-        workspace, name = await self._place(request)
-        query(request)
-        said = mapping(await body(request), ("to", "reason"))
-        number, reason = said.get("to", 0), said.get("reason", "")
-        if not isinstance(number, int) or isinstance(number, bool) or number < 0 or not isinstance(reason, str):
-            raise UsageError("a rollback needs the number of a revision", next_step="See `fleetctl bundle history`.")
-        return _json(await self._service.rollback(workspace, name, number, reason[:200]))
-
-    async def release_pin(self, request: Request) -> Response:
-        workspace, name = await self._place(request)
-        query(request)
-        await self._service.release_pin(workspace, name)
-        return _json({"pinned": 0})
-
     async def command_rollout(self, request: Request) -> Response:
         workspace, name = await self._place(request)
+        person, _ = await self._gate.person(request)
         query(request)
         verb, said = request.path_params["verb"], mapping(await body(request), ("reason",))
         reason = said.get("reason", "")
         if verb not in _VERBS or not isinstance(reason, str):
             raise UsageError(f"a rollout cannot be told to {verb[:40]!r}", next_step=f"Say one of {', '.join(_VERBS)}.")
-        return _json(await self._service.command_rollout(workspace, name, verb, reason[:200]))
+        return _json(await self._service.command_rollout(workspace, name, verb, reason[:200], person.name))
 
     async def changes(self, request: Request) -> Response:
         """Answers early when the manager stops, so that a stop does not wait for pages."""

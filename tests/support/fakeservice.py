@@ -20,6 +20,7 @@ from fleetctl.core.errors import Conflict, LoginError, NotFound
 from fleetctl.core.ids import ClusterId, ClusterName, Digest, Epoch, Workspace
 from fleetctl.core.impact import Plan
 from manager import planning
+from manager.goingback import Ask, Outcome
 from manager.releases import Asked
 from manager.removals import Labels
 from manager.signing import Signer, verify
@@ -206,7 +207,7 @@ class FakeService:
     async def list_rollouts(self, workspace: str | None, bundle: str = "") -> list[dict[str, Any]]:
         return [r for r in self.rollouts if workspace in {None, r["metadata"]["namespace"]} and bundle in {"", r["metadata"]["name"]}]
 
-    async def command_rollout(self, workspace: str, bundle: str, verb: str, reason: str) -> dict[str, Any]:
+    async def command_rollout(self, workspace: str, bundle: str, verb: str, reason: str, who: str = "") -> dict[str, Any]:
         self.calls.append(f"rollout {verb} {workspace}/{bundle} {reason}".strip())
         found = await self.list_rollouts(workspace, bundle)
         if not found:
@@ -217,12 +218,16 @@ class FakeService:
         await self.get_object("Bundle", workspace, bundle)
         return []
 
-    async def rollback(self, workspace: str, bundle: str, number: int, reason: str) -> dict[str, Any]:
-        self.calls.append(f"rollback {workspace}/{bundle} {number} {reason}".strip())
-        return {"pinned": number or 1}
+    async def bundle_decisions(self, workspace: str, bundle: str) -> list[dict[str, Any]]:
+        return []
 
-    async def release_pin(self, workspace: str, bundle: str) -> None:
-        self.calls.append(f"release {workspace}/{bundle}")
+    async def cluster_history(self, workspace: str, cluster: str, bundle: str = "") -> list[dict[str, Any]]:
+        await self.get_object("Cluster", workspace, cluster)
+        return []
+
+    async def go_back(self, workspace: str, bundle: str, ask: Ask, *, dry_run: bool = False) -> Outcome:
+        self.calls.append(f"{'release' if ask.release else 'rollback'} {workspace}/{bundle} {ask}")
+        return Outcome(0 if ask.release else ask.number or 1, 1, 1, 0, list(ask.chosen.names), [], resumed=False)
 
     async def changes(self, since: int, wait: float) -> int:
         if since >= self.revision and wait:

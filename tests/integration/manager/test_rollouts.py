@@ -13,6 +13,7 @@ from fleetctl.core import wire
 from fleetctl.core.errors import NotFound, RefusedError
 from fleetctl.core.ids import ClusterId
 from fleetctl.core.status import Report, State
+from manager.goingback import Ask
 from manager.removals import Labels
 from manager.service import Service
 from tests.integration.manager.test_service import add, clone, desired, enrol, scanned, server, serving
@@ -288,12 +289,12 @@ class TestGoingBack:
             await add(service, clone.url, paths=["web"])
             await scanned(service, first)
             with pytest.raises(RefusedError, match="no older revision"):
-                await service.rollback("fleet-default", BUNDLE, 0, "")
+                await service.go_back("fleet-default", BUNDLE, Ask(0, ""))
             second = clone.push({"web/m.yaml": MAP.format(value=2)})
             await scanned(service, second)
             await agents.until_told(second, 2)
             before = (await desired(service, agents.ids["a"])).bundles[0].generation
-            pinned = (await service.rollback("fleet-default", BUNDLE, 0, "it leaks"))["pinned"]
+            pinned = (await service.go_back("fleet-default", BUNDLE, Ask(0, "it leaks"))).number
             await agents.until_told(first, 2)
             assert (await desired(service, agents.ids["a"])).bundles[0].generation > before
             await scanned(service, clone.push({"web/m.yaml": MAP.format(value=3)}))
@@ -305,11 +306,11 @@ class TestGoingBack:
             assert [(r["commit"], r["ready"], r["pinned"]) for r in history][-1] == (first, 2, True)
             assert {r["author"] for r in history} == {"Ada <ada@example.com>"}
             with pytest.raises(NotFound, match="no revision 99"):
-                await service.rollback("fleet-default", BUNDLE, 99, "")
-            await service.release_pin("fleet-default", BUNDLE)
+                await service.go_back("fleet-default", BUNDLE, Ask(99, ""))
+            await service.go_back("fleet-default", BUNDLE, Ask(release=True))
             await agents.until_told(history[0]["commit"], 2)
             with pytest.raises(RefusedError, match="not pinned"):
-                await service.release_pin("fleet-default", BUNDLE)
+                await service.go_back("fleet-default", BUNDLE, Ask(release=True))
 
         run(tmp_path / "m", work)
 

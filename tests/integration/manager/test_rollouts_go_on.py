@@ -9,6 +9,7 @@ import pytest
 
 from fleetctl.core.errors import RefusedError
 from fleetctl.core.ids import ClusterId
+from manager.goingback import Ask
 from manager.removals import Labels
 from manager.service import Service
 from tests.integration.manager.test_rollouts import (
@@ -190,10 +191,10 @@ class TestHistory:
             await scanned(service, first)
             await scanned(service, clone.push(files(1, "{maxUnavailable: 2}")))
             with pytest.raises(RefusedError, match="no older revision"):
-                await service.rollback("fleet-default", BUNDLE, 0, "")
+                await service.go_back("fleet-default", BUNDLE, Ask(0, ""))
             await scanned(service, clone.push(files(2, "{maxUnavailable: 2}")))
             await scanned(service, clone.push(files(2, "{maxUnavailable: 3}")))
-            assert (await service.rollback("fleet-default", BUNDLE, 0, ""))["pinned"] == 2
+            assert (await service.go_back("fleet-default", BUNDLE, Ask(0, ""))).number == 2
 
         run(tmp_path / "m", work)
 
