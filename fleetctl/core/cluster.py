@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,8 @@ import msgspec
 
 from fleetctl.core.errors import UsageError
 from fleetctl.core.ids import ClusterId, ClusterName, GroupName, Workspace
+
+_KEY = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_./]*[A-Za-z0-9])?")
 
 
 class Cluster(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
@@ -65,6 +68,8 @@ def parse_selector(text: str) -> dict[str, Any]:
             word = " in " if " in " in term else " notin "
             key, _, rest = term.partition(word)
             values = [v.strip() for v in rest.strip().strip("()").split(",") if v.strip()]
+            if not values:
+                raise _wrong_selector(text, f"{key.strip()} has no values to compare with")
             expressions.append({"key": key.strip(), "operator": "In" if word == " in " else "NotIn", "values": values})
         elif "!=" in term:
             key, _, value = term.partition("!=")
@@ -74,7 +79,10 @@ def parse_selector(text: str) -> dict[str, Any]:
             labels[key.strip()] = value.strip()
         else:
             absent = term.startswith("!")
-            expressions.append({"key": term.lstrip("!").strip(), "operator": "DoesNotExist" if absent else "Exists"})
+            key = term.lstrip("!").strip()
+            if not _KEY.fullmatch(key):
+                raise _wrong_selector(text, f"{key!r} is no label")
+            expressions.append({"key": key, "operator": "DoesNotExist" if absent else "Exists"})
     found: dict[str, Any] = {}
     if labels:
         found["matchLabels"] = labels
@@ -84,14 +92,21 @@ def parse_selector(text: str) -> dict[str, Any]:
 
 
 def _terms(text: str) -> list[str]:
-    terms, depth, start = [], 0, 0
-    for at, char in enumerate(text + ","):
+    terms: list[str] = []
+    depth = start = 0
+    for at, char in enumerate(text + "," if text else ""):
         depth += (char == "(") - (char == ")")
         if char == "," and depth <= 0:
             term = text[start:at].strip()
             start = at + 1
-            if not term and text.strip():
-                raise UsageError(f"empty term in selector {text!r}", next_step="Write it as key=value,key2!=value2.")
-            if term:
-                terms.append(term)
+            if not term:
+                raise _wrong_selector(text, "it has an empty term")
+            terms.append(term)
+    if depth:
+        raise _wrong_selector(text, "its parentheses do not match")
     return terms
+
+
+def _wrong_selector(text: str, why: str) -> UsageError:
+    """Never taken for one that says less: an empty selector picks everybody."""
+    return UsageError(f"selector {text[:80]!r} is wrong: {why}", next_step="Write it as key=value,key2!=value2,key3 in (a,b).")
