@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from agent.journal import Entry, Order, is_applied
+from fleetctl.core.depends import cycle, is_meant
 from fleetctl.core.errors import UsageError
 from fleetctl.core.ids import BundleName
 from fleetctl.core.render import release_of
 from fleetctl.core.status import State
-from fleetctl.core.wire import Dependency, Desired, DesiredBundle, Tombstone
+from fleetctl.core.wire import Desired, DesiredBundle, Tombstone
 
 # States that speak of what is applied, and of nothing that is only wanted.
 _OF_WHAT_RUNS = frozenset({State.READY, State.NOT_READY, State.MODIFIED})
@@ -190,13 +191,13 @@ class _Block(NamedTuple):
 
 def _blocked(bundle: DesiredBundle, known: Mapping[BundleName, DesiredBundle], gone: Collection[BundleName], world: World) -> _Block | None:
     """Which dependency is not in an accepted state, and why."""
-    cycle = _cycle(bundle, known)
-    if cycle:
-        return _Block(f"waits for itself: {' waits for '.join(cycle)}")
+    circle = cycle(bundle, known)
+    if circle:
+        return _Block(f"waits for itself: {' waits for '.join(circle)}")
     for dependency in bundle.depends_on:
         if not dependency.name and dependency.selector is None:
             continue  # as in Fleet
-        meant = [b for b in known.values() if b.name != bundle.name and _is_meant(dependency, b)]
+        meant = [b for b in known.values() if b.name != bundle.name and is_meant(dependency, b)]
         if not meant:
             leaves = dependency.name in gone
             what = f"bundle {dependency.name}" if dependency.name else "a bundle with these labels"
@@ -224,46 +225,3 @@ def _unaccepted(other: DesiredBundle, accepted: Collection[State], world: World)
         return _Block(f"waits for bundle {other.name}, which is paused" + (f" and {state.value}" if current else ""))
     why = world.said.get(other.name, "") if state in _SAYS_WHY else ""
     return _Block(f"{reason}: {why}" if why else reason, passes=state not in {State.ERR_APPLIED, State.WAITING_FOR_DEPENDENCY})
-
-
-def _cycle(bundle: DesiredBundle, known: Mapping[BundleName, DesiredBundle]) -> list[BundleName]:
-    """The names from the bundle back to itself, or nothing. A reference to nobody is to nobody."""
-    open_: list[tuple[DesiredBundle, list[BundleName]]] = [(bundle, [bundle.name])]
-    seen: set[BundleName] = set()
-    while open_:
-        one, path = open_.pop()
-        for dependency in one.depends_on:
-            for other in (b for b in known.values() if _is_meant(dependency, b)):
-                if other.name == one.name and not dependency.name:
-                    continue  # a selector that picks its own bundle too means the others
-                if other.name == bundle.name:
-                    return [*path, bundle.name]
-                if other.name not in seen:
-                    seen.add(other.name)
-                    open_.append((other, [*path, other.name]))
-    return []
-
-
-def _is_meant(dependency: Dependency, bundle: DesiredBundle) -> bool:
-    if not dependency.name and dependency.selector is None:
-        return False
-    if dependency.name and dependency.name != bundle.name:
-        return False
-    return dependency.selector is None or _matches(dependency.selector, bundle.labels)
-
-
-def _matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """A LabelSelector of dependsOn."""
-    if any(labels.get(key) != str(value) for key, value in (selector.get("matchLabels") or {}).items()):
-        return False
-    for term in selector.get("matchExpressions") or []:
-        key, values = str(term.get("key")), [str(v) for v in term.get("values") or []]
-        held = {
-            "In": labels.get(key) in values,
-            "NotIn": labels.get(key) not in values,
-            "Exists": key in labels,
-            "DoesNotExist": key not in labels,
-        }
-        if not held.get(str(term.get("operator")), False):
-            return False
-    return True

@@ -41,6 +41,7 @@ def _document(row: Any) -> dict[str, Any]:
             "partitions": f"{sum(1 for p in partitions if p['finishedAt'])}/{len(partitions)}",
             "message": row.waiting,
         },
+        "reason": row.reason,
         "commit": row.commit,
         "partitions": partitions,
         "offline": sum(p["offline"] for p in partitions),
@@ -58,7 +59,7 @@ def _partition(part: tuple[str, int, int, float, bool], step: Any, count: Any) -
     opened, finished, approved = step[:3] if step else (0.0, 0.0, False)
     said = dict(count or {})
     why = said.pop("why", "")
-    said.pop("asks", None)
+    asks = bool(said.pop("asks", False))
     tally = Tally(**said)
     return {
         "name": name,
@@ -72,6 +73,7 @@ def _partition(part: tuple[str, int, int, float, bool], step: Any, count: Any) -
         "waiting": tally.may_go + tally.unknown + tally.barred_ready + tally.barred_down,
         "why": why,
         "soakSeconds": soak,
+        "asks": asks,
         "approval": "approved" if approved else "wanted" if approval and not opened else "",
         "startedAt": rfc3339(opened) if opened else "",
         "finishedAt": rfc3339(finished) if finished else "",

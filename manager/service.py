@@ -18,7 +18,7 @@ from fleetctl.core.agentrelease import AgentRelease
 from fleetctl.core.holds import Limits
 from fleetctl.core.ids import LOCAL_WORKSPACE, BundleName, ClusterId, Digest, Epoch, Workspace
 from fleetctl.core.impact import Plan
-from manager import clusterhistory, decisions, history, holding, log, releases, rolloutview, staging, views
+from manager import clusterhistory, decisions, history, holding, log, releases, rolloutview, staging, views, why
 from manager.archives import Archives
 from manager.clock import rfc3339
 from manager.documents import Document, Documents
@@ -146,6 +146,11 @@ class Service:
     async def status(self, workspace: str | None) -> dict[str, Any]:
         now = self._clock()
         return await self._store.read(lambda c: overview(c, self._live, workspace, now))
+
+    async def why(self, workspace: str, *, cluster: str, bundle: str, name: str) -> dict[str, Any]:
+        """Raises NotFound with the nearest name, UsageError when the name means two things."""
+        now, where = self._clock(), why.Where(workspace, cluster, bundle, name)
+        return await self._store.read(lambda c: why.document(c, self._live, now, where))
 
     async def list_rollouts(self, workspace: str | None, bundle: str = "") -> list[dict[str, Any]]:
         return await self._store.read(lambda c: rolloutview.listing(c, workspace, bundle))

@@ -12,6 +12,7 @@ BUG, INTERRUPTED = 70, 130
 # (command, what it does, where it lives): the top-level help. A test holds it equal to the commands that there are.
 COMMANDS = (
     ("status", "the whole fleet on one screen", "overview:status"),
+    ("why", "why something is not Ready, and what comes next", "why:why"),
     ("gitrepo", "Git repositories: add, list, get, delete, sync, confirm", "repos:app"),
     ("cluster", "clusters: register, list, get, label, upgrade-agent, delete", "clusters:app"),
     ("clustergroup", "groups of clusters: create, list, get, delete", "groups:app"),

@@ -144,6 +144,8 @@ def _arguments(path: list[str], given: list[str], word: str) -> Iterator[tuple[s
             yield from ((f"{kind}/{name}",) for (name,) in _names(plural_of(kind)))
         else:
             yield from ((kind.kind.lower(),) for kind in KINDS.values())
+    elif head == "why":
+        yield from _explained(given, word)
     elif head in _GROUPS and verb not in _NEW:
         yield from (answer for answer in _names(_GROUPS[head]) if answer[0] not in given)
     elif head == "context" and verb not in _NEW and not given:
@@ -154,6 +156,18 @@ def _arguments(path: list[str], given: list[str], word: str) -> Iterator[tuple[s
         yield from ((topic,) for topic in topics())
     elif head == "completion":
         yield from ((shell,) for shell in SCRIPTS)
+
+
+def _explained(given: list[str], word: str) -> Iterator[tuple[str, ...]]:
+    """A cluster or a bundle, then a bundle."""
+    if "/" in word:
+        kind = word.partition("/")[0]
+        yield from ((f"{kind}/{name}",) for (name,) in _names(plural_of(kind)))
+    elif not given:
+        yield from _names("clusters")
+        yield from _names("bundles")
+    elif len(given) == 1:
+        yield from _names("bundles")
 
 
 def _names(plural: str) -> Iterator[tuple[str]]:

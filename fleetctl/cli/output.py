@@ -7,6 +7,7 @@ unless NO_COLOR is set; names are never cut, because people copy them. Into a fi
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import time
@@ -132,7 +133,7 @@ def objects(items: Sequence[dict[str, Any]], form: Format, *, single: bool = Fal
 def table(columns: Sequence[Column], items: Sequence[dict[str, Any]], *, headers: bool = True, wide: bool = False) -> None:
     """One row for each item."""
     used = [c for c in columns if wide or not c.wide]
-    rows = [[clean(c.cell(item)) or "-" for c in used] for item in items]
+    rows = [[clean(ages(c.cell(item)) if c.flexible else c.cell(item)) or "-" for c in used] for item in items]
     lines = ([[c.title for c in used]] if headers else []) + rows
     widths = [max((cell_len(row[at]) for row in lines), default=0) for at in range(len(used))]
     if sys.stdout.isatty() and not wide:
@@ -184,6 +185,30 @@ def age(text: str, now: float | None = None) -> str:
     except ValueError:
         return "?"
     return duration(int((time.time() if now is None else now) - then.timestamp()))
+
+
+_SINCE = re.compile(r"\bsince (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
+_TIME = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+
+
+def ages(text: str, now: float | None = None) -> str:
+    """Times in a sentence as a person reads them: `since TIME` is `for 3h`, one that is over `3h ago`, one to come `19:40 UTC (in 20m)`."""
+    at = time.time() if now is None else now
+    text = _SINCE.sub(lambda found: f"for {age(found[1], at)}", text)
+    return _TIME.sub(lambda found: _moment(found[0], at), text)
+
+
+def _moment(text: str, now: float) -> str:
+    then = datetime.fromisoformat(text)
+    left = int(then.timestamp() - now)
+    if left <= 0:
+        return f"{duration(-left)} ago"
+    return f"{then:%H:%M} UTC (in {duration(left)})" if left < 86400 else f"{then:%Y-%m-%d %H:%M} UTC (in {duration(left)})"
+
+
+def columns() -> int:
+    """How wide the terminal is; 80 where there is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
 
 
 def duration(seconds: int) -> str:

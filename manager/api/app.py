@@ -25,6 +25,7 @@ from manager.api.releases import ADD, UPLOAD_SECONDS, ReleaseApi
 from manager.api.removals import RemovalApi
 from manager.api.revisions import RevisionApi
 from manager.api.ui import PageApi
+from manager.api.why import WhyApi
 from manager.metrics import Counters
 from manager.signing import Signer
 
@@ -55,6 +56,7 @@ def build(parts: Parts) -> ASGIApp:
         *people.routes(),
         *ReleaseApi(parts.service, gate).routes(),
         *RevisionApi(parts.service, gate).routes(),
+        *WhyApi(parts.service, gate).routes(),
         *PlanApi(parts.service, gate).routes(),
         *RemovalApi(parts.service, gate).routes(),
         *InstallApi(parts.agent, parts.ca_pem).routes(),

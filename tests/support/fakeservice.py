@@ -69,6 +69,7 @@ class FakeService:
         self.reports: list[wire.StatusRequest] = []
         self.rollouts: list[dict[str, Any]] = []
         self.held: list[dict[str, Any]] = []
+        self.whys: dict[tuple[str, str], dict[str, Any]] = {}
         self.calls: list[str] = []
         self.releases: dict[str, AgentRelease] = {}
         self.planned: Plan | None = None
@@ -203,6 +204,12 @@ class FakeService:
             "holds": self.held,
             "dryRun": labels.dry_run,
         }
+
+    async def why(self, workspace: str, *, cluster: str, bundle: str, name: str) -> dict[str, Any]:
+        self.calls.append(f"why {workspace} {cluster} {bundle} {name}")
+        if self.broken:
+            raise self.broken
+        return self.whys.get((cluster, bundle or name), {"kind": "Why", "ready": True, "state": "Ready", "lines": [], "next": {"text": ""}})
 
     async def list_rollouts(self, workspace: str | None, bundle: str = "") -> list[dict[str, Any]]:
         return [r for r in self.rollouts if workspace in {None, r["metadata"]["namespace"]} and bundle in {"", r["metadata"]["name"]}]

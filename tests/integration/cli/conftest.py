@@ -24,6 +24,7 @@ def shop(running_shop: Shop) -> Shop:
     service.calls.clear()
     service.gone = {"bundles": [], "deployments": 0, "clusters": []}
     service.broken = None
+    service.whys.clear()
     return running_shop
 
 

@@ -1,0 +1,132 @@
+"""`fleetctl why` on a terminal and in a script: short text at 80 columns, exit statuses, names that are both, text that would harm."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from fleetctl.core.errors import NotFound
+from tests.support.cli import HOSTILE, Person, Shop
+
+GATE = "1 of 300 clusters may be unavailable at once, 1 are, and this sentence goes on until it needs a second line"
+
+
+def _answer(**more: Any) -> dict[str, Any]:
+    told = [
+        {"topic": "Target", "text": "matches prod"},
+        {"topic": "Gate", "text": GATE},
+        {"topic": "Agent", "text": "heard 2026-01-01T00:00:00Z"},
+    ]
+    head = {
+        "kind": "Why",
+        "about": "deployment",
+        "cluster": "paris",
+        "bundle": "web",
+        "state": "OutOfSync",
+        "ready": False,
+        "staged": "b" * 40,
+    }
+    command = "fleetctl rollout approve web"
+    return {**head, "lines": told, "next": {"text": f"a person says yes: {command}", "command": command}, **more}
+
+
+def test_the_lines_fit_and_the_next_step_comes_last(person: Person, shop: Shop) -> None:
+    """A title, a topic and its text each, wrapped at 80 columns, and `Next:`; exit status 1."""
+    shop.service.whys["paris", "web"] = _answer()
+    done = person.run("why", "paris", "web")
+    rows = done.out.splitlines()
+    assert (done.status, done.err) == (1, "")
+    assert rows[0] == "Bundle web on cluster paris: OutOfSync"
+    assert rows[2] == "Target       matches prod"
+    assert rows[3:5] == [
+        "Gate         1 of 300 clusters may be unavailable at once, 1 are, and this",
+        "             sentence goes on until it needs a second line",
+    ]
+    assert rows[5].startswith("Agent        heard ")
+    assert rows[5].endswith(" ago")
+    assert rows[-1] == "Next: a person says yes: fleetctl rollout approve web"
+    assert max(map(len, rows)) <= 80
+    assert GATE in person.run("why", "paris", "web", "-o", "wide").out
+
+
+def test_ready_is_0_and_held_is_1(person: Person, shop: Shop) -> None:
+    """What is Ready and has nothing staged ends well; Ready with something held back does not."""
+    shop.service.whys["paris", "web"] = _answer(state="Ready", ready=True, staged="")
+    assert person.run("why", "paris", "web").status == 0
+    shop.service.whys["paris", "web"] = _answer(state="Ready", ready=True)
+    assert person.run("why", "paris", "web").status == 1
+    shop.service.whys["", "web"] = _answer(about="bundle", state="Ready", ready=True, staged=None)
+    assert person.run("why", "web").status == 0
+
+
+def test_scripts_get_the_whole_document(person: Person, shop: Shop) -> None:
+    """JSON and YAML as the manager said it, with the exit status of the text."""
+    shop.service.whys["paris", "web"] = _answer()
+    for form, load in (("json", json.loads), ("yaml", yaml.safe_load)):
+        done = person.run("why", "paris", "web", "-o", form)
+        assert (done.status, load(done.out)) == (1, _answer())
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        (("paris", "web"), "why fleet-default paris web "),
+        (("cluster/paris", "bundle/web"), "why fleet-default paris web "),
+        (("bundle/web", "cl/paris"), "why fleet-default paris web "),
+        (("b/web", "paris"), "why fleet-default paris web "),
+        (("web",), "why fleet-default   web"),
+        (("cluster/paris",), "why fleet-default paris  "),
+        (("b/web",), "why fleet-default  web "),
+    ],
+)
+def test_what_is_asked(person: Person, shop: Shop, words: tuple[str, ...], asked: str) -> None:
+    """Cluster and bundle in this order, or said which is which; a name alone is looked up by the manager."""
+    person.run("why", *words)
+    assert asked in shop.service.calls
+
+
+@pytest.mark.parametrize("words", [("a", "b", "c"), ("bundle/a", "bundle/b"), ("gitrepo/a", "b"), ("nonsense/a",), ("cluster/",), ()])
+def test_what_cannot_be_asked(person: Person, words: tuple[str, ...]) -> None:
+    """Exit status 2 and one line, before the manager is asked."""
+    done = person.run("why", *words)
+    assert done.status == 2
+    assert done.out == ""
+
+
+def test_an_unknown_name_says_the_nearest(person: Person, shop: Shop) -> None:
+    """As the manager says it."""
+    shop.service.broken = NotFound("cluster pariss does not exist", subject="cluster pariss", next_step="Did you mean paris?")
+    done = person.run("why", "pariss", "web")
+    assert (done.status, done.out) == (1, "")
+    assert "Did you mean paris?" in done.err
+
+
+def test_a_wrong_option_and_a_manager_that_is_gone(person: Person, shop: Shop) -> None:
+    """2 with the nearest option; 5 with what to do."""
+    assert "Did you mean --output?" in person.run("why", "paris", "web", "--outputt", "json").err
+    text = person.config.read_text()
+    person.config.write_text(text.replace(shop.url, "https://127.0.0.1:9"))
+    done = person.run("why", "paris", "web")
+    assert done.status == 5
+    assert "nothing listens there" in done.err
+
+
+def test_hostile_text_does_not_steer_the_terminal(person: Person, shop: Shop) -> None:
+    """What an agent says is shown without control characters."""
+    shop.service.whys["paris", "web"] = _answer(lines=[{"topic": "Reason", "text": HOSTILE}], state=HOSTILE)
+    out = person.run("why", "paris", "web").out
+    assert "\x1b" not in out
+    assert "\u202e" not in out
+
+
+def test_names_are_completed(person: Person, shop: Shop) -> None:
+    """Clusters and bundles first, then bundles; behind a kind that kind's."""
+    shop.service.give("Cluster", "paris")
+    shop.service.give("Bundle", "web")
+    assert person.good("__complete", "why", "").split() == ["paris", "web"]
+    assert person.good("__complete", "why", "paris", "").split() == ["web"]
+    assert person.good("__complete", "why", "cluster/").split() == ["cluster/paris"]
+    assert person.run("__complete", "why", "paris", "web", "").out == ""
