@@ -46,6 +46,14 @@ GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 _AMONG_ONE = _AMONG.replace("GROUP BY", "AND d.bundle = :bundle GROUP BY")
 
 
+_HELD_AMONG = """
+SELECT d.workspace, d.bundle, d.partition, d.repo, d.state, 1, d.generation > 0, (d.generation > 0 AND d.reported >= d.generation), count(*)
+FROM deployments d WHERE d.staged <> '' AND NOT d.removed AND d.cluster_id IN (SELECT value FROM json_each(:ids))
+    AND (:workspace = '' OR d.workspace = :workspace) AND (:bundle = '' OR d.bundle = :bundle)
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+"""
+
+
 def ids_text(ids: Iterable[str]) -> str:
     """Any number of clusters as one parameter, for `json_each`."""
     return msgspec.json.encode(list(ids)).decode()
@@ -66,6 +74,14 @@ def among(connection: Connection, ids: Collection[str], workspace: str | None = 
     values = {"ids": ids_text(ids), "workspace": workspace or "", "bundle": bundle}
     rows = connection.execute(sa.text(_AMONG_ONE if bundle else _AMONG), values)
     return {_sort(row): row[8] for row in rows}
+
+
+def held_among(connection: Connection, ids: Collection[str], workspace: str | None = None, bundle: str = "") -> Counts:
+    """Those of these clusters for which a newer version is staged."""
+    if not ids:
+        return {}
+    values = {"ids": ids_text(ids), "workspace": workspace or "", "bundle": bundle}
+    return {_sort(row): row[8] for row in connection.execute(sa.text(_HELD_AMONG), values)}
 
 
 def without(found: Counts, others: Mapping[Sort, int]) -> Counts:

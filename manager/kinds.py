@@ -12,6 +12,7 @@ from fleetctl.core.cluster import matches
 from fleetctl.core.errors import InvalidFile, RefusedError, UsageError
 from fleetctl.core.gitrepo import repo_spec
 from fleetctl.core.ids import is_name
+from manager import windows
 
 READ_ONLY = frozenset({"Bundle", "BundleDeployment"})
 DATA_KINDS = frozenset({"Secret", "ConfigMap"})
@@ -86,6 +87,9 @@ def _check_spec(kind: str, name: str, spec: dict[str, Any], doc: Mapping[str, An
                 raise UsageError(f"{key} {said[:80]!r} is not a name", subject=subject, next_step="Use small letters, digits and -.")
         duration(made.spec.polling_interval or "15s", subject)
         _check_pattern(made.spec.helm_repo_url_regex, subject)
+        return
+    if kind == "Schedule":
+        windows.checked(spec)
         return
     for key in spec:
         if key not in _SPEC[kind] and not (kind == "Cluster" and _POD_ONLY.fullmatch(key)):

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core.errors import NotFound
 from fleetctl.core.ids import ClusterId, Workspace
-from manager import history, kinds, pins, staging, views
+from manager import history, kinds, pins, staging, views, windows
 from manager.clock import Clock, rfc3339, until
 from manager.gathering import Scope
 from manager.live import Live
@@ -83,7 +83,7 @@ class Objects:
             table, where = _where(key)
             values = row if kind not in kinds.DATA_KINDS else self._kept(key, row, old)
             connection.execute(sa.update(table).where(where).values(**values, generation=table.c.generation + 1))
-        if not same and kind in {"Cluster", "ClusterGroup", *kinds.DATA_KINDS}:
+        if not same and kind in {"Cluster", "ClusterGroup", "Schedule", *kinds.DATA_KINDS}:
             touched = self._reconciled(connection, kind, workspace, name)
         shown = views.one(connection, self._live, kind, workspace, name, self._clock())
         return Put("created" if old is None else "unchanged" if same else "configured", shown, token, touched)
@@ -135,6 +135,9 @@ class Objects:
     def _reconciled(self, connection: Connection, kind: str, workspace: str, name: str) -> set[ClusterId]:
         """A cluster's own change concerns it alone; its document changes even when its bundles do not."""
         now = rfc3339(self._clock())
+        if kind == "Schedule":
+            windows.changed(connection, Workspace(workspace))
+            return set()
         if kind == "ClusterGroup":
             return reconcile(connection, Scope(Workspace(workspace)), now=now)
         if kind in kinds.DATA_KINDS:
@@ -202,7 +205,7 @@ class Objects:
             names = connection.execute(sa.delete(bundles).where(mine).returning(bundles.c.name)).scalars().all()
             history.forget(connection, space, names)
             return reconcile(connection, Scope(space, bundles=set(names)), now=now)
-        return self._reconciled(connection, kind, workspace, name) if kind in {"ClusterGroup", *kinds.DATA_KINDS} else set()
+        return self._reconciled(connection, kind, workspace, name) if kind in {"ClusterGroup", "Schedule", *kinds.DATA_KINDS} else set()
 
 
 def delete_cluster(connection: Connection, where: Any, workspace: Workspace, *, now: str, uninstall: bool) -> set[ClusterId]:

@@ -17,8 +17,10 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core.ids import ClusterId
 from fleetctl.core.reasons import Group, Reason, of_manager, of_report
+from fleetctl.core.schedule import Verdict
 from fleetctl.core.status import Report, State
 from fleetctl.core.summary import held_state, resource_counts, seen_state
+from manager import windows
 from manager.clock import rfc3339
 from manager.counting import ids_text
 from manager.gathering import in_parts
@@ -49,6 +51,7 @@ class Row:
     answered: bool
     held: bool
     why: str = ""  # what the rollout waits for, when it is held
+    window: str = ""  # when its cluster may change, when that is what it waits for
     report: bytes = b""
 
 
@@ -82,6 +85,21 @@ class Known:
         presence = self.live.clusters.get(ClusterId(cluster))
         return presence.seen if presence else float(self.clusters[cluster].seen)
 
+    @cached_property
+    def closed(self) -> dict[str, Verdict]:
+        """Clusters outside their windows."""
+        return windows.closed(self.connection, self.workspace, self.now)
+
+    @cached_property
+    def unheeding(self) -> set[tuple[str, str]]:
+        """Bundles that wait for no window."""
+        return windows.unheeding(self.connection, self.workspace)
+
+    def window(self, row: Any) -> str:
+        """What a row of a deployment whose newer version is staged says of its window, or ""."""
+        found = self.closed.get(row.cluster_id)
+        return found.why if found is not None and (row.workspace, row.bundle) not in self.unheeding else ""
+
     def waits_for(self, row: Any) -> str:
         return self.whys.get((row.workspace, row.bundle, row.partition)) or _HELD
 
@@ -89,13 +107,16 @@ class Known:
         """(state as it is shown, why it is that); no reason for what is Ready. The cluster must have been met."""
         name, bundle = str(self.clusters[row.cluster].name), row.bundle
         enrolled, offline = row.cluster not in self.absent, row.cluster in self.offline
-        state = seen_state(held_state(row.state, told=row.told) if row.held else row.state, offline=offline, enrolled=enrolled)
+        stored = held_state(row.state, told=row.told, window=bool(row.window)) if row.held else row.state
+        state = seen_state(stored, offline=offline, enrolled=enrolled)
         if not enrolled:
             code = "revoked" if self.clusters[row.cluster].enrolled else "never-enrolled"
             cause = "its key was revoked; no agent has enrolled anew" if code == "revoked" else "no agent has enrolled yet"
             return state, of_manager(code, cause, f"cluster {name}", cluster=name, bundle=bundle)
         if state is State.OFFLINE:
             return state, of_manager("offline", self._silence(row), f"cluster {name}", cluster=name, bundle=bundle)
+        if state is State.WAITING_FOR_WINDOW and row.window:
+            return state, of_manager("window", row.window, f"cluster {name}", cluster=name, bundle=bundle)
         if row.held and state is not row.state:
             return state, of_manager("held", row.why or _HELD, f"rollout {bundle}", cluster=name, bundle=bundle)
         if state is State.READY:
@@ -116,8 +137,8 @@ class Known:
 def row_of(row: Any, whole: Known) -> Row:
     """A row of `deployments`."""
     told, held = row.generation > 0, row.staged != ""
-    why = whole.waits_for(row) if held else ""
-    return Row(row.cluster_id, row.bundle, State(row.state), told, told and row.reported >= row.generation, held, why, row.report)
+    why, window = (whole.waits_for(row), whole.window(row)) if held else ("", "")
+    return Row(row.cluster_id, row.bundle, State(row.state), told, told and row.reported >= row.generation, held, why, window, row.report)
 
 
 Key = Callable[[Any], Hashable]
@@ -142,10 +163,10 @@ def grouped(whole: Known, place: Place, key: Key) -> dict[Any, list[Group]]:
     reports = _reports(whole.connection, rows)
     found: dict[Any, list[Group]] = {}
     for row in rows:
-        why = whole.waits_for(row) if row.held else ""
+        why, window = (whole.waits_for(row), whole.window(row)) if row.held else ("", "")
         report = reports.get((row.cluster_id, row.bundle), b"")
         answered, told, held = bool(row.answered), bool(row.told), bool(row.held)
-        state, reason = whole.reason(Row(row.cluster_id, row.bundle, State(row.state), told, answered, held, why, report))
+        state, reason = whole.reason(Row(row.cluster_id, row.bundle, State(row.state), told, answered, held, why, window, report))
         if reason is not None:
             name = whole.clusters[row.cluster_id].name
             found.setdefault(key(row), []).append(Group(state, reason, row.amount, name, row.bundle, row.workspace))
@@ -157,10 +178,13 @@ def grouped(whole: Known, place: Place, key: Key) -> dict[Any, list[Group]]:
 _SORTED = """
 SELECT d.workspace, d.repo, d.bundle, d.state, d.staged <> '' AS held, d.generation > 0 AS told,
     (d.generation > 0 AND d.reported >= d.generation) AS answered, CASE WHEN d.staged <> '' THEN d.partition ELSE 0 END AS partition,
-    CASE WHEN d.reported >= d.generation THEN d.cause ELSE '' END AS said, min(d.cluster_id) AS cluster_id, count(*) AS amount
+    CASE WHEN d.reported >= d.generation THEN d.cause ELSE '' END AS said, {windows} AS windows, min(d.cluster_id) AS cluster_id,
+    count(*) AS amount
 FROM {table} WHERE NOT d.removed AND {which} {where} GROUP BY {apart}
 """
-_APART = "d.workspace, d.repo, d.bundle, d.state, held, told, answered, 8, said"
+_APART = "d.workspace, d.repo, d.bundle, d.state, held, told, answered, 8, said, windows"
+# Clusters under other Schedules wait for another time.
+_WINDOWS = "CASE WHEN d.staged <> '' THEN (SELECT c.windows FROM clusters c WHERE c.id = d.cluster_id) ELSE '' END"
 _HEARD = "d.cluster_id NOT IN (SELECT value FROM json_each(:silent))"
 _UNREADY, _WAITING = f"d.state <> 'Ready' AND {_HEARD}", f"d.staged <> '' AND d.state = 'Ready' AND {_HEARD}"
 
@@ -172,12 +196,13 @@ def _rows(whole: Known, place: Place, *, each: bool) -> list[Any]:
     apart = _APART + (", d.cluster_id" if each else "")
     found: list[Any] = []
     for which in (_UNREADY, _WAITING):
-        text = _SORTED.format(table="deployments d", which=which, where=where, apart=apart)
+        outside = _WINDOWS if whole.closed else "''"
+        text = _SORTED.format(table="deployments d", which=which, where=where, apart=apart, windows=outside)
         found += whole.connection.execute(sa.text(text), values)
     apart = "d.workspace, d.repo, d.bundle" + (", d.cluster_id" if each else "")
     for ids in filter(None, (whole.offline, whole.absent)):
         table = "json_each(:silent) j CROSS JOIN deployments d ON d.cluster_id = j.value"
-        text = _SORTED.format(table=table, which="1", where=where, apart=apart)
+        text = _SORTED.format(table=table, which="1", where=where, apart=apart, windows="''")
         found += whole.connection.execute(sa.text(text), values | {"silent": ids_text(ids)})
     return found
 

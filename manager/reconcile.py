@@ -22,7 +22,7 @@ from fleetctl.core.ids import BundleName, ClusterId, Digest, Generation, Workspa
 from fleetctl.core.plan import Change, Have, Key, Want, clusters_of, decide
 from fleetctl.core.status import State
 from fleetctl.core.target import Match
-from manager import past, pins, staging
+from manager import past, pins, staging, windows
 from manager.clock import unix
 from manager.gathering import Scope, bundle_specs, fleet_clusters, groups, in_parts, next_generation
 from manager.holding import Picked, Removals, let_through
@@ -39,12 +39,16 @@ def reconcile(connection: Connection, scope: Scope, *, now: str, removals: Remov
     fleet = fleet_clusters(connection, scope)
     texts: dict[str, bytes] = {}
     stored = bundle_specs(connection, scope)
-    specs, wanted = intended(connection, scope.workspace, stored, fleet, groups(connection, scope.workspace), texts)
+    known = groups(connection, scope.workspace)
+    if scope.bundles is None:
+        windows.assign(connection, scope, fleet, known)
+    specs, wanted = intended(connection, scope.workspace, stored, fleet, known, texts)
     have = told(connection, scope, {c.id for c in fleet})
     by_name = {spec.name: spec for spec in specs}
     picked = Picked(wanted, by_name, {c.id for c in fleet})
     changes = let_through(connection, scope, picked, have, decide(wanted, have), now, removals)
     held = staging.gated(connection, scope.workspace, specs, _counts(connection, scope, wanted, changes))
+    held |= windows.gated(connection, scope.workspace, changes)
     waiting = [c for c in changes if c.want is not None and c.redeploy and c.key[1] in held]
     later = {c.key for c in waiting}
     at_once = [c for c in changes if c.key not in later]

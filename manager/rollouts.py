@@ -22,13 +22,14 @@ from fleetctl.core.plan import Want
 from fleetctl.core.rollout import Decision, Moment, Phase, Progress, Quota, Step, Tally, budgets_left, decide
 from fleetctl.core.status import State
 from fleetctl.core.strategy import Partition, Policy, Strategy, partitions_of, place, policy_of, strategy_of
-from manager import past, pins
+from manager import past, pins, windows
 from manager.clock import rfc3339, unix
 from manager.gathering import Scope, bundle_specs, cluster_of, groups, in_parts, next_generation
 from manager.live import HEARD, OFFLINE
 from manager.staging import AGAIN, ANEW, told
 from manager.store.schema import bundles, clusters, deployments, objects, rollouts, wants
 from manager.store.schema import pins as pins_table
+from manager.windows import Barred
 
 _json = msgspec.json.encode
 Health = Callable[[ClusterId], str]
@@ -100,22 +101,24 @@ def advance(
     own = pins.holders(connection, (workspace, bundle))
     paused = _paused(connection, workspace)
     back = {m.cluster for m in members if m.cluster in own and m.staged and m.told} - paused
-    tallies = _tallies(len(partitions), members, health, paused | back, own)
+    barred = windows.barred(connection, workspace, now, paused=paused | back, passes=bool(row.ignoring))
+    tallies = _tallies(len(partitions), members, health, barred, own)
     steps = tuple(Step(*item) for item in msgspec.json.decode(row.steps))
     moment = Moment(now, since, shape.hold)
     decision = decide(partitions, tallies, policy, Progress(Phase(row.phase), row.reason, steps), moment)
-    chosen = _chosen(members, decision.quotas, health, paused | back)
+    chosen = _chosen(members, decision.quotas, health, barred)
     if not shape.hold:
         chosen += _going_back(members, back, budgets_left(partitions, tallies, policy, decision.quotas), health)
     if chosen:
         _hand_out(connection, workspace, bundle, chosen, rfc3339(now))
     left = any(t.fresh > q.fresh > 0 for t, q in zip(tallies, decision.quotas, strict=True))
     if chosen:
-        tallies = _told(tallies, chosen, health, paused | back)  # what people read is how it is now
+        tallies = _told(tallies, chosen, health, barred)  # what people read is how it is now
         decision = decide(partitions, tallies, policy, decision.progress, moment)
-    waiting = len(back - {member.cluster for member in chosen})
-    _remember(connection, where, decision, shape, tallies, dirty=AGAIN if left else 0, waiting=waiting)
-    return {member.cluster for member in chosen}
+    gone = {member.cluster for member in chosen}
+    decision = barred.timed(decision, [m.cluster for m in members if m.staged and m.cluster not in gone])
+    _remember(connection, where, decision, shape, tallies, dirty=AGAIN if left else 0, waiting=len(back - gone))
+    return gone
 
 
 def _remember(
@@ -132,14 +135,14 @@ def _remember(
         "counts": _json(counts),
         "wake": decision.wake,
         "dirty": dirty,
-        "silent": sum(t.may_go + t.offline + t.unknown for t in tallies) + waiting,
+        "silent": sum(t.may_go + t.offline + t.unknown + t.later for t in tallies) + waiting,
     }
     connection.execute(sa.update(rollouts).where(where).values(**values))
 
 
 def stored(step: Step) -> list[Any]:
     """A step as it is written down; read with `Step(*item)`."""
-    return [step.opened, step.finished, step.approved, step.accepted]
+    return [step.opened, step.finished, step.approved, step.accepted, step.idle, step.idle_since]
 
 
 def _reshaped(connection: Connection, workspace: Workspace, bundle: BundleName) -> Shape | None:
@@ -206,30 +209,32 @@ def _paused(connection: Connection, workspace: Workspace) -> set[ClusterId]:
     return {ClusterId(row.id) for row in rows if msgspec.json.decode(row.spec).get("paused")}
 
 
-def _class(member: Member, health: str, paused: set[ClusterId]) -> str:
+def _class(member: Member, health: str, barred: Barred) -> str:
     """The counter of `Tally` that the cluster adds to."""
-    held = member.cluster in paused
-    well = member.state in _WELL or (held and member.state == State.OUT_OF_SYNC.value)
-    if not member.staged and held and member.state == State.OUT_OF_SYNC.value:
+    paused = member.cluster in barred.paused
+    well = member.state in _WELL or (paused and member.state == State.OUT_OF_SYNC.value)
+    if not member.staged and paused and member.state == State.OUT_OF_SYNC.value:
         return "barred_ready"  # told, and paused before its agent had begun
     if not member.staged:
         return "ready_started" if well and health == HEARD else "down_started"
     if health != HEARD:
         return health
-    if held:
+    if member.cluster in barred:
         return "barred_ready" if well or not member.told else "barred_down"
     return "fresh" if not member.told else "ready" if well else "down"
 
 
-def _tallies(partitions: int, members: Sequence[Member], health: Health, paused: set[ClusterId], own: Collection[ClusterId]) -> list[Tally]:
+def _tallies(partitions: int, members: Sequence[Member], health: Health, barred: Barred, own: Collection[ClusterId]) -> list[Tally]:
     counts: list[Counter[str]] = [Counter() for _ in range(partitions)]
     for member in members:
         if member.partition >= partitions:
             continue
         heard = health(member.cluster)
-        name = _class(member, heard, paused)
+        name = _class(member, heard, barred)
         mine = counts[member.partition]
         mine[name] += 1
+        if name in {"barred_ready", "barred_down"} and member.staged:
+            mine["later"] += barred.opens(member.cluster)
         if name == "down_started":
             mine["flying"] += not member.done and heard != OFFLINE
             mine["silent"] += heard == OFFLINE
@@ -237,26 +242,26 @@ def _tallies(partitions: int, members: Sequence[Member], health: Health, paused:
     return [Tally(**count) for count in counts]
 
 
-def _chosen(members: Sequence[Member], quotas: Sequence[Quota], health: Health, paused: set[ClusterId]) -> list[Member]:
+def _chosen(members: Sequence[Member], quotas: Sequence[Quota], health: Health, barred: Barred) -> list[Member]:
     """Who goes, in the partitions' own order."""
     left = [{"ready": quota.ready, "fresh": quota.fresh, "down": len(members) if quota.down else 0} for quota in quotas]
     found = []
     for member in members:
         if not member.staged or member.partition >= len(quotas):
             continue
-        name = _class(member, health(member.cluster), paused)
+        name = _class(member, health(member.cluster), barred)
         if left[member.partition].get(name, 0) > 0:
             left[member.partition][name] -= 1
             found.append(member)
     return found
 
 
-def _told(tallies: Sequence[Tally], chosen: Sequence[Member], health: Health, paused: set[ClusterId]) -> list[Tally]:
+def _told(tallies: Sequence[Tally], chosen: Sequence[Member], health: Health, barred: Barred) -> list[Tally]:
     """The counts after these were told."""
     found = [asdict(tally) for tally in tallies]
     for member in chosen:
         mine = found[member.partition]
-        mine[_class(member, health(member.cluster), paused)] -= 1
+        mine[_class(member, health(member.cluster), barred)] -= 1
         mine["down_started"] += 1
         mine["flying"] += 1
     return [Tally(**counts) for counts in found]

@@ -1,4 +1,4 @@
-"""What people say to a rollout: pause, resume, approve, abort. What it means for the clusters is decided by manager/rollouts.py."""
+"""What people say to a rollout (docs/rollouts.md). What it means for the clusters is decided by manager/rollouts.py."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from fleetctl.core.errors import NotFound, RefusedError
 from fleetctl.core.ids import BundleName, Workspace
 from fleetctl.core.rollout import Phase, Step, Tally, failure
 from fleetctl.core.strategy import Policy
+from manager import windows
 from manager.clock import rfc3339
 from manager.gathering import Scope, bundle_specs
 from manager.rollouts import Shape, stored
@@ -23,7 +24,7 @@ _json = msgspec.json.encode
 
 
 def command(connection: Connection, workspace: Workspace, bundle: BundleName, verb: str, reason: str, now: float) -> None:
-    """`pause`, `resume`, `abort` or `approve`. Raises NotFound, RefusedError."""
+    """`pause`, `resume`, `abort`, `approve` or `ignore-windows`. Raises NotFound, RefusedError, UsageError."""
     r = rollouts.c
     spec = next(iter(bundle_specs(connection, Scope(workspace, bundles=[bundle]))), None)
     if spec is None:
@@ -51,6 +52,8 @@ def _said(row: Any, verb: str, reason: str) -> dict[str, Any]:
             step = f"Go back with `fleetctl rollback {row.bundle}`."
             raise RefusedError(f"the rollout of {row.bundle} is completed: nobody is left to be told", subject=subject, next_step=step)
         return {"phase": Phase.ABORTED.value, "reason": reason, "wake": 0.0}
+    if verb == "ignore-windows":
+        return windows.ignore(row.bundle, reason)
     if verb == "resume":
         if phase not in {Phase.PAUSED, Phase.FAILED, Phase.ABORTED}:
             step = row.waiting or "Nothing is to be done."
@@ -77,4 +80,4 @@ def _forgiven(row: Any) -> list[list[Any]]:
     policy = Policy(**msgspec.json.decode(row.shape, type=Shape).policy) if row.shape != b"null" else Policy()
     if failure(tallies, steps, policy):
         steps = [replace(step, accepted=max(step.accepted, tally.failed)) for step, tally in zip(steps, tallies, strict=False)]
-    return [stored(replace(step, opened=step.opened if step.finished else 0.0)) for step in steps]
+    return [stored(step if step.finished else replace(step, opened=0.0, idle=0.0, idle_since=0.0)) for step in steps]

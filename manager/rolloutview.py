@@ -39,15 +39,22 @@ def _document(row: Any) -> dict[str, Any]:
             "state": row.phase,
             "clusters": f"{told}/{sum(p['clusters'] for p in partitions)}",
             "partitions": f"{sum(1 for p in partitions if p['finishedAt'])}/{len(partitions)}",
-            "message": row.waiting,
+            "message": _message(row),
         },
         "reason": row.reason,
         "commit": row.commit,
         "partitions": partitions,
         "offline": sum(p["offline"] for p in partitions),
+        "waitingForWindow": sum(p["waitingForWindow"] for p in partitions),
+        "ignoringWindows": row.ignoring,
     }
     spec = {"bundle": row.bundle, "version": row.version, "policy": shape.policy}
     return {"apiVersion": api_version("Bundle"), "kind": "Rollout", "metadata": meta, "spec": spec, "status": status}
+
+
+def _message(row: Any) -> str:
+    """What it waits for, or why it does not go on, and that it passes windows."""
+    return "; ".join(text for text in (row.waiting, f"closed windows are ignored: {row.ignoring}" if row.ignoring else "") if text)
 
 
 def _at(items: list[Any], at: int) -> Any:
@@ -70,6 +77,7 @@ def _partition(part: tuple[str, int, int, float, bool], step: Any, count: Any) -
         "ready": tally.ready_started,
         "failed": tally.failed,
         "offline": tally.offline,
+        "waitingForWindow": tally.later,
         "waiting": tally.may_go + tally.unknown + tally.barred_ready + tally.barred_down,
         "why": why,
         "soakSeconds": soak,

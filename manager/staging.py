@@ -123,6 +123,7 @@ def begin(connection: Connection, workspace: Workspace, spec: BundleSpec, now: s
         "phase": Phase.PAUSED.value if paused else Phase.PROGRESSING.value,
         "reason": old.reason if old is not None and paused else "",
         "waiting": "",
+        "ignoring": "",
         "steps": b"[]",
         "counts": b"[]",
         "wake": 0.0,

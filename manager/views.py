@@ -17,7 +17,7 @@ from fleetctl.core.ids import ClusterId
 from fleetctl.core.reasons import message_of, shown
 from fleetctl.core.status import DRIFTED, ResourceStatus, State, sentence
 from fleetctl.core.summary import count, held_state, resource_counts, seen_state, summarize, worst_of
-from manager import counting, holding, holdview, reasons, releases
+from manager import counting, holding, holdview, reasons, releases, windows
 from manager.clock import rfc3339
 from manager.gathering import in_parts, shown_labels
 from manager.kinds import api_version
@@ -58,7 +58,7 @@ class Fleet:
 
     def state(self, row: Any) -> State:
         """What may be shown of one deployment."""
-        stored = held_state(State(row.state), told=row.generation > 0) if row.staged else State(row.state)
+        stored = held_state(State(row.state), told=row.generation > 0, window=self.waits(row)) if row.staged else State(row.state)
         return seen_state(stored, offline=row.cluster_id in self.offline, enrolled=row.cluster_id not in self.absent)
 
     def counted(self, key: Callable[[counting.Sort], Any], bundle: str = "") -> dict[Any, dict[State, int]]:
@@ -66,12 +66,32 @@ class Fleet:
         place = self.workspace, bundle
         offline, absent = (counting.among(self.connection, ids, *place) for ids in (self.offline, self.absent))
         heard = counting.without(counting.without(counting.every(self.connection, *place), offline), absent)
+        outside = self._outside(bundle) if any(sort.held for sort in heard) else {}
+        heard = counting.without(heard, outside)
         found: dict[Any, dict[State, int]] = {}
-        for counts, state in ((heard, None), (offline, State.OFFLINE), (absent, State.PENDING)):
+        for counts, state, window in (
+            (heard, None, False),
+            (outside, None, True),
+            (offline, State.OFFLINE, False),
+            (absent, State.PENDING, False),
+        ):
             for sort, n in counts.items():
-                mine, shown = found.setdefault(key(sort), {}), state or _stored(sort)
+                mine, shown = found.setdefault(key(sort), {}), state or _stored(sort, window=window)
                 mine[shown] = mine.get(shown, 0) + n
         return found
+
+    def _outside(self, bundle: str) -> counting.Counts:
+        """Deployments that are held and wait for a window of their cluster, which is heard."""
+        ids = self.known.closed.keys() - self.offline - self.absent
+        found = counting.held_among(self.connection, ids, self.workspace, bundle)
+        return {sort: n for sort, n in found.items() if (sort.workspace, sort.bundle) not in self.known.unheeding}
+
+    def waits(self, row: Any) -> bool:
+        """Whether what is staged waits for a window."""
+        if not row.staged or row.cluster_id not in self.known.closed:
+            return False
+        heeds = getattr(row, "heeds", None)
+        return bool(heeds) if heeds is not None else (row.workspace, row.bundle) not in self.known.unheeding
 
     def of_clusters(self, ids: Sequence[str] | None = None) -> dict[str, dict[State, int]]:
         """By cluster, how many deployments are in each state; of these clusters or of all."""
@@ -85,7 +105,10 @@ class Fleet:
         d = deployments.c
         held, told = (d.staged != "").label("held"), (d.generation > 0).label("told")
         columns = (d.cluster_id, d.state, sa.func.min(d.staged).label("staged"), sa.func.max(d.generation).label("generation"))
-        query = sa.select(*columns, sa.func.count().label("n")).where(~d.removed).group_by(d.cluster_id, d.state, held, told)
+        passing = sorted(self.known.unheeding) if self.known.closed else []
+        heeds = (sa.tuple_(d.workspace, d.bundle).not_in(passing) if passing else sa.true()).label("heeds")
+        query = sa.select(*columns, heeds, sa.func.count().label("n")).where(~d.removed)
+        query = query.group_by(d.cluster_id, d.state, held, told, heeds)
         if ids is not None:
             for part in in_parts(ids):
                 yield from self.connection.execute(query.where(d.cluster_id.in_(part)))
@@ -112,9 +135,9 @@ class Fleet:
         return found
 
 
-def _stored(sort: counting.Sort) -> State:
+def _stored(sort: counting.Sort, *, window: bool = False) -> State:
     """What is shown of those whose cluster is heard."""
-    return held_state(State(sort.state), told=sort.told) if sort.held else State(sort.state)
+    return held_state(State(sort.state), told=sort.told, window=window) if sort.held else State(sort.state)
 
 
 def fleet(connection: Connection, live: Live, now: float, asked: Asked) -> Fleet:
@@ -125,7 +148,14 @@ def fleet(connection: Connection, live: Live, now: float, asked: Asked) -> Fleet
 def listing(connection: Connection, live: Live, kind: str, asked: Asked, now: float) -> list[Document]:
     """The objects of `kind`, sorted by workspace and name. Raises UsageError on a wrong selector."""
     whole = fleet(connection, live, now, asked)
-    made = {"Cluster": _clusters, "Bundle": _bundles, "BundleDeployment": _deployments, "GitRepo": _repos, "ClusterGroup": _groups}
+    made = {
+        "Cluster": _clusters,
+        "Bundle": _bundles,
+        "BundleDeployment": _deployments,
+        "GitRepo": _repos,
+        "ClusterGroup": _groups,
+        "Schedule": _schedules,
+    }
     items = made[kind](connection, whole, asked) if kind in made else _plain(connection, kind, asked)
     selector = parse_selector(asked.selector) if asked.selector else {}
     return [
@@ -185,6 +215,12 @@ def _plain(connection: Connection, kind: str, asked: Asked) -> list[Document]:
     return found
 
 
+def _schedules(connection: Connection, whole: Fleet, asked: Asked) -> list[Document]:
+    rows = _select(connection, objects, asked, objects.c.kind == "Schedule")
+    states = windows.status(connection, rows, whole.now)
+    return [_document("Schedule", row, _load(row.spec), states[row.workspace, row.name], **_head(row)) for row in rows]
+
+
 def _clusters(connection: Connection, whole: Fleet, asked: Asked) -> list[Document]:
     rows = _select(connection, clusters, asked)
     counts = whole.of_clusters([row.id for row in rows] if asked.name else None)
@@ -233,6 +269,7 @@ def _cluster_status(row: Any, whole: Fleet, states: dict[State, int]) -> Documen
         | {"address": address, "tools": agent.get("tools", {}), "id": row.id, "troubles": troubles, "runtime": agent.get("runtime", "")},
         "kubeVersion": agent.get("kube", ""),
         "conditions": [condition("Ready", ok=state == "Ready", message=message), *map(_trouble, troubles), *removing],
+        **({"scheduled": True, "activeSchedule": row.id not in whole.known.closed} if row.windows else {}),
     }
 
 

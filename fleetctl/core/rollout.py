@@ -35,6 +35,7 @@ class Tally:
     `silent` those that were not heard for longer than they may.
     `fresh`: never had the bundle. `offline`: silent for longer than they may. `unknown`: no word since this manager started, too early to
     call it offline. `barred`: paused, or outside their window; who never had the bundle is missed by nobody, and counts as ready there.
+    `later` of the barred wait for a window that will open.
     """
 
     ready_started: int = 0
@@ -49,6 +50,7 @@ class Tally:
     unknown: int = 0
     barred_ready: int = 0
     barred_down: int = 0
+    later: int = 0
 
     @property
     def unavailable(self) -> int:
@@ -59,17 +61,24 @@ class Tally:
         """Waiting, and in nobody's way but the budget's."""
         return self.ready + self.down + self.fresh
 
+    @property
+    def idle(self) -> bool:
+        """Everybody who is left is outside a window: time that passes is nobody's fault."""
+        return self.later > 0 and not (self.may_go or self.unknown or self.flying)
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """How far one partition is; times in seconds, 0 not yet. `approved`: by a person, as are the `accepted` failures, of which so many do
-    not count.
+    not count. `idle` seconds of it were spent outside windows, and it is so again since `idle_since`: they do not count for the deadline.
     """
 
     opened: float = 0.0
     finished: float = 0.0
     approved: bool = False
     accepted: int = 0
+    idle: float = 0.0
+    idle_since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +177,7 @@ def halted(progress: Progress) -> str:
 
 def _held(tallies: Sequence[Tally], progress: Progress, why: str) -> Decision:
     """Nothing moves; the clock of a partition that is not finished starts anew when it goes on."""
-    steps = tuple(replace(step, opened=step.opened if step.finished else 0.0) for step in progress.steps)
+    steps = tuple(step if step.finished else replace(step, opened=0.0, idle=0.0, idle_since=0.0) for step in progress.steps)
     waiting = why if progress.phase is Phase.PROGRESSING or any(tally.may_go for tally in tallies) else ""
     return Decision(replace(progress, steps=steps), tuple(Quota(why=why) for _ in tallies), waiting=waiting)
 
@@ -181,21 +190,34 @@ def _visit(walk: _Walk, partition: Partition, tally: Tally, policy: Policy, step
         walk.wait(0.0, blocked.why)
         walk.unfinished += 1
         return
-    step = replace(step, opened=step.opened or at.now)
     bad = _bad(partition, tally)
-    if not step.finished and not (tally.may_go or tally.unknown or tally.flying or bad):
+    step = _clocked(replace(step, opened=step.opened or at.now), at.now, idle=tally.idle and not bad)
+    if not step.finished and not (tally.may_go or tally.unknown or tally.flying or tally.later or bad):
         step = replace(step, finished=at.now)
     walk.steps.append(step)
     if not step.finished:
         walk.unfinished += 1
-        until = max(step.opened, at.since) + policy.deadline if policy.deadline else 0.0
-        walk.wait(until, f"partition {partition.name}: {_doing(partition, tally, bad)}")
+        walk.wait(_end(step, policy, at), f"partition {partition.name}: {_doing(partition, tally, bad)}")
     elif bad:
         walk.unfinished += 1
         walk.wait(0.0, f"partition {partition.name}: {bad}")
     elif at.now < step.finished + partition.soak:
         walk.unfinished += 1
         walk.wait(step.finished + partition.soak, f"partition {partition.name} is watched for {spoken(partition.soak)}")
+
+
+def _clocked(step: Step, now: float, *, idle: bool) -> Step:
+    """While everybody who is left is outside a window, the clock of the partition stands."""
+    if idle:
+        return replace(step, idle_since=step.idle_since or now)
+    return replace(step, idle=step.idle + max(0.0, now - step.idle_since), idle_since=0.0) if step.idle_since else step
+
+
+def _end(step: Step, policy: Policy, at: Moment) -> float:
+    """When the partition is late; 0 never, or while its clock stands. A manager that was away gives everybody the whole time again: nobody
+    was told anything meanwhile.
+    """
+    return max(step.opened + step.idle, at.since) + policy.deadline if policy.deadline and not step.idle_since else 0.0
 
 
 def _blocked(walk: _Walk, partition: Partition, policy: Policy, step: Step) -> Quota | None:
@@ -270,11 +292,8 @@ def failure(tallies: Sequence[Tally], steps: Sequence[Step], policy: Policy) -> 
 
 
 def _late(partitions: Sequence[Partition], steps: Sequence[Step], policy: Policy, at: Moment) -> str:
-    """A manager that was away gives everybody the whole time again: nobody was told anything meanwhile."""
-    if not policy.deadline:
-        return ""
     for partition, step in zip(partitions, steps, strict=True):
-        if step.opened and not step.finished and at.now >= max(step.opened, at.since) + policy.deadline:
+        if step.opened and not step.finished and 0 < _end(step, policy, at) <= at.now:
             return f"partition {partition.name} did not finish within {spoken(policy.deadline)}"
     return ""
 
@@ -288,4 +307,6 @@ def _doing(partition: Partition, tally: Tally, bad: str) -> str:
         return f"{tally.may_go} of {len(partition.members)} clusters are left to be told"
     if tally.flying:
         return f"{tally.flying} of {len(partition.members)} clusters have not answered yet"
+    if tally.later and not bad:
+        return "all who are left are outside their windows"
     return bad

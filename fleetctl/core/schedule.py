@@ -142,25 +142,26 @@ def is_open(window: Window, now: int) -> bool:
 
 def next_start(window: Window, after: int) -> int | None:
     """The first time later than `after` at which it begins, whether it is open already or not; None: never again."""
-    at, zone, named = after + 1, window.zone, not window.cron.hourly
+    at, zone, named = after, window.zone, not window.cron.hourly
+    first = 1  # `after` itself does not count, but a change of the clock in the second after it does
     for _ in range(_MOST_STEPS):
         if named and _repeated(zone, at):
-            at = _end_of_repeat(zone, at)
+            at, first = _end_of_repeat(zone, at), 0
             continue
         offset = _offset(zone, at)
-        local = crons.next_match(window.cron, at + offset)
+        local = crons.next_match(window.cron, at + offset + first)
         if local is None:
             return None
         found = local - offset
         if found - at > 2 * _NEAR:
-            at = found - _NEAR  # nothing matches before; what the clock does meanwhile does not matter
+            at, first = found - _NEAR, 0  # nothing matches before; what the clock does meanwhile does not matter
             continue
         change = _change(zone, at, found)
         if change is None:
             return found
         if named and local < change + _offset(zone, change):
             return change  # the clock jumps over it
-        at = change
+        at, first = change, 0
     return None
 
 

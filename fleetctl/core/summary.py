@@ -50,13 +50,15 @@ def deployment_state(report: Report | None, wanted: Generation, *, paused: bool 
     return report.state
 
 
-def held_state(stored: State, *, told: bool) -> State:
+def held_state(stored: State, *, told: bool, window: bool = False) -> State:
     """What is shown of a deployment for which a rollout holds a newer version back, by Fleet's order of tests: what is wrong with the one
-    that it has comes first.
+    that it has comes first. `window`: it waits for a window of its cluster.
     """
     if not told:
-        return State.PENDING
-    return stored if stored in _BEFORE_STAGED else State.OUT_OF_SYNC
+        return State.WAITING_FOR_WINDOW if window else State.PENDING
+    if stored in _BEFORE_STAGED:
+        return stored
+    return State.WAITING_FOR_WINDOW if window else State.OUT_OF_SYNC
 
 
 def seen_state(stored: State, *, offline: bool, enrolled: bool) -> State:

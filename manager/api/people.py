@@ -27,10 +27,20 @@ from manager.api.reading import body, flag, mapping, number, query
 
 KINDS = {
     f"{kind.lower()}s": kind
-    for kind in ("GitRepo", "Cluster", "ClusterGroup", "ClusterRegistrationToken", "Secret", "ConfigMap", "Bundle", "BundleDeployment")
+    for kind in (
+        "GitRepo",
+        "Cluster",
+        "ClusterGroup",
+        "ClusterRegistrationToken",
+        "Schedule",
+        "Secret",
+        "ConfigMap",
+        "Bundle",
+        "BundleDeployment",
+    )
 }
 _MAX_WAIT = 60
-_VERBS = ("pause", "resume", "approve", "abort")
+_VERBS = ("pause", "resume", "approve", "abort", "ignore-windows")
 _MAX_TTL = 10 * 365 * 86400
 _NAME_IN_PATH = re.compile(r"[^\x00-\x20/\x7f]{1,253}")
 

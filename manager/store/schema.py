@@ -12,7 +12,7 @@ metadata = sa.MetaData()
 # Single numbers: `epoch`, and `generation`, the counter that every redeployment takes its number from.
 meta = sa.Table("meta", metadata, sa.Column("key", sa.String, primary_key=True), sa.Column("value", sa.Integer, nullable=False))
 
-# GitRepo, ClusterGroup, ClusterRegistrationToken, Secret, ConfigMap. `spec` of a Secret is encrypted.
+# GitRepo, ClusterGroup, ClusterRegistrationToken, Schedule, Secret, ConfigMap. `spec` of a Secret is encrypted.
 objects = sa.Table(
     "objects",
     metadata,
@@ -108,6 +108,7 @@ pins = sa.Table(
     sa.Index("pins_cluster", "cluster_id"),
 )
 
+# `windows`: names of the Schedules that pick it, joined by commas.
 clusters = sa.Table(
     "clusters",
     metadata,
@@ -127,10 +128,12 @@ clusters = sa.Table(
     sa.Column("agent", sa.LargeBinary, nullable=False, default=b"{}"),
     sa.Column("issued", sa.String, nullable=False, default=""),
     sa.Column("leaving", sa.Boolean, nullable=False, default=False),
+    sa.Column("windows", sa.String, nullable=False, server_default=""),
     sa.UniqueConstraint("workspace", "name", name="clusters_name"),
     sa.Index("clusters_without_agent", "workspace", sqlite_where=sa.text("public_key IS NULL")),
     sa.Index("clusters_paused", "workspace", sqlite_where=sa.text("instr(spec, '\"paused\"') > 0")),
     sa.Index("clusters_troubled", "workspace", sqlite_where=sa.text("instr(agent, '\"troubles\"') + instr(agent, '\"twin\"') > 0")),
+    sa.Index("clusters_windows", "workspace", "windows", sqlite_where=sa.text("windows <> ''")),
 )
 
 # Options are shared by every deployment that has the same: `key` is the SHA-256 of the JSON.
@@ -259,7 +262,8 @@ agent_wishes = sa.Table(
 wants = sa.Table("wants", metadata, sa.Column("key", sa.String, primary_key=True), sa.Column("json", sa.LargeBinary, nullable=False))
 
 # The rollout of each bundle that has one. `version` is the bundle's generation; `shape` its partitions and policy, `steps` how far each is;
-# `dirty` 1: look again, 2: and make the partitions anew; `silent`: clusters that are left to be told.
+# `dirty` 1: look again, 2: and make the partitions anew; `silent`: clusters that are left to be told; `ignoring`: why this version passes
+# closed windows.
 rollouts = sa.Table(
     "rollouts",
     metadata,
@@ -271,6 +275,7 @@ rollouts = sa.Table(
     sa.Column("phase", sa.String, nullable=False),
     sa.Column("reason", sa.String, nullable=False, default=""),
     sa.Column("waiting", sa.String, nullable=False, default=""),
+    sa.Column("ignoring", sa.String, nullable=False, server_default=""),
     sa.Column("shape", sa.LargeBinary, nullable=False, default=b"null"),
     sa.Column("steps", sa.LargeBinary, nullable=False, default=b"[]"),
     sa.Column("counts", sa.LargeBinary, nullable=False, default=b"[]"),

@@ -82,6 +82,12 @@ class TestTheClockIsChanged:
             *("open 2026-03-30T02:30:00+02:00", "shut 2026-03-30T03:30:00+02:00"),
         ]
 
+    def test_in_the_second_before_the_clock_is_put_forward(self) -> None:
+        """The start at the end of the missing time is seen from there too, and for as long as it is open."""
+        found = window("30 2 * * *", "1h", "Europe/Berlin")
+        assert next_start(found, at("2026-03-29T01:59:59+01:00")) == at("2026-03-29T03:00:00+02:00")
+        assert is_open(found, at("2026-03-29T03:59:59+02:00"))
+
     def test_put_forward_within_a_window(self) -> None:
         """Three hours are three hours: the clock shows 05:00."""
         assert changes(window("0 1 * * *", "3h", "Europe/Berlin"), "2026-03-28T12:00", 2, BERLIN) == [
