@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from fleetctl.core.rollout import Tally
+from manager import pinview
 from manager.clock import rfc3339
 from manager.kinds import api_version
 from manager.rollouts import Shape
@@ -25,7 +26,13 @@ def listing(connection: Connection, workspace: str | None, bundle: str = "") -> 
         query = query.where(r.workspace == workspace)
     if bundle:
         query = query.where(r.bundle == bundle)
-    return [_document(row) for row in connection.execute(query)]
+    pinned = pinview.of_bundles(connection, workspace)
+    found = []
+    for row in connection.execute(query):
+        document = _document(row)
+        pinview.on_rollout(document["status"], pinned.get((row.workspace, row.bundle), pinview.NONE))
+        found.append(document)
+    return found
 
 
 def _document(row: Any) -> dict[str, Any]:

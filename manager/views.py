@@ -17,7 +17,7 @@ from fleetctl.core.ids import ClusterId
 from fleetctl.core.reasons import message_of, shown
 from fleetctl.core.status import DRIFTED, ResourceStatus, State, sentence
 from fleetctl.core.summary import count, held_state, resource_counts, seen_state, summarize, worst_of
-from manager import counting, holding, holdview, reasons, releases, windows
+from manager import counting, holding, holdview, pinview, reasons, releases, windows
 from manager.clock import rfc3339
 from manager.gathering import in_parts, shown_labels
 from manager.kinds import api_version
@@ -241,6 +241,7 @@ def _clusters(connection: Connection, whole: Fleet, asked: Asked) -> list[Docume
             status["display"]["message"] = "; ".join(text for text in said if text)
         head = {"labels": labels, "annotations": _load(row.annotations)}
         found.append(_document("Cluster", row, _load(row.spec), status, **head))
+    pinview.on_clusters(connection, asked.workspace, [(row.id, document) for row, document in zip(rows, found, strict=True)])
     return found
 
 
@@ -293,6 +294,7 @@ def _bundles(connection: Connection, whole: Fleet, asked: Asked) -> list[Documen
     counts = whole.counted(lambda sort: (sort.workspace, sort.bundle), asked.name)
     place = reasons.Place(asked.workspace, asked.repo, asked.name)
     why = reasons.grouped(whole.known, place, reasons.BY_BUNDLE)
+    pinned = pinview.of_bundles(connection, asked.workspace)
     found = []
     for row in _select(connection, bundles, asked):
         if asked.repo and row.repo != asked.repo:
@@ -301,7 +303,7 @@ def _bundles(connection: Connection, whole: Fleet, asked: Asked) -> list[Documen
         key = (row.workspace, row.name)
         states = counts.get(key, {})
         state, total = worst_of(states).value, sum(states.values())
-        message = "; ".join(filter(None, (_pin(row), message_of(why.get(key, [])))))
+        message = message_of(why.get(key, []))
         status = {
             "display": {"readyClusters": f"{states.get(State.READY, 0)}/{total}", "state": state, "message": message},
             "summary": summarize(states),
@@ -312,17 +314,13 @@ def _bundles(connection: Connection, whole: Fleet, asked: Asked) -> list[Documen
             "pinned": row.pinned,
             **shown(why.get(key, [])),
         }
+        pinview.on_bundle(status, pinned.get(key, pinview.NONE))
         holdview.on_bundle(status, whole.holds.get(key))
         if asked.name:
             status["resourceCounts"] = reasons.objects_of(connection, place)
         labels = {"fleet.cattle.io/repo-name": row.repo, "fleet.cattle.io/bundle-path": spec.get("path", "")} | spec.get("labels", {})
         found.append(_document("Bundle", row, _bundle_spec(spec), status, labels=labels, annotations={}))
     return found
-
-
-def _pin(row: Any) -> str:
-    said = f" ({row.pin_reason})" if row.pin_reason else ""
-    return f"pinned to revision {row.pinned}{said}, Git is at {row.commit[:7]}" if row.pinned else ""
 
 
 def _bundle_spec(spec: Document) -> Document:
@@ -351,7 +349,9 @@ def _deployments(connection: Connection, whole: Fleet, asked: Asked) -> list[Doc
         query = query.where(sa.tuple_(d.cluster_id, d.bundle).in_(_named(connection, asked)))
     rows = list(connection.execute(query))
     whole.known.meet(row.cluster_id for row in rows)
-    return sorted((_deployment(row, whole.known, row.name) for row in rows), key=lambda m: m["metadata"]["name"])
+    made = [(row, _deployment(row, whole.known, row.name)) for row in rows]
+    pinview.on_deployments(connection, asked.workspace, made)
+    return sorted((document for _, document in made), key=lambda m: m["metadata"]["name"])
 
 
 def _named(connection: Connection, asked: Asked) -> list[tuple[str, str]]:

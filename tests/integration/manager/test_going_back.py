@@ -66,6 +66,26 @@ async def generations(service: Service, agents: Agents) -> dict[str, int]:
     return {name: (await desired(service, cluster)).bundles[0].generation for name, cluster in agents.ids.items()}
 
 
+async def pins_are_said(service: Service, newest: str) -> None:
+    """a and b have a pin of their own: on the bundle, each deployment, each cluster, and in the history."""
+    words = "pinned to revision 1 by ada (it leaks)"
+    bundle = (await service.get_object("Bundle", "fleet-default", BUNDLE))["status"]
+    assert bundle["display"]["message"] == "2 clusters pinned to revision 1"
+    assert (bundle["pin"], bundle["pinnedClusters"]) == (None, [{"number": 1, "clusters": 2}])
+    items = await service.list_objects("BundleDeployment", workspace="fleet-default")
+    assert {i["spec"]["cluster"]: i["status"]["message"] for i in items} == {"a": words, "b": words, "c": ""}
+    clusters = await service.list_objects("Cluster", workspace="fleet-default")
+    said = {i["metadata"]["name"]: i["status"]["display"]["message"] for i in clusters}
+    assert said == {"a": f"{BUNDLE} {words}", "b": f"{BUNDLE} {words}", "c": ""}
+    history = await service.bundle_history("fleet-default", BUNDLE)
+    assert [(i["number"], i["pinnedClusters"], i["ready"], i["current"]) for i in history] == [
+        (3, 0, 1, True),
+        (2, 0, 0, False),
+        (1, 2, 2, False),
+    ]
+    assert [i["cause"] for i in await service.bundle_decisions("fleet-default", BUNDLE)] == ["commit", "rollback", "commit", "commit"]
+
+
 class TestPins:
     def test_only_these_clusters_go_back_until_they_are_released(self, tmp_path: Path, clone: Clone) -> None:
         """A new generation for them alone; commits pass them by; the history says what each was told, by whom, and the result."""
@@ -88,6 +108,7 @@ class TestPins:
             await scanned(service, third)
             await agents.poll()
             assert await agents.versions() == {"a": first, "b": first, "c": third}
+            await pins_are_said(service, third)
             assert await told(service, "a") == [
                 (1, "rollback", "ada", "Ready"),
                 (2, "commit", "", "Ready"),
@@ -241,7 +262,9 @@ class TestARolloutThatStandsStill:
             await agents.poll()
             await asyncio.sleep(0.3)
             assert await agents.told(second) == set()
-            assert (await rollout(service))["status"]["display"]["state"] == phase
+            shown = (await rollout(service))["status"]
+            assert shown["display"]["state"] == phase
+            assert shown["display"]["message"].endswith("; 1 cluster pinned to revision 1")
             assert await told(service, broken) == [
                 (1, "rollback", "ada", "Ready"),
                 (2, "commit", "", "ErrApplied"),
