@@ -82,6 +82,14 @@ class Client:
             raise problem(status, answer)
         return msgspec.json.decode(answer)
 
+    def download(self, path: str, *, seconds: float = _UPLOAD_SECONDS) -> bytes:
+        """The bytes at `path`. Raises the manager's own error, or UnavailableError."""
+        request = self._client.build_request("GET", f"/api/v1/{path}", timeout=_timeout(seconds))
+        status, data = _answer(self._client, request, seconds, _MOST_BYTES)
+        if status >= 400:
+            raise problem(status, data)
+        return data
+
     def list(self, plural: str, **asked: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.call("GET", f"objects/{plural}", params=asked)["items"]
         return found

@@ -65,7 +65,8 @@ def weigh(connection: Connection, repo: RepoSpec, taken: Taken, health: Health) 
     used = {side.options for impact in found for group in impact.groups for side in (group.old, group.new) if side}
     chosen = {group.representative for impact in found for group in impact.groups}
     before = connection.execute(sa.select(repos.c.commit).where(repos.c.workspace == repo.workspace, repos.c.name == repo.name)).scalar()
-    steps = core.ordered(after)
+    waited = {name for names in after.values() for name in names}
+    steps = core.ordered({name: names for name, names in after.items() if names or name in waited})
     return Plan(
         workspace=repo.workspace,
         gitrepo=repo.name,
@@ -123,7 +124,7 @@ def _changed(connection: Connection, world: _World, spec: BundleSpec, *, is_new:
     changes = decide(wanted, have)
     found = _counted(world, changes, have)
     redeployed = {c.key[0] for c in changes if c.want is not None and c.redeploy}
-    what = What.ADDED if is_new else What.CHANGED if any(g.what is not What.QUIET for g in found) else What.QUIET
+    what = What.ADDED if is_new else What.CHANGED if any(g.what is not What.TOLD for g in found) else What.TOLD
     needed, missing = core.needs(spec, world.labels)
     after = [name for name in needed if name in world.said and name != spec.name]
     gated = bool(staging.gated(connection, world.workspace, [now], {spec.name: len(wanted)}))

@@ -21,6 +21,7 @@ COMMANDS = (
     ("rollback", "go back to an earlier revision of a bundle", "revisions:rollback"),
     ("rollout", "new versions on their way: status, pause, resume, approve, abort", "rolling:app"),
     ("held", "removals that wait for a person: list, confirm", "held:app"),
+    ("plan", "what a commit, a branch or a folder would change on the fleet", "planning:plan"),
     ("validate", "check fleet.yaml files and manifests; needs no manager", "validate:validate"),
     ("explain", "what a key of fleet.yaml or a manifest means", "explain:explain"),
     ("bundles", "what a scan would make of a folder or a commit; needs no manager", "preview:bundles"),

@@ -121,7 +121,7 @@ def _grouped(
     before, after = _objects(old), _objects(new)
     found: dict[tuple[Change, ...], list[str]] = {}
     for cluster in dict.fromkeys([*before, *after]):
-        changes = _changes(before.get(cluster, {}), after.get(cluster, {}), show_secrets=show_secrets)
+        changes = changes_of(before.get(cluster, {}), after.get(cluster, {}), show_secrets=show_secrets)
         kept = tuple(c for c in changes if (cluster, c.key.bundle) not in broken)
         if kept:
             found.setdefault(kept, []).append(cluster)
@@ -133,17 +133,19 @@ def _objects(side: Sequence[Rendered]) -> dict[str, dict[Key, dict[str, Any]]]:
     for one in side:
         mine = found.setdefault(one.cluster.name, {})
         for item in one.objects:
-            mine[_key(one, item)] = item
+            mine[key_of(one, item)] = item
     return found
 
 
-def _key(one: Rendered, item: dict[str, Any]) -> Key:
+def key_of(one: Rendered, item: dict[str, Any]) -> Key:
+    """What one object of `one` is known by."""
     meta = item.get("metadata") or {}
     name = str(meta.get("name") or meta.get("generateName") or "")
     return Key(one.bundle.name, str(item["apiVersion"]), str(item["kind"]), str(meta.get("namespace") or ""), name)
 
 
-def _changes(before: dict[Key, dict[str, Any]], after: dict[Key, dict[str, Any]], *, show_secrets: bool) -> list[Change]:
+def changes_of(before: dict[Key, dict[str, Any]], after: dict[Key, dict[str, Any]], *, show_secrets: bool) -> list[Change]:
+    """Object by object; the values of Secrets hidden."""
     found: list[Change] = []
     for key in sorted(before.keys() | after.keys()):
         old, new = before.get(key), after.get(key)

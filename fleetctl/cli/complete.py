@@ -29,6 +29,7 @@ _GROUPS = {
     "bundle": "bundles",
     "rollout": "bundles",
     "held": "bundles",
+    "plan": "gitrepos",
 }
 # Commands whose argument is a new name, or no name at all.
 _NEW = {"add", "register", "create", "list"}

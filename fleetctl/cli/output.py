@@ -100,16 +100,21 @@ def document(value: Any, form: Format) -> None:
     print(text, flush=True)
 
 
+def harmless(text: str) -> str:
+    """`text` with whatever would steer a terminal, or hide what is written, as an escape; lines and tabs stay."""
+    return "".join(c if _harmless(c) or c == "\t" else json.dumps(c)[1:-1] for c in text)
+
+
 def raw(text: str) -> None:
     """YAML as it is, down to the last byte, unless it would steer a terminal: then every such character is written as an escape."""
-    print("".join(c if _harmless(c) or c == "\t" else json.dumps(c)[1:-1] for c in text), end="", flush=True)
+    print(harmless(text), end="", flush=True)
 
 
 def diff(text: str) -> None:
     """A unified diff, its lines coloured on a terminal."""
     for row in text.splitlines():
         colour = {"+": _GREEN, "-": _RED, "@": _MAGENTA}.get(row[:1], "")
-        print(_painted("".join(c if _harmless(c) or c == "\t" else json.dumps(c)[1:-1] for c in row), colour, sys.stdout))
+        print(_painted(harmless(row), colour, sys.stdout))
 
 
 def _harmless(text: str) -> bool:

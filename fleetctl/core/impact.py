@@ -27,7 +27,7 @@ class What(StrEnum):
     ADDED = "added"  # the cluster gains the bundle
     CHANGED = "changed"  # it is deployed again
     REMOVED = "removed"  # the cluster loses it
-    QUIET = "quiet"  # the cluster is told something else of it, and nothing is deployed again
+    TOLD = "told"  # the cluster is told something else of it, and nothing is deployed again
 
 
 class _Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
@@ -219,10 +219,10 @@ def _group(
 
 def _what(change: Change, had: Have | None) -> What:
     if change.want is None:
-        return What.QUIET if had is not None and not had.generation else What.REMOVED
+        return What.TOLD if had is not None and not had.generation else What.REMOVED
     if had is None or had.removed or had.generation < 1:
         return What.ADDED
-    return What.CHANGED if change.redeploy else What.QUIET
+    return What.CHANGED if change.redeploy else What.TOLD
 
 
 def _side_of_have(had: Have | None) -> Side | None:

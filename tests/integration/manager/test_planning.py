@@ -115,7 +115,7 @@ def test_a_gitrepo_that_does_not_exist_yet_and_one_with_other_targets(tmp_path: 
         plan = await service.plan(Asked(SPACE, "apps", document=gitrepo(clone.url, targets=prod)))
         assert [(g.what, g.names, g.why) for g in plan.bundles[0].groups] == [
             (What.REMOVED, ["b"], []),
-            (What.QUIET, ["a"], ["target"]),
+            (What.TOLD, ["a"], ["target"]),
         ]
         assert (plan.removals.emptied, plan.removals.refused) == (["b"], "1 clusters would lose their last bundle")
         with pytest.raises(NotFound, match="no branch nxet"):

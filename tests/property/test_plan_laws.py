@@ -1,0 +1,108 @@
+"""A plan says what then happens: random fleets, a random change in Git, the plan of it, and then the change itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fleetctl.core.impact import Plan, What
+from manager.store.schema import bundles, deployments
+from tests.support.plans import SPACE, World
+
+ENVS = ("dev", "test", "prod")
+NAMES = ("api", "db", "web")
+envs = st.sampled_from(ENVS)
+selectors = st.sets(envs, min_size=1).map(lambda found: {"matchExpressions": [{"key": "env", "operator": "In", "values": sorted(found)}]})
+strategies = st.sampled_from(["", "rolloutStrategy: {maxUnavailable: 1}\n"])
+
+
+@st.composite
+def bundle(draw: st.DrawFn) -> dict[str, str]:
+    """The files of one bundle, by their path in it."""
+    value, own = draw(st.integers(0, 1)), draw(st.integers(0, 2))
+    lines = [draw(strategies), f"labels: {{v: 'l{draw(st.integers(0, 1))}'}}\n", f"paused: {str(draw(st.booleans())).lower()}\n"]
+    lines.append(f"namespaceLabels: {{v: 'n{own}'}}\n" if own else "")
+    lines.append(f"overrideTargets: [{{name: some, clusterSelector: {draw(selectors)!r}}}]\n" if draw(st.booleans()) else "")
+    if draw(st.booleans()):
+        changed = f"namespaceLabels: {{c: 'c{draw(st.integers(0, 1))}'}}"
+        lines.append(f"targetCustomizations: [{{name: c, clusterSelector: {draw(selectors)!r}, {changed}}}]\n")
+    lines.append(
+        "diff: {comparePatches: [{apiVersion: v1, kind: ConfigMap, name: m, jsonPointers: [/data]}]}\n" if draw(st.booleans()) else ""
+    )
+    return {"m.yaml": f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: m}}\ndata: {{v: '{value}'}}\n", "fleet.yaml": "".join(lines)}
+
+
+repos = st.dictionaries(st.sampled_from(NAMES), bundle(), min_size=1).map(
+    lambda found: {f"{name}/{path}": text for name, files in found.items() for path, text in files.items()}
+)
+fleets = st.lists(envs, min_size=1, max_size=6)
+_COLUMNS = ("archive", "options_digest", "options_key", "target", "customization", "shown", "generation", "removed", "staged")
+
+
+def _rows(world: World) -> dict[tuple[str, str], Any]:
+    d = deployments.c
+    query = sa.select(d.cluster_id, d.bundle, *(d[name] for name in _COLUMNS))
+    return {(row.cluster_id.removeprefix("id-"), row.bundle): row for row in world.connection.execute(query)}
+
+
+def _said(plan: Plan) -> dict[tuple[str, str], What]:
+    found = {(name, impact.bundle): group.what for impact in plan.bundles for group in impact.groups for name in group.names}
+    assert len(found) == sum(group.clusters for impact in plan.bundles for group in impact.groups)
+    return found
+
+
+def _happened(before: dict[tuple[str, str], Any], after: dict[tuple[str, str], Any]) -> dict[tuple[str, str], What]:
+    """What each cluster was told, or is held to be told, that it was not before."""
+    found: dict[tuple[str, str], What] = {}
+    for key in before.keys() | after.keys():
+        old, new = before.get(key), after.get(key)
+        never = old is not None and old.generation == 0  # staged, and told nothing yet
+        if new is None or new.removed:
+            if old is not None and not old.removed:
+                found[key] = What.TOLD if never else What.REMOVED
+        elif old is None or old.removed:
+            found[key] = What.ADDED
+        elif tuple(new) != tuple(old):
+            again = bool(new.staged) or new.generation != old.generation
+            found[key] = What.ADDED if never else What.CHANGED if again else What.TOLD
+    return found
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(fleets, st.tuples(repos, repos, repos), st.sets(st.sampled_from(NAMES)), st.booleans())
+def test_a_plan_is_what_then_happens(fleet: list[str], commits: tuple[dict[str, str], ...], pinned: set[str], settled: bool) -> None:
+    """Every (cluster, bundle) that the plan names, in the way it names it, and no other; planned again, nothing is left. Also of
+    bundles that are pinned, and while an earlier commit is still on its way.
+    """
+    world = World()
+    try:
+        world.clusters([(f"c{n}", {"env": env}, {}) for n, env in enumerate(fleet)])
+        repo = world.repo(paths=["*"])
+        world.take(world.scanned(commits[0], repo), repo)
+        world.settle()
+        where = bundles.c.name.in_([f"apps-{name}" for name in pinned])
+        world.connection.execute(sa.update(bundles).where(where).values(pinned=bundles.c.generation, pin_reason="it leaks"))
+        world.take(world.scanned(commits[1], repo), repo)
+        if settled:
+            world.settle()
+        before = _rows(world)
+        taken = world.scanned(commits[2], repo)
+        plan = world.plan(taken, repo)
+        assert _rows(world) == before, "a plan stored something"
+        gone = plan.removals.bundles
+        held = world.take(taken, repo)
+        assert bool(held) == bool(plan.removals.held)
+        if held:
+            world.take(taken, repo, confirmed=(len(gone), taken.commit))
+        assert _happened(before, _rows(world)) == _said(plan)
+        assert not world.plan(taken, repo).changes
+        left = {row.cluster_id for row in world.connection.execute(sa.select(deployments.c.cluster_id).where(~deployments.c.removed))}
+        had = {key[0] for key, row in before.items() if not row.removed}
+        assert {f"id-{name}" for name in plan.removals.emptied} == {f"id-{name}" for name in had} - left
+        count = sa.select(sa.func.count()).select_from(bundles).where(bundles.c.workspace == SPACE)
+        assert world.connection.execute(count).scalar_one() == plan.unchanged + sum(i.what is not What.REMOVED for i in plan.bundles)
+    finally:
+        world.close()
