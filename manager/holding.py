@@ -81,6 +81,12 @@ def let_through(
     return [change for change in changes if change.key not in kept]
 
 
+def foreseen(connection: Connection, scope: Scope, picked: Picked, lost: Collection[Key], now: str) -> tuple[Verdict, set[Key]]:
+    """What `let_through` would make of `lost`, and what of it is held already. Reads only: a plan asks this."""
+    was = _held(connection, scope) & set(lost)
+    return _judged(connection, scope, picked, set(lost) - was, now), was
+
+
 def _held(connection: Connection, scope: Scope) -> set[Key]:
     """What is held in the scope; there is an index of nothing else, so that this costs nothing as long as nothing is."""
     d = deployments.c

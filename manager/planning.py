@@ -25,7 +25,7 @@ from fleetctl.core.impact import Plan
 from fleetctl.core.scan import Problem
 from fleetctl.sources import git
 from manager.archives import Archives
-from manager.clock import Clock
+from manager.clock import Clock, rfc3339
 from manager.live import Live
 from manager.scanning import Scanner
 from manager.store.base import Store
@@ -72,7 +72,7 @@ class Planner:
                 return self._live.health(cluster, now)
 
             async with self._reading:
-                found = await self._store.read(lambda c: weigh(c, repo, taken, health))
+                found = await self._store.read(lambda c: weigh(c, repo, taken, health, rfc3339(now)))
         return msgspec.structs.replace(found, ref=asked.ref)
 
     async def _scanned(self, asked: Asked) -> tuple[RepoSpec, Taken]:

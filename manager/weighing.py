@@ -26,6 +26,7 @@ from fleetctl.core.scan import Problem
 from fleetctl.core.strategy import partitions_of
 from manager import staging
 from manager.gathering import Scope, fleet_clusters, groups, in_parts
+from manager.holding import Picked, foreseen
 from manager.reconcile import intended, told
 from manager.rollouts import safe_strategy
 from manager.store.schema import bundles, deployments, repos, rollouts
@@ -50,14 +51,27 @@ class _World:
     lost: Counter[ClusterId] = field(default_factory=Counter)
     gained: Counter[ClusterId] = field(default_factory=Counter)
     touched: set[ClusterId] = field(default_factory=set)
+    held: str = ""  # why the manager would hold the removal of whole bundles
+    wanted: set[Key] = field(default_factory=set)  # one of each cluster that gets a changed bundle
+    losing: dict[BundleName, _Losing] = field(default_factory=dict)
 
 
-def weigh(connection: Connection, repo: RepoSpec, taken: Taken, health: Health) -> Plan:
+@dataclass(frozen=True)
+class _Losing:
+    """Clusters that would lose a bundle that stays: the manager looks at all of them together before it lets one go."""
+
+    changes: list[Change]
+    have: dict[Key, Have]
+
+
+def weigh(connection: Connection, repo: RepoSpec, taken: Taken, health: Health, now: str) -> Plan:
     """The plan; what it says of deployments is what taking `taken` over would store."""
     sifted = sift(connection, repo, taken)
     fresh = [spec for spec in sifted.specs if is_changed(sifted.had.get(spec.name), spec)]
     world = _world(connection, repo.workspace, sifted, fresh, health)
     found = [_changed(connection, world, spec, is_new=spec.name not in sifted.had) for spec in fresh]
+    world.held = _held(connection, repo, taken, sifted)
+    found = _with_losses(connection, world, found, sifted, now)
     found += [_gone(connection, world, name, _spec(sifted.had[name])) for name in sifted.gone]
     after = {impact.bundle: impact.after for impact in found}
     stuck = set(core.circle(after))
@@ -121,7 +135,12 @@ def _changed(connection: Connection, world: _World, spec: BundleSpec, *, is_new:
     specs, wanted = intended(connection, world.workspace, [spec], world.fleet, world.groups, world.texts)
     now = specs[0]
     have = told(connection, Scope(world.workspace, bundles=[spec.name]), set())
-    changes = decide(wanted, have)
+    world.wanted |= {(key[0], BundleName("")) for key in wanted}
+    every = decide(wanted, have)
+    lost = [change for change in every if change.want is None and have[change.key].generation]
+    if lost:
+        world.losing[spec.name] = _Losing(lost, {change.key: have[change.key] for change in lost})
+    changes = [change for change in every if change.want is not None or not have[change.key].generation]
     found = _counted(world, changes, have)
     redeployed = {c.key[0] for c in changes if c.want is not None and c.redeploy}
     what = What.ADDED if is_new else What.CHANGED if any(g.what is not What.TOLD for g in found) else What.TOLD
@@ -143,9 +162,32 @@ def _changed(connection: Connection, world: _World, spec: BundleSpec, *, is_new:
     )
 
 
+def _with_losses(connection: Connection, world: _World, found: list[Impact], sifted: Sifted, now: str) -> list[Impact]:
+    """The same, with the clusters that lose a bundle that stays; what is held already is no news of this commit."""
+    if not world.losing:
+        return found
+    gone = set() if world.held else set(sifted.gone)
+    scope = Scope(world.workspace, bundles=sorted({impact.bundle for impact in found} | gone))
+    picked = Picked(world.wanted, {impact.bundle for impact in found}, set(world.standing))
+    lost = {change.key for losing in world.losing.values() for change in losing.changes if change.key[0] in world.standing}
+    verdict, was = foreseen(connection, scope, picked, lost, now)
+    held = {key: cause.value for key, cause in verdict.held.items()}
+    return [_with_loss(world, impact, held, was) if impact.bundle in world.losing else impact for impact in found]
+
+
+def _with_loss(world: _World, impact: Impact, held: dict[Key, str], was: set[Key]) -> Impact:
+    losing = world.losing[impact.bundle]
+    changes = [change for change in losing.changes if change.key not in was]
+    more = _counted(world, changes, losing.have, held)
+    what = What.CHANGED if more and impact.what is What.TOLD else impact.what
+    return msgspec.structs.replace(impact, groups=core.in_order([*impact.groups, *more]), what=what)
+
+
 def _gone(connection: Connection, world: _World, name: BundleName, spec: BundleSpec) -> Impact:
     have = told(connection, Scope(world.workspace, bundles=[name]), set())
-    found = _counted(world, decide({}, have), have)
+    changes = decide({}, have)
+    held = {change.key: core.BUNDLES for change in changes if have[change.key].generation} if world.held else {}
+    found = _counted(world, changes, have, held)
     return Impact(bundle=name, path=spec.path, what=What.REMOVED, had=_had(have), groups=found)
 
 
@@ -153,13 +195,13 @@ def _had(have: dict[Key, Have]) -> int:
     return sum(1 for one in have.values() if not one.removed and one.generation > 0)
 
 
-def _counted(world: _World, changes: Sequence[Change], have: dict[Key, Have]) -> list[core.Group]:
+def _counted(world: _World, changes: Sequence[Change], have: dict[Key, Have], held: dict[Key, str] | None = None) -> list[core.Group]:
     for change in changes:
         old, cluster = have.get(change.key), change.key[0]
         world.touched.add(cluster)
         world.lost[cluster] += change.want is None
         world.gained[cluster] += change.want is not None and (old is None or old.removed)
-    return core.grouped(changes, have, world.standing)
+    return core.grouped(changes, have, world.standing, held)
 
 
 def _own_waits(spec: BundleSpec, needed: Iterable[BundleName], after: Iterable[BundleName], missing: Iterable[str]) -> list[Wait]:
@@ -194,7 +236,7 @@ def _removals(
     mine = sa.select(sa.func.count()).where(d.workspace == repo.workspace, d.repo == repo.name, ~d.removed)
     of = connection.execute(mine).scalar_one()
     emptied = _emptied(connection, world)
-    held = _held(connection, repo, taken, sifted)
+    held = "; ".join(filter(None, (world.held, _held_losses(found))))
     new = [spec for spec in fresh if spec.name not in sifted.had]
     return Removals(
         deployments=amount,
@@ -219,6 +261,12 @@ def _held(connection: Connection, repo: RepoSpec, taken: Taken, sifted: Sifted) 
     if too_many(held["removals"], held["of"]):
         return f"{held['removals']} of {held['of']} bundles would be removed"
     return f"{len(held['clusters'])} clusters would lose their last bundle"
+
+
+def _held_losses(found: Sequence[Impact]) -> str:
+    amounts = {i.bundle: sum(g.clusters for g in i.groups if g.held not in {"", core.BUNDLES}) for i in found}
+    parts = [f"{name} would be removed from {amount} of {i.had} clusters" for i in found if (amount := amounts[name := i.bundle])]
+    return "; ".join(parts)
 
 
 def _refused(amount: int, of: int, emptied: int) -> str:

@@ -8,9 +8,10 @@ from typing import Any
 from fleetctl.cli import output as out
 from fleetctl.cli.output import Column, duration
 from fleetctl.cli.picturing import Picture, Pictures
-from fleetctl.core.impact import Group, Impact, Plan, Removals, Stage, What
+from fleetctl.core.impact import BUNDLES, Group, Impact, Plan, Removals, Stage, What
 
 _MOST_SHOWN, _MOST_PATHS = 3, 12
+_HELD = {"many": "too many of its clusters", "all": "all that have it", "last": "the last bundle there", BUNDLES: "with too many others"}
 _DOES = {
     What.ADDED: "gain it",
     What.CHANGED: "deployed again",
@@ -65,6 +66,8 @@ def group_notes(group: Group, picture: Picture) -> list[str]:
     if picture.options:
         left = len(picture.options) - _MOST_PATHS
         found.append(f"options: {', '.join(picture.options[:_MOST_PATHS])}" + (f" and {number(left)} more" if left > 0 else ""))
+    if group.held:
+        found.append(f"held until a person confirms it: {_HELD.get(group.held, group.held)}")
     if group.offline:
         found.append(f"{number(group.offline)} of them not heard now: told when they report again")
     if group.paused:
@@ -145,7 +148,7 @@ def deletions(plan: Plan) -> list[str]:
     said = "{} is probably {} under another name: {}. It would be removed and installed anew"
     found += [said.format(move.old, move.new, move.why) for move in gone.moves]
     if gone.held:
-        found.append("the manager will hold this until a person confirms it with `fleetctl gitrepo confirm`")
+        found.append("the manager will hold what is too much until a person confirms it; `fleetctl held list` shows it then")
     return found
 
 

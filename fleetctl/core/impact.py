@@ -21,6 +21,8 @@ from fleetctl.core.strategy import Partition
 # Names that a group lists; its count is always whole.
 MOST_NAMES = 100
 HEARD = "heard"
+# Why a removal is held beside the causes of core/holds.py: whole bundles go, too many at once or a cluster's last.
+BUNDLES = "bundles"
 
 
 class What(StrEnum):
@@ -52,7 +54,8 @@ class Side(_Said, frozen=True, kw_only=True):
 
 class Group(_Said, frozen=True, kw_only=True):
     """Clusters with one and the same change. `why`: what differs, in words of fleet.yaml; `names`: the first of them; `representative`: who
-    is rendered for all; `behind`: those that were never told the version before this one.
+    is rendered for all; `behind`: those that were never told the version before this one; `held`: why the manager would ask a
+    person before they lose it (core/holds.py), or "".
     """
 
     what: What
@@ -63,6 +66,7 @@ class Group(_Said, frozen=True, kw_only=True):
     offline: int = 0
     paused: int = 0
     behind: int = 0
+    held: str = ""
     old: Side | None = None
     new: Side | None = None
 
@@ -169,18 +173,34 @@ class Plan(_Said, frozen=True, kw_only=True):
         return sum(impact.count(what) for impact in self.bundles)
 
 
-def grouped(changes: Iterable[Change], have: Mapping[Key, Have], standing: Mapping[ClusterId, Standing]) -> list[Group]:
-    """The changes of one bundle: those that deploy first, the largest group of each kind first."""
-    found: dict[tuple[What, tuple[str, ...], Side | None, Side | None], list[Key]] = {}
-    made: dict[tuple[int, Side | None, Any], tuple[What, tuple[str, ...], Side | None, Side | None]] = {}
+class _Kind(msgspec.Struct, frozen=True):
+    """What makes a group one."""
+
+    what: What
+    why: tuple[str, ...]
+    old: Side | None
+    new: Side | None
+    held: str = ""
+
+
+def grouped(
+    changes: Iterable[Change], have: Mapping[Key, Have], standing: Mapping[ClusterId, Standing], held: Mapping[Key, str] | None = None
+) -> list[Group]:
+    """The changes of one bundle. `held`: removals that would wait, and why."""
+    found: dict[_Kind, list[Key]] = {}
+    made: dict[tuple[int, Side | None, Any, str], _Kind] = {}
     for change in changes:
         had = have.get(change.key)
-        old = _side_of_have(had)
-        mark = (id(change.want), old, _rest(had))  # thousands share one Want
+        old, waits = _side_of_have(had), (held or {}).get(change.key, "")
+        mark = (id(change.want), old, _rest(had), waits)  # thousands share one Want
         if mark not in made:
-            made[mark] = (_what(change, had), tuple(_why(change.want, had)), old, _side_of_want(change.want))
+            made[mark] = _Kind(_what(change, had), tuple(_why(change.want, had)), old, _side_of_want(change.want), waits)
         found.setdefault(made[mark], []).append(change.key)
-    groups = [_group(*key, keys, have, standing) for key, keys in found.items()]
+    return in_order(_group(kind, keys, have, standing) for kind, keys in found.items())
+
+
+def in_order(groups: Iterable[Group]) -> list[Group]:
+    """Those that deploy first, the largest group of each kind first."""
     return sorted(groups, key=lambda g: (list(What).index(g.what), -g.clusters, g.names))
 
 
@@ -192,28 +212,21 @@ def _rest(had: Have | None) -> Any:
     return told, had.generation == 0, had.options_digest, had.target, had.keep_resources, had.shown, bool(had.staged), had.removed
 
 
-def _group(
-    what: What,
-    why: tuple[str, ...],
-    old: Side | None,
-    new: Side | None,
-    keys: Sequence[Key],
-    have: Mapping[Key, Have],
-    standing: Mapping[ClusterId, Standing],
-) -> Group:
+def _group(kind: _Kind, keys: Sequence[Key], have: Mapping[Key, Have], standing: Mapping[ClusterId, Standing]) -> Group:
     members = sorted((standing.get(cluster) or Standing(cluster, "offline") for cluster, _ in keys), key=lambda s: s.name)
-    behind = sum(1 for key in keys if what is What.CHANGED and have[key].staged)
+    behind = sum(1 for key in keys if kind.what is What.CHANGED and have[key].staged)
     return Group(
-        what=what,
-        why=list(why),
+        what=kind.what,
+        why=list(kind.why),
         clusters=len(members),
         names=[member.name for member in members[:MOST_NAMES]],
         representative=next((m.name for m in members if m.health == HEARD), members[0].name),
         offline=sum(1 for m in members if m.health != HEARD),
         paused=sum(1 for m in members if m.paused),
         behind=behind,
-        old=old,
-        new=new,
+        held=kind.held,
+        old=kind.old,
+        new=kind.new,
     )
 
 

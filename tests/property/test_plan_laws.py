@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fleetctl.core.impact import Plan, What
+from fleetctl.core.impact import BUNDLES, Plan, What
 from manager.store.schema import bundles, deployments
 from tests.support.plans import SPACE, World
 
@@ -39,7 +39,7 @@ repos = st.dictionaries(st.sampled_from(NAMES), bundle(), min_size=1).map(
     lambda found: {f"{name}/{path}": text for name, files in found.items() for path, text in files.items()}
 )
 fleets = st.lists(envs, min_size=1, max_size=6)
-_COLUMNS = ("archive", "options_digest", "options_key", "target", "customization", "shown", "generation", "removed", "staged")
+_COLUMNS = ("archive", "options_digest", "options_key", "target", "customization", "shown", "generation", "removed", "staged", "kept")
 
 
 def _rows(world: World) -> dict[tuple[str, str], Any]:
@@ -48,30 +48,37 @@ def _rows(world: World) -> dict[tuple[str, str], Any]:
     return {(row.cluster_id.removeprefix("id-"), row.bundle): row for row in world.connection.execute(query)}
 
 
-def _said(plan: Plan) -> dict[tuple[str, str], What]:
-    found = {(name, impact.bundle): group.what for impact in plan.bundles for group in impact.groups for name in group.names}
+def _said(plan: Plan) -> dict[tuple[str, str], tuple[What, bool]]:
+    found = {
+        (name, impact.bundle): (group.what, group.held not in {"", BUNDLES})
+        for impact in plan.bundles
+        for group in impact.groups
+        for name in group.names
+    }
     assert len(found) == sum(group.clusters for impact in plan.bundles for group in impact.groups)
     return found
 
 
-def _happened(before: dict[tuple[str, str], Any], after: dict[tuple[str, str], Any]) -> dict[tuple[str, str], What]:
+def _happened(before: dict[tuple[str, str], Any], after: dict[tuple[str, str], Any]) -> dict[tuple[str, str], tuple[What, bool]]:
     """What each cluster was told, or is held to be told, that it was not before."""
-    found: dict[tuple[str, str], What] = {}
+    found: dict[tuple[str, str], tuple[What, bool]] = {}
     for key in before.keys() | after.keys():
         old, new = before.get(key), after.get(key)
         never = old is not None and old.generation == 0  # staged, and told nothing yet
         if new is None or new.removed:
             if old is not None and not old.removed:
-                found[key] = What.TOLD if never else What.REMOVED
+                found[key] = (What.TOLD if never else What.REMOVED), False
         elif old is None or old.removed:
-            found[key] = What.ADDED
-        elif tuple(new) != tuple(old):
+            found[key] = What.ADDED, False
+        elif new.kept and not old.kept:
+            found[key] = What.REMOVED, True
+        elif tuple(new)[:-1] != tuple(old)[:-1]:  # that something is not held any more is nothing that its cluster is told
             again = bool(new.staged) or new.generation != old.generation
-            found[key] = What.ADDED if never else What.CHANGED if again else What.TOLD
+            found[key] = (What.ADDED if never else What.CHANGED if again else What.TOLD), False
     return found
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(fleets, st.tuples(repos, repos, repos), st.sets(st.sampled_from(NAMES)), st.booleans())
 def test_a_plan_is_what_then_happens(fleet: list[str], commits: tuple[dict[str, str], ...], pinned: set[str], settled: bool) -> None:
     """Every (cluster, bundle) that the plan names, in the way it names it, and no other; planned again, nothing is left. Also of
@@ -94,14 +101,17 @@ def test_a_plan_is_what_then_happens(fleet: list[str], commits: tuple[dict[str, 
         assert _rows(world) == before, "a plan stored something"
         gone = plan.removals.bundles
         held = world.take(taken, repo)
-        assert bool(held) == bool(plan.removals.held)
+        assert bool(held) == any(group.held == BUNDLES for impact in plan.bundles for group in impact.groups)
+        assert bool(plan.removals.held) == any(group.held for impact in plan.bundles for group in impact.groups)
         if held:
             world.take(taken, repo, confirmed=(len(gone), taken.commit))
-        assert _happened(before, _rows(world)) == _said(plan)
+        after = _rows(world)
+        assert _happened(before, after) == _said(plan)
         assert not world.plan(taken, repo).changes
-        left = {row.cluster_id for row in world.connection.execute(sa.select(deployments.c.cluster_id).where(~deployments.c.removed))}
+        # What is held from now on would be lost.
+        left = {key[0] for key, row in after.items() if not row.removed and not (row.kept and not before[key].kept)}
         had = {key[0] for key, row in before.items() if not row.removed}
-        assert {f"id-{name}" for name in plan.removals.emptied} == {f"id-{name}" for name in had} - left
+        assert set(plan.removals.emptied) == had - left
         count = sa.select(sa.func.count()).select_from(bundles).where(bundles.c.workspace == SPACE)
         assert world.connection.execute(count).scalar_one() == plan.unchanged + sum(i.what is not What.REMOVED for i in plan.bundles)
     finally:

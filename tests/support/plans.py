@@ -107,7 +107,7 @@ class World:
         self.connection.execute(sa.update(rollouts).values(phase="Completed", silent=0, dirty=0))
 
     def plan(self, taken: Taken, repo: RepoSpec) -> Plan:
-        return weigh(self.connection, repo, taken, self.health)
+        return weigh(self.connection, repo, taken, self.health, NOW)
 
     def pictured(self, plan: Plan) -> Pictures:
         return pictured(plan, self.archives.__getitem__)
