@@ -20,11 +20,14 @@ _PER_STATEMENT = 500
 
 @dataclass(frozen=True)
 class Scope:
-    """What may have changed: these bundles, or these clusters, or (None) all of the workspace."""
+    """What may have changed: these bundles, or these clusters, or (None) all of the workspace. `wave`: what clusters get may be another one
+    though no version is, so that a rollout begins at its first partition again.
+    """
 
     workspace: Workspace
     bundles: Collection[BundleName] | None = None
     clusters: Collection[ClusterId] | None = None
+    wave: bool = False
 
 
 def next_generation(connection: Connection) -> Generation:

@@ -17,14 +17,15 @@ from sqlalchemy.engine import Connection
 from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.errors import NotFound, RefusedError
 from fleetctl.core.ids import BundleName, ClusterId, CommitId, Workspace
+from fleetctl.core.rollout import Phase
 from fleetctl.core.status import State
 from fleetctl.sources.gitstore import About
-from manager import decisions
+from manager import decisions, newcomers
 from manager.decisions import Place
 from manager.gathering import in_parts
 from manager.pins import content_of, counted_pins
 from manager.pins import forget as forget_pins
-from manager.store.schema import bundles, deployments, pins, revisions
+from manager.store.schema import bundles, deployments, pins, revisions, rollouts
 from manager.store.schema import decisions as decisions_table
 
 KEPT = 10
@@ -32,7 +33,7 @@ _json = msgspec.json.encode
 
 
 def record(connection: Connection, specs: Iterable[BundleSpec], about: About, now: str) -> None:
-    """Each bundle that has just changed, under its generation of now; the oldest beyond ten go, but for those that are pinned."""
+    """Each bundle that has just changed, under its generation of now; the oldest beyond ten go, but for what is pinned or was good."""
     b, r = bundles.c, revisions.c
     followed: dict[Workspace, list[dict[str, Any]]] = {}
     for spec in specs:
@@ -44,7 +45,9 @@ def record(connection: Connection, specs: Iterable[BundleSpec], about: About, no
         mine = (r.workspace == spec.workspace) & (r.bundle == spec.name)
         newest = sa.select(r.number).where(mine).order_by(r.number.desc()).limit(KEPT)
         own = sa.select(pins.c.number).where(pins.c.workspace == spec.workspace, pins.c.bundle == spec.name)
-        connection.execute(sa.delete(revisions).where(mine, r.number != row.pinned, r.number.not_in(own), r.number.not_in(newest)))
+        good = sa.select(rollouts.c.good).where(rollouts.c.workspace == spec.workspace, rollouts.c.bundle == spec.name)
+        kept = (r.number == row.pinned) | r.number.in_(own) | r.number.in_(good) | r.number.in_(newest)
+        connection.execute(sa.delete(revisions).where(mine, ~kept))
         if not row.pinned:
             told = {"bundle": spec.name, "number": row.generation, "commit": spec.commit}
             followed.setdefault(spec.workspace, []).append(told | {"author": about.author, "subject": about.subject})
@@ -67,11 +70,22 @@ def archives(connection: Connection) -> set[str]:
 
 
 def pin(connection: Connection, place: Place, number: int, reason: str, *, who: str = "", now: str = "") -> int:
-    """Pin revision `number`, or (0) the one before that clusters should have now. The number. Raises NotFound, RefusedError."""
+    """Pin revision `number`, or (0) the one before that clusters should have now, the last good one while a rollout is not at its end. The
+    number. Raises NotFound, RefusedError.
+    """
     row, known = revisions_of(connection, place)
+    if not number and _under_way(connection, place):
+        number = newcomers.good(connection, *place)
     chosen = meant(place[1], known, number, row.pinned or max(known, default=0))
     _set(connection, place, chosen, reason, decisions.note(connection, place, decisions.ROLLBACK, chosen, who=who, reason=reason, at=now))
     return chosen
+
+
+def _under_way(connection: Connection, place: Place) -> bool:
+    """Whether a rollout has not come to its end: what was before it may be one that never did either."""
+    r = rollouts.c
+    phase = connection.execute(sa.select(r.phase).where(r.workspace == place[0], r.bundle == place[1])).scalar()
+    return phase is not None and phase != Phase.COMPLETED.value
 
 
 def meant(bundle: BundleName, known: Mapping[int, BundleSpec], number: int, current: int) -> int:

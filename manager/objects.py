@@ -139,10 +139,10 @@ class Objects:
             windows.changed(connection, Workspace(workspace))
             return set()
         if kind == "ClusterGroup":
-            return reconcile(connection, Scope(Workspace(workspace)), now=now)
+            return reconcile(connection, Scope(Workspace(workspace), wave=True), now=now)
         if kind in kinds.DATA_KINDS:
             mine = bundles_that_copy(connection, Workspace(workspace), kind, name)
-            return reconcile(connection, Scope(Workspace(workspace), bundles=mine), now=now) if mine else set()
+            return reconcile(connection, Scope(Workspace(workspace), bundles=mine, wave=True), now=now) if mine else set()
         where = (clusters.c.workspace == workspace) & (clusters.c.name == name)
         found = connection.execute(sa.update(clusters).where(where).values(issued=now).returning(clusters.c.id)).scalars().all()
         ids = [ClusterId(i) for i in found]

@@ -117,7 +117,7 @@ class Known:
             return state, of_manager("offline", self._silence(row), f"cluster {name}", cluster=name, bundle=bundle)
         if state is State.WAITING_FOR_WINDOW and row.window:
             return state, of_manager("window", row.window, f"cluster {name}", cluster=name, bundle=bundle)
-        if row.held and state is not row.state:
+        if row.held and (not row.told or state is not row.state):
             return state, of_manager("held", row.why or _HELD, f"rollout {bundle}", cluster=name, bundle=bundle)
         if state is State.READY:
             return state, None

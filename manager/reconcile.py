@@ -22,7 +22,7 @@ from fleetctl.core.ids import BundleName, ClusterId, Digest, Generation, Workspa
 from fleetctl.core.plan import Change, Have, Key, Want, clusters_of, decide
 from fleetctl.core.status import State
 from fleetctl.core.target import Match
-from manager import past, pins, staging, windows
+from manager import newcomers, past, pins, staging, windows
 from manager.clock import unix
 from manager.gathering import Scope, bundle_specs, fleet_clusters, groups, in_parts, next_generation
 from manager.holding import Picked, Removals, let_through
@@ -55,13 +55,31 @@ def reconcile(connection: Connection, scope: Scope, *, now: str, removals: Remov
     _keep_options(connection, changes, texts)
     if waiting:
         staging.stage(connection, scope.workspace, waiting, by_name, now)
+        if scope.wave:
+            staging.wave(connection, scope.workspace, {c.key[1] for c in waiting if c.key in have and have[c.key].generation > 0})
     if at_once:
         _store(connection, scope.workspace, at_once, by_name, {key for key, old in have.items() if not old.generation}, now)
     _tell_rollouts(connection, scope, changes, held, by_name)
     touched = clusters_of(at_once)
+    if waiting:
+        touched |= supply(connection, scope.workspace, {c.key[1] for c in waiting}, now=now)
     for part in in_parts(sorted(touched)):
         connection.execute(sa.update(clusters).where(clusters.c.id.in_(part)).values(issued=now))
     return touched
+
+
+def supply(connection: Connection, workspace: Workspace, names: Collection[BundleName], *, now: str) -> set[ClusterId]:
+    """Give those clusters that never had one of these bundles, and whose rollout has stopped, what the fleet had before. Those that were
+    told.
+    """
+    fed: set[ClusterId] = set()
+    for lack in newcomers.lacking(connection, workspace, names):
+        fleet = fleet_clusters(connection, Scope(workspace, clusters=lack.clusters))
+        texts: dict[str, bytes] = {}
+        made = _wanted([lack.order], fleet, groups(connection, workspace), texts, _copied(connection, workspace, [lack.order.spec]))
+        _keep_options(connection, [Change(key, want, redeploy=True) for key, want in made.items()], texts)
+        fed |= newcomers.feed(connection, made, now)
+    return fed
 
 
 def intended(

@@ -16,6 +16,7 @@ from fleetctl.core.ids import BundleName, ClusterId, Workspace
 from manager import decisions, goingback, log, rollouts, rolloutsaid, rolloutview
 from manager.clock import Clock, rfc3339
 from manager.live import OFFLINE, Live
+from manager.reconcile import supply
 from manager.store.base import Store
 
 _GROUP_SECONDS = 0.05
@@ -88,7 +89,7 @@ class Rolling:
             return rollouts.advance(connection, workspace, bundle, lambda cluster: self._seen(cluster, now), now, self._live.started)
 
         before = rollouts.wants_rollback(connection, workspace, bundle)
-        touched = decided()
+        touched = decided() | supply(connection, workspace, [bundle], now=rfc3339(now))
         reason = rollouts.wants_rollback(connection, workspace, bundle)
         if reason is None or before is not None:
             return touched

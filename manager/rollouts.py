@@ -22,7 +22,7 @@ from fleetctl.core.plan import Want
 from fleetctl.core.rollout import Decision, Moment, Phase, Progress, Quota, Step, Tally, budgets_left, decide
 from fleetctl.core.status import State
 from fleetctl.core.strategy import Partition, Policy, Strategy, partitions_of, place, policy_of, strategy_of
-from manager import past, pins, windows
+from manager import newcomers, past, pins, windows
 from manager.clock import rfc3339, unix
 from manager.gathering import Scope, bundle_specs, cluster_of, groups, in_parts, next_generation
 from manager.live import HEARD, OFFLINE
@@ -118,6 +118,9 @@ def advance(
     gone = {member.cluster for member in chosen}
     decision = barred.timed(decision, [m.cluster for m in members if m.staged and m.cluster not in gone])
     _remember(connection, where, decision, shape, tallies, dirty=AGAIN if left else 0, waiting=len(back - gone))
+    ended = decision.progress.phase is Phase.COMPLETED and row.phase != Phase.COMPLETED.value
+    if ended and any(tally.ready_started for tally in tallies):
+        connection.execute(sa.update(rollouts).where(where).values(good=newcomers.current(connection, workspace, bundle)))
     return gone
 
 

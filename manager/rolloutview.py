@@ -45,7 +45,7 @@ def _document(row: Any) -> dict[str, Any]:
         "display": {
             "state": row.phase,
             "clusters": f"{told}/{sum(p['clusters'] for p in partitions)}",
-            "partitions": f"{sum(1 for p in partitions if p['finishedAt'])}/{len(partitions)}",
+            "partitions": f"{sum(1 for p in partitions if p['finishedAt'] or not p['clusters'])}/{len(partitions)}",
             "message": _message(row),
         },
         "reason": row.reason,

@@ -142,6 +142,18 @@ def resume(connection: Connection, workspace: Workspace, bundle: BundleName) -> 
     return connection.execute(sa.update(rollouts).where(where).values(phase=Phase.PROGRESSING.value, reason="")).rowcount > 0
 
 
+def wave(connection: Connection, workspace: Workspace, names: Iterable[str]) -> None:
+    """Clusters of these bundles get something else under the same version (a Secret that is copied, a group's customization): partition
+    after partition, as for a version. A rollout that has failed or was aborted goes on holding.
+    """
+    r = rollouts.c
+    stopped = (Phase.FAILED.value, Phase.ABORTED.value)
+    phase = sa.case((r.phase == Phase.COMPLETED.value, Phase.PROGRESSING.value), else_=r.phase)
+    for part in in_parts(sorted(names)):
+        where = (r.workspace == workspace) & r.bundle.in_(part) & r.phase.not_in(stopped)
+        connection.execute(sa.update(rollouts).where(where).values(phase=phase, steps=b"[]", wake=0.0, dirty=ANEW))
+
+
 def forget(connection: Connection, workspace: Workspace, gone: Iterable[BundleName]) -> None:
     """Bundles that are no more have no rollout."""
     r = rollouts.c

@@ -68,10 +68,11 @@ def status(
     if not items:
         out.say("No bundle has a rollout: all are handed out at once.")
         return
-    out.table(_COLUMNS, items, headers=not no_headers, wide=output is Format.WIDE)
-    if name:
-        out.line()
-        out.table(_PARTITIONS, items[0]["status"]["partitions"], headers=not no_headers, wide=output is Format.WIDE)
+    columns = [Column("WORKSPACE", lambda i: i["metadata"]["namespace"]), *_COLUMNS] if everywhere else _COLUMNS
+    out.table(columns, items, headers=not no_headers, wide=output is Format.WIDE)
+    for item in items if name else ():
+        out.line("" if len(items) == 1 else f"\n{item['metadata']['namespace']}/{name}:")
+        out.table(_PARTITIONS, item["status"]["partitions"], headers=not no_headers, wide=output is Format.WIDE)
 
 
 def _say(session: Session, name: str, verb: str, reason: str = "") -> dict[str, Any]:
@@ -109,6 +110,6 @@ def approve(name: Name, workspace: Workspace = "", context: ContextName = "") ->
 
 @app.command()
 def abort(name: Name, reason: Reason = "", workspace: Workspace = "", context: ContextName = "") -> None:
-    """Tell no further cluster this version; those that have it keep it, and the next commit begins anew."""
+    """Tell no further cluster this version. Those that have it keep it; `fleetctl rollback` takes it back, the next commit begins anew."""
     with opened(context, workspace) as session:
         _told(name, "aborted", _say(session, name, "abort", reason))

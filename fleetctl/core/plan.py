@@ -50,27 +50,35 @@ class Have(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """`want` None is a tombstone. `redeploy`: the generation grows."""
+    """`want` None is a tombstone. `redeploy`: the generation grows. `tells`: the cluster's document is another one when this is stored."""
 
     key: Key
     want: Want | None
     redeploy: bool
+    tells: bool = True
 
 
 def decide(wanted: Mapping[Key, Want], have: Mapping[Key, Have]) -> list[Change]:
     """The differences, sorted by cluster and bundle. Deciding again after they are stored gives none."""
-    changes = [Change(key, want, _redeploys(want, have.get(key))) for key, want in wanted.items() if _differs(want, have.get(key))]
-    changes += [Change(key, None, redeploy=True) for key, old in have.items() if key not in wanted and not old.removed]
+    changes = [_change(key, want, have.get(key)) for key, want in wanted.items() if _differs(want, have.get(key))]
+    gone = ((key, old) for key, old in have.items() if key not in wanted and not old.removed)
+    changes += [Change(key, None, redeploy=True, tells=old.generation != 0) for key, old in gone]
     return sorted(changes, key=lambda change: change.key)
 
 
 def clusters_of(changes: Iterable[Change]) -> set[ClusterId]:
-    return {change.key[0] for change in changes}
+    """Those that are told something other by these changes."""
+    return {change.key[0] for change in changes if change.tells}
 
 
 def key_of(want: Want) -> str:
     """What a rollout that holds it back knows it by."""
     return hashlib.sha256(msgspec.json.encode(want)).hexdigest()[:32]
+
+
+def _change(key: Key, want: Want, old: Have | None) -> Change:
+    redeploy = _redeploys(want, old)
+    return Change(key, want, redeploy, redeploy or old is None or (want.options_key, want.shown) != (old.options_key, old.shown))
 
 
 def _redeploys(want: Want, old: Have | None) -> bool:

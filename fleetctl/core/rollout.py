@@ -156,7 +156,7 @@ def decide(partitions: Sequence[Partition], tallies: Sequence[Tally], policy: Po
     late = _late(partitions, walk.steps, policy, at)
     if late:
         return decide(partitions, tallies, policy, Progress(Phase.FAILED, late, tuple(walk.steps)), at)
-    done = all(step.finished for step in walk.steps)
+    done = all(step.finished or not p.members for p, step in zip(partitions, walk.steps, strict=True))
     phase = Phase.COMPLETED if done else Phase.PROGRESSING
     quotas = _quotas(walk, partitions, tallies, policy)
     return Decision(Progress(phase, "", tuple(walk.steps)), quotas, walk.wake, "" if done else walk.waiting)
@@ -183,6 +183,10 @@ def _held(tallies: Sequence[Tally], progress: Progress, why: str) -> Decision:
 
 
 def _visit(walk: _Walk, partition: Partition, tally: Tally, policy: Policy, step: Step, at: Moment) -> None:
+    if not partition.members:  # asks nobody anything, and begins when somebody is in it
+        walk.blocked.append(None)
+        walk.steps.append(step)
+        return
     blocked = None if step.opened else _blocked(walk, partition, policy, step)
     walk.blocked.append(blocked)
     if blocked:
@@ -279,7 +283,8 @@ def _over(partitions: Sequence[Partition], progress: Progress, now: float) -> bo
     """Completed, and watched long enough: what breaks from now on is no failure of the change."""
     if progress.phase is not Phase.COMPLETED:
         return False
-    return all(step.finished and now >= step.finished + p.soak for p, step in zip(partitions, progress.steps, strict=False))
+    steps = zip(partitions, progress.steps, strict=False)
+    return all(not p.members or (step.finished and now >= step.finished + p.soak) for p, step in steps)
 
 
 def failure(tallies: Sequence[Tally], steps: Sequence[Step], policy: Policy) -> str:

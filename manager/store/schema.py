@@ -263,7 +263,7 @@ wants = sa.Table("wants", metadata, sa.Column("key", sa.String, primary_key=True
 
 # The rollout of each bundle that has one. `version` is the bundle's generation; `shape` its partitions and policy, `steps` how far each is;
 # `dirty` 1: look again, 2: and make the partitions anew; `silent`: clusters that are left to be told; `ignoring`: why this version passes
-# closed windows.
+# closed windows; `good`: the newest revision whose rollout was completed, 0 none.
 rollouts = sa.Table(
     "rollouts",
     metadata,
@@ -282,6 +282,7 @@ rollouts = sa.Table(
     sa.Column("wake", sa.Float, nullable=False, default=0.0),
     sa.Column("dirty", sa.Integer, nullable=False, default=2),
     sa.Column("silent", sa.Integer, nullable=False, default=0),
+    sa.Column("good", sa.Integer, nullable=False, server_default="0"),
 )
 
 # People's tokens: the value is kept as a SHA-256 only.

@@ -87,6 +87,17 @@ class TestSequence:
         yes = Progress(steps=(found.progress.steps[0], Step(approved=True)))
         assert decide(parts, tallies, Policy(), yes, Moment(NOW)).quotas[1].ready == 4
 
+    def test_a_partition_without_clusters_asks_for_nothing(self) -> None:
+        """No approval, no soak, and the rollout ends without it; who joins it later finds it not begun."""
+        parts = [part("a", 2, 2), part("nobody", 0, 0, soak=600.0, approval=True), part("c", 8, 4)]
+        found = decide(parts, [Tally(ready_started=2), Tally(), Tally(ready=8)], Policy(), Progress(), Moment(NOW))
+        assert found.quotas[2].ready == 4
+        ended = decide(parts, [Tally(ready_started=2), Tally(), Tally(ready_started=8)], Policy(), found.progress, Moment(NOW))
+        assert (ended.progress.phase, ended.waiting) == (Phase.COMPLETED, "")
+        parts[1] = part("somebody", 1, 1, approval=True)
+        joined = decide(parts, [Tally(ready_started=2), Tally(fresh=1), Tally(ready_started=8)], Policy(), ended.progress, Moment(NOW))
+        assert (joined.quotas[1].asks, joined.progress.phase) == (True, Phase.PROGRESSING)
+
     def test_partitions_may_overlap_when_the_policy_says_so(self) -> None:
         """maxUnavailablePartitions: 1 lets the second begin while the first is not finished."""
         found = self.decided(Tally(ready=2), Tally(ready=8), policy=Policy(max_unavailable_partitions=1))
