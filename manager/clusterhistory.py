@@ -6,7 +6,8 @@ that is silent now nothing is called Ready. The history goes with the deployment
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import sqlalchemy as sa
@@ -95,11 +96,11 @@ def _shown(line: Line, decision: Any) -> dict[str, Any]:
     }
 
 
-def _say_options(lines: Sequence[Line], items: Iterable[dict[str, Any]]) -> None:
+def _say_options(lines: Sequence[Line], items: Sequence[dict[str, Any]]) -> None:
     """The same decision twice in a row: what was new were the cluster's own options, its labels, or a Secret that is copied."""
-    for item, line, older in zip(items, lines, lines[1:], strict=False):
+    for at, (line, older) in enumerate(pairwise(lines)):
         if line.decision == older.decision > 0:
-            item["cause"] = "options"
+            items[at] |= {"cause": "options", "who": "", "reason": ""}
 
 
 def _time(seconds: int) -> str:

@@ -108,7 +108,7 @@ def advance(
     decision = decide(partitions, tallies, policy, Progress(Phase(row.phase), row.reason, steps), moment)
     chosen = _chosen(members, decision.quotas, health, barred)
     if not shape.hold:
-        chosen += _going_back(members, back, budgets_left(partitions, tallies, policy, decision.quotas), health)
+        chosen += _going_back(members, back - barred.why.keys(), budgets_left(partitions, tallies, policy, decision.quotas), health)
     if chosen:
         _hand_out(connection, workspace, bundle, chosen, rfc3339(now))
     left = any(t.fresh > q.fresh > 0 for t, q in zip(tallies, decision.quotas, strict=True))
@@ -117,6 +117,7 @@ def advance(
         decision = decide(partitions, tallies, policy, decision.progress, moment)
     gone = {member.cluster for member in chosen}
     decision = barred.timed(decision, [m.cluster for m in members if m.staged and m.cluster not in gone])
+    decision = barred.waking(decision, back - gone)
     _remember(connection, where, decision, shape, tallies, dirty=AGAIN if left else 0, waiting=len(back - gone))
     ended = decision.progress.phase is Phase.COMPLETED and row.phase != Phase.COMPLETED.value
     if ended and any(tally.ready_started for tally in tallies):

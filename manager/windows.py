@@ -59,6 +59,12 @@ class Barred:
         wake = min([*times, *([decision.wake] if decision.wake else [])], default=0.0)
         return replace(decision, wake=float(wake), waiting="; ".join(text for text in (decision.waiting, _summary(held)) if text))
 
+    def waking(self, decision: Decision, back: Iterable[ClusterId]) -> Decision:
+        """The decision, looked at again when a window opens of those who go back by name, whatever the rollout itself waits for."""
+        times = [found.until for cluster in back if (found := self.why.get(cluster)) is not None and found.until is not None]
+        wake = min([*times, *([decision.wake] if decision.wake else [])], default=0.0)
+        return replace(decision, wake=float(wake))
+
 
 def _summary(held: Sequence[Verdict]) -> str:
     """`12 clusters wait: window nightly opens at …`, by the one that is over first."""

@@ -14,7 +14,7 @@ COMMANDS = (
     ("status", "the whole fleet on one screen", "overview:status"),
     ("why", "why something is not Ready, and what comes next", "why:why"),
     ("gitrepo", "Git repositories: add, list, get, delete, sync, confirm", "repos:app"),
-    ("cluster", "clusters: register, list, get, label, upgrade-agent, delete", "clusters:app"),
+    ("cluster", "clusters: register, list, get, history, label, upgrade-agent, delete", "clusters:app"),
     ("clustergroup", "groups of clusters: create, list, get, delete", "groups:app"),
     ("bundle", "what was made of a repository: list, status, get, diff, history", "bundles:app"),
     ("agent-release", "versions of the agent: keygen, sign, verify, add, list, delete", "releases:app"),

@@ -12,6 +12,7 @@ from fleetctl.cli.common import ContextName, Doomed, Names, Output, Session, Wor
 from fleetctl.cli.labelling import label as label_clusters
 from fleetctl.cli.output import Format
 from fleetctl.cli.reading import Items, View, Want, getter, lister, read
+from fleetctl.cli.revisions import cluster_history
 from fleetctl.cli.upgrading import upgrade_agent
 from fleetctl.cli.words import seconds
 
@@ -130,6 +131,7 @@ def agent_upgrade(cluster: dict[str, Any]) -> str:
 
 
 app.command("upgrade-agent")(upgrade_agent)
+app.command("history")(cluster_history)
 app.command("label")(label_clusters)
 app.command("list")(lister("clusters", "The clusters, how many of their bundles are ready, and when they were last heard."))
 app.command("get")(getter("clusters", "Clusters and their bundles, worst first.", _bundles))

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -108,7 +109,7 @@ def _within(current: Any, before: list[str], word: str) -> Iterator[tuple[str, .
         current, path, rest = current.commands[rest[0]], [*path, rest[0]], rest[1:]
     waiting = _option(current, rest[-1]) if rest and rest[-1].startswith("-") else None
     if waiting is not None and not waiting.is_flag:
-        yield from _values(waiting)
+        yield from _values(waiting, [text for text in rest[:-1] if not text.startswith("-")])
     elif word.startswith("-"):
         yield from ((name, _first(param.help)) for param in current.params if hasattr(param, "is_flag") for name in param.opts)
         yield ("--help", "Show this message and exit.")
@@ -120,7 +121,8 @@ def _option(current: Any, word: str) -> Any:
     return next((p for p in current.params if hasattr(p, "is_flag") and word in p.opts), None)
 
 
-def _values(param: Any) -> Iterator[tuple[str, ...]]:
+def _values(param: Any, given: list[str]) -> Iterator[tuple[str, ...]]:
+    """What may stand for an option's value; `given` are the arguments before it."""
     if "--output" in param.opts:
         kind = param.type_descriptor.annotation
         yield from ((form.value,) for form in (kind if isinstance(kind, type) and issubclass(kind, StrEnum) else out.Format))
@@ -130,6 +132,15 @@ def _values(param: Any) -> Iterator[tuple[str, ...]]:
         yield from _names("gitrepos")
     elif "--cluster" in param.opts or "--target" in param.opts:
         yield from _names("clusters")
+    elif "--bundle" in param.opts:
+        yield from _names("bundles")
+    elif param.metavar == "REV" and given:
+        items = _asked("bundles", None, given[0], "history")
+        yield from ((str(item["number"]), out.clean(f"{item['commit'][:7]} {item['subject']}")) for item in items)
+    elif "--partition" in param.opts and given:
+        items = _asked("rollouts", bundle=given[0])
+        names = (str(part["name"]) for item in items for part in item["status"]["partitions"])
+        yield from ((name,) for name in names if _PLAIN.fullmatch(name))
     elif "--role" in param.opts:
         yield from (("admin",), ("read",))
 
@@ -145,6 +156,8 @@ def _arguments(path: list[str], given: list[str], word: str) -> Iterator[tuple[s
             yield from ((f"{kind}/{name}",) for (name,) in _names(plural_of(kind)))
         else:
             yield from ((kind.kind.lower(),) for kind in KINDS.values())
+    elif head == "rollback":
+        yield from () if given else _names("bundles")
     elif head == "why":
         yield from _explained(given, word)
     elif head in _GROUPS and verb not in _NEW:
@@ -172,16 +185,24 @@ def _explained(given: list[str], word: str) -> Iterator[tuple[str, ...]]:
 
 
 def _names(plural: str) -> Iterator[tuple[str]]:
-    """Names that are safe in a shell; none when the manager does not answer at once."""
+    """Names that are safe in a shell."""
+    names = [str(item["metadata"]["name"]) for item in _asked("objects", plural)]
+    yield from ((name,) for name in names if _PLAIN.fullmatch(name))
+
+
+def _asked(*path: str | None, **params: str) -> list[dict[str, Any]]:
+    """The items of an answer, in the workspace of now (None in `path`, or as a parameter); none when it does not come at once."""
     from fleetctl.client import Client
 
     with contextlib.suppress(FleetError):
         found = config.chosen()
         with Client(found.url, found.token, found.ca) as client:
             space = config.workspace() or found.workspace
-            items = client.call("GET", f"objects/{plural}", params={"workspace": space}, seconds=_SECONDS)["items"]
-        names = [str(item["metadata"]["name"]) for item in items]
-        yield from ((name,) for name in names if _PLAIN.fullmatch(name))
+            if None not in path:
+                params["workspace"] = space
+            words = "/".join(quote(word or space, safe="") for word in path)
+            return list(client.call("GET", words, params=params, seconds=_SECONDS)["items"])
+    return []
 
 
 def _first(text: str | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,29 @@ def clone(tmp_path: Path) -> Iterator[Clone]:
     (tmp_path / "git").mkdir()
     with GitServer(tmp_path / "git") as server:
         yield Clone(server, "apps", tmp_path / "clone")
+
+
+def one_goes_back(fleet: Fleet, person: Person, held: Callable[[], dict[str, str]]) -> None:
+    """`rollback --cluster` changes one cluster and says so; its history tells it; `--release` ends it."""
+    seen = person.good("rollback", "apps", "--cluster", "c", "--dry-run")
+    assert "would be pinned to revision 1: 1 cluster as the rollout allows" in seen
+    assert "'2'" in held()["c"]
+    said = person.good("rollback", "apps", "--cluster", "c", "--reason", "it leaks")
+    assert "bundle/apps on 1 cluster (c) is pinned to revision 1" in said
+    assert "fleetctl rollback apps --release --cluster c" in said
+    fleet.until(held, lambda files: "'1'" in files["c"])
+    fleet.all_ready(bundles=3)
+    assert {name for name, text in held().items() if "'2'" in text} == {"a", "b"}
+    rows = [line.split() for line in person.good("bundle", "history", "apps", "--cluster", "c", "--no-headers").splitlines()]
+    assert [row[0] for row in rows] == ["1", "2", "1"]
+    assert "rollback by admin (it leaks)" in person.good("cluster", "history", "c")
+    assert "pinned to revision 1 by admin (it leaks)" in person.good("bundle", "status", "apps", "--cluster", "c")
+    assert "1 cluster pinned to revision 1" in person.good("bundle", "list")
+    person.good("rollback", "apps", "--release", "--cluster", "c")
+    fleet.until(held, lambda files: "'2'" in files["c"])
+    fleet.all_ready(bundles=3)
+    refused = person.run("rollback", "apps", "-l", "no=where")
+    assert (refused.status, "picks none of the 3 clusters" in refused.err) == (1, True)
 
 
 def test_a_canary_then_a_yes_then_one_by_one(clone: Clone, tmp_path: Path, tool_env: dict[str, str]) -> None:
@@ -61,5 +84,6 @@ def test_a_canary_then_a_yes_then_one_by_one(clone: Clone, tmp_path: Path, tool_
         refused = person.run("rollout", "approve", "apps")
         assert (refused.status, "waits for no approval" in refused.err) == (3, True)
         assert person.run("rollout", "status", "nothing").status == 1
+        one_goes_back(fleet, person, held)
     finally:
         fleet.stop()
