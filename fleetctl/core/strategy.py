@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -167,39 +167,65 @@ def place(bundle: BundleName, cluster: ClusterId) -> int:
     return int.from_bytes(hashlib.blake2b(f"{bundle}\0{cluster}".encode(), digest_size=4).digest(), "big") >> 1
 
 
-def _manual(strategy: Strategy, clusters: Sequence[Cluster], groups: Sequence[Group]) -> list[Partition]:
+def chooser(strategy: Strategy, groups: Sequence[Group]) -> Callable[[Cluster], int]:
+    """For the manual partitions of `strategy`: a cluster's partition, the first that picks it; one more than there are when none does."""
     specs = strategy.partitions or []
-    members: list[list[ClusterId]] = [[] for _ in specs]
-    rest: list[ClusterId] = []
     targets = [_target(spec) for spec in specs]
-    for cluster in clusters:
+
+    def choose(cluster: Cluster) -> int:
         mine = [g for g in groups if g.workspace == cluster.workspace and matches(g.selector, cluster.labels)]
-        at = next((i for i, target in enumerate(targets) if criteria_match(target, cluster, mine)), None)
-        (rest if at is None else members[at]).append(cluster.id)
-    found = [_made(strategy, spec.name or f"partition {i + 1}", members[i], i, spec) for i, spec in enumerate(specs)]
-    if rest:
-        found.append(_made(strategy, REST, rest, len(found), PartitionSpec()))
-    return found
+        return next((i for i, target in enumerate(targets) if criteria_match(target, cluster, mine)), len(specs))
+
+    return choose
 
 
-def _automatic(strategy: Strategy, clusters: Sequence[Cluster]) -> list[Partition]:
+def automatic_step(strategy: Strategy, count: int) -> int:
+    """How many of `count` clusters each automatic partition has, in their order; `count` when they make one."""
     threshold = 200 if strategy.auto_partition_threshold is None else strategy.auto_partition_threshold
     size = strategy.auto_partition_size
     off = threshold <= 0 or (isinstance(size, int) and size <= 0)
-    if off or len(clusters) < threshold:
-        return [_made(strategy, "All", [c.id for c in clusters], 0, PartitionSpec())]
-    step = max(1, limit(size, len(clusters), "25%"))
-    parts = [clusters[at : at + step] for at in range(0, len(clusters), step)]
-    return [_made(strategy, f"Partition {i + 1} of {len(parts)}", [c.id for c in part], i, PartitionSpec()) for i, part in enumerate(parts)]
+    if off or count < threshold:
+        return max(1, count)
+    return max(1, limit(size, count, "25%"))
 
 
-def _made(strategy: Strategy, name: str, members: list[ClusterId], at: int, spec: PartitionSpec) -> Partition:
+def outlined(strategy: Strategy, sizes: Sequence[int]) -> list[Partition]:
+    """The partitions of so many clusters each: all that a decision asks of them, `members` being names that mean nothing."""
+    return _named(strategy, [(ClusterId(""),) * size for size in sizes])
+
+
+def _manual(strategy: Strategy, clusters: Sequence[Cluster], groups: Sequence[Group]) -> list[Partition]:
+    choose = chooser(strategy, groups)
+    members: list[list[ClusterId]] = [[] for _ in range(len(strategy.partitions or []) + 1)]
+    for cluster in clusters:
+        members[choose(cluster)].append(cluster.id)
+    return _named(strategy, [tuple(some) for some in members])
+
+
+def _automatic(strategy: Strategy, clusters: Sequence[Cluster]) -> list[Partition]:
+    step = automatic_step(strategy, len(clusters))
+    parts = [tuple(c.id for c in clusters[at : at + step]) for at in range(0, max(1, len(clusters)), step)]
+    return _named(strategy, parts)
+
+
+def _named(strategy: Strategy, parts: Sequence[tuple[ClusterId, ...]]) -> list[Partition]:
+    """Of manual partitions the last one of `parts`, which nothing picks, is none when it is empty."""
+    specs = strategy.partitions or []
+    if not specs:
+        names = ["All"] if len(parts) == 1 else [f"Partition {i + 1} of {len(parts)}" for i in range(len(parts))]
+        return [_made(strategy, name, part, i, PartitionSpec()) for i, (name, part) in enumerate(zip(names, parts, strict=True))]
+    found = [_made(strategy, spec.name or f"partition {i + 1}", parts[i], i, spec) for i, spec in enumerate(specs)]
+    rest = parts[len(specs)] if len(parts) > len(specs) else ()
+    return [*found, _made(strategy, REST, rest, len(found), PartitionSpec())] if rest else found
+
+
+def _made(strategy: Strategy, name: str, members: tuple[ClusterId, ...], at: int, spec: PartitionSpec) -> Partition:
     amount = strategy.max_unavailable if spec.max_unavailable is None else spec.max_unavailable
     word = strategy.approval or "none"
     asked = word == "each" or (word == "first" and at == 1)  # `first`: after the canary, before everybody else
     return Partition(
         name=name,
-        members=tuple(members),
+        members=members,
         max_unavailable=limit(amount, len(members), "100%"),
         soak=seconds(strategy.soak if spec.soak is None else spec.soak),
         approval=asked if spec.approval is None else spec.approval,
