@@ -1,0 +1,101 @@
+"""The decision of a rollout with every cluster looked at, one by one: what manager/admitting.py must answer by counting."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+from sqlalchemy.engine import Connection
+import sqlalchemy as sa
+
+from fleetctl.core.ids import BundleName, ClusterId, Workspace
+from fleetctl.core.rollout import Quota, Tally
+from fleetctl.core.status import State
+from manager.live import HEARD, OFFLINE
+from manager.store.schema import deployments
+
+Health = Callable[[ClusterId], str]
+_WELL = frozenset({State.READY.value, State.MODIFIED.value})
+
+
+@dataclass(frozen=True)
+class Member:
+    """One cluster of a rollout, as it is stored."""
+
+    cluster: ClusterId
+    partition: int
+    position: int
+    staged: str
+    told: bool
+    state: str
+    done: bool  # its agent has applied what it was told, or could not
+
+
+def members(connection: Connection, workspace: Workspace, bundle: BundleName) -> list[Member]:
+    d = deployments.c
+    query = sa.select(d.cluster_id, d.partition, d.position, d.staged, d.generation, d.state, d.reported, d.applied).where(
+        d.workspace == workspace, d.bundle == bundle, ~d.removed
+    )
+    return [
+        Member(
+            ClusterId(r[0]), r[1], r[2], r[3], r[4] > 0, r[5], done=r[6] >= r[4] > 0 and (r[7] >= r[4] or r[5] == State.ERR_APPLIED.value)
+        )
+        for r in connection.execute(query.order_by(d.partition, d.position, d.cluster_id))
+    ]
+
+
+def _class(member: Member, health: str, paused: set[ClusterId]) -> str:
+    """The counter of `Tally` that the cluster adds to."""
+    held = member.cluster in paused
+    well = member.state in _WELL or (held and member.state == State.OUT_OF_SYNC.value)
+    if not member.staged and held and member.state == State.OUT_OF_SYNC.value:
+        return "barred_ready"  # told, and paused before its agent had begun
+    if not member.staged:
+        return "ready_started" if well and health == HEARD else "down_started"
+    if health != HEARD:
+        return health
+    if held:
+        return "barred_ready" if well or not member.told else "barred_down"
+    return "fresh" if not member.told else "ready" if well else "down"
+
+
+def tallies(partitions: int, every: Sequence[Member], health: Health, paused: set[ClusterId]) -> list[Tally]:
+    counts: list[Counter[str]] = [Counter() for _ in range(partitions)]
+    for member in every:
+        if member.partition >= partitions:
+            continue
+        heard = health(member.cluster)
+        name = _class(member, heard, paused)
+        mine = counts[member.partition]
+        mine[name] += 1
+        if name == "down_started":
+            mine["flying"] += not member.done and heard != OFFLINE
+            mine["silent"] += heard == OFFLINE
+            mine["failed"] += member.done and member.state == State.ERR_APPLIED.value
+    return [Tally(**count) for count in counts]
+
+
+def chosen(every: Sequence[Member], quotas: Sequence[Quota], health: Health, paused: set[ClusterId]) -> list[Member]:
+    """Who goes, in the partitions' own order."""
+    left = [{"ready": quota.ready, "fresh": quota.fresh, "down": len(every) if quota.down else 0} for quota in quotas]
+    found = []
+    for member in every:
+        if not member.staged or member.partition >= len(quotas):
+            continue
+        name = _class(member, health(member.cluster), paused)
+        if left[member.partition].get(name, 0) > 0:
+            left[member.partition][name] -= 1
+            found.append(member)
+    return found
+
+
+def after(before: Sequence[Tally], gone: Sequence[Member], health: Health, paused: set[ClusterId]) -> list[Tally]:
+    """The counts after these were told."""
+    found = [asdict(tally) for tally in before]
+    for member in gone:
+        mine = found[member.partition]
+        mine[_class(member, health(member.cluster), paused)] -= 1
+        mine["down_started"] += 1
+        mine["flying"] += 1
+    return [Tally(**counts) for counts in found]
