@@ -129,13 +129,14 @@ def load(connection: Connection, cluster: ClusterId, epoch: Epoch, sealer: Seale
     d = deployments.c
     query = sa.select(deployments, options_table.c.json).join(options_table, d.options_key == options_table.c.key)
     rows = connection.execute(query.where(d.cluster_id == cluster, d.generation > 0).order_by(d.bundle)).all()
+    issued = max(row.issued, rfc3339(max(r.told for r in rows))) if rows else row.issued
     return wire.Desired(
         workspace=known.workspace,
         cluster_id=cluster,
         cluster=known.name,
         epoch=epoch,
-        issued=row.issued,
-        expires=rfc3339(unix(row.issued) + wire.DOCUMENT_DAYS * _DAY),
+        issued=issued,
+        expires=rfc3339(unix(issued) + wire.DOCUMENT_DAYS * _DAY),
         labels=known.labels,
         annotations=known.annotations,
         values=known.values,

@@ -182,8 +182,9 @@ def _claimed(connection: Connection, workspace: str, name: str, labels: dict[str
 def _revoked(connection: Connection, workspace: str, name: str) -> set[ClusterId]:
     """Whoever holds the cluster's present key is nobody from now on. Without one there is nothing to revoke."""
     where = (clusters.c.workspace == workspace) & (clusters.c.name == name) & clusters.c.public_key.is_not(None)
-    found = connection.execute(sa.update(clusters).where(where).values(public_key=None).returning(clusters.c.id))
-    return {ClusterId(identifier) for identifier in found.scalars()}
+    found = connection.execute(sa.update(clusters).where(where).values(public_key=None).returning(clusters.c.id)).scalars().all()
+    staging.touch_clusters(connection, workspace, found)
+    return {ClusterId(identifier) for identifier in found}
 
 
 def _follow_pages(presence: Presence, request: wire.StatusRequest, epoch: Epoch) -> None:
@@ -234,6 +235,7 @@ def _bound(connection: Connection, row: Any, key: bytes, *, now: str, version: s
     found = connection.execute(sa.update(clusters).where(where).values(**values).returning(clusters)).one_or_none()
     if found is None:
         raise LoginError(f"cluster {name} was deleted meanwhile", next_step="Register it again.")
+    staging.touch_clusters(connection, found.workspace, [found.id])
     return found, touched
 
 

@@ -23,8 +23,8 @@ from fleetctl.core.strategy import partitions_of
 from manager import decisions, history, pins, staging
 from manager.decisions import Place
 from manager.gathering import Scope, bundle_specs, cluster_of, groups, in_parts, last_generation, shown_labels
+from manager.placing import safe_strategy
 from manager.reconcile import reconcile
-from manager.rollouts import safe_strategy
 from manager.store.schema import clusters, deployments, wants
 
 _SHOWN = 20

@@ -26,7 +26,6 @@ from manager.gathering import Scope, in_parts
 from manager.store.schema import clusters, deployments, holds, losses, meta
 
 _MOST_NAMED = 5
-NOWHERE = 1_000_000  # a partition that no rollout has
 _LIMITS = ("removals-least", "removals-percent", "removals-window")
 
 
@@ -167,7 +166,7 @@ def _mark(connection: Connection, workspace: Workspace, keys: Collection[Key], *
         return
     d = deployments.c
     where = (d.cluster_id == sa.bindparam("c")) & (d.bundle == sa.bindparam("b"))
-    values = {"kept": True, "staged": "", "partition": NOWHERE} if held else {"kept": False, "partition": 0}
+    values = {"kept": True, "staged": "", "partition": staging.KEPT} if held else {"kept": False, "partition": staging.NOWHERE}
     connection.execute(sa.update(deployments).where(where).values(**values), [{"c": c, "b": b} for c, b in sorted(keys)])
     staging.touch(connection, workspace, {bundle for _, bundle in keys}, staging.ANEW)
 

@@ -112,15 +112,21 @@ def _counts(connection: Connection, scope: Scope, wanted: Mapping[Key, Want], ch
 
 
 def _tell_rollouts(
-    connection: Connection, scope: Scope, changes: Iterable[Change], held: Collection[BundleName], specs: Mapping[BundleName, Any]
+    connection: Connection, scope: Scope, changes: Iterable[Change], held: Collection[BundleName], specs: Mapping[BundleName, BundleSpec]
 ) -> None:
-    """Who belongs to which partition may have changed, also where no cluster is told anything new."""
+    """Who belongs to which partition may have changed, also where no cluster is told anything new: through a cluster's labels where the
+    partitions ask for them, and through a group. Others are looked at again only when they have to do with what changed.
+    """
     if scope.bundles is not None:
         staging.forget(connection, scope.workspace, set(scope.bundles) - set(specs))
-    changed = {change.key[1] for change in changes} & set(held)
-    if scope.bundles is None:
-        changed |= set(held)
-    staging.touch(connection, scope.workspace, changed, staging.ANEW)
+    changed = {change.key[1] for change in changes} if scope.bundles is None else set(scope.bundles)
+    staging.touch(connection, scope.workspace, changed & set(held), staging.ANEW)
+    asking = {name for name in held if (specs[name].rollout_strategy or {}).get("partitions")}
+    if scope.clusters is not None:
+        theirs = staging.touch_clusters(connection, scope.workspace, scope.clusters)
+        staging.displace(connection, scope.workspace, scope.clusters, asking & theirs)
+    elif scope.bundles is None:
+        staging.touch(connection, scope.workspace, asking, staging.ANEW)
 
 
 Sources = Mapping[tuple[str, str], Any]
@@ -276,11 +282,11 @@ def _upsert(connection: Connection, rows: list[dict[str, Any]], now: str) -> Non
     adding = insert(deployments)
     values = {key: adding.excluded[key] for key in rows[0] if key not in {"cluster_id", "bundle"}}
     handed = past.handed(int(unix(now)))
-    values |= handed
+    values |= handed | {"partition": sa.case((deployments.c.removed, staging.NOWHERE), else_=deployments.c.partition)}
     blank = {"applied": 0, "reported": 0, "reported_at": "", "message": "", "report": b"", **handed, "past": ""}
     connection.execute(
         adding.on_conflict_do_update(index_elements=["cluster_id", "bundle"], set_=values),
-        [row | blank for row in rows],
+        [row | blank | staging.unplaced((row["cluster_id"], row["bundle"])) for row in rows],
     )
 
 

@@ -7,6 +7,7 @@ everything that was to be looked at still is, because that stands in the databas
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from functools import partial
 
 from sqlalchemy.engine import Connection
@@ -15,8 +16,9 @@ from fleetctl.core.errors import RefusedError
 from fleetctl.core.ids import BundleName, ClusterId, Workspace
 from manager import decisions, goingback, log, rollouts, rolloutsaid, rolloutview
 from manager.clock import Clock, rfc3339
-from manager.live import OFFLINE, Live
+from manager.live import Live
 from manager.reconcile import supply
+from manager.rollouts import Advanced
 from manager.store.base import Store
 
 _GROUP_SECONDS = 0.05
@@ -36,70 +38,74 @@ class Rolling:
     def __init__(self, store: Store, live: Live, clock: Clock) -> None:
         self._store, self._live, self._clock = store, live, clock
         self._looked, self._settled = 0.0, 0.0
-        self._health: dict[ClusterId, str] = {}
-        self._otherwise: set[ClusterId] = set()  # a decision saw them otherwise than `_health` says
+        self._silent: dict[ClusterId, str] = {}  # as the last look saw them
+        self._otherwise: set[ClusterId] = set()  # a decision saw them otherwise
         self._again = False  # nobody has looked who is silent since the last news
 
     async def run(self) -> None:
         while True:
             revision = self._live.revision
-            touched = await self.look()
-            if touched:
-                self._live.changed(touched)  # and look once more: meanwhile others may have reported
+            await self.look()
             wake = await self._store.read(rollouts.next_wake)
             most = _SILENT_SECONDS if self._again else _MOST_SECONDS
             pause = min(most, max(0.0, wake - self._clock()) if wake else most)
             await self._live.wait_changed(revision, pause)
             await asyncio.sleep(_GROUP_SECONDS)
 
-    async def look(self) -> set[ClusterId]:
-        """One pass over the rollouts that are due. The clusters whose document is another one now."""
+    async def look(self) -> None:
+        """One pass over the rollouts that are due. Who was told something is told that there is news, after each part."""
         now = self._clock()
         self._again = 0 <= now - self._looked < _SILENT_SECONDS
         turned = set() if self._again else self._turned(now)
         settled = not 0 <= now - self._settled < _MOST_SECONDS
         self._settled = now if settled else self._settled
-        touched: set[ClusterId] = set()
         for workspace, bundle in await self._store.read(lambda connection: rollouts.due(connection, now, turned, settled=settled)):
             try:
-                touched |= await self._store.write(partial(self._advance, workspace=workspace, bundle=bundle, now=now))
+                more = True
+                while more:
+                    more = await self._told(workspace, bundle)
             except Exception as error:
                 log.bug(f"the rollout of {workspace}/{bundle} cannot be decided", error)
-        return touched
 
-    def _turned(self, now: float) -> set[ClusterId]:
-        """The clusters that have fallen silent, or are heard again, since this was asked last."""
-        health = {cluster: self._live.health(cluster, now) for cluster in self._live.clusters}
-        before, self._health, self._looked = self._health, health, now
-        otherwise, self._otherwise = self._otherwise, set()
-        return otherwise | {cluster for cluster in before.keys() | health.keys() if before.get(cluster) != health.get(cluster)}
+    async def _told(self, workspace: Workspace, bundle: BundleName) -> bool:
+        """One part of a hand-out, in a transaction of its own; whether there is more to be done at once."""
+        now = self._clock()
+        done = await self._store.write(partial(self._advance, workspace=workspace, bundle=bundle, now=now))
+        if done.touched:
+            self._live.changed(done.touched)  # and look once more: meanwhile others may have reported
+        return done.more
 
-    def _seen(self, cluster: ClusterId, now: float) -> str:
-        health = self._live.health(cluster, now)
-        if health != self._health.get(cluster, OFFLINE):
-            self._otherwise.add(cluster)
-        return health
+    def _turned(self, now: float) -> set[ClusterId] | None:
+        """The clusters that have fallen silent, or are heard again, since this was asked last; None: all may have, we have just begun."""
+        first, silent = not self._looked, self._live.silent(now)
+        turned = self._otherwise | _differing(self._silent, silent)
+        self._silent, self._looked, self._otherwise = silent, now, set()
+        return None if first else turned
 
-    def _advance(self, connection: Connection, *, workspace: Workspace, bundle: BundleName, now: float) -> set[ClusterId]:
+    def _advance(self, connection: Connection, *, workspace: Workspace, bundle: BundleName, now: float) -> Advanced:
         """One decision, and what it brings with it: a rollout that failed and says `onFailure: rollback` pins the revision before in the
         same transaction; where there is none it stays failed.
         """
+        silent = self._live.silent(now)
+        self._otherwise |= _differing(self._silent, silent)  # a decision sees them otherwise than the last look
 
-        def decided() -> set[ClusterId]:
-            return rollouts.advance(connection, workspace, bundle, lambda cluster: self._seen(cluster, now), now, self._live.started)
+        def decided() -> Advanced:
+            return rollouts.advance(connection, workspace, bundle, silent, now, self._live.started)
 
         before = rollouts.wants_rollback(connection, workspace, bundle)
-        touched = decided() | supply(connection, workspace, [bundle], now=rfc3339(now))
+        done = decided()
+        done = Advanced(done.touched | supply(connection, workspace, [bundle], now=rfc3339(now)), done.more)
         reason = rollouts.wants_rollback(connection, workspace, bundle)
         if reason is None or before is not None:
-            return touched
+            return done
         try:
             back = goingback.go(connection, (workspace, bundle), goingback.Ask(reason=f"by itself: {reason}"), rfc3339(now))
         except RefusedError as why:
             log.warning("cannot be rolled back", bundle=f"{workspace}/{bundle}", why=why.summary)
-            return touched
+            return done
         log.warning("rolled back", bundle=f"{workspace}/{bundle}", revision=back.number, why=reason)
-        return touched | back.touched | decided()
+        again = decided()
+        return Advanced(done.touched | back.touched | again.touched, again.more)
 
     async def go_back(self, workspace: str, bundle: str, ask: goingback.Ask, *, dry_run: bool = False) -> goingback.Outcome:
         """Pin or release; with `dry_run` only what would come of it. Raises NotFound, RefusedError, UsageError."""
@@ -126,9 +132,13 @@ class Rolling:
         def write(connection: Connection) -> tuple[set[ClusterId], dict[str, object]]:
             rolloutsaid.command(connection, space, name, verb, reason, now)
             decisions.said(connection, (space, name), verb, who=who, reason=reason, at=rfc3339(now))
-            touched = self._advance(connection, workspace=space, bundle=name, now=now)
+            touched = self._advance(connection, workspace=space, bundle=name, now=now).touched
             return touched, rolloutview.listing(connection, workspace, bundle)[0]
 
         touched, shown = await self._store.write(write)
         self._live.changed(touched)
         return shown
+
+
+def _differing(before: Mapping[ClusterId, str], after: Mapping[ClusterId, str]) -> set[ClusterId]:
+    return {cluster for cluster in before.keys() | after.keys() if before.get(cluster) != after.get(cluster)}

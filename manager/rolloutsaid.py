@@ -16,7 +16,8 @@ from fleetctl.core.strategy import Policy
 from manager import windows
 from manager.clock import rfc3339
 from manager.gathering import Scope, bundle_specs
-from manager.rollouts import Shape, stored
+from manager.placing import shape_of
+from manager.rollouts import stored
 from manager.staging import AGAIN, begin
 from manager.store.schema import rollouts
 
@@ -77,7 +78,7 @@ def _forgiven(row: Any) -> list[list[Any]]:
     counts, steps = msgspec.json.decode(row.counts), [Step(*item) for item in msgspec.json.decode(row.steps)]
     steps += [Step()] * (len(counts) - len(steps))
     tallies = [Tally(failed=count["failed"]) for count in counts]
-    policy = Policy(**msgspec.json.decode(row.shape, type=Shape).policy) if row.shape != b"null" else Policy()
+    policy = Policy(**shape_of(row.shape).policy)
     if failure(tallies, steps, policy):
         steps = [replace(step, accepted=max(step.accepted, tally.failed)) for step, tally in zip(steps, tallies, strict=False)]
     return [stored(step if step.finished else replace(step, opened=0.0, idle=0.0, idle_since=0.0)) for step in steps]

@@ -12,7 +12,7 @@ from fleetctl.core.rollout import Tally
 from manager import pinview
 from manager.clock import rfc3339
 from manager.kinds import api_version
-from manager.rollouts import Shape
+from manager.placing import shape_of
 from manager.store.schema import rollouts
 
 _load = msgspec.json.decode
@@ -37,7 +37,7 @@ def listing(connection: Connection, workspace: str | None, bundle: str = "") -> 
 
 def _document(row: Any) -> dict[str, Any]:
     meta = {"name": row.bundle, "namespace": row.workspace, "generation": row.version, "creationTimestamp": row.begun}
-    shape = msgspec.json.decode(row.shape, type=Shape) if row.shape != b"null" else Shape([], {})
+    shape = shape_of(row.shape)
     steps, counts = _load(row.steps), _load(row.counts)
     partitions = [_partition(part, _at(steps, at), _at(counts, at)) for at, part in enumerate(shape.partitions)]
     told = sum(p["told"] for p in partitions)

@@ -6,7 +6,7 @@ person has paused it. Every other bundle is handed out at once. A newer version 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,9 +15,10 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.ids import BundleName, Workspace
-from fleetctl.core.plan import Change, Want, key_of
+from fleetctl.core.plan import Change, Key, Want, key_of
 from fleetctl.core.rollout import Phase
 from fleetctl.core.status import State
+from fleetctl.core.strategy import place
 from manager.gathering import in_parts
 from manager.store.schema import bundles, deployments, rollouts, wants
 
@@ -25,6 +26,8 @@ _json = msgspec.json.encode
 # Fleet makes partitions of this many clusters without being asked.
 MANY = 200
 AGAIN, ANEW = 1, 2
+# Partitions that no rollout has: of who must be given a place, and of who is kept from a removal.
+NOWHERE, KEPT = -1, 1_000_000
 
 
 def gated(connection: Connection, workspace: Workspace, specs: Iterable[BundleSpec], counts: Mapping[BundleName, int]) -> set[BundleName]:
@@ -69,7 +72,13 @@ def _blank(change: Change, workspace: Workspace, spec: BundleSpec) -> dict[str, 
         "message": "",
         "report": b"",
         "staged": key_of(want),
+        **unplaced(change.key),
     }
+
+
+def unplaced(key: Key) -> dict[str, int]:
+    """A row that is new: its place in the order is for good, its partition is told when somebody decides."""
+    return {"partition": NOWHERE, "position": place(key[1], key[0])}
 
 
 def told(want: Want) -> dict[str, Any]:
@@ -98,6 +107,7 @@ def _insert(connection: Connection, rows: list[dict[str, Any]]) -> None:
     gone = deployments.c.removed
     values: dict[str, Any] = {name: sa.case((gone, adding.excluded[name]), else_=deployments.c[name]) for name in _SAID}
     values["generation"] = sa.case((gone, -deployments.c.generation), else_=deployments.c.generation)
+    values["partition"] = sa.case((gone, NOWHERE), else_=deployments.c.partition)
     values |= {"staged": adding.excluded.staged, "removed": False}
     connection.execute(adding.on_conflict_do_update(index_elements=["cluster_id", "bundle"], set_=values), rows)
 
@@ -168,6 +178,26 @@ def touch(connection: Connection, workspace: str, names: Iterable[str], how: int
         where = (r.workspace == workspace) & r.bundle.in_(part)
         found += connection.execute(sa.update(rollouts).where(where).values(dirty=sa.func.max(r.dirty, how))).rowcount
     return found > 0
+
+
+def touch_clusters(connection: Connection, workspace: str, ids: Iterable[str]) -> set[str]:
+    """These clusters are not what they were (heard, paused, gone): the rollouts of what they have are looked at again. Their bundles."""
+    d = deployments.c
+    names: set[str] = set()
+    for part in in_parts(sorted(ids)):
+        names |= set(connection.execute(sa.select(d.bundle).distinct().where(d.cluster_id.in_(part), ~d.removed)).scalars())
+    touch(connection, workspace, names)
+    return names
+
+
+def displace(connection: Connection, workspace: str, ids: Collection[str], names: Iterable[str]) -> None:
+    """These clusters may belong to other partitions of these bundles now."""
+    d = deployments.c
+    for part in in_parts(sorted(ids)):
+        for some in in_parts(sorted(names)):
+            where = d.cluster_id.in_(part) & d.bundle.in_(some) & ~d.removed & ~d.kept
+            connection.execute(sa.update(deployments).where(where).values(partition=NOWHERE))
+    touch(connection, workspace, names, ANEW)
 
 
 def held_archives(connection: Connection) -> set[str]:

@@ -27,8 +27,8 @@ from fleetctl.core.strategy import partitions_of
 from manager import staging
 from manager.gathering import Scope, fleet_clusters, groups, in_parts
 from manager.holding import Picked, foreseen
+from manager.placing import safe_strategy
 from manager.reconcile import intended, told
-from manager.rollouts import safe_strategy
 from manager.store.schema import bundles, deployments, repos, rollouts
 from manager.store.schema import options as options_table
 from manager.taking import Sifted, Taken, held_removal, is_changed, sift

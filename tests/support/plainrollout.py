@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy.engine import Connection
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from fleetctl.core.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.rollout import Quota, Tally
