@@ -65,7 +65,7 @@ def reshaped(connection: Connection, spec: BundleSpec, old: Shape, version: int)
         bounds = [] if strategy.partitions else _bounds(connection, place, automatic_step(strategy, total), total)
         old = msgspec.structs.replace(old, basis=basis, bounds=bounds, counted=total, cursor=0)
     shape = msgspec.structs.replace(old, version=version, hold=_hold(connection, spec))
-    work = _Placing(connection, place, _chooser(strategy, known, shape, spec.workspace))
+    work = _Placing(connection, place, _chooser(strategy, known, shape, spec.workspace), MOST)
     done = False
     while not done and work.left > 0:
         shape, done = _on(work, shape)
@@ -79,7 +79,7 @@ class _Placing:
     connection: Connection
     place: Place
     choose: Callable[[Any], int]
-    left: int = MOST
+    left: int
 
     def put(self, query: sa.TextClause, **values: Any) -> int:
         """Place the rows of a query; the last of them, or -1 when there are no more."""

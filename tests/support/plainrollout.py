@@ -35,7 +35,7 @@ class Member:
 def members(connection: Connection, workspace: Workspace, bundle: BundleName) -> list[Member]:
     d = deployments.c
     query = sa.select(d.cluster_id, d.partition, d.position, d.staged, d.generation, d.state, d.reported, d.applied).where(
-        d.workspace == workspace, d.bundle == bundle, ~d.removed
+        d.workspace == workspace, d.bundle == bundle, ~d.removed, ~d.kept
     )
     return [
         Member(

@@ -1,0 +1,148 @@
+"""Deciding by counts gives what looking at every cluster gives: the same numbers, the same clusters, the same partitions."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from fleetctl.core.bundle import BundleSpec
+from fleetctl.core.cluster import Group
+from fleetctl.core.ids import BundleName, ClusterId, GroupName, Workspace
+from fleetctl.core.rollout import Quota
+from fleetctl.core.strategy import partitions_of, strategy_of
+from manager import admitting, gathering, placing, staging
+from manager.admitting import Apart, Census, choose
+from manager.live import HEARD
+from manager.store import migrate
+from manager.store.schema import clusters, deployments, objects
+from tests.support import plainrollout
+from tests.support.rows import SPACE, add_clusters, add_deployments, anything, cluster_id, deployment
+
+PLACE = (Workspace(SPACE), BundleName("web"))
+CLUSTERS = 150
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[Connection]:
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'x.db'}")
+    with engine.begin() as connection:
+        migrate.up(connection, "x.db")
+        yield connection
+    engine.dispose()
+
+
+def filled(connection: Connection, rng: random.Random) -> Apart:
+    """Clusters in every state; some of them silent, some barred, some both."""
+    numbers = range(CLUSTERS)
+    add_clusters(connection, numbers)
+    rows = [deployment(n, bundle, **anything(rng)) for bundle in ("web", "api") for n in numbers if rng.random() < 0.9]
+    add_deployments(connection, rows)
+    silent = {cluster_id(n): rng.choice(["unknown", "offline"]) for n in numbers if rng.random() < 0.2}
+    return Apart(silent, {cluster_id(n) for n in numbers if rng.random() < 0.2})
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_counts_are_those_of_every_cluster(connection: Connection, seed: int) -> None:
+    apart = filled(connection, random.Random(seed))
+    every = plainrollout.members(connection, *PLACE)
+
+    def health(cluster: ClusterId) -> str:
+        return apart.silent.get(cluster, HEARD)
+
+    assert Census(connection, PLACE, apart).tallies(3) == plainrollout.tallies(3, every, health, set(apart.barred))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_same_clusters_go(connection: Connection, seed: int) -> None:
+    """Any numbers: who is ready goes in the partition's order, who is down goes at once; batches of new ones follow one another."""
+    rng = random.Random(seed)
+    apart = filled(connection, rng)
+    census = Census(connection, PLACE, apart)
+    quotas = [Quota(ready=rng.randrange(8), fresh=rng.choice([0, CLUSTERS]), down=rng.random() < 0.5) for _ in range(3)]
+    every = plainrollout.members(connection, *PLACE)
+    wanted = plainrollout.chosen(every, quotas, lambda cluster: apart.silent.get(cluster, HEARD), set(apart.barred))
+    found, more = choose(connection, PLACE, census, quotas)
+    assert {(one.cluster, one.staged) for one in found} == {(member.cluster, member.staged) for member in wanted}
+    assert not more
+
+
+def test_a_hand_out_goes_in_parts(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is left out, nobody goes twice, and each part is as large as it may be."""
+    monkeypatch.setattr(admitting, "MOST", 40)
+    add_clusters(connection, range(CLUSTERS))
+    add_deployments(connection, [deployment(n, "web", staged="k" * 32) for n in range(CLUSTERS)])
+    gone: list[ClusterId] = []
+    sizes = []
+    more = True
+    while more:
+        found, more = choose(connection, PLACE, Census(connection, PLACE, Apart()), [Quota(ready=CLUSTERS)])
+        where = deployments.c.cluster_id.in_([one.cluster for one in found])
+        connection.execute(sa.update(deployments).where(where).values(staged="", state="WaitApplied"))
+        gone += [one.cluster for one in found]
+        sizes.append(len(found))
+    assert sizes == [40, 40, 40, 30]
+    assert len(set(gone)) == CLUSTERS
+
+
+GROUPS = [Group(workspace=PLACE[0], name=GroupName("eu"), selector={"matchLabels": {"region": "eu"}}, labels={"tier": "one"})]
+STRATEGIES = [
+    {},
+    {"autoPartitionThreshold": 10},
+    {"autoPartitionThreshold": 10, "autoPartitionSize": "7%", "maxUnavailable": "3%"},
+    {"autoPartitionThreshold": 1000},
+    {"partitions": [{"name": "canary", "clusterName": "n-0000003"}, {"clusterGroup": "eu", "maxUnavailable": 2}]},
+    {"partitions": [{"clusterSelector": {"matchLabels": {"region": "us"}}}, {"clusterGroupSelector": {"matchLabels": {"tier": "one"}}}]},
+]
+
+
+def placed(connection: Connection) -> dict[str, int]:
+    d = deployments.c
+    rows = connection.execute(sa.select(d.cluster_id, d.partition).where(d.bundle == "web", ~d.removed, ~d.kept))
+    return {row.cluster_id: row.partition for row in rows}
+
+
+@pytest.mark.parametrize("number", range(len(STRATEGIES)))
+@pytest.mark.parametrize("most", [7, 5000])
+def test_partitions_are_those_of_the_core(connection: Connection, number: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the strategy, in parts or at once; and for whom comes or moves later alone."""
+    monkeypatch.setattr(placing, "MOST", most)
+    stated = STRATEGIES[number]
+    group = {"kind": "ClusterGroup", "workspace": SPACE, "name": "eu", "uid": "u", "generation": 1, "created": "", "annotations": b"{}"}
+    body = {"labels": b'{"tier":"one"}', "spec": b'{"selector":{"matchLabels":{"region":"eu"}}}', "extra": b"{}"}
+    connection.execute(sa.insert(objects), group | body)
+    for at, region in enumerate(("eu", "us", "ap")):
+        add_clusters(connection, range(at, CLUSTERS, 3), region=region)
+    add_deployments(connection, [deployment(n, "web", partition=-1, staged="k" * 32 if n % 4 else "") for n in range(120)])
+    spec = BundleSpec(workspace=PLACE[0], name=PLACE[1], rollout_strategy=stated)
+    shape = whole(connection, spec, placing.Shape([], {}), version=1)
+    assert placed(connection) == wanted(connection, stated)
+    add_deployments(connection, [deployment(n, "web", partition=-1, staged="k" * 32) for n in range(120, CLUSTERS)])
+    shape = whole(connection, spec, shape, version=2)
+    assert placed(connection) == wanted(connection, stated)
+    connection.execute(sa.update(clusters).where(clusters.c.id == cluster_id(1)).values(labels=b'{"region":"ap"}'))
+    staging.displace(connection, SPACE, [cluster_id(1)], ["web"])
+    shape = whole(connection, spec, shape, version=2)
+    assert placed(connection) == wanted(connection, stated)
+    assert sum(size for _, size, *_ in shape.partitions) == CLUSTERS
+
+
+def whole(connection: Connection, spec: BundleSpec, shape: placing.Shape, version: int) -> placing.Shape:
+    for _ in range(200):
+        shape, done = placing.reshaped(connection, spec, shape, version)
+        if done:
+            return shape
+    raise AssertionError(f"not placed: {shape}")
+
+
+def wanted(connection: Connection, stated: dict[str, object]) -> dict[str, int]:
+    d, c = deployments.c, clusters.c
+    mine = sa.select(d.cluster_id).where(d.bundle == "web", ~d.removed)
+    rows = connection.execute(sa.select(c.id, c.name, c.labels, c.annotations, c.spec).where(c.id.in_(mine)))
+    fleet = [gathering.cluster_of(row, PLACE[0]) for row in rows]
+    made = partitions_of(strategy_of(stated), PLACE[1], fleet, GROUPS)
+    return {member: at for at, part in enumerate(made) for member in part.members}
