@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
@@ -60,7 +60,9 @@ def _class(member: Member, health: str, paused: set[ClusterId]) -> str:
     return "fresh" if not member.told else "ready" if well else "down"
 
 
-def tallies(partitions: int, every: Sequence[Member], health: Health, paused: set[ClusterId]) -> list[Tally]:
+def tallies(
+    partitions: int, every: Sequence[Member], health: Health, paused: set[ClusterId], own: Collection[ClusterId] = ()
+) -> list[Tally]:
     counts: list[Counter[str]] = [Counter() for _ in range(partitions)]
     for member in every:
         if member.partition >= partitions:
@@ -72,7 +74,7 @@ def tallies(partitions: int, every: Sequence[Member], health: Health, paused: se
         if name == "down_started":
             mine["flying"] += not member.done and heard != OFFLINE
             mine["silent"] += heard == OFFLINE
-            mine["failed"] += member.done and member.state == State.ERR_APPLIED.value
+            mine["failed"] += member.done and member.state == State.ERR_APPLIED.value and member.cluster not in own
     return [Tally(**count) for count in counts]
 
 
@@ -99,3 +101,18 @@ def after(before: Sequence[Tally], gone: Sequence[Member], health: Health, pause
         mine["down_started"] += 1
         mine["flying"] += 1
     return [Tally(**counts) for counts in found]
+
+
+def going_back(every: Sequence[Member], back: Collection[ClusterId], left: tuple[list[int], int], health: Health) -> list[Member]:
+    each, free = left
+    found = []
+    for member in every:
+        if member.cluster not in back or member.partition >= len(each) or health(member.cluster) != HEARD:
+            continue
+        well = member.state in _WELL
+        if well and min(free, each[member.partition]) <= 0:
+            continue
+        each[member.partition] -= well
+        free -= well
+        found.append(member)
+    return found

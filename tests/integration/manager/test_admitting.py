@@ -54,7 +54,14 @@ def test_the_counts_are_those_of_every_cluster(connection: Connection, seed: int
     def health(cluster: ClusterId) -> str:
         return apart.silent.get(cluster, HEARD)
 
-    assert Census(connection, PLACE, apart).tallies(3) == plainrollout.tallies(3, every, health, set(apart.barred))
+    own = {cluster_id(n) for n in range(0, CLUSTERS, 5)}
+    back = {m.cluster for m in every if m.cluster in own and m.staged and m.told} - set(apart.barred)
+    found = admitting.back_of(connection, PLACE, own, apart)
+    assert {one.cluster for one in found} == back
+    wanted = plainrollout.tallies(3, every, health, set(apart.barred) | back, own)
+    assert Census(connection, PLACE, apart.barring(back), own).tallies(3) == wanted
+    going = plainrollout.going_back(every, back, ([2, 0, 3], 4), health)
+    assert [one.cluster for one in admitting.going_back(found, ([2, 0, 3], 4), apart)] == [member.cluster for member in going]
 
 
 @pytest.mark.parametrize("seed", range(12))
