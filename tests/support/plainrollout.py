@@ -14,6 +14,7 @@ from fleetctl.core.rollout import Quota, Tally
 from fleetctl.core.status import State
 from manager.live import HEARD, OFFLINE
 from manager.store.schema import deployments
+from manager.windows import Barred
 
 Health = Callable[[ClusterId], str]
 _WELL = frozenset({State.READY.value, State.MODIFIED.value})
@@ -45,32 +46,32 @@ def members(connection: Connection, workspace: Workspace, bundle: BundleName) ->
     ]
 
 
-def _class(member: Member, health: str, paused: set[ClusterId]) -> str:
+def _class(member: Member, health: str, barred: Barred) -> str:
     """The counter of `Tally` that the cluster adds to."""
-    held = member.cluster in paused
-    well = member.state in _WELL or (held and member.state == State.OUT_OF_SYNC.value)
-    if not member.staged and held and member.state == State.OUT_OF_SYNC.value:
+    paused = member.cluster in barred.paused
+    well = member.state in _WELL or (paused and member.state == State.OUT_OF_SYNC.value)
+    if not member.staged and paused and member.state == State.OUT_OF_SYNC.value:
         return "barred_ready"  # told, and paused before its agent had begun
     if not member.staged:
         return "ready_started" if well and health == HEARD else "down_started"
     if health != HEARD:
         return health
-    if held:
+    if member.cluster in barred:
         return "barred_ready" if well or not member.told else "barred_down"
     return "fresh" if not member.told else "ready" if well else "down"
 
 
-def tallies(
-    partitions: int, every: Sequence[Member], health: Health, paused: set[ClusterId], own: Collection[ClusterId] = ()
-) -> list[Tally]:
+def tallies(partitions: int, every: Sequence[Member], health: Health, barred: Barred, own: Collection[ClusterId]) -> list[Tally]:
     counts: list[Counter[str]] = [Counter() for _ in range(partitions)]
     for member in every:
         if member.partition >= partitions:
             continue
         heard = health(member.cluster)
-        name = _class(member, heard, paused)
+        name = _class(member, heard, barred)
         mine = counts[member.partition]
         mine[name] += 1
+        if name in {"barred_ready", "barred_down"} and member.staged:
+            mine["later"] += barred.opens(member.cluster)
         if name == "down_started":
             mine["flying"] += not member.done and heard != OFFLINE
             mine["silent"] += heard == OFFLINE
@@ -78,32 +79,35 @@ def tallies(
     return [Tally(**count) for count in counts]
 
 
-def chosen(every: Sequence[Member], quotas: Sequence[Quota], health: Health, paused: set[ClusterId]) -> list[Member]:
+def chosen(every: Sequence[Member], quotas: Sequence[Quota], health: Health, barred: Barred) -> list[Member]:
     """Who goes, in the partitions' own order."""
     left = [{"ready": quota.ready, "fresh": quota.fresh, "down": len(every) if quota.down else 0} for quota in quotas]
     found = []
     for member in every:
         if not member.staged or member.partition >= len(quotas):
             continue
-        name = _class(member, health(member.cluster), paused)
+        name = _class(member, health(member.cluster), barred)
         if left[member.partition].get(name, 0) > 0:
             left[member.partition][name] -= 1
             found.append(member)
     return found
 
 
-def after(before: Sequence[Tally], gone: Sequence[Member], health: Health, paused: set[ClusterId]) -> list[Tally]:
+def after(before: Sequence[Tally], gone: Sequence[Member], health: Health, barred: Barred) -> list[Tally]:
     """The counts after these were told."""
     found = [asdict(tally) for tally in before]
     for member in gone:
         mine = found[member.partition]
-        mine[_class(member, health(member.cluster), paused)] -= 1
+        mine[_class(member, health(member.cluster), barred)] -= 1
         mine["down_started"] += 1
         mine["flying"] += 1
     return [Tally(**counts) for counts in found]
 
 
 def going_back(every: Sequence[Member], back: Collection[ClusterId], left: tuple[list[int], int], health: Health) -> list[Member]:
+    """Of those that a person sends back by name, the ones that go now: whatever the rollout waits for, within what is `left` of each
+    partition's budget and of the bundle's.
+    """
     each, free = left
     found = []
     for member in every:

@@ -14,12 +14,14 @@ from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.cluster import Group
 from fleetctl.core.ids import BundleName, ClusterId, GroupName, Workspace
 from fleetctl.core.rollout import Quota
+from fleetctl.core.schedule import Verdict
 from fleetctl.core.strategy import partitions_of, strategy_of
 from manager import admitting, gathering, placing, staging
 from manager.admitting import Apart, Census, choose
 from manager.live import HEARD
 from manager.store import migrate
 from manager.store.schema import clusters, deployments, objects
+from manager.windows import Barred
 from tests.support import plainrollout
 from tests.support.rows import SPACE, add_clusters, add_deployments, anything, cluster_id, deployment
 
@@ -36,43 +38,49 @@ def connection(tmp_path: Path) -> Iterator[Connection]:
     engine.dispose()
 
 
-def filled(connection: Connection, rng: random.Random) -> Apart:
-    """Clusters in every state; some of them silent, some barred, some both."""
+def filled(connection: Connection, rng: random.Random) -> tuple[dict[ClusterId, str], Barred]:
+    """Clusters in every state; some of them silent, some paused, some outside their window, some all of it."""
     numbers = range(CLUSTERS)
     add_clusters(connection, numbers)
     rows = [deployment(n, bundle, **anything(rng)) for bundle in ("web", "api") for n in numbers if rng.random() < 0.9]
     add_deployments(connection, rows)
     silent = {cluster_id(n): rng.choice(["unknown", "offline"]) for n in numbers if rng.random() < 0.2}
-    return Apart(silent, {cluster_id(n) for n in numbers if rng.random() < 0.2})
+    why = {cluster_id(n): Verdict(open=False, until=rng.choice([None, 7]), why="closed") for n in numbers if rng.random() < 0.2}
+    return silent, Barred(why, {cluster_id(n) for n in numbers if rng.random() < 0.2})
+
+
+def set_apart(silent: dict[ClusterId, str], barred: Barred) -> Apart:
+    return Apart(silent, barred.paused, {cluster: barred.opens(cluster) for cluster in barred.why})
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_the_counts_are_those_of_every_cluster(connection: Connection, seed: int) -> None:
-    apart = filled(connection, random.Random(seed))
+    silent, barred = filled(connection, random.Random(seed))
     every = plainrollout.members(connection, *PLACE)
 
     def health(cluster: ClusterId) -> str:
-        return apart.silent.get(cluster, HEARD)
+        return silent.get(cluster, HEARD)
 
     own = {cluster_id(n) for n in range(0, CLUSTERS, 5)}
-    back = {m.cluster for m in every if m.cluster in own and m.staged and m.told} - set(apart.barred)
-    found = admitting.back_of(connection, PLACE, own, apart)
+    back = {m.cluster for m in every if m.cluster in own and m.staged and m.told} - set(barred.paused)
+    found = admitting.back_of(connection, PLACE, own, barred.paused)
     assert {one.cluster for one in found} == back
-    wanted = plainrollout.tallies(3, every, health, set(apart.barred) | back, own)
-    assert Census(connection, PLACE, apart.barring(back), own).tallies(3) == wanted
+    barred = Barred(barred.why, {*barred.paused, *back})
+    wanted = plainrollout.tallies(3, every, health, barred, own)
+    assert Census(connection, PLACE, set_apart(silent, barred), own).tallies(3) == wanted
     going = plainrollout.going_back(every, back, ([2, 0, 3], 4), health)
-    assert [one.cluster for one in admitting.going_back(found, ([2, 0, 3], 4), apart)] == [member.cluster for member in going]
+    assert [one.cluster for one in admitting.going_back(found, ([2, 0, 3], 4), silent)] == [member.cluster for member in going]
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_the_same_clusters_go(connection: Connection, seed: int) -> None:
     """Any numbers: who is ready goes in the partition's order, who is down goes at once; batches of new ones follow one another."""
     rng = random.Random(seed)
-    apart = filled(connection, rng)
-    census = Census(connection, PLACE, apart)
+    silent, barred = filled(connection, rng)
+    census = Census(connection, PLACE, set_apart(silent, barred))
     quotas = [Quota(ready=rng.randrange(8), fresh=rng.choice([0, CLUSTERS]), down=rng.random() < 0.5) for _ in range(3)]
     every = plainrollout.members(connection, *PLACE)
-    wanted = plainrollout.chosen(every, quotas, lambda cluster: apart.silent.get(cluster, HEARD), set(apart.barred))
+    wanted = plainrollout.chosen(every, quotas, lambda cluster: silent.get(cluster, HEARD), barred)
     found, more = choose(connection, PLACE, census, quotas)
     assert {(one.cluster, one.staged) for one in found} == {(member.cluster, member.staged) for member in wanted}
     assert not more
