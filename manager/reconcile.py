@@ -126,6 +126,7 @@ def _tell_rollouts(
         theirs = staging.touch_clusters(connection, scope.workspace, scope.clusters)
         staging.displace(connection, scope.workspace, scope.clusters, asking & theirs)
     elif scope.bundles is None:
+        staging.touch(connection, scope.workspace, held)  # whose window it is may have changed with a group
         staging.touch(connection, scope.workspace, asking, staging.ANEW)
 
 
