@@ -180,9 +180,7 @@ def _file_diff(key: Key, old: File | None, new: File | None, *, hidden: bool) ->
 
 def as_document(plan: Plan, pictures: Pictures) -> dict[str, Any]:
     """For programs: the plan without what it takes to render it, and with the differences."""
-    found: dict[str, Any] = msgspec.to_builtins(plan)
-    found.pop("options", None)
-    found.pop("facts", None)
+    found: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(plan, options={}, facts={}))
     for impact, shown in zip(plan.bundles, found.get("bundles", []), strict=True):
         for group, picture in zip(shown.get("groups", []), pictures.of.get(impact.bundle, []), strict=False):
             group["changes"] = [{**c.key._asdict(), "what": c.what, "diff": c.text} for c in picture.changes]

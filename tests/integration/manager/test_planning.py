@@ -117,7 +117,8 @@ def test_a_gitrepo_that_does_not_exist_yet_and_one_with_other_targets(tmp_path: 
             (What.REMOVED, ["b"], []),
             (What.TOLD, ["a"], ["target"]),
         ]
-        assert (plan.removals.emptied, plan.removals.refused) == (["b"], "1 clusters would lose their last bundle")
+        assert plan.bundles[0].groups[0].held == "last"
+        assert (plan.removals.emptied, plan.removals.refused) == (["b"], "apps would be removed from 1 of 2 clusters")
         with pytest.raises(NotFound, match="no branch nxet"):
             await service.plan(Asked(SPACE, "apps", branch="nxet"))
 
