@@ -134,8 +134,8 @@ class _Pair:
             window=whywaits.window(self.connection, place, self.cluster, self.now),
             dependencies=whywaits.dependencies(self.connection, self.known, self.id, self.bundle, spec),
             pauses=whystops.pauses(self.connection, spec, self.cluster),
-            pins=whystops.pins(self.connection, place, self.id),
-            holds=whystops.holds(self.connection, place, spec.repo, self.id),
+            pins=whystops.pins(self.connection, place, self.cluster),
+            holds=whystops.holds(self.connection, place, spec.repo, self.row) if self.row is not None else [],
             agent=agent_of(self.cluster, self.live, self.now),
             reason=reason,
         )

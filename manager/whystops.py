@@ -9,9 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from fleetctl.core.bundle import BundleSpec
-from fleetctl.core.ids import BundleName, ClusterId, Workspace
+from fleetctl.core.ids import BundleName, Workspace
 from fleetctl.core.rollout import Phase
 from fleetctl.core.why import Stop
+from manager import holding
 from manager.store.schema import bundles, decisions, objects, repos, revisions, rollouts
 from manager.store.schema import pins as pins_table
 
@@ -46,7 +47,7 @@ def of_cluster(cluster: Any) -> list[Stop]:
     return [Stop(what=f"cluster {cluster.name}", command=f"set spec.paused to false in Cluster {cluster.name}")]
 
 
-def pins(connection: Connection, place: Place, cluster: ClusterId | None = None) -> list[Stop]:
+def pins(connection: Connection, place: Place, cluster: Any = None) -> list[Stop]:
     """The bundle's pin, and the cluster's own, which comes before it; of no cluster, how many have one."""
     b, p = bundles.c, pins_table.c
     row = connection.execute(sa.select(b.pinned, b.pin_reason, b.decision).where(b.workspace == place[0], b.name == place[1])).one()
@@ -56,13 +57,14 @@ def pins(connection: Connection, place: Place, cluster: ClusterId | None = None)
         found.append(_pin(connection, place, row.pinned, row.decision, what="bundle", why=row.pin_reason, command=command))
     mine = sa.select(p.number, p.decision, p.cluster_id).where(p.workspace == place[0], p.bundle == place[1], p.number > 0)
     if cluster is not None:
-        own = connection.execute(mine.where(p.cluster_id == cluster)).one_or_none()
+        own = connection.execute(mine.where(p.cluster_id == cluster.id)).one_or_none()
         if own is not None:
-            command = f"fleetctl rollback {place[1]} --release --cluster NAME"
+            command = f"fleetctl rollback {place[1]} --release --cluster {cluster.name}"
             found.append(_pin(connection, place, own.number, own.decision, what="this cluster", why="", command=command))
     else:
         count = connection.execute(sa.select(sa.func.count()).select_from(mine.subquery())).scalar_one()
-        found += [Stop(what=f"{count} clusters have a revision of their own")] if count else []
+        said = "1 cluster has a revision of its own" if count == 1 else f"{count} clusters have a revision of their own"
+        found += [Stop(what=said)] if count else []
     return found
 
 
@@ -84,8 +86,18 @@ def _said(connection: Connection, place: Place, cause: str) -> dict[str, str]:
     return {"who": row.who, "at": row.at} if row else {"who": "", "at": ""}
 
 
-def holds(connection: Connection, place: Place, repo: str, cluster: ClusterId | None = None) -> list[Stop]:
-    """Removals of the bundle that wait for a person."""
+def holds(connection: Connection, place: Place, repo: str, row: Any = None) -> list[Stop]:
+    """Removals that wait for a person: from this cluster (a row of `deployments`) or from any, and of the bundle as a whole."""
+    mine = [one for one in holding.current(connection, place[0]) if one.bundle == place[1]] if row is None or row.kept else []
+    return [_hold(one) for one in mine] + _of_scan(connection, place, repo)
+
+
+def _hold(one: holding.Hold) -> Stop:
+    command = f"fleetctl held confirm {one.bundle} --removals {one.count}"
+    return Stop(what="a removal", why=one.words, since=one.since, command=command)
+
+
+def _of_scan(connection: Connection, place: Place, repo: str) -> list[Stop]:
     r = repos.c
     text = connection.execute(sa.select(r.held).where(r.workspace == place[0], r.name == repo)).scalar()
     held = msgspec.json.decode(text) if text else None

@@ -10,6 +10,7 @@ import pytest
 from fleetctl.core import wire
 from fleetctl.core.errors import NotFound, UsageError
 from fleetctl.core.status import Report, State
+from manager.goingback import Ask, Chosen
 from manager.service import Service
 from tests.integration.manager.test_reasons import HOUR, fails
 from tests.integration.manager.test_rollouts import BUNDLE, MAP, Agents, breaks, files, phase_is, run, scanned_first
@@ -251,12 +252,18 @@ def test_a_pin_is_said_and_a_bundle_as_a_whole(tmp_path: Path, clone: Clone) -> 
         assert (whole["state"], whole["ready"], whole["counts"]) == ("ErrApplied", False, {"ErrApplied": 1, "OutOfSync": 2})
         assert topics(whole)["ErrApplied"] == f"it does not start ({one})"
         assert whole["next"]["command"] == f"fleetctl why {one} {BUNDLE}"
-        await service.rollback("fleet-default", BUNDLE, 0, "it does not start")
+        await service.go_back("fleet-default", BUNDLE, Ask(reason="it does not start", who="ann"))
         await phase_is(service, "Progressing")
         pinned = await why(service, one)
         assert pinned["pins"][0]["what"].endswith(f"({first[:7]})")
-        assert pinned["pins"][0]["why"] == "it does not start"
+        assert (pinned["pins"][0]["why"], pinned["pins"][0]["who"]) == ("it does not start", "ann")
         assert pinned["pins"][0]["command"] == f"fleetctl rollback {BUNDLE} --release"
+        await service.go_back("fleet-default", BUNDLE, Ask(release=True, who="ann"))
+        await service.go_back("fleet-default", BUNDLE, Ask(number=1, reason="only here", who="bob", chosen=Chosen((one,))))
+        [own] = (await why(service, one))["pins"]
+        assert (own["who"], own["why"], own["command"]) == ("bob", "only here", f"fleetctl rollback {BUNDLE} --release --cluster {one}")
+        [some] = (await why(service, "", BUNDLE))["pins"]
+        assert some["what"] == "1 cluster has a revision of its own"
 
     run(tmp_path / "m", work)
 
@@ -285,5 +292,25 @@ def test_a_newcomer_to_a_workspace_sees_only_its_own(tmp_path: Path, clone: Clon
         await plain(service, agents, clone, "a")
         with pytest.raises(NotFound):
             await service.why("elsewhere", cluster="a", bundle=BUNDLE, name="")
+
+    run(tmp_path / "m", work)
+
+
+def test_a_removal_that_waits_is_named_with_its_command(tmp_path: Path, clone: Clone) -> None:
+    """A label goes from every cluster: what is held says so, here and for the bundle, and how to let it go."""
+    targets = [{"name": "prod", "clusterSelector": {"matchLabels": {"env": "prod"}}}]
+
+    async def work(service: Service, agents: Agents) -> None:
+        await agents.join("a", "b", "c", env="prod")
+        commit = await plain(service, agents, clone, targets=targets)
+        await agents.until_told(commit, 3)
+        await agents.poll()
+        await service.patch_labels("Cluster", "fleet-default", "a", {"env": None})
+        found = await why(service, "a")
+        [hold] = found["holds"]
+        assert hold["why"].startswith("would be removed from 1 of 3 clusters (a): labels of clusters changed")
+        assert found["next"]["command"] == hold["command"] == f"fleetctl held confirm {BUNDLE} --removals 1"
+        assert (await why(service, "b"))["holds"] == []
+        assert (await why(service, "", BUNDLE))["next"]["command"] == hold["command"]
 
     run(tmp_path / "m", work)
