@@ -28,7 +28,7 @@ from fleetctl.cli.output import Column, Format
 from fleetctl.core.errors import UnavailableError, UsageError
 
 Items = list[dict[str, Any]]
-_WATCH_SECONDS, _RETRY_SECONDS = 10, 2.0
+_WATCH_SECONDS, _RETRY_SECONDS, _PACE_SECONDS = 10, 2.0, 0.5
 
 
 @dataclass(frozen=True)
@@ -175,6 +175,7 @@ def follow(session: Session, look: Callable[[], Any], show: Callable[[Any], None
     while watch:
         try:
             revision = changes(session, revision, _WATCH_SECONDS)
+            time.sleep(_PACE_SECONDS)  # in a fleet where something always changes a screen is not asked for without end
             show(look())
             away = False
         except UnavailableError as error:
