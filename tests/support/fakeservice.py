@@ -71,6 +71,7 @@ class FakeService:
         self.held: list[dict[str, Any]] = []
         self.whys: dict[tuple[str, str], dict[str, Any]] = {}
         self.calls: list[str] = []
+        self.got: list[str] = []
         self.releases: dict[str, AgentRelease] = {}
         self.planned: Plan | None = None
         self.revision = 1
@@ -107,6 +108,7 @@ class FakeService:
         return [doc for (k, w, _), doc in self.objects.items() if k == kind and workspace in {None, w}]
 
     async def get_object(self, kind: str, workspace: str, name: str) -> dict[str, Any]:
+        self.got.append(f"{kind} {name}")
         if (kind, workspace, name) not in self.objects:
             raise NotFound(f"no {kind} {name} in {workspace}", subject=f"{kind} {name}", next_step=f"Run `fleetctl get {kind.lower()}s`.")
         return self.objects[kind, workspace, name]
