@@ -24,7 +24,8 @@ from fleetctl.core.plan import Change, Have, Key, decide, too_many
 from fleetctl.core.rollout import Phase
 from fleetctl.core.scan import Problem
 from fleetctl.core.strategy import partitions_of
-from manager import staging
+from manager import pins, staging, windows
+from manager.clock import unix
 from manager.gathering import Scope, fleet_clusters, groups, in_parts
 from manager.holding import Picked, foreseen
 from manager.placing import safe_strategy
@@ -47,9 +48,11 @@ class _World:
     standing: dict[ClusterId, Standing]
     labels: dict[BundleName, dict[str, str]]
     said: dict[BundleName, list[Wait]]  # of each bundle, by people and by its rollout
+    barred: windows.Barred
     texts: dict[str, bytes] = field(default_factory=dict)
     lost: Counter[ClusterId] = field(default_factory=Counter)
     gained: Counter[ClusterId] = field(default_factory=Counter)
+    scheduled: set[ClusterId] = field(default_factory=set)  # under some Schedule
     touched: set[ClusterId] = field(default_factory=set)
     held: str = ""  # why the manager would hold the removal of whole bundles
     wanted: set[Key] = field(default_factory=set)  # one of each cluster that gets a changed bundle
@@ -68,7 +71,7 @@ def weigh(connection: Connection, repo: RepoSpec, taken: Taken, health: Health, 
     """The plan; what it says of deployments is what taking `taken` over would store."""
     sifted = sift(connection, repo, taken)
     fresh = [spec for spec in sifted.specs if is_changed(sifted.had.get(spec.name), spec)]
-    world = _world(connection, repo.workspace, sifted, fresh, health)
+    world = _world(connection, repo.workspace, sifted, fresh, health, now)
     found = [_changed(connection, world, spec, is_new=spec.name not in sifted.had) for spec in fresh]
     world.held = _held(connection, repo, taken, sifted)
     found = _with_losses(connection, world, found, sifted, now)
@@ -98,16 +101,18 @@ def weigh(connection: Connection, repo: RepoSpec, taken: Taken, health: Health, 
     )
 
 
-def _world(connection: Connection, workspace: Workspace, sifted: Sifted, fresh: Sequence[BundleSpec], health: Health) -> _World:
+def _world(connection: Connection, workspace: Workspace, sifted: Sifted, fresh: Sequence[BundleSpec], health: Health, now: str) -> _World:
     fleet = fleet_clusters(connection, Scope(workspace))
     labels: dict[BundleName, dict[str, str]] = {}
     if any(spec.depends_on for spec in fresh):
         rows = connection.execute(sa.select(bundles.c.name, bundles.c.spec).where(bundles.c.workspace == workspace))
         labels = {BundleName(row.name): _spec(row).labels for row in rows if row.name not in set(sifted.gone)}
         labels |= {spec.name: spec.labels for spec in sifted.specs}
-    standing = {c.id: Standing(c.name, health(c.id), c.paused) for c in fleet}
+    barred = windows.barred(connection, workspace, unix(now))
+    standing = {c.id: Standing(c.name, health(c.id), c.paused, c.id in barred.why) for c in fleet}
     said = _said(connection, workspace, [spec.name for spec in fresh])
-    return _World(workspace, fleet, groups(connection, workspace), standing, labels, said)
+    scheduled = {*barred.why, *barred.under}
+    return _World(workspace, fleet, groups(connection, workspace), standing, labels, said, barred, scheduled=scheduled)
 
 
 def _said(connection: Connection, workspace: Workspace, names: Sequence[BundleName]) -> dict[BundleName, list[Wait]]:
@@ -120,6 +125,8 @@ def _said(connection: Connection, workspace: Workspace, names: Sequence[BundleNa
             reason = f" ({pin.pin_reason})" if pin.pin_reason else ""
             step = f"`fleetctl rollback {pin.name} --release` follows Git again"
             found[pin.name].append(Wait(code="pinned", text=f"pinned to revision {pin.pinned}{reason}: its content stays; {step}"))
+        for name in part:
+            found[name] += _pinned_clusters(connection, workspace, name)
         query = sa.select(r.bundle, r.phase, r.reason, r.commit, r.silent).where(r.workspace == workspace, r.bundle.in_(part))
         for row in connection.execute(query):
             if row.phase == Phase.PAUSED.value:
@@ -129,6 +136,13 @@ def _said(connection: Connection, workspace: Workspace, names: Sequence[BundleNa
                 text = f"takes the place of {row.commit[:12]}, which {row.silent} clusters are still to be told"
                 found[row.bundle].append(Wait(code="supersedes", text=text))
     return found
+
+
+def _pinned_clusters(connection: Connection, workspace: Workspace, name: BundleName) -> list[Wait]:
+    return [
+        Wait(code="pinned", text=f"pinned to revision {one['number']} on {one['clusters']} clusters: its content stays there")
+        for one in pins.counted_pins(connection, (workspace, name))
+    ]
 
 
 def _changed(connection: Connection, world: _World, spec: BundleSpec, *, is_new: bool) -> Impact:
@@ -146,7 +160,7 @@ def _changed(connection: Connection, world: _World, spec: BundleSpec, *, is_new:
     what = What.ADDED if is_new else What.CHANGED if any(g.what is not What.TOLD for g in found) else What.TOLD
     needed, missing = core.needs(spec, world.labels)
     after = [name for name in needed if name in world.said and name != spec.name]
-    gated = bool(staging.gated(connection, world.workspace, [now], {spec.name: len(wanted)}))
+    gated = bool(staging.gated(connection, world.workspace, [now], {spec.name: len(wanted)})) or bool(world.scheduled & redeployed)
     members = {key[0] for key in wanted}
     parts = partitions_of(safe_strategy(now), spec.name, [c for c in world.fleet if c.id in members], world.groups) if gated else []
     return Impact(
@@ -157,7 +171,7 @@ def _changed(connection: Connection, world: _World, spec: BundleSpec, *, is_new:
         had=_had(have),
         groups=found,
         stages=core.stages_of(parts, redeployed) if redeployed else [],
-        waits=[*world.said[spec.name], *_own_waits(spec, needed, after, missing)],
+        waits=[*world.said[spec.name], *_own_waits(spec, needed, after, missing), *_closed(world, redeployed)],
         after=after,
     )
 
@@ -207,12 +221,20 @@ def _counted(world: _World, changes: Sequence[Change], have: dict[Key, Have], he
 def _own_waits(spec: BundleSpec, needed: Iterable[BundleName], after: Iterable[BundleName], missing: Iterable[str]) -> list[Wait]:
     found = []
     if spec.paused:
-        found.append(Wait(code="paused", text="paused in Git or by its GitRepo: clusters are told, and apply it when that is taken back"))
+        found.append(Wait(code="paused", text="paused in Git or by its GitRepo: held until that is taken back"))
     for name in needed:
         text = f"waits for {name}, which changes too" if name in set(after) else f"waits for {name} to be Ready"
         found.append(Wait(code="depends-on", text=text))
     said = "depends on {}, which is no bundle: clusters would wait for ever"
     return [*found, *(Wait(code="missing-dependency", text=said.format(name)) for name in missing)]
+
+
+def _closed(world: _World, redeployed: set[ClusterId]) -> list[Wait]:
+    closed = [world.barred.why[cluster] for cluster in redeployed if cluster in world.barred.why]
+    if not closed:
+        return []
+    first = min(closed, key=lambda one: (one.until is None, one.until or 0, one.why))
+    return [Wait(code="window", text=f"{len(closed)} clusters are outside their window: {first.why}")]
 
 
 def _with_circle(impact: Impact) -> Impact:

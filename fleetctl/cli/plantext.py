@@ -72,6 +72,8 @@ def group_notes(group: Group, picture: Picture) -> list[str]:
         found.append(f"{number(group.offline)} of them not heard now: told when they report again")
     if group.paused:
         found.append(f"{number(group.paused)} of them paused: held until they are resumed")
+    if group.closed and group.what in {What.CHANGED, What.ADDED}:
+        found.append(f"{number(group.closed)} of them outside their window: told when it opens")
     if group.behind:
         found.append(f"{number(group.behind)} of them never got the version before this one, and go past it")
     if group.new and group.new.customization:

@@ -37,11 +37,12 @@ class _Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, renam
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """What a plan must know of a cluster. `health`: heard, unknown or offline."""
+    """What a plan must know of a cluster. `health`: heard, unknown or offline; `closed`: outside its window."""
 
     name: str
     health: str = HEARD
     paused: bool = False
+    closed: bool = False
 
 
 class Side(_Said, frozen=True, kw_only=True):
@@ -54,8 +55,8 @@ class Side(_Said, frozen=True, kw_only=True):
 
 class Group(_Said, frozen=True, kw_only=True):
     """Clusters with one and the same change. `why`: what differs, in words of fleet.yaml; `names`: the first of them; `representative`: who
-    is rendered for all; `behind`: those that were never told the version before this one; `held`: why the manager would ask a
-    person before they lose it (core/holds.py), or "".
+    is rendered for all. Of them are `offline`, `paused`, outside their window (`closed`), and `behind`: never told the version before this
+    one. `held`: why the manager would ask a person before they lose it (core/holds.py), or "".
     """
 
     what: What
@@ -65,6 +66,7 @@ class Group(_Said, frozen=True, kw_only=True):
     representative: str
     offline: int = 0
     paused: int = 0
+    closed: int = 0
     behind: int = 0
     held: str = ""
     old: Side | None = None
@@ -223,6 +225,7 @@ def _group(kind: _Kind, keys: Sequence[Key], have: Mapping[Key, Have], standing:
         representative=next((m.name for m in members if m.health == HEARD), members[0].name),
         offline=sum(1 for m in members if m.health != HEARD),
         paused=sum(1 for m in members if m.paused),
+        closed=sum(1 for m in members if m.closed),
         behind=behind,
         held=kind.held,
         old=kind.old,

@@ -17,7 +17,8 @@ from fleetctl.core.ids import BundleName, ClusterId, Digest, Generation
 Key = tuple[ClusterId, BundleName]
 
 
-class Want(msgspec.Struct, frozen=True):
+# gc=False: they hold nothing that could be a circle, and a pass makes a million of them.
+class Want(msgspec.Struct, frozen=True, gc=False):
     """One BundleDeployment as the bundle says. `options_key` identifies the whole options, `options_digest` what redeploys."""
 
     archive: Digest
@@ -32,7 +33,7 @@ class Want(msgspec.Struct, frozen=True):
     decision: int = 0  # by which it should be so: a commit, a rollback
 
 
-class Have(msgspec.Struct, frozen=True):
+class Have(msgspec.Struct, frozen=True, gc=False):
     """One BundleDeployment as it is stored: what its cluster was told. `generation` 0: nothing yet; below 0: it was told
     to remove it, and that was taken back. `staged`: the key of the Want that a rollout holds back, or "".
     """
@@ -49,7 +50,7 @@ class Have(msgspec.Struct, frozen=True):
     staged: str = ""
 
 
-class Change(msgspec.Struct, frozen=True):
+class Change(msgspec.Struct, frozen=True, gc=False):
     """`want` None is a tombstone. `redeploy`: the generation grows. `tells`: the cluster's document is another one when this is stored."""
 
     key: Key

@@ -8,7 +8,9 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fleetctl.core.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.impact import BUNDLES, Plan, What
+from manager import pins
 from manager.store.schema import bundles, deployments
 from tests.support.plans import SPACE, World
 
@@ -78,11 +80,22 @@ def _happened(before: dict[tuple[str, str], Any], after: dict[tuple[str, str], A
     return found
 
 
+def _pin(world: World, name: BundleName, *, by_cluster: bool) -> None:
+    """To the revision of now, if there is the bundle: for all, or for one cluster."""
+    generation = world.connection.execute(sa.select(bundles.c.generation).where(bundles.c.name == name)).scalar()
+    if generation and by_cluster:
+        pins.pin(world.connection, (Workspace(SPACE), name), [ClusterId("id-c0")], generation, 1)
+    elif generation:
+        world.connection.execute(sa.update(bundles).where(bundles.c.name == name).values(pinned=generation, pin_reason="it leaks"))
+
+
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(fleets, st.tuples(repos, repos, repos), st.sets(st.sampled_from(NAMES)), st.booleans())
-def test_a_plan_is_what_then_happens(fleet: list[str], commits: tuple[dict[str, str], ...], pinned: set[str], settled: bool) -> None:
+@given(fleets, st.tuples(repos, repos, repos), st.sets(st.sampled_from(NAMES)), st.booleans(), st.booleans())
+def test_a_plan_is_what_then_happens(
+    fleet: list[str], commits: tuple[dict[str, str], ...], pinned: set[str], settled: bool, scheduled: bool
+) -> None:
     """Every (cluster, bundle) that the plan names, in the way it names it, and no other; planned again, nothing is left. Also of
-    bundles that are pinned, and while an earlier commit is still on its way.
+    bundles that are pinned, for all or for one cluster, under a Schedule, and while an earlier commit is still on its way.
     """
     world = World()
     try:
@@ -90,8 +103,10 @@ def test_a_plan_is_what_then_happens(fleet: list[str], commits: tuple[dict[str, 
         repo = world.repo(paths=["*"])
         world.take(world.scanned(commits[0], repo), repo)
         world.settle()
-        where = bundles.c.name.in_([f"apps-{name}" for name in pinned])
-        world.connection.execute(sa.update(bundles).where(where).values(pinned=bundles.c.generation, pin_reason="it leaks"))
+        for at, name in enumerate(sorted(pinned)):
+            _pin(world, BundleName(f"apps-{name}"), by_cluster=at % 2 == 1)
+        if scheduled:
+            world.schedule("nightly", {"schedule": "0 2 * * *", "duration": "1h", "targets": {"clusters": [{"clusterName": "c1"}]}})
         world.take(world.scanned(commits[1], repo), repo)
         if settled:
             world.settle()

@@ -21,10 +21,11 @@ from fleetctl.cli.planmark import markdown
 from fleetctl.cli.planning import _refused
 from fleetctl.cli.plantext import shown
 from fleetctl.core.gitrepo import RepoSpec, repo_spec
-from fleetctl.core.ids import ClusterId, CommitId, Digest
+from fleetctl.core.ids import ClusterId, CommitId, Digest, Workspace
 from fleetctl.core.impact import Plan
 from fleetctl.core.scan import finish, scan
 from fleetctl.core.yamldoc import load
+from manager import windows
 from manager.service import _first_rows
 from manager.store import migrate
 from manager.store.schema import bundles, clusters, deployments, objects, repos, rollouts
@@ -75,6 +76,12 @@ class World:
         head = {"kind": "ClusterGroup", "workspace": SPACE, "name": name, "uid": name, "generation": 1, "created": NOW}
         body = {"labels": b"{}", "annotations": b"{}", "spec": msgspec.json.encode({"selector": selector}), "extra": b"{}"}
         self.connection.execute(sa.insert(objects), head | body)
+
+    def schedule(self, name: str, spec: Mapping[str, Any]) -> None:
+        head = {"kind": "Schedule", "workspace": SPACE, "name": name, "uid": name, "generation": 1, "created": NOW}
+        body = {"labels": b"{}", "annotations": b"{}", "spec": msgspec.json.encode(spec), "extra": b"{}"}
+        self.connection.execute(sa.insert(objects), head | body)
+        windows.changed(self.connection, Workspace(SPACE))
 
     def health(self, cluster: ClusterId) -> str:
         return "offline" if cluster.removeprefix("id-") in self.silent else "heard"
@@ -142,6 +149,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     before: dict[str, str]
     after: dict[str, str | None]
     pinned: dict[str, str] = {}
+    schedules: dict[str, dict[str, Any]] = {}
     paused: dict[str, str] = {}
     agreed: int = -1
     markdown: bool = False
@@ -173,6 +181,8 @@ def _played(world: World, case: Scenario) -> tuple[Plan, Pictures]:
         world.silent |= {name for name, *_ in group.each() if group.silent}
     for name, selector in case.groups.items():
         world.group(name, selector)
+    for name, spec in case.schedules.items():
+        world.schedule(name, spec)
     repo, later = world.repo(**case.gitrepo), world.repo(**{**case.gitrepo, **case.gitrepo_after})
     world.take(world.scanned(case.before, repo), repo)
     world.settle()
