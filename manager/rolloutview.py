@@ -92,4 +92,6 @@ def _partition(part: tuple[str, int, int, float, bool], step: Any, count: Any) -
         "approval": "approved" if approved else "wanted" if approval and not opened else "",
         "startedAt": rfc3339(opened) if opened else "",
         "finishedAt": rfc3339(finished) if finished else "",
+        "idle": bool(step and len(step) > 5 and step[5]),  # its clock stands
+        "idleSeconds": step[4] if step and len(step) > 4 else 0.0,
     }

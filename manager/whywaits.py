@@ -11,10 +11,11 @@ from sqlalchemy.engine import Connection
 from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.depends import cycle, is_meant
 from fleetctl.core.ids import BundleName, ClusterId, Workspace
+from fleetctl.core.schedule import Verdict
 from fleetctl.core.status import State
 from fleetctl.core.why import Depends, Way, Window
 from fleetctl.core.wire import Dependency
-from manager import reasons, rolloutview
+from manager import reasons, rolloutview, windows
 from manager.clock import rfc3339, unix
 from manager.store.schema import deployments
 
@@ -79,7 +80,7 @@ def _partition(partitions: list[dict[str, Any]], at: int, policy: dict[str, Any]
         "begun_here": mine["startedAt"],
         "finished_here": mine["finishedAt"],
         "soak_until": rfc3339(unix(watched[-1]["finishedAt"]) + watched[-1]["soakSeconds"]) if watched else "",
-        "deadline": rfc3339(unix(mine["startedAt"]) + policy["deadline"]) if running else "",
+        "deadline": rfc3339(unix(mine["startedAt"]) + mine["idleSeconds"] + policy["deadline"]) if running and not mine["idle"] else "",
     }
 
 
@@ -94,8 +95,13 @@ def _ahead(connection: Connection, place: Place, row: Any) -> int:
 
 
 def window(connection: Connection, place: Place, cluster: Any, now: float) -> Window:
-    """Whether the cluster may not be changed at this time of day."""
-    return Window()
+    """Whether the cluster may not be changed at this time of day; what a person lets pass, may."""
+    found = windows.of_cluster(connection, place, cluster, now)
+    return Window() if found is None else Window(closed=True, why=found.why, opens=_opens(found))
+
+
+def _opens(found: Verdict) -> str:
+    return "" if found.until is None else rfc3339(found.until)
 
 
 class _Meant(NamedTuple):

@@ -154,6 +154,14 @@ def closed(connection: Connection, workspace: str | None, now: float) -> dict[st
     return found
 
 
+def of_cluster(connection: Connection, place: tuple[Workspace, BundleName], cluster: Any, now: float) -> Verdict | None:
+    """What holds the bundle on a cluster (a row of `clusters`) at this time, or None."""
+    if not cluster.windows or tuple(place) in unheeding(connection, place[0]):
+        return None
+    found = calendar(connection, place[0], now).verdict(cluster.windows)
+    return None if found.open else found
+
+
 def unheeding(connection: Connection, workspace: str | None) -> set[tuple[str, str]]:
     """The bundles (with their workspaces) that do not wait for a window: a person lets them pass, or has stopped them altogether."""
     r = rollouts.c

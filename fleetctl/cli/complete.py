@@ -31,6 +31,7 @@ _GROUPS = {
     "rollout": "bundles",
     "held": "bundles",
     "plan": "gitrepos",
+    "schedule": "schedules",
 }
 # Commands whose argument is a new name, or no name at all.
 _NEW = {"add", "register", "create", "list"}

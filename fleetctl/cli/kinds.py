@@ -24,6 +24,7 @@ KINDS = {
     "clusterregistrationtokens": Kind("ClusterRegistrationToken", ("crt",), "registration tokens"),
     "bundles": Kind("Bundle", ("b",), "bundles"),
     "bundledeployments": Kind("BundleDeployment", ("bd",), "bundle deployments"),
+    "schedules": Kind("Schedule", ("sch",), "schedules"),
     "secrets": Kind("Secret", (), "secrets"),
     "configmaps": Kind("ConfigMap", ("cm",), "config maps"),
 }
@@ -162,6 +163,18 @@ COLUMNS: dict[str, list[Column]] = {
         Column("MESSAGE", lambda i: str(_status(i).get("message") or ""), flexible=True),
     ],
     "clusterregistrationtokens": [NAME, Column("TTL", lambda i: _spec(i, "ttl")), AGE],
+    "schedules": [
+        NAME,
+        Column("SCHEDULE", lambda i: _spec(i, "schedule")),
+        Column("DURATION", lambda i: _spec(i, "duration")),
+        Column("KIND", lambda i: "deny" if _spec(i, "deny") else "allow"),
+        Column("ACTIVE", lambda i: str(bool(_status(i).get("active"))).lower()),
+        Column("NEXT START", lambda i: str(_status(i).get("nextStartTime") or "never")),
+        Column("CLUSTERS", lambda i: str(len(_status(i).get("matchingClusters") or [])), wide=True),
+        Column("LOCATION", lambda i: _spec(i, "location") or "UTC", wide=True),
+        AGE._replace(wide=True),
+        MESSAGE._replace(wide=True),
+    ],
     "secrets": [NAME, Column("TYPE", lambda i: str(i.get("type") or "")), Column("DATA", _data), AGE],
     "configmaps": [NAME, Column("DATA", _data), AGE],
 }

@@ -100,7 +100,7 @@ def _given(files: list[str], workspace: str) -> list[_Given]:
     """Every object of the files. Raises InvalidFile, UsageError."""
     if not files:
         raise UsageError("no file is named", subject="-f", next_step="Give -f FILE, -f DIR or -f - for standard input.")
-    found = [_checked(doc, where, workspace) for file in files for doc, where in _documents(file)]
+    found = [_checked(doc, where, workspace) for file in files for doc, where in documents_of(file)]
     if not found:
         raise UsageError("there is no object in what was given", subject=", ".join(files), next_step="Look at the file.")
     return found
@@ -124,7 +124,7 @@ def _checked(doc: Any, where: str, workspace: str) -> _Given:
     return given
 
 
-def _documents(source: str) -> Iterator[tuple[Any, str]]:
+def documents_of(source: str) -> Iterator[tuple[Any, str]]:
     """(document, where it stands); a List is its items."""
     from fleetctl.core.yamldoc import load_all
 
@@ -166,7 +166,7 @@ def get(
     no_headers: NoHeaders = False,
     context: ContextName = "",
 ) -> None:
-    """Show objects of any kind. Short names: gr, cl, cg, crt, b, bd, cm."""
+    """Show objects of any kind. Short names: gr, cl, cg, crt, b, bd, sch, cm."""
     named = _named(kind, names or [])
     wants = [Want(plural, found, {"selector": selector}) for plural, found in named.items()]
     if everywhere and any(named.values()):

@@ -29,7 +29,9 @@ _COLUMNS = [
 
 
 def _waits(partition: dict[str, Any]) -> str:
-    return str(partition["why"]) if partition["waiting"] else ""
+    outside = int(partition.get("waitingForWindow") or 0)
+    said = [str(partition["why"])] if partition["waiting"] > outside else []
+    return "; ".join([*said, *([f"{outside} outside their windows"] if outside else [])])
 
 
 _PARTITIONS = [
@@ -106,6 +108,18 @@ def approve(name: Name, workspace: Workspace = "", context: ContextName = "") ->
     """Let the next partition that waits for approval begin."""
     with opened(context, workspace) as session:
         _told(name, "approved", _say(session, name, "approve"))
+
+
+@app.command("ignore-windows")
+def ignore_windows(
+    name: Name,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why it cannot wait; shown to everybody who looks.")],
+    workspace: Workspace = "",
+    context: ContextName = "",
+) -> None:
+    """In an emergency: let this one version through closed windows; budgets, approvals and pauses hold as ever."""
+    with opened(context, workspace) as session:
+        _told(name, "passes closed windows", _say(session, name, "ignore-windows", reason))
 
 
 @app.command()

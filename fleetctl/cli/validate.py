@@ -34,7 +34,7 @@ def validate(
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count as errors.")] = False,
     output: Annotated[Report, typer.Option("-o", "--output", help="Form of the answer.")] = Report.TEXT,
 ) -> int:
-    """Check fleet.yaml files, .fleetignore lines, and GitRepo, Cluster and ClusterGroup manifests; exit status 1 for errors."""
+    """Check fleet.yaml files, .fleetignore lines, and GitRepo, Cluster, ClusterGroup and Schedule manifests; exit status 1 for errors."""
     files = 0
     found: list[Finding] = []
     for path in paths or ["."]:

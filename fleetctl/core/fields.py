@@ -346,3 +346,16 @@ CLUSTERGROUP: dict[str, Field] = {
     "spec.selector": _f("Clusters of the workspace by their labels; `{}` is all of them."),
     **_under("spec.selector", _SELECTOR),
 }
+SCHEDULE: dict[str, Field] = {
+    "spec": _f("Windows of time, and the clusters that they are for."),
+    "spec.schedule": _f(
+        "When a window begins: `0 2 * * MON-FRI` as crontab writes it (0 and 7 are Sunday) or, as in Fleet, `0 0 2 ? * MON-FRI` "
+        "(second first, and 1 is Sunday; a year may follow). Also `@daily`, `L`, `6L`, `MON#1`."
+    ),
+    "spec.duration": _f("How long it is open, in real time: `90m`, `2h30m`; two days are `48h`."),
+    "spec.location": _f("The time zone of `schedule`, such as `Europe/Berlin`.", "UTC"),
+    "spec.deny": _f("The window forbids changes instead of allowing them, and wins. Fleet has no such key.", "false"),
+    "spec.targets": _f("Which clusters."),
+    "spec.targets.clusters[]": _f("Clusters of the workspace, by the criteria of a target; those that any entry picks."),
+    **_criteria("spec.targets.clusters[]"),
+}

@@ -18,6 +18,7 @@ from fleetctl.core.errors import FleetError, InvalidFile
 from fleetctl.core.fleetyaml import parse
 from fleetctl.core.gitrepo import CRITERIA
 from fleetctl.core.lintcodes import RULES, Severity
+from fleetctl.core.schedule import spec_of
 from fleetctl.core.schema import Document, Node, documents, walk
 from fleetctl.core.shape import Path, as_text, nearest
 from fleetctl.core.yamldoc import Place, load, places
@@ -82,7 +83,7 @@ def lint_ignore(text: bytes, *, file: str, files: Collection[str]) -> list[Findi
 
 
 def lint_manifest(text: bytes, *, file: str) -> list[Finding]:
-    """The mistakes in a file with one GitRepo, Cluster or ClusterGroup. Never raises."""
+    """The mistakes in a file with one GitRepo, Cluster, ClusterGroup or Schedule. Never raises."""
     try:
         document = load(text, file=file, strict=True)
         where = places(text, file=file)
@@ -95,7 +96,7 @@ def lint_manifest(text: bytes, *, file: str) -> list[Finding]:
 
 
 def kind_of(text: bytes) -> str:
-    """Which document a file holds, by its `kind`: gitrepo, cluster, clustergroup, or fleet.yaml for anything else."""
+    """Which document a file holds, by its `kind`: gitrepo, cluster, clustergroup, schedule, or fleet.yaml for anything else."""
     try:
         document = load(text)
     except InvalidFile:
@@ -106,11 +107,22 @@ def kind_of(text: bytes) -> str:
 
 def _manifest(document: dict[str, Any], known: Document) -> Iterator[Said]:
     spec = document.get("spec")
-    yield from _mistakes({} if spec is None else spec, known.root.keys["spec"], ("spec",))
+    found = list(_mistakes({} if spec is None else spec, known.root.keys["spec"], ("spec",)))
+    yield from found
+    if known.name == "schedule" and not found:
+        yield from _schedule(spec)
     targets = spec.get("targets") if isinstance(spec, dict) and known.name == "gitrepo" else None
     for at, target in enumerate(targets if isinstance(targets, list) else []):
         if isinstance(target, dict) and not _states_criterion(target):
             yield _no_criterion(("spec", "targets", at))
+
+
+def _schedule(spec: Any) -> Iterator[Said]:
+    """What the reader of a Schedule refuses, at the key that it names. Time zones are left to whoever has their names."""
+    try:
+        spec_of(spec)
+    except FleetError as why:
+        yield Said("refused", tuple(why.subject.split(".")), why.summary, why.next_step)
 
 
 def _mistakes(value: Any, node: Node, path: Path) -> Iterator[Said]:

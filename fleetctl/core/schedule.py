@@ -170,6 +170,28 @@ def next_change(window: Window, now: int) -> int | None:
     return _close(window, now) if is_open(window, now) else next_start(window, now)
 
 
+def spans(window: Window, now: int, count: int) -> list[tuple[int, int | None]]:
+    """When it is open, from `now` on: (begin, end), end None for ever. One that is open begins in the past."""
+    found: list[tuple[int, int | None]] = []
+    start = _begun(window, now) if is_open(window, now) else next_start(window, now)
+    while start is not None and len(found) < count:
+        end = next_change(window, max(start, now))
+        found.append((start, end))
+        start = next_start(window, end - 1) if end is not None else None
+    return found
+
+
+def _begun(window: Window, now: int) -> int:
+    """When a window that is open has begun, looking back over a year at most."""
+    start = now
+    while now - start < 366 * crons.DAY:
+        earlier = next_start(window, start - window.seconds)
+        if earlier is None or earlier >= start:
+            break
+        start = earlier
+    return start
+
+
 def _close(window: Window, now: int) -> int | None:
     """When a window that is open closes: the first end that no other start comes before, or at."""
     start = next_start(window, now - window.seconds)

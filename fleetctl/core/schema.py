@@ -18,6 +18,7 @@ from fleetctl.core import fields, fleetyaml, options
 from fleetctl.core.errors import UsageError
 from fleetctl.core.fields import Field
 from fleetctl.core.gitrepo import GitRepoSpec
+from fleetctl.core.schedule import ScheduleSpec
 from fleetctl.core.shape import nearest
 
 Kinds = tuple[type[msgspec.Struct], ...]
@@ -102,12 +103,13 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 
 @cache
 def documents() -> Mapping[str, Document]:
-    """By name: fleet.yaml, gitrepo, cluster, clustergroup."""
+    """By name: fleet.yaml, gitrepo, cluster, clustergroup, schedule."""
     made = (
         Document(name="fleet.yaml", title="What a folder says of its bundle.", root=_fleet_yaml()),
         _manifest("GitRepo", "A repository to follow.", GitRepoSpec, fields.GITREPO),
         _manifest("Cluster", "A cluster that gets bundles.", fields.ClusterSpec, fields.CLUSTER),
         _manifest("ClusterGroup", "Clusters under one name.", fields.ClusterGroupSpec, fields.CLUSTERGROUP),
+        _manifest("Schedule", "When clusters may change, or may not.", ScheduleSpec, fields.SCHEDULE),
     )
     return {one.name: one for one in made}
 
@@ -273,7 +275,7 @@ def json_schema(document: Document) -> dict[str, Any]:
     made = {"$schema": "http://json-schema.org/draft-07/schema#", "title": document.name, "description": document.title}
     body = _object(document.root, shared)
     if document.is_manifest:
-        kind = {"gitrepo": "GitRepo", "cluster": "Cluster", "clustergroup": "ClusterGroup"}[document.name]
+        kind = {"gitrepo": "GitRepo", "cluster": "Cluster", "clustergroup": "ClusterGroup", "schedule": "Schedule"}[document.name]
         head = {"apiVersion": {"const": API_VERSION}, "kind": {"const": kind}, "metadata": {"type": "object"}}
         body["properties"] = head | body["properties"] | {"status": {"type": "object"}}
         body["required"] = [*head]

@@ -157,7 +157,7 @@ def lines(facts: Facts) -> list[Line]:
     found += [Line("Held", stop_line(hold)) for hold in facts.holds]
     found += _way(facts)
     if facts.window.closed:
-        found.append(Line("Window", facts.window.why + (f", opens {facts.window.opens}" if facts.window.opens else "")))
+        found.append(Line("Window", facts.window.why))
     found += [Line("Depends on", _depends(one)) for one in facts.dependencies]
     found.append(Line("Agent", agent_line(facts.agent)))
     found += [Line("Trouble", f"{trouble.code}: {trouble.cause}") for trouble in facts.agent.troubles]
@@ -288,7 +288,9 @@ def _held(facts: Facts) -> Next | None:
         command = f"fleetctl rollout approve {bundle}"
         return Next(f"a person says yes: {command}", command)
     if facts.window.closed:
-        return Next(f"the window opens {facts.window.opens}" if facts.window.opens else "its window opens")
+        if not facts.window.opens:
+            return Next("nothing by itself: its window does not open any more; change the schedule", "fleetctl schedule list")
+        return Next(f"the window opens {facts.window.opens}")
     if facts.agent.state == "unknown":
         return Next("the cluster is heard: after a start of the manager nobody changes who has not been")
     if way.soak_until and not way.begun_here:

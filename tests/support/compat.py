@@ -57,6 +57,18 @@ _CLUSTER = (
     ),
     ("`correctDrift.keepFailHistory`.", "same", ""),
 )
+# What the kind Schedule does, each with its test in tests/integration/manager/test_windows.py or tests/unit/core.
+_SCHEDULE = (
+    ("`schedule` with seconds (six or seven fields, Sunday is 1), `duration`, `location`, `targets.clusters`.", "same", ""),
+    ("`schedule` with five fields, as in crontab (Sunday is 0 or 7).", "better", "Fleet refuses it."),
+    ("No `location`.", "better", "UTC; Fleet takes the time zone of its controller's machine, and `Local` is refused here."),
+    ("`deny: true`: the window forbids.", "better", "Fleet's windows only allow."),
+    ("A window that is longer than the time to the next one.", "better", "they are one; Fleet refuses some of them, as the day has it."),
+    ("A window whose start the clock leaves out or shows twice.", "better", "it opens once on each local day."),
+    ("A Schedule that is made, or a manager that starts, while its window is open.", "better", "it is open; Fleet waits for the next one."),
+    ("A cluster whose labels change.", "better", "it is under the Schedule at once; Fleet looks again when the window opens."),
+    ("A closed window.", "better", "the state is WaitingForWindow, and says until when; Fleet says OutOfSync."),
+)
 
 
 def page() -> str:
@@ -70,6 +82,8 @@ def page() -> str:
             tables.append(head + "\n".join(rows[title]) + "\n")
     head = "## On the cluster\n\n| what | compared | why |\n| --- | --- | --- |\n"
     tables.append(head + "".join(f"| {what} | {verdict} | {why} |\n" for what, verdict, why in _CLUSTER))
+    head = "## Schedules\n\n| what | compared | why |\n| --- | --- | --- |\n"
+    tables.append(head + "".join(f"| {what} | {verdict} | {why} |\n" for what, verdict, why in _SCHEDULE))
     return _HEAD + "\n".join(tables)
 
 

@@ -239,3 +239,35 @@ class TestFailures:
             decide([part()], [Tally(ready=5, down_started=n, failed=n)], policy, progress, Moment(NOW)).progress.phase for n in (3, 4)
         ]
         assert phases == [Phase.PROGRESSING, Phase.FAILED]
+
+
+class TestWindows:
+    POLICY = Policy(deadline=60.0)
+
+    def test_a_partition_waits_for_a_window_that_will_open(self) -> None:
+        """The next one does not begin before the canary was told; who is barred for good, or paused, stops nobody."""
+        parts = [part("canary", 2), part("rest", 8)]
+        held = decide(parts, [Tally(barred_ready=2, later=2), Tally(ready=8)], Policy(), Progress(), Moment(NOW))
+        assert (held.quotas[1].ready, held.progress.steps[0].finished) == (0, 0.0)
+        assert held.waiting == "partition canary: all who are left are outside their windows"
+        paused = decide(parts, [Tally(barred_ready=2), Tally(ready=8)], Policy(), Progress(), Moment(NOW))
+        assert paused.quotas[1].ready == 1
+
+    def test_the_clock_of_a_partition_stands_while_only_windows_are_waited_for(self) -> None:
+        """Ten seconds in the window, a day outside, then fifty more: late only at the end of them."""
+        progress = decide([part()], [Tally(ready=10)], self.POLICY, Progress(), Moment(NOW)).progress
+        outside = [Tally(ready_started=3, barred_ready=7, later=7)]
+        closed = decide([part()], outside, self.POLICY, progress, Moment(NOW + 10))
+        assert closed.wake == 0
+        later = decide([part()], outside, self.POLICY, closed.progress, Moment(NOW + 86_400))
+        assert later.progress.phase is Phase.PROGRESSING
+        opened = decide([part()], [Tally(ready_started=3, ready=7)], self.POLICY, later.progress, Moment(NOW + 86_410))
+        assert opened.wake == NOW + 86_400 + 60
+        assert decide([part()], [Tally(ready=7)], self.POLICY, opened.progress, Moment(NOW + 86_459)).progress.phase is Phase.PROGRESSING
+        assert decide([part()], [Tally(ready=7)], self.POLICY, opened.progress, Moment(NOW + 86_460)).progress.phase is Phase.FAILED
+
+    def test_what_is_down_lets_the_clock_run(self) -> None:
+        """One that does not work with the new version is no matter of windows."""
+        progress = decide([part()], [Tally(ready=10)], self.POLICY, Progress(), Moment(NOW)).progress
+        bad = [Tally(down_started=2, barred_ready=8, later=8)]
+        assert decide([part()], bad, self.POLICY, progress, Moment(NOW + 60)).progress.phase is Phase.FAILED
