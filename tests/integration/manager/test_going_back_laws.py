@@ -1,0 +1,379 @@
+"""Going back is always possible: whatever commits, people, agents and restarts did before, on the real tables.
+
+Each cluster wants exactly its own pin, or the bundle's, or the newest; generations only grow; what history says a cluster has is what it
+has; and at the end a rollback brings every cluster to a version that works, though nobody resumes or approves anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from sqlalchemy.engine import Connection, Engine
+
+from fleetctl.core.bundle import BundleSpec, Target
+from fleetctl.core.errors import NotFound, RefusedError
+from fleetctl.core.gitrepo import GitRepoSpec, RepoSpec
+from fleetctl.core.ids import BundleName, ClusterId, CommitId, Digest, RepoName, Workspace
+from fleetctl.core.plan import Want
+from fleetctl.core.status import Report, State
+from fleetctl.sources.gitstore import About
+from manager import clusterhistory, fleet, objects, rolloutsaid
+from manager.clock import rfc3339
+from manager.goingback import Ask, Chosen, go
+from manager.live import Live, Presence
+from manager.rolling import Rolling
+from manager.store import migrate
+from manager.store.base import Store
+from manager.store.schema import bundles, clusters, deployments, meta, repos, revisions, wants
+from manager.taking import Taken, take
+
+SPACE, BUNDLE, REPO = Workspace("w"), BundleName("web"), RepoName("apps")
+PLACE = (SPACE, BUNDLE)
+NAMES = ("a", "b", "c", "d", "e")
+STRATEGIES: tuple[dict[str, Any] | None, ...] = (
+    None,
+    {"maxUnavailable": 1},
+    {"maxUnavailable": 1, "maxFailures": 0},
+    {"maxUnavailable": 1, "maxFailures": 0, "onFailure": "rollback"},
+    {"maxUnavailable": 1, "partitions": [{"name": "canary", "clusterName": "a"}]},
+)
+BAD = 3  # contents 3, 7, 11 … do not start anywhere
+SECONDS = 40.0
+subsets = st.sets(st.sampled_from(NAMES), min_size=1, max_size=3)
+
+
+def archive_of(content: int) -> Digest:
+    return Digest(hashlib.sha256(str(content).encode()).hexdigest())
+
+
+def starts(content: int) -> bool:
+    return content % 4 != BAD
+
+
+@dataclass
+class Model:
+    """What should be, by the rules alone."""
+
+    revisions: dict[int, int] = field(default_factory=dict)  # number → content
+    whole: int = 0
+    own: dict[str, int] = field(default_factory=dict)
+    generations: dict[str, int] = field(default_factory=dict)
+
+    def number(self, name: str) -> int:
+        return self.own.get(name) or self.whole or max(self.revisions)
+
+    def content(self, name: str) -> int:
+        return self.revisions[self.number(name)]
+
+
+class GoingBack(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="going-back-"))
+        self.now, self.commits = 1_800_000_000.0, 0
+        self.model = Model()
+        self.ids: dict[str, ClusterId] = {}
+        self.silent: set[str] = set()
+        self.strategy: dict[str, Any] | None = None
+        self.open()
+
+    def open(self) -> None:
+        self.engine: Engine = sa.create_engine(f"sqlite:///{self.folder / 'fleet.db'}")
+        self.live = Live(self.now)
+        self.rolling = Rolling(cast("Store", None), self.live, lambda: self.now)
+        self.hear()
+
+    def hear(self) -> None:
+        for name, cluster in self.ids.items():
+            presence = self.live.clusters.setdefault(cluster, Presence(b"key"))
+            presence.seen = presence.seen if name in self.silent else self.now
+
+    def teardown(self) -> None:
+        try:
+            if self.model.revisions:
+                self.everything_can_go_back()
+        finally:
+            self.engine.dispose()
+            shutil.rmtree(self.folder)
+
+    # What people, Git and agents do
+
+    @initialize(strategy=st.sampled_from(STRATEGIES), names=subsets)
+    def begin(self, strategy: dict[str, Any] | None, names: set[str]) -> None:
+        with self.engine.begin() as connection:
+            migrate.up(connection, "x")
+            connection.execute(sa.insert(meta), [{"key": "epoch", "value": 1}, {"key": "generation", "value": 0}])
+            connection.execute(sa.insert(repos), {"workspace": SPACE, "name": REPO})
+        self.strategy = strategy
+        for name in sorted(names):
+            self.join(name)
+        self.commit(0)
+
+    @rule(content=st.integers(0, 7))
+    def commit(self, content: int) -> None:
+        self.commits += 1
+        spec = BundleSpec(
+            workspace=SPACE,
+            name=BUNDLE,
+            repo=REPO,
+            commit=CommitId(f"{self.commits:040}"),
+            archive=archive_of(content),
+            targets=[Target(name="all", cluster_selector={})],
+            rollout_strategy=self.strategy,
+        )
+        repo = RepoSpec(workspace=SPACE, name=REPO, spec=GitRepoSpec(repo="https://git.test/apps"))
+        with self.engine.begin() as connection:
+            taken = Taken(spec.commit, [spec], [], about=About("Ada", f"content {content}"))
+            take(connection, repo, 1, taken, confirmed=None, now=rfc3339(self.now))
+            self.model.revisions = self.known(connection)
+        assert self.model.revisions[max(self.model.revisions)] == content
+
+    @rule(name=st.sampled_from(NAMES))
+    def join(self, name: str) -> None:
+        if name in self.ids:
+            return
+        with self.engine.begin() as connection:
+            fleet._claimed(connection, SPACE, name, {}, replace=True, now=rfc3339(self.now))
+            where = (clusters.c.workspace == SPACE) & (clusters.c.name == name)
+            found = connection.execute(sa.update(clusters).where(where).values(public_key=b"key").returning(clusters.c.id))
+            self.ids[name] = ClusterId(found.scalar_one())
+        self.hear()
+
+    @rule(name=st.sampled_from(NAMES))
+    def leave(self, name: str) -> None:
+        if len(self.ids) < 2 or name not in self.ids:
+            return
+        cluster = self.ids.pop(name)
+        with self.engine.begin() as connection:
+            objects.delete_cluster(connection, clusters.c.id == cluster, SPACE, now=rfc3339(self.now), uninstall=False)
+        self.live.forget(cluster)
+        for kept in (self.model.own, self.model.generations):
+            kept.pop(name, None)
+        self.silent.discard(name)
+
+    @rule(number=st.integers(0, 12))
+    def roll_back(self, number: int) -> None:
+        model = self.model
+        number = number if number in model.revisions else 0
+        number_now = model.whole or max(model.revisions)
+        chosen = number or self.older(number_now)
+        if not chosen:
+            self.refused(Ask())
+        else:
+            done = self.done(Ask(number)).number
+            assert done == chosen, (number, chosen, done, model)
+            model.whole = chosen
+
+    @rule(number=st.integers(0, 12), names=subsets)
+    def roll_back_some(self, number: int, names: set[str]) -> None:
+        model = self.model
+        number = number if number in model.revisions else 0
+        ask = Ask(number, "why", "ada", Chosen(tuple(sorted(names))))
+        now = {model.number(name) for name in names}
+        chosen = number or (self.older(now.pop()) if len(now) == 1 else 0)
+        if names - self.ids.keys() or not chosen or not any(self.told(name) for name in names):
+            self.refused(ask)
+        else:
+            assert self.done(ask).number == chosen
+            model.own |= dict.fromkeys(names, chosen)
+
+    @rule(names=subsets)
+    def release_some(self, names: set[str]) -> None:
+        ask = Ask(who="ada", chosen=Chosen(tuple(sorted(names))), release=True)
+        if names - self.ids.keys() or not names & self.model.own.keys():
+            self.refused(ask)
+        else:
+            self.done(ask)
+            self.model.own = {name: number for name, number in self.model.own.items() if name not in names}
+
+    @rule(everyone=st.booleans())
+    def release(self, everyone: bool) -> None:
+        ask = Ask(release=True, everyone=everyone)
+        if not self.model.whole and not (everyone and self.model.own):
+            self.refused(ask)
+        else:
+            self.done(ask)
+            self.model.whole, self.model.own = 0, {} if everyone else self.model.own
+
+    @rule(verb=st.sampled_from(["pause", "resume", "abort"]))
+    def say(self, verb: str) -> None:
+        with self.engine.connect() as connection:
+            try:
+                rolloutsaid.command(connection, SPACE, BUNDLE, verb, "", self.now)
+            except RefusedError:
+                return
+            connection.commit()
+
+    @rule(name=st.sampled_from(NAMES))
+    def fall_silent_or_come_back(self, name: str) -> None:
+        self.silent ^= {name} & self.ids.keys()
+        self.hear()
+
+    @rule()
+    def restart(self) -> None:
+        self.engine.dispose()
+        self.now += 10
+        self.open()
+
+    @rule(seconds=st.sampled_from([1.0, SECONDS, 1000.0]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        self.hear()
+        self.look()
+
+    @rule(names=subsets)
+    def report(self, names: set[str]) -> None:
+        for name in sorted((names & self.ids.keys()) - self.silent):
+            with self.engine.begin() as connection:
+                self.answer(connection, name)
+        self.look()
+
+    # What must hold
+
+    @invariant()
+    def each_wants_what_it_should(self) -> None:
+        with self.engine.connect() as connection:
+            for name, row in self.rows(connection).items():
+                if row.staged:
+                    text = connection.execute(sa.select(wants.c.json).where(wants.c.key == row.staged)).scalar_one()
+                    archive = msgspec.json.decode(text, type=Want).archive
+                else:
+                    archive = Digest(row.archive)
+                assert archive == archive_of(self.model.content(name)), (name, self.model)
+
+    @invariant()
+    def generations_only_grow(self) -> None:
+        with self.engine.connect() as connection:
+            for name, row in self.rows(connection).items():
+                assert row.generation >= self.model.generations.get(name, 0)
+                self.model.generations[name] = row.generation
+
+    @invariant()
+    def history_is_true(self) -> None:
+        with self.engine.connect() as connection:
+            contents = self.known(connection)
+            for name, row in self.rows(connection).items():
+                items = clusterhistory.listing(connection, SPACE, name, BUNDLE, lambda _: False)
+                assert [i["generation"] for i in items] == sorted({i["generation"] for i in items}, reverse=True)
+                assert bool(items) == (row.generation > 0)
+                if items and items[0]["number"] in contents:
+                    assert archive_of(contents[items[0]["number"]]) == row.archive
+
+    @precondition(lambda self: bool(self.model.revisions))
+    @invariant()
+    def what_is_pinned_is_kept(self) -> None:
+        with self.engine.connect() as connection:
+            assert {self.model.whole, *self.model.own.values()} - {0} <= self.known(connection).keys()
+
+    def everything_can_go_back(self) -> None:
+        """Without a resume: first those with a pin of their own, then the whole bundle to a version that starts."""
+        self.silent = set()
+        self.settle()
+        with self.engine.connect() as connection:
+            for name, row in self.rows(connection).items():
+                if name in self.model.own and row.generation > 0:
+                    assert (row.staged, row.archive) == ("", archive_of(self.model.content(name))), (name, self.model)
+        good = [number for number, content in self.model.revisions.items() if starts(content)]
+        if not good:
+            return
+        own = {name: number for name, number in self.model.own.items() if not starts(self.model.revisions[number])}
+        if own:
+            self.done(Ask(good[0], chosen=Chosen(tuple(own))))
+            self.model.own |= dict.fromkeys(own, good[0])
+        self.done(Ask(good[-1]))
+        self.model.whole = good[-1]
+        self.settle()
+        with self.engine.connect() as connection:
+            for name, row in self.rows(connection).items():
+                assert (row.staged, row.state, row.archive) == ("", "Ready", archive_of(self.model.content(name))), (name, self.model)
+        self.each_wants_what_it_should()
+
+    # How it is done
+
+    def settle(self) -> None:
+        """Everybody reports until nothing changes any more."""
+        before: Any = None
+        for _ in range(40):
+            self.now += 1
+            self.hear()
+            with self.engine.begin() as connection:
+                for name in self.ids:
+                    self.answer(connection, name)
+            self.look()
+            with self.engine.connect() as connection:
+                now = [(row.generation, row.staged, row.state) for row in self.rows(connection).values()]
+            if now == before:
+                return
+            before = now
+        raise AssertionError(f"it does not come to rest: {before}")
+
+    def look(self) -> None:
+        """As the manager's loop, every rollout."""
+        with self.engine.begin() as connection:
+            self.rolling._advance(connection, workspace=SPACE, bundle=BUNDLE, now=self.now)
+            pinned = connection.execute(sa.select(bundles.c.pinned).where(bundles.c.name == BUNDLE)).scalar() or 0
+        if pinned != self.model.whole:
+            assert (self.strategy or {}).get("onFailure") == "rollback"
+            assert pinned == self.older(self.model.whole or max(self.model.revisions))
+            self.model.whole = pinned
+
+    def answer(self, connection: Connection, name: str) -> None:
+        row = self.rows(connection).get(name)
+        if row is None or row.generation < 1:
+            return
+        good = any(row.archive == archive_of(content) and starts(content) for content in range(8))
+        state = State.READY if good else State.ERR_APPLIED
+        report = Report(bundle=BUNDLE, generation=row.generation, applied=row.generation if good else row.applied, state=state, ready=good)
+        fleet.take_reports(connection, self.ids[name], [report], at=rfc3339(self.now))
+
+    def done(self, ask: Ask) -> Any:
+        with self.engine.begin() as connection:
+            return go(connection, PLACE, ask, rfc3339(self.now))
+
+    def refused(self, ask: Ask) -> None:
+        """Nothing of it is kept."""
+        with self.engine.connect() as connection:
+            before = self.state(connection)
+        with pytest.raises((RefusedError, NotFound)) as why:
+            self.done(ask)
+        assert why.value.next_step
+        with self.engine.connect() as connection:
+            assert self.state(connection) == before
+
+    def state(self, connection: Connection) -> list[Any]:
+        tables = (bundles, deployments, revisions, meta)
+        return [tuple(row) for table in tables for row in connection.execute(sa.select(table).order_by(*table.primary_key.columns))]
+
+    def older(self, number: int) -> int:
+        """The newest before with another content, 0 for none."""
+        contents = self.model.revisions
+        return max((one for one in contents if one < number and contents[one] != contents[number]), default=0)
+
+    def told(self, name: str) -> bool:
+        with self.engine.connect() as connection:
+            row = self.rows(connection).get(name)
+        return row is not None and row.generation > 0
+
+    def rows(self, connection: Connection) -> dict[str, Any]:
+        d, names = deployments.c, {cluster: name for name, cluster in self.ids.items()}
+        return {names[row.cluster_id]: row for row in connection.execute(sa.select(deployments).where(~d.removed, d.bundle == BUNDLE))}
+
+    def known(self, connection: Connection) -> dict[int, int]:
+        """Content by number."""
+        contents = {archive_of(content): content for content in range(8)}
+        return {row.number: contents[row.archive] for row in connection.execute(sa.select(revisions).order_by(revisions.c.number))}
+
+
+TestGoingBack = GoingBack.TestCase
+TestGoingBack.settings = settings(max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
