@@ -1,7 +1,8 @@
 """Going back to an earlier revision, on a whole bundle or on some clusters, and following Git again: what people may ask for.
 
 Rule: all of it or nothing. Who is meant must exist, must get the bundle, and must have been told it once; without a number it is the
-revision before the one that those clusters should have now, and when that is not the same for all of them a person has to say which.
+revision before the one that those clusters should have now (while a rollout is under way, the last good one), and when that is not the
+same for all of them a person has to say which.
 """
 
 from __future__ import annotations
@@ -92,7 +93,9 @@ def go(connection: Connection, place: Place, ask: Ask, now: str) -> Outcome:
         return _whole(connection, place, number, before, now, resumed=staging.resume(connection, *place))
     _check_told(place[1], some)
     newest = row.pinned or max(known, default=0)
-    number = history.meant(place[1], known, ask.number, ask.number or _present(place[1], some, newest))
+    present = ask.number or _present(place[1], some, newest)
+    number = ask.number or (0 if any(member.number for member in some) else history.last_good(connection, place))
+    number = history.meant(place[1], known, number, present)
     decision = decisions.note(connection, place, decisions.ROLLBACK, number, who=ask.who, reason=ask.reason, at=now)
     pins.pin(connection, place, (member.id for member in some), number, decision)
     return _some(connection, place, some, number, before, now)

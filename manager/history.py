@@ -74,18 +74,16 @@ def pin(connection: Connection, place: Place, number: int, reason: str, *, who: 
     number. Raises NotFound, RefusedError.
     """
     row, known = revisions_of(connection, place)
-    if not number and _under_way(connection, place):
-        number = newcomers.good(connection, *place)
-    chosen = meant(place[1], known, number, row.pinned or max(known, default=0))
+    chosen = meant(place[1], known, number or last_good(connection, place), row.pinned or max(known, default=0))
     _set(connection, place, chosen, reason, decisions.note(connection, place, decisions.ROLLBACK, chosen, who=who, reason=reason, at=now))
     return chosen
 
 
-def _under_way(connection: Connection, place: Place) -> bool:
-    """Whether a rollout has not come to its end: what was before it may be one that never did either."""
+def last_good(connection: Connection, place: Place) -> int:
+    """Where going back leads while a rollout has not come to its end: what was before it may be one that never did either. 0: it has."""
     r = rollouts.c
     phase = connection.execute(sa.select(r.phase).where(r.workspace == place[0], r.bundle == place[1])).scalar()
-    return phase is not None and phase != Phase.COMPLETED.value
+    return newcomers.good(connection, *place) if phase is not None and phase != Phase.COMPLETED.value else 0
 
 
 def meant(bundle: BundleName, known: Mapping[int, BundleSpec], number: int, current: int) -> int:
