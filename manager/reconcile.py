@@ -6,9 +6,8 @@ What goes through a rollout is only staged (manager/staging.py).
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -17,16 +16,14 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core import options as opts
 from fleetctl.core.bundle import BundleSpec
-from fleetctl.core.cluster import Cluster, Group
 from fleetctl.core.ids import BundleName, ClusterId, Digest, Generation, Workspace
 from fleetctl.core.plan import Change, Have, Key, Want, clusters_of, decide
 from fleetctl.core.status import State
-from fleetctl.core.target import Match
-from manager import newcomers, past, pins, staging, windows
+from manager import counting, newcomers, passes, past, staging, windows
 from manager.clock import unix
 from manager.gathering import Scope, bundle_specs, fleet_clusters, groups, in_parts, next_generation
 from manager.holding import Picked, Removals, let_through
-from manager.sealing import sources, version_of
+from manager.intent import copied_by, intended, wanted_by
 from manager.store.schema import bundles, clusters, deployments
 from manager.store.schema import options as options_table
 
@@ -36,6 +33,10 @@ def reconcile(connection: Connection, scope: Scope, *, now: str, removals: Remov
 
     Raises Conflict when `removals` names another number than would go.
     """
+    if removals is None:
+        scope = passes.put_off(connection, scope)
+    if scope.bundles is not None and not scope.bundles:
+        return set()
     fleet = fleet_clusters(connection, scope)
     texts: dict[str, bytes] = {}
     stored = bundle_specs(connection, scope)
@@ -43,12 +44,12 @@ def reconcile(connection: Connection, scope: Scope, *, now: str, removals: Remov
     if scope.bundles is None:
         windows.assign(connection, scope, fleet, known)
     specs, wanted = intended(connection, scope.workspace, stored, fleet, known, texts)
-    have = told(connection, scope, {c.id for c in fleet})
+    have = told(connection, scope)
     by_name = {spec.name: spec for spec in specs}
     picked = Picked(wanted, by_name, {c.id for c in fleet})
     changes = let_through(connection, scope, picked, have, decide(wanted, have), now, removals)
     held = staging.gated(connection, scope.workspace, specs, _counts(connection, scope, wanted, changes))
-    held |= windows.gated(connection, scope.workspace, changes)
+    held |= windows.gated(connection, scope.workspace, changes) | passes.pending(connection, scope.workspace, by_name)
     waiting = [c for c in changes if c.want is not None and c.redeploy and c.key[1] in held]
     later = {c.key for c in waiting}
     at_once = [c for c in changes if c.key not in later]
@@ -60,6 +61,8 @@ def reconcile(connection: Connection, scope: Scope, *, now: str, removals: Remov
     if at_once:
         _store(connection, scope.workspace, at_once, by_name, {key for key, old in have.items() if not old.generation}, now)
     _tell_rollouts(connection, scope, changes, held, by_name)
+    if scope.clusters is None:
+        passes.whole(connection, scope.workspace, stored)
     touched = clusters_of(at_once)
     if waiting:
         touched |= supply(connection, scope.workspace, {c.key[1] for c in waiting}, now=now)
@@ -76,38 +79,18 @@ def supply(connection: Connection, workspace: Workspace, names: Collection[Bundl
     for lack in newcomers.lacking(connection, workspace, names):
         fleet = fleet_clusters(connection, Scope(workspace, clusters=lack.clusters))
         texts: dict[str, bytes] = {}
-        made = _wanted([lack.order], fleet, groups(connection, workspace), texts, _copied(connection, workspace, [lack.order.spec]))
+        made = wanted_by([lack.order], fleet, groups(connection, workspace), texts, copied_by(connection, workspace, [lack.order.spec]))
         _keep_options(connection, [Change(key, want, redeploy=True) for key, want in made.items()], texts)
         fed |= newcomers.feed(connection, made, now)
     return fed
-
-
-def intended(
-    connection: Connection,
-    workspace: Workspace,
-    stored: list[BundleSpec],
-    fleet: Sequence[Cluster],
-    known: Sequence[Group],
-    texts: dict[str, bytes],
-) -> tuple[list[BundleSpec], dict[Key, Want]]:
-    """What the clusters of `fleet` should be told when these are the workspace's bundles, and the bundles as they count for that: pinned
-    ones with the content of their revision. Reads only: a plan asks this for bundles that are not stored. `texts` receives the options'
-    JSON by its key.
-    """
-    orders = pins.orders(connection, workspace, stored, fleet)
-    wanted = _wanted(orders, fleet, known, texts, _copied(connection, workspace, [order.spec for order in orders]))
-    return [order.spec for order in orders if order.only is None], wanted
 
 
 def _counts(connection: Connection, scope: Scope, wanted: Mapping[Key, Want], changes: Iterable[Change]) -> dict[BundleName, int]:
     """Clusters of each bundle that changes; of a scope of clusters the others are counted where they stand."""
     found = Counter(bundle for _, bundle in wanted)
     if scope.clusters is not None:
-        d = deployments.c
-        names = sorted({change.key[1] for change in changes})
-        for part in in_parts(names):
-            query = sa.select(d.bundle, sa.func.count()).where(d.workspace == scope.workspace, d.bundle.in_(part), ~d.removed)
-            found |= Counter({BundleName(row[0]): row[1] for row in connection.execute(query.group_by(d.bundle))})
+        for name in {change.key[1] for change in changes}:
+            found[name] = max(found[name], sum(counting.every(connection, scope.workspace, name).values()))
     return found
 
 
@@ -122,22 +105,12 @@ def _tell_rollouts(
     changed = {change.key[1] for change in changes} if scope.bundles is None else set(scope.bundles)
     staging.touch(connection, scope.workspace, changed & set(held), staging.ANEW)
     asking = {name for name in held if (specs[name].rollout_strategy or {}).get("partitions")}
-    if scope.clusters is not None:
+    if scope.clusters is not None and scope.bundles is None:
         theirs = staging.touch_clusters(connection, scope.workspace, scope.clusters)
         staging.displace(connection, scope.workspace, scope.clusters, asking & theirs)
     elif scope.bundles is None:
         staging.touch(connection, scope.workspace, held)  # whose window it is may have changed with a group
         staging.touch(connection, scope.workspace, asking, staging.ANEW)
-
-
-Sources = Mapping[tuple[str, str], Any]
-
-
-def _copied(connection: Connection, workspace: Workspace, specs: Iterable[BundleSpec]) -> Sources:
-    """The Secrets and ConfigMaps that the bundles want copied."""
-    every = (options for spec in specs for options in (spec.options, *(t.options for t in (*spec.targets, *spec.customizations))))
-    wanted = [one for options in every if options.downstream_resources for one in opts.downstream_of(options)]
-    return sources(connection, workspace, wanted) if wanted else {}
 
 
 def bundles_that_copy(connection: Connection, workspace: Workspace, kind: str, name: str) -> set[BundleName]:
@@ -152,59 +125,17 @@ def bundles_that_copy(connection: Connection, workspace: Workspace, kind: str, n
     return found
 
 
-def _wanted(
-    orders: Iterable[pins.Order], fleet: Sequence[Cluster], known: Sequence[Group], texts: dict[str, bytes], copied: Sources
-) -> dict[Key, Want]:
-    """Every deployment that should be; `texts` receives the options' JSON by its key."""
-    wanted: dict[Key, Want] = {}
-    for order in orders:
-        spec = order.spec
-        made: dict[tuple[int, str, str], Want] = {}  # a thousand clusters with the same options cost one digest
-        shown = msgspec.json.encode([spec.labels, spec.depends_on, spec.paused]).decode()
-        for match in order.matches(fleet, known):
-            key = (id(match.options), match.target, match.customization)
-            if key not in made:
-                made[key] = _want(order, match, shown, texts, copied)
-            wanted[match.cluster.id, spec.name] = made[key]
-    return wanted
-
-
-def _want(order: pins.Order, match: Match, shown: str, texts: dict[str, bytes], copied: Sources) -> Want:
-    """A content that is copied counts as one of the options: another one is deployed again."""
-    spec, options = order.spec, match.options
-    version = version_of(opts.downstream_of(options), copied)
-    text = opts.to_json(options)
-    key = hashlib.sha256(text).hexdigest()
-    texts[key] = text
-    return Want(
-        archive=spec.archive,
-        options_digest=Digest(hashlib.sha256(f"{opts.digest(options)}\n{version}".encode()).hexdigest())
-        if version
-        else opts.digest(options),
-        options_key=key,
-        size=spec.size,
-        target=match.target,
-        customization=match.customization,
-        commit=spec.commit,
-        keep_resources=bool(options.keep_resources),
-        shown=shown,
-        decision=order.decision,
-    )
-
-
-def told(connection: Connection, scope: Scope, fleet: set[ClusterId]) -> dict[Key, Have]:
+def told(connection: Connection, scope: Scope) -> dict[Key, Have]:
     """What the clusters were told, as it is stored."""
     d = deployments.c
     query = sa.select(
         *(d.cluster_id, d.bundle, d.generation, d.archive, d.options_digest, d.options_key),
         *(d.target, d.customization, d.keep_resources, d.removed, d.shown, d.staged),
     ).where(d.workspace == scope.workspace)
-    if scope.bundles is not None:
-        rows = [r for part in in_parts(sorted(scope.bundles)) for r in connection.execute(query.where(d.bundle.in_(part)))]
-    elif scope.clusters is not None:
-        rows = [r for part in in_parts(sorted(scope.clusters)) for r in connection.execute(query.where(d.cluster_id.in_(part)))]
-    else:
-        rows = list(connection.execute(query))
+    queries = [query] if scope.bundles is None else [query.where(d.bundle.in_(part)) for part in in_parts(sorted(scope.bundles))]
+    if scope.clusters is not None:
+        queries = [one.where(d.cluster_id.in_(part)) for one in queries for part in in_parts(sorted(scope.clusters))]
+    rows = (r for one in queries for r in connection.execute(one))
     return {
         (r.cluster_id, r.bundle): Have(
             generation=r.generation,
@@ -219,7 +150,6 @@ def told(connection: Connection, scope: Scope, fleet: set[ClusterId]) -> dict[Ke
             staged=r.staged,
         )
         for r in rows
-        if scope.bundles is None or scope.clusters is None or r.cluster_id in fleet
     }
 
 

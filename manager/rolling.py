@@ -14,10 +14,11 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core.errors import RefusedError
 from fleetctl.core.ids import BundleName, ClusterId, Workspace
-from manager import decisions, goingback, log, rollouts, rolloutsaid, rolloutview
+from manager import decisions, goingback, log, passes, rollouts, rolloutsaid, rolloutview
 from manager.clock import Clock, rfc3339
+from manager.gathering import Scope
 from manager.live import Live
-from manager.reconcile import supply
+from manager.reconcile import reconcile, supply
 from manager.rollouts import Advanced
 from manager.store.base import Store
 
@@ -59,6 +60,7 @@ class Rolling:
         turned = set() if self._again else self._turned(now)
         settled = not 0 <= now - self._settled < _MOST_SECONDS
         self._settled = now if settled else self._settled
+        await self._pass_on(now)
         for workspace, bundle in await self._store.read(lambda connection: rollouts.due(connection, now, turned, settled=settled)):
             try:
                 more = True
@@ -66,6 +68,17 @@ class Rolling:
                     more = await self._told(workspace, bundle)
             except Exception as error:
                 log.bug(f"the rollout of {workspace}/{bundle} cannot be decided", error)
+
+    async def _pass_on(self, now: float) -> None:
+        """Write down what is under way in parts, to its end."""
+        for place in await self._store.read(passes.every):
+            try:
+                more = True
+                while more:
+                    touched, more = await self._store.write(partial(passes.go_on, place=place, now=now, exact=_exact))
+                    self._live.changed(touched)
+            except Exception as error:
+                log.bug(f"the change of {place[0]}/{place[1]} cannot be written down", error)
 
     async def _told(self, workspace: Workspace, bundle: BundleName) -> bool:
         """One part of a hand-out, in a transaction of its own; whether there is more to be done at once."""
@@ -138,6 +151,10 @@ class Rolling:
         touched, shown = await self._store.write(write)
         self._live.changed(touched)
         return shown
+
+
+def _exact(connection: Connection, scope: Scope, now: str) -> set[ClusterId]:
+    return reconcile(connection, scope, now=now)
 
 
 def _differing(before: Mapping[ClusterId, str], after: Mapping[ClusterId, str]) -> set[ClusterId]:

@@ -24,7 +24,7 @@ from manager.gathering import Scope, bundle_specs
 from manager.live import OFFLINE
 from manager.placing import Shape, reshaped, shape_of
 from manager.staging import AGAIN, ANEW
-from manager.store.schema import bundles, clusters, deployments, rollouts
+from manager.store.schema import bundles, clusters, deployments, passes, rollouts
 from manager.store.schema import pins as pins_table
 
 _json = msgspec.json.encode
@@ -46,6 +46,7 @@ def due(connection: Connection, now: float, turned: Collection[ClusterId] | None
             mine = (d.workspace == r.workspace) & (d.bundle == r.bundle) & d.cluster_id.in_(turned)
             going &= sa.exists().where(mine)
         where |= going
+    where &= ~sa.exists().where((passes.c.workspace == r.workspace) & (passes.c.bundle == r.bundle))  # what is not whole yet stands still
     rows = connection.execute(sa.select(r.workspace, r.bundle).where(where).order_by(r.workspace, r.bundle))
     return [(Workspace(row.workspace), BundleName(row.bundle)) for row in rows]
 
@@ -72,7 +73,7 @@ def advance(
     r, place = rollouts.c, (workspace, bundle)
     where = (r.workspace == workspace) & (r.bundle == bundle)
     row = connection.execute(sa.select(rollouts).where(where)).one_or_none()
-    if row is None:
+    if row is None or connection.execute(sa.select(passes.c.how).where(passes.c.workspace == workspace, passes.c.bundle == bundle)).first():
         return Advanced(set())
     shape = shape_of(row.shape)
     if row.dirty >= ANEW or row.shape == b"null":

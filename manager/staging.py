@@ -20,7 +20,7 @@ from fleetctl.core.rollout import Phase
 from fleetctl.core.status import State
 from fleetctl.core.strategy import place
 from manager.gathering import in_parts
-from manager.store.schema import bundles, deployments, rollouts, wants
+from manager.store.schema import bundles, deployments, passes, rollouts, wants
 
 _json = msgspec.json.encode
 # Fleet makes partitions of this many clusters without being asked.
@@ -166,9 +166,9 @@ def wave(connection: Connection, workspace: Workspace, names: Iterable[str]) -> 
 
 def forget(connection: Connection, workspace: Workspace, gone: Iterable[BundleName]) -> None:
     """Bundles that are no more have no rollout."""
-    r = rollouts.c
-    for part in in_parts(sorted(gone)):
-        connection.execute(sa.delete(rollouts).where(r.workspace == workspace, r.bundle.in_(part)))
+    for table in (rollouts, passes):
+        for part in in_parts(sorted(gone)):
+            connection.execute(sa.delete(table).where(table.c.workspace == workspace, table.c.bundle.in_(part)))
 
 
 def touch(connection: Connection, workspace: str, names: Iterable[str], how: int = AGAIN) -> bool:

@@ -28,8 +28,9 @@ from manager import pins, staging, windows
 from manager.clock import unix
 from manager.gathering import Scope, fleet_clusters, groups, in_parts
 from manager.holding import Picked, foreseen
+from manager.intent import intended
 from manager.placing import safe_strategy
-from manager.reconcile import intended, told
+from manager.reconcile import told
 from manager.store.schema import bundles, deployments, repos, rollouts
 from manager.store.schema import options as options_table
 from manager.taking import Sifted, Taken, held_removal, is_changed, sift
@@ -148,7 +149,7 @@ def _pinned_clusters(connection: Connection, workspace: Workspace, name: BundleN
 def _changed(connection: Connection, world: _World, spec: BundleSpec, *, is_new: bool) -> Impact:
     specs, wanted = intended(connection, world.workspace, [spec], world.fleet, world.groups, world.texts)
     now = specs[0]
-    have = told(connection, Scope(world.workspace, bundles=[spec.name]), set())
+    have = told(connection, Scope(world.workspace, bundles=[spec.name]))
     world.wanted |= {(key[0], BundleName("")) for key in wanted}
     every = decide(wanted, have)
     lost = [change for change in every if change.want is None and have[change.key].generation]
@@ -198,7 +199,7 @@ def _with_loss(world: _World, impact: Impact, held: dict[Key, str], was: set[Key
 
 
 def _gone(connection: Connection, world: _World, name: BundleName, spec: BundleSpec) -> Impact:
-    have = told(connection, Scope(world.workspace, bundles=[name]), set())
+    have = told(connection, Scope(world.workspace, bundles=[name]))
     changes = decide({}, have)
     held = {change.key: core.BUNDLES for change in changes if have[change.key].generation} if world.held else {}
     found = _counted(world, changes, have, held)

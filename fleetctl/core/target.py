@@ -6,7 +6,9 @@ AllMatches mode, every one in order) changes the options for it. A bundle withou
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
+from itertools import combinations
 
 import msgspec
 
@@ -16,6 +18,7 @@ from fleetctl.core.ids import GroupName
 from fleetctl.core.options import Options, merge
 
 DEFAULT_TARGETS = [Target(name="default", cluster_group="default")]
+_MOST_TOGETHER = 6  # customizations that may come together in AllMatches mode: 64 combinations
 
 
 class Match(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,8 +65,41 @@ def _one(bundle: BundleSpec, cluster: Cluster, groups: Sequence[Group], merged: 
     key = tuple(map(id, (target, *picked)))
     if key not in merged:
         merged[key] = _options(bundle, target, picked)
-    names = ", ".join(c.name or "(without a name)" for c in picked)
-    return Match(cluster=cluster, target=target.name, customization=names, options=merged[key])
+    return Match(cluster=cluster, target=target.name, customization=_named(picked), options=merged[key])
+
+
+def outcomes(bundle: BundleSpec) -> dict[tuple[str, str], Options] | None:
+    """What a cluster may get, by the names that a Match has of it: (target, customization). None when two things have the same names, or
+    when there are too many: then only matching the clusters tells.
+    """
+    targets = [t for t in bundle.targets or DEFAULT_TARGETS if not t.do_not_deploy]
+    customizations = [c for c in bundle.customizations if not c.do_not_deploy]
+    every: list[list[Target]] = [[], *([c] for c in customizations)]
+    if bundle.customization_mode == "AllMatches":
+        if len(customizations) > _MOST_TOGETHER:
+            return None
+        every = [list(some) for n in range(len(customizations) + 1) for some in combinations(customizations, n)]
+    found: dict[tuple[str, str], Options] = {}
+    for target in targets:
+        for picked in every:
+            options, key = _options(bundle, target, picked), (target.name, _named(picked))
+            if found.setdefault(key, options) != options:
+                return None
+    return found
+
+
+def picking(bundle: BundleSpec) -> str:
+    """Equal for two versions of a bundle that reach the same clusters, each with the same target and customizations."""
+
+    def said(targets: list[Target]) -> list[Target]:
+        return [msgspec.structs.replace(target, options=Options()) for target in targets]
+
+    text = msgspec.json.encode([said(bundle.targets or DEFAULT_TARGETS), said(bundle.customizations), bundle.customization_mode])
+    return hashlib.sha256(text).hexdigest()[:32]
+
+
+def _named(picked: Sequence[Target]) -> str:
+    return ", ".join(c.name or "(without a name)" for c in picked)
 
 
 def criteria_match(target: Target, cluster: Cluster, groups: Iterable[Group]) -> bool:

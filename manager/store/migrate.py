@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from fleetctl.core.errors import RefusedError
 from manager.store import counters
 
-HEAD = "0011"
+HEAD = "0012"
 _SCRIPTS = Path(__file__).with_name("migrations")
 
 

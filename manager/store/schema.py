@@ -58,6 +58,8 @@ bundles = sa.Table(
     sa.Column("pinned", sa.Integer, nullable=False, server_default="0"),
     sa.Column("pin_reason", sa.String, nullable=False, server_default=""),
     sa.Column("decision", sa.Integer, nullable=False, server_default="0"),
+    # `picking` of core/target.py, when every deployment of the bundle has been matched by it: another content changes none of that.
+    sa.Column("matched", sa.String, nullable=False, server_default=""),
     sa.Index("bundles_repo", "workspace", "repo"),
     sa.Index("bundles_archive", "archive"),
 )
@@ -283,6 +285,17 @@ rollouts = sa.Table(
     sa.Column("dirty", sa.Integer, nullable=False, default=2),
     sa.Column("silent", sa.Integer, nullable=False, default=0),
     sa.Column("good", sa.Integer, nullable=False, server_default="0"),
+)
+
+# Bundles whose change reaches so many deployments that it is written down in parts (manager/passes.py). `how`: by their rows, or by the
+# clusters, of those that are there or those that shall be; `cursor`: up to where it is done.
+passes = sa.Table(
+    "passes",
+    metadata,
+    sa.Column("workspace", sa.String, primary_key=True),
+    sa.Column("bundle", sa.String, primary_key=True),
+    sa.Column("how", sa.String, nullable=False),
+    sa.Column("cursor", sa.String, nullable=False, server_default=""),
 )
 
 # People's tokens: the value is kept as a SHA-256 only.
