@@ -128,26 +128,61 @@ def _down(sort: Sort, how: str) -> tuple[str, ...]:
     return ("down_started", *(name for name, on in said.items() if on))
 
 
-def choose(connection: Connection, place: Place, census: Census, quotas: Sequence[Quota]) -> tuple[list[Chosen], bool]:
-    """Who goes, in the partitions' own order, `MOST` at once; and whether more may go at once after them.
+@dataclass(frozen=True)
+class Choice:
+    """Who goes now; `more`: others may go at once after them; `swept`: the row up to which all were taken as they stand, 0 when none."""
+
+    who: list[Chosen]
+    more: bool
+    swept: int = 0
+
+
+def choose(connection: Connection, place: Place, census: Census, quotas: Sequence[Quota], swept: int = 0) -> Choice:
+    """Who goes, in the partitions' own order, `MOST` at once. Where all may go who wait, and they are many, order is nothing: they are
+    taken row by row from `swept` on, which touches each page of the store once.
 
     `maxNew` is a batch and no brake: batches follow one another here as long as there is room.
     """
-    found: list[Chosen] = []
+    whole = [at for at, (quota, tally) in enumerate(zip(quotas, census.tallies(len(quotas)), strict=True)) if _all_go(quota, tally)]
+    if whole:
+        found = _swept(connection, place, whole, census.apart, swept)
+        if found or swept:
+            full = len(found) == MOST
+            return Choice(found, True, found[-1].row if full else 0)
+    found = []
     apart = ids_text(census.apart.all)
     for at, quota in enumerate(quotas):
         for name, most in (("down", MOST if quota.down else 0), ("ready", quota.ready), ("fresh", MOST if quota.fresh else 0)):
             left = min(most, MOST - len(found))
             if left > 0:
                 found += _first(connection, place, census.sorts(at, name), apart, left)
-    return found, len(found) == MOST
+    return Choice(found, len(found) == MOST)
+
+
+def _all_go(quota: Quota, tally: Tally) -> bool:
+    every = quota.ready >= tally.ready and (quota.fresh or not tally.fresh) and (quota.down or not tally.down)
+    return bool(every) and tally.may_go > MOST
+
+
+_SWEPT = sa.text("""
+SELECT rowid AS row, cluster_id, staged FROM deployments INDEXED BY deployments_bundle
+WHERE workspace = :workspace AND bundle = :bundle AND rowid > :after AND staged <> '' AND NOT removed AND NOT kept
+    AND partition IN (SELECT value FROM json_each(:partitions)) AND cluster_id NOT IN (SELECT value FROM json_each(:apart))
+ORDER BY rowid LIMIT :most
+""")
+
+
+def _swept(connection: Connection, place: Place, partitions: Sequence[int], apart: Apart, after: int) -> list[Chosen]:
+    where = {"workspace": place[0], "bundle": place[1], "after": after, "most": MOST}
+    texts = {"partitions": msgspec.json.encode(partitions).decode(), "apart": ids_text(apart.all)}
+    return [Chosen(row.row, ClusterId(row.cluster_id), row.staged) for row in connection.execute(_SWEPT, where | texts)]
 
 
 _FIRST = sa.text("""
 SELECT rowid AS row, cluster_id, staged, position FROM deployments INDEXED BY deployments_held
 WHERE workspace = :workspace AND bundle = :bundle AND partition = :partition AND state = :state AND staged <> ''
     AND NOT removed AND NOT kept AND (generation > 0) = :told AND cluster_id NOT IN (SELECT value FROM json_each(:apart))
-ORDER BY position, cluster_id LIMIT :most
+ORDER BY shelf, position, cluster_id LIMIT :most
 """)
 
 

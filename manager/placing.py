@@ -38,6 +38,7 @@ class Shape(msgspec.Struct, frozen=True):
 
     `basis`: what the partitions were made from; `version` and `counted`: for which version, and for how many clusters. `bounds`: the last
     place in each automatic partition but the last one. `cursor`: the row up to which everybody is placed, -1 when all are.
+    `swept`: the row up to which all who may go were handed out to, while all may.
     """
 
     partitions: list[tuple[str, int, int, float, bool]]  # name, clusters, maxUnavailable, soak, approval
@@ -48,6 +49,7 @@ class Shape(msgspec.Struct, frozen=True):
     counted: int = 0
     bounds: list[tuple[int, str]] = []
     cursor: int = -1
+    swept: int = 0
 
 
 def shape_of(text: bytes) -> Shape:

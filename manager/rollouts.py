@@ -92,7 +92,8 @@ def advance(
     steps = tuple(Step(*item) for item in msgspec.json.decode(row.steps))
     moment = Moment(now, since, shape.hold)
     decision = decide(partitions, tallies, policy, Progress(Phase(row.phase), row.reason, steps), moment)
-    chosen, more = choose(connection, place, census, decision.quotas)
+    choice = choose(connection, place, census, decision.quotas, shape.swept)
+    chosen = choice.who
     if not shape.hold:
         chosen += going_back(back, budgets_left(partitions, tallies, policy, decision.quotas), {*heard, *barred.why})
     gone = {one.cluster for one in chosen}
@@ -103,11 +104,12 @@ def advance(
         decision = decide(partitions, tallies, policy, decision.progress, moment)
     decision = barred.timed(decision, waiting_of(connection, place, {*barred.why, *barred.under}))
     decision = barred.waking(decision, {one.cluster for one in back} - gone)
-    _remember(connection, where, decision, shape, tallies, dirty=AGAIN if more else 0)
+    shape = msgspec.structs.replace(shape, swept=choice.swept)
+    _remember(connection, where, decision, shape, tallies, dirty=AGAIN if choice.more else 0)
     ended = decision.progress.phase is Phase.COMPLETED and row.phase != Phase.COMPLETED.value
     if ended and any(tally.ready_started for tally in tallies):
         connection.execute(sa.update(rollouts).where(where).values(good=newcomers.current(connection, workspace, bundle)))
-    return Advanced(gone, more)
+    return Advanced(gone, choice.more)
 
 
 def _silent(connection: Connection, workspace: Workspace, silent: Mapping[ClusterId, str]) -> dict[ClusterId, str]:

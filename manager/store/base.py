@@ -27,6 +27,8 @@ T = TypeVar("T")
 Work = Callable[[Connection], T]
 
 _MOST_AT_ONCE = 500
+# The log is written back when it has 64 MiB, not 4: a page that many transactions change is written back once.
+_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "journal_size_limit=67108864", "wal_autocheckpoint=16384")
 _READERS = 2
 
 
@@ -42,8 +44,8 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._writer = _engine(path, "BEGIN IMMEDIATE", size=1)
-        self._reader = _engine(path, "BEGIN", size=_READERS)
+        self._writer = _engine(path, "BEGIN IMMEDIATE", size=1, cache=65536)
+        self._reader = _engine(path, "BEGIN", size=_READERS, cache=16384)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
         self._thread = threading.Thread(target=self._serve, name="store-write", daemon=True)
@@ -146,7 +148,8 @@ def _translated() -> Any:
         raise
 
 
-def _engine(path: Path, begin: str, *, size: int) -> Engine:
+def _engine(path: Path, begin: str, *, size: int, cache: int) -> Engine:
+    """`cache`: KiB of pages that each connection may keep, filled only as they are used."""
     engine = sa.create_engine(
         f"sqlite:///{path}", poolclass=QueuePool, pool_size=size, max_overflow=0, connect_args={"check_same_thread": False, "timeout": 10}
     )
@@ -154,7 +157,7 @@ def _engine(path: Path, begin: str, *, size: int) -> Engine:
     @sa.event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # sqlite3's own idea of transactions would begin them too late
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "journal_size_limit=67108864"):
+        for pragma in (*_PRAGMAS, f"cache_size=-{cache}"):
             connection.execute(f"PRAGMA {pragma}")
 
     @sa.event.listens_for(engine, "begin")

@@ -168,6 +168,7 @@ deployments = sa.Table(
     sa.Column("staged", sa.String, nullable=False, server_default=""),
     sa.Column("partition", sa.Integer, nullable=False, server_default="0"),
     sa.Column("position", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("shelf", sa.Integer, sa.Computed("position >> 23", persisted=False)),
     # When it was told (0: never, or by an older manager), since when it is in `state`, when it was Ready first: Unix seconds. `past` is
     # written and read by manager/past.py.
     sa.Column("decision", sa.Integer, nullable=False, server_default="0"),
@@ -183,8 +184,9 @@ deployments = sa.Table(
     sa.Index("deployments_bundle", "workspace", "bundle"),
     sa.Index("deployments_archive", "archive"),
     # Who is told next, and examples of what is held; whose state is not Ready. Neither grows with a fleet that is well.
-    sa.Index("deployments_held", "workspace", "bundle", "partition", "state", "position", sqlite_where=sa.text("staged <> ''")),
-    sa.Index("deployments_unready", "workspace", "bundle", "state", "cluster_id", sqlite_where=sa.text("state <> 'Ready'")),
+    # By shelves of the order, and within one by row, so that a change of many rows in a row touches few pages of the index.
+    sa.Index("deployments_held", "workspace", "bundle", "partition", "state", "shelf", sqlite_where=sa.text("staged <> ''")),
+    sa.Index("deployments_unready", "workspace", "bundle", "state", sqlite_where=sa.text("state <> 'Ready'")),
     sa.Index("deployments_removed", "workspace", "cluster_id", "bundle", sqlite_where=sa.text("removed = 1")),
     sa.Index("deployments_kept", "workspace", "bundle", "cluster_id", sqlite_where=sa.text("kept")),
 )

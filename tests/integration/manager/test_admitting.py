@@ -81,27 +81,33 @@ def test_the_same_clusters_go(connection: Connection, seed: int) -> None:
     quotas = [Quota(ready=rng.randrange(8), fresh=rng.choice([0, CLUSTERS]), down=rng.random() < 0.5) for _ in range(3)]
     every = plainrollout.members(connection, *PLACE)
     wanted = plainrollout.chosen(every, quotas, lambda cluster: silent.get(cluster, HEARD), barred)
-    found, more = choose(connection, PLACE, census, quotas)
-    assert {(one.cluster, one.staged) for one in found} == {(member.cluster, member.staged) for member in wanted}
-    assert not more
+    found = choose(connection, PLACE, census, quotas)
+    assert {(one.cluster, one.staged) for one in found.who} == {(member.cluster, member.staged) for member in wanted}
+    assert not found.more
 
 
-def test_a_hand_out_goes_in_parts(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody is left out, nobody goes twice, and each part is as large as it may be."""
+@pytest.mark.parametrize("most", [90, CLUSTERS])
+def test_a_hand_out_goes_in_parts(connection: Connection, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Nobody is left out, nobody goes twice, each part is as large as it may be: in order while only some may go, else row by row."""
     monkeypatch.setattr(admitting, "MOST", 40)
     add_clusters(connection, range(CLUSTERS))
     add_deployments(connection, [deployment(n, "web", staged="k" * 32) for n in range(CLUSTERS)])
+    order = [member.cluster for member in plainrollout.members(connection, *PLACE)]
+    silent = {order[3]: "offline", order[70]: "unknown"}
     gone: list[ClusterId] = []
-    sizes = []
-    more = True
+    sizes, swept, more = [], 0, True
     while more:
-        found, more = choose(connection, PLACE, Census(connection, PLACE, Apart()), [Quota(ready=CLUSTERS)])
-        where = deployments.c.cluster_id.in_([one.cluster for one in found])
+        census = Census(connection, PLACE, Apart(silent))
+        found = choose(connection, PLACE, census, [Quota(ready=most - len(gone))], swept)
+        where = deployments.c.cluster_id.in_([one.cluster for one in found.who])
         connection.execute(sa.update(deployments).where(where).values(staged="", state="WaitApplied"))
-        gone += [one.cluster for one in found]
-        sizes.append(len(found))
-    assert sizes == [40, 40, 40, 30]
-    assert len(set(gone)) == CLUSTERS
+        gone += [one.cluster for one in found.who]
+        sizes.append(len(found.who))
+        swept, more = found.swept, found.more
+    allowed = [cluster for cluster in order if cluster not in silent]
+    assert sum(sizes) == len(gone) == len(set(gone)) == min(most, len(allowed))
+    assert max(sizes) == 40
+    assert set(gone) == set(allowed[:most])
 
 
 GROUPS = [Group(workspace=PLACE[0], name=GroupName("eu"), selector={"matchLabels": {"region": "eu"}}, labels={"tier": "one"})]

@@ -148,7 +148,7 @@ def test_parts_leave_what_the_whole_leaves(connection: Connection, seed: int, mo
 def test_a_rollout_stands_still_until_its_change_is_whole(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also over a restart, of which the store knows nothing: what is under way is found again, and a newer commit begins it anew."""
     monkeypatch.setattr(passes, "MANY", 1)
-    monkeypatch.setattr(passes, "MOST", 25)
+    monkeypatch.setattr(passes, "MOST", 15)
     take(connection, bundle(1))
     run(connection)
     deciding.advance(connection, *PLACE, {}, 1.0)

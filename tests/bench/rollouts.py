@@ -1,0 +1,165 @@
+"""A commit for very many clusters, in the manager's own store: planned, admitted, summed up, with and without agents that report.
+
+The clusters are rows, written by SQL as the manager would have written them; everything after that is the manager's own code with its own
+transactions. The peer is one UPDATE of the same columns of as many rows in the same file with the same pragmas, after it, without the
+triggers that keep the counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from fleetctl.core.bundle import BundleSpec, Target
+from fleetctl.core.gitrepo import GitRepoSpec, RepoSpec
+from fleetctl.core.ids import BundleName, CommitId, Digest, RepoName, Workspace
+from fleetctl.core.status import Report, State
+from fleetctl.core.strategy import place
+from fleetctl.sources.gitstore import About
+from manager import staging
+from manager.gathering import Scope
+from manager.intent import intended
+from manager.live import Live, Presence
+from manager.rolling import Rolling
+from manager.store.base import Store
+from manager.store.schema import bundles, deployments, meta, repos
+from manager.store.schema import options as options_table
+from manager.taking import Taken, take
+from tests.bench.figures import Figure
+from tests.support.rows import NOW, SPACE, add_clusters, cluster_id
+
+REPO = RepoSpec(workspace=Workspace(SPACE), name=RepoName("apps"), spec=GitRepoSpec(repo="https://example.com/apps"))
+AT_ONCE: dict[str, Any] = {"autoPartitionThreshold": 0}
+"""All clusters in one partition, all of which may change at once: the most that can be handed out."""
+
+
+class Scene:
+    """A store with so many bundles on so many clusters, all Ready, and everybody heard just now."""
+
+    def __init__(self, folder: Path, many_bundles: int, many_clusters: int, strategy: dict[str, Any] | None) -> None:
+        self.names = [BundleName(f"b{n:02}") for n in range(many_bundles)]
+        self.clusters, self.strategy, self.path = many_clusters, strategy, folder / "fleet.db"
+        self.store = Store(self.path)
+        self.live = Live(time.time())
+        self.rolling = Rolling(self.store, self.live, time.time)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Scene]:
+        await self.store.open()
+        try:
+            await self.store.write(self._fill)
+            now = time.time()
+            for n in range(self.clusters):
+                self.live.clusters[cluster_id(n)] = Presence(b"k", seen=now)
+            await self.rolling.look()
+            await self.store.write(lambda connection: connection.exec_driver_sql("PRAGMA optimize"))
+            yield self
+        finally:
+            await self.store.close()
+
+    def specs(self, version: int) -> list[BundleSpec]:
+        head: dict[str, Any] = {"workspace": REPO.workspace, "repo": REPO.name, "commit": CommitId(f"{version:040x}"), "size": version}
+        head |= {"targets": [Target(name="all", cluster_selector={})], "rollout_strategy": self.strategy}
+        return [BundleSpec(**head, name=name, path=name, archive=Digest(f"{version:064x}")) for name in self.names]
+
+    def _fill(self, connection: Connection) -> None:
+        connection.execute(sa.insert(meta), [{"key": "epoch", "value": 1}, {"key": "generation", "value": 1}])
+        connection.execute(sa.insert(repos), {"workspace": SPACE, "name": REPO.name})
+        take(connection, REPO, 1, Taken(CommitId(""), self.specs(1), [], about=About()), confirmed=None, now=NOW)
+        add_clusters(connection, range(self.clusters), region="eu")
+        report = msgspec.json.encode(Report(bundle=self.names[0], generation=1, applied=1, state=State.READY, ready=True))
+        for spec in self.specs(1):
+            texts: dict[str, bytes] = {}
+            from manager.gathering import fleet_clusters
+
+            some = fleet_clusters(connection, Scope(REPO.workspace, clusters=[cluster_id(0)]))
+            _, wanted = intended(connection, REPO.workspace, [spec], some, [], texts)
+            connection.execute(sa.insert(options_table).prefix_with("OR IGNORE"), [{"key": k, "json": v} for k, v in texts.items()])
+            told = staging.told(wanted[some[0].id, spec.name])
+            head = {"bundle": spec.name, "workspace": SPACE, "repo": REPO.name, "generation": 1, "removed": False, "state": "Ready"}
+            head |= {"applied": 1, "reported": 1, "reported_at": NOW, "message": "", "report": report, "partition": -1, "told": 1, **told}
+            for start in range(0, self.clusters, 10_000):
+                ids = [cluster_id(n) for n in range(start, min(start + 10_000, self.clusters))]
+                connection.execute(sa.insert(deployments), [head | {"cluster_id": i, "position": place(spec.name, i)} for i in ids])
+        connection.execute(sa.update(bundles).values(matched=_picking(self.specs(1)[0])))
+        for spec in self.specs(1):
+            staging.begin(connection, REPO.workspace, spec, NOW)
+
+    async def commit(self, version: int) -> None:
+        """As a scan does, to the last cluster that may go now."""
+        taken = Taken(CommitId(f"{version:040x}"), self.specs(version), [], about=About())
+        touched, _ = await self.store.write(lambda c: take(c, REPO, version, taken, confirmed=None, now=NOW))
+        self.live.changed(touched)
+        await self.rolling.look()
+
+    def told(self, version: int) -> Callable[[Connection], int]:
+        where = deployments.c.archive == f"{version:064x}"
+        return lambda connection: connection.execute(sa.select(sa.func.count()).select_from(deployments).where(where)).scalar_one()
+
+
+def _picking(spec: BundleSpec) -> str:
+    from fleetctl.core.target import picking
+
+    return picking(spec)
+
+
+def plain_update(connection: Connection) -> float:
+    """Seconds for what a hand-out sets, in one statement over all rows."""
+    for name in ("deployments_inserted", "deployments_deleted", "deployments_updated"):
+        connection.exec_driver_sql(f"DROP TRIGGER {name}")
+    values: dict[str, Any] = {"archive": "e" * 64, "size": 7, "options_digest": "d" * 64, "options_key": "c" * 64, "target": "all"}
+    values |= {"customization": "", "commit": "b" * 40, "shown": b"[{},[],false]", "keep_resources": False, "decision": 9}
+    values |= {"generation": 1_000_000, "state": State.WAIT_APPLIED.value, "staged": "", "told": 1, "since": 1, "well": 0}
+    began = time.monotonic()
+    connection.execute(sa.update(deployments).values(**values))
+    return time.monotonic() - began
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def plan_and_admit(folder: Path, many_bundles: int, many_clusters: int, strategy: dict[str, Any] | None) -> Iterable[Figure]:
+    async def work() -> Iterable[Figure]:
+        async with Scene(folder, many_bundles, many_clusters, strategy).open() as scene:
+            before, began, longest = _peak(), time.monotonic(), Longest(scene.store)
+            await longest.during(scene.commit(2))
+            ours, after = time.monotonic() - began, _peak()
+            gone = await scene.store.read(scene.told(2))
+            # Committed by hand: the transaction belongs to the measure.
+            began = time.monotonic()
+            await scene.store.write(plain_update)
+            peer = time.monotonic() - began
+            what = f"{many_bundles} x {many_clusters:,}: plan and admit {gone:,}"
+            return [
+                Figure(f"{what} (UPDATE)", ours, peer, 9.0),
+                Figure(f"{many_bundles} x {many_clusters:,}: longest wait of a write (s)", longest.seconds, 0.0, 0.0),
+                Figure(f"{many_bundles} x {many_clusters:,}: memory more than before (MiB)", after - before, 0.0, 0.0),
+            ]
+
+    return asyncio.run(work())
+
+
+class Longest:
+    """How long a small write waits, at most, while something goes on."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self.seconds = store, 0.0
+
+    async def during(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        while not task.done():
+            began = time.monotonic()
+            await self._store.write(lambda connection: connection.execute(sa.select(meta.c.value)).first())
+            self.seconds = max(self.seconds, time.monotonic() - began)
+            await asyncio.sleep(0.02)
+        await task
