@@ -7,6 +7,7 @@ the workspace that they were made for. One plan at a time uses the database, so 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,10 +32,13 @@ from manager.scanning import Scanner
 from manager.store.base import Store
 from manager.store.schema import bundles, deployments, revisions
 from manager.taking import Taken
-from manager.weighing import weigh
+from manager.weighing import Look, weigh
 
 _AT_ONCE = 2
 _MOST_ARCHIVES = 20_000
+# Of one plan: who may only read must not keep the database busy for ever.
+_SECONDS = 120.0
+_MOST_RULES = 2_000  # targets and customizations of a bundle that was scanned elsewhere
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class Planner:
         self._made: OrderedDict[tuple[str, str], None] = OrderedDict()  # (workspace, digest) that only a plan knows
 
     async def plan(self, asked: Asked) -> Plan:
-        """Raises NotFound, UsageError, and what Git has against it."""
+        """Raises NotFound, UsageError, DeadlineError, and what Git has against it."""
         async with self._slots:
             repo, taken = await self._scanned(asked)
             now = self._clock()
@@ -72,7 +76,9 @@ class Planner:
                 return self._live.health(cluster, now)
 
             async with self._reading:
-                found = await self._store.read(lambda c: weigh(c, repo, taken, health, rfc3339(now)))
+                end = time.monotonic() + _SECONDS
+                look = Look(health, rfc3339(now), lambda: time.monotonic() > end)
+                found = await self._store.read(lambda c: weigh(c, repo, taken, look))
         return msgspec.structs.replace(found, ref=asked.ref)
 
     async def _scanned(self, asked: Asked) -> tuple[RepoSpec, Taken]:
@@ -122,6 +128,9 @@ def _mine(spec: BundleSpec, asked: Asked) -> BundleSpec:
     if not is_name(spec.name) or not is_digest(spec.archive):
         step = "Send what a scan made."
         raise UsageError(f"{spec.name[:80]!r} is no bundle with an archive", subject="bundles", next_step=step)
+    if len(spec.targets) + len(spec.customizations) > _MOST_RULES:
+        summary = f"bundle {spec.name} has more than {_MOST_RULES} targets and customizations"
+        raise UsageError(summary, subject=f"bundle {spec.name}", next_step="Use fewer, with selectors, or plan a branch.")
     return msgspec.structs.replace(spec, workspace=Workspace(asked.workspace), repo=RepoName(asked.name))
 
 

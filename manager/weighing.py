@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 from fleetctl.core import impact as core
 from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.cluster import Cluster, Group
+from fleetctl.core.errors import DeadlineError
 from fleetctl.core.gitrepo import RepoSpec
 from fleetctl.core.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.impact import Facts, Impact, Plan, Removals, Standing, Trouble, Wait, What
@@ -37,6 +38,15 @@ from manager.taking import Sifted, Taken, held_removal, is_changed, sift
 
 _MOST_EMPTIED = 100
 Health = Callable[[ClusterId], str]
+
+
+@dataclass(frozen=True)
+class Look:
+    """With what eyes: who is heard, at what time (RFC 3339), and whether it takes too long."""
+
+    health: Health
+    now: str
+    is_late: Callable[[], bool] = lambda: False
 
 
 @dataclass
@@ -68,14 +78,19 @@ class _Losing:
     have: dict[Key, Have]
 
 
-def weigh(connection: Connection, repo: RepoSpec, taken: Taken, health: Health, now: str) -> Plan:
-    """The plan; what it says of deployments is what taking `taken` over would store."""
+def weigh(connection: Connection, repo: RepoSpec, taken: Taken, look: Look) -> Plan:
+    """The plan; what it says of deployments is what taking `taken` over would store. Raises DeadlineError."""
     sifted = sift(connection, repo, taken)
     fresh = [spec for spec in sifted.specs if is_changed(sifted.had.get(spec.name), spec)]
-    world = _world(connection, repo.workspace, sifted, fresh, health, now)
-    found = [_changed(connection, world, spec, is_new=spec.name not in sifted.had) for spec in fresh]
+    world = _world(connection, repo.workspace, sifted, fresh, look)
+    found: list[Impact] = []
+    for spec in fresh:
+        if look.is_late():
+            step = "Plan fewer bundles at once, or try again when the manager has less to do."
+            raise DeadlineError(f"the plan took too long: {len(found)} of {len(fresh)} bundles were looked at", next_step=step)
+        found.append(_changed(connection, world, spec, is_new=spec.name not in sifted.had))
     world.held = _held(connection, repo, taken, sifted)
-    found = _with_losses(connection, world, found, sifted, now)
+    found = _with_losses(connection, world, found, sifted, look.now)
     found += [_gone(connection, world, name, _spec(sifted.had[name])) for name in sifted.gone]
     after = {impact.bundle: impact.after for impact in found}
     stuck = set(core.circle(after))
@@ -102,15 +117,15 @@ def weigh(connection: Connection, repo: RepoSpec, taken: Taken, health: Health, 
     )
 
 
-def _world(connection: Connection, workspace: Workspace, sifted: Sifted, fresh: Sequence[BundleSpec], health: Health, now: str) -> _World:
+def _world(connection: Connection, workspace: Workspace, sifted: Sifted, fresh: Sequence[BundleSpec], look: Look) -> _World:
     fleet = fleet_clusters(connection, Scope(workspace))
     labels: dict[BundleName, dict[str, str]] = {}
     if any(spec.depends_on for spec in fresh):
         rows = connection.execute(sa.select(bundles.c.name, bundles.c.spec).where(bundles.c.workspace == workspace))
         labels = {BundleName(row.name): _spec(row).labels for row in rows if row.name not in set(sifted.gone)}
         labels |= {spec.name: spec.labels for spec in sifted.specs}
-    barred = windows.barred(connection, workspace, unix(now))
-    standing = {c.id: Standing(c.name, health(c.id), c.paused, c.id in barred.why) for c in fleet}
+    barred = windows.barred(connection, workspace, unix(look.now))
+    standing = {c.id: Standing(c.name, look.health(c.id), c.paused, c.id in barred.why) for c in fleet}
     said = _said(connection, workspace, [spec.name for spec in fresh])
     scheduled = {*barred.why, *barred.under}
     return _World(workspace, fleet, groups(connection, workspace), standing, labels, said, barred, scheduled=scheduled)

@@ -171,7 +171,7 @@ def _print(found: Plan, pictures: Pictures, form: PlanFormat, refused: str) -> N
     elif form in {PlanFormat.JSON, PlanFormat.YAML}:
         out.document(as_document(found, pictures) | {"refused": refused}, Format(form.value))
     else:
-        shown(found, pictures)
+        shown(found, pictures, wide=form is PlanFormat.WIDE)
     for warning in found.warnings:
         out.say(f"warning: {warning.summary}")
     for hint in pictures.hints:

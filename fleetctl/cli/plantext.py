@@ -8,7 +8,7 @@ from typing import Any
 from fleetctl.cli import output as out
 from fleetctl.cli.output import Column, duration
 from fleetctl.cli.picturing import Picture, Pictures
-from fleetctl.core.impact import BUNDLES, Group, Impact, Plan, Removals, Stage, What
+from fleetctl.core.impact import BUNDLES, MOST_NAMES, Group, Impact, Plan, Removals, Stage, What
 
 _MOST_SHOWN, _MOST_PATHS = 3, 12
 _HELD = {"many": "too many of its clusters", "all": "all that have it", "last": "the last bundle there", BUNDLES: "with too many others"}
@@ -48,9 +48,9 @@ def verdict(plan: Plan) -> str:
     return f"{number(total, 'bundle')}: {said}{left}. Deployments: {deployments or 'none'}{where}."
 
 
-def group_line(group: Group) -> str:
-    shown = ", ".join(group.names[:_MOST_SHOWN])
-    more = group.clusters - min(_MOST_SHOWN, len(group.names))
+def group_line(group: Group, most: int = _MOST_SHOWN) -> str:
+    shown = ", ".join(group.names[:most])
+    more = group.clusters - min(most, len(group.names))
     names = f"{shown} and {number(more)} more" if more else shown
     verb = _DOES[group.what]
     if group.what in {What.CHANGED, What.TOLD}:
@@ -189,15 +189,15 @@ _COLUMNS = [
 ]
 
 
-def shown(plan: Plan, pictures: Pictures) -> None:
-    """The form for people, on stdout."""
+def shown(plan: Plan, pictures: Pictures, *, wide: bool = False) -> None:
+    """The form for people, on stdout; `wide`: every name that the answer has."""
     out.line(heading(plan))
     if plan.bundles:
         out.line()
         out.table(_COLUMNS, [row(impact) for impact in plan.bundles])
     for impact in plan.bundles:
         out.line()
-        _impact(impact, pictures.of.get(impact.bundle, []))
+        _impact(impact, pictures.of.get(impact.bundle, []), MOST_NAMES if wide else _MOST_SHOWN)
     gone = deletions(plan)
     if gone:
         out.line()
@@ -210,12 +210,12 @@ def shown(plan: Plan, pictures: Pictures) -> None:
     out.line(verdict(plan))
 
 
-def _impact(impact: Impact, pictures: Sequence[Picture]) -> None:
+def _impact(impact: Impact, pictures: Sequence[Picture], most: int) -> None:
     out.line(f"{impact.bundle} ({impact.what.value}{f', {impact.path}' if impact.path else ''})")
     for text in held_lines(impact):
         out.line(f"  {text}")
     for group, picture in zip(impact.groups, pictures, strict=True):
-        out.line(f"  {group_line(group)}")
+        out.line(f"  {group_line(group, most)}")
         for text in (*group_notes(group, picture), caption(group, picture)):
             if text:
                 out.line(f"    {text}")

@@ -30,7 +30,7 @@ from manager.service import _first_rows
 from manager.store import migrate
 from manager.store.schema import bundles, clusters, deployments, objects, repos, rollouts
 from manager.taking import Taken, take
-from manager.weighing import weigh
+from manager.weighing import Look, weigh
 from tests.support.trees import DictTree
 
 ROOT = Path(__file__).parents[1] / "conformance" / "plan"
@@ -114,7 +114,7 @@ class World:
         self.connection.execute(sa.update(rollouts).values(phase="Completed", silent=0, dirty=0))
 
     def plan(self, taken: Taken, repo: RepoSpec) -> Plan:
-        return weigh(self.connection, repo, taken, self.health, NOW)
+        return weigh(self.connection, repo, taken, Look(self.health, NOW))
 
     def pictured(self, plan: Plan) -> Pictures:
         return pictured(plan, self.archives.__getitem__)

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from fleetctl.core.bundle import archive_digest, unpack
-from fleetctl.core.errors import NotFound
-from fleetctl.core.ids import Digest
+from fleetctl.core.bundle import BundleSpec, Target, archive_digest, unpack
+from fleetctl.core.errors import NotFound, UsageError
+from fleetctl.core.ids import BundleName, Digest, Workspace
 from fleetctl.core.impact import Plan, What
 from manager.planning import Asked
 from manager.service import Service
@@ -136,5 +136,30 @@ def test_a_broken_file_is_a_problem_and_removes_nothing(tmp_path: Path, clone: C
         plan = await service.plan(Asked(SPACE, "apps", branch="bad"))
         assert [p.summary.partition(": ")[0] for p in plan.problems] == ["web/fleet.yaml:2:3"]
         assert said(plan) == {"apps-db": [("changed", 1, ["files"])]}
+
+    run(tmp_path / "m", work)
+
+
+def test_what_no_scan_makes_is_refused(tmp_path: Path, clone: Clone) -> None:
+    """Bundles that were scanned elsewhere are looked at: their names, their archives, and how much work they are."""
+
+    async def work(service: Service, agents: Agents) -> None:
+        await agents.join("a")
+        await add(service, clone.url)
+        await scanned(service, clone.push({"m.yaml": MAP.format(name="web")}))
+        good = BundleSpec(
+            workspace=Workspace("x"), name=BundleName("apps-new"), archive=Digest("0" * 64), targets=[Target(cluster_selector={})]
+        )
+        plan = await service.plan(Asked(SPACE, "apps", specs=[good]))
+        assert said(plan) == {"apps": [("removed", 1, [])], "apps-new": [("added", 1, [])]}
+        bad = [
+            {"name": "../x"},
+            {"archive": "x"},
+            {"targets": [Target()] * 2001},
+            {"targets": [Target(cluster_selector={"matchExpressions": [{}]})]},
+        ]
+        for other in bad:
+            with pytest.raises(UsageError):
+                await service.plan(Asked(SPACE, "apps", specs=[msgspec.structs.replace(good, **other)]))
 
     run(tmp_path / "m", work)
