@@ -56,6 +56,10 @@ class Story:
         self._releases()
         self._step("A second commit rolls out")
         self._second_commit()
+        self._step("A third goes to a canary first, and waits for a yes")
+        self._canary()
+        self._step("One cluster goes back")
+        self._going_back()
         if not self._quick:
             self._step("Someone changes an object by hand")
             self._drift()
@@ -169,6 +173,28 @@ class Story:
         self._console.print(f"on every cluster {time.monotonic() - began:.1f} s after the push (the manager looks every 2 s)")
         self._cli("bundle", "status", "apps-hello-raw")
 
+    def _canary(self) -> None:
+        stated = self._clone / "hello-raw" / "fleet.yaml"
+        stated.write_text(stated.read_text() + _STRATEGY)
+        config = self._clone / "hello-raw" / "config.yaml"
+        config.write_text(config.read_text().replace("good morning", "good night", 1))
+        self._cli("plan", "apps", "--path", str(self._clone), "--exit-zero")
+        head = self._commit("say good night, to dev first")
+        self._cli("wait", "gitrepo/apps", "--for", "OutOfSync", "--commit", head, "--timeout", "60", shown=False)
+        self._cli("wait", "cluster/dev", "--timeout", "60", shown=False)
+        self._cli("rollout", "status", "apps-hello-raw")
+        self._cli("why", "prod", "apps-hello-raw", may_fail=True)
+        self._cli("rollout", "approve", "apps-hello-raw")
+        self._cli("wait", "gitrepo/apps", "--commit", head, "--timeout", "120", shown=False)
+
+    def _going_back(self) -> None:
+        self._cli("rollback", "apps-hello-raw", "--cluster", "prod", "--reason", "not at night on prod")
+        self._cli("wait", "gitrepo/apps", "--timeout", "60", shown=False)
+        self._cli("bundle", "history", "apps-hello-raw")
+        self._cli("bundle", "history", "apps-hello-raw", "--cluster", "prod")
+        self._cli("rollback", "apps-hello-raw", "--cluster", "prod", "--release")
+        self._cli("wait", "gitrepo/apps", "--timeout", "60", shown=False)
+
     def _drift(self) -> None:
         change = '{"data":{"greeting":"changed by hand"}}'
         words = ("-n", "hello-raw", "patch", "configmap", "second", "--type", "merge", "-p", change)
@@ -187,13 +213,13 @@ class Story:
 
     # Helpers
 
-    def _cli(self, *words: str, shown: bool = True, quiet: bool = False) -> str:
-        """Run fleetctl and show it, as a person sees it."""
+    def _cli(self, *words: str, shown: bool = True, quiet: bool = False, may_fail: bool = False) -> str:
+        """Run fleetctl and show it, as a person sees it. `may_fail`: status 1 is an answer too."""
         if shown:
             short = [w if not w.startswith(str(DEMO)) else os.path.relpath(w) for w in words]
             self._console.print(f"[dim]$[/] fleetctl {' '.join(short)}", soft_wrap=True)
         done = subprocess.run(program("fleetctl", *words), env=self._env, capture_output=True, text=True, check=False)
-        if done.returncode:
+        if done.returncode > (1 if may_fail else 0):
             log = tail(self._manager.process.log) if self._manager else ""
             raise RuntimeError(f"fleetctl {words[0]} failed: {done.stderr.strip()}\n{log}")
         if shown and not quiet:
@@ -258,6 +284,15 @@ def _process(process: Process) -> dict[str, Any]:
     kept = ("PATH", "HOME", "PYTHONPATH")
     return {"argv": list(process.argv), "env": {k: process.env[k] for k in kept if k in process.env}, "pid": process.pid}
 
+
+_STRATEGY = """rolloutStrategy:
+  partitions:
+  - name: canary
+    clusterSelector: {matchLabels: {env: dev}}
+  - name: everybody
+    clusterSelector: {}
+  approval: first
+"""
 
 _SECOND = """apiVersion: v1
 kind: ConfigMap
