@@ -1,8 +1,9 @@
 """Clusters that join while a rollout has stopped get what the fleet had before.
 
 Rule: a rollout that has failed or was aborted tells nobody its version any more, and a cluster that never had the bundle must not stand
-empty until a person has time. It is told the last good revision at once, since that disturbs nobody, and waits with all others for what is
-staged. The last good revision is the newest whose rollout was completed; where none ever was, the one before the present one.
+empty until a person has time. It is told the last good revision at once (when its window is open), since that disturbs nobody, and waits
+with all others for what is staged. The last good revision is the newest whose rollout was completed; where none ever was, the one before
+the present one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from fleetctl.core.ids import BundleName, ClusterId, CommitId, Workspace
 from fleetctl.core.plan import Key, Want
 from fleetctl.core.rollout import Phase
 from fleetctl.core.status import State
-from manager import past, staging
+from manager import past, staging, windows
 from manager.clock import unix
 from manager.gathering import in_parts, next_generation
 from manager.pins import Order, content_of
@@ -36,14 +37,20 @@ class Lack:
     order: Order
 
 
-def lacking(connection: Connection, workspace: Workspace, names: Collection[BundleName]) -> Iterator[Lack]:
-    """Of those of the bundles whose rollout has stopped."""
+def lacking(connection: Connection, workspace: Workspace, names: Collection[BundleName], now: float) -> Iterator[Lack]:
+    """Of those of the bundles whose rollout has stopped; it is looked at again when a window opens for somebody who lacks it."""
     r, d = rollouts.c, deployments.c
     for part in in_parts(sorted(names)):
-        query = sa.select(r.bundle).where(r.workspace == workspace, r.bundle.in_(part), r.phase.in_(_STOPPED))
-        for name in connection.execute(query).scalars().all():
+        query = sa.select(r.bundle, r.ignoring).where(r.workspace == workspace, r.bundle.in_(part), r.phase.in_(_STOPPED))
+        for name, ignoring in connection.execute(query).all():
             here = (d.workspace == workspace) & (d.bundle == name) & (d.staged != "") & (d.generation < 1) & ~d.removed
             ids = frozenset(ClusterId(i) for i in connection.execute(sa.select(d.cluster_id).where(here)).scalars())
+            barred = windows.barred(connection, workspace, now, passes=bool(ignoring)) if ids else windows.Barred()
+            times = [barred.why[i].until for i in ids if barred.opens(i)]
+            if times:
+                where = (r.workspace == workspace) & (r.bundle == name)
+                connection.execute(sa.update(rollouts).where(where).values(wake=float(min(t for t in times if t is not None))))
+            ids = frozenset(i for i in ids if i not in barred)
             order = _order(connection, workspace, BundleName(name)) if ids else None
             if order is not None:
                 yield Lack(ids, order)

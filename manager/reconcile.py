@@ -76,7 +76,7 @@ def supply(connection: Connection, workspace: Workspace, names: Collection[Bundl
     told.
     """
     fed: set[ClusterId] = set()
-    for lack in newcomers.lacking(connection, workspace, names):
+    for lack in newcomers.lacking(connection, workspace, names, unix(now)):
         fleet = fleet_clusters(connection, Scope(workspace, clusters=lack.clusters))
         texts: dict[str, bytes] = {}
         made = wanted_by([lack.order], fleet, groups(connection, workspace), texts, copied_by(connection, workspace, [lack.order.spec]))
