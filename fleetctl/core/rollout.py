@@ -62,6 +62,11 @@ class Tally:
         return self.ready + self.down + self.fresh
 
     @property
+    def waiting(self) -> int:
+        """Those that have not got it yet, for whatever reason."""
+        return self.may_go + self.offline + self.unknown + self.barred_ready + self.barred_down
+
+    @property
     def idle(self) -> bool:
         """Everybody who is left is outside a window: time that passes is nobody's fault."""
         return self.later > 0 and not (self.may_go or self.unknown or self.flying)
@@ -187,7 +192,7 @@ def _visit(walk: _Walk, partition: Partition, tally: Tally, policy: Policy, step
         walk.blocked.append(None)
         walk.steps.append(step)
         return
-    blocked = None if step.opened else _blocked(walk, partition, policy, step)
+    blocked = None if step.opened or not tally.waiting else _blocked(walk, partition, policy, step)
     walk.blocked.append(blocked)
     if blocked:
         walk.steps.append(step)
