@@ -79,7 +79,7 @@ def _partition(part: tuple[str, int, int, float, bool], step: Any, count: Any) -
         "name": name,
         "clusters": clusters,
         "maxUnavailable": budget,
-        "unavailable": tally.unavailable,
+        "unavailable": tally.unavailable - tally.fresh,
         "told": tally.ready_started + tally.down_started,
         "ready": tally.ready_started,
         "failed": tally.failed,

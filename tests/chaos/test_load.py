@@ -8,12 +8,10 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from examples.demo.gitserver import GitServer
 from examples.localkube.kubeapi import LocalKube
 from tests.support.apiproxy import ApiProxy
 from tests.support.fleet import Fleet
@@ -22,22 +20,6 @@ from tests.support.gitrepo import Clone
 pytestmark = pytest.mark.cluster
 MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  a: '{value}'\n"
 _MIB = 1024
-
-
-@pytest.fixture
-def clone(tmp_path: Path) -> Iterator[Clone]:
-    (tmp_path / "git").mkdir()
-    with GitServer(tmp_path / "git") as server:
-        yield Clone(server, "apps", tmp_path / "clone")
-
-
-@pytest.fixture
-def fleet(tmp_path: Path, tool_env: dict[str, str]) -> Iterator[Fleet]:
-    running = Fleet(tmp_path / "fleet", tool_env)
-    try:
-        yield running
-    finally:
-        running.stop()
 
 
 class Eye:

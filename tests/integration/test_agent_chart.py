@@ -13,7 +13,6 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from agent import identity
 from agent.identity import Identity
 from agent.joining import Joining, KeptIdentity, join
 from agent.kube import Kube
-from examples.demo.gitserver import GitServer
 from examples.demo.parts import Process, program
 from examples.localkube.kubeapi import LocalKube
 from fleetctl.core.errors import Conflict
@@ -193,22 +191,6 @@ class Pod:
             word.replace("/run/fleet-agent/live.json", str(self.live)) for word in self.spec["containers"][0][kind]["exec"]["command"]
         ]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-@pytest.fixture
-def clone(tmp_path: Path) -> Iterator[Clone]:
-    (tmp_path / "git").mkdir()
-    with GitServer(tmp_path / "git") as server:
-        yield Clone(server, "apps", tmp_path / "clone")
-
-
-@pytest.fixture
-def fleet(tmp_path: Path, tool_env: dict[str, str]) -> Iterator[Fleet]:
-    running = Fleet(tmp_path / "fleet", tool_env)
-    try:
-        yield running
-    finally:
-        running.stop()
 
 
 def installed(fleet: Fleet, kube: LocalKube, tool_env: dict[str, str], namespace: str, *more: str) -> Pod:

@@ -10,7 +10,6 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from typing import Any
 import pytest
 
 from agent import live
-from examples.demo.gitserver import GitServer
 from examples.demo.parts import environment, free_port, program
 from examples.localkube.kubeapi import LocalKube
 from tests.support.fleet import Fleet
@@ -26,22 +24,6 @@ from tests.support.gitrepo import Clone
 
 pytestmark = pytest.mark.cluster
 MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  a: '{value}'\n"
-
-
-@pytest.fixture
-def clone(tmp_path: Path) -> Iterator[Clone]:
-    (tmp_path / "git").mkdir()
-    with GitServer(tmp_path / "git") as server:
-        yield Clone(server, "apps", tmp_path / "clone")
-
-
-@pytest.fixture
-def fleet(tmp_path: Path, tool_env: dict[str, str]) -> Iterator[Fleet]:
-    running = Fleet(tmp_path / "fleet", tool_env)
-    try:
-        yield running
-    finally:
-        running.stop()
 
 
 class Typed:

@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from examples.demo.gitserver import GitServer
 from examples.demo.parts import Agent, tail
 from examples.localkube.kubeapi import LocalKube
 from tests.support.fleet import Fleet
@@ -20,22 +19,6 @@ from tests.support.gitrepo import Clone
 
 pytestmark = pytest.mark.cluster
 MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  a: '{value}'\n"
-
-
-@pytest.fixture
-def clone(tmp_path: Path) -> Iterator[Clone]:
-    (tmp_path / "git").mkdir()
-    with GitServer(tmp_path / "git") as server:
-        yield Clone(server, "apps", tmp_path / "clone")
-
-
-@pytest.fixture
-def fleet(tmp_path: Path, tool_env: dict[str, str]) -> Iterator[Fleet]:
-    running = Fleet(tmp_path / "fleet", tool_env)
-    try:
-        yield running
-    finally:
-        running.stop()
 
 
 def cluster(fleet: Fleet, name: str) -> Any:

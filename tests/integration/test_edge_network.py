@@ -26,7 +26,6 @@ from agent.answers import TryLater
 from agent.kube import Kube
 from agent.refusals import ClusterUnreachable
 from agent.uplink import Uplink
-from examples.demo.gitserver import GitServer
 from examples.demo.parts import Agent, free_port, tail
 from fleetctl.core.wire import StatusRequest
 from manager import tls
@@ -37,22 +36,6 @@ from tests.support.gitrepo import Clone
 pytestmark = pytest.mark.cluster
 MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  a: '{value}'\n"
 YEAR = 365 * 86400
-
-
-@pytest.fixture
-def clone(tmp_path: Path) -> Iterator[Clone]:
-    (tmp_path / "git").mkdir()
-    with GitServer(tmp_path / "git") as server:
-        yield Clone(server, "apps", tmp_path / "clone")
-
-
-@pytest.fixture
-def fleet(tmp_path: Path, tool_env: dict[str, str]) -> Iterator[Fleet]:
-    running = Fleet(tmp_path / "fleet", tool_env)
-    try:
-        yield running
-    finally:
-        running.stop()
 
 
 @pytest.fixture

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from examples.demo.gitserver import GitServer
 from examples.localkube.kubeapi import LocalKube
 from tests.support.cli import Person
 from tests.support.fleet import Fleet
@@ -18,22 +16,6 @@ from tests.support.gitrepo import Clone
 pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]
 MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  a: '{value}'\n"
-
-
-@pytest.fixture
-def clone(tmp_path: Path) -> Iterator[Clone]:
-    (tmp_path / "git").mkdir()
-    with GitServer(tmp_path / "git") as server:
-        yield Clone(server, "apps", tmp_path / "clone")
-
-
-@pytest.fixture
-def fleet(tmp_path: Path, tool_env: dict[str, str]) -> Iterator[Fleet]:
-    running = Fleet(tmp_path / "fleet", tool_env)
-    try:
-        yield running
-    finally:
-        running.stop()
 
 
 def helm(env: dict[str, str], kubeconfig: str, *words: str) -> list[dict[str, str]]:

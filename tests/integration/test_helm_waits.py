@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -96,15 +95,6 @@ def test_atomic_brings_back_what_was(kube: LocalKube, tmp_path: Path) -> None:
     assert web.history()[-1] == "deployed"
     assert "a: '1'" in web.manifest()
     assert "Deployment" not in web.manifest()
-
-
-@pytest.fixture
-def fleet(tmp_path: Path, tool_env: dict[str, str]) -> Iterator[Fleet]:
-    running = Fleet(tmp_path / "fleet", tool_env)
-    try:
-        yield running
-    finally:
-        running.stop()
 
 
 def test_a_bundle_that_never_becomes_ready_in_time(fleet: Fleet, kube: LocalKube, tmp_path: Path) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from examples.demo.gitserver import GitServer
 from examples.demo.parts import program
 from examples.localkube.kubeapi import LocalKube
 from tests.support.fleet import Fleet
@@ -60,22 +59,6 @@ class Cluster:
 
     def free(self, kind: str, name: str) -> None:
         self.kubectl("patch", kind, name, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
-
-
-@pytest.fixture
-def clone(tmp_path: Path) -> Iterator[Clone]:
-    (tmp_path / "git").mkdir()
-    with GitServer(tmp_path / "git") as server:
-        yield Clone(server, "apps", tmp_path / "clone")
-
-
-@pytest.fixture
-def fleet(tmp_path: Path, tool_env: dict[str, str]) -> Iterator[Fleet]:
-    running = Fleet(tmp_path / "fleet", tool_env)
-    try:
-        yield running
-    finally:
-        running.stop()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ import pytest
 
 from agent.kube import Forbidden, Kube
 from agent.rights import Rights
-from examples.demo.gitserver import GitServer
 from examples.localkube.kubeapi import LocalKube
 from fleetctl.core.errors import FleetError
 from fleetctl.core.options import Options
@@ -76,22 +74,6 @@ class Cluster:
 
 
 MAPS = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "create", "update", "patch", "delete"]}
-
-
-@pytest.fixture
-def clone(tmp_path: Path) -> Iterator[Clone]:
-    (tmp_path / "git").mkdir()
-    with GitServer(tmp_path / "git") as server:
-        yield Clone(server, "apps", tmp_path / "clone")
-
-
-@pytest.fixture
-def fleet(tmp_path: Path, tool_env: dict[str, str]) -> Iterator[Fleet]:
-    running = Fleet(tmp_path / "fleet", tool_env)
-    try:
-        yield running
-    finally:
-        running.stop()
 
 
 @pytest.fixture

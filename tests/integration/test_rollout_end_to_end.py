@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from examples.demo.gitserver import GitServer
 from tests.support.cli import Person
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone
@@ -17,13 +14,6 @@ STRATEGY = (
     "rolloutStrategy:\n  approval: first\n  maxUnavailable: 1\n"
     "  partitions: [{name: canary, clusterSelector: {matchLabels: {canary: 'yes'}}}]\n"
 )
-
-
-@pytest.fixture
-def clone(tmp_path: Path) -> Iterator[Clone]:
-    (tmp_path / "git").mkdir()
-    with GitServer(tmp_path / "git") as server:
-        yield Clone(server, "apps", tmp_path / "clone")
 
 
 def one_goes_back(fleet: Fleet, person: Person, held: Callable[[], dict[str, str]]) -> None:

@@ -154,16 +154,18 @@ class Laws:
             if not any(site.id in before.plan[at].members and not before.has[name] for name, site in self.world.sites.items()):
                 continue  # nobody there was to be told anything
             assert not before.plan[at].approval or (before.version, new["name"]) in self.yes, f"{new['name']} began without a yes"
-            open_ = [p for p in before.plan[:at] if not self._through(p, before)]
+            open_ = [p for p, step in zip(before.plan[:at], before.steps, strict=False) if not self._through(p, step, before)]
             assert len(open_) <= before.policy.max_unavailable_partitions, (
                 f"{new['name']} began before {[p.name for p in open_]} were through"
             )
 
-    def _through(self, partition: Partition, before: Before) -> bool:
+    def _through(self, partition: Partition, step: dict[str, Any], before: Before) -> bool:
+        """Who was away when it was finished, and is back, stops nobody."""
         sites = [site for site in self.world.sites.values() if site.id in partition.members]
         here = [site for site in sites if not (site.paused or (self.offline(site) and not self.has(site)))]
         told = [site for site in here if self.has(site)]
-        if len(told) < len(here) or any(self.heard(site) and not self._answered(site) for site in told):
+        left = len(told) < len(here) or any(self.heard(site) and not self._answered(site) for site in told)
+        if left and not step["finishedAt"]:
             return False
         if sum(before.unavailable[site.name] for site in sites) > partition.max_unavailable and any(not self.well(s) for s in told):
             return False

@@ -112,11 +112,8 @@ class World:
     def look(self) -> set[str]:
         """One pass of the loop of the rollouts; the names of the clusters whose document has another generation now."""
         self.now += 2.0
-        self.run(self._look())
+        self.run(self.service._rolling.look())
         return self.read()
-
-    async def _look(self) -> None:
-        self.service._live.changed(await self.service._rolling.look())
 
     def read(self) -> set[str]:
         """Look at the documents."""

@@ -1,16 +1,19 @@
 // The status page: reads the same API as the CLI, again whenever /api/v1/changes says that something changed. Text only goes in as text.
 "use strict";
 
-const WORST_FIRST = ["Held", "Stalled", "Duplicate agent", "ErrApplied", "WaitApplied", "Offline", "Modified", "OutOfSync",
-  "WaitingForDependency", "WaitingForWindow", "Pending", "NotReady", "WaitCheckIn", "Ready"];
-const BAD = new Set(["Held", "Stalled", "Duplicate agent", "ErrApplied", "Error"]);
+const WORST_FIRST = ["Held", "Stalled", "Failed", "Duplicate agent", "ErrApplied", "Aborted", "Paused", "WaitApplied", "Offline", "Modified",
+  "OutOfSync", "WaitingForDependency", "WaitingForWindow", "Progressing", "Pending", "NotReady", "WaitCheckIn", "Completed", "Ready"];
+const BAD = new Set(["Held", "Stalled", "Failed", "Duplicate agent", "ErrApplied", "Error"]);
+const GOOD = new Set(["Ready", "Completed"]);
 const KINDS = [
   { plural: "gitrepos", title: "Repositories", done: "Ready deployments", empty: "No repository yet. Add one:", command: "fleetctl gitrepo add NAME URL" },
   { plural: "bundles", title: "Bundles", done: "Ready clusters", empty: "No bundle yet. A repository's scan makes them; see how it went:", command: "fleetctl get gitrepos" },
+  { plural: "rollouts", path: "/api/v1/rollouts", title: "Rollouts", done: "Clusters told", empty: "No bundle has a rollout: all are handed out at once. How to go step by step:", command: "fleetctl explain rolloutStrategy" },
   { plural: "clusters", title: "Clusters", done: "Ready bundles", empty: "No cluster yet. Register one:", command: "fleetctl cluster register NAME" },
   { plural: "bundledeployments", title: "Deployments", done: "", empty: "Nothing is deployed yet. It needs a repository and a cluster; see both:", command: "fleetctl status" },
 ];
 const MOST_ROWS = 200;
+const MOST_PARTS = 8;
 const data = new Map();
 let heard = 0;
 let lost = "";
@@ -27,7 +30,7 @@ async function get(path) {
 }
 
 async function load() {
-  const [status, ...lists] = await Promise.all([get("/api/v1/status"), ...KINDS.map((kind) => get(`/api/v1/objects/${kind.plural}`))]);
+  const [status, ...lists] = await Promise.all([get("/api/v1/status"), ...KINDS.map((kind) => get(kind.path || `/api/v1/objects/${kind.plural}`))]);
   KINDS.forEach((kind, at) => data.set(kind.plural, lists[at].items.map((item) => row(kind, item))));
   heard = Date.now();
   document.getElementById("about").textContent = `fleet-manager ${status.version}, up ${span(status.uptimeSeconds)}`;
@@ -40,7 +43,7 @@ function row(kind, item) {
   const found = {
     key: `${meta.namespace}/${meta.name}`, name: meta.name, workspace: meta.namespace, note: "", labels: meta.labels || {},
     state: display.state || (status.held ? "Held" : "Pending"), done: "", when: meta.creationTimestamp,
-    message: display.message || display.error || status.message || "",
+    message: display.message || display.error || status.message || "", parts: [],
   };
   if (kind.plural === "gitrepos") {
     found.done = display.readyBundleDeployments || "";
@@ -54,6 +57,11 @@ function row(kind, item) {
   } else if (kind.plural === "bundles") {
     found.done = display.readyClusters || "";
     found.note = (status.commit || "").slice(0, 8);
+  } else if (kind.plural === "rollouts") {
+    found.done = display.clusters || "";
+    found.note = (status.commit || "").slice(0, 8);
+    if (found.state !== "Completed") found.parts = (status.partitions || []).filter((part) => part.clusters);
+    if (status.offline) found.message = [found.message, `${status.offline} offline, to be told when they report again`].filter(Boolean).join("; ");
   } else if (kind.plural === "clusters") {
     const agent = status.agent || {};
     found.done = display.readyBundles || "";
@@ -65,7 +73,7 @@ function row(kind, item) {
     found.note = (spec.commit || "").slice(0, 8);
     found.when = status.reportedAt || null;
   }
-  found.text = [found.name, found.workspace, found.state, found.message, found.note,
+  found.text = [found.name, found.workspace, found.state, found.message, found.note, ...found.parts.map((part) => part.name),
     ...Object.entries(found.labels).map(([key, value]) => `${key}=${value}`)].join(" ").toLowerCase();
   return found;
 }
@@ -112,19 +120,36 @@ function tallies(all) {
 }
 
 function table(kind, rows) {
-  const seen = kind.plural === "clusters" ? "Last seen" : kind.plural === "gitrepos" ? "Polled" : kind.plural === "bundles" ? "Age" : "Reported";
+  const seen = { clusters: "Last seen", gitrepos: "Polled", bundles: "Age", rollouts: "Begun" }[kind.plural] || "Reported";
   const head = ["Name", "State", kind.done, seen, "Message"].map((text) => node("th", { scope: "col" }, text));
   const body = rows.map((r) => node("tr", {},
     node("td", { className: "name" }, r.name, node("small", {}, [r.workspace, r.note].filter(Boolean).join(" · "))),
     node("td", {}, badge(r.state, r.state)),
-    node("td", { className: "done", title: kind.done }, r.done),
+    node("td", { className: `done ${kind.plural}`, title: kind.done }, r.done),
     node("td", { className: "age", title: r.when || "" }, r.when ? ago(r.when) : "never"),
-    node("td", { className: "message" }, r.message)));
+    node("td", { className: "message" }, r.message, ...partitions(r.parts))));
   return node("table", {}, node("thead", {}, node("tr", {}, ...head)), node("tbody", {}, ...body));
 }
 
+// How far each partition is; the first that are not finished when there are many.
+function partitions(parts) {
+  if (!parts.length) return [];
+  const open = parts.findIndex((part) => !part.finishedAt);
+  const from = Math.max(0, Math.min(open - 1, parts.length - MOST_PARTS));
+  const lines = parts.slice(from, from + MOST_PARTS).map((part) => {
+    const down = part.startedAt && part.unavailable ? `${part.unavailable} of ${part.maxUnavailable} down` : "";
+    const said = part.finishedAt ? "finished" : part.startedAt ? "" : part.approval === "wanted" ? "waits for approval" : "not begun";
+    const numbers = [`${part.told}/${part.clusters} told`, `${part.ready} ready`, part.failed ? `${part.failed} failed` : "",
+      part.offline ? `${part.offline} offline` : "", down, said];
+    return node("li", { className: part.finishedAt ? "finished" : part.startedAt ? "begun" : "" },
+      node("b", {}, part.name), ` ${numbers.filter(Boolean).join(", ")}`);
+  });
+  const left = parts.length - lines.length;
+  return [node("ul", { className: "parts" }, ...lines, ...(left ? [node("li", {}, `and ${left} more partitions`)] : []))];
+}
+
 function badge(state, text) {
-  const tone = state === "Ready" ? "good" : BAD.has(state) ? "bad" : state === "WaitCheckIn" || state === "Offline" ? "" : "wait";
+  const tone = GOOD.has(state) ? "good" : BAD.has(state) ? "bad" : state === "WaitCheckIn" || state === "Offline" ? "" : "wait";
   return node("span", { className: `state ${tone}`.trim() }, text);
 }
 

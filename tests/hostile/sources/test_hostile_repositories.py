@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import subprocess
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,13 +39,6 @@ class Forge:
         commit = self.add("commit", b"tree " + tree.encode() + b"\nauthor " + who + b"\ncommitter " + who + b"\n\nx\n")
         subprocess.run(["git", "-C", self.bare, "update-ref", "refs/heads/main", commit], check=True)
         return commit
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[GitServer]:
-    (tmp_path / "git").mkdir()
-    with GitServer(tmp_path / "git") as running:
-        yield running
 
 
 @pytest.fixture

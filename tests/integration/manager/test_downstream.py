@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.sealing import opened
-from examples.demo.gitserver import GitServer
 from fleetctl.core import wire
 from fleetctl.core.ids import ClusterId
 from fleetctl.core.sealing import context_of
@@ -25,13 +23,6 @@ FILES = {
     "web/m.yaml": MAP.format(name="web"),
     "plain/m.yaml": MAP.format(name="plain"),
 }
-
-
-@pytest.fixture
-def clone(tmp_path: Path) -> Any:
-    (tmp_path / "git").mkdir()
-    with GitServer(tmp_path / "git") as server:
-        yield Clone(server, "apps", tmp_path / "clone")
 
 
 async def put(service: Service, kind: str, name: str, **data: str) -> None:

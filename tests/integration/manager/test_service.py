@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tarfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -25,22 +25,12 @@ from manager.removals import Labels
 from manager.service import Service, Settings
 from manager.signing import Signer, verify
 from tests.support.gitrepo import Clone
+from tests.support.places import clone, server
 from tests.support.waiting import until
 
+__all__ = ["clone", "server"]  # for those who take the rest of this module too
 MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  a: '1'\n"
 ALL = [{"name": "all", "clusterSelector": {}}]
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[GitServer]:
-    (tmp_path / "git").mkdir()
-    with GitServer(tmp_path / "git") as running:
-        yield running
-
-
-@pytest.fixture
-def clone(server: GitServer, tmp_path: Path) -> Clone:
-    return Clone(server, "apps", tmp_path / "clone")
 
 
 @asynccontextmanager

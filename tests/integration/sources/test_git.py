@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import random
 import shutil
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,18 +21,6 @@ from tests.support.gitrepo import Clone
 
 HEAD = git.Ref()
 NO_COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[GitServer]:
-    (tmp_path / "git").mkdir()
-    with GitServer(tmp_path / "git") as running:
-        yield running
-
-
-@pytest.fixture
-def clone(server: GitServer, tmp_path: Path) -> Clone:
-    return Clone(server, "apps", tmp_path / "clone")
 
 
 @pytest.fixture
