@@ -12,7 +12,7 @@ from typing import Any
 from fleetctl.core.cluster import Cluster
 from fleetctl.core.ids import ClusterName
 from fleetctl.core.status import State
-from fleetctl.core.strategy import Partition, Policy, partitions_of, policy_of, strategy_of
+from fleetctl.core.strategy import Partition, Policy, Strategy, limit, partitions_of, policy_of, seconds, strategy_of
 from tests.support.rolloutworld import BUNDLE, SILENCE, SPACE, Site, World
 
 STANDING = frozenset({"Paused", "Failed", "Aborted"})
@@ -26,8 +26,6 @@ class Before:
     steps: list[dict[str, Any]]
     told: dict[str, tuple[int, int]]  # version and generation by name
     wanted: int
-    plan: list[Partition]
-    policy: Policy
     unavailable: dict[str, bool]
     has: dict[str, bool]
     version: int
@@ -46,21 +44,41 @@ class Laws:
         world = self.world
         found = world.rollout()
         steps = found["status"]["partitions"] if found else []
-        plan, policy = self.plan()
         told = {name: (site.told, site.generation) for name, site in world.sites.items()}
         unavailable = {name: self.unavailable(site) for name, site in world.sites.items()}
         has = {name: self.has(site) for name, site in world.sites.items()}
         version = int(found["spec"]["version"]) if found else 0
-        return Before(world.phase(), steps, told, self.wanted(), plan, policy, unavailable, has, version)
+        return Before(world.phase(), steps, told, self.wanted(), unavailable, has, version)
 
     def plan(self) -> tuple[list[Partition], Policy]:
+        """The partitions that the strategy means. Automatic ones stay as they were made while a rollout goes on: only what they may lose is
+        worked out here.
+        """
         strategy = strategy_of(self.world.strategy)
+        if not strategy.partitions:
+            made = self._automatic(strategy)
+            return made, policy_of(strategy, len(made), len(self.world.sites))
         fleet = [
             Cluster(workspace=SPACE, name=ClusterName(site.name), id=site.id, labels={"fleet.cattle.io/cluster": site.name} | site.labels)
             for site in self.world.sites.values()
         ]
         made = partitions_of(strategy, BUNDLE, fleet, [])
         return made, policy_of(strategy, len(made), len(fleet))
+
+    def _automatic(self, strategy: Strategy) -> list[Partition]:
+        found = self.world.rollout()
+        names = [part["name"] for part in found["status"]["partitions"]] if found else []
+        members = self.world.members()
+        return [
+            Partition(
+                name,
+                tuple(mine := [site.id for site in self.world.sites.values() if members.get(site.id) == at]),
+                limit(strategy.max_unavailable, len(mine), "100%"),
+                seconds(strategy.soak),
+                strategy.approval == "each" or (strategy.approval == "first" and at == 1),
+            )
+            for at, name in enumerate(names)
+        ]
 
     def wanted(self) -> int:
         """The version that everybody should have in the end: the newest, or the one that is pinned."""
@@ -102,9 +120,10 @@ class Laws:
         self._versions(before, changed, world.phase())
         if found is None:
             return
-        self._budgets(before, disturbed, found["status"]["partitions"])
+        plan, policy = self.plan()
+        self._budgets(before, disturbed, found["status"]["partitions"], plan, policy)
         self._standing(before, changed, world.phase())
-        self._order(before, found)
+        self._order(before, found, plan, policy)
         self._counts(found)
 
     def _heard(self, before: Before, changed: set[str]) -> None:
@@ -120,10 +139,12 @@ class Laws:
                 continue
             assert self.has(site), f"{name} was told version {site.told}, wanted is {self.wanted()}"
 
-    def _budgets(self, before: Before, disturbed: set[str], steps: Sequence[dict[str, Any]]) -> None:
+    def _budgets(
+        self, before: Before, disturbed: set[str], steps: Sequence[dict[str, Any]], plan: Sequence[Partition], policy: Policy
+    ) -> None:
         names = {site.id: site.name for site in self.world.sites.values()}
         begun, down = 0, 0
-        for partition, step in zip(before.plan, steps, strict=True):
+        for partition, step in zip(plan, steps, strict=True):
             mine = {names[member] for member in partition.members}
             unavailable = sum(before.unavailable[name] for name in mine)
             free = max(0, partition.max_unavailable - unavailable)
@@ -132,7 +153,7 @@ class Laws:
             )
             if step["startedAt"]:
                 begun, down = begun + len(disturbed & mine), down + unavailable
-        most = before.policy.max_unavailable
+        most = policy.max_unavailable
         assert most is not None
         assert begun <= max(0, most - down), f"{begun} more are changed, {down} of {most} are down over all partitions"
 
@@ -143,7 +164,7 @@ class Laws:
         if before.phase in STANDING and phase in STANDING:
             assert not old, f"told though the rollout is {before.phase}: {old}"
 
-    def _order(self, before: Before, found: dict[str, Any]) -> None:
+    def _order(self, before: Before, found: dict[str, Any], plan: Sequence[Partition], policy: Policy) -> None:
         """A partition begins when those before it are through, watched, and where a person was asked, said yes."""
         if int(found["spec"]["version"]) != before.version or not before.steps:
             return
@@ -151,13 +172,11 @@ class Laws:
         for at, (old, new) in enumerate(zip(before.steps, steps, strict=False)):
             if old["startedAt"] or not new["startedAt"] or old["name"] != new["name"]:
                 continue
-            if not any(site.id in before.plan[at].members and not before.has[name] for name, site in self.world.sites.items()):
+            if not any(site.id in plan[at].members and not before.has[name] for name, site in self.world.sites.items()):
                 continue  # nobody there was to be told anything
-            assert not before.plan[at].approval or (before.version, new["name"]) in self.yes, f"{new['name']} began without a yes"
-            open_ = [p for p, step in zip(before.plan[:at], before.steps, strict=False) if not self._through(p, step, before)]
-            assert len(open_) <= before.policy.max_unavailable_partitions, (
-                f"{new['name']} began before {[p.name for p in open_]} were through"
-            )
+            assert not plan[at].approval or (before.version, new["name"]) in self.yes, f"{new['name']} began without a yes"
+            open_ = [p for p, step in zip(plan[:at], before.steps, strict=False) if not self._through(p, step, before)]
+            assert len(open_) <= policy.max_unavailable_partitions, f"{new['name']} began before {[p.name for p in open_]} were through"
 
     def _through(self, partition: Partition, step: dict[str, Any], before: Before) -> bool:
         """Who was away when it was finished, and is back, stops nobody."""

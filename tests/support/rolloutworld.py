@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fleetctl.core import wire
@@ -27,6 +28,7 @@ from manager.clock import rfc3339
 from manager.goingback import Ask
 from manager.service import Service
 from manager.signing import Signer
+from manager.store.schema import deployments
 from manager.taking import Taken, take
 
 T = TypeVar("T")
@@ -135,6 +137,12 @@ class World:
     def rollout(self) -> dict[str, Any] | None:
         found = self.run(self.service.list_rollouts(SPACE, BUNDLE))
         return found[0] if found else None
+
+    def members(self) -> dict[ClusterId, int]:
+        """In which partition each cluster is."""
+        d = deployments.c
+        rows = self.run(self.service._store.read(lambda c: c.execute(sa.select(d.cluster_id, d.partition).where(~d.removed)).all()))
+        return {ClusterId(row.cluster_id): row.partition for row in rows}
 
     def phase(self) -> str:
         found = self.rollout()
