@@ -6,18 +6,23 @@ the counter of generations, so that a later decision has the higher number.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from fleetctl.core.ids import BundleName, Workspace
+from fleetctl.core.plan import Want
+from manager import past
 from manager.gathering import in_parts, next_generation
-from manager.store.schema import bundles, decisions, pins, revisions
+from manager.store.schema import bundles, decisions, deployments, pins, revisions, wants
 
 COMMIT, ROLLBACK, RELEASE = "commit", "rollback", "release"
 _SHOWN = 30
+# So many are kept whether they are named or not; the others are looked through when there are so many of a bundle.
+_KEPT, _MOST = 100, 200
 Place = tuple[Workspace, BundleName]
 
 
@@ -66,6 +71,37 @@ def listing(connection: Connection, place: Place) -> list[dict[str, Any]]:
     query = sa.select(decisions).where(d.workspace == place[0], d.bundle == place[1]).order_by(d.id.desc()).limit(_SHOWN)
     names = ("cause", "number", "commit", "author", "subject", "who", "reason", "at")
     return [{name: getattr(row, name) for name in names} for row in connection.execute(query)]
+
+
+def unnamed(connection: Connection) -> list[tuple[str, str, int]]:
+    """Decisions that no deployment was told by, of bundles that have many. Reads only, and may take seconds: a reader's work, not the
+    writer's. What is not named here cannot be named any more: only the last ones are followed.
+    """
+    d = decisions.c
+    crowded = sa.select(d.workspace, d.bundle).group_by(d.workspace, d.bundle).having(sa.func.count() >= _MOST)
+    return [gone for place in connection.execute(crowded).all() for gone in _unnamed(connection, *place)]
+
+
+def _unnamed(connection: Connection, workspace: str, bundle: str) -> list[tuple[str, str, int]]:
+    d, p, t = decisions.c, pins.c, deployments.c
+    mine = (d.workspace == workspace) & (d.bundle == bundle)
+    old = connection.execute(sa.select(d.id).where(mine).order_by(d.id.desc()).offset(_KEPT)).scalars().all()
+    named = set(connection.execute(sa.select(p.decision).where(p.workspace == workspace, p.bundle == bundle)).scalars())
+    followed = sa.select(bundles.c.decision).where(bundles.c.workspace == workspace, bundles.c.name == bundle)
+    named |= set(connection.execute(followed).scalars())
+    named |= {msgspec.json.decode(text, type=Want).decision for text in connection.execute(sa.select(wants.c.json)).scalars()}
+    rows = connection.execute(sa.select(t.decision, t.past).where(t.workspace == workspace, t.bundle == bundle))
+    for decision, text in rows:
+        named.add(decision)
+        named.update(line.decision for line in past.lines(text))
+    return [(workspace, bundle, one) for one in old if one not in named]
+
+
+def sweep(connection: Connection, gone: Sequence[tuple[str, str, int]]) -> None:
+    """Delete what `unnamed` found."""
+    d = decisions.c
+    for part in in_parts(gone):
+        connection.execute(sa.delete(decisions).where(sa.tuple_(d.workspace, d.bundle, d.id).in_(part)))
 
 
 def forget(connection: Connection, workspace: Workspace, gone: Iterable[BundleName]) -> None:

@@ -4,19 +4,20 @@ does not follow Git, which revision it has instead, and by whom and why.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from fleetctl.core.schedule import Verdict
 from manager.gathering import in_parts
 from manager.store.schema import bundles, decisions, pins
 
 _FEW, _SHOWN = 500, 3
 Document = dict[str, Any]
-_GOES = "goes when the budget of its partition allows"
+_GOES = "goes as soon as the budget of its partition and pauses allow"
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,10 @@ def on_rollout(status: Document, found: BundlePins) -> None:
     status["display"]["message"] = "; ".join(filter(None, (status["display"]["message"], found.words(""))))
 
 
-def on_deployments(connection: Connection, workspace: str | None, made: Sequence[tuple[Any, Document]]) -> None:
-    """`made`: rows of `deployments`, and their documents."""
+def on_deployments(
+    connection: Connection, workspace: str | None, made: Sequence[tuple[Any, Document]], closed: Mapping[str, Verdict]
+) -> None:
+    """`made`: rows of `deployments`, and their documents; `closed`: the clusters outside their windows."""
     wholes = _wholes(connection, workspace)
     owns = _owns(connection, workspace, sorted({row.cluster_id for row, _ in made}))
     for row, document in made:
@@ -121,7 +124,8 @@ def on_deployments(connection: Connection, workspace: str | None, made: Sequence
             continue
         said, reason = status["message"], status["reason"]
         if pin.own and row.staged and row.generation > 0 and reason and reason["code"] == "held":
-            said = reason["cause"] = _GOES  # whatever the rollout itself waits for
+            window = closed.get(row.cluster_id)
+            said = reason["cause"] = window.why if window else _GOES  # whatever the rollout itself waits for
         status["message"] = "; ".join(filter(None, (said, pin.words)))
 
 

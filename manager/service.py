@@ -288,6 +288,8 @@ class Service:
         await self._documents.renew()
         await self._store.write(staging.sweep)
         await self._store.write(counters.sweep)
+        unnamed = await self._store.read(decisions.unnamed)
+        await self._store.write(lambda connection: decisions.sweep(connection, unnamed))
         used = await self._store.read(_used_archives)
         await asyncio.to_thread(self._archives.sweep, used.__contains__, now=time.time())
         await asyncio.sleep(_SWEEP_SECONDS)

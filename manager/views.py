@@ -350,7 +350,7 @@ def _deployments(connection: Connection, whole: Fleet, asked: Asked) -> list[Doc
     rows = list(connection.execute(query))
     whole.known.meet(row.cluster_id for row in rows)
     made = [(row, _deployment(row, whole.known, row.name)) for row in rows]
-    pinview.on_deployments(connection, asked.workspace, made)
+    pinview.on_deployments(connection, asked.workspace, made, whole.known.closed)
     return sorted((document for _, document in made), key=lambda m: m["metadata"]["name"])
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from fleetctl.core.ids import Digest
+from fleetctl.core.plan import Want
 from manager import past
-from manager.store.schema import deployments, metadata
+from manager.decisions import sweep, unnamed
+from manager.store.schema import decisions, deployments, metadata, pins, wants
 
 
 @pytest.fixture
@@ -69,3 +73,22 @@ def test_it_is_bounded(connection: Connection) -> None:
     assert 5 < len(found) < 10
     assert {len(line.message) for line in found} == {100}
     assert len(connection.execute(sa.select(deployments.c.past)).scalar_one()) <= past.MOST
+
+
+def test_decisions_that_nobody_names_are_swept(connection: Connection) -> None:
+    """The last hundred stay, and older ones that a cluster has, had, is pinned to or waits for; a bundle with few is left alone."""
+    row = dict.fromkeys(("cause", "commit", "author", "subject", "who", "reason", "at"), "") | {"workspace": "w", "number": 1}
+    connection.execute(sa.insert(decisions), [row | {"bundle": "b", "id": at} for at in range(1, 301)])
+    connection.execute(sa.insert(decisions), [row | {"bundle": "few", "id": at} for at in range(1, 100)])
+    deployed(connection, workspace="w", decision=5, told=1)
+    told(connection, 2, decision=7, generation=2)
+    connection.execute(sa.insert(pins), {"workspace": "w", "bundle": "b", "cluster_id": "c", "number": 1, "decision": 9})
+    want = Want(Digest("a"), Digest("o"), "k", decision=11)
+    connection.execute(sa.insert(wants), {"key": "k", "json": msgspec.json.encode(want)})
+    sweep(connection, unnamed(connection))
+    left: dict[str, set[int]] = {bundle: set() for bundle in ("b", "few")}
+    for one in connection.execute(sa.select(decisions)):
+        left[one.bundle].add(one.id)
+    assert left["b"] == {5, 7, 9, 11, *range(201, 301)}
+    assert len(left["few"]) == 99
+    assert unnamed(connection) == []

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from fleetctl.core.errors import InvalidFile, NotFound, RefusedError, UsageError
+from manager.goingback import Ask, Chosen
 from manager.service import Service, Settings
 from manager.signing import Signer
 from tests.integration.manager.test_rollouts import BUNDLE, MAP, Agents, breaks, files, rollout
@@ -374,5 +375,34 @@ def test_a_wrong_schedule_is_refused(tmp_path: Path) -> None:
                 await schedule(service, "wrong", text, duration, location)
             assert said in caught.value.summary
         assert await service.list_objects("Schedule") == []
+
+    run(tmp_path / "m", clock, work)
+
+
+def test_a_cluster_that_goes_back_waits_for_its_window_also_in_a_paused_rollout(tmp_path: Path, clone: Clone) -> None:
+    """Closed windows hold a rollback as everything else; when it opens, the cluster goes though nobody else may."""
+    clock = Clock("2026-11-25T12:00:00")
+
+    async def work(service: Service, agents: Agents) -> None:
+        await agents.join("night", tier="prod")
+        await agents.join("free")
+        first = await first_commit(service, agents, clone)
+        second = clone.push({"web/m.yaml": MAP.format(value=2)})
+        await scanned(service, second)
+        await agents.until_told(second, 2)
+        await agents.poll()
+        await schedule(service, "nightly", "0 2 * * *", "2h", "Europe/Berlin", selector={"matchLabels": {"tier": "prod"}})
+        await service.command_rollout(SPACE, BUNDLE, "pause", "freeze", "ada")
+        done = await service.go_back(SPACE, BUNDLE, Ask(chosen=Chosen(("night",))))
+        assert (done.number, done.told, done.waiting) == (1, 0, 1)
+        await settled(service)
+        assert await agents.told(first) == set()
+        state, message = (await deployments(service))["night"]
+        why = "window nightly opens at 2026-11-26T02:00:00+01:00 (Europe/Berlin)"
+        assert (state, message) == ("OutOfSync", f"{why}; pinned to revision 1")
+        clock.set("2026-11-26T01:00:00")
+        await agents.poll()
+        assert await agents.until_told(first, 1) == {"night"}
+        assert (await rollout(service))["status"]["display"]["state"] == "Paused"
 
     run(tmp_path / "m", clock, work)
