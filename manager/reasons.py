@@ -174,7 +174,8 @@ def grouped(whole: Known, place: Place, key: Key) -> dict[Any, list[Group]]:
 
 
 # One row for each sort of trouble. SQLite gives the other columns of the row that has the minimum. The conditions are those of partial
-# indexes (`deployments_unready`, `deployments_held`), so that what is well is never looked at; CROSS JOIN: the clusters first.
+# indexes, which are named because SQLite would rather walk through a whole workspace; what is well is never looked at. CROSS JOIN: the
+# clusters first.
 _SORTED = """
 SELECT d.workspace, d.repo, d.bundle, d.state, d.staged <> '' AS held, d.generation > 0 AS told,
     (d.generation > 0 AND d.reported >= d.generation) AS answered, CASE WHEN d.staged <> '' THEN d.partition ELSE 0 END AS partition,
@@ -186,7 +187,8 @@ _APART = "d.workspace, d.repo, d.bundle, d.state, held, told, answered, 8, said,
 # Clusters under other Schedules wait for another time.
 _WINDOWS = "CASE WHEN d.staged <> '' THEN (SELECT c.windows FROM clusters c WHERE c.id = d.cluster_id) ELSE '' END"
 _HEARD = "d.cluster_id NOT IN (SELECT value FROM json_each(:silent))"
-_UNREADY, _WAITING = f"d.state <> 'Ready' AND {_HEARD}", f"d.staged <> '' AND d.state = 'Ready' AND {_HEARD}"
+UNREADY = ("deployments_unready", "d.state <> 'Ready'")
+WAITING = ("deployments_held", "d.staged <> '' AND d.state = 'Ready'")
 
 
 def _rows(whole: Known, place: Place, *, each: bool) -> list[Any]:
@@ -195,14 +197,16 @@ def _rows(whole: Known, place: Place, *, each: bool) -> list[Any]:
     where = "".join(f" AND d.{column} = :{name}" for name, column in _COLUMNS.items() if name in values)
     apart = _APART + (", d.cluster_id" if each else "")
     found: list[Any] = []
-    for which in (_UNREADY, _WAITING):
+    for index, which in (UNREADY, WAITING):
         outside = _WINDOWS if whole.closed else "''"
-        text = _SORTED.format(table="deployments d", which=which, where=where, apart=apart, windows=outside)
+        table = "deployments d" if place.cluster else f"deployments d INDEXED BY {index}"
+        text = _SORTED.format(table=table, which=f"{which} AND {_HEARD}", where=where, apart=apart, windows=outside)
         found += whole.connection.execute(sa.text(text), values)
     apart = "d.workspace, d.repo, d.bundle" + (", d.cluster_id" if each else "")
     for ids in filter(None, (whole.offline, whole.absent)):
         table = "json_each(:silent) j CROSS JOIN deployments d ON d.cluster_id = j.value"
-        text = _SORTED.format(table=table, which="1", where=where, apart=apart, windows="''")
+        beside = where.replace(" d.", " +d.")  # + keeps SQLite from looking up every cluster by the workspace
+        text = _SORTED.format(table=table, which="1", where=beside, apart=apart, windows="''")
         found += whole.connection.execute(sa.text(text), values | {"silent": ids_text(ids)})
     return found
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from fleetctl.cli.output import Column, age
 from fleetctl.core.errors import UsageError
 from fleetctl.core.gitrepo import refuse_not_enforced
+from fleetctl.core.status import State
 
 
 class Kind(NamedTuple):
@@ -31,7 +32,7 @@ KINDS = {
 # What `all` stands for: the kinds that have a state.
 ALL = ("gitrepos", "bundles", "clusters", "clustergroups")
 # Worst first; a state that stands in none of these comes between them and Ready.
-ORDER = ("Stalled", "ErrApplied", "Held", "WaitApplied", "Offline", "Modified", "OutOfSync", "WaitingForDependency", "WaitingForWindow")
+ORDER = ("Stalled", "ErrApplied", "Held", *(state for state in State if state not in {"ErrApplied", "Ready"}))
 _FLEETS = re.compile(r"\w+\(\d+\) \[Cluster (?:[^/\s\]]+/)?(.*?)\](?=; \w+\(\d+\) \[|$)")
 
 
@@ -130,6 +131,7 @@ COLUMNS: dict[str, list[Column]] = {
         Column("BUNDLES-READY", lambda i: _display(i, "readyBundles")),
         STATUS,
         Column("LAST-SEEN", lambda i: age(_agent(i, "lastSeen")), moving=True),
+        Column("OFFLINE", lambda i: age(_agent(i, "lastSeen") or _agent(i, "enrolled")) if state_of(i) == "Offline" else "", moving=True),
         Column("KUBERNETES", lambda i: str(_status(i).get("kubeVersion") or ""), wide=True),
         Column("AGENT", lambda i: _agent(i, "version"), wide=True),
         Column("WANTED", lambda i: _agent(i, "wanted"), wide=True),

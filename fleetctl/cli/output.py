@@ -51,6 +51,10 @@ _COLOURS = {
     "OutOfSync": _YELLOW,
     "WaitCheckIn": _YELLOW,
     "Offline": _MAGENTA,
+    "Failed": _RED,
+    "Aborted": _RED,
+    "Paused": _YELLOW,
+    "Completed": _GREEN,
 }
 
 
@@ -214,6 +218,26 @@ def _moment(text: str, now: float) -> str:
 def columns() -> int:
     """How wide the terminal is; 80 where there is none."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
+
+
+def lines() -> int:
+    """How high the terminal is; 24 where there is none."""
+    return shutil.get_terminal_size().lines if sys.stdout.isatty() else 24
+
+
+def cut(text: str) -> None:
+    """One line, cut to the terminal's width; whole into a file."""
+    told, width = clean(text), columns()
+    print(_cell(told, width) if sys.stdout.isatty() and cell_len(told) > width else told, flush=True)
+
+
+def entry(state: str, width: int, text: str, *, wide: bool) -> None:
+    """A state, coloured on a terminal, and a line beside it that is cut to the terminal's width."""
+    head, told = clean(state).ljust(width), clean(text)
+    room = columns() - width - _GAP
+    if sys.stdout.isatty() and not wide and cell_len(told) > room:
+        told = _cell(told, room)
+    print(f"{_painted(head, _COLOURS.get(state, ''), sys.stdout)}{' ' * _GAP}{told}".rstrip(), flush=True)
 
 
 def duration(seconds: int) -> str:

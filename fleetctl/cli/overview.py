@@ -7,12 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from fleetctl.cli import output as out
-from fleetctl.cli.common import ContextName, Everywhere, Output, Watch, Workspace, opened
+from fleetctl.cli.common import ContextName, Everywhere, Output, Watch, Workspace, counted, opened
 from fleetctl.cli.kinds import ORDER, short
-from fleetctl.cli.output import Column, Format
+from fleetctl.cli.output import Column, Format, ages
 from fleetctl.cli.reading import follow
 
-_MOST = 20
+_MOST, _LEAST_SHOWN = 20, 3
 _KINDS = (("GitRepos", "gitrepos"), ("Bundles", "bundles"), ("Clusters", "clusters"), ("Deployments", "deployments"))
 _COUNTS = [
     Column("", lambda row: str(row["what"])),
@@ -20,10 +20,11 @@ _COUNTS = [
     Column("READY", lambda row: str(row["ready"])),
     Column("NOT READY", lambda row: str(row["rest"]), flexible=True),
 ]
-_ATTENTION = [
+_ROLLOUTS = [
+    Column("ROLLOUT", lambda row: str(row.get("name", ""))),
     Column("STATUS", lambda row: str(row.get("state", ""))),
-    Column("WHAT", lambda row: f"{str(row.get('kind', '')).lower()}/{row.get('name', '')}"),
-    Column("MESSAGE", lambda row: short(str(row.get("message") or "")), flexible=True),
+    Column("TOLD", lambda row: str(row.get("clusters", ""))),
+    Column("WAITS FOR", lambda row: str(row.get("message") or ""), flexible=True),
 ]
 _WHERE = Column("NAMESPACE", lambda row: str(row.get("namespace", "")))
 
@@ -56,7 +57,7 @@ def status(
                 out.document(found, output)
             elif output is Format.NAME:
                 for item in found.get("attention") or []:
-                    out.line(_ATTENTION[1].cell(item))
+                    out.line(f"{str(item.get('kind', '')).lower()}/{item.get('name', '')}")
             else:
                 _screen(found, session.client.url, output)
 
@@ -69,14 +70,72 @@ def _screen(found: dict[str, Any], url: str, form: Format) -> None:
     out.line(f"{url}, version {found.get('version', '?')}{uptime}, {f'workspace {space}' if space else 'all workspaces'}")
     out.line()
     out.table(_COUNTS, [_counted(title, found.get(key) or {}) for title, key in _KINDS])
-    attention, wide = found.get("attention") or [], form is Format.WIDE
-    if not attention:
-        return
+    wide = form is Format.WIDE
+    used = 8 + _notes(found) + _rollouts(found, wide=wide, spaces=not space)
+    _attention(found, wide=wide, most=_room(used), spaces=not space)
+
+
+def _room(used: int) -> int:
+    """How many entries of two lines fit below; a file gets more."""
+    return max(_LEAST_SHOWN, (out.lines() - used - 3) // 2) if out.redraws() else _MOST
+
+
+def _notes(found: dict[str, Any]) -> int:
+    """One line each for what is held back on purpose; how many lines."""
+    closed, pins = found.get("windows") or {}, found.get("pins") or {}
+    said = []
+    if closed.get("closed"):
+        said.append(f"{counted(closed['closed'], 'cluster')} outside of a window: {closed['message']}; `fleetctl schedule list`")
+    if pins.get("bundles") or pins.get("clusters"):
+        own = f", and {counted(pins['clusters'], 'cluster')} on revisions of their own" if pins.get("clusters") else ""
+        names = ", ".join(item["name"] for item in (pins.get("items") or [])[:3])
+        said.append(f"{counted(pins.get('bundles', 0), 'bundle')} pinned{own}: {names}; `fleetctl rollback BUNDLE --release`")
+    for text in said:
+        out.line()
+        out.cut(ages(text))
+    return 2 * len(said)
+
+
+def _rollouts(found: dict[str, Any], *, wide: bool, spaces: bool) -> int:
+    """Those that are not through, the ones that wait for a person first; how many lines."""
+    rollouts = found.get("rollouts") or {}
+    items = rollouts.get("items") or []
+    if not items:
+        return 0
+    shown = items if wide else items[:_LEAST_SHOWN]
     out.line()
-    columns = _ATTENTION if space else [_WHERE, *_ATTENTION]
-    out.table(columns, attention if wide else attention[:_MOST], wide=wide)
-    if len(attention) > _MOST and not wide:
-        out.line(f"… and {len(attention) - _MOST} more: `fleetctl get all --not-ready`, or -o wide")
+    out.table([_WHERE, *_ROLLOUTS] if spaces else _ROLLOUTS, shown, wide=wide)
+    steps = [item["next"] for item in shown if item.get("waitsForYou")]
+    for step in steps:
+        out.line(f"  {step}")
+    left = len(items) - len(shown) + int(rollouts.get("omitted") or 0)
+    if left:
+        out.line(f"… and {left} more: `fleetctl rollout status`")
+    return 2 + len(shown) + len(steps) + bool(left)
+
+
+def _attention(found: dict[str, Any], *, wide: bool, most: int, spaces: bool) -> None:
+    """Two lines each: what is wrong, and what comes next."""
+    attention = found.get("attention") or []
+    shown = attention if wide else attention[:most]
+    if shown:
+        out.line()
+    width = max((len(str(item.get("state", ""))) for item in shown), default=0)
+    for item in shown:
+        out.entry(
+            str(item.get("state", "")), width, f"{_what(item, spaces=spaces)}  {ages(short(str(item.get('message') or '')))}", wide=wide
+        )
+        if item.get("next"):
+            out.line(f"{' ' * width}   {item['next']}")
+    left = len(attention) - len(shown) + int(found.get("attentionOmitted") or 0)
+    if left:
+        out.line(f"… and {left} more: `fleetctl get all --not-ready`, or -o wide")
+
+
+def _what(item: dict[str, Any], *, spaces: bool) -> str:
+    kind, name, count = str(item.get("kind", "")).lower(), str(item.get("name", "")), int(item.get("count") or 1)
+    where = f"{item.get('namespace', '')}/" if spaces else ""
+    return f"{kind}/{where}{name}" if count == 1 else f"{kind}/{where}{name} and {count - 1} more"
 
 
 def _counted(title: str, counts: dict[str, int]) -> dict[str, Any]:

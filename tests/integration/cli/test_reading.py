@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 from tests.support.cli import HOSTILE, Person, Shop, reaches
-from tests.support.cliprocess import Process, login_in
+from tests.support.cliprocess import Process, login_in, on_terminal
 
 
 def _fill(shop: Shop) -> None:
@@ -125,6 +126,40 @@ def test_status_on_one_screen(person: Person, shop: Shop):
     assert "no such image" in said
     assert json.loads(person.good("status", "-o", "json"))["bundles"]["Modified"] == 2
     assert person.good("status", "-o", "name") == "bundle/db\n"
+
+
+def test_a_large_fleet_is_one_screen(tmp_path: Path, shop: Shop):
+    """Ten thousand clusters and more troubles than fit: 80 columns, 24 rows, the worst first, each with its command."""
+    line = {"kind": "Bundle", "namespace": "fleet-default", "state": "ErrApplied", "message": "3 clusters: " + "no such image " * 9}
+    many = [line | {"name": f"b-{n}", "count": 1, "next": f"fleetctl why bundle/b-{n}"} for n in range(90)]
+    silent = {"kind": "Cluster", "name": "n-1", "state": "Offline", "message": "silent since 2026-01-01T00:00:00Z", "count": 310}
+    asks = {"name": "web", "state": "Progressing", "clusters": "1/9000", "message": "partition canary waits for a yes " * 3}
+    rollouts = [asks | {"waitsForYou": True, "next": "fleetctl rollout approve web"}] * 5
+    shop.service.counts = {
+        "workspace": "fleet-default",
+        "gitrepos": {"Ready": 3},
+        "bundles": {"Ready": 10, "ErrApplied": 90},
+        "clusters": {"Ready": 9690, "Offline": 310},
+        "deployments": {"Ready": 960_000, "ErrApplied": 9000, "Offline": 31_000},
+        "rollouts": {"counts": {"Progressing": 25}, "items": rollouts, "omitted": 20},
+        "windows": {"closed": 12, "message": "window nightly opens at 2126-01-01T00:00:00Z"},
+        "pins": {"bundles": 1, "clusters": 2, "items": [{"name": "web", "message": "pinned to revision 3"}]},
+        "attention": [silent | {"namespace": "w", "next": "fleetctl cluster list --state Offline"}, *many],
+        "attentionOmitted": 7,
+    }
+    env = login_in(tmp_path, shop)
+    status, said = on_terminal(env, "status")
+    rows = said.rstrip("\n").split("\n")
+    plain = [re.sub(r"\x1b\[\d*m", "", row) for row in rows]
+    assert status == 0
+    assert max(map(len, plain)) <= 80, plain
+    assert len(rows) <= 32, plain
+    assert any("12 clusters outside of a window" in row for row in plain)
+    assert any(row.startswith("Offline") and "cluster/n-1 and 309 more" in row and "silent for" in row for row in plain)
+    assert "fleetctl cluster list --state Offline" in said
+    assert "fleetctl rollout approve web" in said
+    assert plain[-1].startswith("… and 95 more")
+    assert len(json.loads(on_terminal(env, "status", "-o", "json")[1])["attention"]) == 91
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", ""])

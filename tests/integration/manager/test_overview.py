@@ -1,0 +1,113 @@
+"""The fleet on one screen says what the lists say, in a few lines however many clusters there are, with the commands that come next."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from manager import views
+from manager.goingback import Ask
+from manager.live import Live, Presence
+from manager.overview import overview
+from manager.service import Service
+from manager.store import migrate
+from tests.integration.manager.test_counts import NOW, filled
+from tests.integration.manager.test_reasons import HOUR, begun, fails, status
+from tests.integration.manager.test_rollouts import BUNDLE, Agents, files, phase_is, run, scanned_first
+from tests.integration.manager.test_service import add, clone, scanned, server
+from tests.support.gitrepo import Clone
+from tests.support.rows import SPACE, add_clusters, add_deployments, cluster_id, deployment
+from tests.support.waiting import until
+
+__all__ = ["clone", "server"]
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Any:
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'x.db'}")
+    with engine.begin() as connection:
+        migrate.up(connection, "x.db")
+    yield engine
+    engine.dispose()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_clusters_are_counted_as_they_are_listed(engine: Engine, seed: int) -> None:
+    """By what is wrong with them, without reading what is well: the same numbers as one by one."""
+    with engine.begin() as connection:
+        live = filled(connection, random.Random(seed))
+        found = overview(connection, live, SPACE, NOW)
+        items = views.listing(connection, live, "Cluster", views.Asked(workspace=SPACE), NOW)
+        listed = [views.display_state(item) for item in items]
+        assert found["clusters"] == {state: listed.count(state) for state in set(listed)}
+        assert sum(found["deployments"].values()) == sum(item["status"]["summary"]["desiredReady"] for item in items)
+        assert overview(connection, live, None, NOW)["clusters"] == found["clusters"]
+
+
+def test_many_clusters_with_one_trouble_are_one_line(engine: Engine) -> None:
+    """Two thousand are silent: one of them is named, all are counted, and the command lists them."""
+    with engine.begin() as connection:
+        add_clusters(connection, range(3000))
+        add_deployments(connection, (deployment(n, "web") for n in range(3000)))
+        live = Live(0.0)
+        live.clusters.update({cluster_id(n): Presence(b"k", seen=0.0 if n < 2000 else NOW) for n in range(3000)})
+        found = overview(connection, live, SPACE, NOW)
+        assert found["clusters"] == {"Offline": 2000, "Ready": 1000}
+        [line] = found["attention"]
+        assert (line["kind"], line["name"], line["count"]) == ("Cluster", "n-0000000", 2000)
+        assert line["next"] == "fleetctl cluster list --state Offline"
+
+
+def test_what_waits_for_somebody_has_its_command(tmp_path: Path, clone: Clone) -> None:
+    """A failing bundle, a silent cluster, and a repository that cannot be read, worst first."""
+
+    async def work(service: Service, agents: Agents) -> None:
+        await begun(service, agents, clone, "a", "b", "c")
+        await agents.poll("a", "b", answer=fails("web"))
+        await agents.poll("c")
+        await add(service, f"{clone.url}-gone", "gone")
+        await until(lambda: status(service, "GitRepo", "gone"), lambda s: s["display"]["state"] == "Stalled")
+        service._live.clusters[agents.ids["c"]].seen -= HOUR
+        service._live.started -= HOUR
+        found = await service.status("fleet-default")
+        lines = {(line["state"], line["kind"], line["name"]): line for line in found["attention"]}
+        assert [line["state"] for line in found["attention"]] == ["Stalled", "ErrApplied", "Offline"]
+        assert lines["Stalled", "GitRepo", "gone"]["next"] == "fleetctl gitrepo get gone"
+        failing = lines["ErrApplied", "Bundle", BUNDLE]
+        assert failing["message"] == "2 clusters: pod.v1 shop/web: no such image"
+        assert failing["next"] == f"fleetctl why bundle/{BUNDLE}"
+        assert lines["Offline", "Cluster", "c"]["next"] == "fleetctl why cluster/c"
+        assert found["gitrepos"] == {"ErrApplied": 1, "Stalled": 1}
+        assert found["attentionOmitted"] == 0
+
+    run(tmp_path / "m", work)
+
+
+def test_rollouts_and_pins_are_on_the_screen(tmp_path: Path, clone: Clone) -> None:
+    """What is on its way, what a person has stopped, and what does not follow Git."""
+
+    async def work(service: Service, agents: Agents) -> None:
+        await agents.join("a", "b")
+        await scanned_first(service, agents, clone, "{maxUnavailable: 1}")
+        quiet = await service.status("fleet-default")
+        assert (quiet["rollouts"]["items"], quiet["rollouts"]["counts"]) == ([], {"Completed": 1})
+        await scanned(service, clone.push(files(2, "{maxUnavailable: 1}")))
+        await phase_is(service, "Progressing")
+        [going] = (await service.status("fleet-default"))["rollouts"]["items"]
+        assert (going["name"], going["state"], going["waitsForYou"]) == (BUNDLE, "Progressing", False)
+        assert going["next"] == f"fleetctl rollout status {BUNDLE}"
+        await service.command_rollout("fleet-default", BUNDLE, "pause", "freeze")
+        [paused] = (await service.status("fleet-default"))["rollouts"]["items"]
+        assert (paused["waitsForYou"], paused["next"]) == (True, f"fleetctl rollout resume {BUNDLE}")
+        assert "freeze" in paused["message"]
+        await service.go_back("fleet-default", BUNDLE, Ask(reason="it leaks", who="ann"))
+        pins = (await service.status("fleet-default"))["pins"]
+        assert (pins["bundles"], pins["items"][0]["name"]) == (1, BUNDLE)
+        assert "it leaks" in pins["items"][0]["message"]
+
+    run(tmp_path / "m", work)
