@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fleetctl.cli import drifting, revisions
+from fleetctl.cli import causes, drifting, revisions
 from fleetctl.cli import output as out
 from fleetctl.cli.common import (
     ContextName,
@@ -23,13 +23,17 @@ from fleetctl.cli.common import (
     new_group,
     opened,
 )
+from fleetctl.cli.kinds import rank
 from fleetctl.cli.output import Format
 from fleetctl.cli.reading import Items, View, Want, getter, read
+from fleetctl.core.status import State
 
 app = new_group()
 app.info.help = "What was made of a repository."
 Repo = Annotated[str, typer.Option("--repo", metavar="NAME", help="Only bundles of this GitRepo.")]
 Cluster = Annotated[str, typer.Option("--cluster", metavar="NAME", help="Only on this cluster.")]
+_MOST = 20
+_NOT_READY = ",".join(state for state in State if state is not State.READY)
 _BY_BUNDLE = "fleet.cattle.io/bundle-name="
 
 
@@ -78,17 +82,25 @@ def status(
 
 
 def _wrong(session: Session, bundles: Items) -> None:
+    """Why, for all clusters; then the objects on the first of them."""
     for bundle in bundles:
-        selector = f"{_BY_BUNDLE}{bundle['metadata']['name']}"
-        for item in session.client.list("bundledeployments", workspace=session.workspace, selector=selector):
+        causes.show(bundle)
+        name = bundle["metadata"]["name"]
+        if bundle["status"].get("display", {}).get("state") == "Ready":
+            continue
+        asked = {"workspace": session.workspace, "selector": f"{_BY_BUNDLE}{name}", "state": _NOT_READY}
+        found = sorted(session.client.list("bundledeployments", **asked), key=rank)
+        for item in found[:_MOST]:
             _explain(item)
+        if len(found) > _MOST:
+            out.line(f"and {len(found) - _MOST} more clusters: `fleetctl bundle status {name} --not-ready`")
 
 
 def _explain(item: dict[str, Any]) -> None:
     """The objects of one deployment that are not as they should be, and what somebody changed in them."""
     cluster, status = item["spec"]["cluster"], item["status"]
     if status.get("message"):
-        out.line(f"{cluster}: {status['display']['state']}: {status['message']}")
+        out.line(f"{cluster}: {status['display']['state']}: {out.ages(status['message'])}")
     changed = status.get("modifiedStatus") or []
     for found in status.get("nonReadyStatus") or []:
         where = "/".join(part for part in (found.get("namespace", ""), found["name"]) if part)

@@ -84,6 +84,10 @@ def _agent(item: dict[str, Any], key: str) -> str:
     return str((_status(item).get("agent") or {}).get(key) or "")
 
 
+def _reason(item: dict[str, Any], key: str) -> str:
+    return str((_status(item).get("reason") or {}).get(key) or "")
+
+
 def _upgrade(item: dict[str, Any]) -> str:
     """How far a wish for another version of the agent is."""
     return str(((_status(item).get("agent") or {}).get("upgrade") or {}).get("state") or "")
@@ -162,7 +166,9 @@ COLUMNS: dict[str, list[Column]] = {
         Column("RELEASE", lambda i: _release(_status(i).get("release")), wide=True),
         Column("COMMIT", lambda i: _commit(_spec(i, "commit"))),
         Column("REPORTED", lambda i: age(_status(i).get("reportedAt") or ""), moving=True),
+        Column("CODE", lambda i: _reason(i, "code"), wide=True),
         Column("MESSAGE", lambda i: str(_status(i).get("message") or ""), flexible=True),
+        Column("HINT", lambda i: _reason(i, "hint"), wide=True),
     ],
     "clusterregistrationtokens": [NAME, Column("TTL", lambda i: _spec(i, "ttl")), AGE],
     "schedules": [

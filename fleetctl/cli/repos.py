@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from fleetctl.cli import causes
 from fleetctl.cli import output as out
 from fleetctl.cli.common import (
     ContextName,
@@ -166,13 +167,14 @@ def _explain(_session: Session, repos: Items) -> None:
         status = repo.get("status") or {}
         message = (status.get("display") or {}).get("message")
         problems = [problem for problem in [status.get("error"), *(status.get("problems") or [])] if problem]
-        if message and not problems:
+        if message and not problems and not status.get("reasons"):
             out.line(f"{repo['metadata']['name']}: {message}")
         for problem in problems:
             out.line(f"problem: {problem.get('summary', '')}")
             out.line(f"  {problem.get('nextStep') or problem.get('next_step') or 'Correct it and push.'}")
         for warning in status.get("warnings") or []:
             out.line(f"warning: {warning.get('summary', '')}")
+        causes.show(repo)
         held = status.get("held")
         if held:
             name, commit = repo["metadata"]["name"], str(held["commit"])

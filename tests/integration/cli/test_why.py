@@ -130,3 +130,31 @@ def test_names_are_completed(person: Person, shop: Shop) -> None:
     assert person.good("__complete", "why", "paris", "").split() == ["web"]
     assert person.good("__complete", "why", "cluster/").split() == ["cluster/paris"]
     assert person.run("__complete", "why", "paris", "web", "").out == ""
+
+
+def test_reasons_are_shown_with_hints(person: Person, shop: Shop) -> None:
+    """Of a GitRepo and a bundle: all clusters counted, one named, and what to do; what is not listed is counted too."""
+    reason = {"state": "ErrApplied", "code": "tool-failed", "cause": "no such image", "object": "pod.v1 a/b", "hint": "give it an image"}
+    one = reason | {"count": 1, "example": {"cluster": "oslo", "bundle": "web"}, "cause": "silent since 2026-01-01T00:00:00Z"}
+    reasons = [reason | {"count": 6, "example": {"cluster": "paris", "bundle": "web"}}, one]
+    status = {"display": {"state": "ErrApplied", "message": "x"}, "reasons": reasons, "reasonsOmitted": {"reasons": 2, "count": 31}}
+    shop.service.give("GitRepo", "apps", status=status)
+    shop.service.give("Bundle", "web", status=status)
+    for kind in ("gitrepo", "bundle"):
+        said = person.good(kind, "get", {"gitrepo": "apps", "bundle": "web"}[kind]).splitlines()
+        assert "ErrApplied (6, one is paris): no such image" in said
+        assert "    tool-failed: give it an image" in said
+        assert any(line.startswith("ErrApplied (oslo): silent for ") for line in said)
+        assert "and 31 deployments more, with 2 other reasons" in said
+    shop.service.give("BundleDeployment", "paris.web", spec={"cluster": "paris", "bundle": "web"}, status={"reason": reason})
+    assert "give it an image" in person.good("bundle", "status", "-o", "wide")
+
+
+def test_who_is_offline_shows_since_when(person: Person, shop: Shop) -> None:
+    """A column of its own, empty for those that are heard."""
+    shop.service.give("Cluster", "a", status={"display": {"state": "Offline"}, "agent": {"lastSeen": "2026-01-01T00:00:00Z"}})
+    shop.service.give("Cluster", "b", status={"display": {"state": "Ready"}, "agent": {"lastSeen": "2026-01-01T00:00:00Z"}})
+    head, a, b = (row.split() for row in person.good("cluster", "list").splitlines())
+    assert head.index("OFFLINE") == head.index("LAST-SEEN") + 1
+    assert a[head.index("OFFLINE")] == a[head.index("LAST-SEEN")] != "-"
+    assert b[head.index("OFFLINE")] == "-"
