@@ -18,8 +18,8 @@ from agent.drift import Change, changes
 from agent.kept import Place
 from agent.kube import Kube
 from agent.pace import Bucket
-from agent.refusals import ClusterUnreachable, Forbidden, Throttled
-from fleetctl.core.errors import ToolFailed
+from agent.refusals import Forbidden, Throttled
+from fleetctl.core.errors import ClusterUnreachable, ToolFailed
 
 Json = dict[str, Any]
 _RATE, _BURST = 5.0, 30.0

@@ -22,9 +22,9 @@ from agent.answers import TryLater
 from agent.disk import write_whole
 from agent.enrolling import enrol
 from agent.identity import Identity
-from agent.kube import ClusterUnreachable, Kube
+from agent.kube import Kube
 from agent.pauses import pause_seconds
-from fleetctl.core.errors import Conflict, LoginError, NotFound, ToolFailed, UsageError
+from fleetctl.core.errors import ClusterUnreachable, Conflict, LoginError, NotFound, ToolFailed, UsageError
 
 FILES = ("identity.key", "identity.json")
 _ENROL_SECONDS = 90.0

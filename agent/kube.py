@@ -13,11 +13,11 @@ from urllib.parse import quote
 import msgspec
 
 from agent import kubeconfig
-from agent.refusals import ClusterUnreachable, Forbidden, Throttled, refuse
+from agent.refusals import Forbidden, Throttled, refuse
 from agent.web import httpx
-from fleetctl.core.errors import NotFound, UsageError
+from fleetctl.core.errors import ClusterUnreachable, NotFound, UsageError
 
-__all__ = ["ClusterUnreachable", "Forbidden", "Kube", "NoCluster"]
+__all__ = ["Forbidden", "Kube", "NoCluster"]
 _SECONDS = 30.0
 _BUSY_PAUSES, _MOST_BUSY_SECONDS = (0.5, 1.0, 2.0, 4.0), 5.0
 _PAGE = 100  # so that a page of large objects stays small

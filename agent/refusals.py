@@ -6,11 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from fleetctl.core.errors import NotFound, ToolFailed, UnavailableError
-
-
-class ClusterUnreachable(UnavailableError):
-    code = "cluster-unreachable"
+from fleetctl.core.errors import ClusterUnreachable, NotFound, ToolFailed
 
 
 class Forbidden(ToolFailed):

@@ -11,8 +11,9 @@ import socket
 from collections.abc import Callable, Mapping
 
 from agent.kube import Kube
-from agent.refusals import ClusterUnreachable, refuse
+from agent.refusals import refuse
 from agent.web import httpx
+from fleetctl.core.errors import ClusterUnreachable
 
 SILENT_SECONDS = 100.0
 _CONNECT_SECONDS = 30.0

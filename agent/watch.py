@@ -20,9 +20,9 @@ import msgspec
 from agent.kept import MANAGED_BY, MANAGED_LABEL, release_on
 from agent.kube import Kube
 from agent.log import event
-from agent.refusals import ClusterUnreachable, Forbidden, Gone, Throttled
+from agent.refusals import Forbidden, Gone, Throttled
 from agent.streaming import SILENT_SECONDS, follow
-from fleetctl.core.errors import NotFound, ToolFailed
+from fleetctl.core.errors import ClusterUnreachable, NotFound, ToolFailed
 
 MOST_WATCHES = 24
 NET_SECONDS = 600.0

@@ -18,13 +18,13 @@ from agent.kept import Place
 from agent.log import event, over, trouble
 from agent.observe import Observer, Seen, Subject, drifted, is_ready
 from agent.parts import releases_of
-from agent.refusals import ClusterUnreachable, Throttled
+from agent.refusals import Throttled
 from agent.rights import MissingAccount
 from agent.rules import NONE, Rules, rules_of
 from agent.situation import Situation
 from agent.telling import Teller
 from agent.watch import Watches
-from fleetctl.core.errors import FleetError, ToolFailed, UsageError
+from fleetctl.core.errors import ClusterUnreachable, FleetError, ToolFailed, UsageError
 from fleetctl.core.ids import BundleName
 from fleetctl.core.status import ResourceStatus
 from fleetctl.core.wire import Desired

@@ -107,6 +107,8 @@ def _tell_rollouts(
     asking = {name for name in held if (specs[name].rollout_strategy or {}).get("partitions")}
     if scope.clusters is not None and scope.bundles is None:
         theirs = staging.touch_clusters(connection, scope.workspace, scope.clusters)
+        # One that is to be made anew may be made for other partitions than the bundle asks for now.
+        asking |= staging.unmade(connection, scope.workspace, theirs - asking)
         staging.displace(connection, scope.workspace, scope.clusters, asking & theirs)
     elif scope.bundles is None:
         staging.touch(connection, scope.workspace, held)  # whose window it is may have changed with a group

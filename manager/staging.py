@@ -190,6 +190,15 @@ def touch_clusters(connection: Connection, workspace: str, ids: Iterable[str]) -
     return names
 
 
+def unmade(connection: Connection, workspace: str, names: Iterable[str]) -> set[BundleName]:
+    """Those of the bundles whose partitions nobody has made yet as they are wanted now."""
+    r, found = rollouts.c, set[BundleName]()
+    for part in in_parts(sorted(names)):
+        query = sa.select(r.bundle).where(r.workspace == workspace, r.bundle.in_(part), r.dirty >= ANEW)
+        found |= {BundleName(name) for name in connection.execute(query).scalars()}
+    return found
+
+
 def displace(connection: Connection, workspace: str, ids: Collection[str], names: Iterable[str]) -> None:
     """These clusters may belong to other partitions of these bundles now."""
     d = deployments.c

@@ -11,6 +11,7 @@ FleetError                 exit 1   not found, differs, not ready
 ├── LoginError             exit 4   no, wrong, expired or used-up credentials
 ├── UnavailableError       exit 5   someone we depend on did not answer; retrying may help
 │   ├── ToolMissing                 helm, kustomize or git is not on this machine
+│   ├── ClusterUnreachable          an API server did not answer, or did not take the login
 │   ├── ToolFailed                  helm or kustomize ran and said no
 │   └── SourceError                 a Git repository or a chart could not be read
 └── DeadlineError          exit 6   a wait that we were asked for ran out
@@ -84,6 +85,10 @@ class UnavailableError(FleetError):
 
 class ToolMissing(UnavailableError):
     code = "tool-missing"
+
+
+class ClusterUnreachable(UnavailableError):
+    code = "cluster-unreachable"
 
 
 class ToolFailed(UnavailableError):

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from fleetctl.core.errors import ToolFailed, UnavailableError, UsageError
+from fleetctl.core.errors import ClusterUnreachable, ToolFailed, UnavailableError, UsageError
 from fleetctl.tools.postrender import REFUSED
 from fleetctl.tools.proc import Command, Completed, Limits, run
 
@@ -123,10 +123,6 @@ class NotOurs(ToolFailed):
     """An object exists that is not marked as this release's; nothing was changed."""
 
     code = "helm-not-ours"
-
-
-class ClusterUnreachable(UnavailableError):
-    code = "cluster-unreachable"
 
 
 class Helm(Protocol):

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fleetctl.core.errors import ToolFailed
+from fleetctl.core.errors import ClusterUnreachable, ToolFailed
 from fleetctl.core.yamldoc import load_all
-from fleetctl.tools.helm import ClusterUnreachable, NotOurs, PendingOperation, Release, Revision, UpgradeFlags
+from fleetctl.tools.helm import NotOurs, PendingOperation, Release, Revision, UpgradeFlags
 
 _PENDING = "pending-"
 UNINSTALLED = "uninstalled"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from examples.localkube import tools
-from fleetctl.core.errors import ToolFailed
-from fleetctl.tools.helm import ClusterUnreachable, HelmCli, PendingOperation, Release, UpgradeFlags, translate
+from fleetctl.core.errors import ClusterUnreachable, ToolFailed
+from fleetctl.tools.helm import HelmCli, PendingOperation, Release, UpgradeFlags, translate
 
 CHART = Path(__file__).parents[2] / "examples" / "apps" / "hello-helm"
 SECONDS = 60.0

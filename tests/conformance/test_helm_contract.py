@@ -14,9 +14,9 @@ from typing import Protocol
 import pytest
 
 from examples.localkube import tools
-from fleetctl.core.errors import ToolFailed
+from fleetctl.core.errors import ClusterUnreachable, ToolFailed
 from fleetctl.core.yamldoc import load_all
-from fleetctl.tools.helm import ClusterUnreachable, Helm, HelmCli, NotOurs, PendingOperation, Release, Revision, UpgradeFlags
+from fleetctl.tools.helm import Helm, HelmCli, NotOurs, PendingOperation, Release, Revision, UpgradeFlags
 from fleetctl.tools.helmfake import FakeHelm
 
 SECONDS = 60.0

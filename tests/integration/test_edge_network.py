@@ -24,9 +24,9 @@ from agent import identity
 from agent import tls as agent_tls
 from agent.answers import TryLater
 from agent.kube import Kube
-from agent.refusals import ClusterUnreachable
 from agent.uplink import Uplink
 from examples.demo.parts import Agent, free_port, tail
+from fleetctl.core.errors import ClusterUnreachable
 from fleetctl.core.wire import StatusRequest
 from manager import tls
 from tests.support.edgeproxy import EdgeProxy

@@ -13,6 +13,7 @@ from fleetctl.core.cluster import Cluster
 from fleetctl.core.ids import ClusterName
 from fleetctl.core.status import State
 from fleetctl.core.strategy import Partition, Policy, Strategy, limit, partitions_of, policy_of, seconds, strategy_of
+from manager.clock import unix
 from tests.support.rolloutworld import BUNDLE, SILENCE, SPACE, Site, World
 
 STANDING = frozenset({"Paused", "Failed", "Aborted"})
@@ -165,33 +166,42 @@ class Laws:
             assert not old, f"told though the rollout is {before.phase}: {old}"
 
     def _order(self, before: Before, found: dict[str, Any], plan: Sequence[Partition], policy: Policy) -> None:
-        """A partition begins when those before it are through, watched, and where a person was asked, said yes."""
+        """A partition is finished when all of it have answered, and the next begins when those before it are, were watched, and are well
+        still; where a person was asked, after the yes.
+        """
         if int(found["spec"]["version"]) != before.version or not before.steps:
             return
         steps = found["status"]["partitions"]
         for at, (old, new) in enumerate(zip(before.steps, steps, strict=False)):
-            if old["startedAt"] or not new["startedAt"] or old["name"] != new["name"]:
+            if old["name"] != new["name"]:
                 continue
-            if not any(site.id in plan[at].members and not before.has[name] for name, site in self.world.sites.items()):
+            if new["finishedAt"] and not old["finishedAt"]:
+                left = self._left(plan[at], before)
+                assert not left, f"{new['name']} was finished without {left}"
+            if old["startedAt"] or not new["startedAt"]:
+                continue
+            if not any(site.id in plan[at].members and not before.has.get(site.name) for site in self.world.sites.values()):
                 continue  # nobody there was to be told anything
             assert not plan[at].approval or (before.version, new["name"]) in self.yes, f"{new['name']} began without a yes"
-            open_ = [p for p, step in zip(plan[:at], before.steps, strict=False) if not self._through(p, step, before)]
-            assert len(open_) <= policy.max_unavailable_partitions, f"{new['name']} began before {[p.name for p in open_]} were through"
+            behind = [p.name for p, step in zip(plan[:at], steps, strict=False) if p.members and not self._through(p, step, before)]
+            assert len(behind) <= policy.max_unavailable_partitions, f"{new['name']} began before {behind} were through"
+
+    def _left(self, partition: Partition, before: Before) -> set[str]:
+        """Who should have been waited for."""
+        here = [site for site in self.world.sites.values() if site.id in partition.members and not site.paused]
+        waiting = {site.name for site in here if not before.has[site.name] and not self.offline(site)}
+        return waiting | {site.name for site in here if before.has[site.name] and self.heard(site) and not self._answered(site)}
 
     def _through(self, partition: Partition, step: dict[str, Any], before: Before) -> bool:
         """Who was away when it was finished, and is back, stops nobody."""
-        sites = [site for site in self.world.sites.values() if site.id in partition.members]
-        here = [site for site in sites if not (site.paused or (self.offline(site) and not self.has(site)))]
-        told = [site for site in here if self.has(site)]
-        left = len(told) < len(here) or any(self.heard(site) and not self._answered(site) for site in told)
-        if left and not step["finishedAt"]:
+        if not step["finishedAt"] or self.world.now < unix(step["finishedAt"]) + partition.soak - 1:
             return False
-        if sum(before.unavailable[site.name] for site in sites) > partition.max_unavailable and any(not self.well(s) for s in told):
+        told = [site for site in self.world.sites.values() if site.id in partition.members and before.has[site.name]]
+        unwell = [site for site in told if not (self.heard(site) and self.well(site)) and not site.paused]
+        lost = sum(before.unavailable[site.name] for site in self.world.sites.values() if site.id in partition.members)
+        if unwell and lost > partition.max_unavailable:
             return False
-        answered = [site for site in told if not self.offline(site)]
-        if answered and not any(self.well(site) and self.heard(site) for site in told):
-            return False
-        return all(self.world.now - self.since.get(site.name, 0.0) >= partition.soak for site in told)
+        return not unwell or len(unwell) < len(told) or all(self.offline(site) for site in unwell)
 
     def _answered(self, site: Site) -> bool:
         return site.report is not None and site.report.generation == site.generation
