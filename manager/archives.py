@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from fleetctl.core.errors import UnavailableError
+from fleetctl.core.bundle import File, unpack
+from fleetctl.core.errors import FleetError, UnavailableError
 from fleetctl.core.ids import Digest
+from fleetctl.core.moves import likeness
 
 GRACE_SECONDS = 6 * 3600.0
+_MOST_READ = 50
 
 
 class Archives:
@@ -46,6 +49,20 @@ class Archives:
             summary = f"an archive cannot be written: {why.strerror}"
             raise UnavailableError(summary, subject=str(self._folder), next_step="Make room on the disk.") from why
         return new
+
+    def likeness(self) -> Callable[[Digest, Digest], float]:
+        """How much of two archives is the same, 0 to 1; at most `_MOST_READ` are read for it, and one that cannot be is like none."""
+        known: dict[Digest, Mapping[str, File]] = {}
+
+        def read(digest: Digest) -> Mapping[str, File]:
+            if digest not in known and len(known) < _MOST_READ:
+                try:
+                    known[digest] = unpack(self.path(digest).read_bytes())
+                except (OSError, FleetError):
+                    known[digest] = {}
+            return known.get(digest, {})
+
+        return lambda one, other: float(one == other) or likeness(read(one), read(other))
 
     def missing(self, digests: Iterable[Digest]) -> list[Digest]:
         """Those that are not on the disk; the others count as wanted from now on."""

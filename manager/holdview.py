@@ -54,7 +54,7 @@ def of_scan(workspace: str, name: str, since: str, held: dict[str, Any]) -> dict
         "workspace": workspace,
         "name": name,
         "repo": name,
-        "cause": "last" if held["clusters"] else "many",
+        "cause": "move" if held.get("moves") else "last" if held["clusters"] else "many",
         "changed": "commit",
         "since": since,
         "removals": removals,
@@ -62,6 +62,7 @@ def of_scan(workspace: str, name: str, since: str, held: dict[str, Any]) -> dict
         "bundles": held["bundles"],
         "clusters": held["clusters"],
         "commit": commit,
+        "moves": held.get("moves") or [],
         "message": words(held),
         "confirm": f"fleetctl gitrepo confirm {name} --removals {removals} --commit {commit[:12]}",
     }
@@ -69,6 +70,11 @@ def of_scan(workspace: str, name: str, since: str, held: dict[str, Any]) -> dict
 
 def words(held: dict[str, Any]) -> str:
     """A scan's removal in one line."""
+    moves = held.get("moves") or []
+    if moves:
+        more = f" (and {len(moves) - 1} more)" if len(moves) > 1 else ""
+        said = f"{moves[0]['message']}{more}: `fleetctl bundle moved {moves[0]['from']} {moves[0]['to']}` says so"
+        return f"{said}; else {held['removals']} of {held['of']} bundles would be removed at {held['commit'][:12]}"
     return f"would remove {held['removals']} of {held['of']} bundles at {held['commit'][:12]}"
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core.errors import NotFound
 from fleetctl.core.ids import ClusterId, Workspace
-from manager import history, kinds, pins, staging, views, windows
+from manager import history, kinds, moving, pins, staging, views, windows
 from manager.clock import Clock, rfc3339, until
 from manager.gathering import Scope
 from manager.live import Live
@@ -204,6 +204,7 @@ class Objects:
             mine = (bundles.c.workspace == workspace) & (bundles.c.repo == name)
             names = connection.execute(sa.delete(bundles).where(mine).returning(bundles.c.name)).scalars().all()
             history.forget(connection, space, names)
+            moving.forget(connection, space, names)
             return reconcile(connection, Scope(space, bundles=set(names)), now=now)
         return self._reconciled(connection, kind, workspace, name) if kind in {"ClusterGroup", "Schedule", *kinds.DATA_KINDS} else set()
 

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core.cluster import matches, parse_selector
 from fleetctl.core.errors import Conflict, NotFound, UsageError
-from fleetctl.core.ids import BundleName, ClusterId, Workspace
+from fleetctl.core.ids import BundleName, ClusterId, Workspace, is_name
 from manager import holding
 from manager.clock import Clock, rfc3339
 from manager.gathering import Scope, shown_labels
@@ -24,7 +24,7 @@ from manager.holdview import of_scan, shown
 from manager.live import Live
 from manager.reconcile import reconcile
 from manager.store.base import Store
-from manager.store.schema import clusters, repos
+from manager.store.schema import bundles, clusters, moves, repos
 
 _MOST_NAMED = 20
 
@@ -78,8 +78,9 @@ class _Changed:
 
 
 class People:
-    def __init__(self, store: Store, live: Live, clock: Clock) -> None:
-        self._store, self._live, self._clock = store, live, clock
+    def __init__(self, store: Store, live: Live, clock: Clock, poke: Callable[[str, str], None]) -> None:
+        """`poke`: scan this GitRepo of a workspace again, soon."""
+        self._store, self._live, self._clock, self._poke = store, live, clock, poke
 
     async def held(self, workspace: str | None) -> list[dict[str, Any]]:
         """The removals that wait for a person: of bundles from clusters, and of bundles from repositories."""
@@ -91,6 +92,14 @@ class People:
         touched = await self._store.write(lambda connection: confirm(connection, place, removals, digest, now))
         self._live.changed(touched)
         return {"confirmed": removals}
+
+    async def moved(self, workspace: str, old: str, new: str, *, taken_back: bool = False) -> dict[str, Any]:
+        """What a person says of a bundle's name: it is `new` from the scan on that finds it so. Raises NotFound, Conflict, UsageError."""
+        place, now = (Workspace(workspace), BundleName(old), BundleName(new)), rfc3339(self._clock())
+        names = await self._store.write(lambda connection: say_moved(connection, place, now, taken_back=taken_back))
+        for repo in names:
+            self._poke(workspace, repo)
+        return {"old": old, "new": new, "said": not taken_back}
 
     async def label(self, labels: Labels) -> dict[str, Any]:
         """Raises NotFound, UsageError, and Conflict when another number of deployments would go than `labels` says."""
@@ -117,6 +126,35 @@ def every(connection: Connection, workspace: str | None) -> list[dict[str, Any]]
     rows = connection.execute(query.where(r.workspace == workspace) if workspace else query)
     scans = [of_scan(row.workspace, row.name, row.scanned_at, msgspec.json.decode(row.held)) for row in rows]
     return scans + [shown(one) for one in holding.current(connection, workspace, digests=True)]
+
+
+def say_moved(connection: Connection, place: tuple[Workspace, BundleName, BundleName], now: str, *, taken_back: bool) -> list[str]:
+    """Write it down; the GitRepos that must be scanned again for it."""
+    workspace, old, new = place
+    if not is_name(new, limit=53):
+        raise UsageError(f"{new[:80]!r} cannot be a bundle's name", subject=f"bundle {new[:80]}", next_step="See `fleetctl held list`.")
+    b, m, r = bundles.c, moves.c, repos.c
+    rows = connection.execute(sa.select(b.name, b.repo).where(b.workspace == workspace, b.name.in_({old, new})))
+    there = {row.name: row.repo for row in rows}
+    if old not in there:
+        summary = f"bundle {old} does not exist in workspace {workspace}"
+        raise NotFound(summary, subject=f"Bundle {workspace}/{old}", next_step=f"See `fleetctl get bundles -n {workspace}`.")
+    if new in there and new != old:
+        summary = f"bundle {new} is there already: it was installed anew"
+        step = "Only a bundle that is not there yet can be what another one was."
+        raise Conflict(summary, subject=f"Bundle {workspace}/{new}", next_step=step)
+    mine = (m.workspace == workspace) & (m.old == old) & (m.repo == "")
+    said = connection.execute(sa.delete(moves).where(mine)).rowcount
+    if taken_back and not said:
+        raise NotFound(f"nothing was said of bundle {old}", subject=f"Bundle {workspace}/{old}", next_step="See `fleetctl held list`.")
+    if not taken_back:
+        connection.execute(sa.delete(moves).where(m.workspace == workspace, m.new == new, m.repo == ""))
+        row = {"workspace": workspace, "old": old, "new": new, "repo": "", "at": now}
+        connection.execute(sa.insert(moves).prefix_with("OR REPLACE"), row)
+    # A scan that could not take a bundle of that name, or holds it, may do so now.
+    waits = sa.cast(r.problems, sa.String).contains("name-taken") | sa.cast(r.held, sa.String).contains(f'"{new}"')
+    others = connection.execute(sa.select(r.name).where(r.workspace == workspace, waits)).scalars()
+    return sorted({there[old], *others})
 
 
 def confirm(connection: Connection, place: tuple[Workspace, BundleName], removals: int, digest: str, now: str) -> set[ClusterId]:

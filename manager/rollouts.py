@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 from fleetctl.core.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.rollout import Decision, Moment, Phase, Progress, Step, Tally, budgets_left, decide
 from fleetctl.core.strategy import Partition, Policy
-from manager import newcomers, pins, windows
+from manager import moving, newcomers, pins, windows
 from manager.admitting import Apart, Census, back_of, choose, going_back, hand_out, waiting_of
 from manager.counting import without_agent
 from manager.gathering import Scope, bundle_specs
@@ -84,6 +84,7 @@ def advance(
             return Advanced(set(), more=True)
     partitions, policy, own = _partitions(shape), Policy(**shape.policy), pins.holders(connection, place).keys()
     heard, paused = _silent(connection, workspace, silent), _paused(connection, workspace)
+    paused |= moving.on_the_way(connection, workspace, bundle) - heard.keys()
     back = back_of(connection, place, own, paused)
     barred = windows.barred(connection, workspace, now, paused=paused | {one.cluster for one in back}, passes=bool(row.ignoring))
     apart = Apart(heard, barred.paused, {cluster: barred.opens(cluster) for cluster in barred.why})

@@ -245,7 +245,8 @@ class Scanner:
             found = await self._found(key, store, repo, commit)
         built, problems = await self._built(repo, found)
         self._made[key] = {b.fingerprint: b.spec for b in built if b.fingerprint}
-        await self._take(key, repo, Taken(commit, [b.spec for b in built], problems, found.warnings, found.about))
+        specs = [b.spec for b in built]
+        await self._take(key, repo, Taken(commit, specs, problems, found.warnings, found.about, self._archives.likeness()))
         return any(p.code in {"source", "unavailable", "deadline"} for p in problems)
 
     async def _found(self, key: Key, store: Path, repo: _Repo, commit: CommitId) -> _Scanned:

@@ -71,7 +71,7 @@ class Service:
         self._objects = Objects(self._store, self._live, vault, clock, self._scanner.poke)
         self._planner = Planner(self._store, self._live, self._archives, self._scanner, clock)
         self._releases = Releases(self._store, self._live, self._archives, clock)
-        self._removals = RemovalPeople(self._store, self._live, clock)
+        self._removals = RemovalPeople(self._store, self._live, clock, partial(self._scanner.poke, again=True))
         self._rolling = Rolling(self._store, self._live, clock)
         self._tokens = Tokens(self._store, clock)
         self._tasks: list[asyncio.Task[None]] = []
@@ -190,6 +190,9 @@ class Service:
 
     async def confirm_held(self, workspace: str, bundle: str, removals: int, digest: str) -> dict[str, Any]:
         return await self._removals.confirm(workspace, bundle, removals, digest)
+
+    async def bundle_moved(self, workspace: str, old: str, new: str, *, taken_back: bool = False) -> dict[str, Any]:
+        return await self._removals.moved(workspace, old, new, taken_back=taken_back)
 
     async def label_clusters(self, labels: Labels) -> dict[str, Any]:
         return await self._removals.label(labels)

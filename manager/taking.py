@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,17 +13,20 @@ from sqlalchemy.engine import Connection
 from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.gitrepo import RepoSpec
 from fleetctl.core.ids import BundleName, ClusterId, CommitId
+from fleetctl.core.moves import Alike, Move, equal
 from fleetctl.core.plan import too_many
 from fleetctl.core.scan import Problem
 from fleetctl.core.target import select
 from fleetctl.sources.gitstore import About
-from manager import history
+from manager import history, moving
 from manager.gathering import Scope, fleet_clusters, groups
 from manager.objects import new_uid
 from manager.reconcile import reconcile
 from manager.store.schema import bundles, clusters, deployments, repos
 
 _json = msgspec.json.encode
+# Why a bundle that was scanned is not taken, while its siblings are.
+_REFUSED = frozenset({"name-taken", "moved-from", "moved-away"})
 
 
 @dataclass(frozen=True)
@@ -34,30 +38,51 @@ class Taken:
     problems: list[Problem]
     warnings: list[Problem] = field(default_factory=list)
     about: About = field(default_factory=About)
+    alike: Alike = equal  # how much of two archives is the same
 
 
 @dataclass(frozen=True)
 class Sifted:
-    """A scan's result beside what there is: `had` are the rows of the repository's bundles, `gone` the bundles that are in Git no more."""
+    """A scan's result beside what there is: `had` are the rows of the repository's bundles, `gone` the bundles that are in Git no more,
+    `moves` what has another name now.
+    """
 
     had: dict[BundleName, Any]
     specs: list[BundleSpec]
     problems: list[Problem]
     gone: list[BundleName]
+    moves: moving.Found = field(default_factory=moving.Found)
 
 
 def sift(connection: Connection, repo: RepoSpec, taken: Taken) -> Sifted:
     """Reads only. A plan and a scan go on from here alike."""
     had = _rows(connection, repo)
-    problems = [*taken.problems, *_owned_by_others(connection, repo, taken)]
-    refused = {p.path for p in problems if p.code == "name-taken"}
-    specs = [spec for spec in taken.specs if spec.path not in refused]
-    return Sifted(had, specs, problems, sorted(set(had) - {spec.name for spec in taken.specs}) if not problems else [])
+    moves = moving.find(connection, repo, had, taken.specs, {p.path for p in taken.problems}, taken.alike)
+    decided = {move.old for move in moves.decided}
+    problems = [*taken.problems, *_owned_by_others(connection, repo, taken, decided), *moves.problems]
+    refused = {p.path for p in problems if p.code in _REFUSED}
+    specs = moving.kept_releases(connection, repo.workspace, [spec for spec in taken.specs if spec.path not in refused])
+    gone = set(had) - {spec.name for spec in taken.specs} - decided - moves.leaving.keys() if not problems else set()
+    return Sifted(had, specs, problems, sorted(gone), moves)
 
 
 def is_changed(row: Any, spec: BundleSpec) -> bool:
     """Whether `spec` differs from the stored bundle in more than the commit."""
     return row is None or _but_commit(msgspec.json.decode(row.spec, type=BundleSpec)) != _but_commit(spec)
+
+
+def moved(connection: Connection, repo: RepoSpec, taken: Taken, now: str) -> tuple[Sifted, set[ClusterId]]:
+    """What there is once the moves that are decided were carried out, and the clusters whose document is another one by that."""
+    sifted = sift(connection, repo, taken)
+    touched: set[ClusterId] = set()
+    for one in sifted.moves.decided:
+        if one.old == one.new:
+            moving.hand_over(connection, repo.workspace, one.old, repo.name)
+        else:
+            touched |= moving.move(connection, repo.workspace, one, repo.name, now)
+    for name, other in sifted.moves.leaving.items():
+        moving.hand_over(connection, repo.workspace, name, other)
+    return (sift(connection, repo, taken) if sifted.moves.decided or sifted.moves.leaving else sifted), touched
 
 
 def take(
@@ -67,20 +92,29 @@ def take(
     mine = (repos.c.workspace == repo.workspace) & (repos.c.name == repo.name)
     if connection.execute(sa.select(repos.c.name).where(mine)).first() is None:
         return set(), None  # deleted while we scanned
-    sifted = sift(connection, repo, taken)
-    had, specs, problems, gone = sifted.had, sifted.specs, sifted.problems, sifted.gone
+    sifted, touched = moved(connection, repo, taken, now)
+    had, problems, gone = sifted.had, sifted.problems, sifted.gone
+    moves = [] if gone and confirmed == (len(gone), taken.commit) else sifted.moves.open
+    specs = [spec for spec in sifted.specs if spec.name not in {move.new for move in moves}]
+    moving.claim(connection, repo, {s.name for s in taken.specs if any(p.code == "name-taken" and p.path == s.path for p in problems)}, now)
+    if moves and not gone:
+        problems = [*problems, *map(_undecided, moves)]
     dirty = _store(connection, specs, had, now)
     history.record(connection, [spec for spec in specs if spec.name in dirty], taken.about, now)
     held = None
     if gone:
         held = held_removal(connection, repo, specs, gone, len(had), taken.commit, confirmed)
+    if gone and moves:
+        plain = {"removals": len(gone), "of": len(had), "bundles": gone, "commit": taken.commit, "clusters": []}
+        held = (held or plain) | {"moves": [{"from": m.old, "to": m.new, "message": m.words} for m in moves]}
     if gone and not held:
         connection.execute(sa.delete(bundles).where(bundles.c.workspace == repo.workspace, bundles.c.name.in_(gone)))
         history.forget(connection, repo.workspace, gone)
+        moving.forget(connection, repo.workspace, gone)
         dirty |= set(gone)
     values = {"commit": taken.commit, "tried": taken.commit, "scanned_generation": generation, "scanned_at": now, "error": b"null"}
     connection.execute(sa.update(repos).where(mine).values(**values, problems=_json([*problems, *taken.warnings]), held=_json(held)))
-    return reconcile(connection, Scope(repo.workspace, bundles=dirty), now=now) if dirty else set(), held
+    return touched | (reconcile(connection, Scope(repo.workspace, bundles=dirty), now=now) if dirty else set()), held
 
 
 def _rows(connection: Connection, repo: RepoSpec) -> dict[BundleName, Any]:
@@ -89,7 +123,13 @@ def _rows(connection: Connection, repo: RepoSpec) -> dict[BundleName, Any]:
     return {row.name: row for row in rows}
 
 
-def _owned_by_others(connection: Connection, repo: RepoSpec, taken: Taken) -> list[Problem]:
+def _undecided(one: Move) -> Problem:
+    """A move in a scan that is not complete: nothing is removed, and what may be moved is not installed either."""
+    step = f"Say `fleetctl bundle moved {one.old} {one.new}` if it is, and correct the other problems."
+    return Problem(path=one.new_path, code="looks-like-a-move", summary=one.words, next_step=step)
+
+
+def _owned_by_others(connection: Connection, repo: RepoSpec, taken: Taken, decided: Collection[BundleName]) -> list[Problem]:
     """Two repositories that make a bundle of one name: the first keeps it."""
     b = bundles.c
     rows = connection.execute(sa.select(b.name, b.repo).where(b.workspace == repo.workspace, b.repo != repo.name))
@@ -102,7 +142,7 @@ def _owned_by_others(connection: Connection, repo: RepoSpec, taken: Taken) -> li
             next_step="Give it another `name:` in its fleet.yaml.",
         )
         for spec in taken.specs
-        if spec.name in owner
+        if spec.name in owner and spec.name not in decided
     ]
 
 

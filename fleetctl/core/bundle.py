@@ -71,6 +71,7 @@ class BundleSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     size: int = 0
     files: int = 0
     rollout_strategy: dict[str, Any] | None = None
+    moved_from: BundleName = BundleName("")  # what it was called; its releases stay
 
 
 def chart_folder(chart: str, repo: str, version: str) -> str:

@@ -15,6 +15,7 @@ import msgspec
 from fleetctl.core.bundle import Target
 from fleetctl.core.errors import UsageError
 from fleetctl.core.gitrepo import CRITERIA, GitTarget
+from fleetctl.core.ids import is_name
 from fleetctl.core.options import INTERNAL, Options
 from fleetctl.core.shape import Origin, convert, unknown_key
 from fleetctl.core.status import State
@@ -39,6 +40,7 @@ class _Own(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     override_targets: list[GitTarget] | None = None
     depends_on: list[Dependency] = []
     image_scans: list[dict[str, Any]] = []
+    moved_from: str = ""
 
 
 class _Customization(GitTarget, frozen=True, kw_only=True, rename="camel"):
@@ -59,6 +61,7 @@ class FleetYaml(msgspec.Struct, frozen=True, kw_only=True):
     depends_on: list[Dependency] = []
     rollout_strategy: dict[str, Any] | None = None
     scans_images: bool = False
+    moved_from: str = ""
 
 
 def _keys(kind: Any, prefix: str = "") -> Iterator[str]:
@@ -99,6 +102,7 @@ def parse(text: bytes, *, file: str = "fleet.yaml") -> FleetYaml:
         depends_on=own.depends_on,
         rollout_strategy=own.rollout_strategy,
         scans_images=bool(own.image_scans),
+        moved_from=own.moved_from,
     )
 
 
@@ -127,6 +131,9 @@ def _targets(items: list[dict[str, Any]], key: str, origin: Origin) -> list[Targ
 
 
 def _check(own: _Own, origin: Origin) -> None:
+    if own.moved_from and not is_name(own.moved_from, limit=53):
+        summary = f"movedFrom: {own.moved_from!r} is not the name of a bundle"
+        raise origin.error(summary, ("movedFrom",), "See `fleetctl get bundles`.")
     try:
         strategy_of(own.rollout_strategy)
     except UsageError as why:

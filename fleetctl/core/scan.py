@@ -215,6 +215,7 @@ def _draft(tree: Index, repo: RepoSpec, place: _Place, commit: CommitId) -> Draf
         paused=fleet.paused or repo.spec.paused,
         rollout_strategy=fleet.rollout_strategy,
         overrides_targets=fleet.override_targets is not None,
+        moved_from=BundleName(fleet.moved_from),
     )
     _refuse_reading_elsewhere(spec, repo, shown or _shown(directory))
     _check_copies(spec, shown or _shown(directory))

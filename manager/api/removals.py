@@ -27,6 +27,8 @@ class RemovalApi:
         return [
             Route("/api/v1/held", self.held, methods=["GET"]),
             Route("/api/v1/held/{workspace}/{name}/confirm", self.confirm, methods=["POST"]),
+            Route("/api/v1/bundles/{workspace}/{name}/moved", self.moved, methods=["POST"]),
+            Route("/api/v1/bundles/{workspace}/{name}/moved", self.not_moved, methods=["DELETE"]),
             Route("/api/v1/clusters/{workspace}/labels", self.label, methods=["POST"]),
         ]
 
@@ -43,6 +45,19 @@ class RemovalApi:
         if not _is_count(removals) or not isinstance(digest, str):
             raise UsageError("a confirmation needs the number of removals", next_step="Repeat the number that `fleetctl held list` shows.")
         return _json(await self._service.confirm_held(workspace, path_name(request, "name"), int(str(removals)), digest))
+
+    async def moved(self, request: Request) -> Response:
+        workspace = await self._workspace(request)
+        query(request)
+        new = mapping(await body(request), ("to",)).get("to")
+        if not isinstance(new, str) or not new:
+            raise UsageError("a move needs the new name of the bundle", next_step="See `fleetctl held list`.")
+        return _json(await self._service.bundle_moved(workspace, path_name(request, "name"), new))
+
+    async def not_moved(self, request: Request) -> Response:
+        workspace, name = await self._workspace(request), path_name(request, "name")
+        query(request)
+        return _json(await self._service.bundle_moved(workspace, name, name, taken_back=True))
 
     async def label(self, request: Request) -> Response:
         workspace = await self._workspace(request)

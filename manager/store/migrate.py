@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from fleetctl.core.errors import RefusedError
 from manager.store import counters
 
-HEAD = "0012"
+HEAD = "0013"
 _SCRIPTS = Path(__file__).with_name("migrations")
 
 

@@ -60,6 +60,8 @@ bundles = sa.Table(
     sa.Column("decision", sa.Integer, nullable=False, server_default="0"),
     # `picking` of core/target.py, when every deployment of the bundle has been matched by it: another content changes none of that.
     sa.Column("matched", sa.String, nullable=False, server_default=""),
+    # The release that its clusters keep since it had another name, where Git states none (manager/moving.py).
+    sa.Column("release", sa.String, nullable=False, server_default=""),
     sa.Index("bundles_repo", "workspace", "repo"),
     sa.Index("bundles_archive", "archive"),
 )
@@ -181,6 +183,8 @@ deployments = sa.Table(
     sa.Column("tally", sa.String, nullable=False, server_default=""),
     # Nothing picks its cluster any more, and a person must say that it may go (manager/holding.py).
     sa.Column("kept", sa.Boolean, nullable=False, server_default="0"),
+    # The generation by which the cluster was told that the bundle has another name, 0 never (manager/moving.py).
+    sa.Column("moved", sa.Integer, nullable=False, server_default="0"),
     sa.Index("deployments_bundle", "workspace", "bundle"),
     sa.Index("deployments_archive", "archive"),
     # Who is told next, and examples of what is held; whose state is not Ready. Neither grows with a fleet that is well.
@@ -189,6 +193,7 @@ deployments = sa.Table(
     sa.Index("deployments_unready", "workspace", "bundle", "state", sqlite_where=sa.text("state <> 'Ready'")),
     sa.Index("deployments_removed", "workspace", "cluster_id", "bundle", sqlite_where=sa.text("removed = 1")),
     sa.Index("deployments_kept", "workspace", "bundle", "cluster_id", sqlite_where=sa.text("kept")),
+    sa.Index("deployments_moved", "workspace", "bundle", sqlite_where=sa.text("moved = generation AND reported < generation")),
 )
 
 # How many deployments there are of each sort, those that are being removed aside. Triggers keep it (store/counters.py).
@@ -217,6 +222,18 @@ holds = sa.Table(
     sa.Column("cause", sa.String, nullable=False),
     sa.Column("what", sa.String, nullable=False),
     sa.Column("since", sa.String, nullable=False),
+)
+
+# Bundles that are to have another name or, with `old` and `new` the same, another GitRepo, as soon as a scan finds them so. `repo` is set
+# where another GitRepo has made a bundle of that name, and "" where a person has said it.
+moves = sa.Table(
+    "moves",
+    metadata,
+    sa.Column("workspace", sa.String, primary_key=True),
+    sa.Column("old", sa.String, primary_key=True),
+    sa.Column("new", sa.String, primary_key=True),
+    sa.Column("repo", sa.String, nullable=False),
+    sa.Column("at", sa.String, nullable=False),
 )
 
 # How many clusters have lost a bundle in a minute of Unix time, without being asked about: so that many small changes count as one.

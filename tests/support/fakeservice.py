@@ -195,6 +195,11 @@ class FakeService:
             raise Conflict(f"nothing is held, not {removals}", subject=f"bundle {workspace}/{bundle}", next_step="Look again.")
         return {"confirmed": removals}
 
+    async def bundle_moved(self, workspace: str, old: str, new: str, *, taken_back: bool = False) -> dict[str, Any]:
+        self.calls.append(f"moved {workspace}/{old} {new} {taken_back}")
+        await self.get_object("Bundle", workspace, old)
+        return {"old": old, "new": new, "said": not taken_back}
+
     async def label_clusters(self, labels: Labels) -> dict[str, Any]:
         self.calls.append(f"label {list(labels.names)} {labels.selector} {labels.changes} {labels.dry_run} {labels.removals}")
         picked = list(labels.names) or [name for kind, _, name in self.objects if kind == "Cluster"]
