@@ -114,7 +114,7 @@ async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read:
         await removal.settle(hands, old)
     try:
         failpoint("before-prepare")
-        work = await applying.shape(hands, made, bundle.name, bundle.options, old)
+        work = await applying.shape(hands, made, bundle.name, bundle.options, old or _before(hands, release, leaving))
         work.claim = _claim(hands, document, bundle, release)
         failpoint("after-prepare")
         kept, had = copies.places(copied, release.namespace), old.copies if old else ()
@@ -265,6 +265,17 @@ def _former(old: Entry | None, release: Release) -> tuple[tuple[str, str], ...]:
     if old and old.release and (old.release, old.namespace) != (release.name, release.namespace):
         had += releases_of(old)
     return tuple(dict.fromkeys((one.name, one.namespace) for one in had if one != release))
+
+
+def _before(hands: Hands, release: Release, leaving: set[BundleName]) -> Entry | None:
+    """What has the release under another name that is given up: the bundle was renamed, and goes on as what it was. Its objects keep their
+    parts, and what others own in them stays as it is.
+    """
+    holder = removal.holders(hands).get(release)
+    entry = hands.journal.entries.get(holder) if holder in leaving else None
+    if entry is None or entry.removing or (entry.release, entry.namespace) != (release.name, release.namespace):
+        return None
+    return entry
 
 
 def _refuse_taken(hands: Hands, bundle: DesiredBundle, release: Release, leaving: set[BundleName]) -> None:

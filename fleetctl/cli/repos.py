@@ -180,6 +180,8 @@ def _explain(_session: Session, repos: Items) -> None:
             name, commit = repo["metadata"]["name"], str(held["commit"])
             shown = ", ".join(held["bundles"][:8])
             out.line(f"held: commit {commit[:12]} would remove {held['removals']} of {held['of']} bundles: {shown}")
+            for move in held.get("moves") or []:
+                out.line(f"  {move['message']}: fleetctl bundle moved {move['from']} {move['to']}")
             out.line(f"  To let them go: fleetctl gitrepo confirm {name} --removals {held['removals']} --commit {commit[:12]}")
 
 

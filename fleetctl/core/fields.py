@@ -297,6 +297,10 @@ OWN: dict[str, Field] = {
     "dependsOn[].selector": _f("Bundles by their labels; with `name`, both must hold."),
     **_under("dependsOn[].selector", _SELECTOR),
     "dependsOn[].acceptedStates[]": _f("States of the other bundle that are good enough.", "Ready"),
+    "movedFrom": _f(
+        "What the bundle was called before its directory was renamed: its releases, objects and history stay. Of the same GitRepo; it may "
+        "stay there when it is done. Not in Fleet."
+    ),
     "imageScans[]": _f("Look for new images and write them to Git.", later="The file is read, and images are not looked for."),
     **_under("imageScans[]", _SCANS),
 }

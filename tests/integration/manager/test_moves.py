@@ -412,6 +412,11 @@ class TestTwoRepositories:
         run(tmp_path / "m", work)
 
 
+async def rollout(service: Service) -> dict[str, Any]:
+    display: dict[str, Any] = (await service.list_rollouts(SPACE, NEW))[0]["status"]["display"]
+    return display
+
+
 def test_a_rollout_goes_on_under_the_new_name(tmp_path: Path, clone: Clone) -> None:
     """What is paused stays paused, and what was broken by the version before is told the next one."""
     strategy = "rolloutStrategy: {maxUnavailable: 1}\n"
@@ -425,8 +430,8 @@ def test_a_rollout_goes_on_under_the_new_name(tmp_path: Path, clone: Clone) -> N
         await held(service, renamed(clone, "apps/web", "platform/web", 2, strategy))
         await service.bundle_moved(SPACE, OLD, NEW)
         await until(lambda: told(agents), lambda t: NEW in t["a"][0])
-        [shown] = await service.list_rollouts(SPACE, NEW)
-        assert (shown["status"]["display"]["state"], shown["status"]["display"]["message"]) == ("Paused", "freeze")
+        display = await until(lambda: rollout(service), lambda d: bool(d["message"]))
+        assert (display["state"], display["message"]) == ("Paused", "freeze")
         assert await service.list_rollouts(SPACE, OLD) == []
 
     run(tmp_path / "m", work)
