@@ -70,12 +70,16 @@ def of_scan(workspace: str, name: str, since: str, held: dict[str, Any]) -> dict
 
 def words(held: dict[str, Any]) -> str:
     """A scan's removal in one line."""
-    moves = held.get("moves") or []
-    if moves:
-        more = f" (and {len(moves) - 1} more)" if len(moves) > 1 else ""
-        said = f"{moves[0]['message']}{more}: `fleetctl bundle moved {moves[0]['from']} {moves[0]['to']}` says so"
-        return f"{said}; else {held['removals']} of {held['of']} bundles would be removed at {held['commit'][:12]}"
+    if held.get("moves"):
+        return f"{looks_moved(held)}; else {held['removals']} of {held['of']} bundles would be removed at {held['commit'][:12]}"
     return f"would remove {held['removals']} of {held['of']} bundles at {held['commit'][:12]}"
+
+
+def looks_moved(held: dict[str, Any]) -> str:
+    """The first of the moves that a person must decide on, and how."""
+    moves = held["moves"]
+    more = f" (and {len(moves) - 1} more)" if len(moves) > 1 else ""
+    return f"{moves[0]['message']}{more}: `fleetctl bundle moved {moves[0]['from']} {moves[0]['to']}` says so"
 
 
 def on_repo(status: dict[str, Any], held: Sequence[Hold]) -> None:

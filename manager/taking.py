@@ -101,12 +101,7 @@ def take(
         problems = [*problems, *map(_undecided, moves)]
     dirty = _store(connection, specs, had, now)
     history.record(connection, [spec for spec in specs if spec.name in dirty], taken.about, now)
-    held = None
-    if gone:
-        held = held_removal(connection, repo, specs, gone, len(had), taken.commit, confirmed)
-    if gone and moves:
-        plain = {"removals": len(gone), "of": len(had), "bundles": gone, "commit": taken.commit, "clusters": []}
-        held = (held or plain) | {"moves": [{"from": m.old, "to": m.new, "message": m.words} for m in moves]}
+    held = held_removal(connection, repo, sifted, taken.commit, confirmed)
     if gone and not held:
         connection.execute(sa.delete(bundles).where(bundles.c.workspace == repo.workspace, bundles.c.name.in_(gone)))
         history.forget(connection, repo.workspace, gone)
@@ -181,21 +176,17 @@ def _but_commit(spec: BundleSpec) -> BundleSpec:
 
 
 def held_removal(
-    connection: Connection,
-    repo: RepoSpec,
-    specs: list[BundleSpec],
-    gone: list[BundleName],
-    of: int,
-    commit: CommitId,
-    confirmed: tuple[int, str] | None,
+    connection: Connection, repo: RepoSpec, sifted: Sifted, commit: CommitId, confirmed: tuple[int, str] | None
 ) -> dict[str, Any] | None:
     """The removal as it waits for a person, or None when it may go."""
-    if confirmed == (len(gone), commit):
+    gone, of = sifted.gone, len(sifted.had)
+    if not gone or confirmed == (len(gone), commit):
         return None
-    emptied = _emptied(connection, repo, specs, gone)
-    if not too_many(len(gone), of) and not emptied:
+    emptied = _emptied(connection, repo, sifted.specs, gone)
+    if not too_many(len(gone), of) and not emptied and not sifted.moves.open:
         return None
-    return {"removals": len(gone), "of": of, "bundles": gone, "commit": commit, "clusters": emptied}
+    moves = [{"from": move.old, "to": move.new, "message": move.words} for move in sifted.moves.open]
+    return {"removals": len(gone), "of": of, "bundles": gone, "commit": commit, "clusters": emptied, "moves": moves}
 
 
 def _emptied(connection: Connection, repo: RepoSpec, specs: list[BundleSpec], gone: list[BundleName]) -> list[str]:

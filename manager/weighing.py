@@ -25,11 +25,12 @@ from fleetctl.core.plan import Change, Have, Key, decide, too_many
 from fleetctl.core.rollout import Phase
 from fleetctl.core.scan import Problem
 from fleetctl.core.strategy import partitions_of
-from manager import pins, staging, windows
+from manager import holdview, pins, staging, windows
 from manager.clock import unix
 from manager.gathering import Scope, fleet_clusters, groups, in_parts
 from manager.holding import Picked, foreseen
 from manager.intent import intended
+from manager.moving import NOT_THERE
 from manager.placing import safe_strategy
 from manager.reconcile import told
 from manager.store.schema import bundles, deployments, repos, rollouts
@@ -275,7 +276,6 @@ def _removals(
     of = connection.execute(mine).scalar_one()
     emptied = _emptied(connection, world)
     held = "; ".join(filter(None, (world.held, _held_losses(found))))
-    new = [spec for spec in fresh if spec.name not in sifted.had]
     return Removals(
         deployments=amount,
         of_deployments=of,
@@ -283,7 +283,7 @@ def _removals(
         of_bundles=len(sifted.had),
         emptied=emptied[:_MOST_EMPTIED],
         emptied_count=len(emptied),
-        moves=core.moved([_spec(sifted.had[name]) for name in sifted.gone], new),
+        moves=[core.Move(old=m.old, new=m.new, why=f"{m.places} have {m.why}") for m in sifted.moves.open if m.why != NOT_THERE],
         held=held,
         refused=held or _refused(amount, of, len(emptied)),
     )
@@ -293,9 +293,11 @@ def _held(connection: Connection, repo: RepoSpec, taken: Taken, sifted: Sifted) 
     """Why the manager would hold the removal of bundles for a person, or ""."""
     if not sifted.gone:
         return ""
-    held = held_removal(connection, repo, sifted.specs, sifted.gone, len(sifted.had), taken.commit, None)
+    held = held_removal(connection, repo, sifted, taken.commit, None)
     if not held:
         return ""
+    if held["moves"]:
+        return holdview.looks_moved(held)
     if too_many(held["removals"], held["of"]):
         return f"{held['removals']} of {held['of']} bundles would be removed"
     return f"{len(held['clusters'])} clusters would lose their last bundle"

@@ -11,7 +11,7 @@ from fleetctl.cli.picturing import Picture, Pictures
 from fleetctl.core.impact import BUNDLES, MOST_NAMES, Group, Impact, Plan, Removals, Stage, What
 
 _MOST_SHOWN, _MOST_PATHS = 3, 12
-_HELD = {"many": "too many of its clusters", "all": "all that have it", "last": "the last bundle there", BUNDLES: "with too many others"}
+_HELD = {"many": "too many of its clusters", "all": "all that have it", "last": "the last bundle there", BUNDLES: "see Deletes"}
 _DOES = {
     What.ADDED: "gain it",
     What.CHANGED: "deployed again",
@@ -147,7 +147,7 @@ def deletions(plan: Plan) -> list[str]:
         )
     if gone.emptied_count:
         found.append(f"{number(gone.emptied_count, 'cluster')} would lose the last bundle: {_some(gone.emptied, gone.emptied_count)}")
-    said = "{} is probably {} under another name: {}. It would be removed and installed anew"
+    said = "{0} is probably {1} under another name: {2}. If it is, say `fleetctl bundle moved {0} {1}`; else it is installed anew"
     found += [said.format(move.old, move.new, move.why) for move in gone.moves]
     if gone.held:
         found.append("the manager will hold what is too much until a person confirms it; `fleetctl held list` shows it then")

@@ -340,19 +340,3 @@ def option_paths(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "
         else:
             found.append(prefix + key)
     return found
-
-
-def moved(gone: Sequence[BundleSpec], fresh: Sequence[BundleSpec]) -> list[Move]:
-    """Bundles that go and bundles that come with the same content or the same last part of their path: a path was renamed, probably."""
-    moves: list[Move] = []
-    left = list(fresh)
-    for old in gone:
-        same = [new for new in left if new.archive == old.archive]
-        alike = [new for new in left if new.path.rpartition("/")[2] == old.path.rpartition("/")[2] and new.path and old.path]
-        if not (same or alike):
-            continue
-        new = (same or alike)[0]
-        left.remove(new)
-        word = "the same files" if same else "the same folder name"
-        moves.append(Move(old=old.name, new=new.name, why=f"{old.path or 'the root'} and {new.path or 'the root'} have {word}"))
-    return moves

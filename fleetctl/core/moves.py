@@ -24,13 +24,17 @@ Alike = Callable[[Digest, Digest], float]
 
 
 class Move(msgspec.Struct, frozen=True):
-    """`why` in words that follow on "apps/web → platform/web looks like a move: "."""
+    """`why`: what both have, in words."""
 
     old: BundleName
     new: BundleName
     old_path: str
     new_path: str
     why: str
+
+    @property
+    def places(self) -> str:
+        return f"{self.old_path or 'the root'} and {self.new_path or 'the root'}"
 
     @property
     def words(self) -> str:
@@ -58,13 +62,13 @@ def _rate(old: BundleSpec, new: BundleSpec, alike: Alike) -> tuple[float, str]:
     """How likely it is, 0 not at all, and why."""
     release = stated_release(old.options)
     if release and (release, _namespace(old)) == (stated_release(new.options), _namespace(new)):
-        return 3.0, f"both have the release {release}"
+        return 3.0, f"the same release {release}"
     if old.archive and old.archive == new.archive:
         return 2.5, "the same files"
     if old.path and new.path and old.path.rpartition("/")[2] == new.path.rpartition("/")[2]:
         return 2.0, "the same folder name"
     share = alike(old.archive, new.archive) if old.archive and new.archive else 0.0
-    return (share, f"{int(share * 100)} % of their lines are the same") if share >= NEARLY else (0.0, "")
+    return (share, f"{int(share * 100)} % of their lines in common") if share >= NEARLY else (0.0, "")
 
 
 def _distance(old: BundleSpec, new: BundleSpec) -> float:

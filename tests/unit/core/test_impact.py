@@ -2,7 +2,7 @@ from typing import Any
 
 from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.ids import BundleName, ClusterId, Digest, Generation, Workspace
-from fleetctl.core.impact import Standing, What, circle, grouped, moved, needs, option_paths, ordered, stages_of
+from fleetctl.core.impact import Standing, What, circle, grouped, needs, option_paths, ordered, stages_of
 from fleetctl.core.plan import Have, Want, decide
 from fleetctl.core.strategy import Partition
 from fleetctl.core.wire import Dependency
@@ -114,17 +114,6 @@ class TestOrder:
         part = Partition("canary", (ClusterId("a"), ClusterId("b")), 1, 60.0, approval=True)
         [found] = stages_of([part], {ClusterId("a")})
         assert (found.name, found.clusters, found.told, found.at_once, found.soak, found.approval) == ("canary", 2, 1, 1, 60.0, True)
-
-
-class TestMoved:
-    def test_the_same_files_under_another_path(self):
-        """The content tells; then the folder's name; each new bundle is used once."""
-        gone = [spec("a-db", path="db", archive=Digest("d1")), spec("a-web", path="web", archive=Digest("d2")), spec("a-x", path="x")]
-        fresh = [spec("a-data", path="data", archive=Digest("d1")), spec("a-apps-web", path="apps/web", archive=Digest("d3"))]
-        assert [(m.old, m.new, m.why) for m in moved(gone, fresh)] == [
-            ("a-db", "a-data", "db and data have the same files"),
-            ("a-web", "a-apps-web", "web and apps/web have the same folder name"),
-        ]
 
 
 def test_option_paths():
