@@ -54,7 +54,7 @@ async def begin(service: Service, agents: Agents, clone: Clone, fleet: str = PLA
     commit = clone.push(files("apps/web", fleet=fleet) | BASE | more)
     await add(service, clone.url)
     await scanned(service, commit)
-    await agents.until_told(commit, 2)
+    await until(lambda: told(agents), lambda t: all(len(releases) >= 2 for releases, _ in t.values()))
     await agents.poll()
     return commit
 
