@@ -248,7 +248,7 @@ def _copy(connection: Connection, where: Any, bundle: BundleName, new: tuple[str
         "reported": sa.literal(0),
         "moved": sa.case((told, generation), else_=d.moved),
     }
-    columns = list(deployments.c.keys())
+    columns = [column.name for column in deployments.c if column.computed is None]
     rows = sa.select(*(values.get(name, d[name]) for name in columns)).where(where)
     connection.execute(sa.insert(deployments).from_select(columns, rows))
 
