@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -190,7 +191,7 @@ def _revoked(connection: Connection, workspace: str, name: str) -> set[ClusterId
 def _follow_pages(presence: Presence, request: wire.StatusRequest, epoch: Epoch) -> None:
     """Count the pages of a full report. Raises SendAll when one is missing: what is not mentioned counts as not there."""
     if request.page == 1:
-        presence.pages, presence.mentioned = 0, set()
+        presence.pages, presence.mentioned = 0, frozenset()
     if request.page != presence.pages + 1:
         raise SendAll("a page of this agent's full report is missing", next_step="Send all.")
     presence.pages = request.page
@@ -283,7 +284,7 @@ def take_reports(connection: Connection, cluster: ClusterId, reports: list[Repor
     return gone
 
 
-def _unmentioned(connection: Connection, cluster: ClusterId, told: set[BundleName], now: int) -> None:
+def _unmentioned(connection: Connection, cluster: ClusterId, told: Collection[BundleName], now: int) -> None:
     """What a full report does not name is not there (I8): an agent that lost its state holds nothing that we could call Ready."""
     d = deployments.c
     known = connection.execute(sa.select(d.bundle).where(d.cluster_id == cluster, ~d.removed, d.reported > 0)).scalars()

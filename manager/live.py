@@ -67,8 +67,20 @@ class Presence:
     speaker: str = ""  # the instance that `seq` counts for
     seq: int = 0
     pages: int = 0  # of a full report that is under way
-    mentioned: set[BundleName] = field(default_factory=set)  # in these pages
-    news: asyncio.Event = field(default_factory=asyncio.Event)
+    mentioned: frozenset[BundleName] = frozenset()  # in these pages
+    bell: asyncio.Event | None = None  # made when somebody waits: a million clusters have none
+
+    @property
+    def news(self) -> asyncio.Event:
+        """Is set when the cluster's document is another one."""
+        if self.bell is None:
+            self.bell = asyncio.Event()
+        return self.bell
+
+    def ring(self) -> None:
+        bell, self.bell = self.bell, None
+        if bell is not None:
+            bell.set()
 
 
 class Live:
@@ -93,8 +105,7 @@ class Live:
             presence = self.clusters.get(cluster)
             if presence is not None:
                 presence.etag = ""
-                presence.news.set()
-                presence.news = asyncio.Event()
+                presence.ring()
             self._forget(cluster)
 
     async def wait_changed(self, since: int, seconds: float) -> int:
@@ -128,7 +139,7 @@ class Live:
         self._forget(cluster)
         presence = self.clusters.pop(cluster, None)
         if presence:
-            presence.news.set()
+            presence.ring()
 
     def heard(self, cluster: ClusterId, word: Word) -> str:
         """Note a request; what is wrong when two agents take turns with one key, else ""."""
@@ -164,8 +175,7 @@ class Live:
         """Long polls of the cluster are answered now, with whatever there is."""
         presence = self.clusters.get(cluster)
         if presence is not None:
-            presence.news.set()
-            presence.news = asyncio.Event()
+            presence.ring()
 
     def twin(self, cluster: ClusterId) -> str:
         presence = self.clusters.get(cluster)
