@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tests.bench import edge, figures, scans
+from tests.bench import edge, figures, rollouts, scans
 from tests.bench.figures import Figure
 
 RESULTS = Path(".bench/results.json")
@@ -22,6 +22,9 @@ BENCHES: dict[str, Callable[[Path], Iterable[Figure]]] = {
     "idle": figures.idle_agent,
     "edge": edge.idle_line,
     "manager": figures.fifty_by_fifty,
+    "load": rollouts.beside_reports,
+    "admit": rollouts.fifty_by_ten_thousand,
+    "million": rollouts.one_by_a_million,
     "cli": figures.help_pages,
     "scan": scans.large_repository,
     "render": scans.thousand_clusters,

@@ -10,31 +10,37 @@ from __future__ import annotations
 import asyncio
 import resource
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from examples.demo.gitserver import GitServer
+from fleetctl.core import wire
 from fleetctl.core.bundle import BundleSpec, Target
 from fleetctl.core.gitrepo import GitRepoSpec, RepoSpec
-from fleetctl.core.ids import BundleName, CommitId, Digest, RepoName, Workspace
+from fleetctl.core.ids import BundleName, ClusterId, CommitId, Digest, RepoName, Workspace
 from fleetctl.core.status import Report, State
 from fleetctl.core.strategy import place
+from fleetctl.core.target import picking
 from fleetctl.sources.gitstore import About
-from manager import staging
-from manager.gathering import Scope
+from manager import overview, staging, views
+from manager.gathering import Scope, fleet_clusters
 from manager.intent import intended
 from manager.live import Live, Presence
 from manager.rolling import Rolling
+from manager.service import Service
 from manager.store.base import Store
 from manager.store.schema import bundles, deployments, meta, repos
 from manager.store.schema import options as options_table
 from manager.taking import Taken, take
-from tests.bench.figures import Figure
+from tests.bench.figures import COUNT, MAP, Figure, enrolled, served
+from tests.support.gitrepo import Clone
 from tests.support.rows import NOW, SPACE, add_clusters, cluster_id
 
 REPO = RepoSpec(workspace=Workspace(SPACE), name=RepoName("apps"), spec=GitRepoSpec(repo="https://example.com/apps"))
@@ -79,8 +85,6 @@ class Scene:
         report = msgspec.json.encode(Report(bundle=self.names[0], generation=1, applied=1, state=State.READY, ready=True))
         for spec in self.specs(1):
             texts: dict[str, bytes] = {}
-            from manager.gathering import fleet_clusters
-
             some = fleet_clusters(connection, Scope(REPO.workspace, clusters=[cluster_id(0)]))
             _, wanted = intended(connection, REPO.workspace, [spec], some, [], texts)
             connection.execute(sa.insert(options_table).prefix_with("OR IGNORE"), [{"key": k, "json": v} for k, v in texts.items()])
@@ -90,7 +94,7 @@ class Scene:
             for start in range(0, self.clusters, 10_000):
                 ids = [cluster_id(n) for n in range(start, min(start + 10_000, self.clusters))]
                 connection.execute(sa.insert(deployments), [head | {"cluster_id": i, "position": place(spec.name, i)} for i in ids])
-        connection.execute(sa.update(bundles).values(matched=_picking(self.specs(1)[0])))
+        connection.execute(sa.update(bundles).values(matched=picking(self.specs(1)[0])))
         for spec in self.specs(1):
             staging.begin(connection, REPO.workspace, spec, NOW)
 
@@ -104,12 +108,6 @@ class Scene:
     def told(self, version: int) -> Callable[[Connection], int]:
         where = deployments.c.archive == f"{version:064x}"
         return lambda connection: connection.execute(sa.select(sa.func.count()).select_from(deployments).where(where)).scalar_one()
-
-
-def _picking(spec: BundleSpec) -> str:
-    from fleetctl.core.target import picking
-
-    return picking(spec)
 
 
 def plain_update(connection: Connection) -> float:
@@ -128,25 +126,122 @@ def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def plan_and_admit(folder: Path, many_bundles: int, many_clusters: int, strategy: dict[str, Any] | None) -> Iterable[Figure]:
-    async def work() -> Iterable[Figure]:
-        async with Scene(folder, many_bundles, many_clusters, strategy).open() as scene:
-            before, began, longest = _peak(), time.monotonic(), Longest(scene.store)
-            await longest.during(scene.commit(2))
-            ours, after = time.monotonic() - began, _peak()
-            gone = await scene.store.read(scene.told(2))
-            # Committed by hand: the transaction belongs to the measure.
-            began = time.monotonic()
-            await scene.store.write(plain_update)
-            peer = time.monotonic() - began
-            what = f"{many_bundles} x {many_clusters:,}: plan and admit {gone:,}"
-            return [
-                Figure(f"{what} (UPDATE)", ours, peer, 9.0),
-                Figure(f"{many_bundles} x {many_clusters:,}: longest wait of a write (s)", longest.seconds, 0.0, 0.0),
-                Figure(f"{many_bundles} x {many_clusters:,}: memory more than before (MiB)", after - before, 0.0, 0.0),
-            ]
+def fifty_by_ten_thousand(folder: Path) -> Iterable[Figure]:
+    """Fleet's default: a quarter of the clusters of each bundle may go at once."""
+    return asyncio.run(_planned(folder, 50, 10_000, None))
 
-    return asyncio.run(work())
+
+def one_by_a_million(folder: Path) -> Iterable[Figure]:
+    """Everybody may go, and before that the state of all is summed up."""
+    return asyncio.run(_planned(folder, 1, 1_000_000, AT_ONCE, summed=True))
+
+
+async def _planned(
+    folder: Path, many_bundles: int, many_clusters: int, strategy: dict[str, Any] | None, *, summed: bool = False
+) -> list[Figure]:
+    async with Scene(folder, many_bundles, many_clusters, strategy).open() as scene:
+        found = await _summed(scene) if summed else []
+        shape = f"{many_bundles} x {many_clusters:,}"
+        before, began, longest = _peak(), time.monotonic(), Longest(scene.store)
+        await longest.during(scene.commit(2))
+        ours, after = time.monotonic() - began, _peak()
+        gone = await scene.store.read(scene.told(2))
+        began = time.monotonic()
+        await scene.store.write(plain_update)  # with its commit
+        peer = time.monotonic() - began
+        return [
+            *found,
+            Figure(f"{shape}: plan, admit {gone:,} (UPDATE of all)", ours, peer, 9.0),
+            Figure(f"{shape}: longest wait of another write, s", longest.seconds, 0.0, 0.0),
+            Figure(f"{shape}: memory more than before, MiB", after - before, 0.0, 0.0),
+            Figure(f"{shape}: memory in all, MiB", after, 0.0, 0.0),
+        ]
+
+
+async def _summed(scene: Scene) -> list[Figure]:
+    """The median of five, each side in its own snapshot."""
+    count = "SELECT count(*) FROM deployments INDEXED BY deployments_bundle WHERE workspace = ?"
+    shape = f"{len(scene.names) * scene.clusters:,} deployments"
+
+    async def timed(work: Callable[[Connection], Any]) -> float:
+        times = []
+        for _ in range(5):
+            began = time.monotonic()
+            await scene.store.read(work)
+            times.append(time.monotonic() - began)
+        return median(times)
+
+    def states(connection: Connection) -> None:
+        whole = views.fleet(connection, scene.live, time.time(), views.Asked(workspace=SPACE))
+        assert sum(sum(counts.values()) for counts in whole.counted(lambda sort: sort.bundle).values()) == len(scene.names) * scene.clusters
+
+    peer = await timed(lambda connection: connection.exec_driver_sql(count, (SPACE,)).scalar())
+    well = await timed(states)
+    page = await timed(lambda connection: overview.overview(connection, scene.live, SPACE, time.time()))
+    for n in range(scene.clusters // 100):
+        scene.live.clusters[cluster_id(n)].seen = scene.live.started = 1.0
+    scene.live.silent(time.time() + 3600)  # who fell silent is noticed now, and not asked of everybody at each look
+    scene.live.silent(time.time())
+    silent = await timed(states)
+    for presence in scene.live.clusters.values():
+        presence.seen = time.time()
+    return [
+        Figure(f"{shape}, states summed up (one indexed count)", well, peer, 1.0),
+        Figure(f"{shape}, the same with 1 % offline (count)", silent, peer, 3.0),
+        Figure(f"{shape}, the whole of `status` (count)", page, peer, 3.0),
+    ]
+
+
+def beside_reports(folder: Path) -> Iterable[Figure]:
+    """50 bundles for 50 clusters, from the commit to the last document, beside agents that report a thousand changes a second and alone."""
+    times, rate = {}, 0.0
+    for name in ("alone", "beside"):
+        (folder / name / "git").mkdir(parents=True)
+        (folder / name / "data").mkdir()
+        with GitServer(folder / name / "git") as server:
+            clone = Clone(server, "apps", folder / name / "clone")
+            clone.push({f"b{n}/m.yaml": MAP.format(n=n, value=0) for n in range(COUNT)})
+            noise = Noise() if name == "beside" else None
+            times[name] = asyncio.run(served(folder / name, clone, noise.beside) if noise else served(folder / name, clone))
+            rate = noise.rate if noise else rate
+    yield Figure("50 x 50 beside reports, commit to documents (alone)", times["beside"], times["alone"], 4.0)
+    yield Figure("reports a second that were taken meanwhile (1000)", rate, 0.0, 0.0)
+
+
+class Noise:
+    """Clusters of a workspace of their own in the same manager: each report changes a state, a thousand a second in all when they are
+    answered in time.
+    """
+
+    def __init__(self) -> None:
+        self.rate, self._sent = 0.0, 0
+
+    @asynccontextmanager
+    async def beside(self, service: Service) -> AsyncIterator[None]:
+        clusters = [await enrolled(service, f"noise{n}") for n in range(50)]
+        tasks = [asyncio.create_task(self._talk(service, cluster, len(clusters))) for cluster in clusters]
+        await asyncio.sleep(0.5)
+        self._sent, began = 0, time.monotonic()
+        try:
+            yield
+        finally:
+            self.rate = self._sent / (time.monotonic() - began)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _talk(self, service: Service, cluster: ClusterId, of: int) -> None:
+        body = msgspec.json.decode((await service.desired(cluster)).body, type=wire.Envelope).payload
+        bundle = msgspec.json.decode(body, type=wire.Desired).bundles[0]
+        due = time.monotonic()
+        for seq in range(1, 10**9):
+            state = State.READY if seq % 2 else State.NOT_READY
+            report = Report(bundle=bundle.name, generation=bundle.generation, applied=bundle.generation, state=state, ready=seq % 2 == 1)
+            request = wire.StatusRequest(instance="i", seq=seq, full=seq == 1, deployments=[report])
+            await service.report(cluster, request, address="")
+            self._sent += 1
+            due += of / 1000
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
 
 
 class Longest:
@@ -155,7 +250,7 @@ class Longest:
     def __init__(self, store: Store) -> None:
         self._store, self.seconds = store, 0.0
 
-    async def during(self, work: Any) -> None:
+    async def during(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
         while not task.done():
             began = time.monotonic()
