@@ -86,8 +86,12 @@ class Known:
         return presence.seen if presence else float(self.clusters[cluster].seen)
 
     @cached_property
+    def calendars(self) -> windows.Calendars:
+        return windows.Calendars(self.connection, self.now)
+
+    @cached_property
     def closed(self) -> dict[str, Verdict]:
-        """Clusters outside their windows."""
+        """Clusters outside their windows for which something is staged."""
         return windows.closed(self.connection, self.workspace, self.now)
 
     @cached_property

@@ -270,7 +270,7 @@ def _cluster_status(row: Any, whole: Fleet, states: dict[State, int]) -> Documen
         | {"address": address, "tools": agent.get("tools", {}), "id": row.id, "troubles": troubles, "runtime": agent.get("runtime", "")},
         "kubeVersion": agent.get("kube", ""),
         "conditions": [condition("Ready", ok=state == "Ready", message=message), *map(_trouble, troubles), *removing],
-        **({"scheduled": True, "activeSchedule": row.id not in whole.known.closed} if row.windows else {}),
+        **({"scheduled": True, "activeSchedule": whole.known.calendars.of(row.workspace).verdict(row.windows).open} if row.windows else {}),
     }
 
 

@@ -93,7 +93,23 @@ class Calendar:
         unreadable = next((name for name in names if name in self.broken), None)
         if unreadable is not None:
             return Verdict(open=False, until=None, why=f"schedule {unreadable} cannot be read: {self.broken[unreadable]}")
-        return verdict([self.windows[name] for name in names if name in self.windows], self.now)
+        return _lasting(tuple(self.windows[name] for name in names if name in self.windows), self.now)
+
+
+_MOST_KNOWN = 1024
+_known: dict[tuple[Window, ...], tuple[int, Verdict]] = {}
+
+
+def _lasting(windows: tuple[Window, ...], now: int) -> Verdict:
+    """The verdict, remembered for as long as it lasts: one that takes a look at years (a window that never closes) is made once."""
+    at, known = _known.get(windows, (0, None))
+    if known is not None and at <= now and (known.until is None or now < known.until):
+        return known
+    if len(_known) >= _MOST_KNOWN:
+        _known.clear()
+    found = verdict(windows, now)
+    _known[windows] = now, found
+    return found
 
 
 def calendar(connection: Connection, workspace: str, now: float) -> Calendar:
@@ -126,32 +142,63 @@ def checked(spec: Any) -> ScheduleSpec:
     return found
 
 
+_STAGED = """
+SELECT c.id, c.workspace, c.windows FROM deployments d CROSS JOIN clusters c ON c.id = d.cluster_id
+WHERE d.staged <> '' AND NOT d.removed AND c.windows <> '' {where}
+"""
+
+
+def _waiting(connection: Connection, where: str, **values: str) -> Iterable[Any]:
+    """The clusters under a Schedule for which something is staged. What is well and has what it should costs nothing here."""
+    return connection.execute(sa.text(_STAGED.format(where=where)), values)
+
+
 def barred(
-    connection: Connection, workspace: Workspace, now: float, *, paused: Collection[ClusterId] = frozenset(), passes: bool = False
+    connection: Connection,
+    place: tuple[Workspace, BundleName],
+    now: float,
+    *,
+    paused: Collection[ClusterId] = frozenset(),
+    passes: bool = False,
 ) -> Barred:
-    """`passes`: a person lets this version through closed windows."""
-    at = calendar(connection, workspace, now)
+    """Of the clusters for which a version of the bundle is staged. `passes`: a person lets this version through closed windows."""
+    at = calendar(connection, place[0], now)
     if passes or not (at.windows or at.broken):
         return Barred(paused=paused)
-    c = clusters.c
-    rows = connection.execute(sa.select(c.id, c.windows).where(c.workspace == workspace, c.windows != "")).all()
+    rows = _waiting(connection, "AND d.workspace = :workspace AND d.bundle = :bundle", workspace=place[0], bundle=place[1])
     verdicts = [(ClusterId(row.id), at.verdict(row.windows)) for row in rows]
-    closed = {cluster: found for cluster, found in verdicts if not found.open}
-    return Barred(closed, paused, {cluster: found for cluster, found in verdicts if found.open})
+    shut = {cluster: found for cluster, found in verdicts if not found.open}
+    return Barred(shut, paused, {cluster: found for cluster, found in verdicts if found.open})
 
 
 def closed(connection: Connection, workspace: str | None, now: float) -> dict[str, Verdict]:
-    """The clusters outside their windows, in a workspace or in all."""
-    c, found = clusters.c, dict[str, Verdict]()
-    query = sa.select(c.id, c.workspace, c.windows).where(c.windows != "")
-    calendars: dict[str, Calendar] = {}
-    for row in connection.execute(query.where(c.workspace == workspace) if workspace else query):
-        if row.workspace not in calendars:
-            calendars[row.workspace] = calendar(connection, row.workspace, now)
-        verdict_now = calendars[row.workspace].verdict(row.windows)
+    """The clusters outside their windows for which something is staged, in a workspace or in all."""
+    found, calendars = dict[str, Verdict](), Calendars(connection, now)
+    if not calendars.any(workspace):
+        return found
+    for row in _waiting(connection, "AND d.workspace = :workspace" if workspace else "", **({"workspace": workspace} if workspace else {})):
+        verdict_now = calendars.of(row.workspace).verdict(row.windows)
         if not verdict_now.open:
             found[row.id] = verdict_now
     return found
+
+
+class Calendars:
+    """Those of the workspaces, each read when it is asked for."""
+
+    def __init__(self, connection: Connection, now: float) -> None:
+        self._connection, self._now = connection, now
+        self._read: dict[str, Calendar] = {}
+
+    def of(self, workspace: str) -> Calendar:
+        if workspace not in self._read:
+            self._read[workspace] = calendar(self._connection, workspace, self._now)
+        return self._read[workspace]
+
+    def any(self, workspace: str | None) -> bool:
+        """Whether there is a Schedule at all."""
+        query = sa.select(objects.c.name).where(objects.c.kind == KIND).limit(1)
+        return self._connection.execute(query.where(objects.c.workspace == workspace) if workspace else query).first() is not None
 
 
 def of_cluster(connection: Connection, place: tuple[Workspace, BundleName], cluster: Any, now: float) -> Verdict | None:
@@ -210,24 +257,27 @@ def changed(connection: Connection, workspace: Workspace) -> None:
     connection.execute(sa.update(rollouts).where(rollouts.c.workspace == workspace).values(dirty=sa.func.max(rollouts.c.dirty, 1)))
 
 
-def gated(connection: Connection, workspace: Workspace, changes: Iterable[Change]) -> set[BundleName]:
+def gated(connection: Connection, workspace: Workspace, changes: Collection[Change]) -> set[BundleName]:
     """Bundles that change on a cluster under a Schedule: they have a rollout, so that somebody waits for the window."""
-    c = clusters.c
-    under = set(connection.execute(sa.select(c.id).where(c.workspace == workspace, c.windows != "")).scalars())
-    if not under:
+    if not Calendars(connection, 0).any(workspace):
         return set()
+    ids = {change.key[0] for change in changes if change.want is not None and change.redeploy}
+    rows = connection.execute(_UNDER, {"ids": msgspec.json.encode(sorted(ids)).decode()})
+    under = {row.id for row in rows}
     return {change.key[1] for change in changes if change.want is not None and change.redeploy and change.key[0] in under}
+
+
+_UNDER = sa.text("SELECT c.id FROM json_each(:ids) j CROSS JOIN clusters c ON c.id = j.value WHERE c.windows <> ''")
 
 
 def status(connection: Connection, rows: Iterable[Any], now: float) -> dict[tuple[str, str], dict[str, Any]]:
     """Fleet's status of Schedules, by workspace and name. `rows`: of `objects`."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    plans: dict[str, Calendar] = {}
-    members: dict[str, dict[str, list[str]]] = {}
+    calendars, members = Calendars(connection, now), dict[str, dict[str, list[str]]]()
     for row in rows:
-        at = plans.get(row.workspace) or plans.setdefault(row.workspace, calendar(connection, row.workspace, now))
-        mine = members.get(row.workspace) or members.setdefault(row.workspace, _members(connection, row.workspace))
-        found[row.workspace, row.name] = _status(at, row.name, mine.get(row.name, []))
+        if row.workspace not in members:
+            members[row.workspace] = _members(connection, row.workspace)
+        found[row.workspace, row.name] = _status(calendars.of(row.workspace), row.name, members[row.workspace].get(row.name, []))
     return found
 
 
