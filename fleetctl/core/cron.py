@@ -9,7 +9,7 @@ steps, `?`, `L`, `LW`, `6L` and `6#3` in both; @yearly, @annually, @monthly, @we
 from __future__ import annotations
 
 import calendar
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -247,6 +247,28 @@ def widest_gap(cron: Cron) -> int:
     hour = max((step * 60 + between for step in _steps(cron.minutes)), default=0)
     over = (cron.minutes[0] - cron.minutes[-1]) * 60 + between
     return max(minute, hour, *(step * 3600 + over for step in _steps(cron.hours)), 0)
+
+
+def is_gapless(cron: Cron, seconds: int) -> bool:
+    """Whether it matches every day, and never are two matches further apart than `seconds`."""
+    every_day = len(cron.days) == 31 and len(cron.weekdays) == 7 and len(cron.months) == 12 and cron.years is None
+    return every_day and widest_gap(cron) <= seconds and first_second(cron) + DAY - last_second(cron) <= seconds
+
+
+def last_within(cron: Cron, second: int) -> int | None:
+    """The last match of a day at or before its `second`."""
+    hour, rest = divmod(second, 3600)
+    minute, most = divmod(rest, 60)
+    for h in reversed(cron.hours[: bisect_right(cron.hours, hour)]):
+        if h < hour:
+            return h * 3600 + cron.minutes[-1] * 60 + cron.seconds[-1]
+        for m in reversed(cron.minutes[: bisect_right(cron.minutes, minute)]):
+            if m < minute:
+                return h * 3600 + m * 60 + cron.seconds[-1]
+            at = bisect_right(cron.seconds, most)
+            if at:
+                return h * 3600 + m * 60 + cron.seconds[at - 1]
+    return None
 
 
 def _steps(values: Sequence[int]) -> list[int]:

@@ -30,6 +30,8 @@ _MOST_STEPS = 10_000
 _FOREVER = 10 * 366  # days; what is open for so long without a pause is said never to close
 _MOST_SECONDS = 10 * 366 * 86400
 _MOST_TURNS = 200
+_LEAP = 100  # days
+_MOST_BACK = 1000
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -182,9 +184,9 @@ def spans(window: Window, now: int, count: int) -> list[tuple[int, int | None]]:
 
 
 def _begun(window: Window, now: int) -> int:
-    """When a window that is open has begun, looking back over a year at most."""
+    """When a window that is open has begun, looking back over so many of its starts at most."""
     start = now
-    while now - start < 366 * crons.DAY:
+    for _ in range(_MOST_BACK):
         earlier = next_start(window, start - window.seconds)
         if earlier is None or earlier >= start:
             break
@@ -196,10 +198,10 @@ def _close(window: Window, now: int) -> int | None:
     """When a window that is open closes: the first end that no other start comes before, or at."""
     start = next_start(window, now - window.seconds)
     assert start is not None
-    dense = crons.widest_gap(window.cron) <= window.seconds
+    dense, gapless = crons.widest_gap(window.cron) <= window.seconds, crons.is_gapless(window.cron, window.seconds)
     while start - now <= _FOREVER * crons.DAY:
         if dense:
-            start = _last_of_day(window, start)
+            start = _same_block(window, start, _LEAP if gapless else 1)
         following = next_start(window, start)
         if following is None or following > start + window.seconds:
             return start + window.seconds
@@ -207,11 +209,16 @@ def _close(window: Window, now: int) -> int | None:
     return None
 
 
-def _last_of_day(window: Window, start: int) -> int:
-    """The last start of the same local day, where no change of the clock lies between; else `start`."""
+def _same_block(window: Window, start: int, days: int) -> int:
+    """The last start of these local days before the clock is changed: between it and `start` the window does not close. So every second
+    of ten years is not looked at.
+    """
     offset = _offset(window.zone, start)
-    last = (start + offset) // crons.DAY * crons.DAY + crons.last_second(window.cron) - offset
-    return last if last > start and _change(window.zone, start, last) is None else start
+    last = ((start + offset) // crons.DAY + days) * crons.DAY - 1 - offset
+    change = _change(window.zone, start, last)
+    day, second = divmod((last if change is None else change - 1) + offset, crons.DAY)
+    found = crons.last_within(window.cron, second)
+    return start if found is None else max(start, day * crons.DAY + found - offset)
 
 
 def verdict(windows: Sequence[Window], now: int) -> Verdict:

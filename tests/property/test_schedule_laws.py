@@ -107,6 +107,29 @@ def test_it_is_open_when_a_scan_of_every_minute_says_so(plan: Plan, place: tuple
         assert is_open(found, moment) == any(moment - minutes * 60 < start <= moment for start in starts)
 
 
+@settings(max_examples=60, deadline=None)
+@given(some(0, 59), some(0, 23), places, st.integers(1, 3000), st.integers(0, DAYS * 86400), st.sampled_from(["0", "*", "7,30", "*/20"]))
+def test_a_window_closes_where_its_starts_leave_a_gap(
+    minutes: tuple[int, ...] | None, hours: tuple[int, ...] | None, place: tuple[str, str], length: int, offset: int, seconds: str
+) -> None:
+    """Start by start, however many they are: the close is the first end that no other start comes before, or at."""
+    zone, begin = zone_and_start(place)
+    plan = Plan(minutes, hours, None, None)
+    found = Window("w", parse(f"{seconds} {plan.text.rsplit(' ', 1)[0]} ?"), length, zone, str(zone))
+    now = begin + offset
+    if not is_open(found, now):
+        return
+    close, start = next_change(found, now), next_start(found, now - length)
+    for _ in range(3000):
+        assert start is not None
+        following = next_start(found, start)
+        if following is None or following > start + length:
+            assert close == start + length
+            return
+        start = following
+    assert close is None or close > start
+
+
 @settings(max_examples=40, deadline=None)
 @given(plans, places, lengths, st.integers(0, DAYS * 86400), st.data())
 def test_between_two_changes_nothing_changes(plan: Plan, place: tuple[str, str], minutes: int, offset: int, data: st.DataObject) -> None:
