@@ -45,7 +45,7 @@ def lacking(connection: Connection, workspace: Workspace, names: Collection[Bund
         for name, ignoring in connection.execute(query).all():
             here = (d.workspace == workspace) & (d.bundle == name) & (d.staged != "") & (d.generation < 1) & ~d.removed
             ids = frozenset(ClusterId(i) for i in connection.execute(sa.select(d.cluster_id).where(here)).scalars())
-            barred = windows.barred(connection, workspace, now, passes=bool(ignoring)) if ids else windows.Barred()
+            barred = windows.barred(connection, workspace, now, bundle=BundleName(name), passes=bool(ignoring)) if ids else windows.Barred()
             times = [barred.why[i].until for i in ids if barred.opens(i)]
             if times:
                 where = (r.workspace == workspace) & (r.bundle == name)

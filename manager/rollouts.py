@@ -86,7 +86,9 @@ def advance(
     heard, paused = _silent(connection, workspace, silent), _paused(connection, workspace)
     paused |= moving.on_the_way(connection, workspace, bundle) - heard.keys()
     back = back_of(connection, place, own, paused)
-    barred = windows.barred(connection, place, now, paused=paused | {one.cluster for one in back}, passes=bool(row.ignoring))
+    barred = windows.barred(
+        connection, workspace, now, bundle=bundle, paused=paused | {one.cluster for one in back}, passes=bool(row.ignoring)
+    )
     apart = Apart(heard, barred.paused, {cluster: barred.opens(cluster) for cluster in barred.why})
     census = Census(connection, place, apart, own)
     tallies = census.tallies(len(partitions))

@@ -26,6 +26,7 @@ from fleetctl.core.rollout import Decision, Phase
 from fleetctl.core.schedule import ScheduleSpec, Verdict, Window, is_open, next_start, spec_of, targets_of, verdict, window_of
 from fleetctl.core.target import criteria_match
 from fleetctl.zones import zone_of
+from manager import counting
 from manager.gathering import Scope, fleet_clusters, groups, in_parts
 from manager.store.schema import clusters, objects, rollouts
 
@@ -142,44 +143,66 @@ def checked(spec: Any) -> ScheduleSpec:
     return found
 
 
-_STAGED = """
-SELECT c.id, c.workspace, c.windows FROM deployments d CROSS JOIN clusters c ON c.id = d.cluster_id
-WHERE d.staged <> '' AND NOT d.removed AND c.windows <> '' {where}
+Under = Iterable[tuple[str, str, list[ClusterId]]]  # workspace, `windows`, clusters
+# One text of ids for each combination of Schedules: a hundred thousand rows of Python would cost a second.
+_EVERY = """
+SELECT c.workspace, c.windows, json_group_array(c.id) AS ids FROM clusters c WHERE c.windows <> '' {where} GROUP BY 1, 2
 """
+_STAGED = """
+SELECT c.workspace, c.windows, json_group_array(c.id) AS ids FROM deployments d CROSS JOIN clusters c ON c.id = d.cluster_id
+WHERE d.staged <> '' AND NOT d.removed AND c.windows <> '' {where} GROUP BY 1, 2
+"""
+_FEW = 2000  # deployments: a look at the cluster of each costs twelve times what one costs in `_EVERY`
 
 
-def _waiting(connection: Connection, where: str, **values: str) -> Iterable[Any]:
-    """The clusters under a Schedule for which something is staged. What is well and has what it should costs nothing here."""
-    return connection.execute(sa.text(_STAGED.format(where=where)), values)
+def _under(connection: Connection, workspace: str | None, bundle: str = "") -> Under:
+    """Clusters under Schedules, at least those for which something (or the bundle) is staged; what has all that it should costs nothing."""
+    held = sum(n for sort, n in counting.every(connection, workspace, bundle).items() if sort.held)
+    few = [f"AND d.{column} = :{column}" for column, value in (("workspace", workspace), ("bundle", bundle)) if value]
+    if held > _FEW:
+        yield from _read(connection, _EVERY, "AND c.workspace = :workspace" if workspace else "", workspace=workspace or "")
+    elif held:
+        yield from _read(connection, _STAGED, " ".join(few), workspace=workspace or "", bundle=bundle)
+
+
+def _read(connection: Connection, text: str, where: str, **values: str) -> Under:
+    values = {name: value for name, value in values.items() if f":{name}" in where}
+    for row in connection.execute(sa.text(text.format(where=where)), values):
+        yield row.workspace, row.windows, msgspec.json.decode(row.ids)
 
 
 def barred(
     connection: Connection,
-    place: tuple[Workspace, BundleName],
+    workspace: Workspace,
     now: float,
     *,
+    bundle: BundleName | None = None,
     paused: Collection[ClusterId] = frozenset(),
     passes: bool = False,
 ) -> Barred:
-    """Of the clusters for which a version of the bundle is staged. `passes`: a person lets this version through closed windows."""
-    at = calendar(connection, place[0], now)
+    """`bundle`: only the clusters for which a version of it is staged must be in the answer. `passes`: a person lets this version through
+    closed windows.
+    """
+    at = calendar(connection, workspace, now)
     if passes or not (at.windows or at.broken):
         return Barred(paused=paused)
-    rows = _waiting(connection, "AND d.workspace = :workspace AND d.bundle = :bundle", workspace=place[0], bundle=place[1])
-    verdicts = [(ClusterId(row.id), at.verdict(row.windows)) for row in rows]
-    shut = {cluster: found for cluster, found in verdicts if not found.open}
-    return Barred(shut, paused, {cluster: found for cluster, found in verdicts if found.open})
+    every = _read(connection, _EVERY, "AND c.workspace = :workspace", workspace=workspace)
+    shut, under = dict[ClusterId, Verdict](), dict[ClusterId, Verdict]()
+    for _, names, ids in every if bundle is None else _under(connection, workspace, bundle):
+        found = at.verdict(names)
+        (under if found.open else shut).update(dict.fromkeys(ids, found))
+    return Barred(shut, paused, under)
 
 
 def closed(connection: Connection, workspace: str | None, now: float) -> dict[str, Verdict]:
-    """The clusters outside their windows for which something is staged, in a workspace or in all."""
+    """The clusters outside their windows, at least those for which something is staged, in a workspace or in all."""
     found, calendars = dict[str, Verdict](), Calendars(connection, now)
     if not calendars.any(workspace):
         return found
-    for row in _waiting(connection, "AND d.workspace = :workspace" if workspace else "", **({"workspace": workspace} if workspace else {})):
-        verdict_now = calendars.of(row.workspace).verdict(row.windows)
+    for space, names, ids in _under(connection, workspace):
+        verdict_now = calendars.of(space).verdict(names)
         if not verdict_now.open:
-            found[row.id] = verdict_now
+            found.update(dict.fromkeys(ids, verdict_now))
     return found
 
 
@@ -225,8 +248,9 @@ def assign(connection: Connection, scope: Scope, fleet: Sequence[Cluster], known
     if not specs and not had:
         return
     moved: dict[str, list[str]] = {}
+    by_group = any(t.cluster_group or t.cluster_group_selector is not None for targets in specs.values() for t in targets)
     for cluster in fleet:
-        mine = [group for group in known if matches(group.selector, cluster.labels)]
+        mine = [group for group in known if matches(group.selector, cluster.labels)] if by_group else []
         names = ",".join(name for name, targets in specs.items() if any(criteria_match(t, cluster, mine) for t in targets))
         if had.get(cluster.id, "") != names:
             moved.setdefault(names, []).append(cluster.id)
