@@ -79,6 +79,14 @@ def test_a_branch_a_commit_and_a_folder_say_the_same_and_it_happens(clone: Clone
     assert person.run("plan", "apps", "--branch", "nxet").status == 2
     assert "no branch nxet" in person.run("plan", "apps", "--branch", "nxet").err
 
+    for name in ("web", "db"):
+        (clone.folder / name / "fleet.yaml").write_text("helm:\n  vlaues: {}\n")
+    broken = person.run("plan", "apps", "--local", str(clone.folder))
+    assert broken.status == 2
+    assert "web/fleet.yaml:2:3" in broken.err
+    assert "db/fleet.yaml:2:3" in broken.err
+    assert "removed" not in broken.out  # what cannot be made is no sign that it is gone, and neither is `old` beside it
+
     clone.git("push", "--quiet", "origin", "next:main")
     fleet.until(
         lambda: {n: sorted(p.name for p in place.glob("*.yaml")) for n, place in places.items()}, lambda files: len(files["b"]) == 3
