@@ -8,7 +8,7 @@ same for all of them a person has to say which.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ from fleetctl.core.errors import NotFound, RefusedError, UsageError
 from fleetctl.core.ids import BundleName, ClusterId, ClusterName
 from fleetctl.core.plan import Want
 from fleetctl.core.strategy import partitions_of
-from manager import decisions, history, pins, staging
+from manager import decisions, history, passes, pins, staging
 from manager.decisions import Place
 from manager.gathering import Scope, bundle_specs, cluster_of, groups, in_parts, last_generation, shown_labels
 from manager.placing import safe_strategy
@@ -127,7 +127,7 @@ def members(connection: Connection, place: Place, chosen: Chosen) -> list[Member
     if sum(map(bool, (chosen.names, chosen.selector, chosen.partition))) > 1:
         step = "Give one of --cluster, -l and --partition."
         raise UsageError("clusters are chosen in two ways at once", subject=f"bundle {place[1]}", next_step=step)
-    rows = _rows(connection, place)
+    rows = _rows(connection, place, chosen.names)
     if chosen.names:
         found = [_named(connection, place, rows, name) for name in dict.fromkeys(chosen.names)]
     elif chosen.selector:
@@ -144,12 +144,14 @@ def members(connection: Connection, place: Place, chosen: Chosen) -> list[Member
     return [Member(row.id, row.name, row.generation > 0, own.get(row.id, 0)) for row in found]
 
 
-def _rows(connection: Connection, place: Place) -> dict[str, Any]:
-    """The clusters that should have the bundle, by name and in its order."""
+def _rows(connection: Connection, place: Place, names: Sequence[str]) -> dict[str, Any]:
+    """The clusters that should have the bundle, by name and in its order: those of `names`, or all."""
     c, d = clusters.c, deployments.c
     query = sa.select(c.id, c.name, c.labels, c.annotations, c.spec, d.generation).join(deployments, d.cluster_id == c.id)
     where = (d.workspace == place[0]) & (d.bundle == place[1]) & ~d.removed
-    return {row.name: row for row in connection.execute(query.where(where).order_by(c.name))}
+    query = query.where(where).order_by(c.name)
+    few = [query.where(c.workspace == place[0], c.name.in_(part)) for part in in_parts(names)] or [query]
+    return {row.name: row for one in few for row in connection.execute(one)}
 
 
 def _named(connection: Connection, place: Place, rows: dict[str, Any], name: str) -> Any:
@@ -198,7 +200,9 @@ def _present(bundle: BundleName, some: list[Member], newest: int) -> int:
 
 def _some(connection: Connection, place: Place, some: list[Member], number: int, before: int, now: str) -> Outcome:
     ids = [member.id for member in some]
-    touched = reconcile(connection, Scope(place[0], bundles=[place[1]], clusters=ids), now=now)
+    # A pass over all clusters that is under way knows nothing of a pin that comes meanwhile: it is begun anew, with them.
+    some_only = None if passes.pending(connection, place[0], [place[1]]) else ids
+    touched = reconcile(connection, Scope(place[0], bundles=[place[1]], clusters=some_only), now=now)
     told = waiting = 0
     for part in in_parts(ids):
         counts = _counted(connection, place, before, deployments.c.cluster_id.in_(part))
