@@ -200,9 +200,7 @@ def _present(bundle: BundleName, some: list[Member], newest: int) -> int:
 
 def _some(connection: Connection, place: Place, some: list[Member], number: int, before: int, now: str) -> Outcome:
     ids = [member.id for member in some]
-    # A pass over all clusters that is under way knows nothing of a pin that comes meanwhile: it is begun anew, with them.
-    some_only = None if passes.pending(connection, place[0], [place[1]]) else ids
-    touched = reconcile(connection, Scope(place[0], bundles=[place[1]], clusters=some_only), now=now)
+    touched = reconcile(connection, Scope(place[0], bundles=[place[1]], clusters=ids), now=now)
     told = waiting = 0
     for part in in_parts(ids):
         counts = _counted(connection, place, before, deployments.c.cluster_id.in_(part))
@@ -219,6 +217,8 @@ def _whole(connection: Connection, place: Place, number: int, before: int, now: 
         staging.begin(connection, place[0], order.spec, now)
     own = pins.counted_pins(connection, place)
     amount, told, waiting = _counted(connection, place, before, sa.true())
+    if passes.pending(connection, place[0], [place[1]]):
+        told, waiting = 0, passes.left(connection, bundle_specs(connection, Scope(place[0], bundles=[place[1]]))[0])
     return Outcome(number, amount - sum(one["clusters"] for one in own), told, waiting, [], own, resumed, touched)
 
 

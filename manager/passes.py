@@ -27,6 +27,7 @@ from manager.gathering import Scope, bundle_specs, in_parts
 from manager.intent import copied_by, want_of
 from manager.store.schema import bundles, clusters, deployments, passes, wants
 from manager.store.schema import options as options_table
+from manager.store.schema import pins as pins_table
 
 # From so many deployments on a change goes in parts.
 MANY = 2000
@@ -60,10 +61,25 @@ def _how(connection: Connection, spec: BundleSpec) -> str:
     found = counting.every(connection, *place)
     if not found and connection.execute(sa.select(d.bundle).where(d.workspace == place[0], d.bundle == place[1]).limit(1)).first() is None:
         return CLUSTERS if _has_clusters(connection, spec.workspace) else ""
-    if sum(found.values()) < MANY or any(sort.partition == staging.KEPT for sort in found) or pins.any_of(connection, place):
+    kept = any(sort.partition == staging.KEPT for sort in found)
+    if sum(found.values()) < MANY or kept or len(pins.own(connection, place, MOST + 1)) > MOST:
         return ""
-    row = connection.execute(sa.select(b.matched, b.pinned).where(b.workspace == place[0], b.name == place[1])).one()
-    return ROWS if not row.pinned and row.matched == picking(spec) and outcomes(spec) is not None else ""
+    matched = connection.execute(sa.select(b.matched).where(b.workspace == place[0], b.name == place[1])).scalar_one()
+    order = _order(connection, spec)
+    return ROWS if matched and matched == _picking(order, spec) and outcomes(order.spec) is not None else ""
+
+
+def _order(connection: Connection, spec: BundleSpec) -> pins.Order:
+    """What all clusters are to be told of it, an earlier revision when the bundle is pinned."""
+    return pins.orders(connection, spec.workspace, [spec], [])[0]
+
+
+def _picking(order: pins.Order, now: BundleSpec) -> str:
+    """What deployments have been matched by, "" when the revision that is pinned makes other differences between clusters than Git does
+    now. Who gets the bundle is always as Git says now, so that only the customizations count.
+    """
+    same = order.now is None or picking(order.spec) == picking(pins.content_of(now, now))
+    return picking(now) if same else ""
 
 
 def _has_clusters(connection: Connection, workspace: Workspace) -> bool:
@@ -85,13 +101,13 @@ def every(connection: Connection) -> list[Place]:
 
 
 def whole(connection: Connection, workspace: Workspace, specs: Sequence[BundleSpec]) -> None:
-    """These bundles have been matched with all clusters. One that is pinned was matched by an earlier revision."""
-    b = bundles.c
-    rows = [{"n": spec.name, "m": picking(spec)} for spec in specs]
+    """These bundles have been matched with all clusters."""
+    b, now = bundles.c, {spec.name: spec for spec in specs}
+    orders = [order for order in pins.orders(connection, workspace, specs, []) if order.only is None]
+    rows = [{"n": order.spec.name, "m": _picking(order, now[order.spec.name])} for order in orders]
     if rows:
-        now = sa.case((b.pinned == 0, sa.bindparam("m")), else_="")
-        where = (b.workspace == workspace) & (b.name == sa.bindparam("n")) & (b.matched != now)
-        connection.execute(sa.update(bundles).where(where).values(matched=now), rows)
+        where = (b.workspace == workspace) & (b.name == sa.bindparam("n")) & (b.matched != sa.bindparam("m"))
+        connection.execute(sa.update(bundles).where(where).values(matched=sa.bindparam("m")), rows)
 
 
 def go_on(connection: Connection, place: Place, now: float, exact: Exact) -> tuple[set[ClusterId], bool]:
@@ -130,6 +146,7 @@ _KINDS = sa.text("""
 SELECT DISTINCT staged, CASE staged WHEN '' THEN target END AS target, CASE staged WHEN '' THEN customization END AS customization
 FROM deployments INDEXED BY deployments_bundle
 WHERE workspace = :workspace AND bundle = :bundle AND rowid > :after AND rowid <= :end AND NOT removed AND NOT kept
+AND cluster_id NOT IN (SELECT cluster_id FROM pins WHERE workspace = :workspace AND bundle = :bundle)
 """)
 
 
@@ -139,6 +156,9 @@ def _rows(connection: Connection, spec: BundleSpec, cursor: str, now: str, exact
     end = connection.execute(_END, at | {"most": MOST - 1}).scalar()
     at["end"] = 2**62 if end is None else end
     made, touched, staged = _made(connection, spec), set[ClusterId](), 0
+    own = pins.own(connection, (spec.workspace, spec.name), MOST) if not cursor else []
+    if own:  # the others are told what the bundle as a whole has
+        touched |= exact(connection, Scope(spec.workspace, [spec.name], own), now)
     for kind in connection.execute(_KINDS, at).all():
         names = _names(connection, kind.staged) if kind.staged else (kind.target, kind.customization)
         want = made.get(names)
@@ -149,7 +169,7 @@ def _rows(connection: Connection, spec: BundleSpec, cursor: str, now: str, exact
         told, more = _tell(connection, _mine(at, kind), want)
         touched, staged = touched | told, staged + more
     if staged:
-        staging.begin(connection, spec.workspace, spec, now)
+        staging.begin(connection, spec.workspace, _order(connection, spec).spec, now)
     for part in in_parts(sorted(touched)):
         connection.execute(sa.update(clusters).where(clusters.c.id.in_(part)).values(issued=now))
     return touched, "" if end is None else str(end)
@@ -158,9 +178,9 @@ def _rows(connection: Connection, spec: BundleSpec, cursor: str, now: str, exact
 def _made(connection: Connection, spec: BundleSpec) -> dict[tuple[str, str], Want]:
     """What there is to be told, by the names of target and customization."""
     texts: dict[str, bytes] = {}
-    [order] = pins.orders(connection, spec.workspace, [spec], [])
-    copied = copied_by(connection, spec.workspace, [spec])
-    made = {names: want_of(order, names, options, texts, copied) for names, options in (outcomes(spec) or {}).items()}
+    order = _order(connection, spec)
+    copied = copied_by(connection, spec.workspace, [order.spec])
+    made = {names: want_of(order, names, options, texts, copied) for names, options in (outcomes(order.spec) or {}).items()}
     for table, rows in (
         (options_table, [{"key": key, "json": text} for key, text in texts.items()]),
         (wants, [{"key": key_of(want), "json": _json(want)} for want in made.values()]),
@@ -168,6 +188,17 @@ def _made(connection: Connection, spec: BundleSpec) -> dict[tuple[str, str], Wan
         if rows:
             connection.execute(sa.insert(table).prefix_with("OR IGNORE"), rows)
     return made
+
+
+def left(connection: Connection, spec: BundleSpec) -> int:
+    """How many clusters were told something else than they will be when the pass is over."""
+    d, found = deployments.c, 0
+    mine = (d.workspace == spec.workspace) & (d.bundle == spec.name) & ~d.removed
+    for names, want in _made(connection, spec).items():
+        other = (d.generation < 1) | (d.archive != want.archive) | (d.options_digest != want.options_digest)
+        here = (d.target == names[0]) & (d.customization == names[1])
+        found += connection.execute(sa.select(sa.func.count()).where(mine, here, other)).scalar_one()
+    return found
 
 
 def _names(connection: Connection, key: str) -> tuple[str, str]:
@@ -178,7 +209,10 @@ def _names(connection: Connection, key: str) -> tuple[str, str]:
 
 def _mine(at: dict[str, Any], kind: Any) -> Any:
     d = deployments.c
+    p = pins_table.c
+    own = sa.select(p.cluster_id).where(p.workspace == at["workspace"], p.bundle == at["bundle"])
     where = (d.workspace == at["workspace"]) & (d.bundle == at["bundle"]) & ~d.removed & ~d.kept & (d.staged == kind.staged)
+    where &= d.cluster_id.not_in(own)
     where &= sa.text("rowid > :after AND rowid <= :end").bindparams(after=at["after"], end=at["end"])
     return where if kind.staged else where & (d.target == kind.target) & (d.customization == kind.customization)
 

@@ -113,10 +113,10 @@ def holders(connection: Connection, place: Place) -> dict[ClusterId, int]:
     return {ClusterId(row.cluster_id): row.number for row in connection.execute(query)}
 
 
-def any_of(connection: Connection, place: Place) -> bool:
-    """Whether some cluster has, or has just had, a pin of its own."""
-    query = sa.select(pins.c.cluster_id).where(pins.c.workspace == place[0], pins.c.bundle == place[1]).limit(1)
-    return connection.execute(query).first() is not None
+def own(connection: Connection, place: Place, most: int) -> list[ClusterId]:
+    """The clusters that have, or have just had, a pin of their own, `most` of them."""
+    query = sa.select(pins.c.cluster_id).where(pins.c.workspace == place[0], pins.c.bundle == place[1]).limit(most)
+    return [ClusterId(i) for i in connection.execute(query).scalars()]
 
 
 def counted_pins(connection: Connection, place: Place) -> list[dict[str, int]]:

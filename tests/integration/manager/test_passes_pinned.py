@@ -1,0 +1,117 @@
+"""Rollbacks and pins of single clusters, in parts and at once, also while a pass is under way: the same is wanted everywhere."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from fleetctl.core.bundle import BundleSpec
+from fleetctl.core.errors import FleetError
+from fleetctl.core.plan import Want
+from fleetctl.sources.gitstore import About
+from manager import history, passes, staging
+from manager.gathering import Scope
+from manager.goingback import Ask, Chosen, go
+from manager.reconcile import reconcile
+from manager.store.schema import bundles, clusters, deployments, wants
+from tests.integration.manager.test_passes import CLUSTERS, PLACE, connection, exact, live, run, versions
+from tests.support.rows import NOW
+
+__all__ = ["connection"]
+
+
+def take(connection: Connection, spec: BundleSpec) -> None:
+    """As a scan does, with the revision."""
+    row = {"commit": spec.commit, "archive": spec.archive, "spec": msgspec.json.encode(spec), "repo": spec.repo}
+    b = bundles.c
+    where = (b.workspace == spec.workspace) & (b.name == spec.name)
+    if not connection.execute(sa.update(bundles).where(where).values(**row, generation=b.generation + 1)).rowcount:
+        head = {"workspace": spec.workspace, "name": spec.name, "uid": "u", "generation": 1, "created": NOW}
+        connection.execute(sa.insert(bundles), head | row)
+    history.record(connection, [spec], About("Ada", "change"), NOW)
+    reconcile(connection, Scope(spec.workspace, [spec.name]), now=NOW)
+
+
+def asks(rng: random.Random, names: list[str]) -> Iterator[Ask]:
+    """What people say between two commits."""
+    for _ in range(rng.randrange(3)):
+        some = Chosen(tuple(rng.sample(names, 3)))
+        kind = rng.random()
+        if kind < 0.3:
+            yield Ask(rng.randrange(1, 6))
+        elif kind < 0.6:
+            yield Ask(rng.randrange(1, 6), chosen=some)
+        elif kind < 0.7:
+            yield Ask(chosen=some, release=True)
+        else:
+            yield Ask(release=True, everyone=rng.random() < 0.5)
+
+
+def seen(connection: Connection) -> list[dict[str, Any]]:
+    """What each cluster was told and what it will be; numbers of decisions differ with how many parts there were."""
+    d, found = deployments.c, []
+    for row in connection.execute(sa.select(deployments).where(d.bundle == PLACE[1]).order_by(d.cluster_id)):
+        text = connection.execute(sa.select(wants.c.json).where(wants.c.key == row.staged)).scalar()
+        staged = msgspec.structs.replace(msgspec.json.decode(text, type=Want), decision=0) if text else None
+        known = {k: v for k, v in row._mapping.items() if k not in {"generation", "partition", "decision", "staged", "past"}}
+        found.append(known | {"staged": staged})
+    return found
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_parts_leave_what_the_whole_leaves(connection: Connection, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same commits and the same words of people, some of them while a pass is under way; in parts of seven, and at once."""
+    names = list(connection.execute(sa.select(clusters.c.name).order_by(clusters.c.name)).scalars())
+    monkeypatch.setattr(passes, "MOST", 7)
+    results = []
+    for many in (1, CLUSTERS + 1):
+        monkeypatch.setattr(passes, "MANY", many)
+        point, rng, parts = connection.begin_nested(), random.Random(seed), 0
+        for spec in versions(rng):
+            take(connection, spec)
+            early = rng.random() < 0.5
+            parts += 0 if early else run(connection)
+            for ask in asks(rng, names):
+                if early:
+                    for place in passes.every(connection):
+                        parts += passes.go_on(connection, place, 1_767_225_600.0, exact) is not None
+                try:
+                    with connection.begin_nested():
+                        go(connection, PLACE, ask, NOW)
+                except FleetError:
+                    continue
+            parts += run(connection)
+            live(connection, rng)
+        results.append(seen(connection))
+        assert (parts > 0) == (many == 1)
+        point.rollback()
+    assert results[0] == results[1]
+
+
+def test_a_rollback_of_very_many_goes_in_parts_and_tells_how_many(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is called told or ready with it before; the number that will change is known at once."""
+    monkeypatch.setattr(passes, "MANY", 1)
+    first, second = versions(random.Random(3))[:2]
+    second = msgspec.structs.replace(first, archive=second.archive if second.archive != first.archive else first.archive[::-1])
+    for spec in (first, second):
+        take(connection, spec)
+        run(connection)
+        texts = {row.key: msgspec.json.decode(row.json, type=Want) for row in connection.execute(sa.select(wants))}
+        for key, want in texts.items():
+            values = staging.told(want) | {"staged": "", "generation": 10, "state": "Ready", "reported": 10}
+            connection.execute(sa.update(deployments).where(deployments.c.staged == key).values(**values))
+    done = go(connection, PLACE, Ask(1), NOW)
+    assert passes.every(connection) == [PLACE]
+    assert (done.clusters, done.told, done.waiting) == (CLUSTERS, 0, CLUSTERS)
+    assert run(connection) > 0
+    assert {row["staged"].archive for row in seen(connection)} == {first.archive}
+    released = go(connection, PLACE, Ask(release=True), NOW)
+    assert (released.told, released.waiting) == (0, 0)
+    run(connection)
+    assert {row["staged"] for row in seen(connection)} == {None}
