@@ -17,9 +17,10 @@ from fleetctl.core.why import Depends, Way, Window
 from fleetctl.core.wire import Dependency
 from manager import reasons, rolloutview, windows
 from manager.clock import rfc3339, unix
-from manager.store.schema import deployments
+from manager.store.schema import clusters, deployments
 
 Place = tuple[Workspace, BundleName]
+_MOST_NAMED = 3
 _OF_WHAT_RUNS = frozenset({State.READY, State.NOT_READY, State.MODIFIED})
 
 
@@ -32,7 +33,8 @@ def way(connection: Connection, place: Place, row: Any, now: float) -> Way | Non
     if row is None or row.partition >= len(partitions):
         return Way(**_head(found))
     gate = partitions[row.partition]["why"]
-    return Way(**_head(found), **_partition(partitions, row.partition, policy, now), ahead=_ahead(connection, place, row), gate=gate)
+    more = {"ahead": _ahead(connection, place, row), "gate": gate, "blockers": _blockers(connection, place, row)}
+    return Way(**_head(found), **_partition(partitions, row.partition, policy, now), **more)
 
 
 def whole_way(found: dict[str, Any] | None, now: float) -> Way | None:
@@ -92,6 +94,17 @@ def _ahead(connection: Connection, place: Place, row: Any) -> int:
     here = (d.workspace == place[0]) & (d.bundle == place[1]) & (d.partition == row.partition) & (d.staged != "") & ~d.removed
     before = (d.position < row.position) | ((d.position == row.position) & (d.cluster_id < row.cluster_id))
     return int(connection.execute(sa.select(sa.func.count()).where(here, before)).scalar() or 0)
+
+
+def _blockers(connection: Connection, place: Place, row: Any) -> list[str]:
+    """Names of clusters of its partition that were told the version, and are not well: because of them the others wait."""
+    if not row.staged:
+        return []
+    d, c = deployments.c, clusters.c
+    here = (d.workspace == place[0]) & (d.bundle == place[1]) & (d.partition == row.partition) & (d.staged == "") & ~d.removed
+    wrong = sa.text("state <> 'Ready' AND state <> 'Modified'")
+    query = sa.select(c.name).join(deployments, d.cluster_id == c.id).where(here, wrong).order_by(c.name).limit(_MOST_NAMED)
+    return list(connection.execute(query).scalars())
 
 
 def window(connection: Connection, place: Place, cluster: Any, now: float) -> Window:

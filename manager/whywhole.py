@@ -21,6 +21,8 @@ from manager.store.schema import clusters, deployments
 from manager.whyagent import agent_of, known
 
 Document = dict[str, Any]
+# What a cluster as a whole shows when its agent is not heard.
+_OF_AGENT = {"offline": "Offline", "never-enrolled": "WaitCheckIn", "revoked": "WaitCheckIn", "twin": "ErrApplied"}
 
 
 def bundle(connection: Connection, live: Live, now: float, workspace: str, name: str) -> Document:
@@ -69,7 +71,7 @@ def cluster(connection: Connection, live: Live, now: float, workspace: str, name
     found = OnCluster(
         workspace=workspace,
         cluster=name,
-        state=worst.value,
+        state=_OF_AGENT.get(agent.state, worst.value),
         ready=worst is State.READY and agent.state == "heard",
         counts=_counts(counts),
         agent=agent,

@@ -10,7 +10,7 @@ import difflib
 from dataclasses import dataclass
 from typing import Any
 
-from fleetctl.cli.kinds import state_of
+from fleetctl.cli.kinds import short, state_of
 from fleetctl.core.errors import UsageError
 from fleetctl.core.status import State
 
@@ -26,6 +26,7 @@ _UNAPPLIED = {
     "offline": "Offline",
 }
 _OF_GIT = frozenset({"GitUpdating", "Stalled", "Held"})
+_CAUSES = 3
 # What a rollout does not leave by itself.
 _ENDED = frozenset({"Failed", "Aborted"})
 
@@ -82,7 +83,7 @@ def commit_of(item: dict[str, Any]) -> str:
 
 
 def _because(item: dict[str, Any]) -> str:
-    message = ((item.get("status") or {}).get("display") or {}).get("message") or ""
+    message = short(str(((item.get("status") or {}).get("display") or {}).get("message") or ""))
     return f": {message}" if message else ""
 
 
@@ -108,7 +109,9 @@ def _counted(item: dict[str, Any], counters: dict[str, str]) -> str:
     if not left:
         return ""
     said = ", ".join(f"{count} {word}" for word, count in left.items())
-    return f"has {said} of {summary.get('desiredReady', '?')}" + _because(item)
+    causes = [f"{r['cause']} ({(r.get('example') or {}).get('cluster', '')})" for r in status.get("reasons") or [] if r["state"] in left]
+    why = f": {'; '.join(causes[:_CAUSES])}" if causes else _because(item)
+    return f"has {said} of {summary.get('desiredReady', '?')}{why}"
 
 
 def _condition(item: dict[str, Any], want: str) -> str:

@@ -67,6 +67,7 @@ class Way(Fact, frozen=True, kw_only=True):
     failed: int = 0
     ahead: int = 0
     gate: str = ""
+    blockers: list[str] = []  # a few clusters of the partition that were told and are not well
     approval: str = ""  # wanted or approved
     asks: bool = False  # only a person's yes is missing
     begun_here: str = ""
@@ -164,7 +165,7 @@ def lines(facts: Facts) -> list[Line]:
     if facts.reason:
         found += [Line("Reason", f"{facts.reason.code}: {facts.reason.cause}")]
         found += [Line("About", facts.reason.object)] if facts.reason.object else []
-        found += [Line("Hint", facts.reason.hint)] if facts.reason.hint else []
+        found += [Line("Hint", facts.reason.hint)] if facts.reason.hint and facts.reason.code != "held" else []
     return found
 
 
@@ -201,6 +202,7 @@ def _way(facts: Facts) -> list[Line]:
     if facts.staged:
         found.append(Line("Place", f"{way.ahead} of its partition go before it" if way.ahead else "it is the next of its partition"))
         found += [Line("Gate", way.gate)] if way.gate else []
+        found += [Line("Not well", ", ".join(way.blockers))] if way.blockers else []
     if way.approval:
         found.append(Line("Approval", "given" if way.approval == "approved" else "a person has to say yes before this partition begins"))
     found += [Line("Soak", f"watched until {way.soak_until}")] if way.soak_until else []
@@ -295,6 +297,9 @@ def _held(facts: Facts) -> Next | None:
         return Next("the cluster is heard: after a start of the manager nobody changes who has not been")
     if way.soak_until and not way.begun_here:
         return Next(f"the partition before has been watched until {way.soak_until}")
+    if way.blockers and way.unavailable >= way.max_unavailable:
+        command = f"fleetctl why {way.blockers[0]} {bundle}"
+        return Next(f"it goes by itself when {' and '.join(way.blockers)} are well, or a newer commit comes; see {command}", command)
     if way.gate:
         return Next(f"it goes by itself when this is over: {way.waiting or way.gate}")
     return Next("it goes within seconds")

@@ -106,13 +106,17 @@ def bundle_step(whole: Whole) -> Next:
         return Next(f"a person says yes: {command}", command)
     bad = next((t for t in whole.troubles if t.state not in {"OutOfSync", "WaitApplied"}), None) or next(iter(whole.troubles), None)
     if bad is not None:
-        command = f"fleetctl why {bad.cluster} {bundle}"
-        return Next(f"{bad.reason.hint or 'look at one of them'}; see {command}", command)
+        return _see(bad, f"fleetctl why {bad.cluster} {bundle}")
     if way is not None and way.waiting:
         return Next(f"it goes by itself when this is over: {way.waiting}")
     if not sum(whole.counts.values()):
         return Next("nothing happens: correct the targets, or label a cluster")
     return Next("nothing: it is Ready everywhere. A new commit that changes it comes next")
+
+
+def _see(bad: Trouble, command: str) -> Next:
+    hint = "" if command in bad.reason.hint else bad.reason.hint
+    return Next(f"{hint}; see {command}" if hint else f"see {command}", command)
 
 
 def cluster_lines(one: OnCluster) -> list[Line]:
@@ -133,6 +137,5 @@ def cluster_next(one: OnCluster) -> Next:
         return Next(f"a person ends the pause of {stop.what}: {stop.command}", stop.command)
     bad = next(iter(one.troubles), None)
     if bad is not None:
-        command = f"fleetctl why {one.cluster} {bad.bundle}"
-        return Next(f"{bad.reason.hint or 'look at the worst'}; see {command}", command)
+        return _see(bad, f"fleetctl why {one.cluster} {bad.bundle}")
     return Next("nothing: all that is meant for it is Ready")

@@ -119,7 +119,12 @@ class TestOneCluster:
         fleet.gitrepo(clone.url)
         fleet.agent("dev", kube["dev"].kubeconfig)
         fleet.until(fleet.states, lambda s: s == {"dev.apps": "ErrApplied"})
-        assert "ConfigMap default/sizes does not exist" in fleet.deployments()["dev.apps"]["status"]["message"]
+        said = fleet.deployments()["dev.apps"]["status"]
+        assert "ConfigMap default/sizes does not exist" in said["message"]
+        assert (said["reason"]["code"], said["reason"]["cause"]) == ("usage", said["message"])
+        assert said["reason"]["hint"]
+        bundle = fleet.call("GET", "objects/bundles/fleet-default/apps")["status"]
+        assert bundle["reasons"][0] | {"state": "", "count": 0, "example": ""} == said["reason"] | {"state": "", "count": 0, "example": ""}
         value = ("get", "cm", "values", "-n", "e2e-values", "-o", "jsonpath={.data.a}")
         kubectl(tool_env, config, "create", "cm", "sizes", "--from-literal=values.yaml=size: big")
         fleet.until(lambda: kubectl(tool_env, config, *value), lambda v: v == "big")

@@ -39,6 +39,18 @@ def one_goes_back(fleet: Fleet, person: Person, held: Callable[[], dict[str, str
     assert (refused.status, "picks none of the 3 clusters" in refused.err) == (1, True)
 
 
+def explained(person: Person) -> None:
+    """`why` names who has paused it and why, and the way on; the screen has the rollout; a wait goes on until its deadline."""
+    done = person.run("why", "a", "apps")
+    assert done.status == 1
+    assert "Paused       rollout apps by admin" in done.out
+    assert "freeze" in done.out
+    assert "fleetctl rollout resume apps" in done.out.splitlines()[-1] + done.out.splitlines()[-2]
+    assert "fleetctl rollout resume apps" in person.good("status")
+    late = person.run("wait", "rollout/apps", "--for", "completed", "--timeout", "1")
+    assert (late.status, "is Paused" in late.err) == (6, True)
+
+
 def test_a_canary_then_a_yes_then_one_by_one(clone: Clone, tmp_path: Path, tool_env: dict[str, str]) -> None:
     """The canary alone gets the commit until a person approves; then the others, and the command line says so at each step."""
     fleet = Fleet(tmp_path / "fleet", tool_env)
@@ -67,10 +79,14 @@ def test_a_canary_then_a_yes_then_one_by_one(clone: Clone, tmp_path: Path, tool_
         assert "'1'" in held()["a"]
         fleet.until(lambda: fleet.states()["a.apps"], lambda state: state == "OutOfSync")
         assert "paused" in person.good("rollout", "pause", "apps", "--reason", "freeze")
+        explained(person)
         person.good("rollout", "resume", "apps")
         fleet.until(lambda: person.run("rollout", "approve", "apps").status, lambda status: status == 0)
         fleet.until(held, lambda files: all("'2'" in text for text in files.values()))
         fleet.all_ready(bundles=3)
+        person.good("wait", "rollout/apps", "bundle/apps", "--for", "synced", "--timeout", "40")
+        person.good("wait", "rollout/apps", "--for", "completed", "--timeout", "40")
+        assert "Next: nothing: it is Ready" in person.good("why", "a", "apps")
         refused = person.run("rollout", "approve", "apps")
         assert (refused.status, "waits for no approval" in refused.err) == (3, True)
         assert person.run("rollout", "status", "nothing").status == 1

@@ -64,6 +64,17 @@ def test_what_is_missing(want: str, item: dict[str, Any], lacks: str) -> None:
     assert goal_of(want).missing(item) == lacks
 
 
+def test_the_causes_of_what_is_missing_come_first() -> None:
+    """Not those of other states, and each with one of its clusters."""
+    item = bundle("ErrApplied", "long", outOfSync=2, errApplied=1)
+    item["status"]["reasons"] = [
+        {"state": "ErrApplied", "cause": "no such image", "example": {"cluster": "oslo"}},
+        {"state": "OutOfSync", "cause": "the gate", "example": {"cluster": "rome"}},
+    ]
+    assert goal_of("synced").missing(item) == "has 2 OutOfSync of 9: the gate (rome)"
+    assert goal_of("applied").missing(item) == "has 2 OutOfSync, 1 ErrApplied of 9: no such image (oslo); the gate (rome)"
+
+
 @pytest.mark.parametrize("want", ["ready", "synced", "applied", "completed"])
 @pytest.mark.parametrize("state", ["Failed", "Aborted"])
 def test_a_rollout_that_ended_is_lost(want: str, state: str) -> None:

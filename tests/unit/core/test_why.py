@@ -61,6 +61,11 @@ CASES = {
     "not heard yet": (held(agent=Agent(state="unknown")), "the cluster is heard", ""),
     "a soak": (held(rollout=way(soak_until="2026-01-02T00:00:00Z")), "the partition before has been watched until 2026", ""),
     "the budget": (held(), f"it goes by itself when this is over: partition canary: {HELD}", ""),
+    "clusters that are not well": (
+        held(rollout=way(blockers=["oslo", "rome"])),
+        "it goes by itself when oslo and rome are well, or a newer commit comes",
+        "fleetctl why oslo web",
+    ),
     "the budget is free": (held(rollout=way(waiting="", gate="")), "it goes within seconds", ""),
     "a dependency": (
         facts(
@@ -123,5 +128,4 @@ def test_the_lines_of_one_that_is_held() -> None:
         ("Agent", "heard 2026-01-01T00:00:00Z"),
         ("Reason", f"held: {HELD}"),
         ("About", "rollout web"),
-        ("Hint", "`fleetctl why paris web`"),
     ]
