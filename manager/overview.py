@@ -162,9 +162,16 @@ def _repo(item: Document) -> Document:
     name, held = meta["name"], status.get("held")
     step = {"Stalled": f"fleetctl gitrepo get {name}", "GitUpdating": f"fleetctl wait gitrepo/{name} --for synced"}.get(state, "")
     if state == "Held":
-        confirm = f"fleetctl gitrepo confirm {name} --removals {held['removals']} --commit {held['commit'][:12]}" if held else ""
-        step = confirm or "fleetctl held list"
+        step = _let_go(name, held) if held else "fleetctl held list"
     return _line("GitRepo", meta["namespace"], name, state, status["display"].get("message", ""), step=step)
+
+
+def _let_go(name: str, held: Document) -> str:
+    """A renamed directory asks for a word of its own; else the removal is confirmed with its numbers."""
+    moves = held.get("moves") or []
+    if moves:
+        return f"fleetctl bundle moved {moves[0]['from']} {moves[0]['to']}"
+    return f"fleetctl gitrepo confirm {name} --removals {held['removals']} --commit {held['commit'][:12]}"
 
 
 def _bundle(item: Document) -> Document:

@@ -103,6 +103,9 @@ def _of_scan(connection: Connection, place: Place, repo: str) -> list[Stop]:
     held = msgspec.json.decode(text) if text else None
     if not held or place[1] not in held.get("bundles", []):
         return []
-    command = f"fleetctl gitrepo confirm {repo} --removals {held['removals']} --commit {held['commit']}"
+    move = next((one for one in held.get("moves") or [] if one["from"] == place[1]), None)
+    if move is not None:
+        return [Stop(what=f"GitRepo {repo}", why=move["message"], command=f"fleetctl bundle moved {move['from']} {move['to']}")]
+    command = f"fleetctl gitrepo confirm {repo} --removals {held['removals']} --commit {held['commit'][:12]}"
     why = f"would remove {held['removals']} of {held['of']} bundles at {held['commit'][:12]}, this one among them"
     return [Stop(what=f"GitRepo {repo}", why=why, command=command)]

@@ -30,7 +30,7 @@ def way(connection: Connection, place: Place, row: Any, now: float) -> Way | Non
     if found is None:
         return None
     partitions, policy = found["status"]["partitions"], found["spec"]["policy"]
-    if row is None or row.partition >= len(partitions):
+    if row is None or not 0 <= row.partition < len(partitions):
         return Way(**_head(found))
     gate = partitions[row.partition]["why"]
     more = {"ahead": _ahead(connection, place, row), "gate": gate, "blockers": _blockers(connection, place, row)}
