@@ -7,7 +7,7 @@ Schedule that cannot be read (an unknown time zone on this machine) holds its cl
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
@@ -248,15 +248,38 @@ def assign(connection: Connection, scope: Scope, fleet: Sequence[Cluster], known
     if not specs and not had:
         return
     moved: dict[str, list[str]] = {}
-    by_group = any(t.cluster_group or t.cluster_group_selector is not None for targets in specs.values() for t in targets)
+    picked = picker(specs, known)
     for cluster in fleet:
-        mine = [group for group in known if matches(group.selector, cluster.labels)] if by_group else []
-        names = ",".join(name for name, targets in specs.items() if any(criteria_match(t, cluster, mine) for t in targets))
+        names = picked(cluster)
         if had.get(cluster.id, "") != names:
             moved.setdefault(names, []).append(cluster.id)
     for names, ids in moved.items():
         for part in in_parts(ids):
             connection.execute(sa.update(clusters).where(c.id.in_(part)).values(windows=names))
+
+
+def picker(specs: Mapping[str, Sequence[Target]], known: Sequence[Group]) -> Callable[[Cluster], str]:
+    """The names of the Schedules that pick a cluster. Clusters that are alike in all that is asked for cost one look."""
+    targets = [target for mine in specs.values() for target in mine]
+    named = {target.cluster_name for target in targets if target.cluster_name}
+    selectors = [selector for t in targets for selector in (t.cluster_selector, t.cluster_group_selector) if selector is not None]
+    keys = sorted({key for selector in (*selectors, *(g.selector for g in known if g.selector)) for key in _keys(selector)})
+    seen: dict[tuple[str | None, ...], str] = {}
+
+    def pick(cluster: Cluster) -> str:
+        alike = (cluster.name if cluster.name in named else None, *(cluster.labels.get(key) for key in keys))
+        if alike not in seen:
+            mine = [group for group in known if matches(group.selector, cluster.labels)]
+            seen[alike] = ",".join(name for name, wants in specs.items() if any(criteria_match(t, cluster, mine) for t in wants))
+        return seen[alike]
+
+    return pick
+
+
+def _keys(selector: Mapping[str, Any]) -> Iterable[str]:
+    """The labels that it asks for."""
+    yield from map(str, selector.get("matchLabels") or ())
+    yield from (str(one.get("key", "")) for one in selector.get("matchExpressions") or ())
 
 
 def _had(connection: Connection, scope: Scope) -> dict[str, str]:

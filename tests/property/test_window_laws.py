@@ -8,9 +8,13 @@ from dataclasses import dataclass, replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetctl.core.ids import ClusterId
+from fleetctl.core.bundle import Target
+from fleetctl.core.cluster import Cluster, Group, matches
+from fleetctl.core.ids import ClusterId, ClusterName, GroupName, Workspace
 from fleetctl.core.rollout import Phase, Tally
 from fleetctl.core.strategy import Partition, Policy
+from fleetctl.core.target import criteria_match
+from manager.windows import picker
 from tests.support.fleetsim import Sim
 
 DAY, HOUR = 86_400, 3600
@@ -57,3 +61,36 @@ def test_it_ends_in_time_partition_by_partition(seed: int, shape: list[tuple[int
         if sim.progress.phase is Phase.COMPLETED:
             break
     assert sim.progress.phase is Phase.COMPLETED
+
+
+SPACE = Workspace("w")
+few = st.sampled_from(["a", "b", "c"])
+labels = st.dictionaries(few, few, max_size=3)
+terms = st.builds(
+    lambda key, operator, values: {"key": key, "operator": operator, "values": values if operator.endswith("In") else []},
+    few,
+    st.sampled_from(["In", "NotIn", "Exists", "DoesNotExist"]),
+    st.lists(few, min_size=1, max_size=2),
+)
+selectors = st.none() | st.builds(
+    lambda match, found: {"matchLabels": match, "matchExpressions": found}, labels, st.lists(terms, max_size=2)
+)
+wanted = st.builds(
+    Target,
+    cluster_name=st.just("") | few.map(ClusterName),
+    cluster_selector=selectors,
+    cluster_group=st.just("") | few.map(GroupName),
+    cluster_group_selector=selectors,
+)
+known = st.lists(st.builds(Group, workspace=st.just(SPACE), name=few.map(GroupName), selector=selectors, labels=labels), max_size=3)
+fleets = st.lists(st.builds(Cluster, workspace=st.just(SPACE), name=few.map(ClusterName), labels=labels), max_size=6)
+
+
+@given(st.dictionaries(few, st.lists(wanted, min_size=1, max_size=2), max_size=3), known, fleets)
+def test_clusters_that_are_alike_are_picked_alike(specs: dict[str, list[Target]], groups: list[Group], fleet: list[Cluster]) -> None:
+    """The look that many clusters share finds what a look at each would."""
+    pick = picker(specs, groups)
+    for cluster in fleet:
+        mine = [group for group in groups if matches(group.selector, cluster.labels)]
+        each = [name for name, targets in specs.items() if any(criteria_match(target, cluster, mine) for target in targets)]
+        assert pick(cluster) == ",".join(each)

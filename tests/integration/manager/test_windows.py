@@ -347,6 +347,8 @@ def test_in_an_emergency_one_version_passes_closed_windows(tmp_path: Path, clone
         assert len(await agents.until_told(second, 1)) == 1
         assert "closed windows are ignored: CVE-2026-1" in (await rollout(service))["status"]["display"]["message"]
         assert sorted(state for state, _ in (await deployments(service)).values()) == ["OutOfSync", "WaitApplied"]
+        decided = (await service.bundle_decisions(SPACE, BUNDLE))[0]
+        assert (decided["cause"], decided["reason"]) == ("ignore-windows", "CVE-2026-1")
         await agents.poll()
         await agents.until_told(second, 2)
         await agents.poll()
