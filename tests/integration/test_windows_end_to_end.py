@@ -63,7 +63,7 @@ def test_a_commit_waits_for_the_window_and_then_goes(clone: Clone, tmp_path: Pat
         assert why in person.run("why", "a", "apps").out
         assert "'1'" in held()["a"]
         assert datetime.now(UTC) < opens, "this machine was too slow to look in time"
-        fleet.until(held, lambda files: "'2'" in files["a"])
+        fleet.until(held, lambda files: "'2'" in files["a"], seconds=100)
         assert datetime.now(UTC) >= opens
         fleet.all_ready(bundles=2)
         assert person.good("schedule", "delete", "soon", "--yes") == "schedule/soon deleted\n"
