@@ -27,7 +27,7 @@ def pauses(connection: Connection, spec: BundleSpec, cluster: Any = None) -> lis
         query = sa.select(o.spec).where(o.kind == "GitRepo", o.workspace == spec.workspace, o.name == spec.repo)
         text = connection.execute(query).scalar()
         if text is not None and msgspec.json.decode(text).get("paused"):
-            found.append(Stop(what=f"GitRepo {spec.repo}", command=f"set spec.paused to false in GitRepo {spec.repo}"))
+            found.append(Stop(what=f"GitRepo {spec.repo}", command=f"fleetctl gitrepo resume {spec.repo}"))
         else:
             where = f"{spec.path}/fleet.yaml" if spec.path else "fleet.yaml"
             found.append(Stop(what=f"bundle {spec.name}", why=f"{where} says paused: true", command=f"take `paused` out of {where}"))
@@ -44,7 +44,7 @@ def pauses(connection: Connection, spec: BundleSpec, cluster: Any = None) -> lis
 def of_cluster(cluster: Any) -> list[Stop]:
     if not msgspec.json.decode(cluster.spec).get("paused"):
         return []
-    return [Stop(what=f"cluster {cluster.name}", command=f"set spec.paused to false in Cluster {cluster.name}")]
+    return [Stop(what=f"cluster {cluster.name}", command=f"fleetctl cluster resume {cluster.name}")]
 
 
 def pins(connection: Connection, place: Place, cluster: Any = None) -> list[Stop]:

@@ -13,8 +13,8 @@ BUG, INTERRUPTED = 70, 130
 COMMANDS = (
     ("status", "the whole fleet on one screen", "overview:status"),
     ("why", "why something is not Ready, and what comes next", "why:why"),
-    ("gitrepo", "Git repositories: add, list, get, delete, sync, confirm", "repos:app"),
-    ("cluster", "clusters: register, list, get, history, label, upgrade-agent, delete", "clusters:app"),
+    ("gitrepo", "Git repositories: add, list, get, sync, pause, resume, confirm, delete", "repos:app"),
+    ("cluster", "clusters: register, list, get, history, label, pause, resume, upgrade-agent, delete", "clusters:app"),
     ("clustergroup", "groups of clusters: create, list, get, delete", "groups:app"),
     ("bundle", "what was made of a repository: list, status, get, diff, history, moved", "bundles:app"),
     ("agent-release", "versions of the agent: keygen, sign, verify, add, list, delete", "releases:app"),

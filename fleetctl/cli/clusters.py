@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from fleetctl.cli import output as out
+from fleetctl.cli import pausing
 from fleetctl.cli.common import ContextName, Doomed, Names, Output, Session, Workspace, Yes, labels_of, new_group, opened, remove
 from fleetctl.cli.labelling import label as label_clusters
 from fleetctl.cli.output import Format
@@ -133,6 +134,8 @@ def agent_upgrade(cluster: dict[str, Any]) -> str:
 app.command("upgrade-agent")(upgrade_agent)
 app.command("history")(cluster_history)
 app.command("label")(label_clusters)
+app.command("pause")(pausing.command("clusters", "Change nothing on a cluster until it is resumed; what runs there stays.", paused=True))
+app.command("resume")(pausing.command("clusters", "End the pause of a cluster.", paused=False))
 app.command("list")(lister("clusters", "The clusters, how many of their bundles are ready, and when they were last heard."))
 app.command("get")(getter("clusters", "Clusters and their bundles, worst first.", _bundles))
 

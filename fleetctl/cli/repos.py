@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from fleetctl.cli import causes
+from fleetctl.cli import causes, pausing
 from fleetctl.cli import output as out
 from fleetctl.cli.common import (
     ContextName,
@@ -185,6 +185,9 @@ def _explain(_session: Session, repos: Items) -> None:
             out.line(f"  To let them go: fleetctl gitrepo confirm {name} --removals {held['removals']} --commit {commit[:12]}")
 
 
+_PAUSE = "Hand out nothing of a repository until it is resumed; what runs stays, and Git is followed."
+app.command("pause")(pausing.command("gitrepos", _PAUSE, paused=True))
+app.command("resume")(pausing.command("gitrepos", "End the pause of a repository.", paused=False))
 app.command("list")(lister("gitrepos", "The repositories, their commit and state."))
 app.command("get")(getter("gitrepos", "Repositories, with what stands in their way.", _explain))
 

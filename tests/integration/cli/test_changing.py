@@ -293,3 +293,20 @@ def test_confirm_and_sync(person: Person, shop: Shop):
     person.good("gitrepo", "confirm", "apps", "--removals", "2", "--commit", "c" * 12)
     assert f"confirm 2 {'c' * 12}" in shop.service.calls
     assert "looked at now" in person.good("gitrepo", "sync", "apps")
+
+
+def test_pause_and_resume(person: Person, shop: Shop):
+    """Only `paused` changes; what is so already is left alone, and an unknown name changes nothing."""
+    spec = {"repo": "https://example.org/x", "paths": ["a"], "clientSecretName": "s"}
+    shop.service.give("GitRepo", "apps", spec=dict(spec), status={"display": {"state": "Ready"}}, metadata={"labels": {"a": "b"}})
+    shop.service.give("Cluster", "paris", spec={})
+    assert person.run("gitrepo", "pause", "apps", "nope").status == 1
+    assert "paused" not in shop.service.objects["GitRepo", "fleet-default", "apps"]["spec"]
+    assert person.good("gitrepo", "pause", "apps") == "gitrepo/apps paused\n"
+    put = shop.service.objects["GitRepo", "fleet-default", "apps"]
+    assert (put["spec"], put["metadata"]["labels"], "status" in put) == (spec | {"paused": True}, {"a": "b"}, False)
+    assert person.good("gitrepo", "pause", "apps") == "gitrepo/apps paused already\n"
+    assert person.good("gitrepo", "resume", "apps") == "gitrepo/apps resumed\n"
+    assert shop.service.objects["GitRepo", "fleet-default", "apps"]["spec"] == spec
+    assert person.good("cluster", "pause", "paris") == "cluster/paris paused\n"
+    assert person.good("cluster", "resume", "paris") == "cluster/paris resumed\n"

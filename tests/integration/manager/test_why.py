@@ -151,9 +151,16 @@ def test_pauses_are_named_with_who_and_why(tmp_path: Path, clone: Clone) -> None
         cluster = await service.get_object("Cluster", "fleet-default", "b")
         doc = {key: cluster[key] for key in ("apiVersion", "kind", "metadata")} | {"spec": {"paused": True}}
         await service.put_object("Cluster", "fleet-default", "b", doc)
-        assert [p["what"] for p in (await why(service, "b"))["pauses"]] == ["cluster b", f"rollout {BUNDLE}"]
+        paused = (await why(service, "b"))["pauses"]
+        assert [(p["what"], p["command"]) for p in paused] == [
+            ("cluster b", "fleetctl cluster resume b"),
+            (f"rollout {BUNDLE}", f"fleetctl rollout resume {BUNDLE}"),
+        ]
         whole = await why(service, "", BUNDLE)
         assert whole["next"]["command"] == f"fleetctl rollout resume {BUNDLE}"
+        await add(service, clone.url, paths=["web"], paused=True)
+        found = await until(lambda: why(service, "a"), lambda f: len(f["pauses"]) == 2)
+        assert (found["pauses"][0]["what"], found["pauses"][0]["command"]) == ("GitRepo apps", "fleetctl gitrepo resume apps")
 
     run(tmp_path / "m", work)
 

@@ -1,0 +1,38 @@
+"""`pause` and `resume` of a GitRepo or a cluster: `spec.paused`, as people would edit it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fleetctl.cli import output as out
+from fleetctl.cli.common import ContextName, Names, Session, Workspace, opened
+from fleetctl.cli.kinds import KINDS
+
+
+def command(plural: str, what: str, *, paused: bool) -> Callable[..., None]:
+    """A command for one kind; objects that are so already are left alone."""
+
+    def change(names: Names, workspace: Workspace = "", context: ContextName = "") -> None:
+        with opened(context, workspace) as session:
+            found = [session.client.get(plural, session.workspace, name) for name in names]  # nothing is done when one is unknown
+            for item in found:
+                _set(session, plural, item, paused=paused)
+
+    change.__doc__ = what
+    return change
+
+
+def _set(session: Session, plural: str, item: dict[str, Any], *, paused: bool) -> None:
+    from fleetctl.client import place
+
+    name, spec = item["metadata"]["name"], dict(item.get("spec") or {})
+    done = "paused" if paused else "resumed"
+    if bool(spec.get("paused")) == paused:
+        out.line(f"{KINDS[plural].kind.lower()}/{name} {done} already")
+        return
+    spec.pop("paused", None)
+    meta = {key: item["metadata"][key] for key in ("name", "namespace", "labels", "annotations") if item["metadata"].get(key)}
+    body = {"apiVersion": item["apiVersion"], "kind": item["kind"], "metadata": meta, "spec": spec | ({"paused": True} if paused else {})}
+    session.client.call("PUT", place(plural, session.workspace, name), body)
+    out.line(f"{KINDS[plural].kind.lower()}/{name} {done}")
