@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -60,7 +60,7 @@ class Objects:
         def write(connection: Connection) -> Put:
             put = self._put(connection, (kind, workspace, name), row)
             if dry_run:
-                raise _DryRun(put)
+                raise _DryRun(replace(put, object=views.one(connection, self._live, kind, workspace, name, self._clock())))
             return put
 
         try:
@@ -71,7 +71,15 @@ class Objects:
             self._live.changed(put.touched)
             if kind in {"GitRepo", "Secret", "ConfigMap"}:
                 self._on_repo(workspace, name if kind == "GitRepo" else "")
-        return put
+        return replace(put, object=await self._shown(kind, workspace, name))
+
+    async def _shown(self, kind: str, workspace: str, name: str) -> dict[str, Any]:
+        """The object as a person sees it: read after the commit, beside whoever writes next. {} when it is gone already."""
+        now = self._clock()
+        try:
+            return await self._store.read(lambda connection: views.one(connection, self._live, kind, workspace, name, now))
+        except NotFound:
+            return {}
 
     def _put(self, connection: Connection, key: tuple[str, str, str], row: dict[str, bytes]) -> Put:
         kind, workspace, name = key
@@ -85,8 +93,7 @@ class Objects:
             connection.execute(sa.update(table).where(where).values(**values, generation=table.c.generation + 1))
         if not same and kind in {"Cluster", "ClusterGroup", "Schedule", *kinds.DATA_KINDS}:
             touched = self._reconciled(connection, kind, workspace, name)
-        shown = views.one(connection, self._live, kind, workspace, name, self._clock())
-        return Put("created" if old is None else "unchanged" if same else "configured", shown, token, touched)
+        return Put("created" if old is None else "unchanged" if same else "configured", {}, token, touched)
 
     def _old(self, connection: Connection, key: tuple[str, str, str], row: dict[str, bytes]) -> tuple[Any, bool]:
         """The row as it stands, and whether it says the same."""
@@ -153,7 +160,7 @@ class Objects:
         if kind in kinds.READ_ONLY:
             kinds.checked(kind, workspace, name, {})
 
-        def write(connection: Connection) -> tuple[dict[str, Any], set[ClusterId]]:
+        def write(connection: Connection) -> set[ClusterId]:
             table, where = _where((kind, workspace, name))
             row = connection.execute(sa.select(table.c.labels).where(where)).one_or_none()
             if row is None:
@@ -161,12 +168,10 @@ class Objects:
             labels = msgspec.json.decode(row.labels) | changes
             kept = {key: value for key, value in sorted(labels.items()) if value is not None}
             connection.execute(sa.update(table).where(where).values(labels=_json(kept), generation=table.c.generation + 1))
-            touched = self._reconciled(connection, kind, workspace, name) if kind in {"Cluster", "ClusterGroup"} else set()
-            return views.one(connection, self._live, kind, workspace, name, self._clock()), touched
+            return self._reconciled(connection, kind, workspace, name) if kind in {"Cluster", "ClusterGroup"} else set()
 
-        shown, touched = await self._store.write(write)
-        self._live.changed(touched)
-        return shown
+        self._live.changed(await self._store.write(write))
+        return await self._shown(kind, workspace, name)
 
     async def removal(self, kind: str, workspace: str, name: str) -> dict[str, Any]:
         """What a delete would remove. Raises NotFound."""

@@ -23,7 +23,7 @@ from manager.gathering import Scope
 from manager.reconcile import reconcile
 from manager.staging import told
 from manager.store import migrate
-from manager.store.schema import bundles, clusters, deployments, meta, rollouts, wants
+from manager.store.schema import bundles, clusters, deployments, meta, revisions, rollouts, wants
 from tests.support.rows import NOW, SPACE, add_clusters, cluster_id
 
 PLACE = (Workspace(SPACE), BundleName("web"))
@@ -63,6 +63,10 @@ def take(connection: Connection, spec: BundleSpec) -> None:
     if not connection.execute(sa.update(bundles).where(where).values(**row, generation=b.generation + 1)).rowcount:
         head = {"workspace": spec.workspace, "name": spec.name, "uid": "u", "generation": 1, "created": NOW}
         connection.execute(sa.insert(bundles), head | row)
+    number = connection.execute(sa.select(b.generation).where(where)).scalar_one()
+    said = {"author": "", "subject": "", "taken": NOW, "archive": spec.archive, "spec": row["spec"]}
+    values = {"workspace": spec.workspace, "bundle": spec.name, "number": number, "commit": spec.commit}
+    connection.execute(sa.insert(revisions), values | said)
     reconcile(connection, Scope(spec.workspace, [spec.name]), now=NOW)
 
 
@@ -79,6 +83,12 @@ def run(connection: Connection) -> int:
             _, more = passes.go_on(connection, place, 1_767_225_600.0, exact)
             parts += 1
     return parts
+
+
+def go_back(connection: Connection, number: int) -> None:
+    """Pin a revision, or (0) follow Git again."""
+    connection.execute(sa.update(bundles).values(pinned=number))
+    reconcile(connection, Scope(PLACE[0], [PLACE[1]]), now=NOW)
 
 
 def live(connection: Connection, rng: random.Random) -> None:
@@ -123,7 +133,7 @@ def versions(rng: random.Random) -> list[BundleSpec]:
     return found
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(6))
 def test_parts_leave_what_the_whole_leaves(connection: Connection, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same commits with the same things between them; in parts of seven, and at once."""
     results = []
@@ -139,6 +149,12 @@ def test_parts_leave_what_the_whole_leaves(connection: Connection, seed: int, mo
             parts += run(connection)
             live(connection, rng)
             seen.append(rows(connection))
+            if rng.random() < 0.5:
+                numbers = connection.execute(sa.select(revisions.c.number)).scalars().all()
+                go_back(connection, rng.choice([0, *numbers]))
+                parts += run(connection)
+                live(connection, rng)
+                seen.append(rows(connection))
         results.append(seen)
         point.rollback()
     assert results[0] == results[1]
@@ -163,6 +179,23 @@ def test_a_rollout_stands_still_until_its_change_is_whole(connection: Connection
     assert len(set(connection.execute(sa.select(deployments.c.staged)).scalars())) == 2
     version = connection.execute(sa.select(bundles.c.generation)).scalar_one()
     assert connection.execute(sa.select(rollouts.c.version)).scalar_one() == version
+
+
+def test_going_back_goes_in_parts_too(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A revision with another content picks whom Git picks now; one with other customizations is matched anew, and so is the way back."""
+    monkeypatch.setattr(passes, "MANY", 1)
+    monkeypatch.setattr(passes, "MOST", 15)
+    for spec in (bundle(1, customizations=[]), bundle(2), bundle(3)):
+        take(connection, spec)
+        run(connection)
+    found = []
+    for number in (2, 0, 1, 0, 2):
+        go_back(connection, number)
+        found.append(run(connection) > 0)
+        keys = sa.select(wants.c.json).where(wants.c.key.in_(sa.select(deployments.c.staged)))
+        archives = {msgspec.json.decode(text, type=Want).archive for text in connection.execute(keys).scalars()}
+        assert archives == {f"{number or 3:064}"}
+    assert found == [True, True, False, False, True]
 
 
 def test_what_a_bundle_gives_is_told_apart_by_names() -> None:
