@@ -47,8 +47,8 @@ _DECISIONS = [
     Column("WHEN", lambda d: age(d["at"])),
     Column("WHAT", lambda d: d["cause"]),
     Column("REV", _number),
-    Column("BY", lambda d: d["who"] or d["author"], flexible=True),
-    Column("REASON", lambda d: d["reason"] or d["subject"], flexible=True),
+    Column("BY", lambda d: d["author"] if d["cause"] == "commit" else d["who"], flexible=True),
+    Column("REASON", lambda d: d["subject"] if d["cause"] == "commit" else d["reason"], flexible=True),
 ]
 _TOLD = [
     Column("REV", _number),
