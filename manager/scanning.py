@@ -183,7 +183,8 @@ class Scanner:
             commit = await git.fetch(spec.repo, store=store, ref=wanted, credential=repo.credential, mirrors=self._settings.mirrors)
             found = await self._found(key, store, repo, commit)
         built, problems = await self._built(repo, found)
-        return repo.spec, Taken(commit, [b.spec for b in built], problems, found.warnings, found.about), built
+        specs, alike = [b.spec for b in built], self._archives.likeness()
+        return repo.spec, Taken(commit, specs, problems, found.warnings, found.about, alike), built
 
     async def _load(self, key: Key, document: dict[str, Any] | None = None) -> _Repo:
         """The GitRepo, or what `document` would make of it. Raises _Gone when it was deleted."""

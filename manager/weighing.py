@@ -21,7 +21,7 @@ from fleetctl.core.errors import DeadlineError
 from fleetctl.core.gitrepo import RepoSpec
 from fleetctl.core.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.impact import Facts, Impact, Plan, Removals, Standing, Trouble, Wait, What
-from fleetctl.core.plan import Change, Have, Key, decide, too_many
+from fleetctl.core.plan import Change, Have, Key, Want, decide, too_many
 from fleetctl.core.rollout import Phase
 from fleetctl.core.scan import Problem
 from fleetctl.core.strategy import partitions_of
@@ -61,6 +61,7 @@ class _World:
     labels: dict[BundleName, dict[str, str]]
     said: dict[BundleName, list[Wait]]  # of each bundle, by people and by its rollout
     barred: windows.Barred
+    were: dict[BundleName, BundleName]  # what bundles that have another name now were called
     texts: dict[str, bytes] = field(default_factory=dict)
     lost: Counter[ClusterId] = field(default_factory=Counter)
     gained: Counter[ClusterId] = field(default_factory=Counter)
@@ -89,7 +90,7 @@ def weigh(connection: Connection, repo: RepoSpec, taken: Taken, look: Look) -> P
         if look.is_late():
             step = "Plan fewer bundles at once, or try again when the manager has less to do."
             raise DeadlineError(f"the plan took too long: {len(found)} of {len(fresh)} bundles were looked at", next_step=step)
-        found.append(_changed(connection, world, spec, is_new=spec.name not in sifted.had))
+        found.append(_changed(connection, world, spec, is_new=spec.name not in sifted.had and spec.name not in world.were))
     world.held = _held(connection, repo, taken, sifted)
     found = _with_losses(connection, world, found, sifted, look.now)
     found += [_gone(connection, world, name, _spec(sifted.had[name])) for name in sifted.gone]
@@ -127,9 +128,11 @@ def _world(connection: Connection, workspace: Workspace, sifted: Sifted, fresh: 
         labels |= {spec.name: spec.labels for spec in sifted.specs}
     barred = windows.barred(connection, workspace, unix(look.now))
     standing = {c.id: Standing(c.name, look.health(c.id), c.paused, c.id in barred.why) for c in fleet}
-    said = _said(connection, workspace, [spec.name for spec in fresh])
+    were = {move.new: move.old for move in sifted.moves.decided if move.old != move.new}
+    said = _said(connection, workspace, [were.get(spec.name, spec.name) for spec in fresh])
+    said = {spec.name: [*said[were.get(spec.name, spec.name)], *_moves(sifted, spec.name)] for spec in fresh}
     scheduled = {*barred.why, *barred.under}
-    return _World(workspace, fleet, groups(connection, workspace), standing, labels, said, barred, scheduled=scheduled)
+    return _World(workspace, fleet, groups(connection, workspace), standing, labels, said, barred, were, scheduled=scheduled)
 
 
 def _said(connection: Connection, workspace: Workspace, names: Sequence[BundleName]) -> dict[BundleName, list[Wait]]:
@@ -155,6 +158,14 @@ def _said(connection: Connection, workspace: Workspace, names: Sequence[BundleNa
     return found
 
 
+def _moves(sifted: Sifted, name: BundleName) -> list[Wait]:
+    """Whether it is another bundle under a new name, or looks like one."""
+    said = "was {} before: its releases and objects stay"
+    asked = "looks like {} under another name: held until a person says whether it is"
+    found = [Wait(code="moved", text=said.format(m.old)) for m in sifted.moves.decided if m.new == name != m.old]
+    return found + [Wait(code="move", text=asked.format(m.old)) for m in sifted.moves.open if m.new == name and m.why != NOT_THERE]
+
+
 def _pinned_clusters(connection: Connection, workspace: Workspace, name: BundleName) -> list[Wait]:
     return [
         Wait(code="pinned", text=f"pinned to revision {one['number']} on {one['clusters']} clusters: its content stays there")
@@ -163,9 +174,12 @@ def _pinned_clusters(connection: Connection, workspace: Workspace, name: BundleN
 
 
 def _changed(connection: Connection, world: _World, spec: BundleSpec, *, is_new: bool) -> Impact:
-    specs, wanted = intended(connection, world.workspace, [spec], world.fleet, world.groups, world.texts)
+    # One that has another name now is compared under its old one: what it keeps of it, it keeps on both sides.
+    was = world.were.get(spec.name, spec.name)
+    mine = msgspec.structs.replace(spec, name=was)
+    specs, wanted = intended(connection, world.workspace, [mine], world.fleet, world.groups, world.texts)
     now = specs[0]
-    have = told(connection, Scope(world.workspace, bundles=[spec.name]))
+    have = told(connection, Scope(world.workspace, bundles=[was]))
     world.wanted |= {(key[0], BundleName("")) for key in wanted}
     every = decide(wanted, have)
     lost = [change for change in every if change.want is None and have[change.key].generation]
@@ -173,11 +187,13 @@ def _changed(connection: Connection, world: _World, spec: BundleSpec, *, is_new:
         world.losing[spec.name] = _Losing(lost, {change.key: have[change.key] for change in lost})
     changes = [change for change in every if change.want is not None or not have[change.key].generation]
     found = _counted(world, changes, have)
+    if was != spec.name:
+        found = core.in_order([*found, *_renamed(world, wanted, have, {change.key for change in every})])
     redeployed = {c.key[0] for c in changes if c.want is not None and c.redeploy}
     what = What.ADDED if is_new else What.CHANGED if any(g.what is not What.TOLD for g in found) else What.TOLD
     needed, missing = core.needs(spec, world.labels)
     after = [name for name in needed if name in world.said and name != spec.name]
-    gated = bool(staging.gated(connection, world.workspace, [now], {spec.name: len(wanted)})) or bool(world.scheduled & redeployed)
+    gated = bool(staging.gated(connection, world.workspace, [now], {was: len(wanted)})) or bool(world.scheduled & redeployed)
     members = {key[0] for key in wanted}
     parts = partitions_of(safe_strategy(now), spec.name, [c for c in world.fleet if c.id in members], world.groups) if gated else []
     return Impact(
@@ -193,13 +209,22 @@ def _changed(connection: Connection, world: _World, spec: BundleSpec, *, is_new:
     )
 
 
+def _renamed(world: _World, wanted: dict[Key, Want], have: dict[Key, Have], changed: set[Key]) -> list[core.Group]:
+    """Clusters that have it, and of which nothing changes but what it is called."""
+    same = [key for key in wanted if key in have and key not in changed and have[key].generation > 0 and not have[key].removed]
+    world.touched |= {cluster for cluster, _ in same}
+    groups = core.grouped([Change(key, wanted[key], redeploy=False) for key in same], have, world.standing)
+    return [msgspec.structs.replace(group, why=[*group.why, "name"]) for group in groups]
+
+
 def _with_losses(connection: Connection, world: _World, found: list[Impact], sifted: Sifted, now: str) -> list[Impact]:
     """The same, with the clusters that lose a bundle that stays; what is held already is no news of this commit."""
     if not world.losing:
         return found
     gone = set() if world.held else set(sifted.gone)
-    scope = Scope(world.workspace, bundles=sorted({impact.bundle for impact in found} | gone))
-    picked = Picked(world.wanted, {impact.bundle for impact in found}, set(world.standing))
+    names = {impact.bundle for impact in found}
+    scope = Scope(world.workspace, bundles=sorted(names | gone | set(world.were.values())))
+    picked = Picked(world.wanted, names, set(world.standing))
     lost = {change.key for losing in world.losing.values() for change in losing.changes if change.key[0] in world.standing}
     verdict, was = foreseen(connection, scope, picked, lost, now)
     held = {key: cause.value for key, cause in verdict.held.items()}

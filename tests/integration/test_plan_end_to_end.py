@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from examples.demo.gitserver import GitServer
-from tests.integration.manager.test_planning import branch
+from tests.integration.manager.test_planning import SERVICE, branch
 from tests.support.cli import Person, surroundings
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone
@@ -59,9 +59,7 @@ def test_a_branch_a_commit_and_a_folder_say_the_same_and_it_happens(clone: Clone
     fleet.agent("a", None, target_dir=places["a"], region="eu")
     fleet.agent("b", None, target_dir=places["b"], region="us")
     fleet.all_ready(bundles=6)
-    commit = branch(
-        clone, "next", {"web/m.yaml": MAP.format(name="web", value=2), "new/m.yaml": MAP.format(name="new", value=1), "old/m.yaml": None}
-    )
+    commit = branch(clone, "next", {"web/m.yaml": MAP.format(name="web", value=2), "new/m.yaml": SERVICE, "old/m.yaml": None})
     person = logged_in(fleet, tmp_path)
     before = fleet.deployments()
     by_branch = document(person, "--branch", "next")

@@ -25,7 +25,9 @@ from fleetctl.core.ids import ClusterId, CommitId, Digest, Workspace
 from fleetctl.core.impact import Plan
 from fleetctl.core.scan import finish, scan
 from fleetctl.core.yamldoc import load
-from manager import windows
+from manager import passes, windows
+from manager.clock import unix
+from manager.rolling import _exact
 from manager.service import _first_rows
 from manager.store import migrate
 from manager.store.schema import bundles, clusters, deployments, objects, repos, rollouts
@@ -102,7 +104,11 @@ class World:
         """As the scanner does; what is held, or None."""
         if self.connection.execute(sa.select(repos.c.name).where(repos.c.name == repo.name)).first() is None:
             self.connection.execute(sa.insert(repos), {"workspace": SPACE, "name": repo.name})
-        return take(self.connection, repo, 1, taken, confirmed=confirmed, now=NOW)[1]
+        held = take(self.connection, repo, 1, taken, confirmed=confirmed, now=NOW)[1]
+        for place in passes.every(self.connection):  # what goes to very many clusters is written down in parts
+            while passes.go_on(self.connection, place, unix(NOW), _exact)[1]:
+                pass
+        return held
 
     def settle(self) -> None:
         """Every cluster was told what is staged, has applied it and is Ready; removals are done; rollouts are over."""

@@ -22,6 +22,7 @@ from tests.support.gitrepo import Clone
 
 __all__ = ["clone", "server"]
 SPACE = "fleet-default"
+SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {name: new}\nspec: {ports: [{port: 80}], selector: {app: new}}\n"
 
 
 def run(folder: Path, work: Callable[[Service, Agents], Any]) -> None:
@@ -64,7 +65,7 @@ def test_a_branch_is_planned_then_merged_and_does_what_the_plan_said(tmp_path: P
         await add(service, clone.url, paths=["*"])
         await scanned(service, first)
         before = await service.list_objects("BundleDeployment")
-        commit = branch(clone, "next", {"web/m.yaml": MAP.format(name="other"), "new/m.yaml": MAP.format(name="new"), "old/m.yaml": None})
+        commit = branch(clone, "next", {"web/m.yaml": MAP.format(name="other"), "new/m.yaml": SERVICE, "old/m.yaml": None})
         plan = await service.plan(Asked(SPACE, "apps", branch="next"))
         assert (plan.commit, plan.before, plan.ref) == (commit, first, "branch next")
         assert said(plan) == {
@@ -161,5 +162,31 @@ def test_what_no_scan_makes_is_refused(tmp_path: Path, clone: Clone) -> None:
         for other in bad:
             with pytest.raises(UsageError):
                 await service.plan(Asked(SPACE, "apps", specs=[msgspec.structs.replace(good, **other)]))
+
+    run(tmp_path / "m", work)
+
+
+def test_a_bundle_that_says_what_it_was_is_no_removal(tmp_path: Path, clone: Clone) -> None:
+    """movedFrom: the plan says that nothing is deployed again where only the name changes, and so it happens."""
+
+    async def work(service: Service, agents: Agents) -> None:
+        await agents.join("a", "b")
+        await add(service, clone.url, paths=["*"])
+        await scanned(service, clone.push({"db/m.yaml": MAP.format(name="db"), "web/m.yaml": MAP.format(name="web")}))
+        await agents.poll()
+        files = {"db/m.yaml": None, "data/m.yaml": MAP.format(name="db"), "data/fleet.yaml": "movedFrom: apps-db\n"}
+        commit = branch(clone, "next", files)
+        plan = await service.plan(Asked(SPACE, "apps", branch="next"))
+        assert said(plan) == {"apps-data": [("told", 2, ["name"])]}
+        assert (plan.bundles[0].what, [w.code for w in plan.bundles[0].waits]) == (What.TOLD, ["moved"])
+        assert (plan.removals.deployments, plan.removals.refused) == (0, "")
+        branch(clone, "more", files | {"data/m.yaml": MAP.format(name="other")})
+        plan = await service.plan(Asked(SPACE, "apps", branch="more"))
+        assert said(plan) == {"apps-data": [("changed", 2, ["files"])]}
+        clone.git("merge", "--quiet", "next")
+        await scanned(service, clone.push({}))
+        now = {(i["spec"]["cluster"], i["spec"]["bundle"]) for i in await service.list_objects("BundleDeployment")}
+        assert {(c, "apps-data") for c in "ab"} <= now
+        assert commit
 
     run(tmp_path / "m", work)
