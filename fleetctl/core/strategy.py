@@ -77,7 +77,7 @@ class Partition:
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What holds for a rollout as a whole; None is no limit. `max_unavailable`: of all clusters, beside what each partition may have, as in
-    Fleet. `deadline` in seconds for one partition, 0 none.
+    Fleet. `deadline` in seconds for one partition, 0 none. `ordered`: the partitions are stated, so that their order means something.
     """
 
     max_unavailable: int | None = None
@@ -86,6 +86,7 @@ class Policy:
     deadline: float = 0.0
     max_failures: int | None = None
     on_failure: str = "pause"
+    ordered: bool = True
 
 
 def strategy_of(stated: Mapping[str, Any] | None) -> Strategy:
@@ -146,6 +147,7 @@ def policy_of(strategy: Strategy, partitions: int, clusters: int) -> Policy:
         deadline=seconds(strategy.progress_deadline),
         max_failures=failures,
         on_failure=strategy.on_failure or "pause",
+        ordered=bool(strategy.partitions),
     )
 
 

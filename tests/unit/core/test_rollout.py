@@ -253,6 +253,16 @@ class TestWindows:
         paused = decide(parts, [Tally(barred_ready=2), Tally(ready=8)], Policy(), Progress(), Moment(NOW))
         assert paused.quotas[1].ready == 1
 
+    def test_partitions_that_nobody_stated_wait_for_the_first_cluster_only(self) -> None:
+        """A site with a window a month does not hold back three quarters of the fleet; it catches up under its own budget."""
+        parts, policy = [part("1 of 2", 10), part("2 of 2", 10)], Policy(ordered=False)
+        untried = decide(parts, [Tally(barred_ready=10, later=10), Tally(ready=10)], policy, Progress(), Moment(NOW))
+        assert untried.quotas[1].ready == 0
+        tried = decide(parts, [Tally(ready_started=9, barred_ready=1, later=1), Tally(ready=10)], policy, Progress(), Moment(NOW))
+        assert (tried.quotas[1].ready, tried.progress.phase) == (1, Phase.PROGRESSING)
+        opened = decide(parts, [Tally(ready_started=9, ready=1), Tally(ready_started=10)], policy, tried.progress, Moment(NOW + 5))
+        assert opened.quotas[0].ready == 1
+
     def test_the_clock_of_a_partition_stands_while_only_windows_are_waited_for(self) -> None:
         """Ten seconds in the window, a day outside, then fifty more: late only at the end of them."""
         progress = decide([part()], [Tally(ready=10)], self.POLICY, Progress(), Moment(NOW)).progress
