@@ -158,4 +158,4 @@ class Fleet(RuleBasedStateMachine):
 
 
 TestFleet = Fleet.TestCase
-TestFleet.settings = settings(max_examples=40, stateful_step_count=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+TestFleet.settings = settings(max_examples=20, stateful_step_count=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
