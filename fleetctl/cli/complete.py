@@ -18,10 +18,12 @@ from fleetctl.cli import config
 from fleetctl.cli import output as out
 from fleetctl.cli.app import COMMANDS
 from fleetctl.cli.commands import command
+from fleetctl.cli.goals import WORDS
 from fleetctl.cli.kinds import KINDS, plural_of
 from fleetctl.core.errors import FleetError, UsageError
 
 _SECONDS = 2.0
+_ROLLOUT = "rollout"
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]{1,253}")
 _GROUPS = {
     "gitrepo": "gitrepos",
@@ -135,6 +137,8 @@ def _values(param: Any, given: list[str]) -> Iterator[tuple[str, ...]]:
         yield from _names("clusters")
     elif "--bundle" in param.opts:
         yield from _names("bundles")
+    elif "--for" in param.opts:
+        yield from ((word,) for word in (*WORDS, "condition=", "commit=", "state="))
     elif param.metavar == "REV" and given:
         items = _asked("bundles", None, given[0], "history")
         yield from ((str(item["number"]), out.clean(f"{item['commit'][:7]} {item['subject']}")) for item in items)
@@ -150,13 +154,14 @@ def _arguments(path: list[str], given: list[str], word: str) -> Iterator[tuple[s
     """What may stand for an argument: kinds, then names of that kind."""
     head, verb = path[0], path[-1]
     if head in {"get", "delete", "wait"}:
-        if given:
-            yield from (answer for answer in _names(plural_of(given[0])) if answer[0] not in given)
-        elif "/" in word:
+        if "/" in word:
             kind = word.partition("/")[0]
-            yield from ((f"{kind}/{name}",) for (name,) in _names(plural_of(kind)))
+            yield from (answer for (name,) in _names(_plural(kind)) if (answer := (f"{kind}/{name}",))[0] not in given)
+        elif given and "/" not in given[0]:
+            yield from (answer for answer in _names(_plural(given[0])) if answer[0] not in given)
         else:
             yield from ((kind.kind.lower(),) for kind in KINDS.values())
+            yield from ((_ROLLOUT,),) if head == "wait" else ()
     elif head == "rollback":
         yield from () if given else _names("bundles")
     elif head == "why":
@@ -171,6 +176,11 @@ def _arguments(path: list[str], given: list[str], word: str) -> Iterator[tuple[s
         yield from ((topic,) for topic in topics())
     elif head == "completion":
         yield from ((shell,) for shell in SCRIPTS)
+
+
+def _plural(kind: str) -> str:
+    """A rollout has its bundle's name."""
+    return "bundles" if kind.lower() in {_ROLLOUT, "rollouts"} else plural_of(kind)
 
 
 def _explained(given: list[str], word: str) -> Iterator[tuple[str, ...]]:

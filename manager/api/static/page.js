@@ -45,6 +45,8 @@ function row(kind, item) {
     state: display.state || (status.held ? "Held" : "Pending"), done: "", when: meta.creationTimestamp,
     message: display.message || display.error || status.message || "", parts: [],
   };
+  const reason = status.reason || (status.reasons || [])[0];
+  if (reason && reason.hint) found.hint = `${reason.code}: ${reason.hint}`;
   if (kind.plural === "gitrepos") {
     found.done = display.readyBundleDeployments || "";
     found.note = [spec.repo, (status.commit || "").slice(0, 8)].filter(Boolean).join(" @ ");
@@ -127,7 +129,7 @@ function table(kind, rows) {
     node("td", {}, badge(r.state, r.state)),
     node("td", { className: `done ${kind.plural}`, title: kind.done }, r.done),
     node("td", { className: "age", title: r.when || "" }, r.when ? ago(r.when) : "never"),
-    node("td", { className: "message" }, r.message, ...partitions(r.parts))));
+    node("td", { className: "message" }, r.message, ...(r.hint ? [node("small", {}, r.hint)] : []), ...partitions(r.parts))));
   return node("table", {}, node("thead", {}, node("tr", {}, ...head)), node("tbody", {}, ...body));
 }
 

@@ -117,3 +117,14 @@ def test_a_busy_fleet_is_not_asked_without_end(person: Person, shop: Shop) -> No
         over.set()
         thread.join()
     assert 2 <= len(looks) <= 20, f"{len(looks)} looks in 5 s"
+
+
+def test_names_are_completed(person: Person, shop: Shop) -> None:
+    """Of each kind that is written; a rollout has its bundle's name, and what was named already is not offered again."""
+    shop.service.give("Bundle", "web")
+    shop.service.give("Bundle", "db")
+    shop.service.give("GitRepo", "apps")
+    assert person.good("__complete", "wait", "rollout/").split() == ["rollout/web", "rollout/db"]
+    assert person.good("__complete", "wait", "bundle/web", "bundle/").split() == ["bundle/db"]
+    assert person.good("__complete", "wait", "bundle/web", "gitrepo/").split() == ["gitrepo/apps"]
+    assert person.good("__complete", "wait", "bundle", "web", "").split() == ["db"]

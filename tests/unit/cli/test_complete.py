@@ -39,6 +39,9 @@ def test_one_word_with_an_equals_sign():
 def test_kinds():
     """`get`, `delete` and `wait` take a kind first."""
     assert _words("get", "bu") == ["bundle", "bundledeployment"]
+    assert _words("wait", "ro") == ["rollout"]
+    assert _words("get", "ro") == []
+    assert _words("wait", "bundle", "web", "--for", "s") == ["synced", "state="]
     assert _words("completion", "") == list(SCRIPTS)
 
 
