@@ -35,6 +35,7 @@ STRATEGIES: list[Mapping[str, Any]] = [
 NAMES = [f"c{n}" for n in range(9)]
 names = st.sampled_from(NAMES)
 some = st.sets(names, max_size=4)
+often = st.sampled_from([True, True, True, False])
 
 
 class Worlds(RuleBasedStateMachine):
@@ -104,15 +105,33 @@ class Worlds(RuleBasedStateMachine):
                 before.phase = "Progressing" if verb == "resume" else {"pause": "Paused", "abort": "Aborted"}[verb]
             self.laws.after(before, self.world.read())
 
-    @rule()
-    def a_look(self) -> None:
-        self._look()
+    def _then(self, look: bool) -> None:
+        """The manager looks before anything else happens, or it does not."""
+        self.world.read()
+        if look:
+            self._look()
+
+    @rule(rounds=st.integers(1, 5))
+    def it_goes_on(self, rounds: int) -> None:
+        """Who is there answers, the manager looks, and so on."""
+        for _ in range(rounds):
+            self.world.now += 20
+            for name in sorted(self.world.sites):
+                self.world.poll(name)
+            self._look()
+
+    @rule(rounds=st.integers(1, 3), which=some)
+    def it_goes_on_without_some(self, rounds: int, which: set[str]) -> None:
+        for name in which & self.world.sites.keys():
+            self.world.sites[name].online = False
+        self.it_goes_on(rounds)
 
     @rule(which=some)
     def agents_report(self, which: set[str]) -> None:
         self.world.now += 5
         for name in sorted(which & self.world.sites.keys()) or sorted(self.world.sites):
             self.world.poll(name)
+        self._look()
 
     @rule(which=some)
     def clusters_fall_silent(self, which: set[str]) -> None:
@@ -127,28 +146,31 @@ class Worlds(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([10.0, 200.0, 650.0, 4000.0]))
     def time_passes(self, seconds: float) -> None:
         self.world.now += seconds
+        self._look()
 
-    @rule(broken=some, content=st.sampled_from([True, True, False]))
-    def a_commit(self, broken: set[str], content: bool) -> None:
+    @rule(broken=some, content=often, look=often)
+    def a_commit(self, broken: set[str], content: bool, look: bool) -> None:
         before = self.laws.before()
         self.world.commit(broken=broken, content=content)
         assert not (self.world.read() & {n for n, told in before.told.items() if told[0]}), "a commit itself tells nobody who had it"
+        self._then(look)
 
-    @rule(strategy=st.sampled_from(STRATEGIES))
-    def another_strategy(self, strategy: Mapping[str, Any]) -> None:
+    @rule(strategy=st.sampled_from(STRATEGIES), content=st.booleans(), look=often)
+    def another_strategy(self, strategy: Mapping[str, Any], content: bool, look: bool) -> None:
         self.world.strategy = strategy
-        self.world.commit(content=False)
-        self.world.read()
+        self.world.commit(content=content)
+        self._then(look)
 
     @rule()
     def git_pauses_or_goes_on(self) -> None:
         self.world.paused_in_git = not self.world.paused_in_git
         self.world.commit(content=False)
-        self.world.read()
+        self._then(True)
 
-    @rule(version=st.integers(1, 40))
-    def what_was_broken_is_mended(self, version: int) -> None:
+    @rule()
+    def what_was_broken_is_mended(self) -> None:
         self.world.broken[self.world.version] = set()
+        self.it_goes_on(1)
 
     @rule(name=names, ring=st.sampled_from("123"))
     def a_cluster_joins(self, name: str, ring: str) -> None:
@@ -157,37 +179,41 @@ class Worlds(RuleBasedStateMachine):
             self.world.join(name, ring=ring)
             told = self.world.sites[name].told
             assert not told or (standing and told != wanted), "it was told without a look"
+        self._look()
 
     @precondition(lambda self: len(self.world.sites) > 2)
     @rule(name=names)
     def a_cluster_leaves(self, name: str) -> None:
         if name in self.world.sites:
             self.world.leave(name)
+        self._look()
 
-    @rule(name=names, ring=st.sampled_from("123"))
-    def a_cluster_is_relabelled(self, name: str, ring: str) -> None:
+    @rule(name=names, ring=st.sampled_from("123"), look=often)
+    def a_cluster_is_relabelled(self, name: str, ring: str, look: bool) -> None:
         if name in self.world.sites:
             self.world.label(name, ring=ring)
-            self.world.read()
+        self._then(look)
 
     @rule(name=names, on=st.booleans())
     def a_cluster_is_paused(self, name: str, on: bool) -> None:
         if name in self.world.sites:
             self.world.pause(name, on=on)
-            self.world.read()
+        self._then(True)
 
     @rule(verb=st.sampled_from(["pause", "resume", "resume", "approve", "approve", "abort"]))
     def a_person_says(self, verb: str) -> None:
         self._say(verb)
+        self._look()
 
     @rule(release=st.booleans())
     def a_person_goes_back(self, release: bool) -> None:
         self.world.go_back(release=release)
-        self.world.read()
+        self._then(True)
 
     @rule(away=st.sampled_from([0.0, 30.0, 86_400.0]))
     def the_manager_is_away(self, away: float) -> None:
         self.world.restart(away)
+        self._look()
 
     @rule()
     def a_restart_decides_the_same(self) -> None:
@@ -216,7 +242,7 @@ class Worlds(RuleBasedStateMachine):
 TestWorlds = Worlds.TestCase
 TestWorlds.settings = settings(
     max_examples=EXAMPLES or 10,
-    stateful_step_count=30,
+    stateful_step_count=20,
     deadline=None,
     derandomize=not EXAMPLES,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
