@@ -142,6 +142,7 @@ def _make_service(config: Config, signer: Signer) -> Manager:
         allow_egress=config.allow_egress,
         secret_key_file=config.secret_key_file,
         removals=config.removals,
+        offline_seconds=config.offline_seconds,
     )
     return Service(config.data_dir, signer=signer, settings=settings)
 

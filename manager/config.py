@@ -40,6 +40,7 @@ class Config:
     kubeconfig: Path | None = None
     log_style: str = "text"
     removals: Limits = field(default_factory=Limits)
+    offline_seconds: int = 300
 
     @property
     def url(self) -> str:
@@ -92,6 +93,7 @@ def _options(command: argparse.ArgumentParser) -> None:
     add("--removals-least", type=int, default=5, metavar="N", help="so many clusters may lose a bundle unasked (%(default)s)")
     add("--removals-percent", type=int, default=20, metavar="P", help="or so many percent of those that have it (%(default)s)")
     add("--removals-window", type=int, default=60, metavar="MIN", help="within so many minutes; twice as many a day (%(default)s)")
+    add("--offline-after", type=int, default=300, metavar="N", help="seconds of silence after which a cluster is Offline (%(default)s)")
     add("--with-local-agent", action="store_true", help="run an agent for the cluster of --kubeconfig in workspace fleet-local")
     add("--kubeconfig", type=Path, metavar="FILE", help="cluster of the local agent")
     add("--log", choices=("text", "json"), default="text", help="form of the log lines (%(default)s)")
@@ -107,7 +109,10 @@ def parse(argv: Sequence[str]) -> Config:
         raise UsageError("--tls-cert and --tls-key belong together", next_step="Give both or none.")
     if not 1 <= said.poll_seconds <= 86_400:
         raise UsageError("--poll-seconds is not between 1 and 86400", next_step="Write for example --poll-seconds 15.")
+    if not 10 <= said.offline_after <= 86_400:
+        raise UsageError("--offline-after is not between 10 and 86400", next_step="Write for example --offline-after 300.")
     return Config(
+        offline_seconds=said.offline_after,
         removals=_removals(said.removals_least, said.removals_percent, said.removals_window),
         data_dir=said.data_dir.absolute(),
         host=host,

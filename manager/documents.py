@@ -63,14 +63,14 @@ class Documents:
         return await self._made(cluster)
 
     async def wait(self, cluster: ClusterId, held: str, seconds: float) -> Document:
-        """The document as soon as it is another one than `held`, or after `seconds`."""
+        """The document as soon as it is another one than `held`, or after `seconds`, or before the cluster would count as offline."""
         document = await self.get(cluster, held)
         presence = self._live.clusters.get(cluster)
         if document.etag != held or presence is None:
             return document
         news = presence.news
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(min(seconds, self._live.longest_wait())):
                 await news.wait()
         return await self.get(cluster, held)
 

@@ -84,10 +84,12 @@ class Presence:
 
 
 class Live:
-    """`started` in Unix seconds: a manager that was away calls nobody offline."""
+    """`started` in Unix seconds: a manager that was away calls nobody offline. `offline_seconds`: how long a cluster may be silent, three
+    of its poll intervals at least.
+    """
 
-    def __init__(self, started: float) -> None:
-        self.started = started
+    def __init__(self, started: float, offline_seconds: float = OFFLINE_SECONDS) -> None:
+        self.started, self._offline_seconds = started, offline_seconds
         self.clusters: dict[ClusterId, Presence] = {}
         self.revision = int(started * 1000)
         self._bell: asyncio.Event = asyncio.Event()
@@ -190,7 +192,11 @@ class Live:
 
     def silence(self) -> float:
         """Seconds without a word after which a cluster is offline."""
-        return max(OFFLINE_SECONDS, 3.0 * self.poll_seconds())
+        return max(self._offline_seconds, 3.0 * self.poll_seconds())
+
+    def longest_wait(self) -> float:
+        """Seconds that a long poll may last: who waits in one says nothing meanwhile."""
+        return self.silence() * 0.8
 
     def health(self, cluster: ClusterId, now: float) -> str:
         """Whether what the cluster reported last may be relied on: `heard`, `unknown` (not yet since this manager started) or `offline`."""

@@ -24,7 +24,7 @@ from manager.clock import rfc3339
 from manager.documents import Document, Documents
 from manager.fleet import Fleet, Registration
 from manager.goingback import Ask, Outcome
-from manager.live import Live, Word
+from manager.live import OFFLINE_SECONDS, Live, Word
 from manager.objects import Objects, Put, new_uid
 from manager.overview import overview
 from manager.planning import Asked as AskedPlan
@@ -49,20 +49,23 @@ _TURN_SECONDS = 2.0  # times in requests are whole seconds
 
 @dataclass(frozen=True)
 class Settings:
-    """`poll_seconds`: between two looks at a repository. `mirrors`: prefix → URL. `allow_egress`: CIDRs and hosts for charts."""
+    """`poll_seconds`: between two looks at a repository. `mirrors`: prefix → URL. `allow_egress`: CIDRs and hosts for charts.
+    `offline_seconds`: how long a cluster may be silent.
+    """
 
     poll_seconds: int = 15
     mirrors: Mapping[str, str] = field(default_factory=dict)
     allow_egress: tuple[str, ...] = ()
     secret_key_file: Path | None = None
     removals: Limits = field(default_factory=Limits)
+    offline_seconds: float = OFFLINE_SECONDS
 
 
 class Service:
     def __init__(self, data_dir: Path, *, signer: Signer, clock: Callable[[], float] = time.time, settings: Settings | None = None) -> None:
         self._clock, self._settings = clock, settings or Settings()
         self._store = Store(data_dir / "fleet.db")
-        self._live = Live(clock())
+        self._live = Live(clock(), self._settings.offline_seconds)
         self._archives = Archives(data_dir / "archives")
         vault = Vault.open(data_dir, self._settings.secret_key_file)
         self._documents = Documents(self._store, self._live, signer, clock, Sealer(vault))

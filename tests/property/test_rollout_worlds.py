@@ -90,6 +90,7 @@ class Worlds(RuleBasedStateMachine):
         return told and world.phase() == "Completed" and set(world.states().values()) == {"Ready"}
 
     def _look(self) -> None:
+        self.world.now += 2  # who is silent is asked once a second
         before = self.laws.before()
         self.laws.after(before, self.world.look())
 
@@ -220,6 +221,7 @@ class Worlds(RuleBasedStateMachine):
         """One manager goes on, another is started at this moment from the same files: both tell the same clusters the same. Only of who
         is silent a new one knows less, and lets nobody more go.
         """
+        self.world.now += 2
         twin = self.world.twin(self.folder / "twin")
         try:
             sleeping = any(self.laws.offline(site) for site in self.world.sites.values())

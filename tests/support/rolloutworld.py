@@ -113,7 +113,6 @@ class World:
 
     def look(self) -> set[str]:
         """One pass of the loop of the rollouts; the names of the clusters whose document has another generation now."""
-        self.now += 2.0
         self.run(self.service._rolling.look())
         return self.read()
 

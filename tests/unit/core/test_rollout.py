@@ -32,7 +32,7 @@ class TestOnePartition:
 
     def test_a_cluster_that_the_change_silenced_stops_the_rest(self) -> None:
         """Told, then never heard of again: unavailable."""
-        assert one(Tally(ready=9, down_started=1)).ready == 0
+        assert one(Tally(ready=9, down_started=1, silent=1)).ready == 0
 
     def test_a_manager_that_was_away_lets_nobody_go_unheard(self) -> None:
         """Who has not reported since the start is neither ready nor offline."""
@@ -54,6 +54,18 @@ class TestSequence:
         found = self.decided(Tally(down_started=2, flying=2), Tally(ready=8))
         assert (found.quotas[1].ready, found.waiting) == (0, "partition canary: 2 of 2 clusters have not answered yet")
         assert self.decided(Tally(ready_started=2), Tally(ready=8)).quotas[1].ready == 4
+
+    def test_one_of_several_that_has_not_answered_is_waited_for(self) -> None:
+        """Though the budget is not exceeded and others are ready."""
+        assert self.decided(Tally(ready_started=1, down_started=1, flying=1), Tally(ready=8)).quotas[1].ready == 0
+
+    def test_one_with_too_many_down_is_not_finished(self) -> None:
+        """It begins to be watched when it is well, not before."""
+        parts = [part("canary", 3, 1, soak=60.0), part("all", 8, 4)]
+        bad = decide(parts, [Tally(ready_started=1, down_started=2), Tally(ready=8)], Policy(), Progress(), Moment(NOW))
+        assert bad.progress.steps[0].finished == 0
+        well = decide(parts, [Tally(ready_started=3), Tally(ready=8)], Policy(), bad.progress, Moment(NOW + 100))
+        assert (well.progress.steps[0].finished, well.quotas[1].ready, well.wake) == (NOW + 100, 0, NOW + 160)
 
     def test_one_that_goes_bad_later_stops_those_that_have_not_begun(self) -> None:
         """And lets them go when it is well again."""
