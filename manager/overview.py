@@ -103,13 +103,20 @@ def _wrong(whole: Fleet) -> list[_Cluster]:
             mine, state = found.setdefault(row.cluster_id, {}), whole.state(row)
             mine[state] = mine.get(state, 0) + 1
     worst = {cluster: worst_of(states).value for cluster, states in found.items()}
-    twins = {cluster for cluster, presence in whole.live.clusters.items() if presence.twin}
+    twins = _twins(whole)
     ids = worst.keys() | whole.offline | whole.absent | twins
     c = clusters.c
     query = sa.select(c.id, c.name, c.workspace, c.enrolled, c.seen)
     query = query.where(c.workspace == whole.workspace) if whole.workspace else query
     rows = (row for part in in_parts(sorted(ids)) for row in whole.connection.execute(query.where(c.id.in_(part))))
     return [one for row in rows if (one := _cluster(row, whole, worst.get(row.id, "Ready"))).state != "Ready"]
+
+
+def _twins(whole: Fleet) -> set[ClusterId]:
+    """Clusters whose key two agents use; the index holds no others but those of which an agent or we have something to say."""
+    c = clusters.c
+    index = sa.text("instr(agent, '\"troubles\"') + instr(agent, '\"twin\"') > 0")
+    return {i for i in map(ClusterId, whole.connection.execute(sa.select(c.id).where(index)).scalars()) if whole.live.twin(i)}
 
 
 def _cluster(row: Any, whole: Fleet, state: str) -> _Cluster:

@@ -232,6 +232,13 @@ def of_cluster(connection: Connection, place: tuple[Workspace, BundleName], clus
     return None if found.open else found
 
 
+def _scheduled(connection: Connection, workspace: str | None) -> bool:
+    """Whether there is any Schedule: without one no cluster is under any, and none has to be looked at."""
+    o = objects.c
+    query = sa.select(o.name).where(o.kind == KIND)
+    return connection.execute((query.where(o.workspace == workspace) if workspace else query).limit(1)).first() is not None
+
+
 def unheeding(connection: Connection, workspace: str | None) -> set[tuple[str, str]]:
     """The bundles (with their workspaces) that do not wait for a window: a person lets them pass, or has stopped them altogether."""
     r = rollouts.c
