@@ -191,9 +191,10 @@ def _made(connection: Connection, spec: BundleSpec) -> dict[tuple[str, str], Wan
 
 
 def left(connection: Connection, spec: BundleSpec) -> int:
-    """How many clusters were told something else than they will be when the pass is over."""
-    d, found = deployments.c, 0
-    mine = (d.workspace == spec.workspace) & (d.bundle == spec.name) & ~d.removed
+    """How many clusters were told something else than they will be when the pass is over; those with a pin of their own apart."""
+    d, p, found = deployments.c, pins_table.c, 0
+    own = sa.select(p.cluster_id).where(p.workspace == spec.workspace, p.bundle == spec.name, p.number > 0)
+    mine = (d.workspace == spec.workspace) & (d.bundle == spec.name) & ~d.removed & d.cluster_id.not_in(own)
     for names, want in _made(connection, spec).items():
         other = (d.generation < 1) | (d.archive != want.archive) | (d.options_digest != want.options_digest)
         here = (d.target == names[0]) & (d.customization == names[1])
