@@ -28,11 +28,12 @@ from fleetctl.sources import git
 from manager.archives import Archives
 from manager.clock import Clock, rfc3339
 from manager.live import Live
+from manager.planworld import Look
 from manager.scanning import Scanner
 from manager.store.base import Store
 from manager.store.schema import bundles, deployments, revisions
 from manager.taking import Taken
-from manager.weighing import Look, weigh
+from manager.weighing import weigh
 
 _AT_ONCE = 2
 _MOST_ARCHIVES = 20_000

@@ -5,10 +5,7 @@ Rule: reads only, on one snapshot, one bundle after the other, so that a plan ho
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -16,84 +13,40 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core import impact as core
 from fleetctl.core.bundle import BundleSpec
-from fleetctl.core.cluster import Cluster, Group
 from fleetctl.core.errors import DeadlineError
 from fleetctl.core.gitrepo import RepoSpec
-from fleetctl.core.ids import BundleName, ClusterId, Workspace
-from fleetctl.core.impact import Facts, Impact, Plan, Removals, Standing, Trouble, Wait, What
-from fleetctl.core.plan import Change, Have, Key, Want, decide, too_many
-from fleetctl.core.rollout import Phase
+from fleetctl.core.ids import BundleName, ClusterId
+from fleetctl.core.impact import Facts, Impact, Plan, Trouble, Wait, What
+from fleetctl.core.plan import Change, Have, Key, Want, decide
 from fleetctl.core.scan import Problem
 from fleetctl.core.strategy import partitions_of
-from manager import holdview, pins, staging, windows
-from manager.clock import unix
-from manager.gathering import Scope, fleet_clusters, groups, in_parts
+from manager import staging
+from manager.gathering import Scope, in_parts
 from manager.holding import Picked, foreseen
 from manager.intent import intended
-from manager.moving import NOT_THERE
 from manager.placing import safe_strategy
+from manager.planremovals import held_bundles, removals
+from manager.planworld import Look, Losing, World, gathered, spec_of
 from manager.reconcile import told
-from manager.store.schema import bundles, deployments, repos, rollouts
 from manager.store.schema import options as options_table
-from manager.taking import Sifted, Taken, held_removal, is_changed, sift
-
-_MOST_EMPTIED = 100
-Health = Callable[[ClusterId], str]
-
-
-@dataclass(frozen=True)
-class Look:
-    """With what eyes: who is heard, at what time (RFC 3339), and whether it takes too long."""
-
-    health: Health
-    now: str
-    is_late: Callable[[], bool] = lambda: False
-
-
-@dataclass
-class _World:
-    """What is gathered once for a plan, and what the bundles add to it."""
-
-    workspace: Workspace
-    fleet: list[Cluster]
-    groups: list[Group]
-    standing: dict[ClusterId, Standing]
-    labels: dict[BundleName, dict[str, str]]
-    said: dict[BundleName, list[Wait]]  # of each bundle, by people and by its rollout
-    barred: windows.Barred
-    were: dict[BundleName, BundleName]  # what bundles that have another name now were called
-    texts: dict[str, bytes] = field(default_factory=dict)
-    lost: Counter[ClusterId] = field(default_factory=Counter)
-    gained: Counter[ClusterId] = field(default_factory=Counter)
-    scheduled: set[ClusterId] = field(default_factory=set)  # under some Schedule
-    touched: set[ClusterId] = field(default_factory=set)
-    held: str = ""  # why the manager would hold the removal of whole bundles
-    wanted: set[Key] = field(default_factory=set)  # one of each cluster that gets a changed bundle
-    losing: dict[BundleName, _Losing] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Losing:
-    """Clusters that would lose a bundle that stays: the manager looks at all of them together before it lets one go."""
-
-    changes: list[Change]
-    have: dict[Key, Have]
+from manager.store.schema import repos
+from manager.taking import Sifted, Taken, is_changed, sift
 
 
 def weigh(connection: Connection, repo: RepoSpec, taken: Taken, look: Look) -> Plan:
     """The plan; what it says of deployments is what taking `taken` over would store. Raises DeadlineError."""
     sifted = sift(connection, repo, taken)
     fresh = [spec for spec in sifted.specs if is_changed(sifted.had.get(spec.name), spec)]
-    world = _world(connection, repo.workspace, sifted, fresh, look)
+    world = gathered(connection, repo.workspace, sifted, fresh, look)
     found: list[Impact] = []
     for spec in fresh:
         if look.is_late():
             step = "Plan fewer bundles at once, or try again when the manager has less to do."
             raise DeadlineError(f"the plan took too long: {len(found)} of {len(fresh)} bundles were looked at", next_step=step)
         found.append(_changed(connection, world, spec, is_new=spec.name not in sifted.had and spec.name not in world.were))
-    world.held = _held(connection, repo, taken, sifted)
+    world.held = held_bundles(connection, repo, taken, sifted)
     found = _with_losses(connection, world, found, sifted, look.now)
-    found += [_gone(connection, world, name, _spec(sifted.had[name])) for name in sifted.gone]
+    found += [_gone(connection, world, name, spec_of(sifted.had[name])) for name in sifted.gone]
     after = {impact.bundle: impact.after for impact in found}
     stuck = set(core.circle(after))
     found = [_with_circle(impact) if impact.bundle in stuck else impact for impact in found]
@@ -110,7 +63,7 @@ def weigh(connection: Connection, repo: RepoSpec, taken: Taken, look: Look) -> P
         bundles=sorted(found, key=lambda i: i.bundle),
         unchanged=len(sifted.specs) - len(fresh),
         clusters=len(world.touched),
-        removals=_removals(connection, repo, taken, sifted, fresh, world, found),
+        removals=removals(connection, repo, taken, sifted, fresh, world, found),
         order=steps if any(after.values()) else [],
         problems=_troubles(sifted.problems),
         warnings=_troubles(taken.warnings),
@@ -119,61 +72,7 @@ def weigh(connection: Connection, repo: RepoSpec, taken: Taken, look: Look) -> P
     )
 
 
-def _world(connection: Connection, workspace: Workspace, sifted: Sifted, fresh: Sequence[BundleSpec], look: Look) -> _World:
-    fleet = fleet_clusters(connection, Scope(workspace))
-    labels: dict[BundleName, dict[str, str]] = {}
-    if any(spec.depends_on for spec in fresh):
-        rows = connection.execute(sa.select(bundles.c.name, bundles.c.spec).where(bundles.c.workspace == workspace))
-        labels = {BundleName(row.name): _spec(row).labels for row in rows if row.name not in set(sifted.gone)}
-        labels |= {spec.name: spec.labels for spec in sifted.specs}
-    barred = windows.barred(connection, workspace, unix(look.now))
-    standing = {c.id: Standing(c.name, look.health(c.id), c.paused, c.id in barred.why) for c in fleet}
-    were = {move.new: move.old for move in sifted.moves.decided if move.old != move.new}
-    said = _said(connection, workspace, [were.get(spec.name, spec.name) for spec in fresh])
-    said = {spec.name: [*said[were.get(spec.name, spec.name)], *_moves(sifted, spec.name)] for spec in fresh}
-    scheduled = {*barred.why, *barred.under}
-    return _World(workspace, fleet, groups(connection, workspace), standing, labels, said, barred, were, scheduled=scheduled)
-
-
-def _said(connection: Connection, workspace: Workspace, names: Sequence[BundleName]) -> dict[BundleName, list[Wait]]:
-    """Pins, and what the rollouts of now are up to."""
-    found: dict[BundleName, list[Wait]] = {name: [] for name in names}
-    b, r = bundles.c, rollouts.c
-    for part in in_parts(sorted(names)):
-        pins = sa.select(b.name, b.pinned, b.pin_reason).where(b.workspace == workspace, b.name.in_(part), b.pinned > 0)
-        for pin in connection.execute(pins):
-            reason = f" ({pin.pin_reason})" if pin.pin_reason else ""
-            step = f"`fleetctl rollback {pin.name} --release` follows Git again"
-            found[pin.name].append(Wait(code="pinned", text=f"pinned to revision {pin.pinned}{reason}: its content stays; {step}"))
-        for name in part:
-            found[name] += _pinned_clusters(connection, workspace, name)
-        query = sa.select(r.bundle, r.phase, r.reason, r.commit, r.silent).where(r.workspace == workspace, r.bundle.in_(part))
-        for row in connection.execute(query):
-            if row.phase == Phase.PAUSED.value:
-                reason = f": {row.reason}" if row.reason else ""
-                found[row.bundle].append(Wait(code="paused", text=f"its rollout is paused{reason}; nobody is told until it is resumed"))
-            elif row.phase == Phase.PROGRESSING.value and row.silent:
-                text = f"takes the place of {row.commit[:12]}, which {row.silent} clusters are still to be told"
-                found[row.bundle].append(Wait(code="supersedes", text=text))
-    return found
-
-
-def _moves(sifted: Sifted, name: BundleName) -> list[Wait]:
-    """Whether it is another bundle under a new name, or looks like one."""
-    said = "was {} before: its releases and objects stay"
-    asked = "looks like {} under another name: held until a person says whether it is"
-    found = [Wait(code="moved", text=said.format(m.old)) for m in sifted.moves.decided if m.new == name != m.old]
-    return found + [Wait(code="move", text=asked.format(m.old)) for m in sifted.moves.open if m.new == name and m.why != NOT_THERE]
-
-
-def _pinned_clusters(connection: Connection, workspace: Workspace, name: BundleName) -> list[Wait]:
-    return [
-        Wait(code="pinned", text=f"pinned to revision {one['number']} on {one['clusters']} clusters: its content stays there")
-        for one in pins.counted_pins(connection, (workspace, name))
-    ]
-
-
-def _changed(connection: Connection, world: _World, spec: BundleSpec, *, is_new: bool) -> Impact:
+def _changed(connection: Connection, world: World, spec: BundleSpec, *, is_new: bool) -> Impact:
     # One that has another name now is compared under its old one: what it keeps of it, it keeps on both sides.
     was = world.were.get(spec.name, spec.name)
     mine = msgspec.structs.replace(spec, name=was)
@@ -184,7 +83,7 @@ def _changed(connection: Connection, world: _World, spec: BundleSpec, *, is_new:
     every = decide(wanted, have)
     lost = [change for change in every if change.want is None and have[change.key].generation]
     if lost:
-        world.losing[spec.name] = _Losing(lost, {change.key: have[change.key] for change in lost})
+        world.losing[spec.name] = Losing(lost, {change.key: have[change.key] for change in lost})
     changes = [change for change in every if change.want is not None or not have[change.key].generation]
     found = _counted(world, changes, have)
     if was != spec.name:
@@ -209,7 +108,7 @@ def _changed(connection: Connection, world: _World, spec: BundleSpec, *, is_new:
     )
 
 
-def _renamed(world: _World, wanted: dict[Key, Want], have: dict[Key, Have], changed: set[Key]) -> list[core.Group]:
+def _renamed(world: World, wanted: dict[Key, Want], have: dict[Key, Have], changed: set[Key]) -> list[core.Group]:
     """Clusters that have it, and of which nothing changes but what it is called."""
     same = [key for key in wanted if key in have and key not in changed and have[key].generation > 0 and not have[key].removed]
     world.touched |= {cluster for cluster, _ in same}
@@ -217,7 +116,7 @@ def _renamed(world: _World, wanted: dict[Key, Want], have: dict[Key, Have], chan
     return [msgspec.structs.replace(group, why=[*group.why, "name"]) for group in groups]
 
 
-def _with_losses(connection: Connection, world: _World, found: list[Impact], sifted: Sifted, now: str) -> list[Impact]:
+def _with_losses(connection: Connection, world: World, found: list[Impact], sifted: Sifted, now: str) -> list[Impact]:
     """The same, with the clusters that lose a bundle that stays; what is held already is no news of this commit."""
     if not world.losing:
         return found
@@ -231,7 +130,7 @@ def _with_losses(connection: Connection, world: _World, found: list[Impact], sif
     return [_with_loss(world, impact, held, was) if impact.bundle in world.losing else impact for impact in found]
 
 
-def _with_loss(world: _World, impact: Impact, held: dict[Key, str], was: set[Key]) -> Impact:
+def _with_loss(world: World, impact: Impact, held: dict[Key, str], was: set[Key]) -> Impact:
     losing = world.losing[impact.bundle]
     changes = [change for change in losing.changes if change.key not in was]
     more = _counted(world, changes, losing.have, held)
@@ -239,7 +138,7 @@ def _with_loss(world: _World, impact: Impact, held: dict[Key, str], was: set[Key
     return msgspec.structs.replace(impact, groups=core.in_order([*impact.groups, *more]), what=what)
 
 
-def _gone(connection: Connection, world: _World, name: BundleName, spec: BundleSpec) -> Impact:
+def _gone(connection: Connection, world: World, name: BundleName, spec: BundleSpec) -> Impact:
     have = told(connection, Scope(world.workspace, bundles=[name]))
     changes = decide({}, have)
     held = {change.key: core.BUNDLES for change in changes if have[change.key].generation} if world.held else {}
@@ -251,7 +150,7 @@ def _had(have: dict[Key, Have]) -> int:
     return sum(1 for one in have.values() if not one.removed and one.generation > 0)
 
 
-def _counted(world: _World, changes: Sequence[Change], have: dict[Key, Have], held: dict[Key, str] | None = None) -> list[core.Group]:
+def _counted(world: World, changes: Sequence[Change], have: dict[Key, Have], held: dict[Key, str] | None = None) -> list[core.Group]:
     for change in changes:
         old, cluster = have.get(change.key), change.key[0]
         world.touched.add(cluster)
@@ -271,7 +170,7 @@ def _own_waits(spec: BundleSpec, needed: Iterable[BundleName], after: Iterable[B
     return [*found, *(Wait(code="missing-dependency", text=said.format(name)) for name in missing)]
 
 
-def _closed(world: _World, redeployed: set[ClusterId]) -> list[Wait]:
+def _closed(world: World, redeployed: set[ClusterId]) -> list[Wait]:
     closed = [world.barred.why[cluster] for cluster in redeployed if cluster in world.barred.why]
     if not closed:
         return []
@@ -282,73 +181,6 @@ def _closed(world: _World, redeployed: set[ClusterId]) -> list[Wait]:
 def _with_circle(impact: Impact) -> Impact:
     wait = Wait(code="circle", text=f"waits for itself through {', '.join(impact.after)}: it would never be applied")
     return msgspec.structs.replace(impact, waits=[*impact.waits, wait])
-
-
-def _removals(
-    connection: Connection,
-    repo: RepoSpec,
-    taken: Taken,
-    sifted: Sifted,
-    fresh: Sequence[BundleSpec],
-    world: _World,
-    found: Sequence[Impact],
-) -> Removals:
-    amount = sum(impact.count(What.REMOVED) for impact in found)
-    if not amount and not sifted.gone:
-        return Removals(of_bundles=len(sifted.had))
-    d = deployments.c
-    mine = sa.select(sa.func.count()).where(d.workspace == repo.workspace, d.repo == repo.name, ~d.removed)
-    of = connection.execute(mine).scalar_one()
-    emptied = _emptied(connection, world)
-    held = "; ".join(filter(None, (world.held, _held_losses(found))))
-    return Removals(
-        deployments=amount,
-        of_deployments=of,
-        bundles=sifted.gone,
-        of_bundles=len(sifted.had),
-        emptied=emptied[:_MOST_EMPTIED],
-        emptied_count=len(emptied),
-        moves=[core.Move(old=m.old, new=m.new, why=f"{m.places} have {m.why}") for m in sifted.moves.open if m.why != NOT_THERE],
-        held=held,
-        refused=held or _refused(amount, of, len(emptied)),
-    )
-
-
-def _held(connection: Connection, repo: RepoSpec, taken: Taken, sifted: Sifted) -> str:
-    """Why the manager would hold the removal of bundles for a person, or ""."""
-    if not sifted.gone:
-        return ""
-    held = held_removal(connection, repo, sifted, taken.commit, None)
-    if not held:
-        return ""
-    if held["moves"]:
-        return holdview.looks_moved(held)
-    if too_many(held["removals"], held["of"]):
-        return f"{held['removals']} of {held['of']} bundles would be removed"
-    return f"{len(held['clusters'])} clusters would lose their last bundle"
-
-
-def _held_losses(found: Sequence[Impact]) -> str:
-    amounts = {i.bundle: sum(g.clusters for g in i.groups if g.held not in {"", core.BUNDLES}) for i in found}
-    parts = [f"{name} would be removed from {amount} of {i.had} clusters" for i in found if (amount := amounts[name := i.bundle])]
-    return "; ".join(parts)
-
-
-def _refused(amount: int, of: int, emptied: int) -> str:
-    if too_many(amount, of):
-        return f"{amount} of {of} deployments would be removed"
-    return f"{emptied} clusters would lose their last bundle" if emptied else ""
-
-
-def _emptied(connection: Connection, world: _World) -> list[str]:
-    """Names of the clusters that have no bundle of anybody afterwards."""
-    losing = sorted(cluster for cluster, count in world.lost.items() if count and cluster in world.standing)
-    d = deployments.c
-    had: dict[ClusterId, int] = {}
-    for part in in_parts(losing):
-        query = sa.select(d.cluster_id, sa.func.count()).where(d.cluster_id.in_(part), ~d.removed).group_by(d.cluster_id)
-        had |= {ClusterId(row[0]): row[1] for row in connection.execute(query)}
-    return sorted(world.standing[c].name for c in losing if had.get(c, 0) - world.lost[c] + world.gained[c] <= 0)
 
 
 def _options(connection: Connection, keys: Iterable[str], texts: dict[str, bytes]) -> dict[str, msgspec.Raw]:
@@ -362,7 +194,3 @@ def _options(connection: Connection, keys: Iterable[str], texts: dict[str, bytes
 
 def _troubles(problems: Iterable[Problem]) -> list[Trouble]:
     return [Trouble(path=p.path, code=p.code, summary=p.summary, next_step=p.next_step) for p in problems]
-
-
-def _spec(row: Any) -> BundleSpec:
-    return msgspec.json.decode(row.spec, type=BundleSpec)
