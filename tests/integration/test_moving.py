@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.test_leaving import Cluster, clone, fleet, log, on
+from tests.integration.test_leaving import Cluster, log, on
 from tests.support.cli import Person
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone
 
-__all__ = ["clone", "fleet", "on"]
+__all__ = ["on"]
 pytestmark = pytest.mark.cluster
 NAMES = {"Deployment": "web", "PersistentVolumeClaim": "data", "ConfigMap": "web"}
 WEB = """apiVersion: apps/v1
@@ -118,3 +119,28 @@ def test_said_in_git_while_the_agent_is_away(clone: Clone, fleet: Fleet, on: Cal
     fleet.until(fleet.states, lambda s: s.get("dev.apps-c-web") not in {None, "WaitApplied"})
     assert identities(here) == before
     assert here.releases() == ["apps-apps-web"]
+
+
+def test_one_that_several_releases_hold(clone: Clone, fleet: Fleet, on: Callable[[str], Cluster]) -> None:
+    """More than one record can hold: each object keeps its part and its uid, though one in the middle is taken out with the move."""
+    here = on("move-parts")
+    noise = random.Random(7)
+    maps = {
+        f"m{n}.yaml": f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: big-{n}}}\ndata: {{a: '{noise.randbytes(150_000).hex()}'}}\n"
+        for n in range(12)
+    }
+    fleet_file = "defaultNamespace: move-parts\n"
+    clone.push({f"apps/web/{name}": text for name, text in maps.items()} | {"apps/web/fleet.yaml": fleet_file})
+    fleet.gitrepo(clone.url)
+    fleet.agent("dev", here.kubeconfig)
+    fleet.all_ready(bundles=1, seconds=60)
+    assert len(here.releases()) > 1
+    before = {n: here.uid("cm", f"big-{n}") for n in range(12)}
+    left = {name: text for name, text in maps.items() if name != "m1.yaml"}
+    gone = dict.fromkeys(f"apps/web/{name}" for name in (*maps, "fleet.yaml"))
+    moved = fleet_file + "movedFrom: apps-apps-web\n"
+    clone.push({**gone, **{f"b/web/{name}": text for name, text in left.items()}, "b/web/fleet.yaml": moved})
+    fleet.until(lambda: here.uid("cm", "big-1"), lambda uid: not uid, seconds=60)
+    fleet.until(fleet.states, lambda s: s == {"dev.apps-b-web": "Ready"}, seconds=60)
+    assert {n: here.uid("cm", f"big-{n}") for n in range(12)} == before | {1: ""}
+    assert {name.partition(".")[0] for name in here.releases()} == {"apps-apps-web"}

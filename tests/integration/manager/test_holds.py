@@ -8,18 +8,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
+from fleetctl.core.bundle import BundleSpec, Target
 from fleetctl.core.errors import Conflict, NotFound, UsageError
-from fleetctl.core.ids import ClusterId
+from fleetctl.core.gitrepo import GitRepoSpec, RepoSpec
+from fleetctl.core.ids import BundleName, ClusterId, CommitId, RepoName, Workspace
+from manager import passes
+from manager.clock import unix
+from manager.gathering import Scope
+from manager.reconcile import reconcile
 from manager.removals import Labels
 from manager.service import Service
+from manager.store.schema import clusters, deployments, repos
+from manager.taking import Taken, take
 from tests.integration.manager.test_rollouts import BUNDLE, MAP, Agents, run
 from tests.integration.manager.test_service import add, clone, desired, scanned, server, serving
 from tests.support.gitrepo import Clone
 from tests.support.waiting import until
 
 __all__ = ["clone", "server"]
-SPACE = "fleet-default"
+SPACE, NOW = "fleet-default", "2026-01-01T00:00:00Z"
 PROD = [{"name": "prod", "clusterSelector": {"matchLabels": {"env": "prod"}}}]
 EVERY = [{"name": "all", "clusterSelector": {}}]
 Work = Callable[[Service, Agents], Awaitable[None]]
@@ -279,3 +289,54 @@ class TestWhoSaysItIsNotAsked:
             assert await held(service) == {BUNDLE: 4}
 
         run(tmp_path / "m", work)
+
+
+def test_a_label_taken_from_five_thousand_clusters(tmp_path: Path) -> None:
+    """Nobody is told anything, over a restart; the number lets exactly these go, another one nobody."""
+    repo = RepoSpec(workspace=Workspace(SPACE), name=RepoName("apps"), spec=GitRepoSpec(repo="https://git.test/apps"))
+
+    def fill(connection: Connection) -> None:
+        blank = {"annotations": b"{}", "spec": b"{}", "created": NOW, "issued": NOW, "generation": 1, "workspace": SPACE}
+        labels = {"labels": b'{"env":"prod"}'}
+        connection.execute(
+            sa.insert(clusters), [{"id": f"id-{n}", "uid": f"u{n}", "name": f"c{n:04d}", **labels, **blank} for n in range(5000)]
+        )
+        connection.execute(sa.insert(repos), {"workspace": SPACE, "name": "apps"})
+        targets = {"web": {"matchLabels": {"env": "prod"}}, "base": {}}
+        specs = [
+            BundleSpec(
+                workspace=Workspace(SPACE), name=BundleName(name), repo=RepoName("apps"), targets=[Target(cluster_selector=selector)]
+            )
+            for name, selector in targets.items()
+        ]
+        take(connection, repo, 1, Taken(CommitId("c" * 40), specs, []), confirmed=None, now=NOW)
+        for spec in specs:
+            reconcile(connection, Scope(Workspace(SPACE), [spec.name], None), now=NOW)
+        while passes.every(connection):
+            for place in passes.every(connection):
+                passes.go_on(connection, place, unix(NOW), lambda c, scope, now: reconcile(c, scope, now=now))
+        connection.execute(sa.update(deployments).values(generation=1, reported=1, staged="", state="Ready"))
+
+    async def removed(service: Service) -> int:
+        d = deployments.c
+        query = sa.select(sa.func.count()).where(d.bundle == "web", d.removed)
+        return await service._store.read(lambda connection: connection.execute(query).scalar_one())
+
+    async def main() -> None:
+        async with serving(tmp_path / "m") as service:
+            await service._store.write(fill)
+            answer = await label(service, selector="env=prod", env=None)
+            assert (answer["clusters"], answer["removals"], answer["held"]) == (5000, 5000, 5000)
+        async with serving(tmp_path / "m") as service:
+            [hold] = await service.held_removals(SPACE)
+            assert (hold["removals"], hold["of"], await removed(service)) == (5000, 5000, 0)
+            with pytest.raises(Conflict):
+                await service.confirm_held(SPACE, "web", 12, "")
+            await label(service, *[f"c{n:04d}" for n in range(100)], env="prod")
+            with pytest.raises(Conflict, match="4900 removals are held, not 5000"):
+                await service.confirm_held(SPACE, "web", 5000, "")
+            assert await removed(service) == 0
+            await service.confirm_held(SPACE, "web", 4900, "")
+            assert await removed(service) == 4900
+
+    asyncio.run(main())
