@@ -143,7 +143,7 @@ def test_a_thousand_clusters_one_at_a_time_with_a_manager_away_for_a_day() -> No
     sim = Sim(made([1000], [1]), Policy(), random.Random(7))
     sim.poll()
     for round_ in range(2600):
-        if round_ in {500, 1100}:
+        if round_ in {300, 700}:
             sim.restart(86_400)
             assert sim.step() == []
         sim.pass_time(15)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ class Worlds(RuleBasedStateMachine):
         world.broken = {version: set() for version in world.broken}
         if world.paused_in_git:
             world.paused_in_git = False
-            world.commit(content=False)
+            self._commit(content=False)
         for _ in range(12 + 4 * len(world.sites)):
             self._look()
             if self._done():
@@ -102,9 +102,16 @@ class Worlds(RuleBasedStateMachine):
         if verb == "approve" and waiting is not None:
             self.laws.yes.add((before.version, asked[waiting]))
         if self.world.say(verb):
+            self.laws.said = {"resume": "", "pause": verb, "abort": verb}.get(verb, self.laws.said)
             if verb in {"resume", "pause", "abort"}:
                 before.phase = "Progressing" if verb == "resume" else {"pause": "Paused", "abort": "Aborted"}[verb]
             self.laws.after(before, self.world.read())
+
+    def _commit(self, *, broken: Iterable[str] = (), content: bool) -> None:
+        """A newer version ends an abort; a pause holds it too."""
+        if not self.world.pinned_version():
+            self.laws.said = self.laws.said.replace("abort", "")
+        self.world.commit(broken=broken, content=content)
 
     def _then(self, look: bool) -> None:
         """The manager looks before anything else happens, or it does not."""
@@ -152,20 +159,20 @@ class Worlds(RuleBasedStateMachine):
     @rule(broken=some, content=often, look=often)
     def a_commit(self, broken: set[str], content: bool, look: bool) -> None:
         before = self.laws.before()
-        self.world.commit(broken=broken, content=content)
+        self._commit(broken=broken, content=content)
         assert not (self.world.read() & {n for n, told in before.told.items() if told[0]}), "a commit itself tells nobody who had it"
         self._then(look)
 
     @rule(strategy=st.sampled_from(STRATEGIES), content=st.booleans(), look=often)
     def another_strategy(self, strategy: Mapping[str, Any], content: bool, look: bool) -> None:
         self.world.strategy = strategy
-        self.world.commit(content=content)
+        self._commit(content=content)
         self._then(look)
 
     @rule()
     def git_pauses_or_goes_on(self) -> None:
         self.world.paused_in_git = not self.world.paused_in_git
-        self.world.commit(content=False)
+        self._commit(content=False)
         self._then(True)
 
     @rule()
@@ -208,7 +215,8 @@ class Worlds(RuleBasedStateMachine):
 
     @rule(release=st.booleans())
     def a_person_goes_back(self, release: bool) -> None:
-        self.world.go_back(release=release)
+        if self.world.go_back(release=release):
+            self.laws.said = self.laws.said.replace("abort", "") if release else ""
         self._then(True)
 
     @rule(away=st.sampled_from([0.0, 30.0, 86_400.0]))

@@ -34,11 +34,11 @@ class Before:
 
 @dataclass
 class Laws:
-    """`yes`: the partitions that a person has let begin, by version of the rollout. `good`: versions that everybody had, once."""
+    """`yes`: the partitions that a person has let begin, by version of the rollout. `said`: `pause` or `abort`, while it holds."""
 
     world: World
     yes: set[tuple[int, str]] = field(default_factory=set)
-    good: set[int] = field(default_factory=set)
+    said: str = ""
     since: dict[str, float] = field(default_factory=dict)  # when each cluster was told what it has
 
     def before(self) -> Before:
@@ -162,8 +162,8 @@ class Laws:
         old = {name for name in changed if before.told[name][0]}
         if self.world.paused_in_git and not self.world.pinned_version():
             assert not changed, f"told in a pause: {changed}"
-        if before.phase in STANDING and phase in STANDING:
-            assert not old, f"told though the rollout is {before.phase}: {old}"
+        if self.said or (before.phase in STANDING and phase in STANDING):
+            assert not old, f"told though the rollout is {self.said or before.phase}: {old}"
 
     def _order(self, before: Before, found: dict[str, Any], plan: Sequence[Partition], policy: Policy) -> None:
         """A partition is finished when all of it have answered, and the next begins when those before it are, were watched, and are well
