@@ -106,9 +106,9 @@ def _wrong(whole: Fleet) -> list[_Cluster]:
     twins = _twins(whole)
     ids = worst.keys() | whole.offline | whole.absent | twins
     c = clusters.c
-    query = sa.select(c.id, c.name, c.workspace, c.enrolled, c.seen)
-    query = query.where(c.workspace == whole.workspace) if whole.workspace else query
+    query = sa.select(c.id, c.name, c.workspace, c.enrolled, c.seen)  # by the id alone, or SQLite may walk through the workspace
     rows = (row for part in in_parts(sorted(ids)) for row in whole.connection.execute(query.where(c.id.in_(part))))
+    rows = (row for row in rows if whole.workspace in {None, row.workspace})
     return [one for row in rows if (one := _cluster(row, whole, worst.get(row.id, "Ready"))).state != "Ready"]
 
 
