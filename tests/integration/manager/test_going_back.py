@@ -12,25 +12,10 @@ import pytest
 from fleetctl.core.errors import NotFound, RefusedError, UsageError
 from manager.goingback import Ask, Chosen, Outcome
 from manager.service import Service, _used_archives
-from tests.integration.manager.test_rollouts import (
-    BUNDLE,
-    CANARY,
-    MAP,
-    Agents,
-    breaks,
-    clone,
-    files,
-    phase_is,
-    rollout,
-    run,
-    scanned_first,
-    server,
-)
+from tests.integration.manager.test_rollouts import BUNDLE, CANARY, MAP, Agents, breaks, files, phase_is, rollout, run, scanned_first
 from tests.integration.manager.test_service import add, desired, scanned, serving
 from tests.support.gitrepo import Clone
 from tests.support.waiting import until
-
-__all__ = ["clone", "server"]
 
 
 def plain(value: int) -> dict[str, str]:

@@ -24,11 +24,10 @@ from manager.service import Service
 from manager.store.schema import clusters, deployments, repos
 from manager.taking import Taken, take
 from tests.integration.manager.test_rollouts import BUNDLE, MAP, Agents, run
-from tests.integration.manager.test_service import add, clone, desired, scanned, server, serving
+from tests.integration.manager.test_service import add, desired, scanned, serving
 from tests.support.gitrepo import Clone
 from tests.support.waiting import until
 
-__all__ = ["clone", "server"]
 SPACE, NOW = "fleet-default", "2026-01-01T00:00:00Z"
 PROD = [{"name": "prod", "clusterSelector": {"matchLabels": {"env": "prod"}}}]
 EVERY = [{"name": "all", "clusterSelector": {}}]

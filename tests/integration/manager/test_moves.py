@@ -14,11 +14,10 @@ from fleetctl.core.render import release_of
 from manager.goingback import Ask
 from manager.service import Service
 from tests.integration.manager.test_rollouts import MAP, Agents, breaks, run
-from tests.integration.manager.test_service import add, clone, desired, scanned, server, serving
+from tests.integration.manager.test_service import add, desired, scanned, serving
 from tests.support.gitrepo import Clone
 from tests.support.waiting import until
 
-__all__ = ["clone", "server"]
 SPACE = "fleet-default"
 OLD, NEW = "apps-apps-web", "apps-platform-web"
 

@@ -19,12 +19,10 @@ from manager.store import migrate
 from tests.integration.manager.test_counts import NOW, filled
 from tests.integration.manager.test_reasons import HOUR, begun, fails, status
 from tests.integration.manager.test_rollouts import BUNDLE, Agents, files, phase_is, run, scanned_first
-from tests.integration.manager.test_service import add, clone, scanned, server
+from tests.integration.manager.test_service import add, scanned
 from tests.support.gitrepo import Clone
 from tests.support.rows import SPACE, add_clusters, add_deployments, cluster_id, deployment
 from tests.support.waiting import until
-
-__all__ = ["clone", "server"]
 
 
 @pytest.fixture

@@ -17,10 +17,9 @@ from fleetctl.core.impact import Plan, What
 from manager.planning import Asked
 from manager.service import Service
 from tests.integration.manager.test_rollouts import Agents
-from tests.integration.manager.test_service import ALL, MAP, add, clone, gitrepo, scanned, server, serving
+from tests.integration.manager.test_service import ALL, MAP, add, gitrepo, scanned, serving
 from tests.support.gitrepo import Clone
 
-__all__ = ["clone", "server"]
 SPACE = "fleet-default"
 SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {name: new}\nspec: {ports: [{port: 80}], selector: {app: new}}\n"
 

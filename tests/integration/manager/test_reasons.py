@@ -14,11 +14,10 @@ from fleetctl.core.status import Report, ResourceStatus, State
 from manager.service import Service
 from manager.store.schema import deployments
 from tests.integration.manager.test_rollouts import BUNDLE, Agents, files, run, scanned_first, works
-from tests.integration.manager.test_service import add, clone, scanned, server
+from tests.integration.manager.test_service import add, scanned
 from tests.support.gitrepo import Clone
 from tests.support.waiting import until
 
-__all__ = ["clone", "server"]
 HOUR = 3600.0
 
 

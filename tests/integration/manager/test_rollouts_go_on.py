@@ -12,22 +12,10 @@ from fleetctl.core.ids import ClusterId
 from manager.goingback import Ask
 from manager.removals import Labels
 from manager.service import Service
-from tests.integration.manager.test_rollouts import (
-    BUNDLE,
-    MAP,
-    Agents,
-    breaks,
-    clone,
-    files,
-    phase_is,
-    run,
-    scanned_first,
-    server,
-)
+from tests.integration.manager.test_rollouts import BUNDLE, MAP, Agents, breaks, files, phase_is, run, scanned_first
 from tests.integration.manager.test_service import add, desired, scanned
 from tests.support.gitrepo import Clone
 
-__all__ = ["clone", "server"]
 PROD = [{"clusterSelector": {"matchLabels": {"env": "prod"}}}]
 SETTLED = 0.3
 

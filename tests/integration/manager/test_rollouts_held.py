@@ -12,25 +12,11 @@ import pytest
 from fleetctl.core.errors import RefusedError
 from fleetctl.core.status import State
 from manager.service import Service
-from tests.integration.manager.test_rollouts import (
-    BUNDLE,
-    CANARY,
-    MAP,
-    Agents,
-    breaks,
-    clone,
-    files,
-    phase_is,
-    rollout,
-    run,
-    scanned_first,
-    server,
-)
+from tests.integration.manager.test_rollouts import BUNDLE, CANARY, MAP, Agents, breaks, files, phase_is, rollout, run, scanned_first
 from tests.integration.manager.test_service import add, scanned, serving
 from tests.support.gitrepo import Clone
 from tests.support.waiting import until
 
-__all__ = ["clone", "server"]
 SETTLED = 0.4
 ONE = "{maxUnavailable: 1}"
 

@@ -12,25 +12,12 @@ import pytest
 from fleetctl.core.errors import RefusedError
 from manager.goingback import Ask
 from manager.service import Service
-from tests.integration.manager.test_rollouts import (
-    BUNDLE,
-    MAP,
-    Agents,
-    breaks,
-    clone,
-    files,
-    phase_is,
-    rollout,
-    run,
-    scanned_first,
-    server,
-)
+from tests.integration.manager.test_rollouts import BUNDLE, MAP, Agents, breaks, files, phase_is, rollout, run, scanned_first
 from tests.integration.manager.test_rollouts_held import SETTLED, message
 from tests.integration.manager.test_service import add, desired, scanned
 from tests.support.gitrepo import Clone
 from tests.support.waiting import until
 
-__all__ = ["clone", "server"]
 ONE = "{maxUnavailable: 1}"
 THREE = (
     "{maxUnavailable: 1, partitions: [{name: one, clusterSelector: {matchLabels: {ring: '1'}}},"

@@ -9,12 +9,11 @@ from fleetctl.core import wire
 from fleetctl.core.ids import ClusterId
 from fleetctl.core.status import Report, State
 from manager.service import Service
-from tests.integration.manager.test_rollouts import MAP, Agents, clone, run, server
+from tests.integration.manager.test_rollouts import MAP, Agents, run
 from tests.integration.manager.test_service import add, desired, scanned
 from tests.support.gitrepo import Clone
 from tests.support.waiting import until
 
-__all__ = ["clone", "server"]
 NOISY, A_SECOND = 25, 1000
 DEADLINE = 60.0
 

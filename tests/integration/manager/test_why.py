@@ -14,11 +14,10 @@ from manager.goingback import Ask, Chosen
 from manager.service import Service
 from tests.integration.manager.test_reasons import HOUR, fails
 from tests.integration.manager.test_rollouts import BUNDLE, MAP, Agents, breaks, files, phase_is, run, scanned_first
-from tests.integration.manager.test_service import add, clone, scanned, server
+from tests.integration.manager.test_service import add, scanned
 from tests.support.gitrepo import Clone
 from tests.support.waiting import until
 
-__all__ = ["clone", "server"]
 ONE = "{maxUnavailable: 1}"
 
 

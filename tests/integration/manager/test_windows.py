@@ -16,11 +16,10 @@ from manager.goingback import Ask, Chosen
 from manager.service import Service, Settings
 from manager.signing import Signer
 from tests.integration.manager.test_rollouts import BUNDLE, MAP, Agents, breaks, files, rollout
-from tests.integration.manager.test_service import add, clone, desired, scanned, server
+from tests.integration.manager.test_service import add, desired, scanned
 from tests.support.gitrepo import Clone
 from tests.support.waiting import until
 
-__all__ = ["clone", "server"]
 SPACE = "fleet-default"
 
 
