@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,27 +14,23 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core import wire
 from fleetctl.core.errors import Conflict, LoginError, NotFound
-from fleetctl.core.ids import BundleName, ClusterId, ClusterName, Digest, Epoch, Workspace
-from fleetctl.core.reasons import cause_key
-from fleetctl.core.status import Report, State, as_json, trim
-from fleetctl.core.summary import deployment_state, tally_of
-from manager import kinds, past, pins, staging
+from fleetctl.core.ids import ClusterId, ClusterName, Digest, Epoch, Workspace
+from manager import kinds, staging
 from manager.archives import Archives
-from manager.clock import rfc3339, unix, until
+from manager.clock import rfc3339, until
 from manager.documents import Documents
 from manager.gathering import Scope
 from manager.live import Live, NotEnrolled, Presence
 from manager.objects import new_cluster_id, new_uid
 from manager.reconcile import reconcile
 from manager.releases import may_fetch, take_upgrade
+from manager.reports import left_for_good, take_agent, take_reports, unmentioned
 from manager.signing import Signer, verify
 from manager.store.base import Store
 from manager.store.schema import clusters, deployments, registrations
 from manager.tokens import hashed
 
 _json = msgspec.json.encode
-_CODE = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+){0,5}")
-_MOST_TROUBLES = 20
 
 
 @dataclass(frozen=True)
@@ -138,9 +132,9 @@ class Fleet:
                 return False, False, turn
             told = [report for report in request.deployments if report.epoch in {0, epoch}]
             if last:
-                _unmentioned(connection, cluster, presence.mentioned, int(now))
+                unmentioned(connection, cluster, presence.mentioned, int(now))
             gone = take_reports(connection, cluster, told, at=rfc3339(now))
-            return gone, gone and _left(connection, cluster), turn
+            return gone, gone and left_for_good(connection, cluster), turn
 
         gone, left, turn = await self._store.write(write)
         if lacking:
@@ -238,70 +232,3 @@ def _bound(connection: Connection, row: Any, key: bytes, *, now: str, version: s
         raise LoginError(f"cluster {name} was deleted meanwhile", next_step="Register it again.")
     staging.touch_clusters(connection, found.workspace, [found.id])
     return found, touched
-
-
-def take_agent(connection: Connection, cluster: ClusterId, request: wire.StatusRequest) -> None:
-    """What the agent says of itself, troubles included; written when it is news."""
-    said: dict[str, Any] = {"version": request.agent_version, "tools": request.tools, "kube": request.kube_version}
-    if request.runtime:
-        said["runtime"] = request.runtime[:128]
-    troubles = [t for t in request.troubles[:_MOST_TROUBLES] if _CODE.fullmatch(t.code)]
-    if troubles:
-        said["troubles"] = [{"code": t.code, "message": t.message[:1024], "since": t.since[:32]} for t in troubles]
-    where = clusters.c.id == cluster
-    old = connection.execute(sa.select(clusters.c.agent).where(where)).scalar() or b"{}"
-    if b'"twin"' in old:
-        said["twin"] = msgspec.json.decode(old).get("twin", "")
-    if old != _json(said):
-        connection.execute(sa.update(clusters).where(where).values(agent=_json(said)))
-
-
-def take_reports(connection: Connection, cluster: ClusterId, reports: list[Report], *, at: str) -> bool:
-    """Store the reports; one of an older generation never overwrites a newer one (I8). Whether a tombstone is done."""
-    d = deployments.c
-    gone, moved, workspace = False, set[BundleName](), ""
-    for report in reports:
-        where = (d.cluster_id == cluster) & (d.bundle == report.bundle)
-        query = sa.select(d.workspace, d.generation, d.removed, d.reported, d.applied, d.state, d.well).where(where)
-        row = connection.execute(query).one_or_none()
-        if row is None or report.generation > row.generation or report.generation < row.reported:
-            continue
-        if row.removed and report.removed and report.generation == row.generation:
-            connection.execute(sa.delete(deployments).where(where))
-            gone = True
-            continue
-        state = deployment_state(report, row.generation) if not row.removed else State.WAIT_APPLIED
-        kept = trim(report)
-        values: dict[str, Any] = {"state": state.value, "applied": report.applied, "reported": report.generation}
-        values |= {"reported_at": report.at or at} | past.turned(row, state.value, int(unix(at)))
-        values |= {"message": kept.message[:1024], "report": as_json(kept), "cause": cause_key(report), "tally": tally_of(report)}
-        connection.execute(sa.update(deployments).where(where).values(**values))
-        if state.value != row.state or row.reported < row.generation or row.applied != report.applied:
-            moved.add(report.bundle)
-            workspace = row.workspace
-    if moved:
-        staging.touch(connection, workspace, moved)
-    return gone
-
-
-def _unmentioned(connection: Connection, cluster: ClusterId, told: Collection[BundleName], now: int) -> None:
-    """What a full report does not name is not there (I8): an agent that lost its state holds nothing that we could call Ready."""
-    d = deployments.c
-    known = connection.execute(sa.select(d.bundle).where(d.cluster_id == cluster, ~d.removed, d.reported > 0)).scalars()
-    gone = [{"b": name} for name in known if name not in told]
-    if gone:
-        blank = {"state": State.WAIT_APPLIED.value, "reported": 0, "applied": 0, "message": "", "report": b"", "since": now}
-        blank |= {"cause": "", "tally": ""}
-        where = (d.cluster_id == cluster) & (d.bundle == sa.bindparam("b"))
-        connection.execute(sa.update(deployments).where(where).values(**blank), gone)
-
-
-def _left(connection: Connection, cluster: ClusterId) -> bool:
-    """A cluster that leaves is deleted with its last tombstone. Whether it was."""
-    c, d = clusters.c, deployments.c
-    leaving = connection.execute(sa.select(c.leaving).where(c.id == cluster)).scalar()
-    if not leaving or connection.execute(sa.select(d.bundle).where(d.cluster_id == cluster)).first():
-        return False
-    pins.forget_cluster(connection, cluster)
-    connection.execute(sa.delete(clusters).where(c.id == cluster))
-    return True

@@ -32,22 +32,30 @@ KEPT = 10
 _json = msgspec.json.encode
 
 
+_SPACE: Any = sa.bindparam("space")
+_NAME: Any = sa.bindparam("named")
+_NOW = sa.select(bundles.c.generation, bundles.c.pinned).where((bundles.c.workspace == _SPACE) & (bundles.c.name == _NAME))
+_REVISION = sa.insert(revisions).prefix_with("OR REPLACE")
+_MINE = (revisions.c.workspace == _SPACE) & (revisions.c.bundle == _NAME)
+_KEPT = (
+    (revisions.c.number == sa.bindparam("pinned"))
+    | revisions.c.number.in_(sa.select(pins.c.number).where(pins.c.workspace == _SPACE, pins.c.bundle == _NAME))
+    | revisions.c.number.in_(sa.select(rollouts.c.good).where(rollouts.c.workspace == _SPACE, rollouts.c.bundle == _NAME))
+    | revisions.c.number.in_(sa.select(revisions.c.number).where(_MINE).order_by(revisions.c.number.desc()).limit(KEPT))
+)
+_OLD = sa.delete(revisions).where(_MINE, ~_KEPT)
+
+
 def record(connection: Connection, specs: Iterable[BundleSpec], about: About, now: str) -> None:
     """Each bundle that has just changed, under its generation of now; the oldest beyond ten go, but for what is pinned or was good."""
-    b, r = bundles.c, revisions.c
     followed: dict[Workspace, list[dict[str, Any]]] = {}
     for spec in specs:
-        where = (b.workspace == spec.workspace) & (b.name == spec.name)
-        row = connection.execute(sa.select(b.generation, b.pinned).where(where)).one()
+        one = {"space": spec.workspace, "named": spec.name}
+        row = connection.execute(_NOW, one).one()
         values = {"workspace": spec.workspace, "bundle": spec.name, "number": row.generation, "commit": spec.commit, "taken": now}
         said = {"author": about.author, "subject": about.subject, "archive": spec.archive, "spec": _json(spec)}
-        connection.execute(sa.insert(revisions).prefix_with("OR REPLACE"), values | said)
-        mine = (r.workspace == spec.workspace) & (r.bundle == spec.name)
-        newest = sa.select(r.number).where(mine).order_by(r.number.desc()).limit(KEPT)
-        own = sa.select(pins.c.number).where(pins.c.workspace == spec.workspace, pins.c.bundle == spec.name)
-        good = sa.select(rollouts.c.good).where(rollouts.c.workspace == spec.workspace, rollouts.c.bundle == spec.name)
-        kept = (r.number == row.pinned) | r.number.in_(own) | r.number.in_(good) | r.number.in_(newest)
-        connection.execute(sa.delete(revisions).where(mine, ~kept))
+        connection.execute(_REVISION, values | said)
+        connection.execute(_OLD, one | {"pinned": row.pinned})
         if not row.pinned:
             told = {"bundle": spec.name, "number": row.generation, "commit": spec.commit}
             followed.setdefault(spec.workspace, []).append(told | {"author": about.author, "subject": about.subject})

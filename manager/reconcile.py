@@ -24,6 +24,7 @@ from manager.clock import unix
 from manager.gathering import Scope, bundle_specs, fleet_clusters, groups, in_parts, next_generation
 from manager.holding import Picked, Removals, let_through
 from manager.intent import copied_by, intended, wanted_by
+from manager.store.bulk import many
 from manager.store.schema import bundles, clusters, deployments
 from manager.store.schema import options as options_table
 
@@ -217,10 +218,8 @@ def _upsert(connection: Connection, rows: list[dict[str, Any]], now: str) -> Non
     handed = past.handed(int(unix(now)))
     values |= handed | {"partition": sa.case((deployments.c.removed, staging.NOWHERE), else_=deployments.c.partition)}
     blank = {"applied": 0, "reported": 0, "reported_at": "", "message": "", "report": b"", **handed, "past": ""}
-    connection.execute(
-        adding.on_conflict_do_update(index_elements=["cluster_id", "bundle"], set_=values),
-        [row | blank | staging.unplaced((row["cluster_id"], row["bundle"])) for row in rows],
-    )
+    every = [row | blank | staging.unplaced((row["cluster_id"], row["bundle"])) for row in rows]
+    many(connection, adding.on_conflict_do_update(index_elements=["cluster_id", "bundle"], set_=values), every)
 
 
 def _show(connection: Connection, rows: list[dict[str, Any]]) -> None:

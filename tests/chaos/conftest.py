@@ -13,9 +13,11 @@ from tests.support.stages import SCENARIOS, play
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory, tool_env: dict[str, str], kube: LocalKube) -> Iterator[World]:
+    """Leaves the cluster as empty as it was, however far the last test had come: the next module's world is on the same one."""
     made = World(tmp_path_factory.mktemp("chaos"), tool_env, kube["prod"].kubeconfig)
     try:
         yield made
+        made.calm()
     finally:
         made.stop()
 

@@ -28,7 +28,7 @@ from fleetctl.core.ids import BundleName, ClusterId, CommitId, Digest, RepoName,
 from fleetctl.core.plan import Want
 from fleetctl.core.status import Report, State
 from fleetctl.sources.gitstore import About
-from manager import clusterhistory, fleet, objects, rolloutsaid
+from manager import clusterhistory, fleet, objects, reports, rolloutsaid
 from manager.clock import rfc3339
 from manager.goingback import Ask, Chosen, go
 from manager.live import Live, Presence
@@ -335,7 +335,7 @@ class GoingBack(RuleBasedStateMachine):
         good = any(row.archive == archive_of(content) and starts(content) for content in range(8))
         state = State.READY if good else State.ERR_APPLIED
         report = Report(bundle=BUNDLE, generation=row.generation, applied=row.generation if good else row.applied, state=state, ready=good)
-        fleet.take_reports(connection, self.ids[name], [report], at=rfc3339(self.now))
+        reports.take_reports(connection, self.ids[name], [report], at=rfc3339(self.now))
 
     def done(self, ask: Ask) -> Any:
         with self.engine.begin() as connection:
