@@ -87,9 +87,10 @@ def _notes(found: dict[str, Any]) -> int:
     if closed.get("closed"):
         said.append(f"{counted(closed['closed'], 'cluster')} outside of a window: {closed['message']}; `fleetctl schedule list`")
     if pins.get("bundles") or pins.get("clusters"):
-        own = f", and {counted(pins['clusters'], 'cluster')} on revisions of their own" if pins.get("clusters") else ""
+        whole = f"{counted(pins['bundles'], 'bundle')} pinned" if pins.get("bundles") else ""
+        own = f"{counted(pins['clusters'], 'cluster')} on revisions of their own" if pins.get("clusters") else ""
         names = ", ".join(item["name"] for item in (pins.get("items") or [])[:3])
-        said.append(f"{counted(pins.get('bundles', 0), 'bundle')} pinned{own}: {names}; `fleetctl rollback BUNDLE --release`")
+        said.append(f"{', and '.join(filter(None, (whole, own)))}: {names}; `fleetctl rollback BUNDLE --release`")
     for text in said:
         out.line()
         out.cut(ages(text))

@@ -54,8 +54,8 @@ def plan(
         Path | None, typer.Option("-f", "--filename", metavar="FILE", help="A GitRepo as it would be applied, new or changed.")
     ] = None,
     yes_delete: Annotated[
-        int, typer.Option("--yes-delete", metavar="N", min=-1, help="Agree that exactly so many deployments are removed.")
-    ] = -1,
+        int | None, typer.Option("--yes-delete", metavar="N", min=0, help="Agree that exactly so many deployments are removed.")
+    ] = None,
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit status 0 also when something changes.")] = False,
     no_diff: Annotated[bool, typer.Option("--no-diff", help="Count only; render and show no differences.")] = False,
     show_secrets: Annotated[bool, typer.Option("--show-secrets", help="Also the values of Secrets.")] = False,
@@ -154,12 +154,12 @@ class _Fetcher:
         return data
 
 
-def _refused(found: Plan, agreed: int) -> str:
+def _refused(found: Plan, agreed: int | None) -> str:
     """Why not, or ""."""
     amount = found.removals.deployments
-    if agreed >= 0 and agreed != amount:
-        return f"{number(amount, 'deployment')} would be removed, not {number(agreed)}"
-    return found.removals.refused if agreed < 0 else ""
+    if agreed is None:
+        return found.removals.refused
+    return f"{number(amount, 'deployment')} would be removed, not {number(agreed)}" if agreed != amount else ""
 
 
 def _print(found: Plan, pictures: Pictures, form: PlanFormat, refused: str) -> None:

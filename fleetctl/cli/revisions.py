@@ -126,7 +126,9 @@ def _told(items: list[dict[str, Any]], form: Format, nothing: str, columns: list
 
 def rollback(
     name: BundleName,
-    to: Annotated[int, typer.Option("--to", metavar="REV", help="The revision; without it the one before the present one.")] = 0,
+    to: Annotated[
+        int, typer.Option("--to", metavar="REV", show_default=False, help="The revision; without it the one before the present one.")
+    ] = 0,
     cluster: Clusters = None,
     selector: Selector = "",
     partition: Partition = "",

@@ -203,8 +203,8 @@ async def served(folder: Path, clone: Clone, beside: Callable[[Service], Any] = 
 _API = "fleet.cattle.io/v1alpha1"
 
 
-async def enrolled(service: Service, name: str) -> ClusterId:
-    made = await service.register("fleet-default", name, labels={}, ttl_seconds=600, replace=False)
+async def enrolled(service: Service, name: str, workspace: str = "fleet-default") -> ClusterId:
+    made = await service.register(workspace, name, labels={}, ttl_seconds=600, replace=False)
     key = Ed25519PrivateKey.generate()
     public = wire.b64(key.public_key().public_bytes_raw())
     proof = wire.b64(key.sign(wire.enrol_bytes(made.token, public)))

@@ -201,11 +201,14 @@ def beside_reports(folder: Path) -> Iterable[Figure]:
         with GitServer(folder / name / "git") as server:
             clone = Clone(server, "apps", folder / name / "clone")
             clone.push({f"b{n}/m.yaml": MAP.format(n=n, value=0) for n in range(COUNT)})
-            noise = Noise() if name == "beside" else None
+            noise = Noise(clone) if name == "beside" else None
             times[name] = asyncio.run(served(folder / name, clone, noise.beside) if noise else served(folder / name, clone))
             rate = noise.rate if noise else rate
     yield Figure("50 x 50 beside reports, commit to documents (alone)", times["beside"], times["alone"], 4.0)
     yield Figure("reports a second that were taken meanwhile (1000)", rate, 0.0, 0.0)
+
+
+_NOISE = "noise"
 
 
 class Noise:
@@ -213,12 +216,19 @@ class Noise:
     answered in time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clone: Clone) -> None:
+        self._clone = clone
         self.rate, self._sent = 0.0, 0
 
     @asynccontextmanager
     async def beside(self, service: Service) -> AsyncIterator[None]:
-        clusters = [await enrolled(service, f"noise{n}") for n in range(50)]
+        clusters = [await enrolled(service, f"noise{n}", _NOISE) for n in range(50)]
+        meta = {"name": "noise", "namespace": _NOISE}
+        spec = {"repo": self._clone.url, "paths": ["b0"], "targets": [{"clusterSelector": {}}], "pollingInterval": "1h"}
+        document = {"apiVersion": "fleet.cattle.io/v1alpha1", "kind": "GitRepo", "metadata": meta, "spec": spec}
+        await service.put_object("GitRepo", _NOISE, "noise", document)
+        while len(await service.list_objects("BundleDeployment", workspace=_NOISE)) < len(clusters):
+            await asyncio.sleep(0.05)
         tasks = [asyncio.create_task(self._talk(service, cluster, len(clusters))) for cluster in clusters]
         await asyncio.sleep(0.5)
         self._sent, began = 0, time.monotonic()

@@ -158,7 +158,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     pinned: dict[str, str] = {}
     schedules: dict[str, dict[str, Any]] = {}
     paused: dict[str, str] = {}
-    agreed: int = -1
+    agreed: int | None = None
     markdown: bool = False
 
 
