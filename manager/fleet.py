@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from fleetctl.core import wire
 from fleetctl.core.errors import Conflict, LoginError, NotFound
 from fleetctl.core.ids import ClusterId, ClusterName, Digest, Epoch, Workspace
-from manager import kinds, staging
+from manager import kinds
 from manager.archives import Archives
 from manager.clock import rfc3339, until
 from manager.documents import Documents
@@ -25,6 +25,7 @@ from manager.objects import new_cluster_id, new_uid
 from manager.reconcile import reconcile
 from manager.releases import may_fetch, take_upgrade
 from manager.reports import left_for_good, take_agent, take_reports, unmentioned
+from manager.rollout import staging
 from manager.signing import Signer, verify
 from manager.store.base import Store
 from manager.store.schema import clusters, deployments, registrations

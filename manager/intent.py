@@ -15,7 +15,7 @@ from fleetctl.core.cluster import Cluster, Group
 from fleetctl.core.ids import Digest, Workspace
 from fleetctl.core.options import Options
 from fleetctl.core.plan import Key, Want
-from manager import pins
+from manager.revisions import pins
 from manager.sealing import sources, version_of
 
 Sources = Mapping[tuple[str, str], Any]

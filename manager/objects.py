@@ -13,11 +13,15 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core.errors import NotFound
 from fleetctl.core.ids import ClusterId, Workspace
-from manager import history, kinds, moving, pins, staging, views, windows
+from manager import kinds
 from manager.clock import Clock, rfc3339, until
 from manager.gathering import Scope
+from manager.holds import moving
 from manager.live import Live
 from manager.reconcile import bundles_that_copy, reconcile
+from manager.revisions import history, pins
+from manager.rollout import staging, windows
+from manager.shown import views
 from manager.store.base import Store
 from manager.store.schema import bundles, clusters, deployments, objects, registrations, repos
 from manager.tokens import hashed

@@ -1,7 +1,7 @@
 """From bundles, clusters and groups to what each cluster should be told: gather, decide (pure, in the core), store only the differences.
 
 Runs inside one write transaction, so that what was read is still true when the decision is stored. Status reports are never read here.
-What goes through a rollout is only staged (manager/staging.py).
+What goes through a rollout is only staged (manager/rollout/staging.py).
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.ids import BundleName, ClusterId, Digest, Generation, Workspace
 from fleetctl.core.plan import Change, Have, Key, Want, clusters_of, decide
 from fleetctl.core.status import State
-from manager import counting, newcomers, passes, past, staging, windows
 from manager.clock import unix
 from manager.gathering import Scope, bundle_specs, fleet_clusters, groups, in_parts, next_generation
-from manager.holding import Picked, Removals, let_through
+from manager.holds.holding import Picked, Removals, let_through
 from manager.intent import copied_by, intended, wanted_by
+from manager.revisions import past
+from manager.rollout import newcomers, passes, staging, windows
+from manager.shown import counting
 from manager.store.bulk import many
 from manager.store.schema import bundles, clusters, deployments
 from manager.store.schema import options as options_table

@@ -19,8 +19,9 @@ from fleetctl.core.ids import BundleName, ClusterId
 from fleetctl.core.reasons import cause_key
 from fleetctl.core.status import Report, State, as_json, trim
 from fleetctl.core.summary import deployment_state, tally_of
-from manager import past, pins, staging
 from manager.clock import unix
+from manager.revisions import past, pins
+from manager.rollout import staging
 from manager.store.schema import clusters, deployments
 
 _json = msgspec.json.encode

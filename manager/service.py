@@ -18,23 +18,27 @@ from fleetctl.core.agentrelease import AgentRelease
 from fleetctl.core.holds import Limits
 from fleetctl.core.ids import LOCAL_WORKSPACE, BundleName, ClusterId, Digest, Epoch, Workspace
 from fleetctl.core.impact import Plan
-from manager import clusterhistory, decisions, history, holding, log, releases, rolloutview, staging, views, why
+from manager import log, releases
 from manager.archives import Archives
 from manager.clock import rfc3339
 from manager.documents import Document, Documents
 from manager.fleet import Fleet, Registration
-from manager.goingback import Ask, Outcome
+from manager.holds import holding
+from manager.holds.removals import Labels
+from manager.holds.removals import People as RemovalPeople
 from manager.live import OFFLINE_SECONDS, Live, Word
 from manager.objects import Objects, Put, new_uid
-from manager.overview import overview
-from manager.planning import Asked as AskedPlan
-from manager.planning import Planner
+from manager.plans.planning import Asked as AskedPlan
+from manager.plans.planning import Planner
 from manager.releases import Asked, Releases
-from manager.removals import Labels
-from manager.removals import People as RemovalPeople
-from manager.rolling import Rolling
+from manager.revisions import clusterhistory, decisions, history
+from manager.revisions.goingback import Ask, Outcome
+from manager.rollout import staging
+from manager.rollout.rolling import Rolling
 from manager.scanning import Scanner
 from manager.sealing import Sealer
+from manager.shown import rolloutview, views, why
+from manager.shown.overview import overview
 from manager.signing import Signer
 from manager.store import counters
 from manager.store.base import Store

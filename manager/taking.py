@@ -18,10 +18,11 @@ from fleetctl.core.plan import too_many
 from fleetctl.core.scan import Problem
 from fleetctl.core.target import select
 from fleetctl.sources.gitstore import About
-from manager import history, moving
 from manager.gathering import Scope, fleet_clusters, groups
+from manager.holds import moving
 from manager.objects import new_uid
 from manager.reconcile import reconcile
+from manager.revisions import history
 from manager.store.schema import bundles, clusters, deployments, repos
 
 _json = msgspec.json.encode

@@ -23,7 +23,7 @@ from manager.api.agents import ArchiveAnswer
 from manager.api.auth import Gate
 from manager.api.people import scope
 from manager.api.reading import body, plain_json, query
-from manager.planning import Asked
+from manager.plans.planning import Asked
 
 PLAN = "/api/v1/plan"
 ARCHIVES = "/api/v1/archives/"

@@ -10,10 +10,10 @@ from fleetctl.core.agentrelease import AgentRelease
 from fleetctl.core.ids import ClusterId, Digest
 from fleetctl.core.impact import Plan
 from fleetctl.core.wire import EnrolAnswer, EnrolRequest, StatusRequest
-from manager import planning
-from manager.goingback import Ask, Outcome
+from manager.holds.removals import Labels
+from manager.plans import planning
 from manager.releases import Asked
-from manager.removals import Labels
+from manager.revisions.goingback import Ask, Outcome
 
 
 class Person(Protocol):

@@ -14,7 +14,7 @@ from manager.api import port
 from manager.api.auth import Gate
 from manager.api.people import path_name, scope
 from manager.api.reading import body, mapping, query
-from manager.removals import Labels
+from manager.holds.removals import Labels
 
 _MOST_NAMES = 10_000
 

@@ -14,7 +14,7 @@ from manager.api import port
 from manager.api.auth import Gate
 from manager.api.people import path_name, scope
 from manager.api.reading import body, mapping, query
-from manager.goingback import Ask, Chosen, Outcome
+from manager.revisions.goingback import Ask, Chosen, Outcome
 
 _MOST_REASON = 200
 

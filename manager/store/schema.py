@@ -60,7 +60,7 @@ bundles = sa.Table(
     sa.Column("decision", sa.Integer, nullable=False, server_default="0"),
     # `picking` of core/target.py, when every deployment of the bundle has been matched by it: another content changes none of that.
     sa.Column("matched", sa.String, nullable=False, server_default=""),
-    # The release that its clusters keep since it had another name, where Git states none (manager/moving.py).
+    # The release that its clusters keep since it had another name, where Git states none (manager/holds/moving.py).
     sa.Column("release", sa.String, nullable=False, server_default=""),
     sa.Index("bundles_repo", "workspace", "repo"),
     sa.Index("bundles_archive", "archive"),
@@ -172,7 +172,7 @@ deployments = sa.Table(
     sa.Column("position", sa.Integer, nullable=False, server_default="0"),
     sa.Column("shelf", sa.Integer, sa.Computed("position >> 23", persisted=False)),
     # When it was told (0: never, or by an older manager), since when it is in `state`, when it was Ready first: Unix seconds. `past` is
-    # written and read by manager/past.py.
+    # written and read by manager/revisions/past.py.
     sa.Column("decision", sa.Integer, nullable=False, server_default="0"),
     sa.Column("told", sa.Integer, nullable=False, server_default="0"),
     sa.Column("since", sa.Integer, nullable=False, server_default="0"),
@@ -181,9 +181,9 @@ deployments = sa.Table(
     # Of the last report: `cause_key` of core/reasons.py, and its objects by state as `Ready=3,NotReady=1`.
     sa.Column("cause", sa.String, nullable=False, server_default=""),
     sa.Column("tally", sa.String, nullable=False, server_default=""),
-    # Nothing picks its cluster any more, and a person must say that it may go (manager/holding.py).
+    # Nothing picks its cluster any more, and a person must say that it may go (manager/holds/holding.py).
     sa.Column("kept", sa.Boolean, nullable=False, server_default="0"),
-    # The generation by which the cluster was told that the bundle has another name, 0 never (manager/moving.py).
+    # The generation by which the cluster was told that the bundle has another name, 0 never (manager/holds/moving.py).
     sa.Column("moved", sa.Integer, nullable=False, server_default="0"),
     sa.Index("deployments_bundle", "workspace", "bundle"),
     sa.Index("deployments_archive", "archive"),
@@ -306,8 +306,8 @@ rollouts = sa.Table(
     sa.Column("good", sa.Integer, nullable=False, server_default="0"),
 )
 
-# Bundles whose change reaches so many deployments that it is written down in parts (manager/passes.py). `how`: by their rows, or by the
-# clusters, of those that are there or those that shall be; `cursor`: up to where it is done.
+# Bundles whose change reaches so many deployments that it is written down in parts (manager/rollout/passes.py). `how`: by their rows, or by
+# the clusters, of those that are there or those that shall be; `cursor`: up to where it is done.
 passes = sa.Table(
     "passes",
     metadata,

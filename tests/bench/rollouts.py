@@ -29,12 +29,13 @@ from fleetctl.core.status import Report, State
 from fleetctl.core.strategy import place
 from fleetctl.core.target import picking
 from fleetctl.sources.gitstore import About
-from manager import overview, staging, views
 from manager.gathering import Scope, fleet_clusters
 from manager.intent import intended
 from manager.live import Live, Presence
-from manager.rolling import Rolling
+from manager.rollout import staging
+from manager.rollout.rolling import Rolling
 from manager.service import Service
+from manager.shown import overview, views
 from manager.store.base import Store
 from manager.store.schema import bundles, deployments, meta, repos
 from manager.store.schema import options as options_table

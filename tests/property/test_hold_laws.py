@@ -15,11 +15,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from fleetctl.core.errors import Conflict
 from fleetctl.core.holds import Limits, allowed
 from fleetctl.core.ids import BundleName, ClusterId, Workspace
-from manager import holding
 from manager.clock import rfc3339
 from manager.gathering import Scope
+from manager.holds import holding
+from manager.holds.removals import confirm
 from manager.reconcile import reconcile
-from manager.removals import confirm
 from manager.store.schema import clusters, deployments, objects
 from tests.support.plans import SPACE, World
 

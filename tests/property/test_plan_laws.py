@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fleetctl.core.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.impact import BUNDLES, Plan, What
-from manager import pins
+from manager.revisions import pins
 from manager.store.schema import bundles, deployments
 from tests.support.plans import SPACE, World
 

@@ -14,7 +14,7 @@ from fleetctl.core.ids import ClusterId, ClusterName, GroupName, Workspace
 from fleetctl.core.rollout import Phase, Tally
 from fleetctl.core.strategy import Partition, Policy
 from fleetctl.core.target import criteria_match
-from manager.windows import picker
+from manager.rollout.windows import picker
 from tests.support.fleetsim import Sim
 
 DAY, HOUR = 86_400, 3600

@@ -19,10 +19,10 @@ from fleetctl.core.bundle import archive_digest
 from fleetctl.core.errors import Conflict, LoginError, NotFound
 from fleetctl.core.ids import ClusterId, ClusterName, Digest, Epoch, Workspace
 from fleetctl.core.impact import Plan
-from manager import planning
-from manager.goingback import Ask, Outcome
+from manager.holds.removals import Labels
+from manager.plans import planning
 from manager.releases import Asked
-from manager.removals import Labels
+from manager.revisions.goingback import Ask, Outcome
 from manager.signing import Signer, verify
 
 CLUSTER = ClusterId("c-" + "1" * 20)

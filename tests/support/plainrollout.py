@@ -1,4 +1,4 @@
-"""The decision of a rollout with every cluster looked at, one by one: what manager/admitting.py must answer by counting."""
+"""The decision of a rollout with every cluster looked at, one by one: what manager/rollout/admitting.py must answer by counting."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from fleetctl.core.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.rollout import Quota, Tally
 from fleetctl.core.status import State
 from manager.live import HEARD, OFFLINE
+from manager.rollout.windows import Barred
 from manager.store.schema import deployments
-from manager.windows import Barred
 
 Health = Callable[[ClusterId], str]
 _WELL = frozenset({State.READY.value, State.MODIFIED.value})

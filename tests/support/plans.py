@@ -25,15 +25,15 @@ from fleetctl.core.ids import ClusterId, CommitId, Digest, Workspace
 from fleetctl.core.impact import Plan
 from fleetctl.core.scan import finish, scan
 from fleetctl.core.yamldoc import load
-from manager import passes, windows
 from manager.clock import unix
-from manager.planworld import Look
-from manager.rolling import _exact
+from manager.plans.planworld import Look
+from manager.plans.weighing import weigh
+from manager.rollout import passes, windows
+from manager.rollout.rolling import _exact
 from manager.service import _first_rows
 from manager.store import migrate
 from manager.store.schema import bundles, clusters, deployments, objects, repos, rollouts
 from manager.taking import Taken, take
-from manager.weighing import weigh
 from tests.support.trees import DictTree
 
 ROOT = Path(__file__).parents[1] / "conformance" / "plan"

@@ -25,7 +25,7 @@ from fleetctl.core.ids import BundleName, ClusterId, CommitId, Digest, Generatio
 from fleetctl.core.status import Report, State
 from fleetctl.sources.gitstore import About
 from manager.clock import rfc3339
-from manager.goingback import Ask
+from manager.revisions.goingback import Ask
 from manager.service import Service
 from manager.signing import Signer
 from manager.store.schema import deployments

@@ -16,12 +16,13 @@ from fleetctl.core.ids import BundleName, ClusterId, GroupName, Workspace
 from fleetctl.core.rollout import Quota
 from fleetctl.core.schedule import Verdict
 from fleetctl.core.strategy import partitions_of, strategy_of
-from manager import admitting, gathering, placing, staging
-from manager.admitting import Apart, Census, choose
+from manager import gathering
 from manager.live import HEARD
+from manager.rollout import admitting, placing, staging
+from manager.rollout.admitting import Apart, Census, choose
+from manager.rollout.windows import Barred
 from manager.store import migrate
 from manager.store.schema import clusters, deployments, objects
-from manager.windows import Barred
 from tests.support import plainrollout
 from tests.support.rows import SPACE, add_clusters, add_deployments, anything, cluster_id, deployment
 

@@ -13,8 +13,8 @@ from sqlalchemy.engine import Connection, Engine
 from fleetctl.core.ids import ClusterId
 from fleetctl.core.status import State
 from fleetctl.core.summary import held_state, seen_state
-from manager import counting, views
 from manager.live import Live, Presence
+from manager.shown import counting, views
 from manager.store import counters, migrate
 from manager.store.schema import deployments
 from tests.support.rows import SPACE, add_clusters, add_deployments, anything, cluster_id, deployment

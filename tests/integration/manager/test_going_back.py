@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fleetctl.core.errors import NotFound, RefusedError, UsageError
-from manager.goingback import Ask, Chosen, Outcome
+from manager.revisions.goingback import Ask, Chosen, Outcome
 from manager.service import Service, _used_archives
 from tests.integration.manager.test_rollouts import BUNDLE, CANARY, MAP, Agents, breaks, files, phase_is, rollout, run, scanned_first
 from tests.integration.manager.test_service import add, desired, scanned, serving

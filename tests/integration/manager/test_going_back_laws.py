@@ -28,11 +28,13 @@ from fleetctl.core.ids import BundleName, ClusterId, CommitId, Digest, RepoName,
 from fleetctl.core.plan import Want
 from fleetctl.core.status import Report, State
 from fleetctl.sources.gitstore import About
-from manager import clusterhistory, fleet, objects, reports, rolloutsaid
+from manager import fleet, objects, reports
 from manager.clock import rfc3339
-from manager.goingback import Ask, Chosen, go
 from manager.live import Live, Presence
-from manager.rolling import Rolling
+from manager.revisions import clusterhistory
+from manager.revisions.goingback import Ask, Chosen, go
+from manager.rollout import rolloutsaid
+from manager.rollout.rolling import Rolling
 from manager.store import migrate
 from manager.store.base import Store
 from manager.store.schema import bundles, clusters, deployments, meta, repos, revisions, rollouts, wants

@@ -15,11 +15,11 @@ from fleetctl.core.bundle import BundleSpec, Target
 from fleetctl.core.errors import Conflict, NotFound, UsageError
 from fleetctl.core.gitrepo import GitRepoSpec, RepoSpec
 from fleetctl.core.ids import BundleName, ClusterId, CommitId, RepoName, Workspace
-from manager import passes
 from manager.clock import unix
 from manager.gathering import Scope
+from manager.holds.removals import Labels
 from manager.reconcile import reconcile
-from manager.removals import Labels
+from manager.rollout import passes
 from manager.service import Service
 from manager.store.schema import clusters, deployments, repos
 from manager.taking import Taken, take

@@ -11,7 +11,7 @@ import pytest
 
 from fleetctl.core.errors import Conflict, NotFound, UsageError
 from fleetctl.core.render import release_of
-from manager.goingback import Ask
+from manager.revisions.goingback import Ask
 from manager.service import Service
 from tests.integration.manager.test_rollouts import MAP, Agents, breaks, run
 from tests.integration.manager.test_service import add, desired, scanned, serving

@@ -10,11 +10,11 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from manager import views
-from manager.goingback import Ask
 from manager.live import Live, Presence
-from manager.overview import overview
+from manager.revisions.goingback import Ask
 from manager.service import Service
+from manager.shown import views
+from manager.shown.overview import overview
 from manager.store import migrate
 from tests.integration.manager.test_counts import NOW, filled
 from tests.integration.manager.test_reasons import HOUR, begun, fails, status

@@ -17,11 +17,11 @@ from fleetctl.core.ids import BundleName, ClusterId, CommitId, Digest, RepoName,
 from fleetctl.core.options import Options
 from fleetctl.core.plan import Want
 from fleetctl.core.target import outcomes, picking
-from manager import passes
-from manager import rollouts as deciding
 from manager.gathering import Scope
 from manager.reconcile import reconcile
-from manager.staging import told
+from manager.rollout import passes
+from manager.rollout import rollouts as deciding
+from manager.rollout.staging import told
 from manager.store import migrate
 from manager.store.schema import bundles, clusters, deployments, meta, revisions, rollouts, wants
 from tests.support.rows import NOW, SPACE, add_clusters, cluster_id

@@ -15,10 +15,11 @@ from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.errors import FleetError
 from fleetctl.core.plan import Want
 from fleetctl.sources.gitstore import About
-from manager import history, passes, staging
 from manager.gathering import Scope
-from manager.goingback import Ask, Chosen, go
 from manager.reconcile import reconcile
+from manager.revisions import history
+from manager.revisions.goingback import Ask, Chosen, go
+from manager.rollout import passes, staging
 from manager.store.schema import bundles, clusters, deployments, wants
 from tests.integration.manager.test_passes import CLUSTERS, PLACE, connection, exact, live, run, versions
 from tests.support.rows import NOW

@@ -11,8 +11,8 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core.ids import Digest
 from fleetctl.core.plan import Want
-from manager import past
-from manager.decisions import sweep, unnamed
+from manager.revisions import past
+from manager.revisions.decisions import sweep, unnamed
 from manager.store.schema import decisions, deployments, metadata, pins, wants
 
 

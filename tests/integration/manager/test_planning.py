@@ -14,7 +14,7 @@ from fleetctl.core.bundle import BundleSpec, Target, archive_digest, unpack
 from fleetctl.core.errors import NotFound, UsageError
 from fleetctl.core.ids import BundleName, Digest, Workspace
 from fleetctl.core.impact import Plan, What
-from manager.planning import Asked
+from manager.plans.planning import Asked
 from manager.service import Service
 from tests.integration.manager.test_rollouts import Agents
 from tests.integration.manager.test_service import ALL, MAP, add, gitrepo, scanned, serving

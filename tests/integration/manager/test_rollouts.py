@@ -13,8 +13,8 @@ from fleetctl.core import wire
 from fleetctl.core.errors import NotFound, RefusedError
 from fleetctl.core.ids import ClusterId
 from fleetctl.core.status import Report, State
-from manager.goingback import Ask
-from manager.removals import Labels
+from manager.holds.removals import Labels
+from manager.revisions.goingback import Ask
 from manager.service import Service
 from tests.integration.manager.test_service import add, clone, desired, enrol, scanned, server, serving
 from tests.support.gitrepo import Clone

@@ -9,8 +9,8 @@ import pytest
 
 from fleetctl.core.errors import RefusedError
 from fleetctl.core.ids import ClusterId
-from manager.goingback import Ask
-from manager.removals import Labels
+from manager.holds.removals import Labels
+from manager.revisions.goingback import Ask
 from manager.service import Service
 from tests.integration.manager.test_rollouts import BUNDLE, MAP, Agents, breaks, files, phase_is, run, scanned_first
 from tests.integration.manager.test_service import add, desired, scanned

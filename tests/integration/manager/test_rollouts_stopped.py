@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fleetctl.core.errors import RefusedError
-from manager.goingback import Ask
+from manager.revisions.goingback import Ask
 from manager.service import Service
 from tests.integration.manager.test_rollouts import BUNDLE, MAP, Agents, breaks, files, phase_is, rollout, run, scanned_first
 from tests.integration.manager.test_rollouts_held import SETTLED, message

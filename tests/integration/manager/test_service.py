@@ -21,7 +21,7 @@ from fleetctl.core.errors import Conflict, LoginError, NotEnforced, NotFound, Re
 from fleetctl.core.gitrepo import refuse_not_enforced
 from fleetctl.core.ids import ClusterId
 from fleetctl.core.status import Report, State
-from manager.removals import Labels
+from manager.holds.removals import Labels
 from manager.service import Service, Settings
 from manager.signing import Signer, verify
 from tests.support.gitrepo import Clone

@@ -10,7 +10,7 @@ import pytest
 from fleetctl.core import wire
 from fleetctl.core.errors import NotFound, UsageError
 from fleetctl.core.status import Report, State
-from manager.goingback import Ask, Chosen
+from manager.revisions.goingback import Ask, Chosen
 from manager.service import Service
 from tests.integration.manager.test_reasons import HOUR, fails
 from tests.integration.manager.test_rollouts import BUNDLE, MAP, Agents, breaks, files, phase_is, run, scanned_first

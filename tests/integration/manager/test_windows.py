@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fleetctl.core.errors import InvalidFile, NotFound, RefusedError, UsageError
-from manager.goingback import Ask, Chosen
+from manager.revisions.goingback import Ask, Chosen
 from manager.service import Service, Settings
 from manager.signing import Signer
 from tests.integration.manager.test_rollouts import BUNDLE, MAP, Agents, breaks, files, rollout

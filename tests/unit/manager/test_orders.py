@@ -6,7 +6,7 @@ from fleetctl.core.bundle import BundleSpec, Target
 from fleetctl.core.cluster import Cluster
 from fleetctl.core.ids import BundleName, ClusterId, ClusterName, CommitId, Workspace
 from fleetctl.core.options import Options
-from manager.pins import Order, content_of
+from manager.revisions.pins import Order, content_of
 
 FLEET = [Cluster(workspace=Workspace("w"), name=ClusterName(name), id=ClusterId(name), labels={"n": name}) for name in "abc"]
 EVERY = Target(name="every", cluster_selector={})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from fleetctl.core.status import State
-from manager.repoview import repo_status
+from manager.shown.repoview import repo_status
 
 ERROR, PROBLEM = b'{"summary": "no such branch"}', b'[{"summary": "a/fleet.yaml: no"}, {"summary": "b"}]'
 WARNING = b'[{"summary": "left out", "warning": true}]'

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from manager.goingback import Ask, Chosen
+from manager.revisions.goingback import Ask, Chosen
 from tests.support.apiclient import BOUND, READER, Bench, run
 
 BUNDLE = "/api/v1/bundles/team-a/web"

@@ -1,0 +1,146 @@
+"""Plans: what a commit, a branch or somebody's working copy would change. Reading only; nothing that a plan makes is kept but archives.
+
+Rule: the archives of a plan are temporary: on the disk for the grace of every archive that nothing names, and given only to who may read
+the workspace that they were made for. One plan at a time uses the database, so that a reader is always left for the agents.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from fleetctl.core.bundle import BundleSpec
+from fleetctl.core.errors import NotFound, UsageError
+from fleetctl.core.gitrepo import GitRepoSpec, RepoSpec, repo_spec
+from fleetctl.core.ids import ClusterId, CommitId, Digest, RepoName, Workspace, is_digest, is_name
+from fleetctl.core.impact import Plan
+from fleetctl.core.scan import Problem
+from fleetctl.sources import git
+from manager.archives import Archives
+from manager.clock import Clock, rfc3339
+from manager.live import Live
+from manager.plans.planworld import Look
+from manager.plans.weighing import weigh
+from manager.scanning import Scanner
+from manager.store.base import Store
+from manager.store.schema import bundles, deployments, revisions
+from manager.taking import Taken
+
+_AT_ONCE = 2
+_MOST_ARCHIVES = 20_000
+# Of one plan: who may only read must not keep the database busy for ever.
+_SECONDS = 120.0
+_MOST_RULES = 2_000  # targets and customizations of a bundle that was scanned elsewhere
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A plan for the GitRepo `name`: of a `branch` or a `commit`, else of what it follows; as `document` says, when one is given. `specs`,
+    when not None, were scanned elsewhere, with the `problems` that stood in the way.
+    """
+
+    workspace: str
+    name: str
+    branch: str = ""
+    commit: str = ""
+    document: Mapping[str, Any] | None = None
+    specs: list[BundleSpec] | None = None
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def ref(self) -> str:
+        return f"branch {self.branch}" if self.branch else f"commit {self.commit[:12]}" if self.commit else ""
+
+
+class Planner:
+    def __init__(self, store: Store, live: Live, archives: Archives, scanner: Scanner, clock: Clock) -> None:
+        self._store, self._live, self._archives, self._scanner, self._clock = store, live, archives, scanner, clock
+        self._slots, self._reading = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(1)
+        self._made: OrderedDict[tuple[str, str], None] = OrderedDict()  # (workspace, digest) that only a plan knows
+
+    async def plan(self, asked: Asked) -> Plan:
+        """Raises NotFound, UsageError, DeadlineError, and what Git has against it."""
+        async with self._slots:
+            repo, taken = await self._scanned(asked)
+            now = self._clock()
+
+            def health(cluster: ClusterId) -> str:
+                return self._live.health(cluster, now)
+
+            async with self._reading:
+                end = time.monotonic() + _SECONDS
+                look = Look(health, rfc3339(now), lambda: time.monotonic() > end)
+                found = await self._store.read(lambda c: weigh(c, repo, taken, look))
+        return msgspec.structs.replace(found, ref=asked.ref)
+
+    async def _scanned(self, asked: Asked) -> tuple[RepoSpec, Taken]:
+        document = _document(asked)
+        if asked.specs is not None:
+            repo = repo_spec(document) if document else _nameless(asked)
+            specs = [_mine(spec, asked) for spec in asked.specs]
+            return repo, Taken(CommitId(asked.commit), specs, asked.problems)
+        ref = git.Ref(asked.branch, asked.commit) if asked.branch or asked.commit else None
+        repo, taken, built = await self._scanner.look((asked.workspace, asked.name), ref, document)
+        for bundle in built:
+            self._made[asked.workspace, bundle.spec.archive] = None
+            self._made.move_to_end((asked.workspace, bundle.spec.archive))
+        while len(self._made) > _MOST_ARCHIVES:
+            self._made.popitem(last=False)
+        return repo, taken
+
+    async def archive_path(self, workspace: str | None, digest: Digest) -> Path:
+        """Of a bundle of `workspace` (None: any), or of a plan for it. Raises NotFound."""
+        known = is_digest(digest) and (
+            any((w, digest) in self._made for w in ([workspace] if workspace else {w for w, _ in self._made}))
+            or await self._store.read(lambda c: _is_named(c, workspace, digest))
+        )
+        path = self._archives.path(digest) if known else Path()
+        if not known or not await asyncio.to_thread(path.is_file):
+            raise NotFound("no such archive", subject=f"archive {digest[:12]}", next_step="Make the plan again.")
+        return path
+
+
+def _document(asked: Asked) -> dict[str, Any] | None:
+    """The GitRepo, in the workspace and under the name that were checked. Raises UsageError."""
+    if asked.document is None:
+        return None
+    meta = asked.document.get("metadata") or {}
+    if asked.document.get("kind") != "GitRepo" or not isinstance(meta, dict) or not is_name(asked.name):
+        raise UsageError("the document is no GitRepo with a name", subject="document", next_step="Give a document with `kind: GitRepo`.")
+    return {**asked.document, "metadata": {**meta, "name": asked.name, "namespace": asked.workspace}}
+
+
+def _nameless(asked: Asked) -> RepoSpec:
+    """Of bundles that were scanned elsewhere only whose they are matters."""
+    return RepoSpec(workspace=Workspace(asked.workspace), name=RepoName(asked.name), spec=GitRepoSpec(repo=""))
+
+
+def _mine(spec: BundleSpec, asked: Asked) -> BundleSpec:
+    """Raises UsageError for what no scan makes."""
+    if not is_name(spec.name) or not is_digest(spec.archive):
+        step = "Send what a scan made."
+        raise UsageError(f"{spec.name[:80]!r} is no bundle with an archive", subject="bundles", next_step=step)
+    if len(spec.targets) + len(spec.customizations) > _MOST_RULES:
+        summary = f"bundle {spec.name} has more than {_MOST_RULES} targets and customizations"
+        raise UsageError(summary, subject=f"bundle {spec.name}", next_step="Use fewer, with selectors, or plan a branch.")
+    return msgspec.structs.replace(spec, workspace=Workspace(asked.workspace), repo=RepoName(asked.name))
+
+
+def _is_named(connection: Connection, workspace: str | None, digest: str) -> bool:
+    """Whether a bundle of the workspace is, was, or is still somewhere this archive."""
+    for table in (deployments, bundles, revisions):
+        where = table.c.archive == digest
+        if workspace:
+            where &= table.c.workspace == workspace
+        if connection.execute(sa.select(table.c.archive).where(where).limit(1)).first() is not None:
+            return True
+    return False

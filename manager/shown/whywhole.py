@@ -1,0 +1,101 @@
+"""What `fleetctl why BUNDLE` and `fleetctl why CLUSTER` explain, gathered in one read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from fleetctl.core.ids import BundleName, Workspace
+from fleetctl.core.reasons import MOST_GROUPS, Group, merged
+from fleetctl.core.status import State, rank
+from fleetctl.core.summary import count, worst_of
+from fleetctl.core.why import Line, Next
+from fleetctl.core.whywhole import OnCluster, Trouble, Whole, bundle_lines, bundle_step, cluster_lines, cluster_next
+from manager.gathering import Scope, bundle_specs
+from manager.live import Live
+from manager.shown import reasons, rolloutview, views, whystops, whywaits
+from manager.shown.whyagent import agent_of, known
+from manager.store.schema import clusters, deployments
+
+Document = dict[str, Any]
+# What a cluster as a whole shows when its agent is not heard.
+_OF_AGENT = {"offline": "Offline", "never-enrolled": "WaitCheckIn", "revoked": "WaitCheckIn", "twin": "ErrApplied"}
+
+
+def bundle(connection: Connection, live: Live, now: float, workspace: str, name: str) -> Document:
+    place = Workspace(workspace), BundleName(name)
+    spec = bundle_specs(connection, Scope(place[0], bundles=[place[1]]))[0]
+    fleet = views.fleet(connection, live, now, views.Asked(workspace=workspace, name=name))
+    counts = fleet.counted(lambda sort: sort.bundle, name).get(name, {})
+    groups = merged(reasons.grouped(fleet.known, reasons.Place(workspace, bundle=name), reasons.BY_BUNDLE).get((workspace, name), []))
+    rollout = next(iter(rolloutview.listing(connection, workspace, name)), None)
+    state = worst_of(counts)
+    whole = Whole(
+        workspace=workspace,
+        bundle=name,
+        repo=spec.repo,
+        state=state.value,
+        ready=state is State.READY,
+        commit=spec.commit,
+        counts=_counts(counts),
+        rollout=whywaits.whole_way(rollout, now),
+        partitions=rollout["status"]["partitions"] if rollout else [],
+        troubles=[_trouble(group) for group in groups[:MOST_GROUPS]],
+        omitted=sum(group.count for group in groups[MOST_GROUPS:]),
+        pauses=whystops.pauses(connection, spec),
+        pins=whystops.pins(connection, place),
+        holds=whystops.holds(connection, place, spec.repo),
+    )
+    return _document("bundle", whole, bundle_lines(whole), bundle_step(whole))
+
+
+def cluster(connection: Connection, live: Live, now: float, workspace: str, name: str) -> Document:
+    row = connection.execute(sa.select(clusters).where(clusters.c.workspace == workspace, clusters.c.name == name)).one()
+    told = known(connection, live, now, row)
+    told.meet([row.id])
+    d = deployments.c
+    states, troubles, removing = [], [], []
+    for one in connection.execute(sa.select(deployments).where(d.cluster_id == row.id).order_by(d.bundle)):
+        if one.removed:
+            removing += [f"{one.bundle}: {one.message or 'told, and not done yet'}"]
+            continue
+        state, reason = told.reason(reasons.row_of(one, told))
+        states.append(state)
+        if reason is not None:
+            troubles.append(Trouble(state=state.value, reason=reason, count=1, cluster=name, bundle=one.bundle))
+    agent, counts = agent_of(row, live, now), count(states)
+    worst = worst_of(counts)
+    found = OnCluster(
+        workspace=workspace,
+        cluster=name,
+        state=_OF_AGENT.get(agent.state, worst.value),
+        ready=worst is State.READY and agent.state == "heard",
+        counts=_counts(counts),
+        agent=agent,
+        pauses=whystops.of_cluster(row),
+        removing=removing,
+        troubles=sorted(troubles, key=lambda t: (rank(State(t.state)), t.bundle)),
+    )
+    return _document("cluster", found, cluster_lines(found), cluster_next(found))
+
+
+def _counts(counts: dict[State, int]) -> dict[str, int]:
+    return {state.value: counts[state] for state in sorted(counts, key=rank)}
+
+
+def _trouble(group: Group) -> Trouble:
+    return Trouble(state=group.state.value, reason=group.reason, count=group.count, cluster=group.cluster, bundle=group.bundle)
+
+
+def _document(about: str, facts: Any, lines: list[Line], step: Next) -> Document:
+    told = [{"topic": line.topic, "text": line.text} for line in lines]
+    return {
+        "kind": "Why",
+        "about": about,
+        **msgspec.to_builtins(facts),
+        "lines": told,
+        "next": {"text": step.text, "command": step.command},
+    }
