@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,11 @@ import msgspec
 from agent import applying, copies, correct, namespaces, ownership, removal, values
 from agent.applying import Change
 from agent.failpoints import failpoint
-from agent.fence import Fence
-from agent.journal import Entry, Journal
-from agent.kube import Kube
-from agent.observe import Wanted
+from agent.hands import Hands
+from agent.journal import Entry
 from agent.ownership import Claim, Taken
 from agent.parts import releases_of
 from agent.recover import DEPLOYED
-from agent.rights import Rights
-from agent.settle import Settler
-from agent.uplink import Uplink
 from fleetctl.core.bundle import unpack
 from fleetctl.core.ids import BundleName, Digest
 from fleetctl.core.options import CorrectDrift, HelmOptions
@@ -32,37 +26,7 @@ from fleetctl.core.render import RenderPlan, plan, release_of
 from fleetctl.core.values import Facts
 from fleetctl.core.wire import Desired, DesiredBundle
 from fleetctl.tools.deploy import Prepared
-from fleetctl.tools.helm import Helm, PendingOperation, Release, Revision, UpgradeFlags
-from fleetctl.tools.kustomize import Kustomize
-
-
-@dataclass(frozen=True)
-class Hands:
-    """What an action works with. `kube` and `helm` have the agent's own rights until `acting_for` gives them those of a bundle.
-
-    `seconds`: the deadline of one run of a tool.
-    """
-
-    uplink: Uplink
-    journal: Journal
-    wanted: Wanted
-    helm: Helm
-    kube: Kube
-    kustomize: Kustomize | None
-    state_dir: Path
-    rights: Rights
-    settler: Settler
-    fence: Fence
-    seconds: float = 90.0
-
-    async def kube_of(self, bundle: DesiredBundle) -> Kube:
-        """The cluster with the rights of the bundle's service account. Raises MissingAccount, ClusterUnreachable."""
-        return await self.rights.kube_of(bundle.options)
-
-    async def acting_for(self, account: str | None) -> Hands:
-        """These hands with the rights of a service account: its kube and its helm. Raises MissingAccount, ClusterUnreachable."""
-        user = await self.rights.user_of(account or "")
-        return replace(self, kube=self.rights.kube.acting_as(user), helm=self.helm.acting_as(user))
+from fleetctl.tools.helm import PendingOperation, Release, Revision, UpgradeFlags
 
 
 async def archive(hands: Hands, bundle: DesiredBundle) -> Path:

@@ -220,8 +220,8 @@ async def _joined(said: Any, live: Any) -> tuple[identity.Identity, Any]:
 
 
 async def _parts(said: Any, known: identity.Identity, key: Any) -> tuple[Any, Any, StatusRequest]:
-    from agent.act import Hands
     from agent.fence import Fence
+    from agent.hands import Hands
     from agent.journal import Journal
     from agent.kube import Kube
     from agent.observe import Observer, Wanted

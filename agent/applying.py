@@ -29,7 +29,7 @@ from fleetctl.tools.helm import HelmCli, RecordTooLarge, Release, Revision, Temp
 from fleetctl.tools.substitute import Key, key_of, substituted
 
 if TYPE_CHECKING:
-    from agent.act import Hands
+    from agent.hands import Hands
 
 Change = Callable[[UpgradeFlags], UpgradeFlags]
 Upgrade = Callable[[Release, Prepared, Change], Awaitable[Revision]]

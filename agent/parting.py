@@ -20,7 +20,7 @@ from fleetctl.tools import definitions
 from fleetctl.tools.substitute import Key, key_of
 
 if TYPE_CHECKING:
-    from agent.act import Hands
+    from agent.hands import Hands
 
 
 async def where(hands: Hands, old: Entry, found: Sequence[Piece]) -> tuple[dict[Key, int], list[dict[str, Any]]]:

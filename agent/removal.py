@@ -30,7 +30,7 @@ from fleetctl.core.wire import Desired, Tombstone
 from fleetctl.tools.helm import Release
 
 if TYPE_CHECKING:
-    from agent.act import Hands
+    from agent.hands import Hands
 
 PATIENCE = (10.0, 2.0)  # how long the first look at what should be gone may take, and each later one
 _SLOW = (0.05, 2.0)

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from agent import launch, log
-from agent.act import Hands
+from agent.hands import Hands
 from agent.live import Live
 from agent.memory import give_back
 from agent.notify import Notifier

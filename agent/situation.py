@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 
 from agent import machine, troubles
-from agent.act import Hands
 from agent.answers import Duplicate, NotEnrolled
 from agent.correct import Corrections
 from agent.documents import KeptDocument
+from agent.hands import Hands
 from agent.lease import Lease
 from agent.observe import Observer
 from agent.reports import Failure

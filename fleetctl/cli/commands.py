@@ -9,8 +9,8 @@ from typing import Any
 
 import typer
 
-from fleetctl.cli.app import COMMANDS
 from fleetctl.cli.common import HELP
+from fleetctl.cli.menu import COMMANDS
 from fleetctl.core.errors import UsageError
 
 _CHOICE = re.compile(r"'([^']*)' is not one of (.*)")

@@ -16,10 +16,10 @@ import typer
 
 from fleetctl.cli import config
 from fleetctl.cli import output as out
-from fleetctl.cli.app import COMMANDS
 from fleetctl.cli.commands import command
 from fleetctl.cli.goals import WORDS
 from fleetctl.cli.kinds import KINDS, plural_of
+from fleetctl.cli.menu import COMMANDS
 from fleetctl.core.errors import FleetError, UsageError
 
 _SECONDS = 2.0

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from fleetctl.cli.app import COMMANDS, top_help
+from fleetctl.cli.app import top_help
 from fleetctl.cli.commands import command
+from fleetctl.cli.menu import COMMANDS
 from fleetctl.core.errors import every_error
 from tests.support.cli import Person
 

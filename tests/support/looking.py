@@ -9,8 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from agent.act import Hands
 from agent.fence import Fence
+from agent.hands import Hands
 from agent.journal import Entry, Journal
 from agent.kube import Kube
 from agent.observe import Observer, Wanted

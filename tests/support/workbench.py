@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from agent import act, removal
-from agent.act import Hands
 from agent.fence import Fence
+from agent.hands import Hands
 from agent.journal import Journal
 from agent.kube import Kube
 from agent.observe import Wanted

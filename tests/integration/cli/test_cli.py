@@ -53,8 +53,8 @@ def terminal(tmp_path: Path, manager: Manager) -> Terminal:
 class TestWithoutAManager:
     def test_help_says_every_command(self, tmp_path: Path) -> None:
         """The quick top-level help is the real tree of commands, and each has a help of its own."""
-        from fleetctl.cli.app import COMMANDS
         from fleetctl.cli.commands import command
+        from fleetctl.cli.menu import COMMANDS
 
         terminal = Terminal(tmp_path)
         top = terminal.run("--help")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fleetctl.cli.app import COMMANDS
 from fleetctl.cli.complete import SCRIPTS, answers
+from fleetctl.cli.menu import COMMANDS
 
 
 def _words(*words: str) -> list[str]:

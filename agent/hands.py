@@ -1,0 +1,46 @@
+"""What an agent works with: the cluster, helm, the journal, and whose rights it acts with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from agent.fence import Fence
+from agent.journal import Journal
+from agent.kube import Kube
+from agent.observe import Wanted
+from agent.rights import Rights
+from agent.settle import Settler
+from agent.uplink import Uplink
+from fleetctl.core.wire import DesiredBundle
+from fleetctl.tools.helm import Helm
+from fleetctl.tools.kustomize import Kustomize
+
+
+@dataclass(frozen=True)
+class Hands:
+    """What an action works with. `kube` and `helm` have the agent's own rights until `acting_for` gives them those of a bundle.
+
+    `seconds`: the deadline of one run of a tool.
+    """
+
+    uplink: Uplink
+    journal: Journal
+    wanted: Wanted
+    helm: Helm
+    kube: Kube
+    kustomize: Kustomize | None
+    state_dir: Path
+    rights: Rights
+    settler: Settler
+    fence: Fence
+    seconds: float = 90.0
+
+    async def kube_of(self, bundle: DesiredBundle) -> Kube:
+        """The cluster with the rights of the bundle's service account. Raises MissingAccount, ClusterUnreachable."""
+        return await self.rights.kube_of(bundle.options)
+
+    async def acting_for(self, account: str | None) -> Hands:
+        """These hands with the rights of a service account: its kube and its helm. Raises MissingAccount, ClusterUnreachable."""
+        user = await self.rights.user_of(account or "")
+        return replace(self, kube=self.rights.kube.acting_as(user), helm=self.helm.acting_as(user))
