@@ -118,12 +118,12 @@ def test_a_change_waits_for_the_window(tmp_path: Path, clone: Clone) -> None:
         assert cluster["status"]["display"]["state"] == "WaitingForWindow"
         assert "scheduled" not in (await service.get_object("Cluster", SPACE, "free"))["status"]
         assert (await service.status(None))["deployments"] == {"Ready": 1, "WaitingForWindow": 1}
-        found = await rollout(service)
+        found = await until(lambda: rollout(service), lambda r: r["status"]["display"]["state"] == "Completed")
         assert f"1 cluster waits: {why}" in found["status"]["display"]["message"]
         told = await service.why(SPACE, cluster="night", bundle=BUNDLE, name="")
         assert {"topic": "Window", "text": why} in told["lines"]
         assert told["next"]["text"] == "the window opens 2026-11-26T01:00:00Z"
-        assert (found["status"]["waitingForWindow"], found["status"]["display"]["state"]) == (1, "Progressing")
+        assert found["status"]["waitingForWindow"] == 1, "whom nobody has put into an order, nobody waits for"
         for moment, told in (("2026-11-26T00:59:59", first), ("2026-11-26T01:00:00", second)):
             clock.set(moment)
             await agents.poll()
