@@ -25,7 +25,7 @@ from sqlalchemy.engine import Connection
 from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.errors import Conflict, FleetError, NotFound
 from fleetctl.core.gitrepo import RepoSpec, repo_spec
-from fleetctl.core.ids import CommitId, Digest
+from fleetctl.core.ids import ClusterId, CommitId, Digest
 from fleetctl.core.scan import Built, ChartRequest, Draft, Problem, scan
 from fleetctl.core.tree import within
 from fleetctl.sources import git
@@ -68,6 +68,7 @@ class _Watch:
 
 @dataclass(frozen=True)
 class _Repo:
+    uid: str
     spec: RepoSpec
     generation: int
     tried: str
@@ -134,8 +135,9 @@ class Scanner:
                 watch.due = float("inf")
                 seconds = await self._look_once(key, watch, again=again)
         except _Gone:
-            self._watches.pop(key, None)
             self._made.pop(key, None)
+            if watch.due == float("inf"):  # else it came again while we looked
+                self._watches.pop(key, None)
         except Exception as error:
             log.bug("a scan failed", error, repo="/".join(key))
             seconds = 30.0
@@ -213,6 +215,7 @@ class Scanner:
             raise NotFound(f"Secret {wanted} does not exist", subject=f"GitRepo {key[1]}", next_step=step)
         problems = msgspec.json.decode(state.problems) if state else []
         return _Repo(
+            uid=row.uid if row else "",
             spec=spec,
             generation=row.generation if row else 0,
             tried=state.tried if state else "",
@@ -268,7 +271,20 @@ class Scanner:
     async def _take(self, key: Key, repo: _Repo, taken: Taken) -> None:
         confirmed = self._confirmed.pop(key, None)
         now = rfc3339(self._clock())
-        touched, held = await self._store.write(lambda c: take(c, repo.spec, repo.generation, taken, confirmed=confirmed, now=now))
+
+        def write(connection: Connection) -> tuple[set[ClusterId], dict[str, Any] | None] | None:
+            """None when that GitRepo was deleted meanwhile: what was found for it is nothing of another one of its name."""
+            o = objects.c
+            mine = (o.kind == "GitRepo") & (o.workspace == key[0]) & (o.name == key[1])
+            if connection.execute(sa.select(o.uid).where(mine)).scalar() != repo.uid:
+                return None
+            return take(connection, repo.spec, repo.generation, taken, confirmed=confirmed, now=now)
+
+        done = await self._store.write(write)
+        if done is None:
+            self.poke(*key)
+            return
+        touched, held = done
         self._live.changed(touched)
         shown = "/".join(key)
         log.event("scanned", repo=shown, commit=taken.commit, bundles=len(taken.specs), problems=len(taken.problems), clusters=len(touched))

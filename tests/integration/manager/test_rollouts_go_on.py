@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,10 +12,12 @@ from fleetctl.core.errors import RefusedError
 from fleetctl.core.ids import ClusterId
 from manager.holds.removals import Labels
 from manager.revisions.goingback import Ask
+from manager.scanning import _Gone
 from manager.service import Service
 from tests.integration.manager.test_rollouts import BUNDLE, MAP, Agents, breaks, files, phase_is, run, scanned_first
 from tests.integration.manager.test_service import add, desired, scanned
 from tests.support.gitrepo import Clone
+from tests.support.waiting import until
 
 PROD = [{"clusterSelector": {"matchLabels": {"env": "prod"}}}]
 SETTLED = 0.3
@@ -151,6 +154,51 @@ class TestHistory:
             await add(service, clone.url, paths=["web"])
             await scanned(service, commit)
             assert [r["number"] for r in await service.bundle_history("fleet-default", BUNDLE)] == [1]
+
+        run(tmp_path / "m", work)
+
+    def test_one_that_comes_again_while_its_end_is_noticed_is_looked_at(self, tmp_path: Path, clone: Clone) -> None:
+        """Who finds that it is gone does not take its successor off the list."""
+
+        async def work(service: Service, agents: Agents) -> None:
+            await agents.join("a")
+            commit = clone.push({f"{name}/m.yaml": MAP.format(value=1) for name in ("web", "db")})
+            await add(service, clone.url, paths=["db"])
+            await scanned(service, commit)
+            load, again = service._scanner._load, []
+
+            async def late(*words: Any) -> Any:
+                try:
+                    return await load(*words)
+                except _Gone:
+                    if not again:
+                        again.append(await add(service, clone.url, paths=["web"]))
+                    raise
+
+            service._scanner._load = late  # type: ignore[method-assign]
+            await service.delete_object("GitRepo", "fleet-default", "apps")
+            await until(lambda: service.list_objects("Bundle"), lambda found: [b["metadata"]["name"] for b in found] == [BUNDLE])
+            assert again
+
+        run(tmp_path / "m", work)
+
+    def test_what_was_found_for_one_that_is_gone_is_not_its_successors(self, tmp_path: Path, clone: Clone) -> None:
+        """Deleted and made anew, with other paths, while its scan was under way."""
+
+        async def work(service: Service, agents: Agents) -> None:
+            await agents.join("a")
+            clone.push({f"{name}/m.yaml": MAP.format(value=1) for name in ("web", "db")})
+            take, again = service._scanner._take, []
+
+            async def late(*words: Any) -> None:
+                if not again:
+                    await service.delete_object("GitRepo", "fleet-default", "apps")
+                    again.append(await add(service, clone.url, paths=["web"]))
+                await take(*words)
+
+            service._scanner._take = late  # type: ignore[method-assign]
+            await add(service, clone.url, paths=["db"])
+            await until(lambda: service.list_objects("Bundle"), lambda found: [b["metadata"]["name"] for b in found] == [BUNDLE])
 
         run(tmp_path / "m", work)
 
