@@ -151,6 +151,12 @@ class TestAdoption:
         assert (here.uid("cm", "one"), here.get("cm", "one")["data"]) == (uid, {"a": "first"})
 
 
+def confirmed(fleet: Fleet, commit: str) -> None:
+    """A person says that the old bundle shall go, and does not say that it moved: what the agent then makes of it is looked at here."""
+    held = fleet.until(lambda: fleet.call("GET", "objects/gitrepos/fleet-default/apps")["status"]["held"], bool)
+    fleet.call("POST", "gitrepos/fleet-default/apps/confirm", {"removals": held["removals"], "commit": commit})
+
+
 class TestMoving:
     """No object is deleted and made again, whatever it is called by."""
 
@@ -167,7 +173,7 @@ class TestMoving:
         del files["gone.yaml"]
         new = {"new/fleet.yaml": "defaultNamespace: leave-rename\n"} | {f"new/{name}": text for name, text in files.items()}
         gone = {f"old/{name}": None for name in ("fleet.yaml", "m.yaml", "d.yaml", "gone.yaml")}
-        clone.push(new | gone)
+        confirmed(fleet, clone.push(new | gone))
         fleet.until(here.releases, lambda r: r == ["apps-new"])
         fleet.until(fleet.states, lambda s: s == {"dev.apps-new": "Ready"})
         assert (here.uid("cm", "one"), here.uid("deploy", "web")) == uids
@@ -185,7 +191,7 @@ class TestMoving:
         fleet.all_ready(bundles=1)
         uid = here.uid("cm", "one")
         moved = {"new/fleet.yaml": head, "new/m.yaml": MAP.format(name="one", value=2)}
-        clone.push(moved | {"old/fleet.yaml": None, "old/m.yaml": None, "old/n.yaml": None})
+        confirmed(fleet, clone.push(moved | {"old/fleet.yaml": None, "old/m.yaml": None, "old/n.yaml": None}))
         fleet.until(fleet.states, lambda s: s == {"dev.apps-new": "Ready"})
         fleet.until(lambda: "bundle apps-old: removed" in log(fleet), bool)
         assert (here.uid("cm", "one"), here.get("cm", "one")["data"], here.get("cm", "two")) == (uid, {"a": "2"}, {})
