@@ -55,8 +55,11 @@ class TestNewcomers:
                 await agents.poll()
             await agents.poll()
             assert (await agents.states())["new3"] == "OutOfSync"
-            shown = {i["spec"]["cluster"]: i["status"]["message"] for i in await service.list_objects("BundleDeployment")}
-            assert shown["new3"] == "the rollout is aborted: it leaks"
+            why = ("new3", "the rollout is aborted: it leaks")
+            await until(
+                lambda: service.list_objects("BundleDeployment"),
+                lambda found: why in [(i["spec"]["cluster"], i["status"]["message"]) for i in found],
+            )
             text = await message(service)
             assert "`fleetctl rollback`" in text
             assert "`fleetctl rollout resume`" in text
