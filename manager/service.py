@@ -37,7 +37,7 @@ from manager.rollout import staging
 from manager.rollout.rolling import Rolling
 from manager.scanning import Scanner
 from manager.sealing import Sealer
-from manager.shown import rolloutview, views, why
+from manager.shown import documents, rolloutview, views, why
 from manager.shown.overview import overview
 from manager.signing import Signer
 from manager.store import counters
@@ -123,7 +123,7 @@ class Service:
         repo: str = "",
         states: Sequence[str] = (),
     ) -> list[dict[str, Any]]:
-        asked = views.Asked(workspace=workspace, selector=selector, cluster=cluster, repo=repo, states=tuple(states))
+        asked = documents.Asked(workspace=workspace, selector=selector, cluster=cluster, repo=repo, states=tuple(states))
         now = self._clock()
         return await self._store.read(lambda c: views.listing(c, self._live, kind, asked, now))
 

@@ -75,6 +75,15 @@ def count(states: Iterable[State]) -> dict[State, int]:
     return found
 
 
+def together(parts: Iterable[Mapping[State, int]]) -> dict[State, int]:
+    """The counts of several wholes as one."""
+    found: dict[State, int] = {}
+    for counts in parts:
+        for state, n in counts.items():
+            found[state] = found.get(state, 0) + n
+    return found
+
+
 def summarize(counts: Mapping[State, int]) -> dict[str, Any]:
     """Fleet's `status.summary`: a counter for each state that occurs, and how many there should be."""
     total = sum(counts.values())

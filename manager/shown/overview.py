@@ -17,12 +17,14 @@ from fleetctl.core.codes import hint_of
 from fleetctl.core.ids import ClusterId
 from fleetctl.core.status import State
 from fleetctl.core.summary import worst_of
-from manager.clock import rfc3339
 from manager.gathering import in_parts
 from manager.live import Live
 from manager.rollout import windows
 from manager.shown import pinview, reasons, rolloutview
-from manager.shown.views import Asked, Document, Fleet, display_state, fleet, listing, trouble_type
+from manager.shown.clusterview import trouble_type
+from manager.shown.documents import Asked, Document, display_state
+from manager.shown.states import Fleet, fleet
+from manager.shown.views import made
 from manager.store.schema import clusters
 
 _MOST = 100
@@ -48,20 +50,20 @@ class _Cluster(NamedTuple):
 def overview(connection: Connection, live: Live, workspace: str | None, now: float) -> Document:
     """How many of each kind are in each state, rollouts, windows and pins, and what needs attention."""
     asked = Asked(workspace=workspace)
-    whole = fleet(connection, live, now, asked)
-    repos, made = (listing(connection, live, kind, asked, now) for kind in ("GitRepo", "Bundle"))
+    whole = fleet(connection, live, now, workspace)
+    repos, bundles = (made(whole, kind, asked) for kind in ("GitRepo", "Bundle"))
     wrong, total = _wrong(whole), _total(connection, workspace)
     states = _tally(one.state for one in wrong)
     ready = total - sum(states.values())
     attention = [_repo(item) for item in repos if display_state(item) in _OF_GIT]
-    attention += [_bundle(item) for item in made if display_state(item) != "Ready"]
+    attention += [_bundle(item) for item in bundles if display_state(item) != "Ready"]
     attention += [*_grouped(wrong, everywhere=not workspace), *_troubled(connection, workspace)]
     attention.sort(key=lambda a: (_place(a["state"]), a["kind"] == "Cluster", -a["count"], a["kind"], a["name"]))
     deployed = whole.counted(lambda sort: None).get(None, {})
     return {
         "gitrepos": _tally(display_state(item) for item in repos),
         "clusters": states | ({"Ready": ready} if ready else {}),
-        "bundles": _tally(display_state(item) for item in made),
+        "bundles": _tally(display_state(item) for item in bundles),
         "deployments": {state.value: n for state, n in deployed.items()},
         "rollouts": _rollouts(connection, workspace),
         "windows": _windows(whole),
@@ -121,15 +123,7 @@ def _twins(whole: Fleet) -> set[ClusterId]:
 
 
 def _cluster(row: Any, whole: Fleet, state: str) -> _Cluster:
-    presence = whole.live.clusters.get(ClusterId(row.id))
-    message = ""
-    if row.id in whole.absent:
-        state, message = "WaitCheckIn", "its key was revoked; no agent has enrolled anew" if row.enrolled else "no agent has enrolled yet"
-    elif presence and presence.twin:
-        state, message = "ErrApplied", f"Duplicate agent: {presence.twin}"
-    elif row.id in whole.offline:
-        seen = presence.seen if presence else row.seen
-        state, message = State.OFFLINE.value, f"silent since {rfc3339(seen)}" if seen else "silent since it enrolled"
+    state, message = whole.trouble_of(row) or (state, "")
     return _Cluster(row.id, row.workspace, row.name, state, message)
 
 

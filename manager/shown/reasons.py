@@ -114,8 +114,7 @@ class Known:
         stored = held_state(row.state, told=row.told, window=bool(row.window)) if row.held else row.state
         state = seen_state(stored, offline=offline, enrolled=enrolled)
         if not enrolled:
-            code = "revoked" if self.clusters[row.cluster].enrolled else "never-enrolled"
-            cause = "its key was revoked; no agent has enrolled anew" if code == "revoked" else "no agent has enrolled yet"
+            code, cause = agentless(self.clusters[row.cluster])
             return state, of_manager(code, cause, f"cluster {name}", cluster=name, bundle=bundle)
         if state is State.OFFLINE:
             return state, of_manager("offline", self._silence(row), f"cluster {name}", cluster=name, bundle=bundle)
@@ -130,12 +129,22 @@ class Known:
         return state, of_report(msgspec.json.decode(row.report, type=Report), cluster=name, bundle=bundle)
 
     def _silence(self, row: Row) -> str:
-        seen = self.seen(row.cluster)
-        said = f"silent since {rfc3339(seen)}" if seen else "silent since it enrolled"
+        said = silence(self.seen(row.cluster))
         report = msgspec.json.decode(row.report, type=Report) if row.report else None
         if report is None or not row.told:
             return f"{said}, it never told of this bundle"
         return f"{said}, last state {report.state.value} at generation {report.generation}"
+
+
+def agentless(cluster: Any) -> tuple[str, str]:
+    """(code, words) of a row of `clusters` for which no agent has a key."""
+    if cluster.enrolled:
+        return "revoked", "its key was revoked; no agent has enrolled anew"
+    return "never-enrolled", "no agent has enrolled yet"
+
+
+def silence(seen: float) -> str:
+    return f"silent since {rfc3339(seen)}" if seen else "silent since it enrolled"
 
 
 def row_of(row: Any, whole: Known) -> Row:

@@ -1,21 +1,22 @@
-"""What stands in a GitRepo's status: its last scan, what is in its way, and how its bundles fare."""
+"""GitRepos as objects: the last scan, what is in its way, and how its bundles fare."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import msgspec
+import sqlalchemy as sa
 
+from fleetctl.core.reasons import message_of, shown
 from fleetctl.core.status import State
 from fleetctl.core.summary import summarize, worst_of
-from manager.shown.holdview import words
+from manager.holds.holding import Hold
+from manager.shown import documents, holdview, reasons
+from manager.shown.documents import Asked, Document, condition
+from manager.shown.states import Fleet
+from manager.store.schema import bundles, objects, repos
 
 _load = msgspec.json.decode
-Document = dict[str, Any]
-
-
-def condition(kind: str, *, ok: bool, message: str = "") -> dict[str, str]:
-    return {"type": kind, "status": "True" if ok else "False"} | ({"message": message} if message else {})
 
 
 def repo_status(scan: Any, states: dict[State, int], amount: int, generation: int) -> Document:
@@ -31,7 +32,7 @@ def repo_status(scan: Any, states: dict[State, int], amount: int, generation: in
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         state, message = "Stalled", problems[0]["summary"] + more
     elif held:
-        state, message = "Held", words(held)
+        state, message = "Held", holdview.words(held)
     elif scan is None or scan.scanned_generation < generation:
         state = "GitUpdating"
     total = sum(states.values())
@@ -59,3 +60,29 @@ def repo_status(scan: Any, states: dict[State, int], amount: int, generation: in
         "lastScanned": scan.scanned_at if scan else "",
         "observedGeneration": scan.scanned_generation if scan else 0,
     }
+
+
+def repos_of(whole: Fleet, asked: Asked) -> list[Document]:
+    connection = whole.connection
+    counts = whole.counted(lambda sort: (sort.workspace, sort.repo))
+    b = bundles.c
+    grouped = sa.select(b.workspace, b.repo, sa.func.count()).group_by(b.workspace, b.repo)
+    held = connection.execute(grouped.where(b.workspace == asked.workspace) if asked.workspace else grouped)
+    amounts = {(row[0], row[1]): row[2] for row in held}
+    scans = {(r.workspace, r.name): r for r in documents.rows(connection, repos, asked)}
+    place = reasons.Place(asked.workspace, asked.name)
+    why = reasons.grouped(whole.known, place, reasons.BY_REPO)
+    holds: dict[tuple[str, str], list[Hold]] = {}
+    for hold in whole.holds.values():
+        holds.setdefault((hold.workspace, hold.repo), []).append(hold)
+    found = []
+    for row in documents.rows(connection, objects, asked, objects.c.kind == "GitRepo"):
+        key = (row.workspace, row.name)
+        status = repo_status(scans.get(key), counts.get(key, {}), amounts.get(key, 0), row.generation)
+        status["display"]["message"] = status["display"]["message"] or message_of(why.get(key, []))
+        holdview.on_repo(status, holds.get(key, []))
+        status |= shown(why.get(key, []))
+        if asked.name:
+            status["resourceCounts"] = reasons.objects_of(connection, place)
+        found.append(documents.of_row("GitRepo", row, _load(row.spec), status, **documents.head(row)))
+    return found

@@ -37,9 +37,7 @@ def _presence(cluster: Any, live: Live, now: float) -> tuple[str, str]:
     """(state, what is to be said of it)."""
     presence = live.clusters.get(ClusterId(cluster.id))
     if not cluster.public_key:
-        if cluster.enrolled:
-            return "revoked", "its key was revoked; no agent has enrolled anew"
-        return "never-enrolled", "no agent has enrolled yet"
+        return reasons.agentless(cluster)
     if presence and presence.twin:
         return "twin", f"duplicate agent: {presence.twin}; both change nothing"
     if live.is_offline(ClusterId(cluster.id), now):

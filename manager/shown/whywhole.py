@@ -16,7 +16,7 @@ from fleetctl.core.why import Line, Next
 from fleetctl.core.whywhole import OnCluster, Trouble, Whole, bundle_lines, bundle_step, cluster_lines, cluster_next
 from manager.gathering import Scope, bundle_specs
 from manager.live import Live
-from manager.shown import reasons, rolloutview, views, whystops, whywaits
+from manager.shown import reasons, rolloutview, states, whystops, whywaits
 from manager.shown.whyagent import agent_of, known
 from manager.store.schema import clusters, deployments
 
@@ -28,7 +28,7 @@ _OF_AGENT = {"offline": "Offline", "never-enrolled": "WaitCheckIn", "revoked": "
 def bundle(connection: Connection, live: Live, now: float, workspace: str, name: str) -> Document:
     place = Workspace(workspace), BundleName(name)
     spec = bundle_specs(connection, Scope(place[0], bundles=[place[1]]))[0]
-    fleet = views.fleet(connection, live, now, views.Asked(workspace=workspace, name=name))
+    fleet = states.fleet(connection, live, now, workspace)
     counts = fleet.counted(lambda sort: sort.bundle, name).get(name, {})
     groups = merged(reasons.grouped(fleet.known, reasons.Place(workspace, bundle=name), reasons.BY_BUNDLE).get((workspace, name), []))
     rollout = next(iter(rolloutview.listing(connection, workspace, name)), None)
@@ -57,16 +57,16 @@ def cluster(connection: Connection, live: Live, now: float, workspace: str, name
     told = known(connection, live, now, row)
     told.meet([row.id])
     d = deployments.c
-    states, troubles, removing = [], [], []
+    mine, troubles, removing = [], [], []
     for one in connection.execute(sa.select(deployments).where(d.cluster_id == row.id).order_by(d.bundle)):
         if one.removed:
             removing += [f"{one.bundle}: {one.message or 'told, and not done yet'}"]
             continue
         state, reason = told.reason(reasons.row_of(one, told))
-        states.append(state)
+        mine.append(state)
         if reason is not None:
             troubles.append(Trouble(state=state.value, reason=reason, count=1, cluster=name, bundle=one.bundle))
-    agent, counts = agent_of(row, live, now), count(states)
+    agent, counts = agent_of(row, live, now), count(mine)
     worst = worst_of(counts)
     found = OnCluster(
         workspace=workspace,

@@ -35,7 +35,8 @@ from manager.live import Live, Presence
 from manager.rollout import staging
 from manager.rollout.rolling import Rolling
 from manager.service import Service
-from manager.shown import overview, views
+from manager.shown import overview
+from manager.shown.states import fleet
 from manager.store.base import Store
 from manager.store.schema import bundles, deployments, meta, repos
 from manager.store.schema import options as options_table
@@ -173,7 +174,7 @@ async def _summed(scene: Scene) -> list[Figure]:
         return median(times)
 
     def states(connection: Connection) -> None:
-        whole = views.fleet(connection, scene.live, time.time(), views.Asked(workspace=SPACE))
+        whole = fleet(connection, scene.live, time.time(), SPACE)
         assert sum(sum(counts.values()) for counts in whole.counted(lambda sort: sort.bundle).values()) == len(scene.names) * scene.clusters
 
     peer = await timed(lambda connection: connection.exec_driver_sql(count, (SPACE,)).scalar())

@@ -14,9 +14,10 @@ from fleetctl.core.ids import ClusterId
 from fleetctl.core.status import State
 from fleetctl.core.summary import held_state, seen_state
 from manager.live import Live, Presence
-from manager.shown import counting, views
+from manager.shown import counting, states, views
+from manager.shown.documents import Asked
 from manager.store import counters, migrate
-from manager.store.schema import deployments
+from manager.store.schema import clusters, deployments, objects
 from tests.support.rows import SPACE, add_clusters, add_deployments, anything, cluster_id, deployment
 
 NOW = 10_000.0
@@ -103,7 +104,7 @@ def test_what_is_counted_is_what_each_one_shows(engine: Engine, seed: int) -> No
     """By bundle, by repository, by cluster and in all, Offline and Pending included."""
     with engine.begin() as connection:
         live = filled(connection, random.Random(seed))
-        whole = views.fleet(connection, live, NOW, views.Asked(workspace=SPACE))
+        whole = states.fleet(connection, live, NOW, SPACE)
         every = plainly(connection, live)
         assert {state for _, state in every} >= {State.OFFLINE, State.PENDING, State.READY}
         for key in (lambda row: (row.workspace, row.bundle), lambda row: row.repo, lambda row: None):
@@ -121,6 +122,26 @@ def test_what_is_counted_is_what_each_one_shows(engine: Engine, seed: int) -> No
         assert whole.of_clusters(some) == {cluster: by_cluster[cluster] for cluster in some}
         one = {name[1]: counts for name, counts in whole.counted(lambda sort: (sort.workspace, sort.bundle), "web").items()}
         assert one == {"web": whole.counted(lambda sort: sort.bundle)["web"]}
+
+
+def test_a_group_is_the_sum_of_its_clusters(engine: Engine) -> None:
+    """Its counters, its clusters that are not Ready, and nothing of clusters that its selector leaves out."""
+    with engine.begin() as connection:
+        live = filled(connection, random.Random(1))
+        odd = [cluster_id(n) for n in range(1, 60, 2)]
+        connection.execute(sa.update(clusters).where(clusters.c.id.in_(odd)).values(labels=b'{"odd":"yes"}'))
+        head = {"kind": "ClusterGroup", "workspace": SPACE, "name": "odd", "uid": "u", "generation": 1, "created": ""}
+        body = {"labels": b"{}", "annotations": b"{}", "spec": b'{"selector":{"matchLabels":{"odd":"yes"}}}', "extra": b"{}"}
+        connection.execute(sa.insert(objects), head | body)
+        status = views.one(connection, live, "ClusterGroup", SPACE, "odd", NOW)["status"]
+        mine = views.listing(connection, live, "Cluster", Asked(workspace=SPACE, selector="odd=yes"), NOW)
+    unready = [item["metadata"]["name"] for item in mine if item["status"]["display"]["state"] != "Ready"]
+    summaries = [item["status"]["summary"] for item in mine]
+    wanted = {key: sum(one.get(key, 0) for one in summaries) for key in set().union(*summaries)}
+    assert (status["clusterCount"], status["nonReadyClusterCount"]) == (30, len(unready))
+    assert status["nonReadyClusters"] == unready[:10]
+    assert status["summary"] == wanted
+    assert status["display"]["readyBundles"] == f"{wanted['ready']}/{wanted['desiredReady']}"
 
 
 def test_a_large_fleet_is_asked_who_is_silent_now_and_then() -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Engine
 from manager.live import Live, Presence
 from manager.revisions.goingback import Ask
 from manager.service import Service
-from manager.shown import views
+from manager.shown import documents, views
 from manager.shown.overview import overview
 from manager.store import migrate
 from tests.integration.manager.test_counts import NOW, filled
@@ -40,8 +40,8 @@ def test_clusters_are_counted_as_they_are_listed(engine: Engine, seed: int) -> N
     with engine.begin() as connection:
         live = filled(connection, random.Random(seed))
         found = overview(connection, live, SPACE, NOW)
-        items = views.listing(connection, live, "Cluster", views.Asked(workspace=SPACE), NOW)
-        listed = [views.display_state(item) for item in items]
+        items = views.listing(connection, live, "Cluster", documents.Asked(workspace=SPACE), NOW)
+        listed = [documents.display_state(item) for item in items]
         assert found["clusters"] == {state: listed.count(state) for state in set(listed)}
         assert sum(found["deployments"].values()) == sum(item["status"]["summary"]["desiredReady"] for item in items)
         assert overview(connection, live, None, NOW)["clusters"] == found["clusters"]
