@@ -30,4 +30,5 @@ def moved(
             out.line(f"bundle/{old} moves nowhere")
             return
         session.client.call("POST", path, {"to": new})
-    out.line(f"bundle/{old} becomes bundle/{new} at the scan that finds it there; its releases stay")
+    found = "passes to the GitRepo whose scan finds it next" if new == old else f"becomes bundle/{new} at the scan that finds it there"
+    out.line(f"bundle/{old} {found}; its releases stay")

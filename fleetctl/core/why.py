@@ -234,7 +234,11 @@ def next_step(facts: Facts) -> Next:
         found = look(facts)
         if found is not None:
             return found
-    return Next("nothing: it is Ready. A new commit that changes it comes next" if facts.ready else "nothing is known to be in the way")
+    if not facts.ready:
+        return Next("nothing is known to be in the way")
+    stop = next(iter(facts.pauses), None)
+    comes = f"waits until somebody ends the pause of {stop.what}: {stop.command}" if stop else "comes next"
+    return Next(f"nothing: it is Ready. A new commit that changes it {comes}")
 
 
 def _meant(facts: Facts) -> Next | None:

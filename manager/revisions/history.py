@@ -127,7 +127,8 @@ def revisions_of(connection: Connection, place: Place) -> tuple[Any, dict[int, B
     rows = connection.execute(sa.select(r.number, r.spec).where(r.workspace == place[0], r.bundle == place[1]).order_by(r.number)).all()
     known = {one.number: msgspec.json.decode(one.spec, type=BundleSpec) for one in rows}
     newest = next(reversed(known.values()), None)
-    return row, {number: msgspec.structs.replace(content_of(spec, newest or spec), commit=CommitId("")) for number, spec in known.items()}
+    said = {"commit": CommitId(""), "path": "", "moved_from": BundleName("")}
+    return row, {number: msgspec.structs.replace(content_of(spec, newest or spec), **said) for number, spec in known.items()}
 
 
 def _set(connection: Connection, place: Place, number: int, reason: str, decision: int) -> None:

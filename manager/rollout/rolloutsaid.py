@@ -29,9 +29,8 @@ def command(connection: Connection, workspace: Workspace, bundle: BundleName, ve
     r = rollouts.c
     spec = next(iter(bundle_specs(connection, Scope(workspace, bundles=[bundle]))), None)
     if spec is None:
-        raise NotFound(
-            f"bundle {bundle} does not exist in workspace {workspace}", subject=f"bundle {bundle}", next_step="fleetctl get bundles"
-        )
+        summary = f"bundle {bundle} does not exist in workspace {workspace}"
+        raise NotFound(summary, subject=f"bundle {bundle}", next_step="See `fleetctl get bundles`.")
     where = (r.workspace == workspace) & (r.bundle == bundle)
     row = connection.execute(sa.select(rollouts).where(where)).one_or_none()
     if row is None:

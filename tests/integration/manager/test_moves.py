@@ -168,6 +168,7 @@ class TestSaid:
             assert (await service.get_object("Bundle", SPACE, NEW))["metadata"]["uid"] == uid
             after = await service.bundle_history(SPACE, NEW)
             assert [r["commit"] for r in after][1:] == [r["commit"] for r in before]
+            assert [r["clusters"] for r in after][:2] == [2, 0], "the new name is no other content"
             assert (await gitrepo(service))["held"] is None
             await service.go_back(SPACE, NEW, Ask(before[-1]["number"], ""))
             third = clone.push(files("platform/web", 3))

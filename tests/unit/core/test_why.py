@@ -53,7 +53,11 @@ CASES = {
         "a person ends the pause of rollout web",
         PAUSE.command,
     ),
-    "a pause holds nothing of what is Ready": (facts(pauses=[PAUSE]), "nothing: it is Ready", ""),
+    "a pause holds nothing of what is Ready": (
+        facts(pauses=[PAUSE]),
+        "nothing: it is Ready. A new commit that changes it waits until somebody ends the pause of rollout web",
+        "",
+    ),
     "the rollout failed": (held(rollout=way("Failed")), "a person decides", "fleetctl rollout resume web"),
     "it was aborted": (held(rollout=way("Aborted")), "a person decides", "fleetctl rollout resume web"),
     "approval": (held(rollout=way(asks=True)), "a person says yes", "fleetctl rollout approve web"),
