@@ -14,8 +14,8 @@ from fleetctl.core import wire
 from fleetctl.core.ids import ClusterId
 from fleetctl.core.sealing import context_of
 from manager.service import Service
-from tests.integration.manager.test_service import ALL, MAP, add, answer, desired, run, scanned
 from tests.support.gitrepo import Clone
+from tests.support.realservice import ALL, MAP, add, answer, desired, run, scanned
 
 WORKSPACE = "fleet-default"
 FILES = {

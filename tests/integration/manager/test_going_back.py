@@ -12,24 +12,34 @@ import pytest
 from fleetctl.core.errors import NotFound, RefusedError, UsageError
 from manager.revisions.goingback import Ask, Chosen, Outcome
 from manager.service import Service, _used_archives
-from tests.integration.manager.test_rollouts import BUNDLE, CANARY, MAP, Agents, breaks, files, phase_is, rollout, run, scanned_first
-from tests.integration.manager.test_service import add, desired, scanned, serving
 from tests.support.gitrepo import Clone
+from tests.support.realservice import desired, serving
+from tests.support.rollingagents import (
+    BUNDLE,
+    CANARY,
+    ONE,
+    Agents,
+    breaks,
+    canary_first,
+    files,
+    first_commit,
+    generations,
+    next_commit,
+    phase_is,
+    plain,
+    rollout,
+    run,
+    scanned_first,
+    settled,
+)
 from tests.support.waiting import until
-
-
-def plain(value: int) -> dict[str, str]:
-    return {"web/m.yaml": MAP.format(value=value)}
 
 
 async def two_revisions(service: Service, agents: Agents, clone: Clone) -> tuple[str, str]:
     """Revisions 1 and 2 of a bundle that is handed out at once; every cluster is Ready at the second."""
-    first = clone.push(plain(1))
-    await add(service, clone.url, paths=["web"])
-    await scanned(service, first)
+    first = await first_commit(service, clone, plain(1))
     await agents.poll()
-    second = clone.push(plain(2))
-    await scanned(service, second)
+    second = await next_commit(service, clone, plain(2))
     await agents.poll()
     return first, second
 
@@ -45,10 +55,6 @@ async def go(service: Service, ask: Ask, *, dry_run: bool = False) -> Outcome:
 async def told(service: Service, name: str) -> list[tuple[Any, ...]]:
     items = await service.cluster_history("fleet-default", name, BUNDLE)
     return [(item["number"], item["cause"], item["who"], item["result"]) for item in items]
-
-
-async def generations(service: Service, agents: Agents) -> dict[str, int]:
-    return {name: (await desired(service, cluster)).bundles[0].generation for name, cluster in agents.ids.items()}
 
 
 async def pins_are_said(service: Service, newest: str) -> None:
@@ -89,8 +95,7 @@ class TestPins:
             after = await generations(service, agents)
             assert after["a"] > before["a"]
             assert after["c"] == before["c"]
-            third = clone.push(plain(3))
-            await scanned(service, third)
+            third = await next_commit(service, clone, plain(3))
             await agents.poll()
             assert await agents.versions() == {"a": first, "b": first, "c": third}
             await pins_are_said(service, third)
@@ -115,8 +120,7 @@ class TestPins:
         async def work(service: Service, agents: Agents) -> None:
             await agents.join("a", "b")
             first, second = await two_revisions(service, agents, clone)
-            third = clone.push(plain(3))
-            await scanned(service, third)
+            third = await next_commit(service, clone, plain(3))
             await go(service, some("a", to=1))
             whole = await go(service, Ask(2))
             assert (whole.clusters, whole.told, whole.own) == (1, 1, [{"number": 1, "clusters": 1}])
@@ -145,7 +149,7 @@ class TestPins:
                 first, _ = await two_revisions(service, agents, clone)
                 await go(service, some("a", to=1))
                 for value in range(3, 15):
-                    await scanned(service, clone.push(plain(value)))
+                    await next_commit(service, clone, plain(value))
                 numbers = [item["number"] for item in await service.bundle_history("fleet-default", BUNDLE)]
                 assert (len(numbers), numbers[-1]) == (11, 1)
                 used = await service._store.read(_used_archives)
@@ -163,12 +167,10 @@ class TestPins:
             await agents.join("a", env="prod")
             await agents.join("other", env="test")
             target = [{"clusterSelector": {"matchLabels": {"env": "prod"}}}]
-            first = clone.push(plain(1))
-            await add(service, clone.url, paths=["web"], targets=target)
-            await scanned(service, first)
+            first = await first_commit(service, clone, plain(1), targets=target)
             with pytest.raises(RefusedError, match="no older revision"):
                 await go(service, some("a"))
-            await scanned(service, clone.push(plain(2)))
+            await next_commit(service, clone, plain(2))
             for ask, error, text in (
                 (some("nobody"), NotFound, "Cluster nobody does not exist"),
                 (some("other"), RefusedError, "does not get bundle"),
@@ -192,12 +194,9 @@ class TestPins:
 
         async def work(service: Service, agents: Agents) -> None:
             await agents.join("a", "b")
-            first = clone.push(plain(1) | {"web/fleet.yaml": without})
-            await add(service, clone.url, paths=["web"])
-            await scanned(service, first)
+            first = await first_commit(service, clone, plain(1) | {"web/fleet.yaml": without})
             assert await agents.versions() == {"a": "", "b": first}
-            second = clone.push(plain(2) | {"web/fleet.yaml": "labels: {x: y}\n"})
-            await scanned(service, second)
+            await next_commit(service, clone, plain(2) | {"web/fleet.yaml": "labels: {x: y}\n"})
             await go(service, Ask(1))
             assert await agents.versions() == {"a": first, "b": first}
 
@@ -206,10 +205,9 @@ class TestPins:
 
 async def halted(service: Service, agents: Agents, clone: Clone, verb: str) -> tuple[str, str, str]:
     """(first commit, second, the one cluster that got it and broke) of a rollout that stands still, one at a time."""
-    strategy = "{maxUnavailable: 1, maxFailures: 0}" if verb == "fail" else "{maxUnavailable: 1}"
+    strategy = "{maxUnavailable: 1, maxFailures: 0}" if verb == "fail" else ONE
     first = await scanned_first(service, agents, clone, strategy)
-    second = clone.push(files(2, strategy))
-    await scanned(service, second)
+    second = await next_commit(service, clone, files(2, strategy))
     [broken] = await agents.until_told(second, 1)
     await agents.poll(broken, answer=breaks)
     if verb != "fail":
@@ -245,7 +243,7 @@ class TestARolloutThatStandsStill:
             assert (done.clusters, done.waiting) == (1, 1)
             assert len(await agents.until_told(first, 3)) == 3
             await agents.poll()
-            await asyncio.sleep(0.3)
+            await settled(service)
             assert await agents.told(second) == set()
             shown = (await rollout(service))["status"]
             assert shown["display"]["state"] == phase
@@ -264,9 +262,8 @@ def test_many_go_back_one_by_one(tmp_path: Path, clone: Clone) -> None:
 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "b", "c")
-        first = await scanned_first(service, agents, clone, "{maxUnavailable: 1}")
-        second = clone.push(files(2, "{maxUnavailable: 1}"))
-        await scanned(service, second)
+        first = await scanned_first(service, agents, clone, ONE)
+        second = await next_commit(service, clone, files(2, ONE))
         for count in (1, 2, 3):
             await agents.poll(*await agents.until_told(second, count))
         await phase_is(service, "Completed")
@@ -274,7 +271,7 @@ def test_many_go_back_one_by_one(tmp_path: Path, clone: Clone) -> None:
         assert (done.clusters, done.told, done.waiting) == (3, 0, 3)
         for count in (1, 2, 3):
             gone = await agents.until_told(first, count)
-            await asyncio.sleep(0.2)
+            await settled(service)
             assert await agents.told(first) == gone, "more than one at a time"
             await agents.poll(*gone)
         assert set((await agents.states()).values()) == {"Ready"}
@@ -286,12 +283,7 @@ def test_a_partition_goes_back_and_who_was_not_told_keeps_what_it_has(tmp_path: 
     """The canary alone had the new version; the rest, held, keeps the old one as a pin; a first version has nothing to go back to."""
 
     async def work(service: Service, agents: Agents) -> None:
-        await agents.join("a", canary="yes")
-        await agents.join("b", "c")
-        first = clone.push(files(1, CANARY))
-        await add(service, clone.url, paths=["web"])
-        await scanned(service, first)
-        await agents.until_told(first, 1)
+        first = await canary_first(service, agents, clone)
         with pytest.raises(RefusedError, match="2 clusters were never told bundle"):
             await go(service, Ask(1, chosen=Chosen(partition="(rest)")))
         await agents.poll("a")
@@ -300,17 +292,15 @@ def test_a_partition_goes_back_and_who_was_not_told_keeps_what_it_has(tmp_path: 
         await agents.until_told(first, 3)
         await agents.poll()
         await phase_is(service, "Completed")
-        second = clone.push(files(2, CANARY))
-        await scanned(service, second)
+        second = await next_commit(service, clone, files(2, CANARY))
         await agents.until_told(second, 1)
         rest = await go(service, Ask(chosen=Chosen(partition="(rest)")))
         assert (rest.number, rest.clusters, rest.told, rest.waiting) == (1, 2, 0, 0)
         canary = await go(service, Ask(chosen=Chosen(partition="canary")))
         assert (canary.number, canary.clusters) == (1, 1)
         await agents.until_told(first, 3)
-        third = clone.push(files(3, CANARY))
-        await scanned(service, third)
-        await asyncio.sleep(0.3)
+        third = await next_commit(service, clone, files(3, CANARY))
+        await settled(service)
         assert await agents.told(third) == set()
 
     run(tmp_path / "m", work)

@@ -23,9 +23,9 @@ from manager.rollout import passes
 from manager.service import Service
 from manager.store.schema import clusters, deployments, repos
 from manager.taking import Taken, take
-from tests.integration.manager.test_rollouts import BUNDLE, MAP, Agents, run
-from tests.integration.manager.test_service import add, desired, scanned, serving
 from tests.support.gitrepo import Clone
+from tests.support.realservice import add, desired, scanned, serving
+from tests.support.rollingagents import BUNDLE, MAP, Agents, run
 from tests.support.waiting import until
 
 SPACE, NOW = "fleet-default", "2026-01-01T00:00:00Z"

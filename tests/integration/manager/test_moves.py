@@ -13,9 +13,9 @@ from fleetctl.core.errors import Conflict, NotFound, UsageError
 from fleetctl.core.render import release_of
 from manager.revisions.goingback import Ask
 from manager.service import Service
-from tests.integration.manager.test_rollouts import MAP, Agents, breaks, run
-from tests.integration.manager.test_service import add, desired, scanned, serving
 from tests.support.gitrepo import Clone
+from tests.support.realservice import add, desired, scanned, serving
+from tests.support.rollingagents import MAP, Agents, breaks, run
 from tests.support.waiting import until
 
 SPACE = "fleet-default"

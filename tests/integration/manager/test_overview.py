@@ -18,9 +18,9 @@ from manager.shown.overview import overview
 from manager.store import migrate
 from tests.integration.manager.test_counts import NOW, filled
 from tests.integration.manager.test_reasons import HOUR, begun, fails, status
-from tests.integration.manager.test_rollouts import BUNDLE, Agents, files, phase_is, run, scanned_first
-from tests.integration.manager.test_service import add, scanned
 from tests.support.gitrepo import Clone
+from tests.support.realservice import add
+from tests.support.rollingagents import BUNDLE, ONE, Agents, files, next_commit, phase_is, run, scanned_first
 from tests.support.rows import SPACE, add_clusters, add_deployments, cluster_id, deployment
 from tests.support.waiting import until
 
@@ -91,10 +91,10 @@ def test_rollouts_and_pins_are_on_the_screen(tmp_path: Path, clone: Clone) -> No
 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "b")
-        await scanned_first(service, agents, clone, "{maxUnavailable: 1}")
+        await scanned_first(service, agents, clone, ONE)
         quiet = await service.status("fleet-default")
         assert (quiet["rollouts"]["items"], quiet["rollouts"]["counts"]) == ([], {"Completed": 1})
-        await scanned(service, clone.push(files(2, "{maxUnavailable: 1}")))
+        await next_commit(service, clone, files(2, ONE))
         await phase_is(service, "Progressing")
         [going] = (await service.status("fleet-default"))["rollouts"]["items"]
         assert (going["name"], going["state"], going["waitsForYou"]) == (BUNDLE, "Progressing", False)

@@ -16,9 +16,9 @@ from fleetctl.core.ids import BundleName, Digest, Workspace
 from fleetctl.core.impact import Plan, What
 from manager.plans.planning import Asked
 from manager.service import Service
-from tests.integration.manager.test_rollouts import Agents
-from tests.integration.manager.test_service import ALL, MAP, add, gitrepo, scanned, serving
 from tests.support.gitrepo import Clone
+from tests.support.realservice import ALL, MAP, add, gitrepo, scanned, serving
+from tests.support.rollingagents import Agents
 
 SPACE = "fleet-default"
 SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {name: new}\nspec: {ports: [{port: 80}], selector: {app: new}}\n"

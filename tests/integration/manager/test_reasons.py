@@ -13,9 +13,8 @@ from fleetctl.core import wire
 from fleetctl.core.status import Report, ResourceStatus, State
 from manager.service import Service
 from manager.store.schema import deployments
-from tests.integration.manager.test_rollouts import BUNDLE, Agents, files, run, scanned_first, works
-from tests.integration.manager.test_service import add, scanned
 from tests.support.gitrepo import Clone
+from tests.support.rollingagents import BUNDLE, ONE, Agents, files, first_commit, next_commit, plain, run, scanned_first, works
 from tests.support.waiting import until
 
 HOUR = 3600.0
@@ -48,9 +47,7 @@ async def status(service: Service, kind: str, name: str) -> dict[str, Any]:
 
 async def begun(service: Service, agents: Agents, clone: Clone, *names: str) -> str:
     await agents.join(*names)
-    commit = clone.push({"web/m.yaml": files(1, "{}")["web/m.yaml"]})
-    await add(service, clone.url, paths=["web"])
-    await scanned(service, commit)
+    commit = await first_commit(service, clone, plain(1))
     await agents.until_told(commit, len(names))
     return commit
 
@@ -119,8 +116,7 @@ def test_an_error_of_an_older_generation_is_no_reason_any_more(tmp_path: Path, c
     async def work(service: Service, agents: Agents) -> None:
         await begun(service, agents, clone, "a")
         await agents.poll("a", answer=fails("web"))
-        second = clone.push({"web/m.yaml": files(2, "{}")["web/m.yaml"]})
-        await scanned(service, second)
+        second = await next_commit(service, clone, plain(2))
         await agents.until_told(second, 1)
         found = await status(service, "BundleDeployment", f"a.{BUNDLE}")
         assert (found["display"]["state"], found["reason"]["code"]) == ("WaitApplied", "waiting")
@@ -158,9 +154,8 @@ def test_who_is_held_says_what_the_rollout_waits_for(tmp_path: Path, clone: Clon
 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "b", "c")
-        await scanned_first(service, agents, clone, "{maxUnavailable: 1}")
-        second = clone.push(files(2, "{maxUnavailable: 1}"))
-        await scanned(service, second)
+        await scanned_first(service, agents, clone, ONE)
+        second = await next_commit(service, clone, files(2, ONE))
         await agents.until_told(second, 1)
         found = await until(lambda: status(service, "Bundle", BUNDLE), lambda s: len(s["reasons"]) == 2)
         held = next(r for r in found["reasons"] if r["code"] == "held")

@@ -3,96 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from fleetctl.core import wire
 from fleetctl.core.errors import NotFound, RefusedError
-from fleetctl.core.ids import ClusterId
-from fleetctl.core.status import Report, State
 from manager.holds.removals import Labels
 from manager.revisions.goingback import Ask
 from manager.service import Service
-from tests.integration.manager.test_service import add, clone, desired, enrol, scanned, server, serving
 from tests.support.gitrepo import Clone
+from tests.support.realservice import desired, serving
+from tests.support.rollingagents import (
+    BUNDLE,
+    CANARY,
+    ONE,
+    Agents,
+    breaks,
+    canary_first,
+    files,
+    first_commit,
+    generations,
+    next_commit,
+    phase_is,
+    plain,
+    rollout,
+    run,
+    scanned_first,
+    settled,
+)
 from tests.support.waiting import until
-
-__all__ = ["clone", "server"]
-MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: web}}\ndata: {{a: '{value}'}}\n"
-BUNDLE = "apps-web"
-Answer = Callable[[wire.DesiredBundle], Report]
-
-
-def files(value: int, strategy: str) -> dict[str, str]:
-    return {"web/m.yaml": MAP.format(value=value), "web/fleet.yaml": f"rolloutStrategy: {strategy}\n"}
-
-
-def works(bundle: wire.DesiredBundle) -> Report:
-    return Report(bundle=bundle.name, generation=bundle.generation, applied=bundle.generation, state=State.READY, ready=True)
-
-
-def breaks(bundle: wire.DesiredBundle) -> Report:
-    return Report(bundle=bundle.name, generation=bundle.generation, state=State.ERR_APPLIED, message="it does not start")
-
-
-class Agents:
-    """Some clusters, each with an agent that applies its document when `poll` is called."""
-
-    def __init__(self, service: Service) -> None:
-        self.service = service
-        self.ids: dict[str, ClusterId] = {}
-        self._seq = 0
-
-    async def join(self, *names: str, **labels: str) -> None:
-        for name in names:
-            self.ids[name] = await enrol(self.service, name, **labels)
-
-    async def versions(self) -> dict[str, str]:
-        """The commit that each cluster was told, "" for none."""
-        found = {}
-        for name, cluster in self.ids.items():
-            bundles = (await desired(self.service, cluster)).bundles
-            found[name] = bundles[0].commit if bundles else ""
-        return found
-
-    async def told(self, commit: str) -> set[str]:
-        return {name for name, version in (await self.versions()).items() if version == commit}
-
-    async def poll(self, *names: str, answer: Answer = works) -> None:
-        for name in names or tuple(self.ids):
-            cluster = self.ids[name]
-            document = await desired(self.service, cluster)
-            self._seq += 1
-            reports = [answer(bundle) for bundle in document.bundles]
-            request = wire.StatusRequest(instance=f"i-{name}", seq=self._seq, full=True, deployments=reports)
-            await self.service.seen(cluster, instance=f"i-{name}", address="::1", stamp=int(self.service._clock()))
-            await self.service.report(cluster, request, address="::1")
-
-    async def until_told(self, commit: str, count: int) -> set[str]:
-        return await until(lambda: self.told(commit), lambda names: len(names) == count)
-
-    async def states(self) -> dict[str, str]:
-        items = await self.service.list_objects("BundleDeployment")
-        return {i["spec"]["cluster"]: i["status"]["display"]["state"] for i in items}
-
-
-async def rollout(service: Service) -> dict[str, Any]:
-    return (await service.list_rollouts("fleet-default", BUNDLE))[0]
-
-
-def phase_is(service: Service, phase: str) -> Any:
-    return until(lambda: rollout(service), lambda r: r["status"]["display"]["state"] == phase)
-
-
-def run(folder: Path, work: Callable[[Service, Agents], Any]) -> None:
-    async def main() -> None:
-        async with serving(folder) as service:
-            await work(service, Agents(service))
-
-    asyncio.run(main())
 
 
 def test_clusters_change_one_after_the_other(tmp_path: Path, clone: Clone) -> None:
@@ -100,18 +39,15 @@ def test_clusters_change_one_after_the_other(tmp_path: Path, clone: Clone) -> No
 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "b", "c")
-        first = clone.push(files(1, "{maxUnavailable: 1}"))
-        await add(service, clone.url, paths=["web"])
-        await scanned(service, first)
+        first = await first_commit(service, clone, files(1, ONE))
         await agents.until_told(first, 3)  # nothing runs there yet: nobody is disturbed
         await agents.poll()
         await phase_is(service, "Completed")
-        second = clone.push(files(2, "{maxUnavailable: 1}"))
-        await scanned(service, second)
+        second = await next_commit(service, clone, files(2, ONE))
         order: list[str] = []
         for count in (1, 2, 3):
             told = await agents.until_told(second, count)
-            await asyncio.sleep(0.2)
+            await settled(service)
             assert await agents.told(second) == told, "more than one at a time"
             [new] = told - set(order)
             order.append(new)
@@ -130,17 +66,15 @@ def test_a_cluster_that_breaks_stops_the_others_and_a_newer_commit_takes_over(tm
 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "b", "c")
-        await scanned_first(service, agents, clone, "{maxUnavailable: 1}")
-        bad = clone.push(files(2, "{maxUnavailable: 1}"))
-        await scanned(service, bad)
+        await scanned_first(service, agents, clone, ONE)
+        bad = await next_commit(service, clone, files(2, ONE))
         [broken] = await agents.until_told(bad, 1)
         await agents.poll(broken, answer=breaks)
-        await asyncio.sleep(0.3)
+        await settled(service)
         assert await agents.told(bad) == {broken}
         message = (await rollout(service))["status"]["display"]["message"]
         assert "clusters may be unavailable at once" in message or "left to be told" in message
-        good = clone.push(files(3, "{maxUnavailable: 1}"))
-        await scanned(service, good)
+        good = await next_commit(service, clone, files(3, ONE))
         assert await agents.until_told(good, 1) == {broken}
         await agents.poll(broken)
         for count in (2, 3):
@@ -151,29 +85,11 @@ def test_a_cluster_that_breaks_stops_the_others_and_a_newer_commit_takes_over(tm
     run(tmp_path / "m", work)
 
 
-async def scanned_first(service: Service, agents: Agents, clone: Clone, strategy: str) -> str:
-    first = clone.push(files(1, strategy))
-    await add(service, clone.url, paths=["web"])
-    await scanned(service, first)
-    await agents.until_told(first, len(agents.ids))
-    await agents.poll()
-    await phase_is(service, "Completed")
-    return first
-
-
-CANARY = "{partitions: [{name: canary, clusterSelector: {matchLabels: {canary: 'yes'}}}], approval: first}"
-
-
 def test_a_canary_is_approved_by_a_person(tmp_path: Path, clone: Clone) -> None:
     """The rest, which no partition names, waits for the yes; a second yes is refused, as is one for a bundle without a rollout."""
 
     async def work(service: Service, agents: Agents) -> None:
-        await agents.join("a", canary="yes")
-        await agents.join("b", "c")
-        first = clone.push(files(1, CANARY))
-        await add(service, clone.url, paths=["web"])
-        await scanned(service, first)
-        assert await agents.until_told(first, 1) == {"a"}
+        first = await canary_first(service, agents, clone)
         await agents.poll("a")
         await until(lambda: rollout(service), lambda r: "waits for `fleetctl rollout approve`" in r["status"]["display"]["message"])
         assert (await agents.states())["b"] == "Pending"
@@ -192,14 +108,11 @@ def test_pause_resume_and_abort(tmp_path: Path, clone: Clone) -> None:
 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "b")
-        first = clone.push({"web/m.yaml": MAP.format(value=1)})
-        await add(service, clone.url, paths=["web"])
-        await scanned(service, first)
+        await first_commit(service, clone, plain(1))
         await agents.poll()
         await service.command_rollout("fleet-default", BUNDLE, "pause", "release freeze")
-        second = clone.push({"web/m.yaml": MAP.format(value=2)})
-        await scanned(service, second)
-        await asyncio.sleep(0.3)
+        second = await next_commit(service, clone, plain(2))
+        await settled(service)
         assert await agents.told(second) == set()
         shown = await service.list_objects("BundleDeployment")
         assert {i["status"]["message"] for i in shown} == {"the rollout is paused: release freeze"}
@@ -223,13 +136,12 @@ def test_it_goes_on_after_a_restart(tmp_path: Path, clone: Clone) -> None:
         async with serving(folder) as service:
             agents = Agents(service)
             await agents.join("a", "b", "c")
-            await scanned_first(service, agents, clone, "{maxUnavailable: 1}")
-            second = clone.push(files(2, "{maxUnavailable: 1}"))
-            await scanned(service, second)
+            await scanned_first(service, agents, clone, ONE)
+            second = await next_commit(service, clone, files(2, ONE))
             before = await agents.until_told(second, 1)
         async with serving(folder) as service:
             agents.service = service
-            await asyncio.sleep(0.5)
+            await settled(service)
             assert await agents.told(second) == before
             await agents.poll(*before)
             after = await agents.until_told(second, 2)
@@ -244,9 +156,7 @@ def test_a_cluster_that_leaves_the_targets_before_it_was_told_leaves_no_trace(tm
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", env="prod", canary="yes")
         await agents.join("b", env="prod")
-        first = clone.push(files(1, CANARY))
-        await add(service, clone.url, paths=["web"], targets=[{"clusterSelector": {"matchLabels": {"env": "prod"}}}])
-        await scanned(service, first)
+        first = await first_commit(service, clone, files(1, CANARY), targets=[{"clusterSelector": {"matchLabels": {"env": "prod"}}}])
         await agents.until_told(first, 1)
         for name, removals in (("a", 1), ("b", 0)):
             await service.label_clusters(Labels("fleet-default", {"env": "test"}, [name], removals=removals))
@@ -262,13 +172,11 @@ def test_going_back_to_what_a_cluster_has_is_no_rollout(tmp_path: Path, clone: C
 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "b")
-        await scanned_first(service, agents, clone, "{maxUnavailable: 1}")
-        before = {name: (await desired(service, cluster)).bundles[0].generation for name, cluster in agents.ids.items()}
-        bad = clone.push(files(2, "{maxUnavailable: 1}"))
-        await scanned(service, bad)
+        await scanned_first(service, agents, clone, ONE)
+        before = await generations(service, agents)
+        bad = await next_commit(service, clone, files(2, ONE))
         [told] = await agents.until_told(bad, 1)
-        back = clone.push(files(1, "{maxUnavailable: 1}"))
-        await scanned(service, back)
+        back = await next_commit(service, clone, files(1, ONE))
         assert await agents.until_told(back, 1) == {told}
         await agents.poll(told)
         await phase_is(service, "Completed")
@@ -285,19 +193,16 @@ class TestGoingBack:
 
         async def work(service: Service, agents: Agents) -> None:
             await agents.join("a", "b")
-            first = clone.push({"web/m.yaml": MAP.format(value=1)})
-            await add(service, clone.url, paths=["web"])
-            await scanned(service, first)
+            first = await first_commit(service, clone, plain(1))
             with pytest.raises(RefusedError, match="no older revision"):
                 await service.go_back("fleet-default", BUNDLE, Ask(0, ""))
-            second = clone.push({"web/m.yaml": MAP.format(value=2)})
-            await scanned(service, second)
+            second = await next_commit(service, clone, plain(2))
             await agents.until_told(second, 2)
             before = (await desired(service, agents.ids["a"])).bundles[0].generation
             pinned = (await service.go_back("fleet-default", BUNDLE, Ask(0, "it leaks"))).number
             await agents.until_told(first, 2)
             assert (await desired(service, agents.ids["a"])).bundles[0].generation > before
-            await scanned(service, clone.push({"web/m.yaml": MAP.format(value=3)}))
+            await next_commit(service, clone, plain(3))
             await agents.poll()
             assert await agents.told(first) == {"a", "b"}
             shown = await service.get_object("Bundle", "fleet-default", BUNDLE)
@@ -321,8 +226,7 @@ class TestGoingBack:
         async def work(service: Service, agents: Agents) -> None:
             await agents.join("a", "b")
             first = await scanned_first(service, agents, clone, strategy)
-            bad = clone.push(files(2, strategy))
-            await scanned(service, bad)
+            bad = await next_commit(service, clone, files(2, strategy))
             [broken] = await agents.until_told(bad, 1)
             await agents.poll(broken, answer=breaks)
             await agents.until_told(first, 2)

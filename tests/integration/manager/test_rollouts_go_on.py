@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,26 @@ from manager.holds.removals import Labels
 from manager.revisions.goingback import Ask
 from manager.scanning import _Gone
 from manager.service import Service
-from tests.integration.manager.test_rollouts import BUNDLE, MAP, Agents, breaks, files, phase_is, run, scanned_first
-from tests.integration.manager.test_service import add, desired, scanned
 from tests.support.gitrepo import Clone
+from tests.support.realservice import add, desired, scanned
+from tests.support.rollingagents import (
+    BUNDLE,
+    MAP,
+    ONE,
+    Agents,
+    breaks,
+    files,
+    first_commit,
+    next_commit,
+    phase_is,
+    plain,
+    run,
+    scanned_first,
+    settled,
+)
 from tests.support.waiting import until
 
 PROD = [{"clusterSelector": {"matchLabels": {"env": "prod"}}}]
-SETTLED = 0.3
 
 
 def falls_silent(service: Service, cluster: ClusterId) -> None:
@@ -39,9 +51,7 @@ class TestSilence:
             await agents.join("a", canary="yes")
             await agents.join("b")
             await agents.join("c")
-            first = clone.push(files(1, strategy))
-            await add(service, clone.url, paths=["web"])
-            await scanned(service, first)
+            first = await first_commit(service, clone, files(1, strategy))
             await agents.until_told(first, 1)
             await agents.poll("b", "c")
             falls_silent(service, agents.ids["a"])
@@ -54,16 +64,15 @@ class TestSilence:
 
         async def work(service: Service, agents: Agents) -> None:
             await agents.join("a", "b", "c")
-            await scanned_first(service, agents, clone, "{maxUnavailable: 1}")
-            second = clone.push(files(2, "{maxUnavailable: 1}"))
-            await scanned(service, second)
+            await scanned_first(service, agents, clone, ONE)
+            second = await next_commit(service, clone, files(2, ONE))
             [told] = await agents.until_told(second, 1)
             await service.command_rollout("fleet-default", BUNDLE, "pause", "")
             await agents.poll(told)
             falls_silent(service, agents.ids[told])
             await agents.poll(*set(agents.ids) - {told})
             await service.command_rollout("fleet-default", BUNDLE, "resume", "")
-            await asyncio.sleep(SETTLED)
+            await settled(service)
             assert await agents.told(second) == {told}
             await agents.poll(told)
             await agents.until_told(second, 2)
@@ -76,12 +85,11 @@ def test_deleting_the_cluster_that_blocks_lets_the_others_go(tmp_path: Path, clo
 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "b", "c")
-        await scanned_first(service, agents, clone, "{maxUnavailable: 1}")
-        bad = clone.push(files(2, "{maxUnavailable: 1}"))
-        await scanned(service, bad)
+        await scanned_first(service, agents, clone, ONE)
+        bad = await next_commit(service, clone, files(2, ONE))
         [broken] = await agents.until_told(bad, 1)
         await agents.poll(broken, answer=breaks)
-        await asyncio.sleep(SETTLED)
+        await settled(service)
         await service.delete_object("Cluster", "fleet-default", broken)
         del agents.ids[broken]
         await agents.until_told(bad, 1)
@@ -96,8 +104,7 @@ def test_failures_that_a_person_accepts_are_not_counted_again(tmp_path: Path, cl
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "b", "c", "d", "e")
         await scanned_first(service, agents, clone, strategy)
-        bad = clone.push(files(2, strategy))
-        await scanned(service, bad)
+        bad = await next_commit(service, clone, files(2, strategy))
         told = sorted(await agents.until_told(bad, 3))
         await agents.poll(told[0], answer=breaks)
         await phase_is(service, "Failed")
@@ -118,9 +125,7 @@ def test_what_was_told_once_is_removed_though_it_was_wanted_again_meanwhile(tmp_
 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", env="prod")
-        first = clone.push({"web/m.yaml": MAP.format(value=1)})
-        await add(service, clone.url, paths=["web"], targets=PROD)
-        await scanned(service, first)
+        first = await first_commit(service, clone, plain(1), targets=PROD)
         await agents.until_told(first, 1)
         await agents.poll()
         await service.command_rollout("fleet-default", BUNDLE, "pause", "")
@@ -145,7 +150,7 @@ class TestHistory:
         async def work(service: Service, agents: Agents) -> None:
             await agents.join("a")
             for value in (1, 2, 3):
-                commit = clone.push({"web/m.yaml": MAP.format(value=value)})
+                commit = clone.push(plain(value))
                 if value == 1:
                     await add(service, clone.url, paths=["web"])
                 await scanned(service, commit)
@@ -207,9 +212,7 @@ class TestHistory:
 
         async def work(service: Service, agents: Agents) -> None:
             await agents.join("a", "b")
-            first = clone.push({"web/m.yaml": MAP.format(value=1)})
-            await add(service, clone.url, paths=["web"])
-            await scanned(service, first)
+            await first_commit(service, clone, plain(1))
             await agents.poll()
             falls_silent(service, agents.ids["a"])
             [found] = await service.bundle_history("fleet-default", BUNDLE)
@@ -222,14 +225,12 @@ class TestHistory:
 
         async def work(service: Service, agents: Agents) -> None:
             await agents.join("a", env="prod")
-            first = clone.push(files(1, "{maxUnavailable: 1}"))
-            await add(service, clone.url, paths=["web"])
-            await scanned(service, first)
-            await scanned(service, clone.push(files(1, "{maxUnavailable: 2}")))
+            await first_commit(service, clone, files(1, ONE))
+            await next_commit(service, clone, files(1, "{maxUnavailable: 2}"))
             with pytest.raises(RefusedError, match="no older revision"):
                 await service.go_back("fleet-default", BUNDLE, Ask(0, ""))
-            await scanned(service, clone.push(files(2, "{maxUnavailable: 2}")))
-            await scanned(service, clone.push(files(2, "{maxUnavailable: 3}")))
+            await next_commit(service, clone, files(2, "{maxUnavailable: 2}"))
+            await next_commit(service, clone, files(2, "{maxUnavailable: 3}"))
             assert (await service.go_back("fleet-default", BUNDLE, Ask(0, ""))).number == 2
 
         run(tmp_path / "m", work)
@@ -242,9 +243,7 @@ def test_many_new_clusters_do_not_wait_for_a_report_between_the_batches(tmp_path
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "b", "c", "d")
         await agents.poll()
-        first = clone.push(files(1, strategy))
-        await add(service, clone.url, paths=["web"])
-        await scanned(service, first)
+        first = await first_commit(service, clone, files(1, strategy))
         await agents.until_told(first, 4)
 
     run(tmp_path / "m", work)
@@ -257,8 +256,7 @@ def test_a_failure_is_gone_back_from_in_the_transaction_that_found_it(tmp_path: 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "b")
         await scanned_first(service, agents, clone, strategy)
-        bad = clone.push(files(2, strategy))
-        await scanned(service, bad)
+        bad = await next_commit(service, clone, files(2, strategy))
         [broken] = await agents.until_told(bad, 1)
         await service.command_rollout("fleet-default", BUNDLE, "pause", "")
         await agents.poll(broken, answer=breaks)

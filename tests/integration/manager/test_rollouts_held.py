@@ -12,17 +12,25 @@ import pytest
 from fleetctl.core.errors import RefusedError
 from fleetctl.core.status import State
 from manager.service import Service
-from tests.integration.manager.test_rollouts import BUNDLE, CANARY, MAP, Agents, breaks, files, phase_is, rollout, run, scanned_first
-from tests.integration.manager.test_service import add, scanned, serving
 from tests.support.gitrepo import Clone
+from tests.support.realservice import add, scanned, serving
+from tests.support.rollingagents import (
+    BUNDLE,
+    MAP,
+    ONE,
+    Agents,
+    breaks,
+    canary_first,
+    files,
+    first_commit,
+    message,
+    next_commit,
+    phase_is,
+    run,
+    scanned_first,
+    settled,
+)
 from tests.support.waiting import until
-
-SETTLED = 0.4
-ONE = "{maxUnavailable: 1}"
-
-
-async def message(service: Service) -> str:
-    return str((await rollout(service))["status"]["display"]["message"])
 
 
 async def pause_fleet_yaml(service: Service, clone: Clone, on: bool) -> str:
@@ -59,7 +67,7 @@ def test_a_pause_in_git_holds_the_rollout(tmp_path: Path, clone: Clone, pause: P
         async with serving(folder) as service:
             agents.service = service
             await agents.poll()
-            await asyncio.sleep(SETTLED)
+            await settled(service)
             assert await agents.told(first) == {"a", "b", "c"}
             assert set((await agents.states()).values()) == {"OutOfSync"}
             shown = await service.list_objects("BundleDeployment")
@@ -67,7 +75,7 @@ def test_a_pause_in_git_holds_the_rollout(tmp_path: Path, clone: Clone, pause: P
             commit = await pause(service, clone, False)
             await scanned(service, commit)
             await until(lambda: agents.told(first), lambda names: len(names) == 2)
-            await asyncio.sleep(SETTLED)
+            await settled(service)
             assert len(await agents.told(first)) == 2
 
     asyncio.run(main())
@@ -80,8 +88,7 @@ def test_a_paused_cluster_is_passed_over_and_catches_up(tmp_path: Path, clone: C
         await agents.join("a", "b")
         first = await scanned_first(service, agents, clone, ONE)
         await paused(service, "a", on=True)
-        second = clone.push(files(2, ONE))
-        await scanned(service, second)
+        second = await next_commit(service, clone, files(2, ONE))
         assert await agents.until_told(second, 1) == {"b"}
         await agents.poll("b")
         await phase_is(service, "Completed")
@@ -103,12 +110,7 @@ def test_a_yes_before_the_canary_has_run_is_refused(tmp_path: Path, clone: Clone
     """It would be worth nothing; the refusal says what is waited for. A canary that breaks is never asked about."""
 
     async def work(service: Service, agents: Agents) -> None:
-        await agents.join("a", canary="yes")
-        await agents.join("b", "c")
-        first = clone.push(files(1, CANARY))
-        await add(service, clone.url, paths=["web"])
-        await scanned(service, first)
-        await agents.until_told(first, 1)
+        first = await canary_first(service, agents, clone)
         with pytest.raises(RefusedError, match="waits for no approval") as refused:
             await service.command_rollout("fleet-default", BUNDLE, "approve", "")
         assert "partition canary: 1 of 1 clusters have not answered yet" in refused.value.next_step
@@ -135,13 +137,11 @@ def test_an_agent_that_only_says_that_it_has_begun_has_not_answered(tmp_path: Pa
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "d", canary="yes")
         await agents.join("b")
-        first = clone.push(files(1, strategy))
-        await add(service, clone.url, paths=["web"])
-        await scanned(service, first)
+        first = await first_commit(service, clone, files(1, strategy))
         await agents.until_told(first, 2)
         await agents.poll("d")
         await agents.poll("a", answer=begins)
-        await asyncio.sleep(SETTLED)
+        await settled(service)
         assert await agents.told(first) == {"a", "d"}
         await agents.poll("a")
         await agents.until_told(first, 3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,28 @@ import pytest
 from fleetctl.core.errors import RefusedError
 from manager.revisions.goingback import Ask
 from manager.service import Service
-from tests.integration.manager.test_rollouts import BUNDLE, MAP, Agents, breaks, files, phase_is, rollout, run, scanned_first
-from tests.integration.manager.test_rollouts_held import SETTLED, message
-from tests.integration.manager.test_service import add, desired, scanned
 from tests.support.gitrepo import Clone
+from tests.support.realservice import add
+from tests.support.rollingagents import (
+    BUNDLE,
+    MAP,
+    ONE,
+    Agents,
+    breaks,
+    completed,
+    files,
+    first_commit,
+    generations,
+    message,
+    next_commit,
+    phase_is,
+    rollout,
+    run,
+    scanned_first,
+    settled,
+)
 from tests.support.waiting import until
 
-ONE = "{maxUnavailable: 1}"
 THREE = (
     "{maxUnavailable: 1, partitions: [{name: one, clusterSelector: {matchLabels: {ring: '1'}}},"
     " {name: two, clusterSelector: {matchLabels: {ring: '2'}}},"
@@ -46,8 +60,7 @@ class TestNewcomers:
             await agents.join("a", "b", "c")
             first = await scanned_first(service, agents, clone, ONE)
             for value in (2, 3):
-                bad = clone.push(files(value, ONE))
-                await scanned(service, bad)
+                bad = await next_commit(service, clone, files(value, ONE))
                 await agents.until_told(bad, 1)
                 await say(service, "abort", "it leaks")
                 await agents.join(f"new{value}")
@@ -74,12 +87,9 @@ class TestNewcomers:
 
         async def work(service: Service, agents: Agents) -> None:
             await rings(agents, 1, 1)
-            first = clone.push(files(1, strategy))
-            await add(service, clone.url, paths=["web"])
-            await scanned(service, first)
+            first = await first_commit(service, clone, files(1, strategy))
             await completed(service, agents, first)
-            bad = clone.push(files(2, strategy))
-            await scanned(service, bad)
+            bad = await next_commit(service, clone, files(2, strategy))
             [told] = await agents.until_told(bad, 1)
             await agents.join("3a", ring="3")
             assert (await agents.states())["3a"] == "Pending"
@@ -94,9 +104,7 @@ class TestNewcomers:
 
         async def work(service: Service, agents: Agents) -> None:
             await agents.join("a")
-            first = clone.push(files(1, THREE))
-            await add(service, clone.url, paths=["web"])
-            await scanned(service, first)
+            await first_commit(service, clone, files(1, THREE))
             await agents.join("3a", ring="3")
             await say(service, "abort", "no")
             assert (await agents.states())["3a"] == "Pending"
@@ -106,18 +114,6 @@ class TestNewcomers:
         run(tmp_path / "m", work)
 
 
-async def completed(service: Service, agents: Agents, commit: str) -> None:
-    """Everybody answers until all have it."""
-
-    async def turn() -> set[str]:
-        await agents.poll()
-        return await agents.told(commit)
-
-    await until(turn, lambda names: names == set(agents.ids))
-    await agents.poll()
-    await phase_is(service, "Completed")
-
-
 def test_going_back_after_an_abort_is_to_what_was_good(tmp_path: Path, clone: Clone) -> None:
     """Two versions were aborted; a rollback without a number goes to the completed one, and those that have it do nothing."""
 
@@ -125,16 +121,15 @@ def test_going_back_after_an_abort_is_to_what_was_good(tmp_path: Path, clone: Cl
         await agents.join("a", "b", "c")
         first = await scanned_first(service, agents, clone, ONE)
         for value in (2, 3):
-            bad = clone.push(files(value, ONE))
-            await scanned(service, bad)
+            bad = await next_commit(service, clone, files(value, ONE))
             await agents.until_told(bad, 1)
             await agents.poll()
             await say(service, "abort")
-        before = {name: (await desired(service, cluster)).bundles[0].generation for name, cluster in agents.ids.items()}
+        before = await generations(service, agents)
         had = await agents.told(first)
         assert (await service.go_back("fleet-default", BUNDLE, Ask())).number == 1
         await completed(service, agents, first)
-        after = {name: (await desired(service, cluster)).bundles[0].generation for name, cluster in agents.ids.items()}
+        after = await generations(service, agents)
         assert {name for name in agents.ids if before[name] == after[name]} == had
 
     run(tmp_path / "m", work)
@@ -159,20 +154,16 @@ def test_a_newer_commit_half_way_through_takes_over(tmp_path: Path, clone: Clone
     async def work(service: Service, agents: Agents) -> None:
         await rings(agents, 1, 2, 1)
         await agents.poll()
-        first = clone.push(files(1, THREE))
-        await add(service, clone.url, paths=["web"])
-        await scanned(service, first)
+        first = await first_commit(service, clone, files(1, THREE))
         await until(lambda: progress(agents, first), lambda told: told == {"1a", "2a", "2b"})
         await until(lambda: message(service), lambda text: "waits for `fleetctl rollout approve`" in text)
         await say(service, "approve")
         await completed(service, agents, first)
-        second = clone.push(files(2, THREE))
-        await scanned(service, second)
+        second = await next_commit(service, clone, files(2, THREE))
         await agents.until_told(second, 1)
         await agents.poll("1a")
         half = await agents.until_told(second, 2)
-        third = clone.push(files(3, THREE))
-        await scanned(service, third)
+        third = await next_commit(service, clone, files(3, THREE))
         assert await agents.until_told(third, 1) == {"1a"}
         assert await agents.told(second) == half - {"1a"}
         seen = set[str]()
@@ -205,9 +196,6 @@ def secret(value: str) -> dict[str, Any]:
 class TestWaves:
     STRATEGY = THREE + "\ndownstreamResources: [{kind: Secret, name: db}]"
 
-    async def _generations(self, service: Service, agents: Agents) -> dict[str, int]:
-        return {name: (await desired(service, cluster)).bundles[0].generation for name, cluster in agents.ids.items()}
-
     def test_a_secret_that_changes_goes_through_the_partitions(self, tmp_path: Path, clone: Clone) -> None:
         """Not to all at once because the version before had finished; an approval is asked for again."""
 
@@ -215,21 +203,21 @@ class TestWaves:
             await rings(agents, 1, 1, 1)
             await agents.poll()
             await service.put_object("Secret", "fleet-default", "db", secret("old"))
-            first = clone.push({"web/m.yaml": MAP.format(value=1), "web/fleet.yaml": f"rolloutStrategy: {self.STRATEGY}\n"})
-            await add(service, clone.url, paths=["web"])
-            await scanned(service, first)
+            first = await first_commit(
+                service, clone, {"web/m.yaml": MAP.format(value=1), "web/fleet.yaml": f"rolloutStrategy: {self.STRATEGY}\n"}
+            )
             await until(lambda: progress(agents, first), lambda told: told == {"1a", "2a"})
             await until(lambda: message(service), lambda text: "waits for `fleetctl rollout approve`" in text)
             await say(service, "approve")
             await completed(service, agents, first)
-            before = await self._generations(service, agents)
+            before = await generations(service, agents)
             await service.put_object("Secret", "fleet-default", "db", secret("new"))
 
             async def changed() -> set[str]:
-                return {name for name, number in (await self._generations(service, agents)).items() if number > before[name]}
+                return {name for name, number in (await generations(service, agents)).items() if number > before[name]}
 
             await until(changed, lambda names: names == {"1a"})
-            await asyncio.sleep(SETTLED)
+            await settled(service)
             assert await changed() == {"1a"}
             await agents.poll("1a")
             await until(changed, lambda names: names == {"1a", "2a"})
@@ -249,20 +237,19 @@ class TestWaves:
             strategy = ONE + "\ndownstreamResources: [{kind: Secret, name: db}]"
             await service.put_object("Secret", "fleet-default", "db", secret("old"))
             await scanned_first(service, agents, clone, strategy)
-            bad = clone.push(files(2, strategy))
-            await scanned(service, bad)
+            bad = await next_commit(service, clone, files(2, strategy))
             await agents.until_told(bad, 1)
             await agents.poll()
             await say(service, "abort", "it leaks")
-            before = await self._generations(service, agents)
+            before = await generations(service, agents)
             await service.put_object("Secret", "fleet-default", "db", secret("new"))
-            await asyncio.sleep(SETTLED)
-            assert await self._generations(service, agents) == before
+            await settled(service)
+            assert await generations(service, agents) == before
             assert (await rollout(service))["status"]["display"]["state"] == "Aborted"
             assert set((await agents.states()).values()) == {"OutOfSync"}
             await say(service, "resume")
             await completed(service, agents, bad)
-            assert all(number > before[name] for name, number in (await self._generations(service, agents)).items())
+            assert all(number > before[name] for name, number in (await generations(service, agents)).items())
 
         run(tmp_path / "m", work)
 
@@ -273,9 +260,7 @@ def test_a_cluster_that_leaves_before_it_was_told_keeps_its_document(tmp_path: P
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("1a", ring="1")
         await agents.join("3a", ring="3")
-        first = clone.push(files(1, THREE))
-        await add(service, clone.url, paths=["web"])
-        await scanned(service, first)
+        first = await first_commit(service, clone, files(1, THREE))
         await agents.until_told(first, 1)
         before = (await service.desired(agents.ids["3a"])).etag
         await add(service, clone.url, paths=["web"], targets=[{"clusterSelector": {"matchLabels": {"ring": "1"}}}])
@@ -291,8 +276,7 @@ def test_history_counts_clusters_on_a_revision_that_changed_only_targets(tmp_pat
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "b")
         await scanned_first(service, agents, clone, ONE)
-        second = clone.push(files(1, "{maxUnavailable: 2}"))
-        await scanned(service, second)
+        await next_commit(service, clone, files(1, "{maxUnavailable: 2}"))
         await until(lambda: service.bundle_history("fleet-default", BUNDLE), lambda revisions: len(revisions) == 2)
         newest, oldest = await service.bundle_history("fleet-default", BUNDLE)
         assert (newest["clusters"], newest["ready"], oldest["clusters"]) == (2, 2, 0)

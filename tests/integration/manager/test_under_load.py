@@ -9,9 +9,9 @@ from fleetctl.core import wire
 from fleetctl.core.ids import ClusterId
 from fleetctl.core.status import Report, State
 from manager.service import Service
-from tests.integration.manager.test_rollouts import MAP, Agents, run
-from tests.integration.manager.test_service import add, desired, scanned
 from tests.support.gitrepo import Clone
+from tests.support.realservice import add, desired, scanned
+from tests.support.rollingagents import MAP, Agents, run
 from tests.support.waiting import until
 
 NOISY, A_SECOND = 25, 1000

@@ -13,24 +13,32 @@ from fleetctl.core.status import Report, State
 from manager.revisions.goingback import Ask, Chosen
 from manager.service import Service
 from tests.integration.manager.test_reasons import HOUR, fails
-from tests.integration.manager.test_rollouts import BUNDLE, MAP, Agents, breaks, files, phase_is, run, scanned_first
-from tests.integration.manager.test_service import add, scanned
 from tests.support.gitrepo import Clone
+from tests.support.realservice import add, scanned
+from tests.support.rollingagents import (
+    BUNDLE,
+    MAP,
+    ONE,
+    Agents,
+    breaks,
+    files,
+    first_commit,
+    next_commit,
+    phase_is,
+    plain,
+    run,
+    scanned_first,
+)
 from tests.support.waiting import until
-
-ONE = "{maxUnavailable: 1}"
 
 
 async def why(service: Service, cluster: str, bundle: str = BUNDLE) -> dict[str, Any]:
     return await service.why("fleet-default", cluster=cluster, bundle=bundle, name="")
 
 
-async def plain(service: Service, agents: Agents, clone: Clone, *names: str, **spec: Any) -> str:
+async def begin(service: Service, agents: Agents, clone: Clone, *names: str, **spec: Any) -> str:
     await agents.join(*names)
-    commit = clone.push({"web/m.yaml": MAP.format(value=1)})
-    await add(service, clone.url, paths=["web"], **spec)
-    await scanned(service, commit)
-    return commit
+    return await first_commit(service, clone, plain(1), **spec)
 
 
 def topics(found: dict[str, Any]) -> dict[str, str]:
@@ -41,7 +49,7 @@ def test_what_is_ready_needs_nothing(tmp_path: Path, clone: Clone) -> None:
     """Told, applied, Ready: nothing stands in the way, and the shape has every key."""
 
     async def work(service: Service, agents: Agents) -> None:
-        commit = await plain(service, agents, clone, "a")
+        commit = await begin(service, agents, clone, "a")
         await agents.until_told(commit, 1)
         waiting = await why(service, "a")
         assert (waiting["state"], waiting["ready"], waiting["reason"]["code"]) == ("WaitApplied", False, "waiting")
@@ -64,7 +72,7 @@ def test_who_is_not_meant_reads_which_label_would_do(tmp_path: Path, clone: Clon
 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("dev", env="dev")
-        await plain(service, agents, clone, targets=targets)
+        await begin(service, agents, clone, targets=targets)
         found = await why(service, "dev")
         assert (found["state"], found["ready"]) == ("", False)
         assert [(t["name"], t["why"]) for t in found["targeting"]["tried"]] == [
@@ -83,9 +91,7 @@ def test_do_not_deploy_is_said(tmp_path: Path, clone: Clone) -> None:
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a")
         text = "targetCustomizations:\n- name: not here\n  clusterName: a\n  doNotDeploy: true\n"
-        commit = clone.push({"web/m.yaml": MAP.format(value=1), "web/fleet.yaml": text})
-        await add(service, clone.url, paths=["web"])
-        await scanned(service, commit)
+        await first_commit(service, clone, {"web/m.yaml": MAP.format(value=1), "web/fleet.yaml": text})
         found = await why(service, "a")
         assert found["targeting"]["missed"] == "not here says doNotDeploy"
         assert found["next"]["command"] == ""
@@ -97,7 +103,7 @@ def test_a_failure_is_told_as_the_agent_told_it(tmp_path: Path, clone: Clone) ->
     """Code, message, object and hint stand there word for word, and the hint is the next step."""
 
     async def work(service: Service, agents: Agents) -> None:
-        commit = await plain(service, agents, clone, "a")
+        commit = await begin(service, agents, clone, "a")
         await agents.until_told(commit, 1)
         await agents.poll(answer=fails("web", "give it an image"))
         found = await why(service, "a")
@@ -114,8 +120,7 @@ def test_who_is_held_reads_partition_place_and_gate(tmp_path: Path, clone: Clone
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "b", "c")
         await scanned_first(service, agents, clone, ONE)
-        second = clone.push(files(2, ONE))
-        await scanned(service, second)
+        second = await next_commit(service, clone, files(2, ONE))
         told = await agents.until_told(second, 1)
         held = sorted(set("abc") - told)
         both = [await why(service, name) for name in held]
@@ -141,8 +146,7 @@ def test_pauses_are_named_with_who_and_why(tmp_path: Path, clone: Clone) -> None
         await agents.join("a", "b")
         await scanned_first(service, agents, clone, ONE)
         await service.command_rollout("fleet-default", BUNDLE, "pause", "release freeze")
-        second = clone.push(files(2, ONE))
-        await scanned(service, second)
+        await next_commit(service, clone, files(2, ONE))
         found = await until(lambda: why(service, "a"), lambda f: bool(f["staged"]))
         [pause] = found["pauses"]
         assert (pause["what"], pause["why"]) == (f"rollout {BUNDLE}", "release freeze")
@@ -170,9 +174,7 @@ def test_a_person_has_to_say_yes(tmp_path: Path, clone: Clone) -> None:
 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "b")
-        first = clone.push(files(1, strategy))
-        await add(service, clone.url, paths=["web"])
-        await scanned(service, first)
+        first = await first_commit(service, clone, files(1, strategy))
         await agents.until_told(first, 1)
         await agents.poll("a")
         found = await until(lambda: why(service, "b"), lambda f: f["rollout"]["asks"])
@@ -187,7 +189,7 @@ def test_silent_never_enrolled_revoked(tmp_path: Path, clone: Clone) -> None:
     """What is wrong with the cluster comes before anything of the bundle."""
 
     async def work(service: Service, agents: Agents) -> None:
-        commit = await plain(service, agents, clone, "a", "b")
+        commit = await begin(service, agents, clone, "a", "b")
         await agents.until_told(commit, 2)
         await agents.poll()
         await service.register("fleet-default", "new", labels={}, ttl_seconds=600, replace=False)
@@ -238,8 +240,7 @@ def test_dependencies_and_their_states(tmp_path: Path, clone: Clone) -> None:
         assert (second["what"], second["state"]) == ("a bundle with the labels tier=none", "")
         assert found["state"] == "WaitingForDependency"
         assert found["next"]["command"] == "fleetctl why a apps-db"
-        circle = clone.push({"db/fleet.yaml": f"labels: {{tier: data}}\ndependsOn: [{{name: {BUNDLE}}}]\n"})
-        await scanned(service, circle)
+        await next_commit(service, clone, {"db/fleet.yaml": f"labels: {{tier: data}}\ndependsOn: [{{name: {BUNDLE}}}]\n"})
         found = await until(lambda: why(service, "a"), lambda f: f["dependencies"][0]["what"] == "itself")
         assert found["dependencies"][0]["why"] == f"{BUNDLE} waits for apps-db waits for {BUNDLE}: nobody of them can begin"
 
@@ -252,8 +253,7 @@ def test_a_pin_is_said_and_a_bundle_as_a_whole(tmp_path: Path, clone: Clone) -> 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "b", "c")
         first = await scanned_first(service, agents, clone, ONE)
-        second = clone.push(files(2, ONE))
-        await scanned(service, second)
+        second = await next_commit(service, clone, files(2, ONE))
         [one] = await agents.until_told(second, 1)
         await agents.poll(one, answer=breaks)
         whole = await until(lambda: why(service, "", BUNDLE), lambda f: f["troubles"][0]["state"] == "ErrApplied")
@@ -280,7 +280,7 @@ def test_unknown_names_name_the_nearest(tmp_path: Path, clone: Clone) -> None:
     """Of a cluster, a bundle, or a name that could be either; a name that is both has to be said which."""
 
     async def work(service: Service, agents: Agents) -> None:
-        await plain(service, agents, clone, "paris", BUNDLE)
+        await begin(service, agents, clone, "paris", BUNDLE)
         for asked, near in (({"cluster": "pariss"}, "paris"), ({"bundle": "apps-wob"}, BUNDLE), ({"name": "parys"}, "paris")):
             given = {"cluster": "", "bundle": "", "name": "", **asked}
             with pytest.raises(NotFound) as why_not:
@@ -297,7 +297,7 @@ def test_a_newcomer_to_a_workspace_sees_only_its_own(tmp_path: Path, clone: Clon
     """A cluster of another workspace is unknown here."""
 
     async def work(service: Service, agents: Agents) -> None:
-        await plain(service, agents, clone, "a")
+        await begin(service, agents, clone, "a")
         with pytest.raises(NotFound):
             await service.why("elsewhere", cluster="a", bundle=BUNDLE, name="")
 
@@ -310,7 +310,7 @@ def test_a_removal_that_waits_is_named_with_its_command(tmp_path: Path, clone: C
 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "b", "c", env="prod")
-        commit = await plain(service, agents, clone, targets=targets)
+        commit = await begin(service, agents, clone, targets=targets)
         await agents.until_told(commit, 3)
         await agents.poll()
         await service.patch_labels("Cluster", "fleet-default", "a", {"env": None})
