@@ -43,6 +43,13 @@ def matches(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bo
     return all(_expression(e, labels) for e in selector.get("matchExpressions") or [])
 
 
+def asked_for(selector: Mapping[str, Any] | None) -> set[str]:
+    """The labels that `matches` looks at."""
+    if selector is None:
+        return set()
+    return {*map(str, selector.get("matchLabels") or ()), *(str(one.get("key", "")) for one in selector.get("matchExpressions") or ())}
+
+
 def _expression(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     key, values = str(expression.get("key", "")), [str(v) for v in expression.get("values") or []]
     match expression.get("operator"):

@@ -20,8 +20,8 @@ import msgspec
 from fleetctl.core.bundle import Target
 from fleetctl.core.cluster import Cluster, Group, matches
 from fleetctl.core.errors import UsageError
-from fleetctl.core.ids import BundleName, ClusterId
-from fleetctl.core.target import criteria_match
+from fleetctl.core.ids import BundleName, ClusterId, Workspace
+from fleetctl.core.target import Kind, criteria_match, kinds
 
 Amount = int | str
 REST = "(rest)"
@@ -174,9 +174,15 @@ def chooser(strategy: Strategy, groups: Sequence[Group]) -> Callable[[Cluster], 
     specs = strategy.partitions or []
     targets = [_target(spec) for spec in specs]
 
+    kind = kinds(targets, groups)
+    seen: dict[tuple[Workspace, Kind], int] = {}
+
     def choose(cluster: Cluster) -> int:
-        mine = [g for g in groups if g.workspace == cluster.workspace and matches(g.selector, cluster.labels)]
-        return next((i for i, target in enumerate(targets) if criteria_match(target, cluster, mine)), len(specs))
+        key = cluster.workspace, kind(cluster)
+        if key not in seen:
+            mine = [g for g in groups if g.workspace == cluster.workspace and matches(g.selector, cluster.labels)]
+            seen[key] = next((i for i, target in enumerate(targets) if criteria_match(target, cluster, mine)), len(specs))
+        return seen[key]
 
     return choose
 

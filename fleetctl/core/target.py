@@ -7,13 +7,13 @@ AllMatches mode, every one in order) changes the options for it. A bundle withou
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 
 import msgspec
 
 from fleetctl.core.bundle import BundleSpec, Target
-from fleetctl.core.cluster import Cluster, Group, matches
+from fleetctl.core.cluster import Cluster, Group, asked_for, matches
 from fleetctl.core.ids import GroupName
 from fleetctl.core.options import Options, merge
 
@@ -45,27 +45,58 @@ def select(bundle: BundleSpec, clusters: Sequence[Cluster], groups: Sequence[Gro
 def explain(bundle: BundleSpec, clusters: Sequence[Cluster], groups: Sequence[Group]) -> list[Match | Miss]:
     """For each cluster whether it gets the bundle, through what, and otherwise why not.
 
-    The merged options are made once for each combination of target and customizations, so a thousand clusters cost one merge.
+    Clusters of one kind cost one look, and those with the same target and customizations one merge.
     """
+    kind = kinds((*(bundle.targets or DEFAULT_TARGETS), *bundle.customizations), groups)
     merged: dict[tuple[int, ...], Options] = {}
-    return [_one(bundle, cluster, groups, merged) for cluster in clusters]
+    fates: dict[Kind, _Fate] = {}
+    found: list[Match | Miss] = []
+    for cluster in clusters:
+        if cluster.workspace != bundle.workspace:
+            found.append(Miss(cluster=cluster, why=f"it is in the workspace {cluster.workspace}, the bundle in {bundle.workspace}"))
+            continue
+        key = kind(cluster)
+        fate = fates.get(key)
+        if fate is None:
+            fate = fates[key] = _fate(bundle, cluster, groups, merged)
+        if isinstance(fate, str):
+            found.append(Miss(cluster=cluster, why=fate))
+        else:
+            found.append(Match(cluster=cluster, target=fate[0], customization=fate[1], options=fate[2]))
+    return found
 
 
-def _one(bundle: BundleSpec, cluster: Cluster, groups: Sequence[Group], merged: dict[tuple[int, ...], Options]) -> Match | Miss:
-    if cluster.workspace != bundle.workspace:
-        return Miss(cluster=cluster, why=f"it is in the workspace {cluster.workspace}, the bundle in {bundle.workspace}")
+Kind = tuple[str | None, ...]
+# Why a cluster does not get the bundle, or (target, customization, options).
+_Fate = str | tuple[str, str, Options]
+
+
+def kinds(targets: Sequence[Target], groups: Sequence[Group]) -> Callable[[Cluster], Kind]:
+    """Gives a cluster's kind: each of `targets` picks all clusters of one kind, within a workspace, or none of them."""
+    named = {target.cluster_name for target in targets if target.cluster_name}
+    by_group = any(target.cluster_group or target.cluster_group_selector is not None for target in targets)
+    selectors = [*(target.cluster_selector for target in targets), *(group.selector for group in groups if by_group)]
+    keys = sorted({key for selector in selectors for key in asked_for(selector)})
+
+    def kind(cluster: Cluster) -> Kind:
+        return (cluster.name if cluster.name in named else None, *map(cluster.labels.get, keys))
+
+    return kind
+
+
+def _fate(bundle: BundleSpec, cluster: Cluster, groups: Sequence[Group], merged: dict[tuple[int, ...], Options]) -> _Fate:
     mine = [g for g in groups if g.workspace == cluster.workspace and matches(g.selector, cluster.labels)]
     target = _first(bundle.targets or DEFAULT_TARGETS, cluster, mine)
     if target is None:
-        return Miss(cluster=cluster, why="no target matches it" if bundle.targets else "it is not in the group default")
+        return "no target matches it" if bundle.targets else "it is not in the group default"
     picked = _customizations(bundle, cluster, mine)
     barred = next((t for t in (target, *picked) if t.do_not_deploy), None)
     if barred is not None:
-        return Miss(cluster=cluster, why=f"{barred.name or 'a target without a name'} says doNotDeploy")
+        return f"{barred.name or 'a target without a name'} says doNotDeploy"
     key = tuple(map(id, (target, *picked)))
     if key not in merged:
         merged[key] = _options(bundle, target, picked)
-    return Match(cluster=cluster, target=target.name, customization=_named(picked), options=merged[key])
+    return target.name, _named(picked), merged[key]
 
 
 def outcomes(bundle: BundleSpec) -> dict[tuple[str, str], Options] | None:

@@ -24,7 +24,7 @@ from fleetctl.core.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.plan import Change
 from fleetctl.core.rollout import Decision, Phase
 from fleetctl.core.schedule import ScheduleSpec, Verdict, Window, is_open, next_start, spec_of, targets_of, verdict, window_of
-from fleetctl.core.target import criteria_match
+from fleetctl.core.target import Kind, criteria_match, kinds
 from fleetctl.zones import zone_of
 from manager.gathering import Scope, fleet_clusters, groups, in_parts
 from manager.shown import counting
@@ -266,27 +266,18 @@ def assign(connection: Connection, scope: Scope, fleet: Sequence[Cluster], known
 
 
 def picker(specs: Mapping[str, Sequence[Target]], known: Sequence[Group]) -> Callable[[Cluster], str]:
-    """The names of the Schedules that pick a cluster. Clusters that are alike in all that is asked for cost one look."""
-    targets = [target for mine in specs.values() for target in mine]
-    named = {target.cluster_name for target in targets if target.cluster_name}
-    selectors = [selector for t in targets for selector in (t.cluster_selector, t.cluster_group_selector) if selector is not None]
-    keys = sorted({key for selector in (*selectors, *(g.selector for g in known if g.selector)) for key in _keys(selector)})
-    seen: dict[tuple[str | None, ...], str] = {}
+    """The names of the Schedules that pick a cluster. Clusters of one kind cost one look."""
+    kind = kinds([target for mine in specs.values() for target in mine], known)
+    seen: dict[Kind, str] = {}
 
     def pick(cluster: Cluster) -> str:
-        alike = (cluster.name if cluster.name in named else None, *(cluster.labels.get(key) for key in keys))
-        if alike not in seen:
+        key = kind(cluster)
+        if key not in seen:
             mine = [group for group in known if matches(group.selector, cluster.labels)]
-            seen[alike] = ",".join(name for name, wants in specs.items() if any(criteria_match(t, cluster, mine) for t in wants))
-        return seen[alike]
+            seen[key] = ",".join(name for name, wants in specs.items() if any(criteria_match(t, cluster, mine) for t in wants))
+        return seen[key]
 
     return pick
-
-
-def _keys(selector: Mapping[str, Any]) -> Iterable[str]:
-    """The labels that it asks for."""
-    yield from map(str, selector.get("matchLabels") or ())
-    yield from (str(one.get("key", "")) for one in selector.get("matchExpressions") or ())
 
 
 def _had(connection: Connection, scope: Scope) -> dict[str, str]:
