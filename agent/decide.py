@@ -197,7 +197,7 @@ def _blocked(bundle: DesiredBundle, known: Mapping[BundleName, DesiredBundle], g
     for dependency in bundle.depends_on:
         if not dependency.name and dependency.selector is None:
             continue  # as in Fleet
-        meant = [b for b in known.values() if b.name != bundle.name and is_meant(dependency, b)]
+        meant = [b for b in known.values() if b.name != bundle.name and is_meant(dependency, b.name, b.labels)]
         if not meant:
             leaves = dependency.name in gone
             what = f"bundle {dependency.name}" if dependency.name else "a bundle with these labels"

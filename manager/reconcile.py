@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core import options as opts
 from fleetctl.core.bundle import BundleSpec
-from fleetctl.core.ids import BundleName, ClusterId, Digest, Generation, Workspace
+from fleetctl.core.ids import BundleName, ClusterId, Generation, Workspace
 from fleetctl.core.plan import Change, Have, Key, Want, clusters_of, decide
 from fleetctl.core.status import State
 from manager.clock import unix
@@ -29,6 +29,8 @@ from manager.shown import counting
 from manager.store.bulk import many
 from manager.store.schema import bundles, clusters, deployments
 from manager.store.schema import options as options_table
+
+_AT_ONCE = 10_000  # rows that are read into memory
 
 
 def reconcile(connection: Connection, scope: Scope, *, now: str, removals: Removals | None = None) -> set[ClusterId]:
@@ -140,22 +142,32 @@ def told(connection: Connection, scope: Scope) -> dict[Key, Have]:
     queries = [query] if scope.bundles is None else [query.where(d.bundle.in_(part)) for part in in_parts(sorted(scope.bundles))]
     if scope.clusters is not None:
         queries = [one.where(d.cluster_id.in_(part)) for one in queries for part in in_parts(sorted(scope.clusters))]
-    rows = (r for one in queries for r in connection.execute(one))
-    return {
-        (r.cluster_id, r.bundle): Have(
-            generation=r.generation,
-            archive=Digest(r.archive),
-            options_digest=Digest(r.options_digest),
-            options_key=r.options_key,
-            target=r.target,
-            customization=r.customization,
-            keep_resources=r.keep_resources,
-            removed=r.removed,
-            shown=r.shown.decode(),
-            staged=r.staged,
-        )
-        for r in rows
-    }
+    found: dict[Key, Have] = {}
+    made: dict[tuple[Any, ...], Have] = {}  # thousands were told the same: deciding looks at each once
+    for one in queries:
+        for rows in connection.execute(one).partitions(_AT_ONCE):
+            for cluster, bundle, *rest in rows:
+                same = tuple(rest)
+                if same not in made:
+                    made[same] = _have(*rest)
+                found[cluster, bundle] = made[same]
+    return found
+
+
+def _have(*row: Any) -> Have:
+    generation, archive, options_digest, options_key, target, customization, keep_resources, removed, shown, staged = row
+    return Have(
+        generation=generation,
+        archive=archive,
+        options_digest=options_digest,
+        options_key=options_key,
+        target=target,
+        customization=customization,
+        keep_resources=keep_resources,
+        removed=removed,
+        shown=shown.decode(),
+        staged=staged,
+    )
 
 
 def _keep_options(connection: Connection, changes: Iterable[Change], texts: Mapping[str, bytes]) -> None:

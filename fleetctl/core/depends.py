@@ -27,7 +27,7 @@ def cycle(bundle: Bundle, known: Mapping[BundleName, Bundle]) -> list[BundleName
     while open_:
         one, path = open_.pop()
         for dependency in one.depends_on:
-            for other in (b for b in known.values() if is_meant(dependency, b)):
+            for other in (b for b in known.values() if is_meant(dependency, b.name, b.labels)):
                 if other.name == one.name and not dependency.name:
                     continue  # a selector that picks its own bundle too means the others
                 if other.name == bundle.name:
@@ -38,13 +38,13 @@ def cycle(bundle: Bundle, known: Mapping[BundleName, Bundle]) -> list[BundleName
     return []
 
 
-def is_meant(dependency: Dependency, bundle: Bundle) -> bool:
-    """Whether an entry of dependsOn means the bundle; one that says nothing means nobody, as in Fleet."""
+def is_meant(dependency: Dependency, name: BundleName, labels: Mapping[str, str]) -> bool:
+    """Whether an entry of dependsOn means the bundle of this name; one that says nothing means nobody, as in Fleet."""
     if not dependency.name and dependency.selector is None:
         return False
-    if dependency.name and dependency.name != bundle.name:
+    if dependency.name and dependency.name != name:
         return False
-    return dependency.selector is None or _matches(dependency.selector, bundle.labels)
+    return dependency.selector is None or _matches(dependency.selector, labels)
 
 
 def _matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:

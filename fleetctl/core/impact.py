@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from fleetctl.core.bundle import BundleSpec
-from fleetctl.core.cluster import matches
+from fleetctl.core.depends import is_meant
 from fleetctl.core.ids import BundleName, ClusterId, Digest
 from fleetctl.core.plan import Change, Have, Key, Want
 from fleetctl.core.strategy import Partition
@@ -189,29 +189,23 @@ def grouped(
     changes: Iterable[Change], have: Mapping[Key, Have], standing: Mapping[ClusterId, Standing], held: Mapping[Key, str] | None = None
 ) -> list[Group]:
     """The changes of one bundle. `held`: removals that would wait, and why."""
-    found: dict[_Kind, list[Key]] = {}
-    made: dict[tuple[int, Side | None, Any, str], _Kind] = {}
+    alike: dict[tuple[int, int, str], list[Change]] = {}  # thousands share one Want and one Have
     for change in changes:
-        had = have.get(change.key)
-        old, waits = _side_of_have(had), (held or {}).get(change.key, "")
-        mark = (id(change.want), old, _rest(had), waits)  # thousands share one Want
-        if mark not in made:
-            made[mark] = _Kind(_what(change, had), tuple(_why(change.want, had)), old, _side_of_want(change.want), waits)
-        found.setdefault(made[mark], []).append(change.key)
+        mark = id(change.want), id(have.get(change.key)), held.get(change.key, "") if held else ""
+        alike.setdefault(mark, []).append(change)
+    found: dict[_Kind, list[Key]] = {}
+    for (_, _, waits), some in alike.items():
+        found.setdefault(_kind(some[0], have.get(some[0].key), waits), []).extend(change.key for change in some)
     return in_order(_group(kind, keys, have, standing) for kind, keys in found.items())
+
+
+def _kind(change: Change, had: Have | None, held: str) -> _Kind:
+    return _Kind(_what(change, had), tuple(_why(change.want, had)), _side_of_have(had), _side_of_want(change.want), held)
 
 
 def in_order(groups: Iterable[Group]) -> list[Group]:
     """Those that deploy first, the largest group of each kind first."""
     return sorted(groups, key=lambda g: (list(What).index(g.what), -g.clusters, g.names))
-
-
-def _rest(had: Have | None) -> Any:
-    """What else of it a group's identity or its words depend on."""
-    if had is None:
-        return None
-    told = had.generation > 0 and not had.removed
-    return told, had.generation == 0, had.options_digest, had.target, had.keep_resources, had.shown, bool(had.staged), had.removed
 
 
 def _group(kind: _Kind, keys: Sequence[Key], have: Mapping[Key, Have], standing: Mapping[ClusterId, Standing]) -> Group:
@@ -302,13 +296,10 @@ def needs(spec: BundleSpec, labels: Mapping[BundleName, Mapping[str, str]]) -> t
     found: dict[BundleName, None] = {}
     missing: list[str] = []
     for dependency in spec.depends_on:
-        named = BundleName(dependency.name)
-        if dependency.name and named not in labels:
+        if dependency.name and dependency.name not in labels:
             missing.append(dependency.name)
-        elif dependency.name:
-            found[named] = None
-        if dependency.selector is not None:
-            found |= dict.fromkeys(name for name in sorted(labels) if name != spec.name and matches(dependency.selector, labels[name]))
+        others = (name for name in sorted(labels) if name != spec.name or dependency.name)
+        found |= dict.fromkeys(name for name in others if is_meant(dependency, name, labels[name]))
     return list(found), missing
 
 

@@ -61,7 +61,15 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 
 def decide(wanted: Mapping[Key, Want], have: Mapping[Key, Have]) -> list[Change]:
     """The differences, sorted by cluster and bundle. Deciding again after they are stored gives none."""
-    changes = [_change(key, want, have.get(key)) for key, want in wanted.items() if _differs(want, have.get(key))]
+    changes: list[Change] = []
+    made: dict[tuple[int, int], tuple[bool, bool] | None] = {}  # thousands share one Want and one Have
+    for key, want in wanted.items():
+        old = have.get(key)
+        pair = id(want), id(old)
+        if pair not in made:
+            made[pair] = _difference(want, old)
+        if (found := made[pair]) is not None:
+            changes.append(Change(key, want, *found))
     gone = ((key, old) for key, old in have.items() if key not in wanted and not old.removed)
     changes += [Change(key, None, redeploy=True, tells=old.generation != 0) for key, old in gone]
     return sorted(changes, key=lambda change: change.key)
@@ -77,9 +85,12 @@ def key_of(want: Want) -> str:
     return hashlib.sha256(msgspec.json.encode(want)).hexdigest()[:32]
 
 
-def _change(key: Key, want: Want, old: Have | None) -> Change:
+def _difference(want: Want, old: Have | None) -> tuple[bool, bool] | None:
+    """(redeploys, tells) of the change that is needed, or None."""
+    if not _differs(want, old):
+        return None
     redeploy = _redeploys(want, old)
-    return Change(key, want, redeploy, redeploy or old is None or (want.options_key, want.shown) != (old.options_key, old.shown))
+    return redeploy, redeploy or old is None or (want.options_key, want.shown) != (old.options_key, old.shown)
 
 
 def _redeploys(want: Want, old: Have | None) -> bool:

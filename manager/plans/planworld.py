@@ -55,7 +55,7 @@ class World:
     scheduled: set[ClusterId] = field(default_factory=set)  # under some Schedule
     touched: set[ClusterId] = field(default_factory=set)
     held: str = ""  # why the manager would hold the removal of whole bundles
-    wanted: set[Key] = field(default_factory=set)  # one of each cluster that gets a changed bundle
+    served: set[ClusterId] = field(default_factory=set)  # that get a changed bundle
     losing: dict[BundleName, Losing] = field(default_factory=dict)
 
 

@@ -79,7 +79,7 @@ def _changed(connection: Connection, world: World, spec: BundleSpec, *, is_new: 
     specs, wanted = intended(connection, world.workspace, [mine], world.fleet, world.groups, world.texts)
     now = specs[0]
     have = told(connection, Scope(world.workspace, bundles=[was]))
-    world.wanted |= {(key[0], BundleName("")) for key in wanted}
+    world.served |= {cluster for cluster, _ in wanted}
     every = decide(wanted, have)
     lost = [change for change in every if change.want is None and have[change.key].generation]
     if lost:
@@ -92,8 +92,8 @@ def _changed(connection: Connection, world: World, spec: BundleSpec, *, is_new: 
     what = What.ADDED if is_new else What.CHANGED if any(g.what is not What.TOLD for g in found) else What.TOLD
     needed, missing = core.needs(spec, world.labels)
     after = [name for name in needed if name in world.said and name != spec.name]
-    gated = bool(staging.gated(connection, world.workspace, [now], {was: len(wanted)})) or bool(world.scheduled & redeployed)
     members = {key[0] for key in wanted}
+    gated = redeployed and (staging.gated(connection, world.workspace, [now], {was: len(wanted)}) or world.scheduled & redeployed)
     parts = partitions_of(safe_strategy(now), spec.name, [c for c in world.fleet if c.id in members], world.groups) if gated else []
     return Impact(
         bundle=spec.name,
@@ -102,7 +102,7 @@ def _changed(connection: Connection, world: World, spec: BundleSpec, *, is_new: 
         clusters=len(wanted),
         had=_had(have),
         groups=found,
-        stages=core.stages_of(parts, redeployed) if redeployed else [],
+        stages=core.stages_of(parts, redeployed),
         waits=[*world.said[spec.name], *_own_waits(spec, needed, after, missing), *_closed(world, redeployed)],
         after=after,
     )
@@ -123,7 +123,7 @@ def _with_losses(connection: Connection, world: World, found: list[Impact], sift
     gone = set() if world.held else set(sifted.gone)
     names = {impact.bundle for impact in found}
     scope = Scope(world.workspace, bundles=sorted(names | gone | set(world.were.values())))
-    picked = Picked(world.wanted, names, set(world.standing))
+    picked = Picked([(cluster, BundleName("")) for cluster in world.served], names, set(world.standing))
     lost = {change.key for losing in world.losing.values() for change in losing.changes if change.key[0] in world.standing}
     verdict, was = foreseen(connection, scope, picked, lost, now)
     held = {key: cause.value for key, cause in verdict.held.items()}
@@ -151,11 +151,9 @@ def _had(have: dict[Key, Have]) -> int:
 
 
 def _counted(world: World, changes: Sequence[Change], have: dict[Key, Have], held: dict[Key, str] | None = None) -> list[core.Group]:
-    for change in changes:
-        old, cluster = have.get(change.key), change.key[0]
-        world.touched.add(cluster)
-        world.lost[cluster] += change.want is None
-        world.gained[cluster] += change.want is not None and (old is None or old.removed)
+    world.touched.update(change.key[0] for change in changes)
+    world.lost.update(change.key[0] for change in changes if change.want is None)
+    world.gained.update(c.key[0] for c in changes if c.want is not None and ((old := have.get(c.key)) is None or old.removed))
     return core.grouped(changes, have, world.standing, held)
 
 

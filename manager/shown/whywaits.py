@@ -140,7 +140,7 @@ def dependencies(connection: Connection, known: reasons.Known, cluster: ClusterI
     for one in spec.depends_on:
         if not one.name and one.selector is None:
             continue
-        others = [m for m in meant.values() if m.name != bundle and is_meant(one, m)]
+        others = [m for m in meant.values() if m.name != bundle and is_meant(one, m.name, m.labels)]
         found += [_state_of(by_name[other.name], one, known) for other in others]
         if not others:
             what = f"bundle {one.name}" if one.name else f"a bundle with the labels {_selector(one.selector or {})}"

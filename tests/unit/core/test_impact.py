@@ -109,6 +109,12 @@ class TestOrder:
         labels = {BundleName("db"): {}, BundleName("net"): {"tier": "infra"}, BundleName("web"): {"tier": "infra"}}
         assert needs(one, labels) == (["db", "net"], ["dbb"])
 
+    def test_a_name_with_a_selector_means_what_the_agent_takes_it_for(self):
+        """Both must fit: it is not everybody with these labels beside it."""
+        one = spec("web", depends_on=[Dependency(name="db", selector={"matchLabels": {"tier": "infra"}})])
+        assert needs(one, {BundleName("db"): {}, BundleName("net"): {"tier": "infra"}}) == ([], [])
+        assert needs(one, {BundleName("db"): {"tier": "infra"}, BundleName("net"): {"tier": "infra"}}) == (["db"], [])
+
     def test_stages_count_who_is_told(self):
         """Of a partition that has been there before, only the redeployed ones."""
         part = Partition("canary", (ClusterId("a"), ClusterId("b")), 1, 60.0, approval=True)
