@@ -94,8 +94,8 @@ def _counts(connection: Connection, scope: Scope, wanted: Mapping[Key, Want], ch
     """Clusters of each bundle that changes; of a scope of clusters the others are counted where they stand."""
     found = Counter(bundle for _, bundle in wanted)
     if scope.clusters is not None:
-        for name in {change.key[1] for change in changes}:
-            found[name] = max(found[name], sum(counting.every(connection, scope.workspace, name).values()))
+        for name, n in counting.totals(connection, scope.workspace, {change.key[1] for change in changes}).items():
+            found[name] = max(found[name], n)
     return found
 
 
@@ -201,10 +201,9 @@ def _store(
     if gone:
         values = {"removed": True, "generation": generation, "state": State.WAIT_APPLIED.value, "reported": 0, "staged": ""}
         values |= past.handed(int(unix(now))) | {"decision": past.REMOVAL}
-        connection.execute(sa.update(deployments).where(where).values(**values), gone)
+        many(connection, sa.update(deployments).where(where).values(**values), gone)
     never = [{"c": change.key[0], "b": change.key[1]} for change in changes if change.want is None and change.key in untold]
-    if never:
-        connection.execute(sa.delete(deployments).where(where), never)
+    many(connection, sa.delete(deployments).where(where), never)
 
 
 def _row(change: Change, workspace: Workspace, spec: BundleSpec, generation: Generation) -> dict[str, Any]:
@@ -242,4 +241,4 @@ def _show(connection: Connection, rows: list[dict[str, Any]]) -> None:
     where = (d.cluster_id == sa.bindparam("c")) & (d.bundle == sa.bindparam("b"))
     names = ("options_key", "target", "customization", "shown", "keep_resources", "staged")
     update = sa.update(deployments).where(where).values({name: sa.bindparam(f"v_{name}") for name in names})
-    connection.execute(update, [{"c": row["cluster_id"], "b": row["bundle"], **{f"v_{name}": row[name] for name in names}} for row in rows])
+    many(connection, update, [{"c": row["cluster_id"], "b": row["bundle"], **{f"v_{name}": row[name] for name in names}} for row in rows])

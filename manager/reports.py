@@ -34,8 +34,11 @@ _AGENT = sa.select(_c.agent).where(_CLUSTER)
 _SAYS = sa.update(clusters).where(_CLUSTER).values(agent=sa.bindparam("said"))
 _ONE = (_d.cluster_id == sa.bindparam("of")) & (_d.bundle == sa.bindparam("named"))
 _WAS = sa.select(_d.workspace, _d.generation, _d.removed, _d.reported, _d.applied, _d.state, _d.well, _d.since).where(_ONE)
+_KNOWN = sa.select(_d.bundle).where(_d.cluster_id == sa.bindparam("of"), ~_d.removed, _d.reported > 0)
 _SET = ("state", "applied", "reported", "reported_at", "since", "well", "message", "report", "cause", "tally")
 _IS = sa.update(deployments).where(_ONE).values({name: sa.bindparam(f"v_{name}") for name in _SET})
+_BLANK = {"state": State.WAIT_APPLIED.value, "reported": 0, "applied": 0, "message": "", "report": b"", "cause": "", "tally": ""}
+_IS_NOT = sa.update(deployments).where(_ONE).values(**_BLANK, since=sa.bindparam("now"))
 
 
 def take_agent(connection: Connection, cluster: ClusterId, request: wire.StatusRequest) -> None:
@@ -85,14 +88,10 @@ def _values(row: Any, report: Report, state: str, at: str) -> dict[str, Any]:
 
 def unmentioned(connection: Connection, cluster: ClusterId, told: Collection[BundleName], now: int) -> None:
     """What a full report does not name is not there (I8): an agent that lost its state holds nothing that we could call Ready."""
-    d = deployments.c
-    known = connection.execute(sa.select(d.bundle).where(d.cluster_id == cluster, ~d.removed, d.reported > 0)).scalars()
-    gone = [{"b": name} for name in known if name not in told]
+    known = connection.execute(_KNOWN, {"of": cluster}).scalars()
+    gone = [{"of": cluster, "named": name, "now": now} for name in known if name not in told]
     if gone:
-        blank = {"state": State.WAIT_APPLIED.value, "reported": 0, "applied": 0, "message": "", "report": b"", "since": now}
-        blank |= {"cause": "", "tally": ""}
-        where = (d.cluster_id == cluster) & (d.bundle == sa.bindparam("b"))
-        connection.execute(sa.update(deployments).where(where).values(**blank), gone)
+        connection.execute(_IS_NOT, gone)
 
 
 def left_for_good(connection: Connection, cluster: ClusterId) -> bool:

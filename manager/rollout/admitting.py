@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -27,7 +28,7 @@ from manager.revisions import past
 from manager.revisions.decisions import Place
 from manager.rollout.staging import told
 from manager.shown import counting
-from manager.shown.counting import Sort, ids_text
+from manager.shown.counting import Counts, Sort, ids_text
 from manager.store.schema import deployments, wants
 
 # Deployments that one transaction changes, at most: about a tenth of a second.
@@ -49,10 +50,16 @@ class Apart:
     paused: Collection[ClusterId] = frozenset()
     closed: Mapping[ClusterId, bool] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def all(self) -> set[ClusterId]:
         return {*self.silent, *self.paused, *self.closed}
 
+    @cached_property
+    def text(self) -> str:
+        """All of them, for `json_each`."""
+        return ids_text(self.all)
+
+    @cached_property
     def by_sort(self) -> dict[tuple[str, str], set[ClusterId]]:
         """The clusters by how they are heard and what bars them; each in one set."""
         found: dict[tuple[str, str], set[ClusterId]] = {}
@@ -76,12 +83,18 @@ class Chosen:
 
 class Census:
     """The deployments of one bundle by partition and sort, with those of clusters that are set apart counted for themselves. `own`:
-    clusters with a pin of their own, whose failures are none of the rollout's.
+    clusters with a pin of their own, whose failures are none of the rollout's. `before`: the census before a hand-out, which told nobody
+    anything who was set apart then and still is: they are not counted again.
     """
 
-    def __init__(self, connection: Connection, place: Place, apart: Apart, own: Collection[ClusterId] = ()) -> None:
+    def __init__(
+        self, connection: Connection, place: Place, apart: Apart, own: Collection[ClusterId] = (), before: Census | None = None
+    ) -> None:
         self.apart = apart
-        self._apart = {key: counting.among(connection, ids, *place) for key, ids in apart.by_sort().items()}
+        same = {key: before._apart[key] for key, ids in apart.by_sort.items() if ids == before.apart.by_sort.get(key)} if before else {}
+        self._apart: dict[tuple[str, str], Counts] = {
+            key: same[key] if key in same else counting.among(connection, ids, *place) for key, ids in apart.by_sort.items()
+        }
         self._own = counting.among(connection, own, *place)
         self.heard = counting.every(connection, *place)
         for counts in self._apart.values():
@@ -151,12 +164,11 @@ def choose(connection: Connection, place: Place, census: Census, quotas: Sequenc
             full = len(found) == MOST
             return Choice(found, True, found[-1].row if full else 0)
     found = []
-    apart = ids_text(census.apart.all)
     for at, quota in enumerate(quotas):
         for name, most in (("down", MOST if quota.down else 0), ("ready", quota.ready), ("fresh", MOST if quota.fresh else 0)):
             left = min(most, MOST - len(found))
             if left > 0:
-                found += _first(connection, place, census.sorts(at, name), apart, left)
+                found += _first(connection, place, census.sorts(at, name), census.apart, left)
     return Choice(found, len(found) == MOST)
 
 
@@ -175,7 +187,7 @@ ORDER BY rowid LIMIT :most
 
 def _swept(connection: Connection, place: Place, partitions: Sequence[int], apart: Apart, after: int) -> list[Chosen]:
     where = {"workspace": place[0], "bundle": place[1], "after": after, "most": MOST}
-    texts = {"partitions": msgspec.json.encode(partitions).decode(), "apart": ids_text(apart.all)}
+    texts = {"partitions": msgspec.json.encode(partitions).decode(), "apart": apart.text}
     return [Chosen(row.row, ClusterId(row.cluster_id), row.staged) for row in connection.execute(_SWEPT, where | texts)]
 
 
@@ -187,12 +199,12 @@ ORDER BY shelf, position, cluster_id LIMIT :most
 """)
 
 
-def _first(connection: Connection, place: Place, sorts: Iterable[Sort], apart: str, most: int) -> list[Chosen]:
+def _first(connection: Connection, place: Place, sorts: Iterable[Sort], apart: Apart, most: int) -> list[Chosen]:
     found: list[Any] = []
     for state, was_told in sorted({(sort.state, sort.told) for sort in sorts}):
         [partition] = {sort.partition for sort in sorts}
         where = {"workspace": place[0], "bundle": place[1], "partition": partition, "state": state, "told": was_told}
-        found += connection.execute(_FIRST, where | {"apart": apart, "most": most})
+        found += connection.execute(_FIRST, where | {"apart": apart.text, "most": most})
     found.sort(key=lambda row: (row.position, row.cluster_id))
     return [Chosen(row.row, ClusterId(row.cluster_id), row.staged) for row in found[:most]]
 

@@ -25,6 +25,7 @@ from manager.gathering import in_parts, next_generation
 from manager.revisions import past
 from manager.revisions.pins import Order, content_of
 from manager.rollout import staging, windows
+from manager.store.bulk import many
 from manager.store.schema import bundles, decisions, deployments, revisions, rollouts
 
 _STOPPED = (Phase.FAILED.value, Phase.ABORTED.value)
@@ -103,5 +104,5 @@ def feed(connection: Connection, made: Mapping[Key, Want], now: str) -> set[Clus
     said: dict[str, object] = {name: sa.bindparam(f"v_{name}") for name in staging.told(next(iter(made.values())))}
     said |= past.handed(int(unix(now))) | {"generation": generation, "state": State.WAIT_APPLIED.value}
     where = (d.cluster_id == sa.bindparam("c")) & (d.bundle == sa.bindparam("b"))
-    connection.execute(sa.update(deployments).where(where).values(**said), rows)
+    many(connection, sa.update(deployments).where(where).values(**said), rows)
     return {key[0] for key in made}

@@ -8,8 +8,8 @@ customization are told the same, in one statement. Until a pass is over its roll
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
 
 import msgspec
 import sqlalchemy as sa
@@ -34,19 +34,20 @@ from manager.store.schema import pins as pins_table
 # From so many deployments on a change goes in parts.
 MANY = 2000
 ROWS, CLUSTERS = "rows", "clusters"
-Exact = Callable[[Connection, Scope, str], set[ClusterId]]
 _json = msgspec.json.encode
+
+
+class Exact(Protocol):
+    """`reconcile` of manager/reconcile.py, which stands above this module."""
+
+    def __call__(self, connection: Connection, scope: Scope, *, now: str) -> set[ClusterId]: ...
 
 
 def put_off(connection: Connection, scope: Scope) -> Scope:
     """The scope without the bundles that go in parts, which are written down as such."""
     if scope.bundles is None or scope.clusters is not None:
         return scope
-    later = {}
-    for spec in bundle_specs(connection, scope):
-        how = "" if scope.wave else _how(connection, spec)
-        if how:
-            later[spec.name] = how
+    later = {} if scope.wave else _later(connection, scope.workspace, bundle_specs(connection, scope))
     mine, p = pending(connection, scope.workspace, scope.bundles), passes.c
     for part in in_parts(sorted(mine)):
         connection.execute(sa.delete(passes).where(p.workspace == scope.workspace, p.bundle.in_(part)))
@@ -56,15 +57,26 @@ def put_off(connection: Connection, scope: Scope) -> Scope:
     return Scope(scope.workspace, [name for name in scope.bundles if name not in later], None, scope.wave)
 
 
-def _how(connection: Connection, spec: BundleSpec) -> str:
-    """In which way the bundle's change goes in parts, or ""."""
+def _later(connection: Connection, workspace: Workspace, specs: Sequence[BundleSpec]) -> dict[BundleName, str]:
+    """The bundles whose change goes in parts, and in which way. Of all others nothing is asked but their number."""
+    if not _has_clusters(connection, workspace):
+        return {}
+    totals = counting.totals(connection, workspace, [spec.name for spec in specs])
+    found = {spec.name: _how(connection, spec, totals.get(spec.name, 0)) for spec in specs}
+    return {name: how for name, how in found.items() if how}
+
+
+def _how(connection: Connection, spec: BundleSpec, total: int) -> str:
+    """Of one that so many clusters have, or ""."""
     d, b = deployments.c, bundles.c
     place = (spec.workspace, spec.name)
-    found = counting.every(connection, *place)
-    if not found and connection.execute(sa.select(d.bundle).where(d.workspace == place[0], d.bundle == place[1]).limit(1)).first() is None:
-        return CLUSTERS if _has_clusters(connection, spec.workspace) else ""
-    kept = any(sort.partition == staging.KEPT for sort in found)
-    if sum(found.values()) < MANY or kept or len(pins.own(connection, place, MOST + 1)) > MOST:
+    if not total:  # some may be removing it yet
+        some = sa.select(d.bundle).where(d.workspace == place[0], d.bundle == place[1]).limit(1)
+        return CLUSTERS if connection.execute(some).first() is None else ""
+    if total < MANY:
+        return ""
+    kept = any(sort.partition == staging.KEPT for sort in counting.every(connection, *place))
+    if kept or len(pins.own(connection, place, MOST + 1)) > MOST:
         return ""
     matched = connection.execute(sa.select(b.matched).where(b.workspace == place[0], b.name == place[1])).scalar_one()
     order = _order(connection, spec)
@@ -136,7 +148,7 @@ def _clusters(connection: Connection, spec: BundleSpec, cursor: str, now: str, e
     c = clusters.c
     query = sa.select(c.id).where(c.workspace == spec.workspace, c.id > cursor).order_by(c.id).limit(MOST)
     ids = [ClusterId(i) for i in connection.execute(query).scalars()]
-    touched = exact(connection, Scope(spec.workspace, [spec.name], ids), now) if ids else set()
+    touched = exact(connection, Scope(spec.workspace, [spec.name], ids), now=now) if ids else set()
     return touched, ids[-1] if len(ids) == MOST else ""
 
 
@@ -160,13 +172,13 @@ def _rows(connection: Connection, spec: BundleSpec, cursor: str, now: str, exact
     made, touched, staged = _made(connection, spec), set[ClusterId](), 0
     own = pins.own(connection, (spec.workspace, spec.name), MOST) if not cursor else []
     if own:  # the others are told what the bundle as a whole has
-        touched |= exact(connection, Scope(spec.workspace, [spec.name], own), now)
+        touched |= exact(connection, Scope(spec.workspace, [spec.name], own), now=now)
     for kind in connection.execute(_KINDS, at).all():
         names = _names(connection, kind.staged) if kind.staged else (kind.target, kind.customization)
         want = made.get(names)
         if want is None:  # of a version that nobody knows any more: these are matched again
             mine = connection.execute(sa.select(deployments.c.cluster_id).where(_mine(at, kind))).scalars().all()
-            touched |= exact(connection, Scope(spec.workspace, [spec.name], [ClusterId(i) for i in mine]), now)
+            touched |= exact(connection, Scope(spec.workspace, [spec.name], [ClusterId(i) for i in mine]), now=now)
             continue
         told, more = _tell(connection, _mine(at, kind), want)
         touched, staged = touched | told, staged + more

@@ -27,6 +27,7 @@ from manager.revisions.decisions import Place
 from manager.rollout.admitting import MOST
 from manager.rollout.staging import KEPT, NOWHERE
 from manager.shown import counting
+from manager.store.bulk import many
 from manager.store.schema import deployments, objects
 
 _json = msgspec.json.encode
@@ -87,10 +88,7 @@ class _Placing:
         """Place the rows of a query; the last of them, or -1 when there are no more."""
         where = {"workspace": self.place[0], "bundle": self.place[1], "most": self.left, **values}
         rows = self.connection.execute(query, where).all()
-        moved = [{"r": row.row, "p": at} for row in rows if (at := self.choose(row)) != row.partition]
-        if moved:
-            update = sa.update(deployments).where(sa.literal_column("rowid") == sa.bindparam("r")).values(partition=sa.bindparam("p"))
-            self.connection.execute(update, moved)
+        many(self.connection, _MOVED, [{"r": row.row, "p": at} for row in rows if (at := self.choose(row)) != row.partition])
         whole, self.left = len(rows) == self.left, self.left - len(rows)
         return int(rows[-1].row) if whole else NOWHERE
 
@@ -111,6 +109,7 @@ def _on(work: _Placing, shape: Shape) -> tuple[Shape, bool]:
     return shape, False
 
 
+_MOVED = sa.update(deployments).where(sa.literal_column("rowid") == sa.bindparam("r")).values(partition=sa.bindparam("p"))
 _ROWS = sa.text("""
 SELECT d.rowid AS row, d.cluster_id, d.position, d.partition, c.id, c.name, c.labels, c.annotations, c.spec
 FROM deployments d INDEXED BY deployments_bundle JOIN clusters c ON c.id = d.cluster_id

@@ -16,7 +16,6 @@ from fleetctl.core.errors import RefusedError
 from fleetctl.core.ids import BundleName, ClusterId, Workspace
 from manager import log
 from manager.clock import Clock, rfc3339
-from manager.gathering import Scope
 from manager.live import Live
 from manager.reconcile import reconcile, supply
 from manager.revisions import decisions, goingback
@@ -78,7 +77,7 @@ class Rolling:
             try:
                 more = True
                 while more:
-                    touched, more = await self._store.write(partial(passes.go_on, place=place, now=now, exact=_exact))
+                    touched, more = await self._store.write(partial(passes.go_on, place=place, now=now, exact=reconcile))
                     self._live.changed(touched)
             except Exception as error:
                 log.bug(f"the change of {place[0]}/{place[1]} cannot be written down", error)
@@ -154,10 +153,6 @@ class Rolling:
         touched, shown = await self._store.write(write)
         self._live.changed(touched)
         return shown
-
-
-def _exact(connection: Connection, scope: Scope, now: str) -> set[ClusterId]:
-    return reconcile(connection, scope, now=now)
 
 
 def _differing(before: Mapping[ClusterId, str], after: Mapping[ClusterId, str]) -> set[ClusterId]:

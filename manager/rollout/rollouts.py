@@ -7,7 +7,7 @@ progress that a restart must find again. A decision reads what was reported and 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import msgspec
@@ -104,8 +104,8 @@ def advance(
     gone = {one.cluster for one in chosen}
     if chosen:
         hand_out(connection, chosen, int(now))
-        left = Apart(heard, set(barred.paused) - gone, apart.closed)
-        tallies = Census(connection, place, left, own).tallies(len(partitions))  # what people read is how it is now
+        left = apart if gone.isdisjoint(apart.paused) else replace(apart, paused=set(apart.paused) - gone)
+        tallies = Census(connection, place, left, own, census).tallies(len(partitions))  # what people read is how it is now
         decision = decide(partitions, tallies, policy, decision.progress, moment)
     decision = barred.timed(decision, waiting_of(connection, place, {*barred.why, *barred.under}))
     decision = barred.waking(decision, {one.cluster for one in back} - gone)

@@ -20,6 +20,7 @@ from fleetctl.core.rollout import Phase
 from fleetctl.core.status import State
 from fleetctl.core.strategy import place
 from manager.gathering import in_parts
+from manager.store.bulk import many
 from manager.store.schema import bundles, deployments, passes, rollouts, wants
 
 _json = msgspec.json.encode
@@ -115,7 +116,7 @@ def _insert(connection: Connection, rows: list[dict[str, Any]]) -> None:
     values["generation"] = sa.case((gone, -deployments.c.generation), else_=deployments.c.generation)
     values["partition"] = sa.case((gone, NOWHERE), else_=deployments.c.partition)
     values |= {"staged": adding.excluded.staged, "removed": False}
-    connection.execute(adding.on_conflict_do_update(index_elements=["cluster_id", "bundle"], set_=values), rows)
+    many(connection, adding.on_conflict_do_update(index_elements=["cluster_id", "bundle"], set_=values), rows)
 
 
 # What was said of the one that was being removed, and whose it was.

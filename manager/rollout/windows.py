@@ -197,7 +197,7 @@ def barred(
 def closed(connection: Connection, workspace: str | None, now: float) -> dict[str, Verdict]:
     """The clusters outside their windows, at least those for which something is staged, in a workspace or in all."""
     found, calendars = dict[str, Verdict](), Calendars(connection, now)
-    if not calendars.any(workspace):
+    if not _scheduled(connection, workspace):
         return found
     for space, names, ids in _under(connection, workspace):
         verdict_now = calendars.of(space).verdict(names)
@@ -217,11 +217,6 @@ class Calendars:
         if workspace not in self._read:
             self._read[workspace] = calendar(self._connection, workspace, self._now)
         return self._read[workspace]
-
-    def any(self, workspace: str | None) -> bool:
-        """Whether there is a Schedule at all."""
-        query = sa.select(objects.c.name).where(objects.c.kind == KIND).limit(1)
-        return self._connection.execute(query.where(objects.c.workspace == workspace) if workspace else query).first() is not None
 
 
 def of_cluster(connection: Connection, place: tuple[Workspace, BundleName], cluster: Any, now: float) -> Verdict | None:
@@ -304,7 +299,7 @@ def changed(connection: Connection, workspace: Workspace) -> None:
 
 def gated(connection: Connection, workspace: Workspace, changes: Collection[Change]) -> set[BundleName]:
     """Bundles that change on a cluster under a Schedule: they have a rollout, so that somebody waits for the window."""
-    if not Calendars(connection, 0).any(workspace):
+    if not _scheduled(connection, workspace):
         return set()
     ids = {change.key[0] for change in changes if change.want is not None and change.redeploy}
     rows = connection.execute(_UNDER, {"ids": msgspec.json.encode(sorted(ids)).decode()})

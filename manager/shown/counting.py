@@ -13,7 +13,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from fleetctl.core.ids import ClusterId
+from fleetctl.core.ids import BundleName, ClusterId, Workspace
+from manager.gathering import in_parts
 from manager.live import OFFLINE, Live
 from manager.store.schema import clusters, counts
 
@@ -65,6 +66,15 @@ def every(connection: Connection, workspace: str | None = None, bundle: str = ""
     query = sa.select(c.workspace, c.bundle, c.partition, c.repo, c.state, c.held, c.told, c.answered, c.n).where(c.n > 0)
     query = query.where(c.workspace == workspace) if workspace else query
     return {_sort(row): row[8] for row in connection.execute(query.where(c.bundle == bundle) if bundle else query)}
+
+
+def totals(connection: Connection, workspace: Workspace, names: Iterable[BundleName]) -> dict[BundleName, int]:
+    """How many there are of each of these bundles, where there are any."""
+    c, found = counts.c, dict[BundleName, int]()
+    query = sa.select(c.bundle, sa.func.sum(c.n).label("n")).where(c.workspace == workspace, c.n > 0).group_by(c.bundle)
+    for part in in_parts(sorted(names)):
+        found |= {BundleName(row.bundle): row.n for row in connection.execute(query.where(c.bundle.in_(part)))}
+    return found
 
 
 def among(connection: Connection, ids: Collection[str], workspace: str | None = None, bundle: str = "") -> Counts:

@@ -28,8 +28,8 @@ from fleetctl.core.yamldoc import load
 from manager.clock import unix
 from manager.plans.planworld import Look
 from manager.plans.weighing import weigh
+from manager.reconcile import reconcile
 from manager.rollout import passes, windows
-from manager.rollout.rolling import _exact
 from manager.service import _first_rows
 from manager.store import migrate
 from manager.store.schema import bundles, clusters, deployments, objects, repos, rollouts
@@ -107,7 +107,7 @@ class World:
             self.connection.execute(sa.insert(repos), {"workspace": SPACE, "name": repo.name})
         held = take(self.connection, repo, 1, taken, confirmed=confirmed, now=NOW)[1]
         for place in passes.every(self.connection):  # what goes to very many clusters is written down in parts
-            while passes.go_on(self.connection, place, unix(NOW), _exact)[1]:
+            while passes.go_on(self.connection, place, unix(NOW), reconcile)[1]:
                 pass
         return held
 

@@ -85,6 +85,10 @@ def test_the_same_clusters_go(connection: Connection, seed: int) -> None:
     found = choose(connection, PLACE, census, quotas)
     assert {(one.cluster, one.staged) for one in found.who} == {(member.cluster, member.staged) for member in wanted}
     assert not found.more
+    told = deployments.c.cluster_id.in_([one.cluster for one in found.who]) & (deployments.c.bundle == PLACE[1])
+    connection.execute(sa.update(deployments).where(told).values(staged="", state="WaitApplied", generation=9))
+    left = set_apart(silent, Barred(barred.why, set(list(barred.paused)[1:])))
+    assert Census(connection, PLACE, left, before=census).tallies(3) == Census(connection, PLACE, left).tallies(3)
 
 
 @pytest.mark.parametrize("most", [90, CLUSTERS])

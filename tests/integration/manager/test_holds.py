@@ -313,7 +313,7 @@ def test_a_label_taken_from_five_thousand_clusters(tmp_path: Path) -> None:
             reconcile(connection, Scope(Workspace(SPACE), [spec.name], None), now=NOW)
         while passes.every(connection):
             for place in passes.every(connection):
-                passes.go_on(connection, place, unix(NOW), lambda c, scope, now: reconcile(c, scope, now=now))
+                passes.go_on(connection, place, unix(NOW), reconcile)
         connection.execute(sa.update(deployments).values(generation=1, reported=1, staged="", state="Ready"))
 
     async def removed(service: Service) -> int:

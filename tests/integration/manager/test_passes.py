@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from fleetctl.core.bundle import BundleSpec, Target
-from fleetctl.core.ids import BundleName, ClusterId, CommitId, Digest, RepoName, Workspace
+from fleetctl.core.ids import BundleName, CommitId, Digest, RepoName, Workspace
 from fleetctl.core.options import Options
 from fleetctl.core.plan import Want
 from fleetctl.core.target import outcomes, picking
@@ -55,23 +55,24 @@ def bundle(value: int, **other: Any) -> BundleSpec:
     return BundleSpec(**{**head, "customizations": [custom], **other})
 
 
-def take(connection: Connection, spec: BundleSpec) -> None:
-    """As a scan does."""
+def store(connection: Connection, spec: BundleSpec) -> None:
+    """The bundle as Git says now."""
     row = {"commit": spec.commit, "archive": spec.archive, "spec": msgspec.json.encode(spec), "repo": spec.repo}
     b = bundles.c
     where = (b.workspace == spec.workspace) & (b.name == spec.name)
     if not connection.execute(sa.update(bundles).where(where).values(**row, generation=b.generation + 1)).rowcount:
         head = {"workspace": spec.workspace, "name": spec.name, "uid": "u", "generation": 1, "created": NOW}
         connection.execute(sa.insert(bundles), head | row)
-    number = connection.execute(sa.select(b.generation).where(where)).scalar_one()
-    said = {"author": "", "subject": "", "taken": NOW, "archive": spec.archive, "spec": row["spec"]}
+
+
+def take(connection: Connection, spec: BundleSpec) -> None:
+    """As a scan does, without a decision."""
+    store(connection, spec)
+    number = connection.execute(sa.select(bundles.c.generation).where(bundles.c.name == spec.name)).scalar_one()
+    said = {"author": "", "subject": "", "taken": NOW, "archive": spec.archive, "spec": msgspec.json.encode(spec)}
     values = {"workspace": spec.workspace, "bundle": spec.name, "number": number, "commit": spec.commit}
     connection.execute(sa.insert(revisions), values | said)
     reconcile(connection, Scope(spec.workspace, [spec.name]), now=NOW)
-
-
-def exact(connection: Connection, scope: Scope, now: str) -> set[ClusterId]:
-    return reconcile(connection, scope, now=now)
 
 
 def run(connection: Connection) -> int:
@@ -80,7 +81,7 @@ def run(connection: Connection) -> int:
     for place in passes.every(connection):
         more = True
         while more:
-            _, more = passes.go_on(connection, place, 1_767_225_600.0, exact)
+            _, more = passes.go_on(connection, place, 1_767_225_600.0, reconcile)
             parts += 1
     return parts
 
@@ -169,7 +170,7 @@ def test_a_rollout_stands_still_until_its_change_is_whole(connection: Connection
     run(connection)
     deciding.advance(connection, *PLACE, {}, 1.0)
     take(connection, bundle(2))
-    _, more = passes.go_on(connection, PLACE, 1.0, exact)
+    _, more = passes.go_on(connection, PLACE, 1.0, reconcile)
     assert more
     assert deciding.due(connection, 1.0, None, settled=True) == []
     assert deciding.advance(connection, *PLACE, {}, 1.0).touched == set()

@@ -20,8 +20,8 @@ from manager.reconcile import reconcile
 from manager.revisions import history
 from manager.revisions.goingback import Ask, Chosen, go
 from manager.rollout import passes, staging
-from manager.store.schema import bundles, clusters, deployments, wants
-from tests.integration.manager.test_passes import CLUSTERS, PLACE, connection, exact, live, run, versions
+from manager.store.schema import clusters, deployments, wants
+from tests.integration.manager.test_passes import CLUSTERS, PLACE, connection, live, run, store, versions
 from tests.support.rows import NOW
 
 __all__ = ["connection"]
@@ -29,12 +29,7 @@ __all__ = ["connection"]
 
 def take(connection: Connection, spec: BundleSpec) -> None:
     """As a scan does, with the revision."""
-    row = {"commit": spec.commit, "archive": spec.archive, "spec": msgspec.json.encode(spec), "repo": spec.repo}
-    b = bundles.c
-    where = (b.workspace == spec.workspace) & (b.name == spec.name)
-    if not connection.execute(sa.update(bundles).where(where).values(**row, generation=b.generation + 1)).rowcount:
-        head = {"workspace": spec.workspace, "name": spec.name, "uid": "u", "generation": 1, "created": NOW}
-        connection.execute(sa.insert(bundles), head | row)
+    store(connection, spec)
     history.record(connection, [spec], About("Ada", "change"), NOW)
     reconcile(connection, Scope(spec.workspace, [spec.name]), now=NOW)
 
@@ -81,7 +76,7 @@ def test_parts_leave_what_the_whole_leaves(connection: Connection, seed: int, mo
             for ask in asks(rng, names):
                 if early:
                     for place in passes.every(connection):
-                        parts += passes.go_on(connection, place, 1_767_225_600.0, exact) is not None
+                        parts += passes.go_on(connection, place, 1_767_225_600.0, reconcile) is not None
                 try:
                     with connection.begin_nested():
                         go(connection, PLACE, ask, NOW)

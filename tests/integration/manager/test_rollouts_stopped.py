@@ -155,8 +155,8 @@ def test_a_newer_commit_half_way_through_takes_over(tmp_path: Path, clone: Clone
         await rings(agents, 1, 2, 1)
         await agents.poll()
         first = await first_commit(service, clone, files(1, THREE))
-        await until(lambda: progress(agents, first), lambda told: told == {"1a", "2a", "2b"})
-        await until(lambda: message(service), lambda text: "waits for `fleetctl rollout approve`" in text)
+        await asked(service, agents)
+        assert await agents.told(first) == {"1a", "2a", "2b"}
         await say(service, "approve")
         await completed(service, agents, first)
         second = await next_commit(service, clone, files(2, THREE))
@@ -168,13 +168,13 @@ def test_a_newer_commit_half_way_through_takes_over(tmp_path: Path, clone: Clone
         assert await agents.told(second) == half - {"1a"}
         seen = set[str]()
 
-        async def turn() -> set[str]:
+        async def turn() -> str:
             await agents.poll()
             seen.update((await agents.told(second)) - half)
-            return await agents.told(third)
+            return await message(service)
 
-        await until(turn, lambda told: told == {"1a", "2a", "2b"})
-        await until(lambda: message(service), lambda text: text == "partition three waits for `fleetctl rollout approve`")
+        await until(turn, lambda text: text == "partition three waits for `fleetctl rollout approve`")
+        assert await agents.told(third) == {"1a", "2a", "2b"}
         assert await agents.told(first) == {"3a"}
         await say(service, "approve")
         await completed(service, agents, third)
@@ -183,9 +183,14 @@ def test_a_newer_commit_half_way_through_takes_over(tmp_path: Path, clone: Clone
     run(tmp_path / "m", work)
 
 
-async def progress(agents: Agents, commit: str) -> set[str]:
-    await agents.poll()
-    return await agents.told(commit)
+async def asked(service: Service, agents: Agents) -> None:
+    """Everybody answers until nothing but a person's yes is missing."""
+
+    async def turn() -> str:
+        await agents.poll()
+        return await message(service)
+
+    await until(turn, lambda text: "waits for `fleetctl rollout approve`" in text)
 
 
 def secret(value: str) -> dict[str, Any]:
@@ -206,8 +211,8 @@ class TestWaves:
             first = await first_commit(
                 service, clone, {"web/m.yaml": MAP.format(value=1), "web/fleet.yaml": f"rolloutStrategy: {self.STRATEGY}\n"}
             )
-            await until(lambda: progress(agents, first), lambda told: told == {"1a", "2a"})
-            await until(lambda: message(service), lambda text: "waits for `fleetctl rollout approve`" in text)
+            await asked(service, agents)
+            assert await agents.told(first) == {"1a", "2a"}
             await say(service, "approve")
             await completed(service, agents, first)
             before = await generations(service, agents)
