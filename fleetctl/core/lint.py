@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from fleetctl.core import advice
+from fleetctl.core import advice, advicefiles
 from fleetctl.core.errors import FleetError, InvalidFile
 from fleetctl.core.fleetyaml import parse
 from fleetctl.core.gitrepo import CRITERIA
@@ -78,7 +78,7 @@ def lint(text: bytes, *, file: str = "fleet.yaml", files: Collection[str] | None
 
 def lint_ignore(text: bytes, *, file: str, files: Collection[str]) -> list[Finding]:
     """The lines of a .fleetignore that match nothing. files: paths below its folder, relative to it."""
-    said = [Said("ignore-line", (at,), summary, step) for at, summary, step in advice.ignored(text, files)]
+    said = [Said("ignore-line", (at,), summary, step) for at, summary, step in advicefiles.ignored(text, files)]
     return _placed(said, file, {(one.path[0],): Place(int(one.path[0]), 1) for one in said}, text)
 
 
