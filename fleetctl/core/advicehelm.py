@@ -17,12 +17,8 @@ def _chart(layer: Layer) -> Iterator[Advice]:
     chart, repo = (as_str(layer.helm(key)) for key in ("chart", "repo"))
     is_remote = bool(repo) or "://" in chart
     if as_str(layer.own_helm("repo")) and not chart:
-        yield (
-            "repo-without-chart",
-            layer.at("helm", "repo"),
-            "`helm.repo` without `helm.chart` names no chart",
-            "Write the chart's name.",
-        )
+        summary = "`helm.repo` without `helm.chart` names no chart"
+        yield "repo-without-chart", layer.at("helm", "repo"), summary, "Write the chart's name."
     if as_str(layer.own_helm("version")) and not repo and not chart.startswith("oci://"):
         what = "which comes as it is from its address" if is_remote else "which lies in the bundle"
         step = "Remove it, or name the chart's repository in `helm.repo`."
