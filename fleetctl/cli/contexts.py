@@ -39,12 +39,9 @@ def list_(output: Output = Format.TABLE, no_headers: NoHeaders = False) -> None:
     """The contexts, * marks the current one."""
     known = config.read()
     rows = [_row(context, known.current) for context in known.known.values()]
-    if output in {Format.JSON, Format.YAML}:
-        out.document(rows, output)
-    elif output is Format.NAME:
-        for row in rows:
-            out.line(row["name"])
-    elif not rows:
+    if out.answered(rows, output, (row["name"] for row in rows)):
+        return
+    if not rows:
         out.say("No contexts: log in with the `fleetctl login …` line that the manager printed.")
     else:
         out.table(_COLUMNS, rows, headers=not no_headers)

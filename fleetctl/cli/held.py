@@ -13,8 +13,14 @@ from fleetctl.cli.output import Column, Format, age
 
 app = new_group()
 app.info.help = "Removals that wait for a person."
+
+
+def _what(one: dict[str, Any]) -> str:
+    return f"{one['kind'].lower()}/{one['name']}"
+
+
 _COLUMNS = [
-    Column("WHAT", lambda one: f"{one['kind'].lower()}/{one['name']}"),
+    Column("WHAT", _what),
     Column("REMOVES", lambda one: f"{one['removals']}/{one['of']} {'bundles' if one['kind'] == 'GitRepo' else 'clusters'}"),
     Column("SINCE", lambda one: age(one["since"])),
     Column("WHY", lambda one: one["message"], flexible=True),
@@ -34,12 +40,9 @@ def list_(
     with opened(context, workspace) as session:
         params = {} if everywhere else {"workspace": session.workspace}
         items: list[dict[str, Any]] = session.client.call("GET", "held", params=params)["items"]
-    if output is Format.NAME:
-        for one in items:
-            out.line(f"{one['kind'].lower()}/{one['name']}")
-    elif output in {Format.JSON, Format.YAML}:
-        out.document({"items": items}, output)
-    elif not items:
+    if out.answered({"items": items}, output, map(_what, items)):
+        return
+    if not items:
         out.say("Nothing is held.")
     else:
         out.table([_WHERE, *_COLUMNS] if everywhere else _COLUMNS, items, headers=not no_headers, wide=output is Format.WIDE)

@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple, TextIO
@@ -102,6 +102,18 @@ def document(value: Any, form: Format) -> None:
         text = json.dumps(value, indent=2, ensure_ascii=False)
         text = "".join(c if _harmless(c) else json.dumps(c)[1:-1] for c in text)
     print(text, flush=True)
+
+
+def answered(value: Any, form: Format, names: Iterable[object]) -> bool:
+    """What scripts ask for: JSON, YAML, or the names, a line each. False when it is a table, which is the caller's."""
+    if form is Format.NAME:
+        for name in names:
+            line(name)
+    elif form in {Format.JSON, Format.YAML}:
+        document(value, form)
+    else:
+        return False
+    return True
 
 
 def harmless(text: str) -> str:

@@ -53,12 +53,8 @@ def status(
             elif told in shown:
                 return
             shown[:] = [told]
-            if output in {Format.JSON, Format.YAML}:
-                out.document(found, output)
-            elif output is Format.NAME:
-                for item in found.get("attention") or []:
-                    out.line(f"{str(item.get('kind', '')).lower()}/{item.get('name', '')}")
-            else:
+            names = (f"{str(item.get('kind', '')).lower()}/{item.get('name', '')}" for item in found.get("attention") or [])
+            if not out.answered(found, output, names):
                 _screen(found, session.client.url, output)
 
         follow(session, look, show, watch=watch)

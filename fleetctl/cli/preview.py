@@ -82,13 +82,7 @@ def targets(
     fleet, wanted = chosen(clusters, cluster or [], selector, label or [], wish)
     drafts, problems, warnings = scanned(place, wish)
     rows = [_fate(d, found) for d in only(drafts, bundle or []) for found in explain(d.spec, wanted, fleet.groups)]
-    if output in {Format.YAML, Format.JSON}:
-        out.document(rows, output)
-    elif output is Format.NAME:
-        for row in rows:
-            if row["deploys"]:
-                out.line(f"{row['cluster']}/{row['bundle']}")
-    else:
+    if not out.answered(rows, output, (f"{row['cluster']}/{row['bundle']}" for row in rows if row["deploys"])):
         out.table(_FATES, rows, headers=not no_headers, wide=output is Format.WIDE)
     return told(problems, warnings)
 

@@ -105,12 +105,7 @@ def list_(output: Output = Format.TABLE, no_headers: NoHeaders = False, context:
     """The versions that clusters can be given, and how many clusters want each."""
     with opened(context) as session:
         rows: list[dict[str, Any]] = session.client.call("GET", "agent-releases")["items"]
-    if output in {Format.JSON, Format.YAML}:
-        out.document(rows, output)
-    elif output is Format.NAME:
-        for row in rows:
-            out.line(row["version"])
-    else:
+    if not out.answered(rows, output, (row["version"] for row in rows)):
         out.table(_COLUMNS, rows, headers=not no_headers, wide=output is Format.WIDE)
 
 

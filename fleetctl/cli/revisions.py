@@ -77,12 +77,7 @@ def history(
         found = session.client.call("GET", f"{_path(session, name)}/history", params=params)
     if cluster:
         _told(found["items"], output, f"Cluster {cluster} was never told bundle {name}.", _TOLD, headers=not no_headers)
-    elif output is Format.NAME:
-        for item in found["items"]:
-            out.line(item["number"])
-    elif output in {Format.JSON, Format.YAML}:
-        out.document(found, output)
-    else:
+    elif not out.answered(found, output, (item["number"] for item in found["items"])):
         out.table(_REVISIONS, found["items"], headers=not no_headers, wide=output is Format.WIDE)
         said = [one for one in found["decisions"] if one["cause"] != "commit"]
         if said or output is Format.WIDE:
@@ -103,22 +98,13 @@ def cluster_history(
         path = f"clusters/{quote(session.workspace, safe='')}/{quote(name, safe='')}/history"
         items = session.client.call("GET", path, params={"bundle": bundle} if bundle else None)["items"]
     what = f"bundle {bundle}" if bundle else "of any bundle"
-    _told(
-        items,
-        output,
-        f"Cluster {name} was never told {what}.",
-        _TOLD_OF_ALL,
-        headers=not no_headers,
-    )
+    _told(items, output, f"Cluster {name} was never told {what}.", _TOLD_OF_ALL, headers=not no_headers)
 
 
 def _told(items: list[dict[str, Any]], form: Format, nothing: str, columns: list[Column], *, headers: bool) -> None:
-    if form is Format.NAME:
-        for item in items:
-            out.line(f"{item['bundle']}/{item['number'] or '-'}")
-    elif form in {Format.JSON, Format.YAML}:
-        out.document({"items": items}, form)
-    elif items:
+    if out.answered({"items": items}, form, (f"{item['bundle']}/{item['number'] or '-'}" for item in items)):
+        return
+    if items:
         out.table(columns, items, headers=headers, wide=form is Format.WIDE)
     else:
         out.say(nothing)
@@ -146,11 +132,7 @@ def rollback(
     body = {"to": to, "reason": reason, "release": release, "all": all_, "dryRun": dry_run, **chosen}
     with opened(context, workspace) as session:
         done = session.client.call("POST", f"{_path(session, name)}/rollback", body)
-    if output in {Format.JSON, Format.YAML}:
-        out.document(done, output)
-    elif output is Format.NAME:
-        out.line(f"bundle/{name}")
-    else:
+    if not out.answered(done, output, [f"bundle/{name}"]):
         for text in _sentences(name, done, some=any(chosen.values()), release=release):
             out.line(text)
 

@@ -64,12 +64,7 @@ def list_(output: Output = Format.TABLE, no_headers: NoHeaders = False, context:
     """The tokens, without their values."""
     with opened(context) as session:
         rows = session.client.call("GET", "tokens")["items"]
-    if output in {Format.JSON, Format.YAML}:
-        out.document(rows, output)
-    elif output is Format.NAME:
-        for row in rows:
-            out.line(row["name"])
-    else:
+    if not out.answered(rows, output, (row["name"] for row in rows)):
         out.table(_COLUMNS, rows, headers=not no_headers, wide=output is Format.WIDE)
 
 

@@ -33,11 +33,8 @@ def why(
     asked = _asked(what)
     with opened(context, workspace) as session:
         found = _ask(session, asked)
-    if output in {Format.JSON, Format.YAML}:
-        out.document(found, output)
-    elif output is Format.NAME:
-        out.line("/".join(filter(None, ("why", str(found.get("cluster") or ""), str(found.get("bundle") or "")))))
-    else:
+    name = "/".join(filter(None, ("why", str(found.get("cluster") or ""), str(found.get("bundle") or ""))))
+    if not out.answered(found, output, [name]):
         _show(found, wide=output is Format.WIDE)
     if not _well(found):
         raise typer.Exit(1)
