@@ -27,9 +27,21 @@ def shown(hold: Hold) -> dict[str, Any]:
         "of": hold.of,
         "clusters": list(hold.clusters),
         "message": hold.words,
-        "confirm": f"fleetctl held confirm {hold.bundle} --removals {hold.count}",
+        "confirm": let_go(hold),
         **digest,
     }
+
+
+def let_go(hold: Hold) -> str:
+    return f"fleetctl held confirm {hold.bundle} --removals {hold.count}"
+
+
+def let_go_of_scan(repo: str, held: dict[str, Any]) -> str:
+    return f"fleetctl gitrepo confirm {repo} --removals {held['removals']} --commit {held['commit'][:12]}"
+
+
+def say_moved(move: dict[str, Any]) -> str:
+    return f"fleetctl bundle moved {move['from']} {move['to']}"
 
 
 def message(said: str, *, held: bool) -> str:
@@ -48,7 +60,6 @@ def on_bundle(status: dict[str, Any], hold: Hold | None) -> None:
 
 def of_scan(workspace: str, name: str, since: str, held: dict[str, Any]) -> dict[str, Any]:
     """What a scan would remove, which waits on its GitRepo, in the same form."""
-    removals, commit = held["removals"], held["commit"]
     return {
         "kind": "GitRepo",
         "workspace": workspace,
@@ -57,14 +68,14 @@ def of_scan(workspace: str, name: str, since: str, held: dict[str, Any]) -> dict
         "cause": "move" if held.get("moves") else "last" if held["clusters"] else "many",
         "changed": "commit",
         "since": since,
-        "removals": removals,
+        "removals": held["removals"],
         "of": held["of"],
         "bundles": held["bundles"],
         "clusters": held["clusters"],
-        "commit": commit,
+        "commit": held["commit"],
         "moves": held.get("moves") or [],
         "message": words(held),
-        "confirm": f"fleetctl gitrepo confirm {name} --removals {removals} --commit {commit[:12]}",
+        "confirm": let_go_of_scan(name, held),
     }
 
 
@@ -79,7 +90,7 @@ def looks_moved(held: dict[str, Any]) -> str:
     """The first of the moves that a person must decide on, and how."""
     moves = held["moves"]
     more = f" (and {len(moves) - 1} more)" if len(moves) > 1 else ""
-    return f"{moves[0]['message']}{more}: `fleetctl bundle moved {moves[0]['from']} {moves[0]['to']}` says so"
+    return f"{moves[0]['message']}{more}: `{say_moved(moves[0])}` says so"
 
 
 def on_repo(status: dict[str, Any], held: Sequence[Hold]) -> None:

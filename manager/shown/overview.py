@@ -20,7 +20,7 @@ from fleetctl.core.summary import worst_of
 from manager.gathering import in_parts
 from manager.live import Live
 from manager.rollout import windows
-from manager.shown import pinview, reasons, rolloutview
+from manager.shown import holdview, pinview, reasons, rolloutview
 from manager.shown.clusterview import trouble_type
 from manager.shown.documents import Asked, Document, display_state
 from manager.shown.states import Fleet, fleet
@@ -171,9 +171,7 @@ def _repo(item: Document) -> Document:
 def _let_go(name: str, held: Document) -> str:
     """A renamed directory asks for a word of its own; else the removal is confirmed with its numbers."""
     moves = held.get("moves") or []
-    if moves:
-        return f"fleetctl bundle moved {moves[0]['from']} {moves[0]['to']}"
-    return f"fleetctl gitrepo confirm {name} --removals {held['removals']} --commit {held['commit'][:12]}"
+    return holdview.say_moved(moves[0]) if moves else holdview.let_go_of_scan(name, held)
 
 
 def _bundle(item: Document) -> Document:

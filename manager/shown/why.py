@@ -48,17 +48,11 @@ def document(connection: Connection, live: Live, now: float, where: Where) -> Do
     """Raises NotFound with the nearest name, UsageError when a name means two things."""
     where = _resolved(connection, where)
     if where.cluster and where.bundle:
-        return _shown(_Pair(connection, live, now, where).facts())
+        facts = _Pair(connection, live, now, where).facts()
+        return whywhole.document("deployment", facts, lines(facts), next_step(facts))
     if where.bundle:
         return whywhole.bundle(connection, live, now, where.workspace, where.bundle)
     return whywhole.cluster(connection, live, now, where.workspace, where.cluster)
-
-
-def _shown(facts: Facts) -> Document:
-    found: Document = msgspec.to_builtins(facts)
-    step = next_step(facts)
-    told = [{"topic": line.topic, "text": line.text} for line in lines(facts)]
-    return {"kind": "Why", "about": "deployment", **found, "lines": told, "next": {"text": step.text, "command": step.command}}
 
 
 def _resolved(connection: Connection, where: Where) -> Where:

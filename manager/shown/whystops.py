@@ -13,6 +13,7 @@ from fleetctl.core.ids import BundleName, Workspace
 from fleetctl.core.rollout import Phase
 from fleetctl.core.why import Stop
 from manager.holds import holding
+from manager.shown import holdview
 from manager.store.schema import bundles, decisions, objects, repos, revisions, rollouts
 from manager.store.schema import pins as pins_table
 
@@ -93,8 +94,7 @@ def holds(connection: Connection, place: Place, repo: str, row: Any = None) -> l
 
 
 def _hold(one: holding.Hold) -> Stop:
-    command = f"fleetctl held confirm {one.bundle} --removals {one.count}"
-    return Stop(what="a removal", why=one.words, since=one.since, command=command)
+    return Stop(what="a removal", why=one.words, since=one.since, command=holdview.let_go(one))
 
 
 def _of_scan(connection: Connection, place: Place, repo: str) -> list[Stop]:
@@ -105,7 +105,5 @@ def _of_scan(connection: Connection, place: Place, repo: str) -> list[Stop]:
         return []
     move = next((one for one in held.get("moves") or [] if one["from"] == place[1]), None)
     if move is not None:
-        return [Stop(what=f"GitRepo {repo}", why=move["message"], command=f"fleetctl bundle moved {move['from']} {move['to']}")]
-    command = f"fleetctl gitrepo confirm {repo} --removals {held['removals']} --commit {held['commit'][:12]}"
-    why = f"would remove {held['removals']} of {held['of']} bundles at {held['commit'][:12]}, this one among them"
-    return [Stop(what=f"GitRepo {repo}", why=why, command=command)]
+        return [Stop(what=f"GitRepo {repo}", why=move["message"], command=holdview.say_moved(move))]
+    return [Stop(what=f"GitRepo {repo}", why=f"{holdview.words(held)}, this one among them", command=holdview.let_go_of_scan(repo, held))]

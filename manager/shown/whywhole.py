@@ -49,7 +49,7 @@ def bundle(connection: Connection, live: Live, now: float, workspace: str, name:
         pins=whystops.pins(connection, place),
         holds=whystops.holds(connection, place, spec.repo),
     )
-    return _document("bundle", whole, bundle_lines(whole), bundle_step(whole))
+    return document("bundle", whole, bundle_lines(whole), bundle_step(whole))
 
 
 def cluster(connection: Connection, live: Live, now: float, workspace: str, name: str) -> Document:
@@ -79,7 +79,7 @@ def cluster(connection: Connection, live: Live, now: float, workspace: str, name
         removing=removing,
         troubles=sorted(troubles, key=lambda t: (rank(State(t.state)), t.bundle)),
     )
-    return _document("cluster", found, cluster_lines(found), cluster_next(found))
+    return document("cluster", found, cluster_lines(found), cluster_next(found))
 
 
 def _counts(counts: dict[State, int]) -> dict[str, int]:
@@ -90,7 +90,8 @@ def _trouble(group: Group) -> Trouble:
     return Trouble(state=group.state.value, reason=group.reason, count=group.count, cluster=group.cluster, bundle=group.bundle)
 
 
-def _document(about: str, facts: Any, lines: list[Line], step: Next) -> Document:
+def document(about: str, facts: Any, lines: list[Line], step: Next) -> Document:
+    """Facts as docs/api.md has them, with the words that are made of them."""
     told = [{"topic": line.topic, "text": line.text} for line in lines]
     return {
         "kind": "Why",
