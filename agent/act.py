@@ -11,14 +11,6 @@ from typing import Any
 
 import msgspec
 
-from agent import applying, copies, correct, namespaces, ownership, removal, values
-from agent.applying import Change
-from agent.failpoints import failpoint
-from agent.hands import Hands
-from agent.journal import Entry
-from agent.ownership import Claim, Taken
-from agent.parts import releases_of
-from agent.recover import DEPLOYED
 from fleetctl.core.bundle import unpack
 from fleetctl.core.ids import BundleName, Digest
 from fleetctl.core.options import CorrectDrift, HelmOptions
@@ -27,6 +19,15 @@ from fleetctl.core.values import Facts
 from fleetctl.core.wire import Desired, DesiredBundle
 from fleetctl.tools.deploy import Prepared
 from fleetctl.tools.helm import PendingOperation, Release, Revision, UpgradeFlags
+
+from . import applying, copies, correct, namespaces, ownership, removal, values
+from .applying import Change
+from .failpoints import failpoint
+from .hands import Hands
+from .journal import Entry
+from .ownership import Claim, Taken
+from .parts import releases_of
+from .recover import DEPLOYED
 
 
 async def archive(hands: Hands, bundle: DesiredBundle) -> Path:

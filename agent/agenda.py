@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from agent.kept import Place
-from agent.pace import Bucket, Buckets
 from fleetctl.core.ids import BundleName
+
+from .kept import Place
+from .pace import Bucket, Buckets
 
 GROUP_SECONDS = 0.1
 _OBJECT = (0.25, 5.0)  # looks a second at one object, and at once

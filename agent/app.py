@@ -18,9 +18,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from agent import config, failpoints, identity, launch, log, releasekeys
 from fleetctl.core.errors import Conflict, FleetError, UsageError
 from fleetctl.core.wire import StatusRequest
+
+from . import config, failpoints, identity, launch, log, releasekeys
 
 _T = TypeVar("_T")
 BUG = 70
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             case "run":
                 return _start(said, sys.argv[1:] if argv is None else argv)
             case "selftest":
-                from agent.selftest import selftest
+                from .selftest import selftest
 
                 asyncio.run(selftest(said.state_dir))
                 return 0
@@ -80,7 +81,7 @@ def version() -> str:
 
 async def _enrol(said: Any) -> int:
     """Check the cluster first: a token is used only by an agent that can work."""
-    from agent.enrolling import enrol
+    from .enrolling import enrol
 
     if not said.url.startswith("https://"):
         raise UsageError(f"{said.url} is not an https address", subject="URL", next_step="Write it as https://HOST:PORT.")
@@ -109,7 +110,7 @@ async def _enrol(said: Any) -> int:
 
 async def _reached(said: Any) -> tuple[str, str]:
     """(kubeconfig, how to name it). Raises ClusterUnreachable, UsageError."""
-    from agent.kube import Kube
+    from .kube import Kube
 
     said.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = config.kubeconfig(said.kubeconfig, "", said.state_dir)
@@ -136,10 +137,10 @@ def _locked(state_dir: Path) -> int:
 
 async def _run(said: Any) -> int:
     """Until SIGTERM or SIGINT; helm is not left behind."""
-    from agent.live import Live
-    from agent.memory import settle
-    from agent.notify import Notifier
-    from agent.runner import Runner
+    from .live import Live
+    from .memory import settle
+    from .notify import Notifier
+    from .runner import Runner
 
     settle()
     log.set_up(config.log_style(said.log))
@@ -199,8 +200,8 @@ async def _joined(said: Any, live: Any) -> tuple[identity.Identity, Any]:
     """Enrolled before, or now. Raises as `agent.joining.join`."""
     if not (said.identity_secret or said.enrol_url):
         return identity.load(said.state_dir)
-    from agent.joining import Joining, KeptIdentity, join
-    from agent.kube import Kube
+    from .joining import Joining, KeptIdentity, join
+    from .kube import Kube
 
     path = None if said.target_dir else config.kubeconfig(said.kubeconfig, "", said.state_dir)
     own = path is not None and path.parent == said.state_dir.absolute()  # of a Pod: made anew at each start
@@ -220,17 +221,18 @@ async def _joined(said: Any, live: Any) -> tuple[identity.Identity, Any]:
 
 
 async def _parts(said: Any, known: identity.Identity, key: Any) -> tuple[Any, Any, StatusRequest]:
-    from agent.fence import Fence
-    from agent.hands import Hands
-    from agent.journal import Journal
-    from agent.kube import Kube
-    from agent.observe import Observer, Wanted
-    from agent.rights import Rights
-    from agent.settle import Settler
-    from agent.targetdir import DirectoryTarget
-    from agent.uplink import Uplink
     from fleetctl.tools.helm import Helm, HelmCli
     from fleetctl.tools.kustomize import Kustomize
+
+    from .fence import Fence
+    from .hands import Hands
+    from .journal import Journal
+    from .kube import Kube
+    from .observe import Observer, Wanted
+    from .rights import Rights
+    from .settle import Settler
+    from .targetdir import DirectoryTarget
+    from .uplink import Uplink
 
     state = said.state_dir.absolute()
     for name in ("archives", "work", "helm"):
@@ -271,7 +273,7 @@ async def _parts(said: Any, known: identity.Identity, key: Any) -> tuple[Any, An
 
 
 def _no_cluster() -> Any:
-    from agent.kube import NoCluster
+    from .kube import NoCluster
 
     return NoCluster()
 
@@ -288,7 +290,7 @@ async def _kube_version(kube: Any, target: Path | None) -> str:
 
 def _check(said: Any) -> int:
     """1 when something stands in the way."""
-    from agent.check import run
+    from .check import run
 
     text, status = run(said)
     print(text)
@@ -296,7 +298,7 @@ def _check(said: Any) -> int:
 
 
 def _status(said: Any) -> int:
-    from agent.status import show
+    from .status import show
 
     print(show(said.state_dir, config.live_file(said.state_dir), said.output))
     return 0

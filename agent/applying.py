@@ -12,12 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent import crds, handover, parting, respect
-from agent.failpoints import failpoint
-from agent.journal import Entry
-from agent.ownership import Claim
-from agent.parts import PART, joined, pieces, split
-from agent.rules import rules_of
 from fleetctl.core.errors import FleetError, ToolFailed
 from fleetctl.core.options import HelmOptions, Options
 from fleetctl.core.record import MOST, packed, recorded, refuse_too_large, surely_fits
@@ -28,8 +22,15 @@ from fleetctl.tools.deploy import Content, Extra, Prepared
 from fleetctl.tools.helm import HelmCli, RecordTooLarge, Release, Revision, TemplateFlags, UpgradeFlags
 from fleetctl.tools.substitute import Key, key_of, substituted
 
+from . import crds, handover, parting, respect
+from .failpoints import failpoint
+from .journal import Entry
+from .ownership import Claim
+from .parts import PART, joined, pieces, split
+from .rules import rules_of
+
 if TYPE_CHECKING:
-    from agent.hands import Hands
+    from .hands import Hands
 
 Change = Callable[[UpgradeFlags], UpgradeFlags]
 Upgrade = Callable[[Release, Prepared, Change], Awaitable[Revision]]

@@ -18,12 +18,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent import config, launch, trial
-from agent.failpoints import failpoint
-from agent.launch import Base
-from agent.log import event, trouble
-from agent.notify import Notifier
-from agent.trial import Program
+from . import config, launch, trial
+from .failpoints import failpoint
+from .launch import Base
+from .log import event, trouble
+from .notify import Notifier
+from .trial import Program
 
 _MOST_BYTES = 512 * 1024 * 1024
 _STOP_SECONDS, _LOOK_SECONDS = 15.0, 0.2

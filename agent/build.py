@@ -16,8 +16,9 @@ import zipfile
 from importlib import machinery, metadata
 from pathlib import Path
 
-from agent.unpack import ABOUT, SITE
 from fleetctl.core.agentrelease import runtime_of
+
+from .unpack import ABOUT, SITE
 
 _NEEDED = (
     "anyio",

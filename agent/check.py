@@ -16,14 +16,15 @@ from typing import Any
 
 import msgspec
 
-from agent import checkcluster, checkhost, checkmanager, checkupgrade, findings, identity
-from agent.checkcluster import Held
-from agent.documents import KeptDocument
-from agent.findings import Finding
-from agent.journal import read_entries
-from agent.status import is_running
 from fleetctl.core.errors import FleetError, UsageError
 from fleetctl.core.wire import Desired
+
+from . import checkcluster, checkhost, checkmanager, checkupgrade, findings, identity
+from .checkcluster import Held
+from .documents import KeptDocument
+from .findings import Finding
+from .journal import read_entries
+from .status import is_running
 
 
 def run(said: Any) -> tuple[str, int]:

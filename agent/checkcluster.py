@@ -12,16 +12,17 @@ from typing import Any
 
 import msgspec
 
-from agent import config
-from agent.findings import Finding, asked, failed
-from agent.journal import Entry
-from agent.kube import Forbidden, Kube
-from agent.recover import LEAVING, PENDING, Record, listed
 from fleetctl.core.errors import FleetError, NotFound, ToolFailed
 from fleetctl.core.ids import BundleName
 from fleetctl.core.render import release_of
 from fleetctl.core.wire import Desired
 from fleetctl.tools.helm import HelmCli, Release
+
+from . import config
+from .findings import Finding, asked, failed
+from .journal import Entry
+from .kube import Forbidden, Kube
+from .recover import LEAVING, PENDING, Record, listed
 
 _MOST_PLACES = 25
 _MOST_NAMED = 5

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import msgspec
 
-from agent import clocks, config, live, troubles
-from agent.findings import Finding, failed
-from agent.identity import Identity, verified
-from agent.journal import read_entries
-from agent.repeats import span
-from agent.status import is_running
 from fleetctl.core.wire import Desired, Envelope, desired_bytes
+
+from . import clocks, config, live, troubles
+from .findings import Finding, failed
+from .identity import Identity, verified
+from .journal import read_entries
+from .repeats import span
+from .status import is_running
 
 _LEAST_FREE, _LEAST_INODES = 256 * 1024 * 1024, 1000
 _LEAST_HELM = (4, 1, 4)

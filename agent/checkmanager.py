@@ -17,13 +17,14 @@ from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from agent import config, tls
-from agent.answers import Duplicate, NotEnrolled
-from agent.findings import Finding, failed
-from agent.identity import Identity
-from agent.web import httpx
 from fleetctl.core.errors import FleetError, UsageError
 from fleetctl.core.wire import CLOCK_SKEW_SECONDS
+
+from . import config, tls
+from .answers import Duplicate, NotEnrolled
+from .findings import Finding, failed
+from .identity import Identity
+from .web import httpx
 
 _SECONDS = 10.0
 # OpenSSL's X509_V_ERR numbers: what is no certificate of that CA, of another name, out of its dates.
@@ -32,7 +33,7 @@ _OTHER_CA, _OTHER_NAME, _DATES = frozenset({18, 19, 20, 21}), frozenset({62, 63,
 
 async def before(url: str, pin: str) -> list[Finding]:
     """Before the enrolment: whether `enrol URL --ca-pin PIN` would reach the manager that is meant."""
-    from agent.enrolling import fetch_ca
+    from .enrolling import fetch_ca
 
     if not url.startswith("https://"):
         raise UsageError(f"{url} is not an https address", subject="--url", next_step="Write it as https://HOST:PORT.")
@@ -153,7 +154,7 @@ def clock(offset: float) -> list[Finding]:
     """`offset`: seconds to add to this machine's clock to have the manager's."""
     if abs(offset) <= CLOCK_SKEW_SECONDS:
         return []
-    from agent.clocks import span
+    from .clocks import span
 
     step = "Set the clock (NTP). The agent signs with the manager's time meanwhile."
     said = f"is {span(int(abs(offset)))} {'behind' if offset > 0 else 'ahead of'} the manager's"
@@ -162,7 +163,7 @@ def clock(offset: float) -> list[Finding]:
 
 async def asked_as(known: Identity, key: Ed25519PrivateKey) -> list[Finding]:
     """As the agent would ask: is its key known, is its document signed?"""
-    from agent.uplink import Uplink
+    from .uplink import Uplink
 
     uplink = Uplink(known, key, time.time, proxy=config.proxy(known.url))
     try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from agent.findings import Finding
-from agent.status import Upgrades, upgrades, upgrades_said
+from .findings import Finding
+from .status import Upgrades, upgrades, upgrades_said
 
 _WHAT = "upgrades"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fleetctl.core.wire import CLOCK_SKEW_SECONDS
 
 if TYPE_CHECKING:
-    from agent.situation import Situation
+    from .situation import Situation
 
 SKEW, EXPIRED = "clock-skew", "document-expired"
 _UNITS = ((365 * 86400, "years"), (86400, "days"), (3600, "hours"), (60, "minutes"))

@@ -119,8 +119,8 @@ def _pod_account() -> Path:
 
 
 def _pod_kubeconfig(account: Path, path: Path) -> Path:
-    from agent.disk import write_whole
-    from agent.kubeconfig import in_pod as made
+    from .disk import write_whole
+    from .kubeconfig import in_pod as made
 
     text = made(account, os.environ)
     if not path.exists() or path.read_bytes() != text:
@@ -159,7 +159,7 @@ def log_style(said: str) -> str:
 
 def live_file(state_dir: Path) -> Path:
     """Where the running agent of this directory shows how it fares; a Pod names a place of its own for its probes."""
-    from agent.live import path_of
+    from .live import path_of
 
     said = os.environ.get("FLEET_AGENT_LIVE_FILE", "")
     return Path(said) if said else path_of(state_dir)

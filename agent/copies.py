@@ -14,13 +14,14 @@ from urllib.parse import quote
 
 import msgspec
 
-from agent.kube import Forbidden, Kube
-from agent.namespaces import manager
-from agent.uplink import Uplink
 from fleetctl.core.errors import Conflict, FleetError, NotFound, RefusedError, UsageError
 from fleetctl.core.ids import BundleName
 from fleetctl.core.sealing import Content, context_of
 from fleetctl.core.wire import Desired, DesiredBundle, SealedObject
+
+from .kube import Forbidden, Kube
+from .namespaces import manager
+from .uplink import Uplink
 
 # BundleDeploymentOwnershipLabel of rancher/fleet: a cluster that comes from there keeps its copies.
 MARK = "fleet.cattle.io/bundledeployment"

@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agent.failpoints import failpoint
-from agent.kube import Kube
-from agent.log import event
 from fleetctl.core.errors import DeadlineError, NotFound, ToolFailed
 from fleetctl.core.ids import BundleName, Generation
 from fleetctl.core.status import ResourceStatus
 from fleetctl.core.wire import DesiredBundle
 from fleetctl.tools.helm import HelmFailed, Release, Revision
 
+from .failpoints import failpoint
+from .kube import Kube
+from .log import event
+
 if TYPE_CHECKING:
-    from agent.situation import Situation
+    from .situation import Situation
 
 GONE_SECONDS = 60.0
 _ROUNDS = 4  # helm names every object that is refused; those that only show when others are new come in the next round

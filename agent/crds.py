@@ -14,13 +14,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from agent.kube import Kube
-from agent.log import event
-from agent.ownership import Claim, Live, judge
-from agent.records import Ref
 from fleetctl.core.errors import DeadlineError, NotFound, ToolFailed, UsageError
 from fleetctl.tools.definitions import KIND
 from fleetctl.tools.helm import Release
+
+from .kube import Kube
+from .log import event
+from .ownership import Claim, Live, judge
+from .records import Ref
 
 T = TypeVar("T")
 SECONDS = 60.0

@@ -11,13 +11,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from agent.journal import Entry, Order, is_applied
 from fleetctl.core.depends import cycle, is_meant
 from fleetctl.core.errors import UsageError
 from fleetctl.core.ids import BundleName
 from fleetctl.core.render import release_of
 from fleetctl.core.status import State
 from fleetctl.core.wire import Desired, DesiredBundle, Tombstone
+
+from .journal import Entry, Order, is_applied
 
 # States that speak of what is applied, and of nothing that is only wanted.
 _OF_WHAT_RUNS = frozenset({State.READY, State.NOT_READY, State.MODIFIED})

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import msgspec
 
-from agent import disk
-from agent.failpoints import failpoint
-from agent.journal import Entry, Order
-from agent.log import trouble
 from fleetctl.core.errors import FleetError
 from fleetctl.core.ids import BundleName, Epoch
 from fleetctl.core.wire import Desired, Envelope
+
+from . import disk
+from .failpoints import failpoint
+from .journal import Entry, Order
+from .log import trouble
 
 
 class _Kept(msgspec.Struct, frozen=True, kw_only=True):

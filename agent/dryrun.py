@@ -14,12 +14,13 @@ from typing import Any
 
 import msgspec
 
-from agent.drift import Change, changes
-from agent.kept import Place
-from agent.kube import Kube
-from agent.pace import Bucket
-from agent.refusals import Forbidden, Throttled
 from fleetctl.core.errors import ClusterUnreachable, ToolFailed
+
+from .drift import Change, changes
+from .kept import Place
+from .kube import Kube
+from .pace import Bucket
+from .refusals import Forbidden, Throttled
 
 Json = dict[str, Any]
 _RATE, _BURST = 5.0, 30.0

@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from agent.agenda import Agenda
-from agent.index import Index
-from agent.kept import Place
-from agent.watch import Mark, Unit
 from fleetctl.core.ids import BundleName
+
+from .agenda import Agenda
+from .index import Index
+from .kept import Place
+from .watch import Mark, Unit
 
 _EXTRA_SECONDS = 2.0
 _MOST_EXTRAS = 20

@@ -8,12 +8,13 @@ import hashlib
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from agent import tls
-from agent.answers import Answer, away, in_the_way, problem
-from agent.identity import Identity
-from agent.web import httpx
 from fleetctl.core import wire
 from fleetctl.core.errors import RefusedError
+
+from . import tls
+from .answers import Answer, away, in_the_way, problem
+from .identity import Identity
+from .web import httpx
 
 _SECONDS = 30.0
 

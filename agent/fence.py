@@ -18,8 +18,9 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.log import event
 from fleetctl.core.errors import Conflict
+
+from .log import event
 
 PATIENCE_SECONDS = 5.0
 _PAUSE = 0.05

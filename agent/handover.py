@@ -14,12 +14,13 @@ from typing import Any
 
 import msgspec
 
-from agent.kept import RELEASE_NAME, RELEASE_NAMESPACE
-from agent.kube import Kube
-from agent.respect import live
 from fleetctl.core.errors import NotFound
 from fleetctl.tools.helm import Release
 from fleetctl.tools.substitute import key_of
+
+from .kept import RELEASE_NAME, RELEASE_NAMESPACE
+from .kube import Kube
+from .respect import live
 
 _KEEP, _OURS = "helm.sh/resource-policy", "fleetctl-handed-over"
 _MERGE = {"content-type": "application/merge-patch+json"}

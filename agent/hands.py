@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from agent.fence import Fence
-from agent.journal import Journal
-from agent.kube import Kube
-from agent.observe import Wanted
-from agent.rights import Rights
-from agent.settle import Settler
-from agent.uplink import Uplink
 from fleetctl.core.wire import DesiredBundle
 from fleetctl.tools.helm import Helm
 from fleetctl.tools.kustomize import Kustomize
+
+from .fence import Fence
+from .journal import Journal
+from .kube import Kube
+from .observe import Wanted
+from .rights import Rights
+from .settle import Settler
+from .uplink import Uplink
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from agent.disk import write_whole
+from .disk import write_whole
 
 Json = dict[str, Any]
 _FILE, _KEY_BYTES = "values.key", 32

@@ -8,10 +8,11 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from agent.disk import write_whole
 from fleetctl.core import wire
 from fleetctl.core.errors import UsageError
 from fleetctl.core.ids import ClusterId
+
+from .disk import write_whole
 
 _NEXT = "identity.key.next"
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from agent.kept import Place
-from agent.watch import Unit
 from fleetctl.core.ids import BundleName
+
+from .kept import Place
+from .watch import Unit
 
 
 class Index:

@@ -17,14 +17,15 @@ from typing import Any
 
 import msgspec
 
-from agent import identity, log
-from agent.answers import TryLater
-from agent.disk import write_whole
-from agent.enrolling import enrol
-from agent.identity import Identity
-from agent.kube import Kube
-from agent.pauses import pause_seconds
 from fleetctl.core.errors import ClusterUnreachable, Conflict, LoginError, NotFound, ToolFailed, UsageError
+
+from . import identity, log
+from .answers import TryLater
+from .disk import write_whole
+from .enrolling import enrol
+from .identity import Identity
+from .kube import Kube
+from .pauses import pause_seconds
 
 FILES = ("identity.key", "identity.json")
 _ENROL_SECONDS = 90.0

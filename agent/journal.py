@@ -16,10 +16,11 @@ from pathlib import Path
 
 import msgspec
 
-from agent import disk
-from agent.failpoints import failpoint
-from agent.log import trouble
 from fleetctl.core.ids import BundleName, Digest, Epoch, Generation
+
+from . import disk
+from .failpoints import failpoint
+from .log import trouble
 
 _HEAD = struct.Struct(">II")
 _MOST_RECORD = 1024 * 1024

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from agent.disk import write_whole
-from agent.hidden import Hiding
 from fleetctl.core.ids import BundleName
 from fleetctl.core.stream import documents_of
 from fleetctl.core.yamldoc import load
+
+from .disk import write_whole
+from .hidden import Hiding
 
 Json = dict[str, Any]
 MANAGED_LABEL, MANAGED_BY = "app.kubernetes.io/managed-by", "Helm"

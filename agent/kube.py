@@ -12,10 +12,11 @@ from urllib.parse import quote
 
 import msgspec
 
-from agent import kubeconfig
-from agent.refusals import Forbidden, Throttled, refuse
-from agent.web import httpx
 from fleetctl.core.errors import ClusterUnreachable, NotFound, UsageError
+
+from . import kubeconfig
+from .refusals import Forbidden, Throttled, refuse
+from .web import httpx
 
 __all__ = ["Forbidden", "Kube", "NoCluster"]
 _SECONDS = 30.0

@@ -18,10 +18,11 @@ from typing import Any
 
 import msgspec
 
-from agent.tls import without_dates
-from agent.web import httpx
 from fleetctl.core.errors import UsageError
 from fleetctl.core.yamldoc import load
+
+from .tls import without_dates
+from .web import httpx
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,14 @@ from pathlib import Path
 
 import msgspec
 
-from agent import trial
-from agent.disk import write_whole
-from agent.failpoints import failpoint
-from agent.log import event, trouble
-from agent.trial import Choice, Program, State
 from fleetctl.core.agentrelease import Runtime, runtime_of
 from fleetctl.core.errors import Conflict
+
+from . import trial
+from .disk import write_whole
+from .failpoints import failpoint
+from .log import event, trouble
+from .trial import Choice, Program, State
 
 ARCHIVE: Path | None = None  # the .pyz that this process runs from
 AGAIN = -1  # a "status" that means: start from the beginning
@@ -64,7 +65,7 @@ def base() -> Base:
     given = os.environ.get(_BASE)
     if given:
         return msgspec.json.decode(given, type=Base)
-    from agent.app import version
+    from .app import version
 
     identity = f"file {digest()}" if ARCHIVE else f"installed {version()}"
     return Base(sys.executable, list(sys.orig_argv), identity, str(ARCHIVE or ""))
@@ -105,7 +106,7 @@ def start(state_dir: Path, words: Sequence[str]) -> int | None:
                 save(state_dir, state)
             if choice.program is not None and choice.on_trial:
                 failpoint("upgrade-counted")
-                from agent.attempt import Attempt
+                from .attempt import Attempt
 
                 return Attempt(state_dir, choice.program, mine, words).run()
     except OSError as why:

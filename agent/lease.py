@@ -17,11 +17,12 @@ from urllib.parse import quote
 
 import msgspec
 
-from agent import machine
-from agent.kube import Kube
-from agent.log import event, trouble
-from agent.refusals import Changed, Forbidden
 from fleetctl.core.errors import Conflict, FleetError, NotFound, ToolFailed
+
+from . import machine
+from .kube import Kube
+from .log import event, trouble
+from .refusals import Changed, Forbidden
 
 RENEW_SECONDS = 2.0
 PATIENCE_SECONDS = 7.0

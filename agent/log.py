@@ -13,8 +13,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from agent.repeats import Repeats
 from fleetctl.core.redact import redacted
+
+from .repeats import Repeats
 
 _MOST = 2000
 _LEVELS = {"info": 6, "warning": 4, "error": 3}

@@ -13,15 +13,16 @@ from typing import Any
 
 import msgspec
 
-from agent import config
-from agent.journal import Entry
-from agent.kube import Forbidden, Kube
-from agent.log import event
 from fleetctl.core.errors import NotFound, ToolFailed, UsageError
 from fleetctl.core.ids import BundleName
 from fleetctl.core.options import Options
 from fleetctl.core.render import release_of
 from fleetctl.core.wire import Desired
+
+from . import config
+from .journal import Entry
+from .kube import Forbidden, Kube
+from .log import event
 
 _POD_SECURITY = "pod-security.kubernetes.io/"
 _META = {"accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}

@@ -10,10 +10,11 @@ from typing import Any
 
 import msgspec
 
-from agent.kept import MANAGED_BY, MANAGED_LABEL, Place
-from agent.kube import Kube
-from agent.refusals import Forbidden, Gone
 from fleetctl.core.errors import NotFound
+
+from .kept import MANAGED_BY, MANAGED_LABEL, Place
+from .kube import Kube
+from .refusals import Forbidden, Gone
 
 _LIST_FROM = 4
 

@@ -12,17 +12,18 @@ from typing import Any
 
 import msgspec
 
-from agent.drift import Change, differences, patch, shown, stated
-from agent.dryrun import DryRun
-from agent.health import NOT_READY, health
-from agent.kept import Kept, Place, Wanted, release_on
-from agent.kube import Kube
-from agent.objects import get, read
-from agent.owners import of_controllers
-from agent.rules import NONE, Rules, left_over, without
 from fleetctl.core.errors import NotFound, ToolFailed
 from fleetctl.core.ids import BundleName
 from fleetctl.core.status import ResourceStatus
+
+from .drift import Change, differences, patch, shown, stated
+from .dryrun import DryRun
+from .health import NOT_READY, health
+from .kept import Kept, Place, Wanted, release_on
+from .kube import Kube
+from .objects import get, read
+from .owners import of_controllers
+from .rules import NONE, Rules, left_over, without
 
 __all__ = ["Kept", "Observer", "Seen", "Subject", "Wanted", "drifted", "is_ready"]
 Json = dict[str, Any]

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from agent.drift import Change, steps_of
+from .drift import Change, steps_of
 
 # By how their names begin.
 _CONTROLLERS = ("kube-controller-manager", "horizontal-pod-autoscaler", "cert-manager-cainjector", "cainjector", "vpa-", "keda")

@@ -12,15 +12,16 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from agent import handover, records
-from agent.failpoints import failpoint
-from agent.kube import Kube
-from agent.log import event
-from agent.records import Ref
 from fleetctl.core.errors import Conflict, NotFound, ToolFailed
 from fleetctl.core.ids import BundleName
 from fleetctl.core.yamldoc import load_all
 from fleetctl.tools.helm import NotOurs, Release, Revision, UpgradeFlags
+
+from . import handover, records
+from .failpoints import failpoint
+from .kube import Kube
+from .log import event
+from .records import Ref
 
 _NAME, _NAMESPACE = "meta.helm.sh/release-name", "meta.helm.sh/release-namespace"
 _KEEP = "helm.sh/resource-policy"

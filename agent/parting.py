@@ -7,20 +7,21 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from agent import handover, respect
-from agent.health import NOT_READY, health
-from agent.journal import Entry
-from agent.kept import release_on
-from agent.kube import Kube
-from agent.parts import Piece
 from fleetctl.core.errors import ToolFailed
 from fleetctl.core.options import HelmOptions
 from fleetctl.core.render import part_name
 from fleetctl.tools import definitions
 from fleetctl.tools.substitute import Key, key_of
 
+from . import handover, respect
+from .health import NOT_READY, health
+from .journal import Entry
+from .kept import release_on
+from .kube import Kube
+from .parts import Piece
+
 if TYPE_CHECKING:
-    from agent.hands import Hands
+    from .hands import Hands
 
 
 async def where(hands: Hands, old: Entry, found: Sequence[Piece]) -> tuple[dict[Key, int], list[dict[str, Any]]]:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.journal import Entry
 from fleetctl.core.errors import UsageError
 from fleetctl.core.record import LIMIT, MOST, Gauge
 from fleetctl.core.render import part_name
@@ -18,6 +17,8 @@ from fleetctl.core.stream import documents_of
 from fleetctl.core.yamldoc import load
 from fleetctl.tools.helm import Release
 from fleetctl.tools.substitute import Key, key_of
+
+from .journal import Entry
 
 PART = "fleetctl-part"  # label of every part's record but the first
 # Parts are filled up to here, so that objects which grow need not move.

@@ -6,16 +6,17 @@ import asyncio
 import random
 import time
 
-from agent import clocks
-from agent.answers import Duplicate, NotEnrolled
-from agent.documents import behind
-from agent.log import event, over, trouble
-from agent.pauses import pause_seconds, stopped_seconds
-from agent.situation import Situation
-from agent.telling import Teller
-from agent.troubles import of_disk
 from fleetctl.core.errors import FleetError, RefusedError
 from fleetctl.core.wire import MAX_WAIT_SECONDS, Desired, Envelope
+
+from . import clocks
+from .answers import Duplicate, NotEnrolled
+from .documents import behind
+from .log import event, over, trouble
+from .pauses import pause_seconds, stopped_seconds
+from .situation import Situation
+from .telling import Teller
+from .troubles import of_disk
 
 _LONG_POLL_SECONDS = 60
 _LEAST_WAIT_SECONDS = 30

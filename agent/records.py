@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from agent.kube import Kube
 from fleetctl.core.errors import NotFound
 from fleetctl.core.yamldoc import load_all
 from fleetctl.tools.helm import Release
+
+from .kube import Kube
 
 _KEEP = "helm.sh/resource-policy"
 _GZIP = 31

@@ -13,12 +13,13 @@ from typing import Any
 
 import msgspec
 
-from agent.journal import Entry, Journal, Order
-from agent.kube import Forbidden, Kube
-from agent.log import trouble
-from agent.parts import PART
 from fleetctl.core.errors import NotFound, ToolFailed
 from fleetctl.core.ids import BundleName, ClusterId, Epoch, Generation
+
+from .journal import Entry, Journal, Order
+from .kube import Forbidden, Kube
+from .log import trouble
+from .parts import PART
 
 # The labels are all that is needed: a record itself holds up to a megabyte.
 METADATA = {"accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}

@@ -10,10 +10,11 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from agent.disk import write_whole
 from fleetctl.core import wire
 from fleetctl.core.agentrelease import AgentRelease, release_bytes
 from fleetctl.core.errors import UsageError
+
+from .disk import write_whole
 
 NAME = "release-keys.json"
 OFF = "none"

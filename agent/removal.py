@@ -16,21 +16,22 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agent import copies, namespaces, ownership, records
-from agent.failpoints import failpoint
-from agent.journal import Entry
-from agent.kube import Kube
-from agent.log import event
-from agent.ownership import Live
-from agent.parts import releases_of
-from agent.records import Record, Ref
 from fleetctl.core.errors import FleetError, NotFound
 from fleetctl.core.ids import BundleName
 from fleetctl.core.wire import Desired, Tombstone
 from fleetctl.tools.helm import Release
 
+from . import copies, namespaces, ownership, records
+from .failpoints import failpoint
+from .journal import Entry
+from .kube import Kube
+from .log import event
+from .ownership import Live
+from .parts import releases_of
+from .records import Record, Ref
+
 if TYPE_CHECKING:
-    from agent.hands import Hands
+    from .hands import Hands
 
 PATIENCE = (10.0, 2.0)  # how long the first look at what should be gone may take, and each later one
 _SLOW = (0.05, 2.0)

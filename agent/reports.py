@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from agent.journal import Entry, Order, is_applied
-from agent.observe import drifted
 from fleetctl.core.ids import Generation
 from fleetctl.core.status import ReleaseRef, Report, ResourceStatus, State, named, sentence
 from fleetctl.core.wire import Desired, DesiredBundle, Tombstone
+
+from .journal import Entry, Order, is_applied
+from .observe import drifted
 
 REMOVING = "removing"  # code: what was deleted is not gone yet, and nobody has to do anything
 MOST_PAGE_BYTES = 512 * 1024

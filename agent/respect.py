@@ -12,12 +12,13 @@ import contextlib
 from collections.abc import Iterable
 from typing import Any
 
-from agent.drift import MISSING, Change, differences, stated
-from agent.kube import Kube
-from agent.owners import of_controllers
-from agent.rules import Rules
 from fleetctl.core.errors import NotFound, ToolFailed
 from fleetctl.tools.substitute import Substitute, key_of, lookup, projected, steps_of
+
+from .drift import MISSING, Change, differences, stated
+from .kube import Kube
+from .owners import of_controllers
+from .rules import Rules
 
 # No controller of Kubernetes or of the usual add-ons writes a field of these that a manifest states.
 _PLAIN = frozenset({"ConfigMap", "Secret", "ServiceAccount", "Role", "RoleBinding", "ClusterRoleBinding", "Namespace", "NetworkPolicy"})

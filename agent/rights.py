@@ -10,11 +10,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from agent.kube import Kube
-from agent.refusals import Forbidden
 from fleetctl.core.errors import NotFound, UsageError
 from fleetctl.core.ids import is_name
 from fleetctl.core.options import Options
+
+from .kube import Kube
+from .refusals import Forbidden
 
 NAMESPACE = "cattle-fleet-system"
 DEFAULT_ACCOUNT = "fleet-default"

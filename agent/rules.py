@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from agent.drift import MISSING, Change, steps_of
 from fleetctl.core.options import ComparePatch, Options
 from fleetctl.core.template.errors import Mistake
 from fleetctl.core.template.regex import compiled
+
+from .drift import MISSING, Change, steps_of
 
 _NOTHING: tuple[Any, ...] = (MISSING, None, {}, [])
 

@@ -9,20 +9,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from agent import launch, log
-from agent.hands import Hands
-from agent.live import Live
-from agent.memory import give_back
-from agent.notify import Notifier
-from agent.observe import Observer
-from agent.polling import Poller
-from agent.situation import Situation
-from agent.telling import Teller
-from agent.upgrade import Me, Upgrader
-from agent.watching import Watcher
-from agent.working import Worker
 from fleetctl.core.status import State
 from fleetctl.core.wire import StatusRequest
+
+from . import launch, log
+from .hands import Hands
+from .live import Live
+from .memory import give_back
+from .notify import Notifier
+from .observe import Observer
+from .polling import Poller
+from .situation import Situation
+from .telling import Teller
+from .upgrade import Me, Upgrader
+from .watching import Watcher
+from .working import Worker
 
 _VALUES_SECONDS = 300.0
 _BEAT_SECONDS = 5.0

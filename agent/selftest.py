@@ -18,15 +18,14 @@ _SECONDS = 30.0
 
 async def selftest(state_dir: Path) -> None:
     """Raises FleetError; ImportError and the like are told by Python itself."""
-    import agent
-
-    for module in pkgutil.iter_modules(agent.__path__):
+    package = importlib.import_module(__package__)
+    for module in pkgutil.iter_modules(package.__path__):
         if module.name not in {"__main__", "build"}:
-            importlib.import_module(f"agent.{module.name}")
-    from agent import identity
-    from agent.documents import KeptDocument
-    from agent.journal import read_entries
-    from agent.uplink import Uplink
+            importlib.import_module(f"{__package__}.{module.name}")
+    from . import identity
+    from .documents import KeptDocument
+    from .journal import read_entries
+    from .uplink import Uplink
 
     known, key = identity.load(state_dir)
     read_entries(state_dir / "journal")
@@ -42,7 +41,7 @@ async def selftest(state_dir: Path) -> None:
 
 
 def _helm() -> None:
-    from agent.checkhost import helm
+    from .checkhost import helm
 
     found = helm()
     if found.ok is False:
@@ -51,8 +50,8 @@ def _helm() -> None:
 
 async def _cluster(kept: str, state_dir: Path) -> None:
     """The API server answers. One that only `run` was told of is not looked for."""
-    from agent import config
-    from agent.kube import Kube
+    from . import config
+    from .kube import Kube
 
     try:
         path = config.kubeconfig(None, kept, state_dir)
@@ -64,8 +63,8 @@ async def _cluster(kept: str, state_dir: Path) -> None:
 
 async def _manager(url: str, ca_pem: str) -> None:
     """Its door is open to everybody at /healthz: the connection and its certificate are what is tried."""
-    from agent import tls
-    from agent.web import httpx
+    from . import tls
+    from .web import httpx
 
     try:
         async with httpx.AsyncClient(verify=tls.context(ca_pem), timeout=_SECONDS) as client:

@@ -20,15 +20,16 @@ from typing import Any
 
 import msgspec
 
-from agent import disk
-from agent.failpoints import failpoint
-from agent.kube import Kube
-from agent.log import event
-from agent.recover import DEPLOYED, LEAVING, PENDING, Record, listed
 from fleetctl.core.errors import FleetError, NotFound, ToolFailed
 from fleetctl.core.ids import BundleName
 from fleetctl.core.yamldoc import load_all
 from fleetctl.tools.helm import PendingOperation, Release
+
+from . import disk
+from .failpoints import failpoint
+from .kube import Kube
+from .log import event
+from .recover import DEPLOYED, LEAVING, PENDING, Record, listed
 
 FOREIGN_SECONDS = 30.0
 _NAME, _NAMESPACE = "meta.helm.sh/release-name", "meta.helm.sh/release-namespace"

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import asyncio
 
-from agent import machine, troubles
-from agent.answers import Duplicate, NotEnrolled
-from agent.correct import Corrections
-from agent.documents import KeptDocument
-from agent.hands import Hands
-from agent.lease import Lease
-from agent.observe import Observer
-from agent.reports import Failure
-from agent.troubles import DISK, Troubles
 from fleetctl.core.ids import BundleName, Epoch
 from fleetctl.core.status import Report, ResourceStatus
 from fleetctl.core.wire import Desired, DesiredBundle
+
+from . import machine, troubles
+from .answers import Duplicate, NotEnrolled
+from .correct import Corrections
+from .documents import KeptDocument
+from .hands import Hands
+from .lease import Lease
+from .observe import Observer
+from .reports import Failure
+from .troubles import DISK, Troubles
 
 
 class Situation:

@@ -12,15 +12,16 @@ from pathlib import Path
 
 import msgspec
 
-from agent import identity, launch, live, releasekeys, troubles
-from agent.documents import KeptDocument
-from agent.journal import Entry, read_entries
-from agent.live import Bundle
-from agent.repeats import span
 from fleetctl.core.errors import UsageError
 from fleetctl.core.ids import BundleName, Generation
 from fleetctl.core.status import State, rank
 from fleetctl.core.wire import Desired, Trouble
+
+from . import identity, launch, live, releasekeys, troubles
+from .documents import KeptDocument
+from .journal import Entry, read_entries
+from .live import Bundle
+from .repeats import span
 
 UNKNOWN = "Unknown"
 

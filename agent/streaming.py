@@ -10,10 +10,11 @@ import asyncio
 import socket
 from collections.abc import Callable, Mapping
 
-from agent.kube import Kube
-from agent.refusals import refuse
-from agent.web import httpx
 from fleetctl.core.errors import ClusterUnreachable
+
+from .kube import Kube
+from .refusals import refuse
+from .web import httpx
 
 SILENT_SECONDS = 100.0
 _CONNECT_SECONDS = 30.0

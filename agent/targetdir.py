@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.disk import write_whole
 from fleetctl.core.errors import RefusedError
 from fleetctl.core.yamldoc import load_all
 from fleetctl.tools.deploy import Prepared
 from fleetctl.tools.helm import HelmCli, Release, Revision, TemplateFlags, UpgradeFlags
+
+from .disk import write_whole
 
 
 class DirectoryTarget:

@@ -9,16 +9,17 @@ from typing import Any
 
 import msgspec
 
-from agent.answers import Duplicate, NotEnrolled, SendAll, TryLater
-from agent.failpoints import failpoint
-from agent.log import became, trouble
-from agent.pauses import pause_seconds
-from agent.reports import MOST_PAGE_BYTES, Known, behind, farewell, pages_of, report_of
-from agent.situation import Situation
 from fleetctl.core.errors import FleetError
 from fleetctl.core.ids import BundleName
 from fleetctl.core.status import Report, State, trim
 from fleetctl.core.wire import Desired, DesiredBundle, StatusRequest
+
+from .answers import Duplicate, NotEnrolled, SendAll, TryLater
+from .failpoints import failpoint
+from .log import became, trouble
+from .pauses import pause_seconds
+from .reports import MOST_PAGE_BYTES, Known, behind, farewell, pages_of, report_of
+from .situation import Situation
 
 _GROUP_SECONDS = 0.05
 _STOPPED_SECONDS = 5.0

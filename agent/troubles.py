@@ -15,9 +15,10 @@ from pathlib import Path
 
 import msgspec
 
-from agent.disk import write_whole
-from agent.log import over, trouble
 from fleetctl.core.wire import Trouble
+
+from .disk import write_whole
+from .log import over, trouble
 
 NAME = "troubles.json"
 

@@ -37,8 +37,8 @@ def main(archive: Path) -> None:
         sys.exit(_DAMAGED if why.errno == errno.EIO else _DISK)
     sys.path.insert(0, str(site))
     try:
-        from agent import launch
-        from agent.app import main as run
+        from . import launch
+        from .app import main as run
     except Exception:
         # The sources are whole, so this may be compiled code that a power cut left: the next start compiles anew.
         for cache in list(site.rglob("__pycache__")):

@@ -20,18 +20,19 @@ from pathlib import Path
 
 import msgspec
 
-from agent import config, launch, releasekeys, trial
-from agent.attempt import lines_of, reason
-from agent.failpoints import failpoint
-from agent.log import event
-from agent.situation import Situation
-from agent.telling import Teller
-from agent.trial import Facts, Program
 from fleetctl.core.agentrelease import AgentRelease
 from fleetctl.core.errors import FleetError, RefusedError, UnavailableError
 from fleetctl.core.ids import Digest
 from fleetctl.core.wire import AgentUpgrade, AgentWish
 from fleetctl.tools import proc
+
+from . import config, launch, releasekeys, trial
+from .attempt import lines_of, reason
+from .failpoints import failpoint
+from .log import event
+from .situation import Situation
+from .telling import Teller
+from .trial import Facts, Program
 
 CODE = "agent-upgrade"
 _CHECK_SECONDS, _BUSY_SECONDS, _LASTED_SECONDS = 300.0, 1800.0, 60.0

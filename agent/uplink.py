@@ -16,15 +16,16 @@ from weakref import WeakValueDictionary
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from agent import tls
-from agent.answers import Answer, TryLater, away, in_the_way, next_poll, problem
-from agent.disk import put_in_place
-from agent.failpoints import failpoint
-from agent.identity import Identity, verified
-from agent.web import httpx
 from fleetctl.core import wire
 from fleetctl.core.errors import RefusedError
 from fleetctl.core.ids import Digest
+
+from . import tls
+from .answers import Answer, TryLater, away, in_the_way, next_poll, problem
+from .disk import put_in_place
+from .failpoints import failpoint
+from .identity import Identity, verified
+from .web import httpx
 
 _SECONDS, _CONNECT_SECONDS = 30.0, 25.0
 _SLOW_SECONDS, _SLOW_BYTES = 120.0, 60_000  # at least so many bytes in any such time: 0.5 kB/s
@@ -61,7 +62,7 @@ class Uplink:
 
     def unsealed(self, context: bytes, sealed: str) -> bytes:
         """What the manager sealed for this agent's key. Raises RefusedError."""
-        from agent import sealing
+        from . import sealing
 
         try:
             return sealing.opened(self._key, context, wire.unb64(sealed))

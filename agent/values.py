@@ -15,11 +15,12 @@ from typing import Any
 
 import msgspec
 
-from agent.hidden import code_of, key_of
-from agent.kube import Kube
 from fleetctl.core.errors import FleetError, InvalidFile, NotFound, UsageError
 from fleetctl.core.options import Options, ValuesFrom
 from fleetctl.core.yamldoc import load
+
+from .hidden import code_of, key_of
+from .kube import Kube
 
 _LEAST_CUT = 3  # a shorter value is in every other word, and no secret
 _CUT = "***"

@@ -17,12 +17,13 @@ from urllib.parse import quote
 
 import msgspec
 
-from agent.kept import MANAGED_BY, MANAGED_LABEL, release_on
-from agent.kube import Kube
-from agent.log import event
-from agent.refusals import Forbidden, Gone, Throttled
-from agent.streaming import SILENT_SECONDS, follow
 from fleetctl.core.errors import ClusterUnreachable, NotFound, ToolFailed
+
+from .kept import MANAGED_BY, MANAGED_LABEL, release_on
+from .kube import Kube
+from .log import event
+from .refusals import Forbidden, Gone, Throttled
+from .streaming import SILENT_SECONDS, follow
 
 MOST_WATCHES = 24
 NET_SECONDS = 600.0

@@ -10,24 +10,25 @@ import asyncio
 import random
 import time
 
-from agent import act, correct, values
-from agent.agenda import Agenda, Todo
-from agent.ears import Ears
-from agent.index import Index
-from agent.kept import Place
-from agent.log import event, over, trouble
-from agent.observe import Observer, Seen, Subject, drifted, is_ready
-from agent.parts import releases_of
-from agent.refusals import Throttled
-from agent.rights import MissingAccount
-from agent.rules import NONE, Rules, rules_of
-from agent.situation import Situation
-from agent.telling import Teller
-from agent.watch import Watches
 from fleetctl.core.errors import ClusterUnreachable, FleetError, ToolFailed, UsageError
 from fleetctl.core.ids import BundleName
 from fleetctl.core.status import ResourceStatus
 from fleetctl.core.wire import Desired
+
+from . import act, correct, values
+from .agenda import Agenda, Todo
+from .ears import Ears
+from .index import Index
+from .kept import Place
+from .log import event, over, trouble
+from .observe import Observer, Seen, Subject, drifted, is_ready
+from .parts import releases_of
+from .refusals import Throttled
+from .rights import MissingAccount
+from .rules import NONE, Rules, rules_of
+from .situation import Situation
+from .telling import Teller
+from .watch import Watches
 
 _NET_SECONDS = 3600.0  # everything is read again; versions are compared every ten minutes (`watch.NET_SECONDS`)
 _POLL_SECONDS = 15.0  # what cannot be watched

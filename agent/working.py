@@ -8,23 +8,24 @@ import random
 import time
 from collections.abc import Callable
 
-from agent import act, removal
-from agent.decide import HOLD_SECONDS, RETRY_SECONDS, Action, Hold, Install, Remove, Tidy, Wait, World, decide, retry_seconds
-from agent.fence import HelmAlive
-from agent.journal import is_applied
-from agent.lease import LeaseTaken
-from agent.log import event, over, trouble
-from agent.recover import recover
-from agent.removal import Remains
-from agent.reports import REMOVING, Failure
-from agent.situation import Situation
-from agent.telling import Teller
-from agent.troubles import of_disk
 from fleetctl.core.errors import FleetError
 from fleetctl.core.ids import BundleName
 from fleetctl.core.redact import redacted
 from fleetctl.core.render import release_of
 from fleetctl.core.wire import Desired, DesiredBundle
+
+from . import act, removal
+from .decide import HOLD_SECONDS, RETRY_SECONDS, Action, Hold, Install, Remove, Tidy, Wait, World, decide, retry_seconds
+from .fence import HelmAlive
+from .journal import is_applied
+from .lease import LeaseTaken
+from .log import event, over, trouble
+from .recover import recover
+from .removal import Remains
+from .reports import REMOVING, Failure
+from .situation import Situation
+from .telling import Teller
+from .troubles import of_disk
 
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EFBIG})
 # What ends without anybody's doing is tried again soon, so that the fleet is itself again within a minute of it.

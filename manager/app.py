@@ -21,17 +21,18 @@ from typing import Any
 import uvicorn
 
 from fleetctl.core.errors import Conflict, FleetError, UnavailableError, UsageError
-from manager import log, tls
-from manager.api.app import Parts, build
-from manager.api.guard import Server, protocol
-from manager.api.install import AgentFile
-from manager.api.people import About
-from manager.api.port import Manager
-from manager.config import Config, notify_socket, parse, prepare_data_dir
-from manager.files import write_private
-from manager.local import CLUSTER, WORKSPACE, LocalAgent
-from manager.service import Service, Settings
-from manager.signing import Signer
+
+from . import log, tls
+from .api.app import Parts, build
+from .api.guard import Server, protocol
+from .api.install import AgentFile
+from .api.people import About
+from .api.port import Manager
+from .config import Config, notify_socket, parse, prepare_data_dir
+from .files import write_private
+from .local import CLUSTER, WORKSPACE, LocalAgent
+from .service import Service, Settings
+from .signing import Signer
 
 KEEP_ALIVE_SECONDS = 960  # longer than the longest poll interval of 15 min
 STOP_SECONDS = 4
@@ -87,7 +88,7 @@ async def serve(config: Config, make: Callable[[Config, Signer], Manager] | None
 
 async def raise_epoch(config: Config) -> int:
     """`fleet-manager epoch raise`. Raises Conflict while a manager runs there, UsageError when there is no database."""
-    from manager.epoch import raised
+    from .epoch import raised
 
     with locked(config.data_dir):
         old, new = await raised(config.data_dir / "fleet.db", now=time.time())

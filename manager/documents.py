@@ -23,15 +23,16 @@ from fleetctl.core.ids import ClusterId, Epoch, Workspace
 from fleetctl.core.options import DownstreamResource, Options, downstream_of
 from fleetctl.core.sealing import context_of
 from fleetctl.core.wire import Dependency, DesiredBundle, SealedObject, Tombstone
-from manager.clock import Clock, rfc3339, unix
-from manager.gathering import cluster_of
-from manager.live import Live, NotEnrolled
-from manager.releases import wish_of
-from manager.sealing import Sealer, sources
-from manager.signing import Signer
-from manager.store.base import Store
-from manager.store.schema import clusters, deployments
-from manager.store.schema import options as options_table
+
+from .clock import Clock, rfc3339, unix
+from .gathering import cluster_of
+from .live import Live, NotEnrolled
+from .releases import wish_of
+from .sealing import Sealer, sources
+from .signing import Signer
+from .store.base import Store
+from .store.schema import clusters, deployments
+from .store.schema import options as options_table
 
 _DAY = 86400.0
 

@@ -9,9 +9,10 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core.errors import UsageError
 from fleetctl.core.status import State
-from manager.clock import rfc3339
-from manager.store.base import Store
-from manager.store.schema import clusters, deployments, meta
+
+from .clock import rfc3339
+from .store.base import Store
+from .store.schema import clusters, deployments, meta
 
 
 async def raised(path: Path, *, now: float) -> tuple[int, int]:

@@ -15,21 +15,22 @@ from sqlalchemy.engine import Connection
 from fleetctl.core import wire
 from fleetctl.core.errors import Conflict, LoginError, NotFound
 from fleetctl.core.ids import ClusterId, ClusterName, Digest, Epoch, Workspace
-from manager import kinds
-from manager.archives import Archives
-from manager.clock import rfc3339, until
-from manager.documents import Documents
-from manager.gathering import Scope
-from manager.live import Live, NotEnrolled, Presence
-from manager.objects import new_cluster_id, new_uid
-from manager.reconcile import reconcile
-from manager.releases import may_fetch, take_upgrade
-from manager.reports import left_for_good, take_agent, take_reports, unmentioned
-from manager.rollout import staging
-from manager.signing import Signer, verify
-from manager.store.base import Store
-from manager.store.schema import clusters, deployments, registrations
-from manager.tokens import hashed
+
+from . import kinds
+from .archives import Archives
+from .clock import rfc3339, until
+from .documents import Documents
+from .gathering import Scope
+from .live import Live, NotEnrolled, Presence
+from .objects import new_cluster_id, new_uid
+from .reconcile import reconcile
+from .releases import may_fetch, take_upgrade
+from .reports import left_for_good, take_agent, take_reports, unmentioned
+from .rollout import staging
+from .signing import Signer, verify
+from .store.base import Store
+from .store.schema import clusters, deployments, registrations
+from .tokens import hashed
 
 _json = msgspec.json.encode
 

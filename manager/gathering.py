@@ -13,7 +13,8 @@ from sqlalchemy.engine import Connection
 from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.cluster import Cluster, Group
 from fleetctl.core.ids import BundleName, ClusterId, Generation, Workspace
-from manager.store.schema import bundles, clusters, meta, objects
+
+from .store.schema import bundles, clusters, meta, objects
 
 _PER_STATEMENT = 500
 

@@ -15,8 +15,9 @@ from fleetctl.core.cluster import Cluster, Group
 from fleetctl.core.ids import Digest, Workspace
 from fleetctl.core.options import Options
 from fleetctl.core.plan import Key, Want
-from manager.revisions import pins
-from manager.sealing import sources, version_of
+
+from .revisions import pins
+from .sealing import sources, version_of
 
 Sources = Mapping[tuple[str, str], Any]
 

@@ -12,7 +12,8 @@ from fleetctl.core.cluster import matches
 from fleetctl.core.errors import InvalidFile, RefusedError, UsageError
 from fleetctl.core.gitrepo import repo_spec
 from fleetctl.core.ids import is_name
-from manager.rollout import windows
+
+from .rollout import windows
 
 READ_ONLY = frozenset({"Bundle", "BundleDeployment"})
 DATA_KINDS = frozenset({"Secret", "ConfigMap"})

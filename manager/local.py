@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleetctl.core.ids import LOCAL_WORKSPACE
-from manager import log
+
+from . import log
 
 CLUSTER = "local"
 _PR_SET_PDEATHSIG = 1
@@ -31,7 +32,7 @@ class LocalAgent:
     ca_pin: str
     kubeconfig: Path | None
     token: Callable[[], Awaitable[str]]
-    command: tuple[str, ...] = (sys.executable, "-m", "agent")
+    command: tuple[str, ...] = (sys.executable, "-m", "fleetctl_agent")
 
     async def supervise(self) -> None:
         """Enrol when needed and run, for ever; a dead agent comes back after 1 to 60 s. Cancel to stop."""

@@ -13,19 +13,20 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core.errors import NotFound
 from fleetctl.core.ids import ClusterId, Workspace
-from manager import kinds
-from manager.clock import Clock, rfc3339, until
-from manager.gathering import Scope
-from manager.holds import moving
-from manager.live import Live
-from manager.reconcile import bundles_that_copy, reconcile
-from manager.revisions import history, pins
-from manager.rollout import staging, windows
-from manager.shown import views
-from manager.store.base import Store
-from manager.store.schema import bundles, clusters, deployments, objects, registrations, repos
-from manager.tokens import hashed
-from manager.vault import Vault
+
+from . import kinds
+from .clock import Clock, rfc3339, until
+from .gathering import Scope
+from .holds import moving
+from .live import Live
+from .reconcile import bundles_that_copy, reconcile
+from .revisions import history, pins
+from .rollout import staging, windows
+from .shown import views
+from .store.base import Store
+from .store.schema import bundles, clusters, deployments, objects, registrations, repos
+from .tokens import hashed
+from .vault import Vault
 
 _json = msgspec.json.encode
 _FOREVER = 100 * 365 * 86400.0

@@ -19,16 +19,17 @@ from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.ids import BundleName, ClusterId, Generation, Workspace
 from fleetctl.core.plan import Change, Have, Key, Want, clusters_of, decide
 from fleetctl.core.status import State
-from manager.clock import unix
-from manager.gathering import Scope, bundle_specs, fleet_clusters, groups, in_parts, next_generation
-from manager.holds.holding import Picked, Removals, let_through
-from manager.intent import copied_by, intended, wanted_by
-from manager.revisions import past
-from manager.rollout import newcomers, passes, staging, windows
-from manager.shown import counting
-from manager.store.bulk import many
-from manager.store.schema import bundles, clusters, deployments
-from manager.store.schema import options as options_table
+
+from .clock import unix
+from .gathering import Scope, bundle_specs, fleet_clusters, groups, in_parts, next_generation
+from .holds.holding import Picked, Removals, let_through
+from .intent import copied_by, intended, wanted_by
+from .revisions import past
+from .rollout import newcomers, passes, staging, windows
+from .shown import counting
+from .store.bulk import many
+from .store.schema import bundles, clusters, deployments
+from .store.schema import options as options_table
 
 _AT_ONCE = 10_000  # rows that are read into memory
 

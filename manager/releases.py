@@ -22,12 +22,13 @@ from fleetctl.core.agentrelease import MAX_BYTES, AgentRelease, check
 from fleetctl.core.cluster import matches, parse_selector
 from fleetctl.core.errors import Conflict, NotFound, UsageError
 from fleetctl.core.ids import ClusterId, Digest
-from manager.archives import Archives
-from manager.clock import Clock, rfc3339
-from manager.gathering import next_generation, shown_labels
-from manager.live import Live
-from manager.store.base import Store
-from manager.store.schema import agent_releases, agent_wishes, clusters
+
+from .archives import Archives
+from .clock import Clock, rfc3339
+from .gathering import next_generation, shown_labels
+from .live import Live
+from .store.base import Store
+from .store.schema import agent_releases, agent_wishes, clusters
 
 QUEUED, WANTED = "queued", "wanted"
 _ENDED = frozenset({"done", "failed", "refused"})

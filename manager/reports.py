@@ -19,10 +19,11 @@ from fleetctl.core.ids import BundleName, ClusterId
 from fleetctl.core.reasons import cause_key
 from fleetctl.core.status import Report, State, as_json, trim
 from fleetctl.core.summary import deployment_state, tally_of
-from manager.clock import unix
-from manager.revisions import past, pins
-from manager.rollout import staging
-from manager.store.schema import clusters, deployments
+
+from .clock import unix
+from .revisions import past, pins
+from .rollout import staging
+from .store.schema import clusters, deployments
 
 _json = msgspec.json.encode
 _CODE = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+){0,5}")

@@ -31,14 +31,15 @@ from fleetctl.core.tree import within
 from fleetctl.sources import git
 from fleetctl.sources.charting import ChartSource, completed
 from fleetctl.sources.gitstore import About
-from manager import kinds, log
-from manager.archives import Archives
-from manager.clock import Clock, rfc3339
-from manager.live import Live
-from manager.store.base import Store
-from manager.store.schema import objects, repos
-from manager.taking import Taken, take
-from manager.vault import Vault
+
+from . import kinds, log
+from .archives import Archives
+from .clock import Clock, rfc3339
+from .live import Live
+from .store.base import Store
+from .store.schema import objects, repos
+from .taking import Taken, take
+from .vault import Vault
 
 _AT_ONCE = 4
 _RETRY_SECONDS = (2.0, 300.0)

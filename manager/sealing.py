@@ -22,8 +22,9 @@ from fleetctl.core.errors import FleetError
 from fleetctl.core.options import DownstreamResource
 from fleetctl.core.sealing import NONCE, SEAL_DOMAIN, Content, info_of, montgomery
 from fleetctl.core.wire import SealedObject, b64
-from manager.store.schema import objects
-from manager.vault import Vault
+
+from .store.schema import objects
+from .vault import Vault
 
 _PURPOSE = b"fleet-seal-ephemeral-v1"
 

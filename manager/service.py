@@ -18,33 +18,34 @@ from fleetctl.core.agentrelease import AgentRelease
 from fleetctl.core.holds import Limits
 from fleetctl.core.ids import LOCAL_WORKSPACE, BundleName, ClusterId, Digest, Epoch, Workspace
 from fleetctl.core.impact import Plan
-from manager import log, releases
-from manager.archives import Archives
-from manager.clock import rfc3339
-from manager.documents import Document, Documents
-from manager.fleet import Fleet, Registration
-from manager.holds import holding
-from manager.holds.removals import Labels
-from manager.holds.removals import People as RemovalPeople
-from manager.live import OFFLINE_SECONDS, Live, Word
-from manager.objects import Objects, Put, new_uid
-from manager.plans.planning import Asked as AskedPlan
-from manager.plans.planning import Planner
-from manager.releases import Asked, Releases
-from manager.revisions import clusterhistory, decisions, history
-from manager.revisions.goingback import Ask, Outcome
-from manager.rollout import staging
-from manager.rollout.rolling import Rolling
-from manager.scanning import Scanner
-from manager.sealing import Sealer
-from manager.shown import documents, rolloutview, views, why
-from manager.shown.overview import overview
-from manager.signing import Signer
-from manager.store import counters
-from manager.store.base import Store
-from manager.store.schema import bundles, clusters, deployments, meta, objects
-from manager.tokens import Person, Tokens
-from manager.vault import Vault
+
+from . import log, releases
+from .archives import Archives
+from .clock import rfc3339
+from .documents import Document, Documents
+from .fleet import Fleet, Registration
+from .holds import holding
+from .holds.removals import Labels
+from .holds.removals import People as RemovalPeople
+from .live import OFFLINE_SECONDS, Live, Word
+from .objects import Objects, Put, new_uid
+from .plans.planning import Asked as AskedPlan
+from .plans.planning import Planner
+from .releases import Asked, Releases
+from .revisions import clusterhistory, decisions, history
+from .revisions.goingback import Ask, Outcome
+from .rollout import staging
+from .rollout.rolling import Rolling
+from .scanning import Scanner
+from .sealing import Sealer
+from .shown import documents, rolloutview, views, why
+from .shown.overview import overview
+from .signing import Signer
+from .store import counters
+from .store.base import Store
+from .store.schema import bundles, clusters, deployments, meta, objects
+from .tokens import Person, Tokens
+from .vault import Vault
 
 _FLUSH_SECONDS = 30.0
 _SWEEP_SECONDS = 3600.0

@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from fleetctl.core import wire
 from fleetctl.core.errors import UsageError
-from manager.files import write_private
+
+from .files import write_private
 
 
 class Signer:

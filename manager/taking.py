@@ -18,12 +18,13 @@ from fleetctl.core.plan import too_many
 from fleetctl.core.scan import Problem
 from fleetctl.core.target import select
 from fleetctl.sources.gitstore import About
-from manager.gathering import Scope, fleet_clusters, groups
-from manager.holds import moving
-from manager.objects import new_uid
-from manager.reconcile import reconcile
-from manager.revisions import history
-from manager.store.schema import bundles, clusters, deployments, repos
+
+from .gathering import Scope, fleet_clusters, groups
+from .holds import moving
+from .objects import new_uid
+from .reconcile import reconcile
+from .revisions import history
+from .store.schema import bundles, clusters, deployments, repos
 
 _json = msgspec.json.encode
 # Why a bundle that was scanned is not taken, while its siblings are.

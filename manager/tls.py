@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fleetctl.core.errors import UsageError
-from manager.files import write_private
+
+from .files import write_private
 
 CA_DAYS, SERVER_DAYS, RENEW_DAYS = 3650, 90, 30
 

@@ -11,9 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from fleetctl.core.errors import Conflict, NotFound
-from manager.clock import Clock, rfc3339, until
-from manager.store.base import Store
-from manager.store.schema import tokens
+
+from .clock import Clock, rfc3339, until
+from .store.base import Store
+from .store.schema import tokens
 
 
 @dataclass(frozen=True)

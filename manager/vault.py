@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from fleetctl.core.errors import RefusedError, UsageError
 from fleetctl.core.wire import b64, unb64
-from manager.files import write_private
+
+from .files import write_private
 
 _KEY_BYTES, _NONCE_BYTES = 32, 12
 

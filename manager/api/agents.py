@@ -17,8 +17,9 @@ from starlette.types import Receive, Scope, Send
 from fleetctl.core import wire
 from fleetctl.core.errors import Conflict, FleetError, NotFound, UsageError
 from fleetctl.core.ids import ClusterId, Digest, is_digest
-from manager.api import port, reading
-from manager.api.auth import Bucket, Signatures
+
+from . import port, reading
+from .auth import Bucket, Signatures
 
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
 _RANGE = re.compile(r"bytes=(\d{1,12})-(\d{0,12})")

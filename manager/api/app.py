@@ -13,21 +13,22 @@ from starlette.routing import Match, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fleetctl.core.errors import DeadlineError, FleetError, NotFound
-from manager import log
-from manager.api import port
-from manager.api.agents import AgentApi
-from manager.api.auth import Gate, Sessions, Signatures, WrongClock
-from manager.api.install import AgentFile, InstallApi
-from manager.api.people import About, PeopleApi
-from manager.api.planning import ARCHIVES, PLAN, PLAN_SECONDS, PlanApi
-from manager.api.problems import TooBusy, WrongMethod, answer, bug, nearest
-from manager.api.releases import ADD, UPLOAD_SECONDS, ReleaseApi
-from manager.api.removals import RemovalApi
-from manager.api.revisions import RevisionApi
-from manager.api.ui import PageApi
-from manager.api.why import WhyApi
-from manager.metrics import Counters
-from manager.signing import Signer
+
+from .. import log
+from ..metrics import Counters
+from ..signing import Signer
+from . import port
+from .agents import AgentApi
+from .auth import Gate, Sessions, Signatures, WrongClock
+from .install import AgentFile, InstallApi
+from .people import About, PeopleApi
+from .planning import ARCHIVES, PLAN, PLAN_SECONDS, PlanApi
+from .problems import TooBusy, WrongMethod, answer, bug, nearest
+from .releases import ADD, UPLOAD_SECONDS, ReleaseApi
+from .removals import RemovalApi
+from .revisions import RevisionApi
+from .ui import PageApi
+from .why import WhyApi
 
 REQUEST_SECONDS = 30.0
 LONG_POLLS = {"/agent/v1/desired": 250.0, "/api/v1/changes": 70.0, ADD: UPLOAD_SECONDS + 20, PLAN: PLAN_SECONDS}

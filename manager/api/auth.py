@@ -19,10 +19,11 @@ from starlette.requests import Request
 from fleetctl.core import wire
 from fleetctl.core.errors import LoginError, RefusedError
 from fleetctl.core.ids import ClusterId
-from manager.api import port
-from manager.api.problems import TooBusy
-from manager.live import NotEnrolled
-from manager.signing import Signer, verify
+
+from ..live import NotEnrolled
+from ..signing import Signer, verify
+from . import port
+from .problems import TooBusy
 
 COOKIE = "fleet-session"
 PAGE_HEADER = "fleet-page"

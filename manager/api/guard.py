@@ -17,7 +17,8 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fleetctl.core.wire import Problem
-from manager.api.problems import body
+
+from .problems import body
 
 HEADER_SECONDS = 10.0
 MAX_HEADER_BYTES = 32 * 1024

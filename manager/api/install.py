@@ -12,7 +12,8 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from fleetctl.core.errors import NotFound
-from manager.api.reading import query
+
+from .reading import query
 
 
 class AgentFile:

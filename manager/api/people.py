@@ -18,12 +18,13 @@ from starlette.routing import Route
 from fleetctl.core.errors import NotFound, RefusedError, UsageError
 from fleetctl.core.gitrepo import refuse_not_enforced
 from fleetctl.core.ids import is_name
-from manager import metrics
-from manager.api import port
-from manager.api.auth import CODE_SECONDS, Gate
-from manager.api.install import AgentFile
-from manager.api.problems import nearest
-from manager.api.reading import body, flag, mapping, number, query
+
+from .. import metrics
+from . import port
+from .auth import CODE_SECONDS, Gate
+from .install import AgentFile
+from .problems import nearest
+from .reading import body, flag, mapping, number, query
 
 KINDS = {
     f"{kind.lower()}s": kind

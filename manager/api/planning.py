@@ -18,12 +18,13 @@ from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.errors import NotFound, RefusedError, UsageError
 from fleetctl.core.ids import Digest, is_digest, is_name
 from fleetctl.core.scan import Problem
-from manager.api import port
-from manager.api.agents import ArchiveAnswer
-from manager.api.auth import Gate
-from manager.api.people import scope
-from manager.api.reading import body, plain_json, query
-from manager.plans.planning import Asked
+
+from ..plans.planning import Asked
+from . import port
+from .agents import ArchiveAnswer
+from .auth import Gate
+from .people import scope
+from .reading import body, plain_json, query
 
 PLAN = "/api/v1/plan"
 ARCHIVES = "/api/v1/archives/"

@@ -10,10 +10,11 @@ from fleetctl.core.agentrelease import AgentRelease
 from fleetctl.core.ids import ClusterId, Digest
 from fleetctl.core.impact import Plan
 from fleetctl.core.wire import EnrolAnswer, EnrolRequest, StatusRequest
-from manager.holds.removals import Labels
-from manager.plans import planning
-from manager.releases import Asked
-from manager.revisions.goingback import Ask, Outcome
+
+from ..holds.removals import Labels
+from ..plans import planning
+from ..releases import Asked
+from ..revisions.goingback import Ask, Outcome
 
 
 class Person(Protocol):

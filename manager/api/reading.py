@@ -11,7 +11,8 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 
 from fleetctl.core.errors import UsageError
-from manager.api.problems import SlowRequest, TooLarge, nearest
+
+from .problems import SlowRequest, TooLarge, nearest
 
 MAX_BODY = 256 * 1024
 MAX_DEPTH = 64

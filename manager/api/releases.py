@@ -11,11 +11,12 @@ from starlette.routing import Route
 
 from fleetctl.core import agentrelease, wire
 from fleetctl.core.errors import RefusedError, UsageError
-from manager.api import port
-from manager.api.auth import Gate
-from manager.api.people import path_name, scope
-from manager.api.reading import body, mapping, query
-from manager.releases import Asked
+
+from ..releases import Asked
+from . import port
+from .auth import Gate
+from .people import path_name, scope
+from .reading import body, mapping, query
 
 ADD = "/api/v1/agent-releases"
 UPLOAD_SECONDS = 600.0

@@ -10,11 +10,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from fleetctl.core.errors import UsageError
-from manager.api import port
-from manager.api.auth import Gate
-from manager.api.people import path_name, scope
-from manager.api.reading import body, mapping, query
-from manager.holds.removals import Labels
+
+from ..holds.removals import Labels
+from . import port
+from .auth import Gate
+from .people import path_name, scope
+from .reading import body, mapping, query
 
 _MOST_NAMES = 10_000
 

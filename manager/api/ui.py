@@ -11,8 +11,9 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from fleetctl.core.errors import LoginError, NotFound, RefusedError, UsageError
-from manager.api.auth import COOKIE, PAGE_HEADER, SESSION_SECONDS, Bucket, Gate
-from manager.api.reading import body, mapping, query
+
+from .auth import COOKIE, PAGE_HEADER, SESSION_SECONDS, Bucket, Gate
+from .reading import body, mapping, query
 
 _STATIC = Path(__file__).with_name("static")
 _TYPES = {

@@ -8,10 +8,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from fleetctl.core.errors import UsageError
-from manager.api import port
-from manager.api.auth import Gate
-from manager.api.people import scope
-from manager.api.reading import query
+
+from . import port
+from .auth import Gate
+from .people import scope
+from .reading import query
 
 _MOST_NAME = 253
 

@@ -20,11 +20,12 @@ from fleetctl.core.errors import Conflict
 from fleetctl.core.holds import DAY_SECONDS, Limits, Past, Verdict, judge
 from fleetctl.core.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.plan import Change, Have, Key
-from manager.clock import unix
-from manager.gathering import Scope, in_parts
-from manager.rollout import staging
-from manager.shown import counting
-from manager.store.schema import clusters, deployments, holds, losses, meta
+
+from ..clock import unix
+from ..gathering import Scope, in_parts
+from ..rollout import staging
+from ..shown import counting
+from ..store.schema import clusters, deployments, holds, losses, meta
 
 _MOST_NAMED = 5
 _LIMITS = ("removals-least", "removals-percent", "removals-window")

@@ -27,11 +27,12 @@ from fleetctl.core.options import Options
 from fleetctl.core.scan import Problem
 from fleetctl.core.status import State
 from fleetctl.core.tree import within
-from manager.gathering import in_parts, next_generation
-from manager.rollout import staging
-from manager.sealing import sources, version_of
-from manager.store.schema import bundles, clusters, deployments, metadata, moves, objects, repos, revisions
-from manager.store.schema import options as options_table
+
+from ..gathering import in_parts, next_generation
+from ..rollout import staging
+from ..sealing import sources, version_of
+from ..store.schema import bundles, clusters, deployments, metadata, moves, objects, repos, revisions
+from ..store.schema import options as options_table
 
 _json = msgspec.json.encode
 NOT_THERE = "that was said, and it is not there yet"

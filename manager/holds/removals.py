@@ -16,15 +16,16 @@ from sqlalchemy.engine import Connection
 from fleetctl.core.cluster import matches, parse_selector
 from fleetctl.core.errors import Conflict, NotFound, UsageError
 from fleetctl.core.ids import BundleName, ClusterId, Workspace, is_name
-from manager.clock import Clock, rfc3339
-from manager.gathering import Scope, shown_labels
-from manager.holds import holding
-from manager.holds.holding import Removals
-from manager.live import Live
-from manager.reconcile import reconcile
-from manager.shown.holdview import of_scan, shown
-from manager.store.base import Store
-from manager.store.schema import bundles, clusters, moves, repos
+
+from ..clock import Clock, rfc3339
+from ..gathering import Scope, shown_labels
+from ..live import Live
+from ..reconcile import reconcile
+from ..shown.holdview import of_scan, shown
+from ..store.base import Store
+from ..store.schema import bundles, clusters, moves, repos
+from . import holding
+from .holding import Removals
 
 _MOST_NAMED = 20
 

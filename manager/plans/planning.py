@@ -25,15 +25,16 @@ from fleetctl.core.ids import ClusterId, CommitId, Digest, RepoName, Workspace, 
 from fleetctl.core.impact import Plan
 from fleetctl.core.scan import Problem
 from fleetctl.sources import git
-from manager.archives import Archives
-from manager.clock import Clock, rfc3339
-from manager.live import Live
-from manager.plans.planworld import Look
-from manager.plans.weighing import weigh
-from manager.scanning import Scanner
-from manager.store.base import Store
-from manager.store.schema import bundles, deployments, revisions
-from manager.taking import Taken
+
+from ..archives import Archives
+from ..clock import Clock, rfc3339
+from ..live import Live
+from ..scanning import Scanner
+from ..store.base import Store
+from ..store.schema import bundles, deployments, revisions
+from ..taking import Taken
+from .planworld import Look
+from .weighing import weigh
 
 _AT_ONCE = 2
 _MOST_ARCHIVES = 20_000

@@ -13,12 +13,13 @@ from fleetctl.core.gitrepo import RepoSpec
 from fleetctl.core.ids import ClusterId
 from fleetctl.core.impact import Impact, Removals, What
 from fleetctl.core.plan import too_many
-from manager.gathering import in_parts
-from manager.holds.moving import NOT_THERE
-from manager.plans.planworld import World
-from manager.shown import holdview
-from manager.store.schema import deployments
-from manager.taking import Sifted, Taken, held_removal
+
+from ..gathering import in_parts
+from ..holds.moving import NOT_THERE
+from ..shown import holdview
+from ..store.schema import deployments
+from ..taking import Sifted, Taken, held_removal
+from .planworld import World
 
 _MOST_EMPTIED = 100
 

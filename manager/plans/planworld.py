@@ -17,13 +17,14 @@ from fleetctl.core.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.impact import Standing, Wait
 from fleetctl.core.plan import Change, Have, Key
 from fleetctl.core.rollout import Phase
-from manager.clock import unix
-from manager.gathering import Scope, fleet_clusters, groups, in_parts
-from manager.holds.moving import NOT_THERE
-from manager.revisions import pins
-from manager.rollout import windows
-from manager.store.schema import bundles, rollouts
-from manager.taking import Sifted
+
+from ..clock import unix
+from ..gathering import Scope, fleet_clusters, groups, in_parts
+from ..holds.moving import NOT_THERE
+from ..revisions import pins
+from ..rollout import windows
+from ..store.schema import bundles, rollouts
+from ..taking import Sifted
 
 Health = Callable[[ClusterId], str]
 

@@ -20,17 +20,18 @@ from fleetctl.core.impact import Facts, Impact, Plan, Trouble, Wait, What
 from fleetctl.core.plan import Change, Have, Key, Want, decide
 from fleetctl.core.scan import Problem
 from fleetctl.core.strategy import partitions_of
-from manager.gathering import Scope, in_parts
-from manager.holds.holding import Picked, foreseen
-from manager.intent import intended
-from manager.plans.planremovals import held_bundles, removals
-from manager.plans.planworld import Look, Losing, World, gathered, spec_of
-from manager.reconcile import told
-from manager.rollout import staging
-from manager.rollout.placing import safe_strategy
-from manager.store.schema import options as options_table
-from manager.store.schema import repos
-from manager.taking import Sifted, Taken, is_changed, sift
+
+from ..gathering import Scope, in_parts
+from ..holds.holding import Picked, foreseen
+from ..intent import intended
+from ..reconcile import told
+from ..rollout import staging
+from ..rollout.placing import safe_strategy
+from ..store.schema import options as options_table
+from ..store.schema import repos
+from ..taking import Sifted, Taken, is_changed, sift
+from .planremovals import held_bundles, removals
+from .planworld import Look, Losing, World, gathered, spec_of
 
 
 def weigh(connection: Connection, repo: RepoSpec, taken: Taken, look: Look) -> Plan:

@@ -17,11 +17,12 @@ from fleetctl.core.errors import NotFound
 from fleetctl.core.ids import ClusterId, Workspace
 from fleetctl.core.status import State
 from fleetctl.core.summary import seen_state
-from manager.clock import rfc3339
-from manager.gathering import in_parts
-from manager.revisions import past
-from manager.revisions.past import Line
-from manager.store.schema import bundles, clusters, decisions, deployments
+
+from ..clock import rfc3339
+from ..gathering import in_parts
+from ..store.schema import bundles, clusters, decisions, deployments
+from . import past
+from .past import Line
 
 Offline = Callable[[ClusterId], bool]
 

@@ -15,9 +15,10 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core.ids import BundleName, Workspace
 from fleetctl.core.plan import Want
-from manager.gathering import in_parts, next_generation
-from manager.revisions import past
-from manager.store.schema import bundles, decisions, deployments, pins, revisions, wants
+
+from ..gathering import in_parts, next_generation
+from ..store.schema import bundles, decisions, deployments, pins, revisions, wants
+from . import past
 
 COMMIT, ROLLBACK, RELEASE = "commit", "rollback", "release"
 _SHOWN = 30

@@ -21,13 +21,14 @@ from fleetctl.core.errors import NotFound, RefusedError, UsageError
 from fleetctl.core.ids import BundleName, ClusterId, ClusterName
 from fleetctl.core.plan import Want
 from fleetctl.core.strategy import partitions_of
-from manager.gathering import Scope, bundle_specs, cluster_of, groups, in_parts, last_generation, shown_labels
-from manager.reconcile import reconcile
-from manager.revisions import decisions, history, pins
-from manager.revisions.decisions import Place
-from manager.rollout import passes, staging
-from manager.rollout.placing import safe_strategy
-from manager.store.schema import clusters, deployments, wants
+
+from ..gathering import Scope, bundle_specs, cluster_of, groups, in_parts, last_generation, shown_labels
+from ..reconcile import reconcile
+from ..rollout import passes, staging
+from ..rollout.placing import safe_strategy
+from ..store.schema import clusters, deployments, wants
+from . import decisions, history, pins
+from .decisions import Place
 
 _SHOWN = 20
 

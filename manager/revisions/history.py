@@ -20,14 +20,15 @@ from fleetctl.core.ids import BundleName, ClusterId, CommitId, Workspace
 from fleetctl.core.rollout import Phase
 from fleetctl.core.status import State
 from fleetctl.sources.gitstore import About
-from manager.gathering import in_parts
-from manager.revisions import decisions
-from manager.revisions.decisions import Place
-from manager.revisions.pins import content_of, counted_pins
-from manager.revisions.pins import forget as forget_pins
-from manager.rollout import newcomers
-from manager.store.schema import bundles, deployments, pins, revisions, rollouts
-from manager.store.schema import decisions as decisions_table
+
+from ..gathering import in_parts
+from ..rollout import newcomers
+from ..store.schema import bundles, deployments, pins, revisions, rollouts
+from ..store.schema import decisions as decisions_table
+from . import decisions
+from .decisions import Place
+from .pins import content_of, counted_pins
+from .pins import forget as forget_pins
 
 KEPT = 10
 _json = msgspec.json.encode

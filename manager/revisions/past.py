@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from fleetctl.core.status import State
-from manager.store.schema import deployments
+
+from ..store.schema import deployments
 
 KEPT, MOST = 10, 1200
 _MESSAGE = 100

@@ -17,9 +17,10 @@ from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.cluster import Cluster, Group
 from fleetctl.core.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.target import Match, select
-from manager.gathering import in_parts
-from manager.revisions.decisions import Place
-from manager.store.schema import bundles, pins, revisions
+
+from ..gathering import in_parts
+from ..store.schema import bundles, pins, revisions
+from .decisions import Place
 
 _FEW = 500
 Revisions = dict[tuple[str, int], BundleSpec]

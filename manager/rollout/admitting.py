@@ -22,14 +22,15 @@ from fleetctl.core.ids import ClusterId
 from fleetctl.core.plan import Want
 from fleetctl.core.rollout import Quota, Tally
 from fleetctl.core.status import State
-from manager.gathering import next_generation
-from manager.live import HEARD, OFFLINE
-from manager.revisions import past
-from manager.revisions.decisions import Place
-from manager.rollout.staging import told
-from manager.shown import counting
-from manager.shown.counting import Counts, Sort, ids_text
-from manager.store.schema import deployments, wants
+
+from ..gathering import next_generation
+from ..live import HEARD, OFFLINE
+from ..revisions import past
+from ..revisions.decisions import Place
+from ..shown import counting
+from ..shown.counting import Counts, Sort, ids_text
+from ..store.schema import deployments, wants
+from .staging import told
 
 # Deployments that one transaction changes, at most: about a tenth of a second.
 MOST = 5000

@@ -20,13 +20,14 @@ from fleetctl.core.ids import BundleName, ClusterId, CommitId, Workspace
 from fleetctl.core.plan import Key, Want
 from fleetctl.core.rollout import Phase
 from fleetctl.core.status import State
-from manager.clock import unix
-from manager.gathering import in_parts, next_generation
-from manager.revisions import past
-from manager.revisions.pins import Order, content_of
-from manager.rollout import staging, windows
-from manager.store.bulk import many
-from manager.store.schema import bundles, decisions, deployments, revisions, rollouts
+
+from ..clock import unix
+from ..gathering import in_parts, next_generation
+from ..revisions import past
+from ..revisions.pins import Order, content_of
+from ..store.bulk import many
+from ..store.schema import bundles, decisions, deployments, revisions, rollouts
+from . import staging, windows
 
 _STOPPED = (Phase.FAILED.value, Phase.ABORTED.value)
 

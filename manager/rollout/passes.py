@@ -19,17 +19,18 @@ from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.plan import Want, key_of
 from fleetctl.core.target import outcomes, picking
-from manager.clock import rfc3339
-from manager.gathering import Scope, bundle_specs, in_parts
-from manager.intent import copied_by, want_of
-from manager.revisions import pins
-from manager.revisions.decisions import Place
-from manager.rollout import staging
-from manager.rollout.admitting import MOST
-from manager.shown import counting
-from manager.store.schema import bundles, clusters, deployments, passes, wants
-from manager.store.schema import options as options_table
-from manager.store.schema import pins as pins_table
+
+from ..clock import rfc3339
+from ..gathering import Scope, bundle_specs, in_parts
+from ..intent import copied_by, want_of
+from ..revisions import pins
+from ..revisions.decisions import Place
+from ..shown import counting
+from ..store.schema import bundles, clusters, deployments, passes, wants
+from ..store.schema import options as options_table
+from ..store.schema import pins as pins_table
+from . import staging
+from .admitting import MOST
 
 # From so many deployments on a change goes in parts.
 MANY = 2000

@@ -22,13 +22,14 @@ from fleetctl.core.cluster import Group
 from fleetctl.core.errors import FleetError
 from fleetctl.core.ids import Workspace
 from fleetctl.core.strategy import Strategy, automatic_step, chooser, outlined, policy_of, strategy_of
-from manager.gathering import cluster_of, groups
-from manager.revisions.decisions import Place
-from manager.rollout.admitting import MOST
-from manager.rollout.staging import KEPT, NOWHERE
-from manager.shown import counting
-from manager.store.bulk import many
-from manager.store.schema import deployments, objects
+
+from ..gathering import cluster_of, groups
+from ..revisions.decisions import Place
+from ..shown import counting
+from ..store.bulk import many
+from ..store.schema import deployments, objects
+from .admitting import MOST
+from .staging import KEPT, NOWHERE
 
 _json = msgspec.json.encode
 

@@ -14,15 +14,16 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core.errors import RefusedError
 from fleetctl.core.ids import BundleName, ClusterId, Workspace
-from manager import log
-from manager.clock import Clock, rfc3339
-from manager.live import Live
-from manager.reconcile import reconcile, supply
-from manager.revisions import decisions, goingback
-from manager.rollout import passes, rollouts, rolloutsaid
-from manager.rollout.rollouts import Advanced
-from manager.shown import rolloutview
-from manager.store.base import Store
+
+from .. import log
+from ..clock import Clock, rfc3339
+from ..live import Live
+from ..reconcile import reconcile, supply
+from ..revisions import decisions, goingback
+from ..shown import rolloutview
+from ..store.base import Store
+from . import passes, rollouts, rolloutsaid
+from .rollouts import Advanced
 
 _GROUP_SECONDS = 0.05
 _SILENT_SECONDS = 1.0  # who comes back is noticed within this

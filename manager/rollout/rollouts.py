@@ -17,17 +17,18 @@ from sqlalchemy.engine import Connection
 from fleetctl.core.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.rollout import Decision, Moment, Phase, Progress, Step, Tally, budgets_left, decide
 from fleetctl.core.strategy import Partition, Policy
-from manager.gathering import Scope, bundle_specs
-from manager.holds import moving
-from manager.live import OFFLINE
-from manager.revisions import pins
-from manager.rollout import newcomers, windows
-from manager.rollout.admitting import Apart, Census, back_of, choose, going_back, hand_out, waiting_of
-from manager.rollout.placing import Shape, reshaped, shape_of
-from manager.rollout.staging import AGAIN, ANEW
-from manager.shown.counting import without_agent
-from manager.store.schema import bundles, clusters, deployments, passes, rollouts
-from manager.store.schema import pins as pins_table
+
+from ..gathering import Scope, bundle_specs
+from ..holds import moving
+from ..live import OFFLINE
+from ..revisions import pins
+from ..shown.counting import without_agent
+from ..store.schema import bundles, clusters, deployments, passes, rollouts
+from ..store.schema import pins as pins_table
+from . import newcomers, windows
+from .admitting import Apart, Census, back_of, choose, going_back, hand_out, waiting_of
+from .placing import Shape, reshaped, shape_of
+from .staging import AGAIN, ANEW
 
 _json = msgspec.json.encode
 _FEW = 500

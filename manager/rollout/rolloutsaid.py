@@ -13,13 +13,14 @@ from fleetctl.core.errors import NotFound, RefusedError
 from fleetctl.core.ids import BundleName, Workspace
 from fleetctl.core.rollout import Phase, Step, Tally, failure
 from fleetctl.core.strategy import Policy
-from manager.clock import rfc3339
-from manager.gathering import Scope, bundle_specs
-from manager.rollout import windows
-from manager.rollout.placing import shape_of
-from manager.rollout.rollouts import stored
-from manager.rollout.staging import AGAIN, begin
-from manager.store.schema import rollouts
+
+from ..clock import rfc3339
+from ..gathering import Scope, bundle_specs
+from ..store.schema import rollouts
+from . import windows
+from .placing import shape_of
+from .rollouts import stored
+from .staging import AGAIN, begin
 
 _json = msgspec.json.encode
 

@@ -19,9 +19,10 @@ from fleetctl.core.plan import Change, Key, Want, key_of
 from fleetctl.core.rollout import Phase
 from fleetctl.core.status import State
 from fleetctl.core.strategy import place
-from manager.gathering import in_parts
-from manager.store.bulk import many
-from manager.store.schema import bundles, deployments, passes, rollouts, wants
+
+from ..gathering import in_parts
+from ..store.bulk import many
+from ..store.schema import bundles, deployments, passes, rollouts, wants
 
 _json = msgspec.json.encode
 # Fleet makes partitions of this many clusters without being asked.

@@ -26,9 +26,10 @@ from fleetctl.core.rollout import Decision, Phase
 from fleetctl.core.schedule import ScheduleSpec, Verdict, Window, is_open, next_start, spec_of, targets_of, verdict, window_of
 from fleetctl.core.target import Kind, criteria_match, kinds
 from fleetctl.zones import zone_of
-from manager.gathering import Scope, fleet_clusters, groups, in_parts
-from manager.shown import counting
-from manager.store.schema import clusters, objects, rollouts
+
+from ..gathering import Scope, fleet_clusters, groups, in_parts
+from ..shown import counting
+from ..store.schema import clusters, objects, rollouts
 
 KIND = "Schedule"
 _GOING = frozenset({Phase.PROGRESSING, Phase.COMPLETED})  # in the others, who waits waits for a person

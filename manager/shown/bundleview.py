@@ -11,12 +11,13 @@ from sqlalchemy.engine import Connection
 from fleetctl.core.reasons import message_of, shown
 from fleetctl.core.status import DRIFTED, ResourceStatus, State, sentence
 from fleetctl.core.summary import resource_counts, summarize, worst_of
-from manager.kinds import api_version
-from manager.shown import documents, holdview, pinview, reasons
-from manager.shown.documents import Asked, Document, condition
-from manager.shown.states import Fleet
-from manager.store.schema import bundles, clusters, deployments
-from manager.store.schema import options as options_table
+
+from ..kinds import api_version
+from ..store.schema import bundles, clusters, deployments
+from ..store.schema import options as options_table
+from . import documents, holdview, pinview, reasons
+from .documents import Asked, Document, condition
+from .states import Fleet
 
 _load = msgspec.json.decode
 

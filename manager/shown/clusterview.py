@@ -13,13 +13,14 @@ from fleetctl.core.ids import ClusterId
 from fleetctl.core.reasons import message_of
 from fleetctl.core.status import State
 from fleetctl.core.summary import summarize, together, worst_of
-from manager import releases
-from manager.clock import rfc3339
-from manager.gathering import shown_labels
-from manager.shown import documents, pinview, reasons
-from manager.shown.documents import Asked, Document, condition
-from manager.shown.states import Fleet
-from manager.store.schema import clusters, objects
+
+from .. import releases
+from ..clock import rfc3339
+from ..gathering import shown_labels
+from ..store.schema import clusters, objects
+from . import documents, pinview, reasons
+from .documents import Asked, Document, condition
+from .states import Fleet
 
 _load = msgspec.json.decode
 

@@ -14,9 +14,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from fleetctl.core.ids import BundleName, ClusterId, Workspace
-from manager.gathering import in_parts
-from manager.live import OFFLINE, Live
-from manager.store.schema import clusters, counts
+
+from ..gathering import in_parts
+from ..live import OFFLINE, Live
+from ..store.schema import clusters, counts
 
 
 class Sort(NamedTuple):

@@ -9,7 +9,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from manager.kinds import api_version
+from ..kinds import api_version
 
 _load = msgspec.json.decode
 Document = dict[str, Any]

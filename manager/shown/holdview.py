@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from fleetctl.core.status import State
-from manager.holds.holding import Hold
+
+from ..holds.holding import Hold
 
 _WORSE = frozenset({State.ERR_APPLIED.value, "Stalled", "Held"})
 

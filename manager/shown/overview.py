@@ -17,15 +17,16 @@ from fleetctl.core.codes import hint_of
 from fleetctl.core.ids import ClusterId
 from fleetctl.core.status import State
 from fleetctl.core.summary import worst_of
-from manager.gathering import in_parts
-from manager.live import Live
-from manager.rollout import windows
-from manager.shown import holdview, pinview, reasons, rolloutview
-from manager.shown.clusterview import trouble_type
-from manager.shown.documents import Asked, Document, display_state
-from manager.shown.states import Fleet, fleet
-from manager.shown.views import made
-from manager.store.schema import clusters
+
+from ..gathering import in_parts
+from ..live import Live
+from ..rollout import windows
+from ..store.schema import clusters
+from . import holdview, pinview, reasons, rolloutview
+from .clusterview import trouble_type
+from .documents import Asked, Document, display_state
+from .states import Fleet, fleet
+from .views import made
 
 _MOST = 100
 _MOST_ROLLOUTS = 20

@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from fleetctl.core.schedule import Verdict
-from manager.gathering import in_parts
-from manager.store.schema import bundles, decisions, pins
+
+from ..gathering import in_parts
+from ..store.schema import bundles, decisions, pins
 
 _FEW, _SHOWN = 500, 3
 Document = dict[str, Any]

@@ -20,12 +20,13 @@ from fleetctl.core.reasons import Group, Reason, of_manager, of_report
 from fleetctl.core.schedule import Verdict
 from fleetctl.core.status import Report, State
 from fleetctl.core.summary import held_state, resource_counts, seen_state
-from manager.clock import rfc3339
-from manager.gathering import in_parts
-from manager.live import Live
-from manager.rollout import windows
-from manager.shown.counting import ids_text
-from manager.store.schema import clusters, deployments, rollouts
+
+from ..clock import rfc3339
+from ..gathering import in_parts
+from ..live import Live
+from ..rollout import windows
+from ..store.schema import clusters, deployments, rollouts
+from .counting import ids_text
 
 _HELD = "held by its rollout"
 

@@ -10,11 +10,12 @@ import sqlalchemy as sa
 from fleetctl.core.reasons import message_of, shown
 from fleetctl.core.status import State
 from fleetctl.core.summary import summarize, worst_of
-from manager.holds.holding import Hold
-from manager.shown import documents, holdview, reasons
-from manager.shown.documents import Asked, Document, condition
-from manager.shown.states import Fleet
-from manager.store.schema import bundles, objects, repos
+
+from ..holds.holding import Hold
+from ..store.schema import bundles, objects, repos
+from . import documents, holdview, reasons
+from .documents import Asked, Document, condition
+from .states import Fleet
 
 _load = msgspec.json.decode
 

@@ -9,11 +9,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from fleetctl.core.rollout import Tally
-from manager.clock import rfc3339
-from manager.kinds import api_version
-from manager.rollout.placing import shape_of
-from manager.shown import pinview
-from manager.store.schema import rollouts
+
+from ..clock import rfc3339
+from ..kinds import api_version
+from ..rollout.placing import shape_of
+from ..store.schema import rollouts
+from . import pinview
 
 _load = msgspec.json.decode
 

@@ -13,11 +13,12 @@ from sqlalchemy.engine import Connection
 from fleetctl.core.ids import ClusterId
 from fleetctl.core.status import State
 from fleetctl.core.summary import held_state, seen_state
-from manager.gathering import in_parts
-from manager.holds import holding
-from manager.live import Live
-from manager.shown import counting, reasons
-from manager.store.schema import deployments
+
+from ..gathering import in_parts
+from ..holds import holding
+from ..live import Live
+from ..store.schema import deployments
+from . import counting, reasons
 
 
 @dataclass

@@ -9,11 +9,12 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core.cluster import matches, parse_selector
 from fleetctl.core.errors import NotFound
-from manager.live import Live
-from manager.rollout import windows
-from manager.shown import bundleview, clusterview, documents, repoview, states
-from manager.shown.documents import Asked, Document, display_state
-from manager.store.schema import objects
+
+from ..live import Live
+from ..rollout import windows
+from ..store.schema import objects
+from . import bundleview, clusterview, documents, repoview, states
+from .documents import Asked, Document, display_state
 
 _load = msgspec.json.decode
 _Make = Callable[[states.Fleet, Asked], list[Document]]

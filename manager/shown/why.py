@@ -22,13 +22,14 @@ from fleetctl.core.missing import wanted_labels, why_not
 from fleetctl.core.status import State
 from fleetctl.core.target import DEFAULT_TARGETS, Match, criteria_match, explain
 from fleetctl.core.why import Facts, Targeting, Told, Tried, lines, next_step
-from manager.clock import rfc3339
-from manager.gathering import Scope, bundle_specs, cluster_of, groups
-from manager.live import Live
-from manager.revisions.pins import Order, orders
-from manager.shown import reasons, whystops, whywaits, whywhole
-from manager.shown.whyagent import agent_of, known
-from manager.store.schema import bundles, clusters, deployments, wants
+
+from ..clock import rfc3339
+from ..gathering import Scope, bundle_specs, cluster_of, groups
+from ..live import Live
+from ..revisions.pins import Order, orders
+from ..store.schema import bundles, clusters, deployments, wants
+from . import reasons, whystops, whywaits, whywhole
+from .whyagent import agent_of, known
 
 Document = dict[str, Any]
 _NEAR = 5000

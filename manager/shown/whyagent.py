@@ -11,9 +11,10 @@ from fleetctl.core.codes import hint_of
 from fleetctl.core.ids import ClusterId
 from fleetctl.core.reasons import Reason
 from fleetctl.core.why import Agent
-from manager.clock import rfc3339
-from manager.live import UNKNOWN, Live
-from manager.shown import reasons
+
+from ..clock import rfc3339
+from ..live import UNKNOWN, Live
+from . import reasons
 
 
 def known(connection: Connection, live: Live, now: float, cluster: Any) -> reasons.Known:

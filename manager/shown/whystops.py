@@ -12,10 +12,11 @@ from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.ids import BundleName, Workspace
 from fleetctl.core.rollout import Phase
 from fleetctl.core.why import Stop
-from manager.holds import holding
-from manager.shown import holdview
-from manager.store.schema import bundles, decisions, objects, repos, revisions, rollouts
-from manager.store.schema import pins as pins_table
+
+from ..holds import holding
+from ..store.schema import bundles, decisions, objects, repos, revisions, rollouts
+from ..store.schema import pins as pins_table
+from . import holdview
 
 Place = tuple[Workspace, BundleName]
 

@@ -15,10 +15,11 @@ from fleetctl.core.schedule import Verdict
 from fleetctl.core.status import State
 from fleetctl.core.why import Depends, Way, Window
 from fleetctl.core.wire import Dependency
-from manager.clock import rfc3339, unix
-from manager.rollout import windows
-from manager.shown import reasons, rolloutview
-from manager.store.schema import clusters, deployments
+
+from ..clock import rfc3339, unix
+from ..rollout import windows
+from ..store.schema import clusters, deployments
+from . import reasons, rolloutview
 
 Place = tuple[Workspace, BundleName]
 _MOST_NAMED = 3

@@ -14,11 +14,12 @@ from fleetctl.core.status import State, rank
 from fleetctl.core.summary import count, worst_of
 from fleetctl.core.why import Line, Next
 from fleetctl.core.whywhole import OnCluster, Trouble, Whole, bundle_lines, bundle_step, cluster_lines, cluster_next
-from manager.gathering import Scope, bundle_specs
-from manager.live import Live
-from manager.shown import reasons, rolloutview, states, whystops, whywaits
-from manager.shown.whyagent import agent_of, known
-from manager.store.schema import clusters, deployments
+
+from ..gathering import Scope, bundle_specs
+from ..live import Live
+from ..store.schema import clusters, deployments
+from . import reasons, rolloutview, states, whystops, whywaits
+from .whyagent import agent_of, known
 
 Document = dict[str, Any]
 # What a cluster as a whole shows when its agent is not heard.

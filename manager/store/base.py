@@ -21,7 +21,8 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import QueuePool
 
 from fleetctl.core.errors import RefusedError, UnavailableError
-from manager.store import migrate
+
+from . import migrate
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from fleetctl.core.errors import RefusedError
-from manager.store import counters
+
+from . import counters
 
 HEAD = "0013"
 _SCRIPTS = Path(__file__).with_name("migrations")
@@ -44,4 +45,5 @@ def configuration(connection: Connection) -> Any:
     config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
+    config.attributes["metadata"] = metadata
     return config

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from alembic import context
 
-from manager.store.schema import metadata
-
-context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, transactional_ddl=False)
+attributes = context.config.attributes
+context.configure(connection=attributes["connection"], target_metadata=attributes["metadata"], transactional_ddl=False)
 context.run_migrations()
