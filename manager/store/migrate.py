@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 from fleetctl.core.errors import RefusedError
 
 from . import counters
+from .schema import metadata
 
 HEAD = "0013"
 _SCRIPTS = Path(__file__).with_name("migrations")
