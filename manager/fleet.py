@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,20 +15,16 @@ from fleetctl.core import wire
 from fleetctl.core.errors import Conflict, LoginError, NotFound
 from fleetctl.core.ids import ClusterId, ClusterName, Digest, Epoch, Workspace
 
-from . import kinds
+from . import enrolment, kinds
 from .archives import Archives
 from .clock import rfc3339, until
 from .documents import Documents
-from .gathering import Scope
 from .live import Live, NotEnrolled, Presence
-from .objects import new_cluster_id, new_uid
-from .reconcile import reconcile
 from .releases import may_fetch, take_upgrade
 from .reports import left_for_good, take_agent, take_reports, unmentioned
-from .rollout import staging
 from .signing import Signer, verify
 from .store.base import Store
-from .store.schema import clusters, deployments, registrations
+from .store.schema import clusters, deployments
 from .tokens import hashed
 
 _json = msgspec.json.encode
@@ -65,36 +60,23 @@ class Fleet:
     async def register(self, workspace: str, name: str, *, labels: dict[str, str], ttl: int, replace: bool, now: float) -> Registration:
         """A token that lets one agent enrol as `name`. Raises Conflict when the name is enrolled and `replace` is not said."""
         kinds.checked("Cluster", workspace, name, _bare_cluster(workspace, name, labels))
-        token = secrets.token_urlsafe(32)
-        expires = until(now, ttl)
-
-        def write(connection: Connection) -> tuple[set[ClusterId], set[ClusterId]]:
-            r = registrations.c
-            connection.execute(
-                sa.delete(registrations).where((r.expires <= rfc3339(now)) | ((r.workspace == workspace) & (r.cluster == name)))
-            )
-            touched = _claimed(connection, workspace, name, labels, replace=replace, now=rfc3339(now))
-            row = {"hash": hashed(token), "workspace": workspace, "cluster": name, "source": "", "labels": b"{}", "expires": expires}
-            connection.execute(sa.insert(registrations), {**row, "uses": 1, "replace": replace})
-            return touched, _revoked(connection, workspace, name)
-
-        touched, revoked = await self._store.write(write)
+        token, expires = secrets.token_urlsafe(32), until(now, ttl)
+        claim = enrolment.Claim(workspace, name, labels, expires, rfc3339(now))
+        touched, revoked = await self._store.write(lambda c: enrolment.register(c, hashed(token), claim, replace=replace))
         for cluster in revoked:
             self._live.forget(cluster)
         self._live.changed(touched)
         return Registration(token, expires)
 
     async def enrol(self, request: wire.EnrolRequest, *, address: str, now: float) -> wire.EnrolAnswer:
-        """Bind the key to the token's cluster. The same token and key again give the same answer (I1). Raises LoginError."""
+        """Bind the key to the token's cluster; `enrolment.enrol` has the rules. Raises LoginError."""
         key = _proven(request)
-
-        def write(connection: Connection) -> tuple[Any, set[ClusterId]]:
-            row = _spent(connection, hashed(request.token), key, now=rfc3339(now))
-            return _bound(connection, row, key, now=rfc3339(now), version=request.agent_version)
-
-        cluster, touched = await self._store.write(write)
-        self._live.clusters[ClusterId(cluster.id)] = Presence(key, now, 0.0, address)
-        self._live.changed(touched | {ClusterId(cluster.id)})
+        token, version = hashed(request.token), request.agent_version
+        enrolled = await self._store.write(lambda c: enrolment.enrol(c, token, key, now=rfc3339(now), version=version))
+        cluster, identifier = enrolled.cluster, ClusterId(enrolled.cluster.id)
+        if not enrolled.repeated or identifier not in self._live.clusters:
+            self._live.clusters[identifier] = Presence(key, now, 0.0, address)
+        self._live.changed(enrolled.touched | {identifier})
         public = wire.VerifyKey(id=self._signer.key_id, public_key=wire.b64(self._signer.public_key))
         return wire.EnrolAnswer(
             cluster_id=ClusterId(cluster.id),
@@ -158,32 +140,6 @@ def _bare_cluster(workspace: str, name: str, labels: dict[str, str]) -> dict[str
     return {"apiVersion": kinds.api_version("Cluster"), "kind": "Cluster", "metadata": meta, "spec": {}}
 
 
-def _claimed(connection: Connection, workspace: str, name: str, labels: dict[str, str], *, replace: bool, now: str) -> set[ClusterId]:
-    """The cluster's row, made when there is none; with `replace` the old key is worthless from now on."""
-    where = (clusters.c.workspace == workspace) & (clusters.c.name == name)
-    row = connection.execute(sa.select(clusters.c.id, clusters.c.public_key, clusters.c.labels).where(where)).one_or_none()
-    if row is not None and row.public_key and not replace:
-        step = f"Use another name, or `fleetctl cluster register {name} --replace` to give it to another agent."
-        raise Conflict(f"cluster {name} is enrolled already", subject=f"cluster {workspace}/{name}", next_step=step)
-    if row is None:
-        head = {"id": new_cluster_id(), "uid": new_uid(), "workspace": workspace, "name": name, "generation": 1, "created": now}
-        connection.execute(sa.insert(clusters), {**head, "labels": _json(labels), "annotations": b"{}", "spec": b"{}", "issued": now})
-        ids = [ClusterId(str(head["id"]))]
-    else:
-        merged = msgspec.json.decode(row.labels) | labels
-        connection.execute(sa.update(clusters).where(where).values(labels=_json(merged), leaving=False, issued=now))
-        ids = [ClusterId(row.id)]
-    return reconcile(connection, Scope(Workspace(workspace), clusters=ids), now=now) | set(ids)
-
-
-def _revoked(connection: Connection, workspace: str, name: str) -> set[ClusterId]:
-    """Whoever holds the cluster's present key is nobody from now on. Without one there is nothing to revoke."""
-    where = (clusters.c.workspace == workspace) & (clusters.c.name == name) & clusters.c.public_key.is_not(None)
-    found = connection.execute(sa.update(clusters).where(where).values(public_key=None).returning(clusters.c.id)).scalars().all()
-    staging.touch_clusters(connection, workspace, found)
-    return {ClusterId(identifier) for identifier in found}
-
-
 def _follow_pages(presence: Presence, request: wire.StatusRequest, epoch: Epoch) -> None:
     """Count the pages of a full report. Raises SendAll when one is missing: what is not mentioned counts as not there."""
     if request.page == 1:
@@ -202,35 +158,3 @@ def _proven(request: wire.EnrolRequest) -> bytes:
     if len(key) != 32 or not verify(key, proof, wire.enrol_bytes(request.token, request.public_key)):
         raise LoginError("the request does not prove that its key is its own", next_step="Enrol again.")
     return key
-
-
-def _spent(connection: Connection, token: bytes, key: bytes, *, now: str) -> Any:
-    """The registration behind the token, one use less. Raises LoginError saying what is wrong with it."""
-    row = connection.execute(sa.select(registrations).where(registrations.c.hash == token)).one_or_none()
-    step = "Get a new one with `fleetctl cluster register NAME`."
-    if row is None:
-        raise LoginError("the registration token is wrong", next_step=step)
-    if row.used_by == key:
-        return row
-    if row.expires <= now:
-        raise LoginError(f"the registration token expired at {row.expires}", next_step=step)
-    if row.uses < 1:
-        raise LoginError("the registration token is used up", next_step=step)
-    where = registrations.c.hash == token
-    connection.execute(sa.update(registrations).where(where).values(uses=row.uses - 1, used_by=key if row.cluster else None))
-    return row
-
-
-def _bound(connection: Connection, row: Any, key: bytes, *, now: str, version: str) -> tuple[Any, set[ClusterId]]:
-    """The cluster's row with the key in it."""
-    name = row.cluster or f"cluster-{hashlib.sha256(key).hexdigest()[:12]}"
-    touched: set[ClusterId] = set()
-    if not row.cluster:
-        touched = _claimed(connection, row.workspace, name, msgspec.json.decode(row.labels), replace=True, now=now)
-    where = (clusters.c.workspace == row.workspace) & (clusters.c.name == name)
-    values = {"public_key": key, "enrolled": now, "issued": now, "agent": _json({"version": version})}
-    found = connection.execute(sa.update(clusters).where(where).values(**values).returning(clusters)).one_or_none()
-    if found is None:
-        raise LoginError(f"cluster {name} was deleted meanwhile", next_step="Register it again.")
-    staging.touch_clusters(connection, found.workspace, [found.id])
-    return found, touched

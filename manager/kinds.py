@@ -29,6 +29,9 @@ _SPEC = {
     "ClusterGroup": frozenset({"selector"}),
     "ClusterRegistrationToken": frozenset({"ttl", "labels", "uses"}),
 }
+# Limits of a ClusterRegistrationToken. Fleet's token without a `ttl` never expires; `uses` is a field of this manager.
+TOKEN_TTL_SECONDS, MOST_TOKEN_TTL_SECONDS = 24 * 3600.0, 10 * 365 * 86400.0
+TOKEN_USES, MOST_TOKEN_USES = 1000, 1_000_000
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 # What only the in-cluster agent pod of Fleet uses: accepted, so that manifests pass unchanged, and without effect.
@@ -100,8 +103,25 @@ def _check_spec(kind: str, name: str, spec: dict[str, Any], doc: Mapping[str, An
         if selector is not None and not isinstance(selector, dict):
             raise InvalidFile("spec.selector is not a label selector", file=subject, next_step="Write matchLabels below it.")
         matches(selector, {})
-    if kind == "ClusterRegistrationToken" and "ttl" in spec:
-        duration(str(spec["ttl"]), subject)
+    if kind == "ClusterRegistrationToken":
+        token_limits(spec, subject)
+
+
+def token_limits(spec: Mapping[str, Any], subject: str) -> tuple[float, int]:
+    """Lifetime in seconds and number of enrolments of a ClusterRegistrationToken. Raises UsageError."""
+    ttl, uses, labels = spec.get("ttl"), spec.get("uses"), spec.get("labels") or {}
+    seconds = TOKEN_TTL_SECONDS if ttl is None else duration(ttl if isinstance(ttl, str) else repr(ttl), subject)
+    if not 1 <= seconds <= MOST_TOKEN_TTL_SECONDS:
+        step = "Write for example ttl: 24h. Create a new token when this one expires."
+        raise UsageError(f"spec.ttl {ttl!r} is not between 1s and 87600h (ten years)", subject=subject, next_step=step)
+    if uses is None:
+        uses = TOKEN_USES
+    if not isinstance(uses, int) or isinstance(uses, bool) or not 1 <= uses <= MOST_TOKEN_USES:
+        summary = f"spec.uses {str(uses)[:40]!r} is not a whole number from 1 to {MOST_TOKEN_USES:,}"
+        raise UsageError(summary, subject=subject, next_step=f"Leave it out for {TOKEN_USES:,}.")
+    if not isinstance(labels, dict) or any(not isinstance(value, str) for value in labels.values()):
+        raise UsageError("spec.labels must map text to text", subject=subject, next_step="Put quotes around its values.")
+    return seconds, uses
 
 
 def _check_pattern(text: str, subject: str) -> None:

@@ -29,7 +29,6 @@ from .tokens import hashed
 from .vault import Vault
 
 _json = msgspec.json.encode
-_FOREVER = 100 * 365 * 86400.0
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,10 @@ class Objects:
             table, where = _where(key)
             values = row if kind not in kinds.DATA_KINDS else self._kept(key, row, old)
             connection.execute(sa.update(table).where(where).values(**values, generation=table.c.generation + 1))
+            if kind == "ClusterRegistrationToken" and row["spec"] != old.spec:
+                limits = self._token_values(name, msgspec.json.decode(row["spec"]))
+                r = registrations.c
+                connection.execute(sa.update(registrations).where(r.workspace == workspace, r.source == name).values(**limits))
         if not same and kind in {"Cluster", "ClusterGroup", "Schedule", *kinds.DATA_KINDS}:
             touched = self._reconciled(connection, kind, workspace, name)
         return Put("created" if old is None else "unchanged" if same else "configured", {}, token, touched)
@@ -136,13 +139,15 @@ class Objects:
         return self._registration(connection, workspace, name, msgspec.json.decode(row["spec"]))
 
     def _registration(self, connection: Connection, workspace: str, name: str, spec: dict[str, Any]) -> str:
+        """The value of the new token. Only its hash is stored."""
         token = secrets.token_urlsafe(32)
-        seconds = kinds.duration(str(spec["ttl"]), name) if spec.get("ttl") else 0
-        expires = until(self._clock(), seconds or _FOREVER)
-        row = {"hash": hashed(token), "workspace": workspace, "cluster": "", "source": name, "expires": expires, "replace": False}
-        uses = int(spec.get("uses") or 1_000_000)
-        connection.execute(sa.insert(registrations), {**row, "labels": _json(spec.get("labels") or {}), "uses": uses})
+        row = {"hash": hashed(token), "workspace": workspace, "cluster": "", "cluster_id": None, "source": name, "replace": False}
+        connection.execute(sa.insert(registrations), {**row, **self._token_values(name, spec)})
         return token
+
+    def _token_values(self, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+        seconds, uses = kinds.token_limits(spec, f"ClusterRegistrationToken {name}")
+        return {"labels": _json(spec.get("labels") or {}), "expires": until(self._clock(), seconds), "uses": uses}
 
     def _reconciled(self, connection: Connection, kind: str, workspace: str, name: str) -> set[ClusterId]:
         """A cluster's own change concerns it alone; its document changes even when its bundles do not."""
@@ -187,14 +192,14 @@ class Objects:
         if kind in kinds.READ_ONLY:
             kinds.checked(kind, workspace, name, {})
 
-        def write(connection: Connection) -> tuple[dict[str, Any], set[ClusterId]]:
+        def write(connection: Connection) -> tuple[dict[str, Any], set[ClusterId], set[ClusterId]]:
             gone = removal(connection, kind, workspace, name)
-            return gone, self._delete(connection, kind, workspace, name, uninstall=uninstall)
+            touched = self._delete(connection, kind, workspace, name, uninstall=uninstall)
+            return gone, touched, _deleted(connection, touched) if kind == "Cluster" else set()
 
-        gone, touched = await self._store.write(write)
-        if kind == "Cluster" and not uninstall:
-            for cluster in touched:
-                self._live.forget(cluster)
+        gone, touched, deleted = await self._store.write(write)
+        for cluster in deleted:
+            self._live.forget(cluster)
         self._live.changed(touched)
         if kind == "GitRepo":
             self._on_repo(workspace, name)
@@ -217,6 +222,11 @@ class Objects:
             moving.forget(connection, space, names)
             return reconcile(connection, Scope(space, bundles=set(names)), now=now)
         return self._reconciled(connection, kind, workspace, name) if kind in {"ClusterGroup", "Schedule", *kinds.DATA_KINDS} else set()
+
+
+def _deleted(connection: Connection, ids: set[ClusterId]) -> set[ClusterId]:
+    """Those of a few clusters that do not exist any more: their keys are revoked."""
+    return ids - set(connection.execute(sa.select(clusters.c.id).where(clusters.c.id.in_(ids))).scalars())
 
 
 def delete_cluster(connection: Connection, where: Any, workspace: Workspace, *, now: str, uninstall: bool) -> set[ClusterId]:

@@ -170,7 +170,12 @@ COLUMNS: dict[str, list[Column]] = {
         Column("MESSAGE", lambda i: str(_status(i).get("message") or ""), flexible=True),
         Column("HINT", lambda i: _reason(i, "hint"), wide=True),
     ],
-    "clusterregistrationtokens": [NAME, Column("TTL", lambda i: _spec(i, "ttl")), AGE],
+    "clusterregistrationtokens": [
+        NAME,
+        Column("EXPIRES", lambda i: str((i.get("status") or {}).get("expires", ""))),
+        Column("USES-LEFT", lambda i: str((i.get("status") or {}).get("usesLeft", ""))),
+        AGE,
+    ],
     "schedules": [
         NAME,
         Column("SCHEDULE", lambda i: _spec(i, "schedule")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import msgspec
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from fleetctl.core.cluster import matches, parse_selector
@@ -12,7 +13,7 @@ from fleetctl.core.errors import NotFound
 
 from ..live import Live
 from ..rollout import windows
-from ..store.schema import objects
+from ..store.schema import objects, registrations
 from . import bundleview, clusterview, documents, repoview, states
 from .documents import Asked, Document, display_state
 
@@ -64,6 +65,18 @@ def _schedules(whole: states.Fleet, asked: Asked) -> list[Document]:
     return [documents.of_row("Schedule", row, _load(row.spec), found[row.workspace, row.name], **documents.head(row)) for row in rows]
 
 
+def _registration_tokens(whole: states.Fleet, asked: Asked) -> list[Document]:
+    """Each with the time when it expires and the enrolments that it still allows."""
+    r = registrations.c
+    limits = {(row.workspace, row.source): row for row in whole.connection.execute(sa.select(registrations).where(r.source != ""))}
+    items = []
+    for row in documents.rows(whole.connection, objects, asked, objects.c.kind == "ClusterRegistrationToken"):
+        limit = limits.get((row.workspace, row.name))
+        status = {"expires": limit.expires, "usesLeft": limit.uses} if limit else {}
+        items.append(documents.of_row("ClusterRegistrationToken", row, _load(row.spec), status, **documents.head(row)))
+    return items
+
+
 _MADE: dict[str, _Make] = {
     "Cluster": clusterview.clusters_of,
     "Bundle": bundleview.bundles_of,
@@ -71,4 +84,5 @@ _MADE: dict[str, _Make] = {
     "GitRepo": repoview.repos_of,
     "ClusterGroup": clusterview.groups_of,
     "Schedule": _schedules,
+    "ClusterRegistrationToken": _registration_tokens,
 }

@@ -13,7 +13,7 @@ from fleetctl.core.errors import RefusedError
 from . import counters
 from .schema import metadata
 
-HEAD = "0013"
+HEAD = "0014"
 _SCRIPTS = Path(__file__).with_name("migrations")
 
 

@@ -329,17 +329,19 @@ tokens = sa.Table(
     sa.Column("expires", sa.String, nullable=False),
 )
 
-# Registration tokens. `cluster` names the one that may enrol; "" (of a ClusterRegistrationToken) lets the manager make the name.
+# Registration tokens. `cluster_id` is the one that may enrol; NULL (of a ClusterRegistrationToken) lets the manager create
+# clusters and name them. A registration is removed with its cluster.
 registrations = sa.Table(
     "registrations",
     metadata,
     sa.Column("hash", sa.LargeBinary, primary_key=True),
     sa.Column("workspace", sa.String, nullable=False),
     sa.Column("cluster", sa.String, nullable=False),
+    sa.Column("cluster_id", sa.String, sa.ForeignKey("clusters.id", ondelete="CASCADE")),
     sa.Column("source", sa.String, nullable=False),
     sa.Column("labels", sa.LargeBinary, nullable=False),
     sa.Column("expires", sa.String, nullable=False),
     sa.Column("uses", sa.Integer, nullable=False),
     sa.Column("replace", sa.Boolean, nullable=False),
-    sa.Column("used_by", sa.LargeBinary),
+    sa.Index("registrations_cluster", "cluster_id"),
 )

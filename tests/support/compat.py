@@ -69,6 +69,20 @@ _SCHEDULE = (
     ("A cluster whose labels change.", "better", "it is under the Schedule at once; Fleet looks again when the window opens."),
     ("A closed window.", "better", "the state is WaitingForWindow, and says until when; Fleet says OutOfSync."),
 )
+# Registration and logins, each with its test in tests/hostile.
+_ACCESS = (
+    (
+        "A ClusterRegistrationToken without `ttl`.",
+        "better",
+        "Fleet's token never expires; here it expires after 24 hours. `ttl: 0` is refused.",
+    ),
+    ("`uses` of a ClusterRegistrationToken.", "better", "Fleet has no limit; here 1,000 enrolments, or as many as `uses` allows."),
+    (
+        "A deleted cluster whose agent still has its token.",
+        "better",
+        "its key and its tokens stay revoked when a Cluster of that name is created again.",
+    ),
+)
 
 
 def page() -> str:
@@ -84,6 +98,8 @@ def page() -> str:
     tables.append(head + "".join(f"| {what} | {verdict} | {why} |\n" for what, verdict, why in _CLUSTER))
     head = "## Schedules\n\n| what | compared | why |\n| --- | --- | --- |\n"
     tables.append(head + "".join(f"| {what} | {verdict} | {why} |\n" for what, verdict, why in _SCHEDULE))
+    head = "## Registration and logins\n\n| what | compared | why |\n| --- | --- | --- |\n"
+    tables.append(head + "".join(f"| {what} | {verdict} | {why} |\n" for what, verdict, why in _ACCESS))
     return _HEAD + "\n".join(tables)
 
 

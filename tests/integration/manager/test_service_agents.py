@@ -185,3 +185,29 @@ def test_the_migrations_make_what_the_schema_says(tmp_path: Path) -> None:
             assert migrate.version(connection) == migrate.HEAD
     finally:
         engine.dispose()
+
+
+def test_registrations_of_an_older_version_are_bound_to_their_clusters(tmp_path: Path) -> None:
+    """Unused and shared tokens stay; used ones and those of clusters that do not exist are removed."""
+    import sqlalchemy as sa
+    from alembic import command
+
+    from manager.store import migrate
+
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'x.db'}")
+    insert = "INSERT INTO registrations VALUES (?, 's', ?, '', x'7b7d', '2030', ?, 0, NULL)"
+    try:
+        with engine.begin() as connection:
+            command.upgrade(migrate.configuration(connection), "0013")
+            cluster = "INSERT INTO clusters (id, workspace, name, uid, generation, created, labels, annotations, spec,"
+            cluster += (
+                " enrolled, seen, address, agent, issued, leaving) VALUES ('c-1', 's', 'a', 'u', 1, '', '', '', '', '', 0, '', '', '', 0)"
+            )
+            connection.exec_driver_sql(cluster)
+            for row in ((b"1", "a", 1), (b"2", "a", 0), (b"3", "gone", 1), (b"4", "", 7)):
+                connection.exec_driver_sql(insert, row)
+            migrate.up(connection, "x.db")
+            rows = connection.exec_driver_sql("SELECT hash, cluster_id, uses FROM registrations ORDER BY hash").all()
+        assert [tuple(row) for row in rows] == [(b"1", "c-1", 1), (b"4", None, 7)]
+    finally:
+        engine.dispose()
