@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from fleetctl.core.bundle import File
-from fleetctl.core.globs import matches as fits
+from fleetctl.core.ignores import IGNORE_FILE, IgnoreFile
 
 FLEET_FILES = ("fleet.yaml", "fleet.yml")
 
@@ -38,11 +38,22 @@ class Index:
                 if char == "/":
                     self.folders.setdefault(path[:at], []).append(path)
         self.fleet = {p.rpartition("/")[0] for p in self.paths if p.rpartition("/")[2] in FLEET_FILES}
-        self.ignores = {p.rpartition("/")[0]: p for p in self.paths if p.rpartition("/")[2] == ".fleetignore"}
+        self._ignore_paths = {p.rpartition("/")[0]: p for p in self.paths if p.rpartition("/")[2] == IGNORE_FILE}
+        self._ignore_files: dict[str, IgnoreFile] = {}
         self.known = frozenset(self.paths)
 
     def below(self, directory: str) -> list[str]:
         return self.folders.get(directory, [])
+
+    def ignores(self, directory: str) -> list[IgnoreFile]:
+        """The ignore files in `directory` and below it; each is read once. Raises InvalidFile."""
+        found = []
+        for folder, path in self._ignore_paths.items():
+            if within(folder, directory):
+                if folder not in self._ignore_files:
+                    self._ignore_files[folder] = IgnoreFile(folder, path, self.read(path).data)
+                found.append(self._ignore_files[folder])
+        return found
 
     def is_loose(self, path: str, root: str) -> bool:
         """Whether no fleet.yaml stands between `path` and the folder `root`, in that folder itself included."""
@@ -57,7 +68,7 @@ class Index:
 def files_below(tree: Index, directory: str, left_out: set[str]) -> dict[str, File]:
     """The bundle's files by their path inside it, without hidden ones, `left_out` and what a .fleetignore names."""
     start = len(directory) + 1 if directory else 0
-    rules = [(folder, line) for folder, path in tree.ignores.items() if within(folder, directory) for line in _lines(tree.read(path).data)]
+    ignores = tree.ignores(directory)
     found: dict[str, File] = {}
     if directory.rpartition("/")[2].startswith("."):
         return found
@@ -65,25 +76,15 @@ def files_below(tree: Index, directory: str, left_out: set[str]) -> dict[str, Fi
         name = path[start:]
         if name in left_out or any(part.startswith(".") for part in name.split("/")):
             continue
-        if not any(_ignores(folder, rule, path) for folder, rule in rules):
+        if not any(_ignored(file, path) for file in ignores):
             found[name] = tree.read(path)
     return found
 
 
-def _lines(data: bytes) -> list[str]:
-    lines = data.decode("utf-8", "replace").splitlines()
-    kept = [line if line.endswith("\\ ") else line.rstrip() for line in lines]
-    return [line for line in kept if line and not line.startswith("#")]
-
-
-def _ignores(folder: str, rule: str, path: str) -> bool:
-    """Fleet's rule: a line names files and folders below its .fleetignore by their last part alone, or is `NAME/*` for a folder NAME."""
-    if not within(path, folder):
+def _ignored(file: IgnoreFile, path: str) -> bool:
+    if not within(path, file.folder):
         return False
-    *folders, last = (path[len(folder) + 1 :] if folder else path).split("/")
-    if "/*" in rule[1:]:
-        return rule.removesuffix("/*") in folders
-    return any(fits(rule, part) for part in (*folders, last))
+    return file.ignores((path[len(file.folder) + 1 :] if file.folder else path).split("/"))
 
 
 def within(path: str, directory: str) -> bool:
