@@ -139,7 +139,11 @@ def _places(tree: Index, repo: RepoSpec, problems: list[Problem]) -> list[_Place
         return [place for driven in repo.spec.bundles if (place := _driven(tree, driven, problems))]
     found: dict[_Place, None] = {}
     for wanted in repo.spec.paths or [""]:
-        roots = _match(tree, wanted.strip("/").removeprefix("./").rstrip("/"))
+        try:
+            roots = _match(tree, wanted.strip("/").removeprefix("./").rstrip("/"))
+        except UsageError as why:
+            problems.append(_problem(wanted, why))
+            continue
         if not roots:
             summary = f"path {wanted!r} holds no file at {repo.spec.revision or repo.spec.branch or 'the default branch'}"
             problems.append(Problem(path=wanted, code="no-such-path", summary=summary, next_step="Correct the GitRepo's `paths`."))
