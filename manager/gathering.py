@@ -47,7 +47,28 @@ def bundle_specs(connection: Connection, scope: Scope) -> list[BundleSpec]:
         rows = [r for part in in_parts(sorted(scope.bundles)) for r in connection.execute(query.where(bundles.c.name.in_(part)))]
     else:
         rows = list(connection.execute(query))
-    return [msgspec.json.decode(row.spec, type=BundleSpec) for row in rows]
+    specs = [msgspec.json.decode(row.spec, type=BundleSpec) for row in rows]
+    return with_repo_pause(connection, scope.workspace, specs)
+
+
+def paused_repos(connection: Connection, workspace: Workspace) -> set[str]:
+    """Names of the GitRepos with `spec.paused: true`."""
+    o = objects.c
+    named = sa.text("instr(spec, '\"paused\"') > 0")
+    rows = connection.execute(sa.select(o.name, o.spec).where(o.kind == "GitRepo", o.workspace == workspace, named))
+    return {row.name for row in rows if msgspec.json.decode(row.spec).get("paused")}
+
+
+def with_repo_pause(connection: Connection, workspace: Workspace, specs: list[BundleSpec]) -> list[BundleSpec]:
+    """The bundles with `paused` set where their GitRepo is paused.
+
+    The pause of a GitRepo is not stored in its bundles: it must work while Git is unreachable, and it
+    must not make a revision.
+    """
+    paused = paused_repos(connection, workspace)
+    if not paused:
+        return specs
+    return [msgspec.structs.replace(spec, paused=True) if spec.repo in paused else spec for spec in specs]
 
 
 def fleet_clusters(connection: Connection, scope: Scope) -> list[Cluster]:

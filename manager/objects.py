@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from fleetctl.core.errors import NotFound
-from fleetctl.core.ids import ClusterId, Workspace
+from fleetctl.core.ids import BundleName, ClusterId, Workspace
 
 from . import kinds
 from .clock import Clock, rfc3339, until
@@ -101,6 +101,8 @@ class Objects:
                 connection.execute(sa.update(registrations).where(r.workspace == workspace, r.source == name).values(**limits))
         if not same and kind in {"Cluster", "ClusterGroup", "Schedule", *kinds.DATA_KINDS}:
             touched = self._reconciled(connection, kind, workspace, name)
+        if old is not None and kind == "GitRepo" and _is_paused(old.spec) != _is_paused(row["spec"]):
+            touched = self._reconcile_repo(connection, workspace, name)
         return Put("created" if old is None else "unchanged" if same else "configured", {}, token, touched)
 
     def _old(self, connection: Connection, key: tuple[str, str, str], row: dict[str, bytes]) -> tuple[Any, bool]:
@@ -164,6 +166,15 @@ class Objects:
         found = connection.execute(sa.update(clusters).where(where).values(issued=now).returning(clusters.c.id)).scalars().all()
         ids = [ClusterId(i) for i in found]
         return reconcile(connection, Scope(Workspace(workspace), clusters=ids), now=now) | set(ids)
+
+    def _reconcile_repo(self, connection: Connection, workspace: str, repo: str) -> set[ClusterId]:
+        """Apply a pause or its end to all bundles of a GitRepo at once: no look at Git is needed."""
+        b, space = bundles.c, Workspace(workspace)
+        query = sa.select(b.name).where(b.workspace == workspace, b.repo == repo)
+        names = {BundleName(name) for name in connection.execute(query).scalars()}
+        if not names:
+            return set()
+        return reconcile(connection, Scope(space, bundles=names), now=rfc3339(self._clock()))
 
     async def patch_labels(self, kind: str, workspace: str, name: str, changes: dict[str, str | None]) -> dict[str, Any]:
         """Set labels, or take away those that are None. Raises NotFound, UsageError."""
@@ -277,6 +288,10 @@ def missing(kind: str, workspace: str, name: str) -> NotFound:
     plural = f"{kind.lower()}s"
     step = f"See `fleetctl get {plural} -n {workspace}`."
     return NotFound(f"{kind} {name} does not exist in workspace {workspace}", subject=f"{kind} {workspace}/{name}", next_step=step)
+
+
+def _is_paused(spec: bytes) -> bool:
+    return bool(msgspec.json.decode(spec).get("paused"))
 
 
 def new_uid() -> str:

@@ -69,8 +69,13 @@ def sift(connection: Connection, repo: RepoSpec, taken: Taken) -> Sifted:
 
 
 def is_changed(row: Any, spec: BundleSpec) -> bool:
-    """Whether `spec` differs from the stored bundle in more than the commit."""
-    return row is None or _but_commit(msgspec.json.decode(row.spec, type=BundleSpec)) != _but_commit(spec)
+    """Whether `spec` differs from the stored bundle in more than the commit and the pause."""
+    return row is None or _content(_stored_spec(row)) != _content(spec)
+
+
+def needs_reconcile(row: Any, spec: BundleSpec) -> bool:
+    """Whether clusters must be told something: another content, or a pause that begins or ends in Git."""
+    return is_changed(row, spec) or _stored_spec(row).paused != spec.paused
 
 
 def moved(connection: Connection, repo: RepoSpec, taken: Taken, now: str) -> tuple[Sifted, set[ClusterId]]:
@@ -101,8 +106,8 @@ def take(
     moving.claim(connection, repo, {s.name for s in taken.specs if any(p.code == "name-taken" and p.path == s.path for p in problems)}, now)
     if moves and not gone:
         problems = [*problems, *map(_undecided, moves)]
-    dirty = _store(connection, specs, had, now)
-    history.record(connection, [spec for spec in specs if spec.name in dirty], taken.about, now)
+    dirty, revised = _store(connection, specs, had, now)
+    history.record(connection, [spec for spec in specs if spec.name in revised], taken.about, now)
     held = held_removal(connection, repo, sifted, taken.commit, confirmed)
     if gone and not held:
         connection.execute(sa.delete(bundles).where(bundles.c.workspace == repo.workspace, bundles.c.name.in_(gone)))
@@ -143,10 +148,15 @@ def _owned_by_others(connection: Connection, repo: RepoSpec, taken: Taken, decid
     ]
 
 
-def _store(connection: Connection, specs: list[BundleSpec], had: dict[BundleName, Any], now: str) -> set[BundleName]:
-    """Write the bundles that differ in more than the commit; their names."""
+def _store(
+    connection: Connection, specs: list[BundleSpec], had: dict[BundleName, Any], now: str
+) -> tuple[set[BundleName], set[BundleName]]:
+    """Write the bundles that differ. Returns the names to reconcile, and of these the ones with a new revision.
+
+    A bundle that differs only in `paused` is reconciled, and keeps its generation, its history and its rollout.
+    """
     dirty: set[BundleName] = set()
-    fresh, changed, moved = [], [], []
+    fresh, changed, switched, moved = [], [], [], []
     for spec in specs:
         old = had.get(spec.name)
         text = _json(spec)
@@ -156,25 +166,36 @@ def _store(connection: Connection, specs: list[BundleSpec], had: dict[BundleName
             fresh.append(head | row)
         elif is_changed(old, spec):
             changed.append((spec, row))
+        elif _stored_spec(old).paused != spec.paused:
+            switched.append((spec, row))
         elif old.commit != spec.commit:
             moved.append({"w": spec.workspace, "n": spec.name, "c": spec.commit})
             continue
         else:
             continue
         dirty.add(spec.name)
+    revised = dirty - {spec.name for spec, _ in switched}
     if fresh:
         connection.execute(sa.insert(bundles), fresh)
     for spec, row in changed:
         where = (bundles.c.workspace == spec.workspace) & (bundles.c.name == spec.name)
         connection.execute(sa.update(bundles).where(where).values(**row, generation=bundles.c.generation + 1))
+    for spec, row in switched:
+        where = (bundles.c.workspace == spec.workspace) & (bundles.c.name == spec.name)
+        connection.execute(sa.update(bundles).where(where).values(**row))
     if moved:
         where = (bundles.c.workspace == sa.bindparam("w")) & (bundles.c.name == sa.bindparam("n"))
         connection.execute(sa.update(bundles).where(where).values(commit=sa.bindparam("c")), moved)
-    return dirty
+    return dirty, revised
 
 
-def _but_commit(spec: BundleSpec) -> BundleSpec:
-    return msgspec.structs.replace(spec, commit=CommitId(""))
+def _stored_spec(row: Any) -> BundleSpec:
+    return msgspec.json.decode(row.spec, type=BundleSpec)
+
+
+def _content(spec: BundleSpec) -> BundleSpec:
+    """The bundle without what makes no revision: the commit, and whether it is paused."""
+    return msgspec.structs.replace(spec, commit=CommitId(""), paused=False)
 
 
 def held_removal(

@@ -216,7 +216,7 @@ def _draft(tree: Index, repo: RepoSpec, place: _Place, commit: CommitId) -> Draf
         customizations=customizations,
         customization_mode=fleet.customization_mode,
         depends_on=fleet.depends_on,
-        paused=fleet.paused or repo.spec.paused,
+        paused=fleet.paused,  # a pause of the GitRepo is no content: whoever deploys adds it
         rollout_strategy=fleet.rollout_strategy,
         overrides_targets=fleet.override_targets is not None,
         moved_from=BundleName(fleet.moved_from),

@@ -29,7 +29,7 @@ from ..rollout import staging
 from ..rollout.placing import safe_strategy
 from ..store.schema import options as options_table
 from ..store.schema import repos
-from ..taking import Sifted, Taken, is_changed, sift
+from ..taking import Sifted, Taken, needs_reconcile, sift
 from .planremovals import held_bundles, removals
 from .planworld import Look, Losing, World, gathered, spec_of
 
@@ -37,7 +37,9 @@ from .planworld import Look, Losing, World, gathered, spec_of
 def weigh(connection: Connection, repo: RepoSpec, taken: Taken, look: Look) -> Plan:
     """The plan; what it says of deployments is what taking `taken` over would store. Raises DeadlineError."""
     sifted = sift(connection, repo, taken)
-    fresh = [spec for spec in sifted.specs if is_changed(sifted.had.get(spec.name), spec)]
+    fresh = [spec for spec in sifted.specs if needs_reconcile(sifted.had.get(spec.name), spec)]
+    if repo.spec.paused:
+        fresh = [msgspec.structs.replace(spec, paused=True) for spec in fresh]
     world = gathered(connection, repo.workspace, sifted, fresh, look)
     found: list[Impact] = []
     for spec in fresh:

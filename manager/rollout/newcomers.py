@@ -22,7 +22,7 @@ from fleetctl.core.rollout import Phase
 from fleetctl.core.status import State
 
 from ..clock import unix
-from ..gathering import in_parts, next_generation
+from ..gathering import Scope, bundle_specs, in_parts, next_generation
 from ..revisions import past
 from ..revisions.pins import Order, content_of
 from ..store.bulk import many
@@ -60,16 +60,15 @@ def lacking(connection: Connection, workspace: Workspace, names: Collection[Bund
 
 
 def _order(connection: Connection, workspace: Workspace, name: BundleName) -> Order | None:
-    now = connection.execute(sa.select(bundles.c.spec).where(bundles.c.workspace == workspace, bundles.c.name == name)).scalar()
+    now = next(iter(bundle_specs(connection, Scope(workspace, bundles=[name]))), None)
     number, r, d = good(connection, workspace, name), revisions.c, decisions.c
     where = (r.workspace == workspace) & (r.bundle == name) & (r.number == number)
     then = connection.execute(sa.select(r.spec).where(where)).scalar()
     if now is None or then is None:
         return None
     told = sa.select(sa.func.max(d.id)).where(d.workspace == workspace, d.bundle == name, d.number == number)
-    spec = msgspec.json.decode(now, type=BundleSpec)
-    content = content_of(msgspec.json.decode(then, type=BundleSpec), spec)
-    return Order(content, connection.execute(told).scalar() or 0, now=spec)
+    content = content_of(msgspec.json.decode(then, type=BundleSpec), now)
+    return Order(content, connection.execute(told).scalar() or 0, now=now)
 
 
 def good(connection: Connection, workspace: Workspace, name: BundleName) -> int:
