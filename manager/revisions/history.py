@@ -6,6 +6,7 @@ releases it or pins another. Git is followed meanwhile and changes nothing; who 
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -21,6 +22,7 @@ from fleetctl.core.rollout import Phase
 from fleetctl.core.status import State
 from fleetctl.sources.gitstore import About
 
+from ..clock import rfc3339, unix
 from ..gathering import in_parts
 from ..rollout import newcomers
 from ..store.schema import bundles, deployments, pins, revisions, rollouts
@@ -30,7 +32,8 @@ from .decisions import Place
 from .pins import content_of, counted_pins
 from .pins import forget as forget_pins
 
-KEPT = 10
+# How many different contents are kept, however often they took turns; and all revisions of so many days, up to MOST.
+KEPT, DAYS, MOST = 10, 30, 200
 _json = msgspec.json.encode
 
 
@@ -39,30 +42,52 @@ _NAME: Any = sa.bindparam("named")
 _NOW = sa.select(bundles.c.generation, bundles.c.pinned).where((bundles.c.workspace == _SPACE) & (bundles.c.name == _NAME))
 _REVISION = sa.insert(revisions).prefix_with("OR REPLACE")
 _MINE = (revisions.c.workspace == _SPACE) & (revisions.c.bundle == _NAME)
+_NUMBER = revisions.c.number
+_CONTENT = sa.case((revisions.c.content == "", sa.cast(_NUMBER, sa.String)), else_=revisions.c.content)
+_LAST = sa.func.max(_NUMBER)
+_NEWEST_OF_EACH = sa.select(_LAST).where(_MINE).group_by(_CONTENT).order_by(_LAST.desc()).limit(KEPT)
+_NEWEST = sa.select(_NUMBER).where(_MINE).order_by(_NUMBER.desc()).limit(MOST)
 _KEPT = (
     (revisions.c.number == sa.bindparam("pinned"))
     | revisions.c.number.in_(sa.select(pins.c.number).where(pins.c.workspace == _SPACE, pins.c.bundle == _NAME))
     | revisions.c.number.in_(sa.select(rollouts.c.good).where(rollouts.c.workspace == _SPACE, rollouts.c.bundle == _NAME))
-    | revisions.c.number.in_(sa.select(revisions.c.number).where(_MINE).order_by(revisions.c.number.desc()).limit(KEPT))
+    | revisions.c.number.in_(_NEWEST_OF_EACH)
+    | ((revisions.c.taken >= sa.bindparam("since")) & revisions.c.number.in_(_NEWEST))
 )
 _OLD = sa.delete(revisions).where(_MINE, ~_KEPT)
 
 
 def record(connection: Connection, specs: Iterable[BundleSpec], about: About, now: str) -> None:
-    """Each bundle that has just changed, under its generation of now; the oldest beyond ten go, but for what is pinned or was good."""
+    """Store a revision of each bundle that has just changed, numbered with the bundle's generation.
+
+    Deletes revisions that are older than DAYS and not among the newest KEPT different ones. A revision that is pinned or was good stays.
+    """
+    since = rfc3339(unix(now) - DAYS * 86400)
     followed: dict[Workspace, list[dict[str, Any]]] = {}
     for spec in specs:
         one = {"space": spec.workspace, "named": spec.name}
         row = connection.execute(_NOW, one).one()
         values = {"workspace": spec.workspace, "bundle": spec.name, "number": row.generation, "commit": spec.commit, "taken": now}
-        said = {"author": about.author, "subject": about.subject, "archive": spec.archive, "spec": _json(spec)}
+        said = {
+            "author": about.author,
+            "subject": about.subject,
+            "archive": spec.archive,
+            "spec": _json(spec),
+            "content": content_key(spec),
+        }
         connection.execute(_REVISION, values | said)
-        connection.execute(_OLD, one | {"pinned": row.pinned})
+        connection.execute(_OLD, one | {"pinned": row.pinned, "since": since})
         if not row.pinned:
             told = {"bundle": spec.name, "number": row.generation, "commit": spec.commit}
             followed.setdefault(spec.workspace, []).append(told | {"author": about.author, "subject": about.subject})
     for workspace, rows in followed.items():
         decisions.taken(connection, workspace, rows, now)
+
+
+def content_key(spec: BundleSpec) -> str:
+    """Equal for two revisions between which a rollback changes nothing on a cluster."""
+    options = (spec.options, spec.customizations, spec.customization_mode, spec.depends_on, spec.labels)
+    return hashlib.sha256(_json([spec.archive, options])).hexdigest()[:32]
 
 
 def forget(connection: Connection, workspace: Workspace, gone: Collection[BundleName]) -> None:

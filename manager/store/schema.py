@@ -80,6 +80,8 @@ revisions = sa.Table(
     sa.Column("taken", sa.String, nullable=False),
     sa.Column("archive", sa.String, nullable=False),
     sa.Column("spec", sa.LargeBinary, nullable=False),
+    # Equal for equal contents (manager/revisions/history.py); "" for a revision of an older manager.
+    sa.Column("content", sa.String, nullable=False, server_default=""),
 )
 
 # What was decided of a bundle, by whom and why: `cause` is commit, rollback or release, or what a person said to the rollout. `id` comes

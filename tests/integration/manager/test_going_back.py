@@ -139,22 +139,23 @@ class TestPins:
         run(tmp_path / "m", work)
 
     def test_a_pinned_revision_outlives_the_last_ten_and_a_restart(self, tmp_path: Path, clone: Clone) -> None:
-        """Twelve commits later, after the archives were swept, a cluster that joins again at that pin still gets it."""
-        folder = tmp_path / "m"
+        """Twelve commits and 48 days later, after the archives were swept, a cluster that joins again at that pin still gets it."""
+        folder, late = tmp_path / "m", [0.0]
 
         async def main() -> None:
-            async with serving(folder) as service:
+            async with serving(folder, lambda: time.time() + late[0]) as service:
                 agents = Agents(service)
                 await agents.join("a", "b")
                 first, _ = await two_revisions(service, agents, clone)
                 await go(service, some("a", to=1))
                 for value in range(3, 15):
+                    late[0] += 4 * 86400
                     await next_commit(service, clone, plain(value))
                 numbers = [item["number"] for item in await service.bundle_history("fleet-default", BUNDLE)]
                 assert (len(numbers), numbers[-1]) == (11, 1)
                 used = await service._store.read(_used_archives)
                 service._archives.sweep(used.__contains__, now=time.time() + 1e7)
-            async with serving(folder) as service:
+            async with serving(folder, lambda: time.time() + late[0]) as service:
                 agents.service = service
                 assert await agents.told(first) == {"a"}
                 bundle = (await desired(service, agents.ids["a"])).bundles[0]

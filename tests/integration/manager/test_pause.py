@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from manager.revisions.goingback import Ask
 from manager.service import Service
 from tests.support.gitrepo import Clone
