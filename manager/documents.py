@@ -70,7 +70,7 @@ class Documents:
         if document.etag != held or presence is None:
             return document
         news = presence.news
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(TimeoutError), self._live.waits(cluster):
             async with asyncio.timeout(min(seconds, self._live.longest_wait())):
                 await news.wait()
         return await self.get(cluster, held)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from fleetctl.core.errors import LoginError
@@ -19,6 +19,9 @@ OFFLINE_SECONDS = 300.0
 LONG_POLL_AGENTS = 5000
 _TWIN_MEMORY = 4
 HEARD, UNKNOWN, OFFLINE = "heard", "unknown", "offline"
+CONNECTED, POLLING, LATE = "connected", "polling", "late"
+# An agent is late when it missed its interval by half and had this many seconds for its jitter and one retry.
+_LATE_INTERVALS, _LATE_SECONDS = 1.5, 15.0
 # So many clusters are asked a second, at most, whether they have fallen silent: of a million each is asked every twenty seconds.
 _ASKED_PER_SECOND = 50_000
 
@@ -68,6 +71,7 @@ class Presence:
     seq: int = 0
     pages: int = 0  # of a full report that is under way
     mentioned: frozenset[BundleName] = frozenset()  # in these pages
+    waiting: int = 0  # long polls that are open now
     bell: asyncio.Event | None = None  # made when somebody waits: a million clusters have none
 
     @property
@@ -91,6 +95,7 @@ class Live:
     def __init__(self, started: float, offline_seconds: float = OFFLINE_SECONDS) -> None:
         self.started, self._offline_seconds = started, offline_seconds
         self.clusters: dict[ClusterId, Presence] = {}
+        self.polled: dict[tuple[str, str], float] = {}  # GitRepo -> when Git was last asked, Unix seconds
         self.revision = int(started * 1000)
         self._bell: asyncio.Event = asyncio.Event()
         self._bodies: OrderedDict[ClusterId, bytes] = OrderedDict()
@@ -189,6 +194,29 @@ class Live:
         if agents <= LONG_POLL_AGENTS:
             return 15
         return min(900, max(60, agents // 200))
+
+    @contextlib.contextmanager
+    def waits(self, cluster: ClusterId) -> Iterator[None]:
+        """While an agent has a long poll open: it is connected, although it sends nothing."""
+        presence = self.clusters.get(cluster)
+        if presence is None:
+            yield
+            return
+        presence.waiting += 1
+        try:
+            yield
+        finally:
+            presence.waiting -= 1
+
+    def contact(self, cluster: ClusterId, now: float) -> str:
+        """`connected` (a long poll is open), `polling` (between two polls), `late`, or "" (never seen)."""
+        presence = self.clusters.get(cluster)
+        if presence is None or not presence.seen:
+            return ""
+        if presence.waiting:
+            return CONNECTED
+        late = now - presence.seen > _LATE_INTERVALS * self.poll_seconds() + _LATE_SECONDS
+        return LATE if late else POLLING
 
     def silence(self) -> float:
         """Seconds without a word after which a cluster is offline."""

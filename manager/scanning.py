@@ -137,6 +137,7 @@ class Scanner:
                 seconds = await self._look_once(key, watch, again=again)
         except _Gone:
             self._made.pop(key, None)
+            self._live.polled.pop(key, None)
             if watch.due == float("inf"):  # else it came again while we looked
                 self._watches.pop(key, None)
         except Exception as error:
@@ -244,6 +245,7 @@ class Scanner:
             commit = await git.fetch(
                 spec.repo, store=store, ref=ref, known=known, credential=repo.credential, mirrors=self._settings.mirrors
             )
+            self._live.polled[key] = self._clock()
             if commit == repo.tried and not changed:
                 await self._clear_error(key)
                 return False

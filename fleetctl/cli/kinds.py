@@ -57,6 +57,12 @@ def state_of(item: dict[str, Any]) -> str:
     return _display(item, "state")
 
 
+def status_text(item: dict[str, Any]) -> str:
+    """The state and its marks: `Ready (paused, pinned)`."""
+    marks = (_status(item).get("display") or {}).get("marks") or []
+    return f"{state_of(item)} ({', '.join(marks)})" if marks else state_of(item)
+
+
 def rank(item: dict[str, Any]) -> int:
     """0 is the worst."""
     state = state_of(item)
@@ -82,6 +88,14 @@ def _spec(item: dict[str, Any], key: str) -> str:
 
 def _agent(item: dict[str, Any], key: str) -> str:
     return str((_status(item).get("agent") or {}).get(key) or "")
+
+
+def _last_seen(item: dict[str, Any]) -> str:
+    """`now` while the agent is connected; the age of its last request, with `late` when the next one is overdue."""
+    contact = _agent(item, "contact")
+    if contact == "connected":
+        return "now"
+    return age(_agent(item, "lastSeen")) + (" (late)" if contact == "late" else "")
 
 
 def _reason(item: dict[str, Any], key: str) -> str:
@@ -115,7 +129,7 @@ NAMESPACE = Column("NAMESPACE", lambda i: str(i["metadata"].get("namespace", "")
 # Several kinds in one answer: the name says which.
 KIND_AND_NAME = Column("NAME", lambda i: f"{i['kind'].lower()}/{i['metadata']['name']}")
 AGE = Column("AGE", lambda i: age(i["metadata"].get("creationTimestamp", "")), moving=True)
-STATUS = Column("STATUS", state_of)
+STATUS = Column("STATUS", status_text)
 MESSAGE = Column("MESSAGE", lambda i: short(_display(i, "message")), flexible=True)
 
 COLUMNS: dict[str, list[Column]] = {
@@ -126,7 +140,7 @@ COLUMNS: dict[str, list[Column]] = {
         STATUS,
         Column("REPO", lambda i: _spec(i, "repo"), wide=True),
         Column("BRANCH", lambda i: _spec(i, "revision") or _spec(i, "branch"), wide=True),
-        Column("POLLED", lambda i: age(_status(i).get("lastPolled") or _status(i).get("lastScanned") or ""), wide=True, moving=True),
+        Column("POLLED", lambda i: age(_status(i).get("lastPolled") or ""), wide=True, moving=True),
         AGE,
         MESSAGE,
     ],
@@ -134,7 +148,7 @@ COLUMNS: dict[str, list[Column]] = {
         NAME,
         Column("BUNDLES-READY", lambda i: _display(i, "readyBundles")),
         STATUS,
-        Column("LAST-SEEN", lambda i: age(_agent(i, "lastSeen")), moving=True),
+        Column("LAST-SEEN", _last_seen, moving=True),
         Column("OFFLINE", lambda i: age(_agent(i, "lastSeen") or _agent(i, "enrolled")) if state_of(i) == "Offline" else "", moving=True),
         Column("KUBERNETES", lambda i: str(_status(i).get("kubeVersion") or ""), wide=True),
         Column("AGENT", lambda i: _agent(i, "version"), wide=True),

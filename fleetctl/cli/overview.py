@@ -80,6 +80,8 @@ def _notes(found: dict[str, Any]) -> int:
     """One line each for what is held back on purpose; how many lines."""
     closed, pins = found.get("windows") or {}, found.get("pins") or {}
     said = []
+    if pauses := _pauses(found.get("paused") or {}):
+        said.append(f"paused: {pauses}; `fleetctl get gr,cl,b` marks them")
     if closed.get("closed"):
         said.append(f"{counted(closed['closed'], 'cluster')} outside of a window: {closed['message']}; `fleetctl schedule list`")
     if pins.get("bundles") or pins.get("clusters"):
@@ -91,6 +93,17 @@ def _notes(found: dict[str, Any]) -> int:
         out.line()
         out.cut(ages(text))
     return 2 * len(said)
+
+
+def _pauses(paused: dict[str, Any]) -> str:
+    """`gitrepo/apps, cluster/prod and 3 more` of each kind that has paused objects."""
+    texts = []
+    for kind in ("gitrepos", "clusters", "bundles"):
+        names, count = (paused.get(kind) or {}).get("names") or [], (paused.get(kind) or {}).get("count", 0)
+        more = f" and {count - len(names)} more" if count > len(names) else ""
+        if names:
+            texts.append(", ".join(f"{kind.removesuffix('s')}/{name}" for name in names) + more)
+    return ", ".join(texts)
 
 
 def _rollouts(found: dict[str, Any], *, wide: bool, spaces: bool) -> int:

@@ -69,22 +69,23 @@ class AgentApi:
         document = await self._service.desired(cluster, held)
         wait = _wait_seconds(request)
         if document.etag == held and wait and not self._closing.is_set():
-            document = await self._wait(cluster, held, wait)
+            document = await self._wait(cluster, held, wait, request)
             await self._check_twin(cluster, instance, request)  # found out while it waited
         headers = {"etag": document.etag, wire.H_NEXT_POLL: str(await self._service.next_poll(cluster))}
         if document.etag == held:
             return Response(status_code=304, headers=headers)
         return Response(document.body, media_type="application/json", headers=headers)
 
-    async def _wait(self, cluster: ClusterId, etag: str, seconds: int) -> port.Document:
-        """Until the document changes, the time is over, or the manager stops: then the agent gets its answer early."""
+    async def _wait(self, cluster: ClusterId, etag: str, seconds: int, request: Request) -> port.Document:
+        """Wait until the document changes, the time is over, the agent is gone, or the manager stops."""
         change = asyncio.ensure_future(self._service.wait_desired(cluster, etag, seconds))
         stop = asyncio.ensure_future(self._closing.wait())
+        gone = asyncio.ensure_future(_disconnected(request))
         try:
-            await asyncio.wait({change, stop}, timeout=seconds + 5, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({change, stop, gone}, timeout=seconds + 5, return_when=asyncio.FIRST_COMPLETED)
             return change.result() if change.done() else await self._service.desired(cluster, etag)
         finally:
-            for task in (change, stop):
+            for task in (change, stop, gone):
                 task.cancel()
             with contextlib.suppress(asyncio.CancelledError, FleetError):
                 await change
@@ -129,6 +130,12 @@ class AgentApi:
 
 def _address(request: Request) -> str:
     return request.client.host if request.client else ""
+
+
+async def _disconnected(request: Request) -> None:
+    """Returns when the client has closed its connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _wait_seconds(request: Request) -> int:

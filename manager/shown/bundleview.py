@@ -17,7 +17,7 @@ from ..store.schema import bundles, clusters, deployments
 from ..store.schema import options as options_table
 from . import documents, holdview, pinview, reasons
 from .documents import Asked, Document, condition
-from .states import Fleet
+from .states import UNCOUNTED, Fleet
 
 _load = msgspec.json.decode
 
@@ -37,6 +37,8 @@ def bundles_of(whole: Fleet, asked: Asked) -> list[Document]:
         states = counts.get(key, {})
         state, total = worst_of(states).value, sum(states.values())
         message = message_of(why.get(key, []))
+        if key in whole.uncounted and state == State.READY.value:
+            state, message = State.PENDING.value, UNCOUNTED
         status = {
             "display": {"readyClusters": f"{states.get(State.READY, 0)}/{total}", "state": state, "message": message},
             "summary": summarize(states),

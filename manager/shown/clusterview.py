@@ -61,7 +61,8 @@ def _status(row: Any, whole: Fleet, states: dict[State, int]) -> Document:
     removing = [condition("Removing", ok=True, message=going)] if going else []
     ready = f"{states.get(State.READY, 0)}/{sum(states.values())}"
     troubles = agent.get("troubles", [])
-    told = {"lastSeen": rfc3339(seen) if seen else "", "version": agent.get("version", ""), "enrolled": row.enrolled}
+    contact = whole.live.contact(ClusterId(row.id), whole.now)
+    told = {"lastSeen": rfc3339(seen) if seen else "", "contact": contact, "version": agent.get("version", ""), "enrolled": row.enrolled}
     address = presence.address if presence else row.address
     return {
         "display": {"readyBundles": ready, "state": state, "message": message},

@@ -22,7 +22,7 @@ from ..gathering import in_parts
 from ..live import Live
 from ..rollout import windows
 from ..store.schema import clusters
-from . import holdview, pinview, reasons, rolloutview
+from . import holdview, marks, pinview, reasons, rolloutview
 from .clusterview import trouble_type
 from .documents import Asked, Document, display_state
 from .states import Fleet, fleet
@@ -69,6 +69,7 @@ def overview(connection: Connection, live: Live, workspace: str | None, now: flo
         "rollouts": _rollouts(connection, workspace),
         "windows": _windows(whole),
         "pins": _pins(connection, workspace),
+        "paused": marks.summary(whole),
         "attention": attention[:_MOST],
         "attentionOmitted": max(0, len(attention) - _MOST),
     }

@@ -139,3 +139,4 @@ def on_clusters(connection: Connection, workspace: str | None, made: Sequence[tu
         display, said = document["status"]["display"], found.get(cluster, [])
         more = [f"{len(said) - _SHOWN} more bundles are pinned"] if len(said) > _SHOWN else []
         display["message"] = "; ".join(filter(None, (display["message"], *said[:_SHOWN], *more)))
+        document["status"]["pinnedBundles"] = len(said)

@@ -11,11 +11,12 @@ from fleetctl.core.reasons import message_of, shown
 from fleetctl.core.status import State
 from fleetctl.core.summary import summarize, worst_of
 
+from ..clock import rfc3339
 from ..holds.holding import Hold
 from ..store.schema import bundles, objects, repos
 from . import documents, holdview, reasons
 from .documents import Asked, Document, condition
-from .states import Fleet
+from .states import UNCOUNTED, Fleet
 
 _load = msgspec.json.decode
 
@@ -76,13 +77,20 @@ def repos_of(whole: Fleet, asked: Asked) -> list[Document]:
     holds: dict[tuple[str, str], list[Hold]] = {}
     for hold in whole.holds.values():
         holds.setdefault((hold.workspace, hold.repo), []).append(hold)
+    uncounted = {(workspace, repo) for (workspace, _), repo in whole.uncounted.items()}
     found = []
     for row in documents.rows(connection, objects, asked, objects.c.kind == "GitRepo"):
         key = (row.workspace, row.name)
         status = repo_status(scans.get(key), counts.get(key, {}), amounts.get(key, 0), row.generation)
         status["display"]["message"] = status["display"]["message"] or message_of(why.get(key, []))
+        if status["display"]["state"] == State.READY.value and key in uncounted:
+            pending = {"state": State.PENDING.value, "message": UNCOUNTED}
+            status["display"] |= pending
+            status["conditions"][0] = condition("Ready", ok=False, message=UNCOUNTED)
         holdview.on_repo(status, holds.get(key, []))
         status |= shown(why.get(key, []))
+        polled = whole.live.polled.get(key)
+        status["lastPolled"] = rfc3339(polled) if polled else ""
         if asked.name:
             status["resourceCounts"] = reasons.objects_of(connection, place)
         found.append(documents.of_row("GitRepo", row, _load(row.spec), status, **documents.head(row)))

@@ -17,7 +17,7 @@ from fleetctl.core.summary import held_state, seen_state
 from ..gathering import in_parts
 from ..holds import holding
 from ..live import Live
-from ..store.schema import deployments
+from ..store.schema import bundles, deployments, passes
 from . import counting, reasons
 
 
@@ -116,6 +116,20 @@ class Fleet:
         return {(hold.workspace, hold.bundle): hold for hold in holding.current(self.connection, self.workspace)}
 
     @cached_property
+    def uncounted(self) -> dict[tuple[str, str], str]:
+        """(workspace, bundle) -> GitRepo of the bundles whose clusters are still being matched.
+
+        Their counts are of a part of the fleet only, so "all are Ready" is not known to be true.
+        """
+        b, p = bundles.c, passes.c
+        joined = (b.workspace == p.workspace) & (b.name == p.bundle)
+        query = sa.select(p.workspace, p.bundle, b.repo).join(bundles, joined)
+        if self.workspace:
+            query = query.where(p.workspace == self.workspace)
+        rows = self.connection.execute(query)
+        return {(row.workspace, row.bundle): row.repo for row in rows}
+
+    @cached_property
     def going(self) -> dict[str, list[Any]]:
         """By cluster: removals of which the agent says why they are not done."""
         d, found = deployments.c, dict[str, list[Any]]()
@@ -128,6 +142,9 @@ class Fleet:
 def _stored(sort: counting.Sort, *, window: bool = False) -> State:
     """What is shown of those whose cluster is heard."""
     return held_state(State(sort.state), told=sort.told, window=window) if sort.held else State(sort.state)
+
+
+UNCOUNTED = "its clusters are still being matched"
 
 
 def fleet(connection: Connection, live: Live, now: float, workspace: str | None) -> Fleet:

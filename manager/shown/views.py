@@ -14,7 +14,7 @@ from fleetctl.core.errors import NotFound
 from ..live import Live
 from ..rollout import windows
 from ..store.schema import objects, registrations
-from . import bundleview, clusterview, documents, repoview, states
+from . import bundleview, clusterview, documents, marks, repoview, states
 from .documents import Asked, Document, display_state
 
 _load = msgspec.json.decode
@@ -33,7 +33,11 @@ def listing(connection: Connection, live: Live, kind: str, asked: Asked, now: fl
 def made(whole: states.Fleet, kind: str, asked: Asked) -> list[Document]:
     """All of `kind`, whatever the selector and the states that are asked for."""
     make = _MADE.get(kind)
-    return make(whole, asked) if make else _plain(whole.connection, kind, asked)
+    if make is None:
+        return _plain(whole.connection, kind, asked)
+    items = make(whole, asked)
+    marks.add(whole, kind, items)
+    return items
 
 
 def one(connection: Connection, live: Live, kind: str, workspace: str, name: str, now: float) -> Document:

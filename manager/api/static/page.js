@@ -43,14 +43,15 @@ function row(kind, item) {
   const found = {
     key: `${meta.namespace}/${meta.name}`, name: meta.name, workspace: meta.namespace, note: "", labels: meta.labels || {},
     state: display.state || (status.held ? "Held" : "Pending"), done: "", when: meta.creationTimestamp,
-    message: display.message || display.error || status.message || "", parts: [],
+    message: display.message || display.error || status.message || "", parts: [], marks: display.marks || [],
   };
+  if (status.pausedBy) found.message = [`paused: ${status.pausedBy.join(", ")}`, found.message].filter(Boolean).join("; ");
   const reason = status.reason || (status.reasons || [])[0];
   if (reason && reason.hint) found.hint = `${reason.code}: ${reason.hint}`;
   if (kind.plural === "gitrepos") {
     found.done = display.readyBundleDeployments || "";
     found.note = [spec.repo, (status.commit || "").slice(0, 8)].filter(Boolean).join(" @ ");
-    found.when = status.lastPolled || found.when;
+    found.when = status.lastPolled || null;
     if (status.held) {
       found.state = "Held";
       found.message = `Would remove ${status.held.removals} of ${status.held.of} bundles. ` +
@@ -69,13 +70,15 @@ function row(kind, item) {
     found.done = display.readyBundles || "";
     found.note = status.kubeVersion ? `Kubernetes ${status.kubeVersion}` : "";
     found.when = agent.lastSeen || null;
+    if (agent.contact === "connected") found.age = "connected";
+    if (agent.contact === "late") found.age = "late";
     if (!found.message && found.state === "WaitCheckIn") found.message = "Waiting for its agent to report for the first time.";
   } else {
     found.name = `${spec.bundle || meta.name} on ${spec.cluster || "?"}`;
     found.note = (spec.commit || "").slice(0, 8);
     found.when = status.reportedAt || null;
   }
-  found.text = [found.name, found.workspace, found.state, found.message, found.note, ...found.parts.map((part) => part.name),
+  found.text = [found.name, found.workspace, found.state, found.message, found.note, ...found.marks, ...found.parts.map((part) => part.name),
     ...Object.entries(found.labels).map(([key, value]) => `${key}=${value}`)].join(" ").toLowerCase();
   return found;
 }
@@ -106,9 +109,17 @@ function section(kind, all, rows) {
     box.append(node("p", { className: "empty" }, "Nothing here matches the filter. Clear it to see all."));
   } else {
     box.append(table(kind, rows.slice(0, MOST_ROWS)));
-    if (rows.length > MOST_ROWS) box.append(node("p", { className: "empty" }, `${rows.length - MOST_ROWS} more, in better states. Filter to find one.`));
+    if (rows.length > MOST_ROWS) box.append(node("p", { className: "empty" }, omitted(rows.slice(MOST_ROWS))));
   }
   return box;
+}
+
+// What the rows that are not shown are like: rows are sorted by state, but the next ones may be in the same state.
+function omitted(rows) {
+  const counts = new Map();
+  for (const r of rows) counts.set(r.state, (counts.get(r.state) || 0) + 1);
+  const states = [...counts].map(([state, n]) => `${n} ${state}`).join(", ");
+  return `${rows.length} more are not shown: ${states}. Filter to find one.`;
 }
 
 function counted(all, rows) {
@@ -126,9 +137,9 @@ function table(kind, rows) {
   const head = ["Name", "State", kind.done, seen, "Message"].map((text) => node("th", { scope: "col" }, text));
   const body = rows.map((r) => node("tr", {},
     node("td", { className: "name" }, r.name, node("small", {}, [r.workspace, r.note].filter(Boolean).join(" · "))),
-    node("td", {}, badge(r.state, r.state)),
+    node("td", {}, badge(r.state, r.state), ...r.marks.map((mark) => node("span", { className: "mark" }, mark))),
     node("td", { className: `done ${kind.plural}`, title: kind.done }, r.done),
-    node("td", { className: "age", title: r.when || "" }, r.when ? ago(r.when) : "never"),
+    node("td", { className: "age", title: r.when || "" }, shownAge(r)),
     node("td", { className: "message" }, r.message, ...(r.hint ? [node("small", {}, r.hint)] : []), ...partitions(r.parts))));
   return node("table", {}, node("thead", {}, node("tr", {}, ...head)), node("tbody", {}, ...body));
 }
@@ -159,6 +170,12 @@ function node(name, properties, ...children) {
   const made = Object.assign(document.createElement(name), properties);
   made.append(...children);
   return made;
+}
+
+function shownAge(r) {
+  if (!r.when) return "never";
+  if (r.age === "connected") return "connected";
+  return r.age === "late" ? `${ago(r.when)} (late)` : ago(r.when);
 }
 
 function ago(time) {
@@ -212,5 +229,15 @@ document.getElementById("logout").addEventListener("click", async () => {
   location.replace("/login");
 });
 setInterval(() => { showLive(); }, 5000);
-setInterval(draw, 30000);
+// A poll of Git that finds nothing is no change, so the times of polls are asked for.
+async function refreshPolls() {
+  const found = await get("/api/v1/objects/gitrepos");
+  const kind = KINDS.find((one) => one.plural === "gitrepos");
+  data.set("gitrepos", found.items.map((item) => row(kind, item)));
+}
+
+setInterval(async () => {
+  if (!lost && heard) await refreshPolls().catch(() => {});
+  draw();
+}, 30000);
 follow();
