@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from fleetctl.core.errors import RefusedError, UsageError
 from fleetctl.core.holds import Limits
+from fleetctl.core.redact import redacted_login, refuse_login
 
 _NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "9p", "afs", "ceph", "glusterfs", "lustre", "ocfs2", "gfs2", "beegfs"}
@@ -155,7 +156,10 @@ def _public_url(text: str) -> str:
 def _mirror(text: str) -> tuple[str, str]:
     prefix, sign, url = text.partition("=")
     if not (sign and prefix and url):
-        raise UsageError(f"--mirror {text!r} is not PREFIX=URL", next_step="Write for example https://github.com/=https://mirror.local/.")
+        raise UsageError(
+            f"--mirror {redacted_login(text)!r} is not PREFIX=URL", next_step="Write for example https://github.com/=https://mirror.local/."
+        )
+    refuse_login(url, "--mirror", "Let this host read the mirror without a login, for example by its address.")
     return prefix, url
 
 

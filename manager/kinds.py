@@ -12,11 +12,13 @@ from fleetctl.core.cluster import matches
 from fleetctl.core.errors import InvalidFile, RefusedError, UsageError
 from fleetctl.core.gitrepo import repo_spec
 from fleetctl.core.ids import is_name
+from fleetctl.core.redact import refuse_login
 
 from .rollout import windows
 
 READ_ONLY = frozenset({"Bundle", "BundleDeployment"})
 DATA_KINDS = frozenset({"Secret", "ConfigMap"})
+LOGIN_STEP = "Take it out, replace it where it was used, and name a Secret with username and password in spec.clientSecretName."
 _META = frozenset(
     {"name", "namespace", "labels", "annotations", "creationTimestamp", "generation", "uid", "resourceVersion", "managedFields"}
 )
@@ -86,6 +88,7 @@ def _check_spec(kind: str, name: str, spec: dict[str, Any], doc: Mapping[str, An
     subject = f"{kind} {name}"
     if kind == "GitRepo":
         made = repo_spec(dict(doc))
+        refuse_login(made.spec.repo, subject, LOGIN_STEP)
         for key, said in (("serviceAccount", made.spec.service_account), ("targetNamespace", made.spec.target_namespace)):
             if said and not is_name(said, limit=63 if key == "targetNamespace" else 253):
                 raise UsageError(f"{key} {said[:80]!r} is not a name", subject=subject, next_step="Use small letters, digits and -.")

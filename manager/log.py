@@ -12,6 +12,8 @@ import sys
 import time
 from typing import Any
 
+from fleetctl.core.redact import redacted
+
 _PLAIN = re.compile(r"[\w./:@+,-]+")
 _LONGEST = 2000
 _logger = logging.getLogger("fleet-manager")
@@ -27,7 +29,7 @@ class _Formatter(logging.Formatter):
         fields: dict[str, Any] = {"time": stamp, "level": record.levelname.lower(), "event": record.getMessage()}
         fields.update(getattr(record, "fields", {}))
         if record.exc_info:
-            fields["trace"] = self.formatException(record.exc_info)
+            fields["trace"] = redacted(self.formatException(record.exc_info))
         if self._as_json:
             return json.dumps({k: v if k == "trace" else _cut(v) for k, v in fields.items()}, default=str)
         return " ".join(f"{k}={_quote(v if k == 'trace' else _cut(v))}" for k, v in fields.items())
@@ -60,7 +62,10 @@ def bug(name: str, error: BaseException, **fields: Any) -> None:
 
 
 def _cut(value: Any) -> Any:
-    return value[:_LONGEST] + "…" if isinstance(value, str) and len(value) > _LONGEST else value
+    if not isinstance(value, str):
+        return value
+    text = value[:_LONGEST] + "…" if len(value) > _LONGEST else value
+    return redacted(text)
 
 
 def _quote(value: Any) -> str:

@@ -26,6 +26,7 @@ from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.errors import Conflict, FleetError, NotFound
 from fleetctl.core.gitrepo import RepoSpec, repo_spec
 from fleetctl.core.ids import ClusterId, CommitId, Digest
+from fleetctl.core.redact import redacted
 from fleetctl.core.scan import Built, ChartRequest, Draft, Problem, scan
 from fleetctl.core.tree import within
 from fleetctl.sources import git
@@ -252,8 +253,8 @@ class Scanner:
             found = await self._found(key, store, repo, commit)
         built, problems = await self._built(repo, found)
         self._made[key] = {b.fingerprint: b.spec for b in built if b.fingerprint}
-        specs = [b.spec for b in built]
-        await self._take(key, repo, Taken(commit, specs, problems, found.warnings, found.about, self._archives.likeness()))
+        specs, warnings = [b.spec for b in built], [*_open_logins(repo), *found.warnings]
+        await self._take(key, repo, Taken(commit, specs, problems, warnings, found.about, self._archives.likeness()))
         return any(p.code in {"source", "unavailable", "deadline"} for p in problems)
 
     async def _found(self, key: Key, store: Path, repo: _Repo, commit: CommitId) -> _Scanned:
@@ -309,7 +310,8 @@ class Scanner:
 
     async def _failed(self, key: Key, error: FleetError, generation: int = 0) -> None:
         """Write the error down when it is another one than before; an unchanged failure touches no disk."""
-        text = msgspec.json.encode({"code": error.code, "summary": error.summary, "subject": error.subject, "nextStep": error.next_step})
+        summary, subject, step = (redacted(text) for text in (error.summary, error.subject, error.next_step))
+        text = msgspec.json.encode({"code": error.code, "summary": summary, "subject": subject, "nextStep": step})
         await self._set(key, {"error": text} | ({"scanned_generation": generation} if generation else {}))
         log.warning("repository cannot be read", repo="/".join(key), error=error.summary)
 
@@ -339,6 +341,15 @@ def _with_ca(credential: git.Credential | None, bundle: str) -> git.Credential |
     pem = bundle.encode() if "BEGIN CERT" in bundle else base64.b64decode(bundle)
     had = credential or git.Credential()
     return git.Credential(username=had.username, password=had.password, ca_pem=pem)
+
+
+def _open_logins(repo: _Repo) -> list[Problem]:
+    """A warning when a login goes over a connection that is not encrypted."""
+    if repo.credential is None or not repo.credential.username or not repo.spec.spec.repo.lower().startswith("http://"):
+        return []
+    summary = "user and password of the repository travel unencrypted: its address begins with http://"
+    step = "Use the https:// address of the repository."
+    return [Problem(path="", code="unencrypted-login", summary=summary, next_step=step, warning=True)]
 
 
 def _helm_credential(repo: _Repo, request: ChartRequest) -> git.Credential | None:

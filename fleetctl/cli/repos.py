@@ -30,6 +30,7 @@ from fleetctl.cli.common import (
 from fleetctl.cli.reading import Items, getter, lister
 from fleetctl.cli.words import seconds
 from fleetctl.core.errors import Conflict, UsageError
+from fleetctl.core.redact import redacted_login, refuse_login
 
 app = new_group()
 app.info.help = "Git repositories."
@@ -112,13 +113,12 @@ class _Adding:
 def _checked(url: str, polling_interval: str) -> None:
     """Raises UsageError before anything is sent."""
     try:
-        parts = urlsplit(url)
-        secret = parts.password is not None
+        _ = urlsplit(url).port
     except ValueError as why:
-        raise UsageError(f"{url[:200]!r} is not an address: {why}", subject="URL", next_step="Write it as https://HOST/PATH.") from why
-    if secret:
-        step = "Leave it out, change it where it was used, and give --username U --password-stdin."
-        raise UsageError("a password in an address is seen by everybody", subject="URL", next_step=step)
+        raise UsageError(
+            f"{redacted_login(url)[:200]!r} is not an address: {why}", subject="URL", next_step="Write it as https://HOST/PATH."
+        ) from why
+    refuse_login(url, "URL", "Leave it out, change it where it was used, and give --username U --password-stdin.")
     if polling_interval:
         seconds(polling_interval, option="--polling-interval")
 

@@ -27,6 +27,7 @@ from fleetctl.core.globs import matches as fits
 from fleetctl.core.ids import BundleName, CommitId, is_name
 from fleetctl.core.naming import bundle_name, clean
 from fleetctl.core.options import HelmOptions, Options
+from fleetctl.core.redact import refuse_login
 from fleetctl.core.tree import FLEET_FILES, Index, Tree, files_below, join, within
 from fleetctl.core.valuesfiles import ValuesFiles
 
@@ -317,6 +318,9 @@ def _charts(spec: BundleSpec, files: Mapping[str, File], shown: str) -> list[Cha
         if helm is None or not chart:
             continue
         repo, version = helm.repo or base.repo or "", helm.version or base.version or ""
+        for key, address in (("helm.repo", repo), ("helm.chart", chart)):
+            step = "Take it out, put it into a Secret, and name that in helmSecretName of the GitRepo, with helmRepoURLRegex."
+            refuse_login(address, f"{shown}: {key}", step)
         if repo or "://" in chart:
             found[ChartRequest(chart, repo, version)] = None
         elif join(chart.removeprefix("./").rstrip("/"), "Chart.yaml").removeprefix("./") not in files:

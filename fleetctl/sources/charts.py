@@ -18,6 +18,7 @@ import msgspec
 
 from fleetctl.core.bundle import File
 from fleetctl.core.errors import DeadlineError, SourceError, UsageError
+from fleetctl.core.redact import redacted_login, refuse_login
 from fleetctl.core.scan import ChartRequest
 from fleetctl.core.semver import best, parse
 from fleetctl.sources import chartindex
@@ -140,6 +141,8 @@ class _Door:
         return added
 
     async def _archive(self, request: ChartRequest) -> bytes:
+        step = "Take it out of the address; a Secret in the GitRepo's helmSecretName holds a login."
+        refuse_login(request.repo or request.chart, f"chart {redacted_login(request.chart)}", step)
         place = _place(request)
         if place.startswith("oci://"):
             return await self._from_registry(place, request.version)

@@ -10,6 +10,7 @@ import msgspec
 from starlette.responses import Response
 
 from fleetctl.core.errors import FleetError, UnavailableError, UsageError
+from fleetctl.core.redact import redacted
 from fleetctl.core.wire import Problem
 
 
@@ -45,9 +46,8 @@ class Bug(FleetError):
 
 def answer(error: FleetError, headers: Mapping[str, str] | None = None) -> Response:
     """The problem of `error` as an answer."""
-    problem = Problem(
-        code=error.code, summary=error.summary, subject=error.subject, next_step=error.next_step, exit_status=error.exit_status
-    )
+    summary, subject, next_step = (redacted(text) for text in (error.summary, error.subject, error.next_step))
+    problem = Problem(code=error.code, summary=summary, subject=subject, next_step=next_step, exit_status=error.exit_status)
     response = Response(body(problem), status_code=error.http_status, media_type="application/json", headers=dict(headers or {}))
     response.headers["cache-control"] = "no-store"
     retry = getattr(error, "retry_after", 10 if error.http_status == 503 else 0)

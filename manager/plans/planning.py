@@ -23,11 +23,13 @@ from fleetctl.core.errors import NotFound, UsageError
 from fleetctl.core.gitrepo import GitRepoSpec, RepoSpec, repo_spec
 from fleetctl.core.ids import ClusterId, CommitId, Digest, RepoName, Workspace, is_digest, is_name
 from fleetctl.core.impact import Plan
+from fleetctl.core.redact import refuse_login
 from fleetctl.core.scan import Problem
 from fleetctl.sources import git
 
 from ..archives import Archives
 from ..clock import Clock, rfc3339
+from ..kinds import LOGIN_STEP
 from ..live import Live
 from ..scanning import Scanner
 from ..store.base import Store
@@ -117,6 +119,8 @@ def _document(asked: Asked) -> dict[str, Any] | None:
     meta = asked.document.get("metadata") or {}
     if asked.document.get("kind") != "GitRepo" or not isinstance(meta, dict) or not is_name(asked.name):
         raise UsageError("the document is no GitRepo with a name", subject="document", next_step="Give a document with `kind: GitRepo`.")
+    spec = asked.document.get("spec")
+    refuse_login(str(spec.get("repo") or "") if isinstance(spec, dict) else "", f"GitRepo {asked.name}", LOGIN_STEP)
     return {**asked.document, "metadata": {**meta, "name": asked.name, "namespace": asked.workspace}}
 
 

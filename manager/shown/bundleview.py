@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from fleetctl.core.reasons import message_of, shown
+from fleetctl.core.redact import redacted_login
 from fleetctl.core.status import DRIFTED, ResourceStatus, State, sentence
 from fleetctl.core.summary import resource_counts, summarize, worst_of
 
@@ -61,12 +62,21 @@ def bundles_of(whole: Fleet, asked: Asked) -> list[Document]:
 def _bundle_spec(spec: Document) -> Document:
     """Fleet's keys: the options stand beside targets, and customizations come before the GitRepo's targets."""
     shown: Document = {**spec.get("options", {})}
+    shown |= _helm(shown)
     targets = [*spec.get("customizations", []), *spec.get("targets", [])]
-    shown["targets"] = [{k: v for k, v in t.items() if k != "options"} | t.get("options", {}) for t in targets]
+    shown["targets"] = [
+        {k: v for k, v in t.items() if k != "options"} | t.get("options", {}) | _helm(t.get("options", {})) for t in targets
+    ]
     for key in ("dependsOn", "paused", "rolloutStrategy"):
         if spec.get(key):
             shown[key] = spec[key]
     return shown
+
+
+def _helm(options: Document) -> Document:
+    """The helm options without a login in an address, which bundles may hold that were stored before it was refused."""
+    helm = options.get("helm")
+    return {"helm": helm | {key: redacted_login(helm[key]) for key in ("repo", "chart") if helm.get(key)}} if helm else {}
 
 
 def deployments_of(whole: Fleet, asked: Asked) -> list[Document]:

@@ -9,6 +9,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from fleetctl.core.redact import redacted
+
 from ..kinds import api_version
 
 _load = msgspec.json.decode
@@ -49,7 +51,9 @@ def rows(connection: Connection, table: sa.Table, asked: Asked, *where: Any) -> 
 
 
 def head(row: Any) -> dict[str, Any]:
-    return {"labels": _load(row.labels), "annotations": _load(row.annotations)}
+    """Labels and annotations. kubectl's last-applied annotation holds the whole manifest, so addresses in it are redacted."""
+    annotations = {key: redacted(value) if "://" in value else value for key, value in _load(row.annotations).items()}
+    return {"labels": _load(row.labels), "annotations": annotations}
 
 
 def condition(kind: str, *, ok: bool, message: str = "") -> dict[str, str]:

@@ -8,6 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from fleetctl.core.reasons import message_of, shown
+from fleetctl.core.redact import redacted_login
 from fleetctl.core.status import State
 from fleetctl.core.summary import summarize, worst_of
 
@@ -93,5 +94,7 @@ def repos_of(whole: Fleet, asked: Asked) -> list[Document]:
         status["lastPolled"] = rfc3339(polled) if polled else ""
         if asked.name:
             status["resourceCounts"] = reasons.objects_of(connection, place)
-        found.append(documents.of_row("GitRepo", row, _load(row.spec), status, **documents.head(row)))
+        spec = _load(row.spec)
+        spec["repo"] = redacted_login(str(spec.get("repo") or ""))  # stored before such addresses were refused
+        found.append(documents.of_row("GitRepo", row, spec, status, **documents.head(row)))
     return found

@@ -82,6 +82,11 @@ _ACCESS = (
         "better",
         "its key and its tokens stay revoked when a Cluster of that name is created again.",
     ),
+    (
+        "A user, password or token in the address of `repo`, `helm.repo` or `helm.chart`.",
+        "better",
+        "Fleet shows it to every reader; here it is refused: a Secret in `clientSecretName` or `helmSecretName` holds it.",
+    ),
 )
 
 
