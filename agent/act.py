@@ -20,7 +20,7 @@ from fleetctl.core.wire import Desired, DesiredBundle
 from fleetctl.tools.deploy import Prepared
 from fleetctl.tools.helm import PendingOperation, Release, Revision, UpgradeFlags
 
-from . import applying, copies, correct, namespaces, ownership, removal, values
+from . import applying, copies, correct, namespaces, ownership, removal, spared, values
 from .applying import Change
 from .failpoints import failpoint
 from .hands import Hands
@@ -92,9 +92,12 @@ async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read:
         failpoint("after-namespace")
         await copies.write(hands.kube, bundle.name, release.namespace, copied, leaving)
         failpoint("copies-written")
+        in_use = await spared.begin(hands, document, old, release)
         failpoint("before-helm")
         applied = await applying.apply(hands, work, partial(_upgrade, hands, bundle, document, old))
         failpoint("after-helm")
+        if in_use:
+            await spared.end(hands, in_use, applied.manifest, release)
         for number, (part, manifest) in enumerate(applied.manifests):
             hands.wanted.keep(bundle.name, manifest, part.namespace, part.name, more=number > 0)
         failpoint("objects-kept")

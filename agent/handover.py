@@ -36,6 +36,16 @@ async def begin(kube: Kube, moving: Iterable[tuple[dict[str, Any], Release]]) ->
             await _annotate(kube, item, release.namespace, {**marks, **kept})
 
 
+async def hold(kube: Kube, objects: Iterable[dict[str, Any]], release: Release) -> None:
+    """From now on helm does not delete those of `objects` that belong to the release."""
+    for item in objects:
+        found = await live(kube, item, release.namespace)
+        notes = _notes(found) if found is not None else {}
+        owner = (notes.get(RELEASE_NAME), notes.get(RELEASE_NAMESPACE))
+        if owner == (release.name, release.namespace) and not notes.get(_KEEP):
+            await _annotate(kube, item, release.namespace, {_KEEP: "keep", _OURS: "true"})
+
+
 async def end(kube: Kube, objects: Iterable[dict[str, Any]], namespace: str) -> None:
     """Helm may delete them again; a mark that somebody else put there stays."""
     for item in objects:

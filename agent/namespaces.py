@@ -8,7 +8,7 @@ stays.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -27,6 +27,14 @@ from .log import event
 _POD_SECURITY = "pod-security.kubernetes.io/"
 _META = {"accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
 _APPLY = {"content-type": "application/apply-patch+yaml"}
+AGENT = "fleet-agent"  # field manager of a Namespace that the agent creates
+_NAME_LABEL = "f:kubernetes.io/metadata.name"
+
+
+class Terminating(ToolFailed):
+    """The namespace is being deleted; nothing can be created in it until it is gone."""
+
+    code = "try-later"
 
 
 def manager(bundle: BundleName) -> str:
@@ -41,13 +49,17 @@ async def prepare(kube: Kube, bundle: BundleName, namespace: str, options: Optio
     marks = {"labels": _granted(bundle, options.namespace_labels or {}), "annotations": options.namespace_annotations or {}}
     stated = {key: value for key, value in marks.items() if value}
     found = await get(eyes or kube, namespace)
+    if found is not None and found["metadata"].get("deletionTimestamp"):
+        summary = f"namespace {namespace} is being deleted and {why_it_stays(found)}"
+        step = f"Wait, or clear what holds it (kubectl get namespace {namespace} -o yaml)."
+        raise Terminating(summary, subject=f"namespace {namespace}", next_step=step)
     if found is None and options.create_namespace is False:
         step = f"Create it, or leave out createNamespace: false (kubectl create namespace {namespace})."
         raise NotFound(f"namespace {namespace} does not exist", subject=f"namespace {namespace}", next_step=step)
+    if found is None:
+        await _create(kube, namespace)
     if stated or (found is not None and _is_ours(found, bundle)):
         await _apply(kube, bundle, namespace, stated)
-    elif found is None:
-        await _create(kube, namespace)
 
 
 def _granted(bundle: BundleName, labels: dict[str, str]) -> dict[str, str]:
@@ -58,6 +70,21 @@ def _granted(bundle: BundleName, labels: dict[str, str]) -> dict[str, str]:
     if left_out:
         event("pod security labels are left out", bundle=bundle, labels=", ".join(left_out))
     return {key: value for key, value in labels.items() if key not in left_out}
+
+
+def is_created_here(meta: Mapping[str, Any]) -> bool:
+    """Whether the agent created the Namespace with this metadata: for a bundle that does not state it, or does so later."""
+    entries = [part for part in meta.get("managedFields") or [] if isinstance(part, dict) and not part.get("subresource")]
+    creators = {str(part.get("manager", "")) for part in entries if _creates(part)}
+    if creators:
+        return creators == {AGENT}
+    # Earlier agents applied a Namespace with labels: then nobody owns the label that the API server adds.
+    return bool(entries) and all(str(part.get("manager", "")).startswith("fleetctl-") for part in entries)
+
+
+def _creates(entry: dict[str, Any]) -> bool:
+    fields = (entry.get("fieldsV1") or {}).get("f:metadata") or {}
+    return entry.get("operation") == "Update" and _NAME_LABEL in (fields.get("f:labels") or {})
 
 
 def is_protected(namespace: str) -> bool:
@@ -80,11 +107,12 @@ async def leave(kube: Kube, entry: Entry, used: Collection[BundleName], eyes: Ku
     there; whether it was deleted. `used`: the other bundles there; `eyes` looks.
     """
     if entry.delete_namespace and not is_protected(entry.namespace):
-        others = [f"bundle {name}" for name in used] or await _releases(eyes or kube, entry.namespace)
-        if not others:
+        left = [f"bundle {name}" for name in used]
+        left = left or [f"release {name}" for name in await others(eyes or kube, entry.namespace)]
+        if not left:
             await _delete(kube, entry.namespace)
             return True
-        event("the namespace stays", namespace=entry.namespace, used_by=", ".join(others[:3]))
+        event("the namespace stays", namespace=entry.namespace, used_by=", ".join(left[:3]))
     found = await get(eyes or kube, entry.namespace)
     if found is not None and _is_ours(found, entry.bundle):
         await _apply(kube, entry.bundle, entry.namespace, {})
@@ -99,10 +127,11 @@ def why_it_stays(found: dict[str, Any]) -> str:
     return f"does not go: {told[0]['message']}" if told else "is still there"
 
 
-async def _releases(kube: Kube, namespace: str) -> list[str]:
-    """Releases of anybody in the namespace."""
+async def others(kube: Kube, namespace: str, own: Collection[str] = ()) -> list[str]:
+    """Releases of anybody in the namespace, without those of the names in `own`."""
     found = await kube.call("GET", f"/api/v1/namespaces/{namespace}/secrets?labelSelector=owner%3Dhelm", headers=_META)
-    return sorted({f"release {i['metadata']['labels']['name']}" for i in found.get("items") or [] if i["metadata"]["labels"].get("name")})
+    labels = [item["metadata"].get("labels") or {} for item in found.get("items") or []]
+    return sorted({str(known["name"]) for known in labels if known.get("name")} - set(own))
 
 
 def _is_ours(found: dict[str, Any], bundle: BundleName) -> bool:
@@ -119,7 +148,8 @@ async def get(kube: Kube, namespace: str) -> dict[str, Any] | None:
 async def _create(kube: Kube, namespace: str) -> None:
     document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
     try:
-        await kube.call("POST", "/api/v1/namespaces", msgspec.json.encode(document), {"content-type": "application/json"})
+        path = f"/api/v1/namespaces?fieldManager={AGENT}"
+        await kube.call("POST", path, msgspec.json.encode(document), {"content-type": "application/json"})
     except Forbidden as why:
         who = kube.user or "the agent"
         step = f"Create it (kubectl create namespace {namespace}), or let {who} create namespaces."

@@ -1,7 +1,8 @@
 """Whose an object is, by helm's marks on it, and who may take it.
 
 Rule: what another bundle of this agent holds is never taken, unless that bundle is on its way out; what a release of somebody else holds,
-or nobody, is taken only where `helm.takeOwnership` asks for it, and then the log says so. helm itself refuses to take anything, and names
+or nobody, is taken only where `helm.takeOwnership` asks for it, and then the log says so. A Namespace that this agent created for a
+release, and that no release holds, belongs to the first bundle that states it. helm itself refuses to take anything, and names
 the first object only: looking is done after such a refusal, so that it costs nothing as long as nobody refuses.
 """
 
@@ -17,7 +18,7 @@ from fleetctl.core.ids import BundleName
 from fleetctl.core.yamldoc import load_all
 from fleetctl.tools.helm import NotOurs, Release, Revision, UpgradeFlags
 
-from . import handover, records
+from . import handover, namespaces, records
 from .failpoints import failpoint
 from .kube import Kube
 from .log import event
@@ -37,7 +38,9 @@ class Taken(Conflict):
 
 
 class Live(NamedTuple):
-    """One object as it is on the cluster. `owner` None: no release's. `deleting`: since when, "" for not."""
+    """One object as it is on the cluster. `owner` None: no release's. `deleting`: since when, "" for not. `created_here`: a Namespace that
+    the agent created.
+    """
 
     ref: Ref
     owner: Release | None
@@ -45,6 +48,7 @@ class Live(NamedTuple):
     deleting: str = ""
     finalizers: tuple[str, ...] = ()
     keep: bool = False
+    created_here: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,8 @@ async def look(kube: Kube, refs: Iterable[Ref]) -> list[Live]:
         owner = Release(notes[_NAME], notes.get(_NAMESPACE, "")) if notes.get(_NAME) else None
         where = ref._replace(namespace=meta.get("namespace") or "")
         kept = ref.keep or (str(notes.get(_KEEP, "")).strip().lower() == "keep" and not handover.is_marked({"metadata": meta}))
-        return Live(where, owner, meta["uid"], meta.get("deletionTimestamp") or "", tuple(meta.get("finalizers") or ()), kept)
+        created = ref.kind == "Namespace" and namespaces.is_created_here(meta)
+        return Live(where, owner, meta["uid"], meta.get("deletionTimestamp") or "", tuple(meta.get("finalizers") or ()), kept, created)
 
     found = await asyncio.gather(*(one(ref) for ref in dict.fromkeys(refs)))
     return [live for live in found if live is not None]
@@ -84,6 +89,7 @@ async def look(kube: Kube, refs: Iterable[Ref]) -> list[Live]:
 def judge(found: Iterable[Live], claim: Claim, records_of: Collection[Release] = ()) -> list[Live]:
     """What is taken over from others. `records_of`: releases of others that still are there. Raises Taken for the first that may not be."""
     taken = [live for live in found if live.owner != claim.release]
+    refused: list[Live] = []
     for live in taken:
         if live.deleting:
             raise Taken(f"{live.ref} is being deleted, and is made anew when it is gone", subject=str(live.ref), next_step="Wait.")
@@ -93,9 +99,12 @@ def judge(found: Iterable[Live], claim: Claim, records_of: Collection[Release] =
         if holder is not None:
             step = f"Take it out of bundle {claim.bundle} or of bundle {holder}."
             raise Taken(f"{live.ref} belongs to bundle {holder} already", subject=str(live.ref), next_step=step)
-        if not claim.asked:
-            step = f"Take it out of bundle {claim.bundle}, or let the bundle have it with helm.takeOwnership: true."
-            raise Taken(f"{live.ref} {_whose(live.owner, records_of)}", subject=str(live.ref), next_step=step)
+        if not claim.asked and not (live.created_here and live.owner not in records_of):
+            refused.append(live)
+    if refused:
+        first, more = refused[0], f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+        step = f"Take it out of bundle {claim.bundle}, or let the bundle have it with helm.takeOwnership: true."
+        raise Taken(f"{first.ref} {_whose(first.owner, records_of)}{more}", subject=str(first.ref), next_step=step)
     return taken
 
 

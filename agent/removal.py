@@ -29,6 +29,7 @@ from .log import event
 from .ownership import Live
 from .parts import releases_of
 from .records import Record, Ref
+from .refusals import Forbidden
 
 if TYPE_CHECKING:
     from .hands import Hands
@@ -129,11 +130,14 @@ async def _take_away(hands: Hands, document: Desired, entry: Entry, release: Rel
         await hands.helm.uninstall(release, deadline=hands.seconds)
         return
     held = await records.read(hands.kube, release)
-    found = await ownership.look(hands.kube, held[-1].refs if held else ())
-    spared = {live.ref for live in found if live.ref.kind == "Namespace" and _is_used(hands, document, entry, live.ref.name)}
+    latest = held[-1].refs if held else ()
+    found = await ownership.look(hands.kube, latest)
+    older = await ownership.look(hands.kube, (_stated(held) | _left(hands, entry)) - set(latest))
+    spaces = {live.ref.name for live in [*found, *older] if live.ref.kind == "Namespace"}
+    used = {name for name in spaces if await _is_used(hands, document, entry, release, name)}
+    spared = {live.ref for live in [*found, *older] if live.ref.kind == "Namespace" and live.ref.name in used}
     foreign = [live for live in found if live.owner != release or live.ref in spared]
-    found += await ownership.look(hands.kube, (_stated(held) | _left(hands, entry)) - set(held[-1].refs if held else ()))
-    going = [live for live in found if live.owner == release and not live.keep and live.ref not in spared]
+    going = [live for live in [*found, *older] if live.owner == release and not live.keep and live.ref not in spared]
     if held and held[-1].status != _GONE and not foreign:
         await hands.helm.uninstall(release, deadline=hands.seconds, keep_record=True)
     else:
@@ -162,8 +166,18 @@ def _kept(hands: Hands, entry: Entry) -> tuple[Ref, ...]:
     return records.refs_of(kept.objects, entry.namespace) if kept else ()
 
 
-def _is_used(hands: Hands, document: Desired, entry: Entry, namespace: str) -> bool:
-    return namespaces.is_protected(namespace) or bool(namespaces.users(hands.journal.entries.values(), document, entry.bundle, namespace))
+async def _is_used(hands: Hands, document: Desired, entry: Entry, release: Release, namespace: str) -> bool:
+    """Whether others than the release are in the namespace: another bundle, the bundle's own new release, or a release of anybody."""
+    if namespaces.is_protected(namespace) or namespaces.users(hands.journal.entries.values(), document, entry.bundle, namespace):
+        return True
+    own = {r for r in [*releases_of(entry), *former_of(entry)] if r.namespace == namespace}
+    now = hands.journal.entries.get(entry.bundle)
+    if now is not None and not now.removing and release not in releases_of(now) and now.namespace == namespace:
+        return True
+    try:
+        return bool(await namespaces.others(hands.rights.kube, namespace, {r.name for r in own}))
+    except Forbidden:  # what may not be looked at is helm's to judge
+        return False
 
 
 async def _delete(kube: Kube, going: Iterable[Live]) -> None:

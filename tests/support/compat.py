@@ -11,7 +11,8 @@ _HEAD = """# fleet.yaml and GitRepo, compared with Rancher Fleet
 
 Repositories that were written for Rancher Fleet work unchanged. Each row below is a case of `tests/conformance/fleet_yaml`, which the tests
 run; this page is written from them (`python -m tests.support.compat`). *same*: what Fleet does. *better*: Fleet does something that nobody
-means, and the last column says what happens here. *not yet*: read and shown, but without the effect.
+means, and the last column says what happens here. *stricter*: it is refused here until the bundle asks for it. *not yet*: read and
+shown, but without the effect.
 
 """
 _GROUPS = (
@@ -56,6 +57,17 @@ _CLUSTER = (
         "Fleet does it at each change; here after pauses that grow to 10 minutes.",
     ),
     ("`correctDrift.keepFailHistory`.", "same", ""),
+    ("A bundle that states the Namespace of its own release.", "same", ""),
+    (
+        "A Namespace that an upgrade or a removal would delete while other releases use it.",
+        "better",
+        "helm and Fleet delete it with all that is in it; here it stays, and the log names it.",
+    ),
+    (
+        "An object that a commit adds and that exists already, without a release.",
+        "stricter",
+        "Fleet takes it over at an upgrade, and not at an installation; here both name it and ask for `helm.takeOwnership: true`.",
+    ),
 )
 # What the kind Schedule does, each with its test in tests/integration/manager/test_windows.py or tests/unit/core.
 _SCHEDULE = (
