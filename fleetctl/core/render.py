@@ -19,9 +19,9 @@ from fleetctl.core.errors import UsageError
 from fleetctl.core.ids import BundleName, is_name
 from fleetctl.core.options import HelmOptions, Options
 from fleetctl.core.overlays import lay
-from fleetctl.core.stream import KUSTOMIZATIONS, objects_of
+from fleetctl.core.stream import KUSTOMIZATIONS, manifests_of
 from fleetctl.core.values import Facts, values_of
-from fleetctl.core.yamldoc import load
+from fleetctl.core.yamldoc import json_for_yaml, load
 
 TEMPLATES = "templates/"
 MOST_RELEASE = 53  # characters of a release's name, by helm's own rule
@@ -89,7 +89,7 @@ def plan(
         files=lay(files, overlays) if style is Style.RAW else files,
         chart=chart or "",
         kustomize_dir=folder,
-        values=msgspec.json.encode(values_of(helm, facts, values_from)),
+        values=json_for_yaml(values_of(helm, facts, values_from)),
         forced_namespace=options.target_namespace or options.namespace or "",
         confined=bool(options.target_namespace),
         keep_crds=not options.delete_crd_resources,
@@ -129,7 +129,7 @@ def manifests(files: Mapping[str, File]) -> bytes:
     found: list[bytes] = []
     for path in _raw(files):
         if not path.startswith(TEMPLATES):
-            found += objects_of(files[path].data, path)
+            found += manifests_of(files[path].data, path)
     return b"".join(b"---\n" + text.strip(b"\r\n") + b"\n" for text in found)
 
 

@@ -46,7 +46,7 @@ def test_a_secret_is_read_in_the_releases_namespace() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["hunter2222: [", "*hunter2222", "- hunter2222", "hunter2222", "a: \thunter2222: b", "a: 1\na: !hunter2222 x"]
+    "text", ["hunter2222: [", "*hunter2222", "- hunter2222", "hunter2222", "a: \thunter2222: b", "a: !!int hunter2222"]
 )
 def test_what_the_parser_says_of_a_secret_is_not_passed_on(text: str) -> None:
     """A YAML error quotes what stands there."""

@@ -70,7 +70,36 @@ class TestRaw:
     def test_a_broken_file_is_named_with_its_line(self) -> None:
         """Before anything reaches the cluster."""
         with pytest.raises(InvalidFile, match=r"a\.yaml:3"):
-            manifests(made({"a.yaml": "a: 1\nb: [\n"}).files)
+            manifests(made({"a.yaml": "apiVersion: v1\nkind: [\n"}).files)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            '{"title": "CPU", "uid": "\\\\ud83d\\\\ude00"}',
+            "// settings\n{}\n",
+            "a: [\n",
+            "{% for x in y %}\n",
+            "- hosts: all\n  vars: {p: !vault x}\n",
+            "apiVersion: 1\nproviders: []\n",
+            "apiVersion: 1\nkind: 2\n",
+        ],
+    )
+    def test_a_file_that_holds_no_object_stops_nothing(self, text: str) -> None:
+        """Dashboards, playbooks, settings with comments: what is not deployed need not be YAML."""
+        assert manifests(made({"a.yaml": MAP, "other.json": text}).files).count(b"kind:") == 1
+
+    @pytest.mark.parametrize(
+        ("meta", "words"),
+        [
+            ("{}", "ConfigMap has no metadata.name"),
+            ("{generateName: x-}", "ConfigMap has metadata.generateName, which Helm does not support"),
+        ],
+    )
+    def test_an_object_without_a_name_is_named_with_its_line(self, meta: str, words: str) -> None:
+        """Helm would refuse it with `resource name may not be empty`."""
+        text = f"{MAP}---\napiVersion: v1\nkind: ConfigMap\nmetadata: {meta}\n"
+        with pytest.raises(InvalidFile, match=rf"a\.yaml:\d+:1: {words}"):
+            manifests(made({"a.yaml": text}).files)
 
     def test_overlays_replace_add_and_patch(self) -> None:
         """The same path, a new one, and `_patch`."""
