@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -159,8 +158,3 @@ def _data(kind: str, name: str, doc: Mapping[str, Any]) -> dict[str, Any]:
         except ValueError as why:
             raise UsageError(f"data.{key} is not base64", subject=subject, next_step="Encode it, or use stringData.") from why
     return {"type": str(doc.get("type") or "Opaque"), "data": found}
-
-
-def shown_data(data: Mapping[str, str]) -> dict[str, str]:
-    """What `get` gives back of a secret: keys and a hash of each value."""
-    return {key: "sha256:" + hashlib.sha256(base64.b64decode(value)).hexdigest() for key, value in sorted(data.items())}

@@ -11,10 +11,10 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from fleetctl.core.errors import NotFound
+from fleetctl.core.errors import NotFound, RefusedError
 from fleetctl.core.ids import BundleName, ClusterId, Workspace
 
-from . import kinds
+from . import datakeys, kinds
 from .clock import Clock, rfc3339, until
 from .gathering import Scope
 from .holds import moving
@@ -111,18 +111,24 @@ class Objects:
         old = connection.execute(sa.select(table).where(where)).one_or_none()
         if old is None:
             return None, False
-        spec = self._vault.unseal(old.spec, "/".join(key)) if key[0] in kinds.DATA_KINDS else old.spec
+        spec = self._content(old.spec, key) if key[0] in kinds.DATA_KINDS else old.spec
         have = (old.labels, old.annotations, spec)
         return old, have == (row["labels"], row["annotations"], row["spec"])
 
     def _kept(self, key: tuple[str, str, str], row: dict[str, bytes], old: Any) -> dict[str, bytes]:
-        """The row as it is stored. `content` in `extra` is another one for each content, and tells nothing of it."""
+        """The row as it is stored."""
         place, text = "/".join(key), row["spec"]
-        if old is not None and self._vault.unseal(old.spec, place) == text:
+        if old is not None and self._content(old.spec, key) == text:
             return row | {"spec": old.spec, "extra": old.extra}
-        spec = msgspec.json.decode(text)
-        extra = {"type": spec["type"], "keys": kinds.shown_data(spec["data"]), "content": secrets.token_hex(8)}
-        return row | {"spec": self._vault.seal(text, place), "extra": _json(extra)}
+        extra = datakeys.summary_of(self._vault, place, msgspec.json.decode(text))
+        return row | {"spec": self._vault.seal(text, place), "extra": extra}
+
+    def _content(self, sealed: bytes, key: tuple[str, str, str]) -> bytes | None:
+        """None when the secret key does not open it: then a new content replaces it."""
+        try:
+            return self._vault.unseal(sealed, "/".join(key))
+        except RefusedError:
+            return None
 
     def _create(self, connection: Connection, key: tuple[str, str, str], row: dict[str, bytes]) -> str | None:
         kind, workspace, name = key

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import hashlib
 import random
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,14 +182,32 @@ class Scanner:
         except _Gone:
             step = "See `fleetctl gitrepo list`, or plan a new one with -f FILE."
             raise NotFound(f"no GitRepo {key[1]} in workspace {key[0]}", subject=f"GitRepo {key[0]}/{key[1]}", next_step=step) from None
-        spec, store = repo.spec.spec, self._git / _store_name(repo)
-        async with self._fetching.setdefault(_store_name(repo), asyncio.Lock()):
+        spec, store = repo.spec.spec, self._store_of(repo)
+        async with self._fetching.setdefault(store.name, asyncio.Lock()):
             wanted = ref or git.Ref(spec.branch, spec.revision)
             commit = await git.fetch(spec.repo, store=store, ref=wanted, credential=repo.credential, mirrors=self._settings.mirrors)
             found = await self._found(key, store, repo, commit)
         built, problems = await self._built(repo, found)
         specs, alike = [b.spec for b in built], self._archives.likeness()
         return repo.spec, Taken(commit, specs, problems, found.warnings, found.about, alike), built
+
+    def _store_of(self, repo: _Repo) -> Path:
+        """One bare store for each URL and credential: what one credential may read is never shown to another."""
+        had = repo.credential or git.Credential()
+        return self._git / self._vault.store_name(repo.spec.spec.repo, had.username, had.password)
+
+    async def sweep(self) -> int:
+        """Remove the Git stores that no GitRepo uses any more, after another address or login. Returns how many."""
+        try:
+            used = {self._store_of(await self._load(key)).name for key in list(self._watches)}
+        except (FleetError, _Gone):
+            return 0  # not all of them are known: look again with the next sweep
+        stores = await asyncio.to_thread(lambda: list(self._git.glob("*")))
+        unused = [store for store in stores if store.name not in used]
+        for store in unused:
+            async with self._fetching.setdefault(store.name, asyncio.Lock()):
+                await asyncio.to_thread(shutil.rmtree, store, ignore_errors=True)
+        return len(unused)
 
     async def _load(self, key: Key, document: dict[str, Any] | None = None) -> _Repo:
         """The GitRepo, or what `document` would make of it. Raises _Gone when it was deleted."""
@@ -239,9 +257,9 @@ class Scanner:
 
     async def _follow(self, key: Key, repo: _Repo, *, changed: bool) -> bool:
         """Whether something stands in the way that may go away by itself."""
-        spec, lock = repo.spec.spec, self._fetching.setdefault(_store_name(repo), asyncio.Lock())
+        spec, store = repo.spec.spec, self._store_of(repo)
+        lock = self._fetching.setdefault(store.name, asyncio.Lock())
         ref, known = git.Ref(spec.branch, spec.revision), "" if changed else repo.tried
-        store = self._git / _store_name(repo)
         async with lock:
             commit = await git.fetch(
                 spec.repo, store=store, ref=ref, known=known, credential=repo.credential, mirrors=self._settings.mirrors
@@ -360,13 +378,6 @@ def _helm_credential(repo: _Repo, request: ChartRequest) -> git.Credential | Non
     if not pattern or repo.helm_credential is None:
         return None
     return repo.helm_credential if re.search(pattern, request.repo or request.chart) else None
-
-
-def _store_name(repo: _Repo) -> str:
-    """One bare store for each URL and credential: what one credential may read is never shown to another."""
-    had = repo.credential or git.Credential()
-    parts = (repo.spec.spec.repo, had.username, had.password)
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from fleetctl.core.holds import Limits
 from fleetctl.core.ids import LOCAL_WORKSPACE, BundleName, ClusterId, Digest, Epoch, Workspace
 from fleetctl.core.impact import Plan
 
-from . import log, releases
+from . import datakeys, log, releases
 from .archives import Archives
 from .clock import rfc3339
 from .documents import Document, Documents
@@ -72,7 +72,7 @@ class Service:
         self._store = Store(data_dir / "fleet.db")
         self._live = Live(clock(), self._settings.offline_seconds)
         self._archives = Archives(data_dir / "archives")
-        vault = Vault.open(data_dir, self._settings.secret_key_file)
+        vault = self._vault = Vault.open(data_dir, self._settings.secret_key_file)
         self._documents = Documents(self._store, self._live, signer, clock, Sealer(vault))
         self._fleet = Fleet(self._store, self._live, self._documents, self._archives, signer)
         self._scanner = Scanner(self._store, self._live, self._archives, vault, data_dir, clock, self._settings)
@@ -94,6 +94,7 @@ class Service:
         await self._store.open()
         self._documents.epoch = await self._store.write(lambda c: _first_rows(c, rfc3339(self._clock())))
         await self._store.write(lambda c: holding.set_limits(c, self._settings.removals))
+        await self._store.write(lambda c: datakeys.renew(c, self._vault))
         await self._tokens.load()
         await self._fleet.load()
         self._opened = True
@@ -301,6 +302,7 @@ class Service:
         await self._store.write(counters.sweep)
         unnamed = await self._store.read(decisions.unnamed)
         await self._store.write(lambda connection: decisions.sweep(connection, unnamed))
+        await self._scanner.sweep()
         used = await self._store.read(_used_archives)
         await asyncio.to_thread(self._archives.sweep, used.__contains__, now=time.time())
         await asyncio.sleep(_SWEEP_SECONDS)

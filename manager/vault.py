@@ -19,6 +19,7 @@ from fleetctl.core.wire import b64, unb64
 from .files import write_private
 
 _KEY_BYTES, _NONCE_BYTES = 32, 12
+_FINGERPRINT, _STORE_NAME = b"fleet-fingerprint-v1", b"fleet-git-store-v1"
 
 
 class Vault:
@@ -49,6 +50,16 @@ class Vault:
     def secret(self, purpose: bytes) -> bytes:
         """32 bytes for one purpose, the same as long as the key is."""
         return hmac.new(self._key, purpose, hashlib.sha256).digest()
+
+    def fingerprint(self, place: str, data: bytes) -> str:
+        """Shows whether `data` at `place` changed. The same data at another place has another fingerprint."""
+        message = len(place.encode()).to_bytes(8, "big") + place.encode() + data
+        return "hmac:" + hmac.new(self.secret(_FINGERPRINT), message, hashlib.sha256).hexdigest()[:32]
+
+    def store_name(self, *parts: str) -> str:
+        """A folder name for an address and its login, from which neither can be guessed."""
+        message = b"".join(len(p.encode()).to_bytes(8, "big") + p.encode() for p in parts)
+        return hmac.new(self.secret(_STORE_NAME), message, hashlib.sha256).hexdigest()[:32]
 
     def seal(self, data: bytes, place: str) -> bytes:
         nonce = secrets.token_bytes(_NONCE_BYTES)
