@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from fleetctl.core.errors import Conflict, FleetError, UsageError
+from fleetctl.core.interpreter import describe_hole
 from fleetctl.core.wire import StatusRequest
 
 from . import config, failpoints, identity, launch, log, releasekeys
@@ -144,6 +145,8 @@ async def _run(said: Any) -> int:
 
     settle()
     log.set_up(config.log_style(said.log))
+    if hole := describe_hole(sys.version_info[:3]):
+        log.trouble("python", hole)
     stopping, loop = asyncio.Event(), asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_THREADS))
     for sign in (signal.SIGTERM, signal.SIGINT):

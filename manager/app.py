@@ -21,6 +21,7 @@ from typing import Any
 import uvicorn
 
 from fleetctl.core.errors import Conflict, FleetError, UnavailableError, UsageError
+from fleetctl.core.interpreter import describe_hole
 
 from . import log, tls
 from .api.app import Parts, build
@@ -70,6 +71,8 @@ class Running:
 
 async def serve(config: Config, make: Callable[[Config, Signer], Manager] | None = None) -> int:
     """Run until a signal. Raises FleetError when the directory, the port or the certificates are not usable."""
+    if hole := describe_hole(sys.version_info[:3]):
+        log.warning("python", problem=hole)
     prepare_data_dir(config.data_dir)
     with locked(config.data_dir), listening(config) as listener:
         identity = _identity(config)

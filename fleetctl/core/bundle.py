@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from fleetctl.core import tar as tarreader
 from fleetctl.core.errors import UsageError
 from fleetctl.core.ids import BundleName, CommitId, Digest, RepoName, Workspace
 from fleetctl.core.options import Options
@@ -115,22 +116,30 @@ def pack(files: Files, limits: Limits = DEFAULT_LIMITS) -> bytes:
 
 
 def unpack(data: bytes, limits: Limits = DEFAULT_LIMITS) -> dict[str, File]:
-    """The files of a canonical archive, in memory. Raises UsageError on anything that `pack` would not have written."""
+    """The files of a canonical archive, in memory. Raises UsageError on what `pack` does not write.
+
+    The archive comes from a manager or from a disk: it is read with the strict reader of `core/tar`.
+    """
     files: dict[str, File] = {}
     total = 0
+    budget = tarreader.Budget(bytes=0, entries=limits.files + 1, name_bytes=limits.path_bytes)
     try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
-            for info in tar:
-                total += info.size
-                if not info.isreg() or info.name in files or check_path(info.name, limits) or total > limits.total_bytes:
-                    raise UsageError(f"archive holds a forbidden entry {info.name!r}", next_step="Scan the repository again.")
-                handle = tar.extractfile(info)
-                assert handle is not None
-                files[info.name] = File(handle.read(), executable=bool(info.mode & 0o100))
-    except tarfile.TarError as why:
-        raise UsageError(f"not an archive: {why}", next_step="Fetch it again.") from why
+        for entry in tarreader.entries(data, budget):
+            name, size = entry.name, len(entry.data)
+            total += size
+            reason = check_path(name, limits)
+            if entry.is_folder or name in files or reason or total > limits.total_bytes:
+                raise _forbidden(name)
+            files[name] = File(bytes(entry.data), executable=entry.executable)
+    except tarreader.TarError as why:
+        raise UsageError(f"the archive {why}", next_step="Fetch it again.") from why
     _check(files, limits)
     return files
+
+
+def _forbidden(name: str) -> UsageError:
+    summary = f"archive holds a forbidden entry {name!r}"
+    return UsageError(summary, next_step="Scan the repository again.")
 
 
 def archive_digest(data: bytes) -> Digest:

@@ -1,25 +1,22 @@
 """A chart's tarball, unpacked in memory: regular files below one folder, and nothing else.
 
-Rule: the whole stream is inflated up to a bound before the tar is looked at, so that neither a compression bomb nor ten million empty
-entries cost more than the bound.
+Rule: the whole stream is inflated up to a bound before the tar is read (`core/tar.py`), so that
+neither a compression bomb nor ten million empty entries cost more than the bound.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import re
-import tarfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleetctl.core.bundle import DEFAULT_LIMITS, File, check_path
+from fleetctl.core import tar
+from fleetctl.core.bundle import File, check_path
 from fleetctl.core.errors import SourceError
 from fleetctl.core.yamldoc import load
 
-_GZIP = 31  # zlib's code for a gzip header
 _PLAIN_VERSION = re.compile(r"[0-9A-Za-z.+-]{1,128}")
 
 
@@ -33,24 +30,28 @@ class Chart:
     files: dict[str, File] = field(repr=False)
 
 
-def unpack(data: bytes, name: str, *, most: int) -> Chart:
-    """The chart in a gzipped tar of at most `most` bytes. `name` is for errors. Raises SourceError."""
-    tar = _inflated(data, name, most)
+def unpack(data: bytes, name: str, budget: tar.Budget) -> Chart:
+    """Unpacks the chart in a gzipped tar. `name` is for errors. Raises SourceError.
+
+    A budget that is shared bounds a chart together with its dependencies.
+    """
     files: dict[str, File] = {}
     folders: set[str] = set()
     try:
-        with tarfile.open(fileobj=io.BytesIO(tar), mode="r:") as opened:
-            for info in opened:
-                if info.isdir():
-                    continue
-                top, _, path = info.name.removeprefix("./").partition("/")
-                folders.add(top)
-                _check(info, path, files, name)
-                handle = opened.extractfile(info)
-                assert handle is not None
-                files[path] = File(handle.read(), executable=bool(info.mode & 0o100))
-    except (tarfile.TarError, ValueError, OSError, EOFError) as why:
-        raise _wrong(name, f"is not a gzipped tar: {why}") from why
+        for entry in tar.entries(tar.gunzip(data, budget), budget):
+            if entry.is_folder:
+                continue
+            whole = entry.name.removeprefix("./")
+            top, _, path = whole.partition("/")
+            folders.add(top)
+            reason = check_path(path) or check_path(whole)
+            if reason:
+                raise _wrong(name, f"holds {entry.name!r}, which {reason}")
+            if path in files:
+                raise _wrong(name, f"holds {entry.name!r} twice")
+            files[path] = File(bytes(entry.data), executable=entry.executable)
+    except tar.TarError as why:
+        raise _wrong(name, str(why)) from why
     if len(folders) > 1:
         raise _wrong(name, "holds more than one folder")
     return _described(files, data, name)
@@ -70,34 +71,6 @@ def _described(files: dict[str, File], data: bytes, name: str) -> Chart:
     if not _PLAIN_VERSION.fullmatch(version) or check_path(said["name"]) or "/" in said["name"]:
         raise _wrong(name, f"calls itself {said['name']!r} {version!r}")
     return Chart(said["name"], version, hashlib.sha256(data).hexdigest(), files)
-
-
-def _inflated(data: bytes, name: str, most: int) -> bytes:
-    stream = zlib.decompressobj(_GZIP)
-    try:
-        found = stream.decompress(data, most + 1)
-    except zlib.error as why:
-        raise _wrong(name, f"is not a gzipped tar: {why}") from why
-    if len(found) > most:
-        raise _wrong(name, f"unpacks to more than {most} bytes")
-    if not stream.eof:
-        raise _wrong(name, "ends too early")
-    return found
-
-
-def _check(info: tarfile.TarInfo, path: str, files: Mapping[str, File], name: str) -> None:
-    """Raises SourceError for whatever is no plain file at a plain place."""
-    why = check_path(path) or check_path(info.name.removeprefix("./"))
-    if info.issym() or info.islnk():
-        raise _wrong(name, f"holds a link: {info.name!r}")
-    if not info.isreg() or info.issparse():
-        raise _wrong(name, f"holds {info.name!r}, which is no file")
-    if why:
-        raise _wrong(name, f"holds {info.name!r}, which {why}")
-    if path in files:
-        raise _wrong(name, f"holds {info.name!r} twice")
-    if len(files) >= DEFAULT_LIMITS.files:
-        raise _wrong(name, f"holds more than {DEFAULT_LIMITS.files} files")
 
 
 def _wrong(name: str, what: str) -> SourceError:

@@ -16,11 +16,12 @@ from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
-from fleetctl.core.bundle import File
+from fleetctl.core.bundle import DEFAULT_LIMITS, File
 from fleetctl.core.errors import DeadlineError, SourceError, UsageError
 from fleetctl.core.redact import redacted_login, refuse_login
 from fleetctl.core.scan import ChartRequest
 from fleetctl.core.semver import best, parse
+from fleetctl.core.tar import Budget
 from fleetctl.sources import chartindex
 from fleetctl.sources.addresses import EgressPolicy, shown
 from fleetctl.sources.chartfile import Chart, meta, unpack
@@ -109,7 +110,8 @@ class _Door:
 
     def __init__(self, web: Web, limits: ChartLimits) -> None:
         self._web, self._limits = web, limits
-        self._bytes, self._charts = limits.unpacked, limits.charts
+        self._budget = Budget(bytes=limits.unpacked, entries=DEFAULT_LIMITS.files)
+        self._charts = limits.charts
 
     async def chart(self, request: ChartRequest, depth: int) -> Chart:
         name = f"chart {request.chart}"
@@ -118,8 +120,7 @@ class _Door:
             step = "Package it with them."
             raise SourceError(f"{name} is one of too many, or too deep, dependencies", subject=name, next_step=step)
         data = await self._archive(request)
-        chart = await asyncio.to_thread(unpack, data, name, most=self._bytes)
-        self._bytes -= sum(len(f.data) for f in chart.files.values())
+        chart = await asyncio.to_thread(unpack, data, name, self._budget)
         files = chart.files | await self.dependencies(chart.files, name, depth)
         return Chart(chart.name, chart.version, chart.digest, files)
 

@@ -6,12 +6,10 @@ by the template engine. Only where a chart's output must change does helm call b
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import shutil
 import sys
-import tarfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +17,8 @@ from typing import Any
 
 import msgspec
 
-from fleetctl.core.bundle import File
+from fleetctl.core import tar
+from fleetctl.core.bundle import File, check_path
 from fleetctl.core.errors import ToolMissing, UsageError
 from fleetctl.core.render import RenderPlan, Style, manifests, templates
 from fleetctl.tools import postrender
@@ -30,7 +29,7 @@ from fleetctl.tools.substitute import Substitute
 PLUGIN = "fleetctl-postrender"
 # Where the post-renderer leaves the definitions that must be there before the release, and what Git states in the place of live values.
 DEFINITIONS, BEFORE = "definitions.json", "before.json"
-_MOST_INNER = 16 * 1024 * 1024
+_PACKED_DEPTH = 4  # packed charts inside packed charts
 _CRDS = re.compile(r"(^|/)crds/")
 _CHART = "apiVersion: v2\nname: {name}\nversion: 0.0.0\ntype: application\n"
 _TEMPLATE = b'{{ .Files.Get "manifests.yaml" }}\n'
@@ -217,6 +216,8 @@ def _refuse_crds(plan: RenderPlan) -> None:
     found = next(iter(crds_of(_of_chart(plan))), None)
     if found:
         summary = f"{found} of the chart is cluster-scoped: the GitRepo's targetNamespace keeps everything in {plan.forced_namespace}"
+        if found.endswith(")"):
+            summary = f"{found}: the GitRepo's targetNamespace needs a chart that can be read as a whole"
         raise UsageError(summary, subject=found, next_step="Let a bundle without a target namespace bring the definitions.")
 
 
@@ -226,23 +227,45 @@ def _of_chart(plan: RenderPlan) -> dict[str, bytes]:
     return {path[len(start) :]: file.data for path, file in plan.files.items() if path.startswith(start)}
 
 
-def crds_of(files: Mapping[str, bytes], depth: int = 4) -> list[str]:
-    """The files of a chart's `crds` folders, those of its subcharts included, packed ones too."""
-    found = [path for path in files if _CRDS.search(path) and path.endswith((".yaml", ".yml", ".json"))]
+def crds_of(files: Mapping[str, bytes]) -> list[str]:
+    """Lists the files of a chart's `crds` folders, with those of its subcharts, packed or not.
+
+    A packed subchart that cannot be read may hold some, and is listed with the reason.
+    """
+    return sorted(_crds_in(files, tar.Budget(), _PACKED_DEPTH))
+
+
+def _crds_in(files: Mapping[str, bytes], budget: tar.Budget, depth: int) -> list[str]:
+    paths = [p for p in files if _CRDS.search(p) and p.endswith((".yaml", ".yml", ".json"))]
     for path, data in files.items():
-        if depth and path.endswith((".tgz", ".tar.gz")) and "charts/" in path:
-            found += [f"{path}: {inner}" for inner in crds_of(_unpacked(data), depth - 1)]
-    return sorted(found)
+        if path.endswith((".tgz", ".tar.gz")) and "charts/" in path:
+            paths += [path + place for place in _crds_of_packed(data, budget, depth)]
+    return paths
 
 
-def _unpacked(data: bytes) -> dict[str, bytes]:
-    """Of a packed chart the files, without its own folder. What is no archive holds nothing; helm refuses it."""
+def _crds_of_packed(data: bytes, budget: tar.Budget, depth: int) -> list[str]:
+    """Where definitions are in a packed chart, or may be, each as the rest of a sentence."""
+    if depth == 0:
+        return [" (it is packed into too many other charts)"]
     try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as tar:
-            members = [m for m in tar if m.isreg() and m.size <= _MOST_INNER and (_CRDS.search(m.name) or m.name.endswith("gz"))]
-            return {m.name.partition("/")[2]: file.read() for m in members if (file := tar.extractfile(m))}
-    except (tarfile.TarError, OSError, EOFError):
-        return {}
+        inner = _packed_files(data, budget)
+    except tar.TarError as error:
+        return [f" (it {error})"]
+    return [f": {name}" for name in _crds_in(inner, budget, depth - 1)]
+
+
+def _packed_files(data: bytes, budget: tar.Budget) -> dict[str, bytes]:
+    """The definitions and archives of a packed chart, without its own folder. Raises TarError."""
+    files = {}
+    for entry in tar.entries(tar.gunzip(data, budget), budget):
+        whole = entry.name.removeprefix("./")
+        reason = None if entry.is_folder else check_path(whole)  # helm reads a backslash as a slash
+        if reason:
+            raise tar.TarError(f"holds {entry.name!r}, which {reason}")
+        path = whole.partition("/")[2]
+        if not entry.is_folder and (_CRDS.search(path) or path.endswith("gz")):
+            files[path] = bytes(entry.data) if path.endswith("gz") else b""
+    return files
 
 
 def may_hold(files: Iterable[File], word: bytes) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from fleetctl.core.errors import SourceError
+from fleetctl.core.tar import Budget
 from fleetctl.sources.chartfile import unpack
 
 CHART = b"name: web\nversion: 1.0.0\n"
@@ -37,7 +38,7 @@ def test_the_folder_is_cut_off_and_modes_are_kept() -> None:
         info.mode = 0o755
 
     data = tarball([("web", None), ("web/Chart.yaml", CHART), ("./web/files/run.sh", b"#!")], run)
-    chart = unpack(data, "chart web", most=MOST)
+    chart = unpack(data, "chart web", Budget(bytes=MOST))
     assert (chart.name, chart.version, len(chart.digest)) == ("web", "1.0.0", 64)
     assert {path: file.executable for path, file in chart.files.items()} == {"Chart.yaml": False, "files/run.sh": True}
 
@@ -61,7 +62,7 @@ def test_the_folder_is_cut_off_and_modes_are_kept() -> None:
 def test_odd_places_are_refused(name: str, words: str) -> None:
     """One line with the chart and the place."""
     with pytest.raises(SourceError, match=words) as caught:
-        unpack(tarball([("web/Chart.yaml", CHART), (name, b"x")]), "chart web", most=MOST)
+        unpack(tarball([("web/Chart.yaml", CHART), (name, b"x")]), "chart web", Budget(bytes=MOST))
     assert caught.value.summary.startswith("chart web ")
     assert "\n" not in caught.value.summary
 
@@ -74,7 +75,7 @@ def test_links_and_devices_are_refused(kind: bytes) -> None:
         info.type, info.linkname = kind, "/etc/passwd"
 
     with pytest.raises(SourceError, match="holds"):
-        unpack(tarball([("web/Chart.yaml", CHART), ("web/x", b"")], turn), "chart web", most=MOST)
+        unpack(tarball([("web/Chart.yaml", CHART), ("web/x", b"")], turn), "chart web", Budget(bytes=MOST))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_links_and_devices_are_refused(kind: bytes) -> None:
     [
         (b"<html>", "is not a gzipped tar"),
         (b"", "ends too early"),
-        (gzip.compress(b"hello" * 1000), "is not a gzipped tar"),
+        (gzip.compress(b"hello" * 1000), "is not a tar"),
         (gzip.compress(bytes(MOST + 1)), "unpacks to more than"),
         (tarball([("web/Chart.yaml", CHART)])[:-9], "ends too early"),
         (tarball([("web/values.yaml", b"a: 1")]), "has no Chart.yaml"),
@@ -94,7 +95,7 @@ def test_links_and_devices_are_refused(kind: bytes) -> None:
 def test_what_is_no_chart_is_refused(data: bytes, words: str) -> None:
     """Cut off, too large, or something else."""
     with pytest.raises(SourceError, match=words):
-        unpack(data, "chart web", most=MOST)
+        unpack(data, "chart web", Budget(bytes=MOST))
 
 
 def test_ten_million_empty_entries_are_stopped_by_their_bytes() -> None:
@@ -102,4 +103,4 @@ def test_ten_million_empty_entries_are_stopped_by_their_bytes() -> None:
     bomb = gzip.compress(tarfile.TarInfo("web/d/").tobuf() * 40_000)
     assert len(bomb) < 200_000
     with pytest.raises(SourceError, match="unpacks to more than"):
-        unpack(bomb, "chart web", most=MOST)
+        unpack(bomb, "chart web", Budget(bytes=MOST))

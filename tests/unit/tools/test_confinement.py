@@ -109,6 +109,37 @@ def test_the_crds_of_a_chart_are_found() -> None:
     """helm installs them before it renders: the chart's, its subcharts', and those in packed ones."""
     inner = packed({"b/crds/x.yaml": b"kind: X", "b/templates/crds.yaml": b""})
     outer = packed({"a/Chart.yaml": b"", "a/charts/b.tgz": inner})
-    files = {"Chart.yaml": b"", "templates/a.yaml": b"", "charts/a.tgz": outer, "charts/c/crds/y.yaml": b"", "charts/bad.tgz": b"nothing"}
+    files = {"Chart.yaml": b"", "templates/a.yaml": b"", "charts/a.tgz": outer, "charts/c/crds/y.yaml": b""}
     assert crds_of(files) == ["charts/a.tgz: charts/b.tgz: crds/x.yaml", "charts/c/crds/y.yaml"]
     assert crds_of({"crds/README.md": b"", "templates/crds-of-mine.yaml": b""}) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"nothing", "is not a gzipped tar"),
+        (packed({"a\\crds\\x.yaml": b"kind: X"}), "backslash"),
+        (packed({"a/x": b""}) + packed({"a/crds/x.yaml": b"kind: X"}), "after the end"),
+        (packed({"a/crds/x.yaml": bytes(65 * 1024 * 1024)}), "unpacks to more than"),
+    ],
+    ids=["no archive", "backslash", "two members", "too large"],
+)
+def test_a_packed_subchart_that_cannot_be_read_may_hold_crds(data: bytes, reason: str) -> None:
+    """helm reads some archives otherwise than we do; under a target namespace they are refused."""
+    (found,) = crds_of({"charts/bad.tgz": data})
+    assert found.startswith("charts/bad.tgz (it ")
+    assert reason in found
+
+
+def test_archives_inside_archives_share_one_budget() -> None:
+    """Ten subcharts that unpack to 10 MiB each are more than a chart may have."""
+    part = packed({"a/crds/x.yaml": bytes(10 * 1024 * 1024)})
+    outer = packed({"b/Chart.yaml": b"", **{f"b/charts/a{at}.tgz": part for at in range(10)}})
+    assert any("unpacks to more than" in found for found in crds_of({"charts/b.tgz": outer}))
+
+
+def test_packed_charts_are_read_to_a_limited_depth() -> None:
+    data = packed({"a/crds/x.yaml": b""})
+    for _ in range(6):
+        data = packed({"a/charts/a.tgz": data})
+    assert "packed into too many other charts" in crds_of({"charts/a.tgz": data})[0]
