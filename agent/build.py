@@ -25,6 +25,7 @@ _NEEDED = (
     "certifi",
     "cffi",
     "cryptography",
+    "google_re2",
     "h11",
     "httpcore",
     "httpx",

@@ -12,8 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from fleetctl.core.options import ComparePatch, Options
-from fleetctl.core.template.errors import Mistake
-from fleetctl.core.template.regex import compiled
+from fleetctl.core.regex import InvalidRegex, compile_regex
 
 from .drift import MISSING, Change, steps_of
 
@@ -102,8 +101,8 @@ def _group(api_version: str) -> str:
 
 def _fits(pattern: str, name: str) -> bool:
     try:
-        return compiled(pattern).search(name) is not None
-    except Mistake:
+        return compile_regex(pattern).is_match(name)
+    except InvalidRegex:
         return False
 
 

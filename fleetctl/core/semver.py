@@ -23,6 +23,10 @@ _JOINT = re.compile(r"\s*,\s*|\s+")
 _HYPHEN = re.compile(r"(\S+)\s+-\s+(\S+)")
 
 
+# Masterminds/semver has the first; `_HYPHEN` takes time quadratic in the length of a word.
+_MAX_VERSION, _MAX_CONSTRAINT = 256, 1_000
+
+
 class Version(NamedTuple):
     """Sorts as SemVer 2 says: `pre` is (1,) for a release, else (0, parts)."""
 
@@ -46,7 +50,7 @@ class _Term(NamedTuple):
 
 def parse(text: str) -> Version | None:
     """`text` as a version, missing parts being 0; None when it is none."""
-    found = _VERSION.fullmatch(text.strip())
+    found = _VERSION.fullmatch(text.strip()) if len(text) <= _MAX_VERSION else None
     if not found:
         return None
     major, minor, patch = (int(part or 0) for part in found.group(1, 2, 3))
@@ -55,6 +59,9 @@ def parse(text: str) -> Version | None:
 
 def best(constraint: str, versions: Iterable[str]) -> str | None:
     """The highest of `versions` that the constraint allows; "" allows every release. Raises UsageError on a wrong constraint."""
+    if len(constraint) > _MAX_CONSTRAINT:
+        step = "Write it like 1.2.3, ~1.2, ^2 or >=1.0 <2.0."
+        raise UsageError(f"a version constraint longer than {_MAX_CONSTRAINT} characters", subject=constraint[:100], next_step=step)
     text = _HYPHEN.sub(r">=\1, <=\2", constraint) if constraint.strip() else "*"
     groups = [_group(part, constraint) for part in text.split("||")]
     known = [(version, text) for text in versions if (version := parse(text)) is not None]

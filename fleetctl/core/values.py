@@ -17,7 +17,7 @@ import yaml
 from fleetctl.core.errors import UsageError
 from fleetctl.core.ids import ClusterName, Workspace
 from fleetctl.core.options import HelmOptions, merge_values
-from fleetctl.core.template import TemplateError
+from fleetctl.core.template import Budget, TemplateError
 from fleetctl.core.template import render as evaluate
 from fleetctl.core.yamldoc import Dumper, load, places
 
@@ -48,7 +48,8 @@ def values_of(helm: HelmOptions, facts: Facts, values_from: Sequence[dict[str, A
             "ClusterAnnotations": _visible(facts.annotations),
             "ClusterValues": facts.values,
         }
-        values = _evaluated(values, context) | _template_values(helm.template_values or {}, context)
+        budget = Budget()  # one for all templates of the bundle
+        values = _evaluated(values, context, budget) | _template_values(helm.template_values or {}, context, budget)
     for more in values_from:
         values = merge_values(values, more)
     return values
@@ -70,12 +71,12 @@ def _labelled(value: Any, labels: Mapping[str, str]) -> Any:
     return value
 
 
-def _evaluated(values: dict[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:
+def _evaluated(values: dict[str, Any], context: Mapping[str, Any], budget: Budget) -> dict[str, Any]:
     text = _as_fleet_writes(values)
     if _OPEN not in text:
         return values
     try:
-        made = evaluate(text, context)
+        made = evaluate(text, context, budget=budget)
     except TemplateError as why:
         raise _placed(why, text) from why
     found = load(made, file="helm.values after its templates")
@@ -84,12 +85,12 @@ def _evaluated(values: dict[str, Any], context: Mapping[str, Any]) -> dict[str, 
     return found
 
 
-def _template_values(templates: Mapping[str, str], context: Mapping[str, Any]) -> dict[str, Any]:
+def _template_values(templates: Mapping[str, str], context: Mapping[str, Any], budget: Budget) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, template in templates.items():
         place = f"helm.templateValues.{key}"
         try:
-            found[key] = load(evaluate(template, context), file=f"{place} after its templates")
+            found[key] = load(evaluate(template, context, budget=budget), file=f"{place} after its templates")
         except TemplateError as why:
             raise UsageError(f"{place}: {why.summary}", subject=why.subject, next_step=why.next_step) from why
     return found

@@ -9,19 +9,31 @@ from collections.abc import Mapping
 from typing import Any
 
 from fleetctl.core.template.containers import as_floats
-from fleetctl.core.template.errors import DEFAULT_LIMITS, Limits, TemplateError
+from fleetctl.core.template.errors import DEFAULT_LIMITS, Budget, Limits, Mistake, TemplateError
 from fleetctl.core.template.lex import place
 from fleetctl.core.template.parse import parse
 from fleetctl.core.template.run import run
 
-__all__ = ["DEFAULT_LIMITS", "Limits", "TemplateError", "render"]
+__all__ = ["DEFAULT_LIMITS", "Budget", "Limits", "TemplateError", "render"]
 
 
-def render(text: str, context: Mapping[str, Any], *, limits: Limits = DEFAULT_LIMITS, delims: tuple[str, str] = ("${", "}")) -> str:
-    """The template `text` over `context`, whose numbers count as JSON's do in Go (float64). Raises TemplateError."""
-    if len(text) > limits.size:
-        raise place(text, 0, f"the template is longer than {limits.size} characters")
+def render(
+    text: str,
+    context: Mapping[str, Any],
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    budget: Budget | None = None,
+    delims: tuple[str, str] = ("${", "}"),
+) -> str:
+    """The template `text` over `context`, whose numbers count as JSON's do in Go (float64). `budget`: shared with other templates, and
+    takes the place of `limits`. Raises TemplateError.
+    """
+    budget = budget or Budget(limits)
+    if len(text) > budget.limits.size:
+        raise place(text, 0, f"the template is longer than {budget.limits.size} characters")
     try:
-        return run(parse(text, delims), text, as_floats(dict(context)), limits)
+        return run(parse(text, delims), text, as_floats(budget, dict(context)), budget)
+    except Mistake as why:
+        raise place(text, 0, why.problem, why.next_step) from why
     except RecursionError as why:
         raise place(text, 0, "the template is nested too deep") from why

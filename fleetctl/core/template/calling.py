@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from fleetctl.core.template.errors import Limits, Mistake
-from fleetctl.core.template.show import Int64, text_of, type_of
+from fleetctl.core.template.errors import Budget, Mistake
+from fleetctl.core.template.show import Int64, type_of
 
 
 class Untyped(NamedTuple):
@@ -20,20 +20,26 @@ _NAMES = {"s": "string", "i": "int", "f": "float64", "b": "bool", "l": "[]interf
 
 
 class Function:
-    def __init__(self, form: str, call: Callable[..., Any], *, limits: bool = False) -> None:
-        self._form, self._call, self._limits = form.rstrip("*"), call, limits
+    """A function of templates. With `budget` the call gets the Budget first: one that walks over values, or makes much of little."""
+
+    def __init__(self, form: str, call: Callable[..., Any], *, budget: bool = False) -> None:
+        self._form, self._call, self._takes_budget = form.rstrip("*"), call, budget
         self._repeats = form.endswith("*")
 
-    def __call__(self, name: str, values: Sequence[Any], limits: Limits) -> Any:
-        """Raises Mistake."""
+    def __call__(self, name: str, values: Sequence[Any], budget: Budget) -> Any:
+        """Call with `values`; the budget pays for texts, lists and maps that go in and for a result that is new. Raises Mistake."""
         least = len(self._form) - self._repeats
         if len(values) < least or (len(values) > len(self._form) and not self._repeats):
             want = f"at least {least}" if self._repeats else str(least)
             raise Mistake(f"wrong number of args for {name}: want {want} got {len(values)}")
         form = self._form.ljust(len(values), self._form[-1:])
-        given = [_given(name, letter, value) for letter, value in zip(form, values, strict=False)]
+        args = [_given(name, letter, value) for letter, value in zip(form, values, strict=False)]
+        budget.spend(sum(len(arg) for letter, arg in zip(form, args, strict=False) if letter in "sld"))
         try:
-            return self._call(limits, *given) if self._limits else self._call(*given)
+            result = self._call(budget, *args) if self._takes_budget else self._call(*args)
+            if not any(result is arg for arg in args):
+                budget.produce(result)
+            return result
         except Mistake as why:
             raise Mistake(f"{name}: {why.problem}", why.next_step) from why
         except (ValueError, OverflowError, IndexError, KeyError, TypeError, ZeroDivisionError, AttributeError) as why:
@@ -71,7 +77,7 @@ def _constant(name: str, letter: str, value: Any) -> Any:
         return float(value)
     if letter == "i" and float(value).is_integer():
         return int(value)
-    raise Mistake(f"{name}: expected {'integer' if letter == 'i' else _NAMES[letter]}; found {text_of(value)}")
+    raise Mistake(f"{name}: expected {'integer' if letter == 'i' else _NAMES[letter]}; found {value}")
 
 
 def truth(value: Any) -> bool:

@@ -7,6 +7,8 @@ time (now, random texts, keys, certificates), because a cluster's values would n
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
+from itertools import islice
 
 from fleetctl.core.template import comparing, containers, numbers, strings
 from fleetctl.core.template.calling import Function
@@ -29,6 +31,9 @@ _DATES = frozenset(
 )
 
 
+_MAX_COMPARED, _MAX_KNOWN = 64, 1_000
+
+
 def find(name: str) -> Function:
     """Raises Mistake with what to do instead."""
     if name in FUNCTIONS:
@@ -40,9 +45,12 @@ def find(name: str) -> Function:
     if name in _DATES:
         raise Mistake(f"{name} is not known in this version", "Write the text of the date.")
     near = _OF_HELM.get(name) or nearest(name, [*FUNCTIONS, "and", "or"])
-    raise Mistake(f'function "{name}" not defined', f"Did you mean {near}?" if near else "See sprig's functions.")
+    raise Mistake(f'function "{name:.100}" not defined', f"Did you mean {near}?" if near else "See sprig's functions.")
 
 
-def nearest(name: str, known: list[str]) -> str:
-    found = difflib.get_close_matches(name, known, 1)
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that `name` is most like, "" for none. Long names and long lists are not compared: it would take too long."""
+    if len(name) > _MAX_COMPARED:
+        return ""
+    found = difflib.get_close_matches(name, [word for word in islice(known, _MAX_KNOWN) if len(word) <= _MAX_COMPARED], 1)
     return found[0] if found else ""

@@ -9,8 +9,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from fleetctl.core.template.calling import Function
-from fleetctl.core.template.errors import Limits, Mistake
-from fleetctl.core.template.show import Int64, wrapped
+from fleetctl.core.template.errors import Budget, Mistake
+from fleetctl.core.template.show import Int64, number, wrapped
 
 
 def to_int64(value: Any) -> Int64:
@@ -47,8 +47,10 @@ def _atoi(text: str) -> int:
 
 
 def _to_decimal(value: Any) -> Int64:
+    if not isinstance(value, str | int | float):
+        return Int64(0)
     try:
-        return Int64(int(str(value), 8))
+        return Int64(int(number(value) if isinstance(value, float) else str(value), 8))
     except ValueError:
         return Int64(0)
 
@@ -106,20 +108,19 @@ def _round(value: Any, places: int, *more: Any) -> float:
     return (math.ceil(digit) if rest >= edge else math.floor(digit)) / power
 
 
-def _until_step(limits: Limits, start: int, stop: int, step: int) -> list[Any]:
+def _until_step(budget: Budget, start: int, stop: int, step: int) -> list[Any]:
     if step == 0 or (step > 0) != (stop > start):
         return []
     found = range(start, stop, step)
-    if len(found) > limits.items:
-        raise Mistake(f"more than {limits.items} items")
+    budget.fits_items(len(found))
     return list(found)
 
 
-def _until(limits: Limits, count: int) -> list[Any]:
-    return _until_step(limits, 0, count, -1 if count < 0 else 1)
+def _until(budget: Budget, count: int) -> list[Any]:
+    return _until_step(budget, 0, count, -1 if count < 0 else 1)
 
 
-def _seq(limits: Limits, *values: int) -> str:
+def _seq(budget: Budget, *values: int) -> str:
     if not values or len(values) > 3:
         return ""
     start, step, stop = (1, 1, values[0]) if len(values) == 1 else (values[0], 1, values[1]) if len(values) == 2 else values
@@ -127,7 +128,7 @@ def _seq(limits: Limits, *values: int) -> str:
         step = -1
     elif len(values) == 3 and ((step > 0) != (stop >= start) or step == 0):
         return ""
-    return " ".join(map(str, _until_step(limits, start, stop + (1 if step > 0 else -1), step) or ([start] if start == stop else [])))
+    return " ".join(map(str, _until_step(budget, start, stop + (1 if step > 0 else -1), step) or ([start] if start == stop else [])))
 
 
 FUNCTIONS: dict[str, Function] = {
@@ -154,7 +155,7 @@ FUNCTIONS: dict[str, Function] = {
     "ceil": Function("a", lambda value: float(math.ceil(to_float64(value)))),
     "floor": Function("a", lambda value: float(math.floor(to_float64(value)))),
     "round": Function("aia*", _round),
-    "until": Function("i", _until, limits=True),
-    "untilStep": Function("iii", _until_step, limits=True),
-    "seq": Function("i*", _seq, limits=True),
+    "until": Function("i", _until, budget=True),
+    "untilStep": Function("iii", _until_step, budget=True),
+    "seq": Function("i*", _seq, budget=True),
 }

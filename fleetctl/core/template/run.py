@@ -7,7 +7,7 @@ from typing import Any
 
 from fleetctl.core.template import functions
 from fleetctl.core.template.calling import Untyped, truth
-from fleetctl.core.template.errors import Limits, Mistake
+from fleetctl.core.template.errors import Budget, Mistake
 from fleetctl.core.template.lex import place
 from fleetctl.core.template.parse import Branch, Call, Chain, Command, Constant, Dot, Invoke, Jump, Pipe, Text, Tree, Variable
 from fleetctl.core.template.show import text_of, type_of
@@ -25,14 +25,14 @@ _JUMPS: dict[str, type[Exception]] = {"break": _Break, "continue": _Continue}
 _NOTHING = object()
 
 
-def run(tree: Tree, text: str, context: Any, limits: Limits) -> str:
+def run(tree: Tree, text: str, context: Any, budget: Budget) -> str:
     """Raises TemplateError."""
-    return _Run(tree, text, context, limits).result()
+    return _Run(tree, text, context, budget).result()
 
 
 class _Run:
-    def __init__(self, tree: Tree, text: str, context: Any, limits: Limits) -> None:
-        self._tree, self._text, self._limits = tree, text, limits
+    def __init__(self, tree: Tree, text: str, context: Any, budget: Budget) -> None:
+        self._tree, self._text, self._limits, self._budget = tree, text, budget.limits, budget
         self._context = context
         self._out: list[str] = []
         self._size = self._steps = self._depth = 0
@@ -54,6 +54,7 @@ class _Run:
             raise Mistake(f"more than {self._limits.steps} steps")
 
     def _write(self, text: str) -> None:
+        self._budget.spend(len(text))
         self._size += len(text)
         if self._size > self._limits.size:
             raise Mistake(f"the result is longer than {self._limits.size} characters")
@@ -71,7 +72,7 @@ class _Run:
             if isinstance(node, Pipe):
                 value = self._pipe(node, dot)
                 if not node.declares:
-                    self._write(text_of(value))
+                    self._write(text_of(self._budget, value))
             elif isinstance(node, Branch):
                 self._branch(node, dot)
             elif isinstance(node, Invoke):
@@ -96,6 +97,7 @@ class _Run:
         empty = True
         for key, item in self._items(value):
             empty = False
+            self._step()
             mark = len(self._scope)
             self._bind(node.pipe, key, item)
             try:
@@ -113,12 +115,13 @@ class _Run:
         if value is None:
             return iter(())
         if isinstance(value, dict):
+            self._budget.visit(len(value))
             return ((key, value[key]) for key in sorted(value))
         if isinstance(value, list):
-            return iter(list(enumerate(value)))
+            return iter(enumerate(value))
         if isinstance(value, int) and not isinstance(value, bool):
             return ((n, type(value)(n)) for n in range(value))
-        raise Mistake(f"range can't iterate over {text_of(value)}")
+        raise Mistake(f"range can't iterate over {type_of(value)}")
 
     def _bind(self, pipe: Pipe, key: Any, item: Any) -> None:
         values = (item,) if len(pipe.declares) == 1 else (key, item)
@@ -157,11 +160,15 @@ class _Run:
         return value
 
     def _assign(self, name: str, value: Any) -> None:
+        self._scope[self._place(name)] = (name, value)
+
+    def _place(self, name: str) -> int:
+        """Where the innermost variable of that name is in the scope."""
         for at in reversed(range(len(self._scope))):
             if self._scope[at][0] == name:
-                self._scope[at] = (name, value)
-                return
-        raise Mistake(f"undefined variable {name}")
+                self._budget.spend(4 * (len(self._scope) - at))
+                return at
+        raise Mistake(f"undefined variable {name:.100}")
 
     def _command(self, command: Command, dot: Any, last: Any) -> Any:
         self._step()
@@ -188,10 +195,7 @@ class _Run:
         if isinstance(node, Dot):
             return dot
         if isinstance(node, Variable):
-            for name, value in reversed(self._scope):
-                if name == node.name:
-                    return value
-            raise Mistake(f"undefined variable {node.name}")
+            return self._scope[self._place(node.name)][1]
         if isinstance(node, Chain):
             base = self._operand(node.base, dot)
             for name in node.fields:
@@ -209,7 +213,7 @@ class _Run:
         values = [self._operand(node, dot) for node in nodes]
         if last is not _NOTHING:
             values.append(last)
-        return self._bounded(found(name, values, self._limits))
+        return found(name, values, self._budget)
 
     def _and_or(self, name: str, nodes: list[Any], dot: Any, last: Any) -> Any:
         """The only ones that do not look at what they do not need."""
@@ -225,19 +229,12 @@ class _Run:
                 break
         return value
 
-    def _bounded(self, value: Any) -> Any:
-        if isinstance(value, str) and len(value) > self._limits.size:
-            raise Mistake(f"a text longer than {self._limits.size} characters")
-        if isinstance(value, list | dict) and len(value) > self._limits.items:
-            raise Mistake(f"more than {self._limits.items} items")
-        return value
-
 
 def _field(base: Any, name: str) -> Any:
     if isinstance(base, Mapping):
         if name not in base:
-            near = functions.nearest(name, list(base))
-            raise Mistake(f'map has no entry for key "{name}"', f"Did you mean {near}?" if near else "Set it, or write `default`.")
+            near = functions.nearest(name, base)
+            raise Mistake(f'map has no entry for key "{name:.100}"', f"Did you mean {near}?" if near else "Set it, or write `default`.")
         return base[name]
     if base is None:
         raise Mistake(f"nil pointer evaluating interface {{}}.{name}")

@@ -9,17 +9,20 @@ import html
 import posixpath
 import re
 import zlib
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 from urllib.parse import quote_plus, urlsplit, urlunsplit
 
+from fleetctl.core.template import regex
 from fleetctl.core.template.calling import Function
-from fleetctl.core.template.errors import Limits, Mistake
-from fleetctl.core.template.regex import compiled, expanded
-from fleetctl.core.template.show import quoted, sprintf, text_of
+from fleetctl.core.template.errors import Budget, Mistake
+from fleetctl.core.template.printf import sprintf
+from fleetctl.core.template.show import quoted, text_of
 
 
-def strval(value: Any) -> str:
-    return text_of(value, inside=True)
+def strval(budget: Budget, value: Any) -> str:
+    return text_of(budget, value, inside=True)
 
 
 def _upper(text: str) -> str:
@@ -82,7 +85,8 @@ def _words(text: str) -> list[str]:
     """Where xstrings breaks a text into words."""
     spaced = re.sub(r"[\s_\-.]+", " ", text)
     spaced = re.sub(r"([a-z\d])([A-Z])", r"\1 \2", spaced)
-    spaced = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1 \2", spaced)
+    # As `([A-Z]+)([A-Z][a-z])` would, which backtracks over each run of capitals.
+    spaced = re.sub(r"(?<=[A-Z])([A-Z][a-z])", r" \1", spaced)
     return spaced.split()
 
 
@@ -90,62 +94,81 @@ def _camel(text: str) -> str:
     return "".join(word[:1].upper() + word[1:] for word in re.split(r"[\s_\-]+", text) if word)
 
 
-def _wrap(width: int, text: str, separator: str = "\n", *, long: bool = False) -> str:
+def _wrap(budget: Budget, width: int, text: str, separator: str = "\n", *, long: bool = False) -> str:
+    """`long`: words longer than the width are cut."""
     width = max(1, width)
-    found, left = [], text
-    while len(left) > width:
-        if left[0] == " ":
-            left = left[1:]
+    lines: list[str] = []
+    start, size = 0, 0
+    while len(text) - start > width:
+        if text[start] == " ":
+            start += 1
             continue
-        at = left.rfind(" ", 0, width + 1)
-        if at >= 0:
-            found.append(left[:at])
-            left = left[at + 1 :]
-        elif long:
-            found.append(left[:width])
-            left = left[width:]
-        else:
-            at = left.find(" ", width)
-            if at < 0:
+        end = text.rfind(" ", start, start + width + 1)
+        if end < 0 and not long:
+            end = text.find(" ", start + width)
+            if end < 0:
                 break
-            found.append(left[:at])
-            left = left[at + 1 :]
-    return separator.join([*found, left])
+        after = end + 1
+        if end < 0:
+            end = after = start + width
+        lines.append(text[start:end])
+        size += end - start + len(separator)
+        budget.fits(size)
+        start = after
+    return separator.join([*lines, text[start:]])
 
 
-def _repeat(limits: Limits, count: int, text: str) -> str:
+def _repeat(budget: Budget, count: int, text: str) -> str:
     if count < 0:
         raise Mistake("negative Repeat count")
-    _fits(limits, count * len(text))
+    budget.fits(count * len(text))
     return text * count
 
 
-def _replace(limits: Limits, old: str, new: str, text: str) -> str:
-    _fits(limits, len(text) + (text.count(old) if old else len(text) + 1) * len(new))
+def _replace(budget: Budget, old: str, new: str, text: str) -> str:
+    budget.fits(len(text) + (text.count(old) if old else len(text) + 1) * len(new))
     return text.replace(old, new)
 
 
-def _indent(limits: Limits, spaces: int, text: str) -> str:
-    _fits(limits, len(text) + (text.count("\n") + 1) * max(0, spaces))
+def _indent(budget: Budget, spaces: int, text: str) -> str:
+    budget.fits(len(text) + (text.count("\n") + 1) * max(0, spaces))
     if spaces < 0:
         raise Mistake("negative Repeat count")
     pad = " " * spaces
     return pad + text.replace("\n", "\n" + pad)
 
 
-def _fits(limits: Limits, size: int) -> None:
-    if size > limits.size:
-        raise Mistake(f"a text longer than {limits.size} characters")
+def _strip(chars: str, text: str) -> str:
+    """`text` without any of `chars` at its ends; str.strip would look through all of `chars` for each character."""
+    strip = frozenset(chars)
+    start, end = 0, len(text)
+    while start < end and text[start] in strip:
+        start += 1
+    while start < end and text[end - 1] in strip:
+        end -= 1
+    return text[start:end]
 
 
-def _print(*values: Any) -> str:
+def _print(budget: Budget, *values: Any) -> str:
     """fmt.Sprint: a space between two values of which neither is a text."""
-    found = ""
+    parts: list[str] = []
     for at, value in enumerate(values):
         if at and not isinstance(value, str) and not isinstance(values[at - 1], str):
-            found += " "
-        found += strval(value)
-    return found
+            parts.append(" ")
+        parts.append(strval(budget, value))
+    return "".join(parts)
+
+
+def _joined(budget: Budget, values: Iterable[Any], mark: Callable[[str], str] = str) -> str:
+    """The values that are not nil, each through `mark`, with spaces between."""
+    parts: list[str] = []
+    size = 0
+    for value in values:
+        if value is not None:
+            parts.append(mark(strval(budget, value)))
+            size += len(parts[-1]) + 1
+            budget.fits(size)
+    return " ".join(parts)
 
 
 def _b64dec(text: str) -> str:
@@ -165,31 +188,6 @@ def _b32dec(text: str) -> str:
         return base64.b32decode(text).decode("utf-8", "replace")
     except (binascii.Error, ValueError) as why:
         return f"illegal base32 data: {why}"
-
-
-def _split_regex(pattern: str, text: str, count: int) -> list[str]:
-    if count == 0:
-        return []
-    found: list[str] = []
-    start = 0
-    for match in compiled(pattern).finditer(text):
-        if 0 < count <= len(found) + 1:
-            break
-        if match.end() == 0 or (match.end() == match.start() == len(text)):
-            continue
-        found.append(text[start : match.start()])
-        start = match.end()
-    return [*found, text[start:]]
-
-
-def _find_all(pattern: str, text: str, count: int) -> list[str]:
-    found = [m[0] for m in compiled(pattern).finditer(text)]
-    return found if count < 0 else found[:count]
-
-
-def _find(pattern: str, text: str) -> str:
-    match = compiled(pattern).search(text)
-    return match[0] if match else ""
 
 
 def _clean(path: str) -> str:
@@ -223,18 +221,30 @@ def _url_join(parts: dict[str, Any]) -> str:
     return urlunsplit([str(parts.get("scheme") or ""), netloc, *(str(parts.get(k) or "") for k in ("path", "query", "fragment"))])
 
 
-def _js(*values: Any) -> str:
+def _js(budget: Budget, *values: Any) -> str:
     marks = {"\\": "\\\\", "'": "\\'", '"': '\\"', "<": "\\u003C", ">": "\\u003E", "&": "\\u0026", "=": "\\u003D"}
-    return "".join(marks.get(c) or (f"\\u{ord(c):04X}" if ord(c) < 32 else c) for c in _print(*values))
+    return "".join(marks.get(c) or (f"\\u{ord(c):04X}" if ord(c) < 32 else c) for c in _print(budget, *values))
+
+
+def _html(budget: Budget, *values: Any) -> str:
+    return html.escape(_print(budget, *values)).replace("&quot;", "&#34;").replace("&#x27;", "&#39;")
 
 
 def _initials(text: str) -> str:
     return "".join(word[0] for word in text.split())
 
 
-def _split(separator: str, text: str, count: int = -1) -> dict[str, Any]:
-    parts = list(text) if separator == "" else text.split(separator, count - 1 if count > 0 else -1)
-    return {f"_{at}": part for at, part in enumerate(parts)}
+def _split(budget: Budget, separator: str, text: str, count: int = -1) -> dict[str, Any]:
+    return {f"_{at}": part for at, part in enumerate(_parts(budget, separator, text, count))}
+
+
+def _parts(budget: Budget, separator: str, text: str, count: int = -1) -> list[str]:
+    if separator == "":
+        budget.fits_items(len(text))
+        return list(text)
+    most = text.count(separator) + 1
+    budget.fits_items(min(most, count) if count > 0 else most)
+    return text.split(separator, count - 1 if count > 0 else -1)
 
 
 def _hash(kind: str) -> Function:
@@ -246,61 +256,61 @@ def _fail(text: str) -> None:
 
 
 _REGEX: dict[str, Function] = {
-    "regexMatch": Function("ss", lambda pattern, text: compiled(pattern).search(text) is not None),
-    "regexFind": Function("ss", _find),
-    "regexFindAll": Function("ssi", _find_all),
-    "regexReplaceAll": Function("sss", lambda pattern, text, new: compiled(pattern).sub(lambda m: expanded(new, m), text)),
-    "regexReplaceAllLiteral": Function("sss", lambda pattern, text, new: compiled(pattern).sub(lambda _: new, text)),
-    "regexSplit": Function("ssi", _split_regex),
+    "regexMatch": Function("ss", regex.is_match, budget=True),
+    "regexFind": Function("ss", regex.find, budget=True),
+    "regexFindAll": Function("ssi", regex.find_all, budget=True),
+    "regexReplaceAll": Function("sss", regex.replace_all, budget=True),
+    "regexReplaceAllLiteral": Function("sss", partial(regex.replace_all, literal=True), budget=True),
+    "regexSplit": Function("ssi", regex.split, budget=True),
 }
 _GO_META = re.compile(r"[\\.+*?()|\[\]{}^$]")
 
 FUNCTIONS: dict[str, Function] = {
-    "print": Function("a*", _print),
-    "println": Function("a*", lambda *values: " ".join(strval(v) for v in values) + "\n"),
-    "printf": Function("sa*", lambda form, *values: sprintf(form, list(values))),
-    "html": Function("a*", lambda *v: html.escape(_print(*v)).replace("&quot;", "&#34;").replace("&#x27;", "&#39;")),
-    "js": Function("a*", _js),
-    "urlquery": Function("a*", lambda *values: quote_plus(_print(*values), safe="")),
+    "print": Function("a*", _print, budget=True),
+    "println": Function("a*", lambda budget, *values: " ".join(strval(budget, v) for v in values) + "\n", budget=True),
+    "printf": Function("sa*", lambda budget, form, *values: sprintf(budget, form, list(values)), budget=True),
+    "html": Function("a*", _html, budget=True),
+    "js": Function("a*", _js, budget=True),
+    "urlquery": Function("a*", lambda budget, *values: quote_plus(_print(budget, *values), safe=""), budget=True),
     "trim": Function("s", str.strip),
-    "trimAll": Function("ss", lambda chars, text: text.strip(chars) if chars else text),
-    "trimall": Function("ss", lambda chars, text: text.strip(chars) if chars else text),
+    "trimAll": Function("ss", _strip),
+    "trimall": Function("ss", _strip),
     "trimSuffix": Function("ss", lambda end, text: text.removesuffix(end)),
     "trimPrefix": Function("ss", lambda start, text: text.removeprefix(start)),
     "upper": Function("s", _upper),
     "lower": Function("s", str.lower),
     "title": Function("s", _title),
     "untitle": Function("s", _untitle),
-    "repeat": Function("is", _repeat, limits=True),
+    "repeat": Function("is", _repeat, budget=True),
     "substr": Function("iis", _substr),
     "nospace": Function("s", lambda text: re.sub(r"\s", "", text)),
     "trunc": Function("is", _trunc),
     "abbrev": Function("is", _abbrev),
     "abbrevboth": Function("iis", _abbrevboth),
     "initials": Function("s", _initials),
-    "wrap": Function("is", _wrap),
-    "wrapWith": Function("iss", lambda width, separator, text: _wrap(width, text, separator, long=True)),
+    "wrap": Function("is", _wrap, budget=True),
+    "wrapWith": Function("iss", lambda budget, width, separator, text: _wrap(budget, width, text, separator, long=True), budget=True),
     "contains": Function("ss", lambda part, text: part in text),
     "hasPrefix": Function("ss", lambda part, text: text.startswith(part)),
     "hasSuffix": Function("ss", lambda part, text: text.endswith(part)),
-    "quote": Function("a*", lambda *values: " ".join(quoted(strval(v)) for v in values if v is not None)),
-    "squote": Function("a*", lambda *values: " ".join(f"'{strval(v)}'" for v in values if v is not None)),
-    "cat": Function("a*", lambda *values: " ".join(strval(v) for v in values if v is not None)),
-    "indent": Function("is", _indent, limits=True),
-    "nindent": Function("is", lambda limits, spaces, text: "\n" + _indent(limits, spaces, text), limits=True),
-    "replace": Function("sss", _replace, limits=True),
+    "quote": Function("a*", lambda budget, *values: _joined(budget, values, quoted), budget=True),
+    "squote": Function("a*", lambda budget, *values: _joined(budget, values, lambda text: f"'{text}'"), budget=True),
+    "cat": Function("a*", lambda budget, *values: _joined(budget, values), budget=True),
+    "indent": Function("is", _indent, budget=True),
+    "nindent": Function("is", lambda budget, spaces, text: "\n" + _indent(budget, spaces, text), budget=True),
+    "replace": Function("sss", _replace, budget=True),
     "plural": Function("ssi", lambda one, many, count: one if count == 1 else many),
     "snakecase": Function("s", lambda text: "_".join(_words(text)).lower()),
     "camelcase": Function("s", _camel),
     "kebabcase": Function("s", lambda text: "-".join(_words(text)).lower()),
     "swapcase": Function("s", str.swapcase),
-    "toString": Function("a", strval),
+    "toString": Function("a", strval, budget=True),
     "regexQuoteMeta": Function("s", lambda text: _GO_META.sub(r"\\\g<0>", text)),
     **_REGEX,
     **{"must" + name[0].upper() + name[1:]: function for name, function in _REGEX.items()},
-    "split": Function("ss", _split),
-    "splitn": Function("sis", lambda separator, count, text: _split(separator, text, count)),
-    "splitList": Function("ss", lambda separator, text: list(text) if separator == "" else text.split(separator)),
+    "split": Function("ss", _split, budget=True),
+    "splitn": Function("sis", lambda budget, separator, count, text: _split(budget, separator, text, count), budget=True),
+    "splitList": Function("ss", _parts, budget=True),
     "b64enc": Function("s", lambda text: base64.b64encode(text.encode()).decode()),
     "b64dec": Function("s", _b64dec),
     "b32enc": Function("s", lambda text: base64.b32encode(text.encode()).decode()),
