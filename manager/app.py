@@ -23,14 +23,14 @@ import uvicorn
 from fleetctl.core.errors import Conflict, FleetError, UnavailableError, UsageError
 from fleetctl.core.interpreter import describe_hole
 
-from . import log, tls
+from . import admintoken, datadir, log, tls
 from .api.app import Parts, build
 from .api.guard import Server, protocol
 from .api.install import AgentFile
 from .api.people import About
 from .api.port import Manager
-from .config import Config, notify_socket, parse, prepare_data_dir
-from .files import write_private
+from .config import Config, notify_socket, parse
+from .datadir import Layout, prepare_data_dir
 from .local import CLUSTER, WORKSPACE, LocalAgent
 from .service import Service, Settings
 from .signing import Signer
@@ -38,16 +38,17 @@ from .signing import Signer
 KEEP_ALIVE_SECONDS = 960  # longer than the longest poll interval of 15 min
 STOP_SECONDS = 4
 HANDSHAKE_SECONDS = 10.0
-ADMIN_TTL_SECONDS = 10 * 365 * 86400
 BUG = 70
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status. One line on stderr for every error; a trace only in the log of an error that is ours."""
+    os.umask(0o077)
     try:
         config = parse(sys.argv[1:] if argv is None else argv)
         log.set_up(config.log_style)
-        return asyncio.run(raise_epoch(config) if config.command == "epoch-raise" else serve(config))
+        command = {"epoch-raise": raise_epoch, "admin-token": new_admin_token}.get(config.command, serve)
+        return asyncio.run(command(config))
     except FleetError as error:
         print(f"fleet-manager: {error.summary}. {error.next_step}".rstrip(), file=sys.stderr)
         return error.exit_status
@@ -75,6 +76,8 @@ async def serve(config: Config, make: Callable[[Config, Signer], Manager] | None
         log.warning("python", problem=hole)
     prepare_data_dir(config.data_dir)
     with locked(config.data_dir), listening(config) as listener:
+        layout = Layout(config.data_dir, config.secret_key_file is None, config.tls_cert is None, database=make is None)
+        datadir.check(layout, config.accept_lost)
         identity = _identity(config)
         signer = Signer.load_or_create(config.data_dir)
         service = (make or _make_service)(config, signer)
@@ -82,6 +85,7 @@ async def serve(config: Config, make: Callable[[Config, Signer], Manager] | None
         try:
             running = Running(config, service, identity, _parts(config, service, signer, identity))
             await _first_start(running)
+            datadir.first_start_done(config.data_dir)
             await _listen(running, listener)
         finally:
             await service.stop()
@@ -96,6 +100,14 @@ async def raise_epoch(config: Config) -> int:
     with locked(config.data_dir):
         old, new = await raised(config.data_dir / "fleet.db", now=time.time())
     print(f"epoch {old} is now {new}: agents follow this manager again once it runs")
+    return 0
+
+
+async def new_admin_token(config: Config) -> int:
+    """`fleet-manager admin-token`. Raises Conflict when admin.token is valid, UsageError when there is no database."""
+    token = await admintoken.create(config.data_dir, now=time.time())
+    print(f"token {token.name}, valid until {token.expires}, is in {token.file}")
+    print(f"fleetctl login URL --token-file {token.file}")
     return 0
 
 
@@ -147,6 +159,7 @@ def _make_service(config: Config, signer: Signer) -> Manager:
         secret_key_file=config.secret_key_file,
         removals=config.removals,
         offline_seconds=config.offline_seconds,
+        accept_lost=config.accept_lost,
     )
     return Service(config.data_dir, signer=signer, settings=settings)
 
@@ -166,19 +179,10 @@ def _version() -> str:
 
 
 async def _first_start(running: Running) -> None:
-    """Make `admin.token` once. The mark beside it tells of a start that died between the token and its file."""
     config = running.config
-    path, mark = config.data_dir / "admin.token", config.data_dir / ".admin.token.begun"
-    if mark.exists() and not path.exists():
-        with contextlib.suppress(FleetError):
-            await running.service.revoke_token("admin")
-    elif path.exists() or await running.service.list_tokens():
-        return
-    write_private(mark, b"")
-    token, _ = await running.service.create_token("admin", "admin", "", ADMIN_TTL_SECONDS)
-    write_private(path, token.encode() + b"\n")
-    mark.unlink()
-    print(f"fleetctl login {config.url} --ca-pin {running.identity.ca_pin} --token-file {path}", flush=True)
+    if await admintoken.ensure(running.service, config.data_dir):
+        file = config.data_dir / "admin.token"
+        print(f"fleetctl login {config.url} --ca-pin {running.identity.ca_pin} --token-file {file}", flush=True)
 
 
 async def _listen(running: Running, listener: socket.socket) -> None:

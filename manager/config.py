@@ -11,19 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from fleetctl.core.errors import RefusedError, UsageError
+from fleetctl.core.errors import UsageError
 from fleetctl.core.holds import Limits
 from fleetctl.core.redact import redacted_login, refuse_login
 
-_NETWORK_FILE_SYSTEMS = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "9p", "afs", "ceph", "glusterfs", "lustre", "ocfs2", "gfs2", "beegfs"}
-    | {"fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.rclone", "fuse.davfs", "davfs"}
-)
+from .datadir import LOSSES
 
 
 @dataclass(frozen=True)
 class Config:
-    """`command`: serve or epoch-raise."""
+    """`command`: serve, epoch-raise or admin-token."""
 
     data_dir: Path
     command: str = "serve"
@@ -42,6 +39,7 @@ class Config:
     log_style: str = "text"
     removals: Limits = field(default_factory=Limits)
     offline_seconds: int = 300
+    accept_lost: tuple[str, ...] = ()
 
     @property
     def url(self) -> str:
@@ -65,6 +63,12 @@ _EPOCH = (
 )
 
 
+_NEW_ADMIN = (
+    "For an administrator who has no valid token any more. Run it on the manager's host as the manager's user; the manager may run "
+    "meanwhile. Then log in with the file and create a lasting token with `fleetctl token create`."
+)
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="fleet-manager", description="Watches Git and tells agents what to run.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -73,6 +77,9 @@ def parser() -> argparse.ArgumentParser:
     verbs = epoch.add_subparsers(dest="verb", required=True, metavar="VERB")
     raised = verbs.add_parser("raise", help="raise the epoch by one; the manager must not run", description=_EPOCH)
     raised.add_argument("--data-dir", type=Path, required=True, metavar="DIR", help="where everything is kept")
+    text = "write a new administrator's token, valid for 24 hours, to DIR/admin.token"
+    token = commands.add_parser("admin-token", help=text, description=_NEW_ADMIN)
+    token.add_argument("--data-dir", type=Path, required=True, metavar="DIR", help="where everything is kept")
     single = commands.add_parser("single", help="run the manager with an agent for one cluster", description="serve --with-local-agent")
     for command in (serve, single):
         _options(command)
@@ -95,6 +102,8 @@ def _options(command: argparse.ArgumentParser) -> None:
     add("--removals-percent", type=int, default=20, metavar="P", help="or so many percent of those that have it (%(default)s)")
     add("--removals-window", type=int, default=60, metavar="MIN", help="within so many minutes; twice as many a day (%(default)s)")
     add("--offline-after", type=int, default=300, metavar="N", help="seconds of silence after which a cluster is Offline (%(default)s)")
+    text = "give up a file of the data directory that is lost and in no backup, once (docs/operations.md)"
+    add("--accept-lost", action="append", default=[], choices=sorted(LOSSES), metavar="FILE", help=text)
     add("--with-local-agent", action="store_true", help="run an agent for the cluster of --kubeconfig in workspace fleet-local")
     add("--kubeconfig", type=Path, metavar="FILE", help="cluster of the local agent")
     add("--log", choices=("text", "json"), default="text", help="form of the log lines (%(default)s)")
@@ -103,6 +112,8 @@ def _options(command: argparse.ArgumentParser) -> None:
 def parse(argv: Sequence[str]) -> Config:
     """The configuration of a command line. Raises UsageError; argparse itself exits with 2."""
     said = parser().parse_args(argv)
+    if said.command == "admin-token":
+        return Config(data_dir=said.data_dir.absolute(), command="admin-token")
     if said.command == "epoch":
         return Config(data_dir=said.data_dir.absolute(), command="epoch-raise")
     host, port = _listen(said.listen)
@@ -114,6 +125,7 @@ def parse(argv: Sequence[str]) -> Config:
         raise UsageError("--offline-after is not between 10 and 86400", next_step="Write for example --offline-after 300.")
     return Config(
         offline_seconds=said.offline_after,
+        accept_lost=tuple(said.accept_lost),
         removals=_removals(said.removals_least, said.removals_percent, said.removals_window),
         data_dir=said.data_dir.absolute(),
         host=host,
@@ -161,42 +173,6 @@ def _mirror(text: str) -> tuple[str, str]:
         )
     refuse_login(url, "--mirror", "Let this host read the mirror without a login, for example by its address.")
     return prefix, url
-
-
-def prepare_data_dir(folder: Path, mounts: str | None = None) -> None:
-    """Make the data directory, mode 0700. Raises UsageError, and RefusedError on a network file system, where SQLite breaks."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as why:
-        summary = f"{folder} cannot be made: {why.strerror}"
-        raise UsageError(summary, subject="--data-dir", next_step="Choose a directory that this user may write.") from why
-    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        raise UsageError(f"{folder} is not readable and writable", subject="--data-dir", next_step="Give it to this user, mode 0700.")
-    kind = _file_system(folder, _mounts() if mounts is None else mounts)
-    if kind in _NETWORK_FILE_SYSTEMS:
-        summary = f"{folder} lies on a network file system ({kind}), where the database would break"
-        raise RefusedError(summary, subject="--data-dir", next_step="Choose a directory on a local disk.")
-
-
-def _mounts() -> str:
-    try:
-        return Path("/proc/self/mountinfo").read_text()
-    except OSError:
-        return ""
-
-
-def _file_system(folder: Path, mounts: str) -> str:
-    """The type of the longest mount point above `folder`; the last one wins, as it lies over the others."""
-    best, kind = -1, ""
-    for line in mounts.splitlines():
-        left, _, right = line.partition(" - ")
-        words = left.split()
-        if len(words) < 5 or not right:
-            continue
-        point = Path(words[4].replace("\\040", " "))
-        if folder.resolve().is_relative_to(point) and len(point.parts) >= best:
-            best, kind = len(point.parts), right.split()[0]
-    return kind
 
 
 def notify_socket() -> str:

@@ -19,7 +19,7 @@ from fleetctl.core.holds import Limits
 from fleetctl.core.ids import LOCAL_WORKSPACE, BundleName, ClusterId, Digest, Epoch, Workspace
 from fleetctl.core.impact import Plan
 
-from . import datakeys, log, releases
+from . import datakeys, keycheck, log, releases
 from .archives import Archives
 from .clock import rfc3339
 from .documents import Document, Documents
@@ -55,7 +55,7 @@ _TURN_SECONDS = 2.0  # times in requests are whole seconds
 @dataclass(frozen=True)
 class Settings:
     """`poll_seconds`: between two looks at a repository. `mirrors`: prefix → URL. `allow_egress`: CIDRs and hosts for charts.
-    `offline_seconds`: how long a cluster may be silent.
+    `offline_seconds`: how long a cluster may be silent. `accept_lost`: keys that a person has given up (datadir.LOSSES).
     """
 
     poll_seconds: int = 15
@@ -64,12 +64,13 @@ class Settings:
     secret_key_file: Path | None = None
     removals: Limits = field(default_factory=Limits)
     offline_seconds: float = OFFLINE_SECONDS
+    accept_lost: tuple[str, ...] = ()
 
 
 class Service:
     def __init__(self, data_dir: Path, *, signer: Signer, clock: Callable[[], float] = time.time, settings: Settings | None = None) -> None:
         self._clock, self._settings = clock, settings or Settings()
-        self._store = Store(data_dir / "fleet.db")
+        self._store, self._signer = Store(data_dir / "fleet.db"), signer
         self._live = Live(clock(), self._settings.offline_seconds)
         self._archives = Archives(data_dir / "archives")
         vault = self._vault = Vault.open(data_dir, self._settings.secret_key_file)
@@ -94,6 +95,7 @@ class Service:
         await self._store.open()
         self._documents.epoch = await self._store.write(lambda c: _first_rows(c, rfc3339(self._clock())))
         await self._store.write(lambda c: holding.set_limits(c, self._settings.removals))
+        await self._store.write(lambda c: keycheck.check(c, self._signer, self._vault, self._settings.accept_lost))
         await self._store.write(lambda c: datakeys.renew(c, self._vault))
         await self._tokens.load()
         await self._fleet.load()

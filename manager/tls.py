@@ -40,7 +40,7 @@ def own(data_dir: Path, names: Sequence[str], *, now: datetime) -> Identity:
     """The manager's own identity for `names` (host names and addresses), made or renewed when needed."""
     folder = data_dir / "tls"
     folder.mkdir(mode=0o700, exist_ok=True)
-    ca, ca_key = _load_pair(folder / "ca.pem", folder / "ca.key") or _make_ca(folder, now)
+    ca, ca_key = _load_ca(folder) or _make_ca(folder, now)
     cert_file, key_file = folder / "server.pem", folder / "server.key"
     found = _load_pair(cert_file, key_file)
     if found is None or not _still_good(found[0], ca, names, now):
@@ -66,6 +66,17 @@ def given(cert_file: Path, key_file: Path) -> Identity:
 
 def pin(certificate: x509.Certificate) -> str:
     return hashlib.sha256(certificate.public_bytes(serialization.Encoding.DER)).hexdigest()
+
+
+def _load_ca(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None:
+    """None when there is no CA certificate yet. One without its key is an error: agents and people have pinned it."""
+    cert_file, key_file = folder / "ca.pem", folder / "ca.key"
+    pair = _load_pair(cert_file, key_file)
+    if pair is None and cert_file.exists():
+        how = "does not belong to" if key_file.exists() else "is missing beside"
+        step = f"Restore both files from the backup of {folder.parent} (docs/operations.md)."
+        raise UsageError(f"{key_file} {how} {cert_file}", subject=str(key_file), next_step=step)
+    return pair
 
 
 def _load_pair(cert_file: Path, key_file: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None:

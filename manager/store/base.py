@@ -51,9 +51,12 @@ class Store:
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
         self._thread = threading.Thread(target=self._serve, name="store-write", daemon=True)
 
-    async def open(self) -> None:
-        """Make or migrate the tables. Raises RefusedError when a newer version wrote the file."""
-        await asyncio.to_thread(self._migrate)
+    async def open(self, *, create: bool = True) -> None:
+        """Create or migrate the tables; with `create` False use them as they are. Raises RefusedError when a newer version
+        wrote the file.
+        """
+        if create:
+            await asyncio.to_thread(self._migrate)
         self._thread.start()
 
     async def close(self) -> None:

@@ -24,7 +24,8 @@ from fleetctl.core.errors import Conflict, RefusedError, UnavailableError, Usage
 from manager import app, tls
 from manager.api import guard
 from manager.app import Running, _first_start, _identity, _listen, _parts, listening, locked
-from manager.config import Config, parse, prepare_data_dir
+from manager.config import Config, parse
+from manager.datadir import prepare_data_dir
 from manager.signing import Signer
 from tests.support.apiclient import signature
 from tests.support.fakeservice import CLUSTER, FakeService
