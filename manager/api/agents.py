@@ -15,14 +15,17 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from fleetctl.core import wire
-from fleetctl.core.errors import Conflict, FleetError, NotFound, UsageError
+from fleetctl.core.errors import Conflict, FleetError, LoginError, NotFound, UsageError
 from fleetctl.core.ids import ClusterId, Digest, is_digest
 
 from . import port, reading
-from .auth import Bucket, Signatures
+from .auth import STRANGER_FAILURES, Bucket, Signatures
+from .limits import STRANGERS, Slots
 
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
 _RANGE = re.compile(r"bytes=(\d{1,12})-(\d{0,12})")
+REPORTS_AT_ONCE = 4
+MAX_ENROL_BYTES = 16 * 1024
 _CHUNK = 60_000  # at 0.5 kB/s this takes 120 s: one chunk, one deadline
 _CHUNK_SECONDS = 120.0
 
@@ -40,7 +43,8 @@ class RangeError(UsageError):
 class AgentApi:
     def __init__(self, service: port.Agents, signatures: Signatures, closing: asyncio.Event) -> None:
         self._service, self._signatures, self._closing = service, signatures, closing
-        self._failures = Bucket(per_minute=20)
+        self._reports = Slots("this agent sends too many reports at once", each=REPORTS_AT_ONCE)
+        self._attempts, self._strangers = Bucket(per_minute=20), Bucket(per_minute=STRANGER_FAILURES)
 
     def routes(self) -> list[Route]:
         return [
@@ -51,15 +55,20 @@ class AgentApi:
         ]
 
     async def enrol(self, request: Request) -> Response:
-        """Token, key and proof against the cluster's id. Failures are counted per address."""
-        address = request.client.host if request.client else ""
-        self._failures.check(address)
-        message = reading.typed(await reading.body(request), wire.EnrolRequest)
+        """Binds a key to the cluster of a token. Failures are counted per token and key, and per address."""
+        address = _address(request)
+        try:
+            data = await reading.body(request, MAX_ENROL_BYTES, budget=STRANGERS)
+            message = await reading.message(data, wire.EnrolRequest)
+            attempt = f"{message.token} {message.public_key}"
+            self._attempts.check(attempt)
+        except FleetError as error:
+            raise self._strangers.failed(address, error) from error
         try:
             answer = await self._service.enrol(message, address=address)
-        except FleetError:
-            self._failures.fail(address)
-            raise
+        except LoginError as error:
+            self._attempts.fail(attempt)
+            raise self._strangers.failed(address, error) from error
         return _json(msgspec.json.encode(answer))
 
     async def desired(self, request: Request) -> Response:
@@ -105,14 +114,19 @@ class AgentApi:
         return ArchiveAnswer(path, first, last - first + 1, status_code=206 if partial else 200, headers=headers)
 
     async def status(self, request: Request) -> Response:
-        """204 after the commit; 409 asks for everything."""
-        data = await reading.body(request, wire.MAX_STATUS_BYTES)
-        cluster, instance = await self._agent(request, data)
-        message = reading.typed(data, wire.StatusRequest)
-        if message.instance != instance:
-            raise UsageError("the report names another instance than the request", next_step="Send it again.")
-        await self._service.report(cluster, message, address=_address(request))
-        return Response(status_code=204, headers={wire.H_NEXT_POLL: str(await self._service.next_poll(cluster))})
+        """204 after the commit; 409 asks for everything. The headers are judged before the body is read."""
+        claim = await self._signatures.claim(request)
+        self._signatures.check_clock(claim)
+        with self._reports.slot(claim.agent):
+            data = await reading.body(request, wire.MAX_STATUS_BYTES)
+            self._signatures.verify(request, claim, data)
+            await self._check_twin(claim.agent, claim.instance, request)
+            message = await reading.message(data, wire.StatusRequest)
+            if message.instance != claim.instance:
+                raise UsageError("the report names another instance than the request", next_step="Send it again.")
+            await self._service.report(claim.agent, message, address=_address(request))
+        headers = {wire.H_NEXT_POLL: str(await self._service.next_poll(claim.agent))}
+        return Response(status_code=204, headers=headers)
 
     async def _agent(self, request: Request, body: bytes) -> tuple[ClusterId, str]:
         cluster, instance = await self._signatures.agent(request, body)

@@ -24,6 +24,7 @@ from .install import AgentFile, InstallApi
 from .people import About, PeopleApi
 from .planning import ARCHIVES, PLAN, PLAN_SECONDS, PlanApi
 from .problems import TooBusy, WrongMethod, answer, bug, nearest
+from .reading import release_body
 from .releases import ADD, UPLOAD_SECONDS, ReleaseApi
 from .removals import RemovalApi
 from .revisions import RevisionApi
@@ -48,12 +49,12 @@ class Parts:
     most_requests: int = 20_000
 
 
-def build(parts: Parts) -> ASGIApp:
+def build(parts: Parts, *, signatures: Signatures | None = None) -> ASGIApp:
     """The ASGI application."""
     gate = Gate(parts.service, Sessions())
     people = PeopleApi(parts.service, gate, parts.about, parts.agent, parts.closing)
     routes = [
-        *AgentApi(parts.service, Signatures(parts.service, parts.signer), parts.closing).routes(),
+        *AgentApi(parts.service, signatures or Signatures(parts.service, parts.signer), parts.closing).routes(),
         *people.routes(),
         *ReleaseApi(parts.service, gate).routes(),
         *RevisionApi(parts.service, gate).routes(),
@@ -116,6 +117,7 @@ class Door:
                 await answer(error, headers)(scope, receive, noted)
         finally:
             self._running -= 1
+            release_body(scope)
             self._counters.count(_area(scope["path"]), said[0] if said else 499)
 
     async def _run(self, scope: Scope, receive: Receive, send: Send, said: list[int]) -> FleetError | None:

@@ -10,14 +10,14 @@ import hashlib
 import re
 import secrets
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from starlette.requests import Request
 
 from fleetctl.core import wire
-from fleetctl.core.errors import LoginError, RefusedError
+from fleetctl.core.errors import FleetError, LoginError, RefusedError
 from fleetctl.core.ids import ClusterId
 
 from ..live import NotEnrolled
@@ -28,7 +28,9 @@ from .problems import TooBusy
 COOKIE = "fleet-session"
 PAGE_HEADER = "fleet-page"
 CODE_SECONDS, SESSION_SECONDS = 60, 12 * 3600
-_MAX_CODES, _MAX_SESSIONS = 100, 1000
+_CODES_PER_TOKEN, _SESSIONS_PER_TOKEN = 10, 20
+STRANGER_FAILURES = 300  # per address and minute: many agents and people may share one address
+_BUCKET_KEYS = 10_000
 _NONCES_PER_AGENT, _NONCE_AGENTS = 600, 200_000
 _READING = frozenset({"GET", "HEAD"})
 _AGENT = re.compile(r"c-[0-9a-f]{20}")
@@ -52,37 +54,68 @@ class _Held:
 
 
 class Sessions:
-    """One-time codes and cookies, by hash, in memory: a restart of the manager asks people to log in again."""
+    """One-time codes and cookies, by hash, in memory: a restart of the manager asks people to log in again.
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
-        self._codes: OrderedDict[bytes, _Held] = OrderedDict()
-        self._sessions: OrderedDict[bytes, _Held] = OrderedDict()
+    Each token has its own few codes and sessions, so that no person can push out the sessions of another.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._codes = _Grants(CODE_SECONDS, _CODES_PER_TOKEN, clock)
+        self._sessions = _Grants(SESSION_SECONDS, _SESSIONS_PER_TOKEN, clock)
 
     def code(self, token: str) -> str:
         """A code for the page's login, good once and for 60 s."""
-        return self._add(self._codes, token, CODE_SECONDS, _MAX_CODES)
+        return self._codes.add(token)
 
     def redeem(self, code: str) -> str:
         """The cookie for a code. Raises LoginError when it was used, is old, or never was."""
-        held = self._codes.pop(_hash(code), None)
-        if held is None or held.until < self._clock():
+        token = self._codes.take(code)
+        if token is None:
             raise LoginError("this login link was used already or is older than a minute", next_step="Run `fleetctl ui` again.")
-        return self._add(self._sessions, held.token, SESSION_SECONDS, _MAX_SESSIONS)
+        return self._sessions.add(token)
 
     def token(self, cookie: str) -> str | None:
-        held = self._sessions.get(_hash(cookie))
-        return held.token if held and held.until >= self._clock() else None
+        return self._sessions.token(cookie)
 
     def end(self, cookie: str) -> None:
-        self._sessions.pop(_hash(cookie), None)
+        self._sessions.take(cookie)
 
-    def _add(self, kept: OrderedDict[bytes, _Held], token: str, seconds: int, most: int) -> str:
+
+class _Grants:
+    """Random values that stand for a token for `seconds`; the oldest of a token goes when it has more than `most`."""
+
+    def __init__(self, seconds: float, most: int, clock: Callable[[], float]) -> None:
+        self._seconds, self._most, self._clock = seconds, most, clock
+        self._grants: dict[bytes, _Held] = {}
+        self._by_token: dict[str, deque[bytes]] = {}
+
+    def add(self, token: str) -> str:
         value = secrets.token_urlsafe(32)
-        kept[_hash(value)] = _Held(token, self._clock() + seconds)
-        while len(kept) > most:
-            kept.popitem(last=False)
+        grants = self._by_token.setdefault(token, deque())
+        while grants and (len(grants) >= self._most or self._live(grants[0]) is None):
+            self._grants.pop(grants.popleft(), None)
+        grants.append(_hash(value))
+        self._grants[_hash(value)] = _Held(token, self._clock() + self._seconds)
         return value
+
+    def token(self, value: str) -> str | None:
+        held = self._live(_hash(value))
+        return held.token if held else None
+
+    def take(self, value: str) -> str | None:
+        """The token, and the value is worthless from now on."""
+        token = self.token(value)
+        held = self._grants.pop(_hash(value), None)
+        if held is not None:
+            grants = self._by_token[held.token]
+            grants.remove(_hash(value))
+            if not grants:
+                del self._by_token[held.token]
+        return token
+
+    def _live(self, key: bytes) -> _Held | None:
+        held = self._grants.get(key)
+        return held if held and held.until >= self._clock() else None
 
 
 def _hash(text: str) -> bytes:
@@ -119,15 +152,44 @@ class Gate:
         return (self.sessions.token(cookie) or "") if cookie else "", True
 
 
-class Signatures:
-    """Lets agents in: signature first, then the clock, then the nonce, so that a stranger learns and fills nothing."""
+@dataclass(frozen=True)
+class Claim:
+    """What the headers of an agent's request state, with the key that its signature must hold for."""
 
-    def __init__(self, service: port.Agents, signer: Signer, clock: Callable[[], float] = time.time) -> None:
-        self._service, self._signer, self._clock = service, signer, clock
+    agent: ClusterId
+    key: bytes
+    instance: str
+    nonce: str
+    stamp: int
+    signature: str
+
+
+class Signatures:
+    """Admits agents. `claim` judges the headers before a body is read; `verify` the signature and the nonce after it.
+
+    `clock` is the wall clock, which signatures state. `uptime` is a monotonic clock: how long a nonce is kept, and what the wall
+    clock shows for the start of this process, do not change when somebody sets the wall clock.
+    """
+
+    def __init__(
+        self,
+        service: port.Agents,
+        signer: Signer,
+        clock: Callable[[], float] = time.time,
+        uptime: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._service, self._signer, self._clock, self._uptime = service, signer, clock, uptime
+        self._started = uptime()
         self._nonces: OrderedDict[str, dict[str, float]] = OrderedDict()
 
     async def agent(self, request: Request, body: bytes) -> tuple[ClusterId, str]:
         """(cluster id, instance). Raises LoginError, WrongClock (with the signed time), TooBusy."""
+        claim = await self.claim(request)
+        self.verify(request, claim, body)
+        return claim.agent, claim.instance
+
+    async def claim(self, request: Request) -> Claim:
+        """The headers, checked. Raises LoginError, NotEnrolled."""
         head = request.headers
         agent, nonce, instance = (head.get(name, "") for name in (wire.H_AGENT, wire.H_NONCE, wire.H_INSTANCE))
         stamp, signature = head.get(wire.H_TIME, ""), head.get(wire.H_SIGNATURE, "")
@@ -137,22 +199,29 @@ class Signatures:
         key = await self._service.agent_key(ClusterId(agent))
         if key is None:
             raise NotEnrolled
-        said = wire.request_bytes(request.method, _target(request), body, agent=agent, time=int(stamp), nonce=nonce, instance=instance)
-        if not _verified(key, signature, said):
-            raise NotEnrolled
-        self._check_clock(int(stamp), nonce)
-        self._check_nonce(agent, nonce)
-        return ClusterId(agent), instance
+        return Claim(ClusterId(agent), key, instance, nonce, int(stamp), signature)
 
-    def _check_clock(self, stamp: int, nonce: str) -> None:
-        now = int(self._clock())
-        if abs(now - stamp) > wire.CLOCK_SKEW_SECONDS:
-            signature = wire.b64(self._signer.sign(wire.time_bytes(now, nonce)))
-            raise WrongClock({wire.H_MANAGER_TIME: str(now), wire.H_MANAGER_TIME_SIGNATURE: signature})
+    def check_clock(self, claim: Claim) -> None:
+        """Raises WrongClock. The nonces of an earlier run are not known, so a request that was signed before this run is refused."""
+        now = self._clock()
+        started = now - (self._uptime() - self._started)
+        if abs(int(now) - claim.stamp) > wire.CLOCK_SKEW_SECONDS or claim.stamp < int(started):
+            signature = wire.b64(self._signer.sign(wire.time_bytes(int(now), claim.nonce)))
+            raise WrongClock({wire.H_MANAGER_TIME: str(int(now)), wire.H_MANAGER_TIME_SIGNATURE: signature})
+
+    def verify(self, request: Request, claim: Claim, body: bytes) -> None:
+        """Raises NotEnrolled, WrongClock, LoginError, TooBusy."""
+        signed = wire.request_bytes(
+            request.method, _target(request), body, agent=claim.agent, time=claim.stamp, nonce=claim.nonce, instance=claim.instance
+        )
+        if not _verified(claim.key, claim.signature, signed):
+            raise NotEnrolled
+        self.check_clock(claim)
+        self._check_nonce(claim.agent, claim.nonce)
 
     def _check_nonce(self, agent: str, nonce: str) -> None:
-        """Each agent has room of its own: nobody can push another's nonces out and replay them."""
-        now = self._clock()
+        """Each agent has its own room: no other agent can push its nonces out and replay them."""
+        now = self._uptime()
         used = self._nonces.setdefault(agent, {})
         self._nonces.move_to_end(agent)
         if nonce in used:
@@ -186,22 +255,30 @@ def _unsigned(summary: str) -> LoginError:
 
 
 class Bucket:
-    """So many failures per address and minute; then 429. Bounded: the oldest address is forgotten."""
+    """So many failures per key (a token, an address) and minute. Bounded: the oldest key is forgotten."""
 
-    def __init__(self, per_minute: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit, self._clock = per_minute, clock
-        self._seen: OrderedDict[str, list[float]] = OrderedDict()
+        self._times: OrderedDict[bytes, deque[float]] = OrderedDict()
 
-    def check(self, address: str) -> None:
-        now = self._clock()
-        recent = [t for t in self._seen.get(address, []) if t > now - 60]
-        if len(recent) >= self._limit:
-            raise TooBusy("too many failed attempts from this address", retry_after=max(1, int(recent[0] + 60 - now)))
+    def check(self, key: str) -> None:
+        """Raises TooBusy when the key has failed too often."""
+        times, now = self._times.get(_hash(key)), self._clock()
+        if times is not None and len(times) >= self._limit and times[0] > now - 60:
+            raise TooBusy("too many failed attempts", retry_after=max(1, int(times[0] + 60 - now)))
 
-    def fail(self, address: str) -> None:
-        now = self._clock()
-        recent = [t for t in self._seen.get(address, []) if t > now - 60]
-        self._seen[address] = [*recent[-self._limit :], now]
-        self._seen.move_to_end(address)
-        while len(self._seen) > 10_000:
-            self._seen.popitem(last=False)
+    def fail(self, key: str) -> None:
+        times = self._times.setdefault(_hash(key), deque(maxlen=self._limit))
+        times.append(self._clock())
+        self._times.move_to_end(_hash(key))
+        while len(self._times) > _BUCKET_KEYS:
+            self._times.popitem(last=False)
+
+    def failed(self, key: str, error: FleetError) -> FleetError:
+        """Counts `error`; what to answer in its place. A request that succeeds is never refused for failures of others."""
+        try:
+            self.check(key)
+        except TooBusy as busy:
+            return busy
+        self.fail(key)
+        return error

@@ -24,7 +24,7 @@ from . import port
 from .auth import CODE_SECONDS, Gate
 from .install import AgentFile
 from .problems import nearest
-from .reading import body, flag, mapping, number, query
+from .reading import flag, mapping, number, query
 
 KINDS = {
     f"{kind.lower()}s": kind
@@ -106,7 +106,7 @@ class PeopleApi:
     async def put_object(self, request: Request) -> Response:
         key = await self._key(request)
         dry_run = flag(query(request, "dryRun"), "dryRun")
-        doc = mapping(await body(request))
+        doc = await mapping(request)
         put = await self._service.put_object(*key, doc, dry_run=dry_run)
         token = {"token": put.token} if put.token else {}
         return _json({"result": put.result, "object": put.object, **token})
@@ -114,7 +114,7 @@ class PeopleApi:
     async def patch_labels(self, request: Request) -> Response:
         key = await self._key(request)
         query(request)
-        changes = mapping(await body(request))
+        changes = await mapping(request)
         for name, value in changes.items():
             if not (value is None or isinstance(value, str)):
                 raise UsageError(f"label {name[:80]!r} is neither text nor null", next_step="Write labels as text.")
@@ -139,7 +139,7 @@ class PeopleApi:
     async def confirm(self, request: Request) -> Response:
         workspace, name = await self._place(request)
         query(request)
-        said = mapping(await body(request), ("removals", "commit"))
+        said = await mapping(request, ("removals", "commit"))
         removals, commit = said.get("removals"), said.get("commit")
         if not isinstance(removals, int) or isinstance(removals, bool) or not isinstance(commit, str):
             raise UsageError("a confirmation needs removals and commit", next_step="Repeat the numbers that `fleetctl status` shows.")
@@ -149,7 +149,7 @@ class PeopleApi:
     async def register(self, request: Request) -> Response:
         workspace, name = await self._place(request)
         query(request)
-        said = mapping(await body(request), ("labels", "ttlSeconds", "replace"))
+        said = await mapping(request, ("labels", "ttlSeconds", "replace"))
         labels, replace = said.get("labels", {}), said.get("replace", False)
         if not isinstance(labels, dict) or any(not isinstance(v, str) for v in labels.values()) or not isinstance(replace, bool):
             raise UsageError("labels must be texts and replace true or false", next_step="Correct the request.")
@@ -168,7 +168,7 @@ class PeopleApi:
         workspace, name = await self._place(request)
         person, _ = await self._gate.person(request)
         query(request)
-        verb, said = request.path_params["verb"], mapping(await body(request), ("reason",))
+        verb, said = request.path_params["verb"], await mapping(request, ("reason",))
         reason = said.get("reason", "")
         if verb not in _VERBS or not isinstance(reason, str):
             raise UsageError(f"a rollout cannot be told to {verb[:40]!r}", next_step=f"Say one of {', '.join(_VERBS)}.")
@@ -216,7 +216,7 @@ class PeopleApi:
     async def create_token(self, request: Request) -> Response:
         await self._unbound(request, admin=True)
         query(request)
-        said = mapping(await body(request), ("name", "role", "workspace", "ttlSeconds"))
+        said = await mapping(request, ("name", "role", "workspace", "ttlSeconds"))
         name, role, workspace = said.get("name", ""), said.get("role", "read"), said.get("workspace", "")
         if not (isinstance(name, str) and is_name(name, limit=63)):
             raise UsageError("a token needs a name of small letters, digits and -", next_step="Give a name like ci-reader.")

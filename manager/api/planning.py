@@ -6,7 +6,6 @@ Secret's login to the address in it, and that is an administrator's word.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import msgspec
@@ -24,7 +23,8 @@ from . import port
 from .agents import ArchiveAnswer
 from .auth import Gate
 from .people import scope
-from .reading import body, plain_json, query
+from .reading import body, parsed, query, typed
+from .workers import PLANS
 
 PLAN = "/api/v1/plan"
 ARCHIVES = "/api/v1/archives/"
@@ -58,7 +58,7 @@ class PlanApi:
     async def plan(self, request: Request) -> Response:
         person, _ = await self._gate.person(request, reading=True)
         query(request)
-        said = await asyncio.to_thread(_read, await body(request, _MOST_BYTES))
+        said = await parsed(await body(request, _MOST_BYTES), _read, PLANS)
         if not is_name(said.workspace, limit=63) or not is_name(said.gitrepo):
             raise UsageError("a plan names a workspace and a GitRepo", subject="plan", next_step="Give workspace and gitrepo.")
         if said.branch and said.commit:
@@ -84,7 +84,4 @@ class PlanApi:
 
 def _read(data: bytes) -> _Request:
     """Raises UsageError naming the field."""
-    try:
-        return msgspec.convert(plain_json(data), _Request)
-    except msgspec.ValidationError as why:
-        raise UsageError(f"the request is wrong: {why}", subject="plan", next_step="Correct it as docs/api.md says.") from why
+    return typed(data, _Request)

@@ -4,51 +4,95 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import Scope
 
 from fleetctl.core.errors import UsageError
 
+from .limits import CALLERS, ByteBudget
 from .problems import SlowRequest, TooLarge, nearest
+from .workers import PARSING, Worker
 
 MAX_BODY = 256 * 1024
 MAX_DEPTH = 64
+BODY_BYTES = "fleet.body-bytes"
+MAX_VALUES = 300_000  # the parser holds the interpreter lock: half a second at most for the largest body
+INLINE_BYTES = 16 * 1024  # up to this size a body is parsed on the event loop, within about a millisecond
 READ_SECONDS = 30.0
 
 T = TypeVar("T")
 
 
-async def body(request: Request, limit: int = MAX_BODY, seconds: float = READ_SECONDS) -> bytes:
-    """The whole body, at most `limit` bytes, read within `seconds` however slowly it drips."""
-    said = request.headers.get("content-length", "")
-    if said.isdigit() and int(said) > limit:
+async def body(request: Request, limit: int = MAX_BODY, seconds: float = READ_SECONDS, budget: ByteBudget = CALLERS) -> bytes:
+    """The whole body, at most `limit` bytes, read within `seconds` however slowly it drips.
+
+    What is received counts against `budget` until the request is answered.
+    """
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and (len(length) > 18 or int(length) > limit):
         raise _too_large(limit)
-    found = bytearray()
+    received = bytearray()
+    held = request.scope.setdefault(BODY_BYTES, [])
     try:
         async with asyncio.timeout(seconds):
             async for chunk in request.stream():
-                found += chunk
-                if len(found) > limit:
+                budget.take(len(chunk))
+                held.append((budget, len(chunk)))
+                received += chunk
+                if len(received) > limit:
                     raise _too_large(limit)
     except TimeoutError as why:
         raise SlowRequest(f"the request took longer than {seconds:.0f} s", next_step="Send it again.") from why
     except ClientDisconnect as why:
         raise UsageError("the request ended early", next_step="Send it again.") from why
-    return bytes(found)
+    return bytes(received)
+
+
+def release_body(scope: Scope) -> None:
+    """Gives the bytes of the request's body back to their budget. Call it once the request is answered."""
+    for budget, count in scope.pop(BODY_BYTES, ()):
+        budget.give_back(count)
 
 
 def _too_large(limit: int) -> TooLarge:
     return TooLarge(f"the request body is larger than {limit} bytes", next_step="Send less at once.")
 
 
+async def parsed(data: bytes, parse: Callable[[bytes], T], worker: Worker = PARSING) -> T:
+    """`parse(data)`; larger bodies are parsed in `worker`. Raises what `parse` raises, and TooBusy."""
+    if len(data) <= INLINE_BYTES:
+        return parse(data)
+    return await worker.run(parse, data)
+
+
+async def message(data: bytes, kind: type[T]) -> T:
+    """The message `kind` from strict JSON. Raises UsageError naming the field."""
+    return await parsed(data, partial(typed, kind=kind))
+
+
+async def mapping(
+    request: Request, known: Iterable[str] | None = None, limit: int = MAX_BODY, budget: ByteBudget = CALLERS
+) -> dict[str, Any]:
+    """The request's JSON object; with `known`, any other key is an error that names the nearest."""
+    found = await parsed(await body(request, limit, budget=budget), _plain_mapping)
+    if known is not None:
+        _only_known("field", found, known)
+    return found
+
+
 def plain_json(data: bytes) -> Any:
-    """JSON with unique keys, at most 64 levels, valid Unicode, no NaN. Raises UsageError."""
+    """JSON with unique keys, at most 64 levels, valid Unicode, no NaN. Raises UsageError. Takes linear time."""
+    if data.count(b",") + data.count(b"[") + data.count(b"{") > MAX_VALUES:
+        raise UsageError(f"the JSON has more than {MAX_VALUES} values", next_step="Send less at once.")
     try:
         found = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
-        _check_depth(found)
+        _check_values(found)
     except RecursionError as why:
         raise UsageError("the JSON is nested too deeply", next_step=f"Use at most {MAX_DEPTH} levels.") from why
     except UnicodeError as why:
@@ -63,16 +107,13 @@ def typed(data: bytes, kind: type[T]) -> T:
     try:
         return msgspec.convert(plain_json(data), kind)
     except msgspec.ValidationError as why:
-        raise UsageError(f"the message is wrong: {why}", next_step="Correct it as docs/api.md says.") from why
+        raise UsageError(f"the message is wrong: {str(why)[:200]}", next_step="Correct it as docs/api.md says.") from why
 
 
-def mapping(data: bytes, known: Iterable[str] | None = None) -> dict[str, Any]:
-    """A JSON object; with `known`, any other key is an error that names the nearest."""
+def _plain_mapping(data: bytes) -> dict[str, Any]:
     found = plain_json(data) if data else {}
     if not isinstance(found, dict):
         raise UsageError("the body is not a JSON object", next_step="Send {…}.")
-    if known is not None:
-        _only_known("field", found, known)
     return found
 
 
@@ -81,9 +122,8 @@ def query(request: Request, *known: str) -> dict[str, str]:
     pairs = request.query_params.multi_items()
     names = [name for name, _ in pairs]
     _only_known("query parameter", names, known)
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(f"query parameter {name!r} stands there twice", next_step="Give it once.")
+    if duplicate := _first_duplicate(names):
+        raise UsageError(f"query parameter {duplicate!r} stands there twice", next_step="Give it once.")
     return dict(pairs)
 
 
@@ -112,18 +152,26 @@ def _only_known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"key {twice[:80]!r} stands there twice")
+        raise ValueError(f"key {_first_duplicate(name for name, _ in pairs)[:80]!r} stands there twice")
     return found
+
+
+def _first_duplicate(names: Iterable[str]) -> str:
+    """The first name that was there before, "" when all differ."""
+    known: set[str] = set()
+    for name in names:
+        if name in known:
+            return name
+        known.add(name)
+    return ""
 
 
 def _no_constant(word: str) -> Any:
     raise ValueError(f"{word} is not JSON")
 
 
-def _check_depth(value: Any) -> None:
-    """Also refuses lone surrogates, which could not be written down again."""
+def _check_values(value: Any) -> None:
+    """Refuses depth, lone surrogates and infinite numbers: none of them could be written as JSON again."""
     todo = [(value, 1)]
     while todo:
         item, depth = todo.pop()
@@ -136,3 +184,5 @@ def _check_depth(value: Any) -> None:
             todo.extend((part, depth + 1) for part in item)
         elif isinstance(item, str) and not item.isascii():
             item.encode()
+        elif isinstance(item, float) and not math.isfinite(item):
+            raise ValueError("a number is too large")

@@ -58,7 +58,7 @@ class ReleaseApi:
     async def wish(self, request: Request) -> Response:
         person, _ = await self._gate.person(request)
         query(request)
-        said = mapping(await body(request), ("workspace", "names", "selector", "version", "most"))
+        said = await mapping(request, ("workspace", "names", "selector", "version", "most"))
         names = said.get("names", [])
         texts = [said.get(key, "") for key in ("workspace", "selector", "version", "most")]
         good = isinstance(names, list) and all(isinstance(text, str) for text in [*names, *texts])

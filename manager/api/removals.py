@@ -15,7 +15,7 @@ from ..holds.removals import Labels
 from . import port
 from .auth import Gate
 from .people import path_name, scope
-from .reading import body, mapping, query
+from .reading import mapping, query
 
 _MOST_NAMES = 10_000
 
@@ -41,7 +41,7 @@ class RemovalApi:
     async def confirm(self, request: Request) -> Response:
         workspace = await self._workspace(request)
         query(request)
-        said = mapping(await body(request), ("removals", "digest"))
+        said = await mapping(request, ("removals", "digest"))
         removals, digest = said.get("removals"), said.get("digest", "")
         if not _is_count(removals) or not isinstance(digest, str):
             raise UsageError("a confirmation needs the number of removals", next_step="Repeat the number that `fleetctl held list` shows.")
@@ -50,7 +50,7 @@ class RemovalApi:
     async def moved(self, request: Request) -> Response:
         workspace = await self._workspace(request)
         query(request)
-        new = mapping(await body(request), ("to",)).get("to")
+        new = (await mapping(request, ("to",))).get("to")
         if not isinstance(new, str) or not new:
             raise UsageError("a move needs the new name of the bundle", next_step="See `fleetctl held list`.")
         return _json(await self._service.bundle_moved(workspace, path_name(request, "name"), new))
@@ -63,7 +63,7 @@ class RemovalApi:
     async def label(self, request: Request) -> Response:
         workspace = await self._workspace(request)
         query(request)
-        said = mapping(await body(request), ("labels", "names", "selector", "dryRun", "removals"))
+        said = await mapping(request, ("labels", "names", "selector", "dryRun", "removals"))
         changes, names, selector = said.get("labels"), said.get("names", []), said.get("selector", "")
         if not isinstance(changes, dict) or any(not (value is None or isinstance(value, str)) for value in changes.values()):
             raise UsageError("labels must be texts, or null to take one away", next_step="Correct the request.")

@@ -15,7 +15,7 @@ from ..revisions.goingback import Ask, Chosen, Outcome
 from . import port
 from .auth import Gate
 from .people import path_name, scope
-from .reading import body, mapping, query
+from .reading import mapping, query
 
 _MOST_REASON = 200
 
@@ -65,7 +65,7 @@ class RevisionApi:
     async def rollback(self, request: Request) -> Response:
         person, workspace, name = await self._place(request)
         query(request)
-        said = _said(mapping(await body(request), _FIELDS))
+        said = _said(await mapping(request, _FIELDS))
         chosen = Chosen(tuple(said.clusters), said.selector, said.partition)
         ask = Ask(said.to, said.reason[:_MOST_REASON], person.name, chosen, said.release, said.all)
         outcome = await self._service.go_back(workspace, name, ask, dry_run=said.dry_run)

@@ -10,11 +10,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from fleetctl.core.errors import LoginError, NotFound, RefusedError, UsageError
+from fleetctl.core.errors import FleetError, LoginError, NotFound, RefusedError, UsageError
 
-from .auth import COOKIE, PAGE_HEADER, SESSION_SECONDS, Bucket, Gate
-from .reading import body, mapping, query
+from .auth import COOKIE, PAGE_HEADER, SESSION_SECONDS, STRANGER_FAILURES, Bucket, Gate
+from .limits import STRANGERS
+from .reading import mapping, query
 
+MAX_LOGIN_BYTES = 4 * 1024
 _STATIC = Path(__file__).with_name("static")
 _TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -40,7 +42,7 @@ PAGE_HEADERS = {
 class PageApi:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
-        self._failures = Bucket(per_minute=20)
+        self._strangers = Bucket(per_minute=STRANGER_FAILURES)
         self._files = {path.name: path.read_bytes() for path in _STATIC.iterdir() if path.suffix in _TYPES}
 
     def routes(self) -> list[Route]:
@@ -75,15 +77,13 @@ class PageApi:
         query(request)
         _same_origin(request)
         address = request.client.host if request.client else ""
-        self._failures.check(address)
-        code = mapping(await body(request), ("code",)).get("code")
-        if not isinstance(code, str):
-            raise UsageError("a login needs its code", next_step="Run `fleetctl ui`.")
         try:
+            code = (await mapping(request, ("code",), MAX_LOGIN_BYTES, STRANGERS)).get("code")
+            if not isinstance(code, str):
+                raise UsageError("a login needs its code", next_step="Run `fleetctl ui`.")
             cookie = self._gate.sessions.redeem(code)
-        except LoginError:
-            self._failures.fail(address)
-            raise
+        except FleetError as error:
+            raise self._strangers.failed(address, error) from error
         response = Response(status_code=204, headers={"cache-control": "no-store"})
         response.set_cookie(COOKIE, cookie, max_age=SESSION_SECONDS, secure=True, httponly=True, samesite="strict")
         return response

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fleetctl.core import wire
 from manager.api.app import Parts, build
+from manager.api.auth import Signatures
 from manager.api.install import AgentFile
 from manager.api.people import About
 from tests.support.fakeservice import CLUSTER, FakePerson, FakeService
@@ -36,6 +37,11 @@ class Bench:
         about = About("0.1.0", "https://fleet.test", "ab" * 32, 0.0, lambda: 1)
         self.parts = Parts(self.service, self.service.signer, about, AgentFile(Path("/nonexistent/agent.pyz")), b"PEM")
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(build(self.parts)), base_url="https://fleet.test")
+
+    def use(self, signatures: Signatures) -> None:
+        """Let agents in by `signatures`, which has clocks of the test's own."""
+        app = build(self.parts, signatures=signatures)
+        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="https://fleet.test")
 
     async def call(self, method: str, path: str, token: str = ADMIN, **more: Any) -> httpx.Response:
         headers = {"authorization": f"Bearer {token}"} if token else {}
