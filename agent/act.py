@@ -18,9 +18,10 @@ from fleetctl.core.render import RenderPlan, plan, release_of
 from fleetctl.core.values import Facts
 from fleetctl.core.wire import Desired, DesiredBundle
 from fleetctl.tools.deploy import Prepared
-from fleetctl.tools.helm import PendingOperation, Release, Revision, UpgradeFlags
+from fleetctl.tools.helm import Release, Revision, UpgradeFlags
+from fleetctl.tools.helmerrors import NoKind, PendingOperation
 
-from . import applying, copies, correct, namespaces, ownership, removal, spared, values
+from . import applying, copies, correct, namespaces, ownership, removal, spared, values, vanished
 from .applying import Change
 from .failpoints import failpoint
 from .hands import Hands
@@ -138,12 +139,20 @@ async def _upgrade(
             return done
     deadline = hands.seconds + flags.longest
 
-    async def run(flags: UpgradeFlags) -> Revision:
+    async def once(flags: UpgradeFlags) -> Revision:
         try:
             return await hands.helm.upgrade(release, prepared.chart, prepared.values, flags, deadline=deadline)
         except PendingOperation:
             await hands.settler.settle(hands.kube, bundle.name, release)
             return await hands.helm.upgrade(release, prepared.chart, prepared.values, flags, deadline=deadline)
+
+    async def run(flags: UpgradeFlags) -> Revision:
+        try:
+            return await once(flags)
+        except NoKind:
+            if not hands.kube.is_there or not await vanished.repair(hands.kube, release):
+                raise
+            return await once(flags)
 
     async def taking() -> Revision:
         if not hands.kube.is_there:

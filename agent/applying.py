@@ -19,7 +19,8 @@ from fleetctl.core.render import RenderPlan, part_name
 from fleetctl.core.yamldoc import dump
 from fleetctl.tools import definitions, deploy
 from fleetctl.tools.deploy import Content, Extra, Prepared
-from fleetctl.tools.helm import HelmCli, RecordTooLarge, Release, Revision, TemplateFlags, UpgradeFlags
+from fleetctl.tools.helm import HelmCli, Release, Revision, TemplateFlags, UpgradeFlags
+from fleetctl.tools.helmerrors import RecordTooLarge
 from fleetctl.tools.substitute import Key, key_of, substituted
 
 from . import crds, handover, parting, respect

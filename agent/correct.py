@@ -20,7 +20,9 @@ from fleetctl.core.errors import DeadlineError, NotFound, ToolFailed
 from fleetctl.core.ids import BundleName, Generation
 from fleetctl.core.status import ResourceStatus
 from fleetctl.core.wire import DesiredBundle
-from fleetctl.tools.helm import HelmFailed, Release, Revision
+from fleetctl.tools import helmerrors
+from fleetctl.tools.helm import Release, Revision
+from fleetctl.tools.helmerrors import HelmFailed
 
 from .failpoints import failpoint
 from .kube import Kube
@@ -32,11 +34,8 @@ if TYPE_CHECKING:
 GONE_SECONDS = 60.0
 _ROUNDS = 4  # helm names every object that is refused; those that only show when others are new come in the next round
 _PRECIOUS = frozenset({"PersistentVolumeClaim", "PersistentVolume", "Namespace", "CustomResourceDefinition"})
-_REFUSED = re.compile(
-    r"for object (?P<namespace>[^/\s]*)/(?P<name>\S+) (?P<api>[^\s,]*), Kind=(?P<kind>\w+): (?P<why>.*?)(?= && server-side apply failed|\Z)"
-)
 _IMMUTABLE = re.compile(r"immutable|may not (?:be )?change|cannot (?:be )?change|updates to .{0,300}forbidden", re.IGNORECASE)
-_FIELD = re.compile(r"is invalid: \[?([\w.\[\]-]+): ")
+_FIELD = re.compile(r"^\[?([\w.\[\]-]+): ")
 _MOST_SAID = 160
 
 
@@ -65,14 +64,12 @@ class Refused:
 def refusals(said: str) -> list[Refused]:
     """The objects that helm names as refused for good; empty when it failed for another reason too, because then nothing may be deleted."""
     found: list[Refused] = []
-    for match in _REFUSED.finditer(said):
-        why = match["why"]
-        if not _IMMUTABLE.search(why):
+    for one in helmerrors.refusals(said):
+        if not one.api_version or not _IMMUTABLE.search(one.cause):
             return []
-        field = _FIELD.search(why)
-        reason = why.rpartition("}: ")[2].rpartition("]: ")[2].rpartition("Forbidden: ")[2].rpartition('": ')[2][:_MOST_SAID]
-        api = match["api"].removeprefix("/")
-        found.append(Refused(api, match["kind"], match["namespace"], match["name"], field[1] if field else "", reason))
+        field = _FIELD.search(one.cause)
+        reason = one.cause.rpartition("}: ")[2].rpartition("]: ")[2].rpartition("Forbidden: ")[2].rpartition('": ')[2][:_MOST_SAID]
+        found.append(Refused(one.api_version, one.kind, one.namespace, one.name, field[1] if field else "", reason))
     return found
 
 

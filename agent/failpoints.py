@@ -63,6 +63,12 @@ NAMES: dict[str, str] = {
     "after-report": "the manager has the report; memory does not know",
 }
 
+# Of release records that are rewritten; tests/integration/test_vanished_kinds.py cuts off at each.
+REPAIR_NAMES: dict[str, str] = {
+    "before-repair": "a release record states kinds that are not served any more; it is rewritten next",
+    "after-repair": "that record is rewritten; other records of the release may not be",
+}
+
 # Of the agent's own upgrade; tests/integration/test_agent_upgrade.py kills at each.
 UPGRADE_NAMES: dict[str, str] = {
     "upgrade-staged": "the file is durable in its place; nobody has looked at it",
@@ -122,7 +128,7 @@ def _read(name: str, text: str) -> _Point:
         point = _Point(action, float(seconds or 1), int(at or 0))
     except ValueError:
         point = _Point("")
-    known_name = name in NAMES or name in UPGRADE_NAMES
+    known_name = name in NAMES or name in REPAIR_NAMES or name in UPGRADE_NAMES
     if not known_name or point.action not in _ACTIONS:
         known = f"{name} is one of agent/failpoints.py" if not known_name else "the action is kill, raise, enospc, eio or sleep:SECONDS"
         raise UsageError(f"FLEETCTL_FAILPOINTS: cannot read {name}={text}", subject="FLEETCTL_FAILPOINTS", next_step=f"See that {known}.")

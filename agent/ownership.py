@@ -16,7 +16,8 @@ from typing import NamedTuple
 from fleetctl.core.errors import Conflict, NotFound, ToolFailed
 from fleetctl.core.ids import BundleName
 from fleetctl.core.yamldoc import load_all
-from fleetctl.tools.helm import NotOurs, Release, Revision, UpgradeFlags
+from fleetctl.tools.helm import Release, Revision, UpgradeFlags
+from fleetctl.tools.helmerrors import NotOurs
 
 from . import handover, namespaces, records
 from .failpoints import failpoint

@@ -1,7 +1,7 @@
 """helm's own records of a release, read without a helm run: one Secret for each revision, which holds what that revision applied.
 
 Source: helm.sh/helm/v4 `pkg/storage/driver/secrets.go` (gzip and base64 of JSON, in the Secret's own base64). Records are read and deleted
-here, never rewritten.
+here; agent/vanished.py rewrites those that state kinds which are not served any more.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ class _Content(msgspec.Struct):
     manifest: str = ""
 
 
-def _path(release: Release) -> str:
+def path_of(release: Release) -> str:
     return f"/api/v1/namespaces/{release.namespace}/secrets?labelSelector=owner%3Dhelm%2Cname%3D{release.name}"
 
 
 async def read(kube: Kube, release: Release) -> list[Record]:
     """Every record with the objects that it states, hooks left out; oldest first. Raises ClusterUnreachable, ToolFailed."""
-    found = await kube.call("GET", _path(release))
+    found = await kube.call("GET", path_of(release))
     made = [_record(item, _refs(item, release.namespace)) for item in found.get("items") or []]
     return sorted(made, key=lambda record: record.number)
 
@@ -64,7 +64,7 @@ async def read(kube: Kube, release: Release) -> list[Record]:
 async def heads(kube: Kube, release: Release) -> list[Record]:
     """The same without the objects: a call of a few hundred bytes."""
     kind = {"accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
-    found = await kube.call("GET", _path(release), headers=kind)
+    found = await kube.call("GET", path_of(release), headers=kind)
     return sorted((_record(item, ()) for item in found.get("items") or []), key=lambda record: record.number)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import msgspec
 
 from fleetctl.core.errors import ClusterUnreachable, NotFound, ToolFailed
+
+_WEBHOOK = re.compile(r'failed calling webhook "([^"]+)"')
 
 
 class Forbidden(ToolFailed):
@@ -19,6 +22,12 @@ class Changed(ToolFailed):
     """Somebody else wrote the object first, or it exists already (409)."""
 
     code = "changed"
+
+
+class WebhookSilent(ToolFailed):
+    """The API server could not ask an admission webhook, and refuses the change for that."""
+
+    code = "webhook"
 
 
 class Gone(ToolFailed):
@@ -56,6 +65,9 @@ def refuse(status: int, content: bytes, headers: Mapping[str, str], path: str) -
         raise Changed(said, subject=path, next_step=step)
     if status == 429:
         raise Throttled(said, after=_seconds(headers.get("retry-after", "")), subject=path, next_step=step)
+    if (found := _WEBHOOK.search(said)) is not None:
+        step = f"Repair the service of webhook {found[1]}, or delete its webhook configuration when the service is gone for good."
+        raise WebhookSilent(said, subject=path, next_step=step)
     raise (ClusterUnreachable if status >= 500 else ToolFailed)(said, subject=path, next_step=step)
 
 

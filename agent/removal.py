@@ -20,8 +20,9 @@ from fleetctl.core.errors import FleetError, NotFound
 from fleetctl.core.ids import BundleName
 from fleetctl.core.wire import Desired, Tombstone
 from fleetctl.tools.helm import Release
+from fleetctl.tools.helmerrors import HelmFailed, is_refused_by_form
 
-from . import copies, namespaces, ownership, records
+from . import copies, namespaces, ownership, records, vanished
 from .failpoints import failpoint
 from .journal import Entry
 from .kube import Kube
@@ -139,7 +140,7 @@ async def _take_away(hands: Hands, document: Desired, entry: Entry, release: Rel
     foreign = [live for live in found if live.owner != release or live.ref in spared]
     going = [live for live in [*found, *older] if live.owner == release and not live.keep and live.ref not in spared]
     if held and held[-1].status != _GONE and not foreign:
-        await hands.helm.uninstall(release, deadline=hands.seconds, keep_record=True)
+        await _uninstall(hands, release, going)
     else:
         if foreign:
             first = f"{foreign[0].ref} ({foreign[0].owner or 'no release'})"
@@ -149,6 +150,30 @@ async def _take_away(hands: Hands, document: Desired, entry: Entry, release: Rel
     await _gone(hands.kube, going, release, patience)
     await hands.settler.sweep(hands.kube, entry.bundle, release, "")
     await records.forget(hands.kube, release)
+
+
+async def _uninstall(hands: Hands, release: Release, going: list[Live]) -> None:
+    """Uninstall by helm, which runs the hooks. helm deletes all objects or fails without a cause: then its record is repaired from kinds
+    that the cluster does not serve any more, and where that is not it, the objects go one by one, so that the error names one.
+    """
+    try:
+        await hands.helm.uninstall(release, deadline=hands.seconds, keep_record=True)
+        return
+    except HelmFailed as why:
+        if not await vanished.repair(hands.kube, release) and not _is_without_cause(why):
+            raise
+    try:
+        await hands.helm.uninstall(release, deadline=hands.seconds, keep_record=True)
+    except HelmFailed as why:
+        if not _is_without_cause(why):
+            raise
+        event("helm cannot uninstall the release; its objects are deleted one by one", release=release, reason=why.summary)
+        await _delete(hands.kube, going)
+
+
+def _is_without_cause(why: HelmFailed) -> bool:
+    """Whether helm failed to delete an object, which it does not name, or could not apply a hook for its form."""
+    return "failed to delete release" in why.said or is_refused_by_form(why.said)
 
 
 def _left(hands: Hands, entry: Entry) -> set[Ref]:

@@ -23,7 +23,8 @@ import msgspec
 from fleetctl.core.errors import FleetError, NotFound, ToolFailed
 from fleetctl.core.ids import BundleName
 from fleetctl.core.yamldoc import load_all
-from fleetctl.tools.helm import PendingOperation, Release
+from fleetctl.tools.helm import Release
+from fleetctl.tools.helmerrors import PendingOperation
 
 from . import disk
 from .failpoints import failpoint

@@ -33,7 +33,7 @@ MOST_RETRY_SECONDS = {
     **dict.fromkeys(("disk", "system"), 30.0),
     **dict.fromkeys(("cluster-unreachable", "throttled", "try-later"), 45.0),
     "helm-pending": 10.0,
-    "removal": 60.0,
+    **dict.fromkeys(("removal", "no-kind", "webhook"), 60.0),
 }
 _MOST_SAID = 256
 _REMOVALS_IN_TIME = 3  # about half a minute: a Pod's grace, a volume's protection

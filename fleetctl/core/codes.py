@@ -166,6 +166,11 @@ BUNDLE = (
         "`fleetctl bundle diff BUNDLE`; the next commit or `correctDrift` puts it right",
     ),
     Code(
+        "no-kind",
+        "the bundle states an object of a kind, or of an API version, that the cluster does not have",
+        "install the CustomResourceDefinition on CLUSTER, or name the bundle that brings it in `dependsOn`",
+    ),
+    Code(
         "not-enforced",
         "it would narrow rights in a way that this version cannot",
         "leave it out, or upgrade",
@@ -252,8 +257,8 @@ BUNDLE = (
     ),
     Code(
         "try-later",
-        "the manager does not answer, or asks for patience",
-        "nothing, or look at the way to it: `fleet-agent check`",
+        "the manager does not answer or asks for patience, or a namespace is being deleted",
+        "nothing, or look at the way to the manager (`fleet-agent check`), or at what holds the namespace",
     ),
     Code(
         "unavailable",
@@ -264,6 +269,11 @@ BUNDLE = (
         "usage",
         "the bundle's options say something that cannot be",
         "correct what the message names",
+    ),
+    Code(
+        "webhook",
+        "an admission webhook of the cluster does not answer, so that the API server refuses the objects it watches",
+        "repair the webhook's service, or delete its webhook configuration when the service is gone for good",
     ),
 )
 # What the manager says of a deployment by itself.

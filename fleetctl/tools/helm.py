@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,21 +16,19 @@ from typing import Any, Protocol
 
 import msgspec
 
-from fleetctl.core.errors import ClusterUnreachable, ToolFailed, UnavailableError, UsageError
+from fleetctl.core.errors import ToolFailed, UsageError
+from fleetctl.tools.helmerrors import translate
 from fleetctl.tools.postrender import REFUSED
 from fleetctl.tools.proc import Command, Completed, Limits, run
 
 ATOMIC_SECONDS = 300
 RENDER_LIMITS = Limits(cpu=60, memory=1536 * 1024 * 1024)
 _PASSED_ON = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "NO_PROXY")
-_MOST_SAID = 700
 # helm lives for a tenth of a second and needs 80 MB: collecting garbage only beyond 256 MB saves a fifth of its CPU, and one processor
 # a little more.
 _GO = {"GOGC": "off", "GOMEMLIMIT": "256MiB", "GOMAXPROCS": "1"}
 _CHANGING = frozenset({"upgrade", "uninstall", "rollback"})
-_TOO_LARGE = re.compile(r"Secret .*Too long: may not be more than|Request entity too large: limit is|etcdserver: request is too large")
 _NO_RELEASE = "release: not found"
-_NOISE = re.compile(r"^(WARNING|level=|time=)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,30 +96,6 @@ class PostRenderer(Protocol):
     def post_renderer(self) -> str: ...
     @property
     def plugins(self) -> Path | None: ...
-
-
-class HelmFailed(ToolFailed):
-    """`said`: all of helm's words, for whoever has to find the objects in them; never shown."""
-
-    said = ""
-
-
-class RecordTooLarge(ToolFailed):
-    """The API server does not take the release's record; helm has touched nothing."""
-
-    code = "too-large"
-
-
-class PendingOperation(ToolFailed):
-    """A killed helm left its record; see `recover` in the agent."""
-
-    code = "helm-pending"
-
-
-class NotOurs(ToolFailed):
-    """An object exists that is not marked as this release's; nothing was changed."""
-
-    code = "helm-not-ours"
 
 
 class Helm(Protocol):
@@ -228,27 +201,6 @@ def upgrade_argv(flags: UpgradeFlags) -> list[str]:
     if flags.labels:
         argv.append("--labels=" + ",".join(f"{key}={value}" for key, value in sorted(flags.labels.items())))
     return argv
-
-
-def translate(stderr: bytes, release: Release) -> UnavailableError:
-    """helm's complaint as one of our errors: what stands from its last `Error:` on, in one line without terminal codes."""
-    lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines()]
-    said = [line for line in lines if line and not _NOISE.match(line)]
-    start = max((at for at, line in enumerate(said) if line.startswith("Error: ")), default=max(0, len(said) - 1))
-    whole = " ".join(said[start:]).removeprefix("Error: ")
-    text = whole[:_MOST_SAID]
-    summary = "".join(c if c.isprintable() else " " for c in text) or "helm ended without a word"
-    if "another operation" in summary:
-        return PendingOperation(summary, subject=str(release), next_step="Wait for it, or let the agent recover the release.")
-    if "invalid ownership metadata" in summary:
-        return NotOurs(summary, subject=str(release), next_step="Look whose the object is.")
-    if "cluster unreachable" in summary or "connection refused" in summary:
-        return ClusterUnreachable(summary, subject=str(release), next_step="Check the API server and the kubeconfig.")
-    if _TOO_LARGE.search(whole):
-        return RecordTooLarge(summary, subject=str(release), next_step="Make it smaller, or split it into several bundles.")
-    failed = HelmFailed(summary, subject=str(release), next_step="Correct what the bundle states, or look with `helm history`.")
-    failed.said = whole
-    return failed
 
 
 def _refusal(plugins: Path | None, release: Release) -> UsageError | None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from fleetctl.core.errors import ClusterUnreachable, ToolFailed
 from fleetctl.core.yamldoc import load_all
-from fleetctl.tools.helm import NotOurs, PendingOperation, Release, Revision, UpgradeFlags
+from fleetctl.tools.helm import Release, Revision, UpgradeFlags
+from fleetctl.tools.helmerrors import NotOurs, PendingOperation
 
 _PENDING = "pending-"
 UNINSTALLED = "uninstalled"

@@ -11,7 +11,8 @@ import pytest
 
 from examples.localkube import tools
 from fleetctl.core.errors import ClusterUnreachable, ToolFailed
-from fleetctl.tools.helm import HelmCli, PendingOperation, Release, UpgradeFlags, translate
+from fleetctl.tools.helm import HelmCli, Release, UpgradeFlags
+from fleetctl.tools.helmerrors import PendingOperation, translate
 
 CHART = Path(__file__).parents[2] / "examples" / "apps" / "hello-helm"
 SECONDS = 60.0

@@ -16,7 +16,8 @@ import pytest
 from examples.localkube import tools
 from fleetctl.core.errors import ClusterUnreachable, ToolFailed
 from fleetctl.core.yamldoc import load_all
-from fleetctl.tools.helm import Helm, HelmCli, NotOurs, PendingOperation, Release, Revision, UpgradeFlags
+from fleetctl.tools.helm import Helm, HelmCli, Release, Revision, UpgradeFlags
+from fleetctl.tools.helmerrors import NotOurs, PendingOperation
 from fleetctl.tools.helmfake import FakeHelm
 
 SECONDS = 60.0

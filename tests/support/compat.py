@@ -59,6 +59,12 @@ _CLUSTER = (
     ("`correctDrift.keepFailHistory`.", "same", ""),
     ("A bundle that states the Namespace of its own release.", "same", ""),
     (
+        "A kind that is gone from the cluster, or an API version that it no longer serves, in a release that is upgraded or removed.",
+        "better",
+        "helm and Fleet are stuck until somebody rewrites the release by hand; here the agent does it: what is still served under another "
+        "version keeps its objects, the rest counts as gone, and the log names each change.",
+    ),
+    (
         "A Namespace that an upgrade or a removal would delete while other releases use it.",
         "better",
         "helm and Fleet delete it with all that is in it; here it stays, and the log names it.",

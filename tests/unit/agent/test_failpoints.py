@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent import failpoints
-from agent.failpoints import NAMES, UPGRADE_NAMES, Induced, arm, failpoint
+from agent.failpoints import NAMES, REPAIR_NAMES, UPGRADE_NAMES, Induced, arm, failpoint
 from fleetctl.core.errors import UsageError
 
 AGENT = Path(failpoints.__file__).parent
@@ -73,4 +73,4 @@ def test_every_failpoint_of_the_code_is_registered_and_every_registered_one_is_i
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "failpoint":
                 assert isinstance(node.args[0], ast.Constant), f"{path.name}:{node.lineno}: a failpoint's name is written out"
                 used.add(node.args[0].value)
-    assert used == {*NAMES, *UPGRADE_NAMES}
+    assert used == {*NAMES, *REPAIR_NAMES, *UPGRADE_NAMES}

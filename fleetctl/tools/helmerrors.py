@@ -1,0 +1,181 @@
+"""Errors of a helm run, from what helm prints.
+
+helm has no other form of an error than its text. This module is the only place that reads it.
+Summaries begin with the object and the cause; `said` has all of helm's text.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from fleetctl.core.errors import ClusterUnreachable, ToolFailed, UnavailableError
+
+_MOST_SAID = 700
+_MOST_SHOWN = 3  # objects in one summary
+_TOO_LARGE = re.compile(r"Secret .*Too long: may not be more than|Request entity too large: limit is|etcdserver: request is too large")
+_NOISE = re.compile(r"^(WARNING|level=|time=|[IWE]\d{4} )")
+_HEAD = re.compile(r"^(?:Error: )?(?:(?:UPGRADE|INSTALLATION|ROLLBACK) FAILED: )?")
+_OBJECT = re.compile(
+    r"for object (?P<namespace>[^/\s]*)/(?P<name>\S*) (?P<api>[^\s,]*), Kind=(?P<kind>\w+): (?P<cause>.*?)"
+    r"(?=(?: && )? ?server-side apply failed for object|\Z)"
+)
+# As helm says it of client-side apply: without API version and namespace.
+_PATCH = re.compile(r'cannot patch "(?P<name>[^"]+)" with kind (?P<kind>\w+): (?P<cause>.*?)(?=(?: && )? ?cannot patch "|\Z)')
+_UNKNOWN = re.compile(
+    r'(?:for name: "(?P<name>[^"]*)" namespace: "(?P<namespace>[^"]*)" from "": )?'
+    r'no matches for kind "(?P<kind>\w+)" in version "(?P<api>[^"]+)"'
+)
+_WEBHOOK = re.compile(r'failed calling webhook "(?P<name>[^"]+)": (?P<cause>.*)')
+_HOOK = re.compile(r"(?:failed (?P<event>pre-install|post-install)|(?P<other>(?:pre|post)-(?:upgrade|delete|rollback)) hooks? failed)")
+_FORM = re.compile(r"^failed to create (?:typed (?:patch|live) object|manager for existing fields)[^:]*(?:\([^)]*\))?: ")
+_INVALID = re.compile(r'^\S+ "[^"]*" is invalid: ')
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One object that the API server refused, and why. `by_form`: only server-side apply refuses it, for the form of the manifest."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    cause: str
+    by_form: bool = False
+
+    @property
+    def shown(self) -> str:
+        return f"{self.kind} {self.namespace + '/' if self.namespace else ''}{self.name or '(without a name)'}"
+
+    def __str__(self) -> str:
+        return f"{self.shown}: {self.cause}"
+
+
+class HelmFailed(ToolFailed):
+    """`said`: all of helm's words, for whoever has to find the objects in them; never shown."""
+
+    said = ""
+
+
+class RecordTooLarge(ToolFailed):
+    """The API server does not take the release's record; helm has touched nothing."""
+
+    code = "too-large"
+
+
+class PendingOperation(ToolFailed):
+    """A killed helm left its record; see `recover` in the agent."""
+
+    code = "helm-pending"
+
+
+class NotOurs(ToolFailed):
+    """An object exists that is not marked as this release's; nothing was changed."""
+
+    code = "helm-not-ours"
+
+
+class NoKind(HelmFailed):
+    """The cluster does not serve a kind that the release's old or new manifest states; nothing was changed."""
+
+    code = "no-kind"
+
+
+class WebhookFailed(HelmFailed):
+    """An admission webhook of the cluster does not answer."""
+
+    code = "webhook"
+
+
+def translate(stderr: bytes, release: object) -> UnavailableError:
+    """helm's error as one of ours: what stands from its last `Error:` on, in one line without terminal codes."""
+    lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines()]
+    said = [line for line in lines if line and not _NOISE.match(line)]
+    start = max((at for at, line in enumerate(said) if line.startswith("Error: ")), default=max(0, len(said) - 1))
+    whole = " ".join(said[start:]).removeprefix("Error: ")
+    summary = _printable(whole)[:_MOST_SAID] or "helm ended without a message"
+    if "another operation" in summary:
+        return PendingOperation(summary, subject=str(release), next_step="Wait for it, or let the agent recover the release.")
+    if "invalid ownership metadata" in summary:
+        return NotOurs(summary, subject=str(release), next_step="Look whose the object is.")
+    webhook = _WEBHOOK.search(whole)
+    if webhook is None and ("cluster unreachable" in summary or "connection refused" in summary):
+        return ClusterUnreachable(summary, subject=str(release), next_step="Check the API server and the kubeconfig.")
+    if _TOO_LARGE.search(whole):
+        return RecordTooLarge(summary, subject=str(release), next_step="Make it smaller, or split it into several bundles.")
+    failed = (
+        _unknown_kind(whole, release)
+        or _refused(whole, release, webhook)
+        or HelmFailed(_HEAD.sub("", summary), subject=str(release), next_step=_step_of(whole))
+    )
+    failed.said = whole
+    return failed
+
+
+def refusals(said: str) -> list[Refusal]:
+    """The objects that the API server refused, from helm's text."""
+    found = [_refusal(match, match["namespace"], match["api"]) for match in _OBJECT.finditer(said)]
+    return found or [_refusal(match, "", "") for match in _PATCH.finditer(said)]
+
+
+def unknown_kinds(said: str) -> list[tuple[str, str]]:
+    """(apiVersion, kind) of what helm did not find on the cluster."""
+    return list(dict.fromkeys((match["api"], match["kind"]) for match in _UNKNOWN.finditer(said)))
+
+
+def is_refused_by_form(said: str) -> bool:
+    """Whether helm failed only because server-side apply refuses the form of objects (duplicates, unknown fields)."""
+    found = refusals(said)
+    return bool(found) and all(one.by_form for one in found)
+
+
+def _refusal(match: re.Match[str], namespace: str, api: str) -> Refusal:
+    cause = " ".join(_printable(match["cause"]).split()).removesuffix("&&").strip()
+    by_form = bool(_FORM.match(cause))
+    cause = _FORM.sub("", cause).removeprefix("errors: ").replace(" field not declared in schema .", " field not declared in schema, .")
+    return Refusal(api.removeprefix("/"), match["kind"], namespace, match["name"], _INVALID.sub("", cause), by_form)
+
+
+def _unknown_kind(whole: str, release: object) -> NoKind | None:
+    found = list(_UNKNOWN.finditer(whole))
+    if not found:
+        return None
+    first = found[0]
+    needs = f", which {first['kind']} {first['name']} needs" if first["name"] else ""
+    more = _more(len(found) - 1)
+    summary = f'the cluster has no matches for kind "{first["kind"]}" in version "{first["api"]}"{needs}{more}'
+    step = "Install its CustomResourceDefinition, or name the bundle that brings it in dependsOn."
+    return NoKind(summary, subject=f"{first['kind']} {first['name'] or ''}".strip() or str(release), next_step=step)
+
+
+def _refused(whole: str, release: object, webhook: re.Match[str] | None) -> HelmFailed | None:
+    found = refusals(whole)
+    hook = _HOOK.search(whole)
+    start = f"hook {hook['event'] or hook['other']}: " if hook else ""
+    if webhook is not None:
+        about = found[0].shown if found else str(release)
+        summary = f'{start}{about}: webhook "{webhook["name"]}" does not answer: {_printable(webhook["cause"])}'[:_MOST_SAID]
+        step = f"Repair the service of webhook {webhook['name']}, or delete its webhook configuration when the service is gone for good."
+        return WebhookFailed(summary, subject=about, next_step=step)
+    if not found:
+        return None
+    shown = "; ".join(map(str, found[:_MOST_SHOWN]))[:_MOST_SAID]
+    more = _more(len(found) - _MOST_SHOWN)
+    return HelmFailed(f"{start}{shown}{more}", subject=found[0].shown, next_step=_step_of(whole))
+
+
+def _step_of(whole: str) -> str:
+    """The next step, by what helm complains of."""
+    if _HOOK.search(whole):
+        return "Look at the Pod of the hook, and correct what it does; the hook runs again at the next try."
+    if "context deadline exceeded" in whole or "timed out waiting" in whole:
+        return "Look why the objects do not become ready (`kubectl get events`), or raise helm.timeoutSeconds."
+    return "Correct what the bundle states; the agent tries again."
+
+
+def _more(count: int) -> str:
+    return f" (and {count} more object{'s' if count > 1 else ''})" if count > 0 else ""
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)

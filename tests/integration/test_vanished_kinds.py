@@ -1,0 +1,137 @@
+"""Releases whose objects are of kinds that the cluster no longer serves: they are upgraded, and they go."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from agent.failpoints import REPAIR_NAMES
+from examples.localkube.kubeapi import LocalKube
+from fleetctl.tools.helmerrors import NoKind
+from tests.integration.test_applying import MAP, custom, cut_off_at, definition
+from tests.support.workbench import Workbench
+
+pytestmark = pytest.mark.cluster
+CHART = "apiVersion: v2\nname: c\nversion: 0.1.0\n"
+HOOKED = 'apiVersion: %s/v1\nkind: Valve\nmetadata: {name: hooked, annotations: {"helm.sh/hook": pre-delete}}\n'
+
+
+@pytest.fixture
+def bench(tmp_path: Path, kube: LocalKube, tool_env: dict[str, str]) -> Workbench:
+    return Workbench(tmp_path / "agent", kube["dev"].kubeconfig, tool_env)
+
+
+def drop(bench: Workbench, *names: str) -> None:
+    """The definitions go, as with the bundle that brought them."""
+    bench.kubectl("delete", "crd", *names)
+
+
+def stored(bench: Workbench, release: str, space: str) -> list[str]:
+    """The manifests of all records."""
+    items = bench.get("secret", "-n", space, "-l", f"owner=helm,name={release}")["items"]
+    packed = [base64.b64decode(base64.b64decode(item["data"]["release"])) for item in items]
+    return [json.loads(gzip.decompress(one))["manifest"] for one in packed]
+
+
+def rewrite(bench: Workbench, release: str, space: str, old: str, new: str) -> None:
+    """As a cluster whose upgrade has removed an API version: the record states one that is not served."""
+    for item in bench.get("secret", "-n", space, "-l", f"owner=helm,name={release}")["items"]:
+        content = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(item["data"]["release"]))))
+        content["manifest"] = content["manifest"].replace(old, new)
+        packed = base64.b64encode(gzip.compress(json.dumps(content).encode()))
+        item["data"]["release"] = base64.b64encode(packed).decode()
+        bench.kubectl("replace", "-f", "-", stdin=json.dumps(item))
+
+
+def test_what_has_no_kind_any_more_stops_no_uninstall(bench: Workbench) -> None:
+    """Objects, Lists and hooks of it count as gone; the rest of the release goes, and its record."""
+    group, space = "uninstall.example.com", "kinds-uninstall"
+    bench.install("def", {"d.yaml": definition("Valve", group)}, {"defaultNamespace": space, "deleteCRDResources": True})
+    files = {
+        "Chart.yaml": CHART,
+        "templates/v.yaml": custom("Valve", group),
+        "templates/l.yaml": json.dumps({"apiVersion": "v1", "kind": "List", "items": [json.loads(custom("Valve", group, "two"))]}),
+        "templates/m.yaml": MAP.format(name="rest", value=1),
+        "templates/h.yaml": HOOKED % group,
+    }
+    bench.install("objects", files, {"defaultNamespace": space})
+    bench.remove("def")
+    assert not bench.exists("crd", f"valves.{group}")
+    bench.remove("objects")
+    assert not bench.exists("configmap", "rest", "-n", space)
+    assert bench.history("objects", space) == []
+
+
+@pytest.mark.parametrize("where", ["", *REPAIR_NAMES])
+def test_what_has_no_kind_any_more_stops_no_upgrade(bench: Workbench, where: str) -> None:
+    """The new manifest does without it; a repair that was cut off is done again."""
+    group, space = f"upgrade{where}.example.com", f"kinds-upgrade{where}"
+    files = {"v.yaml": custom("Valve", group), "m.yaml": MAP.format(name="rest", value=1)}
+    bench.install("def", {"d.yaml": definition("Valve", group)}, {"defaultNamespace": space})
+    bench.install("objects", files, {"defaultNamespace": space})
+    uid = bench.uid("configmap", "rest", "-n", space)
+    drop(bench, f"valves.{group}")
+    changed = {"m.yaml": MAP.format(name="rest", value=2)}
+    if where:
+        with cut_off_at(where):
+            bench.install("objects", changed, {"defaultNamespace": space})
+        bench.again("objects")
+    else:
+        with pytest.raises(NoKind, match='no matches for kind "Valve" in version') as caught:
+            bench.install("objects", files, {"defaultNamespace": space})
+        assert "dependsOn" in caught.value.next_step
+        bench.install("objects", changed, {"defaultNamespace": space})
+    assert bench.get("configmap", "rest", "-n", space)["data"] == {"a": "2"}
+    assert bench.uid("configmap", "rest", "-n", space) == uid
+    assert not any("Valve" in manifest for manifest in stored(bench, "objects", space))
+
+
+def test_a_version_that_is_not_served_any_more_becomes_the_one_that_is(bench: Workbench) -> None:
+    """As after an upgrade of the cluster: of the same group, and of the group that Kubernetes moved the kind to. The objects stay."""
+    space = "kinds-versions"
+    budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "b"}, "spec": {"minAvailable": 1}}
+    rule = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "n"}, "spec": {"podSelector": {}}}
+    files = {"b.yaml": json.dumps(budget), "n.yaml": json.dumps(rule), "m.yaml": MAP.format(name="rest", value=1)}
+    bench.install("old", files, {"defaultNamespace": space})
+    uids = [bench.uid(kind, name, "-n", space) for kind, name in (("pdb", "b"), ("networkpolicy", "n"))]
+    rewrite(bench, "old", space, "policy/v1", "policy/v1beta1")
+    rewrite(bench, "old", space, "networking.k8s.io/v1", "extensions/v1beta1")
+    bench.install("old", files, {"defaultNamespace": space})
+    assert [bench.uid(kind, name, "-n", space) for kind, name in (("pdb", "b"), ("networkpolicy", "n"))] == uids
+    rewrite(bench, "old", space, "policy/v1", "policy/v1beta1")
+    bench.install("old", {"m.yaml": MAP.format(name="rest", value=1)}, {"defaultNamespace": space})
+    assert not bench.exists("pdb", "b", "-n", space)
+    assert not bench.exists("networkpolicy", "n", "-n", space)
+
+
+def test_a_webhook_that_is_gone_is_named_at_an_uninstall(bench: Workbench) -> None:
+    """helm only says that it failed. The removal goes on by itself when the webhook is repaired or deleted."""
+    space = "kinds-webhook"
+    bench.install("app", {"m.yaml": MAP.format(name="watched", value=1)}, {"defaultNamespace": space})
+    hook = {
+        "name": "check.example.com",
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+        "clientConfig": {"service": {"name": "away", "namespace": space, "path": "/"}},
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": space}},
+        "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["DELETE"], "resources": ["configmaps"]}],
+    }
+    kind = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration"}
+    bench.kubectl("apply", "-f", "-", stdin=json.dumps({**kind, "metadata": {"name": "away"}, "webhooks": [hook]}))
+    with pytest.raises(Exception, match='webhook "check.example.com"') as caught:
+        for _ in range(20):  # until the API server knows the webhook
+            bench.remove("app")
+            bench.install("app", {"m.yaml": MAP.format(name="watched", value=1)}, {"defaultNamespace": space})
+    assert getattr(caught.value, "code", "") == "webhook"
+    bench.kubectl("delete", "validatingwebhookconfiguration", "away")
+    for _ in range(20):
+        try:
+            bench.remove("app")
+            break
+        except Exception:
+            continue
+    assert not bench.exists("configmap", "watched", "-n", space)
