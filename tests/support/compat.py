@@ -61,8 +61,7 @@ _CLUSTER = (
     (
         "A kind that is gone from the cluster, or an API version that it no longer serves, in a release that is upgraded or removed.",
         "better",
-        "helm and Fleet are stuck until somebody rewrites the release by hand; here the agent does it: what is still served under another "
-        "version keeps its objects, the rest counts as gone, and the log names each change.",
+        "helm and Fleet are stuck until somebody rewrites the release by hand; here the agent does it, and the log names each change.",
     ),
     (
         "A Namespace that an upgrade or a removal would delete while other releases use it.",
