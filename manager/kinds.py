@@ -11,6 +11,7 @@ from fleetctl.core.cluster import matches
 from fleetctl.core.errors import InvalidFile, RefusedError, UsageError
 from fleetctl.core.gitrepo import repo_spec
 from fleetctl.core.ids import is_name
+from fleetctl.core.loginscope import check_pattern, describe_wide_pattern
 from fleetctl.core.redact import refuse_login
 
 from .rollout import windows
@@ -92,7 +93,7 @@ def _check_spec(kind: str, name: str, spec: dict[str, Any], doc: Mapping[str, An
             if said and not is_name(said, limit=63 if key == "targetNamespace" else 253):
                 raise UsageError(f"{key} {said[:80]!r} is not a name", subject=subject, next_step="Use small letters, digits and -.")
         duration(made.spec.polling_interval or "15s", subject)
-        _check_pattern(made.spec.helm_repo_url_regex, subject)
+        check_pattern(made.spec.helm_repo_url_regex, subject)
         return
     if kind == "Schedule":
         windows.checked(spec)
@@ -126,11 +127,12 @@ def token_limits(spec: Mapping[str, Any], subject: str) -> tuple[float, int]:
     return seconds, uses
 
 
-def _check_pattern(text: str, subject: str) -> None:
-    try:
-        re.compile(text)
-    except re.error as why:
-        raise UsageError(f"helmRepoURLRegex is not a regular expression: {why}", subject=subject, next_step="Correct it.") from why
+def warnings_of(kind: str, doc: Mapping[str, Any]) -> list[str]:
+    """What an accepted object should not say: one line each, shown to the person who applied it."""
+    if kind != "GitRepo":
+        return []
+    warning = describe_wide_pattern(repo_spec(dict(doc)).spec.helm_repo_url_regex)
+    return [warning] if warning else []
 
 
 def duration(text: str, subject: str) -> float:

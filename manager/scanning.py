@@ -11,7 +11,6 @@ import asyncio
 import base64
 import contextlib
 import random
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,11 +25,12 @@ from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.errors import Conflict, FleetError, NotFound
 from fleetctl.core.gitrepo import RepoSpec, repo_spec
 from fleetctl.core.ids import ClusterId, CommitId, Digest
+from fleetctl.core.loginscope import describe_wide_pattern
 from fleetctl.core.redact import redacted
-from fleetctl.core.scan import Built, ChartRequest, Draft, Problem, scan
+from fleetctl.core.scan import Built, Draft, Problem, scan
 from fleetctl.core.tree import within
 from fleetctl.sources import git
-from fleetctl.sources.charting import ChartSource, completed
+from fleetctl.sources.charting import ChartSource, Login, completed
 from fleetctl.sources.gitstore import About
 
 from . import kinds, log
@@ -271,7 +271,7 @@ class Scanner:
             found = await self._found(key, store, repo, commit)
         built, problems = await self._built(repo, found)
         self._made[key] = {b.fingerprint: b.spec for b in built if b.fingerprint}
-        specs, warnings = [b.spec for b in built], [*_open_logins(repo), *found.warnings]
+        specs, warnings = [b.spec for b in built], [*_open_logins(repo), *_wide_logins(repo), *found.warnings]
         await self._take(key, repo, Taken(commit, specs, problems, warnings, found.about, self._archives.likeness()))
         return any(p.code in {"source", "unavailable", "deadline"} for p in problems)
 
@@ -285,7 +285,11 @@ class Scanner:
 
     async def _built(self, repo: _Repo, found: _Scanned) -> tuple[list[Built], list[Problem]]:
         """The bundles with their archives on the disk, and all that stands in the way of others."""
-        source = ChartSource(self._settings.mirrors, self._settings.allow_egress, lambda request: _helm_credential(repo, request))
+        source = ChartSource(
+            self._settings.mirrors,
+            self._settings.allow_egress,
+            Login(repo.spec.spec.helm_repo_url_regex, repo.helm_credential),
+        )
         built, more = await completed(found.drafts, source)
         await asyncio.to_thread(self._archives.add, [(Digest(b.spec.archive), b.archive) for b in built if b.archive])
         return built, [*found.problems, *more]
@@ -370,14 +374,13 @@ def _open_logins(repo: _Repo) -> list[Problem]:
     return [Problem(path="", code="unencrypted-login", summary=summary, next_step=step, warning=True)]
 
 
-def _helm_credential(repo: _Repo, request: ChartRequest) -> git.Credential | None:
-    """The helm credential, only for addresses that the GitRepo's `helmRepoURLRegex` names: a repository's content must not be able to
-    send it elsewhere. Without a regex it goes nowhere, as in Fleet's source.
-    """
-    pattern = repo.spec.spec.helm_repo_url_regex
-    if not pattern or repo.helm_credential is None:
-        return None
-    return repo.helm_credential if re.search(pattern, request.repo or request.chart) else None
+def _wide_logins(repo: _Repo) -> list[Problem]:
+    """A warning when the login for charts may go to hosts that nobody meant."""
+    summary = describe_wide_pattern(repo.spec.spec.helm_repo_url_regex)
+    if not summary or repo.helm_credential is None:
+        return []
+    step = "Correct helmRepoURLRegex of the GitRepo."
+    return [Problem(path="", code="wide-login", summary=summary, next_step=step, warning=True)]
 
 
 @dataclass(frozen=True)

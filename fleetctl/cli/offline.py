@@ -169,10 +169,10 @@ def scanned(place: str, wish: Wish) -> tuple[list[Draft], list[Problem], list[Pr
 
 def built(drafts: list[Draft], mirrors: dict[str, str]) -> tuple[list[Built], list[Problem]]:
     """The bundles with their charts, fetched where they are not in the repository."""
-    from fleetctl.sources.charting import ChartSource, completed
+    from fleetctl.sources.charting import ChartSource, Login, completed
 
     # A person at their own machine may read what that machine reaches.
-    return asyncio.run(completed(drafts, ChartSource(mirrors, ("0.0.0.0/0", "::/0"), lambda _: None)))
+    return asyncio.run(completed(drafts, ChartSource(mirrors, ("0.0.0.0/0", "::/0"), Login())))
 
 
 class Renderer:

@@ -5,18 +5,16 @@ Those of a chart, of the bundle's files and of targets stand in files of their o
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 from fleetctl.core import advicefiles, advicehelm, advicetargets
 from fleetctl.core.ids import is_name
 from fleetctl.core.layers import Advice, Layer, as_list, as_map, as_str, layers
+from fleetctl.core.regex import InvalidRegex, compile_regex
 from fleetctl.core.schema import documents
 
 _PROTECTED = frozenset({"default", "kube-system", "kube-public"})
-_LONGEST_PATTERN = 500
 
 
 def _namespaces(layer: Layer) -> Iterator[Advice]:
@@ -71,11 +69,9 @@ def _diff(layer: Layer) -> Iterator[Advice]:
 def _no_pattern(text: str) -> str:
     """What is wrong with it as a regular expression, or ""."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            re.compile(text[:_LONGEST_PATTERN])
-    except (re.error, OverflowError, RecursionError) as why:
-        return " ".join(str(why).split())[:100] if len(text) <= _LONGEST_PATTERN else ""
+        compile_regex(text)
+    except InvalidRegex as error:
+        return " ".join(str(error).split())[:100]
     return ""
 
 

@@ -326,7 +326,7 @@ GITREPO: dict[str, Field] = {
             "serviceAccount": _f("Deploy with the rights of this service account, whatever the repository says."),
             "clientSecretName": _f("Secret with the login for the repository.", "gitcredential, when there is one"),
             "helmSecretName": _f("Secret with the login for Helm repositories."),
-            "helmRepoURLRegex": _f("Addresses of Helm repositories that get that login; without it none does."),
+            "helmRepoURLRegex": _f("Addresses of Helm repositories that get that login, matched from the start; without it none does."),
             "pollingInterval": _f("How often to look for a new commit, such as `30s` or `5m`.", "15s"),
             "disablePolling": _f("Look only when asked: by a webhook or `fleetctl gitrepo sync`.", "false"),
             "forceSyncGeneration": _f("Another number deploys everything again.", "0"),

@@ -6,13 +6,14 @@ Charts that stand in Git get what their Chart.yaml names and their `charts/` lac
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
 
 from fleetctl.core.bundle import File, Files
-from fleetctl.core.errors import FleetError, SourceError
+from fleetctl.core.errors import FleetError, SourceError, UsageError
+from fleetctl.core.loginscope import may_have_login
 from fleetctl.core.options import HelmOptions, merge
 from fleetctl.core.record import recorded, refuse_too_large
 from fleetctl.core.render import chart_of
@@ -22,12 +23,29 @@ from fleetctl.sources.addresses import EgressPolicy
 
 
 @dataclass(frozen=True)
+class Login:
+    """A login for the chart addresses that `pattern` (helmRepoURLRegex) names, and no others."""
+
+    pattern: str = ""
+    credential: git.Credential | None = None
+
+    def credential_for(self, request: ChartRequest) -> git.Credential | None:
+        if self.credential is None:
+            return None
+        try:
+            address = charts.address_of(request)
+        except UsageError:
+            return None  # the fetch reports it
+        return self.credential if may_have_login(self.pattern, address) else None
+
+
+@dataclass(frozen=True)
 class ChartSource:
-    """Where charts may come from; `credential` gives the one for an address, or None."""
+    """Where charts may come from, and the login for some of them."""
 
     mirrors: Mapping[str, str]
     allow_egress: tuple[str, ...]
-    credential: Callable[[ChartRequest], git.Credential | None]
+    login: Login
 
 
 async def completed(drafts: list[Draft], source: ChartSource) -> tuple[list[Built], list[Problem]]:
@@ -37,7 +55,9 @@ async def completed(drafts: list[Draft], source: ChartSource) -> tuple[list[Buil
     found: dict[ChartRequest, Files | FleetError] = {}
     for request in dict.fromkeys(r for d in whole for r in d.charts):
         try:
-            chart = await charts.fetch_chart(request, credential=source.credential(request), mirrors=source.mirrors, egress=policy)
+            chart = await charts.fetch_chart(
+                request, credential=source.login.credential_for(request), mirrors=source.mirrors, egress=policy
+            )
             found[request] = chart.files
         except FleetError as error:
             found[request] = error

@@ -29,7 +29,7 @@ from fleetctl.sources.chartneeds import needed, vendored
 from fleetctl.sources.git import Credential
 from fleetctl.sources.web import Web
 
-__all__ = ["NO_EGRESS", "Chart", "ChartLimits", "EgressPolicy", "fetch_chart", "fetch_dependencies"]
+__all__ = ["NO_EGRESS", "Chart", "ChartLimits", "EgressPolicy", "address_of", "fetch_chart", "fetch_dependencies"]
 
 NO_EGRESS = EgressPolicy()
 _PAGES = 50
@@ -65,7 +65,7 @@ async def fetch_chart(
     Raises SourceError, RefusedError, LoginError, UsageError, DeadlineError, each in one line;
     what is not there yet is a SourceError, because a chart is often pushed after the commit that names it.
     """
-    home = _place(request).replace("oci://", "https://", 1)
+    home = address_of(request).replace("oci://", "https://", 1)
     door = _Door(Web(credential, home, _with_registries(mirrors or {}), egress), limits)
     async with _Deadline(f"chart {request.chart}" + (f" of {shown(request.repo)}" if request.repo else ""), limits.seconds):
         return await door.chart(request, 0)
@@ -144,7 +144,7 @@ class _Door:
     async def _archive(self, request: ChartRequest) -> bytes:
         step = "Take it out of the address; a Secret in the GitRepo's helmSecretName holds a login."
         refuse_login(request.repo or request.chart, f"chart {redacted_login(request.chart)}", step)
-        place = _place(request)
+        place = address_of(request)
         if place.startswith("oci://"):
             return await self._from_registry(place, request.version)
         if not request.repo:
@@ -215,8 +215,11 @@ class _Door:
         return tags
 
 
-def _place(request: ChartRequest) -> str:
-    """Where the chart is: an OCI address, a tarball, or its repository. Raises UsageError."""
+def address_of(request: ChartRequest) -> str:
+    """Where the chart is: an OCI address, a tarball, or its repository. Raises UsageError.
+
+    This address decides about a login: whoever compares it with a pattern must use no other one.
+    """
     if request.chart.startswith("oci://"):
         return request.chart.rstrip("/")
     if request.repo:

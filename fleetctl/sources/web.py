@@ -24,6 +24,8 @@ from fleetctl.sources.unreachable import explain
 
 _REDIRECTS = 5
 _TOKEN_BYTES = 64 * 1024
+_CHALLENGE_BYTES = 4096
+_PARAMETER = re.compile(r'(\w{1,40})="([^"]{0,2000})"')  # bounds, so that no header takes quadratic time
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 # The registry whose tokens come from another host than its charts; `docker login` knows it by heart too.
 _TOKEN_HOSTS = {"registry-1.docker.io": "auth.docker.io"}
@@ -64,6 +66,14 @@ class Web:
 
     async def get(self, url: str, limit: int, *, accept: str = "*/*", may_be_absent: bool = False) -> Answer | None:
         """At most `limit` bytes of `url`; None where nothing is and that is no error. Raises SourceError, RefusedError, LoginError."""
+        try:
+            return await self._get(url, limit, accept, may_be_absent)
+        except (ValueError, httpx.InvalidURL) as error:
+            name = shown(url)
+            summary = f"{name} is, or leads to, an address that cannot be read"
+            raise SourceError(summary, subject=name, next_step="Correct the address.") from error
+
+    async def _get(self, url: str, limit: int, accept: str, may_be_absent: bool) -> Answer | None:
         step = self._first(url)
         for _ in range(_REDIRECTS + 1):
             answer, body = await self._once(step, url, limit, accept)
@@ -97,6 +107,8 @@ class Web:
     async def _once(self, step: _Step, first: str, limit: int, accept: str) -> tuple[httpx.Response, bytes]:
         """Status and headers, and the body of a 200."""
         name = shown(first)
+        if httpx.URL(step.url).raw_host.decode("ascii") != origin(step.url)[1] and step.url.isascii():
+            raise ValueError(f"two readings of {step.url!r}")
         try:
             async with httpx.AsyncClient(**self._route(step.url)) as client:
                 answer = await self._sent(client, step, accept)
@@ -160,7 +172,7 @@ class Web:
 
     async def _bearer(self, challenge: str, step: _Step) -> str:
         """A registry's token, anonymous or for the login, as the OCI distribution specification has it."""
-        said = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
+        said = dict(_PARAMETER.findall(challenge[:_CHALLENGE_BYTES]))
         realm = said.get("realm", "")
         url = str(httpx.URL(realm, params={key: said[key] for key in ("service", "scope") if key in said}))
         asked = self._first(url)
@@ -179,6 +191,8 @@ def _may_have_login(registry: tuple[str, str, int], realm: tuple[str, str, int])
     if registry == realm:
         return True
     parent = registry[1].endswith("." + realm[1]) and realm[1].count(".") >= 1
+    if realm[2] not in {443, registry[2]}:
+        return False
     return registry[0] == realm[0] == "https" and (parent or _TOKEN_HOSTS.get(registry[1]) == realm[1])
 
 

@@ -19,7 +19,7 @@ from fleetctl.core.errors import NotFound, RefusedError, UsageError
 from fleetctl.core.gitrepo import refuse_not_enforced
 from fleetctl.core.ids import is_name
 
-from .. import metrics
+from .. import kinds, metrics
 from . import port
 from .auth import CODE_SECONDS, Gate
 from .install import AgentFile
@@ -108,8 +108,10 @@ class PeopleApi:
         dry_run = flag(query(request, "dryRun"), "dryRun")
         doc = await mapping(request)
         put = await self._service.put_object(*key, doc, dry_run=dry_run)
-        token = {"token": put.token} if put.token else {}
-        return _json({"result": put.result, "object": put.object, **token})
+        more: dict[str, Any] = {"token": put.token} if put.token else {}
+        warnings = kinds.warnings_of(key[0], doc)
+        more |= {"warnings": warnings} if warnings else {}
+        return _json({"result": put.result, "object": put.object, **more})
 
     async def patch_labels(self, request: Request) -> Response:
         key = await self._key(request)

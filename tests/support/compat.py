@@ -104,6 +104,14 @@ _ACCESS = (
         "better",
         "Fleet shows it to every reader; here it is refused: a Secret in `clientSecretName` or `helmSecretName` holds it.",
     ),
+    (
+        "`helmRepoURLRegex`.",
+        "better",
+        (
+            "Fleet matches it anywhere in the address, a query or path of another host included; here it is matched from the start, "
+            "and must match the whole scheme, host and port, and whole segments of the path."
+        ),
+    ),
 )
 
 

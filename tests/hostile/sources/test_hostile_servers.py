@@ -17,6 +17,7 @@ from examples.demo.chartserver import ChartServer
 from fleetctl.core.errors import DeadlineError, FleetError, LoginError, RefusedError, SourceError
 from fleetctl.core.scan import ChartRequest
 from fleetctl.sources import git
+from fleetctl.sources.charting import Login
 from fleetctl.sources.charts import ChartLimits, EgressPolicy, fetch_chart
 from tests.support.charts import package, write
 
@@ -252,6 +253,43 @@ class TestCharts:
             chart(ChartRequest("web", home.url + "/moved"), credential=LOGIN)
         assert [login.split()[0] for _, login in home.seen] == ["Basic", "Basic"]
         assert [login for _, login in other.seen] == ["", ""]
+
+    def test_a_login_goes_to_no_address_that_only_contains_the_pattern(self, enemy: Callable[[Answer], Enemy]) -> None:
+        """In a query, a path, a fragment, a user, or the chart beside an allowed repository."""
+        server = enemy(lambda handler: send(handler, 404))
+        allowed, there = "http://charts.example:8080/team", server.url.removeprefix("http://")
+        login = Login(r"http://charts\.example:8080/team", LOGIN)
+        for request in (
+            ChartRequest("web", repo=f"http://{there}/?{allowed}"),
+            ChartRequest("web", repo=f"http://{there}/{allowed}"),
+            ChartRequest("web", repo=f"http://{there}/#{allowed}"),
+            ChartRequest("web", repo=f"http://{there}?x={allowed}/"),
+            ChartRequest(f"http://{there}/{allowed}/web-1.0.0.tgz"),
+            ChartRequest(f"oci://{there}/{allowed}", repo=allowed),
+            ChartRequest(f"oci://{there}/web", repo=allowed),
+        ):
+            assert login.credential_for(request) is None
+            mirrors = {f"oci://{there}/": f"http://{there}/"}
+            with pytest.raises(FleetError):
+                chart(request, credential=login.credential_for(request), mirrors=mirrors)
+        assert server.seen
+        assert not any(authorization for _, authorization in server.seen)
+        assert login.credential_for(ChartRequest("web", repo=allowed)) is LOGIN
+
+    @pytest.mark.parametrize("place", ["http://[", "https:\\\\x", "//", "http://a b/", "http://a:99999999/"])
+    def test_a_redirect_to_nonsense_is_one_line(self, enemy: Callable[[Answer], Enemy], place: str) -> None:
+        server = enemy(lambda handler: send(handler, 302, Location=place))
+        with pytest.raises(FleetError) as caught:
+            chart(ChartRequest(server.url + "/web-1.0.0.tgz"))
+        assert "\n" not in caught.value.summary
+
+    def test_a_challenge_takes_linear_time(self, enemy: Callable[[Answer], Enemy]) -> None:
+        challenge = "Bearer " + "a" * 60_000
+        server = enemy(lambda handler: send(handler, 401, WWW_Authenticate=challenge))
+        began = time.monotonic()
+        with pytest.raises(FleetError):
+            chart(ChartRequest(server.url + "/web-1.0.0.tgz"))
+        assert time.monotonic() - began < 10
 
     def test_a_redirect_there_and_back_has_lost_the_login(self, enemy: Callable[[Answer], Enemy]) -> None:
         """Who was away could have been sent anywhere."""

@@ -9,9 +9,9 @@ from fleetctl.core.bundle import BundleSpec, File
 from fleetctl.core.ids import DEFAULT_WORKSPACE, BundleName
 from fleetctl.core.options import HelmOptions, Options
 from fleetctl.core.scan import Draft
-from fleetctl.sources.charting import ChartSource, completed
+from fleetctl.sources.charting import ChartSource, Login, completed
 
-HERE = ChartSource({}, (), lambda request: None)
+HERE = ChartSource({}, (), Login())
 CHART = File(b"apiVersion: v2\nname: c\nversion: 0.1.0\n")
 BIG = File(random.Random(1).randbytes(900_000))
 
