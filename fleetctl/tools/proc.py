@@ -93,6 +93,12 @@ async def run(command: Command, *, deadline: float) -> Completed:
     return Completed(code, out, err)
 
 
+def start_server(argv: Sequence[str], env: Mapping[str, str], *, inherits: int) -> subprocess.Popen[bytes]:
+    """Start a process of this package; it has the open file `inherits` under the same number, and ends when the other end is closed."""
+    silent = subprocess.DEVNULL
+    return subprocess.Popen(argv, env=dict(env), stdin=silent, stdout=silent, pass_fds=(inherits,), start_new_session=True)
+
+
 class _TooMuch(Exception):
     """A stream went past its limit."""
 
