@@ -26,6 +26,10 @@ class Archives:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    @property
+    def folder(self) -> Path:
+        return self._folder
+
     def path(self, digest: Digest) -> Path:
         return self._folder / digest[:2] / digest
 

@@ -22,28 +22,30 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from fleetctl.core.bundle import BundleSpec
-from fleetctl.core.errors import Conflict, FleetError, NotFound
+from fleetctl.core.errors import Conflict, DeadlineError, FleetError, NotFound, UnavailableError
 from fleetctl.core.gitrepo import RepoSpec, repo_spec
-from fleetctl.core.ids import ClusterId, CommitId, Digest
+from fleetctl.core.ids import ClusterId, CommitId
 from fleetctl.core.loginscope import describe_wide_pattern
-from fleetctl.core.redact import redacted
-from fleetctl.core.scan import Built, Draft, Problem, scan
-from fleetctl.core.tree import within
+from fleetctl.core.scan import Problem
 from fleetctl.sources import git
-from fleetctl.sources.charting import ChartSource, Login, completed
-from fleetctl.sources.gitstore import About
 
 from . import kinds, log
 from .archives import Archives
 from .clock import Clock, rfc3339
 from .live import Live
+from .scanjob import HelmLogin, ScanRequest, ScanResult, scan_in_child
+from .slots import FairSlots
 from .store.base import Store
 from .store.schema import objects, repos
 from .taking import Taken, take
 from .vault import Vault
 
-_AT_ONCE = 4
+_AT_ONCE = 8
+_PER_WORKSPACE = 4
 _RETRY_SECONDS = (2.0, 300.0)
+_LOOK_SECONDS = 330.0  # of one look: a fetch, a scan, and the wait for the store
+# After a scan that failed: the first and the longest wait before the same commit is scanned again.
+_RESCAN_SECONDS = (30.0, 3600.0)
 
 
 class Settings(Protocol):
@@ -66,6 +68,17 @@ class _Watch:
     failures: int = 0
     again: bool = False  # someone asked for a scan of the same commit
     busy: bool = False
+    failed_scan: _FailedScan | None = None
+
+
+@dataclass(frozen=True)
+class _FailedScan:
+    """The scan of `commit` failed `count` times in a row; it is repeated from `due` on (loop time)."""
+
+    commit: str
+    error: FleetError
+    count: int
+    due: float
 
 
 @dataclass(frozen=True)
@@ -88,7 +101,7 @@ class Scanner:
         self._git, self._clock, self._settings = data_dir / "git", clock, settings
         self._watches: dict[Key, _Watch] = {}
         self._wake = asyncio.Event()
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._slots = FairSlots(_AT_ONCE, _PER_WORKSPACE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._fetching: dict[str, asyncio.Lock] = {}
         self._confirmed: dict[Key, tuple[int, str]] = {}
@@ -132,24 +145,40 @@ class Scanner:
         loop = asyncio.get_running_loop()
         seconds = 3600.0
         try:
-            async with self._slots:
+            async with self._slots.hold(key[0]):
                 again, watch.again = watch.again, False
                 watch.due = float("inf")
-                seconds = await self._look_once(key, watch, again=again)
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    seconds = await self._look_once(key, watch, again=again)
         except _Gone:
             self._made.pop(key, None)
             self._live.polled.pop(key, None)
             if watch.due == float("inf"):  # else it came again while we looked
                 self._watches.pop(key, None)
+        except TimeoutError:
+            late = DeadlineError(f"looking at GitRepo {key[1]} took longer than {_LOOK_SECONDS:g} s", next_step="Look at its server.")
+            seconds = await self._look_failed(key, watch, late)
         except Exception as error:
             log.bug("a scan failed", error, repo="/".join(key))
-            seconds = 30.0
+            summary = f"internal error while looking at GitRepo {key[1]}: {type(error).__name__}: {error}"[:500]
+            step = "Look at the manager's log for the traceback, and report it."
+            seconds = await self._look_failed(key, watch, UnavailableError(summary, next_step=step))
         finally:
             watch.busy = False
             # A poke while we looked has set `due` to 0 and is not forgotten.
             if watch.due == float("inf"):
                 watch.due = loop.time() + seconds
             self._wake.set()
+
+    async def _look_failed(self, key: Key, watch: _Watch, error: FleetError) -> float:
+        """Store the error; seconds until the next look."""
+        watch.failures += 1
+        try:
+            await self._failed(key, error)
+        except Exception as another:
+            log.bug("the error of a scan cannot be stored", another, repo="/".join(key))
+        low, high = _RESCAN_SECONDS
+        return min(high, low * 2.0 ** min(watch.failures - 1, 8))
 
     async def _look_once(self, key: Key, watch: _Watch, *, again: bool) -> float:
         """Seconds until the next look."""
@@ -163,17 +192,17 @@ class Scanner:
         if repo.spec.spec.disable_polling and not changed and repo.tried:
             return 3600.0
         try:
-            done = await self._follow(key, repo, changed=changed)
+            done = await self._follow(key, watch, repo, changed=changed)
         except FleetError as error:
             watch.failures += 1
-            await self._failed(key, error, repo.generation)
+            await self._failed(key, error, repo, changed=changed)
             low, high = _RETRY_SECONDS
             return min(high, max(poll, low) * 2.0 ** min(watch.failures - 1, 8)) * random.uniform(0.5, 1.0)  # noqa: S311 - spread
         watch.failures = watch.failures + 1 if done else 0
         wait = min(300.0, poll * 2.0 ** min(watch.failures, 6)) if done else poll
         return wait * random.uniform(1.0, 1.1)  # noqa: S311 - spread, as in Fleet
 
-    async def look(self, key: Key, ref: git.Ref | None, document: dict[str, Any] | None) -> tuple[RepoSpec, Taken, list[Built]]:
+    async def look(self, key: Key, ref: git.Ref | None, document: dict[str, Any] | None) -> tuple[RepoSpec, Taken]:
         """What a scan would take over: of another `ref`, or as a GitRepo `document` says that need not be there yet. Archives are written,
         and go after their grace when nobody takes them. Raises NotFound and what Git and its server have against it.
         """
@@ -186,15 +215,16 @@ class Scanner:
         async with self._fetching.setdefault(store.name, asyncio.Lock()):
             wanted = ref or git.Ref(spec.branch, spec.revision)
             commit = await git.fetch(spec.repo, store=store, ref=wanted, credential=repo.credential, mirrors=self._settings.mirrors)
-            found = await self._found(key, store, repo, commit)
-        built, problems = await self._built(repo, found)
-        specs, alike = [b.spec for b in built], self._archives.likeness()
-        return repo.spec, Taken(commit, specs, problems, found.warnings, found.about, alike), built
+        result = await self._scan(key, store, repo, commit)
+        taken = Taken(commit, result.specs, result.problems, result.warnings, result.about, self._archives.likeness())
+        return repo.spec, taken
 
     def _store_of(self, repo: _Repo) -> Path:
-        """One bare store for each URL and credential: what one credential may read is never shown to another."""
+        """One bare store for each workspace, URL and credential: what one credential may read is never shown to another, and no
+        workspace waits for a store that another one uses.
+        """
         had = repo.credential or git.Credential()
-        return self._git / self._vault.store_name(repo.spec.spec.repo, had.username, had.password)
+        return self._git / self._vault.store_name(repo.spec.workspace, repo.spec.spec.repo, had.username, had.password)
 
     async def sweep(self) -> int:
         """Remove the Git stores that no GitRepo uses any more, after another address or login. Returns how many."""
@@ -255,7 +285,7 @@ class Scanner:
             ca_pem=plain.get("cacerts") or plain.get("ca.crt") or b"",
         )
 
-    async def _follow(self, key: Key, repo: _Repo, *, changed: bool) -> bool:
+    async def _follow(self, key: Key, watch: _Watch, repo: _Repo, *, changed: bool) -> bool:
         """Whether something stands in the way that may go away by itself."""
         spec, store = repo.spec.spec, self._store_of(repo)
         lock = self._fetching.setdefault(store.name, asyncio.Lock())
@@ -268,31 +298,46 @@ class Scanner:
             if commit == repo.tried and not changed:
                 await self._clear_error(key)
                 return False
-            found = await self._found(key, store, repo, commit)
-        built, problems = await self._built(repo, found)
-        self._made[key] = {b.fingerprint: b.spec for b in built if b.fingerprint}
-        specs, warnings = [b.spec for b in built], [*_open_logins(repo), *_wide_logins(repo), *found.warnings]
-        await self._take(key, repo, Taken(commit, specs, problems, warnings, found.about, self._archives.likeness()))
-        return any(p.code in {"source", "unavailable", "deadline"} for p in problems)
+        result = await self._scan_again(key, watch, store, repo, commit, changed=changed)
+        self._made[key] = {b.fingerprint: b.spec for b in result.bundles if b.fingerprint}
+        likeness = self._archives.likeness()
+        warnings = [*_open_logins(repo), *_wide_logins(repo), *result.warnings]
+        await self._take(key, repo, Taken(commit, result.specs, result.problems, warnings, result.about, likeness))
+        return any(p.code in {"source", "unavailable", "deadline"} for p in result.problems)
 
-    async def _found(self, key: Key, store: Path, repo: _Repo, commit: CommitId) -> _Scanned:
-        """While nobody else fetches into `store`."""
-        found = await asyncio.to_thread(_scanned, store, repo.spec, commit, self._made.get(key, {}))
-        old = [Digest(d.spec.archive) for d in found.drafts if d.is_made]
-        if await asyncio.to_thread(self._archives.missing, old):
-            found = await asyncio.to_thread(_scanned, store, repo.spec, commit, {})
-        return found
+    async def _scan_again(self, key: Key, watch: _Watch, store: Path, repo: _Repo, commit: CommitId, *, changed: bool) -> ScanResult:
+        """Scan, unless the scan of this commit failed before and its wait is not over."""
+        loop = asyncio.get_running_loop()
+        failed = watch.failed_scan if watch.failed_scan and watch.failed_scan.commit == commit else None
+        if failed and not changed and loop.time() < failed.due:
+            raise failed.error
+        try:
+            result = await self._scan(key, store, repo, commit)
+        except FleetError as error:
+            count = failed.count + 1 if failed else 1
+            low, high = _RESCAN_SECONDS
+            due = loop.time() + min(high, low * 2.0 ** min(count - 1, 8))
+            watch.failed_scan = _FailedScan(commit, error, count, due)
+            raise
+        watch.failed_scan = None
+        return result
 
-    async def _built(self, repo: _Repo, found: _Scanned) -> tuple[list[Built], list[Problem]]:
-        """The bundles with their archives on the disk, and all that stands in the way of others."""
-        source = ChartSource(
-            self._settings.mirrors,
-            self._settings.allow_egress,
-            Login(repo.spec.spec.helm_repo_url_regex, repo.helm_credential),
+    async def _scan(self, key: Key, store: Path, repo: _Repo, commit: CommitId) -> ScanResult:
+        """Others may fetch into `store` meanwhile: commits and objects are only added. When it is made again the scan fails, and is
+        repeated soon.
+        """
+        login = repo.helm_credential
+        request = ScanRequest(
+            store=str(store),
+            archives=str(self._archives.folder),
+            repo=repo.spec,
+            commit=commit,
+            known=self._made.get(key, {}),
+            mirrors=dict(self._settings.mirrors),
+            allow_egress=list(self._settings.allow_egress),
+            helm_login=HelmLogin(login.username, login.password, login.ca_pem) if login else None,
         )
-        built, more = await completed(found.drafts, source)
-        await asyncio.to_thread(self._archives.add, [(Digest(b.spec.archive), b.archive) for b in built if b.archive])
-        return built, [*found.problems, *more]
+        return await scan_in_child(request)
 
     async def _take(self, key: Key, repo: _Repo, taken: Taken) -> None:
         confirmed = self._confirmed.pop(key, None)
@@ -330,11 +375,15 @@ class Scanner:
         self._confirmed[key] = (removals, held["commit"])
         self.poke(workspace, name, again=True)
 
-    async def _failed(self, key: Key, error: FleetError, generation: int = 0) -> None:
-        """Write the error down when it is another one than before; an unchanged failure touches no disk."""
-        summary, subject, step = (redacted(text) for text in (error.summary, error.subject, error.next_step))
-        text = msgspec.json.encode({"code": error.code, "summary": summary, "subject": subject, "nextStep": step})
-        await self._set(key, {"error": text} | ({"scanned_generation": generation} if generation else {}))
+    async def _failed(self, key: Key, error: FleetError, repo: _Repo | None = None, *, changed: bool = False) -> None:
+        """Store the error when it differs from the stored one; an unchanged failure touches no disk. `changed`: the commit must be
+        scanned by the next look though it may be the same.
+        """
+        text = msgspec.json.encode({"code": error.code, "summary": error.summary, "subject": error.subject, "nextStep": error.next_step})
+        values: dict[str, Any] = {"error": text}
+        if repo:
+            values |= {"scanned_generation": repo.generation} | ({"tried": ""} if changed else {})
+        await self._set(key, values)
         log.warning("repository cannot be read", repo="/".join(key), error=error.summary)
 
     async def _clear_error(self, key: Key) -> None:
@@ -348,9 +397,6 @@ class Scanner:
             return
         await self._store.write(lambda c: c.execute(sa.update(repos).where(mine).values(**values)))
         self._live.changed()
-
-
-_MOST_WARNINGS = 100
 
 
 class _Gone(Exception):
@@ -381,22 +427,3 @@ def _wide_logins(repo: _Repo) -> list[Problem]:
         return []
     step = "Correct helmRepoURLRegex of the GitRepo."
     return [Problem(path="", code="wide-login", summary=summary, next_step=step, warning=True)]
-
-
-@dataclass(frozen=True)
-class _Scanned:
-    drafts: list[Draft]
-    problems: list[Problem]
-    warnings: list[Problem]
-    about: About
-
-
-def _scanned(store: Path, spec: RepoSpec, commit: CommitId, made: Mapping[str, BundleSpec]) -> _Scanned:
-    tree = git.open_tree(store, commit)
-    try:
-        found = scan(tree, spec, commit=commit, known=made)
-        mine = [(path, why) for path, why in tree.left_out.items() if any(within(path, d.spec.path) for d in found.drafts)]
-    finally:
-        tree.close()
-    left = [Problem(path=path, code="left-out", summary=f"{path} is left out: {why}", warning=True) for path, why in mine]
-    return _Scanned(found.drafts, found.problems, [*found.warnings, *left][:_MOST_WARNINGS], tree.about)

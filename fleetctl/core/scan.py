@@ -19,17 +19,22 @@ import msgspec
 
 from fleetctl.core import options as opts
 from fleetctl.core.bundle import BundleSpec, File, Target, archive_digest, chart_folder, pack
+from fleetctl.core.cluster import Cluster
 from fleetctl.core.errors import FleetError, InvalidFile, UsageError
 from fleetctl.core.fleetyaml import FleetYaml, parse
 from fleetctl.core.gitrepo import DrivenBundle, RepoSpec
 from fleetctl.core.globs import is_glob
 from fleetctl.core.globs import matches as fits
-from fleetctl.core.ids import BundleName, CommitId, is_name
+from fleetctl.core.ids import BundleName, ClusterId, ClusterName, CommitId, Workspace, is_name
 from fleetctl.core.naming import bundle_name, clean
 from fleetctl.core.options import HelmOptions, Options
 from fleetctl.core.redact import refuse_login
+from fleetctl.core.target import select
 from fleetctl.core.tree import FLEET_FILES, Index, Tree, files_below, join, within
 from fleetctl.core.valuesfiles import ValuesFiles
+
+# A bundle whose targets cannot be judged for it is a problem here, before anything depends on it.
+_ANY_CLUSTER = Cluster(workspace=Workspace(""), name=ClusterName("any"), id=ClusterId("any"))
 
 
 class ChartRequest(msgspec.Struct, frozen=True):
@@ -105,8 +110,12 @@ def scan(tree: Tree, repo: RepoSpec, *, commit: CommitId, known: Mapping[str, Bu
     for place in _places(index, repo, problems):
         try:
             draft = _unchanged(index, repo, place, commit, known) or _draft(index, repo, place, commit)
+            select(draft.spec, [msgspec.structs.replace(_ANY_CLUSTER, workspace=draft.spec.workspace)], [])
         except FleetError as why:
             problems.append(_problem(place.directory, why))
+            continue
+        except (Exception, MemoryError) as why:
+            problems.append(internal_problem(place.directory, why))
             continue
         warnings += [Problem(path=place.directory, code="not-done", summary=text, warning=True) for text in draft.warnings]
         if not draft.files and not draft.charts and not draft.is_made:
@@ -326,6 +335,16 @@ def _charts(spec: BundleSpec, files: Mapping[str, File], shown: str) -> list[Cha
         elif join(chart.removeprefix("./").rstrip("/"), "Chart.yaml").removeprefix("./") not in files:
             raise InvalidFile(f"helm.chart: {chart} holds no Chart.yaml", file=shown, next_step="Correct the path, or add `helm.repo`.")
     return list(found)
+
+
+def internal_problem(directory: str, why: BaseException) -> Problem:
+    """For an error that is a bug, or for memory that ran out: one bundle's, the others go on."""
+    if isinstance(why, MemoryError):
+        summary = f"{_shown(directory)} needs more memory than a scan may use"
+        return Problem(path=directory, code="too-large", summary=summary, next_step="Make its files smaller.")
+    summary = f"{_shown(directory)}: internal error: {type(why).__name__}: {str(why)[:200]}"
+    step = "Report this with the bundle's fleet.yaml; the other bundles go on."
+    return Problem(path=directory, code="internal", summary=summary, next_step=step)
 
 
 def _problem(directory: str, why: FleetError) -> Problem:

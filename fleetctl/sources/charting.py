@@ -17,7 +17,7 @@ from fleetctl.core.loginscope import may_have_login
 from fleetctl.core.options import HelmOptions, merge
 from fleetctl.core.record import recorded, refuse_too_large
 from fleetctl.core.render import chart_of
-from fleetctl.core.scan import Built, ChartRequest, Draft, Problem, finish
+from fleetctl.core.scan import Built, ChartRequest, Draft, Problem, finish, internal_problem
 from fleetctl.sources import charts, git
 from fleetctl.sources.addresses import EgressPolicy
 
@@ -61,6 +61,9 @@ async def completed(drafts: list[Draft], source: ChartSource) -> tuple[list[Buil
             found[request] = chart.files
         except FleetError as error:
             found[request] = error
+        except (Exception, MemoryError) as error:
+            step = "Package the chart again, or report this with the chart."
+            found[request] = UsageError(f"chart {request.chart}: {type(error).__name__}: {str(error)[:200]}", next_step=step)
     built, problems = await asyncio.to_thread(_finished, whole, found)
     return built, [*lacking, *problems]
 
@@ -78,6 +81,8 @@ async def _with_dependencies(drafts: list[Draft], source: ChartSource) -> tuple[
             found.append(msgspec.structs.replace(draft, files=draft.files | more, fingerprint="") if more else draft)
         except FleetError as error:
             problems.append(_problem_of(draft, error))
+        except (Exception, MemoryError) as error:
+            problems.append(internal_problem(draft.spec.path, error))
     return found, problems
 
 
@@ -87,7 +92,7 @@ def _finished(drafts: list[Draft], found: Mapping[ChartRequest, Files | FleetErr
         missing = next((e for e in (found[r] for r in draft.charts) if isinstance(e, FleetError)), None)
         try:
             if missing:
-                raise missing
+                raise missing  # noqa: TRY301 - handled as what a draft raises itself
             if draft.is_made:
                 built.append(Built(spec=draft.spec, archive=b"", fingerprint=draft.fingerprint))
                 continue
@@ -96,6 +101,8 @@ def _finished(drafts: list[Draft], found: Mapping[ChartRequest, Files | FleetErr
             built.append(finish(draft, charts_of_it))
         except FleetError as error:
             problems.append(_problem_of(draft, error))
+        except (Exception, MemoryError) as error:
+            problems.append(internal_problem(draft.spec.path, error))
     return built, problems
 
 

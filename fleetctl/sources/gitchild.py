@@ -135,7 +135,7 @@ def _filled(client: Any, store: Path, wanted: tuple[str, str, str | None], asked
 
     target, peeled, kind = wanted
     for last in (False, True):
-        repo = gitstore.prepare(store, kind or ("sha256" if len(peeled) == 64 else "sha1"))
+        repo = gitstore.prepare(store, kind or ("sha256" if len(peeled) == 64 else "sha1"), 2 * asked["pack"])
         try:
             if gitstore.listing_path(store, peeled).exists():
                 return peeled

@@ -52,12 +52,14 @@ def listing_path(store: Path, commit: str) -> Path:
     return store / "commits" / commit
 
 
-def prepare(store: Path, object_format: str | None) -> Any:
-    """The store as a dulwich Repo. One that is broken, of another object format or has grown too large is made anew."""
+def prepare(store: Path, object_format: str | None, budget: int) -> Any:
+    """The store as a dulwich Repo. One that is broken, of another object format, or of more than `budget` bytes or `_MOST_PACKS` packs is
+    made again.
+    """
     from dulwich.repo import Repo
 
     wanted = object_format or "sha1"
-    if store.exists() and not _usable(store, wanted):
+    if store.exists() and not _usable(store, wanted, budget):
         shutil.rmtree(store)
     if not store.exists():
         store.mkdir(mode=0o700, parents=True)
@@ -68,10 +70,13 @@ def prepare(store: Path, object_format: str | None) -> Any:
     return Repo(str(store), bare=True)
 
 
-def _usable(store: Path, object_format: str) -> bool:
+def _usable(store: Path, object_format: str, budget: int) -> bool:
     from dulwich.repo import Repo
 
-    if not (store / "commits").is_dir() or (store / "broken").exists() or len(list(store.glob("objects/pack/*.pack"))) > _MOST_PACKS:
+    if not (store / "commits").is_dir() or (store / "broken").exists():
+        return False
+    sizes = [path.stat().st_size for path in (*store.glob("objects/pack/*"), *store.glob("commits/*"))]
+    if len(list(store.glob("objects/pack/*.pack"))) > _MOST_PACKS or sum(sizes) > budget:
         return False
     try:
         repo = Repo(str(store), bare=True)

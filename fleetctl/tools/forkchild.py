@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import os
 import resource
+import select
 import signal
 import socket
 import sys
@@ -16,7 +18,6 @@ from collections.abc import Callable
 import msgspec
 
 _PR_SET_PDEATHSIG = 1
-_POLL_SECONDS = 0.02
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -29,25 +30,40 @@ class Header(msgspec.Struct, frozen=True):
 
 
 def main() -> None:
+    """Serve until the process that started this one has ended."""
     control = socket.socket(fileno=int(sys.argv[2]))
-    job: Callable[[bytes], bytes] = importlib.import_module(sys.argv[1]).run
+    module = importlib.import_module(sys.argv[1])
+    getattr(module, "preload", lambda: None)()
+    job: Callable[[bytes], bytes] = module.run
+    gc.freeze()  # a collection in a fork would copy the pages of every object
     forks: dict[int, socket.socket] = {}
+    child_ended = _child_signals()
     while True:
-        # With forks running, look for dead ones between two requests.
-        control.settimeout(_POLL_SECONDS if forks else None)
-        with contextlib.suppress(TimeoutError):
+        ready, _, _ = select.select([control, child_ended], [], [])
+        if child_ended in ready:
+            child_ended.recv(4096)
+            _reap(forks)
+        if control in ready:
             data, handles, _, _ = socket.recv_fds(control, 1, 1)
             if not data:
-                return  # the process that started this one has ended
+                return
             connection = socket.socket(fileno=handles[0])
             pid = os.fork()
             if pid == 0:
-                control.close()
-                for other in forks.values():
-                    other.close()
+                for handle in (control, child_ended, *forks.values()):
+                    handle.close()
                 _run_fork(job, connection)
             forks[pid] = connection
-        _reap(forks)
+
+
+def _child_signals() -> socket.socket:
+    """Becomes readable when a fork has ended."""
+    reader, writer = socket.socketpair()
+    for end in (reader, writer):
+        end.setblocking(False)
+    signal.set_wakeup_fd(writer.detach())
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    return reader
 
 
 def _reap(forks: dict[int, socket.socket]) -> None:
@@ -57,7 +73,7 @@ def _reap(forks: dict[int, socket.socket]) -> None:
             return
         connection = forks.pop(pid)
         if os.WIFSIGNALED(status):
-            connection.setblocking(False)  # noqa: FBT003 - the standard library's signature
+            connection.setblocking(False)
             with contextlib.suppress(OSError):
                 connection.send(b"\nkilled %d" % os.WTERMSIG(status))
         connection.close()
@@ -67,6 +83,8 @@ def _run_fork(job: Callable[[bytes], bytes], connection: socket.socket) -> None:
     """Never returns."""
     try:
         _die_with_parent()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         connection.settimeout(None)
         connection.sendall(b"%d\n" % os.getpid())
         head, _, data = _read(connection).partition(b"\n")

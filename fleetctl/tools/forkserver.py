@@ -67,7 +67,7 @@ class ForkServer:
         """
         ours, theirs = socket.socketpair()
         with ours:
-            ours.setblocking(False)  # noqa: FBT003 - the standard library's signature
+            ours.setblocking(False)
             with theirs:
                 await asyncio.to_thread(self._submit, theirs)
             job = _Job(ours, subject, limits)

@@ -92,10 +92,10 @@ class Planner:
             specs = [_mine(spec, asked) for spec in asked.specs]
             return repo, Taken(CommitId(asked.commit), specs, asked.problems)
         ref = git.Ref(asked.branch, asked.commit) if asked.branch or asked.commit else None
-        repo, taken, built = await self._scanner.look((asked.workspace, asked.name), ref, document)
-        for bundle in built:
-            self._made[asked.workspace, bundle.spec.archive] = None
-            self._made.move_to_end((asked.workspace, bundle.spec.archive))
+        repo, taken = await self._scanner.look((asked.workspace, asked.name), ref, document)
+        for spec in taken.specs:
+            self._made[asked.workspace, spec.archive] = None
+            self._made.move_to_end((asked.workspace, spec.archive))
         while len(self._made) > _MOST_ARCHIVES:
             self._made.popitem(last=False)
         return repo, taken

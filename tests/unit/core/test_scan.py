@@ -178,3 +178,32 @@ def test_values_files_above_the_bundle_are_read_each_time():
     """They are not part of its folder."""
     files = {"a/fleet.yaml": "helm: {chart: ., valuesFiles: [../v.yaml]}", "a/Chart.yaml": "name: c", "v.yaml": "a: 1"}
     assert made_of(scanned(files, paths=["a"])) == {}
+
+
+@pytest.mark.parametrize(("error", "code"), [(AttributeError("list has no items"), "internal"), (MemoryError(), "too-large")])
+def test_an_unexpected_error_in_one_bundle_is_that_bundles_problem(error, code):
+    """The other bundles of the repository go on."""
+
+    class Broken(DictTree):
+        def read(self, path):
+            if path == "a/m.yaml":
+                raise error
+            return super().read(path)
+
+    tree = Broken({"a/m.yaml": "k: v", "b/m.yaml": "k: v"})
+    got = scan(tree, repo_spec({"metadata": {"name": "repo"}, "spec": {"repo": "x", "paths": ["a", "b"]}}), commit=CommitId("c" * 40))
+    assert [d.spec.path for d in got.drafts] == ["b"]
+    assert [(p.path, p.code) for p in got.problems] == [("a", code)]
+    assert got.problems[0].summary.startswith("a")
+
+
+def test_a_selector_that_cannot_be_judged_is_its_bundles_problem():
+    """Not an error of the transaction that stores all bundles of the repository."""
+    files = {
+        "a/fleet.yaml": "targetCustomizations: [{clusterSelector: {matchExpressions: {a: b}}}]",
+        "a/m.yaml": "k: v",
+        "b/m.yaml": "k: v",
+    }
+    got = scanned(files, paths=["a", "b"])
+    assert [d.spec.path for d in got.drafts] == ["b"]
+    assert [p.path for p in got.problems] == ["a"]

@@ -1,0 +1,118 @@
+"""Scans that end badly or not at all: each is an error of its GitRepo, removes nothing and delays no other."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleetctl.core.errors import NotFound
+from fleetctl.tools.forkserver import ForkServer, JobLimits
+from manager import scanjob
+from manager.service import Service
+from manager.slots import FairSlots
+from tests.support.gitrepo import Clone
+from tests.support.realservice import MAP, add, run, scanned
+from tests.support.waiting import until
+
+
+@pytest.fixture
+def short_limits(monkeypatch: pytest.MonkeyPatch):
+    server = ForkServer("tests.support.scanjobs")
+    monkeypatch.setattr(scanjob, "SERVER", server)
+    monkeypatch.setattr(scanjob, "LIMITS", JobLimits(seconds=20.0, cpu=2))
+    yield
+    server.close()
+
+
+async def failed(service: Service, name: str) -> dict[str, Any]:
+    get = lambda: service.get_object("GitRepo", "fleet-default", name)  # noqa: E731
+    return await until(get, lambda r: "the scan of" in str(r["status"]), seconds=120)
+
+
+def test_scans_that_die_are_errors_of_their_gitrepos_and_remove_nothing(tmp_path: Path, clone: Clone, short_limits: None) -> None:
+    """One repository under five names; the names decide how its scan ends."""
+    commit = clone.push({"web/m.yaml": MAP.format(name="web")})
+
+    async def work(service: Service) -> None:
+        await add(service, clone.url, "good")
+        await scanned(service, commit, "good")
+        for name in ("spin", "die", "raise", "sleep"):
+            await add(service, clone.url, name)
+        began = time.monotonic()
+        second = await asyncio.to_thread(clone.push, {"web/m.yaml": MAP.format(name="web2")})
+        await service.sync("fleet-default", "good")
+        await scanned(service, second, "good")
+        assert time.monotonic() - began < 60
+        with_causes = {
+            "spin": "needs more than 2 s of CPU time",
+            "die": "was killed by SIGKILL",
+            "raise": "AttributeError",
+        }
+        for name, cause in with_causes.items():
+            repo = await failed(service, name)
+            assert cause in str(repo["status"]), name
+            assert repo["status"]["display"]["state"] not in {"Ready", "Active"}
+        # It can be deleted, also while its scan runs.
+        for name in ("spin", "sleep"):
+            await service.delete_object("GitRepo", "fleet-default", name)
+            with pytest.raises(NotFound):
+                await service.get_object("GitRepo", "fleet-default", name)
+
+    run(tmp_path / "data", work)
+
+
+def test_a_repository_that_was_scanned_keeps_its_bundles_when_its_scan_dies(
+    tmp_path: Path, clone: Clone, short_limits: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it is scanned again when the scan works."""
+    commit = clone.push({"web/m.yaml": MAP.format(name="web")})
+
+    async def work(service: Service) -> None:
+        await add(service, clone.url)
+        await scanned(service, commit)
+        monkeypatch.setattr(scanjob.SERVER, "module", "tests.support.no_such_module")
+        scanjob.SERVER.close()
+        second = await asyncio.to_thread(clone.push, {"web/m.yaml": MAP.format(name="other")})
+        await service.sync("fleet-default", "apps")
+        await failed(service, "apps")
+        assert [b["metadata"]["name"] for b in await service.list_objects("Bundle")] == ["apps"]
+        monkeypatch.setattr(scanjob.SERVER, "module", "tests.support.scanjobs")
+        scanjob.SERVER.close()
+        await service.sync("fleet-default", "apps")
+        repo = await scanned(service, second)
+        assert "the scan of" not in str(repo["status"])
+
+    run(tmp_path / "data", work)
+
+
+def test_no_owner_takes_all_slots_and_free_ones_go_round() -> None:
+    """24 requests of one owner delay another by nothing, and a third by one release."""
+
+    async def work() -> list[str]:
+        slots, order, release = FairSlots(4, 3), [], asyncio.Event()
+
+        async def hold(owner: str) -> None:
+            async with slots.hold(owner):
+                order.append(owner)
+                await release.wait()
+
+        tasks = [asyncio.create_task(hold("many")) for _ in range(24)]
+        await asyncio.sleep(0)
+        tasks += [asyncio.create_task(hold(owner)) for owner in ("b", "c", "b")]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert order == ["many", "many", "many", "b"]
+        tasks[1].cancel()  # holds one
+        tasks[10].cancel()  # waits
+        await asyncio.sleep(0.01)
+        assert order[4:] == ["c"]
+        release.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert len(order) == 26
+        return order
+
+    asyncio.run(work())
