@@ -23,6 +23,7 @@ from .reconcile import bundles_that_copy, reconcile
 from .revisions import history, pins
 from .rollout import staging, windows
 from .shown import views
+from .shown.missing import not_found
 from .store.base import Store
 from .store.schema import bundles, clusters, deployments, objects, registrations, repos
 from .tokens import hashed
@@ -191,7 +192,7 @@ class Objects:
             table, where = _where((kind, workspace, name))
             row = connection.execute(sa.select(table.c.labels).where(where)).one_or_none()
             if row is None:
-                raise missing(kind, workspace, name)
+                raise not_found(connection, kind, workspace, name)
             labels = msgspec.json.decode(row.labels) | changes
             kept = {key: value for key, value in sorted(labels.items()) if value is not None}
             connection.execute(sa.update(table).where(where).values(labels=_json(kept), generation=table.c.generation + 1))
@@ -268,7 +269,7 @@ def removal(connection: Connection, kind: str, workspace: str, name: str) -> dic
     """Names of the bundles, the number of deployments and the clusters that would lose something."""
     table, where = _where((kind, workspace, name))
     if connection.execute(sa.select(sa.literal(1)).select_from(table).where(where)).first() is None:
-        raise missing(kind, workspace, name)
+        raise not_found(connection, kind, workspace, name)
     d = deployments.c
     query = sa.select(d.bundle, clusters.c.name).join(clusters, clusters.c.id == d.cluster_id).where(d.workspace == workspace, ~d.removed)
     if kind == "GitRepo":
@@ -288,12 +289,6 @@ def _where(key: tuple[str, str, str]) -> tuple[sa.Table, Any]:
     table = {"Cluster": clusters, "Bundle": bundles}.get(kind, objects)
     where = (table.c.workspace == workspace) & (table.c.name == name)
     return table, where & (objects.c.kind == kind) if table is objects else where
-
-
-def missing(kind: str, workspace: str, name: str) -> NotFound:
-    plural = f"{kind.lower()}s"
-    step = f"See `fleetctl get {plural} -n {workspace}`."
-    return NotFound(f"{kind} {name} does not exist in workspace {workspace}", subject=f"{kind} {workspace}/{name}", next_step=step)
 
 
 def _is_paused(spec: bytes) -> bool:

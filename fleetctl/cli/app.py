@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complete(words[1:])
     if words[0] == "help":
         words = [*words[1:], "--help"]
-    return _run(_late(words))
+    return _run(_late(_kubectl_forms(words)))
 
 
 def top_help() -> str:
@@ -54,6 +54,13 @@ def _printed(text: str, status: int) -> int:
     return status
 
 
+def _kubectl_forms(words: list[str]) -> list[str]:
+    """kubectl's `--dry-run=client|server|none` as the flag that it is here: the manager always does the check."""
+    forms = {"--dry-run=client": ["--dry-run"], "--dry-run=server": ["--dry-run"], "--dry-run=none": []}
+    end = words.index("--") if "--" in words else len(words)
+    return [new for word in words[:end] for new in forms.get(word, [word])] + words[end:]
+
+
 def _late(words: list[str]) -> list[str]:
     at = 0
     while at < len(words) and words[at].partition("=")[0] in _EARLY:
@@ -76,6 +83,8 @@ def _run(words: list[str]) -> int:
         output.error(error.summary, error.subject, error.next_step)
         return error.status
     except KeyboardInterrupt:
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # the shell's prompt begins on a line of its own
         return INTERRUPTED
     except BrokenPipeError:
         return _reader_went()

@@ -53,6 +53,8 @@ def list_(
 ) -> None:
     """The bundles and on how many clusters each is ready."""
     with opened(context, workspace) as session:
+        if not everywhere:
+            _check_filters(session, repo=repo)
         view = View(output, everywhere, watch, not no_headers, sort_by, state, not_ready)
         read(session, [Want("bundles", filters={"selector": selector, "repo": repo})], view)
 
@@ -75,10 +77,19 @@ def status(
     """Each bundle on each cluster, worst first: state, commit, and what is wrong."""
     with opened(context, workspace) as session:
         if name:
-            session.client.get("bundles", session.workspace, name)  # a wrong name is said, instead of an empty table
+            session.client.get("bundles", session.workspace, name)  # a wrong name is an error, not an empty table
+        if not everywhere:
+            _check_filters(session, repo=repo, cluster=cluster)
         filters = {"cluster": cluster, "repo": repo, "selector": f"{_BY_BUNDLE}{name}" if name else ""}
         view = View(output, everywhere, watch, not no_headers, sort_by, state, not_ready)
         read(session, [Want("bundledeployments", filters=filters)], view)
+
+
+def _check_filters(session: Session, *, repo: str = "", cluster: str = "") -> None:
+    """Raises NotFound for a GitRepo or cluster that does not exist, which would pick nothing."""
+    for plural, name in (("gitrepos", repo), ("clusters", cluster)):
+        if name:
+            session.client.get(plural, session.workspace, name)
 
 
 def _wrong(session: Session, bundles: Items) -> None:

@@ -9,7 +9,22 @@ import typer
 
 from fleetctl.cli import output as out
 from fleetctl.cli import pausing
-from fleetctl.cli.common import ContextName, Doomed, Names, Output, Session, Workspace, Yes, labels_of, new_group, opened, remove
+from fleetctl.cli.common import (
+    ContextName,
+    Doomed,
+    Every,
+    OptionalNames,
+    Output,
+    Selector,
+    Session,
+    Workspace,
+    Yes,
+    labels_of,
+    new_group,
+    opened,
+    picked,
+    remove,
+)
 from fleetctl.cli.labelling import label as label_clusters
 from fleetctl.cli.output import Format
 from fleetctl.cli.reading import Items, View, Want, getter, lister, read
@@ -142,7 +157,9 @@ app.command("get")(getter("clusters", "Clusters and their bundles, worst first."
 
 @app.command()
 def delete(
-    names: Names,
+    names: OptionalNames = None,
+    selector: Selector = "",
+    every: Every = False,
     uninstall: Annotated[bool, typer.Option("--uninstall", help="Also remove what the bundles brought.")] = False,
     yes: Yes = False,
     workspace: Workspace = "",
@@ -150,4 +167,5 @@ def delete(
 ) -> None:
     """Forget a cluster: its key is revoked, what runs there is kept."""
     with opened(context, workspace) as session:
+        names = picked(session, "clusters", names, selector, every=every)
         remove(session, [Doomed("clusters", name) for name in names], yes=yes, uninstall=uninstall)

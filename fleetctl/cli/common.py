@@ -36,6 +36,8 @@ NotReady = Annotated[bool, typer.Option("--not-ready", help="Only what is not Re
 ContextName = Annotated[str, typer.Option("--context", metavar="NAME", help="Context to use instead of the current one.")]
 Name = Annotated[str, typer.Argument(metavar="NAME")]
 Names = Annotated[list[str], typer.Argument(metavar="NAME")]
+OptionalNames = Annotated[list[str] | None, typer.Argument(metavar="NAME")]
+Every = Annotated[bool, typer.Option("--all", help="All of the kind in the workspace.")]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do it without asking.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")]
 
@@ -82,6 +84,23 @@ def labels_of(pairs: Sequence[str], *, removing: bool = False) -> dict[str, str 
     return found
 
 
+def picked(session: Session, plural: str, names: Sequence[str] | None, selector: str, *, every: bool) -> list[str]:
+    """The objects that a command is about: named, picked by a selector, or all. Raises UsageError, NotFound."""
+    kind = KINDS[plural]
+    if sum((bool(names), bool(selector), every)) != 1:
+        step = "Give names, -l SELECTOR or --all, and only one of them."
+        what = "nothing is named" if not names and not selector and not every else "more than one way to pick objects"
+        raise UsageError(what, subject=kind.many, next_step=step)
+    if names:
+        return list(dict.fromkeys(names))
+    items = session.client.list(plural, workspace=session.workspace, selector=selector)
+    if not items:
+        by = f" with labels {selector}" if selector else ""
+        step = f"See `fleetctl get {plural} -n {session.workspace} -o wide`."
+        raise NotFound(f"no {kind.kind}{by} in workspace {session.workspace}", subject=kind.many, next_step=step)
+    return [item["metadata"]["name"] for item in items]
+
+
 def secret_line(file: Any, *, option: str) -> str:
     """The first line of a file, or of standard input when `file` is None; a terminal is asked without an echo. Raises UsageError."""
     try:
@@ -115,6 +134,8 @@ def remove(session: Session, doomed: Sequence[Doomed], *, yes: bool, uninstall: 
     """Say what would go, ask once, and do it. Nothing goes when one of them does not exist."""
     from fleetctl.client import place
 
+    for one in doomed:
+        _refuse_derived(one)
     places: dict[str, Doomed] = {}
     for one in doomed:
         path = place(one.plural, one.workspace or session.workspace, one.name)
@@ -129,10 +150,25 @@ def remove(session: Session, doomed: Sequence[Doomed], *, yes: bool, uninstall: 
         places[path] = one
     what = " and ".join(f"{KINDS[one.plural].kind} {one.name}" for one in places.values())
     if places:
-        confirm(f"Delete {what if len(places) < 3 else f'these {len(places)} objects'}?", yes=yes)
+        count = len(places)
+        confirm(f"Delete {what if count < 3 else f'these {count} objects'}?", yes=yes, number=count)
     for path, one in places.items():
         session.client.call("DELETE", path, params={"uninstall": "true"} if uninstall else None)
         output.line(f"{KINDS[one.plural].kind.lower()}/{one.name} deleted")
+
+
+# Kinds that the manager makes itself: what to do instead of deleting one.
+_DERIVED = {
+    "bundles": "Remove its directory from Git, or `fleetctl gitrepo delete NAME` with all of its bundles.",
+    "bundledeployments": "Change the bundle's targets in Git, or the labels of the cluster; `fleetctl why` shows what picks it.",
+}
+
+
+def _refuse_derived(one: Doomed) -> None:
+    if one.plural in _DERIVED:
+        kind = KINDS[one.plural].kind
+        summary = f"a {kind} cannot be deleted: the manager makes it from Git"
+        raise RefusedError(summary, subject=f"{kind} {one.name}", next_step=_DERIVED[one.plural])
 
 
 def _consequence(kind: str, gone: dict[str, Any], *, uninstall: bool) -> str:
@@ -151,11 +187,19 @@ def counted(amount: int, word: str) -> str:
     return f"{amount} {word}" + ("" if amount == 1 else "s")
 
 
-def confirm(question: str, *, yes: bool) -> None:
-    """Raises RefusedError when nobody can answer, or the answer is no."""
+# From so many objects on, a person types the number instead of y.
+_MANY = 20
+
+
+def confirm(question: str, *, yes: bool, number: int = 1) -> None:
+    """Ask before something is removed. Raises RefusedError without a terminal, or when the answer is no."""
     if yes:
         return
     if not sys.stdin.isatty():
-        raise RefusedError("nobody is there to be asked", subject=question, next_step="Add --yes.")
+        raise RefusedError("there is no terminal to ask for confirmation", subject=question, next_step="Add --yes.")
+    if number >= _MANY:
+        if output.ask(f"{question} Type {number} to go on:") != str(number):
+            raise RefusedError("nothing was done", subject=question, next_step=f"Type {number}, or add --yes.")
+        return
     if output.ask(f"{question} [y/N]").lower() not in {"y", "yes"}:
         raise RefusedError("nothing was done", subject=question, next_step="Answer y, or add --yes.")

@@ -85,22 +85,29 @@ def diff(
         name = str(wish_of(new, "", workspace, [], None, None).repo.name)
     sides: list[list[Rendered]] = []
     problems: list[Problem] = []
+    unknown: set[str] = set()  # directories that cannot be read on one side: their differences are not known
     for place in (old, new):
         wish = everywhere(wish_of(place, name if gitrepo is None else "", workspace, path or [], targets, gitrepo))
         made, wrong, _ = prepared(place, wish, [], mirrors_of(mirror or []))
         problems += wrong
+        unknown |= {problem.path for problem in wrong}
         fleet, wanted = chosen(clusters, cluster or [], selector, label or [], wish)
         kept = [b for b in made if not bundle or b.spec.name in bundle]
         pairs = [(b, match) for one in wanted for b in kept for match in select(b.spec, [one], fleet.groups)]
         sides.append(Renderer(hooks=True, crds=True).all(pairs))
-    status = told(problems, [])
+    told(problems, [])
+    sides = [[one for one in side if not _is_below(one.bundle.path, unknown)] for side in sides]
     broken = _broken(sides)
     found = _grouped(sides[0], sides[1], broken, show_secrets=show_secrets)
     if output in {Format.JSON, Format.YAML}:
         out.document([_as_document(changes, names) for changes, names in found], output)
-    else:
+    elif found or not problems:
         _shown(found)
-    return max(status, *broken.values(), 0, DIFFERS if found else 0)
+    return max(UsageError.exit_status if problems else 0, *broken.values(), 0, DIFFERS if found else 0)
+
+
+def _is_below(path: str, folders: set[str]) -> bool:
+    return any(path == folder or not folder or path.startswith(f"{folder}/") for folder in folders)
 
 
 def _broken(sides: Sequence[Sequence[Rendered]]) -> dict[tuple[str, str], int]:

@@ -6,16 +6,15 @@ applied it, ready or not. `completed`: a rollout has reached everybody. `commit=
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Any
 
-from fleetctl.cli.kinds import short, state_of
+from fleetctl.cli.kinds import STATES, short, state_of
+from fleetctl.cli.suggest import nearest, question
 from fleetctl.core.errors import UsageError
-from fleetctl.core.status import State
 
 WORDS = ("ready", "synced", "applied", "completed", "deleted")
-_STATES = (*(state.value for state in State), "Stalled", "Held", "GitUpdating", "WaitCheckIn")
+
 _PHASES = ("Progressing", "Paused", "Failed", "Aborted", "Completed")
 _UNTOLD = {"pending": "Pending", "outOfSync": "OutOfSync", "waitingForWindow": "WaitingForWindow"}
 _UNAPPLIED = {
@@ -69,13 +68,12 @@ def goal_of(text: str) -> Goal:
         return Goal(f"{kind}={rest.lower() if kind == 'commit' else rest}")
     want = want.removeprefix("state=").lower()
     want = "deleted" if want == "delete" else want
-    known = {*WORDS, *(state.lower() for state in (*_STATES, *_PHASES))}
+    known = {*WORDS, *(state.lower() for state in (*STATES, *_PHASES))}
     if want in known:
         return Goal(want)
-    near = difflib.get_close_matches(want, sorted(known), 1)
-    step = f"Did you mean {near[0]}? " if near else ""
-    step += f"Known are {', '.join(WORDS)}, condition=TYPE, commit=SHA and states such as Modified."
-    raise UsageError(f"there is nothing like {text[:80]!r} to wait for", subject="--for", next_step=step)
+    step = question(nearest(want, sorted(known)))
+    step += f"Valid: {', '.join(WORDS)}, condition=TYPE, commit=SHA, and states such as Modified."
+    raise UsageError(f"unknown condition {text[:80]!r}", subject="--for", next_step=step)
 
 
 def commit_of(item: dict[str, Any]) -> str:

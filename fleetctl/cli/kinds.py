@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import Any, NamedTuple
 
 from fleetctl.cli.output import Column, age
+from fleetctl.cli.suggest import nearest, question
 from fleetctl.core.errors import UsageError
 from fleetctl.core.gitrepo import refuse_not_enforced
 from fleetctl.core.status import State
@@ -33,7 +33,17 @@ KINDS = {
 ALL = ("gitrepos", "bundles", "clusters", "clustergroups")
 # Worst first; a state that stands in none of these comes between them and Ready.
 ORDER = ("Stalled", "ErrApplied", "Held", *(state for state in State if state not in {"ErrApplied", "Ready"}))
+# Kinds of Kubernetes and Fleet that people try here, and what to do.
+_IN_GIT = "fleetctl manages its own kinds. Objects of clusters belong in a Git repository: `fleetctl gitrepo add`."
+_OF_KUBERNETES = ("deployment", "pod", "service", "daemonset", "statefulset", "job", "cronjob", "namespace", "node", "ingress")
+_NO_HELMOP = "HelmOp is not supported in this version. Put a fleet.yaml with `helm.chart` into a GitRepo."
+_ADVICE = dict.fromkeys(("helmop", "helmops"), _NO_HELMOP)
+_ADVICE |= {word: _IN_GIT for kind in _OF_KUBERNETES for word in (kind, f"{kind}s", f"{kind}es")}
 _FLEETS = re.compile(r"\w+\(\d+\) \[Cluster (?:[^/\s\]]+/)?(.*?)\](?=; \w+\(\d+\) \[|$)")
+
+
+# Every state that `display.state` of some kind may have.
+STATES = (*(state.value for state in State), "Stalled", "Held", "GitUpdating", "WaitCheckIn")
 
 
 def plural_of(text: str) -> str:
@@ -43,8 +53,10 @@ def plural_of(text: str) -> str:
         if wanted in {plural, kind.kind.lower(), *kind.short}:
             return plural
     refuse_not_enforced(text)
-    near = difflib.get_close_matches(wanted, [*KINDS, *(k.kind.lower() for k in KINDS.values())], 1)
-    step = f"Did you mean {near[0]}?" if near else f"Known are: {', '.join(KINDS)}."
+    step = _ADVICE.get(wanted, "")
+    if not step:
+        near = nearest(wanted, [*KINDS, *(kind.kind.lower() for kind in KINDS.values())])
+        step = question(near).strip() or f"Valid kinds: {', '.join(KINDS)}."
     raise UsageError(f"there is no kind {text[:80]!r}", subject="KIND", next_step=step)
 
 

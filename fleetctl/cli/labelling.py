@@ -35,13 +35,13 @@ def label(
             step = "See `fleetctl get clusters -o wide`."
             raise NotFound(f"no cluster is picked by {selector}", subject=f"workspace {session.workspace}", next_step=step)
         if dry_run:
-            _told(seen)
+            _told(seen, changes)
             return
         if seen["held"]:
             _warn(seen)
             confirm(f"Remove {counted(seen['removals'], 'deployment')}?", yes=yes)
             said["removals"] = seen["removals"]
-        _told(_call(session, said))
+        _told(_call(session, said), changes)
 
 
 def _call(session: Session, said: dict[str, Any]) -> dict[str, Any]:
@@ -54,15 +54,24 @@ def _warn(seen: dict[str, Any]) -> None:
         out.say(f"bundle {hold['bundle']} {hold['message']}")
 
 
-def _told(done: dict[str, Any]) -> None:
+def _already(changes: dict[str, str | None]) -> str:
+    """Why a cluster is not changed."""
+    present = ", ".join(f"{key}={value}" for key, value in changes.items() if value is not None)
+    absent = ", ".join(key for key, value in changes.items() if value is None)
+    texts = [f"already has {present}"] if present else []
+    return " and ".join([*texts, *([f"has no label {absent}"] if absent else [])])
+
+
+def _told(done: dict[str, Any], changes: dict[str, str | None]) -> None:
     dry = " (dry run)" if done["dryRun"] else ""
+    verb = "unlabeled" if all(value is None for value in changes.values()) else "labeled"
     for name in done["names"]:
-        out.line(f"cluster/{name} labeled{dry}")
+        out.line(f"cluster/{name} {verb}{dry}")
     more, same = done["clusters"] - len(done["names"]), done["picked"] - done["clusters"]
     if more > 0:
-        out.line(f"and {more} more labeled{dry}")
+        out.line(f"and {more} more {verb}{dry}")
     if same > 0:
-        out.line(f"{counted(same, 'cluster')} had these labels already")
+        out.line(f"{counted(same, 'cluster')} not changed: {_already(changes)}")
     if done["removals"]:
         shown = ", ".join(f"{one['name']} from {counted(one['removals'], 'cluster')}" for one in done["bundles"][:5])
         out.line(f"{'would remove' if done['dryRun'] else 'removes'} {shown}")

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +16,7 @@ from fleetctl.cli.common import (
     ContextName,
     Doomed,
     DryRun,
+    Every,
     Everywhere,
     NoHeaders,
     NotReady,
@@ -27,6 +29,7 @@ from fleetctl.cli.common import (
     Workspace,
     Yes,
     opened,
+    picked,
     remove,
 )
 from fleetctl.cli.kinds import plural_of, plurals_of
@@ -56,6 +59,7 @@ class _Given:
 
 
 def apply(
+    extra: Annotated[list[str] | None, typer.Argument(metavar="", hidden=True)] = None,
     file: Files = None,
     dry_run: DryRun = False,
     output: Output = Format.TABLE,
@@ -63,6 +67,9 @@ def apply(
     context: ContextName = "",
 ) -> None:
     """Create or change objects. All are checked before the first is written."""
+    if extra:
+        step = f"Write `fleetctl apply -f {' -f '.join(map(quote, extra))}`."
+        raise UsageError("files are given with -f", subject=" ".join(extra), next_step=step)
     given = _given(file or [], workspace)
     shown = []
     with opened(context, workspace) as session:
@@ -197,6 +204,8 @@ def delete(
     kind: Annotated[str, typer.Argument(metavar="KIND", help="Kind, or KIND/NAME.")] = "",
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Names.")] = None,
     file: Files = None,
+    selector: Selector = "",
+    every: Every = False,
     ignore_not_found: Annotated[bool, typer.Option("--ignore-not-found", help="It is no error when it does not exist.")] = False,
     yes: Yes = False,
     workspace: Workspace = "",
@@ -209,10 +218,11 @@ def delete(
         )
     if file:
         doomed = [Doomed(one.plural, one.name, one.workspace) for one in _given(file, workspace)]
-    else:
-        named = _named(kind, names or [])
-        doomed = [Doomed(plural, name) for plural, found in named.items() for name in found]
-    if not doomed:
-        raise UsageError("no name is given", subject=kind, next_step=f"Write for example `fleetctl delete {kind} NAME`.")
+        with opened(context, workspace) as session:
+            remove(session, doomed, yes=yes, absent_is_fine=ignore_not_found)
+        return
+    named = _named(kind, names or [])
     with opened(context, workspace) as session:
+        picks = {plural: picked(session, plural, found, selector, every=every) for plural, found in named.items()}
+        doomed = [Doomed(plural, name) for plural, found in picks.items() for name in found]
         remove(session, doomed, yes=yes, absent_is_fine=ignore_not_found)

@@ -151,8 +151,20 @@ def objects(items: Sequence[dict[str, Any]], form: Format, *, single: bool = Fal
             document(item, form)
 
 
-def table(columns: Sequence[Column], items: Sequence[dict[str, Any]], *, headers: bool = True, wide: bool = False) -> None:
-    """One row for each item."""
+def table(
+    columns: Sequence[Column],
+    items: Sequence[dict[str, Any]],
+    *,
+    headers: bool = True,
+    wide: bool = False,
+    most: int | None = None,
+) -> None:
+    """One row for each item. `most`: at most so many lines, the last of which says how many rows are left out."""
+    if most is not None and len(items) + headers > most:
+        shown = max(1, most - headers - 1)
+        table(columns, items[:shown], headers=headers, wide=wide)
+        line(f"… and {len(items) - shown} more")
+        return
     used = [c for c in columns if wide or not c.wide]
     rows = [[clean(ages(c.cell(item)) if c.flexible else c.cell(item)) or "-" for c in used] for item in items]
     lines = ([[c.title for c in used]] if headers else []) + rows
@@ -161,7 +173,7 @@ def table(columns: Sequence[Column], items: Sequence[dict[str, Any]], *, headers
         widths = _fitted(used, widths, shutil.get_terminal_size().columns)
     for row in lines:
         cells = [_cell(text, width) for text, width in zip(row, widths, strict=True)]
-        painted = [_painted(cell, _COLOURS.get(cell.strip(), ""), sys.stdout) for cell in cells]
+        painted = [_painted(cell, _COLOURS.get(cell.strip().partition(" (")[0], ""), sys.stdout) for cell in cells]
         print((" " * _GAP).join(painted).rstrip())
     sys.stdout.flush()
 

@@ -6,17 +6,24 @@ from collections.abc import Callable
 from typing import Any
 
 from fleetctl.cli import output as out
-from fleetctl.cli.common import ContextName, Names, Session, Workspace, opened
+from fleetctl.cli.common import ContextName, Every, OptionalNames, Selector, Session, Workspace, opened, picked
 from fleetctl.cli.kinds import KINDS
 
 
 def command(plural: str, what: str, *, paused: bool) -> Callable[..., None]:
     """A command for one kind; objects that are so already are left alone."""
 
-    def change(names: Names, workspace: Workspace = "", context: ContextName = "") -> None:
+    def change(
+        names: OptionalNames = None,
+        selector: Selector = "",
+        every: Every = False,
+        workspace: Workspace = "",
+        context: ContextName = "",
+    ) -> None:
         with opened(context, workspace) as session:
-            found = [session.client.get(plural, session.workspace, name) for name in names]  # nothing is done when one is unknown
-            for item in found:
+            chosen = picked(session, plural, names, selector, every=every)
+            items = [session.client.get(plural, session.workspace, name) for name in chosen]  # nothing is done when one is unknown
+            for item in items:
                 _set(session, plural, item, paused=paused)
 
     change.__doc__ = what

@@ -34,6 +34,8 @@ def heading(plan: Plan) -> str:
 
 def verdict(plan: Plan) -> str:
     """The last line: all of it in one sentence."""
+    if not plan.bundles and plan.problems:
+        return "Nothing is planned: see the problems above."
     if not plan.bundles:
         return f"Nothing changes: {number(plan.unchanged, 'bundle')} as before."
     kinds = {what: sum(1 for impact in plan.bundles if impact.what is what) for what in What}

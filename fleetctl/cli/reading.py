@@ -23,11 +23,13 @@ from fleetctl.cli.common import (
     Workspace,
     opened,
 )
-from fleetctl.cli.kinds import COLUMNS, KIND_AND_NAME, KINDS, NAME, NAMESPACE, rank, state_of
+from fleetctl.cli.kinds import COLUMNS, KIND_AND_NAME, KINDS, NAME, NAMESPACE, STATES, rank, state_of
 from fleetctl.cli.output import Column, Format
+from fleetctl.cli.suggest import nearest, question
 from fleetctl.core.errors import UnavailableError, UsageError
 
 Items = list[dict[str, Any]]
+_LEAST_LINES = 3  # of a table that is cut to the screen
 _WATCH_SECONDS, _RETRY_SECONDS, _PACE_SECONDS = 10, 2.0, 0.5
 
 
@@ -70,9 +72,19 @@ def _look(session: Session, want: Want, view: View) -> Items:
         found = [session.client.get(want.plural, session.workspace, name) for name in want.names]
     else:
         found = session.client.list(want.plural, workspace="" if view.everywhere else session.workspace, **want.filters)
-    wanted = {state.lower() for state in view.states.split(",") if state}
+    wanted = _states(view.states)
     kept = [i for i in found if (not wanted or state_of(i).lower() in wanted) and not (view.not_ready and state_of(i) == "Ready")]
     return _sorted(kept, want.plural, view)
+
+
+def _states(text: str) -> set[str]:
+    """The states of `--state A,B` in lower case. Raises UsageError for one that no object can have."""
+    known = {state.lower(): state for state in STATES}
+    wanted = {part.strip().lower() for part in text.split(",") if part.strip()}
+    for state in sorted(wanted - known.keys()):
+        step = question(nearest(state, known.values())) + f"Valid states: {', '.join(STATES)}."
+        raise UsageError(f"there is no state {state!r}", subject="--state", next_step=step)
+    return wanted
 
 
 def _sorted(items: Items, plural: str, view: View) -> Items:
@@ -83,12 +95,18 @@ def _sorted(items: Items, plural: str, view: View) -> Items:
     if by.lower() in {"status", "state"}:
         return sorted(items, key=rank)
     if by.startswith("."):
+        if items and all(_at(item, by)[0] for item in items):
+            raise UsageError(f"no object has {by}", subject="--sort-by", next_step="Look at one with -o yaml for its paths.")
         return sorted(items, key=lambda item: _at(item, by))
     if by.lower() in {"age", "creationtimestamp"}:
         return sorted(items, key=lambda item: _at(item, ".metadata.creationTimestamp"), reverse=True)
     columns = {c.title.lower(): c for c in [NAMESPACE, *COLUMNS[plural]]}
     if by.lower() not in columns:
-        raise UsageError(f"there is no column {by!r}", subject="--sort-by", next_step=f"Known are: {', '.join(columns)}, age.")
+        raise UsageError(
+            f"there is no column {by!r}",
+            subject="--sort-by",
+            next_step=question(nearest(by, columns)) + f"Valid columns: {', '.join(columns)}, age.",
+        )
     return sorted(items, key=columns[by.lower()].cell)
 
 
@@ -121,14 +139,16 @@ class _Shower:
         if not view.tabular:
             self._documents([item for items in answers for item in items])
             return
-        shown = 0
+        shown, room = 0, output.lines() - 1 if view.watch and output.redraws() else None
         for want, items in zip(self._wants, answers, strict=True):
-            if items:
+            if items and (room is None or room > _LEAST_LINES):
                 if shown and view.headers:
                     output.line()
                 headers = view.headers and not (self._began and not output.redraws())
-                output.table(self._columns(want.plural), items, headers=headers, wide=view.form is Format.WIDE)
+                output.table(self._columns(want.plural), items, headers=headers, wide=view.form is Format.WIDE, most=room)
                 shown += 1
+                if room is not None:
+                    room -= len(items) + 2
         found = [item for items in answers for item in items]
         if not found and not self._began:
             output.say(f"No {' or '.join(KINDS[want.plural].many for want in self._wants)} in {self._where}.")

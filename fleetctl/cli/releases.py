@@ -105,7 +105,9 @@ def list_(output: Output = Format.TABLE, no_headers: NoHeaders = False, context:
     """The versions that clusters can be given, and how many clusters want each."""
     with opened(context) as session:
         rows: list[dict[str, Any]] = session.client.call("GET", "agent-releases")["items"]
-    if not out.answered(rows, output, (row["version"] for row in rows)):
+    if not rows and output in {Format.TABLE, Format.WIDE}:
+        out.say("No agent releases. Add one with `fleetctl agent-release add FILE`.")
+    elif not out.answered(rows, output, (row["version"] for row in rows)):
         out.table(_COLUMNS, rows, headers=not no_headers, wide=output is Format.WIDE)
 
 

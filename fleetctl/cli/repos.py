@@ -15,8 +15,10 @@ from fleetctl.cli.common import (
     ContextName,
     Doomed,
     DryRun,
+    Every,
     Name,
-    Names,
+    OptionalNames,
+    Selector,
     Session,
     Workspace,
     Yes,
@@ -24,12 +26,14 @@ from fleetctl.cli.common import (
     labels_of,
     new_group,
     opened,
+    picked,
     remove,
     secret_line,
 )
 from fleetctl.cli.reading import Items, getter, lister
 from fleetctl.cli.words import seconds
 from fleetctl.core.errors import Conflict, UsageError
+from fleetctl.core.giturl import check_git_url
 from fleetctl.core.redact import redacted_login, refuse_login
 
 app = new_group()
@@ -119,6 +123,7 @@ def _checked(url: str, polling_interval: str) -> None:
             f"{redacted_login(url)[:200]!r} is not an address: {why}", subject="URL", next_step="Write it as https://HOST/PATH."
         ) from why
     refuse_login(url, "URL", "Leave it out, change it where it was used, and give --username U --password-stdin.")
+    check_git_url(url, f"URL {url[:200]}")
     if polling_interval:
         seconds(polling_interval, option="--polling-interval")
 
@@ -193,18 +198,33 @@ app.command("get")(getter("gitrepos", "Repositories, with what stands in their w
 
 
 @app.command()
-def delete(names: Names, yes: Yes = False, workspace: Workspace = "", context: ContextName = "") -> None:
+def delete(
+    names: OptionalNames = None,
+    selector: Selector = "",
+    every: Every = False,
+    yes: Yes = False,
+    workspace: Workspace = "",
+    context: ContextName = "",
+) -> None:
     """Stop following a repository and remove what it brought, everywhere."""
     with opened(context, workspace) as session:
+        names = picked(session, "gitrepos", names, selector, every=every)
         remove(session, [Doomed("gitrepos", name) for name in names], yes=yes)
 
 
 @app.command()
-def sync(name: Name, workspace: Workspace = "", context: ContextName = "") -> None:
+def sync(
+    names: OptionalNames = None,
+    selector: Selector = "",
+    every: Every = False,
+    workspace: Workspace = "",
+    context: ContextName = "",
+) -> None:
     """Look at the repository now, and scan it again."""
     with opened(context, workspace) as session:
-        session.client.call("POST", _action(session, name, "sync"))
-    out.line(f"gitrepo/{name} is looked at now")
+        for name in picked(session, "gitrepos", names, selector, every=every):
+            session.client.call("POST", _action(session, name, "sync"))
+            out.line(f"gitrepo/{name} sync requested")
 
 
 @app.command()

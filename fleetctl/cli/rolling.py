@@ -30,7 +30,7 @@ _COLUMNS = [
 
 def _waits(partition: dict[str, Any]) -> str:
     outside = int(partition.get("waitingForWindow") or 0)
-    said = [str(partition["why"])] if partition["waiting"] > outside else []
+    said = [str(partition["why"])] if partition["waiting"] > outside or partition.get("asks") else []
     return "; ".join([*said, *([f"{outside} outside their windows"] if outside else [])])
 
 
@@ -75,6 +75,8 @@ def status(
     for item in items if name else ():
         out.line("" if len(items) == 1 else f"\n{item['metadata']['namespace']}/{name}:")
         out.table(_PARTITIONS, item["status"]["partitions"], headers=not no_headers, wide=output is Format.WIDE)
+        if any(partition.get("asks") for partition in item["status"]["partitions"]):
+            out.line(f"\nTo let the next partition begin: fleetctl rollout approve {item['metadata']['name']}")
 
 
 def _say(session: Session, name: str, verb: str, reason: str = "") -> dict[str, Any]:

@@ -16,7 +16,7 @@ import typer
 
 from fleetctl.cli.common import ContextName, Selector, Session, Workspace, counted, opened
 from fleetctl.cli.goals import Goal, goal_of
-from fleetctl.cli.kinds import KINDS, plurals_of
+from fleetctl.cli.kinds import KINDS, plurals_of, state_of
 from fleetctl.cli.output import ages, duration, say
 from fleetctl.cli.reading import changes
 from fleetctl.cli.words import seconds
@@ -24,6 +24,7 @@ from fleetctl.core.errors import DeadlineError, FleetError, NotFound, Unavailabl
 
 _WORKSPACE = ("gitrepos", "bundles", "clusters")
 ROLLOUTS = "rollouts"
+_FROM_GIT = frozenset({"bundles", "bundledeployments"})
 _OF_COMMIT = frozenset({"gitrepos", "bundles", ROLLOUTS})
 # The last answer may come this much after the deadline.
 _GRACE = 3.0
@@ -170,6 +171,7 @@ def _look(session: Session, wish: _Wish) -> tuple[int, list[str]]:
     if wish.gone:
         asked = sum(len(aim.names) for aim in wish.aims)
         return asked or 1, [f"{item['kind']} {item['metadata']['name']} exists" for item in items]
+    _refuse_unknown(session, wish, items)
     missing = list(_absent(session, wish, items))
     for item in items:
         lacks = [lack for goal in wish.goals if (lack := goal.missing(item))]
@@ -194,6 +196,32 @@ def _items(session: Session, aim: _Aim, filters: dict[str, str]) -> Iterator[dic
         yield from (item for item in found if not aim.names or item["metadata"]["name"] in aim.names)
 
 
+def _refuse_unknown(session: Session, wish: _Wish, items: Sequence[dict[str, Any]]) -> None:
+    """Raises NotFound for a name that does not exist, as `kubectl wait` does.
+
+    A bundle or a rollout may still appear while a GitRepo of the workspace is being scanned.
+    """
+    have = {(item["kind"], item["metadata"]["name"]) for item in items}
+    for aim in wish.aims:
+        if aim.plural == ROLLOUTS:
+            unknown = [name for name in aim.names if ("Rollout", name) not in have]
+            plural = "bundles"  # a bundle that is sent to all clusters at once has no rollout
+        else:
+            plural, kind = aim.plural, KINDS[aim.plural].kind
+            unknown = [name for name in aim.names if (kind, name) not in have]
+        for name in unknown:
+            try:
+                session.client.get(plural, session.workspace, name)
+            except NotFound:
+                if plural not in _FROM_GIT or not _scanning(session):
+                    raise
+
+
+def _scanning(session: Session) -> bool:
+    repos = session.client.list("gitrepos", workspace=session.workspace)
+    return any(state_of(item) == "GitUpdating" for item in repos)
+
+
 def _absent(session: Session, wish: _Wish, items: Sequence[dict[str, Any]]) -> Iterator[str]:
     have = {(item["kind"], item["metadata"]["name"]) for item in items}
     for aim in wish.aims:
@@ -215,18 +243,21 @@ def _lost(item: dict[str, Any], wish: _Wish) -> None:
 
 
 def _tell(told: str, missing: list[str]) -> str:
-    """One line of progress whenever it is another one."""
-    text = missing[0] + (f" (and {len(missing) - 1} more)" if len(missing) > 1 else "")
+    """One line of progress whenever it changes. Causes stand in the error at the end, so that they are said once."""
+    more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+    text = missing[0].partition(": ")[0] + more
     if text != told:
         say(f"waiting: {text}")
     return text
 
 
 def _late(wish: _Wish, amount: int, missing: list[str], limit: float) -> DeadlineError:
-    for text in missing[:_SHOWN]:
-        say(f"  {text}")
+    if len(missing) > 1:  # a single one is the subject of the error
+        for text in missing[:_SHOWN]:
+            say(f"  {text}")
     if len(missing) > _SHOWN:
         say(f"  … and {len(missing) - _SHOWN} more")
     summary = f"not {wish.text} within {duration(int(limit))}: {len(missing)} of {max(amount, len(missing))}"
     step = "Look with `fleetctl status`, or give it a longer --timeout."
-    return DeadlineError(summary, subject=missing[0], next_step=step)
+    subject = missing[0] if len(missing) == 1 else ""
+    return DeadlineError(summary, subject=subject, next_step=step)

@@ -206,13 +206,18 @@ def _visit(walk: _Walk, partition: Partition, tally: Tally, policy: Policy, step
     walk.steps.append(step)
     if not step.finished:
         walk.unfinished += 1
-        walk.wait(_end(step, policy, at), f"partition {partition.name}: {_doing(partition, tally, bad)}")
+        walk.wait(_end(step, policy, at), f"{titled(partition)}: {_doing(partition, tally, bad)}")
     elif bad:
         walk.unfinished += 1
-        walk.wait(0.0, f"partition {partition.name}: {bad}")
+        walk.wait(0.0, f"{titled(partition)}: {bad}")
     elif at.now < step.finished + partition.soak:
         walk.unfinished += 1
-        walk.wait(step.finished + partition.soak, f"partition {partition.name} is watched for {spoken(partition.soak)}")
+        walk.wait(step.finished + partition.soak, f"{titled(partition)} is watched for {spoken(partition.soak)}")
+
+
+def titled(partition: Partition) -> str:
+    """`partition canary`; one that the manager made is called `Partition 3 of 5` already."""
+    return partition.name if partition.name.startswith("Partition ") else f"partition {partition.name}"
 
 
 def _awaited(tally: Tally, policy: Policy) -> bool:
@@ -241,7 +246,7 @@ def _blocked(walk: _Walk, partition: Partition, policy: Policy, step: Step) -> Q
     if walk.unfinished > policy.max_unavailable_partitions:
         return Quota(why=walk.waiting or "an earlier partition is not finished")
     if partition.approval and not step.approved:
-        return Quota(why=f"partition {partition.name} waits for `fleetctl rollout approve`", asks=True)
+        return Quota(why=f"{titled(partition)} waits for approval", asks=True)
     return None
 
 
@@ -311,7 +316,7 @@ def failure(tallies: Sequence[Tally], steps: Sequence[Step], policy: Policy) -> 
 def _late(partitions: Sequence[Partition], steps: Sequence[Step], policy: Policy, at: Moment) -> str:
     for partition, step in zip(partitions, steps, strict=True):
         if step.opened and not step.finished and 0 < _end(step, policy, at) <= at.now:
-            return f"partition {partition.name} did not finish within {spoken(policy.deadline)}"
+            return f"{titled(partition)} did not finish within {spoken(policy.deadline)}"
     return ""
 
 

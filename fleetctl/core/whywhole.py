@@ -116,7 +116,7 @@ def bundle_step(whole: Whole) -> Next:
 
 def _see(bad: Trouble, command: str) -> Next:
     hint = "" if command in bad.reason.hint else bad.reason.hint
-    return Next(f"{hint}; see {command}" if hint else f"see {command}", command)
+    return Next(f"{hint.rstrip('.')}; see {command}" if hint else f"see {command}", command)
 
 
 def cluster_lines(one: OnCluster) -> list[Line]:

@@ -85,7 +85,31 @@ def _looked_up(client: Any, asked: dict[str, Any]) -> tuple[str, str, str | None
         plain = name.removesuffix(_PEELED)
         if plain in refs:
             return refs[plain], refs.get(plain + _PEELED, refs[plain]), found.object_format
-    raise _no_such(_text(_refs(client, asked, None).refs), asked)
+    every = _refs(client, asked, None)
+    if _SHORT.fullmatch(asked["revision"]):
+        commit = _abbreviated(_text(every.refs), asked)
+        if commit:
+            return commit, commit, every.object_format
+    raise _no_such(_text(every.refs), asked)
+
+
+def _abbreviated(refs: dict[str, str], asked: dict[str, Any]) -> str:
+    """The one commit whose id begins with the revision: at a branch or tag, or fetched before. "" when there is none.
+
+    Raises Refusal when several begin with it.
+    """
+    from fleetctl.sources import gitstore
+    from fleetctl.sources.gitwire import Refusal
+
+    revision = asked["revision"]
+    tags = {name for name in refs if name + _PEELED in refs}  # their own ids are no commits
+    commits = {commit for name, commit in refs.items() if name not in tags and commit.startswith(revision)}
+    if asked["store"]:
+        commits |= gitstore.commits_with_prefix(Path(asked["store"]), revision)
+    if len(commits) > 1:
+        several = ", ".join(sorted(commits)[:3])
+        raise Refusal("usage", f"{revision} is the beginning of {len(commits)} commits: {several}", "Write more digits.")
+    return next(iter(commits), "")
 
 
 def _names(asked: dict[str, Any]) -> list[str]:
@@ -124,7 +148,7 @@ def _no_such(refs: dict[str, str], asked: dict[str, Any]) -> Exception:
     near = difflib.get_close_matches(wanted, known, 3) or known[:5]
     step = f"Known are for example {', '.join(near)}." if near else "Push it first."
     if _SHORT.fullmatch(revision):
-        step = "Write all 40 digits, if a commit is meant. " + step
+        step = "A commit that is at no branch or tag and was not fetched before needs all 40 digits. " + step
     what = f"{'revision' if revision else 'branch'} {wanted}" if wanted else "default branch"
     return Refusal("not-found", f"{name} has no {what}", step)
 

@@ -52,6 +52,14 @@ def listing_path(store: Path, commit: str) -> Path:
     return store / "commits" / commit
 
 
+def commits_with_prefix(store: Path, prefix: str) -> set[str]:
+    """Ids of the commits in the store that begin with these hex digits."""
+    folder = store / "commits"
+    if not folder.is_dir():
+        return set()
+    return {path.name for path in folder.iterdir() if path.name.startswith(prefix) and not path.suffix}
+
+
 def prepare(store: Path, object_format: str | None, budget: int) -> Any:
     """The store as a dulwich Repo. One that is broken, of another object format, or of more than `budget` bytes or `_MOST_PACKS` packs is
     made again.

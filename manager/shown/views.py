@@ -9,12 +9,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from fleetctl.core.cluster import matches, parse_selector
-from fleetctl.core.errors import NotFound
 
 from ..live import Live
 from ..rollout import windows
 from ..store.schema import objects, registrations
-from . import bundleview, clusterview, documents, marks, repoview, states
+from . import bundleview, clusterview, documents, marks, missing, repoview, states
 from .documents import Asked, Document, display_state
 
 _load = msgspec.json.decode
@@ -44,8 +43,7 @@ def one(connection: Connection, live: Live, kind: str, workspace: str, name: str
     """Raises NotFound."""
     found = listing(connection, live, kind, Asked(workspace=workspace, name=name), now)
     if not found:
-        step = f"See `fleetctl get {kind.lower()}s -n {workspace}`."
-        raise NotFound(f"{kind} {name} does not exist in workspace {workspace}", subject=f"{kind} {workspace}/{name}", next_step=step)
+        raise missing.not_found(connection, kind, workspace, name)
     return found[0]
 
 

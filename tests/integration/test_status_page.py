@@ -45,7 +45,7 @@ def test_rollouts_are_shown(clone: Clone, fleet: Fleet, tmp_path: Path, width: i
             browser.page("Network.setCookie", name=name, value=value, url=fleet.manager.url, secure=True)
         browser.page("Page.navigate", url=fleet.manager.url)
         text = "document.body.innerText"
-        browser.until(f"{text}.includes('waits for `fleetctl rollout approve`')")
+        browser.until(f"{text}.includes('waits for approval')")
         browser.until(f"{text}.includes('waits for approval')")
         assert browser.evaluate("[...document.querySelectorAll('.parts b')].map((b) => b.textContent)") == ["canary", HOSTILE]
         assert browser.evaluate("document.querySelectorAll('main script, main img, main [onerror]').length") == 0

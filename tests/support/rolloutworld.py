@@ -151,9 +151,7 @@ class World:
         """The partition that waits for nothing but a yes."""
         found = self.rollout()
         parts = found["status"]["partitions"] if found else []
-        return next(
-            (at for at, part in enumerate(parts) if "waits for `fleetctl rollout approve`" in part["why"] and part["approval"]), None
-        )
+        return next((at for at, part in enumerate(parts) if "waits for approval" in part["why"] and part["approval"]), None)
 
     def pinned_version(self) -> int:
         """The version that is pinned, 0 none."""

@@ -254,7 +254,7 @@ class TestClusters:
         ]
         shop.service.held = [_hold("web", 12)]
         dry = person.good("cluster", "label", "-l", "env=prod", "env-", "--dry-run").splitlines()
-        assert dry[0] == "cluster/paris labeled (dry run)"
+        assert dry[0] == "cluster/paris unlabeled (dry run)"
         assert dry[-2:] == ["would remove web from 12 clusters", "so much is asked about: 12 deployments; --yes answers"]
         refused = person.run("cluster", "label", "-l", "env=prod", "env-")
         assert refused.status == 3
@@ -292,7 +292,7 @@ def test_confirm_and_sync(person: Person, shop: Shop):
     assert f"confirm apps --removals 2 --commit {'c' * 12}" in person.good("gitrepo", "get", "apps")
     person.good("gitrepo", "confirm", "apps", "--removals", "2", "--commit", "c" * 12)
     assert f"confirm 2 {'c' * 12}" in shop.service.calls
-    assert "looked at now" in person.good("gitrepo", "sync", "apps")
+    assert "sync requested" in person.good("gitrepo", "sync", "apps")
 
 
 def test_pause_and_resume(person: Person, shop: Shop):

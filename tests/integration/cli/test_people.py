@@ -148,7 +148,7 @@ class TestWait:
             (("b", "--commit", "def", "--for", "Modified"), 6),
             (("bundle/web", "--for", "deleted"), 6),
             (("bundle/nope", "--for", "deleted"), 0),
-            (("bundle/nope",), 6),
+            (("bundle/nope",), 1),
             (("cluster",), 6),
             (("bundle,cluster", "web"), 2),
             (("cluster", "--commit", "abc"), 2),

@@ -178,7 +178,7 @@ class TestExitStatus:
             (("apps", "--branch", "a", "--commit", "b"), "exclude one another"),
             (("apps", "--local", "/nonexistent"), "no folder"),
             (("apps", "-f", "/nonexistent"), "cannot be read"),
-            (("apps", "--yes-delete", "many"), "valid integer"),
+            (("apps", "--yes-delete", "many"), "whole number"),
             (("apps", "-o", "csv"), "is not one of"),
         ],
     )

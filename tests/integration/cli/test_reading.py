@@ -65,11 +65,12 @@ def test_filters_and_order(person: Person, shop: Shop):
     assert "NAME" not in person.good("bundle", "list", "--no-headers")
     wrong = person.run("bundle", "list", "--sort-by", "colour")
     assert wrong.status == 2
-    assert "Known are" in wrong.err
+    assert "Valid columns" in wrong.err
 
 
 def test_selectors_reach_the_manager(person: Person, shop: Shop):
     """-l and --repo are the manager's work."""
+    shop.service.give("GitRepo", "apps")
     person.good("bundle", "list", "-l", "env in (a,b)", "--repo", "apps")
     asked = next(call for call in shop.service.calls if call.startswith("list Bundle"))
     assert "env in (a,b)" in asked

@@ -18,15 +18,16 @@ def test_a_wait_survives_kill_9_of_the_manager(tmp_path: Path):
         subprocess.run(program("fleetctl", *words), env=env, check=True, capture_output=True, timeout=60)
 
     run("login", manager.url, "--ca-pin", manager.ca_pin, "--token-file", str(manager.data_dir / "admin.token"))
-    words = program("fleetctl", "wait", "cluster/late", "--for", "WaitCheckIn", "--timeout", "60")
+    run("cluster", "register", "late", "--token-only")
+    words = program("fleetctl", "wait", "cluster/late", "--for", "deleted", "--timeout", "60")
     with subprocess.Popen(words, env=env, stderr=subprocess.PIPE, text=True) as waiting:
         assert waiting.stderr is not None
         try:
-            assert "Cluster late does not exist" in waiting.stderr.readline()
+            assert "Cluster late exists" in waiting.stderr.readline()
             manager.process.kill()
             assert "the manager cannot be reached" in waiting.stderr.readline()
             manager.start()
-            run("cluster", "register", "late", "--token-only")
+            run("cluster", "delete", "late", "--yes")
             assert waiting.wait(60) == 0
         finally:
             waiting.kill()
@@ -40,6 +41,8 @@ def test_a_wait_ends_at_its_deadline_without_a_manager(tmp_path: Path):
     env = environment({"FLEETCTL_CONFIG": str(tmp_path / "config.yaml")})
     login = program("fleetctl", "login", manager.url, "--ca-pin", manager.ca_pin, "--token-file", str(manager.data_dir / "admin.token"))
     subprocess.run(login, env=env, check=True, capture_output=True, timeout=60)
+    register = program("fleetctl", "cluster", "register", "late", "--token-only")
+    subprocess.run(register, env=env, check=True, capture_output=True, timeout=60)
     words = program("fleetctl", "wait", "cluster/late", "--timeout", "4")
     with subprocess.Popen(words, env=env, stderr=subprocess.PIPE, text=True) as waiting:
         assert waiting.stderr is not None

@@ -91,7 +91,7 @@ def test_a_canary_is_approved_by_a_person(tmp_path: Path, clone: Clone) -> None:
     async def work(service: Service, agents: Agents) -> None:
         first = await canary_first(service, agents, clone)
         await agents.poll("a")
-        await until(lambda: rollout(service), lambda r: "waits for `fleetctl rollout approve`" in r["status"]["display"]["message"])
+        await until(lambda: rollout(service), lambda r: "waits for approval" in r["status"]["display"]["message"])
         assert (await agents.states())["b"] == "Pending"
         await service.command_rollout("fleet-default", BUNDLE, "approve", "")
         await agents.until_told(first, 3)

@@ -119,7 +119,7 @@ def test_a_yes_before_the_canary_has_run_is_refused(tmp_path: Path, clone: Clone
         with pytest.raises(RefusedError, match="waits for no approval"):
             await service.command_rollout("fleet-default", BUNDLE, "approve", "")
         await agents.poll("a")
-        await until(lambda: message(service), lambda text: "waits for `fleetctl rollout approve`" in text)
+        await until(lambda: message(service), lambda text: "waits for approval" in text)
         await service.command_rollout("fleet-default", BUNDLE, "approve", "")
         await agents.until_told(first, 3)
 

@@ -173,7 +173,7 @@ def test_a_newer_commit_half_way_through_takes_over(tmp_path: Path, clone: Clone
             seen.update((await agents.told(second)) - half)
             return await message(service)
 
-        await until(turn, lambda text: text == "partition three waits for `fleetctl rollout approve`")
+        await until(turn, lambda text: text == "partition three waits for approval")
         assert await agents.told(third) == {"1a", "2a", "2b"}
         assert await agents.told(first) == {"3a"}
         await say(service, "approve")
@@ -190,7 +190,7 @@ async def asked(service: Service, agents: Agents) -> None:
         await agents.poll()
         return await message(service)
 
-    await until(turn, lambda text: "waits for `fleetctl rollout approve`" in text)
+    await until(turn, lambda text: "waits for approval" in text)
 
 
 def secret(value: str) -> dict[str, Any]:
@@ -227,7 +227,7 @@ class TestWaves:
             await agents.poll("1a")
             await until(changed, lambda names: names == {"1a", "2a"})
             await agents.poll("2a")
-            await until(lambda: message(service), lambda text: "waits for `fleetctl rollout approve`" in text)
+            await until(lambda: message(service), lambda text: "waits for approval" in text)
             assert await changed() == {"1a", "2a"}
             await say(service, "approve")
             await until(changed, lambda names: len(names) == 3)

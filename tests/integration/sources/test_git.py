@@ -143,6 +143,20 @@ class TestFetching:
             assert asyncio.run(git.remote_head(clone.url, ref=ref)) == commit
         assert files(tmp_path, CommitId(first))["a"].data == b"1"
 
+    def test_a_commit_is_found_by_seven_digits(self, tmp_path: Path, clone: Clone) -> None:
+        """At the tip of a branch, or fetched before; several that match are an error with both ids."""
+        first = clone.push({"a": "1"})
+        assert fetch(clone.url, tmp_path, git.Ref(revision=first[:7])) == first
+        second = clone.push({"a": "2"})
+        assert fetch(clone.url, tmp_path, git.Ref(revision=second[:9])) == second
+        assert fetch(clone.url, tmp_path, git.Ref(revision=first[:7])) == first
+        twin = tmp_path / "store" / "commits" / (second[:12] + "0" * 28)
+        twin.write_bytes(b"")
+        with pytest.raises(UsageError, match="beginning of 2 commits"):
+            fetch(clone.url, tmp_path, git.Ref(revision=second[:7]))
+        with pytest.raises(NotFound):
+            fetch(clone.url, tmp_path, git.Ref(revision="0123456"))
+
     def test_a_server_that_gives_out_branches_alone_still_serves_an_old_commit(
         self, tmp_path: Path, server: GitServer, clone: Clone
     ) -> None:

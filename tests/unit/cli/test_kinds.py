@@ -22,7 +22,10 @@ def test_unknown_kinds_name_the_nearest():
     assert near.value.next_step == "Did you mean cluster?"
     with pytest.raises(UsageError) as far:
         plural_of("pod")
-    assert "gitrepos" in far.value.next_step
+    assert "gitrepo add" in far.value.next_step
+    with pytest.raises(UsageError, match="no kind") as nothing:
+        plural_of("zzz")
+    assert "gitrepos" in nothing.value.next_step
 
 
 def test_short_names_are_unambiguous():

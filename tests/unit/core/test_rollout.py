@@ -95,7 +95,7 @@ class TestSequence:
         parts = [part("canary", 2, 2), part("all", 8, 4, approval=True)]
         tallies = [Tally(ready_started=2), Tally(ready=8)]
         found = decide(parts, tallies, Policy(), Progress(), Moment(NOW))
-        assert (found.quotas[1].ready, found.waiting) == (0, "partition all waits for `fleetctl rollout approve`")
+        assert (found.quotas[1].ready, found.waiting) == (0, "partition all waits for approval")
         yes = Progress(steps=(found.progress.steps[0], Step(approved=True)))
         assert decide(parts, tallies, Policy(), yes, Moment(NOW)).quotas[1].ready == 4
 

@@ -1,0 +1,57 @@
+"""Suggestions help or are left out: they never lead to --yes, and never to a word that is far."""
+
+from __future__ import annotations
+
+import pytest
+
+from fleetctl.cli.app import main
+from fleetctl.cli.suggest import nearest, nearest_option
+
+
+@pytest.mark.parametrize(
+    ("words", "step"),
+    [
+        (("logs",), "Use fleetctl why."),
+        (("tree",), "Use fleetctl bundle get."),
+        (("describe", "x"), "Use fleetctl why."),
+        (("suspend",), "Use gitrepo pause or cluster pause."),
+        (("reconcile",), "Use fleetctl gitrepo sync."),
+        (("gitrpo",), "Did you mean gitrepo?"),
+        (("cluster", "rm", "x"), "Did you mean delete?"),
+        (("gitrepo", "suspend", "x"), "Did you mean pause?"),
+        (("status", "--wach"), "Did you mean --watch?"),
+        (("apply", "a b.yaml"), "fleetctl apply -f 'a b.yaml'"),
+        (("-V",), "fleetctl --version"),
+    ],
+)
+def test_the_right_command_is_named(words: tuple[str, ...], step: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert step in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status", "--verbose"),
+        ("status", "--quiet"),
+        ("status", "--timeout", "1s"),
+        ("gitrepo", "add", "x", "https://x/y", "-o", "yaml"),
+        ("cluster", "label", "-x"),
+        ("frobnicate",),
+    ],
+)
+def test_a_word_that_is_not_near_gets_no_suggestion(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert "Did you mean" not in capsys.readouterr().err
+
+
+def test_yes_is_never_suggested() -> None:
+    options = ["-y", "--yes", "-l", "--selector"]
+    assert nearest_option("--ye", options) == ""
+    assert nearest_option("-k", options) == ""
+    assert nearest("yes", ["--yes"]) == ""
+
+
+def test_letter_case_does_not_count() -> None:
+    assert nearest("modifed", ["Modified", "Ready"]) == "Modified"
+    assert nearest("READY", ["Modified", "Ready"]) == "Ready"
