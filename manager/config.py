@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from fleetctl.core.errors import UsageError
 from fleetctl.core.holds import Limits
-from fleetctl.core.redact import redacted_login, refuse_login
+from fleetctl.sources.mirrors import parse_mirrors
 
 from .datadir import LOSSES
 
@@ -93,7 +93,7 @@ def _options(command: argparse.ArgumentParser) -> None:
     add("--public-url", default="", metavar="URL", help="how agents and people reach this manager")
     add("--tls-cert", type=Path, metavar="FILE", help="certificate chain in PEM instead of the manager's own")
     add("--tls-key", type=Path, metavar="FILE", help="key of --tls-cert")
-    add("--mirror", action="append", default=[], metavar="PREFIX=URL", help="read Git and chart addresses that begin with PREFIX from URL")
+    add("--mirror", action="append", default=[], metavar="PREFIX=URL", help="read Git and chart addresses below PREFIX from URL")
     add("--allow-egress", action="append", default=[], metavar="CIDR|HOST", help="let charts come from this internal address")
     add("--secret-key-file", type=Path, metavar="FILE", help="key for secrets, instead of DATA_DIR/secret.key")
     add("--poll-seconds", type=int, default=15, metavar="N", help="seconds between polls of a repository (%(default)s)")
@@ -133,7 +133,7 @@ def parse(argv: Sequence[str]) -> Config:
         public_url=_public_url(said.public_url),
         tls_cert=said.tls_cert,
         tls_key=said.tls_key,
-        mirrors=dict(_mirror(text) for text in said.mirror),
+        mirrors=parse_mirrors(said.mirror),
         allow_egress=tuple(said.allow_egress),
         secret_key_file=said.secret_key_file,
         poll_seconds=said.poll_seconds,
@@ -163,16 +163,6 @@ def _public_url(text: str) -> str:
     if text and (parts.scheme != "https" or not parts.hostname or parts.query or parts.fragment or parts.username):
         raise UsageError(f"--public-url {text!r} is not a plain https address", next_step="Write for example https://fleet.example.com.")
     return text
-
-
-def _mirror(text: str) -> tuple[str, str]:
-    prefix, sign, url = text.partition("=")
-    if not (sign and prefix and url):
-        raise UsageError(
-            f"--mirror {redacted_login(text)!r} is not PREFIX=URL", next_step="Write for example https://github.com/=https://mirror.local/."
-        )
-    refuse_login(url, "--mirror", "Let this host read the mirror without a login, for example by its address.")
-    return prefix, url
 
 
 def notify_socket() -> str:

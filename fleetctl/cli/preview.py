@@ -168,13 +168,9 @@ def chosen(path: Path | None, names: list[str], selector: str, labels: list[str]
 
 
 def mirrors_of(pairs: Sequence[str]) -> dict[str, str]:
-    found = {}
-    for text in pairs:
-        known, sign, mirror = text.partition("=")
-        if not sign or "://" not in known or "://" not in mirror:
-            raise UsageError(f"{text!r} is no pair of addresses", subject="--mirror", next_step="Write https://known=https://mirror.")
-        found[known] = mirror
-    return found
+    from fleetctl.sources.mirrors import parse_mirrors
+
+    return parse_mirrors(pairs)
 
 
 def told(problems: Sequence[Problem], warnings: Sequence[Problem]) -> int:

@@ -1,11 +1,10 @@
-"""Addresses: mirrors, what may be shown, and which hosts a repository's content may make us ask."""
+"""Addresses: what may be shown, and which hosts a repository's content may make us ask."""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
@@ -15,12 +14,6 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 # Clouds answer questions about the machine itself here; these two stand outside the link-local ranges.
 _METADATA = (ipaddress.ip_network("fd00:ec2::254/128"), ipaddress.ip_network("100.100.100.200/32"))
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-
-
-def mirrored(url: str, mirrors: Mapping[str, str]) -> str:
-    """`url` with the longest matching prefix exchanged; `oci://` prefixes are matched as they are written."""
-    prefix = max((p for p in mirrors if url.startswith(p)), key=len, default="")
-    return mirrors[prefix] + url[len(prefix) :] if prefix else url
 
 
 def shown(url: str) -> str:

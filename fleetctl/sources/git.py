@@ -18,7 +18,8 @@ import msgspec
 from fleetctl.core.bundle import DEFAULT_LIMITS, File
 from fleetctl.core.errors import DeadlineError, FleetError, InvalidFile, LoginError, NotFound, RefusedError, SourceError, UsageError
 from fleetctl.core.ids import CommitId
-from fleetctl.sources.addresses import mirrored, shown
+from fleetctl.sources.addresses import shown
+from fleetctl.sources.mirrors import mirrored
 
 _ROOT = Path(__file__).parents[2]
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy")

@@ -18,8 +18,9 @@ import httpx
 import msgspec
 
 from fleetctl.core.errors import LoginError, RefusedError, SourceError
-from fleetctl.sources.addresses import EgressPolicy, mirrored, origin, shown
+from fleetctl.sources.addresses import EgressPolicy, origin, shown
 from fleetctl.sources.git import Credential
+from fleetctl.sources.mirrors import mirrored
 from fleetctl.sources.unreachable import explain
 
 _REDIRECTS = 5

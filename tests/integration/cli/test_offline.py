@@ -138,7 +138,7 @@ def test_diff_shows_what_would_change(person: Person, clone: Path) -> None:
         (("render", "{}", "--bundle", "gone"), 2, "there is no bundle 'gone'"),
         (("render", "{}", "-o", "wide"), 2, "shows no objects"),
         (("bundles", "{}", "--gitrepo", "{}/raw/s.yaml"), 2, "holds no GitRepo"),
-        (("bundles", "{}", "--mirror", "x"), 2, "no pair of addresses"),
+        (("bundles", "{}", "--mirror", "x"), 2, "is not PREFIX=URL"),
         (("targets", "{}", "--label", "nonsense"), 2, "is not a label"),
     ],
 )

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from fleetctl.core.errors import RefusedError, SourceError
-from fleetctl.sources.addresses import EgressPolicy, mirrored, origin, shown
+from fleetctl.sources.addresses import EgressPolicy, origin, shown
 
 
 @pytest.mark.parametrize(
@@ -66,14 +66,6 @@ def test_a_name_that_nobody_knows_is_told_apart() -> None:
     """It may be known later."""
     with pytest.raises(SourceError, match="cannot be resolved"):
         asyncio.run(EgressPolicy().addresses("https://no.such.host.invalid/x"))
-
-
-def test_the_longest_prefix_is_mirrored() -> None:
-    """Once, and only at the front."""
-    mirrors = {"https://a.example/": "http://m/", "https://a.example/team/": "http://n/"}
-    assert mirrored("https://a.example/team/x", mirrors) == "http://n/x"
-    assert mirrored("https://a.example/x", mirrors) == "http://m/x"
-    assert mirrored("https://b.example/https://a.example/", mirrors) == "https://b.example/https://a.example/"
 
 
 @pytest.mark.parametrize(
