@@ -11,10 +11,9 @@ from typing import Any
 
 import msgspec
 
-from fleetctl.core.bundle import unpack
 from fleetctl.core.ids import BundleName, Digest
 from fleetctl.core.options import CorrectDrift, HelmOptions
-from fleetctl.core.render import RenderPlan, plan, release_of
+from fleetctl.core.render import RenderPlan, release_of
 from fleetctl.core.values import Facts
 from fleetctl.core.wire import Desired, DesiredBundle
 from fleetctl.tools.deploy import Prepared
@@ -40,9 +39,8 @@ async def archive(hands: Hands, bundle: DesiredBundle) -> Path:
 
 
 async def planned(hands: Hands, document: Desired, bundle: DesiredBundle, read: list[dict[str, Any]]) -> RenderPlan:
-    data = await asyncio.to_thread((await archive(hands, bundle)).read_bytes)
-    files = unpack(data)
-    options = bundle.options
+    """What to run for the bundle. Raises UsageError, InvalidFile, WorkLimit."""
+    path = await archive(hands, bundle)
     facts = Facts(
         cluster=document.cluster,
         workspace=document.workspace,
@@ -50,7 +48,7 @@ async def planned(hands: Hands, document: Desired, bundle: DesiredBundle, read: 
         annotations=document.annotations,
         values=document.values,
     )
-    return plan(files, options, facts, bundle=bundle.name, values_from=read)
+    return await hands.sandbox.plan(path, bundle.options, facts, bundle=bundle.name, values_from=read)
 
 
 async def values_from(hands: Hands, bundle: DesiredBundle) -> list[dict[str, Any]]:
@@ -100,7 +98,7 @@ async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read:
         if in_use:
             await spared.end(hands, in_use, applied.manifest, release)
         for number, (part, manifest) in enumerate(applied.manifests):
-            hands.wanted.keep(bundle.name, manifest, part.namespace, part.name, more=number > 0)
+            await asyncio.to_thread(hands.wanted.keep, bundle.name, manifest, part.namespace, part.name, more=number > 0)
         failpoint("objects-kept")
         if hands.settler.left(bundle.name):
             await hands.settler.sweep(hands.kube, bundle.name, release, applied.manifest)

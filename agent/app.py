@@ -180,6 +180,7 @@ async def _run(said: Any) -> int:
         finally:
             hands.journal.close()
             hands.fence.close()
+            await hands.sandbox.close()
             await hands.kube.close()
             await hands.uplink.close()
     finally:

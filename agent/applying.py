@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +87,9 @@ async def shape(hands: Hands, plan: RenderPlan, bundle: str, options: Options, o
     workdir = hands.state_dir / "work" / bundle
     there = old is not None and bool(old.release) and (old.release, old.namespace) == (plan.release, plan.namespace)
     if not hands.kube.is_there:
-        return Work(plan, options, workdir, {1: await deploy.prepare(plan, workdir, kustomize=hands.kustomize, deadline=hands.seconds)})
+        change = partial(hands.sandbox.change, subject=f"bundle {bundle}")
+        prepared = await deploy.prepare(plan, workdir, kustomize=hands.kustomize, deadline=hands.seconds, change=change)
+        return Work(plan, options, workdir, {1: prepared})
     scopes = await hands.kube.scopes() if plan.forced_namespace else None
     make = _chart if plan.is_helm else _content
     return await make(hands, Work(plan, options, workdir, {}, scopes=scopes), old if there else None)
@@ -102,14 +105,15 @@ async def _chart(hands: Hands, work: Work, old: Entry | None) -> Work:
 
 async def _content(hands: Hands, work: Work, old: Entry | None) -> Work:
     plan = work.plan
-    made = await deploy.content(plan, work.workdir, kustomize=hands.kustomize, deadline=hands.seconds, scopes=work.scopes)
+    change = partial(hands.sandbox.change, subject=f"bundle {plan.chart_name}")
+    made = await deploy.content(plan, work.workdir, kustomize=hands.kustomize, deadline=hands.seconds, scopes=work.scopes, change=change)
     text = made.text
     if old:
-        objects = definitions.documents(text)
+        objects = await asyncio.to_thread(definitions.documents, text)
         found = await respect.substitutes(hands.kube, rules_of(work.options), objects, plan.namespace)
-        text, work.before = substituted(text, found, plan.namespace)
+        text, work.before = await asyncio.to_thread(substituted, text, found, plan.namespace)
         work.old = old.parts
-    work.first = definitions.read(text)
+    work.first = await asyncio.to_thread(definitions.read, text)
     if made.engine:
         await asyncio.to_thread(refuse_too_large, text, plan.release, [text, *(file.data for file in made.engine.values())])
         work.parts[1] = deploy.generated(plan, work.workdir, replace(made, text=text), await _extra(hands, work, old))
@@ -133,7 +137,8 @@ async def _applied(hands: Hands, old: Entry) -> list[dict[str, Any]]:
     if kept is not None:
         return kept.objects
     try:
-        return definitions.documents(await hands.helm.manifest(Release(old.release, old.namespace), deadline=hands.seconds))
+        manifest = await hands.helm.manifest(Release(old.release, old.namespace), deadline=hands.seconds)
+        return await asyncio.to_thread(definitions.documents, manifest)
     except ToolFailed:  # nothing of it was ever deployed
         return []
 

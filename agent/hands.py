@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fleetctl.core.wire import DesiredBundle
 from fleetctl.tools.helm import Helm
 from fleetctl.tools.kustomize import Kustomize
+from fleetctl.tools.sandbox import Sandbox
 
 from .fence import Fence
 from .journal import Journal
@@ -22,7 +23,7 @@ from .uplink import Uplink
 class Hands:
     """What an action works with. `kube` and `helm` have the agent's own rights until `acting_for` gives them those of a bundle.
 
-    `seconds`: the deadline of one run of a tool.
+    `seconds`: the deadline of one run of a tool. `sandbox`: where foreign templates, archives and YAML are read.
     """
 
     uplink: Uplink
@@ -36,6 +37,7 @@ class Hands:
     settler: Settler
     fence: Fence
     seconds: float = 90.0
+    sandbox: Sandbox = field(default_factory=Sandbox)
 
     async def kube_of(self, bundle: DesiredBundle) -> Kube:
         """The cluster with the rights of the bundle's service account. Raises MissingAccount, ClusterUnreachable."""

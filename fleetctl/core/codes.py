@@ -275,6 +275,16 @@ BUNDLE = (
         "an admission webhook of the cluster does not answer, so that the API server refuses the objects it watches",
         "repair the webhook's service, or delete its webhook configuration when the service is gone for good",
     ),
+    Code(
+        "work-crashed",
+        "the agent's worker process died while it read the bundle's templates and files",
+        "please report the message; it is tried again after growing pauses",
+    ),
+    Code(
+        "work-limit",
+        "reading the bundle's templates and files exceeded a limit of CPU time, memory or wall time, and was ended",
+        "make its templates, charts or manifests smaller; it is tried again when the bundle changes, and after growing pauses",
+    ),
 )
 # What the manager says of a deployment by itself.
 MANAGER = (

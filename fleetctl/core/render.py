@@ -41,6 +41,9 @@ class RenderPlan(msgspec.Struct, frozen=True, kw_only=True):
     """`chart`: folder of the chart in `files` ("" the root); `kustomize_dir`: folder of the kustomization; `values`: JSON; `keep_crds`: an
     uninstall leaves CustomResourceDefinitions, and so all objects of theirs; `chart_name`: of a chart that is made for the bundle;
     `forced_namespace`: everything goes there; `confined`: because the GitRepo says so, and nothing may get out.
+
+    What `fleetctl.tools.deploy.examine` adds: `crds`, where the chart has definitions; `text` and `engine`, the objects of a raw bundle
+    and its files for helm's engine, which take the place of `files`.
     """
 
     style: Style
@@ -56,6 +59,9 @@ class RenderPlan(msgspec.Struct, frozen=True, kw_only=True):
     skip_schema: bool = False
     disable_dns: bool = False
     chart_name: str = "fleetctl"
+    crds: tuple[str, ...] | None = None
+    text: bytes | None = None
+    engine: Mapping[str, File] = {}
 
     @property
     def is_helm(self) -> bool:

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,9 @@ _CHART = "apiVersion: v2\nname: {name}\nversion: 0.0.0\ntype: application\n"
 _TEMPLATE = b'{{ .Files.Get "manifests.yaml" }}\n'
 
 
+Change = Callable[[bytes, postrender.Changes], Awaitable[bytes]]
+
+
 @dataclass(frozen=True)
 class Prepared:
     """`post_renderer`: name of the plugin in `plugins`, or ""."""
@@ -54,19 +57,38 @@ class Content:
 
 
 async def content(
-    plan: RenderPlan, workdir: Path, *, kustomize: Kustomize | None, deadline: float, scopes: Mapping[str, bool] | None = None
+    plan: RenderPlan,
+    workdir: Path,
+    *,
+    kustomize: Kustomize | None,
+    deadline: float,
+    scopes: Mapping[str, bool] | None = None,
+    change: Change | None = None,
 ) -> Content:
-    """Of a raw or kustomize bundle; `workdir` is made anew; `scopes` as in `postrender.Changes`. Raises UsageError, ToolFailed,
-    ToolMissing.
+    """Of a raw or kustomize bundle; `workdir` is made anew; `scopes` as in `postrender.Changes`; `change` does `postrender.changed`
+    elsewhere than in this process. Raises UsageError, ToolFailed, ToolMissing.
     """
     _empty(workdir)
-    engine: dict[str, File] = {}
-    if plan.style is Style.RAW:
-        text, engine = manifests(plan.files), templates(plan.files)
-    else:
+    plan = examine(plan)
+    text = plan.text
+    if text is None:
         _write(plan, workdir / "source", "")
         text = await needed(kustomize).build(workdir / "source" / plan.kustomize_dir, deadline=deadline)
-    return Content(postrender.changed(text, postrender.Changes(plan.forced_namespace, plan.keep_crds, plan.confined, scopes)), engine)
+    changes = postrender.Changes(plan.forced_namespace, plan.keep_crds, plan.confined, scopes)
+    if changes.leave(text):
+        return Content(text, plan.engine)
+    return Content(await change(text, changes) if change else postrender.changed(text, changes), plan.engine)
+
+
+def examine(plan: RenderPlan) -> RenderPlan:
+    """The plan with what only its files tell: the definitions of a chart, the objects of a raw bundle. It reads foreign archives and YAML,
+    so the agent has it done in the sandbox. Raises InvalidFile.
+    """
+    if plan.style is Style.RAW and plan.text is None:
+        return msgspec.structs.replace(plan, text=manifests(plan.files), engine=templates(plan.files), files={})
+    if plan.is_helm and plan.crds is None:
+        return msgspec.structs.replace(plan, crds=tuple(crds_of(_of_chart(plan))))
+    return plan
 
 
 @dataclass(frozen=True)
@@ -97,11 +119,15 @@ def chart(plan: RenderPlan, workdir: Path, kustomize: Kustomize | None, extra: E
     return _chart(plan, workdir, kustomize, extra)
 
 
-async def prepare(plan: RenderPlan, workdir: Path, *, kustomize: Kustomize | None, deadline: float) -> Prepared:
-    """Write the whole bundle as one chart below `workdir` (made anew). Raises UsageError, ToolFailed, ToolMissing."""
+async def prepare(
+    plan: RenderPlan, workdir: Path, *, kustomize: Kustomize | None, deadline: float, change: Change | None = None
+) -> Prepared:
+    """Write the whole bundle as one chart below `workdir` (made anew); `change` as for `content`. Raises UsageError, ToolFailed,
+    ToolMissing.
+    """
     if plan.is_helm:
         return chart(plan, workdir, kustomize)
-    return generated(plan, workdir, await content(plan, workdir, kustomize=kustomize, deadline=deadline))
+    return generated(plan, workdir, await content(plan, workdir, kustomize=kustomize, deadline=deadline, change=change))
 
 
 async def rendered(
@@ -180,7 +206,7 @@ def unsettle(workdir: Path) -> bool:
 
 def has_crds(plan: RenderPlan) -> bool:
     """Whether the chart, or one that it depends on, may have a `crds` folder."""
-    return bool(crds_of(_of_chart(plan)))
+    return bool(examine(plan).crds)
 
 
 async def crds(plan: RenderPlan, folder: Path, helm: HelmCli, *, deadline: float) -> bytes:
@@ -213,7 +239,7 @@ def _with_plugin(
 
 def _refuse_crds(plan: RenderPlan) -> None:
     """helm installs what lies in `crds` before it renders anything. Raises UsageError naming the file."""
-    found = next(iter(crds_of(_of_chart(plan))), None)
+    found = next(iter(examine(plan).crds or ()), None)
     if found:
         summary = f"{found} of the chart is cluster-scoped: the GitRepo's targetNamespace keeps everything in {plan.forced_namespace}"
         if found.endswith(")"):

@@ -69,10 +69,14 @@ class Changes:
     confined: bool = False
     scopes: Mapping[str, bool] | None = None
 
+    def leave(self, text: bytes) -> bool:
+        """Whether `text` surely stays as it is."""
+        return not self.namespace and not (self.keep_crds and b"CustomResourceDefinition" in text)
+
 
 def changed(text: bytes, changes: Changes) -> bytes:
     """The objects of `text` with the changes; an object that need not change keeps its bytes."""
-    if not changes.namespace and not (changes.keep_crds and b"CustomResourceDefinition" in text):
+    if changes.leave(text):
         return text
     found = ((part, load(part, file=_WHAT)) for part in documents_of(text))
     return b"".join(b"---\n" + _one(part, one, changes).strip(b"\r\n") + b"\n" for part, one in found if is_object(one))

@@ -24,8 +24,9 @@ from fleetctl.core.errors import DeadlineError, ToolFailed, ToolMissing
 # Runs as `setpriv --pdeathsig KILL -- sh -c SHELL PARENT CPU MEMORY argv...`; the parent may have gone before the signal was set.
 _SHELL = (
     'parent=$0 cpu=$1 memory=$2; shift 2; [ "$PPID" = "$parent" ] || exit 137; '
-    '[ "$cpu" = 0 ] || { ulimit -Ht $((cpu + 5)); ulimit -St "$cpu"; }; '
-    '[ "$memory" = 0 ] || ulimit -d $((memory / 1024)); exec "$@"'
+    # The soft limit first: a hard limit below it is refused. A child is what the kernel ends first when memory runs out.
+    '{ [ "$cpu" = 0 ] || { ulimit -St "$cpu"; ulimit -Ht $((cpu + 5)); }; '
+    '[ "$memory" = 0 ] || ulimit -d $((memory / 1024)); echo 800 >/proc/self/oom_score_adj; } 2>/dev/null; exec "$@"'
 )
 # Runs as `python -I -S -c LEASH PARENT CPU MEMORY argv...`.
 _LEASH = (
@@ -35,6 +36,8 @@ _LEASH = (
     "os.getppid()==parent or sys.exit(137)\n"
     "cpu and resource.setrlimit(resource.RLIMIT_CPU,(cpu,cpu+5))\n"
     "memory and resource.setrlimit(resource.RLIMIT_DATA,(memory,memory))\n"
+    "try: open('/proc/self/oom_score_adj','w').write('800')\n"
+    "except OSError: pass\n"
     "os.execvpe(sys.argv[4],sys.argv[4:],os.environ)\n"
 )
 _MISSING = 127
@@ -74,7 +77,7 @@ class Command:
 async def run(command: Command, *, deadline: float) -> Completed:
     """Run to the end, at most `deadline` seconds. Raises ToolMissing, DeadlineError, or ToolFailed when it prints more than it may."""
     name = Path(command.argv[0]).name
-    process = await _start(command)
+    process = await start(command)
     try:
         async with asyncio.timeout(deadline):
             out, err, _ = await asyncio.gather(
@@ -87,7 +90,7 @@ async def run(command: Command, *, deadline: float) -> Completed:
         limit = command.limits.output
         raise ToolFailed(f"{name} printed more than {limit} bytes", subject=name, next_step="Split what it renders.") from why
     finally:
-        await _end(process)
+        await end(process)
     if code == _MISSING and (b"FileNotFoundError" in err or b": not found" in err):
         raise ToolMissing(f"{command.argv[0]} is not on this machine", subject=name, next_step=f"Install {name} and put it on PATH.")
     return Completed(code, out, err)
@@ -103,7 +106,8 @@ class _TooMuch(Exception):
     """A stream went past its limit."""
 
 
-async def _start(command: Command) -> asyncio.subprocess.Process:
+async def start(command: Command) -> asyncio.subprocess.Process:
+    """A child with pipes, for callers that speak with it; whoever starts it must `end` it."""
     limits = command.limits
     leash = [*_wrapper(), str(os.getpid()), str(limits.cpu), str(limits.memory)]
     pipe = asyncio.subprocess.PIPE
@@ -155,7 +159,7 @@ async def _feed(process: asyncio.subprocess.Process, data: bytes) -> None:
     process.stdin.close()
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def end(process: asyncio.subprocess.Process) -> None:
     """Kill the whole group, also what the child left behind, and reap the child."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)

@@ -135,4 +135,5 @@ class Workbench:
         finally:
             fence.close()
             journal.close()
+            await hands.sandbox.close()
             await kube.close()

@@ -51,6 +51,12 @@ def test_input_output_and_code_pass_through():
     assert (got.returncode, got.stdout, got.stderr) == (3, b"hello", b"no\n")
 
 
+def test_limits_hold_to_the_end_and_say_nothing():
+    """The hard limit of CPU time too, so that a child cannot raise it; a limit is no line on stderr."""
+    got = go("sh", "-c", "ulimit -St; ulimit -Ht; ulimit -d; cat /proc/self/oom_score_adj", limits=Limits(cpu=7, memory=64 << 20))
+    assert (got.stdout.split(), got.stderr) == ([b"7", b"12", b"65536", b"800"], b"")
+
+
 def test_a_program_that_is_not_there_is_named():
     """With what to do."""
     with pytest.raises(ToolMissing, match="no-such-tool is not on this machine"):
