@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from fleetctl.core.errors import FleetError
 from fleetctl.core.ids import BundleName, Digest
 from fleetctl.core.options import CorrectDrift, HelmOptions
 from fleetctl.core.render import RenderPlan, release_of
 from fleetctl.core.values import Facts
 from fleetctl.core.wire import Desired, DesiredBundle
+from fleetctl.tools.definitions import documents
 from fleetctl.tools.deploy import Prepared
 from fleetctl.tools.helm import Release, Revision, UpgradeFlags
 from fleetctl.tools.helmerrors import NoKind, PendingOperation
 
-from . import applying, copies, correct, namespaces, ownership, removal, spared, values, vanished
+from . import applying, clientside, copies, correct, namespaces, ownership, removal, spared, values, vanished
 from .applying import Change
 from .failpoints import failpoint
 from .hands import Hands
@@ -28,6 +30,8 @@ from .journal import Entry
 from .ownership import Claim, Taken
 from .parts import releases_of
 from .recover import DEPLOYED
+
+Run = Callable[[UpgradeFlags], Awaitable[Revision]]
 
 
 async def archive(hands: Hands, bundle: DesiredBundle) -> Path:
@@ -100,6 +104,7 @@ async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read:
         for number, (part, manifest) in enumerate(applied.manifests):
             await asyncio.to_thread(hands.wanted.keep, bundle.name, manifest, part.namespace, part.name, more=number > 0)
         failpoint("objects-kept")
+        client_side = await _refused_by_form(hands, bundle.name, applied)
         if hands.settler.left(bundle.name):
             await hands.settler.sweep(hands.kube, bundle.name, release, applied.manifest)
         await copies.drop(hands.kube, bundle.name, set(had) - set(kept))
@@ -108,6 +113,7 @@ async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read:
             "began": False,
             "removing": False,
             "copies": kept,
+            "client_side": client_side,
             "values_digest": values.fingerprint(hands.state_dir, read),
             "applied": bundle.generation,
             "revision": applied.revision,
@@ -124,6 +130,18 @@ async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read:
         await removal.tidy(hands, document, bundle.name)
 
 
+async def _refused_by_form(hands: Hands, bundle: BundleName, applied: applying.Applied) -> tuple[str, ...]:
+    """What server-side apply refuses of a release that was applied client-side; empty: the next upgrade is server-side again."""
+    known = hands.journal.entries[bundle].client_side
+    if not known:
+        return ()
+    try:
+        found = [await clientside.refused(hands.kube, documents(text.encode()), one.namespace) for one, text in applied.manifests]
+    except FleetError:  # it stays as it is until the next upgrade
+        return known
+    return tuple(text for part in found for text in part)
+
+
 async def _upgrade(
     hands: Hands, bundle: DesiredBundle, document: Desired, old: Entry | None, release: Release, prepared: Prepared, change: Change
 ) -> Revision:
@@ -137,20 +155,7 @@ async def _upgrade(
             return done
     deadline = hands.seconds + flags.longest
 
-    async def once(flags: UpgradeFlags) -> Revision:
-        try:
-            return await hands.helm.upgrade(release, prepared.chart, prepared.values, flags, deadline=deadline)
-        except PendingOperation:
-            await hands.settler.settle(hands.kube, bundle.name, release)
-            return await hands.helm.upgrade(release, prepared.chart, prepared.values, flags, deadline=deadline)
-
-    async def run(flags: UpgradeFlags) -> Revision:
-        try:
-            return await once(flags)
-        except NoKind:
-            if not hands.kube.is_there or not await vanished.repair(hands.kube, release):
-                raise
-            return await once(flags)
+    run = _runner(hands, bundle, release, prepared, deadline)
 
     async def taking() -> Revision:
         if not hands.kube.is_there:
@@ -163,6 +168,35 @@ async def _upgrade(
     force = flags.force or (correcting and bool(drift.force))
     keeps = bool(drift.keep_fail_history) or not correcting
     return await correct.carried_out(hands.kube, release, taking, force=force, keep_failed=keeps)
+
+
+def _runner(hands: Hands, bundle: DesiredBundle, release: Release, prepared: Prepared, deadline: float) -> Run:
+    """A helm run that repairs the release's records, or applies client-side, where helm refuses without that."""
+
+    async def once(flags: UpgradeFlags) -> Revision:
+        try:
+            return await hands.helm.upgrade(release, prepared.chart, prepared.values, flags, deadline=deadline)
+        except PendingOperation:
+            await hands.settler.settle(hands.kube, bundle.name, release)
+            return await hands.helm.upgrade(release, prepared.chart, prepared.values, flags, deadline=deadline)
+
+    async def repaired(flags: UpgradeFlags) -> Revision:
+        try:
+            return await once(flags)
+        except NoKind:
+            if not hands.kube.is_there or not await vanished.repair(hands.kube, release):
+                raise
+            return await once(flags)
+
+    def note(found: list[str]) -> None:
+        entry = hands.journal.entries[bundle.name]
+        hands.journal.put(msgspec.structs.replace(entry, client_side=tuple(found)))
+
+    async def run(flags: UpgradeFlags) -> Revision:
+        known = bool(hands.journal.entries[bundle.name].client_side)
+        return await clientside.upgrade(repaired, release, flags, known, note)
+
+    return run
 
 
 async def _settled(hands: Hands, release: Release, bundle: DesiredBundle, labels: Mapping[str, str]) -> Revision | None:
@@ -230,6 +264,7 @@ def _entry(bundle: DesiredBundle, document: Desired, old: Entry | None, release:
         account=bundle.options.service_account or "",
         failures=old.failures if old else 0,
         removing=bool(old and old.removing),
+        client_side=old.client_side if old and (old.release, old.namespace) == (release.name, release.namespace) else (),
         former=_former(old, release),
     )
 

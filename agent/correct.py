@@ -11,7 +11,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -65,7 +65,7 @@ def refusals(said: str) -> list[Refused]:
     """The objects that helm names as refused for good; empty when it failed for another reason too, because then nothing may be deleted."""
     found: list[Refused] = []
     for one in helmerrors.refusals(said):
-        if not one.api_version or not _IMMUTABLE.search(one.cause):
+        if not _IMMUTABLE.search(one.cause):
             return []
         field = _FIELD.search(one.cause)
         reason = one.cause.rpartition("}: ")[2].rpartition("]: ")[2].rpartition("Forbidden: ")[2].rpartition('": ')[2][:_MOST_SAID]
@@ -89,7 +89,7 @@ async def carried_out(kube: Kube, release: Release, run: Callable[[], Awaitable[
             _refuse(found, why, force=force)
         for one in found:
             event("an object is made anew", object=one.shown, field=one.field)
-            await _delete(kube, one)
+            await _delete(kube, await _located(kube, one, release))
             failpoint("object-deleted")
     return await run()
 
@@ -115,6 +115,15 @@ async def forget_failed(kube: Kube, release: Release) -> None:
     for name, known in labels.items():
         if deployed and known.get("status") == "failed" and int(known.get("version", 0)) > deployed:
             await kube.call("DELETE", f"{path}/{name}")
+
+
+async def _located(kube: Kube, one: Refused, release: Release) -> Refused:
+    """With an API version and a namespace, which helm does not name when it applies client-side."""
+    group, _, version = one.api_version.rpartition("/")
+    api = one.api_version
+    if version == "*":
+        api = (await kube.call("GET", f"/apis/{group}"))["preferredVersion"]["groupVersion"]
+    return replace(one, api_version=api, namespace=one.namespace or release.namespace)
 
 
 async def _delete(kube: Kube, one: Refused) -> None:

@@ -22,11 +22,13 @@ from .kube import Kube
 from .log import event
 from .ownership import Claim, Live, judge
 from .records import Ref
+from .refusals import RefusedByForm
 
 T = TypeVar("T")
 SECONDS = 60.0
 _PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _APPLY = {"content-type": "application/apply-patch+yaml"}
+_MERGE = {"content-type": "application/merge-patch+json"}
 _NAME, _NAMESPACE, _KEEP = "meta.helm.sh/release-name", "meta.helm.sh/release-namespace", "helm.sh/resource-policy"
 _UNSERVED_SECONDS = (0.5, 20.0)  # between two runs of helm that finds no such kind, and in all
 
@@ -119,7 +121,20 @@ async def _apply(kube: Kube, name: str, definition: dict[str, Any], release: Rel
     kept = {key: value for key, value in meta.items() if key not in {"namespace", "creationTimestamp"}}
     body = {**definition, "metadata": {**kept, "labels": labels, "annotations": notes}}
     body.pop("status", None)
-    await kube.call("PATCH", f"{_PATH}/{name}?fieldManager=helm&force=true", msgspec.json.encode(body), _APPLY)
+    try:
+        await kube.call("PATCH", f"{_PATH}/{name}?fieldManager=helm&force=true", msgspec.json.encode(body), _APPLY)
+    except RefusedByForm as why:
+        event("a definition is applied client-side", definition=name, reason=why.cause)
+        await _merge(kube, name, body)
+
+
+async def _merge(kube: Kube, name: str, body: dict[str, Any]) -> None:
+    """As kubectl does client-side: the API server drops the fields that its schema does not declare."""
+    data = msgspec.json.encode(body)
+    if await _get(kube, name) is None:
+        await kube.call("POST", f"{_PATH}?fieldManager=helm", data, {"content-type": "application/json"})
+    else:
+        await kube.call("PATCH", f"{_PATH}/{name}?fieldManager=helm", data, _MERGE)
 
 
 async def _served(kube: Kube, name: str, end: float) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from fleetctl.core.errors import ClusterUnreachable, NotFound, ToolFailed
+from fleetctl.tools.helmerrors import form_of
 
 _WEBHOOK = re.compile(r'failed calling webhook "([^"]+)"')
 
@@ -28,6 +29,14 @@ class WebhookSilent(ToolFailed):
     """The API server could not ask an admission webhook, and refuses the change for that."""
 
     code = "webhook"
+
+
+class RefusedByForm(ToolFailed):
+    """Server-side apply does not take the object: duplicate list entries, fields that the schema does not declare. `cause`: which."""
+
+    def __init__(self, summary: str, *, cause: str, subject: str = "", next_step: str = "") -> None:
+        super().__init__(summary, subject=subject, next_step=next_step)
+        self.cause = cause
 
 
 class Gone(ToolFailed):
@@ -65,6 +74,8 @@ def refuse(status: int, content: bytes, headers: Mapping[str, str], path: str) -
         raise Changed(said, subject=path, next_step=step)
     if status == 429:
         raise Throttled(said, after=_seconds(headers.get("retry-after", "")), subject=path, next_step=step)
+    if cause := form_of(_message(content)):  # with status 500
+        raise RefusedByForm(said, cause=cause, subject=path, next_step="Correct the field, or remove the duplicate entry.")
     if (found := _WEBHOOK.search(said)) is not None:
         step = f"Repair the service of webhook {found[1]}, or delete its webhook configuration when the service is gone for good."
         raise WebhookSilent(said, subject=path, next_step=step)

@@ -10,6 +10,7 @@ from fleetctl.core.ids import Generation
 from fleetctl.core.status import ReleaseRef, Report, ResourceStatus, State, named, sentence
 from fleetctl.core.wire import Desired, DesiredBundle, Tombstone
 
+from .clientside import warning
 from .journal import Entry, Order, is_applied
 from .observe import drifted
 
@@ -109,6 +110,8 @@ def state_of(bundle: DesiredBundle, known: Known, epoch: int) -> tuple[State, Fa
     changed = drifted(known.resources)
     if changed:
         return State.MODIFIED, why("modified", sentence(changed[0]) + known.note, named(changed[0]))
+    if known.entry and known.entry.client_side:
+        return State.READY, why("client-side", warning(known.entry.client_side), known.entry.client_side[0].partition(": ")[0])
     return State.READY, why()
 
 

@@ -96,6 +96,11 @@ BUNDLE = (
         "nothing: it is tried again",
     ),
     Code(
+        "client-side",
+        "deployed and Ready, with a warning: server-side apply refuses an object, so the release is applied client-side as helm 3 does",
+        "remove the duplicate entry, or correct the field that the message names; it stays deployed either way",
+    ),
+    Code(
         "cluster-unreachable",
         "the API server does not answer, or does not take the agent's login",
         "look at the API server; `fleet-agent check` tells the two apart",

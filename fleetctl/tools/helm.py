@@ -1,7 +1,8 @@
 """helm 4 as one release sees it.
 
 Rule: every call ends within its deadline, uses its own cache and configuration (never the person's), and puts no value into the command
-line. Upgrades apply server-side with force-conflicts, so that a hand edit never blocks the next commit: Git wins on the fields it states.
+line. Upgrades apply server-side with force-conflicts, so that a hand edit never blocks the next commit: Git wins on the fields it states;
+where server-side apply refuses the form of a manifest, the agent asks for client-side apply (agent/clientside.py).
 The OpenAPI check of helm is left out because the API server validates anyway; it halves the cost of a run.
 """
 
@@ -63,6 +64,7 @@ class UpgradeFlags:
     create_namespace: bool = True
     skip_schema: bool = False
     force: bool = False
+    server_side: bool = True  # False: client-side apply, as helm 3 does
     dry_run: bool = False  # tell what would be applied, by the cluster's own capabilities and `lookup`; change nothing
     disable_dns: bool = False
     skip_crds: bool = False
@@ -184,7 +186,8 @@ class HelmCli:
 
 def upgrade_argv(flags: UpgradeFlags) -> list[str]:
     """The flags of helm 4 for an upgrade."""
-    argv = ["--server-side=true", "--force-conflicts", "--disable-openapi-validation", f"--history-max={flags.max_history}"]
+    argv = ["--server-side=true", "--force-conflicts"] if flags.server_side else ["--server-side=false"]
+    argv += ["--disable-openapi-validation", f"--history-max={flags.max_history}"]
     switches = {
         "--dry-run=server": flags.dry_run,
         "--create-namespace": flags.create_namespace,

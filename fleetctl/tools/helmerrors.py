@@ -34,7 +34,8 @@ _INVALID = re.compile(r'^\S+ "[^"]*" is invalid: ')
 
 @dataclass(frozen=True)
 class Refusal:
-    """One object that the API server refused, and why. `by_form`: only server-side apply refuses it, for the form of the manifest."""
+    """One object that the API server refused, and why. `api_version` may be GROUP/* and `namespace` empty where helm does not name them.
+    `by_form`: only server-side apply refuses it, for the form of the manifest."""
 
     api_version: str
     kind: str
@@ -115,12 +116,18 @@ def translate(stderr: bytes, release: object) -> UnavailableError:
 def refusals(said: str) -> list[Refusal]:
     """The objects that the API server refused, from helm's text."""
     found = [_refusal(match, match["namespace"], match["api"]) for match in _OBJECT.finditer(said)]
-    return found or [_refusal(match, "", "") for match in _PATCH.finditer(said)]
+    return found or [_refusal(match, "", _any_version(match["cause"])) for match in _PATCH.finditer(said)]
 
 
 def unknown_kinds(said: str) -> list[tuple[str, str]]:
     """(apiVersion, kind) of what helm did not find on the cluster."""
     return list(dict.fromkeys((match["api"], match["kind"]) for match in _UNKNOWN.finditer(said)))
+
+
+def form_of(said: str) -> str:
+    """What server-side apply does not take of one object, from the API server's message; "" for any other message."""
+    text = " ".join(_printable(said).split())
+    return _fields(text) if _FORM.match(text) else ""
 
 
 def is_refused_by_form(said: str) -> bool:
@@ -132,8 +139,20 @@ def is_refused_by_form(said: str) -> bool:
 def _refusal(match: re.Match[str], namespace: str, api: str) -> Refusal:
     cause = " ".join(_printable(match["cause"]).split()).removesuffix("&&").strip()
     by_form = bool(_FORM.match(cause))
-    cause = _FORM.sub("", cause).removeprefix("errors: ").replace(" field not declared in schema .", " field not declared in schema, .")
+    cause = _fields(cause)
     return Refusal(api.removeprefix("/"), match["kind"], namespace, match["name"], _INVALID.sub("", cause), by_form)
+
+
+def _any_version(cause: str) -> str:
+    """The API group in `Deployment.apps "web" is invalid`, as `apps/*`; `v1` for the group without a name."""
+    found = _INVALID.match(cause)
+    group = found[0].partition(" ")[0].partition(".")[2] if found else ""
+    return f"{group}/*" if group else "v1"
+
+
+def _fields(cause: str) -> str:
+    """The fields of a refusal by form, with commas between them."""
+    return _FORM.sub("", cause).removeprefix("errors: ").replace(" field not declared in schema .", " field not declared in schema, .")
 
 
 def _unknown_kind(whole: str, release: object) -> NoKind | None:

@@ -59,6 +59,11 @@ _CLUSTER = (
     ("`correctDrift.keepFailHistory`.", "same", ""),
     ("A bundle that states the Namespace of its own release.", "same", ""),
     (
+        "Two entries of one key in a list, or a field that the schema does not declare.",
+        "better",
+        "Fleet on helm 4 refuses it without `helm.force` or `helm.takeOwnership`; here the release is applied client-side, with a warning.",
+    ),
+    (
         "A kind that is gone from the cluster, or an API version that it no longer serves, in a release that is upgraded or removed.",
         "better",
         "helm and Fleet are stuck until somebody rewrites the release by hand; here the agent does it, and the log names each change.",

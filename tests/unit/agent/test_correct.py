@@ -25,6 +25,11 @@ ROLE = (
 )
 WRONG = ' && server-side apply failed for object shop/x /v1, Kind=Service: Service "x" is invalid: spec.ports: Required value'
 
+PATCHED = (
+    'UPGRADE FAILED: cannot patch "web" with kind Deployment: Deployment.apps "web" is invalid: spec.selector: Invalid value: '
+    '{"matchLabels":{"app":"b"}}: field is immutable'
+)
+
 
 class TestRefusals:
     def test_every_object_and_its_field_is_found_in_helms_words(self) -> None:
@@ -36,7 +41,12 @@ class TestRefusals:
         ]
 
     @pytest.mark.parametrize(
-        ("said", "shown", "field"), [(STATEFUL, "StatefulSet shop/db", "spec"), (ROLE, "ClusterRoleBinding all", "roleRef")]
+        ("said", "shown", "field"),
+        [
+            (STATEFUL, "StatefulSet shop/db", "spec"),
+            (ROLE, "ClusterRoleBinding all", "roleRef"),
+            (PATCHED, "Deployment web", "spec.selector"),
+        ],
     )
     def test_the_ways_of_saying_it(self, said: str, shown: str, field: str) -> None:
         """Kubernetes has several."""
