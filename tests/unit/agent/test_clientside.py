@@ -57,7 +57,7 @@ def test_a_release_that_is_client_side_begins_so() -> None:
 
 def test_of_two_refusals_the_one_that_names_the_field() -> None:
     """A body that cannot be read at all has no path in its second refusal; another cause comes first."""
-    with pytest.raises(HelmFailed, match="Deployment shop/web: .spec.x"):
+    with pytest.raises(HelmFailed, match=r"Deployment shop/web: \.spec\.x"):
         tried([FORM, 'Deployment in version "v1" cannot be handled as a Deployment: json: cannot unmarshal string'])
     with pytest.raises(HelmFailed, match="exceeded quota"):
         tried([FORM, "exceeded quota"])
