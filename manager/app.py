@@ -25,6 +25,7 @@ from fleetctl.core.interpreter import describe_hole
 
 from . import admintoken, datadir, log, tls
 from .api.app import Parts, build
+from .api.connections import SPARE, Connections, Listener
 from .api.guard import Server, protocol
 from .api.install import AgentFile
 from .api.people import About
@@ -35,7 +36,6 @@ from .local import CLUSTER, WORKSPACE, LocalAgent
 from .service import Service, Settings
 from .signing import Signer
 
-KEEP_ALIVE_SECONDS = 960  # longer than the longest poll interval of 15 min
 STOP_SECONDS = 4
 HANDSHAKE_SECONDS = 10.0
 BUG = 70
@@ -129,10 +129,10 @@ def locked(data_dir: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def listening(config: Config) -> Iterator[socket.socket]:
+def listening(config: Config) -> Iterator[Listener]:
     """The bound socket. Raises UnavailableError when the port is taken, UsageError when the address is not ours."""
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
+    with Listener(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((config.host, config.port))
@@ -167,7 +167,9 @@ def _make_service(config: Config, signer: Signer) -> Manager:
 def _parts(config: Config, service: Manager, signer: Signer, identity: tls.Identity) -> Parts:
     about = About(_version(), config.url, identity.ca_pin, time.time(), lambda: int(getattr(service, "epoch", 1)))
     agent = AgentFile(config.agent_file or config.data_dir / "install" / "fleet-agent.pyz")
-    return Parts(service, signer, about, agent, identity.ca_pem, most_requests=_most_connections())
+    return Parts(
+        service, signer, about, agent, identity.ca_pem, connections=Connections(_most_connections(), config.connections_per_address)
+    )
 
 
 def _version() -> str:
@@ -185,11 +187,12 @@ async def _first_start(running: Running) -> None:
         print(f"fleetctl login {config.url} --ca-pin {running.identity.ca_pin} --token-file {file}", flush=True)
 
 
-async def _listen(running: Running, listener: socket.socket) -> None:
+async def _listen(running: Running, listener: Listener) -> None:
     """Answer requests until a signal; then long polls are answered, requests finished, at most 4 s long."""
     # asyncio takes this number when it makes a TLS connection; uvicorn has no option for it.
     constants.SSL_HANDSHAKE_TIMEOUT = HANDSHAKE_SECONDS
     closing, config = running.parts.closing, running.config
+    listener.connections = running.parts.connections
 
     def stopping() -> None:
         _notify(b"STOPPING=1")
@@ -214,7 +217,7 @@ async def _listen(running: Running, listener: socket.socket) -> None:
 def _uvicorn_config(running: Running) -> uvicorn.Config:
     config = uvicorn.Config(
         build(running.parts),
-        http=protocol(running.parts.most_requests),
+        http=protocol(running.parts.connections),
         ws="none",
         lifespan="off",
         loop="asyncio",
@@ -225,7 +228,6 @@ def _uvicorn_config(running: Running) -> uvicorn.Config:
         proxy_headers=False,
         ssl_certfile=str(running.identity.cert_file),
         ssl_keyfile=str(running.identity.key_file),
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     config.load()
@@ -264,12 +266,12 @@ def _local_agent(running: Running) -> LocalAgent:
 
 
 def _most_connections() -> int:
-    """As many as the descriptors allow, less what files and Git need."""
+    """As many as the descriptors allow, less what the database, files, Git and connections that are refused need."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard
-    return max(50, min(20_000, soft - 200))
+    return max(50, min(20_000, soft - 200 - SPARE))
 
 
 def _notify(message: bytes) -> None:

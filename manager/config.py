@@ -39,6 +39,7 @@ class Config:
     log_style: str = "text"
     removals: Limits = field(default_factory=Limits)
     offline_seconds: int = 300
+    connections_per_address: int = 256
     accept_lost: tuple[str, ...] = ()
 
     @property
@@ -104,6 +105,8 @@ def _options(command: argparse.ArgumentParser) -> None:
     add("--offline-after", type=int, default=300, metavar="N", help="seconds of silence after which a cluster is Offline (%(default)s)")
     text = "give up a file of the data directory that is lost and in no backup, once (docs/operations.md)"
     add("--accept-lost", action="append", default=[], choices=sorted(LOSSES), metavar="FILE", help=text)
+    text = "connections of one address that have not authenticated, 0 for no limit (%(default)s)"
+    add("--connections-per-address", type=int, default=256, metavar="N", help=text)
     add("--with-local-agent", action="store_true", help="run an agent for the cluster of --kubeconfig in workspace fleet-local")
     add("--kubeconfig", type=Path, metavar="FILE", help="cluster of the local agent")
     add("--log", choices=("text", "json"), default="text", help="form of the log lines (%(default)s)")
@@ -123,7 +126,10 @@ def parse(argv: Sequence[str]) -> Config:
         raise UsageError("--poll-seconds is not between 1 and 86400", next_step="Write for example --poll-seconds 15.")
     if not 10 <= said.offline_after <= 86_400:
         raise UsageError("--offline-after is not between 10 and 86400", next_step="Write for example --offline-after 300.")
+    if said.connections_per_address < 0:
+        raise UsageError("--connections-per-address is below 0", next_step="Write for example --connections-per-address 256.")
     return Config(
+        connections_per_address=said.connections_per_address,
         offline_seconds=said.offline_after,
         accept_lost=tuple(said.accept_lost),
         removals=_removals(said.removals_least, said.removals_percent, said.removals_window),

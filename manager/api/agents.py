@@ -21,6 +21,7 @@ from fleetctl.core.ids import ClusterId, Digest, is_digest
 from . import port, reading
 from .auth import STRANGER_FAILURES, Bucket, Signatures
 from .limits import STRANGERS, Slots
+from .workers import FILES
 
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])")
 _RANGE = re.compile(r"bytes=(\d{1,12})-(\d{0,12})")
@@ -169,27 +170,43 @@ def _range(header: str, size: int) -> tuple[int, int, bool]:
 
 
 class ArchiveAnswer(Response):
-    """Chunks of the file. The next one is read only when the last is on its way, and each must go within 120 s."""
+    """Chunks of the file. The next one is read only when the last is on its way, and each must go within 120 s.
 
-    def __init__(self, path: Path, first: int, length: int, *, status_code: int, headers: dict[str, str]) -> None:
-        super().__init__(status_code=status_code, headers=headers, media_type="application/x-tar")
+    No descriptor is held between chunks, so that slow readers cannot use them up. An answer of a file that was replaced ends early.
+    """
+
+    def __init__(
+        self, path: Path, first: int, length: int, *, status_code: int, headers: dict[str, str], media_type: str = "application/x-tar"
+    ) -> None:
+        super().__init__(status_code=status_code, headers=headers, media_type=media_type)
         self.headers["content-length"] = str(length)
         self._path, self._first, self._end = path, first, first + length
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        handle = await asyncio.to_thread(os.open, self._path, os.O_RDONLY | os.O_NOFOLLOW)
-        try:
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            at = self._first
-            while at < self._end:
-                chunk = await asyncio.to_thread(os.pread, handle, min(_CHUNK, self._end - at), at)
-                if not chunk:
-                    return
-                at += len(chunk)
-                async with asyncio.timeout(_CHUNK_SECONDS):
-                    await send({"type": "http.response.body", "body": chunk, "more_body": at < self._end})
-        finally:
-            os.close(handle)
+        at, mark = self._first, None
+        chunk, mark = await FILES.run(_chunk, self._path, at, min(_CHUNK, self._end - at), mark)
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        while chunk:
+            at += len(chunk)
+            async with asyncio.timeout(_CHUNK_SECONDS):
+                await send({"type": "http.response.body", "body": chunk, "more_body": at < self._end})
+            if at >= self._end:
+                return
+            chunk, mark = await FILES.run(_chunk, self._path, at, min(_CHUNK, self._end - at), mark)
+
+
+def _chunk(path: Path, at: int, count: int, mark: tuple[int, int] | None) -> tuple[bytes, tuple[int, int]]:
+    """(bytes, the file's mark). No bytes when the file is another one than `mark` names. Raises NotFound when it is gone."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError as why:
+        raise NotFound("the file is gone", next_step="Fetch the desired state again.") from why
+    try:
+        status = os.fstat(handle)
+        now = status.st_ino, status.st_mtime_ns
+        return (os.pread(handle, count, at) if mark in {None, now} else b""), now
+    finally:
+        os.close(handle)
 
 
 def _json(data: bytes) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -20,18 +21,19 @@ from ..signing import Signer
 from . import port
 from .agents import AgentApi
 from .auth import Gate, Sessions, Signatures, WrongClock
+from .connections import Connections
 from .install import AgentFile, InstallApi
 from .people import About, PeopleApi
 from .planning import ARCHIVES, PLAN, PLAN_SECONDS, PlanApi
 from .problems import TooBusy, WrongMethod, answer, bug, nearest
-from .reading import release_body
+from .reading import READ_SECONDS, release_body
 from .releases import ADD, UPLOAD_SECONDS, ReleaseApi
 from .removals import RemovalApi
 from .revisions import RevisionApi
 from .ui import PageApi
 from .why import WhyApi
 
-REQUEST_SECONDS = 30.0
+REQUEST_SECONDS = READ_SECONDS + 30.0
 LONG_POLLS = {"/agent/v1/desired": 250.0, "/api/v1/changes": 70.0, ADD: UPLOAD_SECONDS + 20, PLAN: PLAN_SECONDS}
 _OWN_PACE = ("/agent/v1/archives/", ARCHIVES, "/install/")
 
@@ -46,7 +48,7 @@ class Parts:
     agent: AgentFile
     ca_pem: bytes
     closing: asyncio.Event = field(default_factory=asyncio.Event)
-    most_requests: int = 20_000
+    connections: Connections = field(default_factory=lambda: Connections(20_000, 0))
 
 
 def build(parts: Parts, *, signatures: Signatures | None = None) -> ASGIApp:
@@ -66,7 +68,7 @@ def build(parts: Parts, *, signatures: Signatures | None = None) -> ASGIApp:
         *_health(parts.service),
         Route("/schemas/{name}.json", _schema, methods=["GET"]),
     ]
-    return Door(Router(routes, redirect_slashes=False), routes, people.counters, parts.most_requests)
+    return Door(Router(routes, redirect_slashes=False), routes, people.counters, parts.connections.most)
 
 
 async def _schema(request: Request) -> Response:
@@ -107,6 +109,7 @@ class Door:
         async def noted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 said.append(message["status"])
+                message = {**message, "headers": _without_sniffing(scope["path"], message.get("headers", ()))}
             await send(message)
 
         self._running += 1
@@ -154,6 +157,13 @@ class Door:
             raise WrongMethod(f"{scope['method']} is not possible here", subject=path, next_step=step)
         known = {r.path for r in self._routes if "{" not in r.path}
         raise NotFound("there is nothing at this address", subject=path, next_step=nearest(path, known).replace("Known:", "Try one of"))
+
+
+def _without_sniffing(path: str, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """`nosniff` on every answer but an agent's: those are read by no browser, and an idle agent's are kept small."""
+    if path.startswith("/agent/") or any(name == b"x-content-type-options" for name, _ in headers):
+        return list(headers)
+    return [*headers, (b"x-content-type-options", b"nosniff")]
 
 
 def _deadline(path: str) -> float | None:

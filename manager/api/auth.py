@@ -23,6 +23,7 @@ from fleetctl.core.ids import ClusterId
 from ..live import NotEnrolled
 from ..signing import Signer, verify
 from . import port
+from .guard import authenticated
 from .problems import TooBusy
 
 COOKIE = "fleet-session"
@@ -135,6 +136,7 @@ class Gate:
         if found is None:
             said = "the token is wrong, expired or revoked" if token else "this needs a login"
             raise LoginError(said, next_step="Run `fleetctl login` with a valid token.")
+        authenticated(request.scope, "person", found.name)
         changing = request.method not in _READING
         if by_cookie and changing and PAGE_HEADER not in request.headers:
             raise RefusedError("a cookie alone changes nothing", next_step="Use the page or a token.")
@@ -218,6 +220,7 @@ class Signatures:
             raise NotEnrolled
         self.check_clock(claim)
         self._check_nonce(claim.agent, claim.nonce)
+        authenticated(request.scope, "agent", claim.agent)
 
     def _check_nonce(self, agent: str, nonce: str) -> None:
         """Each agent has its own room: no other agent can push its nonces out and replay them."""

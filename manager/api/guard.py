@@ -18,11 +18,24 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fleetctl.core.wire import Problem
 
+from .connections import Connections
 from .problems import body
 
 HEADER_SECONDS = 10.0
 MAX_HEADER_BYTES = 32 * 1024
 LINGER_SECONDS = 2.0
+# Seconds that a connection may be idle between requests. 960 s is longer than the longest poll interval of 15 min.
+IDLE_SECONDS = {"": 5.0, "person": 75.0, "agent": 960.0}
+STALL_SECONDS, STALL_BYTES = 120.0, 60_000  # a reader must take so much in so long: 0.5 kB/s
+MAX_PIPELINE = 16
+CONNECTION = "fleet.connection"  # key of the scope
+
+
+def authenticated(scope: Any, kind: str, name: str) -> None:
+    """Notes that a request of this connection has authenticated as `name`, an "agent" or a "person"."""
+    connection = scope.get(CONNECTION)
+    if connection is not None:
+        connection.authenticated(kind, name)
 
 
 def _raw(status: str, code: str, summary: str, extra: str = "") -> bytes:
@@ -32,23 +45,33 @@ def _raw(status: str, code: str, summary: str, extra: str = "") -> bytes:
     return head.encode() + data
 
 
-def protocol(most_connections: int) -> type[HttpToolsProtocol]:
-    """The protocol class for `uvicorn.Config(http=...)`, with its own bound on connections."""
-    return cast("type[HttpToolsProtocol]", type("Guarded", (GuardedProtocol,), {"most_connections": most_connections}))
+def protocol(connections: Connections) -> type[HttpToolsProtocol]:
+    """The protocol class for `uvicorn.Config(http=...)`, with its own bounds on connections."""
+    return cast("type[HttpToolsProtocol]", type("Guarded", (GuardedProtocol,), {"registry": connections}))
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    most_connections = 20_000
+    registry = Connections(20_000, 0)
     _header_timer: TimerHandle | None = None
+    _stall_timer: TimerHandle | None = None
     _header_bytes = 0
     _reading_headers = True
+    _refusal = "this is not an HTTP request"
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        if len(self.connections) > self.most_connections:
+        self.timeout_keep_alive = IDLE_SECONDS[""]  # type: ignore[assignment]  # seconds for `call_later`
+        if len(self.connections) > self.registry.most:
             self._end(_raw("503 Service Unavailable", "too-busy", "the manager has too many connections", "retry-after: 15\r\n"))
             return
         self._await_headers()
+
+    def authenticated(self, kind: str, name: str) -> None:
+        """The connection may be idle for longer, and counts for its caller, no more for its address."""
+        self.timeout_keep_alive = IDLE_SECONDS[kind]  # type: ignore[assignment]
+        connection = self.registry.open.get(self.client)
+        if connection is not None:
+            self.registry.authenticated(connection, kind, name)
 
     def data_received(self, data: bytes) -> None:
         if self.parser is None or self.transport.is_closing():
@@ -56,10 +79,16 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._header_timer is None and (self.cycle is None or self.cycle.response_complete):
             self._await_headers()
         super().data_received(data)
+        if len(self.pipeline) > MAX_PIPELINE:
+            self.transport.abort()
         if self._reading_headers and self._header_timer is not None:
             self._header_bytes += len(data)
             if self._header_bytes > MAX_HEADER_BYTES:
                 self._end(_raw("431 Request Header Fields Too Large", "too-large", "the request's headers are too large"))
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        cast("dict[str, Any]", self.scope)[CONNECTION] = self
 
     def on_headers_complete(self) -> None:
         self._stop_timer()
@@ -67,6 +96,9 @@ class GuardedProtocol(HttpToolsProtocol):
         size = len(self.url) + sum(len(n) + len(v) for n, v in self.headers)
         if size > MAX_HEADER_BYTES:
             raise ValueError("headers too large")
+        if sum(name == b"host" for name, _ in self.headers) != 1:
+            self._refusal = "a request has exactly one Host header"
+            raise ValueError(self._refusal)
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
@@ -77,10 +109,42 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self._stop_stall_timer()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        self._end(_raw("400 Bad Request", "usage", "this is not an HTTP request"))
+        self._end(_raw("400 Bad Request", "usage", self._refusal))
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._stall_timer is None:
+            self._watch_reader(self._unsent())
+
+    def resume_writing(self) -> None:
+        self._stop_stall_timer()
+        super().resume_writing()
+
+    def _watch_reader(self, unsent: int) -> None:
+        """Ends a connection whose client reads less than 60 kB in 120 s, whatever is being sent to it."""
+
+        def look() -> None:
+            left = self._unsent()
+            if left > unsent - STALL_BYTES:
+                self.transport.abort()
+            else:
+                self._watch_reader(left)
+
+        self._stall_timer = self.loop.call_later(STALL_SECONDS, look)
+
+    def _unsent(self) -> int:
+        """Bytes that wait in this process, those of TLS included: asyncio has no public name for these."""
+        below = getattr(getattr(self.transport, "_ssl_protocol", None), "_transport", None)
+        return self.transport.get_write_buffer_size() + (below.get_write_buffer_size() if below is not None else 0)
+
+    def _stop_stall_timer(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
 
     def _await_headers(self) -> None:
         self._reading_headers, self._header_bytes = True, 0

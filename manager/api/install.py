@@ -8,12 +8,19 @@ import stat
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from fleetctl.core.errors import NotFound
 
+from .agents import ArchiveAnswer
+from .connections import network
+from .limits import Slots
 from .reading import query
+
+_IN_ALL, _PER_ADDRESS = 256, 64
+_DOWNLOAD_SECONDS = 3600.0
 
 
 class AgentFile:
@@ -46,9 +53,24 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+class _Download(Response):
+    """`answer`, while there is a slot for its reader, within an hour. Raises TooBusy."""
+
+    def __init__(self, answer: Response, readers: Slots) -> None:
+        super().__init__()
+        self._answer, self._readers = answer, readers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        client = scope.get("client")
+        with self._readers.slot(network(client) if client else ""):
+            async with asyncio.timeout(_DOWNLOAD_SECONDS):
+                await self._answer(scope, receive, send)
+
+
 class InstallApi:
     def __init__(self, agent: AgentFile, ca_pem: bytes) -> None:
         self._agent, self._ca_pem = agent, ca_pem
+        self._readers = Slots("too many downloads of the agent at once", each=_PER_ADDRESS, total=_IN_ALL, retry_after=30)
 
     def routes(self) -> list[Route]:
         return [
@@ -64,7 +86,10 @@ class InstallApi:
                 subject="/install/fleet-agent.pyz",
                 next_step="Put the file into the manager's DATA_DIR/install/, or start it with --agent-file FILE.",
             )
-        return FileResponse(self._agent.path, media_type="application/octet-stream", filename="fleet-agent.pyz")
+        size = self._agent.path.stat().st_size
+        headers = {"content-disposition": 'attachment; filename="fleet-agent.pyz"'}
+        answer = ArchiveAnswer(self._agent.path, 0, size, status_code=200, headers=headers, media_type="application/octet-stream")
+        return _Download(answer, self._readers)
 
     async def ca(self, request: Request) -> Response:
         query(request)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import socket
@@ -15,67 +14,19 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-import httpx
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fleetctl.core.errors import Conflict, RefusedError, UnavailableError, UsageError
 from manager import app, tls
 from manager.api import guard
-from manager.app import Running, _first_start, _identity, _listen, _parts, listening, locked
+from manager.app import listening, locked
 from manager.config import Config, parse
 from manager.datadir import prepare_data_dir
-from manager.signing import Signer
 from tests.support.apiclient import signature
-from tests.support.fakeservice import CLUSTER, FakeService
+from tests.support.livemanager import Live
 
 ROOT = Path(__file__).parents[2]
-
-
-class Live:
-    """One manager in a thread of its own, stopped by closing its server."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.config = Config(folder, port=self.port)
-        self.key = Ed25519PrivateKey.generate()
-        self.ready = threading.Event()
-        self.thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
-        self.thread.start()
-        assert self.ready.wait(15)
-        self.context = ssl.create_default_context(cafile=str(folder / "tls" / "ca.pem"))
-        self.token = (folder / "admin.token").read_text().strip()
-
-    async def _serve(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        signer = Signer.load_or_create(self.config.data_dir)
-        self.service = FakeService(signer)
-        self.service.agents[CLUSTER] = self.key.public_key().public_bytes_raw()
-        identity = _identity(self.config)
-        with listening(self.config) as listener:
-            running = Running(self.config, self.service, identity, _parts(self.config, self.service, signer, identity))
-            await _first_start(running)
-            self.ready.set()
-            self.task = asyncio.ensure_future(_listen(running, listener))
-            self.closing = running.parts.closing
-            await asyncio.gather(self.task, return_exceptions=True)
-
-    def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.config.url, verify=self.context, timeout=10)
-
-    def raw(self, data: bytes) -> ssl.SSLSocket:
-        plain = socket.create_connection(("127.0.0.1", self.port), timeout=10)
-        secure = self.context.wrap_socket(plain, server_hostname="127.0.0.1")
-        secure.sendall(data)
-        return secure
-
-    def stop(self) -> None:
-        self.loop.call_soon_threadsafe(self.task.cancel)
-        self.thread.join(10)
-        assert not self.thread.is_alive()
 
 
 @pytest.fixture
@@ -199,7 +150,7 @@ def test_signal_stops_the_process_in_order(tmp_path: Path):
     words = [sys.executable, "-c", script, "serve", "--data-dir", str(tmp_path), "--listen", f"127.0.0.1:{port}"]
     with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd=ROOT, text=True, env=environment) as process:
         assert process.stderr is not None
-        first = process.stderr.readline()
+        first = next(line for line in process.stderr if "event=listening" in line)
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
         rest = process.stderr.read()
