@@ -7,45 +7,37 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from fleetctl.core.cluster import matches
-from fleetctl.core.errors import InvalidFile, RefusedError, UsageError
+from fleetctl.core import manifests
+from fleetctl.core.errors import RefusedError, UsageError
 from fleetctl.core.gitrepo import repo_spec
 from fleetctl.core.ids import is_name
+from fleetctl.core.keys import judge
 from fleetctl.core.loginscope import check_pattern, describe_wide_pattern
 from fleetctl.core.redact import refuse_login
+from fleetctl.core.shape import Note, Origin, report
 
 from .rollout import windows
 
 READ_ONLY = frozenset({"Bundle", "BundleDeployment"})
 DATA_KINDS = frozenset({"Secret", "ConfigMap"})
 LOGIN_STEP = "Take it out, replace it where it was used, and name a Secret with username and password in spec.clientSecretName."
-_META = frozenset(
-    {"name", "namespace", "labels", "annotations", "creationTimestamp", "generation", "uid", "resourceVersion", "managedFields"}
-)
 _TOP = {
     "Secret": frozenset({"data", "stringData", "type", "immutable"}),
     "ConfigMap": frozenset({"data", "binaryData", "immutable"}),
-}
-_SPEC = {
-    "Cluster": frozenset({"paused", "clientID", "templateValues"}),
-    "ClusterGroup": frozenset({"selector"}),
-    "ClusterRegistrationToken": frozenset({"ttl", "labels", "uses"}),
 }
 # Limits of a ClusterRegistrationToken. Fleet's token without a `ttl` never expires; `uses` is a field of this manager.
 TOKEN_TTL_SECONDS, MOST_TOKEN_TTL_SECONDS = 24 * 3600.0, 10 * 365 * 86400.0
 TOKEN_USES, MOST_TOKEN_USES = 1000, 1_000_000
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-# What only the in-cluster agent pod of Fleet uses: accepted, so that manifests pass unchanged, and without effect.
-_POD_ONLY = re.compile(r"agent[A-Z].*|hostNetwork|kubeConfigSecret.*|privateRepoURL|redeployAgentGeneration")
 
 
 def api_version(kind: str) -> str:
     return "v1" if kind in DATA_KINDS else "fleet.cattle.io/v1alpha1"
 
 
-def checked(kind: str, workspace: str, name: str, doc: Mapping[str, Any]) -> dict[str, Any]:
-    """The document's spec (for Secret and ConfigMap its data), checked. Raises UsageError, RefusedError."""
+def checked(kind: str, workspace: str, name: str, doc: Mapping[str, Any], notes: list[Note] | None = None) -> dict[str, Any]:
+    """The document's spec (for Secret and ConfigMap its data), checked; `notes` receives warnings. Raises UsageError, RefusedError."""
     if kind in READ_ONLY:
         raise RefusedError(f"a {kind} is made from Git, not written", subject=f"{kind} {name}", next_step="Change the repository instead.")
     if not is_name(name):
@@ -53,59 +45,48 @@ def checked(kind: str, workspace: str, name: str, doc: Mapping[str, Any]) -> dic
         raise UsageError(f"{name[:80]!r} is not a name that Kubernetes would accept", subject=kind, next_step=step)
     if not is_name(workspace, limit=63):
         raise UsageError(f"{workspace[:80]!r} is not a workspace", subject=f"{kind} {name}", next_step="Name one like fleet-default.")
-    _check_head(kind, workspace, name, doc)
+    origin = manifests.origin_of(kind, f"{kind} {name}", [] if notes is None else notes)
+    _check_head(kind, workspace, name, doc, origin)
     if kind in DATA_KINDS:
         return _data(kind, name, doc)
-    spec = doc.get("spec") or {}
-    if not isinstance(spec, dict):
-        raise UsageError(f"spec of {kind} {name} is not a map", subject=f"{kind} {name}", next_step="Correct the document.")
+    spec = manifests.spec_in(kind, doc.get("spec"), origin)
     _check_spec(kind, name, spec, doc)
     return spec
 
 
-def _check_head(kind: str, workspace: str, name: str, doc: Mapping[str, Any]) -> None:
+def metadata(kind: str, name: str, doc: Mapping[str, Any]) -> dict[str, Any]:
+    """name, namespace, labels and annotations. Raises InvalidFile."""
+    return manifests.meta_of(doc, manifests.origin_of(kind, f"{kind} {name}", []))
+
+
+def _check_head(kind: str, workspace: str, name: str, doc: Mapping[str, Any], origin: Origin) -> None:
     subject = f"{kind} {workspace}/{name}"
-    version, meta = doc.get("apiVersion"), doc.get("metadata") or {}
+    version = doc.get("apiVersion")
     if doc.get("kind") != kind or version != api_version(kind):
         step = f"Write apiVersion: {api_version(kind)} and kind: {kind}."
         raise UsageError(f"the document is a {version} {doc.get('kind')}", subject=subject, next_step=step)
-    if not isinstance(meta, dict) or meta.get("name") != name or meta.get("namespace", workspace) != workspace:
-        raise UsageError("metadata.name or namespace is another one", subject=subject, next_step="Correct the metadata.")
-    for key in meta:
-        if key not in _META:
-            raise UsageError(f"unknown key metadata.{key}", subject=subject, next_step="Remove it.")
-    for key in ("labels", "annotations"):
-        said = meta.get(key) or {}
-        if not isinstance(said, dict) or any(not isinstance(v, str) for v in said.values()):
-            raise UsageError(f"metadata.{key} must map text to text", subject=subject, next_step="Put quotes around its values.")
-    known = {"apiVersion", "kind", "metadata", "status", *(_TOP.get(kind) or ("spec",))}
-    for key in doc:
-        if key not in known:
-            raise UsageError(f"unknown key {key}", subject=subject, next_step=f"A {kind} has {', '.join(sorted(known))}.")
+    meta = manifests.meta_of(doc, origin)
+    if meta.get("name") != name or meta.get("namespace", workspace) != workspace:
+        summary = "metadata.name or metadata.namespace is not the one in the address"
+        raise UsageError(summary, subject=subject, next_step="Correct the metadata.")
+    known = ["apiVersion", "kind", "metadata", "status", *(_TOP.get(kind) or ("spec",))]
+    for key, value in doc.items():
+        if key not in known and value is not None:
+            report(judge(key, known, (), {}), origin, (key,))
 
 
 def _check_spec(kind: str, name: str, spec: dict[str, Any], doc: Mapping[str, Any]) -> None:
     subject = f"{kind} {name}"
     if kind == "GitRepo":
-        made = repo_spec(dict(doc))
+        made = repo_spec({**doc, "spec": spec})
         refuse_login(made.spec.repo, subject, LOGIN_STEP)
         for key, said in (("serviceAccount", made.spec.service_account), ("targetNamespace", made.spec.target_namespace)):
             if said and not is_name(said, limit=63 if key == "targetNamespace" else 253):
                 raise UsageError(f"{key} {said[:80]!r} is not a name", subject=subject, next_step="Use small letters, digits and -.")
         duration(made.spec.polling_interval or "15s", subject)
         check_pattern(made.spec.helm_repo_url_regex, subject)
-        return
     if kind == "Schedule":
         windows.checked(spec)
-        return
-    for key in spec:
-        if key not in _SPEC[kind] and not (kind == "Cluster" and _POD_ONLY.fullmatch(key)):
-            raise InvalidFile(f"unknown key spec.{key}", file=subject, next_step=f"Known are {', '.join(sorted(_SPEC[kind]))}.")
-    if kind == "ClusterGroup":
-        selector = spec.get("selector")
-        if selector is not None and not isinstance(selector, dict):
-            raise InvalidFile("spec.selector is not a label selector", file=subject, next_step="Write matchLabels below it.")
-        matches(selector, {})
     if kind == "ClusterRegistrationToken":
         token_limits(spec, subject)
 

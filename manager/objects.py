@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core.errors import NotFound, RefusedError
 from fleetctl.core.ids import BundleName, ClusterId, Workspace
+from fleetctl.core.shape import Note
 
 from . import datakeys, kinds
 from .clock import Clock, rfc3339, until
@@ -34,11 +35,14 @@ _json = msgspec.json.encode
 
 @dataclass(frozen=True)
 class Put:
-    """`result`: created, configured or unchanged. `token` is the value of a new ClusterRegistrationToken, told once."""
+    """`result`: created, configured or unchanged. `token` is the value of a new ClusterRegistrationToken, told once.
+    `warnings`: what is risky or without effect, one line each.
+    """
 
     result: str
     object: dict[str, Any]
     token: str | None = None
+    warnings: list[str] = field(default_factory=list)
     touched: set[ClusterId] = field(default_factory=set)
 
 
@@ -58,14 +62,18 @@ class Objects:
 
     async def put(self, kind: str, workspace: str, name: str, doc: dict[str, Any], *, dry_run: bool = False) -> Put:
         """Create or change. Raises UsageError, RefusedError, NotEnforced."""
-        spec = kinds.checked(kind, workspace, name, doc)
-        meta = doc.get("metadata") or {}
+        notes: list[Note] = []
+        spec = kinds.checked(kind, workspace, name, doc, notes)
+        meta = kinds.metadata(kind, name, doc)
+        warnings = [*kinds.warnings_of(kind, doc), *(f"{note.summary}. {note.next_step}" for note in notes)]
         row = {"labels": _json(meta.get("labels") or {}), "annotations": _json(meta.get("annotations") or {}), "spec": _json(spec)}
 
         def write(connection: Connection) -> Put:
             put = self._put(connection, (kind, workspace, name), row)
             if dry_run:
-                raise _DryRun(replace(put, object=views.one(connection, self._live, kind, workspace, name, self._clock())))
+                raise _DryRun(
+                    replace(put, object=views.one(connection, self._live, kind, workspace, name, self._clock()), warnings=warnings)
+                )
             return put
 
         try:
@@ -76,7 +84,7 @@ class Objects:
             self._live.changed(put.touched)
             if kind in {"GitRepo", "Secret", "ConfigMap"}:
                 self._on_repo(workspace, name if kind == "GitRepo" else "")
-        return replace(put, object=await self._shown(kind, workspace, name))
+        return replace(put, object=await self._shown(kind, workspace, name), warnings=warnings)
 
     async def _shown(self, kind: str, workspace: str, name: str) -> dict[str, Any]:
         """The object as a person sees it: read after the commit, beside whoever writes next. {} when it is gone already."""
@@ -104,7 +112,7 @@ class Objects:
             touched = self._reconciled(connection, kind, workspace, name)
         if old is not None and kind == "GitRepo" and _is_paused(old.spec) != _is_paused(row["spec"]):
             touched = self._reconcile_repo(connection, workspace, name)
-        return Put("created" if old is None else "unchanged" if same else "configured", {}, token, touched)
+        return Put("created" if old is None else "unchanged" if same else "configured", {}, token, touched=touched)
 
     def _old(self, connection: Connection, key: tuple[str, str, str], row: dict[str, bytes]) -> tuple[Any, bool]:
         """The row as it stands, and whether it says the same."""

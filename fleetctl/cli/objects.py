@@ -87,7 +87,7 @@ def _tell(one: _Given, answer: dict[str, Any], *, dry_run: bool) -> None:
     """At once for each, so that an error in the middle leaves known what is done."""
     out.line(f"{one.doc['kind'].lower()}/{one.name} {answer['result']}{' (dry run)' if dry_run else ''}")
     for warning in answer.get("warnings") or []:
-        out.say(f"warning: {one.doc['kind']} {one.name}: {warning}")
+        out.say(f"warning: {one.place}: {one.doc['kind']} {one.name}: {warning}")
     if answer.get("token") and not dry_run:
         out.say("Its token follows; it is not shown again.")
         out.line(answer["token"])

@@ -20,7 +20,8 @@ from fleetctl.core.bundle import BundleSpec, Files, unpack
 from fleetctl.core.cluster import Cluster, Group, matches
 from fleetctl.core.errors import FleetError, InvalidFile, NotFound, UsageError
 from fleetctl.core.gitrepo import GitRepoSpec, GitTarget, RepoSpec, repo_spec
-from fleetctl.core.ids import ClusterName, CommitId, GroupName, RepoName, Workspace
+from fleetctl.core.ids import CommitId, RepoName, Workspace
+from fleetctl.core.manifests import cluster_of, group_of, kind_of, objects
 from fleetctl.core.naming import clean
 from fleetctl.core.render import RenderPlan, plan
 from fleetctl.core.scan import Built, Draft, Problem, scan
@@ -28,7 +29,7 @@ from fleetctl.core.shape import Origin, convert
 from fleetctl.core.stream import objects_of
 from fleetctl.core.target import Match
 from fleetctl.core.values import Facts
-from fleetctl.core.yamldoc import load, load_all
+from fleetctl.core.yamldoc import load, load_all, read
 
 DEFAULT_WORKSPACE = "fleet-default"
 _AT_ONCE = 4
@@ -110,37 +111,31 @@ def _targets(path: Path) -> _Targets:
 
 def _gitrepo(path: Path, workspace: str) -> RepoSpec:
     for document in load_all(text_of(path), file=str(path), strict=True):
-        if isinstance(document, dict) and document.get("kind") == "GitRepo":
-            found = repo_spec(document, file=str(path))
-            return msgspec.structs.replace(found, workspace=Workspace(workspace)) if workspace else found
+        for value, _ in objects(document):
+            if kind_of(value) == "GitRepo":
+                found = repo_spec(value, file=str(path))
+                return msgspec.structs.replace(found, workspace=Workspace(workspace)) if workspace else found
     raise InvalidFile("holds no GitRepo", file=str(path), next_step="Name a file with `kind: GitRepo`.")
 
 
 def fleet_of(path: Path | None, workspace: str) -> Fleet:
     """The clusters and groups of a file; other kinds are passed over. Raises InvalidFile."""
     fleet = Fleet()
-    for document in load_all(text_of(path), file=str(path), strict=True) if path else []:
-        kind = document.get("kind") if isinstance(document, dict) else None
-        if kind in {"Cluster", "ClusterGroup"}:
-            _take(fleet, kind, document, str(path), workspace)
+    for document in read(text_of(path), file=str(path), strict=True, places=True) if path else []:
+        for value, under in objects(document.value):
+            if kind_of(value) in {"Cluster", "ClusterGroup"}:
+                _take(fleet, value, Origin(str(path), document.places, under), workspace or DEFAULT_WORKSPACE)
     if path and not fleet.clusters:
-        raise InvalidFile("holds no Cluster", file=str(path), next_step="Write documents with `kind: Cluster`, name and labels.")
+        step = "Write documents with `apiVersion: fleet.cattle.io/v1alpha1`, `kind: Cluster`, name and labels."
+        raise InvalidFile("holds no Cluster", file=str(path), next_step=step)
     return fleet
 
 
-def _take(fleet: Fleet, kind: str, document: dict[str, Any], file: str, workspace: str) -> None:
-    meta, spec = document.get("metadata") or {}, document.get("spec") or {}
-    name = meta.get("name")
-    labels = meta.get("labels") or {}
-    if not isinstance(name, str) or not all(isinstance(v, str) for v in labels.values()):
-        step = "Give each a metadata.name, and put quotes around the values of labels."
-        raise InvalidFile(f"a {kind} has no name, or labels that are no text", file=file, next_step=step)
-    place = Workspace(str(meta.get("namespace") or workspace or DEFAULT_WORKSPACE))
-    if kind == "ClusterGroup":
-        fleet.groups.append(Group(workspace=place, name=GroupName(name), selector=spec.get("selector"), labels=labels))
-        return
-    values, annotations = spec.get("templateValues") or {}, meta.get("annotations") or {}
-    fleet.clusters.append(Cluster(workspace=place, name=ClusterName(name), labels=labels, annotations=annotations, values=values))
+def _take(fleet: Fleet, value: dict[str, Any], origin: Origin, workspace: str) -> None:
+    if value["kind"] == "Cluster":
+        fleet.clusters.append(cluster_of(value, origin, workspace))
+    elif value["kind"] == "ClusterGroup":
+        fleet.groups.append(group_of(value, origin, workspace))
 
 
 def picked(fleet: Fleet, names: Sequence[str], selector: dict[str, Any] | None) -> list[Cluster]:

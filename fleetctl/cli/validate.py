@@ -12,9 +12,11 @@ import typer
 from fleetctl.cli import output as out
 from fleetctl.cli.common import counted
 from fleetctl.cli.offline import text_of
-from fleetctl.core.errors import NotFound
-from fleetctl.core.lint import Finding, Severity, kind_of, lint, lint_ignore, lint_manifest
+from fleetctl.core.errors import NotFound, UsageError
+from fleetctl.core.lint import Finding, Severity, is_manifest, lint, lint_ignore, lint_manifest
 from fleetctl.core.lintcodes import RULES
+from fleetctl.core.lintscan import refusals
+from fleetctl.core.tree import Index, Tree
 
 _NAMES = ("fleet.yaml", "fleet.yml")
 FOUND = 1
@@ -54,29 +56,53 @@ def validate(
 
 
 def _checked(path: str) -> Iterator[tuple[str, list[Finding]]]:
-    """(file, findings) of each file below `path`."""
+    """(file, findings) of each file below `path`. Raises UsageError when there is no such path."""
     from fleetctl.sources.local import open_local
 
     if path == "-" or Path(path).is_file():
         yield path, _one_file(path)
         return
-    tree = open_local(path)
+    try:
+        tree = open_local(path)
+    except NotFound as why:
+        raise UsageError(why.summary, subject=why.subject, next_step=why.next_step) from why
     root = "" if path in {".", "./"} else path.rstrip("/") + ("/" if "@" not in path or Path(path).is_dir() else ":")
+    index = Index(tree)
     for file in tree.paths():
         folder, _, name = file.rpartition("/")
         start = f"{folder}/" if folder else ""
         if name in _NAMES or name == ".fleetignore":
-            mine = [p.removeprefix(start) for p in tree.paths() if p.startswith(start) and p != file]
-            check = lint_ignore if name == ".fleetignore" else lint
-            yield file, check(tree.read(file).data, file=root + file, files=mine)
+            files = [p.removeprefix(start) for p in index.below(folder) if p != file]
+            data = tree.read(file).data
+            if name == ".fleetignore":
+                yield file, lint_ignore(data, file=root + file, files=files)
+            else:
+                yield file, _with_scan(lint(data, file=root + file, files=files), tree, file, root + file)
+
+
+def _with_scan(findings: list[Finding], tree: Tree, file: str, shown: str) -> list[Finding]:
+    """The findings, and what the scan of the bundle refuses beside them."""
+    if any(f.severity is Severity.ERROR or f.code == "both-fleet-files" for f in findings):
+        return findings
+    return [*refusals(tree, file, shown=shown), *findings]
 
 
 def _one_file(path: str) -> list[Finding]:
     text = text_of(Path(path))
     shown = "fleet.yaml" if path == "-" else path
-    if kind_of(text) != "fleet.yaml":
-        return lint_manifest(text, file=shown)
-    return lint(text, file=shown, files=None if path == "-" else _beside(Path(path)))
+    if Path(path).name not in _NAMES and is_manifest(text):
+        findings = lint_manifest(text, file=shown)
+        if findings is None:
+            out.say(f"{shown}: not a manifest of fleet.cattle.io, not checked")
+        return findings or []
+    if path == "-":
+        return lint(text, file=shown)
+    findings = lint(text, file=shown, files=_beside(Path(path)))
+    if Path(path).name not in _NAMES:
+        return findings
+    from fleetctl.sources.local import open_local
+
+    return _with_scan(findings, open_local(str(Path(path).parent)), Path(path).name, shown)
 
 
 def _beside(path: Path) -> Collection[str]:

@@ -12,7 +12,6 @@ from fleetctl.core import advicefiles, advicehelm, advicetargets
 from fleetctl.core.ids import is_name
 from fleetctl.core.layers import Advice, Layer, as_list, as_map, as_str, layers
 from fleetctl.core.regex import InvalidRegex, compile_regex
-from fleetctl.core.schema import documents
 
 _PROTECTED = frozenset({"default", "kube-system", "kube-public"})
 
@@ -46,9 +45,6 @@ def _settings(layer: Layer) -> Iterator[Advice]:
         if drift.get(key) is True and drift.get("enabled") is not True:
             summary = f"`correctDrift.{key}` does nothing without `correctDrift.enabled`"
             yield "correct-drift-off", layer.at("correctDrift", key), summary, "Write `enabled: true` beside it."
-    for key, node in documents()["fleet.yaml"].root.keys.items():
-        if node.field.later and layer.own.get(key):
-            yield "not-done", layer.at(key), f"`{key}`: {node.field.later[:1].lower()}{node.field.later[1:].rstrip('.')}", "Remove it."
 
 
 def _diff(layer: Layer) -> Iterator[Advice]:

@@ -37,20 +37,29 @@ def matches(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bo
     """Whether a LabelSelector picks `labels`: {} picks all, None picks none. Raises UsageError on a malformed selector."""
     if selector is None:
         return False
-    for key, value in (selector.get("matchLabels") or {}).items():
+    if not isinstance(selector, Mapping):
+        raise _malformed("it is not a map")
+    wanted, expressions = selector.get("matchLabels") or {}, selector.get("matchExpressions") or []
+    if not isinstance(wanted, Mapping) or not isinstance(expressions, list):
+        raise _malformed("matchLabels is not a map, or matchExpressions is not a list")
+    for key, value in wanted.items():
         if labels.get(key) != str(value):
             return False
-    return all(_expression(e, labels) for e in selector.get("matchExpressions") or [])
+    return all(_expression(e, labels) for e in expressions)
 
 
 def asked_for(selector: Mapping[str, Any] | None) -> set[str]:
-    """The labels that `matches` looks at."""
-    if selector is None:
+    """The labels that `matches` looks at; none of a malformed selector."""
+    if not isinstance(selector, Mapping):
         return set()
-    return {*map(str, selector.get("matchLabels") or ()), *(str(one.get("key", "")) for one in selector.get("matchExpressions") or ())}
+    wanted, expressions = selector.get("matchLabels"), selector.get("matchExpressions")
+    found = set(map(str, wanted)) if isinstance(wanted, Mapping) else set()
+    return found | {str(e.get("key", "")) for e in (expressions if isinstance(expressions, list) else ()) if isinstance(e, Mapping)}
 
 
-def _expression(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+def _expression(expression: Any, labels: Mapping[str, str]) -> bool:
+    if not isinstance(expression, Mapping) or not isinstance(expression.get("values") or [], list):
+        raise _malformed("an entry of matchExpressions is not a map, or its values are not a list")
     key, values = str(expression.get("key", "")), [str(v) for v in expression.get("values") or []]
     match expression.get("operator"):
         case "In":
@@ -62,8 +71,11 @@ def _expression(expression: Mapping[str, Any], labels: Mapping[str, str]) -> boo
         case "DoesNotExist":
             return key not in labels
         case other:
-            summary = f"selector operator {other!r} is none of In, NotIn, Exists, DoesNotExist"
-            raise UsageError(summary, next_step="Correct the selector's matchExpressions.")
+            raise _malformed(f"operator {str(other)[:40]!r} is none of In, NotIn, Exists, DoesNotExist")
+
+
+def _malformed(why: str) -> UsageError:
+    return UsageError(f"selector: {why}", next_step="Correct the selector.")
 
 
 def parse_selector(text: str) -> dict[str, Any]:

@@ -96,6 +96,12 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     template_values: dict[str, Any] | None = None
 
 
+class TokenSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    ttl: str | None = None
+    labels: dict[str, str] | None = None
+    uses: int | None = None
+
+
 class ClusterGroupSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     selector: LabelSelector | None = None
 
@@ -215,9 +221,10 @@ OPTIONS: dict[str, Field] = {
     "diff.comparePatches[].jsonPointers[]": _f("JSON pointers (`/spec/replicas`) of parts that may differ."),
     "diff.comparePatches[].operations[]": _f("Other ways to leave something out."),
     "diff.comparePatches[].operations[].op": _f(
-        "`remove` leaves out what `path` points to, `ignore` the whole object.", choices=("remove", "ignore")
+        "`remove` leaves out what `path` points to, `ignore` the whole object; the others are those of JSON Patch (RFC 6902).",
+        choices=("add", "copy", "ignore", "move", "remove", "replace", "test"),
     ),
-    "diff.comparePatches[].operations[].path": _f("For `remove`, a JSON pointer."),
+    "diff.comparePatches[].operations[].path": _f("A JSON pointer, for every operation but `ignore`."),
     "diff.comparePatches[].operations[].value": _f("Accepted because Fleet accepts it, and not used."),
     "ignore": _f("What does not count when an object is judged ready."),
     "ignore.conditions[]": _f('Entries such as `{type: Ready, status: "False"}`: a condition that has all of it does not count.'),
@@ -301,7 +308,7 @@ OWN: dict[str, Field] = {
         "What the bundle was called before its directory was renamed: its releases, objects and history stay. Of the same GitRepo; it may "
         "stay there when it is done. Not in Fleet."
     ),
-    "imageScans[]": _f("Look for new images and write them to Git.", later="The file is read, and images are not looked for."),
+    "imageScans[]": _f("Look for new images and write them to Git.", later="A bundle with it is refused."),
     **_under("imageScans[]", _SCANS),
 }
 FLEET_YAML: dict[str, Field] = OWN | OPTIONS
@@ -336,6 +343,7 @@ GITREPO: dict[str, Field] = {
             "correctDrift": _f("What happens when somebody changes the objects on a cluster."),
             **_under("correctDrift", _DRIFT),
             "caBundle": _f("Certificates (PEM, in base64) that the repository's server is checked against."),
+            "strict": _f("Unknown and misplaced keys are errors in this GitRepo and its fleet.yaml files. Not in Fleet.", "false"),
         },
     ),
 }

@@ -1,8 +1,8 @@
 """`fleet.yaml`: what a directory says of its bundle, checked strictly.
 
-Keys and defaults: rancher/fleet `bundlereader` (FleetYAML = own keys + BundleSpec + BundleDeploymentOptions). Fleet ignores a key that it
-does not know; here it is an error with its line and the nearest key. Positions come from PyYAML's own marks, so that the values that are
-checked and the places that are named stem from one parser.
+Keys and defaults: rancher/fleet `bundlereader` (FleetYAML = own keys + BundleSpec + BundleDeploymentOptions).
+Keys count in any letter case, and a key that nobody knows is a warning, as in Fleet; a typing error is an
+error with its line and the right key.
 """
 
 from __future__ import annotations
@@ -13,18 +13,21 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 
 from fleetctl.core.bundle import Target
-from fleetctl.core.errors import UsageError
-from fleetctl.core.gitrepo import CRITERIA, GitTarget
+from fleetctl.core.errors import InvalidFile
+from fleetctl.core.fields import FLEET_YAML, RolloutStrategy
+from fleetctl.core.gitrepo import GitTarget
 from fleetctl.core.ids import is_name
 from fleetctl.core.options import INTERNAL, Options
-from fleetctl.core.shape import Origin, convert, unknown_key
+from fleetctl.core.shape import Note, Origin, convert, fit, named
 from fleetctl.core.status import State
-from fleetctl.core.strategy import strategy_of
+from fleetctl.core.strategy import mistakes
 from fleetctl.core.wire import Dependency
-from fleetctl.core.yamldoc import load, places
+from fleetctl.core.yamldoc import YamlDocument, one
 
 _OPTION_KEYS = frozenset(Options.__struct_encode_fields__) - INTERNAL
 _MODES = ("FirstMatch", "AllMatches")
+_NO_MAP = "Write keys such as `defaultNamespace: web`."
+IMAGE_SCANS_STEP = "Remove it, and update images with another tool. Rancher Fleet refuses it too, unless image scans are enabled."
 
 
 class _Own(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -48,7 +51,9 @@ class _Customization(GitTarget, frozen=True, kw_only=True, rename="camel"):
 
 
 class FleetYaml(msgspec.Struct, frozen=True, kw_only=True):
-    """A fleet.yaml as the scan uses it. `values_files` of customizations stay in their options until the files are read."""
+    """A fleet.yaml as the scan uses it. `values_files` of customizations stay in their options until the files are read; `notes` are
+    warnings.
+    """
 
     name: str = ""
     labels: dict[str, str] = {}
@@ -60,8 +65,8 @@ class FleetYaml(msgspec.Struct, frozen=True, kw_only=True):
     override_targets: list[GitTarget] | None = None
     depends_on: list[Dependency] = []
     rollout_strategy: dict[str, Any] | None = None
-    scans_images: bool = False
     moved_from: str = ""
+    notes: list[Note] = []
 
 
 def _keys(kind: Any, prefix: str = "") -> Iterator[str]:
@@ -80,53 +85,70 @@ def _keys(kind: Any, prefix: str = "") -> Iterator[str]:
 KEYS = tuple(key for key in dict.fromkeys([*_keys(_Own), *_keys(Options)]) if key not in INTERNAL)
 
 
-def parse(text: bytes, *, file: str = "fleet.yaml") -> FleetYaml:
-    """The fleet.yaml `text`. Raises InvalidFile with line and column."""
-    document = load(text, file=file, strict=True)
-    if document is None:
+def parse(text: bytes, *, file: str = "fleet.yaml", strict: bool = False) -> FleetYaml:
+    """The fleet.yaml `text`; `strict` refuses what is a warning otherwise. Raises InvalidFile with line and column."""
+    return parse_document(one(text, file=file, strict=True), file=file, strict=strict)
+
+
+def parse_document(document: YamlDocument, *, file: str = "fleet.yaml", strict: bool = False) -> FleetYaml:
+    """As `parse`, of a document that is read already."""
+    if document.value is None:
         return FleetYaml()
-    origin = Origin(file, places(text, file=file))
-    if not isinstance(document, dict):
-        raise origin.error("holds no map of keys", (), "Write keys such as `defaultNamespace: web`.")
-    own = convert(_split(document, _Own, origin), _Own, origin)
+    origin = Origin(file, document.places, table=FLEET_YAML, strict=strict)
+    if not isinstance(document.value, dict):
+        raise InvalidFile("is not a map of keys", file=file, line=document.place.line, column=document.place.column, next_step=_NO_MAP)
+    own_keys, option_keys = _split(document.value, _Own, origin)
+    own = convert(own_keys, _Own, origin)
     _check(own, origin)
     return FleetYaml(
         name=own.name,
         labels=own.labels,
         paused=own.paused,
-        options=_options(document, origin),
+        options=convert(option_keys, Options, origin),
         customizations=_targets(own.target_customizations, "targetCustomizations", origin),
         customization_mode=own.target_customization_mode or "FirstMatch",
         targets=_targets(own.targets, "targets", origin),
         override_targets=own.override_targets,
         depends_on=own.depends_on,
-        rollout_strategy=own.rollout_strategy,
-        scans_images=bool(own.image_scans),
+        rollout_strategy=_rollout(own.rollout_strategy, origin),
         moved_from=own.moved_from,
+        notes=origin.notes,
     )
 
 
-def _split(document: dict[str, Any], kind: type[msgspec.Struct], origin: Origin) -> dict[str, Any]:
-    """The keys of `document` that are not options; a null counts as not written."""
-    known = [*kind.__struct_encode_fields__, *_OPTION_KEYS]
-    for key in document:
-        if key not in known:
-            raise unknown_key(key, known, origin)
-    return {k: v for k, v in document.items() if k not in _OPTION_KEYS and v is not None}
-
-
-def _options(document: dict[str, Any], origin: Origin) -> Options:
-    return convert({k: v for k, v in document.items() if k in _OPTION_KEYS}, Options, origin)
+def _split(value: dict[str, Any], kind: type[msgspec.Struct], origin: Origin) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The keys of `kind`, and those that are options."""
+    found = named(value, [*kind.__struct_encode_fields__, *_OPTION_KEYS], origin)
+    own = {key: item for key, item in found.items() if key not in _OPTION_KEYS}
+    return own, {key: item for key, item in found.items() if key in _OPTION_KEYS}
 
 
 def _targets(items: list[dict[str, Any]], key: str, origin: Origin) -> list[Target]:
     found: list[Target] = []
     for at, item in enumerate(items):
-        here = Origin(origin.file, origin.places, (*origin.under, key, at))
-        own = convert(_split(item, _Customization, here), _Customization, here)
-        if not any(item.get(k) is not None for k in CRITERIA if k != "name"):
-            raise here.error("states no criterion and would match no cluster", (), "Write `clusterSelector: {}` for all clusters.")
-        found.append(own.target(do_not_deploy=own.do_not_deploy, options=_options(item, here)))
+        here = origin.below(key, at)
+        own_keys, option_keys = _split(item, _Customization, here)
+        own = convert(own_keys, _Customization, here)
+        _check_criteria(own, here)
+        options = convert(option_keys, Options, here)
+        found.append(own.target(do_not_deploy=own.do_not_deploy, options=options))
+    return found
+
+
+def _check_criteria(target: GitTarget, origin: Origin) -> None:
+    if target.states_no_criterion:
+        raise origin.error("states no criterion and would match no cluster", (), "Write `clusterSelector: {}` for all clusters.")
+
+
+def _rollout(stated: dict[str, Any] | None, origin: Origin) -> dict[str, Any] | None:
+    """Raises InvalidFile at the key that is wrong."""
+    if stated is None:
+        return None
+    here = origin.below("rolloutStrategy")
+    found: dict[str, Any] = fit(stated, RolloutStrategy, here)
+    convert(found, RolloutStrategy, here)
+    for mistake in mistakes(found):
+        raise here.error(mistake.summary, mistake.path, mistake.next_step)
     return found
 
 
@@ -134,16 +156,13 @@ def _check(own: _Own, origin: Origin) -> None:
     if own.moved_from and not is_name(own.moved_from, limit=53):
         summary = f"movedFrom: {own.moved_from!r} is not the name of a bundle"
         raise origin.error(summary, ("movedFrom",), "See `fleetctl get bundles`.")
-    try:
-        strategy_of(own.rollout_strategy)
-    except UsageError as why:
-        raise origin.error(why.summary, ("rolloutStrategy",), why.next_step) from why
     if own.target_customization_mode not in {"", *_MODES}:
         summary = f"targetCustomizationMode: {own.target_customization_mode!r} is none of {', '.join(_MODES)}"
         raise origin.error(summary, ("targetCustomizationMode",), "Write FirstMatch or AllMatches.")
-    for at, scan in enumerate(own.image_scans):
-        if scan.get("image") and not scan.get("tagName"):
-            raise origin.error("imageScans: an entry names an image and no tagName", ("imageScans", at), "Write `tagName:`.")
+    if own.image_scans:
+        raise origin.error("imageScans: images are not updated in Git in this version", ("imageScans",), IMAGE_SCANS_STEP)
+    for at, target in enumerate(own.override_targets or ()):
+        _check_criteria(target, origin.below("overrideTargets", at))
     for at, dependency in enumerate(own.depends_on):
         if not dependency.name and dependency.selector is None:
             summary = "dependsOn: an entry names neither a bundle nor a selector"

@@ -7,10 +7,12 @@ from typing import Any
 import msgspec
 
 from fleetctl.core.bundle import Target
-from fleetctl.core.errors import NotEnforced, UsageError
+from fleetctl.core.errors import NotEnforced
+from fleetctl.core.fields import GITREPO
 from fleetctl.core.ids import RepoName, Workspace
 from fleetctl.core.options import CorrectDrift, Options
-from fleetctl.core.shape import Origin, convert
+from fleetctl.core.shape import Note, Origin, convert
+from fleetctl.core.unused import without_effect
 
 CRITERIA = ("name", "clusterName", "clusterSelector", "clusterGroup", "clusterGroupSelector")
 
@@ -36,6 +38,10 @@ class GitTarget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, r
     cluster_selector: dict[str, Any] | None = None
     cluster_group: str = ""
     cluster_group_selector: dict[str, Any] | None = None
+
+    @property
+    def states_no_criterion(self) -> bool:
+        return not (self.cluster_name or self.cluster_group) and self.cluster_selector is None and self.cluster_group_selector is None
 
     def target(self, *, do_not_deploy: bool = False, options: Options | None = None) -> Target:
         """The same criteria, with what happens to the clusters that they pick."""
@@ -79,6 +85,7 @@ class GitRepoSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     delete_namespace: bool = False
     correct_drift: CorrectDrift | None = None
     ca_bundle: str = msgspec.field(default="", name="caBundle")
+    strict: bool = False
 
 
 class RepoSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,14 +97,42 @@ class RepoSpec(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
 
 
-def repo_spec(document: dict[str, Any], *, file: str = "GitRepo") -> RepoSpec:
-    """The GitRepo `document` (apiVersion, kind, metadata, spec). Raises InvalidFile or UsageError."""
-    meta = document.get("metadata") or {}
-    name = str(meta.get("name") or "")
-    spec = convert(document.get("spec") or {}, GitRepoSpec, Origin(f"{file} {name}"))
-    for target in spec.targets or []:
-        if target == GitTarget(name=target.name):
+def repo_spec(document: dict[str, Any], *, file: str = "GitRepo", notes: list[Note] | None = None) -> RepoSpec:
+    """The GitRepo `document` (apiVersion, kind, metadata, spec); `notes` receives warnings. Raises InvalidFile or UsageError."""
+    meta = document.get("metadata")
+    meta = meta if isinstance(meta, dict) else {}
+    name = _text(meta, "name")
+    origin = Origin(f"{file} {name}", under=("spec",), table=GITREPO, notes=[] if notes is None else notes)
+    spec = gitrepo_spec(document.get("spec"), origin)
+    workspace = Workspace(_text(meta, "namespace") or "fleet-default")
+    return RepoSpec(workspace=workspace, name=RepoName(name), spec=spec, labels=labels_of(meta))
+
+
+def gitrepo_spec(stated: Any, origin: Origin) -> GitRepoSpec:
+    """Raises InvalidFile."""
+    if not isinstance(stated, dict | None):
+        raise origin.error("spec is not a map of keys", (), "Write `repo:` below `spec:`.")
+    strict = named_value(stated or {}, "strict") is True
+    origin = Origin(origin.file, origin.places, origin.under, origin.table, strict, origin.notes)
+    spec = convert(without_effect("GitRepo", stated or {}, origin), GitRepoSpec, origin)
+    for at, target in enumerate(spec.targets or []):
+        if target.states_no_criterion:
             summary = f"target {target.name or '(without a name)'} states no criterion and would match no cluster"
-            raise UsageError(summary, subject=f"GitRepo {name}", next_step="Write `clusterSelector: {}` for all clusters.")
-    workspace = Workspace(str(meta.get("namespace") or "fleet-default"))
-    return RepoSpec(workspace=workspace, name=RepoName(name), spec=spec, labels=meta.get("labels") or {})
+            raise origin.error(summary, ("targets", at), "Write `clusterSelector: {}` for all clusters.")
+    return spec
+
+
+def named_value(stated: dict[str, Any], key: str) -> Any:
+    """The value of `key` in any letter case."""
+    return next((item for name, item in stated.items() if name.lower() == key.lower()), None)
+
+
+def labels_of(meta: dict[str, Any]) -> dict[str, str]:
+    """The labels of an object as text."""
+    labels = meta.get("labels")
+    return {key: str(value) for key, value in labels.items()} if isinstance(labels, dict) else {}
+
+
+def _text(meta: dict[str, Any], key: str) -> str:
+    value = meta.get(key)
+    return value if isinstance(value, str) else ""

@@ -19,11 +19,12 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 _ERRORS = {
-    "yaml": "The file is not YAML, or more than a reader may be asked to hold; a key that stands twice is one of these.",
-    "unknown-key": "Nobody reads this key. Fleet ignores it silently.",
+    "yaml": "The file is not YAML, or larger than a reader accepts; a duplicate key is one of these.",
+    "unknown-key": "A typing error of a known key. Fleet ignores it silently.",
     "missing-key": "A key that must be there is not.",
     "wrong-type": "The value has another type than the key takes.",
     "unknown-value": "The key takes one of a few words, and this is none of them.",
+    "invalid-value": "The value has the right type, and is no duration, number, share, cron expression or word that the key takes.",
     "no-criterion": "The entry says nothing of which clusters it means, so it would match none.",
     "empty-dependency": "The entry of dependsOn names neither a bundle nor a selector.",
     "chart-missing": "helm.chart names a folder of the bundle without a Chart.yaml.",
@@ -57,7 +58,10 @@ _WARNINGS = {
     "cluster-label": "Only a text that begins with exactly global.fleet.clusterLabels. becomes a label's value.",
     "targets-in-file": "targets in fleet.yaml does not choose who gets the bundle.",
     "number-as-text": "A number with a point counts as its shortest text where text is wanted: 1.10 becomes 1.1.",
-    "not-done": "The key is read, and this version does not do it.",
+    "key-case": "The key is written in another letter case. Go reads it, and so does fleetctl.",
+    "misplaced-key": "The key has an effect in another place only. Fleet ignores it silently.",
+    "ignored-key": "Nobody reads this key, as in Fleet.",
+    "no-effect": "The key is Rancher Fleet's, and has no effect here.",
     "ignore-line": "A line of .fleetignore that leaves nothing out.",
     "link": "A symbolic link is not followed, so the file is not read.",
 }

@@ -29,6 +29,7 @@ from fleetctl.core.ids import BundleName, ClusterId, ClusterName, CommitId, Work
 from fleetctl.core.naming import bundle_name, clean
 from fleetctl.core.options import HelmOptions, Options
 from fleetctl.core.redact import refuse_login
+from fleetctl.core.shape import Note
 from fleetctl.core.target import select
 from fleetctl.core.tree import FLEET_FILES, Index, Tree, files_below, join, within
 from fleetctl.core.valuesfiles import ValuesFiles
@@ -67,7 +68,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     spec: BundleSpec
     files: dict[str, File]
     charts: list[ChartRequest] = []
-    warnings: list[str] = []
+    warnings: list[Problem] = []
     fingerprint: str = ""
 
     @property
@@ -117,7 +118,7 @@ def scan(tree: Tree, repo: RepoSpec, *, commit: CommitId, known: Mapping[str, Bu
         except (Exception, MemoryError) as why:
             problems.append(internal_problem(place.directory, why))
             continue
-        warnings += [Problem(path=place.directory, code="not-done", summary=text, warning=True) for text in draft.warnings]
+        warnings += draft.warnings
         if not draft.files and not draft.charts and not draft.is_made:
             said = f"{_shown(place.directory)} holds no file to deploy"
             warnings.append(Problem(path=place.directory, code="empty", summary=said, warning=True))
@@ -204,7 +205,7 @@ def _unchanged(tree: Index, repo: RepoSpec, place: _Place, commit: CommitId, kno
 def _draft(tree: Index, repo: RepoSpec, place: _Place, commit: CommitId) -> Draft:
     directory = place.directory
     shown = place.options or _fleet_file(tree, directory)
-    fleet = parse(tree.read(shown).data, file=shown) if shown else FleetYaml()
+    fleet = parse(tree.read(shown).data, file=shown, strict=repo.spec.strict) if shown else FleetYaml()
     options = _from_repo(fleet.options, repo)
     customizations = [_narrowed(_inheriting(t, options.helm, at), repo) for at, t in enumerate([*fleet.targets, *fleet.customizations])]
     files = files_below(
@@ -233,12 +234,17 @@ def _draft(tree: Index, repo: RepoSpec, place: _Place, commit: CommitId) -> Draf
     )
     _refuse_reading_elsewhere(spec, repo, shown or _shown(directory))
     _check_copies(spec, shown or _shown(directory))
-    warnings = [f"{shown}: imageScans is read, but images are not looked for in this version"] if fleet.scans_images else []
+    warnings = [_warning(directory, shown, note) for note in fleet.notes]
     charts = _charts(spec, files, shown or _shown(directory))
     # What is read above the directory, and what warns each time, is looked at each time.
     again = bool(warnings) or reader.left_directory
     fingerprint = "" if again else _fingerprint(tree, repo, place)
     return Draft(spec=spec, files=files, charts=charts, warnings=warnings, fingerprint=fingerprint)
+
+
+def _warning(directory: str, shown: str, note: Note) -> Problem:
+    summary = f"{shown}:{note.place.line}:{note.place.column}: {note.summary}"
+    return Problem(path=directory, code=note.code, summary=summary, next_step=note.next_step, warning=True)
 
 
 def _targets(fleet: FleetYaml, repo: RepoSpec) -> list[Target]:

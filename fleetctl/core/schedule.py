@@ -11,19 +11,21 @@ window; where it is put back, it begins once, the first time. One that does not 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from fleetctl.core import cron as crons
 from fleetctl.core.bundle import Target
-from fleetctl.core.cluster import matches
 from fleetctl.core.cron import Cron
 from fleetctl.core.errors import UsageError
+from fleetctl.core.fields import SCHEDULE
+from fleetctl.core.shape import Origin, convert, dotted
 
+_CRITERIA = ("clusterName", "clusterSelector", "clusterGroup", "clusterGroupSelector")
 _NEAR = 50 * 3600  # no zone has shifted by more than a day
 _PROBE = 6 * 3600
 _MOST_STEPS = 10_000
@@ -36,7 +38,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-class ScheduleTarget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel", forbid_unknown_fields=True):
+class ScheduleTarget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """The criteria of a target."""
 
     name: str | None = None
@@ -46,11 +48,11 @@ class ScheduleTarget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     cluster_group_selector: dict[str, Any] | None = None
 
 
-class ScheduleTargets(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class ScheduleTargets(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     clusters: list[ScheduleTarget] | None = None
 
 
-class ScheduleSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel", forbid_unknown_fields=True):
+class ScheduleSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """Fleet's keys, and `deny` (ours): the window forbids instead of allowing."""
 
     schedule: str
@@ -81,28 +83,42 @@ class Verdict:
     why: str = ""
 
 
+class ScheduleProblem(NamedTuple):
+    """What is wrong with one value; `path` is below the spec."""
+
+    path: tuple[str | int, ...]
+    summary: str
+    next_step: str
+
+
 def spec_of(stated: Any) -> ScheduleSpec:
     """Raises UsageError naming what is wrong, but for the zone, which the core cannot look up."""
-    try:
-        spec = msgspec.convert(stated, ScheduleSpec)
-    except msgspec.ValidationError as why:
-        raise UsageError(
-            f"spec: {str(why).replace('`', '').replace('$.', '')}", subject="spec", next_step="See docs/rollouts.md for its keys."
-        ) from why
-    crons.parse(spec.schedule)
-    seconds_of(spec.duration)
-    targets = targets_of(spec)
-    if not targets:
-        raise UsageError(
-            "targets.clusters is empty", subject="spec.targets.clusters", next_step="`clusterSelector: {}` picks all clusters."
-        )
-    for target in targets:
-        if target == Target(name=target.name):
-            summary = f"target {target.name or '(without a name)'} states no criterion and would match no cluster"
-            raise UsageError(summary, subject="spec.targets.clusters", next_step="Write `clusterSelector: {}` for all clusters.")
-        for selector in (target.cluster_selector, target.cluster_group_selector):
-            matches(selector, {})
+    spec = convert({} if stated is None else stated, ScheduleSpec, Origin("Schedule", under=("spec",), table=SCHEDULE))
+    for problem in problems(msgspec.to_builtins(spec)):
+        raise UsageError(problem.summary, subject=dotted(("spec", *problem.path)), next_step=problem.next_step)
     return spec
+
+
+def problems(stated: Mapping[str, Any]) -> Iterator[ScheduleProblem]:
+    """Every value that has the right type and is wrong all the same. Values of another type are left to whoever checks types."""
+    checks = (("schedule", crons.parse), ("duration", seconds_of))
+    for key, check in checks:
+        value = stated.get(key)
+        if isinstance(value, str):
+            try:
+                check(value)
+            except UsageError as why:
+                yield ScheduleProblem((key,), why.summary, why.next_step)
+    targets = stated.get("targets") or {}
+    clusters = targets.get("clusters") if isinstance(targets, Mapping) else None
+    step = "Write `clusterSelector: {}` for all clusters."
+    if isinstance(targets, Mapping) and not clusters:
+        yield ScheduleProblem(("targets", "clusters"), "targets.clusters is empty", step)
+    for at, target in enumerate(clusters if isinstance(clusters, list) else ()):
+        if isinstance(target, Mapping) and all(target.get(key) in (None, "") for key in _CRITERIA):
+            name = target.get("name") or "(without a name)"
+            summary = f"target {name} states no criterion and would match no cluster"
+            yield ScheduleProblem(("targets", "clusters", at), summary, step)
 
 
 def targets_of(spec: ScheduleSpec) -> list[Target]:

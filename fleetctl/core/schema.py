@@ -90,9 +90,10 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
-    """`name`: how a command line names it."""
+    """`name`: how a command line names it; `kind`: as Kubernetes writes it."""
 
     name: str
+    kind: str
     title: str
     root: Node
 
@@ -105,13 +106,25 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 def documents() -> Mapping[str, Document]:
     """By name: fleet.yaml, gitrepo, cluster, clustergroup, schedule."""
     made = (
-        Document(name="fleet.yaml", title="What a folder says of its bundle.", root=_fleet_yaml()),
+        Document(name="fleet.yaml", kind="", title="What a folder says of its bundle.", root=_fleet_yaml()),
         _manifest("GitRepo", "A repository to follow.", GitRepoSpec, fields.GITREPO),
         _manifest("Cluster", "A cluster that gets bundles.", fields.ClusterSpec, fields.CLUSTER),
         _manifest("ClusterGroup", "Clusters under one name.", fields.ClusterGroupSpec, fields.CLUSTERGROUP),
         _manifest("Schedule", "When clusters may change, or may not.", ScheduleSpec, fields.SCHEDULE),
     )
     return {one.name: one for one in made}
+
+
+def table_of(name: str) -> Mapping[str, Field]:
+    """Every key of the document `name` in words, by its path."""
+    tables = {
+        "fleet.yaml": fields.FLEET_YAML,
+        "gitrepo": fields.GITREPO,
+        "cluster": fields.CLUSTER,
+        "clustergroup": fields.CLUSTERGROUP,
+        "schedule": fields.SCHEDULE,
+    }
+    return tables[name]
 
 
 def _fleet_yaml() -> Node:
@@ -121,21 +134,19 @@ def _fleet_yaml() -> Node:
 def _manifest(kind: str, text: str, spec: type[msgspec.Struct], table: Mapping[str, Field]) -> Document:
     inner = Node(path="spec", field=table["spec"], kind=dict, keys=_keys((spec,), "spec", table))
     root = Node(path="", field=Field(text=text), kind=dict, keys={"spec": inner})
-    return Document(name=kind.lower(), title=text, root=root)
+    return Document(name=kind.lower(), kind=kind, title=text, root=root)
 
 
 def _keys(kinds: Kinds, prefix: str, table: Mapping[str, Field]) -> dict[str, Node]:
     found: dict[str, Node] = {}
     for kind in kinds:
         hints = get_type_hints(kind)
-        # At the top of fleet.yaml and of a customization a null counts as not written.
-        lenient = kind.__module__ == fleetyaml.__name__
         for info in msgspec.structs.fields(kind):
             if kind is options.Options and info.encode_name in options.INTERNAL:
                 continue
             node = _node(hints[info.name], f"{prefix}.{info.encode_name}".lstrip("."), table)
-            nullable = node.is_nullable or lenient
-            found[info.encode_name] = msgspec.structs.replace(node, is_nullable=nullable, is_required=info.required)
+            # A null counts as not written, so only a key that is required must not be null.
+            found[info.encode_name] = msgspec.structs.replace(node, is_nullable=not info.required, is_required=info.required)
     return found
 
 
@@ -275,8 +286,7 @@ def json_schema(document: Document) -> dict[str, Any]:
     made = {"$schema": "http://json-schema.org/draft-07/schema#", "title": document.name, "description": document.title}
     body = _object(document.root, shared)
     if document.is_manifest:
-        kind = {"gitrepo": "GitRepo", "cluster": "Cluster", "clustergroup": "ClusterGroup", "schedule": "Schedule"}[document.name]
-        head = {"apiVersion": {"const": API_VERSION}, "kind": {"const": kind}, "metadata": {"type": "object"}}
+        head = {"apiVersion": {"const": API_VERSION}, "kind": {"const": document.kind}, "metadata": {"type": "object"}}
         body["properties"] = head | body["properties"] | {"status": {"type": "object"}}
         body["required"] = [*head]
     return {**made, **body, **({"definitions": dict(sorted(shared.items()))} if shared else {})}

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -29,6 +29,7 @@ _PERCENT = re.compile(r"\s*(-?\d{1,6}(?:\.\d{1,6})?)\s*%\s*")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|m|s)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 _NEEDS_APPROVAL = ("none", "first", "each")
+_AMOUNTS = ("maxUnavailablePartitions", "autoPartitionSize", "maxFailures")
 _ON_FAILURE = ("pause", "rollback")
 
 
@@ -89,22 +90,53 @@ class Policy:
     ordered: bool = True
 
 
+class Mistake(NamedTuple):
+    """What is wrong with one key; `path` is below rolloutStrategy."""
+
+    path: tuple[str | int, ...]
+    summary: str
+    next_step: str
+
+
 def strategy_of(stated: Mapping[str, Any] | None) -> Strategy:
     """Raises UsageError naming the key that is wrong."""
     try:
         found = msgspec.convert(dict(stated or {}), Strategy)
-    except msgspec.ValidationError as why:
+    except (msgspec.ValidationError, TypeError, ValueError) as why:
         raise _wrong(str(why).replace("`", "").replace("$.", "")) from why
-    for name in ("approval", "on_failure"):
-        value, choices = getattr(found, name), _NEEDS_APPROVAL if name == "approval" else _ON_FAILURE
-        if value is not None and value not in choices:
-            raise _wrong(f"{_camel(name)} is {value!r}, not one of {', '.join(choices)}")
-    for text in (found.soak, found.progress_deadline, *(p.soak for p in found.partitions or ())):
-        seconds(text)
-    amounts = (found.max_unavailable, found.max_unavailable_partitions, found.auto_partition_size, found.max_failures)
-    for amount in (*amounts, *(p.max_unavailable for p in found.partitions or ())):
-        limit(amount, 1, "100%")
+    for mistake in mistakes(stated or {}):
+        raise UsageError(f"rolloutStrategy: {mistake.summary}", subject="rolloutStrategy", next_step=mistake.next_step)
     return found
+
+
+def mistakes(stated: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Every duration, amount and word that is wrong. Values of another type than the key's are left to whoever checks types."""
+    for key, choices in (("approval", _NEEDS_APPROVAL), ("onFailure", _ON_FAILURE)):
+        value = stated.get(key)
+        if isinstance(value, str) and value not in choices:
+            yield Mistake((key,), f"{key} is {value[:40]!r}, not one of {', '.join(choices)}", "Correct the word.")
+    yield from _values(stated, (), ("soak", "progressDeadline"), ("maxUnavailable", *_AMOUNTS))
+    partitions = stated.get("partitions")
+    for at, partition in enumerate(partitions if isinstance(partitions, list) else ()):
+        if isinstance(partition, Mapping):
+            yield from _values(partition, ("partitions", at), ("soak",), ("maxUnavailable",))
+
+
+def _values(stated: Mapping[str, Any], path: tuple[str | int, ...], durations: Sequence[str], amounts: Sequence[str]) -> Iterator[Mistake]:
+    for key, check, step in (
+        *((key, seconds, "Write it like 90s, 10m or 1h30m.") for key in durations),
+        *((key, _amount, "Write a number, or a share such as `25%`.") for key in amounts),
+    ):
+        value = stated.get(key)
+        if isinstance(value, str):
+            try:
+                check(value)
+            except UsageError as why:
+                yield Mistake((*path, key), f"{key}: {why.summary.removeprefix('rolloutStrategy: ')}", step)
+
+
+def _amount(value: str) -> int:
+    return limit(value, 1, "100%")
 
 
 def limit(amount: Amount | None, count: int, default: Amount) -> int:

@@ -32,6 +32,7 @@ __all__ = [
     "json_for_yaml",
     "load",
     "load_all",
+    "one",
     "places",
     "read",
 ]
@@ -65,7 +66,15 @@ class Dumper(_DUMPER):  # type: ignore[misc]
 
 def load(text: bytes | str, *, file: str = "document", limits: YamlLimits = DEFAULT_LIMITS, strict: bool = False) -> Any:
     """The only document of `text` (None when empty). Raises InvalidFile with file, line and column."""
-    documents = read(text, file=file, limits=limits, strict=strict)
+    return _only(read(text, file=file, limits=limits, strict=strict), file).value
+
+
+def one(text: bytes | str, *, file: str = "document", strict: bool = False) -> YamlDocument:
+    """The only document of `text` with its places; its value is None when `text` is empty. Raises InvalidFile."""
+    return _only(read(text, file=file, strict=strict, places=True), file)
+
+
+def _only(documents: list[YamlDocument], file: str) -> YamlDocument:
     if len(documents) > 1:
         raise InvalidFile(
             f"has {len(documents)} documents, one is expected",
@@ -74,7 +83,7 @@ def load(text: bytes | str, *, file: str = "document", limits: YamlLimits = DEFA
             column=documents[1].place.column,
             next_step="Remove the content after the first `---`.",
         )
-    return documents[0].value if documents else None
+    return documents[0] if documents else YamlDocument(None, {}, Place(1, 1))
 
 
 def load_all(text: bytes | str, *, file: str = "document", limits: YamlLimits = DEFAULT_LIMITS, strict: bool = False) -> list[Any]:

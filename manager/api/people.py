@@ -108,10 +108,9 @@ class PeopleApi:
         dry_run = flag(query(request, "dryRun"), "dryRun")
         doc = await mapping(request)
         put = await self._service.put_object(*key, doc, dry_run=dry_run)
-        more: dict[str, Any] = {"token": put.token} if put.token else {}
-        warnings = kinds.warnings_of(key[0], doc)
-        more |= {"warnings": warnings} if warnings else {}
-        return _json({"result": put.result, "object": put.object, **more})
+        token = {"token": put.token} if put.token else {}
+        warnings = {"warnings": put.warnings} if put.warnings else {}
+        return _json({"result": put.result, "object": put.object, **token, **warnings})
 
     async def patch_labels(self, request: Request) -> Response:
         key = await self._key(request)

@@ -46,15 +46,15 @@ class TestFromCommitToDocument:
         run(tmp_path / "data", work)
 
     def test_what_is_left_out_is_told(self, tmp_path: Path, clone: Clone) -> None:
-        """A link and image scans are warnings, and stand in nobody's way."""
+        """A link and a misplaced key are warnings, and stand in nobody's way."""
         (clone.folder / "web").mkdir(parents=True, exist_ok=True)
         (clone.folder / "web" / "link.yaml").symlink_to("m.yaml")
-        commit = clone.push({"web/m.yaml": MAP.format(name="web"), "web/fleet.yaml": "imageScans: [{image: x, tagName: t}]\n"})
+        commit = clone.push({"web/m.yaml": MAP.format(name="web"), "web/fleet.yaml": "clusterGroup: x\n"})
 
         async def work(service: Service) -> None:
             await add(service, clone.url, paths=["web"])
             status = (await scanned(service, commit))["status"]
-            assert [w["code"] for w in status["warnings"]] == ["not-done", "left-out"]
+            assert [w["code"] for w in status["warnings"]] == ["misplaced-key", "left-out"]
             assert status["problems"] == []
 
         run(tmp_path / "data", work)

@@ -25,7 +25,7 @@ def test_options_and_customizations_are_kept_apart():
         (b"helm:\n  timeoutSeconds: soon\n", "fleet.yaml:2:3: helm.timeoutSeconds: expected `int", "type"),
         (b"dependsOn:\n- nmae: x\n", "fleet.yaml:2:3: unknown key", "Did you mean `name`?"),
         (b"targetCustomizationMode: Some\n", "fleet.yaml:1:1", "FirstMatch or AllMatches"),
-        (b"- a\n", "holds no map", "keys"),
+        (b"- a\n", "is not a map of keys", "keys"),
     ],
 )
 def test_a_mistake_is_named_with_its_place_and_what_to_do(text, summary, step):
@@ -36,6 +36,7 @@ def test_a_mistake_is_named_with_its_place_and_what_to_do(text, summary, step):
     assert step in caught.value.next_step
 
 
-def test_what_is_not_done_is_told():
-    """Image scans are read, and the scan warns of them."""
-    assert parse(b"imageScans:\n- {image: x, tagName: t}\n").scans_images
+def test_image_scans_are_refused():
+    """As in Fleet, where they must be enabled."""
+    with pytest.raises(InvalidFile, match=r"fleet\.yaml:1:1: imageScans: images are not updated in Git"):
+        parse(b"imageScans:\n- {image: x, tagName: t}\n")

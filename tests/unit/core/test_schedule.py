@@ -180,9 +180,9 @@ class TestTogether:
         ({"targets": {"clusters": []}}, "targets.clusters is empty"),
         ({"targets": {"clusters": [{"name": "all"}]}}, "target all states no criterion"),
         ({"targets": {"clusters": [{"clusterSelector": {"matchExpressions": [{"key": "a", "operator": "Is"}]}}]}}, "operator 'Is'"),
-        ({"targets": {"groups": []}}, "unknown field"),
-        ({"deny": "yes"}, "Expected bool"),
-        ({"timezone": "UTC"}, "unknown field"),
+        ({"targets": {"groups": []}}, "targets.clusters is empty"),
+        ({"deny": "yes"}, "spec.deny: expected `bool`"),
+        ({"locaton": "UTC"}, "unknown key `spec.locaton`"),
     ],
 )
 def test_a_wrong_spec_is_refused(changed: dict[str, Any], said: str) -> None:
