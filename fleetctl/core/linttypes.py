@@ -151,7 +151,7 @@ def manifest(value: dict[str, Any], path: Path) -> Iterator[Said]:
 
 
 def states_criterion(item: Mapping[str, Any]) -> bool:
-    return any(item.get(key) not in {None, ""} if not isinstance(item.get(key), dict) else True for key in CRITERIA if key != "name")
+    return any(item.get(key) not in (None, "") for key in CRITERIA if key != "name")
 
 
 def no_criterion(path: Path) -> Said:

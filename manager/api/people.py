@@ -19,7 +19,7 @@ from fleetctl.core.errors import NotFound, RefusedError, UsageError
 from fleetctl.core.gitrepo import refuse_not_enforced
 from fleetctl.core.ids import is_name
 
-from .. import kinds, metrics
+from .. import metrics
 from . import port
 from .auth import CODE_SECONDS, Gate
 from .install import AgentFile

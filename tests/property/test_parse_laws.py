@@ -1,0 +1,78 @@
+"""Whatever people write: every reader of the core gives a value or one FleetError."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleetctl.core import manifests
+from fleetctl.core.cluster import matches
+from fleetctl.core.errors import FleetError
+from fleetctl.core.fleetyaml import parse, parse_document
+from fleetctl.core.gitrepo import repo_spec
+from fleetctl.core.lint import lint, lint_manifest
+from fleetctl.core.schedule import spec_of
+from fleetctl.core.schema import documents, walk
+from fleetctl.core.strategy import strategy_of
+from fleetctl.core.stream import objects_of
+from fleetctl.core.yamldoc import Place, YamlDocument, dump
+
+KEYS = sorted({node.name for document in documents().values() for node in walk(document.root)} | {"metadata", "spec", "kind", "items"})
+WORDS = ["", "x", "5x", "25%", "In", "10m", "{}", "* * * * *", "FirstMatch", "default", "true", "\0", "é"]
+scalars = (
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from(WORDS)
+)
+keys = st.sampled_from(KEYS) | st.sampled_from(KEYS).map(str.upper) | st.text(max_size=3)
+trees = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=4), max_leaves=15)
+# A tree that follows the keys of fleet.yaml for a few steps gets further than one of any keys.
+TOP = sorted(documents()["fleet.yaml"].root.keys)
+fleet_trees = st.dictionaries(st.sampled_from(TOP), trees, max_size=3)
+KINDS = ["GitRepo", "Cluster", "ClusterGroup", "Schedule", "ClusterRegistrationToken"]
+
+
+def value_or_refusal(read: Callable[[], Any]) -> None:
+    try:
+        read()
+    except FleetError as why:
+        assert why.summary
+        assert "\n" not in why.summary
+
+
+@given(trees | fleet_trees)
+def test_a_fleet_yaml_of_any_form(tree):
+    """Also the way through bytes, and `validate`, which refuses whatever the reader refuses."""
+    value_or_refusal(lambda: parse_document(YamlDocument(tree, {}, Place(1, 1))))
+    value_or_refusal(lambda: parse(dump(tree).encode()))
+    assert all(finding.line for finding in lint(dump(tree).encode()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(trees, trees)
+def test_an_object_of_any_form(kind, spec, meta):
+    """Metadata and spec of every kind, in the readers of the manager and of the offline commands."""
+    document = {"apiVersion": "fleet.cattle.io/v1alpha1", "kind": kind, "metadata": meta, "spec": spec}
+    value_or_refusal(lambda: manifests.meta_of(document, manifests.origin_of(kind, "a.yaml", [])))
+    value_or_refusal(lambda: manifests.spec_in(kind, spec, manifests.origin_of(kind, "a.yaml", [])))
+    value_or_refusal(lambda: repo_spec(document))
+    value_or_refusal(lambda: manifests.cluster_of(document, manifests.origin_of(kind, "a.yaml", []), "w"))
+    value_or_refusal(lambda: manifests.group_of(document, manifests.origin_of(kind, "a.yaml", []), "w"))
+    assert lint_manifest(dump(document).encode(), file="a.yaml") is not None
+
+
+@given(trees)
+def test_values_that_are_stored_or_sent(tree):
+    """A strategy, a Schedule and a selector of any form."""
+    value_or_refusal(lambda: strategy_of(tree))
+    value_or_refusal(lambda: spec_of(tree))
+    value_or_refusal(lambda: matches(tree, {"a": "b"}))
+
+
+@given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
+def test_streams_of_any_bytes(data):
+    """The objects of a raw bundle."""
+    value_or_refusal(lambda: objects_of(data, "a.yaml"))
+    value_or_refusal(lambda: objects_of(b"apiVersion: v1\nkind: X\n" + data, "a.yaml"))
