@@ -106,7 +106,26 @@ async def _enrol(said: Any) -> int:
     finally:
         os.close(lock)
     print(f"enrolled as cluster {found.cluster} of workspace {found.workspace}, for {shown}")
+    if said.target_dir is None:
+        _warn_without_helm()
     return 0
+
+
+# Where systemd looks for programs when a unit sets no PATH (systemd.exec(5)).
+_SYSTEMD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
+
+
+def _warn_without_helm() -> None:
+    """The first bundle would be the first to say it."""
+    import shutil
+
+    from .checkhost import helm
+
+    finding = helm()
+    if not finding.ok:
+        print(f"warning: helm {finding.said}. {finding.next_step}", file=sys.stderr)
+    elif not shutil.which("helm", path=_SYSTEMD_PATH):
+        print(f"warning: helm is on your PATH, and not on systemd's ({_SYSTEMD_PATH}). Install it there.", file=sys.stderr)
 
 
 async def _reached(said: Any) -> tuple[str, str]:

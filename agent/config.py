@@ -14,7 +14,8 @@ from urllib.request import getproxies, proxy_bypass
 from fleetctl.core.errors import UsageError
 
 _IN_POD = "/var/run/secrets/kubernetes.io/serviceaccount"
-_K3S = Path("/etc/rancher/k3s/k3s.yaml")
+# Where k3s and RKE2 write their administrator's kubeconfig.
+_ON_NODE = (Path("/etc/rancher/k3s/k3s.yaml"), Path("/etc/rancher/rke2/rke2.yaml"))
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Tools:
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="fleet-agent", description="Brings one cluster to what its manager says.")
+    top.add_argument("--version", action="store_true", help="this agent's version")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     enrol = commands.add_parser("enrol", help="join a manager with a registration token")
     enrol.add_argument("url", help="the manager's address, https://HOST:PORT")
@@ -85,7 +87,7 @@ def _path(variable: str) -> Path | None:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    return parser().parse_args(argv)
+    return parser().parse_args(["version"] if list(argv) == ["--version"] else argv)
 
 
 def kubeconfig(said: Path | None, stored: str, folder: Path) -> Path:
@@ -102,10 +104,17 @@ def kubeconfig(said: Path | None, stored: str, folder: Path) -> Path:
             return path.absolute()
     if (account / "token").exists():
         return _pod_kubeconfig(account, folder / "kubeconfig")
-    for path in (_K3S, Path.home() / ".kube" / "config"):
+    candidates = [*_ON_NODE, *([Path.home() / ".kube" / "config"] if os.environ.get("HOME") else [])]
+    for path in candidates:
         if os.access(path, os.R_OK):
             return path
-    raise UsageError("no cluster is named", subject="--kubeconfig", next_step="Give --kubeconfig FILE, or --target-dir DIR.")
+    looked = ", ".join(map(str, candidates))
+    unreadable = [path for path in candidates if path.exists()]
+    if unreadable:
+        summary = f"{unreadable[0]} cannot be read by this user"
+        raise UsageError(summary, subject="--kubeconfig", next_step="Run as root, or give --kubeconfig FILE.")
+    step = f"Give --kubeconfig FILE, or --target-dir DIR. Looked at KUBECONFIG, {looked}."
+    raise UsageError("no kubeconfig was found", subject="--kubeconfig", next_step=step)
 
 
 def in_pod() -> bool:

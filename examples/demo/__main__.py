@@ -12,7 +12,7 @@ import time
 
 from rich.console import Console
 
-from examples.demo.stop import DEMO, stop
+from examples.demo.stop import DEMO, running, stop
 from examples.demo.story import Story
 
 
@@ -24,6 +24,9 @@ def main() -> int:
     if own and len(own) != 3:
         console.print("KUBECONFIGS names three files: for dev, test and prod", style="red")
         return 2
+    if (DEMO / "demo.json").exists() and running(DEMO):
+        console.print("A demo that was kept is running in .demo. End it with `make demo-stop`, then run this again.", style="red")
+        return 3
     stop(DEMO)
     began = time.monotonic()
     story = Story(console, quick=quick, own=own)

@@ -31,6 +31,11 @@ def stop(folder: Path) -> int:
     return count
 
 
+def running(folder: Path) -> bool:
+    """Whether parts of a demo in this folder still run."""
+    return bool(_mine(folder))
+
+
 def _mine(folder: Path) -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
@@ -38,7 +43,7 @@ def _mine(folder: Path) -> list[int]:
             words = path.read_bytes().decode("utf-8", "replace").split("\0")
         except OSError:
             continue
-        ours = {"manager", "agent", "examples.demo.gitserver"} & set(words)
+        ours = {"manager", "agent", "fleetctl_agent", "examples.demo.gitserver"} & set(words)
         if ours and any(word.startswith(str(folder) + "/") for word in words):
             found.append(int(path.parent.name))
     return found

@@ -10,9 +10,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from shlex import join, quote
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from examples.demo.parts import ROOT, Agent, Manager, Process, environment, free_port, program, tail
 from examples.demo.stop import DEMO, stop
@@ -124,8 +126,8 @@ class Story:
     def _commit(self, message: str) -> str:
         self._git("add", "--all")
         self._git("commit", "--quiet", "-m", message)
-        self._git("push", "--quiet", "origin", "HEAD:main")
-        self._console.print(f"[dim]$[/] git commit -m '{message}' && git push    [dim]# {self._head()[:7]}[/]")
+        self._git("push", "--quiet", "--set-upstream", "origin", "HEAD:main")
+        self._console.print(f"[dim]$[/] git commit -m {quote(message)} && git push    [dim]# {self._head()[:7]}[/]")
         return self._head()
 
     def _head(self) -> str:
@@ -198,7 +200,7 @@ class Story:
     def _drift(self) -> None:
         change = '{"data":{"greeting":"changed by hand"}}'
         words = ("-n", "hello-raw", "patch", "configmap", "second", "--type", "merge", "-p", change)
-        self._console.print(f"[dim]$[/] kubectl {' '.join(words)}    [dim]# on test[/]", markup=True)
+        self._console.print(f"[dim]$[/] kubectl {escape(join(words))}    [dim]# on test[/]", markup=True, soft_wrap=True)
         self._tool("kubectl", "test", *words)
         self._cli("wait", "bundle/apps-hello-raw", "--for", "Modified", "--timeout", "60", shown=False)
         self._cli("bundle", "get", "apps-hello-raw")
@@ -217,7 +219,7 @@ class Story:
         """Run fleetctl and show it, as a person sees it. `may_fail`: status 1 is an answer too."""
         if shown:
             short = [w if not w.startswith(str(DEMO)) else os.path.relpath(w) for w in words]
-            self._console.print(f"[dim]$[/] fleetctl {' '.join(short)}", soft_wrap=True)
+            self._console.print(f"[dim]$[/] fleetctl {escape(join(short))}", soft_wrap=True)
         done = subprocess.run(program("fleetctl", *words), env=self._env, capture_output=True, text=True, check=False)
         if done.returncode > (1 if may_fail else 0):
             log = tail(self._manager.process.log) if self._manager else ""

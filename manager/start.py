@@ -1,0 +1,39 @@
+"""The entry of `fleet-manager`: says what is missing when it was installed without its libraries.
+
+A plain install of the distribution brings the CLI and the agent; the manager's libraries are the extra `manager`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from importlib.util import find_spec
+
+_NEEDED = ("alembic", "sqlalchemy", "starlette", "uvicorn", "httptools")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words in (["--version"], ["version"]):
+        print(f"fleet-manager {_version()}")
+        return 0
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        print(
+            f"fleet-manager: {', '.join(missing)} not installed. "
+            "Install the manager's libraries: pip install 'fleetctl[manager]' (pipx: pipx install 'fleetctl[manager]').",
+            file=sys.stderr,
+        )
+        return 1
+    from .app import main as run
+
+    return run(words)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("fleetctl")
+    except metadata.PackageNotFoundError:
+        return "0+checkout"
