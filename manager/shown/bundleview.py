@@ -111,6 +111,8 @@ def _named(connection: Connection, asked: Asked) -> list[tuple[str, str]]:
 def _deployment(row: Any, known: reasons.Known, cluster: str) -> Document:
     report = _load(row.report) if row.report else {}
     state, reason = known.reason(reasons.row_of(row, known))
+    if state is State.READY:
+        reason = reasons.warning_of(row, cluster)
     resources = report.get("resources", [])
     spec = {
         "cluster": cluster,

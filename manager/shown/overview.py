@@ -22,7 +22,7 @@ from ..gathering import in_parts
 from ..live import Live
 from ..rollout import windows
 from ..store.schema import clusters
-from . import holdview, marks, pinview, reasons, rolloutview
+from . import holdview, marks, pinview, reasons, removals, rolloutview
 from .clusterview import trouble_type
 from .documents import Asked, Document, display_state
 from .states import Fleet, fleet
@@ -58,7 +58,7 @@ def overview(connection: Connection, live: Live, workspace: str | None, now: flo
     ready = total - sum(states.values())
     attention = [_repo(item) for item in repos if display_state(item) in _OF_GIT]
     attention += [_bundle(item) for item in bundles if display_state(item) != "Ready"]
-    attention += [*_grouped(wrong, everywhere=not workspace), *_troubled(connection, workspace)]
+    attention += [*_grouped(wrong, everywhere=not workspace), *_troubled(connection, workspace), *_stuck(connection, workspace)]
     attention.sort(key=lambda a: (_place(a["state"]), a["kind"] == "Cluster", -a["count"], a["kind"], a["name"]))
     deployed = whole.counted(lambda sort: None).get(None, {})
     return {
@@ -154,6 +154,15 @@ def _troubled(connection: Connection, workspace: str | None) -> Iterable[Documen
     for (space, code), some in groups.items():
         name, message = some[0]
         yield _line("Cluster", space, name, trouble_type(code), message, count=len(some), step=hint_of(code, cluster=name))
+
+
+def _stuck(connection: Connection, workspace: str | None) -> Iterable[Document]:
+    """Removals that do not end by themselves, one line for each bundle and cause."""
+    for (space, _, bundle), some in removals.groups(connection, workspace).items():
+        where = "" if workspace else f" -n {space}"
+        for group in removals.stuck(some):
+            step = f"fleetctl why {group.cluster} {bundle}{where}"
+            yield _line("Bundle", space, bundle, "ErrApplied", removals.sentence(group), count=group.count, step=step)
 
 
 def _line(kind: str, space: str, name: str, state: str, message: str, *, step: str, count: int = 1) -> Document:

@@ -137,6 +137,14 @@ class Known:
         return f"{said}, last state {report.state.value} at generation {report.generation}"
 
 
+def warning_of(row: Any, cluster: str) -> Reason | None:
+    """What the agent says of a row of `deployments` that is Ready: how it had to be applied."""
+    if not row.report or row.reported < row.generation:
+        return None
+    report = msgspec.json.decode(row.report, type=Report)
+    return of_report(report, cluster=cluster, bundle=row.bundle) if report.code else None
+
+
 def agentless(cluster: Any) -> tuple[str, str]:
     """(code, words) of a row of `clusters` for which no agent has a key."""
     if cluster.enrolled:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from fleetctl.core.reasons import message_of, shown
+from fleetctl.core.reasons import Group, message_of, shown
 from fleetctl.core.redact import redacted_login
 from fleetctl.core.status import State
 from fleetctl.core.summary import summarize, worst_of
@@ -15,7 +15,7 @@ from fleetctl.core.summary import summarize, worst_of
 from ..clock import rfc3339
 from ..holds.holding import Hold
 from ..store.schema import bundles, objects, repos
-from . import documents, holdview, reasons
+from . import documents, holdview, reasons, removals
 from .documents import Asked, Document, condition
 from .states import UNCOUNTED, Fleet
 
@@ -75,6 +75,9 @@ def repos_of(whole: Fleet, asked: Asked) -> list[Document]:
     scans = {(r.workspace, r.name): r for r in documents.rows(connection, repos, asked)}
     place = reasons.Place(asked.workspace, asked.name)
     why = reasons.grouped(whole.known, place, reasons.BY_REPO)
+    going: dict[tuple[str, str], list[Group]] = {}
+    for (space, repo, _), some in removals.groups(connection, asked.workspace).items():
+        going.setdefault((space, repo), []).extend(some)
     holds: dict[tuple[str, str], list[Hold]] = {}
     for hold in whole.holds.values():
         holds.setdefault((hold.workspace, hold.repo), []).append(hold)
@@ -90,6 +93,7 @@ def repos_of(whole: Fleet, asked: Asked) -> list[Document]:
             status["conditions"][0] = condition("Ready", ok=False, message=UNCOUNTED)
         holdview.on_repo(status, holds.get(key, []))
         status |= shown(why.get(key, []))
+        removals.on_repo(status, going.get(key, []))
         polled = whole.live.polled.get(key)
         status["lastPolled"] = rfc3339(polled) if polled else ""
         if asked.name:

@@ -19,16 +19,18 @@ from fleetctl.core.cluster import Cluster, matches
 from fleetctl.core.errors import NotFound, UsageError
 from fleetctl.core.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.missing import wanted_labels, why_not
+from fleetctl.core.reasons import Reason
 from fleetctl.core.status import State
 from fleetctl.core.target import DEFAULT_TARGETS, Match, criteria_match, explain
 from fleetctl.core.why import Facts, Targeting, Told, Tried, lines, next_step
+from fleetctl.core.whygone import Going, going_lines, going_step
 
 from ..clock import rfc3339
 from ..gathering import Scope, bundle_specs, cluster_of, groups
 from ..live import Live
 from ..revisions.pins import Order, orders
 from ..store.schema import bundles, clusters, deployments, wants
-from . import reasons, whystops, whywaits, whywhole
+from . import reasons, removals, whystops, whywaits, whywhole
 from .whyagent import agent_of, known
 
 Document = dict[str, Any]
@@ -48,12 +50,41 @@ class Where:
 def document(connection: Connection, live: Live, now: float, where: Where) -> Document:
     """Raises NotFound with the nearest name, UsageError when a name means two things."""
     where = _resolved(connection, where)
+    if where.bundle and not _exists(connection, bundles, where.workspace, where.bundle):
+        return _gone(connection, live, now, where)
     if where.cluster and where.bundle:
         facts = _Pair(connection, live, now, where).facts()
         return whywhole.document("deployment", facts, lines(facts), next_step(facts))
     if where.bundle:
         return whywhole.bundle(connection, live, now, where.workspace, where.bundle)
     return whywhole.cluster(connection, live, now, where.workspace, where.cluster)
+
+
+def _gone(connection: Connection, live: Live, now: float, where: Where) -> Document:
+    """Of a bundle that is removed, and that clusters still have."""
+    row, of = None, ""
+    if where.cluster:
+        query = sa.select(clusters).where(clusters.c.workspace == where.workspace, clusters.c.name == where.cluster)
+        row = connection.execute(query).one()
+        of = row.id
+    found = removals.groups(connection, where.workspace, where.bundle, of)
+    if not found:
+        raise NotFound(
+            f"bundle {where.bundle} does not exist, and cluster {where.cluster} does not have it any more",
+            subject=f"bundle {where.workspace}/{where.bundle}",
+            next_step=f"See `fleetctl why bundle/{where.bundle}` for the clusters that still have it.",
+        )
+    (_, repo, _), groups_found = next(iter(found.items()))
+    going = Going(
+        workspace=where.workspace,
+        bundle=where.bundle,
+        repo=repo,
+        cluster=where.cluster,
+        clusters=sum(group.count for group in groups_found),
+        agent=agent_of(row, live, now) if row is not None else None,
+        troubles=[whywhole.trouble_of(group) for group in groups_found],
+    )
+    return whywhole.document("deployment" if where.cluster else "bundle", going, going_lines(going), going_step(going))
 
 
 def _resolved(connection: Connection, where: Where) -> Where:
@@ -63,6 +94,7 @@ def _resolved(connection: Connection, where: Where) -> Where:
         _known(connection, space, "bundle", where.bundle)
         return where
     is_cluster, is_bundle = (_exists(connection, table, space, where.name) for table in (clusters, bundles))
+    is_bundle = is_bundle or removals.exists(connection, space, where.name)
     if is_cluster and is_bundle:
         step = f"Write `fleetctl why cluster/{where.name}` or `fleetctl why bundle/{where.name}`."
         raise UsageError(f"{where.name} is a cluster and a bundle", subject=where.name, next_step=step)
@@ -76,6 +108,8 @@ def _resolved(connection: Connection, where: Where) -> Where:
 def _known(connection: Connection, space: str, kind: str, name: str) -> None:
     table = clusters if kind == "cluster" else bundles
     if not name or _exists(connection, table, space, name):
+        return
+    if kind == "bundle" and removals.exists(connection, space, name):
         return
     near = _nearest(name, _names(connection, table, space))
     step = f"Did you mean {near}?" if near else f"See `fleetctl {kind} list -n {space}`."
@@ -113,7 +147,9 @@ class _Pair:
         seen = cluster_of(self.cluster, self.space)
         order = [o for o in orders(self.connection, self.space, [spec], [seen]) if o.only is None or self.id in o.only][-1]
         there = self.row is not None and not self.row.removed
-        state, reason = self.known.reason(reasons.row_of(self.row, self.known)) if there else (None, None)
+        state, reason = self.known.reason(reasons.row_of(self.row, self.known)) if there else (None, self._removal())
+        if state is State.READY:
+            reason = reasons.warning_of(self.row, self.cluster.name)
         place = (self.space, self.bundle)
         return Facts(
             workspace=self.space,
@@ -154,6 +190,13 @@ class _Pair:
         told = explain(order.spec, [seen], known_groups)[0]  # a pinned revision has customizations of its own
         changed = told.customization if isinstance(told, Match) else found.customization
         return Targeting(target=found.target or tried[-1].name, customization=changed, tried=tried)
+
+    def _removal(self) -> Reason | None:
+        """What stands in the way of a removal that this cluster was told of."""
+        if self.row is None or not self.row.removed:
+            return None
+        found = removals.groups(self.connection, self.space, self.bundle, self.id)
+        return next((group.reason for some in found.values() for group in some), None)
 
     def _told(self) -> Told:
         row = self.row

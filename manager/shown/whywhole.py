@@ -44,7 +44,7 @@ def bundle(connection: Connection, live: Live, now: float, workspace: str, name:
         counts=_counts(counts),
         rollout=whywaits.whole_way(rollout, now),
         partitions=rollout["status"]["partitions"] if rollout else [],
-        troubles=[_trouble(group) for group in groups[:MOST_GROUPS]],
+        troubles=[trouble_of(group) for group in groups[:MOST_GROUPS]],
         omitted=sum(group.count for group in groups[MOST_GROUPS:]),
         pauses=whystops.pauses(connection, spec),
         pins=whystops.pins(connection, place),
@@ -87,7 +87,7 @@ def _counts(counts: dict[State, int]) -> dict[str, int]:
     return {state.value: counts[state] for state in sorted(counts, key=rank)}
 
 
-def _trouble(group: Group) -> Trouble:
+def trouble_of(group: Group) -> Trouble:
     return Trouble(state=group.state.value, reason=group.reason, count=group.count, cluster=group.cluster, bundle=group.bundle)
 
 
