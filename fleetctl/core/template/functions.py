@@ -45,7 +45,9 @@ def find(name: str) -> Function:
     if name in _DATES:
         raise Mistake(f"{name} is not known in this version", "Write the text of the date.")
     near = _OF_HELM.get(name) or nearest(name, [*FUNCTIONS, "and", "or"])
-    raise Mistake(f'function "{name:.100}" not defined', f"Did you mean {near}?" if near else "See sprig's functions.")
+    text = f'for a text that only looks like a template set helm.disablePreProcess, or write `${{ "${{{name:.40}}}" }}`.'
+    step = f"Did you mean {near}? Or {text}" if near else text[0].upper() + text[1:]
+    raise Mistake(f'function "{name:.100}" not defined', step)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from fleetctl.core.template import functions
 from fleetctl.core.template.calling import Untyped, truth
 from fleetctl.core.template.errors import Budget, Mistake
 from fleetctl.core.template.lex import place
+from fleetctl.core.template.hints import default_of, optional
 from fleetctl.core.template.parse import Branch, Call, Chain, Command, Constant, Dot, Invoke, Jump, Pipe, Text, Tree, Variable
 from fleetctl.core.template.show import text_of, type_of
 
@@ -37,6 +38,7 @@ class _Run:
         self._out: list[str] = []
         self._size = self._steps = self._depth = 0
         self._here = 0
+        self._default = ""  # the constant of a `default` in the same pipe, for the hint
         self._scope: list[tuple[str, Any]] = [("$", context)]
 
     def result(self) -> str:
@@ -147,10 +149,12 @@ class _Run:
 
     def _pipe(self, pipe: Pipe, dot: Any, *, declare: bool = True) -> Any:
         value: Any = _NOTHING
+        kept, self._default = self._default, default_of(pipe)
         for command in pipe.commands:
             value = self._command(command, dot, value)
             if isinstance(value, Untyped):
                 value = value.value
+        self._default = kept
         if declare:
             for name in pipe.declares:
                 if pipe.assigns:
@@ -197,14 +201,21 @@ class _Run:
         if isinstance(node, Variable):
             return self._scope[self._place(node.name)][1]
         if isinstance(node, Chain):
-            base = self._operand(node.base, dot)
-            for name in node.fields:
-                base = _field(base, name)
-            return base
+            return self._chain(node, dot)
         if isinstance(node, Pipe):
             return self._pipe(node, dot)
         assert isinstance(node, Call)
         return self._call(node.name, [], dot, _NOTHING)
+
+    def _chain(self, node: Chain, dot: Any) -> Any:
+        base = self._operand(node.base, dot)
+        for at, name in enumerate(node.fields):
+            if isinstance(base, Mapping) and name not in base:
+                near = "" if self._default else functions.nearest(name, base)
+                step = f"Did you mean {near}?" if near else f"Set it, or write `${{ {optional(node, at, self._default or 'VALUE')} }}`."
+                raise Mistake(f'map has no entry for key "{name:.100}"', step)
+            base = _field(base, name)
+        return base
 
     def _call(self, name: str, nodes: list[Any], dot: Any, last: Any) -> Any:
         if name in {"and", "or"}:
@@ -232,9 +243,6 @@ class _Run:
 
 def _field(base: Any, name: str) -> Any:
     if isinstance(base, Mapping):
-        if name not in base:
-            near = functions.nearest(name, base)
-            raise Mistake(f'map has no entry for key "{name:.100}"', f"Did you mean {near}?" if near else "Set it, or write `default`.")
         return base[name]
     if base is None:
         raise Mistake(f"nil pointer evaluating interface {{}}.{name}")
