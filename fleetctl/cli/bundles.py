@@ -97,6 +97,10 @@ def _wrong(session: Session, bundles: Items) -> None:
     for bundle in bundles:
         causes.show(bundle)
         name = bundle["metadata"]["name"]
+        for word in ("problem", "warning"):
+            for item in bundle["status"].get(f"{word}s") or []:
+                out.line(f"{word}: {item['summary']}")
+                out.line(f"  {item.get('nextStep') or item.get('next_step') or 'Correct it and push.'}")
         if bundle["status"].get("display", {}).get("state") == "Ready":
             continue
         asked = {"workspace": session.workspace, "selector": f"{_BY_BUNDLE}{name}", "state": _NOT_READY}

@@ -89,23 +89,24 @@ class GitRepoSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
 
 
 class RepoSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What a scan needs to know of a GitRepo."""
+    """What a scan needs to know of a GitRepo; `notes` are warnings about its spec."""
 
     workspace: Workspace
     name: RepoName
     spec: GitRepoSpec
     labels: dict[str, str] = {}
+    notes: list[Note] = []
 
 
-def repo_spec(document: dict[str, Any], *, file: str = "GitRepo", notes: list[Note] | None = None) -> RepoSpec:
-    """The GitRepo `document` (apiVersion, kind, metadata, spec); `notes` receives warnings. Raises InvalidFile or UsageError."""
+def repo_spec(document: dict[str, Any], *, file: str = "GitRepo") -> RepoSpec:
+    """The GitRepo `document` (apiVersion, kind, metadata, spec), with its warnings. Raises InvalidFile or UsageError."""
     meta = document.get("metadata")
     meta = meta if isinstance(meta, dict) else {}
     name = _text(meta, "name")
-    origin = Origin(f"{file} {name}", under=("spec",), table=GITREPO, notes=[] if notes is None else notes)
+    origin = Origin(f"{file} {name}", under=("spec",), table=GITREPO)
     spec = gitrepo_spec(document.get("spec"), origin)
     workspace = Workspace(_text(meta, "namespace") or "fleet-default")
-    return RepoSpec(workspace=workspace, name=RepoName(name), spec=spec, labels=labels_of(meta))
+    return RepoSpec(workspace=workspace, name=RepoName(name), spec=spec, labels=labels_of(meta), notes=origin.notes)
 
 
 def gitrepo_spec(stated: Any, origin: Origin) -> GitRepoSpec:

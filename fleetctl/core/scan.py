@@ -106,7 +106,7 @@ def scan(tree: Tree, repo: RepoSpec, *, commit: CommitId, known: Mapping[str, Bu
     """
     drafts: dict[str, Draft] = {}
     problems: list[Problem] = []
-    warnings: list[Problem] = []
+    warnings: list[Problem] = [_warning("", f"GitRepo {repo.name}", note) for note in repo.notes]
     index = Index(tree)
     for place in _places(index, repo, problems):
         try:
@@ -243,8 +243,8 @@ def _draft(tree: Index, repo: RepoSpec, place: _Place, commit: CommitId) -> Draf
 
 
 def _warning(directory: str, shown: str, note: Note) -> Problem:
-    summary = f"{shown}:{note.place.line}:{note.place.column}: {note.summary}"
-    return Problem(path=directory, code=note.code, summary=summary, next_step=note.next_step, warning=True)
+    place = f":{note.place.line}:{note.place.column}" if note.place.line else ""
+    return Problem(path=directory, code=note.code, summary=f"{shown}{place}: {note.summary}", next_step=note.next_step, warning=True)
 
 
 def _targets(fleet: FleetYaml, repo: RepoSpec) -> list[Target]:

@@ -14,7 +14,7 @@ from fleetctl.core.status import DRIFTED, ResourceStatus, State, sentence
 from fleetctl.core.summary import resource_counts, summarize, worst_of
 
 from ..kinds import api_version
-from ..store.schema import bundles, clusters, deployments
+from ..store.schema import bundles, clusters, deployments, repos
 from ..store.schema import options as options_table
 from . import documents, holdview, pinview, reasons
 from .documents import Asked, Document, condition
@@ -29,6 +29,7 @@ def bundles_of(whole: Fleet, asked: Asked) -> list[Document]:
     place = reasons.Place(asked.workspace, asked.repo, asked.name)
     why = reasons.grouped(whole.known, place, reasons.BY_BUNDLE)
     pinned = pinview.of_bundles(connection, asked.workspace)
+    scanned = _scanned(connection, asked)
     found = []
     for row in documents.rows(connection, bundles, asked):
         if asked.repo and row.repo != asked.repo:
@@ -50,12 +51,26 @@ def bundles_of(whole: Fleet, asked: Asked) -> list[Document]:
             "pinned": row.pinned,
             **shown(why.get(key, [])),
         }
+        status |= scanned.get((row.workspace, row.repo, spec.get("path", "")), {})
         pinview.on_bundle(status, pinned.get(key, pinview.NONE))
         holdview.on_bundle(status, whole.holds.get(key))
         if asked.name:
             status["resourceCounts"] = reasons.objects_of(connection, place)
         labels = {"fleet.cattle.io/repo-name": row.repo, "fleet.cattle.io/bundle-path": spec.get("path", "")} | spec.get("labels", {})
         found.append(documents.of_row("Bundle", row, _bundle_spec(spec), status, labels=labels, annotations={}))
+    return found
+
+
+def _scanned(connection: Connection, asked: Asked) -> dict[tuple[str, str, str], Document]:
+    """By workspace, GitRepo and directory: `warnings` and `problems` of the last scan, where there are some."""
+    r = repos.c
+    query = sa.select(r.workspace, r.name, r.problems)
+    query = query.where(r.workspace == asked.workspace) if asked.workspace else query
+    found: dict[tuple[str, str, str], Document] = {}
+    for row in connection.execute(query.where(r.name == asked.repo) if asked.repo else query):
+        for problem in _load(row.problems) or []:
+            lists = found.setdefault((row.workspace, row.name, problem["path"]), {})
+            lists.setdefault("warnings" if problem.get("warning") else "problems", []).append(problem)
     return found
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from fleetctl.core.template import functions
 from fleetctl.core.template.calling import Untyped, truth
 from fleetctl.core.template.errors import Budget, Mistake
-from fleetctl.core.template.lex import place
 from fleetctl.core.template.hints import default_of, optional
+from fleetctl.core.template.lex import place
 from fleetctl.core.template.parse import Branch, Call, Chain, Command, Constant, Dot, Invoke, Jump, Pipe, Text, Tree, Variable
 from fleetctl.core.template.show import text_of, type_of
 

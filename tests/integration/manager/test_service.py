@@ -52,10 +52,12 @@ class TestFromCommitToDocument:
         commit = clone.push({"web/m.yaml": MAP.format(name="web"), "web/fleet.yaml": "clusterGroup: x\n"})
 
         async def work(service: Service) -> None:
-            await add(service, clone.url, paths=["web"])
+            await add(service, clone.url, paths=["web"], ociRegistrySecret="x")
             status = (await scanned(service, commit))["status"]
-            assert [w["code"] for w in status["warnings"]] == ["misplaced-key", "left-out"]
+            assert [w["code"] for w in status["warnings"]] == ["no-effect", "misplaced-key", "left-out"]
             assert status["problems"] == []
+            bundle = await service.get_object("Bundle", "fleet-default", "apps-web")
+            assert [w["summary"] for w in bundle["status"]["warnings"]] == ["web/fleet.yaml:1:1: key `clusterGroup` has no effect here"]
 
         run(tmp_path / "data", work)
 

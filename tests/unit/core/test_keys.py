@@ -145,9 +145,9 @@ def test_null_counts_as_not_written():
 def test_a_gitrepo_that_is_strict_refuses_what_is_a_warning_otherwise():
     """In its own spec too."""
     document = {"metadata": {"name": "a"}, "spec": {"repo": "https://git.example/r", "owner": "me"}}
-    notes = []
-    assert repo_spec(document, notes=notes).spec.strict is False
-    assert [note.code for note in notes] == ["ignored-key"]
+    repo = repo_spec(document)
+    assert repo.spec.strict is False
+    assert [note.code for note in repo.notes] == ["ignored-key"]
     document["spec"]["strict"] = True
     with pytest.raises(InvalidFile, match="owner"):
         repo_spec(document)
