@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from fleetctl.core import wire
-from fleetctl.core.errors import Conflict, LoginError, NotFound
+from fleetctl.core.errors import Conflict, LoginError, NotFound, UsageError
 from fleetctl.core.ids import ClusterId, ClusterName, Digest, Epoch, Workspace
 
 from . import enrolment, kinds
@@ -21,6 +21,7 @@ from .clock import rfc3339, until
 from .documents import Documents
 from .live import Live, NotEnrolled, Presence
 from .releases import may_fetch, take_upgrade
+from .reportcheck import MOST_BUNDLES
 from .reports import left_for_good, take_agent, take_reports, unmentioned
 from .signing import Signer, verify
 from .store.base import Store
@@ -148,6 +149,9 @@ def _follow_pages(presence: Presence, request: wire.StatusRequest, epoch: Epoch)
         raise SendAll("a page of this agent's full report is missing", next_step="Send all.")
     presence.pages = request.page
     presence.mentioned |= {report.bundle for report in request.deployments if report.epoch in {0, epoch}}
+    if len(presence.mentioned) > MOST_BUNDLES:
+        presence.pages, presence.mentioned = 0, frozenset()
+        raise UsageError(f"a report names more than {MOST_BUNDLES} bundles", subject="report", next_step="Update the agent.")
 
 
 def _proven(request: wire.EnrolRequest) -> bytes:

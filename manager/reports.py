@@ -36,6 +36,8 @@ _SAYS = sa.update(clusters).where(_CLUSTER).values(agent=sa.bindparam("said"))
 _ONE = (_d.cluster_id == sa.bindparam("of")) & (_d.bundle == sa.bindparam("named"))
 _WAS = sa.select(_d.workspace, _d.generation, _d.removed, _d.reported, _d.applied, _d.state, _d.well, _d.since).where(_ONE)
 _KNOWN = sa.select(_d.bundle).where(_d.cluster_id == sa.bindparam("of"), ~_d.removed, _d.reported > 0)
+_NAMED = sa.select(_d.bundle).where(_d.cluster_id == sa.bindparam("of"))
+_MANY = 20
 _SET = ("state", "applied", "reported", "reported_at", "since", "well", "message", "report", "cause", "tally")
 _IS = sa.update(deployments).where(_ONE).values({name: sa.bindparam(f"v_{name}") for name in _SET})
 _BLANK = {"state": State.WAIT_APPLIED.value, "reported": 0, "applied": 0, "message": "", "report": b"", "cause": "", "tally": ""}
@@ -60,6 +62,9 @@ def take_agent(connection: Connection, cluster: ClusterId, request: wire.StatusR
 def take_reports(connection: Connection, cluster: ClusterId, reports: list[Report], *, at: str) -> bool:
     """Store the reports; one of an older generation never overwrites a newer one (I8). Whether a tombstone is done."""
     gone, moved, workspace = False, set[BundleName](), ""
+    if len(reports) > _MANY:  # one query for all, so that bundles which nobody knows cost no statement each
+        named = set(connection.execute(_NAMED, {"of": cluster}).scalars())
+        reports = [report for report in reports if report.bundle in named]
     for report in reports:
         one = {"of": cluster, "named": report.bundle}
         row = connection.execute(_WAS, one).one_or_none()

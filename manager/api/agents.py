@@ -18,6 +18,7 @@ from fleetctl.core import wire
 from fleetctl.core.errors import Conflict, FleetError, LoginError, NotFound, UsageError
 from fleetctl.core.ids import ClusterId, Digest, is_digest
 
+from ..reportcheck import bounded
 from . import port, reading
 from .auth import STRANGER_FAILURES, Bucket, Signatures
 from .limits import STRANGERS, Slots
@@ -122,7 +123,7 @@ class AgentApi:
             data = await reading.body(request, wire.MAX_STATUS_BYTES)
             self._signatures.verify(request, claim, data)
             await self._check_twin(claim.agent, claim.instance, request)
-            message = await reading.message(data, wire.StatusRequest)
+            message = await reading.parsed(data, _status)
             if message.instance != claim.instance:
                 raise UsageError("the report names another instance than the request", next_step="Send it again.")
             await self._service.report(claim.agent, message, address=_address(request))
@@ -141,6 +142,10 @@ class AgentApi:
             summary = twin if isinstance(twin, str) else str(getattr(twin, "summary", "two agents use this identity"))
             step = "Stop one of them, then run `fleetctl cluster register NAME --replace`."
             raise DuplicateAgent(summary, subject=f"cluster {cluster}", next_step=step)
+
+
+def _status(data: bytes) -> wire.StatusRequest:
+    return bounded(reading.typed(data, wire.StatusRequest))
 
 
 def _address(request: Request) -> str:

@@ -19,9 +19,11 @@ from fleetctl.core.ids import Digest, is_digest, is_name
 from fleetctl.core.scan import Problem
 
 from ..plans.planning import Asked
+from ..slots import FairSlots
 from . import port
 from .agents import ArchiveAnswer
 from .auth import Gate
+from .limits import Slots
 from .people import scope
 from .reading import body, parsed, query, typed
 from .workers import PLANS
@@ -30,6 +32,7 @@ PLAN = "/api/v1/plan"
 ARCHIVES = "/api/v1/archives/"
 # A fetch of 120 s, charts, and the plan itself.
 PLAN_SECONDS = 240.0
+_AT_ONCE, _PER_TOKEN = 4, 2
 _MOST_BYTES = 8 * 1024 * 1024
 
 
@@ -48,6 +51,8 @@ class _Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class PlanApi:
     def __init__(self, service: port.Plans, gate: Gate) -> None:
         self._service, self._gate = service, gate
+        self._waiting = Slots("too many plans are waiting", each=16, total=64, retry_after=30)
+        self._running = FairSlots(_AT_ONCE, _PER_TOKEN)
 
     def routes(self) -> list[Route]:
         return [
@@ -56,8 +61,14 @@ class PlanApi:
         ]
 
     async def plan(self, request: Request) -> Response:
+        """A body is read only in a slot: neither the bodies of a token nor those of all together can fill the memory."""
         person, _ = await self._gate.person(request, reading=True)
         query(request)
+        with self._waiting.slot(person.name):
+            async with self._running.hold(person.name):
+                return await self._plan(request, person)
+
+    async def _plan(self, request: Request, person: port.Person) -> Response:
         said = await parsed(await body(request, _MOST_BYTES), _read, PLANS)
         if not is_name(said.workspace, limit=63) or not is_name(said.gitrepo):
             raise UsageError("a plan names a workspace and a GitRepo", subject="plan", next_step="Give workspace and gitrepo.")
@@ -69,7 +80,8 @@ class PlanApi:
             raise RefusedError(f"token {person.name} may read only", subject="plan of a GitRepo's document", next_step=step)
         asked = Asked(said.workspace, said.gitrepo, said.branch, said.commit, said.document, said.bundles, said.problems)
         found = await self._service.plan(asked)
-        return Response(msgspec.json.encode(found), media_type="application/json", headers={"cache-control": "no-store"})
+        data = await PLANS.run(msgspec.json.encode, found)
+        return Response(data, media_type="application/json", headers={"cache-control": "no-store"})
 
     async def archive(self, request: Request) -> Response:
         person, _ = await self._gate.person(request)

@@ -32,6 +32,7 @@ from ..clock import Clock, rfc3339
 from ..kinds import LOGIN_STEP
 from ..live import Live
 from ..scanning import Scanner
+from ..slots import FairSlots
 from ..store.base import Store
 from ..store.schema import bundles, deployments, revisions
 from ..taking import Taken
@@ -67,23 +68,36 @@ class Asked:
 class Planner:
     def __init__(self, store: Store, live: Live, archives: Archives, scanner: Scanner, clock: Clock) -> None:
         self._store, self._live, self._archives, self._scanner, self._clock = store, live, archives, scanner, clock
-        self._slots, self._reading = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(1)
+        self._slots, self._reading = FairSlots(_AT_ONCE, 1), asyncio.Semaphore(1)
         self._made: OrderedDict[tuple[str, str], None] = OrderedDict()  # (workspace, digest) that only a plan knows
 
     async def plan(self, asked: Asked) -> Plan:
         """Raises NotFound, UsageError, DeadlineError, and what Git has against it."""
-        async with self._slots:
+        async with self._slots.hold(asked.workspace):
             repo, taken = await self._scanned(asked)
-            now = self._clock()
+            found = await self._weighed(repo, taken)
+        return msgspec.structs.replace(found, ref=asked.ref)
 
-            def health(cluster: ClusterId) -> str:
-                return self._live.health(cluster, now)
+    async def _weighed(self, repo: RepoSpec, taken: Taken) -> Plan:
+        now = self._clock()
 
+        def health(cluster: ClusterId) -> str:
+            return self._live.health(cluster, now)
+
+        async def read() -> Plan:
             async with self._reading:
                 end = time.monotonic() + _SECONDS
-                look = Look(health, rfc3339(now), lambda: time.monotonic() > end)
-                found = await self._store.read(lambda c: weigh(c, repo, taken, look))
-        return msgspec.structs.replace(found, ref=asked.ref)
+                look = Look(health, rfc3339(now), lambda: ended or time.monotonic() > end)
+                return await self._store.read(lambda c: weigh(c, repo, taken, look))
+
+        # A reader's thread cannot be cancelled. It keeps its place until it ends, or plans of callers that have gone would take all readers.
+        ended = False
+        reading = asyncio.ensure_future(read())
+        reading.add_done_callback(_retrieve)
+        try:
+            return await asyncio.shield(reading)
+        finally:
+            ended = True
 
     async def _scanned(self, asked: Asked) -> tuple[RepoSpec, Taken]:
         document = _document(asked)
@@ -110,6 +124,12 @@ class Planner:
         if not known or not await asyncio.to_thread(path.is_file):
             raise NotFound("no such archive", subject=f"archive {digest[:12]}", next_step="Make the plan again.")
         return path
+
+
+def _retrieve(reading: asyncio.Future[Plan]) -> None:
+    """The error of a plan whose caller has gone is nobody's."""
+    if not reading.cancelled():
+        reading.exception()
 
 
 def _document(asked: Asked) -> dict[str, Any] | None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 
+import httpx
 import msgspec
 import pytest
 
 from fleetctl.core import wire
 from fleetctl.core.errors import FleetError, UsageError
+from fleetctl.core.impact import Plan
 from manager.api import auth, reading
 from manager.api.agents import MAX_ENROL_BYTES
 from manager.api.problems import TooBusy
 from manager.api.ui import MAX_LOGIN_BYTES
 from manager.api.workers import Worker
+from manager.plans import planning
 from tests.support.apiclient import ADMIN, READER, Bench, run
 
 STATUS, PLAN = "/agent/v1/status", "/api/v1/plan"
@@ -250,3 +253,35 @@ def test_buckets_and_sessions_use_the_monotonic_clock():
     assert sessions.token(cookie) == "t"
     with pytest.raises(FleetError):
         sessions.redeem(code)
+
+
+def test_plans_of_one_token_leave_room_for_another():
+    """A reader that sends very many plans waits for itself; the bodies that wait are not read, and the queue is bounded."""
+
+    async def scene(bench: Bench) -> None:
+        release = asyncio.Event()
+        running: list[str] = []
+
+        async def plan(asked: planning.Asked) -> Plan:
+            running.append(asked.name)
+            await release.wait()
+            return Plan(workspace=asked.workspace, gitrepo=asked.name)
+
+        bench.service.plan = plan  # type: ignore[method-assign]
+        flood = [asyncio.create_task(send_plan(bench, READER, "flood")) for _ in range(40)]
+        await asyncio.sleep(0.2)
+        other = asyncio.create_task(send_plan(bench, ADMIN, "other"))
+        async with asyncio.timeout(5):
+            while "other" not in running:
+                await asyncio.sleep(0.01)
+        assert sorted(running) == ["flood", "flood", "other"]
+        release.set()
+        codes = sorted([(await task).status_code for task in flood])
+        assert codes == [200] * 16 + [429] * 24
+        assert (await other).status_code == 200
+
+    run(scene)
+
+
+async def send_plan(bench: Bench, token: str, name: str) -> httpx.Response:
+    return await bench.call("POST", PLAN, token, json={"workspace": "team-a", "gitrepo": name})
