@@ -14,6 +14,7 @@ import time
 from asyncio import constants
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from .api.guard import Server, protocol
 from .api.install import AgentFile
 from .api.people import About
 from .api.port import Manager
-from .config import Config, notify_socket, parse
+from .config import Config, notify_socket, parse, watchdog_seconds
 from .datadir import Layout, prepare_data_dir
 from .local import CLUSTER, WORKSPACE, LocalAgent
 from .service import Service, Settings
@@ -235,8 +236,9 @@ def _uvicorn_config(running: Running) -> uvicorn.Config:
 
 
 def _beside(running: Running, ssl_context: ssl.SSLContext | None) -> list[Coroutine[Any, Any, None]]:
-    """What runs beside the server: the certificate's renewal, and the local agent when asked for."""
-    work: list[Coroutine[Any, Any, None]] = []
+    """What runs beside the server: the watchdog, the certificate's renewal, and the local agent when asked for."""
+    watchdog = watchdog_seconds()
+    work: list[Coroutine[Any, Any, None]] = [running.parts.lag.run(partial(_notify, b"WATCHDOG=1") if watchdog else _nothing, watchdog)]
     if ssl_context and not running.config.tls_cert:
         work.append(_renew(running, ssl_context))
     if running.config.local_agent:
@@ -272,6 +274,10 @@ def _most_connections() -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard
     return max(50, min(20_000, soft - 200 - SPARE))
+
+
+def _nothing() -> None:
+    """Nobody watches."""
 
 
 def _notify(message: bytes) -> None:

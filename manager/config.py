@@ -174,3 +174,11 @@ def _public_url(text: str) -> str:
 def notify_socket() -> str:
     """systemd's notification socket, or ""."""
     return os.environ.get("NOTIFY_SOCKET", "")
+
+
+def watchdog_seconds() -> float:
+    """The time within which systemd expects a sign of life, 0 when it expects none of this process."""
+    text, process = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
+    if not (text.isascii() and text.isdigit() and len(text) < 19) or process not in {"", str(os.getpid())}:
+        return 0.0
+    return int(text) / 1e6

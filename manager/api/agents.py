@@ -21,6 +21,7 @@ from fleetctl.core.ids import ClusterId, Digest, is_digest
 from ..reportcheck import bounded
 from . import port, reading
 from .auth import STRANGER_FAILURES, Bucket, Signatures
+from .etags import held_tags, is_held
 from .limits import STRANGERS, Slots
 from .workers import FILES
 
@@ -76,8 +77,9 @@ class AgentApi:
     async def desired(self, request: Request) -> Response:
         """304 for the same ETag, at once or after the wait that the agent prefers; else the signed document."""
         cluster, instance = await self._agent(request, b"")
-        held = request.headers.get("if-none-match", "")
-        document = await self._service.desired(cluster, held)
+        tags = held_tags(request)
+        document = await self._service.desired(cluster, tags[0] if tags else "")
+        held = document.etag if is_held(document.etag, tags) else ""
         wait = _wait_seconds(request)
         if document.etag == held and wait and not self._closing.is_set():
             document = await self._wait(cluster, held, wait, request)

@@ -16,9 +16,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fleetctl.core.errors import DeadlineError, FleetError, NotFound
 
 from .. import log
+from ..looplag import LoopLag
 from ..metrics import Counters
 from ..signing import Signer
-from . import port
+from . import limits, port
 from .agents import AgentApi
 from .auth import Gate, Sessions, Signatures, WrongClock
 from .connections import Connections
@@ -48,13 +49,14 @@ class Parts:
     agent: AgentFile
     ca_pem: bytes
     closing: asyncio.Event = field(default_factory=asyncio.Event)
+    lag: LoopLag = field(default_factory=LoopLag)
     connections: Connections = field(default_factory=lambda: Connections(20_000, 0))
 
 
 def build(parts: Parts, *, signatures: Signatures | None = None) -> ASGIApp:
     """The ASGI application."""
     gate = Gate(parts.service, Sessions())
-    people = PeopleApi(parts.service, gate, parts.about, parts.agent, parts.closing)
+    people = PeopleApi(parts.service, gate, parts.about, parts.agent, parts.closing, lambda: _own_numbers(parts))
     routes = [
         *AgentApi(parts.service, signatures or Signatures(parts.service, parts.signer), parts.closing).routes(),
         *people.routes(),
@@ -65,10 +67,22 @@ def build(parts: Parts, *, signatures: Signatures | None = None) -> ASGIApp:
         *RemovalApi(parts.service, gate).routes(),
         *InstallApi(parts.agent, parts.ca_pem).routes(),
         *PageApi(gate).routes(),
-        *_health(parts.service),
+        *_health(parts.service, parts.lag),
         Route("/schemas/{name}.json", _schema, methods=["GET"]),
     ]
     return Door(Router(routes, redirect_slashes=False), routes, people.counters, parts.connections.most)
+
+
+def _own_numbers(parts: Parts) -> dict[str, float]:
+    """Metrics of the HTTP side."""
+    connections = parts.connections
+    strangers = connections.strangers()
+    return parts.lag.as_metrics() | {
+        'fleet_http_connections{kind="authenticated"}': float(len(connections.open) - strangers),
+        'fleet_http_connections{kind="unauthenticated"}': float(strangers),
+        "fleet_http_connections_refused_total": float(connections.refused),
+        "fleet_http_body_bytes": float(limits.STRANGERS.used + limits.CALLERS.used),
+    }
 
 
 async def _schema(request: Request) -> Response:
@@ -83,13 +97,14 @@ async def _schema(request: Request) -> Response:
     return Response(body, media_type="application/schema+json", headers={"cache-control": "public, max-age=3600"})
 
 
-def _health(service: port.Manager) -> list[Route]:
+def _health(service: port.Manager, lag: LoopLag) -> list[Route]:
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
 
     async def readyz(_: Request) -> Response:
         reason = await service.ready()
-        return PlainTextResponse("ready\n" if reason is None else f"{reason}\n", 200 if reason is None else 503)
+        text = "ready" if reason is None else reason
+        return PlainTextResponse(f"{text}\n{lag.detail()}", 200 if reason is None else 503)
 
     return [Route("/healthz", healthz, methods=["GET"]), Route("/readyz", readyz, methods=["GET"])]
 

@@ -58,8 +58,17 @@ class About:
 
 
 class PeopleApi:
-    def __init__(self, service: port.Manager, gate: Gate, about: About, agent: AgentFile, closing: asyncio.Event) -> None:
+    def __init__(
+        self,
+        service: port.Manager,
+        gate: Gate,
+        about: About,
+        agent: AgentFile,
+        closing: asyncio.Event,
+        own_numbers: Callable[[], dict[str, float]] = dict,
+    ) -> None:
         self._service, self._gate, self._about, self._agent, self._closing = service, gate, about, agent, closing
+        self._own_numbers = own_numbers
         self.counters = metrics.Counters()
 
     def routes(self) -> list[Route]:
@@ -242,7 +251,7 @@ class PeopleApi:
     async def metrics(self, request: Request) -> Response:
         await self._unbound(request)
         numbers = await self._service.metrics()
-        text = metrics.text(numbers, self.counters.as_metrics(), {"fleet_start_time_seconds": self._about.started})
+        text = metrics.text(numbers, self.counters.as_metrics(), self._own_numbers(), {"fleet_start_time_seconds": self._about.started})
         return Response(text, media_type="text/plain; version=0.0.4")
 
     async def _key(self, request: Request) -> tuple[str, str, str]:

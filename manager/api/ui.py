@@ -13,6 +13,7 @@ from starlette.routing import Route
 from fleetctl.core.errors import FleetError, LoginError, NotFound, RefusedError, UsageError
 
 from .auth import COOKIE, PAGE_HEADER, SESSION_SECONDS, STRANGER_FAILURES, Bucket, Gate
+from .etags import held_tags, is_held
 from .limits import STRANGERS
 from .reading import mapping, query
 
@@ -102,7 +103,7 @@ class PageApi:
             raise NotFound("there is nothing at this address", subject=f"/static/{name[:80]}", next_step="Open / for the status page.")
         tag = f'"{hashlib.sha256(data).hexdigest()[:16]}"'
         headers = {**PAGE_HEADERS, "etag": tag}
-        if request.headers.get("if-none-match") == tag:
+        if is_held(tag, held_tags(request)):
             return Response(status_code=304, headers=headers)
         return Response(data, headers={**headers, "content-type": _TYPES[Path(name).suffix]})
 

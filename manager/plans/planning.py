@@ -90,7 +90,8 @@ class Planner:
                 look = Look(health, rfc3339(now), lambda: ended or time.monotonic() > end)
                 return await self._store.read(lambda c: weigh(c, repo, taken, look))
 
-        # A reader's thread cannot be cancelled. It keeps its place until it ends, or plans of callers that have gone would take all readers.
+        # A reader's thread cannot be cancelled. It keeps its place until it ends: plans of callers
+        # that have gone would take all readers.
         ended = False
         reading = asyncio.ensure_future(read())
         reading.add_done_callback(_retrieve)

@@ -129,3 +129,19 @@ def test_enrolment_answers_with_the_keys_to_pin():
         assert codes == [401] * 20 + [429]
 
     run(scene)
+
+
+@pytest.mark.parametrize("form", ["{0}", "W/{0}", '"x", W/"y" ,{0}', 'W/"x",W/{0}', "*"])
+def test_every_form_of_if_none_match_is_understood(form):
+    """A proxy may weaken a tag or send a list: the agent must not get its whole document again at each poll."""
+
+    async def scene(bench: Bench) -> None:
+        tag = bench.service.document.etag
+        answer = await bench.signed("GET", "/agent/v1/desired", headers={"if-none-match": form.format(tag)})
+        assert (answer.status_code, answer.content) == (304, b"")
+        assert answer.headers["etag"] == tag
+        bench.service.change("two")
+        changed = await bench.signed("GET", "/agent/v1/desired", headers={"if-none-match": form.format(tag)})
+        assert changed.status_code == (304 if form == "*" else 200)
+
+    run(scene)
