@@ -63,6 +63,81 @@ def test_nothing_to_check_is_said(tmp_path: Path) -> None:
     assert "no fleet.yaml was found" in done.err
 
 
+FLEETS = """\
+apiVersion: v1
+kind: List
+items:
+- apiVersion: fleet.cattle.io/v1alpha1
+  kind: GitRepo
+  metadata: {name: a}
+  spec: {repo: x, brnach: y, insecureSkipTLSVerify: true, targets: [{name: b}]}
+---
+apiVersion: fleet.cattle.io/v1alpha1
+kind: Schedule
+metadata: {name: s}
+spec: {schedule: 61 * * * *, duration: 2d, targets: {clusters: [{clusterSelector: {a: b}}]}}
+---
+apiVersion: cluster.x-k8s.io/v1beta1
+kind: Cluster
+metadata: {name: c}
+spec: {nonsense: 1}
+---
+apiVersion: fleet.cattle.io/v1alpha1
+kind: HelmOp
+metadata: {name: h}
+"""
+
+
+def test_every_document_of_a_manifest_is_judged(tmp_path: Path) -> None:
+    """All mistakes at once, each at its own line; objects of other groups are passed over."""
+    person, file = Person(tmp_path), tmp_path / "all.yaml"
+    file.write_text(FLEETS)
+    found = json.loads(person.run("validate", "-o", "json", str(file)).out)
+    assert [(f["line"], f["code"], f["path"]) for f in found] == [
+        (7, "unknown-key", "items[0].spec.brnach"),
+        (7, "refused", "items[0].spec.insecureSkipTLSVerify"),
+        (7, "no-criterion", "items[0].spec.targets[0]"),
+        (12, "invalid-value", "spec.schedule"),
+        (12, "invalid-value", "spec.duration"),
+        (12, "unknown-key", "spec.targets.clusters[0].clusterSelector.a"),
+        (20, "refused", "kind"),
+    ]
+    file.write_text("apiVersion: k8up.io/v1\nkind: Schedule\nspec: {backup: {}}\n")
+    done = person.run("validate", str(file))
+    assert done.status == 0
+    assert "all.yaml: not a manifest of fleet.cattle.io, not checked" in done.err
+
+
+def test_a_rollout_has_each_mistake_at_its_own_line(tmp_path: Path, folder: Path) -> None:
+    """Durations, shares and words do not hide one another."""
+    text = "rolloutStrategy:\n  maxUnavailable: 5x\n  approval: maybe\n  partitions:\n  - name: a\n    clusterSelector: {}\n    soak: 5x\n"
+    (folder / "bad" / "fleet.yaml").write_text(text + "helm:\n  timeoutSeconds: soon\n")
+    found = json.loads(Person(tmp_path).run("validate", "-o", "json", str(folder / "bad")).out)
+    assert [(f["line"], f["column"]) for f in found] == [(2, 3), (3, 3), (7, 5), (9, 3)]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("helm: {chart: ../../../etc}\n", "1:8: error: helm.chart: ../../../etc holds no Chart.yaml"),
+        ("helm: {chart: /etc}\n", "Chart.yaml"),
+        ("downstreamResources: [{kind: Pod, name: x}]\n", "error: `downstreamResources[0].kind`"),
+    ],
+)
+def test_what_the_scan_refuses_is_an_error(tmp_path: Path, folder: Path, text: str, words: str) -> None:
+    """Of a folder, and of the file alone."""
+    (folder / "bad" / "fleet.yaml").write_text(text)
+    for path in (folder, folder / "bad", folder / "bad" / "fleet.yaml"):
+        done = Person(tmp_path).run("validate", str(path))
+        assert done.status == 1
+        assert words in done.out
+
+
+def test_a_path_that_does_not_exist_is_a_usage_error(tmp_path: Path) -> None:
+    """2, as for any wrong command line."""
+    assert Person(tmp_path).run("validate", str(tmp_path / "gone.yaml")).status == 2
+
+
 def test_explain(tmp_path: Path) -> None:
     """Type, default, what a customization does, fields below; JSON and the schema."""
     person = Person(tmp_path)
