@@ -63,7 +63,7 @@ def test_an_exported_gitrepo():
         ("ClusterGroup", {"selector": {"matchlabels": {"a": 1}, "matchExpressions": None}}, {"selector": {"matchLabels": {"a": "1"}}}),
         ("ClusterGroup", {"selector": None}, {}),
         ("ClusterRegistrationToken", {"TTL": "1h", "uses": None}, {"ttl": "1h"}),
-        ("Schedule", {"schedule": "@daily", "duration": "1h", "location": None, 
+        ("Schedule", {"schedule": "@daily", "duration": "1h", "location": None,
           "Targets": {"clusters": [{"clusterName": "x", "name": None}]}},
          {"schedule": "@daily", "duration": "1h", "targets": {"clusters": [{"clusterName": "x"}]}}),
     ],
