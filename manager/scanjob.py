@@ -19,7 +19,6 @@ from fleetctl.core.errors import FleetError, SourceError, UnavailableError
 from fleetctl.core.gitrepo import GitRepoSpec, RepoSpec
 from fleetctl.core.ids import CommitId, Digest, RepoName, Workspace
 from fleetctl.core.scan import Problem, Scan, scan
-from fleetctl.core.tree import within
 from fleetctl.sources import git
 from fleetctl.sources.charting import ChartSource, Login, completed
 from fleetctl.sources.gitstore import About
@@ -114,6 +113,12 @@ class _Sample:
     def identity(self, path: str) -> str:
         return path
 
+    def links(self) -> Mapping[str, str]:
+        return {}
+
+    def unusable(self) -> Mapping[str, str]:
+        return {}
+
 
 def run(data: bytes) -> bytes:
     """The entry point in the child."""
@@ -148,10 +153,6 @@ async def _scan(request: ScanRequest) -> ScanResult:
 def _read(request: ScanRequest, known: Mapping[str, BundleSpec]) -> tuple[Scan, About]:
     tree = git.open_tree(Path(request.store), request.commit)
     try:
-        found = scan(tree, request.repo, commit=request.commit, known=known)
-        places = [d.spec.path for d in found.drafts]
-        left_out = [(p, why) for p, why in tree.left_out.items() if any(within(p, d) for d in places)]
+        return scan(tree, request.repo, commit=request.commit, known=known), tree.about
     finally:
         tree.close()
-    left = [Problem(path=p, code="left-out", summary=f"{p} is left out: {why}", warning=True) for p, why in left_out]
-    return msgspec.structs.replace(found, warnings=[*found.warnings, *left]), tree.about

@@ -15,7 +15,7 @@ from fleetctl.core.gitrepo import RepoSpec
 from fleetctl.core.ids import BundleName, ClusterId, CommitId
 from fleetctl.core.moves import Alike, Move, equal
 from fleetctl.core.plan import too_many
-from fleetctl.core.scan import Problem
+from fleetctl.core.scan import EMPTY, LEFT_OUT, Problem
 from fleetctl.core.target import select
 from fleetctl.sources.gitstore import About
 
@@ -65,7 +65,23 @@ def sift(connection: Connection, repo: RepoSpec, taken: Taken) -> Sifted:
     refused = {p.path for p in problems if p.code in _REFUSED}
     specs = moving.kept_releases(connection, repo.workspace, [spec for spec in taken.specs if spec.path not in refused])
     gone = set(had) - {spec.name for spec in taken.specs} - decided - moves.leaving.keys() if not problems else set()
+    emptied = _emptied_places(had, gone, taken.warnings)
+    if emptied:
+        problems, gone = [*problems, *emptied], set()
     return Sifted(had, specs, problems, sorted(gone), moves)
+
+
+def _emptied_places(had: dict[BundleName, Any], gone: Collection[BundleName], warnings: Collection[Problem]) -> list[Problem]:
+    """Problems for bundles whose directory is still there but holds nothing to deploy: that is rarely meant as a removal."""
+    reasons = {warning.path: warning for warning in warnings if warning.code in {EMPTY, LEFT_OUT}} if gone else {}
+    problems = []
+    for name in sorted(gone):
+        reason = reasons.get(msgspec.json.decode(had[name].spec, type=BundleSpec).path)
+        if reason:
+            summary = f"{reason.summary}; bundle {name}, which was made from it, stays as it is"
+            step = "Correct the directory, or delete its fleet.yaml to remove the bundle."
+            problems.append(Problem(path=reason.path, code=reason.code, summary=summary, next_step=step))
+    return problems
 
 
 def is_changed(row: Any, spec: BundleSpec) -> bool:

@@ -158,8 +158,7 @@ def scanned(place: str, wish: Wish) -> tuple[list[Draft], list[Problem], list[Pr
 
     tree = open_local(place)
     found = scan(tree, wish.repo, commit=tree.commit or CommitId(""))
-    left = [Problem(path=path, code="left-out", summary=f"{path} {why} and is left out") for path, why in tree.left_out]
-    return found.drafts, found.problems, [*found.warnings, *left]
+    return found.drafts, found.problems, found.warnings
 
 
 def built(drafts: list[Draft], mirrors: dict[str, str]) -> tuple[list[Built], list[Problem]]:

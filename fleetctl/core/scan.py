@@ -24,16 +24,17 @@ from fleetctl.core.errors import FleetError, InvalidFile, UsageError
 from fleetctl.core.fleetyaml import FleetYaml, parse
 from fleetctl.core.gitrepo import DrivenBundle, RepoSpec
 from fleetctl.core.globs import is_glob
-from fleetctl.core.globs import matches as fits
 from fleetctl.core.ids import BundleName, ClusterId, ClusterName, CommitId, Workspace, is_name
 from fleetctl.core.naming import bundle_name, clean
 from fleetctl.core.options import HelmOptions, Options
 from fleetctl.core.redact import refuse_login
 from fleetctl.core.shape import Note
 from fleetctl.core.target import select
-from fleetctl.core.tree import FLEET_FILES, Index, Tree, files_below, join, within
+from fleetctl.core.tree import FLEET_FILES, Index, Tree, contents, join, within
 from fleetctl.core.valuesfiles import ValuesFiles
 
+# Codes of warnings. Where a bundle was that goes with one of them, it is a problem (manager/taking.py).
+EMPTY, LEFT_OUT = "empty", "left-out"
 # A bundle whose targets cannot be judged for it is a problem here, before anything depends on it.
 _ANY_CLUSTER = Cluster(workspace=Workspace(""), name=ClusterName("any"), id=ClusterId("any"))
 
@@ -107,8 +108,9 @@ def scan(tree: Tree, repo: RepoSpec, *, commit: CommitId, known: Mapping[str, Bu
     drafts: dict[str, Draft] = {}
     problems: list[Problem] = []
     warnings: list[Problem] = [_warning("", f"GitRepo {repo.name}", note) for note in repo.notes]
+    twins: set[str] = set()
     index = Index(tree)
-    for place in _places(index, repo, problems):
+    for place in _places(index, repo, problems, warnings):
         try:
             draft = _unchanged(index, repo, place, commit, known) or _draft(index, repo, place, commit)
             select(draft.spec, [msgspec.structs.replace(_ANY_CLUSTER, workspace=draft.spec.workspace)], [])
@@ -120,18 +122,19 @@ def scan(tree: Tree, repo: RepoSpec, *, commit: CommitId, known: Mapping[str, Bu
             continue
         warnings += draft.warnings
         if not draft.files and not draft.charts and not draft.is_made:
-            said = f"{_shown(place.directory)} holds no file to deploy"
-            warnings.append(Problem(path=place.directory, code="empty", summary=said, warning=True))
+            summary = f"{_shown(place.directory)} holds no file to deploy"
+            warnings.append(Problem(path=place.directory, code=EMPTY, summary=summary, warning=True))
             continue
         twin = drafts.setdefault(draft.spec.name, draft)
         if twin is not draft:
-            summary = f"{_shown(twin.spec.path)} and {_shown(place.directory)} are both named {draft.spec.name}"
+            twins.add(draft.spec.name)
+            summary = f"{_shown(twin.spec.path)} and {_shown(place.directory)} are both named {draft.spec.name}; neither is taken"
             problems.append(Problem(path=place.directory, code="name-twice", summary=summary, next_step="Give one of them a `name:`."))
     if not drafts and not problems:
         where = ", ".join(repr(p) for p in repo.spec.paths) or "the repository"
         step = "Name other `paths`, or add a fleet.yaml."
         problems.append(Problem(path="", code="no-bundles", summary=f"nothing to deploy was found in {where}", next_step=step))
-    return Scan(drafts=[drafts[name] for name in sorted(drafts)], problems=problems, warnings=warnings)
+    return Scan(drafts=[drafts[name] for name in sorted(drafts.keys() - twins)], problems=problems, warnings=warnings)
 
 
 def finish(draft: Draft, charts: Mapping[ChartRequest, Mapping[str, File]]) -> Built:
@@ -144,32 +147,47 @@ def finish(draft: Draft, charts: Mapping[ChartRequest, Mapping[str, File]]) -> B
     return Built(spec=spec, archive=archive, fingerprint="" if draft.charts else draft.fingerprint)
 
 
-def _places(tree: Index, repo: RepoSpec, problems: list[Problem]) -> list[_Place]:
+def _places(tree: Index, repo: RepoSpec, problems: list[Problem], warnings: list[Problem]) -> list[_Place]:
     """The directories that are bundles, each once, "" being the root."""
     if repo.spec.bundles:
-        return [place for driven in repo.spec.bundles if (place := _driven(tree, driven, problems))]
+        places = [place for driven in repo.spec.bundles if (place := _driven(tree, driven, problems))]
+        return list(dict.fromkeys(places))
     found: dict[_Place, None] = {}
     for wanted in repo.spec.paths or [""]:
         try:
-            roots = _match(tree, wanted.strip("/").removeprefix("./").rstrip("/"))
+            roots, broken = _match(tree, wanted)
+            found |= dict.fromkeys(place for root in roots for place in _places_below(tree, root))
         except UsageError as why:
             problems.append(_problem(wanted, why))
             continue
         if not roots:
             summary = f"path {wanted!r} holds no file at {repo.spec.revision or repo.spec.branch or 'the default branch'}"
             problems.append(Problem(path=wanted, code="no-such-path", summary=summary, next_step="Correct the GitRepo's `paths`."))
-        for root in roots:
-            if root in tree.fleet or any(p.endswith((".yaml", ".yml")) and tree.is_loose(p, root) for p in tree.below(root)):
-                found[_Place(root)] = None
-            found |= dict.fromkeys(_Place(d) for d in sorted(tree.fleet) if d != root and within(d, root))
+        for link in broken:
+            summary = f"the symbolic link {link} -> {tree.links.targets.get(link, '')}, which {wanted!r} matches, leads nowhere"
+            warnings.append(Problem(path=link, code=LEFT_OUT, summary=summary, warning=True))
     return list(found)
 
 
+def _places_below(tree: Index, root: str) -> list[_Place]:
+    """`root` if it is a bundle, and those inside it. As in Fleet, a root that is itself a link has none inside."""
+    real = tree.real(root)
+    parent, _, name = root.rpartition("/")
+    is_link = bool(root) and join(tree.real(parent), name) in tree.links.targets
+    places = [_Place(root)] if real in tree.fleet or tree.has_loose_yaml(real) else []
+    inner = [] if is_link else [d for d in sorted(tree.fleet) if d != real and within(d, real)]
+    start = len(real) + 1 if real else 0
+    return places + [_Place(join(root, d[start:])) for d in inner]
+
+
 def _driven(tree: Index, driven: DrivenBundle, problems: list[Problem]) -> _Place | None:
-    base = driven.base.strip("/").removeprefix("./")
-    base = "" if base == "." else base
-    options = posixpath.normpath(join(base, driven.options)) if driven.options else ""
-    missing = driven.base if base not in tree.folders else options if options and options not in tree.known else ""
+    try:
+        base = _cleaned(driven.base)
+        options = _cleaned(join(base, driven.options)) if driven.options else ""
+        missing = driven.base if tree.real(base) not in tree.folders else options if options and not tree.has(options) else ""
+    except UsageError as why:
+        problems.append(_problem(driven.base, why))
+        return None
     if missing:
         summary = f"spec.bundles: {missing!r} is not in the repository"
         problems.append(Problem(path=driven.base, code="no-such-path", summary=summary, next_step="Correct the GitRepo's `bundles`."))
@@ -177,17 +195,33 @@ def _driven(tree: Index, driven: DrivenBundle, problems: list[Problem]) -> _Plac
     return _Place(base, options)
 
 
-def _match(tree: Index, wanted: str) -> list[str]:
-    wanted = "" if wanted == "." else wanted
-    if is_glob(wanted):
-        level = wanted.count("/")
-        return sorted(f for f in tree.folders if f and f.count("/") == level and fits(wanted, f))
-    return [wanted] if wanted in tree.folders else []
+def _match(tree: Index, wanted: str) -> tuple[list[str], list[str]]:
+    """The folders that a path or pattern names, and links among them that lead nowhere. Raises UsageError."""
+    path = _cleaned(wanted)
+    if is_glob(path):
+        return tree.glob(path)
+    real = tree.real(path)
+    if real in tree.known:
+        step = "Name the folder that it is in."
+        raise UsageError(f"path {wanted!r} is a file, not a folder", subject=wanted, next_step=step)
+    return [path] if real in tree.folders else [], []
+
+
+def _cleaned(path: str) -> str:
+    """A path of a GitRepo without `./`, `//` and slashes at its ends; "" is the root. Raises UsageError."""
+    cleaned = posixpath.normpath(path.strip("/") or ".")
+    if cleaned == ".." or cleaned.startswith("../"):
+        summary = f"path {path!r} leads out of the repository"
+        raise UsageError(summary, subject=path, next_step="Correct the GitRepo's `paths` or `bundles`.")
+    return "" if cleaned == "." else cleaned
 
 
 def _fingerprint(tree: Index, repo: RepoSpec, place: _Place) -> str:
-    """Over everything that a draft is made of, except files above its directory."""
-    files = [*tree.below(place.directory), *([place.options] if place.options else [])]
+    """Over everything that a draft is made of, except files above its directory; "" when links add to it."""
+    real = tree.real(place.directory)
+    if real != place.directory or tree.links_in(real) or tree.unusable_in(real):
+        return ""
+    files = [*tree.below(real), *([place.options] if place.options else [])]
     identities = [tree.identity(path) for path in files]
     if not all(identities):
         return ""
@@ -208,9 +242,8 @@ def _draft(tree: Index, repo: RepoSpec, place: _Place, commit: CommitId) -> Draf
     fleet = parse(tree.read(shown).data, file=shown, strict=repo.spec.strict) if shown else FleetYaml()
     options = _from_repo(fleet.options, repo)
     customizations = [_narrowed(_inheriting(t, options.helm, at), repo) for at, t in enumerate([*fleet.targets, *fleet.customizations])]
-    files = files_below(
-        tree, directory, {"fleet.yaml", place.options.removeprefix(f"{directory}/"), *_values_files(options, customizations)}
-    )
+    omitted = {"fleet.yaml", place.options.removeprefix(f"{directory}/"), *_values_files(options, customizations)}
+    found = contents(tree, directory, omitted)
     reader = ValuesFiles(tree, directory, shown)
     # As in Fleet, a bundle's own values files count only beside `helm.chart`; a customization's always.
     read = reader.merged(options) if options.helm and options.helm.chart else options
@@ -235,11 +268,12 @@ def _draft(tree: Index, repo: RepoSpec, place: _Place, commit: CommitId) -> Draf
     _refuse_reading_elsewhere(spec, repo, shown or _shown(directory))
     _check_copies(spec, shown or _shown(directory))
     warnings = [_warning(directory, shown, note) for note in fleet.notes]
-    charts = _charts(spec, files, shown or _shown(directory))
+    warnings += [Problem(path=directory, code=LEFT_OUT, summary=text, warning=True) for text in found.left_out]
+    charts = _charts(spec, found.files, shown or _shown(directory))
     # What is read above the directory, and what warns each time, is looked at each time.
     again = bool(warnings) or reader.left_directory
     fingerprint = "" if again else _fingerprint(tree, repo, place)
-    return Draft(spec=spec, files=files, charts=charts, warnings=warnings, fingerprint=fingerprint)
+    return Draft(spec=spec, files=found.files, charts=charts, warnings=warnings, fingerprint=fingerprint)
 
 
 def _warning(directory: str, shown: str, note: Note) -> Problem:
@@ -259,7 +293,7 @@ def _name(repo: RepoSpec, place: _Place) -> BundleName:
 
 def _fleet_file(tree: Index, directory: str) -> str:
     """The path of the directory's own, or ""; fleet.yaml wins over fleet.yml."""
-    return next((path for f in FLEET_FILES if (path := join(directory, f)) in tree.known), "")
+    return next((path for f in FLEET_FILES if tree.has(path := join(directory, f))), "")
 
 
 def _inheriting(target: Target, helm: HelmOptions | None, at: int) -> Target:

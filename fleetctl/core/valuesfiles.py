@@ -33,10 +33,13 @@ class ValuesFiles:
 
     def _read(self, name: str) -> dict[str, Any]:
         path = posixpath.normpath(join(self._directory, name))
-        self.left_directory |= not within(path, self._directory)
-        if path not in self._tree.known:
+        if path.startswith("../") or not self._tree.has(path):
             raise InvalidFile(f"helm.valuesFiles: {name} is not in the repository", file=self._shown, next_step="Correct the path.")
-        found = load(self._tree.read(path).data, file=path)
-        if not isinstance(found, dict | None):
-            raise InvalidFile("is no map of values", file=path, next_step="Write `key: value` lines.")
-        return found or {}
+        real = self._tree.real(path)
+        self.left_directory |= not within(real, self._tree.real(self._directory))
+        if real not in self._tree.values:
+            found = load(self._tree.read(path).data, file=path)
+            if not isinstance(found, dict | None):
+                raise InvalidFile("is no map of values", file=path, next_step="Write `key: value` lines.")
+            self._tree.values[real] = found or {}
+        return self._tree.values[real]

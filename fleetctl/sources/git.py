@@ -148,7 +148,7 @@ async def _child(message: bytes, seconds: float, subject: str) -> dict[str, Any]
 
 
 class GitTree:
-    """The regular files of one commit, read when asked for. `left_out`: why others are not among them. `about`: who wrote it, and when.
+    """One commit; files are read when asked for. `about`: who wrote it, and when.
 
     Only what the child's listing names is read. A store that turns out to be broken is marked so and made anew by the next fetch.
     """
@@ -168,7 +168,7 @@ class GitTree:
         self._files = {entry.path: entry for entry in found.files}
         self._ids = {entry.path: ObjectID(entry.object.encode()) for entry in found.files}
         self._paths = list(self._files)
-        self.left_out = found.left_out
+        self._links, self._unusable = found.links, found.unusable
         self.about = found.about
         self._objects = DiskObjectStore(str(store / "objects"), object_format=get_object_format("sha256" if len(commit) == 64 else "sha1"))
 
@@ -190,6 +190,12 @@ class GitTree:
         """Git's object id, and whether it may be run."""
         entry = self._files[path]
         return f"{entry.object}{'+x' if entry.executable else ''}"
+
+    def links(self) -> Mapping[str, str]:
+        return self._links
+
+    def unusable(self) -> Mapping[str, str]:
+        return self._unusable
 
     def close(self) -> None:
         self._objects.close()

@@ -5,22 +5,56 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fleetctl.core.bundle import DEFAULT_LIMITS, File
 from fleetctl.core.errors import InvalidFile, NotFound, UsageError
 from fleetctl.core.ids import CommitId
+from fleetctl.core.tree import SUBMODULE
+from fleetctl.sources.gitstore import entry_fault, link_fault
+
+
+@dataclass
+class _Entries:
+    """What a walk has met; the names as in `core.tree.Tree`."""
+
+    files: dict[str, Any] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+    unusable: dict[str, str] = field(default_factory=dict)
+
+    def add_link(self, path: str, target: bytes) -> None:
+        fault = link_fault(target)
+        if fault:
+            self.unusable[path] = fault
+        else:
+            self.links[path] = target.decode()
+
+    def below(self, folder: str) -> _Entries:
+        """The same with paths that begin at `folder`."""
+        start = f"{folder}/"
+
+        def cut(entries: dict[str, Any]) -> dict[str, Any]:
+            return {path.removeprefix(start): entry for path, entry in entries.items() if path.startswith(start)}
+
+        return _Entries(cut(self.files), cut(self.links), cut(self.unusable))
 
 
 class LocalTree:
-    """`left_out`: (path, why) of what is no regular file. `commit` is "" for a folder as it lies there."""
+    """`commit` is "" for a folder as it lies there."""
 
-    def __init__(self, files: dict[str, Any], left_out: list[tuple[str, str]], commit: str = "") -> None:
-        self._files, self.left_out, self.commit = files, left_out, CommitId(commit)
-        self._paths = sorted(files, key=str.encode)
+    def __init__(self, entries: _Entries, commit: str = "") -> None:
+        self._entries, self.commit = entries, CommitId(commit)
+        self._paths = sorted(entries.files, key=str.encode)
         self._held: dict[str, File] = {}
+
+    def links(self) -> Mapping[str, str]:
+        return self._entries.links
+
+    def unusable(self) -> Mapping[str, str]:
+        return self._entries.unusable
 
     def paths(self) -> Sequence[str]:
         return self._paths
@@ -28,7 +62,7 @@ class LocalTree:
     def read(self, path: str) -> File:
         """Raises InvalidFile when it is too large or cannot be read."""
         if path not in self._held:
-            self._held[path] = self._files[path]()
+            self._held[path] = self._entries.files[path]()
         return self._held[path]
 
     def identity(self, path: str) -> str:
@@ -48,20 +82,44 @@ def open_local(text: str) -> LocalTree:
 
 
 def _folder(root: Path) -> LocalTree:
-    files: dict[str, Any] = {}
-    left_out: list[tuple[str, str]] = []
+    entries = _Entries()
     for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if name != ".git")
         here = Path(folder)
-        for name in [*names, *(f for f in folders if (here / f).is_symlink())]:
-            path = here / name
-            shown = path.relative_to(root).as_posix()
-            mode = path.lstat().st_mode
-            if stat.S_ISREG(mode):
-                files[shown] = _Disk(path, shown, executable=bool(mode & 0o100))
-            elif name != ".git":
-                left_out.append((shown, "is a symbolic link" if stat.S_ISLNK(mode) else "is no regular file"))
-    return LocalTree(files, left_out)
+        prefix = "" if here == root else f"{here.relative_to(root).as_posix()}/"
+        links = [name for name in folders if (here / name).is_symlink()]
+        for name in [*names, *links]:
+            if name != ".git":
+                _add_path(entries, here / name, prefix)
+        folders[:] = sorted(name for name in folders if name not in {".git", *links} and _enters(entries, here / name, prefix))
+    return LocalTree(entries)
+
+
+def _add_path(entries: _Entries, path: Path, prefix: str) -> None:
+    mode, name = path.lstat().st_mode, os.fsencode(path.name)
+    shown = _printable(prefix + path.name)
+    kind = stat.S_IFREG if stat.S_ISREG(mode) or stat.S_ISLNK(mode) else 0
+    fault = entry_fault(shown, name, kind) if kind else "is no regular file"
+    if fault:
+        entries.unusable[shown] = fault
+    elif stat.S_ISLNK(mode):
+        entries.add_link(shown, os.fsencode(path.readlink()))
+    else:
+        entries.files[shown] = _Disk(path, shown, executable=bool(mode & 0o100))
+
+
+def _enters(entries: _Entries, path: Path, prefix: str) -> bool:
+    """Whether the files of a folder belong to the tree; a submodule's do not, nor can those below a name that no bundle can hold."""
+    shown = _printable(prefix + path.name)
+    is_submodule = (path / ".git").exists()
+    fault = SUBMODULE if is_submodule else entry_fault(shown, os.fsencode(path.name), stat.S_IFDIR)
+    if fault:
+        entries.unusable[shown] = fault
+    return not fault
+
+
+def _printable(path: str) -> str:
+    """Bytes that are not UTF-8 as backslash escapes, as the manager shows them."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 class _Disk:
@@ -110,15 +168,13 @@ def _commit(place: Path, revision: str) -> LocalTree:
         raise NotFound(f"there is no revision {revision}", subject=str(place), next_step=step) from why
     root = Path(repo.path).resolve()
     below = place.resolve().relative_to(root).as_posix() if not repo.bare else "."
-    files: dict[str, Any] = {}
-    left_out: list[tuple[str, str]] = []
-    _walk(repo, commit.tree, "", files, left_out)
+    entries = _Entries()
+    _walk(repo, commit.tree, "", entries)
     if below != ".":
-        files = {path.removeprefix(f"{below}/"): blob for path, blob in files.items() if path.startswith(f"{below}/")}
-        left_out = [(path.removeprefix(f"{below}/"), why) for path, why in left_out if path.startswith(f"{below}/")]
-        if not files:
+        entries = entries.below(below)
+        if not entries.files:
             raise NotFound(f"{below} is not in {revision}", subject=str(place), next_step="Correct the path or the revision.")
-    return LocalTree(files, left_out, commit.id.decode())
+    return LocalTree(entries, commit.id.decode())
 
 
 def _revision(repo: Any, text: str) -> Any:
@@ -138,13 +194,15 @@ def _revision(repo: Any, text: str) -> Any:
     return commit
 
 
-def _walk(repo: Any, sha: bytes, prefix: str, files: dict[str, Any], left_out: list[tuple[str, str]]) -> None:
+def _walk(repo: Any, sha: bytes, prefix: str, entries: _Entries) -> None:
     for entry in repo.object_store[sha].items():
-        path = prefix + entry.path.decode("utf-8", "surrogateescape")
-        kind = stat.S_IFMT(entry.mode)
-        if kind == stat.S_IFDIR:
-            _walk(repo, entry.sha, f"{path}/", files, left_out)
-        elif kind == stat.S_IFREG:
-            files[path] = _Blob(repo, entry.sha, path, executable=bool(entry.mode & 0o100))
+        path = prefix + entry.path.decode("utf-8", "backslashreplace")
+        fault = entry_fault(path, entry.path, entry.mode)
+        if fault:
+            entries.unusable[path] = fault
+        elif stat.S_ISDIR(entry.mode):
+            _walk(repo, entry.sha, f"{path}/", entries)
+        elif stat.S_ISLNK(entry.mode):
+            entries.add_link(path, repo.object_store[entry.sha].data)
         else:
-            left_out.append((path, "is a symbolic link" if kind == stat.S_IFLNK else "is a submodule"))
+            entries.files[path] = _Blob(repo, entry.sha, path, executable=bool(entry.mode & 0o100))

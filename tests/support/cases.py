@@ -30,8 +30,8 @@ _WORKSPACE = Workspace("fleet-default")
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`keys`: what of Fleet it is about; `verdict`: same, better or not yet, with `why` for the latter two. `files`: path to text, in
-    addition to those that lie in the case's folder `repo`. `clusters`: name to {labels, annotations, values, groups}. `expect` as checked
+    """`keys`: what of Fleet it is about; `verdict`: same, better or not yet, with `why` for the latter two. `files`: path to text; `links`, `unusable`: as
+    in `core.tree.Tree`. `clusters`: name to {labels, annotations, values, groups}. `expect` as checked
     by `Outcome`.
     """
 
@@ -41,6 +41,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     verdict: str = "same"
     why: str = ""
     files: dict[str, str]
+    links: dict[str, str] = {}
+    unusable: dict[str, str] = {}
     gitrepo: dict[str, Any] = {}
     clusters: dict[str, dict[str, Any]] = {}
     groups: dict[str, dict[str, Any]] = {}
@@ -62,7 +64,7 @@ class Outcome:
         self._case, self._workdir, self._path = case, workdir, path
         spec = {"repo": "https://git.example/r", "targets": [{"name": "all", "clusterSelector": {}}], **case.gitrepo}
         repo = repo_spec({"metadata": {"name": "repo", "namespace": _WORKSPACE}, "spec": spec})
-        self.scan: Scan = scan(DictTree(case.files), repo, commit=CommitId("c" * 40))
+        self.scan: Scan = scan(DictTree(case.files, case.links, case.unusable), repo, commit=CommitId("c" * 40))
         self.drafts: dict[str, Draft] = {d.spec.name: d for d in self.scan.drafts}
 
     def problems(self) -> list[str]:

@@ -10,9 +10,15 @@ from fleetctl.core.bundle import File
 
 
 class DictTree:
-    """`{"app/fleet.yaml": "..."}` as a Tree."""
+    """`{"app/fleet.yaml": "..."}` as a Tree; `links`: path → target; `unusable`: path → reason."""
 
-    def __init__(self, files: Mapping[str, str | bytes]) -> None:
+    def __init__(
+        self,
+        files: Mapping[str, str | bytes],
+        links: Mapping[str, str] | None = None,
+        unusable: Mapping[str, str] | None = None,
+    ) -> None:
+        self._links, self._unusable = links or {}, unusable or {}
         self._files = {path: File(text.encode() if isinstance(text, str) else text) for path, text in files.items()}
         self._paths = sorted(self._files, key=str.encode)
 
@@ -24,6 +30,12 @@ class DictTree:
 
     def identity(self, path: str) -> str:
         return hashlib.sha256(self._files[path].data).hexdigest()
+
+    def links(self) -> Mapping[str, str]:
+        return self._links
+
+    def unusable(self) -> Mapping[str, str]:
+        return self._unusable
 
 
 def folder(root: Path) -> DictTree:

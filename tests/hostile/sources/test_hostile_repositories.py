@@ -61,8 +61,9 @@ def test_odd_names_are_left_out_by_name(server: GitServer, forge: Forge, tmp_pat
     tree = git.open_tree(tmp_path / "store", fetch(server, tmp_path))
     try:
         assert list(tree.paths()) == ["-rf", ".../config", "ok.yaml"]
-        assert len(tree.left_out) == len(entries) - 3
-        assert {tree.left_out[p] for p in ("link", "module")} == {"is a symbolic link", "is a submodule"}
+        assert tree.links() == {"link": "/etc/passwd"}
+        assert len(tree.unusable()) == len(entries) - 4
+        assert tree.unusable()["module"] == "is a submodule"
         with pytest.raises(KeyError):
             tree.read("../../etc/passwd")
     finally:
@@ -77,7 +78,7 @@ def test_a_name_that_stands_twice_counts_once(server: GitServer, forge: Forge, t
     tree = git.open_tree(tmp_path / "store", fetch(server, tmp_path))
     assert tree.paths() == ["a"]
     assert tree.read("a").data == b"1"
-    assert tree.left_out == {"a": "stands there twice"}
+    assert tree.unusable() == {"a": "has a duplicate name in its folder"}
     tree.close()
 
 
@@ -99,7 +100,7 @@ def test_a_deep_tree_is_cut(server: GitServer, forge: Forge, tmp_path: Path) -> 
     forge.publish(tree)
     opened = git.open_tree(tmp_path / "store", fetch(server, tmp_path))
     assert list(opened.paths()) == []
-    assert len(opened.left_out) == 1
+    assert len(opened.unusable()) == 1
     opened.close()
 
 
@@ -109,7 +110,7 @@ def test_a_commit_whose_parts_are_missing_is_refused(server: GitServer, forge: F
     forge.publish(forge.tree(("40000", b"d", missing)))
     with pytest.raises(SourceError):
         fetch(server, tmp_path)
-    assert not list((tmp_path / "store").glob("commits/*"))
+    assert not list((tmp_path / "store").glob("listings/*"))
     good = forge.publish(forge.tree(("100644", b"a", forge.add("blob", b"1"))))
     assert fetch(server, tmp_path) == good
 

@@ -46,18 +46,46 @@ class TestFromCommitToDocument:
         run(tmp_path / "data", work)
 
     def test_what_is_left_out_is_told(self, tmp_path: Path, clone: Clone) -> None:
-        """A link and a misplaced key are warnings, and stand in nobody's way."""
-        (clone.folder / "web").mkdir(parents=True, exist_ok=True)
-        (clone.folder / "web" / "link.yaml").symlink_to("m.yaml")
+        """A misplaced key is a warning, and stands in nobody's way."""
         commit = clone.push({"web/m.yaml": MAP.format(name="web"), "web/fleet.yaml": "clusterGroup: x\n"})
 
         async def work(service: Service) -> None:
             await add(service, clone.url, paths=["web"], ociRegistrySecret="x")
             status = (await scanned(service, commit))["status"]
-            assert [w["code"] for w in status["warnings"]] == ["no-effect", "misplaced-key", "left-out"]
+            assert [w["code"] for w in status["warnings"]] == ["no-effect", "misplaced-key"]
             assert status["problems"] == []
             bundle = await service.get_object("Bundle", "fleet-default", "apps-web")
             assert [w["summary"] for w in bundle["status"]["warnings"]] == ["web/fleet.yaml:1:1: key `clusterGroup` has no effect here"]
+
+        run(tmp_path / "data", work)
+
+    def test_a_bundle_that_can_no_longer_be_made_stays_and_is_a_problem(self, tmp_path: Path, clone: Clone) -> None:
+        """Links in it are followed; a link that leads nowhere, a submodule, and a directory that became empty are problems, no removals."""
+        (clone.folder / "web").mkdir(parents=True, exist_ok=True)
+        (clone.folder / "web" / "link.yaml").symlink_to("m.txt")
+        files = {"web/m.txt": MAP.format(name="web"), "web/fleet.yaml": "", "empty/fleet.yaml": "", "empty/m.yaml": MAP.format(name="e")}
+        commit = clone.push({**files, "sub/fleet.yaml": "", "sub/m.yaml": MAP.format(name="s")})
+
+        async def work(service: Service) -> None:
+            await add(service, clone.url)
+            status = (await scanned(service, commit))["status"]
+            assert (status["problems"], status["warnings"]) == ([], [])
+            second = await asyncio.to_thread(clone.push, {"empty/m.yaml": None})
+            await service.sync("fleet-default", "apps")
+            status = (await scanned(service, second))["status"]
+            assert "empty holds no file to deploy; bundle apps-empty" in status["problems"][0]["summary"]
+            assert status["held"] is None
+            (clone.folder / "web" / "link.yaml").unlink()
+            (clone.folder / "web" / "link.yaml").symlink_to("gone.yaml")
+            (clone.folder / "sub" / "module").mkdir()
+            clone.git("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},sub/module")
+            third = await asyncio.to_thread(clone.push, {"empty/m.yaml": MAP.format(name="e")})
+            await service.sync("fleet-default", "apps")
+            summaries = [p["summary"] for p in (await scanned(service, third))["status"]["problems"]]
+            assert "web/link.yaml: the symbolic link to gone.yaml leads to no file" in summaries[1]
+            assert "sub/module: is a submodule" in summaries[0]
+            names = sorted(b["metadata"]["name"] for b in await service.list_objects("Bundle"))
+            assert names == ["apps-empty", "apps-sub", "apps-web"]
 
         run(tmp_path / "data", work)
 

@@ -51,6 +51,7 @@ class TestFetching:
         (tmp_path / "clone" / "link").symlink_to("/etc/passwd")
         (tmp_path / "clone" / "run.sh").write_text("#!/bin/sh\n")
         (tmp_path / "clone" / "run.sh").chmod(0o755)
+        (tmp_path / "clone" / "sub").mkdir()  # else `git add` would drop the entry
         clone.git("update-index", "--add", "--cacheinfo", f"160000,{NO_COMMIT},sub")
         commit = clone.push({"a/b.yaml": b"x: \xff\r\n", "a-b": "1", "é.txt": "2"})
         assert fetch(clone.url, tmp_path) == commit
@@ -58,7 +59,8 @@ class TestFetching:
         assert tree.paths() == ["a-b", "a/b.yaml", "run.sh", "é.txt"]
         assert tree.read("a/b.yaml") == File(b"x: \xff\r\n")
         assert tree.read("run.sh").executable
-        assert "symbolic link" in tree.left_out["link"]
+        assert tree.links() == {"link": "/etc/passwd"}
+        assert tree.unusable() == {"sub": "is a submodule"}
         tree.close()
 
     def test_the_next_fetch_brings_only_the_difference(self, tmp_path: Path, clone: Clone) -> None:
@@ -112,7 +114,7 @@ class TestFetching:
                 pack.chmod(0o600)
                 pack.write_bytes(b"PACK" + bytes(pack.stat().st_size - 4))
             case "listing":
-                (store / "commits" / commit).write_text("{")
+                (store / "listings" / commit).write_text("{")
             case "config":
                 (store / "HEAD").unlink()
             case _:
@@ -150,7 +152,7 @@ class TestFetching:
         second = clone.push({"a": "2"})
         assert fetch(clone.url, tmp_path, git.Ref(revision=second[:9])) == second
         assert fetch(clone.url, tmp_path, git.Ref(revision=first[:7])) == first
-        twin = tmp_path / "store" / "commits" / (second[:12] + "0" * 28)
+        twin = tmp_path / "store" / "listings" / (second[:12] + "0" * 28)
         twin.write_bytes(b"")
         with pytest.raises(UsageError, match="beginning of 2 commits"):
             fetch(clone.url, tmp_path, git.Ref(revision=second[:7]))

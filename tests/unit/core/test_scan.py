@@ -69,7 +69,7 @@ def test_a_broken_fleet_yaml_does_not_stop_its_siblings():
 def test_two_bundles_with_one_name_are_named_both():
     """The second is a problem that names both directories."""
     got = scanned({"a/fleet.yaml": "name: web", "b/fleet.yaml": "name: web", "a/x": "", "b/x": ""}, paths=["a", "b"])
-    assert got.problems[0].summary == "a and b are both named web"
+    assert got.problems[0].summary == "a and b are both named web; neither is taken"
 
 
 def test_values_files_are_merged_over_values():
