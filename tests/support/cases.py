@@ -30,9 +30,9 @@ _WORKSPACE = Workspace("fleet-default")
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`keys`: what of Fleet it is about; `verdict`: same, better or not yet, with `why` for the latter two. `files`: path to text; `links`, `unusable`: as
-    in `core.tree.Tree`. `clusters`: name to {labels, annotations, values, groups}. `expect` as checked
-    by `Outcome`.
+    """`keys`: what of Fleet it is about; `verdict`: same, better or not yet, with `why` for the latter two. `files`: path to text;
+    `links`, `unusable`: as in `core.tree.Tree`. `clusters`: name to {labels, annotations, values, groups}. `expect` as checked by
+    `Outcome`.
     """
 
     name: str
