@@ -7,6 +7,7 @@ import posixpath
 from collections.abc import Iterator
 from typing import Any
 
+from fleetctl.core.chartref import OCI, describe_unsupported
 from fleetctl.core.layers import Advice, Layer, as_list, as_str, inside
 from fleetctl.core.shape import Path
 
@@ -15,26 +16,49 @@ _LABEL = "global.fleet.clusterLabels."
 
 def _chart(layer: Layer) -> Iterator[Advice]:
     chart, repo = (as_str(layer.helm(key)) for key in ("chart", "repo"))
+    is_oci = chart.startswith(OCI) or repo.startswith(OCI)
     is_remote = bool(repo) or "://" in chart
-    if as_str(layer.own_helm("repo")) and not chart:
+    if as_str(layer.own_helm("repo")) and not chart and not is_oci:
         summary = "`helm.repo` without `helm.chart` names no chart"
         yield "repo-without-chart", layer.at("helm", "repo"), summary, "Write the chart's name."
-    if as_str(layer.own_helm("version")) and not repo and not chart.startswith("oci://"):
+    if as_str(layer.own_helm("version")) and not repo and not is_oci:
         what = "which comes as it is from its address" if is_remote else "which lies in the bundle"
         step = "Remove it, or name the chart's repository in `helm.repo`."
         yield "version-without-repo", layer.at("helm", "version"), f"`helm.version` has no effect on a chart {what}", step
-    if as_str(layer.own_helm("chart")) and not is_remote and layer.files is not None:
-        folder = inside(chart)
-        if folder is not None and posixpath.join(folder, "Chart.yaml") not in layer.files:
-            step = "Correct the path, or name the chart's repository in `helm.repo`."
-            yield "chart-missing", layer.at("helm", "chart"), f"`helm.chart`: {chart} holds no Chart.yaml", step
+    yield from _chart_address(layer, as_str(layer.own_helm("chart")), repo)
+
+
+def _chart_address(layer: Layer, chart: str, repo: str) -> Iterator[Advice]:
+    """What is wrong with a `helm.chart` that is not a name in a repository."""
+    place = layer.at("helm", "chart")
+    if chart.startswith(OCI):
+        step = "Write the address in `helm.repo`, and no `helm.chart`. It stays the same chart."
+        summary = "`helm.chart: oci://…` is deprecated in Fleet"
+        yield "oci-in-chart", place, summary, step
+    folder = inside(chart)
+    is_there = layer.files is not None and folder is not None and posixpath.join(folder, "Chart.yaml") in layer.files
+    unsupported = describe_unsupported(chart, repo)
+    if not chart or repo or is_there:
+        return
+    if unsupported:
+        yield "chart-address", place, f"`helm.chart`: {chart}: {unsupported[0]}", unsupported[1]
+    elif "://" in chart:
+        return
+    elif folder is None:
+        step = "Put the fleet.yaml above the chart, or the chart below the fleet.yaml."
+        summary = f"`helm.chart`: {chart} leaves the bundle's directory"
+        yield "chart-missing", place, summary, step
+    elif layer.files is not None:
+        step = "Correct the path, or name the chart's repository in `helm.repo`."
+        yield "chart-missing", place, f"`helm.chart`: {chart} holds no Chart.yaml", step
 
 
 def _values_files(layer: Layer) -> Iterator[Advice]:
     named = as_list(layer.own_helm("valuesFiles"))
-    if named and not layer.is_custom and not as_str(layer.helm("chart")):
+    has_chart = as_str(layer.helm("chart")) or as_str(layer.helm("repo"))
+    if named and not layer.is_custom and not has_chart:
         step = "For a chart in the bundle's own folder write `chart: .` beside it."
-        summary = "`helm.valuesFiles` is not read, because there is no `helm.chart`"
+        summary = "`helm.valuesFiles` is not read, because there is no `helm.chart` and no `helm.repo`"
         yield "values-files-without-chart", layer.at("helm", "valuesFiles"), summary, step
         return
     for at, name in enumerate(named):

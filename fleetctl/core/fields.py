@@ -146,16 +146,19 @@ def _criteria(prefix: str) -> dict[str, Field]:
 
 _HELM = {
     "chart": _f(
-        "The chart: a folder of the bundle, an `oci://` address, the URL of an archive, or with `repo` the chart's name there. "
+        "The chart: a folder of the bundle, the URL of an archive, or with `repo` the chart's name there. "
         "Charts from elsewhere are fetched when the repository is scanned and travel with the bundle.",
         "the bundle's own folder, when it holds a Chart.yaml",
     ),
-    "repo": _f("The HTTPS address of a Helm repository that holds `chart`."),
-    "version": _f("Version, or a range of versions, of a chart that is fetched.", "the latest"),
+    "repo": _f(
+        "The address of a Helm repository that holds `chart`, or without `chart` the `oci://` address of the chart itself, "
+        "which may end in a tag and a digest."
+    ),
+    "version": _f("Version, or a range of versions, of a chart that is fetched. For `oci://` also `VERSION@sha256:DIGEST`.", "the latest"),
     "releaseName": _f("Name of the Helm release: at most 53 small letters, digits, - and dots.", "the bundle's name"),
     "valuesFiles[]": _f(
         "Files of values, read when the repository is scanned; a later one is laid over an earlier one, and all over `values`. "
-        "At the top level they count only beside `helm.chart`: for a chart in the bundle's own folder write `chart: .`."
+        "At the top level they count only beside `helm.chart` or `helm.repo`: for a chart in the bundle's own folder write `chart: .`."
     ),
     "values": _f(
         "Values for the chart. Texts may hold Go templates in `${ }`, evaluated for each cluster; a text that begins with "

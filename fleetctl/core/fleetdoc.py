@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from fleetctl.core.bundle import File, Target, chart_digest
+from fleetctl.core.chartref import ChartRequest
 from fleetctl.core.options import Options
-from fleetctl.core.scan import ChartRequest, Draft
+from fleetctl.core.scan import Draft
 from fleetctl.core.yamldoc import load
 
 API_VERSION = "fleet.cattle.io/v1alpha1"

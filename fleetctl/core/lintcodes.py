@@ -27,7 +27,9 @@ _ERRORS = {
     "invalid-value": "The value has the right type, and is no duration, number, share, cron expression or word that the key takes.",
     "no-criterion": "The entry says nothing of which clusters it means, so it would match none.",
     "empty-dependency": "The entry of dependsOn names neither a bundle nor a selector.",
-    "chart-missing": "helm.chart names a folder of the bundle without a Chart.yaml.",
+    "chart-missing": "helm.chart names a folder without a Chart.yaml, or outside of the bundle's directory.",
+    "chart-address": "helm.chart is an address that no chart is fetched from, such as another Git repository.",
+    "repo-without-chart": "helm.repo names a repository, and nothing says which chart of it.",
     "values-file-missing": "helm.valuesFiles names a file that is not there.",
     "kustomize-dir-missing": "kustomize.dir names a folder without a kustomization.yaml.",
     "patch-without-target": "An overlay's X_patch.yaml changes X.yaml, which is not there.",
@@ -36,8 +38,8 @@ _ERRORS = {
 }
 _WARNINGS = {
     "both-fleet-files": "fleet.yml beside fleet.yaml is not read.",
-    "values-files-without-chart": "helm.valuesFiles at the top level is read only beside helm.chart, in Fleet too.",
-    "repo-without-chart": "helm.repo names a repository, and nothing says which chart of it.",
+    "values-files-without-chart": "helm.valuesFiles at the top level is read only beside helm.chart or helm.repo, in Fleet too.",
+    "oci-in-chart": "helm.chart with oci:// is deprecated in Fleet; helm.repo takes the address.",
     "version-without-repo": "helm.version counts only for a chart that is fetched from a repository or a registry.",
     "templates-switched-off": "helm.templateValues are templates, and helm.disablePreProcess switches templates off.",
     "overlays-without-effect": "yaml.overlays change bundles of plain manifests only.",

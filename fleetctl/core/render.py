@@ -14,7 +14,8 @@ from typing import Any
 
 import msgspec
 
-from fleetctl.core.bundle import File, chart_folder
+from fleetctl.core.bundle import File
+from fleetctl.core.chartref import local_folder, remote_chart
 from fleetctl.core.errors import UsageError
 from fleetctl.core.ids import BundleName, is_name
 from fleetctl.core.options import HelmOptions, Options
@@ -159,14 +160,14 @@ def _style(*, is_helm: bool, is_kustomize: bool) -> Style:
 
 def chart_of(files: Mapping[str, File], helm: HelmOptions) -> str | None:
     """The folder of the chart, or None: fetched ones stand below `.charts/`."""
-    wanted = (helm.chart or "").removeprefix("./").strip("/").strip(".")
-    if helm.repo or "://" in wanted:
-        folder = chart_folder(helm.chart or "", helm.repo or "", helm.version or "")
-        if f"{folder}/Chart.yaml" not in files:
-            shown = " ".join(filter(None, (helm.chart, helm.version, helm.repo)))
+    request = remote_chart(helm)
+    if request is not None:
+        if f"{request.folder}/Chart.yaml" not in files:
+            shown = " ".join(filter(None, (request.chart, request.version, request.repo)))
             raise UsageError(f"the archive lacks the chart {shown}", subject="helm.chart", next_step="Scan the repository again.")
-        return folder
-    return wanted if _join(wanted, "Chart.yaml") in files else None
+        return request.folder
+    folder = local_folder(helm)
+    return folder if _join(folder, "Chart.yaml") in files else None
 
 
 def _refuse_remote(files: Mapping[str, File]) -> None:

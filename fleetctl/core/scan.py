@@ -18,7 +18,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from fleetctl.core import options as opts
-from fleetctl.core.bundle import BundleSpec, File, Target, archive_digest, chart_folder, pack
+from fleetctl.core.bundle import BundleSpec, File, Target, archive_digest, pack
+from fleetctl.core.chartref import ChartRequest, describe_unsupported, local_folder, remote_chart, with_one_form
 from fleetctl.core.cluster import Cluster
 from fleetctl.core.errors import FleetError, InvalidFile, UsageError
 from fleetctl.core.fleetyaml import FleetYaml, parse
@@ -37,18 +38,6 @@ from fleetctl.core.valuesfiles import ValuesFiles
 EMPTY, LEFT_OUT = "empty", "left-out"
 # A bundle whose targets cannot be judged for it is a problem here, before anything depends on it.
 _ANY_CLUSTER = Cluster(workspace=Workspace(""), name=ClusterName("any"), id=ClusterId("any"))
-
-
-class ChartRequest(msgspec.Struct, frozen=True):
-    """A chart that must be fetched: `repo` and a name, an `oci://` address, or the URL of a tarball."""
-
-    chart: str
-    repo: str = ""
-    version: str = ""
-
-    @property
-    def folder(self) -> str:
-        return chart_folder(self.chart, self.repo, self.version)
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -240,13 +229,13 @@ def _draft(tree: Index, repo: RepoSpec, place: _Place, commit: CommitId) -> Draf
     directory = place.directory
     shown = place.options or _fleet_file(tree, directory)
     fleet = parse(tree.read(shown).data, file=shown, strict=repo.spec.strict) if shown else FleetYaml()
-    options = _from_repo(fleet.options, repo)
+    options = _of_one_form(_from_repo(fleet.options, repo))
     customizations = [_narrowed(_inheriting(t, options.helm, at), repo) for at, t in enumerate([*fleet.targets, *fleet.customizations])]
     omitted = {"fleet.yaml", place.options.removeprefix(f"{directory}/"), *_values_files(options, customizations)}
     found = contents(tree, directory, omitted)
     reader = ValuesFiles(tree, directory, shown)
-    # As in Fleet, a bundle's own values files count only beside `helm.chart`; a customization's always.
-    read = reader.merged(options) if options.helm and options.helm.chart else options
+    # As in Fleet, a bundle's own values files count only beside `helm.chart` or `helm.repo`; a customization's always.
+    read = reader.merged(options) if options.helm and (options.helm.chart or options.helm.repo) else options
     customizations = [msgspec.structs.replace(t, options=reader.merged(t.options)) for t in customizations]
     spec = BundleSpec(
         workspace=repo.workspace,
@@ -296,13 +285,19 @@ def _fleet_file(tree: Index, directory: str) -> str:
     return next((path for f in FLEET_FILES if tree.has(path := join(directory, f))), "")
 
 
+def _of_one_form(options: Options) -> Options:
+    if options.helm is None:
+        return options
+    return msgspec.structs.replace(options, helm=with_one_form(options.helm))
+
+
 def _inheriting(target: Target, helm: HelmOptions | None, at: int) -> Target:
     """A customization that says something of the chart says it of the bundle's chart, unless it names another."""
-    mine = target.options.helm
-    options = target.options
+    options = _of_one_form(target.options)
+    mine = options.helm
     if helm is not None and mine is not None:
         kept = {key: getattr(mine, key) or getattr(helm, key) for key in ("chart", "repo", "version")}
-        options = msgspec.structs.replace(options, helm=msgspec.structs.replace(mine, **kept))
+        options = _of_one_form(msgspec.structs.replace(options, helm=msgspec.structs.replace(mine, **kept)))
     return msgspec.structs.replace(target, name=target.name or f"target{at:03d}", options=options)
 
 
@@ -360,21 +355,39 @@ def _values_files(options: Options, customizations: Sequence[Target]) -> set[str
 
 def _charts(spec: BundleSpec, files: Mapping[str, File], shown: str) -> list[ChartRequest]:
     """The charts that are not in the repository, of the bundle and its customizations, each once."""
-    found: dict[ChartRequest, None] = {}
-    base = spec.options.helm or HelmOptions()
-    for helm in (base, *(t.options.helm for t in spec.customizations)):
-        chart = helm.chart or base.chart if helm else None
-        if helm is None or not chart:
+    requests: dict[ChartRequest, None] = {}
+    for helm in (spec.options.helm, *(t.options.helm for t in spec.customizations)):
+        if helm is None or not (helm.chart or helm.repo):
             continue
-        repo, version = helm.repo or base.repo or "", helm.version or base.version or ""
-        for key, address in (("helm.repo", repo), ("helm.chart", chart)):
+        for key, address in (("helm.repo", helm.repo or ""), ("helm.chart", helm.chart or "")):
             step = "Take it out, put it into a Secret, and name that in helmSecretName of the GitRepo, with helmRepoURLRegex."
             refuse_login(address, f"{shown}: {key}", step)
-        if repo or "://" in chart:
-            found[ChartRequest(chart, repo, version)] = None
-        elif join(chart.removeprefix("./").rstrip("/"), "Chart.yaml").removeprefix("./") not in files:
-            raise InvalidFile(f"helm.chart: {chart} holds no Chart.yaml", file=shown, next_step="Correct the path, or add `helm.repo`.")
-    return list(found)
+        request = remote_chart(helm)
+        if request is not None and not request.chart:
+            summary = "helm.repo without helm.chart names no chart"
+            raise InvalidFile(summary, file=shown, next_step="Write the chart's name in `helm.chart`.")
+        if request is None or not request.repo:
+            _check_address(helm, files, shown)
+        if request is not None:
+            requests[request] = None
+    return list(requests)
+
+
+def _check_address(helm: HelmOptions, files: Mapping[str, File], shown: str) -> None:
+    """Raises InvalidFile for a chart that is neither in the bundle nor at an address that is fetched."""
+    chart = helm.chart or ""
+    folder = local_folder(helm)
+    if join(folder, "Chart.yaml") in files:
+        return
+    unsupported = describe_unsupported(chart)
+    if unsupported:
+        raise InvalidFile(f"helm.chart: {chart}: {unsupported[0]}", file=shown, next_step=unsupported[1])
+    if remote_chart(helm) is not None:
+        return
+    if folder.startswith(".."):
+        summary = f"helm.chart: {chart} leaves the bundle's directory"
+        raise InvalidFile(summary, file=shown, next_step="Put the fleet.yaml above the chart, or the chart below the fleet.yaml.")
+    raise InvalidFile(f"helm.chart: {chart} holds no Chart.yaml", file=shown, next_step="Correct the path, or add `helm.repo`.")
 
 
 def internal_problem(directory: str, why: BaseException) -> Problem:

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import msgspec
 
 from fleetctl.core.bundle import File, Files
+from fleetctl.core.chartref import ChartRequest, local_folder, remote_chart
 from fleetctl.core.errors import FleetError, SourceError, UsageError
 from fleetctl.core.loginscope import may_have_login
 from fleetctl.core.options import HelmOptions, merge
 from fleetctl.core.record import recorded, refuse_too_large
 from fleetctl.core.render import chart_of
-from fleetctl.core.scan import Built, ChartRequest, Draft, Problem, finish, internal_problem
+from fleetctl.core.scan import Built, Draft, Problem, finish, internal_problem
 from fleetctl.sources import charts, git
 from fleetctl.sources.addresses import EgressPolicy
 
@@ -111,7 +112,7 @@ def _refuse_too_large(draft: Draft, found: Mapping[ChartRequest, Files]) -> None
     for request in draft.charts:
         refuse_too_large(b"", request.chart, recorded(found[request], ""))
     options = [draft.spec.options, *(merge(draft.spec.options, t.options) for t in draft.spec.customizations)]
-    local = [o.helm or HelmOptions() for o in options if not (o.helm and (o.helm.repo or "://" in (o.helm.chart or "")))]
+    local = [helm for o in options if remote_chart(helm := o.helm or HelmOptions()) is None]
     for folder in dict.fromkeys(chart_of(draft.files, helm) for helm in local):
         if folder is not None:
             refuse_too_large(b"", draft.spec.name, recorded(draft.files, folder))
@@ -128,6 +129,6 @@ def _own_charts(draft: Draft) -> list[str]:
     options = [draft.spec.options.helm, *(t.options.helm for t in draft.spec.customizations)]
     if any(helm and helm.disable_dependency_update for helm in options):
         return []
-    named = {(helm.chart or "").removeprefix("./").strip("/").strip(".") for helm in options if helm and not helm.repo} | {""}
+    named = {local_folder(helm) for helm in options if helm and remote_chart(helm) is None} | {""}
     folders = [f"{name}/" if name else "" for name in sorted(named)]
     return [folder for folder in folders if f"{folder}Chart.yaml" in draft.files]

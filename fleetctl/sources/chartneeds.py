@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fleetctl.core.bundle import File
+from fleetctl.core.chartref import ChartRequest
 from fleetctl.core.errors import UsageError
-from fleetctl.core.scan import ChartRequest
 from fleetctl.core.semver import best, parse
 from fleetctl.core.yamldoc import load
 from fleetctl.sources.chartfile import meta

@@ -12,32 +12,26 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urljoin, urlsplit
-
-import msgspec
+from urllib.parse import urljoin
 
 from fleetctl.core.bundle import DEFAULT_LIMITS, File
+from fleetctl.core.chartref import ChartRequest, describe_unsupported
 from fleetctl.core.errors import DeadlineError, SourceError, UsageError
 from fleetctl.core.redact import redacted_login, refuse_login
-from fleetctl.core.scan import ChartRequest
-from fleetctl.core.semver import best, parse
+from fleetctl.core.semver import best
 from fleetctl.core.tar import Budget
 from fleetctl.sources import chartindex
 from fleetctl.sources.addresses import EgressPolicy, shown
 from fleetctl.sources.chartfile import Chart, meta, unpack
 from fleetctl.sources.chartneeds import needed, vendored
 from fleetctl.sources.git import Credential
+from fleetctl.sources.registry import ReadLimits, Reference, api_address, describe_missing, fetch_archive
 from fleetctl.sources.web import Web
 
 __all__ = ["NO_EGRESS", "Chart", "ChartLimits", "EgressPolicy", "address_of", "fetch_chart", "fetch_dependencies"]
 
 NO_EGRESS = EgressPolicy()
-_PAGES = 50
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_EXACT = re.compile(r"v?\d+\.\d+\.\d+([-+][0-9A-Za-z.+-]+)?")
-_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-_LAYERS = ("application/vnd.cncf.helm.chart.content.v1.tar+gzip", "application/tar+gzip")
 
 
 @dataclass(frozen=True)
@@ -151,6 +145,10 @@ class _Door:
             return await self._body(place)
         return await self._from_index(request)
 
+    async def _from_registry(self, address: str, version: str) -> bytes:
+        limits = ReadLimits(self._limits.index, self._limits.archive)
+        return await fetch_archive(self._web, address, version, limits)
+
     async def _body(self, url: str) -> bytes:
         answer = await self._web.get(url, self._limits.archive)
         assert answer is not None
@@ -166,7 +164,7 @@ class _Door:
             raise SourceError(f"{where} has no chart {request.chart}", subject=where, next_step="Correct helm.chart or helm.repo.")
         version = request.version if request.version in known else best(request.version, known)
         if version is None:
-            raise _no_version(where, request, list(known))
+            raise describe_missing(where, Reference(request.chart, request.version), known)
         urls = known[version].get("urls")
         url = urljoin(base, str(urls[0]) if isinstance(urls, list) and urls else f"{request.chart}-{version}.tgz")
         data = await self._from_registry(url, version) if url.startswith("oci://") else await self._body(url)
@@ -175,44 +173,6 @@ class _Door:
             summary = f"chart {request.chart} {version} of {where} is not what the index says: its digest is another"
             raise SourceError(summary, subject=where, next_step="Tell who keeps the repository.")
         return data
-
-    async def _from_registry(self, place: str, version: str) -> bytes:
-        api = _api(place)
-        tag = version if _EXACT.fullmatch(version) else await self._tag(api, place, version)
-        url = f"{api}/manifests/{tag.replace('+', '_')}"
-        answer = await self._web.get(url, self._limits.index, accept=_MANIFEST, may_be_absent=True)
-        if answer is None:
-            raise _no_version(place, ChartRequest(place.rpartition("/")[2], version=version), await self._tags(api, place))
-        manifest = _json(answer.body, place)
-        layers = [x for x in manifest.get("layers") or [] if isinstance(x, dict) and x.get("mediaType") in _LAYERS]
-        digest = str(layers[0].get("digest")) if layers else ""
-        if not _DIGEST.fullmatch(digest):
-            raise SourceError(f"{place} is not a helm chart", subject=place, next_step="Correct helm.chart.")
-        data = await self._body(f"{api}/blobs/{digest}")
-        if "sha256:" + hashlib.sha256(data).hexdigest() != digest:
-            raise SourceError(f"{place} is not what its manifest says", subject=place, next_step="Tell who keeps the registry.")
-        return data
-
-    async def _tag(self, api: str, place: str, version: str) -> str:
-        tags = await self._tags(api, place)
-        found = best(version, tags)
-        if found is None:
-            raise _no_version(place, ChartRequest(place.rpartition("/")[2], version=version), tags)
-        return found
-
-    async def _tags(self, api: str, place: str) -> list[str]:
-        """All tags of the registry, page by page, as versions."""
-        tags: list[str] = []
-        url = f"{api}/tags/list"
-        for _ in range(_PAGES):
-            answer = await self._web.get(url, self._limits.index, may_be_absent=True)
-            if answer is None:
-                raise SourceError(f"{place} is not there", subject=place, next_step="Correct helm.chart.")
-            tags += [str(t).replace("_", "+") for t in _json(answer.body, place).get("tags") or []]
-            url = answer.link
-            if not url:
-                break
-        return tags
 
 
 def address_of(request: ChartRequest) -> str:
@@ -228,6 +188,9 @@ def address_of(request: ChartRequest) -> str:
             raise UsageError(summary, subject=request.chart, next_step="Use letters, digits, `.`, `_` and `-`.")
         oci = request.repo.startswith("oci://")
         return f"{request.repo.rstrip('/')}/{request.chart}" if oci else request.repo
+    unsupported = describe_unsupported(request.chart)
+    if unsupported:
+        raise UsageError(f"helm.chart {shown(request.chart)}: {unsupported[0]}", subject=shown(request.chart), next_step=unsupported[1])
     if not request.chart.startswith(("http://", "https://")):
         summary = f"helm.chart {shown(request.chart)} is not a way to a chart that is supported"
         raise UsageError(
@@ -236,27 +199,6 @@ def address_of(request: ChartRequest) -> str:
     return request.chart
 
 
-def _api(place: str) -> str:
-    """The registry's own address for what people write as `oci://`."""
-    parts = urlsplit(place)
-    return f"{'https' if parts.scheme == 'oci' else parts.scheme}://{parts.netloc}/v2{parts.path}"
-
-
 def _with_registries(mirrors: Mapping[str, str]) -> dict[str, str]:
     """A mirror of `oci://HOST/PATH` also stands for the address behind it; its URL may be http."""
-    return {**mirrors, **{_api(prefix): _api(url) for prefix, url in mirrors.items() if prefix.startswith("oci://")}}
-
-
-def _json(data: bytes, place: str) -> dict[str, Any]:
-    try:
-        found = msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError) as why:
-        raise SourceError(f"{place} does not answer as an OCI registry", subject=place, next_step="Correct helm.chart.") from why
-    return found if isinstance(found, dict) else {}
-
-
-def _no_version(where: str, request: ChartRequest, known: list[str]) -> SourceError:
-    newest = sorted((v for v in known if parse(v)), key=lambda v: parse(v) or (), reverse=True)[:5]
-    step = f"It has for example {', '.join(newest)}." if newest else "Push one first."
-    wanted = f"version {request.version}" if request.version else "released version"
-    return SourceError(f"{where} has no {wanted} of {request.chart}", subject=where, next_step=step)
+    return {**mirrors, **{api_address(prefix): api_address(url) for prefix, url in mirrors.items() if prefix.startswith("oci://")}}

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from fleetctl.core.bundle import File, unpack
+from fleetctl.core.chartref import ChartRequest
 from fleetctl.core.cluster import Cluster
 from fleetctl.core.errors import FleetError
 from fleetctl.core.gitrepo import repo_spec
 from fleetctl.core.ids import ClusterName, CommitId, Workspace
 from fleetctl.core.render import plan
-from fleetctl.core.scan import ChartRequest, Draft, finish, scan
+from fleetctl.core.scan import Draft, finish, scan
 from fleetctl.core.target import select
 from fleetctl.core.values import Facts
 from fleetctl.core.yamldoc import load_all

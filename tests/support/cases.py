@@ -9,13 +9,14 @@ from typing import Any
 import msgspec
 
 from fleetctl.core.bundle import File, unpack
+from fleetctl.core.chartref import ChartRequest
 from fleetctl.core.cluster import Cluster, Group
 from fleetctl.core.errors import FleetError
 from fleetctl.core.fleetdoc import bundle_document
 from fleetctl.core.gitrepo import repo_spec
 from fleetctl.core.ids import ClusterName, CommitId, GroupName, Workspace
 from fleetctl.core.render import RenderPlan, Style, plan
-from fleetctl.core.scan import Built, ChartRequest, Draft, Scan, finish, scan
+from fleetctl.core.scan import Built, Draft, Scan, finish, scan
 from fleetctl.core.target import Match, Miss, explain
 from fleetctl.core.values import Facts
 from fleetctl.core.yamldoc import load, load_all

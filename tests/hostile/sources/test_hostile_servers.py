@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from examples.demo.chartserver import ChartServer
+from fleetctl.core.chartref import ChartRequest
 from fleetctl.core.errors import DeadlineError, FleetError, LoginError, RefusedError, SourceError
-from fleetctl.core.scan import ChartRequest
 from fleetctl.sources import git
 from fleetctl.sources.charting import Login
 from fleetctl.sources.charts import ChartLimits, EgressPolicy, fetch_chart

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
 from examples.demo.chartserver import ChartServer
 from fleetctl.core.bundle import File
+from fleetctl.core.chartref import ChartRequest
 from fleetctl.core.errors import FleetError, LoginError, RefusedError, SourceError, UsageError
-from fleetctl.core.scan import ChartRequest
 from fleetctl.sources.charts import Chart, ChartLimits, EgressPolicy, fetch_chart, fetch_dependencies
 from fleetctl.sources.git import Credential
 from manager.tls import own
@@ -114,6 +116,51 @@ class TestRegistry:
         said = helm("show", "chart", place, "--plain-http", *(["--version", version] if version else []))
         chart = fetch(ChartRequest(place, version=version), mirrors={f"oci://127.0.0.1:{server.port}": server.url})
         assert f"version: {chart.version}\n" in said
+
+    @pytest.mark.parametrize(
+        ("tag", "digest_of", "version"),
+        [
+            (":1.2.0", "", ""),
+            (":1.10.1_build.7", "", ""),
+            (":1.2.0", "1.2.0", ""),
+            ("", "1.2.0", ""),
+            ("", "1.2.0", "1.2.0"),
+            (":1.2.0", "", "1.2.0"),
+            (":not-pushed", "1.2.0", ""),
+        ],
+    )
+    def test_an_address_may_end_in_a_tag_and_a_digest(self, server: ChartServer, tag: str, digest_of: str, version: str) -> None:
+        place, mirrors = "oci://r.example.com/team/web", {"oci://r.example.com/": server.url}
+        digest = f"@{self.digest(server, digest_of)}" if digest_of else ""
+        wanted = "1.10.1+build.7" if "build" in tag else "1.2.0"
+        for request in (
+            ChartRequest(place + tag + digest, version=version),
+            ChartRequest(place + tag, version=(version or tag[1:]) + digest),
+        ):
+            assert fetch(request, EgressPolicy(), mirrors=mirrors).version == wanted
+
+    def digest(self, server: ChartServer, version: str) -> str:
+        body = httpx.get(f"{server.url}/v2/web/manifests/{version}").content
+        return "sha256:" + hashlib.sha256(body).hexdigest()
+
+    @pytest.mark.parametrize(
+        ("address", "version", "kind", "words"),
+        [
+            ("web:1.2.0", "1.2.5", UsageError, "two versions"),
+            ("web:1.2.0@sha256:" + "0" * 64, "", SourceError, "another digest at 1.2.0"),
+            ("web@sha256:" + "0" * 64, "", SourceError, "has no sha256:000"),
+            ("web@sha256:0", "", UsageError, "no digest"),
+            ("web", "1.2.0@sha256:0", UsageError, "no digest"),
+            ("web:a b", "", UsageError, "no tag"),
+            ("web:gone", "", SourceError, "has no version gone of web"),
+        ],
+    )
+    def test_a_tag_or_digest_that_does_not_fit_is_named(
+        self, server: ChartServer, address: str, version: str, kind: type[FleetError], words: str
+    ) -> None:
+        mirrors = {"oci://r.example.com/": server.url}
+        with pytest.raises(kind, match=words):
+            fetch(ChartRequest(f"oci://r.example.com/{address}", version=version), mirrors=mirrors)
 
     def test_a_repo_of_a_registry_and_a_name_is_the_same(self, server: ChartServer) -> None:
         """As in Fleet's `helm.repo: oci://…`."""

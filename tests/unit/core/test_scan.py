@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from fleetctl.core.chartref import ChartRequest
 from fleetctl.core.gitrepo import repo_spec
 from fleetctl.core.ids import CommitId, RepoName
 from fleetctl.core.naming import bundle_name, clean
-from fleetctl.core.scan import ChartRequest, finish, scan
+from fleetctl.core.scan import finish, scan
 from tests.support.trees import DictTree
 
 
