@@ -2,8 +2,8 @@
 
 Rule: the pattern is matched from the start of an address in canonical form (scheme, host, port,
 path), and has to match at least the whole of scheme, host and port. User, query and fragment are
-not part of that text, so another host cannot match by what it has there. Fleet matches anywhere in
-the address as it is written. Patterns are Go's (RE2): matched in linear time.
+not part of that text, so another host cannot match by what it has there. In Fleet a match may end
+inside the host. Patterns are Go's (RE2): linear time.
 
 Canonical form: scheme and host in lower case; the default port may be written in the pattern or
 not. A pattern without a scheme is matched from the host on, for https and oci. An address that

@@ -113,7 +113,7 @@ _ACCESS = (
         "`helmRepoURLRegex`.",
         "better",
         (
-            "Fleet matches it from the start (older ones anywhere), so that a pattern may end inside a host; here it is matched from the start, "
+            "Fleet matches it from the start (older ones anywhere), and it may end inside a host; here it is matched from the start, "
             "and must match the whole scheme, host and port, and whole segments of the path."
         ),
     ),
