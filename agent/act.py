@@ -20,7 +20,7 @@ from fleetctl.core.wire import Desired, DesiredBundle
 from fleetctl.tools.definitions import documents
 from fleetctl.tools.deploy import Prepared
 from fleetctl.tools.helm import Release, Revision, UpgradeFlags
-from fleetctl.tools.helmerrors import NoKind, PendingOperation
+from fleetctl.tools.helmerrors import NoKind, PendingOperation, RecordTaken
 
 from . import applying, clientside, copies, correct, namespaces, ownership, removal, spared, values, vanished
 from .applying import Change
@@ -136,7 +136,10 @@ async def _refused_by_form(hands: Hands, bundle: BundleName, applied: applying.A
     if not known:
         return ()
     try:
-        found = [await clientside.refused(hands.kube, documents(text.encode()), one.namespace) for one, text in applied.manifests]
+        found = [
+            await clientside.refused(hands.kube, await asyncio.to_thread(documents, text.encode()), one.namespace)
+            for one, text in applied.manifests
+        ]
     except FleetError:  # it stays as it is until the next upgrade
         return known
     return tuple(text for part in found for text in part)
@@ -186,7 +189,10 @@ def _runner(hands: Hands, bundle: DesiredBundle, release: Release, prepared: Pre
         except NoKind:
             if not hands.kube.is_there or not await vanished.repair(hands.kube, release):
                 raise
-            return await once(flags)
+        except RecordTaken:
+            if not hands.kube.is_there or not await vanished.drop_unreadable(hands.kube, release):
+                raise
+        return await once(flags)
 
     def note(found: list[str]) -> None:
         entry = hands.journal.entries[bundle.name]

@@ -230,7 +230,7 @@ async def _gone(kube: Kube, going: Iterable[Live], release: Release, patience: f
             return
         await _delete(kube, left)
         if time.monotonic() >= end:
-            raise remains(left)
+            raise await _remains(kube, left)
         await asyncio.sleep(pause)
         pause = min(_SLOW[1], pause * 2)
 
@@ -242,6 +242,17 @@ def remains(left: list[Live]) -> Remains:
     more = f", and {len(left) - 1} more {'is' if len(left) == 2 else 'are'} not gone" if len(left) > 1 else ""
     step = "Look at what should clear the finalizer; when nothing does, take it off the object." if first.finalizers else "Wait."
     return Remains(f"{first.ref} is deleted and {why}{more}", subject=str(first.ref), next_step=step)
+
+
+async def _remains(kube: Kube, left: list[Live]) -> Remains:
+    """As `remains`; of a namespace with what is in its way, which only the API server knows."""
+    space = next((live for live in left if live.ref.kind == "Namespace"), None)
+    found = await namespaces.get(kube, space.ref.name) if space else None
+    if found is None or any(live.finalizers for live in left):
+        return remains(left)
+    name = found["metadata"]["name"]
+    step = f"Look at what is in it (kubectl get namespace {name} -o yaml)."
+    return Remains(f"namespace {name} is deleted and {namespaces.why_it_stays(found)}", subject=f"namespace {name}", next_step=step)
 
 
 async def _leave(hands: Hands, document: Desired, entry: Entry, patience: float) -> None:

@@ -110,6 +110,18 @@ async def repair(kube: Kube, release: Release) -> bool:
     return repaired
 
 
+async def drop_unreadable(kube: Kube, release: Release) -> bool:
+    """Delete records that nobody can read; helm passes over them and then cannot write the next revision. Returns whether any went."""
+    dropped = False
+    for secret in (await kube.call("GET", records.path_of(release))).get("items") or []:
+        if _unpacked(secret) is None:
+            name = secret["metadata"]["name"]
+            event("a release record that cannot be read is deleted", release=release, record=name)
+            await kube.call("DELETE", f"/api/v1/namespaces/{release.namespace}/secrets/{name}")
+            dropped = True
+    return dropped
+
+
 async def _repaired(content: dict[str, Any], served: Served) -> list[str]:
     """Change the manifest and the hooks of a record in place; what was changed, in words."""
     changes: list[str] = []

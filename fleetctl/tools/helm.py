@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from fleetctl.core.errors import ToolFailed, UsageError
+from fleetctl.core.errors import DeadlineError, ToolFailed, UsageError
 from fleetctl.tools.helmerrors import translate
 from fleetctl.tools.postrender import REFUSED
 from fleetctl.tools.proc import Command, Completed, Limits, run
@@ -178,7 +178,12 @@ class HelmCli:
         env = self._env | ({"HELM_PLUGINS": str(plugins)} if plugins else {})
         inherits = self._lock() if argv[0] in _CHANGING else ()
         command = Command([*self._argv, *argv, *self._rights], env=env, stdin=stdin, limits=RENDER_LIMITS, inherits=inherits)
-        done = await run(command, deadline=deadline)
+        try:
+            done = await run(command, deadline=deadline)
+        except DeadlineError as why:
+            step = "Look at the hooks and Pods of the release, and at webhooks that do not answer."
+            summary = f"helm {argv[0]} of {release} did not end within {deadline:g} s"
+            raise DeadlineError(summary, subject=str(release), next_step=step) from why
         if done.returncode:
             raise _refusal(plugins, release) or translate(done.stderr, release)
         return done

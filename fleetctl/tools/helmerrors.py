@@ -14,6 +14,7 @@ from fleetctl.core.errors import ClusterUnreachable, ToolFailed, UnavailableErro
 _MOST_SAID = 700
 _MOST_SHOWN = 3  # objects in one summary
 _TOO_LARGE = re.compile(r"Secret .*Too long: may not be more than|Request entity too large: limit is|etcdserver: request is too large")
+_ALREADY = re.compile(r"(?:^|: )release: already exists|cannot re-use a name that is still in use")
 _NOISE = re.compile(r"^(WARNING|level=|time=|[IWE]\d{4} )")
 _HEAD = re.compile(r"^(?:Error: )?(?:(?:UPGRADE|INSTALLATION|ROLLBACK) FAILED: )?")
 _OBJECT = re.compile(
@@ -26,6 +27,7 @@ _UNKNOWN = re.compile(
     r'(?:for name: "(?P<name>[^"]*)" namespace: "(?P<namespace>[^"]*)" from "": )?'
     r'no matches for kind "(?P<kind>\w+)" in version "(?P<api>[^"]+)"'
 )
+_NO_NAMESPACE = re.compile(r'namespaces "[^"]+" not found')
 _WEBHOOK = re.compile(r'failed calling webhook "(?P<name>[^"]+)": (?P<cause>.*)')
 _HOOK = re.compile(r"(?:failed (?P<event>pre-install|post-install)|(?P<other>(?:pre|post)-(?:upgrade|delete|rollback)) hooks? failed)")
 _FORM = re.compile(r"^failed to create (?:typed (?:patch|live) object|manager for existing fields)[^:]*(?:\([^)]*\))?: ")
@@ -82,6 +84,10 @@ class NoKind(HelmFailed):
     code = "no-kind"
 
 
+class RecordTaken(HelmFailed):
+    """A record of the next revision exists, which helm did not read: it is damaged, or another helm was quicker."""
+
+
 class WebhookFailed(HelmFailed):
     """An admission webhook of the cluster does not answer."""
 
@@ -104,6 +110,8 @@ def translate(stderr: bytes, release: object) -> UnavailableError:
         return ClusterUnreachable(summary, subject=str(release), next_step="Check the API server and the kubeconfig.")
     if _TOO_LARGE.search(whole):
         return RecordTooLarge(summary, subject=str(release), next_step="Make it smaller, or split it into several bundles.")
+    if _ALREADY.search(whole):
+        return RecordTaken(_HEAD.sub("", summary), subject=str(release), next_step="Look at the release's records (kubectl get secret).")
     failed = (
         _unknown_kind(whole, release)
         or _refused(whole, release, webhook)
@@ -187,6 +195,10 @@ def _step_of(whole: str) -> str:
     """The next step, by what helm complains of."""
     if _HOOK.search(whole):
         return "Look at the Pod of the hook, and correct what it does; the hook runs again at the next try."
+    if "resource name may not be empty" in whole:
+        return "Give the object a metadata.name; a release cannot hold metadata.generateName."
+    if _NO_NAMESPACE.search(whole):
+        return "Create the namespace, or state it in the bundle."
     if "context deadline exceeded" in whole or "timed out waiting" in whole:
         return "Look why the objects do not become ready (`kubectl get events`), or raise helm.timeoutSeconds."
     return "Correct what the bundle states; the agent tries again."

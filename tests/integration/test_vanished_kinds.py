@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent.failpoints import REPAIR_NAMES
+from agent.namespaces import Terminating
 from agent.refusals import WebhookSilent
 from examples.localkube.kubeapi import LocalKube
 from fleetctl.core.errors import FleetError
@@ -134,6 +135,36 @@ def test_a_webhook_that_is_gone_is_named_at_an_uninstall(bench: Workbench) -> No
             bench.remove("app")
             break
     assert not bench.exists("configmap", "watched", "-n", space)
+
+
+def test_a_record_that_cannot_be_read_stops_no_upgrade(bench: Workbench) -> None:
+    """helm passes over it and says that the next revision exists already, for ever."""
+    space = "kinds-damaged"
+    for value in (1, 2):
+        bench.install("app", {"m.yaml": MAP.format(name="rest", value=value)}, {"defaultNamespace": space})
+    uid = bench.uid("configmap", "rest", "-n", space)
+    damaged = json.dumps({"data": {"release": "aGVsbG8="}})
+    for name in ("v2", "v1"):
+        bench.kubectl("patch", "secret", "-n", space, f"sh.helm.release.v1.app.{name}", "--type=merge", "-p", damaged)
+        bench.install("app", {"m.yaml": MAP.format(name="rest", value=name)}, {"defaultNamespace": space})
+        assert bench.get("configmap", "rest", "-n", space)["data"] == {"a": name}
+    assert bench.uid("configmap", "rest", "-n", space) == uid
+    bench.remove("app")
+    assert not bench.exists("configmap", "rest", "-n", space)
+
+
+def test_a_namespace_that_does_not_end_is_named_with_its_cause(bench: Workbench) -> None:
+    """Nothing can be deployed into it until it is gone; then it heals by itself."""
+    space = "kinds-ending"
+    bench.kubectl("create", "namespace", space)
+    bench.kubectl("delete", "namespace", space, "--wait=false")
+    with pytest.raises(Terminating, match=f"namespace {space} is being deleted") as caught:
+        bench.install("app", {"m.yaml": MAP.format(name="rest", value=1)}, {"defaultNamespace": space})
+    assert caught.value.next_step
+    gone = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}, "spec": {"finalizers": []}}
+    bench.kubectl("replace", "--raw", f"/api/v1/namespaces/{space}/finalize", "-f", "-", stdin=json.dumps(gone))
+    bench.again("app")
+    assert bench.exists("configmap", "rest", "-n", space)
 
 
 def first_failure(bench: Workbench, space: str) -> FleetError | None:
