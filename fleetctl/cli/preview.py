@@ -208,15 +208,15 @@ def _row(draft: Draft) -> dict[str, Any]:
 def _style(draft: Draft) -> str:
     from fleetctl.core.chartref import local_folder
     from fleetctl.core.options import HelmOptions
+    from fleetctl.core.render import kustomize_folder
     from fleetctl.core.stream import KUSTOMIZATIONS
     from fleetctl.core.tree import join
 
     options = draft.spec.options
     folder = local_folder(options.helm or HelmOptions())
     helm = bool(draft.charts) or join(folder, "Chart.yaml") in draft.files
-    folder = ((options.kustomize.dir if options.kustomize else None) or "").strip("/").removeprefix("./").strip(".")
-    folders = {folder, *((t.options.kustomize.dir or "") for t in draft.spec.customizations if t.options.kustomize)}
-    kustomize = any(join(f.strip("/"), name) in draft.files for f in folders for name in KUSTOMIZATIONS)
+    folders = {kustomize_folder(o) for o in (options, *(t.options for t in draft.spec.customizations))}
+    kustomize = any(f is not None and join(f, name) in draft.files for f in folders for name in KUSTOMIZATIONS)
     return "+".join(word for word, on in (("helm", helm), ("kustomize", kustomize)) if on) or "raw"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,9 +12,11 @@ import typer
 from fleetctl.cli import output as out
 from fleetctl.cli.common import counted
 from fleetctl.cli.offline import text_of
+from fleetctl.core.bundle import File
 from fleetctl.core.errors import NotFound, UsageError
 from fleetctl.core.lint import Finding, Severity, is_manifest, lint, lint_ignore, lint_manifest
 from fleetctl.core.lintcodes import RULES
+from fleetctl.core.lintkustomization import lint_kustomizations
 from fleetctl.core.lintscan import refusals
 from fleetctl.core.tree import Index, Tree
 
@@ -81,7 +83,10 @@ def _checked(path: str) -> Iterator[tuple[str, list[Finding]]]:
 
 
 def _with_scan(findings: list[Finding], tree: Tree, file: str, shown: str) -> list[Finding]:
-    """The findings, and what the scan of the bundle refuses beside them."""
+    """The findings, those in kustomizations, and what the scan of the bundle refuses beside them."""
+    folder = file[: file.rfind("/") + 1]
+    text, files = tree.read(file).data, _Files(tree, folder)
+    findings = [*findings, *lint_kustomizations(text, files=files, folder=shown.removesuffix(file) + folder)]
     if any(f.severity is Severity.ERROR or f.code == "both-fleet-files" for f in findings):
         return findings
     return [*refusals(tree, file, shown=shown), *findings]
@@ -108,6 +113,28 @@ def _one_file(path: str) -> list[Finding]:
 def _beside(path: Path) -> Collection[str]:
     folder = path.parent
     return [f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file() and f != path and ".git" not in f.parts]
+
+
+class _Files(Mapping[str, File]):
+    """The files of `tree` below the folder `start` (with its last slash); each is read when it is needed."""
+
+    def __init__(self, tree: Tree, start: str) -> None:
+        self._tree, self._start = tree, start
+        self._names = {path.removeprefix(start) for path in tree.paths() if path.startswith(start)}
+
+    def __getitem__(self, name: str) -> File:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._tree.read(self._start + name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def _line(finding: Finding) -> None:

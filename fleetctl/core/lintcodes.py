@@ -32,6 +32,7 @@ _ERRORS = {
     "repo-without-chart": "helm.repo names a repository, and nothing says which chart of it.",
     "values-file-missing": "helm.valuesFiles names a file that is not there.",
     "kustomize-dir-missing": "kustomize.dir names a folder without a kustomization.yaml.",
+    "kustomize-outside": "A kustomization loads something that is not a file of the bundle, or a chart.",
     "patch-without-target": "An overlay's X_patch.yaml changes X.yaml, which is not there.",
     "invalid-name": "Kubernetes or Helm would not take this name.",
     "refused": "fleetctl refuses the file for another reason.",

@@ -14,21 +14,22 @@ from typing import Any
 
 import msgspec
 
+from fleetctl.core import kustomization
 from fleetctl.core.bundle import File
 from fleetctl.core.chartref import local_folder, remote_chart
 from fleetctl.core.errors import UsageError
 from fleetctl.core.ids import BundleName, is_name
+from fleetctl.core.layers import inside
 from fleetctl.core.options import HelmOptions, Options
 from fleetctl.core.overlays import lay
 from fleetctl.core.stream import KUSTOMIZATIONS, manifests_of
 from fleetctl.core.values import Facts, values_of
-from fleetctl.core.yamldoc import json_for_yaml, load
+from fleetctl.core.yamldoc import json_for_yaml
 
 TEMPLATES = "templates/"
 MOST_RELEASE = 53  # characters of a release's name, by helm's own rule
 _MANIFESTS = (".yaml", ".yml", ".json")
 _PART = re.compile(r"\.part-\d+\Z")
-_REMOTE = re.compile(r"://|^git@|^github\.com/|\?ref=")
 
 
 class Style(StrEnum):
@@ -80,14 +81,14 @@ def plan(
     helm = options.helm or HelmOptions()
     release, namespace = release_of(options, bundle)
     chart = chart_of(files, helm)
-    folder = ((options.kustomize.dir if options.kustomize else None) or "").strip("/").removeprefix("./").strip(".")
-    is_kustomize = any(_join(folder, name) in files for name in KUSTOMIZATIONS)
+    folder = kustomize_folder(options)
+    is_kustomize = folder is not None and any(_join(folder, name) in files for name in KUSTOMIZATIONS)
     style = _style(is_helm=chart is not None, is_kustomize=is_kustomize)
     if options.kustomize and options.kustomize.dir and not is_kustomize:
         step = "Correct kustomize.dir."
         raise UsageError(f"kustomize.dir {options.kustomize.dir} holds no kustomization.yaml", subject=f"bundle {bundle}", next_step=step)
-    if is_kustomize:
-        _refuse_remote(files)
+    if folder is not None and is_kustomize:
+        kustomization.check(files, folder, with_chart=style is Style.BOTH)
     overlays = (options.yaml.overlays if options.yaml else None) or []
     return RenderPlan(
         style=style,
@@ -95,7 +96,7 @@ def plan(
         namespace=namespace,
         files=lay(files, overlays) if style is Style.RAW else files,
         chart=chart or "",
-        kustomize_dir=folder,
+        kustomize_dir=folder or "",
         values=json_for_yaml(values_of(helm, facts, values_from)),
         forced_namespace=options.target_namespace or options.namespace or "",
         confined=bool(options.target_namespace),
@@ -104,6 +105,11 @@ def plan(
         disable_dns=bool(helm.disable_dns),
         chart_name=bundle,
     )
+
+
+def kustomize_folder(options: Options) -> str | None:
+    """The folder of the kustomization in the bundle, "" being its root; None for a path that leaves the bundle."""
+    return inside((options.kustomize.dir if options.kustomize else None) or ".")
 
 
 def part_name(release: str, part: int) -> str:
@@ -168,21 +174,6 @@ def chart_of(files: Mapping[str, File], helm: HelmOptions) -> str | None:
         return request.folder
     folder = local_folder(helm)
     return folder if _join(folder, "Chart.yaml") in files else None
-
-
-def _refuse_remote(files: Mapping[str, File]) -> None:
-    """A kustomization reads what is in the bundle and nothing else. Raises UsageError."""
-    for path in sorted(files):
-        if path.rpartition("/")[2] not in KUSTOMIZATIONS:
-            continue
-        found = load(files[path].data, file=path)
-        for key in ("resources", "bases", "components", "crds", "configurations", "generators", "transformers", "validators"):
-            for item in (found.get(key) or []) if isinstance(found, dict) else []:
-                if isinstance(item, str) and _REMOTE.search(item):
-                    step = "Copy it into the repository."
-                    raise UsageError(f"{path}: {key} names {item}, which is not in the bundle", subject=path, next_step=step)
-        if isinstance(found, dict) and (found.get("helmCharts") or found.get("helmChartInflationGenerator")):
-            raise UsageError(f"{path}: helmCharts would be fetched by kustomize", subject=path, next_step="Use helm.chart in fleet.yaml.")
 
 
 def _join(folder: str, name: str) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from fleetctl.core import kustomization
 from fleetctl.core import options as opts
 from fleetctl.core.bundle import BundleSpec, File, Target, archive_digest, pack
 from fleetctl.core.chartref import ChartRequest, describe_unsupported, local_folder, remote_chart, with_one_form
@@ -29,6 +30,7 @@ from fleetctl.core.ids import BundleName, ClusterId, ClusterName, CommitId, Work
 from fleetctl.core.naming import bundle_name, clean
 from fleetctl.core.options import HelmOptions, Options
 from fleetctl.core.redact import refuse_login
+from fleetctl.core.render import kustomize_folder
 from fleetctl.core.shape import Note
 from fleetctl.core.target import select
 from fleetctl.core.tree import FLEET_FILES, Index, Tree, contents, join, within
@@ -258,6 +260,7 @@ def _draft(tree: Index, repo: RepoSpec, place: _Place, commit: CommitId) -> Draf
     _check_copies(spec, shown or _shown(directory))
     warnings = [_warning(directory, shown, note) for note in fleet.notes]
     warnings += [Problem(path=directory, code=LEFT_OUT, summary=text, warning=True) for text in found.left_out]
+    warnings += _check_kustomizations(spec, found.files)
     charts = _charts(spec, found.files, shown or _shown(directory))
     # What is read above the directory, and what warns each time, is looked at each time.
     again = bool(warnings) or reader.left_directory
@@ -333,6 +336,24 @@ def _check_copies(spec: BundleSpec, shown: str) -> None:
             if one.kind not in {"Secret", "ConfigMap"} or not is_name(one.name):
                 summary = f"{shown}: downstreamResources: {one.kind[:40]!r} {one.name[:80]!r} is no Secret or ConfigMap with a name"
                 raise UsageError(summary, subject=shown, next_step="Write `kind: Secret` or `kind: ConfigMap`, and `name:`.")
+
+
+def _check_kustomizations(spec: BundleSpec, files: Mapping[str, File]) -> list[Problem]:
+    """What kustomize would load from outside the bundle. The bundle's own kustomization is refused with InvalidFile, unless a customization
+    names another one: then only the clusters that get it refuse it, and the scan warns.
+    """
+    folders = {kustomize_folder(t.options) for t in spec.customizations if t.options.kustomize and t.options.kustomize.dir}
+    own = kustomize_folder(spec.options)
+    if own is not None and not folders:
+        kustomization.check(files, own, with_chart=True)
+    named = sorted(folder for folder in {own, *folders} if folder is not None) if folders else []
+    found = [next(kustomization.problems(files, folder, with_chart=True), None) for folder in named]
+    return [_kustomize_warning(spec.path, problem) for problem in found if problem]
+
+
+def _kustomize_warning(directory: str, problem: InvalidFile) -> Problem:
+    summary = f"{problem.summary}; clusters that build it refuse it"
+    return Problem(path=directory, code="kustomize-outside", summary=summary, next_step=problem.next_step, warning=True)
 
 
 def _refuse_reading_elsewhere(spec: BundleSpec, repo: RepoSpec, shown: str) -> None:

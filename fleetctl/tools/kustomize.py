@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,23 +10,39 @@ from fleetctl.core.errors import ToolFailed, ToolMissing
 from fleetctl.tools.proc import Command, Limits, run
 
 _LIMITS = Limits(cpu=60, memory=1536 * 1024 * 1024)
+_NOWHERE = "/nonexistent"  # by convention of Debian's policy manual no such folder exists
+_DEAD = "http://127.0.0.1:9"  # the discard port: a proxy that answers nobody
 
 
 class Kustomize:
-    """`argv`: `("kustomize",)` or `("kubectl", "kustomize")`."""
+    """`argv`: `("kustomize",)` or `("kubectl", "kustomize")`.
+
+    `core.kustomization` has refused what would load anything from outside the bundle. In case it missed
+    something, kustomize also runs without a network where the machine allows that, else with dead
+    proxies; without git, ssh, a home folder and plugins.
+    """
 
     def __init__(self, argv: Sequence[str]) -> None:
-        self._argv = [argv[0], "build"] if len(argv) == 1 else list(argv)
+        program = shutil.which(argv[0]) or argv[0]
+        self._argv = [program, "build"] if len(argv) == 1 else [program, *argv[1:]]
 
     async def build(self, folder: Path, *, deadline: float) -> bytes:
         """The objects as YAML. Raises ToolFailed with kustomize's own line."""
-        env = {"PATH": os.environ.get("PATH", ""), "HOME": str(folder), "GIT_TERMINAL_PROMPT": "0", "HTTPS_PROXY": "http://127.0.0.1:9"}
-        done = await run(Command([*self._argv, str(folder)], env=env, cwd=folder, limits=_LIMITS), deadline=deadline)
+        command = Command([*self._argv, str(folder)], env=_environment(), cwd=folder, limits=_LIMITS, network=False)
+        done = await run(command, deadline=deadline)
         if done.returncode:
             lines = [line.strip() for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
-            said = (lines[-1] if lines else "it ended without a word").removeprefix("error: ").replace(str(folder), ".")
-            raise ToolFailed(f"kustomize: {said[:500]}", subject="kustomize", next_step="Try `kubectl kustomize` on the folder.")
+            reason = (lines[-1] if lines else "it ended without a message").removeprefix("error: ").replace(str(folder), ".")
+            raise ToolFailed(f"kustomize: {reason[:500]}", subject="kustomize", next_step="Try `kubectl kustomize` on the folder.")
         return done.stdout
+
+
+def _environment() -> dict[str, str]:
+    """No program to start, no configuration, and proxies that answer nobody."""
+    names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+    proxies = {name: _DEAD for upper in names for name in (upper, upper.lower())}
+    folders = ("PATH", "HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "KUSTOMIZE_PLUGIN_HOME", "KUBECONFIG")
+    return {**proxies, "NO_PROXY": "", "no_proxy": "", "GIT_TERMINAL_PROMPT": "0", **dict.fromkeys(folders, _NOWHERE)}
 
 
 def find() -> tuple[str, ...] | None:

@@ -63,7 +63,8 @@ class Completed:
 @dataclass(frozen=True, slots=True)
 class Command:
     """`argv[0]` is looked up in the PATH of `env`; `env` is the child's whole environment; `stdin` never reaches the command line;
-    `inherits`: open files that the child and what it starts keep.
+    `inherits`: open files that the child and what it starts keep. `network`: False runs it in an empty network namespace, where this
+    machine allows that.
     """
 
     argv: Sequence[str]
@@ -72,6 +73,7 @@ class Command:
     stdin: bytes = b""
     limits: Limits = Limits()
     inherits: tuple[int, ...] = ()
+    network: bool = True
 
 
 async def run(command: Command, *, deadline: float) -> Completed:
@@ -109,7 +111,8 @@ class _TooMuch(Exception):
 async def start(command: Command) -> asyncio.subprocess.Process:
     """A child with pipes, for callers that speak with it; whoever starts it must `end` it."""
     limits = command.limits
-    leash = [*_wrapper(), str(os.getpid()), str(limits.cpu), str(limits.memory)]
+    isolation = () if command.network else without_network()
+    leash = [*isolation, *_wrapper(), str(os.getpid()), str(limits.cpu), str(limits.memory)]
     pipe = asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(
         *leash,
@@ -132,6 +135,21 @@ def _wrapper() -> list[str]:
         if tried.returncode == 0:
             return [setpriv, "--pdeathsig", "KILL", "--", shell, "-c", _SHELL]
     return [sys.executable, "-I", "-S", "-c", _leash()]
+
+
+@cache
+def without_network() -> tuple[str, ...]:
+    """What starts a program in a network namespace of its own, in which not even loopback is up; () where that is not allowed.
+
+    It comes before the wrapper, because a change of credentials clears the parent-death signal.
+    """
+    unshare = shutil.which("unshare", path=_SYSTEM)
+    for flags in (["--net"], ["--user", "--map-root-user", "--net"]) if unshare else ():
+        argv = (str(unshare), *flags, "--")
+        done = subprocess.run([*argv, "/bin/true"], capture_output=True, check=False)
+        if done.returncode == 0:
+            return argv
+    return ()
 
 
 def _leash() -> str:

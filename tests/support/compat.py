@@ -119,6 +119,17 @@ _ACCESS = (
     ),
 )
 
+# What a bundle reads and how its objects are compared, each with its test in tests/hostile, tests/integration or tests/unit.
+_READS = (
+    (
+        "A kustomization that names `https://` or Git addresses, in any field or in a generator or transformer document.",
+        "stricter",
+        "Fleet fetches them on each cluster; here they are refused with file, line and field: copy the file into the bundle.",
+    ),
+    ("`helmCharts` in a kustomization, and plugins that are not built into kustomize.", "same", "both refuse them."),
+    ("A kustomization with such an address that no cluster's `kustomize.dir` reaches.", "same", "it is not read."),
+)
+
 
 def page() -> str:
     rows: dict[str, list[str]] = {}
@@ -135,6 +146,8 @@ def page() -> str:
     tables.append(head + "".join(f"| {what} | {verdict} | {why} |\n" for what, verdict, why in _SCHEDULE))
     head = "## Registration and logins\n\n| what | compared | why |\n| --- | --- | --- |\n"
     tables.append(head + "".join(f"| {what} | {verdict} | {why} |\n" for what, verdict, why in _ACCESS))
+    head = "## References and drift\n\n| what | compared | why |\n| --- | --- | --- |\n"
+    tables.append(head + "".join(f"| {what} | {verdict} | {why} |\n" for what, verdict, why in _READS))
     return _HEAD + "\n".join(tables)
 
 
