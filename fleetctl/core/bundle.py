@@ -1,7 +1,8 @@
 """A bundle is its inputs: files in one canonical archive, and what to do with them.
 
 The archive is an uncompressed USTAR tar: regular files only, sorted by path bytes, mtime 0, uid and gid 0, no names, modes 0644 or
-0755. Its digest is the SHA-256 of those bytes, so the same commit and options give the same digest on every machine.
+0755. A path that does not fit into USTAR's fields (100 bytes for the last part, 155 for the folder) stands in a pax header before its
+entry, as its only record. Its digest is the SHA-256 of those bytes, so the same commit and options give the same digest on every machine.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     files: int = 20_000
     depth: int = 32
     path_bytes: int = 1024
+    part_bytes: int = 255  # of a file's or folder's name, as in Linux
     file_bytes: int = 5 * 1024 * 1024
     total_bytes: int = 64 * 1024 * 1024
 
 
 DEFAULT_LIMITS = Limits()
+_LONG_NAME = "long-name"  # in the header of an entry whose name stands in a pax header before it
 
 
 class File(msgspec.Struct, frozen=True):
@@ -92,6 +95,8 @@ def check_path(path: str, limits: Limits = DEFAULT_LIMITS) -> str | None:
         return "is not a plain relative path"
     if len(path.encode()) > limits.path_bytes or len(parts) > limits.depth:
         return f"is longer than {limits.path_bytes} bytes or deeper than {limits.depth} folders"
+    if any(len(p.encode()) > limits.part_bytes for p in parts):
+        return f"has a part of more than {limits.part_bytes} bytes"
     if any(ord(c) < 32 or ord(c) == 127 or c == "\\" for c in path):
         return "holds a control character or a backslash"
     if any(p.lower() == ".git" for p in parts):
@@ -110,9 +115,22 @@ def pack(files: Files, limits: Limits = DEFAULT_LIMITS) -> bytes:
             info.mode = 0o755 if files[path].executable else 0o644
             try:
                 tar.addfile(info, io.BytesIO(files[path].data))
-            except ValueError as why:
-                raise UsageError(f"{path!r} does not fit into an archive: {why}", subject=path, next_step="Shorten the path.") from why
+            except ValueError:  # the name does not fit into USTAR's two fields
+                _add_long_name(tar, path)
+                info.name = _LONG_NAME
+                tar.addfile(info, io.BytesIO(files[path].data))
     return out.getvalue()
+
+
+def _add_long_name(tar: tarfile.TarFile, path: str) -> None:
+    """A pax header with the name of the next entry."""
+    text = f" path={path}\n".encode()
+    length = len(text) + 1
+    while len(str(length)) + len(text) != length:
+        length = len(str(length)) + len(text)
+    info = tarfile.TarInfo(_LONG_NAME)
+    info.type, info.size, info.mode = tarfile.XHDTYPE, length, 0o644
+    tar.addfile(info, io.BytesIO(str(length).encode() + text))
 
 
 def unpack(data: bytes, limits: Limits = DEFAULT_LIMITS) -> dict[str, File]:
@@ -122,7 +140,7 @@ def unpack(data: bytes, limits: Limits = DEFAULT_LIMITS) -> dict[str, File]:
     """
     files: dict[str, File] = {}
     total = 0
-    budget = tarreader.Budget(bytes=0, entries=limits.files + 1, name_bytes=limits.path_bytes)
+    budget = tarreader.Budget(bytes=0, entries=2 * limits.files + 1, name_bytes=limits.path_bytes)
     try:
         for entry in tarreader.entries(data, budget):
             name, size = entry.name, len(entry.data)

@@ -41,6 +41,10 @@ def bundles_of(whole: Fleet, asked: Asked) -> list[Document]:
         message = message_of(why.get(key, []))
         if key in whole.uncounted and state == State.READY.value:
             state, message = State.PENDING.value, UNCOUNTED
+        of_scan = scanned.get((row.workspace, row.repo, spec.get("path", "")), {})
+        if of_scan.get("problems"):
+            # What runs is what an earlier commit said: nobody should take it for the newest.
+            state, message = "Stalled", of_scan["problems"][0]["summary"]
         status = {
             "display": {"readyClusters": f"{states.get(State.READY, 0)}/{total}", "state": state, "message": message},
             "summary": summarize(states),
@@ -51,7 +55,7 @@ def bundles_of(whole: Fleet, asked: Asked) -> list[Document]:
             "pinned": row.pinned,
             **shown(why.get(key, [])),
         }
-        status |= scanned.get((row.workspace, row.repo, spec.get("path", "")), {})
+        status |= of_scan
         pinview.on_bundle(status, pinned.get(key, pinview.NONE))
         holdview.on_bundle(status, whole.holds.get(key))
         if asked.name:

@@ -86,6 +86,9 @@ class TestFromCommitToDocument:
             assert "sub/module: is a submodule" in summaries[0]
             names = sorted(b["metadata"]["name"] for b in await service.list_objects("Bundle"))
             assert names == ["apps-empty", "apps-sub", "apps-web"]
+            display = (await service.get_object("Bundle", "fleet-default", "apps-web"))["status"]["display"]
+            assert display["state"] == "Stalled"
+            assert "web/link.yaml" in display["message"]
 
         run(tmp_path / "data", work)
 
