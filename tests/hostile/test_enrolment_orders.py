@@ -234,7 +234,6 @@ ODD_LIMITS = [
     {"uses": "abc"},
     {"uses": 10**30},
     {"uses": [1]},
-    {"labels": {"a": 1}},
     {"labels": ["a"]},
 ]
 
