@@ -20,11 +20,11 @@ from fleetctl.core.render import RenderPlan, part_name
 from fleetctl.core.yamldoc import dump
 from fleetctl.tools import definitions, deploy
 from fleetctl.tools.deploy import Content, Extra, Prepared
-from fleetctl.tools.helm import HelmCli, Release, Revision, TemplateFlags, UpgradeFlags
+from fleetctl.tools.helm import HelmCli, Release, Revision, UpgradeFlags
 from fleetctl.tools.helmerrors import RecordTooLarge
 from fleetctl.tools.substitute import Key, key_of, substituted
 
-from . import crds, handover, parting, respect
+from . import blame, crds, handover, parting, respect
 from .failpoints import failpoint
 from .journal import Entry
 from .ownership import Claim
@@ -227,6 +227,8 @@ async def _one(hands: Hands, work: Work, release: Release, prepared: Prepared, c
         except RecordTooLarge as why:
             raise await _measured(hands, work, prepared, why) from why
         except ToolFailed as why:
+            if blame.is_undecodable(why):
+                raise await blame.undecodable(hands, work, prepared, why) from why
             if not out.exists() and not (crds.is_unserved(why) and deploy.unsettle(work.workdir)):
                 raise
         if out.exists():
@@ -242,10 +244,8 @@ async def _measured(hands: Hands, work: Work, prepared: Prepared, why: RecordToo
     if not isinstance(hands.helm, HelmCli):
         return why
     plan = work.plan
-    flags = TemplateFlags(skip_schema=plan.skip_schema, disable_dns=plan.disable_dns, include_crds=False)
-    release = Release(plan.release, plan.namespace)
     try:
-        text = await hands.helm.template(release, prepared.chart, prepared.values, prepared, flags, deadline=hands.seconds)
+        text = await blame.rendered(hands, work, prepared)
         await asyncio.to_thread(refuse_too_large, text, plan.release, recorded(plan.files, plan.chart, plan.values))
     except FleetError as said:
         return said

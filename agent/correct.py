@@ -99,10 +99,12 @@ def _refuse(found: list[Refused], why: HelmFailed, *, force: bool) -> None:
     if force and kept is None:
         return
     one = kept if force and kept else found[0]
-    step = "helm.force does not make anew what holds data" if one.kind in _PRECIOUS else "helm.force: true would make the object anew"
+    precious = one.kind in _PRECIOUS
+    step = "helm.force does not make anew what holds data" if precious else "helm.force: true would make the object anew"
+    other = "delete the object by hand when what it holds may go" if precious else "set helm.force: true"
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     raise Immutable(
-        f"{one.shown}: {one.field}: {one.why}{more}; {step}", subject=one.shown, next_step="Change it back, or allow it."
+        f"{one.shown}: {one.field}: {one.why}{more}; {step}", subject=one.shown, next_step=f"Change it back in Git, or {other}."
     ) from why
 
 

@@ -13,6 +13,7 @@ Source of the moves: https://kubernetes.io/docs/reference/using-api/deprecation-
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import zlib
@@ -126,12 +127,16 @@ async def _repaired(content: dict[str, Any], served: Served) -> list[str]:
     """Change the manifest and the hooks of a record in place; what was changed, in words."""
     changes: list[str] = []
     parts = []
-    for part in documents_of(str(content.get("manifest") or "").encode()):
-        new = await _document(part, served, changes)
+    texts = documents_of(str(content.get("manifest") or "").encode())
+    stated = content.get("hooks") or []
+    hook_texts = [str(hook.get("manifest") or "").encode() for hook in stated]
+    loaded = await asyncio.to_thread(lambda: [load(text, file="release record") for text in [*texts, *hook_texts]])
+    for part, document in zip(texts, loaded, strict=False):
+        new = await _document(document, served, changes)
         parts.append(part if new is None else new)
     hooks = []
-    for hook in content.get("hooks") or []:
-        new = await _document(str(hook.get("manifest") or "").encode(), served, changes)
+    for hook, document in zip(stated, loaded[len(texts) :], strict=True):
+        new = await _document(document, served, changes)
         if new is None:
             hooks.append(hook)
         elif new:
@@ -142,9 +147,8 @@ async def _repaired(content: dict[str, Any], served: Served) -> list[str]:
     return changes
 
 
-async def _document(text: bytes, served: Served, changes: list[str]) -> bytes | None:
+async def _document(document: Any, served: Served, changes: list[str]) -> bytes | None:
     """The document with versions that are served, b"" when nothing of it is left, None when it stays as it is."""
-    document = load(text, file="release record")
     if not isinstance(document, dict) or not document.get("kind"):
         return None
     before = len(changes)

@@ -104,7 +104,8 @@ def translate(stderr: bytes, release: object) -> UnavailableError:
     if "another operation" in summary:
         return PendingOperation(summary, subject=str(release), next_step="Wait for it, or let the agent recover the release.")
     if "invalid ownership metadata" in summary:
-        return NotOurs(summary, subject=str(release), next_step="Look whose the object is.")
+        step = "Take the object out of the bundle, or let the bundle have it with helm.takeOwnership: true."
+        return NotOurs(summary, subject=str(release), next_step=step)
     webhook = _WEBHOOK.search(whole)
     if webhook is None and ("cluster unreachable" in summary or "connection refused" in summary):
         return ClusterUnreachable(summary, subject=str(release), next_step="Check the API server and the kubeconfig.")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from examples.localkube.kubeapi import LocalKube
-from fleetctl.core.errors import ToolFailed
+from fleetctl.core.errors import ToolFailed, UsageError
 from tests.integration.test_applying import MAP, custom, definition
 from tests.support.workbench import Workbench
 
@@ -114,3 +114,12 @@ def test_what_no_way_of_applying_takes_names_the_field(bench: Workbench) -> None
     wrong["spec"]["replicas"] = "three"
     with pytest.raises(ToolFailed, match=r"Deployment form-wrong/web: \.spec\.replicas: expected numeric"):
         bench.install("app", {"d.yaml": json.dumps(wrong)}, {"defaultNamespace": "form-wrong"})
+
+
+@pytest.mark.parametrize("chart", [True, False])
+def test_metadata_that_cannot_be_decoded_names_the_object(bench: Workbench, chart: bool) -> None:
+    """helm's own message has the field of the Go type only."""
+    wrong = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, labels: {on: yes}}\n"
+    files = {"Chart.yaml": CHART, "templates/m.yaml": wrong} if chart else {"m.yaml": wrong}
+    with pytest.raises(UsageError, match=r"ConfigMap a: metadata\.labels\.\S+ is true and must be a string"):
+        bench.install("app", files, {"defaultNamespace": "form-metadata"})

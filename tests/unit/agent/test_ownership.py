@@ -50,6 +50,23 @@ class TestJudge:
             judge([live("one", SHOP)], claim())
         assert len(judge([live("one", None), live("two", SHOP)], claim(asked=True))) == 2
 
+    def test_how_many_there_are_is_told(self) -> None:
+        """The first by name, and the key that takes all of them."""
+        with pytest.raises(Taken, match=r"ConfigMap a/one exists already, and no release holds it \(and 2 more\)") as caught:
+            judge([live("one", None), live("two", None), live("three", None)], claim())
+        assert "helm.takeOwnership: true" in caught.value.next_step
+
+    def test_a_namespace_that_the_agent_created_goes_to_the_bundle_that_states_it(self) -> None:
+        """Unless a release holds it that is there, or another bundle."""
+        space = live("space", None, created_here=True)
+        assert judge([space], claim()) == [space]
+        gone = live("space", SHOP, created_here=True)
+        assert judge([gone], claim()) == [gone]
+        with pytest.raises(Taken, match="belongs to release b/shop already"):
+            judge([gone], claim(), [SHOP])
+        with pytest.raises(Taken, match="belongs to bundle db already"):
+            judge([live("space", DB, created_here=True)], claim())
+
     def test_what_is_being_deleted_is_not_taken(self) -> None:
         """It would go after it was applied."""
         with pytest.raises(Taken, match="is being deleted"):
