@@ -20,6 +20,7 @@ import msgspec
 from fleetctl.core import kustomization
 from fleetctl.core import options as opts
 from fleetctl.core.bundle import BundleSpec, File, Target, archive_digest, pack
+from fleetctl.core.chartdeps import LocalDependencies, own_charts, without_missing
 from fleetctl.core.chartref import ChartRequest, describe_unsupported, local_folder, remote_chart, with_one_form
 from fleetctl.core.cluster import Cluster
 from fleetctl.core.errors import FleetError, InvalidFile, UsageError
@@ -262,10 +263,25 @@ def _draft(tree: Index, repo: RepoSpec, place: _Place, commit: CommitId) -> Draf
     warnings += [Problem(path=directory, code=LEFT_OUT, summary=text, warning=True) for text in found.left_out]
     warnings += _check_kustomizations(spec, found.files)
     charts = _charts(spec, found.files, shown or _shown(directory))
+    local = LocalDependencies(tree, directory)
+    files = found.files | _local_dependencies(spec, found.files, local)
     # What is read above the directory, and what warns each time, is looked at each time.
-    again = bool(warnings) or reader.left_directory
+    again = bool(warnings) or reader.left_directory or local.left_directory
     fingerprint = "" if again else _fingerprint(tree, repo, place)
-    return Draft(spec=spec, files=found.files, charts=charts, warnings=warnings, fingerprint=fingerprint)
+    return Draft(spec=spec, files=files, charts=charts, warnings=warnings, fingerprint=fingerprint)
+
+
+def _local_dependencies(spec: BundleSpec, files: Mapping[str, File], local: LocalDependencies) -> dict[str, File]:
+    """Charts of the repository that the bundle's own charts depend on, where helm looks for them.
+
+    Without dependency updates: descriptions of charts without the dependencies that are not there.
+    """
+    helms = [spec.options.helm, *(t.options.helm for t in spec.customizations)]
+    is_disabled = any(helm and helm.disable_dependency_update for helm in helms)
+    changed: dict[str, File] = {}
+    for folder in own_charts(helms, files):
+        changed |= without_missing(files, folder) if is_disabled else local.of(files, folder)
+    return changed
 
 
 def _warning(directory: str, shown: str, note: Note) -> Problem:

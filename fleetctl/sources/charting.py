@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import msgspec
 
 from fleetctl.core.bundle import File, Files
-from fleetctl.core.chartref import ChartRequest, local_folder, remote_chart
+from fleetctl.core.chartdeps import inside_folder, own_charts
+from fleetctl.core.chartref import ChartRequest, remote_chart
 from fleetctl.core.errors import FleetError, SourceError, UsageError
 from fleetctl.core.loginscope import may_have_login
 from fleetctl.core.options import HelmOptions, merge
@@ -74,17 +75,25 @@ async def _with_dependencies(drafts: list[Draft], source: ChartSource) -> tuple[
     found, problems = [], []
     for draft in drafts:
         try:
-            more: dict[str, File] = {}
-            for folder in _own_charts(draft):
-                below = {p[len(folder) :]: f for p, f in draft.files.items() if p.startswith(folder)}
-                fetched = await charts.fetch_dependencies(below, mirrors=source.mirrors, egress=policy)
-                more |= {folder + path: file for path, file in fetched.items()}
-            found.append(msgspec.structs.replace(draft, files=draft.files | more, fingerprint="") if more else draft)
+            found.append(await _whole(draft, source, policy))
         except FleetError as error:
             problems.append(_problem_of(draft, error))
         except (Exception, MemoryError) as error:
             problems.append(internal_problem(draft.spec.path, error))
     return found, problems
+
+
+async def _whole(draft: Draft, source: ChartSource, policy: EgressPolicy) -> Draft:
+    """The draft with what its own charts depend on; fetched files have no fingerprint."""
+    helms = [draft.spec.options.helm, *(t.options.helm for t in draft.spec.customizations)]
+    if any(helm and helm.disable_dependency_update for helm in helms):
+        return draft
+    more: dict[str, File] = {}
+    for folder in own_charts(helms, draft.files):
+        files = inside_folder(draft.files, folder)
+        fetched = await charts.fetch_dependencies(files, mirrors=source.mirrors, egress=policy)
+        more |= {folder + path: file for path, file in fetched.items()}
+    return msgspec.structs.replace(draft, files=draft.files | more, fingerprint="") if more else draft
 
 
 def _finished(drafts: list[Draft], found: Mapping[ChartRequest, Files | FleetError]) -> tuple[list[Built], list[Problem]]:
@@ -122,13 +131,3 @@ def _problem_of(draft: Draft, error: FleetError) -> Problem:
     code = "source" if isinstance(error, SourceError) else error.code
     place = draft.spec.path or "the repository's root"
     return Problem(path=draft.spec.path, code=code, summary=f"{place}: {error.summary}", next_step=error.next_step)
-
-
-def _own_charts(draft: Draft) -> list[str]:
-    """Folders ("" or ending in /) of the charts in the bundle that it installs, of itself or of a customization."""
-    options = [draft.spec.options.helm, *(t.options.helm for t in draft.spec.customizations)]
-    if any(helm and helm.disable_dependency_update for helm in options):
-        return []
-    named = {local_folder(helm) for helm in options if helm and remote_chart(helm) is None} | {""}
-    folders = [f"{name}/" if name else "" for name in sorted(named)]
-    return [folder for folder in folders if f"{folder}Chart.yaml" in draft.files]

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from fleetctl.core.bundle import DEFAULT_LIMITS, File
+from fleetctl.core.chartdeps import Dependency, declared, inside_folder, subcharts, vendored
 from fleetctl.core.chartref import ChartRequest, describe_unsupported
 from fleetctl.core.errors import DeadlineError, SourceError, UsageError
 from fleetctl.core.redact import redacted_login, refuse_login
@@ -23,7 +24,6 @@ from fleetctl.core.tar import Budget
 from fleetctl.sources import chartindex
 from fleetctl.sources.addresses import EgressPolicy, shown
 from fleetctl.sources.chartfile import Chart, meta, unpack
-from fleetctl.sources.chartneeds import needed, vendored
 from fleetctl.sources.git import Credential
 from fleetctl.sources.registry import ReadLimits, Reference, api_address, describe_missing, fetch_archive
 from fleetctl.sources.web import Web
@@ -119,21 +119,27 @@ class _Door:
         return Chart(chart.name, chart.version, chart.digest, files)
 
     async def dependencies(self, files: Mapping[str, File], name: str, depth: int) -> dict[str, File]:
-        """The files of what is named with a repository and does not stand below `charts/` already."""
+        """The files of what is declared and not below `charts/` already, also of subcharts there."""
         added: dict[str, File] = {}
         there = vendored(files)
-        for request in needed(files, name):
-            if request.chart in there:
+        for dependency in declared(files, name):
+            if dependency.name in there:
                 continue
-            if not request.repo:
-                summary = f"{name} depends on {request.chart}, which is not below charts/ and has no repository"
-                raise UsageError(summary, subject=name, next_step="Put it there with `helm dependency build`.")
-            inner = await self.chart(request, depth + 1)
+            inner = await self.chart(_request(dependency, name), depth + 1)
             folder = f"charts/{inner.name}/"
             if any(path.startswith(folder) for path in added):
                 folder = f"charts/{inner.name}-{inner.version}/"
             added |= {folder + path: file for path, file in inner.files.items()}
+        for folder in subcharts(files):
+            more = await self._of_subchart(inside_folder(files, folder), f"{folder} of {name}", depth)
+            added |= {folder + path: file for path, file in more.items()}
         return added
+
+    async def _of_subchart(self, files: Mapping[str, File], name: str, depth: int) -> dict[str, File]:
+        if depth > self._limits.depth:
+            step = "Package the chart with its dependencies."
+            raise SourceError(f"{name} is too deep", subject=name, next_step=step)
+        return await self.dependencies(files, name, depth + 1)
 
     async def _archive(self, request: ChartRequest) -> bytes:
         step = "Take it out of the address; a Secret in the GitRepo's helmSecretName holds a login."
@@ -173,6 +179,16 @@ class _Door:
             summary = f"chart {request.chart} {version} of {where} is not what the index says: its digest is another"
             raise SourceError(summary, subject=where, next_step="Tell who keeps the repository.")
         return data
+
+
+def _request(dependency: Dependency, name: str) -> ChartRequest:
+    """Raises UsageError for one that is nowhere to be fetched."""
+    if dependency.repository and not dependency.repository.startswith("file://"):
+        return ChartRequest(dependency.name, dependency.repository, dependency.version)
+    summary = f"{name} depends on {dependency.name}, which is not below charts/ and has no repository"
+    if dependency.repository:
+        summary = f"{name} depends on {dependency.name} at {dependency.repository}, which it does not hold"
+    raise UsageError(summary, subject=name, next_step="Put it there with `helm dependency build`.")
 
 
 def address_of(request: ChartRequest) -> str:

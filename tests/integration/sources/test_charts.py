@@ -230,7 +230,7 @@ class TestDependencies:
         ("need", "kind", "words"),
         [
             ({"name": "x", "repository": "@stable", "version": "1"}, UsageError, "a name that only one machine's helm knows"),
-            ({"name": "x", "repository": "file://../x", "version": "1"}, UsageError, "is not below charts/"),
+            ({"name": "x", "repository": "file://../x", "version": "1"}, UsageError, "which it does not hold"),
             ({"name": "../x", "repository": "https://example.com", "version": "1"}, UsageError, "chart name '../x'"),
             ({"name": "x", "repository": "ftp://example.com", "version": "1"}, RefusedError, "is not an http or https address"),
             ({"name": "x", "repository": "http://169.254.169.254/", "version": "1"}, RefusedError, "may not be read from"),
