@@ -246,6 +246,7 @@ async def _joined(said: Any, live: Any) -> tuple[identity.Identity, Any]:
 async def _parts(said: Any, known: identity.Identity, key: Any) -> tuple[Any, Any, StatusRequest]:
     from fleetctl.tools.helm import Helm, HelmCli
     from fleetctl.tools.kustomize import Kustomize
+    from fleetctl.tools.sandbox import Sandbox, SandboxLimits
 
     from .fence import Fence
     from .hands import Hands
@@ -270,6 +271,7 @@ async def _parts(said: Any, known: identity.Identity, key: Any) -> tuple[Any, An
     kube = _no_cluster() if target else Kube(path)
     helm: Helm = DirectoryTarget(target.absolute(), cli if tools.helm else None) if target else cli
     kustomize = Kustomize(tools.kustomize) if tools.kustomize else None
+    cpu, memory = config.work_limits()
     hands = Hands(
         uplink,
         Journal(state / "journal"),
@@ -282,6 +284,7 @@ async def _parts(said: Any, known: identity.Identity, key: Any) -> tuple[Any, An
         Settler(state / "objects"),
         fence,
         config.helm_seconds(),
+        Sandbox(SandboxLimits(cpu=cpu, memory=memory)),
     )
     found = {"helm": tools.helm, "kustomize": " ".join(tools.kustomize)}
     about = StatusRequest(

@@ -66,7 +66,7 @@ def _here(said: Any, now: float) -> tuple[list[Finding], identity.Identity | Non
     except FleetError as why:
         return [*found, findings.failed("enrolment", why)], None
     found.append(Finding("enrolment", ok=True, said=f"cluster {known.workspace}/{known.cluster}, manager {known.url}"))
-    found += checkhost.agent(folder, now)
+    found += [*checkhost.agent(folder, now), *checkhost.attempts_here(folder)]
     found += [checkhost.journal(folder, running=is_running(folder)), checkhost.document(folder, known, now), checkupgrade.check(folder)]
     return found, known
 

@@ -15,7 +15,7 @@ import msgspec
 
 from fleetctl.core.wire import Desired, Envelope, desired_bytes
 
-from . import clocks, config, live, troubles
+from . import attempts, clocks, config, live, troubles
 from .findings import Finding, failed
 from .identity import Identity, verified
 from .journal import read_entries
@@ -90,6 +90,18 @@ def agent(folder: Path, now: float) -> list[Finding]:
         step = f"fleet-agent status --state-dir {folder} says why."
         findings.append(Finding("bundles", ok=None, said=f"cannot be applied: {_named(bad)}", next_step=step))
     return findings
+
+
+def attempts_here(folder: Path) -> list[Finding]:
+    """Bundles during whose work an agent of this directory died."""
+    running = is_running(folder)
+    deaths = {mark.bundle: mark.deaths + (mark.active and not running) for mark in attempts.read(folder)}
+    step = "Look for what ended the agent (journalctl, dmesg); a new generation of the bundle is tried at once."
+    return [
+        Finding("set aside", ok=None, said=f"bundle {bundle}: {attempts.describe(count)}", next_step=step)
+        for bundle, count in deaths.items()
+        if count >= attempts.REPORTED
+    ]
 
 
 def contact(folder: Path, now: float) -> Finding | None:

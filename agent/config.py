@@ -194,6 +194,12 @@ def helm_seconds() -> float:
     return float(os.environ.get("FLEET_AGENT_HELM_SECONDS", "90"))
 
 
+def work_limits() -> tuple[int, int]:
+    """(seconds of CPU time, bytes of memory) for reading one bundle's templates and files."""
+    seconds, mib = (os.environ.get(f"FLEET_AGENT_WORK_{name}", "") for name in ("CPU_SECONDS", "MEMORY_MIB"))
+    return int(seconds or "20"), int(mib or "512") * 1024 * 1024
+
+
 def values_seconds() -> float:
     """At most so long until a changed ConfigMap or Secret of `valuesFrom` reaches its release."""
     return float(os.environ.get("FLEET_AGENT_VALUES_SECONDS", "300"))

@@ -41,6 +41,7 @@ class Poller:
 
     def load(self) -> None:
         """What was wanted before a restart is wanted until the manager says otherwise: everything needed is on this disk."""
+        self._at.attempts.load()
         kept = self._at.kept.load()
         if kept is None:
             return
@@ -115,10 +116,12 @@ class Poller:
         self._at.unsay(ManagerBehind.code)
         changed = _changed(self._at.document, document)
         self._at.document, self._at.etag, self._at.epoch = document, etag, document.epoch
-        self._at.retry_at.clear()
+        waits = {b.name for b in document.bundles if self._at.is_expensive(document, b)}
+        self._at.retry_at = {name: at for name, at in self._at.retry_at.items() if name in waits}
         self._at.removed &= {(t.name, t.generation) for t in document.tombstones}
         event("new desired state", bundles=len(document.bundles), removals=len(document.tombstones), changed=changed)
         self._teller.refresh()
+        self._at.attempts.keep_only(document)
         self._at.kept.sweep(document, self._at.hands.journal.entries.values())
         self._at.work.set()
         self._at.look.set()  # other rules of what counts as drift deploy nothing

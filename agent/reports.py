@@ -15,6 +15,8 @@ from .journal import Entry, Order, is_applied
 from .observe import drifted
 
 REMOVING = "removing"  # code: what was deleted is not gone yet, and nobody has to do anything
+# Codes of failures that cost much of the machine: a new document is no reason to try the same generation again at once.
+EXPENSIVE = frozenset({"work-limit", "work-crashed", "set-aside"})
 MOST_PAGE_BYTES = 512 * 1024
 
 

@@ -13,12 +13,13 @@ from fleetctl.core.wire import Desired, DesiredBundle
 
 from . import machine, troubles
 from .answers import Duplicate, NotEnrolled
+from .attempts import Attempts
 from .correct import Corrections
 from .documents import KeptDocument
 from .hands import Hands
 from .lease import Lease
 from .observe import Observer
-from .reports import Failure
+from .reports import EXPENSIVE, Failure
 from .troubles import DISK, Troubles
 
 
@@ -39,6 +40,7 @@ class Situation:
         self.epoch = Epoch(max((e.epoch for e in hands.journal.entries.values()), default=0))
         self.resources: dict[BundleName, list[ResourceStatus]] = {}
         self.reports: dict[BundleName, Report] = {}
+        self.attempts = Attempts(hands.state_dir)
         self.retry_at: dict[BundleName, float] = {}
         self.failures: dict[BundleName, int] = {}
         self.errors: dict[BundleName, Failure] = {}
@@ -89,6 +91,14 @@ class Situation:
             for code in (Duplicate.code, NotEnrolled.code):
                 self.unsay(code)
             self.work.set()
+
+    def is_expensive(self, document: Desired, bundle: DesiredBundle) -> bool:
+        """Whether this generation of the bundle exceeded a limit, or an agent died while it worked on it: its next attempt waits, also
+        when the manager sends another document.
+        """
+        error = self.errors.get(bundle.name)
+        exceeded = error is not None and error.code in EXPENSIVE and error.generation == bundle.generation
+        return exceeded or self.attempts.deaths(document, bundle) > 0
 
     def bundles(self) -> list[DesiredBundle]:
         """What is wanted; nothing before the first document."""

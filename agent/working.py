@@ -7,6 +7,7 @@ import errno
 import random
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from fleetctl.core.errors import FleetError
 from fleetctl.core.ids import BundleName
@@ -14,7 +15,7 @@ from fleetctl.core.redact import redacted
 from fleetctl.core.render import release_of
 from fleetctl.core.wire import Desired, DesiredBundle
 
-from . import act, removal
+from . import act, attempts, removal
 from .decide import HOLD_SECONDS, RETRY_SECONDS, Action, Hold, Install, Remove, Tidy, Wait, World, decide, retry_seconds
 from .fence import HelmAlive
 from .journal import is_applied
@@ -22,7 +23,7 @@ from .lease import LeaseTaken
 from .log import event, over, trouble
 from .recover import recover
 from .removal import Remains
-from .reports import REMOVING, Failure
+from .reports import EXPENSIVE, REMOVING, Failure
 from .situation import Situation
 from .telling import Teller
 from .troubles import of_disk
@@ -36,6 +37,8 @@ MOST_RETRY_SECONDS = {
     **dict.fromkeys(("removal", "no-kind", "webhook"), 60.0),
 }
 _MOST_SAID = 256
+_EXPENSIVE_POWER = 4  # the first wait after one of these failures is 40 to 80 s
+MANAGER_SECONDS = 10.0  # after a start, for the manager's first answer
 _REMOVALS_IN_TIME = 3  # about half a minute: a Pod's grace, a volume's protection
 
 
@@ -45,12 +48,24 @@ class Worker:
     `at_once`: releases changed at the same time. `clock`: monotonic seconds, so that no jump of the machine's time holds a retry back.
     """
 
-    def __init__(self, at: Situation, teller: Teller, at_once: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        at: Situation,
+        teller: Teller,
+        at_once: int,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        manager_seconds: float = MANAGER_SECONDS,
+    ) -> None:
         self._at, self._teller, self._slots, self._clock = at, teller, asyncio.Semaphore(at_once), clock
+        self._manager_seconds = manager_seconds
+        self._alone_at_work = asyncio.Lock()
+        self._aside: dict[BundleName, str] = {}
         self._fetching: dict[str, asyncio.Task[None]] = {}
         self._known = False
 
     async def act(self) -> None:
+        await self._hear_manager()
         while True:
             await self._at.work.wait()
             self._at.work.clear()
@@ -70,11 +85,38 @@ class Worker:
                 self._begin(document, action)
             self._wake_for_retries()
 
+    async def _hear_manager(self) -> None:
+        """What the manager wants now comes before what it wanted when this agent last ran: it may have taken back what stopped it."""
+        try:
+            async with asyncio.timeout(self._manager_seconds):
+                await self._at.answered.wait()
+        except TimeoutError:
+            event("the manager does not answer; going on with the desired state on this disk")
+        self._manager_seconds = 0.0
+
+    def _set_aside(self, document: Desired) -> None:
+        """Bundles during whose work an earlier agent died wait; from the second death on they are reported."""
+        at = self._at
+        for bundle in document.bundles:
+            deaths, inputs = at.attempts.deaths(document, bundle), attempts.inputs_of(document, bundle)
+            if not deaths or bundle.name in at.busy or self._aside.get(bundle.name) == inputs:
+                continue
+            self._aside[bundle.name] = inputs
+            wait = attempts.wait_seconds(deaths, answered=at.answered.is_set())
+            at.retry_at[bundle.name] = self._clock() + wait
+            if deaths >= attempts.REPORTED:
+                summary = attempts.describe(deaths)
+                at.failures[bundle.name] = max(1, at.failures.get(bundle.name, 0))
+                at.errors[bundle.name] = Failure(bundle.generation, code="set-aside", message=summary, object=f"bundle {bundle.name}")
+                trouble(f"bundle {bundle.name}", f"{summary}; again in {wait:.0f} s")
+                self._teller.refresh([bundle.name])
+
     def _note(self, document: Desired) -> None:
         """Since when each tombstone is known, and no longer than it is in the document."""
         now, at = self._clock(), self._at
         at.doomed = {(t.name, t.generation): at.doomed.get((t.name, t.generation), now) for t in document.tombstones}
         at.holds = {t.name: at.holds[t.name] for t in document.tombstones if t.name in at.holds}
+        self._set_aside(document)
 
     async def _alone(self) -> bool:
         """Whether no other agent changes this cluster; else it is told, and looked at again. Without an answer a release's try tells."""
@@ -162,14 +204,16 @@ class Worker:
             del self._fetching[bundle.archive]
 
     async def _do(self, document: Desired, action: Install | Tidy | Remove, name: BundleName) -> None:
+        is_suspect = isinstance(action, Install) and self._at.attempts.deaths(document, action.bundle) > 0
         try:
-            async with self._slots:
+            # Suspects one after the other, so that the next death tells which of them it was.
+            async with self._alone_at_work if is_suspect else nullcontext(), self._slots:
                 if isinstance(action, Install):
                     await act.archive(self._at.hands, action.bundle)  # may take hours, and changes nothing: without the lease
                 async with self._at.lease.held():
                     if self._at.twin:
                         return  # told so while it waited
-                    await self._done(document, action, name)
+                    await self._marked(document, action, name)
             self._at.disk_works()
             self._at.failures.pop(name, None)
             over(f"bundle {name}")
@@ -187,6 +231,17 @@ class Worker:
             self._at.unseen.add(name)
             self._at.look.set()
             self._at.work.set()
+
+    async def _marked(self, document: Desired, action: Install | Tidy | Remove, name: BundleName) -> None:
+        """The work, with a mark on the disk that outlives the death of this process."""
+        if not isinstance(action, Install):
+            await self._done(document, action, name)
+            return
+        await asyncio.to_thread(self._at.attempts.begin, document, action.bundle)
+        try:
+            await self._done(document, action, name)
+        finally:
+            self._at.attempts.end(name)
 
     async def _done(self, document: Desired, action: Install | Tidy | Remove, name: BundleName) -> None:
         hands, patience = self._at.hands, removal.PATIENCE[name in self._at.failures]
@@ -224,7 +279,8 @@ class Worker:
         if code == "disk" and isinstance(why, OSError):
             self._at.say(*of_disk(why))
         count = self._at.failures[name] = self._at.failures.get(name, 0) + 1
-        wait = min(MOST_RETRY_SECONDS.get(code, RETRY_SECONDS[1]), retry_seconds(count, random.random()))  # noqa: S311 - spread
+        power = count + (_EXPENSIVE_POWER if code in EXPENSIVE else 0)
+        wait = min(MOST_RETRY_SECONDS.get(code, RETRY_SECONDS[1]), retry_seconds(power, random.random()))  # noqa: S311 - spread
         self._at.retry_at[name] = self._clock() + wait
         trouble(f"bundle {name}", f"{summary}; again in {wait:.0f} s")
         generation = action.tombstone.generation if isinstance(action, Remove) else action.bundle.generation

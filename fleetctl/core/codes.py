@@ -221,6 +221,11 @@ BUNDLE = (
         "create and bind it, in the namespace of accounts",
     ),
     Code(
+        "set-aside",
+        "the agent died again and again while it worked on this generation of the bundle; the other bundles are deployed meanwhile",
+        "look for what ends the agent (`journalctl`, `dmesg`); the bundle is tried again when it changes, and after growing pauses",
+    ),
+    Code(
         "source",
         "a chart or a repository could not be read",
         "look at its address",
