@@ -6,6 +6,7 @@ as little as what came over the network: it is kept as the manager signed it, an
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -37,27 +38,39 @@ def behind(document: Desired, epoch: Epoch, floor: Callable[[BundleName], Order]
     return ""
 
 
+def _digest(envelope: Envelope) -> bytes:
+    return hashlib.sha256(envelope.payload.encode()).digest()
+
+
 class KeptDocument:
     """`STATE_DIR/desired.json`: what the manager signed, with its ETag. `opened` verifies an envelope, or raises a FleetError."""
 
     def __init__(self, state_dir: Path, opened: Callable[[Envelope], Desired]) -> None:
+        self._digest = b""
         self._path, self._archives, self._opened = state_dir / "desired.json", state_dir / "archives", opened
 
     def load(self) -> tuple[str, Desired] | None:
         """(ETag, document), or None when there is none that can be believed: the manager is asked for it anew."""
         try:
             kept = msgspec.json.decode(self._path.read_bytes(), type=_Kept)
-            return kept.etag, self._opened(kept.envelope)
+            document = self._opened(kept.envelope)
         except FileNotFoundError:
             return None
         except (OSError, msgspec.DecodeError, FleetError) as why:
             trouble("the desired state on this disk is not used", str(why))
             return None
+        self._digest = _digest(kept.envelope)
+        return kept.etag, document
+
+    def holds(self, envelope: Envelope) -> bool:
+        """Whether the payload is the one that was loaded or kept last."""
+        return self._digest == _digest(envelope)
 
     def keep(self, etag: str, envelope: Envelope) -> None:
         """Durable when this returns. Raises OSError; then the one before is kept."""
         failpoint("document-before-keep")
         disk.write_whole(self._path, msgspec.json.encode(_Kept(etag=etag, envelope=envelope)))
+        self._digest = _digest(envelope)
         failpoint("document-kept")
 
     def sweep(self, document: Desired, entries: Iterable[Entry]) -> None:

@@ -23,6 +23,8 @@ _LEAST_WAIT_SECONDS = 30
 _STOPPED_SECONDS = 60.0
 _TURN_SECONDS = 300.0  # far more than a turn takes beside its waiting: who is later is stuck
 _MOST_NAMED = 8
+LEAST_SECONDS = 1.0  # from the begin of one poll to the next, whatever the manager or a proxy says
+_MOST_REPEAT_SECONDS = 60.0
 
 
 class ManagerBehind(RefusedError):
@@ -38,6 +40,7 @@ class Poller:
         self._at, self._teller = at, teller
         self._wait = MAX_WAIT_SECONDS
         self._failures = 0
+        self._repeats = 0  # answers in a row with the document that is obeyed already
 
     def load(self) -> None:
         """What was wanted before a restart is wanted until the manager says otherwise: everything needed is on this disk."""
@@ -57,7 +60,8 @@ class Poller:
         loop = asyncio.get_running_loop()
         while True:
             self._at.due = loop.time() + MAX_WAIT_SECONDS + _TURN_SECONDS
-            pause = await self._once()
+            began = loop.time()
+            pause = max(await self._once(), LEAST_SECONDS - (loop.time() - began))
             clocks.judge(self._at)
             self._at.due = loop.time() + pause + _TURN_SECONDS
             await asyncio.sleep(pause)
@@ -75,13 +79,15 @@ class Poller:
             self._at.contact, self._at.contact_error = time.time(), ""
             over("manager")
             if found is not None:
-                self._take(*found)
+                self._repeats = 0 if self._take(*found) else self._repeats + 1
         except (FleetError, OSError) as why:
             if wait and getattr(why, "silent", False):
                 # Something on the way forgets connections on which nobody speaks: ask more often.
                 self._wait = max(_LEAST_WAIT_SECONDS, self._wait // 2)
             return self._after_failure(why)
         self._failures = 0
+        if found is not None and self._repeats:
+            return repeat_seconds(self._repeats, random.random())  # noqa: S311 - spread
         if (wait and (found is not None or loop.time() - began > 1)) or (first and uplink.next_poll <= _LONG_POLL_SECONDS):
             return 0.0
         return uplink.next_poll * random.uniform(0.85, 1.0)  # noqa: S311 - spread
@@ -104,9 +110,14 @@ class Poller:
             trouble("manager", f"no desired state from {self._at.hands.uplink.url}: {why.summary}")
         return pause
 
-    def _take(self, etag: str, envelope: Envelope) -> None:
-        """Raises RefusedError for what is not to be obeyed, and OSError when it cannot be kept: then the one before stands."""
+    def _take(self, etag: str, envelope: Envelope) -> bool:
+        """Obey what has come; False for the document that is obeyed already, of which nothing is written. Raises RefusedError for what is
+        not to be obeyed, and OSError when it cannot be kept: then the one before stands.
+        """
         document = self._at.hands.uplink.opened(envelope)
+        if self._at.document is not None and self._at.kept.holds(envelope):
+            self._at.etag = etag
+            return False
         older = behind(document, self._at.epoch, self._at.hands.journal.floor)
         if older:
             step = "If the manager was restored from a backup, stop it and run `fleet-manager epoch raise`."
@@ -126,6 +137,12 @@ class Poller:
         self._at.work.set()
         self._at.look.set()  # other rules of what counts as drift deploy nothing
         self._at.wish.set()
+        return True
+
+
+def repeat_seconds(repeats: int, spread: float) -> float:
+    """Wait after the n-th answer in a row that repeats a document instead of saying 304: a proxy may weaken ETags."""
+    return max(LEAST_SECONDS, min(_MOST_REPEAT_SECONDS, 2.0 ** min(repeats, 20)) * (0.5 + spread / 2))
 
 
 def _changed(old: Desired | None, new: Desired) -> str:
