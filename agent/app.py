@@ -18,11 +18,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from fleetctl.core.errors import Conflict, FleetError, UsageError
+from fleetctl.core.errors import Conflict, FleetError, RefusedError, UsageError
 from fleetctl.core.interpreter import describe_hole
 from fleetctl.core.wire import StatusRequest
 
 from . import config, failpoints, identity, launch, log, releasekeys
+from .unpack import unsafe
 
 _T = TypeVar("_T")
 BUG = 70
@@ -62,8 +63,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _refuse_unsafe(state_dir: Path) -> None:
+    """What lies in the state directory is run and obeyed: nobody else may change it. Raises RefusedError."""
+    if not state_dir.exists():
+        return
+    # The volume of a Pod is open to all users, of whom there are none but those of the Pod.
+    if why := unsafe(state_dir, parents=not config.in_pod()):
+        step = f"chown {os.getuid()} {state_dir}; chmod 700 {state_dir}; or name another directory."
+        raise RefusedError(f"the state directory {state_dir} {why}", subject="--state-dir", next_step=step)
+
+
 def _start(said: Any, words: Sequence[str]) -> int:
     """As the version that is chosen; one that gives way to another starts from the beginning."""
+    _refuse_unsafe(said.state_dir)
     if said.release_key:
         releasekeys.pin(said.state_dir, said.release_key)
     status = launch.start(said.state_dir, words)
@@ -84,6 +96,7 @@ async def _enrol(said: Any) -> int:
     """Check the cluster first: a token is used only by an agent that can work."""
     from .enrolling import enrol
 
+    _refuse_unsafe(said.state_dir)
     if not said.url.startswith("https://"):
         raise UsageError(f"{said.url} is not an https address", subject="URL", next_step="Write it as https://HOST:PORT.")
     if not said.token_stdin:
@@ -97,6 +110,7 @@ async def _enrol(said: Any) -> int:
     if not token:
         raise UsageError("there is no token on standard input", subject="--token-stdin", next_step="Pipe the token into this command.")
     said.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _refuse_unsafe(said.state_dir)
     lock = _locked(said.state_dir)  # an agent that runs would go on with what it had
     try:
         key = identity.key_to_enrol(said.state_dir)

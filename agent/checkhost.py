@@ -21,6 +21,7 @@ from .identity import Identity, verified
 from .journal import read_entries
 from .repeats import span
 from .status import is_running
+from .unpack import unsafe
 
 _LEAST_FREE, _LEAST_INODES = 256 * 1024 * 1024, 1000
 _LEAST_HELM = (4, 1, 4)
@@ -41,6 +42,9 @@ def directory(folder: Path) -> Finding:
         return Finding(what, ok=False, said=f"{folder} is on a file system that is mounted read-only", next_step=step)
     if not os.access(folder, os.W_OK | os.X_OK):
         return Finding(what, ok=False, said=f"{folder} cannot be written by this user", next_step="Run this as the user of the agent.")
+    if why := unsafe(folder, parents=not config.in_pod()):
+        step = f"chmod 700 {folder}, and chown it to the agent's user; or use another directory."
+        return Finding(what, ok=False, said=f"{folder} {why}: no agent starts in it", next_step=step)
     mode = stat.S_IMODE(about.st_mode)
     if mode & 0o007:
         step = f"chmod 700 {folder}: the key and values of bundles lie there."

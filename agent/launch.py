@@ -21,11 +21,12 @@ import msgspec
 from fleetctl.core.agentrelease import Runtime, runtime_of
 from fleetctl.core.errors import Conflict
 
-from . import trial
+from . import releasekeys, trial
 from .disk import write_whole
 from .failpoints import failpoint
 from .log import event, trouble
 from .trial import Choice, Program, State
+from .unpack import unsafe
 
 ARCHIVE: Path | None = None  # the .pyz that this process runs from
 AGAIN = -1  # a "status" that means: start from the beginning
@@ -142,21 +143,36 @@ def inside(mine: Base) -> dict[str, str]:
 
 
 def _usable(state_dir: Path, state: State, choice: Choice) -> tuple[State, Choice]:
-    """A file that is not there any more, or is damaged, is not started."""
-    if choice.program is None or _is_whole(state_dir / FOLDER / choice.program.file, choice.program):
+    """A file that is not there any more, is damaged, can be changed by others or is not signed any more is not started."""
+    why = _unusable(state_dir, choice.program) if choice.program is not None else ""
+    if not why:
         return state, choice
+    trouble(f"version {choice.program.version if choice.program else ''}", f"it is not started: {why}")
     if choice.on_trial and state.trial is not None:
         last = msgspec.structs.replace(state.trial, attempts=trial.ATTEMPTS)
-        state = trial.failed(msgspec.structs.replace(state, trial=last), "its file is damaged")
+        state = trial.failed(msgspec.structs.replace(state, trial=last), why)
         return _usable(state_dir, state, Choice(state.current))
-    return trial.gone(state, "its file is damaged"), Choice()
+    return trial.gone(state, why), Choice()
 
 
-def _is_whole(path: Path, program: Program) -> bool:
+def _unusable(state_dir: Path, program: Program) -> str:
+    """Why the staged file of `program` must not be run, or ""."""
+    path = state_dir / FOLDER / program.file
     try:
-        return sha256(path) == program.sha256
+        for part in (path.parent, path):
+            if why := unsafe(part, parents=False):
+                return f"{part} {why}"
+        if path.parent != state_dir / FOLDER or path.is_symlink() or sha256(path) != program.sha256:
+            return "its file is damaged"
     except OSError:
-        return False
+        return "its file is damaged"
+    keys = releasekeys.pinned(state_dir)
+    if not keys:  # whoever runs the agent has switched upgrades off; what runs stays
+        return ""
+    release = program.release
+    if release is None or release.sha256 != program.sha256 or not releasekeys.signed(release, keys):
+        return "none of the pinned release keys has signed it"
+    return ""
 
 
 def sha256(path: Path) -> str:

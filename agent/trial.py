@@ -26,13 +26,14 @@ _MOST_WHY = 400
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
-    """A staged file, `STATE_DIR/agents/FILE`."""
+    """A staged file, `STATE_DIR/agents/FILE`. `release`: the signed statement about it, which each start verifies again."""
 
     version: str
     sha256: str
     file: str
     python: str
     platform: str
+    release: AgentRelease | None = None
 
     @property
     def runtime(self) -> Runtime:

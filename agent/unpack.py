@@ -15,6 +15,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 import sys
 import tempfile
 import zipimport
@@ -78,6 +79,23 @@ def _is_ours(folder: Path) -> bool:
     except OSError:
         return False
     return found.st_uid == os.getuid() and not found.st_mode & 0o022
+
+
+def unsafe(path: Path, *, parents: bool = True) -> str:
+    """Why another user can change `path` (a folder, or a file that is run), as the rest of a sentence; "" when only this user and root
+    can. With `parents` a folder above it must not let others exchange it. Raises OSError.
+    """
+    about = path.stat()
+    if about.st_uid not in {os.getuid(), 0}:
+        return f"belongs to user {about.st_uid}"
+    if about.st_mode & stat.S_IWOTH or (about.st_mode & stat.S_IWGRP and about.st_gid not in {os.getegid(), 0}):
+        return f"can be written by other users (mode {stat.S_IMODE(about.st_mode):04o})"
+    above = {*path.absolute().parents, *path.resolve().parents} if parents else set()
+    for folder in sorted(above):
+        mode = folder.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            return f"lies in {folder}, where every user can exchange it (mode {stat.S_IMODE(mode):04o})"
+    return ""
 
 
 def unpacked(archive: Path, places: Sequence[Path]) -> Path:

@@ -210,6 +210,7 @@ def _program(release: AgentRelease) -> Program:
         file=f"{release.version}-{release.sha256[:12]}.pyz",
         python=release.python,
         platform=release.platform,
+        release=release,
     )
 
 

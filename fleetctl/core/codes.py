@@ -256,6 +256,11 @@ BUNDLE = (
         "`fleetctl gitrepo confirm`",
     ),
     Code(
+        "tool-died",
+        "helm or kustomize crashed, exceeded a limit or was killed",
+        "read the message: it names the crash, the limit or the signal",
+    ),
+    Code(
         "tool-failed",
         "helm or kustomize ran and said no; its own words follow",
         "correct what the bundle states",

@@ -18,12 +18,13 @@ from typing import Any, Protocol
 import msgspec
 
 from fleetctl.core.errors import DeadlineError, ToolFailed, UsageError
+from fleetctl.tools.deaths import describe_death
 from fleetctl.tools.helmerrors import translate
 from fleetctl.tools.postrender import REFUSED
 from fleetctl.tools.proc import Command, Completed, Limits, run
 
 ATOMIC_SECONDS = 300
-RENDER_LIMITS = Limits(cpu=60, memory=1536 * 1024 * 1024)
+RENDER_LIMITS = Limits(cpu=60, memory=768 * 1024 * 1024)
 _PASSED_ON = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "NO_PROXY")
 # helm lives for a tenth of a second and needs 80 MB: collecting garbage only beyond 256 MB saves a fifth of its CPU, and one processor
 # a little more.
@@ -185,7 +186,8 @@ class HelmCli:
             summary = f"helm {argv[0]} of {release} did not end within {deadline:g} s"
             raise DeadlineError(summary, subject=str(release), next_step=step) from why
         if done.returncode:
-            raise _refusal(plugins, release) or translate(done.stderr, release)
+            death = describe_death(done, RENDER_LIMITS, tool="helm", subject=str(release))
+            raise _refusal(plugins, release) or death or translate(done.stderr, release)
         return done
 
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fleetctl.core.errors import ToolFailed, ToolMissing
+from fleetctl.tools.deaths import describe_death
 from fleetctl.tools.proc import Command, Limits, run
 
-_LIMITS = Limits(cpu=60, memory=1536 * 1024 * 1024)
+_LIMITS = Limits(cpu=60, memory=768 * 1024 * 1024)
 _NOWHERE = "/nonexistent"  # by convention of Debian's policy manual no such folder exists
 _DEAD = "http://127.0.0.1:9"  # the discard port: a proxy that answers nobody
 
@@ -31,6 +32,8 @@ class Kustomize:
         command = Command([*self._argv, str(folder)], env=_environment(), cwd=folder, limits=_LIMITS, network=False)
         done = await run(command, deadline=deadline)
         if done.returncode:
+            if death := describe_death(done, _LIMITS, tool=Path(self._argv[0]).name, subject="kustomize"):
+                raise death
             lines = [line.strip() for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
             reason = (lines[-1] if lines else "it ended without a message").removeprefix("error: ").replace(str(folder), ".")
             raise ToolFailed(f"kustomize: {reason[:500]}", subject="kustomize", next_step="Try `kubectl kustomize` on the folder.")

@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -55,9 +56,12 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
+    """`returncode`: minus the number of the signal that ended it; `seconds`: how long it ran."""
+
     returncode: int
     stdout: bytes
     stderr: bytes
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,7 @@ class Command:
 async def run(command: Command, *, deadline: float) -> Completed:
     """Run to the end, at most `deadline` seconds. Raises ToolMissing, DeadlineError, or ToolFailed when it prints more than it may."""
     name = Path(command.argv[0]).name
+    began = time.monotonic()
     process = await start(command)
     try:
         async with asyncio.timeout(deadline):
@@ -95,7 +100,7 @@ async def run(command: Command, *, deadline: float) -> Completed:
         await end(process)
     if code == _MISSING and (b"FileNotFoundError" in err or b": not found" in err):
         raise ToolMissing(f"{command.argv[0]} is not on this machine", subject=name, next_step=f"Install {name} and put it on PATH.")
-    return Completed(code, out, err)
+    return Completed(code, out, err, time.monotonic() - began)
 
 
 def start_server(argv: Sequence[str], env: Mapping[str, str], *, inherits: int) -> subprocess.Popen[bytes]:

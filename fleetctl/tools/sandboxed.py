@@ -26,7 +26,7 @@ from fleetctl.tools.postrender import Changes
 
 MEMORY, BUG = "memory", "bug"
 _MAX_REQUESTS = 1_000
-_MAX_RESIDENT = 128 * 1024  # KiB
+_MAX_RESIDENT = 128 * 1024 * 1024
 _MAX_REQUEST = 512 * 1024 * 1024
 
 
@@ -101,13 +101,21 @@ def work(data: bytes) -> Answer:
         kind, operation = OPERATIONS[request.operation]
         _limit(request.cpu)
         body = msgspec.msgpack.encode(operation(msgspec.msgpack.decode(request.body, type=kind)))
-        return Answer(body=body, is_last=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > _MAX_RESIDENT)
+        return Answer(body=body, is_last=_resident() > _MAX_RESIDENT)
     except FleetError as error:
         return Answer(failure=Failure(error.code, error.summary, error.subject, error.next_step))
     except MemoryError:
         return Answer(failure=Failure(MEMORY, "out of memory"), is_last=True)
     except Exception as error:
         return Answer(failure=Failure(BUG, f"{type(error).__name__}: {error}"[:2000]), is_last=True)
+
+
+def _resident() -> int:
+    """Bytes of memory that this process holds; not ru_maxrss, which begins with that of the process that started it."""
+    try:
+        return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0
 
 
 def _limit(seconds: int) -> None:
