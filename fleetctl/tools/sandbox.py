@@ -127,7 +127,9 @@ class Sandbox:
             root = str(Path(sandboxed.__file__).parents[2])
             env = {"PATH": _EMPTY_PATH, "LANG": "C.UTF-8", "MALLOC_ARENA_MAX": "1"}
             limits = proc.Limits(memory=self.limits.memory)
-            self._child = await proc.start(Command([sys.executable, "-I", "-c", _CALL, root], env=env, limits=limits, cwd=Path("/")))
+            self._child = await proc.start(
+                Command([sys.executable, "-I", "-c", _CALL, root], env=env, limits=limits, cwd=Path("/"), network=False)
+            )
         return self._child
 
     async def _exchange(self, child: asyncio.subprocess.Process, data: bytes) -> Answer:

@@ -81,5 +81,5 @@ def test_helm_and_kustomize_that_die(tmp_path: Path) -> None:
     with pytest.raises(ToolFailed, match="crashed: panic: runtime error: invalid memory address"):
         asyncio.run(panics.build(tmp_path, deadline=20))
     failing = HelmCli([program(tmp_path, "echo 'Error: no such thing' >&2; exit 1")], kubeconfig=tmp_path / "none", home=tmp_path)
-    with pytest.raises(ToolFailed, match="^no such thing$"):
+    with pytest.raises(ToolFailed, match=r"^no such thing$"):
         asyncio.run(failing.manifest(Release("b", "a"), deadline=20))
