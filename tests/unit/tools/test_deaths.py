@@ -77,7 +77,7 @@ def test_helm_and_kustomize_that_die(tmp_path: Path) -> None:
     killed = HelmCli([program(tmp_path, "kill -9 $$")], kubeconfig=tmp_path / "none", home=tmp_path)
     with pytest.raises(ToolDied, match=r"^helm was killed \(SIGKILL\)"):
         asyncio.run(killed.manifest(Release("b", "a"), deadline=20))
-    panics = Kustomize([program(tmp_path, f"cat {tmp_path / 'trace'} >&2; exit 2"), "kustomize"])
+    panics = Kustomize([program(tmp_path, f"/bin/cat {tmp_path / 'trace'} >&2; exit 2"), "kustomize"])
     with pytest.raises(ToolFailed, match="crashed: panic: runtime error: invalid memory address"):
         asyncio.run(panics.build(tmp_path, deadline=20))
     failing = HelmCli([program(tmp_path, "echo 'Error: no such thing' >&2; exit 1")], kubeconfig=tmp_path / "none", home=tmp_path)
