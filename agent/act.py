@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,18 +55,19 @@ async def planned(hands: Hands, document: Desired, bundle: DesiredBundle, read: 
     return await hands.sandbox.plan(path, bundle.options, facts, bundle=bundle.name, values_from=read)
 
 
-async def values_from(hands: Hands, bundle: DesiredBundle) -> list[dict[str, Any]]:
+async def values_from(hands: Hands, bundle: DesiredBundle, copied: Sequence[copies.Copy] = ()) -> list[dict[str, Any]]:
     """What `helm.valuesFrom` names, read on this cluster now with the bundle's rights. Raises UsageError for what is not there."""
     if not values.references(bundle.options):
         return []
-    return await values.read(await hands.kube_of(bundle), bundle.options, release_of(bundle.options, bundle.name)[1])
+    namespace = release_of(bundle.options, bundle.name)[1]
+    return await values.read(await hands.kube_of(bundle), bundle.options, namespace, copied)
 
 
 async def install(hands: Hands, document: Desired, bundle: DesiredBundle) -> None:
     """Bring the bundle's release to its generation, with the bundle's rights. Raises FleetError; the journal says what was begun."""
     hands = await hands.acting_for(bundle.options.service_account)
     copied = copies.opened(hands.uplink, document, bundle, is_there=hands.kube.is_there)
-    read = await values_from(hands, bundle)
+    read = await values_from(hands, bundle, copied)
     with values.kept_out_of_errors([*read, *(copy.values() for copy in copied)]):
         await _install(hands, document, bundle, read, copied)
 

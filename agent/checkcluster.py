@@ -15,6 +15,7 @@ import msgspec
 from fleetctl.core.errors import FleetError, NotFound, ToolFailed
 from fleetctl.core.ids import BundleName
 from fleetctl.core.render import release_of
+from fleetctl.core.urlpath import core_path
 from fleetctl.core.wire import Desired
 from fleetctl.tools.helm import HelmCli, Release
 
@@ -186,7 +187,7 @@ async def _leaving(kube: Kube, held: Held) -> list[Finding]:
     found: list[Finding] = []
     for namespace in sorted({e.namespace for e in held.entries.values() if e.namespace})[:_MOST_PLACES]:
         try:
-            seen = await kube.call("GET", f"/api/v1/namespaces/{namespace}")
+            seen = await kube.call("GET", core_path("namespaces", namespace))
         except NotFound:
             continue
         except FleetError:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
 from fleetctl.core.errors import Conflict, FleetError, NotFound, RefusedError, UsageError
 from fleetctl.core.ids import BundleName
 from fleetctl.core.sealing import Content, context_of
+from fleetctl.core.urlpath import below, in_namespace
 from fleetctl.core.wire import Desired, DesiredBundle, SealedObject
 
 from .kube import Forbidden, Kube
@@ -85,8 +85,7 @@ async def write(kube: Kube, bundle: BundleName, namespace: str, copies: Sequence
         document = _document(copy, bundle, namespace)
         if there is not None and there.get("type", "") != document.get("type", ""):
             await kube.call("DELETE", path)  # Kubernetes changes no Secret's type
-        query = f"fieldManager={quote(manager(bundle))}&force=true"
-        await kube.call("PATCH", f"{path}?{query}", msgspec.json.encode(document), _APPLY)
+        await kube.call("PATCH", below(path, fieldManager=manager(bundle), force="true"), msgspec.json.encode(document), _APPLY)
 
 
 def _document(copy: Copy, bundle: BundleName, namespace: str) -> dict[str, Any]:
@@ -120,7 +119,7 @@ async def find(kube: Kube, bundle: BundleName, namespace: str) -> list[str]:
     found: list[str] = []
     for kind, plural in _PLURALS.items():
         try:
-            answer = await kube.call("GET", f"/api/v1/namespaces/{namespace}/{plural}?labelSelector={quote(f'{MARK}={bundle}')}")
+            answer = await kube.call("GET", in_namespace(namespace, plural, labelSelector=f"{MARK}={bundle}"))
         except Forbidden:
             continue
         found += [f"{kind}/{namespace}/{item['metadata']['name']}" for item in answer.get("items") or []]
@@ -140,4 +139,4 @@ async def _get(kube: Kube, place: str) -> dict[str, Any] | None:
 
 def _path(place: str) -> str:
     kind, namespace, name = place.split("/")
-    return f"/api/v1/namespaces/{quote(namespace)}/{_PLURALS[kind]}/{quote(name)}"
+    return in_namespace(namespace, _PLURALS[kind], name)

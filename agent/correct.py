@@ -19,6 +19,7 @@ import msgspec
 from fleetctl.core.errors import DeadlineError, NotFound, ToolFailed
 from fleetctl.core.ids import BundleName, Generation
 from fleetctl.core.status import ResourceStatus
+from fleetctl.core.urlpath import in_namespace, url_path
 from fleetctl.core.wire import DesiredBundle
 from fleetctl.tools import helmerrors
 from fleetctl.tools.helm import Release, Revision
@@ -110,13 +111,13 @@ def _refuse(found: list[Refused], why: HelmFailed, *, force: bool) -> None:
 
 async def forget_failed(kube: Kube, release: Release) -> None:
     """Delete the records of failed runs that came after the deployed revision."""
-    path = f"/api/v1/namespaces/{release.namespace}/secrets"
-    found = (await kube.call("GET", f"{path}?labelSelector=owner%3Dhelm%2Cname%3D{release.name}")).get("items") or []
+    path = in_namespace(release.namespace, "secrets", labelSelector=f"owner=helm,name={release.name}")
+    found = (await kube.call("GET", path)).get("items") or []
     labels = {item["metadata"]["name"]: item["metadata"].get("labels") or {} for item in found}
     deployed = max((int(known.get("version", 0)) for known in labels.values() if known.get("status") == "deployed"), default=0)
     for name, known in labels.items():
         if deployed and known.get("status") == "failed" and int(known.get("version", 0)) > deployed:
-            await kube.call("DELETE", f"{path}/{name}")
+            await kube.call("DELETE", in_namespace(release.namespace, "secrets", name))
 
 
 async def _located(kube: Kube, one: Refused, release: Release) -> Refused:
@@ -124,7 +125,7 @@ async def _located(kube: Kube, one: Refused, release: Release) -> Refused:
     group, _, version = one.api_version.rpartition("/")
     api = one.api_version
     if version == "*":
-        api = (await kube.call("GET", f"/apis/{group}"))["preferredVersion"]["groupVersion"]
+        api = (await kube.call("GET", url_path("apis", group)))["preferredVersion"]["groupVersion"]
     return replace(one, api_version=api, namespace=one.namespace or release.namespace)
 
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from fleetctl.core.errors import DeadlineError, NotFound, ToolFailed, UsageError
+from fleetctl.core.urlpath import below, in_namespace, url_path
 from fleetctl.tools.definitions import KIND
 from fleetctl.tools.helm import Release
 
@@ -103,13 +104,13 @@ async def _may_apply(kube: Kube, name: str, release: Release, *, takes: bool, sh
 
 
 async def _exists(kube: Kube, release: Release) -> bool:
-    path = f"/api/v1/namespaces/{release.namespace}/secrets?labelSelector=owner%3Dhelm%2Cname%3D{release.name}&limit=1"
+    path = in_namespace(release.namespace, "secrets", labelSelector=f"owner=helm,name={release.name}", limit="1")
     return bool((await kube.call("GET", path)).get("items"))
 
 
 async def _get(kube: Kube, name: str) -> dict[str, Any] | None:
     try:
-        return await kube.call("GET", f"{_PATH}/{name}")
+        return await kube.call("GET", below(_PATH, name))
     except NotFound:
         return None
 
@@ -122,7 +123,7 @@ async def _apply(kube: Kube, name: str, definition: dict[str, Any], release: Rel
     body = {**definition, "metadata": {**kept, "labels": labels, "annotations": notes}}
     body.pop("status", None)
     try:
-        await kube.call("PATCH", f"{_PATH}/{name}?fieldManager=helm&force=true", msgspec.json.encode(body), _APPLY)
+        await kube.call("PATCH", below(_PATH, name, fieldManager="helm", force="true"), msgspec.json.encode(body), _APPLY)
     except RefusedByForm as why:
         event("a definition is applied client-side", definition=name, reason=why.cause)
         await _merge(kube, name, body)
@@ -134,7 +135,7 @@ async def _merge(kube: Kube, name: str, body: dict[str, Any]) -> None:
     if await _get(kube, name) is None:
         await kube.call("POST", f"{_PATH}?fieldManager=helm", data, {"content-type": "application/json"})
     else:
-        await kube.call("PATCH", f"{_PATH}/{name}?fieldManager=helm", data, _MERGE)
+        await kube.call("PATCH", below(_PATH, name, fieldManager="helm"), data, _MERGE)
 
 
 async def _served(kube: Kube, name: str, end: float) -> None:
@@ -170,7 +171,7 @@ async def _unserved(kube: Kube, live: dict[str, Any]) -> str:
     spec = live["spec"]
     for version in (v["name"] for v in spec["versions"] if v.get("served")):
         try:
-            found = await kube.call("GET", f"/apis/{spec['group']}/{version}")
+            found = await kube.call("GET", url_path("apis", spec["group"], version))
         except NotFound:
             return str(version)
         if all(resource["name"] != spec["names"]["plural"] for resource in found.get("resources") or []):

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from fleetctl.core.errors import ClusterUnreachable, Conflict, LoginError, NotFound, ToolFailed, UsageError
+from fleetctl.core.urlpath import below, in_namespace
 
 from . import identity, log
 from .answers import TryLater
@@ -38,7 +39,7 @@ class KeptIdentity:
 
     def __init__(self, kube: Kube, namespace: str, name: str) -> None:
         self._kube, self._name = kube, name
-        self._folder = f"/api/v1/namespaces/{namespace}/secrets"
+        self._folder = in_namespace(namespace, "secrets")
         self.shown = f"Secret {namespace}/{name}"
 
     async def restore(self, state_dir: Path) -> None:
@@ -66,12 +67,12 @@ class KeptIdentity:
         else:
             # The version makes a second writer fail instead of winning.
             body = {"metadata": {"resourceVersion": version}, "data": data}
-            await self._kube.call("PATCH", f"{self._folder}/{self._name}", msgspec.json.encode(body), _MERGE)
+            await self._kube.call("PATCH", below(self._folder, self._name), msgspec.json.encode(body), _MERGE)
 
     async def _read(self) -> tuple[dict[str, bytes], str | None]:
         """(content by file, empty where there is none; resource version, None when the Secret does not exist)."""
         try:
-            secret = await self._kube.call("GET", f"{self._folder}/{self._name}")
+            secret = await self._kube.call("GET", below(self._folder, self._name))
         except NotFound:
             return dict.fromkeys(FILES, b""), None
         data = secret.get("data") or {}

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import msgspec
 
 from fleetctl.core.errors import ClusterUnreachable, NotFound, UsageError
+from fleetctl.core.urlpath import below, url_path
 
 from . import kubeconfig
 from .refusals import Forbidden, Throttled, refuse
@@ -142,10 +143,11 @@ class Kube:
         """(path of the kind's collection without namespace, whether it has namespaces). Raises NotFound for an unknown kind."""
         key = (api_version, kind)
         if key not in self._kinds:
-            root = f"/api/{api_version}" if "/" not in api_version else f"/apis/{api_version}"
+            root = _root_of(api_version, kind)
             for resource in (await self.call("GET", root)).get("resources") or []:
                 if "/" not in resource["name"]:
-                    self._kinds[api_version, resource["kind"]] = (f"{root}|{resource['name']}", bool(resource["namespaced"]))
+                    where = "|".join((root, resource["name"]))
+                    self._kinds[api_version, resource["kind"]] = (where, bool(resource["namespaced"]))
         if key not in self._kinds:
             raise NotFound(f"the cluster has no kind {kind} in {api_version}", subject=kind)
         return self._kinds[key]
@@ -160,18 +162,22 @@ class Kube:
             else:  # before Kubernetes 1.27
                 versions = answer.get("versions") or [v["groupVersion"] for g in answer.get("groups") or [] for v in g["versions"]]
                 for version in versions:
-                    resources = (await self.call("GET", f"{root}/{version}")).get("resources") or []
+                    resources = (await self.call("GET", below(root, *version.split("/")))).get("resources") or []
                     found |= {f"{version}/{r['kind']}": bool(r["namespaced"]) for r in resources if "/" not in r["name"]}
         return found
 
     async def object_path(self, api_version: str, kind: str, namespace: str, name: str) -> str:
-        return f"{await self.collection(api_version, kind, namespace)}/{quote(name)}"
+        """Raises as `path`; NotFound also for a name that no object can have."""
+        try:
+            return below(await self.collection(api_version, kind, namespace), name)
+        except UsageError as why:
+            raise NotFound(f"{kind} {namespace}/{name[:100]}: {why.summary}", subject=kind) from why
 
     async def collection(self, api_version: str, kind: str, namespace: str = "") -> str:
         """The path of all objects of the kind, or of those in one namespace. Raises as `path`."""
         where, namespaced = await self.path(api_version, kind)
         root, _, plural = where.partition("|")
-        return f"{root}/namespaces/{quote(namespace)}/{plural}" if namespaced and namespace else f"{root}/{plural}"
+        return below(root, "namespaces", namespace, plural) if namespaced and namespace else below(root, plural)
 
     def forget(self, api_version: str, kind: str) -> None:
         """The kind may be another one by now: look again at the next call."""
@@ -241,6 +247,17 @@ class NoCluster(Kube):
         raise UsageError(
             "a directory target has no cluster to read from", subject=path, next_step="Leave out valuesFrom, or use a cluster."
         )
+
+
+def _root_of(api_version: str, kind: str) -> str:
+    """`/api/v1` or `/apis/GROUP/VERSION`. Raises NotFound for what is no API version."""
+    parts = api_version.split("/")
+    try:
+        if len(parts) <= 2:
+            return url_path("api" if len(parts) == 1 else "apis", *parts)
+    except UsageError:
+        pass
+    raise NotFound(f"the cluster has no kind {kind} in {api_version[:100]}", subject=kind)
 
 
 def _discovered(answer: dict[str, Any]) -> dict[str, bool]:

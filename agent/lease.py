@@ -13,11 +13,11 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
 from fleetctl.core.errors import Conflict, FleetError, NotFound, ToolFailed
+from fleetctl.core.urlpath import below, url_path
 
 from . import machine
 from .kube import Kube
@@ -53,7 +53,7 @@ class Lease:
     ) -> None:
         self._kube, self._me, self._now, self._renew, self._patience = kube, me, now, renew, patience
         self._name = f"fleet-agent-{cluster}"
-        self._folder = f"/apis/coordination.k8s.io/v1/namespaces/{quote(kube.namespace)}/leases"
+        self._folder = url_path("apis", "coordination.k8s.io", "v1", "namespaces", kube.namespace, "leases")
         self._object: dict[str, Any] | None = None  # as we wrote it last, while we hold it
         self._renewed = 0.0
         self._useless = not kube.is_there
@@ -169,7 +169,7 @@ class Lease:
 
     async def _read(self) -> dict[str, Any] | None:
         try:
-            return await self._kube.call("GET", f"{self._folder}/{self._name}")
+            return await self._kube.call("GET", below(self._folder, self._name))
         except NotFound:
             return None
 
@@ -186,7 +186,7 @@ class Lease:
         if old:
             meta["resourceVersion"] = old["metadata"]["resourceVersion"]
         body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": spec}
-        path = f"{self._folder}/{self._name}" if old else self._folder
+        path = below(self._folder, self._name) if old else self._folder
         try:
             made = await self._kube.call("PUT" if old else "POST", path, msgspec.json.encode(body), _JSON)
         except NotFound as why:

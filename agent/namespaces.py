@@ -17,6 +17,7 @@ from fleetctl.core.errors import NotFound, ToolFailed, UsageError
 from fleetctl.core.ids import BundleName
 from fleetctl.core.options import Options
 from fleetctl.core.render import release_of
+from fleetctl.core.urlpath import core_path, in_namespace
 from fleetctl.core.wire import Desired
 
 from . import config
@@ -129,7 +130,7 @@ def why_it_stays(found: dict[str, Any]) -> str:
 
 async def others(kube: Kube, namespace: str, own: Collection[str] = ()) -> list[str]:
     """Releases of anybody in the namespace, without those of the names in `own`."""
-    found = await kube.call("GET", f"/api/v1/namespaces/{namespace}/secrets?labelSelector=owner%3Dhelm", headers=_META)
+    found = await kube.call("GET", in_namespace(namespace, "secrets", labelSelector="owner=helm"), headers=_META)
     labels = [item["metadata"].get("labels") or {} for item in found.get("items") or []]
     return sorted({str(known["name"]) for known in labels if known.get("name")} - set(own))
 
@@ -140,7 +141,7 @@ def _is_ours(found: dict[str, Any], bundle: BundleName) -> bool:
 
 async def get(kube: Kube, namespace: str) -> dict[str, Any] | None:
     try:
-        return await kube.call("GET", f"/api/v1/namespaces/{namespace}")
+        return await kube.call("GET", core_path("namespaces", namespace))
     except NotFound:
         return None
 
@@ -148,7 +149,7 @@ async def get(kube: Kube, namespace: str) -> dict[str, Any] | None:
 async def _create(kube: Kube, namespace: str) -> None:
     document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
     try:
-        path = f"/api/v1/namespaces?fieldManager={AGENT}"
+        path = core_path("namespaces", fieldManager=AGENT)
         await kube.call("POST", path, msgspec.json.encode(document), {"content-type": "application/json"})
     except Forbidden as why:
         who = kube.user or "the agent"
@@ -163,12 +164,12 @@ async def _create(kube: Kube, namespace: str) -> None:
 
 async def _apply(kube: Kube, bundle: BundleName, namespace: str, marks: dict[str, dict[str, str]]) -> None:
     document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, **marks}}
-    path = f"/api/v1/namespaces/{namespace}?fieldManager={manager(bundle)}&force=true"
+    path = core_path("namespaces", namespace, fieldManager=manager(bundle), force="true")
     await kube.call("PATCH", path, msgspec.json.encode(document), _APPLY)
 
 
 async def _delete(kube: Kube, namespace: str) -> None:
     try:
-        await kube.call("DELETE", f"/api/v1/namespaces/{namespace}")
+        await kube.call("DELETE", core_path("namespaces", namespace))
     except NotFound:
         return

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from fleetctl.core.errors import NotFound
+from fleetctl.core.urlpath import in_namespace
 from fleetctl.core.yamldoc import load_all
 from fleetctl.tools.helm import Release
 
@@ -51,7 +52,7 @@ class _Content(msgspec.Struct):
 
 
 def path_of(release: Release) -> str:
-    return f"/api/v1/namespaces/{release.namespace}/secrets?labelSelector=owner%3Dhelm%2Cname%3D{release.name}"
+    return in_namespace(release.namespace, "secrets", labelSelector=f"owner=helm,name={release.name}")
 
 
 async def read(kube: Kube, release: Release) -> list[Record]:
@@ -72,7 +73,7 @@ async def forget(kube: Kube, release: Release) -> None:
     """Delete every record, and nothing that it states: one by one, oldest first, because that is the right that helm needs too."""
     for record in await heads(kube, release):
         try:
-            await kube.call("DELETE", f"/api/v1/namespaces/{release.namespace}/secrets/sh.helm.release.v1.{release.name}.v{record.number}")
+            await kube.call("DELETE", in_namespace(release.namespace, "secrets", f"sh.helm.release.v1.{release.name}.v{record.number}"))
         except NotFound:
             continue
 

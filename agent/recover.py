@@ -15,6 +15,7 @@ import msgspec
 
 from fleetctl.core.errors import NotFound, ToolFailed
 from fleetctl.core.ids import BundleName, ClusterId, Epoch, Generation
+from fleetctl.core.urlpath import below, core_path, in_namespace
 
 from .journal import Entry, Journal, Order
 from .kube import Forbidden, Kube
@@ -131,14 +132,12 @@ async def _all(kube: Kube, selector: str, namespaces: Collection[str]) -> tuple[
 
 async def listed(kube: Kube, namespace: str, selector: str) -> list[Record]:
     """The release records with the labels, in one namespace or ("") in all. Raises ClusterUnreachable, ToolFailed."""
-    from urllib.parse import quote
-
-    middle = f"/namespaces/{namespace}" if namespace else ""
-    path, more = f"/api/v1{middle}/secrets?labelSelector={quote(selector)}&limit=500", ""
+    folder, more = in_namespace(namespace, "secrets") if namespace else core_path("secrets"), ""
+    query = {"labelSelector": selector, "limit": "500"}
     found: list[Record] = []
     while True:
         try:
-            answer = await kube.call("GET", path + (f"&continue={quote(more)}" if more else ""), headers=METADATA)
+            answer = await kube.call("GET", below(folder, **query, **({"continue": more} if more else {})), headers=METADATA)
         except NotFound:
             return found
         found += [record_of(item["metadata"]) for item in answer.get("items") or []]

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from fleetctl.core.errors import NotFound, UsageError
 from fleetctl.core.ids import is_name
 from fleetctl.core.options import Options
+from fleetctl.core.urlpath import in_namespace
 
 from .kube import Kube
 from .refusals import Forbidden
@@ -70,7 +71,7 @@ class Rights:
         if (known or name == DEFAULT_ACCOUNT) and self._clock() - at < _KNOWN_SECONDS:
             return known
         try:
-            await self.kube.call("GET", f"/api/v1/namespaces/{self._namespace}/serviceaccounts/{name}")
+            await self.kube.call("GET", in_namespace(self._namespace, "serviceaccounts", name))
             found = True
         except NotFound:
             found = False

@@ -22,6 +22,7 @@ import msgspec
 
 from fleetctl.core.errors import FleetError, NotFound, ToolFailed
 from fleetctl.core.ids import BundleName
+from fleetctl.core.urlpath import in_namespace
 from fleetctl.core.yamldoc import load_all
 from fleetctl.tools.helm import Release
 from fleetctl.tools.helmerrors import PendingOperation
@@ -69,7 +70,7 @@ class Settler:
         await self._write_down(kube, bundle, release, unfinished(records))
         for record in in_the_way:
             failpoint("before-forget")
-            await _delete(kube, f"/api/v1/namespaces/{record.namespace}/secrets/{record.secret}", record.uid)
+            await _delete(kube, in_namespace(record.namespace, "secrets", record.secret), record.uid)
             self._seen.pop(record.uid, None)
             event("the record of a helm that was cut off is taken away", release=release, revision=record.version, status=record.status)
             failpoint("after-forget")
@@ -135,7 +136,7 @@ def unfinished(records: list[Record]) -> list[Record]:
 async def _stated(kube: Kube, record: Record) -> list[dict[str, Any]]:
     """The objects in a record's manifest; nothing for a record that is gone or cannot be read."""
     try:
-        secret = await kube.call("GET", f"/api/v1/namespaces/{record.namespace}/secrets/{record.secret}")
+        secret = await kube.call("GET", in_namespace(record.namespace, "secrets", record.secret))
         packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
         # helm keeps at most a megabyte packed; a record that unpacks to more than this is none of helm's.
         release = msgspec.json.decode(zlib.decompressobj(wbits=31).decompress(packed, _MOST_RECORD))

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fleetctl.core import wire
 from fleetctl.core.errors import RefusedError
 from fleetctl.core.ids import Digest
+from fleetctl.core.urlpath import url_path
 
 from . import tls
 from .answers import Answer, TryLater, away, in_the_way, next_poll, problem
@@ -130,7 +131,7 @@ class Uplink:
         failpoint("archive-kept")
 
     async def _download(self, digest: Digest, part: Path, have: int, size: int) -> None:
-        target = f"/agent/v1/archives/{digest}"
+        target = url_path("agent", "v1", "archives", digest)
         headers = self._signed("GET", target, b"") | ({"range": f"bytes={have}-"} if have else {})
         async with self._answer("GET", target, b"", headers, _SECONDS) as (answer, deadline):
             if answer.status_code not in {200, 206}:

@@ -23,6 +23,7 @@ import msgspec
 
 from fleetctl.core.errors import NotFound
 from fleetctl.core.stream import documents_of
+from fleetctl.core.urlpath import in_namespace, url_path
 from fleetctl.core.yamldoc import dump, load
 from fleetctl.tools.helm import Release
 
@@ -83,7 +84,7 @@ class Served:
         if not group:
             return ["v1"]
         try:
-            answer = await self._kube.call("GET", f"/apis/{group}")
+            answer = await self._kube.call("GET", url_path("apis", group))
         except NotFound:
             return []
         preferred = (answer.get("preferredVersion") or {}).get("groupVersion", "")
@@ -118,7 +119,7 @@ async def drop_unreadable(kube: Kube, release: Release) -> bool:
         if _unpacked(secret) is None:
             name = secret["metadata"]["name"]
             event("a release record that cannot be read is deleted", release=release, record=name)
-            await kube.call("DELETE", f"/api/v1/namespaces/{release.namespace}/secrets/{name}")
+            await kube.call("DELETE", in_namespace(release.namespace, "secrets", name))
             dropped = True
     return dropped
 
@@ -186,5 +187,5 @@ async def _store(kube: Kube, release: Release, secret: dict[str, Any], content: 
     """Replace the record; its resourceVersion goes with it, so that nobody's change is lost."""
     packed = base64.b64encode(base64.b64encode(gzip.compress(msgspec.json.encode(content), 9, mtime=0))).decode()
     body = {**secret, "apiVersion": "v1", "kind": "Secret", "data": {**secret["data"], "release": packed}}
-    path = f"/api/v1/namespaces/{release.namespace}/secrets/{secret['metadata']['name']}"
+    path = in_namespace(release.namespace, "secrets", secret["metadata"]["name"])
     await kube.call("PUT", path, msgspec.json.encode(body), {"content-type": "application/json"})

@@ -9,7 +9,6 @@ import ssl
 import sys
 import time
 from typing import Any, cast
-from urllib.parse import quote
 
 import msgspec
 
@@ -22,6 +21,7 @@ if _loaded["httpx._main"] is None:
     del _loaded["httpx._main"]
 
 from fleetctl.core.errors import FleetError, LoginError, UnavailableError, UsageError, every_error  # noqa: E402
+from fleetctl.core.urlpath import relative  # noqa: E402
 from fleetctl.core.wire import Problem  # noqa: E402
 
 _SECONDS = 30.0
@@ -91,7 +91,7 @@ class Client:
         return data
 
     def list(self, plural: str, **asked: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.call("GET", f"objects/{plural}", params=asked)["items"]
+        found: list[dict[str, Any]] = self.call("GET", relative("objects", plural), params=asked)["items"]
         return found
 
     def get(self, plural: str, workspace: str, name: str) -> dict[str, Any]:
@@ -101,10 +101,7 @@ class Client:
 
 def place(plural: str, workspace: str, name: str) -> str:
     """Path of one object. Raises UsageError for what cannot be a name."""
-    for text in (workspace, name):
-        if not text or text in {".", ".."} or "/" in text:
-            raise UsageError(f"{text!r} is not a name", next_step="Use small letters, digits, - and dots.")
-    return f"objects/{plural}/{quote(workspace, safe='')}/{quote(name, safe='')}"
+    return relative("objects", plural, workspace, name)
 
 
 def _timeout(seconds: float) -> httpx.Timeout:

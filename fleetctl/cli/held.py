@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
 from fleetctl.cli import output as out
 from fleetctl.cli.common import ContextName, Everywhere, NoHeaders, Output, Workspace, counted, new_group, opened
 from fleetctl.cli.output import Column, Format, age
+from fleetctl.core.urlpath import relative
 
 app = new_group()
 app.info.help = "Removals that wait for a person."
@@ -62,6 +62,6 @@ def confirm(
 ) -> None:
     """Let a held removal go: exactly that many clusters, and nothing when there are more or fewer by now."""
     with opened(context, workspace) as session:
-        path = f"held/{quote(session.workspace, safe='')}/{quote(name, safe='')}/confirm"
+        path = relative("held", session.workspace, name, "confirm")
         session.client.call("POST", path, {"removals": removals, "digest": digest})
     out.line(f"bundle/{name} is removed from {counted(removals, 'cluster')}")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
 from fleetctl.cli import output as out
 from fleetctl.cli.common import ContextName, DryRun, Session, Workspace, Yes, confirm, counted, labels_of, opened
 from fleetctl.core.errors import NotFound, UsageError
+from fleetctl.core.urlpath import relative
 
 
 def label(
@@ -45,7 +45,7 @@ def label(
 
 
 def _call(session: Session, said: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = session.client.call("POST", f"clusters/{quote(session.workspace, safe='')}/labels", said)
+    found: dict[str, Any] = session.client.call("POST", relative("clusters", session.workspace, "labels"), said)
     return found
 
 

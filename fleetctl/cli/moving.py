@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
 from fleetctl.cli import output as out
 from fleetctl.cli.common import ContextName, Workspace, opened
 from fleetctl.core.errors import UsageError
+from fleetctl.core.urlpath import relative
 
 
 def moved(
@@ -24,7 +24,7 @@ def moved(
         step = "Write `fleetctl bundle moved OLD NEW`, or `fleetctl bundle moved OLD --take-back`."
         raise UsageError("name the new bundle, or take back what was said", subject=f"bundle {old}", next_step=step)
     with opened(context, workspace) as session:
-        path = f"bundles/{quote(session.workspace, safe='')}/{quote(old, safe='')}/moved"
+        path = relative("bundles", session.workspace, old, "moved")
         if take_back:
             session.client.call("DELETE", path)
             out.line(f"bundle/{old} moves nowhere")

@@ -21,6 +21,7 @@ from fleetctl.cli.preview import Mirrors, mirrors_of
 from fleetctl.core.errors import FleetError, TooManyDeletes, UsageError
 from fleetctl.core.ids import Digest
 from fleetctl.core.impact import Plan
+from fleetctl.core.urlpath import relative
 
 CHANGES, WRONG = 1, 2
 _SECONDS = 250.0
@@ -148,7 +149,7 @@ class _Fetcher:
 
         if digest in self._mine:
             return self._mine[digest]
-        data = self._session.client.download(f"archives/{digest}")
+        data = self._session.client.download(relative("archives", digest))
         if archive_digest(data) != digest:
             raise UnavailableError("an archive came broken", subject=f"archive {digest[:12]}", next_step="Try again.")
         return data

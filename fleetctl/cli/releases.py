@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
 from fleetctl.cli import output as out
 from fleetctl.cli.common import ContextName, NoHeaders, Output, Yes, confirm, counted, new_group, opened, secret_line
 from fleetctl.cli.output import Column, Format
+from fleetctl.core.urlpath import relative
 
 app = new_group()
 app.info.help = "Versions of the agent: keys, signatures, and what clusters can be given."
@@ -120,5 +120,5 @@ def delete(
     """Forget a version; refused while a cluster wants it. Agents that run it go on."""
     with opened(context) as session:
         confirm(f"Delete agent version {version}?", yes=yes)
-        gone = session.client.call("DELETE", f"agent-releases/{quote(version, safe='')}")["items"]
+        gone = session.client.call("DELETE", relative("agent-releases", version))["items"]
     out.line(f"agent version {version} deleted ({counted(len(gone), 'file')})")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
@@ -11,6 +10,7 @@ from fleetctl.cli import output as out
 from fleetctl.cli.common import ContextName, DryRun, NoHeaders, Output, Selector, Session, Workspace, counted, opened
 from fleetctl.cli.output import Column, Format, age
 from fleetctl.core.errors import UsageError
+from fleetctl.core.urlpath import relative
 
 BundleName = Annotated[str, typer.Argument(metavar="BUNDLE", help="The bundle.")]
 Clusters = Annotated[list[str] | None, typer.Option("--cluster", metavar="NAME", help="Only on this cluster; may be repeated.")]
@@ -95,7 +95,7 @@ def cluster_history(
 ) -> None:
     """What a cluster was told of its bundles, newest first, by whom, and what came of it."""
     with opened(context, workspace) as session:
-        path = f"clusters/{quote(session.workspace, safe='')}/{quote(name, safe='')}/history"
+        path = relative("clusters", session.workspace, name, "history")
         items = session.client.call("GET", path, params={"bundle": bundle} if bundle else None)["items"]
     what = f"bundle {bundle}" if bundle else "of any bundle"
     _told(items, output, f"Cluster {name} was never told {what}.", _TOLD_OF_ALL, headers=not no_headers)
@@ -194,4 +194,4 @@ def _amounts(done: dict[str, Any]) -> str:
 
 
 def _path(session: Session, name: str) -> str:
-    return f"bundles/{quote(session.workspace, safe='')}/{quote(name, safe='')}"
+    return relative("bundles", session.workspace, name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
@@ -11,6 +10,7 @@ from fleetctl.cli import output as out
 from fleetctl.cli.common import ContextName, Everywhere, NoHeaders, Output, Session, Workspace, new_group, opened
 from fleetctl.cli.output import Column, Format, age
 from fleetctl.core.errors import NotFound
+from fleetctl.core.urlpath import relative
 
 app = new_group()
 app.info.help = "The way of a new version through the clusters."
@@ -80,7 +80,7 @@ def status(
 
 
 def _say(session: Session, name: str, verb: str, reason: str = "") -> dict[str, Any]:
-    path = f"rollouts/{quote(session.workspace, safe='')}/{quote(name, safe='')}/{verb}"
+    path = relative("rollouts", session.workspace, name, verb)
     found: dict[str, Any] = session.client.call("POST", path, {"reason": reason} if reason else {})
     return found
 

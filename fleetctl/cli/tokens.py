@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
@@ -13,6 +12,7 @@ from fleetctl.cli.common import ContextName, Name, NoHeaders, Output, Yes, confi
 from fleetctl.cli.output import Column, Format
 from fleetctl.cli.words import seconds
 from fleetctl.core.errors import NotFound, UsageError
+from fleetctl.core.urlpath import relative
 
 app = new_group()
 app.info.help = "Tokens for people and programs."
@@ -75,5 +75,5 @@ def revoke(name: Name, yes: Yes = False, context: ContextName = "") -> None:
         if name not in {row["name"] for row in session.client.call("GET", "tokens")["items"]}:
             raise NotFound(f"there is no token named {name}", subject=f"token {name}", next_step="See `fleetctl token list`.")
         confirm(f"Revoke token {name}? Whoever uses it is locked out at once.", yes=yes)
-        session.client.call("DELETE", f"tokens/{quote(name, safe='')}")
+        session.client.call("DELETE", relative("tokens", name))
     out.line(f"token {name} revoked")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -29,7 +29,7 @@ from fleetctl.core.gitrepo import DrivenBundle, RepoSpec
 from fleetctl.core.globs import is_glob
 from fleetctl.core.ids import BundleName, ClusterId, ClusterName, CommitId, Workspace, is_name
 from fleetctl.core.naming import bundle_name, clean
-from fleetctl.core.options import HelmOptions, Options
+from fleetctl.core.options import HelmOptions, KeyRef, Options
 from fleetctl.core.redact import refuse_login
 from fleetctl.core.render import kustomize_folder
 from fleetctl.core.shape import Note
@@ -257,7 +257,7 @@ def _draft(tree: Index, repo: RepoSpec, place: _Place, commit: CommitId) -> Draf
         overrides_targets=fleet.override_targets is not None,
         moved_from=BundleName(fleet.moved_from),
     )
-    _refuse_reading_elsewhere(spec, repo, shown or _shown(directory))
+    _check_values_from(spec, repo, shown or _shown(directory))
     _check_copies(spec, shown or _shown(directory))
     warnings = [_warning(directory, shown, note) for note in fleet.notes]
     warnings += [Problem(path=directory, code=LEFT_OUT, summary=text, warning=True) for text in found.left_out]
@@ -372,17 +372,25 @@ def _kustomize_warning(directory: str, problem: InvalidFile) -> Problem:
     return Problem(path=directory, code="kustomize-outside", summary=summary, next_step=problem.next_step, warning=True)
 
 
-def _refuse_reading_elsewhere(spec: BundleSpec, repo: RepoSpec, shown: str) -> None:
-    """A bundle that may not write outside one namespace may not read there either. Raises UsageError."""
-    mine = repo.spec.target_namespace
-    for options in (spec.options, *(t.options for t in spec.customizations)) if mine else ():
-        for one in (options.helm.values_from if options.helm else None) or []:
-            ref = one.secret_key_ref or one.config_map_key_ref
-            if ref and ref.namespace not in {"", mine}:
-                summary = (
-                    f"{shown}: helm.valuesFrom names {ref.name} of namespace {ref.namespace}, and the GitRepo's targetNamespace is {mine}"
-                )
-                raise UsageError(summary, subject=shown, next_step=f"Read it from namespace {mine}.")
+def _check_values_from(spec: BundleSpec, repo: RepoSpec, shown: str) -> None:
+    """Names that can exist; and a bundle that may not write outside one namespace may not read there either. Raises UsageError."""
+    target = repo.spec.target_namespace
+    for ref in _value_refs(spec):
+        if not is_name(ref.name) or not (ref.namespace == "" or is_name(ref.namespace, limit=63)):
+            place = f"{ref.namespace[:80]}/{ref.name[:80]}".removeprefix("/")
+            summary = f"{shown}: helm.valuesFrom: {place!r} cannot be the name of a Secret or ConfigMap"
+            raise UsageError(summary, subject=shown, next_step="Correct `name` and `namespace`.")
+        if target and ref.namespace not in {"", target}:
+            summary = (
+                f"{shown}: helm.valuesFrom names {ref.name} of namespace {ref.namespace}, and the GitRepo's targetNamespace is {target}"
+            )
+            raise UsageError(summary, subject=shown, next_step=f"Read it from namespace {target}.")
+
+
+def _value_refs(spec: BundleSpec) -> Iterator[KeyRef]:
+    for options in (spec.options, *(t.options for t in spec.customizations)):
+        for entry in (options.helm.values_from if options.helm else None) or []:
+            yield from (ref for ref in (entry.config_map_key_ref, entry.secret_key_ref) if ref is not None)
 
 
 def _values_files(options: Options, customizations: Sequence[Target]) -> set[str]:

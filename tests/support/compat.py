@@ -127,6 +127,12 @@ _READS = (
         "Fleet fetches them on each cluster; here they are refused with file, line and field: copy the file into the bundle.",
     ),
     ("`helmCharts` in a kustomization, and plugins that are not built into kustomize.", "same", "both refuse them."),
+    ("An entry of `helm.valuesFrom` with `configMapKeyRef` and `secretKeyRef`.", "same", "the ConfigMap, then the Secret over it."),
+    (
+        "`helm.valuesFrom` that names what `downstreamResources` of the same bundle bring.",
+        "better",
+        "Fleet's first installation fails when the copy is not there yet; here its content is read before it is written.",
+    ),
     ("A kustomization with such an address that no cluster's `kustomize.dir` reaches.", "same", "it is not read."),
 )
 

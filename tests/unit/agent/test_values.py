@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from agent import values
+from agent.copies import Copy
 from agent.kube import Kube
 from fleetctl.core.errors import NotFound, ToolFailed, UsageError
 from fleetctl.core.options import HelmOptions, KeyRef, Options, ValuesFrom
+from fleetctl.core.sealing import Content
 
 SECRET = {"db": {"password": "hunter2222", "hosts": ["a.example", "b.example"], "on": True, "port": 54321, "short": "ab"}}
 
@@ -101,3 +103,65 @@ class TestCut:
         with pytest.raises(ToolFailed) as caught, values.kept_out_of_errors([SECRET]):
             raise ToolFailed("invalid: hunter2222", subject="release a/b", next_step="Correct hunter2222.")
         assert (caught.value.summary, caught.value.next_step, str(caught.value)) == ("invalid: ***", "Correct ***.", "invalid: ***")
+
+
+def test_an_entry_with_both_references_uses_both() -> None:
+    """The ConfigMap first, so that the Secret wins, as in Fleet."""
+    objects = {
+        "/api/v1/namespaces/web/configmaps/c": {"k.yaml": "a: from-map\nb: from-map\n"},
+        "/api/v1/namespaces/web/secrets/s": {"values.yaml": base64.b64encode(b"b: from-secret\n").decode()},
+    }
+    entry = ValuesFrom(secret_key_ref=KeyRef(name="s"), config_map_key_ref=KeyRef(name="c", key="k.yaml"))
+    found = asyncio.run(values.read(Holding(objects), Options(helm=HelmOptions(values_from=[entry])), "web"))
+    assert found == [{"a": "from-map", "b": "from-map"}, {"b": "from-secret"}]
+
+
+def test_what_the_bundle_itself_brings_is_read_before_it_is_written() -> None:
+    """`downstreamResources` are on the cluster only after the values are needed."""
+    copied = [
+        Copy("Secret", "s", Content(data={"values.yaml": base64.b64encode(b"a: 1\n").decode()})),
+        Copy("ConfigMap", "c", Content(data={"values.yaml": base64.b64encode(b"b: 2\n").decode()})),
+    ]
+    entry = ValuesFrom(secret_key_ref=KeyRef(name="s"), config_map_key_ref=KeyRef(name="c", namespace="web"))
+    options = Options(helm=HelmOptions(values_from=[entry]))
+    assert asyncio.run(values.read(Holding({}), options, "web", copied)) == [{"b": 2}, {"a": 1}]
+    elsewhere = ValuesFrom(secret_key_ref=KeyRef(name="s", namespace="other"))
+    with pytest.raises(UsageError, match="Secret other/s does not exist"):
+        asyncio.run(values.read(Holding({}), Options(helm=HelmOptions(values_from=[elsewhere])), "web", copied))
+
+
+@pytest.mark.parametrize("name", ["../../other/secrets/s", "..", ".", "", "a/b", "a%2fb", "a?b", "A", "a\n"])
+def test_a_name_that_leaves_the_namespace_is_refused(name: str) -> None:
+    """Before anything is asked of the API server."""
+    for ref in (KeyRef(name=name), KeyRef(name="s", namespace=name or "..")):
+        options = Options(helm=HelmOptions(values_from=[ValuesFrom(secret_key_ref=ref)]))
+        with pytest.raises(UsageError, match="cannot exist"):
+            asyncio.run(values.read(Holding({}), options, "web"))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("execution error at (c/templates/a.yaml:3:4): HUNTER\nTWO", "execution error at (c/templates/a.yaml:3:4): the template stopped"),
+        (
+            'ConfigMap.v1 "web" is invalid: data.x: Invalid value: "2222RETNUH"',
+            'ConfigMap.v1 "web" is invalid: data.x: Invalid value: "***"',
+        ),
+        ("spec.replicas: Invalid value: 54322: must be less", "spec.replicas: Invalid value: ***: must be less"),
+        ("function `aHVudGVy` not defined", "function `***` not defined"),
+        ('template "c/templates/a.yaml" failed', 'template "c/templates/a.yaml" failed'),
+        ("it contains HUNTER2222 and Hunter2222", "it contains *** and ***"),
+    ],
+)
+def test_a_changed_value_does_not_leave_in_an_error(text: str, shown: str) -> None:
+    """A template can change a value in any way; the place and the kind of the error stay."""
+    with pytest.raises(ToolFailed) as caught, values.kept_out_of_errors([SECRET]):
+        raise ToolFailed(text)
+    assert caught.value.summary.startswith(shown)
+    assert "\n" not in caught.value.summary
+
+
+def test_without_values_an_error_stays_as_it_is() -> None:
+    """Nothing in it can be a secret of the cluster."""
+    with pytest.raises(ToolFailed, match='"x" in full'), values.kept_out_of_errors([]):
+        raise ToolFailed('"x" in full')
