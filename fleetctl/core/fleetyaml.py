@@ -13,19 +13,18 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 
 from fleetctl.core.bundle import Target
+from fleetctl.core.checkbundle import MODES, check_rollout
 from fleetctl.core.errors import InvalidFile
-from fleetctl.core.fields import FLEET_YAML, RolloutStrategy
+from fleetctl.core.fields import FLEET_YAML
 from fleetctl.core.gitrepo import GitTarget
 from fleetctl.core.ids import is_name
 from fleetctl.core.options import INTERNAL, Options
-from fleetctl.core.shape import Note, Origin, convert, fit, named
+from fleetctl.core.shape import Note, Origin, convert, named
 from fleetctl.core.status import State
-from fleetctl.core.strategy import mistakes
 from fleetctl.core.wire import Dependency
 from fleetctl.core.yamldoc import YamlDocument, one
 
 _OPTION_KEYS = frozenset(Options.__struct_encode_fields__) - INTERNAL
-_MODES = ("FirstMatch", "AllMatches")
 _NO_MAP = "Write keys such as `defaultNamespace: web`."
 IMAGE_SCANS_STEP = "Remove it, and update images with another tool. Rancher Fleet refuses it too, unless image scans are enabled."
 
@@ -110,7 +109,7 @@ def parse_document(document: YamlDocument, *, file: str = "fleet.yaml", strict: 
         targets=_targets(own.targets, "targets", origin),
         override_targets=own.override_targets,
         depends_on=own.depends_on,
-        rollout_strategy=_rollout(own.rollout_strategy, origin),
+        rollout_strategy=check_rollout(own.rollout_strategy, origin.below("rolloutStrategy")),
         moved_from=own.moved_from,
         notes=origin.notes,
     )
@@ -140,24 +139,12 @@ def _check_criteria(target: GitTarget, origin: Origin) -> None:
         raise origin.error("states no criterion and would match no cluster", (), "Write `clusterSelector: {}` for all clusters.")
 
 
-def _rollout(stated: dict[str, Any] | None, origin: Origin) -> dict[str, Any] | None:
-    """Raises InvalidFile at the key that is wrong."""
-    if stated is None:
-        return None
-    here = origin.below("rolloutStrategy")
-    found: dict[str, Any] = fit(stated, RolloutStrategy, here)
-    convert(found, RolloutStrategy, here)
-    for mistake in mistakes(found):
-        raise here.error(mistake.summary, mistake.path, mistake.next_step)
-    return found
-
-
 def _check(own: _Own, origin: Origin) -> None:
     if own.moved_from and not is_name(own.moved_from, limit=53):
         summary = f"movedFrom: {own.moved_from!r} is not the name of a bundle"
         raise origin.error(summary, ("movedFrom",), "See `fleetctl get bundles`.")
-    if own.target_customization_mode not in {"", *_MODES}:
-        summary = f"targetCustomizationMode: {own.target_customization_mode!r} is none of {', '.join(_MODES)}"
+    if own.target_customization_mode not in {"", *MODES}:
+        summary = f"targetCustomizationMode: {own.target_customization_mode!r} is none of {', '.join(MODES)}"
         raise origin.error(summary, ("targetCustomizationMode",), "Write FirstMatch or AllMatches.")
     if own.image_scans:
         raise origin.error("imageScans: images are not updated in Git in this version", ("imageScans",), IMAGE_SCANS_STEP)

@@ -188,7 +188,8 @@ def _kind(value: Any) -> str:
 
 
 def _a(type_: str) -> str:
-    return type_ if type_ == "any value" else f"{'an' if type_[0] in 'aeiou' else 'a'} {type_.replace('object', 'map')}"
+    text = type_.replace("object", "map")
+    return text if text == "any value" else f"{'an' if text[0] in 'aeiou' else 'a'} {text}"
 
 
 def _name(path: Path) -> str:

@@ -309,7 +309,8 @@ def _schema(node: Node, shared: dict[str, Any]) -> dict[str, Any]:
         value = _shared(node, shared)
         value = {"type": "array", "items": value} if node.is_list else value
     if "$ref" in value:
-        value = {"allOf": [value]}  # draft-07 ignores what stands beside a $ref
+        # draft-07 ignores what is beside a $ref
+        value = {"anyOf": [value, {"type": "null"}]} if node.is_nullable else {"allOf": [value]}
     if node.is_nullable and isinstance(value.get("type"), str):
         value["type"] = [value["type"], "null"]
         if "enum" in value:

@@ -12,7 +12,7 @@ import binascii
 import re
 import struct
 
-from fleetctl.core.template.show import number
+from fleetctl.core.gofloat import number
 
 Scalar = str | int | float | bool | None
 PREFIX = "tag:yaml.org,2002:"

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from fleetctl.core.bundle import BundleSpec
+from fleetctl.core.checkbundle import check_bundle
 from fleetctl.core.errors import NotFound, RefusedError, UsageError
 from fleetctl.core.ids import Digest, is_digest, is_name
 from fleetctl.core.scan import Problem
@@ -95,5 +96,8 @@ class PlanApi:
 
 
 def _read(data: bytes) -> _Request:
-    """Raises UsageError naming the field."""
-    return typed(data, _Request)
+    """Raises UsageError naming the field, InvalidFile naming the bundle and the key."""
+    asked = typed(data, _Request)
+    if asked.bundles is None:
+        return asked
+    return msgspec.structs.replace(asked, bundles=[check_bundle(spec) for spec in asked.bundles])

@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetctl.core import manifests
-from fleetctl.core.cluster import matches
+from fleetctl.core.bundle import BundleSpec, Target
+from fleetctl.core.checkbundle import check_bundle
+from fleetctl.core.cluster import Cluster, matches
 from fleetctl.core.errors import FleetError
 from fleetctl.core.fleetyaml import parse, parse_document
 from fleetctl.core.gitrepo import repo_spec
+from fleetctl.core.ids import BundleName, ClusterName, Workspace
 from fleetctl.core.lint import lint, lint_manifest
 from fleetctl.core.schedule import spec_of
 from fleetctl.core.schema import documents, walk
 from fleetctl.core.strategy import strategy_of
 from fleetctl.core.stream import objects_of
+from fleetctl.core.target import explain
 from fleetctl.core.yamldoc import Place, YamlDocument, dump
 
 KEYS = sorted({node.name for document in documents().values() for node in walk(document.root)} | {"metadata", "spec", "kind", "items"})
@@ -28,6 +33,9 @@ scalars = (
 )
 keys = st.sampled_from(KEYS) | st.sampled_from(KEYS).map(str.upper) | st.text(max_size=3)
 trees = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=4), max_leaves=15)
+selector_keys = st.sampled_from(["matchLabels", "matchExpressions", "MATCHLABELS", "key", "operator", "values", "env"])
+parts = st.recursive(scalars, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(selector_keys, inner, max_size=3), max_leaves=10)
+selectors = st.dictionaries(selector_keys, parts, max_size=3)
 # A tree that follows the keys of fleet.yaml for a few steps gets further than one of any keys.
 TOP = sorted(documents()["fleet.yaml"].root.keys)
 fleet_trees = st.dictionaries(st.sampled_from(TOP), trees, max_size=3)
@@ -71,6 +79,32 @@ def test_values_that_are_stored_or_sent(tree):
     value_or_refusal(lambda: strategy_of(tree))
     value_or_refusal(lambda: spec_of(tree))
     value_or_refusal(lambda: matches(tree, {"a": "b"}))
+
+
+spec_keys = sorted(BundleSpec.__struct_encode_fields__)
+bundles = st.fixed_dictionaries(
+    {"workspace": st.just("w"), "name": st.sampled_from(["web", "", "A", "x" * 60])},
+    optional={key: trees for key in spec_keys if key not in {"workspace", "name"}},
+)
+
+
+@given(bundles)
+def test_a_bundle_that_is_sent_in(tree):
+    """What a plan of bundles that were scanned elsewhere begins with, and the choice of clusters after it."""
+    try:
+        spec = msgspec.convert(tree, BundleSpec)
+    except msgspec.ValidationError:
+        return
+    cluster = Cluster(workspace=Workspace("w"), name=ClusterName("c"), labels={"a": "b"})
+    value_or_refusal(lambda: explain(check_bundle(spec), [cluster], []))
+
+
+@given(selectors)
+def test_a_selector_that_is_sent_in(selector):
+    """Every form of it is refused or can be asked."""
+    spec = BundleSpec(workspace=Workspace("w"), name=BundleName("b"), targets=[Target(cluster_selector=selector)])
+    cluster = Cluster(workspace=Workspace("w"), name=ClusterName("c"), labels={"a": "b"})
+    value_or_refusal(lambda: explain(check_bundle(spec), [cluster], []))
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from fleetctl.core.gofloat import number
 from fleetctl.core.template.calling import Function
 from fleetctl.core.template.errors import Budget, Mistake
-from fleetctl.core.template.show import Int64, number, wrapped
+from fleetctl.core.template.show import Int64, wrapped
 
 
 def to_int64(value: Any) -> Int64:

@@ -6,8 +6,9 @@ import math
 import re
 from typing import Any, NamedTuple
 
+from fleetctl.core.gofloat import number
 from fleetctl.core.template.errors import Budget, Mistake
-from fleetctl.core.template.show import number, quoted, scalar, text_of, type_of
+from fleetctl.core.template.show import quoted, scalar, text_of, type_of
 
 _VERB = re.compile(r"%([-+# 0]*)(\d+|\*)?(?:\.(\d*|\*))?(.)?", re.DOTALL)
 _MOST = 10_000
