@@ -13,6 +13,7 @@ import typer
 from fleetctl.cli import config, output
 from fleetctl.cli.kinds import KINDS
 from fleetctl.cli.output import Format
+from fleetctl.cli.parallel import each
 from fleetctl.core.errors import NotFound, RefusedError, UsageError
 
 if TYPE_CHECKING:
@@ -137,24 +138,28 @@ def remove(session: Session, doomed: Sequence[Doomed], *, yes: bool, uninstall: 
     for one in doomed:
         _refuse_derived(one)
     places: dict[str, Doomed] = {}
-    for one in doomed:
+
+    def ask(one: Doomed) -> tuple[str, dict[str, Any] | None]:
         path = place(one.plural, one.workspace or session.workspace, one.name)
         try:
-            gone = session.client.call("GET", f"{path}/removal")
+            return path, session.client.call("GET", f"{path}/removal")
         except NotFound:
             if not absent_is_fine:
                 raise
-            continue
-        kind = KINDS[one.plural].kind
-        output.say(f"{kind} {one.name}: {_consequence(kind, gone, uninstall=uninstall)}.")
-        places[path] = one
+            return path, None
+
+    for one, (path, gone) in each(doomed, ask, "looked at"):
+        if gone is not None:
+            kind = KINDS[one.plural].kind
+            output.say(f"{kind} {one.name}: {_consequence(kind, gone, uninstall=uninstall)}.")
+            places[path] = one
     what = " and ".join(f"{KINDS[one.plural].kind} {one.name}" for one in places.values())
     if places:
         count = len(places)
         confirm(f"Delete {what if count < 3 else f'these {count} objects'}?", yes=yes, number=count)
-    for path, one in places.items():
-        session.client.call("DELETE", path, params={"uninstall": "true"} if uninstall else None)
-        output.line(f"{KINDS[one.plural].kind.lower()}/{one.name} deleted")
+    params = {"uninstall": "true"} if uninstall else None
+    for path, _ in each(list(places), lambda path: session.client.call("DELETE", path, params=params), "deleted"):
+        output.line(f"{KINDS[places[path].plural].kind.lower()}/{places[path].name} deleted")
 
 
 # Kinds that the manager makes itself: what to do instead of deleting one.

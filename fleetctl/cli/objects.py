@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any
@@ -34,6 +35,7 @@ from fleetctl.cli.common import (
 )
 from fleetctl.cli.kinds import plural_of, plurals_of
 from fleetctl.cli.output import Format
+from fleetctl.cli.parallel import each
 from fleetctl.cli.reading import View, Want, read
 from fleetctl.core.errors import FleetError, UsageError
 
@@ -73,14 +75,23 @@ def apply(
     given = _given(file or [], workspace)
     shown = []
     with opened(context, workspace) as session:
-        tried = [_put(session, one, dry_run=True) for one in given]
-        for one, checked in zip(given, tried, strict=True):
-            answer = checked if dry_run else _put(session, one, dry_run=False)
+        checked = [answer for _, answer in each(given, lambda one: _put(session, one, dry_run=True), "checked")]
+        for one, answer in zip(given, checked, strict=True) if dry_run else _written(session, given):
             shown.append(answer["object"])
             if output in {Format.TABLE, Format.WIDE}:
                 _tell(one, answer, dry_run=dry_run)
     if output not in {Format.TABLE, Format.WIDE}:
         out.objects(shown, output, single=len(shown) == 1)
+
+
+def _written(session: Session, given: list[_Given]) -> Iterator[tuple[_Given, dict[str, Any]]]:
+    """Write the objects. Clusters, of which a file may hold thousands, go several at once; all others in their order."""
+    for plural, group in groupby(given, key=lambda one: one.plural):
+        some = list(group)
+        if plural == "clusters":
+            yield from each(some, lambda one: _put(session, one, dry_run=False), "applied")
+        else:
+            yield from ((one, _put(session, one, dry_run=False)) for one in some)
 
 
 def _tell(one: _Given, answer: dict[str, Any], *, dry_run: bool) -> None:

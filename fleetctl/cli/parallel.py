@@ -1,0 +1,45 @@
+"""Several requests at once, for commands about many objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from fleetctl.cli import output
+
+T = TypeVar("T")
+R = TypeVar("R")
+_AT_ONCE = 8
+_COUNT_FROM, _COUNT_EVERY = 100, 100
+
+
+def each(items: Sequence[T], work: Callable[[T], R], what: str = "") -> Iterator[tuple[T, R]]:
+    """(item, result) in the order of `items`, with 8 requests in flight.
+
+    At the first error nothing more is begun. What was in flight and succeeded is still yielded, so that a
+    person sees everything that was done; then the error is raised. `what` names the work in a count on
+    stderr, which is shown for 100 items or more.
+    """
+    if len(items) < 2:
+        yield from ((item, work(item)) for item in items)
+        return
+    error: Exception | None = None
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        futures: list[Future[R]] = [pool.submit(work, item) for item in items]
+        for at, (item, future) in enumerate(zip(items, futures, strict=True), 1):
+            if error is not None and future.cancel():
+                continue
+            try:
+                result = future.result()
+            except Exception as why:
+                if error is None:
+                    error = why
+                    for other in futures[at:]:
+                        other.cancel()
+                continue
+            yield item, result
+            if what and len(items) >= _COUNT_FROM and at % _COUNT_EVERY == 0:
+                output.say(f"{what} {at} of {len(items)}")
+    if error is not None:
+        raise error

@@ -1,0 +1,56 @@
+"""Many requests at once: the order of the answers, and what is known after an error."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from fleetctl.cli.parallel import each
+
+
+def test_results_come_in_the_order_of_the_items() -> None:
+    first = threading.Event()
+
+    def work(item: int) -> int:
+        if item == 0:
+            first.wait(5)
+        elif item == 3:
+            first.set()
+        return item * 2
+
+    assert list(each(range(20), work)) == [(n, n * 2) for n in range(20)]
+
+
+def test_after_an_error_what_was_done_is_known_and_nothing_more_begins() -> None:
+    done: list[int] = []
+
+    def work(item: int) -> int:
+        if item == 2:
+            raise ValueError(item)
+        done.append(item)
+        return item
+
+    with pytest.raises(ValueError, match="2"):
+        list(each(range(1000), work))
+    assert len(done) < 1000
+
+
+def test_everything_that_succeeded_is_reported() -> None:
+    done: list[int] = []
+
+    def work(item: int) -> int:
+        if item == 2:
+            raise ValueError(item)
+        done.append(item)
+        return item
+
+    reported: list[int] = []
+
+    def collect() -> None:
+        for item, _ in each(range(1000), work):
+            reported.append(item)
+
+    with pytest.raises(ValueError, match="2"):
+        collect()
+    assert sorted(reported) == sorted(done)
