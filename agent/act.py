@@ -11,13 +11,11 @@ from typing import Any
 
 import msgspec
 
-from fleetctl.core.errors import FleetError
 from fleetctl.core.ids import BundleName, Digest
 from fleetctl.core.options import CorrectDrift, HelmOptions
 from fleetctl.core.render import RenderPlan, release_of
 from fleetctl.core.values import Facts
 from fleetctl.core.wire import Desired, DesiredBundle
-from fleetctl.tools.definitions import documents
 from fleetctl.tools.deploy import Prepared
 from fleetctl.tools.helm import Release, Revision, UpgradeFlags
 from fleetctl.tools.helmerrors import NoKind, PendingOperation, RecordTaken
@@ -96,6 +94,7 @@ async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read:
         failpoint("after-namespace")
         await copies.write(hands.kube, bundle.name, release.namespace, copied, leaving)
         failpoint("copies-written")
+        before = await removal.stated(hands, old, release)
         in_use = await spared.begin(hands, document, old, release)
         failpoint("before-helm")
         applied = await applying.apply(hands, work, partial(_upgrade, hands, bundle, document, old))
@@ -105,7 +104,9 @@ async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read:
         for number, (part, manifest) in enumerate(applied.manifests):
             await asyncio.to_thread(hands.wanted.keep, bundle.name, manifest, part.namespace, part.name, more=number > 0)
         failpoint("objects-kept")
-        client_side = await _refused_by_form(hands, bundle.name, applied)
+        await removal.sweep_moved(hands, release, before, applied.manifest)
+        known = hands.journal.entries[bundle.name].client_side
+        client_side = await clientside.still_refused(hands.kube, known, applied.manifests)
         if hands.settler.left(bundle.name):
             await hands.settler.sweep(hands.kube, bundle.name, release, applied.manifest)
         await copies.drop(hands.kube, bundle.name, set(had) - set(kept))
@@ -129,21 +130,6 @@ async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read:
         await asyncio.to_thread(shutil.rmtree, workdir, ignore_errors=True)
     if entry.former:
         await removal.tidy(hands, document, bundle.name)
-
-
-async def _refused_by_form(hands: Hands, bundle: BundleName, applied: applying.Applied) -> tuple[str, ...]:
-    """What server-side apply refuses of a release that was applied client-side; empty: the next upgrade is server-side again."""
-    known = hands.journal.entries[bundle].client_side
-    if not known:
-        return ()
-    try:
-        found = [
-            await clientside.refused(hands.kube, await asyncio.to_thread(documents, text.encode()), one.namespace)
-            for one, text in applied.manifests
-        ]
-    except FleetError:  # it stays as it is until the next upgrade
-        return known
-    return tuple(text for part in found for text in part)
 
 
 async def _upgrade(

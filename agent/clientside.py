@@ -19,7 +19,8 @@ from typing import Any
 
 import msgspec
 
-from fleetctl.core.errors import NotFound, ToolFailed
+from fleetctl.core.errors import FleetError, NotFound, ToolFailed
+from fleetctl.tools.definitions import documents
 from fleetctl.tools.helm import Release, Revision, UpgradeFlags
 from fleetctl.tools.helmerrors import HelmFailed, is_refused_by_form, refusals
 from fleetctl.tools.substitute import key_of
@@ -77,6 +78,20 @@ async def refused(kube: Kube, objects: Iterable[dict[str, Any]], namespace: str)
 
     found = await asyncio.gather(*(ask(item) for item in list(objects)[:_MOST_ASKED]))
     return [text[:_MOST_TEXT] for text in found if text][:_MOST_KEPT]
+
+
+async def still_refused(kube: Kube, known: tuple[str, ...], manifests: Iterable[tuple[Release, str]]) -> tuple[str, ...]:
+    """What server-side apply refuses of releases that were applied client-side (`known`); empty: the next upgrade is server-side again."""
+    if not known:
+        return ()
+    found: list[str] = []
+    try:
+        for release, text in manifests:
+            objects = await asyncio.to_thread(documents, text.encode())
+            found += await refused(kube, objects, release.namespace)
+    except FleetError:  # it stays as it is until the next upgrade
+        return known
+    return tuple(found[:_MOST_KEPT])
 
 
 async def _refusal(kube: Kube, item: dict[str, Any], namespace: str) -> str:

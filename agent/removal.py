@@ -19,6 +19,7 @@ import msgspec
 from fleetctl.core.errors import FleetError, NotFound
 from fleetctl.core.ids import BundleName
 from fleetctl.core.wire import Desired, Tombstone
+from fleetctl.tools.definitions import documents
 from fleetctl.tools.helm import Release
 from fleetctl.tools.helmerrors import HelmFailed, is_refused_by_form
 
@@ -111,6 +112,21 @@ async def settle(hands: Hands, old: Entry, patience: float = PATIENCE[0]) -> Non
         await hands.settler.settle(hands.kube, old.bundle, release)
 
 
+async def stated(hands: Hands, old: Entry | None, release: Release) -> tuple[Ref, ...]:
+    """The objects that the release was applied with last; none for a new one."""
+    if old is None or (old.release, old.namespace) != (release.name, release.namespace) or not hands.kube.is_there:
+        return ()
+    kept = await asyncio.to_thread(hands.wanted.get, old.bundle)
+    return records.refs_of(kept.objects, old.namespace) if kept else ()
+
+
+async def sweep_moved(hands: Hands, release: Release, before: Collection[Ref], manifest: str) -> None:
+    """After an upgrade: delete what the release stated before, does not state now, and helm left because of its API version."""
+    if before:
+        now = records.refs_of(await asyncio.to_thread(documents, manifest.encode()), release.namespace)
+        await delete(hands.kube, await vanished.sweep(hands.kube, release, before, now))
+
+
 def former_of(entry: Entry) -> list[Release]:
     return [Release(name, namespace) for name, namespace in entry.former]
 
@@ -132,8 +148,8 @@ async def _take_away(hands: Hands, document: Desired, entry: Entry, release: Rel
         return
     held = await records.read(hands.kube, release)
     latest = held[-1].refs if held else ()
-    found = await ownership.look(hands.kube, latest)
-    older = await ownership.look(hands.kube, (_stated(held) | _left(hands, entry)) - set(latest))
+    found = await vanished.look(hands.kube, latest)
+    older = await vanished.look(hands.kube, (_stated(held) | _left(hands, entry)) - set(latest))
     spaces = {live.ref.name for live in [*found, *older] if live.ref.kind == "Namespace"}
     used = {name for name in spaces if await _is_used(hands, document, entry, release, name)}
     spared = {live.ref for live in [*found, *older] if live.ref.kind == "Namespace" and live.ref.name in used}
@@ -145,7 +161,7 @@ async def _take_away(hands: Hands, document: Desired, entry: Entry, release: Rel
         if foreign:
             first = f"{foreign[0].ref} ({foreign[0].owner or 'no release'})"
             event("objects stay", bundle=entry.bundle, release=release, objects=len(foreign), first=first)
-        await _delete(hands.kube, going)
+        await delete(hands.kube, going)
     failpoint("objects-deleted")
     await _gone(hands.kube, going, release, patience)
     await hands.settler.sweep(hands.kube, entry.bundle, release, "")
@@ -168,7 +184,7 @@ async def _uninstall(hands: Hands, release: Release, going: list[Live]) -> None:
         if not _is_without_cause(why):
             raise
         event("helm cannot uninstall the release; its objects are deleted one by one", release=release, reason=why.summary)
-        await _delete(hands.kube, going)
+        await delete(hands.kube, going)
 
 
 def _is_without_cause(why: HelmFailed) -> bool:
@@ -205,7 +221,7 @@ async def _is_used(hands: Hands, document: Desired, entry: Entry, release: Relea
         return False
 
 
-async def _delete(kube: Kube, going: Iterable[Live]) -> None:
+async def delete(kube: Kube, going: Iterable[Live]) -> None:
     """In the order in which helm does; what is gone already is no error."""
     body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
     for live in sorted(going, key=lambda one: (_RANK.get(one.ref.kind, -1), one.ref)):
@@ -228,7 +244,7 @@ async def _gone(kube: Kube, going: Iterable[Live], release: Release, patience: f
         left = [live for live in await ownership.look(kube, [live.ref for live in left]) if live.uid in uids and live.owner == release]
         if not left:
             return
-        await _delete(kube, left)
+        await delete(kube, left)
         if time.monotonic() >= end:
             raise await _remains(kube, left)
         await asyncio.sleep(pause)

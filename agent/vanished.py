@@ -17,6 +17,7 @@ import asyncio
 import base64
 import gzip
 import zlib
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -27,10 +28,12 @@ from fleetctl.core.urlpath import in_namespace, url_path
 from fleetctl.core.yamldoc import dump, load
 from fleetctl.tools.helm import Release
 
-from . import records
+from . import ownership, records
 from .failpoints import failpoint
 from .kube import Kube
 from .log import event
+from .ownership import Live
+from .records import Ref
 
 _GZIP = 31
 _MOST_JSON = 64 * 1024 * 1024
@@ -110,6 +113,34 @@ async def repair(kube: Kube, release: Release) -> bool:
         failpoint("after-repair")
         repaired = True
     return repaired
+
+
+async def look(kube: Kube, refs: Iterable[Ref]) -> list[Live]:
+    """Those of `refs` that exist, also under another version than the one stated when that is not served any more: helm, whose
+    discovery may be ten minutes old, takes a version that is gone for an object that is gone. Raises as `ownership.look`.
+    """
+    refs = list(refs)
+    found = await ownership.look(kube, refs)
+    there = {(live.ref.api_version, live.ref.kind, live.ref.name) for live in found}
+    return found + await look_moved(kube, [ref for ref in refs if (ref.api_version, ref.kind, ref.name) not in there])
+
+
+async def look_moved(kube: Kube, refs: Iterable[Ref]) -> list[Live]:
+    """Those of `refs` whose version is not served any more and that exist under another one."""
+    served, refs = Served(kube), list(refs)
+    moved = [ref._replace(api_version=await served.version_of(ref.api_version, ref.kind)) for ref in refs]
+    return await ownership.look(kube, [new for new, old in zip(moved, refs, strict=True) if new.api_version not in ("", old.api_version)])
+
+
+async def sweep(kube: Kube, release: Release, before: Iterable[Ref], now: Iterable[Ref]) -> list[Live]:
+    """After an upgrade: what the release stated before and does not state now, and helm left because of its version."""
+    kept = {_key(ref) for ref in now}
+    found = await look_moved(kube, [ref for ref in before if _key(ref) not in kept])
+    return [live for live in found if live.owner == release and not live.keep]
+
+
+def _key(ref: Ref) -> tuple[str, str, str, str]:
+    return ref.api_version.rpartition("/")[0], ref.kind, ref.namespace, ref.name
 
 
 async def drop_unreadable(kube: Kube, release: Release) -> bool:

@@ -112,6 +112,33 @@ def test_a_version_that_is_not_served_any_more_becomes_the_one_that_is(bench: Wo
     assert not bench.exists("networkpolicy", "n", "-n", space)
 
 
+@pytest.mark.parametrize("what", ["changed", "left-out", "removed"])
+def test_a_custom_resource_of_a_version_that_is_not_served_any_more(bench: Workbench, what: str) -> None:
+    """It is the same object under the version that is served: upgraded in place, deleted when Git leaves it out, removed with its bundle."""
+    group, space = f"{what}.example.com", f"kinds-version-{what}"
+    crd = json.loads(definition("Pipe", group))
+    (new,) = crd["spec"]["versions"]
+    crd["spec"]["versions"] = [{**new, "name": "v1beta1", "storage": False}, new]
+    bench.kubectl("apply", "-f", "-", stdin=json.dumps(crd))
+    bench.kubectl("wait", "--for=condition=Established", f"crd/pipes.{group}")
+    old = custom("Pipe", group, size="a").replace("/v1", "/v1beta1")
+    bench.install("app", {"p.yaml": old, "m.yaml": MAP.format(name="rest", value=1)}, {"defaultNamespace": space})
+    uid = bench.uid(f"pipes.{group}", "one", "-n", space)
+    crd["spec"]["versions"][0]["served"] = False
+    bench.kubectl("apply", "-f", "-", stdin=json.dumps(crd))
+    rest = {"m.yaml": MAP.format(name="rest", value=2)}
+    if what == "changed":
+        bench.install("app", rest | {"p.yaml": custom("Pipe", group, size="b")}, {"defaultNamespace": space})
+        found = bench.get(f"pipes.{group}", "one", "-n", space)
+        assert (found["metadata"]["uid"], found["spec"]) == (uid, {"size": "b"})
+        return
+    if what == "left-out":
+        bench.install("app", rest, {"defaultNamespace": space})
+    else:
+        bench.remove("app")
+    assert not bench.exists(f"pipes.{group}", "one", "-n", space)
+
+
 def test_a_webhook_that_is_gone_is_named_at_an_uninstall(bench: Workbench) -> None:
     """helm only says that it failed. The removal goes on by itself when the webhook is repaired or deleted."""
     space = "kinds-webhook"
