@@ -114,7 +114,7 @@ def test_a_version_that_is_not_served_any_more_becomes_the_one_that_is(bench: Wo
 
 @pytest.mark.parametrize("what", ["changed", "left-out", "removed"])
 def test_a_custom_resource_of_a_version_that_is_not_served_any_more(bench: Workbench, what: str) -> None:
-    """It is the same object under the version that is served: upgraded in place, deleted when Git leaves it out, removed with its bundle."""
+    """It is the same object under the version that is served: upgraded in place, deleted when Git leaves it out, or with its bundle."""
     group, space = f"{what}.example.com", f"kinds-version-{what}"
     crd = json.loads(definition("Pipe", group))
     (new,) = crd["spec"]["versions"]
