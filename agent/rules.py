@@ -6,6 +6,7 @@ any, a name is also tried as a regular expression. Fields are taken out of both 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -13,9 +14,12 @@ from typing import Any
 
 from fleetctl.core.options import ComparePatch, Options
 from fleetctl.core.regex import InvalidRegex, compile_regex
+from fleetctl.tools.substitute import lookup
 
-from .drift import MISSING, Change, steps_of
+from .drift import MISSING, Change, pointer_to, steps_of
 
+_NEGATIVE = re.compile(r"-[1-9][0-9]{0,8}")
+_LEAVE_OUT = frozenset({"add", "remove", "replace"})
 _NOTHING: tuple[Any, ...] = (MISSING, None, {}, [])
 
 
@@ -31,12 +35,19 @@ class Rules:
         return any(operation.op == "ignore" for rule in self._for(item) for operation in rule.operations or [])
 
     def pointers(self, item: dict[str, Any]) -> list[str]:
-        """JSON pointers of the fields that do not count."""
+        """JSON pointers of the fields that do not count.
+
+        Fleet applies each operation to both sides before it compares them (rancher/fleet `desiredset/diff.go`), so that what `path` names
+        is equal afterwards, whatever the value: `add`, `remove` and `replace` leave a field out. An `add` to a list only inserts into both,
+        and `test` changes nothing. Fleet's operations have no `from`, so `move` and `copy` do nothing, there and here. In Fleet one
+        operation that does not fit voids the others for that object; here it has no effect.
+        """
         found: list[str] = []
         for rule in self._for(item):
             found += rule.json_pointers or []
-            found += [operation.path for operation in rule.operations or [] if operation.op == "remove"]
-        return [pointer for pointer in found if pointer.startswith("/")]
+            operations = (operation for operation in rule.operations or [] if operation.op in _LEAVE_OUT)
+            found += [o.path for o in operations if not (o.op == "add" and _is_in_list(o.path, item))]
+        return list(dict.fromkeys(_without_negative(pointer, item) for pointer in found if pointer.startswith("/")))
 
     def _for(self, item: dict[str, Any]) -> Iterable[ComparePatch]:
         return (rule for rule in self.patches if _matches(rule, item))
@@ -83,6 +94,21 @@ def _without(value: Any, pointers: Iterable[str]) -> Any:
     for pointer in pointers:
         value = _cut(value, steps_of(pointer))
     return value
+
+
+def _is_in_list(pointer: str, item: dict[str, Any]) -> bool:
+    return pointer.startswith("/") and isinstance(lookup(item, steps_of(pointer)[:-1])[1], list)
+
+
+def _without_negative(pointer: str, item: dict[str, Any]) -> str:
+    """The pointer with `-1`, which Fleet's library takes for the last item of a list, as the number that it is in `item`."""
+    found = ""
+    value: Any = item
+    for step in steps_of(pointer):
+        if isinstance(value, list) and _NEGATIVE.fullmatch(step) and int(step) + len(value) >= 0:
+            step = str(int(step) + len(value))
+        found, value = pointer_to(found, step), lookup(value, [step])[1]
+    return found
 
 
 def _matches(rule: ComparePatch, item: dict[str, Any]) -> bool:

@@ -12,6 +12,7 @@ from fleetctl.core import advicefiles, advicehelm, advicetargets
 from fleetctl.core.ids import is_name
 from fleetctl.core.layers import Advice, Layer, as_list, as_map, as_str, layers
 from fleetctl.core.regex import InvalidRegex, compile_regex
+from fleetctl.core.shape import Path
 
 _PROTECTED = frozenset({"default", "kube-system", "kube-public"})
 
@@ -60,6 +61,23 @@ def _diff(layer: Layer) -> Iterator[Advice]:
         if why:
             summary = f"`name` is no regular expression: {why}"
             yield "diff-pattern", (*place, "name"), summary, "Correct it, or write the object's name."
+        yield from _diff_fields(patch, place)
+
+
+def _diff_fields(patch: dict[str, Any], place: Path) -> Iterator[Advice]:
+    """Pointers and operations that leave nothing out."""
+    for index, pointer in enumerate(as_list(patch.get("jsonPointers"))):
+        if isinstance(pointer, str) and not pointer.startswith("/"):
+            summary = f"{pointer[:80]!r} is no JSON pointer and leaves nothing out"
+            yield "diff-operation", (*place, "jsonPointers", index), summary, "Begin it with `/`."
+    for index, operation in enumerate(as_list(patch.get("operations"))):
+        op, path = as_str(as_map(operation).get("op")), as_str(as_map(operation).get("path"))
+        at = (*place, "operations", index)
+        if op in {"move", "copy", "test"}:
+            step = "Write `op: remove` with the path that may differ."
+            yield "diff-operation", at, f"`op: {op}` leaves nothing out, in Fleet too", step
+        elif op in {"add", "remove", "replace"} and not path.startswith("/"):
+            yield "diff-operation", at, f"`path`: {path[:80]!r} is no JSON pointer and leaves nothing out", "Begin it with `/`."
 
 
 def _no_pattern(text: str) -> str:

@@ -224,7 +224,7 @@ OPTIONS: dict[str, Field] = {
     "diff.comparePatches[].jsonPointers[]": _f("JSON pointers (`/spec/replicas`) of parts that may differ."),
     "diff.comparePatches[].operations[]": _f("Other ways to leave something out."),
     "diff.comparePatches[].operations[].op": _f(
-        "`remove` leaves out what `path` points to, `ignore` the whole object; the others are those of JSON Patch (RFC 6902).",
+        "`remove`, `add` and `replace` leave out what `path` points to, `ignore` the whole object; the others have no effect.",
         choices=("add", "copy", "ignore", "move", "remove", "replace", "test"),
     ),
     "diff.comparePatches[].operations[].path": _f("A JSON pointer, for every operation but `ignore`."),

@@ -55,6 +55,7 @@ _WARNINGS = {
     "depends-on-itself": "The bundle waits for itself, for ever.",
     "correct-drift-off": "correctDrift.force and keepFailHistory do nothing without correctDrift.enabled.",
     "diff-incomplete": "An entry of diff.comparePatches matches no object without apiVersion and kind.",
+    "diff-operation": "A pointer or an operation of diff.comparePatches leaves nothing out.",
     "diff-pattern": "diff.comparePatches[].name is no valid regular expression, and is compared as it stands.",
     "protected-namespace": "deleteNamespace never deletes default and the namespaces of Kubernetes itself.",
     "template-open": "A template begins with ${ and does not end.",

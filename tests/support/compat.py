@@ -133,6 +133,16 @@ _READS = (
         "better",
         "Fleet's first installation fails when the copy is not there yet; here its content is read before it is written.",
     ),
+    (
+        "`add`, `remove` and `replace` in `diff.comparePatches[].operations`.",
+        "same",
+        "they make the field equal on both sides.",
+    ),
+    (
+        "An operation of `diff.comparePatches` that does not fit an object.",
+        "better",
+        "in Fleet it voids all operations for that object; here it has no effect of its own.",
+    ),
     ("A kustomization with such an address that no cluster's `kustomize.dir` reaches.", "same", "it is not read."),
 )
 

@@ -84,3 +84,26 @@ def test_conditions_that_do_not_count() -> None:
 def test_what_is_left_of_a_change(change: Change, pointers: list[str], left: Change | None) -> None:
     """A rule takes a change whole, or the part of it that it names."""
     assert left_over([change], pointers) == ([left] if left else [])
+
+
+@pytest.mark.parametrize(
+    ("operations", "pointers"),
+    [
+        ([Operation(op="replace", path="/spec/replicas", value="1")], ["/spec/replicas"]),
+        ([Operation(op="add", path="/spec/replicas", value="1")], ["/spec/replicas"]),
+        ([Operation(op="add", path="/spec/list/0/x", value="{}")], ["/spec/list/0/x"]),
+        ([Operation(op="add", path="/spec/list/0", value="{}"), Operation(op="add", path="/spec/list/-", value="1")], []),
+        ([Operation(op="replace", path="/spec/list/-1/x", value="1")], ["/spec/list/1/x"]),
+        ([Operation(op="remove", path="/spec/list/-3/x")], ["/spec/list/-3/x"]),
+        ([Operation(op="test", path="/spec/replicas", value="7"), Operation(op="remove", path="/a~1b/c~0d")], ["/a~1b/c~0d"]),
+        ([Operation(op="move", path="/a"), Operation(op="copy", path="/b"), Operation(op="nonsense", path="/c")], []),
+        (
+            [Operation(op="remove", path="/gone/x"), Operation(op="remove", path="no"), Operation(op="replace", path="/b")],
+            ["/gone/x", "/b"],
+        ),
+    ],
+)
+def test_what_operations_leave_out(operations: list[Operation], pointers: list[str]) -> None:
+    """Fields that an operation makes equal on both sides; one that does not fit voids no other."""
+    live = {**LIVE, "spec": {"replicas": 3, "list": [{"x": 1}, {"x": 2}]}}
+    assert Rules([ComparePatch(api_version="apps/v1", kind="Deployment", operations=operations)]).pointers(live) == pointers

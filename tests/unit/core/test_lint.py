@@ -41,6 +41,14 @@ def codes(text: str, files: list[str] | None = None, file: str = "fleet.yaml") -
         ("helm: {chart: ./charts//web}\n", ["charts/web/Chart.yaml"], []),
         ("helm: {chart: ., version: '1'}\n", ["Chart.yaml"], ["1:version-without-repo"]),
         ("helm: {templateValues: {a: b}, disablePreProcess: true}\n", ["Chart.yaml"], ["1:templates-switched-off"]),
+        (
+            (
+                "diff: {comparePatches: [{apiVersion: v1, kind: Pod, jsonPointers: [a],"
+                " operations: [{op: test, path: /a}, {op: add, path: b}]}]}\n"
+            ),
+            [],
+            ["1:diff-operation", "1:diff-operation", "1:diff-operation"],
+        ),
         ("yaml: {overlays: [o]}\n", ["Chart.yaml", "overlays/o/a.yaml"], ["1:overlays-without-effect"]),
         ("yaml: {overlays: [o]}\n", ["a.yaml"], ["1:overlay-missing"]),
         ("yaml: {overlays: [o]}\n", ["a.yaml", "overlays/o/b_patch.yaml"], ["1:patch-without-target"]),
