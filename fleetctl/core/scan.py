@@ -34,7 +34,7 @@ from fleetctl.core.redact import refuse_login
 from fleetctl.core.render import kustomize_folder
 from fleetctl.core.shape import Note
 from fleetctl.core.target import select
-from fleetctl.core.tree import FLEET_FILES, Index, Tree, contents, join, within
+from fleetctl.core.tree import FLEET_FILES, Index, Tree, contents, join
 from fleetctl.core.valuesfiles import ValuesFiles
 
 # Codes of warnings. Where a bundle was that goes with one of them, it is a problem (manager/taking.py).
@@ -167,7 +167,7 @@ def _places_below(tree: Index, root: str) -> list[_Place]:
     parent, _, name = root.rpartition("/")
     is_link = bool(root) and join(tree.real(parent), name) in tree.links.targets
     places = [_Place(root)] if real in tree.fleet or tree.has_loose_yaml(real) else []
-    inner = [] if is_link else [d for d in sorted(tree.fleet) if d != real and within(d, real)]
+    inner = [] if is_link else tree.fleet_below(real)
     start = len(real) + 1 if real else 0
     return places + [_Place(join(root, d[start:])) for d in inner]
 

@@ -76,7 +76,8 @@ class Index:
         named = [*self.paths, *self.links.targets]
         self.fleet = {p.rpartition("/")[0] for p in named if p.rpartition("/")[2] in FLEET_FILES}
         self.fleet |= {f.rpartition("/")[0] for f in self.folders if f.rpartition("/")[2] in FLEET_FILES}
-        self._ignore_paths = {p.rpartition("/")[0]: p for p in named if p.rpartition("/")[2] == IGNORE_FILE}
+        self._fleet_in = _by_folder([join(folder, FLEET_FILES[0]) for folder in sorted(self.fleet)])
+        self._ignores_in = _by_folder([p for p in named if p.rpartition("/")[2] == IGNORE_FILE])
         self._ignore_files: dict[str, IgnoreFile] = {}
         self._subfolders: dict[str, list[str]] | None = None
         self.values: dict[str, dict[str, Any]] = {}  # of values files that were read before
@@ -114,15 +115,19 @@ class Index:
     def unusable_in(self, folder: str) -> list[str]:
         return self._unusable_in.get(folder, [])
 
+    def fleet_below(self, folder: str) -> list[str]:
+        """The folders with a fleet.yaml below `folder`, without itself."""
+        folders = [path.rpartition("/")[0] for path in self._fleet_in.get(folder, [])]
+        return [other for other in folders if other != folder]
+
     def ignores(self, folder: str) -> list[IgnoreFile]:
         """The ignore files in `folder` and below it. Raises InvalidFile."""
-        found = []
-        for place, path in self._ignore_paths.items():
-            if within(place, folder):
-                if place not in self._ignore_files:
-                    self._ignore_files[place] = IgnoreFile(place, path, self.read(path).data)
-                found.append(self._ignore_files[place])
-        return found
+        return [self._ignore_file(path) for path in self._ignores_in.get(folder, [])]
+
+    def _ignore_file(self, path: str) -> IgnoreFile:
+        if path not in self._ignore_files:
+            self._ignore_files[path] = IgnoreFile(path.rpartition("/")[0], path, self.read(path).data)
+        return self._ignore_files[path]
 
     def is_loose(self, path: str, root: str) -> bool:
         """Whether no fleet.yaml stands between `path` and the folder `root`, in that folder itself included."""

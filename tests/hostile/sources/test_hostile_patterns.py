@@ -68,3 +68,11 @@ def test_a_malformed_path_of_a_gitrepo_is_a_problem_of_that_path():
     got = scanned({"app/m.yaml": "k: v"}, paths=["app", "[a"])
     assert [d.spec.path for d in got.drafts] == ["app"]
     assert "'[a' is not a valid pattern" in got.problems[0].summary
+
+
+def test_the_cost_of_a_scan_grows_with_the_repository_and_not_with_its_square():
+    """Thousands of paths, bundles and ignore files."""
+    files = {f"a{n}/{name}": text for n in range(2000) for name, text in (("fleet.yaml", ""), ("m.yaml", "k: v"), (".fleetignore", "*.md"))}
+    began = time.monotonic()
+    assert len(scanned(files, paths=[f"a{n}" for n in range(2000)]).drafts) == 2000
+    assert time.monotonic() - began < 30
