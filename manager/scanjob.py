@@ -8,14 +8,16 @@ import the manager's services.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import contextlib
+import signal
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import msgspec
 
 from fleetctl.core.bundle import BundleSpec, File
-from fleetctl.core.errors import FleetError, SourceError, UnavailableError
+from fleetctl.core.errors import FleetError, SourceError, UnavailableError, UsageError
 from fleetctl.core.gitrepo import GitRepoSpec, RepoSpec
 from fleetctl.core.ids import CommitId, Digest, RepoName, Workspace
 from fleetctl.core.scan import Problem, Scan, scan
@@ -28,6 +30,7 @@ from .archives import Archives
 
 _MOST_WARNINGS = 100
 LIMITS = JobLimits()
+BUNDLE_SECONDS = 15.0  # of CPU for reading one bundle
 SERVER = ForkServer(__name__)
 
 
@@ -153,6 +156,23 @@ async def _scan(request: ScanRequest) -> ScanResult:
 def _read(request: ScanRequest, known: Mapping[str, BundleSpec]) -> tuple[Scan, About]:
     tree = git.open_tree(Path(request.store), request.commit)
     try:
-        return scan(tree, request.repo, commit=request.commit, known=known), tree.about
+        found = scan(tree, request.repo, commit=request.commit, known=known, guard=_bundle_budget)
+        return found, tree.about
     finally:
         tree.close()
+
+
+@contextlib.contextmanager
+def _bundle_budget() -> Iterator[None]:
+    """Raises UsageError in the work on one bundle that takes too long, so that the others go on."""
+    signal.signal(signal.SIGPROF, _too_slow)
+    signal.setitimer(signal.ITIMER_PROF, BUNDLE_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _too_slow(_number: int, _frame: object) -> None:
+    step = "Make its files, values or patterns smaller."
+    raise UsageError(f"reading this bundle takes more than {BUNDLE_SECONDS:g} s of CPU time", next_step=step)

@@ -12,7 +12,7 @@ import base64
 import contextlib
 import random
 import shutil
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -68,6 +68,7 @@ class _Watch:
     failures: int = 0
     again: bool = False  # someone asked for a scan of the same commit
     busy: bool = False
+    task: asyncio.Task[None] | None = None  # the look that runs
     failed_scan: _FailedScan | None = None
 
 
@@ -112,6 +113,8 @@ class Scanner:
         for key, watch in self._watches.items():
             if key[0] == workspace and name in {"", key[1]}:
                 watch.due, watch.again, watch.failures = 0.0, watch.again or again, 0
+                if watch.task and name:
+                    self._start(self._cancel_deleted(key, watch.task))
         if name:
             self._watches.setdefault((workspace, name), _Watch()).again |= again
         self._wake.set()
@@ -128,13 +131,26 @@ class Scanner:
             for key, watch in list(self._watches.items()):
                 if watch.due <= loop.time() and not watch.busy:
                     watch.busy = True
-                    task = asyncio.create_task(self._look(key, watch))
-                    self._tasks.add(task)
-                    task.add_done_callback(self._tasks.discard)
+                    watch.task = self._start(self._look(key, watch))
             idle = [w.due for w in self._watches.values() if not w.busy]
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.05, min([*idle, loop.time() + 60]) - loop.time())):
                     await self._wake.wait()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _cancel_deleted(self, key: Key, look: asyncio.Task[None]) -> None:
+        """End the look at a GitRepo that was deleted meanwhile, so that it holds no slot."""
+        try:
+            await self._load(key)
+        except _Gone:
+            look.cancel()
+        except FleetError:
+            pass  # the look itself reports it
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -164,7 +180,7 @@ class Scanner:
             step = "Look at the manager's log for the traceback, and report it."
             seconds = await self._look_failed(key, watch, UnavailableError(summary, next_step=step))
         finally:
-            watch.busy = False
+            watch.busy, watch.task = False, None
             # A poke while we looked has set `due` to 0 and is not forgotten.
             if watch.due == float("inf"):
                 watch.due = loop.time() + seconds
@@ -301,6 +317,7 @@ class Scanner:
         result = await self._scan_again(key, watch, store, repo, commit, changed=changed)
         self._made[key] = {b.fingerprint: b.spec for b in result.bundles if b.fingerprint}
         likeness = self._archives.likeness()
+        watch.task = None  # what is stored from here on is not cut off
         warnings = [*_open_logins(repo), *_wide_logins(repo), *result.warnings]
         await self._take(key, repo, Taken(commit, result.specs, result.problems, warnings, result.about, likeness))
         return any(p.code in {"source", "unavailable", "deadline"} for p in result.problems)

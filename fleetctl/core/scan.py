@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import msgspec
 
@@ -92,10 +93,18 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str = ""
 
 
-def scan(tree: Tree, repo: RepoSpec, *, commit: CommitId, known: Mapping[str, BundleSpec] | None = None) -> Scan:
+def scan(
+    tree: Tree,
+    repo: RepoSpec,
+    *,
+    commit: CommitId,
+    known: Mapping[str, BundleSpec] | None = None,
+    guard: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Scan:
     """The bundles of `repo` at `commit`, sorted by name, and what stands in the way of others.
 
     `known`: bundles of an earlier scan by their fingerprint; what has not changed since is not read again.
+    `guard`: surrounds the work on each bundle, and may raise a FleetError into it.
     """
     drafts: dict[str, Draft] = {}
     problems: list[Problem] = []
@@ -104,8 +113,9 @@ def scan(tree: Tree, repo: RepoSpec, *, commit: CommitId, known: Mapping[str, Bu
     index = Index(tree)
     for place in _places(index, repo, problems, warnings):
         try:
-            draft = _unchanged(index, repo, place, commit, known) or _draft(index, repo, place, commit)
-            select(draft.spec, [msgspec.structs.replace(_ANY_CLUSTER, workspace=draft.spec.workspace)], [])
+            with guard():
+                draft = _unchanged(index, repo, place, commit, known) or _draft(index, repo, place, commit)
+                select(draft.spec, [msgspec.structs.replace(_ANY_CLUSTER, workspace=draft.spec.workspace)], [])
         except FleetError as why:
             problems.append(_problem(place.directory, why))
             continue
@@ -447,7 +457,9 @@ def internal_problem(directory: str, why: BaseException) -> Problem:
 
 def _problem(directory: str, why: FleetError) -> Problem:
     kind = why.code if not isinstance(why, UsageError) else "invalid"
-    return Problem(path=directory, code=kind, summary=why.summary, next_step=why.next_step)
+    is_named = isinstance(why, InvalidFile) or (directory and directory in why.summary) or _shown(directory) in why.summary
+    summary = why.summary if is_named else f"{_shown(directory)}: {why.summary}"
+    return Problem(path=directory, code=kind, summary=summary, next_step=why.next_step)
 
 
 def _shown(directory: str) -> str:

@@ -9,13 +9,18 @@ from typing import Any
 
 import pytest
 
+from fleetctl.core.bundle import File
 from fleetctl.core.errors import NotFound
+from fleetctl.core.gitrepo import repo_spec
+from fleetctl.core.ids import CommitId
+from fleetctl.core.scan import scan
 from fleetctl.tools.forkserver import ForkServer, JobLimits
 from manager import scanjob
 from manager.service import Service
 from manager.slots import FairSlots
 from tests.support.gitrepo import Clone
 from tests.support.realservice import MAP, add, run, scanned
+from tests.support.trees import DictTree
 from tests.support.waiting import until
 
 
@@ -23,7 +28,7 @@ from tests.support.waiting import until
 def short_limits(monkeypatch: pytest.MonkeyPatch):
     server = ForkServer("tests.support.scanjobs")
     monkeypatch.setattr(scanjob, "SERVER", server)
-    monkeypatch.setattr(scanjob, "LIMITS", JobLimits(seconds=20.0, cpu=2))
+    monkeypatch.setattr(scanjob, "LIMITS", JobLimits(seconds=300.0, cpu=2))
     yield
     server.close()
 
@@ -61,6 +66,11 @@ def test_scans_that_die_are_errors_of_their_gitrepos_and_remove_nothing(tmp_path
             await service.delete_object("GitRepo", "fleet-default", name)
             with pytest.raises(NotFound):
                 await service.get_object("GitRepo", "fleet-default", name)
+
+        async def watched() -> set[str]:
+            return {name for _, name in service._scanner._watches}
+
+        await until(watched, lambda names: names == {"good", "die", "raise"}, seconds=60)
 
     run(tmp_path / "data", work)
 
@@ -116,3 +126,20 @@ def test_no_owner_takes_all_slots_and_free_ones_go_round() -> None:
         return order
 
     asyncio.run(work())
+
+
+def test_a_bundle_that_takes_too_long_is_a_problem_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python code that never ends is interrupted after the CPU seconds of one bundle."""
+    monkeypatch.setattr(scanjob, "BUNDLE_SECONDS", 0.1)
+
+    class Endless(DictTree):
+        def read(self, path: str) -> File:
+            while path == "a/m.yaml":
+                pass
+            return super().read(path)
+
+    tree = Endless({"a/m.yaml": "k: v", "b/m.yaml": "k: v"})
+    repo = repo_spec({"metadata": {"name": "repo"}, "spec": {"repo": "x", "paths": ["a", "b"]}})
+    got = scan(tree, repo, commit=CommitId("c" * 40), guard=scanjob._bundle_budget)
+    assert [d.spec.path for d in got.drafts] == ["b"]
+    assert "more than 0.1 s of CPU time" in got.problems[0].summary

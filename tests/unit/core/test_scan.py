@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fleetctl.core.chartref import ChartRequest
+from fleetctl.core.errors import UsageError
 from fleetctl.core.gitrepo import repo_spec
 from fleetctl.core.ids import CommitId, RepoName
 from fleetctl.core.naming import bundle_name, clean
@@ -208,3 +209,28 @@ def test_a_selector_that_cannot_be_judged_is_its_bundles_problem():
     got = scanned(files, paths=["a", "b"])
     assert [d.spec.path for d in got.drafts] == ["b"]
     assert [p.path for p in got.problems] == ["a"]
+
+
+def test_a_guard_ends_the_work_on_one_bundle_only():
+    """As the manager does after seconds of CPU."""
+
+    class Guard:
+        def __init__(self):
+            self.count = 0
+
+        def __call__(self):
+            self.count += 1
+            return self
+
+        def __enter__(self):
+            if self.count == 1:
+                raise UsageError("reading this bundle takes too long")
+
+        def __exit__(self, *_):
+            return None
+
+    tree = DictTree({"a/m.yaml": "k: v", "b/m.yaml": "k: v"})
+    spec = repo_spec({"metadata": {"name": "repo"}, "spec": {"repo": "x", "paths": ["a", "b"]}})
+    got = scan(tree, spec, commit=CommitId("c" * 40), guard=Guard())
+    assert [d.spec.path for d in got.drafts] == ["b"]
+    assert "takes too long" in got.problems[0].summary
