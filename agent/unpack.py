@@ -21,6 +21,7 @@ import tempfile
 import zipimport
 import zlib
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 ABOUT = "fleet-agent.json"
@@ -38,15 +39,16 @@ def main(archive: Path) -> None:
         sys.exit(_DAMAGED if why.errno == errno.EIO else _DISK)
     sys.path.insert(0, str(site))
     try:
-        from . import launch
-        from .app import main as run
+        # In the .pyz this module stands alone, beside the package.
+        package = __package__ or "agent"
+        launch, app = import_module(f"{package}.launch"), import_module(f"{package}.app")
     except Exception:
         # The sources are whole, so this may be compiled code that a power cut left: the next start compiles anew.
         for cache in list(site.rglob("__pycache__")):
             shutil.rmtree(cache, ignore_errors=True)
         raise
-    launch.ARCHIVE = archive
-    sys.exit(run())
+    launch.ARCHIVE = archive  # type: ignore[attr-defined]
+    sys.exit(app.main())
 
 
 def roots(words: Sequence[str]) -> list[Path]:
