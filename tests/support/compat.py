@@ -79,6 +79,21 @@ _CLUSTER = (
         "Fleet takes it over at an upgrade, and not at an installation; here both name it and ask for `helm.takeOwnership: true`.",
     ),
 )
+# How objects are read, each with its test in tests/unit/core/test_keys.py or tests/unit/manager/test_kinds.py.
+_OBJECTS = (
+    ("An object as `kubectl get -o yaml` prints it, also in a List.", "same", "what Kubernetes writes and `status` are passed over."),
+    ("null for any key.", "same", "it counts as not written."),
+    ("Keys in another letter case.", "same", "they are read, with a warning."),
+    ("An unknown key of a spec.", "better", "a typing error is refused, any other is a warning; Kubernetes drops both silently."),
+    (
+        "`ociRegistrySecret`, `webhookSecret`, `imageScanInterval`, `imageScanCommit`, `helmSecretNameForPaths`, keys of the agent's pod.",
+        "not yet",
+        "accepted with a warning; they have no effect.",
+    ),
+    ("`insecureSkipTLSVerify: true`.", "better", "refused: give the authority in `caBundle`. `false` is accepted."),
+    ("A selector of a wrong form, or with an unknown key.", "better", "refused; in Fleet what is left of it may pick every cluster."),
+    ("`spec.strict: true` of a GitRepo.", "better", "unknown and misplaced keys are errors; Fleet has no such key."),
+)
 # What the kind Schedule does, each with its test in tests/integration/manager/test_windows.py or tests/unit/core.
 _SCHEDULE = (
     ("`schedule` with seconds (six or seven fields, Sunday is 1), `duration`, `location`, `targets.clusters`.", "same", ""),
@@ -158,6 +173,8 @@ def page() -> str:
             tables.append(head + "\n".join(rows[title]) + "\n")
     head = "## On the cluster\n\n| what | compared | why |\n| --- | --- | --- |\n"
     tables.append(head + "".join(f"| {what} | {verdict} | {why} |\n" for what, verdict, why in _CLUSTER))
+    head = "## Objects\n\n| what | compared | why |\n| --- | --- | --- |\n"
+    tables.append(head + "".join(f"| {what} | {verdict} | {why} |\n" for what, verdict, why in _OBJECTS))
     head = "## Schedules\n\n| what | compared | why |\n| --- | --- | --- |\n"
     tables.append(head + "".join(f"| {what} | {verdict} | {why} |\n" for what, verdict, why in _SCHEDULE))
     head = "## Registration and logins\n\n| what | compared | why |\n| --- | --- | --- |\n"
