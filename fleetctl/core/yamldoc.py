@@ -158,6 +158,9 @@ def _translate(why: yaml.YAMLError, file: str, source: str) -> InvalidFile:
     mark = getattr(why, "problem_mark", None)
     problem = _one_line(getattr(why, "problem", None) or why)
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    if mark and "cannot start any token" in problem and source.splitlines()[mark.line : mark.line + 1]:
+        char = source.splitlines()[mark.line][mark.column : mark.column + 1]
+        problem = "a tab cannot indent; write spaces" if char == "\t" else f"{char!r} cannot begin a value; put quotes around the text"
     control = _CONTROL.search(source)
     if isinstance(why, yaml.reader.ReaderError) and control:
         problem = f"the control character U+{ord(control[0]):04X} is not allowed"
