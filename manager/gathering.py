@@ -81,6 +81,13 @@ def fleet_clusters(connection: Connection, scope: Scope) -> list[Cluster]:
     return [cluster_of(row, scope.workspace) for row in rows]
 
 
+def kube_versions(connection: Connection, ids: Sequence[ClusterId]) -> dict[ClusterId, str]:
+    """The Kubernetes versions that the agents of these clusters report, "" for none."""
+    c = clusters.c
+    rows = [row for part in in_parts(sorted(ids)) for row in connection.execute(sa.select(c.id, c.agent).where(c.id.in_(part)))]
+    return {row.id: str(msgspec.json.decode(row.agent).get("kube", "")) for row in rows}
+
+
 def cluster_of(row: Any, workspace: Workspace) -> Cluster:
     """A row of `clusters` as targeting sees it. As in Fleet, every cluster carries its own name as a label."""
     spec = msgspec.json.decode(row.spec)

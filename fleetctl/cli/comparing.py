@@ -13,10 +13,12 @@ from fleetctl.cli.common import Output, counted
 from fleetctl.cli.offline import Rendered, Renderer, wish_of
 from fleetctl.cli.output import Format
 from fleetctl.cli.preview import (
+    ApiVersions,
     Bundles,
     Clusters,
     GitRepoFile,
     InWorkspace,
+    KubeVersion,
     Labels,
     Mirrors,
     Names,
@@ -30,6 +32,7 @@ from fleetctl.cli.preview import (
     prepared,
     told,
 )
+from fleetctl.core.capabilities import parse_capabilities
 from fleetctl.core.errors import UsageError
 from fleetctl.core.scan import Problem
 from fleetctl.core.target import select
@@ -75,6 +78,8 @@ def diff(
     gitrepo: GitRepoFile = None,
     bundle: Bundles = None,
     mirror: Mirrors = None,
+    kube_version: KubeVersion = "",
+    api_versions: ApiVersions = None,
     show_secrets: Annotated[bool, typer.Option("--show-secrets", help="Also the values of Secrets.")] = False,
     output: Output = Format.TABLE,
 ) -> int:
@@ -83,6 +88,7 @@ def diff(
         raise UsageError(f"-o {output.value} shows no differences", subject="diff", next_step="Write -o table, json or yaml.")
     if not name and gitrepo is None:
         name = str(wish_of(new, "", workspace, [], None, None).repo.name)
+    capabilities = parse_capabilities(kube_version, api_versions or [])
     sides: list[list[Rendered]] = []
     problems: list[Problem] = []
     unknown: set[str] = set()  # directories that cannot be read on one side: their differences are not known
@@ -94,7 +100,7 @@ def diff(
         fleet, wanted = chosen(clusters, cluster or [], selector, label or [], wish)
         kept = [b for b in made if not bundle or b.spec.name in bundle]
         pairs = [(b, match) for one in wanted for b in kept for match in select(b.spec, [one], fleet.groups)]
-        sides.append(Renderer(hooks=True, crds=True).all(pairs))
+        sides.append(Renderer(hooks=True, crds=True, capabilities=capabilities).all(pairs))
     told(problems, [])
     sides = [[one for one in side if not _is_below(one.bundle.path, unknown)] for side in sides]
     broken = _broken(sides)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from fleetctl.core.bundle import BundleSpec, Files, unpack
+from fleetctl.core.capabilities import HELM_DEFAULT, Capabilities
 from fleetctl.core.cluster import Cluster, Group, matches
 from fleetctl.core.errors import FleetError, InvalidFile, NotFound, UsageError
 from fleetctl.core.gitrepo import GitRepoSpec, GitTarget, RepoSpec, repo_spec
@@ -172,8 +173,17 @@ def built(drafts: list[Draft], mirrors: dict[str, str]) -> tuple[list[Built], li
 class Renderer:
     """Renders bundles for clusters; what is equal for several clusters is rendered once."""
 
-    def __init__(self, *, hooks: bool = False, crds: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        hooks: bool = False,
+        crds: bool = False,
+        capabilities: Capabilities = HELM_DEFAULT,
+        reported: Mapping[str, Capabilities] | None = None,
+    ) -> None:
+        """`reported`: of clusters by their name, for those that `capabilities` gives no version."""
         self._hooks, self._crds = hooks, crds
+        self._capabilities, self._reported = capabilities, reported or {}
         self._made: dict[str, asyncio.Future[list[bytes]]] = {}
         self._files: dict[str, Files] = {}
         self.runs = 0
@@ -203,12 +213,18 @@ class Renderer:
 
     async def _texts(self, bundle: Built, match: Match, made: RenderPlan, folder: Path, slots: asyncio.Semaphore) -> list[bytes]:
         overlays = match.options.yaml.overlays if match.options.yaml else None
-        key = hashlib.sha256(msgspec.json.encode([bundle.spec.archive, msgspec.structs.replace(made, files={}), overlays])).hexdigest()
+        capabilities = self._capabilities_of(match.cluster)
+        inputs = [bundle.spec.archive, msgspec.structs.replace(made, files={}), overlays, capabilities]
+        key = hashlib.sha256(msgspec.json.encode(inputs)).hexdigest()
         if key not in self._made:
-            self._made[key] = asyncio.ensure_future(self._run(made, folder / key[:24], slots))
+            self._made[key] = asyncio.ensure_future(self._run(made, folder / key[:24], slots, capabilities))
         return await asyncio.shield(self._made[key])
 
-    async def _run(self, made: RenderPlan, workdir: Path, slots: asyncio.Semaphore) -> list[bytes]:
+    def _capabilities_of(self, cluster: Cluster) -> Capabilities:
+        given, own = self._capabilities, self._reported.get(cluster.name, HELM_DEFAULT)
+        return Capabilities(given.kube_version or own.kube_version, given.api_versions or own.api_versions)
+
+    async def _run(self, made: RenderPlan, workdir: Path, slots: asyncio.Semaphore, capabilities: Capabilities) -> list[bytes]:
         import shutil
 
         from fleetctl.tools import find
@@ -223,7 +239,9 @@ class Renderer:
             cli = HelmCli(helm, kubeconfig=workdir.parent / "none", home=home) if helm else None
             tool = Kustomize(kustomize) if kustomize else None
             try:
-                text = await rendered(made, workdir, helm=cli, kustomize=tool, deadline=_SECONDS, crds=self._crds)
+                text = await rendered(
+                    made, workdir, helm=cli, kustomize=tool, deadline=_SECONDS, crds=self._crds, capabilities=capabilities
+                )
             finally:
                 await asyncio.to_thread(shutil.rmtree, workdir, ignore_errors=True)
         return [part for part in objects_of(text, "rendered objects") if self._hooks or not _is_hook(part)]

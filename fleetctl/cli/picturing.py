@@ -16,6 +16,7 @@ import msgspec
 from fleetctl.cli.comparing import Change, Key, changes_of, key_of
 from fleetctl.cli.offline import Rendered, Renderer
 from fleetctl.core.bundle import BundleSpec, File, unpack
+from fleetctl.core.capabilities import HELM_DEFAULT, Capabilities, reported
 from fleetctl.core.cluster import Cluster
 from fleetctl.core.errors import ToolMissing
 from fleetctl.core.ids import BundleName, ClusterName, Digest, Workspace
@@ -54,16 +55,35 @@ class Pictures:
         return any(picture.failure for pictures in self.of.values() for picture in pictures)
 
 
-def pictured(plan: Plan, archive: Archive, *, show_secrets: bool = False, diffs: bool = True) -> Pictures:
+def pictured(
+    plan: Plan,
+    archive: Archive,
+    *,
+    show_secrets: bool = False,
+    diffs: bool = True,
+    capabilities: Capabilities = HELM_DEFAULT,
+) -> Pictures:
     """`archive` fetches one by its digest. One bundle after the other, so that only its archives are held. Raises what `archive` raises."""
     found = Pictures()
     for impact in plan.bundles:
-        found.of[impact.bundle] = _Bundle(plan, impact, archive, found.hints, show_secrets=show_secrets).all(diffs=diffs)
+        found.of[impact.bundle] = _Bundle(plan, impact, archive, found.hints, show_secrets=show_secrets, capabilities=capabilities).all(
+            diffs=diffs
+        )
     return found
 
 
 class _Bundle:
-    def __init__(self, plan: Plan, impact: Impact, archive: Archive, hints: dict[str, None], *, show_secrets: bool) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        impact: Impact,
+        archive: Archive,
+        hints: dict[str, None],
+        *,
+        show_secrets: bool,
+        capabilities: Capabilities,
+    ) -> None:
+        self._capabilities = capabilities
         self._plan, self._impact, self._archive, self._hints, self._show = plan, impact, archive, hints, show_secrets
         self._held: dict[Digest, bytes] = {}
 
@@ -71,9 +91,14 @@ class _Bundle:
         groups = self._impact.groups
         drawn = [group for group in groups if diffs and self._is_drawn(group)]
         sides = [(group, side) for group in drawn for side in (group.old, group.new) if side]
-        rendered = Renderer(hooks=True, crds=True).all([self._pair(group, side) for group, side in sides]) if sides else []
+        rendered = self._renderer().all([self._pair(group, side) for group, side in sides]) if sides else []
         by_side = {(id(group), id(side)): one for (group, side), one in zip(sides, rendered, strict=True)}
         return [self._picture(group, by_side) for group in groups]
+
+    def _renderer(self) -> Renderer:
+        """Charts see the Kubernetes version that each representative reports."""
+        versions = {str(name): reported(facts.kube_version) for name, facts in self._plan.facts.items()}
+        return Renderer(hooks=True, crds=True, capabilities=self._capabilities, reported=versions)
 
     def _is_drawn(self, group: Group) -> bool:
         """A cluster that gains or loses a bundle that stays is only counted."""

@@ -17,7 +17,8 @@ from fleetctl.cli.output import Format
 from fleetctl.cli.picturing import Pictures, as_document, pictured
 from fleetctl.cli.planmark import markdown
 from fleetctl.cli.plantext import number, shown
-from fleetctl.cli.preview import Mirrors, mirrors_of
+from fleetctl.cli.preview import ApiVersions, KubeVersion, Mirrors, mirrors_of
+from fleetctl.core.capabilities import parse_capabilities
 from fleetctl.core.errors import FleetError, TooManyDeletes, UsageError
 from fleetctl.core.ids import Digest
 from fleetctl.core.impact import Plan
@@ -61,6 +62,8 @@ def plan(
     no_diff: Annotated[bool, typer.Option("--no-diff", help="Count only; render and show no differences.")] = False,
     show_secrets: Annotated[bool, typer.Option("--show-secrets", help="Also the values of Secrets.")] = False,
     mirror: Mirrors = None,
+    kube_version: KubeVersion = "",
+    api_versions: ApiVersions = None,
     output: Annotated[PlanFormat, typer.Option("-o", "--output", help="Form of the answer.")] = PlanFormat.TABLE,
     workspace: Workspace = "",
     context: ContextName = "",
@@ -69,12 +72,14 @@ def plan(
 
     Exit status: 0 nothing changes, 1 something does, 2 wrong input or a bundle that cannot be made, 3 more is deleted than goes unasked.
     """
+    capabilities = parse_capabilities(kube_version, api_versions or [])
     try:
         with opened(context, workspace) as session:
             asked = _asked(session, name, commit=commit, branch=branch, local=local, file=file, mirrors=mirrors_of(mirror or []))
             answer = session.client.call("POST", "plan", asked.request, seconds=_SECONDS)
             found = msgspec.json.decode(msgspec.json.encode(answer), type=Plan)
-            pictures = pictured(found, _Fetcher(session, asked.archives), show_secrets=show_secrets, diffs=not no_diff and output != "name")
+            archives, diffs = _Fetcher(session, asked.archives), not no_diff and output != "name"
+            pictures = pictured(found, archives, show_secrets=show_secrets, diffs=diffs, capabilities=capabilities)
     except FleetError as error:
         # 1 means "something changes" here, as of `kubectl diff`.
         error.status = WRONG if error.status == CHANGES else error.status

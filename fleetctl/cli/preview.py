@@ -12,6 +12,7 @@ from fleetctl.cli import output as out
 from fleetctl.cli.common import NoHeaders, Output, labels_of
 from fleetctl.cli.offline import Fleet, Rendered, Renderer, Wish, built, fleet_of, picked, scanned, wish_of
 from fleetctl.cli.output import Column, Format
+from fleetctl.core.capabilities import parse_capabilities
 from fleetctl.core.cluster import Cluster, parse_selector
 from fleetctl.core.errors import FleetError, UsageError
 from fleetctl.core.ids import ClusterName, Workspace
@@ -31,6 +32,14 @@ Labels = Annotated[
     list[str] | None, typer.Option("--label", metavar="K=V", help="Labels of the cluster that --cluster names, without a file.")
 ]
 Bundles = Annotated[list[str] | None, typer.Option("--bundle", metavar="NAME", help="Only this bundle; may be given several times.")]
+KubeVersion = Annotated[
+    str,
+    typer.Option("--kube-version", metavar="VERSION", help="Kubernetes version that charts see; helm's default without."),
+]
+ApiVersions = Annotated[
+    list[str] | None,
+    typer.Option("--api-versions", "-a", metavar="API", help="Another API version that charts see; may be given several times."),
+]
 Mirrors = Annotated[list[str] | None, typer.Option("--mirror", metavar="URL=URL", help="Read charts of the first address from the second.")]
 FAILED = 1
 
@@ -100,6 +109,8 @@ def render(
     gitrepo: GitRepoFile = None,
     bundle: Bundles = None,
     mirror: Mirrors = None,
+    kube_version: KubeVersion = "",
+    api_versions: ApiVersions = None,
     hooks: Annotated[bool, typer.Option("--hooks", help="Also objects that helm runs as hooks.")] = False,
     include_crds: Annotated[bool, typer.Option("--include-crds", help="Also what a chart's crds folder holds.")] = False,
     output_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Write CLUSTER/BUNDLE.yaml into this folder instead.")] = None,
@@ -114,7 +125,8 @@ def render(
     pairs = [(b, match) for match_of in wanted for b in made for match in select(b.spec, [match_of], fleet.groups)]
     if not pairs and made:
         out.say("No cluster gets a bundle; `fleetctl targets` says why.")
-    found = Renderer(hooks=hooks, crds=include_crds).all(pairs)
+    capabilities = parse_capabilities(kube_version, api_versions or [])
+    found = Renderer(hooks=hooks, crds=include_crds, capabilities=capabilities).all(pairs)
     warnings += _unread(pairs)
     if output_dir is not None:
         _written(found, output_dir)

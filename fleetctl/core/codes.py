@@ -161,6 +161,11 @@ BUNDLE = (
         "correct it; file, line and column stand in the message",
     ),
     Code(
+        "kube-version",
+        "the chart is not for the version of Kubernetes that the cluster has",
+        "use another version of the chart, for example in a customization of CLUSTER",
+    ),
+    Code(
         "login",
         "the manager, or a registry, takes no such credentials",
         "give it others",

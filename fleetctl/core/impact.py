@@ -147,6 +147,7 @@ class Facts(_Said, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     values: dict[str, Any] = {}
+    kube_version: str = ""  # as its agent reports it
 
 
 class Plan(_Said, frozen=True, kw_only=True):

@@ -19,10 +19,13 @@ import msgspec
 
 from fleetctl.core import tar
 from fleetctl.core.bundle import File, check_path
+from fleetctl.core.capabilities import HELM_DEFAULT, Capabilities
 from fleetctl.core.errors import ToolMissing, UsageError
 from fleetctl.core.render import RenderPlan, Style, manifests, templates
+from fleetctl.core.yamldoc import json_for_yaml, load
 from fleetctl.tools import postrender
 from fleetctl.tools.helm import HelmCli, Release, TemplateFlags
+from fleetctl.tools.helmerrors import KubeVersionMismatch
 from fleetctl.tools.kustomize import Kustomize, needed
 from fleetctl.tools.substitute import Substitute
 
@@ -131,7 +134,14 @@ async def prepare(
 
 
 async def rendered(
-    plan: RenderPlan, workdir: Path, *, helm: HelmCli | None, kustomize: Kustomize | None, deadline: float, crds: bool = False
+    plan: RenderPlan,
+    workdir: Path,
+    *,
+    helm: HelmCli | None,
+    kustomize: Kustomize | None,
+    deadline: float,
+    crds: bool = False,
+    capabilities: Capabilities = HELM_DEFAULT,
 ) -> bytes:
     """The objects as YAML, hooks included, for previews: from the same chart that would be installed. `crds`: with those of a chart's
     `crds` folder. Raises ToolMissing when there is no helm and it needs one.
@@ -145,8 +155,24 @@ async def rendered(
         prepared = generated(plan, workdir, made)
     if helm is None:
         raise ToolMissing("a chart needs helm to be rendered", subject="helm", next_step="Install helm 4 and put it on PATH.")
-    flags = TemplateFlags(skip_schema=plan.skip_schema, disable_dns=plan.disable_dns, include_crds=crds)
-    return await helm.template(Release(plan.release, plan.namespace), prepared.chart, prepared.values, prepared, flags, deadline=deadline)
+    flags = TemplateFlags(plan.skip_schema, plan.disable_dns, include_crds=crds, capabilities=capabilities)
+    release = Release(plan.release, plan.namespace)
+    try:
+        return await helm.template(release, prepared.chart, prepared.values, prepared, flags, deadline=deadline)
+    except KubeVersionMismatch as error:
+        raise _preview_mismatch(plan, error, capabilities) from error
+
+
+def _preview_mismatch(plan: RenderPlan, error: KubeVersionMismatch, given: Capabilities) -> KubeVersionMismatch:
+    """The error of a preview, which knows no cluster: with the chart, and the flag for the version."""
+    description = plan.files.get(f"{plan.chart}/Chart.yaml" if plan.chart else "Chart.yaml")
+    meta = load(description.data, file="Chart.yaml") if description else None
+    name = f"chart {meta.get('name')} {meta.get('version')}" if isinstance(meta, dict) else "the chart"
+    known = "the version given for the cluster" if given.kube_version else "helm's own default, as no version was given"
+    step = "Give the version of the cluster with --kube-version, or use a version of the chart for it."
+    mismatch = KubeVersionMismatch(error.wanted, error.version, subject=name, next_step=step)
+    mismatch.summary = f"{name} requires Kubernetes {error.wanted}, and was rendered for {error.version} ({known})"
+    return mismatch
 
 
 def _empty(workdir: Path) -> None:
@@ -214,10 +240,20 @@ async def crds(plan: RenderPlan, folder: Path, helm: HelmCli, *, deadline: float
     in the chart without its templates, which nobody renders for this. Raises ToolFailed.
     """
     bare = {path: file for path, file in plan.files.items() if "templates/" not in path and not path.endswith("values.schema.json")}
+    bare |= _for_any_kubernetes(plan)
     _write(msgspec.structs.replace(plan, files=bare), folder, plan.chart)
     flags = TemplateFlags(skip_schema=True, disable_dns=True)
     made = Prepared(folder, plan.values)
     return await helm.template(Release(plan.release, plan.namespace), folder, plan.values, made, flags, deadline=deadline)
+
+
+def _for_any_kubernetes(plan: RenderPlan) -> dict[str, File]:
+    """The chart's description without kubeVersion: without a cluster helm compares its own default."""
+    path = f"{plan.chart}/Chart.yaml" if plan.chart else "Chart.yaml"
+    meta = load(plan.files[path].data, file=path) if path in plan.files else None
+    if not isinstance(meta, dict) or "kubeVersion" not in meta:
+        return {}
+    return {path: File(json_for_yaml({key: value for key, value in meta.items() if key != "kubeVersion"}))}
 
 
 def _with_plugin(

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from fleetctl.core.capabilities import HELM_DEFAULT, Capabilities
 from fleetctl.core.errors import DeadlineError, ToolFailed, UsageError
 from fleetctl.tools.deaths import describe_death
 from fleetctl.tools.helmerrors import translate
@@ -90,6 +91,7 @@ class TemplateFlags:
     skip_schema: bool = False
     disable_dns: bool = False
     include_crds: bool = True
+    capabilities: Capabilities = HELM_DEFAULT
 
 
 class PostRenderer(Protocol):
@@ -146,6 +148,9 @@ class HelmCli:
         argv += ["--post-renderer", post.post_renderer] if post.post_renderer else []
         argv += ["--skip-schema-validation"] if flags.skip_schema else []
         argv += [] if flags.disable_dns else ["--enable-dns"]
+        wanted = flags.capabilities
+        argv += ["--kube-version", wanted.kube_version] if wanted.kube_version else []
+        argv += [f"--api-versions={name}" for name in wanted.api_versions]
         return (await self._run(argv, release, values, deadline, post.plugins)).stdout
 
     async def uninstall(self, release: Release, *, deadline: float, keep_record: bool = False) -> None:

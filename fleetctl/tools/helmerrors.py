@@ -31,6 +31,7 @@ _NO_NAMESPACE = re.compile(r'namespaces "[^"]+" not found')
 _WEBHOOK = re.compile(r'failed calling webhook "(?P<name>[^"]+)": (?P<cause>.*)')
 _HOOK = re.compile(r"(?:failed (?P<event>pre-install|post-install)|(?P<other>(?:pre|post)-(?:upgrade|delete|rollback)) hooks? failed)")
 _FORM = re.compile(r"^failed to create (?:typed (?:patch|live) object|manager for existing fields)[^:]*(?:\([^)]*\))?: ")
+_KUBE_VERSION = re.compile(r"chart requires kubeVersion: (?P<wanted>.{1,200}?) which is incompatible with Kubernetes (?P<version>[^\s,;]+)")
 _INVALID = re.compile(r'^\S+ "[^"]*" is invalid: ')
 
 
@@ -94,6 +95,17 @@ class WebhookFailed(HelmFailed):
     code = "webhook"
 
 
+class KubeVersionMismatch(HelmFailed):
+    """The chart is not for this version of Kubernetes; nothing was changed."""
+
+    code = "kube-version"
+
+    def __init__(self, wanted: str, version: str, *, subject: str, next_step: str) -> None:
+        summary = f"the chart requires Kubernetes {wanted}, and this is {version}"
+        super().__init__(summary, subject=subject, next_step=next_step)
+        self.wanted, self.version = wanted, version
+
+
 def translate(stderr: bytes, release: object) -> UnavailableError:
     """helm's error as one of ours: what stands from its last `Error:` on, in one line without terminal codes."""
     lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines()]
@@ -106,6 +118,10 @@ def translate(stderr: bytes, release: object) -> UnavailableError:
     if "invalid ownership metadata" in summary:
         step = "Take the object out of the bundle, or let the bundle have it with helm.takeOwnership: true."
         return NotOurs(summary, subject=str(release), next_step=step)
+    mismatch = _KUBE_VERSION.search(whole)
+    if mismatch:
+        step = "Use a version of the chart for this Kubernetes, for example in a customization of the cluster."
+        return KubeVersionMismatch(mismatch["wanted"], mismatch["version"], subject=str(release), next_step=step)
     webhook = _WEBHOOK.search(whole)
     if webhook is None and ("cluster unreachable" in summary or "connection refused" in summary):
         return ClusterUnreachable(summary, subject=str(release), next_step="Check the API server and the kubeconfig.")

@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core import impact as core
 from fleetctl.core.bundle import BundleSpec
+from fleetctl.core.cluster import Cluster
 from fleetctl.core.errors import DeadlineError
 from fleetctl.core.gitrepo import RepoSpec
 from fleetctl.core.ids import BundleName, ClusterId
@@ -21,7 +22,7 @@ from fleetctl.core.plan import Change, Have, Key, Want, decide
 from fleetctl.core.scan import Problem
 from fleetctl.core.strategy import partitions_of
 
-from ..gathering import Scope, in_parts
+from ..gathering import Scope, in_parts, kube_versions
 from ..holds.holding import Picked, foreseen
 from ..intent import intended
 from ..reconcile import told
@@ -71,8 +72,16 @@ def weigh(connection: Connection, repo: RepoSpec, taken: Taken, look: Look) -> P
         problems=_troubles(sifted.problems),
         warnings=_troubles(taken.warnings),
         options=_options(connection, used, world.texts),
-        facts={c.name: Facts(labels=c.labels, annotations=c.annotations, values=c.values) for c in world.fleet if c.name in chosen},
+        facts=_facts(connection, [c for c in world.fleet if c.name in chosen]),
     )
+
+
+def _facts(connection: Connection, representatives: Sequence[Cluster]) -> dict[str, Facts]:
+    versions = kube_versions(connection, [cluster.id for cluster in representatives])
+    return {
+        c.name: Facts(labels=c.labels, annotations=c.annotations, values=c.values, kube_version=versions.get(c.id, ""))
+        for c in representatives
+    }
 
 
 def _changed(connection: Connection, world: World, spec: BundleSpec, *, is_new: bool) -> Impact:

@@ -104,6 +104,28 @@ def test_render_makes_the_objects_of_a_cluster(person: Person, clone: Path) -> N
     assert (clone.parent / "out" / "prod" / "apps-web.yaml").exists()
 
 
+def test_charts_see_the_kubernetes_version_that_is_given(person: Person, tmp_path: Path) -> None:
+    """Without one it is helm's own, and the error names chart, range, version and flag."""
+    chart = tmp_path / "fleet-old"
+    (chart / "templates").mkdir(parents=True)
+    (chart / "crds").mkdir()
+    (chart / "Chart.yaml").write_text('apiVersion: v2\nname: old\nversion: 0.3.0\nkubeVersion: "<1.30.0-0"\n')
+    text = (
+        'kind: ConfigMap\napiVersion: v1\nmetadata: {name: "{{ .Capabilities.KubeVersion.Version }}"}\n'
+        '{{ if .Capabilities.APIVersions.Has "example.com/v1/Widget" }}data: {widgets: "yes"}{{ end }}\n'
+    )
+    (chart / "templates" / "m.yaml").write_text(text)
+    done = person.run("render", str(chart))
+    assert done.status != 0
+    assert "chart old 0.3.0 requires Kubernetes <1.30.0-0" in done.err
+    assert "--kube-version" in done.err
+    assert "helm history" not in done.err
+    flags = ("--kube-version", "1.29.3", "--api-versions", "example.com/v1/Widget")
+    (item,) = yaml.safe_load_all(person.good("render", str(chart), *flags))
+    assert (item["metadata"]["name"], item["data"]) == ("v1.29.3", {"widgets": "yes"})
+    assert person.good("diff", str(chart), str(chart), *flags) == ""
+
+
 def test_render_for_a_cluster_without_a_file(person: Person, clone: Path) -> None:
     """--cluster and --label make one up; what fails there is one line with the key."""
     place = ("render", str(clone), "--path", "web", "--cluster", "x")

@@ -6,7 +6,16 @@ import pytest
 
 from fleetctl.core.errors import ClusterUnreachable
 from fleetctl.tools.helm import Release
-from fleetctl.tools.helmerrors import HelmFailed, NoKind, WebhookFailed, is_refused_by_form, refusals, translate, unknown_kinds
+from fleetctl.tools.helmerrors import (
+    HelmFailed,
+    KubeVersionMismatch,
+    NoKind,
+    WebhookFailed,
+    is_refused_by_form,
+    refusals,
+    translate,
+    unknown_kinds,
+)
 
 RELEASE = Release("shop", "store")
 FORM = """Error: UPGRADE FAILED: server-side apply failed for object store/web /v1, Kind=Service: failed to create typed patch object \
@@ -98,3 +107,13 @@ def test_a_thousand_objects_are_a_few_lines() -> None:
     many = "\n".join(f"server-side apply failed for object a/m{n} /v1, Kind=ConfigMap: no" for n in range(1000))
     found = translate(f"Error: {many}".encode(), RELEASE)
     assert found.summary == "ConfigMap a/m0: no; ConfigMap a/m1: no; ConfigMap a/m2: no (and 997 more objects)"
+
+
+def test_a_chart_for_another_kubernetes_is_named_as_one() -> None:
+    """helm's text has no chart, and its history would show nothing."""
+    text = "Error: UPGRADE FAILED: chart requires kubeVersion: >=1.21.0-0 <1.30.0 which is incompatible with Kubernetes v1.36.1+k3s1"
+    found = translate(text.encode(), RELEASE)
+    assert isinstance(found, KubeVersionMismatch)
+    assert (found.wanted, found.version, found.code) == (">=1.21.0-0 <1.30.0", "v1.36.1+k3s1", "kube-version")
+    assert found.summary == "the chart requires Kubernetes >=1.21.0-0 <1.30.0, and this is v1.36.1+k3s1"
+    assert "helm history" not in found.next_step
