@@ -20,7 +20,7 @@ from fleetctl.core.bundle import BundleSpec, File
 from fleetctl.core.errors import FleetError, SourceError, UnavailableError, UsageError
 from fleetctl.core.gitrepo import GitRepoSpec, RepoSpec
 from fleetctl.core.ids import CommitId, Digest, RepoName, Workspace
-from fleetctl.core.scan import Problem, Scan, scan
+from fleetctl.core.scan import EMPTY, LEFT_OUT, Problem, Scan, scan
 from fleetctl.sources import git
 from fleetctl.sources.charting import ChartSource, Login, completed
 from fleetctl.sources.gitstore import About
@@ -66,6 +66,7 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True):
     bundles: list[ScannedBundle] = []
     problems: list[Problem] = []
     warnings: list[Problem] = []
+    unread: list[str] = []
     about: About = About()
     failure: Problem | None = None
 
@@ -148,7 +149,8 @@ async def _scan(request: ScanRequest) -> ScanResult:
     return ScanResult(
         bundles=[ScannedBundle(b.spec, b.fingerprint) for b in built],
         problems=[*found.problems, *problems],
-        warnings=found.warnings[:_MOST_WARNINGS],
+        warnings=_fewer(found.warnings),
+        unread=found.unread,
         about=about,
     )
 
@@ -160,6 +162,12 @@ def _read(request: ScanRequest, known: Mapping[str, BundleSpec]) -> tuple[Scan, 
         return found, tree.about
     finally:
         tree.close()
+
+
+def _fewer(warnings: list[Problem]) -> list[Problem]:
+    """The first ones, and of those that tell of a directory without a bundle one for each."""
+    rest = {w.path: w for w in reversed(warnings[_MOST_WARNINGS:]) if w.code in {EMPTY, LEFT_OUT}}
+    return [*warnings[:_MOST_WARNINGS], *(rest[path] for path in sorted(rest))]
 
 
 @contextlib.contextmanager

@@ -232,7 +232,7 @@ class Scanner:
             wanted = ref or git.Ref(spec.branch, spec.revision)
             commit = await git.fetch(spec.repo, store=store, ref=wanted, credential=repo.credential, mirrors=self._settings.mirrors)
         result = await self._scan(key, store, repo, commit)
-        taken = Taken(commit, result.specs, result.problems, result.warnings, result.about, self._archives.likeness())
+        taken = Taken(commit, result.specs, result.problems, result.warnings, result.unread, result.about, self._archives.likeness())
         return repo.spec, taken
 
     def _store_of(self, repo: _Repo) -> Path:
@@ -319,7 +319,7 @@ class Scanner:
         likeness = self._archives.likeness()
         watch.task = None  # what is stored from here on is not cut off
         warnings = [*_open_logins(repo), *_wide_logins(repo), *result.warnings]
-        await self._take(key, repo, Taken(commit, result.specs, result.problems, warnings, result.about, likeness))
+        await self._take(key, repo, Taken(commit, result.specs, result.problems, warnings, result.unread, result.about, likeness))
         return any(p.code in {"source", "unavailable", "deadline"} for p in result.problems)
 
     async def _scan_again(self, key: Key, watch: _Watch, store: Path, repo: _Repo, commit: CommitId, *, changed: bool) -> ScanResult:

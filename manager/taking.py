@@ -39,6 +39,7 @@ class Taken:
     specs: list[BundleSpec]
     problems: list[Problem]
     warnings: list[Problem] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)  # as in core.scan.Scan
     about: About = field(default_factory=About)
     alike: Alike = equal  # how much of two archives is the same
 
@@ -65,22 +66,30 @@ def sift(connection: Connection, repo: RepoSpec, taken: Taken) -> Sifted:
     refused = {p.path for p in problems if p.code in _REFUSED}
     specs = moving.kept_releases(connection, repo.workspace, [spec for spec in taken.specs if spec.path not in refused])
     gone = set(had) - {spec.name for spec in taken.specs} - decided - moves.leaving.keys() if not problems else set()
-    emptied = _emptied_places(had, gone, taken.warnings)
+    emptied = _emptied_places(had, gone, taken)
     if emptied:
         problems, gone = [*problems, *emptied], set()
     return Sifted(had, specs, problems, sorted(gone), moves)
 
 
-def _emptied_places(had: dict[BundleName, Any], gone: Collection[BundleName], warnings: Collection[Problem]) -> list[Problem]:
-    """Problems for bundles whose directory is still there but holds nothing to deploy: that is rarely meant as a removal."""
-    reasons = {warning.path: warning for warning in warnings if warning.code in {EMPTY, LEFT_OUT}} if gone else {}
+def _emptied_places(had: dict[BundleName, Any], gone: Collection[BundleName], taken: Taken) -> list[Problem]:
+    """Problems for bundles whose directory is still there, but holds nothing to deploy or is not searched: that is rarely meant as a
+    removal.
+    """
+    reasons = {w.path: w.summary for w in taken.warnings if w.code in {EMPTY, LEFT_OUT}} if gone else {}
+    unread = set(taken.unread) if gone else set()
     problems = []
     for name in sorted(gone):
-        reason = reasons.get(msgspec.json.decode(had[name].spec, type=BundleSpec).path)
+        path = msgspec.json.decode(had[name].spec, type=BundleSpec).path
+        reason = reasons.get(path)
+        parts = path.split("/")
+        above = next((p for n in range(len(parts)) if (p := "/".join(parts[: n + 1])) in unread), "")
+        if reason is None and above:
+            reason = f"{above} is now a symbolic link, a submodule or unreadable, and is not searched for bundles"
         if reason:
-            summary = f"{reason.summary}; bundle {name}, which was made from it, stays as it is"
-            step = "Correct the directory, or delete its fleet.yaml to remove the bundle."
-            problems.append(Problem(path=reason.path, code=reason.code, summary=summary, next_step=step))
+            summary = f"{reason}; bundle {name}, which was made from {path or 'the root'}, stays as it is"
+            step = "Correct the directory, or delete it to remove the bundle."
+            problems.append(Problem(path=path, code=EMPTY, summary=summary, next_step=step))
     return problems
 
 

@@ -71,11 +71,14 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Scan(msgspec.Struct, frozen=True, kw_only=True):
-    """`warnings` stand in nobody's way."""
+    """`warnings` stand in nobody's way. `unread`: paths that no search enters though a folder may have been there: links, submodules,
+    folders with names that no bundle can hold.
+    """
 
     drafts: list[Draft]
     problems: list[Problem]
     warnings: list[Problem] = []
+    unread: list[str] = []
 
 
 class _Place(msgspec.Struct, frozen=True):
@@ -136,7 +139,8 @@ def scan(
         where = ", ".join(repr(p) for p in repo.spec.paths) or "the repository"
         step = "Name other `paths`, or add a fleet.yaml."
         problems.append(Problem(path="", code="no-bundles", summary=f"nothing to deploy was found in {where}", next_step=step))
-    return Scan(drafts=[drafts[name] for name in sorted(drafts.keys() - twins)], problems=problems, warnings=warnings)
+    made = [drafts[name] for name in sorted(drafts.keys() - twins)]
+    return Scan(drafts=made, problems=problems, warnings=warnings, unread=index.unread())
 
 
 def finish(draft: Draft, charts: Mapping[ChartRequest, Mapping[str, File]]) -> Built:

@@ -23,6 +23,7 @@ from fleetctl.core.redact import redacted
 FLEET_FILES = ("fleet.yaml", "fleet.yml")
 # Reasons of unusable entries that are never harmless: what they hold is unknown.
 SUBMODULE, FOLDER, DUPLICATE = "is a submodule", "is a folder that", "has a duplicate name in its folder"
+_MOST_UNREAD = 20_000
 # Entries with such names would be deployed: without them the bundle would be another one.
 _DEPLOYED = re.compile(r"\.(ya?ml|json|tpl)$|(^|/)(templates|crds)/")
 
@@ -119,6 +120,11 @@ class Index:
         """The folders with a fleet.yaml below `folder`, without itself."""
         folders = [path.rpartition("/")[0] for path in self._fleet_in.get(folder, [])]
         return [other for other in folders if other != folder]
+
+    def unread(self) -> list[str]:
+        """The links, and the unusable entries that are or may be folders."""
+        folders = [p for p, reason in self.unusable.items() if reason == SUBMODULE or reason.startswith(FOLDER)]
+        return sorted([*self.links.targets, *folders])[:_MOST_UNREAD]
 
     def ignores(self, folder: str) -> list[IgnoreFile]:
         """The ignore files in `folder` and below it. Raises InvalidFile."""

@@ -27,6 +27,7 @@ BENCHES: dict[str, Callable[[Path], Iterable[Figure]]] = {
     "million": rollouts.one_by_a_million,
     "cli": figures.help_pages,
     "scan": scans.large_repository,
+    "scan-child": scans.child_process,
     "render": scans.thousand_clusters,
 }
 

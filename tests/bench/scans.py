@@ -10,6 +10,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import msgspec
+
 from examples.demo.gitserver import GitServer
 from examples.localkube import tools
 from fleetctl.cli.offline import Renderer
@@ -20,6 +22,7 @@ from fleetctl.core.ids import ClusterName, CommitId, Workspace
 from fleetctl.core.scan import finish, scan
 from fleetctl.core.target import select
 from fleetctl.sources import git
+from manager import scanjob
 from tests.bench.figures import MAP, Figure
 from tests.support.cli import surroundings
 from tests.support.gitrepo import Clone
@@ -27,6 +30,7 @@ from tests.support.trees import DictTree
 
 _BUNDLES, _FILES, _ROUNDS = 1000, 9, 5
 _SPEC = {"metadata": {"name": "repo"}, "spec": {"repo": "https://git.example/r", "paths": ["apps"]}}
+_SPEC_OF_ALL = {"metadata": {"name": "repo"}, "spec": {"repo": "https://git.example/r"}}
 
 
 def large_repository(folder: Path) -> Iterable[Figure]:
@@ -45,6 +49,21 @@ def large_repository(folder: Path) -> Iterable[Figure]:
         commit = asyncio.run(git.fetch(clone.url, store=store))
         again = _timed(lambda: _made(store, commit, made))
         yield Figure("the same after a commit to one bundle (git cat-file)", again, peer, 2.5)
+
+
+def child_process(folder: Path) -> Iterable[Figure]:
+    """A repository with one bundle: its scan in a child process with limits, and the same work in this process."""
+    (folder / "git").mkdir()
+    with GitServer(folder / "git") as server:
+        clone = Clone(server, "small", folder / "clone")
+        clone.push({"fleet.yaml": "defaultNamespace: a\n", "m.yaml": MAP.format(n=1, value=1)})
+        store = folder / "store"
+        commit = asyncio.run(git.fetch(clone.url, store=store))
+    request = scanjob.ScanRequest(store=str(store), archives=str(folder), repo=repo_spec(_SPEC_OF_ALL), commit=commit)
+    data = msgspec.json.encode(request)
+    asyncio.run(scanjob.scan_in_child(request))  # starts the server
+    child = _timed(lambda: asyncio.run(scanjob.scan_in_child(request)))
+    yield Figure("scan of 1 bundle in a child process, seconds (in process)", child, _timed(lambda: scanjob.run(data)), 50.0)
 
 
 def _made(store: Path, commit: CommitId, known: dict[str, BundleSpec]) -> dict[str, BundleSpec]:

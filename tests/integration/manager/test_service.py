@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -75,11 +76,18 @@ class TestFromCommitToDocument:
             status = (await scanned(service, second))["status"]
             assert "empty holds no file to deploy; bundle apps-empty" in status["problems"][0]["summary"]
             assert status["held"] is None
+            shutil.rmtree(clone.folder / "empty")
+            (clone.folder / "empty").symlink_to("web")
+            second = await asyncio.to_thread(clone.push, {})
+            await service.sync("fleet-default", "apps")
+            status = (await scanned(service, second))["status"]
+            assert "empty is now a symbolic link" in status["problems"][0]["summary"]
+            (clone.folder / "empty").unlink()
             (clone.folder / "web" / "link.yaml").unlink()
             (clone.folder / "web" / "link.yaml").symlink_to("gone.yaml")
             (clone.folder / "sub" / "module").mkdir()
             clone.git("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},sub/module")
-            third = await asyncio.to_thread(clone.push, {"empty/m.yaml": MAP.format(name="e")})
+            third = await asyncio.to_thread(clone.push, {"empty/fleet.yaml": "", "empty/m.yaml": MAP.format(name="e")})
             await service.sync("fleet-default", "apps")
             summaries = [p["summary"] for p in (await scanned(service, third))["status"]["problems"]]
             assert "web/link.yaml: the symbolic link to gone.yaml leads to no file" in summaries[1]
