@@ -8,6 +8,7 @@ import typer
 
 from fleetctl.cli import output as out
 from fleetctl.cli.common import ContextName, Everywhere, NoHeaders, Output, Session, Workspace, new_group, opened
+from fleetctl.cli.kinds import status_text
 from fleetctl.cli.output import Column, Format, age
 from fleetctl.core.errors import NotFound
 from fleetctl.core.urlpath import relative
@@ -18,7 +19,7 @@ Name = Annotated[str, typer.Argument(metavar="BUNDLE", help="The bundle.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Shown to everybody who looks.")]
 _COLUMNS = [
     Column("BUNDLE", lambda i: i["metadata"]["name"]),
-    Column("STATUS", lambda i: i["status"]["display"]["state"]),
+    Column("STATUS", status_text),
     Column("TOLD", lambda i: i["status"]["display"]["clusters"]),
     Column("PARTITIONS", lambda i: i["status"]["display"]["partitions"]),
     Column("OFFLINE", lambda i: str(i["status"]["offline"] or ""), wide=True),

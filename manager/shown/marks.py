@@ -16,10 +16,12 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from fleetctl.core.rollout import Phase
 
 from ..gathering import in_parts
+from ..rollout import windows
 from ..store.schema import bundles, clusters, objects, rollouts
 from .documents import Document
 from .states import Fleet
@@ -33,7 +35,8 @@ Place = tuple[str, str]  # workspace, name
 class Marks:
     """Everything that is paused or frozen in a workspace (or everywhere), read when it is asked for."""
 
-    whole: Fleet
+    connection: Connection
+    workspace: str | None
     frozen: set[Place] = field(default_factory=set)  # clusters, as far as `freeze` was asked
 
     @cached_property
@@ -53,32 +56,32 @@ class Marks:
         b, r, places = bundles.c, rollouts.c, dict[Place, list[str]]()
         for workspace, repo in self.repos:
             query = sa.select(b.name).where(b.workspace == workspace, b.repo == repo)
-            for name in self.whole.connection.execute(query).scalars():
+            for name in self.connection.execute(query).scalars():
                 places.setdefault((workspace, name), []).append(f"GitRepo {repo}")
         query = sa.select(b.workspace, b.name, b.spec).where(_HAS_PAUSED)
         for place in self._paused(query, b.workspace):
             places.setdefault(place, []).append("its fleet.yaml")
         query = sa.select(r.workspace, r.bundle).where(r.phase == Phase.PAUSED.value)
-        for row in self.whole.connection.execute(self._in_workspace(query, r.workspace)):
+        for row in self.connection.execute(self._in_workspace(query, r.workspace)):
             places.setdefault((row.workspace, row.bundle), []).append(f"rollout {row.bundle}")
         return places
 
-    def freeze(self, places: set[Place]) -> None:
+    def freeze(self, places: set[Place], calendars: windows.Calendars) -> None:
         """Note which of these clusters are outside their schedule windows."""
-        c, calendars = clusters.c, self.whole.known.calendars
+        c = clusters.c
         for part in in_parts(sorted(places)):
             where = sa.tuple_(c.workspace, c.name).in_(part) & (c.windows != "")
             query = sa.select(c.workspace, c.name, c.windows).where(where)
-            for row in self.whole.connection.execute(query):
+            for row in self.connection.execute(query):
                 if not calendars.of(row.workspace).verdict(row.windows).open:
                     self.frozen.add((row.workspace, row.name))
 
     def _paused(self, query: Any, column: Any) -> set[Place]:
-        rows = self.whole.connection.execute(self._in_workspace(query, column))
+        rows = self.connection.execute(self._in_workspace(query, column))
         return {(row[0], row[1]) for row in rows if msgspec.json.decode(row.spec).get("paused")}
 
     def _in_workspace(self, query: Any, column: Any) -> Any:
-        return query.where(column == self.whole.workspace) if self.whole.workspace else query
+        return query.where(column == self.workspace) if self.workspace else query
 
 
 def add(whole: Fleet, kind: str, documents: list[Document]) -> None:
@@ -86,14 +89,26 @@ def add(whole: Fleet, kind: str, documents: list[Document]) -> None:
     make = _OF_KIND.get(kind)
     if make is None:
         return
-    marks = Marks(whole)
+    marks = Marks(whole.connection, whole.workspace)
     if kind == "BundleDeployment":
-        marks.freeze({(d["metadata"]["namespace"], d["spec"]["cluster"]) for d in documents})
+        marks.freeze({(d["metadata"]["namespace"], d["spec"]["cluster"]) for d in documents}, whole.known.calendars)
     for document in documents:
         status = document["status"]
         pauses, others = make(marks, document)
         names = [*([PAUSED] if pauses else []), *others]
         status["display"]["marks"] = names
+        if pauses:
+            status["pausedBy"] = pauses
+
+
+def on_rollouts(connection: Connection, workspace: str | None, documents: list[Document]) -> None:
+    """As `add`, for rollouts; each has the name of its bundle."""
+    marks = Marks(connection, workspace)
+    for document in documents:
+        status = document["status"]
+        pauses = marks.bundles.get(_place(document), [])
+        pinned = [PINNED] if status.get("pin") or status.get("pinnedClusters") else []
+        status["display"]["marks"] = [*([PAUSED] if pauses else []), *pinned]
         if pauses:
             status["pausedBy"] = pauses
 
@@ -147,7 +162,7 @@ _OF_KIND = {
 
 def summary(whole: Fleet) -> Document:
     """What is paused, for the overview: the first names of each kind, and how many there are."""
-    marks = Marks(whole)
+    marks = Marks(whole.connection, whole.workspace)
     own = {place for place, pauses in marks.bundles.items() if any(not pause.startswith("GitRepo ") for pause in pauses)}
     return {
         "gitrepos": _counted(marks.repos),

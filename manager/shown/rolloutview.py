@@ -14,7 +14,7 @@ from ..clock import rfc3339
 from ..kinds import api_version
 from ..rollout.placing import shape_of
 from ..store.schema import rollouts
-from . import pinview
+from . import marks, pinview
 
 _load = msgspec.json.decode
 
@@ -33,6 +33,7 @@ def listing(connection: Connection, workspace: str | None, bundle: str = "") -> 
         document = _document(row)
         pinview.on_rollout(document["status"], pinned.get((row.workspace, row.bundle), pinview.NONE))
         found.append(document)
+    marks.on_rollouts(connection, workspace, found)
     return found
 
 

@@ -95,6 +95,7 @@ def test_a_pause_keeps_steps_and_approval_of_a_rollout(tmp_path: Path, clone: Cl
         await rescanned(service)
         await settled(service)
         assert (await rollout(service))["status"]["display"]["message"] == "GitRepo apps is paused"
+        assert (await rollout(service))["status"]["display"]["marks"] == ["paused"]
         assert await begun_and_finished(service) == times_of(steps)
         await set_paused(service, clone, on=False)
         await rescanned(service)
