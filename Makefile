@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
+# Tests wait more than they compute: three files at once fill two cores. A file's tests stay together, as they share servers.
+WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help dev check fmt test chaos demo demo-stop bench tools agent clean
@@ -32,8 +34,8 @@ fmt: $(STAMP) ## format and mend what can be mended
 	$(BIN)/ruff format fleetctl manager agent examples tests
 	$(BIN)/ruff check --fix fleetctl manager agent examples tests
 
-test: $(STAMP) tools ## set up all that is needed and run the tests
-	$(BIN)/pytest
+test: $(STAMP) tools ## set up all that is needed and run the tests (WORKERS=n side by side, ARGS=...)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --durations 30 $(ARGS)
 
 chaos: $(STAMP) tools ## every fault at every step, then kills at random for long (ROUNDS=60 SEED=n ONLY=words)
 	@CHAOS=whole ROUNDS="$(ROUNDS)" SEED="$(SEED)" $(BIN)/pytest -s tests/chaos -m chaos $(if $(ONLY),-k "$(ONLY)")
