@@ -230,7 +230,7 @@ class PeopleApi:
         name, role, workspace = said.get("name", ""), said.get("role", "read"), said.get("workspace", "")
         if not (isinstance(name, str) and is_name(name, limit=63)):
             raise UsageError("a token needs a name of small letters, digits and -", next_step="Give a name like ci-reader.")
-        if role not in {"admin", "read"} or not (isinstance(workspace, str) and (not workspace or is_name(workspace, limit=63))):
+        if role not in ("admin", "read") or not (isinstance(workspace, str) and (not workspace or is_name(workspace, limit=63))):
             raise UsageError("role is admin or read, workspace a name or empty", next_step="Correct the role or the workspace.")
         token, expires = await self._service.create_token(name, role, workspace, _ttl(said.get("ttlSeconds", 30 * 86400)))
         return _json({"name": name, "token": token, "expires": expires}, 201)

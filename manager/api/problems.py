@@ -46,7 +46,7 @@ class Bug(FleetError):
 
 def answer(error: FleetError, headers: Mapping[str, str] | None = None) -> Response:
     """The problem of `error` as an answer."""
-    summary, subject, next_step = (redacted(text) for text in (error.summary, error.subject, error.next_step))
+    summary, subject, next_step = (_line(redacted(text[:20_000])) for text in (error.summary, error.subject, error.next_step))
     problem = Problem(code=error.code, summary=summary, subject=subject, next_step=next_step, exit_status=error.exit_status)
     response = Response(body(problem), status_code=error.http_status, media_type="application/json", headers=dict(headers or {}))
     response.headers["cache-control"] = "no-store"
@@ -56,6 +56,12 @@ def answer(error: FleetError, headers: Mapping[str, str] | None = None) -> Respo
     if error.http_status == 401:
         response.headers["www-authenticate"] = "Bearer"
     return response
+
+
+def _line(text: str, most: int = 1500) -> str:
+    """One line of bounded length, whatever a client made part of the text."""
+    line = "".join(char if char.isprintable() else " " for char in text[: most + 1])
+    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 def body(problem: Problem) -> bytes:

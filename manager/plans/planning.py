@@ -23,13 +23,12 @@ from fleetctl.core.errors import NotFound, UsageError
 from fleetctl.core.gitrepo import GitRepoSpec, RepoSpec, repo_spec
 from fleetctl.core.ids import ClusterId, CommitId, Digest, RepoName, Workspace, is_digest, is_name
 from fleetctl.core.impact import Plan
-from fleetctl.core.redact import refuse_login
 from fleetctl.core.scan import Problem
 from fleetctl.sources import git
 
 from ..archives import Archives
 from ..clock import Clock, rfc3339
-from ..kinds import LOGIN_STEP
+from ..kinds import checked
 from ..live import Live
 from ..scanning import Scanner
 from ..slots import FairSlots
@@ -140,9 +139,9 @@ def _document(asked: Asked) -> dict[str, Any] | None:
     meta = asked.document.get("metadata") or {}
     if asked.document.get("kind") != "GitRepo" or not isinstance(meta, dict) or not is_name(asked.name):
         raise UsageError("the document is no GitRepo with a name", subject="document", next_step="Give a document with `kind: GitRepo`.")
-    spec = asked.document.get("spec")
-    refuse_login(str(spec.get("repo") or "") if isinstance(spec, dict) else "", f"GitRepo {asked.name}", LOGIN_STEP)
-    return {**asked.document, "metadata": {**meta, "name": asked.name, "namespace": asked.workspace}}
+    document = {**asked.document, "metadata": {**meta, "name": asked.name, "namespace": asked.workspace}}
+    checked("GitRepo", asked.workspace, asked.name, document)
+    return document
 
 
 def _nameless(asked: Asked) -> RepoSpec:

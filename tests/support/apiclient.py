@@ -62,12 +62,13 @@ def signature(
     now: int | None = None,
     nonce: str = "",
     instance: str = "instance1",
+    agent: str = CLUSTER,
 ) -> dict[str, str]:
     """The headers of an agent's request."""
     stamp, nonce = int(time.time()) if now is None else now, nonce or secrets.token_urlsafe(12)
-    said = wire.request_bytes(method, path, body, agent=CLUSTER, time=stamp, nonce=nonce, instance=instance)
+    said = wire.request_bytes(method, path, body, agent=agent, time=stamp, nonce=nonce, instance=instance)
     return {
-        wire.H_AGENT: CLUSTER,
+        wire.H_AGENT: agent,
         wire.H_TIME: str(stamp),
         wire.H_NONCE: nonce,
         wire.H_INSTANCE: instance,
