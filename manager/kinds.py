@@ -12,6 +12,7 @@ from fleetctl.core.errors import RefusedError, UsageError
 from fleetctl.core.gitrepo import repo_spec
 from fleetctl.core.ids import is_name
 from fleetctl.core.keys import judge
+from fleetctl.core.labels import check_annotation_keys, check_labels
 from fleetctl.core.loginscope import check_pattern, describe_wide_pattern
 from fleetctl.core.redact import refuse_login
 from fleetctl.core.shape import Note, Origin, report
@@ -69,6 +70,8 @@ def _check_head(kind: str, workspace: str, name: str, doc: Mapping[str, Any], or
     if meta.get("name") != name or meta.get("namespace", workspace) != workspace:
         summary = "metadata.name or metadata.namespace is not the one in the address"
         raise UsageError(summary, subject=subject, next_step="Correct the metadata.")
+    check_labels(meta.get("labels") or {}, subject)
+    check_annotation_keys(meta.get("annotations") or {}, subject)
     known = ["apiVersion", "kind", "metadata", "status", *(_TOP.get(kind) or ("spec",))]
     for key, value in doc.items():
         if key not in known and value is not None:
@@ -105,6 +108,7 @@ def token_limits(spec: Mapping[str, Any], subject: str) -> tuple[float, int]:
         raise UsageError(summary, subject=subject, next_step=f"Leave it out for {TOKEN_USES:,}.")
     if not isinstance(labels, dict) or any(not isinstance(value, str) for value in labels.values()):
         raise UsageError("spec.labels must map text to text", subject=subject, next_step="Put quotes around its values.")
+    check_labels(labels, subject)
     return seconds, uses
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core.errors import NotFound, RefusedError
 from fleetctl.core.ids import BundleName, ClusterId, Workspace
+from fleetctl.core.labels import check_labels
 from fleetctl.core.shape import Note
 
 from . import datakeys, kinds
@@ -193,6 +194,7 @@ class Objects:
 
     async def patch_labels(self, kind: str, workspace: str, name: str, changes: dict[str, str | None]) -> dict[str, Any]:
         """Set labels, or take away those that are None. Raises NotFound, UsageError."""
+        check_labels(changes, f"{kind} {workspace}/{name}")
         if kind in kinds.READ_ONLY:
             kinds.checked(kind, workspace, name, {})
 

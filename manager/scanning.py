@@ -266,7 +266,7 @@ class Scanner:
             if (row is None or state is None) and document is None:
                 raise _Gone
             spec = (document.get("spec") or {}) if document is not None else msgspec.json.decode(row.spec if row else b"{}")
-            names = {spec.get("clientSecretName") or "gitcredential", spec.get("helmSecretName") or ""}
+            names = {str(spec.get("clientSecretName") or "gitcredential"), str(spec.get("helmSecretName") or "")}
             secrets = connection.execute(sa.select(o.name, o.spec).where(o.kind == "Secret", o.workspace == key[0], o.name.in_(names)))
             return row, state, {s.name: self._credential(key[0], s.name, s.spec) for s in secrets}
 

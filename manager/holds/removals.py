@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 from fleetctl.core.cluster import matches, parse_selector
 from fleetctl.core.errors import Conflict, NotFound, UsageError
 from fleetctl.core.ids import BundleName, ClusterId, Workspace, is_name
+from fleetctl.core.labels import check_labels
 
 from ..clock import Clock, rfc3339
 from ..gathering import Scope, shown_labels
@@ -104,6 +105,7 @@ class People:
 
     async def label(self, labels: Labels) -> dict[str, Any]:
         """Raises NotFound, UsageError, and Conflict when another number of deployments would go than `labels` says."""
+        check_labels(labels.changes, f"clusters of workspace {labels.workspace[:80]}")
         now = rfc3339(self._clock())
 
         def write(connection: Connection) -> tuple[set[ClusterId], dict[str, Any]]:

@@ -230,7 +230,7 @@ def test_no_odd_body_is_an_error_of_the_manager(tmp_path: Path) -> None:
                     found = await caller.call(method, path, body)
                     if found.status_code >= 500:
                         failures.append(
-                            f"{found.status_code} {method} {path} {msgspec.json.encode(body)[:600].decode()} {found.text[:200]}"
+                            f"{found.status_code} {method} {path} {msgspec.json.encode(body)[-260:].decode()} {found.text[:200]}"
                         )
                     elif found.status_code >= 400:
                         problem = found.json()
