@@ -13,7 +13,7 @@ from fleetctl.cli import output as out
 from fleetctl.cli.common import counted
 from fleetctl.cli.offline import text_of
 from fleetctl.core.bundle import File
-from fleetctl.core.errors import NotFound, UsageError
+from fleetctl.core.errors import InvalidFile, NotFound, UsageError
 from fleetctl.core.lint import Finding, Severity, is_manifest, lint, lint_ignore, lint_manifest
 from fleetctl.core.lintcodes import RULES
 from fleetctl.core.lintkustomization import lint_kustomizations
@@ -70,26 +70,30 @@ def _checked(path: str) -> Iterator[tuple[str, list[Finding]]]:
         raise UsageError(why.summary, subject=why.subject, next_step=why.next_step) from why
     root = "" if path in {".", "./"} else path.rstrip("/") + ("/" if "@" not in path or Path(path).is_dir() else ":")
     index = Index(tree)
-    for file in tree.paths():
+    for file in sorted([*tree.paths(), *tree.links()], key=str.encode):
         folder, _, name = file.rpartition("/")
         start = f"{folder}/" if folder else ""
         if name in _NAMES or name == ".fleetignore":
-            files = [p.removeprefix(start) for p in index.below(folder) if p != file]
-            data = tree.read(file).data
+            files = [p.removeprefix(start) for p in (*index.below(folder), *index.links_in(folder)) if p != file]
+            try:
+                data = index.read(file).data
+            except InvalidFile:
+                yield file, refusals(index, file, shown=root + file)
+                continue
             if name == ".fleetignore":
                 yield file, lint_ignore(data, file=root + file, files=files)
             else:
-                yield file, _with_scan(lint(data, file=root + file, files=files), tree, file, root + file)
+                yield file, _with_scan(lint(data, file=root + file, files=files), tree, index, file, root + file)
 
 
-def _with_scan(findings: list[Finding], tree: Tree, file: str, shown: str) -> list[Finding]:
+def _with_scan(findings: list[Finding], tree: Tree, index: Index, file: str, shown: str) -> list[Finding]:
     """The findings, those in kustomizations, and what the scan of the bundle refuses beside them."""
     folder = file[: file.rfind("/") + 1]
-    text, files = tree.read(file).data, _Files(tree, folder)
+    text, files = index.read(file).data, _Files(tree, folder)
     findings = [*findings, *lint_kustomizations(text, files=files, folder=shown.removesuffix(file) + folder)]
     if any(f.severity is Severity.ERROR or f.code == "both-fleet-files" for f in findings):
         return findings
-    return [*refusals(tree, file, shown=shown), *findings]
+    return [*refusals(index, file, shown=shown), *findings]
 
 
 def _one_file(path: str) -> list[Finding]:
@@ -107,7 +111,10 @@ def _one_file(path: str) -> list[Finding]:
         return findings
     from fleetctl.sources.local import open_local
 
-    return _with_scan(findings, open_local(str(Path(path).parent)), Path(path).name, shown)
+    tree = open_local(str(Path(path).parent))
+    if tree.links():
+        return findings  # they may lead to other folders of the repository, which is not known here
+    return _with_scan(findings, tree, Index(tree), Path(path).name, shown)
 
 
 def _beside(path: Path) -> Collection[str]:

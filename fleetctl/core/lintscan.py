@@ -13,13 +13,13 @@ from fleetctl.core.lint import Finding
 from fleetctl.core.lintcodes import Severity
 from fleetctl.core.scan import scan
 from fleetctl.core.shape import Path, dotted, find_place
-from fleetctl.core.tree import Tree
+from fleetctl.core.tree import Index
 from fleetctl.core.yamldoc import YamlDocument, one
 
 _KEY = re.compile(r"((?:[A-Za-z]+\.)*[A-Za-z]+)[: ]")
 
 
-def refusals(tree: Tree, file: str, *, shown: str) -> list[Finding]:
+def refusals(tree: Index, file: str, *, shown: str) -> list[Finding]:
     """The problems of the bundle with the fleet.yaml `file` of `tree`, each at the key that it names. Never raises.
 
     A bundle whose values files are outside `tree` is not judged: they may be there in the repository.

@@ -97,7 +97,7 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def scan(
-    tree: Tree,
+    tree: Tree | Index,
     repo: RepoSpec,
     *,
     commit: CommitId,
@@ -113,7 +113,7 @@ def scan(
     problems: list[Problem] = []
     warnings: list[Problem] = [_warning("", f"GitRepo {repo.name}", note) for note in repo.notes]
     twins: set[str] = set()
-    index = Index(tree)
+    index = tree if isinstance(tree, Index) else Index(tree)
     for place in _places(index, repo, problems, warnings):
         try:
             with guard():
