@@ -6,6 +6,18 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 Clock = Callable[[], float]  # Unix seconds
+Steady = Callable[[float], float]
+
+
+def unchanged(now: float) -> float:
+    """The steady clock of a wall clock that nobody sets, as in tests."""
+    return now
+
+
+def steady(started: float, monotonic: Clock) -> Steady:
+    """Replaces a reading of the wall clock by seconds that no change of that clock moves, counted from `started`."""
+    begun = monotonic()
+    return lambda _now: started + monotonic() - begun
 
 
 def rfc3339(seconds: float) -> str:

@@ -46,7 +46,7 @@ class Fleet:
         query = sa.select(c.id, c.public_key, c.seen, c.address, c.agent).where(c.public_key.is_not(None))
         for row in await self._store.read(lambda connection: connection.execute(query).all()):
             twin = msgspec.json.decode(row.agent).get("twin", "") if b'"twin"' in row.agent else ""
-            self._live.clusters[ClusterId(row.id)] = Presence(row.public_key, row.seen, row.seen, row.address, twin=twin)
+            self._live.load(row, twin)
 
     async def mark_twin(self, cluster: ClusterId, twin: str) -> None:
         """Two agents have one key: so it stays, over restarts of ours too, until the cluster is enrolled anew."""
@@ -76,7 +76,7 @@ class Fleet:
         enrolled = await self._store.write(lambda c: enrolment.enrol(c, token, key, now=rfc3339(now), version=version))
         cluster, identifier = enrolled.cluster, ClusterId(enrolled.cluster.id)
         if not enrolled.repeated or identifier not in self._live.clusters:
-            self._live.clusters[identifier] = Presence(key, now, 0.0, address)
+            self._live.enrolled(identifier, key, now, address)
         self._live.changed(enrolled.touched | {identifier})
         public = wire.VerifyKey(id=self._signer.key_id, public_key=wire.b64(self._signer.public_key))
         return wire.EnrolAnswer(

@@ -10,14 +10,18 @@ import contextlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from fleetctl.core.errors import LoginError
 from fleetctl.core.ids import BundleName, ClusterId
+
+from .clock import Steady, unchanged
 
 _MOST_DOCUMENT_BYTES = 64 * 1024 * 1024
 OFFLINE_SECONDS = 300.0
 LONG_POLL_AGENTS = 5000
 _TWIN_MEMORY = 4
+_CLOCK_STEP = 30.0
 HEARD, UNKNOWN, OFFLINE = "heard", "unknown", "offline"
 CONNECTED, POLLING, LATE = "connected", "polling", "late"
 # An agent is late when it missed its interval by half and had this many seconds for its jitter and one retry.
@@ -56,7 +60,9 @@ class Former:
 
 @dataclass(slots=True)
 class Presence:
-    """One enrolled cluster. `seen` in Unix seconds, 0 never; `stored_seen` is what the database knows of it."""
+    """One enrolled cluster. `seen` in Unix seconds by the wall clock, 0 never; `stored_seen` is what the database holds of
+    it. `lead`: how far the steady clock, by which presence is judged, was ahead of the wall clock then.
+    """
 
     key: bytes
     seen: float = 0.0
@@ -74,6 +80,13 @@ class Presence:
     waiting: int = 0  # long polls that are open now
     bell: asyncio.Event | None = None  # made when somebody waits: a million clusters have none
 
+    lead: float = 0.0
+
+    @property
+    def last(self) -> float:
+        """When it was heard, by the steady clock."""
+        return self.seen + self.lead
+
     @property
     def news(self) -> asyncio.Event:
         """Is set when the cluster's document is another one."""
@@ -89,11 +102,11 @@ class Presence:
 
 class Live:
     """`started` in Unix seconds: a manager that was away calls nobody offline. `offline_seconds`: how long a cluster may be silent, three
-    of its poll intervals at least.
+    of its poll intervals at least. Callers pass `now` by the wall clock; `steady` makes it independent of changes of that clock.
     """
 
-    def __init__(self, started: float, offline_seconds: float = OFFLINE_SECONDS) -> None:
-        self.started, self._offline_seconds = started, offline_seconds
+    def __init__(self, started: float, offline_seconds: float = OFFLINE_SECONDS, steady: Steady = unchanged) -> None:
+        self.started, self._offline_seconds, self._steady = started, offline_seconds, steady
         self.clusters: dict[ClusterId, Presence] = {}
         self.polled: dict[tuple[str, str], float] = {}  # GitRepo -> when Git was last asked, Unix seconds
         self.revision = int(started * 1000)
@@ -168,9 +181,9 @@ class Live:
         if not presence.seen:
             self.changed()
         elif self.is_offline(cluster, word.now):
-            presence.seen = word.now
+            presence.seen, presence.lead = word.now, self._steady(word.now) - word.now
             self.changed()
-        presence.seen, presence.address = word.now, word.address
+        presence.seen, presence.lead, presence.address = word.now, self._steady(word.now) - word.now, word.address
         return presence.twin
 
     def speaker(self, cluster: ClusterId) -> str:
@@ -215,7 +228,7 @@ class Live:
             return ""
         if presence.waiting:
             return CONNECTED
-        late = now - presence.seen > _LATE_INTERVALS * self.poll_seconds() + _LATE_SECONDS
+        late = self._steady(now) - presence.last > _LATE_INTERVALS * self.poll_seconds() + _LATE_SECONDS
         return LATE if late else POLLING
 
     def silence(self) -> float:
@@ -231,7 +244,7 @@ class Live:
         presence = self.clusters.get(cluster)
         if presence is None:
             return OFFLINE
-        if now - presence.seen <= self.silence():
+        if self._steady(now) - presence.last <= self.silence():
             return HEARD
         return OFFLINE if self.is_offline(cluster, now) else UNKNOWN
 
@@ -239,19 +252,38 @@ class Live:
         """The enrolled clusters that are not `heard`. Who is heard again is left out at once; who has fallen silent is noticed in a large
         fleet some seconds late, which is little beside the minutes that it may be silent. May be called from any thread.
         """
+        now = self._steady(now)
         if 0 <= now - self._asked < len(self.clusters) // _ASKED_PER_SECOND:
             known: Iterable[ClusterId] = list(self._silent)
         else:
             limit = now - self.silence()
-            self._asked, known = now, [cluster for cluster, p in list(self.clusters.items()) if p.seen < limit]
+            self._asked, known = now, [cluster for cluster, p in list(self.clusters.items()) if p.last < limit]
         found = {cluster: how for cluster in known if cluster in self.clusters and (how := self.health(cluster, now)) != HEARD}
         self._silent = found
         return found
 
     def is_offline(self, cluster: ClusterId, now: float) -> bool:
         presence = self.clusters.get(cluster)
-        last = max(self.started, presence.seen if presence else 0.0)
-        return now - last > self.silence()
+        last = max(self.started, presence.last if presence else 0.0)
+        return self._steady(now) - last > self.silence()
+
+    def last_seen(self, row: Any, now: float) -> float:
+        """When the cluster of the row was heard, as the wall clock shows it now; 0 never."""
+        presence = self.clusters.get(ClusterId(row.id))
+        if presence is None:
+            return min(float(row.seen), now)
+        by_steady = now - (self._steady(now) - presence.last)
+        # The wall clock is slewed all the time; only a step counts, so that the answer stays the same text.
+        return presence.seen if not presence.seen or abs(by_steady - presence.seen) < _CLOCK_STEP else min(by_steady, now)
+
+    def enrolled(self, cluster: ClusterId, key: bytes, now: float, address: str) -> None:
+        """Note a new key of the cluster."""
+        self.clusters[cluster] = Presence(key, now, 0.0, address, lead=self._steady(now) - now)
+
+    def load(self, row: Any, twin: str) -> None:
+        """Note a cluster of the database. A time later than the start is no evidence: the clock was ahead when it was stored."""
+        seen, lead = (row.seen, 0.0) if row.seen <= self.started else (self.started, -self.started)
+        self.clusters[ClusterId(row.id)] = Presence(row.public_key, seen, seen, row.address, twin=twin, lead=lead)
 
     def unsaved(self) -> list[tuple[ClusterId, Presence]]:
-        return [(cluster, p) for cluster, p in self.clusters.items() if p.seen > p.stored_seen]
+        return [(cluster, p) for cluster, p in self.clusters.items() if p.seen != p.stored_seen]

@@ -21,7 +21,7 @@ from fleetctl.core.impact import Plan
 
 from . import datakeys, keycheck, log, releases
 from .archives import Archives
-from .clock import rfc3339
+from .clock import rfc3339, steady, unchanged
 from .documents import Document, Documents
 from .fleet import Fleet, Registration
 from .holds import holding
@@ -68,10 +68,21 @@ class Settings:
 
 
 class Service:
-    def __init__(self, data_dir: Path, *, signer: Signer, clock: Callable[[], float] = time.time, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        signer: Signer,
+        clock: Callable[[], float] = time.time,
+        settings: Settings | None = None,
+        monotonic: Callable[[], float] | None = None,
+    ) -> None:
+        """`monotonic` defaults to the system's beside the system's clock, and to `clock` beside a clock of a test."""
         self._clock, self._settings = clock, settings or Settings()
         self._store, self._signer = Store(data_dir / "fleet.db"), signer
-        self._live = Live(clock(), self._settings.offline_seconds)
+        tick = time.monotonic if monotonic is None and clock is time.time else monotonic
+        started = clock()
+        self._live = Live(started, self._settings.offline_seconds, steady(started, tick) if tick else unchanged)
         self._archives = Archives(data_dir / "archives")
         vault = self._vault = Vault.open(data_dir, self._settings.secret_key_file)
         self._documents = Documents(self._store, self._live, signer, clock, Sealer(vault))

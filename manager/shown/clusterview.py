@@ -52,7 +52,7 @@ def clusters_of(whole: Fleet, asked: Asked) -> list[Document]:
 
 def _status(row: Any, whole: Fleet, states: dict[State, int]) -> Document:
     presence = whole.live.clusters.get(ClusterId(row.id))
-    seen = presence.seen if presence else row.seen
+    seen = whole.live.last_seen(row, whole.now)
     agent = _load(row.agent)
     state, message = whole.trouble_of(row) or (worst_of(states).value, "")
     going = _removing(whole.going.get(row.id, []))

@@ -15,7 +15,6 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from fleetctl.core.ids import ClusterId
 from fleetctl.core.reasons import Group, Reason, of_manager, of_report
 from fleetctl.core.schedule import Verdict
 from fleetctl.core.status import Report, State
@@ -83,8 +82,7 @@ class Known:
         return {(row.workspace, row.bundle, at): count["why"] for row in rows for at, count in enumerate(msgspec.json.decode(row.counts))}
 
     def seen(self, cluster: str) -> float:
-        presence = self.live.clusters.get(ClusterId(cluster))
-        return presence.seen if presence else float(self.clusters[cluster].seen)
+        return self.live.last_seen(self.clusters[cluster], self.now)
 
     @cached_property
     def calendars(self) -> windows.Calendars:

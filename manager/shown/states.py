@@ -102,7 +102,7 @@ class Fleet:
         if presence and presence.twin:
             return "ErrApplied", f"Duplicate agent: {presence.twin}"
         if row.id in self.offline:
-            return State.OFFLINE.value, reasons.silence(presence.seen if presence else row.seen)
+            return State.OFFLINE.value, reasons.silence(self.live.last_seen(row, self.now))
         return None
 
     @cached_property

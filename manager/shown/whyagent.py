@@ -26,8 +26,7 @@ def known(connection: Connection, live: Live, now: float, cluster: Any) -> reaso
 
 def agent_of(cluster: Any, live: Live, now: float) -> Agent:
     """When it was heard, and what is wrong with it as a whole."""
-    presence = live.clusters.get(ClusterId(cluster.id))
-    seen = presence.seen if presence else cluster.seen
+    seen = live.last_seen(cluster, now)
     state, message = _presence(cluster, live, now)
     said = msgspec.json.decode(cluster.agent).get("troubles", [])
     troubles = [Reason(t["code"], t["message"], "", hint_of(t["code"], cluster=cluster.name)) for t in said]
