@@ -6,6 +6,7 @@ longest download. A name that exists is never written again: it holds the same b
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +19,7 @@ from fleetctl.core.moves import likeness
 
 GRACE_SECONDS = 6 * 3600.0
 _MOST_READ = 50
+_MOST_MARKS = 100_000
 
 
 class Archives:
@@ -25,6 +27,7 @@ class Archives:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._intact: dict[Digest, tuple[int, int, int]] = {}  # files that were read whole: inode, size, time of change
 
     @property
     def folder(self) -> Path:
@@ -53,6 +56,30 @@ class Archives:
             summary = f"an archive cannot be written: {why.strerror}"
             raise UnavailableError(summary, subject=str(self._folder), next_step="Make room on the disk.") from why
         return new
+
+    def is_intact(self, digest: Digest) -> bool:
+        """Whether the file is there and has that digest. A damaged one is removed. Each file is read once."""
+        path = self.path(digest)
+        try:
+            status = path.stat()
+            mark = (status.st_ino, status.st_size, status.st_ctime_ns)
+            if self._intact.get(digest) == mark:
+                return True
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            return False
+        if found != digest:
+            path.unlink(missing_ok=True)
+            return False
+        if len(self._intact) > _MOST_MARKS:
+            self._intact.clear()
+        self._intact[digest] = mark
+        return True
+
+    def absent(self, digests: Iterable[Digest]) -> list[Digest]:
+        """Those that are not on the disk."""
+        return [digest for digest in digests if not self.path(digest).is_file()]
 
     def likeness(self) -> Callable[[Digest, Digest], float]:
         """How much of two archives is the same, 0 to 1; at most `_MOST_READ` are read for it, and one that cannot be is like none."""

@@ -16,13 +16,13 @@ from fleetctl.core.errors import Conflict, LoginError, NotFound, UsageError
 from fleetctl.core.ids import ClusterId, ClusterName, Digest, Epoch, Workspace
 
 from . import enrolment, kinds
-from .archives import Archives
 from .clock import rfc3339, until
 from .documents import Documents
 from .live import Live, NotEnrolled, Presence
 from .releases import may_fetch, take_upgrade
 from .reportcheck import MOST_BUNDLES
 from .reports import left_for_good, take_agent, take_reports, unmentioned
+from .restoring import Restorer
 from .signing import Signer, verify
 from .store.base import Store
 from .store.schema import clusters, deployments
@@ -38,8 +38,8 @@ class Registration:
 
 
 class Fleet:
-    def __init__(self, store: Store, live: Live, documents: Documents, archives: Archives, signer: Signer) -> None:
-        self._store, self._live, self._documents, self._archives, self._signer = store, live, documents, archives, signer
+    def __init__(self, store: Store, live: Live, documents: Documents, restorer: Restorer, signer: Signer) -> None:
+        self._store, self._live, self._documents, self._restorer, self._signer = store, live, documents, restorer, signer
 
     async def load(self) -> None:
         c = clusters.c
@@ -89,12 +89,12 @@ class Fleet:
         )
 
     async def archive_path(self, cluster: ClusterId, digest: Digest) -> Path:
-        """The file, when `digest` stands in the cluster's own document. Raises NotFound."""
+        """The file, when `digest` is in the cluster's own document. Raises NotFound, UnavailableError while it is built again."""
         d = deployments.c
         query = sa.select(d.bundle).where(d.cluster_id == cluster, d.archive == digest, d.generation > 0, ~d.removed).limit(1)
         if not await self._store.read(lambda c: c.execute(query).first() is not None or may_fetch(c, cluster, digest)):
             raise NotFound("no such archive for this cluster", next_step="Fetch the desired state again.")
-        return self._archives.path(digest)
+        return await self._restorer.path(digest)
 
     async def report(self, cluster: ClusterId, request: wire.StatusRequest, *, now: float) -> None:
         """Take what an agent says. Raises Conflict (`send-all`) when something before it was missed."""

@@ -32,6 +32,7 @@ from .objects import Objects, Put, new_uid
 from .plans.planning import Asked as AskedPlan
 from .plans.planning import Planner
 from .releases import Asked, Releases
+from .restoring import Restorer
 from .revisions import clusterhistory, decisions, history
 from .revisions.goingback import Ask, Outcome
 from .rollout import staging
@@ -86,8 +87,9 @@ class Service:
         self._archives = Archives(data_dir / "archives")
         vault = self._vault = Vault.open(data_dir, self._settings.secret_key_file)
         self._documents = Documents(self._store, self._live, signer, clock, Sealer(vault))
-        self._fleet = Fleet(self._store, self._live, self._documents, self._archives, signer)
         self._scanner = Scanner(self._store, self._live, self._archives, vault, data_dir, clock, self._settings)
+        self._restorer = Restorer(self._store, self._archives, self._scanner)
+        self._fleet = Fleet(self._store, self._live, self._documents, self._restorer, signer)
         self._objects = Objects(self._store, self._live, vault, clock, self._scanner.poke)
         self._planner = Planner(self._store, self._live, self._archives, self._scanner, clock)
         self._releases = Releases(self._store, self._live, self._archives, clock)
@@ -118,6 +120,7 @@ class Service:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._restorer.stop()
         await self._scanner.stop()
         if self._opened:
             await self._save_seen()
@@ -316,6 +319,7 @@ class Service:
         unnamed = await self._store.read(decisions.unnamed)
         await self._store.write(lambda connection: decisions.sweep(connection, unnamed))
         await self._scanner.sweep()
+        await self._restorer.restore_missing(sorted(await self._store.read(_used_archives)))
         used = await self._store.read(_used_archives)
         await asyncio.to_thread(self._archives.sweep, used.__contains__, now=time.time())
         await asyncio.sleep(_SWEEP_SECONDS)
