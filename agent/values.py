@@ -30,8 +30,8 @@ _LEAST_CUT = 3  # a shorter value is in every other word, and no secret
 _CUT = "***"
 _STOPPED = re.compile(r"(execution error at \([^()]{1,300}\): ).*", re.DOTALL)
 _BARE_VALUE = re.compile(r"((?:Invalid|Unsupported|Duplicate) value: |unmarshal number )(?!\")[^\s:,]+")
-# Quoted text; in the first group an object's kind before its name.
-_QUOTED = re.compile(r"""(\b[A-Z][A-Za-z]+(?:\.[a-z0-9.-]+)? (?=["'`][a-z0-9.:-]+["'`]))?(["'`])((?:\\.|(?!\2).)*)\2""", re.DOTALL)
+# Quoted text; in the first group an object's kind before its name. A backslash can be read in one way only: charts choose the text.
+_QUOTED = re.compile(r"""(\b[A-Z][A-Za-z]+(?:\.[a-z0-9.-]+)? (?=["'`][a-z0-9.:-]+["'`]))?(["'`])((?:\\.|(?!\2)[^\\])*)\2""", re.DOTALL)
 _PLACE = re.compile(r"[\w./-]+\.(?:ya?ml|tpl|json|txt)")
 
 

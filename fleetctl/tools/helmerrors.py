@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from fleetctl.core.errors import ClusterUnreachable, ToolFailed, UnavailableError
 
 _MOST_SAID = 700
+_MOST_READ = 256 * 1024  # a chart's `fail` may say megabytes
 _MOST_SHOWN = 3  # objects in one summary
-_TOO_LARGE = re.compile(r"Secret .*Too long: may not be more than|Request entity too large: limit is|etcdserver: request is too large")
+_TOO_LARGE = re.compile(r"(?P<field>Too long: may not be more than)|Request entity too large: limit is|etcdserver: request is too large")
 _ALREADY = re.compile(r"(?:^|: )release: already exists|cannot re-use a name that is still in use")
 _NOISE = re.compile(r"^(WARNING|level=|time=|[IWE]\d{4} )")
 _HEAD = re.compile(r"^(?:Error: )?(?:(?:UPGRADE|INSTALLATION|ROLLBACK) FAILED: )?")
@@ -111,7 +112,7 @@ def translate(stderr: bytes, release: object) -> UnavailableError:
     lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines()]
     said = [line for line in lines if line and not _NOISE.match(line)]
     start = max((at for at, line in enumerate(said) if line.startswith("Error: ")), default=max(0, len(said) - 1))
-    whole = " ".join(said[start:]).removeprefix("Error: ")
+    whole = " ".join(said[start:]).removeprefix("Error: ")[:_MOST_READ]
     summary = _printable(whole)[:_MOST_SAID] or "helm ended without a message"
     if "another operation" in summary:
         return PendingOperation(summary, subject=str(release), next_step="Wait for it, or let the agent recover the release.")
@@ -125,7 +126,7 @@ def translate(stderr: bytes, release: object) -> UnavailableError:
     webhook = _WEBHOOK.search(whole)
     if webhook is None and ("cluster unreachable" in summary or "connection refused" in summary):
         return ClusterUnreachable(summary, subject=str(release), next_step="Check the API server and the kubeconfig.")
-    if _TOO_LARGE.search(whole):
+    if _is_too_large(whole):
         return RecordTooLarge(summary, subject=str(release), next_step="Make it smaller, or split it into several bundles.")
     if _ALREADY.search(whole):
         return RecordTaken(_HEAD.sub("", summary), subject=str(release), next_step="Look at the release's records (kubectl get secret).")
@@ -136,6 +137,11 @@ def translate(stderr: bytes, release: object) -> UnavailableError:
     )
     failed.said = whole
     return failed
+
+
+def _is_too_large(said: str) -> bool:
+    """Whether the API server refused the record of the release, which is a Secret, for its size."""
+    return any(not match["field"] or "Secret " in said[max(0, match.start() - 500) : match.start()] for match in _TOO_LARGE.finditer(said))
 
 
 def refusals(said: str) -> list[Refusal]:

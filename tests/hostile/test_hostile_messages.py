@@ -1,0 +1,59 @@
+"""Messages that a chart chooses (`fail`, names of objects) are read in time that grows with their length, in the agent's event loop."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from agent.values import cut, kept_out_of_errors, without_quotes
+from fleetctl.core.errors import ToolFailed
+from fleetctl.core.redact import redacted
+from fleetctl.tools.helmerrors import refusals, translate, unknown_kinds
+
+PIECES = [
+    "\\",
+    '"\\',
+    "'",
+    '"a" ',
+    "`a ",
+    "Secret ",
+    "Secret Too long: ",
+    "for object a/b v1, Kind=C: ",
+    "server-side apply failed for object a/b v1, Kind=C: x && ",
+    'cannot patch "a" with kind B: ',
+    'no matches for kind "A" in version "b" ',
+    'for name: "a" namespace: "b" from "": ',
+    'failed calling webhook "a": ',
+    "execution error at (a): ",
+    "Invalid value: ",
+    "updates to ",
+    "pre-install hooks failed ",
+    "a/b.yaml ",
+    "a.a-",
+    "password: x ",
+    "https://a:b@",
+    "-----BEGIN PRIVATE KEY-----",
+    "eyJaaaaaaaaa.",
+    "bearer aaaaaaaaaaa ",
+    "\x1b[31m",
+    "Error: ",
+]
+
+
+@pytest.mark.parametrize("start", ["", '"'])
+@pytest.mark.parametrize("piece", PIECES)
+def test_a_long_message_is_read_in_time(start: str, piece: str) -> None:
+    """Each reader that stands between helm's stderr and the report; without a bound some of these take days."""
+    text = start + piece * (60_000 // len(piece)) + "!"
+    began = time.process_time()
+    error = translate(f"Error: {text * 3}".encode(), "release a/b")
+    refusals(getattr(error, "said", text)), unknown_kinds(getattr(error, "said", text))
+    short = (start + piece * 700)[:700]
+    without_quotes(short)
+    redacted(short)
+    cut(short, [{"password": "hunter22", "n": piece}])
+    with pytest.raises(ToolFailed), kept_out_of_errors([{"a": "secret-value"}]):
+        raise ToolFailed(short, subject="x", next_step="y")
+    assert time.process_time() - began < 20
+    assert len(error.summary) < 3_000
