@@ -127,7 +127,10 @@ class Service:
             await self._store.close()
 
     async def ready(self) -> str | None:
-        return None if self._opened else "the store is not open yet"
+        """None, or why this manager cannot do its work: the store is not open, damaged or cannot be written."""
+        if not self._opened:
+            return "the store is not open yet"
+        return await self._store.probe() or None
 
     # Objects
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,9 +22,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import QueuePool
 
-from fleetctl.core.errors import RefusedError, UnavailableError
+from fleetctl.core.errors import FleetError, RefusedError, UnavailableError
 
-from . import migrate
+from . import damage, migrate
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -31,6 +33,9 @@ _MOST_AT_ONCE = 500
 # The log is written back when it has 64 MiB, not 4: a page that many transactions change is written back once.
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "journal_size_limit=67108864", "wal_autocheckpoint=16384")
 _READERS = 2
+DATABASE = "database"
+_RESTORE = "Stop the manager and restore fleet.db from the backup, then `fleet-manager epoch raise` (docs/operations.md)."
+_PROBE_SECONDS, _LEAST_FREE_MIB = 5.0, 64
 
 
 @dataclass
@@ -49,18 +54,47 @@ class Store:
         self._reader = _engine(path, "BEGIN", size=_READERS, cache=16384)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
+        self.problem = self._damage = self._refusal = ""
+        self._next_probe = 0.0
+        self._check: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._serve, name="store-write", daemon=True)
 
     async def open(self, *, create: bool = True) -> None:
         """Create or migrate the tables; with `create` False use them as they are. Raises RefusedError when a newer version
         wrote the file.
         """
+        if not damage.is_large(self._path):
+            _refuse(self._path, await asyncio.to_thread(damage.find, self._path))
+        else:
+            self.problem = "the database is being checked for damage"
         if create:
             await asyncio.to_thread(self._migrate)
         self._thread.start()
+        if self.problem:
+            self._check = asyncio.create_task(self._check_large())
+
+    async def _check_large(self) -> None:
+        """A damaged database takes no more writes; what can be read is still served."""
+        self._damage = await asyncio.to_thread(damage.find, self._path)
+        self.problem = f"the database is damaged ({self._damage}): restore it from a backup" if self._damage else ""
+
+    async def probe(self) -> str:
+        """What stands in the way of writes, "" for nothing. Tries a write at most every few seconds."""
+        now = time.monotonic()
+        if not self.problem and now >= self._next_probe:
+            self._next_probe = now + _PROBE_SECONDS
+            try:
+                await self.write(_touch)
+            except FleetError as error:
+                self._refusal = f"{error.summary}. {error.next_step}"
+            else:
+                self._refusal = ""
+        return self.problem or self._refusal
 
     async def close(self) -> None:
         """What was asked for is committed first."""
+        if self._check is not None:
+            self._check.cancel()
         self._jobs.put(None)
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join)
@@ -70,6 +104,8 @@ class Store:
 
     async def write(self, work: Work[T]) -> T:
         """Run `work` in the next transaction; returns after its commit. What `work` raises is raised here, and nothing of it is kept."""
+        if self._damage:
+            raise UnavailableError(self.problem, subject=DATABASE, next_step=_RESTORE)
         loop = asyncio.get_running_loop()
         job = _Job(work, loop.create_future(), loop)
         self._jobs.put(job)
@@ -80,13 +116,13 @@ class Store:
         """Run `work` on one snapshot that holds all that was committed before."""
 
         def run() -> T:
-            with _translated(), self._reader.begin() as connection:
+            with _translated(self._path), self._reader.begin() as connection:
                 return work(connection)
 
         return await asyncio.get_running_loop().run_in_executor(self._readers, run)
 
     def _migrate(self) -> None:
-        with _translated(), self._writer.begin() as connection:
+        with _translated(self._path), self._writer.begin() as connection:
             migrate.up(connection, str(self._path))
 
     def _serve(self) -> None:
@@ -107,7 +143,7 @@ class Store:
     def _commit(self, jobs: list[_Job]) -> None:
         done: list[tuple[_Job, Any, BaseException | None]] = []
         try:
-            with _translated(), self._writer.begin() as connection:
+            with _translated(self._path), self._writer.begin() as connection:
                 done = [_in_savepoint(job, connection) for job in jobs]
         except Exception as why:
             done = [(job, None, why) for job in jobs]
@@ -139,17 +175,39 @@ def _answer(future: asyncio.Future[Any], result: Any, error: BaseException | Non
 
 
 @contextlib.contextmanager
-def _translated() -> Any:
-    """A disk that is full or broken is said in our words."""
+def _translated(path: Path) -> Any:
+    """Maps the errors of SQLite to FleetErrors that name the disk or the backup."""
     try:
         yield
     except sa.exc.OperationalError as why:
-        said = str(why.orig)
-        raise UnavailableError(f"the database cannot be used: {said}", subject="database", next_step="Look at the disk.") from why
+        raise _disk_error(path, str(why.orig)) from why
     except sa.exc.DatabaseError as why:
         if "malformed" in str(why.orig) or "not a database" in str(why.orig):
-            raise RefusedError(f"the database is broken: {why.orig}", subject="database", next_step="Restore it from a backup.") from why
+            raise UnavailableError(f"the database is damaged: {why.orig}", subject=DATABASE, next_step=_RESTORE) from why
         raise
+
+
+def _disk_error(path: Path, reason: str) -> UnavailableError:
+    try:
+        disk = os.statvfs(path.parent)
+        free = disk.f_bavail * disk.f_frsize // 1024**2
+    except OSError:
+        return UnavailableError(f"{path} cannot be used: {reason}", subject=DATABASE, next_step=f"Look at the disk of {path.parent}.")
+    step = f"Look at the disk of {path.parent} ({free} MiB are free)."
+    if "full" in reason or free < _LEAST_FREE_MIB:
+        step = f"Free {_LEAST_FREE_MIB} MiB or more on the disk of {path.parent} ({free} MiB are free); the folder git/ may be deleted."
+    return UnavailableError(f"{path} cannot be used: {reason}", subject=DATABASE, next_step=step)
+
+
+def _refuse(path: Path, found: str) -> None:
+    """Raises RefusedError for a damaged database: writes would spread the damage."""
+    if found:
+        raise RefusedError(f"{path} is damaged: {found}", subject=DATABASE, next_step=_RESTORE)
+
+
+def _touch(connection: Connection) -> None:
+    """A write that changes a page of the database and nothing in it."""
+    connection.exec_driver_sql("UPDATE meta SET value = value WHERE key = 'epoch'")
 
 
 def _engine(path: Path, begin: str, *, size: int, cache: int) -> Engine:
