@@ -119,7 +119,7 @@ def test_a_rollout_has_each_mistake_at_its_own_line(tmp_path: Path, folder: Path
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("helm: {chart: ../../../etc}\n", "1:8: error: helm.chart: ../../../etc holds no Chart.yaml"),
+        ("helm: {chart: ../../../etc}\n", "1:8: error: `helm.chart`: ../../../etc"),
         ("helm: {chart: /etc}\n", "Chart.yaml"),
         ("downstreamResources: [{kind: Pod, name: x}]\n", "error: `downstreamResources[0].kind`"),
     ],
