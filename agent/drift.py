@@ -26,6 +26,8 @@ _SKIPPED = frozenset({"/status", "/apiVersion", "/kind", "/metadata/namespace", 
 _BOOKKEEPING = ("managedFields", "generation", "resourceVersion", "creationTimestamp", "uid", "selfLink")
 _LIST_KEYS = ("name", "key", "type", "mountPath", "devicePath", "containerPort", "port", "ip", "topologyKey", "uid")
 _MOST_PATCH, _MOST_VALUE, _MOST_SHOWN = 2048, 240, 20
+_MOST_IN_SENTENCE, _MOST_BRIEF = 2, 80
+_WORD = re.compile(r"[\w-]+")
 _HIDDEN = "(not shown)"
 _LAST_APPLIED = "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration"
 
@@ -70,6 +72,38 @@ def stated(wanted: Json, differing: dict[str, Any]) -> list[Change]:
 def shown(kind: str, found: Sequence[Change]) -> list[Difference]:
     """For people: at most 20, values cut, those of a Secret not at all."""
     return [Difference(pointer=c.pointer, wanted=_text(kind, c, c.wanted), live=_text(kind, c, c.live)) for c in found[:_MOST_SHOWN]]
+
+
+def sentence(kind: str, found: Sequence[Change]) -> str:
+    """The first changes with both values: `data.greeting is "hello", Git has "good evening"`. Values of a Secret are not shown."""
+    parts = [_versus(kind, change) for change in found[:_MOST_IN_SENTENCE]]
+    more = len(found) - len(parts)
+    return "; ".join(parts) + (f"; and {more} more" if more else "")
+
+
+def _versus(kind: str, change: Change) -> str:
+    field = dotted(change.pointer)
+    if _is_secret(kind, change.pointer):
+        if change.live is MISSING or change.wanted is MISSING:
+            return f"{field} is missing" if change.live is MISSING else f"{field} is there, Git has none"
+        return f"{field} is not what Git has (values of a Secret are not shown)"
+    wanted, live = (_brief(_text(kind, change, value)) for value in (change.wanted, change.live))
+    return f"{field} is {live or 'missing'}, Git has {wanted or 'none'}"
+
+
+def _brief(text: str) -> str:
+    return text if len(text) <= _MOST_BRIEF else text[: _MOST_BRIEF - 1] + "…"
+
+
+def dotted(pointer: str) -> str:
+    """A JSON pointer as people write a field: `spec.ports[0].name`, `metadata.labels["a.b/c"]`."""
+    shown = ""
+    for step in steps_of(pointer):
+        if step.isdigit():
+            shown += f"[{step}]"
+        else:
+            shown += f".{step}" if _WORD.fullmatch(step) else f'["{step}"]'
+    return shown.removeprefix(".")
 
 
 def patch(kind: str, found: Iterable[Change]) -> str:

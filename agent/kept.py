@@ -6,14 +6,13 @@ Rule: nothing of it stays in memory. One object of a thousand is found without d
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
 from fleetctl.core.ids import BundleName
-from fleetctl.core.stream import documents_of
+from fleetctl.core.stream import documents_of, flatten
 from fleetctl.core.yamldoc import load
 
 from .disk import write_whole
@@ -72,11 +71,13 @@ class Wanted:
         in a release of its own.
         """
         before = self.get(bundle) if more else None
-        objects = [o for part in documents_of(manifest.encode()) for o in _flat(load(part, file="manifest"))]
-        for item in objects:
+        stated = [o for part in documents_of(manifest.encode()) for o in flatten(load(part, file="manifest"))]
+        for item in stated:
             _place(item, namespace)
             if release:
                 mark(item, namespace, release)
+        # Of an object that is stated twice the last one counts, as in helm. One without a name cannot be looked up.
+        objects = {_place_in(item): item for item in stated if item["metadata"]["name"]}.values()
         self.put(bundle, Kept(objects=[*(before.objects if before else ()), *map(self.hiding.hide, objects)]))
 
     def put(self, bundle: BundleName, kept: Kept) -> None:
@@ -144,16 +145,10 @@ def _place(item: Json, namespace: str) -> None:
     item["apiVersion"], item["kind"] = str(item.get("apiVersion", "")), str(item["kind"])
 
 
+def _place_in(item: Json) -> Place:
+    return Place(item["apiVersion"], item["kind"], item["metadata"]["namespace"], item["metadata"]["name"])
+
+
 def _place_of(raw: msgspec.Raw) -> Place:
     head = msgspec.json.decode(raw, type=_Head)
     return Place(head.api_version, head.kind, head.metadata.namespace, head.metadata.name)
-
-
-def _flat(document: Any) -> Iterable[Json]:
-    if not isinstance(document, dict) or not document.get("kind"):
-        return
-    if str(document["kind"]).endswith("List") and isinstance(document.get("items"), list):
-        for item in document["items"]:
-            yield from _flat(item)
-    else:
-        yield document

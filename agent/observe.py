@@ -16,7 +16,7 @@ from fleetctl.core.errors import NotFound, ToolFailed
 from fleetctl.core.ids import BundleName
 from fleetctl.core.status import ResourceStatus
 
-from .drift import Change, differences, patch, shown, stated
+from .drift import Change, differences, patch, sentence, shown, stated
 from .dryrun import DryRun
 from .health import NOT_READY, health
 from .kept import Kept, Place, Wanted, release_on
@@ -140,7 +140,7 @@ class Observer:
         if not found:
             return _status(place, state, message)
         more: dict[str, Any] = {"patch": patch(place.kind, found), "differences": shown(place.kind, found)}
-        return _status(place, *((state, message) if state == NOT_READY else ("Modified", _where(found))), **more)
+        return _status(place, *((state, message) if state == NOT_READY else ("Modified", sentence(place.kind, found))), **more)
 
     async def _changed(self, work: _Work, place: Place, wanted: Json, live: Json) -> list[Change]:
         """What is not as stated, without what the rules leave alone and what a controller owns. Raises NotFound."""
@@ -214,11 +214,6 @@ def _status(place: Place, state: str, message: str, **more: Any) -> ResourceStat
 def _version(live: Json) -> tuple[str, str]:
     meta = live.get("metadata") or {}
     return str(meta.get("uid", "")), str(meta.get("resourceVersion", ""))
-
-
-def _where(found: list[Change]) -> str:
-    pointers = [change.pointer for change in found]
-    return f"changed at {', '.join(pointers[:3])}" + (f" and {len(pointers) - 3} more" if len(pointers) > 3 else "")
 
 
 def is_ready(resources: Iterable[ResourceStatus]) -> bool:

@@ -6,28 +6,39 @@ mean to hold it. A person's field managers (kubectl, an editor, a dashboard) are
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
-from .drift import Change, steps_of
+from .drift import MISSING, Change, steps_of
 
 # By how their names begin.
 _CONTROLLERS = ("kube-controller-manager", "horizontal-pod-autoscaler", "cert-manager-cainjector", "cainjector", "vpa-", "keda")
 _PEOPLE = ("kubectl", "helm", "k9s", "lens", "dashboard", "rancher", "node-fetch", "mozilla", "okhttp", "unknown", "before-first-apply")
-# An empty bundle, or one newline in base64, stands in manifests for "to be filled in".
-_PLACEHOLDERS = ("", "Cg==", None)
+_SPACE = re.compile(r"\s*")
 
 
 def of_controllers(live: dict[str, Any], found: Iterable[Change]) -> set[str]:
     """The pointers of those changes that are a controller's."""
     entries = [part for part in (live.get("metadata") or {}).get("managedFields") or [] if isinstance(part, dict)]
     owned = [part.get("fieldsV1") or {} for part in entries if _is_controller(part)]
-    pointers = {c.pointer for c in found if c.pointer.endswith("/caBundle") and c.wanted in _PLACEHOLDERS}
+    pointers = {c.pointer for c in found if c.pointer.endswith("/caBundle") and is_placeholder(c.wanted)}
     for change in found:
         if any(_owns(fields, live, steps_of(change.pointer)) for fields in owned):
             pointers.add(change.pointer)
     return pointers
+
+
+def is_placeholder(bundle: Any) -> bool:
+    """Whether a stated CA bundle means "to be filled in": nothing, "" (which the API server drops), or white space in base64."""
+    if bundle is MISSING or bundle is None:
+        return True
+    try:
+        return isinstance(bundle, str) and _SPACE.fullmatch(base64.b64decode(bundle, validate=True).decode()) is not None
+    except ValueError:
+        return False
 
 
 def _is_controller(entry: dict[str, Any]) -> bool:

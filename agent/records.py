@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from fleetctl.core.errors import NotFound
+from fleetctl.core.stream import flatten
 from fleetctl.core.urlpath import in_namespace
 from fleetctl.core.yamldoc import load_all
 from fleetctl.tools.helm import Release
@@ -98,17 +99,9 @@ def refs_of(documents: Iterable[Any], namespace: str) -> tuple[Ref, ...]:
     """The objects in `documents`, Lists opened; `namespace` where one states none."""
     found: dict[Ref, None] = {}
     for document in documents:
-        for item in flat(document):
+        for item in flatten(document):
             meta = item.get("metadata") or {}
             keep = str((meta.get("annotations") or {}).get(_KEEP, "")).strip().lower() == "keep"
             place = str(meta.get("namespace") or namespace)
             found[Ref(str(item.get("apiVersion")), str(item["kind"]), place, str(meta.get("name")), keep)] = None
     return tuple(found)
-
-
-def flat(document: Any) -> list[dict[str, Any]]:
-    if not isinstance(document, dict) or not document.get("kind"):
-        return []
-    if str(document["kind"]).endswith("List") and isinstance(document.get("items"), list):
-        return [o for item in document["items"] for o in flat(item)]
-    return [document]

@@ -80,3 +80,23 @@ def _check_name(document: YamlDocument, path: str) -> None:
     if isinstance(meta, dict) and meta.get("generateName"):
         summary, step = f"{value['kind']} has metadata.generateName, which Helm does not support", "Write metadata.name instead."
     raise InvalidFile(summary, file=path, line=place.line, column=place.column, next_step=step)
+
+
+def flatten(document: Any) -> list[dict[str, Any]]:
+    """The objects in a document: itself, or the items of a List at any depth.
+
+    An item of a ConfigMapList need not state its kind and apiVersion: Kubernetes derives them from the list's.
+    """
+    if not isinstance(document, dict) or not document.get("kind"):
+        return []
+    kind, items = str(document["kind"]), document.get("items")
+    if not kind.endswith("List") or not isinstance(items, list):
+        return [document]
+    derived = {"kind": kind.removesuffix("List"), "apiVersion": document.get("apiVersion")}
+    return [found for item in items if isinstance(item, dict) for found in flatten(_with_kind(item, derived))]
+
+
+def _with_kind(item: dict[str, Any], derived: dict[str, Any]) -> dict[str, Any]:
+    if item.get("kind") or not derived["kind"]:
+        return item
+    return {**item, "kind": derived["kind"], "apiVersion": item.get("apiVersion") or derived["apiVersion"]}

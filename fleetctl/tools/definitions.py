@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from fleetctl.core.stream import documents_of
+from fleetctl.core.stream import documents_of, flatten
 from fleetctl.core.yamldoc import load
 
 KIND = "CustomResourceDefinition"
@@ -24,7 +24,7 @@ def read(text: bytes) -> list[dict[str, Any]]:
 
 def documents(text: bytes) -> list[dict[str, Any]]:
     """The objects of a stream, those in a List each for itself. Raises InvalidFile."""
-    return [item for part in documents_of(text) for item in _flat(load(part, file="rendered objects"))]
+    return [item for part in documents_of(text) for item in flatten(load(part, file="rendered objects"))]
 
 
 def digest(definition: dict[str, Any]) -> str:
@@ -55,12 +55,3 @@ def bare(document: dict[str, Any]) -> dict[str, Any]:
 
 def _of(found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [d for d in found if d.get("kind") == KIND and "helm.sh/hook" not in ((d.get("metadata") or {}).get("annotations") or {})]
-
-
-def _flat(document: Any) -> list[dict[str, Any]]:
-    if not isinstance(document, dict) or not document.get("kind"):
-        return []
-    items = document.get("items")
-    if str(document["kind"]).endswith("List") and isinstance(items, list):
-        return [inner for item in items for inner in _flat(item)]
-    return [document]

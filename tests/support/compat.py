@@ -158,6 +158,11 @@ _READS = (
         "better",
         "in Fleet it voids all operations for that object; here it has no effect of its own.",
     ),
+    (
+        "A `caBundle` that is empty, or white space in base64, and that something fills in.",
+        "better",
+        "it is no drift and stays at the next commit; Fleet knows only webhooks without the field.",
+    ),
     ("A kustomization with such an address that no cluster's `kustomize.dir` reaches.", "same", "it is not read."),
 )
 

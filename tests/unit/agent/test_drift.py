@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent.drift import MISSING, Change, changes, differences, patch, shown, stated
+from agent.drift import MISSING, Change, changes, differences, patch, sentence, shown, stated
 
 
 class TestDifferences:
@@ -94,3 +94,18 @@ class TestShown:
         """Fleet's form: from what is live to what is wanted, null for what must go."""
         found = [Change("/spec/replicas", 2, 5), Change("/spec/x", MISSING, 1), Change("/spec/list/0/image", "a", "b")]
         assert patch("Deployment", found) == '{"spec":{"replicas":2,"x":null,"list":{"0":{"image":"a"}}}}'
+
+
+def test_a_sentence_has_both_values() -> None:
+    """Fields as people write them, the first two of them; no value of a Secret."""
+    found = [
+        Change("/data/greeting", "good evening", "hello"),
+        Change("/metadata/labels/a.b~1c", "x", MISSING),
+        Change("/spec/a/0/p", 1, 2),
+    ]
+    assert sentence("ConfigMap", found) == (
+        'data.greeting is "hello", Git has "good evening"; metadata.labels["a.b/c"] is missing, Git has "x"; and 1 more'
+    )
+    assert sentence("Secret", [Change("/data/p", "a", "b"), Change("/data/q", "a", MISSING)]) == (
+        "data.p is not what Git has (values of a Secret are not shown); data.q is missing"
+    )

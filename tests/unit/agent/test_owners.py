@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent.drift import Change
+from agent.drift import MISSING, Change
 from agent.owners import of_controllers
 
 
@@ -70,3 +70,12 @@ def test_sets_and_whole_values() -> None:
     """A value of a set by itself; what is owned as one value is owned in its parts."""
     item = live("keda", {"f:a": {'v:"x"': {}, "v:odd": {}}, "f:b": {}}, a=["x", "y"], b={"c": 1})
     assert of_controllers(item, [Change("/a/0", "q", "x"), Change("/a/1", "q", "y"), Change("/b/c", 2, 1)]) == {"/a/0", "/b/c"}
+
+
+@pytest.mark.parametrize(
+    ("bundle", "placeholder"), [("", True), ("Cg==", True), ("ICA=", True), (None, True), (MISSING, True), ("LS0t", False), ("x", False)]
+)
+def test_what_stands_for_a_ca_bundle_that_is_filled_in(bundle: object, placeholder: bool) -> None:
+    """In every kind that has one, whoever fills it in."""
+    for pointer in ("/webhooks/0/clientConfig/caBundle", "/spec/caBundle", "/spec/conversion/webhook/clientConfig/caBundle"):
+        assert (of_controllers({}, [Change(pointer, bundle, "abc")]) == {pointer}) is placeholder

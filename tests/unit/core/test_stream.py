@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fleetctl.core.stream import objects_of
+from fleetctl.core.stream import flatten, objects_of
 from fleetctl.core.yamldoc import load
 
 ONE = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\n"
@@ -52,3 +52,15 @@ def test_json_escapes_that_yaml_refuses_are_written_in_another_way():
     assert load(text)["data"] == {"a": "\U0001f600/"}
     assert b"ud83d" not in text
     assert b"\\/" not in text
+
+
+def test_items_of_a_list_get_the_kind_of_their_list() -> None:
+    """As Kubernetes derives it, at any depth; an item without metadata or kind of its own is no reason to miss the others."""
+    inner = {"apiVersion": "v1", "kind": "ConfigMapList", "items": [{"metadata": {"name": "a"}}, {"apiVersion": "v1", "kind": "Secret"}, 3]}
+    assert flatten({"kind": "List", "items": [inner, {"kind": "Pod"}, {"x": 1}]}) == [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}},
+        {"apiVersion": "v1", "kind": "Secret"},
+        {"kind": "Pod"},
+    ]
+    assert flatten({"kind": "IPAllowList", "spec": {}}) == [{"kind": "IPAllowList", "spec": {}}]
+    assert flatten({"x": 1}) == flatten(None) == []
