@@ -95,7 +95,13 @@ def _options(command: argparse.ArgumentParser) -> None:
     add("--tls-cert", type=Path, metavar="FILE", help="certificate chain in PEM instead of the manager's own")
     add("--tls-key", type=Path, metavar="FILE", help="key of --tls-cert")
     add("--mirror", action="append", default=[], metavar="PREFIX=URL", help="read Git and chart addresses below PREFIX from URL")
-    add("--allow-egress", action="append", default=[], metavar="CIDR|HOST", help="let charts come from this internal address")
+    add(
+        "--allow-egress",
+        action="append",
+        default=[],
+        metavar="CIDR|HOST",
+        help="let charts, and Git of workspace tokens, come from this address",
+    )
     add("--secret-key-file", type=Path, metavar="FILE", help="key for secrets, instead of DATA_DIR/secret.key")
     add("--poll-seconds", type=int, default=15, metavar="N", help="seconds between polls of a repository (%(default)s)")
     add("--agent-file", type=Path, metavar="FILE", help="the fleet-agent.pyz to hand out, instead of DATA_DIR/install/fleet-agent.pyz")

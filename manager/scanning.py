@@ -23,11 +23,12 @@ from sqlalchemy.engine import Connection
 
 from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.errors import Conflict, DeadlineError, FleetError, NotFound, UnavailableError
-from fleetctl.core.gitrepo import RepoSpec, repo_spec
+from fleetctl.core.gitrepo import RESTRICTED, RepoSpec, repo_spec
 from fleetctl.core.ids import ClusterId, CommitId
 from fleetctl.core.loginscope import describe_wide_pattern
 from fleetctl.core.scan import Problem
 from fleetctl.sources import git
+from fleetctl.sources.addresses import EgressPolicy
 
 from . import kinds, log
 from .archives import Archives
@@ -92,6 +93,7 @@ class _Repo:
     retry: bool  # the last scan met something that may go away by itself
     credential: git.Credential | None
     helm_credential: git.Credential | None
+    is_restricted: bool  # its address may not lead to where only the manager reaches
 
 
 class Scanner:
@@ -230,10 +232,22 @@ class Scanner:
         spec, store = repo.spec.spec, self._store_of(repo)
         async with self._fetching.setdefault(store.name, asyncio.Lock()):
             wanted = ref or git.Ref(spec.branch, spec.revision)
-            commit = await git.fetch(spec.repo, store=store, ref=wanted, credential=repo.credential, mirrors=self._settings.mirrors)
+            commit = await git.fetch(
+                spec.repo,
+                store=store,
+                ref=wanted,
+                credential=repo.credential,
+                mirrors=self._settings.mirrors,
+                limits=self._limits_of(repo),
+            )
         result = await self._scan(key, store, repo, commit)
         taken = Taken(commit, result.specs, result.problems, result.warnings, result.unread, result.about, self._archives.likeness())
         return repo.spec, taken
+
+    def _limits_of(self, repo: _Repo) -> git.GitLimits:
+        """An address that an administrator of the manager has set may lead anywhere."""
+        egress = EgressPolicy(self._settings.allow_egress) if repo.is_restricted else None
+        return git.GitLimits(egress=egress)
 
     def _store_of(self, repo: _Repo) -> Path:
         """One bare store for each workspace, URL and credential: what one credential may read is never shown to another, and no
@@ -290,6 +304,7 @@ class Scanner:
             retry=any(p["code"] in {"source", "unavailable", "deadline"} for p in problems),
             credential=_with_ca(secrets.get(wanted or "gitcredential"), spec.spec.ca_bundle),
             helm_credential=secrets.get(spec.spec.helm_secret_name),
+            is_restricted=RESTRICTED in _annotations(row, document),
         )
 
     def _credential(self, workspace: str, name: str, sealed: bytes) -> git.Credential:
@@ -308,7 +323,13 @@ class Scanner:
         ref, known = git.Ref(spec.branch, spec.revision), "" if changed else repo.tried
         async with lock:
             commit = await git.fetch(
-                spec.repo, store=store, ref=ref, known=known, credential=repo.credential, mirrors=self._settings.mirrors
+                spec.repo,
+                store=store,
+                ref=ref,
+                known=known,
+                credential=repo.credential,
+                mirrors=self._settings.mirrors,
+                limits=self._limits_of(repo),
             )
             self._live.polled[key] = self._clock()
             if commit == repo.tried and not changed:
@@ -418,6 +439,15 @@ class Scanner:
 
 class _Gone(Exception):
     """The GitRepo does not exist any more."""
+
+
+def _annotations(row: Any, document: dict[str, Any] | None) -> dict[str, Any]:
+    if document is not None:
+        metadata = document.get("metadata")
+        found = metadata.get("annotations") if isinstance(metadata, dict) else None
+    else:
+        found = msgspec.json.decode(row.annotations)
+    return found if isinstance(found, dict) else {}
 
 
 def _with_ca(credential: git.Credential | None, bundle: str) -> git.Credential | None:

@@ -88,6 +88,10 @@ class GitRepoSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     strict: bool = False
 
 
+# On a GitRepo whose address a token of one workspace has set; only the manager writes it.
+RESTRICTED = "fleetctl/restricted-egress"
+
+
 class RepoSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What a scan needs to know of a GitRepo; `notes` are warnings about its spec."""
 

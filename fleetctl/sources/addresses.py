@@ -49,7 +49,7 @@ class EgressPolicy:
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
 
-    async def addresses(self, url: str) -> list[str]:
+    async def addresses(self, url: str, what: str = "charts") -> list[str]:
         """What the host of `url` resolves to; connect to these and look up no more, or a name could change its mind meanwhile.
 
         Raises RefusedError when any of them is forbidden, SourceError when there is none.
@@ -65,7 +65,7 @@ class EgressPolicy:
         for text in texts if host not in self.allow else ():
             if self._forbidden(ipaddress.ip_address(text.partition("%")[0])):
                 step = f"Start the manager with --allow-egress {host}, if this is meant."
-                raise RefusedError(f"{host} is at {text}, which charts may not be read from", subject=shown(url), next_step=step)
+                raise RefusedError(f"{host} is at {text}, which {what} may not be read from", subject=shown(url), next_step=step)
         return texts
 
     def _forbidden(self, address: _Address) -> bool:

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import msgspec
 from fleetctl.core.bundle import DEFAULT_LIMITS, File
 from fleetctl.core.errors import DeadlineError, FleetError, InvalidFile, LoginError, NotFound, RefusedError, SourceError, UsageError
 from fleetctl.core.ids import CommitId
-from fleetctl.sources.addresses import shown
+from fleetctl.sources.addresses import EgressPolicy, shown
 from fleetctl.sources.mirrors import mirrored
 
 _ROOT = Path(__file__).parents[2]
@@ -53,13 +54,17 @@ class Ref:
 
 @dataclass(frozen=True)
 class GitLimits:
-    """`seconds` of wall clock, `memory` and `pack` in bytes, numbers of `refs` and of `entries` in one tree."""
+    """`seconds` of wall clock, `memory` and `pack` in bytes, numbers of `refs` and of `entries` in one tree.
+
+    `egress`: which addresses may be connected to; a mirror may be anywhere. None: all of them.
+    """
 
     seconds: float = 120.0
     memory: int = 512 * 1024 * 1024
     pack: int = 512 * 1024 * 1024
     refs: int = 50_000
     entries: int = 200_000
+    egress: EgressPolicy | None = None
 
 
 async def fetch(
@@ -78,7 +83,24 @@ async def fetch(
     each names the address without its password.
     """
     wanted = {"store": str(store), "branch": ref.branch, "revision": ref.revision, "known": known}
-    return await _asked(url, wanted, credential, mirrors or {}, limits)
+    egress = limits.egress
+    if egress is None or mirrored(url, mirrors or {}) != url:
+        return await _asked(url, wanted, credential, mirrors or {}, limits)
+    found = await egress.addresses(url, "Git repositories of a workspace")
+    return await _asked_openly(url, wanted | {"addresses": found}, credential, limits)
+
+
+async def _asked_openly(url: str, wanted: Mapping[str, Any], credential: Credential | None, limits: GitLimits) -> CommitId:
+    """As `_asked`. An error of an internal host does not tell whether, or what, answers there."""
+    public = all(ip_address(text.partition("%")[0]).is_global for text in wanted["addresses"])
+    try:
+        return await _asked(url, wanted, credential, {}, limits)
+    except (SourceError, DeadlineError, NotFound, RefusedError) as error:
+        if public or not (isinstance(error, DeadlineError) or getattr(error, "is_probe", False)):
+            raise
+    name = shown(url)
+    step = "Correct the address, or ask who runs the manager to set it."
+    raise SourceError(f"{name} cannot be read as a Git repository", subject=name, next_step=step)
 
 
 async def remote_head(
@@ -95,7 +117,7 @@ async def remote_head(
 
 
 async def _asked(
-    url: str, wanted: Mapping[str, str], credential: Credential | None, mirrors: Mapping[str, str], limits: GitLimits
+    url: str, wanted: Mapping[str, Any], credential: Credential | None, mirrors: Mapping[str, str], limits: GitLimits
 ) -> CommitId:
     name, held = shown(url), credential or Credential()
     secret = {"username": held.username, "password": held.password, "ca": held.ca_pem.decode("ascii", "replace")}
@@ -110,7 +132,9 @@ async def _asked(
     answer = await _child(message.encode(), limits.seconds, name)
     if "error" in answer:
         kind = _KINDS.get(str(answer.get("kind")), SourceError)
-        raise kind(str(answer["error"]), subject=name, next_step=str(answer.get("next_step", "")))
+        error = kind(str(answer["error"]), subject=name, next_step=str(answer.get("next_step", "")))
+        error.is_probe = bool(answer.get("is_probe"))  # type: ignore[union-attr]
+        raise error
     return CommitId(str(answer["commit"]))
 
 

@@ -34,7 +34,7 @@ def main() -> None:
     from fleetctl.sources.gitwire import Refusal
 
     try:
-        answer = {"commit": work(asked)}
+        answer: dict[str, Any] = {"commit": work(asked)}
     except Refusal as why:
         answer = why.answer
     sys.stdout.write(json.dumps(answer) + "\n")

@@ -10,12 +10,12 @@ import base64
 import ssl
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 from dulwich.client import AbstractHttpGitClient
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from fleetctl.sources.addresses import origin, shown
 from fleetctl.sources.unreachable import explain
@@ -30,9 +30,10 @@ _WITH_PASSWORD = "Give the right ones with --username and --password-stdin."  # 
 class Refusal(Exception):
     """What the parent raises: the kind, one line, and the next step."""
 
-    def __init__(self, kind: str, summary: str, next_step: str) -> None:
+    def __init__(self, kind: str, summary: str, next_step: str, *, is_probe: bool = False) -> None:
+        """`is_probe`: it tells that something, or nothing, answers at an address that is no repository."""
         super().__init__(summary)
-        self.answer = {"kind": kind, "error": summary, "next_step": next_step}
+        self.answer = {"kind": kind, "error": summary, "next_step": next_step, "is_probe": is_probe}
 
 
 class Client(AbstractHttpGitClient):
@@ -49,7 +50,9 @@ class Client(AbstractHttpGitClient):
         self._has_login = bool(user or password)
         login = base64.b64encode(f"{user}:{password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {login}"} if self._has_login else {}
-        self._pool = _pool(parts.scheme, host, asked["ca"])
+        # Only these may be connected to; the name is not looked up again, or it could change its mind.
+        self._addresses: list[str] = asked.get("addresses") or []
+        self._pool = _pool(parts.scheme, host, asked["ca"], pinned=parts.hostname if self._addresses else None)
 
     def _http_request(
         self,
@@ -62,14 +65,15 @@ class Client(AbstractHttpGitClient):
         first = url
         for _ in range(_REDIRECTS):
             if origin(url) != self._home:
-                raise Refusal("refused", f"{self._shown} redirects to {shown(url)}", "Use that address, if it is the right one.")
+                summary = f"{self._shown} redirects to {shown(url)}"
+                raise Refusal("refused", summary, "Use that address, if it is the right one.", is_probe=True)
             answer = self._send(url, headers or {}, data)
             if data is not None or not answer.get_redirect_location():
                 break
             url = urljoin(url, str(answer.get_redirect_location()))
             answer.close()
         else:
-            raise Refusal("source", f"{self._shown} redirects too often", "Correct the address.")
+            raise Refusal("source", f"{self._shown} redirects too often", "Correct the address.", is_probe=True)
         self._check(answer, advertised=data is None)
         answer.content_type = answer.headers.get("Content-Type")  # type: ignore[attr-defined]
         answer.redirect_location = url if url != first else ""  # type: ignore[attr-defined]
@@ -79,12 +83,28 @@ class Client(AbstractHttpGitClient):
         timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS)
         sent = {"User-Agent": "git/fleetctl", "Pragma": "no-cache"} | headers | self._headers
         method = "GET" if data is None else "POST"
-        try:
-            return self._pool.request(
-                method, url, body=data, headers=sent, timeout=timeout, redirect=False, retries=False, preload_content=False
-            )
-        except (HTTPError, OSError) as why:
-            raise _no_answer(why, self._shown) from why
+        places = self._places(url, sent)
+        for at, place in enumerate(places):
+            try:
+                return self._pool.request(
+                    method, place, body=data, headers=sent, timeout=timeout, redirect=False, retries=False, preload_content=False
+                )
+            except (NewConnectionError, ConnectTimeoutError) as why:
+                if at == len(places) - 1:
+                    raise _no_answer(why, self._shown) from why
+            except (HTTPError, OSError) as why:
+                raise _no_answer(why, self._shown) from why
+        raise AssertionError
+
+    def _places(self, url: str, headers: dict[str, str]) -> list[str]:
+        """The URL at each address that it may be read from, with the host in `headers`."""
+        parts = urlsplit(url)
+        if not self._addresses or _proxy(parts.scheme, parts.netloc):
+            return [url]
+        headers["Host"] = parts.netloc.rpartition("@")[2]
+        port = f":{parts.port}" if parts.port else ""
+        hosts = [f"[{address}]" if ":" in address else address for address in self._addresses]
+        return [urlunsplit(parts._replace(netloc=host + port)) for host in hosts]
 
     def _check(self, answer: urllib3.BaseHTTPResponse, *, advertised: bool) -> None:
         status, name = answer.status, self._shown
@@ -96,14 +116,15 @@ class Client(AbstractHttpGitClient):
             raise Refusal("login", f"{name} forbids this user to read it", "Use a user who may.")
         if status in {404, 410}:
             step = "Correct the address; a private one may need a password."
-            raise Refusal("not-found", f"{name} is not a Git repository", step)
+            raise Refusal("not-found", f"{name} is not a Git repository", step, is_probe=True)
         if status == 407:
             raise Refusal("source", f"the proxy on the way to {name} wants a login", "Correct HTTPS_PROXY.")
         if status != 200:
-            raise Refusal("source", f"{name} answered {status}", "Look at the server; it is tried again.")
+            raise Refusal("source", f"{name} answered {status}", "Look at the server; it is tried again.", is_probe=True)
         kind = str(answer.headers.get("Content-Type"))
         if advertised and kind.partition(";")[0].strip() != _ADVERTISED:
-            raise Refusal("not-found", f"{name} is not a Git repository: it answers with {kind[:60]}", "Correct the address.")
+            summary = f"{name} is not a Git repository: it answers with {kind[:60]}"
+            raise Refusal("not-found", summary, "Correct the address.", is_probe=True)
 
     def _reader(self, answer: urllib3.BaseHTTPResponse) -> Callable[[int], bytes]:
         """Reads at most `_most` bytes in all."""
@@ -128,13 +149,20 @@ def too_large(name: str, limit: int) -> Refusal:
     return Refusal("source", f"{name} is larger than the {limit // 1024 // 1024} MiB that may be fetched", "Make the repository smaller.")
 
 
-def _pool(scheme: str, host: str, ca: str) -> urllib3.PoolManager:
+def _pool(scheme: str, host: str, ca: str, *, pinned: str | None) -> urllib3.PoolManager:
+    """`pinned`: the name that the certificate is for, when connections go to addresses."""
     context = ssl.create_default_context(cadata=ca or None)
-    proxies = {} if proxy_bypass(host) else getproxies()
-    if proxies.get(scheme):
-        return urllib3.ProxyManager(proxies[scheme], ssl_context=context)
+    proxy = _proxy(scheme, host)
+    if proxy:
+        return urllib3.ProxyManager(proxy, ssl_context=context)
+    if pinned and scheme == "https":
+        return urllib3.PoolManager(ssl_context=context, server_hostname=pinned, assert_hostname=pinned)
     return urllib3.PoolManager(ssl_context=context)
 
 
+def _proxy(scheme: str, host: str) -> str | None:
+    return None if proxy_bypass(host.rpartition("@")[2]) else getproxies().get(scheme)
+
+
 def _no_answer(why: Exception, name: str) -> Refusal:
-    return Refusal("source", *explain(why, name))
+    return Refusal("source", *explain(why, name), is_probe=True)

@@ -22,6 +22,7 @@ from fleetctl.core.ids import is_name
 from .. import metrics
 from . import port
 from .auth import CODE_SECONDS, Gate
+from .egress import marked
 from .install import AgentFile
 from .problems import nearest
 from .reading import flag, mapping, number, query
@@ -116,6 +117,8 @@ class PeopleApi:
         key = await self._key(request)
         dry_run = flag(query(request, "dryRun"), "dryRun")
         doc = await mapping(request)
+        person, _ = await self._gate.person(request)
+        doc = await marked(person, key, doc, self._service.get_object)
         put = await self._service.put_object(*key, doc, dry_run=dry_run)
         token = {"token": put.token} if put.token else {}
         warnings = {"warnings": put.warnings} if put.warnings else {}

@@ -24,6 +24,7 @@ from ..slots import FairSlots
 from . import port
 from .agents import ArchiveAnswer
 from .auth import Gate
+from .egress import marked_plan
 from .limits import Slots
 from .people import scope
 from .reading import body, parsed, query, typed
@@ -79,7 +80,8 @@ class PlanApi:
         if said.document is not None and said.bundles is None and person.role != "admin":
             step = "Use a token with the role admin, or plan a folder with --local."
             raise RefusedError(f"token {person.name} may read only", subject="plan of a GitRepo's document", next_step=step)
-        asked = Asked(said.workspace, said.gitrepo, said.branch, said.commit, said.document, said.bundles, said.problems)
+        document = marked_plan(person, said.document) if said.document is not None else None
+        asked = Asked(said.workspace, said.gitrepo, said.branch, said.commit, document, said.bundles, said.problems)
         found = await self._service.plan(asked)
         data = await PLANS.run(msgspec.json.encode, found)
         return Response(data, media_type="application/json", headers={"cache-control": "no-store"})
