@@ -74,6 +74,28 @@ def register(
             out.say("the file that `make agent` makes into the manager's DATA_DIR/install/.")
 
 
+# The most useful ones of examples/systemd/fleet-agent.service, which has them all.
+_PROPERTIES = " ".join(
+    f"-p {setting}"
+    for setting in (
+        "Type=notify",
+        "Restart=always",
+        "RestartSec=5",
+        "StartLimitIntervalSec=0",
+        "WatchdogSec=60",
+        "MemoryMax=2G",
+        "TasksMax=512",
+        "UMask=0077",
+        "NoNewPrivileges=yes",
+        "CapabilityBoundingSet=",
+        "ProtectSystem=strict",
+        f"ReadWritePaths={_STATE}",
+        "PrivateTmp=yes",
+        "PrivateDevices=yes",
+    )
+)
+
+
 def instructions(name: str, made: dict[str, Any]) -> list[str]:
     """Two steps, run as root on the node: fetch and enrol, then run.
 
@@ -98,7 +120,7 @@ def instructions(name: str, made: dict[str, Any]) -> list[str]:
     absolute = f"/usr/bin/{agent}" if fetched else f'"$(command -v {agent})"'
     lines += [
         "# 2. Run it, under systemd",
-        f"systemd-run --unit=fleet-agent -p Type=notify -p Restart=always {absolute} run --state-dir {_STATE}",
+        f"systemd-run --unit=fleet-agent {_PROPERTIES} {absolute} run --state-dir {_STATE}",
         "#    or as a plain process",
         f"{agent} run --state-dir {_STATE}",
     ]

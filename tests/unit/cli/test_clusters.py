@@ -49,6 +49,8 @@ def test_both_forms_of_running_it():
     text = "\n".join(instructions("paris", MADE))
     assert "systemd-run --unit=fleet-agent" in text
     assert "Restart=always" in text
+    for setting in ("NoNewPrivileges=yes", "ProtectSystem=strict", "ReadWritePaths=/var/lib/fleet-agent", "MemoryMax=2G", "WatchdogSec=60"):
+        assert f"-p {setting}" in text
     assert text.count("run --state-dir /var/lib/fleet-agent") == 2
 
 
