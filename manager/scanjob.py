@@ -20,7 +20,8 @@ from fleetctl.core.bundle import BundleSpec, File
 from fleetctl.core.errors import FleetError, SourceError, UnavailableError, UsageError
 from fleetctl.core.gitrepo import GitRepoSpec, RepoSpec
 from fleetctl.core.ids import CommitId, Digest, RepoName, Workspace
-from fleetctl.core.scan import EMPTY, LEFT_OUT, Problem, Scan, scan
+from fleetctl.core.problems import EMPTY, LEFT_OUT, Problem
+from fleetctl.core.scan import Scan, scan
 from fleetctl.sources import git
 from fleetctl.sources.charting import ChartSource, Login, completed
 from fleetctl.sources.gitstore import About

@@ -26,7 +26,7 @@ from fleetctl.core.errors import Conflict, DeadlineError, FleetError, NotFound, 
 from fleetctl.core.gitrepo import RESTRICTED, RepoSpec, repo_spec
 from fleetctl.core.ids import ClusterId, CommitId
 from fleetctl.core.loginscope import describe_wide_pattern
-from fleetctl.core.scan import Problem
+from fleetctl.core.problems import Problem
 from fleetctl.sources import git
 from fleetctl.sources.addresses import EgressPolicy
 

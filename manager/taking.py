@@ -15,7 +15,7 @@ from fleetctl.core.gitrepo import RepoSpec
 from fleetctl.core.ids import BundleName, ClusterId, CommitId
 from fleetctl.core.moves import Alike, Move, equal
 from fleetctl.core.plan import too_many
-from fleetctl.core.scan import EMPTY, LEFT_OUT, Problem
+from fleetctl.core.problems import EMPTY, LEFT_OUT, Problem
 from fleetctl.core.target import select
 from fleetctl.sources.gitstore import About
 

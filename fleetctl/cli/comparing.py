@@ -34,7 +34,7 @@ from fleetctl.cli.preview import (
 )
 from fleetctl.core.capabilities import parse_capabilities
 from fleetctl.core.errors import UsageError
-from fleetctl.core.scan import Problem
+from fleetctl.core.problems import Problem
 from fleetctl.core.target import select
 from fleetctl.core.yamldoc import dump
 

@@ -24,8 +24,9 @@ from fleetctl.core.gitrepo import GitRepoSpec, GitTarget, RepoSpec, repo_spec
 from fleetctl.core.ids import CommitId, RepoName, Workspace
 from fleetctl.core.manifests import cluster_of, group_of, kind_of, objects
 from fleetctl.core.naming import clean
+from fleetctl.core.problems import Problem
 from fleetctl.core.render import RenderPlan, plan
-from fleetctl.core.scan import Built, Draft, Problem, scan
+from fleetctl.core.scan import Built, Draft, scan
 from fleetctl.core.shape import Origin, convert
 from fleetctl.core.stream import objects_of
 from fleetctl.core.target import Match

@@ -16,7 +16,8 @@ from fleetctl.core.capabilities import parse_capabilities
 from fleetctl.core.cluster import Cluster, parse_selector
 from fleetctl.core.errors import FleetError, UsageError
 from fleetctl.core.ids import ClusterName, Workspace
-from fleetctl.core.scan import Built, Draft, Problem
+from fleetctl.core.problems import Problem
+from fleetctl.core.scan import Built, Draft
 from fleetctl.core.target import Match, Miss, explain, select
 
 Place = Annotated[str, typer.Argument(metavar="DIR", help="Folder of the repository, or CLONE@REVISION.")]

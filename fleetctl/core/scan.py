@@ -12,7 +12,6 @@ out, a bundle also carries the files of the bundles inside it (they are not depl
 from __future__ import annotations
 
 import hashlib
-import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
@@ -26,32 +25,21 @@ from fleetctl.core.chartref import ChartRequest, describe_unsupported, local_fol
 from fleetctl.core.cluster import Cluster
 from fleetctl.core.errors import FleetError, InvalidFile, UsageError
 from fleetctl.core.fleetyaml import FleetYaml, parse
-from fleetctl.core.gitrepo import DrivenBundle, RepoSpec
-from fleetctl.core.globs import is_glob
+from fleetctl.core.gitrepo import RepoSpec
 from fleetctl.core.ids import BundleName, ClusterId, ClusterName, CommitId, Workspace, is_name
-from fleetctl.core.naming import bundle_name, clean
+from fleetctl.core.naming import clean
 from fleetctl.core.options import HelmOptions, KeyRef, Options
+from fleetctl.core.places import Place, find_places, fleet_file, name_of
+from fleetctl.core.problems import EMPTY, LEFT_OUT, Problem, internal_problem, problem_of, shown_directory
 from fleetctl.core.redact import refuse_login
 from fleetctl.core.render import kustomize_folder
 from fleetctl.core.shape import Note
 from fleetctl.core.target import select
-from fleetctl.core.tree import FLEET_FILES, Index, Tree, contents, join
+from fleetctl.core.tree import Index, Tree, contents, join
 from fleetctl.core.valuesfiles import ValuesFiles
 
-# Codes of warnings. Where a bundle was that goes with one of them, it is a problem (manager/taking.py).
-EMPTY, LEFT_OUT = "empty", "left-out"
 # A bundle whose targets cannot be judged for it is a problem here, before anything depends on it.
 _ANY_CLUSTER = Cluster(workspace=Workspace(""), name=ClusterName("any"), id=ClusterId("any"))
-
-
-class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """Why the bundle at `path` could not be made, or, with `warning`, what should be known of it."""
-
-    path: str
-    code: str
-    summary: str
-    next_step: str = ""
-    warning: bool = False
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,13 +69,6 @@ class Scan(msgspec.Struct, frozen=True, kw_only=True):
     unread: list[str] = []
 
 
-class _Place(msgspec.Struct, frozen=True):
-    """A directory that is a bundle; `options` is its fleet.yaml when that is named, by its path in the tree."""
-
-    directory: str
-    options: str = ""
-
-
 class Built(msgspec.Struct, frozen=True, kw_only=True):
     """`archive` is empty for a bundle that was made before; `fingerprint` as in Draft, "" when something was fetched for it."""
 
@@ -114,26 +95,27 @@ def scan(
     warnings: list[Problem] = [_warning("", f"GitRepo {repo.name}", note) for note in repo.notes]
     twins: set[str] = set()
     index = tree if isinstance(tree, Index) else Index(tree)
-    for place in _places(index, repo, problems, warnings):
+    for place in find_places(index, repo, problems, warnings):
         try:
             with guard():
                 draft = _unchanged(index, repo, place, commit, known) or _draft(index, repo, place, commit)
                 select(draft.spec, [msgspec.structs.replace(_ANY_CLUSTER, workspace=draft.spec.workspace)], [])
         except FleetError as why:
-            problems.append(_problem(place.directory, why))
+            problems.append(problem_of(place.directory, why))
             continue
         except (Exception, MemoryError) as why:
             problems.append(internal_problem(place.directory, why))
             continue
         warnings += draft.warnings
         if not draft.files and not draft.charts and not draft.is_made:
-            summary = f"{_shown(place.directory)} holds no file to deploy"
+            summary = f"{shown_directory(place.directory)} holds no file to deploy"
             warnings.append(Problem(path=place.directory, code=EMPTY, summary=summary, warning=True))
             continue
         twin = drafts.setdefault(draft.spec.name, draft)
         if twin is not draft:
             twins.add(draft.spec.name)
-            summary = f"{_shown(twin.spec.path)} and {_shown(place.directory)} are both named {draft.spec.name}; neither is taken"
+            directories = f"{shown_directory(twin.spec.path)} and {shown_directory(place.directory)}"
+            summary = f"{directories} are both named {draft.spec.name}; neither is taken"
             problems.append(Problem(path=place.directory, code="name-twice", summary=summary, next_step="Give one of them a `name:`."))
     if not drafts and not problems:
         where = ", ".join(repr(p) for p in repo.spec.paths) or "the repository"
@@ -153,76 +135,7 @@ def finish(draft: Draft, charts: Mapping[ChartRequest, Mapping[str, File]]) -> B
     return Built(spec=spec, archive=archive, fingerprint="" if draft.charts else draft.fingerprint)
 
 
-def _places(tree: Index, repo: RepoSpec, problems: list[Problem], warnings: list[Problem]) -> list[_Place]:
-    """The directories that are bundles, each once, "" being the root."""
-    if repo.spec.bundles:
-        places = [place for driven in repo.spec.bundles if (place := _driven(tree, driven, problems))]
-        return list(dict.fromkeys(places))
-    found: dict[_Place, None] = {}
-    for wanted in repo.spec.paths or [""]:
-        try:
-            roots, broken = _match(tree, wanted)
-            found |= dict.fromkeys(place for root in roots for place in _places_below(tree, root))
-        except UsageError as why:
-            problems.append(_problem(wanted, why))
-            continue
-        if not roots:
-            summary = f"path {wanted!r} holds no file at {repo.spec.revision or repo.spec.branch or 'the default branch'}"
-            problems.append(Problem(path=wanted, code="no-such-path", summary=summary, next_step="Correct the GitRepo's `paths`."))
-        for link in broken:
-            summary = f"the symbolic link {link} -> {tree.links.targets.get(link, '')}, which {wanted!r} matches, leads nowhere"
-            warnings.append(Problem(path=link, code=LEFT_OUT, summary=summary, warning=True))
-    return list(found)
-
-
-def _places_below(tree: Index, root: str) -> list[_Place]:
-    """`root` if it is a bundle, and those inside it. As in Fleet, a root that is itself a link has none inside."""
-    real = tree.real(root)
-    parent, _, name = root.rpartition("/")
-    is_link = bool(root) and join(tree.real(parent), name) in tree.links.targets
-    places = [_Place(root)] if real in tree.fleet or tree.has_loose_yaml(real) else []
-    inner = [] if is_link else tree.fleet_below(real)
-    start = len(real) + 1 if real else 0
-    return places + [_Place(join(root, d[start:])) for d in inner]
-
-
-def _driven(tree: Index, driven: DrivenBundle, problems: list[Problem]) -> _Place | None:
-    try:
-        base = _cleaned(driven.base)
-        options = _cleaned(join(base, driven.options)) if driven.options else ""
-        missing = driven.base if tree.real(base) not in tree.folders else options if options and not tree.has(options) else ""
-    except UsageError as why:
-        problems.append(_problem(driven.base, why))
-        return None
-    if missing:
-        summary = f"spec.bundles: {missing!r} is not in the repository"
-        problems.append(Problem(path=driven.base, code="no-such-path", summary=summary, next_step="Correct the GitRepo's `bundles`."))
-        return None
-    return _Place(base, options)
-
-
-def _match(tree: Index, wanted: str) -> tuple[list[str], list[str]]:
-    """The folders that a path or pattern names, and links among them that lead nowhere. Raises UsageError."""
-    path = _cleaned(wanted)
-    if is_glob(path):
-        return tree.glob(path)
-    real = tree.real(path)
-    if real in tree.known:
-        step = "Name the folder that it is in."
-        raise UsageError(f"path {wanted!r} is a file, not a folder", subject=wanted, next_step=step)
-    return [path] if real in tree.folders else [], []
-
-
-def _cleaned(path: str) -> str:
-    """A path of a GitRepo without `./`, `//` and slashes at its ends; "" is the root. Raises UsageError."""
-    cleaned = posixpath.normpath(path.strip("/") or ".")
-    if cleaned == ".." or cleaned.startswith("../"):
-        summary = f"path {path!r} leads out of the repository"
-        raise UsageError(summary, subject=path, next_step="Correct the GitRepo's `paths` or `bundles`.")
-    return "" if cleaned == "." else cleaned
-
-
-def _fingerprint(tree: Index, repo: RepoSpec, place: _Place) -> str:
+def _fingerprint(tree: Index, repo: RepoSpec, place: Place) -> str:
     """Over everything that a draft is made of, except files above its directory; "" when links add to it."""
     real = tree.real(place.directory)
     if real != place.directory or tree.links_in(real) or tree.unusable_in(real):
@@ -234,7 +147,7 @@ def _fingerprint(tree: Index, repo: RepoSpec, place: _Place) -> str:
     return hashlib.sha256(msgspec.json.encode([repo, place, files, identities])).hexdigest()
 
 
-def _unchanged(tree: Index, repo: RepoSpec, place: _Place, commit: CommitId, known: Mapping[str, BundleSpec] | None) -> Draft | None:
+def _unchanged(tree: Index, repo: RepoSpec, place: Place, commit: CommitId, known: Mapping[str, BundleSpec] | None) -> Draft | None:
     if not known:
         return None
     fingerprint = _fingerprint(tree, repo, place)
@@ -242,9 +155,9 @@ def _unchanged(tree: Index, repo: RepoSpec, place: _Place, commit: CommitId, kno
     return Draft(spec=msgspec.structs.replace(spec, commit=commit), files={}, fingerprint=fingerprint) if spec else None
 
 
-def _draft(tree: Index, repo: RepoSpec, place: _Place, commit: CommitId) -> Draft:
+def _draft(tree: Index, repo: RepoSpec, place: Place, commit: CommitId) -> Draft:
     directory = place.directory
-    shown = place.options or _fleet_file(tree, directory)
+    shown = place.options or fleet_file(tree, directory)
     fleet = parse(tree.read(shown).data, file=shown, strict=repo.spec.strict) if shown else FleetYaml()
     options = _of_one_form(_from_repo(fleet.options, repo))
     customizations = [_narrowed(_inheriting(t, options.helm, at), repo) for at, t in enumerate([*fleet.targets, *fleet.customizations])]
@@ -256,7 +169,7 @@ def _draft(tree: Index, repo: RepoSpec, place: _Place, commit: CommitId) -> Draf
     customizations = [msgspec.structs.replace(t, options=reader.merged(t.options)) for t in customizations]
     spec = BundleSpec(
         workspace=repo.workspace,
-        name=clean(fleet.name) if fleet.name else _name(repo, place),
+        name=clean(fleet.name) if fleet.name else name_of(repo, place),
         repo=repo.name,
         path=directory,
         commit=commit,
@@ -271,12 +184,12 @@ def _draft(tree: Index, repo: RepoSpec, place: _Place, commit: CommitId) -> Draf
         overrides_targets=fleet.override_targets is not None,
         moved_from=BundleName(fleet.moved_from),
     )
-    _check_values_from(spec, repo, shown or _shown(directory))
-    _check_copies(spec, shown or _shown(directory))
+    _check_values_from(spec, repo, shown or shown_directory(directory))
+    _check_copies(spec, shown or shown_directory(directory))
     warnings = [_warning(directory, shown, note) for note in fleet.notes]
     warnings += [Problem(path=directory, code=LEFT_OUT, summary=text, warning=True) for text in found.left_out]
     warnings += _check_kustomizations(spec, found.files)
-    charts = _charts(spec, found.files, shown or _shown(directory))
+    charts = _charts(spec, found.files, shown or shown_directory(directory))
     local = LocalDependencies(tree, directory)
     files = found.files | _local_dependencies(spec, found.files, local)
     # What is read above the directory, and what warns each time, is looked at each time.
@@ -305,17 +218,6 @@ def _warning(directory: str, shown: str, note: Note) -> Problem:
 
 def _targets(fleet: FleetYaml, repo: RepoSpec) -> list[Target]:
     return [t.target() for t in (repo.spec.targets or [] if fleet.override_targets is None else fleet.override_targets)]
-
-
-def _name(repo: RepoSpec, place: _Place) -> BundleName:
-    """The path makes the name; with a fleet.yaml of another name that name too, because one directory may then be several bundles."""
-    own = posixpath.splitext(place.options)[0].removeprefix(f"{place.directory}/") if place.options else ""
-    return bundle_name(repo.name, join(place.directory, own) if own else place.directory)
-
-
-def _fleet_file(tree: Index, directory: str) -> str:
-    """The path of the directory's own, or ""; fleet.yaml wins over fleet.yml."""
-    return next((path for f in FLEET_FILES if tree.has(path := join(directory, f))), "")
 
 
 def _of_one_form(options: Options) -> Options:
@@ -447,24 +349,3 @@ def _check_address(helm: HelmOptions, files: Mapping[str, File], shown: str) -> 
         summary = f"helm.chart: {chart} leaves the bundle's directory"
         raise InvalidFile(summary, file=shown, next_step="Put the fleet.yaml above the chart, or the chart below the fleet.yaml.")
     raise InvalidFile(f"helm.chart: {chart} holds no Chart.yaml", file=shown, next_step="Correct the path, or add `helm.repo`.")
-
-
-def internal_problem(directory: str, why: BaseException) -> Problem:
-    """For an error that is a bug, or for memory that ran out: one bundle's, the others go on."""
-    if isinstance(why, MemoryError):
-        summary = f"{_shown(directory)} needs more memory than a scan may use"
-        return Problem(path=directory, code="too-large", summary=summary, next_step="Make its files smaller.")
-    summary = f"{_shown(directory)}: internal error: {type(why).__name__}: {str(why)[:200]}"
-    step = "Report this with the bundle's fleet.yaml; the other bundles go on."
-    return Problem(path=directory, code="internal", summary=summary, next_step=step)
-
-
-def _problem(directory: str, why: FleetError) -> Problem:
-    kind = why.code if not isinstance(why, UsageError) else "invalid"
-    is_named = isinstance(why, InvalidFile) or (directory and directory in why.summary) or _shown(directory) in why.summary
-    summary = why.summary if is_named else f"{_shown(directory)}: {why.summary}"
-    return Problem(path=directory, code=kind, summary=summary, next_step=why.next_step)
-
-
-def _shown(directory: str) -> str:
-    return directory or "the repository's root"

@@ -17,9 +17,10 @@ from fleetctl.core.chartref import ChartRequest, remote_chart
 from fleetctl.core.errors import FleetError, SourceError, UsageError
 from fleetctl.core.loginscope import may_have_login
 from fleetctl.core.options import HelmOptions, merge
+from fleetctl.core.problems import Problem, internal_problem
 from fleetctl.core.record import recorded, refuse_too_large
 from fleetctl.core.render import chart_of
-from fleetctl.core.scan import Built, Draft, Problem, finish, internal_problem
+from fleetctl.core.scan import Built, Draft, finish
 from fleetctl.sources import charts, git
 from fleetctl.sources.addresses import EgressPolicy
 

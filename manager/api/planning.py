@@ -17,7 +17,7 @@ from fleetctl.core.bundle import BundleSpec
 from fleetctl.core.checkbundle import check_bundle
 from fleetctl.core.errors import NotFound, RefusedError, UsageError
 from fleetctl.core.ids import Digest, is_digest, is_name
-from fleetctl.core.scan import Problem
+from fleetctl.core.problems import Problem
 
 from ..plans.planning import Asked
 from ..slots import FairSlots

@@ -24,7 +24,7 @@ from fleetctl.core.gitrepo import RepoSpec
 from fleetctl.core.ids import BundleName, ClusterId, Digest, Generation, Workspace
 from fleetctl.core.moves import Alike, Move, keeping, probable, stated_release
 from fleetctl.core.options import Options
-from fleetctl.core.scan import Problem
+from fleetctl.core.problems import Problem
 from fleetctl.core.status import State
 from fleetctl.core.tree import within
 

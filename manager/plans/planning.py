@@ -23,7 +23,7 @@ from fleetctl.core.errors import NotFound, UsageError
 from fleetctl.core.gitrepo import GitRepoSpec, RepoSpec, repo_spec
 from fleetctl.core.ids import ClusterId, CommitId, Digest, RepoName, Workspace, is_digest, is_name
 from fleetctl.core.impact import Plan
-from fleetctl.core.scan import Problem
+from fleetctl.core.problems import Problem
 from fleetctl.sources import git
 
 from ..archives import Archives

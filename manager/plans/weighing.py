@@ -19,7 +19,7 @@ from fleetctl.core.gitrepo import RepoSpec
 from fleetctl.core.ids import BundleName, ClusterId
 from fleetctl.core.impact import Facts, Impact, Plan, Trouble, Wait, What
 from fleetctl.core.plan import Change, Have, Key, Want, decide
-from fleetctl.core.scan import Problem
+from fleetctl.core.problems import Problem
 from fleetctl.core.strategy import partitions_of
 
 from ..gathering import Scope, in_parts, kube_versions

@@ -1,0 +1,42 @@
+"""Why a bundle could not be made, and what should be known of one."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fleetctl.core.errors import FleetError, InvalidFile, UsageError
+
+# Codes of warnings. Where a bundle was that goes with one of them, it is a problem (manager/taking.py).
+EMPTY, LEFT_OUT = "empty", "left-out"
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """Why the bundle at `path` could not be made, or, with `warning`, what should be known of it."""
+
+    path: str
+    code: str
+    summary: str
+    next_step: str = ""
+    warning: bool = False
+
+
+def problem_of(directory: str, why: FleetError) -> Problem:
+    """The error of one directory; its summary names the directory."""
+    kind = why.code if not isinstance(why, UsageError) else "invalid"
+    is_named = isinstance(why, InvalidFile) or (directory and directory in why.summary) or shown_directory(directory) in why.summary
+    summary = why.summary if is_named else f"{shown_directory(directory)}: {why.summary}"
+    return Problem(path=directory, code=kind, summary=summary, next_step=why.next_step)
+
+
+def internal_problem(directory: str, why: BaseException) -> Problem:
+    """For an error that is a bug, or for memory that ran out: one bundle's, the others go on."""
+    if isinstance(why, MemoryError):
+        summary = f"{shown_directory(directory)} needs more memory than a scan may use"
+        return Problem(path=directory, code="too-large", summary=summary, next_step="Make its files smaller.")
+    summary = f"{shown_directory(directory)}: internal error: {type(why).__name__}: {str(why)[:200]}"
+    step = "Report this with the bundle's fleet.yaml; the other bundles go on."
+    return Problem(path=directory, code="internal", summary=summary, next_step=step)
+
+
+def shown_directory(directory: str) -> str:
+    return directory or "the repository's root"
