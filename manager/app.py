@@ -99,8 +99,12 @@ async def raise_epoch(config: Config) -> int:
     from .epoch import raised
 
     with locked(config.data_dir):
-        old, new = await raised(config.data_dir / "fleet.db", now=time.time())
-    print(f"epoch {old} is now {new}: agents follow this manager again once it runs")
+        done = await raised(config.data_dir / "fleet.db", now=time.time(), revoke=config.revoke_tokens)
+    print(f"epoch {done.old} is now {done.new}: agents follow this manager again once it runs")
+    how = "revoked" if config.revoke_tokens else "valid, also those that were revoked after the backup"
+    for kind, names in (("tokens", done.tokens), ("registration tokens", done.registrations)):
+        if names:
+            print(f"{kind} {how}: {', '.join(names)}")
     return 0
 
 

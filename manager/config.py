@@ -41,6 +41,7 @@ class Config:
     offline_seconds: int = 300
     connections_per_address: int = 256
     accept_lost: tuple[str, ...] = ()
+    revoke_tokens: bool = False
 
     @property
     def url(self) -> str:
@@ -81,6 +82,8 @@ def parser() -> argparse.ArgumentParser:
     text = "write a new administrator's token, valid for 24 hours, to DIR/admin.token"
     token = commands.add_parser("admin-token", help=text, description=_NEW_ADMIN)
     token.add_argument("--data-dir", type=Path, required=True, metavar="DIR", help="where everything is kept")
+    text = "also revoke every person's token and registration token, because the backup holds tokens that were revoked since"
+    raised.add_argument("--revoke-tokens", action="store_true", help=text)
     single = commands.add_parser("single", help="run the manager with an agent for one cluster", description="serve --with-local-agent")
     for command in (serve, single):
         _options(command)
@@ -124,7 +127,7 @@ def parse(argv: Sequence[str]) -> Config:
     if said.command == "admin-token":
         return Config(data_dir=said.data_dir.absolute(), command="admin-token")
     if said.command == "epoch":
-        return Config(data_dir=said.data_dir.absolute(), command="epoch-raise")
+        return Config(data_dir=said.data_dir.absolute(), command="epoch-raise", revoke_tokens=said.revoke_tokens)
     host, port = _listen(said.listen)
     if bool(said.tls_cert) != bool(said.tls_key):
         raise UsageError("--tls-cert and --tls-key belong together", next_step="Give both or none.")

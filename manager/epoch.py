@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -12,16 +13,31 @@ from fleetctl.core.status import State
 
 from .clock import rfc3339
 from .store.base import Store
-from .store.schema import clusters, deployments, meta
+from .store.schema import clusters, deployments, meta, registrations, tokens
 
 
-async def raised(path: Path, *, now: float) -> tuple[int, int]:
-    """(old, new) epoch of the database at `path`, which no manager may have open. Raises UsageError."""
+@dataclass(frozen=True)
+class Raised:
+    """`tokens` and `registrations`: names of the valid people's tokens, and what each registration token is for."""
+
+    old: int
+    new: int
+    tokens: list[str]
+    registrations: list[str]
+
+
+async def raised(path: Path, *, now: float, revoke: bool = False) -> Raised:
+    """Raise the epoch of the database at `path`, which no manager may have open. Raises UsageError.
+
+    The backup may hold tokens that were revoked after it was made: they are listed, and removed when `revoke` is set.
+    """
     _must_exist(path)
     store = Store(path)
     await store.open()
     try:
-        return await store.write(lambda connection: _raise(connection, rfc3339(now)))
+        old, new = await store.write(lambda connection: _raise(connection, rfc3339(now)))
+        names, claims = await store.write(lambda connection: _tokens(connection, rfc3339(now), revoke=revoke))
+        return Raised(old, new, names, claims)
     finally:
         await store.close()
 
@@ -29,6 +45,17 @@ async def raised(path: Path, *, now: float) -> tuple[int, int]:
 def _must_exist(path: Path) -> None:
     if not path.exists():
         raise UsageError(f"{path} does not exist", subject="--data-dir", next_step="Give the data directory of a manager that has run.")
+
+
+def _tokens(connection: Connection, now: str, *, revoke: bool) -> tuple[list[str], list[str]]:
+    t, r = tokens.c, registrations.c
+    names = sorted(connection.execute(sa.select(t.name).where(t.expires > now)).scalars())
+    rows = connection.execute(sa.select(r.workspace, r.cluster, r.source).where(r.expires > now, r.uses > 0)).all()
+    claims = sorted(f"{row.workspace}/{row.cluster or row.source}" for row in rows)
+    if revoke:
+        connection.execute(sa.delete(tokens))
+        connection.execute(sa.delete(registrations))
+    return names, claims
 
 
 def _raise(connection: Connection, now: str) -> tuple[int, int]:
