@@ -25,7 +25,7 @@ def problem_of(directory: str, why: FleetError) -> Problem:
     kind = why.code if not isinstance(why, UsageError) else "invalid"
     is_named = isinstance(why, InvalidFile) or (directory and directory in why.summary) or shown_directory(directory) in why.summary
     summary = why.summary if is_named else f"{shown_directory(directory)}: {why.summary}"
-    return Problem(path=directory, code=kind, summary=summary, next_step=why.next_step)
+    return Problem(path=directory, code=kind, summary=_storable(summary), next_step=_storable(why.next_step))
 
 
 def internal_problem(directory: str, why: BaseException) -> Problem:
@@ -35,8 +35,13 @@ def internal_problem(directory: str, why: BaseException) -> Problem:
         return Problem(path=directory, code="too-large", summary=summary, next_step="Make its files smaller.")
     summary = f"{shown_directory(directory)}: internal error: {type(why).__name__}: {str(why)[:200]}"
     step = "Report this with the bundle's fleet.yaml; the other bundles go on."
-    return Problem(path=directory, code="internal", summary=summary, next_step=step)
+    return Problem(path=directory, code="internal", summary=_storable(summary), next_step=step)
 
 
 def shown_directory(directory: str) -> str:
     return directory or "the repository's root"
+
+
+def _storable(text: str) -> str:
+    """Without characters that no document can hold."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -100,6 +100,7 @@ def scan(
             with guard():
                 draft = _unchanged(index, repo, place, commit, known) or _draft(index, repo, place, commit)
                 select(draft.spec, [msgspec.structs.replace(_ANY_CLUSTER, workspace=draft.spec.workspace)], [])
+                _check_storable(draft.spec)
         except FleetError as why:
             problems.append(problem_of(place.directory, why))
             continue
@@ -123,6 +124,15 @@ def scan(
         problems.append(Problem(path="", code="no-bundles", summary=f"nothing to deploy was found in {where}", next_step=step))
     made = [drafts[name] for name in sorted(drafts.keys() - twins)]
     return Scan(drafts=made, problems=problems, warnings=warnings, unread=index.unread())
+
+
+def _check_storable(spec: BundleSpec) -> None:
+    """Raises UsageError for options that no document can hold, such as half of a surrogate pair."""
+    try:
+        msgspec.json.encode(spec)
+    except (ValueError, TypeError, OverflowError, RecursionError, msgspec.MsgspecError) as why:
+        summary = f"{shown_directory(spec.path)}: a value of its options cannot be stored: {why}"
+        raise UsageError(summary[:300], next_step="Correct the value in fleet.yaml or in a values file.") from why
 
 
 def finish(draft: Draft, charts: Mapping[ChartRequest, Mapping[str, File]]) -> Built:

@@ -46,7 +46,7 @@ class JobLimits:
     cpu: int = 60
     memory: int = 1536 * 1024 * 1024
     file: int = 256 * 1024 * 1024
-    result: int = 64 * 1024 * 1024
+    result: int = 32 * 1024 * 1024
 
 
 @dataclass

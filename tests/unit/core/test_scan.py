@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from fleetctl.core.chartref import ChartRequest
@@ -234,3 +235,12 @@ def test_a_guard_ends_the_work_on_one_bundle_only():
     got = scan(tree, spec, commit=CommitId("c" * 40), guard=Guard())
     assert [d.spec.path for d in got.drafts] == ["b"]
     assert "takes too long" in got.problems[0].summary
+
+
+@pytest.mark.parametrize("key", ["helm: {values: {a: VALUE}}", "labels: {a: VALUE}", "namespaceLabels: {a: VALUE}", "name: VALUE"])
+def test_a_value_that_no_document_can_hold_stops_no_other_bundle(key):
+    """The whole result of a scan is one document."""
+    value = '"\\ud800"'
+    got = scanned({"a/fleet.yaml": key.replace("VALUE", value), "a/m.yaml": "k: v", "b/m.yaml": "k: v"}, paths=["a", "b"])
+    assert "b" in [d.spec.path for d in got.drafts]
+    msgspec.json.encode([[d.spec for d in got.drafts], got.problems, got.warnings])
