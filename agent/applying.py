@@ -98,7 +98,8 @@ async def shape(hands: Hands, plan: RenderPlan, bundle: str, options: Options, o
 async def _chart(hands: Hands, work: Work, old: Entry | None) -> Work:
     plan = work.plan
     await asyncio.to_thread(refuse_too_large, b"", plan.release, recorded(plan.files, plan.chart, plan.values))
-    work.parts[1] = deploy.chart(plan, work.workdir, hands.kustomize, await _extra(hands, work, old))
+    # Up to 20,000 files: not in the event loop.
+    work.parts[1] = await asyncio.to_thread(deploy.chart, plan, work.workdir, hands.kustomize, await _extra(hands, work, old))
     work.shared = await _shared(hands, work)
     return work
 

@@ -6,6 +6,7 @@ by the template engine. Only where a chart's output must change does helm call b
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -71,11 +72,11 @@ async def content(
     """Of a raw or kustomize bundle; `workdir` is made anew; `scopes` as in `postrender.Changes`; `change` does `postrender.changed`
     elsewhere than in this process. Raises UsageError, ToolFailed, ToolMissing.
     """
-    _empty(workdir)
+    await asyncio.to_thread(_empty, workdir)
     plan = examine(plan)
     text = plan.text
     if text is None:
-        _write(plan, workdir / "source", "")
+        await asyncio.to_thread(_write, plan, workdir / "source", "")
         text = await needed(kustomize).build(workdir / "source" / plan.kustomize_dir, deadline=deadline)
     changes = postrender.Changes(plan.forced_namespace, plan.keep_crds, plan.confined, scopes)
     if changes.leave(text):
@@ -129,7 +130,7 @@ async def prepare(
     ToolMissing.
     """
     if plan.is_helm:
-        return chart(plan, workdir, kustomize)
+        return await asyncio.to_thread(chart, plan, workdir, kustomize)
     return generated(plan, workdir, await content(plan, workdir, kustomize=kustomize, deadline=deadline, change=change))
 
 

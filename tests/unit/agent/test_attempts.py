@@ -107,7 +107,7 @@ class Doing:
         self.now = 1000.0
         journal = SimpleNamespace(entries={}, floors=dict, floor=lambda name: (0, 0))
         uplink = SimpleNamespace(opened=None, now=lambda: 0.0, instance="i", cluster_id="id")
-        hands = SimpleNamespace(state_dir=folder, uplink=uplink, journal=journal, kube=SimpleNamespace(is_there=False, namespace=""))
+        hands = SimpleNamespace(state_dir=folder, uplink=uplink, journal=journal, kube=SimpleNamespace(is_there=False, namespace="default"))
         self.at = Situation(cast("Any", hands), None)
         self.at.attempts.load()
         self.at.document = BOTH
@@ -129,12 +129,17 @@ class Doing:
         entry = {"bundle": bundle.name, "generation": bundle.generation, "applied": bundle.generation, "epoch": document.epoch}
         self.at.hands.journal.entries[bundle.name] = Entry(**entry, archive=bundle.archive, options_digest=bundle.options_digest)
 
-    async def work(self, seconds: float = 0.5) -> list[str]:
-        """What is done by one run of the loop."""
+    async def work(self) -> list[str]:
+        """What is done until the loop has nothing more to do."""
         self.done.clear()
         self.at.work.set()
         task = asyncio.create_task(self.worker.act())
-        await asyncio.sleep(seconds)
+        quiet = 0
+        async with asyncio.timeout(60):
+            while quiet < 5:
+                await asyncio.sleep(0.02)
+                is_idle = self.worker._manager_seconds == 0.0 and not self.at.busy and not self.at.work.is_set()
+                quiet = quiet + 1 if is_idle else 0
         task.cancel()
         await asyncio.gather(task, *self.at.busy.values(), return_exceptions=True)
         return sorted(set(self.done))
@@ -208,7 +213,7 @@ class TestWorker:
         async def run() -> None:
             doing = Doing(tmp_path, monkeypatch)
             doing.worker._manager_seconds = 30.0
-            task = asyncio.create_task(doing.work(2.0))
+            task = asyncio.create_task(doing.work())
             await asyncio.sleep(0.5)
             assert doing.done == []
             doing.at.document = document(B)  # what has come says that `a` is gone

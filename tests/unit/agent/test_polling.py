@@ -44,7 +44,7 @@ class Asking:
             url="https://m",
         )
         journal = SimpleNamespace(entries={}, floor=lambda name: (0, 0))
-        kube = SimpleNamespace(is_there=False, namespace="")
+        kube = SimpleNamespace(is_there=False, namespace="default")
         hands = SimpleNamespace(state_dir=folder, uplink=self.uplink, journal=journal, kube=kube)
         (folder / "archives").mkdir()
         self.at = Situation(cast("Any", hands), None)
