@@ -30,7 +30,7 @@ _UNKNOWN = re.compile(
 )
 _NO_NAMESPACE = re.compile(r'namespaces "[^"]+" not found')
 _WEBHOOK = re.compile(r'failed calling webhook "(?P<name>[^"]+)": (?P<cause>.*)')
-_HOOK = re.compile(r"(?:failed (?P<event>pre-install|post-install)|(?P<other>(?:pre|post)-(?:upgrade|delete|rollback)) hooks? failed)")
+_HOOK = re.compile(r"Hook (?P<event>(?:pre|post)-[a-z]+) (?P<file>\S+) failed|(?P<other>(?:pre|post)-[a-z]+) hooks? failed")
 _FORM = re.compile(r"^failed to create (?:typed (?:patch|live) object|manager for existing fields)[^:]*(?:\([^)]*\))?: ")
 _KUBE_VERSION = re.compile(r"chart requires kubeVersion: (?P<wanted>.{1,200}?) which is incompatible with Kubernetes (?P<version>[^\s,;]+)")
 _INVALID = re.compile(r'^\S+ "[^"]*" is invalid: ')
@@ -201,7 +201,7 @@ def _unknown_kind(whole: str, release: object) -> NoKind | None:
 def _refused(whole: str, release: object, webhook: re.Match[str] | None) -> HelmFailed | None:
     found = refusals(whole)
     hook = _HOOK.search(whole)
-    start = f"hook {hook['event'] or hook['other']}: " if hook else ""
+    start = _hook_of(hook)
     if webhook is not None:
         about = found[0].shown if found else str(release)
         summary = f'{start}{about}: webhook "{webhook["name"]}" does not answer: {_printable(webhook["cause"])}'[:_MOST_SAID]
@@ -212,6 +212,13 @@ def _refused(whole: str, release: object, webhook: re.Match[str] | None) -> Helm
     shown = "; ".join(map(str, found[:_MOST_SHOWN]))[:_MOST_SAID]
     more = _more(len(found) - _MOST_SHOWN)
     return HelmFailed(f"{start}{shown}{more}", subject=found[0].shown, next_step=_step_of(whole))
+
+
+def _hook_of(hook: re.Match[str] | None) -> str:
+    """The event and the file of a hook that failed, as the beginning of a summary."""
+    if hook is None:
+        return ""
+    return f"hook {hook['event']} ({hook['file']}): " if hook["event"] else f"hook {hook['other']}: "
 
 
 def _step_of(whole: str) -> str:

@@ -321,13 +321,15 @@ class TestLeaving:
         fleet.all_ready(bundles=2)
         uid = here.uid("cm", "one")
         clone.push(dict.fromkeys(chart))
-        fleet.until(lambda: cluster(fleet)["display"]["message"], lambda m: "removing apps-a: " in m and "Hook pre-delete" in m)
+        fleet.until(
+            lambda: cluster(fleet)["display"]["message"], lambda m: "removing apps-a: " in m and "hook pre-delete (a/templates/h.yaml)" in m
+        )
         assert here.uid("cm", "one") == uid
         clone.push(chart | {"a/templates/m.yaml": MAP.format(name="one", value=2)})
         fleet.until(fleet.states, lambda s: s == {"dev.apps-a": "Ready", "dev.apps-b": "Ready"})
         assert (here.uid("cm", "one"), here.get("cm", "one")["data"]) == (uid, {"a": "2"})
         clone.push(dict.fromkeys(chart))
-        fleet.until(lambda: cluster(fleet)["display"]["message"], lambda m: "Hook pre-delete" in m)
+        fleet.until(lambda: cluster(fleet)["display"]["message"], lambda m: "hook pre-delete (a/templates/h.yaml)" in m)
         here.helm("uninstall", "apps-a", "--no-hooks")
         fleet.until(lambda: cluster(fleet)["display"]["message"], lambda m: m == "", seconds=60)
 

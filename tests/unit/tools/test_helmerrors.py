@@ -77,7 +77,7 @@ def test_a_webhook_without_an_answer_is_not_the_api_server() -> None:
 def test_a_hook_is_told_from_an_object() -> None:
     """With its event and its object."""
     found = translate(HOOK.encode(), RELEASE)
-    assert found.summary == 'hook pre-install: Job store/a: .spec.env: duplicate entries for key [name="A"]'
+    assert found.summary == 'hook pre-install (hook/templates/m.yaml): Job store/a: .spec.env: duplicate entries for key [name="A"]'
 
 
 @pytest.mark.parametrize(
