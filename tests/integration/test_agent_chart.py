@@ -35,7 +35,8 @@ MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  a: '
 CLUSTER_ROLE = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata:\n  name: evil\nrules: []\n"
 NEEDED = ("--set", "manager.url=https://manager.example.com:8443", "--set", "image.repository=registry.example.com/fleet-agent")
 MODES = {
-    "cluster-admin": (),
+    "the default": (),
+    "cluster-admin": ("--set", "rbac.mode=cluster-admin"),
     "impersonate": ("--set", "rbac.mode=impersonate"),
     "impersonate, records of two namespaces": ("--set", "rbac.mode=impersonate", "--set", "rbac.recordNamespaces={default,kube-public}"),
     "namespaces": ("--set", "rbac.mode=namespaces", "--set", "rbac.namespaces={default,kube-public}"),
@@ -90,6 +91,18 @@ class TestChart:
         argv = ["helm", "template", "agent", str(CHART), *NEEDED, *more]
         done = subprocess.run(argv, env=tool_env, capture_output=True, text=True, check=False, timeout=60)
         assert (done.returncode, said in done.stderr) == (1, True), done.stderr
+
+    def test_the_default_gives_no_rights_that_a_bundle_could_use(self, tool_env: dict[str, str]) -> None:
+        """cluster-admin is an opt-in; nothing may connect to the agent."""
+        found = objects(tool_env, *NEEDED)
+        assert {binding["roleRef"]["name"] for binding in found["ClusterRoleBinding"]} == {"fleet-agent-fleet-agent"}
+        assert all("*" not in rule["verbs"] for role in found["ClusterRole"] for rule in role["rules"])
+        [policy] = found["NetworkPolicy"]
+        assert policy["spec"]["policyTypes"] == ["Ingress"]
+        assert "ingress" not in policy["spec"]
+        opted = objects(tool_env, *NEEDED, "--set", "rbac.mode=cluster-admin", "--set", "networkPolicy.enabled=false")
+        assert [binding["roleRef"]["name"] for binding in opted["ClusterRoleBinding"]] == ["cluster-admin"]
+        assert "NetworkPolicy" not in opted
 
     def test_the_pod_is_confined(self, tool_env: dict[str, str]) -> None:
         """Not root, nothing of its image writable, no capabilities, the token only in a file, one at a time."""
@@ -197,6 +210,7 @@ def installed(fleet: Fleet, kube: LocalKube, tool_env: dict[str, str], namespace
     """By the very lines that `fleetctl cluster register --helm` prints, in another namespace."""
     from fleetctl.cli.clusters import helm_instructions
 
+    more = more if any("rbac.mode" in word for word in more) else (*more, "--set", "rbac.mode=cluster-admin")
     made = fleet.call("POST", f"clusters/fleet-default/{namespace}/register", {"labels": {}})
     script = "\n".join(helm_instructions(namespace, made)).replace("-n fleet-agent", f"-n {namespace}")
     script = script.replace("create namespace fleet-agent", f"create namespace {namespace}")
