@@ -7,7 +7,7 @@ import tarfile
 
 import pytest
 
-from fleetctl.core.bundle import DEFAULT_LIMITS, File, archive_digest, check_path, pack, unpack
+from fleetctl.core.bundle import File, Limits, archive_digest, check_path, pack, unpack
 from fleetctl.core.errors import UsageError
 
 LONG = {
@@ -39,8 +39,9 @@ def test_the_digest_of_short_names_does_not_change():
 
 def test_as_many_long_names_as_a_bundle_may_hold_are_read():
     """Their extra headers count as entries too."""
-    files = {f"{'n' * 120}-{n}": File(b"") for n in range(DEFAULT_LIMITS.files)}
-    assert len(unpack(pack(files))) == DEFAULT_LIMITS.files
+    limits = Limits(files=100)
+    files = {f"{'n' * 120}-{n}": File(b"") for n in range(limits.files)}
+    assert len(unpack(pack(files, limits), limits)) == limits.files
 
 
 @pytest.mark.parametrize("path", ["x" * 256, "é" * 128, "a/" + "x" * 256 + "/b", "/".join(["p" * 200] * 6)])
