@@ -197,4 +197,6 @@ class _Job:
 
     def _error(self, what: str) -> FleetError:
         step = "Make the repository smaller, or split it; the next commit is tried at once."
+        if "internal error" in what or "without a result" in what:
+            step = "Report this with the traceback from the log; the next commit is tried at once."
         return UnavailableError(f"{self._subject} {what}", subject=self._subject, next_step=step)
