@@ -178,8 +178,6 @@ async def _run(said: Any) -> int:
 
     settle()
     log.set_up(config.log_style(said.log))
-    if hole := describe_hole(sys.version_info[:3]):
-        log.trouble("python", hole)
     stopping, loop = asyncio.Event(), asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_THREADS))
     for sign in (signal.SIGTERM, signal.SIGINT):
@@ -207,6 +205,8 @@ async def _run(said: Any) -> int:
             values_seconds=config.values_seconds(),
             live=live,
         )
+        if hole := describe_hole(sys.version_info[:3]):
+            log.trouble("python", hole)
         log.event(f"fleet-agent {version()} follows {known.url}", cluster=f"{known.workspace}/{known.cluster}", instance=about.instance)
         try:
             again = await runner.run(stopping)
