@@ -120,6 +120,7 @@ async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read:
             "applied": bundle.generation,
             "revision": applied.revision,
             "parts": work.new,
+            "corrected": bundle.correction,
             "error": "",
             "code": "",
             "failures": 0,

@@ -27,9 +27,10 @@ from fleetctl.tools.helmerrors import HelmFailed
 
 from .failpoints import failpoint
 from .kube import Kube
-from .log import event
+from .log import event, trouble
 
 if TYPE_CHECKING:
+    from .journal import Entry
     from .situation import Situation
 
 GONE_SECONDS = 60.0
@@ -201,6 +202,26 @@ class Corrections:
         if fight is None or fight.count < 2:
             return ""
         return f"; put right {fight.count} times and changed back each time, the next time after {fight.until - fight.last:.0f} s"
+
+
+def is_asked(bundle: DesiredBundle, entry: Entry) -> bool:
+    """Whether a person asked for a correction that was not carried out yet. A new generation corrects, too."""
+    return bundle.correction > entry.corrected and not bundle.paused and entry.applied >= bundle.generation and not entry.began
+
+
+def carry_out(at: Situation, bundle: DesiredBundle, entry: Entry, resources: list[ResourceStatus]) -> None:
+    """Apply the bundle again when something of it differs from Git; else note that there is nothing to do."""
+    changed = [r for r in resources if r.drifted and r.state != "Orphaned" and not r.owner]
+    if changed:
+        what = ", ".join(f"{one.kind} {one.namespace}/{one.name}" for one in changed[:3])
+        event("drift is corrected because somebody asked for it", bundle=bundle.name, objects=what)
+        at.again.add(bundle.name)
+        at.work.set()
+        return
+    try:
+        at.hands.journal.put(msgspec.structs.replace(entry, corrected=bundle.correction))
+    except OSError as why:
+        trouble(f"bundle {bundle.name}", f"the journal cannot be written: {why}")
 
 
 def notice(at: Situation, bundle: DesiredBundle, differing: list[ResourceStatus]) -> None:

@@ -53,6 +53,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     parts: tuple[int, ...] = ()  # beyond the first, of a bundle that one release cannot hold (`parts.releases_of`); never 1
     removing: bool = False  # its removal has begun
     client_side: tuple[str, ...] = ()  # objects and fields that server-side apply refuses; not empty: the release is applied client-side
+    corrected: int = 0  # the bundle's `correction` that was carried out last
     former: tuple[tuple[str, str], ...] = ()  # (name, namespace) of releases that it had under other names and that are not gone yet
 
 

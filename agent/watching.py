@@ -231,10 +231,15 @@ class Watcher:
         return rules_of(bundle.options) if bundle else NONE
 
     def _correct(self, found: dict[BundleName, list[ResourceStatus]]) -> None:
-        """Drift is put right where `correctDrift.enabled` says so; what another release has, or nobody applied, is not ours to change."""
+        """Drift is put right where `correctDrift.enabled` says so, or where somebody asked for it; what
+        another release has, or nobody applied, is not ours to change."""
         for bundle in self._at.bundles():
-            drift = bundle.options.correct_drift
-            if drift and drift.enabled and bundle.name in found and bundle.name not in self._at.again:
+            drift, entry = bundle.options.correct_drift, self._at.hands.journal.entries.get(bundle.name)
+            if bundle.name not in found or bundle.name in self._at.again:
+                continue
+            if entry is not None and correct.is_asked(bundle, entry):
+                correct.carry_out(self._at, bundle, entry, found[bundle.name])
+            elif drift and drift.enabled:
                 changed = [r for r in drifted(found[bundle.name]) if r.state != "Orphaned" and not r.owner]
                 correct.notice(self._at, bundle, changed)
 

@@ -15,7 +15,7 @@ from fleetctl.core.redact import redacted
 from fleetctl.core.render import release_of
 from fleetctl.core.wire import Desired, DesiredBundle
 
-from . import act, attempts, removal
+from . import act, attempts, correct, removal
 from .decide import HOLD_SECONDS, RETRY_SECONDS, Action, Hold, Install, Remove, Tidy, Wait, World, decide, retry_seconds
 from .fence import HelmAlive
 from .journal import is_applied
@@ -117,6 +117,17 @@ class Worker:
         at.doomed = {(t.name, t.generation): at.doomed.get((t.name, t.generation), now) for t in document.tombstones}
         at.holds = {t.name: at.holds[t.name] for t in document.tombstones if t.name in at.holds}
         self._set_aside(document)
+        self._note_corrections(document)
+
+    def _note_corrections(self, document: Desired) -> None:
+        """A bundle that somebody wants corrected is looked at; what differs is applied again (`watching`)."""
+        at = self._at
+        for bundle in document.bundles:
+            entry = at.hands.journal.entries.get(bundle.name)
+            is_idle = bundle.name not in at.busy and bundle.name not in at.again
+            if is_idle and entry is not None and correct.is_asked(bundle, entry):
+                at.unseen.add(bundle.name)
+                at.look.set()
 
     async def _alone(self) -> bool:
         """Whether no other agent changes this cluster; else it is told, and looked at again. Without an answer a release's try tells."""

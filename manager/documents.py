@@ -188,6 +188,7 @@ def _bundle(row: Any, downstream: list[SealedObject], *, paused: bool) -> Desire
         repo=row.repo,
         labels=labels,
         depends_on=depends_on,
+        correction=row.correction,
         paused=paused or bundle_paused,
         downstream=downstream,
     )

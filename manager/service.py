@@ -22,6 +22,7 @@ from fleetctl.core.impact import Plan
 from . import datakeys, keycheck, log, releases
 from .archives import Archives
 from .clock import rfc3339, steady, unchanged
+from .correcting import Corrector
 from .documents import Document, Documents
 from .fleet import Fleet, Registration
 from .holds import holding
@@ -94,6 +95,7 @@ class Service:
         self._planner = Planner(self._store, self._live, self._archives, self._scanner, clock)
         self._releases = Releases(self._store, self._live, self._archives, clock)
         self._removals = RemovalPeople(self._store, self._live, clock, partial(self._scanner.poke, again=True))
+        self._corrector = Corrector(self._store, self._live, clock)
         self._rolling = Rolling(self._store, self._live, clock)
         self._tokens = Tokens(self._store, clock)
         self._tasks: list[asyncio.Task[None]] = []
@@ -201,6 +203,9 @@ class Service:
     async def go_back(self, workspace: str, bundle: str, ask: Ask, *, dry_run: bool = False) -> Outcome:
         """Pin an earlier revision, or follow Git again."""
         return await self._rolling.go_back(workspace, bundle, ask, dry_run=dry_run)
+
+    async def correct_drift(self, workspace: str, bundle: str, names: Sequence[str], selector: str) -> dict[str, Any]:
+        return await self._corrector.correct(workspace, bundle, names, selector)
 
     async def changes(self, since: int, wait: float) -> int:
         return await self._live.wait_changed(since, wait) if wait else self._live.revision

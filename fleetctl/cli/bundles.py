@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fleetctl.cli import causes, drifting, moving, revisions
+from fleetctl.cli import causes, correcting, drifting, moving, revisions
 from fleetctl.cli import output as out
 from fleetctl.cli.common import (
     ContextName,
@@ -130,5 +130,6 @@ def _explain(item: dict[str, Any]) -> None:
 
 app.command("get")(getter("bundles", "Bundles, and the objects that are not as they should be.", _wrong))
 app.command("diff")(drifting.diff)
+app.command("correct")(correcting.correct)
 app.command("history")(revisions.history)
 app.command("moved")(moving.moved)

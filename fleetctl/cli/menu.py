@@ -9,7 +9,7 @@ COMMANDS = (
     ("gitrepo", "Git repositories: add, list, get, sync, pause, resume, confirm, delete", "repos:app"),
     ("cluster", "clusters: register, list, get, history, label, pause, resume, upgrade-agent, delete", "clusters:app"),
     ("clustergroup", "groups of clusters: create, list, get, delete", "groups:app"),
-    ("bundle", "what was made of a repository: list, status, get, diff, history, moved", "bundles:app"),
+    ("bundle", "what was made of a repository: list, status, get, diff, correct, history, moved", "bundles:app"),
     ("agent-release", "versions of the agent: keygen, sign, verify, add, list, delete", "releases:app"),
     ("rollback", "go back to an earlier revision of a bundle", "revisions:rollback"),
     ("rollout", "new versions on their way: status, pause, resume, approve, abort, ignore-windows", "rolling:app"),

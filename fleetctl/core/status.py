@@ -81,11 +81,13 @@ def named(resource: ResourceStatus) -> str:
 
 
 def sentence(resource: ResourceStatus) -> str:
-    """What is wrong with an object, in Fleet's words (`ModifiedStatus.String` and `NonReadyStatus.String`)."""
+    """What is wrong with an object, in Fleet's words (`ModifiedStatus.String` and `NonReadyStatus.String`), and both values of
+    a field that differs."""
     name = named(resource)
     if resource.owner:
         return f"{name} is not owned by us: release {resource.owner} has it"
-    ends = {"Missing": "missing", "Orphaned": "extra", "Modified": f"modified {resource.patch}"}
+    changed = f"modified: {resource.message}" if resource.differences else f"modified {resource.patch}"
+    ends = {"Missing": "missing", "Orphaned": "extra", "Modified": changed}
     return f"{name} {ends[resource.state]}".rstrip() if resource.state in ends else f"{name}: {resource.message}".rstrip(": ")
 
 

@@ -70,6 +70,7 @@ class DesiredBundle(_Message, frozen=True, kw_only=True):
     depends_on: list[Dependency] = []
     paused: bool = False  # keep what runs, take nothing new
     downstream: list[SealedObject] = []  # in the order of options.downstreamResources
+    correction: int = 0  # only grows; a higher one than before: apply again what differs from Git
 
 
 class Tombstone(_Message, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ from . import limits, port
 from .agents import AgentApi
 from .auth import Gate, Sessions, Signatures, WrongClock
 from .connections import Connections
+from .corrections import CorrectionApi
 from .install import AgentFile, InstallApi
 from .people import About, PeopleApi
 from .planning import ARCHIVES, PLAN, PLAN_SECONDS, PlanApi
@@ -62,6 +63,7 @@ def build(parts: Parts, *, signatures: Signatures | None = None) -> ASGIApp:
         *people.routes(),
         *ReleaseApi(parts.service, gate).routes(),
         *RevisionApi(parts.service, gate).routes(),
+        *CorrectionApi(parts.service, gate).routes(),
         *WhyApi(parts.service, gate).routes(),
         *PlanApi(parts.service, gate).routes(),
         *RemovalApi(parts.service, gate).routes(),

@@ -91,6 +91,12 @@ class Revisions(Protocol):
     def go_back(self, workspace: str, bundle: str, ask: Ask, *, dry_run: bool = False) -> Awaitable[Outcome]: ...
 
 
+class Corrections(Protocol):
+    """Drift that a person has put right."""
+
+    def correct_drift(self, workspace: str, bundle: str, names: Sequence[str], selector: str) -> Awaitable[dict[str, Any]]: ...
+
+
 class Releases(Protocol):
     """Versions of the agent."""
 
@@ -137,7 +143,7 @@ class Agents(Protocol):
     def next_poll(self, cluster_id: ClusterId) -> Awaitable[int]: ...
 
 
-class Manager(Objects, Revisions, Releases, Plans, Removals, People, Agents, Protocol):
+class Manager(Objects, Revisions, Corrections, Releases, Plans, Removals, People, Agents, Protocol):
     def start(self) -> Awaitable[Any]: ...
     def stop(self) -> Awaitable[Any]: ...
     def ready(self) -> Awaitable[str | None]: ...

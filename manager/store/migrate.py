@@ -13,7 +13,7 @@ from fleetctl.core.errors import RefusedError
 from . import counters
 from .schema import metadata
 
-HEAD = "0015"
+HEAD = "0016"
 _SCRIPTS = Path(__file__).with_name("migrations")
 
 

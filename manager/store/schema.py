@@ -172,6 +172,7 @@ deployments = sa.Table(
     sa.Column("staged", sa.String, nullable=False, server_default=""),
     sa.Column("partition", sa.Integer, nullable=False, server_default="0"),
     sa.Column("position", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("correction", sa.Integer, nullable=False, server_default="0"),
     sa.Column("shelf", sa.Integer, sa.Computed("position >> 23", persisted=False)),
     # When it was told (0: never, or by an older manager), since when it is in `state`, when it was Ready first: Unix seconds. `past` is
     # written and read by manager/revisions/past.py.

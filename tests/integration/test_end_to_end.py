@@ -47,8 +47,18 @@ class TestOneCluster:
         kubectl(tool_env, config, "patch", "cm", "life", "-n", "e2e-life", "-p", '{"data":{"a":"hand"}}')
         found = fleet.until(fleet.deployments, lambda d: d["dev.apps"]["status"]["display"]["state"] == "Modified")
         status = found["dev.apps"]["status"]
-        assert status["message"] == 'configmap.v1 e2e-life/life modified {"data":{"a":"2"}}'
+        assert status["message"] == 'configmap.v1 e2e-life/life modified: data.a is "hand", Git has "2"'
         assert status["modifiedStatus"][0]["differences"] == [{"pointer": "/data/a", "wanted": '"2"', "live": '"hand"'}]
+
+        before = found["dev.apps"]["metadata"]["generation"]
+        correct = ("POST", "bundles/fleet-default/apps/correct", {"selector": "env=dev"})
+        assert fleet.call(*correct) == {"clusters": 1, "names": ["dev"]}
+        fleet.until(
+            lambda: kubectl(tool_env, config, "get", "cm", "life", "-n", "e2e-life", "-o", "jsonpath={.data.a}"), lambda v: v == "2"
+        )
+        fleet.all_ready(bundles=1)
+        assert fleet.deployments()["dev.apps"]["metadata"]["generation"] == before
+        assert fleet.call(*correct) == {"clusters": 0, "names": []}
 
         clone.push({"m.yaml": MAP.format(name="life", value=3)})
         fleet.until(

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import tempfile
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ class FakeService:
         self.reports: list[wire.StatusRequest] = []
         self.rollouts: list[dict[str, Any]] = []
         self.held: list[dict[str, Any]] = []
+        self.corrections: list[tuple[str, str, tuple[str, ...], str]] = []
         self.whys: dict[tuple[str, str], dict[str, Any]] = {}
         self.calls: list[str] = []
         self.got: list[str] = []
@@ -249,6 +251,10 @@ class FakeService:
     async def go_back(self, workspace: str, bundle: str, ask: Ask, *, dry_run: bool = False) -> Outcome:
         self.calls.append(f"{'release' if ask.release else 'rollback'} {workspace}/{bundle} {ask}")
         return Outcome(0 if ask.release else ask.number or 1, 1, 1, 0, list(ask.chosen.names), [], resumed=False)
+
+    async def correct_drift(self, workspace: str, bundle: str, names: Sequence[str], selector: str) -> dict[str, Any]:
+        self.corrections.append((workspace, bundle, tuple(names), selector))
+        return {"clusters": len(names), "names": list(names)}
 
     async def changes(self, since: int, wait: float) -> int:
         if since >= self.revision and wait:
