@@ -173,7 +173,7 @@ BUNDLE = (
     Code(
         "modified",
         "an object differs from what Git states, or was deleted",
-        "`fleetctl bundle diff BUNDLE`; the next commit or `correctDrift` puts it right",
+        "`fleetctl bundle diff BUNDLE`, then `fleetctl bundle correct BUNDLE`; or `correctDrift`",
     ),
     Code(
         "no-kind",
