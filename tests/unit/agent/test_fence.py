@@ -136,7 +136,7 @@ def test_a_helm_that_hangs_is_ended_at_its_deadline_with_all_it_started(tmp_path
     """And it is said of which release."""
     fence = take(tmp_path, 1)
     helm = HelmCli([str(script(tmp_path, STUBBORN))], kubeconfig=tmp_path, home=tmp_path, lock=fence.handles)
-    with pytest.raises(DeadlineError, match="helm did not end within 1 s"):
+    with pytest.raises(DeadlineError, match="helm upgrade of release apps/web did not end within 1 s"):
         asyncio.run(helm.upgrade(Release("web", "apps"), tmp_path, b"{}", UpgradeFlags(), deadline=1))
     until(lambda: not any(alive(pid) for pid in pids(tmp_path)))
     assert list(fence.holders()) == []
