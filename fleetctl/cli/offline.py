@@ -80,13 +80,13 @@ class _Targets(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def text_of(path: Path) -> bytes:
-    """Raises NotFound, UsageError."""
+    """Raises UsageError."""
     import sys
 
     try:
         return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     except OSError as why:
-        raise NotFound(f"cannot be read: {why.strerror}", subject=str(path), next_step="Correct the path.") from why
+        raise UsageError(f"{path} cannot be read: {why.strerror}", subject=str(path), next_step="Correct the path.") from why
 
 
 def wish_of(place: str, name: str, workspace: str, paths: Sequence[str], targets: Path | None, gitrepo: Path | None) -> Wish:

@@ -52,9 +52,27 @@ def validate(
     else:
         out.document(sarif(found) if output is Report.SARIF else [_plain(f) for f in found], out.Format.JSON)
     if not files:
-        raise NotFound("no fleet.yaml was found", subject=", ".join(paths or ["."]), next_step="Name another folder, or a file.")
+        return _scanned(paths or ["."])
     out.say(f"{counted(files, 'file')}, {counted(errors, 'error')}, {counted(len(found) - errors, 'warning')}")
     return FOUND if errors or (strict and found) else 0
+
+
+def _scanned(paths: list[str]) -> int:
+    """The exit status of folders without any fleet.yaml: manifests and charts alone make bundles too."""
+    from fleetctl.cli.offline import scanned, wish_of
+
+    bundles, failed = 0, False
+    for path in paths:
+        drafts, problems, _ = scanned(path, wish_of(path, "", "", [], None, None))
+        bundles += len(drafts)
+        failed = failed or bool(drafts and problems)
+        for problem in problems if drafts else []:
+            out.error(problem.summary, problem.next_step)
+    if not bundles:
+        step = "Name another folder, or a file."
+        raise NotFound("no fleet.yaml was found, and no manifest or chart", subject=", ".join(paths), next_step=step)
+    out.say(f"no fleet.yaml; {counted(bundles, 'bundle')} of manifests or charts")
+    return FOUND if failed else 0
 
 
 def _checked(path: str) -> Iterator[tuple[str, list[Finding]]]:

@@ -78,7 +78,7 @@ def open_local(text: str) -> LocalTree:
         return _commit(Path(place or "."), revision)
     if Path(place if sign else text).exists():
         raise UsageError(f"{text} is not a folder", subject=text, next_step="Name the folder, or CLONE@REVISION.")
-    raise NotFound(f"there is no folder {place if sign else text}", subject=text, next_step="Correct the path.")
+    raise UsageError(f"there is no folder {place if sign else text}", subject=text, next_step="Correct the path.")
 
 
 def _folder(root: Path) -> LocalTree:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from fleetctl.cli.app import main
@@ -55,3 +57,28 @@ def test_yes_is_never_suggested() -> None:
 def test_letter_case_does_not_count() -> None:
     assert nearest("modifed", ["Modified", "Ready"]) == "Modified"
     assert nearest("READY", ["Modified", "Ready"]) == "Ready"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("validate", "nope"),
+        ("bundles", "nope"),
+        ("render", "nope", "--cluster", "c"),
+        ("diff", "nope", "nope"),
+        ("targets", ".", "--clusters", "nope"),
+        ("apply", "-f", "nope"),
+    ],
+)
+def test_a_path_that_does_not_exist_is_a_wrong_command_line(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert "nope" in capsys.readouterr().err
+
+
+def test_a_folder_of_manifests_alone_is_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "cm.yaml").write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n")
+    assert main(["validate", str(tmp_path)]) == 0
+    assert "1 bundle" in capsys.readouterr().err
+    (tmp_path / "cm.yaml").unlink()
+    assert main(["validate", str(tmp_path)]) == 1
+    assert "no fleet.yaml was found" in capsys.readouterr().err
