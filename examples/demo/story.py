@@ -204,8 +204,8 @@ class Story:
         self._tool("kubectl", "test", *words)
         self._cli("wait", "bundle/apps-hello-raw", "--for", "Modified", "--timeout", "60", shown=False)
         self._cli("bundle", "get", "apps-hello-raw")
-        self._console.print("The next commit would put it right; so does `correctDrift` in fleet.yaml. Here by hand again:")
-        self._tool("kubectl", "test", *words[:-1], '{"data":{"greeting":"good evening"}}')
+        self._console.print("`correctDrift` in fleet.yaml corrects drift by itself; without it, a command does:")
+        self._cli("bundle", "correct", "apps-hello-raw")
         self._cli("wait", "bundle/apps-hello-raw", "--timeout", "60", shown=False)
 
     def _summary(self) -> None:

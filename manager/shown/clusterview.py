@@ -44,7 +44,7 @@ def clusters_of(whole: Fleet, asked: Asked) -> list[Document]:
             said = [t["message"] for t in status["agent"]["troubles"]] + [message_of(why.get(row.id, []))]
             said += [_removing(whole.going[row.id])] if row.id in whole.going else []
             status["display"]["message"] = "; ".join(text for text in said if text)
-        head = {"labels": labels, "annotations": _load(row.annotations)}
+        head = documents.head(row) | {"labels": labels}
         found.append(documents.of_row("Cluster", row, _load(row.spec), status, **head))
     pinview.on_clusters(connection, asked.workspace, [(row.id, document) for row, document in zip(rows, found, strict=True)])
     return found
