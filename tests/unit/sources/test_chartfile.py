@@ -91,6 +91,7 @@ def test_links_and_devices_are_refused(kind: bytes) -> None:
         (tarball([("web/Chart.yaml", b"name: ../x\nversion: 1.0.0")]), "calls itself"),
         (tarball([("web/Chart.yaml", b"name: x\nversion: ../1")]), "calls itself"),
     ],
+    ids=["html", "empty", "gzip-of-text", "too-large", "cut", "no-chart-yaml", "a-list", "name-with-slash", "version-with-slash"],
 )
 def test_what_is_no_chart_is_refused(data: bytes, words: str) -> None:
     """Cut off, too large, or something else."""
