@@ -11,6 +11,7 @@ import typer
 
 from fleetctl.cli import suggest
 from fleetctl.cli.common import HELP
+from fleetctl.cli.helping import Command
 from fleetctl.cli.menu import COMMANDS
 from fleetctl.core.errors import UsageError
 
@@ -32,9 +33,11 @@ def command(name: str) -> Any:
     module, _, attribute = places[name].partition(":")
     found = getattr(import_module(f"fleetctl.cli.{module}"), attribute)
     if isinstance(found, typer.Typer):
+        for one in found.registered_commands:
+            one.cls = Command
         return typer.main.get_command(found)
     alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    alone.command(name, context_settings=HELP)(found)
+    alone.command(name, context_settings=HELP, cls=Command)(found)
     return typer.main.get_command(alone)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fleetctl.cli import config, output
+from fleetctl.cli.helping import Group
 from fleetctl.cli.kinds import KINDS
 from fleetctl.cli.output import Format
 from fleetctl.cli.parallel import each
@@ -66,7 +67,7 @@ def opened(context: str = "", workspace: str = "") -> Iterator[Session]:
 
 def new_group() -> typer.Typer:
     return typer.Typer(
-        no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, context_settings=HELP
+        cls=Group, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, context_settings=HELP
     )
 
 

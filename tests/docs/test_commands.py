@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from agent import config as agent_config
+from fleetctl.cli.app import main
 from fleetctl.cli.commands import command
+from fleetctl.cli.examples import EXAMPLES
 from fleetctl.core.errors import FleetError
 from manager import config as manager_config
 
@@ -41,6 +43,7 @@ def words_of(line: str) -> list[str]:
 
 
 LINES = sorted({(page.name, line) for page in PAGES for line in lines_of(page)})
+LINES += [(f"--help of {path}", line) for path, lines in EXAMPLES.items() for line in lines if line.startswith("fleetctl ")]
 
 
 @pytest.mark.parametrize(("page", "line"), LINES)
@@ -85,6 +88,15 @@ def check_argparse(parser: Any, words: list[str]) -> None:
         assert name in choices, f"no command {name}"
         parser, words = choices[name], words[1:]
     assert not (options_of(words) - known), f"no option {options_of(words) - known}"
+
+
+@pytest.mark.parametrize("path", EXAMPLES)
+def test_examples_are_shown_by_the_help_of_their_command(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*path.split(), "--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(line in text for line in EXAMPLES[path])
+    assert "<list[" not in text
+    assert "<str>" not in text
 
 
 @pytest.mark.parametrize("words", [["status", "--nope"], ["gitrepo", "nope"], ["nope"]])

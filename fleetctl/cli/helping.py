@@ -1,0 +1,40 @@
+"""How `--help` looks: whole summaries of subcommands, no types of Python, and examples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typer.core import TyperArgument, TyperCommand, TyperGroup
+
+from fleetctl.cli.examples import EXAMPLES
+
+_WHOLE = 400  # characters of a subcommand's summary: it is wrapped, and not cut
+
+
+class Command(TyperCommand):
+    """A command with its examples below its options."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        for param in self.params:
+            if isinstance(param, TyperArgument):
+                param.display_type_rich = _no_type  # type: ignore[method-assign]
+        super().format_help(ctx, formatter)
+        examples = EXAMPLES.get(ctx.command_path.removeprefix("fleetctl "), ())
+        if examples:
+            with formatter.section("Examples"):
+                for line in examples:
+                    formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
+
+
+class Group(TyperGroup):
+    """A group of commands whose summaries are shown whole."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, one.get_short_help_str(_WHOLE)) for name, one in commands if one is not None and not one.hidden]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def _no_type(ctx: Any) -> str:
+    return ""
