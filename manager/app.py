@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except Exception as error:
         log.bug("bug", error)
-        print("fleet-manager: it met an error of its own; please report the lines above.", file=sys.stderr)
+        print("fleet-manager: internal error; please report the traceback above.", file=sys.stderr)
         return BUG
 
 

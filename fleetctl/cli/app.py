@@ -119,7 +119,7 @@ def _bug(error: Exception) -> int:
 
     if config.debug():
         raise error
-    summary = f"this is a mistake of fleetctl's own: {type(error).__name__}: {error}"
+    summary = f"internal error: {type(error).__name__}: {error}"
     output.error(summary, "", "Set FLEETCTL_DEBUG=1 to see where, and report it.")
     return BUG
 

@@ -24,7 +24,7 @@ def diff(
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> int:
-    """What live objects have otherwise than Git: each field with both values. Exit status 1 when there is any."""
+    """Show fields that differ between live objects and Git. Exit status 1 when there is any."""
     with opened(context, workspace) as session:
         session.client.get("bundles", session.workspace, name)
         filters = {"workspace": session.workspace, "selector": f"{_BY_BUNDLE}{name}"} | ({"cluster": cluster} if cluster else {})

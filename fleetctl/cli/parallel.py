@@ -24,22 +24,28 @@ def each(items: Sequence[T], work: Callable[[T], R], what: str = "") -> Iterator
     if len(items) < 2:
         yield from ((item, work(item)) for item in items)
         return
+    pool = ThreadPoolExecutor(_AT_ONCE)
+    try:
+        yield from _in_order(items, [pool.submit(work, item) for item in items], what)
+    finally:
+        pool.shutdown(cancel_futures=True)  # also after Ctrl-C: what has not begun never begins
+
+
+def _in_order(items: Sequence[T], futures: list[Future[R]], what: str) -> Iterator[tuple[T, R]]:
     error: Exception | None = None
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        futures: list[Future[R]] = [pool.submit(work, item) for item in items]
-        for at, (item, future) in enumerate(zip(items, futures, strict=True), 1):
-            if error is not None and future.cancel():
-                continue
-            try:
-                result = future.result()
-            except Exception as why:
-                if error is None:
-                    error = why
-                    for other in futures[at:]:
-                        other.cancel()
-                continue
-            yield item, result
-            if what and len(items) >= _COUNT_FROM and at % _COUNT_EVERY == 0:
-                output.say(f"{what} {at} of {len(items)}")
+    for at, (item, future) in enumerate(zip(items, futures, strict=True), 1):
+        if error is not None and future.cancel():
+            continue
+        try:
+            result = future.result()
+        except Exception as why:
+            if error is None:
+                error = why
+                for other in futures[at:]:
+                    other.cancel()
+            continue
+        yield item, result
+        if what and len(items) >= _COUNT_FROM and at % _COUNT_EVERY == 0:
+            output.say(f"{what} {at} of {len(items)}")
     if error is not None:
         raise error

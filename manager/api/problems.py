@@ -72,7 +72,7 @@ def body(problem: Problem) -> bytes:
 
 
 def bug() -> Bug:
-    return Bug("the manager met an error of its own", next_step="Look into the manager's log and report it.")
+    return Bug("internal error of the manager", next_step="Look into the manager's log and report it.")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -57,7 +57,7 @@ def _said(row: Any, verb: str, reason: str) -> dict[str, Any]:
         return windows.ignore(row.bundle, reason)
     if verb == "resume":
         if phase not in {Phase.PAUSED, Phase.FAILED, Phase.ABORTED}:
-            step = row.waiting or "Nothing is to be done."
+            step = row.waiting or "No action is needed."
             raise RefusedError(f"the rollout of {row.bundle} is {phase.value}, not paused", subject=subject, next_step=step)
         # What made it fail is forgiven: the clocks of the partitions that are not finished start anew.
         return {"phase": Phase.PROGRESSING.value, "reason": "", "steps": _json(_forgiven(row))}

@@ -54,3 +54,12 @@ def test_everything_that_succeeded_is_reported() -> None:
     with pytest.raises(ValueError, match="2"):
         collect()
     assert sorted(reported) == sorted(done)
+
+
+def test_a_caller_that_stops_begins_nothing_more() -> None:
+    """As Ctrl-C does."""
+    done: list[int] = []
+    results = each(range(1000), done.append)
+    next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert len(done) < 1000
