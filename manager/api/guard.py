@@ -55,6 +55,7 @@ class GuardedProtocol(HttpToolsProtocol):
     _header_timer: TimerHandle | None = None
     _stall_timer: TimerHandle | None = None
     _header_bytes = 0
+    _unparsed_bytes = 0  # received since the parser last passed on a header block or a part of a body
     _reading_headers = True
     _refusal = "this is not an HTTP request"
 
@@ -78,6 +79,7 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         if self._header_timer is None and (self.cycle is None or self.cycle.response_complete):
             self._await_headers()
+        self._unparsed_bytes += len(data)
         super().data_received(data)
         if len(self.pipeline) > MAX_PIPELINE:
             self.transport.abort()
@@ -85,6 +87,10 @@ class GuardedProtocol(HttpToolsProtocol):
             self._header_bytes += len(data)
             if self._header_bytes > MAX_HEADER_BYTES:
                 self._end(_raw("431 Request Header Fields Too Large", "too-large", "the request's headers are too large"))
+        elif self._unparsed_bytes > MAX_HEADER_BYTES:
+            # A trailer, a chunk extension, or the headers of a pipelined request: httptools joins the parts of a header
+            # in quadratic time and without a bound.
+            self.transport.abort()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -92,7 +98,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._stop_timer()
-        self._reading_headers = False
+        self._reading_headers, self._unparsed_bytes = False, 0
         size = len(self.url) + sum(len(n) + len(v) for n, v in self.headers)
         if size > MAX_HEADER_BYTES:
             raise ValueError("headers too large")
@@ -100,6 +106,10 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refusal = "a request has exactly one Host header"
             raise ValueError(self._refusal)
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._unparsed_bytes = 0
+        super().on_body(body)
 
     def on_response_complete(self) -> None:
         unread = self.cycle.more_body

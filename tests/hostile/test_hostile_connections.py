@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -51,6 +52,41 @@ def test_headers_are_judged_before_the_body(live: Live):
     wrong = signature(live.key, "POST", "/agent/v1/status", now=int(time.time()) - 4000)
     text = "".join(f"{name}: {value}\r\n" for name, value in wrong.items())
     assert first_line(live, f"{head}{text}\r\n".encode()) == b"HTTP/1.1 401 Unauthorized"
+
+
+CHUNKED = b"POST /agent/v1/enrol HTTP/1.1\r\nhost: m\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        CHUNKED + b"0\r\na: ",
+        CHUNKED + b"1;a=",
+        b"POST /agent/v1/enrol HTTP/1.1\r\nhost: m\r\ncontent-length: 9\r\n\r\n{}       GET / HTTP/1.1\r\na: ",
+        b"GET /install/fleet-agent.pyz HTTP/1.1\r\nhost: m\r\n\r\nGET /healthz HTTP/1.1\r\na: ",
+    ],
+    ids=["trailer", "chunk-extension", "pipelined-after-body", "pipelined-behind-download"],
+)
+def test_headers_in_every_place_have_a_bound(live: Live, head: bytes):
+    """A trailer, a chunk extension and the headers of a pipelined request end the connection, as first headers do."""
+    wait_until(lambda: live.parts.connections.strangers() < 4)
+    with live.raw(head) as connection:
+        peer = connection.getsockname()
+        with contextlib.suppress(OSError):
+            for _ in range(20):
+                connection.sendall(b"b" * 16_384)
+        wait_until(lambda: peer not in live.parts.connections.open, seconds=5)
+
+
+def test_many_short_trailers_have_a_bound(live: Live):
+    wait_until(lambda: live.parts.connections.strangers() < 4)
+    with live.raw(CHUNKED + b"0\r\n" + b"a: b\r\n" * 20_000) as connection:
+        peer = connection.getsockname()
+        wait_until(lambda: peer not in live.parts.connections.open, seconds=5)
+
+
+def test_a_body_of_many_short_chunks_is_read(live: Live):
+    assert first_line(live, CHUNKED + b"1\r\n \r\n" * 10_000 + b"0\r\n\r\n") == b"HTTP/1.1 400 Bad Request"
 
 
 @pytest.mark.parametrize("hosts", ["", "host: a\r\nhost: b\r\n"])
@@ -112,8 +148,8 @@ def test_a_reader_that_reads_nothing_is_ended(live: Live, monkeypatch: pytest.Mo
         wait_until(lambda: peer not in live.parts.connections.open)
 
 
-def wait_until(reached: Callable[[], bool]) -> None:
-    limit = time.monotonic() + 15
+def wait_until(reached: Callable[[], bool], seconds: float = 15) -> None:
+    limit = time.monotonic() + seconds
     while not reached():
         assert time.monotonic() < limit
         time.sleep(0.02)
