@@ -30,7 +30,6 @@ from fleetctl.cli.preview import (
     everywhere,
     mirrors_of,
     prepared,
-    told,
 )
 from fleetctl.core.capabilities import parse_capabilities
 from fleetctl.core.errors import UsageError
@@ -95,13 +94,14 @@ def diff(
     for place in (old, new):
         wish = everywhere(wish_of(place, name if gitrepo is None else "", workspace, path or [], targets, gitrepo))
         made, wrong, _ = prepared(place, wish, [], mirrors_of(mirror or []))
+        for problem in wrong:
+            out.error(f"{place}: {problem.summary}", problem.next_step)
         problems += wrong
         unknown |= {problem.path for problem in wrong}
         fleet, wanted = chosen(clusters, cluster or [], selector, label or [], wish)
         kept = [b for b in made if not bundle or b.spec.name in bundle]
         pairs = [(b, match) for one in wanted for b in kept for match in select(b.spec, [one], fleet.groups)]
         sides.append(Renderer(hooks=True, crds=True, capabilities=capabilities).all(pairs))
-    told(problems, [])
     sides = [[one for one in side if not _is_below(one.bundle.path, unknown)] for side in sides]
     broken = _broken(sides)
     found = _grouped(sides[0], sides[1], broken, show_secrets=show_secrets)

@@ -82,7 +82,7 @@ def chosen(name: str = "") -> Context:
         step = "Run the `fleetctl login …` line that the manager printed at its first start."
         raise LoginError("you are not logged in to a manager", subject=str(path()), next_step=step)
     if wanted not in contexts.known:
-        step = f"Known are: {', '.join(sorted(contexts.known)) or 'none'}."
+        step = f"Valid contexts: {', '.join(sorted(contexts.known)) or 'none'}."
         raise NotFound(f"there is no context {wanted}", subject=str(path()), next_step=step)
     return contexts.known[wanted]
 

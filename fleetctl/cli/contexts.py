@@ -83,7 +83,7 @@ def delete(name: Name, yes: Yes = False) -> None:
     """Forget a login. The token stays good until it ends or is revoked."""
     known = config.read()
     if name not in known.known:
-        step = f"Known are: {', '.join(sorted(known.known)) or 'none'}."
+        step = f"Valid contexts: {', '.join(sorted(known.known)) or 'none'}."
         raise NotFound(f"there is no context {name}", subject=str(config.path()), next_step=step)
     confirm(f"Forget the login to {known.known[name].url}?", yes=yes)
     del known.known[name]

@@ -14,6 +14,11 @@ _WHOLE = 400  # characters of a subcommand's summary: it is wrapped, and not cut
 class Command(TyperCommand):
     """A command with its examples below its options."""
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """`NAME`, `[NAME]`, `NAME...`; arguments that help does not list are not in the usage either."""
+        arguments = [p for p in self.params if isinstance(p, TyperArgument) and not p.hidden]
+        return [self.options_metavar or "", *map(_usage, arguments)]
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         for param in self.params:
             if isinstance(param, TyperArgument):
@@ -34,6 +39,12 @@ class Group(TyperGroup):
         rows = [(name, one.get_short_help_str(_WHOLE)) for name, one in commands if one is not None and not one.hidden]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+
+
+def _usage(argument: TyperArgument) -> str:
+    words = argument.metavar or (argument.name or "").upper()
+    several = "..." if argument.nargs != 1 and not words.endswith("…") else ""
+    return f"{words if argument.required or words.startswith('[') else f'[{words}]'}{several}"
 
 
 def _no_type(ctx: Any) -> str:

@@ -78,7 +78,7 @@ def wait(
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> None:
-    """Wait until things are ready, told, applied, at a commit. At the deadline it says what is not.
+    """Wait until things are ready, applied, or at a commit. At the deadline it says what is not.
 
     A rollout that failed or was aborted ends it at once, with exit status 1.
     """

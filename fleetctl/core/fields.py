@@ -251,11 +251,11 @@ _ROLLOUT = {
     "partitions[].maxUnavailable": _f(f"As above, within the partition. {_PERCENT}", "that of rolloutStrategy"),
     **_criteria("partitions[]"),
     "partitions[].soak": _f("As below, for this partition.", "that of rolloutStrategy"),
-    "partitions[].approval": _f("Whether a person must say yes before it begins.", "as `approval` says"),
+    "partitions[].approval": _f("Whether a person must approve it before it begins.", "as `approval` says"),
     "soak": _f("How long a partition is watched after it has finished, such as `10m`. Not in Fleet.", "0s"),
     "progressDeadline": _f("How long one partition may take, such as `1h`; then the rollout stops. Not in Fleet.", "no limit"),
     "approval": _f(
-        "Where a person must say yes (`fleetctl rollout approve`): `first` before the second partition, `each` before all. Not in Fleet.",
+        "Where a person must approve (`fleetctl rollout approve`): `first` before the second partition, `each` before all. Not in Fleet.",
         "none",
         choices=("none", "first", "each"),
     ),

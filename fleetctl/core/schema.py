@@ -266,7 +266,7 @@ def _document(text: str) -> tuple[Document, list[str]]:
     if head.removesuffix("[]").lower() in top or rest:
         return known["fleet.yaml"], [head, *rest]
     near = nearest(head, [*known, *known["fleet.yaml"].root.keys])
-    step = f"Did you mean {near}?" if near else f"Known are {', '.join(known)}, and the keys below them."
+    step = f"Did you mean {near}?" if near else f"Valid names are {', '.join(known)}, and the keys below them."
     raise UsageError(f"there is nothing named {head[:80]!r} to explain", subject="explain", next_step=step)
 
 

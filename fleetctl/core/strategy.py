@@ -48,7 +48,7 @@ class PartitionSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", f
 
 class Strategy(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """Fleet's keys, and ours: `soak` (how long a finished partition is watched), `progressDeadline` (how long one may take), `approval`
-    (before which partitions a person says yes), `maxFailures` (clusters that may fail) and `onFailure`.
+    (which partitions begin only after a person approves them), `maxFailures` (clusters that may fail) and `onFailure`.
     """
 
     max_unavailable: Amount | None = None
@@ -66,7 +66,7 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """`members` in the order in which they go. `soak` in seconds. `approval`: a person must say yes before the first one goes."""
+    """`members` in the order in which they go. `soak` in seconds. `approval`: a person must approve it before the first one goes."""
 
     name: str
     members: tuple[ClusterId, ...]

@@ -204,7 +204,7 @@ def _way(facts: Facts) -> list[Line]:
         found += [Line("Gate", way.gate)] if way.gate else []
         found += [Line("Not well", ", ".join(way.blockers))] if way.blockers else []
     if way.approval:
-        found.append(Line("Approval", "given" if way.approval == "approved" else "a person has to say yes before this partition begins"))
+        found.append(Line("Approval", "given" if way.approval == "approved" else "this partition begins only after a person approves it"))
     found += [Line("Soak", f"watched until {way.soak_until}")] if way.soak_until else []
     found += [Line("Deadline", f"the partition must be finished by {way.deadline}")] if way.deadline else []
     return found
@@ -292,7 +292,7 @@ def _held(facts: Facts) -> Next | None:
         return Next(f"a person decides: {command}, {other}", command)
     if way.asks:
         command = f"fleetctl rollout approve {bundle}"
-        return Next(f"a person says yes: {command}", command)
+        return Next(f"approve it: {command}", command)
     if facts.window.closed:
         if not facts.window.opens:
             return Next("nothing by itself: its window does not open any more; change the schedule", "fleetctl schedule list")

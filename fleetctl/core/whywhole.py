@@ -103,7 +103,7 @@ def bundle_step(whole: Whole) -> Next:
         return Next(f"a person decides: {command}, or `fleetctl rollback {bundle}`, or a newer commit", command)
     if way is not None and way.asks:
         command = f"fleetctl rollout approve {bundle}"
-        return Next(f"a person says yes: {command}", command)
+        return Next(f"approve it: {command}", command)
     bad = next((t for t in whole.troubles if t.state not in {"OutOfSync", "WaitApplied"}), None) or next(iter(whole.troubles), None)
     if bad is not None:
         return _see(bad, f"fleetctl why {bad.cluster} {bundle}")

@@ -146,7 +146,7 @@ def _no_such(refs: dict[str, str], asked: dict[str, Any]) -> Exception:
     wanted = revision or asked["branch"]
     known = sorted({r.split("/", 2)[2] for r in refs if r.startswith(("refs/heads/", "refs/tags/")) and not r.endswith(_PEELED)})
     near = difflib.get_close_matches(wanted, known, 3) or known[:5]
-    step = f"Known are for example {', '.join(near)}." if near else "Push it first."
+    step = f"Valid names are, for example, {', '.join(near)}." if near else "Push it first."
     if _SHORT.fullmatch(revision):
         step = "A commit that is at no branch or tag and was not fetched before needs all 40 digits. " + step
     what = f"{'revision' if revision else 'branch'} {wanted}" if wanted else "default branch"

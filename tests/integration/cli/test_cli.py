@@ -63,6 +63,27 @@ class TestWithoutAManager:
             assert f"  {name} " in top
             assert "Usage: fleetctl" in terminal.run(name, "--help")
 
+    def test_diff_names_the_side_that_cannot_be_read(self, tmp_path: Path) -> None:
+        for side in ("left", "right"):
+            (tmp_path / side).mkdir()
+            (tmp_path / side / "fleet.yaml").write_text("defaultNamespace: [1]\n")
+        says = Terminal(tmp_path).run("diff", str(tmp_path / "left"), str(tmp_path / "right"), "--cluster", "c", code=2)
+        for side in ("left", "right"):
+            assert f"error: {tmp_path / side}: fleet.yaml:1:" in says
+
+    @pytest.mark.parametrize(
+        ("words", "usage"),
+        [
+            (("apply",), "fleetctl apply [OPTIONS]"),
+            (("why",), "fleetctl why [OPTIONS] CLUSTER|BUNDLE..."),
+            (("cluster", "label"), "fleetctl cluster label [OPTIONS] [NAME…] K=V…"),
+            (("get",), "fleetctl get [OPTIONS] KIND [NAME]..."),
+            (("wait",), "fleetctl wait [OPTIONS] [KIND[/NAME]]..."),
+        ],
+    )
+    def test_the_usage_lists_each_argument_in_plain_form(self, tmp_path: Path, words: tuple[str, ...], usage: str) -> None:
+        assert Terminal(tmp_path).run(*words, "--help").splitlines()[0] == f"Usage: {usage}"
+
     @pytest.mark.parametrize(
         ("words", "code", "says"),
         [

@@ -157,7 +157,7 @@ class TestExitStatus:
     @pytest.mark.parametrize(
         ("error", "status"),
         [
-            (NotFound("https://git.example/apps has no branch nxet", subject="x", next_step="Known are for example next."), 2),
+            (NotFound("https://git.example/apps has no branch nxet", subject="x", next_step="Valid names are, for example, next."), 2),
             (UsageError("no"), 2),
             (SourceError("git.example cannot be read: refused"), 5),
         ],

@@ -30,7 +30,7 @@ def _answer(**more: Any) -> dict[str, Any]:
         "staged": "b" * 40,
     }
     command = "fleetctl rollout approve web"
-    return {**head, "lines": told, "next": {"text": f"a person says yes: {command}", "command": command}, **more}
+    return {**head, "lines": told, "next": {"text": f"approve it: {command}", "command": command}, **more}
 
 
 def test_the_lines_fit_and_the_next_step_comes_last(person: Person, shop: Shop) -> None:
@@ -47,7 +47,7 @@ def test_the_lines_fit_and_the_next_step_comes_last(person: Person, shop: Shop) 
     ]
     assert rows[5].startswith("Agent        heard ")
     assert rows[5].endswith(" ago")
-    assert rows[-1] == "Next: a person says yes: fleetctl rollout approve web"
+    assert rows[-1] == "Next: approve it: fleetctl rollout approve web"
     assert max(map(len, rows)) <= 80
     assert GATE in person.run("why", "paris", "web", "-o", "wide").out
 

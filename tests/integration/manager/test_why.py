@@ -179,7 +179,7 @@ def test_a_person_has_to_say_yes(tmp_path: Path, clone: Clone) -> None:
         await agents.poll("a")
         found = await until(lambda: why(service, "b"), lambda f: f["rollout"]["asks"])
         assert found["next"]["command"] == f"fleetctl rollout approve {BUNDLE}"
-        assert topics(found)["Approval"] == "a person has to say yes before this partition begins"
+        assert topics(found)["Approval"] == "this partition begins only after a person approves it"
         assert (await why(service, "", BUNDLE))["next"]["command"] == f"fleetctl rollout approve {BUNDLE}"
 
     run(tmp_path / "m", work)
