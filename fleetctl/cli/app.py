@@ -61,6 +61,12 @@ def _kubectl_forms(words: list[str]) -> list[str]:
     return [new for word in words[:end] for new in forms.get(word, [word])] + words[end:]
 
 
+def _interrupted() -> int:
+    if sys.stderr.isatty():
+        print(file=sys.stderr)  # the shell's prompt begins on a line of its own
+    return INTERRUPTED
+
+
 def _late(words: list[str]) -> list[str]:
     at = 0
     while at < len(words) and words[at].partition("=")[0] in _EARLY:
@@ -78,14 +84,14 @@ def _run(words: list[str]) -> int:
         output.prepare()
         code = command(words[0])(words[1:], prog_name=f"fleetctl {words[0]}", standalone_mode=False)
         sys.stdout.flush()
+        if code == INTERRUPTED:  # typer's answer to Ctrl-C
+            return _interrupted()
         return code if isinstance(code, int) else 0
     except FleetError as error:
         output.error(error.summary, error.subject, error.next_step)
         return error.status
     except KeyboardInterrupt:
-        if sys.stderr.isatty():
-            print(file=sys.stderr)  # the shell's prompt begins on a line of its own
-        return INTERRUPTED
+        return _interrupted()
     except BrokenPipeError:
         return _reader_went()
     except Exception as error:
