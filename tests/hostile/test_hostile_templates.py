@@ -46,6 +46,10 @@ REFUSED = [
     LONG + "${ range until 5000 }${ $b := sha256sum $a }${ end }",
     LONG + '${ range until 50000 }${ if contains "b" $a }x${ end }${ end }',
     LONG + "${ range until 50000 }${ $b := index $a 3 }${ end }",
+    *[
+        LONG + f"${{ range until 20000 }}${{ $b := {call} }}${{ end }}"
+        for call in ("int $a", "add 1 $a", "max $a 1", "float64 $a", "divf $a 1", "round $a 1", "toDecimal $a")
+    ],
     LONG + "${ range until 50000 }${ if eq $a (print $a) }x${ end }${ end }",
     '${ regexMatch "(((a?){30}){30})$" (repeat 1000000 "a") }',
     '${ $l := until 50000 }${ printf "%9999d" $l }',

@@ -15,7 +15,8 @@ class Untyped(NamedTuple):
     value: Any
 
 
-# One letter a parameter: a anything, s text, i int, f float64, b bool, l list, d map; a `*` makes the last one repeat.
+# One letter a parameter: a anything, n anything that is read as a number, s text, i int, f float64, b bool, l list, d map; a `*` makes
+# the last one repeat.
 _NAMES = {"s": "string", "i": "int", "f": "float64", "b": "bool", "l": "[]interface {}", "d": "map[string]interface {}"}
 
 
@@ -34,7 +35,7 @@ class Function:
             raise Mistake(f"wrong number of args for {name}: want {want} got {len(values)}")
         form = self._form.ljust(len(values), self._form[-1:])
         args = [_given(name, letter, value) for letter, value in zip(form, values, strict=False)]
-        budget.spend(sum(len(arg) for letter, arg in zip(form, args, strict=False) if letter in "sld"))
+        budget.spend(sum(len(arg) for letter, arg in zip(form, args, strict=False) if _is_read(letter, arg)))
         try:
             result = self._call(budget, *args) if self._takes_budget else self._call(*args)
             if not any(result is arg for arg in args):
@@ -46,6 +47,11 @@ class Function:
             raise Mistake(f"{name}: {_one_line(why)}") from why
 
 
+def _is_read(letter: str, value: Any) -> bool:
+    """Whether a call may look at each character or item of the value. A text is read as a number even where it is none."""
+    return letter in "sld" or (letter == "n" and isinstance(value, str))
+
+
 def _one_line(why: Exception) -> str:
     return " ".join(str(why).split())[:200] or type(why).__name__
 
@@ -55,6 +61,7 @@ def _given(name: str, letter: str, value: Any) -> Any:
         return _constant(name, letter, value.value)
     fits = {
         "a": True,
+        "n": True,
         "s": isinstance(value, str),
         "i": isinstance(value, int) and not isinstance(value, bool | Int64),
         "f": isinstance(value, float),
@@ -71,7 +78,7 @@ def _given(name: str, letter: str, value: Any) -> Any:
 
 
 def _constant(name: str, letter: str, value: Any) -> Any:
-    if letter == "a":
+    if letter in "an":
         return value
     if letter == "f":
         return float(value)
