@@ -16,6 +16,7 @@ from fleetctl.core.holds import Limits
 from fleetctl.sources.mirrors import parse_mirrors
 
 from .datadir import LOSSES
+from .start import version
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ _NEW_ADMIN = (
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="fleet-manager", description="Watches Git and tells agents what to run.")
+    top.add_argument("--version", action="version", version=f"fleet-manager {version()}", help="show this manager's version and exit")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="run the manager", description="Run the manager until it is told to stop.")
     epoch = commands.add_parser("epoch", help="after a restore: let agents follow this manager again")

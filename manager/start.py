@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words in (["--version"], ["version"]):
-        print(f"fleet-manager {_version()}")
+        print(f"fleet-manager {version()}")
         return 0
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(words)
 
 
-def _version() -> str:
+def version() -> str:
     try:
         return metadata.version("fleetctl")
     except metadata.PackageNotFoundError:

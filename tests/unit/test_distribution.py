@@ -68,6 +68,8 @@ def test_the_wheel_has_no_general_names(wheel: Path) -> None:
         ("fleetctl.cli.app", ["--version"], "fleetctl "),
         ("fleetctl_agent.app", ["--version"], "fleet-agent "),
         ("fleetctl_manager.start", ["--version"], "fleet-manager "),
+        ("fleetctl_manager.app", ["--version"], "fleet-manager "),
+        ("fleetctl_manager.app", ["--help"], "usage: fleet-manager [-h] [--version]"),
         ("fleetctl_manager.app", ["serve", "--help"], "usage: fleet-manager serve"),
     ],
 )
