@@ -23,7 +23,7 @@ _MAX_SEGMENTS = 32
 _ADDRESS = re.compile(
     r"(https?|oci)://([a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(?::(\d{1,5}))?"
     r"((?:/[^?#\\\s\x00-\x20\x7f]*)?)(?:[?#].*)?",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 _DEFAULT_PORTS = {"https": "443", "http": "80", "oci": "443"}
 # A pattern whose host can be read off: no wildcard, group or class before the first slash.
