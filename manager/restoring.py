@@ -24,6 +24,8 @@ from .store.schema import bundles, revisions
 
 _STEP = "Look into the manager's log, and at the disk. The manager builds it again from Git."
 
+_ADD_AGAIN = "If it is an agent release, add it again with `fleetctl agent-release add`."
+
 
 class Restorer:
     def __init__(self, store: Store, archives: Archives, scanner: Scanner) -> None:
@@ -31,8 +33,11 @@ class Restorer:
         self._tasks: dict[Digest, asyncio.Task[None]] = {}
 
     async def path(self, digest: Digest) -> Path:
-        """The intact file. Raises UnavailableError when it is being built again."""
+        """The intact file. Raises UnavailableError when it is being built again, or cannot be."""
         if not await asyncio.to_thread(self._archives.is_intact, digest):
+            if not await self._store.read(lambda c: _origins(c, digest)):
+                summary = "the file is missing or damaged on the manager, and no GitRepo has it"
+                raise UnavailableError(summary, subject=f"archive {digest[:12]}", next_step=_ADD_AGAIN)
             self.begin(digest)
             raise UnavailableError("the archive is being built again", subject=f"archive {digest[:12]}", next_step=_STEP)
         return self._archives.path(digest)

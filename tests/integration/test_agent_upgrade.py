@@ -282,7 +282,7 @@ def test_a_manager_that_was_taken_over_cannot_run_a_program(site: Site) -> None:
     archive = site.fleet.manager.data_dir / "archives" / release.sha256[:2] / release.sha256
     archive.write_bytes(archive.read_bytes()[:-1] + b"!")
     site.wish("2.1")
-    site.until(lambda s: "arrived broken" in s["upgrade"]["message"])
+    site.until(lambda s: "missing or damaged on the manager" in s["upgrade"]["message"])
     assert not list(site.agent.state_dir.glob("agents/*.pyz"))
     assert site.runs("1.0")["upgrade"]["state"] == "wanted"
 

@@ -117,7 +117,9 @@ def test_who_may_ask(clone: Clone, fleet: Fleet, tmp_path: Path) -> None:
     assert (done.status, "+  a: '2'" in done.out) == (1, True), done
     file = tmp_path / "gitrepo.yaml"
     spec = f"{{repo: '{clone.url}', targets: [{{clusterSelector: {{}}}}]}}"
-    file.write_text(f"kind: GitRepo\nmetadata: {{name: more, namespace: fleet-default}}\nspec: {spec}\n")
+    file.write_text(
+        f"apiVersion: fleet.cattle.io/v1alpha1\nkind: GitRepo\nmetadata: {{name: more, namespace: fleet-default}}\nspec: {spec}\n"
+    )
     assert reader.run("plan", "-f", str(file)).status == 3
     assert "1 gained on 1 cluster" in admin.run("plan", "-f", str(file)).out
     other = admin.good("token", "create", "other", "--role", "read", "-n", "team-b").splitlines()[0]

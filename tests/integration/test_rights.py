@@ -321,7 +321,7 @@ class TestSecretsOfABundle:
         clone.push({**files, "web/templates/s.yaml": made, "wrong/templates/m.yaml": wrong})
         fleet.gitrepo(clone.url)
         fleet.agent("dev", kube["dev"].kubeconfig)
-        failed(fleet, "apps-wrong", "***")
+        failed(fleet, "apps-wrong", "is hidden")
         fleet.until(lambda: fleet.states().get("dev.apps-web"), lambda state: state == "Ready")
         dev.run("patch", "secret", "made", "-n", "rights-values", "-p", '{"stringData": {"password": "mine5555"}}')
         fleet.until(lambda: fleet.states().get("dev.apps-web"), lambda state: state == "Modified")

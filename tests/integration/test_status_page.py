@@ -35,7 +35,8 @@ def test_rollouts_are_shown(clone: Clone, fleet: Fleet, tmp_path: Path, width: i
     for name in ("a", "c"):
         fleet.agent(name, None, target_dir=tmp_path / name)
     fleet.until(
-        lambda: fleet.call("GET", "rollouts")["items"], lambda items: items and "approve" in items[0]["status"]["display"]["message"]
+        lambda: fleet.call("GET", "rollouts")["items"],
+        lambda items: items and "waits for approval" in items[0]["status"]["display"]["message"],
     )
     code = fleet.call("POST", "ui-code")["code"]
     login = httpx.post(f"{fleet.manager.url}/login", json={"code": code}, verify=False)

@@ -288,7 +288,7 @@ def test_a_partition_goes_back_and_who_was_not_told_keeps_what_it_has(tmp_path: 
         with pytest.raises(RefusedError, match="2 clusters were never told bundle"):
             await go(service, Ask(1, chosen=Chosen(partition="(rest)")))
         await agents.poll("a")
-        await until(lambda: rollout(service), lambda r: "approve" in r["status"]["display"]["message"])
+        await until(lambda: rollout(service), lambda r: "waits for approval" in r["status"]["display"]["message"])
         await service.command_rollout("fleet-default", BUNDLE, "approve", "")
         await agents.until_told(first, 3)
         await agents.poll()
