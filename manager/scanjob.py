@@ -20,7 +20,7 @@ from fleetctl.core.bundle import BundleSpec, File
 from fleetctl.core.errors import FleetError, SourceError, UnavailableError, UsageError
 from fleetctl.core.gitrepo import GitRepoSpec, RepoSpec
 from fleetctl.core.ids import CommitId, Digest, RepoName, Workspace
-from fleetctl.core.problems import EMPTY, LEFT_OUT, Problem
+from fleetctl.core.problems import Problem, limit_warnings
 from fleetctl.core.scan import Scan, scan
 from fleetctl.sources import git
 from fleetctl.sources.charting import ChartSource, Login, completed
@@ -29,7 +29,6 @@ from fleetctl.tools.forkserver import ForkServer, JobLimits
 
 from .archives import Archives
 
-_MOST_WARNINGS = 100
 LIMITS = JobLimits()
 BUNDLE_SECONDS = 15.0  # of CPU for reading one bundle
 SERVER = ForkServer(__name__)
@@ -150,7 +149,7 @@ async def _scan(request: ScanRequest) -> ScanResult:
     return ScanResult(
         bundles=[ScannedBundle(b.spec, b.fingerprint) for b in built],
         problems=[*found.problems, *problems],
-        warnings=_fewer(found.warnings),
+        warnings=limit_warnings(found.warnings),
         unread=found.unread,
         about=about,
     )
@@ -163,12 +162,6 @@ def _read(request: ScanRequest, known: Mapping[str, BundleSpec]) -> tuple[Scan, 
         return found, tree.about
     finally:
         tree.close()
-
-
-def _fewer(warnings: list[Problem]) -> list[Problem]:
-    """The first ones, and of those that tell of a directory without a bundle one for each."""
-    rest = {w.path: w for w in reversed(warnings[_MOST_WARNINGS:]) if w.code in {EMPTY, LEFT_OUT}}
-    return [*warnings[:_MOST_WARNINGS], *(rest[path] for path in sorted(rest))]
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from fleetctl.core.manifests import cluster_of, group_of, kind_of, objects
 from fleetctl.core.naming import clean
 from fleetctl.core.problems import Problem
 from fleetctl.core.render import RenderPlan, plan
-from fleetctl.core.scan import Built, Draft, scan
+from fleetctl.core.scan import Built, Draft, Scan, scan
 from fleetctl.core.shape import Origin, convert
 from fleetctl.core.stream import objects_of
 from fleetctl.core.target import Match
@@ -156,11 +156,16 @@ def picked(fleet: Fleet, names: Sequence[str], selector: dict[str, Any] | None) 
 
 def scanned(place: str, wish: Wish) -> tuple[list[Draft], list[Problem], list[Problem]]:
     """(bundles, problems, warnings). Raises NotFound, UsageError."""
+    found = scan_local(place, wish)
+    return found.drafts, found.problems, found.warnings
+
+
+def scan_local(place: str, wish: Wish) -> Scan:
+    """Scan a folder, or a commit of a clone. Raises NotFound, UsageError."""
     from fleetctl.sources.local import open_local
 
     tree = open_local(place)
-    found = scan(tree, wish.repo, commit=tree.commit or CommitId(""))
-    return found.drafts, found.problems, found.warnings
+    return scan(tree, wish.repo, commit=tree.commit or CommitId(""))
 
 
 def built(drafts: list[Draft], mirrors: dict[str, str]) -> tuple[list[Built], list[Problem]]:

@@ -12,7 +12,7 @@ import typer
 
 from fleetctl.cli import output as out
 from fleetctl.cli.common import ContextName, Session, Workspace, opened
-from fleetctl.cli.offline import DEFAULT_WORKSPACE, Wish, built, scanned, wish_of
+from fleetctl.cli.offline import DEFAULT_WORKSPACE, Wish, built, scan_local, wish_of
 from fleetctl.cli.output import Format
 from fleetctl.cli.picturing import Pictures, as_document, pictured
 from fleetctl.cli.planmark import markdown
@@ -22,6 +22,7 @@ from fleetctl.core.capabilities import parse_capabilities
 from fleetctl.core.errors import FleetError, TooManyDeletes, UsageError
 from fleetctl.core.ids import Digest
 from fleetctl.core.impact import Plan
+from fleetctl.core.problems import limit_warnings
 from fleetctl.core.urlpath import relative
 
 CHANGES, WRONG = 1, 2
@@ -132,12 +133,14 @@ def _scanned(request: dict[str, Any], document: dict[str, Any], local: str, mirr
     """What this machine makes of the folder."""
     from fleetctl.core.gitrepo import repo_spec
 
-    drafts, problems, warnings = scanned(local, Wish(repo_spec(document)))
-    made, more = built(drafts, mirrors)
-    for warning in warnings:
-        out.say(f"warning: {warning.summary}")
+    scan = scan_local(local, Wish(repo_spec(document)))
+    made, more = built(scan.drafts, mirrors)
     commit = made[0].spec.commit if made else ""
-    request |= {"commit": commit, "bundles": [b.spec for b in made], "problems": [*problems, *more]}
+    request |= {"commit": commit, "bundles": [b.spec for b in made], "problems": [*scan.problems, *more]}
+    # The manager returns the warnings with the plan; some of them prevent a removal.
+    warnings = limit_warnings(scan.warnings)
+    request |= {"warnings": warnings} if warnings else {}
+    request |= {"unread": scan.unread} if scan.unread else {}
     return _Asked(request, {b.spec.archive: b.archive for b in made})
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from fleetctl.core.errors import FleetError, InvalidFile, UsageError
 
 # Codes of warnings. Where a bundle was that goes with one of them, it is a problem (manager/taking.py).
 EMPTY, LEFT_OUT = "empty", "left-out"
+
+
+_MOST_WARNINGS = 100
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,6 +23,12 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
     next_step: str = ""
     warning: bool = False
+
+
+def limit_warnings(warnings: Sequence[Problem]) -> list[Problem]:
+    """The first 100 warnings, and one more for each directory without a bundle: these prevent a removal."""
+    rest = {w.path: w for w in reversed(warnings[_MOST_WARNINGS:]) if w.code in {EMPTY, LEFT_OUT}}
+    return [*warnings[:_MOST_WARNINGS], *(rest[path] for path in sorted(rest))]
 
 
 def problem_of(directory: str, why: FleetError) -> Problem:

@@ -39,7 +39,9 @@ _MOST_BYTES = 8 * 1024 * 1024
 
 
 class _Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`bundles` null: the manager scans; else what was scanned elsewhere, with the `problems` that it met."""
+    """`bundles` null: the manager scans; else what was scanned elsewhere, with the `problems`,
+    `warnings` and `unread` paths of that scan (as in core.scan.Scan).
+    """
 
     workspace: str
     gitrepo: str
@@ -48,6 +50,8 @@ class _Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     document: dict[str, Any] | None = None
     bundles: list[BundleSpec] | None = None
     problems: list[Problem] = []
+    warnings: list[Problem] = []
+    unread: list[str] = []
 
 
 class PlanApi:
@@ -81,7 +85,17 @@ class PlanApi:
             step = "Use a token with the role admin, or plan a folder with --local."
             raise RefusedError(f"token {person.name} may read only", subject="plan of a GitRepo's document", next_step=step)
         document = marked_plan(person, said.document) if said.document is not None else None
-        asked = Asked(said.workspace, said.gitrepo, said.branch, said.commit, document, said.bundles, said.problems)
+        asked = Asked(
+            said.workspace,
+            said.gitrepo,
+            branch=said.branch,
+            commit=said.commit,
+            document=document,
+            specs=said.bundles,
+            problems=said.problems,
+            warnings=said.warnings,
+            unread=said.unread,
+        )
         found = await self._service.plan(asked)
         data = await PLANS.run(msgspec.json.encode, found)
         return Response(data, media_type="application/json", headers={"cache-control": "no-store"})

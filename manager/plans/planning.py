@@ -23,7 +23,7 @@ from fleetctl.core.errors import NotFound, UsageError
 from fleetctl.core.gitrepo import GitRepoSpec, RepoSpec, repo_spec
 from fleetctl.core.ids import ClusterId, CommitId, Digest, RepoName, Workspace, is_digest, is_name
 from fleetctl.core.impact import Plan
-from fleetctl.core.problems import Problem
+from fleetctl.core.problems import Problem, limit_warnings
 from fleetctl.sources import git
 
 from ..archives import Archives
@@ -48,7 +48,7 @@ _MOST_RULES = 2_000  # targets and customizations of a bundle that was scanned e
 @dataclass(frozen=True)
 class Asked:
     """A plan for the GitRepo `name`: of a `branch` or a `commit`, else of what it follows; as `document` says, when one is given. `specs`,
-    when not None, were scanned elsewhere, with the `problems` that stood in the way.
+    when not None, were scanned elsewhere, with the `problems`, `warnings` and `unread` paths of that scan.
     """
 
     workspace: str
@@ -58,6 +58,8 @@ class Asked:
     document: Mapping[str, Any] | None = None
     specs: list[BundleSpec] | None = None
     problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
 
     @property
     def ref(self) -> str:
@@ -104,7 +106,8 @@ class Planner:
         if asked.specs is not None:
             repo = repo_spec(document) if document else _nameless(asked)
             specs = [_mine(spec, asked) for spec in asked.specs]
-            return repo, Taken(CommitId(asked.commit), specs, asked.problems)
+            commit = CommitId(asked.commit)
+            return repo, Taken(commit, specs, asked.problems, limit_warnings(asked.warnings), asked.unread)
         ref = git.Ref(asked.branch, asked.commit) if asked.branch or asked.commit else None
         repo, taken = await self._scanner.look((asked.workspace, asked.name), ref, document)
         for spec in taken.specs:

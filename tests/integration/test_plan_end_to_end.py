@@ -85,6 +85,14 @@ def test_a_branch_a_commit_and_a_folder_say_the_same_and_it_happens(clone: Clone
     assert "db/fleet.yaml:2:3" in broken.err
     assert "removed" not in broken.out  # what cannot be made is no sign that it is gone, and neither is `old` beside it
 
+    clone.git("checkout", "--quiet", "--", ".")
+    (clone.folder / "db" / "m.yaml").unlink()
+    (clone.folder / "db" / "fleet.yaml").write_text("namespace: db\n")
+    emptied = person.run("plan", "apps", "--local", str(clone.folder))
+    assert (emptied.status, emptied.err.count("warning: db holds no file to deploy")) == (2, 1)
+    assert "error: db holds no file to deploy; bundle apps-db, which was made from db, stays" in emptied.err
+    assert "removed" not in emptied.out
+
     clone.git("push", "--quiet", "origin", "next:main")
     fleet.until(
         lambda: {n: sorted(p.name for p in place.glob("*.yaml")) for n, place in places.items()}, lambda files: len(files["b"]) == 3

@@ -10,10 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from fleetctl.cli import planning
 from fleetctl.core.bundle import BundleSpec, Target, archive_digest, unpack
 from fleetctl.core.errors import NotFound, UsageError
 from fleetctl.core.ids import BundleName, Digest, Workspace
 from fleetctl.core.impact import Plan, What
+from manager.api import planning as api_planning
 from manager.plans.planning import Asked
 from manager.service import Service
 from tests.support.gitrepo import Clone
@@ -136,6 +138,43 @@ def test_a_broken_file_is_a_problem_and_removes_nothing(tmp_path: Path, clone: C
         plan = await service.plan(Asked(SPACE, "apps", branch="bad"))
         assert [p.summary.partition(": ")[0] for p in plan.problems] == ["web/fleet.yaml:2:3"]
         assert said(plan) == {"apps-db": [("changed", 1, ["files"])]}
+
+    run(tmp_path / "m", work)
+
+
+def local_plan(clone: Clone, revision: str) -> Asked:
+    """The request of `fleetctl plan --local CLONE@REVISION`, as the manager reads it."""
+    document = gitrepo(clone.url, targets=ALL, paths=["*"])
+    scan = planning._scanned({"workspace": SPACE, "gitrepo": "apps"}, document, f"{clone.folder}@{revision}", {})
+    request = api_planning._read(msgspec.json.encode(scan.request))
+    return Asked(SPACE, "apps", specs=request.bundles, problems=request.problems, warnings=request.warnings, unread=request.unread)
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({"web/m.yaml": None, "web/fleet.yaml": "namespace: web\n"}, "web holds no file to deploy"),
+        ({"web/fleet.yaml": "helm: {repo: 'https://charts.example'}\n"}, "helm.repo"),
+        ({"web/.fleetignore": "*\n"}, "web holds no file to deploy"),
+    ],
+    ids=["emptied", "broken", "ignored"],
+)
+def test_a_plan_of_a_folder_has_the_problems_of_the_managers_scan(
+    tmp_path: Path, clone: Clone, files: dict[str, str | bytes | None], reason: str
+) -> None:
+    """A directory that holds nothing to deploy any more, or that cannot be read, is a problem; its bundle is not removed."""
+
+    async def work(service: Service, agents: Agents) -> None:
+        await agents.join("a")
+        await add(service, clone.url, paths=["*"])
+        await scanned(service, clone.push({"web/m.yaml": MAP.format(name="web"), "db/m.yaml": MAP.format(name="db")}))
+        commit = branch(clone, "next", files)
+        by_manager = await service.plan(Asked(SPACE, "apps", branch="next"))
+        by_folder = await service.plan(await asyncio.to_thread(local_plan, clone, commit))
+        assert any(reason in p.summary for p in by_folder.problems), by_folder.problems
+        assert by_folder.removals.deployments == 0
+        assert by_folder.bundles == by_manager.bundles == []
+        assert (by_folder.problems, by_folder.warnings) == (by_manager.problems, by_manager.warnings)
 
     run(tmp_path / "m", work)
 
