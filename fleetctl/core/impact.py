@@ -201,7 +201,7 @@ def grouped(
 
 
 def _kind(change: Change, had: Have | None, held: str) -> _Kind:
-    return _Kind(_what(change, had), tuple(_why(change.want, had)), _side_of_have(had), _side_of_want(change.want), held)
+    return _Kind(kind_of_change(change, had), tuple(change_reasons(change.want, had)), _side_of_have(had), _side_of_want(change.want), held)
 
 
 def in_order(groups: Iterable[Group]) -> list[Group]:
@@ -228,7 +228,7 @@ def _group(kind: _Kind, keys: Sequence[Key], have: Mapping[Key, Have], standing:
     )
 
 
-def _what(change: Change, had: Have | None) -> What:
+def kind_of_change(change: Change, had: Have | None) -> What:
     if change.want is None:
         return What.TOLD if had is not None and not had.generation else What.REMOVED
     if had is None or had.removed or had.generation < 1:
@@ -246,7 +246,7 @@ def _side_of_want(want: Want | None) -> Side | None:
     return Side(archive=want.archive, options=want.options_key, customization=want.customization) if want else None
 
 
-def _why(want: Want | None, had: Have | None) -> list[str]:
+def change_reasons(want: Want | None, had: Have | None) -> list[str]:
     """What differs."""
     if want is None:
         return ["was never told"] if had is not None and not had.generation else []

@@ -34,13 +34,16 @@ _LIMITS = ("removals-least", "removals-percent", "removals-window")
 @dataclass
 class Removals:
     """What a person says of removals beforehand, and what became of them. `number`: exactly so many deployments may go; `sure`: these may.
-    `gone`: what was taken away because nothing picks it any more; `held`: what is held now and was not before.
+    `gone`: what was taken away because nothing picks it any more; `held`: what is held now and was not before. `changes`: all differences
+    that the pass decided, removals that are held included, from what the clusters `had`.
     """
 
     number: int | None = None
     sure: Collection[Key] = ()
     gone: set[Key] = field(default_factory=set)
     held: set[Key] = field(default_factory=set)
+    changes: list[Change] = field(default_factory=list)
+    had: Mapping[Key, Have] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ def let_through(
 ) -> list[Change]:
     """`changes` without the removals that are held, which are written down. Raises Conflict when a person has named another number."""
     said = said or Removals()
+    said.changes, said.had = changes, have
     was = _held(connection, scope)
     lost = {
         c.key for c in changes if c.want is None and c.key[1] in picked.bundles and c.key[0] in picked.clusters and have[c.key].generation

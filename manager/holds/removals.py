@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from fleetctl.core.cluster import matches, parse_selector
+from fleetctl.core.effects import effects_of
 from fleetctl.core.errors import Conflict, NotFound, UsageError
 from fleetctl.core.ids import BundleName, ClusterId, Workspace, is_name
 from fleetctl.core.labels import check_labels
@@ -29,6 +30,7 @@ from . import holding
 from .holding import Removals
 
 _MOST_NAMED = 20
+_MOST_EFFECTS = 1000
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,14 @@ class _Changed:
     picked: int
     touched: set[ClusterId] = field(default_factory=set)
     removals: Removals = field(default_factory=Removals)
+    cluster_names: dict[ClusterId, str] = field(default_factory=dict)
 
     def shown(self, connection: Connection, labels: Labels) -> dict[str, Any]:
         lost = self.removals.gone | self.removals.held
         bundles: dict[str, int] = {}
         for _, bundle in lost:
             bundles[bundle] = bundles.get(bundle, 0) + 1
+        effects = effects_of(self.removals.changes, self.removals.had, self.cluster_names.__getitem__)
         return {
             "picked": self.picked,
             "clusters": len(self.names),
@@ -74,6 +78,8 @@ class _Changed:
             "removals": len(lost),
             "held": len(self.removals.held),
             "bundles": [{"name": name, "removals": amount} for name, amount in sorted(bundles.items())],
+            "effects": [msgspec.to_builtins(effect) for effect in effects[:_MOST_EFFECTS]],
+            "moreEffects": max(0, len(effects) - _MOST_EFFECTS),
             "holds": [shown(one) for one in holding.current(connection, labels.workspace) if one.bundle in bundles and self.removals.held],
             "dryRun": labels.dry_run,
         }
@@ -190,6 +196,7 @@ def _relabel(connection: Connection, labels: Labels, now: str) -> _Changed:
         if new != had:
             changed.names.append(row.name)
             values.append({"i": row.id, "l": msgspec.json.encode(new)})
+            changed.cluster_names[ClusterId(row.id)] = row.name
     ids = [ClusterId(value["i"]) for value in values]
     if values:
         update = (

@@ -169,6 +169,25 @@ class TestLabels:
 
         run(tmp_path / "m", work)
 
+    def test_a_dry_run_lists_bundles_that_clusters_gain_lose_or_change(self, tmp_path: Path, clone: Clone) -> None:
+        """Another target, a customization of it, and a bundle for that target only; nothing is stored."""
+        test = {"name": "test", "clusterSelector": {"matchLabels": {"env": "test"}}}
+
+        async def work(service: Service, agents: Agents) -> None:
+            await settled(service, agents, clone, 2, targets=[*PROD, test])
+            await add(service, clone.url, name="tools", paths=["tools"], targets=[test])
+            await scanned(service, clone.push({"tools/m.yaml": MAP.format(value=1).replace("name: web", "name: tools")}), "tools")
+            answer = await service.label_clusters(Labels(SPACE, {"env": "test"}, ["c00"], dry_run=True))
+            effects = {one["bundle"]: one for one in answer["effects"]}
+            assert (effects["tools-tools"]["what"], effects["tools-tools"]["new"]["target"]) == ("added", "test")
+            assert (effects[BUNDLE]["old"]["target"], effects[BUNDLE]["new"]["target"]) == ("prod", "test")
+            assert (answer["removals"], {one["names"][0] for one in answer["effects"]}) == (0, {"c00"})
+            [lost] = (await service.label_clusters(Labels(SPACE, {"env": None}, ["c00"], dry_run=True)))["effects"]
+            assert (lost["bundle"], lost["what"], lost["clusters"]) == (BUNDLE, "removed", 1)
+            assert (await told(agents))[0] == {"c00", "c01"}
+
+        run(tmp_path / "m", work)
+
     def test_a_clusters_last_bundle_is_held_unless_the_number_is_said(self, tmp_path: Path, clone: Clone) -> None:
         """By a label alone it is kept; with the number in the same call it goes; another number does nothing at all."""
 
