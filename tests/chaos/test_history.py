@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.history import Allowed, Event, History, Told, violations
+from tests.support.history import Allowed, Event, History, Told, changing_helms, violations
 
 DIGEST = "a" * 32
 _versions = iter(range(1, 100_000))
 
 
 def history() -> History:
-    made = History(Path("/nonexistent"), ["chaos"], Path("/nonexistent"), dict)
+    nowhere = Path("/nonexistent")
+    made = History(nowhere, ["chaos"], nowhere, dict, nowhere)
     made.signed = {("web", 1, DIGEST), ("web", 2, DIGEST)}
     return made
 
@@ -74,6 +76,29 @@ def test_two_helms_of_one_release_are_found() -> None:
     made = history()
     made.together = [(1.0, "chaos/web", (7, 8))]
     assert found(made) == ["I5"]
+
+
+def test_helms_are_counted_by_their_cluster(tmp_path: Path) -> None:
+    """Tests that run at the same time have the same releases on other clusters; the option counts before the environment."""
+    folders = [tmp_path / name for name in ("world", "world-2")]
+    pretend = ["sh", "-c", "read -r word", "helm", "upgrade", "--install", "web", "chart", "--namespace", "chaos"]
+    runs = [
+        subprocess.Popen([*pretend, *options], env={"KUBECONFIG": str(by_env)}, stdin=subprocess.PIPE, start_new_session=True)
+        for by_env, options in (
+            (folders[0] / "config", []),
+            (folders[1] / "config", []),
+            (folders[0] / "config", ["--kubeconfig", str(folders[1] / "config")]),
+        )
+    ]
+    first, second, third = (run.pid for run in runs)
+    try:
+        assert changing_helms(["chaos"], folders[0]) == {"chaos/web": {first}}
+        assert changing_helms(["chaos"], folders[1]) == {"chaos/web": {second, third}}
+        assert changing_helms(["other"], folders[0]) == {}
+    finally:
+        for run in runs:
+            run.communicate()
+    assert changing_helms(["chaos"], folders[1]) == {}
 
 
 def test_ready_before_it_is_deployed_is_found() -> None:

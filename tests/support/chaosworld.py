@@ -135,7 +135,7 @@ class World:
         self.agent = self.fleet.agent("edge", self.proxy.kubeconfig)
         self.seen = folder / "passed"
         self.base_env = dict(self.agent.process.env)
-        self.history = History(kubeconfig, [NAMESPACE], self.agent.state_dir, self.told)
+        self.history = History(kubeconfig, [NAMESPACE], self.agent.state_dir, self.told, folder)
         self.history.__enter__()
         self.wish = NOTHING
         self._numbers = itertools.count(1)
@@ -228,7 +228,7 @@ class World:
             newest = max((labels for labels in records if labels["name"] == name), key=lambda labels: int(labels["version"]))
             if newest["status"] != "deployed" or newest["fleetctl-generation"] != str(told[f"edge.{bundle}"][1]):
                 return f"record {newest}, told {told}"
-        return f"helm runs: {running}" if (running := changing_helms([NAMESPACE])) else ""
+        return f"helm runs: {running}" if (running := changing_helms([NAMESPACE], self.folder)) else ""
 
     def names(self, plural: str) -> set[str]:
         root = "/apis/apps/v1" if plural == "deployments" else "/api/v1"

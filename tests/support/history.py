@@ -63,15 +63,24 @@ class Told:
 
 
 class History:
-    """`namespaces`: where the bundles under test live. `told`: asks the manager, {name: (state, generation, applied)}."""
+    """`namespaces`: where the bundles under test live. `told`: asks the manager, {name: (state, generation, applied)}. `folder`: the
+    world's own, which tells its processes from those of other worlds on this machine.
+    """
 
-    def __init__(self, kubeconfig: Path, namespaces: Iterable[str], state_dir: Path, told: Callable[[], dict[str, tuple[str, int, int]]]):
+    def __init__(
+        self,
+        kubeconfig: Path,
+        namespaces: Iterable[str],
+        state_dir: Path,
+        told: Callable[[], dict[str, tuple[str, int, int]]],
+        folder: Path,
+    ):
         self.events: list[Event] = []
         self.told: list[tuple[str, Told]] = []
         self.signed: set[tuple[str, int, str]] = set()  # (bundle, generation, archive) in documents on the agent's disk
         self.together: list[tuple[float, str, tuple[int, ...]]] = []  # releases with more than one helm that changes them
         self.helms = 0
-        self._kubeconfig, self._state_dir, self._ask = kubeconfig, state_dir, told
+        self._kubeconfig, self._state_dir, self._ask, self._folder = kubeconfig, state_dir, told, folder
         self._namespaces = list(namespaces)
         self._done = threading.Event()
         self._apis: list[Api] = []
@@ -137,7 +146,7 @@ class History:
         """Two looks a moment apart must agree: a helm that ends in between is no second one."""
         before: dict[str, set[int]] = {}
         while not self._done.wait(_SAMPLE_SECONDS):
-            found = changing_helms(self._namespaces)
+            found = changing_helms(self._namespaces, self._folder)
             self.helms += any(pid not in before.get(release, ()) for release, pids in found.items() for pid in pids)
             for release, pids in found.items():
                 both = pids & before.get(release, set())
@@ -169,24 +178,44 @@ class History:
         return seen
 
 
-def changing_helms(namespaces: Iterable[str]) -> dict[str, set[int]]:
-    """{namespace/release: the helms that may change it now}, by process group: until it is a plugin, helm's child looks as helm does."""
+def changing_helms(namespaces: Iterable[str], folder: Path) -> dict[str, set[int]]:
+    """{namespace/release: process groups of the helm runs that may change it now}.
+
+    By process group: until it executes the plugin, helm's child looks like helm itself. Only runs with the kubeconfig of a cluster in
+    `folder` count: tests that run at the same time have releases of the same names on other clusters.
+    """
     wanted = set(namespaces)
-    found: dict[str, set[int]] = {}
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdecimal():
+    groups: dict[str, set[int]] = {}
+    for process in Path("/proc").iterdir():
+        if not process.name.isdecimal():
             continue
         with contextlib.suppress(OSError):
-            words = (folder / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-            for verb in ("upgrade", "uninstall", "rollback"):
-                if verb in words and "--namespace" in words:
-                    rest = words[words.index(verb) + 1 :]
-                    release = next((word for word in rest if not word.startswith("-")), "")
-                    namespace = rest[rest.index("--namespace") + 1] if "--namespace" in rest else ""
-                    state, _, group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
-                    if namespace in wanted and state != "Z":
-                        found.setdefault(f"{namespace}/{release}", set()).add(int(group))
-    return found
+            words = (process / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+            namespace, release = _changed_release(words)
+            if namespace in wanted and _kubeconfig_of(process, words).is_relative_to(folder):
+                state, _, group = (process / "stat").read_text().rpartition(")")[2].split()[:3]
+                if state != "Z":
+                    groups.setdefault(f"{namespace}/{release}", set()).add(int(group))
+    return groups
+
+
+def _changed_release(words: list[str]) -> tuple[str, str]:
+    """(namespace, release) that a helm with this command line changes; ("", "") for another command."""
+    verb = next((word for word in ("upgrade", "uninstall", "rollback") if word in words), None)
+    if verb is None:
+        return "", ""
+    rest = words[words.index(verb) + 1 :]
+    if "--namespace" not in rest[:-1]:
+        return "", ""
+    return rest[rest.index("--namespace") + 1], next(word for word in rest if not word.startswith("-"))
+
+
+def _kubeconfig_of(process: Path, words: list[str]) -> Path:
+    """By its option, else by its environment. Raises OSError for a process that has ended."""
+    if "--kubeconfig" in words[:-1]:
+        return Path(words[words.index("--kubeconfig") + 1])
+    variables = (process / "environ").read_bytes().decode("utf-8", "replace").split("\0")
+    return Path(next((v.partition("=")[2] for v in variables if v.startswith("KUBECONFIG=")), ""))
 
 
 @dataclass(frozen=True)

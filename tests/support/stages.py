@@ -114,7 +114,7 @@ def judge(world: World, since: int, scenario: Scenario) -> None:
 
 def kill(world: World, who: str) -> None:
     """The agent first: so that it does not see what becomes of its helm."""
-    helms = [pid for pids in changing_helms([NAMESPACE]).values() for pid in pids]
+    helms = [pid for pids in changing_helms([NAMESPACE], world.folder).values() for pid in pids]
     if who in {"agent", "both"} and world.agent.process.alive():
         os.kill(world.agent.process.pid, signal.SIGKILL)
     for pid in helms if who in {"helm", "both"} else ():

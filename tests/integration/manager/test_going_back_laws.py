@@ -28,8 +28,9 @@ from fleetctl.core.ids import BundleName, ClusterId, CommitId, Digest, RepoName,
 from fleetctl.core.plan import Want
 from fleetctl.core.status import Report, State
 from fleetctl.sources.gitstore import About
-from manager import fleet, objects, reports
+from manager import enrolment, objects, reports
 from manager.clock import rfc3339
+from manager.enrolment import Claim
 from manager.live import Live, Presence
 from manager.revisions import clusterhistory
 from manager.revisions.goingback import Ask, Chosen, go
@@ -83,7 +84,7 @@ class GoingBack(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="going-back-"))
-        self.now, self.commits = 1_800_000_000.0, 0
+        self.now, self.commits, self.registrations = 1_800_000_000.0, 0, 0
         self.model = Model()
         self.ids: dict[str, ClusterId] = {}
         self.silent: set[str] = set()
@@ -146,10 +147,12 @@ class GoingBack(RuleBasedStateMachine):
         if name in self.ids:
             return
         with self.engine.begin() as connection:
-            fleet._claimed(connection, SPACE, name, {}, replace=True, now=rfc3339(self.now))
-            where = (clusters.c.workspace == SPACE) & (clusters.c.name == name)
-            found = connection.execute(sa.update(clusters).where(where).values(public_key=b"key").returning(clusters.c.id))
-            self.ids[name] = ClusterId(found.scalar_one())
+            now, token = rfc3339(self.now), f"{name}-{self.registrations}".encode()
+            self.registrations += 1
+            claim = Claim(SPACE, name, {}, expires=rfc3339(self.now + 60), now=now)
+            enrolment.register(connection, token, claim, replace=True)
+            enrolled = enrolment.enrol(connection, token, b"key", now=now, version="")
+            self.ids[name] = ClusterId(enrolled.cluster.id)
         self.hear()
 
     @rule(name=st.sampled_from(NAMES))

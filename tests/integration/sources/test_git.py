@@ -233,7 +233,7 @@ class TestRefusals:
         ("ref", "words", "step"),
         [
             (git.Ref("man"), "has no branch man", "main"),
-            (git.Ref("", "v9"), "has no revision v9", "for example main"),
+            (git.Ref("", "v9"), "has no revision v9", "Valid names are, for example, main."),
             (git.Ref("", "0123abc"), "has no revision 0123abc", "all 40 digits"),
             (git.Ref("", NO_COMMIT), f"has no commit {NO_COMMIT}", "Push it"),
         ],
