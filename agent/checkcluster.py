@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from fleetctl.core.errors import FleetError, NotFound, ToolFailed
-from fleetctl.core.ids import BundleName
+from fleetctl.core.ids import BundleName, ClusterId
 from fleetctl.core.render import release_of
 from fleetctl.core.urlpath import core_path
 from fleetctl.core.wire import Desired
@@ -22,8 +22,9 @@ from fleetctl.tools.helm import HelmCli, Release
 from . import config
 from .findings import Finding, asked, failed
 from .journal import Entry
-from .kube import Forbidden, Kube
-from .recover import LEAVING, PENDING, Record, listed
+from .kube import Kube
+from .recover import LEAVING, PENDING, Record, list_releases, places_of
+from .rights import Rights
 
 _MOST_PLACES = 25
 _MOST_NAMED = 5
@@ -142,19 +143,16 @@ async def _may(kube: Kube, right: Right) -> bool:
 
 async def _releases(kube: Kube, held: Held) -> list[Finding]:
     """Release records of ours that a helm has left in the middle."""
-    selector = f"owner=helm,fleetctl-cluster={held.cluster_id}"
-    records: list[Record] = []
+    places = sorted(places_of(held.entries.values(), held.document))[:_MOST_PLACES]
     try:
-        records = await listed(kube, "", selector)
-    except Forbidden:
-        for namespace in sorted({e.namespace for e in held.entries.values() if e.namespace})[:_MOST_PLACES]:
-            try:
-                records += await listed(kube, namespace, selector)
-            except FleetError as why:
-                return [Finding("releases", ok=None, said=f"cannot be looked at: {why.summary}", next_step="See the line on rights.")]
+        listing = await list_releases(Rights(kube, held.accounts), ClusterId(held.cluster_id), places)
     except FleetError as why:
         return [failed("releases", why)]
-    return hanging(records)
+    if listing.refused:
+        namespace, refusal = next(iter(listing.refused.items()))
+        said = f"cannot be listed in namespace {namespace}: {refusal.summary}"
+        return [Finding("releases", ok=None, said=said, next_step="See the line on rights.")]
+    return hanging(listing.records)
 
 
 def hanging(records: Iterable[Record]) -> list[Finding]:

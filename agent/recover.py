@@ -8,19 +8,23 @@ nothing that is as it should be; a release that is only in the cluster is known 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from fleetctl.core.errors import NotFound, ToolFailed
+from fleetctl.core.errors import FleetError, NotFound, ToolFailed, UsageError
 from fleetctl.core.ids import BundleName, ClusterId, Epoch, Generation
+from fleetctl.core.render import release_of
 from fleetctl.core.urlpath import below, core_path, in_namespace
+from fleetctl.core.wire import Desired
 
 from .journal import Entry, Journal, Order
 from .kube import Forbidden, Kube
 from .log import trouble
 from .parts import PART
+from .rights import MissingAccount, Rights
 
 # The labels are all that is needed: a record itself holds up to a megabyte.
 METADATA = {"accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
@@ -49,29 +53,60 @@ class Record:
         return self.release, self.namespace
 
 
-async def recover(kube: Kube, journal: Journal, cluster: ClusterId, namespaces: Collection[str] = ()) -> list[BundleName]:
-    """The bundles of which the cluster knew more than the journal, which knows it now. `namespaces`: where to look when this agent may not
+class Place(NamedTuple):
+    """A namespace that may hold release records, and a service account of a bundle there ("" for none named)."""
+
+    namespace: str
+    account: str = ""
+
+
+class Listing(NamedTuple):
+    """Release records. `namespaces`: those that were listed, None for all; `refused`: namespaces that could not be, with the reason."""
+
+    records: list[Record]
+    namespaces: frozenset[str] | None
+    refused: dict[str, FleetError]
+
+
+def places_of(entries: Iterable[Entry], document: Desired | None) -> set[Place]:
+    """Where the journal and the document say that releases are."""
+    places = {Place(e.namespace, e.account) for e in entries}
+    for bundle in document.bundles if document else ():
+        with suppress(FleetError):  # a bundle without a valid release has no records
+            _, namespace = release_of(bundle.options, bundle.name)
+            places.add(Place(namespace, bundle.options.service_account or ""))
+    for tombstone in document.tombstones if document else ():
+        places.add(Place(tombstone.namespace, tombstone.service_account))
+    return {place for place in places if place.namespace}
+
+
+async def recover(rights: Rights, journal: Journal, cluster: ClusterId, places: Collection[Place] = ()) -> list[BundleName]:
+    """The bundles of which the cluster knew more than the journal, which knows it now. `places`: where to look when this agent may not
     list everywhere. Raises ClusterUnreachable, ToolFailed, OSError.
     """
-    records, complete = await _all(kube, f"owner=helm,fleetctl-cluster={cluster}", namespaces)
-    changed = merged(journal.entries, records, complete=complete)
+    listing = await list_releases(rights, cluster, places)
+    for namespace, why in listing.refused.items():
+        trouble(f"namespace {namespace}", f"its release records cannot be read: {why.summary}")
+    changed = merged(journal.entries, listing.records, namespaces=listing.namespaces)
     for entry in changed:
         journal.put(entry)
     journal.broken = False
     return [entry.bundle for entry in changed]
 
 
-def merged(entries: Mapping[BundleName, Entry], records: Iterable[Record], *, complete: bool) -> list[Entry]:
-    """The entries that must be written down. `complete`: a release that has no record here has none. Pure."""
+def merged(entries: Mapping[BundleName, Entry], records: Iterable[Record], *, namespaces: Collection[str] | None = None) -> list[Entry]:
+    """The entries that must be written down. `namespaces`: a release there (None: anywhere) that has no record here has none. Pure."""
     found: dict[BundleName, list[Record]] = {}
     for record in _present(records):
         if record.bundle:
             found.setdefault(BundleName(record.bundle), []).append(record)
     changed = [entry for bundle, held in sorted(found.items()) if (entry := _joined(bundle, entries.get(bundle), held))]
-    if complete:
-        gone = [e for e in entries.values() if e.release and e.applied and e.bundle not in found]
-        changed += [msgspec.structs.replace(e, applied=Generation(0), revision=0, began=True) for e in gone]
-    return changed
+    gone = [
+        e
+        for e in entries.values()
+        if e.release and e.applied and e.bundle not in found and (namespaces is None or e.namespace in namespaces)
+    ]
+    return changed + [msgspec.structs.replace(e, applied=Generation(0), revision=0, began=True) for e in gone]
 
 
 def _present(records: Iterable[Record]) -> list[Record]:
@@ -114,20 +149,47 @@ def _newest(records: Iterable[Record]) -> list[Record]:
     return list(found.values())
 
 
-async def _all(kube: Kube, selector: str, namespaces: Collection[str]) -> tuple[list[Record], bool]:
-    """(the records, whether these are all): one request, or one for each namespace where the agent may not look everywhere."""
+async def list_releases(rights: Rights, cluster: ClusterId, places: Collection[Place]) -> Listing:
+    """The records of this cluster's releases: one request, or one for each of `places` where the agent may not list everywhere. Raises
+    ClusterUnreachable, ToolFailed.
+    """
+    selector = f"owner=helm,fleetctl-cluster={cluster}"
     try:
-        return await listed(kube, "", selector), True
+        return Listing(await listed(rights.kube, "", selector), None, {})
+    except Forbidden:
+        pass
     except ToolFailed:
-        if not namespaces:
+        if not places:
             raise
-    found: list[Record] = []
-    for namespace in sorted(namespaces):
+    accounts: dict[str, set[str]] = {}
+    for place in places:
+        accounts.setdefault(place.namespace, set()).add(place.account)
+    records: list[Record] = []
+    refused: dict[str, FleetError] = {}
+    for namespace in sorted(accounts):
         try:
-            found += await listed(kube, namespace, selector)
-        except Forbidden as why:  # one bundle in a place that is not granted stops no other; its own installation says so too
-            trouble(f"namespace {namespace}", f"its release records cannot be read: {why.summary}")
-    return found, False
+            records += await _listed_by(rights, namespace, sorted(accounts[namespace]), selector)
+        except (Forbidden, MissingAccount, UsageError) as why:  # a namespace that is not granted does not stop the bundles of others
+            refused[namespace] = why
+    return Listing(records, frozenset(accounts) - refused.keys(), refused)
+
+
+async def _listed_by(rights: Rights, namespace: str, accounts: Iterable[str], selector: str) -> list[Record]:
+    """With the agent's own rights, else with those of the first account that has them: helm needs the same right there. Raises the
+    refusal of the last one.
+    """
+    try:
+        return await listed(rights.kube, namespace, selector)
+    except Forbidden as why:
+        refusal: FleetError = why
+    for account in accounts:
+        try:
+            user = await rights.user_of(account)
+            if user:
+                return await listed(rights.kube.acting_as(user), namespace, selector)
+        except (Forbidden, MissingAccount, UsageError) as why:
+            refusal = why
+    raise refusal
 
 
 async def listed(kube: Kube, namespace: str, selector: str) -> list[Record]:

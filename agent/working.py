@@ -12,7 +12,6 @@ from contextlib import nullcontext
 from fleetctl.core.errors import FleetError
 from fleetctl.core.ids import BundleName
 from fleetctl.core.redact import redacted
-from fleetctl.core.render import release_of
 from fleetctl.core.wire import Desired, DesiredBundle
 
 from . import act, attempts, correct, removal
@@ -21,7 +20,7 @@ from .fence import HelmAlive
 from .journal import is_applied
 from .lease import LeaseTaken
 from .log import event, over, trouble
-from .recover import recover
+from .recover import places_of, recover
 from .removal import Remains
 from .reports import EXPENSIVE, REMOVING, Failure
 from .situation import Situation
@@ -151,9 +150,8 @@ class Worker:
             await hands.fence.take()
             self._at.unsay("helm-alive")
             if self._at.observer is not None:
-                places = {e.namespace for e in hands.journal.entries.values() if e.namespace}
-                places |= {release_of(b.options, b.name)[1] for b in document.bundles}
-                found = await recover(hands.kube, hands.journal, document.cluster_id, places)
+                places = places_of(hands.journal.entries.values(), document)
+                found = await recover(hands.rights, hands.journal, document.cluster_id, places)
                 if found:
                     event("the cluster knew more than the journal", bundles=", ".join(found[:10]))
                     self._teller.refresh()

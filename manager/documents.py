@@ -18,9 +18,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from fleetctl.core import wire
-from fleetctl.core.errors import LoginError
+from fleetctl.core.errors import FleetError, LoginError
 from fleetctl.core.ids import ClusterId, Epoch, Workspace
 from fleetctl.core.options import DownstreamResource, Options, downstream_of
+from fleetctl.core.render import release_of
 from fleetctl.core.sealing import context_of
 from fleetctl.core.wire import Dependency, DesiredBundle, SealedObject, Tombstone
 
@@ -148,8 +149,18 @@ def load(connection: Connection, cluster: ClusterId, epoch: Epoch, sealer: Seale
 
 
 def _tombstone(row: Any) -> Tombstone:
-    account = msgspec.json.decode(row.json, type=Options).service_account or ""
-    return Tombstone(name=row.bundle, generation=row.generation, keep_resources=row.keep_resources, service_account=account)
+    options = msgspec.json.decode(row.json, type=Options)
+    try:
+        _, namespace = release_of(options, row.bundle)
+    except FleetError:  # such a bundle was never installed
+        namespace = ""
+    return Tombstone(
+        name=row.bundle,
+        generation=row.generation,
+        keep_resources=row.keep_resources,
+        service_account=options.service_account or "",
+        namespace=namespace,
+    )
 
 
 def _bundles(connection: Connection, cluster: Any, rows: Sequence[Any], sealer: Sealer, *, paused: bool) -> list[DesiredBundle]:

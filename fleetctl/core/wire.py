@@ -80,6 +80,7 @@ class Tombstone(_Message, frozen=True, kw_only=True):
     generation: Generation
     keep_resources: bool = False
     service_account: str = ""  # whose rights remove it
+    namespace: str = ""  # of the release, "" when not known; an agent without a journal looks for its records there
 
 
 class AgentWish(_Message, frozen=True, kw_only=True):

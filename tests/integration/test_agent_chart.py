@@ -97,6 +97,7 @@ class TestChart:
         found = objects(tool_env, *NEEDED)
         assert {binding["roleRef"]["name"] for binding in found["ClusterRoleBinding"]} == {"fleet-agent-fleet-agent"}
         assert all("*" not in rule["verbs"] for role in found["ClusterRole"] for rule in role["rules"])
+        assert not any("secrets" in rule["resources"] for role in found["ClusterRole"] for rule in role["rules"])
         [policy] = found["NetworkPolicy"]
         assert policy["spec"]["policyTypes"] == ["Ingress"]
         assert "ingress" not in policy["spec"]
@@ -355,6 +356,18 @@ class TestRunning:
             wanted = {"pod-imp.apps-web": "Ready", "pod-imp.apps-bare": "ErrApplied"}
             fleet.until(fleet.states, lambda s: s == wanted, seconds=60)
             assert "pod-imp:fleet-agent" in fleet.deployments()["pod-imp.apps-bare"]["status"]["message"]
+            # The Pod is replaced, and the journal with it, while a bundle is removed: its release is found by the account's rights.
+            process.stop()
+            clone.push({"web/fleet.yaml": None, "web/m.yaml": None})
+            fleet.until(
+                lambda: [b["metadata"]["name"] for b in fleet.call("GET", "objects/bundles")["items"]], lambda b: b == ["apps-bare"]
+            )
+            process = pod.process(tmp_path / "next")
+            process.start()
+            get = ("get", "configmap", "m", "-n", "pod-imp-web", "--ignore-not-found")
+            wait(lambda: run(tool_env, *config, *get) == "", process)
+            checked = {f["what"]: f for f in json.loads(pod.exec(tmp_path / "next", "check", "-o", "json"))}
+            assert "pod-imp-web" in checked["releases"]["said"], checked
         finally:
             process.stop()
 

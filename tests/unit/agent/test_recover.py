@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import Mapping
+from typing import Any, cast
 
+import pytest
 from msgspec import structs
 
 from agent.journal import Entry
-from agent.recover import Record, merged, record_of
+from agent.kube import Forbidden, Kube
+from agent.recover import Place, Record, list_releases, merged, places_of, record_of
+from agent.rights import Rights
 from agent.settle import may_be_foreign, stuck, unfinished
-from fleetctl.core.ids import BundleName, Epoch, Generation
+from fleetctl.core.errors import NotFound, ToolFailed
+from fleetctl.core.ids import BundleName, ClusterId, ClusterName, Digest, Epoch, Generation, Workspace
+from fleetctl.core.options import Options
+from fleetctl.core.wire import Desired, DesiredBundle, Tombstone
 
 WEB = BundleName("web")
 
@@ -24,8 +32,8 @@ def entry(applied: int, **more: Any) -> Entry:
     return Entry(**(head | {"release": "web", "namespace": "apps", "revision": applied} | more))
 
 
-def after(journal: list[Entry], records: list[Record], *, complete: bool = True) -> list[Entry]:
-    return merged({e.bundle: e for e in journal}, records, complete=complete)
+def after(journal: list[Entry], records: list[Record], *, namespaces: set[str] | None = None) -> list[Entry]:
+    return merged({e.bundle: e for e in journal}, records, namespaces=namespaces)
 
 
 class TestMerged:
@@ -62,7 +70,8 @@ class TestMerged:
     def test_a_release_that_has_gone_is_not_applied(self) -> None:
         """Unless the agent could not look everywhere."""
         assert after([entry(2)], []) == [structs.replace(entry(2), applied=Generation(0), revision=0, began=True)]
-        assert after([entry(2)], [], complete=False) == []
+        assert after([entry(2)], [], namespaces=set()) == []
+        assert after([entry(2)], [], namespaces={"apps"}) == after([entry(2)], []) != []
 
     def test_the_release_that_the_journal_names_is_the_one(self) -> None:
         """A bundle that has another release name now may still have the old release."""
@@ -124,3 +133,95 @@ class TestStuck:
         back, ours = record(4, "pending-rollback", generation=2), record(3, "failed", generation=3)
         assert not may_be_foreign(back, [back, ours, record(2)])
         assert may_be_foreign(back, [back, record(3, generation=3), record(2, "superseded")])
+
+
+class GrantedKube:
+    """A cluster that lets each user ("" is the agent) list the Secrets of some namespaces ("" is all); one record in each namespace."""
+
+    is_there = True
+
+    def __init__(self, granted: Mapping[str, set[str]], accounts: set[str], calls: list[str], user: str = "") -> None:
+        self._granted, self._accounts, self.calls, self.user = granted, accounts, calls, user
+
+    def acting_as(self, user: str) -> GrantedKube:
+        return GrantedKube(self._granted, self._accounts, self.calls, user)
+
+    async def call(self, _method: str, path: str, *_: Any, **__: Any) -> dict[str, Any]:
+        parts = path.partition("?")[0].split("/")
+        if "serviceaccounts" in parts:
+            if parts[-1] not in self._accounts:
+                raise NotFound("no such account")
+            return {}
+        namespace = parts[parts.index("namespaces") + 1] if "namespaces" in parts else ""
+        user = self.user.rpartition(":")[2]
+        self.calls.append(f"{user or 'agent'} lists {namespace or 'all'}")
+        if namespace not in self._granted.get(user, set()):
+            raise Forbidden(f"{user or 'agent'} cannot list secrets in {namespace or 'all'}")
+        labels = {"name": "web", "version": "1", "status": "deployed", "fleetctl-bundle": f"of-{namespace}"}
+        return {"items": [{"metadata": {"namespace": namespace, "labels": labels}}]}
+
+
+class TestListReleases:
+    """Whose rights find the release records."""
+
+    def listing(self, granted: Mapping[str, set[str]], places: set[Place], accounts: set[str] = frozenset()) -> tuple[Any, list[str]]:  # type: ignore[assignment]
+        calls: list[str] = []
+        kube = cast("Kube", GrantedKube(granted, accounts, calls))
+        return asyncio.run(list_releases(Rights(kube), ClusterId("c"), places)), calls
+
+    def test_an_agent_that_may_list_everywhere_asks_once(self) -> None:
+        listing, calls = self.listing({"": {""}}, {Place("a"), Place("b")})
+        assert (listing.namespaces, calls) == (None, ["agent lists all"])
+
+    def test_an_agent_without_rights_asks_with_those_of_the_bundles_accounts(self) -> None:
+        """Of the account that a bundle names, or of the default one; a namespace that nobody may read is named, and stops no other."""
+        granted = {"web": {"a"}, "fleet-default": {"b"}, "": {"d"}}
+        places = {Place("a", "gone"), Place("a", "web"), Place("b"), Place("c", "web"), Place("d", "gone")}
+        listing, calls = self.listing(granted, places, {"web", "fleet-default"})
+        assert {r.bundle for r in listing.records} == {"of-a", "of-b", "of-d"}
+        assert listing.namespaces == {"a", "b", "d"}
+        assert list(listing.refused) == ["c"]
+        assert "agent lists d" in calls
+        assert not any(call.endswith("all") and not call.startswith("agent") for call in calls)
+
+    def test_a_cluster_without_bundles_needs_no_rights(self) -> None:
+        listing, _ = self.listing({}, set())
+        assert (listing.records, listing.namespaces, listing.refused) == ([], frozenset(), {})
+
+    def test_an_error_that_is_no_refusal_is_raised(self) -> None:
+        """A listing that fails otherwise is not an empty one."""
+
+        class Broken(GrantedKube):
+            async def call(self, *_: Any, **__: Any) -> dict[str, Any]:
+                raise ToolFailed("internal error")
+
+        for places in (set(), {Place("a")}):
+            with pytest.raises(ToolFailed):
+                asyncio.run(list_releases(Rights(cast("Kube", Broken({}, set(), []))), ClusterId("c"), places))
+
+    def test_places_are_of_the_journal_the_bundles_and_the_tombstones(self) -> None:
+        """A bundle whose namespace is none has no place, and stops no other."""
+        names = {"b1": Options(default_namespace="apps", service_account="web"), "b2": Options(default_namespace="Not A Name")}
+        digest, one = Digest("0" * 64), Generation(1)
+        bundles = [
+            DesiredBundle(name=BundleName(n), generation=one, archive=digest, size=0, options=o, options_digest=digest)
+            for n, o in names.items()
+        ]
+        tombstones = [
+            Tombstone(name=BundleName("t"), generation=one, namespace="old", service_account="ops"),
+            Tombstone(name=BundleName("u"), generation=one),
+        ]
+        document = Desired(
+            workspace=Workspace("w"),
+            cluster_id=ClusterId("c"),
+            cluster=ClusterName("c"),
+            epoch=Epoch(1),
+            issued="",
+            expires="",
+            bundles=bundles,
+            tombstones=tombstones,
+        )
+        places = places_of([entry(1, account="team")], document)
+        assert places >= {Place("apps", "team"), Place("apps", "web"), Place("old", "ops")}
+        assert all(place.namespace for place in places)
+        assert places_of([], None) == set()
