@@ -1,19 +1,14 @@
-"""The child process that talks to a Git server: JSON on stdin, one line of JSON on stdout, limits set before anything is read.
+"""The job that talks to a Git server, for `forkserver`: each runs in a fork with limits on memory, file size and CPU time.
 
-Only HTTP and HTTPS. The parent kills the group at the deadline; the limits here are on memory, file size and CPU. Credentials come by
-stdin alone.
+Input and output are JSON. Only HTTP and HTTPS. Credentials come with the input alone.
 """
 
 from __future__ import annotations
 
-import ctypes
 import difflib
 import json
 import os
 import re
-import resource
-import signal
-import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,29 +18,29 @@ _SHORT = re.compile(r"[0-9a-f]{7,39}")
 _PEELED = "^{}"
 
 
-def main() -> None:
-    _leash(int(sys.argv[1]))
-    asked = json.loads(sys.stdin.buffer.read())
-    resource.setrlimit(resource.RLIMIT_DATA, (asked["memory"], asked["memory"]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (asked["pack"], asked["pack"]))
-    resource.setrlimit(resource.RLIMIT_CPU, (int(asked["seconds"]) + 1, int(asked["seconds"]) + 2))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write past the limit is an error with a name
+def preload() -> None:
+    """Import what every job needs, once for all of them."""
+    import dulwich.errors
+    import dulwich.object_format
+    import dulwich.objects
+    import dulwich.pack
+    import dulwich.repo  # noqa: F401
+
+    from fleetctl.sources import gitstore, gitwire, unreachable  # noqa: F401
+
+
+def run(data: bytes) -> bytes:
+    """`commit`, or what was refused and why (`Refusal.answer`)."""
     from fleetctl.sources.gitwire import Refusal
 
+    asked = json.loads(data)
+    os.environ.clear()
+    os.environ.update(asked["environment"])
     try:
         answer: dict[str, Any] = {"commit": work(asked)}
     except Refusal as why:
         answer = why.answer
-    sys.stdout.write(json.dumps(answer) + "\n")
-
-
-def _leash(parent: int) -> None:
-    """Die with the manager."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)
-    if os.getppid() != parent:
-        sys.exit(1)
+    return json.dumps(answer).encode()
 
 
 def work(asked: dict[str, Any]) -> str:
@@ -230,7 +225,3 @@ def _explained(why: Exception, asked: dict[str, Any]) -> Exception:
     if isinstance(why, KeyError):
         return Refusal("source", f"{name} did not send all that belongs to the commit", "Look at the server.")
     return Refusal("source", f"{name} cannot be read: {one_line(why)}", "Look at the address and at the server.")
-
-
-if __name__ == "__main__":
-    main()

@@ -20,6 +20,7 @@ from fleetctl.sources import git
 from fleetctl.sources.charting import Login
 from fleetctl.sources.charts import ChartLimits, EgressPolicy, fetch_chart
 from tests.support.charts import package, write
+from tests.support.cli import reaches
 
 HERE = EgressPolicy(allow=("127.0.0.0/8",))
 LOGIN = git.Credential("ada", "open-sesame")
@@ -117,10 +118,15 @@ def chart(request: ChartRequest, **more: Any) -> Any:
     return asyncio.run(fetch_chart(request, **({"egress": HERE} | more)))
 
 
-def children() -> list[str]:
-    """Our child processes that are still there, by their command line."""
-    mine = f"/proc/{os.getpid()}/task/{os.getpid()}/children"
-    return [Path(f"/proc/{pid}/cmdline").read_text() for pid in Path(mine).read_text().split()]
+def git_jobs() -> list[int]:
+    """The forks of the server for Git jobs that still run."""
+    servers = [pid for pid in children(os.getpid()) if b"gitchild" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert len(servers) == 1, servers
+    return children(servers[0])
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 class TestGit:
@@ -133,7 +139,7 @@ class TestGit:
         with pytest.raises(DeadlineError, match=r"did not answer within 1.5 s"):
             fetch(enemy(answer).url, tmp_path, limits=git.GitLimits(seconds=1.5))
         assert time.monotonic() - began < 5
-        assert not any("gitchild" in line for line in children())
+        reaches(git_jobs, lambda jobs: not jobs)
 
     def test_a_server_that_floods_is_cut_off(self, tmp_path: Path, enemy: Callable[[Answer], Enemy]) -> None:
         """At the number of bytes that a fetch may bring."""
@@ -190,12 +196,13 @@ class TestGit:
             while not server.seen:
                 assert time.monotonic() < end
                 await asyncio.sleep(0.02)
+            assert git_jobs()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
 
         asyncio.run(cancelled())
-        assert not any("gitchild" in line for line in children())
+        reaches(git_jobs, lambda jobs: not jobs)
 
 
 class TestCharts:

@@ -299,6 +299,6 @@ class TestRefusals:
 
     def test_memory_is_bounded_in_the_child(self, tmp_path: Path, clone: Clone) -> None:
         """An object that unpacks past the limit ends the child, not the manager."""
-        clone.push({"zeros": bytes(300 * 1024 * 1024)})
+        clone.push({"zeros": bytes(100 * 1024 * 1024)})
         with pytest.raises(SourceError, match=r"memory"):
-            fetch(clone.url, tmp_path, limits=git.GitLimits(memory=128 * 1024 * 1024))
+            fetch(clone.url, tmp_path, limits=git.GitLimits(memory=64 * 1024 * 1024))
