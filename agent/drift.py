@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from fleetctl.core.status import Difference
+from fleetctl.tools.substitute import list_index
 
 Json = dict[str, Any]
 _QUANTITY = re.compile(r"([+-]?\d+(?:\.\d+)?)([eE][+-]?\d+|[numkKMGTPE]i?)?")
@@ -160,8 +161,8 @@ def _at(item: Any, pointer: str) -> Any:
     for step in steps_of(pointer):
         if isinstance(item, dict):
             item = item.get(step, MISSING)
-        elif isinstance(item, list) and step.isdigit() and int(step) < len(item):
-            item = item[int(step)]
+        elif isinstance(item, list) and (index := list_index(step, item)) is not None:
+            item = item[index]
         else:
             return MISSING
     return item

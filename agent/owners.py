@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from fleetctl.tools.substitute import list_index
+
 from .drift import MISSING, Change, steps_of
 
 # By how their names begin.
@@ -66,7 +68,8 @@ def _owns(fields: Any, item: Any, steps: list[str]) -> bool:
 def _step(fields: dict[str, Any], item: Any, step: str) -> tuple[str, Any]:
     """(the name that fieldsV1 has for a step of the pointer, what the object has there)."""
     if isinstance(item, list) and step.isdigit():
-        value = item[int(step)] if int(step) < len(item) else None
+        index = list_index(step, item)
+        value = item[index] if index is not None else None
         return next((name for name in fields if _fits(name, value)), ""), value
     return f"f:{step}", item.get(step) if isinstance(item, dict) else None
 

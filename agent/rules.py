@@ -14,7 +14,7 @@ from typing import Any
 
 from fleetctl.core.options import ComparePatch, Options
 from fleetctl.core.regex import InvalidRegex, compile_regex
-from fleetctl.tools.substitute import lookup
+from fleetctl.tools.substitute import list_index, lookup
 
 from .drift import MISSING, Change, pointer_to, steps_of
 
@@ -142,7 +142,6 @@ def _cut(value: Any, steps: list[str]) -> Any:
         if not rest:
             return {key: item for key, item in value.items() if key != head}
         return {**value, head: _cut(value[head], rest)}
-    if isinstance(value, list) and head.isdigit() and int(head) < len(value):
-        at = int(head)
+    if isinstance(value, list) and (at := list_index(head, value)) is not None:
         return [*value[:at], *([_cut(value[at], rest)] if rest else []), *value[at + 1 :]]
     return value

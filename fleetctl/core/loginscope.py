@@ -5,10 +5,11 @@ path), and has to match at least the whole of scheme, host and port. User, query
 not part of that text, so another host cannot match by what it has there. In Fleet a match may end
 inside the host. Patterns are Go's (RE2): linear time.
 
-Canonical form: scheme and host in lower case; the default port may be written in the pattern or
-not. A pattern without a scheme is matched from the host on, for https and oci. An address that
-readers could understand in two ways (a user, a backslash, a host that is not ASCII, a final dot)
-gets no login.
+Canonical form: scheme and host in lower case; `.` and `..` segments of the path are resolved, as
+HTTP clients do; the default port may be written in the pattern or not. A pattern without a scheme
+is matched from the host on, for https and oci. An address that readers could understand in two
+ways (a user, a backslash, a host that is not ASCII, a final dot, an encoded dot segment) gets no
+login.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ _ADDRESS = re.compile(
     r"((?:/[^?#\\\s\x00-\x20\x7f]*)?)(?:[?#].*)?",
     re.IGNORECASE | re.ASCII,
 )
+# What servers may decode once or twice, and what stands before a `;` in a segment (RFC 3986, 3.3).
+_ENCODED_SEPARATOR = re.compile(r"%(?:25)*(?:2f|5c)", re.IGNORECASE)
+_ENCODED_DOT = re.compile(r"%(?:25)*2e", re.IGNORECASE)
 _DEFAULT_PORTS = {"https": "443", "http": "80", "oci": "443"}
 # A pattern whose host can be read off: no wildcard, group or class before the first slash.
 _LITERAL_HOST = re.compile(
@@ -84,8 +88,34 @@ def _canonical_forms(address: str) -> list[tuple[str, str]]:
     match = _ADDRESS.fullmatch(address) if len(address) <= _MAX_ADDRESS else None
     if match is None:
         return []
-    scheme, host, port, path = match[1].lower(), match[2].lower(), match[3], match[4]
+    scheme, host, port = match[1].lower(), match[2].lower(), match[3]
+    path = _resolved_path(match[4])
+    if path is None:
+        return []
     default = _DEFAULT_PORTS[scheme]
     ports = ["", f":{default}"] if port in {None, default} else [f":{int(port)}"]
     schemes = [f"{scheme}://"] if scheme == "http" else [f"{scheme}://", ""]
     return [(f"{before}{host}{after}", path) for before in schemes for after in ports]
+
+
+def _resolved_path(path: str) -> str | None:
+    """The path without dot segments (RFC 3986, 5.2.4); None when servers may read it differently."""
+    segments = path.split("/")
+    if any(_hides_dots(segment) for segment in segments):
+        return None
+    resolved: list[str] = []
+    for segment in segments:
+        if segment == ".." and len(resolved) > 1:
+            resolved.pop()
+        elif segment not in {".", ".."}:
+            resolved.append(segment)
+    if segments[-1] in {".", ".."}:
+        resolved.append("")
+    return "/".join(resolved)
+
+
+def _hides_dots(segment: str) -> bool:
+    """Whether a server that decodes the segment, or cuts it at `;`, finds `.` or `..` in it."""
+    decoded = _ENCODED_SEPARATOR.sub("/", _ENCODED_DOT.sub(".", segment))
+    parts = [part.partition(";")[0] for part in decoded.split("/")]
+    return segment not in {".", ".."} and any(part in {".", ".."} for part in parts)

@@ -13,8 +13,8 @@ not UTF-8, two headers of one kind before an entry, an archive that ends too ear
 archive/tar (and so helm) reads more or something else, this reader refuses, so that nothing passes
 a check here and reaches helm as something different.
 
-One `Budget` bounds one piece of work. Pass the same one for archives inside an archive: bytes and
-entries are then counted over all of them.
+One `Budget` bounds one piece of work. Pass the same one for archives inside an archive: bytes,
+entries and pax records are then counted over all of them.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ class TarError(ValueError):
 
 @dataclass
 class Budget:
-    """What is left of the limits: bytes after decompression (headers count), and entries.
+    """What is left of the limits: bytes after decompression (headers count), entries, pax records.
 
+    A record can be six bytes long, so the number of bytes does not bound the time that they take.
     `name_bytes` bounds one name, `header_bytes` one long-name or pax header.
     """
 
@@ -51,6 +52,7 @@ class Budget:
     entries: int = 20_000
     name_bytes: int = 1024
     header_bytes: int = 32 * 1024
+    records: int = 100_000
 
     def spend_bytes(self, count: int) -> None:
         if count > self.bytes:
@@ -61,6 +63,11 @@ class Budget:
         if self.entries <= 0:
             raise TarError("holds too many entries")
         self.entries -= 1
+
+    def spend_record(self) -> None:
+        if self.records <= 0:
+            raise TarError("holds too many pax records")
+        self.records -= 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +206,7 @@ def _read_extension(extended: _Extended, kind: bytes, data: memoryview, budget: 
     if len(data) > budget.header_bytes:
         raise TarError(f"holds a header of more than {budget.header_bytes} bytes")
     if kind == _PAX_GLOBAL:
-        if _records(data.tobytes()).keys() - {"comment"}:
+        if _records(data.tobytes(), budget).keys() - {"comment"}:
             raise TarError("holds a global pax header, which is not supported")
         return
     clash = {_PAX} if kind in (_LONG_NAME, _LONG_LINK) else {_LONG_NAME, _LONG_LINK}
@@ -209,7 +216,7 @@ def _read_extension(extended: _Extended, kind: bytes, data: memoryview, budget: 
     if kind == _LONG_NAME:
         extended.name = _text(data.tobytes())
     elif kind == _PAX:
-        _apply_records(extended, _records(data.tobytes()))
+        _apply_records(extended, _records(data.tobytes(), budget))
 
 
 def _apply_records(extended: _Extended, records: dict[str, bytes]) -> None:
@@ -224,11 +231,12 @@ def _apply_records(extended: _Extended, records: dict[str, bytes]) -> None:
             raise TarError(f"holds the pax record {key[:60]!r}, which is not supported")
 
 
-def _records(data: bytes) -> dict[str, bytes]:
+def _records(data: bytes, budget: Budget) -> dict[str, bytes]:
     """Pax records: `LENGTH KEY=VALUE` and a line end, LENGTH being that of the whole record."""
     records: dict[str, bytes] = {}
     position = 0
     while position < len(data):
+        budget.spend_record()
         space = data.find(b" ", position, position + 8)
         digits = data[position:space] if space > position else b""
         end = position + int(digits) if digits.isdigit() else 0

@@ -14,6 +14,7 @@ import msgspec
 
 from fleetctl.core.errors import InvalidFile
 from fleetctl.core.yamldoc import YamlLimits, load
+from fleetctl.sources.web import decode_json
 
 _WHOLE_UP_TO = 256 * 1024
 _NODES = 2_000_000
@@ -25,7 +26,7 @@ def versions(data: bytes, chart: str, *, file: str) -> dict[str, dict[str, Any]]
     found = None
     if data.lstrip()[:1] == b"{":
         with contextlib.suppress(msgspec.DecodeError, RecursionError):  # YAML may begin like this too
-            found = msgspec.json.decode(data)
+            found = decode_json(data)
     elif len(data) > _WHOLE_UP_TO and (cut := _cut(data, chart)):
         try:
             found = load(cut, file=file, limits=limits)

@@ -18,7 +18,7 @@ import msgspec
 
 from fleetctl.core.errors import SourceError, UsageError
 from fleetctl.core.semver import best, parse
-from fleetctl.sources.web import Web
+from fleetctl.sources.web import Web, decode_json
 
 _PAGES = 50
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -175,7 +175,7 @@ def _sha256(data: bytes) -> str:
 
 def _json(data: bytes, place: str) -> dict[str, Any]:
     try:
-        document = msgspec.json.decode(data)
+        document = decode_json(data)
     except (msgspec.DecodeError, RecursionError) as why:
         summary = f"{place} does not answer as an OCI registry"
         raise SourceError(summary, subject=place, next_step="Correct helm.repo.") from why

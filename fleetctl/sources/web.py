@@ -27,9 +27,18 @@ _REDIRECTS = 5
 _TOKEN_BYTES = 64 * 1024
 _CHALLENGE_BYTES = 4096
 _PARAMETER = re.compile(r'(\w{1,40})="([^"]{0,2000})"')  # bounds, so that no header takes quadratic time
+# msgspec reads whole numbers of up to 4,300 digits, in quadratic time.
+_LONG_NUMBER = re.compile(rb"[0-9]{400}")
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 # The registry whose tokens come from another host than its charts; `docker login` knows it by heart too.
 _TOKEN_HOSTS = {"registry-1.docker.io": "auth.docker.io"}
+
+
+def decode_json(data: bytes) -> Any:
+    """The JSON of a foreign server. Raises msgspec.DecodeError, also for very long numbers."""
+    if _LONG_NUMBER.search(data):
+        raise msgspec.DecodeError("a number is too long")
+    return msgspec.json.decode(data)
 
 
 @dataclass(frozen=True)
@@ -181,7 +190,7 @@ class Web:
         answer, body = await self._once(asked, url, _TOKEN_BYTES, "application/json")
         self._check(answer, asked, url)
         try:
-            found = msgspec.json.decode(body)
+            found = decode_json(body)
             return str(found.get("token") or found["access_token"])
         except (msgspec.DecodeError, AttributeError, KeyError) as why:
             raise SourceError(f"{shown(url)} gives no token", subject=shown(url), next_step="Look at the registry.") from why

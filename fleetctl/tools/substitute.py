@@ -15,6 +15,8 @@ import msgspec
 from fleetctl.core.stream import documents_of
 from fleetctl.core.yamldoc import dump, load
 
+_MAX_INDEX_DIGITS = 9
+
 Key = tuple[str, str, str, str]  # API group, kind, namespace, name
 
 
@@ -92,13 +94,23 @@ def steps_of(pointer: str) -> list[str]:
     return [step.replace("~1", "/").replace("~0", "~") for step in pointer[1:].split("/")] if pointer else []
 
 
+def list_index(step: str, items: list[Any]) -> int | None:
+    """The index that a step of a JSON pointer names in `items`, or None.
+
+    A step comes from Git: `isdigit` is also true for `²`, and int() raises for 4,301 digits.
+    """
+    if not step or len(step) > _MAX_INDEX_DIGITS or step.strip("0123456789"):
+        return None
+    return int(step) if int(step) < len(items) else None
+
+
 def lookup(value: Any, steps: Iterable[str]) -> tuple[bool, Any]:
     """(whether there is something at the end of `steps`, what)."""
     for step in steps:
         if isinstance(value, dict) and step in value:
             value = value[step]
-        elif isinstance(value, list) and step.isdigit() and int(step) < len(value):
-            value = value[int(step)]
+        elif isinstance(value, list) and (index := list_index(step, value)) is not None:
+            value = value[index]
         else:
             return False, None
     return True, value
@@ -110,8 +122,7 @@ def _at(value: Any, steps: list[str], live: Any) -> Any:
     head, *rest = steps
     if isinstance(value, dict) and head in value:
         return {**value, head: _at(value[head], rest, live)}
-    if isinstance(value, list) and head.isdigit() and int(head) < len(value):
-        at = int(head)
+    if isinstance(value, list) and (at := list_index(head, value)) is not None:
         return [*value[:at], _at(value[at], rest, live), *value[at + 1 :]]
     return value
 
@@ -122,7 +133,6 @@ def _cut(value: Any, steps: list[str]) -> Any:
         if not rest:
             return {key: item for key, item in value.items() if key != head}
         return {**value, head: _cut(value[head], rest)}
-    if isinstance(value, list) and rest and head.isdigit() and int(head) < len(value):
-        at = int(head)
+    if isinstance(value, list) and rest and (at := list_index(head, value)) is not None:
         return [*value[:at], _cut(value[at], rest), *value[at + 1 :]]
     return value

@@ -24,7 +24,9 @@ MAX_DEPTH = 64
 BODY_BYTES = "fleet.body-bytes"
 MAX_VALUES = 300_000  # the parser holds the interpreter lock: half a second at most for the largest body
 INLINE_BYTES = 16 * 1024  # up to this size a body is parsed on the event loop, within about a millisecond
+MAX_NUMBER = 1_100  # characters; the longest float64 that is written in full has 1,075 digits
 READ_SECONDS = 30.0
+_MAX_EXACT_DIGITS = 20  # 2**64 has as many
 
 T = TypeVar("T")
 
@@ -87,11 +89,15 @@ async def mapping(
 
 
 def plain_json(data: bytes) -> Any:
-    """JSON with unique keys, at most 64 levels, valid Unicode, no NaN. Raises UsageError. Takes linear time."""
+    """JSON with unique keys, at most 64 levels, valid Unicode, no NaN. Raises UsageError.
+
+    Takes linear time. Whole numbers beyond 64 bits are floats, as in Go's JSON for Kubernetes
+    objects; numbers beyond float64 are refused, also as there.
+    """
     if data.count(b",") + data.count(b"[") + data.count(b"{") > MAX_VALUES:
         raise UsageError(f"the JSON has more than {MAX_VALUES} values", next_step="Send less at once.")
     try:
-        found = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        found = _DECODER.decode(data.decode("utf-8"))
         _check_values(found)
     except RecursionError as why:
         raise UsageError("the JSON is nested too deeply", next_step=f"Use at most {MAX_DEPTH} levels.") from why
@@ -168,6 +174,28 @@ def _first_duplicate(names: Iterable[str]) -> str:
 
 def _no_constant(word: str) -> Any:
     raise ValueError(f"{word} is not JSON")
+
+
+def _whole_number(text: str) -> int | float:
+    """int() takes time quadratic in the number of digits, float() does not."""
+    if len(text) <= _MAX_EXACT_DIGITS:
+        value = int(text)
+        return value if -(2**63) <= value < 2**64 else float(value)
+    return _real_number(text)
+
+
+def _real_number(text: str) -> float:
+    if len(text) > MAX_NUMBER:
+        raise ValueError(f"a number has more than {MAX_NUMBER} characters")
+    return float(text)
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique,
+    parse_constant=_no_constant,
+    parse_int=_whole_number,
+    parse_float=_real_number,
+)
 
 
 def _check_values(value: Any) -> None:

@@ -60,11 +60,49 @@ def cost(data: bytes) -> float:
     return min(costs)
 
 
-@pytest.mark.parametrize("made", [duplicate_at_the_end, many_lists, long_numbers, escapes, long_fraction])
+def longest_numbers(size: int) -> bytes:
+    return b"[" + b",".join([b"1" * 300 + b".5"] * (size // 303)) + b"]"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [duplicate_at_the_end, many_lists, long_numbers, longest_numbers, escapes, long_fraction],
+)
 def test_parsing_is_linear(made):
     """Twice the bytes cost about twice the time, also at the limit of a report."""
     once, twice = cost(made(wire.MAX_STATUS_BYTES // 2)), cost(made(wire.MAX_STATUS_BYTES))
     assert twice < 4 * once + 0.1
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("9223372036854775807", 2**63 - 1),
+        ("18446744073709551615", 2**64 - 1),
+        ("-9223372036854775808", -(2**63)),
+        ("18446744073709551616", 2.0**64),
+        ("-9223372036854775809", -(2.0**63)),
+        ("1" + "0" * 300, 1e300),
+        ("0." + "0" * 400 + "1", 0.0),
+    ],
+)
+def test_numbers_are_read_as_kubernetes_reads_them(text, value):
+    """A whole number beyond 64 bits is a float, one below float64 is 0."""
+    parsed = reading.plain_json(text.encode())
+    assert (type(parsed), parsed) == (type(value), value)
+
+
+@pytest.mark.parametrize("text", ["1" + "0" * 400, "-" + "9" * 4300, "1e400", "-1e999999999", "9" * 5000])
+def test_a_number_beyond_float64_is_refused(text):
+    for body in (text, f'{{"a": [{text}]}}', f'{{"a": {text}, "b": 1}}'):
+        with pytest.raises(UsageError, match="a number"):
+            reading.plain_json(body.encode())
+
+
+def test_a_long_list_of_long_numbers_is_parsed_soon():
+    """8 MiB of whole numbers of 4,300 digits took 2.2 s of the interpreter lock."""
+    with pytest.raises(UsageError, match="more than 1100 characters"):
+        reading.plain_json(b"[" + b",".join([b"9" * 4300] * 1900) + b"]")
 
 
 def test_a_body_of_very_many_values_is_refused_before_it_is_parsed():

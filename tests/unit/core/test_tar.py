@@ -136,6 +136,27 @@ def test_entries_have_a_budget() -> None:
         read(FILE * 11, entries=10)
 
 
+def test_pax_records_have_a_budget_over_all_headers_and_archives() -> None:
+    """Short records cost time for each, of a header that describes a file and of a global one."""
+    local = raw_entry(b"x", b"x", b"".join(record(f"SCHILY.{n}", "") for n in range(40))) + FILE
+    global_ = raw_entry(b"g", b"g", record("comment", "a")) + FILE
+    budget = Budget(records=100)
+    assert len(list(entries(local * 2 + global_ * 20 + END, budget))) == 22
+    with pytest.raises(TarError, match="too many pax records"):
+        list(entries(global_ + END, budget))
+    with pytest.raises(TarError, match="too many pax records"):
+        read(local * 3 + END, records=100)
+
+
+def test_a_small_archive_with_very_many_pax_records_is_refused() -> None:
+    """Without the budget, 300 kB of gzip took 11 s."""
+    header = raw_entry(b"x", b"x", b"".join(record(f"SCHILY.{n}", "") for n in range(1_600)))
+    packed = gzip.compress((header + FILE) * 100 + END, compresslevel=1)
+    budget = Budget()
+    with pytest.raises(TarError, match="too many pax records"):
+        list(entries(gunzip(packed, budget), budget))
+
+
 def test_a_pax_header_of_zeros_takes_linear_time() -> None:
     """Python before 3.11.10 needs minutes for digits that end in no record."""
     header = raw_entry(b"x", b"x", b"0" * 1_000_000)

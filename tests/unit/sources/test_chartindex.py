@@ -48,3 +48,10 @@ def test_entries_without_a_version_are_passed_over() -> None:
     """As helm does."""
     data = b"entries: {web: [{version: 1.0.0}, {name: x}, 7, null]}"
     assert list(chartindex.versions(data, "web", file="index")) == ["1.0.0"]
+
+
+def test_an_index_with_very_long_numbers_is_read_in_linear_time() -> None:
+    """JSON with whole numbers of thousands of digits is read as YAML, where they are bounded."""
+    long = "9" * 4000
+    text = f'{{"entries": {{"web": [{{"version": "1.0.0", "size": {long}}}]}}, "x": [{long}]}}'
+    assert list(chartindex.versions(text.encode(), "web", file="index")) == ["1.0.0"]
