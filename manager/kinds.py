@@ -10,11 +10,11 @@ from typing import Any
 from fleetctl.core import manifests
 from fleetctl.core.errors import RefusedError, UsageError
 from fleetctl.core.gitrepo import repo_spec
+from fleetctl.core.giturl import refuse_secrets
 from fleetctl.core.ids import is_name
 from fleetctl.core.keys import judge
 from fleetctl.core.labels import check_annotation_keys, check_labels
 from fleetctl.core.loginscope import check_pattern, describe_wide_pattern
-from fleetctl.core.redact import refuse_login
 from fleetctl.core.shape import Note, Origin, report
 
 from .rollout import windows
@@ -82,7 +82,7 @@ def _check_spec(kind: str, name: str, spec: dict[str, Any], doc: Mapping[str, An
     subject = f"{kind} {name}"
     if kind == "GitRepo":
         made = repo_spec({**doc, "spec": spec})
-        refuse_login(made.spec.repo, subject, LOGIN_STEP)
+        refuse_secrets(made.spec.repo, subject, LOGIN_STEP)
         for key, said in (("serviceAccount", made.spec.service_account), ("targetNamespace", made.spec.target_namespace)):
             if said and not is_name(said, limit=63 if key == "targetNamespace" else 253):
                 raise UsageError(f"{key} {said[:80]!r} is not a name", subject=subject, next_step="Use small letters, digits and -.")

@@ -27,6 +27,7 @@ from fleetctl.core.gitrepo import RESTRICTED, RepoSpec, repo_spec
 from fleetctl.core.ids import ClusterId, CommitId
 from fleetctl.core.loginscope import describe_wide_pattern
 from fleetctl.core.problems import Problem
+from fleetctl.core.redact import redacted
 from fleetctl.sources import git
 from fleetctl.sources.addresses import EgressPolicy
 
@@ -417,7 +418,9 @@ class Scanner:
         """Store the error when it differs from the stored one; an unchanged failure touches no disk. `changed`: the commit must be
         scanned by the next look though it may be the same.
         """
-        text = msgspec.json.encode({"code": error.code, "summary": error.summary, "subject": error.subject, "nextStep": error.next_step})
+        texts = {"summary": error.summary, "subject": error.subject, "nextStep": error.next_step}
+        shown = {key: redacted(value) for key, value in texts.items()}
+        text = msgspec.json.encode({"code": error.code} | shown)
         values: dict[str, Any] = {"error": text}
         if repo:
             values |= {"scanned_generation": repo.generation} | ({"tried": ""} if changed else {})

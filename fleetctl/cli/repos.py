@@ -33,8 +33,8 @@ from fleetctl.cli.common import (
 from fleetctl.cli.reading import Items, getter, lister
 from fleetctl.cli.words import seconds
 from fleetctl.core.errors import Conflict, UsageError
-from fleetctl.core.giturl import check_git_url
-from fleetctl.core.redact import redacted_login, refuse_login
+from fleetctl.core.giturl import check_git_url, refuse_secrets
+from fleetctl.core.redact import redacted_login
 
 app = new_group()
 app.info.help = "Git repositories."
@@ -122,7 +122,7 @@ def _checked(url: str, polling_interval: str) -> None:
         raise UsageError(
             f"{redacted_login(url)[:200]!r} is not an address: {why}", subject="URL", next_step="Write it as https://HOST/PATH."
         ) from why
-    refuse_login(url, "URL", "Leave it out, change it where it was used, and give --username U --password-stdin.")
+    refuse_secrets(url, "URL", "Leave it out, change it where it was used, and give --username U --password-stdin.")
     check_git_url(url, f"URL {url[:200]}")
     if polling_interval:
         seconds(polling_interval, option="--polling-interval")

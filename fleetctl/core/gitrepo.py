@@ -11,6 +11,7 @@ from fleetctl.core.errors import NotEnforced
 from fleetctl.core.fields import GITREPO
 from fleetctl.core.ids import RepoName, Workspace
 from fleetctl.core.options import CorrectDrift, Options
+from fleetctl.core.redact import without_public_user
 from fleetctl.core.shape import Note, Origin, convert
 from fleetctl.core.unused import without_effect
 
@@ -120,6 +121,7 @@ def gitrepo_spec(stated: Any, origin: Origin) -> GitRepoSpec:
     strict = named_value(stated or {}, "strict") is True
     origin = Origin(origin.file, origin.places, origin.under, origin.table, strict, origin.notes)
     spec = convert(without_effect("GitRepo", stated or {}, origin), GitRepoSpec, origin)
+    spec = msgspec.structs.replace(spec, repo=without_public_user(spec.repo))
     for at, target in enumerate(spec.targets or []):
         if target.states_no_criterion:
             summary = f"target {target.name or '(without a name)'} states no criterion and would match no cluster"

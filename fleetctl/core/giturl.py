@@ -6,6 +6,7 @@ import re
 from urllib.parse import urlsplit
 
 from fleetctl.core.errors import UsageError
+from fleetctl.core.redact import redacted_login, refuse_login
 
 # git's short form of an SSH address, `user@host:path` (git-clone(1), "GIT URLS").
 _SCP = re.compile(r"[\w.-]+@[\w.-]+:")
@@ -20,3 +21,15 @@ def check_git_url(url: str, subject: str) -> None:
     if scheme not in {"http", "https"} or not urlsplit(url).hostname:
         step = "Write it as https://HOST/PATH."
         raise UsageError("the address is not an http or https address", subject=subject, next_step=step)
+
+
+def refuse_secrets(url: str, subject: str, next_step: str) -> None:
+    """Raises UsageError for a Git address that carries a login, or another text that may be one.
+
+    A query or fragment is not sent to a Git server, so all but plain values of known keys are refused.
+    """
+    refuse_login(url, subject, next_step)
+    if redacted_login(url) != url:
+        summary = f"the address {redacted_login(url)[:200]} has a query or a fragment"
+        step = "Remove it: Git servers do not receive it, and each reader of the GitRepo would see it."
+        raise UsageError(summary, subject=subject, next_step=step)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from fleetctl.core.errors import FleetError, InvalidFile, UsageError
+from fleetctl.core.redact import redacted
 
 # Codes of warnings. Where a bundle was that goes with one of them, it is a problem (manager/taking.py).
 EMPTY, LEFT_OUT = "empty", "left-out"
@@ -16,13 +17,20 @@ _MOST_WARNINGS = 100
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """Why the bundle at `path` could not be made, or, with `warning`, what should be known of it."""
+    """Why the bundle at `path` could not be made, or, with `warning`, what should be known of it.
+
+    Its texts quote the repository and are stored and shown to readers: secrets in them are redacted.
+    """
 
     path: str
     code: str
     summary: str
     next_step: str = ""
     warning: bool = False
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "summary", redacted(self.summary))
+        msgspec.structs.force_setattr(self, "next_step", redacted(self.next_step))
 
 
 def limit_warnings(warnings: Sequence[Problem]) -> list[Problem]:

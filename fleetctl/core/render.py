@@ -22,6 +22,7 @@ from fleetctl.core.ids import BundleName, is_name
 from fleetctl.core.layers import inside
 from fleetctl.core.options import HelmOptions, Options
 from fleetctl.core.overlays import lay
+from fleetctl.core.redact import redacted
 from fleetctl.core.stream import KUSTOMIZATIONS, manifests_of
 from fleetctl.core.values import Facts, values_of
 from fleetctl.core.yamldoc import json_for_yaml
@@ -170,7 +171,7 @@ def chart_of(files: Mapping[str, File], helm: HelmOptions) -> str | None:
     if request is not None:
         if f"{request.folder}/Chart.yaml" not in files:
             shown = " ".join(filter(None, (request.chart, request.version, request.repo)))
-            raise UsageError(f"the archive lacks the chart {shown}", subject="helm.chart", next_step="Scan the repository again.")
+            raise UsageError(f"the archive lacks the chart {redacted(shown)}", subject="helm.chart", next_step="Scan the repository again.")
         return request.folder
     folder = local_folder(helm)
     return folder if _join(folder, "Chart.yaml") in files else None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
 from fleetctl.core.errors import RefusedError, SourceError
+from fleetctl.core.redact import CUT, redacted_login
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 # Clouds answer questions about the machine itself here; these two stand outside the link-local ranges.
@@ -17,15 +18,15 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 def shown(url: str) -> str:
-    """`url` as it may be printed: without a user's name or password, and without control characters."""
-    url = "".join(c for c in url if c.isprintable())
+    """`url` as it may be printed: without a user, secrets, a fragment and control characters."""
+    url = redacted_login("".join(c for c in url if c.isprintable()))
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        return url.rpartition("@")[2]
+        return url.replace(f"{CUT}@", "", 1)
     if not host:
-        return url
+        return url.replace(f"//{CUT}@", "//", 1)
     host = f"[{host}]" if ":" in host else host
     return urlunsplit((parts.scheme, host + (f":{port}" if port else ""), parts.path, parts.query, ""))
 

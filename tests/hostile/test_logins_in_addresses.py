@@ -11,6 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from fleetctl.core.errors import UsageError
+from fleetctl.core.gitrepo import repo_spec
+from fleetctl.core.problems import Problem
 from manager import log
 from manager.api.problems import answer as problem
 from manager.config import parse
@@ -23,13 +25,25 @@ from tests.support.waiting import until
 
 CANARY = "CANARY-9f2c"
 URL = f"https://joe:{CANARY}@git.invalid/x.git"
+LOGINS = (
+    URL,
+    URL.replace("joe:", ""),
+    f"https://git.invalid/x?token={CANARY}",
+    f"https://git.invalid/x?jwt={CANARY}",
+    f"https://git.invalid/x?%74oken={CANARY}",
+    f"https://git.invalid/x#auth={CANARY}",
+    f"//joe:{CANARY}@git.invalid/x",
+    f"https:/joe:{CANARY}@git.invalid/x",
+    f"https://{CANARY}@dev.azure.com/org/project/_git/repo",
+    "https://***@git.invalid/x.git",
+)
 
 
 def test_a_gitrepo_with_a_login_in_its_address_is_refused(tmp_path: Path) -> None:
     """When it is applied, tried or planned; one that an older version stored is shown without it."""
 
     async def work(service: Service) -> None:
-        for url in (URL, URL.replace("joe:", ""), f"https://git.invalid/x?token={CANARY}", "https://***@git.invalid/x.git"):
+        for url in LOGINS:
             for dry_run in (False, True):
                 with pytest.raises(UsageError, match="carries a login") as caught:
                     await service.put_object("GitRepo", "fleet-default", "a", gitrepo(url, "a"), dry_run=dry_run)
@@ -37,6 +51,11 @@ def test_a_gitrepo_with_a_login_in_its_address_is_refused(tmp_path: Path) -> Non
                 assert "clientSecretName" in caught.value.next_step
         with pytest.raises(UsageError, match="carries a login"):
             await service.plan(Asked(workspace="fleet-default", name="a", document=gitrepo(URL, "a")))
+        for rest in (f"?x={CANARY}", f"?{CANARY}", f"#{CANARY}", f"?ref=v1;{CANARY}"):
+            document = gitrepo(f"https://git.invalid/x{rest}", "a")
+            with pytest.raises(UsageError, match="a query or a fragment") as caught:
+                await service.put_object("GitRepo", "fleet-default", "a", document, dry_run=False)
+            assert CANARY not in str(caught.value)
         await add(service, "https://git.invalid/x.git", "a", disablePolling=True)
         stored = msgspec.json.encode({"repo": URL})
         note = msgspec.json.encode({"kubectl.kubernetes.io/last-applied-configuration": f'{{"spec":{{"repo":"{URL}"}}}}'})
@@ -84,3 +103,24 @@ def test_logs_and_answers_cut_logins(as_json: bool) -> None:
     assert CANARY not in line
     assert "git.invalid" in line
     assert CANARY.encode() not in problem(UsageError(f"{URL} is odd", subject=URL, next_step=f"Look at {URL}.")).body
+
+
+def test_the_address_that_azure_devops_gives_is_taken(tmp_path: Path) -> None:
+    """Its user repeats the organization: it is shown as written, and never sent as a login."""
+    url = "https://org@dev.azure.com/org/project/_git/repo"
+    spec = repo_spec(gitrepo(url, "a")).spec
+    assert spec.repo == url.replace("org@", "")
+
+    async def work(service: Service) -> None:
+        document = gitrepo(url, "a") | {"spec": {"repo": url, "paused": True, "disablePolling": True}}
+        await service.put_object("GitRepo", "fleet-default", "a", document, dry_run=False)
+        seen = await service.get_object("GitRepo", "fleet-default", "a")
+        assert seen["spec"]["repo"] == url
+
+    run(tmp_path / "data", work)
+
+
+def test_problems_of_a_scan_show_no_secrets() -> None:
+    problem = Problem(path="a", code="x", summary=f"chart https://h.invalid/x.tgz?k={CANARY}: no", next_step=f"Ask {URL}.")
+    assert CANARY not in problem.summary + problem.next_step
+    assert "h.invalid" in problem.summary

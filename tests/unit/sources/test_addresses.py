@@ -73,8 +73,11 @@ def test_a_name_that_nobody_knows_is_told_apart() -> None:
     [
         ("https://ada:secret@git.example:8443/a.git", "https://git.example:8443/a.git"),
         ("https://ada:secret@[::1]:8443/a", "https://[::1]:8443/a"),
-        ("https://ada:sec\x1b[31mret@git.example/a", "git.example/a"),
-        ("https://ada:secret@git.example:port/a", "git.example:port/a"),
+        ("https://ada:sec\x1b[31mret@git.example/a", "https://git.example/a"),
+        ("https://ada:secret@git.example:port/a", "https://git.example:port/a"),
+        ("https://git.example/a?k=secret&version=1#secret", "https://git.example/a?k=***&version=1"),
+        ("//ada:secret@git.example/a", "//git.example/a"),
+        ("https:/ada:secret@git.example/a", "https:/***@git.example/a"),
         ("git@example.com:x.git", "git@example.com:x.git"),
     ],
 )
