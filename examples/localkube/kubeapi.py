@@ -56,14 +56,14 @@ class LocalKube:
         flags: Sequence[str] = (),
     ) -> None:
         for name in names:
-            if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", name) or name == "etcd":
-                raise LocalkubeError(f"{name!r} is not a cluster name (a DNS label other than etcd)")
+            _check_name(name)
         self.directory = Path(directory).absolute()
         self.took = 0.0
         self._names, self._detached = list(dict.fromkeys(names)), detached
         self._controllers, self._player, self._flags = controllers, player, tuple(flags)
         self._clusters: dict[str, Cluster] = {}
         self._daemons: list[Daemon] = []
+        self._etcd: Daemon | None = None
 
     def __getitem__(self, name: str) -> Cluster:
         return self._clusters[name]
@@ -97,6 +97,23 @@ class LocalKube:
         self.took = time.monotonic() - begun
         return self
 
+    def add(self, name: str, seconds: float = START_SECONDS) -> Cluster:
+        """Start one more cluster beside those that run; returns when it is ready, NotReady after ``seconds``."""
+        _check_name(name)
+        if self._etcd is None:
+            raise LocalkubeError("nothing runs: call start() before add()")
+        if name in self._clusters:
+            raise LocalkubeError(f"a cluster {name!r} runs already")
+        found = {needed: tools.find(needed) for needed in self._needed()}
+        deadline = time.monotonic() + seconds
+        cluster = self._launch_cluster(name, found["kube-apiserver"], self._etcd)
+        cluster.daemon.wait(deadline)
+        for helper in self._helpers(found, [cluster]):
+            self._launch(helper)
+            helper.wait(deadline)
+        self.record()
+        return cluster
+
     def stop(self) -> None:
         """End everything that this object started."""
         # etcd last. The second SIGTERM, from stop(), makes the programs of Kubernetes exit without lingering.
@@ -104,14 +121,14 @@ class LocalKube:
             daemon.terminate()
         for daemon in reversed(self._daemons):
             daemon.stop()
-        self._daemons, self._clusters = [], {}
+        self._daemons, self._clusters, self._etcd = [], {}, None
         (self.directory / RECORD).unlink(missing_ok=True)
 
     def record(self) -> None:
         """Write ``localkube.json``: what runs, and where each cluster is."""
         content = {
             "processes": [daemon.identity() for daemon in self._daemons if daemon.alive],
-            "clusters": [{"name": c.name, "url": c.url, "kubeconfig": str(c.kubeconfig)} for c in self],
+            "clusters": [{"name": c.name, "url": c.url, "kubeconfig": str(c.kubeconfig)} for c in self._clusters.values()],
         }
         fresh = self.directory / f"{RECORD}.new"
         write_private(fresh, json.dumps(content, indent=1))
@@ -121,32 +138,39 @@ class LocalKube:
         return ["etcd", "kube-apiserver", *(controllers.NAMES if self._controllers else ())]
 
     def _start_all(self, found: dict[str, tools.Tool], deadline: float) -> None:
-        etcd = _etcd(self.directory, found["etcd"])
+        etcd = self._etcd = _etcd(self.directory, found["etcd"])
         self._launch(etcd)
         etcd.wait(deadline)
-        argv = [*found["kube-apiserver"].argv, *self._flags]
         for name in self._names:
-            cluster = Cluster(name, self.directory / name, argv, lambda: f"http://127.0.0.1:{etcd.ports[0]}")
-            cluster.on_change = self.record
-            self._clusters[name] = cluster
-            self._launch(cluster.daemon)
-        for cluster in self:
+            self._launch_cluster(name, found["kube-apiserver"], etcd)
+        clusters = list(self._clusters.values())
+        for cluster in clusters:
             cluster.daemon.wait(deadline)
-        helpers = self._helpers(found)
+        helpers = self._helpers(found, clusters)
         for helper in helpers:
             self._launch(helper)
         for helper in helpers:
             helper.wait(deadline)
         self.record()
 
-    def _helpers(self, found: dict[str, tools.Tool]) -> list[Daemon]:
+    def _launch_cluster(self, name: str, tool: tools.Tool, etcd: Daemon) -> Cluster:
+        argv = [*tool.argv, *self._flags]
+        cluster = Cluster(name, self.directory / name, argv, lambda: f"http://127.0.0.1:{etcd.ports[0]}")
+        cluster.on_change = self.record
+        self._clusters[name] = cluster
+        self._launch(cluster.daemon)
+        return cluster
+
+    def _helpers(self, found: dict[str, tools.Tool], clusters: Sequence[Cluster]) -> list[Daemon]:
+        """Of these clusters: controllers for each, or one player for all."""
         helpers = []
         if self._controllers:
-            for cluster in self:
+            for cluster in clusters:
                 controllers.add_node(cluster)
                 helpers += controllers.daemons(cluster, found)
-        if self._player:
-            helpers.append(_player(self.directory, [str(cluster.kubeconfig) for cluster in self]))
+        if self._player and clusters:
+            name = f"player-{clusters[0].name}"
+            helpers.append(_player(name, self.directory, [str(cluster.kubeconfig) for cluster in clusters]))
         return helpers
 
     def _launch(self, daemon: Daemon) -> None:
@@ -155,6 +179,11 @@ class LocalKube:
         daemon.launch()
         # Recorded at once: a start that is killed half-way can still be cleaned up.
         self.record()
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", name) or name == "etcd":
+        raise LocalkubeError(f"{name!r} is not a cluster name (a DNS label other than etcd)")
 
 
 def _etcd(directory: Path, tool: tools.Tool) -> Daemon:
@@ -179,12 +208,12 @@ def _etcd(directory: Path, tool: tools.Tool) -> Daemon:
     return daemon
 
 
-def _player(directory: Path, kubeconfigs: list[str]) -> Daemon:
+def _player(name: str, directory: Path, kubeconfigs: list[str]) -> Daemon:
     # With -P and a path of its own the player starts from any working directory.
     home = str(HERE.parents[1])
     start = f"import sys; sys.path.insert(0, {home!r}); from examples.localkube.player import main; sys.exit(main())"
     argv = [sys.executable, "-P", "-c", start, *kubeconfigs]
-    return Daemon("player", directory / "player.log", lambda _: argv, lambda: True, 0)
+    return Daemon(name, directory / f"{name}.log", lambda _: argv, lambda: True, 0)
 
 
 def _alive(directory: Path, etcd: bool = True) -> dict[int, str]:

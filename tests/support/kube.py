@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from examples.localkube import tools
+from examples.localkube.cluster import Cluster
 from examples.localkube.errors import LocalkubeError
 from examples.localkube.kubeapi import LocalKube
 
@@ -30,13 +31,23 @@ def tool_env() -> dict[str, str]:
     return kept | tools.env(found)
 
 
+class SharedKube(LocalKube):
+    """Clusters that start when a test first asks for them: each costs 5 s of CPU time, and some more while it runs."""
+
+    def __getitem__(self, name: str) -> Cluster:
+        return self._clusters[name] if name in self._clusters else self.add(name)
+
+    def __iter__(self) -> Iterator[Cluster]:
+        return iter([self[name] for name in CLUSTERS] if self._etcd else [])
+
+
 @pytest.fixture(scope="session")
 def kube(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKube]:
     """``kube["dev"]``, ``kube["test"]``, ``kube["prod"]``: shared by all tests, so each takes its own namespace.
 
     Do not stop one of these; a test that breaks a cluster starts a LocalKube of its own.
     """
-    local = LocalKube(tmp_path_factory.mktemp("kube"), CLUSTERS, player=True)
+    local = SharedKube(tmp_path_factory.mktemp("kube"), (), player=True)
     try:
         local.start()
     except LocalkubeError as error:
