@@ -22,7 +22,7 @@ $(STAMP): requirements.lock pyproject.toml
 dev: $(STAMP) ## make .venv with everything
 
 tools: ## get helm, kubectl, kustomize, etcd and the Kubernetes programs (once, into a cache outside the tree)
-	@$(PYTHON) -m examples.localkube.tools --all
+	@$(PYTHON) -m tests.localkube.toolchain.tools --all
 
 check: $(STAMP) ## formatting, lint, types, import contracts
 	$(BIN)/ruff format --check fleetctl manager agent examples tests

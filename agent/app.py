@@ -18,12 +18,15 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from fleetctl.core.errors import Conflict, FleetError, RefusedError, UsageError
-from fleetctl.core.interpreter import describe_hole
-from fleetctl.core.wire import StatusRequest
+from fleetctl.core.model.errors import Conflict, FleetError, RefusedError, UsageError
+from fleetctl.core.model.wire import StatusRequest
+from fleetctl.core.python_versions import describe_hole
 
-from . import config, failpoints, identity, launch, log, releasekeys
-from .unpack import unsafe
+from . import config
+from .controlplane import identity
+from .host import failpoints, log
+from .packaging.bootstrap import unsafe
+from .upgrade import launcher, release_keys
 
 _T = TypeVar("_T")
 BUG = 70
@@ -41,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             case "run":
                 return _start(said, sys.argv[1:] if argv is None else argv)
             case "selftest":
-                from .selftest import selftest
+                from .diagnostics.selftest import selftest
 
                 asyncio.run(selftest(said.state_dir))
                 return 0
@@ -77,11 +80,11 @@ def _start(said: Any, words: Sequence[str]) -> int:
     """As the version that is chosen; one that gives way to another starts from the beginning."""
     _refuse_unsafe(said.state_dir)
     if said.release_key:
-        releasekeys.pin(said.state_dir, said.release_key)
-    status = launch.start(said.state_dir, words)
+        release_keys.pin(said.state_dir, said.release_key)
+    status = launcher.start(said.state_dir, words)
     if status is None:
         status = asyncio.run(_run(said))
-    return launch.again() if status == launch.AGAIN else status
+    return launcher.again() if status == launcher.AGAIN else status
 
 
 def version() -> str:
@@ -94,7 +97,7 @@ def version() -> str:
 
 async def _enrol(said: Any) -> int:
     """Check the cluster first: a token is used only by an agent that can work."""
-    from .enrolling import enrol
+    from .enroll.request import enrol
 
     _refuse_unsafe(said.state_dir)
     if not said.url.startswith("https://"):
@@ -105,7 +108,7 @@ async def _enrol(said: Any) -> int:
     if said.target_dir is None:
         kubeconfig, shown = await _reached(said)
     if said.release_key:
-        releasekeys.pin(said.state_dir, said.release_key)
+        release_keys.pin(said.state_dir, said.release_key)
     token = sys.stdin.readline().strip()
     if not token:
         raise UsageError("there is no token on standard input", subject="--token-stdin", next_step="Pipe the token into this command.")
@@ -133,7 +136,7 @@ def _warn_without_helm() -> None:
     """The first bundle would be the first to say it."""
     import shutil
 
-    from .checkhost import helm
+    from .diagnostics.check_host import helm
 
     finding = helm()
     if not finding.ok:
@@ -144,7 +147,7 @@ def _warn_without_helm() -> None:
 
 async def _reached(said: Any) -> tuple[str, str]:
     """(kubeconfig, how to name it). Raises ClusterUnreachable, UsageError."""
-    from .kube import Kube
+    from .kube.client import Kube
 
     said.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = config.kubeconfig(said.kubeconfig, "", said.state_dir)
@@ -171,10 +174,10 @@ def _locked(state_dir: Path) -> int:
 
 async def _run(said: Any) -> int:
     """Until SIGTERM or SIGINT; helm is not left behind."""
-    from .live import Live
-    from .memory import settle
-    from .notify import Notifier
-    from .runner import Runner
+    from .host.memory import settle
+    from .host.systemd import Notifier
+    from .loops.supervisor import Runner
+    from .state.status_file import Live
 
     settle()
     log.set_up(config.log_style(said.log))
@@ -218,7 +221,7 @@ async def _run(said: Any) -> int:
             await hands.uplink.close()
     finally:
         os.close(lock)
-    return launch.AGAIN if again and not launch.on_trial() else 0
+    return launcher.AGAIN if again and not launcher.on_trial() else 0
 
 
 async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, _T]) -> _T | None:
@@ -234,11 +237,11 @@ async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, _T]) -> _T 
 
 
 async def _joined(said: Any, live: Any) -> tuple[identity.Identity, Any]:
-    """Enrolled before, or now. Raises as `agent.joining.join`."""
+    """Enrolled before, or now. Raises as `agent.enroll.join.join`."""
     if not (said.identity_secret or said.enrol_url):
         return identity.load(said.state_dir)
-    from .joining import Joining, KeptIdentity, join
-    from .kube import Kube
+    from .enroll.join import Joining, KeptIdentity, join
+    from .kube.client import Kube
 
     path = None if said.target_dir else config.kubeconfig(said.kubeconfig, "", said.state_dir)
     own = path is not None and path.parent == said.state_dir.absolute()  # of a Pod: made anew at each start
@@ -259,18 +262,18 @@ async def _joined(said: Any, live: Any) -> tuple[identity.Identity, Any]:
 
 async def _parts(said: Any, known: identity.Identity, key: Any) -> tuple[Any, Any, StatusRequest]:
     from fleetctl.tools.helm import Helm, HelmCli
+    from fleetctl.tools.isolation.sandbox import Sandbox, SandboxLimits
     from fleetctl.tools.kustomize import Kustomize
-    from fleetctl.tools.sandbox import Sandbox, SandboxLimits
 
-    from .fence import Fence
-    from .hands import Hands
-    from .journal import Journal
-    from .kube import Kube
-    from .observe import Observer, Wanted
-    from .rights import Rights
-    from .settle import Settler
-    from .targetdir import DirectoryTarget
-    from .uplink import Uplink
+    from .controlplane.client import Uplink
+    from .deploy.context import Hands
+    from .drift.observer import Observer, Wanted
+    from .kube.client import Kube
+    from .kube.impersonation import Rights
+    from .release.directory_target import DirectoryTarget
+    from .release.helm_lock import Fence
+    from .release.repair import Settler
+    from .state.journal import Journal
 
     state = said.state_dir.absolute()
     for name in ("archives", "work", "helm"):
@@ -307,13 +310,13 @@ async def _parts(said: Any, known: identity.Identity, key: Any) -> tuple[Any, An
         agent_version=version(),
         tools=found,
         kube_version=await _kube_version(kube, target),
-        runtime=str(launch.runtime()),
+        runtime=str(launcher.runtime()),
     )
     return hands, None if target else Observer(kube, wanted), about
 
 
 def _no_cluster() -> Any:
-    from .kube import NoCluster
+    from .kube.client import NoCluster
 
     return NoCluster()
 
@@ -330,7 +333,7 @@ async def _kube_version(kube: Any, target: Path | None) -> str:
 
 def _check(said: Any) -> int:
     """1 when something stands in the way."""
-    from .check import run
+    from .diagnostics.check import run
 
     text, status = run(said)
     print(text)
@@ -338,7 +341,7 @@ def _check(said: Any) -> int:
 
 
 def _status(said: Any) -> int:
-    from .status import show
+    from .diagnostics.status import show
 
     print(show(said.state_dir, config.live_file(said.state_dir), said.output))
     return 0

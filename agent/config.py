@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from fleetctl.core.errors import UsageError
+from fleetctl.core.model.errors import UsageError
 
 _IN_POD = "/var/run/secrets/kubernetes.io/serviceaccount"
 # Where k3s and RKE2 write their administrator's kubeconfig.
@@ -128,8 +128,8 @@ def _pod_account() -> Path:
 
 
 def _pod_kubeconfig(account: Path, path: Path) -> Path:
-    from .disk import write_whole
-    from .kubeconfig import in_pod as made
+    from .kube.kubeconfig import in_pod as made
+    from .state.files import write_whole
 
     text = made(account, os.environ)
     if not path.exists() or path.read_bytes() != text:
@@ -168,7 +168,7 @@ def log_style(said: str) -> str:
 
 def live_file(state_dir: Path) -> Path:
     """Where the running agent of this directory shows how it fares; a Pod names a place of its own for its probes."""
-    from .live import path_of
+    from .state.status_file import path_of
 
     said = os.environ.get("FLEET_AGENT_LIVE_FILE", "")
     return Path(said) if said else path_of(state_dir)
@@ -211,7 +211,7 @@ def allows_pod_security_labels() -> bool:
 
 
 def failpoints() -> tuple[str, str]:
-    """What tests make happen where (agent/failpoints.py), and the file that is told what was passed."""
+    """What tests make happen where (agent/host/failpoints.py), and the file that is told what was passed."""
     return os.environ.get("FLEETCTL_FAILPOINTS", ""), os.environ.get("FLEETCTL_FAILPOINTS_SEEN", "")
 
 

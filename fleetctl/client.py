@@ -20,9 +20,9 @@ import httpx  # noqa: E402
 if _loaded["httpx._main"] is None:
     del _loaded["httpx._main"]
 
-from fleetctl.core.errors import FleetError, LoginError, UnavailableError, UsageError, every_error  # noqa: E402
-from fleetctl.core.urlpath import relative  # noqa: E402
-from fleetctl.core.wire import Problem  # noqa: E402
+from fleetctl.core.formats.url_path import relative  # noqa: E402
+from fleetctl.core.model.errors import FleetError, LoginError, UnavailableError, UsageError, every_error  # noqa: E402
+from fleetctl.core.model.wire import Problem  # noqa: E402
 
 _SECONDS = 30.0
 _CONNECT_SECONDS = 10.0

@@ -6,7 +6,7 @@ import difflib
 from datetime import UTC, tzinfo
 from zoneinfo import ZoneInfo, available_timezones
 
-from fleetctl.core.errors import UsageError
+from fleetctl.core.model.errors import UsageError
 
 
 def zone_of(name: str) -> tzinfo:

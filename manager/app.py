@@ -21,21 +21,23 @@ from typing import Any
 
 import uvicorn
 
-from fleetctl.core.errors import Conflict, FleetError, UnavailableError, UsageError
-from fleetctl.core.interpreter import describe_hole
+from fleetctl.core.model.errors import Conflict, FleetError, UnavailableError, UsageError
+from fleetctl.core.python_versions import describe_hole
 
-from . import admintoken, datadir, log, tls
+from . import log
+from .agents.local_agent import CLUSTER, WORKSPACE, LocalAgent
 from .api.app import Parts, build
-from .api.connections import SPARE, Connections, Listener
-from .api.guard import Server, protocol
-from .api.install import AgentFile
-from .api.people import About
-from .api.port import Manager
+from .api.ports import Manager
+from .api.routes.install import AgentFile
+from .api.routes.objects import About
+from .api.server.connections import SPARE, Connections, Listener
+from .api.server.http_protocol import Server, protocol
 from .config import Config, notify_socket, parse, watchdog_seconds
-from .datadir import Layout, prepare_data_dir
-from .local import CLUSTER, WORKSPACE, LocalAgent
+from .security import admin_token, tls
+from .security.signing import Signer
 from .service import Service, Settings
-from .signing import Signer
+from .store import data_directory
+from .store.data_directory import Layout, prepare_data_dir
 
 STOP_SECONDS = 4
 HANDSHAKE_SECONDS = 10.0
@@ -78,7 +80,7 @@ async def serve(config: Config, make: Callable[[Config, Signer], Manager] | None
     prepare_data_dir(config.data_dir)
     with locked(config.data_dir), listening(config) as listener:
         layout = Layout(config.data_dir, config.secret_key_file is None, config.tls_cert is None, database=make is None)
-        datadir.check(layout, config.accept_lost)
+        data_directory.check(layout, config.accept_lost)
         identity = _identity(config)
         signer = Signer.load_or_create(config.data_dir)
         service = (make or _make_service)(config, signer)
@@ -86,7 +88,7 @@ async def serve(config: Config, make: Callable[[Config, Signer], Manager] | None
         try:
             running = Running(config, service, identity, _parts(config, service, signer, identity))
             await _first_start(running)
-            datadir.first_start_done(config.data_dir)
+            data_directory.first_start_done(config.data_dir)
             await _listen(running, listener)
         finally:
             await service.stop()
@@ -96,7 +98,7 @@ async def serve(config: Config, make: Callable[[Config, Signer], Manager] | None
 
 async def raise_epoch(config: Config) -> int:
     """`fleet-manager epoch raise`. Raises Conflict while a manager runs there, UsageError when there is no database."""
-    from .epoch import raised
+    from .store.epoch import raised
 
     with locked(config.data_dir):
         done = await raised(config.data_dir / "fleet.db", now=time.time(), revoke=config.revoke_tokens)
@@ -110,7 +112,7 @@ async def raise_epoch(config: Config) -> int:
 
 async def new_admin_token(config: Config) -> int:
     """`fleet-manager admin-token`. Raises Conflict when admin.token is valid, UsageError when there is no database."""
-    token = await admintoken.create(config.data_dir, now=time.time())
+    token = await admin_token.create(config.data_dir, now=time.time())
     print(f"token {token.name}, valid until {token.expires}, is in {token.file}")
     print(f"fleetctl login URL --token-file {token.file}")
     return 0
@@ -187,7 +189,7 @@ def _version() -> str:
 
 async def _first_start(running: Running) -> None:
     config = running.config
-    if await admintoken.ensure(running.service, config.data_dir):
+    if await admin_token.ensure(running.service, config.data_dir):
         file = config.data_dir / "admin.token"
         print(f"fleetctl login {config.url} --ca-pin {running.identity.ca_pin} --token-file {file}", flush=True)
 

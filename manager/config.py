@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from fleetctl.core.errors import UsageError
-from fleetctl.core.holds import Limits
-from fleetctl.sources.mirrors import parse_mirrors
+from fleetctl.core.model.errors import UsageError
+from fleetctl.core.rollout.removal_guard import Limits
+from fleetctl.sources.charts.mirrors import parse_mirrors
 
-from .datadir import LOSSES
 from .start import version
+from .store.data_directory import LOSSES
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from fleetctl.core.redact import redacted
+from fleetctl.core.formats.redact import redacted
 
 _PLAIN = re.compile(r"[\w./:@+,-]+")
 _LONGEST = 2000

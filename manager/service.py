@@ -13,41 +13,46 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from fleetctl.core import wire
-from fleetctl.core.agentrelease import AgentRelease
-from fleetctl.core.holds import Limits
-from fleetctl.core.ids import LOCAL_WORKSPACE, BundleName, ClusterId, Digest, Epoch, Workspace
-from fleetctl.core.impact import Plan
+from fleetctl.core.model import wire
+from fleetctl.core.model.agent_release import AgentRelease
+from fleetctl.core.model.ids import LOCAL_WORKSPACE, BundleName, ClusterId, Digest, Epoch, Workspace
+from fleetctl.core.rollout.impact import Plan
+from fleetctl.core.rollout.removal_guard import Limits
 
-from . import datakeys, keycheck, log, releases
-from .archives import Archives
+from . import log
+from .agents import agent_releases
+from .agents.agent_releases import Asked, Releases
+from .agents.desired_state import Document, Documents
+from .agents.presence import OFFLINE_SECONDS, Live, Word
+from .agents.requests import Fleet, Registration
 from .clock import rfc3339, steady, unchanged
-from .correcting import Corrector
-from .documents import Document, Documents
-from .fleet import Fleet, Registration
-from .holds import holding
-from .holds.removals import Labels
-from .holds.removals import People as RemovalPeople
-from .live import OFFLINE_SECONDS, Live, Word
-from .objects import Objects, Put, new_uid
-from .plans.planning import Asked as AskedPlan
-from .plans.planning import Planner
-from .releases import Asked, Releases
-from .restoring import Restorer
-from .revisions import clusterhistory, decisions, history
-from .revisions.goingback import Ask, Outcome
+from .commands.corrections import Corrector
+from .commands.objects import Objects, Put, new_uid
+from .commands.removals import Labels
+from .commands.removals import People as RemovalPeople
+from .commands.rollback import Ask, Outcome
+from .ingest.archive_rebuild import Restorer
+from .ingest.scanner import Scanner
+from .plans.planner import Asked as AskedPlan
+from .plans.planner import Planner
+from .reconcile import removal_guard
+from .revisions import audit_log, history
 from .rollout import staging
-from .rollout.rolling import Rolling
-from .scanning import Scanner
-from .sealing import Sealer
-from .shown import documents, rolloutview, views, why
-from .shown.overview import overview
-from .signing import Signer
-from .store import counters
-from .store.base import Store
+from .rollout.loop import Rolling
+from .security import data_keys, key_check
+from .security.secret_sealing import Sealer
+from .security.signing import Signer
+from .security.tokens import Person, Tokens
+from .security.vault import Vault
+from .store import count_triggers
+from .store.archives import Archives
+from .store.engine import Store
 from .store.schema import bundles, clusters, deployments, meta, objects
-from .tokens import Person, Tokens
-from .vault import Vault
+from .views import cluster_history as clusterhistory
+from .views import metadata, rollouts
+from .views import objects as views
+from .views.explain import deployment
+from .views.fleet_status import overview
 
 _FLUSH_SECONDS = 30.0
 _SWEEP_SECONDS = 3600.0
@@ -109,9 +114,9 @@ class Service:
         """Open the store and begin to watch. Raises RefusedError or UnavailableError when the data cannot be used."""
         await self._store.open()
         self._documents.epoch = await self._store.write(lambda c: _first_rows(c, rfc3339(self._clock())))
-        await self._store.write(lambda c: holding.set_limits(c, self._settings.removals))
-        await self._store.write(lambda c: keycheck.check(c, self._signer, self._vault, self._settings.accept_lost))
-        await self._store.write(lambda c: datakeys.renew(c, self._vault))
+        await self._store.write(lambda c: removal_guard.set_limits(c, self._settings.removals))
+        await self._store.write(lambda c: key_check.check(c, self._signer, self._vault, self._settings.accept_lost))
+        await self._store.write(lambda c: data_keys.renew(c, self._vault))
         await self._tokens.load()
         await self._fleet.load()
         self._opened = True
@@ -146,7 +151,7 @@ class Service:
         repo: str = "",
         states: Sequence[str] = (),
     ) -> list[dict[str, Any]]:
-        asked = documents.Asked(workspace=workspace, selector=selector, cluster=cluster, repo=repo, states=tuple(states))
+        asked = metadata.Asked(workspace=workspace, selector=selector, cluster=cluster, repo=repo, states=tuple(states))
         now = self._clock()
         return await self._store.read(lambda c: views.listing(c, self._live, kind, asked, now))
 
@@ -179,11 +184,11 @@ class Service:
 
     async def why(self, workspace: str, *, cluster: str, bundle: str, name: str) -> dict[str, Any]:
         """Raises NotFound with the nearest name, UsageError when the name means two things."""
-        now, where = self._clock(), why.Where(workspace, cluster, bundle, name)
-        return await self._store.read(lambda c: why.document(c, self._live, now, where))
+        now, where = self._clock(), deployment.Where(workspace, cluster, bundle, name)
+        return await self._store.read(lambda c: deployment.document(c, self._live, now, where))
 
     async def list_rollouts(self, workspace: str | None, bundle: str = "") -> list[dict[str, Any]]:
-        return await self._store.read(lambda c: rolloutview.listing(c, workspace, bundle))
+        return await self._store.read(lambda c: rollouts.listing(c, workspace, bundle))
 
     async def command_rollout(self, workspace: str, bundle: str, verb: str, reason: str, who: str = "") -> dict[str, Any]:
         return await self._rolling.command(workspace, bundle, verb, reason, who)
@@ -193,7 +198,7 @@ class Service:
         return await self._store.read(lambda c: history.listing(c, Workspace(workspace), BundleName(bundle), offline))
 
     async def bundle_decisions(self, workspace: str, bundle: str) -> list[dict[str, Any]]:
-        return await self._store.read(lambda c: decisions.listing(c, (Workspace(workspace), BundleName(bundle))))
+        return await self._store.read(lambda c: audit_log.listing(c, (Workspace(workspace), BundleName(bundle))))
 
     async def cluster_history(self, workspace: str, cluster: str, bundle: str = "") -> list[dict[str, Any]]:
         """What a cluster was told of its bundles, or of one, newest first."""
@@ -323,9 +328,9 @@ class Service:
     async def _housekeeping(self) -> None:
         await self._documents.renew()
         await self._store.write(staging.sweep)
-        await self._store.write(counters.sweep)
-        unnamed = await self._store.read(decisions.unnamed)
-        await self._store.write(lambda connection: decisions.sweep(connection, unnamed))
+        await self._store.write(count_triggers.sweep)
+        unnamed = await self._store.read(audit_log.unnamed)
+        await self._store.write(lambda connection: audit_log.sweep(connection, unnamed))
         await self._scanner.sweep()
         await self._restorer.restore_missing(sorted(await self._store.read(_used_archives)))
         used = await self._store.read(_used_archives)
@@ -356,4 +361,4 @@ def _first_rows(connection: Connection, now: str) -> Epoch:
 
 def _used_archives(connection: Connection) -> set[str]:
     names = connection.execute(sa.select(bundles.c.archive).union(sa.select(deployments.c.archive)))
-    return set(names.scalars()) | releases.used(connection) | staging.held_archives(connection) | history.archives(connection)
+    return set(names.scalars()) | agent_releases.used(connection) | staging.held_archives(connection) | history.archives(connection)

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from examples.localkube import kubeapi
+from tests.localkube import kubeapi
 
 DEMO = Path(".demo").absolute()
 
@@ -43,7 +43,7 @@ def _mine(folder: Path) -> list[int]:
             words = path.read_bytes().decode("utf-8", "replace").split("\0")
         except OSError:
             continue
-        ours = {"manager", "agent", "fleetctl_agent", "examples.demo.gitserver"} & set(words)
+        ours = {"manager", "agent", "fleetctl_agent", "tests.servers.gitserver"} & set(words)
         if ours and any(word.startswith(str(folder) + "/") for word in words):
             found.append(int(path.parent.name))
     return found

@@ -18,9 +18,9 @@ from rich.markup import escape
 
 from examples.demo.parts import ROOT, Agent, Manager, Process, environment, free_port, program, tail
 from examples.demo.stop import DEMO, stop
-from examples.localkube import tools
-from examples.localkube.errors import LocalkubeError
-from examples.localkube.kubeapi import LocalKube
+from tests.localkube.errors import LocalkubeError
+from tests.localkube.kubeapi import LocalKube
+from tests.localkube.toolchain import tools
 
 CLUSTERS = ("dev", "test", "prod")
 _WHO = ("-c", "user.name=Demo", "-c", "user.email=demo@example.com", "-c", "commit.gpgsign=false", "-c", "init.defaultBranch=main")
@@ -104,7 +104,7 @@ class Story:
         self._git("init", "--quiet", "--bare", str(bare), folder=DEMO)
         self._git("config", "http.receivepack", "true", folder=bare)
         port = free_port()
-        argv = [sys.executable, "-m", "examples.demo.gitserver", f"{root}/", "--port", str(port)]
+        argv = [sys.executable, "-m", "tests.servers.gitserver", f"{root}/", "--port", str(port)]
         server = Process("git server", argv, self._env, DEMO / "git.log")
         server.start()
         self._processes.append(server)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from fleetctl.cli.menu import COMMANDS
+from fleetctl.cli.command_table import COMMANDS
 
 BUG, INTERRUPTED = 70, 130
 
@@ -75,11 +75,11 @@ def _late(words: list[str]) -> list[str]:
 
 
 def _run(words: list[str]) -> int:
-    from fleetctl.cli import output
-    from fleetctl.core.errors import FleetError
+    from fleetctl.cli.display import output
+    from fleetctl.core.model.errors import FleetError
 
     try:
-        from fleetctl.cli.commands import command
+        from fleetctl.cli.loader import command
 
         output.prepare()
         code = command(words[0])(words[1:], prog_name=f"fleetctl {words[0]}", standalone_mode=False)
@@ -106,8 +106,8 @@ def _reader_went() -> int:
 
 def _other(error: Exception) -> int:
     """What the command line's library raised, or a mistake of ours."""
-    from fleetctl.cli import output
-    from fleetctl.cli.commands import usage
+    from fleetctl.cli.display import output
+    from fleetctl.cli.loader import usage
 
     name = type(error).__name__
     if name == "Abort":
@@ -121,7 +121,8 @@ def _other(error: Exception) -> int:
 
 
 def _bug(error: Exception) -> int:
-    from fleetctl.cli import config, output
+    from fleetctl.cli import config
+    from fleetctl.cli.display import output
 
     if config.debug():
         raise error
@@ -132,7 +133,7 @@ def _bug(error: Exception) -> int:
 
 def _complete(words: list[str]) -> int:
     """What a shell asks at Tab: it never shows an error, because that would land in the command line."""
-    from fleetctl.cli.complete import answers
+    from fleetctl.cli.completion import answers
 
     found: list[Any] = []
     try:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fleetctl.core.errors import LoginError, NotFound, UsageError
+from fleetctl.core.model.errors import LoginError, NotFound, UsageError
 
 
 @dataclass
@@ -39,7 +39,7 @@ def path() -> Path:
 
 def read() -> Contexts:
     """Raises UsageError when the file is not what this program writes, or when others may write it."""
-    from fleetctl.core.yamldoc import load
+    from fleetctl.core.formats.yaml import load
 
     where = path()
     try:
@@ -59,7 +59,7 @@ def read() -> Contexts:
 
 def write(contexts: Contexts) -> None:
     """Replaced whole, mode 0600. Raises UsageError."""
-    from fleetctl.core.yamldoc import dump
+    from fleetctl.core.formats.yaml import dump
 
     where = path()
     doc = {"current": contexts.current, "contexts": [asdict(c) for c in contexts.known.values()]}

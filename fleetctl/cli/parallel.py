@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from fleetctl.cli import output
+from fleetctl.cli.display import output
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from fleetctl.core.ids import BundleName, ClusterId
-from fleetctl.core.impact import What, change_reasons, kind_of_change
-from fleetctl.core.plan import Change, Have, Key, Want
+from fleetctl.core.model.ids import BundleName, ClusterId
+from fleetctl.core.model.plan import Change, Have, Key, Want
+from fleetctl.core.rollout.impact import What, change_reasons, kind_of_change
 
 # Names of clusters that an effect lists; its count is always whole.
 MOST_NAMES = 5

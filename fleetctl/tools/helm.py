@@ -2,7 +2,7 @@
 
 Rule: every call ends within its deadline, uses its own cache and configuration (never the person's), and puts no value into the command
 line. Upgrades apply server-side with force-conflicts, so that a hand edit never blocks the next commit: Git wins on the fields it states;
-where server-side apply refuses the form of a manifest, the agent asks for client-side apply (agent/clientside.py).
+where server-side apply refuses the form of a manifest, the agent asks for client-side apply (agent/deploy/client_side_apply.py).
 The OpenAPI check of helm is left out because the API server validates anyway; it halves the cost of a run.
 """
 
@@ -17,12 +17,12 @@ from typing import Any, Protocol
 
 import msgspec
 
-from fleetctl.core.capabilities import HELM_DEFAULT, Capabilities
-from fleetctl.core.errors import DeadlineError, ToolFailed, UsageError
-from fleetctl.tools.deaths import describe_death
-from fleetctl.tools.helmerrors import translate
-from fleetctl.tools.postrender import REFUSED
-from fleetctl.tools.proc import Command, Completed, Limits, run
+from fleetctl.core.charts.capabilities import HELM_DEFAULT, Capabilities
+from fleetctl.core.model.errors import DeadlineError, ToolFailed, UsageError
+from fleetctl.tools.exit_causes import describe_death
+from fleetctl.tools.helm_errors import translate
+from fleetctl.tools.post_renderer import REFUSED
+from fleetctl.tools.process import Command, Completed, Limits, run
 
 ATOMIC_SECONDS = 300
 RENDER_LIMITS = Limits(cpu=60, memory=768 * 1024 * 1024)

@@ -6,9 +6,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from fleetctl.core.errors import ToolFailed, ToolMissing
-from fleetctl.tools.deaths import describe_death
-from fleetctl.tools.proc import Command, Limits, run
+from fleetctl.core.model.errors import ToolFailed, ToolMissing
+from fleetctl.tools.exit_causes import describe_death
+from fleetctl.tools.process import Command, Limits, run
 
 _LIMITS = Limits(cpu=60, memory=768 * 1024 * 1024)
 _NOWHERE = "/nonexistent"  # by convention of Debian's policy manual no such folder exists

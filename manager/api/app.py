@@ -13,27 +13,28 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Match, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fleetctl.core.errors import DeadlineError, FleetError, NotFound
+from fleetctl.core.model.errors import DeadlineError, FleetError, NotFound
 
 from .. import log
-from ..looplag import LoopLag
+from ..event_loop_lag import LoopLag
 from ..metrics import Counters
-from ..signing import Signer
-from . import limits, port
-from .agents import AgentApi
+from ..security.signing import Signer
+from . import ports
 from .auth import Gate, Sessions, Signatures, WrongClock
-from .connections import Connections
-from .corrections import CorrectionApi
-from .install import AgentFile, InstallApi
-from .people import About, PeopleApi
-from .planning import ARCHIVES, PLAN, PLAN_SECONDS, PlanApi
 from .problems import TooBusy, WrongMethod, answer, bug, nearest
-from .reading import READ_SECONDS, release_body
-from .releases import ADD, UPLOAD_SECONDS, ReleaseApi
-from .removals import RemovalApi
-from .revisions import RevisionApi
-from .ui import PageApi
-from .why import WhyApi
+from .request_parsing import READ_SECONDS, release_body
+from .routes.agent_releases import ADD, UPLOAD_SECONDS, ReleaseApi
+from .routes.agents import AgentApi
+from .routes.corrections import CorrectionApi
+from .routes.history import RevisionApi
+from .routes.install import AgentFile, InstallApi
+from .routes.objects import About, PeopleApi
+from .routes.plans import ARCHIVES, PLAN, PLAN_SECONDS, PlanApi
+from .routes.removals import RemovalApi
+from .routes.status_page import PageApi
+from .routes.why import WhyApi
+from .server import limits
+from .server.connections import Connections
 
 REQUEST_SECONDS = READ_SECONDS + 30.0
 LONG_POLLS = {"/agent/v1/desired": 250.0, "/api/v1/changes": 70.0, ADD: UPLOAD_SECONDS + 20, PLAN: PLAN_SECONDS}
@@ -44,7 +45,7 @@ _OWN_PACE = ("/agent/v1/archives/", ARCHIVES, "/install/")
 class Parts:
     """What the HTTP side is made of. Set `closing` to have long polls answered before a stop."""
 
-    service: port.Manager
+    service: ports.Manager
     signer: Signer
     about: About
     agent: AgentFile
@@ -89,7 +90,7 @@ def _own_numbers(parts: Parts) -> dict[str, float]:
 
 async def _schema(request: Request) -> Response:
     """For editors, without a login: it says nothing of this fleet. Raises NotFound."""
-    from fleetctl.core.schema import documents, json_schema
+    from fleetctl.core.documents.json_schema import documents, json_schema
 
     document = documents().get(request.path_params["name"])
     if document is None:
@@ -99,7 +100,7 @@ async def _schema(request: Request) -> Response:
     return Response(body, media_type="application/schema+json", headers={"cache-control": "public, max-age=3600"})
 
 
-def _health(service: port.Manager, lag: LoopLag) -> list[Route]:
+def _health(service: ports.Manager, lag: LoopLag) -> list[Route]:
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
 

@@ -16,15 +16,15 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from fleetctl.core import wire
-from fleetctl.core.errors import FleetError, LoginError, RefusedError
-from fleetctl.core.ids import ClusterId
+from fleetctl.core.model import wire
+from fleetctl.core.model.errors import FleetError, LoginError, RefusedError
+from fleetctl.core.model.ids import ClusterId
 
-from ..live import NotEnrolled
-from ..signing import Signer, verify
-from . import port
-from .guard import authenticated
+from ..agents.presence import NotEnrolled
+from ..security.signing import Signer, verify
+from . import ports
 from .problems import TooBusy
+from .server.http_protocol import authenticated
 
 COOKIE = "fleet-session"
 PAGE_HEADER = "fleet-page"
@@ -126,10 +126,10 @@ def _hash(text: str) -> bytes:
 class Gate:
     """Lets people in."""
 
-    def __init__(self, service: port.People, sessions: Sessions) -> None:
+    def __init__(self, service: ports.People, sessions: Sessions) -> None:
         self._service, self.sessions = service, sessions
 
-    async def person(self, request: Request, *, reading: bool = False) -> tuple[port.Person, str]:
+    async def person(self, request: Request, *, reading: bool = False) -> tuple[ports.Person, str]:
         """The caller and the token behind. `reading`: the call changes nothing although it is a POST. Raises LoginError, RefusedError."""
         token, by_cookie = self._token(request)
         found = await self._service.check_token(token) if token else None
@@ -175,7 +175,7 @@ class Signatures:
 
     def __init__(
         self,
-        service: port.Agents,
+        service: ports.Agents,
         signer: Signer,
         clock: Callable[[], float] = time.time,
         uptime: Callable[[], float] = time.monotonic,

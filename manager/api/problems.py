@@ -9,9 +9,9 @@ from typing import ClassVar
 import msgspec
 from starlette.responses import Response
 
-from fleetctl.core.errors import FleetError, UnavailableError, UsageError
-from fleetctl.core.redact import redacted
-from fleetctl.core.wire import Problem
+from fleetctl.core.formats.redact import redacted
+from fleetctl.core.model.errors import FleetError, UnavailableError, UsageError
+from fleetctl.core.model.wire import Problem
 
 
 class TooBusy(UnavailableError):

@@ -15,20 +15,20 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from fleetctl.core.bundle import BundleSpec
-from fleetctl.core.errors import NotFound, RefusedError
-from fleetctl.core.ids import BundleName, ClusterId, CommitId, Workspace
-from fleetctl.core.rollout import Phase
-from fleetctl.core.status import State
-from fleetctl.sources.gitstore import About
+from fleetctl.core.model.bundle import BundleSpec
+from fleetctl.core.model.errors import NotFound, RefusedError
+from fleetctl.core.model.ids import BundleName, ClusterId, CommitId, Workspace
+from fleetctl.core.model.status import State
+from fleetctl.core.rollout.decide import Phase
+from fleetctl.sources.git.store import About
 
 from ..clock import rfc3339, unix
-from ..gathering import in_parts
-from ..rollout import newcomers
+from ..rollout import late_joiners
+from ..store.queries import in_parts
 from ..store.schema import bundles, deployments, pins, revisions, rollouts
 from ..store.schema import decisions as decisions_table
-from . import decisions
-from .decisions import Place
+from . import audit_log
+from .audit_log import Place
 from .pins import content_of, counted_pins
 from .pins import forget as forget_pins
 
@@ -81,7 +81,7 @@ def record(connection: Connection, specs: Iterable[BundleSpec], about: About, no
             told = {"bundle": spec.name, "number": row.generation, "commit": spec.commit}
             followed.setdefault(spec.workspace, []).append(told | {"author": about.author, "subject": about.subject})
     for workspace, rows in followed.items():
-        decisions.taken(connection, workspace, rows, now)
+        audit_log.taken(connection, workspace, rows, now)
 
 
 def content_key(spec: BundleSpec) -> str:
@@ -95,7 +95,7 @@ def forget(connection: Connection, workspace: Workspace, gone: Collection[Bundle
     r = revisions.c
     for part in in_parts(sorted(gone)):
         connection.execute(sa.delete(revisions).where(r.workspace == workspace, r.bundle.in_(part)))
-    decisions.forget(connection, workspace, gone)
+    audit_log.forget(connection, workspace, gone)
     forget_pins(connection, workspace, gone)
 
 
@@ -110,7 +110,7 @@ def pin(connection: Connection, place: Place, number: int, reason: str, *, who: 
     """
     row, known = revisions_of(connection, place)
     chosen = meant(place[1], known, number or last_good(connection, place), row.pinned or max(known, default=0))
-    _set(connection, place, chosen, reason, decisions.note(connection, place, decisions.ROLLBACK, chosen, who=who, reason=reason, at=now))
+    _set(connection, place, chosen, reason, audit_log.note(connection, place, audit_log.ROLLBACK, chosen, who=who, reason=reason, at=now))
     return chosen
 
 
@@ -118,7 +118,7 @@ def last_good(connection: Connection, place: Place) -> int:
     """Where going back leads while a rollout has not come to its end: what was before it may be one that never did either. 0: it has."""
     r = rollouts.c
     phase = connection.execute(sa.select(r.phase).where(r.workspace == place[0], r.bundle == place[1])).scalar()
-    return newcomers.good(connection, *place) if phase is not None and phase != Phase.COMPLETED.value else 0
+    return late_joiners.good(connection, *place) if phase is not None and phase != Phase.COMPLETED.value else 0
 
 
 def meant(bundle: BundleName, known: Mapping[int, BundleSpec], number: int, current: int) -> int:
@@ -140,7 +140,7 @@ def release(connection: Connection, place: Place, *, who: str = "", now: str = "
         own = counted_pins(connection, place)
         step = "Release its clusters' own pins with --cluster, -l, --partition or --all." if own else "It follows Git already."
         raise RefusedError(f"bundle {place[1]} is not pinned", subject=f"bundle {place[1]}", next_step=step)
-    _set(connection, place, 0, "", decisions.note(connection, place, decisions.RELEASE, max(known, default=0), who=who, reason="", at=now))
+    _set(connection, place, 0, "", audit_log.note(connection, place, audit_log.RELEASE, max(known, default=0), who=who, reason="", at=now))
 
 
 def revisions_of(connection: Connection, place: Place) -> tuple[Any, dict[int, BundleSpec]]:
@@ -161,7 +161,7 @@ def _set(connection: Connection, place: Place, number: int, reason: str, decisio
     b = bundles.c
     where = (b.workspace == place[0]) & (b.name == place[1])
     connection.execute(sa.update(bundles).where(where).values(pinned=number, pin_reason=reason, generation=b.generation + 1))
-    decisions.follow(connection, place[0], [place[1]], decision)
+    audit_log.follow(connection, place[0], [place[1]], decision)
 
 
 def listing(connection: Connection, workspace: Workspace, bundle: BundleName, offline: Callable[[ClusterId], bool]) -> list[dict[str, Any]]:

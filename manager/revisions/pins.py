@@ -13,14 +13,14 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from fleetctl.core.bundle import BundleSpec
-from fleetctl.core.cluster import Cluster, Group
-from fleetctl.core.ids import BundleName, ClusterId, Workspace
-from fleetctl.core.target import Match, select
+from fleetctl.core.model.bundle import BundleSpec
+from fleetctl.core.model.cluster import Cluster, Group
+from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
+from fleetctl.core.targeting.target import Match, select
 
-from ..gathering import in_parts
+from ..store.queries import in_parts
 from ..store.schema import bundles, pins, revisions
-from .decisions import Place
+from .audit_log import Place
 
 _FEW = 500
 Revisions = dict[tuple[str, int], BundleSpec]

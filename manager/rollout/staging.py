@@ -1,4 +1,4 @@
-"""What a rollout holds back: staged beside what each cluster has, until it is handed out (manager/rollout/rollouts.py).
+"""What a rollout holds back: staged beside what each cluster has, until it is handed out (manager/rollout/engine.py).
 
 A bundle has a rollout when it states a `rolloutStrategy`, when it has so many clusters that Fleet makes partitions of them, or when a
 person has paused it. Every other bundle is handed out at once. A newer version takes the place of what is staged: two never mix.
@@ -13,15 +13,15 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from fleetctl.core.bundle import BundleSpec
-from fleetctl.core.ids import BundleName, Workspace
-from fleetctl.core.plan import Change, Key, Want, key_of
-from fleetctl.core.rollout import Phase
-from fleetctl.core.status import State
-from fleetctl.core.strategy import place
+from fleetctl.core.model.bundle import BundleSpec
+from fleetctl.core.model.ids import BundleName, Workspace
+from fleetctl.core.model.plan import Change, Key, Want, key_of
+from fleetctl.core.model.status import State
+from fleetctl.core.rollout.decide import Phase
+from fleetctl.core.rollout.strategy import place
 
-from ..gathering import in_parts
 from ..store.bulk import many
+from ..store.queries import in_parts
 from ..store.schema import bundles, deployments, passes, rollouts, wants
 
 _json = msgspec.json.encode

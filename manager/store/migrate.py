@@ -8,9 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from fleetctl.core.errors import RefusedError
+from fleetctl.core.model.errors import RefusedError
 
-from . import counters
+from . import count_triggers
 from .schema import metadata
 
 HEAD = "0016"
@@ -21,7 +21,7 @@ def up(connection: Connection, shown: str) -> None:
     """Raises RefusedError when the database was written by a newer version."""
     have = version(connection)
     if have == HEAD:
-        counters.ensure(connection)
+        count_triggers.ensure(connection)
         return
     if have and have > HEAD:
         summary = f"{shown} was written by a newer version (schema {have}, this one knows {HEAD})"
@@ -29,7 +29,7 @@ def up(connection: Connection, shown: str) -> None:
     from alembic import command
 
     command.upgrade(configuration(connection), "head")
-    counters.ensure(connection)
+    count_triggers.ensure(connection)
 
 
 def version(connection: Connection) -> str:

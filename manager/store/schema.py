@@ -60,7 +60,7 @@ bundles = sa.Table(
     sa.Column("decision", sa.Integer, nullable=False, server_default="0"),
     # `picking` of core/target.py, when every deployment of the bundle has been matched by it: another content changes none of that.
     sa.Column("matched", sa.String, nullable=False, server_default=""),
-    # The release that its clusters keep since it had another name, where Git states none (manager/holds/moving.py).
+    # The release that its clusters keep since it had another name, where Git states none (manager/ingest/moves.py).
     sa.Column("release", sa.String, nullable=False, server_default=""),
     sa.Index("bundles_repo", "workspace", "repo"),
     sa.Index("bundles_archive", "archive"),
@@ -175,7 +175,7 @@ deployments = sa.Table(
     sa.Column("correction", sa.Integer, nullable=False, server_default="0"),
     sa.Column("shelf", sa.Integer, sa.Computed("position >> 23", persisted=False)),
     # When it was told (0: never, or by an older manager), since when it is in `state`, when it was Ready first: Unix seconds. `past` is
-    # written and read by manager/revisions/past.py.
+    # written and read by manager/revisions/delivery_log.py.
     sa.Column("decision", sa.Integer, nullable=False, server_default="0"),
     sa.Column("told", sa.Integer, nullable=False, server_default="0"),
     sa.Column("since", sa.Integer, nullable=False, server_default="0"),
@@ -184,9 +184,9 @@ deployments = sa.Table(
     # Of the last report: `cause_key` of core/reasons.py, and its objects by state as `Ready=3,NotReady=1`.
     sa.Column("cause", sa.String, nullable=False, server_default=""),
     sa.Column("tally", sa.String, nullable=False, server_default=""),
-    # Nothing picks its cluster any more, and a person must say that it may go (manager/holds/holding.py).
+    # Nothing picks its cluster any more, and a person must say that it may go (manager/reconcile/removal_guard.py).
     sa.Column("kept", sa.Boolean, nullable=False, server_default="0"),
-    # The generation by which the cluster was told that the bundle has another name, 0 never (manager/holds/moving.py).
+    # The generation by which the cluster was told that the bundle has another name, 0 never (manager/ingest/moves.py).
     sa.Column("moved", sa.Integer, nullable=False, server_default="0"),
     sa.Index("deployments_bundle", "workspace", "bundle"),
     sa.Index("deployments_archive", "archive"),
@@ -215,7 +215,7 @@ counts = sa.Table(
     sqlite_with_rowid=False,
 )
 
-# Removals that wait for a person, by bundle; `deployments.kept` says of which clusters. `cause` as in fleetctl/core/holds.py, `what` has
+# Removals that wait for a person, by bundle; `deployments.kept` says of which clusters. `cause` as in fleetctl/core/rollout/removal_guard.py, `what` has
 # changed.
 holds = sa.Table(
     "holds",
@@ -309,7 +309,7 @@ rollouts = sa.Table(
     sa.Column("good", sa.Integer, nullable=False, server_default="0"),
 )
 
-# Bundles whose change reaches so many deployments that it is written down in parts (manager/rollout/passes.py). `how`: by their rows, or by
+# Bundles whose change reaches so many deployments that it is written down in parts (manager/rollout/batches.py). `how`: by their rows, or by
 # the clusters, of those that are there or those that shall be; `cursor`: up to where it is done.
 passes = sa.Table(
     "passes",

@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from agent import identity
-from agent.uplink import KEEPALIVE_SECONDS, Uplink
+from agent.controlplane import identity
+from agent.controlplane.client import KEEPALIVE_SECONDS, Uplink
 from examples.demo.parts import Agent, environment
 from tests.bench.figures import Figure
 from tests.support.edgeproxy import EdgeProxy

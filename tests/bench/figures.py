@@ -19,14 +19,14 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from examples.demo.gitserver import GitServer
 from examples.demo.parts import ROOT, Agent, environment, program
-from examples.localkube import tools
-from examples.localkube.kubeapi import LocalKube
-from fleetctl.core import wire
-from fleetctl.core.ids import ClusterId
+from fleetctl.core.model import wire
+from fleetctl.core.model.ids import ClusterId
+from manager.security.signing import Signer
 from manager.service import Service, Settings
-from manager.signing import Signer
+from tests.localkube.kubeapi import LocalKube
+from tests.localkube.toolchain import tools
+from tests.servers.gitserver import GitServer
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone
 

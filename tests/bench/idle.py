@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from examples.demo.gitserver import GitServer
 from examples.demo.parts import environment
-from examples.localkube import tools
-from examples.localkube.apiclient import MERGE_PATCH
-from examples.localkube.cluster import Cluster
-from examples.localkube.kubeapi import LocalKube
+from tests.localkube.apiclient import MERGE_PATCH
+from tests.localkube.cluster import Cluster
+from tests.localkube.kubeapi import LocalKube
+from tests.localkube.toolchain import tools
+from tests.servers.gitserver import GitServer
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone
 from tests.support.relay import Relay

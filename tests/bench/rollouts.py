@@ -20,28 +20,28 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from examples.demo.gitserver import GitServer
-from fleetctl.core import wire
-from fleetctl.core.bundle import BundleSpec, Target
-from fleetctl.core.gitrepo import GitRepoSpec, RepoSpec
-from fleetctl.core.ids import BundleName, ClusterId, CommitId, Digest, RepoName, Workspace
-from fleetctl.core.status import Report, State
-from fleetctl.core.strategy import place
-from fleetctl.core.target import picking
-from fleetctl.sources.gitstore import About
-from manager.gathering import Scope, fleet_clusters
-from manager.intent import intended
-from manager.live import Live, Presence
+from fleetctl.core.documents.gitrepo import GitRepoSpec, RepoSpec
+from fleetctl.core.model import wire
+from fleetctl.core.model.bundle import BundleSpec, Target
+from fleetctl.core.model.ids import BundleName, ClusterId, CommitId, Digest, RepoName, Workspace
+from fleetctl.core.model.status import Report, State
+from fleetctl.core.rollout.strategy import place
+from fleetctl.core.targeting.target import picking
+from fleetctl.sources.git.store import About
+from manager.agents.presence import Live, Presence
+from manager.ingest.apply_scan import Taken, take
+from manager.reconcile.desired import intended
 from manager.rollout import staging
-from manager.rollout.rolling import Rolling
+from manager.rollout.loop import Rolling
 from manager.service import Service
-from manager.shown import overview
-from manager.shown.states import fleet
-from manager.store.base import Store
+from manager.store.engine import Store
+from manager.store.queries import Scope, fleet_clusters
 from manager.store.schema import bundles, deployments, meta, repos
 from manager.store.schema import options as options_table
-from manager.taking import Taken, take
+from manager.views import fleet_status
+from manager.views.states import fleet
 from tests.bench.figures import COUNT, MAP, Figure, enrolled, served
+from tests.servers.gitserver import GitServer
 from tests.support.gitrepo import Clone
 from tests.support.rows import NOW, SPACE, add_clusters, cluster_id
 
@@ -179,7 +179,7 @@ async def _summed(scene: Scene) -> list[Figure]:
 
     peer = await timed(lambda connection: connection.exec_driver_sql(count, (SPACE,)).scalar())
     well = await timed(states)
-    page = await timed(lambda connection: overview.overview(connection, scene.live, SPACE, time.time()))
+    page = await timed(lambda connection: fleet_status.overview(connection, scene.live, SPACE, time.time()))
     for n in range(scene.clusters // 100):
         scene.live.clusters[cluster_id(n)].seen = scene.live.started = 1.0
     scene.live.silent(time.time() + 3600)  # who fell silent is noticed now, and not asked of everybody at each look

@@ -12,18 +12,18 @@ from typing import Any
 
 import msgspec
 
-from examples.demo.gitserver import GitServer
-from examples.localkube import tools
-from fleetctl.cli.offline import Renderer
-from fleetctl.core.bundle import BundleSpec
-from fleetctl.core.cluster import Cluster
-from fleetctl.core.gitrepo import repo_spec
-from fleetctl.core.ids import ClusterName, CommitId, Workspace
-from fleetctl.core.scan import finish, scan
-from fleetctl.core.target import select
-from fleetctl.sources import git
-from manager import scanjob
+from fleetctl.cli.local_engine import Renderer
+from fleetctl.core.documents.gitrepo import repo_spec
+from fleetctl.core.model.bundle import BundleSpec
+from fleetctl.core.model.cluster import Cluster
+from fleetctl.core.model.ids import ClusterName, CommitId, Workspace
+from fleetctl.core.scan.scan import finish, scan
+from fleetctl.core.targeting.target import select
+from fleetctl.sources.git import repository
+from manager.ingest import scan_job
 from tests.bench.figures import MAP, Figure
+from tests.localkube.toolchain import tools
+from tests.servers.gitserver import GitServer
 from tests.support.cli import surroundings
 from tests.support.gitrepo import Clone
 from tests.support.trees import DictTree
@@ -41,12 +41,12 @@ def large_repository(folder: Path) -> Iterable[Figure]:
         files = {f"apps/b{n}/m{f}.yaml": MAP.format(n=n, value=f) for n in range(_BUNDLES) for f in range(_FILES)}
         clone.push(files | {f"apps/b{n}/fleet.yaml": f"defaultNamespace: ns{n}\n" for n in range(_BUNDLES)})
         store = folder / "store"
-        commit = asyncio.run(git.fetch(clone.url, store=store))
+        commit = asyncio.run(repository.fetch(clone.url, store=store))
         made = _made(store, commit, {})
         peer = _timed(lambda: _git(folder / "clone"))
         yield Figure("scan of 1,000 bundles, 10,000 files (git cat-file)", _timed(lambda: _made(store, commit, {})), peer, 25.0)
         clone.push({"apps/b7/m1.yaml": MAP.format(n=7, value=99)})
-        commit = asyncio.run(git.fetch(clone.url, store=store))
+        commit = asyncio.run(repository.fetch(clone.url, store=store))
         again = _timed(lambda: _made(store, commit, made))
         yield Figure("the same after a commit to one bundle (git cat-file)", again, peer, 2.5)
 
@@ -58,16 +58,16 @@ def child_process(folder: Path) -> Iterable[Figure]:
         clone = Clone(server, "small", folder / "clone")
         clone.push({"fleet.yaml": "defaultNamespace: a\n", "m.yaml": MAP.format(n=1, value=1)})
         store = folder / "store"
-        commit = asyncio.run(git.fetch(clone.url, store=store))
-    request = scanjob.ScanRequest(store=str(store), archives=str(folder), repo=repo_spec(_SPEC_OF_ALL), commit=commit)
+        commit = asyncio.run(repository.fetch(clone.url, store=store))
+    request = scan_job.ScanRequest(store=str(store), archives=str(folder), repo=repo_spec(_SPEC_OF_ALL), commit=commit)
     data = msgspec.json.encode(request)
-    asyncio.run(scanjob.scan_in_child(request))  # starts the server
-    child = _timed(lambda: asyncio.run(scanjob.scan_in_child(request)))
-    yield Figure("scan of 1 bundle in a child process, seconds (in process)", child, _timed(lambda: scanjob.run(data)), 50.0)
+    asyncio.run(scan_job.scan_in_child(request))  # starts the server
+    child = _timed(lambda: asyncio.run(scan_job.scan_in_child(request)))
+    yield Figure("scan of 1 bundle in a child process, seconds (in process)", child, _timed(lambda: scan_job.run(data)), 50.0)
 
 
 def _made(store: Path, commit: CommitId, known: dict[str, BundleSpec]) -> dict[str, BundleSpec]:
-    tree = git.open_tree(store, commit)
+    tree = repository.open_tree(store, commit)
     try:
         drafts = scan(tree, repo_spec(_SPEC), commit=commit, known=known).drafts
         built = [finish(draft, {}) for draft in drafts if not draft.is_made]

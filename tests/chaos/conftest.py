@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from examples.localkube.kubeapi import LocalKube
+from tests.localkube.kubeapi import LocalKube
 from tests.support.chaosworld import World
 from tests.support.stages import SCENARIOS, play
 

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from agent.failpoints import NAMES
+from agent.host.failpoints import NAMES
 from tests.support.chaosworld import World
 from tests.support.stages import SCENARIOS, play, seed
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from fleetctl.cli.app import top_help
-from fleetctl.cli.commands import command
-from fleetctl.cli.menu import COMMANDS
-from fleetctl.core.errors import every_error
+from fleetctl.cli.command_table import COMMANDS
+from fleetctl.cli.loader import command
+from fleetctl.core.model.errors import every_error
 from tests.support.cli import Person
 
 FROZEN = Path(__file__).with_name("cli") / "commands.txt"
@@ -129,7 +129,7 @@ def test_options_before_the_command_are_understood(tmp_path: Path):
 def test_exit_statuses_are_documented():
     """Every error of the tree stands in the row of its status."""
     rows = {line.split("|")[1].strip(): line for line in (DOCS / "exit-codes.md").read_text().splitlines() if line.startswith("| ")}
-    for kind in (k for k in every_error() if k.__module__ == "fleetctl.core.errors"):
+    for kind in (k for k in every_error() if k.__module__ == "fleetctl.core.model.errors"):
         assert f"`{kind.__name__}`" in rows[str(kind.exit_status)], kind
     assert {"0", "70", "130"} <= set(rows)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fleetctl.core.fleetyaml import KEYS
-from fleetctl.core.target import Match
+from fleetctl.core.documents.fleet_yaml import KEYS
+from fleetctl.core.targeting.target import Match
 from tests.support.cases import Case, Outcome, cases, subset
 from tests.support.compat import PAGE, page
 
@@ -79,7 +79,7 @@ def _fails(got: Outcome, wanted: dict) -> None:
 
 
 def _options(got: Outcome, wanted: dict) -> None:
-    from fleetctl.core.fleetdoc import options_document
+    from fleetctl.core.scan.bundle_document import options_document
 
     for cluster, bundle, want in _each(wanted):
         found = got.fate(bundle, cluster)

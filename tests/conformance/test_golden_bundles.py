@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from fleetctl.core.gitrepo import repo_spec
-from fleetctl.core.ids import CommitId
-from fleetctl.core.scan import scan
-from fleetctl.core.yamldoc import load_all
+from fleetctl.core.documents.gitrepo import repo_spec
+from fleetctl.core.formats.yaml import load_all
+from fleetctl.core.model.ids import CommitId
+from fleetctl.core.scan.scan import scan
 from tests.support.trees import folder
 
 ROOT = Path(__file__).parents[2]

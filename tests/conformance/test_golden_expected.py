@@ -12,17 +12,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fleetctl.core.bundle import Target, unpack
-from fleetctl.core.cluster import Cluster
-from fleetctl.core.fleetdoc import bundle_document
-from fleetctl.core.gitrepo import repo_spec
-from fleetctl.core.ids import ClusterName, CommitId, Workspace
-from fleetctl.core.render import plan
-from fleetctl.core.scan import Built, Draft, finish, scan
-from fleetctl.core.target import Match, explain
-from fleetctl.core.values import Facts
-from fleetctl.core.yamldoc import load_all
-from fleetctl.tools.deploy import rendered
+from fleetctl.core.documents.gitrepo import repo_spec
+from fleetctl.core.formats.yaml import load_all
+from fleetctl.core.model.bundle import Target, unpack
+from fleetctl.core.model.cluster import Cluster
+from fleetctl.core.model.ids import ClusterName, CommitId, Workspace
+from fleetctl.core.rendering.render import plan
+from fleetctl.core.rendering.values import Facts
+from fleetctl.core.scan.bundle_document import bundle_document
+from fleetctl.core.scan.scan import Built, Draft, finish, scan
+from fleetctl.core.targeting.target import Match, explain
+from fleetctl.tools.chart_builder import rendered
 from fleetctl.tools.helm import HelmCli
 from fleetctl.tools.kustomize import Kustomize
 from tests.conformance.test_golden_objects import DATA, chart_files, golden

@@ -13,18 +13,18 @@ from typing import Any
 
 import pytest
 
-from fleetctl.core.bundle import File, unpack
-from fleetctl.core.chartref import ChartRequest
-from fleetctl.core.cluster import Cluster
-from fleetctl.core.errors import FleetError
-from fleetctl.core.gitrepo import repo_spec
-from fleetctl.core.ids import ClusterName, CommitId, Workspace
-from fleetctl.core.render import plan
-from fleetctl.core.scan import Draft, finish, scan
-from fleetctl.core.target import select
-from fleetctl.core.values import Facts
-from fleetctl.core.yamldoc import load_all
-from fleetctl.tools.deploy import rendered
+from fleetctl.core.charts.reference import ChartRequest
+from fleetctl.core.documents.gitrepo import repo_spec
+from fleetctl.core.formats.yaml import load_all
+from fleetctl.core.model.bundle import File, unpack
+from fleetctl.core.model.cluster import Cluster
+from fleetctl.core.model.errors import FleetError
+from fleetctl.core.model.ids import ClusterName, CommitId, Workspace
+from fleetctl.core.rendering.render import plan
+from fleetctl.core.rendering.values import Facts
+from fleetctl.core.scan.scan import Draft, finish, scan
+from fleetctl.core.targeting.target import select
+from fleetctl.tools.chart_builder import rendered
 from fleetctl.tools.helm import HelmCli
 from fleetctl.tools.kustomize import Kustomize
 from tests.support.trees import folder

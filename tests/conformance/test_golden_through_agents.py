@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from examples.demo.chartserver import ChartServer
-from examples.demo.gitserver import GitServer
-from examples.localkube.kubeapi import LocalKube
-from fleetctl.core.yamldoc import load_all
+from fleetctl.core.formats.yaml import load_all
 from tests.conformance.test_golden_objects import DATA, golden
+from tests.localkube.kubeapi import LocalKube
+from tests.servers.chartserver import ChartServer
+from tests.servers.gitserver import GitServer
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone
 

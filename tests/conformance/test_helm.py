@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from examples.localkube import tools
-from fleetctl.core.errors import ClusterUnreachable, ToolFailed
+from fleetctl.core.model.errors import ClusterUnreachable, ToolFailed
 from fleetctl.tools.helm import HelmCli, Release, UpgradeFlags
-from fleetctl.tools.helmerrors import PendingOperation, translate
+from fleetctl.tools.helm_errors import PendingOperation, translate
+from tests.localkube.toolchain import tools
 
 CHART = Path(__file__).parents[2] / "examples" / "apps" / "hello-helm"
 SECONDS = 60.0

@@ -13,12 +13,12 @@ from typing import Protocol
 
 import pytest
 
-from examples.localkube import tools
-from fleetctl.core.errors import ClusterUnreachable, ToolFailed
-from fleetctl.core.yamldoc import load_all
+from fleetctl.core.formats.yaml import load_all
+from fleetctl.core.model.errors import ClusterUnreachable, ToolFailed
 from fleetctl.tools.helm import Helm, HelmCli, Release, Revision, UpgradeFlags
-from fleetctl.tools.helmerrors import NotOurs, PendingOperation
-from fleetctl.tools.helmfake import FakeHelm
+from fleetctl.tools.helm_errors import NotOurs, PendingOperation
+from fleetctl.tools.helm_fake import FakeHelm
+from tests.localkube.toolchain import tools
 
 SECONDS = 60.0
 BAD_NAME = "Not_A_Name"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fleetctl.core.errors import UsageError
-from fleetctl.core.semver import best
+from fleetctl.core.formats.semver import best
+from fleetctl.core.model.errors import UsageError
 from tests.support.charts import helm, run_helm
 
 VERSIONS = (

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fleetctl.core.template import TemplateError, render
-from fleetctl.core.yamldoc import load
+from fleetctl.core.formats.yaml import load
+from fleetctl.core.gotemplate import TemplateError, render
 
 VALUES = {
     "s": "Hello, World",

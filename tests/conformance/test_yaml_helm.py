@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 
-from examples.localkube import tools
-from fleetctl.core.yamldoc import json_for_yaml, load
+from fleetctl.core.formats.yaml import json_for_yaml, load
+from tests.localkube.toolchain import tools
 
 SCALARS = [
     "0644", "0o17", "08", "0x_1F", "0B11", "0b-1", "1_000", "1e3", "1e999", "1234e567", ".5", "5.", ".5_0", "=", "<<", "no", "y", "On",

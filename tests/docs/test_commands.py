@@ -12,9 +12,9 @@ import pytest
 
 from agent import config as agent_config
 from fleetctl.cli.app import main
-from fleetctl.cli.commands import command
 from fleetctl.cli.examples import EXAMPLES
-from fleetctl.core.errors import FleetError
+from fleetctl.cli.loader import command
+from fleetctl.core.model.errors import FleetError
 from manager import config as manager_config
 
 ROOT = Path(__file__).parents[2]

@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from fleetctl.core import wire
-from fleetctl.core.ids import ClusterId
+from fleetctl.core.model import wire
+from fleetctl.core.model.ids import ClusterId
 from manager.clock import unix
+from manager.security.signing import Signer
 from manager.service import Service, Settings
-from manager.signing import Signer
 from tests.support.realservice import enrol
 
 DAY = 86_400.0

@@ -11,9 +11,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from fleetctl.core.errors import RefusedError, UnavailableError
+from fleetctl.core.model.errors import RefusedError, UnavailableError
 from manager.service import Service
-from manager.store import base, damage
+from manager.store import damage, engine
 from tests.support.realservice import add, enrol, run
 
 
@@ -88,7 +88,7 @@ def test_a_large_database_is_checked_beside_the_start(used: Path, tmp_path: Path
 def test_a_full_disk_is_not_ready_and_heals_by_itself(used: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reads go on, each refused write says how much to free."""
     folder = Path(shutil.copytree(used, tmp_path / "data"))
-    monkeypatch.setattr(base, "_PROBE_SECONDS", 0.0)
+    monkeypatch.setattr(engine, "_PROBE_SECONDS", 0.0)
     full = [False]
 
     async def work(service: Service) -> None:
@@ -97,7 +97,7 @@ def test_a_full_disk_is_not_ready_and_heals_by_itself(used: Path, tmp_path: Path
                 raise sa.exc.OperationalError("", {}, sqlite3.OperationalError("database or disk is full"))
             connection.exec_driver_sql("SELECT 1")
 
-        monkeypatch.setattr(base, "_touch", touch)
+        monkeypatch.setattr(engine, "_touch", touch)
         assert await service.ready() is None
         full[0] = True
         reason = str(await service.ready())

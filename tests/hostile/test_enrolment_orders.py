@@ -17,10 +17,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from fleetctl.core.errors import Conflict, LoginError, UsageError
+from fleetctl.core.model.errors import Conflict, LoginError, UsageError
 from manager.clock import rfc3339
+from manager.security.signing import Signer
 from manager.service import Service, Settings
-from manager.signing import Signer
 from manager.store.schema import clusters
 from tests.support.realservice import answer, serving
 

@@ -7,7 +7,7 @@ import time
 import msgspec
 import pytest
 
-from fleetctl.core import wire
+from fleetctl.core.model import wire
 from manager.api import auth
 from tests.support.apiclient import ADMIN, Bench, run, signature
 from tests.support.fakeservice import CLUSTER

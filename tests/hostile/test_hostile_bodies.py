@@ -18,10 +18,10 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from manager.api.app import Parts, build
-from manager.api.install import AgentFile
-from manager.api.people import About
+from manager.api.routes.install import AgentFile
+from manager.api.routes.objects import About
+from manager.security.signing import Signer
 from manager.service import Service
-from manager.signing import Signer
 from tests.support.apiclient import signature
 from tests.support.realservice import answer, serving
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from fleetctl.core.bundle import File, pack
-from fleetctl.core.errors import FleetError
-from fleetctl.core.ids import BundleName, ClusterName, Workspace
-from fleetctl.core.options import HelmOptions, Options
-from fleetctl.core.values import Facts
-from fleetctl.tools.postrender import Changes
-from fleetctl.tools.sandbox import Sandbox, SandboxLimits, WorkLimit
+from fleetctl.core.model.bundle import File, pack
+from fleetctl.core.model.errors import FleetError
+from fleetctl.core.model.ids import BundleName, ClusterName, Workspace
+from fleetctl.core.model.options import HelmOptions, Options
+from fleetctl.core.rendering.values import Facts
+from fleetctl.tools.isolation.sandbox import Sandbox, SandboxLimits, WorkLimit
+from fleetctl.tools.post_renderer import Changes
 
 FACTS = Facts(cluster=ClusterName("c1"), workspace=Workspace("w"))
 CHART = b"apiVersion: v2\nname: c\nversion: 1.0.0\n"

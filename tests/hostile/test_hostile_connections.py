@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from manager.api import guard
-from manager.api.connections import PER_CALLER, Connections, network
+from manager.api.server import http_protocol
+from manager.api.server.connections import PER_CALLER, Connections, network
 from tests.support.apiclient import signature
 from tests.support.livemanager import Live
 
@@ -107,8 +107,8 @@ def test_every_answer_forbids_to_guess_its_type(live: Live):
 
 def test_an_idle_connection_is_kept_for_agents_only(live: Live, monkeypatch: pytest.MonkeyPatch):
     """A stranger's ends soon after its answer; an agent's, and only an agent's, outlasts the longest poll interval."""
-    monkeypatch.setitem(guard.IDLE_SECONDS, "", 0.2)
-    assert guard.IDLE_SECONDS["agent"] > 900
+    monkeypatch.setitem(http_protocol.IDLE_SECONDS, "", 0.2)
+    assert http_protocol.IDLE_SECONDS["agent"] > 900
     with live.raw(HEALTH) as stranger, live.raw(b"") as agent:
         headers = {**signature(live.key, "GET", "/agent/v1/desired"), "host": "m"}
         text = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
@@ -120,7 +120,7 @@ def test_an_idle_connection_is_kept_for_agents_only(live: Live, monkeypatch: pyt
 
 def test_connections_without_a_handshake_are_counted_and_make_room(live: Live, monkeypatch: pytest.MonkeyPatch):
     """One address holds eight of them; the ninth is refused at once, and later takes the place of the oldest."""
-    monkeypatch.setattr("manager.api.connections._GRACE_SECONDS", 0.5)
+    monkeypatch.setattr("manager.api.server.connections._GRACE_SECONDS", 0.5)
     wait_until(lambda: live.parts.connections.strangers() == 0)
     held = [live.plain() for _ in range(8)]
     wait_until(lambda: live.parts.connections.strangers() == 8)
@@ -136,7 +136,7 @@ def test_connections_without_a_handshake_are_counted_and_make_room(live: Live, m
 
 def test_a_reader_that_reads_nothing_is_ended(live: Live, monkeypatch: pytest.MonkeyPatch):
     """Also of what is open to everybody; its memory at the manager is a few chunks."""
-    monkeypatch.setattr(guard, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(http_protocol, "STALL_SECONDS", 0.3)
     wait_until(lambda: live.parts.connections.strangers() < 4)
     request = b"GET /install/fleet-agent.pyz HTTP/1.1\r\nhost: m\r\n\r\n"
     plain = live.plain()

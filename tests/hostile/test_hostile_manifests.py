@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from examples.localkube.kubeapi import LocalKube
-from fleetctl.core.errors import FleetError
+from fleetctl.core.model.errors import FleetError
+from tests.localkube.kubeapi import LocalKube
 from tests.support.workbench import Workbench
 
 pytestmark = pytest.mark.cluster

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from agent.values import cut, kept_out_of_errors, without_quotes
-from fleetctl.core.errors import ToolFailed
-from fleetctl.core.redact import redacted
-from fleetctl.tools.helmerrors import refusals, translate, unknown_kinds
+from agent.deploy.values_from import cut, kept_out_of_errors, without_quotes
+from fleetctl.core.formats.redact import redacted
+from fleetctl.core.model.errors import ToolFailed
+from fleetctl.tools.helm_errors import refusals, translate, unknown_kinds
 
 PIECES = [
     "\\",

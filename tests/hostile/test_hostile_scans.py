@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from fleetctl.core.bundle import File
-from fleetctl.core.errors import NotFound
-from fleetctl.core.gitrepo import repo_spec
-from fleetctl.core.ids import CommitId
-from fleetctl.core.scan import scan
-from fleetctl.tools.forkserver import ForkServer, JobLimits
-from manager import scanjob
+from fleetctl.core.documents.gitrepo import repo_spec
+from fleetctl.core.model.bundle import File
+from fleetctl.core.model.errors import NotFound
+from fleetctl.core.model.ids import CommitId
+from fleetctl.core.scan.scan import scan
+from fleetctl.tools.isolation.fork_server import ForkServer, JobLimits
+from manager.ingest import scan_job
 from manager.service import Service
 from manager.slots import FairSlots
 from tests.support.gitrepo import Clone
@@ -27,8 +27,8 @@ from tests.support.waiting import until
 @pytest.fixture
 def short_limits(monkeypatch: pytest.MonkeyPatch):
     server = ForkServer("tests.support.scanjobs")
-    monkeypatch.setattr(scanjob, "SERVER", server)
-    monkeypatch.setattr(scanjob, "LIMITS", JobLimits(seconds=300.0, cpu=2))
+    monkeypatch.setattr(scan_job, "SERVER", server)
+    monkeypatch.setattr(scan_job, "LIMITS", JobLimits(seconds=300.0, cpu=2))
     yield
     server.close()
 
@@ -84,14 +84,14 @@ def test_a_repository_that_was_scanned_keeps_its_bundles_when_its_scan_dies(
     async def work(service: Service) -> None:
         await add(service, clone.url)
         await scanned(service, commit)
-        monkeypatch.setattr(scanjob.SERVER, "module", "tests.support.no_such_module")
-        scanjob.SERVER.close()
+        monkeypatch.setattr(scan_job.SERVER, "module", "tests.support.no_such_module")
+        scan_job.SERVER.close()
         second = await asyncio.to_thread(clone.push, {"web/m.yaml": MAP.format(name="other")})
         await service.sync("fleet-default", "apps")
         await failed(service, "apps")
         assert [b["metadata"]["name"] for b in await service.list_objects("Bundle")] == ["apps"]
-        monkeypatch.setattr(scanjob.SERVER, "module", "tests.support.scanjobs")
-        scanjob.SERVER.close()
+        monkeypatch.setattr(scan_job.SERVER, "module", "tests.support.scanjobs")
+        scan_job.SERVER.close()
         await service.sync("fleet-default", "apps")
         repo = await scanned(service, second)
         assert "the scan of" not in str(repo["status"])
@@ -130,7 +130,7 @@ def test_no_owner_takes_all_slots_and_free_ones_go_round() -> None:
 
 def test_a_bundle_that_takes_too_long_is_a_problem_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Python code that never ends is interrupted after the CPU seconds of one bundle."""
-    monkeypatch.setattr(scanjob, "BUNDLE_SECONDS", 0.1)
+    monkeypatch.setattr(scan_job, "BUNDLE_SECONDS", 0.1)
 
     class Endless(DictTree):
         def read(self, path: str) -> File:
@@ -140,6 +140,6 @@ def test_a_bundle_that_takes_too_long_is_a_problem_and_the_others_go_on(monkeypa
 
     tree = Endless({"a/m.yaml": "k: v", "b/m.yaml": "k: v"})
     repo = repo_spec({"metadata": {"name": "repo"}, "spec": {"repo": "x", "paths": ["a", "b"]}})
-    got = scan(tree, repo, commit=CommitId("c" * 40), guard=scanjob._bundle_budget)
+    got = scan(tree, repo, commit=CommitId("c" * 40), guard=scan_job._bundle_budget)
     assert [d.spec.path for d in got.drafts] == ["b"]
     assert "more than 0.1 s of CPU time" in got.problems[0].summary

@@ -8,11 +8,11 @@ import time
 
 import pytest
 
-from fleetctl.core.errors import UsageError
-from fleetctl.core.ids import ClusterName, Workspace
-from fleetctl.core.options import HelmOptions
-from fleetctl.core.template import TemplateError, render
-from fleetctl.core.values import Facts, values_of
+from fleetctl.core.gotemplate import TemplateError, render
+from fleetctl.core.model.errors import UsageError
+from fleetctl.core.model.ids import ClusterName, Workspace
+from fleetctl.core.model.options import HelmOptions
+from fleetctl.core.rendering.values import Facts, values_of
 
 CONTEXT = {"ClusterName": "dev", "ClusterValues": {"n": 4, "l": [1, "x"]}}
 DOUBLED = "${ $l := list 1 2 }${ range until 40 }${ $l = list $l $l }${ end }"
@@ -118,7 +118,7 @@ def test_memory_stays_bounded() -> None:
     code = (
         "import resource, sys; sys.path.insert(0, sys.argv[1])\n"
         "resource.setrlimit(resource.RLIMIT_DATA, (300 << 20, 300 << 20))\n"
-        "from fleetctl.core.template import TemplateError, render\n"
+        "from fleetctl.core.gotemplate import TemplateError, render\n"
         "for text in sys.stdin.read().split('\\0'):\n"
         "    try: render(text, {'ClusterName': 'dev'})\n"
         "    except TemplateError as error:\n"

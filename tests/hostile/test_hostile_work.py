@@ -9,15 +9,15 @@ import httpx
 import msgspec
 import pytest
 
-from fleetctl.core import wire
-from fleetctl.core.errors import FleetError, UsageError
-from fleetctl.core.impact import Plan
-from manager.api import auth, reading
-from manager.api.agents import MAX_ENROL_BYTES
+from fleetctl.core.model import wire
+from fleetctl.core.model.errors import FleetError, UsageError
+from fleetctl.core.rollout.impact import Plan
+from manager.api import auth, request_parsing
 from manager.api.problems import TooBusy
-from manager.api.ui import MAX_LOGIN_BYTES
-from manager.api.workers import Worker
-from manager.plans import planning
+from manager.api.routes.agents import MAX_ENROL_BYTES
+from manager.api.routes.status_page import MAX_LOGIN_BYTES
+from manager.api.server.workers import Worker
+from manager.plans import planner
 from tests.support.apiclient import ADMIN, READER, Bench, run
 
 STATUS, PLAN = "/agent/v1/status", "/api/v1/plan"
@@ -26,7 +26,7 @@ JSON = {"content-type": "application/json"}
 
 def duplicate_at_the_end(size: int) -> bytes:
     """An object of about `size` bytes whose last key is the only duplicate."""
-    width = max(5, size * 4 // reading.MAX_VALUES // 3)
+    width = max(5, size * 4 // request_parsing.MAX_VALUES // 3)
     keys = [f'"{n:0{width}x}":0' for n in range(size // (width + 5))]
     return ("{" + ",".join([*keys, keys[-1]]) + "}").encode()
 
@@ -53,7 +53,7 @@ def cost(data: bytes) -> float:
     for _ in range(3):
         began = time.process_time()
         try:
-            reading.plain_json(data)
+            request_parsing.plain_json(data)
         except FleetError:
             pass
         costs.append(time.process_time() - began)
@@ -88,7 +88,7 @@ def test_parsing_is_linear(made):
 )
 def test_numbers_are_read_as_kubernetes_reads_them(text, value):
     """A whole number beyond 64 bits is a float, one below float64 is 0."""
-    parsed = reading.plain_json(text.encode())
+    parsed = request_parsing.plain_json(text.encode())
     assert (type(parsed), parsed) == (type(value), value)
 
 
@@ -96,18 +96,18 @@ def test_numbers_are_read_as_kubernetes_reads_them(text, value):
 def test_a_number_beyond_float64_is_refused(text):
     for body in (text, f'{{"a": [{text}]}}', f'{{"a": {text}, "b": 1}}'):
         with pytest.raises(UsageError, match="a number"):
-            reading.plain_json(body.encode())
+            request_parsing.plain_json(body.encode())
 
 
 def test_a_long_list_of_long_numbers_is_parsed_soon():
     """8 MiB of whole numbers of 4,300 digits took 2.2 s of the interpreter lock."""
     with pytest.raises(UsageError, match="more than 1100 characters"):
-        reading.plain_json(b"[" + b",".join([b"9" * 4300] * 1900) + b"]")
+        request_parsing.plain_json(b"[" + b",".join([b"9" * 4300] * 1900) + b"]")
 
 
 def test_a_body_of_very_many_values_is_refused_before_it_is_parsed():
     with pytest.raises(UsageError, match="more than 300000 values"):
-        reading.plain_json(b"[" + b"0," * 300_000 + b"0]")
+        request_parsing.plain_json(b"[" + b"0," * 300_000 + b"0]")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_body_of_very_many_values_is_refused_before_it_is_parsed():
         ("/agent/v1/enrol", MAX_ENROL_BYTES),
         ("/login", MAX_LOGIN_BYTES),
         (STATUS, wire.MAX_STATUS_BYTES),
-        ("/api/v1/objects/gitrepos/team-a/shop", reading.MAX_BODY),
+        ("/api/v1/objects/gitrepos/team-a/shop", request_parsing.MAX_BODY),
         (PLAN, 8 * 1024 * 1024),
     ],
 )
@@ -300,7 +300,7 @@ def test_plans_of_one_token_leave_room_for_another():
         release = asyncio.Event()
         running: list[str] = []
 
-        async def plan(asked: planning.Asked) -> Plan:
+        async def plan(asked: planner.Asked) -> Plan:
             running.append(asked.name)
             await release.wait()
             return Plan(workspace=asked.workspace, gitrepo=asked.name)

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from fleetctl.core.bundle import File
-from fleetctl.core.errors import ToolFailed, UsageError
-from fleetctl.core.ids import BundleName, ClusterName, Workspace
-from fleetctl.core.kustomization import problems
-from fleetctl.core.options import KustomizeOptions, Options
-from fleetctl.core.render import plan
-from fleetctl.core.values import Facts
-from fleetctl.tools import find, proc
+from fleetctl.core.model.bundle import File
+from fleetctl.core.model.errors import ToolFailed, UsageError
+from fleetctl.core.model.ids import BundleName, ClusterName, Workspace
+from fleetctl.core.model.options import KustomizeOptions, Options
+from fleetctl.core.rendering.kustomization import problems
+from fleetctl.core.rendering.render import plan
+from fleetctl.core.rendering.values import Facts
+from fleetctl.tools import find, process
 from fleetctl.tools.kustomize import Kustomize, needed
 
 URL = "http://127.0.0.1:9/x.yaml"
@@ -193,8 +193,8 @@ class _Handler(BaseHTTPRequestHandler):
 def test_kustomize_itself_reaches_no_network(isolated: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second line of defence: by a network namespace, and without one by proxies that answer nobody."""
     if not isolated:
-        monkeypatch.setattr(proc, "without_network", lambda: ())
-    loopback = isolated and bool(proc.without_network())
+        monkeypatch.setattr(process, "without_network", lambda: ())
+    loopback = isolated and bool(process.without_network())
     server = _Canary(("127.0.0.1", 0), _Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     # Go never asks a proxy for a loopback address, so only the namespace protects one.

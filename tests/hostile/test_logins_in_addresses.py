@@ -10,13 +10,13 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from fleetctl.core.errors import UsageError
-from fleetctl.core.gitrepo import repo_spec
-from fleetctl.core.problems import Problem
+from fleetctl.core.documents.gitrepo import repo_spec
+from fleetctl.core.model.errors import UsageError
+from fleetctl.core.model.problems import Problem
 from manager import log
 from manager.api.problems import answer as problem
 from manager.config import parse
-from manager.plans.planning import Asked
+from manager.plans.planner import Asked
 from manager.service import Service
 from manager.store.schema import objects
 from tests.support.gitrepo import Clone

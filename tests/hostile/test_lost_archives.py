@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fleetctl.core.errors import UnavailableError
-from fleetctl.core.ids import Digest
+from fleetctl.core.model.errors import UnavailableError
+from fleetctl.core.model.ids import Digest
 from manager.service import Service
 from tests.support.gitrepo import Clone
 from tests.support.realservice import MAP, add, desired, enrol, run, scanned

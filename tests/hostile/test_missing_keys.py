@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from fleetctl.core.errors import Conflict, RefusedError, UsageError
-from manager import admintoken, app, datadir, tls
+from fleetctl.core.model.errors import Conflict, RefusedError, UsageError
+from manager import app
 from manager.config import Config, parse
-from manager.datadir import CA, CA_KEY, DATABASE, LOSSES, SECRET_KEY, SIGNING_KEY, Layout
+from manager.security import admin_token, tls
+from manager.security.signing import Signer
 from manager.service import Service
-from manager.signing import Signer
+from manager.store import data_directory
+from manager.store.data_directory import CA, CA_KEY, DATABASE, LOSSES, SECRET_KEY, SIGNING_KEY, Layout
 
 REQUIRED = (DATABASE, SIGNING_KEY, SECRET_KEY, CA, CA_KEY)
 
@@ -23,16 +25,16 @@ def start(folder: Path, *, accepted: tuple[str, ...] = (), crash: bool = False) 
     """All that `serve` does before it listens, and the stop. `crash`: ends before the first start is done."""
 
     async def main() -> Service:
-        datadir.prepare_data_dir(folder)
-        datadir.check(Layout(folder), accepted)
+        data_directory.prepare_data_dir(folder)
+        data_directory.check(Layout(folder), accepted)
         config = Config(folder, accept_lost=accepted)
         app._identity(config)
         service = app._make_service(config, Signer.load_or_create(folder))
         await service.start()
         try:
             if not crash:
-                await admintoken.ensure(service, folder)
-                datadir.first_start_done(folder)
+                await admin_token.ensure(service, folder)
+                data_directory.first_start_done(folder)
         finally:
             await service.stop()
         return service
@@ -94,7 +96,7 @@ def test_an_interrupted_first_start_goes_on(tmp_path: Path, done: int) -> None:
     for name in (CA_KEY, CA, SIGNING_KEY, SECRET_KEY, DATABASE)[done:]:  # the order in which they are written
         (folder / name).unlink()
     start(folder)
-    assert not datadir.is_first_start(folder)
+    assert not data_directory.is_first_start(folder)
     before = contents(folder)
     start(folder)
     assert contents(folder)[SIGNING_KEY] == before[SIGNING_KEY]
@@ -161,25 +163,25 @@ def test_an_administrator_can_always_get_in(folder: Path) -> None:
         await service.start()
         try:
             with pytest.raises(Conflict, match="is valid until"):
-                await admintoken.create(folder, now=now)
+                await admin_token.create(folder, now=now)
             assert await service.check_token("wrong") is None
             for number in (2, 3):
                 file.write_text("worthless\n")
-                token = await admintoken.create(folder, now=now)
+                token = await admin_token.create(folder, now=now)
                 assert token.name == f"admin-{number}"
                 await asyncio.sleep(0.25)  # look-ups of unknown tokens are limited
                 assert await check(service) == token.name
             assert file.stat().st_mode & 0o777 == 0o600
             for row in await service.list_tokens():
                 await service.revoke_token(row["name"])
-            assert await admintoken.ensure(service, folder)
+            assert await admin_token.ensure(service, folder)
             assert await check(service) == "admin"
         finally:
             await service.stop()
 
     asyncio.run(main())
     with pytest.raises(UsageError, match="does not exist"):
-        asyncio.run(admintoken.create(folder / "nothing", now=now))
+        asyncio.run(admin_token.create(folder / "nothing", now=now))
 
 
 def test_what_others_may_read_is_closed_at_the_start(folder: Path) -> None:

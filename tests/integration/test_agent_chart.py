@@ -18,14 +18,14 @@ from typing import Any
 
 import pytest
 
-from agent import identity
-from agent.identity import Identity
-from agent.joining import Joining, KeptIdentity, join
-from agent.kube import Kube
+from agent.controlplane import identity
+from agent.controlplane.identity import Identity
+from agent.enroll.join import Joining, KeptIdentity, join
+from agent.kube.client import Kube
 from examples.demo.parts import Process, program
-from examples.localkube.kubeapi import LocalKube
-from fleetctl.core.errors import Conflict
-from fleetctl.core.ids import ClusterId
+from fleetctl.core.model.errors import Conflict
+from fleetctl.core.model.ids import ClusterId
+from tests.localkube.kubeapi import LocalKube
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone
 
@@ -137,7 +137,7 @@ RESTRICTED = {
 
 
 def objects(env: dict[str, str], *more: str) -> dict[str, list[Any]]:
-    from fleetctl.core.yamldoc import load_all
+    from fleetctl.core.formats.yaml import load_all
 
     found: dict[str, list[Any]] = {}
     for doc in load_all(run(env, "helm", "template", "agent", str(CHART), "-n", "fleet", *more)):
@@ -209,7 +209,7 @@ class Pod:
 
 def installed(fleet: Fleet, kube: LocalKube, tool_env: dict[str, str], namespace: str, *more: str) -> Pod:
     """By the very lines that `fleetctl cluster register --helm` prints, in another namespace."""
-    from fleetctl.cli.clusters import helm_instructions
+    from fleetctl.cli.commands.cluster import helm_instructions
 
     more = more if any("rbac.mode" in word for word in more) else (*more, "--set", "rbac.mode=cluster-admin")
     made = fleet.call("POST", f"clusters/fleet-default/{namespace}/register", {"labels": {}})

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from agent import live
+from agent.state import status_file
 from examples.demo.parts import environment, free_port, program
-from examples.localkube.kubeapi import LocalKube
+from tests.localkube.kubeapi import LocalKube
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone
 
@@ -190,7 +190,7 @@ class TestStatus:
         os.kill(agent.process.pid, signal.SIGSTOP)
         try:
             old = time.time() - 300
-            os.utime(live.path_of(agent.state_dir), (old, old))
+            os.utime(status_file.path_of(agent.state_dir), (old, old))
             assert "HANGS: it holds the lock and has shown no life for 5 min" in " ".join(Typed(dict(fleet.env), *words).out.split())
             stuck = check(fleet, agent.state_dir).findings()
             assert "has shown no life for 5 min" in wrong(stuck)["agent"]

@@ -20,16 +20,16 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from agent import launch
-from agent.failpoints import UPGRADE_NAMES
-from agent.releasekeys import pin
-from agent.trial import ATTEMPTS, STARTS, State
-from examples.demo.gitserver import GitServer
+from agent.host.failpoints import UPGRADE_NAMES
+from agent.upgrade import launcher
+from agent.upgrade.release_keys import pin
+from agent.upgrade.trial_state import ATTEMPTS, STARTS, State
 from examples.demo.parts import Agent, Process
-from examples.localkube.kubeapi import LocalKube
-from fleetctl.cli.releasefile import described, sign
-from fleetctl.core import wire
-from fleetctl.core.agentrelease import AgentRelease, to_file
+from fleetctl.cli.release_signing import described, sign
+from fleetctl.core.model import wire
+from fleetctl.core.model.agent_release import AgentRelease, to_file
+from tests.localkube.kubeapi import LocalKube
+from tests.servers.gitserver import GitServer
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone
 from tests.support.pyz import bare, build, variant
@@ -122,7 +122,7 @@ class Site:
         return dict(self.fleet.call("POST", "agent-wishes", body))
 
     def state(self) -> State:
-        return launch.load(self.agent.state_dir)
+        return launcher.load(self.agent.state_dir)
 
     def one_process(self) -> bool:
         """Nobody but the process that was started works on the state directory."""
@@ -150,28 +150,28 @@ def site(tmp_path: Path, tool_env: dict[str, str], built: Path) -> Iterator[Site
 
 
 def raises(files: dict[str, bytes]) -> None:
-    files["agent/runner.py"] = b"raise RuntimeError('no such luck')\n"
+    files["agent/loops/supervisor.py"] = b"raise RuntimeError('no such luck')\n"
 
 
 def raises_when_it_runs(files: dict[str, bytes]) -> None:
     """Passes its check, and dies as soon as it is an agent."""
-    files["agent/polling.py"] += b"\n\ndef _dead(self):\n    import os\n    os._exit(9)\n\n\nPoller.load = _dead\n"
+    files["agent/loops/poll.py"] += b"\n\ndef _dead(self):\n    import os\n    os._exit(9)\n\n\nPoller.load = _dead\n"
 
 
 def hangs(files: dict[str, bytes]) -> None:
-    files["agent/polling.py"] += b"\n\ndef _stuck(self):\n    import time\n    time.sleep(1000)\n\n\nPoller.load = _stuck\n"
+    files["agent/loops/poll.py"] += b"\n\ndef _stuck(self):\n    import time\n    time.sleep(1000)\n\n\nPoller.load = _stuck\n"
 
 
 def deaf(files: dict[str, bytes]) -> None:
     """Runs well and never asks the manager anything; SIGTERM does not impress it."""
-    files["agent/polling.py"] += (
+    files["agent/loops/poll.py"] += (
         b"\n\nasync def _deaf(self):\n    import signal\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         b"    await asyncio.sleep(1000)\n\n\nPoller.poll = _deaf\n"
     )
 
 
 def greedy(files: dict[str, bytes]) -> None:
-    files["agent/polling.py"] += (
+    files["agent/loops/poll.py"] += (
         b"\n\ndef _greedy(self):\n    held = []\n    while True:\n        held.append(bytearray(b'x') * (16 << 20))\n"
         b"\n\nPoller.load = _greedy\n"
     )
@@ -264,7 +264,7 @@ def test_a_manager_that_was_taken_over_cannot_run_a_program(site: Site) -> None:
     # The manager's own database says what its owner wants: now a key id that is pinned, and other bytes in the archive.
     import sqlite3
 
-    from agent.releasekeys import pinned
+    from agent.upgrade.release_keys import pinned
 
     (key_id,) = pinned(site.agent.state_dir)
     site.fleet.manager.process.kill()
@@ -361,7 +361,7 @@ def test_a_manager_that_refuses_the_new_version_gets_the_old_one_back(site: Site
     """Each of its polls is answered with an error; the old version's are not."""
 
     def wrong(files: dict[str, bytes]) -> None:
-        files["fleetctl/core/wire.py"] = files["fleetctl/core/wire.py"].replace(b"fleet-request-v1", b"fleet-request-v9")
+        files["fleetctl/core/model/wire.py"] = files["fleetctl/core/model/wire.py"].replace(b"fleet-request-v1", b"fleet-request-v9")
 
     site.start(**IMPATIENT)
     site.runs("1.0")
@@ -498,7 +498,7 @@ def test_a_version_that_checks_in_and_never_lasts_is_given_up(site: Site) -> Non
     """It dies after each start that is no trial; after a few of them what was installed runs, without anybody's doing."""
 
     def dies(files: dict[str, bytes]) -> None:
-        files["agent/polling.py"] += (
+        files["agent/loops/poll.py"] += (
             b"\n\n_load = Poller.load\n\n\ndef _dead(self):\n    import os\n    from agent import launch\n"
             b"    if not launch.on_trial():\n        os._exit(9)\n    _load(self)\n\n\nPoller.load = _dead\n"
         )

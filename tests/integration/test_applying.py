@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from agent import failpoints
-from agent.correct import Immutable
-from agent.ownership import Taken
-from examples.localkube.kubeapi import LocalKube
-from fleetctl.core.errors import FleetError, ToolFailed, UsageError
+from agent.host import failpoints
+from agent.release.immutable import Immutable
+from agent.release.ownership import Taken
+from fleetctl.core.model.errors import FleetError, ToolFailed, UsageError
+from tests.localkube.kubeapi import LocalKube
 from tests.support.workbench import Workbench
 
 pytestmark = pytest.mark.cluster

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from examples.localkube.kubeapi import LocalKube
-from fleetctl.core.errors import ToolFailed, UsageError
+from fleetctl.core.model.errors import ToolFailed, UsageError
 from tests.integration.test_applying import MAP, custom, definition
+from tests.localkube.kubeapi import LocalKube
 from tests.support.workbench import Workbench
 
 pytestmark = pytest.mark.cluster

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from manager.tls import own
+from manager.security.tls import own
 from tests.support.charts import helm, package, write
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +49,7 @@ def test_git_clones_and_pushes_over_tls_with_a_password(tmp_path: Path) -> None:
     tls = ("--tls-cert", identity.cert_file, "--tls-key", identity.key_file)
     ca = tmp_path / "ca.pem"
     ca.write_bytes(identity.ca_pem)
-    with program("examples.demo.gitserver", tmp_path / "srv", "--create", "apps", "--auth-file", login, *tls) as base:
+    with program("tests.servers.gitserver", tmp_path / "srv", "--create", "apps", "--auth-file", login, *tls) as base:
         url = base.replace("https://", "https://ada:open-sesame@") + "apps.git"
         first = tmp_path / "first"
         first.mkdir()
@@ -68,6 +68,6 @@ def test_git_clones_and_pushes_over_tls_with_a_password(tmp_path: Path) -> None:
 def test_helm_reads_the_chart_server(tmp_path: Path) -> None:
     """As a repository, and as a registry."""
     package(write(tmp_path, "web", "1.2.3"), tmp_path)
-    with program("examples.demo.chartserver", tmp_path) as url:
+    with program("tests.servers.chartserver", tmp_path) as url:
         assert "version: 1.2.3" in helm("show", "chart", "web", "--repo", url)
         assert "version: 1.2.3" in helm("show", "chart", url.replace("http", "oci", 1) + "/team/web", "--plain-http")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from examples.localkube.kubeapi import LocalKube
 from tests.integration.test_applying import custom, definition
 from tests.integration.test_client_side import TWICE, deployment
+from tests.localkube.kubeapi import LocalKube
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone
 

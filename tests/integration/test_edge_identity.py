@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from examples.demo.parts import Agent, tail
-from examples.localkube.kubeapi import LocalKube
+from tests.localkube.kubeapi import LocalKube
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone
 

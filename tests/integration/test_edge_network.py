@@ -20,15 +20,15 @@ from typing import Any
 
 import pytest
 
-from agent import identity
-from agent import tls as agent_tls
-from agent.answers import TryLater
-from agent.kube import Kube
-from agent.uplink import Uplink
+from agent.controlplane import identity
+from agent.controlplane import tls as agent_tls
+from agent.controlplane.client import Uplink
+from agent.controlplane.responses import TryLater
+from agent.kube.client import Kube
 from examples.demo.parts import Agent, free_port, tail
-from fleetctl.core.errors import ClusterUnreachable
-from fleetctl.core.wire import StatusRequest
-from manager import tls
+from fleetctl.core.model.errors import ClusterUnreachable
+from fleetctl.core.model.wire import StatusRequest
+from manager.security import tls
 from tests.support.edgeproxy import EdgeProxy
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone

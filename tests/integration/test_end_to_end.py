@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.localkube.kubeapi import LocalKube
+from tests.localkube.kubeapi import LocalKube
 from tests.support.cli import Person
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from examples.demo.gitserver import GitServer
-from examples.localkube import tools
-from examples.localkube.kubeapi import LocalKube
-from fleetctl.core.errors import ToolFailed
+from fleetctl.core.model.errors import ToolFailed
 from fleetctl.tools.helm import HelmCli, Release, UpgradeFlags
+from tests.localkube.kubeapi import LocalKube
+from tests.localkube.toolchain import tools
+from tests.servers.gitserver import GitServer
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone
 

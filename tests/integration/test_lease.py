@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from agent import machine
-from agent.kube import Kube
-from agent.lease import Lease, LeaseTaken
-from examples.localkube.kubeapi import LocalKube
-from fleetctl.core.errors import NotFound
+from agent.host import process_identity
+from agent.kube.client import Kube
+from agent.kube.lease import Lease, LeaseTaken
+from fleetctl.core.model.errors import NotFound
+from tests.localkube.kubeapi import LocalKube
 
 pytestmark = pytest.mark.cluster
 FAST = {"renew": 0.2, "patience": 1.0}
 
 
-def elsewhere(instance: str) -> machine.Holder:
+def elsewhere(instance: str) -> process_identity.Holder:
     """A process of another machine."""
-    return machine.Holder("other", instance, f"boot-{instance}", "1", "1", "1")
+    return process_identity.Holder("other", instance, f"boot-{instance}", "1", "1", "1")
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @asynccontextmanager
-async def leases(kube: LocalKube, name: str, *who: machine.Holder) -> AsyncIterator[list[Lease]]:
+async def leases(kube: LocalKube, name: str, *who: process_identity.Holder) -> AsyncIterator[list[Lease]]:
     async with Kube(kube["test"].kubeconfig).open() as door:
         yield [Lease(door, name, me, **FAST) for me in who]
 
@@ -126,8 +126,8 @@ def other_process() -> Iterator[subprocess.Popen[bytes]]:
 
 def test_of_a_process_on_this_machine_the_kernel_is_asked(kube: LocalKube, name: str, other_process: subprocess.Popen[bytes]) -> None:
     """Alive it is refused at once, even if it does nothing; killed it is replaced at once."""
-    mine = machine.this_process("mine")
-    theirs = mine._replace(instance="theirs", pid=str(other_process.pid), started=machine.started(other_process.pid))
+    mine = process_identity.this_process("mine")
+    theirs = mine._replace(instance="theirs", pid=str(other_process.pid), started=process_identity.started(other_process.pid))
 
     async def work() -> None:
         async with leases(kube, name, theirs, mine) as (a, b):

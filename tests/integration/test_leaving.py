@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from examples.demo.parts import program
-from examples.localkube.kubeapi import LocalKube
+from tests.localkube.kubeapi import LocalKube
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone
 

@@ -17,16 +17,16 @@ from typing import Any
 
 import pytest
 
-from examples.localkube import kubeapi
-from examples.localkube.apiclient import Api, ApiError
-from examples.localkube.cluster import Cluster
-from examples.localkube.daemon import Daemon
-from examples.localkube.errors import LocalkubeError, NotReady
-from examples.localkube.identity import identity
-from examples.localkube.kubeapi import LocalKube
-from examples.localkube.player import Player
-from examples.localkube.statuses import ANNOTATION
-from examples.localkube.waiting import holds, wait_for
+from tests.localkube import kubeapi
+from tests.localkube.apiclient import Api, ApiError
+from tests.localkube.cluster import Cluster
+from tests.localkube.daemon import Daemon
+from tests.localkube.errors import LocalkubeError, NotReady
+from tests.localkube.kubeapi import LocalKube
+from tests.localkube.process_identity import identity
+from tests.localkube.status_player import Player
+from tests.localkube.statuses import ANNOTATION
+from tests.localkube.waiting import holds, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = {"containers": [{"name": "c", "image": "example.com/never-run:1"}]}
@@ -175,7 +175,7 @@ def test_a_second_start_in_the_same_directory_is_refused(kube: LocalKube) -> Non
 
 STARTER = """
 import sys, time
-from examples.localkube.kubeapi import LocalKube
+from tests.localkube.kubeapi import LocalKube
 LocalKube(sys.argv[1], ["only"], player=True).start()
 print("up", flush=True)
 time.sleep(600)
@@ -199,7 +199,7 @@ def test_everything_ends_when_the_starter_is_killed(tmp_path: Path) -> None:
 def test_detached_clusters_outlive_their_starter_and_are_ended_by_name(tmp_path: Path) -> None:
     """What `make demo KEEP=1` leaves is found again by its record."""
     home = tmp_path / "kube"
-    command = [sys.executable, "-m", "examples.localkube.kubeapi"]
+    command = [sys.executable, "-m", "tests.localkube.kubeapi"]
     subprocess.run([*command, "start", str(home), "--names", "a,b"], cwd=ROOT, check=True, timeout=120, capture_output=True)
     alive = _recorded(home)
     assert _still(alive) == sorted(alive)
@@ -291,7 +291,7 @@ def _fake_go(home: Path, script: str) -> dict[str, str]:
 
 
 # kube-scheduler: no system has it on PATH by accident, as Debian has etcd.
-TOOLS = [sys.executable, "-m", "examples.localkube.tools", "--only", "kube-scheduler"]
+TOOLS = [sys.executable, "-m", "tests.localkube.toolchain.tools", "--only", "kube-scheduler"]
 
 
 def test_a_build_killed_midway_leaves_nothing_broken(tmp_path: Path) -> None:

@@ -17,12 +17,13 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from fleetctl.core.errors import Conflict, RefusedError, UnavailableError, UsageError
-from manager import app, tls
-from manager.api import guard
+from fleetctl.core.model.errors import Conflict, RefusedError, UnavailableError, UsageError
+from manager import app
+from manager.api.server import http_protocol
 from manager.app import listening, locked
 from manager.config import Config, parse
-from manager.datadir import prepare_data_dir
+from manager.security import tls
+from manager.store.data_directory import prepare_data_dir
 from tests.support.apiclient import signature
 from tests.support.livemanager import Live
 
@@ -83,7 +84,7 @@ def test_replayed_request_is_refused(live: Live):
 
 def test_half_sent_headers_are_cut(live: Live, monkeypatch: pytest.MonkeyPatch):
     """uvicorn would hold such a connection for ever."""
-    monkeypatch.setattr(guard, "HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 0.3)
     began = time.monotonic()
     assert read_all(live.raw(b"GET / HTTP/1.1\r\nhost: ")).startswith(b"HTTP/1.1 408")
     assert read_all(live.raw(b"")) == b""

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from manager.local import LocalAgent
+from manager.agents.local_agent import LocalAgent
 
 SCRIPT = """
 import os, pathlib, sys, time

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from agent import namespaces
-from agent.journal import Entry
-from agent.kube import Kube
-from examples.localkube.kubeapi import LocalKube
-from fleetctl.core.errors import NotFound
-from fleetctl.core.ids import BundleName
-from fleetctl.core.options import Options
+from agent.deploy import namespaces
+from agent.kube.client import Kube
+from agent.state.journal import Entry
+from fleetctl.core.model.errors import NotFound
+from fleetctl.core.model.ids import BundleName
+from fleetctl.core.model.options import Options
+from tests.localkube.kubeapi import LocalKube
 
 WEB, DB = BundleName("web"), BundleName("db")
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.kube import Kube
-from examples.localkube import tools
-from examples.localkube.kubeapi import LocalKube
-from fleetctl.core.ids import BundleName
+from agent.kube.client import Kube
+from fleetctl.core.model.ids import BundleName
 from fleetctl.tools.helm import HelmCli
+from tests.localkube.kubeapi import LocalKube
+from tests.localkube.toolchain import tools
 from tests.support.looking import Looking
 
 pytestmark = pytest.mark.cluster

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.ownership import Taken
-from examples.localkube.kubeapi import LocalKube
+from agent.release.ownership import Taken
+from tests.localkube.kubeapi import LocalKube
 from tests.support.workbench import Workbench
 
 pytestmark = pytest.mark.cluster

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from examples.demo.gitserver import GitServer
 from tests.integration.manager.test_planning import SERVICE, branch
+from tests.servers.gitserver import GitServer
 from tests.support.cli import Person, surroundings
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from agent.kube import Forbidden, Kube
-from agent.rights import Rights
-from examples.localkube.kubeapi import LocalKube
-from fleetctl.core.errors import FleetError
-from fleetctl.core.options import Options
+from agent.kube.client import Forbidden, Kube
+from agent.kube.impersonation import Rights
+from fleetctl.core.model.errors import FleetError
+from fleetctl.core.model.options import Options
+from tests.localkube.kubeapi import LocalKube
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone
 from tests.support.workbench import Workbench

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from examples.localkube.kubeapi import LocalKube
+from tests.localkube.kubeapi import LocalKube
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from agent.failpoints import REPAIR_NAMES
-from agent.namespaces import Terminating
-from agent.refusals import WebhookSilent
-from examples.localkube.kubeapi import LocalKube
-from fleetctl.core.errors import FleetError
-from fleetctl.tools.helmerrors import NoKind
+from agent.deploy.namespaces import Terminating
+from agent.host.failpoints import REPAIR_NAMES
+from agent.kube.errors import WebhookSilent
+from fleetctl.core.model.errors import FleetError
+from fleetctl.tools.helm_errors import NoKind
 from tests.integration.test_applying import MAP, custom, cut_off_at, definition
+from tests.localkube.kubeapi import LocalKube
 from tests.support.workbench import Workbench
 
 pytestmark = pytest.mark.cluster

@@ -14,13 +14,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.kube import Kube
-from agent.rights import NAMESPACE
-from agent.watch import Unit
-from examples.localkube import tools
-from examples.localkube.kubeapi import LocalKube
-from fleetctl.core.options import ComparePatch, DiffOptions, Operation, Options
+from agent.drift.watch import Unit
+from agent.kube.client import Kube
+from agent.kube.impersonation import NAMESPACE
+from fleetctl.core.model.options import ComparePatch, DiffOptions, Operation, Options
 from fleetctl.tools.helm import HelmCli
+from tests.localkube.kubeapi import LocalKube
+from tests.localkube.toolchain import tools
 from tests.support.looking import Looking
 from tests.support.relay import Relay
 

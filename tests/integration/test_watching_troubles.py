@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.kube import Kube
-from agent.watch import Mark, Unit, Watches
+from agent.drift.watch import Mark, Unit, Watches
+from agent.kube.client import Kube
 from tests.support.fakekube import Answer, Asked, FakeKube
 from tests.support.looking import Looking
 

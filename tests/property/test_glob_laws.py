@@ -7,8 +7,8 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetctl.core.errors import UsageError
-from fleetctl.core.globs import matches
+from fleetctl.core.model.errors import UsageError
+from fleetctl.core.scan.globs import matches
 
 patterns = st.text(alphabet="ab/*?[]^-\\.", max_size=9)
 names = st.text(alphabet="ab/-^].", max_size=9)

@@ -10,21 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetctl.core import manifests
-from fleetctl.core.bundle import BundleSpec, Target
-from fleetctl.core.checkbundle import check_bundle
-from fleetctl.core.cluster import Cluster, matches
-from fleetctl.core.errors import FleetError
-from fleetctl.core.fleetyaml import parse, parse_document
-from fleetctl.core.gitrepo import repo_spec
-from fleetctl.core.ids import BundleName, ClusterName, Workspace
-from fleetctl.core.lint import lint, lint_manifest
-from fleetctl.core.schedule import spec_of
-from fleetctl.core.schema import documents, walk
-from fleetctl.core.strategy import strategy_of
-from fleetctl.core.stream import objects_of
-from fleetctl.core.target import explain
-from fleetctl.core.yamldoc import Place, YamlDocument, dump
+from fleetctl.core.documents import manifests
+from fleetctl.core.documents.fleet_yaml import parse, parse_document
+from fleetctl.core.documents.gitrepo import repo_spec
+from fleetctl.core.documents.json_schema import documents, walk
+from fleetctl.core.formats.yaml import Place, YamlDocument, dump
+from fleetctl.core.formats.yaml_stream import objects_of
+from fleetctl.core.lint.engine import lint, lint_manifest
+from fleetctl.core.model.bundle import BundleSpec, Target
+from fleetctl.core.model.cluster import Cluster, matches
+from fleetctl.core.model.errors import FleetError
+from fleetctl.core.model.ids import BundleName, ClusterName, Workspace
+from fleetctl.core.rollout.schedule import spec_of
+from fleetctl.core.rollout.strategy import strategy_of
+from fleetctl.core.scan.bundle_check import check_bundle
+from fleetctl.core.targeting.target import explain
 
 KEYS = sorted({node.name for document in documents().values() for node in walk(document.root)} | {"metadata", "spec", "kind", "items"})
 WORDS = ["", "x", "5x", "25%", "In", "10m", "{}", "* * * * *", "FirstMatch", "default", "true", "\0", "é"]

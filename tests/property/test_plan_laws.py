@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fleetctl.core.ids import BundleName, ClusterId, Workspace
-from fleetctl.core.impact import BUNDLES, Plan, What
+from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
+from fleetctl.core.rollout.impact import BUNDLES, Plan, What
 from manager.revisions import pins
 from manager.store.schema import bundles, deployments
 from tests.support.plans import SPACE, World

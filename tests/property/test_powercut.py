@@ -11,12 +11,12 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent import disk
-from agent.documents import KeptDocument
-from agent.journal import Entry, Journal
-from agent.observe import Kept, Wanted
-from fleetctl.core.ids import BundleName, ClusterId, ClusterName, Epoch, Generation, Workspace
-from fleetctl.core.wire import Desired, Envelope
+from agent.controlplane.desired_state import KeptDocument
+from agent.drift.observer import Kept, Wanted
+from agent.state import files
+from agent.state.journal import Entry, Journal
+from fleetctl.core.model.ids import BundleName, ClusterId, ClusterName, Epoch, Generation, Workspace
+from fleetctl.core.model.wire import Desired, Envelope
 from tests.support.powercut import Change, Recorder, lay_out
 
 State = dict[str, int]
@@ -36,7 +36,7 @@ class Run:
         self.promises: list[tuple[int, State, State]] = [(0, {}, {})]  # (changes until then, entries, floors)
 
     def do(self, steps: list[tuple[str, bool] | str]) -> None:
-        before = disk.use(self.recorder)
+        before = files.use(self.recorder)
         try:
             journal = Journal(self.folder / "journal")
             for generation, step in enumerate(steps, 1):
@@ -51,7 +51,7 @@ class Run:
                 self.promises.append((len(self.recorder.changes), *seen(journal)))
             journal.close()
         finally:
-            disk.use(before)
+            files.use(before)
 
 
 def seen(journal: Journal) -> tuple[State, State]:
@@ -100,14 +100,14 @@ def test_the_kept_document_is_one_that_was_kept(versions: int, data: st.DataObje
     work = Path(tempfile.mkdtemp())
     try:
         recorder, ends = Recorder(work), [0]
-        before = disk.use(recorder)
+        before = files.use(recorder)
         try:
             kept = KeptDocument(work, opened)
             for version in range(1, versions + 1):
                 kept.keep(str(version), envelope(version))
                 ends.append(len(recorder.changes))
         finally:
-            disk.use(before)
+            files.use(before)
         cut = data.draw(st.integers(0, ends[-1]), label="cut after")
         done = max(at for at, end in enumerate(ends) if end <= cut)
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from fleetctl.core.ids import ClusterId
-from fleetctl.core.rollout import Moment, Phase, Progress, Tally, decide
-from fleetctl.core.strategy import Partition, Policy
+from fleetctl.core.model.ids import ClusterId
+from fleetctl.core.rollout.decide import Moment, Phase, Progress, Tally, decide
+from fleetctl.core.rollout.strategy import Partition, Policy
 from tests.support.fleetsim import Sim
 
 NOW = 1_000_000.0

@@ -5,13 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetctl.core.bundle import File, archive_digest, check_path, pack, unpack
-from fleetctl.core.errors import FleetError
-from fleetctl.core.fleetyaml import FleetYaml, parse
-from fleetctl.core.gitrepo import repo_spec
-from fleetctl.core.ids import CommitId
-from fleetctl.core.options import Options, merge, merge_values
-from fleetctl.core.scan import finish, scan
+from fleetctl.core.documents.fleet_yaml import FleetYaml, parse
+from fleetctl.core.documents.gitrepo import repo_spec
+from fleetctl.core.model.bundle import File, archive_digest, check_path, pack, unpack
+from fleetctl.core.model.errors import FleetError
+from fleetctl.core.model.ids import CommitId
+from fleetctl.core.model.options import Options, merge, merge_values
+from fleetctl.core.scan.scan import finish, scan
 from tests.support.trees import DictTree
 
 names = st.text("ab/.-A", min_size=1, max_size=12).filter(lambda p: check_path(p) is None)

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetctl.core.cron import parse
-from fleetctl.core.schedule import Verdict, Window, is_open, next_change, next_start, verdict
+from fleetctl.core.rollout.cron import parse
+from fleetctl.core.rollout.schedule import Verdict, Window, is_open, next_change, next_start, verdict
 
 # Each with a change of its clock within two days after: whole and half hours, at midnight, in both directions, and a day left out.
 PLACES = [

@@ -9,7 +9,7 @@ import tarfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetctl.core.tar import Budget, TarError, entries
+from fleetctl.core.formats.tar import Budget, TarError, entries
 
 PARTS = st.text(st.characters(codec="utf-8", exclude_characters="/\0\\"), min_size=1, max_size=90)
 NAMES = st.lists(PARTS.filter(lambda part: part not in {".", ".."}), min_size=1, max_size=6)

@@ -7,12 +7,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetctl.core.bundle import BundleSpec, Target
-from fleetctl.core.cluster import Cluster, Group
-from fleetctl.core.ids import BundleName, ClusterName, GroupName, Workspace
-from fleetctl.core.options import Options
-from fleetctl.core.strategy import PartitionSpec, Strategy, chooser
-from fleetctl.core.target import explain
+from fleetctl.core.model.bundle import BundleSpec, Target
+from fleetctl.core.model.cluster import Cluster, Group
+from fleetctl.core.model.ids import BundleName, ClusterName, GroupName, Workspace
+from fleetctl.core.model.options import Options
+from fleetctl.core.rollout.strategy import PartitionSpec, Strategy, chooser
+from fleetctl.core.targeting.target import explain
 
 WORKSPACES = (Workspace("w"), Workspace("other"))
 words, keys = st.sampled_from(["x", "y", ""]), st.sampled_from(["a", "b", "c"])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetctl.core.template import Limits, TemplateError, render
+from fleetctl.core.gotemplate import Limits, TemplateError, render
 
 SMALL = Limits(steps=2_000, size=20_000, items=1_000)
 CONTEXT = {"ClusterName": "dev", "ClusterLabels": {"env": "dev"}, "ClusterValues": {"n": 4, "l": [1, "x"]}}

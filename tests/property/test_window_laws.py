@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetctl.core.bundle import Target
-from fleetctl.core.cluster import Cluster, Group, matches
-from fleetctl.core.ids import ClusterId, ClusterName, GroupName, Workspace
-from fleetctl.core.rollout import Phase, Tally
-from fleetctl.core.strategy import Partition, Policy
-from fleetctl.core.target import criteria_match
-from manager.rollout.windows import picker
+from fleetctl.core.model.bundle import Target
+from fleetctl.core.model.cluster import Cluster, Group, matches
+from fleetctl.core.model.ids import ClusterId, ClusterName, GroupName, Workspace
+from fleetctl.core.rollout.decide import Phase, Tally
+from fleetctl.core.rollout.strategy import Partition, Policy
+from fleetctl.core.targeting.target import criteria_match
+from manager.rollout.schedules import picker
 from tests.support.fleetsim import Sim
 
 DAY, HOUR = 86_400, 3600

@@ -12,11 +12,11 @@ from typing import Any
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fleetctl.core import wire
+from fleetctl.core.model import wire
 from manager.api.app import Parts, build
 from manager.api.auth import Signatures
-from manager.api.install import AgentFile
-from manager.api.people import About
+from manager.api.routes.install import AgentFile
+from manager.api.routes.objects import About
 from tests.support.fakeservice import CLUSTER, FakePerson, FakeService
 
 ADMIN, READER, BOUND = "t-admin", "t-reader", "t-bound"

@@ -8,20 +8,20 @@ from typing import Any
 
 import msgspec
 
-from fleetctl.core.bundle import File, unpack
-from fleetctl.core.chartref import ChartRequest
-from fleetctl.core.cluster import Cluster, Group
-from fleetctl.core.errors import FleetError
-from fleetctl.core.fleetdoc import bundle_document
-from fleetctl.core.gitrepo import repo_spec
-from fleetctl.core.ids import ClusterName, CommitId, GroupName, Workspace
-from fleetctl.core.render import RenderPlan, Style, plan
-from fleetctl.core.scan import Built, Draft, Scan, finish, scan
-from fleetctl.core.target import Match, Miss, explain
-from fleetctl.core.values import Facts
-from fleetctl.core.yamldoc import load, load_all
+from fleetctl.core.charts.reference import ChartRequest
+from fleetctl.core.documents.gitrepo import repo_spec
+from fleetctl.core.formats.yaml import load, load_all
+from fleetctl.core.model.bundle import File, unpack
+from fleetctl.core.model.cluster import Cluster, Group
+from fleetctl.core.model.errors import FleetError
+from fleetctl.core.model.ids import ClusterName, CommitId, GroupName, Workspace
+from fleetctl.core.rendering.render import RenderPlan, Style, plan
+from fleetctl.core.rendering.values import Facts
+from fleetctl.core.scan.bundle_document import bundle_document
+from fleetctl.core.scan.scan import Built, Draft, Scan, finish, scan
+from fleetctl.core.targeting.target import Match, Miss, explain
 from fleetctl.tools import find
-from fleetctl.tools.deploy import rendered
+from fleetctl.tools.chart_builder import rendered
 from fleetctl.tools.helm import HelmCli
 from fleetctl.tools.kustomize import Kustomize
 from tests.support.trees import DictTree

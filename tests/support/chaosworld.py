@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from examples.demo.gitserver import GitServer
-from examples.localkube.apiclient import Api, ApiError
+from tests.localkube.apiclient import Api, ApiError
+from tests.servers.gitserver import GitServer
 from tests.support.apiproxy import ApiProxy
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import yaml
 
-from examples.localkube import tools
-from fleetctl.core.bundle import File
+from fleetctl.core.model.bundle import File
+from tests.localkube.toolchain import tools
 
 
 def write(folder: Path, name: str, version: str, **more: object) -> Path:

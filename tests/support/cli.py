@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from fleetctl.cli.app import main
 from manager.app import serve
 from manager.config import Config
-from manager.signing import Signer
+from manager.security.signing import Signer
 from tests.support.fakeservice import FakePut, FakeService
 
 T = TypeVar("T")
@@ -146,7 +146,7 @@ class Shop:
     def ca_pin(self) -> str:
         from cryptography import x509
 
-        from manager.tls import pin
+        from manager.security.tls import pin
 
         return pin(x509.load_pem_x509_certificate((self.config.data_dir / "tls" / "ca.pem").read_bytes()))
 

@@ -79,7 +79,7 @@ _CLUSTER = (
         "Fleet takes it over at an upgrade, and not at an installation; here both name it and ask for `helm.takeOwnership: true`.",
     ),
 )
-# How objects are read, each with its test in tests/unit/core/test_keys.py or tests/unit/manager/test_kinds.py.
+# How objects are read, each with its test in tests/unit/core/lint/test_keys.py or tests/unit/manager/commands/test_validation.py.
 _OBJECTS = (
     ("An object as `kubectl get -o yaml` prints it, also in a List.", "same", "what Kubernetes writes and `status` are passed over."),
     ("null for any key.", "same", "it counts as not written."),

@@ -14,17 +14,17 @@ from typing import Any
 
 import msgspec
 
-from fleetctl.core import wire
-from fleetctl.core.agentrelease import AgentRelease
-from fleetctl.core.bundle import archive_digest
-from fleetctl.core.errors import Conflict, LoginError, NotFound
-from fleetctl.core.ids import ClusterId, ClusterName, Digest, Epoch, Workspace
-from fleetctl.core.impact import Plan
-from manager.holds.removals import Labels
-from manager.plans import planning
-from manager.releases import Asked
-from manager.revisions.goingback import Ask, Outcome
-from manager.signing import Signer, verify
+from fleetctl.core.model import wire
+from fleetctl.core.model.agent_release import AgentRelease
+from fleetctl.core.model.bundle import archive_digest
+from fleetctl.core.model.errors import Conflict, LoginError, NotFound
+from fleetctl.core.model.ids import ClusterId, ClusterName, Digest, Epoch, Workspace
+from fleetctl.core.rollout.impact import Plan
+from manager.agents.agent_releases import Asked
+from manager.commands.removals import Labels
+from manager.commands.rollback import Ask, Outcome
+from manager.plans import planner
+from manager.security.signing import Signer, verify
 
 CLUSTER = ClusterId("c-" + "1" * 20)
 
@@ -147,7 +147,7 @@ class FakeService:
         self.enrol_tokens.add(token)
         return FakeRegistration(token)
 
-    async def plan(self, asked: planning.Asked) -> Plan:
+    async def plan(self, asked: planner.Asked) -> Plan:
         self.calls.append(f"plan {asked.workspace}/{asked.name} {asked.ref}".strip())
         if self.broken:
             raise self.broken

@@ -9,9 +9,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fleetctl.core.ids import ClusterId
-from fleetctl.core.rollout import Decision, Moment, Progress, Tally, decide
-from fleetctl.core.strategy import Partition, Policy
+from fleetctl.core.model.ids import ClusterId
+from fleetctl.core.rollout.decide import Decision, Moment, Progress, Tally, decide
+from fleetctl.core.rollout.strategy import Partition, Policy
 
 SILENCE = 300.0
 

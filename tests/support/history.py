@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from examples.localkube.apiclient import Api, ApiError
+from tests.localkube.apiclient import Api, ApiError
 
 Json = dict[str, Any]
 KINDS = {

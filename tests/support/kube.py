@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from examples.localkube import tools
-from examples.localkube.cluster import Cluster
-from examples.localkube.errors import LocalkubeError
-from examples.localkube.kubeapi import LocalKube
+from tests.localkube.cluster import Cluster
+from tests.localkube.errors import LocalkubeError
+from tests.localkube.kubeapi import LocalKube
+from tests.localkube.toolchain import tools
 
 TOOLS = ("helm", "kubectl", "kustomize")
 CLUSTERS = ("dev", "test", "prod")

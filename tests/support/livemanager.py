@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from manager.app import Running, _first_start, _identity, _listen, _parts, listening
 from manager.config import Config
-from manager.signing import Signer
+from manager.security.signing import Signer
 from tests.support.fakeservice import CLUSTER, FakeService
 
 

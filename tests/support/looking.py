@@ -9,21 +9,21 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from agent.fence import Fence
-from agent.hands import Hands
-from agent.journal import Entry, Journal
-from agent.kube import Kube
-from agent.observe import Observer, Wanted
-from agent.rights import NAMESPACE, Rights
-from agent.settle import Settler
-from agent.situation import Situation
-from agent.telling import Teller
-from agent.watching import Watcher
-from fleetctl.core.errors import FleetError
-from fleetctl.core.ids import BundleName, ClusterId, ClusterName, Digest, Epoch, Generation, Workspace
-from fleetctl.core.options import Options
-from fleetctl.core.status import ResourceStatus
-from fleetctl.core.wire import Desired, DesiredBundle
+from agent.deploy.context import Hands
+from agent.drift.observer import Observer, Wanted
+from agent.kube.client import Kube
+from agent.kube.impersonation import NAMESPACE, Rights
+from agent.loops.observe import Watcher
+from agent.loops.report import Teller
+from agent.loops.state import Situation
+from agent.release.helm_lock import Fence
+from agent.release.repair import Settler
+from agent.state.journal import Entry, Journal
+from fleetctl.core.model.errors import FleetError
+from fleetctl.core.model.ids import BundleName, ClusterId, ClusterName, Digest, Epoch, Generation, Workspace
+from fleetctl.core.model.options import Options
+from fleetctl.core.model.status import ResourceStatus
+from fleetctl.core.model.wire import Desired, DesiredBundle
 from fleetctl.tools.helm import Helm, Release, UpgradeFlags
 from tests.support.waiting import until
 

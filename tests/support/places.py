@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.demo.gitserver import GitServer
+from tests.servers.gitserver import GitServer
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone
 

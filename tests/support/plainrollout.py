@@ -1,4 +1,4 @@
-"""The decision of a rollout with every cluster looked at, one by one: what manager/rollout/admitting.py must answer by counting."""
+"""The decision of a rollout with every cluster looked at, one by one: what manager/rollout/admission.py must answer by counting."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from fleetctl.core.ids import BundleName, ClusterId, Workspace
-from fleetctl.core.rollout import Quota, Tally
-from fleetctl.core.status import State
-from manager.live import HEARD, OFFLINE
-from manager.rollout.windows import Barred
+from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
+from fleetctl.core.model.status import State
+from fleetctl.core.rollout.decide import Quota, Tally
+from manager.agents.presence import HEARD, OFFLINE
+from manager.rollout.schedules import Barred
 from manager.store.schema import deployments
 
 Health = Callable[[ClusterId], str]

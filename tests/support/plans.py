@@ -16,24 +16,25 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from fleetctl.cli.picturing import Pictures, pictured
-from fleetctl.cli.planmark import markdown
-from fleetctl.cli.planning import _refused
-from fleetctl.cli.plantext import shown
-from fleetctl.core.gitrepo import RepoSpec, repo_spec
-from fleetctl.core.ids import ClusterId, CommitId, Digest, Workspace
-from fleetctl.core.impact import Plan
-from fleetctl.core.scan import finish, scan
-from fleetctl.core.yamldoc import load
+from fleetctl.cli.commands.plan import _refused
+from fleetctl.cli.display.plan_markdown import markdown
+from fleetctl.cli.display.plan_objects import Pictures, pictured
+from fleetctl.cli.display.plan_text import shown
+from fleetctl.core.documents.gitrepo import RepoSpec, repo_spec
+from fleetctl.core.formats.yaml import load
+from fleetctl.core.model.ids import ClusterId, CommitId, Digest, Workspace
+from fleetctl.core.rollout.impact import Plan
+from fleetctl.core.scan.scan import finish, scan
 from manager.clock import unix
-from manager.plans.planworld import Look
-from manager.plans.weighing import weigh
-from manager.reconcile import reconcile
-from manager.rollout import passes, windows
+from manager.ingest.apply_scan import Taken, take
+from manager.plans.preview import weigh
+from manager.plans.snapshot import Look
+from manager.reconcile.reconcile import reconcile
+from manager.rollout import batches
+from manager.rollout import schedules as windows
 from manager.service import _first_rows
 from manager.store import migrate
 from manager.store.schema import bundles, clusters, deployments, objects, repos, rollouts
-from manager.taking import Taken, take
 from tests.support.trees import DictTree
 
 ROOT = Path(__file__).parents[1] / "conformance" / "plan"
@@ -106,8 +107,8 @@ class World:
         if self.connection.execute(sa.select(repos.c.name).where(repos.c.name == repo.name)).first() is None:
             self.connection.execute(sa.insert(repos), {"workspace": SPACE, "name": repo.name})
         held = take(self.connection, repo, 1, taken, confirmed=confirmed, now=NOW)[1]
-        for place in passes.every(self.connection):  # what goes to very many clusters is written down in parts
-            while passes.go_on(self.connection, place, unix(NOW), reconcile)[1]:
+        for place in batches.every(self.connection):  # what goes to very many clusters is written down in parts
+            while batches.go_on(self.connection, place, unix(NOW), reconcile)[1]:
                 pass
         return held
 

@@ -1,4 +1,4 @@
-"""What a power cut leaves: records each change that agent/disk.py makes, and lays out what may be there after a cut at any moment.
+"""What a power cut leaves: records each change that agent/state/files.py makes, and lays out what may be there after a cut at any moment.
 
 The model is that of POSIX, stricter than ext4: bytes are safe after fsync of their file, names after fsync of their folder; of what was not
 synced any part may be there, in any combination for bytes of a file, in order for names of a folder; the last write may be torn.
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent import disk
+from agent.state import files
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Change:
 
 
 @dataclass
-class Recorder(disk.Io):
+class Recorder(files.Io):
     """Does everything for real in `folder`, and notes it down."""
 
     folder: Path

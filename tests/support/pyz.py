@@ -10,14 +10,14 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.unpack import ABOUT, SITE
+from agent.packaging.bootstrap import ABOUT, SITE
 
 ROOT = Path(__file__).parents[2]
 
 
 def build(target: Path, version: str = "") -> Path:
     """As `make agent` does."""
-    words = [sys.executable, "-m", "agent.build", str(target), *([version] if version else [])]
+    words = [sys.executable, "-m", "agent.packaging.build", str(target), *([version] if version else [])]
     subprocess.run(words, check=True, cwd=ROOT, capture_output=True)
     return target
 

@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fleetctl.core import wire
-from fleetctl.core.ids import ClusterId
-from fleetctl.core.status import Report, State
+from fleetctl.core.model import wire
+from fleetctl.core.model.ids import ClusterId
+from fleetctl.core.model.status import Report, State
+from manager.security.signing import Signer
 from manager.service import Service, Settings
-from manager.signing import Signer
 from tests.support.waiting import until
 
 MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  a: '1'\n"

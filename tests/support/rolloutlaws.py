@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleetctl.core.cluster import Cluster
-from fleetctl.core.ids import ClusterName
-from fleetctl.core.status import State
-from fleetctl.core.strategy import Partition, Policy, Strategy, limit, partitions_of, policy_of, seconds, strategy_of
+from fleetctl.core.model.cluster import Cluster
+from fleetctl.core.model.ids import ClusterName
+from fleetctl.core.model.status import State
+from fleetctl.core.rollout.strategy import Partition, Policy, Strategy, limit, partitions_of, policy_of, seconds, strategy_of
 from manager.clock import unix
 from tests.support.rolloutworld import BUNDLE, SILENCE, SPACE, Site, World
 

@@ -17,19 +17,19 @@ import msgspec
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fleetctl.core import wire
-from fleetctl.core.bundle import BundleSpec, Target
-from fleetctl.core.errors import RefusedError
-from fleetctl.core.gitrepo import GitRepoSpec, RepoSpec
-from fleetctl.core.ids import BundleName, ClusterId, CommitId, Digest, Generation, RepoName, Workspace
-from fleetctl.core.status import Report, State
-from fleetctl.sources.gitstore import About
+from fleetctl.core.documents.gitrepo import GitRepoSpec, RepoSpec
+from fleetctl.core.model import wire
+from fleetctl.core.model.bundle import BundleSpec, Target
+from fleetctl.core.model.errors import RefusedError
+from fleetctl.core.model.ids import BundleName, ClusterId, CommitId, Digest, Generation, RepoName, Workspace
+from fleetctl.core.model.status import Report, State
+from fleetctl.sources.git.store import About
 from manager.clock import rfc3339
-from manager.revisions.goingback import Ask
+from manager.commands.rollback import Ask
+from manager.ingest.apply_scan import Taken, take
+from manager.security.signing import Signer
 from manager.service import Service
-from manager.signing import Signer
 from manager.store.schema import deployments
-from manager.taking import Taken, take
 
 T = TypeVar("T")
 SPACE, REPO, BUNDLE = Workspace("fleet-default"), RepoName("apps"), BundleName("apps-web")

@@ -11,9 +11,9 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from fleetctl.core.ids import BundleName, ClusterId
-from fleetctl.core.status import State
-from fleetctl.core.strategy import place
+from fleetctl.core.model.ids import BundleName, ClusterId
+from fleetctl.core.model.status import State
+from fleetctl.core.rollout.strategy import place
 from manager.store.schema import clusters, deployments, options
 
 SPACE = "fleet-default"

@@ -9,14 +9,14 @@ import time
 
 import msgspec
 
-from manager import scanjob
-from manager.scanjob import preload
+from manager.ingest import scan_job
+from manager.ingest.scan_job import preload
 
 __all__ = ["preload", "run"]
 
 
 def run(data: bytes) -> bytes:
-    name = msgspec.json.decode(data, type=scanjob.ScanRequest).repo.name
+    name = msgspec.json.decode(data, type=scan_job.ScanRequest).repo.name
     if name.startswith("spin"):
         re.fullmatch("(a*)*b", "a" * 64)  # inside C, with the interpreter lock held
     elif name.startswith("sleep"):
@@ -25,4 +25,4 @@ def run(data: bytes) -> bytes:
         os.kill(os.getpid(), signal.SIGKILL)
     elif name.startswith("raise"):
         raise AttributeError("'list' object has no attribute 'items'")
-    return scanjob.run(data)
+    return scan_job.run(data)

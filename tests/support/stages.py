@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from agent.journal import Entry, _framed
-from fleetctl.core.ids import BundleName
+from agent.state.journal import Entry, _framed
+from fleetctl.core.model.ids import BundleName
 from tests.support.chaosworld import BOUND_SECONDS, BUNDLE, CHART, NAMESPACE, NOTHING, RENAMED, V1, V2, Wish, World
 from tests.support.history import Allowed, changing_helms, violations
 

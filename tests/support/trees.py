@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fleetctl.core.bundle import File
+from fleetctl.core.model.bundle import File
 
 
 class DictTree:

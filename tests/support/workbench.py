@@ -12,21 +12,22 @@ from typing import Any
 
 import msgspec
 
-from agent import act, removal
-from agent.fence import Fence
-from agent.hands import Hands
-from agent.journal import Journal
-from agent.kube import Kube
-from agent.observe import Wanted
-from agent.rights import Rights
-from agent.settle import Settler
-from examples.localkube import tools
-from fleetctl.core.bundle import File, pack
-from fleetctl.core.ids import BundleName, ClusterId, ClusterName, Digest, Epoch, Generation, Workspace
-from fleetctl.core.options import Options
-from fleetctl.core.wire import Desired, DesiredBundle, Tombstone
+from agent.deploy import install as act
+from agent.deploy import remove as removal
+from agent.deploy.context import Hands
+from agent.drift.observer import Wanted
+from agent.kube.client import Kube
+from agent.kube.impersonation import Rights
+from agent.release.helm_lock import Fence
+from agent.release.repair import Settler
+from agent.state.journal import Journal
+from fleetctl.core.model.bundle import File, pack
+from fleetctl.core.model.ids import BundleName, ClusterId, ClusterName, Digest, Epoch, Generation, Workspace
+from fleetctl.core.model.options import Options
+from fleetctl.core.model.wire import Desired, DesiredBundle, Tombstone
 from fleetctl.tools.helm import HelmCli
 from fleetctl.tools.kustomize import Kustomize
+from tests.localkube.toolchain import tools
 
 
 class _NoUplink:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fleetctl.core.schema import Document, Node, documents, walk
+from fleetctl.core.documents.json_schema import Document, Node, documents, walk
 
 PAGE = Path(__file__).parents[2] / "docs" / "fleet-yaml.md"
 _HEAD = """# What people write

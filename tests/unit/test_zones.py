@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fleetctl.core.errors import UsageError
+from fleetctl.core.model.errors import UsageError
 from fleetctl.zones import zone_of
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from examples.demo.gitserver import GitServer
-from fleetctl.core.errors import FleetError, NotFound, RefusedError, SourceError
-from fleetctl.core.gitrepo import RESTRICTED
-from fleetctl.sources import git
-from fleetctl.sources.addresses import EgressPolicy
-from manager.api.egress import marked, marked_plan
+from fleetctl.core.documents.gitrepo import RESTRICTED
+from fleetctl.core.model.errors import FleetError, NotFound, RefusedError, SourceError
+from fleetctl.sources.egress import EgressPolicy
+from fleetctl.sources.git import repository
+from manager.api.routes.egress import marked, marked_plan
+from tests.servers.gitserver import GitServer
 from tests.support.fakeservice import FakePerson
 from tests.support.gitrepo import Clone
 
@@ -23,8 +23,8 @@ POLICY = EgressPolicy()
 
 
 def fetch(url: str, tmp_path: Path, egress: EgressPolicy, **more: Any) -> str:
-    limits = git.GitLimits(seconds=10, egress=egress)
-    return asyncio.run(git.fetch(url, store=tmp_path / "store", limits=limits, **more))
+    limits = repository.GitLimits(seconds=10, egress=egress)
+    return asyncio.run(repository.fetch(url, store=tmp_path / "store", limits=limits, **more))
 
 
 def closed_port() -> int:
@@ -69,7 +69,7 @@ class TestPolicy:
         path = clone.url.partition(f":{port}")[2]
         assert fetch(f"https://git.example.com{path}", tmp_path, POLICY, mirrors=mirrors) == commit
         with pytest.raises(NotFound, match="has no branch gone"):
-            fetch(clone.url, tmp_path, EgressPolicy(allow=("127.0.0.0/8",)), ref=git.Ref("gone"))
+            fetch(clone.url, tmp_path, EgressPolicy(allow=("127.0.0.0/8",)), ref=repository.Ref("gone"))
 
 
 class TestMark:

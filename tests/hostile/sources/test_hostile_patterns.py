@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from fleetctl.core.gitrepo import repo_spec
-from fleetctl.core.globs import MAX_PATTERN, matches
-from fleetctl.core.ids import CommitId
-from fleetctl.core.scan import Scan, scan
+from fleetctl.core.documents.gitrepo import repo_spec
+from fleetctl.core.model.ids import CommitId
+from fleetctl.core.scan.globs import MAX_PATTERN, matches
+from fleetctl.core.scan.scan import Scan, scan
 from tests.support.trees import DictTree
 
 

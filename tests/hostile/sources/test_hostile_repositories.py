@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from examples.demo.gitserver import GitServer
-from fleetctl.core.errors import NotFound, SourceError
-from fleetctl.core.ids import CommitId
-from fleetctl.sources import git
+from fleetctl.core.model.errors import NotFound, SourceError
+from fleetctl.core.model.ids import CommitId
+from fleetctl.sources.git import repository
+from tests.servers.gitserver import GitServer
 
 
 class Forge:
@@ -47,7 +47,7 @@ def forge(server: GitServer) -> Forge:
 
 
 def fetch(server: GitServer, tmp_path: Path, **more: object) -> CommitId:
-    return asyncio.run(git.fetch(server.url("evil"), store=tmp_path / "store", **more))
+    return asyncio.run(repository.fetch(server.url("evil"), store=tmp_path / "store", **more))
 
 
 def test_odd_names_are_left_out_by_name(server: GitServer, forge: Forge, tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_odd_names_are_left_out_by_name(server: GitServer, forge: Forge, tmp_pat
     entries = [("100644", name, blob) for name in odd] + [("40000", b".Git", inner), ("40000", b"...", inner), ("100644", b"-rf", blob)]
     entries += [("120000", b"link", forge.add("blob", b"/etc/passwd")), ("160000", b"module", "1" * 40), ("100644", b"ok.yaml", blob)]
     forge.publish(forge.tree(*sorted(entries, key=lambda e: e[1])))
-    tree = git.open_tree(tmp_path / "store", fetch(server, tmp_path))
+    tree = repository.open_tree(tmp_path / "store", fetch(server, tmp_path))
     try:
         assert list(tree.paths()) == ["-rf", ".../config", "ok.yaml"]
         assert tree.links() == {"link": "/etc/passwd"}
@@ -75,7 +75,7 @@ def test_a_name_that_stands_twice_counts_once(server: GitServer, forge: Forge, t
     """What one reader takes and another overlooks is not left to chance."""
     one, two = forge.add("blob", b"1"), forge.add("blob", b"2")
     forge.publish(forge.tree(("100644", b"a", one), ("100644", b"a", two)))
-    tree = git.open_tree(tmp_path / "store", fetch(server, tmp_path))
+    tree = repository.open_tree(tmp_path / "store", fetch(server, tmp_path))
     assert tree.paths() == ["a"]
     assert tree.read("a").data == b"1"
     assert tree.unusable() == {"a": "has a duplicate name in its folder"}
@@ -89,7 +89,7 @@ def test_a_tree_bomb_is_stopped_by_its_entries(server: GitServer, forge: Forge, 
         tree = forge.tree(*(("40000", b"d%d" % n, tree) for n in range(10)))
     forge.publish(tree)
     with pytest.raises(SourceError, match="more than 20000 files and folders"):
-        fetch(server, tmp_path, limits=git.GitLimits(entries=20_000))
+        fetch(server, tmp_path, limits=repository.GitLimits(entries=20_000))
 
 
 def test_a_deep_tree_is_cut(server: GitServer, forge: Forge, tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_deep_tree_is_cut(server: GitServer, forge: Forge, tmp_path: Path) -> 
     for _ in range(3000):
         tree = forge.tree(("40000", b"d", tree))
     forge.publish(tree)
-    opened = git.open_tree(tmp_path / "store", fetch(server, tmp_path))
+    opened = repository.open_tree(tmp_path / "store", fetch(server, tmp_path))
     assert list(opened.paths()) == []
     assert len(opened.unusable()) == 1
     opened.close()
@@ -122,7 +122,7 @@ def test_a_flood_of_refs_is_refused(server: GitServer, forge: Forge, tmp_path: P
     (forge.bare / "packed-refs").write_text("# pack-refs with: peeled fully-peeled sorted \n" + "".join(lines))
     assert fetch(server, tmp_path) == commit
     with pytest.raises(SourceError, match="more than 1000 refs"):
-        fetch(server, tmp_path, ref=git.Ref("main"), limits=git.GitLimits(refs=1000))
+        fetch(server, tmp_path, ref=repository.Ref("main"), limits=repository.GitLimits(refs=1000))
 
 
 def test_a_tag_of_tags_of_tags_ends(server: GitServer, forge: Forge, tmp_path: Path) -> None:
@@ -134,4 +134,4 @@ def test_a_tag_of_tags_of_tags_ends(server: GitServer, forge: Forge, tmp_path: P
     forge.publish(forge.tree())
     subprocess.run(["git", "-C", forge.bare, "update-ref", "refs/tags/v1", target], check=True)
     with pytest.raises(NotFound, match="is not a commit"):
-        fetch(server, tmp_path, ref=git.Ref("", "v1"))
+        fetch(server, tmp_path, ref=repository.Ref("", "v1"))

@@ -13,17 +13,17 @@ from typing import Any
 
 import pytest
 
-from examples.demo.chartserver import ChartServer
-from fleetctl.core.chartref import ChartRequest
-from fleetctl.core.errors import DeadlineError, FleetError, LoginError, RefusedError, SourceError
-from fleetctl.sources import git
-from fleetctl.sources.charting import Login
-from fleetctl.sources.charts import ChartLimits, EgressPolicy, fetch_chart
+from fleetctl.core.charts.reference import ChartRequest
+from fleetctl.core.model.errors import DeadlineError, FleetError, LoginError, RefusedError, SourceError
+from fleetctl.sources.charts.complete import Login
+from fleetctl.sources.charts.remote import ChartLimits, EgressPolicy, fetch_chart
+from fleetctl.sources.git import repository
+from tests.servers.chartserver import ChartServer
 from tests.support.charts import package, write
 from tests.support.cli import reaches
 
 HERE = EgressPolicy(allow=("127.0.0.0/8",))
-LOGIN = git.Credential("ada", "open-sesame")
+LOGIN = repository.Credential("ada", "open-sesame")
 ADVERTISED = "application/x-git-upload-pack-advertisement"
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -111,7 +111,7 @@ def flood(handler: BaseHTTPRequestHandler) -> None:
 
 
 def fetch(url: str, tmp_path: Path, **more: Any) -> str:
-    return asyncio.run(git.fetch(url + "/x.git", store=tmp_path / "store", **more))
+    return asyncio.run(repository.fetch(url + "/x.git", store=tmp_path / "store", **more))
 
 
 def chart(request: ChartRequest, **more: Any) -> Any:
@@ -137,14 +137,14 @@ class TestGit:
         """However it spends the time, and the child is gone with it."""
         began = time.monotonic()
         with pytest.raises(DeadlineError, match=r"did not answer within 1.5 s"):
-            fetch(enemy(answer).url, tmp_path, limits=git.GitLimits(seconds=1.5))
+            fetch(enemy(answer).url, tmp_path, limits=repository.GitLimits(seconds=1.5))
         assert time.monotonic() - began < 5
         reaches(git_jobs, lambda jobs: not jobs)
 
     def test_a_server_that_floods_is_cut_off(self, tmp_path: Path, enemy: Callable[[Answer], Enemy]) -> None:
         """At the number of bytes that a fetch may bring."""
         with pytest.raises(SourceError):
-            fetch(enemy(flood).url, tmp_path, limits=git.GitLimits(seconds=20, pack=1024 * 1024))
+            fetch(enemy(flood).url, tmp_path, limits=repository.GitLimits(seconds=20, pack=1024 * 1024))
 
     def test_a_login_does_not_follow_a_redirect(self, tmp_path: Path, enemy: Callable[[Answer], Enemy]) -> None:
         """The other origin is not even asked; the new address is named."""
@@ -191,7 +191,7 @@ class TestGit:
         server = enemy(silence)
 
         async def cancelled() -> None:
-            task = asyncio.create_task(git.fetch(server.url + "/x.git", store=tmp_path / "store"))
+            task = asyncio.create_task(repository.fetch(server.url + "/x.git", store=tmp_path / "store"))
             end = time.monotonic() + 20
             while not server.seen:
                 assert time.monotonic() < end

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from examples.demo.gitserver import GitServer
 from examples.demo.parts import Manager, environment, program
+from tests.servers.gitserver import GitServer
 from tests.support.gitrepo import Clone
 
 MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n"
@@ -53,8 +53,8 @@ def terminal(tmp_path: Path, manager: Manager) -> Terminal:
 class TestWithoutAManager:
     def test_help_says_every_command(self, tmp_path: Path) -> None:
         """The quick top-level help is the real tree of commands, and each has a help of its own."""
-        from fleetctl.cli.commands import command
-        from fleetctl.cli.menu import COMMANDS
+        from fleetctl.cli.command_table import COMMANDS
+        from fleetctl.cli.loader import command
 
         terminal = Terminal(tmp_path)
         top = terminal.run("--help")
@@ -202,11 +202,11 @@ class TestObjects:
 
 def test_exit_codes_are_documented() -> None:
     """docs/exit-codes.md names every error with its status."""
-    from fleetctl.core.errors import every_error
+    from fleetctl.core.model.errors import every_error
 
     text = (Path(__file__).parents[3] / "docs" / "exit-codes.md").read_text()
     rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| ")}
-    for kind in (k for k in every_error() if k.__module__ == "fleetctl.core.errors"):
+    for kind in (k for k in every_error() if k.__module__ == "fleetctl.core.model.errors"):
         assert f"`{kind.__name__}`" in rows[str(kind.exit_status)], kind
 
 

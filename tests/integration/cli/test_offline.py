@@ -11,10 +11,10 @@ import msgspec
 import pytest
 import yaml
 
-from fleetctl.cli.offline import Renderer, fleet_of, picked, scanned, wish_of
-from fleetctl.cli.offline import built as with_charts
-from fleetctl.core.bundle import Target
-from fleetctl.core.target import select
+from fleetctl.cli.local_engine import Renderer, fleet_of, picked, scanned, wish_of
+from fleetctl.cli.local_engine import built as with_charts
+from fleetctl.core.model.bundle import Target
+from fleetctl.core.targeting.target import select
 from tests.support.cli import Person, surroundings
 
 ROOT = Path(__file__).parents[3]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fleetctl.core.errors import UnavailableError
+from fleetctl.core.model.errors import UnavailableError
 from tests.support.cli import Person, Shop
 from tests.support.cliprocess import login_in, on_terminal
 

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from fleetctl.core.bundle import File, pack
-from fleetctl.core.errors import NotFound, SourceError, UsageError
-from fleetctl.core.impact import Facts, Group, Impact, Plan, Removals, Side, Stage, Trouble, Wait, What
+from fleetctl.core.model.bundle import File, pack
+from fleetctl.core.model.errors import NotFound, SourceError, UsageError
+from fleetctl.core.rollout.impact import Facts, Group, Impact, Plan, Removals, Side, Stage, Trouble, Wait, What
 from tests.support.cli import HOSTILE, Person, Shop, surroundings
 from tests.support.cliprocess import login_in, on_terminal
 from tests.support.kube import tool_env

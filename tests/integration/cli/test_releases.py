@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.releasekeys import read, signed
-from fleetctl.core import wire
-from fleetctl.core.agentrelease import of_file
+from agent.upgrade.release_keys import read, signed
+from fleetctl.core.model import wire
+from fleetctl.core.model.agent_release import of_file
 from tests.support.cli import Person, Shop
 
 ABOUT = {"version": "2.0", "python": "cpython-3.11", "platform": "x86_64-linux-gnu"}

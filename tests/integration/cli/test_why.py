@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fleetctl.core.errors import NotFound
+from fleetctl.core.model.errors import NotFound
 from tests.support.cli import HOSTILE, Person, Shop
 
 GATE = "1 of 300 clusters may be unavailable at once, 1 are, and this sentence goes on until it needs a second line"

@@ -10,18 +10,17 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from fleetctl.core.bundle import BundleSpec
-from fleetctl.core.cluster import Group
-from fleetctl.core.ids import BundleName, ClusterId, GroupName, Workspace
-from fleetctl.core.rollout import Quota
-from fleetctl.core.schedule import Verdict
-from fleetctl.core.strategy import partitions_of, strategy_of
-from manager import gathering
-from manager.live import HEARD
-from manager.rollout import admitting, placing, staging
-from manager.rollout.admitting import Apart, Census, choose
-from manager.rollout.windows import Barred
-from manager.store import migrate
+from fleetctl.core.model.bundle import BundleSpec
+from fleetctl.core.model.cluster import Group
+from fleetctl.core.model.ids import BundleName, ClusterId, GroupName, Workspace
+from fleetctl.core.rollout.decide import Quota
+from fleetctl.core.rollout.schedule import Verdict
+from fleetctl.core.rollout.strategy import partitions_of, strategy_of
+from manager.agents.presence import HEARD
+from manager.rollout import admission, partitions, staging
+from manager.rollout.admission import Apart, Census, choose
+from manager.rollout.schedules import Barred
+from manager.store import migrate, queries
 from manager.store.schema import clusters, deployments, objects
 from tests.support import plainrollout
 from tests.support.rows import SPACE, add_clusters, add_deployments, anything, cluster_id, deployment
@@ -64,13 +63,13 @@ def test_the_counts_are_those_of_every_cluster(connection: Connection, seed: int
 
     own = {cluster_id(n) for n in range(0, CLUSTERS, 5)}
     back = {m.cluster for m in every if m.cluster in own and m.staged and m.told} - set(barred.paused)
-    found = admitting.back_of(connection, PLACE, own, barred.paused)
+    found = admission.back_of(connection, PLACE, own, barred.paused)
     assert {one.cluster for one in found} == back
     barred = Barred(barred.why, {*barred.paused, *back})
     wanted = plainrollout.tallies(3, every, health, barred, own)
     assert Census(connection, PLACE, set_apart(silent, barred), own).tallies(3) == wanted
     going = plainrollout.going_back(every, back, ([2, 0, 3], 4), health)
-    assert [one.cluster for one in admitting.going_back(found, ([2, 0, 3], 4), silent)] == [member.cluster for member in going]
+    assert [one.cluster for one in admission.going_back(found, ([2, 0, 3], 4), silent)] == [member.cluster for member in going]
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -94,7 +93,7 @@ def test_the_same_clusters_go(connection: Connection, seed: int) -> None:
 @pytest.mark.parametrize("most", [90, CLUSTERS])
 def test_a_hand_out_goes_in_parts(connection: Connection, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     """Nobody is left out, nobody goes twice, each part is as large as it may be: in order while only some may go, else row by row."""
-    monkeypatch.setattr(admitting, "MOST", 40)
+    monkeypatch.setattr(admission, "MOST", 40)
     add_clusters(connection, range(CLUSTERS))
     add_deployments(connection, [deployment(n, "web", staged="k" * 32) for n in range(CLUSTERS)])
     order = [member.cluster for member in plainrollout.members(connection, *PLACE)]
@@ -136,7 +135,7 @@ def placed(connection: Connection) -> dict[str, int]:
 @pytest.mark.parametrize("most", [7, 5000])
 def test_partitions_are_those_of_the_core(connection: Connection, number: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the strategy, in parts or at once; and for whom comes or moves later alone."""
-    monkeypatch.setattr(placing, "MOST", most)
+    monkeypatch.setattr(partitions, "MOST", most)
     stated = STRATEGIES[number]
     group = {"kind": "ClusterGroup", "workspace": SPACE, "name": "eu", "uid": "u", "generation": 1, "created": "", "annotations": b"{}"}
     body = {"labels": b'{"tier":"one"}', "spec": b'{"selector":{"matchLabels":{"region":"eu"}}}', "extra": b"{}"}
@@ -145,7 +144,7 @@ def test_partitions_are_those_of_the_core(connection: Connection, number: int, m
         add_clusters(connection, range(at, CLUSTERS, 3), region=region)
     add_deployments(connection, [deployment(n, "web", partition=-1, staged="k" * 32 if n % 4 else "") for n in range(120)])
     spec = BundleSpec(workspace=PLACE[0], name=PLACE[1], rollout_strategy=stated)
-    shape = whole(connection, spec, placing.Shape([], {}), version=1)
+    shape = whole(connection, spec, partitions.Shape([], {}), version=1)
     assert placed(connection) == wanted(connection, stated)
     add_deployments(connection, [deployment(n, "web", partition=-1, staged="k" * 32) for n in range(120, CLUSTERS)])
     shape = whole(connection, spec, shape, version=2)
@@ -157,9 +156,9 @@ def test_partitions_are_those_of_the_core(connection: Connection, number: int, m
     assert sum(size for _, size, *_ in shape.partitions) == CLUSTERS
 
 
-def whole(connection: Connection, spec: BundleSpec, shape: placing.Shape, version: int) -> placing.Shape:
+def whole(connection: Connection, spec: BundleSpec, shape: partitions.Shape, version: int) -> partitions.Shape:
     for _ in range(200):
-        shape, done = placing.reshaped(connection, spec, shape, version)
+        shape, done = partitions.reshaped(connection, spec, shape, version)
         if done:
             return shape
     raise AssertionError(f"not placed: {shape}")
@@ -169,6 +168,6 @@ def wanted(connection: Connection, stated: dict[str, object]) -> dict[str, int]:
     d, c = deployments.c, clusters.c
     mine = sa.select(d.cluster_id).where(d.bundle == "web", ~d.removed)
     rows = connection.execute(sa.select(c.id, c.name, c.labels, c.annotations, c.spec).where(c.id.in_(mine)))
-    fleet = [gathering.cluster_of(row, PLACE[0]) for row in rows]
+    fleet = [queries.cluster_of(row, PLACE[0]) for row in rows]
     made = partitions_of(strategy_of(stated), PLACE[1], fleet, GROUPS)
     return {member: at for at, part in enumerate(made) for member in part.members}

@@ -10,14 +10,16 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from fleetctl.core.ids import ClusterId
-from fleetctl.core.status import State
-from fleetctl.core.summary import held_state, seen_state
-from manager.live import Live, Presence
-from manager.shown import counting, states, views
-from manager.shown.documents import Asked
-from manager.store import counters, migrate
+from fleetctl.core.model.ids import ClusterId
+from fleetctl.core.model.status import State
+from fleetctl.core.model.summary import held_state, seen_state
+from manager.agents.presence import Live, Presence
+from manager.store import count_triggers, migrate
+from manager.store import counts as counting
 from manager.store.schema import clusters, deployments, objects
+from manager.views import objects as views
+from manager.views import states
+from manager.views.metadata import Asked
 from tests.support.rows import SPACE, add_clusters, add_deployments, anything, cluster_id, deployment
 
 NOW = 10_000.0
@@ -58,7 +60,7 @@ def plainly(connection: Connection, live: Live) -> list[tuple[Any, State]]:
 
 
 def grouped(connection: Connection) -> set[tuple[Any, ...]]:
-    return {tuple(row) for row in connection.execute(sa.text(counters.GROUPED))}
+    return {tuple(row) for row in connection.execute(sa.text(count_triggers.GROUPED))}
 
 
 def kept(connection: Connection) -> set[tuple[Any, ...]]:
@@ -84,7 +86,7 @@ def test_every_write_is_counted(engine: Engine, seed: int) -> None:
                 some = d.bundle == bundle if rng.random() < 0.1 else where
                 connection.execute(sa.update(deployments).where(some).values(**anything(rng)))
         assert kept(connection) == grouped(connection)
-        counters.sweep(connection)
+        count_triggers.sweep(connection)
         assert kept(connection) == grouped(connection)
 
 

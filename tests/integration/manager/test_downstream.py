@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from agent.sealing import opened
-from fleetctl.core import wire
-from fleetctl.core.ids import ClusterId
-from fleetctl.core.sealing import context_of
+from agent.controlplane.sealed import opened
+from fleetctl.core.model import wire
+from fleetctl.core.model.ids import ClusterId
+from fleetctl.core.model.sealed_layout import context_of
 from manager.service import Service
 from tests.support.gitrepo import Clone
 from tests.support.realservice import ALL, MAP, add, answer, desired, run, scanned

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from fleetctl.core.errors import NotFound, RefusedError, UsageError
-from manager.revisions.goingback import Ask, Chosen, Outcome
+from fleetctl.core.model.errors import NotFound, RefusedError, UsageError
+from manager.commands.rollback import Ask, Chosen, Outcome
 from manager.service import Service, _used_archives
 from tests.support.gitrepo import Clone
 from tests.support.realservice import desired, serving

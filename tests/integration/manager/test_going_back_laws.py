@@ -21,25 +21,26 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sqlalchemy.engine import Connection, Engine
 
-from fleetctl.core.bundle import BundleSpec, Target
-from fleetctl.core.errors import NotFound, RefusedError
-from fleetctl.core.gitrepo import GitRepoSpec, RepoSpec
-from fleetctl.core.ids import BundleName, ClusterId, CommitId, Digest, RepoName, Workspace
-from fleetctl.core.plan import Want
-from fleetctl.core.status import Report, State
-from fleetctl.sources.gitstore import About
-from manager import enrolment, objects, reports
+from fleetctl.core.documents.gitrepo import GitRepoSpec, RepoSpec
+from fleetctl.core.model.bundle import BundleSpec, Target
+from fleetctl.core.model.errors import NotFound, RefusedError
+from fleetctl.core.model.ids import BundleName, ClusterId, CommitId, Digest, RepoName, Workspace
+from fleetctl.core.model.plan import Want
+from fleetctl.core.model.status import Report, State
+from fleetctl.sources.git.store import About
+from manager.agents import registration, status_reports
+from manager.agents.presence import Live, Presence
+from manager.agents.registration import Claim
 from manager.clock import rfc3339
-from manager.enrolment import Claim
-from manager.live import Live, Presence
-from manager.revisions import clusterhistory
-from manager.revisions.goingback import Ask, Chosen, go
-from manager.rollout import rolloutsaid
-from manager.rollout.rolling import Rolling
+from manager.commands import objects
+from manager.commands import rollouts as rolloutsaid
+from manager.commands.rollback import Ask, Chosen, go
+from manager.ingest.apply_scan import Taken, take
+from manager.rollout.loop import Rolling
 from manager.store import migrate
-from manager.store.base import Store
+from manager.store.engine import Store
 from manager.store.schema import bundles, clusters, deployments, meta, repos, revisions, rollouts, wants
-from manager.taking import Taken, take
+from manager.views import cluster_history
 
 SPACE, BUNDLE, REPO = Workspace("w"), BundleName("web"), RepoName("apps")
 PLACE = (SPACE, BUNDLE)
@@ -150,8 +151,8 @@ class GoingBack(RuleBasedStateMachine):
             now, token = rfc3339(self.now), f"{name}-{self.registrations}".encode()
             self.registrations += 1
             claim = Claim(SPACE, name, {}, expires=rfc3339(self.now + 60), now=now)
-            enrolment.register(connection, token, claim, replace=True)
-            enrolled = enrolment.enrol(connection, token, b"key", now=now, version="")
+            registration.register(connection, token, claim, replace=True)
+            enrolled = registration.enrol(connection, token, b"key", now=now, version="")
             self.ids[name] = ClusterId(enrolled.cluster.id)
         self.hear()
 
@@ -269,7 +270,7 @@ class GoingBack(RuleBasedStateMachine):
         with self.engine.connect() as connection:
             contents = self.known(connection)
             for name, row in self.rows(connection).items():
-                items = clusterhistory.listing(connection, SPACE, name, BUNDLE, lambda _: False)
+                items = cluster_history.listing(connection, SPACE, name, BUNDLE, lambda _: False)
                 assert [i["generation"] for i in items] == sorted({i["generation"] for i in items}, reverse=True)
                 assert bool(items) == (row.generation > 0)
                 if items and items[0]["number"] in contents:
@@ -340,7 +341,7 @@ class GoingBack(RuleBasedStateMachine):
         good = any(row.archive == archive_of(content) and starts(content) for content in range(8))
         state = State.READY if good else State.ERR_APPLIED
         report = Report(bundle=BUNDLE, generation=row.generation, applied=row.generation if good else row.applied, state=state, ready=good)
-        reports.take_reports(connection, self.ids[name], [report], at=rfc3339(self.now))
+        status_reports.take_reports(connection, self.ids[name], [report], at=rfc3339(self.now))
 
     def done(self, ask: Ask) -> Any:
         with self.engine.begin() as connection:

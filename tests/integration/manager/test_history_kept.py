@@ -9,9 +9,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from fleetctl.core.bundle import BundleSpec
-from fleetctl.core.ids import BundleName, Digest, Workspace
-from fleetctl.sources.gitstore import About
+from fleetctl.core.model.bundle import BundleSpec
+from fleetctl.core.model.ids import BundleName, Digest, Workspace
+from fleetctl.sources.git.store import About
 from manager.clock import rfc3339
 from manager.revisions import history
 from manager.store.schema import bundles, meta, metadata, revisions

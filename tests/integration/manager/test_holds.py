@@ -11,18 +11,18 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from fleetctl.core.bundle import BundleSpec, Target
-from fleetctl.core.errors import Conflict, NotFound, UsageError
-from fleetctl.core.gitrepo import GitRepoSpec, RepoSpec
-from fleetctl.core.ids import BundleName, ClusterId, CommitId, RepoName, Workspace
+from fleetctl.core.documents.gitrepo import GitRepoSpec, RepoSpec
+from fleetctl.core.model.bundle import BundleSpec, Target
+from fleetctl.core.model.errors import Conflict, NotFound, UsageError
+from fleetctl.core.model.ids import BundleName, ClusterId, CommitId, RepoName, Workspace
 from manager.clock import unix
-from manager.gathering import Scope
-from manager.holds.removals import Labels
-from manager.reconcile import reconcile
-from manager.rollout import passes
+from manager.commands.removals import Labels
+from manager.ingest.apply_scan import Taken, take
+from manager.reconcile.reconcile import reconcile
+from manager.rollout import batches
 from manager.service import Service
+from manager.store.queries import Scope
 from manager.store.schema import clusters, deployments, repos
-from manager.taking import Taken, take
 from tests.support.gitrepo import Clone
 from tests.support.realservice import add, desired, scanned, serving
 from tests.support.rollingagents import BUNDLE, MAP, Agents, run
@@ -330,9 +330,9 @@ def test_a_label_taken_from_five_thousand_clusters(tmp_path: Path) -> None:
         take(connection, repo, 1, Taken(CommitId("c" * 40), specs, []), confirmed=None, now=NOW)
         for spec in specs:
             reconcile(connection, Scope(Workspace(SPACE), [spec.name], None), now=NOW)
-        while passes.every(connection):
-            for place in passes.every(connection):
-                passes.go_on(connection, place, unix(NOW), reconcile)
+        while batches.every(connection):
+            for place in batches.every(connection):
+                batches.go_on(connection, place, unix(NOW), reconcile)
         connection.execute(sa.update(deployments).values(generation=1, reported=1, staged="", state="Ready"))
 
     async def removed(service: Service) -> int:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from fleetctl.core.errors import Conflict, NotFound, UsageError
-from fleetctl.core.render import release_of
-from manager.revisions.goingback import Ask
+from fleetctl.core.model.errors import Conflict, NotFound, UsageError
+from fleetctl.core.rendering.render import release_of
+from manager.commands.rollback import Ask
 from manager.service import Service
 from tests.support.gitrepo import Clone
 from tests.support.realservice import add, desired, scanned, serving

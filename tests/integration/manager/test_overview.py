@@ -10,12 +10,12 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from manager.live import Live, Presence
-from manager.revisions.goingback import Ask
+from manager.agents.presence import Live, Presence
+from manager.commands.rollback import Ask
 from manager.service import Service
-from manager.shown import documents, views
-from manager.shown.overview import overview
 from manager.store import migrate
+from manager.views import metadata, objects
+from manager.views.fleet_status import overview
 from tests.integration.manager.test_counts import NOW, filled
 from tests.integration.manager.test_reasons import HOUR, begun, fails, status
 from tests.support.gitrepo import Clone
@@ -40,8 +40,8 @@ def test_clusters_are_counted_as_they_are_listed(engine: Engine, seed: int) -> N
     with engine.begin() as connection:
         live = filled(connection, random.Random(seed))
         found = overview(connection, live, SPACE, NOW)
-        items = views.listing(connection, live, "Cluster", documents.Asked(workspace=SPACE), NOW)
-        listed = [documents.display_state(item) for item in items]
+        items = objects.listing(connection, live, "Cluster", metadata.Asked(workspace=SPACE), NOW)
+        listed = [metadata.display_state(item) for item in items]
         assert found["clusters"] == {state: listed.count(state) for state in set(listed)}
         assert sum(found["deployments"].values()) == sum(item["status"]["summary"]["desiredReady"] for item in items)
         assert overview(connection, live, None, NOW)["clusters"] == found["clusters"]

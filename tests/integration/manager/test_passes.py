@@ -12,17 +12,17 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from fleetctl.core.bundle import BundleSpec, Target
-from fleetctl.core.ids import BundleName, CommitId, Digest, RepoName, Workspace
-from fleetctl.core.options import Options
-from fleetctl.core.plan import Want
-from fleetctl.core.target import outcomes, picking
-from manager.gathering import Scope
-from manager.reconcile import reconcile
-from manager.rollout import passes
-from manager.rollout import rollouts as deciding
+from fleetctl.core.model.bundle import BundleSpec, Target
+from fleetctl.core.model.ids import BundleName, CommitId, Digest, RepoName, Workspace
+from fleetctl.core.model.options import Options
+from fleetctl.core.model.plan import Want
+from fleetctl.core.targeting.target import outcomes, picking
+from manager.reconcile.reconcile import reconcile
+from manager.rollout import batches
+from manager.rollout import engine as deciding
 from manager.rollout.staging import told
 from manager.store import migrate
+from manager.store.queries import Scope
 from manager.store.schema import bundles, clusters, deployments, meta, revisions, rollouts, wants
 from tests.support.rows import NOW, SPACE, add_clusters, cluster_id
 
@@ -78,10 +78,10 @@ def take(connection: Connection, spec: BundleSpec) -> None:
 def run(connection: Connection) -> int:
     """The passes to their end; how many parts it took."""
     parts = 0
-    for place in passes.every(connection):
+    for place in batches.every(connection):
         more = True
         while more:
-            _, more = passes.go_on(connection, place, 1_767_225_600.0, reconcile)
+            _, more = batches.go_on(connection, place, 1_767_225_600.0, reconcile)
             parts += 1
     return parts
 
@@ -140,8 +140,8 @@ def test_parts_leave_what_the_whole_leaves(connection: Connection, seed: int, mo
     results = []
     parts = 0
     for many in (1, 10**9):
-        monkeypatch.setattr(passes, "MANY", many)
-        monkeypatch.setattr(passes, "MOST", 7)
+        monkeypatch.setattr(batches, "MANY", many)
+        monkeypatch.setattr(batches, "MOST", 7)
         point = connection.begin_nested()
         rng = random.Random(seed)
         seen = []
@@ -164,13 +164,13 @@ def test_parts_leave_what_the_whole_leaves(connection: Connection, seed: int, mo
 
 def test_a_rollout_stands_still_until_its_change_is_whole(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also over a restart, of which the store knows nothing: what is under way is found again, and a newer commit begins it anew."""
-    monkeypatch.setattr(passes, "MANY", 1)
-    monkeypatch.setattr(passes, "MOST", 15)
+    monkeypatch.setattr(batches, "MANY", 1)
+    monkeypatch.setattr(batches, "MOST", 15)
     take(connection, bundle(1))
     run(connection)
     deciding.advance(connection, *PLACE, {}, 1.0)
     take(connection, bundle(2))
-    _, more = passes.go_on(connection, PLACE, 1.0, reconcile)
+    _, more = batches.go_on(connection, PLACE, 1.0, reconcile)
     assert more
     assert deciding.due(connection, 1.0, None, settled=True) == []
     assert deciding.advance(connection, *PLACE, {}, 1.0).touched == set()
@@ -184,8 +184,8 @@ def test_a_rollout_stands_still_until_its_change_is_whole(connection: Connection
 
 def test_going_back_goes_in_parts_too(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """A revision with another content picks whom Git picks now; one with other customizations is matched anew, and so is the way back."""
-    monkeypatch.setattr(passes, "MANY", 1)
-    monkeypatch.setattr(passes, "MOST", 15)
+    monkeypatch.setattr(batches, "MANY", 1)
+    monkeypatch.setattr(batches, "MOST", 15)
     for spec in (bundle(1, customizations=[]), bundle(2), bundle(3)):
         take(connection, spec)
         run(connection)

@@ -11,15 +11,15 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from fleetctl.core.bundle import BundleSpec
-from fleetctl.core.errors import FleetError
-from fleetctl.core.plan import Want
-from fleetctl.sources.gitstore import About
-from manager.gathering import Scope
-from manager.reconcile import reconcile
+from fleetctl.core.model.bundle import BundleSpec
+from fleetctl.core.model.errors import FleetError
+from fleetctl.core.model.plan import Want
+from fleetctl.sources.git.store import About
+from manager.commands.rollback import Ask, Chosen, go
+from manager.reconcile.reconcile import reconcile
 from manager.revisions import history
-from manager.revisions.goingback import Ask, Chosen, go
-from manager.rollout import passes, staging
+from manager.rollout import batches, staging
+from manager.store.queries import Scope
 from manager.store.schema import clusters, deployments, wants
 from tests.integration.manager.test_passes import CLUSTERS, PLACE, connection, live, run, store, versions
 from tests.support.rows import NOW
@@ -64,10 +64,10 @@ def seen(connection: Connection) -> list[dict[str, Any]]:
 def test_parts_leave_what_the_whole_leaves(connection: Connection, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same commits and the same words of people, some of them while a pass is under way; in parts of seven, and at once."""
     names = list(connection.execute(sa.select(clusters.c.name).order_by(clusters.c.name)).scalars())
-    monkeypatch.setattr(passes, "MOST", 7)
+    monkeypatch.setattr(batches, "MOST", 7)
     results = []
     for many in (1, CLUSTERS + 1):
-        monkeypatch.setattr(passes, "MANY", many)
+        monkeypatch.setattr(batches, "MANY", many)
         point, rng, parts = connection.begin_nested(), random.Random(seed), 0
         for spec in versions(rng):
             take(connection, spec)
@@ -75,8 +75,8 @@ def test_parts_leave_what_the_whole_leaves(connection: Connection, seed: int, mo
             parts += 0 if early else run(connection)
             for ask in asks(rng, names):
                 if early:
-                    for place in passes.every(connection):
-                        parts += passes.go_on(connection, place, 1_767_225_600.0, reconcile) is not None
+                    for place in batches.every(connection):
+                        parts += batches.go_on(connection, place, 1_767_225_600.0, reconcile) is not None
                 try:
                     with connection.begin_nested():
                         go(connection, PLACE, ask, NOW)
@@ -92,7 +92,7 @@ def test_parts_leave_what_the_whole_leaves(connection: Connection, seed: int, mo
 
 def test_a_rollback_of_very_many_goes_in_parts_and_tells_how_many(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is called told or ready with it before; the number that will change is known at once."""
-    monkeypatch.setattr(passes, "MANY", 1)
+    monkeypatch.setattr(batches, "MANY", 1)
     first, second = versions(random.Random(3))[:2]
     second = msgspec.structs.replace(first, archive=second.archive if second.archive != first.archive else first.archive[::-1])
     for spec in (first, second):
@@ -105,7 +105,7 @@ def test_a_rollback_of_very_many_goes_in_parts_and_tells_how_many(connection: Co
     names = connection.execute(sa.select(clusters.c.name).order_by(clusters.c.name).limit(2)).scalars().all()
     go(connection, PLACE, Ask(2, chosen=Chosen(tuple(names))), NOW)
     done = go(connection, PLACE, Ask(1), NOW)
-    assert passes.every(connection) == [PLACE]
+    assert batches.every(connection) == [PLACE]
     assert (done.clusters, done.told, done.waiting) == (CLUSTERS - 2, 0, CLUSTERS - 2)
     assert run(connection) > 0
     staged = [row["staged"] for row in seen(connection)]

@@ -9,10 +9,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from fleetctl.core.ids import Digest
-from fleetctl.core.plan import Want
-from manager.revisions import past
-from manager.revisions.decisions import sweep, unnamed
+from fleetctl.core.model.ids import Digest
+from fleetctl.core.model.plan import Want
+from manager.revisions import delivery_log
+from manager.revisions.audit_log import sweep, unnamed
 from manager.store.schema import decisions, deployments, metadata, pins, wants
 
 
@@ -34,11 +34,11 @@ def deployed(connection: Connection, **values: Any) -> None:
 
 
 def told(connection: Connection, now: int, **values: Any) -> None:
-    connection.execute(sa.update(deployments).values(**past.handed(now), **values))
+    connection.execute(sa.update(deployments).values(**delivery_log.handed(now), **values))
 
 
-def lines(connection: Connection) -> list[past.Line]:
-    return past.lines(connection.execute(sa.select(deployments.c.past)).scalar_one())
+def lines(connection: Connection) -> list[delivery_log.Line]:
+    return delivery_log.lines(connection.execute(sa.select(deployments.c.past)).scalar_one())
 
 
 def test_what_it_had_comes_first(connection: Connection) -> None:
@@ -47,8 +47,8 @@ def test_what_it_had_comes_first(connection: Connection) -> None:
     told(connection, 200, decision=9, generation=10, state="WaitApplied")
     told(connection, 300, decision=11, generation=12)
     assert lines(connection) == [
-        past.Line(9, 10, 200, "WaitApplied", 200, 0, ""),
-        past.Line(7, 8, 100, "NotReady", 130, 120, "a|b c"),
+        delivery_log.Line(9, 10, 200, "WaitApplied", 200, 0, ""),
+        delivery_log.Line(7, 8, 100, "NotReady", 130, 120, "a|b c"),
     ]
 
 
@@ -72,7 +72,7 @@ def test_it_is_bounded(connection: Connection) -> None:
     assert [line.told for line in found] == list(range(58, 58 - len(found), -1))
     assert 5 < len(found) < 10
     assert {len(line.message) for line in found} == {100}
-    assert len(connection.execute(sa.select(deployments.c.past)).scalar_one()) <= past.MOST
+    assert len(connection.execute(sa.select(deployments.c.past)).scalar_one()) <= delivery_log.MOST
 
 
 def test_decisions_that_nobody_names_are_swept(connection: Connection) -> None:

@@ -5,22 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from manager.revisions.goingback import Ask
+from manager.commands.rollback import Ask
 from manager.service import Service
 from tests.support.gitrepo import Clone
 from tests.support.realservice import add, desired
-from tests.support.rollingagents import (
-    BUNDLE,
-    Agents,
-    canary_first,
-    first_commit,
-    generations,
-    next_commit,
-    plain,
-    rollout,
-    run,
-    settled,
-)
+from tests.support.rollingagents import BUNDLE, Agents, canary_first, first_commit, generations, next_commit, plain, rollout, run, settled
 from tests.support.waiting import until
 
 

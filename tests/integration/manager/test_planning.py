@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from fleetctl.cli import planning
-from fleetctl.core.bundle import BundleSpec, Target, archive_digest, unpack
-from fleetctl.core.errors import NotFound, UsageError
-from fleetctl.core.ids import BundleName, Digest, Workspace
-from fleetctl.core.impact import Plan, What
-from manager.api import planning as api_planning
-from manager.plans.planning import Asked
+from fleetctl.cli.commands import plan as planning
+from fleetctl.core.model.bundle import BundleSpec, Target, archive_digest, unpack
+from fleetctl.core.model.errors import NotFound, UsageError
+from fleetctl.core.model.ids import BundleName, Digest, Workspace
+from fleetctl.core.rollout.impact import Plan, What
+from manager.api.routes import plans as api_planning
+from manager.plans.planner import Asked
 from manager.service import Service
 from tests.support.gitrepo import Clone
 from tests.support.realservice import ALL, MAP, add, gitrepo, scanned, serving

@@ -9,8 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from fleetctl.core import wire
-from fleetctl.core.status import Report, ResourceStatus, State
+from fleetctl.core.model import wire
+from fleetctl.core.model.status import Report, ResourceStatus, State
 from manager.service import Service
 from manager.store.schema import deployments
 from tests.support.gitrepo import Clone

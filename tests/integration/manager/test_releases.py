@@ -14,14 +14,14 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fleetctl.core import wire
-from fleetctl.core.agentrelease import AgentRelease
-from fleetctl.core.errors import Conflict, NotFound, UsageError
-from fleetctl.core.ids import ClusterId, Digest
-from manager.archives import GRACE_SECONDS
-from manager.releases import Asked
+from fleetctl.core.model import wire
+from fleetctl.core.model.agent_release import AgentRelease
+from fleetctl.core.model.errors import Conflict, NotFound, UsageError
+from fleetctl.core.model.ids import ClusterId, Digest
+from manager.agents.agent_releases import Asked
+from manager.security.signing import Signer
 from manager.service import Service, Settings, _used_archives
-from manager.signing import Signer
+from manager.store.archives import GRACE_SECONDS
 
 HERE, THERE = ("cpython-3.11", "x86_64-linux-gnu"), ("cpython-3.12", "aarch64-linux-gnu")
 W = "fleet-default"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fleetctl.core.errors import NotFound, RefusedError
-from manager.holds.removals import Labels
-from manager.revisions.goingback import Ask
+from fleetctl.core.model.errors import NotFound, RefusedError
+from manager.commands.removals import Labels
+from manager.commands.rollback import Ask
 from manager.service import Service
 from tests.support.gitrepo import Clone
 from tests.support.realservice import desired, serving

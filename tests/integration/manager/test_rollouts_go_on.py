@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from fleetctl.core.errors import RefusedError
-from fleetctl.core.ids import ClusterId
-from manager.holds.removals import Labels
-from manager.revisions.goingback import Ask
-from manager.scanning import _Gone
+from fleetctl.core.model.errors import RefusedError
+from fleetctl.core.model.ids import ClusterId
+from manager.commands.removals import Labels
+from manager.commands.rollback import Ask
+from manager.ingest.scanner import _Gone
 from manager.service import Service
 from tests.support.gitrepo import Clone
 from tests.support.realservice import add, desired, scanned

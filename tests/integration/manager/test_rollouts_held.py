@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from fleetctl.core.errors import RefusedError
-from fleetctl.core.status import State
+from fleetctl.core.model.errors import RefusedError
+from fleetctl.core.model.status import State
 from manager.service import Service
 from tests.support.gitrepo import Clone
 from tests.support.realservice import add, scanned, serving

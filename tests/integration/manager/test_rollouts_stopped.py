@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from fleetctl.core.errors import RefusedError
-from manager.revisions.goingback import Ask
+from fleetctl.core.model.errors import RefusedError
+from manager.commands.rollback import Ask
 from manager.service import Service
 from tests.support.gitrepo import Clone
 from tests.support.realservice import add

@@ -11,15 +11,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from examples.demo.chartserver import ChartServer
-from examples.demo.gitserver import GitServer
-from fleetctl.core import wire
-from fleetctl.core.bundle import unpack
-from fleetctl.core.errors import Conflict, NotFound
-from fleetctl.core.status import Report, State
-from manager.holds.removals import Labels
+from fleetctl.core.model import wire
+from fleetctl.core.model.bundle import unpack
+from fleetctl.core.model.errors import Conflict, NotFound
+from fleetctl.core.model.status import Report, State
+from manager.commands.removals import Labels
+from manager.security.signing import Signer, verify
 from manager.service import Service, Settings
-from manager.signing import Signer, verify
+from tests.servers.chartserver import ChartServer
+from tests.servers.gitserver import GitServer
 from tests.support.gitrepo import Clone
 from tests.support.realservice import MAP, add, desired, enrol, run, scanned
 from tests.support.waiting import until

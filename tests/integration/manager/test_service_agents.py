@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fleetctl.core import wire
-from fleetctl.core.errors import Conflict, LoginError, NotEnforced, RefusedError, UsageError
-from fleetctl.core.gitrepo import refuse_not_enforced
-from fleetctl.core.status import Report, State
+from fleetctl.core.documents.gitrepo import refuse_not_enforced
+from fleetctl.core.model import wire
+from fleetctl.core.model.errors import Conflict, LoginError, NotEnforced, RefusedError, UsageError
+from fleetctl.core.model.status import Report, State
 from manager.service import Service
 from tests.support.gitrepo import Clone
 from tests.support.realservice import MAP, add, answer, desired, enrol, ready, run, scanned

@@ -9,11 +9,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from manager.revisions.goingback import Ask, Chosen
+from manager.commands.rollback import Ask, Chosen
 from manager.service import Service
-from manager.shown import views
-from manager.shown.documents import Asked
 from manager.store.schema import passes
+from manager.views import objects
+from manager.views.metadata import Asked
 from tests.support.gitrepo import Clone
 from tests.support.realservice import add, serving
 from tests.support.rollingagents import BUNDLE, Agents, first_commit, next_commit, plain, run
@@ -139,7 +139,7 @@ def states_in_a_pass(connection: Connection, service: Service) -> dict[str, str]
     connection.execute(sa.insert(passes), row)
     found = {}
     for kind in ("Bundle", "GitRepo"):
-        items = views.listing(connection, service._live, kind, Asked(workspace=SPACE), service._clock())
+        items = objects.listing(connection, service._live, kind, Asked(workspace=SPACE), service._clock())
         found[kind] = items[0]["status"]["display"]["state"]
     connection.execute(sa.delete(passes))
     return found

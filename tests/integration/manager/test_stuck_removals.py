@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from fleetctl.core import wire
-from fleetctl.core.errors import NotFound
-from fleetctl.core.status import Report, State
+from fleetctl.core.model import wire
+from fleetctl.core.model.errors import NotFound
+from fleetctl.core.model.status import Report, State
 from manager.service import Service
 from tests.support.gitrepo import Clone
 from tests.support.realservice import add, desired, scanned

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from fleetctl.core import wire
-from fleetctl.core.ids import ClusterId
-from fleetctl.core.status import Report, State
+from fleetctl.core.model import wire
+from fleetctl.core.model.ids import ClusterId
+from fleetctl.core.model.status import Report, State
 from manager.service import Service
 from tests.support.gitrepo import Clone
 from tests.support.realservice import add, desired, scanned

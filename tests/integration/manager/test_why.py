@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from fleetctl.core import wire
-from fleetctl.core.errors import NotFound, UsageError
-from fleetctl.core.status import Report, State
-from manager.revisions.goingback import Ask, Chosen
+from fleetctl.core.model import wire
+from fleetctl.core.model.errors import NotFound, UsageError
+from fleetctl.core.model.status import Report, State
+from manager.commands.rollback import Ask, Chosen
 from manager.service import Service
 from tests.integration.manager.test_reasons import HOUR, fails
 from tests.support.gitrepo import Clone

@@ -9,20 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from fleetctl.core.errors import InvalidFile, UsageError
+from fleetctl.core.model.errors import InvalidFile, UsageError
 from manager.service import Service
 from tests.support.gitrepo import Clone
 from tests.support.realservice import desired, serving
-from tests.support.rollingagents import (
-    BUNDLE,
-    Agents,
-    first_commit,
-    next_commit,
-    phase_is,
-    plain,
-    run,
-    settled,
-)
+from tests.support.rollingagents import BUNDLE, Agents, first_commit, next_commit, phase_is, plain, run, settled
 from tests.support.schedules import SPACE, Clock, deployments, ran_everywhere, schedule
 from tests.support.waiting import until
 

@@ -6,23 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from fleetctl.core.errors import NotFound, RefusedError, UsageError
-from manager.revisions.goingback import Ask, Chosen
+from fleetctl.core.model.errors import NotFound, RefusedError, UsageError
+from manager.commands.rollback import Ask, Chosen
 from manager.service import Service
 from tests.support.gitrepo import Clone
-from tests.support.rollingagents import (
-    BUNDLE,
-    ONE,
-    Agents,
-    breaks,
-    files,
-    next_commit,
-    phase_is,
-    plain,
-    rollout,
-    run,
-    settled,
-)
+from tests.support.rollingagents import BUNDLE, ONE, Agents, breaks, files, next_commit, phase_is, plain, rollout, run, settled
 from tests.support.schedules import SPACE, Clock, deployments, ran_everywhere, schedule
 
 STAGED = "{maxUnavailable: 1, progressDeadline: 1h, partitions: [{name: canary, clusterSelector: {matchLabels: {canary: 'yes'}}}]}"

@@ -12,13 +12,13 @@ import httpx
 import pytest
 import yaml
 
-from examples.demo.chartserver import ChartServer
-from fleetctl.core.bundle import File
-from fleetctl.core.chartref import ChartRequest
-from fleetctl.core.errors import FleetError, LoginError, RefusedError, SourceError, UsageError
-from fleetctl.sources.charts import Chart, ChartLimits, EgressPolicy, fetch_chart, fetch_dependencies
-from fleetctl.sources.git import Credential
-from manager.tls import own
+from fleetctl.core.charts.reference import ChartRequest
+from fleetctl.core.model.bundle import File
+from fleetctl.core.model.errors import FleetError, LoginError, RefusedError, SourceError, UsageError
+from fleetctl.sources.charts.remote import Chart, ChartLimits, EgressPolicy, fetch_chart, fetch_dependencies
+from fleetctl.sources.git.repository import Credential
+from manager.security.tls import own
+from tests.servers.chartserver import ChartServer
 from tests.support.charts import files, helm, package, tarball, write
 
 HERE = EgressPolicy(allow=("127.0.0.1",))

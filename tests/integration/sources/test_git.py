@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from examples.demo.gitserver import GitServer
-from fleetctl.core.bundle import File
-from fleetctl.core.errors import DeadlineError, FleetError, InvalidFile, LoginError, NotFound, SourceError, UsageError
-from fleetctl.core.ids import CommitId
-from fleetctl.sources import git
-from manager.tls import Identity, own
+from fleetctl.core.model.bundle import File
+from fleetctl.core.model.errors import DeadlineError, FleetError, InvalidFile, LoginError, NotFound, SourceError, UsageError
+from fleetctl.core.model.ids import CommitId
+from fleetctl.sources.git import repository
+from manager.security.tls import Identity, own
+from tests.servers.gitserver import GitServer
 from tests.support.gitrepo import Clone
 
-HEAD = git.Ref()
+HEAD = repository.Ref()
 NO_COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -28,12 +28,12 @@ def identity(tmp_path: Path) -> Identity:
     return own(tmp_path, ["127.0.0.1"], now=datetime.now(UTC))
 
 
-def fetch(url: str, tmp_path: Path, ref: git.Ref = HEAD, **more: object) -> CommitId:
-    return asyncio.run(git.fetch(url, store=tmp_path / "store", ref=ref, **more))
+def fetch(url: str, tmp_path: Path, ref: repository.Ref = HEAD, **more: object) -> CommitId:
+    return asyncio.run(repository.fetch(url, store=tmp_path / "store", ref=ref, **more))
 
 
 def files(tmp_path: Path, commit: CommitId) -> dict[str, File]:
-    tree = git.open_tree(tmp_path / "store", commit)
+    tree = repository.open_tree(tmp_path / "store", commit)
     try:
         return {path: tree.read(path) for path in tree.paths()}
     finally:
@@ -55,7 +55,7 @@ class TestFetching:
         clone.git("update-index", "--add", "--cacheinfo", f"160000,{NO_COMMIT},sub")
         commit = clone.push({"a/b.yaml": b"x: \xff\r\n", "a-b": "1", "é.txt": "2"})
         assert fetch(clone.url, tmp_path) == commit
-        tree = git.open_tree(tmp_path / "store", CommitId(commit))
+        tree = repository.open_tree(tmp_path / "store", CommitId(commit))
         assert tree.paths() == ["a-b", "a/b.yaml", "run.sh", "é.txt"]
         assert tree.read("a/b.yaml") == File(b"x: \xff\r\n")
         assert tree.read("run.sh").executable
@@ -82,7 +82,7 @@ class TestFetching:
         clone.push({"big": None, "small": "1"})
         fetch(clone.url, tmp_path)
         with pytest.raises(SourceError):
-            git.open_tree(tmp_path / "store", CommitId(first))
+            repository.open_tree(tmp_path / "store", CommitId(first))
         assert sum(packs(tmp_path)) < 1000
 
     def test_a_known_commit_is_named_and_not_fetched(self, tmp_path: Path, clone: Clone) -> None:
@@ -134,30 +134,30 @@ class TestFetching:
         clone.git("push", "--quiet", "origin", "v1", "HEAD:refs/heads/feature/x")
         second = clone.push({"a": "2"})
         for ref, commit in (
-            (git.Ref(), second),
-            (git.Ref("main"), second),
-            (git.Ref("feature/x"), first),
-            (git.Ref("main", "v1"), first),
-            (git.Ref("main", "refs/tags/v1"), first),
-            (git.Ref("", first), first),
+            (repository.Ref(), second),
+            (repository.Ref("main"), second),
+            (repository.Ref("feature/x"), first),
+            (repository.Ref("main", "v1"), first),
+            (repository.Ref("main", "refs/tags/v1"), first),
+            (repository.Ref("", first), first),
         ):
             assert fetch(clone.url, tmp_path, ref) == commit
-            assert asyncio.run(git.remote_head(clone.url, ref=ref)) == commit
+            assert asyncio.run(repository.remote_head(clone.url, ref=ref)) == commit
         assert files(tmp_path, CommitId(first))["a"].data == b"1"
 
     def test_a_commit_is_found_by_seven_digits(self, tmp_path: Path, clone: Clone) -> None:
         """At the tip of a branch, or fetched before; several that match are an error with both ids."""
         first = clone.push({"a": "1"})
-        assert fetch(clone.url, tmp_path, git.Ref(revision=first[:7])) == first
+        assert fetch(clone.url, tmp_path, repository.Ref(revision=first[:7])) == first
         second = clone.push({"a": "2"})
-        assert fetch(clone.url, tmp_path, git.Ref(revision=second[:9])) == second
-        assert fetch(clone.url, tmp_path, git.Ref(revision=first[:7])) == first
+        assert fetch(clone.url, tmp_path, repository.Ref(revision=second[:9])) == second
+        assert fetch(clone.url, tmp_path, repository.Ref(revision=first[:7])) == first
         twin = tmp_path / "store" / "listings" / (second[:12] + "0" * 28)
         twin.write_bytes(b"")
         with pytest.raises(UsageError, match="beginning of 2 commits"):
-            fetch(clone.url, tmp_path, git.Ref(revision=second[:7]))
+            fetch(clone.url, tmp_path, repository.Ref(revision=second[:7]))
         with pytest.raises(NotFound):
-            fetch(clone.url, tmp_path, git.Ref(revision="0123456"))
+            fetch(clone.url, tmp_path, repository.Ref(revision="0123456"))
 
     def test_a_server_that_gives_out_branches_alone_still_serves_an_old_commit(
         self, tmp_path: Path, server: GitServer, clone: Clone
@@ -168,7 +168,7 @@ class TestFetching:
         clone.git(*clone_config)
         first = clone.push({"a": "1"})
         clone.push({"a": "2"})
-        assert fetch(clone.url, tmp_path, git.Ref("", first)) == first
+        assert fetch(clone.url, tmp_path, repository.Ref("", first)) == first
         assert files(tmp_path, CommitId(first))["a"].data == b"1"
 
     def test_sha256_repositories_are_read(self, tmp_path: Path, server: GitServer) -> None:
@@ -201,15 +201,15 @@ class TestTlsAndPassword:
         with GitServer(tmp_path / "git", tls=(identity.cert_file, identity.key_file), auth=("ada", "s3cret:ü")) as server:
             clone = Clone(server, "apps", tmp_path / "clone")
             commit = clone.push({"a": "1"})
-            right = git.Credential("ada", "s3cret:ü", identity.ca_pem)
+            right = repository.Credential("ada", "s3cret:ü", identity.ca_pem)
             assert fetch(clone.url, tmp_path, credential=right) == commit
             self._each_failure_is_told_apart(clone.url, tmp_path, identity.ca_pem)
 
     def _each_failure_is_told_apart(self, url: str, tmp_path: Path, ca: bytes) -> None:
         for credential, kind, words in (
-            (git.Credential("ada", "s3cret:ü"), SourceError, "is not trusted"),
-            (git.Credential("ada", "wrong-word", ca), LoginError, "refuses the user or the password"),
-            (git.Credential(ca_pem=ca), LoginError, "needs a user and a password"),
+            (repository.Credential("ada", "s3cret:ü"), SourceError, "is not trusted"),
+            (repository.Credential("ada", "wrong-word", ca), LoginError, "refuses the user or the password"),
+            (repository.Credential(ca_pem=ca), LoginError, "needs a user and a password"),
         ):
             with pytest.raises(kind, match=words) as caught:
                 fetch(url, tmp_path, credential=credential)
@@ -232,14 +232,14 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("ref", "words", "step"),
         [
-            (git.Ref("man"), "has no branch man", "main"),
-            (git.Ref("", "v9"), "has no revision v9", "Valid names are, for example, main."),
-            (git.Ref("", "0123abc"), "has no revision 0123abc", "all 40 digits"),
-            (git.Ref("", NO_COMMIT), f"has no commit {NO_COMMIT}", "Push it"),
+            (repository.Ref("man"), "has no branch man", "main"),
+            (repository.Ref("", "v9"), "has no revision v9", "Valid names are, for example, main."),
+            (repository.Ref("", "0123abc"), "has no revision 0123abc", "all 40 digits"),
+            (repository.Ref("", NO_COMMIT), f"has no commit {NO_COMMIT}", "Push it"),
         ],
     )
     def test_a_name_that_is_not_there_is_answered_with_the_nearest(
-        self, tmp_path: Path, clone: Clone, ref: git.Ref, words: str, step: str
+        self, tmp_path: Path, clone: Clone, ref: repository.Ref, words: str, step: str
     ) -> None:
         """One line with the address, and what to write instead."""
         clone.push({"a": "1"})
@@ -251,7 +251,7 @@ class TestRefusals:
     def test_an_empty_repository_says_so(self, tmp_path: Path, clone: Clone) -> None:
         """It is no error of the branch's name."""
         with pytest.raises(SourceError, match="is empty"):
-            fetch(clone.url, tmp_path, git.Ref("main"))
+            fetch(clone.url, tmp_path, repository.Ref("main"))
 
     @pytest.mark.parametrize(
         ("url", "kind", "words"),
@@ -276,22 +276,22 @@ class TestRefusals:
         commit = clone.push({f"d{n}/f": bytes(range(n % 250, 256)) * 2000 for n in range(9)})
         clone.git("push", "--quiet", "origin", *(f"HEAD:refs/heads/b{n}" for n in range(5)))
         for limits, kind, words in (
-            (git.GitLimits(pack=4096), SourceError, "larger than"),
-            (git.GitLimits(entries=17), SourceError, "more than 17 files and folders"),
-            (git.GitLimits(seconds=0.01), DeadlineError, "within 0.01 s"),
+            (repository.GitLimits(pack=4096), SourceError, "larger than"),
+            (repository.GitLimits(entries=17), SourceError, "more than 17 files and folders"),
+            (repository.GitLimits(seconds=0.01), DeadlineError, "within 0.01 s"),
         ):
             with pytest.raises(kind, match=words):
                 fetch(clone.url, tmp_path, limits=limits)
         with pytest.raises(SourceError, match="more than 3 refs"):
-            fetch(clone.url, tmp_path, git.Ref("none"), limits=git.GitLimits(refs=3))
-        assert fetch(clone.url, tmp_path, limits=git.GitLimits(entries=18)) == commit
+            fetch(clone.url, tmp_path, repository.Ref("none"), limits=repository.GitLimits(refs=3))
+        assert fetch(clone.url, tmp_path, limits=repository.GitLimits(entries=18)) == commit
         assert not list((tmp_path / "store").glob("**/*tmp*"))
 
     def test_a_huge_file_is_listed_and_never_read(self, tmp_path: Path, clone: Clone) -> None:
         """A megabyte of pack may stand for a gigabyte: its size is known before the manager's process touches it."""
         commit = clone.push({"a": "1", "zeros": bytes(6 * 1024 * 1024)})
         fetch(clone.url, tmp_path)
-        tree = git.open_tree(tmp_path / "store", CommitId(commit))
+        tree = repository.open_tree(tmp_path / "store", CommitId(commit))
         with pytest.raises(InvalidFile, match="zeros: has 6291456 bytes"):
             tree.read("zeros")
         assert tree.read("a").data == b"1"
@@ -301,4 +301,4 @@ class TestRefusals:
         """An object that unpacks past the limit ends the child, not the manager."""
         clone.push({"zeros": bytes(100 * 1024 * 1024)})
         with pytest.raises(SourceError, match=r"memory"):
-            fetch(clone.url, tmp_path, limits=git.GitLimits(memory=64 * 1024 * 1024))
+            fetch(clone.url, tmp_path, limits=repository.GitLimits(memory=64 * 1024 * 1024))

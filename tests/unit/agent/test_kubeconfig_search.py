@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent import config
-from fleetctl.core.errors import UsageError
+from fleetctl.core.model.errors import UsageError
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,9 @@ import sys
 
 _PROGRAM = """
 import ssl
-import agent.app, agent.runner, agent.identity
+import agent.app, agent.loops.supervisor, agent.controlplane.identity
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from agent.memory import give_back, settle
+from agent.host.memory import give_back, settle
 
 def resident():
     with open("/proc/self/status") as status:

@@ -8,7 +8,7 @@ import sys
 import pytest
 import typer
 
-from fleetctl.cli import commands
+from fleetctl.cli import loader
 from fleetctl.cli.app import INTERRUPTED, main
 
 
@@ -29,7 +29,7 @@ def test_after_ctrl_c_the_prompt_begins_on_a_line_of_its_own(monkeypatch: pytest
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "command", lambda name: typer.main.get_command(app))
+    monkeypatch.setattr(loader, "command", lambda name: typer.main.get_command(app))
     stderr = Stderr(terminal=terminal)
     monkeypatch.setattr(sys, "stderr", stderr)
     assert main(["status"]) == INTERRUPTED

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from fleetctl.client import Client, certificates, place, problem
-from fleetctl.core.errors import FleetError, InvalidFile, LoginError, RefusedError, TooManyDeletes, UsageError, every_error
-from fleetctl.core.wire import Problem
+from fleetctl.core.model.errors import FleetError, InvalidFile, LoginError, RefusedError, TooManyDeletes, UsageError, every_error
+from fleetctl.core.model.wire import Problem
 
 
 @pytest.mark.parametrize("kind", [k for k in every_error() if k is not InvalidFile and k.__module__ == FleetError.__module__])

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fleetctl.core.effects import Effect, Source, effects_of
-from fleetctl.core.ids import BundleName, ClusterId, Digest, Generation
-from fleetctl.core.impact import What
-from fleetctl.core.plan import Have, Key, Want, decide
+from fleetctl.core.model.ids import BundleName, ClusterId, Digest, Generation
+from fleetctl.core.model.plan import Have, Key, Want, decide
+from fleetctl.core.rollout.impact import What
 
 ARCHIVE = Digest("a" * 64)
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from fleetctl.core.template import TemplateError, render
+from fleetctl.core.gotemplate import TemplateError, render
 
 CONTEXT = {"ClusterValues": {"a": {}}, "ClusterLabels": {}}
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fleetctl.core.bundle import BundleSpec, Target
-from fleetctl.core.cluster import Cluster
-from fleetctl.core.ids import BundleName, ClusterId, ClusterName, CommitId, Workspace
-from fleetctl.core.options import Options
+from fleetctl.core.model.bundle import BundleSpec, Target
+from fleetctl.core.model.cluster import Cluster
+from fleetctl.core.model.ids import BundleName, ClusterId, ClusterName, CommitId, Workspace
+from fleetctl.core.model.options import Options
 from manager.revisions.pins import Order, content_of
 
 FLEET = [Cluster(workspace=Workspace("w"), name=ClusterName(name), id=ClusterId(name), labels={"n": name}) for name in "abc"]

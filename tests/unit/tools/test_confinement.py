@@ -7,10 +7,10 @@ import tarfile
 
 import pytest
 
-from fleetctl.core.errors import UsageError
-from fleetctl.core.yamldoc import load_all
-from fleetctl.tools.deploy import crds_of
-from fleetctl.tools.postrender import Changes, changed
+from fleetctl.core.formats.yaml import load_all
+from fleetctl.core.model.errors import UsageError
+from fleetctl.tools.chart_builder import crds_of
+from fleetctl.tools.post_renderer import Changes, changed
 
 SCOPES = {
     "v1/ConfigMap": True,

@@ -19,5 +19,5 @@ def upgrade() -> None:
 
 
 def _place(bundle: str, cluster: str) -> int:
-    """As `fleetctl.core.strategy.place` was when this was written."""
+    """As `fleetctl.core.rollout.strategy.place` was when this was written."""
     return int.from_bytes(hashlib.blake2b(f"{bundle}\0{cluster}".encode(), digest_size=4).digest(), "big") >> 1

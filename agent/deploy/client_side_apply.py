@@ -1,0 +1,117 @@
+"""Client-side apply for a release whose manifest server-side apply refuses for its form.
+
+The API server takes an object with two entries of one key in a list (two `env` of one name), or with a
+field that the schema does not declare, in every way but server-side apply: it keeps the duplicate,
+drops the field, and warns. helm 3 and kubectl apply client-side, so such manifests are common.
+
+Rule: server-side apply comes first. A release that is refused so is applied client-side, and each
+object and field that is the cause stands on the deployment as a warning. The journal holds them: the
+next upgrade begins client-side, and the first one whose objects are all accepted ends it. helm moves
+the fields over to server-side apply then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from fleetctl.core.model.errors import FleetError, NotFound, ToolFailed
+from fleetctl.tools.crds import documents
+from fleetctl.tools.field_substitution import key_of
+from fleetctl.tools.helm import Release, Revision, UpgradeFlags
+from fleetctl.tools.helm_errors import HelmFailed, is_refused_by_form, refusals
+
+from ..host.log import event
+from ..kube.client import Kube
+from ..kube.errors import RefusedByForm
+
+_APPLY = {"content-type": "application/apply-patch+yaml"}
+_AT_ONCE = 8
+_MOST_ASKED, _MOST_KEPT, _MOST_TEXT = 300, 20, 300
+# What the API server says of a body that it cannot read in any way: the fallback cannot help.
+_UNREADABLE = ("cannot be handled as a", "json: cannot unmarshal")
+
+
+async def upgrade(
+    run: Callable[[UpgradeFlags], Awaitable[Revision]],
+    release: Release,
+    flags: UpgradeFlags,
+    known: bool,
+    note: Callable[[list[str]], None],
+) -> Revision:
+    """`run` server-side, or client-side where that is refused by form. `known`: the release is applied
+    client-side already. `note` writes down what was refused, before the second run. Raises what `run`
+    raises, of two refusals the one that names the field.
+    """
+    if known:
+        return await run(replace(flags, server_side=False))
+    try:
+        return await run(flags)
+    except HelmFailed as why:
+        if not is_refused_by_form(why.said):
+            raise
+        first = why
+    found = [str(one)[:_MOST_TEXT] for one in refusals(first.said)]
+    event("the release is applied client-side", release=release, objects=len(found), first=found[0])
+    note(found[:_MOST_KEPT])
+    try:
+        return await run(replace(flags, server_side=False))
+    except HelmFailed as why:
+        if any(words in why.said for words in _UNREADABLE):
+            raise first from why
+        raise
+
+
+async def refused(kube: Kube, objects: Iterable[dict[str, Any]], namespace: str) -> list[str]:
+    """Which of `objects` server-side apply refuses by form, and for which fields: by dry runs, so that
+    nothing changes. Objects beyond the first 300 are not asked for. Raises ClusterUnreachable.
+    """
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def ask(item: dict[str, Any]) -> str:
+        async with slots:
+            return await _refusal(kube, item, namespace)
+
+    found = await asyncio.gather(*(ask(item) for item in list(objects)[:_MOST_ASKED]))
+    return [text[:_MOST_TEXT] for text in found if text][:_MOST_KEPT]
+
+
+async def still_refused(kube: Kube, known: tuple[str, ...], manifests: Iterable[tuple[Release, str]]) -> tuple[str, ...]:
+    """What server-side apply refuses of releases that were applied client-side (`known`); empty: the next upgrade is server-side again."""
+    if not known:
+        return ()
+    found: list[str] = []
+    try:
+        for release, text in manifests:
+            objects = await asyncio.to_thread(documents, text.encode())
+            found += await refused(kube, objects, release.namespace)
+    except FleetError:  # it stays as it is until the next upgrade
+        return known
+    return tuple(found[:_MOST_KEPT])
+
+
+async def _refusal(kube: Kube, item: dict[str, Any], namespace: str) -> str:
+    _, kind, place, name = key_of(item, namespace)
+    path = ""
+    try:
+        path = await kube.object_path(str(item.get("apiVersion")), kind, place, name)
+        await kube.call("PATCH", f"{path}?fieldManager=helm&force=true&dryRun=All", msgspec.json.encode(item), _APPLY)
+    except NotFound:
+        return ""
+    except RefusedByForm as why:
+        where = f"{place}/" if "/namespaces/" in path else ""
+        return f"{kind} {where}{name}: {why.cause}"
+    except ToolFailed:  # refused for another reason, which is not by form
+        return ""
+    return ""
+
+
+def warning(found: Iterable[str]) -> str:
+    """For the report: what server-side apply refuses."""
+    found = list(found)
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return f"applied client-side, because server-side apply refuses {found[0]}{more}"

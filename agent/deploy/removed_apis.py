@@ -1,0 +1,222 @@
+"""Kinds and API versions that a release states and the cluster no longer serves.
+
+helm refuses to upgrade or to uninstall a release whose stored manifest holds one. `repair` rewrites
+the release records, as `helm mapkubeapis` does by hand: an object whose kind is served under
+another version of its group, or under the group that Kubernetes moved it to, gets that version; an
+object whose kind is not served at all is left out, because it cannot exist any more.
+
+Rule: only records of the release concerned are rewritten, only after helm refused it, and the
+cluster's discovery decides. Each record is replaced by one write that fails when somebody else
+wrote it meanwhile, so that a repair can be cut off anywhere and begun again.
+Source of the moves: https://kubernetes.io/docs/reference/using-api/deprecation-guide/
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gzip
+import zlib
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from fleetctl.core.formats.url_path import in_namespace, url_path
+from fleetctl.core.formats.yaml import dump, load
+from fleetctl.core.formats.yaml_stream import documents_of
+from fleetctl.core.model.errors import NotFound
+from fleetctl.tools.helm import Release
+
+from ..host.failpoints import failpoint
+from ..host.log import event
+from ..kube.client import Kube
+from ..release import ownership, records
+from ..release.ownership import Live
+from ..release.records import Ref
+
+_GZIP = 31
+_MOST_JSON = 64 * 1024 * 1024
+_MOVED_GROUP = {
+    ("extensions", "DaemonSet"): "apps",
+    ("extensions", "Deployment"): "apps",
+    ("extensions", "ReplicaSet"): "apps",
+    ("extensions", "Ingress"): "networking.k8s.io",
+    ("extensions", "NetworkPolicy"): "networking.k8s.io",
+    ("extensions", "PodSecurityPolicy"): "policy",
+    ("", "Event"): "events.k8s.io",
+}
+
+
+class Served:
+    """What the cluster serves now; each kind is looked up once."""
+
+    def __init__(self, kube: Kube) -> None:
+        self._kube = kube
+        self._known: dict[tuple[str, str], str] = {}
+
+    async def version_of(self, api_version: str, kind: str) -> str:
+        """The apiVersion under which the kind is served: the one given, another one, or "" for none.
+        Raises ClusterUnreachable, also while an aggregated API server does not answer.
+        """
+        key = (api_version, kind)
+        if key not in self._known:
+            self._known[key] = await self._look(api_version, kind)
+        return self._known[key]
+
+    async def _look(self, api_version: str, kind: str) -> str:
+        self._kube.forget(api_version, kind)
+        if await self._has(api_version, kind):
+            return api_version
+        group = api_version.rpartition("/")[0]
+        groups = [group, *filter(None, [_MOVED_GROUP.get((group, kind))])]
+        for version in [v for name in groups for v in await self._versions(name)]:
+            if await self._has(version, kind):
+                return version
+        return ""
+
+    async def _has(self, api_version: str, kind: str) -> bool:
+        try:
+            await self._kube.path(api_version, kind)
+        except NotFound:
+            return False
+        return True
+
+    async def _versions(self, group: str) -> list[str]:
+        """The apiVersions of a group, the preferred one first."""
+        if not group:
+            return ["v1"]
+        try:
+            answer = await self._kube.call("GET", url_path("apis", group))
+        except NotFound:
+            return []
+        preferred = (answer.get("preferredVersion") or {}).get("groupVersion", "")
+        found = [str(version["groupVersion"]) for version in answer.get("versions") or []]
+        return sorted(found, key=lambda version: version != preferred)
+
+
+async def repair(kube: Kube, release: Release) -> bool:
+    """Rewrite the records of the release that state what is not served any more. Returns whether any
+    did. Raises ClusterUnreachable, ToolFailed; `Changed` when somebody else wrote a record meanwhile.
+    """
+    served = Served(kube)
+    repaired = False
+    for secret in (await kube.call("GET", records.path_of(release))).get("items") or []:
+        content = _unpacked(secret)
+        changes = await _repaired(content, served) if content else []
+        if not content or not changes:
+            continue
+        for change in dict.fromkeys(changes):
+            event("a release record is changed", release=release, record=secret["metadata"]["name"], change=change)
+        failpoint("before-repair")
+        await _store(kube, release, secret, content)
+        failpoint("after-repair")
+        repaired = True
+    return repaired
+
+
+async def look(kube: Kube, refs: Iterable[Ref]) -> list[Live]:
+    """Those of `refs` that exist, also under another version than the one stated when that is not served any more: helm, whose
+    discovery may be ten minutes old, takes a version that is gone for an object that is gone. Raises as `ownership.look`.
+    """
+    refs = list(refs)
+    found = await ownership.look(kube, refs)
+    there = {(live.ref.api_version, live.ref.kind, live.ref.name) for live in found}
+    return found + await look_moved(kube, [ref for ref in refs if (ref.api_version, ref.kind, ref.name) not in there])
+
+
+async def look_moved(kube: Kube, refs: Iterable[Ref]) -> list[Live]:
+    """Those of `refs` whose version is not served any more and that exist under another one."""
+    served, refs = Served(kube), list(refs)
+    moved = [ref._replace(api_version=await served.version_of(ref.api_version, ref.kind)) for ref in refs]
+    return await ownership.look(kube, [new for new, old in zip(moved, refs, strict=True) if new.api_version not in ("", old.api_version)])
+
+
+async def sweep(kube: Kube, release: Release, before: Iterable[Ref], now: Iterable[Ref]) -> list[Live]:
+    """After an upgrade: what the release stated before and does not state now, and helm left because of its version."""
+    kept = {_key(ref) for ref in now}
+    found = await look_moved(kube, [ref for ref in before if _key(ref) not in kept])
+    return [live for live in found if live.owner == release and not live.keep]
+
+
+def _key(ref: Ref) -> tuple[str, str, str, str]:
+    return ref.api_version.rpartition("/")[0], ref.kind, ref.namespace, ref.name
+
+
+async def drop_unreadable(kube: Kube, release: Release) -> bool:
+    """Delete records that nobody can read; helm passes over them and then cannot write the next revision. Returns whether any went."""
+    dropped = False
+    for secret in (await kube.call("GET", records.path_of(release))).get("items") or []:
+        if _unpacked(secret) is None:
+            name = secret["metadata"]["name"]
+            event("a release record that cannot be read is deleted", release=release, record=name)
+            await kube.call("DELETE", in_namespace(release.namespace, "secrets", name))
+            dropped = True
+    return dropped
+
+
+async def _repaired(content: dict[str, Any], served: Served) -> list[str]:
+    """Change the manifest and the hooks of a record in place; what was changed, in words."""
+    changes: list[str] = []
+    parts = []
+    texts = documents_of(str(content.get("manifest") or "").encode())
+    stated = content.get("hooks") or []
+    hook_texts = [str(hook.get("manifest") or "").encode() for hook in stated]
+    loaded = await asyncio.to_thread(lambda: [load(text, file="release record") for text in [*texts, *hook_texts]])
+    for part, document in zip(texts, loaded, strict=False):
+        new = await _document(document, served, changes)
+        parts.append(part if new is None else new)
+    hooks = []
+    for hook, document in zip(stated, loaded[len(texts) :], strict=True):
+        new = await _document(document, served, changes)
+        if new is None:
+            hooks.append(hook)
+        elif new:
+            hooks.append({**hook, "manifest": new.decode()})
+    if changes:
+        content["manifest"] = "".join(f"---\n{p.decode().strip()}\n" for p in parts if p.strip())
+        content["hooks"] = hooks
+    return changes
+
+
+async def _document(document: Any, served: Served, changes: list[str]) -> bytes | None:
+    """The document with versions that are served, b"" when nothing of it is left, None when it stays as it is."""
+    if not isinstance(document, dict) or not document.get("kind"):
+        return None
+    before = len(changes)
+    kept = await _object(document, served, changes)
+    if len(changes) == before:
+        return None
+    return dump(kept).encode() if kept else b""
+
+
+async def _object(item: dict[str, Any], served: Served, changes: list[str]) -> dict[str, Any] | None:
+    items = item.get("items")
+    if isinstance(items, list) and str(item["kind"]).endswith("List"):
+        inner = [await _object(one, served, changes) for one in items if isinstance(one, dict) and one.get("kind")]
+        return {**item, "items": [one for one in inner if one]} if any(inner) else None
+    api_version, kind = str(item.get("apiVersion")), str(item["kind"])
+    version = await served.version_of(api_version, kind)
+    if version == api_version:
+        return item
+    name = f"{kind} {(item.get('metadata') or {}).get('name')}"
+    changes.append(f"{name}: {api_version} becomes {version}" if version else f"{name}: dropped, {api_version} has no such kind any more")
+    return {**item, "apiVersion": version} if version else None
+
+
+def _unpacked(secret: dict[str, Any]) -> dict[str, Any] | None:
+    """What a record holds; None for one that helm cannot read either."""
+    try:
+        packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
+        content = msgspec.json.decode(zlib.decompressobj(_GZIP).decompress(packed, _MOST_JSON))
+    except (KeyError, ValueError, zlib.error):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+async def _store(kube: Kube, release: Release, secret: dict[str, Any], content: dict[str, Any]) -> None:
+    """Replace the record; its resourceVersion goes with it, so that nobody's change is lost."""
+    packed = base64.b64encode(base64.b64encode(gzip.compress(msgspec.json.encode(content), 9, mtime=0))).decode()
+    body = {**secret, "apiVersion": "v1", "kind": "Secret", "data": {**secret["data"], "release": packed}}
+    path = in_namespace(release.namespace, "secrets", secret["metadata"]["name"])
+    await kube.call("PUT", path, msgspec.json.encode(body), {"content-type": "application/json"})

@@ -1,0 +1,207 @@
+"""What `fleet-agent check` finds in the cluster: login, rights for what the bundles here need, release records that hang."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fleetctl.core.formats.url_path import core_path
+from fleetctl.core.model.errors import FleetError, NotFound, ToolFailed
+from fleetctl.core.model.ids import BundleName, ClusterId
+from fleetctl.core.model.wire import Desired
+from fleetctl.core.rendering.render import release_of
+from fleetctl.tools.helm import HelmCli, Release
+
+from .. import config
+from ..kube.client import Kube
+from ..kube.impersonation import Rights
+from ..release.recovery import LEAVING, PENDING, Record, list_releases, places_of
+from ..state.journal import Entry
+from .finding import Finding, asked, failed
+
+_MOST_PLACES = 25
+_MOST_NAMED = 5
+_REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+_JSON = {"content-type": "application/json"}
+
+
+@dataclass(frozen=True)
+class Right:
+    """What a SelfSubjectAccessReview asks for; `namespace` "" is everywhere."""
+
+    verb: str
+    resource: str
+    group: str = ""
+    namespace: str = ""
+    name: str = ""
+
+    def __str__(self) -> str:
+        where = f" in namespace {self.namespace}" if self.namespace else ""
+        return f"{self.verb} {self.resource}{f' {self.name}' if self.name else ''}{where}"
+
+
+@dataclass(frozen=True)
+class Held:
+    """What is known here of bundles: of an agent that has not enrolled nothing."""
+
+    cluster_id: str = ""
+    entries: Mapping[BundleName, Entry] = field(default_factory=dict)
+    document: Desired | None = None
+    accounts: str = ""  # the namespace of the accounts that bundles name
+
+
+async def check(given: Path | None, kept: str, held: Held) -> list[Finding]:
+    with tempfile.TemporaryDirectory(prefix="fleet-agent-check-") as folder:
+        try:
+            path = config.kubeconfig(given, kept, Path(folder))
+            kube = Kube(path)
+        except FleetError as why:
+            return [failed("cluster", why)]
+        try:
+            found = [await asked("cluster", lambda: _version(kube, path))]
+            if found[0].ok:
+                found.append(await asked("helm and the cluster", lambda: _helm(kube, path, Path(folder))))
+                found.append(await asked("rights", lambda: rights(kube, held)))
+                if held.cluster_id:
+                    found += await _releases(kube, held)
+                    found += await _leaving(kube, held)
+            return found
+        finally:
+            await kube.close()
+
+
+async def _version(kube: Kube, path: Path) -> Finding:
+    began = time.monotonic()
+    version = await kube.version()
+    took = (time.monotonic() - began) * 1000
+    return Finding("cluster", ok=True, said=f"Kubernetes {version} at {kube.server}, by {path} ({took:.0f} ms)")
+
+
+async def _helm(kube: Kube, path: Path, folder: Path) -> Finding:
+    """helm asks for a release that nobody has: it needs what every run of it needs."""
+    what = "helm and the cluster"
+    binary = config.tools().helm
+    if not binary:
+        return Finding(what, ok=None, said="not tried without helm", next_step="Install helm 4.1.4 or later.")
+    helm = HelmCli([binary], kubeconfig=path, home=folder / "helm")
+    began = time.monotonic()
+    try:
+        await helm.history(Release("fleet-agent-check", kube.namespace), deadline=30)
+    except ToolFailed as why:
+        if "forbidden" not in why.summary:
+            raise
+        return Finding(what, ok=True, said=f"helm reaches it, and may not look into namespace {kube.namespace}")
+    return Finding(what, ok=True, said=f"helm reaches it ({(time.monotonic() - began) * 1000:.0f} ms a run)")
+
+
+async def rights(kube: Kube, held: Held) -> Finding:
+    """Everything, or what the bundles here need; before there are bundles, what it may not do is only a note."""
+    if await _may(kube, Right("*", "*", "*")):
+        return Finding("rights", ok=True, said="may do everything on this cluster")
+    needed = needs(held)
+    answers = await asyncio.gather(*(_may(kube, right) for right in needed))
+    lacking = [right for right, yes in zip(needed, answers, strict=True) if not yes]
+    wide = [Right("create", "namespaces"), Right("list", "secrets")]
+    narrow = [str(right) for right, yes in zip(wide, await asyncio.gather(*(_may(kube, r) for r in wide)), strict=True) if not yes]
+    if lacking:
+        step = "Grant it to the agent, or give the bundles a serviceAccount that has it (docs/security.md)."
+        return Finding("rights", ok=False, said=f"may not {_named([str(r) for r in lacking])}, which bundles here need", next_step=step)
+    if narrow:
+        step = "Fine for bundles that stay in namespaces which are there and granted, or that name a serviceAccount."
+        return Finding("rights", ok=None, said=f"are narrow: may not {_named(narrow)} everywhere", next_step=step)
+    return Finding("rights", ok=True, said="enough for the bundles here")
+
+
+def needs(held: Held) -> list[Right]:
+    """What the bundles of the document need of the agent itself: helm's records where they are installed, or to act as their account."""
+    found: dict[Right, None] = {}
+    for bundle in held.document.bundles if held.document else []:
+        account = bundle.options.service_account or ""
+        if account:
+            found[Right("impersonate", "serviceaccounts", namespace=held.accounts, name=account)] = None
+        else:
+            _, namespace = release_of(bundle.options, bundle.name)
+            for verb in ("get", "list", "create", "update", "delete"):
+                found[Right(verb, "secrets", namespace=namespace)] = None
+    return list(found)[: 5 * _MOST_PLACES]
+
+
+async def _may(kube: Kube, right: Right) -> bool:
+    about = {"verb": right.verb, "group": right.group, "resource": right.resource, "namespace": right.namespace, "name": right.name}
+    spec = {"resourceAttributes": {key: value for key, value in about.items() if value}}
+    body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec}
+    found = await kube.call("POST", _REVIEW, msgspec.json.encode(body), _JSON)
+    return bool((found.get("status") or {}).get("allowed"))
+
+
+async def _releases(kube: Kube, held: Held) -> list[Finding]:
+    """Release records of ours that a helm has left in the middle."""
+    places = sorted(places_of(held.entries.values(), held.document))[:_MOST_PLACES]
+    try:
+        listing = await list_releases(Rights(kube, held.accounts), ClusterId(held.cluster_id), places)
+    except FleetError as why:
+        return [failed("releases", why)]
+    if listing.refused:
+        namespace, refusal = next(iter(listing.refused.items()))
+        said = f"cannot be listed in namespace {namespace}: {refusal.summary}"
+        return [Finding("releases", ok=None, said=said, next_step="See the line on rights.")]
+    return hanging(listing.records)
+
+
+def hanging(records: Iterable[Record]) -> list[Finding]:
+    """Pure: pending and half removed ones, by name."""
+    newest: dict[tuple[str, str], Record] = {}
+    for record in records:
+        if record.place not in newest or record.version > newest[record.place].version:
+            newest[record.place] = record
+    found = []
+    for states, word, step in (
+        (
+            PENDING,
+            "a helm is at work on, or was cut off at",
+            "A running agent takes it up again within a minute; no object goes.",
+        ),
+        (
+            LEAVING,
+            "were not removed to the end:",
+            "The agent goes on with it; its log names the object that holds it.",
+        ),
+    ):
+        names = sorted(f"{r.namespace}/{r.release} ({r.status})" for r in newest.values() if r.status in states)
+        if names:
+            found.append(Finding("releases", ok=None, said=f"{word} {_named(names)}", next_step=step))
+    return found or [Finding("releases", ok=True, said=f"{len(newest)} of this agent, none in the middle of a change")]
+
+
+async def _leaving(kube: Kube, held: Held) -> list[Finding]:
+    """Namespaces of ours that do not go, and why Kubernetes says so."""
+    found: list[Finding] = []
+    for namespace in sorted({e.namespace for e in held.entries.values() if e.namespace})[:_MOST_PLACES]:
+        try:
+            seen = await kube.call("GET", core_path("namespaces", namespace))
+        except NotFound:
+            continue
+        except FleetError:
+            return found
+        if (seen.get("status") or {}).get("phase") == "Terminating":
+            said = f"namespace {namespace} is being deleted and still there{_why(seen)}"
+            step = "Remove what holds it; a finalizer whose controller is gone must be taken off by hand."
+            found.append(Finding("removal", ok=None, said=said, next_step=step))
+    return found
+
+
+def _why(namespace: dict[str, Any]) -> str:
+    conditions = (namespace.get("status") or {}).get("conditions") or []
+    said = [str(c.get("message", "")) for c in conditions if c.get("status") == "True" and c.get("message")]
+    return f": {'; '.join(said)[:400]}" if said else ""
+
+
+def _named(names: list[str]) -> str:
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")

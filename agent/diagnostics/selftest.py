@@ -1,0 +1,76 @@
+"""`fleet-agent selftest`: whether this file can be the agent of a state directory. Changes nothing and takes nobody's place.
+
+It runs beside the agent that works: so it never signs a request, which would look like a cloned disk, and takes no lock. Status 0 is yes,
+5 is a fault that lies elsewhere and may pass (manager, API server, helm, disk), anything else speaks against the file.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import time
+from pathlib import Path
+
+from fleetctl.core.model.errors import ToolFailed, UnavailableError, UsageError
+
+_SECONDS = 30.0
+
+
+async def selftest(state_dir: Path) -> None:
+    """Raises FleetError; ImportError and the like are told by Python itself."""
+    package = importlib.import_module(__package__.partition(".")[0])
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if module.name.rpartition(".")[2] not in {"__main__", "build"}:
+            importlib.import_module(module.name)
+    from ..controlplane import identity
+    from ..controlplane.client import Uplink
+    from ..controlplane.desired_state import KeptDocument
+    from ..state.journal import read_entries
+
+    known, key = identity.load(state_dir)
+    read_entries(state_dir / "journal")
+    uplink = Uplink(known, key, time.time)
+    try:
+        KeptDocument(state_dir, uplink.opened).load()
+    finally:
+        await uplink.close()
+    if not known.target_dir:
+        _helm()
+        await _cluster(known.kubeconfig, state_dir)
+    await _manager(known.url, known.ca_pem)
+
+
+def _helm() -> None:
+    from .check_host import helm
+
+    found = helm()
+    if found.ok is False:
+        raise ToolFailed(f"helm {found.said}", subject="helm", next_step=found.next_step)
+
+
+async def _cluster(kept: str, state_dir: Path) -> None:
+    """The API server answers. One that only `run` was told of is not looked for."""
+    from .. import config
+    from ..kube.client import Kube
+
+    try:
+        path = config.kubeconfig(None, kept, state_dir)
+    except UsageError:
+        return
+    async with Kube(path).open() as kube:
+        await kube.version()
+
+
+async def _manager(url: str, ca_pem: str) -> None:
+    """Its door is open to everybody at /healthz: the connection and its certificate are what is tried."""
+    from ..controlplane import tls
+    from ..controlplane.http import httpx
+
+    try:
+        async with httpx.AsyncClient(verify=tls.context(ca_pem), timeout=_SECONDS) as client:
+            answer = await client.get(f"{url}/healthz")
+    except httpx.HTTPError as why:
+        said = str(why) or type(why).__name__
+        raise UnavailableError(f"the manager cannot be reached: {said}", subject="manager", next_step="Wait.") from why
+    if answer.status_code != 200:
+        raise UnavailableError(f"the manager answers {answer.status_code}", subject="manager", next_step="Wait.")

@@ -1,0 +1,247 @@
+"""`fleet-agent status`: what this agent holds and how it fares. From files alone, so that it answers when the agent hangs or is gone."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import textwrap
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from fleetctl.core.model.errors import UsageError
+from fleetctl.core.model.ids import BundleName, Generation
+from fleetctl.core.model.status import State, rank
+from fleetctl.core.model.wire import Desired, Trouble
+
+from ..controlplane import identity
+from ..controlplane.desired_state import KeptDocument
+from ..host.log_dedup import span
+from ..state import conditions as troubles
+from ..state import status_file
+from ..state.journal import Entry, read_entries
+from ..state.status_file import Bundle
+from ..upgrade import launcher
+from ..upgrade import release_keys as releasekeys
+
+UNKNOWN = "Unknown"
+
+
+class Upgrades(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Of the agent itself. `release_keys`: ids of those pinned, none is off; `current`: the version that the manager brought, "" is what
+    was installed; `trial`: one that has not checked in yet, after `attempts`; `given_up`: one that failed, and `why`.
+    """
+
+    release_keys: list[str] = []
+    current: str = ""
+    trial: str = ""
+    attempts: int = 0
+    given_up: str = ""
+    why: str = ""
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What `-o json` prints; fields are added, never renamed. `agent`: `running`, `hangs`, `enrolling` or `stopped`; ages in seconds, -1 is
+    never. `states_known`: false when the states are only what the journal says.
+    """
+
+    cluster: str
+    workspace: str
+    id: str
+    manager: str
+    agent: str
+    pid: int = 0
+    version: str = ""
+    running_seconds: int = -1
+    beat_seconds: int = -1
+    contact_seconds: int = -1
+    contact_error: str = ""
+    document_issued: str = ""
+    document_expires: str = ""
+    states_known: bool = False
+    upgrades: Upgrades = Upgrades()
+    troubles: list[Trouble] = []
+    bundles: list[Bundle] = []
+
+
+def gather(state_dir: Path, live_file: Path, now: float) -> Status:
+    """Raises UsageError when the directory is not enrolled or cannot be read."""
+    if state_dir.exists() and not os.access(state_dir, os.R_OK | os.X_OK):
+        step = "Run this as the user of the agent, or as root."
+        raise UsageError(f"{state_dir} cannot be read by this user", subject="--state-dir", next_step=step)
+    known, _ = identity.load(state_dir)
+    found = status_file.read(live_file, {os.getuid(), 0, state_dir.stat().st_uid})
+    agent = "stopped"
+    if is_running(state_dir):
+        agent = "running" if found and now - found[1] < status_file.OLD_SECONDS else "hangs"
+        agent = "enrolling" if found and found[0].phase == "enrolling" and agent == "running" else agent
+    # Shown, not obeyed: the signature is the running agent's business.
+    kept = KeptDocument(state_dir, lambda envelope: msgspec.json.decode(envelope.payload, type=Desired)).load()
+    document = kept[1] if kept else None
+    shown = found if agent != "stopped" else None
+    status = Status(
+        cluster=known.cluster,
+        workspace=known.workspace,
+        id=known.cluster_id,
+        manager=known.url,
+        agent=agent,
+        document_issued=document.issued if document else "",
+        document_expires=document.expires if document else "",
+        upgrades=upgrades(state_dir),
+        troubles=troubles.read(state_dir),
+        bundles=sort(shown[0].bundles if shown else kept_bundles(document, read_entries(state_dir / "journal"))),
+    )
+    if shown is None:
+        return status
+    told, beat = shown
+    more = {"pid": told.pid, "version": told.version, "contact_error": told.contact_error, "states_known": True}
+    contact = max(0, int(now - told.contact)) if told.contact else -1
+    ages = {"running_seconds": max(0, int(now - told.started)), "beat_seconds": max(0, int(now - beat)), "contact_seconds": contact}
+    return msgspec.structs.replace(status, **more, **ages)
+
+
+def upgrades(state_dir: Path) -> Upgrades:
+    state = launcher.load(state_dir)
+    return Upgrades(
+        release_keys=sorted(releasekeys.pinned(state_dir)),
+        current=state.current.version if state.current else "",
+        trial=state.trial.program.version if state.trial else "",
+        attempts=state.trial.attempts if state.trial else 0,
+        given_up=state.failure.version if state.failure else "",
+        why=state.failure.why if state.failure else "",
+    )
+
+
+def is_running(state_dir: Path) -> bool:
+    """Whether somebody holds the directory's lock. A lock that cannot be looked at counts as free."""
+    try:
+        handle = os.open(state_dir / "agent.lock", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def kept_bundles(document: Desired | None, entries: Mapping[BundleName, Entry]) -> list[Bundle]:
+    """What is on the disk of each bundle that is wanted or held: whether it runs well is not known."""
+    wanted = {b.name: b.generation for b in document.bundles} if document else {}
+    return [_kept(wanted.get(name), entries.get(name) or Entry(bundle=name)) for name in sorted({*wanted, *entries})]
+
+
+def _kept(wanted: Generation | None, entry: Entry) -> Bundle:
+    generation = max(wanted or Generation(0), entry.generation)
+    state, message = UNKNOWN, ""
+    if entry.applied < generation or entry.began:
+        state = State.WAIT_APPLIED.value
+        message = "a change was begun and not finished; it is taken up again" if entry.began else ""
+    if entry.error:
+        state, message = State.ERR_APPLIED.value, entry.error
+    return Bundle(
+        bundle=entry.bundle,
+        state=state,
+        message=message,
+        generation=generation,
+        applied=entry.applied,
+        release=entry.release,
+        namespace=entry.namespace,
+        revision=entry.revision,
+        commit=entry.commit,
+    )
+
+
+def sort(bundles: list[Bundle]) -> list[Bundle]:
+    """The worst first, then by name."""
+    ranks = {state.value: rank(state) for state in State}
+    return sorted(bundles, key=lambda b: (ranks.get(b.state, len(ranks) - 1), b.bundle))
+
+
+def text(status: Status, width: int) -> str:
+    """For people, in lines of at most `width` columns."""
+    lines = [f"cluster  {status.workspace}/{status.cluster} ({status.id})", f"agent    {_agent(status)}"]
+    lines += _wrapped(f"manager  {_manager(status)}", width, "         ")
+    lines += _wrapped(f"upgrades {upgrades_said(status.upgrades)}", width, "         ")
+    if status.document_expires:
+        lines.append(f"wanted   as of {status.document_issued}, good until {status.document_expires}")
+    for one in status.troubles:
+        lines += _wrapped(f"TROUBLE  {one.code} since {one.since}: {one.message}", width, "         ")
+    lines.append("")
+    if not status.bundles:
+        return "\n".join([*lines, "There are no bundles."])
+    return "\n".join(_plain(line) for line in [*lines, *_table(status, width)])
+
+
+def _agent(status: Status) -> str:
+    if status.agent == "stopped":
+        return "is not running; the states below are those of its journal"
+    about = f"pid {status.pid}, {status.version}, since {span(status.running_seconds)}" if status.pid else ""
+    if status.agent == "hangs":
+        since = f" for {span(status.beat_seconds)}" if status.beat_seconds >= 0 else ""
+        return f"HANGS: it holds the lock and has shown no life{since}; restart it" + (f" ({about})" if about else "")
+    return f"{'is enrolling' if status.agent == 'enrolling' else 'runs'} ({about})"
+
+
+def upgrades_said(upgrades: Upgrades) -> str:
+    said = [f"by release key {', '.join(upgrades.release_keys)}" if upgrades.release_keys else "off: no release key is pinned"]
+    if upgrades.current:
+        said.append(f"version {upgrades.current} came from the manager")
+    if upgrades.trial:
+        said.append(f"version {upgrades.trial} is on trial, attempt {upgrades.attempts}")
+    if upgrades.given_up:
+        said.append(f"version {upgrades.given_up} was given up: {upgrades.why}")
+    return "; ".join(said)
+
+
+def _manager(status: Status) -> str:
+    said = f"{status.manager}"
+    if status.agent == "stopped":
+        return said
+    said += f", answered {span(status.contact_seconds)} ago" if status.contact_seconds >= 0 else ", has not answered since the start"
+    return said + (f"; now: {status.contact_error}" if status.contact_error else "")
+
+
+def _table(status: Status, width: int) -> list[str]:
+    head = ("BUNDLE", "STATE", "GENERATION", "RELEASE", "REV")
+    rows = [head, *(_row(b) for b in status.bundles)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    while sum(widths) + 2 * len(widths) - 2 > width and max(widths) > 12:
+        widths[widths.index(max(widths))] -= 1
+    lines = []
+    for number, row in enumerate(rows):
+        lines.append("  ".join(_cut(cell, size).ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip())
+        said = status.bundles[number - 1].message if number else ""
+        lines += _wrapped(said, width - 4, "    ", "    ") if said else []
+    return lines
+
+
+def _row(bundle: Bundle) -> tuple[str, ...]:
+    generation = f"{bundle.applied} of {bundle.generation}" if bundle.applied != bundle.generation else str(bundle.generation)
+    release = f"{bundle.namespace}/{bundle.release}" if bundle.release else "-"
+    state = f"{bundle.state}, at work" if bundle.busy else bundle.state
+    return bundle.bundle, state, generation, release, str(bundle.revision or "-")
+
+
+def _cut(cell: str, size: int) -> str:
+    return cell if len(cell) <= size else cell[: size - 1] + "…"
+
+
+def _wrapped(line: str, width: int, after: str, before: str = "") -> list[str]:
+    return textwrap.wrap(_plain(line), width, initial_indent=before, subsequent_indent=after) or [""]
+
+
+def _plain(line: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in line)
+
+
+def show(state_dir: Path, live_file: Path, output: str) -> str:
+    status = gather(state_dir, live_file, time.time())
+    if output == "json":
+        return msgspec.json.format(msgspec.json.encode(status), indent=2).decode()
+    return text(status, shutil.get_terminal_size().columns)

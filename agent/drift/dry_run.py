@@ -1,0 +1,102 @@
+"""What the API server says an object would become if it were applied again: the true drift, asked for by a server-side dry run.
+
+Rule: nothing is asked twice. An answer stands for the object as it is (its uid and the stated fields that differ), and so does a refusal,
+for a while: of webhooks that cannot do dry runs, of rights that are missing. How often anything is asked is bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from fleetctl.core.model.errors import ClusterUnreachable, ToolFailed
+
+from ..kube.client import Kube
+from ..kube.errors import Forbidden, Throttled
+from ..kube.ratelimit import Bucket
+from ..state.last_applied import Place
+from .diff import Change, changes
+
+Json = dict[str, Any]
+_RATE, _BURST = 5.0, 30.0
+_KIND_SECONDS, _OBJECT_SECONDS = 600.0, 60.0
+_APPLY = {"content-type": "application/apply-patch+yaml"}
+_TRIES = 3
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`found`: what applying again would change; None where no dry run is to be had, until the clock says `until`."""
+
+    about: Hashable
+    found: list[Change] | None
+    until: float = float("inf")
+
+
+class DryRun:
+    """`clock`: seconds that only grow."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._bucket = Bucket(_RATE, _BURST, clock)
+        self._known: dict[tuple[str, Place], Verdict] = {}
+        self._refused: dict[tuple[str, str, str], float] = {}
+
+    async def changes(self, kube: Kube, place: Place, wanted: Json, live: Json, differing: Json) -> list[Change] | None:
+        """What would change; None when the cluster refuses to say. Raises NotFound (it is gone by now), Throttled."""
+        key = (kube.user, place)
+        about = ((live.get("metadata") or {}).get("uid"), hash(msgspec.json.encode([wanted, differing], order="sorted")))
+        known = self._known.get(key)
+        if known is not None and known.about == about and self._clock() < known.until:
+            return known.found
+        if self._refused.get((kube.user, place.api_version, place.kind), 0.0) > self._clock():
+            return None
+        found = await self._ask(kube, place, wanted, live)
+        self._known[key] = Verdict(about, found, float("inf") if found is not None else self._clock() + _OBJECT_SECONDS)
+        return found
+
+    def settled(self, kube: Kube, place: Place) -> None:
+        """The object is as it should be: nothing of it needs to be remembered."""
+        self._known.pop((kube.user, place), None)
+
+    async def _ask(self, kube: Kube, place: Place, wanted: Json, live: Json) -> list[Change] | None:
+        path = await kube.object_path(place.api_version, place.kind, place.namespace, place.name)
+        body = msgspec.json.encode(_body(wanted, place.namespace))
+        for _ in range(_TRIES):
+            self._bucket.take()
+            await asyncio.sleep(self._bucket.wait())
+            try:
+                would_be = await kube.call("PATCH", f"{path}?fieldManager=helm&force=true&dryRun=All", body, _APPLY)
+            except Throttled:
+                raise
+            except (ToolFailed, ClusterUnreachable) as why:
+                self._refuse(kube, place, why)
+                return None
+            if _version(would_be) == _version(live):
+                break
+            live = await kube.call("GET", path)  # it has changed since it was read
+        return changes(would_be, live)
+
+    def _refuse(self, kube: Kube, place: Place, why: ToolFailed | ClusterUnreachable) -> None:
+        """Rights and webhooks are the kind's; anything else (a field that cannot change) is this object's."""
+        seconds = 0.0
+        if "dry run" in why.summary or isinstance(why, Forbidden):
+            seconds = _KIND_SECONDS
+        elif isinstance(why, ClusterUnreachable):  # a webhook that does not answer: not once more for each object
+            seconds = _OBJECT_SECONDS
+        if seconds:
+            self._refused[kube.user, place.api_version, place.kind] = self._clock() + seconds
+
+
+def _version(item: Json) -> Any:
+    return (item.get("metadata") or {}).get("resourceVersion")
+
+
+def _body(wanted: Json, namespace: str) -> Json:
+    meta = {key: value for key, value in wanted["metadata"].items() if key != "namespace"}
+    return {**wanted, "metadata": meta | ({"namespace": namespace} if namespace else {})}

@@ -1,0 +1,147 @@
+"""What a bundle says must not count: fields and objects of `diff.comparePatches`, and conditions of `ignore.conditions`. Pure.
+
+How rules match follows rancher/fleet `internal/cmd/agent/deployer/desiredset`: kind and API group are equal, an empty namespace or name is
+any, a name is also tried as a regular expression. Fields are taken out of both sides before they are compared.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from fleetctl.core.formats.regex import InvalidRegex, compile_regex
+from fleetctl.core.model.options import ComparePatch, Options
+from fleetctl.tools.field_substitution import list_index, lookup
+
+from .diff import MISSING, Change, pointer_to, steps_of
+
+_NEGATIVE = re.compile(r"-[1-9][0-9]{0,8}")
+_LEAVE_OUT = frozenset({"add", "remove", "replace"})
+_NOTHING: tuple[Any, ...] = (MISSING, None, {}, [])
+
+
+@dataclass(frozen=True)
+class Rules:
+    """`conditions`: each a map that a condition must hold to be passed over."""
+
+    patches: Sequence[ComparePatch] = ()
+    conditions: Sequence[dict[str, str]] = ()
+
+    def passes_over(self, item: dict[str, Any]) -> bool:
+        """Whether the whole object is left to itself."""
+        return any(operation.op == "ignore" for rule in self._for(item) for operation in rule.operations or [])
+
+    def pointers(self, item: dict[str, Any]) -> list[str]:
+        """JSON pointers of the fields that do not count.
+
+        Fleet applies each operation to both sides before it compares them (rancher/fleet `desiredset/diff.go`), so that what `path` names
+        is equal afterwards, whatever the value: `add`, `remove` and `replace` leave a field out. An `add` to a list only inserts into both,
+        and `test` changes nothing. Fleet's operations have no `from`, so `move` and `copy` do nothing, there and here. In Fleet one
+        operation that does not fit voids the others for that object; here it has no effect.
+        """
+        found: list[str] = []
+        for rule in self._for(item):
+            found += rule.json_pointers or []
+            operations = (operation for operation in rule.operations or [] if operation.op in _LEAVE_OUT)
+            found += [o.path for o in operations if not (o.op == "add" and _is_in_list(o.path, item))]
+        return list(dict.fromkeys(_without_negative(pointer, item) for pointer in found if pointer.startswith("/")))
+
+    def _for(self, item: dict[str, Any]) -> Iterable[ComparePatch]:
+        return (rule for rule in self.patches if _matches(rule, item))
+
+    def healthy_view(self, live: dict[str, Any]) -> dict[str, Any]:
+        """The live object without the conditions that do not count."""
+        status = live.get("status")
+        conditions = status.get("conditions") if isinstance(status, dict) else None
+        if not self.conditions or not isinstance(status, dict) or not isinstance(conditions, list):
+            return live
+        kept = [c for c in conditions if not any(_holds(c, wanted) for wanted in self.conditions)]
+        return {**live, "status": {**status, "conditions": kept}}
+
+
+NONE = Rules()
+
+
+def rules_of(options: Options) -> Rules:
+    patches = (options.diff.compare_patches if options.diff else None) or ()
+    conditions = (options.ignore.conditions if options.ignore else None) or ()
+    return Rules(patches, conditions)
+
+
+def without(item: dict[str, Any], pointers: Iterable[str]) -> dict[str, Any]:
+    """`item` without the fields at `pointers`; what is not there is not there."""
+    found = _without(item, pointers)
+    return found if isinstance(found, dict) else {}
+
+
+def left_over(found: Iterable[Change], pointers: Sequence[str]) -> list[Change]:
+    """Those of the changes that do not lie at `pointers`; of a change that holds one of them, what is left without it."""
+    left: list[Change] = []
+    for change in found:
+        if any(change.pointer == p or change.pointer.startswith(f"{p}/") for p in pointers):
+            continue
+        below = [p.removeprefix(change.pointer) for p in pointers if p.startswith(f"{change.pointer}/")]
+        wanted, live = _without(change.wanted, below), _without(change.live, below)
+        if not below or (wanted != live and not (wanted in _NOTHING and live in _NOTHING)):
+            left.append(change._replace(wanted=wanted, live=live))
+    return left
+
+
+def _without(value: Any, pointers: Iterable[str]) -> Any:
+    for pointer in pointers:
+        value = _cut(value, steps_of(pointer))
+    return value
+
+
+def _is_in_list(pointer: str, item: dict[str, Any]) -> bool:
+    return pointer.startswith("/") and isinstance(lookup(item, steps_of(pointer)[:-1])[1], list)
+
+
+def _without_negative(pointer: str, item: dict[str, Any]) -> str:
+    """The pointer with `-1`, which Fleet's library takes for the last item of a list, as the number that it is in `item`."""
+    found = ""
+    value: Any = item
+    for step in steps_of(pointer):
+        if isinstance(value, list) and _NEGATIVE.fullmatch(step) and int(step) + len(value) >= 0:
+            step = str(int(step) + len(value))
+        found, value = pointer_to(found, step), lookup(value, [step])[1]
+    return found
+
+
+def _matches(rule: ComparePatch, item: dict[str, Any]) -> bool:
+    meta = item.get("metadata") or {}
+    group = _group(str(item.get("apiVersion", "")))
+    if not fnmatchcase(str(item.get("kind")), rule.kind or "") or not fnmatchcase(group, _group(rule.api_version or "")):
+        return False
+    if rule.namespace and rule.namespace != (meta.get("namespace") or ""):
+        return False
+    return not rule.name or rule.name == meta.get("name") or _fits(rule.name, str(meta.get("name", "")))
+
+
+def _group(api_version: str) -> str:
+    return api_version.rpartition("/")[0]
+
+
+def _fits(pattern: str, name: str) -> bool:
+    try:
+        return compile_regex(pattern).is_match(name)
+    except InvalidRegex:
+        return False
+
+
+def _holds(condition: Any, wanted: dict[str, str]) -> bool:
+    return isinstance(condition, dict) and bool(wanted) and all(str(condition.get(key)) == value for key, value in wanted.items())
+
+
+def _cut(value: Any, steps: list[str]) -> Any:
+    head, *rest = steps
+    if isinstance(value, dict) and head in value:
+        if not rest:
+            return {key: item for key, item in value.items() if key != head}
+        return {**value, head: _cut(value[head], rest)}
+    if isinstance(value, list) and (at := list_index(head, value)) is not None:
+        return [*value[:at], *([_cut(value[at], rest)] if rest else []), *value[at + 1 :]]
+    return value

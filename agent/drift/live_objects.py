@@ -1,0 +1,60 @@
+"""Reads live objects with a bundle's rights: one call for each, or pages of a list where many of one kind and namespace are wanted.
+
+Rule: one object at a time is decoded, and none is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection
+from typing import Any
+
+import msgspec
+
+from fleetctl.core.model.errors import NotFound
+
+from ..kube.client import Kube
+from ..kube.errors import Forbidden, Gone
+from ..state.last_applied import MANAGED_BY, MANAGED_LABEL, Place
+
+_LIST_FROM = 4
+
+
+class _Meta(msgspec.Struct):
+    name: str
+    namespace: str = ""
+
+
+class _Named(msgspec.Struct):
+    metadata: _Meta
+
+
+async def read(kube: Kube, places: Collection[Place]) -> AsyncIterator[tuple[Place, dict[str, Any] | None]]:
+    """Each of `places`, which have kind and namespace in common, with the live object or None. Raises NotFound for a kind that the cluster
+    has not got, ToolFailed, ClusterUnreachable.
+    """
+    left = dict.fromkeys(places)
+    if len(left) >= _LIST_FROM:
+        async for place, item in _listed(kube, next(iter(left))):
+            if place in left:
+                del left[place]
+                yield place, msgspec.json.decode(item)
+    for place in left:  # those that have lost helm's label, or are gone
+        yield place, await get(kube, place)
+
+
+async def get(kube: Kube, place: Place) -> dict[str, Any] | None:
+    path = await kube.object_path(place.api_version, place.kind, place.namespace, place.name)
+    try:
+        return await kube.call("GET", path)
+    except NotFound:
+        return None
+
+
+async def _listed(kube: Kube, like: Place) -> AsyncIterator[tuple[Place, msgspec.Raw]]:
+    """What can be listed; nothing more once that is refused, and the rest is read by name."""
+    try:
+        async for item in kube.items(like.api_version, like.kind, like.namespace, f"{MANAGED_LABEL}={MANAGED_BY}"):
+            meta = msgspec.json.decode(item, type=_Named).metadata
+            yield like._replace(namespace=meta.namespace, name=meta.name), item
+    except (Forbidden, Gone):
+        return

@@ -1,0 +1,225 @@
+"""Looks at objects of releases: whether they are there, ready, and as they were applied.
+
+Rule: the comparison of stated fields is the filter; where it finds something, a dry run decides. The objects of a release lie on disk
+beside the journal; neither they nor the live ones stay in memory between two looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from fleetctl.core.model.errors import NotFound, ToolFailed
+from fleetctl.core.model.ids import BundleName
+from fleetctl.core.model.status import ResourceStatus
+
+from ..kube.client import Kube
+from ..state.last_applied import Kept, Place, Wanted, release_on
+from .diff import Change, differences, patch, sentence, shown, stated
+from .dry_run import DryRun
+from .field_owners import of_controllers
+from .health import NOT_READY, health
+from .ignore_rules import NONE, Rules, left_over, without
+from .live_objects import get, read
+
+__all__ = ["Kept", "Observer", "Seen", "Subject", "Wanted", "drifted", "is_ready"]
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What to look at of one bundle, with whose rights; `only` these places, or all. `extra`: objects that may say they are of one of its
+    `releases` (NAMESPACE/NAME) though its manifest has them not.
+    """
+
+    bundle: BundleName
+    kube: Kube
+    rules: Rules = NONE
+    only: frozenset[Place] | None = None
+    extra: frozenset[Place] = frozenset()
+    releases: frozenset[str] = frozenset()
+
+
+@dataclass
+class Seen:
+    """What was found of one bundle. `states`: None for an object that the rules leave to itself and that is not there. `versions`: uid and
+    resourceVersion at which it was judged, "" for one that is not there.
+    """
+
+    states: dict[Place, ResourceStatus | None] = field(default_factory=dict)
+    versions: dict[Place, tuple[str, str]] = field(default_factory=dict)
+
+
+@dataclass
+class _Work:
+    """`known`: what differed right after the apply, by place; None when this look is the first one since."""
+
+    subject: Subject
+    known: dict[str, list[str]] | None
+    seen: Seen = field(default_factory=Seen)
+    accepted: dict[str, list[str]] = field(default_factory=dict)
+
+
+_Group = dict[Place, list[tuple[_Work, msgspec.Raw]]]
+
+
+class Observer:
+    def __init__(self, kube: Kube, wanted: Wanted, dry_run: DryRun | None = None) -> None:
+        self._kube, self._wanted, self._dry_run = kube, wanted, dry_run or DryRun()
+
+    async def places(self, bundle: BundleName) -> set[Place] | None:
+        """Where the objects of the bundle are; None for a bundle of which nothing is known. Raises ClusterUnreachable."""
+        each, scopes = self._wanted.each(bundle), _Scopes(self._kube)
+        return None if each is None else {await scopes.resolved(place) for place, _ in each}
+
+    async def look(self, subjects: Sequence[Subject]) -> dict[BundleName, Seen]:
+        """The state of each object, by its bundle's own rules of what does not count. Raises ClusterUnreachable."""
+        works = [_Work(subject, self._wanted.accepted(subject.bundle)) for subject in subjects]
+        groups: dict[tuple[str, ...], _Group] = {}
+        scopes = _Scopes(self._kube)
+        for work in works:
+            only = work.subject.only
+            for place, raw in self._wanted.each(work.subject.bundle) or ():
+                where = await scopes.resolved(place)
+                if only is None or where in only:
+                    group = groups.setdefault((work.subject.kube.user, *where[:3]), {})
+                    group.setdefault(where, []).append((work, raw))
+        for group in groups.values():
+            await self._group(group)
+        for work in works:
+            await _extras(work)
+            if work.known is None and work.subject.only is None and work.seen.states:
+                self._wanted.accept(work.subject.bundle, work.accepted)
+        return {work.subject.bundle: work.seen for work in works}
+
+    async def _group(self, group: _Group) -> None:
+        """Objects of one kind in one namespace, read together with the same rights."""
+        left, state, why = dict(group), "", ""
+        kube = next(iter(group.values()))[0][0].subject.kube
+        try:
+            async for place, live in read(kube, list(group)):
+                for work, raw in left.pop(place):
+                    await self._put(work, place, raw, live)
+        except NotFound:
+            state, why = "Missing", "the cluster has no such kind"
+        except ToolFailed as error:
+            state, why = "Unknown", error.summary
+        for place, several in left.items() if state else ():
+            for work, _ in several:
+                work.seen.states[place] = _status(place, state, why)
+
+    async def _put(self, work: _Work, place: Place, raw: msgspec.Raw, live: Json | None) -> None:
+        if live is not None:
+            try:
+                work.seen.states[place] = await self._judged(work, place, msgspec.json.decode(raw), live)
+                work.seen.versions[place] = _version(live)
+                return
+            except NotFound:
+                pass  # gone between two calls
+        whole = {"apiVersion": place.api_version, "kind": place.kind, "metadata": {"name": place.name, "namespace": place.namespace}}
+        ignored = work.subject.rules.passes_over(whole)
+        work.seen.states[place] = None if ignored else _status(place, "Missing", "does not exist")
+        work.seen.versions[place] = ("", "")
+
+    async def _judged(self, work: _Work, place: Place, wanted: Json, live: Json) -> ResourceStatus:
+        rules = work.subject.rules
+        live = {**live, "apiVersion": place.api_version, "kind": place.kind}
+        if place.kind == "Secret":
+            wanted, live = self._wanted.hiding.comparable(wanted, live)
+        state, message = health(rules.healthy_view(live))
+        if rules.passes_over(live):
+            return _status(place, state, message)
+        ours, theirs = (release_on(item["metadata"].get("annotations")) for item in (wanted, live))
+        if ours and theirs and ours != theirs:
+            said = (state, message) if state == NOT_READY else ("Modified", f"belongs to release {theirs} now")
+            return _status(place, *said, owner=theirs)
+        found = await self._changed(work, place, wanted, live)
+        if not found:
+            return _status(place, state, message)
+        more: dict[str, Any] = {"patch": patch(place.kind, found), "differences": shown(place.kind, found)}
+        return _status(place, *((state, message) if state == NOT_READY else ("Modified", sentence(place.kind, found))), **more)
+
+    async def _changed(self, work: _Work, place: Place, wanted: Json, live: Json) -> list[Change]:
+        """What is not as stated, without what the rules leave alone and what a controller owns. Raises NotFound."""
+        kube, pointers = work.subject.kube, work.subject.rules.pointers(live)
+        mine = without(wanted, pointers)
+        differing = differences(mine, without(live, pointers))
+        if not differing:
+            self._dry_run.settled(kube, place)
+            return []
+        # A Secret's values are not here to be applied; nothing in a Secret is rewritten by the API server either.
+        told = None if place.kind == "Secret" else await self._dry_run.changes(kube, place, wanted, live, differing)
+        found = self._fallback(work, place, stated(mine, differing)) if told is None else left_over(told, pointers)
+        owned = of_controllers(live, found)
+        return [change for change in found if change.pointer not in owned]
+
+    @staticmethod
+    def _fallback(work: _Work, place: Place, found: list[Change]) -> list[Change]:
+        """Without a dry run: what differed right after the apply, by the API server's way of writing, is no drift."""
+        if work.known is None:
+            work.accepted[str(place)] = [change.pointer for change in found]
+            return []
+        known = work.known.get(str(place), ())
+        return [change for change in found if change.pointer not in known]
+
+
+class _Scopes:
+    """Which kinds have namespaces, asked once a look for those that the cluster has not got."""
+
+    def __init__(self, kube: Kube) -> None:
+        self._kube, self._unknown = kube, set[tuple[str, str]]()
+
+    async def resolved(self, place: Place) -> Place:
+        """Without the namespace where the kind has none; as it stands for an unknown kind. Raises ClusterUnreachable."""
+        kind = place[:2]
+        if kind in self._unknown:
+            return place
+        try:
+            _, namespaced = await self._kube.path(*kind)
+        except (NotFound, ToolFailed):
+            self._unknown.add(kind)
+            return place
+        return place if namespaced else place._replace(namespace="")
+
+
+async def _extras(work: _Work) -> None:
+    """An object that carries our release's marks and is not in its manifest; not one that another object owns, or that was kept on
+    purpose, or that is going.
+    """
+    for place in work.subject.extra:
+        try:
+            live = await get(work.subject.kube, place) or {}
+        except (NotFound, ToolFailed):
+            continue
+        meta = live.get("metadata") or {}
+        annotations = meta.get("annotations") or {}
+        excused = meta.get("deletionTimestamp") or meta.get("ownerReferences") or annotations.get("helm.sh/resource-policy") == "keep"
+        if (
+            not excused
+            and release_on(annotations) in work.subject.releases
+            and not work.subject.rules.passes_over({**live, "apiVersion": place.api_version, "kind": place.kind})
+        ):
+            work.seen.states[place] = _status(place, "Orphaned", "is marked as the release's and is not in the bundle")
+
+
+def _status(place: Place, state: str, message: str, **more: Any) -> ResourceStatus:
+    return ResourceStatus(
+        api_version=place.api_version, kind=place.kind, namespace=place.namespace, name=place.name, state=state, message=message, **more
+    )
+
+
+def _version(live: Json) -> tuple[str, str]:
+    meta = live.get("metadata") or {}
+    return str(meta.get("uid", "")), str(meta.get("resourceVersion", ""))
+
+
+def is_ready(resources: Iterable[ResourceStatus]) -> bool:
+    return all(r.state not in {NOT_READY, "Unknown"} for r in resources)
+
+
+def drifted(resources: Iterable[ResourceStatus]) -> list[ResourceStatus]:
+    """What is not as Git states it, also where it is not ready."""
+    return [r for r in resources if r.drifted]

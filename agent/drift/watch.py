@@ -1,0 +1,240 @@
+"""Watches of the API server: which objects of ours have changed, noticed at once.
+
+One watch for each kind, of names and versions only (PartialObjectMetadata): it says *that* something changed, and whoever looks reads the
+object with its bundle's rights. Rule: list from the API server's cache, then watch with bookmarks; begin again from a list when the version
+is no longer known, and every ten minutes as a net under it all; a silent connection is a dead one; what fails is tried again with growing
+pauses and full jitter; the number of watches is bounded, and what is not watched is polled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import quote
+
+import msgspec
+
+from fleetctl.core.model.errors import ClusterUnreachable, NotFound, ToolFailed
+
+from ..host.log import event
+from ..kube.client import Kube
+from ..kube.errors import Forbidden, Gone, Throttled
+from ..kube.stream import SILENT_SECONDS, follow
+from ..state.last_applied import MANAGED_BY, MANAGED_LABEL, release_on
+
+MOST_WATCHES = 24
+NET_SECONDS = 600.0
+_WATCH_SECONDS = (300, 600)
+_REFUSED_SECONDS = 600.0
+_SHORT_SECONDS = 5.0  # a watch that ends sooner has failed, whatever it says
+_PAUSES = (1.0, 30.0)
+_SELECTOR = quote(f"{MANAGED_LABEL}={MANAGED_BY}")
+_ONE = {"accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"}
+_MANY = {"accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
+_KEEP = "helm.sh/resource-policy"
+
+
+class Unit(NamedTuple):
+    """What one watch sees: a kind, in one namespace or ("") in all, with the rights of `user`."""
+
+    user: str
+    api_version: str
+    kind: str
+    namespace: str = ""
+
+
+class Mark(NamedTuple):
+    """What a watch tells of an object. `release`: the one that it says it belongs to, "" for one that never is too many: another object
+    owns it, or it was kept on purpose.
+    """
+
+    namespace: str
+    name: str
+    version: str
+    release: str
+
+
+class Hearer(Protocol):
+    """Whoever is told. `there` is false for one that is gone or has lost helm's label; `refused`: something more must be polled; `away`:
+    why the API server does not answer, time after time, or "" once it has.
+    """
+
+    def changed(self, unit: Unit, mark: Mark, *, there: bool) -> None: ...
+    def listed(self, unit: Unit, marks: Sequence[Mark]) -> None: ...
+    def throttled(self, seconds: float) -> None: ...
+    def refused(self) -> None: ...
+    def away(self, why: str) -> None: ...
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    name: str = ""
+    namespace: str = ""
+    resource_version: str = ""
+    annotations: dict[str, str] | None = None
+    owner_references: list[msgspec.Raw] | None = None
+
+
+class _Item(msgspec.Struct):
+    metadata: _Meta
+
+
+class _ListMeta(msgspec.Struct):
+    version: str = msgspec.field(name="resourceVersion", default="")
+    more: str = msgspec.field(name="continue", default="")
+
+
+class _List(msgspec.Struct):
+    metadata: _ListMeta
+    items: list[msgspec.Raw] = []
+
+
+class _Event(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+class _Failure(msgspec.Struct):
+    code: int = 0
+    message: str = ""
+
+
+class Watches:
+    """The watches that run: at most `most`, the kinds of which most objects are ours first. `silent`: seconds after which one is dead."""
+
+    def __init__(self, kube: Kube, hearer: Hearer, *, most: int = MOST_WATCHES, silent: float = SILENT_SECONDS) -> None:
+        self._kube, self._hearer, self._most, self._silent = kube, hearer, most, silent
+        self._tasks: dict[Unit, asyncio.Task[None]] = {}
+        self._refused: dict[Unit, float] = {}
+        self._wish: dict[Unit, Mapping[str, int]] = {}
+        self.polled: set[Unit] = set()
+
+    def want(self, wish: dict[Unit, Mapping[str, int]]) -> None:
+        """`wish`: of each kind (in all namespaces) how many objects of ours are in which namespace, "" for kinds without."""
+        self._wish = wish
+        counted: dict[Unit, int] = {}
+        for unit, amounts in wish.items():
+            if self._is_refused(unit):  # where reading all namespaces is not granted, reading each of ours may be
+                counted |= {unit._replace(namespace=name): amount for name, amount in amounts.items()}
+            else:
+                counted[unit] = sum(amounts.values())
+        allowed = [unit for unit in counted if not self._is_refused(unit)]
+        chosen = set(sorted(allowed, key=lambda unit: (-counted[unit], unit))[: self._most])
+        self.polled = set(counted) - chosen
+        for unit in set(self._tasks) - chosen:
+            self._tasks.pop(unit).cancel()
+        for unit in chosen - set(self._tasks):
+            self._tasks[unit] = asyncio.create_task(self._follow(unit))
+
+    def running(self) -> set[Unit]:
+        return set(self._tasks)
+
+    async def close(self) -> None:
+        tasks = list(self._tasks.values())
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _is_refused(self, unit: Unit) -> bool:
+        return self._refused.get(unit, 0.0) > time.monotonic()
+
+    async def _follow(self, unit: Unit) -> None:
+        try:
+            await _Watch(self._kube.acting_as(unit.user), unit, self._hearer, self._silent).run()
+        except Forbidden as why:
+            self._refuse(unit, why)
+
+    def _refuse(self, unit: Unit, why: Forbidden) -> None:
+        """Said once; tried again every ten minutes, since rights change."""
+        if unit not in self._refused:
+            event("not watched but polled", kind=unit.kind, namespace=unit.namespace or "all", why=why.summary)
+        self._refused[unit] = time.monotonic() + _REFUSED_SECONDS * random.uniform(0.9, 1.1)  # noqa: S311 - spread
+        self._tasks.pop(unit, None)
+        self.want(self._wish)
+        self._hearer.refused()
+
+
+class _Watch:
+    """One watch, for ever: `version` from which it goes on, "" to list anew."""
+
+    def __init__(self, kube: Kube, unit: Unit, hearer: Hearer, silent: float) -> None:
+        self._kube, self._unit, self._hearer, self._silent = kube, unit, hearer, silent
+        self._version, self._listed, self._failures = "", 0.0, 0
+
+    async def run(self) -> None:
+        """Until it is cancelled. Raises Forbidden."""
+        while True:
+            began, pause, well = time.monotonic(), 0.0, False
+            try:
+                await self._once()
+                well = time.monotonic() - began >= _SHORT_SECONDS
+            except Forbidden:
+                raise
+            except Gone:
+                self._version, well = "", time.monotonic() - began >= _SHORT_SECONDS
+            except Throttled as why:
+                pause = why.after
+                self._hearer.throttled(pause)
+            except NotFound:
+                self._version = ""
+                self._kube.forget(self._unit.api_version, self._unit.kind)
+            except ClusterUnreachable as why:
+                if self._failures:  # a connection that is cut now and then says nothing of the API server
+                    self._hearer.away(why.summary)
+            except (ToolFailed, msgspec.DecodeError):
+                pass  # the look says what is wrong with the cluster
+            self._failures = 0 if well else self._failures + 1
+            await asyncio.sleep(pause + self._jitter())
+
+    def _jitter(self) -> float:
+        """Full jitter over a pause that doubles with each failure in a row."""
+        low, high = _PAUSES
+        return random.uniform(0, min(high, low * 2.0 ** min(self._failures, 8))) if self._failures else 0.0  # noqa: S311 - spread
+
+    async def _once(self) -> None:
+        unit = self._unit
+        if not self._version or time.monotonic() - self._listed > NET_SECONDS:
+            began = time.monotonic()
+            marks, self._version = await _list(self._kube, unit)
+            self._listed = began
+            self._hearer.away("")
+            self._hearer.listed(unit, marks)
+        seconds = random.randint(*_WATCH_SECONDS)  # noqa: S311 - spread
+        where = await self._kube.collection(unit.api_version, unit.kind, unit.namespace)
+        asked = f"watch=true&allowWatchBookmarks=true&labelSelector={_SELECTOR}&timeoutSeconds={seconds}"
+        await follow(self._kube, f"{where}?{asked}&resourceVersion={quote(self._version)}", _ONE, seconds, self._hear, silent=self._silent)
+
+    def _hear(self, line: bytes) -> None:
+        self._hearer.away("")
+        told = msgspec.json.decode(line, type=_Event)
+        if told.type == "ERROR":
+            failure = msgspec.json.decode(told.object, type=_Failure)
+            kind = Gone if failure.code == 410 else ToolFailed
+            raise kind(f"the API server says: {failure.message}", subject=self._unit.kind)
+        meta = msgspec.json.decode(told.object, type=_Item).metadata
+        if told.type != "BOOKMARK":
+            self._hearer.changed(self._unit, _mark(meta), there=told.type != "DELETED")
+        self._version = meta.resource_version or self._version
+
+
+async def _list(kube: Kube, unit: Unit) -> tuple[list[Mark], str]:
+    """What is there, and the version from which a watch goes on. From the API server's cache: what is newer, the watch will tell."""
+    where = await kube.collection(unit.api_version, unit.kind, unit.namespace)
+    marks: list[Mark] = []
+    more = ""
+    while True:
+        query = f"labelSelector={_SELECTOR}&limit=500&resourceVersion=0" + (f"&continue={quote(more)}" if more else "")
+        page = msgspec.json.decode(await kube.read("GET", f"{where}?{query}", headers=_MANY), type=_List)
+        marks += [_mark(msgspec.json.decode(item, type=_Item).metadata) for item in page.items]
+        more = page.metadata.more
+        if not more:
+            return marks, page.metadata.version
+
+
+def _mark(meta: _Meta) -> Mark:
+    annotations: dict[str, Any] = meta.annotations or {}
+    release = "" if meta.owner_references or annotations.get(_KEEP) == "keep" else release_on(annotations)
+    return Mark(meta.namespace, meta.name, meta.resource_version, release)

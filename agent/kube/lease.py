@@ -1,0 +1,211 @@
+"""One agent at a time changes a cluster, though two were given one key: a Lease in the cluster decides (docs/rfd/0001-one-agent.md).
+
+`fleet-agent-CLUSTER_ID` in the namespace of the kubeconfig's context (in a Pod: the Pod's own). Rule: taken at the first change, renewed
+only while something is being changed, given back at the stop; when its holder does nothing, nobody asks for anything. Whether a holder is
+there is judged by its process where that can be seen, else by watching the lease change: by nobody's wall clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from fleetctl.core.formats.url_path import below, url_path
+from fleetctl.core.model.errors import Conflict, FleetError, NotFound, ToolFailed
+
+from ..host import process_identity
+from ..host.log import event, trouble
+from .client import Kube
+from .errors import Changed, Forbidden
+
+RENEW_SECONDS = 2.0
+PATIENCE_SECONDS = 7.0
+_MOST_PATIENCE = 600.0
+_LOOK_SECONDS = 1.0
+_STOP_SECONDS = 3.0
+_JSON = {"content-type": "application/json"}
+
+
+class LeaseTaken(Conflict):
+    """Another agent changes this cluster."""
+
+    code = "lease-taken"
+
+
+class Lease:
+    """`me`: this process. `now`: Unix seconds, for people who read the lease. `renew`, `patience`: seconds."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        cluster: str,
+        me: process_identity.Holder,
+        now: Callable[[], float] = time.time,
+        *,
+        renew: float = RENEW_SECONDS,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._kube, self._me, self._now, self._renew, self._patience = kube, me, now, renew, patience
+        self._name = f"fleet-agent-{cluster}"
+        self._folder = url_path("apis", "coordination.k8s.io", "v1", "namespaces", kube.namespace, "leases")
+        self._object: dict[str, Any] | None = None  # as we wrote it last, while we hold it
+        self._renewed = 0.0
+        self._useless = not kube.is_there
+        self._lock = asyncio.Lock()
+        self._inside: set[asyncio.Task[Any]] = set()
+        self._thrown_out: set[asyncio.Task[Any]] = set()
+        self._renewer: asyncio.Task[None] | None = None
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Inside, this agent alone changes the cluster. Raises what Kube raises, and LeaseTaken: also from within, when another took it."""
+        task = asyncio.current_task()
+        assert task is not None, "outside of a task"
+        async with self._lock:
+            await self._make_sure()
+            self._inside.add(task)
+            if self._renewer is None and not self._useless:
+                self._renewer = asyncio.create_task(self._keep_renewing())
+        try:
+            yield
+        except asyncio.CancelledError as why:
+            if task not in self._thrown_out or task.uncancel() > 0:
+                raise
+            raise LeaseTaken("another agent has taken over the changes of this cluster", subject="cluster", next_step=_STEP) from why
+        finally:
+            self._inside.discard(task)
+            self._thrown_out.discard(task)
+            if not self._inside and self._renewer is not None:
+                self._renewer.cancel()
+                self._renewer = None
+
+    async def take(self) -> None:
+        """Hold it, waiting for as long as it may take to see that its holder does nothing. Raises LeaseTaken and what Kube raises."""
+        async with self._lock:
+            await self._make_sure()
+
+    async def give_back(self) -> None:
+        """At the stop: who comes next need not wait. Never raises."""
+        if self._object is None:
+            return
+        with contextlib.suppress(FleetError, TimeoutError):
+            async with asyncio.timeout(_STOP_SECONDS):
+                await self._write(self._object, holder="")
+        self._object = None
+
+    async def _make_sure(self) -> None:
+        if self._useless or (self._object is not None and time.monotonic() - self._renewed < self._renew):
+            return
+        try:
+            await self._acquire()
+        except Forbidden as why:
+            self._useless = True
+            trouble(
+                "lease", f"this agent may not use leases in namespace {self._kube.namespace}; only the manager tells twins ({why.summary})"
+            )
+
+    async def _acquire(self) -> None:
+        seen, since = "", time.monotonic()
+        while True:
+            found = await self._read()
+            holder = (found.get("spec") or {}).get("holderIdentity", "") if found else ""
+            version = found["metadata"]["resourceVersion"] if found else ""
+            if holder not in {"", self._me.text()}:
+                self._noticed(holder)
+                other = process_identity.parse(holder)
+                alive = process_identity.is_alive(other, self._me) if other else None
+                if seen and version != seen:
+                    raise LeaseTaken(_at_work(holder), subject="cluster", next_step=_STEP)
+                if alive:
+                    raise LeaseTaken(f"{_at_work(holder)}, on this machine", subject="cluster", next_step=_STEP)
+                if alive is None and time.monotonic() - since < self._patience:
+                    seen = version
+                    await asyncio.sleep(min(_LOOK_SECONDS, self._patience / 5))
+                    continue
+                event("lease taken over", holder=holder, why="its process is gone" if alive is False else "its holder does nothing")
+            with contextlib.suppress(_Raced):
+                await self._write(found, holder=self._me.text())
+                return
+
+    def _noticed(self, holder: str) -> None:
+        """Whoever had it and finds another's name there has a twin: from now on it waits for longer, so that they do not take turns."""
+        if self._object is not None:
+            self._object = None
+            self._patience = min(_MOST_PATIENCE, self._patience * 8)
+            trouble("lease", f"another agent took over from this one while it lived: {holder}")
+
+    async def _keep_renewing(self) -> None:
+        while True:
+            await asyncio.sleep(self._renew)
+            try:
+                async with self._lock:
+                    await self._renew_once()
+            except LeaseTaken:
+                for task in self._inside - self._thrown_out:
+                    self._thrown_out.add(task)
+                    task.cancel()
+                return
+            except FleetError as why:
+                # Then helm does not reach the API server either. Whoever took the lease meanwhile is seen with the next answer.
+                trouble("lease", f"cannot be renewed: {why.summary}")
+
+    async def _renew_once(self) -> None:
+        try:
+            await self._write(self._object, holder=self._me.text())
+        except _Raced:
+            found = await self._read()
+            holder = (found.get("spec") or {}).get("holderIdentity", "") if found else ""
+            if holder not in {"", self._me.text()}:
+                self._noticed(holder)
+                raise LeaseTaken(_at_work(holder), subject="cluster", next_step=_STEP) from None
+            with contextlib.suppress(_Raced):
+                await self._write(found, holder=self._me.text())
+
+    async def _read(self) -> dict[str, Any] | None:
+        try:
+            return await self._kube.call("GET", below(self._folder, self._name))
+        except NotFound:
+            return None
+
+    async def _write(self, old: dict[str, Any] | None, *, holder: str) -> None:
+        """Make or replace it; only what we have seen is replaced. Raises _Raced when it changed meanwhile."""
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(self._now())) + f".{time.monotonic_ns() // 1000 % 1_000_000:06}Z"
+        before = (old or {}).get("spec") or {}
+        same = before.get("holderIdentity") == holder
+        moves = int(before.get("leaseTransitions", 0)) + (0 if same or not old else 1)
+        spec = {"renewTime": stamp, "leaseDurationSeconds": max(1, round(self._patience)), "leaseTransitions": moves}
+        if holder:
+            spec |= {"holderIdentity": holder, "acquireTime": before.get("acquireTime", stamp) if same else stamp}
+        meta = {"name": self._name, "namespace": self._kube.namespace}
+        if old:
+            meta["resourceVersion"] = old["metadata"]["resourceVersion"]
+        body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": spec}
+        path = below(self._folder, self._name) if old else self._folder
+        try:
+            made = await self._kube.call("PUT" if old else "POST", path, msgspec.json.encode(body), _JSON)
+        except NotFound as why:
+            if old is None:
+                step = f"Create namespace {self._kube.namespace}, or name another one in the kubeconfig's context."
+                raise ToolFailed(f"there is no namespace {self._kube.namespace} for the lease", subject="cluster", next_step=step) from why
+            raise _Raced from why
+        except Changed as why:
+            raise _Raced from why
+        self._object, self._renewed = made, time.monotonic()
+
+
+class _Raced(Exception):
+    """Somebody else wrote it first."""
+
+
+_STEP = "Stop one of the two agents, then run `fleetctl cluster register NAME --replace` and enrol the other."
+
+
+def _at_work(holder: str) -> str:
+    other = process_identity.parse(holder)
+    return f"another agent changes this cluster: {f'process {other.pid} on {other.host}' if other else holder[:100]}"

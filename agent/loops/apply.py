@@ -1,0 +1,320 @@
+"""Does what `decide` says: one task for each bundle that changes, a bounded number at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import random
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+
+from fleetctl.core.formats.redact import redacted
+from fleetctl.core.model.errors import FleetError
+from fleetctl.core.model.ids import BundleName
+from fleetctl.core.model.wire import Desired, DesiredBundle
+
+from ..deploy import install, remove
+from ..deploy.remove import Remains
+from ..host.log import event, over, trouble
+from ..kube.lease import LeaseTaken
+from ..release import immutable
+from ..release.helm_lock import HelmAlive
+from ..release.recovery import places_of, recover
+from ..state import attempts
+from ..state.conditions import of_disk
+from ..state.journal import is_applied
+from .decide import HOLD_SECONDS, RETRY_SECONDS, Action, Hold, Install, Remove, Tidy, Wait, World, decide, retry_seconds
+from .deployment_report import EXPENSIVE, REMOVING, Failure
+from .report import Teller
+from .state import Situation
+
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EFBIG})
+# What ends without anybody's doing is tried again soon, so that the fleet is itself again within a minute of it.
+MOST_RETRY_SECONDS = {
+    **dict.fromkeys(("disk", "system"), 30.0),
+    **dict.fromkeys(("cluster-unreachable", "throttled", "try-later"), 45.0),
+    "helm-pending": 10.0,
+    **dict.fromkeys(("removal", "no-kind", "webhook"), 60.0),
+}
+_MOST_SAID = 256
+_EXPENSIVE_POWER = 4  # the first wait after one of these failures is 40 to 80 s
+MANAGER_SECONDS = 10.0  # after a start, for the manager's first answer
+_REMOVALS_IN_TIME = 3  # about half a minute: a Pod's grace, a volume's protection
+
+
+class Worker:
+    """Rule: one bundle that fails stops no other, and no bundle is in two hands at once.
+
+    `at_once`: releases changed at the same time. `clock`: monotonic seconds, so that no jump of the machine's time holds a retry back.
+    """
+
+    def __init__(
+        self,
+        at: Situation,
+        teller: Teller,
+        at_once: int,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        manager_seconds: float = MANAGER_SECONDS,
+    ) -> None:
+        self._at, self._teller, self._slots, self._clock = at, teller, asyncio.Semaphore(at_once), clock
+        self._manager_seconds = manager_seconds
+        self._alone_at_work = asyncio.Lock()
+        self._aside: dict[BundleName, str] = {}
+        self._fetching: dict[str, asyncio.Task[None]] = {}
+        self._known = False
+
+    async def act(self) -> None:
+        await self._hear_manager()
+        while True:
+            await self._at.work.wait()
+            self._at.work.clear()
+            document = self._at.document
+            if document is None or self._at.twin or self._at.held or not await self._rebuilt(document):
+                continue
+            self._note(document)
+            actions = decide(document, self._world(), self._clock())
+            if any(not isinstance(action, Wait | Hold) for action in actions):
+                if not await self._alone():
+                    continue
+                # Time may have passed.
+                document = self._at.document or document
+                self._note(document)
+                actions = decide(document, self._world(), self._clock())
+            for action in actions:
+                self._begin(document, action)
+            self._wake_for_retries()
+
+    async def _hear_manager(self) -> None:
+        """What the manager wants now comes before what it wanted when this agent last ran: it may have taken back what stopped it."""
+        try:
+            async with asyncio.timeout(self._manager_seconds):
+                await self._at.answered.wait()
+        except TimeoutError:
+            event("the manager does not answer; going on with the desired state on this disk")
+        self._manager_seconds = 0.0
+
+    def _set_aside(self, document: Desired) -> None:
+        """Bundles during whose work an earlier agent died wait; from the second death on they are reported."""
+        at = self._at
+        for bundle in document.bundles:
+            deaths, inputs = at.attempts.deaths(document, bundle), attempts.inputs_of(document, bundle)
+            if not deaths or bundle.name in at.busy or self._aside.get(bundle.name) == inputs:
+                continue
+            self._aside[bundle.name] = inputs
+            wait = attempts.wait_seconds(deaths, answered=at.answered.is_set())
+            at.retry_at[bundle.name] = self._clock() + wait
+            if deaths >= attempts.REPORTED:
+                summary = attempts.describe(deaths)
+                at.failures[bundle.name] = max(1, at.failures.get(bundle.name, 0))
+                at.errors[bundle.name] = Failure(bundle.generation, code="set-aside", message=summary, object=f"bundle {bundle.name}")
+                trouble(f"bundle {bundle.name}", f"{summary}; again in {wait:.0f} s")
+                self._teller.refresh([bundle.name])
+
+    def _note(self, document: Desired) -> None:
+        """Since when each tombstone is known, and no longer than it is in the document."""
+        now, at = self._clock(), self._at
+        at.doomed = {(t.name, t.generation): at.doomed.get((t.name, t.generation), now) for t in document.tombstones}
+        at.holds = {t.name: at.holds[t.name] for t in document.tombstones if t.name in at.holds}
+        self._set_aside(document)
+        self._note_corrections(document)
+
+    def _note_corrections(self, document: Desired) -> None:
+        """A bundle that somebody wants corrected is looked at; what differs is applied again (`watching`)."""
+        at = self._at
+        for bundle in document.bundles:
+            entry = at.hands.journal.entries.get(bundle.name)
+            is_idle = bundle.name not in at.busy and bundle.name not in at.again
+            if is_idle and entry is not None and immutable.is_asked(bundle, entry):
+                at.unseen.add(bundle.name)
+                at.look.set()
+
+    async def _alone(self) -> bool:
+        """Whether no other agent changes this cluster; else it is told, and looked at again. Without an answer a release's try tells."""
+        try:
+            await self._at.lease.take()
+        except LeaseTaken as why:
+            self._at.say(why.code, why.summary)
+            asyncio.get_running_loop().call_later(random.uniform(5, 10), self._at.work.set)  # noqa: S311 - spread
+            return False
+        except FleetError:
+            return True
+        self._at.unsay(LeaseTaken.code)
+        return True
+
+    async def _rebuilt(self, document: Desired) -> bool:
+        """Whether the journal is what this agent may act on: at each start it is compared with the cluster's own records first."""
+        if self._known:
+            return True
+        hands = self._at.hands
+        try:
+            await hands.fence.take()
+            self._at.unsay("helm-alive")
+            if self._at.observer is not None:
+                places = places_of(hands.journal.entries.values(), document)
+                found = await recover(hands.rights, hands.journal, document.cluster_id, places)
+                if found:
+                    event("the cluster knew more than the journal", bundles=", ".join(found[:10]))
+                    self._teller.refresh()
+        except (FleetError, OSError) as why:
+            trouble("journal", f"it cannot be compared with the releases yet: {why}")
+            if isinstance(why, HelmAlive):
+                self._at.say("helm-alive", why.summary)
+            elif isinstance(why, OSError):
+                self._at.say(*of_disk(why))
+            asyncio.get_running_loop().call_later(5, self._at.work.set)
+            return False
+        self._known = True
+        return True
+
+    def _world(self) -> World:
+        at = self._at
+        return World(
+            at.hands.journal.entries,
+            {name: report.state for name, report in at.reports.items()},
+            at.retry_at,
+            at.busy,
+            at.again,
+            at.removed,
+            at.hands.journal.floors(),
+            tried={name: error.generation for name, error in at.errors.items()},
+            since=at.doomed,
+            said={name: report.message for name, report in at.reports.items()},
+        )
+
+    def _begin(self, document: Desired, action: Action) -> None:
+        if isinstance(action, Wait | Hold):
+            name = action.bundle.name if isinstance(action, Wait) else action.tombstone.name
+            said = self._at.waits if isinstance(action, Wait) else self._at.holds
+            if said.get(name) != action.reason:
+                said[name] = action.reason
+                self._teller.refresh([name])
+            if isinstance(action, Wait):
+                self._fetch(action.bundle)
+            return
+        name = action.tombstone.name if isinstance(action, Remove) else action.bundle.name
+        self._at.waits.pop(name, None)
+        self._at.holds.pop(name, None)
+        self._at.grown = True
+        task = asyncio.create_task(self._do(document, action, name))
+        self._at.busy[name] = task
+
+    def _fetch(self, bundle: DesiredBundle) -> None:
+        """What waits for others may have to begin while the manager is away: its archive is fetched now."""
+        if bundle.archive not in self._fetching and not (self._at.hands.state_dir / "archives" / bundle.archive).exists():
+            self._fetching[bundle.archive] = asyncio.create_task(self._fetched(bundle))
+
+    async def _fetched(self, bundle: DesiredBundle) -> None:
+        try:
+            async with self._slots:
+                await install.archive(self._at.hands, bundle)
+        except (FleetError, OSError) as why:
+            trouble(f"bundle {bundle.name}", f"its archive cannot be fetched ahead: {why}")
+        finally:
+            del self._fetching[bundle.archive]
+
+    async def _do(self, document: Desired, action: Install | Tidy | Remove, name: BundleName) -> None:
+        is_suspect = isinstance(action, Install) and self._at.attempts.deaths(document, action.bundle) > 0
+        try:
+            # Suspects one after the other, so that the next death tells which of them it was.
+            async with self._alone_at_work if is_suspect else nullcontext(), self._slots:
+                if isinstance(action, Install):
+                    await install.archive(self._at.hands, action.bundle)  # may take hours, and changes nothing: without the lease
+                async with self._at.lease.held():
+                    if self._at.twin:
+                        return  # told so while it waited
+                    await self._marked(document, action, name)
+            self._at.disk_works()
+            self._at.failures.pop(name, None)
+            over(f"bundle {name}")
+        except Exception as why:  # also an error of our own: it stops this bundle, and is told
+            if self._is_done(document, action):
+                # What failed came after the journal's word that it is done: nothing would ever try it again, and nothing has to.
+                trouble(f"bundle {name}", f"is deployed; after that: {told(why)[1]}")
+                self._at.failures.pop(name, None)
+                self._at.resources.pop(name, None)
+            else:
+                self._failed(name, action, why)
+        finally:
+            self._at.busy.pop(name, None)
+            self._teller.refresh([name])
+            self._at.unseen.add(name)
+            self._at.look.set()
+            self._at.work.set()
+
+    async def _marked(self, document: Desired, action: Install | Tidy | Remove, name: BundleName) -> None:
+        """The work, with a mark on the disk that outlives the death of this process."""
+        if not isinstance(action, Install):
+            await self._done(document, action, name)
+            return
+        await asyncio.to_thread(self._at.attempts.begin, document, action.bundle)
+        try:
+            await self._done(document, action, name)
+        finally:
+            self._at.attempts.end(name)
+
+    async def _done(self, document: Desired, action: Install | Tidy | Remove, name: BundleName) -> None:
+        hands, patience = self._at.hands, remove.PATIENCE[name in self._at.failures]
+        if isinstance(action, Tidy):
+            await remove.tidy(hands, document, name, patience=patience)
+            event("the old release is gone", bundle=name)
+            return
+        if isinstance(action, Install):
+            begun = time.monotonic()
+            await install.install(hands, document, action.bundle)
+            self._tell_deployed(action.bundle, time.monotonic() - begun)
+        else:
+            await remove.remove(hands, document, action.tombstone, patience=patience)
+            self._at.removed.add((name, action.tombstone.generation))
+            event("removed", bundle=name)
+        self._at.again.discard(name)
+        self._at.resources.pop(name, None)
+
+    def _is_done(self, document: Desired, action: Install | Tidy | Remove) -> bool:
+        if not isinstance(action, Install):
+            return False
+        entry = self._at.hands.journal.entries.get(action.bundle.name)
+        order = (document.epoch, action.bundle.generation)
+        settled = entry is not None and not entry.began and not entry.former and action.bundle.name not in self._at.again
+        return settled and is_applied(entry, order)
+
+    def _tell_deployed(self, bundle: DesiredBundle, seconds: float) -> None:
+        entry = self._at.hands.journal.entries.get(bundle.name)
+        release, revision = (f"{entry.namespace}/{entry.release}", entry.revision) if entry else ("", 0)
+        more = {"release": release, "revision": revision, "commit": bundle.commit[:12], "took": f"{seconds:.1f} s"}
+        event("deployed", bundle=bundle.name, generation=bundle.generation, **more)
+
+    def _failed(self, name: BundleName, action: Install | Tidy | Remove, why: Exception) -> None:
+        code, summary = told(why)
+        if code == "disk" and isinstance(why, OSError):
+            self._at.say(*of_disk(why))
+        count = self._at.failures[name] = self._at.failures.get(name, 0) + 1
+        power = count + (_EXPENSIVE_POWER if code in EXPENSIVE else 0)
+        wait = min(MOST_RETRY_SECONDS.get(code, RETRY_SECONDS[1]), retry_seconds(power, random.random()))  # noqa: S311 - spread
+        self._at.retry_at[name] = self._clock() + wait
+        trouble(f"bundle {name}", f"{summary}; again in {wait:.0f} s")
+        generation = action.tombstone.generation if isinstance(action, Remove) else action.bundle.generation
+        if isinstance(why, Remains) and count <= _REMOVALS_IN_TIME:
+            code = REMOVING
+        about, hint = (why.subject, why.next_step) if isinstance(why, FleetError) else ("", "")
+        self._at.errors[name] = Failure(generation, code, summary, redacted(about)[:_MOST_SAID], redacted(hint)[:_MOST_SAID])
+
+    def _wake_for_retries(self) -> None:
+        """Also for removals that have waited long enough for others."""
+        now = self._clock()
+        held = [since + HOLD_SECONDS for (name, _), since in self._at.doomed.items() if name in self._at.holds]
+        soon = min((at for at in (*self._at.retry_at.values(), *held) if at > now), default=0.0)
+        if soon:
+            asyncio.get_running_loop().call_later(max(0.1, soon - now), self._at.work.set)
+
+
+def told(why: Exception) -> tuple[str, str]:
+    """(code, one line) for what went wrong with a bundle."""
+    if isinstance(why, FleetError):
+        return why.code, redacted(why.summary)
+    if isinstance(why, OSError) and why.errno in _DISK:
+        return "disk", f"the state directory cannot be written: {why.strerror}"
+    if isinstance(why, OSError):
+        return "system", f"the system refuses: {why.strerror or why}"
+    return "bug", f"an error of the agent's own: {type(why).__name__}: {why}"

@@ -1,0 +1,228 @@
+"""What this agent should do next: pure, from the desired document, the journal and the time.
+
+Rule: a bundle is changed when its generation is above the one applied, and then only when what it depends on is in an accepted state;
+only a tombstone removes. What is removed goes last: a bundle that is new, or has changed, may take over what the removed one holds, and an
+object that moves is not deleted and made again. A failure is tried again with growing waits, not at each poll.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from fleetctl.core.model.errors import UsageError
+from fleetctl.core.model.ids import BundleName
+from fleetctl.core.model.status import State
+from fleetctl.core.model.wire import Desired, DesiredBundle, Tombstone
+from fleetctl.core.rendering.render import release_of
+from fleetctl.core.targeting.dependencies import cycle, is_meant
+
+from ..state.journal import Entry, Order, is_applied
+
+# States that speak of what is applied, and of nothing that is only wanted.
+_OF_WHAT_RUNS = frozenset({State.READY, State.NOT_READY, State.MODIFIED})
+_SAYS_WHY = frozenset({State.ERR_APPLIED, State.NOT_READY, State.MODIFIED})
+
+RETRY_SECONDS = (5.0, 600.0)
+HOLD_SECONDS = 600.0  # a removal waits at most so long for bundles that may take over what it would delete
+
+
+@dataclass(frozen=True)
+class Install:
+    bundle: DesiredBundle
+
+
+@dataclass(frozen=True)
+class Remove:
+    tombstone: Tombstone
+
+
+@dataclass(frozen=True)
+class Tidy:
+    """Remove what the bundle had under another release name."""
+
+    bundle: DesiredBundle
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Why what the tombstone names is still there."""
+
+    tombstone: Tombstone
+    reason: str
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Why the bundle stays as it is."""
+
+    bundle: DesiredBundle
+    reason: str
+
+
+Action = Install | Tidy | Remove | Hold | Wait
+
+
+@dataclass(frozen=True)
+class World:
+    """`states`: of each bundle as it was last seen, `said`: what was said with it. `retry_at`: before which a failed one is left alone.
+    `again`: drifted. `floors`: the highest order that a bundle was ever at here; what is lower is left alone (I4). `tried`: the generation
+    at which a bundle failed last. `since`: when a tombstone was first seen. Times in seconds of one clock, whichever.
+    """
+
+    entries: Mapping[BundleName, Entry]
+    states: Mapping[BundleName, State]
+    retry_at: Mapping[BundleName, float]
+    busy: Collection[BundleName]
+    again: Collection[BundleName] = ()
+    removed: Collection[tuple[BundleName, int]] = ()
+    floors: Mapping[BundleName, Order] = field(default_factory=dict)
+    tried: Mapping[BundleName, int] = field(default_factory=dict)
+    since: Mapping[tuple[BundleName, int], float] = field(default_factory=dict)
+    said: Mapping[BundleName, str] = field(default_factory=dict)
+
+
+def decide(wanted: Desired, world: World, now: float) -> list[Action]:
+    """The actions that may begin now, removals last."""
+    actions: list[Action] = []
+    coming: list[BundleName] = []
+    known = {bundle.name: bundle for bundle in wanted.bundles}
+    gone = {tombstone.name for tombstone in wanted.tombstones}
+    for bundle in wanted.bundles:
+        if is_behind(wanted, bundle.generation, world.floors.get(bundle.name)):
+            continue
+        if not _differs(bundle, world, wanted):
+            entry = world.entries.get(bundle.name)
+            if entry and entry.former and bundle.name not in world.busy and world.retry_at.get(bundle.name, 0) <= now:
+                actions.append(Tidy(bundle))
+            continue
+        block = None if bundle.name in world.busy else _occupied(bundle, world) or _blocked(bundle, known, gone, world)
+        if _is_news(bundle, world, wanted) and (block is None or block.passes):
+            coming.append(bundle.name)
+        if bundle.name in world.busy:
+            continue
+        if block:
+            actions.append(Wait(bundle, block.reason))
+        elif world.retry_at.get(bundle.name, 0) <= now:
+            actions.append(Install(bundle))
+    return actions + _removals(wanted, world, coming, now)
+
+
+def _removals(wanted: Desired, world: World, coming: Sequence[BundleName], now: float) -> list[Action]:
+    found: list[Action] = []
+    for tombstone in wanted.tombstones:
+        name = tombstone.name
+        if (name, tombstone.generation) in world.removed or name in world.busy or world.retry_at.get(name, 0) > now:
+            continue
+        if is_behind(wanted, tombstone.generation, world.floors.get(name)):
+            continue
+        reason = _held(tombstone, wanted, world, coming, now)
+        found.append(Hold(tombstone, reason) if reason else Remove(tombstone))
+    return found
+
+
+def _held(tombstone: Tombstone, wanted: Desired, world: World, coming: Sequence[BundleName], now: float) -> str:
+    """Which bundle may take over what the tombstone's one holds, and has not been tried yet; "" for none. One that is to have the same
+    release is waited for however long it takes: the release is wanted, under that bundle's name.
+    """
+    entry = world.entries.get(tombstone.name)
+    if entry is None or not entry.release or entry.removing:
+        return ""
+    heir = next((b for b in wanted.bundles if _release_of(b) == (entry.release, entry.namespace)), None)
+    if heir is not None:
+        theirs = world.entries.get(heir.name)
+        has = theirs is not None and theirs.applied > 0 and (theirs.release, theirs.namespace) == (entry.release, entry.namespace)
+        return "" if has else f"waits until bundle {heir.name} has taken over its release"
+    if coming and now - world.since.get((tombstone.name, tombstone.generation), now) < HOLD_SECONDS:
+        return f"waits until bundle {coming[0]} was tried, which may take over what it holds"
+    return ""
+
+
+def _occupied(bundle: DesiredBundle, world: World) -> _Block | None:
+    """Its release is being removed under another bundle's name: two may not work on one release (I5)."""
+    release = _release_of(bundle)
+    for entry in world.entries.values():
+        if entry.removing and entry.bundle != bundle.name and release in ((entry.release, entry.namespace), *entry.former):
+            return _Block(f"waits until bundle {entry.bundle} is removed, which has this release")
+    return None
+
+
+def _release_of(bundle: DesiredBundle) -> tuple[str, str]:
+    try:
+        return release_of(bundle.options, bundle.name)
+    except UsageError:
+        return "", ""
+
+
+def _is_news(bundle: DesiredBundle, world: World, wanted: Desired) -> bool:
+    """Whether the generation is new here and was not tried yet."""
+    return (
+        not is_applied(world.entries.get(bundle.name), (wanted.epoch, bundle.generation))
+        and world.tried.get(bundle.name, -1) < bundle.generation
+    )
+
+
+def retry_seconds(failures: int, spread: float) -> float:
+    """Wait after the n-th failure in a row; `spread` between 0 and 1 is full jitter over the upper half."""
+    low, high = RETRY_SECONDS
+    return float(min(high, low * 2.0 ** min(20, max(0, failures - 1))) * (0.5 + spread / 2))
+
+
+def is_behind(wanted: Desired, generation: int, floor: Order | None) -> bool:
+    """Whether the document asks for less than was accepted here before: a manager that was restored, and whose epoch nobody has raised."""
+    return floor is not None and (wanted.epoch, generation) < floor
+
+
+def _differs(bundle: DesiredBundle, world: World, wanted: Desired) -> bool:
+    entry = world.entries.get(bundle.name)
+    if entry is None:
+        return not bundle.paused
+    if bundle.paused:
+        return False
+    return not is_applied(entry, (wanted.epoch, bundle.generation)) or entry.began or bundle.name in world.again
+
+
+class _Block(NamedTuple):
+    """`passes`: it is a matter of time, and nobody has to do anything."""
+
+    reason: str
+    passes: bool = False
+
+
+def _blocked(bundle: DesiredBundle, known: Mapping[BundleName, DesiredBundle], gone: Collection[BundleName], world: World) -> _Block | None:
+    """Which dependency is not in an accepted state, and why."""
+    circle = cycle(bundle, known)
+    if circle:
+        return _Block(f"waits for itself: {' waits for '.join(circle)}")
+    for dependency in bundle.depends_on:
+        if not dependency.name and dependency.selector is None:
+            continue  # as in Fleet
+        meant = [b for b in known.values() if b.name != bundle.name and is_meant(dependency, b.name, b.labels)]
+        if not meant:
+            leaves = dependency.name in gone
+            what = f"bundle {dependency.name}" if dependency.name else "a bundle with these labels"
+            return _Block(
+                f"waits for {what}, which is being removed" if leaves else f"no {what.removeprefix('a ')} is meant for this cluster"
+            )
+        for other in meant:
+            block = _unaccepted(other, dependency.accepted_states or [State.READY], world)
+            if block:
+                return block
+    return None
+
+
+def _unaccepted(other: DesiredBundle, accepted: Collection[State], world: World) -> _Block | None:
+    """Why a dependency does not do yet. What was seen of an older generation says nothing of the present one."""
+    entry = world.entries.get(other.name)
+    current = entry is not None and entry.applied >= other.generation
+    state = world.states.get(other.name, State.WAIT_APPLIED)
+    if not current and state in _OF_WHAT_RUNS:
+        state = State.WAIT_APPLIED
+    if state in accepted:
+        return None
+    reason = f"waits for bundle {other.name}, which is {state.value}"
+    if other.paused:
+        return _Block(f"waits for bundle {other.name}, which is paused" + (f" and {state.value}" if current else ""))
+    why = world.said.get(other.name, "") if state in _SAYS_WHY else ""
+    return _Block(f"{reason}: {why}" if why else reason, passes=state not in {State.ERR_APPLIED, State.WAITING_FOR_DEPENDENCY})

@@ -1,0 +1,272 @@
+"""Looks at what runs: at once after a change of ours or of somebody's, and else now and then as a net under it.
+
+Rule: a watch says only that something has changed; what counts is read then, with the bundle's own rights. When nothing happens nothing is
+asked but what keeps the watches alive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+
+from fleetctl.core.model.errors import ClusterUnreachable, FleetError, ToolFailed, UsageError
+from fleetctl.core.model.ids import BundleName
+from fleetctl.core.model.status import ResourceStatus
+from fleetctl.core.model.wire import Desired
+
+from ..deploy import install, values_from
+from ..drift.ignore_rules import NONE, Rules, rules_of
+from ..drift.index import Index
+from ..drift.observer import Observer, Seen, Subject, drifted, is_ready
+from ..drift.queue import Agenda, Todo
+from ..drift.watch import Watches
+from ..drift.watch_events import Ears
+from ..host.log import event, over, trouble
+from ..kube.errors import Throttled
+from ..kube.impersonation import MissingAccount
+from ..release import immutable
+from ..release.parts import releases_of
+from ..state.last_applied import Place
+from .report import Teller
+from .state import Situation
+
+_NET_SECONDS = 3600.0  # everything is read again; versions are compared every ten minutes (`watch.NET_SECONDS`)
+_POLL_SECONDS = 15.0  # what cannot be watched
+_GROUP_SECONDS = 0.05
+_BUSY_SECONDS = 0.4  # between two looks while much is being done: each costs a list call for each kind
+_FAILED_SECONDS = (1.0, 30.0)
+
+
+class Watcher:
+    """`values_seconds`: at most so long until a change of what `valuesFrom` names reaches the release."""
+
+    def __init__(self, at: Situation, teller: Teller, values_seconds: float) -> None:
+        self._at, self._teller, self._values_seconds = at, teller, values_seconds
+        self._agenda, self._index = Agenda(time.monotonic), Index()
+        self._ears = Ears(self._agenda, self._index, self._releases, at.look.set, self._away)
+        self.watches = Watches(at.hands.kube, self._ears)
+        self._rules: dict[BundleName, Rules] = {}
+        self._document: Desired | None = None  # whose rules count
+        self._failures, self._moved = 0, False
+
+    async def watch(self) -> None:
+        """For ever; the watches end with it."""
+        net = poll = time.monotonic()
+        try:
+            while True:
+                now = time.monotonic()
+                if now >= net:
+                    net = now + _NET_SECONDS * random.uniform(0.9, 1.0)  # noqa: S311 - spread
+                    self._agenda.whole(self._at.hands.journal.entries)
+                if now >= poll:
+                    poll = now + _POLL_SECONDS * random.uniform(0.9, 1.1)  # noqa: S311 - spread
+                    self._poll()
+                await self._woken(min(net, poll if self.watches.polled else net) - now)
+                if self._at.observer is not None:
+                    await self._round(self._at.observer)
+                else:
+                    self._at.resources = {name: [] for name in self._at.hands.journal.entries}
+                    self._teller.refresh()
+        finally:
+            await self.watches.close()
+
+    async def _woken(self, seconds: float) -> None:
+        """Until something is due, somebody calls, or `seconds` have passed."""
+        try:
+            async with asyncio.timeout(min(seconds, self._agenda.wait())):
+                await self._at.look.wait()
+            await asyncio.sleep(_BUSY_SECONDS if len(self._at.busy) > len(self._at.unseen) else _GROUP_SECONDS)
+        except TimeoutError:
+            pass
+        self._at.look.clear()
+
+    async def _round(self, observer: Observer) -> None:
+        self._gather()
+        todo = self._agenda.take()
+        if not todo:
+            return
+        try:
+            await self._look(observer, todo)
+            self._failures = 0
+            self._away("")
+        except FleetError as why:
+            self._put_back(todo, why)
+
+    def _gather(self) -> None:
+        """What others did since: bundles applied or gone, rules that are other ones now."""
+        entries = self._at.hands.journal.entries
+        for name in self._index.bundles() - set(entries):
+            self._forget(name)
+        changed: set[BundleName] = set()
+        if self._at.document is not self._document:
+            self._document = self._at.document
+            changed = {name for name, rules in self._rules.items() if rules != self._rules_of(name)} & set(entries)
+        fresh = {name for name in entries if name not in self._at.resources}
+        self._agenda.whole(name for name in (self._at.unseen & set(entries)) | changed | fresh if self._may_look(name))
+        self._at.unseen -= {name for name in self._at.unseen if name not in entries or self._may_look(name)}
+
+    def _may_look(self, name: BundleName) -> bool:
+        entry = self._at.hands.journal.entries.get(name)
+        return entry is not None and entry.applied > 0 and name not in self._at.busy
+
+    def _forget(self, name: BundleName) -> None:
+        self._agenda.drop(name)
+        self._rules.pop(name, None)
+        self._ears.forget(self._index.places(name))
+        self._index.drop(name)
+        self._moved = True
+
+    def _put_back(self, todo: Todo, why: FleetError) -> None:
+        if self._failures and isinstance(why, ClusterUnreachable):
+            self._away(why.summary)
+        else:
+            trouble("cluster", f"what runs cannot be looked at: {why.summary}")
+        self._failures += 1
+        low, high = _FAILED_SECONDS
+        jitter = random.uniform(0.2, min(high, low * 2.0 ** min(self._failures, 8)))  # noqa: S311 - spread
+        self._agenda.pause(max(jitter, why.after if isinstance(why, Throttled) else 0.0))
+        self._agenda.whole(todo.whole)
+        for place in todo.places:
+            self._agenda.changed(place)
+        for name in todo.extras:
+            self._agenda.suspect(name, jitter)
+
+    def _away(self, why: str) -> None:
+        """Nothing of what was reported is taken back: what runs goes on, but nobody looks."""
+        if why:
+            self._at.say(ClusterUnreachable.code, f"{why}; what is reported is what was seen last")
+        else:
+            self._at.unsay(ClusterUnreachable.code)
+            over("cluster")
+
+    async def _look(self, observer: Observer, todo: Todo) -> None:
+        subjects = await self._subjects(observer, todo)
+        self._agenda.cost(len(subjects) + len(todo.places) // 4)
+        found = await observer.look(subjects)
+        extras = {subject.bundle: subject.extra for subject in subjects}
+        for name, seen in found.items():
+            self._ears.cleared(extras[name] - set(seen.states))
+            if self._may_look(name):
+                self._take(name, seen, whole=name in todo.whole)
+        self._correct({name: self._at.resources[name] for name in found if name in self._at.resources})
+        self._teller.refresh(list(found))
+        if self._moved:
+            self._moved = False
+            self.watches.want(self._index.wish())
+
+    async def _subjects(self, observer: Observer, todo: Todo) -> list[Subject]:
+        """Who is looked at; the index follows what was applied."""
+        single: dict[BundleName, set[Place]] = {name: set() for name in todo.extras}
+        for place in todo.places:
+            for name in self._index.of(place):
+                single.setdefault(name, set()).add(place)
+        made: list[Subject] = []
+        for name in sorted(todo.whole | set(single)):
+            if not self._may_look(name):
+                continue
+            bundle = self._at.bundle(name)
+            try:
+                kube = await self._at.hands.rights.kube_of(bundle.options if bundle else None)
+            except (MissingAccount, UsageError, ToolFailed) as why:
+                self._unknown(name, why)
+                continue
+            if name in todo.whole and not await self._indexed(observer, name, kube.user):
+                continue
+            self._rules[name] = self._rules_of(name)
+            only = None if name in todo.whole else frozenset(single[name])
+            releases = frozenset(f"{r.namespace}/{r.name}" for r in releases_of(self._at.hands.journal.entries[name]))
+            made.append(Subject(name, kube, self._rules[name], only, self._ears.extras(name), releases))
+        return made
+
+    async def _indexed(self, observer: Observer, name: BundleName, user: str) -> bool:
+        """Whether it is known what was applied; where the file is lost, helm still knows."""
+        places = await observer.places(name)
+        if places is None:
+            try:
+                await self._restore(name)
+            except FleetError as why:
+                self._unknown(name, why)
+                return False
+            places = await observer.places(name) or set()
+        before = self._index.places(name)
+        if self._index.put(name, places, user):
+            self._moved = True
+            self._ears.left(name, before - places)
+        return True
+
+    async def _restore(self, name: BundleName) -> None:
+        """From helm's own records. Raises ToolFailed, ClusterUnreachable."""
+        for number, release in enumerate(releases_of(self._at.hands.journal.entries[name])):
+            text = await self._at.hands.helm.manifest(release, deadline=self._at.hands.seconds)
+            self._at.hands.wanted.keep(name, text.decode(), release.namespace, release.name, more=number > 0)
+
+    def _unknown(self, name: BundleName, why: FleetError) -> None:
+        """What runs of a bundle cannot be read: its account is gone, or what was applied is lost."""
+        entry = self._at.hands.journal.entries[name]
+        self._at.resources[name] = [
+            ResourceStatus(api_version="v1", kind="Namespace", name=entry.namespace, state="Unknown", message=why.summary)
+        ]
+        self._agenda.judged(name, ready=False)
+        self._teller.refresh([name])
+
+    def _take(self, name: BundleName, seen: Seen, *, whole: bool) -> None:
+        old = {} if whole else {_place(r): r for r in self._at.resources.get(name, []) if r.state != "Orphaned"}
+        states = {**old, **seen.states}
+        self._at.resources[name] = [state for _, state in sorted(states.items()) if state is not None]
+        self._ears.versions |= seen.versions
+        self._agenda.judged(name, ready=is_ready(self._at.resources[name]))
+
+    def _poll(self) -> None:
+        """What cannot be watched is looked at now and then, as often as the agenda lets it."""
+        for unit in self.watches.polled:
+            for place in self._index.within(unit):
+                self._agenda.changed(place)
+
+    def _releases(self) -> dict[str, BundleName]:
+        entries = self._at.hands.journal.entries
+        return {f"{r.namespace}/{r.name}": name for name, entry in entries.items() for r in releases_of(entry)}
+
+    def _rules_of(self, name: BundleName) -> Rules:
+        bundle = self._at.bundle(name)
+        return rules_of(bundle.options) if bundle else NONE
+
+    def _correct(self, found: dict[BundleName, list[ResourceStatus]]) -> None:
+        """Drift is put right where `correctDrift.enabled` says so, or where somebody asked for it; what
+        another release has, or nobody applied, is not ours to change."""
+        for bundle in self._at.bundles():
+            drift, entry = bundle.options.correct_drift, self._at.hands.journal.entries.get(bundle.name)
+            if bundle.name not in found or bundle.name in self._at.again:
+                continue
+            if entry is not None and immutable.is_asked(bundle, entry):
+                immutable.carry_out(self._at, bundle, entry, found[bundle.name])
+            elif drift and drift.enabled:
+                changed = [r for r in drifted(found[bundle.name]) if r.state != "Orphaned" and not r.owner]
+                immutable.notice(self._at, bundle, changed)
+
+    async def read_again(self) -> None:
+        """A ConfigMap or Secret that `valuesFrom` names changes without anybody's word: it is read again every few minutes."""
+        while True:
+            await asyncio.sleep(self._values_seconds * random.uniform(0.8, 1.0))  # noqa: S311 - spread
+            for bundle in () if self._at.twin else self._at.bundles():
+                entry = self._at.hands.journal.entries.get(bundle.name)
+                if (
+                    bundle.name in self._at.busy
+                    or entry is None
+                    or entry.applied < bundle.generation
+                    or not values_from.references(bundle.options)
+                ):
+                    continue
+                try:
+                    now = values_from.fingerprint(self._at.hands.state_dir, await install.values_from(self._at.hands, bundle))
+                except (FleetError, OSError) as why:
+                    trouble(f"bundle {bundle.name}", getattr(why, "summary", str(why)))
+                    continue
+                if now != entry.values_digest:
+                    event("values on the cluster have changed, it is deployed again", bundle=bundle.name)
+                    self._at.again.add(bundle.name)
+                    self._at.work.set()
+
+
+def _place(resource: ResourceStatus) -> Place:
+    return Place(resource.api_version, resource.kind, resource.namespace, resource.name)

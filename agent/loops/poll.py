@@ -1,0 +1,152 @@
+"""Asks the manager for the desired state, and takes a new one."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+
+from fleetctl.core.model.errors import FleetError, RefusedError
+from fleetctl.core.model.wire import MAX_WAIT_SECONDS, Desired, Envelope
+
+from ..controlplane.desired_state import behind
+from ..controlplane.responses import Duplicate, NotEnrolled
+from ..host.backoff import pause_seconds, stopped_seconds
+from ..host.log import event, over, trouble
+from ..state.conditions import of_disk
+from . import clock_skew
+from .report import Teller
+from .state import Situation
+
+_LONG_POLL_SECONDS = 60
+_LEAST_WAIT_SECONDS = 30
+_STOPPED_SECONDS = 60.0
+_TURN_SECONDS = 300.0  # far more than a turn takes beside its waiting: who is later is stuck
+_MOST_NAMED = 8
+LEAST_SECONDS = 1.0  # from the begin of one poll to the next, whatever the manager or a proxy says
+_MOST_REPEAT_SECONDS = 60.0
+
+
+class ManagerBehind(RefusedError):
+    """The manager's document is older than what was accepted here: it was restored, and must raise its epoch."""
+
+    code = "manager-behind"
+
+
+class Poller:
+    """Rule: an unchanged poll writes nothing; a manager that is away changes nothing but the pause until the next poll."""
+
+    def __init__(self, at: Situation, teller: Teller) -> None:
+        self._at, self._teller = at, teller
+        self._wait = MAX_WAIT_SECONDS
+        self._failures = 0
+        self._repeats = 0  # answers in a row with the document that is obeyed already
+
+    def load(self) -> None:
+        """What was wanted before a restart is wanted until the manager says otherwise: everything needed is on this disk."""
+        self._at.attempts.load()
+        kept = self._at.kept.load()
+        if kept is None:
+            return
+        self._at.etag, self._at.document = kept
+        self._at.epoch = max(self._at.epoch, self._at.document.epoch)
+        self._teller.refresh()
+        self._at.work.set()
+        self._at.look.set()
+        self._at.wish.set()
+
+    async def poll(self) -> None:
+        """Each turn ends within the request's deadline and a pause."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._at.due = loop.time() + MAX_WAIT_SECONDS + _TURN_SECONDS
+            began = loop.time()
+            pause = max(await self._once(), LEAST_SECONDS - (loop.time() - began))
+            clock_skew.judge(self._at)
+            self._at.due = loop.time() + pause + _TURN_SECONDS
+            await asyncio.sleep(pause)
+
+    async def _once(self) -> float:
+        """Ask once. Seconds until the next time."""
+        uplink, loop = self._at.hands.uplink, asyncio.get_running_loop()
+        first = not self._at.answered.is_set()  # answered at once: whether the manager is there is known then
+        wait = self._wait if uplink.next_poll <= _LONG_POLL_SECONDS and self._at.etag and not first else 0
+        began = loop.time()
+        try:
+            found = await uplink.desired(self._at.etag, wait)
+            self._at.go_on()
+            self._at.answered.set()
+            self._at.contact, self._at.contact_error = time.time(), ""
+            over("manager")
+            if found is not None:
+                self._repeats = 0 if self._take(*found) else self._repeats + 1
+        except (FleetError, OSError) as why:
+            if wait and getattr(why, "silent", False):
+                # Something on the way forgets connections on which nobody speaks: ask more often.
+                self._wait = max(_LEAST_WAIT_SECONDS, self._wait // 2)
+            return self._after_failure(why)
+        self._failures = 0
+        if found is not None and self._repeats:
+            return repeat_seconds(self._repeats, random.random())  # noqa: S311 - spread
+        if (wait and (found is not None or loop.time() - began > 1)) or (first and uplink.next_poll <= _LONG_POLL_SECONDS):
+            return 0.0
+        return uplink.next_poll * random.uniform(0.85, 1.0)  # noqa: S311 - spread
+
+    def _after_failure(self, why: FleetError | OSError) -> float:
+        self._failures += 1
+        pause = pause_seconds(self._failures, random.random(), why, self._at.hands.uplink.next_poll)  # noqa: S311 - spread
+        if isinstance(why, OSError):
+            # What is not durable is not obeyed: a restart would go back behind it.
+            self._at.say(*of_disk(why))
+            return min(30.0, pause)
+        self._at.contact_error = why.summary
+        if isinstance(why, Duplicate | NotEnrolled):
+            self._at.stop(why.code, why.summary)
+            trouble("manager", why.summary)
+            return max(pause, stopped_seconds(self._failures, random.random()) if isinstance(why, NotEnrolled) else _STOPPED_SECONDS)  # noqa: S311 - spread
+        if isinstance(why, ManagerBehind):
+            self._at.say(why.code, why.summary)
+        else:
+            trouble("manager", f"no desired state from {self._at.hands.uplink.url}: {why.summary}")
+        return pause
+
+    def _take(self, etag: str, envelope: Envelope) -> bool:
+        """Obey what has come; False for the document that is obeyed already, of which nothing is written. Raises RefusedError for what is
+        not to be obeyed, and OSError when it cannot be kept: then the one before stands.
+        """
+        document = self._at.hands.uplink.opened(envelope)
+        if self._at.document is not None and self._at.kept.holds(envelope):
+            self._at.etag = etag
+            return False
+        older = behind(document, self._at.epoch, self._at.hands.journal.floor)
+        if older:
+            step = "If the manager was restored from a backup, stop it and run `fleet-manager epoch raise`."
+            raise ManagerBehind(f"the manager is behind this agent and is not obeyed: {older}", subject="manager", next_step=step)
+        self._at.kept.keep(etag, envelope)
+        self._at.disk_works()
+        self._at.unsay(ManagerBehind.code)
+        changed = _changed(self._at.document, document)
+        self._at.document, self._at.etag, self._at.epoch = document, etag, document.epoch
+        waits = {b.name for b in document.bundles if self._at.is_expensive(document, b)}
+        self._at.retry_at = {name: at for name, at in self._at.retry_at.items() if name in waits}
+        self._at.removed &= {(t.name, t.generation) for t in document.tombstones}
+        event("new desired state", bundles=len(document.bundles), removals=len(document.tombstones), changed=changed)
+        self._teller.refresh()
+        self._at.attempts.keep_only(document)
+        self._at.kept.sweep(document, self._at.hands.journal.entries.values())
+        self._at.work.set()
+        self._at.look.set()  # other rules of what counts as drift deploy nothing
+        self._at.wish.set()
+        return True
+
+
+def repeat_seconds(repeats: int, spread: float) -> float:
+    """Wait after the n-th answer in a row that repeats a document instead of saying 304: a proxy may weaken ETags."""
+    return max(LEAST_SECONDS, min(_MOST_REPEAT_SECONDS, 2.0 ** min(repeats, 20)) * (0.5 + spread / 2))
+
+
+def _changed(old: Desired | None, new: Desired) -> str:
+    """Some names of bundles whose generation is new."""
+    known = {b.name: b.generation for b in old.bundles} if old else {}
+    names = [b.name for b in new.bundles if known.get(b.name, -1) < b.generation]
+    return " ".join(names[:_MOST_NAMED]) + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")

@@ -1,0 +1,271 @@
+"""Carries out the manager's wish for another version of this agent, up to the trial that agent/upgrade/launcher.py stands over.
+
+Rule: nothing runs that a pinned release key has not signed; the file is staged and checked while this version goes on working; then what is
+being changed is finished, nothing new is begun, and only when the trial is written down does this process give way. A version on trial
+changes nothing: it polls, reports, writes down that it has checked in, and ends, so that it starts as what it is from then on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import shutil
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from fleetctl.core.model.agent_release import AgentRelease
+from fleetctl.core.model.errors import FleetError, RefusedError, UnavailableError
+from fleetctl.core.model.ids import Digest
+from fleetctl.core.model.wire import AgentUpgrade, AgentWish
+from fleetctl.tools import process
+
+from .. import config
+from ..host.failpoints import failpoint
+from ..host.log import event
+from ..upgrade import launcher, release_keys, trial_state
+from ..upgrade.trial_run import lines_of, reason
+from ..upgrade.trial_state import Facts, Program
+from .report import Teller
+from .state import Situation
+
+CODE = "agent-upgrade"
+_CHECK_SECONDS, _BUSY_SECONDS, _LASTED_SECONDS = 300.0, 1800.0, 60.0
+_RETRY_SECONDS = (15.0, 3600.0)
+_STALE_SECONDS = 3600.0
+LATER = UnavailableError.exit_status  # of `fleet-agent selftest`: the fault is not the file's
+
+
+@dataclass(frozen=True)
+class Me:
+    """The version that runs."""
+
+    version: str
+    sha256: str
+    on_trial: bool
+
+
+class BadFile(RefusedError):
+    """It has failed its check."""
+
+    code = "bad-agent-file"
+
+
+class Upgrader:
+    """`give_way` ends the agent's loops so that the process can start from the beginning (after a trial: end)."""
+
+    def __init__(self, at: Situation, teller: Teller, me: Me, give_way: Callable[[], None]) -> None:
+        self._at, self._teller, self._me, self._give_way = at, teller, me, give_way
+        self._failures: dict[tuple[int, int], int] = {}
+        if me.on_trial:
+            at.held = "this version is on trial"
+
+    def loops(self) -> tuple[Callable[[], Awaitable[None]], ...]:
+        return (self.check_in,) if self._me.on_trial else (self.follow, self.settle)
+
+    async def check_in(self) -> None:
+        """Of a version on trial: after a poll was answered and a full report taken."""
+        wish = self._at.document.agent if self._at.document else None
+        if wish is not None:
+            self._tell(AgentUpgrade(wish=wish.number, version=wish.release.version, state="trying"))
+        await self._at.answered.wait()
+        await self._at.told_all.wait()
+        failpoint("upgrade-checked-in")
+        state = launcher.load(self._at.hands.state_dir)
+        if state.trial is not None and state.trial.program.sha256 == self._me.sha256:
+            launcher.save(self._at.hands.state_dir, trial_state.confirmed(state))
+            failpoint("upgrade-confirmed")
+            event(f"version {self._me.version} has checked in")
+        self._give_way()
+        await asyncio.Event().wait()
+
+    async def settle(self) -> None:
+        """A start that lasts a minute is a good one; then what earlier versions left behind goes."""
+        await asyncio.sleep(_LASTED_SECONDS)
+        folder = self._at.hands.state_dir
+        state = launcher.load(folder)
+        if state.starts:
+            launcher.save(folder, trial_state.lasted(state))
+        if (folder / launcher.FOLDER).exists():
+            await asyncio.to_thread(sweep, folder)
+        await asyncio.Event().wait()
+
+    async def follow(self) -> None:
+        while True:
+            await self._at.wish.wait()
+            self._at.wish.clear()
+            await self._one()
+
+    async def _one(self) -> None:
+        document = self._at.document
+        wish = document.agent if document else None
+        if document is None or wish is None:
+            self._at.unsay(CODE)
+            self._tell(None)
+            return
+        verdict = self._judged(wish, document.epoch)
+        self._tell(verdict)
+        if verdict.state != "fetching":
+            return
+        key = (document.epoch, wish.number)
+        try:
+            await self._bring(wish, document.epoch, verdict)
+        except (BadFile, FleetError, OSError) as why:
+            await self._not_now(why, wish, key, verdict)
+
+    def _judged(self, wish: AgentWish, epoch: int) -> AgentUpgrade:
+        folder = self._at.hands.state_dir
+        keys = release_keys.pinned(folder)
+        facts = Facts(
+            version=self._me.version,
+            sha256=self._me.sha256,
+            runtime=launcher.runtime(),
+            keys=len(keys),
+            signed=release_keys.signed(wish.release, keys),
+            in_pod=config.in_pod(),
+        )
+        return trial_state.judge(wish, launcher.load(folder), epoch, facts)
+
+    async def _bring(self, wish: AgentWish, epoch: int, told: AgentUpgrade) -> None:
+        """Stage, check, finish what is being changed, and give way. Raises FleetError, OSError."""
+        folder, release = self._at.hands.state_dir, wish.release
+        program = _program(release)
+        path = folder / launcher.FOLDER / program.file
+        if not launcher.base().is_there:
+            summary = f"the installed program {launcher.base().file} is gone, and there would be no way back"
+            raise UnavailableError(summary, subject="agent", next_step="Install it again.")
+        await self._staged(path, release)
+        failpoint("upgrade-staged")
+        self._tell(msgspec.structs.replace(told, state="checking"))
+        await _checked(path, folder)
+        failpoint("upgrade-checked")
+        self._tell(msgspec.structs.replace(told, state="waiting"))
+        await self._quiet()
+        now = self._at.document.agent if self._at.document else None
+        if now != wish:
+            self._go_on()
+            self._at.wish.set()
+            return
+        state = trial_state.begun(launcher.load(folder), launcher.base().identity, program, epoch=epoch, wish=wish.number)
+        launcher.save(folder, state)
+        failpoint("upgrade-begun")
+        event(f"giving way to version {release.version}")
+        self._give_way()
+        await asyncio.Event().wait()
+
+    async def _staged(self, path: Path, release: AgentRelease) -> None:
+        """The file in its place, durable, with the bytes that were signed."""
+        if await asyncio.to_thread(_is_there, path, release):
+            return
+        await self._at.hands.uplink.archive(Digest(release.sha256), release.size, path)
+        await asyncio.to_thread(_sync, path.parent)
+
+    async def _quiet(self) -> None:
+        """Nothing new is begun; what is being changed ends. Raises UnavailableError when it does not."""
+        self._at.held = "the agent is about to be upgraded"
+        end = time.monotonic() + _BUSY_SECONDS
+        while self._at.busy:
+            if time.monotonic() > end:
+                raise UnavailableError(f"bundles are still being changed after {_BUSY_SECONDS:g} s", subject="agent", next_step="Wait.")
+            await asyncio.sleep(0.2)
+
+    def _go_on(self) -> None:
+        self._at.held = ""
+        self._at.work.set()
+
+    async def _not_now(self, why: Exception, wish: AgentWish, key: tuple[int, int], told: AgentUpgrade) -> None:
+        """A bad file is given up after a few checks; what others cause is tried again, ever more seldom."""
+        self._go_on()
+        summary = why.summary if isinstance(why, FleetError) else str(why)
+        count = self._failures[key] = self._failures.get(key, 0) + 1
+        if isinstance(why, BadFile) and count >= trial_state.ATTEMPTS:
+            folder = self._at.hands.state_dir
+            with contextlib.suppress(OSError):
+                launcher.save(folder, trial_state.refused(launcher.load(folder), wish, key[0], summary))
+                self._at.wish.set()
+                return
+        self._tell(msgspec.structs.replace(told, message=summary[:400]))
+        low, high = config.upgrade_retry_seconds() or _RETRY_SECONDS
+        pause = min(high, low * 2.0 ** (count - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - spread
+        asyncio.get_running_loop().call_later(pause, self._at.wish.set)
+
+    def _tell(self, upgrade: AgentUpgrade | None) -> None:
+        """To the manager with the next report; what stands in the way also as a trouble."""
+        if upgrade is not None and upgrade.state in {"refused", "failed"}:
+            self._at.say(CODE, f"version {upgrade.version} is not taken: {upgrade.message}")
+        elif upgrade is not None:
+            self._at.unsay(CODE)
+        self._teller.tell_about(upgrade=upgrade)
+
+
+def _program(release: AgentRelease) -> Program:
+    return Program(
+        version=release.version,
+        sha256=release.sha256,
+        file=f"{release.version}-{release.sha256[:12]}.pyz",
+        python=release.python,
+        platform=release.platform,
+        release=release,
+    )
+
+
+async def _checked(path: Path, state_dir: Path) -> None:
+    """Run the file's own check beside this version. Raises BadFile, or UnavailableError when the fault lies elsewhere."""
+    argv = [sys.executable, "-I", str(path), "selftest", "--state-dir", str(state_dir)]
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("FLEET_AGENT_BASE", "FLEET_AGENT_TRIAL", "NOTIFY_"))}
+    command = process.Command(argv, env=env, limits=process.Limits(memory=1 << 30, output=1 << 20))
+    step = "See the agent's log."
+    try:
+        done = await process.run(command, deadline=_CHECK_SECONDS)
+    except FleetError as why:
+        raise BadFile(f"its check failed: {why.summary}", subject=path.name, next_step=step) from why
+    if done.returncode:
+        said = reason(lines_of(done.stderr))[:300] or f"status {done.returncode}"
+        kind = UnavailableError if done.returncode == LATER else BadFile
+        raise kind(f"its check failed: {said}", subject=path.name, next_step=step)
+
+
+def _is_there(path: Path, release: AgentRelease) -> bool:
+    """What lies there with other bytes goes. Makes the folder."""
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    if not path.exists():
+        return False
+    whole = path.stat().st_size == release.size and launcher.sha256(path) == release.sha256
+    if not whole:
+        path.unlink()
+    return whole
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sweep(state_dir: Path) -> None:
+    """Files and unpacked folders of versions that are neither current, on trial nor installed; fresh ones may be in the making."""
+    state, folder = launcher.load(state_dir), state_dir / launcher.FOLDER
+    kept = [program for program in (state.current, state.trial.program if state.trial else None) if program]
+    digests = {program.sha256[:32] for program in kept} | {launcher.digest()[:32], launcher.base().identity.removeprefix("file ")[:32]}
+    names = {program.file for program in kept}
+    for path in [*folder.glob("*.pyz"), *folder.glob(".*.part")]:
+        if path.name not in names and _is_stale(path):
+            path.unlink(missing_ok=True)
+    for path in folder.glob("unpacked/*"):
+        if path.name not in digests and _is_stale(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_stale(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > _STALE_SECONDS
+    except OSError:
+        return False

@@ -1,0 +1,109 @@
+"""What a running agent knows at this moment, shared by its loops: the wish, what was done, what was seen, and who must wake up.
+
+Nothing here outlives the process; what must is in the journal, the kept document and the objects' files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from fleetctl.core.model.ids import BundleName, Epoch
+from fleetctl.core.model.status import Report, ResourceStatus
+from fleetctl.core.model.wire import Desired, DesiredBundle
+
+from ..controlplane.desired_state import KeptDocument
+from ..controlplane.responses import Duplicate, NotEnrolled
+from ..deploy.context import Hands
+from ..drift.observer import Observer
+from ..host import process_identity
+from ..kube.lease import Lease
+from ..release.immutable import Corrections
+from ..state import conditions
+from ..state.attempts import Attempts
+from ..state.conditions import DISK, Troubles
+from .deployment_report import EXPENSIVE, Failure
+
+
+class Situation:
+    """`busy`: bundles whose release is being changed now. `again`: to be applied once more though nothing new is wanted. `unseen`: changed
+    since the last look. `doomed`: tombstones, and when each was first seen here (monotonic seconds); `holds`: why one waits. `grown`: much
+    was done since the last beat. `work`, `look` and `tell` wake the loop of that name. `twin`: another agent has this identity, or this one
+    has none any more: nothing is changed. `contact`: Unix seconds of the manager's last answer, 0 for never; `contact_error`: why there is
+    none since. `answered`: it has answered a poll since the start, `told_all`: it has taken a full report; `wish`: to be looked at, which
+    version of the agent it wants. `held`: why nothing new is begun, "" for no reason.
+    """
+
+    def __init__(self, hands: Hands, observer: Observer | None) -> None:
+        self.hands, self.observer = hands, observer
+        self.kept = KeptDocument(hands.state_dir, hands.uplink.opened)
+        self.document: Desired | None = None
+        self.etag = ""
+        self.epoch = Epoch(max((e.epoch for e in hands.journal.entries.values()), default=0))
+        self.resources: dict[BundleName, list[ResourceStatus]] = {}
+        self.reports: dict[BundleName, Report] = {}
+        self.attempts = Attempts(hands.state_dir)
+        self.retry_at: dict[BundleName, float] = {}
+        self.failures: dict[BundleName, int] = {}
+        self.errors: dict[BundleName, Failure] = {}
+        self.waits: dict[BundleName, str] = {}
+        self.again: set[BundleName] = set()
+        self.corrections = Corrections()
+        self.removed: set[tuple[BundleName, int]] = set()
+        self.doomed: dict[tuple[BundleName, int], float] = {}
+        self.holds: dict[BundleName, str] = {}
+        self.busy: dict[BundleName, asyncio.Task[None]] = {}
+        self.unseen: set[BundleName] = set()
+        self.work, self.tell, self.look = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        before = conditions.read(hands.state_dir)
+        self.troubles = Troubles(hands.state_dir, self.tell.set, hands.uplink.now)
+        self.answered, self.told_all, self.wish = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.held = ""
+        me = process_identity.this_process(hands.uplink.instance)
+        self.lease = Lease(hands.kube, hands.uplink.cluster_id, me, hands.uplink.now)
+        self.twin = False
+        self.contact, self.contact_error = 0.0, ""
+        self.due = float("inf")  # of the loop's clock: by then the poll loop must have turned, or this process is stuck
+        self.grown = True
+        for one in before:
+            if one.code == NotEnrolled.code:  # until the manager says otherwise: it said so for good
+                self.stop(one.code, one.message)
+
+    def say(self, code: str, message: str) -> None:
+        """Something concerns the agent as a whole, until it is unsaid: the manager shows it on the cluster."""
+        self.troubles.say(code, message)
+
+    def unsay(self, code: str) -> None:
+        self.troubles.unsay(code)
+
+    def disk_works(self) -> None:
+        """Something was written."""
+        for code in DISK:
+            self.unsay(code)
+
+    def stop(self, code: str, message: str) -> None:
+        """This agent may not change anything: another has its identity, or its key is worthless. What runs goes on."""
+        self.twin = True
+        self.say(code, message)
+
+    def go_on(self) -> None:
+        """The manager takes this agent for what it is."""
+        if self.twin:
+            self.twin = False
+            for code in (Duplicate.code, NotEnrolled.code):
+                self.unsay(code)
+            self.work.set()
+
+    def is_expensive(self, document: Desired, bundle: DesiredBundle) -> bool:
+        """Whether this generation of the bundle exceeded a limit, or an agent died while it worked on it: its next attempt waits, also
+        when the manager sends another document.
+        """
+        error = self.errors.get(bundle.name)
+        exceeded = error is not None and error.code in EXPENSIVE and error.generation == bundle.generation
+        return exceeded or self.attempts.deaths(document, bundle) > 0
+
+    def bundles(self) -> list[DesiredBundle]:
+        """What is wanted; nothing before the first document."""
+        return self.document.bundles if self.document else []
+
+    def bundle(self, name: BundleName) -> DesiredBundle | None:
+        return next((b for b in self.bundles() if b.name == name), None)

@@ -1,0 +1,72 @@
+"""Namespaces that helm must not delete when an upgrade does not state them any more.
+
+helm deletes each object that the new manifest leaves out, a Namespace with everything in it. The
+release's own namespace holds the release itself, and another may hold releases of other bundles.
+Such a Namespace is marked `helm.sh/resource-policy: keep` for the time of the upgrade.
+
+Rule: only a Namespace with the release's own marks is marked; `handover.end` takes the mark off,
+also after an attempt that was cut off.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fleetctl.core.formats.yaml import load_all
+from fleetctl.core.model.wire import Desired
+from fleetctl.tools.helm import Release
+
+from ..deploy import namespaces
+from ..host.log import event
+from ..kube.errors import Forbidden
+from ..state.journal import Entry
+from . import handover, records
+
+if TYPE_CHECKING:
+    from ..deploy.context import Hands
+
+
+async def begin(hands: Hands, document: Desired, old: Entry | None, release: Release) -> list[str]:
+    """Mark the Namespaces of the last revision that are in use. Returns their names."""
+    if old is None or not old.release or not hands.kube.is_there:
+        return []
+    entries = hands.journal.entries.values()
+    names = [
+        name
+        for name in await _stated(hands, old)
+        if name in (release.namespace, old.namespace)
+        or namespaces.is_protected(name)
+        or namespaces.users(entries, document, old.bundle, name)
+    ]
+    if names:
+        try:
+            await handover.hold(hands.kube, map(namespace_object, names), release)
+        except Forbidden:  # then helm may not delete it either
+            return []
+    return names
+
+
+async def end(hands: Hands, names: list[str], manifest: str, release: Release) -> None:
+    """Take the marks off again; the log names each Namespace that the bundle left behind."""
+    await handover.end(hands.kube, map(namespace_object, names), "")
+    stated = set(_names(records.refs_of(load_all(manifest, file="manifest"), release.namespace)))
+    for name in names:
+        if name not in stated:
+            event("a namespace in use stays", namespace=name, release=release)
+
+
+def namespace_object(name: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+
+async def _stated(hands: Hands, old: Entry) -> list[str]:
+    """The Namespaces that the last revision states; from its record when this disk has lost them."""
+    kept = hands.wanted.get(old.bundle)
+    if kept is not None:
+        return _names(records.refs_of(kept.objects, old.namespace))
+    held = await records.read(hands.kube, Release(old.release, old.namespace))
+    return _names(ref for record in held for ref in record.refs)
+
+
+def _names(refs: Any) -> list[str]:
+    return list(dict.fromkeys(ref.name for ref in refs if (ref.api_version, ref.kind) == ("v1", "Namespace")))

@@ -1,0 +1,211 @@
+"""Starts the version that agent/upgrade/trial_state.py chooses; agent/upgrade/trial_run.py stands over one that is on trial.
+
+Rule: the program that was installed is always where a start begins, so that there is always a way back. The current version takes its place
+(exec, the same process). One on trial is a child: its parent kills it when it does not check in, eats memory or hangs, and the kernel kills
+it when the parent dies. After a trial the parent starts from the beginning again, so an idle agent is one process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import machinery
+from pathlib import Path
+
+import msgspec
+
+from fleetctl.core.model.agent_release import Runtime, runtime_of
+from fleetctl.core.model.errors import Conflict
+
+from ..host.failpoints import failpoint
+from ..host.log import event, trouble
+from ..packaging.bootstrap import unsafe
+from ..state.files import write_whole
+from . import release_keys, trial_state
+from .trial_state import Choice, Program, State
+
+ARCHIVE: Path | None = None  # the .pyz that this process runs from
+AGAIN = -1  # a "status" that means: start from the beginning
+FOLDER = "agents"
+_BASE, TRIAL = "FLEET_AGENT_BASE", "FLEET_AGENT_TRIAL"
+
+
+@dataclass(frozen=True)
+class Base:
+    """The installed program: how it was started, and what tells it from another one."""
+
+    executable: str
+    argv: Sequence[str]
+    identity: str
+    file: str = ""  # the .pyz, when it is one
+
+    @property
+    def is_there(self) -> bool:
+        return not self.file or Path(self.file).is_file()
+
+
+def runtime() -> Runtime:
+    return runtime_of(machinery.EXTENSION_SUFFIXES[0])
+
+
+def on_trial() -> bool:
+    return os.environ.get(TRIAL) == "1"
+
+
+def digest() -> str:
+    """SHA-256 of the .pyz that runs, "" for an installed package."""
+    return sha256(ARCHIVE) if ARCHIVE else ""
+
+
+def base() -> Base:
+    """What was started first, of this process or of the one that it replaced."""
+    given = os.environ.get(_BASE)
+    if given:
+        return msgspec.json.decode(given, type=Base)
+    from ..app import version
+
+    identity = f"file {digest()}" if ARCHIVE else f"installed {version()}"
+    return Base(sys.executable, list(sys.orig_argv), identity, str(ARCHIVE or ""))
+
+
+def load(state_dir: Path) -> State:
+    """A state that cannot be read chooses the installed program."""
+    try:
+        return msgspec.json.decode((state_dir / FOLDER / "state.json").read_bytes(), type=State)
+    except FileNotFoundError:
+        return State()
+    except (OSError, msgspec.DecodeError) as why:
+        trouble("agents/state.json cannot be read; the installed version runs", str(why))
+        return State()
+
+
+def save(state_dir: Path, state: State) -> None:
+    """Durable when this returns. Raises OSError."""
+    folder = state_dir / FOLDER
+    folder.mkdir(mode=0o700, exist_ok=True)
+    write_whole(folder / "state.json", msgspec.json.encode(state))
+
+
+def start(state_dir: Path, words: Sequence[str]) -> int | None:
+    """Begin with the chosen version; `words` follow the program's name. None: this process itself is it. Raises Conflict."""
+    if os.environ.get(_BASE):
+        return None
+    state_dir = state_dir.absolute()
+    known = load(state_dir)
+    if known.current is None and known.trial is None:
+        return None
+    mine = base()
+    try:
+        with _Alone(state_dir):
+            state, choice = trial_state.choose(known, mine.identity, runtime())
+            state, choice = _usable(state_dir, state, choice)
+            if state != known:
+                save(state_dir, state)
+            if choice.program is not None and choice.on_trial:
+                failpoint("upgrade-counted")
+                from .trial_run import Attempt
+
+                return Attempt(state_dir, choice.program, mine, words).run()
+    except OSError as why:
+        # What cannot be counted could be tried for ever: what is known to work runs.
+        trouble("the state directory takes nothing; no version is tried", str(why))
+        _, choice = _usable(state_dir, known, Choice(known.current if known.base == mine.identity else None))
+    if choice.program is None:
+        return None
+    failpoint("upgrade-current")
+    event(f"starting version {choice.program.version}")
+    return _replaced(command(state_dir, choice.program, words), inside(mine))
+
+
+def again() -> int:
+    """Start from the beginning in this process."""
+    mine = base()
+    env = {key: value for key, value in os.environ.items() if key not in {_BASE, TRIAL}}
+    return _replaced([mine.executable, *mine.argv[1:]], env)
+
+
+def _replaced(argv: Sequence[str], env: dict[str, str]) -> int:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(argv[0], list(argv), env)  # noqa: S606 - no shell is wanted
+
+
+def command(state_dir: Path, program: Program, words: Sequence[str]) -> list[str]:
+    return [sys.executable, "-I", str(state_dir / FOLDER / program.file), *words]
+
+
+def inside(mine: Base) -> dict[str, str]:
+    return dict(os.environ) | {_BASE: msgspec.json.encode(mine).decode()}
+
+
+def _usable(state_dir: Path, state: State, choice: Choice) -> tuple[State, Choice]:
+    """A file that is not there any more, is damaged, can be changed by others or is not signed any more is not started."""
+    why = _unusable(state_dir, choice.program) if choice.program is not None else ""
+    if not why:
+        return state, choice
+    trouble(f"version {choice.program.version if choice.program else ''}", f"it is not started: {why}")
+    if choice.on_trial and state.trial is not None:
+        last = msgspec.structs.replace(state.trial, attempts=trial_state.ATTEMPTS)
+        state = trial_state.failed(msgspec.structs.replace(state, trial=last), why)
+        return _usable(state_dir, state, Choice(state.current))
+    return trial_state.gone(state, why), Choice()
+
+
+def _unusable(state_dir: Path, program: Program) -> str:
+    """Why the staged file of `program` must not be run, or ""."""
+    path = state_dir / FOLDER / program.file
+    try:
+        for part in (path.parent, path):
+            if why := unsafe(part, parents=False):
+                return f"{part} {why}"
+        if path.parent != state_dir / FOLDER or path.is_symlink() or sha256(path) != program.sha256:
+            return "its file is damaged"
+    except OSError:
+        return "its file is damaged"
+    keys = release_keys.pinned(state_dir)
+    if not keys:  # whoever runs the agent has switched upgrades off; what runs stays
+        return ""
+    release = program.release
+    if release is None or release.sha256 != program.sha256 or not release_keys.signed(release, keys):
+        return "none of the pinned release keys has signed it"
+    return ""
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def saved(state_dir: Path, state: State) -> bool:
+    try:
+        save(state_dir, state)
+    except OSError as why:
+        trouble("agents/state.json cannot be written", str(why))
+        return False
+    return True
+
+
+class _Alone:
+    """Whoever starts or tries a version holds `agents/launch.lock`; not while an agent runs. Raises Conflict."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+
+    def __enter__(self) -> None:
+        self._handle = os.open(self._state_dir / FOLDER / "launch.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        running = os.open(self._state_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(running, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as why:
+            os.close(self._handle)
+            raise Conflict(f"another agent runs with {self._state_dir}", subject="--state-dir", next_step="Stop it first.") from why
+        finally:
+            os.close(running)
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._handle)

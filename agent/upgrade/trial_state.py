@@ -1,0 +1,209 @@
+"""Which version of the agent runs: the one that somebody installed, one that the manager named and that proved itself, or one on trial.
+
+A pure table over `STATE_DIR/agents/state.json`. Rule: a version counts only after it has checked in with the manager; each attempt is
+counted before it begins, so that no crash, hang or power cut can repeat it for ever; one that failed is not tried again until a newer wish;
+what a person installs by hand wins over all of it.
+
+    wish ──judged, staged, checked──► trial ──a poll answered, a full report accepted──► current
+                                        │ ATTEMPTS in vain                                  │ STARTS in a row that do not last
+                                        ▼                                                   ▼
+                                    failure (told to the manager), and the version before runs again
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+
+from fleetctl.core.model.agent_release import AgentRelease, Runtime, is_newer
+from fleetctl.core.model.wire import AgentUpgrade, AgentWish
+
+ATTEMPTS = 3
+STARTS = 5
+_MOST_WHY = 400
+
+
+class Program(msgspec.Struct, frozen=True, kw_only=True):
+    """A staged file, `STATE_DIR/agents/FILE`. `release`: the signed statement about it, which each start verifies again."""
+
+    version: str
+    sha256: str
+    file: str
+    python: str
+    platform: str
+    release: AgentRelease | None = None
+
+    @property
+    def runtime(self) -> Runtime:
+        return Runtime(self.python, self.platform)
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """`attempts` that have begun; `why` the last one that ended did so in vain."""
+
+    program: Program
+    epoch: int
+    wish: int
+    attempts: int = 0
+    why: str = ""
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    version: str
+    epoch: int
+    wish: int
+    why: str
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """`base`: what was installed when `current` or `trial` came. (`epoch`, `wish`): the newest wish that was carried out or given up.
+
+    `starts` of `current` in a row that have not lasted yet.
+    """
+
+    base: str = ""
+    current: Program | None = None
+    trial: Trial | None = None
+    failure: Failure | None = None
+    epoch: int = 0
+    wish: int = 0
+    starts: int = 0
+
+
+class Choice(NamedTuple):
+    """What a start runs: `program` None is the installed one."""
+
+    program: Program | None = None
+    on_trial: bool = False
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a wish is judged by. `sha256` of the running file, "" when it is not one; `signed`: by one of the pinned keys."""
+
+    version: str
+    sha256: str
+    runtime: Runtime
+    keys: int
+    signed: bool
+    in_pod: bool
+
+
+def choose(state: State, base: str, runtime: Runtime) -> tuple[State, Choice]:
+    """What this start runs, and the state to keep before it does."""
+    if (state.current or state.trial) and state.base != base:
+        state = _by_hand(state)
+    if state.trial is not None and state.trial.attempts >= ATTEMPTS:
+        state = _given_up(state, state.trial)
+    trial, current = state.trial, state.current
+    if trial is not None and trial.program.runtime == runtime:
+        tried = msgspec.structs.replace(trial, attempts=trial.attempts + 1, why="it was cut off")
+        return msgspec.structs.replace(state, trial=tried), Choice(trial.program, on_trial=True)
+    if trial is not None:
+        state = _given_up(state, msgspec.structs.replace(trial, why=f"it needs {trial.program.runtime}, and this is {runtime}"))
+    if current is None:
+        return state, Choice()
+    if current.runtime != runtime:
+        return gone(state, f"it needs {current.runtime}, and this is {runtime}"), Choice()
+    if state.starts >= STARTS:
+        return gone(state, f"{STARTS} starts in a row did not last"), Choice()
+    return msgspec.structs.replace(state, starts=state.starts + 1), Choice(current)
+
+
+def begun(state: State, base: str, program: Program, *, epoch: int, wish: int) -> State:
+    """A staged and checked file goes on trial at the next start."""
+    current = state.current if state.base == base else None
+    return msgspec.structs.replace(state, base=base, current=current, trial=Trial(program=program, epoch=epoch, wish=wish))
+
+
+def failed(state: State, why: str) -> State:
+    """An attempt ended in vain; the last one ends the trial."""
+    if state.trial is None:
+        return state
+    trial = msgspec.structs.replace(state.trial, why=why[:_MOST_WHY])
+    state = msgspec.structs.replace(state, trial=trial)
+    return _given_up(state, trial) if trial.attempts >= ATTEMPTS else state
+
+
+def stopped(state: State) -> State:
+    """An attempt was ended by whoever stopped the agent: it does not count."""
+    if state.trial is None:
+        return state
+    attempts = max(0, state.trial.attempts - 1)
+    return msgspec.structs.replace(state, trial=msgspec.structs.replace(state.trial, attempts=attempts))
+
+
+def confirmed(state: State) -> State:
+    """The version on trial has checked in."""
+    if state.trial is None:
+        return state
+    trial = state.trial
+    return State(base=state.base, current=trial.program, epoch=trial.epoch, wish=trial.wish)
+
+
+def refused(state: State, wish: AgentWish, epoch: int, why: str) -> State:
+    """A file that failed its check before any trial: not tried again until a newer wish."""
+    failure = Failure(version=wish.release.version, epoch=epoch, wish=wish.number, why=why[:_MOST_WHY])
+    return msgspec.structs.replace(state, failure=failure, epoch=epoch, wish=wish.number)
+
+
+def gone(state: State, why: str) -> State:
+    """The current version cannot be used any more: the installed one runs."""
+    if state.current is None:
+        return state
+    failure = Failure(version=state.current.version, epoch=state.epoch, wish=state.wish, why=why[:_MOST_WHY])
+    return msgspec.structs.replace(state, current=None, failure=failure, starts=0)
+
+
+def lasted(state: State) -> State:
+    return msgspec.structs.replace(state, starts=0)
+
+
+def judge(wish: AgentWish, state: State, epoch: int, facts: Facts) -> AgentUpgrade:
+    """What becomes of the manager's wish: `done`, `failed`, `refused` with the reason, or `fetching`, which is yes."""
+    release = wish.release
+    told = AgentUpgrade(wish=wish.number, version=release.version, state="done")
+    if (epoch, wish.number) <= (state.epoch, state.wish):
+        failure = state.failure
+        if failure is not None and (failure.epoch, failure.wish) == (epoch, wish.number):
+            return msgspec.structs.replace(told, state="failed", message=failure.why)
+        if _is(release, facts):
+            return told
+        return msgspec.structs.replace(told, state="refused", message=f"version {facts.version} was installed by hand since")
+    if _is(release, facts):
+        return told
+    why = _against(release, facts)
+    return msgspec.structs.replace(told, state="refused" if why else "fetching", message=why)
+
+
+def _is(release: AgentRelease, facts: Facts) -> bool:
+    return release.sha256 == facts.sha256 if facts.sha256 else release.version == facts.version
+
+
+def _against(release: AgentRelease, facts: Facts) -> str:
+    """Why this agent does not take the release, or ""."""
+    if facts.in_pod:
+        return "this agent runs in a Pod, whose image decides its version"
+    if not facts.keys:
+        return "upgrades are off: no release key is pinned on this agent (fleet-agent run --release-key)"
+    if release.runtime != facts.runtime:
+        return f"the file is for {release.runtime}, and this agent runs on {facts.runtime}"
+    if not facts.signed:
+        return "the file is not signed by a release key that is pinned on this agent"
+    if is_newer(facts.version, release.version) is not False and not release.replaces_newer:
+        return f"it is not newer than {facts.version}, and its signature does not allow it to replace a newer one"
+    return ""
+
+
+def _given_up(state: State, trial: Trial) -> State:
+    tries = f" ({trial.attempts} attempts)" if trial.attempts > 1 else ""
+    failure = Failure(version=trial.program.version, epoch=trial.epoch, wish=trial.wish, why=trial.why + tries)
+    return msgspec.structs.replace(state, trial=None, failure=failure, epoch=trial.epoch, wish=trial.wish)
+
+
+def _by_hand(state: State) -> State:
+    """Somebody installed another program: it runs, and a wish that was under way is over."""
+    epoch, wish = (state.trial.epoch, state.trial.wish) if state.trial else (state.epoch, state.wish)
+    return State(epoch=epoch, wish=wish)

@@ -1,0 +1,132 @@
+"""`fleetctl schedule`: when clusters may change, and when a schedule that is being written would let them."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fleetctl.cli.display import output as out
+from fleetctl.cli.display.list_view import getter, lister
+from fleetctl.cli.display.output import Column, Format
+from fleetctl.cli.session import ContextName, Doomed, Names, NoHeaders, Output, Workspace, Yes, new_group, opened, remove
+from fleetctl.core.model.errors import UsageError
+
+app = new_group()
+app.info.help = "Windows of time in which clusters may change, or may not."
+_LAST_YEAR = 2900
+_COLUMNS = [
+    Column("SCHEDULE", lambda i: i["metadata"]["name"]),
+    Column("KIND", lambda i: ("deny" if i["deny"] else "allow") + ("*" if i["open"] else "")),
+    Column("OPENS", lambda i: i["opens"]),
+    Column("OPENS (UTC)", lambda i: i["opensUtc"]),
+    Column("LASTS", lambda i: out.duration(i["seconds"]) if i["seconds"] else "for ever"),
+    Column("CLOSES", lambda i: i["closes"] or "never", wide=True),
+    Column("CLOSES (UTC)", lambda i: i["closesUtc"] or "never", wide=True),
+    Column("LOCATION", lambda i: i["location"], wide=True),
+]
+
+app.command("list")(lister("schedules", "The schedules, whether they are open, and when they open next."))
+app.command("get")(getter("schedules", "Schedules by name."))
+
+
+@app.command()
+def delete(names: Names, yes: Yes = False, workspace: Workspace = "", context: ContextName = "") -> None:
+    """Delete a schedule; clusters under no other one may change at once."""
+    with opened(context, workspace) as session:
+        remove(session, [Doomed("schedules", name) for name in names], yes=yes)
+
+
+@app.command()
+def preview(
+    what: Annotated[str, typer.Argument(metavar="FILE|NAME", help="A file with Schedules (then no manager is asked), or one by name.")],
+    at: Annotated[str, typer.Option("--at", metavar="TIME", help="From this time on, like 2026-03-29T01:30; now when not given.")] = "",
+    count: Annotated[int, typer.Option("--count", metavar="N", min=1, max=1000, help="So many windows of each.")] = 5,
+    output: Output = Format.TABLE,
+    no_headers: NoHeaders = False,
+    workspace: Workspace = "",
+    context: ContextName = "",
+) -> None:
+    """The next windows, in local time and in UTC, changes of the clock included; `*` is open at that time."""
+    documents = list(_of_file(what)) if _is_file(what) else [_of_manager(what, workspace, context)]
+    rows = [row for document, where in documents for row in _rows(document, where, at, count)]
+    if output in {Format.TABLE, Format.WIDE}:
+        out.table(_COLUMNS, rows, headers=not no_headers, wide=output is Format.WIDE)
+        known = {row["metadata"]["name"] for row in rows}
+        for document, _ in documents:
+            name = str((document.get("metadata") or {}).get("name") or "")
+            if name not in known:
+                out.say(f"{name} opens never again.")
+        return
+    out.objects(rows, output)
+
+
+def _is_file(text: str) -> bool:
+    return text == "-" or Path(text).suffix in {".yaml", ".yml", ".json"} or Path(text).is_file()
+
+
+def _of_file(source: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """Every Schedule of the file. Raises UsageError when there is none."""
+    from fleetctl.cli.commands.objects import documents_of
+
+    found = [(doc, where) for doc, where in documents_of(source) if isinstance(doc, dict) and doc.get("kind") == "Schedule"]
+    if not found:
+        raise UsageError("there is no Schedule in it", subject=source, next_step="Write kind: Schedule; see docs/rollouts.md.")
+    yield from found
+
+
+def _of_manager(name: str, workspace: str, context: str) -> tuple[dict[str, Any], str]:
+    with opened(context, workspace) as session:
+        return session.client.get("schedules", session.workspace, name), f"Schedule {name}"
+
+
+def _rows(document: dict[str, Any], where: str, at: str, count: int) -> Iterator[dict[str, Any]]:
+    from fleetctl.core.rollout.schedule import spans, spec_of, window_of
+    from fleetctl.zones import zone_of
+
+    name = str((document.get("metadata") or {}).get("name") or "")
+    try:
+        spec = spec_of(document.get("spec") or {})
+        zone = zone_of(spec.location)
+    except UsageError as error:
+        error.subject = f"{where}: {error.subject}"
+        raise
+    window, now = window_of(name, spec, zone), _time(at, zone)
+    for start, end in spans(window, now, count):
+        yield {
+            "kind": "Window",
+            "metadata": {"name": name},
+            "deny": spec.deny,
+            "location": window.location,
+            "open": start <= now,
+            "seconds": None if end is None else end - start,
+            "opens": _shown(start, zone),
+            "closes": _shown(end, zone),
+            "opensUtc": _shown(start, UTC),
+            "closesUtc": _shown(end, UTC),
+        }
+
+
+def _time(text: str, zone: tzinfo) -> int:
+    """A time without an offset is the schedule's own. Raises UsageError."""
+    if not text:
+        return int(time.time())
+    found = None
+    with contextlib.suppress(ValueError):
+        found = datetime.fromisoformat(text)
+    if found is None or not 1970 < found.year < _LAST_YEAR:
+        step = "Write it like 2026-03-29T01:30, or with an offset like 2026-03-29T01:30+01:00."
+        raise UsageError(f"{text[:40]!r} is not a time", subject="--at", next_step=step)
+    return int((found if found.tzinfo else found.replace(tzinfo=zone)).timestamp())
+
+
+def _shown(at: int | None, zone: tzinfo) -> str:
+    if at is None:
+        return ""
+    text = datetime.fromtimestamp(at, zone).isoformat()
+    return text.removesuffix("+00:00") + "Z" if zone is UTC else text

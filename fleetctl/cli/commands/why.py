@@ -1,0 +1,107 @@
+"""`fleetctl why`: what stands in the way of a bundle, on a cluster or as a whole, and the next thing to happen.
+
+Exit status 0 when what is asked about is Ready and nothing of it is held back, else 1: also when no target brings the bundle to the
+cluster.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Annotated, Any
+
+import typer
+
+from fleetctl.cli.display import output as out
+from fleetctl.cli.display.columns import plural_of
+from fleetctl.cli.display.output import Format, ages
+from fleetctl.cli.session import ContextName, Session, Workspace, opened
+from fleetctl.core.model.errors import UsageError
+
+_TOPIC, _LEAST_COLUMNS = 12, 40
+_PLACES = {"clusters": "cluster", "bundles": "bundle"}
+
+
+def why(
+    what: Annotated[
+        list[str], typer.Argument(metavar="CLUSTER|BUNDLE", help="Both, or one: cluster/NAME and bundle/NAME when a name is both.")
+    ],
+    output: Annotated[Format, typer.Option("-o", "--output", help="Form of the answer: table, json or yaml.")] = Format.TABLE,
+    workspace: Workspace = "",
+    context: ContextName = "",
+) -> None:
+    """Why a bundle is as it is on a cluster, or as a whole, or why a cluster is not Ready; and what comes next."""
+    asked = _asked(what)
+    with opened(context, workspace) as session:
+        found = _ask(session, asked)
+    name = "/".join(filter(None, ("why", str(found.get("cluster") or ""), str(found.get("bundle") or ""))))
+    if not out.answered(found, output, [name]):
+        _show(found, wide=output is Format.WIDE)
+    if not _well(found):
+        raise typer.Exit(1)
+
+
+def _ask(session: Session, asked: dict[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = session.client.call("GET", "why", params={"workspace": session.workspace, **asked})
+    return found
+
+
+def _asked(words: list[str]) -> dict[str, str]:
+    """What the API is asked. Raises UsageError."""
+    if len(words) > 2:
+        step = "Write `fleetctl why CLUSTER BUNDLE`, or one of them."
+        raise UsageError("why explains one bundle on one cluster", subject=" ".join(words), next_step=step)
+    parts = [_kind(word) for word in words]
+    if len(parts) == 1:
+        kind, name = parts[0]
+        return {kind or "name": name}
+    kinds = [kind for kind, _ in parts]
+    if kinds[0] == "bundle" or kinds[1] == "cluster":
+        parts.reverse()
+        kinds.reverse()
+    if kinds[0] == "bundle" or kinds[1] == "cluster":
+        raise UsageError("two of one kind", subject=" ".join(words), next_step="Write `fleetctl why CLUSTER BUNDLE`.")
+    return {"cluster": parts[0][1], "bundle": parts[1][1]}
+
+
+def _kind(word: str) -> tuple[str, str]:
+    """(cluster, bundle or "" when it is not said, the name). Raises UsageError."""
+    kind, slash, name = word.partition("/")
+    if not slash:
+        return "", word
+    plural = plural_of(kind)
+    if plural not in _PLACES or not name or "/" in name:
+        step = "Write cluster/NAME or bundle/NAME."
+        raise UsageError(f"{word!r} is neither a cluster nor a bundle", subject="why", next_step=step)
+    return _PLACES[plural], name
+
+
+def _well(found: dict[str, Any]) -> bool:
+    return bool(found.get("ready")) and not found.get("staged")
+
+
+def _show(found: dict[str, Any], *, wide: bool) -> None:
+    out.line(f"{_title(found)}: {found.get('state') or 'not there'}")
+    out.line()
+    width = 10**6 if wide else max(_LEAST_COLUMNS, out.columns())
+    for line in found.get("lines") or []:
+        _wrapped(str(line["topic"]), ages(str(line["text"])), width)
+    out.line()
+    _wrapped("Next:", ages(str(found["next"]["text"])), width, topic=len("Next:"))
+
+
+def _title(found: dict[str, Any]) -> str:
+    if found.get("about") == "cluster":
+        return f"Cluster {found['cluster']}"
+    if found.get("about") == "bundle":
+        return f"Bundle {found['bundle']}"
+    return f"Bundle {found.get('bundle')} on cluster {found.get('cluster')}"
+
+
+def _wrapped(title: str, text: str, width: int, *, topic: int = _TOPIC) -> None:
+    """A title, and the text beside it in as many lines as it takes; a word that is longer, as a command may be, is never cut."""
+    head = title.ljust(topic) + " "
+    room = max(20, width - len(head))
+    rows = textwrap.wrap(out.clean(text), room, break_long_words=False, break_on_hyphens=False) or [""]
+    out.line(head + rows[0])
+    for row in rows[1:]:
+        out.line(" " * (topic + 1) + row)

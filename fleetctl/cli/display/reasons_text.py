@@ -1,0 +1,28 @@
+"""`status.reasons` as people read them: what is the matter, on how many clusters, and what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fleetctl.cli.display import output as out
+from fleetctl.cli.session import counted
+
+
+def show(item: dict[str, Any]) -> None:
+    """One line for each reason, with what to do below it. Nothing when all is well."""
+    status = item.get("status") or {}
+    for reason in status.get("reasons") or []:
+        for text in lines(reason):
+            out.line(text)
+    left = status.get("reasonsOmitted") or {}
+    if left:
+        out.line(f"and {counted(left['count'], 'deployment')} more, with {counted(left['reasons'], 'other reason')}")
+
+
+def lines(reason: dict[str, Any]) -> list[str]:
+    """`ErrApplied (3, one is paris): no such image`, and the hint."""
+    example = reason.get("example") or {}
+    where = str(example.get("cluster") or "")
+    amount = f"{reason['count']}, one is {where}" if reason["count"] > 1 else where
+    found = [f"{reason['state']} ({amount}): {out.ages(str(reason['cause']))}"]
+    return found + ([f"    {reason['code']}: {reason['hint']}"] if reason.get("hint") else [])

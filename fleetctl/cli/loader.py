@@ -1,0 +1,89 @@
+"""The commands, each loaded only when it is asked for, and what is wrong with a command line in one sentence and a next step."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
+
+import typer
+
+from fleetctl.cli import suggest
+from fleetctl.cli.command_table import COMMANDS
+from fleetctl.cli.help import Command
+from fleetctl.cli.session import HELP
+from fleetctl.core.model.errors import UsageError
+
+_VERB = re.compile(r"No such command '([^']*)'")
+_SENTENCES = (
+    (re.compile(r"[Ii]nput should be a valid integer, unable to parse string as an integer"), "it is not a whole number"),
+    (re.compile(r"[Ii]nput should be a valid number, unable to parse string as a number"), "it is not a number"),
+    (re.compile(r"[Ii]nput should be greater than or equal to (\S+)"), r"it must be at least \1"),
+    (re.compile(r"got unexpected extra arguments?(?:\(s\))? \((.*)\)"), r"unexpected argument: \1"),
+)
+_CHOICE = re.compile(r"'([^']*)' is not one of (.*)")
+
+
+def command(name: str) -> Any:
+    """The command or group of that name, ready to be called. Raises UsageError with the nearest one."""
+    places = {known: place for known, _, place in COMMANDS}
+    if name not in places:
+        raise _unknown(name, places)
+    module, _, attribute = places[name].partition(":")
+    found = getattr(import_module(f"fleetctl.cli.{module}"), attribute)
+    if isinstance(found, typer.Typer):
+        for one in found.registered_commands:
+            one.cls = Command
+        return typer.main.get_command(found)
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    alone.command(name, context_settings=HELP, cls=Command)(found)
+    return typer.main.get_command(alone)
+
+
+def _unknown(name: str, known: Iterable[str]) -> UsageError:
+    if name.startswith("-"):
+        step = "Options come after the command: fleetctl COMMAND [OPTIONS]."
+        if name in {"-v", "-V"}:
+            step = "`fleetctl --version` shows the version."
+        return UsageError(f"there is no option {name[:80]!r} before a command", subject="fleetctl", next_step=step)
+    ours = suggest.COMMANDS.get(name.lower())
+    if ours:
+        step = f"Use fleetctl {ours}." if " or " not in ours else f"Use {ours}."
+    else:
+        step = suggest.question(suggest.nearest(name, known)) + "`fleetctl --help` lists the commands."
+    return UsageError(f"there is no command {name[:80]!r}", subject="fleetctl", next_step=step)
+
+
+def usage(error: Any) -> tuple[str, str, str]:
+    """(summary, subject, next step) of what typer has against a command line."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "fleetctl"
+    summary, step = str(error.format_message()).rstrip("."), f"See `{path} --help`."
+    option = getattr(error, "option_name", "")
+    if option and type(error).__name__ == "NoSuchOption":
+        known = [name for param in context.command.params for name in param.opts] if context else []
+        near = suggest.nearest_option(option, known)
+        return f"there is no option {option}", path, suggest.question(near) + step
+    verb = _VERB.search(summary)
+    if verb and context is not None:
+        near = suggest.VERBS.get(verb[1].lower(), "")
+        known = list(getattr(context.command, "commands", {}))
+        near = near if near in known or " " in near else suggest.nearest(verb[1], known)
+        return f"there is no command {verb[1]!r}", path, suggest.question(near) + step
+    summary, _, _ = summary.partition(". Did you mean ")
+    summary = _plain(_lower(summary.replace("Value error, ", "")))
+    choice = _CHOICE.search(summary)
+    near = suggest.nearest(choice[1], re.findall(r"'([^']*)'", choice[2])) if choice else ""
+    return summary, path, suggest.question(near) + step
+
+
+def _plain(summary: str) -> str:
+    """The validator's sentences in plain words."""
+    for pattern, text in _SENTENCES:
+        summary = pattern.sub(text, summary)
+    return summary
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,120 @@
+"""What `fleetctl wait --for` may ask of an object, and what an object lacks of it, in words. Pure.
+
+`ready`: its state is Ready (of a rollout: Completed). `synced`: every cluster that gets it was told its newest version. `applied`: and has
+applied it, ready or not. `completed`: a rollout has reached everybody. `commit=SHA`: what Git says was taken. Or a condition, or a state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fleetctl.cli.display.columns import STATES, short, state_of
+from fleetctl.cli.suggest import nearest, question
+from fleetctl.core.model.errors import UsageError
+
+WORDS = ("ready", "synced", "applied", "completed", "deleted")
+
+_PHASES = ("Progressing", "Paused", "Failed", "Aborted", "Completed")
+_UNTOLD = {"pending": "Pending", "outOfSync": "OutOfSync", "waitingForWindow": "WaitingForWindow"}
+_UNAPPLIED = {
+    **_UNTOLD,
+    "waitApplied": "WaitApplied",
+    "errApplied": "ErrApplied",
+    "waitingForDependency": "WaitingForDependency",
+    "offline": "Offline",
+}
+_OF_GIT = frozenset({"GitUpdating", "Stalled", "Held"})
+_CAUSES = 3
+# What a rollout does not leave by itself.
+_ENDED = frozenset({"Failed", "Aborted"})
+
+
+@dataclass(frozen=True)
+class Goal:
+    """`want`: a word of WORDS, `condition=TYPE[=STATUS]`, `commit=SHA` or a state in small letters."""
+
+    want: str
+
+    def missing(self, item: dict[str, Any]) -> str:
+        """What `item` lacks, in words; "" when it is as wanted."""
+        if self.want.startswith("condition="):
+            return _condition(item, self.want.removeprefix("condition="))
+        if self.want.startswith("commit="):
+            at = commit_of(item)
+            return "" if at.startswith(self.want.removeprefix("commit=")) and at else f"is at {at[:12] or 'no commit'}"
+        rollout = item["kind"] == "Rollout"
+        if self.want == "completed" or (rollout and self.want in {"ready", "applied"}):
+            return _stated(item, "completed")
+        if self.want == "synced":
+            return _told(item) if rollout else _counted(item, _UNTOLD)
+        if self.want == "applied":
+            return _counted(item, _UNAPPLIED)
+        return _stated(item, self.want)
+
+    def lost(self, item: dict[str, Any]) -> str:
+        """Why this will never be, without a person; "" when it may."""
+        state = state_of(item)
+        if item["kind"] != "Rollout" or state not in _ENDED or self.want not in {"ready", "synced", "applied", "completed"}:
+            return ""
+        return f"is {state}" + _because(item) if self.missing(item) else ""
+
+
+def goal_of(text: str) -> Goal:
+    """Raises UsageError with the nearest word."""
+    want = text.strip()
+    kind, sign, rest = want.partition("=")
+    if sign and kind in {"condition", "commit"} and rest:
+        return Goal(f"{kind}={rest.lower() if kind == 'commit' else rest}")
+    want = want.removeprefix("state=").lower()
+    want = "deleted" if want == "delete" else want
+    known = {*WORDS, *(state.lower() for state in (*STATES, *_PHASES))}
+    if want in known:
+        return Goal(want)
+    step = question(nearest(want, sorted(known)))
+    step += f"Valid: {', '.join(WORDS)}, condition=TYPE, commit=SHA, and states such as Modified."
+    raise UsageError(f"unknown condition {text[:80]!r}", subject="--for", next_step=step)
+
+
+def commit_of(item: dict[str, Any]) -> str:
+    return str((item.get("status") or {}).get("commit") or "").lower()
+
+
+def _because(item: dict[str, Any]) -> str:
+    message = short(str(((item.get("status") or {}).get("display") or {}).get("message") or ""))
+    return f": {message}" if message else ""
+
+
+def _stated(item: dict[str, Any], want: str) -> str:
+    state = state_of(item)
+    return "" if state.lower() == want else f"is {state or 'in no state'}" + _because(item)
+
+
+def _told(item: dict[str, Any]) -> str:
+    told, _, of = str(((item.get("status") or {}).get("display") or {}).get("clusters") or "").partition("/")
+    return "" if told == of else f"{told} of {of} clusters are told" + _because(item)
+
+
+def _counted(item: dict[str, Any], counters: dict[str, str]) -> str:
+    """By Fleet's summary, of what is made of many; of a deployment by its own state."""
+    status = item.get("status") or {}
+    state, summary = state_of(item), status.get("summary")
+    if state in _OF_GIT or state == "WaitCheckIn":
+        return f"is {state}" + _because(item)
+    if summary is None:
+        return f"is {state}" + _because(item) if state in counters.values() else ""
+    left = {word: summary[counter] for counter, word in counters.items() if summary.get(counter)}
+    if not left:
+        return ""
+    said = ", ".join(f"{count} {word}" for word, count in left.items())
+    causes = [f"{r['cause']} ({(r.get('example') or {}).get('cluster', '')})" for r in status.get("reasons") or [] if r["state"] in left]
+    why = f": {'; '.join(causes[:_CAUSES])}" if causes else _because(item)
+    return f"has {said} of {summary.get('desiredReady', '?')}{why}"
+
+
+def _condition(item: dict[str, Any], want: str) -> str:
+    kind, _, status = want.partition("=")
+    has = [c for c in (item.get("status") or {}).get("conditions") or [] if str(c.get("type", "")).lower() == kind.lower()]
+    if has and str(has[0].get("status", "")).lower() == (status or "true").lower():
+        return ""
+    return f"has {kind}={has[0].get('status')}" if has else f"has no condition {kind}"

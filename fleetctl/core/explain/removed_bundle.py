@@ -1,0 +1,44 @@
+"""Why a removed bundle is still on clusters: facts in, lines and the next step out. Pure, as core/why.py."""
+
+from __future__ import annotations
+
+from fleetctl.core.explain.bundle_and_cluster import Trouble
+from fleetctl.core.explain.deployment import Agent, Fact, Line, Next, agent_line, cluster_step
+
+
+class Going(Fact, frozen=True, kw_only=True):
+    """A bundle that no GitRepo brings any more. `cluster` and `agent`: where only one cluster is asked about."""
+
+    workspace: str
+    bundle: str
+    repo: str
+    cluster: str = ""
+    state: str = "Removing"
+    ready: bool = False
+    clusters: int
+    agent: Agent | None = None
+    troubles: list[Trouble]
+
+
+def going_lines(one: Going) -> list[Line]:
+    where = f"cluster {one.cluster}" if one.cluster else f"{one.clusters} cluster{'s' if one.clusters != 1 else ''}"
+    found = [Line("Bundle", f"it does not exist any more (GitRepo {one.repo}), and is being removed from {where}")]
+    if one.agent is not None:
+        found.append(Line("Agent", agent_line(one.agent)))
+    for trouble in one.troubles:
+        more = f" and {trouble.count - 1} more" if trouble.count > 1 else ""
+        found.append(Line(trouble.state, f"{trouble.reason.cause} ({trouble.cluster}{more})"))
+        found += [Line("About", trouble.reason.object)] if trouble.reason.object else []
+    return found
+
+
+def going_step(one: Going) -> Next:
+    if one.agent is not None and (step := cluster_step(one.cluster, one.agent, ready=False)) is not None:
+        return step
+    bad = next((trouble for trouble in one.troubles if trouble.state == "ErrApplied"), None)
+    if bad is None:
+        return Next("nothing: the agent removes it, and reports when it is gone")
+    if one.cluster:
+        return Next(bad.reason.hint or f"see what {bad.reason.object or 'the agent'} says")
+    command = f"fleetctl why {bad.cluster} {one.bundle}"
+    return Next(f"{bad.reason.hint.rstrip('.')}; see {command}" if bad.reason.hint else f"see {command}", command)

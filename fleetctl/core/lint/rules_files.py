@@ -1,0 +1,96 @@
+"""What a fleet.yaml says of the bundle's other files without effect, and lines of a .fleetignore that leave nothing out."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Collection, Iterator
+from fnmatch import fnmatchcase
+
+from fleetctl.core.formats.yaml_stream import KUSTOMIZATIONS
+from fleetctl.core.lint.context import Advice, Layer, as_list, as_map, as_str, inside
+
+_PATCH = re.compile(r"(.*)_patch(\.[^./]+)")
+
+
+def _kustomize(layer: Layer) -> Iterator[Advice]:
+    wanted = as_str(as_map(layer.own.get("kustomize")).get("dir"))
+    folder = inside(wanted or ".")
+    if layer.files is None or folder is None or (layer.is_custom and not wanted):
+        return
+    found = [name for name in KUSTOMIZATIONS if posixpath.join(folder, name) in layer.files]
+    place = layer.at("kustomize", "dir") if wanted else ()
+    if wanted and not found:
+        yield "kustomize-dir-missing", place, f"`kustomize.dir`: {wanted} holds no kustomization.yaml", "Correct the path."
+    elif found and "kustomization.yaml" not in found:
+        summary = f"Rancher Fleet would not find {posixpath.join(folder, found[0])}"
+        yield "kustomization-name", place, summary, "Name it kustomization.yaml."
+
+
+def _overlays(layer: Layer) -> Iterator[Advice]:
+    own = as_list(as_map(layer.own.get("yaml")).get("overlays"))
+    if not own or layer.files is None:
+        return
+    style = _style(layer)
+    if style:
+        step = "Remove it; what differs between clusters goes into `helm.values` or `kustomize.dir`."
+        yield (
+            "overlays-without-effect",
+            layer.at("yaml", "overlays"),
+            f"`yaml.overlays` has no effect in a bundle with a {style}",
+            step,
+        )
+        return
+    laid = {path for path in layer.files if not path.startswith("overlays/")}
+    names = [name for name in as_list(as_map(layer.all.get("yaml")).get("overlays")) if isinstance(name, str)]
+    for at, name in enumerate(names):
+        prefix, place = f"overlays/{name}/", layer.at("yaml", "overlays", at - (len(names) - len(own)))
+        mine = {path.removeprefix(prefix) for path in layer.files if path.startswith(prefix)}
+        stated = at >= len(names) - len(own)
+        if not mine and stated:
+            yield "overlay-missing", place, f"`yaml.overlays`: there is no folder {prefix[:-1]}", "Correct the name."
+        for path in sorted(mine):
+            patch = _PATCH.fullmatch(path)
+            if not patch:
+                laid.add(path)
+            elif patch[1] + patch[2] not in laid and stated:
+                summary = f"{prefix}{path} changes {patch[1]}{patch[2]}, which is not there"
+                yield "patch-without-target", place, summary, "Correct the file's name."
+
+
+def _style(layer: Layer) -> str:
+    """What stands between overlays and the bundle's manifests, or ""."""
+    chart, files = as_str(layer.helm("chart")), layer.files or frozenset()
+    folder = inside(chart or ".")
+    if (chart and (as_str(layer.helm("repo")) or "://" in chart)) or (folder is not None and posixpath.join(folder, "Chart.yaml") in files):
+        return "chart"
+    folder = inside(as_str(as_map(layer.all.get("kustomize")).get("dir")) or ".")
+    if folder is not None and any(posixpath.join(folder, name) in files for name in KUSTOMIZATIONS):
+        return "kustomization"
+    return ""
+
+
+RULES = (_kustomize, _overlays)
+
+
+def ignored(text: bytes, files: Collection[str]) -> Iterator[tuple[int, str, str]]:
+    """(line, summary, next step) of each line of a .fleetignore that leaves nothing out. files: those below its folder.
+
+    Fleet compares a line with the last part of a path alone, or as `NAME/*` with the names of folders.
+    """
+    folders = {part for path in files for part in path.split("/")[:-1]}
+    parts = folders | {path.rpartition("/")[2] for path in files}
+    for at, written in enumerate(text.decode("utf-8", "replace").splitlines(), start=1):
+        line = written.rstrip()
+        if not line or line.startswith("#"):
+            continue
+        shown = line[:80]
+        if "/*" in line[1:]:
+            if line.removesuffix("/*") not in folders:
+                yield at, f"there is no folder for {shown!r}", "Write `NAME/*`, with the folder's name alone."
+        elif "/" in line:
+            yield at, f"{shown!r} matches nothing: a line is compared with names, not with paths", "Write the name alone, or `NAME/*`."
+        elif line.startswith("!"):
+            yield at, f"{shown!r} takes nothing back: there is no negation here", "Remove the line."
+        elif not any(fnmatchcase(part, line.replace("[^", "[!")) for part in parts):
+            yield at, f"{shown!r} matches nothing", "Correct or remove the line."

@@ -1,0 +1,334 @@
+"""What a commit would change, said before it does: values in, a Plan out. Pure.
+
+Rule: a plan is the difference that reconciling would store (core/plan.py), counted and put into groups, never another opinion of it.
+Clusters stand in one group when they go from the same archive and options to the same archive and options; one of them speaks for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from fleetctl.core.model.bundle import BundleSpec
+from fleetctl.core.model.ids import BundleName, ClusterId, Digest
+from fleetctl.core.model.plan import Change, Have, Key, Want
+from fleetctl.core.rollout.strategy import Partition
+from fleetctl.core.targeting.dependencies import is_meant
+
+# Names that a group lists; its count is always whole.
+MOST_NAMES = 100
+HEARD = "heard"
+# Why a removal is held beside the causes of core/holds.py: whole bundles go, too many at once or a cluster's last.
+BUNDLES = "bundles"
+
+
+class What(StrEnum):
+    ADDED = "added"  # the cluster gains the bundle
+    CHANGED = "changed"  # it is deployed again
+    REMOVED = "removed"  # the cluster loses it
+    TOLD = "told"  # the cluster is told something else of it, and nothing is deployed again
+
+
+class _Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """Part of the answer of `POST /api/v1/plan` (docs/api.md)."""
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What a plan must know of a cluster. `health`: heard, unknown or offline; `closed`: outside its window."""
+
+    name: str
+    health: str = HEARD
+    paused: bool = False
+    closed: bool = False
+
+
+class Side(_Said, frozen=True, kw_only=True):
+    """What a cluster has, or would have: `options` is the key of Plan.options."""
+
+    archive: Digest
+    options: str
+    customization: str = ""
+
+
+class Group(_Said, frozen=True, kw_only=True):
+    """Clusters with one and the same change. `why`: what differs, in words of fleet.yaml; `names`: the first of them; `representative`: who
+    is rendered for all. Of them are `offline`, `paused`, outside their window (`closed`), and `behind`: never told the version before this
+    one. `held`: why the manager would ask a person before they lose it (core/holds.py), or "".
+    """
+
+    what: What
+    why: list[str] = []
+    clusters: int
+    names: list[str]
+    representative: str
+    offline: int = 0
+    paused: int = 0
+    closed: int = 0
+    behind: int = 0
+    held: str = ""
+    old: Side | None = None
+    new: Side | None = None
+
+
+class Stage(_Said, frozen=True, kw_only=True):
+    """One partition of the rollout: of its `clusters` so many are `told` something new, `at_once` may be unavailable. `soak` in seconds."""
+
+    name: str
+    clusters: int
+    told: int
+    at_once: int
+    soak: float = 0.0
+    approval: bool = False
+
+
+class Wait(_Said, frozen=True, kw_only=True):
+    """What holds a change back, or orders it: `code` for programs, `text` for people."""
+
+    code: str
+    text: str
+
+
+class Impact(_Said, frozen=True, kw_only=True):
+    """One bundle. `clusters`: that have it afterwards, `had`: before. `stages` is empty when all are told at once."""
+
+    bundle: BundleName
+    path: str = ""
+    what: What
+    clusters: int = 0
+    had: int = 0
+    groups: list[Group] = []
+    stages: list[Stage] = []
+    waits: list[Wait] = []
+    after: list[BundleName] = []  # changed bundles that it waits for
+
+    def count(self, what: What) -> int:
+        return sum(group.clusters for group in self.groups if group.what is what)
+
+
+class Move(_Said, frozen=True, kw_only=True):
+    """A bundle that goes and one that comes, which are probably one: `why` in words."""
+
+    old: BundleName
+    new: BundleName
+    why: str
+
+
+class Removals(_Said, frozen=True, kw_only=True):
+    """What would be deleted. `emptied`: clusters that lose their last bundle, the first of `emptied_count`; `held`: why the manager would
+    wait for a person, "" when it would not; `refused`: why a plan wants to hear the number, "" when it does not.
+    """
+
+    deployments: int = 0
+    of_deployments: int = 0
+    bundles: list[BundleName] = []
+    of_bundles: int = 0
+    emptied: list[str] = []
+    emptied_count: int = 0
+    moves: list[Move] = []
+    held: str = ""
+    refused: str = ""
+
+
+class Trouble(_Said, frozen=True, kw_only=True):
+    """What stands in the way of a bundle, or should be known of it."""
+
+    path: str
+    code: str
+    summary: str
+    next_step: str = ""
+
+
+class Facts(_Said, frozen=True, kw_only=True):
+    """What is true of a representative; its templates are evaluated with it."""
+
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    kube_version: str = ""  # as its agent reports it
+
+
+class Plan(_Said, frozen=True, kw_only=True):
+    """`commit` "" is a working copy. `before`: the commit that the fleet follows now. `clusters`: touched by at least one change."""
+
+    workspace: str
+    gitrepo: str
+    commit: str = ""
+    before: str = ""
+    ref: str = ""
+    bundles: list[Impact] = []
+    unchanged: int = 0
+    clusters: int = 0
+    removals: Removals = Removals()
+    order: list[list[BundleName]] = []
+    problems: list[Trouble] = []
+    warnings: list[Trouble] = []
+    options: dict[str, msgspec.Raw] = {}
+    facts: dict[str, Facts] = {}
+
+    @property
+    def changes(self) -> bool:
+        return bool(self.bundles)
+
+    def deployments(self, what: What) -> int:
+        return sum(impact.count(what) for impact in self.bundles)
+
+
+class _Kind(msgspec.Struct, frozen=True):
+    """What makes a group one."""
+
+    what: What
+    why: tuple[str, ...]
+    old: Side | None
+    new: Side | None
+    held: str = ""
+
+
+def grouped(
+    changes: Iterable[Change], have: Mapping[Key, Have], standing: Mapping[ClusterId, Standing], held: Mapping[Key, str] | None = None
+) -> list[Group]:
+    """The changes of one bundle. `held`: removals that would wait, and why."""
+    alike: dict[tuple[int, int, str], list[Change]] = {}  # thousands share one Want and one Have
+    for change in changes:
+        mark = id(change.want), id(have.get(change.key)), held.get(change.key, "") if held else ""
+        alike.setdefault(mark, []).append(change)
+    found: dict[_Kind, list[Key]] = {}
+    for (_, _, waits), some in alike.items():
+        found.setdefault(_kind(some[0], have.get(some[0].key), waits), []).extend(change.key for change in some)
+    return in_order(_group(kind, keys, have, standing) for kind, keys in found.items())
+
+
+def _kind(change: Change, had: Have | None, held: str) -> _Kind:
+    return _Kind(kind_of_change(change, had), tuple(change_reasons(change.want, had)), _side_of_have(had), _side_of_want(change.want), held)
+
+
+def in_order(groups: Iterable[Group]) -> list[Group]:
+    """Those that deploy first, the largest group of each kind first."""
+    return sorted(groups, key=lambda g: (list(What).index(g.what), -g.clusters, g.names))
+
+
+def _group(kind: _Kind, keys: Sequence[Key], have: Mapping[Key, Have], standing: Mapping[ClusterId, Standing]) -> Group:
+    members = sorted((standing.get(cluster) or Standing(cluster, "offline") for cluster, _ in keys), key=lambda s: s.name)
+    behind = sum(1 for key in keys if kind.what is What.CHANGED and have[key].staged)
+    return Group(
+        what=kind.what,
+        why=list(kind.why),
+        clusters=len(members),
+        names=[member.name for member in members[:MOST_NAMES]],
+        representative=next((m.name for m in members if m.health == HEARD), members[0].name),
+        offline=sum(1 for m in members if m.health != HEARD),
+        paused=sum(1 for m in members if m.paused),
+        closed=sum(1 for m in members if m.closed),
+        behind=behind,
+        held=kind.held,
+        old=kind.old,
+        new=kind.new,
+    )
+
+
+def kind_of_change(change: Change, had: Have | None) -> What:
+    if change.want is None:
+        return What.TOLD if had is not None and not had.generation else What.REMOVED
+    if had is None or had.removed or had.generation < 1:
+        return What.ADDED
+    return What.CHANGED if change.redeploy else What.TOLD
+
+
+def _side_of_have(had: Have | None) -> Side | None:
+    if had is None or had.removed or had.generation < 1:
+        return None
+    return Side(archive=had.archive, options=had.options_key, customization=had.customization)
+
+
+def _side_of_want(want: Want | None) -> Side | None:
+    return Side(archive=want.archive, options=want.options_key, customization=want.customization) if want else None
+
+
+def change_reasons(want: Want | None, had: Have | None) -> list[str]:
+    """What differs."""
+    if want is None:
+        return ["was never told"] if had is not None and not had.generation else []
+    if had is None or had.removed or had.generation < 1:
+        return []
+    tests = (
+        ("files", want.archive != had.archive),
+        ("options", want.options_digest != had.options_digest and want.options_key != had.options_key),
+        ("copied content", want.options_digest != had.options_digest and want.options_key == had.options_key),
+        ("diff or correctDrift", want.options_digest == had.options_digest and want.options_key != had.options_key),
+        ("target", want.target != had.target),
+        ("customization", want.customization != had.customization),
+        ("keepResources", want.keep_resources != had.keep_resources),
+        *_told_of(want.shown, had.shown),
+    )
+    found = [word for word, differs in tests if differs]
+    return found or (["a version that was held back is dropped"] if had.staged else [])
+
+
+def _told_of(new: str, old: str) -> list[tuple[str, bool]]:
+    """Of what else an agent is told (manager/reconcile/reconcile.py): labels, dependencies, pause."""
+    words = ("labels", "dependsOn", "paused")
+    if new == old:
+        return []
+    try:
+        now, then = msgspec.json.decode(new), msgspec.json.decode(old or "[{}, [], false]")
+        return [(word, now[at] != then[at]) for at, word in enumerate(words)]
+    except (msgspec.DecodeError, IndexError, TypeError, KeyError):
+        return [("labels, dependsOn or paused", True)]
+
+
+def stages_of(partitions: Sequence[Partition], redeployed: set[ClusterId]) -> list[Stage]:
+    return [
+        Stage(
+            name=part.name,
+            clusters=len(part.members),
+            told=sum(1 for member in part.members if member in redeployed),
+            at_once=part.max_unavailable,
+            soak=part.soak,
+            approval=part.approval,
+        )
+        for part in partitions
+    ]
+
+
+def needs(spec: BundleSpec, labels: Mapping[BundleName, Mapping[str, str]]) -> tuple[list[BundleName], list[str]]:
+    """(bundles that `spec` depends on, names of some that there are not). `labels`: of every bundle of the workspace."""
+    found: dict[BundleName, None] = {}
+    missing: list[str] = []
+    for dependency in spec.depends_on:
+        if dependency.name and dependency.name not in labels:
+            missing.append(dependency.name)
+        others = (name for name in sorted(labels) if name != spec.name or dependency.name)
+        found |= dict.fromkeys(name for name in others if is_meant(dependency, name, labels[name]))
+    return list(found), missing
+
+
+def ordered(after: Mapping[BundleName, Iterable[BundleName]]) -> list[list[BundleName]]:
+    """Steps of bundles, each after those it waits for; those of a circle, which never begin, stand in no step."""
+    left = {name: set(needed) & set(after) - {name} for name, needed in after.items()}
+    steps: list[list[BundleName]] = []
+    while ready := sorted(name for name, needed in left.items() if not needed):
+        steps.append(ready)
+        left = {name: needed - set(ready) for name, needed in left.items() if name not in ready}
+    return steps
+
+
+def circle(after: Mapping[BundleName, Iterable[BundleName]]) -> list[BundleName]:
+    """The bundles that wait for themselves, or for some that do."""
+    free = {name for step in ordered(after) for name in step}
+    return sorted(set(after) - free)
+
+
+def option_paths(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Where two options differ, as in `helm.values.image.tag`."""
+    found: list[str] = []
+    for key in sorted(old.keys() | new.keys()):
+        mine, other = old.get(key), new.get(key)
+        if mine == other:
+            continue
+        if isinstance(mine, dict) and isinstance(other, dict):
+            found += option_paths(mine, other, f"{prefix}{key}.")
+        else:
+            found.append(prefix + key)
+    return found

@@ -1,0 +1,320 @@
+"""When clusters may change: Fleet's `Schedule`, and ours beyond it, windows that forbid. Pure; times are whole Unix seconds.
+
+Rule: a window begins at each local time that its cron expression names, and lasts its duration in real, elapsed time; windows that touch or
+overlap are one. A cluster under schedules may change while one that allows is open and none that forbids is; one under none always may,
+and one under forbidding ones only, while none of them is open.
+
+Where the clock is put forward, an expression that names its hours begins at the end of the missing time, so that no night is without its
+window; where it is put back, it begins once, the first time. One that does not name its hours (`*`, `*/2`) goes by real time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any, NamedTuple
+
+import msgspec
+
+from fleetctl.core.documents.convert import Origin, convert, dotted
+from fleetctl.core.documents.fields import SCHEDULE
+from fleetctl.core.model.bundle import Target
+from fleetctl.core.model.errors import UsageError
+from fleetctl.core.rollout import cron as crons
+from fleetctl.core.rollout.cron import Cron
+
+_CRITERIA = ("clusterName", "clusterSelector", "clusterGroup", "clusterGroupSelector")
+_NEAR = 50 * 3600  # no zone has shifted by more than a day
+_PROBE = 6 * 3600
+_MOST_STEPS = 10_000
+_FOREVER = 10 * 366  # days; what is open for so long without a pause is said never to close
+_MOST_SECONDS = 10 * 366 * 86400
+_MOST_TURNS = 200
+_LEAP = 100  # days
+_MOST_BACK = 1000
+_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class ScheduleTarget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """The criteria of a target."""
+
+    name: str | None = None
+    cluster_name: str | None = None
+    cluster_selector: dict[str, Any] | None = None
+    cluster_group: str | None = None
+    cluster_group_selector: dict[str, Any] | None = None
+
+
+class ScheduleTargets(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    clusters: list[ScheduleTarget] | None = None
+
+
+class ScheduleSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """Fleet's keys, and `deny` (ours): the window forbids instead of allowing."""
+
+    schedule: str
+    duration: str
+    location: str = ""
+    deny: bool = False
+    targets: ScheduleTargets = ScheduleTargets()
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """`seconds`: how long it is open. `location` is the zone's name as it is shown."""
+
+    name: str
+    cron: Cron
+    seconds: int
+    zone: tzinfo
+    location: str
+    deny: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a cluster may change at a time, and until when that stays so (None: for ever). `why` says what holds it."""
+
+    open: bool
+    until: int | None
+    why: str = ""
+
+
+class ScheduleProblem(NamedTuple):
+    """What is wrong with one value; `path` is below the spec."""
+
+    path: tuple[str | int, ...]
+    summary: str
+    next_step: str
+
+
+def spec_of(stated: Any) -> ScheduleSpec:
+    """Raises UsageError naming what is wrong, but for the zone, which the core cannot look up."""
+    spec = convert({} if stated is None else stated, ScheduleSpec, Origin("Schedule", under=("spec",), table=SCHEDULE))
+    for problem in problems(msgspec.to_builtins(spec)):
+        raise UsageError(problem.summary, subject=dotted(("spec", *problem.path)), next_step=problem.next_step)
+    return spec
+
+
+def problems(stated: Mapping[str, Any]) -> Iterator[ScheduleProblem]:
+    """Every value that has the right type and is wrong all the same. Values of another type are left to whoever checks types."""
+    checks = (("schedule", crons.parse), ("duration", seconds_of))
+    for key, check in checks:
+        value = stated.get(key)
+        if isinstance(value, str):
+            try:
+                check(value)
+            except UsageError as why:
+                yield ScheduleProblem((key,), why.summary, why.next_step)
+    targets = stated.get("targets") or {}
+    clusters = targets.get("clusters") if isinstance(targets, Mapping) else None
+    step = "Write `clusterSelector: {}` for all clusters."
+    if isinstance(targets, Mapping) and not clusters:
+        yield ScheduleProblem(("targets", "clusters"), "targets.clusters is empty", step)
+    for at, target in enumerate(clusters if isinstance(clusters, list) else ()):
+        if isinstance(target, Mapping) and all(target.get(key) in (None, "") for key in _CRITERIA):
+            name = target.get("name") or "(without a name)"
+            summary = f"target {name} states no criterion and would match no cluster"
+            yield ScheduleProblem(("targets", "clusters", at), summary, step)
+
+
+def targets_of(spec: ScheduleSpec) -> list[Target]:
+    return [
+        Target(
+            name=t.name or "",
+            cluster_name=t.cluster_name or "",
+            cluster_selector=t.cluster_selector,
+            cluster_group=t.cluster_group or "",
+            cluster_group_selector=t.cluster_group_selector,
+        )
+        for t in spec.targets.clusters or ()
+    ]
+
+
+def seconds_of(text: str) -> int:
+    """A duration in Go's syntax (`1h30m`) in whole seconds. Raises UsageError."""
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        step = "Write it like 90m or 2h30m; two days are 48h."
+        raise UsageError(f"duration: {text[:40]!r} is not a duration", subject="spec.duration", next_step=step)
+    found = int(sum(float(number) * _UNITS[unit] for number, unit in parts) + 1e-6)
+    if not 1 <= found <= _MOST_SECONDS:
+        raise UsageError(
+            f"duration: {text[:40]!r} is not between 1s and 10 years", subject="spec.duration", next_step="Write how long it is open."
+        )
+    return found
+
+
+def window_of(name: str, spec: ScheduleSpec, zone: tzinfo) -> Window:
+    """Raises UsageError."""
+    return Window(name, crons.parse(spec.schedule), seconds_of(spec.duration), zone, spec.location or "UTC", spec.deny)
+
+
+def is_open(window: Window, now: int) -> bool:
+    start = next_start(window, now - window.seconds)
+    return start is not None and start <= now
+
+
+def next_start(window: Window, after: int) -> int | None:
+    """The first time later than `after` at which it begins, whether it is open already or not; None: never again."""
+    at, zone, named = after, window.zone, not window.cron.hourly
+    first = 1  # `after` itself does not count, but a change of the clock in the second after it does
+    for _ in range(_MOST_STEPS):
+        if named and _repeated(zone, at):
+            at, first = _end_of_repeat(zone, at), 0
+            continue
+        offset = _offset(zone, at)
+        local = crons.next_match(window.cron, at + offset + first)
+        if local is None:
+            return None
+        found = local - offset
+        if found - at > 2 * _NEAR:
+            at, first = found - _NEAR, 0  # nothing matches before; what the clock does meanwhile does not matter
+            continue
+        change = _change(zone, at, found)
+        if change is None:
+            return found
+        if named and local < change + _offset(zone, change):
+            return change  # the clock jumps over it
+        at, first = change, 0
+    return None
+
+
+def next_change(window: Window, now: int) -> int | None:
+    """The first time later than `now` at which it opens or closes; None: never."""
+    return _close(window, now) if is_open(window, now) else next_start(window, now)
+
+
+def spans(window: Window, now: int, count: int) -> list[tuple[int, int | None]]:
+    """When it is open, from `now` on: (begin, end), end None for ever. One that is open begins in the past."""
+    found: list[tuple[int, int | None]] = []
+    start = _begun(window, now) if is_open(window, now) else next_start(window, now)
+    while start is not None and len(found) < count:
+        end = next_change(window, max(start, now))
+        found.append((start, end))
+        start = next_start(window, end - 1) if end is not None else None
+    return found
+
+
+def _begun(window: Window, now: int) -> int:
+    """When a window that is open has begun, looking back over so many of its starts at most."""
+    start = now
+    for _ in range(_MOST_BACK):
+        earlier = next_start(window, start - window.seconds)
+        if earlier is None or earlier >= start:
+            break
+        start = earlier
+    return start
+
+
+def _close(window: Window, now: int) -> int | None:
+    """When a window that is open closes: the first end that no other start comes before, or at."""
+    start = next_start(window, now - window.seconds)
+    assert start is not None
+    dense, gapless = crons.widest_gap(window.cron) <= window.seconds, crons.is_gapless(window.cron, window.seconds)
+    while start - now <= _FOREVER * crons.DAY:
+        if dense:
+            start = _same_block(window, start, _LEAP if gapless else 1)
+        following = next_start(window, start)
+        if following is None or following > start + window.seconds:
+            return start + window.seconds
+        start = following
+    return None
+
+
+def _same_block(window: Window, start: int, days: int) -> int:
+    """The last start of these local days before the clock is changed: between it and `start` the window does not close. So every second
+    of ten years is not looked at.
+    """
+    offset = _offset(window.zone, start)
+    last = ((start + offset) // crons.DAY + days) * crons.DAY - 1 - offset
+    change = _change(window.zone, start, last)
+    day, second = divmod((last if change is None else change - 1) + offset, crons.DAY)
+    found = crons.last_within(window.cron, second)
+    return start if found is None else max(start, day * crons.DAY + found - offset)
+
+
+def verdict(windows: Sequence[Window], now: int) -> Verdict:
+    """What all the windows that a cluster is under say together. Deny wins."""
+    held = _held(windows, now)
+    if held is None:
+        changes = [change for window in windows if (change := next_change(window, now)) is not None]
+        return Verdict(open=True, until=min(changes, default=None))
+    at, named = now, held
+    for _ in range(_MOST_TURNS):
+        following = _release(windows, at)
+        if following is None:
+            said = "forbids changes and never closes" if named.deny else "never opens again"
+            return Verdict(open=False, until=None, why=f"window {named.name} {said}")
+        at, named = following
+        held = _held(windows, at)
+        if held is None:
+            said = "forbids changes until" if named.deny else "opens at"
+            return Verdict(open=False, until=at, why=f"window {named.name} {said} {shown(at, named)}")
+        named = held
+    return Verdict(open=False, until=None, why="windows that allow changes open only while others forbid them")
+
+
+def _held(windows: Sequence[Window], at: int) -> Window | None:
+    """What holds changes at this time, or None."""
+    for window in windows:
+        if window.deny and is_open(window, at):
+            return window
+    allowing = [window for window in windows if not window.deny]
+    return None if not allowing or any(is_open(window, at) for window in allowing) else allowing[0]
+
+
+def _release(windows: Sequence[Window], at: int) -> tuple[int, Window] | None:
+    """The first time after `at` that what holds now may be over, and the window that it depends on; None: never."""
+    forbidding = [window for window in windows if window.deny and is_open(window, at)]
+    if forbidding:
+        ends = [(next_change(window, at), window) for window in forbidding]
+        known = [(end, window) for end, window in ends if end is not None]
+        return max(known, key=_first) if len(known) == len(ends) else None
+    starts = [(next_start(window, at), window) for window in windows if not window.deny]
+    return min(((start, window) for start, window in starts if start is not None), key=_first, default=None)
+
+
+def _first(pair: tuple[int, Window]) -> int:
+    return pair[0]
+
+
+def shown(at: int, window: Window) -> str:
+    """`2026-11-26T02:00:00+01:00 (Europe/Berlin)`."""
+    return f"{datetime.fromtimestamp(at, window.zone).isoformat()} ({window.location})"
+
+
+def _offset(zone: tzinfo, at: int) -> int:
+    """Seconds by which local time is ahead of UTC; fractions of a minute occur before 1972 only."""
+    return int((datetime.fromtimestamp(at, zone).utcoffset() or timedelta()).total_seconds())
+
+
+def _change(zone: tzinfo, after: int, until: int) -> int | None:
+    """The first time in (after, until] with another offset than `after` has."""
+    offset, low = _offset(zone, after), after
+    while low < until:
+        high = min(low + _PROBE, until)
+        if _offset(zone, high) != offset:
+            return _first_true(low, high, lambda at: _offset(zone, at) != offset)
+        low = high
+    return None
+
+
+def _repeated(zone: tzinfo, at: int) -> bool:
+    """Whether the clock shows a time that it has shown before, because it was put back."""
+    return zone is not UTC and datetime.fromtimestamp(at, zone).fold == 1
+
+
+def _end_of_repeat(zone: tzinfo, at: int) -> int:
+    return _first_true(at, at + _NEAR, lambda when: not _repeated(zone, when))
+
+
+def _first_true(low: int, high: int, test: Any) -> int:
+    """The first in (low, high] for which `test` holds; it does for `high`."""
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if test(middle) else (middle, high)
+    return high

@@ -1,0 +1,108 @@
+"""Which bundle that is in Git no more is probably one that has come: a directory was renamed, and with it the bundle's name.
+
+Rule: what a bundle runs hangs on its name: a name that goes and another that comes in the same commit would be an uninstall and a new
+installation. Where the two have the same release, the same or nearly the same files, or the same last part of their path, it looks like a
+move; a person, or `movedFrom` in fleet.yaml, says whether it is one. Each bundle is part of one move at most, the likeliest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from difflib import SequenceMatcher
+
+import msgspec
+
+from fleetctl.core.model.bundle import BundleSpec, File
+from fleetctl.core.model.ids import BundleName, Digest
+from fleetctl.core.model.options import HelmOptions, Options
+
+# How alike files must be to count as nearly the same: the share of lines that both have.
+NEARLY = 0.7
+# How much of two archives is compared.
+_MOST_BYTES = 2 * 1024 * 1024
+Alike = Callable[[Digest, Digest], float]
+
+
+class Move(msgspec.Struct, frozen=True):
+    """`why`: what both have, in words."""
+
+    old: BundleName
+    new: BundleName
+    old_path: str
+    new_path: str
+    why: str
+
+    @property
+    def places(self) -> str:
+        return f"{self.old_path or 'the root'} and {self.new_path or 'the root'}"
+
+    @property
+    def words(self) -> str:
+        return f"{self.old_path or 'the root'} → {self.new_path or 'the root'} looks like a move ({self.why})"
+
+
+def equal(one: Digest, other: Digest) -> float:
+    """An `Alike` for who has only the names of archives."""
+    return float(one == other)
+
+
+def probable(gone: Sequence[BundleSpec], come: Sequence[BundleSpec], alike: Alike = equal) -> list[Move]:
+    """Sorted by the old name. `alike`: how much of two archives is the same, 0 to 1; asked only where nothing else tells."""
+    rated = [(rate, _distance(old, new), old, new, why) for old in gone for new in come for rate, why in [_rate(old, new, alike)] if rate]
+    found: list[Move] = []
+    taken: set[tuple[str, BundleName]] = set()
+    for _, _, old, new, why in sorted(rated, key=lambda r: (-r[0], r[1], r[2].name, r[3].name)):
+        if taken.isdisjoint({("old", old.name), ("new", new.name)}):
+            taken |= {("old", old.name), ("new", new.name)}
+            found.append(Move(old.name, new.name, old.path, new.path, why))
+    return sorted(found, key=lambda move: move.old)
+
+
+def _rate(old: BundleSpec, new: BundleSpec, alike: Alike) -> tuple[float, str]:
+    """How likely it is, 0 not at all, and why."""
+    release = stated_release(old.options)
+    if release and (release, _namespace(old)) == (stated_release(new.options), _namespace(new)):
+        return 3.0, f"the same release {release}"
+    if old.archive and old.archive == new.archive:
+        return 2.5, "the same files"
+    if old.path and new.path and old.path.rpartition("/")[2] == new.path.rpartition("/")[2]:
+        return 2.0, "the same folder name"
+    share = alike(old.archive, new.archive) if old.archive and new.archive else 0.0
+    return (share, f"{int(share * 100)} % of their lines in common") if share >= NEARLY else (0.0, "")
+
+
+def _distance(old: BundleSpec, new: BundleSpec) -> float:
+    """Of several that are as likely, the one whose path has changed least."""
+    return 1.0 - SequenceMatcher(None, old.path, new.path, autojunk=False).ratio()
+
+
+def stated_release(options: Options) -> str:
+    return (options.helm.release_name if options.helm else None) or ""
+
+
+def _namespace(spec: BundleSpec) -> str:
+    options = spec.options
+    return options.target_namespace or options.namespace or options.default_namespace or ""
+
+
+def keeping(options: Options, release: str) -> Options:
+    """The options with this release, where they state none: the bundle has another name, and its release stays."""
+    if not release or stated_release(options):
+        return options
+    return msgspec.structs.replace(options, helm=msgspec.structs.replace(options.helm or HelmOptions(), release_name=release))
+
+
+def likeness(one: Mapping[str, File], other: Mapping[str, File]) -> float:
+    """The share of lines that two archives have in common, of all that they have; large ones by their beginnings."""
+    mine, others = _lines(one), _lines(other)
+    return len(mine & others) / len(mine | others) if mine or others else 0.0
+
+
+def _lines(files: Mapping[str, File]) -> set[bytes]:
+    found: set[bytes] = set()
+    left = _MOST_BYTES
+    for path in sorted(files):
+        data = files[path].data[:left]
+        left -= len(data)
+        found |= {line.strip() for line in data.splitlines()}
+    return found - {b"", b"---"}

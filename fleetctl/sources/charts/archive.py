@@ -1,0 +1,77 @@
+"""A chart's tarball, unpacked in memory: regular files below one folder, and nothing else.
+
+Rule: the whole stream is inflated up to a bound before the tar is read (`core/tar.py`), so that
+neither a compression bomb nor ten million empty entries cost more than the bound.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fleetctl.core.formats import tar
+from fleetctl.core.formats.yaml import load
+from fleetctl.core.model.bundle import File, check_path
+from fleetctl.core.model.errors import SourceError
+
+_PLAIN_VERSION = re.compile(r"[0-9A-Za-z.+-]{1,128}")
+
+
+@dataclass(frozen=True)
+class Chart:
+    """`files` by their path below the chart's root; `digest` is the SHA-256 of the archive."""
+
+    name: str
+    version: str
+    digest: str
+    files: dict[str, File] = field(repr=False)
+
+
+def unpack(data: bytes, name: str, budget: tar.Budget) -> Chart:
+    """Unpacks the chart in a gzipped tar. `name` is for errors. Raises SourceError.
+
+    A budget that is shared bounds a chart together with its dependencies.
+    """
+    files: dict[str, File] = {}
+    folders: set[str] = set()
+    try:
+        for entry in tar.entries(tar.gunzip(data, budget), budget):
+            if entry.is_folder:
+                continue
+            whole = entry.name.removeprefix("./")
+            top, _, path = whole.partition("/")
+            folders.add(top)
+            reason = check_path(path) or check_path(whole)
+            if reason:
+                raise _wrong(name, f"holds {entry.name!r}, which {reason}")
+            if path in files:
+                raise _wrong(name, f"holds {entry.name!r} twice")
+            files[path] = File(bytes(entry.data), executable=entry.executable)
+    except tar.TarError as why:
+        raise _wrong(name, str(why)) from why
+    if len(folders) > 1:
+        raise _wrong(name, "holds more than one folder")
+    return _described(files, data, name)
+
+
+def meta(files: Mapping[str, File], name: str) -> dict[str, Any]:
+    """Chart.yaml. Raises SourceError, InvalidFile."""
+    found = load(files["Chart.yaml"].data, file=f"Chart.yaml of {name}") if "Chart.yaml" in files else None
+    if not isinstance(found, dict) or not isinstance(found.get("name"), str):
+        raise _wrong(name, "has no Chart.yaml with a name")
+    return found
+
+
+def _described(files: dict[str, File], data: bytes, name: str) -> Chart:
+    said = meta(files, name)
+    version = str(said.get("version"))
+    if not _PLAIN_VERSION.fullmatch(version) or check_path(said["name"]) or "/" in said["name"]:
+        raise _wrong(name, f"calls itself {said['name']!r} {version!r}")
+    return Chart(said["name"], version, hashlib.sha256(data).hexdigest(), files)
+
+
+def _wrong(name: str, what: str) -> SourceError:
+    return SourceError(f"{name} {what}", subject=name, next_step="Package the chart again, or correct its address.")

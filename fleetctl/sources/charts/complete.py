@@ -1,0 +1,135 @@
+"""From drafts to bundles: the charts that they name are fetched, each once, and stand inside; what is not to be had is a problem.
+
+Charts that stand in Git get what their Chart.yaml names and their `charts/` lacks, unless `disableDependencyUpdate` says no.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from fleetctl.core.charts.dependencies import inside_folder, own_charts
+from fleetctl.core.charts.login_scope import may_have_login
+from fleetctl.core.charts.reference import ChartRequest, remote_chart
+from fleetctl.core.model.bundle import File, Files
+from fleetctl.core.model.errors import FleetError, SourceError, UsageError
+from fleetctl.core.model.options import HelmOptions, merge
+from fleetctl.core.model.problems import Problem, internal_problem
+from fleetctl.core.rendering.release_size import recorded, refuse_too_large
+from fleetctl.core.rendering.render import chart_of
+from fleetctl.core.scan.scan import Built, Draft, finish
+from fleetctl.sources.charts import remote
+from fleetctl.sources.egress import EgressPolicy
+from fleetctl.sources.git import repository
+
+
+@dataclass(frozen=True)
+class Login:
+    """A login for the chart addresses that `pattern` (helmRepoURLRegex) names, and no others."""
+
+    pattern: str = ""
+    credential: repository.Credential | None = None
+
+    def credential_for(self, request: ChartRequest) -> repository.Credential | None:
+        if self.credential is None:
+            return None
+        try:
+            address = remote.address_of(request)
+        except UsageError:
+            return None  # the fetch reports it
+        return self.credential if may_have_login(self.pattern, address) else None
+
+
+@dataclass(frozen=True)
+class ChartSource:
+    """Where charts may come from, and the login for some of them."""
+
+    mirrors: Mapping[str, str]
+    allow_egress: tuple[str, ...]
+    login: Login
+
+
+async def completed(drafts: list[Draft], source: ChartSource) -> tuple[list[Built], list[Problem]]:
+    """The bundles that can be made, packed, and what stands in the way of the others."""
+    whole, lacking = await _with_dependencies(drafts, source)
+    policy = EgressPolicy(source.allow_egress)
+    found: dict[ChartRequest, Files | FleetError] = {}
+    for request in dict.fromkeys(r for d in whole for r in d.charts):
+        try:
+            chart = await remote.fetch_chart(
+                request, credential=source.login.credential_for(request), mirrors=source.mirrors, egress=policy
+            )
+            found[request] = chart.files
+        except FleetError as error:
+            found[request] = error
+        except (Exception, MemoryError) as error:
+            step = "Package the chart again, or report this with the chart."
+            found[request] = UsageError(f"chart {request.chart}: {type(error).__name__}: {str(error)[:200]}", next_step=step)
+    built, problems = await asyncio.to_thread(_finished, whole, found)
+    return built, [*lacking, *problems]
+
+
+async def _with_dependencies(drafts: list[Draft], source: ChartSource) -> tuple[list[Draft], list[Problem]]:
+    policy = EgressPolicy(source.allow_egress)
+    found, problems = [], []
+    for draft in drafts:
+        try:
+            found.append(await _whole(draft, source, policy))
+        except FleetError as error:
+            problems.append(_problem_of(draft, error))
+        except (Exception, MemoryError) as error:
+            problems.append(internal_problem(draft.spec.path, error))
+    return found, problems
+
+
+async def _whole(draft: Draft, source: ChartSource, policy: EgressPolicy) -> Draft:
+    """The draft with what its own charts depend on; fetched files have no fingerprint."""
+    helms = [draft.spec.options.helm, *(t.options.helm for t in draft.spec.customizations)]
+    if any(helm and helm.disable_dependency_update for helm in helms):
+        return draft
+    more: dict[str, File] = {}
+    for folder in own_charts(helms, draft.files):
+        files = inside_folder(draft.files, folder)
+        fetched = await remote.fetch_dependencies(files, mirrors=source.mirrors, egress=policy)
+        more |= {folder + path: file for path, file in fetched.items()}
+    return msgspec.structs.replace(draft, files=draft.files | more, fingerprint="") if more else draft
+
+
+def _finished(drafts: list[Draft], found: Mapping[ChartRequest, Files | FleetError]) -> tuple[list[Built], list[Problem]]:
+    built, problems = [], []
+    for draft in drafts:
+        missing = next((e for e in (found[r] for r in draft.charts) if isinstance(e, FleetError)), None)
+        try:
+            if missing:
+                raise missing  # noqa: TRY301 - handled as what a draft raises itself
+            if draft.is_made:
+                built.append(Built(spec=draft.spec, archive=b"", fingerprint=draft.fingerprint))
+                continue
+            charts_of_it = {r: f for r, f in found.items() if not isinstance(f, FleetError)}
+            _refuse_too_large(draft, charts_of_it)
+            built.append(finish(draft, charts_of_it))
+        except FleetError as error:
+            problems.append(_problem_of(draft, error))
+        except (Exception, MemoryError) as error:
+            problems.append(internal_problem(draft.spec.path, error))
+    return built, problems
+
+
+def _refuse_too_large(draft: Draft, found: Mapping[ChartRequest, Files]) -> None:
+    """A chart whose own files no release record can hold, whatever it renders. Raises UsageError with the numbers."""
+    for request in draft.charts:
+        refuse_too_large(b"", request.chart, recorded(found[request], ""))
+    options = [draft.spec.options, *(merge(draft.spec.options, t.options) for t in draft.spec.customizations)]
+    local = [helm for o in options if remote_chart(helm := o.helm or HelmOptions()) is None]
+    for folder in dict.fromkeys(chart_of(draft.files, helm) for helm in local):
+        if folder is not None:
+            refuse_too_large(b"", draft.spec.name, recorded(draft.files, folder))
+
+
+def _problem_of(draft: Draft, error: FleetError) -> Problem:
+    code = "source" if isinstance(error, SourceError) else error.code
+    place = draft.spec.path or "the repository's root"
+    return Problem(path=draft.spec.path, code=code, summary=f"{place}: {error.summary}", next_step=error.next_step)

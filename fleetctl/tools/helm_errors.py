@@ -1,0 +1,242 @@
+"""Errors of a helm run, from what helm prints.
+
+helm has no other form of an error than its text. This module is the only place that reads it.
+Summaries begin with the object and the cause; `said` has all of helm's text.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from fleetctl.core.model.errors import ClusterUnreachable, ToolFailed, UnavailableError
+
+_MOST_SAID = 700
+_MOST_READ = 256 * 1024  # a chart's `fail` may say megabytes
+_MOST_SHOWN = 3  # objects in one summary
+_TOO_LARGE = re.compile(r"(?P<field>Too long: may not be more than)|Request entity too large: limit is|etcdserver: request is too large")
+_ALREADY = re.compile(r"(?:^|: )release: already exists|cannot re-use a name that is still in use")
+_NOISE = re.compile(r"^(WARNING|level=|time=|[IWE]\d{4} )")
+_HEAD = re.compile(r"^(?:Error: )?(?:(?:UPGRADE|INSTALLATION|ROLLBACK) FAILED: )?")
+_OBJECT = re.compile(
+    r"for object (?P<namespace>[^/\s]*)/(?P<name>\S*) (?P<api>[^\s,]*), Kind=(?P<kind>\w+): (?P<cause>.*?)"
+    r"(?=(?: && )? ?server-side apply failed for object|\Z)"
+)
+# As helm says it of client-side apply: without API version and namespace.
+_PATCH = re.compile(r'cannot patch "(?P<name>[^"]+)" with kind (?P<kind>\w+): (?P<cause>.*?)(?=(?: && )? ?cannot patch "|\Z)')
+_UNKNOWN = re.compile(
+    r'(?:for name: "(?P<name>[^"]*)" namespace: "(?P<namespace>[^"]*)" from "": )?'
+    r'no matches for kind "(?P<kind>\w+)" in version "(?P<api>[^"]+)"'
+)
+_NO_NAMESPACE = re.compile(r'namespaces "[^"]+" not found')
+_WEBHOOK = re.compile(r'failed calling webhook "(?P<name>[^"]+)": (?P<cause>.*)')
+_HOOK = re.compile(r"Hook (?P<event>(?:pre|post)-[a-z]+) (?P<file>\S+) failed|(?P<other>(?:pre|post)-[a-z]+) hooks? failed")
+_FORM = re.compile(r"^failed to create (?:typed (?:patch|live) object|manager for existing fields)[^:]*(?:\([^)]*\))?: ")
+_KUBE_VERSION = re.compile(r"chart requires kubeVersion: (?P<wanted>.{1,200}?) which is incompatible with Kubernetes (?P<version>[^\s,;]+)")
+_INVALID = re.compile(r'^\S+ "[^"]*" is invalid: ')
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One object that the API server refused, and why. `api_version` may be GROUP/* and `namespace` empty where helm does not name them.
+    `by_form`: only server-side apply refuses it, for the form of the manifest."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    cause: str
+    by_form: bool = False
+
+    @property
+    def shown(self) -> str:
+        return f"{self.kind} {self.namespace + '/' if self.namespace else ''}{self.name or '(without a name)'}"
+
+    def __str__(self) -> str:
+        return f"{self.shown}: {self.cause}"
+
+
+class HelmFailed(ToolFailed):
+    """`said`: all of helm's words, for whoever has to find the objects in them; never shown."""
+
+    said = ""
+
+
+class RecordTooLarge(ToolFailed):
+    """The API server does not take the release's record; helm has touched nothing."""
+
+    code = "too-large"
+
+
+class PendingOperation(ToolFailed):
+    """A killed helm left its record; see `recover` in the agent."""
+
+    code = "helm-pending"
+
+
+class NotOurs(ToolFailed):
+    """An object exists that is not marked as this release's; nothing was changed."""
+
+    code = "helm-not-ours"
+
+
+class NoKind(HelmFailed):
+    """The cluster does not serve a kind that the release's old or new manifest states; nothing was changed."""
+
+    code = "no-kind"
+
+
+class RecordTaken(HelmFailed):
+    """A record of the next revision exists, which helm did not read: it is damaged, or another helm was quicker."""
+
+
+class WebhookFailed(HelmFailed):
+    """An admission webhook of the cluster does not answer."""
+
+    code = "webhook"
+
+
+class KubeVersionMismatch(HelmFailed):
+    """The chart is not for this version of Kubernetes; nothing was changed."""
+
+    code = "kube-version"
+
+    def __init__(self, wanted: str, version: str, *, subject: str, next_step: str) -> None:
+        summary = f"the chart requires Kubernetes {wanted}, and this is {version}"
+        super().__init__(summary, subject=subject, next_step=next_step)
+        self.wanted, self.version = wanted, version
+
+
+def translate(stderr: bytes, release: object) -> UnavailableError:
+    """helm's error as one of ours: what stands from its last `Error:` on, in one line without terminal codes."""
+    lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines()]
+    said = [line for line in lines if line and not _NOISE.match(line)]
+    start = max((at for at, line in enumerate(said) if line.startswith("Error: ")), default=max(0, len(said) - 1))
+    whole = " ".join(said[start:]).removeprefix("Error: ")[:_MOST_READ]
+    summary = _printable(whole)[:_MOST_SAID] or "helm ended without a message"
+    if "another operation" in summary:
+        return PendingOperation(summary, subject=str(release), next_step="Wait for it, or let the agent recover the release.")
+    if "invalid ownership metadata" in summary:
+        step = "Take the object out of the bundle, or let the bundle have it with helm.takeOwnership: true."
+        return NotOurs(summary, subject=str(release), next_step=step)
+    mismatch = _KUBE_VERSION.search(whole)
+    if mismatch:
+        step = "Use a version of the chart for this Kubernetes, for example in a customization of the cluster."
+        return KubeVersionMismatch(mismatch["wanted"], mismatch["version"], subject=str(release), next_step=step)
+    webhook = _WEBHOOK.search(whole)
+    if webhook is None and ("cluster unreachable" in summary or "connection refused" in summary):
+        return ClusterUnreachable(summary, subject=str(release), next_step="Check the API server and the kubeconfig.")
+    if _is_too_large(whole):
+        return RecordTooLarge(summary, subject=str(release), next_step="Make it smaller, or split it into several bundles.")
+    if _ALREADY.search(whole):
+        return RecordTaken(_HEAD.sub("", summary), subject=str(release), next_step="Look at the release's records (kubectl get secret).")
+    failed = (
+        _unknown_kind(whole, release)
+        or _refused(whole, release, webhook)
+        or HelmFailed(_HEAD.sub("", summary), subject=str(release), next_step=_step_of(whole))
+    )
+    failed.said = whole
+    return failed
+
+
+def _is_too_large(said: str) -> bool:
+    """Whether the API server refused the record of the release, which is a Secret, for its size."""
+    return any(not match["field"] or "Secret " in said[max(0, match.start() - 500) : match.start()] for match in _TOO_LARGE.finditer(said))
+
+
+def refusals(said: str) -> list[Refusal]:
+    """The objects that the API server refused, from helm's text."""
+    found = [_refusal(match, match["namespace"], match["api"]) for match in _OBJECT.finditer(said)]
+    return found or [_refusal(match, "", _any_version(match["cause"])) for match in _PATCH.finditer(said)]
+
+
+def unknown_kinds(said: str) -> list[tuple[str, str]]:
+    """(apiVersion, kind) of what helm did not find on the cluster."""
+    return list(dict.fromkeys((match["api"], match["kind"]) for match in _UNKNOWN.finditer(said)))
+
+
+def form_of(said: str) -> str:
+    """What server-side apply does not take of one object, from the API server's message; "" for any other message."""
+    text = " ".join(_printable(said).split())
+    return _fields(text) if _FORM.match(text) else ""
+
+
+def is_refused_by_form(said: str) -> bool:
+    """Whether helm failed only because server-side apply refuses the form of objects (duplicates, unknown fields)."""
+    found = refusals(said)
+    return bool(found) and all(one.by_form for one in found)
+
+
+def _refusal(match: re.Match[str], namespace: str, api: str) -> Refusal:
+    cause = " ".join(_printable(match["cause"]).split()).removesuffix("&&").strip()
+    by_form = bool(_FORM.match(cause))
+    cause = _fields(cause)
+    return Refusal(api.removeprefix("/"), match["kind"], namespace, match["name"], _INVALID.sub("", cause), by_form)
+
+
+def _any_version(cause: str) -> str:
+    """The API group in `Deployment.apps "web" is invalid`, as `apps/*`; `v1` for the group without a name."""
+    found = _INVALID.match(cause)
+    group = found[0].partition(" ")[0].partition(".")[2] if found else ""
+    return f"{group}/*" if group else "v1"
+
+
+def _fields(cause: str) -> str:
+    """The fields of a refusal by form, with commas between them."""
+    return _FORM.sub("", cause).removeprefix("errors: ").replace(" field not declared in schema .", " field not declared in schema, .")
+
+
+def _unknown_kind(whole: str, release: object) -> NoKind | None:
+    found = list(_UNKNOWN.finditer(whole))
+    if not found:
+        return None
+    first = found[0]
+    needs = f", which {first['kind']} {first['name']} needs" if first["name"] else ""
+    more = _more(len(found) - 1)
+    summary = f'the cluster has no matches for kind "{first["kind"]}" in version "{first["api"]}"{needs}{more}'
+    step = "Install its CustomResourceDefinition, or name the bundle that brings it in dependsOn."
+    return NoKind(summary, subject=f"{first['kind']} {first['name'] or ''}".strip() or str(release), next_step=step)
+
+
+def _refused(whole: str, release: object, webhook: re.Match[str] | None) -> HelmFailed | None:
+    found = refusals(whole)
+    hook = _HOOK.search(whole)
+    start = _hook_of(hook)
+    if webhook is not None:
+        about = found[0].shown if found else str(release)
+        summary = f'{start}{about}: webhook "{webhook["name"]}" does not answer: {_printable(webhook["cause"])}'[:_MOST_SAID]
+        step = f"Repair the service of webhook {webhook['name']}, or delete its webhook configuration when the service is gone for good."
+        return WebhookFailed(summary, subject=about, next_step=step)
+    if not found:
+        return None
+    shown = "; ".join(map(str, found[:_MOST_SHOWN]))[:_MOST_SAID]
+    more = _more(len(found) - _MOST_SHOWN)
+    return HelmFailed(f"{start}{shown}{more}", subject=found[0].shown, next_step=_step_of(whole))
+
+
+def _hook_of(hook: re.Match[str] | None) -> str:
+    """The event and the file of a hook that failed, as the beginning of a summary."""
+    if hook is None:
+        return ""
+    return f"hook {hook['event']} ({hook['file']}): " if hook["event"] else f"hook {hook['other']}: "
+
+
+def _step_of(whole: str) -> str:
+    """The next step, by what helm complains of."""
+    if _HOOK.search(whole):
+        return "Look at the Pod of the hook, and correct what it does; the hook runs again at the next try."
+    if "resource name may not be empty" in whole:
+        return "Give the object a metadata.name; a release cannot hold metadata.generateName."
+    if _NO_NAMESPACE.search(whole):
+        return "Create the namespace, or state it in the bundle."
+    if "context deadline exceeded" in whole or "timed out waiting" in whole:
+        return "Look why the objects do not become ready (`kubectl get events`), or raise helm.timeoutSeconds."
+    return "Correct what the bundle states; the agent tries again."
+
+
+def _more(count: int) -> str:
+    return f" (and {count} more object{'s' if count > 1 else ''})" if count > 0 else ""
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)

@@ -1,0 +1,289 @@
+"""What the manager keeps in memory: who is enrolled, which document each cluster has, when it was last heard, and who waits for news.
+
+Rule: an unchanged poll is answered from here alone. All of it can be made again from the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from fleetctl.core.model.errors import LoginError
+from fleetctl.core.model.ids import BundleName, ClusterId
+
+from ..clock import Steady, unchanged
+
+_MOST_DOCUMENT_BYTES = 64 * 1024 * 1024
+OFFLINE_SECONDS = 300.0
+LONG_POLL_AGENTS = 5000
+_TWIN_MEMORY = 4
+_CLOCK_STEP = 30.0
+HEARD, UNKNOWN, OFFLINE = "heard", "unknown", "offline"
+CONNECTED, POLLING, LATE = "connected", "polling", "late"
+# An agent is late when it missed its interval by half and had this many seconds for its jitter and one retry.
+_LATE_INTERVALS, _LATE_SECONDS = 1.5, 15.0
+# So many clusters are asked a second, at most, whether they have fallen silent: of a million each is asked every twenty seconds.
+_ASKED_PER_SECOND = 50_000
+
+
+class NotEnrolled(LoginError):
+    """The cluster is gone, or another agent was enrolled for it: who is told so changes nothing any more."""
+
+    code = "not-enrolled"
+
+    def __init__(self) -> None:
+        step = "Enrol this agent again with `fleetctl cluster register NAME --replace`."
+        super().__init__("no cluster is enrolled with this key", next_step=step)
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One request of an agent: who sent it, from where, when it was signed (Unix seconds by the agent's own clock), and when it came."""
+
+    instance: str
+    address: str
+    stamp: int
+    now: float
+
+
+@dataclass(slots=True)
+class Former:
+    """An instance that was heard before the present one. `until`: when its successor signed its first request."""
+
+    address: str
+    until: int
+
+
+@dataclass(slots=True)
+class Presence:
+    """One enrolled cluster. `seen` in Unix seconds by the wall clock, 0 never; `stored_seen` is what the database holds of
+    it. `lead`: how far the steady clock, by which presence is judged, was ahead of the wall clock then.
+    """
+
+    key: bytes
+    seen: float = 0.0
+    stored_seen: float = 0.0
+    address: str = ""
+    instance: str = ""
+    former: dict[str, Former] = field(default_factory=dict)  # instances that were here before
+    twin: str = ""
+    etag: str = ""
+    reporter: str = ""  # the instance whose full report we have
+    speaker: str = ""  # the instance that `seq` counts for
+    seq: int = 0
+    pages: int = 0  # of a full report that is under way
+    mentioned: frozenset[BundleName] = frozenset()  # in these pages
+    waiting: int = 0  # long polls that are open now
+    bell: asyncio.Event | None = None  # made when somebody waits: a million clusters have none
+
+    lead: float = 0.0
+
+    @property
+    def last(self) -> float:
+        """When it was heard, by the steady clock."""
+        return self.seen + self.lead
+
+    @property
+    def news(self) -> asyncio.Event:
+        """Is set when the cluster's document is another one."""
+        if self.bell is None:
+            self.bell = asyncio.Event()
+        return self.bell
+
+    def ring(self) -> None:
+        bell, self.bell = self.bell, None
+        if bell is not None:
+            bell.set()
+
+
+class Live:
+    """`started` in Unix seconds: a manager that was away calls nobody offline. `offline_seconds`: how long a cluster may be silent, three
+    of its poll intervals at least. Callers pass `now` by the wall clock; `steady` makes it independent of changes of that clock.
+    """
+
+    def __init__(self, started: float, offline_seconds: float = OFFLINE_SECONDS, steady: Steady = unchanged) -> None:
+        self.started, self._offline_seconds, self._steady = started, offline_seconds, steady
+        self.clusters: dict[ClusterId, Presence] = {}
+        self.polled: dict[tuple[str, str], float] = {}  # GitRepo -> when Git was last asked, Unix seconds
+        self.revision = int(started * 1000)
+        self._bell: asyncio.Event = asyncio.Event()
+        self._bodies: OrderedDict[ClusterId, bytes] = OrderedDict()
+        self._body_bytes = 0
+        self._silent: dict[ClusterId, str] = {}
+        self._asked = 0.0
+
+    def changed(self, clusters: Iterable[ClusterId] = ()) -> None:
+        """Something that a person sees has changed; the documents of `clusters` are not what they were."""
+        self.revision += 1
+        self._bell.set()
+        self._bell = asyncio.Event()
+        for cluster in clusters:
+            presence = self.clusters.get(cluster)
+            if presence is not None:
+                presence.etag = ""
+                presence.ring()
+            self._forget(cluster)
+
+    async def wait_changed(self, since: int, seconds: float) -> int:
+        """The revision, as soon as it is above `since`, or after `seconds`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.revision <= since:
+                    await self._bell.wait()
+        return self.revision
+
+    def keep_document(self, cluster: ClusterId, etag: str, body: bytes) -> None:
+        presence = self.clusters.get(cluster)
+        if presence is None:
+            return
+        presence.etag = etag
+        self._forget(cluster)
+        self._bodies[cluster] = body
+        self._body_bytes += len(body)
+        while self._body_bytes > _MOST_DOCUMENT_BYTES and len(self._bodies) > 1:
+            self._body_bytes -= len(self._bodies.popitem(last=False)[1])
+
+    def document(self, cluster: ClusterId) -> bytes | None:
+        return self._bodies.get(cluster)
+
+    def _forget(self, cluster: ClusterId) -> None:
+        body = self._bodies.pop(cluster, None)
+        self._body_bytes -= len(body) if body else 0
+
+    def forget(self, cluster: ClusterId) -> None:
+        """The cluster is gone, or its key is."""
+        self._forget(cluster)
+        presence = self.clusters.pop(cluster, None)
+        if presence:
+            presence.ring()
+
+    def heard(self, cluster: ClusterId, word: Word) -> str:
+        """Note a request; what is wrong when two agents take turns with one key, else ""."""
+        presence = self.clusters.get(cluster)
+        if presence is None:
+            return ""
+        if word.instance != presence.instance:
+            former = presence.former.get(word.instance)
+            if former is not None and word.stamp <= former.until:
+                return presence.twin  # sent before its successor began, and slow on its way
+            if former is not None and not presence.twin:
+                presence.twin = f"two agents use one identity, from {presence.address} and {word.address}"
+                self.changed([cluster])  # who waits for news is told at once
+            if presence.instance:
+                presence.former[presence.instance] = Former(presence.address, word.stamp)
+                while len(presence.former) > _TWIN_MEMORY:
+                    presence.former.pop(next(iter(presence.former)))
+            presence.instance = word.instance
+        if not presence.seen:
+            self.changed()
+        elif self.is_offline(cluster, word.now):
+            presence.seen, presence.lead = word.now, self._steady(word.now) - word.now
+            self.changed()
+        presence.seen, presence.lead, presence.address = word.now, self._steady(word.now) - word.now, word.address
+        return presence.twin
+
+    def speaker(self, cluster: ClusterId) -> str:
+        """The instance that was heard last."""
+        presence = self.clusters.get(cluster)
+        return presence.instance if presence else ""
+
+    def wake(self, cluster: ClusterId) -> None:
+        """Long polls of the cluster are answered now, with whatever there is."""
+        presence = self.clusters.get(cluster)
+        if presence is not None:
+            presence.ring()
+
+    def twin(self, cluster: ClusterId) -> str:
+        presence = self.clusters.get(cluster)
+        return presence.twin if presence else ""
+
+    def poll_seconds(self) -> int:
+        """The interval that agents are told: long polls while they are few, then 60 s to 15 min."""
+        agents = len(self.clusters)
+        if agents <= LONG_POLL_AGENTS:
+            return 15
+        return min(900, max(60, agents // 200))
+
+    @contextlib.contextmanager
+    def waits(self, cluster: ClusterId) -> Iterator[None]:
+        """While an agent has a long poll open: it is connected, although it sends nothing."""
+        presence = self.clusters.get(cluster)
+        if presence is None:
+            yield
+            return
+        presence.waiting += 1
+        try:
+            yield
+        finally:
+            presence.waiting -= 1
+
+    def contact(self, cluster: ClusterId, now: float) -> str:
+        """`connected` (a long poll is open), `polling` (between two polls), `late`, or "" (never seen)."""
+        presence = self.clusters.get(cluster)
+        if presence is None or not presence.seen:
+            return ""
+        if presence.waiting:
+            return CONNECTED
+        late = self._steady(now) - presence.last > _LATE_INTERVALS * self.poll_seconds() + _LATE_SECONDS
+        return LATE if late else POLLING
+
+    def silence(self) -> float:
+        """Seconds without a word after which a cluster is offline."""
+        return max(self._offline_seconds, 3.0 * self.poll_seconds())
+
+    def longest_wait(self) -> float:
+        """Seconds that a long poll may last: who waits in one says nothing meanwhile."""
+        return self.silence() * 0.8
+
+    def health(self, cluster: ClusterId, now: float) -> str:
+        """Whether what the cluster reported last may be relied on: `heard`, `unknown` (not yet since this manager started) or `offline`."""
+        presence = self.clusters.get(cluster)
+        if presence is None:
+            return OFFLINE
+        if self._steady(now) - presence.last <= self.silence():
+            return HEARD
+        return OFFLINE if self.is_offline(cluster, now) else UNKNOWN
+
+    def silent(self, now: float) -> dict[ClusterId, str]:
+        """The enrolled clusters that are not `heard`. Who is heard again is left out at once; who has fallen silent is noticed in a large
+        fleet some seconds late, which is little beside the minutes that it may be silent. May be called from any thread.
+        """
+        now = self._steady(now)
+        if 0 <= now - self._asked < len(self.clusters) // _ASKED_PER_SECOND:
+            known: Iterable[ClusterId] = list(self._silent)
+        else:
+            limit = now - self.silence()
+            self._asked, known = now, [cluster for cluster, p in list(self.clusters.items()) if p.last < limit]
+        found = {cluster: how for cluster in known if cluster in self.clusters and (how := self.health(cluster, now)) != HEARD}
+        self._silent = found
+        return found
+
+    def is_offline(self, cluster: ClusterId, now: float) -> bool:
+        presence = self.clusters.get(cluster)
+        last = max(self.started, presence.last if presence else 0.0)
+        return self._steady(now) - last > self.silence()
+
+    def last_seen(self, row: Any, now: float) -> float:
+        """When the cluster of the row was heard, as the wall clock shows it now; 0 never."""
+        presence = self.clusters.get(ClusterId(row.id))
+        if presence is None:
+            return min(float(row.seen), now)
+        by_steady = now - (self._steady(now) - presence.last)
+        # The wall clock is slewed all the time; only a step counts, so that the answer stays the same text.
+        return presence.seen if not presence.seen or abs(by_steady - presence.seen) < _CLOCK_STEP else min(by_steady, now)
+
+    def enrolled(self, cluster: ClusterId, key: bytes, now: float, address: str) -> None:
+        """Note a new key of the cluster."""
+        self.clusters[cluster] = Presence(key, now, 0.0, address, lead=self._steady(now) - now)
+
+    def load(self, row: Any, twin: str) -> None:
+        """Note a cluster of the database. A time later than the start is no evidence: the clock was ahead when it was stored."""
+        seen, lead = (row.seen, 0.0) if row.seen <= self.started else (self.started, -self.started)
+        self.clusters[ClusterId(row.id)] = Presence(row.public_key, seen, seen, row.address, twin=twin, lead=lead)
+
+    def unsaved(self) -> list[tuple[ClusterId, Presence]]:
+        return [(cluster, p) for cluster, p in self.clusters.items() if p.seen != p.stored_seen]

@@ -1,0 +1,105 @@
+"""`/api/v1/bundles/…/history` and `/rollback`, `/api/v1/clusters/…/history`: what was told, and going back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from fleetctl.core.model.errors import UsageError
+
+from ...commands.rollback import Ask, Chosen, Outcome
+from .. import ports
+from ..auth import Gate
+from ..request_parsing import mapping, query
+from .objects import path_name, scope
+
+_MOST_REASON = 200
+
+
+class _Said(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The body of a rollback."""
+
+    to: int = 0
+    reason: str = ""
+    clusters: list[str] = []
+    selector: str = ""
+    partition: str = ""
+    release: bool = False
+    all: bool = False
+    dry_run: bool = False
+
+
+_FIELDS = ("to", "reason", "clusters", "selector", "partition", "release", "all", "dryRun")
+
+
+class RevisionApi:
+    def __init__(self, service: ports.Revisions, gate: Gate) -> None:
+        self._service, self._gate = service, gate
+
+    def routes(self) -> list[Route]:
+        bundle = "/api/v1/bundles/{workspace}/{name}"
+        return [
+            Route(bundle + "/history", self.bundle_history, methods=["GET"]),
+            Route(bundle + "/rollback", self.rollback, methods=["POST"]),
+            Route(bundle + "/rollback", self.release, methods=["DELETE"]),
+            Route("/api/v1/clusters/{workspace}/{name}/history", self.cluster_history, methods=["GET"]),
+        ]
+
+    async def bundle_history(self, request: Request) -> Response:
+        _, workspace, name = await self._place(request)
+        cluster = query(request, "cluster").get("cluster", "")
+        if cluster:
+            return _json({"items": await self._service.cluster_history(workspace, cluster, name)})
+        items = await self._service.bundle_history(workspace, name)
+        return _json({"items": items, "decisions": await self._service.bundle_decisions(workspace, name)})
+
+    async def cluster_history(self, request: Request) -> Response:
+        _, workspace, name = await self._place(request)
+        bundle = query(request, "bundle").get("bundle", "")
+        return _json({"items": await self._service.cluster_history(workspace, name, bundle)})
+
+    async def rollback(self, request: Request) -> Response:
+        person, workspace, name = await self._place(request)
+        query(request)
+        said = _said(await mapping(request, _FIELDS))
+        chosen = Chosen(tuple(said.clusters), said.selector, said.partition)
+        ask = Ask(said.to, said.reason[:_MOST_REASON], person.name, chosen, said.release, said.all)
+        outcome = await self._service.go_back(workspace, name, ask, dry_run=said.dry_run)
+        return _json(_shown(outcome) | {"dryRun": said.dry_run})
+
+    async def release(self, request: Request) -> Response:
+        person, workspace, name = await self._place(request)
+        query(request)
+        return _json(_shown(await self._service.go_back(workspace, name, Ask(who=person.name, release=True))))
+
+    async def _place(self, request: Request) -> tuple[ports.Person, str, str]:
+        """(person, workspace, name) of the path, when the caller may go there."""
+        person, _ = await self._gate.person(request)
+        workspace = path_name(request, "workspace")
+        scope(person, workspace)
+        return person, workspace, path_name(request, "name")
+
+
+def _said(fields: dict[str, Any]) -> _Said:
+    """Raises UsageError."""
+    try:
+        said = msgspec.convert(fields, _Said)
+    except msgspec.ValidationError as why:
+        raise UsageError(f"the rollback is wrong: {why}", subject="rollback", next_step="Correct it as docs/api.md says.") from why
+    if said.to < 0 or (said.release and said.to) or (said.all and not said.release):
+        step = "See `fleetctl bundle history`, and `fleetctl rollback --help`."
+        raise UsageError("a rollback names a revision, a release names none, and only a release may be of all", next_step=step)
+    return said
+
+
+def _shown(outcome: Outcome) -> dict[str, Any]:
+    names = ("clusters", "told", "waiting", "names", "own", "resumed")
+    return {"pinned": outcome.number} | {name: getattr(outcome, name) for name in names}
+
+
+def _json(value: Any) -> Response:
+    return Response(msgspec.json.encode(value), media_type="application/json", headers={"cache-control": "no-store"})

@@ -1,0 +1,37 @@
+"""`GET /api/v1/why`: why something is as it is, and what comes next."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from fleetctl.core.model.errors import UsageError
+
+from .. import ports
+from ..auth import Gate
+from ..request_parsing import query
+from .objects import scope
+
+_MOST_NAME = 253
+
+
+class WhyApi:
+    def __init__(self, service: ports.Manager, gate: Gate) -> None:
+        self._service, self._gate = service, gate
+
+    def routes(self) -> list[Route]:
+        return [Route("/api/v1/why", self.why, methods=["GET"])]
+
+    async def why(self, request: Request) -> Response:
+        """Of `cluster` and `bundle`, of one of them, or of `name`, which may be either."""
+        person, _ = await self._gate.person(request)
+        asked = query(request, "workspace", "cluster", "bundle", "name")
+        workspace = scope(person, asked.get("workspace"))
+        cluster, bundle, name = (asked.get(key, "")[:_MOST_NAME] for key in ("cluster", "bundle", "name"))
+        if not workspace or not (cluster or bundle or name) or (name and (cluster or bundle)):
+            step = "Ask with workspace, and with cluster, bundle or both; or with name alone."
+            raise UsageError("it is not said what is asked about", subject="/api/v1/why", next_step=step)
+        found = await self._service.why(workspace, cluster=cluster, bundle=bundle, name=name)
+        return Response(msgspec.json.encode(found), media_type="application/json", headers={"cache-control": "no-store"})

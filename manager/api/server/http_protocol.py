@@ -1,0 +1,211 @@
+"""uvicorn's HTTP protocol with the bounds that it lacks: time and size of headers, and the number of connections.
+
+uvicorn keeps a half-sent header open for ever and reads a body on after its answer; both would let a few clients hold all connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+from asyncio import TimerHandle
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from fleetctl.core.model.wire import Problem
+
+from ..problems import body
+from .connections import Connections
+
+HEADER_SECONDS = 10.0
+MAX_HEADER_BYTES = 32 * 1024
+LINGER_SECONDS = 2.0
+# Seconds that a connection may be idle between requests. 960 s is longer than the longest poll interval of 15 min.
+IDLE_SECONDS = {"": 5.0, "person": 75.0, "agent": 960.0}
+STALL_SECONDS, STALL_BYTES = 120.0, 60_000  # a reader must take so much in so long: 0.5 kB/s
+MAX_PIPELINE = 16
+CONNECTION = "fleet.connection"  # key of the scope
+
+
+def authenticated(scope: Any, kind: str, name: str) -> None:
+    """Notes that a request of this connection has authenticated as `name`, an "agent" or a "person"."""
+    connection = scope.get(CONNECTION)
+    if connection is not None:
+        connection.authenticated(kind, name)
+
+
+def _raw(status: str, code: str, summary: str, extra: str = "") -> bytes:
+    """A whole answer for a connection that has no request to answer by way of the application."""
+    data = body(Problem(code=code, summary=summary, next_step="Try again.", exit_status=5 if status.startswith("5") else 2))
+    head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(data)}\r\nconnection: close\r\n{extra}\r\n"
+    return head.encode() + data
+
+
+def protocol(connections: Connections) -> type[HttpToolsProtocol]:
+    """The protocol class for `uvicorn.Config(http=...)`, with its own bounds on connections."""
+    return cast("type[HttpToolsProtocol]", type("Guarded", (GuardedProtocol,), {"registry": connections}))
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    registry = Connections(20_000, 0)
+    _header_timer: TimerHandle | None = None
+    _stall_timer: TimerHandle | None = None
+    _header_bytes = 0
+    _unparsed_bytes = 0  # received since the parser last passed on a header block or a part of a body
+    _reading_headers = True
+    _refusal = "this is not an HTTP request"
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.timeout_keep_alive = IDLE_SECONDS[""]  # type: ignore[assignment]  # seconds for `call_later`
+        if len(self.connections) > self.registry.most:
+            self._end(_raw("503 Service Unavailable", "too-busy", "the manager has too many connections", "retry-after: 15\r\n"))
+            return
+        self._await_headers()
+
+    def authenticated(self, kind: str, name: str) -> None:
+        """The connection may be idle for longer, and counts for its caller, no more for its address."""
+        self.timeout_keep_alive = IDLE_SECONDS[kind]  # type: ignore[assignment]
+        connection = self.registry.open.get(self.client)
+        if connection is not None:
+            self.registry.authenticated(connection, kind, name)
+
+    def data_received(self, data: bytes) -> None:
+        if self.parser is None or self.transport.is_closing():
+            return
+        if self._header_timer is None and (self.cycle is None or self.cycle.response_complete):
+            self._await_headers()
+        self._unparsed_bytes += len(data)
+        super().data_received(data)
+        if len(self.pipeline) > MAX_PIPELINE:
+            self.transport.abort()
+        if self._reading_headers and self._header_timer is not None:
+            self._header_bytes += len(data)
+            if self._header_bytes > MAX_HEADER_BYTES:
+                self._end(_raw("431 Request Header Fields Too Large", "too-large", "the request's headers are too large"))
+        elif self._unparsed_bytes > MAX_HEADER_BYTES:
+            # A trailer, a chunk extension, or the headers of a pipelined request: httptools joins the parts of a header
+            # in quadratic time and without a bound.
+            self.transport.abort()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        cast("dict[str, Any]", self.scope)[CONNECTION] = self
+
+    def on_headers_complete(self) -> None:
+        self._stop_timer()
+        self._reading_headers, self._unparsed_bytes = False, 0
+        size = len(self.url) + sum(len(n) + len(v) for n, v in self.headers)
+        if size > MAX_HEADER_BYTES:
+            raise ValueError("headers too large")
+        if sum(name == b"host" for name, _ in self.headers) != 1:
+            self._refusal = "a request has exactly one Host header"
+            raise ValueError(self._refusal)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._unparsed_bytes = 0
+        super().on_body(body)
+
+    def on_response_complete(self) -> None:
+        unread = self.cycle.more_body
+        super().on_response_complete()
+        if unread and not self.transport.is_closing():
+            self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        self._stop_stall_timer()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        self._end(_raw("400 Bad Request", "usage", self._refusal))
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._stall_timer is None:
+            self._watch_reader(self._unsent())
+
+    def resume_writing(self) -> None:
+        self._stop_stall_timer()
+        super().resume_writing()
+
+    def _watch_reader(self, unsent: int) -> None:
+        """Ends a connection whose client reads less than 60 kB in 120 s, whatever is being sent to it."""
+
+        def look() -> None:
+            left = self._unsent()
+            if left > unsent - STALL_BYTES:
+                self.transport.abort()
+            else:
+                self._watch_reader(left)
+
+        self._stall_timer = self.loop.call_later(STALL_SECONDS, look)
+
+    def _unsent(self) -> int:
+        """Bytes that wait in this process, those of TLS included: asyncio has no public name for these."""
+        below = getattr(getattr(self.transport, "_ssl_protocol", None), "_transport", None)
+        return self.transport.get_write_buffer_size() + (below.get_write_buffer_size() if below is not None else 0)
+
+    def _stop_stall_timer(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+
+    def _await_headers(self) -> None:
+        self._reading_headers, self._header_bytes = True, 0
+        self._header_timer = self.loop.call_later(HEADER_SECONDS, self._too_slow)
+
+    def _stop_timer(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def _too_slow(self) -> None:
+        """A connection on which nothing was said is closed without a word."""
+        self._header_timer = None
+        said = bool(self._header_bytes)
+        self._end(_raw("408 Request Timeout", "slow-request", "the request's headers took too long") if said else b"")
+
+    def _end(self, answer: bytes) -> None:
+        self._stop_timer()
+        if not self.transport.is_closing():
+            if answer:
+                self.transport.write(answer)
+            self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server that says at once when it is told to stop, so that long polls can be answered."""
+
+    def __init__(self, config: uvicorn.Config, *, on_stop: Callable[[], None], on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_stop, self._on_ready = on_stop, on_ready
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """uvicorn would raise the signal again when it is done, and so end the process before the service has stopped."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        super().handle_exit(sig, frame)
+        self._on_stop()

@@ -1,1 +1,0 @@
-"""Removals that wait for a person, and bundles that have moved."""

@@ -1,0 +1,480 @@
+"""Watches the repositories: looks for new commits, scans them, and stores what changed in one transaction.
+
+Rule (I7): only a complete scan removes anything; one that would remove more than max(5, 20 %) of a repository's bundles, or all that a
+cluster has, is held until a person confirms exactly that number at that commit. What cannot be made stands as a problem beside its
+siblings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import random
+import shutil
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from fleetctl.core.charts.login_scope import describe_wide_pattern
+from fleetctl.core.documents.gitrepo import RESTRICTED, RepoSpec, repo_spec
+from fleetctl.core.formats.redact import redacted
+from fleetctl.core.model.bundle import BundleSpec
+from fleetctl.core.model.errors import Conflict, DeadlineError, FleetError, NotFound, UnavailableError
+from fleetctl.core.model.ids import ClusterId, CommitId
+from fleetctl.core.model.problems import Problem
+from fleetctl.sources.egress import EgressPolicy
+from fleetctl.sources.git import repository
+
+from .. import log
+from ..agents.presence import Live
+from ..clock import Clock, rfc3339
+from ..commands import validation
+from ..security.vault import Vault
+from ..slots import FairSlots
+from ..store.archives import Archives
+from ..store.engine import Store
+from ..store.schema import objects, repos
+from .apply_scan import Taken, take
+from .scan_job import HelmLogin, ScanRequest, ScanResult, scan_in_child
+
+_AT_ONCE = 8
+_PER_WORKSPACE = 4
+_RETRY_SECONDS = (2.0, 300.0)
+_LOOK_SECONDS = 330.0  # of one look: a fetch, a scan, and the wait for the store
+# After a scan that failed: the first and the longest wait before the same commit is scanned again.
+_RESCAN_SECONDS = (30.0, 3600.0)
+
+
+class Settings(Protocol):
+    @property
+    def poll_seconds(self) -> int: ...
+    @property
+    def mirrors(self) -> Mapping[str, str]: ...
+    @property
+    def allow_egress(self) -> tuple[str, ...]: ...
+
+
+Key = tuple[str, str]
+
+
+@dataclass
+class _Watch:
+    """When to look at a repository again (loop time), and how often the last looks failed in a row."""
+
+    due: float = 0.0
+    failures: int = 0
+    again: bool = False  # someone asked for a scan of the same commit
+    busy: bool = False
+    task: asyncio.Task[None] | None = None  # the look that runs
+    failed_scan: _FailedScan | None = None
+
+
+@dataclass(frozen=True)
+class _FailedScan:
+    """The scan of `commit` failed `count` times in a row; it is repeated from `due` on (loop time)."""
+
+    commit: str
+    error: FleetError
+    count: int
+    due: float
+
+
+@dataclass(frozen=True)
+class _Repo:
+    uid: str
+    spec: RepoSpec
+    generation: int
+    tried: str
+    scanned_generation: int
+    retry: bool  # the last scan met something that may go away by itself
+    credential: repository.Credential | None
+    helm_credential: repository.Credential | None
+    is_restricted: bool  # its address may not lead to where only the manager reaches
+
+
+class Scanner:
+    def __init__(
+        self, store: Store, live: Live, archives: Archives, vault: Vault, data_dir: Path, clock: Clock, settings: Settings
+    ) -> None:
+        self._store, self._live, self._archives, self._vault = store, live, archives, vault
+        self._git, self._clock, self._settings = data_dir / "git", clock, settings
+        self._watches: dict[Key, _Watch] = {}
+        self._wake = asyncio.Event()
+        self._slots = FairSlots(_AT_ONCE, _PER_WORKSPACE)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._fetching: dict[str, asyncio.Lock] = {}
+        self._confirmed: dict[Key, tuple[int, str]] = {}
+        self._made: dict[Key, dict[str, BundleSpec]] = {}  # bundles of the last scan by their fingerprint
+
+    def poke(self, workspace: str, name: str, *, again: bool = False) -> None:
+        """Look soon; without a name, at every repository of the workspace (a Secret changed)."""
+        for key, watch in self._watches.items():
+            if key[0] == workspace and name in {"", key[1]}:
+                watch.due, watch.again, watch.failures = 0.0, watch.again or again, 0
+                if watch.task and name:
+                    self._start(self._cancel_deleted(key, watch.task))
+        if name:
+            self._watches.setdefault((workspace, name), _Watch()).again |= again
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Look at each repository when it is due, a few at once."""
+        query = sa.select(objects.c.workspace, objects.c.name).where(objects.c.kind == "GitRepo")
+        loop = asyncio.get_running_loop()
+        rows = await self._store.read(lambda c: c.execute(query).all())
+        for row in rows:
+            self._watches.setdefault((row.workspace, row.name), _Watch())
+        while True:
+            self._wake.clear()
+            for key, watch in list(self._watches.items()):
+                if watch.due <= loop.time() and not watch.busy:
+                    watch.busy = True
+                    watch.task = self._start(self._look(key, watch))
+            idle = [w.due for w in self._watches.values() if not w.busy]
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.05, min([*idle, loop.time() + 60]) - loop.time())):
+                    await self._wake.wait()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _cancel_deleted(self, key: Key, look: asyncio.Task[None]) -> None:
+        """End the look at a GitRepo that was deleted meanwhile, so that it holds no slot."""
+        try:
+            await self._load(key)
+        except _Gone:
+            look.cancel()
+        except FleetError:
+            pass  # the look itself reports it
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _look(self, key: Key, watch: _Watch) -> None:
+        loop = asyncio.get_running_loop()
+        seconds = 3600.0
+        try:
+            async with self._slots.hold(key[0]):
+                again, watch.again = watch.again, False
+                watch.due = float("inf")
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    seconds = await self._look_once(key, watch, again=again)
+        except _Gone:
+            self._made.pop(key, None)
+            self._live.polled.pop(key, None)
+            if watch.due == float("inf"):  # else it came again while we looked
+                self._watches.pop(key, None)
+        except TimeoutError:
+            late = DeadlineError(f"looking at GitRepo {key[1]} took longer than {_LOOK_SECONDS:g} s", next_step="Look at its server.")
+            seconds = await self._look_failed(key, watch, late)
+        except Exception as error:
+            log.bug("a scan failed", error, repo="/".join(key))
+            summary = f"internal error while looking at GitRepo {key[1]}: {type(error).__name__}: {error}"[:500]
+            step = "Look at the manager's log for the traceback, and report it."
+            seconds = await self._look_failed(key, watch, UnavailableError(summary, next_step=step))
+        finally:
+            watch.busy, watch.task = False, None
+            # A poke while we looked has set `due` to 0 and is not forgotten.
+            if watch.due == float("inf"):
+                watch.due = loop.time() + seconds
+            self._wake.set()
+
+    async def _look_failed(self, key: Key, watch: _Watch, error: FleetError) -> float:
+        """Store the error; seconds until the next look."""
+        watch.failures += 1
+        try:
+            await self._failed(key, error)
+        except Exception as another:
+            log.bug("the error of a scan cannot be stored", another, repo="/".join(key))
+        low, high = _RESCAN_SECONDS
+        return min(high, low * 2.0 ** min(watch.failures - 1, 8))
+
+    async def _look_once(self, key: Key, watch: _Watch, *, again: bool) -> float:
+        """Seconds until the next look."""
+        try:
+            repo = await self._load(key)
+        except FleetError as error:
+            await self._failed(key, error)
+            return 60.0
+        poll = validation.duration(repo.spec.spec.polling_interval or f"{self._settings.poll_seconds}s", key[1])
+        changed = again or repo.scanned_generation != repo.generation or key in self._confirmed or (repo.retry and watch.failures > 0)
+        if repo.spec.spec.disable_polling and not changed and repo.tried:
+            return 3600.0
+        try:
+            done = await self._follow(key, watch, repo, changed=changed)
+        except FleetError as error:
+            watch.failures += 1
+            await self._failed(key, error, repo, changed=changed)
+            low, high = _RETRY_SECONDS
+            return min(high, max(poll, low) * 2.0 ** min(watch.failures - 1, 8)) * random.uniform(0.5, 1.0)  # noqa: S311 - spread
+        watch.failures = watch.failures + 1 if done else 0
+        wait = min(300.0, poll * 2.0 ** min(watch.failures, 6)) if done else poll
+        return wait * random.uniform(1.0, 1.1)  # noqa: S311 - spread, as in Fleet
+
+    async def look(self, key: Key, ref: repository.Ref | None, document: dict[str, Any] | None) -> tuple[RepoSpec, Taken]:
+        """What a scan would take over: of another `ref`, or as a GitRepo `document` says that need not be there yet. Archives are written,
+        and go after their grace when nobody takes them. Raises NotFound and what Git and its server have against it.
+        """
+        try:
+            repo = await self._load(key, document)
+        except _Gone:
+            step = "See `fleetctl gitrepo list`, or plan a new one with -f FILE."
+            raise NotFound(f"no GitRepo {key[1]} in workspace {key[0]}", subject=f"GitRepo {key[0]}/{key[1]}", next_step=step) from None
+        spec, store = repo.spec.spec, self._store_of(repo)
+        async with self._fetching.setdefault(store.name, asyncio.Lock()):
+            wanted = ref or repository.Ref(spec.branch, spec.revision)
+            commit = await repository.fetch(
+                spec.repo,
+                store=store,
+                ref=wanted,
+                credential=repo.credential,
+                mirrors=self._settings.mirrors,
+                limits=self._limits_of(repo),
+            )
+        result = await self._scan(key, store, repo, commit)
+        taken = Taken(commit, result.specs, result.problems, result.warnings, result.unread, result.about, self._archives.likeness())
+        return repo.spec, taken
+
+    def _limits_of(self, repo: _Repo) -> repository.GitLimits:
+        """An address that an administrator of the manager has set may lead anywhere."""
+        egress = EgressPolicy(self._settings.allow_egress) if repo.is_restricted else None
+        return repository.GitLimits(egress=egress)
+
+    def _store_of(self, repo: _Repo) -> Path:
+        """One bare store for each workspace, URL and credential: what one credential may read is never shown to another, and no
+        workspace waits for a store that another one uses.
+        """
+        had = repo.credential or repository.Credential()
+        return self._git / self._vault.store_name(repo.spec.workspace, repo.spec.spec.repo, had.username, had.password)
+
+    async def sweep(self) -> int:
+        """Remove the Git stores that no GitRepo uses any more, after another address or login. Returns how many."""
+        try:
+            used = {self._store_of(await self._load(key)).name for key in list(self._watches)}
+        except (FleetError, _Gone):
+            return 0  # not all of them are known: look again with the next sweep
+        stores = await asyncio.to_thread(lambda: list(self._git.glob("*")))
+        unused = [store for store in stores if store.name not in used]
+        for store in unused:
+            async with self._fetching.setdefault(store.name, asyncio.Lock()):
+                await asyncio.to_thread(shutil.rmtree, store, ignore_errors=True)
+        return len(unused)
+
+    async def _load(self, key: Key, document: dict[str, Any] | None = None) -> _Repo:
+        """The GitRepo, or what `document` would make of it. Raises _Gone when it was deleted."""
+
+        def read(connection: Connection) -> tuple[Any, Any, dict[str, repository.Credential]]:
+            o = objects.c
+            mine = (o.kind == "GitRepo") & (o.workspace == key[0]) & (o.name == key[1])
+            row = connection.execute(sa.select(objects).where(mine)).one_or_none()
+            state = connection.execute(sa.select(repos).where(repos.c.workspace == key[0], repos.c.name == key[1])).one_or_none()
+            if (row is None or state is None) and document is None:
+                raise _Gone
+            spec = (document.get("spec") or {}) if document is not None else msgspec.json.decode(row.spec if row else b"{}")
+            names = {str(spec.get("clientSecretName") or "gitcredential"), str(spec.get("helmSecretName") or "")}
+            secrets = connection.execute(sa.select(o.name, o.spec).where(o.kind == "Secret", o.workspace == key[0], o.name.in_(names)))
+            return row, state, {s.name: self._credential(key[0], s.name, s.spec) for s in secrets}
+
+        row, state, secrets = await self._store.read(read)
+        if document is not None:
+            spec = repo_spec(document)
+        else:
+            meta = {"name": key[1], "namespace": key[0], "labels": msgspec.json.decode(row.labels)}
+            spec = repo_spec({"metadata": meta, "spec": msgspec.json.decode(row.spec)})
+        wanted = spec.spec.client_secret_name
+        if wanted and wanted not in secrets:
+            step = f"Make it, or run `fleetctl gitrepo add {key[1]} … --username U --password-stdin` again."
+            raise NotFound(f"Secret {wanted} does not exist", subject=f"GitRepo {key[1]}", next_step=step)
+        problems = msgspec.json.decode(state.problems) if state else []
+        return _Repo(
+            uid=row.uid if row else "",
+            spec=spec,
+            generation=row.generation if row else 0,
+            tried=state.tried if state else "",
+            scanned_generation=state.scanned_generation if state else 0,
+            retry=any(p["code"] in {"source", "unavailable", "deadline"} for p in problems),
+            credential=_with_ca(secrets.get(wanted or "gitcredential"), spec.spec.ca_bundle),
+            helm_credential=secrets.get(spec.spec.helm_secret_name),
+            is_restricted=RESTRICTED in _annotations(row, document),
+        )
+
+    def _credential(self, workspace: str, name: str, sealed: bytes) -> repository.Credential:
+        data = msgspec.json.decode(self._vault.unseal(sealed, f"Secret/{workspace}/{name}"))["data"]
+        plain = {key: base64.b64decode(value) for key, value in data.items()}
+        return repository.Credential(
+            username=plain.get("username", b"").decode("utf-8", "replace"),
+            password=plain.get("password", b"").decode("utf-8", "replace"),
+            ca_pem=plain.get("cacerts") or plain.get("ca.crt") or b"",
+        )
+
+    async def _follow(self, key: Key, watch: _Watch, repo: _Repo, *, changed: bool) -> bool:
+        """Whether something stands in the way that may go away by itself."""
+        spec, store = repo.spec.spec, self._store_of(repo)
+        lock = self._fetching.setdefault(store.name, asyncio.Lock())
+        ref, known = repository.Ref(spec.branch, spec.revision), "" if changed else repo.tried
+        async with lock:
+            commit = await repository.fetch(
+                spec.repo,
+                store=store,
+                ref=ref,
+                known=known,
+                credential=repo.credential,
+                mirrors=self._settings.mirrors,
+                limits=self._limits_of(repo),
+            )
+            self._live.polled[key] = self._clock()
+            if commit == repo.tried and not changed:
+                await self._clear_error(key)
+                return False
+        result = await self._scan_again(key, watch, store, repo, commit, changed=changed)
+        self._made[key] = {b.fingerprint: b.spec for b in result.bundles if b.fingerprint}
+        likeness = self._archives.likeness()
+        watch.task = None  # what is stored from here on is not cut off
+        warnings = [*_open_logins(repo), *_wide_logins(repo), *result.warnings]
+        await self._take(key, repo, Taken(commit, result.specs, result.problems, warnings, result.unread, result.about, likeness))
+        return any(p.code in {"source", "unavailable", "deadline"} for p in result.problems)
+
+    async def _scan_again(self, key: Key, watch: _Watch, store: Path, repo: _Repo, commit: CommitId, *, changed: bool) -> ScanResult:
+        """Scan, unless the scan of this commit failed before and its wait is not over."""
+        loop = asyncio.get_running_loop()
+        failed = watch.failed_scan if watch.failed_scan and watch.failed_scan.commit == commit else None
+        if failed and not changed and loop.time() < failed.due:
+            raise failed.error
+        try:
+            result = await self._scan(key, store, repo, commit)
+        except FleetError as error:
+            count = failed.count + 1 if failed else 1
+            low, high = _RESCAN_SECONDS
+            due = loop.time() + min(high, low * 2.0 ** min(count - 1, 8))
+            watch.failed_scan = _FailedScan(commit, error, count, due)
+            raise
+        watch.failed_scan = None
+        return result
+
+    async def _scan(self, key: Key, store: Path, repo: _Repo, commit: CommitId) -> ScanResult:
+        """Others may fetch into `store` meanwhile: commits and objects are only added. When it is made again the scan fails, and is
+        repeated soon.
+        """
+        login = repo.helm_credential
+        request = ScanRequest(
+            store=str(store),
+            archives=str(self._archives.folder),
+            repo=repo.spec,
+            commit=commit,
+            known=self._made.get(key, {}),
+            mirrors=dict(self._settings.mirrors),
+            allow_egress=list(self._settings.allow_egress),
+            helm_login=HelmLogin(login.username, login.password, login.ca_pem) if login else None,
+        )
+        return await scan_in_child(request)
+
+    async def _take(self, key: Key, repo: _Repo, taken: Taken) -> None:
+        confirmed = self._confirmed.pop(key, None)
+        now = rfc3339(self._clock())
+
+        def write(connection: Connection) -> tuple[set[ClusterId], dict[str, Any] | None] | None:
+            """None when that GitRepo was deleted meanwhile: what was found for it is nothing of another one of its name."""
+            o = objects.c
+            mine = (o.kind == "GitRepo") & (o.workspace == key[0]) & (o.name == key[1])
+            if connection.execute(sa.select(o.uid).where(mine)).scalar() != repo.uid:
+                return None
+            return take(connection, repo.spec, repo.generation, taken, confirmed=confirmed, now=now)
+
+        done = await self._store.write(write)
+        if done is None:
+            self.poke(*key)
+            return
+        touched, held = done
+        self._live.changed(touched)
+        shown = "/".join(key)
+        log.event("scanned", repo=shown, commit=taken.commit, bundles=len(taken.specs), problems=len(taken.problems), clusters=len(touched))
+        if held:
+            log.warning("held", repo=shown, removals=held["removals"], of=held["of"])
+
+    async def confirm(self, workspace: str, name: str, removals: int, commit: str) -> None:
+        """Let exactly the held removal go. Raises Conflict when it is another one by now."""
+        key = (workspace, name)
+        query = sa.select(repos.c.held).where(repos.c.workspace == workspace, repos.c.name == name)
+        row = await self._store.read(lambda c: c.execute(query).one_or_none())
+        held = msgspec.json.decode(row.held) if row else None
+        if not held or held["removals"] != removals or not (commit and held["commit"].startswith(commit)):
+            said = f"{held['removals']} removals at {held['commit'][:12]} are held" if held else "nothing is held"
+            step = f"Look again with `fleetctl gitrepo get {name}`."
+            raise Conflict(f"{said}, not {removals} at {commit[:12]}", subject=f"GitRepo {workspace}/{name}", next_step=step)
+        self._confirmed[key] = (removals, held["commit"])
+        self.poke(workspace, name, again=True)
+
+    async def _failed(self, key: Key, error: FleetError, repo: _Repo | None = None, *, changed: bool = False) -> None:
+        """Store the error when it differs from the stored one; an unchanged failure touches no disk. `changed`: the commit must be
+        scanned by the next look though it may be the same.
+        """
+        texts = {"summary": error.summary, "subject": error.subject, "nextStep": error.next_step}
+        shown = {key: redacted(value) for key, value in texts.items()}
+        text = msgspec.json.encode({"code": error.code} | shown)
+        values: dict[str, Any] = {"error": text}
+        if repo:
+            values |= {"scanned_generation": repo.generation} | ({"tried": ""} if changed else {})
+        await self._set(key, values)
+        log.warning("repository cannot be read", repo="/".join(key), error=error.summary)
+
+    async def _clear_error(self, key: Key) -> None:
+        await self._set(key, {"error": b"null"})
+
+    async def _set(self, key: Key, values: dict[str, Any]) -> None:
+        mine = (repos.c.workspace == key[0]) & (repos.c.name == key[1])
+        columns = [repos.c[name] for name in values]
+        row = await self._store.read(lambda c: c.execute(sa.select(*columns).where(mine)).one_or_none())
+        if row is None or tuple(row) == tuple(values.values()):
+            return
+        await self._store.write(lambda c: c.execute(sa.update(repos).where(mine).values(**values)))
+        self._live.changed()
+
+
+class _Gone(Exception):
+    """The GitRepo does not exist any more."""
+
+
+def _annotations(row: Any, document: dict[str, Any] | None) -> dict[str, Any]:
+    if document is not None:
+        metadata = document.get("metadata")
+        found = metadata.get("annotations") if isinstance(metadata, dict) else None
+    else:
+        found = msgspec.json.decode(row.annotations)
+    return found if isinstance(found, dict) else {}
+
+
+def _with_ca(credential: repository.Credential | None, bundle: str) -> repository.Credential | None:
+    if not bundle:
+        return credential
+    pem = bundle.encode() if "BEGIN CERT" in bundle else base64.b64decode(bundle)
+    had = credential or repository.Credential()
+    return repository.Credential(username=had.username, password=had.password, ca_pem=pem)
+
+
+def _open_logins(repo: _Repo) -> list[Problem]:
+    """A warning when a login goes over a connection that is not encrypted."""
+    if repo.credential is None or not repo.credential.username or not repo.spec.spec.repo.lower().startswith("http://"):
+        return []
+    summary = "user and password of the repository travel unencrypted: its address begins with http://"
+    step = "Use the https:// address of the repository."
+    return [Problem(path="", code="unencrypted-login", summary=summary, next_step=step, warning=True)]
+
+
+def _wide_logins(repo: _Repo) -> list[Problem]:
+    """A warning when the login for charts may go to hosts that nobody meant."""
+    summary = describe_wide_pattern(repo.spec.spec.helm_repo_url_regex)
+    if not summary or repo.helm_credential is None:
+        return []
+    step = "Correct helmRepoURLRegex of the GitRepo."
+    return [Problem(path="", code="wide-login", summary=summary, next_step=step, warning=True)]

@@ -1,0 +1,174 @@
+"""Plans: what a commit, a branch or somebody's working copy would change. Reading only; nothing that a plan makes is kept but archives.
+
+Rule: the archives of a plan are temporary: on the disk for the grace of every archive that nothing names, and given only to who may read
+the workspace that they were made for. One plan at a time uses the database, so that a reader is always left for the agents.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from fleetctl.core.documents.gitrepo import GitRepoSpec, RepoSpec, repo_spec
+from fleetctl.core.model.bundle import BundleSpec
+from fleetctl.core.model.errors import NotFound, UsageError
+from fleetctl.core.model.ids import ClusterId, CommitId, Digest, RepoName, Workspace, is_digest, is_name
+from fleetctl.core.model.problems import Problem, limit_warnings
+from fleetctl.core.rollout.impact import Plan
+from fleetctl.sources.git import repository
+
+from ..agents.presence import Live
+from ..clock import Clock, rfc3339
+from ..commands.validation import checked
+from ..ingest.apply_scan import Taken
+from ..ingest.scanner import Scanner
+from ..slots import FairSlots
+from ..store.archives import Archives
+from ..store.engine import Store
+from ..store.schema import bundles, deployments, revisions
+from .preview import weigh
+from .snapshot import Look
+
+_AT_ONCE = 2
+_MOST_ARCHIVES = 20_000
+# Of one plan: who may only read must not keep the database busy for ever.
+_SECONDS = 120.0
+_MOST_RULES = 2_000  # targets and customizations of a bundle that was scanned elsewhere
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A plan for the GitRepo `name`: of a `branch` or a `commit`, else of what it follows; as `document` says, when one is given. `specs`,
+    when not None, were scanned elsewhere, with the `problems`, `warnings` and `unread` paths of that scan.
+    """
+
+    workspace: str
+    name: str
+    branch: str = ""
+    commit: str = ""
+    document: Mapping[str, Any] | None = None
+    specs: list[BundleSpec] | None = None
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+
+    @property
+    def ref(self) -> str:
+        return f"branch {self.branch}" if self.branch else f"commit {self.commit[:12]}" if self.commit else ""
+
+
+class Planner:
+    def __init__(self, store: Store, live: Live, archives: Archives, scanner: Scanner, clock: Clock) -> None:
+        self._store, self._live, self._archives, self._scanner, self._clock = store, live, archives, scanner, clock
+        self._slots, self._reading = FairSlots(_AT_ONCE, 1), asyncio.Semaphore(1)
+        self._made: OrderedDict[tuple[str, str], None] = OrderedDict()  # (workspace, digest) that only a plan knows
+
+    async def plan(self, asked: Asked) -> Plan:
+        """Raises NotFound, UsageError, DeadlineError, and what Git has against it."""
+        async with self._slots.hold(asked.workspace):
+            repo, taken = await self._scanned(asked)
+            found = await self._weighed(repo, taken)
+        return msgspec.structs.replace(found, ref=asked.ref)
+
+    async def _weighed(self, repo: RepoSpec, taken: Taken) -> Plan:
+        now = self._clock()
+
+        def health(cluster: ClusterId) -> str:
+            return self._live.health(cluster, now)
+
+        async def read() -> Plan:
+            async with self._reading:
+                end = time.monotonic() + _SECONDS
+                look = Look(health, rfc3339(now), lambda: ended or time.monotonic() > end)
+                return await self._store.read(lambda c: weigh(c, repo, taken, look))
+
+        # A reader's thread cannot be cancelled. It keeps its place until it ends: plans of callers
+        # that have gone would take all readers.
+        ended = False
+        reading = asyncio.ensure_future(read())
+        reading.add_done_callback(_retrieve)
+        try:
+            return await asyncio.shield(reading)
+        finally:
+            ended = True
+
+    async def _scanned(self, asked: Asked) -> tuple[RepoSpec, Taken]:
+        document = _document(asked)
+        if asked.specs is not None:
+            repo = repo_spec(document) if document else _nameless(asked)
+            specs = [_mine(spec, asked) for spec in asked.specs]
+            commit = CommitId(asked.commit)
+            return repo, Taken(commit, specs, asked.problems, limit_warnings(asked.warnings), asked.unread)
+        ref = repository.Ref(asked.branch, asked.commit) if asked.branch or asked.commit else None
+        repo, taken = await self._scanner.look((asked.workspace, asked.name), ref, document)
+        for spec in taken.specs:
+            self._made[asked.workspace, spec.archive] = None
+            self._made.move_to_end((asked.workspace, spec.archive))
+        while len(self._made) > _MOST_ARCHIVES:
+            self._made.popitem(last=False)
+        return repo, taken
+
+    async def archive_path(self, workspace: str | None, digest: Digest) -> Path:
+        """Of a bundle of `workspace` (None: any), or of a plan for it. Raises NotFound."""
+        known = is_digest(digest) and (
+            any((w, digest) in self._made for w in ([workspace] if workspace else {w for w, _ in self._made}))
+            or await self._store.read(lambda c: _is_named(c, workspace, digest))
+        )
+        path = self._archives.path(digest) if known else Path()
+        if not known or not await asyncio.to_thread(path.is_file):
+            raise NotFound("no such archive", subject=f"archive {digest[:12]}", next_step="Make the plan again.")
+        return path
+
+
+def _retrieve(reading: asyncio.Future[Plan]) -> None:
+    """The error of a plan whose caller has gone is nobody's."""
+    if not reading.cancelled():
+        reading.exception()
+
+
+def _document(asked: Asked) -> dict[str, Any] | None:
+    """The GitRepo, in the workspace and under the name that were checked. Raises UsageError."""
+    if asked.document is None:
+        return None
+    meta = asked.document.get("metadata") or {}
+    if asked.document.get("kind") != "GitRepo" or not isinstance(meta, dict) or not is_name(asked.name):
+        raise UsageError("the document is no GitRepo with a name", subject="document", next_step="Give a document with `kind: GitRepo`.")
+    document = {**asked.document, "metadata": {**meta, "name": asked.name, "namespace": asked.workspace}}
+    checked("GitRepo", asked.workspace, asked.name, document)
+    return document
+
+
+def _nameless(asked: Asked) -> RepoSpec:
+    """Of bundles that were scanned elsewhere only whose they are matters."""
+    return RepoSpec(workspace=Workspace(asked.workspace), name=RepoName(asked.name), spec=GitRepoSpec(repo=""))
+
+
+def _mine(spec: BundleSpec, asked: Asked) -> BundleSpec:
+    """Raises UsageError for what no scan makes."""
+    if not is_name(spec.name) or not is_digest(spec.archive):
+        step = "Send what a scan made."
+        raise UsageError(f"{spec.name[:80]!r} is no bundle with an archive", subject="bundles", next_step=step)
+    if len(spec.targets) + len(spec.customizations) > _MOST_RULES:
+        summary = f"bundle {spec.name} has more than {_MOST_RULES} targets and customizations"
+        raise UsageError(summary, subject=f"bundle {spec.name}", next_step="Use fewer, with selectors, or plan a branch.")
+    return msgspec.structs.replace(spec, workspace=Workspace(asked.workspace), repo=RepoName(asked.name))
+
+
+def _is_named(connection: Connection, workspace: str | None, digest: str) -> bool:
+    """Whether a bundle of the workspace is, was, or is still somewhere this archive."""
+    for table in (deployments, bundles, revisions):
+        where = table.c.archive == digest
+        if workspace:
+            where &= table.c.workspace == workspace
+        if connection.execute(sa.select(table.c.archive).where(where).limit(1)).first() is not None:
+            return True
+    return False

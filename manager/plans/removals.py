@@ -1,0 +1,91 @@
+"""What a plan would delete, and what of it the manager would hold for a person or a plan wants to hear the number of. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from fleetctl.core.documents.gitrepo import RepoSpec
+from fleetctl.core.model.bundle import BundleSpec
+from fleetctl.core.model.ids import ClusterId
+from fleetctl.core.model.plan import too_many
+from fleetctl.core.rollout import impact as core
+from fleetctl.core.rollout.impact import Impact, Removals, What
+
+from ..ingest.apply_scan import Sifted, Taken, held_removal
+from ..ingest.moves import NOT_THERE
+from ..store.queries import in_parts
+from ..store.schema import deployments
+from ..views import held_removals
+from .snapshot import World
+
+_MOST_EMPTIED = 100
+
+
+def removals(
+    connection: Connection,
+    repo: RepoSpec,
+    taken: Taken,
+    sifted: Sifted,
+    fresh: Sequence[BundleSpec],
+    world: World,
+    found: Sequence[Impact],
+) -> Removals:
+    amount = sum(impact.count(What.REMOVED) for impact in found)
+    if not amount and not sifted.gone:
+        return Removals(of_bundles=len(sifted.had))
+    d = deployments.c
+    mine = sa.select(sa.func.count()).where(d.workspace == repo.workspace, d.repo == repo.name, ~d.removed)
+    of = connection.execute(mine).scalar_one()
+    emptied = _emptied(connection, world)
+    held = "; ".join(filter(None, (world.held, _held_losses(found))))
+    return Removals(
+        deployments=amount,
+        of_deployments=of,
+        bundles=sifted.gone,
+        of_bundles=len(sifted.had),
+        emptied=emptied[:_MOST_EMPTIED],
+        emptied_count=len(emptied),
+        moves=[core.Move(old=m.old, new=m.new, why=f"{m.places} have {m.why}") for m in sifted.moves.open if m.why != NOT_THERE],
+        held=held,
+        refused=held or _refused(amount, of, len(emptied)),
+    )
+
+
+def held_bundles(connection: Connection, repo: RepoSpec, taken: Taken, sifted: Sifted) -> str:
+    """Why the manager would hold the removal of bundles for a person, or ""."""
+    if not sifted.gone:
+        return ""
+    held = held_removal(connection, repo, sifted, taken.commit, None)
+    if not held:
+        return ""
+    if held["moves"]:
+        return held_removals.looks_moved(held)
+    if too_many(held["removals"], held["of"]):
+        return f"{held['removals']} of {held['of']} bundles would be removed"
+    return f"{len(held['clusters'])} clusters would lose their last bundle"
+
+
+def _held_losses(found: Sequence[Impact]) -> str:
+    amounts = {i.bundle: sum(g.clusters for g in i.groups if g.held not in {"", core.BUNDLES}) for i in found}
+    parts = [f"{name} would be removed from {amount} of {i.had} clusters" for i in found if (amount := amounts[name := i.bundle])]
+    return "; ".join(parts)
+
+
+def _refused(amount: int, of: int, emptied: int) -> str:
+    if too_many(amount, of):
+        return f"{amount} of {of} deployments would be removed"
+    return f"{emptied} clusters would lose their last bundle" if emptied else ""
+
+
+def _emptied(connection: Connection, world: World) -> list[str]:
+    """Names of the clusters that have no bundle of anybody afterwards."""
+    losing = sorted(cluster for cluster, count in world.lost.items() if count and cluster in world.standing)
+    d = deployments.c
+    had: dict[ClusterId, int] = {}
+    for part in in_parts(losing):
+        query = sa.select(d.cluster_id, sa.func.count()).where(d.cluster_id.in_(part), ~d.removed).group_by(d.cluster_id)
+        had |= {ClusterId(row[0]): row[1] for row in connection.execute(query)}
+    return sorted(world.standing[c].name for c in losing if had.get(c, 0) - world.lost[c] + world.gained[c] <= 0)

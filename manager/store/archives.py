@@ -1,0 +1,138 @@
+"""Archives by their digest, in a directory.
+
+Rule (I2): an archive is whole on the disk before any row names it, and is removed only when no row has named it for longer than the
+longest download. A name that exists is never written again: it holds the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from fleetctl.core.model.bundle import File, unpack
+from fleetctl.core.model.errors import FleetError, UnavailableError
+from fleetctl.core.model.ids import Digest
+from fleetctl.core.scan.renames import likeness
+
+GRACE_SECONDS = 6 * 3600.0
+_MOST_READ = 50
+_MOST_MARKS = 100_000
+
+
+class Archives:
+    """`DATA_DIR/archives/ab/abcdef…`, uncompressed canonical tars."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._intact: dict[Digest, tuple[int, int, int]] = {}  # files that were read whole: inode, size, time of change
+
+    @property
+    def folder(self) -> Path:
+        return self._folder
+
+    def path(self, digest: Digest) -> Path:
+        return self._folder / digest[:2] / digest
+
+    def add(self, archives: Iterable[tuple[Digest, bytes]]) -> int:
+        """Write those that are missing, durable when this returns; how many were new. Raises UnavailableError on a full disk."""
+        folders: set[Path] = set()
+        new = 0
+        try:
+            for digest, data in archives:
+                path = self.path(digest)
+                if path.exists():
+                    os.utime(path)  # it may be older than the grace, and is wanted again
+                    continue
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _write(path, data)
+                folders |= {path.parent, self._folder}
+                new += 1
+            for folder in folders:
+                _sync(folder)
+        except OSError as why:
+            summary = f"an archive cannot be written: {why.strerror}"
+            raise UnavailableError(summary, subject=str(self._folder), next_step="Make room on the disk.") from why
+        return new
+
+    def is_intact(self, digest: Digest) -> bool:
+        """Whether the file is there and has that digest. A damaged one is removed. Each file is read once."""
+        path = self.path(digest)
+        try:
+            status = path.stat()
+            mark = (status.st_ino, status.st_size, status.st_ctime_ns)
+            if self._intact.get(digest) == mark:
+                return True
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            return False
+        if found != digest:
+            path.unlink(missing_ok=True)
+            return False
+        if len(self._intact) > _MOST_MARKS:
+            self._intact.clear()
+        self._intact[digest] = mark
+        return True
+
+    def absent(self, digests: Iterable[Digest]) -> list[Digest]:
+        """Those that are not on the disk."""
+        return [digest for digest in digests if not self.path(digest).is_file()]
+
+    def likeness(self) -> Callable[[Digest, Digest], float]:
+        """How much of two archives is the same, 0 to 1; at most `_MOST_READ` are read for it, and one that cannot be is like none."""
+        known: dict[Digest, Mapping[str, File]] = {}
+
+        def read(digest: Digest) -> Mapping[str, File]:
+            if digest not in known and len(known) < _MOST_READ:
+                try:
+                    known[digest] = unpack(self.path(digest).read_bytes())
+                except (OSError, FleetError):
+                    known[digest] = {}
+            return known.get(digest, {})
+
+        return lambda one, other: float(one == other) or likeness(read(one), read(other))
+
+    def missing(self, digests: Iterable[Digest]) -> list[Digest]:
+        """Those that are not on the disk; the others count as wanted from now on."""
+        gone: list[Digest] = []
+        for digest in digests:
+            try:
+                os.utime(self.path(digest))
+            except FileNotFoundError:
+                gone.append(digest)
+        return gone
+
+    def sweep(self, is_used: Callable[[Digest], bool], *, now: float) -> int:
+        """Remove archives and broken-off writes that nobody names and that are older than the grace; how many."""
+        gone = 0
+        for path in self._folder.glob("??/*"):
+            old = now - path.stat().st_mtime > GRACE_SECONDS
+            if old and (path.name.startswith(".") or not is_used(Digest(path.name))):
+                path.unlink(missing_ok=True)
+                gone += 1
+        return gone
+
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

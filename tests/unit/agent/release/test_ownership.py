@@ -1,0 +1,120 @@
+"""Whose an object is, and who may take it."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from typing import Any
+
+import pytest
+
+from agent.deploy.remove import remains
+from agent.release.ownership import Claim, Live, Taken, judge
+from agent.release.records import Ref, _record, _refs, refs_of
+from fleetctl.core.model.ids import BundleName
+from fleetctl.tools.helm import Release
+
+WEB, DB, SHOP = Release("web", "a"), Release("db", "a"), Release("shop", "b")
+
+
+def live(name: str, owner: Release | None, **more: Any) -> Live:
+    return Live(Ref("v1", "ConfigMap", "a", name), owner, **more)
+
+
+def claim(*, asked: bool = False, leaving: tuple[str, ...] = ()) -> Claim:
+    holders = {WEB: BundleName("web"), DB: BundleName("db"), Release("old", "a"): BundleName("web")}
+    return Claim(BundleName("web"), WEB, holders, [BundleName(name) for name in leaving], asked=asked)
+
+
+class TestJudge:
+    def test_ones_own_is_taken_from_nobody(self) -> None:
+        """Marks of this release, or of one that the bundle had before."""
+        former = live("b", Release("old", "a"))
+        assert judge([live("a", WEB), former], claim()) == [former]
+
+    def test_another_bundle_is_named_whatever_is_asked(self) -> None:
+        """Unless it is to be removed."""
+        for asked in (False, True):
+            with pytest.raises(Taken, match="ConfigMap a/one belongs to bundle db already"):
+                judge([live("one", DB)], claim(asked=asked))
+        assert judge([live("one", DB)], claim(leaving=("db",))) == [live("one", DB)]
+
+    def test_what_is_nobodys_or_somebody_elses_must_be_asked_for(self) -> None:
+        """And the error says whose it is."""
+        with pytest.raises(Taken, match="ConfigMap a/one exists already, and no release holds it"):
+            judge([live("one", None)], claim())
+        with pytest.raises(Taken, match=r"belongs to release b/shop already$"):
+            judge([live("one", SHOP)], claim(), [SHOP])
+        with pytest.raises(Taken, match="belongs to release b/shop already, which is not there any more"):
+            judge([live("one", SHOP)], claim())
+        assert len(judge([live("one", None), live("two", SHOP)], claim(asked=True))) == 2
+
+    def test_how_many_there_are_is_told(self) -> None:
+        """The first by name, and the key that takes all of them."""
+        with pytest.raises(Taken, match=r"ConfigMap a/one exists already, and no release holds it \(and 2 more\)") as caught:
+            judge([live("one", None), live("two", None), live("three", None)], claim())
+        assert "helm.takeOwnership: true" in caught.value.next_step
+
+    def test_a_namespace_that_the_agent_created_goes_to_the_bundle_that_states_it(self) -> None:
+        """Unless a release holds it that is there, or another bundle."""
+        space = live("space", None, created_here=True)
+        assert judge([space], claim()) == [space]
+        gone = live("space", SHOP, created_here=True)
+        assert judge([gone], claim()) == [gone]
+        with pytest.raises(Taken, match="belongs to release b/shop already"):
+            judge([gone], claim(), [SHOP])
+        with pytest.raises(Taken, match="belongs to bundle db already"):
+            judge([live("space", DB, created_here=True)], claim())
+
+    def test_what_is_being_deleted_is_not_taken(self) -> None:
+        """It would go after it was applied."""
+        with pytest.raises(Taken, match="is being deleted"):
+            judge([live("one", None, deleting="2026-11-25T00:00:00Z")], claim(asked=True))
+
+
+class TestRemains:
+    def test_the_object_and_what_holds_it(self) -> None:
+        """One with a finalizer before one that is only slow."""
+        held = live("held", WEB, finalizers=("example.com/a", "example.com/b"))
+        assert remains([live("slow", WEB), held]).summary == (
+            "ConfigMap a/held is deleted and is held by finalizer example.com/a, example.com/b, and 1 more is not gone"
+        )
+        assert remains([live("slow", WEB)]).summary == "ConfigMap a/slow is deleted and is still there"
+
+
+class TestRecords:
+    def secret(self, content: bytes, **labels: str) -> dict[str, Any]:
+        packed = base64.b64encode(base64.b64encode(gzip.compress(content))).decode()
+        return {"metadata": {"labels": labels}, "data": {"release": packed}}
+
+    def test_the_objects_of_a_record(self) -> None:
+        """Lists are opened, the release's namespace stands where none is stated, and what is to be kept is known."""
+        manifest = """
+apiVersion: v1
+kind: List
+items:
+- {apiVersion: v1, kind: ConfigMap, metadata: {name: one}}
+- {apiVersion: v1, kind: Secret, metadata: {name: two, namespace: other}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: three, annotations: {helm.sh/resource-policy: keep}}
+"""
+        item = self.secret(json.dumps({"manifest": manifest, "version": 3}).encode(), version="3", status="deployed")
+        refs = _refs(item, "a")
+        assert [str(ref) for ref in refs] == ["ConfigMap a/one", "Secret other/two", "ConfigMap a/three"]
+        assert [ref.keep for ref in refs] == [False, False, True]
+        record = _record(item, refs)
+        assert (record.number, record.status, record.bundle) == (3, "deployed", "")
+
+    @pytest.mark.parametrize("item", [{"metadata": {}, "data": {"release": "!"}}, {"metadata": {}}, {"metadata": {}, "data": {}}])
+    def test_a_record_that_cannot_be_read_names_nothing(self, item: dict[str, Any]) -> None:
+        """An object that nobody names is left where it is."""
+        assert _refs(item, "a") == ()
+        assert _record(item, ()).number == 0
+
+    def test_no_object_twice(self) -> None:
+        """As the API server has it once."""
+        one = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}}
+        assert len(refs_of([one, one, None, {}], "a")) == 1
