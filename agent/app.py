@@ -1,4 +1,6 @@
-"""The agent's composition root: reads the configuration, builds the parts, and is the only place that catches errors."""
+"""The agent's composition root: reads the configuration, builds the parts, and is the only place
+that catches errors.
+"""
 
 from __future__ import annotations
 
@@ -62,18 +64,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except OSError as error:
-        print(f"error: {error.strerror}: {error.filename}\n  Look at the disk and at the rights of --state-dir.", file=sys.stderr)
+        print(
+            f"error: {error.strerror}: {error.filename}\n  Look at the disk and at the rights of"
+            " --state-dir.",
+            file=sys.stderr,
+        )
         return 1
 
 
 def _refuse_unsafe(state_dir: Path) -> None:
-    """What lies in the state directory is run and obeyed: nobody else may change it. Raises RefusedError."""
+    """What lies in the state directory is run and obeyed: nobody else may change it. Raises
+    RefusedError.
+    """
     if not state_dir.exists():
         return
     # The volume of a Pod is open to all users, of whom there are none but those of the Pod.
     if why := unsafe(state_dir, parents=not config.in_pod()):
         step = f"chown {os.getuid()} {state_dir}; chmod 700 {state_dir}; or name another directory."
-        raise RefusedError(f"the state directory {state_dir} {why}", subject="--state-dir", next_step=step)
+        raise RefusedError(
+            f"the state directory {state_dir} {why}", subject="--state-dir", next_step=step
+        )
 
 
 def _start(said: Any, words: Sequence[str]) -> int:
@@ -88,7 +98,9 @@ def _start(said: Any, words: Sequence[str]) -> int:
 
 
 def version() -> str:
-    """Out of the name of the distribution's metadata folder: importlib.metadata would hold 2 MiB for it."""
+    """Out of the name of the distribution's metadata folder: importlib.metadata would hold 2 MiB
+    for it.
+    """
     for folder in sys.path:
         for found in Path(folder or ".").glob("fleetctl-*.dist-info"):
             return found.name.removeprefix("fleetctl-").removesuffix(".dist-info")
@@ -101,9 +113,17 @@ async def _enrol(said: Any) -> int:
 
     _refuse_unsafe(said.state_dir)
     if not said.url.startswith("https://"):
-        raise UsageError(f"{said.url} is not an https address", subject="URL", next_step="Write it as https://HOST:PORT.")
+        raise UsageError(
+            f"{said.url} is not an https address",
+            subject="URL",
+            next_step="Write it as https://HOST:PORT.",
+        )
     if not said.token_stdin:
-        raise UsageError("the token is read from standard input only", subject="--token-stdin", next_step="Add --token-stdin.")
+        raise UsageError(
+            "the token is read from standard input only",
+            subject="--token-stdin",
+            next_step="Add --token-stdin.",
+        )
     kubeconfig, shown = "", f"directory {said.target_dir}"
     if said.target_dir is None:
         kubeconfig, shown = await _reached(said)
@@ -111,7 +131,11 @@ async def _enrol(said: Any) -> int:
         release_keys.pin(said.state_dir, said.release_key)
     token = sys.stdin.readline().strip()
     if not token:
-        raise UsageError("there is no token on standard input", subject="--token-stdin", next_step="Pipe the token into this command.")
+        raise UsageError(
+            "there is no token on standard input",
+            subject="--token-stdin",
+            next_step="Pipe the token into this command.",
+        )
     said.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     _refuse_unsafe(said.state_dir)
     lock = _locked(said.state_dir)  # an agent that runs would go on with what it had
@@ -119,7 +143,11 @@ async def _enrol(said: Any) -> int:
         key = identity.key_to_enrol(said.state_dir)
         found = await enrol(said.url.rstrip("/"), said.ca_pin, token, key, version())
         target = str(said.target_dir.absolute()) if said.target_dir else ""
-        identity.save(said.state_dir, msgspec.structs.replace(found, kubeconfig=kubeconfig, target_dir=target), key)
+        identity.save(
+            said.state_dir,
+            msgspec.structs.replace(found, kubeconfig=kubeconfig, target_dir=target),
+            key,
+        )
     finally:
         os.close(lock)
     print(f"enrolled as cluster {found.cluster} of workspace {found.workspace}, for {shown}")
@@ -142,7 +170,11 @@ def _warn_without_helm() -> None:
     if not finding.ok:
         print(f"warning: helm {finding.said}. {finding.next_step}", file=sys.stderr)
     elif not shutil.which("helm", path=_SYSTEMD_PATH):
-        print(f"warning: helm is on your PATH, and not on systemd's ({_SYSTEMD_PATH}). Install it there.", file=sys.stderr)
+        print(
+            f"warning: helm is on your PATH, and not on systemd's ({_SYSTEMD_PATH}). Install it"
+            " there.",
+            file=sys.stderr,
+        )
 
 
 async def _reached(said: Any) -> tuple[str, str]:
@@ -152,7 +184,8 @@ async def _reached(said: Any) -> tuple[str, str]:
     said.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = config.kubeconfig(said.kubeconfig, "", said.state_dir)
     async with Kube(path).open() as kube:
-        kept = "" if path.parent == said.state_dir.absolute() else str(path)  # of a Pod it is made anew at each start
+        # of a Pod it is made anew at each start
+        kept = "" if path.parent == said.state_dir.absolute() else str(path)
         return kept, f"the cluster of {path} (Kubernetes {await kube.version()})"
 
 
@@ -163,12 +196,17 @@ def _locked(state_dir: Path) -> int:
     except OSError as why:
         if why.errno != errno.EROFS:
             raise
-        handle = os.open(state_dir / "agent.lock", os.O_RDONLY | os.O_CLOEXEC)  # looks and reports, and changes nothing
+        # looks and reports, and changes nothing
+        handle = os.open(state_dir / "agent.lock", os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as why:
         os.close(handle)
-        raise Conflict(f"another agent runs with {state_dir}", subject="--state-dir", next_step="Stop it first.") from why
+        raise Conflict(
+            f"another agent runs with {state_dir}",
+            subject="--state-dir",
+            next_step="Stop it first.",
+        ) from why
     return handle
 
 
@@ -186,7 +224,11 @@ async def _run(said: Any) -> int:
     for sign in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sign, stopping.set)
     if said.enrol_url and not said.enrol_url.startswith("https://"):
-        raise UsageError(f"{said.enrol_url} is not an https address", subject="--enrol-url", next_step="Write it as https://HOST:PORT.")
+        raise UsageError(
+            f"{said.enrol_url} is not an https address",
+            subject="--enrol-url",
+            next_step="Write it as https://HOST:PORT.",
+        )
     if said.identity_secret or said.enrol_url:
         said.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     elif not (said.state_dir / "identity.json").exists():
@@ -210,7 +252,11 @@ async def _run(said: Any) -> int:
         )
         if hole := describe_hole(sys.version_info[:3]):
             log.trouble("python", hole)
-        log.event(f"fleet-agent {version()} follows {known.url}", cluster=f"{known.workspace}/{known.cluster}", instance=about.instance)
+        log.event(
+            f"fleet-agent {version()} follows {known.url}",
+            cluster=f"{known.workspace}/{known.cluster}",
+            instance=about.instance,
+        )
         try:
             again = await runner.run(stopping)
         finally:
@@ -244,19 +290,26 @@ async def _joined(said: Any, live: Any) -> tuple[identity.Identity, Any]:
     from .kube.client import Kube
 
     path = None if said.target_dir else config.kubeconfig(said.kubeconfig, "", said.state_dir)
-    own = path is not None and path.parent == said.state_dir.absolute()  # of a Pod: made anew at each start
+    # of a Pod: made anew at each start
+    own = path is not None and path.parent == said.state_dir.absolute()
     more = {
         "kubeconfig": "" if own or path is None else str(path),
         "target_dir": str(said.target_dir.absolute()) if said.target_dir else "",
     }
     if said.identity_secret and path is None:
-        raise UsageError("a directory target has no Secrets", subject="--identity-secret", next_step="Leave it out.")
+        raise UsageError(
+            "a directory target has no Secrets",
+            subject="--identity-secret",
+            next_step="Leave it out.",
+        )
     async with AsyncExitStack() as stack:
         secret = None
         if said.identity_secret and path:
             kube = await stack.enter_async_context(Kube(path).open())
             secret = KeptIdentity(kube, kube.namespace, said.identity_secret)
-        joining = Joining(said.state_dir, version(), secret, said.enrol_url, said.ca_pin, said.token_file, **more)
+        joining = Joining(
+            said.state_dir, version(), secret, said.enrol_url, said.ca_pin, said.token_file, **more
+        )
         return await join(joining, live.enrolling)
 
 
@@ -277,14 +330,22 @@ async def _parts(said: Any, known: identity.Identity, key: Any) -> tuple[Any, An
 
     state = said.state_dir.absolute()
     for name in ("archives", "work", "helm"):
-        with contextlib.suppress(OSError):  # of a disk that takes nothing: whoever needs the folder will say so
+        # of a disk that takes nothing: whoever needs the folder will say so
+        with contextlib.suppress(OSError):
             (state / name).mkdir(mode=0o700, exist_ok=True)
-    target = said.target_dir or (Path(known.target_dir) if known.target_dir and not said.kubeconfig else None)
+    target = said.target_dir or (
+        Path(known.target_dir) if known.target_dir and not said.kubeconfig else None
+    )
     tools = config.tools()
-    path = Path(os.devnull) if target else config.kubeconfig(said.kubeconfig, known.kubeconfig, state)
+    path = (
+        Path(os.devnull) if target else config.kubeconfig(said.kubeconfig, known.kubeconfig, state)
+    )
     fence = Fence(state / "helm.lock")
     cli = HelmCli([tools.helm or "helm"], kubeconfig=path, home=state / "helm", lock=fence.handles)
-    wanted, uplink = Wanted(state / "objects"), Uplink(known, key, time.time, proxy=config.proxy(known.url))
+    wanted, uplink = (
+        Wanted(state / "objects"),
+        Uplink(known, key, time.time, proxy=config.proxy(known.url)),
+    )
     kube = _no_cluster() if target else Kube(path)
     helm: Helm = DirectoryTarget(target.absolute(), cli if tools.helm else None) if target else cli
     kustomize = Kustomize(tools.kustomize) if tools.kustomize else None

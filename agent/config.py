@@ -27,13 +27,21 @@ class Tools:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="fleet-agent", description="Brings one cluster to what its manager says.")
+    top = argparse.ArgumentParser(
+        prog="fleet-agent", description="Brings one cluster to what its manager says."
+    )
     top.add_argument("--version", action="store_true", help="this agent's version")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     enrol = commands.add_parser("enrol", help="join a manager with a registration token")
     enrol.add_argument("url", help="the manager's address, https://HOST:PORT")
-    enrol.add_argument("--ca-pin", default="", help="SHA-256 of the manager's CA, as `fleetctl cluster register` prints it")
-    enrol.add_argument("--token-stdin", action="store_true", help="read the registration token from standard input")
+    enrol.add_argument(
+        "--ca-pin",
+        default="",
+        help="SHA-256 of the manager's CA, as `fleetctl cluster register` prints it",
+    )
+    enrol.add_argument(
+        "--token-stdin", action="store_true", help="read the registration token from standard input"
+    )
     run = commands.add_parser("run", help="follow the manager until told to stop")
     status = commands.add_parser("status", help="what this agent holds")
     check = commands.add_parser("check", help="what is wrong here, and what to do")
@@ -48,32 +56,65 @@ def parser() -> argparse.ArgumentParser:
             metavar="DIR",
             help="where the agent keeps its key and journal (FLEET_AGENT_STATE_DIR)",
         )
-    check.add_argument("--url", default="", metavar="URL", help="before the enrolment: the manager's address")
-    check.add_argument("--ca-pin", default="", help="before the enrolment: SHA-256 of the manager's CA")
+    check.add_argument(
+        "--url", default="", metavar="URL", help="before the enrolment: the manager's address"
+    )
+    check.add_argument(
+        "--ca-pin", default="", help="before the enrolment: SHA-256 of the manager's CA"
+    )
     for command in (enrol, run, check):
-        command.add_argument("--kubeconfig", type=Path, metavar="FILE", help="the cluster's kubeconfig")
-        command.add_argument("--target-dir", type=Path, metavar="DIR", help="write manifests into this directory instead of a cluster")
+        command.add_argument(
+            "--kubeconfig", type=Path, metavar="FILE", help="the cluster's kubeconfig"
+        )
+        command.add_argument(
+            "--target-dir",
+            type=Path,
+            metavar="DIR",
+            help="write manifests into this directory instead of a cluster",
+        )
     for command in (run, check):
         command.add_argument(
             "--service-account-namespace",
-            default=os.environ.get("FLEET_AGENT_SERVICE_ACCOUNT_NAMESPACE") or "cattle-fleet-system",
+            default=os.environ.get("FLEET_AGENT_SERVICE_ACCOUNT_NAMESPACE")
+            or "cattle-fleet-system",
             metavar="NAME",
-            help="where the accounts are that bundles name as serviceAccount (default: cattle-fleet-system)",
+            help=(
+                "where the accounts are that bundles name as serviceAccount (default:"
+                " cattle-fleet-system)"
+            ),
         )
-    run.add_argument("--enrol-url", default="", metavar="URL", help="join this manager first, where this agent has not joined one yet")
-    run.add_argument("--ca-pin", default="", help="with --enrol-url: SHA-256 of the manager's CA")
-    run.add_argument("--token-file", type=Path, metavar="FILE", help="with --enrol-url: the registration token")
     run.add_argument(
-        "--identity-secret", default="", metavar="NAME", help="keep the key in this Secret too, of the namespace of the Pod or the context"
+        "--enrol-url",
+        default="",
+        metavar="URL",
+        help="join this manager first, where this agent has not joined one yet",
     )
-    run.add_argument("--log", choices=("text", "json"), default="text", help="how the log is written (default: text)")
+    run.add_argument("--ca-pin", default="", help="with --enrol-url: SHA-256 of the manager's CA")
+    run.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="with --enrol-url: the registration token"
+    )
+    run.add_argument(
+        "--identity-secret",
+        default="",
+        metavar="NAME",
+        help="keep the key in this Secret too, of the namespace of the Pod or the context",
+    )
+    run.add_argument(
+        "--log",
+        choices=("text", "json"),
+        default="text",
+        help="how the log is written (default: text)",
+    )
     for command in (enrol, run):
         command.add_argument(
             "--release-key",
             action="append",
             default=[],
             metavar="FILE|KEY",
-            help="whose signature a new version of this agent needs (may be repeated); without any, and with `none`, upgrades are off",
+            help=(
+                "whose signature a new version of this agent needs (may be repeated); without any,"
+                " and with `none`, upgrades are off"
+            ),
         )
     commands.add_parser("version", help="this agent's version")
     # What a staged version is asked beside the one that runs.
@@ -91,7 +132,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def kubeconfig(said: Path | None, stored: str, folder: Path) -> Path:
-    """The cluster to use: the flag, what enrolment stored, KUBECONFIG, the Pod's own, k3s, ~/.kube/config. Raises UsageError.
+    """The cluster to use: the flag, what enrolment stored, KUBECONFIG, the Pod's own, k3s,
+    ~/.kube/config. Raises UsageError.
 
     Inside of a Pod it is a file in `folder`, made when it is not there or says something else.
     """
@@ -100,11 +142,16 @@ def kubeconfig(said: Path | None, stored: str, folder: Path) -> Path:
     for path in (said, kept, _environment()):
         if path is not None:
             if not path.exists():
-                raise UsageError(f"{path} does not exist", subject="--kubeconfig", next_step="Correct the path.")
+                raise UsageError(
+                    f"{path} does not exist", subject="--kubeconfig", next_step="Correct the path."
+                )
             return path.absolute()
     if (account / "token").exists():
         return _pod_kubeconfig(account, folder / "kubeconfig")
-    candidates = [*_ON_NODE, *([Path.home() / ".kube" / "config"] if os.environ.get("HOME") else [])]
+    candidates = [
+        *_ON_NODE,
+        *([Path.home() / ".kube" / "config"] if os.environ.get("HOME") else []),
+    ]
     for path in candidates:
         if os.access(path, os.R_OK):
             return path
@@ -112,7 +159,9 @@ def kubeconfig(said: Path | None, stored: str, folder: Path) -> Path:
     unreadable = [path for path in candidates if path.exists()]
     if unreadable:
         summary = f"{unreadable[0]} cannot be read by this user"
-        raise UsageError(summary, subject="--kubeconfig", next_step="Run as root, or give --kubeconfig FILE.")
+        raise UsageError(
+            summary, subject="--kubeconfig", next_step="Run as root, or give --kubeconfig FILE."
+        )
     step = f"Give --kubeconfig FILE, or --target-dir DIR. Looked at KUBECONFIG, {looked}."
     raise UsageError("no kubeconfig was found", subject="--kubeconfig", next_step=step)
 
@@ -123,7 +172,9 @@ def in_pod() -> bool:
 
 
 def _pod_account() -> Path:
-    """Where the kubelet puts token, ca.crt and namespace; the variable is for tests and for accounts that are mounted elsewhere."""
+    """Where the kubelet puts token, ca.crt and namespace; the variable is for tests and for
+    accounts that are mounted elsewhere.
+    """
     return Path(os.environ.get("FLEET_AGENT_POD_ACCOUNT", "") or _IN_POD)
 
 
@@ -153,11 +204,16 @@ def _environment() -> Path | None:
 def tools() -> Tools:
     kustomize = shutil.which("kustomize")
     kubectl = shutil.which("kubectl")
-    return Tools(shutil.which("helm") or "", (kustomize,) if kustomize else (kubectl, "kustomize") if kubectl else ())
+    return Tools(
+        shutil.which("helm") or "",
+        (kustomize,) if kustomize else (kubectl, "kustomize") if kubectl else (),
+    )
 
 
 def log_style(said: str) -> str:
-    """`journal` instead of `text` where stderr goes to journald itself (systemd.exec(5), JOURNAL_STREAM)."""
+    """`journal` instead of `text` where stderr goes to journald itself (systemd.exec(5),
+    JOURNAL_STREAM).
+    """
     try:
         device, inode = (int(part) for part in os.environ.get("JOURNAL_STREAM", "").split(":"))
         found = os.fstat(2)
@@ -167,7 +223,9 @@ def log_style(said: str) -> str:
 
 
 def live_file(state_dir: Path) -> Path:
-    """Where the running agent of this directory shows how it fares; a Pod names a place of its own for its probes."""
+    """Where the running agent of this directory shows how it fares; a Pod names a place of its own
+    for its probes.
+    """
     from .state.status_file import path_of
 
     said = os.environ.get("FLEET_AGENT_LIVE_FILE", "")
@@ -190,13 +248,17 @@ def watchdog_seconds() -> float:
 
 
 def helm_seconds() -> float:
-    """The deadline of one run of helm or kustomize; helm.timeoutSeconds of a bundle comes on top."""
+    """The deadline of one run of helm or kustomize; helm.timeoutSeconds of a bundle comes on
+    top.
+    """
     return float(os.environ.get("FLEET_AGENT_HELM_SECONDS", "90"))
 
 
 def work_limits() -> tuple[int, int]:
     """(seconds of CPU time, bytes of memory) for reading one bundle's templates and files."""
-    seconds, mib = (os.environ.get(f"FLEET_AGENT_WORK_{name}", "") for name in ("CPU_SECONDS", "MEMORY_MIB"))
+    seconds, mib = (
+        os.environ.get(f"FLEET_AGENT_WORK_{name}", "") for name in ("CPU_SECONDS", "MEMORY_MIB")
+    )
     return int(seconds or "20"), int(mib or "512") * 1024 * 1024
 
 
@@ -211,7 +273,9 @@ def allows_pod_security_labels() -> bool:
 
 
 def failpoints() -> tuple[str, str]:
-    """What tests make happen where (agent/host/failpoints.py), and the file that is told what was passed."""
+    """What tests make happen where (agent/host/failpoints.py), and the file that is told what was
+    passed.
+    """
     return os.environ.get("FLEETCTL_FAILPOINTS", ""), os.environ.get("FLEETCTL_FAILPOINTS_SEEN", "")
 
 

@@ -1,4 +1,6 @@
-"""The CLI's one door to the manager: JSON over HTTPS, the manager's own CA pinned, every refusal as one of our errors."""
+"""The CLI's one door to the manager: JSON over HTTPS, the manager's own CA pinned, every refusal as
+one of our errors.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from typing import Any, cast
 
 import msgspec
 
-# httpx loads its own command line, with rich and pygments, when it finds them. This program never uses it, and it costs 0.15 s.
+# httpx loads its own command line, with rich and pygments, when it finds them. This program never
+# uses it, and it costs 0.15 s.
 _loaded = cast("dict[str, Any]", sys.modules)
 _loaded.setdefault("httpx._main", None)
 import httpx  # noqa: E402
@@ -21,7 +24,13 @@ if _loaded["httpx._main"] is None:
     del _loaded["httpx._main"]
 
 from fleetctl.core.formats.url_path import relative  # noqa: E402
-from fleetctl.core.model.errors import FleetError, LoginError, UnavailableError, UsageError, every_error  # noqa: E402
+from fleetctl.core.model.errors import (  # noqa: E402
+    FleetError,
+    LoginError,
+    UnavailableError,
+    UsageError,
+    every_error,
+)
 from fleetctl.core.model.wire import Problem  # noqa: E402
 
 _SECONDS = 30.0
@@ -36,7 +45,8 @@ _BAD_ADDRESS = (httpx.InvalidURL, UnicodeError, ValueError)
 class Client:
     """`ca_pem` "" trusts the system's authorities. Close it, or use it as a context manager.
 
-    `deadline`, when set, is the moment (by time.monotonic) until which every call has its answer or fails.
+    `deadline`, when set, is the moment (by time.monotonic) until which every call has its answer or
+    fails.
     """
 
     def __init__(self, url: str, token: str, ca_pem: str = "") -> None:
@@ -47,7 +57,9 @@ class Client:
             self._client = httpx.Client(base_url=url, headers=headers, verify=_context(ca_pem))
         except (ssl.SSLError, *_BAD_ADDRESS) as why:
             step = "Log in again with `fleetctl login`."
-            raise LoginError(f"this login cannot be used: {why}", subject=url, next_step=step) from why
+            raise LoginError(
+                f"this login cannot be used: {why}", subject=url, next_step=step
+            ) from why
 
     def __enter__(self) -> Client:
         return self
@@ -58,12 +70,24 @@ class Client:
     def close(self) -> None:
         self._client.close()
 
-    def call(self, method: str, path: str, body: Any = None, *, params: dict[str, str] | None = None, seconds: float = _SECONDS) -> Any:
-        """The answer's JSON, whole within `seconds`. `path` below /api/v1/. Raises the manager's own error, or UnavailableError."""
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        params: dict[str, str] | None = None,
+        seconds: float = _SECONDS,
+    ) -> Any:
+        """The answer's JSON, whole within `seconds`. `path` below /api/v1/. Raises the manager's
+        own error, or UnavailableError.
+        """
         seconds = min(seconds, max(0.1, self.deadline - time.monotonic()))
         asked = {key: value for key, value in (params or {}).items() if value}
         content = msgspec.json.encode(body) if body is not None else None
-        request = self._client.build_request(method, f"/api/v1/{path}", content=content, params=asked, timeout=_timeout(seconds))
+        request = self._client.build_request(
+            method, f"/api/v1/{path}", content=content, params=asked, timeout=_timeout(seconds)
+        )
         status, data = _answer(self._client, request, seconds, _MOST_BYTES)
         if status >= 400:
             raise problem(status, data)
@@ -71,12 +95,18 @@ class Client:
             return msgspec.json.decode(data) if data else {}
         except msgspec.DecodeError as why:
             step = "Check the address: this does not answer like a manager."
-            raise UnavailableError("the answer is not JSON", subject=self.url, next_step=step) from why
+            raise UnavailableError(
+                "the answer is not JSON", subject=self.url, next_step=step
+            ) from why
 
-    def upload(self, path: str, data: bytes, headers: dict[str, str], *, seconds: float = _UPLOAD_SECONDS) -> Any:
+    def upload(
+        self, path: str, data: bytes, headers: dict[str, str], *, seconds: float = _UPLOAD_SECONDS
+    ) -> Any:
         """POST a file's bytes. Raises the manager's own error, or UnavailableError."""
         more = {**headers, "content-type": "application/octet-stream"}
-        request = self._client.build_request("POST", f"/api/v1/{path}", content=data, headers=more, timeout=_timeout(seconds))
+        request = self._client.build_request(
+            "POST", f"/api/v1/{path}", content=data, headers=more, timeout=_timeout(seconds)
+        )
         status, answer = _answer(self._client, request, seconds, _MOST_BYTES)
         if status >= 400:
             raise problem(status, answer)
@@ -91,7 +121,9 @@ class Client:
         return data
 
     def list(self, plural: str, **asked: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.call("GET", relative("objects", plural), params=asked)["items"]
+        found: list[dict[str, Any]] = self.call("GET", relative("objects", plural), params=asked)[
+            "items"
+        ]
         return found
 
     def get(self, plural: str, workspace: str, name: str) -> dict[str, Any]:
@@ -108,8 +140,12 @@ def _timeout(seconds: float) -> httpx.Timeout:
     return httpx.Timeout(seconds, connect=min(seconds, _CONNECT_SECONDS))
 
 
-def _answer(client: httpx.Client, request: httpx.Request, seconds: float, most: int) -> tuple[int, bytes]:
-    """(status, body). httpx's timeout is per read and never fires on a slow drip, so the whole has a deadline too."""
+def _answer(
+    client: httpx.Client, request: httpx.Request, seconds: float, most: int
+) -> tuple[int, bytes]:
+    """(status, body). httpx's timeout is per read and never fires on a slow drip, so the whole has
+    a deadline too.
+    """
     end = time.monotonic() + seconds
     found = bytearray()
     try:
@@ -129,17 +165,27 @@ def _answer(client: httpx.Client, request: httpx.Request, seconds: float, most: 
 
 
 def unreachable(url: str, why: Exception) -> UnavailableError:
-    """In words that a person can use: refused, unknown name, silence, or somebody else's certificate."""
+    """In words that a person can use: refused, unknown name, silence, or somebody else's
+    certificate.
+    """
     said = str(why) or type(why).__name__
     if "CERTIFICATE_VERIFY_FAILED" in said:
-        detail = "is made out for another name" if "mismatch" in said else "is not one that this login trusts"
+        detail = (
+            "is made out for another name"
+            if "mismatch" in said
+            else "is not one that this login trusts"
+        )
         step = "Log in again with the address and the --ca-pin that the manager printed."
         return UnavailableError(f"the manager's certificate {detail}", subject=url, next_step=step)
     if isinstance(why, httpx.TimeoutException):
         said = "no answer in time"
     elif "Connection refused" in said:
         said = "nothing listens there"
-    elif "Name or service not known" in said or "getaddrinfo" in said or "nodename nor servname" in said:
+    elif (
+        "Name or service not known" in said
+        or "getaddrinfo" in said
+        or "nodename nor servname" in said
+    ):
         said = "the name of the host is not known"
     elif "WRONG_VERSION_NUMBER" in said or "record layer" in said:
         said = "it does not speak TLS"
@@ -152,7 +198,9 @@ def problem(status: int, data: bytes) -> FleetError:
     try:
         said = msgspec.json.decode(data, type=Problem)
     except msgspec.DecodeError:
-        said = Problem(code="", summary=f"the manager answered {status}", exit_status=5 if status >= 500 else 0)
+        said = Problem(
+            code="", summary=f"the manager answered {status}", exit_status=5 if status >= 500 else 0
+        )
     kinds = {kind.code: kind for kind in every_error()}
     kind = kinds.get(said.code) or (LoginError if status == 401 else FleetError)
     try:
@@ -164,10 +212,16 @@ def problem(status: int, data: bytes) -> FleetError:
 
 
 def fetch_ca(url: str, pin: str) -> str:
-    """The manager's CA in PEM, when its SHA-256 is `pin` (hex). Raises UsageError, LoginError, UnavailableError."""
+    """The manager's CA in PEM, when its SHA-256 is `pin` (hex). Raises UsageError, LoginError,
+    UnavailableError.
+    """
     wanted = pin.strip().lower().removeprefix("sha256:").replace(":", "")
     if not _PIN.fullmatch(wanted):
-        raise UsageError("a CA pin is 64 hex digits", subject="--ca-pin", next_step="Copy it from the line that the manager printed.")
+        raise UsageError(
+            "a CA pin is 64 hex digits",
+            subject="--ca-pin",
+            next_step="Copy it from the line that the manager printed.",
+        )
     # Nothing is believed before the pin has been compared, and nothing secret is sent.
     with httpx.Client(verify=False, timeout=_timeout(_SECONDS)) as client:  # noqa: S501
         try:
@@ -181,7 +235,11 @@ def fetch_ca(url: str, pin: str) -> str:
     for pem in certificates(data.decode("ascii", "replace")):
         if hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest() == wanted:
             return pem
-    raise LoginError(f"the manager at {url} is not the one that the CA pin names", subject="--ca-pin", next_step=step)
+    raise LoginError(
+        f"the manager at {url} is not the one that the CA pin names",
+        subject="--ca-pin",
+        next_step=step,
+    )
 
 
 def certificates(text: str) -> list[str]:
@@ -198,7 +256,9 @@ def certificates(text: str) -> list[str]:
 
 
 def _context(ca_pem: str) -> ssl.SSLContext:
-    """With a pinned certificate nothing else is trusted; it may be an authority in the middle of a chain."""
+    """With a pinned certificate nothing else is trusted; it may be an authority in the middle of a
+    chain.
+    """
     if not ca_pem:
         return ssl.create_default_context()
     context = ssl.create_default_context(cadata=ca_pem)

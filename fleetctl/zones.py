@@ -1,4 +1,6 @@
-"""Time zones by their IANA names. The system's data is taken when it has some, else that of the package tzdata."""
+"""Time zones by their IANA names. The system's data is taken when it has some, else that of the
+package tzdata.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from fleetctl.core.model.errors import UsageError
 
 
 def zone_of(name: str) -> tzinfo:
-    """Nothing is UTC. Raises UsageError with the nearest name. Go's `Local` is none: it would be that of the manager's machine."""
+    """Nothing is UTC. Raises UsageError with the nearest name. Go's `Local` is none: it would be
+    that of the manager's machine.
+    """
     if name in {"", "UTC"}:
         return UTC
     try:
@@ -21,4 +25,8 @@ def zone_of(name: str) -> tzinfo:
         step = f"Did you mean {near[0]}?" if near else "Write an IANA name like Europe/Berlin."
         if not known:
             step = "This machine has no time zones at all: install tzdata."
-        raise UsageError(f"location: there is no time zone {name[:60]!r}", subject="spec.location", next_step=step) from why
+        raise UsageError(
+            f"location: there is no time zone {name[:60]!r}",
+            subject="spec.location",
+            next_step=step,
+        ) from why

@@ -1,4 +1,6 @@
-"""The manager's composition root: reads the configuration, builds the parts, listens, and is the only place that catches errors."""
+"""The manager's composition root: reads the configuration, builds the parts, listens, and is the
+only place that catches errors.
+"""
 
 from __future__ import annotations
 
@@ -45,12 +47,16 @@ BUG = 70
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status. One line on stderr for every error; a trace only in the log of an error that is ours."""
+    """The exit status. One line on stderr for every error; a trace only in the log of an error that
+    is ours.
+    """
     os.umask(0o077)
     try:
         config = parse(sys.argv[1:] if argv is None else argv)
         log.set_up(config.log_style)
-        command = {"epoch-raise": raise_epoch, "admin-token": new_admin_token}.get(config.command, serve)
+        command = {"epoch-raise": raise_epoch, "admin-token": new_admin_token}.get(
+            config.command, serve
+        )
         return asyncio.run(command(config))
     except FleetError as error:
         print(f"fleet-manager: {error.summary}. {error.next_step}".rstrip(), file=sys.stderr)
@@ -74,12 +80,19 @@ class Running:
 
 
 async def serve(config: Config, make: Callable[[Config, Signer], Manager] | None = None) -> int:
-    """Run until a signal. Raises FleetError when the directory, the port or the certificates are not usable."""
+    """Run until a signal. Raises FleetError when the directory, the port or the certificates are
+    not usable.
+    """
     if hole := describe_hole(sys.version_info[:3]):
         log.warning("python", problem=hole)
     prepare_data_dir(config.data_dir)
     with locked(config.data_dir), listening(config) as listener:
-        layout = Layout(config.data_dir, config.secret_key_file is None, config.tls_cert is None, database=make is None)
+        layout = Layout(
+            config.data_dir,
+            config.secret_key_file is None,
+            config.tls_cert is None,
+            database=make is None,
+        )
         data_directory.check(layout, config.accept_lost)
         identity = _identity(config)
         signer = Signer.load_or_create(config.data_dir)
@@ -97,13 +110,21 @@ async def serve(config: Config, make: Callable[[Config, Signer], Manager] | None
 
 
 async def raise_epoch(config: Config) -> int:
-    """`fleet-manager epoch raise`. Raises Conflict while a manager runs there, UsageError when there is no database."""
+    """`fleet-manager epoch raise`. Raises Conflict while a manager runs there, UsageError when
+    there is no database.
+    """
     from .store.epoch import raised
 
     with locked(config.data_dir):
-        done = await raised(config.data_dir / "fleet.db", now=time.time(), revoke=config.revoke_tokens)
+        done = await raised(
+            config.data_dir / "fleet.db", now=time.time(), revoke=config.revoke_tokens
+        )
     print(f"epoch {done.old} is now {done.new}: agents follow this manager again once it runs")
-    how = "revoked" if config.revoke_tokens else "valid, also those that were revoked after the backup"
+    how = (
+        "revoked"
+        if config.revoke_tokens
+        else "valid, also those that were revoked after the backup"
+    )
     for kind, names in (("tokens", done.tokens), ("registration tokens", done.registrations)):
         if names:
             print(f"{kind} {how}: {', '.join(names)}")
@@ -111,7 +132,9 @@ async def raise_epoch(config: Config) -> int:
 
 
 async def new_admin_token(config: Config) -> int:
-    """`fleet-manager admin-token`. Raises Conflict when admin.token is valid, UsageError when there is no database."""
+    """`fleet-manager admin-token`. Raises Conflict when admin.token is valid, UsageError when there
+    is no database.
+    """
     token = await admin_token.create(config.data_dir, now=time.time())
     print(f"token {token.name}, valid until {token.expires}, is in {token.file}")
     print(f"fleetctl login URL --token-file {token.file}")
@@ -122,14 +145,20 @@ async def new_admin_token(config: Config) -> int:
 def locked(data_dir: Path) -> Iterator[None]:
     """One manager per data directory. Raises Conflict."""
     if not data_dir.is_dir():
-        raise UsageError(f"{data_dir} does not exist", subject="--data-dir", next_step="Correct the path.")
+        raise UsageError(
+            f"{data_dir} does not exist", subject="--data-dir", next_step="Correct the path."
+        )
     handle = os.open(data_dir / "manager.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as why:
             summary = f"another manager runs with {data_dir}"
-            raise Conflict(summary, subject="--data-dir", next_step="Stop it first, or choose another --data-dir.") from why
+            raise Conflict(
+                summary,
+                subject="--data-dir",
+                next_step="Stop it first, or choose another --data-dir.",
+            ) from why
         yield
     finally:
         os.close(handle)
@@ -137,7 +166,9 @@ def locked(data_dir: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def listening(config: Config) -> Iterator[Listener]:
-    """The bound socket. Raises UnavailableError when the port is taken, UsageError when the address is not ours."""
+    """The bound socket. Raises UnavailableError when the port is taken, UsageError when the address
+    is not ours.
+    """
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     with Listener(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -148,7 +179,11 @@ def listening(config: Config) -> Iterator[Listener]:
             place = f"{config.host}:{config.port}"
             summary = f"cannot listen on {place}: {why.strerror or why}"
             kind = UnavailableError if why.errno in {98, 48} else UsageError
-            raise kind(summary, subject="--listen", next_step="Stop what uses it, or choose another --listen.") from why
+            raise kind(
+                summary,
+                subject="--listen",
+                next_step="Stop what uses it, or choose another --listen.",
+            ) from why
         yield listener
 
 
@@ -172,10 +207,21 @@ def _make_service(config: Config, signer: Signer) -> Manager:
 
 
 def _parts(config: Config, service: Manager, signer: Signer, identity: tls.Identity) -> Parts:
-    about = About(_version(), config.url, identity.ca_pin, time.time(), lambda: int(getattr(service, "epoch", 1)))
+    about = About(
+        _version(),
+        config.url,
+        identity.ca_pin,
+        time.time(),
+        lambda: int(getattr(service, "epoch", 1)),
+    )
     agent = AgentFile(config.agent_file or config.data_dir / "install" / "fleet-agent.pyz")
     return Parts(
-        service, signer, about, agent, identity.ca_pem, connections=Connections(_most_connections(), config.connections_per_address)
+        service,
+        signer,
+        about,
+        agent,
+        identity.ca_pem,
+        connections=Connections(_most_connections(), config.connections_per_address),
     )
 
 
@@ -191,11 +237,16 @@ async def _first_start(running: Running) -> None:
     config = running.config
     if await admin_token.ensure(running.service, config.data_dir):
         file = config.data_dir / "admin.token"
-        print(f"fleetctl login {config.url} --ca-pin {running.identity.ca_pin} --token-file {file}", flush=True)
+        print(
+            f"fleetctl login {config.url} --ca-pin {running.identity.ca_pin} --token-file {file}",
+            flush=True,
+        )
 
 
 async def _listen(running: Running, listener: Listener) -> None:
-    """Answer requests until a signal; then long polls are answered, requests finished, at most 4 s long."""
+    """Answer requests until a signal; then long polls are answered, requests finished, at most 4 s
+    long.
+    """
     # asyncio takes this number when it makes a TLS connection; uvicorn has no option for it.
     constants.SSL_HANDSHAKE_TIMEOUT = HANDSHAKE_SECONDS
     closing, config = running.parts.closing, running.config
@@ -207,7 +258,12 @@ async def _listen(running: Running, listener: Listener) -> None:
 
     def ready() -> None:
         _notify(b"READY=1")
-        log.event("listening", url=config.url, address=f"{config.host}:{config.port}", ca_pin=running.identity.ca_pin)
+        log.event(
+            "listening",
+            url=config.url,
+            address=f"{config.host}:{config.port}",
+            ca_pin=running.identity.ca_pin,
+        )
 
     settings = _uvicorn_config(running)
     server = Server(settings, on_stop=stopping, on_ready=ready)
@@ -241,10 +297,16 @@ def _uvicorn_config(running: Running) -> uvicorn.Config:
     return config
 
 
-def _beside(running: Running, ssl_context: ssl.SSLContext | None) -> list[Coroutine[Any, Any, None]]:
-    """What runs beside the server: the watchdog, the certificate's renewal, and the local agent when asked for."""
+def _beside(
+    running: Running, ssl_context: ssl.SSLContext | None
+) -> list[Coroutine[Any, Any, None]]:
+    """What runs beside the server: the watchdog, the certificate's renewal, and the local agent
+    when asked for.
+    """
     watchdog = watchdog_seconds()
-    work: list[Coroutine[Any, Any, None]] = [running.parts.lag.run(partial(_notify, b"WATCHDOG=1") if watchdog else _nothing, watchdog)]
+    work: list[Coroutine[Any, Any, None]] = [
+        running.parts.lag.run(partial(_notify, b"WATCHDOG=1") if watchdog else _nothing, watchdog)
+    ]
     if ssl_context and not running.config.tls_cert:
         work.append(_renew(running, ssl_context))
     if running.config.local_agent:
@@ -270,11 +332,15 @@ def _local_agent(running: Running) -> LocalAgent:
         return made.token
 
     url = f"https://127.0.0.1:{config.port}" if config.host in {"0.0.0.0", "::"} else config.url  # noqa: S104 - compared, not bound
-    return LocalAgent(config.data_dir / "local-agent", url, running.identity.ca_pin, config.kubeconfig, token)
+    return LocalAgent(
+        config.data_dir / "local-agent", url, running.identity.ca_pin, config.kubeconfig, token
+    )
 
 
 def _most_connections() -> int:
-    """As many as the descriptors allow, less what the database, files, Git and connections that are refused need."""
+    """As many as the descriptors allow, less what the database, files, Git and connections that are
+    refused need.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -15,7 +15,9 @@ def unchanged(now: float) -> float:
 
 
 def steady(started: float, monotonic: Clock) -> Steady:
-    """Replaces a reading of the wall clock by seconds that no change of that clock moves, counted from `started`."""
+    """Replaces a reading of the wall clock by seconds that no change of that clock moves, counted
+    from `started`.
+    """
     begun = monotonic()
     return lambda _now: started + monotonic() - begun
 

@@ -1,4 +1,6 @@
-"""The manager's command line and environment: the only module that reads either. Values are checked here, once."""
+"""The manager's command line and environment: the only module that reads either. Values are checked
+here, once.
+"""
 
 from __future__ import annotations
 
@@ -60,33 +62,59 @@ class Config:
 
 
 _EPOCH = (
-    "A manager that was restored from a backup is behind its agents, which report it (manager-behind) and do not follow it. Raising the "
-    "epoch says that what the backup holds is what is wanted now. Each bundle is applied once more, which changes nothing that is as it "
-    "should be. What was committed since the backup is scanned from Git again."
+    "A manager that was restored from a backup is behind its agents, which report it"
+    " (manager-behind) and do not follow it. Raising the epoch says that what the backup holds is"
+    " what is wanted now. Each bundle is applied once more, which changes nothing that is as it"
+    " should be. What was committed since the backup is scanned from Git again."
 )
 
 
 _NEW_ADMIN = (
-    "For an administrator who has no valid token any more. Run it on the manager's host as the manager's user; the manager may run "
-    "meanwhile. Then log in with the file and create a lasting token with `fleetctl token create`."
+    "For an administrator who has no valid token any more. Run it on the manager's host as the"
+    " manager's user; the manager may run meanwhile. Then log in with the file and create a lasting"
+    " token with `fleetctl token create`."
 )
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="fleet-manager", description="Watches Git and tells agents what to run.")
-    top.add_argument("--version", action="version", version=f"fleet-manager {version()}", help="show this manager's version and exit")
+    top = argparse.ArgumentParser(
+        prog="fleet-manager", description="Watches Git and tells agents what to run."
+    )
+    top.add_argument(
+        "--version",
+        action="version",
+        version=f"fleet-manager {version()}",
+        help="show this manager's version and exit",
+    )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    serve = commands.add_parser("serve", help="run the manager", description="Run the manager until it is told to stop.")
-    epoch = commands.add_parser("epoch", help="after a restore: let agents follow this manager again")
+    serve = commands.add_parser(
+        "serve", help="run the manager", description="Run the manager until it is told to stop."
+    )
+    epoch = commands.add_parser(
+        "epoch", help="after a restore: let agents follow this manager again"
+    )
     verbs = epoch.add_subparsers(dest="verb", required=True, metavar="VERB")
-    raised = verbs.add_parser("raise", help="raise the epoch by one; the manager must not run", description=_EPOCH)
-    raised.add_argument("--data-dir", type=Path, required=True, metavar="DIR", help="where everything is kept")
+    raised = verbs.add_parser(
+        "raise", help="raise the epoch by one; the manager must not run", description=_EPOCH
+    )
+    raised.add_argument(
+        "--data-dir", type=Path, required=True, metavar="DIR", help="where everything is kept"
+    )
     text = "write a new administrator's token, valid for 24 hours, to DIR/admin.token"
     token = commands.add_parser("admin-token", help=text, description=_NEW_ADMIN)
-    token.add_argument("--data-dir", type=Path, required=True, metavar="DIR", help="where everything is kept")
-    text = "also revoke every person's token and registration token, because the backup holds tokens that were revoked since"
+    token.add_argument(
+        "--data-dir", type=Path, required=True, metavar="DIR", help="where everything is kept"
+    )
+    text = (
+        "also revoke every person's token and registration token, because the backup holds tokens"
+        " that were revoked since"
+    )
     raised.add_argument("--revoke-tokens", action="store_true", help=text)
-    single = commands.add_parser("single", help="run the manager with an agent for one cluster", description="serve --with-local-agent")
+    single = commands.add_parser(
+        "single",
+        help="run the manager with an agent for one cluster",
+        description="serve --with-local-agent",
+    )
     for command in (serve, single):
         _options(command)
     return top
@@ -95,11 +123,27 @@ def parser() -> argparse.ArgumentParser:
 def _options(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("--data-dir", type=Path, required=True, metavar="DIR", help="where everything is kept")
-    add("--listen", default="127.0.0.1:7443", metavar="HOST:PORT", help="address to listen on (%(default)s)")
+    add(
+        "--listen",
+        default="127.0.0.1:7443",
+        metavar="HOST:PORT",
+        help="address to listen on (%(default)s)",
+    )
     add("--public-url", default="", metavar="URL", help="how agents and people reach this manager")
-    add("--tls-cert", type=Path, metavar="FILE", help="certificate chain in PEM instead of the manager's own")
+    add(
+        "--tls-cert",
+        type=Path,
+        metavar="FILE",
+        help="certificate chain in PEM instead of the manager's own",
+    )
     add("--tls-key", type=Path, metavar="FILE", help="key of --tls-cert")
-    add("--mirror", action="append", default=[], metavar="PREFIX=URL", help="read Git and chart addresses below PREFIX from URL")
+    add(
+        "--mirror",
+        action="append",
+        default=[],
+        metavar="PREFIX=URL",
+        help="read Git and chart addresses below PREFIX from URL",
+    )
     add(
         "--allow-egress",
         action="append",
@@ -107,20 +151,79 @@ def _options(command: argparse.ArgumentParser) -> None:
         metavar="CIDR|HOST",
         help="let charts, and Git of workspace tokens, come from this address",
     )
-    add("--secret-key-file", type=Path, metavar="FILE", help="key for secrets, instead of DATA_DIR/secret.key")
-    add("--poll-seconds", type=int, default=15, metavar="N", help="seconds between polls of a repository (%(default)s)")
-    add("--agent-file", type=Path, metavar="FILE", help="the fleet-agent.pyz to hand out, instead of DATA_DIR/install/fleet-agent.pyz")
-    add("--removals-least", type=int, default=5, metavar="N", help="so many clusters may lose a bundle unasked (%(default)s)")
-    add("--removals-percent", type=int, default=20, metavar="P", help="or so many percent of those that have it (%(default)s)")
-    add("--removals-window", type=int, default=60, metavar="MIN", help="within so many minutes; twice as many a day (%(default)s)")
-    add("--offline-after", type=int, default=300, metavar="N", help="seconds of silence after which a cluster is Offline (%(default)s)")
-    text = "give up a file of the data directory that is lost and in no backup, once (docs/operations.md)"
-    add("--accept-lost", action="append", default=[], choices=sorted(LOSSES), metavar="FILE", help=text)
+    add(
+        "--secret-key-file",
+        type=Path,
+        metavar="FILE",
+        help="key for secrets, instead of DATA_DIR/secret.key",
+    )
+    add(
+        "--poll-seconds",
+        type=int,
+        default=15,
+        metavar="N",
+        help="seconds between polls of a repository (%(default)s)",
+    )
+    add(
+        "--agent-file",
+        type=Path,
+        metavar="FILE",
+        help="the fleet-agent.pyz to hand out, instead of DATA_DIR/install/fleet-agent.pyz",
+    )
+    add(
+        "--removals-least",
+        type=int,
+        default=5,
+        metavar="N",
+        help="so many clusters may lose a bundle unasked (%(default)s)",
+    )
+    add(
+        "--removals-percent",
+        type=int,
+        default=20,
+        metavar="P",
+        help="or so many percent of those that have it (%(default)s)",
+    )
+    add(
+        "--removals-window",
+        type=int,
+        default=60,
+        metavar="MIN",
+        help="within so many minutes; twice as many a day (%(default)s)",
+    )
+    add(
+        "--offline-after",
+        type=int,
+        default=300,
+        metavar="N",
+        help="seconds of silence after which a cluster is Offline (%(default)s)",
+    )
+    text = (
+        "give up a file of the data directory that is lost and in no backup, once"
+        " (docs/operations.md)"
+    )
+    add(
+        "--accept-lost",
+        action="append",
+        default=[],
+        choices=sorted(LOSSES),
+        metavar="FILE",
+        help=text,
+    )
     text = "connections of one address that have not authenticated, 0 for no limit (%(default)s)"
     add("--connections-per-address", type=int, default=256, metavar="N", help=text)
-    add("--with-local-agent", action="store_true", help="run an agent for the cluster of --kubeconfig in workspace fleet-local")
+    add(
+        "--with-local-agent",
+        action="store_true",
+        help="run an agent for the cluster of --kubeconfig in workspace fleet-local",
+    )
     add("--kubeconfig", type=Path, metavar="FILE", help="cluster of the local agent")
-    add("--log", choices=("text", "json"), default="text", help="form of the log lines (%(default)s)")
+    add(
+        "--log",
+        choices=("text", "json"),
+        default="text",
+        help="form of the log lines (%(default)s)",
+    )
 
 
 def parse(argv: Sequence[str]) -> Config:
@@ -129,16 +232,29 @@ def parse(argv: Sequence[str]) -> Config:
     if said.command == "admin-token":
         return Config(data_dir=said.data_dir.absolute(), command="admin-token")
     if said.command == "epoch":
-        return Config(data_dir=said.data_dir.absolute(), command="epoch-raise", revoke_tokens=said.revoke_tokens)
+        return Config(
+            data_dir=said.data_dir.absolute(),
+            command="epoch-raise",
+            revoke_tokens=said.revoke_tokens,
+        )
     host, port = _listen(said.listen)
     if bool(said.tls_cert) != bool(said.tls_key):
         raise UsageError("--tls-cert and --tls-key belong together", next_step="Give both or none.")
     if not 1 <= said.poll_seconds <= 86_400:
-        raise UsageError("--poll-seconds is not between 1 and 86400", next_step="Write for example --poll-seconds 15.")
+        raise UsageError(
+            "--poll-seconds is not between 1 and 86400",
+            next_step="Write for example --poll-seconds 15.",
+        )
     if not 10 <= said.offline_after <= 86_400:
-        raise UsageError("--offline-after is not between 10 and 86400", next_step="Write for example --offline-after 300.")
+        raise UsageError(
+            "--offline-after is not between 10 and 86400",
+            next_step="Write for example --offline-after 300.",
+        )
     if said.connections_per_address < 0:
-        raise UsageError("--connections-per-address is below 0", next_step="Write for example --connections-per-address 256.")
+        raise UsageError(
+            "--connections-per-address is below 0",
+            next_step="Write for example --connections-per-address 256.",
+        )
     return Config(
         connections_per_address=said.connections_per_address,
         offline_seconds=said.offline_after,
@@ -164,21 +280,40 @@ def parse(argv: Sequence[str]) -> Config:
 def _listen(text: str) -> tuple[str, int]:
     found = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]]+)):(\d{1,5})", text)
     if not found or int(found[3]) > 65535:
-        raise UsageError(f"--listen {text!r} is not HOST:PORT", next_step="Write for example --listen 127.0.0.1:7443.")
+        raise UsageError(
+            f"--listen {text!r} is not HOST:PORT",
+            next_step="Write for example --listen 127.0.0.1:7443.",
+        )
     return found[1] or found[2], int(found[3])
 
 
 def _removals(least: int, percent: int, minutes: int) -> Limits:
     if least < 0 or not 0 <= percent <= 100 or not 1 <= minutes <= 1440:
-        summary = "--removals-least is below 0, --removals-percent not a percentage, or --removals-window not between 1 and 1440 minutes"
-        raise UsageError(summary, subject="--removals-…", next_step="Write for example --removals-least 5 --removals-percent 20.")
+        summary = (
+            "--removals-least is below 0, --removals-percent not a percentage, or --removals-window"
+            " not between 1 and 1440 minutes"
+        )
+        raise UsageError(
+            summary,
+            subject="--removals-…",
+            next_step="Write for example --removals-least 5 --removals-percent 20.",
+        )
     return Limits(least=least, percent=percent, window=minutes * 60)
 
 
 def _public_url(text: str) -> str:
     parts = urlsplit(text)
-    if text and (parts.scheme != "https" or not parts.hostname or parts.query or parts.fragment or parts.username):
-        raise UsageError(f"--public-url {text!r} is not a plain https address", next_step="Write for example https://fleet.example.com.")
+    if text and (
+        parts.scheme != "https"
+        or not parts.hostname
+        or parts.query
+        or parts.fragment
+        or parts.username
+    ):
+        raise UsageError(
+            f"--public-url {text!r} is not a plain https address",
+            next_step="Write for example https://fleet.example.com.",
+        )
     return text
 
 
@@ -188,8 +323,13 @@ def notify_socket() -> str:
 
 
 def watchdog_seconds() -> float:
-    """The time within which systemd expects a sign of life, 0 when it expects none of this process."""
+    """The time within which systemd expects a sign of life, 0 when it expects none of this
+    process.
+    """
     text, process = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
-    if not (text.isascii() and text.isdigit() and len(text) < 19) or process not in {"", str(os.getpid())}:
+    if not (text.isascii() and text.isdigit() and len(text) < 19) or process not in {
+        "",
+        str(os.getpid()),
+    }:
         return 0.0
     return int(text) / 1e6

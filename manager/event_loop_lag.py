@@ -1,4 +1,6 @@
-"""Measures how late the event loop is, and feeds systemd's watchdog from it: a manager that hangs is restarted."""
+"""Measures how late the event loop is, and feeds systemd's watchdog from it: a manager that hangs
+is restarted.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +19,21 @@ _WINDOW_SECONDS = 60.0
 class LoopLag:
     """`last`: seconds by which the last beat was late. `largest()`: of the last minute."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._clock, self._sleep = clock, sleep
         self.last = 0.0
         self.beats = 0
-        self._lags: deque[tuple[float, float]] = deque()  # (time, lag), larger lags first: only these can become the largest
+        # (time, lag), larger lags first: only these can become the largest
+        self._lags: deque[tuple[float, float]] = deque()
 
     async def run(self, feed: Callable[[], None], watchdog_seconds: float = 0.0) -> None:
-        """Measure for ever; call `feed` at each beat, at least twice in `watchdog_seconds` when that is not 0."""
+        """Measure for ever; call `feed` at each beat, at least twice in `watchdog_seconds` when
+        that is not 0.
+        """
         beat = min(_BEAT_SECONDS, watchdog_seconds / 4) if watchdog_seconds else _BEAT_SECONDS
         while True:
             feed()
@@ -54,7 +63,14 @@ class LoopLag:
     def detail(self) -> str:
         """A line for people when the loop was late within the last minute, else ""."""
         largest = self.largest()
-        return f"the event loop was {largest:.1f} s late within the last minute\n" if largest > WARN_SECONDS else ""
+        return (
+            f"the event loop was {largest:.1f} s late within the last minute\n"
+            if largest > WARN_SECONDS
+            else ""
+        )
 
     def as_metrics(self) -> dict[str, float]:
-        return {"fleet_event_loop_lag_seconds": round(self.last, 4), "fleet_event_loop_lag_max_seconds": round(self.largest(), 4)}
+        return {
+            "fleet_event_loop_lag_seconds": round(self.last, 4),
+            "fleet_event_loop_lag_max_seconds": round(self.largest(), 4),
+        }

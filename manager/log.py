@@ -1,6 +1,8 @@
-"""Structured logs: one line per event on stderr, `key=value` or JSON. Values are cut and cleaned, so that no event can fake another.
+"""Structured logs: one line per event on stderr, `key=value` or JSON. Values are cut and cleaned,
+so that no event can fake another.
 
-Use: `log.event("enrolled", cluster=..., address=...)`. Never pass tokens, keys, bodies or credentials.
+Use: `log.event("enrolled", cluster=..., address=...)`. Never pass tokens, keys, bodies or
+credentials.
 """
 
 from __future__ import annotations
@@ -26,17 +28,25 @@ class _Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
-        fields: dict[str, Any] = {"time": stamp, "level": record.levelname.lower(), "event": record.getMessage()}
+        fields: dict[str, Any] = {
+            "time": stamp,
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+        }
         fields.update(getattr(record, "fields", {}))
         if record.exc_info:
             fields["trace"] = redacted(self.formatException(record.exc_info))
         if self._as_json:
-            return json.dumps({k: v if k == "trace" else _cut(v) for k, v in fields.items()}, default=str)
+            return json.dumps(
+                {k: v if k == "trace" else _cut(v) for k, v in fields.items()}, default=str
+            )
         return " ".join(f"{k}={_quote(v if k == 'trace' else _cut(v))}" for k, v in fields.items())
 
 
 def set_up(style: str = "text") -> None:
-    """Send everything to stderr in `style` ("text" or "json"). Libraries speak only about errors."""
+    """Send everything to stderr in `style` ("text" or "json"). Libraries speak only about
+    errors.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(as_json=style == "json"))
     root = logging.getLogger()

@@ -1,6 +1,8 @@
-"""Prometheus text (exposition format 0.0.4): the service's numbers and the door's own counters. Names and labels only, no secrets.
+"""Prometheus text (exposition format 0.0.4): the service's numbers and the door's own counters.
+Names and labels only, no secrets.
 
-A key of the service's mapping may carry labels in Prometheus' own form: `fleet_clusters{state="Ready"}`.
+A key of the service's mapping may carry labels in Prometheus' own form:
+`fleet_clusters{state="Ready"}`.
 """
 
 from __future__ import annotations
@@ -22,11 +24,16 @@ class Counters:
         self.requests[area, f"{status // 100}xx"] += 1
 
     def as_metrics(self) -> dict[str, float]:
-        return {f'fleet_http_requests_total{{area="{a}",status="{s}"}}': float(n) for (a, s), n in self.requests.items()}
+        return {
+            f'fleet_http_requests_total{{area="{a}",status="{s}"}}': float(n)
+            for (a, s), n in self.requests.items()
+        }
 
 
 def text(*sources: Mapping[str, float]) -> str:
-    """All numbers, sorted, each family with its type. Raises ValueError on a key that is not a metric's name."""
+    """All numbers, sorted, each family with its type. Raises ValueError on a key that is not a
+    metric's name.
+    """
     lines: list[str] = []
     family = ""
     for key, value in sorted((k, v) for source in sources for k, v in source.items()):

@@ -1,4 +1,6 @@
-"""The manager without its HTTP side: one object that `manager/api` calls, made of parts that each know one thing."""
+"""The manager without its HTTP side: one object that `manager/api` calls, made of parts that each
+know one thing.
+"""
 
 from __future__ import annotations
 
@@ -61,8 +63,9 @@ _TURN_SECONDS = 2.0  # times in requests are whole seconds
 
 @dataclass(frozen=True)
 class Settings:
-    """`poll_seconds`: between two looks at a repository. `mirrors`: prefix → URL. `allow_egress`: CIDRs and hosts for charts.
-    `offline_seconds`: how long a cluster may be silent. `accept_lost`: keys that a person has given up (datadir.LOSSES).
+    """`poll_seconds`: between two looks at a repository. `mirrors`: prefix → URL. `allow_egress`:
+    CIDRs and hosts for charts. `offline_seconds`: how long a cluster may be silent. `accept_lost`:
+    keys that a person has given up (datadir.LOSSES).
     """
 
     poll_seconds: int = 15
@@ -84,22 +87,30 @@ class Service:
         settings: Settings | None = None,
         monotonic: Callable[[], float] | None = None,
     ) -> None:
-        """`monotonic` defaults to the system's beside the system's clock, and to `clock` beside a clock of a test."""
+        """`monotonic` defaults to the system's beside the system's clock, and to `clock` beside a
+        clock of a test.
+        """
         self._clock, self._settings = clock, settings or Settings()
         self._store, self._signer = Store(data_dir / "fleet.db"), signer
         tick = time.monotonic if monotonic is None and clock is time.time else monotonic
         started = clock()
-        self._live = Live(started, self._settings.offline_seconds, steady(started, tick) if tick else unchanged)
+        self._live = Live(
+            started, self._settings.offline_seconds, steady(started, tick) if tick else unchanged
+        )
         self._archives = Archives(data_dir / "archives")
         vault = self._vault = Vault.open(data_dir, self._settings.secret_key_file)
         self._documents = Documents(self._store, self._live, signer, clock, Sealer(vault))
-        self._scanner = Scanner(self._store, self._live, self._archives, vault, data_dir, clock, self._settings)
+        self._scanner = Scanner(
+            self._store, self._live, self._archives, vault, data_dir, clock, self._settings
+        )
         self._restorer = Restorer(self._store, self._archives, self._scanner)
         self._fleet = Fleet(self._store, self._live, self._documents, self._restorer, signer)
         self._objects = Objects(self._store, self._live, vault, clock, self._scanner.poke)
         self._planner = Planner(self._store, self._live, self._archives, self._scanner, clock)
         self._releases = Releases(self._store, self._live, self._archives, clock)
-        self._removals = RemovalPeople(self._store, self._live, clock, partial(self._scanner.poke, again=True))
+        self._removals = RemovalPeople(
+            self._store, self._live, clock, partial(self._scanner.poke, again=True)
+        )
         self._corrector = Corrector(self._store, self._live, clock)
         self._rolling = Rolling(self._store, self._live, clock)
         self._tokens = Tokens(self._store, clock)
@@ -111,11 +122,17 @@ class Service:
         return self._documents.epoch
 
     async def start(self) -> None:
-        """Open the store and begin to watch. Raises RefusedError or UnavailableError when the data cannot be used."""
+        """Open the store and begin to watch. Raises RefusedError or UnavailableError when the data
+        cannot be used.
+        """
         await self._store.open()
-        self._documents.epoch = await self._store.write(lambda c: _first_rows(c, rfc3339(self._clock())))
+        self._documents.epoch = await self._store.write(
+            lambda c: _first_rows(c, rfc3339(self._clock()))
+        )
         await self._store.write(lambda c: removal_guard.set_limits(c, self._settings.removals))
-        await self._store.write(lambda c: key_check.check(c, self._signer, self._vault, self._settings.accept_lost))
+        await self._store.write(
+            lambda c: key_check.check(c, self._signer, self._vault, self._settings.accept_lost)
+        )
         await self._store.write(lambda c: data_keys.renew(c, self._vault))
         await self._tokens.load()
         await self._fleet.load()
@@ -134,7 +151,9 @@ class Service:
             await self._store.close()
 
     async def ready(self) -> str | None:
-        """None, or why this manager cannot do its work: the store is not open, damaged or cannot be written."""
+        """None, or why this manager cannot do its work: the store is not open, damaged or cannot be
+        written.
+        """
         if not self._opened:
             return "the store is not open yet"
         return await self._store.probe() or None
@@ -151,24 +170,34 @@ class Service:
         repo: str = "",
         states: Sequence[str] = (),
     ) -> list[dict[str, Any]]:
-        asked = metadata.Asked(workspace=workspace, selector=selector, cluster=cluster, repo=repo, states=tuple(states))
+        asked = metadata.Asked(
+            workspace=workspace, selector=selector, cluster=cluster, repo=repo, states=tuple(states)
+        )
         now = self._clock()
         return await self._store.read(lambda c: views.listing(c, self._live, kind, asked, now))
 
     async def get_object(self, kind: str, workspace: str, name: str) -> dict[str, Any]:
         now = self._clock()
-        return await self._store.read(lambda c: views.one(c, self._live, kind, workspace, name, now))
+        return await self._store.read(
+            lambda c: views.one(c, self._live, kind, workspace, name, now)
+        )
 
-    async def put_object(self, kind: str, workspace: str, name: str, doc: dict[str, Any], *, dry_run: bool = False) -> Put:
+    async def put_object(
+        self, kind: str, workspace: str, name: str, doc: dict[str, Any], *, dry_run: bool = False
+    ) -> Put:
         return await self._objects.put(kind, workspace, name, doc, dry_run=dry_run)
 
-    async def patch_labels(self, kind: str, workspace: str, name: str, changes: dict[str, str | None]) -> dict[str, Any]:
+    async def patch_labels(
+        self, kind: str, workspace: str, name: str, changes: dict[str, str | None]
+    ) -> dict[str, Any]:
         return await self._objects.patch_labels(kind, workspace, name, changes)
 
     async def removal(self, kind: str, workspace: str, name: str) -> dict[str, Any]:
         return await self._objects.removal(kind, workspace, name)
 
-    async def delete_object(self, kind: str, workspace: str, name: str, *, uninstall: bool = False) -> dict[str, Any]:
+    async def delete_object(
+        self, kind: str, workspace: str, name: str, *, uninstall: bool = False
+    ) -> dict[str, Any]:
         return await self._objects.delete(kind, workspace, name, uninstall=uninstall)
 
     async def sync(self, workspace: str, name: str) -> None:
@@ -190,26 +219,40 @@ class Service:
     async def list_rollouts(self, workspace: str | None, bundle: str = "") -> list[dict[str, Any]]:
         return await self._store.read(lambda c: rollouts.listing(c, workspace, bundle))
 
-    async def command_rollout(self, workspace: str, bundle: str, verb: str, reason: str, who: str = "") -> dict[str, Any]:
+    async def command_rollout(
+        self, workspace: str, bundle: str, verb: str, reason: str, who: str = ""
+    ) -> dict[str, Any]:
         return await self._rolling.command(workspace, bundle, verb, reason, who)
 
     async def bundle_history(self, workspace: str, bundle: str) -> list[dict[str, Any]]:
         offline = partial(self._live.is_offline, now=self._clock())
-        return await self._store.read(lambda c: history.listing(c, Workspace(workspace), BundleName(bundle), offline))
+        return await self._store.read(
+            lambda c: history.listing(c, Workspace(workspace), BundleName(bundle), offline)
+        )
 
     async def bundle_decisions(self, workspace: str, bundle: str) -> list[dict[str, Any]]:
-        return await self._store.read(lambda c: audit_log.listing(c, (Workspace(workspace), BundleName(bundle))))
+        return await self._store.read(
+            lambda c: audit_log.listing(c, (Workspace(workspace), BundleName(bundle)))
+        )
 
-    async def cluster_history(self, workspace: str, cluster: str, bundle: str = "") -> list[dict[str, Any]]:
+    async def cluster_history(
+        self, workspace: str, cluster: str, bundle: str = ""
+    ) -> list[dict[str, Any]]:
         """What a cluster was told of its bundles, or of one, newest first."""
         offline = partial(self._live.is_offline, now=self._clock())
-        return await self._store.read(lambda c: clusterhistory.listing(c, Workspace(workspace), cluster, bundle, offline))
+        return await self._store.read(
+            lambda c: clusterhistory.listing(c, Workspace(workspace), cluster, bundle, offline)
+        )
 
-    async def go_back(self, workspace: str, bundle: str, ask: Ask, *, dry_run: bool = False) -> Outcome:
+    async def go_back(
+        self, workspace: str, bundle: str, ask: Ask, *, dry_run: bool = False
+    ) -> Outcome:
         """Pin an earlier revision, or follow Git again."""
         return await self._rolling.go_back(workspace, bundle, ask, dry_run=dry_run)
 
-    async def correct_drift(self, workspace: str, bundle: str, names: Sequence[str], selector: str) -> dict[str, Any]:
+    async def correct_drift(
+        self, workspace: str, bundle: str, names: Sequence[str], selector: str
+    ) -> dict[str, Any]:
         return await self._corrector.correct(workspace, bundle, names, selector)
 
     async def changes(self, since: int, wait: float) -> int:
@@ -226,10 +269,14 @@ class Service:
     async def held_removals(self, workspace: str | None) -> list[dict[str, Any]]:
         return await self._removals.held(workspace)
 
-    async def confirm_held(self, workspace: str, bundle: str, removals: int, digest: str) -> dict[str, Any]:
+    async def confirm_held(
+        self, workspace: str, bundle: str, removals: int, digest: str
+    ) -> dict[str, Any]:
         return await self._removals.confirm(workspace, bundle, removals, digest)
 
-    async def bundle_moved(self, workspace: str, old: str, new: str, *, taken_back: bool = False) -> dict[str, Any]:
+    async def bundle_moved(
+        self, workspace: str, old: str, new: str, *, taken_back: bool = False
+    ) -> dict[str, Any]:
         return await self._removals.moved(workspace, old, new, taken_back=taken_back)
 
     async def label_clusters(self, labels: Labels) -> dict[str, Any]:
@@ -254,7 +301,9 @@ class Service:
     async def check_token(self, token: str) -> Person | None:
         return await self._tokens.check(token)
 
-    async def create_token(self, name: str, role: str, workspace: str, ttl_seconds: int) -> tuple[str, str]:
+    async def create_token(
+        self, name: str, role: str, workspace: str, ttl_seconds: int
+    ) -> tuple[str, str]:
         return await self._tokens.create(name, role, workspace, ttl_seconds)
 
     async def list_tokens(self) -> list[dict[str, Any]]:
@@ -265,8 +314,12 @@ class Service:
 
     # Agents
 
-    async def register(self, workspace: str, name: str, *, labels: dict[str, str], ttl_seconds: int, replace: bool) -> Registration:
-        return await self._fleet.register(workspace, name, labels=labels, ttl=ttl_seconds, replace=replace, now=self._clock())
+    async def register(
+        self, workspace: str, name: str, *, labels: dict[str, str], ttl_seconds: int, replace: bool
+    ) -> Registration:
+        return await self._fleet.register(
+            workspace, name, labels=labels, ttl=ttl_seconds, replace=replace, now=self._clock()
+        )
 
     async def enrol(self, request: wire.EnrolRequest, *, address: str) -> wire.EnrolAnswer:
         return await self._fleet.enrol(request, address=address, now=self._clock())
@@ -276,11 +329,14 @@ class Service:
         return presence.key if presence else None
 
     async def seen(self, cluster_id: ClusterId, *, instance: str, address: str, stamp: int) -> str:
-        """What is wrong when two agents use one key, else "". That is kept until the cluster is enrolled anew."""
+        """What is wrong when two agents use one key, else "". That is kept until the cluster is
+        enrolled anew.
+        """
         before, speaker = self._live.twin(cluster_id), self._live.speaker(cluster_id)
         twin = self._live.heard(cluster_id, Word(instance, address, stamp, self._clock()))
         if speaker not in {"", self._live.speaker(cluster_id)}:
-            # Who waits in a long poll is answered: one that was started again does not come back, a twin does.
+            # Who waits in a long poll is answered: one that was started again does not come back, a
+            # twin does.
             asyncio.get_running_loop().call_later(_TURN_SECONDS, self._live.wake, cluster_id)
         if twin and not before:
             await self._fleet.mark_twin(cluster_id, twin)
@@ -295,7 +351,9 @@ class Service:
     async def archive_path(self, cluster_id: ClusterId, digest: Digest) -> Path:
         return await self._fleet.archive_path(cluster_id, digest)
 
-    async def report(self, cluster_id: ClusterId, request: wire.StatusRequest, *, address: str) -> None:
+    async def report(
+        self, cluster_id: ClusterId, request: wire.StatusRequest, *, address: str
+    ) -> None:
         await self._fleet.report(cluster_id, request, now=self._clock())
 
     async def next_poll(self, cluster_id: ClusterId) -> int:
@@ -305,7 +363,11 @@ class Service:
         now = self._clock()
         found = await self._store.read(lambda c: overview(c, self._live, None, now))
         kinds = ("gitrepos", "bundles", "clusters", "deployments")
-        return {f'fleet_{kind}{{state="{state}"}}': float(n) for kind in kinds for state, n in found[kind].items()}
+        return {
+            f'fleet_{kind}{{state="{state}"}}': float(n)
+            for kind in kinds
+            for state, n in found[kind].items()
+        }
 
     # Loops
 
@@ -315,12 +377,19 @@ class Service:
 
     async def _save_seen(self) -> None:
         """Heartbeats reach the disk in groups; one that is lost costs nothing but its age."""
-        unsaved = [(cluster, presence, presence.seen, presence.address) for cluster, presence in self._live.unsaved()]
+        unsaved = [
+            (cluster, presence, presence.seen, presence.address)
+            for cluster, presence in self._live.unsaved()
+        ]
         if not unsaved:
             return
         rows = [{"c": cluster, "s": seen, "a": address} for cluster, _, seen, address in unsaved]
         where = clusters.c.id == sa.bindparam("c")
-        update = sa.update(clusters).where(where).values(seen=sa.bindparam("s"), address=sa.bindparam("a"))
+        update = (
+            sa.update(clusters)
+            .where(where)
+            .values(seen=sa.bindparam("s"), address=sa.bindparam("a"))
+        )
         await self._store.write(lambda connection: connection.execute(update, rows))
         for _, presence, seen, _address in unsaved:
             presence.stored_seen = seen
@@ -352,13 +421,30 @@ async def _for_ever(part: Callable[[], Awaitable[None]]) -> None:
 
 def _first_rows(connection: Connection, now: str) -> Epoch:
     """The counters, and Fleet's group `default` of the workspace for a single cluster."""
-    connection.execute(sa.insert(meta).prefix_with("OR IGNORE"), [{"key": "epoch", "value": 1}, {"key": "generation", "value": 0}])
-    head = {"kind": "ClusterGroup", "workspace": LOCAL_WORKSPACE, "name": "default", "uid": new_uid(), "generation": 1, "created": now}
+    connection.execute(
+        sa.insert(meta).prefix_with("OR IGNORE"),
+        [{"key": "epoch", "value": 1}, {"key": "generation", "value": 0}],
+    )
+    head = {
+        "kind": "ClusterGroup",
+        "workspace": LOCAL_WORKSPACE,
+        "name": "default",
+        "uid": new_uid(),
+        "generation": 1,
+        "created": now,
+    }
     body = {"labels": b"{}", "annotations": b"{}", "spec": b'{"selector":{}}', "extra": b"{}"}
     connection.execute(sa.insert(objects).prefix_with("OR IGNORE"), head | body)
-    return Epoch(connection.execute(sa.select(meta.c.value).where(meta.c.key == "epoch")).scalar_one())
+    return Epoch(
+        connection.execute(sa.select(meta.c.value).where(meta.c.key == "epoch")).scalar_one()
+    )
 
 
 def _used_archives(connection: Connection) -> set[str]:
     names = connection.execute(sa.select(bundles.c.archive).union(sa.select(deployments.c.archive)))
-    return set(names.scalars()) | agent_releases.used(connection) | staging.held_archives(connection) | history.archives(connection)
+    return (
+        set(names.scalars())
+        | agent_releases.used(connection)
+        | staging.held_archives(connection)
+        | history.archives(connection)
+    )

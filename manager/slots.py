@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator
 
 class FairSlots:
     """`total` slots, of which one owner holds at most `per_owner`. A free slot goes to the waiting
-    owner that holds fewest, and of several to the one whose turn was longest ago; the requests of one owner are served in order.
+    owner that holds fewest, and of several to the one whose turn was longest ago; the requests of
+    one owner are served in order.
     """
 
     def __init__(self, total: int, per_owner: int) -> None:

@@ -1,6 +1,7 @@
 """The entry of `fleet-manager`: says what is missing when it was installed without its libraries.
 
-A plain install of the distribution brings the CLI and the agent; the manager's libraries are the extra `manager`.
+A plain install of the distribution brings the CLI and the agent; the manager's libraries are the
+extra `manager`.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         print(
-            f"fleet-manager: {', '.join(missing)} not installed. "
-            "Install the manager's libraries: pip install 'fleetctl[manager]' (pipx: pipx install 'fleetctl[manager]').",
+            f"fleet-manager: {', '.join(missing)} not installed. Install the manager's libraries:"
+            " pip install 'fleetctl[manager]' (pipx: pipx install 'fleetctl[manager]').",
             file=sys.stderr,
         )
         return 1

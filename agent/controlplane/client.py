@@ -1,4 +1,6 @@
-"""The one door to the manager: dials out, trusts the pinned CA alone, signs every request, and ends each within its deadline."""
+"""The one door to the manager: dials out, trusts the pinned CA alone, signs every request, and ends
+each within its deadline.
+"""
 
 from __future__ import annotations
 
@@ -32,15 +34,27 @@ _SECONDS, _CONNECT_SECONDS = 30.0, 25.0
 _SLOW_SECONDS, _SLOW_BYTES = 120.0, 60_000  # at least so many bytes in any such time: 0.5 kB/s
 _MOST_ANSWER, _MOST_DOCUMENT = 256 * 1024, 64 * 1024 * 1024
 _LEAST_PROGRESS = 4096
-_KEPT_SECONDS = 940.0  # a connection outlives the longest interval between polls, and ends before the manager ends it
+# a connection outlives the longest interval between polls, and ends before the manager ends it
+_KEPT_SECONDS = 940.0
 _SMALL_SKEW = 30
-KEEPALIVE_SECONDS = 50  # RFC 5382 wants a NAT to remember a silent connection for two hours; many do for one to five minutes
+# RFC 5382 wants a NAT to remember a silent connection for two hours; many do for one to five
+# minutes
+KEEPALIVE_SECONDS = 50
 
 
 class Uplink:
-    """`clock`: Unix seconds of this machine; the manager's time may be another (`offset` seconds later), and is what we sign with."""
+    """`clock`: Unix seconds of this machine; the manager's time may be another (`offset` seconds
+    later), and is what we sign with.
+    """
 
-    def __init__(self, identity: Identity, key: Ed25519PrivateKey, clock: Callable[[], float], *, proxy: str = "") -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        key: Ed25519PrivateKey,
+        clock: Callable[[], float],
+        *,
+        proxy: str = "",
+    ) -> None:
         self._identity, self._key, self._clock = identity, key, clock
         self.url, self.cluster_id = identity.url, identity.cluster_id
         self.instance = secrets.token_urlsafe(12)
@@ -49,13 +63,23 @@ class Uplink:
         self.offset = 0
         limits = httpx.Limits(keepalive_expiry=_KEPT_SECONDS)
         transport = httpx.AsyncHTTPTransport(
-            verify=tls.context(identity.ca_pem), limits=limits, proxy=proxy or None, socket_options=_socket_options()
+            verify=tls.context(identity.ca_pem),
+            limits=limits,
+            proxy=proxy or None,
+            socket_options=_socket_options(),
         )
         # Not compressed: an answer must not grow in our memory.
         headers = {"accept-encoding": "identity", "user-agent": "fleet-agent"}
-        # A connection that does not come about is given up within the request's deadline: only then is its socket closed at once.
+        # A connection that does not come about is given up within the request's deadline: only then
+        # is its socket closed at once.
         timeout = httpx.Timeout(wire.MAX_WAIT_SECONDS + 20, connect=_CONNECT_SECONDS)
-        self._client = httpx.AsyncClient(base_url=identity.url, transport=transport, timeout=timeout, headers=headers, trust_env=False)
+        self._client = httpx.AsyncClient(
+            base_url=identity.url,
+            transport=transport,
+            timeout=timeout,
+            headers=headers,
+            trust_env=False,
+        )
 
     def now(self) -> float:
         """Unix seconds by the manager's clock, as far as it has told us."""
@@ -68,44 +92,65 @@ class Uplink:
         try:
             return sealing.opened(self._key, context, wire.unb64(sealed))
         except ValueError as why:
-            raise RefusedError("it is not base64", subject="manager", next_step="Look at the manager.") from why
+            raise RefusedError(
+                "it is not base64", subject="manager", next_step="Look at the manager."
+            ) from why
 
     async def close(self) -> None:
         await self._client.aclose()
 
     async def desired(self, etag: str, wait: int) -> tuple[str, wire.Envelope] | None:
-        """(ETag, signed document), or None when it is the one that we hold. Raises TryLater, Duplicate, NotEnrolled, RefusedError."""
-        headers = ({"if-none-match": etag} if etag else {}) | ({"prefer": f"wait={wait}"} if wait else {})
+        """(ETag, signed document), or None when it is the one that we hold. Raises TryLater,
+        Duplicate, NotEnrolled, RefusedError.
+        """
+        headers = ({"if-none-match": etag} if etag else {}) | (
+            {"prefer": f"wait={wait}"} if wait else {}
+        )
         seconds = wait + 10 if wait else _SECONDS
-        answer = await self._call("GET", "/agent/v1/desired", headers=headers, seconds=seconds, most=_MOST_DOCUMENT)
+        answer = await self._call(
+            "GET", "/agent/v1/desired", headers=headers, seconds=seconds, most=_MOST_DOCUMENT
+        )
         if answer.status == 304 and etag:
             return None
         try:
-            return answer.headers.get("etag", ""), msgspec.json.decode(answer.content, type=wire.Envelope)
+            return answer.headers.get("etag", ""), msgspec.json.decode(
+                answer.content, type=wire.Envelope
+            )
         except msgspec.DecodeError as why:
             raise in_the_way(answer.status, answer.headers) from why
 
     def opened(self, envelope: wire.Envelope) -> wire.Desired:
         """The document, when a pinned key signed it for this cluster. Raises RefusedError."""
         payload = envelope.payload.encode()
-        if not verified(self._identity, envelope.key_id, envelope.signature, wire.desired_bytes(payload)):
+        if not verified(
+            self._identity, envelope.key_id, envelope.signature, wire.desired_bytes(payload)
+        ):
             step = "Check that the manager was not replaced; enrol again if it was."
-            raise RefusedError("the desired state is not signed by a key that this agent knows", subject="manager", next_step=step)
+            raise RefusedError(
+                "the desired state is not signed by a key that this agent knows",
+                subject="manager",
+                next_step=step,
+            )
         try:
             document = msgspec.json.decode(payload, type=wire.Desired)
         except msgspec.DecodeError as why:
             step = "Upgrade this agent: its manager is newer."
-            raise RefusedError(f"the desired state cannot be read: {why}", subject="manager", next_step=step) from why
+            raise RefusedError(
+                f"the desired state cannot be read: {why}", subject="manager", next_step=step
+            ) from why
         if document.cluster_id != self._identity.cluster_id:
             step = "Enrol again with `fleetctl cluster register NAME --replace`."
-            raise RefusedError("the desired state is for another cluster", subject="manager", next_step=step)
+            raise RefusedError(
+                "the desired state is for another cluster", subject="manager", next_step=step
+            )
         return document
 
     async def archive(self, digest: Digest, size: int, path: Path) -> None:
-        """Fetch an archive to `path`, going on where a broken download ended; kept only when its hash is its name (I3). Bundles of the
-        same bytes wait for one download.
+        """Fetch an archive to `path`, going on where a broken download ended; kept only when its
+        hash is its name (I3). Bundles of the same bytes wait for one download.
 
-        As long as each try brings something at 0.5 kB/s, the next follows at once: a link that breaks each minute still fetches it whole.
+        As long as each try brings something at 0.5 kB/s, the next follows at once: a link that
+        breaks each minute still fetches it whole.
         """
         lock = self._fetching.setdefault(digest, asyncio.Lock())
         async with lock:
@@ -122,7 +167,9 @@ class Uplink:
                 await self._download(digest, part, have, size)
             except TryLater as why:
                 got = await asyncio.to_thread(_size, part) - have
-                if why.after or got < max(_LEAST_PROGRESS, (time.monotonic() - began) * _SLOW_BYTES / _SLOW_SECONDS):
+                if why.after or got < max(
+                    _LEAST_PROGRESS, (time.monotonic() - began) * _SLOW_BYTES / _SLOW_SECONDS
+                ):
                     raise
                 await asyncio.sleep(1.0)
             have = await asyncio.to_thread(_size, part)
@@ -135,9 +182,21 @@ class Uplink:
         headers = self._signed("GET", target, b"") | ({"range": f"bytes={have}-"} if have else {})
         async with self._answer("GET", target, b"", headers, _SECONDS) as (answer, deadline):
             if answer.status_code not in {200, 206}:
-                raise problem(Answer(answer.status_code, answer.headers, await _read(answer, deadline, _MOST_ANSWER)))
-            here = answer.headers.get("content-range", "").startswith(f"bytes {have}-") if have else True
-            if answer.headers.get("content-type") != "application/x-tar" or (answer.status_code == 206 and not here):
+                raise problem(
+                    Answer(
+                        answer.status_code,
+                        answer.headers,
+                        await _read(answer, deadline, _MOST_ANSWER),
+                    )
+                )
+            here = (
+                answer.headers.get("content-range", "").startswith(f"bytes {have}-")
+                if have
+                else True
+            )
+            if answer.headers.get("content-type") != "application/x-tar" or (
+                answer.status_code == 206 and not here
+            ):
                 raise in_the_way(answer.status_code, answer.headers)
             left = size - have if answer.status_code == 206 else size
             with part.open("ab" if answer.status_code == 206 else "wb", buffering=0) as out:
@@ -150,17 +209,28 @@ class Uplink:
             raise away(httpx.ReadError("the download ended early"))
 
     async def report(self, request: wire.StatusRequest) -> None:
-        """Returns after the manager has it on its disk. Raises SendAll, Duplicate, NotEnrolled, TryLater."""
+        """Returns after the manager has it on its disk. Raises SendAll, Duplicate, NotEnrolled,
+        TryLater.
+        """
         await self._call("POST", "/agent/v1/status", body=msgspec.json.encode(request))
 
     async def _call(
-        self, method: str, target: str, *, body: bytes = b"", headers: Any = None, seconds: float = _SECONDS, most: int = _MOST_ANSWER
+        self,
+        method: str,
+        target: str,
+        *,
+        body: bytes = b"",
+        headers: Any = None,
+        seconds: float = _SECONDS,
+        most: int = _MOST_ANSWER,
     ) -> Answer:
         for last in (False, True):
             signed = self._signed(method, target, body) | (headers or {})
             async with self._answer(method, target, body, signed, seconds) as (found, deadline):
                 _refuse_strangers(found)  # unread, so that its connection is not used again
-                answer = Answer(found.status_code, found.headers, await _read(found, deadline, most))
+                answer = Answer(
+                    found.status_code, found.headers, await _read(found, deadline, most)
+                )
             if answer.status == 401 and not last and self._took_time(answer, signed[wire.H_NONCE]):
                 continue
             if answer.status >= 400:
@@ -173,17 +243,23 @@ class Uplink:
     async def _answer(
         self, method: str, target: str, body: bytes, headers: dict[str, str], seconds: float
     ) -> AsyncIterator[tuple[httpx.Response, asyncio.Timeout]]:
-        """An answer whose head has come within `seconds`, and the deadline for the rest. Raises TryLater."""
+        """An answer whose head has come within `seconds`, and the deadline for the rest. Raises
+        TryLater.
+        """
         try:
             async with asyncio.timeout(seconds) as deadline:
-                async with self._client.stream(method, target, content=body, headers=headers) as answer:
+                async with self._client.stream(
+                    method, target, content=body, headers=headers
+                ) as answer:
                     yield answer, deadline
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as why:
             raise away(why) from why
 
     def _signed(self, method: str, target: str, body: bytes) -> dict[str, str]:
         agent, nonce, stamp = self._identity.cluster_id, secrets.token_urlsafe(12), int(self.now())
-        said = wire.request_bytes(method, target, body, agent=agent, time=stamp, nonce=nonce, instance=self.instance)
+        said = wire.request_bytes(
+            method, target, body, agent=agent, time=stamp, nonce=nonce, instance=self.instance
+        )
         signature = wire.b64(self._key.sign(said))
         return {
             wire.H_AGENT: agent,
@@ -194,21 +270,29 @@ class Uplink:
         }
 
     def _took_time(self, answer: Answer, nonce: str) -> bool:
-        """Our clock is wrong: sign with the manager's time from now on, and leave the clock alone."""
-        said, signature = answer.headers.get(wire.H_MANAGER_TIME, ""), answer.headers.get(wire.H_MANAGER_TIME_SIGNATURE, "")
+        """Our clock is wrong: sign with the manager's time from now on, and leave the clock
+        alone.
+        """
+        said, signature = (
+            answer.headers.get(wire.H_MANAGER_TIME, ""),
+            answer.headers.get(wire.H_MANAGER_TIME_SIGNATURE, ""),
+        )
         if not (said.isascii() and said.isdigit() and len(said) < 16):
             return False
         data = wire.time_bytes(int(said), nonce)
         if not any(verified(self._identity, key, signature, data) for key in self._identity.keys):
             return False
         offset = int(said) - int(self._clock())
-        # The manager refuses what was signed before it started: a clock that is a little behind must be corrected too.
+        # The manager refuses what was signed before it started: a clock that is a little behind
+        # must be corrected too.
         self.offset = offset if offset > 0 or offset < -_SMALL_SKEW else 0
         return True
 
 
 def _refuse_strangers(answer: httpx.Response) -> None:
-    """Raises TryLater for what the manager never says: a refusal that is not JSON, or an answer without the time of the next poll."""
+    """Raises TryLater for what the manager never says: a refusal that is not JSON, or an answer
+    without the time of the next poll.
+    """
     status, headers = answer.status_code, answer.headers
     refusal = status >= 400 and headers.get("content-type", "").startswith("application/json")
     if not refusal and (status not in {200, 204, 304} or next_poll(headers) is None):
@@ -229,10 +313,16 @@ async def _pieces(answer: httpx.Response, deadline: asyncio.Timeout) -> AsyncIte
 
 
 async def _read(answer: httpx.Response, deadline: asyncio.Timeout, most: int) -> bytes:
-    """The whole body, at most `most` bytes: a small one within the request's own deadline, a large one as long as it comes along."""
+    """The whole body, at most `most` bytes: a small one within the request's own deadline, a large
+    one as long as it comes along.
+    """
     said = answer.headers.get("content-length", "")
     found = bytearray()
-    pieces = _pieces(answer, deadline) if said.isdigit() and _SLOW_BYTES / 4 < int(said) <= most else answer.aiter_raw()
+    pieces = (
+        _pieces(answer, deadline)
+        if said.isdigit() and _SLOW_BYTES / 4 < int(said) <= most
+        else answer.aiter_raw()
+    )
     async for piece in pieces:
         found += piece
         if len(found) > most:
@@ -241,7 +331,9 @@ async def _read(answer: httpx.Response, deadline: asyncio.Timeout, most: int) ->
 
 
 def _socket_options() -> list[tuple[int, int, int]]:
-    """A connection on which nobody speaks for minutes must not be forgotten by a NAT on the way, nor waited for when its peer is gone."""
+    """A connection on which nobody speaks for minutes must not be forgotten by a NAT on the way,
+    nor waited for when its peer is gone.
+    """
     found = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
     for name, value in (
         ("TCP_KEEPIDLE", KEEPALIVE_SECONDS),
@@ -263,5 +355,9 @@ def _kept(part: Path, path: Path, digest: Digest, size: int) -> None:
     data = part.read_bytes() if part.exists() else b""
     if len(data) != size or hashlib.sha256(data).hexdigest() != digest:
         part.unlink(missing_ok=True)
-        raise TryLater("an archive arrived broken and is fetched again", subject=f"archive {digest[:12]}", next_step="Wait.")
+        raise TryLater(
+            "an archive arrived broken and is fetched again",
+            subject=f"archive {digest[:12]}",
+            next_step="Wait.",
+        )
     put_in_place(part, path)

@@ -1,7 +1,8 @@
 """The last desired state on this disk, and the archives that it names.
 
-Rule: a document is obeyed only after it is durable here, or a restart would go back behind it; and what is read from the disk is believed
-as little as what came over the network: it is kept as the manager signed it, and its signature is verified again (I3).
+Rule: a document is obeyed only after it is durable here, or a restart would go back behind it; and
+what is read from the disk is believed as little as what came over the network: it is kept as the
+manager signed it, and its signature is verified again (I3).
 """
 
 from __future__ import annotations
@@ -28,10 +29,14 @@ class _Kept(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def behind(document: Desired, epoch: Epoch, floor: Callable[[BundleName], Order]) -> str:
-    """In what the document is older than what was accepted here, or "" (I4). Only the manager's epoch, raised by a person, outweighs it."""
+    """In what the document is older than what was accepted here, or "" (I4). Only the manager's
+    epoch, raised by a person, outweighs it.
+    """
     if document.epoch < epoch:
         return f"its epoch is {document.epoch}, the agent's {epoch}"
-    wanted = [(b.name, b.generation) for b in document.bundles] + [(t.name, t.generation) for t in document.tombstones]
+    wanted = [(b.name, b.generation) for b in document.bundles] + [
+        (t.name, t.generation) for t in document.tombstones
+    ]
     for name, generation in wanted:
         if (document.epoch, generation) < (held := floor(name)):
             return f"it says generation {generation} of bundle {name}, the agent has had {held[1]}"
@@ -43,14 +48,22 @@ def _digest(envelope: Envelope) -> bytes:
 
 
 class KeptDocument:
-    """`STATE_DIR/desired.json`: what the manager signed, with its ETag. `opened` verifies an envelope, or raises a FleetError."""
+    """`STATE_DIR/desired.json`: what the manager signed, with its ETag. `opened` verifies an
+    envelope, or raises a FleetError.
+    """
 
     def __init__(self, state_dir: Path, opened: Callable[[Envelope], Desired]) -> None:
         self._digest = b""
-        self._path, self._archives, self._opened = state_dir / "desired.json", state_dir / "archives", opened
+        self._path, self._archives, self._opened = (
+            state_dir / "desired.json",
+            state_dir / "archives",
+            opened,
+        )
 
     def load(self) -> tuple[str, Desired] | None:
-        """(ETag, document), or None when there is none that can be believed: the manager is asked for it anew."""
+        """(ETag, document), or None when there is none that can be believed: the manager is asked
+        for it anew.
+        """
         try:
             kept = msgspec.json.decode(self._path.read_bytes(), type=_Kept)
             document = self._opened(kept.envelope)
@@ -74,7 +87,9 @@ class KeptDocument:
         failpoint("document-kept")
 
     def sweep(self, document: Desired, entries: Iterable[Entry]) -> None:
-        """Archives that nothing names any more go. Never raises: a disk that keeps them for longer does no harm."""
+        """Archives that nothing names any more go. Never raises: a disk that keeps them for longer
+        does no harm.
+        """
         used = {b.archive for b in document.bundles} | {e.archive for e in entries}
         try:
             for path in self._archives.iterdir():

@@ -1,4 +1,6 @@
-"""httpx without its command line: where click and rich are installed it would import both, 140 ms and 8 MiB for nothing."""
+"""httpx without its command line: where click and rich are installed it would import both, 140 ms
+and 8 MiB for nothing.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Who this agent is: its Ed25519 key, its cluster, and the manager that it trusts. Files of mode 0600, written whole or not at all."""
+"""Who this agent is: its Ed25519 key, its cluster, and the manager that it trusts. Files of mode
+0600, written whole or not at all.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +39,16 @@ def load(state_dir: Path) -> tuple[Identity, Ed25519PrivateKey]:
         return identity, load_key(state_dir)
     except FileNotFoundError as why:
         step = "Run `fleet-agent enrol` first."
-        raise UsageError(f"{state_dir} is not enrolled", subject="--state-dir", next_step=step) from why
+        raise UsageError(
+            f"{state_dir} is not enrolled", subject="--state-dir", next_step=step
+        ) from why
     except (msgspec.DecodeError, OSError, ValueError) as why:
         step = "Enrol again with `fleetctl cluster register NAME --replace`."
-        raise UsageError(f"the identity in {state_dir} cannot be read: {why}", subject="--state-dir", next_step=step) from why
+        raise UsageError(
+            f"the identity in {state_dir} cannot be read: {why}",
+            subject="--state-dir",
+            next_step=step,
+        ) from why
 
 
 def load_key(state_dir: Path) -> Ed25519PrivateKey:
@@ -48,7 +56,9 @@ def load_key(state_dir: Path) -> Ed25519PrivateKey:
 
 
 def key_of(state_dir: Path) -> Ed25519PrivateKey:
-    """The key of this directory, made when there is none; kept before it is sent, so that a lost answer can be asked for again."""
+    """The key of this directory, made when there is none; kept before it is sent, so that a lost
+    answer can be asked for again.
+    """
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         return load_key(state_dir)
@@ -59,7 +69,8 @@ def key_of(state_dir: Path) -> Ed25519PrivateKey:
 
 
 def key_to_enrol(state_dir: Path) -> Ed25519PrivateKey:
-    """The key to send: where this directory is enrolled already a new one, for the one it has may be on another disk too.
+    """The key to send: where this directory is enrolled already a new one, for the one it has may
+    be on another disk too.
 
     It lies beside the old one until `save`, so that a lost answer can be asked for again.
     """
@@ -75,7 +86,9 @@ def key_to_enrol(state_dir: Path) -> Ed25519PrivateKey:
 
 
 def save(state_dir: Path, identity: Identity, key: Ed25519PrivateKey | None = None) -> None:
-    """Keep who this agent is, and the key that it enrolled with. What was done for another cluster is put aside."""
+    """Keep who this agent is, and the key that it enrolled with. What was done for another cluster
+    is put aside.
+    """
     _put_aside(state_dir, identity.cluster_id)
     write_whole(state_dir / "identity.json", msgspec.json.encode(identity))
     if key is not None:
@@ -84,9 +97,13 @@ def save(state_dir: Path, identity: Identity, key: Ed25519PrivateKey | None = No
 
 
 def _put_aside(state_dir: Path, cluster: ClusterId) -> None:
-    """Journal and document of another cluster say nothing of this one, whose manager may begin to count anew."""
+    """Journal and document of another cluster say nothing of this one, whose manager may begin to
+    count anew.
+    """
     try:
-        old = msgspec.json.decode((state_dir / "identity.json").read_bytes(), type=Identity).cluster_id
+        old = msgspec.json.decode(
+            (state_dir / "identity.json").read_bytes(), type=Identity
+        ).cluster_id
     except (OSError, msgspec.DecodeError):
         return
     if old != cluster:

@@ -1,7 +1,8 @@
 """What an answer is worth: whether it is the manager's at all, and its refusals as errors of ours.
 
-Rule: only what the manager alone would say counts. A captive portal, a proxy's page of errors or a login page that answers 200 is as if
-nobody had answered: something is in the way, and it is tried again later.
+Rule: only what the manager alone would say counts. A captive portal, a proxy's page of errors or a
+login page that answers 200 is as if nobody had answered: something is in the way, and it is tried
+again later.
 """
 
 from __future__ import annotations
@@ -12,7 +13,13 @@ from typing import NamedTuple
 import msgspec
 
 from fleetctl.core.model import wire
-from fleetctl.core.model.errors import Conflict, FleetError, LoginError, UnavailableError, every_error
+from fleetctl.core.model.errors import (
+    Conflict,
+    FleetError,
+    LoginError,
+    UnavailableError,
+    every_error,
+)
 
 _SHORTEST_POLL, _LONGEST_POLL = 1.0, 3600.0
 
@@ -28,13 +35,17 @@ class SendAll(Conflict):
 
 
 class NotEnrolled(LoginError):
-    """The manager knows this key no more: the cluster was deleted, or another agent was enrolled for it. Stop applying."""
+    """The manager knows this key no more: the cluster was deleted, or another agent was enrolled
+    for it. Stop applying.
+    """
 
     code = "not-enrolled"
 
 
 class TryLater(UnavailableError):
-    """The manager does not answer, or asks for patience: `after` seconds, 0 unknown. `silent`: nothing came within the deadline."""
+    """The manager does not answer, or asks for patience: `after` seconds, 0 unknown. `silent`:
+    nothing came within the deadline.
+    """
 
     code = "try-later"
     after = 0.0
@@ -50,8 +61,16 @@ class Answer(NamedTuple):
 
 
 def away(why: Exception) -> TryLater:
-    said = "it did not answer in time" if isinstance(why, TimeoutError) else str(why) or type(why).__name__
-    later = TryLater(f"the manager cannot be reached: {said}", subject="manager", next_step="What runs goes on; the agent tries again.")
+    said = (
+        "it did not answer in time"
+        if isinstance(why, TimeoutError)
+        else str(why) or type(why).__name__
+    )
+    later = TryLater(
+        f"the manager cannot be reached: {said}",
+        subject="manager",
+        next_step="What runs goes on; the agent tries again.",
+    )
     later.silent = isinstance(why, TimeoutError)
     return later
 
@@ -60,15 +79,25 @@ def in_the_way(status: int, headers: Mapping[str, str]) -> TryLater:
     """Somebody answered who is not the manager."""
     kind = headers.get("content-type", "").partition(";")[0][:60] or "no content type"
     step = "Look at proxies, captive portals and DNS between this machine and the manager."
-    later = TryLater(f"something answers in the manager's place (HTTP {status}, {kind})", subject="manager", next_step=step)
+    later = TryLater(
+        f"something answers in the manager's place (HTTP {status}, {kind})",
+        subject="manager",
+        next_step=step,
+    )
     later.after = _seconds(headers)
     return later
 
 
 def next_poll(headers: Mapping[str, str]) -> float | None:
-    """Seconds until the next poll, which every answer of the manager's to an agent names; None: it is not the manager's."""
+    """Seconds until the next poll, which every answer of the manager's to an agent names; None: it
+    is not the manager's.
+    """
     said = headers.get(wire.H_NEXT_POLL, "")
-    return min(_LONGEST_POLL, max(_SHORTEST_POLL, float(said))) if said.isascii() and said.isdigit() and len(said) < 10 else None
+    return (
+        min(_LONGEST_POLL, max(_SHORTEST_POLL, float(said)))
+        if said.isascii() and said.isdigit() and len(said) < 10
+        else None
+    )
 
 
 def problem(answer: Answer) -> FleetError:
@@ -85,7 +114,10 @@ def problem(answer: Answer) -> FleetError:
         later = TryLater(said.summary, **text)
         later.after = _seconds(answer.headers)
         return later
-    found = next((k for k in every_error() if k.code == said.code), LoginError if answer.status == 401 else FleetError)
+    found = next(
+        (k for k in every_error() if k.code == said.code),
+        LoginError if answer.status == 401 else FleetError,
+    )
     try:
         return found(said.summary, **text)
     except TypeError:

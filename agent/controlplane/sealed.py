@@ -1,4 +1,6 @@
-"""Opens what the manager has sealed for this agent. Layout: `fleetctl/core/model/sealed_layout.py`."""
+"""Opens what the manager has sealed for this agent. Layout:
+`fleetctl/core/model/sealed_layout.py`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from fleetctl.core.model.sealed_layout import NONCE, PUBLIC_BYTES, info_of, scal
 
 
 def opened(key: Ed25519PrivateKey, context: bytes, sealed: bytes) -> bytes:
-    """The content. Raises RefusedError when it was sealed for another agent, cluster, bundle, generation, kind or name, or was changed."""
+    """The content. Raises RefusedError when it was sealed for another agent, cluster, bundle,
+    generation, kind or name, or was changed.
+    """
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -21,7 +25,11 @@ def opened(key: Ed25519PrivateKey, context: bytes, sealed: bytes) -> bytes:
     try:
         shared = mine.exchange(X25519PublicKey.from_public_bytes(public))
         info = info_of(public, mine.public_key().public_bytes_raw(), context)
-        return ChaCha20Poly1305(HKDF(hashes.SHA256(), 32, None, info).derive(shared)).decrypt(NONCE, sealed[PUBLIC_BYTES:], context)
+        return ChaCha20Poly1305(HKDF(hashes.SHA256(), 32, None, info).derive(shared)).decrypt(
+            NONCE, sealed[PUBLIC_BYTES:], context
+        )
     except (InvalidTag, ValueError) as why:
         step = "If the agent was enrolled again it gets another document soon."
-        raise RefusedError("it was not sealed for this agent and this bundle", subject="manager", next_step=step) from why
+        raise RefusedError(
+            "it was not sealed for this agent and this bundle", subject="manager", next_step=step
+        ) from why

@@ -1,8 +1,9 @@
 """How the certificates of the manager and of the API server are checked.
 
-Rule: with the pinned CA of the manager's own, names and signatures count and dates do not. A machine whose clock stands in 1970 or in
-2050 must reach its manager to learn the time (docs/rfd/0002-clocks.md); whoever holds the CA's key could date a certificate at will anyway.
-With a public CA, where a name that was sold or revoked is what dates protect from, they count.
+Rule: with the pinned CA of the manager's own, names and signatures count and dates do not. A
+machine whose clock stands in 1970 or in 2050 must reach its manager to learn the time
+(docs/rfd/0002-clocks.md); whoever holds the CA's key could date a certificate at will anyway. With
+a public CA, where a name that was sold or revoked is what dates protect from, they count.
 """
 
 from __future__ import annotations
@@ -24,5 +25,7 @@ def context(ca_pem: str) -> ssl.SSLContext:
 
 
 def without_dates(found: ssl.SSLContext) -> None:
-    """After all other flags: Python forgets one that it does not name when it takes another away."""
+    """After all other flags: Python forgets one that it does not name when it takes another
+    away.
+    """
     found.verify_flags |= _NO_CHECK_TIME

@@ -1,6 +1,8 @@
-"""From what a bundle says to what helm is given, and giving it: one release or several, with what must be there before it.
+"""From what a bundle says to what helm is given, and giving it: one release or several, with what
+must be there before it.
 
-Rule: everything that can be refused is refused in `shape`, which touches nothing; `apply` may be cut off anywhere and begun again.
+Rule: everything that can be refused is refused in `shape`, which touches nothing; `apply` may be
+cut off anywhere and begun again.
 """
 
 from __future__ import annotations
@@ -16,7 +18,13 @@ from typing import TYPE_CHECKING, Any
 from fleetctl.core.formats.yaml import dump
 from fleetctl.core.model.errors import FleetError, ToolFailed
 from fleetctl.core.model.options import HelmOptions, Options
-from fleetctl.core.rendering.release_size import MOST, packed, recorded, refuse_too_large, surely_fits
+from fleetctl.core.rendering.release_size import (
+    MOST,
+    packed,
+    recorded,
+    refuse_too_large,
+    surely_fits,
+)
 from fleetctl.core.rendering.render import RenderPlan, part_name
 from fleetctl.tools import chart_builder
 from fleetctl.tools import crds as definitions
@@ -42,10 +50,11 @@ Upgrade = Callable[[Release, Prepared, Change], Awaitable[Revision]]
 
 @dataclass
 class Work:
-    """`parts`: what each release is made of. `first`: definitions before it; `shared` those of a chart's `crds` folder. `before`: what Git
-    states where live values took its place. `moving`: objects that change their part, and into which; `moved`: those, and
-    what an attempt before this one has moved. `old`: parts beyond the first that were there. `scopes`: as in `postrender.Changes`. `claim`:
-    whose objects it may take.
+    """`parts`: what each release is made of. `first`: definitions before it; `shared` those of a
+    chart's `crds` folder. `before`: what Git states where live values took its place. `moving`:
+    objects that change their part, and into which; `moved`: those, and what an attempt before this
+    one has moved. `old`: parts beyond the first that were there. `scopes`: as in
+    `postrender.Changes`. `claim`: whose objects it may take.
     """
 
     plan: RenderPlan
@@ -84,24 +93,40 @@ class Applied:
         return "\n---\n".join(text for _, text in self.manifests)
 
 
-async def shape(hands: Hands, plan: RenderPlan, bundle: str, options: Options, old: Entry | None) -> Work:
-    """Decide what helm will be given. Raises UsageError with the numbers for what no record can hold, ToolFailed, ClusterUnreachable."""
+async def shape(
+    hands: Hands, plan: RenderPlan, bundle: str, options: Options, old: Entry | None
+) -> Work:
+    """Decide what helm will be given. Raises UsageError with the numbers for what no record can
+    hold, ToolFailed, ClusterUnreachable.
+    """
     workdir = hands.state_dir / "work" / bundle
-    there = old is not None and bool(old.release) and (old.release, old.namespace) == (plan.release, plan.namespace)
+    there = (
+        old is not None
+        and bool(old.release)
+        and (old.release, old.namespace) == (plan.release, plan.namespace)
+    )
     if not hands.kube.is_there:
         change = partial(hands.sandbox.change, subject=f"bundle {bundle}")
-        prepared = await chart_builder.prepare(plan, workdir, kustomize=hands.kustomize, deadline=hands.seconds, change=change)
+        prepared = await chart_builder.prepare(
+            plan, workdir, kustomize=hands.kustomize, deadline=hands.seconds, change=change
+        )
         return Work(plan, options, workdir, {1: prepared})
     scopes = await hands.kube.scopes() if plan.forced_namespace else None
     make = _chart if plan.is_helm else _content
-    return await make(hands, Work(plan, options, workdir, {}, scopes=scopes), old if there else None)
+    return await make(
+        hands, Work(plan, options, workdir, {}, scopes=scopes), old if there else None
+    )
 
 
 async def _chart(hands: Hands, work: Work, old: Entry | None) -> Work:
     plan = work.plan
-    await asyncio.to_thread(refuse_too_large, b"", plan.release, recorded(plan.files, plan.chart, plan.values))
+    await asyncio.to_thread(
+        refuse_too_large, b"", plan.release, recorded(plan.files, plan.chart, plan.values)
+    )
     # Up to 20,000 files: not in the event loop.
-    work.parts[1] = await asyncio.to_thread(chart_builder.chart, plan, work.workdir, hands.kustomize, await _extra(hands, work, old))
+    work.parts[1] = await asyncio.to_thread(
+        chart_builder.chart, plan, work.workdir, hands.kustomize, await _extra(hands, work, old)
+    )
     work.shared = await _shared(hands, work)
     return work
 
@@ -109,18 +134,36 @@ async def _chart(hands: Hands, work: Work, old: Entry | None) -> Work:
 async def _content(hands: Hands, work: Work, old: Entry | None) -> Work:
     plan = work.plan
     change = partial(hands.sandbox.change, subject=f"bundle {plan.chart_name}")
-    made = await chart_builder.content(plan, work.workdir, kustomize=hands.kustomize, deadline=hands.seconds, scopes=work.scopes, change=change)
+    made = await chart_builder.content(
+        plan,
+        work.workdir,
+        kustomize=hands.kustomize,
+        deadline=hands.seconds,
+        scopes=work.scopes,
+        change=change,
+    )
     text = made.text
     if old:
         objects = await asyncio.to_thread(definitions.documents, text)
-        found = await preserved_fields.substitutes(hands.kube, rules_of(work.options), objects, plan.namespace)
+        found = await preserved_fields.substitutes(
+            hands.kube, rules_of(work.options), objects, plan.namespace
+        )
         text, work.before = await asyncio.to_thread(substituted, text, found, plan.namespace)
         work.old = old.parts
     work.first = await asyncio.to_thread(definitions.read, text)
     if made.engine:
-        await asyncio.to_thread(refuse_too_large, text, plan.release, [text, *(file.data for file in made.engine.values())])
-        work.parts[1] = chart_builder.generated(plan, work.workdir, replace(made, text=text), await _extra(hands, work, old))
-    elif not work.old and (surely_fits(text) or await asyncio.to_thread(packed, text, [text]) <= MOST):
+        await asyncio.to_thread(
+            refuse_too_large,
+            text,
+            plan.release,
+            [text, *(file.data for file in made.engine.values())],
+        )
+        work.parts[1] = chart_builder.generated(
+            plan, work.workdir, replace(made, text=text), await _extra(hands, work, old)
+        )
+    elif not work.old and (
+        surely_fits(text) or await asyncio.to_thread(packed, text, [text]) <= MOST
+    ):
         work.parts[1] = chart_builder.generated(plan, work.workdir, replace(made, text=text))
     else:
         await _spread(hands, work, text, old)
@@ -128,9 +171,13 @@ async def _content(hands: Hands, work: Work, old: Entry | None) -> Work:
 
 
 async def _extra(hands: Hands, work: Work, old: Entry | None) -> Extra:
-    """For a template engine's output, which nobody has seen yet, the objects that were applied last tell what others own."""
+    """For a template engine's output, which nobody has seen yet, the objects that were applied last
+    tell what others own.
+    """
     objects = await _applied(hands, old) if old else []
-    found = await preserved_fields.substitutes(hands.kube, rules_of(work.options), objects, work.plan.namespace)
+    found = await preserved_fields.substitutes(
+        hands.kube, rules_of(work.options), objects, work.plan.namespace
+    )
     settled = [definitions.digest(item) for item in objects if item.get("kind") == definitions.KIND]
     return Extra(work.scopes, found, settled)
 
@@ -140,7 +187,9 @@ async def _applied(hands: Hands, old: Entry) -> list[dict[str, Any]]:
     if kept is not None:
         return kept.objects
     try:
-        manifest = await hands.helm.manifest(Release(old.release, old.namespace), deadline=hands.seconds)
+        manifest = await hands.helm.manifest(
+            Release(old.release, old.namespace), deadline=hands.seconds
+        )
         return await asyncio.to_thread(definitions.documents, manifest)
     except ToolFailed:  # nothing of it was ever deployed
         return []
@@ -162,22 +211,36 @@ async def _spread(hands: Hands, work: Work, text: bytes, old: Entry | None) -> N
             work.moving += [(item, release) for item in definitions.documents(piece.text)]
     work.moved += [item for item, _ in work.moving]
     for part, inside in parts.items():
-        work.parts[part] = chart_builder.generated(plan, work.workdir / f"part-{part}", Content(joined(inside)))
+        work.parts[part] = chart_builder.generated(
+            plan, work.workdir / f"part-{part}", Content(joined(inside))
+        )
 
 
 async def _shared(hands: Hands, work: Work) -> list[dict[str, Any]]:
-    """The definitions of the chart's `crds` folders, which helm installs once and never upgrades."""
+    """The definitions of the chart's `crds` folders, which helm installs once and never
+    upgrades.
+    """
     plan = work.plan
     if plan.confined or not chart_builder.has_crds(plan) or not isinstance(hands.helm, HelmCli):
         return []
     try:
-        return definitions.read(await chart_builder.crds(plan, work.workdir / "crds", hands.helm, deadline=hands.seconds))
+        return definitions.read(
+            await chart_builder.crds(
+                plan, work.workdir / "crds", hands.helm, deadline=hands.seconds
+            )
+        )
     except ToolFailed as why:
-        raise ToolFailed(f"the chart's crds cannot be read: {why.summary}", subject=why.subject, next_step=why.next_step) from why
+        raise ToolFailed(
+            f"the chart's crds cannot be read: {why.summary}",
+            subject=why.subject,
+            next_step=why.next_step,
+        ) from why
 
 
 async def apply(hands: Hands, work: Work, upgrade: Upgrade) -> Applied:
-    """Give helm every part, with what must be there before. Raises FleetError; begun again it ends in the same state."""
+    """Give helm every part, with what must be there before. Raises FleetError; begun again it ends
+    in the same state.
+    """
     plan, kube = work.plan, hands.kube
     release = Release(plan.release, plan.namespace)
     takes = bool(work.options.helm and work.options.helm.take_ownership)
@@ -190,22 +253,39 @@ async def apply(hands: Hands, work: Work, upgrade: Upgrade) -> Applied:
     revisions: list[Revision] = []
     for part, prepared in work.parts.items():
         change = _change(part, len(work.parts))
-        revisions.append(await _one(hands, work, Release(part_name(plan.release, part), plan.namespace), prepared, change, upgrade))
+        revisions.append(
+            await _one(
+                hands,
+                work,
+                Release(part_name(plan.release, part), plan.namespace),
+                prepared,
+                change,
+                upgrade,
+            )
+        )
         failpoint("after-part")
     for part in sorted(set(work.old) - set(work.parts), reverse=True):
         await _drop(hands, work, part, upgrade)
     await handover.end(kube, work.moved, plan.namespace)
     if len(work.parts) > 1:
         manifests = [revision.manifest for revision in revisions]
-        await part_placement.ready(kube, work.options.helm or HelmOptions(), plan.namespace, manifests)
+        await part_placement.ready(
+            kube, work.options.helm or HelmOptions(), plan.namespace, manifests
+        )
     named = [Release(part_name(plan.release, part), plan.namespace) for part in work.parts]
     return Applied(
-        revisions[0].number, [(one, restored(r.manifest, work, plan.namespace)) for one, r in zip(named, revisions, strict=True)]
+        revisions[0].number,
+        [
+            (one, restored(r.manifest, work, plan.namespace))
+            for one, r in zip(named, revisions, strict=True)
+        ],
     )
 
 
 def _change(part: int, parts: int) -> Change:
-    """Parts do not wait for each other: what one waits for may be in the next. So none is rolled back by itself either."""
+    """Parts do not wait for each other: what one waits for may be in the next. So none is rolled
+    back by itself either.
+    """
 
     def change(flags: UpgradeFlags) -> UpgradeFlags:
         labels = dict(flags.labels) | ({PART: str(part)} if part > 1 else {})
@@ -216,8 +296,12 @@ def _change(part: int, parts: int) -> Change:
     return change
 
 
-async def _one(hands: Hands, work: Work, release: Release, prepared: Prepared, change: Change, upgrade: Upgrade) -> Revision:
-    """One release; a chart that needs definitions of its own stops helm once, before anything is touched."""
+async def _one(
+    hands: Hands, work: Work, release: Release, prepared: Prepared, change: Change, upgrade: Upgrade
+) -> Revision:
+    """One release; a chart that needs definitions of its own stops helm once, before anything is
+    touched.
+    """
     out = work.workdir / chart_builder.DEFINITIONS
     takes = bool(work.options.helm and work.options.helm.take_ownership)
 
@@ -232,31 +316,41 @@ async def _one(hands: Hands, work: Work, release: Release, prepared: Prepared, c
         except ToolFailed as why:
             if decode_errors.is_undecodable(why):
                 raise await decode_errors.undecodable(hands, work, prepared, why) from why
-            if not out.exists() and not (crds.is_unserved(why) and chart_builder.unsettle(work.workdir)):
+            if not out.exists() and not (
+                crds.is_unserved(why) and chart_builder.unsettle(work.workdir)
+            ):
                 raise
         if out.exists():
             found = json.loads(out.read_bytes())
             out.unlink()
             await crds.first(hands.kube, release, found, takes=takes, claim=work.claim)
-            chart_builder.settle(work.workdir, [definitions.digest(definition) for definition in found])
+            chart_builder.settle(
+                work.workdir, [definitions.digest(definition) for definition in found]
+            )
             failpoint("after-definitions")
 
 
-async def _measured(hands: Hands, work: Work, prepared: Prepared, why: RecordTooLarge) -> FleetError:
+async def _measured(
+    hands: Hands, work: Work, prepared: Prepared, why: RecordTooLarge
+) -> FleetError:
     """With the numbers, which only a rendering tells."""
     if not isinstance(hands.helm, HelmCli):
         return why
     plan = work.plan
     try:
         text = await decode_errors.rendered(hands, work, prepared)
-        await asyncio.to_thread(refuse_too_large, text, plan.release, recorded(plan.files, plan.chart, plan.values))
+        await asyncio.to_thread(
+            refuse_too_large, text, plan.release, recorded(plan.files, plan.chart, plan.values)
+        )
     except FleetError as said:
         return said
     return why
 
 
 async def _drop(hands: Hands, work: Work, part: int, upgrade: Upgrade) -> None:
-    """A part that is not needed any more: first it lets go of everything, because an uninstall would not see what was handed over."""
+    """A part that is not needed any more: first it lets go of everything, because an uninstall
+    would not see what was handed over.
+    """
     release = Release(part_name(work.plan.release, part), work.plan.namespace)
     empty = chart_builder.generated(work.plan, work.workdir / f"part-{part}", Content(b""))
     await upgrade(release, empty, _change(part, 2))
@@ -271,5 +365,8 @@ def restored(manifest: str, work: Work, namespace: str) -> str:
     if not before:
         return manifest
     wanted = {key_of(document, namespace): document for document in before}
-    found = [wanted.get(key_of(item, namespace), item) for item in definitions.documents(manifest.encode())]
+    found = [
+        wanted.get(key_of(item, namespace), item)
+        for item in definitions.documents(manifest.encode())
+    ]
     return "---\n".join(dump(item) for item in found)

@@ -1,13 +1,14 @@
 """Client-side apply for a release whose manifest server-side apply refuses for its form.
 
-The API server takes an object with two entries of one key in a list (two `env` of one name), or with a
-field that the schema does not declare, in every way but server-side apply: it keeps the duplicate,
-drops the field, and warns. helm 3 and kubectl apply client-side, so such manifests are common.
+The API server takes an object with two entries of one key in a list (two `env` of one name), or
+with a field that the schema does not declare, in every way but server-side apply: it keeps the
+duplicate, drops the field, and warns. helm 3 and kubectl apply client-side, so such manifests are
+common.
 
 Rule: server-side apply comes first. A release that is refused so is applied client-side, and each
-object and field that is the cause stands on the deployment as a warning. The journal holds them: the
-next upgrade begins client-side, and the first one whose objects are all accepted ends it. helm moves
-the fields over to server-side apply then.
+object and field that is the cause stands on the deployment as a warning. The journal holds them:
+the next upgrade begins client-side, and the first one whose objects are all accepted ends it. helm
+moves the fields over to server-side apply then.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ async def upgrade(
     known: bool,
     note: Callable[[list[str]], None],
 ) -> Revision:
-    """`run` server-side, or client-side where that is refused by form. `known`: the release is applied
-    client-side already. `note` writes down what was refused, before the second run. Raises what `run`
-    raises, of two refusals the one that names the field.
+    """`run` server-side, or client-side where that is refused by form. `known`: the release is
+    applied client-side already. `note` writes down what was refused, before the second run. Raises
+    what `run` raises, of two refusals the one that names the field.
     """
     if known:
         return await run(replace(flags, server_side=False))
@@ -67,8 +68,8 @@ async def upgrade(
 
 
 async def refused(kube: Kube, objects: Iterable[dict[str, Any]], namespace: str) -> list[str]:
-    """Which of `objects` server-side apply refuses by form, and for which fields: by dry runs, so that
-    nothing changes. Objects beyond the first 300 are not asked for. Raises ClusterUnreachable.
+    """Which of `objects` server-side apply refuses by form, and for which fields: by dry runs, so
+    that nothing changes. Objects beyond the first 300 are not asked for. Raises ClusterUnreachable.
     """
     slots = asyncio.Semaphore(_AT_ONCE)
 
@@ -80,8 +81,12 @@ async def refused(kube: Kube, objects: Iterable[dict[str, Any]], namespace: str)
     return [text[:_MOST_TEXT] for text in found if text][:_MOST_KEPT]
 
 
-async def still_refused(kube: Kube, known: tuple[str, ...], manifests: Iterable[tuple[Release, str]]) -> tuple[str, ...]:
-    """What server-side apply refuses of releases that were applied client-side (`known`); empty: the next upgrade is server-side again."""
+async def still_refused(
+    kube: Kube, known: tuple[str, ...], manifests: Iterable[tuple[Release, str]]
+) -> tuple[str, ...]:
+    """What server-side apply refuses of releases that were applied client-side (`known`); empty:
+    the next upgrade is server-side again.
+    """
     if not known:
         return ()
     found: list[str] = []
@@ -99,7 +104,12 @@ async def _refusal(kube: Kube, item: dict[str, Any], namespace: str) -> str:
     path = ""
     try:
         path = await kube.object_path(str(item.get("apiVersion")), kind, place, name)
-        await kube.call("PATCH", f"{path}?fieldManager=helm&force=true&dryRun=All", msgspec.json.encode(item), _APPLY)
+        await kube.call(
+            "PATCH",
+            f"{path}?fieldManager=helm&force=true&dryRun=All",
+            msgspec.json.encode(item),
+            _APPLY,
+        )
     except NotFound:
         return ""
     except RefusedByForm as why:

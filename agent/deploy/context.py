@@ -21,9 +21,11 @@ from ..state.journal import Journal
 
 @dataclass(frozen=True)
 class Hands:
-    """What an action works with. `kube` and `helm` have the agent's own rights until `acting_for` gives them those of a bundle.
+    """What an action works with. `kube` and `helm` have the agent's own rights until `acting_for`
+    gives them those of a bundle.
 
-    `seconds`: the deadline of one run of a tool. `sandbox`: where foreign templates, archives and YAML are read.
+    `seconds`: the deadline of one run of a tool. `sandbox`: where foreign templates, archives and
+    YAML are read.
     """
 
     uplink: Uplink
@@ -40,10 +42,14 @@ class Hands:
     sandbox: Sandbox = field(default_factory=Sandbox)
 
     async def kube_of(self, bundle: DesiredBundle) -> Kube:
-        """The cluster with the rights of the bundle's service account. Raises MissingAccount, ClusterUnreachable."""
+        """The cluster with the rights of the bundle's service account. Raises MissingAccount,
+        ClusterUnreachable.
+        """
         return await self.rights.kube_of(bundle.options)
 
     async def acting_for(self, account: str | None) -> Hands:
-        """These hands with the rights of a service account: its kube and its helm. Raises MissingAccount, ClusterUnreachable."""
+        """These hands with the rights of a service account: its kube and its helm. Raises
+        MissingAccount, ClusterUnreachable.
+        """
         user = await self.rights.user_of(account or "")
         return replace(self, kube=self.rights.kube.acting_as(user), helm=self.helm.acting_as(user))

@@ -1,4 +1,6 @@
-"""Which object of a release helm could not decode: helm's message has the field and neither object nor file."""
+"""Which object of a release helm could not decode: helm's message has the field and neither object
+nor file.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ async def undecodable(hands: Hands, work: Work, prepared: Prepared, why: ToolFai
         return why
     about, field = found[0]
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return UsageError(f"{about}: {field}{more}", subject=about, next_step="Put the value in quotes.")
+    return UsageError(
+        f"{about}: {field}{more}", subject=about, next_step="Put the value in quotes."
+    )
 
 
 async def rendered(hands: Hands, work: Work, prepared: Prepared) -> bytes:
@@ -46,9 +50,13 @@ async def rendered(hands: Hands, work: Work, prepared: Prepared) -> bytes:
     if not isinstance(hands.helm, HelmCli):
         return b""
     plan = work.plan
-    flags = TemplateFlags(skip_schema=plan.skip_schema, disable_dns=plan.disable_dns, include_crds=False)
+    flags = TemplateFlags(
+        skip_schema=plan.skip_schema, disable_dns=plan.disable_dns, include_crds=False
+    )
     release = Release(plan.release, plan.namespace)
-    return await hands.helm.template(release, prepared.chart, prepared.values, prepared, flags, deadline=hands.seconds)
+    return await hands.helm.template(
+        release, prepared.chart, prepared.values, prepared, flags, deadline=hands.seconds
+    )
 
 
 def mistakes(text: bytes) -> list[tuple[str, str]]:
@@ -59,13 +67,21 @@ def mistakes(text: bytes) -> list[tuple[str, str]]:
         if not isinstance(meta, dict):
             continue
         about = f"{item.get('kind')} {meta.get('name')}"
-        found += [(about, f"metadata.{key} {_is(meta[key])}") for key in _TEXTS if not isinstance(meta.get(key, ""), str | None)]
+        found += [
+            (about, f"metadata.{key} {_is(meta[key])}")
+            for key in _TEXTS
+            if not isinstance(meta.get(key, ""), str | None)
+        ]
         for part in _MAPS:
             values = meta.get(part) or {}
             if not isinstance(values, dict):
                 found.append((about, f"metadata.{part} is {values!r} and must be a map"))
                 continue
-            found += [(about, f"metadata.{part}.{key} {_is(value)}") for key, value in values.items() if not isinstance(value, str | None)]
+            found += [
+                (about, f"metadata.{part}.{key} {_is(value)}")
+                for key, value in values.items()
+                if not isinstance(value, str | None)
+            ]
     return found
 
 

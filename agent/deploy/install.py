@@ -1,4 +1,6 @@
-"""Does one thing to one release, with a record in the journal before and after (I5, I6). Two calls for one bundle never overlap."""
+"""Does one thing to one release, with a record in the journal before and after (I5, I6). Two calls
+for one bundle never overlap.
+"""
 
 from __future__ import annotations
 
@@ -35,14 +37,18 @@ Run = Callable[[UpgradeFlags], Awaitable[Revision]]
 
 
 async def archive(hands: Hands, bundle: DesiredBundle) -> Path:
-    """The bundle's archive on this disk, fetched when it is not there. Its bytes are what the signed document names (I3)."""
+    """The bundle's archive on this disk, fetched when it is not there. Its bytes are what the
+    signed document names (I3).
+    """
     path = hands.state_dir / "archives" / bundle.archive
     if not path.exists():
         await hands.uplink.archive(Digest(bundle.archive), bundle.size, path)
     return path
 
 
-async def planned(hands: Hands, document: Desired, bundle: DesiredBundle, read: list[dict[str, Any]]) -> RenderPlan:
+async def planned(
+    hands: Hands, document: Desired, bundle: DesiredBundle, read: list[dict[str, Any]]
+) -> RenderPlan:
     """What to run for the bundle. Raises UsageError, InvalidFile, WorkLimit."""
     path = await archive(hands, bundle)
     facts = Facts(
@@ -52,11 +58,17 @@ async def planned(hands: Hands, document: Desired, bundle: DesiredBundle, read: 
         annotations=document.annotations,
         values=document.values,
     )
-    return await hands.sandbox.plan(path, bundle.options, facts, bundle=bundle.name, values_from=read)
+    return await hands.sandbox.plan(
+        path, bundle.options, facts, bundle=bundle.name, values_from=read
+    )
 
 
-async def values_from(hands: Hands, bundle: DesiredBundle, copied: Sequence[downstream_resources.Copy] = ()) -> list[dict[str, Any]]:
-    """What `helm.valuesFrom` names, read on this cluster now with the bundle's rights. Raises UsageError for what is not there."""
+async def values_from(
+    hands: Hands, bundle: DesiredBundle, copied: Sequence[downstream_resources.Copy] = ()
+) -> list[dict[str, Any]]:
+    """What `helm.valuesFrom` names, read on this cluster now with the bundle's rights. Raises
+    UsageError for what is not there.
+    """
     if not values.references(bundle.options):
         return []
     namespace = release_of(bundle.options, bundle.name)[1]
@@ -64,15 +76,25 @@ async def values_from(hands: Hands, bundle: DesiredBundle, copied: Sequence[down
 
 
 async def install(hands: Hands, document: Desired, bundle: DesiredBundle) -> None:
-    """Bring the bundle's release to its generation, with the bundle's rights. Raises FleetError; the journal says what was begun."""
+    """Bring the bundle's release to its generation, with the bundle's rights. Raises FleetError;
+    the journal says what was begun.
+    """
     hands = await hands.acting_for(bundle.options.service_account)
-    copied = downstream_resources.opened(hands.uplink, document, bundle, is_there=hands.kube.is_there)
+    copied = downstream_resources.opened(
+        hands.uplink, document, bundle, is_there=hands.kube.is_there
+    )
     read = await values_from(hands, bundle, copied)
     with values.kept_out_of_errors([*read, *(copy.values() for copy in copied)]):
         await _install(hands, document, bundle, read, copied)
 
 
-async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read: list[dict[str, Any]], copied: list[downstream_resources.Copy]) -> None:
+async def _install(
+    hands: Hands,
+    document: Desired,
+    bundle: DesiredBundle,
+    read: list[dict[str, Any]],
+    copied: list[downstream_resources.Copy],
+) -> None:
     made = await planned(hands, document, bundle, read)
     workdir = hands.state_dir / "work" / bundle.name
     old = hands.journal.entries.get(bundle.name)
@@ -83,18 +105,27 @@ async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read:
         await remove.settle(hands, old)
     try:
         failpoint("before-prepare")
-        work = await apply.shape(hands, made, bundle.name, bundle.options, old or _before(hands, release, leaving))
+        work = await apply.shape(
+            hands, made, bundle.name, bundle.options, old or _before(hands, release, leaving)
+        )
         work.claim = _claim(hands, document, bundle, release)
         failpoint("after-prepare")
-        kept, had = downstream_resources.places(copied, release.namespace), old.copies if old else ()
+        kept, had = (
+            downstream_resources.places(copied, release.namespace),
+            old.copies if old else (),
+        )
         entry = _entry(bundle, document, old, release)
         begun = {"began": True, "parts": work.all, "copies": tuple(dict.fromkeys((*had, *kept)))}
         hands.journal.put(msgspec.structs.replace(entry, **begun))
         failpoint("before-namespace")
         if hands.kube.is_there:
-            await namespaces.prepare(hands.kube, bundle.name, release.namespace, bundle.options, hands.rights.kube)
+            await namespaces.prepare(
+                hands.kube, bundle.name, release.namespace, bundle.options, hands.rights.kube
+            )
         failpoint("after-namespace")
-        await downstream_resources.write(hands.kube, bundle.name, release.namespace, copied, leaving)
+        await downstream_resources.write(
+            hands.kube, bundle.name, release.namespace, copied, leaving
+        )
         failpoint("copies-written")
         before = await remove.stated(hands, old, release)
         in_use = await kept_namespaces.begin(hands, document, old, release)
@@ -104,7 +135,9 @@ async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read:
         if in_use:
             await kept_namespaces.end(hands, in_use, applied.manifest, release)
         for number, (part, manifest) in enumerate(applied.manifests):
-            await asyncio.to_thread(hands.wanted.keep, bundle.name, manifest, part.namespace, part.name, more=number > 0)
+            await asyncio.to_thread(
+                hands.wanted.keep, bundle.name, manifest, part.namespace, part.name, more=number > 0
+            )
         failpoint("objects-kept")
         await remove.sweep_moved(hands, release, before, applied.manifest)
         known = hands.journal.entries[bundle.name].client_side
@@ -136,13 +169,19 @@ async def _install(hands: Hands, document: Desired, bundle: DesiredBundle, read:
 
 
 async def _upgrade(
-    hands: Hands, bundle: DesiredBundle, document: Desired, old: Entry | None, release: Release, prepared: Prepared, change: Change
+    hands: Hands,
+    bundle: DesiredBundle,
+    document: Desired,
+    old: Entry | None,
+    release: Release,
+    prepared: Prepared,
+    change: Change,
 ) -> Revision:
     """One helm run of a bundle's release, or of a part of it, as `change` would have the flags."""
     flags = change(flags_of(bundle, document, prepared, creates_namespace=not hands.kube.is_there))
     if hands.kube.is_there and old is not None and old.began and not old.parts:
-        # A helm may have been cut off. None of ours is alive: this agent starts one at a time for a release, and those of an agent
-        # before it are dead (agent/release/helm_lock.py).
+        # A helm may have been cut off. None of ours is alive: this agent starts one at a time for a
+        # release, and those of an agent before it are dead (agent/release/helm_lock.py).
         done = await _settled(hands, release, bundle, flags.labels)
         if done is not None:
             return done
@@ -154,7 +193,9 @@ async def _upgrade(
         if not hands.kube.is_there:
             return await run(flags)
         claim = _claim(hands, document, bundle, release)
-        return await ownership.upgrade(run, hands.kube, flags, claim, is_new=old is None or not old.applied)
+        return await ownership.upgrade(
+            run, hands.kube, flags, claim, is_new=old is None or not old.applied
+        )
 
     drift = bundle.options.correct_drift or CorrectDrift()
     correcting = bool(drift.enabled and old and old.applied >= bundle.generation and not old.began)
@@ -163,15 +204,23 @@ async def _upgrade(
     return await immutable.carried_out(hands.kube, release, taking, force=force, keep_failed=keeps)
 
 
-def _runner(hands: Hands, bundle: DesiredBundle, release: Release, prepared: Prepared, deadline: float) -> Run:
-    """A helm run that repairs the release's records, or applies client-side, where helm refuses without that."""
+def _runner(
+    hands: Hands, bundle: DesiredBundle, release: Release, prepared: Prepared, deadline: float
+) -> Run:
+    """A helm run that repairs the release's records, or applies client-side, where helm refuses
+    without that.
+    """
 
     async def once(flags: UpgradeFlags) -> Revision:
         try:
-            return await hands.helm.upgrade(release, prepared.chart, prepared.values, flags, deadline=deadline)
+            return await hands.helm.upgrade(
+                release, prepared.chart, prepared.values, flags, deadline=deadline
+            )
         except PendingOperation:
             await hands.settler.settle(hands.kube, bundle.name, release)
-            return await hands.helm.upgrade(release, prepared.chart, prepared.values, flags, deadline=deadline)
+            return await hands.helm.upgrade(
+                release, prepared.chart, prepared.values, flags, deadline=deadline
+            )
 
     async def repaired(flags: UpgradeFlags) -> Revision:
         try:
@@ -180,7 +229,9 @@ def _runner(hands: Hands, bundle: DesiredBundle, release: Release, prepared: Pre
             if not hands.kube.is_there or not await removed_apis.repair(hands.kube, release):
                 raise
         except RecordTaken:
-            if not hands.kube.is_there or not await removed_apis.drop_unreadable(hands.kube, release):
+            if not hands.kube.is_there or not await removed_apis.drop_unreadable(
+                hands.kube, release
+            ):
                 raise
         return await once(flags)
 
@@ -195,22 +246,36 @@ def _runner(hands: Hands, bundle: DesiredBundle, release: Release, prepared: Pre
     return run
 
 
-async def _settled(hands: Hands, release: Release, bundle: DesiredBundle, labels: Mapping[str, str]) -> Revision | None:
-    """Put right what a cut-off helm has left. The revision when it had ended well and only this agent does not know: running it again
-    would run its hooks again, and charts that make passwords would make others.
+async def _settled(
+    hands: Hands, release: Release, bundle: DesiredBundle, labels: Mapping[str, str]
+) -> Revision | None:
+    """Put right what a cut-off helm has left. The revision when it had ended well and only this
+    agent does not know: running it again would run its hooks again, and charts that make passwords
+    would make others.
     """
     records = await hands.settler.settle(hands.kube, bundle.name, release)
-    if not records or records[0].status != DEPLOYED or (bundle.options.helm and bundle.options.helm.values_from):
+    if (
+        not records
+        or records[0].status != DEPLOYED
+        or (bundle.options.helm and bundle.options.helm.values_from)
+    ):
         return None
-    wanted = (int(labels["fleetctl-epoch"]), int(labels["fleetctl-generation"])), labels["fleetctl-digest"]
+    wanted = (
+        (int(labels["fleetctl-epoch"]), int(labels["fleetctl-generation"])),
+        labels["fleetctl-digest"],
+    )
     if (records[0].order, records[0].digest) != wanted:
         return None
     text = await hands.helm.manifest(release, deadline=hands.seconds)
     return Revision(records[0].version, DEPLOYED, "", text.decode())
 
 
-def flags_of(bundle: DesiredBundle, document: Desired, prepared: Prepared, *, creates_namespace: bool) -> UpgradeFlags:
-    """`creates_namespace`: the target must do it, because there is no cluster that the agent could ask."""
+def flags_of(
+    bundle: DesiredBundle, document: Desired, prepared: Prepared, *, creates_namespace: bool
+) -> UpgradeFlags:
+    """`creates_namespace`: the target must do it, because there is no cluster that the agent could
+    ask.
+    """
     options = bundle.options
     helm = options.helm or HelmOptions()
     labels = {
@@ -241,7 +306,13 @@ def _claim(hands: Hands, document: Desired, bundle: DesiredBundle, release: Rele
     """Of two bundles that name one release, the one before has it."""
     held = remove.holders(hands) | remove.holders(hands, but=bundle.name)
     leaving = {tombstone.name for tombstone in document.tombstones}
-    return Claim(bundle.name, release, held, leaving, asked=bool(bundle.options.helm and bundle.options.helm.take_ownership))
+    return Claim(
+        bundle.name,
+        release,
+        held,
+        leaving,
+        asked=bool(bundle.options.helm and bundle.options.helm.take_ownership),
+    )
 
 
 def _entry(bundle: DesiredBundle, document: Desired, old: Entry | None, release: Release) -> Entry:
@@ -260,7 +331,9 @@ def _entry(bundle: DesiredBundle, document: Desired, old: Entry | None, release:
         account=bundle.options.service_account or "",
         failures=old.failures if old else 0,
         removing=bool(old and old.removing),
-        client_side=old.client_side if old and (old.release, old.namespace) == (release.name, release.namespace) else (),
+        client_side=old.client_side
+        if old and (old.release, old.namespace) == (release.name, release.namespace)
+        else (),
         former=_former(old, release),
     )
 
@@ -274,19 +347,31 @@ def _former(old: Entry | None, release: Release) -> tuple[tuple[str, str], ...]:
 
 
 def _before(hands: Hands, release: Release, leaving: set[BundleName]) -> Entry | None:
-    """What has the release under another name that is given up: the bundle was renamed, and goes on as what it was. Its objects keep their
-    parts, and what others own in them stays as it is.
+    """What has the release under another name that is given up: the bundle was renamed, and goes on
+    as what it was. Its objects keep their parts, and what others own in them stays as it is.
     """
     holder = remove.holders(hands).get(release)
     entry = hands.journal.entries.get(holder) if holder in leaving else None
-    if entry is None or entry.removing or (entry.release, entry.namespace) != (release.name, release.namespace):
+    if (
+        entry is None
+        or entry.removing
+        or (entry.release, entry.namespace) != (release.name, release.namespace)
+    ):
         return None
     return entry
 
 
-def _refuse_taken(hands: Hands, bundle: DesiredBundle, release: Release, leaving: set[BundleName]) -> None:
-    """Two bundles that claim one release: the first keeps it, unless it is to be removed. Raises Taken."""
+def _refuse_taken(
+    hands: Hands, bundle: DesiredBundle, release: Release, leaving: set[BundleName]
+) -> None:
+    """Two bundles that claim one release: the first keeps it, unless it is to be removed. Raises
+    Taken.
+    """
     holder = remove.holders(hands, but=bundle.name).get(release)
     if holder is not None and (holder not in leaving or hands.journal.entries[holder].removing):
         step = "Give one of them another helm.releaseName or namespace."
-        raise Taken(f"{release} belongs to bundle {holder} already", subject=f"bundle {bundle.name}", next_step=step)
+        raise Taken(
+            f"{release} belongs to bundle {holder} already",
+            subject=f"bundle {bundle.name}",
+            next_step=step,
+        )

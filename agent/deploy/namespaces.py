@@ -1,8 +1,9 @@
-"""The namespace of a release: made when it is missing, labelled as this cluster's options say, removed only when nobody else uses it.
+"""The namespace of a release: made when it is missing, labelled as this cluster's options say,
+removed only when nobody else uses it.
 
-The agent does this itself because helm's `--create-namespace` costs a third of a helm run, and knows no labels. Labels and annotations
-are applied server-side by a field manager of the bundle's own, so that what a bundle no longer states goes again and what others put there
-stays.
+The agent does this itself because helm's `--create-namespace` costs a third of a helm run, and
+knows no labels. Labels and annotations are applied server-side by a field manager of the bundle's
+own, so that what a bundle no longer states goes again and what others put there stays.
 """
 
 from __future__ import annotations
@@ -43,11 +44,17 @@ def manager(bundle: BundleName) -> str:
     return f"fleetctl-{bundle}"
 
 
-async def prepare(kube: Kube, bundle: BundleName, namespace: str, options: Options, eyes: Kube | None = None) -> None:
-    """The namespace is there and carries what `options` state. `eyes` looks whether it is there, which an account of one namespace may
-    not; made and labelled it is with the bundle's rights. Raises NotFound when it may not be made and is missing, Forbidden.
+async def prepare(
+    kube: Kube, bundle: BundleName, namespace: str, options: Options, eyes: Kube | None = None
+) -> None:
+    """The namespace is there and carries what `options` state. `eyes` looks whether it is there,
+    which an account of one namespace may not; made and labelled it is with the bundle's rights.
+    Raises NotFound when it may not be made and is missing, Forbidden.
     """
-    marks = {"labels": _granted(bundle, options.namespace_labels or {}), "annotations": options.namespace_annotations or {}}
+    marks = {
+        "labels": _granted(bundle, options.namespace_labels or {}),
+        "annotations": options.namespace_annotations or {},
+    }
     stated = {key: value for key, value in marks.items() if value}
     found = await get(eyes or kube, namespace)
     if found is not None and found["metadata"].get("deletionTimestamp"):
@@ -55,8 +62,15 @@ async def prepare(kube: Kube, bundle: BundleName, namespace: str, options: Optio
         step = f"Wait, or clear what holds it (kubectl get namespace {namespace} -o yaml)."
         raise Terminating(summary, subject=f"namespace {namespace}", next_step=step)
     if found is None and options.create_namespace is False:
-        step = f"Create it, or leave out createNamespace: false (kubectl create namespace {namespace})."
-        raise NotFound(f"namespace {namespace} does not exist", subject=f"namespace {namespace}", next_step=step)
+        step = (
+            "Create it, or leave out createNamespace: false (kubectl create namespace"
+            f" {namespace})."
+        )
+        raise NotFound(
+            f"namespace {namespace} does not exist",
+            subject=f"namespace {namespace}",
+            next_step=step,
+        )
     if found is None:
         await _create(kube, namespace)
     if stated or (found is not None and _is_ours(found, bundle)):
@@ -64,7 +78,9 @@ async def prepare(kube: Kube, bundle: BundleName, namespace: str, options: Optio
 
 
 def _granted(bundle: BundleName, labels: dict[str, str]) -> dict[str, str]:
-    """Without those that would loosen the cluster's pod security, unless whoever runs the agent allows it (as Fleet's Policy does)."""
+    """Without those that would loosen the cluster's pod security, unless whoever runs the agent
+    allows it (as Fleet's Policy does).
+    """
     if config.allows_pod_security_labels():
         return labels
     left_out = sorted(key for key in labels if key.startswith(_POD_SECURITY))
@@ -74,13 +90,22 @@ def _granted(bundle: BundleName, labels: dict[str, str]) -> dict[str, str]:
 
 
 def is_created_here(meta: Mapping[str, Any]) -> bool:
-    """Whether the agent created the Namespace with this metadata: for a bundle that does not state it, or does so later."""
-    entries = [part for part in meta.get("managedFields") or [] if isinstance(part, dict) and not part.get("subresource")]
+    """Whether the agent created the Namespace with this metadata: for a bundle that does not state
+    it, or does so later.
+    """
+    entries = [
+        part
+        for part in meta.get("managedFields") or []
+        if isinstance(part, dict) and not part.get("subresource")
+    ]
     creators = {str(part.get("manager", "")) for part in entries if _creates(part)}
     if creators:
         return creators == {AGENT}
-    # Earlier agents applied a Namespace with labels: then nobody owns the label that the API server adds.
-    return bool(entries) and all(str(part.get("manager", "")).startswith("fleetctl-") for part in entries)
+    # Earlier agents applied a Namespace with labels: then nobody owns the label that the API server
+    # adds.
+    return bool(entries) and all(
+        str(part.get("manager", "")).startswith("fleetctl-") for part in entries
+    )
 
 
 def _creates(entry: dict[str, Any]) -> bool:
@@ -89,13 +114,25 @@ def _creates(entry: dict[str, Any]) -> bool:
 
 
 def is_protected(namespace: str) -> bool:
-    """Those that are never deleted: `default`, Kubernetes' own, and where this agent itself runs as a Pod."""
-    return namespace == "default" or namespace.startswith("kube-") or namespace == config.own_namespace()
+    """Those that are never deleted: `default`, Kubernetes' own, and where this agent itself runs as
+    a Pod.
+    """
+    return (
+        namespace == "default"
+        or namespace.startswith("kube-")
+        or namespace == config.own_namespace()
+    )
 
 
-def users(entries: Iterable[Entry], document: Desired | None, bundle: BundleName, namespace: str) -> list[BundleName]:
+def users(
+    entries: Iterable[Entry], document: Desired | None, bundle: BundleName, namespace: str
+) -> list[BundleName]:
     """The other bundles that have a release in the namespace, or are to have one."""
-    found = {e.bundle for e in entries if e.release and (e.namespace == namespace or namespace in {where for _, where in e.former})}
+    found = {
+        e.bundle
+        for e in entries
+        if e.release and (e.namespace == namespace or namespace in {where for _, where in e.former})
+    }
     for wanted in document.bundles if document else []:
         with contextlib.suppress(UsageError):
             if release_of(wanted.options, wanted.name)[1] == namespace:
@@ -103,9 +140,12 @@ def users(entries: Iterable[Entry], document: Desired | None, bundle: BundleName
     return sorted(found - {bundle})
 
 
-async def leave(kube: Kube, entry: Entry, used: Collection[BundleName], eyes: Kube | None = None) -> bool:
-    """After the release has gone: take back the bundle's labels, or delete the namespace where the options said so and nobody else is
-    there; whether it was deleted. `used`: the other bundles there; `eyes` looks.
+async def leave(
+    kube: Kube, entry: Entry, used: Collection[BundleName], eyes: Kube | None = None
+) -> bool:
+    """After the release has gone: take back the bundle's labels, or delete the namespace where the
+    options said so and nobody else is there; whether it was deleted. `used`: the other bundles
+    there; `eyes` looks.
     """
     if entry.delete_namespace and not is_protected(entry.namespace):
         left = [f"bundle {name}" for name in used]
@@ -122,7 +162,11 @@ async def leave(kube: Kube, entry: Entry, used: Collection[BundleName], eyes: Ku
 
 def why_it_stays(found: dict[str, Any]) -> str:
     """What the API server says of a namespace that is being deleted."""
-    told = [c for c in (found.get("status") or {}).get("conditions") or [] if c.get("status") == "True" and c.get("message")]
+    told = [
+        c
+        for c in (found.get("status") or {}).get("conditions") or []
+        if c.get("status") == "True" and c.get("message")
+    ]
     order = {"NamespaceFinalizersRemaining": 0, "NamespaceContentRemaining": 1}
     told.sort(key=lambda c: order.get(str(c.get("type")), 2))
     return f"does not go: {told[0]['message']}" if told else "is still there"
@@ -130,13 +174,18 @@ def why_it_stays(found: dict[str, Any]) -> str:
 
 async def others(kube: Kube, namespace: str, own: Collection[str] = ()) -> list[str]:
     """Releases of anybody in the namespace, without those of the names in `own`."""
-    found = await kube.call("GET", in_namespace(namespace, "secrets", labelSelector="owner=helm"), headers=_META)
+    found = await kube.call(
+        "GET", in_namespace(namespace, "secrets", labelSelector="owner=helm"), headers=_META
+    )
     labels = [item["metadata"].get("labels") or {} for item in found.get("items") or []]
     return sorted({str(known["name"]) for known in labels if known.get("name")} - set(own))
 
 
 def _is_ours(found: dict[str, Any], bundle: BundleName) -> bool:
-    return any(part.get("manager") == manager(bundle) for part in found.get("metadata", {}).get("managedFields") or [])
+    return any(
+        part.get("manager") == manager(bundle)
+        for part in found.get("metadata", {}).get("managedFields") or []
+    )
 
 
 async def get(kube: Kube, namespace: str) -> dict[str, Any] | None:
@@ -150,19 +199,25 @@ async def _create(kube: Kube, namespace: str) -> None:
     document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
     try:
         path = core_path("namespaces", fieldManager=AGENT)
-        await kube.call("POST", path, msgspec.json.encode(document), {"content-type": "application/json"})
+        await kube.call(
+            "POST", path, msgspec.json.encode(document), {"content-type": "application/json"}
+        )
     except Forbidden as why:
         who = kube.user or "the agent"
         step = f"Create it (kubectl create namespace {namespace}), or let {who} create namespaces."
         raise Forbidden(
-            f"namespace {namespace} does not exist, and {who} may not create it", subject=f"namespace {namespace}", next_step=step
+            f"namespace {namespace} does not exist, and {who} may not create it",
+            subject=f"namespace {namespace}",
+            next_step=step,
         ) from why
     except ToolFailed as why:
         if "already exists" not in why.summary:  # another bundle was quicker
             raise
 
 
-async def _apply(kube: Kube, bundle: BundleName, namespace: str, marks: dict[str, dict[str, str]]) -> None:
+async def _apply(
+    kube: Kube, bundle: BundleName, namespace: str, marks: dict[str, dict[str, str]]
+) -> None:
     document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, **marks}}
     path = core_path("namespaces", namespace, fieldManager=manager(bundle), force="true")
     await kube.call("PATCH", path, msgspec.json.encode(document), _APPLY)

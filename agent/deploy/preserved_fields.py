@@ -1,8 +1,10 @@
-"""Fields that an upgrade leaves to others: those under a rule of `diff.comparePatches`, and those that a controller owns.
+"""Fields that an upgrade leaves to others: those under a rule of `diff.comparePatches`, and those
+that a controller owns.
 
-Rule: helm applies with force, so that Git wins over a hand edit; whatever is not Git's is therefore given to helm with the value that it
-has in the cluster at that moment. Nothing is read for a release that does not exist yet, and of kinds that no controller writes only
-objects that a rule names.
+Rule: helm applies with force, so that Git wins over a hand edit; whatever is not Git's is therefore
+given to helm with the value that it has in the cluster at that moment. Nothing is read for a
+release that does not exist yet, and of kinds that no controller writes only objects that a rule
+names.
 """
 
 from __future__ import annotations
@@ -20,17 +22,36 @@ from ..drift.field_owners import of_controllers
 from ..drift.ignore_rules import Rules
 from ..kube.client import Kube
 
-# No controller of Kubernetes or of the usual add-ons writes a field of these that a manifest states.
-_PLAIN = frozenset({"ConfigMap", "Secret", "ServiceAccount", "Role", "RoleBinding", "ClusterRoleBinding", "Namespace", "NetworkPolicy"})
+# No controller of Kubernetes or of the usual add-ons writes a field of these that a manifest
+# states.
+_PLAIN = frozenset(
+    {
+        "ConfigMap",
+        "Secret",
+        "ServiceAccount",
+        "Role",
+        "RoleBinding",
+        "ClusterRoleBinding",
+        "Namespace",
+        "NetworkPolicy",
+    }
+)
 _AT_ONCE = 8
 
 
-async def substitutes(kube: Kube, rules: Rules, objects: Iterable[dict[str, Any]], namespace: str) -> list[Substitute]:
-    """What of `objects`, which are about to be applied or were applied last, has to be left as it is now. Raises ClusterUnreachable."""
+async def substitutes(
+    kube: Kube, rules: Rules, objects: Iterable[dict[str, Any]], namespace: str
+) -> list[Substitute]:
+    """What of `objects`, which are about to be applied or were applied last, has to be left as it
+    is now. Raises ClusterUnreachable.
+    """
     limit = asyncio.Semaphore(_AT_ONCE)
     concerned = [item for item in objects if may_concern(item, rules, namespace)]
-    for api, kind in dict.fromkeys((str(item.get("apiVersion")), str(item.get("kind"))) for item in concerned):
-        with contextlib.suppress(NotFound, ToolFailed):  # once for all of a kind, not once for each that asks at the same time
+    for api, kind in dict.fromkeys(
+        (str(item.get("apiVersion")), str(item.get("kind"))) for item in concerned
+    ):
+        # once for all of a kind, not once for each that asks at the same time
+        with contextlib.suppress(NotFound, ToolFailed):
             await kube.path(api, kind)
 
     async def one(item: dict[str, Any]) -> Substitute | None:
@@ -50,12 +71,16 @@ def may_concern(item: dict[str, Any], rules: Rules, namespace: str) -> bool:
     return rules.passes_over(placed) or bool(rules.pointers(placed))
 
 
-def substitute_for(item: dict[str, Any], live: dict[str, Any], rules: Rules, namespace: str) -> Substitute | None:
-    """None when every field that is somebody else's has the stated value. A field under a rule counts even when `item` does not state it:
-    the manifest that will be applied may.
+def substitute_for(
+    item: dict[str, Any], live: dict[str, Any], rules: Rules, namespace: str
+) -> Substitute | None:
+    """None when every field that is somebody else's has the stated value. A field under a rule
+    counts even when `item` does not state it: the manifest that will be applied may.
     """
     group, kind, place, name = key_of(item, namespace)
-    pointers = [""] if rules.passes_over(live) else [*rules.pointers(live), *_controlled(item, live)]
+    pointers = (
+        [""] if rules.passes_over(live) else [*rules.pointers(live), *_controlled(item, live)]
+    )
     values: dict[str, Any] = {}
     gone: list[str] = []
     for pointer in pointers:
@@ -71,7 +96,9 @@ def substitute_for(item: dict[str, Any], live: dict[str, Any], rules: Rules, nam
 
 
 def _controlled(item: dict[str, Any], live: dict[str, Any]) -> list[str]:
-    """Pointers of stated fields that a controller has set otherwise, and of replicas that an autoscaler has set though none were stated."""
+    """Pointers of stated fields that a controller has set otherwise, and of replicas that an
+    autoscaler has set though none were stated.
+    """
     found = stated(item, differences(item, live))
     there, replicas = lookup(live, ["spec", "replicas"])
     if there and not lookup(item, ["spec", "replicas"])[0]:
@@ -80,14 +107,23 @@ def _controlled(item: dict[str, Any], live: dict[str, Any]) -> list[str]:
 
 
 def _differ(mine: Any, theirs: Any) -> bool:
-    """Whether what is stated has another value; what the live one holds beyond that does not count."""
+    """Whether what is stated has another value; what the live one holds beyond that does not
+    count.
+    """
     return bool(differences({"": mine}, {"": projected(mine, theirs)}))
 
 
 async def live(kube: Kube, item: dict[str, Any], namespace: str) -> dict[str, Any] | None:
-    """The object as it is in the cluster, None when it is not there, or nobody may read it. Raises ClusterUnreachable."""
+    """The object as it is in the cluster, None when it is not there, or nobody may read it. Raises
+    ClusterUnreachable.
+    """
     _, kind, place, name = key_of(item, namespace)
     try:
-        return await kube.call("GET", await kube.object_path(str(item.get("apiVersion")), kind, place, name)) or None
+        return (
+            await kube.call(
+                "GET", await kube.object_path(str(item.get("apiVersion")), kind, place, name)
+            )
+            or None
+        )
     except (NotFound, ToolFailed):  # what cannot be read is helm's to judge
         return None

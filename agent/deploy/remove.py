@@ -1,10 +1,11 @@
 """Takes away what a bundle has brought, and says so only when it has seen that it is gone.
 
-Rule: only an object that bears the release's own marks goes: one that another release has taken over stays, as does one whose marks
-somebody took off, one with `helm.sh/resource-policy: keep`, and a Namespace that others use. helm's uninstall looks at none of this: it
-runs (and the hooks with it) only where every object that is left is the release's own; else the objects go one by one in helm's order,
-without hooks. The record stays until the objects are gone, so that a removal that was cut off, or an agent that lost its disk, finds its
-way back.
+Rule: only an object that bears the release's own marks goes: one that another release has taken
+over stays, as does one whose marks somebody took off, one with `helm.sh/resource-policy: keep`, and
+a Namespace that others use. helm's uninstall looks at none of this: it runs (and the hooks with it)
+only where every object that is left is the release's own; else the objects go one by one in helm's
+order, without hooks. The record stays until the objects are gone, so that a removal that was cut
+off, or an agent that lost its disk, finds its way back.
 """
 
 from __future__ import annotations
@@ -37,15 +38,18 @@ from . import downstream_resources, namespaces, removed_apis
 if TYPE_CHECKING:
     from .context import Hands
 
-PATIENCE = (10.0, 2.0)  # how long the first look at what should be gone may take, and each later one
+# how long the first look at what should be gone may take, and each later one
+PATIENCE = (10.0, 2.0)
 _SLOW = (0.05, 2.0)
 _GONE = "uninstalled"
 # helm.sh/helm/v4 `pkg/release/util/kind_sorter.go`, UninstallOrder: what is not named goes first.
 _ORDER = (  # noqa: SIM905 - as a list it would be a page
-    "APIService ValidatingWebhookConfiguration MutatingWebhookConfiguration Ingress IngressClass Service CronJob Job StatefulSet "
-    "HorizontalPodAutoscaler Deployment ReplicaSet ReplicationController Pod DaemonSet RoleBinding Role ClusterRoleBinding ClusterRole "
-    "CustomResourceDefinition PersistentVolumeClaim PersistentVolume StorageClass ConfigMap Secret ServiceAccount PodDisruptionBudget "
-    "LimitRange ResourceQuota NetworkPolicy PriorityClass Namespace"
+    "APIService ValidatingWebhookConfiguration MutatingWebhookConfiguration Ingress IngressClass"
+    " Service CronJob Job StatefulSet HorizontalPodAutoscaler Deployment ReplicaSet"
+    " ReplicationController Pod DaemonSet RoleBinding Role ClusterRoleBinding ClusterRole"
+    " CustomResourceDefinition PersistentVolumeClaim PersistentVolume StorageClass ConfigMap Secret"
+    " ServiceAccount PodDisruptionBudget LimitRange ResourceQuota NetworkPolicy PriorityClass"
+    " Namespace"
 ).split()
 _RANK = {kind: rank for rank, kind in enumerate(_ORDER)}
 
@@ -56,20 +60,36 @@ class Remains(FleetError):
     code = "removal"
 
 
-async def remove(hands: Hands, document: Desired, tombstone: Tombstone, *, patience: float = PATIENCE[0]) -> None:
-    """Everything of the bundle, or with `keep_resources` only helm's records. Raises Remains when objects do not go within `patience`
-    seconds; calling it again goes on from there.
+async def remove(
+    hands: Hands, document: Desired, tombstone: Tombstone, *, patience: float = PATIENCE[0]
+) -> None:
+    """Everything of the bundle, or with `keep_resources` only helm's records. Raises Remains when
+    objects do not go within `patience` seconds; calling it again goes on from there.
     """
     entry = hands.journal.entries.get(tombstone.name)
     mine = [*releases_of(entry), *former_of(entry)] if entry else []
     if entry is not None and mine:
-        # What a release record lists is deleted with the rights that wrote the record: who may change it may not have ours.
+        # What a release record lists is deleted with the rights that wrote the record: who may
+        # change it may not have ours.
         hands = await hands.acting_for(tombstone.service_account or entry.account)
-        hands.journal.put(msgspec.structs.replace(entry, began=True, removing=True, generation=tombstone.generation, epoch=document.epoch))
+        hands.journal.put(
+            msgspec.structs.replace(
+                entry,
+                began=True,
+                removing=True,
+                generation=tombstone.generation,
+                epoch=document.epoch,
+            )
+        )
         failpoint("before-uninstall")
         for release in mine:
             if release in _held_by_others(hands, entry.bundle):
-                event("the release stays", bundle=entry.bundle, release=release, reason="another bundle has it now")
+                event(
+                    "the release stays",
+                    bundle=entry.bundle,
+                    release=release,
+                    reason="another bundle has it now",
+                )
             elif tombstone.keep_resources:
                 if hands.kube.is_there:
                     await records.forget(hands.kube, release)
@@ -77,17 +97,32 @@ async def remove(hands: Hands, document: Desired, tombstone: Tombstone, *, patie
                 await _take_away(hands, document, entry, release, patience)
         failpoint("after-uninstall")
         if hands.kube.is_there and not tombstone.keep_resources:
-            known = entry.copies or (await downstream_resources.find(hands.kube, entry.bundle, entry.namespace) if not entry.archive else ())
+            known = entry.copies or (
+                await downstream_resources.find(hands.kube, entry.bundle, entry.namespace)
+                if not entry.archive
+                else ()
+            )
             await downstream_resources.drop(hands.kube, entry.bundle, known)
             await _leave(hands, document, entry, patience)
     hands.wanted.drop(tombstone.name)
     failpoint("removal-before-journal")
-    hands.journal.put(Entry(bundle=tombstone.name, removed=True, generation=tombstone.generation, epoch=document.epoch))
+    hands.journal.put(
+        Entry(
+            bundle=tombstone.name,
+            removed=True,
+            generation=tombstone.generation,
+            epoch=document.epoch,
+        )
+    )
     failpoint("removal-done")
 
 
-async def tidy(hands: Hands, document: Desired, bundle: BundleName, *, patience: float = PATIENCE[0]) -> None:
-    """The releases that the bundle had under other names: what the present one did not take over goes. Raises Remains."""
+async def tidy(
+    hands: Hands, document: Desired, bundle: BundleName, *, patience: float = PATIENCE[0]
+) -> None:
+    """The releases that the bundle had under other names: what the present one did not take over
+    goes. Raises Remains.
+    """
     entry = hands.journal.entries[bundle]
     hands = await hands.acting_for(entry.account)
     for release in former_of(entry):
@@ -95,14 +130,20 @@ async def tidy(hands: Hands, document: Desired, bundle: BundleName, *, patience:
         if release not in _held_by_others(hands, bundle) and release not in releases_of(entry):
             await _take_away(hands, document, entry, release, patience)
             if release.namespace != entry.namespace and hands.kube.is_there:
-                await _leave(hands, document, msgspec.structs.replace(entry, namespace=release.namespace), patience)
+                await _leave(
+                    hands,
+                    document,
+                    msgspec.structs.replace(entry, namespace=release.namespace),
+                    patience,
+                )
         failpoint("after-old-release")
     hands.journal.put(msgspec.structs.replace(hands.journal.entries[bundle], former=()))
 
 
 async def settle(hands: Hands, old: Entry, patience: float = PATIENCE[0]) -> None:
-    """Before a bundle is installed whose removal had begun: nothing of it may still be going, or it would go after it was applied.
-    Objects that are left keep their marks and are taken up again (agent/release/repair.py sees to the records). Raises Remains.
+    """Before a bundle is installed whose removal had begun: nothing of it may still be going, or it
+    would go after it was applied. Objects that are left keep their marks and are taken up again
+    (agent/release/repair.py sees to the records). Raises Remains.
     """
     if not hands.kube.is_there:
         return
@@ -115,16 +156,26 @@ async def settle(hands: Hands, old: Entry, patience: float = PATIENCE[0]) -> Non
 
 async def stated(hands: Hands, old: Entry | None, release: Release) -> tuple[Ref, ...]:
     """The objects that the release was applied with last; none for a new one."""
-    if old is None or (old.release, old.namespace) != (release.name, release.namespace) or not hands.kube.is_there:
+    if (
+        old is None
+        or (old.release, old.namespace) != (release.name, release.namespace)
+        or not hands.kube.is_there
+    ):
         return ()
     kept = await asyncio.to_thread(hands.wanted.get, old.bundle)
     return records.refs_of(kept.objects, old.namespace) if kept else ()
 
 
-async def sweep_moved(hands: Hands, release: Release, before: Collection[Ref], manifest: str) -> None:
-    """After an upgrade: delete what the release stated before, does not state now, and helm left because of its API version."""
+async def sweep_moved(
+    hands: Hands, release: Release, before: Collection[Ref], manifest: str
+) -> None:
+    """After an upgrade: delete what the release stated before, does not state now, and helm left
+    because of its API version.
+    """
     if before:
-        now = records.refs_of(await asyncio.to_thread(documents, manifest.encode()), release.namespace)
+        now = records.refs_of(
+            await asyncio.to_thread(documents, manifest.encode()), release.namespace
+        )
         await delete(hands.kube, await removed_apis.sweep(hands.kube, release, before, now))
 
 
@@ -133,7 +184,9 @@ def former_of(entry: Entry) -> list[Release]:
 
 
 def holders(hands: Hands, *, but: BundleName | None = None) -> dict[Release, BundleName]:
-    """Every release of this agent, former ones too, and the bundle that has it; `but` one bundle's."""
+    """Every release of this agent, former ones too, and the bundle that has it; `but` one
+    bundle's.
+    """
     entries = [e for e in hands.journal.entries.values() if e.bundle != but]
     former = {release: e.bundle for e in entries for release in former_of(e)}
     return former | {release: e.bundle for e in entries for release in releases_of(e)}
@@ -143,7 +196,9 @@ def _held_by_others(hands: Hands, bundle: BundleName) -> Collection[Release]:
     return holders(hands, but=bundle)
 
 
-async def _take_away(hands: Hands, document: Desired, entry: Entry, release: Release, patience: float) -> None:
+async def _take_away(
+    hands: Hands, document: Desired, entry: Entry, release: Release, patience: float
+) -> None:
     if not hands.kube.is_there:
         await hands.helm.uninstall(release, deadline=hands.seconds)
         return
@@ -153,15 +208,29 @@ async def _take_away(hands: Hands, document: Desired, entry: Entry, release: Rel
     older = await removed_apis.look(hands.kube, (_stated(held) | _left(hands, entry)) - set(latest))
     spaces = {live.ref.name for live in [*found, *older] if live.ref.kind == "Namespace"}
     used = {name for name in spaces if await _is_used(hands, document, entry, release, name)}
-    spared = {live.ref for live in [*found, *older] if live.ref.kind == "Namespace" and live.ref.name in used}
+    spared = {
+        live.ref
+        for live in [*found, *older]
+        if live.ref.kind == "Namespace" and live.ref.name in used
+    }
     foreign = [live for live in found if live.owner != release or live.ref in spared]
-    going = [live for live in [*found, *older] if live.owner == release and not live.keep and live.ref not in spared]
+    going = [
+        live
+        for live in [*found, *older]
+        if live.owner == release and not live.keep and live.ref not in spared
+    ]
     if held and held[-1].status != _GONE and not foreign:
         await _uninstall(hands, release, going)
     else:
         if foreign:
             first = f"{foreign[0].ref} ({foreign[0].owner or 'no release'})"
-            event("objects stay", bundle=entry.bundle, release=release, objects=len(foreign), first=first)
+            event(
+                "objects stay",
+                bundle=entry.bundle,
+                release=release,
+                objects=len(foreign),
+                first=first,
+            )
         await delete(hands.kube, going)
     failpoint("objects-deleted")
     await _gone(hands.kube, going, release, patience)
@@ -170,8 +239,9 @@ async def _take_away(hands: Hands, document: Desired, entry: Entry, release: Rel
 
 
 async def _uninstall(hands: Hands, release: Release, going: list[Live]) -> None:
-    """Uninstall by helm, which runs the hooks. helm deletes all objects or fails without a cause: then its record is repaired from kinds
-    that the cluster does not serve any more, and where that is not it, the objects go one by one, so that the error names one.
+    """Uninstall by helm, which runs the hooks. helm deletes all objects or fails without a cause:
+    then its record is repaired from kinds that the cluster does not serve any more, and where that
+    is not it, the objects go one by one, so that the error names one.
     """
     try:
         await hands.helm.uninstall(release, deadline=hands.seconds, keep_record=True)
@@ -184,18 +254,29 @@ async def _uninstall(hands: Hands, release: Release, going: list[Live]) -> None:
     except HelmFailed as why:
         if not _is_without_cause(why):
             raise
-        event("helm cannot uninstall the release; its objects are deleted one by one", release=release, reason=why.summary)
+        event(
+            "helm cannot uninstall the release; its objects are deleted one by one",
+            release=release,
+            reason=why.summary,
+        )
         await delete(hands.kube, going)
 
 
 def _is_without_cause(why: HelmFailed) -> bool:
-    """Whether helm failed to delete an object, which it does not name, or could not apply a hook for its form."""
+    """Whether helm failed to delete an object, which it does not name, or could not apply a hook
+    for its form.
+    """
     return "failed to delete release" in why.said or is_refused_by_form(why.said)
 
 
 def _left(hands: Hands, entry: Entry) -> set[Ref]:
-    """What this machine knows of the bundle: what was applied last, and what runs that were cut off may have made."""
-    left = [Ref(one.api_version, one.kind, one.namespace, one.name) for one in hands.settler.left(entry.bundle)]
+    """What this machine knows of the bundle: what was applied last, and what runs that were cut off
+    may have made.
+    """
+    left = [
+        Ref(one.api_version, one.kind, one.namespace, one.name)
+        for one in hands.settler.left(entry.bundle)
+    ]
     return {*_kept(hands, entry), *left}
 
 
@@ -208,13 +289,24 @@ def _kept(hands: Hands, entry: Entry) -> tuple[Ref, ...]:
     return records.refs_of(kept.objects, entry.namespace) if kept else ()
 
 
-async def _is_used(hands: Hands, document: Desired, entry: Entry, release: Release, namespace: str) -> bool:
-    """Whether others than the release are in the namespace: another bundle, the bundle's own new release, or a release of anybody."""
-    if namespaces.is_protected(namespace) or namespaces.users(hands.journal.entries.values(), document, entry.bundle, namespace):
+async def _is_used(
+    hands: Hands, document: Desired, entry: Entry, release: Release, namespace: str
+) -> bool:
+    """Whether others than the release are in the namespace: another bundle, the bundle's own new
+    release, or a release of anybody.
+    """
+    if namespaces.is_protected(namespace) or namespaces.users(
+        hands.journal.entries.values(), document, entry.bundle, namespace
+    ):
         return True
     own = {r for r in [*releases_of(entry), *former_of(entry)] if r.namespace == namespace}
     now = hands.journal.entries.get(entry.bundle)
-    if now is not None and not now.removing and release not in releases_of(now) and now.namespace == namespace:
+    if (
+        now is not None
+        and not now.removing
+        and release not in releases_of(now)
+        and now.namespace == namespace
+    ):
         return True
     try:
         return bool(await namespaces.others(hands.rights.kube, namespace, {r.name for r in own}))
@@ -230,19 +322,27 @@ async def delete(kube: Kube, going: Iterable[Live]) -> None:
             continue
         options = msgspec.json.encode(body | {"preconditions": {"uid": live.uid}})
         try:
-            path = await kube.object_path(live.ref.api_version, live.ref.kind, live.ref.namespace, live.ref.name)
+            path = await kube.object_path(
+                live.ref.api_version, live.ref.kind, live.ref.namespace, live.ref.name
+            )
             await kube.call("DELETE", path, options, {"content-type": "application/json"})
         except NotFound:
             continue
 
 
 async def _gone(kube: Kube, going: Iterable[Live], release: Release, patience: float) -> None:
-    """Returns when none of `going` is there any more. Raises Remains naming the first, and what holds it."""
+    """Returns when none of `going` is there any more. Raises Remains naming the first, and what
+    holds it.
+    """
     left = [live for live in going if not live.keep]
     end, pause = time.monotonic() + patience, _SLOW[0]
     while True:
         uids = {live.uid for live in left}
-        left = [live for live in await ownership.look(kube, [live.ref for live in left]) if live.uid in uids and live.owner == release]
+        left = [
+            live
+            for live in await ownership.look(kube, [live.ref for live in left])
+            if live.uid in uids and live.owner == release
+        ]
         if not left:
             return
         await delete(kube, left)
@@ -255,10 +355,24 @@ async def _gone(kube: Kube, going: Iterable[Live], release: Release, patience: f
 def remains(left: list[Live]) -> Remains:
     """The error for objects that do not go."""
     first = next((live for live in left if live.finalizers), left[0])
-    why = f"is held by finalizer {', '.join(first.finalizers)}" if first.finalizers else "is still there"
-    more = f", and {len(left) - 1} more {'is' if len(left) == 2 else 'are'} not gone" if len(left) > 1 else ""
-    step = "Look at what should clear the finalizer; when nothing does, take it off the object." if first.finalizers else "Wait."
-    return Remains(f"{first.ref} is deleted and {why}{more}", subject=str(first.ref), next_step=step)
+    why = (
+        f"is held by finalizer {', '.join(first.finalizers)}"
+        if first.finalizers
+        else "is still there"
+    )
+    more = (
+        f", and {len(left) - 1} more {'is' if len(left) == 2 else 'are'} not gone"
+        if len(left) > 1
+        else ""
+    )
+    step = (
+        "Look at what should clear the finalizer; when nothing does, take it off the object."
+        if first.finalizers
+        else "Wait."
+    )
+    return Remains(
+        f"{first.ref} is deleted and {why}{more}", subject=str(first.ref), next_step=step
+    )
 
 
 async def _remains(kube: Kube, left: list[Live]) -> Remains:
@@ -269,7 +383,11 @@ async def _remains(kube: Kube, left: list[Live]) -> Remains:
         return remains(left)
     name = found["metadata"]["name"]
     step = f"Look at what is in it (kubectl get namespace {name} -o yaml)."
-    return Remains(f"namespace {name} is deleted and {namespaces.why_it_stays(found)}", subject=f"namespace {name}", next_step=step)
+    return Remains(
+        f"namespace {name} is deleted and {namespaces.why_it_stays(found)}",
+        subject=f"namespace {name}",
+        next_step=step,
+    )
 
 
 async def _leave(hands: Hands, document: Desired, entry: Entry, patience: float) -> None:
@@ -282,6 +400,10 @@ async def _leave(hands: Hands, document: Desired, entry: Entry, patience: float)
         if time.monotonic() >= end:
             step = f"Look at what is in it (kubectl get namespace {entry.namespace} -o yaml)."
             said = namespaces.why_it_stays(found)
-            raise Remains(f"namespace {entry.namespace} is deleted and {said}", subject=f"namespace {entry.namespace}", next_step=step)
+            raise Remains(
+                f"namespace {entry.namespace} is deleted and {said}",
+                subject=f"namespace {entry.namespace}",
+                next_step=step,
+            )
         await asyncio.sleep(pause)
         pause = min(_SLOW[1], pause * 2)

@@ -56,8 +56,8 @@ class Served:
         self._known: dict[tuple[str, str], str] = {}
 
     async def version_of(self, api_version: str, kind: str) -> str:
-        """The apiVersion under which the kind is served: the one given, another one, or "" for none.
-        Raises ClusterUnreachable, also while an aggregated API server does not answer.
+        """The apiVersion under which the kind is served: the one given, another one, or "" for
+        none. Raises ClusterUnreachable, also while an aggregated API server does not answer.
         """
         key = (api_version, kind)
         if key not in self._known:
@@ -96,8 +96,9 @@ class Served:
 
 
 async def repair(kube: Kube, release: Release) -> bool:
-    """Rewrite the records of the release that state what is not served any more. Returns whether any
-    did. Raises ClusterUnreachable, ToolFailed; `Changed` when somebody else wrote a record meanwhile.
+    """Rewrite the records of the release that state what is not served any more. Returns whether
+    any did. Raises ClusterUnreachable, ToolFailed; `Changed` when somebody else wrote a record
+    meanwhile.
     """
     served = Served(kube)
     repaired = False
@@ -107,7 +108,12 @@ async def repair(kube: Kube, release: Release) -> bool:
         if not content or not changes:
             continue
         for change in dict.fromkeys(changes):
-            event("a release record is changed", release=release, record=secret["metadata"]["name"], change=change)
+            event(
+                "a release record is changed",
+                release=release,
+                record=secret["metadata"]["name"],
+                change=change,
+            )
         failpoint("before-repair")
         await _store(kube, release, secret, content)
         failpoint("after-repair")
@@ -116,24 +122,40 @@ async def repair(kube: Kube, release: Release) -> bool:
 
 
 async def look(kube: Kube, refs: Iterable[Ref]) -> list[Live]:
-    """Those of `refs` that exist, also under another version than the one stated when that is not served any more: helm, whose
-    discovery may be ten minutes old, takes a version that is gone for an object that is gone. Raises as `ownership.look`.
+    """Those of `refs` that exist, also under another version than the one stated when that is not
+    served any more: helm, whose discovery may be ten minutes old, takes a version that is gone for
+    an object that is gone. Raises as `ownership.look`.
     """
     refs = list(refs)
     found = await ownership.look(kube, refs)
     there = {(live.ref.api_version, live.ref.kind, live.ref.name) for live in found}
-    return found + await look_moved(kube, [ref for ref in refs if (ref.api_version, ref.kind, ref.name) not in there])
+    return found + await look_moved(
+        kube, [ref for ref in refs if (ref.api_version, ref.kind, ref.name) not in there]
+    )
 
 
 async def look_moved(kube: Kube, refs: Iterable[Ref]) -> list[Live]:
     """Those of `refs` whose version is not served any more and that exist under another one."""
     served, refs = Served(kube), list(refs)
-    moved = [ref._replace(api_version=await served.version_of(ref.api_version, ref.kind)) for ref in refs]
-    return await ownership.look(kube, [new for new, old in zip(moved, refs, strict=True) if new.api_version not in ("", old.api_version)])
+    moved = [
+        ref._replace(api_version=await served.version_of(ref.api_version, ref.kind)) for ref in refs
+    ]
+    return await ownership.look(
+        kube,
+        [
+            new
+            for new, old in zip(moved, refs, strict=True)
+            if new.api_version not in ("", old.api_version)
+        ],
+    )
 
 
-async def sweep(kube: Kube, release: Release, before: Iterable[Ref], now: Iterable[Ref]) -> list[Live]:
-    """After an upgrade: what the release stated before and does not state now, and helm left because of its version."""
+async def sweep(
+    kube: Kube, release: Release, before: Iterable[Ref], now: Iterable[Ref]
+) -> list[Live]:
+    """After an upgrade: what the release stated before and does not state now, and helm left
+    because of its version.
+    """
     kept = {_key(ref) for ref in now}
     found = await look_moved(kube, [ref for ref in before if _key(ref) not in kept])
     return [live for live in found if live.owner == release and not live.keep]
@@ -144,7 +166,9 @@ def _key(ref: Ref) -> tuple[str, str, str, str]:
 
 
 async def drop_unreadable(kube: Kube, release: Release) -> bool:
-    """Delete records that nobody can read; helm passes over them and then cannot write the next revision. Returns whether any went."""
+    """Delete records that nobody can read; helm passes over them and then cannot write the next
+    revision. Returns whether any went.
+    """
     dropped = False
     for secret in (await kube.call("GET", records.path_of(release))).get("items") or []:
         if _unpacked(secret) is None:
@@ -162,7 +186,9 @@ async def _repaired(content: dict[str, Any], served: Served) -> list[str]:
     texts = documents_of(str(content.get("manifest") or "").encode())
     stated = content.get("hooks") or []
     hook_texts = [str(hook.get("manifest") or "").encode() for hook in stated]
-    loaded = await asyncio.to_thread(lambda: [load(text, file="release record") for text in [*texts, *hook_texts]])
+    loaded = await asyncio.to_thread(
+        lambda: [load(text, file="release record") for text in [*texts, *hook_texts]]
+    )
     for part, document in zip(texts, loaded, strict=False):
         new = await _document(document, served, changes)
         parts.append(part if new is None else new)
@@ -180,7 +206,9 @@ async def _repaired(content: dict[str, Any], served: Served) -> list[str]:
 
 
 async def _document(document: Any, served: Served, changes: list[str]) -> bytes | None:
-    """The document with versions that are served, b"" when nothing of it is left, None when it stays as it is."""
+    """The document with versions that are served, b"" when nothing of it is left, None when it
+    stays as it is.
+    """
     if not isinstance(document, dict) or not document.get("kind"):
         return None
     before = len(changes)
@@ -190,17 +218,27 @@ async def _document(document: Any, served: Served, changes: list[str]) -> bytes 
     return dump(kept).encode() if kept else b""
 
 
-async def _object(item: dict[str, Any], served: Served, changes: list[str]) -> dict[str, Any] | None:
+async def _object(
+    item: dict[str, Any], served: Served, changes: list[str]
+) -> dict[str, Any] | None:
     items = item.get("items")
     if isinstance(items, list) and str(item["kind"]).endswith("List"):
-        inner = [await _object(one, served, changes) for one in items if isinstance(one, dict) and one.get("kind")]
+        inner = [
+            await _object(one, served, changes)
+            for one in items
+            if isinstance(one, dict) and one.get("kind")
+        ]
         return {**item, "items": [one for one in inner if one]} if any(inner) else None
     api_version, kind = str(item.get("apiVersion")), str(item["kind"])
     version = await served.version_of(api_version, kind)
     if version == api_version:
         return item
     name = f"{kind} {(item.get('metadata') or {}).get('name')}"
-    changes.append(f"{name}: {api_version} becomes {version}" if version else f"{name}: dropped, {api_version} has no such kind any more")
+    changes.append(
+        f"{name}: {api_version} becomes {version}"
+        if version
+        else f"{name}: dropped, {api_version} has no such kind any more"
+    )
     return {**item, "apiVersion": version} if version else None
 
 
@@ -214,9 +252,18 @@ def _unpacked(secret: dict[str, Any]) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-async def _store(kube: Kube, release: Release, secret: dict[str, Any], content: dict[str, Any]) -> None:
+async def _store(
+    kube: Kube, release: Release, secret: dict[str, Any], content: dict[str, Any]
+) -> None:
     """Replace the record; its resourceVersion goes with it, so that nobody's change is lost."""
-    packed = base64.b64encode(base64.b64encode(gzip.compress(msgspec.json.encode(content), 9, mtime=0))).decode()
-    body = {**secret, "apiVersion": "v1", "kind": "Secret", "data": {**secret["data"], "release": packed}}
+    packed = base64.b64encode(
+        base64.b64encode(gzip.compress(msgspec.json.encode(content), 9, mtime=0))
+    ).decode()
+    body = {
+        **secret,
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "data": {**secret["data"], "release": packed},
+    }
     path = in_namespace(release.namespace, "secrets", secret["metadata"]["name"])
     await kube.call("PUT", path, msgspec.json.encode(body), {"content-type": "application/json"})

@@ -1,7 +1,9 @@
-"""What `helm.valuesFrom` names on this cluster: read with the bundle's rights, known again by an HMAC, and never told to anybody.
+"""What `helm.valuesFrom` names on this cluster: read with the bundle's rights, known again by an
+HMAC, and never told to anybody.
 
-Rule: a value lives in memory and on helm's standard input. The journal keeps an HMAC under a key of this state directory, because a plain
-hash of a short password can be guessed; an error that quotes a value is cut before it is logged or reported.
+Rule: a value lives in memory and on helm's standard input. The journal keeps an HMAC under a key of
+this state directory, because a plain hash of a short password can be guessed; an error that quotes
+a value is cut before it is logged or reported.
 """
 
 from __future__ import annotations
@@ -29,9 +31,15 @@ from .downstream_resources import Copy
 _LEAST_CUT = 3  # a shorter value is in every other word, and no secret
 _CUT = "***"
 _STOPPED = re.compile(r"(execution error at \([^()]{1,300}\): ).*", re.DOTALL)
-_BARE_VALUE = re.compile(r"((?:Invalid|Unsupported|Duplicate) value: |unmarshal number )(?!\")[^\s:,]+")
-# Quoted text; in the first group an object's kind before its name. A backslash can be read in one way only: charts choose the text.
-_QUOTED = re.compile(r"""(\b[A-Z][A-Za-z]+(?:\.[a-z0-9.-]+)? (?=["'`][a-z0-9.:-]+["'`]))?(["'`])((?:\\.|(?!\2)[^\\])*)\2""", re.DOTALL)
+_BARE_VALUE = re.compile(
+    r"((?:Invalid|Unsupported|Duplicate) value: |unmarshal number )(?!\")[^\s:,]+"
+)
+# Quoted text; in the first group an object's kind before its name. A backslash can be read in one
+# way only: charts choose the text.
+_QUOTED = re.compile(
+    r"""(\b[A-Z][A-Za-z]+(?:\.[a-z0-9.-]+)? (?=["'`][a-z0-9.:-]+["'`]))?(["'`])((?:\\.|(?!\2)[^\\])*)\2""",
+    re.DOTALL,
+)
 _PLACE = re.compile(r"[\w./-]+\.(?:ya?ml|tpl|json|txt)")
 
 
@@ -39,45 +47,82 @@ def references(options: Options) -> list[ValuesFrom]:
     return list(options.helm.values_from or []) if options.helm else []
 
 
-async def read(kube: Kube, options: Options, namespace: str, copied: Sequence[Copy] = ()) -> list[dict[str, Any]]:
-    """The values in the order in which they are merged; `namespace` where a reference names none. `copied`: what the bundle itself brings
-    into `namespace` (`downstreamResources`), which is written only after this.
+async def read(
+    kube: Kube, options: Options, namespace: str, copied: Sequence[Copy] = ()
+) -> list[dict[str, Any]]:
+    """The values in the order in which they are merged; `namespace` where a reference names none.
+    `copied`: what the bundle itself brings into `namespace` (`downstreamResources`), which is
+    written only after this.
 
-    Of an entry that names both kinds the ConfigMap comes first, as in Fleet (rancher/fleet `internal/helmdeployer`). Raises UsageError for
-    what is not there, ToolFailed where the rights of `kube` do not reach.
+    Of an entry that names both kinds the ConfigMap comes first, as in Fleet (rancher/fleet
+    `internal/helmdeployer`). Raises UsageError for what is not there, ToolFailed where the rights
+    of `kube` do not reach.
     """
     refs = [ref for entry in references(options) for ref in refs_of(entry)]
     return [await _one(kube, kind, ref, namespace, copied) for kind, ref in refs]
 
 
 def refs_of(entry: ValuesFrom) -> list[tuple[str, KeyRef]]:
-    """(kind, reference) of an entry, the ConfigMap first. Raises UsageError for an entry that names nothing."""
+    """(kind, reference) of an entry, the ConfigMap first. Raises UsageError for an entry that names
+    nothing.
+    """
     both = (("ConfigMap", entry.config_map_key_ref), ("Secret", entry.secret_key_ref))
     refs = [(kind, ref) for kind, ref in both if ref is not None]
     if not refs:
-        raise UsageError("helm.valuesFrom names nothing", subject="helm.valuesFrom", next_step="Give a secretKeyRef or a configMapKeyRef.")
+        raise UsageError(
+            "helm.valuesFrom names nothing",
+            subject="helm.valuesFrom",
+            next_step="Give a secretKeyRef or a configMapKeyRef.",
+        )
     return refs
 
 
-async def _one(kube: Kube, kind: str, ref: KeyRef, namespace: str, copied: Sequence[Copy]) -> dict[str, Any]:
-    """A ConfigMap's or Secret's values, read in this cluster. Raises UsageError when it is not there or holds no map."""
+async def _one(
+    kube: Kube, kind: str, ref: KeyRef, namespace: str, copied: Sequence[Copy]
+) -> dict[str, Any]:
+    """A ConfigMap's or Secret's values, read in this cluster. Raises UsageError when it is not
+    there or holds no map.
+    """
     place, key = ref.namespace or namespace, ref.key or "values.yaml"
     shown = f"{kind} {place}/{ref.name}"
     if not is_name(ref.name) or not is_name(place, limit=63):
-        raise UsageError(f"helm.valuesFrom: {shown[:200]!r} cannot exist", subject="helm.valuesFrom", next_step="Correct the name.")
-    own = next((copy for copy in copied if place == namespace and (copy.kind, copy.name) == (kind, ref.name)), None)
+        raise UsageError(
+            f"helm.valuesFrom: {shown[:200]!r} cannot exist",
+            subject="helm.valuesFrom",
+            next_step="Correct the name.",
+        )
+    own = next(
+        (
+            copy
+            for copy in copied
+            if place == namespace and (copy.kind, copy.name) == (kind, ref.name)
+        ),
+        None,
+    )
     data = own.content.data if own else await _data(kube, kind, place, ref.name)
     if key not in data:
-        raise UsageError(f"helm.valuesFrom: {shown} has no key {key}", subject=shown, next_step="Name a key that it has.")
-    return _loaded(base64.b64decode(data[key]) if own or kind == "Secret" else data[key], shown, key)
+        raise UsageError(
+            f"helm.valuesFrom: {shown} has no key {key}",
+            subject=shown,
+            next_step="Name a key that it has.",
+        )
+    return _loaded(
+        base64.b64decode(data[key]) if own or kind == "Secret" else data[key], shown, key
+    )
 
 
 async def _data(kube: Kube, kind: str, namespace: str, name: str) -> dict[str, Any]:
     shown = f"{kind} {namespace}/{name}"
     try:
-        found = await kube.call("GET", in_namespace(namespace, "secrets" if kind == "Secret" else "configmaps", name))
+        found = await kube.call(
+            "GET", in_namespace(namespace, "secrets" if kind == "Secret" else "configmaps", name)
+        )
     except NotFound as why:
-        raise UsageError(f"helm.valuesFrom: {shown} does not exist", subject=shown, next_step="Create it on the cluster.") from why
+        raise UsageError(
+            f"helm.valuesFrom: {shown} does not exist",
+            subject=shown,
+            next_step="Create it on the cluster.",
+        ) from why
     return found.get("data") or {}
 
 
@@ -87,14 +132,24 @@ def _loaded(text: bytes | str, shown: str, key: str) -> dict[str, Any]:
         found = load(text, file=shown)
     except InvalidFile as why:
         line = f", line {why.line}" if why.line else ""
-        raise UsageError(f"helm.valuesFrom: {key} of {shown} is not YAML{line}", subject=shown, next_step="Correct it there.") from None
+        raise UsageError(
+            f"helm.valuesFrom: {key} of {shown} is not YAML{line}",
+            subject=shown,
+            next_step="Correct it there.",
+        ) from None
     if not isinstance(found, dict | None):
-        raise UsageError(f"helm.valuesFrom: {shown} holds no map", subject=shown, next_step="Write `key: value` lines.")
+        raise UsageError(
+            f"helm.valuesFrom: {shown} holds no map",
+            subject=shown,
+            next_step="Write `key: value` lines.",
+        )
     return found or {}
 
 
 def fingerprint(state_dir: Path, values: Sequence[dict[str, Any]]) -> str:
-    """By which a change is noticed without keeping the values; "" for none. Raises OSError when the first one cannot keep its key."""
+    """By which a change is noticed without keeping the values; "" for none. Raises OSError when the
+    first one cannot keep its key.
+    """
     if not values:
         return ""
     return code_of(key_of(state_dir), msgspec.json.encode(values, order="sorted"))
@@ -102,7 +157,9 @@ def fingerprint(state_dir: Path, values: Sequence[dict[str, Any]]) -> str:
 
 @contextlib.contextmanager
 def kept_out_of_errors(values: Sequence[Any]) -> Iterator[None]:
-    """What is raised inside quotes none of `values`, and nothing that a template may have computed from them."""
+    """What is raised inside quotes none of `values`, and nothing that a template may have computed
+    from them.
+    """
     try:
         yield
     except FleetError as error:
@@ -115,8 +172,12 @@ def kept_out_of_errors(values: Sequence[Any]) -> Iterator[None]:
 
 
 def cut(text: str, values: Sequence[Any]) -> str:
-    """`text` with *** for each value, also as it stands in JSON, in base64, or broken off at the end of the text."""
-    forms = sorted({form for leaf in _leaves(values) for form in _forms(leaf)}, key=len, reverse=True)
+    """`text` with *** for each value, also as it stands in JSON, in base64, or broken off at the
+    end of the text.
+    """
+    forms = sorted(
+        {form for leaf in _leaves(values) for form in _forms(leaf)}, key=len, reverse=True
+    )
     for form in forms:
         text = re.sub(re.escape(form), _CUT, text, flags=re.IGNORECASE)
     for form in forms:
@@ -127,13 +188,22 @@ def cut(text: str, values: Sequence[Any]) -> str:
 
 
 def without_quotes(text: str) -> str:
-    """A tool's message without what it may quote: a template can change a value in any way, so that it cannot be recognised.
+    """A tool's message without what it may quote: a template can change a value in any way, so that
+    it cannot be recognised.
 
-    The place and the kind of the error stay, and an object's name, which every reader of the cluster sees.
+    The place and the kind of the error stay, and an object's name, which every reader of the
+    cluster sees.
     """
-    text = _STOPPED.sub(r"\1the template stopped (its message is hidden: the values come from the cluster)", text)
+    text = _STOPPED.sub(
+        r"\1the template stopped (its message is hidden: the values come from the cluster)", text
+    )
     text = _BARE_VALUE.sub(rf"\1{_CUT}", text)
-    return _QUOTED.sub(lambda match: match[0] if match[1] or _PLACE.fullmatch(match[3]) else f"{match[2]}{_CUT}{match[2]}", text)
+    return _QUOTED.sub(
+        lambda match: (
+            match[0] if match[1] or _PLACE.fullmatch(match[3]) else f"{match[2]}{_CUT}{match[2]}"
+        ),
+        text,
+    )
 
 
 def _leaves(value: Any) -> Iterator[str]:
@@ -148,7 +218,9 @@ def _leaves(value: Any) -> Iterator[str]:
 
 
 def _forms(leaf: str) -> Iterator[str]:
-    """As it is, as JSON and Go quote it, in base64; of several lines each, joined as errors are, and alone."""
+    """As it is, as JSON and Go quote it, in base64; of several lines each, joined as errors are,
+    and alone.
+    """
     yield leaf
     yield json.dumps(leaf)[1:-1]
     yield json.dumps(leaf, ensure_ascii=False)[1:-1]

@@ -1,7 +1,8 @@
 """`fleet-agent check`: what is wrong here, and what to do about it.
 
-Rule: it changes nothing, never acts as a second agent while one runs, and works before the enrolment too; a part that cannot be looked at
-is a finding like any other. The order is that of a repair: this machine, the way to the manager, the tools, the cluster.
+Rule: it changes nothing, never acts as a second agent while one runs, and works before the
+enrolment too; a part that cannot be looked at is a finding like any other. The order is that of a
+repair: this machine, the way to the manager, the tools, the cluster.
 """
 
 from __future__ import annotations
@@ -59,16 +60,27 @@ async def check(said: Any) -> list[Finding]:
 def _here(said: Any, now: float) -> tuple[list[Finding], identity.Identity | None]:
     """This machine's part, and who the agent is; None when it has not enrolled."""
     folder = said.state_dir
-    if said.url and not (folder / "identity.json").exists():  # before the enrolment nothing is missing
+    # before the enrolment nothing is missing
+    if said.url and not (folder / "identity.json").exists():
         return [check_host.space(folder)], None
     found = [check_host.directory(folder), check_host.space(folder)]
     try:
         known, _ = identity.load(folder)
     except FleetError as why:
         return [*found, finding.failed("enrolment", why)], None
-    found.append(Finding("enrolment", ok=True, said=f"cluster {known.workspace}/{known.cluster}, manager {known.url}"))
+    found.append(
+        Finding(
+            "enrolment",
+            ok=True,
+            said=f"cluster {known.workspace}/{known.cluster}, manager {known.url}",
+        )
+    )
     found += [*check_host.agent(folder, now), *check_host.attempts_here(folder)]
-    found += [check_host.journal(folder, running=is_running(folder)), check_host.document(folder, known, now), check_upgrade.check(folder)]
+    found += [
+        check_host.journal(folder, running=is_running(folder)),
+        check_host.document(folder, known, now),
+        check_upgrade.check(folder),
+    ]
     return found, known
 
 
@@ -84,7 +96,9 @@ async def _manager(folder: Path, known: identity.Identity, now: float) -> list[F
     except BlockingIOError:
         found = await check_manager.after(known, None)
         told = check_host.contact(folder, now)
-        return [one for one in found if one.what != "manager" or one.ok is False or told is None] + ([told] if told else [])
+        return [
+            one for one in found if one.what != "manager" or one.ok is False or told is None
+        ] + ([told] if told else [])
     finally:
         os.close(lock)
 
@@ -92,6 +106,10 @@ async def _manager(folder: Path, known: identity.Identity, now: float) -> list[F
 def _held(said: Any, known: identity.Identity | None) -> Held:
     if known is None:
         return Held()
-    kept = KeptDocument(said.state_dir, lambda envelope: msgspec.json.decode(envelope.payload, type=Desired)).load()
+    kept = KeptDocument(
+        said.state_dir, lambda envelope: msgspec.json.decode(envelope.payload, type=Desired)
+    ).load()
     entries = read_entries(said.state_dir / "journal")
-    return Held(known.cluster_id, entries, kept[1] if kept else None, said.service_account_namespace)
+    return Held(
+        known.cluster_id, entries, kept[1] if kept else None, said.service_account_namespace
+    )

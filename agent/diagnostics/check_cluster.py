@@ -1,4 +1,6 @@
-"""What `fleet-agent check` finds in the cluster: login, rights for what the bundles here need, release records that hang."""
+"""What `fleet-agent check` finds in the cluster: login, rights for what the bundles here need,
+release records that hang.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,9 @@ async def check(given: Path | None, kept: str, held: Held) -> list[Finding]:
         try:
             found = [await asked("cluster", lambda: _version(kube, path))]
             if found[0].ok:
-                found.append(await asked("helm and the cluster", lambda: _helm(kube, path, Path(folder))))
+                found.append(
+                    await asked("helm and the cluster", lambda: _helm(kube, path, Path(folder)))
+                )
                 found.append(await asked("rights", lambda: rights(kube, held)))
                 if held.cluster_id:
                     found += await _releases(kube, held)
@@ -81,7 +85,9 @@ async def _version(kube: Kube, path: Path) -> Finding:
     began = time.monotonic()
     version = await kube.version()
     took = (time.monotonic() - began) * 1000
-    return Finding("cluster", ok=True, said=f"Kubernetes {version} at {kube.server}, by {path} ({took:.0f} ms)")
+    return Finding(
+        "cluster", ok=True, said=f"Kubernetes {version} at {kube.server}, by {path} ({took:.0f} ms)"
+    )
 
 
 async def _helm(kube: Kube, path: Path, folder: Path) -> Finding:
@@ -89,7 +95,9 @@ async def _helm(kube: Kube, path: Path, folder: Path) -> Finding:
     what = "helm and the cluster"
     binary = config.tools().helm
     if not binary:
-        return Finding(what, ok=None, said="not tried without helm", next_step="Install helm 4.1.4 or later.")
+        return Finding(
+            what, ok=None, said="not tried without helm", next_step="Install helm 4.1.4 or later."
+        )
     helm = HelmCli([binary], kubeconfig=path, home=folder / "helm")
     began = time.monotonic()
     try:
@@ -97,35 +105,67 @@ async def _helm(kube: Kube, path: Path, folder: Path) -> Finding:
     except ToolFailed as why:
         if "forbidden" not in why.summary:
             raise
-        return Finding(what, ok=True, said=f"helm reaches it, and may not look into namespace {kube.namespace}")
-    return Finding(what, ok=True, said=f"helm reaches it ({(time.monotonic() - began) * 1000:.0f} ms a run)")
+        return Finding(
+            what, ok=True, said=f"helm reaches it, and may not look into namespace {kube.namespace}"
+        )
+    return Finding(
+        what, ok=True, said=f"helm reaches it ({(time.monotonic() - began) * 1000:.0f} ms a run)"
+    )
 
 
 async def rights(kube: Kube, held: Held) -> Finding:
-    """Everything, or what the bundles here need; before there are bundles, what it may not do is only a note."""
+    """Everything, or what the bundles here need; before there are bundles, what it may not do is
+    only a note.
+    """
     if await _may(kube, Right("*", "*", "*")):
         return Finding("rights", ok=True, said="may do everything on this cluster")
     needed = needs(held)
     answers = await asyncio.gather(*(_may(kube, right) for right in needed))
     lacking = [right for right, yes in zip(needed, answers, strict=True) if not yes]
     wide = [Right("create", "namespaces"), Right("list", "secrets")]
-    narrow = [str(right) for right, yes in zip(wide, await asyncio.gather(*(_may(kube, r) for r in wide)), strict=True) if not yes]
+    narrow = [
+        str(right)
+        for right, yes in zip(
+            wide, await asyncio.gather(*(_may(kube, r) for r in wide)), strict=True
+        )
+        if not yes
+    ]
     if lacking:
-        step = "Grant it to the agent, or give the bundles a serviceAccount that has it (docs/security.md)."
-        return Finding("rights", ok=False, said=f"may not {_named([str(r) for r in lacking])}, which bundles here need", next_step=step)
+        step = (
+            "Grant it to the agent, or give the bundles a serviceAccount that has it"
+            " (docs/security.md)."
+        )
+        return Finding(
+            "rights",
+            ok=False,
+            said=f"may not {_named([str(r) for r in lacking])}, which bundles here need",
+            next_step=step,
+        )
     if narrow:
-        step = "Fine for bundles that stay in namespaces which are there and granted, or that name a serviceAccount."
-        return Finding("rights", ok=None, said=f"are narrow: may not {_named(narrow)} everywhere", next_step=step)
+        step = (
+            "Fine for bundles that stay in namespaces which are there and granted, or that name a"
+            " serviceAccount."
+        )
+        return Finding(
+            "rights",
+            ok=None,
+            said=f"are narrow: may not {_named(narrow)} everywhere",
+            next_step=step,
+        )
     return Finding("rights", ok=True, said="enough for the bundles here")
 
 
 def needs(held: Held) -> list[Right]:
-    """What the bundles of the document need of the agent itself: helm's records where they are installed, or to act as their account."""
+    """What the bundles of the document need of the agent itself: helm's records where they are
+    installed, or to act as their account.
+    """
     found: dict[Right, None] = {}
     for bundle in held.document.bundles if held.document else []:
         account = bundle.options.service_account or ""
         if account:
-            found[Right("impersonate", "serviceaccounts", namespace=held.accounts, name=account)] = None
+            found[
+                Right("impersonate", "serviceaccounts", namespace=held.accounts, name=account)
+            ] = None
         else:
             _, namespace = release_of(bundle.options, bundle.name)
             for verb in ("get", "list", "create", "update", "delete"):
@@ -134,9 +174,19 @@ def needs(held: Held) -> list[Right]:
 
 
 async def _may(kube: Kube, right: Right) -> bool:
-    about = {"verb": right.verb, "group": right.group, "resource": right.resource, "namespace": right.namespace, "name": right.name}
+    about = {
+        "verb": right.verb,
+        "group": right.group,
+        "resource": right.resource,
+        "namespace": right.namespace,
+        "name": right.name,
+    }
     spec = {"resourceAttributes": {key: value for key, value in about.items() if value}}
-    body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec}
+    body = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": spec,
+    }
     found = await kube.call("POST", _REVIEW, msgspec.json.encode(body), _JSON)
     return bool((found.get("status") or {}).get("allowed"))
 
@@ -145,7 +195,9 @@ async def _releases(kube: Kube, held: Held) -> list[Finding]:
     """Release records of ours that a helm has left in the middle."""
     places = sorted(places_of(held.entries.values(), held.document))[:_MOST_PLACES]
     try:
-        listing = await list_releases(Rights(kube, held.accounts), ClusterId(held.cluster_id), places)
+        listing = await list_releases(
+            Rights(kube, held.accounts), ClusterId(held.cluster_id), places
+        )
     except FleetError as why:
         return [failed("releases", why)]
     if listing.refused:
@@ -174,16 +226,26 @@ def hanging(records: Iterable[Record]) -> list[Finding]:
             "The agent goes on with it; its log names the object that holds it.",
         ),
     ):
-        names = sorted(f"{r.namespace}/{r.release} ({r.status})" for r in newest.values() if r.status in states)
+        names = sorted(
+            f"{r.namespace}/{r.release} ({r.status})" for r in newest.values() if r.status in states
+        )
         if names:
-            found.append(Finding("releases", ok=None, said=f"{word} {_named(names)}", next_step=step))
-    return found or [Finding("releases", ok=True, said=f"{len(newest)} of this agent, none in the middle of a change")]
+            found.append(
+                Finding("releases", ok=None, said=f"{word} {_named(names)}", next_step=step)
+            )
+    return found or [
+        Finding(
+            "releases", ok=True, said=f"{len(newest)} of this agent, none in the middle of a change"
+        )
+    ]
 
 
 async def _leaving(kube: Kube, held: Held) -> list[Finding]:
     """Namespaces of ours that do not go, and why Kubernetes says so."""
     found: list[Finding] = []
-    for namespace in sorted({e.namespace for e in held.entries.values() if e.namespace})[:_MOST_PLACES]:
+    for namespace in sorted({e.namespace for e in held.entries.values() if e.namespace})[
+        :_MOST_PLACES
+    ]:
         try:
             seen = await kube.call("GET", core_path("namespaces", namespace))
         except NotFound:
@@ -192,16 +254,25 @@ async def _leaving(kube: Kube, held: Held) -> list[Finding]:
             return found
         if (seen.get("status") or {}).get("phase") == "Terminating":
             said = f"namespace {namespace} is being deleted and still there{_why(seen)}"
-            step = "Remove what holds it; a finalizer whose controller is gone must be taken off by hand."
+            step = (
+                "Remove what holds it; a finalizer whose controller is gone must be taken off by"
+                " hand."
+            )
             found.append(Finding("removal", ok=None, said=said, next_step=step))
     return found
 
 
 def _why(namespace: dict[str, Any]) -> str:
     conditions = (namespace.get("status") or {}).get("conditions") or []
-    said = [str(c.get("message", "")) for c in conditions if c.get("status") == "True" and c.get("message")]
+    said = [
+        str(c.get("message", ""))
+        for c in conditions
+        if c.get("status") == "True" and c.get("message")
+    ]
     return f": {'; '.join(said)[:400]}" if said else ""
 
 
 def _named(names: list[str]) -> str:
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")
+    return ", ".join(names[:_MOST_NAMED]) + (
+        f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    )

@@ -1,4 +1,6 @@
-"""What `fleet-agent check` finds on this machine: the state directory, the agent that runs from it, the tools."""
+"""What `fleet-agent check` finds on this machine: the state directory, the agent that runs from it,
+the tools.
+"""
 
 from __future__ import annotations
 
@@ -38,19 +40,38 @@ def directory(folder: Path) -> Finding:
         return Finding(what, ok=False, said=f"{folder} does not exist", next_step=step)
     about = folder.stat()
     if about.st_uid not in {os.getuid(), 0} and os.getuid() != 0:
-        return Finding(what, ok=False, said=f"{folder} belongs to user {about.st_uid}", next_step="Run this as that user, or as root.")
+        return Finding(
+            what,
+            ok=False,
+            said=f"{folder} belongs to user {about.st_uid}",
+            next_step="Run this as that user, or as root.",
+        )
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         step = "What runs goes on; look at the disk (dmesg), repair it, and mount it writable."
-        return Finding(what, ok=False, said=f"{folder} is on a file system that is mounted read-only", next_step=step)
+        return Finding(
+            what,
+            ok=False,
+            said=f"{folder} is on a file system that is mounted read-only",
+            next_step=step,
+        )
     if not os.access(folder, os.W_OK | os.X_OK):
-        return Finding(what, ok=False, said=f"{folder} cannot be written by this user", next_step="Run this as the user of the agent.")
+        return Finding(
+            what,
+            ok=False,
+            said=f"{folder} cannot be written by this user",
+            next_step="Run this as the user of the agent.",
+        )
     if why := unsafe(folder, parents=not config.in_pod()):
         step = f"chmod 700 {folder}, and chown it to the agent's user; or use another directory."
-        return Finding(what, ok=False, said=f"{folder} {why}: no agent starts in it", next_step=step)
+        return Finding(
+            what, ok=False, said=f"{folder} {why}: no agent starts in it", next_step=step
+        )
     mode = stat.S_IMODE(about.st_mode)
     if mode & 0o007:
         step = f"chmod 700 {folder}: the key and values of bundles lie there."
-        return Finding(what, ok=None, said=f"{folder} is open to all users (mode {mode:04o})", next_step=step)
+        return Finding(
+            what, ok=None, said=f"{folder} is open to all users (mode {mode:04o})", next_step=step
+        )
     return Finding(what, ok=True, said=str(folder))
 
 
@@ -59,10 +80,19 @@ def space(folder: Path) -> Finding:
     about = os.statvfs(next(p for p in (folder, *folder.absolute().parents) if p.exists()))
     free = about.f_bavail * about.f_frsize
     if about.f_files and about.f_favail < _LEAST_INODES:
-        return Finding("disk", ok=False, said=f"{about.f_favail} inodes free", next_step="Remove files: many small ones use it up.")
+        return Finding(
+            "disk",
+            ok=False,
+            said=f"{about.f_favail} inodes free",
+            next_step="Remove files: many small ones use it up.",
+        )
     if free < _LEAST_FREE:
-        step = "Make room: 256 MiB at least. What runs goes on; nothing new is applied on a full disk."
-        return Finding("disk", ok=False, said=f"{free // 2**20} MiB free at {folder}", next_step=step)
+        step = (
+            "Make room: 256 MiB at least. What runs goes on; nothing new is applied on a full disk."
+        )
+        return Finding(
+            "disk", ok=False, said=f"{free // 2**20} MiB free at {folder}", next_step=step
+        )
     return Finding("disk", ok=True, said=f"{free // 2**20} MiB free")
 
 
@@ -70,7 +100,10 @@ def clock(now: float) -> Finding:
     """Only what a machine can know of itself; the manager's time is compared where it answers."""
     shown = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
     if now < time.mktime(_SINCE):
-        step = "Set it (NTP). Requests are signed with the manager's time meanwhile; certificates of public CAs are refused."
+        step = (
+            "Set it (NTP). Requests are signed with the manager's time meanwhile; certificates of"
+            " public CAs are refused."
+        )
         return Finding("clock", ok=None, said=f"says {shown}, which is long ago", next_step=step)
     return Finding("clock", ok=True, said=shown)
 
@@ -78,33 +111,63 @@ def clock(now: float) -> Finding:
 def agent(folder: Path, now: float) -> list[Finding]:
     """Whether one runs here, how it fares, and what it says stands in its way."""
     if not is_running(folder):
-        return [Finding("agent", ok=None, said="is not running", next_step=f"Start it: fleet-agent run --state-dir {folder}")]
+        return [
+            Finding(
+                "agent",
+                ok=None,
+                said="is not running",
+                next_step=f"Start it: fleet-agent run --state-dir {folder}",
+            )
+        ]
     found = status_file.read(config.live_file(folder), {os.getuid(), 0, folder.stat().st_uid})
     standing = [
-        Finding("trouble", ok=False, said=f"{one.message} (since {one.since})", next_step=f"See {one.code} in docs/agent-codes.md.")
+        Finding(
+            "trouble",
+            ok=False,
+            said=f"{one.message} (since {one.since})",
+            next_step=f"See {one.code} in docs/agent-codes.md.",
+        )
         for one in conditions.read(folder)
     ]
     if found is None or now - found[1] > status_file.OLD_SECONDS:
         silent = f"has shown no life for {span(now - found[1])}" if found else "has shown no life"
         step = "Restart it: what it had begun is taken up again. Its log says what it did last."
-        return [Finding("agent", ok=False, said=f"holds its lock and {silent}", next_step=step), *standing]
+        return [
+            Finding("agent", ok=False, said=f"holds its lock and {silent}", next_step=step),
+            *standing,
+        ]
     told, _ = found
     bad = [b.bundle for b in told.bundles if b.state == "ErrApplied"]
-    said = f"runs since {span(now - told.started)} (pid {told.pid}, {told.version}), {len(told.bundles)} bundles"
+    said = (
+        f"runs since {span(now - told.started)} (pid {told.pid}, {told.version}),"
+        f" {len(told.bundles)} bundles"
+    )
     findings = [Finding("agent", ok=True, said=said), *standing]
     if bad:
         step = f"fleet-agent status --state-dir {folder} says why."
-        findings.append(Finding("bundles", ok=None, said=f"cannot be applied: {_named(bad)}", next_step=step))
+        findings.append(
+            Finding("bundles", ok=None, said=f"cannot be applied: {_named(bad)}", next_step=step)
+        )
     return findings
 
 
 def attempts_here(folder: Path) -> list[Finding]:
     """Bundles during whose work an agent of this directory died."""
     running = is_running(folder)
-    deaths = {mark.bundle: mark.deaths + (mark.active and not running) for mark in attempts.read(folder)}
-    step = "Look for what ended the agent (journalctl, dmesg); a new generation of the bundle is tried at once."
+    deaths = {
+        mark.bundle: mark.deaths + (mark.active and not running) for mark in attempts.read(folder)
+    }
+    step = (
+        "Look for what ended the agent (journalctl, dmesg); a new generation of the bundle is tried"
+        " at once."
+    )
     return [
-        Finding("set aside", ok=None, said=f"bundle {bundle}: {attempts.describe(count)}", next_step=step)
+        Finding(
+            "set aside",
+            ok=None,
+            said=f"bundle {bundle}: {attempts.describe(count)}",
+            next_step=step,
+        )
         for bundle, count in deaths.items()
         if count >= attempts.REPORTED
     ]
@@ -119,10 +182,22 @@ def contact(folder: Path, now: float) -> Finding | None:
     if told.contact_error:
         ago = f"; the last answer was {span(now - told.contact)} ago" if told.contact else ""
         step = "What runs goes on; the lines on network and TLS say where it ends."
-        return Finding("manager", ok=False, said=f"does not answer the running agent: {told.contact_error}{ago}", next_step=step)
+        return Finding(
+            "manager",
+            ok=False,
+            said=f"does not answer the running agent: {told.contact_error}{ago}",
+            next_step=step,
+        )
     if not told.contact:
-        return Finding("manager", ok=None, said="has not answered the running agent yet", next_step="Wait a minute and look again.")
-    return Finding("manager", ok=True, said=f"answered the running agent {span(now - told.contact)} ago")
+        return Finding(
+            "manager",
+            ok=None,
+            said="has not answered the running agent yet",
+            next_step="Wait a minute and look again.",
+        )
+    return Finding(
+        "manager", ok=True, said=f"answered the running agent {span(now - told.contact)} ago"
+    )
 
 
 def journal(folder: Path, *, running: bool) -> Finding:
@@ -131,12 +206,25 @@ def journal(folder: Path, *, running: bool) -> Finding:
     except OSError as why:
         return failed("journal", why)
     if (folder / "journal.broken").exists():
-        step = "It was made anew from the releases. Remove the file when nobody wants to look at it; look at the disk (dmesg)."
-        return Finding("journal", ok=None, said=f"{len(entries)} bundles; a broken one lies in journal.broken", next_step=step)
+        step = (
+            "It was made anew from the releases. Remove the file when nobody wants to look at it;"
+            " look at the disk (dmesg)."
+        )
+        return Finding(
+            "journal",
+            ok=None,
+            said=f"{len(entries)} bundles; a broken one lies in journal.broken",
+            next_step=step,
+        )
     cut = sorted(entry.bundle for entry in entries.values() if entry.began)
     if cut and not running:
         step = "An agent takes it up again at its start, by itself."
-        return Finding("journal", ok=None, said=f"{len(entries)} bundles; a change was cut off for {_named(cut)}", next_step=step)
+        return Finding(
+            "journal",
+            ok=None,
+            said=f"{len(entries)} bundles; a change was cut off for {_named(cut)}",
+            next_step=step,
+        )
     return Finding("journal", ok=True, said=f"{len(entries)} bundles")
 
 
@@ -146,24 +234,43 @@ class _File(msgspec.Struct):
 
 def document(folder: Path, known: Identity, now: float) -> Finding:
     """The desired state on this disk, believed as little as a running agent would."""
-    what, step = "desired state", "The agent does not use this one, and asks the manager for it anew."
+    what, step = (
+        "desired state",
+        "The agent does not use this one, and asks the manager for it anew.",
+    )
     try:
         envelope = msgspec.json.decode((folder / "desired.json").read_bytes(), type=_File).envelope
         payload = envelope.payload.encode()
         kept = msgspec.json.decode(payload, type=Desired)
     except FileNotFoundError:
-        return Finding(what, ok=None, said="none on this disk yet", next_step="The agent fetches it when the manager answers.")
+        return Finding(
+            what,
+            ok=None,
+            said="none on this disk yet",
+            next_step="The agent fetches it when the manager answers.",
+        )
     except (OSError, msgspec.DecodeError) as why:
         return Finding(what, ok=None, said=f"on this disk cannot be read: {why}", next_step=step)
-    if not verified(known, envelope.key_id, envelope.signature, desired_bytes(payload)) or kept.cluster_id != known.cluster_id:
-        return Finding(what, ok=None, said="on this disk is not signed for this cluster by the manager's key", next_step=step)
+    if (
+        not verified(known, envelope.key_id, envelope.signature, desired_bytes(payload))
+        or kept.cluster_id != known.cluster_id
+    ):
+        return Finding(
+            what,
+            ok=None,
+            said="on this disk is not signed for this cluster by the manager's key",
+            next_step=step,
+        )
     return aged(kept, now)
 
 
 def aged(kept: Desired, now: float) -> Finding:
     said = f"{len(kept.bundles)} bundles, issued {kept.issued}, good until {kept.expires}"
     if clock_skew.is_over(kept.expires, now):
-        step = "It is kept to. The manager issues a new one when it answers: look at the lines on manager and clock."
+        step = (
+            "It is kept to. The manager issues a new one when it answers: look at the lines on"
+            " manager and clock."
+        )
         return Finding("desired state", ok=None, said=f"expired: {said}", next_step=step)
     return Finding("desired state", ok=True, said=said)
 
@@ -174,7 +281,13 @@ def helm() -> Finding:
     if not path:
         return Finding("helm", ok=False, said="is not on PATH", next_step=step)
     try:
-        done = subprocess.run([path, "version", "--template", "{{.Version}}"], capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(
+            [path, "version", "--template", "{{.Version}}"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired) as why:
         return Finding("helm", ok=False, said=f"{path} does not run: {why}", next_step=step)
     match = re.search(r"v(\d+)\.(\d+)\.(\d+)", done.stdout)
@@ -188,13 +301,17 @@ def kustomize() -> Finding:
     found = config.tools().kustomize
     step = "Install one if bundles use Kustomize."
     if not found:
-        return Finding("kustomize", ok=None, said="neither kustomize nor kubectl is on PATH", next_step=step)
+        return Finding(
+            "kustomize", ok=None, said="neither kustomize nor kubectl is on PATH", next_step=step
+        )
     try:
         done = subprocess.run([*found, "--help"], capture_output=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired) as why:
         return Finding("kustomize", ok=None, said=f"{found[0]} does not run: {why}", next_step=step)
     if done.returncode:
-        return Finding("kustomize", ok=None, said=f"{' '.join(found)} does not work here", next_step=step)
+        return Finding(
+            "kustomize", ok=None, said=f"{' '.join(found)} does not work here", next_step=step
+        )
     return Finding("kustomize", ok=True, said=" ".join(found))
 
 
@@ -203,8 +320,15 @@ def leash() -> Finding:
     if shutil.which("setpriv", path="/usr/bin:/bin"):
         return Finding("processes", ok=True, said="end with the agent, by setpriv")
     step = "Nothing needs to be done; with util-linux's setpriv each helm run starts 10 ms sooner."
-    return Finding("processes", ok=None, said="end with the agent, by a start of Python each: there is no setpriv", next_step=step)
+    return Finding(
+        "processes",
+        ok=None,
+        said="end with the agent, by a start of Python each: there is no setpriv",
+        next_step=step,
+    )
 
 
 def _named(names: Sequence[str]) -> str:
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")
+    return ", ".join(names[:_MOST_NAMED]) + (
+        f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    )

@@ -1,7 +1,8 @@
-"""What `fleet-agent check` finds on the way to the manager: name, connection, TLS, the manager itself, and the clocks.
+"""What `fleet-agent check` finds on the way to the manager: name, connection, TLS, the manager
+itself, and the clocks.
 
-Rule: each step says what it has shown, so that the first that fails is where it ends. Only an agent that does not run is asked for by its
-key: a second program with one identity would stop both.
+Rule: each step says what it has shown, so that the first that fails is where it ends. Only an agent
+that does not run is asked for by its key: a second program with one identity would stop both.
 """
 
 from __future__ import annotations
@@ -28,16 +29,27 @@ from ..controlplane.responses import Duplicate, NotEnrolled
 from .finding import Finding, failed
 
 _SECONDS = 10.0
-# OpenSSL's X509_V_ERR numbers: what is no certificate of that CA, of another name, out of its dates.
-_OTHER_CA, _OTHER_NAME, _DATES = frozenset({18, 19, 20, 21}), frozenset({62, 63, 64}), frozenset({9, 10})
+# OpenSSL's X509_V_ERR numbers: what is no certificate of that CA, of another name, out of its
+# dates.
+_OTHER_CA, _OTHER_NAME, _DATES = (
+    frozenset({18, 19, 20, 21}),
+    frozenset({62, 63, 64}),
+    frozenset({9, 10}),
+)
 
 
 async def before(url: str, pin: str) -> list[Finding]:
-    """Before the enrolment: whether `enrol URL --ca-pin PIN` would reach the manager that is meant."""
+    """Before the enrolment: whether `enrol URL --ca-pin PIN` would reach the manager that is
+    meant.
+    """
     from ..enroll.request import fetch_ca
 
     if not url.startswith("https://"):
-        raise UsageError(f"{url} is not an https address", subject="--url", next_step="Write it as https://HOST:PORT.")
+        raise UsageError(
+            f"{url} is not an https address",
+            subject="--url",
+            next_step="Write it as https://HOST:PORT.",
+        )
     found = await network(url)
     if any(one.ok is False for one in found):
         return found
@@ -76,21 +88,48 @@ async def network(url: str) -> list[Finding]:
     except (OSError, TimeoutError) as why:
         said = why.strerror if isinstance(why, OSError) and why.strerror else "no answer in time"
         step = "Look at this machine's DNS (/etc/resolv.conf), or correct the address."
-        return [Finding("network", ok=False, said=f"the name {host} does not resolve: {said}", next_step=step)]
+        return [
+            Finding(
+                "network",
+                ok=False,
+                said=f"the name {host} does not resolve: {said}",
+                next_step=step,
+            )
+        ]
     address = found[0][4][0]
     began = time.monotonic()
     try:
         async with asyncio.timeout(_SECONDS):
             _, writer = await asyncio.open_connection(host, port)
     except (OSError, TimeoutError) as why:
-        said = "no answer in time" if isinstance(why, TimeoutError) else (os.strerror(why.errno) if why.errno else str(why))
-        step = "Look at firewalls between this machine and the manager, and whether the manager listens there."
-        return [Finding("network", ok=False, said=f"{host} ({address}) takes no connection on port {port}: {said}", next_step=step)]
+        said = (
+            "no answer in time"
+            if isinstance(why, TimeoutError)
+            else (os.strerror(why.errno) if why.errno else str(why))
+        )
+        step = (
+            "Look at firewalls between this machine and the manager, and whether the manager"
+            " listens there."
+        )
+        return [
+            Finding(
+                "network",
+                ok=False,
+                said=f"{host} ({address}) takes no connection on port {port}: {said}",
+                next_step=step,
+            )
+        ]
     took = time.monotonic() - began
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()
-    return [Finding("network", ok=True, said=f"{host} is {address} and takes connections on port {port} ({took * 1000:.0f} ms)")]
+    return [
+        Finding(
+            "network",
+            ok=True,
+            said=f"{host} is {address} and takes connections on port {port} ({took * 1000:.0f} ms)",
+        )
+    ]
 
 
 async def secured(url: str, ca_pem: str, *, pinned: bool) -> list[Finding]:
@@ -104,43 +143,103 @@ async def secured(url: str, ca_pem: str, *, pinned: bool) -> list[Finding]:
     except ssl.SSLCertVerificationError as why:
         return [_not_trusted(why, host, pinned=pinned)]
     except (OSError, TimeoutError) as why:
-        said = "no answer in time" if isinstance(why, TimeoutError) else (getattr(why, "reason", "") or why.strerror or str(why))
-        step = f"Is it the manager that listens on port {port}? Something on the way may also cut TLS."
-        return [Finding("TLS", ok=False, said=f"the handshake with {host} fails: {said}", next_step=step)]
+        said = (
+            "no answer in time"
+            if isinstance(why, TimeoutError)
+            else (getattr(why, "reason", "") or why.strerror or str(why))
+        )
+        step = (
+            f"Is it the manager that listens on port {port}? Something on the way may also cut TLS."
+        )
+        return [
+            Finding(
+                "TLS", ok=False, said=f"the handshake with {host} fails: {said}", next_step=step
+            )
+        ]
     version = writer.get_extra_info("ssl_object").version()
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()
-    return [Finding("TLS", ok=True, said=f"{version}, certificate of {'the pinned CA' if pinned else 'a CA that this machine trusts'}")]
+    return [
+        Finding(
+            "TLS",
+            ok=True,
+            said=(
+                f"{version}, certificate of"
+                f" {'the pinned CA' if pinned else 'a CA that this machine trusts'}"
+            ),
+        )
+    ]
 
 
 def _not_trusted(why: ssl.SSLCertVerificationError, host: str, *, pinned: bool) -> Finding:
     number = why.verify_code
     if number in _OTHER_NAME:
-        step = "Start the manager with --public-url for this address, or use the address that its certificate names."
+        step = (
+            "Start the manager with --public-url for this address, or use the address that its"
+            " certificate names."
+        )
         return Finding("TLS", ok=False, said=f"the certificate is not for {host}", next_step=step)
     if number in _DATES:
         step = "Set this machine's clock, or renew the manager's certificate."
-        return Finding("TLS", ok=False, said=f"the certificate is not valid now: {why.verify_message}", next_step=step)
+        return Finding(
+            "TLS",
+            ok=False,
+            said=f"the certificate is not valid now: {why.verify_message}",
+            next_step=step,
+        )
     if number in _OTHER_CA and pinned:
-        step = "It is another server, a new CA of the manager, or something on the way that opens TLS. Find out which before you go on."
-        return Finding("TLS", ok=False, said=f"the certificate of {host} is not of the pinned CA", next_step=step)
-    step = "Give --ca-pin as `fleetctl cluster register` prints it, or a certificate of a public CA to the manager."
-    return Finding("TLS", ok=False, said=f"the certificate of {host} is not trusted here: {why.verify_message}", next_step=step)
+        step = (
+            "It is another server, a new CA of the manager, or something on the way that opens TLS."
+            " Find out which before you go on."
+        )
+        return Finding(
+            "TLS",
+            ok=False,
+            said=f"the certificate of {host} is not of the pinned CA",
+            next_step=step,
+        )
+    step = (
+        "Give --ca-pin as `fleetctl cluster register` prints it, or a certificate of a public CA to"
+        " the manager."
+    )
+    return Finding(
+        "TLS",
+        ok=False,
+        said=f"the certificate of {host} is not trusted here: {why.verify_message}",
+        next_step=step,
+    )
 
 
 async def greeted(url: str, ca_pem: str) -> list[Finding]:
     """Whether a manager answers, without a name."""
     try:
-        async with asyncio.timeout(_SECONDS), httpx.AsyncClient(verify=tls.context(ca_pem), timeout=_SECONDS) as client:
+        async with (
+            asyncio.timeout(_SECONDS),
+            httpx.AsyncClient(verify=tls.context(ca_pem), timeout=_SECONDS) as client,
+        ):
             answer = await client.get(f"{url.rstrip('/')}/healthz")
     except (httpx.HTTPError, TimeoutError) as why:
         step = "Look at proxies and firewalls that speak HTTP."
-        return [Finding("manager", ok=False, said=f"does not answer: {why or type(why).__name__}", next_step=step)]
+        return [
+            Finding(
+                "manager",
+                ok=False,
+                said=f"does not answer: {why or type(why).__name__}",
+                next_step=step,
+            )
+        ]
     kind = answer.headers.get("content-type", "").partition(";")[0]
     if answer.status_code not in {200, 503} or kind == "text/html":
         step = "Look at proxies, captive portals and the address: it is no manager that answers."
-        return [Finding("manager", ok=False, said=f"something else answers (HTTP {answer.status_code}, {kind})", next_step=step)]
+        return [
+            Finding(
+                "manager",
+                ok=False,
+                said=f"something else answers (HTTP {answer.status_code}, {kind})",
+                next_step=step,
+            )
+        ]
     return [Finding("manager", ok=True, said="answers"), *_dated(answer.headers.get("date", ""))]
 
 
@@ -172,13 +271,29 @@ async def asked_as(known: Identity, key: Ed25519PrivateKey) -> list[Finding]:
         said = "takes this agent's key"
         if found:
             document = uplink.opened(found[1])
-            said += f"; its document names {len(document.bundles)} bundles and is signed by the key that was pinned"
+            said += (
+                f"; its document names {len(document.bundles)} bundles and is signed by the key"
+                " that was pinned"
+            )
         return [Finding("manager", ok=True, said=said), *clock(uplink.offset)]
     except NotEnrolled as why:
-        step = "Run `fleetctl cluster register NAME --replace`, and enrol with the line that it prints."
-        return [Finding("manager", ok=False, said=f"does not know this agent's key: {why.summary}", next_step=step)]
+        step = (
+            "Run `fleetctl cluster register NAME --replace`, and enrol with the line that it"
+            " prints."
+        )
+        return [
+            Finding(
+                "manager",
+                ok=False,
+                said=f"does not know this agent's key: {why.summary}",
+                next_step=step,
+            )
+        ]
     except Duplicate as why:
-        step = "Find the other one (a copied disk?), and give one of them a name and a key of its own: `cluster register`."
+        step = (
+            "Find the other one (a copied disk?), and give one of them a name and a key of its own:"
+            " `cluster register`."
+        )
         return [Finding("manager", ok=False, said=why.summary, next_step=step)]
     except (FleetError, OSError) as why:
         return [failed("manager", why), *clock(uplink.offset)]
@@ -192,7 +307,13 @@ def place(url: str) -> tuple[str, int]:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or 443
     except ValueError as why:
-        raise UsageError(f"{url} is no address: {why}", subject="--url", next_step="Write it as https://HOST:PORT.") from why
+        raise UsageError(
+            f"{url} is no address: {why}",
+            subject="--url",
+            next_step="Write it as https://HOST:PORT.",
+        ) from why
     if not host:
-        raise UsageError(f"{url} names no host", subject="--url", next_step="Write it as https://HOST:PORT.")
+        raise UsageError(
+            f"{url} names no host", subject="--url", next_step="Write it as https://HOST:PORT."
+        )
     return host, port

@@ -12,7 +12,9 @@ _WHAT = "upgrades"
 
 
 def check(state_dir: Path) -> Finding:
-    """Off is in order; a version that was given up, or that could not be loaded here, is worth knowing."""
+    """Off is in order; a version that was given up, or that could not be loaded here, is worth
+    knowing.
+    """
     try:
         no_exec = bool(os.statvfs(state_dir).f_flag & os.ST_NOEXEC)
     except OSError:
@@ -23,8 +25,15 @@ def check(state_dir: Path) -> Finding:
 def judged(found: Upgrades, *, no_exec: bool) -> Finding:
     said = upgrades_said(found)
     if no_exec and found.release_keys:
-        step = "Mount it without noexec, or take the key away: `fleet-agent run --release-key none`."
-        return Finding(_WHAT, ok=False, said=f"{said}; but libraries cannot be loaded from a directory mounted noexec", next_step=step)
+        step = (
+            "Mount it without noexec, or take the key away: `fleet-agent run --release-key none`."
+        )
+        return Finding(
+            _WHAT,
+            ok=False,
+            said=f"{said}; but libraries cannot be loaded from a directory mounted noexec",
+            next_step=step,
+        )
     if found.given_up:
         step = "Name another version with `fleetctl cluster upgrade-agent NAME --to VERSION`."
         return Finding(_WHAT, ok=None, said=said, next_step=step)

@@ -36,7 +36,9 @@ def failed(what: str, why: FleetError | OSError) -> Finding:
     if isinstance(why, FleetError):
         return Finding(what, ok=False, said=why.summary, next_step=why.next_step)
     said = f"{why.strerror or why}" + (f": {why.filename}" if why.filename else "")
-    return Finding(what, ok=False, said=said, next_step="Look at the system's log (dmesg, journalctl).")
+    return Finding(
+        what, ok=False, said=said, next_step="Look at the system's log (dmesg, journalctl)."
+    )
 
 
 def text(found: Iterable[Finding], width: int) -> str:
@@ -48,17 +50,28 @@ def text(found: Iterable[Finding], width: int) -> str:
         lines += textwrap.wrap(said, width, subsequent_indent="       ", break_on_hyphens=False)
         if one.next_step:
             lines += textwrap.wrap(
-                f"-> {_plain(one.next_step)}", width, initial_indent="       ", subsequent_indent="          ", break_on_hyphens=False
+                f"-> {_plain(one.next_step)}",
+                width,
+                initial_indent="       ",
+                subsequent_indent="          ",
+                break_on_hyphens=False,
             )
     wrong, notes = (sum(1 for one in found if one.ok is kind) for kind in (False, None))
-    told = {0: "Nothing stands in the way", 1: "1 thing stands in the way"}.get(wrong, f"{wrong} things stand in the way")
-    return "\n".join([*lines, "", told + (f"; {notes} {'note' if notes == 1 else 'notes'}." if notes else ".")])
+    told = {0: "Nothing stands in the way", 1: "1 thing stands in the way"}.get(
+        wrong, f"{wrong} things stand in the way"
+    )
+    return "\n".join(
+        [*lines, "", told + (f"; {notes} {'note' if notes == 1 else 'notes'}." if notes else ".")]
+    )
 
 
 def as_json(found: Iterable[Finding]) -> str:
     """A list of `what`, `ok` (null for a note), `said`, `nextStep`."""
     return msgspec.json.encode(
-        [{"what": f.what, "ok": f.ok, "said": _plain(f.said), "nextStep": _plain(f.next_step)} for f in found]
+        [
+            {"what": f.what, "ok": f.ok, "said": _plain(f.said), "nextStep": _plain(f.next_step)}
+            for f in found
+        ]
     ).decode()
 
 

@@ -1,7 +1,9 @@
-"""`fleet-agent selftest`: whether this file can be the agent of a state directory. Changes nothing and takes nobody's place.
+"""`fleet-agent selftest`: whether this file can be the agent of a state directory. Changes nothing
+and takes nobody's place.
 
-It runs beside the agent that works: so it never signs a request, which would look like a cloned disk, and takes no lock. Status 0 is yes,
-5 is a fault that lies elsewhere and may pass (manager, API server, helm, disk), anything else speaks against the file.
+It runs beside the agent that works: so it never signs a request, which would look like a cloned
+disk, and takes no lock. Status 0 is yes, 5 is a fault that lies elsewhere and may pass (manager,
+API server, helm, disk), anything else speaks against the file.
 """
 
 from __future__ import annotations
@@ -62,7 +64,9 @@ async def _cluster(kept: str, state_dir: Path) -> None:
 
 
 async def _manager(url: str, ca_pem: str) -> None:
-    """Its door is open to everybody at /healthz: the connection and its certificate are what is tried."""
+    """Its door is open to everybody at /healthz: the connection and its certificate are what is
+    tried.
+    """
     from ..controlplane import tls
     from ..controlplane.http import httpx
 
@@ -71,6 +75,10 @@ async def _manager(url: str, ca_pem: str) -> None:
             answer = await client.get(f"{url}/healthz")
     except httpx.HTTPError as why:
         said = str(why) or type(why).__name__
-        raise UnavailableError(f"the manager cannot be reached: {said}", subject="manager", next_step="Wait.") from why
+        raise UnavailableError(
+            f"the manager cannot be reached: {said}", subject="manager", next_step="Wait."
+        ) from why
     if answer.status_code != 200:
-        raise UnavailableError(f"the manager answers {answer.status_code}", subject="manager", next_step="Wait.")
+        raise UnavailableError(
+            f"the manager answers {answer.status_code}", subject="manager", next_step="Wait."
+        )

@@ -1,4 +1,6 @@
-"""`fleet-agent status`: what this agent holds and how it fares. From files alone, so that it answers when the agent hangs or is gone."""
+"""`fleet-agent status`: what this agent holds and how it fares. From files alone, so that it
+answers when the agent hangs or is gone.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,9 @@ UNKNOWN = "Unknown"
 
 
 class Upgrades(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Of the agent itself. `release_keys`: ids of those pinned, none is off; `current`: the version that the manager brought, "" is what
-    was installed; `trial`: one that has not checked in yet, after `attempts`; `given_up`: one that failed, and `why`.
+    """Of the agent itself. `release_keys`: ids of those pinned, none is off; `current`: the version
+    that the manager brought, "" is what was installed; `trial`: one that has not checked in yet,
+    after `attempts`; `given_up`: one that failed, and `why`.
     """
 
     release_keys: list[str] = []
@@ -44,8 +47,9 @@ class Upgrades(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What `-o json` prints; fields are added, never renamed. `agent`: `running`, `hangs`, `enrolling` or `stopped`; ages in seconds, -1 is
-    never. `states_known`: false when the states are only what the journal says.
+    """What `-o json` prints; fields are added, never renamed. `agent`: `running`, `hangs`,
+    `enrolling` or `stopped`; ages in seconds, -1 is never. `states_known`: false when the states
+    are only what the journal says.
     """
 
     cluster: str
@@ -71,15 +75,21 @@ def gather(state_dir: Path, live_file: Path, now: float) -> Status:
     """Raises UsageError when the directory is not enrolled or cannot be read."""
     if state_dir.exists() and not os.access(state_dir, os.R_OK | os.X_OK):
         step = "Run this as the user of the agent, or as root."
-        raise UsageError(f"{state_dir} cannot be read by this user", subject="--state-dir", next_step=step)
+        raise UsageError(
+            f"{state_dir} cannot be read by this user", subject="--state-dir", next_step=step
+        )
     known, _ = identity.load(state_dir)
     found = status_file.read(live_file, {os.getuid(), 0, state_dir.stat().st_uid})
     agent = "stopped"
     if is_running(state_dir):
         agent = "running" if found and now - found[1] < status_file.OLD_SECONDS else "hangs"
-        agent = "enrolling" if found and found[0].phase == "enrolling" and agent == "running" else agent
+        agent = (
+            "enrolling" if found and found[0].phase == "enrolling" and agent == "running" else agent
+        )
     # Shown, not obeyed: the signature is the running agent's business.
-    kept = KeptDocument(state_dir, lambda envelope: msgspec.json.decode(envelope.payload, type=Desired)).load()
+    kept = KeptDocument(
+        state_dir, lambda envelope: msgspec.json.decode(envelope.payload, type=Desired)
+    ).load()
     document = kept[1] if kept else None
     shown = found if agent != "stopped" else None
     status = Status(
@@ -92,14 +102,27 @@ def gather(state_dir: Path, live_file: Path, now: float) -> Status:
         document_expires=document.expires if document else "",
         upgrades=upgrades(state_dir),
         troubles=troubles.read(state_dir),
-        bundles=sort(shown[0].bundles if shown else kept_bundles(document, read_entries(state_dir / "journal"))),
+        bundles=sort(
+            shown[0].bundles
+            if shown
+            else kept_bundles(document, read_entries(state_dir / "journal"))
+        ),
     )
     if shown is None:
         return status
     told, beat = shown
-    more = {"pid": told.pid, "version": told.version, "contact_error": told.contact_error, "states_known": True}
+    more = {
+        "pid": told.pid,
+        "version": told.version,
+        "contact_error": told.contact_error,
+        "states_known": True,
+    }
     contact = max(0, int(now - told.contact)) if told.contact else -1
-    ages = {"running_seconds": max(0, int(now - told.started)), "beat_seconds": max(0, int(now - beat)), "contact_seconds": contact}
+    ages = {
+        "running_seconds": max(0, int(now - told.started)),
+        "beat_seconds": max(0, int(now - beat)),
+        "contact_seconds": contact,
+    }
     return msgspec.structs.replace(status, **more, **ages)
 
 
@@ -116,7 +139,9 @@ def upgrades(state_dir: Path) -> Upgrades:
 
 
 def is_running(state_dir: Path) -> bool:
-    """Whether somebody holds the directory's lock. A lock that cannot be looked at counts as free."""
+    """Whether somebody holds the directory's lock. A lock that cannot be looked at counts as
+    free.
+    """
     try:
         handle = os.open(state_dir / "agent.lock", os.O_RDWR | os.O_CLOEXEC)
     except OSError:
@@ -131,9 +156,14 @@ def is_running(state_dir: Path) -> bool:
 
 
 def kept_bundles(document: Desired | None, entries: Mapping[BundleName, Entry]) -> list[Bundle]:
-    """What is on the disk of each bundle that is wanted or held: whether it runs well is not known."""
+    """What is on the disk of each bundle that is wanted or held: whether it runs well is not
+    known.
+    """
     wanted = {b.name: b.generation for b in document.bundles} if document else {}
-    return [_kept(wanted.get(name), entries.get(name) or Entry(bundle=name)) for name in sorted({*wanted, *entries})]
+    return [
+        _kept(wanted.get(name), entries.get(name) or Entry(bundle=name))
+        for name in sorted({*wanted, *entries})
+    ]
 
 
 def _kept(wanted: Generation | None, entry: Entry) -> Bundle:
@@ -165,13 +195,20 @@ def sort(bundles: list[Bundle]) -> list[Bundle]:
 
 def text(status: Status, width: int) -> str:
     """For people, in lines of at most `width` columns."""
-    lines = [f"cluster  {status.workspace}/{status.cluster} ({status.id})", f"agent    {_agent(status)}"]
+    lines = [
+        f"cluster  {status.workspace}/{status.cluster} ({status.id})",
+        f"agent    {_agent(status)}",
+    ]
     lines += _wrapped(f"manager  {_manager(status)}", width, "         ")
     lines += _wrapped(f"upgrades {upgrades_said(status.upgrades)}", width, "         ")
     if status.document_expires:
-        lines.append(f"wanted   as of {status.document_issued}, good until {status.document_expires}")
+        lines.append(
+            f"wanted   as of {status.document_issued}, good until {status.document_expires}"
+        )
     for one in status.troubles:
-        lines += _wrapped(f"TROUBLE  {one.code} since {one.since}: {one.message}", width, "         ")
+        lines += _wrapped(
+            f"TROUBLE  {one.code} since {one.since}: {one.message}", width, "         "
+        )
     lines.append("")
     if not status.bundles:
         return "\n".join([*lines, "There are no bundles."])
@@ -181,15 +218,25 @@ def text(status: Status, width: int) -> str:
 def _agent(status: Status) -> str:
     if status.agent == "stopped":
         return "is not running; the states below are those of its journal"
-    about = f"pid {status.pid}, {status.version}, since {span(status.running_seconds)}" if status.pid else ""
+    about = (
+        f"pid {status.pid}, {status.version}, since {span(status.running_seconds)}"
+        if status.pid
+        else ""
+    )
     if status.agent == "hangs":
         since = f" for {span(status.beat_seconds)}" if status.beat_seconds >= 0 else ""
-        return f"HANGS: it holds the lock and has shown no life{since}; restart it" + (f" ({about})" if about else "")
+        return f"HANGS: it holds the lock and has shown no life{since}; restart it" + (
+            f" ({about})" if about else ""
+        )
     return f"{'is enrolling' if status.agent == 'enrolling' else 'runs'} ({about})"
 
 
 def upgrades_said(upgrades: Upgrades) -> str:
-    said = [f"by release key {', '.join(upgrades.release_keys)}" if upgrades.release_keys else "off: no release key is pinned"]
+    said = [
+        f"by release key {', '.join(upgrades.release_keys)}"
+        if upgrades.release_keys
+        else "off: no release key is pinned"
+    ]
     if upgrades.current:
         said.append(f"version {upgrades.current} came from the manager")
     if upgrades.trial:
@@ -203,7 +250,11 @@ def _manager(status: Status) -> str:
     said = f"{status.manager}"
     if status.agent == "stopped":
         return said
-    said += f", answered {span(status.contact_seconds)} ago" if status.contact_seconds >= 0 else ", has not answered since the start"
+    said += (
+        f", answered {span(status.contact_seconds)} ago"
+        if status.contact_seconds >= 0
+        else ", has not answered since the start"
+    )
     return said + (f"; now: {status.contact_error}" if status.contact_error else "")
 
 
@@ -215,14 +266,22 @@ def _table(status: Status, width: int) -> list[str]:
         widths[widths.index(max(widths))] -= 1
     lines = []
     for number, row in enumerate(rows):
-        lines.append("  ".join(_cut(cell, size).ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip())
+        lines.append(
+            "  ".join(
+                _cut(cell, size).ljust(size) for cell, size in zip(row, widths, strict=True)
+            ).rstrip()
+        )
         said = status.bundles[number - 1].message if number else ""
         lines += _wrapped(said, width - 4, "    ", "    ") if said else []
     return lines
 
 
 def _row(bundle: Bundle) -> tuple[str, ...]:
-    generation = f"{bundle.applied} of {bundle.generation}" if bundle.applied != bundle.generation else str(bundle.generation)
+    generation = (
+        f"{bundle.applied} of {bundle.generation}"
+        if bundle.applied != bundle.generation
+        else str(bundle.generation)
+    )
     release = f"{bundle.namespace}/{bundle.release}" if bundle.release else "-"
     state = f"{bundle.state}, at work" if bundle.busy else bundle.state
     return bundle.bundle, state, generation, release, str(bundle.revision or "-")
@@ -233,7 +292,9 @@ def _cut(cell: str, size: int) -> str:
 
 
 def _wrapped(line: str, width: int, after: str, before: str = "") -> list[str]:
-    return textwrap.wrap(_plain(line), width, initial_indent=before, subsequent_indent=after) or [""]
+    return textwrap.wrap(_plain(line), width, initial_indent=before, subsequent_indent=after) or [
+        ""
+    ]
 
 
 def _plain(line: str) -> str:

@@ -1,8 +1,9 @@
 """How a live object differs from what was applied. Pure.
 
-Two comparisons: `differences` is the cheap filter, of the stated fields alone; what the API server writes in another form (defaults inside
-lists, quantities) makes it say too much, never too little. `changes` compares the live object with what the API server itself says it would
-become if it were applied again (a dry run): that is the truth.
+Two comparisons: `differences` is the cheap filter, of the stated fields alone; what the API server
+writes in another form (defaults inside lists, quantities) makes it say too much, never too little.
+`changes` compares the live object with what the API server itself says it would become if it were
+applied again (a dry run): that is the truth.
 """
 
 from __future__ import annotations
@@ -22,10 +23,30 @@ Json = dict[str, Any]
 _QUANTITY = re.compile(r"([+-]?\d+(?:\.\d+)?)([eE][+-]?\d+|[numkKMGTPE]i?)?")
 _POWERS = {"n": -9, "u": -6, "m": -3, "k": 3, "K": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
-_SKIPPED = frozenset({"/status", "/apiVersion", "/kind", "/metadata/namespace", "/metadata/creationTimestamp"})
+_SKIPPED = frozenset(
+    {"/status", "/apiVersion", "/kind", "/metadata/namespace", "/metadata/creationTimestamp"}
+)
 # What the API server keeps of an object: no part of what anybody wanted.
-_BOOKKEEPING = ("managedFields", "generation", "resourceVersion", "creationTimestamp", "uid", "selfLink")
-_LIST_KEYS = ("name", "key", "type", "mountPath", "devicePath", "containerPort", "port", "ip", "topologyKey", "uid")
+_BOOKKEEPING = (
+    "managedFields",
+    "generation",
+    "resourceVersion",
+    "creationTimestamp",
+    "uid",
+    "selfLink",
+)
+_LIST_KEYS = (
+    "name",
+    "key",
+    "type",
+    "mountPath",
+    "devicePath",
+    "containerPort",
+    "port",
+    "ip",
+    "topologyKey",
+    "uid",
+)
 _MOST_PATCH, _MOST_VALUE, _MOST_SHOWN = 2048, 240, 20
 _MOST_IN_SENTENCE, _MOST_BRIEF = 2, 80
 _WORD = re.compile(r"[\w-]+")
@@ -52,7 +73,9 @@ class Change(NamedTuple):
 
 
 def differences(wanted: Json, live: Json) -> dict[str, Any]:
-    """{JSON pointer: live value} of each stated field that the live object has otherwise; a missing one is None."""
+    """{JSON pointer: live value} of each stated field that the live object has otherwise; a missing
+    one is None.
+    """
     found: dict[str, Any] = {}
     _compare(_as_kept(wanted), live, "", found)
     return found
@@ -67,16 +90,24 @@ def changes(would_be: Json, live: Json) -> list[Change]:
 
 def stated(wanted: Json, differing: dict[str, Any]) -> list[Change]:
     """What `differences` found, with what is wanted there: for where no dry run is to be had."""
-    return [Change(pointer, _at(_as_kept(wanted), pointer), MISSING if live is None else live) for pointer, live in differing.items()]
+    return [
+        Change(pointer, _at(_as_kept(wanted), pointer), MISSING if live is None else live)
+        for pointer, live in differing.items()
+    ]
 
 
 def shown(kind: str, found: Sequence[Change]) -> list[Difference]:
     """For people: at most 20, values cut, those of a Secret not at all."""
-    return [Difference(pointer=c.pointer, wanted=_text(kind, c, c.wanted), live=_text(kind, c, c.live)) for c in found[:_MOST_SHOWN]]
+    return [
+        Difference(pointer=c.pointer, wanted=_text(kind, c, c.wanted), live=_text(kind, c, c.live))
+        for c in found[:_MOST_SHOWN]
+    ]
 
 
 def sentence(kind: str, found: Sequence[Change]) -> str:
-    """The first changes with both values: `data.greeting is "hello", Git has "good evening"`. Values of a Secret are not shown."""
+    """The first changes with both values: `data.greeting is "hello", Git has "good evening"`.
+    Values of a Secret are not shown.
+    """
     parts = [_versus(kind, change) for change in found[:_MOST_IN_SENTENCE]]
     more = len(found) - len(parts)
     return "; ".join(parts) + (f"; and {more} more" if more else "")
@@ -86,7 +117,11 @@ def _versus(kind: str, change: Change) -> str:
     field = dotted(change.pointer)
     if _is_secret(kind, change.pointer):
         if change.live is MISSING or change.wanted is MISSING:
-            return f"{field} is missing" if change.live is MISSING else f"{field} is there, Git has none"
+            return (
+                f"{field} is missing"
+                if change.live is MISSING
+                else f"{field} is there, Git has none"
+            )
         return f"{field} is not what Git has (values of a Secret are not shown)"
     wanted, live = (_brief(_text(kind, change, value)) for value in (change.wanted, change.live))
     return f"{field} is {live or 'missing'}, Git has {wanted or 'none'}"
@@ -108,11 +143,19 @@ def dotted(pointer: str) -> str:
 
 
 def patch(kind: str, found: Iterable[Change]) -> str:
-    """The merge patch that would put it right, as Fleet shows it; in a list the items stand by their number. At most 2 KiB."""
+    """The merge patch that would put it right, as Fleet shows it; in a list the items stand by
+    their number. At most 2 KiB.
+    """
     tree: Json = {}
     for change in found:
         steps = steps_of(change.pointer)
-        value = None if change.wanted is MISSING else _HIDDEN if _is_secret(kind, change.pointer) else change.wanted
+        value = (
+            None
+            if change.wanted is MISSING
+            else _HIDDEN
+            if _is_secret(kind, change.pointer)
+            else change.wanted
+        )
         here = tree
         for step in steps[:-1]:
             below = here.setdefault(step, {})
@@ -131,7 +174,9 @@ def pointer_to(path: str, step: object) -> str:
 
 
 def _is_secret(kind: str, pointer: str) -> bool:
-    return pointer.startswith(_LAST_APPLIED) or (kind == "Secret" and not pointer.startswith(("/metadata/labels", "/type")))
+    return pointer.startswith(_LAST_APPLIED) or (
+        kind == "Secret" and not pointer.startswith(("/metadata/labels", "/type"))
+    )
 
 
 def _text(kind: str, change: Change, value: Any) -> str:
@@ -148,13 +193,23 @@ def _as_kept(wanted: Json) -> Json:
     """As the API server keeps it: a Secret's `stringData` goes into `data`."""
     if wanted.get("kind") != "Secret" or not isinstance(wanted.get("stringData"), dict):
         return wanted
-    plain = {key: base64.b64encode(str(value).encode()).decode() for key, value in wanted["stringData"].items()}
-    return {**{k: v for k, v in wanted.items() if k != "stringData"}, "data": {**(wanted.get("data") or {}), **plain}}
+    plain = {
+        key: base64.b64encode(str(value).encode()).decode()
+        for key, value in wanted["stringData"].items()
+    }
+    return {
+        **{k: v for k, v in wanted.items() if k != "stringData"},
+        "data": {**(wanted.get("data") or {}), **plain},
+    }
 
 
 def _stripped(item: Json) -> Json:
-    meta = {key: value for key, value in (item.get("metadata") or {}).items() if key not in _BOOKKEEPING}
-    return {key: value for key, value in item.items() if key not in {"status", "apiVersion", "kind"}} | {"metadata": meta}
+    meta = {
+        key: value for key, value in (item.get("metadata") or {}).items() if key not in _BOOKKEEPING
+    }
+    return {
+        key: value for key, value in item.items() if key not in {"status", "apiVersion", "kind"}
+    } | {"metadata": meta}
 
 
 def _at(item: Any, pointer: str) -> Any:
@@ -171,8 +226,14 @@ def _at(item: Any, pointer: str) -> Any:
 def _changes(would_be: Any, live: Any, path: str, found: list[Change]) -> None:
     if isinstance(would_be, dict) and isinstance(live, dict):
         for key in [*would_be, *(k for k in live if k not in would_be)]:
-            _changes(would_be.get(key, MISSING), live.get(key, MISSING), pointer_to(path, key), found)
-    elif isinstance(would_be, list) and isinstance(live, list) and (pairs := _paired(would_be, live)) is not None:
+            _changes(
+                would_be.get(key, MISSING), live.get(key, MISSING), pointer_to(path, key), found
+            )
+    elif (
+        isinstance(would_be, list)
+        and isinstance(live, list)
+        and (pairs := _paired(would_be, live)) is not None
+    ):
         for at, one, other in pairs:
             _changes(one, other, pointer_to(path, at), found)
     elif would_be != live or type(would_be) is not type(live):
@@ -180,7 +241,9 @@ def _changes(would_be: Any, live: Any, path: str, found: list[Change]) -> None:
 
 
 def _paired(would_be: list[Any], live: list[Any]) -> list[tuple[int, Any, Any]] | None:
-    """Items that belong together, by the key that their list has; None for a list that is one value."""
+    """Items that belong together, by the key that their list has; None for a list that is one
+    value.
+    """
     if would_be == live:
         return []
     for name in _LIST_KEYS:
@@ -189,21 +252,36 @@ def _paired(would_be: list[Any], live: list[Any]) -> list[tuple[int, Any, Any]] 
             continue
         if [k for k in mine if k in theirs] != [k for k in theirs if k in mine]:
             return None  # in another order
-        pairs = [(at, item, theirs[key][1] if key in theirs else MISSING) for key, (at, item) in mine.items()]
-        return pairs + [(at, MISSING, item) for key, (at, item) in theirs.items() if key not in mine]
+        pairs = [
+            (at, item, theirs[key][1] if key in theirs else MISSING)
+            for key, (at, item) in mine.items()
+        ]
+        return pairs + [
+            (at, MISSING, item) for key, (at, item) in theirs.items() if key not in mine
+        ]
     if len(would_be) == len(live) and all(isinstance(item, dict) for item in (*would_be, *live)):
-        return [(at, one, other) for at, (one, other) in enumerate(zip(would_be, live, strict=True))]
+        return [
+            (at, one, other) for at, (one, other) in enumerate(zip(would_be, live, strict=True))
+        ]
     return None
 
 
 def _keyed(items: list[Any], name: str) -> dict[str, tuple[int, Any]] | None:
     """By the value of `name`, when each item is a map that has its own."""
-    found = {repr(item[name]): (at, item) for at, item in enumerate(items) if isinstance(item, dict) and name in item}
+    found = {
+        repr(item[name]): (at, item)
+        for at, item in enumerate(items)
+        if isinstance(item, dict) and name in item
+    }
     return found if len(found) == len(items) else None
 
 
 def _compare(wanted: Any, live: Any, path: str, found: dict[str, Any]) -> None:
-    if path in _SKIPPED or wanted is None or (wanted in ({}, [], "") and live in (None, {}, [], "")):
+    if (
+        path in _SKIPPED
+        or wanted is None
+        or (wanted in ({}, [], "") and live in (None, {}, [], ""))
+    ):
         return
     if isinstance(wanted, dict) and isinstance(live, dict):
         for key, value in wanted.items():

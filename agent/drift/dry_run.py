@@ -1,7 +1,9 @@
-"""What the API server says an object would become if it were applied again: the true drift, asked for by a server-side dry run.
+"""What the API server says an object would become if it were applied again: the true drift, asked
+for by a server-side dry run.
 
-Rule: nothing is asked twice. An answer stands for the object as it is (its uid and the stated fields that differ), and so does a refusal,
-for a while: of webhooks that cannot do dry runs, of rights that are missing. How often anything is asked is bounded.
+Rule: nothing is asked twice. An answer stands for the object as it is (its uid and the stated
+fields that differ), and so does a refusal, for a while: of webhooks that cannot do dry runs, of
+rights that are missing. How often anything is asked is bounded.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ _TRIES = 3
 
 @dataclass(frozen=True)
 class Verdict:
-    """`found`: what applying again would change; None where no dry run is to be had, until the clock says `until`."""
+    """`found`: what applying again would change; None where no dry run is to be had, until the
+    clock says `until`.
+    """
 
     about: Hashable
     found: list[Change] | None
@@ -47,17 +51,26 @@ class DryRun:
         self._known: dict[tuple[str, Place], Verdict] = {}
         self._refused: dict[tuple[str, str, str], float] = {}
 
-    async def changes(self, kube: Kube, place: Place, wanted: Json, live: Json, differing: Json) -> list[Change] | None:
-        """What would change; None when the cluster refuses to say. Raises NotFound (it is gone by now), Throttled."""
+    async def changes(
+        self, kube: Kube, place: Place, wanted: Json, live: Json, differing: Json
+    ) -> list[Change] | None:
+        """What would change; None when the cluster refuses to say. Raises NotFound (it is gone by
+        now), Throttled.
+        """
         key = (kube.user, place)
-        about = ((live.get("metadata") or {}).get("uid"), hash(msgspec.json.encode([wanted, differing], order="sorted")))
+        about = (
+            (live.get("metadata") or {}).get("uid"),
+            hash(msgspec.json.encode([wanted, differing], order="sorted")),
+        )
         known = self._known.get(key)
         if known is not None and known.about == about and self._clock() < known.until:
             return known.found
         if self._refused.get((kube.user, place.api_version, place.kind), 0.0) > self._clock():
             return None
         found = await self._ask(kube, place, wanted, live)
-        self._known[key] = Verdict(about, found, float("inf") if found is not None else self._clock() + _OBJECT_SECONDS)
+        self._known[key] = Verdict(
+            about, found, float("inf") if found is not None else self._clock() + _OBJECT_SECONDS
+        )
         return found
 
     def settled(self, kube: Kube, place: Place) -> None:
@@ -71,7 +84,9 @@ class DryRun:
             self._bucket.take()
             await asyncio.sleep(self._bucket.wait())
             try:
-                would_be = await kube.call("PATCH", f"{path}?fieldManager=helm&force=true&dryRun=All", body, _APPLY)
+                would_be = await kube.call(
+                    "PATCH", f"{path}?fieldManager=helm&force=true&dryRun=All", body, _APPLY
+                )
             except Throttled:
                 raise
             except (ToolFailed, ClusterUnreachable) as why:
@@ -83,11 +98,14 @@ class DryRun:
         return changes(would_be, live)
 
     def _refuse(self, kube: Kube, place: Place, why: ToolFailed | ClusterUnreachable) -> None:
-        """Rights and webhooks are the kind's; anything else (a field that cannot change) is this object's."""
+        """Rights and webhooks are the kind's; anything else (a field that cannot change) is this
+        object's.
+        """
         seconds = 0.0
         if "dry run" in why.summary or isinstance(why, Forbidden):
             seconds = _KIND_SECONDS
-        elif isinstance(why, ClusterUnreachable):  # a webhook that does not answer: not once more for each object
+        # a webhook that does not answer: not once more for each object
+        elif isinstance(why, ClusterUnreachable):
             seconds = _OBJECT_SECONDS
         if seconds:
             self._refused[kube.user, place.api_version, place.kind] = self._clock() + seconds

@@ -1,7 +1,9 @@
-"""Which stated fields a controller of Kubernetes has set as its duty, by the object's managedFields: those are no drift. Pure.
+"""Which stated fields a controller of Kubernetes has set as its duty, by the object's
+managedFields: those are no drift. Pure.
 
-An autoscaler's replicas, an injected CA bundle, a vertical autoscaler's requests: whoever states a first value for them in Git does not
-mean to hold it. A person's field managers (kubectl, an editor, a dashboard) are never among them, whatever they change.
+An autoscaler's replicas, an injected CA bundle, a vertical autoscaler's requests: whoever states a
+first value for them in Git does not mean to hold it. A person's field managers (kubectl, an editor,
+a dashboard) are never among them, whatever they change.
 """
 
 from __future__ import annotations
@@ -17,16 +19,41 @@ from fleetctl.tools.field_substitution import list_index
 from .diff import MISSING, Change, steps_of
 
 # By how their names begin.
-_CONTROLLERS = ("kube-controller-manager", "horizontal-pod-autoscaler", "cert-manager-cainjector", "cainjector", "vpa-", "keda")
-_PEOPLE = ("kubectl", "helm", "k9s", "lens", "dashboard", "rancher", "node-fetch", "mozilla", "okhttp", "unknown", "before-first-apply")
+_CONTROLLERS = (
+    "kube-controller-manager",
+    "horizontal-pod-autoscaler",
+    "cert-manager-cainjector",
+    "cainjector",
+    "vpa-",
+    "keda",
+)
+_PEOPLE = (
+    "kubectl",
+    "helm",
+    "k9s",
+    "lens",
+    "dashboard",
+    "rancher",
+    "node-fetch",
+    "mozilla",
+    "okhttp",
+    "unknown",
+    "before-first-apply",
+)
 _SPACE = re.compile(r"\s*")
 
 
 def of_controllers(live: dict[str, Any], found: Iterable[Change]) -> set[str]:
     """The pointers of those changes that are a controller's."""
-    entries = [part for part in (live.get("metadata") or {}).get("managedFields") or [] if isinstance(part, dict)]
+    entries = [
+        part
+        for part in (live.get("metadata") or {}).get("managedFields") or []
+        if isinstance(part, dict)
+    ]
     owned = [part.get("fieldsV1") or {} for part in entries if _is_controller(part)]
-    pointers = {c.pointer for c in found if c.pointer.endswith("/caBundle") and is_placeholder(c.wanted)}
+    pointers = {
+        c.pointer for c in found if c.pointer.endswith("/caBundle") and is_placeholder(c.wanted)
+    }
     for change in found:
         if any(_owns(fields, live, steps_of(change.pointer)) for fields in owned):
             pointers.add(change.pointer)
@@ -34,11 +61,16 @@ def of_controllers(live: dict[str, Any], found: Iterable[Change]) -> set[str]:
 
 
 def is_placeholder(bundle: Any) -> bool:
-    """Whether a stated CA bundle means "to be filled in": nothing, "" (which the API server drops), or white space in base64."""
+    """Whether a stated CA bundle means "to be filled in": nothing, "" (which the API server drops),
+    or white space in base64.
+    """
     if bundle is MISSING or bundle is None:
         return True
     try:
-        return isinstance(bundle, str) and _SPACE.fullmatch(base64.b64decode(bundle, validate=True).decode()) is not None
+        return (
+            isinstance(bundle, str)
+            and _SPACE.fullmatch(base64.b64decode(bundle, validate=True).decode()) is not None
+        )
     except ValueError:
         return False
 
@@ -52,7 +84,9 @@ def _is_controller(entry: dict[str, Any]) -> bool:
 
 
 def _owns(fields: Any, item: Any, steps: list[str]) -> bool:
-    """Whether fieldsV1 names the field, or the whole of which it is a part. Owning something below it is not enough."""
+    """Whether fieldsV1 names the field, or the whole of which it is a part. Owning something below
+    it is not enough.
+    """
     for step in steps:
         if not isinstance(fields, dict):
             return False

@@ -1,8 +1,9 @@
 """Whether a live object is ready, and in words why not. Pure.
 
-The rules are those of kstatus (sigs.k8s.io/cli-utils `pkg/kstatus/status`), and what Rancher Fleet adds to them
-(`internal/cmd/agent/deployer/summary/summarizers.go`): a load balancer needs an address, and conditions of certain names count for all.
-Two things are stricter here than in kstatus: a Pod that ended in failure is not ready, nor is a Deployment whose Pods cannot be made.
+The rules are those of kstatus (sigs.k8s.io/cli-utils `pkg/kstatus/status`), and what Rancher Fleet
+adds to them (`internal/cmd/agent/deployer/summary/summarizers.go`): a load balancer needs an
+address, and conditions of certain names count for all. Two things are stricter here than in
+kstatus: a Pod that ended in failure is not ready, nor is a Deployment whose Pods cannot be made.
 """
 
 from __future__ import annotations
@@ -14,15 +15,36 @@ Json = dict[str, Any]
 READY, NOT_READY = "Ready", "NotReady"
 _MOST_SAID = 300
 
-# What a condition of this name must not be, whatever the kind (Fleet's tables; its `Failed=False` is a trap that is not copied).
+# What a condition of this name must not be, whatever the kind (Fleet's tables; its `Failed=False`
+# is a trap that is not copied).
 _MUST_NOT_BE = {
-    **dict.fromkeys(("Reconciling", "Stalled", "ReplicaFailure", "Unschedulable", "OutOfDisk", "MemoryPressure"), ("True",)),
+    **dict.fromkeys(
+        (
+            "Reconciling",
+            "Stalled",
+            "ReplicaFailure",
+            "Unschedulable",
+            "OutOfDisk",
+            "MemoryPressure",
+        ),
+        ("True",),
+    ),
     **dict.fromkeys(("DiskPressure", "NetworkUnavailable", "Failed"), ("True",)),
-    **dict.fromkeys(("Ready", "Available", "Completed", "BootstrapReady", "InfrastructureReady", "NodeHealthy"), ("False", "Unknown")),
-    **dict.fromkeys(("Initialized", "Installed", "Deployed", "Provisioned", "Reconciled", "Registered"), ("False", "Unknown")),
-    **dict.fromkeys(("Active", "AbleToScale", "ScalingActive", "Created", "Processed", "Updated", "Upgraded"), ("False", "Unknown")),
+    **dict.fromkeys(
+        ("Ready", "Available", "Completed", "BootstrapReady", "InfrastructureReady", "NodeHealthy"),
+        ("False", "Unknown"),
+    ),
+    **dict.fromkeys(
+        ("Initialized", "Installed", "Deployed", "Provisioned", "Reconciled", "Registered"),
+        ("False", "Unknown"),
+    ),
+    **dict.fromkeys(
+        ("Active", "AbleToScale", "ScalingActive", "Created", "Processed", "Updated", "Upgraded"),
+        ("False", "Unknown"),
+    ),
 }
-# Kinds whose own rule says it all: a suspended or finished Job, or a Pod that has done its work, has conditions that would read as bad.
+# Kinds whose own rule says it all: a suspended or finished Job, or a Pod that has done its work,
+# has conditions that would read as bad.
 _SPEAK_FOR_THEMSELVES = frozenset({"Pod", "Job"})
 
 
@@ -57,7 +79,9 @@ def _deployment(spec: Json, status: Json) -> str:
     if _is(status, "ReplicaFailure", "True"):
         return _said(status, "ReplicaFailure")
     wanted = _number(spec, "replicas", 1)
-    total, updated, available, ready = _numbers(status, "replicas", "updatedReplicas", "availableReplicas", "readyReplicas")
+    total, updated, available, ready = _numbers(
+        status, "replicas", "updatedReplicas", "availableReplicas", "readyReplicas"
+    )
     if total < wanted:
         return f"{total} of {wanted} replicas exist"
     if updated < wanted:
@@ -72,8 +96,13 @@ def _deployment(spec: Json, status: Json) -> str:
 
 
 def _rolled_out(spec: Json, status: Json) -> str:
-    """What a Deployment's conditions say when its counts are right. Without a deadline there is no word of progress."""
-    reason, deadline = _condition(status, "Progressing").get("reason"), spec.get("progressDeadlineSeconds")
+    """What a Deployment's conditions say when its counts are right. Without a deadline there is no
+    word of progress.
+    """
+    reason, deadline = (
+        _condition(status, "Progressing").get("reason"),
+        spec.get("progressDeadlineSeconds"),
+    )
     if spec.get("paused") and reason == "DeploymentPaused":
         return "is paused"
     if isinstance(deadline, int) and deadline < 2**31 - 1 and reason != "NewReplicaSetAvailable":
@@ -85,7 +114,9 @@ def _replica_set(spec: Json, status: Json) -> str:
     if _is(status, "ReplicaFailure", "True"):
         return _said(status, "ReplicaFailure")
     wanted = _number(spec, "replicas", 1)
-    total, labelled, available, ready = _numbers(status, "replicas", "fullyLabeledReplicas", "availableReplicas", "readyReplicas")
+    total, labelled, available, ready = _numbers(
+        status, "replicas", "fullyLabeledReplicas", "availableReplicas", "readyReplicas"
+    )
     for count, word in ((labelled, "labelled"), (available, "available"), (ready, "ready")):
         if count < wanted:
             return f"{count} of {wanted} replicas are {word}"
@@ -99,7 +130,9 @@ def _stateful_set(spec: Json, status: Json) -> str:
     if status.get("observedGeneration") is None:
         return "its controller has not seen it yet"
     wanted = _number(spec, "replicas", 1)
-    total, ready, current, updated = _numbers(status, "replicas", "readyReplicas", "currentReplicas", "updatedReplicas")
+    total, ready, current, updated = _numbers(
+        status, "replicas", "readyReplicas", "currentReplicas", "updatedReplicas"
+    )
     if total < wanted:
         return f"{total} of {wanted} replicas exist"
     if ready < wanted:
@@ -108,7 +141,11 @@ def _stateful_set(spec: Json, status: Json) -> str:
         return f"{total - wanted} replicas too many are left"
     partition = _map(strategy.get("rollingUpdate")).get("partition")
     if isinstance(partition, int):
-        return f"{updated} of {wanted - partition} replicas are updated" if updated < wanted - partition else ""
+        return (
+            f"{updated} of {wanted - partition} replicas are updated"
+            if updated < wanted - partition
+            else ""
+        )
     if status.get("currentRevision") != status.get("updateRevision"):
         return f"{updated} of {wanted} replicas are updated"
     return f"{current} of {wanted} replicas are current" if current < wanted else ""
@@ -118,7 +155,11 @@ def _daemon_set(_spec: Json, status: Json) -> str:
     if status.get("observedGeneration") is None or status.get("desiredNumberScheduled") is None:
         return "its controller has not seen it yet"
     wanted = _number(status, "desiredNumberScheduled", 0)
-    counts = ("currentNumberScheduled", "scheduled"), ("updatedNumberScheduled", "updated"), ("numberAvailable", "available")
+    counts = (
+        ("currentNumberScheduled", "scheduled"),
+        ("updatedNumberScheduled", "updated"),
+        ("numberAvailable", "available"),
+    )
     for key, word in (*counts, ("numberReady", "ready")):
         if _number(status, key, 0) < wanted:
             return f"{_number(status, key, 0)} of {wanted} Pods are {word}"
@@ -141,11 +182,16 @@ def _pod(_spec: Json, status: Json) -> str:
     if looping:
         return looping
     if phase == "Pending" and _is(status, "PodScheduled", "False"):
-        return f"cannot be scheduled: {_condition(status, 'PodScheduled').get('message') or 'no node fits'}"
+        return (
+            "cannot be scheduled:"
+            f" {_condition(status, 'PodScheduled').get('message') or 'no node fits'}"
+        )
     if phase == "Running":
         return "runs but is not ready"
     more = status.get("message") or status.get("reason") or ""
-    return (f"phase {phase}" if phase else "no node has taken it yet") + (f": {more}" if more else "")
+    return (f"phase {phase}" if phase else "no node has taken it yet") + (
+        f": {more}" if more else ""
+    )
 
 
 def _waiting(status: Json) -> str:
@@ -156,12 +202,18 @@ def _waiting(status: Json) -> str:
             reason = str(waiting.get("reason") or "")
             if reason and reason not in {"ContainerCreating", "PodInitializing"}:
                 message = waiting.get("message")
-                return f"container {container.get('name')}: {reason}" + (f": {message}" if message else "")
+                return f"container {container.get('name')}: {reason}" + (
+                    f": {message}" if message else ""
+                )
     return ""
 
 
 def _claim(_spec: Json, status: Json) -> str:
-    return "" if status.get("phase") == "Bound" else f"is not bound, phase {status.get('phase') or 'unknown'}"
+    return (
+        ""
+        if status.get("phase") == "Bound"
+        else f"is not bound, phase {status.get('phase') or 'unknown'}"
+    )
 
 
 def _service(spec: Json, status: Json) -> str:
@@ -169,7 +221,11 @@ def _service(spec: Json, status: Json) -> str:
         return ""
     if not spec.get("clusterIP"):
         return "has no cluster address yet"
-    return "" if _map(status.get("loadBalancer")).get("ingress") else "its load balancer has no address yet"
+    return (
+        ""
+        if _map(status.get("loadBalancer")).get("ingress")
+        else "its load balancer has no address yet"
+    )
 
 
 def _definition(_spec: Json, status: Json) -> str:
@@ -177,12 +233,19 @@ def _definition(_spec: Json, status: Json) -> str:
         return _said(status, "NamesAccepted")
     if _is(status, "Established", "True"):
         return ""
-    refused = _is(status, "Established", "False") and _condition(status, "Established").get("reason") != "Installing"
+    refused = (
+        _is(status, "Established", "False")
+        and _condition(status, "Established").get("reason") != "Installing"
+    )
     return _said(status, "Established") if refused else "is not established yet"
 
 
 def _available(_spec: Json, status: Json) -> str:
-    return "" if _is(status, "Available", "True") else _said(status, "Available") or "is not available yet"
+    return (
+        ""
+        if _is(status, "Available", "True")
+        else _said(status, "Available") or "is not available yet"
+    )
 
 
 def _nothing(_spec: Json, _status: Json) -> str:
@@ -201,7 +264,13 @@ def _conditions(status: Json) -> str:
 def _said(status: Json, name: str) -> str:
     """`NAME=STATUS: message`, or "" for a condition that is not there."""
     found = _condition(status, name)
-    return f"{name}={found.get('status')}: {found.get('message') or found.get('reason') or ''}".rstrip(": ") if found else ""
+    return (
+        f"{name}={found.get('status')}: {found.get('message') or found.get('reason') or ''}".rstrip(
+            ": "
+        )
+        if found
+        else ""
+    )
 
 
 def _is(status: Json, name: str, value: str) -> bool:
@@ -247,7 +316,8 @@ _RULES: dict[tuple[str, str], Callable[[Json, Json], str]] = {
     ("", "Service"): _service,
     ("", "ConfigMap"): _nothing,
     ("", "Secret"): _nothing,
-    ("policy", "PodDisruptionBudget"): _nothing,  # its generation is observed: the allowed disruptions are computed
+    # its generation is observed: the allowed disruptions are computed
+    ("policy", "PodDisruptionBudget"): _nothing,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): _definition,
     ("apiregistration.k8s.io", "APIService"): _available,
 }

@@ -1,7 +1,9 @@
-"""What a bundle says must not count: fields and objects of `diff.comparePatches`, and conditions of `ignore.conditions`. Pure.
+"""What a bundle says must not count: fields and objects of `diff.comparePatches`, and conditions of
+`ignore.conditions`. Pure.
 
-How rules match follows rancher/fleet `internal/cmd/agent/deployer/desiredset`: kind and API group are equal, an empty namespace or name is
-any, a name is also tried as a regular expression. Fields are taken out of both sides before they are compared.
+How rules match follows rancher/fleet `internal/cmd/agent/deployer/desiredset`: kind and API group
+are equal, an empty namespace or name is any, a name is also tried as a regular expression. Fields
+are taken out of both sides before they are compared.
 """
 
 from __future__ import annotations
@@ -32,22 +34,36 @@ class Rules:
 
     def passes_over(self, item: dict[str, Any]) -> bool:
         """Whether the whole object is left to itself."""
-        return any(operation.op == "ignore" for rule in self._for(item) for operation in rule.operations or [])
+        return any(
+            operation.op == "ignore"
+            for rule in self._for(item)
+            for operation in rule.operations or []
+        )
 
     def pointers(self, item: dict[str, Any]) -> list[str]:
         """JSON pointers of the fields that do not count.
 
-        Fleet applies each operation to both sides before it compares them (rancher/fleet `desiredset/diff.go`), so that what `path` names
-        is equal afterwards, whatever the value: `add`, `remove` and `replace` leave a field out. An `add` to a list only inserts into both,
-        and `test` changes nothing. Fleet's operations have no `from`, so `move` and `copy` do nothing, there and here. In Fleet one
-        operation that does not fit voids the others for that object; here it has no effect.
+        Fleet applies each operation to both sides before it compares them (rancher/fleet
+        `desiredset/diff.go`), so that what `path` names is equal afterwards, whatever the value:
+        `add`, `remove` and `replace` leave a field out. An `add` to a list only inserts into both,
+        and `test` changes nothing. Fleet's operations have no `from`, so `move` and `copy` do
+        nothing, there and here. In Fleet one operation that does not fit voids the others for that
+        object; here it has no effect.
         """
         found: list[str] = []
         for rule in self._for(item):
             found += rule.json_pointers or []
-            operations = (operation for operation in rule.operations or [] if operation.op in _LEAVE_OUT)
-            found += [o.path for o in operations if not (o.op == "add" and _is_in_list(o.path, item))]
-        return list(dict.fromkeys(_without_negative(pointer, item) for pointer in found if pointer.startswith("/")))
+            operations = (
+                operation for operation in rule.operations or [] if operation.op in _LEAVE_OUT
+            )
+            found += [
+                o.path for o in operations if not (o.op == "add" and _is_in_list(o.path, item))
+            ]
+        return list(
+            dict.fromkeys(
+                _without_negative(pointer, item) for pointer in found if pointer.startswith("/")
+            )
+        )
 
     def _for(self, item: dict[str, Any]) -> Iterable[ComparePatch]:
         return (rule for rule in self.patches if _matches(rule, item))
@@ -78,12 +94,16 @@ def without(item: dict[str, Any], pointers: Iterable[str]) -> dict[str, Any]:
 
 
 def left_over(found: Iterable[Change], pointers: Sequence[str]) -> list[Change]:
-    """Those of the changes that do not lie at `pointers`; of a change that holds one of them, what is left without it."""
+    """Those of the changes that do not lie at `pointers`; of a change that holds one of them, what
+    is left without it.
+    """
     left: list[Change] = []
     for change in found:
         if any(change.pointer == p or change.pointer.startswith(f"{p}/") for p in pointers):
             continue
-        below = [p.removeprefix(change.pointer) for p in pointers if p.startswith(f"{change.pointer}/")]
+        below = [
+            p.removeprefix(change.pointer) for p in pointers if p.startswith(f"{change.pointer}/")
+        ]
         wanted, live = _without(change.wanted, below), _without(change.live, below)
         if not below or (wanted != live and not (wanted in _NOTHING and live in _NOTHING)):
             left.append(change._replace(wanted=wanted, live=live))
@@ -101,7 +121,9 @@ def _is_in_list(pointer: str, item: dict[str, Any]) -> bool:
 
 
 def _without_negative(pointer: str, item: dict[str, Any]) -> str:
-    """The pointer with `-1`, which Fleet's library takes for the last item of a list, as the number that it is in `item`."""
+    """The pointer with `-1`, which Fleet's library takes for the last item of a list, as the number
+    that it is in `item`.
+    """
     found = ""
     value: Any = item
     for step in steps_of(pointer):
@@ -114,11 +136,17 @@ def _without_negative(pointer: str, item: dict[str, Any]) -> str:
 def _matches(rule: ComparePatch, item: dict[str, Any]) -> bool:
     meta = item.get("metadata") or {}
     group = _group(str(item.get("apiVersion", "")))
-    if not fnmatchcase(str(item.get("kind")), rule.kind or "") or not fnmatchcase(group, _group(rule.api_version or "")):
+    if not fnmatchcase(str(item.get("kind")), rule.kind or "") or not fnmatchcase(
+        group, _group(rule.api_version or "")
+    ):
         return False
     if rule.namespace and rule.namespace != (meta.get("namespace") or ""):
         return False
-    return not rule.name or rule.name == meta.get("name") or _fits(rule.name, str(meta.get("name", "")))
+    return (
+        not rule.name
+        or rule.name == meta.get("name")
+        or _fits(rule.name, str(meta.get("name", "")))
+    )
 
 
 def _group(api_version: str) -> str:
@@ -133,7 +161,11 @@ def _fits(pattern: str, name: str) -> bool:
 
 
 def _holds(condition: Any, wanted: dict[str, str]) -> bool:
-    return isinstance(condition, dict) and bool(wanted) and all(str(condition.get(key)) == value for key, value in wanted.items())
+    return (
+        isinstance(condition, dict)
+        and bool(wanted)
+        and all(str(condition.get(key)) == value for key, value in wanted.items())
+    )
 
 
 def _cut(value: Any, steps: list[str]) -> Any:

@@ -1,4 +1,6 @@
-"""Which objects are whose: of each bundle the places of its objects and the rights that it is read with. Pure."""
+"""Which objects are whose: of each bundle the places of its objects and the rights that it is read
+with. Pure.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Reads live objects with a bundle's rights: one call for each, or pages of a list where many of one kind and namespace are wanted.
+"""Reads live objects with a bundle's rights: one call for each, or pages of a list where many of
+one kind and namespace are wanted.
 
 Rule: one object at a time is decoded, and none is kept.
 """
@@ -28,9 +29,11 @@ class _Named(msgspec.Struct):
     metadata: _Meta
 
 
-async def read(kube: Kube, places: Collection[Place]) -> AsyncIterator[tuple[Place, dict[str, Any] | None]]:
-    """Each of `places`, which have kind and namespace in common, with the live object or None. Raises NotFound for a kind that the cluster
-    has not got, ToolFailed, ClusterUnreachable.
+async def read(
+    kube: Kube, places: Collection[Place]
+) -> AsyncIterator[tuple[Place, dict[str, Any] | None]]:
+    """Each of `places`, which have kind and namespace in common, with the live object or None.
+    Raises NotFound for a kind that the cluster has not got, ToolFailed, ClusterUnreachable.
     """
     left = dict.fromkeys(places)
     if len(left) >= _LIST_FROM:
@@ -53,7 +56,9 @@ async def get(kube: Kube, place: Place) -> dict[str, Any] | None:
 async def _listed(kube: Kube, like: Place) -> AsyncIterator[tuple[Place, msgspec.Raw]]:
     """What can be listed; nothing more once that is refused, and the rest is read by name."""
     try:
-        async for item in kube.items(like.api_version, like.kind, like.namespace, f"{MANAGED_LABEL}={MANAGED_BY}"):
+        async for item in kube.items(
+            like.api_version, like.kind, like.namespace, f"{MANAGED_LABEL}={MANAGED_BY}"
+        ):
             meta = msgspec.json.decode(item, type=_Named).metadata
             yield like._replace(namespace=meta.namespace, name=meta.name), item
     except (Forbidden, Gone):

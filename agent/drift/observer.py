@@ -1,7 +1,8 @@
 """Looks at objects of releases: whether they are there, ready, and as they were applied.
 
-Rule: the comparison of stated fields is the filter; where it finds something, a dry run decides. The objects of a release lie on disk
-beside the journal; neither they nor the live ones stay in memory between two looks.
+Rule: the comparison of stated fields is the filter; where it finds something, a dry run decides.
+The objects of a release lie on disk beside the journal; neither they nor the live ones stay in
+memory between two looks.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Subject:
-    """What to look at of one bundle, with whose rights; `only` these places, or all. `extra`: objects that may say they are of one of its
-    `releases` (NAMESPACE/NAME) though its manifest has them not.
+    """What to look at of one bundle, with whose rights; `only` these places, or all. `extra`:
+    objects that may say they are of one of its `releases` (NAMESPACE/NAME) though its manifest has
+    them not.
     """
 
     bundle: BundleName
@@ -45,8 +47,9 @@ class Subject:
 
 @dataclass
 class Seen:
-    """What was found of one bundle. `states`: None for an object that the rules leave to itself and that is not there. `versions`: uid and
-    resourceVersion at which it was judged, "" for one that is not there.
+    """What was found of one bundle. `states`: None for an object that the rules leave to itself and
+    that is not there. `versions`: uid and resourceVersion at which it was judged, "" for one that
+    is not there.
     """
 
     states: dict[Place, ResourceStatus | None] = field(default_factory=dict)
@@ -55,7 +58,9 @@ class Seen:
 
 @dataclass
 class _Work:
-    """`known`: what differed right after the apply, by place; None when this look is the first one since."""
+    """`known`: what differed right after the apply, by place; None when this look is the first one
+    since.
+    """
 
     subject: Subject
     known: dict[str, list[str]] | None
@@ -71,12 +76,16 @@ class Observer:
         self._kube, self._wanted, self._dry_run = kube, wanted, dry_run or DryRun()
 
     async def places(self, bundle: BundleName) -> set[Place] | None:
-        """Where the objects of the bundle are; None for a bundle of which nothing is known. Raises ClusterUnreachable."""
+        """Where the objects of the bundle are; None for a bundle of which nothing is known. Raises
+        ClusterUnreachable.
+        """
         each, scopes = self._wanted.each(bundle), _Scopes(self._kube)
         return None if each is None else {await scopes.resolved(place) for place, _ in each}
 
     async def look(self, subjects: Sequence[Subject]) -> dict[BundleName, Seen]:
-        """The state of each object, by its bundle's own rules of what does not count. Raises ClusterUnreachable."""
+        """The state of each object, by its bundle's own rules of what does not count. Raises
+        ClusterUnreachable.
+        """
         works = [_Work(subject, self._wanted.accepted(subject.bundle)) for subject in subjects]
         groups: dict[tuple[str, ...], _Group] = {}
         scopes = _Scopes(self._kube)
@@ -114,12 +123,18 @@ class Observer:
     async def _put(self, work: _Work, place: Place, raw: msgspec.Raw, live: Json | None) -> None:
         if live is not None:
             try:
-                work.seen.states[place] = await self._judged(work, place, msgspec.json.decode(raw), live)
+                work.seen.states[place] = await self._judged(
+                    work, place, msgspec.json.decode(raw), live
+                )
                 work.seen.versions[place] = _version(live)
                 return
             except NotFound:
                 pass  # gone between two calls
-        whole = {"apiVersion": place.api_version, "kind": place.kind, "metadata": {"name": place.name, "namespace": place.namespace}}
+        whole = {
+            "apiVersion": place.api_version,
+            "kind": place.kind,
+            "metadata": {"name": place.name, "namespace": place.namespace},
+        }
         ignored = work.subject.rules.passes_over(whole)
         work.seen.states[place] = None if ignored else _status(place, "Missing", "does not exist")
         work.seen.versions[place] = ("", "")
@@ -134,31 +149,59 @@ class Observer:
             return _status(place, state, message)
         ours, theirs = (release_on(item["metadata"].get("annotations")) for item in (wanted, live))
         if ours and theirs and ours != theirs:
-            said = (state, message) if state == NOT_READY else ("Modified", f"belongs to release {theirs} now")
+            said = (
+                (state, message)
+                if state == NOT_READY
+                else ("Modified", f"belongs to release {theirs} now")
+            )
             return _status(place, *said, owner=theirs)
         found = await self._changed(work, place, wanted, live)
         if not found:
             return _status(place, state, message)
-        more: dict[str, Any] = {"patch": patch(place.kind, found), "differences": shown(place.kind, found)}
-        return _status(place, *((state, message) if state == NOT_READY else ("Modified", sentence(place.kind, found))), **more)
+        more: dict[str, Any] = {
+            "patch": patch(place.kind, found),
+            "differences": shown(place.kind, found),
+        }
+        return _status(
+            place,
+            *(
+                (state, message)
+                if state == NOT_READY
+                else ("Modified", sentence(place.kind, found))
+            ),
+            **more,
+        )
 
     async def _changed(self, work: _Work, place: Place, wanted: Json, live: Json) -> list[Change]:
-        """What is not as stated, without what the rules leave alone and what a controller owns. Raises NotFound."""
+        """What is not as stated, without what the rules leave alone and what a controller owns.
+        Raises NotFound.
+        """
         kube, pointers = work.subject.kube, work.subject.rules.pointers(live)
         mine = without(wanted, pointers)
         differing = differences(mine, without(live, pointers))
         if not differing:
             self._dry_run.settled(kube, place)
             return []
-        # A Secret's values are not here to be applied; nothing in a Secret is rewritten by the API server either.
-        told = None if place.kind == "Secret" else await self._dry_run.changes(kube, place, wanted, live, differing)
-        found = self._fallback(work, place, stated(mine, differing)) if told is None else left_over(told, pointers)
+        # A Secret's values are not here to be applied; nothing in a Secret is rewritten by the API
+        # server either.
+        told = (
+            None
+            if place.kind == "Secret"
+            else await self._dry_run.changes(kube, place, wanted, live, differing)
+        )
+        found = (
+            self._fallback(work, place, stated(mine, differing))
+            if told is None
+            else left_over(told, pointers)
+        )
         owned = of_controllers(live, found)
         return [change for change in found if change.pointer not in owned]
 
     @staticmethod
     def _fallback(work: _Work, place: Place, found: list[Change]) -> list[Change]:
-        """Without a dry run: what differed right after the apply, by the API server's way of writing, is no drift."""
+        """Without a dry run: what differed right after the apply, by the API server's way of
+        writing, is no drift.
+        """
         if work.known is None:
             work.accepted[str(place)] = [change.pointer for change in found]
             return []
@@ -173,7 +216,9 @@ class _Scopes:
         self._kube, self._unknown = kube, set[tuple[str, str]]()
 
     async def resolved(self, place: Place) -> Place:
-        """Without the namespace where the kind has none; as it stands for an unknown kind. Raises ClusterUnreachable."""
+        """Without the namespace where the kind has none; as it stands for an unknown kind. Raises
+        ClusterUnreachable.
+        """
         kind = place[:2]
         if kind in self._unknown:
             return place
@@ -186,8 +231,8 @@ class _Scopes:
 
 
 async def _extras(work: _Work) -> None:
-    """An object that carries our release's marks and is not in its manifest; not one that another object owns, or that was kept on
-    purpose, or that is going.
+    """An object that carries our release's marks and is not in its manifest; not one that another
+    object owns, or that was kept on purpose, or that is going.
     """
     for place in work.subject.extra:
         try:
@@ -196,18 +241,32 @@ async def _extras(work: _Work) -> None:
             continue
         meta = live.get("metadata") or {}
         annotations = meta.get("annotations") or {}
-        excused = meta.get("deletionTimestamp") or meta.get("ownerReferences") or annotations.get("helm.sh/resource-policy") == "keep"
+        excused = (
+            meta.get("deletionTimestamp")
+            or meta.get("ownerReferences")
+            or annotations.get("helm.sh/resource-policy") == "keep"
+        )
         if (
             not excused
             and release_on(annotations) in work.subject.releases
-            and not work.subject.rules.passes_over({**live, "apiVersion": place.api_version, "kind": place.kind})
+            and not work.subject.rules.passes_over(
+                {**live, "apiVersion": place.api_version, "kind": place.kind}
+            )
         ):
-            work.seen.states[place] = _status(place, "Orphaned", "is marked as the release's and is not in the bundle")
+            work.seen.states[place] = _status(
+                place, "Orphaned", "is marked as the release's and is not in the bundle"
+            )
 
 
 def _status(place: Place, state: str, message: str, **more: Any) -> ResourceStatus:
     return ResourceStatus(
-        api_version=place.api_version, kind=place.kind, namespace=place.namespace, name=place.name, state=state, message=message, **more
+        api_version=place.api_version,
+        kind=place.kind,
+        namespace=place.namespace,
+        name=place.name,
+        state=state,
+        message=message,
+        **more,
     )
 
 

@@ -1,7 +1,8 @@
 """What is to be looked at, and when. Pure but for what it remembers; the clock is given.
 
-Rule: a change is looked at within a fraction of a second, unless the object changes all the time: then every few seconds. Everything
-together is bounded too. What is not ready, or could not be judged, is looked at again with growing pauses even if no watch says a word.
+Rule: a change is looked at within a fraction of a second, unless the object changes all the time:
+then every few seconds. Everything together is bounded too. What is not ready, or could not be
+judged, is looked at again with growing pauses even if no watch says a word.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ _MOST_WHOLE, _MOST_PLACES = 16, 200
 
 @dataclass
 class Todo:
-    """Whole bundles, single objects, and bundles of which more objects may be there than they have."""
+    """Whole bundles, single objects, and bundles of which more objects may be there than they
+    have.
+    """
 
     whole: set[BundleName] = field(default_factory=set)
     places: set[Place] = field(default_factory=set)
@@ -53,7 +56,9 @@ class Agenda:
         self._whole |= set(bundles)
 
     def suspect(self, bundle: BundleName, seconds: float) -> None:
-        """More may be there than it has. After a while, since what helm deletes is there for a moment more."""
+        """More may be there than it has. After a while, since what helm deletes is there for a
+        moment more.
+        """
         self._extras.setdefault(bundle, self._clock() + seconds)
 
     def judged(self, bundle: BundleName, *, ready: bool) -> None:
@@ -102,5 +107,9 @@ class Agenda:
         """Seconds until something is due; infinite when there is nothing."""
         now = self._clock()
         at = [now] if self._whole else []
-        at += [*self._places.values(), *self._extras.values(), *(when for when, _ in self._again.values())]
+        at += [
+            *self._places.values(),
+            *self._extras.values(),
+            *(when for when, _ in self._again.values()),
+        ]
         return max(min(at, default=float("inf")) - now, self._all.wait() if at else 0.0, 0.0)

@@ -1,9 +1,11 @@
 """Watches of the API server: which objects of ours have changed, noticed at once.
 
-One watch for each kind, of names and versions only (PartialObjectMetadata): it says *that* something changed, and whoever looks reads the
-object with its bundle's rights. Rule: list from the API server's cache, then watch with bookmarks; begin again from a list when the version
-is no longer known, and every ten minutes as a net under it all; a silent connection is a dead one; what fails is tried again with growing
-pauses and full jitter; the number of watches is bounded, and what is not watched is polled.
+One watch for each kind, of names and versions only (PartialObjectMetadata): it says *that*
+something changed, and whoever looks reads the object with its bundle's rights. Rule: list from the
+API server's cache, then watch with bookmarks; begin again from a list when the version is no longer
+known, and every ten minutes as a net under it all; a silent connection is a dead one; what fails is
+tried again with growing pauses and full jitter; the number of watches is bounded, and what is not
+watched is polled.
 """
 
 from __future__ import annotations
@@ -47,8 +49,8 @@ class Unit(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """What a watch tells of an object. `release`: the one that it says it belongs to, "" for one that never is too many: another object
-    owns it, or it was kept on purpose.
+    """What a watch tells of an object. `release`: the one that it says it belongs to, "" for one
+    that never is too many: another object owns it, or it was kept on purpose.
     """
 
     namespace: str
@@ -58,8 +60,9 @@ class Mark(NamedTuple):
 
 
 class Hearer(Protocol):
-    """Whoever is told. `there` is false for one that is gone or has lost helm's label; `refused`: something more must be polled; `away`:
-    why the API server does not answer, time after time, or "" once it has.
+    """Whoever is told. `there` is false for one that is gone or has lost helm's label; `refused`:
+    something more must be polled; `away`: why the API server does not answer, time after time, or
+    "" once it has.
     """
 
     def changed(self, unit: Unit, mark: Mark, *, there: bool) -> None: ...
@@ -102,9 +105,18 @@ class _Failure(msgspec.Struct):
 
 
 class Watches:
-    """The watches that run: at most `most`, the kinds of which most objects are ours first. `silent`: seconds after which one is dead."""
+    """The watches that run: at most `most`, the kinds of which most objects are ours first.
+    `silent`: seconds after which one is dead.
+    """
 
-    def __init__(self, kube: Kube, hearer: Hearer, *, most: int = MOST_WATCHES, silent: float = SILENT_SECONDS) -> None:
+    def __init__(
+        self,
+        kube: Kube,
+        hearer: Hearer,
+        *,
+        most: int = MOST_WATCHES,
+        silent: float = SILENT_SECONDS,
+    ) -> None:
         self._kube, self._hearer, self._most, self._silent = kube, hearer, most, silent
         self._tasks: dict[Unit, asyncio.Task[None]] = {}
         self._refused: dict[Unit, float] = {}
@@ -112,12 +124,17 @@ class Watches:
         self.polled: set[Unit] = set()
 
     def want(self, wish: dict[Unit, Mapping[str, int]]) -> None:
-        """`wish`: of each kind (in all namespaces) how many objects of ours are in which namespace, "" for kinds without."""
+        """`wish`: of each kind (in all namespaces) how many objects of ours are in which namespace,
+        "" for kinds without.
+        """
         self._wish = wish
         counted: dict[Unit, int] = {}
         for unit, amounts in wish.items():
-            if self._is_refused(unit):  # where reading all namespaces is not granted, reading each of ours may be
-                counted |= {unit._replace(namespace=name): amount for name, amount in amounts.items()}
+            # where reading all namespaces is not granted, reading each of ours may be
+            if self._is_refused(unit):
+                counted |= {
+                    unit._replace(namespace=name): amount for name, amount in amounts.items()
+                }
             else:
                 counted[unit] = sum(amounts.values())
         allowed = [unit for unit in counted if not self._is_refused(unit)]
@@ -150,7 +167,12 @@ class Watches:
     def _refuse(self, unit: Unit, why: Forbidden) -> None:
         """Said once; tried again every ten minutes, since rights change."""
         if unit not in self._refused:
-            event("not watched but polled", kind=unit.kind, namespace=unit.namespace or "all", why=why.summary)
+            event(
+                "not watched but polled",
+                kind=unit.kind,
+                namespace=unit.namespace or "all",
+                why=why.summary,
+            )
         self._refused[unit] = time.monotonic() + _REFUSED_SECONDS * random.uniform(0.9, 1.1)  # noqa: S311 - spread
         self._tasks.pop(unit, None)
         self.want(self._wish)
@@ -182,7 +204,8 @@ class _Watch:
                 self._version = ""
                 self._kube.forget(self._unit.api_version, self._unit.kind)
             except ClusterUnreachable as why:
-                if self._failures:  # a connection that is cut now and then says nothing of the API server
+                # a connection that is cut now and then says nothing of the API server
+                if self._failures:
                     self._hearer.away(why.summary)
             except (ToolFailed, msgspec.DecodeError):
                 pass  # the look says what is wrong with the cluster
@@ -192,7 +215,11 @@ class _Watch:
     def _jitter(self) -> float:
         """Full jitter over a pause that doubles with each failure in a row."""
         low, high = _PAUSES
-        return random.uniform(0, min(high, low * 2.0 ** min(self._failures, 8))) if self._failures else 0.0  # noqa: S311 - spread
+        return (
+            random.uniform(0, min(high, low * 2.0 ** min(self._failures, 8)))  # noqa: S311
+            if self._failures
+            else 0.0
+        )
 
     async def _once(self) -> None:
         unit = self._unit
@@ -205,7 +232,14 @@ class _Watch:
         seconds = random.randint(*_WATCH_SECONDS)  # noqa: S311 - spread
         where = await self._kube.collection(unit.api_version, unit.kind, unit.namespace)
         asked = f"watch=true&allowWatchBookmarks=true&labelSelector={_SELECTOR}&timeoutSeconds={seconds}"
-        await follow(self._kube, f"{where}?{asked}&resourceVersion={quote(self._version)}", _ONE, seconds, self._hear, silent=self._silent)
+        await follow(
+            self._kube,
+            f"{where}?{asked}&resourceVersion={quote(self._version)}",
+            _ONE,
+            seconds,
+            self._hear,
+            silent=self._silent,
+        )
 
     def _hear(self, line: bytes) -> None:
         self._hearer.away("")
@@ -221,13 +255,19 @@ class _Watch:
 
 
 async def _list(kube: Kube, unit: Unit) -> tuple[list[Mark], str]:
-    """What is there, and the version from which a watch goes on. From the API server's cache: what is newer, the watch will tell."""
+    """What is there, and the version from which a watch goes on. From the API server's cache: what
+    is newer, the watch will tell.
+    """
     where = await kube.collection(unit.api_version, unit.kind, unit.namespace)
     marks: list[Mark] = []
     more = ""
     while True:
-        query = f"labelSelector={_SELECTOR}&limit=500&resourceVersion=0" + (f"&continue={quote(more)}" if more else "")
-        page = msgspec.json.decode(await kube.read("GET", f"{where}?{query}", headers=_MANY), type=_List)
+        query = f"labelSelector={_SELECTOR}&limit=500&resourceVersion=0" + (
+            f"&continue={quote(more)}" if more else ""
+        )
+        page = msgspec.json.decode(
+            await kube.read("GET", f"{where}?{query}", headers=_MANY), type=_List
+        )
         marks += [_mark(msgspec.json.decode(item, type=_Item).metadata) for item in page.items]
         more = page.metadata.more
         if not more:
@@ -236,5 +276,7 @@ async def _list(kube: Kube, unit: Unit) -> tuple[list[Mark], str]:
 
 def _mark(meta: _Meta) -> Mark:
     annotations: dict[str, Any] = meta.annotations or {}
-    release = "" if meta.owner_references or annotations.get(_KEEP) == "keep" else release_on(annotations)
+    release = (
+        "" if meta.owner_references or annotations.get(_KEEP) == "keep" else release_on(annotations)
+    )
     return Mark(meta.namespace, meta.name, meta.resource_version, release)

@@ -1,7 +1,7 @@
 """Hears what the watches tell, and puts on the agenda what must be looked at because of it.
 
-Rule: what has been judged at this version or a later one is not looked at again. An object that says it is of one of our releases and is in
-no bundle is only suspected here; a look finds out.
+Rule: what has been judged at this version or a later one is not looked at again. An object that
+says it is of one of our releases and is in no bundle is only suspected here; a look finds out.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _RELEASES_SECONDS = 1.0
 
 
 class Ears:
-    """`releases`: NAMESPACE/NAME of each release of ours and whose it is. `wake` is called when there is something new, `away` with why the
-    API server does not answer, or "" when it does.
+    """`releases`: NAMESPACE/NAME of each release of ours and whose it is. `wake` is called when
+    there is something new, `away` with why the API server does not answer, or "" when it does.
     """
 
     def __init__(
@@ -34,7 +34,13 @@ class Ears:
         wake: Callable[[], None],
         away: Callable[[str], None],
     ) -> None:
-        self._agenda, self._index, self._releases, self._wake, self.away = agenda, index, releases, wake, away
+        self._agenda, self._index, self._releases, self._wake, self.away = (
+            agenda,
+            index,
+            releases,
+            wake,
+            away,
+        )
         self._known: tuple[float, Mapping[str, BundleName]] = (float("-inf"), {})
         self._suspects: dict[Place, BundleName] = {}
         self.versions: dict[Place, tuple[str, str]] = {}
@@ -42,7 +48,9 @@ class Ears:
     def changed(self, unit: Unit, mark: Mark, *, there: bool) -> None:
         place = Place(unit.api_version, unit.kind, mark.namespace, mark.name)
         if place in self._index:
-            if (not there or is_newer(mark.version, self.versions.get(place))) and self._agenda.changed(place):
+            if (
+                not there or is_newer(mark.version, self.versions.get(place))
+            ) and self._agenda.changed(place):
                 self._wake()
         elif there:
             self._suspect(place, mark.release)
@@ -83,7 +91,11 @@ class Ears:
         """What may be too many of a bundle; at most 20 are looked at."""
         if not self._suspects:
             return frozenset()
-        mine = (place for place, whose in self._suspects.items() if whose == bundle and place not in self._index)
+        mine = (
+            place
+            for place, whose in self._suspects.items()
+            if whose == bundle and place not in self._index
+        )
         return frozenset(sorted(mine)[:_MOST_EXTRAS])
 
     def cleared(self, places: frozenset[Place]) -> None:
@@ -107,7 +119,9 @@ class Ears:
 
 
 def is_newer(version: str, known: tuple[str, str] | None) -> bool:
-    """Whether an object of this resourceVersion was not judged yet. Versions grow (Kubernetes promises it since 1.35)."""
+    """Whether an object of this resourceVersion was not judged yet. Versions grow (Kubernetes
+    promises it since 1.35).
+    """
     if known is None or not known[1]:
         return True
     if version.isdigit() and known[1].isdigit():

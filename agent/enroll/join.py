@@ -1,8 +1,10 @@
-"""How a `run` comes to its identity: from the state directory, from a Secret of the agent's own namespace, or by enrolling now.
+"""How a `run` comes to its identity: from the state directory, from a Secret of the agent's own
+namespace, or by enrolling now.
 
-Rule: a registration token works once, and a Pod's disk lives as long as the Pod. So the key is in the Secret before it is sent to the
-manager, the identity after; a second try with the same key and token is answered like the first. What is in the Secret wins over the
-directory when both are whole, since the directory was made from it. Once enrolled, the token is not looked at.
+Rule: a registration token works once, and a Pod's disk lives as long as the Pod. So the key is in
+the Secret before it is sent to the manager, the identity after; a second try with the same key and
+token is answered like the first. What is in the Secret wins over the directory when both are whole,
+since the directory was made from it. Once enrolled, the token is not looked at.
 """
 
 from __future__ import annotations
@@ -18,7 +20,14 @@ from typing import Any
 import msgspec
 
 from fleetctl.core.formats.url_path import below, in_namespace
-from fleetctl.core.model.errors import ClusterUnreachable, Conflict, LoginError, NotFound, ToolFailed, UsageError
+from fleetctl.core.model.errors import (
+    ClusterUnreachable,
+    Conflict,
+    LoginError,
+    NotFound,
+    ToolFailed,
+    UsageError,
+)
 
 from ..controlplane import identity
 from ..controlplane.identity import Identity
@@ -36,7 +45,9 @@ _JSON = {"content-type": "application/json"}
 
 
 class KeptIdentity:
-    """The Secret `namespace/name`. The agent needs get and patch on it, and create in its namespace only where nobody has made it."""
+    """The Secret `namespace/name`. The agent needs get and patch on it, and create in its namespace
+    only where nobody has made it.
+    """
 
     def __init__(self, kube: Kube, namespace: str, name: str) -> None:
         self._kube, self._name = kube, name
@@ -44,45 +55,73 @@ class KeptIdentity:
         self.shown = f"Secret {namespace}/{name}"
 
     async def restore(self, state_dir: Path) -> None:
-        """Write what it holds into the directory, which stays as it is when the Secret holds nothing. Raises FleetError, OSError."""
+        """Write what it holds into the directory, which stays as it is when the Secret holds
+        nothing. Raises FleetError, OSError.
+        """
         found, _ = await self._read()
         whole = all(found.values())
         for file, data in found.items():
             path = state_dir / file
-            if data and (whole or not path.exists()) and (not path.exists() or path.read_bytes() != data):
+            if (
+                data
+                and (whole or not path.exists())
+                and (not path.exists() or path.read_bytes() != data)
+            ):
                 write_whole(path, data)
 
     async def keep(self, state_dir: Path) -> None:
-        """Write the directory's key and, when there is one, its identity into the Secret. Raises FleetError, Conflict."""
+        """Write the directory's key and, when there is one, its identity into the Secret. Raises
+        FleetError, Conflict.
+        """
         found, version = await self._read()
-        there = {file: (state_dir / file).read_bytes() for file in FILES if (state_dir / file).exists()}
+        there = {
+            file: (state_dir / file).read_bytes() for file in FILES if (state_dir / file).exists()
+        }
         if all(found[file] == data for file, data in there.items()):
             return
         if found["identity.key"] not in {b"", there["identity.key"]}:
-            step = "Run one agent for this Secret; a Deployment of it has one replica and the strategy Recreate."
-            raise Conflict(f"{self.shown} holds the key of another agent", subject=self.shown, next_step=step)
+            step = (
+                "Run one agent for this Secret; a Deployment of it has one replica and the strategy"
+                " Recreate."
+            )
+            raise Conflict(
+                f"{self.shown} holds the key of another agent", subject=self.shown, next_step=step
+            )
         data = {file: base64.b64encode(content).decode() for file, content in there.items()}
         if version is None:
-            body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": self._name}, "data": data}
+            body = {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": self._name},
+                "data": data,
+            }
             await self._kube.call("POST", self._folder, msgspec.json.encode(body), _JSON)
         else:
             # The version makes a second writer fail instead of winning.
             body = {"metadata": {"resourceVersion": version}, "data": data}
-            await self._kube.call("PATCH", below(self._folder, self._name), msgspec.json.encode(body), _MERGE)
+            await self._kube.call(
+                "PATCH", below(self._folder, self._name), msgspec.json.encode(body), _MERGE
+            )
 
     async def _read(self) -> tuple[dict[str, bytes], str | None]:
-        """(content by file, empty where there is none; resource version, None when the Secret does not exist)."""
+        """(content by file, empty where there is none; resource version, None when the Secret does
+        not exist).
+        """
         try:
             secret = await self._kube.call("GET", below(self._folder, self._name))
         except NotFound:
             return dict.fromkeys(FILES, b""), None
         data = secret.get("data") or {}
-        return {file: base64.b64decode(data.get(file, "")) for file in FILES}, str(secret["metadata"]["resourceVersion"])
+        return {file: base64.b64decode(data.get(file, "")) for file in FILES}, str(
+            secret["metadata"]["resourceVersion"]
+        )
 
 
 @dataclass(frozen=True)
 class Joining:
-    """`url` "" : this run does not enrol. `kubeconfig` and `target_dir` go into the identity, as with `fleet-agent enrol`."""
+    """`url` "" : this run does not enrol. `kubeconfig` and `target_dir` go into the identity, as
+    with `fleet-agent enrol`.
+    """
 
     state_dir: Path
     version: str
@@ -95,8 +134,9 @@ class Joining:
 
 
 async def join(joining: Joining, told: Callable[[str], None]) -> tuple[Identity, Any]:
-    """The identity and its key. While the manager or the API server is away it waits, and `told` hears why every few seconds; what a
-    person must mend is raised: UsageError, LoginError, RefusedError, Forbidden.
+    """The identity and its key. While the manager or the API server is away it waits, and `told`
+    hears why every few seconds; what a person must mend is raised: UsageError, LoginError,
+    RefusedError, Forbidden.
     """
     failures = 0
     while True:
@@ -138,16 +178,37 @@ async def _joined(joining: Joining) -> tuple[Identity, Any]:
         await joining.secret.keep(folder)
     try:
         async with asyncio.timeout(_ENROL_SECONDS):
-            found = await enrol(joining.url.rstrip("/"), joining.ca_pin, token, key, joining.version)
+            found = await enrol(
+                joining.url.rstrip("/"), joining.ca_pin, token, key, joining.version
+            )
     except TimeoutError as why:
-        raise TryLater(f"the manager at {joining.url} did not answer in time", subject="manager") from why
+        raise TryLater(
+            f"the manager at {joining.url} did not answer in time", subject="manager"
+        ) from why
     except LoginError as why:
-        step = "Make another one: `fleetctl cluster register NAME --replace`, and put it into the file or Secret."
-        raise LoginError(f"the registration token is refused: {why.summary}", subject=str(joining.token_file), next_step=step) from why
-    identity.save(folder, msgspec.structs.replace(found, kubeconfig=joining.kubeconfig, target_dir=joining.target_dir))
+        step = (
+            "Make another one: `fleetctl cluster register NAME --replace`, and put it into the file"
+            " or Secret."
+        )
+        raise LoginError(
+            f"the registration token is refused: {why.summary}",
+            subject=str(joining.token_file),
+            next_step=step,
+        ) from why
+    identity.save(
+        folder,
+        msgspec.structs.replace(
+            found, kubeconfig=joining.kubeconfig, target_dir=joining.target_dir
+        ),
+    )
     if joining.secret:
         await joining.secret.keep(folder)
-    log.event("enrolled", cluster=f"{found.workspace}/{found.cluster}", id=found.cluster_id, manager=found.url)
+    log.event(
+        "enrolled",
+        cluster=f"{found.workspace}/{found.cluster}",
+        id=found.cluster_id,
+        manager=found.url,
+    )
     return identity.load(folder)
 
 
@@ -158,8 +219,17 @@ def _token(path: Path | None) -> str:
     except FileNotFoundError:
         token = ""
     except (OSError, UnicodeDecodeError) as why:
-        raise UsageError(f"{path} cannot be read: {why}", subject="--token-file", next_step="Correct its rights.") from why
+        raise UsageError(
+            f"{path} cannot be read: {why}", subject="--token-file", next_step="Correct its rights."
+        ) from why
     if not token:
-        step = "Put the token that `fleetctl cluster register NAME` gives into the file, in a Pod into the Secret that it is mounted from."
-        raise UsageError(f"not enrolled yet, and there is no token in {path}", subject="--token-file", next_step=step)
+        step = (
+            "Put the token that `fleetctl cluster register NAME` gives into the file, in a Pod into"
+            " the Secret that it is mounted from."
+        )
+        raise UsageError(
+            f"not enrolled yet, and there is no token in {path}",
+            subject="--token-file",
+            next_step=step,
+        )
     return token

@@ -19,43 +19,73 @@ from ..controlplane.responses import Answer, away, in_the_way, problem
 _SECONDS = 30.0
 
 
-async def enrol(url: str, ca_pin: str, token: str, key: Ed25519PrivateKey, version: str) -> Identity:
-    """Join the manager at `url`. With a pin its CA is fetched and checked against it. Raises LoginError, TryLater, RefusedError."""
+async def enrol(
+    url: str, ca_pin: str, token: str, key: Ed25519PrivateKey, version: str
+) -> Identity:
+    """Join the manager at `url`. With a pin its CA is fetched and checked against it. Raises
+    LoginError, TryLater, RefusedError.
+    """
     ca_pem = await fetch_ca(url, ca_pin) if ca_pin else ""
     public = wire.b64(key.public_key().public_bytes_raw())
     proof = wire.b64(key.sign(wire.enrol_bytes(token, public)))
     request = wire.EnrolRequest(token=token, public_key=public, proof=proof, agent_version=version)
     try:
-        async with asyncio.timeout(_SECONDS), httpx.AsyncClient(verify=tls.context(ca_pem), timeout=_SECONDS) as client:
-            answer = await client.post(f"{url}/agent/v1/enrol", content=msgspec.json.encode(request))
+        async with (
+            asyncio.timeout(_SECONDS),
+            httpx.AsyncClient(verify=tls.context(ca_pem), timeout=_SECONDS) as client,
+        ):
+            answer = await client.post(
+                f"{url}/agent/v1/enrol", content=msgspec.json.encode(request)
+            )
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as why:
         raise away(why) from why
     if answer.status_code != 200:
         raise problem(Answer(answer.status_code, answer.headers, answer.content))
     try:
         told = msgspec.json.decode(answer.content, type=wire.EnrolAnswer)
-        keys = {k.id: k.public_key for k in told.keys if wire.key_id(wire.unb64(k.public_key)) == k.id}
+        keys = {
+            k.id: k.public_key for k in told.keys if wire.key_id(wire.unb64(k.public_key)) == k.id
+        }
     except (msgspec.DecodeError, ValueError) as why:
         raise in_the_way(answer.status_code, answer.headers) from why
-    return Identity(url=url, ca_pem=ca_pem, cluster_id=told.cluster_id, cluster=told.cluster, workspace=told.workspace, keys=keys)
+    return Identity(
+        url=url,
+        ca_pem=ca_pem,
+        cluster_id=told.cluster_id,
+        cluster=told.cluster,
+        workspace=told.workspace,
+        keys=keys,
+    )
 
 
 async def fetch_ca(url: str, pin: str) -> str:
-    """The CA that the pin names; what came over an unverified connection is used only when its hash is the pin."""
+    """The CA that the pin names; what came over an unverified connection is used only when its hash
+    is the pin.
+    """
     # Only enrolment needs these, and a running agent should not hold them.
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import Encoding
 
     try:
-        async with asyncio.timeout(_SECONDS), httpx.AsyncClient(verify=False, timeout=_SECONDS) as client:
+        async with (
+            asyncio.timeout(_SECONDS),
+            httpx.AsyncClient(verify=False, timeout=_SECONDS) as client,
+        ):
             answer = await client.get(f"{url}/install/ca.pem")
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as why:
         raise away(why) from why
     try:
         for found in x509.load_pem_x509_certificates(answer.content):
-            if hashlib.sha256(found.public_bytes(Encoding.DER)).hexdigest() == pin.removeprefix("sha256:").lower():
+            if (
+                hashlib.sha256(found.public_bytes(Encoding.DER)).hexdigest()
+                == pin.removeprefix("sha256:").lower()
+            ):
                 return found.public_bytes(Encoding.PEM).decode()
     except ValueError:
         pass
     step = "Compare the address and --ca-pin with what `fleetctl cluster register` printed."
-    raise RefusedError(f"the manager at {url} is not the one that the CA pin names", subject="--ca-pin", next_step=step)
+    raise RefusedError(
+        f"the manager at {url} is not the one that the CA pin names",
+        subject="--ca-pin",
+        next_step=step,
+    )

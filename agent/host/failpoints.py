@@ -1,14 +1,17 @@
-"""Named places where tests make this agent die, fail or stall. Nothing happens, and nothing is paid for, unless FLEETCTL_FAILPOINTS is set.
+"""Named places where tests make this agent die, fail or stall. Nothing happens, and nothing is paid
+for, unless FLEETCTL_FAILPOINTS is set.
 
-`NAME=ACTION` or `NAME=ACTION@N` (the N-th time it is passed, else each time), joined by commas. ACTION is one of
+`NAME=ACTION` or `NAME=ACTION@N` (the N-th time it is passed, else each time), joined by commas.
+ACTION is one of
 
     kill            SIGKILL to this process, as a power cut or the kernel's memory killer would
     raise           an error of our own (a bug): RuntimeError
     enospc, eio     OSError, as a full or a failing disk would
     sleep:SECONDS   this process stands still
 
-Rule: every step that changes the disk or the world has one before and one after it; the matrix in tests/chaos is generated from `NAMES` and
-fails for a name that no scenario passes. `seen` names a file to which each name is added as it is passed: how that is found out.
+Rule: every step that changes the disk or the world has one before and one after it; the matrix in
+tests/chaos is generated from `NAMES` and fails for a name that no scenario passes. `seen` names a
+file to which each name is added as it is passed: how that is found out.
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ from dataclasses import dataclass
 
 from fleetctl.core.model.errors import UsageError
 
-# What has just been done, or is about to be, where the name stands. In the order of a bundle's life.
+# What has just been done, or is about to be, where the name stands. In the order of a bundle's
+# life.
 NAMES: dict[str, str] = {
     "document-before-keep": "a signed document has come; it is not on the disk",
     "document-kept": "the document is durable; nobody has acted on it",
@@ -55,7 +59,10 @@ NAMES: dict[str, str] = {
     "before-old-release": "the release has another name now; the old one goes next",
     "after-old-release": "the old release is gone",
     "before-uninstall": "the journal says that a removal has begun",
-    "objects-deleted": "the objects are deleted; the record is still there, and nobody has looked whether they are gone",
+    "objects-deleted": (
+        "the objects are deleted; the record is still there, and nobody has looked whether they are"
+        " gone"
+    ),
     "after-uninstall": "the release is gone; its namespace and our records are not",
     "removal-before-journal": "all is gone but the journal's record",
     "removal-done": "the journal knows of the bundle no more; nobody was told",
@@ -65,7 +72,9 @@ NAMES: dict[str, str] = {
 
 # Of release records that are rewritten; tests/integration/test_vanished_kinds.py cuts off at each.
 REPAIR_NAMES: dict[str, str] = {
-    "before-repair": "a release record states kinds that are not served any more; it is rewritten next",
+    "before-repair": (
+        "a release record states kinds that are not served any more; it is rewritten next"
+    ),
     "after-repair": "that record is rewritten; other records of the release may not be",
 }
 
@@ -101,7 +110,9 @@ class Induced(RuntimeError):
 
 
 def arm(text: str, seen: str = "") -> None:
-    """From FLEETCTL_FAILPOINTS and FLEETCTL_FAILPOINTS_SEEN. Raises UsageError for a name or an action that is not known."""
+    """From FLEETCTL_FAILPOINTS and FLEETCTL_FAILPOINTS_SEEN. Raises UsageError for a name or an
+    action that is not known.
+    """
     global _seen
     _points.clear()
     for part in text.split(","):
@@ -110,7 +121,9 @@ def arm(text: str, seen: str = "") -> None:
             _points[name] = _read(name, action)
     if _seen >= 0:
         os.close(_seen)
-    _seen = os.open(seen, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600) if seen else -1
+    _seen = (
+        os.open(seen, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600) if seen else -1
+    )
 
 
 def failpoint(name: str) -> None:
@@ -130,8 +143,16 @@ def _read(name: str, text: str) -> _Point:
         point = _Point("")
     known_name = name in NAMES or name in REPAIR_NAMES or name in UPGRADE_NAMES
     if not known_name or point.action not in _ACTIONS:
-        known = f"{name} is one of agent/host/failpoints.py" if not known_name else "the action is kill, raise, enospc, eio or sleep:SECONDS"
-        raise UsageError(f"FLEETCTL_FAILPOINTS: cannot read {name}={text}", subject="FLEETCTL_FAILPOINTS", next_step=f"See that {known}.")
+        known = (
+            f"{name} is one of agent/host/failpoints.py"
+            if not known_name
+            else "the action is kill, raise, enospc, eio or sleep:SECONDS"
+        )
+        raise UsageError(
+            f"FLEETCTL_FAILPOINTS: cannot read {name}={text}",
+            subject="FLEETCTL_FAILPOINTS",
+            next_step=f"See that {known}.",
+        )
     return point
 
 

@@ -1,8 +1,11 @@
-"""Which complaints are worth a line: each once, then at growing intervals with a count. Pure: the time is an argument, in seconds.
+"""Which complaints are worth a line: each once, then at growing intervals with a count. Pure: the
+time is an argument, in seconds.
 
-Rule: the same trouble of the same subject is said at once, then after a minute, two, four … at most an hour, each time with how often it
-came; figures that differ, and words in another order, make no other trouble. When many subjects have one trouble at one time, three are
-said and the rest are counted. What is kept is bounded: the oldest are forgotten, and what did not come for half an hour is news again.
+Rule: the same trouble of the same subject is said at once, then after a minute, two, four … at most
+an hour, each time with how often it came; figures that differ, and words in another order, make no
+other trouble. When many subjects have one trouble at one time, three are said and the rest are
+counted. What is kept is bounded: the oldest are forgotten, and what did not come for half an hour
+is news again.
 """
 
 from __future__ import annotations
@@ -66,16 +69,23 @@ class Repeats:
         return f" ({held.count} times in {span(now - held.since)})" if held.count > 1 else ""
 
     def over(self, subject: str, now: float) -> str | None:
-        """The subject is in order: how often it was not, or None when nobody was told of any trouble."""
+        """The subject is in order: how often it was not, or None when nobody was told of any
+        trouble.
+        """
         texts = self._held.pop(subject, {})
         told = [held for held in texts.values() if held.was_said]
         if not told:
             return None
-        count, since = sum(held.count for held in texts.values()), min(held.since for held in texts.values())
+        count, since = (
+            sum(held.count for held in texts.values()),
+            min(held.since for held in texts.values()),
+        )
         return f"after {count} {'failure' if count == 1 else 'failures'} in {span(now - since)}"
 
     def gathered(self, now: float) -> list[tuple[str, str, str]]:
-        """(level, subjects, text) of the crowds whose rest was not said yet; call it every few seconds."""
+        """(level, subjects, text) of the crowds whose rest was not said yet; call it every few
+        seconds.
+        """
         lines = []
         for key, crowd in list(self._crowds.items()):
             if crowd.more and now - crowd.since >= GATHER_SECONDS:

@@ -1,7 +1,9 @@
-"""Small nodes: what starting and a burst of work took is given back to the system when the agent is idle.
+"""Small nodes: what starting and a burst of work took is given back to the system when the agent is
+idle.
 
-Rule: nothing is given back that is needed to go on. Pages of programs and libraries that are not used for hours are dropped (they lie in
-files, and come back by themselves); freed memory is returned; threads do not get heaps of their own.
+Rule: nothing is given back that is needed to go on. Pages of programs and libraries that are not
+used for hours are dropped (they lie in files, and come back by themselves); freed memory is
+returned; threads do not get heaps of their own.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ _MADV_DONTNEED, _MADV_PAGEOUT = 4, 21
 
 
 def settle() -> None:
-    """Once at the start: one heap for all threads, which would else keep up to 64 MiB each; nothing where it cannot be said."""
+    """Once at the start: one heap for all threads, which would else keep up to 64 MiB each; nothing
+    where it cannot be said.
+    """
     mallopt = getattr(_libc(), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, 1)
@@ -35,7 +39,9 @@ def give_back() -> None:
 
 
 def _drop_file_pages() -> None:
-    """Code goes even where other processes use it too; read-only data, which the loader may have changed, as the kernel sees fit."""
+    """Code goes even where other processes use it too; read-only data, which the loader may have
+    changed, as the kernel sees fit.
+    """
     advise = _libc().madvise
     advise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     try:

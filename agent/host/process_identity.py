@@ -1,7 +1,9 @@
-"""Which process this is, in words that another agent on this machine can check: is the one that held a lease still alive?
+"""Which process this is, in words that another agent on this machine can check: is the one that
+held a lease still alive?
 
-A cloned disk brings the same state directory, host name and machine id; what it cannot bring is the boot (its id is new at each start of a
-kernel), and in it the process: a pid is that process only while its start time is the same, and only within its pid namespace.
+A cloned disk brings the same state directory, host name and machine id; what it cannot bring is the
+boot (its id is new at each start of a kernel), and in it the process: a pid is that process only
+while its start time is the same, and only within its pid namespace.
 """
 
 from __future__ import annotations
@@ -41,8 +43,15 @@ def parse(text: str) -> Holder | None:
 
 
 def is_alive(holder: Holder, mine: Holder) -> bool | None:
-    """Whether that process runs; None when it cannot be known from here: another machine, another boot, another container."""
-    if not mine.boot or (holder.boot, holder.space) != (mine.boot, mine.space) or not holder.pid.isdigit() or not holder.started:
+    """Whether that process runs; None when it cannot be known from here: another machine, another
+    boot, another container.
+    """
+    if (
+        not mine.boot
+        or (holder.boot, holder.space) != (mine.boot, mine.space)
+        or not holder.pid.isdigit()
+        or not holder.started
+    ):
         return None
     return started(int(holder.pid)) == holder.started
 

@@ -1,4 +1,6 @@
-"""The agent's own calls to the API server: a small client for what helm does not tell (health, drift, release records)."""
+"""The agent's own calls to the API server: a small client for what helm does not tell (health,
+drift, release records).
+"""
 
 from __future__ import annotations
 
@@ -38,9 +40,10 @@ class _Page(msgspec.Struct):
 class Kube:
     """One cluster. Every call ends within 30 s.
 
-    `user`: whose rights its calls have, "" those of the kubeconfig. Of a service account the API server knows the groups itself
-    (system:serviceaccounts, system:serviceaccounts:NS, system:authenticated), so that the agent needs the right to impersonate service
-    accounts and no group.
+    `user`: whose rights its calls have, "" those of the kubeconfig. Of a service account the API
+    server knows the groups itself (system:serviceaccounts, system:serviceaccounts:NS,
+    system:authenticated), so that the agent needs the right to impersonate service accounts and no
+    group.
     """
 
     is_there = True
@@ -55,7 +58,9 @@ class Kube:
         self._kinds: dict[tuple[str, str], tuple[str, bool]] = {}
 
     def acting_as(self, user: str) -> Kube:
-        """The same cluster with the rights of `user` ("" gives this one): shares the connection and what is known of kinds."""
+        """The same cluster with the rights of `user` ("" gives this one): shares the connection and
+        what is known of kinds.
+        """
         return _Impersonated(self, user) if user and self.is_there else self
 
     def opened(self) -> httpx.AsyncClient:
@@ -64,7 +69,13 @@ class Kube:
             now = self._access
             # The audit log of the API server names whoever asks.
             headers = {"user-agent": "fleet-agent"}
-            self._client = httpx.AsyncClient(base_url=now.server, verify=now.verify, auth=now.auth, timeout=_SECONDS, headers=headers)
+            self._client = httpx.AsyncClient(
+                base_url=now.server,
+                verify=now.verify,
+                auth=now.auth,
+                timeout=_SECONDS,
+                headers=headers,
+            )
         return self._client
 
     async def close(self) -> None:
@@ -73,9 +84,11 @@ class Kube:
                 await client.aclose()
 
     async def renew(self) -> bool:
-        """After a refused login or certificate: whether the kubeconfig or its files say something else by now, which is used from then on.
+        """After a refused login or certificate: whether the kubeconfig or its files say something
+        else by now, which is used from then on.
 
-        What still runs over the old connection may end by itself; it is closed when the next one retires.
+        What still runs over the old connection may end by itself; it is closed when the next one
+        retires.
         """
         found = await asyncio.to_thread(kubeconfig.renewed, self._path, self._access)
         if found is None:
@@ -89,7 +102,9 @@ class Kube:
         """The API server's version. Raises ClusterUnreachable."""
         return str((await self.call("GET", "/version")).get("gitVersion", ""))
 
-    async def call(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    async def call(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
         """Raises NotFound, ClusterUnreachable, ToolFailed (the API server's own words)."""
         content = await self._read_patiently(method, path, body, headers)
         try:
@@ -97,9 +112,13 @@ class Kube:
             return found
         except msgspec.DecodeError:  # a proxy, or another server on that port
             step = "Look at the address in the kubeconfig."
-            raise ClusterUnreachable(f"{self.server} is no API server", subject="cluster", next_step=step) from None
+            raise ClusterUnreachable(
+                f"{self.server} is no API server", subject="cluster", next_step=step
+            ) from None
 
-    async def read(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> bytes:
+    async def read(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> bytes:
         """The answer as it came, for who decodes only a part of it. Raises as `call`."""
         told = self.told(headers)
         answer = await self._asked(method, path, body, told)
@@ -108,13 +127,19 @@ class Kube:
         refuse(answer.status_code, answer.content, answer.headers, path)
         return answer.content
 
-    async def _read_patiently(self, method: str, path: str, body: bytes, headers: Mapping[str, str] | None) -> bytes:
-        """As client-go does: the API server sheds load by the second, and one refusal should not undo what was begun."""
+    async def _read_patiently(
+        self, method: str, path: str, body: bytes, headers: Mapping[str, str] | None
+    ) -> bytes:
+        """As client-go does: the API server sheds load by the second, and one refusal should not
+        undo what was begun.
+        """
         for least in _BUSY_PAUSES:
             try:
                 return await self.read(method, path, body, headers)
             except Throttled as why:
-                await asyncio.sleep(max(least, min(_MOST_BUSY_SECONDS, why.after)) * random.uniform(1.0, 1.5))  # noqa: S311 - spread
+                await asyncio.sleep(
+                    max(least, min(_MOST_BUSY_SECONDS, why.after)) * random.uniform(1.0, 1.5)  # noqa: S311
+                )
         return await self.read(method, path, body, headers)
 
     def told(self, headers: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -125,45 +150,70 @@ class Kube:
     def server(self) -> str:
         return self._access.server
 
-    async def _asked(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
+    async def _asked(
+        self, method: str, path: str, body: bytes, headers: Mapping[str, str]
+    ) -> httpx.Response:
         """An answer of whatever status. Raises ClusterUnreachable."""
         for last in (False, True):
             try:
                 async with asyncio.timeout(_SECONDS):
-                    return await self.opened().request(method, path, content=body, headers=dict(headers))
+                    return await self.opened().request(
+                        method, path, content=body, headers=dict(headers)
+                    )
             except (httpx.HTTPError, TimeoutError, OSError) as why:
                 if not last and isinstance(why, httpx.ConnectError) and await self.renew():
                     continue
-                said = "no answer in time" if isinstance(why, TimeoutError | httpx.TimeoutException) else str(why) or type(why).__name__
+                said = (
+                    "no answer in time"
+                    if isinstance(why, TimeoutError | httpx.TimeoutException)
+                    else str(why) or type(why).__name__
+                )
                 summary = f"the API server {self.server} does not answer: {said}"
-                raise ClusterUnreachable(summary, subject="cluster", next_step="Look at the API server.") from why
+                raise ClusterUnreachable(
+                    summary, subject="cluster", next_step="Look at the API server."
+                ) from why
         raise AssertionError("the second answer is always taken")
 
     async def path(self, api_version: str, kind: str) -> tuple[str, bool]:
-        """(path of the kind's collection without namespace, whether it has namespaces). Raises NotFound for an unknown kind."""
+        """(path of the kind's collection without namespace, whether it has namespaces). Raises
+        NotFound for an unknown kind.
+        """
         key = (api_version, kind)
         if key not in self._kinds:
             root = _root_of(api_version, kind)
             for resource in (await self.call("GET", root)).get("resources") or []:
                 if "/" not in resource["name"]:
                     where = "|".join((root, resource["name"]))
-                    self._kinds[api_version, resource["kind"]] = (where, bool(resource["namespaced"]))
+                    self._kinds[api_version, resource["kind"]] = (
+                        where,
+                        bool(resource["namespaced"]),
+                    )
         if key not in self._kinds:
             raise NotFound(f"the cluster has no kind {kind} in {api_version}", subject=kind)
         return self._kinds[key]
 
     async def scopes(self) -> dict[str, bool]:
-        """Of every kind that the cluster knows now, by `apiVersion/kind`, whether it has namespaces. Raises ClusterUnreachable."""
+        """Of every kind that the cluster knows now, by `apiVersion/kind`, whether it has
+        namespaces. Raises ClusterUnreachable.
+        """
         found: dict[str, bool] = {}
         for root in ("/api", "/apis"):
             answer = await self.call("GET", root, headers={"accept": _DISCOVERY})
             if answer.get("kind") == "APIGroupDiscoveryList":
                 found |= _discovered(answer)
             else:  # before Kubernetes 1.27
-                versions = answer.get("versions") or [v["groupVersion"] for g in answer.get("groups") or [] for v in g["versions"]]
+                versions = answer.get("versions") or [
+                    v["groupVersion"] for g in answer.get("groups") or [] for v in g["versions"]
+                ]
                 for version in versions:
-                    resources = (await self.call("GET", below(root, *version.split("/")))).get("resources") or []
-                    found |= {f"{version}/{r['kind']}": bool(r["namespaced"]) for r in resources if "/" not in r["name"]}
+                    resources = (await self.call("GET", below(root, *version.split("/")))).get(
+                        "resources"
+                    ) or []
+                    found |= {
+                        f"{version}/{r['kind']}": bool(r["namespaced"])
+                        for r in resources
+                        if "/" not in r["name"]
+                    }
         return found
 
     async def object_path(self, api_version: str, kind: str, namespace: str, name: str) -> str:
@@ -177,17 +227,27 @@ class Kube:
         """The path of all objects of the kind, or of those in one namespace. Raises as `path`."""
         where, namespaced = await self.path(api_version, kind)
         root, _, plural = where.partition("|")
-        return below(root, "namespaces", namespace, plural) if namespaced and namespace else below(root, plural)
+        return (
+            below(root, "namespaces", namespace, plural)
+            if namespaced and namespace
+            else below(root, plural)
+        )
 
     def forget(self, api_version: str, kind: str) -> None:
         """The kind may be another one by now: look again at the next call."""
         self._kinds.pop((api_version, kind), None)
 
-    async def items(self, api_version: str, kind: str, namespace: str, selector: str) -> AsyncIterator[msgspec.Raw]:
-        """All objects of the kind with the labels, in one namespace or ("") in all, as they are now: undecoded, a page at a time."""
+    async def items(
+        self, api_version: str, kind: str, namespace: str, selector: str
+    ) -> AsyncIterator[msgspec.Raw]:
+        """All objects of the kind with the labels, in one namespace or ("") in all, as they are
+        now: undecoded, a page at a time.
+        """
         where, more = await self.collection(api_version, kind, namespace), ""
         while True:
-            query = f"labelSelector={quote(selector)}&limit={_PAGE}" + (f"&continue={quote(more)}" if more else "")
+            query = f"labelSelector={quote(selector)}&limit={_PAGE}" + (
+                f"&continue={quote(more)}" if more else ""
+            )
             page = msgspec.json.decode(await self.read("GET", f"{where}?{query}"), type=_Page)
             for item in page.items:
                 yield item
@@ -243,9 +303,13 @@ class NoCluster(Kube):
     def __init__(self) -> None:
         self._client = self._retired = None
 
-    async def call(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    async def call(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
         raise UsageError(
-            "a directory target has no cluster to read from", subject=path, next_step="Leave out valuesFrom, or use a cluster."
+            "a directory target has no cluster to read from",
+            subject=path,
+            next_step="Leave out valuesFrom, or use a cluster.",
         )
 
 

@@ -32,7 +32,9 @@ class WebhookSilent(ToolFailed):
 
 
 class RefusedByForm(ToolFailed):
-    """Server-side apply does not take the object: duplicate list entries, fields that the schema does not declare. `cause`: which."""
+    """Server-side apply does not take the object: duplicate list entries, fields that the schema
+    does not declare. `cause`: which.
+    """
 
     def __init__(self, summary: str, *, cause: str, subject: str = "", next_step: str = "") -> None:
         super().__init__(summary, subject=subject, next_step=next_step)
@@ -50,7 +52,9 @@ class Throttled(ClusterUnreachable):
 
     code = "throttled"
 
-    def __init__(self, summary: str, *, after: float, subject: str = "", next_step: str = "") -> None:
+    def __init__(
+        self, summary: str, *, after: float, subject: str = "", next_step: str = ""
+    ) -> None:
         super().__init__(summary, subject=subject, next_step=next_step)
         self.after = after
 
@@ -63,7 +67,11 @@ def refuse(status: int, content: bytes, headers: Mapping[str, str], path: str) -
         raise NotFound(f"{path} does not exist", subject=path)
     if status == 401:
         step = "Look at the token or certificate of the kubeconfig."
-        raise ClusterUnreachable("the API server does not take this agent's login (401)", subject="cluster", next_step=step)
+        raise ClusterUnreachable(
+            "the API server does not take this agent's login (401)",
+            subject="cluster",
+            next_step=step,
+        )
     said = f"the API server says: {_message(content) or status}"
     if status == 403:
         raise Forbidden(said, subject=path, next_step="Grant it, or leave out what needs it.")
@@ -73,11 +81,21 @@ def refuse(status: int, content: bytes, headers: Mapping[str, str], path: str) -
     if status == 409:
         raise Changed(said, subject=path, next_step=step)
     if status == 429:
-        raise Throttled(said, after=_seconds(headers.get("retry-after", "")), subject=path, next_step=step)
+        raise Throttled(
+            said, after=_seconds(headers.get("retry-after", "")), subject=path, next_step=step
+        )
     if cause := form_of(_message(content)):  # with status 500
-        raise RefusedByForm(said, cause=cause, subject=path, next_step="Correct the field, or remove the duplicate entry.")
+        raise RefusedByForm(
+            said,
+            cause=cause,
+            subject=path,
+            next_step="Correct the field, or remove the duplicate entry.",
+        )
     if (found := _WEBHOOK.search(said)) is not None:
-        step = f"Repair the service of webhook {found[1]}, or delete its webhook configuration when the service is gone for good."
+        step = (
+            f"Repair the service of webhook {found[1]}, or delete its webhook configuration when"
+            " the service is gone for good."
+        )
         raise WebhookSilent(said, subject=path, next_step=step)
     raise (ClusterUnreachable if status >= 500 else ToolFailed)(said, subject=path, next_step=step)
 

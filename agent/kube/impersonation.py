@@ -1,8 +1,10 @@
-"""Whose rights a bundle is handled with: the service account that its options name, else `fleet-default` where it exists, else the agent.
+"""Whose rights a bundle is handled with: the service account that its options name, else
+`fleet-default` where it exists, else the agent.
 
-Rule: everything that is read or written for a bundle goes through the Kube and the Helm of its account; a named account that does not exist
-stops the bundle. As in Fleet, accounts live in one namespace, which whoever runs the agent chooses, so that no repository can make one
-(rancher/fleet `internal/helmdeployer/impersonate.go`).
+Rule: everything that is read or written for a bundle goes through the Kube and the Helm of its
+account; a named account that does not exist stops the bundle. As in Fleet, accounts live in one
+namespace, which whoever runs the agent chooses, so that no repository can make one (rancher/fleet
+`internal/helmdeployer/impersonate.go`).
 """
 
 from __future__ import annotations
@@ -30,43 +32,60 @@ class MissingAccount(NotFound):
 
 
 class Rights:
-    """`namespace`: where the accounts are; `clock`: seconds that only grow. That an account exists is believed for 30 s, that one is
-    missing is not: who makes it need not wait.
+    """`namespace`: where the accounts are; `clock`: seconds that only grow. That an account exists
+    is believed for 30 s, that one is missing is not: who makes it need not wait.
     """
 
-    def __init__(self, kube: Kube, namespace: str = NAMESPACE, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, kube: Kube, namespace: str = NAMESPACE, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.kube, self._namespace, self._clock = kube, namespace, clock
         self._known: dict[str, tuple[bool, float]] = {}
 
     async def user_of(self, account: str) -> str:
-        """`system:serviceaccount:NS:NAME` for the account that a bundle names ("" for none); "" for the agent's own rights. Raises
-        MissingAccount, Forbidden, UsageError, ClusterUnreachable.
+        """`system:serviceaccount:NS:NAME` for the account that a bundle names ("" for none); "" for
+        the agent's own rights. Raises MissingAccount, Forbidden, UsageError, ClusterUnreachable.
         """
         if not self.kube.is_there:
             return self._nobody(account)
         if account and not is_name(account):
-            raise UsageError(f"{account[:80]!r} cannot be a service account", subject="serviceAccount", next_step="Correct it.")
+            raise UsageError(
+                f"{account[:80]!r} cannot be a service account",
+                subject="serviceAccount",
+                next_step="Correct it.",
+            )
         name = account or DEFAULT_ACCOUNT
         if await self._exists(name):
             return f"system:serviceaccount:{self._namespace}:{name}"
         if not account:
             return ""
         shown = f"service account {self._namespace}/{name}"
-        step = f"Create it (kubectl create serviceaccount {name} -n {self._namespace}) and grant it what the bundle needs."
+        step = (
+            f"Create it (kubectl create serviceaccount {name} -n {self._namespace}) and grant it"
+            " what the bundle needs."
+        )
         raise MissingAccount(f"{shown} does not exist", subject=shown, next_step=step)
 
     async def kube_of(self, options: Options | None) -> Kube:
         """The cluster with the rights that a bundle of these options has. Raises as `user_of`."""
-        return self.kube.acting_as(await self.user_of((options.service_account if options else None) or ""))
+        return self.kube.acting_as(
+            await self.user_of((options.service_account if options else None) or "")
+        )
 
     def _nobody(self, account: str) -> str:
         if account:
             step = "Leave it out: whoever applies the directory has the rights that count."
-            raise UsageError("a directory target cannot act as a service account", subject="serviceAccount", next_step=step)
+            raise UsageError(
+                "a directory target cannot act as a service account",
+                subject="serviceAccount",
+                next_step=step,
+            )
         return ""
 
     async def _exists(self, name: str) -> bool:
-        """Of the default account also that it is missing is believed for a while: every bundle without an account asks."""
+        """Of the default account also that it is missing is believed for a while: every bundle
+        without an account asks.
+        """
         known, at = self._known.get(name, (False, float("-inf")))
         if (known or name == DEFAULT_ACCOUNT) and self._clock() - at < _KNOWN_SECONDS:
             return known
@@ -75,9 +94,12 @@ class Rights:
             found = True
         except NotFound:
             found = False
-        except Forbidden as why:  # somebody who made the default account relies on it: not to know is not that it is missing
+        # somebody who made the default account relies on it: not to know is not that it is missing
+        except Forbidden as why:
             shown = f"service account {self._namespace}/{name}"
             step = f"Grant the agent `get` of serviceaccounts in namespace {self._namespace}."
-            raise Forbidden(f"the agent may not see whether {shown} exists", subject=shown, next_step=step) from why
+            raise Forbidden(
+                f"the agent may not see whether {shown} exists", subject=shown, next_step=step
+            ) from why
         self._known[name] = (found, self._clock())
         return found

@@ -1,8 +1,10 @@
 """Where the cluster is and how to log in there, from a kubeconfig or from inside a Pod.
 
-Rule: what others renew is read again. The kubelet writes a new service account token every hour, distributions renew the certificates in
-their kubeconfig, and an agent runs for years: a token file is looked at before each request, the kubeconfig and the CA when the API server
-no longer takes what they said. In a Pod both the agent and helm read one small kubeconfig that names the kubelet's files.
+Rule: what others renew is read again. The kubelet writes a new service account token every hour,
+distributions renew the certificates in their kubeconfig, and an agent runs for years: a token file
+is looked at before each request, the kubeconfig and the CA when the API server no longer takes what
+they said. In a Pod both the agent and helm read one small kubeconfig that names the kubelet's
+files.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ from ..controlplane.tls import without_dates
 
 @dataclass(frozen=True)
 class Access:
-    """`namespace`: of the current context, "default" when it names none. `stamp` changes with the files that this was read from."""
+    """`namespace`: of the current context, "default" when it names none. `stamp` changes with the
+    files that this was read from.
+    """
 
     server: str
     verify: ssl.SSLContext | bool
@@ -37,7 +41,9 @@ class Access:
 
 
 class TokenFile(httpx.Auth):
-    """Bearer token from a file that somebody renews: read again when the file is another one, which costs one stat."""
+    """Bearer token from a file that somebody renews: read again when the file is another one, which
+    costs one stat.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path, self._token = path, ""
@@ -79,14 +85,22 @@ class Token(httpx.Auth):
 
 
 def in_pod(account: Path, env: Mapping[str, str]) -> bytes:
-    """A kubeconfig that names the files of the kubelet in `account` (token, ca.crt, namespace). Raises UsageError outside of a Pod.
+    """A kubeconfig that names the files of the kubelet in `account` (token, ca.crt, namespace).
+    Raises UsageError outside of a Pod.
 
     The same as client-go's InClusterConfig, in a form that helm takes.
     """
     host, port = env.get("KUBERNETES_SERVICE_HOST", ""), env.get("KUBERNETES_SERVICE_PORT", "")
     if not host or not port:
-        step = "Leave enableServiceLinks and the Pod's environment as Kubernetes makes them, or give --kubeconfig."
-        raise UsageError("KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set", subject="cluster", next_step=step)
+        step = (
+            "Leave enableServiceLinks and the Pod's environment as Kubernetes makes them, or give"
+            " --kubeconfig."
+        )
+        raise UsageError(
+            "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set",
+            subject="cluster",
+            next_step=step,
+        )
     shown = f"[{host}]" if ":" in host else host
     try:
         namespace = (account / "namespace").read_text().strip()
@@ -95,9 +109,19 @@ def in_pod(account: Path, env: Mapping[str, str]) -> bytes:
     document = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": "pod", "cluster": {"server": f"https://{shown}:{port}", "certificate-authority": str(account / "ca.crt")}}],
+        "clusters": [
+            {
+                "name": "pod",
+                "cluster": {
+                    "server": f"https://{shown}:{port}",
+                    "certificate-authority": str(account / "ca.crt"),
+                },
+            }
+        ],
         "users": [{"name": "pod", "user": {"tokenFile": str(account / "token")}}],
-        "contexts": [{"name": "pod", "context": {"cluster": "pod", "user": "pod", "namespace": namespace}}],
+        "contexts": [
+            {"name": "pod", "context": {"cluster": "pod", "user": "pod", "namespace": namespace}}
+        ],
         "current-context": "pod",
     }
     return msgspec.json.encode(document)
@@ -107,25 +131,54 @@ def read(kubeconfig: Path) -> Access:
     """Server, TLS, login. Raises UsageError when the file says nothing usable."""
     try:
         doc = load(kubeconfig.read_bytes(), file=str(kubeconfig))
-        current = next(c["context"] for c in doc["contexts"] if c["name"] == doc.get("current-context"))
+        current = next(
+            c["context"] for c in doc["contexts"] if c["name"] == doc.get("current-context")
+        )
         cluster = next(c["cluster"] for c in doc["clusters"] if c["name"] == current["cluster"])
-        user: dict[str, Any] = next((u["user"] for u in doc.get("users") or [] if u["name"] == current.get("user")), {}) or {}
+        user: dict[str, Any] = (
+            next(
+                (u["user"] for u in doc.get("users") or [] if u["name"] == current.get("user")), {}
+            )
+            or {}
+        )
         server = str(cluster["server"])
     except (OSError, StopIteration, KeyError, TypeError) as why:
         step = "Give a kubeconfig with a current context."
-        raise UsageError(f"{kubeconfig} names no cluster", subject=str(kubeconfig), next_step=step) from why
+        raise UsageError(
+            f"{kubeconfig} names no cluster", subject=str(kubeconfig), next_step=step
+        ) from why
     try:
         verify, auth = _tls(cluster, user, kubeconfig), _login(user, kubeconfig)
     except (OSError, ValueError, KeyError) as why:
-        said = f"{why.strerror}: {why.filename}" if isinstance(why, OSError) and why.filename else str(why) or type(why).__name__
+        said = (
+            f"{why.strerror}: {why.filename}"
+            if isinstance(why, OSError) and why.filename
+            else str(why) or type(why).__name__
+        )
         step = "Look at the files and certificates that it names."
-        raise UsageError(f"the login of {kubeconfig} cannot be read: {said}", subject=str(kubeconfig), next_step=step) from why
-    return Access(server, verify, auth, str(current.get("namespace") or "default"), stamp(kubeconfig, cluster, user))
+        raise UsageError(
+            f"the login of {kubeconfig} cannot be read: {said}",
+            subject=str(kubeconfig),
+            next_step=step,
+        ) from why
+    return Access(
+        server,
+        verify,
+        auth,
+        str(current.get("namespace") or "default"),
+        stamp(kubeconfig, cluster, user),
+    )
 
 
-def stamp(kubeconfig: Path, cluster: Mapping[str, Any], user: Mapping[str, Any]) -> tuple[object, ...]:
+def stamp(
+    kubeconfig: Path, cluster: Mapping[str, Any], user: Mapping[str, Any]
+) -> tuple[object, ...]:
     """Differs when one of the files does that are read only once."""
-    named = (cluster.get("certificate-authority"), user.get("client-certificate"), user.get("client-key"))
+    named = (
+        cluster.get("certificate-authority"),
+        user.get("client-certificate"),
+        user.get("client-key"),
+    )
     return (_seen(kubeconfig), *(_seen(kubeconfig.parent / str(name)) for name in named if name))
 
 
@@ -146,8 +199,16 @@ def _login(user: dict[str, Any], kubeconfig: Path) -> httpx.Auth | None:
         return Token(str(user["token"]))
     if user.get("exec") or user.get("auth-provider"):
         step = "Give a kubeconfig with a certificate or a token."
-        raise UsageError("a kubeconfig that runs a program to log in is not supported", subject=str(kubeconfig), next_step=step)
-    return httpx.BasicAuth(user["username"], user.get("password", "")) if user.get("username") else None
+        raise UsageError(
+            "a kubeconfig that runs a program to log in is not supported",
+            subject=str(kubeconfig),
+            next_step=step,
+        )
+    return (
+        httpx.BasicAuth(user["username"], user.get("password", ""))
+        if user.get("username")
+        else None
+    )
 
 
 def _tls(cluster: dict[str, Any], user: dict[str, Any], kubeconfig: Path) -> ssl.SSLContext | bool:
@@ -156,19 +217,28 @@ def _tls(cluster: dict[str, Any], user: dict[str, Any], kubeconfig: Path) -> ssl
     authority = cluster.get("certificate-authority-data")
     file = None if authority else cluster.get("certificate-authority")
     context = ssl.create_default_context(
-        cadata=base64.b64decode(authority).decode() if authority else None, cafile=_there(kubeconfig, file) if file else None
+        cadata=base64.b64decode(authority).decode() if authority else None,
+        cafile=_there(kubeconfig, file) if file else None,
     )
-    # Some distributions issue CAs without an authority key identifier, which newer Pythons refuse in strict mode.
+    # Some distributions issue CAs without an authority key identifier, which newer Pythons refuse
+    # in strict mode.
     context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
     if authority or file:
-        # Pinned by the kubeconfig as the manager's is by enrolment: a node whose clock is wrong must still see what runs.
+        # Pinned by the kubeconfig as the manager's is by enrolment: a node whose clock is wrong
+        # must still see what runs.
         without_dates(context)
     if cluster.get("insecure-skip-tls-verify"):
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if user.get("client-certificate-data"):
-        _load_chain(context, base64.b64decode(user["client-certificate-data"]), base64.b64decode(user["client-key-data"]))
+        _load_chain(
+            context,
+            base64.b64decode(user["client-certificate-data"]),
+            base64.b64decode(user["client-key-data"]),
+        )
     elif user.get("client-certificate"):
-        context.load_cert_chain(_there(kubeconfig, user["client-certificate"]), _there(kubeconfig, user["client-key"]))
+        context.load_cert_chain(
+            _there(kubeconfig, user["client-certificate"]), _there(kubeconfig, user["client-key"])
+        )
     return context
 
 
@@ -189,7 +259,9 @@ def _load_chain(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None
 
 
 def renewed(kubeconfig: Path, old: Access) -> Access | None:
-    """What the files say now when they are others than those of `old`; None when they are the same or cannot be used."""
+    """What the files say now when they are others than those of `old`; None when they are the same
+    or cannot be used.
+    """
     try:
         found = read(kubeconfig)
     except UsageError:

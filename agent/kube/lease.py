@@ -1,8 +1,10 @@
-"""One agent at a time changes a cluster, though two were given one key: a Lease in the cluster decides (docs/rfd/0001-one-agent.md).
+"""One agent at a time changes a cluster, though two were given one key: a Lease in the cluster
+decides (docs/rfd/0001-one-agent.md).
 
-`fleet-agent-CLUSTER_ID` in the namespace of the kubeconfig's context (in a Pod: the Pod's own). Rule: taken at the first change, renewed
-only while something is being changed, given back at the stop; when its holder does nothing, nobody asks for anything. Whether a holder is
-there is judged by its process where that can be seen, else by watching the lease change: by nobody's wall clock.
+`fleet-agent-CLUSTER_ID` in the namespace of the kubeconfig's context (in a Pod: the Pod's own).
+Rule: taken at the first change, renewed only while something is being changed, given back at the
+stop; when its holder does nothing, nobody asks for anything. Whether a holder is there is judged by
+its process where that can be seen, else by watching the lease change: by nobody's wall clock.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ class LeaseTaken(Conflict):
 
 
 class Lease:
-    """`me`: this process. `now`: Unix seconds, for people who read the lease. `renew`, `patience`: seconds."""
+    """`me`: this process. `now`: Unix seconds, for people who read the lease. `renew`, `patience`:
+    seconds.
+    """
 
     def __init__(
         self,
@@ -51,9 +55,17 @@ class Lease:
         renew: float = RENEW_SECONDS,
         patience: float = PATIENCE_SECONDS,
     ) -> None:
-        self._kube, self._me, self._now, self._renew, self._patience = kube, me, now, renew, patience
+        self._kube, self._me, self._now, self._renew, self._patience = (
+            kube,
+            me,
+            now,
+            renew,
+            patience,
+        )
         self._name = f"fleet-agent-{cluster}"
-        self._folder = url_path("apis", "coordination.k8s.io", "v1", "namespaces", kube.namespace, "leases")
+        self._folder = url_path(
+            "apis", "coordination.k8s.io", "v1", "namespaces", kube.namespace, "leases"
+        )
         self._object: dict[str, Any] | None = None  # as we wrote it last, while we hold it
         self._renewed = 0.0
         self._useless = not kube.is_there
@@ -64,7 +76,9 @@ class Lease:
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
-        """Inside, this agent alone changes the cluster. Raises what Kube raises, and LeaseTaken: also from within, when another took it."""
+        """Inside, this agent alone changes the cluster. Raises what Kube raises, and LeaseTaken:
+        also from within, when another took it.
+        """
         task = asyncio.current_task()
         assert task is not None, "outside of a task"
         async with self._lock:
@@ -77,7 +91,11 @@ class Lease:
         except asyncio.CancelledError as why:
             if task not in self._thrown_out or task.uncancel() > 0:
                 raise
-            raise LeaseTaken("another agent has taken over the changes of this cluster", subject="cluster", next_step=_STEP) from why
+            raise LeaseTaken(
+                "another agent has taken over the changes of this cluster",
+                subject="cluster",
+                next_step=_STEP,
+            ) from why
         finally:
             self._inside.discard(task)
             self._thrown_out.discard(task)
@@ -86,7 +104,9 @@ class Lease:
                 self._renewer = None
 
     async def take(self) -> None:
-        """Hold it, waiting for as long as it may take to see that its holder does nothing. Raises LeaseTaken and what Kube raises."""
+        """Hold it, waiting for as long as it may take to see that its holder does nothing. Raises
+        LeaseTaken and what Kube raises.
+        """
         async with self._lock:
             await self._make_sure()
 
@@ -100,14 +120,18 @@ class Lease:
         self._object = None
 
     async def _make_sure(self) -> None:
-        if self._useless or (self._object is not None and time.monotonic() - self._renewed < self._renew):
+        if self._useless or (
+            self._object is not None and time.monotonic() - self._renewed < self._renew
+        ):
             return
         try:
             await self._acquire()
         except Forbidden as why:
             self._useless = True
             trouble(
-                "lease", f"this agent may not use leases in namespace {self._kube.namespace}; only the manager tells twins ({why.summary})"
+                "lease",
+                f"this agent may not use leases in namespace {self._kube.namespace}; only the"
+                f" manager tells twins ({why.summary})",
             )
 
     async def _acquire(self) -> None:
@@ -123,18 +147,26 @@ class Lease:
                 if seen and version != seen:
                     raise LeaseTaken(_at_work(holder), subject="cluster", next_step=_STEP)
                 if alive:
-                    raise LeaseTaken(f"{_at_work(holder)}, on this machine", subject="cluster", next_step=_STEP)
+                    raise LeaseTaken(
+                        f"{_at_work(holder)}, on this machine", subject="cluster", next_step=_STEP
+                    )
                 if alive is None and time.monotonic() - since < self._patience:
                     seen = version
                     await asyncio.sleep(min(_LOOK_SECONDS, self._patience / 5))
                     continue
-                event("lease taken over", holder=holder, why="its process is gone" if alive is False else "its holder does nothing")
+                event(
+                    "lease taken over",
+                    holder=holder,
+                    why="its process is gone" if alive is False else "its holder does nothing",
+                )
             with contextlib.suppress(_Raced):
                 await self._write(found, holder=self._me.text())
                 return
 
     def _noticed(self, holder: str) -> None:
-        """Whoever had it and finds another's name there has a twin: from now on it waits for longer, so that they do not take turns."""
+        """Whoever had it and finds another's name there has a twin: from now on it waits for
+        longer, so that they do not take turns.
+        """
         if self._object is not None:
             self._object = None
             self._patience = min(_MOST_PATIENCE, self._patience * 8)
@@ -152,7 +184,8 @@ class Lease:
                     task.cancel()
                 return
             except FleetError as why:
-                # Then helm does not reach the API server either. Whoever took the lease meanwhile is seen with the next answer.
+                # Then helm does not reach the API server either. Whoever took the lease meanwhile
+                # is seen with the next answer.
                 trouble("lease", f"cannot be renewed: {why.summary}")
 
     async def _renew_once(self) -> None:
@@ -174,25 +207,51 @@ class Lease:
             return None
 
     async def _write(self, old: dict[str, Any] | None, *, holder: str) -> None:
-        """Make or replace it; only what we have seen is replaced. Raises _Raced when it changed meanwhile."""
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(self._now())) + f".{time.monotonic_ns() // 1000 % 1_000_000:06}Z"
+        """Make or replace it; only what we have seen is replaced. Raises _Raced when it changed
+        meanwhile.
+        """
+        stamp = (
+            time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(self._now()))
+            + f".{time.monotonic_ns() // 1000 % 1_000_000:06}Z"
+        )
         before = (old or {}).get("spec") or {}
         same = before.get("holderIdentity") == holder
         moves = int(before.get("leaseTransitions", 0)) + (0 if same or not old else 1)
-        spec = {"renewTime": stamp, "leaseDurationSeconds": max(1, round(self._patience)), "leaseTransitions": moves}
+        spec = {
+            "renewTime": stamp,
+            "leaseDurationSeconds": max(1, round(self._patience)),
+            "leaseTransitions": moves,
+        }
         if holder:
-            spec |= {"holderIdentity": holder, "acquireTime": before.get("acquireTime", stamp) if same else stamp}
+            spec |= {
+                "holderIdentity": holder,
+                "acquireTime": before.get("acquireTime", stamp) if same else stamp,
+            }
         meta = {"name": self._name, "namespace": self._kube.namespace}
         if old:
             meta["resourceVersion"] = old["metadata"]["resourceVersion"]
-        body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": spec}
+        body = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": meta,
+            "spec": spec,
+        }
         path = below(self._folder, self._name) if old else self._folder
         try:
-            made = await self._kube.call("PUT" if old else "POST", path, msgspec.json.encode(body), _JSON)
+            made = await self._kube.call(
+                "PUT" if old else "POST", path, msgspec.json.encode(body), _JSON
+            )
         except NotFound as why:
             if old is None:
-                step = f"Create namespace {self._kube.namespace}, or name another one in the kubeconfig's context."
-                raise ToolFailed(f"there is no namespace {self._kube.namespace} for the lease", subject="cluster", next_step=step) from why
+                step = (
+                    f"Create namespace {self._kube.namespace}, or name another one in the"
+                    " kubeconfig's context."
+                )
+                raise ToolFailed(
+                    f"there is no namespace {self._kube.namespace} for the lease",
+                    subject="cluster",
+                    next_step=step,
+                ) from why
             raise _Raced from why
         except Changed as why:
             raise _Raced from why
@@ -203,9 +262,15 @@ class _Raced(Exception):
     """Somebody else wrote it first."""
 
 
-_STEP = "Stop one of the two agents, then run `fleetctl cluster register NAME --replace` and enrol the other."
+_STEP = (
+    "Stop one of the two agents, then run `fleetctl cluster register NAME --replace` and enrol the"
+    " other."
+)
 
 
 def _at_work(holder: str) -> str:
     other = process_identity.parse(holder)
-    return f"another agent changes this cluster: {f'process {other.pid} on {other.host}' if other else holder[:100]}"
+    return (
+        "another agent changes this cluster:"
+        f" {f'process {other.pid} on {other.host}' if other else holder[:100]}"
+    )

@@ -1,6 +1,8 @@
-"""How often something may be done: token buckets over a given clock. Pure but for what they remember.
+"""How often something may be done: token buckets over a given clock. Pure but for what they
+remember.
 
-Rule: what a cluster can make this agent ask is bounded by its own clock, not by how often things change there (I10).
+Rule: what a cluster can make this agent ask is bounded by its own clock, not by how often things
+change there (I10).
 """
 
 from __future__ import annotations
@@ -9,7 +11,9 @@ from collections.abc import Callable, Hashable
 
 
 class Bucket:
-    """`rate` a second on average, `burst` at once. It may go below nothing: what costs more than was left is waited for afterwards."""
+    """`rate` a second on average, `burst` at once. It may go below nothing: what costs more than
+    was left is waited for afterwards.
+    """
 
     def __init__(self, rate: float, burst: float, clock: Callable[[], float]) -> None:
         self._rate, self._burst, self._clock = rate, burst, clock

@@ -1,7 +1,8 @@
 """Long answers of the API server, line by line.
 
-Rule: silence is death. The kernel asks a silent peer whether it is there; and as the API server sends a bookmark every minute, a connection
-without a byte for longer is given up, whoever between here and there still holds it open.
+Rule: silence is death. The kernel asks a silent peer whether it is there; and as the API server
+sends a bookmark every minute, a connection without a byte for longer is given up, whoever between
+here and there still holds it open.
 """
 
 from __future__ import annotations
@@ -19,19 +20,34 @@ from .errors import refuse
 SILENT_SECONDS = 100.0
 _CONNECT_SECONDS = 30.0
 _MOST_LINE = 4 * 1024 * 1024
-_ALIVE = (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 30_000))
+_ALIVE = (
+    ("TCP_KEEPIDLE", 15),
+    ("TCP_KEEPINTVL", 5),
+    ("TCP_KEEPCNT", 3),
+    ("TCP_USER_TIMEOUT", 30_000),
+)
 
 
 async def follow(
-    kube: Kube, path: str, headers: Mapping[str, str], seconds: float, hear: Callable[[bytes], None], *, silent: float = SILENT_SECONDS
+    kube: Kube,
+    path: str,
+    headers: Mapping[str, str],
+    seconds: float,
+    hear: Callable[[bytes], None],
+    *,
+    silent: float = SILENT_SECONDS,
 ) -> None:
-    """`hear` gets each line of the answer, which ends within `seconds` and a little, and is given up after `silent` seconds without a byte.
-    Raises as `Kube.call`, ClusterUnreachable for one that breaks off, and what `hear` raises.
+    """`hear` gets each line of the answer, which ends within `seconds` and a little, and is given
+    up after `silent` seconds without a byte. Raises as `Kube.call`, ClusterUnreachable for one that
+    breaks off, and what `hear` raises.
     """
     told = kube.told({**headers, "accept-encoding": "identity"})
     timeout = httpx.Timeout(_CONNECT_SECONDS, read=silent)
     try:
-        async with asyncio.timeout(seconds + silent), kube.opened().stream("GET", path, headers=told, timeout=timeout) as answer:
+        async with (
+            asyncio.timeout(seconds + silent),
+            kube.opened().stream("GET", path, headers=told, timeout=timeout) as answer,
+        ):
             if answer.status_code >= 400:
                 await kube.renew()  # perhaps a login that somebody has renewed
                 refuse(answer.status_code, await answer.aread(), answer.headers, path)
@@ -42,9 +58,15 @@ async def follow(
     except (httpx.HTTPError, TimeoutError, OSError) as why:
         if isinstance(why, httpx.ConnectError):
             await kube.renew()
-        said = "no answer in time" if isinstance(why, TimeoutError | httpx.TimeoutException) else str(why) or type(why).__name__
+        said = (
+            "no answer in time"
+            if isinstance(why, TimeoutError | httpx.TimeoutException)
+            else str(why) or type(why).__name__
+        )
         summary = f"a watch of the API server {kube.server} has broken off: {said}"
-        raise ClusterUnreachable(summary, subject="cluster", next_step="Look at the API server.") from why
+        raise ClusterUnreachable(
+            summary, subject="cluster", next_step="Look at the API server."
+        ) from why
 
 
 def _heard(data: bytes, hear: Callable[[bytes], None]) -> bytes:
@@ -54,7 +76,11 @@ def _heard(data: bytes, hear: Callable[[bytes], None]) -> bytes:
         if line.strip():
             hear(line)
     if len(rest) > _MOST_LINE:
-        raise ClusterUnreachable("a line of a watch is longer than 4 MiB", subject="cluster", next_step="Look at the API server.")
+        raise ClusterUnreachable(
+            "a line of a watch is longer than 4 MiB",
+            subject="cluster",
+            next_step="Look at the API server.",
+        )
     return rest
 
 

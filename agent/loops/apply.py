@@ -24,13 +24,28 @@ from ..release.recovery import places_of, recover
 from ..state import attempts
 from ..state.conditions import of_disk
 from ..state.journal import is_applied
-from .decide import HOLD_SECONDS, RETRY_SECONDS, Action, Hold, Install, Remove, Tidy, Wait, World, decide, retry_seconds
+from .decide import (
+    HOLD_SECONDS,
+    RETRY_SECONDS,
+    Action,
+    Hold,
+    Install,
+    Remove,
+    Tidy,
+    Wait,
+    World,
+    decide,
+    retry_seconds,
+)
 from .deployment_report import EXPENSIVE, REMOVING, Failure
 from .report import Teller
 from .state import Situation
 
-_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EFBIG})
-# What ends without anybody's doing is tried again soon, so that the fleet is itself again within a minute of it.
+_DISK = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EFBIG}
+)
+# What ends without anybody's doing is tried again soon, so that the fleet is itself again within a
+# minute of it.
 MOST_RETRY_SECONDS = {
     **dict.fromkeys(("disk", "system"), 30.0),
     **dict.fromkeys(("cluster-unreachable", "throttled", "try-later"), 45.0),
@@ -46,7 +61,8 @@ _REMOVALS_IN_TIME = 3  # about half a minute: a Pod's grace, a volume's protecti
 class Worker:
     """Rule: one bundle that fails stops no other, and no bundle is in two hands at once.
 
-    `at_once`: releases changed at the same time. `clock`: monotonic seconds, so that no jump of the machine's time holds a retry back.
+    `at_once`: releases changed at the same time. `clock`: monotonic seconds, so that no jump of the
+    machine's time holds a retry back.
     """
 
     def __init__(
@@ -58,7 +74,12 @@ class Worker:
         *,
         manager_seconds: float = MANAGER_SECONDS,
     ) -> None:
-        self._at, self._teller, self._slots, self._clock = at, teller, asyncio.Semaphore(at_once), clock
+        self._at, self._teller, self._slots, self._clock = (
+            at,
+            teller,
+            asyncio.Semaphore(at_once),
+            clock,
+        )
         self._manager_seconds = manager_seconds
         self._alone_at_work = asyncio.Lock()
         self._aside: dict[BundleName, str] = {}
@@ -71,7 +92,12 @@ class Worker:
             await self._at.work.wait()
             self._at.work.clear()
             document = self._at.document
-            if document is None or self._at.twin or self._at.held or not await self._rebuilt(document):
+            if (
+                document is None
+                or self._at.twin
+                or self._at.held
+                or not await self._rebuilt(document)
+            ):
                 continue
             self._note(document)
             actions = decide(document, self._world(), self._clock())
@@ -87,7 +113,9 @@ class Worker:
             self._wake_for_retries()
 
     async def _hear_manager(self) -> None:
-        """What the manager wants now comes before what it wanted when this agent last ran: it may have taken back what stopped it."""
+        """What the manager wants now comes before what it wanted when this agent last ran: it may
+        have taken back what stopped it.
+        """
         try:
             async with asyncio.timeout(self._manager_seconds):
                 await self._at.answered.wait()
@@ -96,10 +124,15 @@ class Worker:
         self._manager_seconds = 0.0
 
     def _set_aside(self, document: Desired) -> None:
-        """Bundles during whose work an earlier agent died wait; from the second death on they are reported."""
+        """Bundles during whose work an earlier agent died wait; from the second death on they are
+        reported.
+        """
         at = self._at
         for bundle in document.bundles:
-            deaths, inputs = at.attempts.deaths(document, bundle), attempts.inputs_of(document, bundle)
+            deaths, inputs = (
+                at.attempts.deaths(document, bundle),
+                attempts.inputs_of(document, bundle),
+            )
             if not deaths or bundle.name in at.busy or self._aside.get(bundle.name) == inputs:
                 continue
             self._aside[bundle.name] = inputs
@@ -108,20 +141,30 @@ class Worker:
             if deaths >= attempts.REPORTED:
                 summary = attempts.describe(deaths)
                 at.failures[bundle.name] = max(1, at.failures.get(bundle.name, 0))
-                at.errors[bundle.name] = Failure(bundle.generation, code="set-aside", message=summary, object=f"bundle {bundle.name}")
+                at.errors[bundle.name] = Failure(
+                    bundle.generation,
+                    code="set-aside",
+                    message=summary,
+                    object=f"bundle {bundle.name}",
+                )
                 trouble(f"bundle {bundle.name}", f"{summary}; again in {wait:.0f} s")
                 self._teller.refresh([bundle.name])
 
     def _note(self, document: Desired) -> None:
         """Since when each tombstone is known, and no longer than it is in the document."""
         now, at = self._clock(), self._at
-        at.doomed = {(t.name, t.generation): at.doomed.get((t.name, t.generation), now) for t in document.tombstones}
+        at.doomed = {
+            (t.name, t.generation): at.doomed.get((t.name, t.generation), now)
+            for t in document.tombstones
+        }
         at.holds = {t.name: at.holds[t.name] for t in document.tombstones if t.name in at.holds}
         self._set_aside(document)
         self._note_corrections(document)
 
     def _note_corrections(self, document: Desired) -> None:
-        """A bundle that somebody wants corrected is looked at; what differs is applied again (`watching`)."""
+        """A bundle that somebody wants corrected is looked at; what differs is applied again
+        (`watching`).
+        """
         at = self._at
         for bundle in document.bundles:
             entry = at.hands.journal.entries.get(bundle.name)
@@ -131,7 +174,9 @@ class Worker:
                 at.look.set()
 
     async def _alone(self) -> bool:
-        """Whether no other agent changes this cluster; else it is told, and looked at again. Without an answer a release's try tells."""
+        """Whether no other agent changes this cluster; else it is told, and looked at again.
+        Without an answer a release's try tells.
+        """
         try:
             await self._at.lease.take()
         except LeaseTaken as why:
@@ -144,7 +189,9 @@ class Worker:
         return True
 
     async def _rebuilt(self, document: Desired) -> bool:
-        """Whether the journal is what this agent may act on: at each start it is compared with the cluster's own records first."""
+        """Whether the journal is what this agent may act on: at each start it is compared with the
+        cluster's own records first.
+        """
         if self._known:
             return True
         hands = self._at.hands
@@ -201,8 +248,13 @@ class Worker:
         self._at.busy[name] = task
 
     def _fetch(self, bundle: DesiredBundle) -> None:
-        """What waits for others may have to begin while the manager is away: its archive is fetched now."""
-        if bundle.archive not in self._fetching and not (self._at.hands.state_dir / "archives" / bundle.archive).exists():
+        """What waits for others may have to begin while the manager is away: its archive is fetched
+        now.
+        """
+        if (
+            bundle.archive not in self._fetching
+            and not (self._at.hands.state_dir / "archives" / bundle.archive).exists()
+        ):
             self._fetching[bundle.archive] = asyncio.create_task(self._fetched(bundle))
 
     async def _fetched(self, bundle: DesiredBundle) -> None:
@@ -214,13 +266,18 @@ class Worker:
         finally:
             del self._fetching[bundle.archive]
 
-    async def _do(self, document: Desired, action: Install | Tidy | Remove, name: BundleName) -> None:
-        is_suspect = isinstance(action, Install) and self._at.attempts.deaths(document, action.bundle) > 0
+    async def _do(
+        self, document: Desired, action: Install | Tidy | Remove, name: BundleName
+    ) -> None:
+        is_suspect = (
+            isinstance(action, Install) and self._at.attempts.deaths(document, action.bundle) > 0
+        )
         try:
             # Suspects one after the other, so that the next death tells which of them it was.
             async with self._alone_at_work if is_suspect else nullcontext(), self._slots:
                 if isinstance(action, Install):
-                    await install.archive(self._at.hands, action.bundle)  # may take hours, and changes nothing: without the lease
+                    # may take hours, and changes nothing: without the lease
+                    await install.archive(self._at.hands, action.bundle)
                 async with self._at.lease.held():
                     if self._at.twin:
                         return  # told so while it waited
@@ -230,7 +287,8 @@ class Worker:
             over(f"bundle {name}")
         except Exception as why:  # also an error of our own: it stops this bundle, and is told
             if self._is_done(document, action):
-                # What failed came after the journal's word that it is done: nothing would ever try it again, and nothing has to.
+                # What failed came after the journal's word that it is done: nothing would ever try
+                # it again, and nothing has to.
                 trouble(f"bundle {name}", f"is deployed; after that: {told(why)[1]}")
                 self._at.failures.pop(name, None)
                 self._at.resources.pop(name, None)
@@ -243,7 +301,9 @@ class Worker:
             self._at.look.set()
             self._at.work.set()
 
-    async def _marked(self, document: Desired, action: Install | Tidy | Remove, name: BundleName) -> None:
+    async def _marked(
+        self, document: Desired, action: Install | Tidy | Remove, name: BundleName
+    ) -> None:
         """The work, with a mark on the disk that outlives the death of this process."""
         if not isinstance(action, Install):
             await self._done(document, action, name)
@@ -254,7 +314,9 @@ class Worker:
         finally:
             self._at.attempts.end(name)
 
-    async def _done(self, document: Desired, action: Install | Tidy | Remove, name: BundleName) -> None:
+    async def _done(
+        self, document: Desired, action: Install | Tidy | Remove, name: BundleName
+    ) -> None:
         hands, patience = self._at.hands, remove.PATIENCE[name in self._at.failures]
         if isinstance(action, Tidy):
             await remove.tidy(hands, document, name, patience=patience)
@@ -276,13 +338,25 @@ class Worker:
             return False
         entry = self._at.hands.journal.entries.get(action.bundle.name)
         order = (document.epoch, action.bundle.generation)
-        settled = entry is not None and not entry.began and not entry.former and action.bundle.name not in self._at.again
+        settled = (
+            entry is not None
+            and not entry.began
+            and not entry.former
+            and action.bundle.name not in self._at.again
+        )
         return settled and is_applied(entry, order)
 
     def _tell_deployed(self, bundle: DesiredBundle, seconds: float) -> None:
         entry = self._at.hands.journal.entries.get(bundle.name)
-        release, revision = (f"{entry.namespace}/{entry.release}", entry.revision) if entry else ("", 0)
-        more = {"release": release, "revision": revision, "commit": bundle.commit[:12], "took": f"{seconds:.1f} s"}
+        release, revision = (
+            (f"{entry.namespace}/{entry.release}", entry.revision) if entry else ("", 0)
+        )
+        more = {
+            "release": release,
+            "revision": revision,
+            "commit": bundle.commit[:12],
+            "took": f"{seconds:.1f} s",
+        }
         event("deployed", bundle=bundle.name, generation=bundle.generation, **more)
 
     def _failed(self, name: BundleName, action: Install | Tidy | Remove, why: Exception) -> None:
@@ -291,19 +365,29 @@ class Worker:
             self._at.say(*of_disk(why))
         count = self._at.failures[name] = self._at.failures.get(name, 0) + 1
         power = count + (_EXPENSIVE_POWER if code in EXPENSIVE else 0)
-        wait = min(MOST_RETRY_SECONDS.get(code, RETRY_SECONDS[1]), retry_seconds(power, random.random()))  # noqa: S311 - spread
+        wait = min(
+            MOST_RETRY_SECONDS.get(code, RETRY_SECONDS[1]), retry_seconds(power, random.random())  # noqa: S311
+        )
         self._at.retry_at[name] = self._clock() + wait
         trouble(f"bundle {name}", f"{summary}; again in {wait:.0f} s")
-        generation = action.tombstone.generation if isinstance(action, Remove) else action.bundle.generation
+        generation = (
+            action.tombstone.generation if isinstance(action, Remove) else action.bundle.generation
+        )
         if isinstance(why, Remains) and count <= _REMOVALS_IN_TIME:
             code = REMOVING
         about, hint = (why.subject, why.next_step) if isinstance(why, FleetError) else ("", "")
-        self._at.errors[name] = Failure(generation, code, summary, redacted(about)[:_MOST_SAID], redacted(hint)[:_MOST_SAID])
+        self._at.errors[name] = Failure(
+            generation, code, summary, redacted(about)[:_MOST_SAID], redacted(hint)[:_MOST_SAID]
+        )
 
     def _wake_for_retries(self) -> None:
         """Also for removals that have waited long enough for others."""
         now = self._clock()
-        held = [since + HOLD_SECONDS for (name, _), since in self._at.doomed.items() if name in self._at.holds]
+        held = [
+            since + HOLD_SECONDS
+            for (name, _), since in self._at.doomed.items()
+            if name in self._at.holds
+        ]
         soon = min((at for at in (*self._at.retry_at.values(), *held) if at > now), default=0.0)
         if soon:
             asyncio.get_running_loop().call_later(max(0.1, soon - now), self._at.work.set)

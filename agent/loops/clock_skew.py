@@ -1,4 +1,6 @@
-"""What this machine's clock, and the age of the document, are worth: both are told, neither stops anything (docs/rfd/0002-clocks.md)."""
+"""What this machine's clock, and the age of the document, are worth: both are told, neither stops
+anything (docs/rfd/0002-clocks.md).
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,20 @@ def judge(at: Situation) -> None:
     offset = at.hands.uplink.offset
     if abs(offset) > CLOCK_SKEW_SECONDS:
         way = "behind" if offset > 0 else "ahead of"
-        at.say(SKEW, f"this machine's clock is {span(abs(offset))} {way} the manager's; requests are signed with the manager's time")
+        at.say(
+            SKEW,
+            f"this machine's clock is {span(abs(offset))} {way} the manager's; requests are signed"
+            " with the manager's time",
+        )
     else:
         at.unsay(SKEW)
     document = at.document
     if document is not None and is_over(document.expires, at.hands.uplink.now()):
-        at.say(EXPIRED, f"the desired state expired at {document.expires}; it is kept to until the manager issues a new one")
+        at.say(
+            EXPIRED,
+            f"the desired state expired at {document.expires}; it is kept to until the manager"
+            " issues a new one",
+        )
     else:
         at.unsay(EXPIRED)
 

@@ -1,8 +1,9 @@
 """What this agent should do next: pure, from the desired document, the journal and the time.
 
-Rule: a bundle is changed when its generation is above the one applied, and then only when what it depends on is in an accepted state;
-only a tombstone removes. What is removed goes last: a bundle that is new, or has changed, may take over what the removed one holds, and an
-object that moves is not deleted and made again. A failure is tried again with growing waits, not at each poll.
+Rule: a bundle is changed when its generation is above the one applied, and then only when what it
+depends on is in an accepted state; only a tombstone removes. What is removed goes last: a bundle
+that is new, or has changed, may take over what the removed one holds, and an object that moves is
+not deleted and made again. A failure is tried again with growing waits, not at each poll.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ _OF_WHAT_RUNS = frozenset({State.READY, State.NOT_READY, State.MODIFIED})
 _SAYS_WHY = frozenset({State.ERR_APPLIED, State.NOT_READY, State.MODIFIED})
 
 RETRY_SECONDS = (5.0, 600.0)
-HOLD_SECONDS = 600.0  # a removal waits at most so long for bundles that may take over what it would delete
+# a removal waits at most so long for bundles that may take over what it would delete
+HOLD_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,11 @@ Action = Install | Tidy | Remove | Hold | Wait
 
 @dataclass(frozen=True)
 class World:
-    """`states`: of each bundle as it was last seen, `said`: what was said with it. `retry_at`: before which a failed one is left alone.
-    `again`: drifted. `floors`: the highest order that a bundle was ever at here; what is lower is left alone (I4). `tried`: the generation
-    at which a bundle failed last. `since`: when a tombstone was first seen. Times in seconds of one clock, whichever.
+    """`states`: of each bundle as it was last seen, `said`: what was said with it. `retry_at`:
+    before which a failed one is left alone. `again`: drifted. `floors`: the highest order that a
+    bundle was ever at here; what is lower is left alone (I4). `tried`: the generation at which a
+    bundle failed last. `since`: when a tombstone was first seen. Times in seconds of one clock,
+    whichever.
     """
 
     entries: Mapping[BundleName, Entry]
@@ -94,10 +98,19 @@ def decide(wanted: Desired, world: World, now: float) -> list[Action]:
             continue
         if not _differs(bundle, world, wanted):
             entry = world.entries.get(bundle.name)
-            if entry and entry.former and bundle.name not in world.busy and world.retry_at.get(bundle.name, 0) <= now:
+            if (
+                entry
+                and entry.former
+                and bundle.name not in world.busy
+                and world.retry_at.get(bundle.name, 0) <= now
+            ):
                 actions.append(Tidy(bundle))
             continue
-        block = None if bundle.name in world.busy else _occupied(bundle, world) or _blocked(bundle, known, gone, world)
+        block = (
+            None
+            if bundle.name in world.busy
+            else _occupied(bundle, world) or _blocked(bundle, known, gone, world)
+        )
         if _is_news(bundle, world, wanted) and (block is None or block.passes):
             coming.append(bundle.name)
         if bundle.name in world.busy:
@@ -109,11 +122,17 @@ def decide(wanted: Desired, world: World, now: float) -> list[Action]:
     return actions + _removals(wanted, world, coming, now)
 
 
-def _removals(wanted: Desired, world: World, coming: Sequence[BundleName], now: float) -> list[Action]:
+def _removals(
+    wanted: Desired, world: World, coming: Sequence[BundleName], now: float
+) -> list[Action]:
     found: list[Action] = []
     for tombstone in wanted.tombstones:
         name = tombstone.name
-        if (name, tombstone.generation) in world.removed or name in world.busy or world.retry_at.get(name, 0) > now:
+        if (
+            (name, tombstone.generation) in world.removed
+            or name in world.busy
+            or world.retry_at.get(name, 0) > now
+        ):
             continue
         if is_behind(wanted, tombstone.generation, world.floors.get(name)):
             continue
@@ -122,17 +141,26 @@ def _removals(wanted: Desired, world: World, coming: Sequence[BundleName], now: 
     return found
 
 
-def _held(tombstone: Tombstone, wanted: Desired, world: World, coming: Sequence[BundleName], now: float) -> str:
-    """Which bundle may take over what the tombstone's one holds, and has not been tried yet; "" for none. One that is to have the same
-    release is waited for however long it takes: the release is wanted, under that bundle's name.
+def _held(
+    tombstone: Tombstone, wanted: Desired, world: World, coming: Sequence[BundleName], now: float
+) -> str:
+    """Which bundle may take over what the tombstone's one holds, and has not been tried yet; "" for
+    none. One that is to have the same release is waited for however long it takes: the release is
+    wanted, under that bundle's name.
     """
     entry = world.entries.get(tombstone.name)
     if entry is None or not entry.release or entry.removing:
         return ""
-    heir = next((b for b in wanted.bundles if _release_of(b) == (entry.release, entry.namespace)), None)
+    heir = next(
+        (b for b in wanted.bundles if _release_of(b) == (entry.release, entry.namespace)), None
+    )
     if heir is not None:
         theirs = world.entries.get(heir.name)
-        has = theirs is not None and theirs.applied > 0 and (theirs.release, theirs.namespace) == (entry.release, entry.namespace)
+        has = (
+            theirs is not None
+            and theirs.applied > 0
+            and (theirs.release, theirs.namespace) == (entry.release, entry.namespace)
+        )
         return "" if has else f"waits until bundle {heir.name} has taken over its release"
     if coming and now - world.since.get((tombstone.name, tombstone.generation), now) < HOLD_SECONDS:
         return f"waits until bundle {coming[0]} was tried, which may take over what it holds"
@@ -140,10 +168,16 @@ def _held(tombstone: Tombstone, wanted: Desired, world: World, coming: Sequence[
 
 
 def _occupied(bundle: DesiredBundle, world: World) -> _Block | None:
-    """Its release is being removed under another bundle's name: two may not work on one release (I5)."""
+    """Its release is being removed under another bundle's name: two may not work on one release
+    (I5).
+    """
     release = _release_of(bundle)
     for entry in world.entries.values():
-        if entry.removing and entry.bundle != bundle.name and release in ((entry.release, entry.namespace), *entry.former):
+        if (
+            entry.removing
+            and entry.bundle != bundle.name
+            and release in ((entry.release, entry.namespace), *entry.former)
+        ):
             return _Block(f"waits until bundle {entry.bundle} is removed, which has this release")
     return None
 
@@ -164,13 +198,17 @@ def _is_news(bundle: DesiredBundle, world: World, wanted: Desired) -> bool:
 
 
 def retry_seconds(failures: int, spread: float) -> float:
-    """Wait after the n-th failure in a row; `spread` between 0 and 1 is full jitter over the upper half."""
+    """Wait after the n-th failure in a row; `spread` between 0 and 1 is full jitter over the upper
+    half.
+    """
     low, high = RETRY_SECONDS
     return float(min(high, low * 2.0 ** min(20, max(0, failures - 1))) * (0.5 + spread / 2))
 
 
 def is_behind(wanted: Desired, generation: int, floor: Order | None) -> bool:
-    """Whether the document asks for less than was accepted here before: a manager that was restored, and whose epoch nobody has raised."""
+    """Whether the document asks for less than was accepted here before: a manager that was
+    restored, and whose epoch nobody has raised.
+    """
     return floor is not None and (wanted.epoch, generation) < floor
 
 
@@ -180,7 +218,11 @@ def _differs(bundle: DesiredBundle, world: World, wanted: Desired) -> bool:
         return not bundle.paused
     if bundle.paused:
         return False
-    return not is_applied(entry, (wanted.epoch, bundle.generation)) or entry.began or bundle.name in world.again
+    return (
+        not is_applied(entry, (wanted.epoch, bundle.generation))
+        or entry.began
+        or bundle.name in world.again
+    )
 
 
 class _Block(NamedTuple):
@@ -190,7 +232,12 @@ class _Block(NamedTuple):
     passes: bool = False
 
 
-def _blocked(bundle: DesiredBundle, known: Mapping[BundleName, DesiredBundle], gone: Collection[BundleName], world: World) -> _Block | None:
+def _blocked(
+    bundle: DesiredBundle,
+    known: Mapping[BundleName, DesiredBundle],
+    gone: Collection[BundleName],
+    world: World,
+) -> _Block | None:
     """Which dependency is not in an accepted state, and why."""
     circle = cycle(bundle, known)
     if circle:
@@ -198,12 +245,18 @@ def _blocked(bundle: DesiredBundle, known: Mapping[BundleName, DesiredBundle], g
     for dependency in bundle.depends_on:
         if not dependency.name and dependency.selector is None:
             continue  # as in Fleet
-        meant = [b for b in known.values() if b.name != bundle.name and is_meant(dependency, b.name, b.labels)]
+        meant = [
+            b
+            for b in known.values()
+            if b.name != bundle.name and is_meant(dependency, b.name, b.labels)
+        ]
         if not meant:
             leaves = dependency.name in gone
             what = f"bundle {dependency.name}" if dependency.name else "a bundle with these labels"
             return _Block(
-                f"waits for {what}, which is being removed" if leaves else f"no {what.removeprefix('a ')} is meant for this cluster"
+                f"waits for {what}, which is being removed"
+                if leaves
+                else f"no {what.removeprefix('a ')} is meant for this cluster"
             )
         for other in meant:
             block = _unaccepted(other, dependency.accepted_states or [State.READY], world)
@@ -213,7 +266,9 @@ def _blocked(bundle: DesiredBundle, known: Mapping[BundleName, DesiredBundle], g
 
 
 def _unaccepted(other: DesiredBundle, accepted: Collection[State], world: World) -> _Block | None:
-    """Why a dependency does not do yet. What was seen of an older generation says nothing of the present one."""
+    """Why a dependency does not do yet. What was seen of an older generation says nothing of the
+    present one.
+    """
     entry = world.entries.get(other.name)
     current = entry is not None and entry.applied >= other.generation
     state = world.states.get(other.name, State.WAIT_APPLIED)
@@ -223,6 +278,12 @@ def _unaccepted(other: DesiredBundle, accepted: Collection[State], world: World)
         return None
     reason = f"waits for bundle {other.name}, which is {state.value}"
     if other.paused:
-        return _Block(f"waits for bundle {other.name}, which is paused" + (f" and {state.value}" if current else ""))
+        return _Block(
+            f"waits for bundle {other.name}, which is paused"
+            + (f" and {state.value}" if current else "")
+        )
     why = world.said.get(other.name, "") if state in _SAYS_WHY else ""
-    return _Block(f"{reason}: {why}" if why else reason, passes=state not in {State.ERR_APPLIED, State.WAITING_FOR_DEPENDENCY})
+    return _Block(
+        f"{reason}: {why}" if why else reason,
+        passes=state not in {State.ERR_APPLIED, State.WAITING_FOR_DEPENDENCY},
+    )

@@ -1,4 +1,6 @@
-"""What is told of one bundle: pure, from what is wanted, what the journal says and what was seen."""
+"""What is told of one bundle: pure, from what is wanted, what the journal says and what was
+seen.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,16 @@ from ..drift.observer import drifted
 from ..state.journal import Entry, Order, is_applied
 
 REMOVING = "removing"  # code: what was deleted is not gone yet, and nobody has to do anything
-# Codes of failures that cost much of the machine: a new document is no reason to try the same generation again at once.
+# Codes of failures that cost much of the machine: a new document is no reason to try the same
+# generation again at once.
 EXPENSIVE = frozenset({"work-limit", "work-crashed", "set-aside"})
 MOST_PAGE_BYTES = 512 * 1024
 
 
 class Failure(NamedTuple):
-    """Why a generation could not be applied. `object`: what it is about; `hint`: what to do, where the error said so."""
+    """Why a generation could not be applied. `object`: what it is about; `hint`: what to do, where
+    the error said so.
+    """
 
     generation: Generation
     code: str
@@ -31,8 +36,9 @@ class Failure(NamedTuple):
 
 
 class Known(NamedTuple):
-    """`resources`: None before the first look. `error`: a failure that still stands. `waits`: for what. `floor`: the highest
-    (epoch, generation) that the bundle was ever at here. `note`: what is to be said of drift.
+    """`resources`: None before the first look. `error`: a failure that still stands. `waits`: for
+    what. `floor`: the highest (epoch, generation) that the bundle was ever at here. `note`: what is
+    to be said of drift.
     """
 
     entry: Entry | None
@@ -47,7 +53,11 @@ def report_of(bundle: DesiredBundle, document: Desired, known: Known) -> Report:
     entry = known.entry
     applied = entry.applied if entry else Generation(0)
     state, why = state_of(bundle, known, document.epoch)
-    release = ReleaseRef(name=entry.release, namespace=entry.namespace, revision=entry.revision) if entry and entry.release else None
+    release = (
+        ReleaseRef(name=entry.release, namespace=entry.namespace, revision=entry.revision)
+        if entry and entry.release
+        else None
+    )
     seen = known.resources or []
     return Report(
         bundle=bundle.name,
@@ -73,20 +83,41 @@ def behind(order: Order, floor: Order) -> str:
     if order >= floor:
         return ""
     here, asked = (f"epoch {epoch} generation {generation}" for epoch, generation in (floor, order))
-    return f"the manager is behind this cluster, which was at {here} and is asked for {asked}: nothing is changed until a newer one comes"
+    return (
+        f"the manager is behind this cluster, which was at {here} and is asked for {asked}: nothing"
+        " is changed until a newer one comes"
+    )
 
 
 def failed_state(code: str) -> State:
     return State.NOT_READY if code == REMOVING else State.ERR_APPLIED
 
 
-def farewell(tombstone: Tombstone, document: Desired, *, error: Failure | None, held: str) -> Report:
-    """What is told of a tombstone that is not done: why, and whether somebody has to do something."""
-    head = Report(bundle=tombstone.name, epoch=document.epoch, generation=tombstone.generation, state=State.WAIT_APPLIED)
+def farewell(
+    tombstone: Tombstone, document: Desired, *, error: Failure | None, held: str
+) -> Report:
+    """What is told of a tombstone that is not done: why, and whether somebody has to do
+    something.
+    """
+    head = Report(
+        bundle=tombstone.name,
+        epoch=document.epoch,
+        generation=tombstone.generation,
+        state=State.WAIT_APPLIED,
+    )
     if error is not None:
-        said = {"code": error.code, "message": error.message, "object": error.object, "hint": error.hint}
+        said = {
+            "code": error.code,
+            "message": error.message,
+            "object": error.object,
+            "hint": error.hint,
+        }
         return msgspec.structs.replace(head, state=failed_state(error.code), **said)
-    return msgspec.structs.replace(head, state=State.NOT_READY, code="removing", message=held) if held else head
+    return (
+        msgspec.structs.replace(head, state=State.NOT_READY, code="removing", message=held)
+        if held
+        else head
+    )
 
 
 def state_of(bundle: DesiredBundle, known: Known, epoch: int) -> tuple[State, Failure]:
@@ -103,7 +134,11 @@ def state_of(bundle: DesiredBundle, known: Known, epoch: int) -> tuple[State, Fa
     if not is_applied(known.entry, order):
         if bundle.paused:
             return State.OUT_OF_SYNC, why("paused", "paused")
-        return (State.WAITING_FOR_DEPENDENCY, why("dependency", known.waits)) if known.waits else (State.WAIT_APPLIED, why())
+        return (
+            (State.WAITING_FOR_DEPENDENCY, why("dependency", known.waits))
+            if known.waits
+            else (State.WAIT_APPLIED, why())
+        )
     if known.resources is None:
         return State.NOT_READY, why(message="not looked at yet")
     bad = next((r for r in known.resources if r.state in {"NotReady", "Unknown"}), None)
@@ -113,12 +148,18 @@ def state_of(bundle: DesiredBundle, known: Known, epoch: int) -> tuple[State, Fa
     if changed:
         return State.MODIFIED, why("modified", sentence(changed[0]) + known.note, named(changed[0]))
     if known.entry and known.entry.client_side:
-        return State.READY, why("client-side", warning(known.entry.client_side), known.entry.client_side[0].partition(": ")[0])
+        return State.READY, why(
+            "client-side",
+            warning(known.entry.client_side),
+            known.entry.client_side[0].partition(": ")[0],
+        )
     return State.READY, why()
 
 
 def pages_of(reports: list[Report], most: int = MOST_PAGE_BYTES) -> list[list[Report]]:
-    """The reports in requests of at most `most` bytes, or of one report; one empty page for none."""
+    """The reports in requests of at most `most` bytes, or of one report; one empty page for
+    none.
+    """
     pages: list[list[Report]] = [[]]
     size = 0
     for report in reports:

@@ -1,7 +1,8 @@
-"""Looks at what runs: at once after a change of ours or of somebody's, and else now and then as a net under it.
+"""Looks at what runs: at once after a change of ours or of somebody's, and else now and then as a
+net under it.
 
-Rule: a watch says only that something has changed; what counts is read then, with the bundle's own rights. When nothing happens nothing is
-asked but what keeps the watches alive.
+Rule: a watch says only that something has changed; what counts is read then, with the bundle's own
+rights. When nothing happens nothing is asked but what keeps the watches alive.
 """
 
 from __future__ import annotations
@@ -31,15 +32,19 @@ from ..state.last_applied import Place
 from .report import Teller
 from .state import Situation
 
-_NET_SECONDS = 3600.0  # everything is read again; versions are compared every ten minutes (`watch.NET_SECONDS`)
+# everything is read again; versions are compared every ten minutes (`watch.NET_SECONDS`)
+_NET_SECONDS = 3600.0
 _POLL_SECONDS = 15.0  # what cannot be watched
 _GROUP_SECONDS = 0.05
-_BUSY_SECONDS = 0.4  # between two looks while much is being done: each costs a list call for each kind
+# between two looks while much is being done: each costs a list call for each kind
+_BUSY_SECONDS = 0.4
 _FAILED_SECONDS = (1.0, 30.0)
 
 
 class Watcher:
-    """`values_seconds`: at most so long until a change of what `valuesFrom` names reaches the release."""
+    """`values_seconds`: at most so long until a change of what `valuesFrom` names reaches the
+    release.
+    """
 
     def __init__(self, at: Situation, teller: Teller, values_seconds: float) -> None:
         self._at, self._teller, self._values_seconds = at, teller, values_seconds
@@ -76,7 +81,9 @@ class Watcher:
         try:
             async with asyncio.timeout(min(seconds, self._agenda.wait())):
                 await self._at.look.wait()
-            await asyncio.sleep(_BUSY_SECONDS if len(self._at.busy) > len(self._at.unseen) else _GROUP_SECONDS)
+            await asyncio.sleep(
+                _BUSY_SECONDS if len(self._at.busy) > len(self._at.unseen) else _GROUP_SECONDS
+            )
         except TimeoutError:
             pass
         self._at.look.clear()
@@ -101,10 +108,18 @@ class Watcher:
         changed: set[BundleName] = set()
         if self._at.document is not self._document:
             self._document = self._at.document
-            changed = {name for name, rules in self._rules.items() if rules != self._rules_of(name)} & set(entries)
+            changed = {
+                name for name, rules in self._rules.items() if rules != self._rules_of(name)
+            } & set(entries)
         fresh = {name for name in entries if name not in self._at.resources}
-        self._agenda.whole(name for name in (self._at.unseen & set(entries)) | changed | fresh if self._may_look(name))
-        self._at.unseen -= {name for name in self._at.unseen if name not in entries or self._may_look(name)}
+        self._agenda.whole(
+            name
+            for name in (self._at.unseen & set(entries)) | changed | fresh
+            if self._may_look(name)
+        )
+        self._at.unseen -= {
+            name for name in self._at.unseen if name not in entries or self._may_look(name)
+        }
 
     def _may_look(self, name: BundleName) -> bool:
         entry = self._at.hands.journal.entries.get(name)
@@ -149,7 +164,9 @@ class Watcher:
             self._ears.cleared(extras[name] - set(seen.states))
             if self._may_look(name):
                 self._take(name, seen, whole=name in todo.whole)
-        self._correct({name: self._at.resources[name] for name in found if name in self._at.resources})
+        self._correct(
+            {name: self._at.resources[name] for name in found if name in self._at.resources}
+        )
         self._teller.refresh(list(found))
         if self._moved:
             self._moved = False
@@ -175,8 +192,12 @@ class Watcher:
                 continue
             self._rules[name] = self._rules_of(name)
             only = None if name in todo.whole else frozenset(single[name])
-            releases = frozenset(f"{r.namespace}/{r.name}" for r in releases_of(self._at.hands.journal.entries[name]))
-            made.append(Subject(name, kube, self._rules[name], only, self._ears.extras(name), releases))
+            releases = frozenset(
+                f"{r.namespace}/{r.name}" for r in releases_of(self._at.hands.journal.entries[name])
+            )
+            made.append(
+                Subject(name, kube, self._rules[name], only, self._ears.extras(name), releases)
+            )
         return made
 
     async def _indexed(self, observer: Observer, name: BundleName, user: str) -> bool:
@@ -199,21 +220,37 @@ class Watcher:
         """From helm's own records. Raises ToolFailed, ClusterUnreachable."""
         for number, release in enumerate(releases_of(self._at.hands.journal.entries[name])):
             text = await self._at.hands.helm.manifest(release, deadline=self._at.hands.seconds)
-            self._at.hands.wanted.keep(name, text.decode(), release.namespace, release.name, more=number > 0)
+            self._at.hands.wanted.keep(
+                name, text.decode(), release.namespace, release.name, more=number > 0
+            )
 
     def _unknown(self, name: BundleName, why: FleetError) -> None:
-        """What runs of a bundle cannot be read: its account is gone, or what was applied is lost."""
+        """What runs of a bundle cannot be read: its account is gone, or what was applied is
+        lost.
+        """
         entry = self._at.hands.journal.entries[name]
         self._at.resources[name] = [
-            ResourceStatus(api_version="v1", kind="Namespace", name=entry.namespace, state="Unknown", message=why.summary)
+            ResourceStatus(
+                api_version="v1",
+                kind="Namespace",
+                name=entry.namespace,
+                state="Unknown",
+                message=why.summary,
+            )
         ]
         self._agenda.judged(name, ready=False)
         self._teller.refresh([name])
 
     def _take(self, name: BundleName, seen: Seen, *, whole: bool) -> None:
-        old = {} if whole else {_place(r): r for r in self._at.resources.get(name, []) if r.state != "Orphaned"}
+        old = (
+            {}
+            if whole
+            else {_place(r): r for r in self._at.resources.get(name, []) if r.state != "Orphaned"}
+        )
         states = {**old, **seen.states}
-        self._at.resources[name] = [state for _, state in sorted(states.items()) if state is not None]
+        self._at.resources[name] = [
+            state for _, state in sorted(states.items()) if state is not None
+        ]
         self._ears.versions |= seen.versions
         self._agenda.judged(name, ready=is_ready(self._at.resources[name]))
 
@@ -225,27 +262,39 @@ class Watcher:
 
     def _releases(self) -> dict[str, BundleName]:
         entries = self._at.hands.journal.entries
-        return {f"{r.namespace}/{r.name}": name for name, entry in entries.items() for r in releases_of(entry)}
+        return {
+            f"{r.namespace}/{r.name}": name
+            for name, entry in entries.items()
+            for r in releases_of(entry)
+        }
 
     def _rules_of(self, name: BundleName) -> Rules:
         bundle = self._at.bundle(name)
         return rules_of(bundle.options) if bundle else NONE
 
     def _correct(self, found: dict[BundleName, list[ResourceStatus]]) -> None:
-        """Drift is put right where `correctDrift.enabled` says so, or where somebody asked for it; what
-        another release has, or nobody applied, is not ours to change."""
+        """Drift is put right where `correctDrift.enabled` says so, or where somebody asked for it;
+        what another release has, or nobody applied, is not ours to change.
+        """
         for bundle in self._at.bundles():
-            drift, entry = bundle.options.correct_drift, self._at.hands.journal.entries.get(bundle.name)
+            drift, entry = (
+                bundle.options.correct_drift,
+                self._at.hands.journal.entries.get(bundle.name),
+            )
             if bundle.name not in found or bundle.name in self._at.again:
                 continue
             if entry is not None and immutable.is_asked(bundle, entry):
                 immutable.carry_out(self._at, bundle, entry, found[bundle.name])
             elif drift and drift.enabled:
-                changed = [r for r in drifted(found[bundle.name]) if r.state != "Orphaned" and not r.owner]
+                changed = [
+                    r for r in drifted(found[bundle.name]) if r.state != "Orphaned" and not r.owner
+                ]
                 immutable.notice(self._at, bundle, changed)
 
     async def read_again(self) -> None:
-        """A ConfigMap or Secret that `valuesFrom` names changes without anybody's word: it is read again every few minutes."""
+        """A ConfigMap or Secret that `valuesFrom` names changes without anybody's word: it is read
+        again every few minutes.
+        """
         while True:
             await asyncio.sleep(self._values_seconds * random.uniform(0.8, 1.0))  # noqa: S311 - spread
             for bundle in () if self._at.twin else self._at.bundles():
@@ -258,12 +307,17 @@ class Watcher:
                 ):
                     continue
                 try:
-                    now = values_from.fingerprint(self._at.hands.state_dir, await install.values_from(self._at.hands, bundle))
+                    now = values_from.fingerprint(
+                        self._at.hands.state_dir, await install.values_from(self._at.hands, bundle)
+                    )
                 except (FleetError, OSError) as why:
                     trouble(f"bundle {bundle.name}", getattr(why, "summary", str(why)))
                     continue
                 if now != entry.values_digest:
-                    event("values on the cluster have changed, it is deployed again", bundle=bundle.name)
+                    event(
+                        "values on the cluster have changed, it is deployed again",
+                        bundle=bundle.name,
+                    )
                     self._at.again.add(bundle.name)
                     self._at.work.set()
 

@@ -28,13 +28,17 @@ _MOST_REPEAT_SECONDS = 60.0
 
 
 class ManagerBehind(RefusedError):
-    """The manager's document is older than what was accepted here: it was restored, and must raise its epoch."""
+    """The manager's document is older than what was accepted here: it was restored, and must raise
+    its epoch.
+    """
 
     code = "manager-behind"
 
 
 class Poller:
-    """Rule: an unchanged poll writes nothing; a manager that is away changes nothing but the pause until the next poll."""
+    """Rule: an unchanged poll writes nothing; a manager that is away changes nothing but the pause
+    until the next poll.
+    """
 
     def __init__(self, at: Situation, teller: Teller) -> None:
         self._at, self._teller = at, teller
@@ -43,7 +47,9 @@ class Poller:
         self._repeats = 0  # answers in a row with the document that is obeyed already
 
     def load(self) -> None:
-        """What was wanted before a restart is wanted until the manager says otherwise: everything needed is on this disk."""
+        """What was wanted before a restart is wanted until the manager says otherwise: everything
+        needed is on this disk.
+        """
         self._at.attempts.load()
         kept = self._at.kept.load()
         if kept is None:
@@ -69,8 +75,13 @@ class Poller:
     async def _once(self) -> float:
         """Ask once. Seconds until the next time."""
         uplink, loop = self._at.hands.uplink, asyncio.get_running_loop()
-        first = not self._at.answered.is_set()  # answered at once: whether the manager is there is known then
-        wait = self._wait if uplink.next_poll <= _LONG_POLL_SECONDS and self._at.etag and not first else 0
+        # answered at once: whether the manager is there is known then
+        first = not self._at.answered.is_set()
+        wait = (
+            self._wait
+            if uplink.next_poll <= _LONG_POLL_SECONDS and self._at.etag and not first
+            else 0
+        )
         began = loop.time()
         try:
             found = await uplink.desired(self._at.etag, wait)
@@ -88,7 +99,9 @@ class Poller:
         self._failures = 0
         if found is not None and self._repeats:
             return repeat_seconds(self._repeats, random.random())  # noqa: S311 - spread
-        if (wait and (found is not None or loop.time() - began > 1)) or (first and uplink.next_poll <= _LONG_POLL_SECONDS):
+        if (wait and (found is not None or loop.time() - began > 1)) or (
+            first and uplink.next_poll <= _LONG_POLL_SECONDS
+        ):
             return 0.0
         return uplink.next_poll * random.uniform(0.85, 1.0)  # noqa: S311 - spread
 
@@ -103,7 +116,14 @@ class Poller:
         if isinstance(why, Duplicate | NotEnrolled):
             self._at.stop(why.code, why.summary)
             trouble("manager", why.summary)
-            return max(pause, stopped_seconds(self._failures, random.random()) if isinstance(why, NotEnrolled) else _STOPPED_SECONDS)  # noqa: S311 - spread
+            return max(
+                pause,
+                (
+                    stopped_seconds(self._failures, random.random())  # noqa: S311
+                    if isinstance(why, NotEnrolled)
+                    else _STOPPED_SECONDS
+                ),
+            )
         if isinstance(why, ManagerBehind):
             self._at.say(why.code, why.summary)
         else:
@@ -111,8 +131,9 @@ class Poller:
         return pause
 
     def _take(self, etag: str, envelope: Envelope) -> bool:
-        """Obey what has come; False for the document that is obeyed already, of which nothing is written. Raises RefusedError for what is
-        not to be obeyed, and OSError when it cannot be kept: then the one before stands.
+        """Obey what has come; False for the document that is obeyed already, of which nothing is
+        written. Raises RefusedError for what is not to be obeyed, and OSError when it cannot be
+        kept: then the one before stands.
         """
         document = self._at.hands.uplink.opened(envelope)
         if self._at.document is not None and self._at.kept.holds(envelope):
@@ -120,8 +141,15 @@ class Poller:
             return False
         older = behind(document, self._at.epoch, self._at.hands.journal.floor)
         if older:
-            step = "If the manager was restored from a backup, stop it and run `fleet-manager epoch raise`."
-            raise ManagerBehind(f"the manager is behind this agent and is not obeyed: {older}", subject="manager", next_step=step)
+            step = (
+                "If the manager was restored from a backup, stop it and run `fleet-manager epoch"
+                " raise`."
+            )
+            raise ManagerBehind(
+                f"the manager is behind this agent and is not obeyed: {older}",
+                subject="manager",
+                next_step=step,
+            )
         self._at.kept.keep(etag, envelope)
         self._at.disk_works()
         self._at.unsay(ManagerBehind.code)
@@ -130,7 +158,12 @@ class Poller:
         waits = {b.name for b in document.bundles if self._at.is_expensive(document, b)}
         self._at.retry_at = {name: at for name, at in self._at.retry_at.items() if name in waits}
         self._at.removed &= {(t.name, t.generation) for t in document.tombstones}
-        event("new desired state", bundles=len(document.bundles), removals=len(document.tombstones), changed=changed)
+        event(
+            "new desired state",
+            bundles=len(document.bundles),
+            removals=len(document.tombstones),
+            changed=changed,
+        )
         self._teller.refresh()
         self._at.attempts.keep_only(document)
         self._at.kept.sweep(document, self._at.hands.journal.entries.values())
@@ -141,12 +174,18 @@ class Poller:
 
 
 def repeat_seconds(repeats: int, spread: float) -> float:
-    """Wait after the n-th answer in a row that repeats a document instead of saying 304: a proxy may weaken ETags."""
-    return max(LEAST_SECONDS, min(_MOST_REPEAT_SECONDS, 2.0 ** min(repeats, 20)) * (0.5 + spread / 2))
+    """Wait after the n-th answer in a row that repeats a document instead of saying 304: a proxy
+    may weaken ETags.
+    """
+    return max(
+        LEAST_SECONDS, min(_MOST_REPEAT_SECONDS, 2.0 ** min(repeats, 20)) * (0.5 + spread / 2)
+    )
 
 
 def _changed(old: Desired | None, new: Desired) -> str:
     """Some names of bundles whose generation is new."""
     known = {b.name: b.generation for b in old.bundles} if old else {}
     names = [b.name for b in new.bundles if known.get(b.name, -1) < b.generation]
-    return " ".join(names[:_MOST_NAMED]) + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")
+    return " ".join(names[:_MOST_NAMED]) + (
+        f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    )

@@ -1,4 +1,6 @@
-"""Makes the reports, and tells the manager those that changed; a report counts as told only after the manager has answered."""
+"""Makes the reports, and tells the manager those that changed; a report counts as told only after
+the manager has answered.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ _LEAST_PAGE_BYTES = 8 * 1024
 
 
 class Teller:
-    """What waits to be told is bounded by the number of bundles: the latest report of one replaces the one before it."""
+    """What waits to be told is bounded by the number of bundles: the latest report of one replaces
+    the one before it.
+    """
 
     def __init__(self, at: Situation, about: StatusRequest) -> None:
         self._at, self._about = at, about
@@ -37,7 +41,9 @@ class Teller:
         self._page_bytes = MOST_PAGE_BYTES
 
     def refresh(self, names: list[BundleName] | None = None) -> None:
-        """Make the reports anew; those that differ will be told. A state that changed may free who depends on it."""
+        """Make the reports anew; those that differ will be told. A state that changed may free who
+        depends on it.
+        """
         document = self._at.document
         if document is None:
             return
@@ -49,13 +55,32 @@ class Teller:
                 self._put(name, self._made(wanted[name], document))
         for tombstone in document.tombstones:
             if (tombstone.name, tombstone.generation) in self._at.removed:
-                done = Report(bundle=tombstone.name, epoch=document.epoch, generation=tombstone.generation, state=State.READY, removed=True)
+                done = Report(
+                    bundle=tombstone.name,
+                    epoch=document.epoch,
+                    generation=tombstone.generation,
+                    state=State.READY,
+                    removed=True,
+                )
                 self._put(tombstone.name, done)
-            elif late := behind((document.epoch, tombstone.generation), self._at.hands.journal.floor(tombstone.name)):
-                head = Report(bundle=tombstone.name, epoch=document.epoch, generation=tombstone.generation, state=State.ERR_APPLIED)
-                self._put(tombstone.name, msgspec.structs.replace(head, code="behind", message=late))
+            elif late := behind(
+                (document.epoch, tombstone.generation), self._at.hands.journal.floor(tombstone.name)
+            ):
+                head = Report(
+                    bundle=tombstone.name,
+                    epoch=document.epoch,
+                    generation=tombstone.generation,
+                    state=State.ERR_APPLIED,
+                )
+                self._put(
+                    tombstone.name, msgspec.structs.replace(head, code="behind", message=late)
+                )
             elif tombstone.name in self._at.failures or tombstone.name in self._at.holds:
-                error = self._at.errors.get(tombstone.name) if tombstone.name in self._at.failures else None
+                error = (
+                    self._at.errors.get(tombstone.name)
+                    if tombstone.name in self._at.failures
+                    else None
+                )
                 held = self._at.holds.get(tombstone.name, "")
                 self._put(tombstone.name, farewell(tombstone, document, error=error, held=held))
         for name in set(self._at.reports) - set(wanted) - {t.name for t in document.tombstones}:
@@ -65,7 +90,9 @@ class Teller:
         old = self._at.reports.get(name)
         if old is not None and msgspec.structs.replace(old, at="") == report:
             return
-        if old is not None and (old.state is not report.state or (self._at.waits and old.message != report.message)):
+        if old is not None and (
+            old.state is not report.state or (self._at.waits and old.message != report.message)
+        ):
             self._at.work.set()  # who waits for it may begin, or waits for another reason
         if is_news(old, report):
             became(name, report.generation, report.state.value, report.message)
@@ -119,33 +146,56 @@ class Teller:
                 if not isinstance(why, TryLater):
                     trouble("manager", f"the report is not taken: {why.summary}")
                 elif why.silent:
-                    # At 8 kbit/s a page of half a mebibyte takes nine minutes, and no request may take more than 30 s.
+                    # At 8 kbit/s a page of half a mebibyte takes nine minutes, and no request may
+                    # take more than 30 s.
                     self._page_bytes = max(_LEAST_PAGE_BYTES, self._page_bytes // 2)
                 self._at.tell.set()
-                await asyncio.sleep(pause_seconds(failures, random.random(), why, self._at.hands.uplink.next_poll))  # noqa: S311 - spread
+                await asyncio.sleep(
+                    pause_seconds(failures, random.random(), why, self._at.hands.uplink.next_poll)  # noqa: S311
+                )
 
     async def _send(self) -> None:
-        """What was not told yet, or everything; forgotten only after the manager has it. Before the first document only troubles."""
+        """What was not told yet, or everything; forgotten only after the manager has it. Before the
+        first document only troubles.
+        """
         full = self._say_all and self._at.document is not None
         names = set(self._at.reports) if full else self._unsaid & set(self._at.reports)
         told = {name: self._at.reports[name] for name in names}
-        pages = pages_of([trim(report, self._page_bytes) for report in told.values()], self._page_bytes)
+        pages = pages_of(
+            [trim(report, self._page_bytes) for report in told.values()], self._page_bytes
+        )
         for number, page in enumerate(pages, 1):
             self._seq += 1
-            head = {"instance": self._at.hands.uplink.instance, "seq": self._seq, "full": full, "page": number, "pages": len(pages)}
+            head = {
+                "instance": self._at.hands.uplink.instance,
+                "seq": self._seq,
+                "full": full,
+                "page": number,
+                "pages": len(pages),
+            }
             head["troubles"] = self._at.troubles.all()
             failpoint("before-report")
-            await self._at.hands.uplink.report(msgspec.structs.replace(self._about, **head, deployments=page))
+            await self._at.hands.uplink.report(
+                msgspec.structs.replace(self._about, **head, deployments=page)
+            )
             failpoint("after-report")
         self._say_all = self._say_all and not full
         if full:
             self._at.told_all.set()
-        self._unsaid -= {name for name, report in told.items() if self._at.reports.get(name) is report}
+        self._unsaid -= {
+            name for name, report in told.items() if self._at.reports.get(name) is report
+        }
         self._unsaid &= set(self._at.reports)
 
 
 def is_news(old: Report | None, new: Report) -> bool:
-    """Whether a person wants to read of it: not what follows from a line that is there already (a failure, a deployment under way)."""
-    if new.state in {State.ERR_APPLIED, State.WAIT_APPLIED} or new.removed or (new.state is State.NOT_READY and not new.code):
+    """Whether a person wants to read of it: not what follows from a line that is there already (a
+    failure, a deployment under way).
+    """
+    if (
+        new.state in {State.ERR_APPLIED, State.WAIT_APPLIED}
+        or new.removed
+        or (new.state is State.NOT_READY and not new.code)
+    ):
         return False
     return old is None or old.state is not new.state

@@ -1,8 +1,11 @@
-"""Carries out the manager's wish for another version of this agent, up to the trial that agent/upgrade/launcher.py stands over.
+"""Carries out the manager's wish for another version of this agent, up to the trial that
+agent/upgrade/launcher.py stands over.
 
-Rule: nothing runs that a pinned release key has not signed; the file is staged and checked while this version goes on working; then what is
-being changed is finished, nothing new is begun, and only when the trial is written down does this process give way. A version on trial
-changes nothing: it polls, reports, writes down that it has checked in, and ends, so that it starts as what it is from then on.
+Rule: nothing runs that a pinned release key has not signed; the file is staged and checked while
+this version goes on working; then what is being changed is finished, nothing new is begun, and only
+when the trial is written down does this process give way. A version on trial changes nothing: it
+polls, reports, writes down that it has checked in, and ends, so that it starts as what it is from
+then on.
 """
 
 from __future__ import annotations
@@ -58,7 +61,9 @@ class BadFile(RefusedError):
 
 
 class Upgrader:
-    """`give_way` ends the agent's loops so that the process can start from the beginning (after a trial: end)."""
+    """`give_way` ends the agent's loops so that the process can start from the beginning (after a
+    trial: end).
+    """
 
     def __init__(self, at: Situation, teller: Teller, me: Me, give_way: Callable[[], None]) -> None:
         self._at, self._teller, self._me, self._give_way = at, teller, me, give_way
@@ -86,7 +91,9 @@ class Upgrader:
         await asyncio.Event().wait()
 
     async def settle(self) -> None:
-        """A start that lasts a minute is a good one; then what earlier versions left behind goes."""
+        """A start that lasts a minute is a good one; then what earlier versions left behind
+        goes.
+        """
         await asyncio.sleep(_LASTED_SECONDS)
         folder = self._at.hands.state_dir
         state = launcher.load(folder)
@@ -138,7 +145,10 @@ class Upgrader:
         program = _program(release)
         path = folder / launcher.FOLDER / program.file
         if not launcher.base().is_there:
-            summary = f"the installed program {launcher.base().file} is gone, and there would be no way back"
+            summary = (
+                f"the installed program {launcher.base().file} is gone, and there would be no way"
+                " back"
+            )
             raise UnavailableError(summary, subject="agent", next_step="Install it again.")
         await self._staged(path, release)
         failpoint("upgrade-staged")
@@ -152,7 +162,9 @@ class Upgrader:
             self._go_on()
             self._at.wish.set()
             return
-        state = trial_state.begun(launcher.load(folder), launcher.base().identity, program, epoch=epoch, wish=wish.number)
+        state = trial_state.begun(
+            launcher.load(folder), launcher.base().identity, program, epoch=epoch, wish=wish.number
+        )
         launcher.save(folder, state)
         failpoint("upgrade-begun")
         event(f"giving way to version {release.version}")
@@ -167,27 +179,39 @@ class Upgrader:
         await asyncio.to_thread(_sync, path.parent)
 
     async def _quiet(self) -> None:
-        """Nothing new is begun; what is being changed ends. Raises UnavailableError when it does not."""
+        """Nothing new is begun; what is being changed ends. Raises UnavailableError when it does
+        not.
+        """
         self._at.held = "the agent is about to be upgraded"
         end = time.monotonic() + _BUSY_SECONDS
         while self._at.busy:
             if time.monotonic() > end:
-                raise UnavailableError(f"bundles are still being changed after {_BUSY_SECONDS:g} s", subject="agent", next_step="Wait.")
+                raise UnavailableError(
+                    f"bundles are still being changed after {_BUSY_SECONDS:g} s",
+                    subject="agent",
+                    next_step="Wait.",
+                )
             await asyncio.sleep(0.2)
 
     def _go_on(self) -> None:
         self._at.held = ""
         self._at.work.set()
 
-    async def _not_now(self, why: Exception, wish: AgentWish, key: tuple[int, int], told: AgentUpgrade) -> None:
-        """A bad file is given up after a few checks; what others cause is tried again, ever more seldom."""
+    async def _not_now(
+        self, why: Exception, wish: AgentWish, key: tuple[int, int], told: AgentUpgrade
+    ) -> None:
+        """A bad file is given up after a few checks; what others cause is tried again, ever more
+        seldom.
+        """
         self._go_on()
         summary = why.summary if isinstance(why, FleetError) else str(why)
         count = self._failures[key] = self._failures.get(key, 0) + 1
         if isinstance(why, BadFile) and count >= trial_state.ATTEMPTS:
             folder = self._at.hands.state_dir
             with contextlib.suppress(OSError):
-                launcher.save(folder, trial_state.refused(launcher.load(folder), wish, key[0], summary))
+                launcher.save(
+                    folder, trial_state.refused(launcher.load(folder), wish, key[0], summary)
+                )
                 self._at.wish.set()
                 return
         self._tell(msgspec.structs.replace(told, message=summary[:400]))
@@ -216,15 +240,23 @@ def _program(release: AgentRelease) -> Program:
 
 
 async def _checked(path: Path, state_dir: Path) -> None:
-    """Run the file's own check beside this version. Raises BadFile, or UnavailableError when the fault lies elsewhere."""
+    """Run the file's own check beside this version. Raises BadFile, or UnavailableError when the
+    fault lies elsewhere.
+    """
     argv = [sys.executable, "-I", str(path), "selftest", "--state-dir", str(state_dir)]
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("FLEET_AGENT_BASE", "FLEET_AGENT_TRIAL", "NOTIFY_"))}
+    env = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("FLEET_AGENT_BASE", "FLEET_AGENT_TRIAL", "NOTIFY_"))
+    }
     command = process.Command(argv, env=env, limits=process.Limits(memory=1 << 30, output=1 << 20))
     step = "See the agent's log."
     try:
         done = await process.run(command, deadline=_CHECK_SECONDS)
     except FleetError as why:
-        raise BadFile(f"its check failed: {why.summary}", subject=path.name, next_step=step) from why
+        raise BadFile(
+            f"its check failed: {why.summary}", subject=path.name, next_step=step
+        ) from why
     if done.returncode:
         said = reason(lines_of(done.stderr))[:300] or f"status {done.returncode}"
         kind = UnavailableError if done.returncode == LATER else BadFile
@@ -251,10 +283,19 @@ def _sync(folder: Path) -> None:
 
 
 def sweep(state_dir: Path) -> None:
-    """Files and unpacked folders of versions that are neither current, on trial nor installed; fresh ones may be in the making."""
+    """Files and unpacked folders of versions that are neither current, on trial nor installed;
+    fresh ones may be in the making.
+    """
     state, folder = launcher.load(state_dir), state_dir / launcher.FOLDER
-    kept = [program for program in (state.current, state.trial.program if state.trial else None) if program]
-    digests = {program.sha256[:32] for program in kept} | {launcher.digest()[:32], launcher.base().identity.removeprefix("file ")[:32]}
+    kept = [
+        program
+        for program in (state.current, state.trial.program if state.trial else None)
+        if program
+    ]
+    digests = {program.sha256[:32] for program in kept} | {
+        launcher.digest()[:32],
+        launcher.base().identity.removeprefix("file ")[:32],
+    }
     names = {program.file for program in kept}
     for path in [*folder.glob("*.pyz"), *folder.glob(".*.part")]:
         if path.name not in names and _is_stale(path):

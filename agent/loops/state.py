@@ -1,6 +1,8 @@
-"""What a running agent knows at this moment, shared by its loops: the wish, what was done, what was seen, and who must wake up.
+"""What a running agent knows at this moment, shared by its loops: the wish, what was done, what was
+seen, and who must wake up.
 
-Nothing here outlives the process; what must is in the journal, the kept document and the objects' files.
+Nothing here outlives the process; what must is in the journal, the kept document and the objects'
+files.
 """
 
 from __future__ import annotations
@@ -25,12 +27,15 @@ from .deployment_report import EXPENSIVE, Failure
 
 
 class Situation:
-    """`busy`: bundles whose release is being changed now. `again`: to be applied once more though nothing new is wanted. `unseen`: changed
-    since the last look. `doomed`: tombstones, and when each was first seen here (monotonic seconds); `holds`: why one waits. `grown`: much
-    was done since the last beat. `work`, `look` and `tell` wake the loop of that name. `twin`: another agent has this identity, or this one
-    has none any more: nothing is changed. `contact`: Unix seconds of the manager's last answer, 0 for never; `contact_error`: why there is
-    none since. `answered`: it has answered a poll since the start, `told_all`: it has taken a full report; `wish`: to be looked at, which
-    version of the agent it wants. `held`: why nothing new is begun, "" for no reason.
+    """`busy`: bundles whose release is being changed now. `again`: to be applied once more though
+    nothing new is wanted. `unseen`: changed since the last look. `doomed`: tombstones, and when
+    each was first seen here (monotonic seconds); `holds`: why one waits. `grown`: much was done
+    since the last beat. `work`, `look` and `tell` wake the loop of that name. `twin`: another agent
+    has this identity, or this one has none any more: nothing is changed. `contact`: Unix seconds of
+    the manager's last answer, 0 for never; `contact_error`: why there is none since. `answered`: it
+    has answered a poll since the start, `told_all`: it has taken a full report; `wish`: to be
+    looked at, which version of the agent it wants. `held`: why nothing new is begun, "" for no
+    reason.
     """
 
     def __init__(self, hands: Hands, observer: Observer | None) -> None:
@@ -62,14 +67,18 @@ class Situation:
         self.lease = Lease(hands.kube, hands.uplink.cluster_id, me, hands.uplink.now)
         self.twin = False
         self.contact, self.contact_error = 0.0, ""
-        self.due = float("inf")  # of the loop's clock: by then the poll loop must have turned, or this process is stuck
+        # of the loop's clock: by then the poll loop must have turned, or this process is stuck
+        self.due = float("inf")
         self.grown = True
         for one in before:
-            if one.code == NotEnrolled.code:  # until the manager says otherwise: it said so for good
+            # until the manager says otherwise: it said so for good
+            if one.code == NotEnrolled.code:
                 self.stop(one.code, one.message)
 
     def say(self, code: str, message: str) -> None:
-        """Something concerns the agent as a whole, until it is unsaid: the manager shows it on the cluster."""
+        """Something concerns the agent as a whole, until it is unsaid: the manager shows it on the
+        cluster.
+        """
         self.troubles.say(code, message)
 
     def unsay(self, code: str) -> None:
@@ -81,7 +90,9 @@ class Situation:
             self.unsay(code)
 
     def stop(self, code: str, message: str) -> None:
-        """This agent may not change anything: another has its identity, or its key is worthless. What runs goes on."""
+        """This agent may not change anything: another has its identity, or its key is worthless.
+        What runs goes on.
+        """
         self.twin = True
         self.say(code, message)
 
@@ -94,11 +105,13 @@ class Situation:
             self.work.set()
 
     def is_expensive(self, document: Desired, bundle: DesiredBundle) -> bool:
-        """Whether this generation of the bundle exceeded a limit, or an agent died while it worked on it: its next attempt waits, also
-        when the manager sends another document.
+        """Whether this generation of the bundle exceeded a limit, or an agent died while it worked
+        on it: its next attempt waits, also when the manager sends another document.
         """
         error = self.errors.get(bundle.name)
-        exceeded = error is not None and error.code in EXPENSIVE and error.generation == bundle.generation
+        exceeded = (
+            error is not None and error.code in EXPENSIVE and error.generation == bundle.generation
+        )
         return exceeded or self.attempts.deaths(document, bundle) > 0
 
     def bundles(self) -> list[DesiredBundle]:

@@ -1,7 +1,7 @@
 """The loops of a running agent, joined by events: poll, act, look, tell, each in a task of its own.
 
-Rule: what runs stays when the manager is away; one bundle that fails stops no other; a report counts as told only after the manager has
-answered; an unchanged poll writes nothing.
+Rule: what runs stays when the manager is away; one bundle that fails stops no other; a report
+counts as told only after the manager has answered; an unchanged poll writes nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ _CALM_BEATS, _HOUR_OF_BEATS = 2, 720
 
 
 class Runner:
-    """`values_seconds`: at most so long until a change of what `valuesFrom` names reaches the release."""
+    """`values_seconds`: at most so long until a change of what `valuesFrom` names reaches the
+    release.
+    """
 
     def __init__(
         self,
@@ -54,9 +56,18 @@ class Runner:
         self._given_way = asyncio.Event()
 
     async def run(self, stopping: asyncio.Event) -> bool:
-        """Until `stopping` is set; or, which is told by True, until this process is to start from the beginning, as another version."""
+        """Until `stopping` is set; or, which is told by True, until this process is to start from
+        the beginning, as another version.
+        """
         self._poller.load()
-        loops = (self._poller.poll, self._worker.act, self._watcher.watch, self._teller.report, self._beat, self._watcher.read_again)
+        loops = (
+            self._poller.poll,
+            self._worker.act,
+            self._watcher.watch,
+            self._teller.report,
+            self._beat,
+            self._watcher.read_again,
+        )
         tasks = [asyncio.create_task(_for_ever(loop)) for loop in (*loops, *self._upgrader.loops())]
         self._notifier.tell("READY=1")
         await _first(stopping, self._given_way)
@@ -75,7 +86,9 @@ class Runner:
         self._given_way.set()
 
     async def _beat(self) -> None:
-        """What `status` shows, systemd's watchdog and status line; memory goes back after a calm while, and then every hour."""
+        """What `status` shows, systemd's watchdog and status line; memory goes back after a calm
+        while, and then every hour.
+        """
         calm = 0
         while True:
             states = [r.state for r in self._at.reports.values()]
@@ -83,9 +96,20 @@ class Runner:
             self._notifier.tell(f"STATUS={ready} of {len(states)} bundles ready")
             if asyncio.get_running_loop().time() <= self._at.due:
                 self._notifier.tell("WATCHDOG=1")
-                self._live.beat(list(self._at.reports.values()), {*self._at.busy}, self._at.contact, self._at.contact_error)
-            else:  # whoever watches over this process may start it anew: everything that was begun is taken up again
-                log.trouble("agent", "it does not come to ask the manager any more, and no longer vouches for itself")
+                self._live.beat(
+                    list(self._at.reports.values()),
+                    {*self._at.busy},
+                    self._at.contact,
+                    self._at.contact_error,
+                )
+            # whoever watches over this process may start it anew: everything that was begun is
+            # taken up again
+            else:
+                log.trouble(
+                    "agent",
+                    "it does not come to ask the manager any more, and no longer vouches for"
+                    " itself",
+                )
             log.gather()
             calm = 0 if self._at.busy or self._at.grown else calm + 1
             self._at.grown = False

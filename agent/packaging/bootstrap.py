@@ -1,8 +1,10 @@
-"""How `fleet-agent.pyz` starts: it unpacks itself once, checks by digest what it unpacked before, and runs it.
+"""How `fleet-agent.pyz` starts: it unpacks itself once, checks by digest what it unpacked before,
+and runs it.
 
-Rule: compiled libraries cannot be loaded out of a zip, so they must lie on the disk; what lies there is used only when every file has the
-digest that the .pyz names, and is made again, in a folder beside it and with one rename, when not: after a power cut, a full disk or a
-stray hand. This file stands at the root of the .pyz as well and imports the standard library only.
+Rule: compiled libraries cannot be loaded out of a zip, so they must lie on the disk; what lies
+there is used only when every file has the digest that the .pyz names, and is made again, in a
+folder beside it and with one rename, when not: after a power cut, a full disk or a stray hand. This
+file stands at the root of the .pyz as well and imports the standard library only.
 """
 
 from __future__ import annotations
@@ -35,7 +37,10 @@ def main(archive: Path) -> None:
     try:
         site = unpacked(archive, roots(sys.argv[1:]))
     except OSError as why:
-        sys.stderr.write(f"error: {archive.name} cannot be unpacked: {why.strerror}: {why.filename}\n  Look at the disk: room, rights.\n")
+        sys.stderr.write(
+            f"error: {archive.name} cannot be unpacked: {why.strerror}: {why.filename}\n  Look at"
+            " the disk: room, rights.\n"
+        )
         sys.exit(_DAMAGED if why.errno == errno.EIO else _DISK)
     sys.path.insert(0, str(site))
     try:
@@ -43,7 +48,8 @@ def main(archive: Path) -> None:
         package = (__package__ or "agent").partition(".")[0]
         launch, app = import_module(f"{package}.upgrade.launcher"), import_module(f"{package}.app")
     except Exception:
-        # The sources are whole, so this may be compiled code that a power cut left: the next start compiles anew.
+        # The sources are whole, so this may be compiled code that a power cut left: the next start
+        # compiles anew.
         for cache in list(site.rglob("__pycache__")):
             shutil.rmtree(cache, ignore_errors=True)
         raise
@@ -84,26 +90,35 @@ def _is_ours(folder: Path) -> bool:
 
 
 def unsafe(path: Path, *, parents: bool = True) -> str:
-    """Why another user can change `path` (a folder, or a file that is run), as the rest of a sentence; "" when only this user and root
-    can. With `parents` a folder above it must not let others exchange it. Raises OSError.
+    """Why another user can change `path` (a folder, or a file that is run), as the rest of a
+    sentence; "" when only this user and root can. With `parents` a folder above it must not let
+    others exchange it. Raises OSError.
     """
     about = path.stat()
     if about.st_uid not in {os.getuid(), 0}:
         return f"belongs to user {about.st_uid}"
-    if about.st_mode & stat.S_IWOTH or (about.st_mode & stat.S_IWGRP and about.st_gid not in {os.getegid(), 0}):
+    if about.st_mode & stat.S_IWOTH or (
+        about.st_mode & stat.S_IWGRP and about.st_gid not in {os.getegid(), 0}
+    ):
         return f"can be written by other users (mode {stat.S_IMODE(about.st_mode):04o})"
     above = {*path.absolute().parents, *path.resolve().parents} if parents else set()
     for folder in sorted(above):
         mode = folder.stat().st_mode
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            return f"lies in {folder}, where every user can exchange it (mode {stat.S_IMODE(mode):04o})"
+            return (
+                f"lies in {folder}, where every user can exchange it (mode"
+                f" {stat.S_IMODE(mode):04o})"
+            )
     return ""
 
 
 def unpacked(archive: Path, places: Sequence[Path]) -> Path:
-    """The folder with the program's packages, whole, in the first of `places` that can be used. Raises OSError."""
+    """The folder with the program's packages, whole, in the first of `places` that can be used.
+    Raises OSError.
+    """
     name = digest_of(archive)[:32]
-    found = zipimport.zipimporter(str(archive))  # which is loaded already; zipfile would cost an idle agent half a MiB
+    # which is loaded already; zipfile would cost an idle agent half a MiB
+    found = zipimport.zipimporter(str(archive))
     files: dict[str, str] = json.loads(_member(found, ABOUT))["files"]
     for root in places:
         if _whole(root / name, files):
@@ -173,7 +188,9 @@ def _named(new: Path, folder: Path, files: dict[str, str]) -> Path:
 
 
 def _sync(folder: Path) -> None:
-    """All of the folder's file system, by one call: a thousand single ones take half a minute on a slow card."""
+    """All of the folder's file system, by one call: a thousand single ones take half a minute on a
+    slow card.
+    """
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         syncfs = getattr(ctypes.CDLL(None), "syncfs", None)

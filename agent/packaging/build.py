@@ -1,8 +1,9 @@
 """`make agent`: the agent in one file, for hosts that have only Python and helm.
 
-A zip of this checkout's agent with the pinned libraries; the file unpacks itself once (agent/packaging/bootstrap.py). It holds compiled libraries, so it
-fits machines of the Python version and platform that it was built on; another one gets one line. `fleet-agent.json` inside says which they
-are, the version, and the digest of every file. The same checkout gives the same bytes.
+A zip of this checkout's agent with the pinned libraries; the file unpacks itself once
+(agent/packaging/bootstrap.py). It holds compiled libraries, so it fits machines of the Python
+version and platform that it was built on; another one gets one line. `fleet-agent.json` inside says
+which they are, the version, and the digest of every file. The same checkout gives the same bytes.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ fleet_agent_unpack.main(pathlib.Path(__file__).parent.absolute())
 
 
 def main() -> int:
-    """Build to the path of the first argument; a second one is the version, when it is not the installed one's."""
+    """Build to the path of the first argument; a second one is the version, when it is not the
+    installed one's.
+    """
     target = Path(sys.argv[1])
     version = sys.argv[2] if len(sys.argv) > 2 else metadata.version("fleetctl")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +65,11 @@ def main() -> int:
 
 def write(target: Path, site: Path, version: str) -> None:
     """The file, of the packages in `site`."""
-    files = {str(path.relative_to(site)): path.read_bytes() for path in sorted(site.rglob("*")) if path.is_file()}
+    files = {
+        str(path.relative_to(site)): path.read_bytes()
+        for path in sorted(site.rglob("*"))
+        if path.is_file()
+    }
     runtime = runtime_of(machinery.EXTENSION_SUFFIXES[0])
     about = {"version": version, "python": runtime.python, "platform": runtime.platform}
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
@@ -77,7 +84,9 @@ def write(target: Path, site: Path, version: str) -> None:
     with temporary.open("wb") as out:
         out.write(b"#!/usr/bin/env python3\n")
         with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, data in (entries | {SITE + name: data for name, data in files.items()}).items():
+            for name, data in (
+                entries | {SITE + name: data for name, data in files.items()}
+            ).items():
                 archive.writestr(zipfile.ZipInfo(name, _DATE), data, zipfile.ZIP_DEFLATED)
     temporary.chmod(0o755)
     temporary.replace(target)

@@ -1,8 +1,10 @@
-"""CustomResourceDefinitions before the objects that need them: helm cannot install both in one release.
+"""CustomResourceDefinitions before the objects that need them: helm cannot install both in one
+release.
 
-Rule: a bundle's definitions are applied server-side as field manager `helm`, with helm's marks of the release, so that helm takes them for
-its own; then they are waited for, until the API server has established and serves them. What another release holds is not taken from it.
-Bundles without a definition pay nothing.
+Rule: a bundle's definitions are applied server-side as field manager `helm`, with helm's marks of
+the release, so that helm takes them for its own; then they are waited for, until the API server has
+established and serves them. What another release holds is not taken from it. Bundles without a
+definition pay nothing.
 """
 
 from __future__ import annotations
@@ -30,15 +32,26 @@ SECONDS = 60.0
 _PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _APPLY = {"content-type": "application/apply-patch+yaml"}
 _MERGE = {"content-type": "application/merge-patch+json"}
-_NAME, _NAMESPACE, _KEEP = "meta.helm.sh/release-name", "meta.helm.sh/release-namespace", "helm.sh/resource-policy"
+_NAME, _NAMESPACE, _KEEP = (
+    "meta.helm.sh/release-name",
+    "meta.helm.sh/release-namespace",
+    "helm.sh/resource-policy",
+)
 _UNSERVED_SECONDS = (0.5, 20.0)  # between two runs of helm that finds no such kind, and in all
 
 
 async def first(
-    kube: Kube, release: Release, found: Sequence[dict[str, Any]], *, takes: bool, shared: bool = False, claim: Claim | None = None
+    kube: Kube,
+    release: Release,
+    found: Sequence[dict[str, Any]],
+    *,
+    takes: bool,
+    shared: bool = False,
+    claim: Claim | None = None,
 ) -> None:
-    """Apply and wait, at most 60 s. `takes`: also what is nobody's, or somebody else's; `claim`: what other bundles hold. `shared`: as
-    those of a chart's `crds` folder, which several releases may bring: what another one holds is left as it is, and no uninstall takes it.
+    """Apply and wait, at most 60 s. `takes`: also what is nobody's, or somebody else's; `claim`:
+    what other bundles hold. `shared`: as those of a chart's `crds` folder, which several releases
+    may bring: what another one holds is left as it is, and no uninstall takes it.
 
     Raises UsageError, Taken, DeadlineError, ToolFailed, ClusterUnreachable.
     """
@@ -54,7 +67,9 @@ async def first(
 
 
 async def patiently(run: Callable[[], Awaitable[T]]) -> T:
-    """`run` a helm again that finds no such kind: another API server of the same cluster may serve it a moment later."""
+    """`run` a helm again that finds no such kind: another API server of the same cluster may serve
+    it a moment later.
+    """
     pause, most = _UNSERVED_SECONDS
     end = time.monotonic() + most
     while True:
@@ -68,7 +83,10 @@ async def patiently(run: Callable[[], Awaitable[T]]) -> T:
 
 
 def is_unserved(why: ToolFailed) -> bool:
-    return "no matches for kind" in why.summary or "could not find the requested resource" in why.summary
+    return (
+        "no matches for kind" in why.summary
+        or "could not find the requested resource" in why.summary
+    )
 
 
 def _notes(document: dict[str, Any]) -> dict[str, Any]:
@@ -77,7 +95,9 @@ def _notes(document: dict[str, Any]) -> dict[str, Any]:
     return notes if isinstance(notes, dict) else {}
 
 
-async def _may_apply(kube: Kube, name: str, release: Release, *, takes: bool, shared: bool, claim: Claim | None) -> bool:
+async def _may_apply(
+    kube: Kube, name: str, release: Release, *, takes: bool, shared: bool, claim: Claim | None
+) -> bool:
     live = await _get(kube, name)
     if live is None:
         return True
@@ -86,25 +106,38 @@ async def _may_apply(kube: Kube, name: str, release: Release, *, takes: bool, sh
     if owner == release:
         return True
     if claim is not None and owner in claim.holders and not shared:
-        judge([Live(Ref("apiextensions.k8s.io/v1", KIND, "", name), owner)], claim)  # another bundle's, which may be on its way out
+        # another bundle's, which may be on its way out
+        judge([Live(Ref("apiextensions.k8s.io/v1", KIND, "", name), owner)], claim)
         return True
     if takes and not shared:
         return True
     if shared:
-        by_helm = any(part.get("manager") == "helm" for part in live["metadata"].get("managedFields") or [])
+        by_helm = any(
+            part.get("manager") == "helm" for part in live["metadata"].get("managedFields") or []
+        )
         free = by_helm if not owner.name else not await _exists(kube, owner)
         if not free:
-            event("a definition stays as it is", definition=name, held_by=str(owner) if owner.name else "somebody else")
+            event(
+                "a definition stays as it is",
+                definition=name,
+                held_by=str(owner) if owner.name else "somebody else",
+            )
         return free
     if owner.name and not await _exists(kube, owner):
         return True
     whose = f"belongs to {owner}" if owner.name else "was not made by helm"
     step = "Set helm.takeOwnership, or leave it out of the bundle."
-    raise UsageError(f"{KIND} {name} exists and {whose}; helm.takeOwnership would take it", subject=f"{KIND} {name}", next_step=step)
+    raise UsageError(
+        f"{KIND} {name} exists and {whose}; helm.takeOwnership would take it",
+        subject=f"{KIND} {name}",
+        next_step=step,
+    )
 
 
 async def _exists(kube: Kube, release: Release) -> bool:
-    path = in_namespace(release.namespace, "secrets", labelSelector=f"owner=helm,name={release.name}", limit="1")
+    path = in_namespace(
+        release.namespace, "secrets", labelSelector=f"owner=helm,name={release.name}", limit="1"
+    )
     return bool((await kube.call("GET", path)).get("items"))
 
 
@@ -115,25 +148,43 @@ async def _get(kube: Kube, name: str) -> dict[str, Any] | None:
         return None
 
 
-async def _apply(kube: Kube, name: str, definition: dict[str, Any], release: Release, more: dict[str, str]) -> None:
+async def _apply(
+    kube: Kube, name: str, definition: dict[str, Any], release: Release, more: dict[str, str]
+) -> None:
     meta = definition.get("metadata") or {}
     labels = {**(meta.get("labels") or {}), "app.kubernetes.io/managed-by": "Helm"}
-    notes = {**(meta.get("annotations") or {}), _NAME: release.name, _NAMESPACE: release.namespace, **more}
-    kept = {key: value for key, value in meta.items() if key not in {"namespace", "creationTimestamp"}}
+    notes = {
+        **(meta.get("annotations") or {}),
+        _NAME: release.name,
+        _NAMESPACE: release.namespace,
+        **more,
+    }
+    kept = {
+        key: value for key, value in meta.items() if key not in {"namespace", "creationTimestamp"}
+    }
     body = {**definition, "metadata": {**kept, "labels": labels, "annotations": notes}}
     body.pop("status", None)
     try:
-        await kube.call("PATCH", below(_PATH, name, fieldManager="helm", force="true"), msgspec.json.encode(body), _APPLY)
+        await kube.call(
+            "PATCH",
+            below(_PATH, name, fieldManager="helm", force="true"),
+            msgspec.json.encode(body),
+            _APPLY,
+        )
     except RefusedByForm as why:
         event("a definition is applied client-side", definition=name, reason=why.cause)
         await _merge(kube, name, body)
 
 
 async def _merge(kube: Kube, name: str, body: dict[str, Any]) -> None:
-    """As kubectl does client-side: the API server drops the fields that its schema does not declare."""
+    """As kubectl does client-side: the API server drops the fields that its schema does not
+    declare.
+    """
     data = msgspec.json.encode(body)
     if await _get(kube, name) is None:
-        await kube.call("POST", f"{_PATH}?fieldManager=helm", data, {"content-type": "application/json"})
+        await kube.call(
+            "POST", f"{_PATH}?fieldManager=helm", data, {"content-type": "application/json"}
+        )
     else:
         await kube.call("PATCH", below(_PATH, name, fieldManager="helm"), data, _MERGE)
 
@@ -145,7 +196,11 @@ async def _served(kube: Kube, name: str, end: float) -> None:
         live = await _get(kube, name)
         refused = _condition(live, "NamesAccepted", "False")
         if refused:
-            raise ToolFailed(f"{KIND} {name} is not accepted: {refused}", subject=f"{KIND} {name}", next_step="Give it other names.")
+            raise ToolFailed(
+                f"{KIND} {name} is not accepted: {refused}",
+                subject=f"{KIND} {name}",
+                next_step="Give it other names.",
+            )
         if live is not None and _condition(live, "Established", "True") is not None:
             unserved = await _unserved(kube, live)
             if not unserved:
@@ -153,7 +208,11 @@ async def _served(kube: Kube, name: str, end: float) -> None:
             said = f"version {unserved} is not served"
         if time.monotonic() + pause > end:
             summary = f"{KIND} {name} cannot be used after {SECONDS:g} s: {said}"
-            raise DeadlineError(summary, subject=f"{KIND} {name}", next_step=f"Look at `kubectl describe crd {name}`.")
+            raise DeadlineError(
+                summary,
+                subject=f"{KIND} {name}",
+                next_step=f"Look at `kubectl describe crd {name}`.",
+            )
         await asyncio.sleep(pause)
         pause = min(1.0, pause * 1.5)
 
@@ -174,6 +233,8 @@ async def _unserved(kube: Kube, live: dict[str, Any]) -> str:
             found = await kube.call("GET", url_path("apis", spec["group"], version))
         except NotFound:
             return str(version)
-        if all(resource["name"] != spec["names"]["plural"] for resource in found.get("resources") or []):
+        if all(
+            resource["name"] != spec["names"]["plural"] for resource in found.get("resources") or []
+        ):
             return str(version)
     return ""

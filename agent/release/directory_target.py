@@ -1,6 +1,8 @@
-"""Instead of a cluster, a directory: each bundle's manifests as one file, for k3s's auto-deploy directory or any other tool.
+"""Instead of a cluster, a directory: each bundle's manifests as one file, for k3s's auto-deploy
+directory or any other tool.
 
-Charts are rendered by `helm template`; without helm only raw bundles can be written. A file is replaced whole, and removed with its bundle.
+Charts are rendered by `helm template`; without helm only raw bundles can be written. A file is
+replaced whole, and removed with its bundle.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ class DirectoryTarget:
         """Files have nobody's rights: `Rights` refuses an account before it comes to this."""
         return self
 
-    async def upgrade(self, release: Release, chart: Path, values: bytes, flags: UpgradeFlags, *, deadline: float) -> Revision:
+    async def upgrade(
+        self, release: Release, chart: Path, values: bytes, flags: UpgradeFlags, *, deadline: float
+    ) -> Revision:
         text = await self._rendered(release, chart, values, flags, deadline)
         path = self._path(release)
         number = 1 if not path.exists() else 2
@@ -36,7 +40,9 @@ class DirectoryTarget:
         path.chmod(0o644)
         return Revision(number, "deployed", "", text.decode())
 
-    async def uninstall(self, release: Release, *, deadline: float, keep_record: bool = False) -> None:
+    async def uninstall(
+        self, release: Release, *, deadline: float, keep_record: bool = False
+    ) -> None:
         self._path(release).unlink(missing_ok=True)
 
     async def history(self, release: Release, *, deadline: float) -> Sequence[Revision]:
@@ -45,16 +51,27 @@ class DirectoryTarget:
     async def manifest(self, release: Release, *, deadline: float) -> bytes:
         return self._path(release).read_bytes()
 
-    async def _rendered(self, release: Release, chart: Path, values: bytes, flags: UpgradeFlags, deadline: float) -> bytes:
+    async def _rendered(
+        self, release: Release, chart: Path, values: bytes, flags: UpgradeFlags, deadline: float
+    ) -> bytes:
         generated = chart / "manifests.yaml"
         if generated.exists() and len(list((chart / "templates").iterdir())) == 1:
             return _placed(generated.read_bytes(), release.namespace)
         if self._helm is None:
-            raise RefusedError("a chart needs helm to be rendered", subject=str(release), next_step="Install helm and put it on PATH.")
+            raise RefusedError(
+                "a chart needs helm to be rendered",
+                subject=str(release),
+                next_step="Install helm and put it on PATH.",
+            )
         prepared = Prepared(chart, values, flags.post_renderer, flags.plugins)
         return _placed(
             await self._helm.template(
-                release, chart, values, prepared, TemplateFlags(flags.skip_schema, flags.disable_dns), deadline=deadline
+                release,
+                chart,
+                values,
+                prepared,
+                TemplateFlags(flags.skip_schema, flags.disable_dns),
+                deadline=deadline,
             ),
             release.namespace,
         )
@@ -69,7 +86,9 @@ class DirectoryTarget:
 
 
 def _placed(text: bytes, namespace: str) -> bytes:
-    """Whoever applies the file knows no release: the namespace stands on each object that has none. Others pass byte for byte."""
+    """Whoever applies the file knows no release: the namespace stands on each object that has none.
+    Others pass byte for byte.
+    """
     from fleetctl.core.formats.yaml import dump
     from fleetctl.core.formats.yaml_stream import objects_of
     from fleetctl.tools.post_renderer import CLUSTER_SCOPED
@@ -78,7 +97,11 @@ def _placed(text: bytes, namespace: str) -> bytes:
     for part in objects_of(text, "rendered objects"):
         document: dict[str, Any] = load_all(part)[0]
         meta = document.get("metadata")
-        if isinstance(meta, dict) and "namespace" not in meta and document.get("kind") not in CLUSTER_SCOPED:
+        if (
+            isinstance(meta, dict)
+            and "namespace" not in meta
+            and document.get("kind") not in CLUSTER_SCOPED
+        ):
             meta["namespace"] = namespace
             part = dump(document).encode()
         found.append(b"---\n" + part.strip(b"\r\n") + b"\n")

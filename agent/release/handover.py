@@ -1,10 +1,12 @@
 """An object that changes its release without going away in between.
 
-helm deletes what a new revision no longer holds, even when the object carries the marks of another release by then (helm 4.2.3); it leaves
-what is marked `helm.sh/resource-policy: keep` at that moment. So that mark, and the marks of the new release, which then takes the object
-for its own, are put on the live object before, and the former is taken off after.
+helm deletes what a new revision no longer holds, even when the object carries the marks of another
+release by then (helm 4.2.3); it leaves what is marked `helm.sh/resource-policy: keep` at that
+moment. So that mark, and the marks of the new release, which then takes the object for its own, are
+put on the live object before, and the former is taken off after.
 
-Rule: a further annotation says that the mark is ours, so that a crash in between leaves nothing that the next attempt does not find.
+Rule: a further annotation says that the mark is ours, so that a crash in between leaves nothing
+that the next attempt does not find.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ _MERGE = {"content-type": "application/merge-patch+json"}
 
 
 async def begin(kube: Kube, moving: Iterable[tuple[dict[str, Any], Release]]) -> None:
-    """From now on each belongs to its new release, and helm leaves it whatever release lets it go."""
+    """From now on each belongs to its new release, and helm leaves it whatever release lets it
+    go.
+    """
     for item, release in moving:
         found = await live(kube, item, release.namespace)
         if found is not None:
@@ -63,7 +67,9 @@ def _notes(found: dict[str, Any]) -> dict[str, Any]:
     return (found.get("metadata") or {}).get("annotations") or {}
 
 
-async def _annotate(kube: Kube, item: dict[str, Any], namespace: str, notes: Mapping[str, str | None]) -> None:
+async def _annotate(
+    kube: Kube, item: dict[str, Any], namespace: str, notes: Mapping[str, str | None]
+) -> None:
     _, kind, place, name = key_of(item, namespace)
     path = await kube.object_path(str(item.get("apiVersion")), kind, place, name)
     body = msgspec.json.encode({"metadata": {"annotations": notes}})

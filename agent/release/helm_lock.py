@@ -1,11 +1,12 @@
 """No helm of an earlier agent is alive when this one changes a release (I5).
 
-Children die with their agent by the kernel's signal; but a wrapper script may keep helm out of its reach, and a process that waits for a
-disk dies late. So every helm that changes something inherits the lock of `STATE_DIR/helm.lock`, and the kernel frees that only when the
-last of them has gone: whoever holds the lock is alone, whatever the process table looks like.
+Children die with their agent by the kernel's signal; but a wrapper script may keep helm out of its
+reach, and a process that waits for a disk dies late. So every helm that changes something inherits
+the lock of `STATE_DIR/helm.lock`, and the kernel frees that only when the last of them has gone:
+whoever holds the lock is alone, whatever the process table looks like.
 
-Rule: the lock is taken before the first change of this process and never given back. Who holds it is waited for, then killed with its
-process group; while it lives on, nothing is changed.
+Rule: the lock is taken before the first change of this process and never given back. Who holds it
+is waited for, then killed with its process group; while it lives on, nothing is changed.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ class Fence:
         return (self._handle,) if self._taken else ()
 
     async def take(self, patience: float = PATIENCE_SECONDS) -> None:
-        """Returns when no other helm is alive; kills those that live on after `patience` seconds. Raises HelmAlive, OSError."""
+        """Returns when no other helm is alive; kills those that live on after `patience` seconds.
+        Raises HelmAlive, OSError.
+        """
         if self._taken:
             return
         if await self._within(patience):
@@ -54,13 +57,21 @@ class Fence:
         if not await self._within(patience):
             found = ", ".join(map(str, self.holders())) or "unknown"
             step = f"End the processes that hold {self._path}."
-            raise HelmAlive(f"a helm of an earlier agent does not end (pid {found}); nothing is changed", subject="helm", next_step=step)
+            raise HelmAlive(
+                f"a helm of an earlier agent does not end (pid {found}); nothing is changed",
+                subject="helm",
+                next_step=step,
+            )
 
     def holders(self) -> Iterator[int]:
         """Processes, other than this one, that have the lock's file open."""
         wanted = os.fstat(self._opened())
         for entry in Path("/proc").iterdir():
-            if entry.name.isdecimal() and int(entry.name) != os.getpid() and _holds(entry / "fd", wanted):
+            if (
+                entry.name.isdecimal()
+                and int(entry.name) != os.getpid()
+                and _holds(entry / "fd", wanted)
+            ):
                 yield int(entry.name)
 
     async def _within(self, seconds: float) -> bool:
@@ -77,7 +88,9 @@ class Fence:
 
     def _opened(self) -> int:
         if self._handle < 0:
-            self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self._handle = os.open(
+                self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+            )
         return self._handle
 
     def close(self) -> None:

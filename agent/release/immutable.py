@@ -1,8 +1,9 @@
 """What the API server refuses to change, and drift that comes back.
 
-Rule: an object is made anew only where `force` says so and the API server refuses the change because a field is immutable; never what
-holds data or other objects. (helm's `--force-replace` does not do this: it replaces, which is refused in the same words, helm 4.2.3.) Drift
-is put right at once the first time, and with growing pauses as long as something changes it back.
+Rule: an object is made anew only where `force` says so and the API server refuses the change
+because a field is immutable; never what holds data or other objects. (helm's `--force-replace` does
+not do this: it replaces, which is refused in the same words, helm 4.2.3.) Drift is put right at
+once the first time, and with growing pauses as long as something changes it back.
 """
 
 from __future__ import annotations
@@ -34,9 +35,16 @@ if TYPE_CHECKING:
     from ..state.journal import Entry
 
 GONE_SECONDS = 60.0
-_ROUNDS = 4  # helm names every object that is refused; those that only show when others are new come in the next round
-_PRECIOUS = frozenset({"PersistentVolumeClaim", "PersistentVolume", "Namespace", "CustomResourceDefinition"})
-_IMMUTABLE = re.compile(r"immutable|may not (?:be )?change|cannot (?:be )?change|updates to .{0,300}forbidden", re.IGNORECASE)
+# helm names every object that is refused; those that only show when others are new come in the next
+# round
+_ROUNDS = 4
+_PRECIOUS = frozenset(
+    {"PersistentVolumeClaim", "PersistentVolume", "Namespace", "CustomResourceDefinition"}
+)
+_IMMUTABLE = re.compile(
+    r"immutable|may not (?:be )?change|cannot (?:be )?change|updates to .{0,300}forbidden",
+    re.IGNORECASE,
+)
 _FIELD = re.compile(r"^\[?([\w.\[\]-]+): ")
 _MOST_SAID = 160
 
@@ -64,20 +72,44 @@ class Refused:
 
 
 def refusals(said: str) -> list[Refused]:
-    """The objects that helm names as refused for good; empty when it failed for another reason too, because then nothing may be deleted."""
+    """The objects that helm names as refused for good; empty when it failed for another reason too,
+    because then nothing may be deleted.
+    """
     found: list[Refused] = []
     for one in helm_errors.refusals(said):
         if not _IMMUTABLE.search(one.cause):
             return []
         field = _FIELD.search(one.cause)
-        reason = one.cause.rpartition("}: ")[2].rpartition("]: ")[2].rpartition("Forbidden: ")[2].rpartition('": ')[2][:_MOST_SAID]
-        found.append(Refused(one.api_version, one.kind, one.namespace, one.name, field[1] if field else "", reason))
+        reason = (
+            one.cause.rpartition("}: ")[2]
+            .rpartition("]: ")[2]
+            .rpartition("Forbidden: ")[2]
+            .rpartition('": ')[2][:_MOST_SAID]
+        )
+        found.append(
+            Refused(
+                one.api_version,
+                one.kind,
+                one.namespace,
+                one.name,
+                field[1] if field else "",
+                reason,
+            )
+        )
     return found
 
 
-async def carried_out(kube: Kube, release: Release, run: Callable[[], Awaitable[Revision]], *, force: bool, keep_failed: bool) -> Revision:
-    """`run` helm; with `force` the objects that it cannot change are made anew. Records of runs that failed so go unless `keep_failed`.
-    Raises Immutable naming object and field, DeadlineError for one that does not go, and whatever `run` raises.
+async def carried_out(
+    kube: Kube,
+    release: Release,
+    run: Callable[[], Awaitable[Revision]],
+    *,
+    force: bool,
+    keep_failed: bool,
+) -> Revision:
+    """`run` helm; with `force` the objects that it cannot change are made anew. Records of runs
+    that failed so go unless `keep_failed`. Raises Immutable naming object and field, DeadlineError
+    for one that does not go, and whatever `run` raises.
     """
     for _ in range(_ROUNDS):
         try:
@@ -102,20 +134,39 @@ def _refuse(found: list[Refused], why: HelmFailed, *, force: bool) -> None:
         return
     one = kept if force and kept else found[0]
     precious = one.kind in _PRECIOUS
-    step = "helm.force does not make anew what holds data" if precious else "helm.force: true would make the object anew"
-    other = "delete the object by hand when what it holds may go" if precious else "set helm.force: true"
+    step = (
+        "helm.force does not make anew what holds data"
+        if precious
+        else "helm.force: true would make the object anew"
+    )
+    other = (
+        "delete the object by hand when what it holds may go"
+        if precious
+        else "set helm.force: true"
+    )
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     raise Immutable(
-        f"{one.shown}: {one.field}: {one.why}{more}; {step}", subject=one.shown, next_step=f"Change it back in Git, or {other}."
+        f"{one.shown}: {one.field}: {one.why}{more}; {step}",
+        subject=one.shown,
+        next_step=f"Change it back in Git, or {other}.",
     ) from why
 
 
 async def forget_failed(kube: Kube, release: Release) -> None:
     """Delete the records of failed runs that came after the deployed revision."""
-    path = in_namespace(release.namespace, "secrets", labelSelector=f"owner=helm,name={release.name}")
+    path = in_namespace(
+        release.namespace, "secrets", labelSelector=f"owner=helm,name={release.name}"
+    )
     found = (await kube.call("GET", path)).get("items") or []
     labels = {item["metadata"]["name"]: item["metadata"].get("labels") or {} for item in found}
-    deployed = max((int(known.get("version", 0)) for known in labels.values() if known.get("status") == "deployed"), default=0)
+    deployed = max(
+        (
+            int(known.get("version", 0))
+            for known in labels.values()
+            if known.get("status") == "deployed"
+        ),
+        default=0,
+    )
     for name, known in labels.items():
         if deployed and known.get("status") == "failed" and int(known.get("version", 0)) > deployed:
             await kube.call("DELETE", in_namespace(release.namespace, "secrets", name))
@@ -131,7 +182,9 @@ async def _located(kube: Kube, one: Refused, release: Release) -> Refused:
 
 
 async def _delete(kube: Kube, one: Refused) -> None:
-    """Gone when this returns. Pods of a StatefulSet stay for the new one, unless its selector is what changes."""
+    """Gone when this returns. Pods of a StatefulSet stay for the new one, unless its selector is
+    what changes.
+    """
     orphans = one.kind == "StatefulSet" and "selector" not in one.field
     body = msgspec.json.encode({"propagationPolicy": "Orphan" if orphans else "Background"})
     try:
@@ -159,8 +212,9 @@ class _Fight:
 
 
 class Corrections:
-    """When drift of each bundle is put right: at once, then after pauses that double up to 10 min. A bundle that stays as it is for twice
-    its pause, and at least a minute, begins anew, and so does a new generation. Times are seconds of one clock.
+    """When drift of each bundle is put right: at once, then after pauses that double up to 10 min.
+    A bundle that stays as it is for twice its pause, and at least a minute, begins anew, and so
+    does a new generation. Times are seconds of one clock.
     """
 
     PAUSE = (5.0, 600.0)
@@ -169,11 +223,14 @@ class Corrections:
     def __init__(self) -> None:
         self._fights: dict[BundleName, _Fight] = {}
 
-    def seen(self, bundle: BundleName, generation: Generation, now: float, *, drifted: bool) -> bool:
+    def seen(
+        self, bundle: BundleName, generation: Generation, now: float, *, drifted: bool
+    ) -> bool:
         """Whether it is to be put right now."""
         fight = self._fights.get(bundle)
         if fight and (
-            fight.generation != generation or (not drifted and now > fight.last + max(self.CALM, 2 * (fight.until - fight.last)))
+            fight.generation != generation
+            or (not drifted and now > fight.last + max(self.CALM, 2 * (fight.until - fight.last)))
         ):
             del self._fights[bundle]
             fight = None
@@ -185,7 +242,11 @@ class Corrections:
             return False
         low, high = self.PAUSE
         fight.count += 1
-        fight.last, fight.until, fight.asked = now, now + min(high, low * 2.0 ** (fight.count - 1)), False
+        fight.last, fight.until, fight.asked = (
+            now,
+            now + min(high, low * 2.0 ** (fight.count - 1)),
+            False,
+        )
         return True
 
     def wait(self, bundle: BundleName, now: float) -> float:
@@ -197,20 +258,36 @@ class Corrections:
         return fight.until - now
 
     def note(self, bundle: BundleName) -> str:
-        """For the report, when something fights us; else "". It stays the same until the next correction."""
+        """For the report, when something fights us; else "". It stays the same until the next
+        correction.
+        """
         fight = self._fights.get(bundle)
         if fight is None or fight.count < 2:
             return ""
-        return f"; put right {fight.count} times and changed back each time, the next time after {fight.until - fight.last:.0f} s"
+        return (
+            f"; put right {fight.count} times and changed back each time, the next time after"
+            f" {fight.until - fight.last:.0f} s"
+        )
 
 
 def is_asked(bundle: DesiredBundle, entry: Entry) -> bool:
-    """Whether a person asked for a correction that was not carried out yet. A new generation corrects, too."""
-    return bundle.correction > entry.corrected and not bundle.paused and entry.applied >= bundle.generation and not entry.began
+    """Whether a person asked for a correction that was not carried out yet. A new generation
+    corrects, too.
+    """
+    return (
+        bundle.correction > entry.corrected
+        and not bundle.paused
+        and entry.applied >= bundle.generation
+        and not entry.began
+    )
 
 
-def carry_out(at: Situation, bundle: DesiredBundle, entry: Entry, resources: list[ResourceStatus]) -> None:
-    """Apply the bundle again when something of it differs from Git; else note that there is nothing to do."""
+def carry_out(
+    at: Situation, bundle: DesiredBundle, entry: Entry, resources: list[ResourceStatus]
+) -> None:
+    """Apply the bundle again when something of it differs from Git; else note that there is nothing
+    to do.
+    """
     changed = [r for r in resources if r.drifted and r.state != "Orphaned" and not r.owner]
     if changed:
         what = ", ".join(f"{one.kind} {one.namespace}/{one.name}" for one in changed[:3])

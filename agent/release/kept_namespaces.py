@@ -60,7 +60,9 @@ def namespace_object(name: str) -> dict[str, Any]:
 
 
 async def _stated(hands: Hands, old: Entry) -> list[str]:
-    """The Namespaces that the last revision states; from its record when this disk has lost them."""
+    """The Namespaces that the last revision states; from its record when this disk has lost
+    them.
+    """
     kept = hands.wanted.get(old.bundle)
     if kept is not None:
         return _names(records.refs_of(kept.objects, old.namespace))
@@ -69,4 +71,8 @@ async def _stated(hands: Hands, old: Entry) -> list[str]:
 
 
 def _names(refs: Any) -> list[str]:
-    return list(dict.fromkeys(ref.name for ref in refs if (ref.api_version, ref.kind) == ("v1", "Namespace")))
+    return list(
+        dict.fromkeys(
+            ref.name for ref in refs if (ref.api_version, ref.kind) == ("v1", "Namespace")
+        )
+    )

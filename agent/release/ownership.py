@@ -1,9 +1,11 @@
 """Whose an object is, by helm's marks on it, and who may take it.
 
-Rule: what another bundle of this agent holds is never taken, unless that bundle is on its way out; what a release of somebody else holds,
-or nobody, is taken only where `helm.takeOwnership` asks for it, and then the log says so. A Namespace that this agent created for a
-release, and that no release holds, belongs to the first bundle that states it. helm itself refuses to take anything, and names
-the first object only: looking is done after such a refusal, so that it costs nothing as long as nobody refuses.
+Rule: what another bundle of this agent holds is never taken, unless that bundle is on its way out;
+what a release of somebody else holds, or nobody, is taken only where `helm.takeOwnership` asks for
+it, and then the log says so. A Namespace that this agent created for a release, and that no release
+holds, belongs to the first bundle that states it. helm itself refuses to take anything, and names
+the first object only: looking is done after such a refusal, so that it costs nothing as long as
+nobody refuses.
 """
 
 from __future__ import annotations
@@ -40,8 +42,8 @@ class Taken(Conflict):
 
 
 class Live(NamedTuple):
-    """One object as it is on the cluster. `owner` None: no release's. `deleting`: since when, "" for not. `created_here`: a Namespace that
-    the agent created.
+    """One object as it is on the cluster. `owner` None: no release's. `deleting`: since when, ""
+    for not. `created_here`: a Namespace that the agent created.
     """
 
     ref: Ref
@@ -55,8 +57,8 @@ class Live(NamedTuple):
 
 @dataclass(frozen=True)
 class Claim:
-    """A bundle that wants objects for its release. `holders`: the releases of this agent and their bundles; `leaving`: bundles that are to
-    be removed; `asked`: helm.takeOwnership.
+    """A bundle that wants objects for its release. `holders`: the releases of this agent and their
+    bundles; `leaving`: bundles that are to be removed; `asked`: helm.takeOwnership.
     """
 
     bundle: BundleName
@@ -67,7 +69,9 @@ class Claim:
 
 
 async def look(kube: Kube, refs: Iterable[Ref]) -> list[Live]:
-    """Those of `refs` that exist. A kind that the cluster has not got has no objects. Raises ClusterUnreachable, ToolFailed."""
+    """Those of `refs` that exist. A kind that the cluster has not got has no objects. Raises
+    ClusterUnreachable, ToolFailed.
+    """
     slots = asyncio.Semaphore(_AT_ONCE)
 
     async def one(ref: Ref) -> Live | None:
@@ -80,47 +84,82 @@ async def look(kube: Kube, refs: Iterable[Ref]) -> list[Live]:
         notes = meta.get("annotations") or {}
         owner = Release(notes[_NAME], notes.get(_NAMESPACE, "")) if notes.get(_NAME) else None
         where = ref._replace(namespace=meta.get("namespace") or "")
-        kept = ref.keep or (str(notes.get(_KEEP, "")).strip().lower() == "keep" and not handover.is_marked({"metadata": meta}))
+        kept = ref.keep or (
+            str(notes.get(_KEEP, "")).strip().lower() == "keep"
+            and not handover.is_marked({"metadata": meta})
+        )
         created = ref.kind == "Namespace" and namespaces.is_created_here(meta)
-        return Live(where, owner, meta["uid"], meta.get("deletionTimestamp") or "", tuple(meta.get("finalizers") or ()), kept, created)
+        return Live(
+            where,
+            owner,
+            meta["uid"],
+            meta.get("deletionTimestamp") or "",
+            tuple(meta.get("finalizers") or ()),
+            kept,
+            created,
+        )
 
     found = await asyncio.gather(*(one(ref) for ref in dict.fromkeys(refs)))
     return [live for live in found if live is not None]
 
 
 def judge(found: Iterable[Live], claim: Claim, records_of: Collection[Release] = ()) -> list[Live]:
-    """What is taken over from others. `records_of`: releases of others that still are there. Raises Taken for the first that may not be."""
+    """What is taken over from others. `records_of`: releases of others that still are there. Raises
+    Taken for the first that may not be.
+    """
     taken = [live for live in found if live.owner != claim.release]
     refused: list[Live] = []
     for live in taken:
         if live.deleting:
-            raise Taken(f"{live.ref} is being deleted, and is made anew when it is gone", subject=str(live.ref), next_step="Wait.")
+            raise Taken(
+                f"{live.ref} is being deleted, and is made anew when it is gone",
+                subject=str(live.ref),
+                next_step="Wait.",
+            )
         holder = claim.holders.get(live.owner) if live.owner else None
         if holder == claim.bundle or holder in claim.leaving:
             continue
         if holder is not None:
             step = f"Take it out of bundle {claim.bundle} or of bundle {holder}."
-            raise Taken(f"{live.ref} belongs to bundle {holder} already", subject=str(live.ref), next_step=step)
+            raise Taken(
+                f"{live.ref} belongs to bundle {holder} already",
+                subject=str(live.ref),
+                next_step=step,
+            )
         if not claim.asked and not (live.created_here and live.owner not in records_of):
             refused.append(live)
     if refused:
         first, more = refused[0], f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
-        step = f"Take it out of bundle {claim.bundle}, or let the bundle have it with helm.takeOwnership: true."
-        raise Taken(f"{first.ref} {_whose(first.owner, records_of)}{more}", subject=str(first.ref), next_step=step)
+        step = (
+            f"Take it out of bundle {claim.bundle}, or let the bundle have it with"
+            " helm.takeOwnership: true."
+        )
+        raise Taken(
+            f"{first.ref} {_whose(first.owner, records_of)}{more}",
+            subject=str(first.ref),
+            next_step=step,
+        )
     return taken
 
 
 def _whose(owner: Release | None, records_of: Collection[Release]) -> str:
     if owner is None:
         return "exists already, and no release holds it"
-    return f"belongs to {owner} already" + ("" if owner in records_of else ", which is not there any more")
+    return f"belongs to {owner} already" + (
+        "" if owner in records_of else ", which is not there any more"
+    )
 
 
 async def upgrade(
-    run: Callable[[UpgradeFlags], Awaitable[Revision]], kube: Kube, flags: UpgradeFlags, claim: Claim, *, is_new: bool
+    run: Callable[[UpgradeFlags], Awaitable[Revision]],
+    kube: Kube,
+    flags: UpgradeFlags,
+    claim: Claim,
+    *,
+    is_new: bool,
 ) -> Revision:
-    """Upgrade by `run`, taking over what the claim allows. `is_new`: nothing of ours says yet that the release is this bundle's. Raises
-    Taken, and what `run` raises.
+    """Upgrade by `run`, taking over what the claim allows. `is_new`: nothing of ours says yet that
+    the release is this bundle's. Raises Taken, and what `run` raises.
     """
     if is_new:
         await refuse_foreign(kube, claim)
@@ -136,26 +175,51 @@ async def upgrade(
         taken = judge(found, claim, await _there(kube, found, claim))
     for owner in dict.fromkeys(live.owner for live in taken):
         mine = [str(live.ref) for live in taken if live.owner == owner]
-        event("objects taken over", bundle=claim.bundle, held_by=owner or "nobody", objects=len(mine), first=mine[0])
+        event(
+            "objects taken over",
+            bundle=claim.bundle,
+            held_by=owner or "nobody",
+            objects=len(mine),
+            first=mine[0],
+        )
     failpoint("before-taking-over")
     return await run(replace(flags, take_ownership=True))
 
 
 async def refuse_foreign(kube: Kube, claim: Claim) -> None:
-    """A release of this name that somebody else made is theirs with all that it holds: an upgrade would prune it. Raises Taken."""
+    """A release of this name that somebody else made is theirs with all that it holds: an upgrade
+    would prune it. Raises Taken.
+    """
     holder = claim.holders.get(claim.release, claim.bundle)
     if claim.asked or holder != claim.bundle:
         return
     held = await records.heads(kube, claim.release)
     if held and held[-1].bundle != claim.bundle and held[-1].status != "uninstalled":
-        whose = f"belongs to bundle {held[-1].bundle}" if held[-1].bundle else "was made by somebody else"
-        step = "Give the bundle another helm.releaseName, or let it have the release with helm.takeOwnership: true."
-        raise Taken(f"{claim.release} exists already and {whose}", subject=str(claim.release), next_step=step)
+        whose = (
+            f"belongs to bundle {held[-1].bundle}"
+            if held[-1].bundle
+            else "was made by somebody else"
+        )
+        step = (
+            "Give the bundle another helm.releaseName, or let it have the release with"
+            " helm.takeOwnership: true."
+        )
+        raise Taken(
+            f"{claim.release} exists already and {whose}",
+            subject=str(claim.release),
+            next_step=step,
+        )
 
 
 async def _there(kube: Kube, found: Iterable[Live], claim: Claim) -> list[Release]:
-    """Of the releases of others, those that have records: it is only said, so a few are looked up and no more."""
-    owners = [o for o in dict.fromkeys(live.owner for live in found) if o and o != claim.release and o not in claim.holders]
+    """Of the releases of others, those that have records: it is only said, so a few are looked up
+    and no more.
+    """
+    owners = [
+        o
+        for o in dict.fromkeys(live.owner for live in found)
+        if o and o != claim.release and o not in claim.holders
+    ]
     there: list[Release] = []
     for owner in owners[:_MOST_LOOKED_UP]:
         try:

@@ -1,4 +1,6 @@
-"""What a cluster tells of a bundle's parts: which object is in which, and whether all of them are ready."""
+"""What a cluster tells of a bundle's parts: which object is in which, and whether all of them are
+ready.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,19 @@ if TYPE_CHECKING:
     from ..deploy.context import Hands
 
 
-async def where(hands: Hands, old: Entry, found: Sequence[Piece]) -> tuple[dict[Key, int], list[dict[str, Any]]]:
-    """(the part that each object is in now, objects whose handover was cut off). After a crash only the cluster knows."""
+async def where(
+    hands: Hands, old: Entry, found: Sequence[Piece]
+) -> tuple[dict[Key, int], list[dict[str, Any]]]:
+    """(the part that each object is in now, objects whose handover was cut off). After a crash only
+    the cluster knows.
+    """
     numbers = {f"{old.namespace}/{part_name(old.release, part)}": part for part in (1, *old.parts)}
     kept = None if old.began else hands.wanted.get(old.bundle)
     if kept is not None:
-        marks = [(key_of(item, old.namespace), release_on(item["metadata"].get("annotations"))) for item in kept.objects]
+        marks = [
+            (key_of(item, old.namespace), release_on(item["metadata"].get("annotations")))
+            for item in kept.objects
+        ]
         return {key: numbers.get(mark, 1) for key, mark in marks}, []
     limit = asyncio.Semaphore(8)
     places: dict[Key, int] = {}
@@ -51,16 +60,29 @@ async def where(hands: Hands, old: Entry, found: Sequence[Piece]) -> tuple[dict[
 
 
 async def ready(kube: Kube, helm: HelmOptions, namespace: str, manifests: Sequence[str]) -> None:
-    """What `helm.timeoutSeconds` means for one release, for all parts together. Raises ToolFailed naming what is not ready."""
+    """What `helm.timeoutSeconds` means for one release, for all parts together. Raises ToolFailed
+    naming what is not ready.
+    """
     end = time.monotonic() + max(0, helm.timeout_seconds or 0)
-    left = [item for text in manifests for item in crds.documents(text.encode())] if helm.timeout_seconds else []
+    left = (
+        [item for text in manifests for item in crds.documents(text.encode())]
+        if helm.timeout_seconds
+        else []
+    )
     while left:
-        said = [(item, await _unready(kube, item, namespace, jobs=bool(helm.wait_for_jobs))) for item in left]
+        said = [
+            (item, await _unready(kube, item, namespace, jobs=bool(helm.wait_for_jobs)))
+            for item in left
+        ]
         left = [item for item, why in said if why]
         if left and time.monotonic() > end:
-            shown, why = next((f"{i['kind']} {key_of(i, namespace)[3]}", why) for i, why in said if why)
+            shown, why = next(
+                (f"{i['kind']} {key_of(i, namespace)[3]}", why) for i, why in said if why
+            )
             summary = f"not ready within {helm.timeout_seconds} s: {shown}: {why}"
-            raise ToolFailed(summary, subject=shown, next_step="Look at it, or raise helm.timeoutSeconds.")
+            raise ToolFailed(
+                summary, subject=shown, next_step="Look at it, or raise helm.timeoutSeconds."
+            )
         await asyncio.sleep(min(1.0, len(left)))
 
 
@@ -69,7 +91,11 @@ async def _unready(kube: Kube, item: dict[str, Any], namespace: str, *, jobs: bo
     if seen is None:
         return "does not exist"
     if jobs and item.get("kind") == "Job":
-        done = {c.get("type") for c in (seen.get("status") or {}).get("conditions") or [] if c.get("status") == "True"}
+        done = {
+            c.get("type")
+            for c in (seen.get("status") or {}).get("conditions") or []
+            if c.get("status") == "True"
+        }
         return "" if "Complete" in done else "has not completed"
     state, message = health(seen)
     return message or state if state == NOT_READY else ""

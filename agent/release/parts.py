@@ -1,7 +1,8 @@
 """A bundle that helm's record cannot hold, as several releases: whole objects spread over parts.
 
-Rule: part 1 is the release itself, part n is called `NAME.part-N`, which no bundle may be called; an object keeps its part over the
-generations, and one that must move is handed over, never deleted and made again.
+Rule: part 1 is the release itself, part n is called `NAME.part-N`, which no bundle may be called;
+an object keeps its part over the generations, and one that must move is handed over, never deleted
+and made again.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ _RANK = {kind: rank for rank, kind in enumerate(_ORDER)}
 
 
 def releases_of(entry: Entry) -> list[Release]:
-    """Every release that holds something of the bundle, the bundle's own first; empty when none was ever made."""
+    """Every release that holds something of the bundle, the bundle's own first; empty when none was
+    ever made.
+    """
     if not entry.release:
         return []
     return [Release(part_name(entry.release, part), entry.namespace) for part in (1, *entry.parts)]
@@ -81,13 +84,18 @@ def joined(parts: Iterable[Piece]) -> bytes:
     return b"".join(b"---\n" + piece.text.strip(b"\r\n") + b"\n" for piece in parts)
 
 
-def split(found: Sequence[Piece], where: Mapping[Key, int], *, filled: int = _FILLED, most: int = MOST) -> dict[int, list[Piece]]:
-    """Part by number, each with its pieces in the order of `found`; part 1 is always there. A piece stays in the part that `where` names
-    as long as that part's record is at most `most` bytes; others go where there is room up to `filled`, else into a new part. Raises
-    UsageError with the numbers for one object that no record can hold.
+def split(
+    found: Sequence[Piece], where: Mapping[Key, int], *, filled: int = _FILLED, most: int = MOST
+) -> dict[int, list[Piece]]:
+    """Part by number, each with its pieces in the order of `found`; part 1 is always there. A piece
+    stays in the part that `where` names as long as that part's record is at most `most` bytes;
+    others go where there is room up to `filled`, else into a new part. Raises UsageError with the
+    numbers for one object that no record can hold.
     """
     order = sorted(found, key=_rank)
-    gauges: dict[int, Gauge] = {1: Gauge()} | {part: Gauge() for part in sorted(set(where.values()))}
+    gauges: dict[int, Gauge] = {1: Gauge()} | {
+        part: Gauge() for part in sorted(set(where.values()))
+    }
     old, place = sorted(gauges), {}
     for piece in order:
         part = where.get(piece.key, 0)
@@ -107,7 +115,10 @@ def split(found: Sequence[Piece], where: Mapping[Key, int], *, filled: int = _FI
                 raise _too_large(piece)
         last = part if not where else last
         place[piece.key] = part
-    return {part: [piece for piece in found if place[piece.key] == part] for part in sorted({1, *place.values()})}
+    return {
+        part: [piece for piece in found if place[piece.key] == part]
+        for part in sorted({1, *place.values()})
+    }
 
 
 def _rank(piece: Piece) -> int:
@@ -120,13 +131,21 @@ def _rank(piece: Piece) -> int:
 def _too_large(piece: Piece) -> UsageError:
     gauge = Gauge()
     gauge.add(piece.text, [piece.text])
-    summary = f"{piece.shown} alone makes a release record of about {gauge.size} bytes, and helm keeps at most {LIMIT} in one Secret"
+    summary = (
+        f"{piece.shown} alone makes a release record of about {gauge.size} bytes, and helm keeps at"
+        f" most {LIMIT} in one Secret"
+    )
     return UsageError(summary, subject=piece.shown, next_step="Make the object smaller.")
 
 
 def _first(document: dict[str, Any]) -> dict[str, Any]:
     items = document.get("items")
-    if str(document.get("kind", "")).endswith("List") and isinstance(items, list) and items and isinstance(items[0], dict):
+    if (
+        str(document.get("kind", "")).endswith("List")
+        and isinstance(items, list)
+        and items
+        and isinstance(items[0], dict)
+    ):
         return _first(items[0])
     return document
 

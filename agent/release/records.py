@@ -1,7 +1,9 @@
-"""helm's own records of a release, read without a helm run: one Secret for each revision, which holds what that revision applied.
+"""helm's own records of a release, read without a helm run: one Secret for each revision, which
+holds what that revision applied.
 
-Source: helm.sh/helm/v4 `pkg/storage/driver/secrets.go` (gzip and base64 of JSON, in the Secret's own base64). Records are read and deleted
-here; agent/deploy/removed_apis.py rewrites those that state kinds which are not served any more.
+Source: helm.sh/helm/v4 `pkg/storage/driver/secrets.go` (gzip and base64 of JSON, in the Secret's
+own base64). Records are read and deleted here; agent/deploy/removed_apis.py rewrites those that
+state kinds which are not served any more.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ class Ref(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One revision. `status` is helm's word; `bundle`: whose it is by its labels, "" for nobody's of this program."""
+    """One revision. `status` is helm's word; `bundle`: whose it is by its labels, "" for nobody's
+    of this program.
+    """
 
     number: int
     status: str
@@ -53,11 +57,15 @@ class _Content(msgspec.Struct):
 
 
 def path_of(release: Release) -> str:
-    return in_namespace(release.namespace, "secrets", labelSelector=f"owner=helm,name={release.name}")
+    return in_namespace(
+        release.namespace, "secrets", labelSelector=f"owner=helm,name={release.name}"
+    )
 
 
 async def read(kube: Kube, release: Release) -> list[Record]:
-    """Every record with the objects that it states, hooks left out; oldest first. Raises ClusterUnreachable, ToolFailed."""
+    """Every record with the objects that it states, hooks left out; oldest first. Raises
+    ClusterUnreachable, ToolFailed.
+    """
     found = await kube.call("GET", path_of(release))
     made = [_record(item, _refs(item, release.namespace)) for item in found.get("items") or []]
     return sorted(made, key=lambda record: record.number)
@@ -67,14 +75,25 @@ async def heads(kube: Kube, release: Release) -> list[Record]:
     """The same without the objects: a call of a few hundred bytes."""
     kind = {"accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
     found = await kube.call("GET", path_of(release), headers=kind)
-    return sorted((_record(item, ()) for item in found.get("items") or []), key=lambda record: record.number)
+    return sorted(
+        (_record(item, ()) for item in found.get("items") or []), key=lambda record: record.number
+    )
 
 
 async def forget(kube: Kube, release: Release) -> None:
-    """Delete every record, and nothing that it states: one by one, oldest first, because that is the right that helm needs too."""
+    """Delete every record, and nothing that it states: one by one, oldest first, because that is
+    the right that helm needs too.
+    """
     for record in await heads(kube, release):
         try:
-            await kube.call("DELETE", in_namespace(release.namespace, "secrets", f"sh.helm.release.v1.{release.name}.v{record.number}"))
+            await kube.call(
+                "DELETE",
+                in_namespace(
+                    release.namespace,
+                    "secrets",
+                    f"sh.helm.release.v1.{release.name}.v{record.number}",
+                ),
+            )
         except NotFound:
             continue
 
@@ -82,14 +101,21 @@ async def forget(kube: Kube, release: Release) -> None:
 def _record(item: dict[str, Any], refs: tuple[Ref, ...]) -> Record:
     labels = item["metadata"].get("labels") or {}
     number = str(labels.get("version", "0"))
-    return Record(int(number) if number.isdigit() else 0, str(labels.get("status", "")), str(labels.get("fleetctl-bundle", "")), refs)
+    return Record(
+        int(number) if number.isdigit() else 0,
+        str(labels.get("status", "")),
+        str(labels.get("fleetctl-bundle", "")),
+        refs,
+    )
 
 
 def _refs(item: dict[str, Any], namespace: str) -> tuple[Ref, ...]:
     """What cannot be read states nothing: an object that nobody names is left where it is."""
     try:
         packed = base64.b64decode(base64.b64decode(item["data"]["release"]))
-        content = msgspec.json.decode(zlib.decompressobj(_GZIP).decompress(packed, _MOST_JSON), type=_Content)
+        content = msgspec.json.decode(
+            zlib.decompressobj(_GZIP).decompress(packed, _MOST_JSON), type=_Content
+        )
     except (KeyError, ValueError, zlib.error):
         return ()
     return refs_of(load_all(content.manifest, file="manifest"), namespace)
@@ -103,5 +129,13 @@ def refs_of(documents: Iterable[Any], namespace: str) -> tuple[Ref, ...]:
             meta = item.get("metadata") or {}
             keep = str((meta.get("annotations") or {}).get(_KEEP, "")).strip().lower() == "keep"
             place = str(meta.get("namespace") or namespace)
-            found[Ref(str(item.get("apiVersion")), str(item["kind"]), place, str(meta.get("name")), keep)] = None
+            found[
+                Ref(
+                    str(item.get("apiVersion")),
+                    str(item["kind"]),
+                    place,
+                    str(meta.get("name")),
+                    keep,
+                )
+            ] = None
     return tuple(found)

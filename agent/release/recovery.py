@@ -1,8 +1,9 @@
 """What the cluster's own release records say, compared with the journal before anything is changed.
 
-Every record of ours carries the bundle, the epoch and the generation as labels. Rule: what the cluster has seen is never fallen behind,
-whatever happened to this machine's disk (I4); what is not known to have finished counts as not applied, and is applied again, which changes
-nothing that is as it should be; a release that is only in the cluster is known again, so that a tombstone finds it.
+Every record of ours carries the bundle, the epoch and the generation as labels. Rule: what the
+cluster has seen is never fallen behind, whatever happened to this machine's disk (I4); what is not
+known to have finished counts as not applied, and is applied again, which changes nothing that is as
+it should be; a release that is only in the cluster is known again, so that a tombstone finds it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ LEAVING = frozenset({"uninstalling", "uninstalled"})
 
 @dataclass(frozen=True)
 class Record:
-    """One release record of helm. `secret`: its name; `order`: of the generation that it was made for; `part`: 1 is the release itself."""
+    """One release record of helm. `secret`: its name; `order`: of the generation that it was made
+    for; `part`: 1 is the release itself.
+    """
 
     release: str
     namespace: str
@@ -54,14 +57,18 @@ class Record:
 
 
 class Place(NamedTuple):
-    """A namespace that may hold release records, and a service account of a bundle there ("" for none named)."""
+    """A namespace that may hold release records, and a service account of a bundle there ("" for
+    none named).
+    """
 
     namespace: str
     account: str = ""
 
 
 class Listing(NamedTuple):
-    """Release records. `namespaces`: those that were listed, None for all; `refused`: namespaces that could not be, with the reason."""
+    """Release records. `namespaces`: those that were listed, None for all; `refused`: namespaces
+    that could not be, with the reason.
+    """
 
     records: list[Record]
     namespaces: frozenset[str] | None
@@ -80,9 +87,12 @@ def places_of(entries: Iterable[Entry], document: Desired | None) -> set[Place]:
     return {place for place in places if place.namespace}
 
 
-async def recover(rights: Rights, journal: Journal, cluster: ClusterId, places: Collection[Place] = ()) -> list[BundleName]:
-    """The bundles of which the cluster knew more than the journal, which knows it now. `places`: where to look when this agent may not
-    list everywhere. Raises ClusterUnreachable, ToolFailed, OSError.
+async def recover(
+    rights: Rights, journal: Journal, cluster: ClusterId, places: Collection[Place] = ()
+) -> list[BundleName]:
+    """The bundles of which the cluster knew more than the journal, which knows it now. `places`:
+    where to look when this agent may not list everywhere. Raises ClusterUnreachable, ToolFailed,
+    OSError.
     """
     listing = await list_releases(rights, cluster, places)
     for namespace, why in listing.refused.items():
@@ -94,23 +104,41 @@ async def recover(rights: Rights, journal: Journal, cluster: ClusterId, places: 
     return [entry.bundle for entry in changed]
 
 
-def merged(entries: Mapping[BundleName, Entry], records: Iterable[Record], *, namespaces: Collection[str] | None = None) -> list[Entry]:
-    """The entries that must be written down. `namespaces`: a release there (None: anywhere) that has no record here has none. Pure."""
+def merged(
+    entries: Mapping[BundleName, Entry],
+    records: Iterable[Record],
+    *,
+    namespaces: Collection[str] | None = None,
+) -> list[Entry]:
+    """The entries that must be written down. `namespaces`: a release there (None: anywhere) that
+    has no record here has none. Pure.
+    """
     found: dict[BundleName, list[Record]] = {}
     for record in _present(records):
         if record.bundle:
             found.setdefault(BundleName(record.bundle), []).append(record)
-    changed = [entry for bundle, held in sorted(found.items()) if (entry := _joined(bundle, entries.get(bundle), held))]
+    changed = [
+        entry
+        for bundle, held in sorted(found.items())
+        if (entry := _joined(bundle, entries.get(bundle), held))
+    ]
     gone = [
         e
         for e in entries.values()
-        if e.release and e.applied and e.bundle not in found and (namespaces is None or e.namespace in namespaces)
+        if e.release
+        and e.applied
+        and e.bundle not in found
+        and (namespaces is None or e.namespace in namespaces)
     ]
-    return changed + [msgspec.structs.replace(e, applied=Generation(0), revision=0, began=True) for e in gone]
+    return changed + [
+        msgspec.structs.replace(e, applied=Generation(0), revision=0, began=True) for e in gone
+    ]
 
 
 def _present(records: Iterable[Record]) -> list[Record]:
-    """Without those of bundles that had a release before the one that has it now: whose the newest record is, is the release."""
+    """Without those of bundles that had a release before the one that has it now: whose the newest
+    record is, is the release.
+    """
     records = list(records)
     owner = {record.place: record.bundle for record in _newest(records)}
     return [record for record in records if record.bundle == owner[record.place]]
@@ -120,9 +148,21 @@ def _joined(bundle: BundleName, entry: Entry | None, records: list[Record]) -> E
     """The entry as it should be, or None when it is."""
     top = max(record.order for record in records)
     if entry is not None and top <= (entry.epoch, entry.generation):
-        newest = [r for r in _newest(records) if r.part == 1 and r.place == (entry.release, entry.namespace)]
-        settled = newest and newest[0].status == DEPLOYED and newest[0].order == (entry.epoch, entry.applied)
-        return None if entry.began or settled or not newest else msgspec.structs.replace(entry, began=True)
+        newest = [
+            r
+            for r in _newest(records)
+            if r.part == 1 and r.place == (entry.release, entry.namespace)
+        ]
+        settled = (
+            newest
+            and newest[0].status == DEPLOYED
+            and newest[0].order == (entry.epoch, entry.applied)
+        )
+        return (
+            None
+            if entry.began or settled or not newest
+            else msgspec.structs.replace(entry, began=True)
+        )
     first = [r for r in records if r.part == 1] or records
     own = [r for r in first if entry and r.place == (entry.release, entry.namespace)]
     last = max(own or first, key=lambda r: (r.order, r.version))
@@ -134,7 +174,9 @@ def _joined(bundle: BundleName, entry: Entry | None, records: list[Record]) -> E
         "namespace": last.namespace,
         "parts": tuple(sorted({r.part for r in records if r.part > 1})),
         "revision": last.version,
-        "former": tuple(sorted({r.place for r in first} - {last.place} | set(entry.former if entry else ()))),
+        "former": tuple(
+            sorted({r.place for r in first} - {last.place} | set(entry.former if entry else ()))
+        ),
         "began": True,
     }
     return msgspec.structs.replace(entry or Entry(bundle=bundle), **known)
@@ -150,8 +192,8 @@ def _newest(records: Iterable[Record]) -> list[Record]:
 
 
 async def list_releases(rights: Rights, cluster: ClusterId, places: Collection[Place]) -> Listing:
-    """The records of this cluster's releases: one request, or one for each of `places` where the agent may not list everywhere. Raises
-    ClusterUnreachable, ToolFailed.
+    """The records of this cluster's releases: one request, or one for each of `places` where the
+    agent may not list everywhere. Raises ClusterUnreachable, ToolFailed.
     """
     selector = f"owner=helm,fleetctl-cluster={cluster}"
     try:
@@ -169,14 +211,17 @@ async def list_releases(rights: Rights, cluster: ClusterId, places: Collection[P
     for namespace in sorted(accounts):
         try:
             records += await _listed_by(rights, namespace, sorted(accounts[namespace]), selector)
-        except (Forbidden, MissingAccount, UsageError) as why:  # a namespace that is not granted does not stop the bundles of others
+        # a namespace that is not granted does not stop the bundles of others
+        except (Forbidden, MissingAccount, UsageError) as why:
             refused[namespace] = why
     return Listing(records, frozenset(accounts) - refused.keys(), refused)
 
 
-async def _listed_by(rights: Rights, namespace: str, accounts: Iterable[str], selector: str) -> list[Record]:
-    """With the agent's own rights, else with those of the first account that has them: helm needs the same right there. Raises the
-    refusal of the last one.
+async def _listed_by(
+    rights: Rights, namespace: str, accounts: Iterable[str], selector: str
+) -> list[Record]:
+    """With the agent's own rights, else with those of the first account that has them: helm needs
+    the same right there. Raises the refusal of the last one.
     """
     try:
         return await listed(rights.kube, namespace, selector)
@@ -193,13 +238,19 @@ async def _listed_by(rights: Rights, namespace: str, accounts: Iterable[str], se
 
 
 async def listed(kube: Kube, namespace: str, selector: str) -> list[Record]:
-    """The release records with the labels, in one namespace or ("") in all. Raises ClusterUnreachable, ToolFailed."""
+    """The release records with the labels, in one namespace or ("") in all. Raises
+    ClusterUnreachable, ToolFailed.
+    """
     folder, more = in_namespace(namespace, "secrets") if namespace else core_path("secrets"), ""
     query = {"labelSelector": selector, "limit": "500"}
     found: list[Record] = []
     while True:
         try:
-            answer = await kube.call("GET", below(folder, **query, **({"continue": more} if more else {})), headers=METADATA)
+            answer = await kube.call(
+                "GET",
+                below(folder, **query, **({"continue": more} if more else {})),
+                headers=METADATA,
+            )
         except NotFound:
             return found
         found += [record_of(item["metadata"]) for item in answer.get("items") or []]

@@ -1,12 +1,15 @@
-"""What a helm that was killed, or that failed, has left of one release, and how it is put right with every object kept.
+"""What a helm that was killed, or that failed, has left of one release, and how it is put right
+with every object kept.
 
-helm refuses to go on over a record that stands at `pending-…`, and over one that stands at `uninstalling` once nothing is deployed. Only
-that record goes; the next upgrade takes over the objects, which carry the release's marks, and recreates none. What only such a record
-knows of, an object that the killed run had made and that no later generation states, would stay in the cluster for ever: it is written down
-first, and goes when the release is as it should be.
+helm refuses to go on over a record that stands at `pending-…`, and over one that stands at
+`uninstalling` once nothing is deployed. Only that record goes; the next upgrade takes over the
+objects, which carry the release's marks, and recreates none. What only such a record knows of, an
+object that the killed run had made and that no later generation states, would stay in the cluster
+for ever: it is written down first, and goes when the release is as it should be.
 
-Rule: a record goes only when no helm of ours can be alive (agent/release/helm_lock.py), and when it can be nobody else's: a record that looks like that
-of a person's own helm is left alone for half a minute.
+Rule: a record goes only when no helm of ours can be alive (agent/release/helm_lock.py), and when it
+can be nobody else's: a record that looks like that of a person's own helm is left alone for half a
+minute.
 """
 
 from __future__ import annotations
@@ -57,31 +60,55 @@ class Settler:
         self._seen: dict[str, float] = {}
 
     async def settle(self, kube: Kube, bundle: BundleName, release: Release) -> list[Record]:
-        """The release's records, newest first, without those that stand in helm's way. Raises PendingOperation while one may be somebody
-        else's helm at work, ClusterUnreachable, ToolFailed, OSError.
+        """The release's records, newest first, without those that stand in helm's way. Raises
+        PendingOperation while one may be somebody else's helm at work, ClusterUnreachable,
+        ToolFailed, OSError.
         """
-        records = sorted(await listed(kube, release.namespace, f"owner=helm,name={release.name}"), key=lambda r: -r.version)
+        records = sorted(
+            await listed(kube, release.namespace, f"owner=helm,name={release.name}"),
+            key=lambda r: -r.version,
+        )
         in_the_way = stuck(records)
         for record in in_the_way:
             first = self._seen.setdefault(record.uid, self._clock())
             if may_be_foreign(record, records) and self._clock() - first < FOREIGN_SECONDS:
-                step = "Wait for it; a record that nobody finishes is taken away after half a minute."
-                raise PendingOperation(f"another helm works on {release}", subject=str(release), next_step=step)
+                step = (
+                    "Wait for it; a record that nobody finishes is taken away after half a minute."
+                )
+                raise PendingOperation(
+                    f"another helm works on {release}", subject=str(release), next_step=step
+                )
         await self._write_down(kube, bundle, release, unfinished(records))
         for record in in_the_way:
             failpoint("before-forget")
-            await _delete(kube, in_namespace(record.namespace, "secrets", record.secret), record.uid)
+            await _delete(
+                kube, in_namespace(record.namespace, "secrets", record.secret), record.uid
+            )
             self._seen.pop(record.uid, None)
-            event("the record of a helm that was cut off is taken away", release=release, revision=record.version, status=record.status)
+            event(
+                "the record of a helm that was cut off is taken away",
+                release=release,
+                revision=record.version,
+                status=record.status,
+            )
             failpoint("after-forget")
         return [record for record in records if record not in in_the_way]
 
     async def remember_all(self, kube: Kube, bundle: BundleName, release: Release) -> None:
-        """Before a removal that follows a helm which was cut off: helm removes what the last record states, and no other's objects."""
-        await self._write_down(kube, bundle, release, await listed(kube, release.namespace, f"owner=helm,name={release.name}"))
+        """Before a removal that follows a helm which was cut off: helm removes what the last record
+        states, and no other's objects.
+        """
+        await self._write_down(
+            kube,
+            bundle,
+            release,
+            await listed(kube, release.namespace, f"owner=helm,name={release.name}"),
+        )
 
     async def sweep(self, kube: Kube, bundle: BundleName, release: Release, manifest: str) -> None:
-        """Remove what was written down of the release and is not in its manifest, where it still carries the release's marks."""
+        """Remove what was written down of the release and is not in its manifest, where it still
+        carries the release's marks.
+        """
         left = self.left(bundle)
         if not left:
             return
@@ -98,7 +125,9 @@ class Settler:
         except (OSError, msgspec.DecodeError):
             return []
 
-    async def _write_down(self, kube: Kube, bundle: BundleName, release: Release, records: Iterable[Record]) -> None:
+    async def _write_down(
+        self, kube: Kube, bundle: BundleName, release: Release, records: Iterable[Record]
+    ) -> None:
         found = set(self.left(bundle))
         before = len(found)
         for record in records:
@@ -111,18 +140,25 @@ class Settler:
 
 
 def stuck(records: Iterable[Record]) -> list[Record]:
-    """The records over which helm would refuse an upgrade: pending ones, and, when nothing is deployed, those of a cut-off uninstall."""
+    """The records over which helm would refuse an upgrade: pending ones, and, when nothing is
+    deployed, those of a cut-off uninstall.
+    """
     records = list(records)
     deployed = any(r.status == DEPLOYED for r in records)
     return [r for r in records if r.status in PENDING or (r.status in LEAVING and not deployed)]
 
 
 def may_be_foreign(record: Record, records: Iterable[Record]) -> bool:
-    """A person's helm carries our labels on: then another record has the same order. One of ours has an order of its own, but for a
-    repetition of the same generation, and for the way back that `atomic` takes from a revision that failed.
+    """A person's helm carries our labels on: then another record has the same order. One of ours
+    has an order of its own, but for a repetition of the same generation, and for the way back that
+    `atomic` takes from a revision that failed.
     """
     records = list(records)
-    below = max((other for other in records if other.version < record.version), key=lambda other: other.version, default=record)
+    below = max(
+        (other for other in records if other.version < record.version),
+        key=lambda other: other.version,
+        default=record,
+    )
     if record.status == "pending-rollback" and below.status == "failed":
         return False
     return any(other.order == record.order and other is not record for other in records)
@@ -130,7 +166,9 @@ def may_be_foreign(record: Record, records: Iterable[Record]) -> bool:
 
 def unfinished(records: list[Record]) -> list[Record]:
     """Those above the deployed one (newest first): what they state was perhaps made."""
-    return records[: next((at for at, r in enumerate(records) if r.status == DEPLOYED), len(records))]
+    return records[
+        : next((at for at, r in enumerate(records) if r.status == DEPLOYED), len(records))
+    ]
 
 
 async def _stated(kube: Kube, record: Record) -> list[dict[str, Any]]:
@@ -138,7 +176,8 @@ async def _stated(kube: Kube, record: Record) -> list[dict[str, Any]]:
     try:
         secret = await kube.call("GET", in_namespace(record.namespace, "secrets", record.secret))
         packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
-        # helm keeps at most a megabyte packed; a record that unpacks to more than this is none of helm's.
+        # helm keeps at most a megabyte packed; a record that unpacks to more than this is none of
+        # helm's.
         release = msgspec.json.decode(zlib.decompressobj(wbits=31).decompress(packed, _MOST_RECORD))
         found = _objects(str(release.get("manifest", "")))
     except NotFound:
@@ -149,7 +188,11 @@ async def _stated(kube: Kube, record: Record) -> list[dict[str, Any]]:
 
 
 def _objects(manifest: str) -> list[dict[str, Any]]:
-    return [item for item in load_all(manifest, file="manifest") if isinstance(item, dict) and item.get("kind")]
+    return [
+        item
+        for item in load_all(manifest, file="manifest")
+        if isinstance(item, dict) and item.get("kind")
+    ]
 
 
 def _left(item: dict[str, Any], release: Release) -> Left:
@@ -171,7 +214,9 @@ def _key(one: Left) -> tuple[str, str, str, str]:
 
 
 def _policy(item: dict[str, Any]) -> str:
-    return str(((item.get("metadata") or {}).get("annotations") or {}).get("helm.sh/resource-policy", ""))
+    return str(
+        ((item.get("metadata") or {}).get("annotations") or {}).get("helm.sh/resource-policy", "")
+    )
 
 
 async def _remove(kube: Kube, one: Left) -> None:
@@ -183,18 +228,30 @@ async def _remove(kube: Kube, one: Left) -> None:
         return
     meta = live.get("metadata") or {}
     marks = meta.get("annotations") or {}
-    if (marks.get(_NAME), marks.get(_NAMESPACE)) != (one.release, one.release_namespace) or _policy(live) == "keep":
+    if (marks.get(_NAME), marks.get(_NAMESPACE)) != (one.release, one.release_namespace) or _policy(
+        live
+    ) == "keep":
         return
-    event("an object of a run that was cut off, which nothing states any more, is removed", kind=one.kind, name=one.name)
+    event(
+        "an object of a run that was cut off, which nothing states any more, is removed",
+        kind=one.kind,
+        name=one.name,
+    )
     await _delete(kube, path, str(meta.get("uid", "")))
 
 
 async def _delete(kube: Kube, path: str, uid: str) -> None:
     """Exactly the object that was looked at: another of the same name is another."""
-    options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+    options: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "DeleteOptions",
+        "propagationPolicy": "Background",
+    }
     body = options | ({"preconditions": {"uid": uid}} if uid else {})
     try:
-        await kube.call("DELETE", path, msgspec.json.encode(body), {"content-type": "application/json"})
+        await kube.call(
+            "DELETE", path, msgspec.json.encode(body), {"content-type": "application/json"}
+        )
     except NotFound:
         return
     except ToolFailed as why:

@@ -1,8 +1,10 @@
-"""Which bundles an agent worked on when it died, so that a bundle that kills or freezes it does not stop all others.
+"""Which bundles an agent worked on when it died, so that a bundle that kills or freezes it does not
+stop all others.
 
-Rule: a mark is durable in `STATE_DIR/attempts/BUNDLE.json` before the work on a bundle begins, and is removed when the work has ended,
-well or not. A mark that a start finds is a death during that work. A bundle with deaths is tried alone and later than all others, after
-waits that grow with each death; a new generation, or other inputs, forget them.
+Rule: a mark is durable in `STATE_DIR/attempts/BUNDLE.json` before the work on a bundle begins, and
+is removed when the work has ended, well or not. A mark that a start finds is a death during that
+work. A bundle with deaths is tried alone and later than all others, after waits that grow with each
+death; a new generation, or other inputs, forget them.
 
 One death says little: the power may have failed. From the second on the bundle is reported.
 """
@@ -26,7 +28,9 @@ _LONGEST_SECONDS = 3600.0
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
-    """`inputs`: what the work depends on; `deaths` of the agent during this work; `active`: the work has begun and not ended."""
+    """`inputs`: what the work depends on; `deaths` of the agent during this work; `active`: the
+    work has begun and not ended.
+    """
 
     bundle: BundleName
     inputs: str
@@ -42,32 +46,46 @@ class Attempts:
         self._marks: dict[BundleName, Mark] = {}
 
     def load(self) -> None:
-        """Count a death for each mark of an earlier process. Never raises: without marks the work is tried as usual."""
+        """Count a death for each mark of an earlier process. Never raises: without marks the work
+        is tried as usual.
+        """
         self._marks = {mark.bundle: mark for mark in read(self._folder.parent)}
         for mark in list(self._marks.values()):
             if mark.active:
                 died = msgspec.structs.replace(mark, deaths=mark.deaths + 1, active=False)
                 self._marks[mark.bundle] = died
-                event("the agent ended while it worked on a bundle", bundle=mark.bundle, times=died.deaths)
+                event(
+                    "the agent ended while it worked on a bundle",
+                    bundle=mark.bundle,
+                    times=died.deaths,
+                )
                 try:
                     files.write_whole(self._path(mark.bundle), msgspec.json.encode(died))
                 except OSError as error:
                     trouble("attempts", f"a mark cannot be written: {error}")
 
     def deaths(self, document: Desired, bundle: DesiredBundle) -> int:
-        """How often an agent died during the work on this generation of the bundle, with these inputs."""
+        """How often an agent died during the work on this generation of the bundle, with these
+        inputs.
+        """
         mark = self._marks.get(bundle.name)
         return mark.deaths if mark is not None and mark.inputs == inputs_of(document, bundle) else 0
 
     def begin(self, document: Desired, bundle: DesiredBundle) -> None:
         """Durable when it returns. Raises OSError."""
-        mark = Mark(bundle=bundle.name, inputs=inputs_of(document, bundle), deaths=self.deaths(document, bundle))
+        mark = Mark(
+            bundle=bundle.name,
+            inputs=inputs_of(document, bundle),
+            deaths=self.deaths(document, bundle),
+        )
         self._folder.mkdir(mode=0o700, exist_ok=True)
         files.write_whole(self._path(bundle.name), msgspec.json.encode(mark))
         self._marks[bundle.name] = mark
 
     def end(self, name: BundleName) -> None:
-        """The work has ended. A mark that a power cut brings back counts as one death, which does no harm."""
+        """The work has ended. A mark that a power cut brings back counts as one death, which does
+        no harm.
+        """
         self._marks.pop(name, None)
         try:
             files.io.unlink(self._path(name))
@@ -77,7 +95,9 @@ class Attempts:
     def keep_only(self, document: Desired) -> None:
         """Forget bundles that the document does not name."""
         wanted = {bundle.name for bundle in document.bundles}
-        for name in [name for name, mark in self._marks.items() if name not in wanted and not mark.active]:
+        for name in [
+            name for name, mark in self._marks.items() if name not in wanted and not mark.active
+        ]:
             self.end(name)
 
     def _path(self, name: BundleName) -> Path:
@@ -106,11 +126,16 @@ def inputs_of(document: Desired, bundle: DesiredBundle) -> str:
 
 
 def wait_seconds(deaths: int, *, answered: bool) -> float:
-    """From the start of the agent to the next attempt. `answered`: the manager has said that the bundle is still wanted like this."""
+    """From the start of the agent to the next attempt. `answered`: the manager has said that the
+    bundle is still wanted like this.
+    """
     if deaths < REPORTED:
         return _FIRST_SECONDS if answered else _OFFLINE_SECONDS
     return min(_LONGEST_SECONDS, _OFFLINE_SECONDS * 2.0 ** min(deaths - REPORTED, 20))
 
 
 def describe(deaths: int) -> str:
-    return f"the agent died {deaths} times while it worked on this generation, which is set aside so that other bundles can be deployed"
+    return (
+        f"the agent died {deaths} times while it worked on this generation, which is set aside so"
+        " that other bundles can be deployed"
+    )

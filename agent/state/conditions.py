@@ -1,7 +1,8 @@
-"""What stands in the way of the agent as a whole (a full disk, a wrong clock, a twin), as opposed to what is wrong with one bundle.
+"""What stands in the way of the agent as a whole (a full disk, a wrong clock, a twin), as opposed
+to what is wrong with one bundle.
 
-Rule: said once and unsaid when it is over; each code has one message; a file in the state directory shows them to `fleet-agent status`,
-and is left as it is when the disk takes nothing.
+Rule: said once and unsaid when it is over; each code has one message; a file in the state directory
+shows them to `fleet-agent status`, and is left as it is when the disk takes nothing.
 """
 
 from __future__ import annotations
@@ -24,20 +25,28 @@ NAME = "troubles.json"
 
 
 class Troubles:
-    """`changed` is called after each change; `clock` in Unix seconds, corrected to the manager's time."""
+    """`changed` is called after each change; `clock` in Unix seconds, corrected to the manager's
+    time.
+    """
 
-    def __init__(self, state_dir: Path, changed: Callable[[], None], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, state_dir: Path, changed: Callable[[], None], clock: Callable[[], float]
+    ) -> None:
         self._path, self._changed, self._clock = state_dir / NAME, changed, clock
         self._held: dict[str, Trouble] = {}
         if self._path.exists():
             self._keep()  # of an earlier start: what still stands will be said again
 
     def say(self, code: str, message: str) -> None:
-        """`code`: a stable word like `disk-full`. The first saying sets `since`; another message replaces the one before."""
+        """`code`: a stable word like `disk-full`. The first saying sets `since`; another message
+        replaces the one before.
+        """
         old = self._held.get(code)
         if old is not None and old.message == message:
             return
-        since = old.since if old else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._clock()))
+        since = (
+            old.since if old else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._clock()))
+        )
         self._held[code] = Trouble(code=code, message=message, since=since)
         trouble(code, message)
         self._tell()
@@ -67,15 +76,24 @@ class Troubles:
 def of_disk(why: OSError) -> tuple[str, str]:
     """(code, message) of an error that the state directory gave."""
     word = os.strerror(why.errno) if why.errno else str(why)
-    code = {errno.ENOSPC: "disk-full", errno.EDQUOT: "disk-full", errno.EROFS: "disk-read-only"}.get(why.errno or 0, "disk-failing")
-    return code, f"the state directory cannot be written ({word}): what runs goes on, nothing is changed"
+    code = {
+        errno.ENOSPC: "disk-full",
+        errno.EDQUOT: "disk-full",
+        errno.EROFS: "disk-read-only",
+    }.get(why.errno or 0, "disk-failing")
+    return (
+        code,
+        f"the state directory cannot be written ({word}): what runs goes on, nothing is changed",
+    )
 
 
 DISK = ("disk-full", "disk-read-only", "disk-failing")
 
 
 def read(state_dir: Path) -> list[Trouble]:
-    """What the agent of this directory last wrote down; nothing when there is none, or nothing that can be read."""
+    """What the agent of this directory last wrote down; nothing when there is none, or nothing that
+    can be read.
+    """
     try:
         return msgspec.json.decode((state_dir / NAME).read_bytes(), type=list[Trouble])
     except (OSError, msgspec.DecodeError):

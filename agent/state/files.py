@@ -1,7 +1,9 @@
-"""The one door to what must survive a power cut: a function returns when its change is durable, or raises OSError with the old state kept.
+"""The one door to what must survive a power cut: a function returns when its change is durable, or
+raises OSError with the old state kept.
 
-Rule: a file is written beside its name, fsynced, renamed, and its folder fsynced; the journal alone is appended to. `io` is what tests put
-a recorder in place of, to try every state that a power cut can leave behind.
+Rule: a file is written beside its name, fsynced, renamed, and its folder fsynced; the journal alone
+is appended to. `io` is what tests put a recorder in place of, to try every state that a power cut
+can leave behind.
 """
 
 from __future__ import annotations
@@ -57,7 +59,9 @@ def use(other: Io) -> Io:
 
 
 def write_whole(path: Path, data: bytes, *, written: Callable[[], None] = lambda: None) -> None:
-    """Replace `path`; a crash leaves the old file or the new one. `written` is called when the new one is durable beside the old."""
+    """Replace `path`; a crash leaves the old file or the new one. `written` is called when the new
+    one is durable beside the old.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         handle = io.create(temporary)
@@ -86,7 +90,9 @@ def put_in_place(part: Path, path: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a power cut in the middle of `write_whole` has left in `folder`. Never raises: litter is no trouble."""
+    """Remove what a power cut in the middle of `write_whole` has left in `folder`. Never raises:
+    litter is no trouble.
+    """
     try:
         for path in folder.glob(".*.????????"):
             io.unlink(path)

@@ -1,9 +1,11 @@
 """What this agent has done, safe against a crash and a power cut at any moment.
 
-One append-only file of records: length, CRC32, JSON; fsync after each. A torn tail is cut off. A broken middle, which no crash leaves, is
-kept aside as `journal.broken`: what can still be read counts, and is compared with the cluster before a change (agent/release/recovery.py).
-A disk that is full or read-only refuses the change that would be recorded, and nothing else: what is known can be read, and the next
-record is tried again. After an fsync that failed the file is written anew, because the kernel may have dropped what it could not write.
+One append-only file of records: length, CRC32, JSON; fsync after each. A torn tail is cut off. A
+broken middle, which no crash leaves, is kept aside as `journal.broken`: what can still be read
+counts, and is compared with the cluster before a change (agent/release/recovery.py). A disk that is
+full or read-only refuses the change that would be recorded, and nothing else: what is known can be
+read, and the next record is tried again. After an fsync that failed the file is written anew,
+because the kernel may have dropped what it could not write.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ _MOST_GRAVES = 1000
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is known of one bundle here. `generation` was last begun, `applied` last finished; `began` a helm that may have been cut off."""
+    """What is known of one bundle here. `generation` was last begun, `applied` last finished;
+    `began` a helm that may have been cut off.
+    """
 
     bundle: BundleName
     generation: Generation = Generation(0)
@@ -48,20 +52,27 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     code: str = ""
     failures: int = 0
     values_digest: str = ""  # HMAC of what valuesFrom gave at the last run
-    copies: tuple[str, ...] = ()  # of downstreamResources, KIND/NAMESPACE/NAME: written, or about to be
+    # of downstreamResources, KIND/NAMESPACE/NAME: written, or about to be
+    copies: tuple[str, ...] = ()
     account: str = ""  # service account that it was last begun as, "" for none named
-    parts: tuple[int, ...] = ()  # beyond the first, of a bundle that one release cannot hold (`parts.releases_of`); never 1
+    # beyond the first, of a bundle that one release cannot hold (`parts.releases_of`); never 1
+    parts: tuple[int, ...] = ()
     removing: bool = False  # its removal has begun
-    client_side: tuple[str, ...] = ()  # objects and fields that server-side apply refuses; not empty: the release is applied client-side
+    # objects and fields that server-side apply refuses; not empty: the release is applied
+    # client-side
+    client_side: tuple[str, ...] = ()
     corrected: int = 0  # the bundle's `correction` that was carried out last
-    former: tuple[tuple[str, str], ...] = ()  # (name, namespace) of releases that it had under other names and that are not gone yet
+    # (name, namespace) of releases that it had under other names and that are not gone yet
+    former: tuple[tuple[str, str], ...] = ()
 
 
 Order = tuple[int, int]  # (epoch, generation): what comes later is greater
 
 
 class Journal:
-    """`graves`: of bundles that were removed, the order at which that was. `broken`: records are missing that a crash does not explain."""
+    """`graves`: of bundles that were removed, the order at which that was. `broken`: records are
+    missing that a crash does not explain.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -72,7 +83,9 @@ class Journal:
         self._load()
 
     def put(self, entry: Entry) -> None:
-        """Durable when this returns. Raises OSError on a full or read-only disk; then nothing here has changed."""
+        """Durable when this returns. Raises OSError on a full or read-only disk; then nothing here
+        has changed.
+        """
         record = _framed(entry)
         if self._suspect:
             self.compact()
@@ -92,9 +105,13 @@ class Journal:
         _apply(entry, self.entries, self.graves)
 
     def floor(self, bundle: BundleName) -> Order:
-        """The highest order that was ever begun here for the bundle, a removal included: what is lower is not applied (I4)."""
+        """The highest order that was ever begun here for the bundle, a removal included: what is
+        lower is not applied (I4).
+        """
         entry = self.entries.get(bundle)
-        return max((entry.epoch, entry.generation) if entry else (0, 0), self.graves.get(bundle, (0, 0)))
+        return max(
+            (entry.epoch, entry.generation) if entry else (0, 0), self.graves.get(bundle, (0, 0))
+        )
 
     def floors(self) -> dict[BundleName, Order]:
         """`floor` of every bundle that was ever here."""
@@ -124,10 +141,14 @@ class Journal:
 
     def _graves(self) -> Iterable[Entry]:
         for bundle, (epoch, generation) in list(self.graves.items())[-_MOST_GRAVES:]:
-            yield Entry(bundle=bundle, removed=True, epoch=Epoch(epoch), generation=Generation(generation))
+            yield Entry(
+                bundle=bundle, removed=True, epoch=Epoch(epoch), generation=Generation(generation)
+            )
 
     def _opened(self) -> int:
-        """The file for writing, made when it is not there: a disk that could not be written at the start may be by now."""
+        """The file for writing, made when it is not there: a disk that could not be written at the
+        start may be by now.
+        """
         if self._handle < 0:
             if not self._path.exists():
                 files.write_whole(self._path, b"")
@@ -151,14 +172,19 @@ class Journal:
         for entry in (*records, *later):
             _apply(entry, self.entries, self.graves)
         if self.broken:
-            # What was lost in between may have been a removal or a newer generation: nothing that is left counts as finished.
-            self.entries = {name: msgspec.structs.replace(e, began=True) for name, e in self.entries.items()}
+            # What was lost in between may have been a removal or a newer generation: nothing that
+            # is left counts as finished.
+            self.entries = {
+                name: msgspec.structs.replace(e, began=True) for name, e in self.entries.items()
+            }
             self._suspect = True
             _keep_aside(self._path.with_suffix(".broken"), data)
 
 
 def _keep_aside(path: Path, data: bytes) -> None:
-    """For whoever wants to know what has happened; a disk without room for it is no reason to stop."""
+    """For whoever wants to know what has happened; a disk without room for it is no reason to
+    stop.
+    """
     try:
         files.write_whole(path, data)
     except OSError:
@@ -170,7 +196,11 @@ def _apply(entry: Entry, entries: dict[BundleName, Entry], graves: dict[BundleNa
         entries[entry.bundle] = entry
         return
     gone = entries.pop(entry.bundle, None)
-    order = max((entry.epoch, entry.generation), (gone.epoch, gone.generation) if gone else (0, 0), graves.pop(entry.bundle, (0, 0)))
+    order = max(
+        (entry.epoch, entry.generation),
+        (gone.epoch, gone.generation) if gone else (0, 0),
+        graves.pop(entry.bundle, (0, 0)),
+    )
     if order > (0, 0):
         graves[entry.bundle] = order
         while len(graves) > 2 * _MOST_GRAVES:
@@ -178,7 +208,9 @@ def _apply(entry: Entry, entries: dict[BundleName, Entry], graves: dict[BundleNa
 
 
 def is_applied(entry: Entry | None, order: Order) -> bool:
-    """Whether what was asked for at `order`, or later, was finished. An entry that names no epoch is older than epochs."""
+    """Whether what was asked for at `order`, or later, was finished. An entry that names no epoch
+    is older than epochs.
+    """
     if entry is None:
         return False
     return (entry.epoch, entry.applied) >= order if entry.epoch else entry.applied >= order[1]
@@ -206,7 +238,12 @@ def _record(data: bytes, at: int) -> tuple[Entry, int] | None:
     length, crc = _HEAD.unpack_from(data, at)
     end = at + _HEAD.size + length
     # Cheap looks first: a search through half a megabyte tries every byte as a beginning.
-    if not 2 <= length <= _MOST_RECORD or end > len(data) or data[at + _HEAD.size] != ord("{") or data[end - 1] != ord("}"):
+    if (
+        not 2 <= length <= _MOST_RECORD
+        or end > len(data)
+        or data[at + _HEAD.size] != ord("{")
+        or data[end - 1] != ord("}")
+    ):
         return None
     text = data[at + _HEAD.size : end]
     if zlib.crc32(text) != crc:
@@ -218,8 +255,14 @@ def _record(data: bytes, at: int) -> tuple[Entry, int] | None:
 
 
 def _is_torn(rest: bytes) -> bool:
-    """Whether `rest` is what a crash leaves of the last record: it reaches the end of the file, or nothing of it was written."""
-    return len(rest) < _HEAD.size or _HEAD.size + _HEAD.unpack_from(rest)[0] >= len(rest) or not rest.strip(b"\0")
+    """Whether `rest` is what a crash leaves of the last record: it reaches the end of the file, or
+    nothing of it was written.
+    """
+    return (
+        len(rest) < _HEAD.size
+        or _HEAD.size + _HEAD.unpack_from(rest)[0] >= len(rest)
+        or not rest.strip(b"\0")
+    )
 
 
 def _salvaged(rest: bytes) -> list[Entry]:

@@ -57,8 +57,9 @@ class _Head(msgspec.Struct, rename="camel"):
 
 
 class Wanted:
-    """`STATE_DIR/objects/BUNDLE.json`, without the values of Secrets (agent/state/secret_masking.py); beside it `BUNDLE.accepted` once it has been looked
-    at: what differed right after it was applied.
+    """`STATE_DIR/objects/BUNDLE.json`, without the values of Secrets
+    (agent/state/secret_masking.py); beside it `BUNDLE.accepted` once it has been looked at: what
+    differed right after it was applied.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -66,19 +67,35 @@ class Wanted:
         with contextlib.suppress(OSError):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def keep(self, bundle: BundleName, manifest: str, namespace: str, release: str = "", *, more: bool = False) -> None:
-        """The objects of helm's manifest, each with the namespace and the marks that helm gave it. `more`: another part of the same bundle,
-        in a release of its own.
+    def keep(
+        self,
+        bundle: BundleName,
+        manifest: str,
+        namespace: str,
+        release: str = "",
+        *,
+        more: bool = False,
+    ) -> None:
+        """The objects of helm's manifest, each with the namespace and the marks that helm gave it.
+        `more`: another part of the same bundle, in a release of its own.
         """
         before = self.get(bundle) if more else None
-        stated = [o for part in documents_of(manifest.encode()) for o in flatten(load(part, file="manifest"))]
+        stated = [
+            o
+            for part in documents_of(manifest.encode())
+            for o in flatten(load(part, file="manifest"))
+        ]
         for item in stated:
             _place(item, namespace)
             if release:
                 mark(item, namespace, release)
-        # Of an object that is stated twice the last one counts, as in helm. One without a name cannot be looked up.
+        # Of an object that is stated twice the last one counts, as in helm. One without a name
+        # cannot be looked up.
         objects = {_place_in(item): item for item in stated if item["metadata"]["name"]}.values()
-        self.put(bundle, Kept(objects=[*(before.objects if before else ()), *map(self.hiding.hide, objects)]))
+        self.put(
+            bundle,
+            Kept(objects=[*(before.objects if before else ()), *map(self.hiding.hide, objects)]),
+        )
 
     def put(self, bundle: BundleName, kept: Kept) -> None:
         """Nobody has looked at them since they were applied."""
@@ -93,16 +110,25 @@ class Wanted:
             return None
 
     def each(self, bundle: BundleName) -> list[tuple[Place, msgspec.Raw]] | None:
-        """Each object by its place, as stated (kinds without namespaces have one here), undecoded. None as for `get`."""
+        """Each object by its place, as stated (kinds without namespaces have one here), undecoded.
+        None as for `get`.
+        """
         try:
-            return [(_place_of(raw), raw) for raw in msgspec.json.decode(self._path(bundle).read_bytes(), type=_Raw).objects]
+            return [
+                (_place_of(raw), raw)
+                for raw in msgspec.json.decode(self._path(bundle).read_bytes(), type=_Raw).objects
+            ]
         except (FileNotFoundError, msgspec.DecodeError):
             return None
 
     def accepted(self, bundle: BundleName) -> dict[str, list[str]] | None:
-        """Pointers by place that differed right after it was applied; None when nobody has looked since."""
+        """Pointers by place that differed right after it was applied; None when nobody has looked
+        since.
+        """
         try:
-            return msgspec.json.decode(self._accepted(bundle).read_bytes(), type=dict[str, list[str]])
+            return msgspec.json.decode(
+                self._accepted(bundle).read_bytes(), type=dict[str, list[str]]
+            )
         except (FileNotFoundError, msgspec.DecodeError):
             return None
 
@@ -123,10 +149,16 @@ class Wanted:
 
 
 def mark(item: Json, namespace: str, release: str) -> None:
-    """The label and annotations that helm puts on each object of a release (helm `pkg/action/validate.go`)."""
+    """The label and annotations that helm puts on each object of a release (helm
+    `pkg/action/validate.go`).
+    """
     meta = item["metadata"]
     meta["labels"] = {**(meta.get("labels") or {}), MANAGED_LABEL: MANAGED_BY}
-    meta["annotations"] = {**(meta.get("annotations") or {}), RELEASE_NAME: release, RELEASE_NAMESPACE: namespace}
+    meta["annotations"] = {
+        **(meta.get("annotations") or {}),
+        RELEASE_NAME: release,
+        RELEASE_NAMESPACE: namespace,
+    }
 
 
 def release_on(annotations: Any) -> str:
@@ -146,7 +178,9 @@ def _place(item: Json, namespace: str) -> None:
 
 
 def _place_in(item: Json) -> Place:
-    return Place(item["apiVersion"], item["kind"], item["metadata"]["namespace"], item["metadata"]["name"])
+    return Place(
+        item["apiVersion"], item["kind"], item["metadata"]["namespace"], item["metadata"]["name"]
+    )
 
 
 def _place_of(raw: msgspec.Raw) -> Place:

@@ -1,7 +1,9 @@
-"""Secrets as they lie on this disk: an HMAC in the place of each value, which is enough to see that the live one is another.
+"""Secrets as they lie on this disk: an HMAC in the place of each value, which is enough to see that
+the live one is another.
 
-Rule: no value of a Secret is plain in the state directory. The key lies there too (`values.key`): this is against who sees one file of it
-or a backup, not against who may read all of it. A token names its key, so that a lost key makes no Secret look changed.
+Rule: no value of a Secret is plain in the state directory. The key lies there too (`values.key`):
+this is against who sees one file of it or a backup, not against who may read all of it. A token
+names its key, so that a lost key makes no Secret look changed.
 """
 
 from __future__ import annotations
@@ -45,23 +47,40 @@ class Hiding:
         self._state_dir = state_dir
 
     def hide(self, item: Json) -> Json:
-        """A Secret with tokens in `data`, where `stringData` has been put; any other object as it is. Raises OSError."""
+        """A Secret with tokens in `data`, where `stringData` has been put; any other object as it
+        is. Raises OSError.
+        """
         if item.get("kind") != "Secret" or not (item.get("data") or item.get("stringData")):
             return item
         key = key_of(self._state_dir)
         tokens = {name: _token(key, _bytes(value)) for name, value in _map(item, "data").items()}
-        tokens |= {name: _token(key, str(value).encode()) for name, value in _map(item, "stringData").items()}
-        return {**{name: value for name, value in item.items() if name != "stringData"}, "data": tokens}
+        tokens |= {
+            name: _token(key, str(value).encode())
+            for name, value in _map(item, "stringData").items()
+        }
+        return {
+            **{name: value for name, value in item.items() if name != "stringData"},
+            "data": tokens,
+        }
 
     def comparable(self, wanted: Json, live: Json) -> tuple[Json, Json]:
-        """Both with tokens; what was hidden with another key is left out, and all where no key is to be had."""
+        """Both with tokens; what was hidden with another key is left out, and all where no key is
+        to be had.
+        """
         try:
             key = key_of(self._state_dir)
         except OSError:
             return {**wanted, "data": {}}, live
-        if not all(str(token).startswith(_PREFIX) for token in _map(wanted, "data").values()) or "stringData" in wanted:
+        if (
+            not all(str(token).startswith(_PREFIX) for token in _map(wanted, "data").values())
+            or "stringData" in wanted
+        ):
             wanted = self.hide(wanted)  # kept by an agent that did not hide
-        mine = {name: token for name, token in _map(wanted, "data").items() if token.startswith(_head(key))}
+        mine = {
+            name: token
+            for name, token in _map(wanted, "data").items()
+            if token.startswith(_head(key))
+        }
         theirs = {name: _token(key, _bytes(value)) for name, value in _map(live, "data").items()}
         return {**wanted, "data": mine}, {**live, "data": theirs}
 

@@ -1,7 +1,9 @@
-"""How a running agent fares, in a small file in memory (tmpfs): for `fleet-agent status`, for `check`, and for the probes of a Pod.
+"""How a running agent fares, in a small file in memory (tmpfs): for `fleet-agent status`, for
+`check`, and for the probes of a Pod.
 
-Rule: the file costs the disk nothing, and needs no answer of the agent: one that hangs has a file that grows old. Written anew when
-something has changed, else only touched, every few seconds; gone when the agent has ended in good order.
+Rule: the file costs the disk nothing, and needs no answer of the agent: one that hangs has a file
+that grows old. Written anew when something has changed, else only touched, every few seconds; gone
+when the agent has ended in good order.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rena
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`phase`: `enrolling` or `running`. Times in Unix seconds by this machine's clock; `contact` 0: the manager never answered."""
+    """`phase`: `enrolling` or `running`. Times in Unix seconds by this machine's clock; `contact`
+    0: the manager never answered.
+    """
 
     pid: int
     version: str
@@ -49,7 +53,9 @@ class Told(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def path_of(state_dir: Path) -> Path:
-    """Where the agent of this directory keeps it: one name for all who ask, on a file system in memory where there is one."""
+    """Where the agent of this directory keeps it: one name for all who ask, on a file system in
+    memory where there is one.
+    """
     where = state_dir.absolute()
     if not _SHM.is_dir():
         return where / "live.json"
@@ -69,12 +75,16 @@ class Live:
 
     def beat(self, reports: list[Report], busy: set[str], contact: float, error: str) -> None:
         """The agent works. Never raises: that nobody can be shown is no reason to stop."""
-        same = len(reports) == len(self._reports) and all(a is b for a, b in zip(reports, self._reports, strict=True))
+        same = len(reports) == len(self._reports) and all(
+            a is b for a, b in zip(reports, self._reports, strict=True)
+        )
         if same and busy == self._busy and self._told.phase == "running":
             now = msgspec.structs.replace(self._told, contact=contact, contact_error=error)
         else:
             bundles = [_bundle(report, busy) for report in reports]
-            now = msgspec.structs.replace(self._told, phase="running", contact=contact, contact_error=error, bundles=bundles)
+            now = msgspec.structs.replace(
+                self._told, phase="running", contact=contact, contact_error=error, bundles=bundles
+            )
         if now == self._told:
             self._touch(now)
         else:
@@ -101,7 +111,9 @@ def _replace(path: Path, data: bytes) -> None:
     """Whole or not at all; it need not outlive a power cut."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    handle = os.open(
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+    )
     with os.fdopen(handle, "wb") as file:
         file.write(data)
     temporary.replace(path)
@@ -125,7 +137,9 @@ def _bundle(report: Report, busy: set[str]) -> Bundle:
 
 
 def read(path: Path, owners: set[int]) -> tuple[Told, float] | None:
-    """(what was written, Unix seconds of the last beat); None when there is nothing, or nothing of `owners` (user ids) that can be read."""
+    """(what was written, Unix seconds of the last beat); None when there is nothing, or nothing of
+    `owners` (user ids) that can be read.
+    """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:

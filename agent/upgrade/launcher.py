@@ -1,8 +1,11 @@
-"""Starts the version that agent/upgrade/trial_state.py chooses; agent/upgrade/trial_run.py stands over one that is on trial.
+"""Starts the version that agent/upgrade/trial_state.py chooses; agent/upgrade/trial_run.py stands
+over one that is on trial.
 
-Rule: the program that was installed is always where a start begins, so that there is always a way back. The current version takes its place
-(exec, the same process). One on trial is a child: its parent kills it when it does not check in, eats memory or hangs, and the kernel kills
-it when the parent dies. After a trial the parent starts from the beginning again, so an idle agent is one process.
+Rule: the program that was installed is always where a start begins, so that there is always a way
+back. The current version takes its place (exec, the same process). One on trial is a child: its
+parent kills it when it does not check in, eats memory or hangs, and the kernel kills it when the
+parent dies. After a trial the parent starts from the beginning again, so an idle agent is one
+process.
 """
 
 from __future__ import annotations
@@ -91,7 +94,9 @@ def save(state_dir: Path, state: State) -> None:
 
 
 def start(state_dir: Path, words: Sequence[str]) -> int | None:
-    """Begin with the chosen version; `words` follow the program's name. None: this process itself is it. Raises Conflict."""
+    """Begin with the chosen version; `words` follow the program's name. None: this process itself
+    is it. Raises Conflict.
+    """
     if os.environ.get(_BASE):
         return None
     state_dir = state_dir.absolute()
@@ -113,7 +118,9 @@ def start(state_dir: Path, words: Sequence[str]) -> int | None:
     except OSError as why:
         # What cannot be counted could be tried for ever: what is known to work runs.
         trouble("the state directory takes nothing; no version is tried", str(why))
-        _, choice = _usable(state_dir, known, Choice(known.current if known.base == mine.identity else None))
+        _, choice = _usable(
+            state_dir, known, Choice(known.current if known.base == mine.identity else None)
+        )
     if choice.program is None:
         return None
     failpoint("upgrade-current")
@@ -143,11 +150,15 @@ def inside(mine: Base) -> dict[str, str]:
 
 
 def _usable(state_dir: Path, state: State, choice: Choice) -> tuple[State, Choice]:
-    """A file that is not there any more, is damaged, can be changed by others or is not signed any more is not started."""
+    """A file that is not there any more, is damaged, can be changed by others or is not signed any
+    more is not started.
+    """
     why = _unusable(state_dir, choice.program) if choice.program is not None else ""
     if not why:
         return state, choice
-    trouble(f"version {choice.program.version if choice.program else ''}", f"it is not started: {why}")
+    trouble(
+        f"version {choice.program.version if choice.program else ''}", f"it is not started: {why}"
+    )
     if choice.on_trial and state.trial is not None:
         last = msgspec.structs.replace(state.trial, attempts=trial_state.ATTEMPTS)
         state = trial_state.failed(msgspec.structs.replace(state, trial=last), why)
@@ -170,7 +181,11 @@ def _unusable(state_dir: Path, program: Program) -> str:
     if not keys:  # whoever runs the agent has switched upgrades off; what runs stays
         return ""
     release = program.release
-    if release is None or release.sha256 != program.sha256 or not release_keys.signed(release, keys):
+    if (
+        release is None
+        or release.sha256 != program.sha256
+        or not release_keys.signed(release, keys)
+    ):
         return "none of the pinned release keys has signed it"
     return ""
 
@@ -190,20 +205,30 @@ def saved(state_dir: Path, state: State) -> bool:
 
 
 class _Alone:
-    """Whoever starts or tries a version holds `agents/launch.lock`; not while an agent runs. Raises Conflict."""
+    """Whoever starts or tries a version holds `agents/launch.lock`; not while an agent runs. Raises
+    Conflict.
+    """
 
     def __init__(self, state_dir: Path) -> None:
         self._state_dir = state_dir
 
     def __enter__(self) -> None:
-        self._handle = os.open(self._state_dir / FOLDER / "launch.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        running = os.open(self._state_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._handle = os.open(
+            self._state_dir / FOLDER / "launch.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
+        running = os.open(
+            self._state_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
         try:
             fcntl.flock(running, fcntl.LOCK_EX | fcntl.LOCK_NB)
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as why:
             os.close(self._handle)
-            raise Conflict(f"another agent runs with {self._state_dir}", subject="--state-dir", next_step="Stop it first.") from why
+            raise Conflict(
+                f"another agent runs with {self._state_dir}",
+                subject="--state-dir",
+                next_step="Stop it first.",
+            ) from why
         finally:
             os.close(running)
 

@@ -1,4 +1,6 @@
-"""The keys that may release agents for this cluster, pinned by whoever runs the agent: `STATE_DIR/release-keys.json`. None is off."""
+"""The keys that may release agents for this cluster, pinned by whoever runs the agent:
+`STATE_DIR/release-keys.json`. None is off.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from ..state.files import write_whole
 NAME = "release-keys.json"
 OFF = "none"
 _PEM = "-----BEGIN PUBLIC KEY-----"
-_ED25519 = bytes.fromhex("302a300506032b6570032100")  # what stands before the 32 bytes in a SubjectPublicKeyInfo (RFC 8410)
+# what stands before the 32 bytes in a SubjectPublicKeyInfo (RFC 8410)
+_ED25519 = bytes.fromhex("302a300506032b6570032100")
 
 
 def pinned(state_dir: Path) -> dict[str, str]:
@@ -45,13 +48,19 @@ def read(text: str) -> bytes:
     try:
         path = Path(text)
         raw = (path.read_text("ascii") if path.is_file() else text).strip()
-        key = base64.b64decode("".join(raw.splitlines()[1:-1])) if raw.startswith(_PEM) else wire.unb64(raw)
+        key = (
+            base64.b64decode("".join(raw.splitlines()[1:-1]))
+            if raw.startswith(_PEM)
+            else wire.unb64(raw)
+        )
     except (OSError, ValueError):
         key = b""
     key = key.removeprefix(_ED25519) if len(key) > 32 else key
     if len(key) != 32:
         step = "Give the file or the line that `fleetctl agent-release keygen` made, or `none`."
-        raise UsageError(f"{text[:80]!r} is not a release key", subject="--release-key", next_step=step)
+        raise UsageError(
+            f"{text[:80]!r} is not a release key", subject="--release-key", next_step=step
+        )
     return key
 
 
@@ -61,7 +70,9 @@ def signed(release: AgentRelease, keys: dict[str, str]) -> bool:
     if public is None:
         return False
     try:
-        Ed25519PublicKey.from_public_bytes(wire.unb64(public)).verify(wire.unb64(release.signature), release_bytes(release))
+        Ed25519PublicKey.from_public_bytes(wire.unb64(public)).verify(
+            wire.unb64(release.signature), release_bytes(release)
+        )
     except (InvalidSignature, ValueError):
         return False
     return True

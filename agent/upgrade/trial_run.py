@@ -1,7 +1,8 @@
 """One attempt of a version on trial, seen by the process that the init system knows.
 
-Rule: the child is killed when it does not check in, eats memory or hangs, and by the kernel when this parent dies; at the end of an attempt
-the parent starts from the beginning, whatever came of it.
+Rule: the child is killed when it does not check in, eats memory or hangs, and by the kernel when
+this parent dies; at the end of an attempt the parent starts from the beginning, whatever came of
+it.
 """
 
 from __future__ import annotations
@@ -102,18 +103,24 @@ class Attempt:
             if code is not None:
                 self._relay(child, 0)
                 how = f"status {code}" if code >= 0 else f"signal {-code}"
-                return f"it ended with {how} before it had checked in" + self._cause(reason(self._lines()))
+                return f"it ended with {how} before it had checked in" + self._cause(
+                    reason(self._lines())
+                )
             if launcher.load(self.state_dir).trial is None:
                 end = min(end, time.monotonic() + _STOP_SECONDS)  # confirmed: it ends by itself now
             if time.monotonic() > end:
                 wrong = [line for line in self._lines() if "warning: " in line or "error: " in line]
-                return f"it did not check in with the manager within {seconds:g} s" + self._cause("".join(wrong[-1:]))
+                return f"it did not check in with the manager within {seconds:g} s" + self._cause(
+                    "".join(wrong[-1:])
+                )
             if _resident(child.pid) > _MOST_BYTES:
                 return f"it used more than {_MOST_BYTES >> 20} MiB of memory"
         return ""
 
     def _ended(self, child: subprocess.Popen[bytes]) -> None:
-        """At once: on trial there is nothing that it could be in the middle of, and it may be eating memory."""
+        """At once: on trial there is nothing that it could be in the middle of, and it may be
+        eating memory.
+        """
         child.kill()
         child.wait()
         self._relay(child, 0)
@@ -143,13 +150,17 @@ def lines_of(said: bytes) -> list[str]:
 
 
 def reason(lines: Sequence[str]) -> str:
-    """The line that says why a program ended: an error of ours has its next step below it, a trace of Python's its reason at the end."""
+    """The line that says why a program ended: an error of ours has its next step below it, a trace
+    of Python's its reason at the end.
+    """
     ours = [line for line in lines if line.startswith("error: ")]
     return (ours or list(lines) or [""])[-1]
 
 
 def _resident(pid: int) -> int:
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1]) * os.sysconf(
+            "SC_PAGE_SIZE"
+        )
     except (OSError, IndexError, ValueError):
         return 0

@@ -1,11 +1,14 @@
-"""Which version of the agent runs: the one that somebody installed, one that the manager named and that proved itself, or one on trial.
+"""Which version of the agent runs: the one that somebody installed, one that the manager named and
+that proved itself, or one on trial.
 
-A pure table over `STATE_DIR/agents/state.json`. Rule: a version counts only after it has checked in with the manager; each attempt is
-counted before it begins, so that no crash, hang or power cut can repeat it for ever; one that failed is not tried again until a newer wish;
-what a person installs by hand wins over all of it.
+A pure table over `STATE_DIR/agents/state.json`. Rule: a version counts only after it has checked in
+with the manager; each attempt is counted before it begins, so that no crash, hang or power cut can
+repeat it for ever; one that failed is not tried again until a newer wish; what a person installs by
+hand wins over all of it.
 
     wish ──judged, staged, checked──► trial ──a poll answered, a full report accepted──► current
-                                        │ ATTEMPTS in vain                                  │ STARTS in a row that do not last
+                                        │ ATTEMPTS in vain                                  │ STARTS
+                                        in a row that do not last
                                         ▼                                                   ▼
                                     failure (told to the manager), and the version before runs again
 """
@@ -26,7 +29,9 @@ _MOST_WHY = 400
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
-    """A staged file, `STATE_DIR/agents/FILE`. `release`: the signed statement about it, which each start verifies again."""
+    """A staged file, `STATE_DIR/agents/FILE`. `release`: the signed statement about it, which each
+    start verifies again.
+    """
 
     version: str
     sha256: str
@@ -58,7 +63,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
-    """`base`: what was installed when `current` or `trial` came. (`epoch`, `wish`): the newest wish that was carried out or given up.
+    """`base`: what was installed when `current` or `trial` came. (`epoch`, `wish`): the newest wish
+    that was carried out or given up.
 
     `starts` of `current` in a row that have not lasted yet.
     """
@@ -81,7 +87,9 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True)
 class Facts:
-    """What a wish is judged by. `sha256` of the running file, "" when it is not one; `signed`: by one of the pinned keys."""
+    """What a wish is judged by. `sha256` of the running file, "" when it is not one; `signed`: by
+    one of the pinned keys.
+    """
 
     version: str
     sha256: str
@@ -102,7 +110,12 @@ def choose(state: State, base: str, runtime: Runtime) -> tuple[State, Choice]:
         tried = msgspec.structs.replace(trial, attempts=trial.attempts + 1, why="it was cut off")
         return msgspec.structs.replace(state, trial=tried), Choice(trial.program, on_trial=True)
     if trial is not None:
-        state = _given_up(state, msgspec.structs.replace(trial, why=f"it needs {trial.program.runtime}, and this is {runtime}"))
+        state = _given_up(
+            state,
+            msgspec.structs.replace(
+                trial, why=f"it needs {trial.program.runtime}, and this is {runtime}"
+            ),
+        )
     if current is None:
         return state, Choice()
     if current.runtime != runtime:
@@ -115,7 +128,9 @@ def choose(state: State, base: str, runtime: Runtime) -> tuple[State, Choice]:
 def begun(state: State, base: str, program: Program, *, epoch: int, wish: int) -> State:
     """A staged and checked file goes on trial at the next start."""
     current = state.current if state.base == base else None
-    return msgspec.structs.replace(state, base=base, current=current, trial=Trial(program=program, epoch=epoch, wish=wish))
+    return msgspec.structs.replace(
+        state, base=base, current=current, trial=Trial(program=program, epoch=epoch, wish=wish)
+    )
 
 
 def failed(state: State, why: str) -> State:
@@ -132,7 +147,9 @@ def stopped(state: State) -> State:
     if state.trial is None:
         return state
     attempts = max(0, state.trial.attempts - 1)
-    return msgspec.structs.replace(state, trial=msgspec.structs.replace(state.trial, attempts=attempts))
+    return msgspec.structs.replace(
+        state, trial=msgspec.structs.replace(state.trial, attempts=attempts)
+    )
 
 
 def confirmed(state: State) -> State:
@@ -145,7 +162,9 @@ def confirmed(state: State) -> State:
 
 def refused(state: State, wish: AgentWish, epoch: int, why: str) -> State:
     """A file that failed its check before any trial: not tried again until a newer wish."""
-    failure = Failure(version=wish.release.version, epoch=epoch, wish=wish.number, why=why[:_MOST_WHY])
+    failure = Failure(
+        version=wish.release.version, epoch=epoch, wish=wish.number, why=why[:_MOST_WHY]
+    )
     return msgspec.structs.replace(state, failure=failure, epoch=epoch, wish=wish.number)
 
 
@@ -153,7 +172,9 @@ def gone(state: State, why: str) -> State:
     """The current version cannot be used any more: the installed one runs."""
     if state.current is None:
         return state
-    failure = Failure(version=state.current.version, epoch=state.epoch, wish=state.wish, why=why[:_MOST_WHY])
+    failure = Failure(
+        version=state.current.version, epoch=state.epoch, wish=state.wish, why=why[:_MOST_WHY]
+    )
     return msgspec.structs.replace(state, current=None, failure=failure, starts=0)
 
 
@@ -162,7 +183,9 @@ def lasted(state: State) -> State:
 
 
 def judge(wish: AgentWish, state: State, epoch: int, facts: Facts) -> AgentUpgrade:
-    """What becomes of the manager's wish: `done`, `failed`, `refused` with the reason, or `fetching`, which is yes."""
+    """What becomes of the manager's wish: `done`, `failed`, `refused` with the reason, or
+    `fetching`, which is yes.
+    """
     release = wish.release
     told = AgentUpgrade(wish=wish.number, version=release.version, state="done")
     if (epoch, wish.number) <= (state.epoch, state.wish):
@@ -171,7 +194,9 @@ def judge(wish: AgentWish, state: State, epoch: int, facts: Facts) -> AgentUpgra
             return msgspec.structs.replace(told, state="failed", message=failure.why)
         if _is(release, facts):
             return told
-        return msgspec.structs.replace(told, state="refused", message=f"version {facts.version} was installed by hand since")
+        return msgspec.structs.replace(
+            told, state="refused", message=f"version {facts.version} was installed by hand since"
+        )
     if _is(release, facts):
         return told
     why = _against(release, facts)
@@ -187,23 +212,35 @@ def _against(release: AgentRelease, facts: Facts) -> str:
     if facts.in_pod:
         return "this agent runs in a Pod, whose image decides its version"
     if not facts.keys:
-        return "upgrades are off: no release key is pinned on this agent (fleet-agent run --release-key)"
+        return (
+            "upgrades are off: no release key is pinned on this agent (fleet-agent run"
+            " --release-key)"
+        )
     if release.runtime != facts.runtime:
         return f"the file is for {release.runtime}, and this agent runs on {facts.runtime}"
     if not facts.signed:
         return "the file is not signed by a release key that is pinned on this agent"
     if is_newer(facts.version, release.version) is not False and not release.replaces_newer:
-        return f"it is not newer than {facts.version}, and its signature does not allow it to replace a newer one"
+        return (
+            f"it is not newer than {facts.version}, and its signature does not allow it to replace"
+            " a newer one"
+        )
     return ""
 
 
 def _given_up(state: State, trial: Trial) -> State:
     tries = f" ({trial.attempts} attempts)" if trial.attempts > 1 else ""
-    failure = Failure(version=trial.program.version, epoch=trial.epoch, wish=trial.wish, why=trial.why + tries)
-    return msgspec.structs.replace(state, trial=None, failure=failure, epoch=trial.epoch, wish=trial.wish)
+    failure = Failure(
+        version=trial.program.version, epoch=trial.epoch, wish=trial.wish, why=trial.why + tries
+    )
+    return msgspec.structs.replace(
+        state, trial=None, failure=failure, epoch=trial.epoch, wish=trial.wish
+    )
 
 
 def _by_hand(state: State) -> State:
     """Somebody installed another program: it runs, and a wish that was under way is over."""
-    epoch, wish = (state.trial.epoch, state.trial.wish) if state.trial else (state.epoch, state.wish)
+    epoch, wish = (
+        (state.trial.epoch, state.trial.wish) if state.trial else (state.epoch, state.wish)
+    )
     return State(epoch=epoch, wish=wish)

@@ -1,7 +1,9 @@
-"""`make demo`: a manager, a Git repository and three clusters, from the first commit to Helm releases, drift and a second commit.
+"""`make demo`: a manager, a Git repository and three clusters, from the first commit to Helm
+releases, drift and a second commit.
 
-Environment: QUICK=1 writes manifests into folders instead of clusters; KUBECONFIGS=a,b,c takes your own clusters; KEEP=1 leaves all of it
-running and writes `.demo/demo.json` (`make demo-stop` ends it). Safe to interrupt and to run again.
+Environment: QUICK=1 writes manifests into folders instead of clusters; KUBECONFIGS=a,b,c takes your
+own clusters; KEEP=1 leaves all of it running and writes `.demo/demo.json` (`make demo-stop` ends
+it). Safe to interrupt and to run again.
 """
 
 from __future__ import annotations
@@ -25,7 +27,11 @@ def main() -> int:
         console.print("KUBECONFIGS names three files: for dev, test and prod", style="red")
         return 2
     if (DEMO / "demo.json").exists() and running(DEMO):
-        console.print("A demo that was kept is running in .demo. End it with `make demo-stop`, then run this again.", style="red")
+        console.print(
+            "A demo that was kept is running in .demo. End it with `make demo-stop`, then run this"
+            " again.",
+            style="red",
+        )
         return 3
     stop(DEMO)
     began = time.monotonic()

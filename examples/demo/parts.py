@@ -1,4 +1,6 @@
-"""The demo's processes: a manager and its agents, started as a person would, each in a process group of its own."""
+"""The demo's processes: a manager and its agents, started as a person would, each in a process
+group of its own.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,12 @@ class Process:
     def start(self) -> None:
         with self.log.open("ab") as out:
             self._popen = subprocess.Popen(
-                list(self.argv), env=dict(self.env), stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+                list(self.argv),
+                env=dict(self.env),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
             )
         self.pid = self._popen.pid
 
@@ -57,13 +64,22 @@ class Process:
 
 def program(name: str, *words: str) -> list[str]:
     """argv of one of our programs out of this checkout."""
-    return [sys.executable, "-m", {"fleet-manager": "manager", "fleet-agent": "agent", "fleetctl": "fleetctl"}[name], *words]
+    return [
+        sys.executable,
+        "-m",
+        {"fleet-manager": "manager", "fleet-agent": "agent", "fleetctl": "fleetctl"}[name],
+        *words,
+    ]
 
 
 def environment(more: Mapping[str, str]) -> dict[str, str]:
     """This environment without a person's own clusters and contexts."""
     dropped = {"KUBECONFIG", "NOTIFY_SOCKET", "WATCHDOG_USEC", "FLEETCTL_CONFIG"}
-    kept = {key: value for key, value in os.environ.items() if key not in dropped and not key.startswith("HELM_")}
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in dropped and not key.startswith("HELM_")
+    }
     return kept | {"PYTHONPATH": str(ROOT)} | dict(more)
 
 
@@ -76,11 +92,21 @@ class Manager:
         folder.mkdir(parents=True, exist_ok=True)
         self.port = port or free_port()
         self.url = f"https://127.0.0.1:{self.port}"
-        argv = program("fleet-manager", "serve", "--data-dir", str(self.data_dir), "--listen", f"127.0.0.1:{self.port}", *more)
+        argv = program(
+            "fleet-manager",
+            "serve",
+            "--data-dir",
+            str(self.data_dir),
+            "--listen",
+            f"127.0.0.1:{self.port}",
+            *more,
+        )
         self.process = Process("manager", argv, environment(env), folder / "manager.log")
 
     def start(self, seconds: float = 30.0) -> None:
-        """Returns when it listens and has written its admin token. Raises RuntimeError with the end of its log."""
+        """Returns when it listens and has written its admin token. Raises RuntimeError with the end
+        of its log.
+        """
         self.process.start()
         end = time.monotonic() + seconds
         while not (self._listens() and (self.data_dir / "admin.token").exists()):
@@ -114,19 +140,37 @@ class Agent:
     """`fleet-agent` for one cluster."""
 
     def __init__(
-        self, folder: Path, name: str, env: Mapping[str, str], *, kubeconfig: Path | None = None, target_dir: Path | None = None
+        self,
+        folder: Path,
+        name: str,
+        env: Mapping[str, str],
+        *,
+        kubeconfig: Path | None = None,
+        target_dir: Path | None = None,
     ) -> None:
         self.name, self.state_dir = name, folder / f"agent-{name}"
-        where = ("--kubeconfig", str(kubeconfig)) if kubeconfig else ("--target-dir", str(target_dir))
+        where = (
+            ("--kubeconfig", str(kubeconfig)) if kubeconfig else ("--target-dir", str(target_dir))
+        )
         self._enrol = program("fleet-agent", "enrol")
         self._where = (*where, "--state-dir", str(self.state_dir))
         argv = program("fleet-agent", "run", "--state-dir", str(self.state_dir))
-        self.process = Process(f"agent {name}", argv, environment(env), folder / f"agent-{name}.log")
+        self.process = Process(
+            f"agent {name}", argv, environment(env), folder / f"agent-{name}.log"
+        )
 
     def enrol(self, url: str, ca_pin: str, token: str) -> str:
         """What it said. Raises RuntimeError with its error."""
         argv = [*self._enrol, url, "--ca-pin", ca_pin, "--token-stdin", *self._where]
-        done = subprocess.run(argv, env=dict(self.process.env), input=token + "\n", text=True, capture_output=True, timeout=60, check=False)
+        done = subprocess.run(
+            argv,
+            env=dict(self.process.env),
+            input=token + "\n",
+            text=True,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
         if done.returncode:
             raise RuntimeError(f"agent {self.name} could not enrol: {done.stderr.strip()}")
         return done.stdout.strip()
@@ -139,4 +183,6 @@ def free_port() -> int:
 
 
 def tail(path: Path, lines: int = 20) -> str:
-    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
+    return (
+        "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
+    )

@@ -15,7 +15,9 @@ DEMO = Path(".demo").absolute()
 
 
 def stop(folder: Path) -> int:
-    """How many processes were ended. Only processes that have this folder in their command line, so that no stranger's pid is hit."""
+    """How many processes were ended. Only processes that have this folder in their command line, so
+    that no stranger's pid is hit.
+    """
     pids = _mine(folder)
     for sign in (signal.SIGTERM, signal.SIGKILL):
         for pid in pids:

@@ -23,7 +23,16 @@ from tests.localkube.kubeapi import LocalKube
 from tests.localkube.toolchain import tools
 
 CLUSTERS = ("dev", "test", "prod")
-_WHO = ("-c", "user.name=Demo", "-c", "user.email=demo@example.com", "-c", "commit.gpgsign=false", "-c", "init.defaultBranch=main")
+_WHO = (
+    "-c",
+    "user.name=Demo",
+    "-c",
+    "user.email=demo@example.com",
+    "-c",
+    "commit.gpgsign=false",
+    "-c",
+    "init.defaultBranch=main",
+)
 _DEMO_TOOLS = ("helm", "kubectl", "kustomize", "etcd", "kube-apiserver")
 
 
@@ -80,20 +89,31 @@ class Story:
         except LocalkubeError as error:
             if self._own:
                 raise RuntimeError(str(error)) from error
-            self._console.print(f"{error}\nNo Kubernetes API can be had here: manifests go into folders instead (QUICK=1).")
+            self._console.print(
+                f"{error}\nNo Kubernetes API can be had here: manifests go into folders instead"
+                " (QUICK=1)."
+            )
             self._quick = True
             found = tools.ensure(("helm", "kubectl", "kustomize"))
-        self._env = environment(tools.env(found)) | {"FLEETCTL_CONFIG": str(self._config), "PYTHONPATH": str(ROOT)}
+        self._env = environment(tools.env(found)) | {
+            "FLEETCTL_CONFIG": str(self._config),
+            "PYTHONPATH": str(ROOT),
+        }
         if self._own:
-            self._kubeconfigs = dict(zip(CLUSTERS, (Path(p).absolute() for p in self._own), strict=True))
+            self._kubeconfigs = dict(
+                zip(CLUSTERS, (Path(p).absolute() for p in self._own), strict=True)
+            )
         elif not self._quick:
             self._kube = LocalKube(DEMO / "kube", CLUSTERS, player=True, detached=True)
             self._kube.start()
             self._kubeconfigs = {c.name: c.kubeconfig for c in self._kube}
             self._console.print(
-                f"three Kubernetes APIs on loopback, ready in {self._kube.took:.1f} s; their Deployments are made ready by a"
+                f"three Kubernetes APIs on loopback, ready in {self._kube.took:.1f} s; their"
+                " Deployments are made ready by a"
             )
-            self._console.print("small player that writes the status a kubelet would (no container runs)")
+            self._console.print(
+                "small player that writes the status a kubelet would (no container runs)"
+            )
 
     # Git and the manager
 
@@ -112,11 +132,20 @@ class Story:
         shutil.copytree(ROOT / "examples" / "apps", self._clone)
         self._git("init", "--quiet")
         self._git("remote", "add", "origin", self._url)
-        self._until(lambda: f"127.0.0.1:{port}" in server.log.read_text(), "the Git server listens", server.log)
+        self._until(
+            lambda: f"127.0.0.1:{port}" in server.log.read_text(),
+            "the Git server listens",
+            server.log,
+        )
         self._commit("the first version")
 
     def _git(self, *words: str, folder: Path | None = None) -> str:
-        env = {"PATH": os.environ["PATH"], "HOME": str(DEMO), "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0"}
+        env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(DEMO),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_TERMINAL_PROMPT": "0",
+        }
         command = ["git", *_WHO, "-C", str(folder or self._clone), *words]
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -127,7 +156,9 @@ class Story:
         self._git("add", "--all")
         self._git("commit", "--quiet", "-m", message)
         self._git("push", "--quiet", "--set-upstream", "origin", "HEAD:main")
-        self._console.print(f"[dim]$[/] git commit -m {quote(message)} && git push    [dim]# {self._head()[:7]}[/]")
+        self._console.print(
+            f"[dim]$[/] git commit -m {quote(message)} && git push    [dim]# {self._head()[:7]}[/]"
+        )
         return self._head()
 
     def _head(self) -> str:
@@ -137,14 +168,31 @@ class Story:
         self._manager = Manager(DEMO, self._env, "--poll-seconds", "2")
         self._manager.start()
         token = str(self._manager.data_dir / "admin.token")
-        self._cli("login", self._manager.url, "--ca-pin", self._manager.ca_pin, "--token-file", token, "--name", "demo")
+        self._cli(
+            "login",
+            self._manager.url,
+            "--ca-pin",
+            self._manager.ca_pin,
+            "--token-file",
+            token,
+            "--name",
+            "demo",
+        )
         self._cli("gitrepo", "add", "apps", self._url, "--branch", "main", "--path", "hello-*")
 
     def _enrol(self) -> None:
         assert self._manager is not None
         for name in CLUSTERS:
-            made = json.loads(self._cli("cluster", "register", name, "-l", f"env={name}", "-o", "json", quiet=True))
-            where: dict[str, Any] = {"target_dir": DEMO / "manifests" / name} if self._quick else {"kubeconfig": self._kubeconfigs[name]}
+            made = json.loads(
+                self._cli(
+                    "cluster", "register", name, "-l", f"env={name}", "-o", "json", quiet=True
+                )
+            )
+            where: dict[str, Any] = (
+                {"target_dir": DEMO / "manifests" / name}
+                if self._quick
+                else {"kubeconfig": self._kubeconfigs[name]}
+            )
             agent = Agent(DEMO, name, self._env, **where)
             said = agent.enrol(made["url"], made["caPin"], made["token"])
             agent.process.start()
@@ -160,19 +208,32 @@ class Story:
                 self._console.print(f"  {name}: {', '.join(files)}", markup=False)
                 continue
             self._console.print(f"[dim]$[/] helm ls -A    [dim]# on {name}[/]")
-            self._console.print(self._tool("helm", name, "ls", "-A", "--time-format", "15:04:05").rstrip(), markup=False, soft_wrap=True)
+            self._console.print(
+                self._tool("helm", name, "ls", "-A", "--time-format", "15:04:05").rstrip(),
+                markup=False,
+                soft_wrap=True,
+            )
 
     def _second_commit(self) -> None:
         values = self._clone / "hello-helm" / "values.yaml"
         text = values.read_text()
-        changed = text.replace("replicas: 1", "replicas: 2") if "replicas: 1" in text else text + "secondCommit: true\n"
+        changed = (
+            text.replace("replicas: 1", "replicas: 2")
+            if "replicas: 1" in text
+            else text + "secondCommit: true\n"
+        )
         values.write_text(changed)
         config = self._clone / "hello-raw" / "config.yaml"
-        config.write_text(config.read_text().replace("hello", "good morning", 1) + "---\n" + _SECOND)
+        config.write_text(
+            config.read_text().replace("hello", "good morning", 1) + "---\n" + _SECOND
+        )
         head = self._commit("say it another way")
         began = time.monotonic()
         self._cli("wait", "gitrepo/apps", "--commit", head, "--timeout", "120", shown=False)
-        self._console.print(f"on every cluster {time.monotonic() - began:.1f} s after the push (the manager looks every 2 s)")
+        self._console.print(
+            f"on every cluster {time.monotonic() - began:.1f} s after the push (the manager looks"
+            " every 2 s)"
+        )
         self._cli("bundle", "status", "apps-hello-raw")
 
     def _canary(self) -> None:
@@ -182,7 +243,17 @@ class Story:
         config.write_text(config.read_text().replace("good morning", "good night", 1))
         self._cli("plan", "apps", "--path", str(self._clone), "--exit-zero")
         head = self._commit("say good night, to dev first")
-        self._cli("wait", "gitrepo/apps", "--for", "OutOfSync", "--commit", head, "--timeout", "60", shown=False)
+        self._cli(
+            "wait",
+            "gitrepo/apps",
+            "--for",
+            "OutOfSync",
+            "--commit",
+            head,
+            "--timeout",
+            "60",
+            shown=False,
+        )
         self._cli("wait", "cluster/dev", "--timeout", "60", shown=False)
         self._cli("rollout", "status", "apps-hello-raw")
         self._cli("why", "prod", "apps-hello-raw", may_fail=True)
@@ -190,7 +261,9 @@ class Story:
         self._cli("wait", "gitrepo/apps", "--commit", head, "--timeout", "120", shown=False)
 
     def _going_back(self) -> None:
-        self._cli("rollback", "apps-hello-raw", "--cluster", "prod", "--reason", "not at night on prod")
+        self._cli(
+            "rollback", "apps-hello-raw", "--cluster", "prod", "--reason", "not at night on prod"
+        )
         self._cli("wait", "gitrepo/apps", "--timeout", "60", shown=False)
         self._cli("bundle", "history", "apps-hello-raw")
         self._cli("bundle", "history", "apps-hello-raw", "--cluster", "prod")
@@ -200,11 +273,19 @@ class Story:
     def _drift(self) -> None:
         change = '{"data":{"greeting":"changed by hand"}}'
         words = ("-n", "hello-raw", "patch", "configmap", "second", "--type", "merge", "-p", change)
-        self._console.print(f"[dim]$[/] kubectl {escape(join(words))}    [dim]# on test[/]", markup=True, soft_wrap=True)
+        self._console.print(
+            f"[dim]$[/] kubectl {escape(join(words))}    [dim]# on test[/]",
+            markup=True,
+            soft_wrap=True,
+        )
         self._tool("kubectl", "test", *words)
-        self._cli("wait", "bundle/apps-hello-raw", "--for", "Modified", "--timeout", "60", shown=False)
+        self._cli(
+            "wait", "bundle/apps-hello-raw", "--for", "Modified", "--timeout", "60", shown=False
+        )
         self._cli("bundle", "get", "apps-hello-raw")
-        self._console.print("`correctDrift` in fleet.yaml corrects drift by itself; without it, a command does:")
+        self._console.print(
+            "`correctDrift` in fleet.yaml corrects drift by itself; without it, a command does:"
+        )
         self._cli("bundle", "correct", "apps-hello-raw")
         self._cli("wait", "bundle/apps-hello-raw", "--timeout", "60", shown=False)
 
@@ -215,12 +296,16 @@ class Story:
 
     # Helpers
 
-    def _cli(self, *words: str, shown: bool = True, quiet: bool = False, may_fail: bool = False) -> str:
+    def _cli(
+        self, *words: str, shown: bool = True, quiet: bool = False, may_fail: bool = False
+    ) -> str:
         """Run fleetctl and show it, as a person sees it. `may_fail`: status 1 is an answer too."""
         if shown:
             short = [w if not w.startswith(str(DEMO)) else os.path.relpath(w) for w in words]
             self._console.print(f"[dim]$[/] fleetctl {escape(join(short))}", soft_wrap=True)
-        done = subprocess.run(program("fleetctl", *words), env=self._env, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            program("fleetctl", *words), env=self._env, capture_output=True, text=True, check=False
+        )
         if done.returncode > (1 if may_fail else 0):
             log = tail(self._manager.process.log) if self._manager else ""
             raise RuntimeError(f"fleetctl {words[0]} failed: {done.stderr.strip()}\n{log}")
@@ -253,21 +338,39 @@ class Story:
         about = {
             "config": str(self._config),
             "clone": str(self._clone),
-            "manager": {"url": manager.url, "data_dir": str(manager.data_dir), **_process(manager.process)},
+            "manager": {
+                "url": manager.url,
+                "data_dir": str(manager.data_dir),
+                **_process(manager.process),
+            },
             "clusters": clusters,
         }
         (DEMO / "demo.json").write_text(json.dumps(about, indent=2) + "\n")
         page = self._cli("ui", "--print", shown=False).strip()
         self._console.print("\nIt is still running. Look at it with:")
-        self._console.print(f"  export FLEETCTL_CONFIG={self._config}\n  .venv/bin/fleetctl status -w", markup=False)
-        self._console.print(f"  the status page (for a minute; later with `fleetctl ui`): {page}", markup=False, soft_wrap=True)
-        self._console.print("  every part with its process: .demo/demo.json; `make demo-stop` ends it")
+        self._console.print(
+            f"  export FLEETCTL_CONFIG={self._config}\n  .venv/bin/fleetctl status -w", markup=False
+        )
+        self._console.print(
+            f"  the status page (for a minute; later with `fleetctl ui`): {page}",
+            markup=False,
+            soft_wrap=True,
+        )
+        self._console.print(
+            "  every part with its process: .demo/demo.json; `make demo-stop` ends it"
+        )
 
     def _cluster(self, name: str, agent: Agent) -> dict[str, Any]:
         api = self._kube[name].pid if self._kube else 0
         config = str(self._kubeconfigs.get(name, ""))
         process = {**_process(agent.process), "state_dir": str(agent.state_dir)}
-        return {"name": name, "labels": {"env": name}, "kubeconfig": config, "api_pid": api, "agent": process}
+        return {
+            "name": name,
+            "labels": {"env": name},
+            "kubeconfig": config,
+            "api_pid": api,
+            "agent": process,
+        }
 
     def stop(self) -> None:
         """Agents first, so that none sees its cluster go."""
@@ -284,7 +387,11 @@ class Story:
 
 def _process(process: Process) -> dict[str, Any]:
     kept = ("PATH", "HOME", "PYTHONPATH")
-    return {"argv": list(process.argv), "env": {k: process.env[k] for k in kept if k in process.env}, "pid": process.pid}
+    return {
+        "argv": list(process.argv),
+        "env": {k: process.env[k] for k in kept if k in process.env},
+        "pid": process.pid,
+    }
 
 
 _STRATEGY = """rolloutStrategy:

@@ -1,4 +1,6 @@
-"""The CLI's entry: the only place that catches errors. Help and version of the top level need no library, so that they come at once."""
+"""The CLI's entry: the only place that catches errors. Help and version of the top level need no
+library, so that they come at once.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def top_help() -> str:
     width = max(len(name) for name, *_ in COMMANDS)
-    lines = ["fleetctl: GitOps for very many Kubernetes clusters", "", "Usage: fleetctl COMMAND [OPTIONS]", "", "Commands:"]
+    lines = [
+        "fleetctl: GitOps for very many Kubernetes clusters",
+        "",
+        "Usage: fleetctl COMMAND [OPTIONS]",
+        "",
+        "Commands:",
+    ]
     lines += [f"  {name.ljust(width)}  {what}" for name, what, _ in COMMANDS]
     lines += ["", "Most commands take -n WORKSPACE, -o table|wide|json|yaml|name, --context NAME."]
     return "\n".join([*lines, "`fleetctl COMMAND --help` says more of each."])
@@ -55,8 +63,14 @@ def _printed(text: str, status: int) -> int:
 
 
 def _kubectl_forms(words: list[str]) -> list[str]:
-    """kubectl's `--dry-run=client|server|none` as the flag that it is here: the manager always does the check."""
-    forms = {"--dry-run=client": ["--dry-run"], "--dry-run=server": ["--dry-run"], "--dry-run=none": []}
+    """kubectl's `--dry-run=client|server|none` as the flag that it is here: the manager always does
+    the check.
+    """
+    forms = {
+        "--dry-run=client": ["--dry-run"],
+        "--dry-run=server": ["--dry-run"],
+        "--dry-run=none": [],
+    }
     end = words.index("--") if "--" in words else len(words)
     return [new for word in words[:end] for new in forms.get(word, [word])] + words[end:]
 
@@ -132,7 +146,9 @@ def _bug(error: Exception) -> int:
 
 
 def _complete(words: list[str]) -> int:
-    """What a shell asks at Tab: it never shows an error, because that would land in the command line."""
+    """What a shell asks at Tab: it never shows an error, because that would land in the command
+    line.
+    """
     from fleetctl.cli.completion import answers
 
     found: list[Any] = []

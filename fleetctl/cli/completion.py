@@ -1,6 +1,8 @@
-"""Shell completion: small scripts that ask `fleetctl __complete WORD…` for candidates, as programs made with cobra do.
+"""Shell completion: small scripts that ask `fleetctl __complete WORD…` for candidates, as programs
+made with cobra do.
 
-A candidate is one line, `word` or `word TAB description`. Names come from the manager within two seconds or not at all.
+A candidate is one line, `word` or `word TAB description`. Names come from the manager within two
+seconds or not at all.
 """
 
 from __future__ import annotations
@@ -78,9 +80,15 @@ SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 
 def completion(shell: Annotated[str, typer.Argument(metavar="bash|zsh|fish")]) -> None:
-    """The script that a shell sources: `source <(fleetctl completion bash)`, the same with zsh; `fleetctl completion fish | source`."""
+    """The script that a shell sources: `source <(fleetctl completion bash)`, the same with zsh;
+    `fleetctl completion fish | source`.
+    """
     if shell not in SCRIPTS:
-        raise UsageError(f"there is no completion for {shell!r}", subject="completion", next_step="Name bash, zsh or fish.")
+        raise UsageError(
+            f"there is no completion for {shell!r}",
+            subject="completion",
+            next_step="Name bash, zsh or fish.",
+        )
     for text in SCRIPTS[shell].rstrip("\n").split("\n"):
         out.line(text)
 
@@ -114,7 +122,12 @@ def _within(current: Any, before: list[str], word: str) -> Iterator[tuple[str, .
     if waiting is not None and not waiting.is_flag:
         yield from _values(waiting, [text for text in rest[:-1] if not text.startswith("-")])
     elif word.startswith("-"):
-        yield from ((name, _first(param.help)) for param in current.params if hasattr(param, "is_flag") for name in param.opts)
+        yield from (
+            (name, _first(param.help))
+            for param in current.params
+            if hasattr(param, "is_flag")
+            for name in param.opts
+        )
         yield ("--help", "Show this message and exit.")
     else:
         yield from _arguments(path, [text for text in rest if not text.startswith("-")], word)
@@ -128,7 +141,12 @@ def _values(param: Any, given: list[str]) -> Iterator[tuple[str, ...]]:
     """What may stand for an option's value; `given` are the arguments before it."""
     if "--output" in param.opts:
         kind = param.type_descriptor.annotation
-        yield from ((form.value,) for form in (kind if isinstance(kind, type) and issubclass(kind, StrEnum) else out.Format))
+        yield from (
+            (form.value,)
+            for form in (
+                kind if isinstance(kind, type) and issubclass(kind, StrEnum) else out.Format
+            )
+        )
     elif "--context" in param.opts:
         yield from ((name,) for name in config.read().known)
     elif "--repo" in param.opts:
@@ -141,7 +159,10 @@ def _values(param: Any, given: list[str]) -> Iterator[tuple[str, ...]]:
         yield from ((word,) for word in (*WORDS, "condition=", "commit=", "state="))
     elif param.metavar == "REV" and given:
         items = _asked("bundles", None, given[0], "history")
-        yield from ((str(item["number"]), out.clean(f"{item['commit'][:7]} {item['subject']}")) for item in items)
+        yield from (
+            (str(item["number"]), out.clean(f"{item['commit'][:7]} {item['subject']}"))
+            for item in items
+        )
     elif "--partition" in param.opts and given:
         items = _asked("rollouts", bundle=given[0])
         names = (str(part["name"]) for item in items for part in item["status"]["partitions"])
@@ -156,7 +177,11 @@ def _arguments(path: list[str], given: list[str], word: str) -> Iterator[tuple[s
     if head in {"get", "delete", "wait"}:
         if "/" in word:
             kind = word.partition("/")[0]
-            yield from (answer for (name,) in _names(_plural(kind)) if (answer := (f"{kind}/{name}",))[0] not in given)
+            yield from (
+                answer
+                for (name,) in _names(_plural(kind))
+                if (answer := (f"{kind}/{name}",))[0] not in given
+            )
         elif given and "/" not in given[0]:
             yield from (answer for answer in _names(_plural(given[0])) if answer[0] not in given)
         else:
@@ -202,7 +227,9 @@ def _names(plural: str) -> Iterator[tuple[str]]:
 
 
 def _asked(*path: str | None, **params: str) -> list[dict[str, Any]]:
-    """The items of an answer, in the workspace of now (None in `path`, or as a parameter); none when it does not come at once."""
+    """The items of an answer, in the workspace of now (None in `path`, or as a parameter); none
+    when it does not come at once.
+    """
     from fleetctl.client import Client
 
     with contextlib.suppress(FleetError):

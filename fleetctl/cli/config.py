@@ -1,6 +1,8 @@
-"""Contexts (which manager, with which CA and token) and the environment. The file is `~/.config/fleetctl/config.yaml`, mode 0600.
+"""Contexts (which manager, with which CA and token) and the environment. The file is
+`~/.config/fleetctl/config.yaml`, mode 0600.
 
-`FLEETCTL_CONFIG` names another file, `FLEETCTL_CONTEXT` and `FLEETCTL_WORKSPACE` another context and workspace.
+`FLEETCTL_CONFIG` names another file, `FLEETCTL_CONTEXT` and `FLEETCTL_WORKSPACE` another context
+and workspace.
 """
 
 from __future__ import annotations
@@ -38,23 +40,38 @@ def path() -> Path:
 
 
 def read() -> Contexts:
-    """Raises UsageError when the file is not what this program writes, or when others may write it."""
+    """Raises UsageError when the file is not what this program writes, or when others may write
+    it.
+    """
     from fleetctl.core.formats.yaml import load
 
     where = path()
     try:
         with where.open("rb") as file:
             found = os.fstat(file.fileno())
-            if found.st_uid not in {os.geteuid(), 0} or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                raise UsageError("others may write this file", subject=str(where), next_step=f"Run `chmod 600 {where}` and check it.")
+            if found.st_uid not in {os.geteuid(), 0} or found.st_mode & (
+                stat.S_IWGRP | stat.S_IWOTH
+            ):
+                raise UsageError(
+                    "others may write this file",
+                    subject=str(where),
+                    next_step=f"Run `chmod 600 {where}` and check it.",
+                )
             doc: Any = load(file.read(), file=str(where))
         doc = {} if doc is None else doc
-        known = {c["name"]: Context(**{k: str(v) for k, v in c.items()}) for c in doc.get("contexts") or []}
+        known = {
+            c["name"]: Context(**{k: str(v) for k, v in c.items()})
+            for c in doc.get("contexts") or []
+        }
         return Contexts(str(doc.get("current") or ""), known)
     except FileNotFoundError:
         return Contexts()
     except (TypeError, KeyError, AttributeError, OSError) as why:
-        raise UsageError(f"{where} cannot be read: {why}", subject=str(where), next_step="Mend it, or remove it and log in again.") from why
+        raise UsageError(
+            f"{where} cannot be read: {why}",
+            subject=str(where),
+            next_step="Mend it, or remove it and log in again.",
+        ) from why
 
 
 def write(contexts: Contexts) -> None:
@@ -66,12 +83,18 @@ def write(contexts: Contexts) -> None:
     temporary = where.with_name(f".{where.name}.{secrets.token_hex(4)}")
     try:
         where.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        with os.fdopen(
+            os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w"
+        ) as file:
             file.write(dump(doc))
         temporary.replace(where)
     except OSError as why:
         temporary.unlink(missing_ok=True)
-        raise UsageError(f"{where} cannot be written: {why.strerror}", subject=str(where), next_step="Correct FLEETCTL_CONFIG.") from why
+        raise UsageError(
+            f"{where} cannot be written: {why.strerror}",
+            subject=str(where),
+            next_step="Correct FLEETCTL_CONFIG.",
+        ) from why
 
 
 def chosen(name: str = "") -> Context:
@@ -101,5 +124,9 @@ def colour() -> bool:
 
 
 def desktop() -> bool:
-    """Whether a browser would open where the person sits; on a server it would take over the terminal."""
-    return sys.platform in {"darwin", "win32"} or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    """Whether a browser would open where the person sits; on a server it would take over the
+    terminal.
+    """
+    return sys.platform in {"darwin", "win32"} or bool(
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )

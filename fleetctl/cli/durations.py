@@ -16,5 +16,9 @@ def seconds(text: str, *, option: str) -> float:
         return float(text)
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise UsageError(f"{text!r} is not a duration", subject=option, next_step="Write it like 90s, 15m or 1h30m.")
+        raise UsageError(
+            f"{text!r} is not a duration",
+            subject=option,
+            next_step="Write it like 90s, 15m or 1h30m.",
+        )
     return sum(float(number) * _UNITS[unit] for number, unit in parts)

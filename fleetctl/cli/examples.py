@@ -11,32 +11,65 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "bundle correct": ("fleetctl bundle correct apps-web --cluster paris",),
     "bundle diff": ("fleetctl bundle diff apps-web --cluster paris",),
     "bundle get": ("fleetctl bundle get apps-web",),
-    "bundle history": ("fleetctl bundle history apps-web", "fleetctl bundle history apps-web --cluster paris"),
+    "bundle history": (
+        "fleetctl bundle history apps-web",
+        "fleetctl bundle history apps-web --cluster paris",
+    ),
     "bundle list": ("fleetctl bundle list --not-ready", "fleetctl bundle list --repo apps -o json"),
-    "bundle status": ("fleetctl bundle status", "fleetctl bundle status apps-web --state Modified,ErrApplied -w"),
+    "bundle status": (
+        "fleetctl bundle status",
+        "fleetctl bundle status apps-web --state Modified,ErrApplied -w",
+    ),
     "bundles": ("fleetctl bundles .", "fleetctl bundles .@v1.2.0 --path apps"),
-    "cluster delete": ("fleetctl cluster delete paris --uninstall", "fleetctl cluster delete -l env=test"),
-    "cluster label": ("fleetctl cluster label paris env=prod tier-", "fleetctl cluster label -l region=eu freeze=yes --dry-run"),
-    "cluster list": ("fleetctl cluster list -l env=prod -o wide", "fleetctl cluster list --state Offline"),
+    "cluster delete": (
+        "fleetctl cluster delete paris --uninstall",
+        "fleetctl cluster delete -l env=test",
+    ),
+    "cluster label": (
+        "fleetctl cluster label paris env=prod tier-",
+        "fleetctl cluster label -l region=eu freeze=yes --dry-run",
+    ),
+    "cluster list": (
+        "fleetctl cluster list -l env=prod -o wide",
+        "fleetctl cluster list --state Offline",
+    ),
     "cluster pause": ("fleetctl cluster pause paris", "fleetctl cluster pause -l region=eu"),
-    "cluster register": ("fleetctl cluster register paris -l env=prod", "fleetctl cluster register paris --replace"),
+    "cluster register": (
+        "fleetctl cluster register paris -l env=prod",
+        "fleetctl cluster register paris --replace",
+    ),
     "delete": ("fleetctl delete -f gitrepo.yaml", "fleetctl delete schedule/night schedule/freeze"),
-    "diff": ("fleetctl diff .@main . --cluster paris --label env=prod", "fleetctl diff old/ new/ --clusters clusters.yaml"),
+    "diff": (
+        "fleetctl diff .@main . --cluster paris --label env=prod",
+        "fleetctl diff old/ new/ --clusters clusters.yaml",
+    ),
     "explain": ("fleetctl explain helm.values", "fleetctl explain gitrepo"),
-    "get": ("fleetctl get all --not-ready", "fleetctl get gr,cl -A", "fleetctl get cluster/paris -o yaml"),
+    "get": (
+        "fleetctl get all --not-ready",
+        "fleetctl get gr,cl -A",
+        "fleetctl get cluster/paris -o yaml",
+    ),
     "gitrepo add": (
         "fleetctl gitrepo add apps https://git.example.com/apps.git -l env=prod",
-        "fleetctl gitrepo add apps https://git.example.com/apps.git --username ci --password-stdin < token",
+        (
+            "fleetctl gitrepo add apps https://git.example.com/apps.git --username ci"
+            " --password-stdin < token"
+        ),
     ),
     "gitrepo pause": ("fleetctl gitrepo pause apps", "fleetctl gitrepo pause --all"),
     "gitrepo sync": ("fleetctl gitrepo sync apps",),
-    "login": ("fleetctl login https://fleet.example.com:7443 --ca-pin 9f2c --token-file admin.token",),
+    "login": (
+        "fleetctl login https://fleet.example.com:7443 --ca-pin 9f2c --token-file admin.token",
+    ),
     "plan": (
         "fleetctl plan apps --branch feature",
         "fleetctl plan apps --commit 1a2b3c4",
         "fleetctl plan apps --local . -o markdown",
     ),
-    "render": ("fleetctl render . --cluster paris --label env=prod", "fleetctl render . --clusters clusters.yaml --bundle apps-web"),
+    "render": (
+        "fleetctl render . --cluster paris --label env=prod",
+        "fleetctl render . --clusters clusters.yaml --bundle apps-web",
+    ),
     "rollback": (
         "fleetctl rollback apps-web --dry-run",
         "fleetctl rollback apps-web --to 7 --reason 'errors at checkout'",

@@ -15,7 +15,9 @@ class Command(TyperCommand):
     """A command with its examples below its options."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """`NAME`, `[NAME]`, `NAME...`; arguments that help does not list are not in the usage either."""
+        """`NAME`, `[NAME]`, `NAME...`; arguments that help does not list are not in the usage
+        either.
+        """
         arguments = [p for p in self.params if isinstance(p, TyperArgument) and not p.hidden]
         return [self.options_metavar or "", *map(_usage, arguments)]
 
@@ -36,7 +38,11 @@ class Group(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
-        rows = [(name, one.get_short_help_str(_WHOLE)) for name, one in commands if one is not None and not one.hidden]
+        rows = [
+            (name, one.get_short_help_str(_WHOLE))
+            for name, one in commands
+            if one is not None and not one.hidden
+        ]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 

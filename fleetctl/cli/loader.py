@@ -1,4 +1,6 @@
-"""The commands, each loaded only when it is asked for, and what is wrong with a command line in one sentence and a next step."""
+"""The commands, each loaded only when it is asked for, and what is wrong with a command line in one
+sentence and a next step.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,14 @@ from fleetctl.core.model.errors import UsageError
 
 _VERB = re.compile(r"No such command '([^']*)'")
 _SENTENCES = (
-    (re.compile(r"[Ii]nput should be a valid integer, unable to parse string as an integer"), "it is not a whole number"),
-    (re.compile(r"[Ii]nput should be a valid number, unable to parse string as a number"), "it is not a number"),
+    (
+        re.compile(r"[Ii]nput should be a valid integer, unable to parse string as an integer"),
+        "it is not a whole number",
+    ),
+    (
+        re.compile(r"[Ii]nput should be a valid number, unable to parse string as a number"),
+        "it is not a number",
+    ),
     (re.compile(r"[Ii]nput should be greater than or equal to (\S+)"), r"it must be at least \1"),
     (re.compile(r"got unexpected extra arguments?(?:\(s\))? \((.*)\)"), r"unexpected argument: \1"),
 )
@@ -26,7 +34,9 @@ _CHOICE = re.compile(r"'([^']*)' is not one of (.*)")
 
 
 def command(name: str) -> Any:
-    """The command or group of that name, ready to be called. Raises UsageError with the nearest one."""
+    """The command or group of that name, ready to be called. Raises UsageError with the nearest
+    one.
+    """
     places = {known: place for known, _, place in COMMANDS}
     if name not in places:
         raise _unknown(name, places)
@@ -46,12 +56,16 @@ def _unknown(name: str, known: Iterable[str]) -> UsageError:
         step = "Options come after the command: fleetctl COMMAND [OPTIONS]."
         if name in {"-v", "-V"}:
             step = "`fleetctl --version` shows the version."
-        return UsageError(f"there is no option {name[:80]!r} before a command", subject="fleetctl", next_step=step)
+        return UsageError(
+            f"there is no option {name[:80]!r} before a command", subject="fleetctl", next_step=step
+        )
     ours = suggest.COMMANDS.get(name.lower())
     if ours:
         step = f"Use fleetctl {ours}." if " or " not in ours else f"Use {ours}."
     else:
-        step = suggest.question(suggest.nearest(name, known)) + "`fleetctl --help` lists the commands."
+        step = (
+            suggest.question(suggest.nearest(name, known)) + "`fleetctl --help` lists the commands."
+        )
     return UsageError(f"there is no command {name[:80]!r}", subject="fleetctl", next_step=step)
 
 

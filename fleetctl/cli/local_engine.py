@@ -1,4 +1,5 @@
-"""What the commands that need no manager share: from a folder or a commit to bundles, and from these to what each cluster would get.
+"""What the commands that need no manager share: from a folder or a commit to bundles, and from
+these to what each cluster would get.
 
 The scan, the choice of clusters and the rendering are the code that the manager and the agent run.
 """
@@ -40,7 +41,9 @@ _SECONDS = 90.0
 
 @dataclass(frozen=True)
 class Wish:
-    """The GitRepo that is previewed: written in a file, or put together from options. `restricted`: targets are restrictions too."""
+    """The GitRepo that is previewed: written in a file, or put together from options. `restricted`:
+    targets are restrictions too.
+    """
 
     repo: RepoSpec
     restricted: bool = False
@@ -86,28 +89,49 @@ def text_of(path: Path) -> bytes:
     try:
         return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     except OSError as why:
-        raise UsageError(f"{path} cannot be read: {why.strerror}", subject=str(path), next_step="Correct the path.") from why
+        raise UsageError(
+            f"{path} cannot be read: {why.strerror}",
+            subject=str(path),
+            next_step="Correct the path.",
+        ) from why
 
 
-def wish_of(place: str, name: str, workspace: str, paths: Sequence[str], targets: Path | None, gitrepo: Path | None) -> Wish:
+def wish_of(
+    place: str,
+    name: str,
+    workspace: str,
+    paths: Sequence[str],
+    targets: Path | None,
+    gitrepo: Path | None,
+) -> Wish:
     """Raises UsageError and InvalidFile."""
     if gitrepo is not None:
         if name or targets:
-            raise UsageError("--gitrepo says what --name and --targets would", next_step="Leave these out.")
+            raise UsageError(
+                "--gitrepo says what --name and --targets would", next_step="Leave these out."
+            )
         repo = _gitrepo(gitrepo, workspace)
         spec = msgspec.structs.replace(repo.spec, paths=list(paths)) if paths else repo.spec
         return Wish(msgspec.structs.replace(repo, spec=spec), restricted=True)
     found = _targets(targets) if targets else None
-    mine = name or clean(Path(place.rpartition("@")[0] if not Path(place).is_dir() else place).resolve().name)
+    mine = name or clean(
+        Path(place.rpartition("@")[0] if not Path(place).is_dir() else place).resolve().name
+    )
     spec = GitRepoSpec(repo=place, paths=list(paths), targets=found.targets if found else None)
-    repo = RepoSpec(workspace=Workspace(workspace or DEFAULT_WORKSPACE), name=RepoName(mine), spec=spec)
+    repo = RepoSpec(
+        workspace=Workspace(workspace or DEFAULT_WORKSPACE), name=RepoName(mine), spec=spec
+    )
     return Wish(repo, restricted=bool(found and found.target_restrictions))
 
 
 def _targets(path: Path) -> _Targets:
     document = load(text_of(path), file=str(path), strict=True)
     if not isinstance(document, dict) or not isinstance(document.get("targets"), list):
-        raise InvalidFile("holds no list `targets`", file=str(path), next_step="Write `targets:` and a list of targets below it.")
+        raise InvalidFile(
+            "holds no list `targets`",
+            file=str(path),
+            next_step="Write `targets:` and a list of targets below it.",
+        )
     return convert(document, _Targets, Origin(str(path)))
 
 
@@ -116,8 +140,14 @@ def _gitrepo(path: Path, workspace: str) -> RepoSpec:
         for value, _ in objects(document):
             if kind_of(value) == "GitRepo":
                 found = repo_spec(value, file=str(path))
-                return msgspec.structs.replace(found, workspace=Workspace(workspace)) if workspace else found
-    raise InvalidFile("holds no GitRepo", file=str(path), next_step="Name a file with `kind: GitRepo`.")
+                return (
+                    msgspec.structs.replace(found, workspace=Workspace(workspace))
+                    if workspace
+                    else found
+                )
+    raise InvalidFile(
+        "holds no GitRepo", file=str(path), next_step="Name a file with `kind: GitRepo`."
+    )
 
 
 def fleet_of(path: Path | None, workspace: str) -> Fleet:
@@ -126,9 +156,17 @@ def fleet_of(path: Path | None, workspace: str) -> Fleet:
     for document in read(text_of(path), file=str(path), strict=True, places=True) if path else []:
         for value, under in objects(document.value):
             if kind_of(value) in {"Cluster", "ClusterGroup"}:
-                _take(fleet, value, Origin(str(path), document.places, under), workspace or DEFAULT_WORKSPACE)
+                _take(
+                    fleet,
+                    value,
+                    Origin(str(path), document.places, under),
+                    workspace or DEFAULT_WORKSPACE,
+                )
     if path and not fleet.clusters:
-        step = "Write documents with `apiVersion: fleet.cattle.io/v1alpha1`, `kind: Cluster`, name and labels."
+        step = (
+            "Write documents with `apiVersion: fleet.cattle.io/v1alpha1`, `kind: Cluster`, name and"
+            " labels."
+        )
         raise InvalidFile("holds no Cluster", file=str(path), next_step=step)
     return fleet
 
@@ -145,12 +183,20 @@ def picked(fleet: Fleet, names: Sequence[str], selector: dict[str, Any] | None) 
     known = {str(c.name): c for c in fleet.clusters}
     for name in names:
         if name not in known:
-            step = f"There are {', '.join(sorted(known)[:10])}." if known else "Add --clusters FILE, or --label K=V for one of your own."
+            step = (
+                f"There are {', '.join(sorted(known)[:10])}."
+                if known
+                else "Add --clusters FILE, or --label K=V for one of your own."
+            )
             raise NotFound(f"there is no cluster {name!r}", subject="--cluster", next_step=step)
     found = [known[name] for name in names] if names else fleet.clusters
     found = [c for c in found if selector is None or matches(selector, c.labels)]
     if not found:
-        raise NotFound("no cluster matches", subject="-l", next_step="Correct the selector, or add --clusters FILE.")
+        raise NotFound(
+            "no cluster matches",
+            subject="-l",
+            next_step="Correct the selector, or add --clusters FILE.",
+        )
     return found
 
 
@@ -201,36 +247,61 @@ class Renderer:
 
     async def _all(self, wanted: Sequence[tuple[Built, Match]], folder: Path) -> list[Rendered]:
         slots = asyncio.Semaphore(_AT_ONCE)
-        return list(await asyncio.gather(*(self._one(bundle, match, folder, slots) for bundle, match in wanted)))
+        return list(
+            await asyncio.gather(
+                *(self._one(bundle, match, folder, slots) for bundle, match in wanted)
+            )
+        )
 
-    async def _one(self, bundle: Built, match: Match, folder: Path, slots: asyncio.Semaphore) -> Rendered:
+    async def _one(
+        self, bundle: Built, match: Match, folder: Path, slots: asyncio.Semaphore
+    ) -> Rendered:
         cluster = match.cluster
         facts = Facts(
-            cluster=cluster.name, workspace=cluster.workspace, labels=cluster.labels, annotations=cluster.annotations, values=cluster.values
+            cluster=cluster.name,
+            workspace=cluster.workspace,
+            labels=cluster.labels,
+            annotations=cluster.annotations,
+            values=cluster.values,
         )
         made: RenderPlan | None = None
         try:
             files = self._files.setdefault(bundle.spec.archive, {}) or unpack(bundle.archive)
             self._files[bundle.spec.archive] = files
             made = plan(files, match.options, facts, bundle=bundle.spec.name)
-            return Rendered(bundle.spec, cluster, made, await self._texts(bundle, match, made, folder, slots))
+            return Rendered(
+                bundle.spec, cluster, made, await self._texts(bundle, match, made, folder, slots)
+            )
         except FleetError as error:
             return Rendered(bundle.spec, cluster, made, error=error)
 
-    async def _texts(self, bundle: Built, match: Match, made: RenderPlan, folder: Path, slots: asyncio.Semaphore) -> list[bytes]:
+    async def _texts(
+        self, bundle: Built, match: Match, made: RenderPlan, folder: Path, slots: asyncio.Semaphore
+    ) -> list[bytes]:
         overlays = match.options.yaml.overlays if match.options.yaml else None
         capabilities = self._capabilities_of(match.cluster)
-        inputs = [bundle.spec.archive, msgspec.structs.replace(made, files={}), overlays, capabilities]
+        inputs = [
+            bundle.spec.archive,
+            msgspec.structs.replace(made, files={}),
+            overlays,
+            capabilities,
+        ]
         key = hashlib.sha256(msgspec.json.encode(inputs)).hexdigest()
         if key not in self._made:
-            self._made[key] = asyncio.ensure_future(self._run(made, folder / key[:24], slots, capabilities))
+            self._made[key] = asyncio.ensure_future(
+                self._run(made, folder / key[:24], slots, capabilities)
+            )
         return await asyncio.shield(self._made[key])
 
     def _capabilities_of(self, cluster: Cluster) -> Capabilities:
         given, own = self._capabilities, self._reported.get(cluster.name, HELM_DEFAULT)
-        return Capabilities(given.kube_version or own.kube_version, given.api_versions or own.api_versions)
+        return Capabilities(
+            given.kube_version or own.kube_version, given.api_versions or own.api_versions
+        )
 
-    async def _run(self, made: RenderPlan, workdir: Path, slots: asyncio.Semaphore, capabilities: Capabilities) -> list[bytes]:
+    async def _run(
+        self, made: RenderPlan, workdir: Path, slots: asyncio.Semaphore, capabilities: Capabilities
+    ) -> list[bytes]:
         import shutil
 
         from fleetctl.tools import find
@@ -246,11 +317,21 @@ class Renderer:
             tool = Kustomize(kustomize) if kustomize else None
             try:
                 text = await rendered(
-                    made, workdir, helm=cli, kustomize=tool, deadline=_SECONDS, crds=self._crds, capabilities=capabilities
+                    made,
+                    workdir,
+                    helm=cli,
+                    kustomize=tool,
+                    deadline=_SECONDS,
+                    crds=self._crds,
+                    capabilities=capabilities,
                 )
             finally:
                 await asyncio.to_thread(shutil.rmtree, workdir, ignore_errors=True)
-        return [part for part in objects_of(text, "rendered objects") if self._hooks or not _is_hook(part)]
+        return [
+            part
+            for part in objects_of(text, "rendered objects")
+            if self._hooks or not _is_hook(part)
+        ]
 
 
 def _is_hook(part: bytes) -> bool:

@@ -17,9 +17,9 @@ _COUNT_FROM, _COUNT_EVERY = 100, 100
 def each(items: Sequence[T], work: Callable[[T], R], what: str = "") -> Iterator[tuple[T, R]]:
     """(item, result) in the order of `items`, with 8 requests in flight.
 
-    At the first error nothing more is begun. What was in flight and succeeded is still yielded, so that a
-    person sees everything that was done; then the error is raised. `what` names the work in a count on
-    stderr, which is shown for 100 items or more.
+    At the first error nothing more is begun. What was in flight and succeeded is still yielded, so
+    that a person sees everything that was done; then the error is raised. `what` names the work in
+    a count on stderr, which is shown for 100 items or more.
     """
     if len(items) < 2:
         yield from ((item, work(item)) for item in items)

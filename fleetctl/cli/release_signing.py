@@ -1,6 +1,8 @@
-"""Release keys, and signatures over `fleet-agent.pyz`: all on this machine, none of it known to a manager.
+"""Release keys, and signatures over `fleet-agent.pyz`: all on this machine, none of it known to a
+manager.
 
-A private key is a PEM file of PKCS 8 (RFC 8410), which `openssl` reads as well; a public key is one line of unpadded URL-safe base64.
+A private key is a PEM file of PKCS 8 (RFC 8410), which `openssl` reads as well; a public key is one
+line of unpadded URL-safe base64.
 """
 
 from __future__ import annotations
@@ -19,7 +21,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from fleetctl.core.model import wire
-from fleetctl.core.model.agent_release import ABOUT, MAX_BYTES, AgentRelease, check, of_file, release_bytes
+from fleetctl.core.model.agent_release import (
+    ABOUT,
+    MAX_BYTES,
+    AgentRelease,
+    check,
+    of_file,
+    release_bytes,
+)
 from fleetctl.core.model.errors import Conflict, InvalidFile, RefusedError, UsageError
 
 _MOST_KEY, _MOST_ABOUT = 64 * 1024, 4 * 1024 * 1024
@@ -28,9 +37,13 @@ _ED25519 = bytes.fromhex("302a300506032b6570032100")
 
 
 def make_key(path: Path) -> str:
-    """A new private key in `path` (mode 0600), its public line in `path`.pub, and that line. Raises Conflict, UsageError."""
+    """A new private key in `path` (mode 0600), its public line in `path`.pub, and that line. Raises
+    Conflict, UsageError.
+    """
     key = Ed25519PrivateKey.generate()
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     line = wire.b64(key.public_key().public_bytes_raw())
     _create(path, pem, 0o600)
     _create(path.with_name(path.name + ".pub"), line.encode() + b"\n", 0o644)
@@ -42,10 +55,16 @@ def _create(path: Path, data: bytes, mode: int) -> None:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     except FileExistsError as why:
         raise Conflict(
-            f"{path} exists already", subject=str(path), next_step="Choose another name; a release key is not made twice."
+            f"{path} exists already",
+            subject=str(path),
+            next_step="Choose another name; a release key is not made twice.",
         ) from why
     except OSError as why:
-        raise UsageError(f"{path} cannot be written: {why.strerror}", subject=str(path), next_step="Correct the path.") from why
+        raise UsageError(
+            f"{path} cannot be written: {why.strerror}",
+            subject=str(path),
+            next_step="Correct the path.",
+        ) from why
     with os.fdopen(handle, "wb") as file:
         file.write(data)
         file.flush()
@@ -60,9 +79,17 @@ def private_key(path: Path, ask: Callable[[], str]) -> Ed25519PrivateKey:
     except TypeError:
         key = _unlocked(path, data, ask())
     except ValueError as why:
-        raise InvalidFile("not a private key", file=str(path), next_step="Make one with `fleetctl agent-release keygen`.") from why
+        raise InvalidFile(
+            "not a private key",
+            file=str(path),
+            next_step="Make one with `fleetctl agent-release keygen`.",
+        ) from why
     if not isinstance(key, Ed25519PrivateKey):
-        raise InvalidFile("not an Ed25519 key", file=str(path), next_step="Make one with `fleetctl agent-release keygen`.")
+        raise InvalidFile(
+            "not an Ed25519 key",
+            file=str(path),
+            next_step="Make one with `fleetctl agent-release keygen`.",
+        )
     return key
 
 
@@ -70,25 +97,39 @@ def _unlocked(path: Path, data: bytes, passphrase: str) -> Any:
     try:
         return serialization.load_pem_private_key(data, password=passphrase.encode())
     except ValueError as why:
-        raise UsageError("the passphrase is wrong", subject=str(path), next_step="Try again.") from why
+        raise UsageError(
+            "the passphrase is wrong", subject=str(path), next_step="Try again."
+        ) from why
 
 
 def public_key(text: str) -> bytes:
-    """The raw key that `text` is or that the file of this name holds, as a line or as PEM. Raises UsageError."""
+    """The raw key that `text` is or that the file of this name holds, as a line or as PEM. Raises
+    UsageError.
+    """
     path = Path(text)
     try:
         said = (read(path, _MOST_KEY).decode() if path.is_file() else text).strip()
-        key = base64.b64decode("".join(said.splitlines()[1:-1])) if said.startswith(_PEM) else wire.unb64(said)
+        key = (
+            base64.b64decode("".join(said.splitlines()[1:-1]))
+            if said.startswith(_PEM)
+            else wire.unb64(said)
+        )
     except (ValueError, OSError):
         key = b""
     key = key.removeprefix(_ED25519) if len(key) > 32 else key
     if len(key) != 32:
-        raise UsageError(f"{text[:80]!r} is not a release key", subject="--key", next_step="Give the file or line that keygen made.")
+        raise UsageError(
+            f"{text[:80]!r} is not a release key",
+            subject="--key",
+            next_step="Give the file or line that keygen made.",
+        )
     return key
 
 
 def described(path: Path) -> tuple[AgentRelease, bytes]:
-    """What the .pyz says of itself, unsigned, and its bytes; nothing of it is run. Raises UsageError."""
+    """What the .pyz says of itself, unsigned, and its bytes; nothing of it is run. Raises
+    UsageError.
+    """
     data, step = read(path, MAX_BYTES), "Make the file with `make agent`."
     try:
         with zipfile.ZipFile(path) as archive:
@@ -96,15 +137,29 @@ def described(path: Path) -> tuple[AgentRelease, bytes]:
                 raise InvalidFile(f"its {ABOUT} is too large", file=str(path), next_step=step)
             about = msgspec.json.decode(archive.read(ABOUT), type=dict[str, Any])
     except (zipfile.BadZipFile, KeyError, msgspec.DecodeError, OSError) as why:
-        raise InvalidFile("not a fleet-agent.pyz of this kind", file=str(path), next_step=step) from why
-    version, python, platform = (str(about.get(name, "")) for name in ("version", "python", "platform"))
-    release = AgentRelease(version=version, python=python, platform=platform, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+        raise InvalidFile(
+            "not a fleet-agent.pyz of this kind", file=str(path), next_step=step
+        ) from why
+    version, python, platform = (
+        str(about.get(name, "")) for name in ("version", "python", "platform")
+    )
+    release = AgentRelease(
+        version=version,
+        python=python,
+        platform=platform,
+        size=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+    )
     check(release)
     return release, data
 
 
 def sign(release: AgentRelease, key: Ed25519PrivateKey, *, replaces_newer: bool) -> AgentRelease:
-    said = msgspec.structs.replace(release, replaces_newer=replaces_newer, key_id=wire.key_id(key.public_key().public_bytes_raw()))
+    said = msgspec.structs.replace(
+        release,
+        replaces_newer=replaces_newer,
+        key_id=wire.key_id(key.public_key().public_bytes_raw()),
+    )
     return msgspec.structs.replace(said, signature=wire.b64(key.sign(release_bytes(said))))
 
 
@@ -120,19 +175,28 @@ def check_file(release: AgentRelease, path: Path) -> bytes:
     for name in ("sha256", "size", "version", "python", "platform"):
         if getattr(found, name) != getattr(release, name):
             summary = (
-                f"the signature is of another file: its {name} is {getattr(release, name)}, and {path.name} has {getattr(found, name)}"
+                f"the signature is of another file: its {name} is {getattr(release, name)}, and"
+                f" {path.name} has {getattr(found, name)}"
             )
-            raise RefusedError(summary, subject=str(path), next_step="Sign this file, or give the one that was signed.")
+            raise RefusedError(
+                summary,
+                subject=str(path),
+                next_step="Sign this file, or give the one that was signed.",
+            )
     return data
 
 
 def verify(release: AgentRelease, key: bytes) -> None:
     """Raises RefusedError when `key` has not signed it."""
     try:
-        Ed25519PublicKey.from_public_bytes(key).verify(wire.unb64(release.signature), release_bytes(release))
+        Ed25519PublicKey.from_public_bytes(key).verify(
+            wire.unb64(release.signature), release_bytes(release)
+        )
     except (InvalidSignature, ValueError) as why:
         summary = f"the signature is not by key {wire.key_id(key)}"
-        raise RefusedError(summary, subject=f"agent {release.version}", next_step="Do not use this file.") from why
+        raise RefusedError(
+            summary, subject=f"agent {release.version}", next_step="Do not use this file."
+        ) from why
 
 
 def read(path: Path, most: int) -> bytes:
@@ -141,7 +205,13 @@ def read(path: Path, most: int) -> bytes:
         with path.open("rb") as file:
             data = file.read(most + 1)
     except OSError as why:
-        raise UsageError(f"{path} cannot be read: {why.strerror}", subject=str(path), next_step="Correct the path.") from why
+        raise UsageError(
+            f"{path} cannot be read: {why.strerror}",
+            subject=str(path),
+            next_step="Correct the path.",
+        ) from why
     if len(data) > most:
-        raise UsageError(f"{path} is larger than {most} bytes", subject=str(path), next_step="Give another file.")
+        raise UsageError(
+            f"{path} is larger than {most} bytes", subject=str(path), next_step="Give another file."
+        )
     return data

@@ -23,26 +23,58 @@ if TYPE_CHECKING:
 
 Output = Annotated[Format, typer.Option("-o", "--output", help="Form of the answer.")]
 Workspace = Annotated[
-    str, typer.Option("-n", "--workspace", "--namespace", metavar="NAME", help="Workspace; the context's own when not given.")
+    str,
+    typer.Option(
+        "-n",
+        "--workspace",
+        "--namespace",
+        metavar="NAME",
+        help="Workspace; the context's own when not given.",
+    ),
 ]
-Everywhere = Annotated[bool, typer.Option("-A", "--all-workspaces", help="Look into all workspaces.")]
+Everywhere = Annotated[
+    bool, typer.Option("-A", "--all-workspaces", help="Look into all workspaces.")
+]
 Selector = Annotated[
-    str, typer.Option("-l", "--selector", metavar="SELECTOR", help="Label selector: env=prod,tier!=gold,region in (eu,us).")
+    str,
+    typer.Option(
+        "-l",
+        "--selector",
+        metavar="SELECTOR",
+        help="Label selector: env=prod,tier!=gold,region in (eu,us).",
+    ),
 ]
 Watch = Annotated[bool, typer.Option("-w", "--watch", help="Go on and show every change.")]
-NoHeaders = Annotated[bool, typer.Option("--no-headers", help="Leave out the titles of the columns.")]
-SortBy = Annotated[
-    str, typer.Option("--sort-by", metavar="COLUMN", help="Column, or a path like .metadata.name; status puts the worst first.")
+NoHeaders = Annotated[
+    bool, typer.Option("--no-headers", help="Leave out the titles of the columns.")
 ]
-States = Annotated[str, typer.Option("--state", metavar="A,B", help="Only in these states, for example Modified,ErrApplied.")]
+SortBy = Annotated[
+    str,
+    typer.Option(
+        "--sort-by",
+        metavar="COLUMN",
+        help="Column, or a path like .metadata.name; status puts the worst first.",
+    ),
+]
+States = Annotated[
+    str,
+    typer.Option(
+        "--state", metavar="A,B", help="Only in these states, for example Modified,ErrApplied."
+    ),
+]
 NotReady = Annotated[bool, typer.Option("--not-ready", help="Only what is not Ready.")]
-ContextName = Annotated[str, typer.Option("--context", metavar="NAME", help="Context to use instead of the current one.")]
+ContextName = Annotated[
+    str,
+    typer.Option("--context", metavar="NAME", help="Context to use instead of the current one."),
+]
 Name = Annotated[str, typer.Argument(metavar="NAME")]
 Names = Annotated[list[str], typer.Argument(metavar="NAME")]
 OptionalNames = Annotated[list[str] | None, typer.Argument(metavar="NAME")]
 Every = Annotated[bool, typer.Option("--all", help="All of the kind in the workspace.")]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do it without asking.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")
+]
 
 
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -68,12 +100,19 @@ def opened(context: str = "", workspace: str = "") -> Iterator[Session]:
 
 def new_group() -> typer.Typer:
     return typer.Typer(
-        cls=Group, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, context_settings=HELP
+        cls=Group,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings=HELP,
     )
 
 
 def labels_of(pairs: Sequence[str], *, removing: bool = False) -> dict[str, str | None]:
-    """`k=v` pairs, each text or several joined by commas; with `removing`, `k-` takes one away. Raises UsageError."""
+    """`k=v` pairs, each text or several joined by commas; with `removing`, `k-` takes one away.
+    Raises UsageError.
+    """
     found: dict[str, str | None] = {}
     for text in (part for pair in pairs for part in pair.split(",") if part):
         key, sign, value = text.partition("=")
@@ -87,12 +126,20 @@ def labels_of(pairs: Sequence[str], *, removing: bool = False) -> dict[str, str 
     return found
 
 
-def picked(session: Session, plural: str, names: Sequence[str] | None, selector: str, *, every: bool) -> list[str]:
-    """The objects that a command is about: named, picked by a selector, or all. Raises UsageError, NotFound."""
+def picked(
+    session: Session, plural: str, names: Sequence[str] | None, selector: str, *, every: bool
+) -> list[str]:
+    """The objects that a command is about: named, picked by a selector, or all. Raises UsageError,
+    NotFound.
+    """
     kind = KINDS[plural]
     if sum((bool(names), bool(selector), every)) != 1:
         step = "Give names, -l SELECTOR or --all, and only one of them."
-        what = "nothing is named" if not names and not selector and not every else "more than one way to pick objects"
+        what = (
+            "nothing is named"
+            if not names and not selector and not every
+            else "more than one way to pick objects"
+        )
         raise UsageError(what, subject=kind.many, next_step=step)
     if names:
         return list(dict.fromkeys(names))
@@ -100,27 +147,43 @@ def picked(session: Session, plural: str, names: Sequence[str] | None, selector:
     if not items:
         by = f" with labels {selector}" if selector else ""
         step = f"See `fleetctl get {plural} -n {session.workspace} -o wide`."
-        raise NotFound(f"no {kind.kind}{by} in workspace {session.workspace}", subject=kind.many, next_step=step)
+        raise NotFound(
+            f"no {kind.kind}{by} in workspace {session.workspace}",
+            subject=kind.many,
+            next_step=step,
+        )
     return [item["metadata"]["name"] for item in items]
 
 
 def secret_line(file: Any, *, option: str) -> str:
-    """The first line of a file, or of standard input when `file` is None; a terminal is asked without an echo. Raises UsageError."""
+    """The first line of a file, or of standard input when `file` is None; a terminal is asked
+    without an echo. Raises UsageError.
+    """
     try:
         if file is not None:
             text = file.read_text("utf-8").partition("\n")[0]
         elif sys.stdin.isatty():
             from getpass import getpass
 
-            text = getpass(f"{option.removeprefix('--').removesuffix('-stdin')}: ", stream=sys.stderr)
+            text = getpass(
+                f"{option.removeprefix('--').removesuffix('-stdin')}: ", stream=sys.stderr
+            )
         else:
             text = sys.stdin.readline()
     except (OSError, UnicodeError) as why:
         said = getattr(why, "strerror", None) or "it is not text"
-        raise UsageError(f"{file or 'standard input'} cannot be read: {said}", subject=option, next_step="Correct the path.") from why
+        raise UsageError(
+            f"{file or 'standard input'} cannot be read: {said}",
+            subject=option,
+            next_step="Correct the path.",
+        ) from why
     found: str = text.strip("\r\n")
     if not found.strip():
-        raise UsageError(f"{file or 'standard input'} is empty", subject=option, next_step="It holds the secret in its first line.")
+        raise UsageError(
+            f"{file or 'standard input'} is empty",
+            subject=option,
+            next_step="It holds the secret in its first line.",
+        )
     return found
 
 
@@ -133,7 +196,14 @@ class Doomed:
     workspace: str = ""
 
 
-def remove(session: Session, doomed: Sequence[Doomed], *, yes: bool, uninstall: bool = False, absent_is_fine: bool = False) -> None:
+def remove(
+    session: Session,
+    doomed: Sequence[Doomed],
+    *,
+    yes: bool,
+    uninstall: bool = False,
+    absent_is_fine: bool = False,
+) -> None:
     """Say what would go, ask once, and do it. Nothing goes when one of them does not exist."""
     from fleetctl.client import place
 
@@ -160,14 +230,21 @@ def remove(session: Session, doomed: Sequence[Doomed], *, yes: bool, uninstall: 
         count = len(places)
         confirm(f"Delete {what if count < 3 else f'these {count} objects'}?", yes=yes, number=count)
     params = {"uninstall": "true"} if uninstall else None
-    for path, _ in each(list(places), lambda path: session.client.call("DELETE", path, params=params), "deleted"):
+    for path, _ in each(
+        list(places), lambda path: session.client.call("DELETE", path, params=params), "deleted"
+    ):
         output.line(f"{KINDS[places[path].plural].kind.lower()}/{places[path].name} deleted")
 
 
 # Kinds that the manager makes itself: what to do instead of deleting one.
 _DERIVED = {
-    "bundles": "Remove its directory from Git, or `fleetctl gitrepo delete NAME` with all of its bundles.",
-    "bundledeployments": "Change the bundle's targets in Git, or the labels of the cluster; `fleetctl why` shows what picks it.",
+    "bundles": (
+        "Remove its directory from Git, or `fleetctl gitrepo delete NAME` with all of its bundles."
+    ),
+    "bundledeployments": (
+        "Change the bundle's targets in Git, or the labels of the cluster; `fleetctl why` shows"
+        " what picks it."
+    ),
 }
 
 
@@ -183,7 +260,9 @@ def _consequence(kind: str, gone: dict[str, Any], *, uninstall: bool) -> str:
     shown = ", ".join(bundles[:5]) + (f" and {len(bundles) - 5} more" if len(bundles) > 5 else "")
     amount = counted(len(bundles), "bundle")
     if kind == "Cluster" and not uninstall:
-        return f"its agent is locked out; {amount} stay there as they are (--uninstall removes them)"
+        return (
+            f"its agent is locked out; {amount} stay there as they are (--uninstall removes them)"
+        )
     if kind in {"Cluster", "GitRepo"}:
         where = "it" if kind == "Cluster" else counted(len(clusters), "cluster")
         return f"removes {amount}" + (f" ({shown})" if bundles else "") + f" from {where}"
@@ -199,14 +278,22 @@ _MANY = 20
 
 
 def confirm(question: str, *, yes: bool, number: int = 1) -> None:
-    """Ask before something is removed. Raises RefusedError without a terminal, or when the answer is no."""
+    """Ask before something is removed. Raises RefusedError without a terminal, or when the answer
+    is no.
+    """
     if yes:
         return
     if not sys.stdin.isatty():
-        raise RefusedError("there is no terminal to ask for confirmation", subject=question, next_step="Add --yes.")
+        raise RefusedError(
+            "there is no terminal to ask for confirmation", subject=question, next_step="Add --yes."
+        )
     if number >= _MANY:
         if output.ask(f"{question} Type {number} to go on:") != str(number):
-            raise RefusedError("nothing was done", subject=question, next_step=f"Type {number}, or add --yes.")
+            raise RefusedError(
+                "nothing was done", subject=question, next_step=f"Type {number}, or add --yes."
+            )
         return
     if output.ask(f"{question} [y/N]").lower() not in {"y", "yes"}:
-        raise RefusedError("nothing was done", subject=question, next_step="Answer y, or add --yes.")
+        raise RefusedError(
+            "nothing was done", subject=question, next_step="Answer y, or add --yes."
+        )

@@ -1,7 +1,8 @@
 """What `fleetctl wait --for` may ask of an object, and what an object lacks of it, in words. Pure.
 
-`ready`: its state is Ready (of a rollout: Completed). `synced`: every cluster that gets it was told its newest version. `applied`: and has
-applied it, ready or not. `completed`: a rollout has reached everybody. `commit=SHA`: what Git says was taken. Or a condition, or a state.
+`ready`: its state is Ready (of a rollout: Completed). `synced`: every cluster that gets it was told
+its newest version. `applied`: and has applied it, ready or not. `completed`: a rollout has reached
+everybody. `commit=SHA`: what Git says was taken. Or a condition, or a state.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ _ENDED = frozenset({"Failed", "Aborted"})
 
 @dataclass(frozen=True)
 class Goal:
-    """`want`: a word of WORDS, `condition=TYPE[=STATUS]`, `commit=SHA` or a state in small letters."""
+    """`want`: a word of WORDS, `condition=TYPE[=STATUS]`, `commit=SHA` or a state in small
+    letters.
+    """
 
     want: str
 
@@ -42,7 +45,11 @@ class Goal:
             return _condition(item, self.want.removeprefix("condition="))
         if self.want.startswith("commit="):
             at = commit_of(item)
-            return "" if at.startswith(self.want.removeprefix("commit=")) and at else f"is at {at[:12] or 'no commit'}"
+            return (
+                ""
+                if at.startswith(self.want.removeprefix("commit=")) and at
+                else f"is at {at[:12] or 'no commit'}"
+            )
         rollout = item["kind"] == "Rollout"
         if self.want == "completed" or (rollout and self.want in {"ready", "applied"}):
             return _stated(item, "completed")
@@ -55,7 +62,11 @@ class Goal:
     def lost(self, item: dict[str, Any]) -> str:
         """Why this will never be, without a person; "" when it may."""
         state = state_of(item)
-        if item["kind"] != "Rollout" or state not in _ENDED or self.want not in {"ready", "synced", "applied", "completed"}:
+        if (
+            item["kind"] != "Rollout"
+            or state not in _ENDED
+            or self.want not in {"ready", "synced", "applied", "completed"}
+        ):
             return ""
         return f"is {state}" + _because(item) if self.missing(item) else ""
 
@@ -91,7 +102,9 @@ def _stated(item: dict[str, Any], want: str) -> str:
 
 
 def _told(item: dict[str, Any]) -> str:
-    told, _, of = str(((item.get("status") or {}).get("display") or {}).get("clusters") or "").partition("/")
+    told, _, of = str(
+        ((item.get("status") or {}).get("display") or {}).get("clusters") or ""
+    ).partition("/")
     return "" if told == of else f"{told} of {of} clusters are told" + _because(item)
 
 
@@ -107,14 +120,22 @@ def _counted(item: dict[str, Any], counters: dict[str, str]) -> str:
     if not left:
         return ""
     said = ", ".join(f"{count} {word}" for word, count in left.items())
-    causes = [f"{r['cause']} ({(r.get('example') or {}).get('cluster', '')})" for r in status.get("reasons") or [] if r["state"] in left]
+    causes = [
+        f"{r['cause']} ({(r.get('example') or {}).get('cluster', '')})"
+        for r in status.get("reasons") or []
+        if r["state"] in left
+    ]
     why = f": {'; '.join(causes[:_CAUSES])}" if causes else _because(item)
     return f"has {said} of {summary.get('desiredReady', '?')}{why}"
 
 
 def _condition(item: dict[str, Any], want: str) -> str:
     kind, _, status = want.partition("=")
-    has = [c for c in (item.get("status") or {}).get("conditions") or [] if str(c.get("type", "")).lower() == kind.lower()]
+    has = [
+        c
+        for c in (item.get("status") or {}).get("conditions") or []
+        if str(c.get("type", "")).lower() == kind.lower()
+    ]
     if has and str(has[0].get("status", "")).lower() == (status or "true").lower():
         return ""
     return f"has {kind}={has[0].get('status')}" if has else f"has no condition {kind}"

@@ -1,4 +1,5 @@
-"""Holds what a change of cluster labels does to bundles: which clusters gain, lose or change one. Pure.
+"""Holds what a change of cluster labels does to bundles: which clusters gain, lose or change one.
+Pure.
 
 The input is the difference that reconciling stores (core/plan.py), as for a plan (core/impact.py).
 """
@@ -25,7 +26,9 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Effect(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """Clusters on which one bundle changes in the same way. `why`: what differs, in words of fleet.yaml."""
+    """Clusters on which one bundle changes in the same way. `why`: what differs, in words of
+    fleet.yaml.
+    """
 
     bundle: BundleName
     what: What
@@ -36,16 +39,26 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rena
     why: list[str] = msgspec.field(default_factory=list)
 
 
-def effects_of(changes: Iterable[Change], have: Mapping[Key, Have], name: Callable[[ClusterId], str]) -> list[Effect]:
+def effects_of(
+    changes: Iterable[Change], have: Mapping[Key, Have], name: Callable[[ClusterId], str]
+) -> list[Effect]:
     """The changes as effects, by bundle; what a cluster gains first. `name`: a cluster's name."""
-    members: dict[tuple[BundleName, What, Source | None, Source | None, tuple[str, ...]], list[str]] = {}
+    members: dict[
+        tuple[BundleName, What, Source | None, Source | None, tuple[str, ...]], list[str]
+    ] = {}
     for change in changes:
         old = have.get(change.key)
         what = kind_of_change(change, old)
         if change.want is None and what is not What.REMOVED:
             continue  # it never reached the cluster
         before, after = (old if what is not What.ADDED else None), change.want
-        key = change.key[1], what, _source(before), _source(after), tuple(change_reasons(change.want, old))
+        key = (
+            change.key[1],
+            what,
+            _source(before),
+            _source(after),
+            tuple(change_reasons(change.want, old)),
+        )
         members.setdefault(key, []).append(name(change.key[0]))
     order = list(What)
     found = [

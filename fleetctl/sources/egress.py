@@ -12,7 +12,8 @@ from fleetctl.core.formats.redact import CUT, redacted_login
 from fleetctl.core.model.errors import RefusedError, SourceError
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-# Clouds answer questions about the machine itself here; these two stand outside the link-local ranges.
+# Clouds answer questions about the machine itself here; these two stand outside the link-local
+# ranges.
 _METADATA = (ipaddress.ip_network("fd00:ec2::254/128"), ipaddress.ip_network("100.100.100.200/32"))
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
@@ -28,21 +29,28 @@ def shown(url: str) -> str:
     if not host:
         return url.replace(f"//{CUT}@", "//", 1)
     host = f"[{host}]" if ":" in host else host
-    return urlunsplit((parts.scheme, host + (f":{port}" if port else ""), parts.path, parts.query, ""))
+    return urlunsplit(
+        (parts.scheme, host + (f":{port}" if port else ""), parts.path, parts.query, "")
+    )
 
 
 def origin(url: str) -> tuple[str, str, int]:
     """(scheme, host, port); an address that cannot be read is the origin of nothing."""
     try:
         parts = urlsplit(url)
-        return parts.scheme, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
+        return (
+            parts.scheme,
+            parts.hostname or "",
+            parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0),
+        )
     except ValueError:
         return "", url, -1
 
 
 @dataclass(frozen=True)
 class EgressPolicy:
-    """Loopback, link-local and metadata addresses are refused unless `allow` (CIDRs and host names) lists them.
+    """Loopback, link-local and metadata addresses are refused unless `allow` (CIDRs and host names)
+    lists them.
 
     Private ranges are allowed unless `deny` (CIDRs) lists them.
     """
@@ -51,22 +59,37 @@ class EgressPolicy:
     deny: tuple[str, ...] = ()
 
     async def addresses(self, url: str, what: str = "charts") -> list[str]:
-        """What the host of `url` resolves to; connect to these and look up no more, or a name could change its mind meanwhile.
+        """What the host of `url` resolves to; connect to these and look up no more, or a name could
+        change its mind meanwhile.
 
         Raises RefusedError when any of them is forbidden, SourceError when there is none.
         """
         _, host, port = origin(url)
         if urlsplit(url).scheme not in {"http", "https"} or not host or port <= 0:
-            raise RefusedError(f"{shown(url)} is not an http or https address", subject=shown(url), next_step="Correct it.")
+            raise RefusedError(
+                f"{shown(url)} is not an http or https address",
+                subject=shown(url),
+                next_step="Correct it.",
+            )
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = await asyncio.get_running_loop().getaddrinfo(
+                host, port, type=socket.SOCK_STREAM
+            )
         except (OSError, UnicodeError) as why:
-            raise SourceError(f"{host} cannot be resolved", subject=shown(url), next_step="Correct the host, or wait for DNS.") from why
+            raise SourceError(
+                f"{host} cannot be resolved",
+                subject=shown(url),
+                next_step="Correct the host, or wait for DNS.",
+            ) from why
         texts = list(dict.fromkeys(str(info[4][0]) for info in found))
         for text in texts if host not in self.allow else ():
             if self._forbidden(ipaddress.ip_address(text.partition("%")[0])):
                 step = f"Start the manager with --allow-egress {host}, if this is meant."
-                raise RefusedError(f"{host} is at {text}, which {what} may not be read from", subject=shown(url), next_step=step)
+                raise RefusedError(
+                    f"{host} is at {text}, which {what} may not be read from",
+                    subject=shown(url),
+                    next_step=step,
+                )
         return texts
 
     def _forbidden(self, address: _Address) -> bool:
@@ -75,12 +98,20 @@ class EgressPolicy:
             return False
         if any(address in net for net in (*_METADATA, *_networks(self.deny))):
             return True
-        return address.is_loopback or address.is_link_local or address.is_unspecified or address.is_multicast or _reserved(address)
+        return (
+            address.is_loopback
+            or address.is_link_local
+            or address.is_unspecified
+            or address.is_multicast
+            or _reserved(address)
+        )
 
 
 def _reserved(address: _Address) -> bool:
     # "This network" (0.0.0.0/8) reaches the machine itself on Linux.
-    return address.is_reserved or (address.version == 4 and address in ipaddress.ip_network("0.0.0.0/8"))
+    return address.is_reserved or (
+        address.version == 4 and address in ipaddress.ip_network("0.0.0.0/8")
+    )
 
 
 def _inner(address: _Address) -> _Address:

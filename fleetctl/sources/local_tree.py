@@ -1,4 +1,6 @@
-"""A folder on this disk, or one commit of a clone, as a tree to scan. Nothing is fetched or written; Git's own program is not needed."""
+"""A folder on this disk, or one commit of a clone, as a tree to scan. Nothing is fetched or
+written; Git's own program is not needed.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,11 @@ class _Entries:
         start = f"{folder}/"
 
         def cut(entries: dict[str, Any]) -> dict[str, Any]:
-            return {path.removeprefix(start): entry for path, entry in entries.items() if path.startswith(start)}
+            return {
+                path.removeprefix(start): entry
+                for path, entry in entries.items()
+                if path.startswith(start)
+            }
 
         return _Entries(cut(self.files), cut(self.links), cut(self.unusable))
 
@@ -70,15 +76,21 @@ class LocalTree:
 
 
 def open_local(text: str) -> LocalTree:
-    """`DIR`, or `DIR@REVISION` of a clone: DIR may also be a folder inside the clone. Raises NotFound, UsageError."""
+    """`DIR`, or `DIR@REVISION` of a clone: DIR may also be a folder inside the clone. Raises
+    NotFound, UsageError.
+    """
     if Path(text).is_dir():
         return _folder(Path(text))
     place, sign, revision = text.rpartition("@")
     if sign and revision and Path(place or ".").is_dir():
         return _commit(Path(place or "."), revision)
     if Path(place if sign else text).exists():
-        raise UsageError(f"{text} is not a folder", subject=text, next_step="Name the folder, or CLONE@REVISION.")
-    raise UsageError(f"there is no folder {place if sign else text}", subject=text, next_step="Correct the path.")
+        raise UsageError(
+            f"{text} is not a folder", subject=text, next_step="Name the folder, or CLONE@REVISION."
+        )
+    raise UsageError(
+        f"there is no folder {place if sign else text}", subject=text, next_step="Correct the path."
+    )
 
 
 def _folder(root: Path) -> LocalTree:
@@ -90,7 +102,11 @@ def _folder(root: Path) -> LocalTree:
         for name in [*names, *links]:
             if name != ".git":
                 _add_path(entries, here / name, prefix)
-        folders[:] = sorted(name for name in folders if name not in {".git", *links} and _enters(entries, here / name, prefix))
+        folders[:] = sorted(
+            name
+            for name in folders
+            if name not in {".git", *links} and _enters(entries, here / name, prefix)
+        )
     return LocalTree(entries)
 
 
@@ -108,7 +124,9 @@ def _add_path(entries: _Entries, path: Path, prefix: str) -> None:
 
 
 def _enters(entries: _Entries, path: Path, prefix: str) -> bool:
-    """Whether the files of a folder belong to the tree; a submodule's do not, nor can those below a name that no bundle can hold."""
+    """Whether the files of a folder belong to the tree; a submodule's do not, nor can those below a
+    name that no bundle can hold.
+    """
     shown = _printable(prefix + path.name)
     is_submodule = (path / ".git").exists()
     fault = SUBMODULE if is_submodule else entry_fault(shown, os.fsencode(path.name), stat.S_IFDIR)
@@ -133,7 +151,9 @@ class _Disk:
             with self._path.open("rb") as file:
                 data = file.read(DEFAULT_LIMITS.file_bytes + 1)
         except OSError as why:
-            raise InvalidFile(f"cannot be read: {why.strerror}", file=self._shown, next_step="Correct its rights.") from why
+            raise InvalidFile(
+                f"cannot be read: {why.strerror}", file=self._shown, next_step="Correct its rights."
+            ) from why
         return _bounded(data, self._shown, executable=self._executable)
 
 
@@ -142,7 +162,9 @@ class _Blob:
         self._repo, self._sha, self._shown, self._executable = repo, sha, shown, executable
 
     def __call__(self) -> File:
-        return _bounded(self._repo.object_store[self._sha].data, self._shown, executable=self._executable)
+        return _bounded(
+            self._repo.object_store[self._sha].data, self._shown, executable=self._executable
+        )
 
 
 def _bounded(data: bytes, shown: str, *, executable: bool) -> File:
@@ -160,12 +182,18 @@ def _commit(place: Path, revision: str) -> LocalTree:
     try:
         repo = Repo.discover(str(place.resolve()))
     except NotGitRepository as why:
-        raise UsageError(f"{place} is not in a clone of a Git repository", subject=str(place), next_step="Leave out @REVISION.") from why
+        raise UsageError(
+            f"{place} is not in a clone of a Git repository",
+            subject=str(place),
+            next_step="Leave out @REVISION.",
+        ) from why
     try:
         commit = _revision(repo, revision)
     except (KeyError, ValueError, IndexError) as why:
         step = "Name a branch, a tag or a commit; `git fetch` gets what is not there yet."
-        raise NotFound(f"there is no revision {revision}", subject=str(place), next_step=step) from why
+        raise NotFound(
+            f"there is no revision {revision}", subject=str(place), next_step=step
+        ) from why
     root = Path(repo.path).resolve()
     below = place.resolve().relative_to(root).as_posix() if not repo.bare else "."
     entries = _Entries()
@@ -173,12 +201,18 @@ def _commit(place: Path, revision: str) -> LocalTree:
     if below != ".":
         entries = entries.below(below)
         if not entries.files:
-            raise NotFound(f"{below} is not in {revision}", subject=str(place), next_step="Correct the path or the revision.")
+            raise NotFound(
+                f"{below} is not in {revision}",
+                subject=str(place),
+                next_step="Correct the path or the revision.",
+            )
     return LocalTree(entries, commit.id.decode())
 
 
 def _revision(repo: Any, text: str) -> Any:
-    """A commit by branch, tag, (short) id, and `~N` and `^` behind it. Raises KeyError, ValueError, IndexError."""
+    """A commit by branch, tag, (short) id, and `~N` and `^` behind it. Raises KeyError, ValueError,
+    IndexError.
+    """
     from dulwich.objectspec import parse_commit
 
     match = re.fullmatch(r"(.+?)((?:~\d*|\^\d*)*)", text)

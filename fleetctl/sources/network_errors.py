@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import re
 
-_TLS = re.compile(r"certificate verify failed|certificate_verify_failed|self.signed certificate|hostname mismatch", re.IGNORECASE)
+_TLS = re.compile(
+    r"certificate verify failed|certificate_verify_failed|self.signed certificate|hostname"
+    r" mismatch",
+    re.IGNORECASE,
+)
 _CAUSES = (
-    (r"wrong version number|ssl: unknown_protocol|http_request", "does not speak TLS", "Use http:// if that is meant."),
-    (r"resolv|name or service|nodename nor servname", "cannot be resolved", "Correct the address, or look at DNS."),
-    (r"refused|unreachable|no route|all connection attempts failed", "does not take connections", "Start it, or correct the address."),
+    (
+        r"wrong version number|ssl: unknown_protocol|http_request",
+        "does not speak TLS",
+        "Use http:// if that is meant.",
+    ),
+    (
+        r"resolv|name or service|nodename nor servname",
+        "cannot be resolved",
+        "Correct the address, or look at DNS.",
+    ),
+    (
+        r"refused|unreachable|no route|all connection attempts failed",
+        "does not take connections",
+        "Start it, or correct the address.",
+    ),
     (r"timed out|timeout", "did not answer in time", "Look at the server."),
 )
 
@@ -19,11 +35,17 @@ def explain(why: BaseException, name: str) -> tuple[str, str]:
     if _TLS.search(said):
         found = re.search(r"verify failed: ([^(]+)", said)
         reason = found[1].strip() if found else "it is not for this host"
-        return f"the certificate of {name} is not trusted: {reason}", "Give its authority with --ca-file."
+        return (
+            f"the certificate of {name} is not trusted: {reason}",
+            "Give its authority with --ca-file.",
+        )
     for pattern, summary, step in _CAUSES:
         if re.search(pattern, said, re.IGNORECASE):
             return f"{name} {summary}", step
-    return f"{name} broke off the connection: {one_line(why)}", "Look at the server; it is tried again."
+    return (
+        f"{name} broke off the connection: {one_line(why)}",
+        "Look at the server; it is tried again.",
+    )
 
 
 def one_line(why: BaseException) -> str:

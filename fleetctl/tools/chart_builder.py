@@ -1,7 +1,8 @@
 """From a render plan to something helm can install.
 
-Rule: a chart stays the chart; raw and kustomize bundles become a chart whose one template hands the bytes through (`.Files.Get`), untouched
-by the template engine. Only where a chart's output must change does helm call back, through a plugin in a folder of our own.
+Rule: a chart stays the chart; raw and kustomize bundles become a chart whose one template hands the
+bytes through (`.Files.Get`), untouched by the template engine. Only where a chart's output must
+change does helm call back, through a plugin in a folder of our own.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from fleetctl.tools.helm_errors import KubeVersionMismatch
 from fleetctl.tools.kustomize import Kustomize, needed
 
 PLUGIN = "fleetctl-postrender"
-# Where the post-renderer leaves the definitions that must be there before the release, and what Git states in the place of live values.
+# Where the post-renderer leaves the definitions that must be there before the release, and what Git
+# states in the place of live values.
 DEFINITIONS, BEFORE = "definitions.json", "before.json"
 _PACKED_DEPTH = 4  # packed charts inside packed charts
 _CRDS = re.compile(r"(^|/)crds/")
@@ -54,7 +56,9 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Content:
-    """What a bundle that is no chart consists of: objects as one stream, and files that helm's template engine reads."""
+    """What a bundle that is no chart consists of: objects as one stream, and files that helm's
+    template engine reads.
+    """
 
     text: bytes
     engine: Mapping[str, File] = field(default_factory=dict)
@@ -69,27 +73,35 @@ async def content(
     scopes: Mapping[str, bool] | None = None,
     change: Change | None = None,
 ) -> Content:
-    """Of a raw or kustomize bundle; `workdir` is made anew; `scopes` as in `postrender.Changes`; `change` does `postrender.changed`
-    elsewhere than in this process. Raises UsageError, ToolFailed, ToolMissing.
+    """Of a raw or kustomize bundle; `workdir` is made anew; `scopes` as in `postrender.Changes`;
+    `change` does `postrender.changed` elsewhere than in this process. Raises UsageError,
+    ToolFailed, ToolMissing.
     """
     await asyncio.to_thread(_empty, workdir)
     plan = examine(plan)
     text = plan.text
     if text is None:
         await asyncio.to_thread(_write, plan, workdir / "source", "")
-        text = await needed(kustomize).build(workdir / "source" / plan.kustomize_dir, deadline=deadline)
+        text = await needed(kustomize).build(
+            workdir / "source" / plan.kustomize_dir, deadline=deadline
+        )
     changes = postrender.Changes(plan.forced_namespace, plan.keep_crds, plan.confined, scopes)
     if changes.leave(text):
         return Content(text, plan.engine)
-    return Content(await change(text, changes) if change else postrender.changed(text, changes), plan.engine)
+    return Content(
+        await change(text, changes) if change else postrender.changed(text, changes), plan.engine
+    )
 
 
 def examine(plan: RenderPlan) -> RenderPlan:
-    """The plan with what only its files tell: the definitions of a chart, the objects of a raw bundle. It reads foreign archives and YAML,
-    so the agent has it done in the sandbox. Raises InvalidFile.
+    """The plan with what only its files tell: the definitions of a chart, the objects of a raw
+    bundle. It reads foreign archives and YAML, so the agent has it done in the sandbox. Raises
+    InvalidFile.
     """
     if plan.style is Style.RAW and plan.text is None:
-        return msgspec.structs.replace(plan, text=manifests(plan.files), engine=templates(plan.files), files={})
+        return msgspec.structs.replace(
+            plan, text=manifests(plan.files), engine=templates(plan.files), files={}
+        )
     if plan.is_helm and plan.crds is None:
         return msgspec.structs.replace(plan, crds=tuple(crds_of(_of_chart(plan))))
     return plan
@@ -97,8 +109,8 @@ def examine(plan: RenderPlan) -> RenderPlan:
 
 @dataclass(frozen=True)
 class Extra:
-    """More for the post-renderer: live values of fields that others own, digests of definitions that need not be applied first, and
-    `scopes` as in `postrender.Changes`.
+    """More for the post-renderer: live values of fields that others own, digests of definitions
+    that need not be applied first, and `scopes` as in `postrender.Changes`.
     """
 
     scopes: Mapping[str, bool] | None = None
@@ -106,7 +118,9 @@ class Extra:
     settled: Collection[str] = ()
 
 
-def generated(plan: RenderPlan, workdir: Path, made: Content, extra: Extra | None = None) -> Prepared:
+def generated(
+    plan: RenderPlan, workdir: Path, made: Content, extra: Extra | None = None
+) -> Prepared:
     """A chart below `workdir` that hands the content through."""
     chart = _generated(workdir / "chart", made.text, plan.chart_name)
     for path, file in made.engine.items():
@@ -114,24 +128,42 @@ def generated(plan: RenderPlan, workdir: Path, made: Content, extra: Extra | Non
         (chart / path).write_bytes(file.data)
     if not made.engine:
         return Prepared(chart, b"{}")
-    return _with_plugin(plan, workdir, Prepared(chart, plan.values), made.engine.values(), extra, _job(plan, workdir, extra))
+    return _with_plugin(
+        plan,
+        workdir,
+        Prepared(chart, plan.values),
+        made.engine.values(),
+        extra,
+        _job(plan, workdir, extra),
+    )
 
 
-def chart(plan: RenderPlan, workdir: Path, kustomize: Kustomize | None, extra: Extra | None = None) -> Prepared:
+def chart(
+    plan: RenderPlan, workdir: Path, kustomize: Kustomize | None, extra: Extra | None = None
+) -> Prepared:
     """A helm bundle's own chart below `workdir`, made anew. Raises UsageError, ToolMissing."""
     _empty(workdir)
     return _chart(plan, workdir, kustomize, extra)
 
 
 async def prepare(
-    plan: RenderPlan, workdir: Path, *, kustomize: Kustomize | None, deadline: float, change: Change | None = None
+    plan: RenderPlan,
+    workdir: Path,
+    *,
+    kustomize: Kustomize | None,
+    deadline: float,
+    change: Change | None = None,
 ) -> Prepared:
-    """Write the whole bundle as one chart below `workdir` (made anew); `change` as for `content`. Raises UsageError, ToolFailed,
-    ToolMissing.
+    """Write the whole bundle as one chart below `workdir` (made anew); `change` as for `content`.
+    Raises UsageError, ToolFailed, ToolMissing.
     """
     if plan.is_helm:
         return await asyncio.to_thread(chart, plan, workdir, kustomize)
-    return generated(plan, workdir, await content(plan, workdir, kustomize=kustomize, deadline=deadline, change=change))
+    return generated(
+        plan,
+        workdir,
+        await content(plan, workdir, kustomize=kustomize, deadline=deadline, change=change),
+    )
 
 
 async def rendered(
@@ -144,8 +176,9 @@ async def rendered(
     crds: bool = False,
     capabilities: Capabilities = HELM_DEFAULT,
 ) -> bytes:
-    """The objects as YAML, hooks included, for previews: from the same chart that would be installed. `crds`: with those of a chart's
-    `crds` folder. Raises ToolMissing when there is no helm and it needs one.
+    """The objects as YAML, hooks included, for previews: from the same chart that would be
+    installed. `crds`: with those of a chart's `crds` folder. Raises ToolMissing when there is no
+    helm and it needs one.
     """
     if plan.is_helm:
         prepared = chart(plan, workdir, kustomize)
@@ -155,24 +188,46 @@ async def rendered(
             return made.text
         prepared = generated(plan, workdir, made)
     if helm is None:
-        raise ToolMissing("a chart needs helm to be rendered", subject="helm", next_step="Install helm 4 and put it on PATH.")
-    flags = TemplateFlags(plan.skip_schema, plan.disable_dns, include_crds=crds, capabilities=capabilities)
+        raise ToolMissing(
+            "a chart needs helm to be rendered",
+            subject="helm",
+            next_step="Install helm 4 and put it on PATH.",
+        )
+    flags = TemplateFlags(
+        plan.skip_schema, plan.disable_dns, include_crds=crds, capabilities=capabilities
+    )
     release = Release(plan.release, plan.namespace)
     try:
-        return await helm.template(release, prepared.chart, prepared.values, prepared, flags, deadline=deadline)
+        return await helm.template(
+            release, prepared.chart, prepared.values, prepared, flags, deadline=deadline
+        )
     except KubeVersionMismatch as error:
         raise _preview_mismatch(plan, error, capabilities) from error
 
 
-def _preview_mismatch(plan: RenderPlan, error: KubeVersionMismatch, given: Capabilities) -> KubeVersionMismatch:
-    """The error of a preview, which knows no cluster: with the chart, and the flag for the version."""
+def _preview_mismatch(
+    plan: RenderPlan, error: KubeVersionMismatch, given: Capabilities
+) -> KubeVersionMismatch:
+    """The error of a preview, which knows no cluster: with the chart, and the flag for the
+    version.
+    """
     description = plan.files.get(f"{plan.chart}/Chart.yaml" if plan.chart else "Chart.yaml")
     meta = load(description.data, file="Chart.yaml") if description else None
-    name = f"chart {meta.get('name')} {meta.get('version')}" if isinstance(meta, dict) else "the chart"
-    known = "the version given for the cluster" if given.kube_version else "helm's own default, as no version was given"
-    step = "Give the version of the cluster with --kube-version, or use a version of the chart for it."
+    name = (
+        f"chart {meta.get('name')} {meta.get('version')}" if isinstance(meta, dict) else "the chart"
+    )
+    known = (
+        "the version given for the cluster"
+        if given.kube_version
+        else "helm's own default, as no version was given"
+    )
+    step = (
+        "Give the version of the cluster with --kube-version, or use a version of the chart for it."
+    )
     mismatch = KubeVersionMismatch(error.wanted, error.version, subject=name, next_step=step)
-    mismatch.summary = f"{name} requires Kubernetes {error.wanted}, and was rendered for {error.version} ({known})"
+    mismatch.summary = (
+        f"{name} requires Kubernetes {error.wanted}, and was rendered for {error.version} ({known})"
+    )
     return mismatch
 
 
@@ -189,7 +244,9 @@ def _generated(chart: Path, text: bytes, name: str) -> Path:
     return chart
 
 
-def _chart(plan: RenderPlan, workdir: Path, kustomize: Kustomize | None, extra: Extra | None) -> Prepared:
+def _chart(
+    plan: RenderPlan, workdir: Path, kustomize: Kustomize | None, extra: Extra | None
+) -> Prepared:
     folder = workdir / "chart"
     if plan.confined:
         _refuse_crds(plan)
@@ -198,8 +255,16 @@ def _chart(plan: RenderPlan, workdir: Path, kustomize: Kustomize | None, extra: 
     job = _job(plan, workdir, extra)
     if plan.is_kustomize:
         _write(plan, workdir / "source", "")
-        job |= {"kustomize": needed(kustomize)._argv, "source": str(workdir / "source"), "dir": plan.kustomize_dir}
-    made = [file for path, file in plan.files.items() if path.startswith(prefix) and ("templates/" in path or path.endswith(".tgz"))]
+        job |= {
+            "kustomize": needed(kustomize)._argv,
+            "source": str(workdir / "source"),
+            "dir": plan.kustomize_dir,
+        }
+    made = [
+        file
+        for path, file in plan.files.items()
+        if path.startswith(prefix) and ("templates/" in path or path.endswith(".tgz"))
+    ]
     if extra and may_hold(made, b"CustomResourceDefinition"):
         job["definitions"] = {"out": str(workdir / DEFINITIONS), "settled": sorted(extra.settled)}
     return _with_plugin(plan, workdir, Prepared(folder, plan.values), made, extra, job)
@@ -209,7 +274,11 @@ def _job(plan: RenderPlan, workdir: Path, extra: Extra | None) -> dict[str, Any]
     """What the post-renderer has to do beside what the plan says; empty when there is nothing."""
     if not extra or not extra.substitutes:
         return {}
-    return {"respect": msgspec.to_builtins(list(extra.substitutes)), "before": str(workdir / BEFORE), "place": plan.namespace}
+    return {
+        "respect": msgspec.to_builtins(list(extra.substitutes)),
+        "before": str(workdir / BEFORE),
+        "place": plan.namespace,
+    }
 
 
 def settle(workdir: Path, digests: Collection[str]) -> None:
@@ -221,7 +290,9 @@ def settle(workdir: Path, digests: Collection[str]) -> None:
 
 
 def unsettle(workdir: Path) -> bool:
-    """Whether the post-renderer below `workdir` believed in definitions that may be gone; from now on it believes in none."""
+    """Whether the post-renderer below `workdir` believed in definitions that may be gone; from now
+    on it believes in none.
+    """
     path = workdir / "plugins" / PLUGIN / "job.json"
     job = msgspec.json.decode(path.read_bytes()) if path.exists() else {}
     if not job.get("definitions", {}).get("settled"):
@@ -237,24 +308,37 @@ def has_crds(plan: RenderPlan) -> bool:
 
 
 async def crds(plan: RenderPlan, folder: Path, helm: HelmCli, *, deadline: float) -> bytes:
-    """The definitions of the `crds` folders of the chart and of its enabled dependencies, as helm would install them: those that it finds
-    in the chart without its templates, which nobody renders for this. Raises ToolFailed.
+    """The definitions of the `crds` folders of the chart and of its enabled dependencies, as helm
+    would install them: those that it finds in the chart without its templates, which nobody renders
+    for this. Raises ToolFailed.
     """
-    bare = {path: file for path, file in plan.files.items() if "templates/" not in path and not path.endswith("values.schema.json")}
+    bare = {
+        path: file
+        for path, file in plan.files.items()
+        if "templates/" not in path and not path.endswith("values.schema.json")
+    }
     bare |= _for_any_kubernetes(plan)
     _write(msgspec.structs.replace(plan, files=bare), folder, plan.chart)
     flags = TemplateFlags(skip_schema=True, disable_dns=True)
     made = Prepared(folder, plan.values)
-    return await helm.template(Release(plan.release, plan.namespace), folder, plan.values, made, flags, deadline=deadline)
+    return await helm.template(
+        Release(plan.release, plan.namespace), folder, plan.values, made, flags, deadline=deadline
+    )
 
 
 def _for_any_kubernetes(plan: RenderPlan) -> dict[str, File]:
-    """The chart's description without kubeVersion: without a cluster helm compares its own default."""
+    """The chart's description without kubeVersion: without a cluster helm compares its own
+    default.
+    """
     path = f"{plan.chart}/Chart.yaml" if plan.chart else "Chart.yaml"
     meta = load(plan.files[path].data, file=path) if path in plan.files else None
     if not isinstance(meta, dict) or "kubeVersion" not in meta:
         return {}
-    return {path: File(json_for_yaml({key: value for key, value in meta.items() if key != "kubeVersion"}))}
+    return {
+        path: File(
+            json_for_yaml({key: value for key, value in meta.items() if key != "kubeVersion"})
+        )
+    }
 
 
 def _with_plugin(
@@ -265,29 +349,47 @@ def _with_plugin(
     extra: Extra | None,
     job: dict[str, Any] | None = None,
 ) -> Prepared:
-    """`made` with a post-renderer where its output may have to change or to be refused: a run of it costs as much as helm itself."""
+    """`made` with a post-renderer where its output may have to change or to be refused: a run of it
+    costs as much as helm itself.
+    """
     keep = plan.keep_crds and may_hold(texts, b"CustomResourceDefinition")
     if not (job or plan.forced_namespace or keep):
         return made
-    rule = {"confined": plan.confined, "scopes": extra.scopes if extra and plan.forced_namespace else None}
+    rule = {
+        "confined": plan.confined,
+        "scopes": extra.scopes if extra and plan.forced_namespace else None,
+    }
     work = {"namespace": plan.forced_namespace, "keep_crds": keep, **rule, **(job or {})}
     return replace(made, post_renderer=PLUGIN, plugins=_plugin(workdir, work))
 
 
 def _refuse_crds(plan: RenderPlan) -> None:
-    """helm installs what lies in `crds` before it renders anything. Raises UsageError naming the file."""
+    """helm installs what lies in `crds` before it renders anything. Raises UsageError naming the
+    file.
+    """
     found = next(iter(examine(plan).crds or ()), None)
     if found:
-        summary = f"{found} of the chart is cluster-scoped: the GitRepo's targetNamespace keeps everything in {plan.forced_namespace}"
+        summary = (
+            f"{found} of the chart is cluster-scoped: the GitRepo's targetNamespace keeps"
+            f" everything in {plan.forced_namespace}"
+        )
         if found.endswith(")"):
-            summary = f"{found}: the GitRepo's targetNamespace needs a chart that can be read as a whole"
-        raise UsageError(summary, subject=found, next_step="Let a bundle without a target namespace bring the definitions.")
+            summary = (
+                f"{found}: the GitRepo's targetNamespace needs a chart that can be read as a whole"
+            )
+        raise UsageError(
+            summary,
+            subject=found,
+            next_step="Let a bundle without a target namespace bring the definitions.",
+        )
 
 
 def _of_chart(plan: RenderPlan) -> dict[str, bytes]:
     """The chart's files by their path in it."""
     start = f"{plan.chart}/" if plan.chart else ""
-    return {path[len(start) :]: file.data for path, file in plan.files.items() if path.startswith(start)}
+    return {
+        path[len(start) :]: file.data for path, file in plan.files.items() if path.startswith(start)
+    }
 
 
 def crds_of(files: Mapping[str, bytes]) -> list[str]:
@@ -332,18 +434,25 @@ def _packed_files(data: bytes, budget: tar.Budget) -> dict[str, bytes]:
 
 
 def may_hold(files: Iterable[File], word: bytes) -> bool:
-    """Whether templates may write `word`: it stands in one, or in an archive that is not looked into."""
+    """Whether templates may write `word`: it stands in one, or in an archive that is not looked
+    into.
+    """
     return any(word in file.data or file.data.startswith(b"\x1f\x8b") for file in files)
 
 
 def _plugin(workdir: Path, job: dict[str, Any]) -> Path:
-    """A post-renderer plugin of helm 4 that runs our own script with the job that lies beside it."""
+    """A post-renderer plugin of helm 4 that runs our own script with the job that lies beside
+    it.
+    """
     folder = workdir / "plugins" / PLUGIN
     folder.mkdir(parents=True)
     (folder / "job.json").write_bytes(msgspec.json.encode(job))
     script = Path(postrender.__file__)
     root = script.parents[2]
-    command = {"command": sys.executable, "args": ["-P", "-c", _CALL, str(root), str(folder / "job.json")]}
+    command = {
+        "command": sys.executable,
+        "args": ["-P", "-c", _CALL, str(root), str(folder / "job.json")],
+    }
     manifest = {
         "apiVersion": "v1",
         "type": "postrenderer/v1",
@@ -356,7 +465,10 @@ def _plugin(workdir: Path, job: dict[str, Any]) -> Path:
     return workdir / "plugins"
 
 
-_CALL = "import sys; sys.path.insert(0, sys.argv[1]); from fleetctl.tools.post_renderer import main; main(sys.argv[2])"
+_CALL = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from fleetctl.tools.post_renderer import main;"
+    " main(sys.argv[2])"
+)
 
 
 def _write(plan: RenderPlan, folder: Path, prefix: str) -> None:

@@ -1,4 +1,6 @@
-"""CustomResourceDefinitions among rendered objects: which must be there before the others can be. Pure."""
+"""CustomResourceDefinitions among rendered objects: which must be there before the others can be.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -12,40 +14,55 @@ from fleetctl.core.formats.yaml import load
 from fleetctl.core.formats.yaml_stream import documents_of, flatten
 
 KIND = "CustomResourceDefinition"
-# Annotations that exist only between helm and its post-renderer, and those that helm puts on each object of a release.
+# Annotations that exist only between helm and its post-renderer, and those that helm puts on each
+# object of a release.
 _HELMS_OWN = ("postrenderer.helm.sh/", "meta.helm.sh/")
 _MANAGED = "app.kubernetes.io/managed-by"
 
 
 def read(text: bytes) -> list[dict[str, Any]]:
-    """The definitions in rendered objects that helm applies as ordinary ones; a hook is made by helm itself. Raises InvalidFile."""
+    """The definitions in rendered objects that helm applies as ordinary ones; a hook is made by
+    helm itself. Raises InvalidFile.
+    """
     return _of(documents(text)) if KIND.encode() in text else []
 
 
 def documents(text: bytes) -> list[dict[str, Any]]:
     """The objects of a stream, those in a List each for itself. Raises InvalidFile."""
-    return [item for part in documents_of(text) for item in flatten(load(part, file="rendered objects"))]
+    return [
+        item for part in documents_of(text) for item in flatten(load(part, file="rendered objects"))
+    ]
 
 
 def digest(definition: dict[str, Any]) -> str:
-    """By which a definition is known that was applied before; the namespace that it was given does not count."""
+    """By which a definition is known that was applied before; the namespace that it was given does
+    not count.
+    """
     return hashlib.sha256(msgspec.json.encode(bare(definition), order="sorted")).hexdigest()
 
 
 def unsettled(text: bytes, settled: Collection[str]) -> list[dict[str, Any]]:
-    """The definitions to be applied before helm may go on: none when nothing in `text` is of their kinds or their digests are `settled`."""
+    """The definitions to be applied before helm may go on: none when nothing in `text` is of their
+    kinds or their digests are `settled`.
+    """
     if KIND.encode() not in text:
         return []
     found = documents(text)
     fresh = [definition for definition in _of(found) if digest(definition) not in settled]
     kinds = {(str(d.get("apiVersion", "")).rpartition("/")[0], d.get("kind")) for d in found}
-    made = {(d["spec"].get("group"), (d["spec"].get("names") or {}).get("kind")) for d in fresh if isinstance(d.get("spec"), dict)}
+    made = {
+        (d["spec"].get("group"), (d["spec"].get("names") or {}).get("kind"))
+        for d in fresh
+        if isinstance(d.get("spec"), dict)
+    }
     return [bare(definition) for definition in fresh] if kinds & made else []
 
 
 def bare(document: dict[str, Any]) -> dict[str, Any]:
     """Without what helm and the agent add on the way."""
-    meta = {key: value for key, value in (document.get("metadata") or {}).items() if key != "namespace"}
+    meta = {
+        key: value for key, value in (document.get("metadata") or {}).items() if key != "namespace"
+    }
     notes, labels = meta.pop("annotations", None) or {}, meta.pop("labels", None) or {}
     kept = {key: value for key, value in notes.items() if not key.startswith(_HELMS_OWN)}
     stated = {key: value for key, value in labels.items() if key != _MANAGED}
@@ -54,4 +71,9 @@ def bare(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of(found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [d for d in found if d.get("kind") == KIND and "helm.sh/hook" not in ((d.get("metadata") or {}).get("annotations") or {})]
+    return [
+        d
+        for d in found
+        if d.get("kind") == KIND
+        and "helm.sh/hook" not in ((d.get("metadata") or {}).get("annotations") or {})
+    ]

@@ -1,4 +1,6 @@
-"""Why a tool ended that did not end by itself: a crash of its own (a Go panic), a limit, or a signal."""
+"""Why a tool ended that did not end by itself: a crash of its own (a Go panic), a limit, or a
+signal.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from fleetctl.tools.process import Completed, Limits
 
 _TRACE = re.compile(rb"^goroutine \d+ ", re.MULTILINE)
 _CRASH = re.compile(rb"^(?:panic|fatal error|runtime): .*$", re.MULTILINE)
-_MEMORY = re.compile(rb"out of memory|cannot allocate memory|failed to (?:create new OS thread|allocate)")
+_MEMORY = re.compile(
+    rb"out of memory|cannot allocate memory|failed to (?:create new OS thread|allocate)"
+)
 _SHELL = 128  # a shell reports a child that died of signal N as 128 + N
 _MAX_WORDS = 300
 
@@ -26,19 +30,41 @@ def describe_death(done: Completed, limits: Limits, *, tool: str, subject: str) 
     if crash := _crash(done.stderr):
         if _MEMORY.search(done.stderr):
             return _out_of_memory(tool, limits, subject)
-        step = f"Report the trace to {tool}'s makers, or try another version of {tool}; the input may be what it cannot take."
+        step = (
+            f"Report the trace to {tool}'s makers, or try another version of {tool}; the input may"
+            " be what it cannot take."
+        )
         return ToolDied(f"{tool} crashed: {crash}", subject=subject, next_step=step)
     number = -done.returncode if done.returncode < 0 else done.returncode - _SHELL
     if number == signal.SIGXCPU or (number == signal.SIGKILL and 0 < limits.cpu <= done.seconds):
         step = "Make what it renders smaller."
-        return ToolDied(f"{tool} used more than {limits.cpu} s of CPU time and was ended", subject=subject, next_step=step)
+        return ToolDied(
+            f"{tool} used more than {limits.cpu} s of CPU time and was ended",
+            subject=subject,
+            next_step=step,
+        )
     if number == signal.SIGKILL:
-        summary = f"{tool} was killed (SIGKILL) after {done.seconds:.1f} s: too little memory on this machine, or somebody ended it"
-        return ToolDied(summary, subject=subject, next_step="Look for `Out of memory` in dmesg and at the memory limit of the agent.")
-    if number in signal.valid_signals() and done.returncode != 0 and (done.returncode < 0 or not done.stderr.strip()):
+        summary = (
+            f"{tool} was killed (SIGKILL) after {done.seconds:.1f} s: too little memory on this"
+            " machine, or somebody ended it"
+        )
+        return ToolDied(
+            summary,
+            subject=subject,
+            next_step="Look for `Out of memory` in dmesg and at the memory limit of the agent.",
+        )
+    if (
+        number in signal.valid_signals()
+        and done.returncode != 0
+        and (done.returncode < 0 or not done.stderr.strip())
+    ):
         name = signal.Signals(number).name
         summary = f"{tool} was ended by signal {name} after {done.seconds:.1f} s"
-        return ToolDied(summary, subject=subject, next_step="It is tried again; look at dmesg when it happens again.")
+        return ToolDied(
+            summary,
+            subject=subject,
+            next_step="It is tried again; look at dmesg when it happens again.",
+        )
     return None
 
 
@@ -52,5 +78,13 @@ def _crash(stderr: bytes) -> str:
 
 
 def _out_of_memory(tool: str, limits: Limits, subject: str) -> ToolDied:
-    limit = f"more than {limits.memory // 1024**2} MiB of memory" if limits.memory else "more memory than there is"
-    return ToolDied(f"{tool} needed {limit} and was ended", subject=subject, next_step="Make what it renders smaller, or split the bundle.")
+    limit = (
+        f"more than {limits.memory // 1024**2} MiB of memory"
+        if limits.memory
+        else "more memory than there is"
+    )
+    return ToolDied(
+        f"{tool} needed {limit} and was ended",
+        subject=subject,
+        next_step="Make what it renders smaller, or split the bundle.",
+    )

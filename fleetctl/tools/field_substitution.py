@@ -1,8 +1,9 @@
 """Live values in the place of stated ones, for fields that are left to their owner. Pure.
 
-Rule: only what a document states is changed; a stated field that the live object does not have is left out, so that helm does not bring it
-back. Objects that are not touched keep their bytes. Helm then applies the value that is there already: nothing rolls, and nobody's field is
-lost, as it would be if the field were left out and helm, which owned it, took it away.
+Rule: only what a document states is changed; a stated field that the live object does not have is
+left out, so that helm does not bring it back. Objects that are not touched keep their bytes. Helm
+then applies the value that is there already: nothing rolls, and nobody's field is lost, as it would
+be if the field were left out and helm, which owned it, took it away.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ Key = tuple[str, str, str, str]  # API group, kind, namespace, name
 
 
 class Substitute(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Of one object: `live` by JSON pointer ("" is the whole object); `gone` are pointers that the live object does not have."""
+    """Of one object: `live` by JSON pointer ("" is the whole object); `gone` are pointers that the
+    live object does not have.
+    """
 
     group: str = ""
     kind: str
@@ -32,15 +35,26 @@ class Substitute(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def key_of(document: Mapping[str, Any], namespace: str) -> Key:
-    """Of an object; `namespace` is where it goes when it names none. Objects without namespaces have that one too."""
+    """Of an object; `namespace` is where it goes when it names none. Objects without namespaces
+    have that one too.
+    """
     meta = document.get("metadata")
     meta = meta if isinstance(meta, dict) else {}
     group = str(document.get("apiVersion", "")).rpartition("/")[0]
-    return group, str(document.get("kind", "")), str(meta.get("namespace") or namespace), str(meta.get("name", ""))
+    return (
+        group,
+        str(document.get("kind", "")),
+        str(meta.get("namespace") or namespace),
+        str(meta.get("name", "")),
+    )
 
 
-def substituted(text: bytes, substitutes: Iterable[Substitute], namespace: str) -> tuple[bytes, list[dict[str, Any]]]:
-    """(the objects of `text` with live values, the documents that were changed as they were before)."""
+def substituted(
+    text: bytes, substitutes: Iterable[Substitute], namespace: str
+) -> tuple[bytes, list[dict[str, Any]]]:
+    """(the objects of `text` with live values, the documents that were changed as they were
+    before).
+    """
     wanted = {(s.group, s.kind, s.namespace, s.name): s for s in substitutes}
     if not wanted:
         return text, []
@@ -55,14 +69,20 @@ def substituted(text: bytes, substitutes: Iterable[Substitute], namespace: str) 
     return b"".join(b"---\n" + part.strip(b"\r\n") + b"\n" for part in parts), before
 
 
-def _document(document: Any, wanted: Mapping[Key, Substitute], namespace: str, before: list[dict[str, Any]]) -> Any:
+def _document(
+    document: Any, wanted: Mapping[Key, Substitute], namespace: str, before: list[dict[str, Any]]
+) -> Any:
     """The same object when nothing of it changes."""
     if not isinstance(document, dict):
         return document
     items = document.get("items")
     if str(document.get("kind", "")).endswith("List") and isinstance(items, list):
         new = [_document(item, wanted, namespace, before) for item in items]
-        return document if all(one is other for one, other in zip(new, items, strict=True)) else {**document, "items": new}
+        return (
+            document
+            if all(one is other for one, other in zip(new, items, strict=True))
+            else {**document, "items": new}
+        )
     one = wanted.get(key_of(document, namespace))
     changed = substitute(document, one) if one else document
     if changed == document:
@@ -82,7 +102,9 @@ def substitute(document: dict[str, Any], one: Substitute) -> dict[str, Any]:
 
 
 def projected(wanted: Any, live: Any) -> Any:
-    """What `wanted` states, with the values of `live`; lists of another length are taken over whole."""
+    """What `wanted` states, with the values of `live`; lists of another length are taken over
+    whole.
+    """
     if isinstance(wanted, dict) and isinstance(live, dict):
         return {key: projected(value, live[key]) for key, value in wanted.items() if key in live}
     if isinstance(wanted, list) and isinstance(live, list) and len(wanted) == len(live):
@@ -91,7 +113,11 @@ def projected(wanted: Any, live: Any) -> Any:
 
 
 def steps_of(pointer: str) -> list[str]:
-    return [step.replace("~1", "/").replace("~0", "~") for step in pointer[1:].split("/")] if pointer else []
+    return (
+        [step.replace("~1", "/").replace("~0", "~") for step in pointer[1:].split("/")]
+        if pointer
+        else []
+    )
 
 
 def list_index(step: str, items: list[Any]) -> int | None:

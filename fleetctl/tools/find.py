@@ -1,4 +1,6 @@
-"""Where helm and kustomize are: PATH, KUBEBUILDER_ASSETS, then the cache that `make tools` fills."""
+"""Where helm and kustomize are: PATH, KUBEBUILDER_ASSETS, then the cache that `make tools`
+fills.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,17 @@ def kustomize() -> tuple[str, ...] | None:
 
 def _find(name: str) -> str | None:
     assets = os.environ.get("KUBEBUILDER_ASSETS", "")
-    return shutil.which(name) or (shutil.which(name, path=assets) if assets else None) or _cached(name)
+    return (
+        shutil.which(name) or (shutil.which(name, path=assets) if assets else None) or _cached(name)
+    )
 
 
 def _cached(name: str) -> str | None:
     """The newest of its versions."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fleetctl" / "tools"
     found = [path for path in root.glob(f"{name}-*/{name}") if os.access(path, os.X_OK)]
-    return str(max(found, key=lambda path: [int(n) for n in re.findall(r"\d+", path.parent.name)])) if found else None
+    return (
+        str(max(found, key=lambda path: [int(n) for n in re.findall(r"\d+", path.parent.name)]))
+        if found
+        else None
+    )

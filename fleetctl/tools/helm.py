@@ -1,9 +1,11 @@
 """helm 4 as one release sees it.
 
-Rule: every call ends within its deadline, uses its own cache and configuration (never the person's), and puts no value into the command
-line. Upgrades apply server-side with force-conflicts, so that a hand edit never blocks the next commit: Git wins on the fields it states;
-where server-side apply refuses the form of a manifest, the agent asks for client-side apply (agent/deploy/client_side_apply.py).
-The OpenAPI check of helm is left out because the API server validates anyway; it halves the cost of a run.
+Rule: every call ends within its deadline, uses its own cache and configuration (never the
+person's), and puts no value into the command line. Upgrades apply server-side with force-conflicts,
+so that a hand edit never blocks the next commit: Git wins on the fields it states; where
+server-side apply refuses the form of a manifest, the agent asks for client-side apply
+(agent/deploy/client_side_apply.py). The OpenAPI check of helm is left out because the API server
+validates anyway; it halves the cost of a run.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ from fleetctl.tools.process import Command, Completed, Limits, run
 ATOMIC_SECONDS = 300
 RENDER_LIMITS = Limits(cpu=60, memory=768 * 1024 * 1024)
 _PASSED_ON = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "NO_PROXY")
-# helm lives for a tenth of a second and needs 80 MB: collecting garbage only beyond 256 MB saves a fifth of its CPU, and one processor
-# a little more.
+# helm lives for a tenth of a second and needs 80 MB: collecting garbage only beyond 256 MB saves a
+# fifth of its CPU, and one processor a little more.
 _GO = {"GOGC": "off", "GOMEMLIMIT": "256MiB", "GOMAXPROCS": "1"}
 _CHANGING = frozenset({"upgrade", "uninstall", "rollback"})
 _NO_RELEASE = "release: not found"
@@ -45,7 +47,9 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """`status` is helm's word: deployed, failed, pending-install, pending-upgrade, superseded, uninstalling, ..."""
+    """`status` is helm's word: deployed, failed, pending-install, pending-upgrade, superseded,
+    uninstalling, ...
+    """
 
     number: int
     status: str
@@ -67,7 +71,8 @@ class UpgradeFlags:
     skip_schema: bool = False
     force: bool = False
     server_side: bool = True  # False: client-side apply, as helm 3 does
-    dry_run: bool = False  # tell what would be applied, by the cluster's own capabilities and `lookup`; change nothing
+    # tell what would be applied, by the cluster's own capabilities and `lookup`; change nothing
+    dry_run: bool = False
     disable_dns: bool = False
     skip_crds: bool = False
     post_renderer: str = ""
@@ -75,12 +80,16 @@ class UpgradeFlags:
 
     @property
     def waits(self) -> int:
-        """Seconds that helm waits for readiness. With --rollback-on-failure it waits whatever --wait says, five minutes by itself."""
+        """Seconds that helm waits for readiness. With --rollback-on-failure it waits whatever
+        --wait says, five minutes by itself.
+        """
         return self.timeout or (ATOMIC_SECONDS if self.atomic else 0)
 
     @property
     def longest(self) -> int:
-        """Seconds that waiting may take in all: a rollback waits for what it brings back, as long again."""
+        """Seconds that waiting may take in all: a rollback waits for what it brings back, as long
+        again.
+        """
         return self.waits * (2 if self.atomic else 1)
 
 
@@ -104,46 +113,97 @@ class PostRenderer(Protocol):
 
 
 class Helm(Protocol):
-    """Releases on one cluster. `acting_as`: the same with the rights of that user, "" for those of the kubeconfig."""
+    """Releases on one cluster. `acting_as`: the same with the rights of that user, "" for those of
+    the kubeconfig.
+    """
 
     def acting_as(self, user: str) -> Helm: ...
-    async def upgrade(self, release: Release, chart: Path, values: bytes, flags: UpgradeFlags, *, deadline: float) -> Revision: ...
-    async def uninstall(self, release: Release, *, deadline: float, keep_record: bool = False) -> None: ...
+    async def upgrade(
+        self, release: Release, chart: Path, values: bytes, flags: UpgradeFlags, *, deadline: float
+    ) -> Revision: ...
+    async def uninstall(
+        self, release: Release, *, deadline: float, keep_record: bool = False
+    ) -> None: ...
     async def history(self, release: Release, *, deadline: float) -> Sequence[Revision]: ...
     async def manifest(self, release: Release, *, deadline: float) -> bytes: ...
 
 
 class HelmCli:
-    """The helm binary against the cluster of one kubeconfig; `home` is a private directory for its caches and configuration. `lock`: open
-    files that a helm which changes something inherits, and so holds for as long as it lives.
+    """The helm binary against the cluster of one kubeconfig; `home` is a private directory for its
+    caches and configuration. `lock`: open files that a helm which changes something inherits, and
+    so holds for as long as it lives.
     """
 
-    def __init__(self, argv: Sequence[str], *, kubeconfig: Path, home: Path, lock: Callable[[], tuple[int, ...]] = tuple) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        kubeconfig: Path,
+        home: Path,
+        lock: Callable[[], tuple[int, ...]] = tuple,
+    ) -> None:
         self._argv = tuple(argv)
         self._lock = lock
         self._rights: tuple[str, ...] = ()
         kept = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
-        places = {f"HELM_{kind}_HOME": str(home / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}
-        own = {"KUBECONFIG": str(kubeconfig), "HELM_PLUGINS": str(home / "plugins"), "KUBECACHEDIR": str(home / "kube")}
+        places = {
+            f"HELM_{kind}_HOME": str(home / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")
+        }
+        own = {
+            "KUBECONFIG": str(kubeconfig),
+            "HELM_PLUGINS": str(home / "plugins"),
+            "KUBECACHEDIR": str(home / "kube"),
+        }
         self._env = kept | places | _GO | own
 
     def acting_as(self, user: str) -> HelmCli:
-        """By impersonation, for `lookup` in charts and helm's own records too. The groups of a service account the API server knows."""
+        """By impersonation, for `lookup` in charts and helm's own records too. The groups of a
+        service account the API server knows.
+        """
         other = copy.copy(self)
         other._rights = ("--kube-as-user", user) if user else ()
         return other
 
-    async def upgrade(self, release: Release, chart: Path, values: bytes, flags: UpgradeFlags, *, deadline: float) -> Revision:
-        """Install or upgrade; `values` is a YAML or JSON document. Raises ToolFailed and its kinds."""
-        argv = ["upgrade", "--install", release.name, str(chart), "--namespace", release.namespace, *upgrade_argv(flags)]
-        done = await self._run([*argv, "--values", "-", "--output", "json"], release, values, deadline, flags.plugins)
+    async def upgrade(
+        self, release: Release, chart: Path, values: bytes, flags: UpgradeFlags, *, deadline: float
+    ) -> Revision:
+        """Install or upgrade; `values` is a YAML or JSON document. Raises ToolFailed and its
+        kinds.
+        """
+        argv = [
+            "upgrade",
+            "--install",
+            release.name,
+            str(chart),
+            "--namespace",
+            release.namespace,
+            *upgrade_argv(flags),
+        ]
+        done = await self._run(
+            [*argv, "--values", "-", "--output", "json"], release, values, deadline, flags.plugins
+        )
         return _revision(done.stdout)
 
     async def template(
-        self, release: Release, chart: Path, values: bytes, post: PostRenderer, flags: TemplateFlags, *, deadline: float
+        self,
+        release: Release,
+        chart: Path,
+        values: bytes,
+        post: PostRenderer,
+        flags: TemplateFlags,
+        *,
+        deadline: float,
     ) -> bytes:
         """What an installation would apply, hooks included; asks no cluster."""
-        argv = ["template", release.name, str(chart), "--namespace", release.namespace, "--values", "-"]
+        argv = [
+            "template",
+            release.name,
+            str(chart),
+            "--namespace",
+            release.namespace,
+            "--values",
+            "-",
+        ]
         argv += ["--include-crds"] if flags.include_crds else []
         argv += ["--post-renderer", post.post_renderer] if post.post_renderer else []
         argv += ["--skip-schema-validation"] if flags.skip_schema else []
@@ -153,12 +213,21 @@ class HelmCli:
         argv += [f"--api-versions={name}" for name in wanted.api_versions]
         return (await self._run(argv, release, values, deadline, post.plugins)).stdout
 
-    async def uninstall(self, release: Release, *, deadline: float, keep_record: bool = False) -> None:
-        """Remove it; one that is not there is removed already. Not by `--ignore-not-found`, with which helm 4 says `uninstalled` of every
-        release whose records it could not read, forbidden ones too. helm does not wait until the objects are gone: with `keep_record` its
-        record stays, as `uninstalled`, until somebody has seen that they are.
+    async def uninstall(
+        self, release: Release, *, deadline: float, keep_record: bool = False
+    ) -> None:
+        """Remove it; one that is not there is removed already. Not by `--ignore-not-found`, with
+        which helm 4 says `uninstalled` of every release whose records it could not read, forbidden
+        ones too. helm does not wait until the objects are gone: with `keep_record` its record
+        stays, as `uninstalled`, until somebody has seen that they are.
         """
-        argv = ["uninstall", release.name, "--namespace", release.namespace, f"--timeout={max(1, int(deadline * 0.75))}s"]
+        argv = [
+            "uninstall",
+            release.name,
+            "--namespace",
+            release.namespace,
+            f"--timeout={max(1, int(deadline * 0.75))}s",
+        ]
         argv += ["--keep-history"] if keep_record else []
         try:
             await self._run(argv, release, b"", deadline)
@@ -169,21 +238,49 @@ class HelmCli:
     async def history(self, release: Release, *, deadline: float) -> Sequence[Revision]:
         """Every record, oldest first; empty when the release does not exist."""
         try:
-            done = await self._run(["history", release.name, "--namespace", release.namespace, "--output", "json"], release, b"", deadline)
+            done = await self._run(
+                ["history", release.name, "--namespace", release.namespace, "--output", "json"],
+                release,
+                b"",
+                deadline,
+            )
         except ToolFailed as why:
             if "not found" in why.summary:
                 return []
             raise
-        return [Revision(int(r["revision"]), str(r["status"]), str(r["chart"])) for r in msgspec.json.decode(done.stdout)]
+        return [
+            Revision(int(r["revision"]), str(r["status"]), str(r["chart"]))
+            for r in msgspec.json.decode(done.stdout)
+        ]
 
     async def manifest(self, release: Release, *, deadline: float) -> bytes:
         """What was applied last, hooks left out."""
-        return (await self._run(["get", "manifest", release.name, "--namespace", release.namespace], release, b"", deadline)).stdout
+        return (
+            await self._run(
+                ["get", "manifest", release.name, "--namespace", release.namespace],
+                release,
+                b"",
+                deadline,
+            )
+        ).stdout
 
-    async def _run(self, argv: Sequence[str], release: Release, stdin: bytes, deadline: float, plugins: Path | None = None) -> Completed:
+    async def _run(
+        self,
+        argv: Sequence[str],
+        release: Release,
+        stdin: bytes,
+        deadline: float,
+        plugins: Path | None = None,
+    ) -> Completed:
         env = self._env | ({"HELM_PLUGINS": str(plugins)} if plugins else {})
         inherits = self._lock() if argv[0] in _CHANGING else ()
-        command = Command([*self._argv, *argv, *self._rights], env=env, stdin=stdin, limits=RENDER_LIMITS, inherits=inherits)
+        command = Command(
+            [*self._argv, *argv, *self._rights],
+            env=env,
+            stdin=stdin,
+            limits=RENDER_LIMITS,
+            inherits=inherits,
+        )
         try:
             done = await run(command, deadline=deadline)
         except DeadlineError as why:
@@ -198,7 +295,11 @@ class HelmCli:
 
 def upgrade_argv(flags: UpgradeFlags) -> list[str]:
     """The flags of helm 4 for an upgrade."""
-    argv = ["--server-side=true", "--force-conflicts"] if flags.server_side else ["--server-side=false"]
+    argv = (
+        ["--server-side=true", "--force-conflicts"]
+        if flags.server_side
+        else ["--server-side=false"]
+    )
     argv += ["--disable-openapi-validation", f"--history-max={flags.max_history}"]
     switches = {
         "--dry-run=server": flags.dry_run,
@@ -212,9 +313,13 @@ def upgrade_argv(flags: UpgradeFlags) -> list[str]:
     }
     argv += [switch for switch, on in switches.items() if on]
     argv += ["--post-renderer", flags.post_renderer] if flags.post_renderer else []
-    argv += ["--wait=watcher", f"--timeout={flags.waits}s"] if flags.waits > 0 else ["--wait=hookOnly"]
+    argv += (
+        ["--wait=watcher", f"--timeout={flags.waits}s"] if flags.waits > 0 else ["--wait=hookOnly"]
+    )
     if flags.labels:
-        argv.append("--labels=" + ",".join(f"{key}={value}" for key, value in sorted(flags.labels.items())))
+        argv.append(
+            "--labels=" + ",".join(f"{key}={value}" for key, value in sorted(flags.labels.items()))
+        )
     return argv
 
 
@@ -231,5 +336,8 @@ def _revision(answer: bytes) -> Revision:
     chart = document.get("chart", {}).get("metadata", {})
     status = str(document.get("info", {}).get("status", ""))
     return Revision(
-        int(document["version"]), status, f"{chart.get('name', '')}-{chart.get('version', '')}", str(document.get("manifest", ""))
+        int(document["version"]),
+        status,
+        f"{chart.get('name', '')}-{chart.get('version', '')}",
+        str(document.get("manifest", "")),
     )

@@ -14,32 +14,50 @@ from fleetctl.core.model.errors import ClusterUnreachable, ToolFailed, Unavailab
 _MOST_SAID = 700
 _MOST_READ = 256 * 1024  # a chart's `fail` may say megabytes
 _MOST_SHOWN = 3  # objects in one summary
-_TOO_LARGE = re.compile(r"(?P<field>Too long: may not be more than)|Request entity too large: limit is|etcdserver: request is too large")
+_TOO_LARGE = re.compile(
+    r"(?P<field>Too long: may not be more than)|Request entity too large: limit is|etcdserver:"
+    r" request is too large"
+)
 _ALREADY = re.compile(r"(?:^|: )release: already exists|cannot re-use a name that is still in use")
 _NOISE = re.compile(r"^(WARNING|level=|time=|[IWE]\d{4} )")
 _HEAD = re.compile(r"^(?:Error: )?(?:(?:UPGRADE|INSTALLATION|ROLLBACK) FAILED: )?")
 _OBJECT = re.compile(
-    r"for object (?P<namespace>[^/\s]*)/(?P<name>\S*) (?P<api>[^\s,]*), Kind=(?P<kind>\w+): (?P<cause>.*?)"
+    r"for object (?P<namespace>[^/\s]*)/(?P<name>\S*) (?P<api>[^\s,]*), Kind=(?P<kind>\w+):"
+    r" (?P<cause>.*?)"
     r"(?=(?: && )? ?server-side apply failed for object|\Z)"
 )
 # As helm says it of client-side apply: without API version and namespace.
-_PATCH = re.compile(r'cannot patch "(?P<name>[^"]+)" with kind (?P<kind>\w+): (?P<cause>.*?)(?=(?: && )? ?cannot patch "|\Z)')
+_PATCH = re.compile(
+    r'cannot patch "(?P<name>[^"]+)" with kind (?P<kind>\w+): (?P<cause>.*?)(?=(?: && )? ?cannot'
+    r' patch "|\Z)'
+)
 _UNKNOWN = re.compile(
     r'(?:for name: "(?P<name>[^"]*)" namespace: "(?P<namespace>[^"]*)" from "": )?'
     r'no matches for kind "(?P<kind>\w+)" in version "(?P<api>[^"]+)"'
 )
 _NO_NAMESPACE = re.compile(r'namespaces "[^"]+" not found')
 _WEBHOOK = re.compile(r'failed calling webhook "(?P<name>[^"]+)": (?P<cause>.*)')
-_HOOK = re.compile(r"Hook (?P<event>(?:pre|post)-[a-z]+) (?P<file>\S+) failed|(?P<other>(?:pre|post)-[a-z]+) hooks? failed")
-_FORM = re.compile(r"^failed to create (?:typed (?:patch|live) object|manager for existing fields)[^:]*(?:\([^)]*\))?: ")
-_KUBE_VERSION = re.compile(r"chart requires kubeVersion: (?P<wanted>.{1,200}?) which is incompatible with Kubernetes (?P<version>[^\s,;]+)")
+_HOOK = re.compile(
+    r"Hook (?P<event>(?:pre|post)-[a-z]+) (?P<file>\S+) failed|(?P<other>(?:pre|post)-[a-z]+)"
+    r" hooks? failed"
+)
+_FORM = re.compile(
+    r"^failed to create (?:typed (?:patch|live) object|manager for existing"
+    r" fields)[^:]*(?:\([^)]*\))?: "
+)
+_KUBE_VERSION = re.compile(
+    r"chart requires kubeVersion: (?P<wanted>.{1,200}?) which is incompatible with Kubernetes"
+    r" (?P<version>[^\s,;]+)"
+)
 _INVALID = re.compile(r'^\S+ "[^"]*" is invalid: ')
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """One object that the API server refused, and why. `api_version` may be GROUP/* and `namespace` empty where helm does not name them.
-    `by_form`: only server-side apply refuses it, for the form of the manifest."""
+    """One object that the API server refused, and why. `api_version` may be GROUP/* and `namespace`
+    empty where helm does not name them. `by_form`: only server-side apply refuses it, for the form
+    of the manifest.
+    """
 
     api_version: str
     kind: str
@@ -50,7 +68,10 @@ class Refusal:
 
     @property
     def shown(self) -> str:
-        return f"{self.kind} {self.namespace + '/' if self.namespace else ''}{self.name or '(without a name)'}"
+        return (
+            f"{self.kind}"
+            f" {self.namespace + '/' if self.namespace else ''}{self.name or '(without a name)'}"
+        )
 
     def __str__(self) -> str:
         return f"{self.shown}: {self.cause}"
@@ -81,13 +102,17 @@ class NotOurs(ToolFailed):
 
 
 class NoKind(HelmFailed):
-    """The cluster does not serve a kind that the release's old or new manifest states; nothing was changed."""
+    """The cluster does not serve a kind that the release's old or new manifest states; nothing was
+    changed.
+    """
 
     code = "no-kind"
 
 
 class RecordTaken(HelmFailed):
-    """A record of the next revision exists, which helm did not read: it is damaged, or another helm was quicker."""
+    """A record of the next revision exists, which helm did not read: it is damaged, or another helm
+    was quicker.
+    """
 
 
 class WebhookFailed(HelmFailed):
@@ -108,28 +133,55 @@ class KubeVersionMismatch(HelmFailed):
 
 
 def translate(stderr: bytes, release: object) -> UnavailableError:
-    """helm's error as one of ours: what stands from its last `Error:` on, in one line without terminal codes."""
+    """helm's error as one of ours: what stands from its last `Error:` on, in one line without
+    terminal codes.
+    """
     lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines()]
     said = [line for line in lines if line and not _NOISE.match(line)]
-    start = max((at for at, line in enumerate(said) if line.startswith("Error: ")), default=max(0, len(said) - 1))
+    start = max(
+        (at for at, line in enumerate(said) if line.startswith("Error: ")),
+        default=max(0, len(said) - 1),
+    )
     whole = " ".join(said[start:]).removeprefix("Error: ")[:_MOST_READ]
     summary = _printable(whole)[:_MOST_SAID] or "helm ended without a message"
     if "another operation" in summary:
-        return PendingOperation(summary, subject=str(release), next_step="Wait for it, or let the agent recover the release.")
+        return PendingOperation(
+            summary,
+            subject=str(release),
+            next_step="Wait for it, or let the agent recover the release.",
+        )
     if "invalid ownership metadata" in summary:
-        step = "Take the object out of the bundle, or let the bundle have it with helm.takeOwnership: true."
+        step = (
+            "Take the object out of the bundle, or let the bundle have it with helm.takeOwnership:"
+            " true."
+        )
         return NotOurs(summary, subject=str(release), next_step=step)
     mismatch = _KUBE_VERSION.search(whole)
     if mismatch:
-        step = "Use a version of the chart for this Kubernetes, for example in a customization of the cluster."
-        return KubeVersionMismatch(mismatch["wanted"], mismatch["version"], subject=str(release), next_step=step)
+        step = (
+            "Use a version of the chart for this Kubernetes, for example in a customization of the"
+            " cluster."
+        )
+        return KubeVersionMismatch(
+            mismatch["wanted"], mismatch["version"], subject=str(release), next_step=step
+        )
     webhook = _WEBHOOK.search(whole)
     if webhook is None and ("cluster unreachable" in summary or "connection refused" in summary):
-        return ClusterUnreachable(summary, subject=str(release), next_step="Check the API server and the kubeconfig.")
+        return ClusterUnreachable(
+            summary, subject=str(release), next_step="Check the API server and the kubeconfig."
+        )
     if _is_too_large(whole):
-        return RecordTooLarge(summary, subject=str(release), next_step="Make it smaller, or split it into several bundles.")
+        return RecordTooLarge(
+            summary,
+            subject=str(release),
+            next_step="Make it smaller, or split it into several bundles.",
+        )
     if _ALREADY.search(whole):
-        return RecordTaken(_HEAD.sub("", summary), subject=str(release), next_step="Look at the release's records (kubectl get secret).")
+        return RecordTaken(
+            _HEAD.sub("", summary),
+            subject=str(release),
+            next_step="Look at the release's records (kubectl get secret).",
+        )
     failed = (
         _unknown_kind(whole, release)
         or _refused(whole, release, webhook)
@@ -141,13 +193,18 @@ def translate(stderr: bytes, release: object) -> UnavailableError:
 
 def _is_too_large(said: str) -> bool:
     """Whether the API server refused the record of the release, which is a Secret, for its size."""
-    return any(not match["field"] or "Secret " in said[max(0, match.start() - 500) : match.start()] for match in _TOO_LARGE.finditer(said))
+    return any(
+        not match["field"] or "Secret " in said[max(0, match.start() - 500) : match.start()]
+        for match in _TOO_LARGE.finditer(said)
+    )
 
 
 def refusals(said: str) -> list[Refusal]:
     """The objects that the API server refused, from helm's text."""
     found = [_refusal(match, match["namespace"], match["api"]) for match in _OBJECT.finditer(said)]
-    return found or [_refusal(match, "", _any_version(match["cause"])) for match in _PATCH.finditer(said)]
+    return found or [
+        _refusal(match, "", _any_version(match["cause"])) for match in _PATCH.finditer(said)
+    ]
 
 
 def unknown_kinds(said: str) -> list[tuple[str, str]]:
@@ -156,13 +213,17 @@ def unknown_kinds(said: str) -> list[tuple[str, str]]:
 
 
 def form_of(said: str) -> str:
-    """What server-side apply does not take of one object, from the API server's message; "" for any other message."""
+    """What server-side apply does not take of one object, from the API server's message; "" for any
+    other message.
+    """
     text = " ".join(_printable(said).split())
     return _fields(text) if _FORM.match(text) else ""
 
 
 def is_refused_by_form(said: str) -> bool:
-    """Whether helm failed only because server-side apply refuses the form of objects (duplicates, unknown fields)."""
+    """Whether helm failed only because server-side apply refuses the form of objects (duplicates,
+    unknown fields).
+    """
     found = refusals(said)
     return bool(found) and all(one.by_form for one in found)
 
@@ -171,11 +232,20 @@ def _refusal(match: re.Match[str], namespace: str, api: str) -> Refusal:
     cause = " ".join(_printable(match["cause"]).split()).removesuffix("&&").strip()
     by_form = bool(_FORM.match(cause))
     cause = _fields(cause)
-    return Refusal(api.removeprefix("/"), match["kind"], namespace, match["name"], _INVALID.sub("", cause), by_form)
+    return Refusal(
+        api.removeprefix("/"),
+        match["kind"],
+        namespace,
+        match["name"],
+        _INVALID.sub("", cause),
+        by_form,
+    )
 
 
 def _any_version(cause: str) -> str:
-    """The API group in `Deployment.apps "web" is invalid`, as `apps/*`; `v1` for the group without a name."""
+    """The API group in `Deployment.apps "web" is invalid`, as `apps/*`; `v1` for the group without
+    a name.
+    """
     found = _INVALID.match(cause)
     group = found[0].partition(" ")[0].partition(".")[2] if found else ""
     return f"{group}/*" if group else "v1"
@@ -183,7 +253,11 @@ def _any_version(cause: str) -> str:
 
 def _fields(cause: str) -> str:
     """The fields of a refusal by form, with commas between them."""
-    return _FORM.sub("", cause).removeprefix("errors: ").replace(" field not declared in schema .", " field not declared in schema, .")
+    return (
+        _FORM.sub("", cause)
+        .removeprefix("errors: ")
+        .replace(" field not declared in schema .", " field not declared in schema, .")
+    )
 
 
 def _unknown_kind(whole: str, release: object) -> NoKind | None:
@@ -193,9 +267,16 @@ def _unknown_kind(whole: str, release: object) -> NoKind | None:
     first = found[0]
     needs = f", which {first['kind']} {first['name']} needs" if first["name"] else ""
     more = _more(len(found) - 1)
-    summary = f'the cluster has no matches for kind "{first["kind"]}" in version "{first["api"]}"{needs}{more}'
+    summary = (
+        f'the cluster has no matches for kind "{first["kind"]}" in version'
+        f' "{first["api"]}"{needs}{more}'
+    )
     step = "Install its CustomResourceDefinition, or name the bundle that brings it in dependsOn."
-    return NoKind(summary, subject=f"{first['kind']} {first['name'] or ''}".strip() or str(release), next_step=step)
+    return NoKind(
+        summary,
+        subject=f"{first['kind']} {first['name'] or ''}".strip() or str(release),
+        next_step=step,
+    )
 
 
 def _refused(whole: str, release: object, webhook: re.Match[str] | None) -> HelmFailed | None:
@@ -204,8 +285,13 @@ def _refused(whole: str, release: object, webhook: re.Match[str] | None) -> Helm
     start = _hook_of(hook)
     if webhook is not None:
         about = found[0].shown if found else str(release)
-        summary = f'{start}{about}: webhook "{webhook["name"]}" does not answer: {_printable(webhook["cause"])}'[:_MOST_SAID]
-        step = f"Repair the service of webhook {webhook['name']}, or delete its webhook configuration when the service is gone for good."
+        summary = f'{start}{about}: webhook "{webhook["name"]}" does not answer: {_printable(webhook["cause"])}'[
+            :_MOST_SAID
+        ]
+        step = (
+            f"Repair the service of webhook {webhook['name']}, or delete its webhook configuration"
+            " when the service is gone for good."
+        )
         return WebhookFailed(summary, subject=about, next_step=step)
     if not found:
         return None
@@ -218,19 +304,27 @@ def _hook_of(hook: re.Match[str] | None) -> str:
     """The event and the file of a hook that failed, as the beginning of a summary."""
     if hook is None:
         return ""
-    return f"hook {hook['event']} ({hook['file']}): " if hook["event"] else f"hook {hook['other']}: "
+    return (
+        f"hook {hook['event']} ({hook['file']}): " if hook["event"] else f"hook {hook['other']}: "
+    )
 
 
 def _step_of(whole: str) -> str:
     """The next step, by what helm complains of."""
     if _HOOK.search(whole):
-        return "Look at the Pod of the hook, and correct what it does; the hook runs again at the next try."
+        return (
+            "Look at the Pod of the hook, and correct what it does; the hook runs again at the next"
+            " try."
+        )
     if "resource name may not be empty" in whole:
         return "Give the object a metadata.name; a release cannot hold metadata.generateName."
     if _NO_NAMESPACE.search(whole):
         return "Create the namespace, or state it in the bundle."
     if "context deadline exceeded" in whole or "timed out waiting" in whole:
-        return "Look why the objects do not become ready (`kubectl get events`), or raise helm.timeoutSeconds."
+        return (
+            "Look why the objects do not become ready (`kubectl get events`), or raise"
+            " helm.timeoutSeconds."
+        )
     return "Correct what the bundle states; the agent tries again."
 
 

@@ -1,7 +1,9 @@
-"""A Helm without a cluster: releases in memory, for tests of whoever uses one. The contract suite holds it to what the real one does.
+"""A Helm without a cluster: releases in memory, for tests of whoever uses one. The contract suite
+holds it to what the real one does.
 
-Rule: it keeps what helm keeps (records, newest last, cut to the history) and refuses what helm refuses; it renders generated charts only,
-and of other charts it hands out the templates as they are.
+Rule: it keeps what helm keeps (records, newest last, cut to the history) and refuses what helm
+refuses; it renders generated charts only, and of other charts it hands out the templates as they
+are.
 """
 
 from __future__ import annotations
@@ -41,13 +43,17 @@ def _objects(records: Sequence[Record]) -> set[tuple[str, str]]:
 
 
 def _named(text: bytes) -> set[tuple[str, str]]:
-    return {(str(d["kind"]), str(d["metadata"]["name"])) for d in load_all(text, file="manifest") if isinstance(d, dict)}
+    return {
+        (str(d["kind"]), str(d["metadata"]["name"]))
+        for d in load_all(text, file="manifest")
+        if isinstance(d, dict)
+    }
 
 
 @dataclass
 class FakeHelm:
-    """`reachable` False is a dead API server; `refusals` are raised by the next upgrades, one each, and leave a failed record. `users`: as
-    whom it was told to act, one after the other.
+    """`reachable` False is a dead API server; `refusals` are raised by the next upgrades, one each,
+    and leave a failed record. `users`: as whom it was told to act, one after the other.
     """
 
     render: Callable[[Path], bytes] = plain
@@ -61,36 +67,59 @@ class FakeHelm:
         self.users.append(user)
         return self
 
-    async def upgrade(self, release: Release, chart: Path, values: bytes, flags: UpgradeFlags, *, deadline: float) -> Revision:
+    async def upgrade(
+        self, release: Release, chart: Path, values: bytes, flags: UpgradeFlags, *, deadline: float
+    ) -> Revision:
         """Install or upgrade. Raises ToolFailed and its kinds."""
         held = self._held(release)
         if held and held[-1].revision.status.startswith(_PENDING):
             summary = "UPGRADE FAILED: another operation (install/upgrade/rollback) is in progress"
-            raise PendingOperation(summary, subject=str(release), next_step="Wait for it, or let the agent recover the release.")
+            raise PendingOperation(
+                summary,
+                subject=str(release),
+                next_step="Wait for it, or let the agent recover the release.",
+            )
         number = held[-1].revision.number + 1 if held else 1
         text = self.render(chart)
         if flags.dry_run:
             self._refuse_others(release, text, flags)
-            return Revision(number, "pending-upgrade" if held else "pending-install", chart.name, text.decode())
+            return Revision(
+                number, "pending-upgrade" if held else "pending-install", chart.name, text.decode()
+            )
         self._refuse_others(release, text, flags)
         status = "failed" if self.refusals else "deployed"
-        made = Record(Revision(number, status, chart.name, text.decode()), values, dict(flags.labels))
+        made = Record(
+            Revision(number, status, chart.name, text.decode()), values, dict(flags.labels)
+        )
         if not self.refusals:
             held = [self._superseded(record) for record in held]
-        self.records[release] = [*held, made][-flags.max_history :] if flags.max_history else [*held, made]
+        self.records[release] = (
+            [*held, made][-flags.max_history :] if flags.max_history else [*held, made]
+        )
         if self.refusals:
-            raise ToolFailed(self.refusals.pop(0), subject=str(release), next_step="Correct what the bundle states.")
+            raise ToolFailed(
+                self.refusals.pop(0),
+                subject=str(release),
+                next_step="Correct what the bundle states.",
+            )
         return made.revision
 
-    async def uninstall(self, release: Release, *, deadline: float, keep_record: bool = False) -> None:
-        """Remove it; one that is not there is removed already, and one whose record was kept is refused a second time."""
+    async def uninstall(
+        self, release: Release, *, deadline: float, keep_record: bool = False
+    ) -> None:
+        """Remove it; one that is not there is removed already, and one whose record was kept is
+        refused a second time.
+        """
         held = self._held(release)
         if held and held[-1].revision.status == UNINSTALLED and keep_record:
             summary = f'the release named "{release.name}" is already deleted'
             raise ToolFailed(summary, subject=str(release), next_step="Forget its record.")
         self.records.pop(release, None)
         if held and keep_record:
-            self.records[release] = [*held[:-1], replace(held[-1], revision=replace(held[-1].revision, status=UNINSTALLED))]
+            self.records[release] = [
+                *held[:-1],
+                replace(held[-1], revision=replace(held[-1].revision, status=UNINSTALLED)),
+            ]
 
     async def history(self, release: Release, *, deadline: float) -> Sequence[Revision]:
         """Every record, oldest first; empty when the release does not exist."""
@@ -100,7 +129,9 @@ class FakeHelm:
         """What was applied last. Raises ToolFailed when the release does not exist."""
         held = self._held(release)
         if not held:
-            raise ToolFailed("release: not found", subject=str(release), next_step="Look with `helm list`.")
+            raise ToolFailed(
+                "release: not found", subject=str(release), next_step="Look with `helm list`."
+            )
         return held[-1].revision.manifest.encode()
 
     def _refuse_others(self, release: Release, text: bytes, flags: UpgradeFlags) -> None:
@@ -110,22 +141,33 @@ class FakeHelm:
             if other == release or other.namespace != release.namespace or flags.take_ownership:
                 continue
             for kind, name in _named(text) & _objects(records) - mine:
-                summary = f'{kind} "{name}" exists and cannot be imported into the current release: invalid ownership metadata'
+                summary = (
+                    f'{kind} "{name}" exists and cannot be imported into the current release:'
+                    " invalid ownership metadata"
+                )
                 raise NotOurs(summary, subject=str(release), next_step="Look whose the object is.")
 
     def leave_pending(self, release: Release) -> None:
-        """As after a helm that was killed while it upgraded: one record more, and the deployed one stays."""
+        """As after a helm that was killed while it upgraded: one record more, and the deployed one
+        stays.
+        """
         last = self.records[release][-1]
         begun = replace(last.revision, number=last.revision.number + 1, status="pending-upgrade")
         self.records[release].append(replace(last, revision=begun))
 
     def forget_pending(self, release: Release) -> None:
         """As the agent does with the record that a killed helm has left."""
-        self.records[release] = [r for r in self.records[release] if not r.revision.status.startswith(_PENDING)]
+        self.records[release] = [
+            r for r in self.records[release] if not r.revision.status.startswith(_PENDING)
+        ]
 
     def _held(self, release: Release) -> list[Record]:
         if not self.reachable:
-            raise ClusterUnreachable("cluster unreachable", subject=str(release), next_step="Check the API server and the kubeconfig.")
+            raise ClusterUnreachable(
+                "cluster unreachable",
+                subject=str(release),
+                next_step="Check the API server and the kubeconfig.",
+            )
         return self.records.get(release, [])
 
     @staticmethod

@@ -1,4 +1,6 @@
-"""kustomize, alone or as `kubectl kustomize`: builds a folder that is wholly on the disk, without plugins or network."""
+"""kustomize, alone or as `kubectl kustomize`: builds a folder that is wholly on the disk, without
+plugins or network.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,9 @@ _DEAD = "http://127.0.0.1:9"  # the discard port: a proxy that answers nobody
 class Kustomize:
     """`argv`: `("kustomize",)` or `("kubectl", "kustomize")`.
 
-    `core.kustomization` has refused what would load anything from outside the bundle. In case it missed
-    something, kustomize also runs without a network where the machine allows that, else with dead
-    proxies; without git, ssh, a home folder and plugins.
+    `core.kustomization` has refused what would load anything from outside the bundle. In case it
+    missed something, kustomize also runs without a network where the machine allows that, else with
+    dead proxies; without git, ssh, a home folder and plugins.
     """
 
     def __init__(self, argv: Sequence[str]) -> None:
@@ -29,14 +31,34 @@ class Kustomize:
 
     async def build(self, folder: Path, *, deadline: float) -> bytes:
         """The objects as YAML. Raises ToolFailed with kustomize's own line."""
-        command = Command([*self._argv, str(folder)], env=_environment(), cwd=folder, limits=_LIMITS, network=False)
+        command = Command(
+            [*self._argv, str(folder)],
+            env=_environment(),
+            cwd=folder,
+            limits=_LIMITS,
+            network=False,
+        )
         done = await run(command, deadline=deadline)
         if done.returncode:
-            if death := describe_death(done, _LIMITS, tool=Path(self._argv[0]).name, subject="kustomize"):
+            if death := describe_death(
+                done, _LIMITS, tool=Path(self._argv[0]).name, subject="kustomize"
+            ):
                 raise death
-            lines = [line.strip() for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
-            reason = (lines[-1] if lines else "it ended without a message").removeprefix("error: ").replace(str(folder), ".")
-            raise ToolFailed(f"kustomize: {reason[:500]}", subject="kustomize", next_step="Try `kubectl kustomize` on the folder.")
+            lines = [
+                line.strip()
+                for line in done.stderr.decode("utf-8", "replace").splitlines()
+                if line.strip()
+            ]
+            reason = (
+                (lines[-1] if lines else "it ended without a message")
+                .removeprefix("error: ")
+                .replace(str(folder), ".")
+            )
+            raise ToolFailed(
+                f"kustomize: {reason[:500]}",
+                subject="kustomize",
+                next_step="Try `kubectl kustomize` on the folder.",
+            )
         return done.stdout
 
 
@@ -44,8 +66,22 @@ def _environment() -> dict[str, str]:
     """No program to start, no configuration, and proxies that answer nobody."""
     names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
     proxies = {name: _DEAD for upper in names for name in (upper, upper.lower())}
-    folders = ("PATH", "HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "KUSTOMIZE_PLUGIN_HOME", "KUBECONFIG")
-    return {**proxies, "NO_PROXY": "", "no_proxy": "", "GIT_TERMINAL_PROMPT": "0", **dict.fromkeys(folders, _NOWHERE)}
+    folders = (
+        "PATH",
+        "HOME",
+        "XDG_CONFIG_HOME",
+        "XDG_CACHE_HOME",
+        "XDG_DATA_HOME",
+        "KUSTOMIZE_PLUGIN_HOME",
+        "KUBECONFIG",
+    )
+    return {
+        **proxies,
+        "NO_PROXY": "",
+        "no_proxy": "",
+        "GIT_TERMINAL_PROMPT": "0",
+        **dict.fromkeys(folders, _NOWHERE),
+    }
 
 
 def find() -> tuple[str, ...] | None:
@@ -60,6 +96,8 @@ def needed(tool: Kustomize | None) -> Kustomize:
     """Raises ToolMissing when there is none."""
     if tool is None:
         raise ToolMissing(
-            "neither kustomize nor kubectl is on this machine", subject="kustomize", next_step="Install one and put it on PATH."
+            "neither kustomize nor kubectl is on this machine",
+            subject="kustomize",
+            next_step="Install one and put it on PATH.",
         )
     return tool

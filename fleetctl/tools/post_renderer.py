@@ -1,7 +1,9 @@
-"""What a chart's output goes through when it must change: kustomize over it, a namespace that is forced, the mark by which helm leaves
-CustomResourceDefinitions where they are, and live values for fields that others own. It stops helm where definitions must be applied first.
+"""What a chart's output goes through when it must change: kustomize over it, a namespace that is
+forced, the mark by which helm leaves CustomResourceDefinitions where they are, and live values for
+fields that others own. It stops helm where definitions must be applied first.
 
-Runs as helm's post-renderer: objects on stdin, objects on stdout. A document that need not change passes byte for byte.
+Runs as helm's post-renderer: objects on stdin, objects on stdout. A document that need not change
+passes byte for byte.
 """
 
 from __future__ import annotations
@@ -59,8 +61,9 @@ CLUSTER_SCOPED = frozenset(
 
 @dataclass(frozen=True)
 class Changes:
-    """`namespace`: where every object goes, "" for where it says; an object without a namespace is refused then, as in Fleet. `confined`:
-    because the GitRepo says so. `scopes`: by `apiVersion/kind` whether the cluster's kind has namespaces; None where no cluster is asked.
+    """`namespace`: where every object goes, "" for where it says; an object without a namespace is
+    refused then, as in Fleet. `confined`: because the GitRepo says so. `scopes`: by
+    `apiVersion/kind` whether the cluster's kind has namespaces; None where no cluster is asked.
     `keep_crds`: an uninstall leaves the definitions.
     """
 
@@ -79,11 +82,17 @@ def changed(text: bytes, changes: Changes) -> bytes:
     if changes.leave(text):
         return text
     found = ((part, load(part, file=_WHAT)) for part in documents_of(text))
-    return b"".join(b"---\n" + _one(part, one, changes).strip(b"\r\n") + b"\n" for part, one in found if is_object(one))
+    return b"".join(
+        b"---\n" + _one(part, one, changes).strip(b"\r\n") + b"\n"
+        for part, one in found
+        if is_object(one)
+    )
 
 
 def _one(part: bytes, document: dict[str, Any], changes: Changes) -> bytes:
-    """Under a GitRepo's namespace always written anew: what was judged is what helm reads, whatever else its parser might have seen."""
+    """Under a GitRepo's namespace always written anew: what was judged is what helm reads, whatever
+    else its parser might have seen.
+    """
     kept = changes.keep_crds and _keep(document)
     moved = bool(changes.namespace) and _move(document, changes)
     return dump(document).encode() if kept or moved or changes.confined else part
@@ -100,9 +109,16 @@ def _keep(document: dict[str, Any]) -> bool:
 
 
 def _move(document: dict[str, Any], changes: Changes) -> bool:
-    """Whether anything had to be moved. Raises UsageError for what has no namespace to be moved to."""
-    if isinstance(document.get("items"), list):  # helm takes any object with items apart, whatever its kind is called
-        moved = [_move(_item(item, document), changes) for item in document["items"] if isinstance(item, dict)]
+    """Whether anything had to be moved. Raises UsageError for what has no namespace to be moved
+    to.
+    """
+    # helm takes any object with items apart, whatever its kind is called
+    if isinstance(document.get("items"), list):
+        moved = [
+            _move(_item(item, document), changes)
+            for item in document["items"]
+            if isinstance(item, dict)
+        ]
         return any(moved)
     if not _is_namespaced(document, changes):
         raise _refused(document, changes, "is cluster-scoped")
@@ -122,7 +138,9 @@ def _item(item: dict[str, Any], parent: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_namespaced(document: dict[str, Any], changes: Changes) -> bool:
-    """By the cluster's own word. A kind that it does not know is refused where nothing may get out, and else helm's to refuse."""
+    """By the cluster's own word. A kind that it does not know is refused where nothing may get out,
+    and else helm's to refuse.
+    """
     api, kind = str(document.get("apiVersion")), str(document.get("kind"))
     if changes.scopes is not None:
         known = changes.scopes.get(f"{api}/{kind}")
@@ -139,11 +157,25 @@ def _refused(document: dict[str, Any], changes: Changes, why: str) -> UsageError
     """One line: kind, name, reason, namespace."""
     meta = document.get("metadata")
     said = (meta.get("name") or meta.get("generateName")) if isinstance(meta, dict) else None
-    hook = " (a hook)" if isinstance(meta, dict) and "helm.sh/hook" in (meta.get("annotations") or {}) else ""
-    shown = "".join(c if c.isprintable() else " " for c in f"{document.get('kind')} {said or '(without a name)'}")[:200]
+    hook = (
+        " (a hook)"
+        if isinstance(meta, dict) and "helm.sh/hook" in (meta.get("annotations") or {})
+        else ""
+    )
+    shown = "".join(
+        c if c.isprintable() else " "
+        for c in f"{document.get('kind')} {said or '(without a name)'}"
+    )[:200]
     rule = "the GitRepo's targetNamespace" if changes.confined else "`namespace`"
-    step = "Leave it out." if changes.confined else "Use `defaultNamespace` instead of `namespace` in fleet.yaml."
-    summary = f"{shown}{hook} {why}: {rule} keeps everything of the bundle in namespace {changes.namespace}"
+    step = (
+        "Leave it out."
+        if changes.confined
+        else "Use `defaultNamespace` instead of `namespace` in fleet.yaml."
+    )
+    summary = (
+        f"{shown}{hook} {why}: {rule} keeps everything of the bundle in namespace"
+        f" {changes.namespace}"
+    )
     return UsageError(summary, subject=shown, next_step=step)
 
 
@@ -169,7 +201,9 @@ def _tool(argv: list[str]) -> Kustomize:
 
 
 def _respected(text: bytes, job: dict[str, Any]) -> bytes:
-    """With the live values of fields that are others'; what Git states there is left in the file `before`."""
+    """With the live values of fields that are others'; what Git states there is left in the file
+    `before`.
+    """
     if not job.get("respect"):
         return text
     text, before = substituted(text, convert(job["respect"], list[Substitute]), job["place"])
@@ -178,7 +212,9 @@ def _respected(text: bytes, job: dict[str, Any]) -> bytes:
 
 
 def _stop_for_definitions(text: bytes, job: dict[str, Any]) -> bool:
-    """Whether definitions that this release itself needs are not there: they are left in the file `out`, for the agent to apply them."""
+    """Whether definitions that this release itself needs are not there: they are left in the file
+    `out`, for the agent to apply them.
+    """
     told = job.get("definitions")
     found = unsettled(text, told["settled"]) if told else []
     if told and found:
@@ -187,7 +223,9 @@ def _stop_for_definitions(text: bytes, job: dict[str, Any]) -> bool:
 
 
 def main(job_file: str) -> None:
-    """Exit status 1 when it cannot be done, and why in the file REFUSED beside the job: of a plugin's own words helm shows nothing."""
+    """Exit status 1 when it cannot be done, and why in the file REFUSED beside the job: of a
+    plugin's own words helm shows nothing.
+    """
     job = json.loads(Path(job_file).read_bytes())
     text = sys.stdin.buffer.read()
     try:
@@ -196,11 +234,15 @@ def main(job_file: str) -> None:
 
             text = asyncio.run(built(text, Path(job["source"]) / job["dir"], job["kustomize"]))
         rule = {"confined": job.get("confined", False), "scopes": job.get("scopes")}
-        text = changed(text, Changes(namespace=job["namespace"], keep_crds=job["keep_crds"], **rule))
+        text = changed(
+            text, Changes(namespace=job["namespace"], keep_crds=job["keep_crds"], **rule)
+        )
         text = _respected(text, job)
         stop = _stop_for_definitions(text, job)
     except FleetError as error:
-        Path(job_file).with_name(REFUSED).write_bytes(json.dumps([error.summary, error.next_step]).encode())
+        Path(job_file).with_name(REFUSED).write_bytes(
+            json.dumps([error.summary, error.next_step]).encode()
+        )
         sys.exit(1)
     if stop:
         sys.exit(1)

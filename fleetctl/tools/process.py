@@ -1,8 +1,11 @@
-"""The one door for processes: argument lists only, a total deadline, bounded output, and children that never outlive us.
+"""The one door for processes: argument lists only, a total deadline, bounded output, and children
+that never outlive us.
 
-Rule: a child gets a process group of its own and dies with its parent (PR_SET_PDEATHSIG, set by a small wrapper before exec, because
-running Python between fork and exec is not safe in a process with threads). At the deadline the whole group is killed. The wrapper is
-util-linux' setpriv and the shell, which cost 3 ms, or Python where these are not to be had, which costs 14 ms (measured on 2 cores).
+Rule: a child gets a process group of its own and dies with its parent (PR_SET_PDEATHSIG, set by a
+small wrapper before exec, because running Python between fork and exec is not safe in a process
+with threads). At the deadline the whole group is killed. The wrapper is util-linux' setpriv and the
+shell, which cost 3 ms, or Python where these are not to be had, which costs 14 ms (measured on 2
+cores).
 """
 
 from __future__ import annotations
@@ -22,12 +25,14 @@ from pathlib import Path
 
 from fleetctl.core.model.errors import DeadlineError, ToolFailed, ToolMissing
 
-# Runs as `setpriv --pdeathsig KILL -- sh -c SHELL PARENT CPU MEMORY argv...`; the parent may have gone before the signal was set.
+# Runs as `setpriv --pdeathsig KILL -- sh -c SHELL PARENT CPU MEMORY argv...`; the parent may have
+# gone before the signal was set.
 _SHELL = (
     'parent=$0 cpu=$1 memory=$2; shift 2; [ "$PPID" = "$parent" ] || exit 137; '
-    # The soft limit first: a hard limit below it is refused. A child is what the kernel ends first when memory runs out.
-    '{ [ "$cpu" = 0 ] || { ulimit -St "$cpu"; ulimit -Ht $((cpu + 5)); }; '
-    '[ "$memory" = 0 ] || ulimit -d $((memory / 1024)); echo 800 >/proc/self/oom_score_adj; } 2>/dev/null; exec "$@"'
+    # The soft limit first: a hard limit below it is refused. A child is what the kernel ends first
+    # when memory runs out.
+    '{ [ "$cpu" = 0 ] || { ulimit -St "$cpu"; ulimit -Ht $((cpu + 5)); }; [ "$memory" = 0 ] ||'
+    ' ulimit -d $((memory / 1024)); echo 800 >/proc/self/oom_score_adj; } 2>/dev/null; exec "$@"'
 )
 # Runs as `python -I -S -c LEASH PARENT CPU MEMORY argv...`.
 _LEASH = (
@@ -66,9 +71,9 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """`argv[0]` is looked up in the PATH of `env`; `env` is the child's whole environment; `stdin` never reaches the command line;
-    `inherits`: open files that the child and what it starts keep. `network`: False runs it in an empty network namespace, where this
-    machine allows that.
+    """`argv[0]` is looked up in the PATH of `env`; `env` is the child's whole environment; `stdin`
+    never reaches the command line; `inherits`: open files that the child and what it starts keep.
+    `network`: False runs it in an empty network namespace, where this machine allows that.
     """
 
     argv: Sequence[str]
@@ -81,32 +86,59 @@ class Command:
 
 
 async def run(command: Command, *, deadline: float) -> Completed:
-    """Run to the end, at most `deadline` seconds. Raises ToolMissing, DeadlineError, or ToolFailed when it prints more than it may."""
+    """Run to the end, at most `deadline` seconds. Raises ToolMissing, DeadlineError, or ToolFailed
+    when it prints more than it may.
+    """
     name = Path(command.argv[0]).name
     began = time.monotonic()
     process = await start(command)
     try:
         async with asyncio.timeout(deadline):
             out, err, _ = await asyncio.gather(
-                _read(process.stdout, command.limits.output), _read(process.stderr, command.limits.output), _feed(process, command.stdin)
+                _read(process.stdout, command.limits.output),
+                _read(process.stderr, command.limits.output),
+                _feed(process, command.stdin),
             )
             code = await process.wait()
     except TimeoutError as why:
-        raise DeadlineError(f"{name} did not end within {deadline:g} s", subject=name, next_step="Look at what it waits for.") from why
+        raise DeadlineError(
+            f"{name} did not end within {deadline:g} s",
+            subject=name,
+            next_step="Look at what it waits for.",
+        ) from why
     except _TooMuch as why:
         limit = command.limits.output
-        raise ToolFailed(f"{name} printed more than {limit} bytes", subject=name, next_step="Split what it renders.") from why
+        raise ToolFailed(
+            f"{name} printed more than {limit} bytes",
+            subject=name,
+            next_step="Split what it renders.",
+        ) from why
     finally:
         await end(process)
     if code == _MISSING and (b"FileNotFoundError" in err or b": not found" in err):
-        raise ToolMissing(f"{command.argv[0]} is not on this machine", subject=name, next_step=f"Install {name} and put it on PATH.")
+        raise ToolMissing(
+            f"{command.argv[0]} is not on this machine",
+            subject=name,
+            next_step=f"Install {name} and put it on PATH.",
+        )
     return Completed(code, out, err, time.monotonic() - began)
 
 
-def start_server(argv: Sequence[str], env: Mapping[str, str], *, inherits: int) -> subprocess.Popen[bytes]:
-    """Start a process of this package; it has the open file `inherits` under the same number, and ends when the other end is closed."""
+def start_server(
+    argv: Sequence[str], env: Mapping[str, str], *, inherits: int
+) -> subprocess.Popen[bytes]:
+    """Start a process of this package; it has the open file `inherits` under the same number, and
+    ends when the other end is closed.
+    """
     silent = subprocess.DEVNULL
-    return subprocess.Popen(argv, env=dict(env), stdin=silent, stdout=silent, pass_fds=(inherits,), start_new_session=True)
+    return subprocess.Popen(
+        argv,
+        env=dict(env),
+        stdin=silent,
+        stdout=silent,
+        pass_fds=(inherits,),
+        start_new_session=True,
+    )
 
 
 class _TooMuch(Exception):
@@ -136,7 +168,11 @@ async def start(command: Command) -> asyncio.subprocess.Process:
 def _wrapper() -> list[str]:
     setpriv, shell = shutil.which("setpriv", path=_SYSTEM), shutil.which("sh", path=_SYSTEM)
     if setpriv and shell:
-        tried = subprocess.run([setpriv, "--pdeathsig", "KILL", "--", shell, "-c", ":"], capture_output=True, check=False)
+        tried = subprocess.run(
+            [setpriv, "--pdeathsig", "KILL", "--", shell, "-c", ":"],
+            capture_output=True,
+            check=False,
+        )
         if tried.returncode == 0:
             return [setpriv, "--pdeathsig", "KILL", "--", shell, "-c", _SHELL]
     return [sys.executable, "-I", "-S", "-c", _leash()]
@@ -144,7 +180,8 @@ def _wrapper() -> list[str]:
 
 @cache
 def without_network() -> tuple[str, ...]:
-    """What starts a program in a network namespace of its own, in which not even loopback is up; () where that is not allowed.
+    """What starts a program in a network namespace of its own, in which not even loopback is up; ()
+    where that is not allowed.
 
     It comes before the wrapper, because a change of credentials clears the parent-death signal.
     """
@@ -160,7 +197,10 @@ def without_network() -> tuple[str, ...]:
 def _leash() -> str:
     """The wrapper; a program that is not there ends it with 127 and the name of the error."""
     body = _LEASH.splitlines()
-    tail = f"try: {body[-1]}\nexcept FileNotFoundError: sys.stderr.write('FileNotFoundError'); sys.exit({_MISSING})\n"
+    tail = (
+        f"try: {body[-1]}\nexcept FileNotFoundError: sys.stderr.write('FileNotFoundError');"
+        f" sys.exit({_MISSING})\n"
+    )
     return "\n".join(body[:-1]) + "\n" + tail
 
 
@@ -176,7 +216,8 @@ async def _read(stream: asyncio.StreamReader | None, limit: int) -> bytes:
 
 async def _feed(process: asyncio.subprocess.Process, data: bytes) -> None:
     assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may end before it has read everything
+    # it may end before it has read everything
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         process.stdin.write(data)
         await process.stdin.drain()
     process.stdin.close()
@@ -186,6 +227,7 @@ async def end(process: asyncio.subprocess.Process) -> None:
     """Kill the whole group, also what the child left behind, and reap the child."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    # Closing the transport first frees the pipes: with one that nobody reads any more, wait() would never return.
+    # Closing the transport first frees the pipes: with one that nobody reads any more, wait() would
+    # never return.
     process._transport.close()  # type: ignore[attr-defined]
     await process.wait()

@@ -1,7 +1,8 @@
-"""The desired-state document of one cluster: made from the rows, signed, and the same bytes again after a restart.
+"""The desired-state document of one cluster: made from the rows, signed, and the same bytes again
+after a restart.
 
-A document is a function of the rows and of `issued`, which is stored with each change: so a restart changes no ETag, and serving one
-writes nothing.
+A document is a function of the rows and of `issued`, which is stored with each change: so a restart
+changes no ETag, and serving one writes nothing.
 """
 
 from __future__ import annotations
@@ -47,13 +48,23 @@ class Document:
 
 
 class Documents:
-    def __init__(self, store: Store, live: Live, signer: Signer, clock: Clock, sealer: Sealer) -> None:
-        self._store, self._live, self._signer, self._clock, self._sealer = store, live, signer, clock, sealer
+    def __init__(
+        self, store: Store, live: Live, signer: Signer, clock: Clock, sealer: Sealer
+    ) -> None:
+        self._store, self._live, self._signer, self._clock, self._sealer = (
+            store,
+            live,
+            signer,
+            clock,
+            sealer,
+        )
         self._making: dict[ClusterId, asyncio.Task[Document]] = {}
         self.epoch = Epoch(1)
 
     async def get(self, cluster: ClusterId, held: str = "") -> Document:
-        """The document; from memory when nothing has changed. Raises LoginError for a cluster that is not enrolled."""
+        """The document; from memory when nothing has changed. Raises LoginError for a cluster that
+        is not enrolled.
+        """
         presence = self._live.clusters.get(cluster)
         if presence is None:
             raise NotEnrolled
@@ -65,7 +76,9 @@ class Documents:
         return await self._made(cluster)
 
     async def wait(self, cluster: ClusterId, held: str, seconds: float) -> Document:
-        """The document as soon as it is another one than `held`, or after `seconds`, or before the cluster would count as offline."""
+        """The document as soon as it is another one than `held`, or after `seconds`, or before the
+        cluster would count as offline.
+        """
         document = await self.get(cluster, held)
         presence = self._live.clusters.get(cluster)
         if document.etag != held or presence is None:
@@ -88,11 +101,15 @@ class Documents:
         while True:
             presence = self._live.clusters.get(cluster)
             news = presence.news if presence else None
-            desired = await self._store.read(lambda connection: load(connection, cluster, self.epoch, self._sealer))
+            desired = await self._store.read(
+                lambda connection: load(connection, cluster, self.epoch, self._sealer)
+            )
             payload = msgspec.json.encode(desired)
             etag = wire.etag(payload)
             signature = wire.b64(self._signer.sign(wire.desired_bytes(payload)))
-            envelope = wire.Envelope(key_id=self._signer.key_id, payload=payload.decode(), signature=signature)
+            envelope = wire.Envelope(
+                key_id=self._signer.key_id, payload=payload.decode(), signature=signature
+            )
             body = msgspec.json.encode(envelope)
             if news is None or not news.is_set():  # else it changed while we were reading
                 self._live.keep_document(cluster, etag, body)
@@ -103,12 +120,22 @@ class Documents:
         now = self._clock()
 
         def old(connection: Connection) -> list[ClusterId]:
-            rows = connection.execute(sa.select(clusters.c.id, clusters.c.issued).where(clusters.c.public_key.is_not(None)))
-            return [r.id for r in rows if now - unix(r.issued) > wire.DOCUMENT_DAYS / 2 * _DAY + _spread(r.id)]
+            rows = connection.execute(
+                sa.select(clusters.c.id, clusters.c.issued).where(
+                    clusters.c.public_key.is_not(None)
+                )
+            )
+            return [
+                r.id
+                for r in rows
+                if now - unix(r.issued) > wire.DOCUMENT_DAYS / 2 * _DAY + _spread(r.id)
+            ]
 
         def write(connection: Connection) -> None:
             for cluster in ids:
-                connection.execute(sa.update(clusters).where(clusters.c.id == cluster).values(issued=rfc3339(now)))
+                connection.execute(
+                    sa.update(clusters).where(clusters.c.id == cluster).values(issued=rfc3339(now))
+                )
 
         ids = await self._store.read(old)
         if ids:
@@ -123,14 +150,23 @@ def _spread(cluster: ClusterId) -> float:
 
 
 def load(connection: Connection, cluster: ClusterId, epoch: Epoch, sealer: Sealer) -> wire.Desired:
-    """The document's content as the rows and the secrets say. Raises LoginError when the cluster is gone."""
+    """The document's content as the rows and the secrets say. Raises LoginError when the cluster is
+    gone.
+    """
     row = connection.execute(sa.select(clusters).where(clusters.c.id == cluster)).one_or_none()
     if row is None:
-        raise LoginError("this cluster was deleted", next_step="Register it again with `fleetctl cluster register NAME`.")
+        raise LoginError(
+            "this cluster was deleted",
+            next_step="Register it again with `fleetctl cluster register NAME`.",
+        )
     known = cluster_of(row, Workspace(row.workspace))
     d = deployments.c
-    query = sa.select(deployments, options_table.c.json).join(options_table, d.options_key == options_table.c.key)
-    rows = connection.execute(query.where(d.cluster_id == cluster, d.generation > 0).order_by(d.bundle)).all()
+    query = sa.select(deployments, options_table.c.json).join(
+        options_table, d.options_key == options_table.c.key
+    )
+    rows = connection.execute(
+        query.where(d.cluster_id == cluster, d.generation > 0).order_by(d.bundle)
+    ).all()
     issued = max(row.issued, rfc3339(max(r.told for r in rows))) if rows else row.issued
     return wire.Desired(
         workspace=known.workspace,
@@ -163,15 +199,26 @@ def _tombstone(row: Any) -> Tombstone:
     )
 
 
-def _bundles(connection: Connection, cluster: Any, rows: Sequence[Any], sealer: Sealer, *, paused: bool) -> list[DesiredBundle]:
+def _bundles(
+    connection: Connection, cluster: Any, rows: Sequence[Any], sealer: Sealer, *, paused: bool
+) -> list[DesiredBundle]:
     wanted = {r.bundle: _downstream(r.json) for r in rows if not r.removed}
     every = [one for some in wanted.values() for one in some]
     found = sources(connection, cluster.workspace, every) if every else {}
     made = []
     for row in rows:
-        context = [context_of(cluster.id, row.bundle, row.generation, one.kind, one.name) for one in wanted.get(row.bundle, ())]
+        context = [
+            context_of(cluster.id, row.bundle, row.generation, one.kind, one.name)
+            for one in wanted.get(row.bundle, ())
+        ]
         sealed = [
-            sealer.sealed(cluster.workspace, one, found.get((one.kind, one.name)), cluster.public_key or b"", place)
+            sealer.sealed(
+                cluster.workspace,
+                one,
+                found.get((one.kind, one.name)),
+                cluster.public_key or b"",
+                place,
+            )
             for one, place in zip(wanted.get(row.bundle, ()), context, strict=True)
         ]
         if not row.removed:
@@ -187,13 +234,16 @@ def _downstream(text: bytes) -> list[DownstreamResource]:
 
 
 def _bundle(row: Any, downstream: list[SealedObject], *, paused: bool) -> DesiredBundle:
-    labels, depends_on, bundle_paused = msgspec.json.decode(row.shown, type=tuple[dict[str, str], list[Dependency], bool])
+    labels, depends_on, bundle_paused = msgspec.json.decode(
+        row.shown, type=tuple[dict[str, str], list[Dependency], bool]
+    )
     return DesiredBundle(
         name=row.bundle,
         generation=row.generation,
         archive=row.archive,
         size=row.size,
-        options=cast("Options", msgspec.Raw(row.json)),  # the bytes that were hashed, passed through
+        # the bytes that were hashed, passed through
+        options=cast("Options", msgspec.Raw(row.json)),
         options_digest=row.options_digest,
         commit=row.commit,
         repo=row.repo,

@@ -1,4 +1,6 @@
-"""One agent beside the manager, for a single cluster: enrolled through the service, kept running, and gone when the manager goes."""
+"""One agent beside the manager, for a single cluster: enrolled through the service, kept running,
+and gone when the manager goes.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class LocalAgent:
     command: tuple[str, ...] = (sys.executable, "-m", "fleetctl_agent")
 
     async def supervise(self) -> None:
-        """Enrol when needed and run, for ever; a dead agent comes back after 1 to 60 s. Cancel to stop."""
+        """Enrol when needed and run, for ever; a dead agent comes back after 1 to 60 s. Cancel to
+        stop.
+        """
         wait = 1.0
         while True:
             loop = asyncio.get_running_loop()
@@ -47,13 +51,24 @@ class LocalAgent:
             await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - spread, not a secret
 
     async def _enrolled(self) -> bool:
-        """Whether the agent has its identity. The mark is written after the agent has said that it is enrolled."""
+        """Whether the agent has its identity. The mark is written after the agent has said that it
+        is enrolled.
+        """
         mark = self.state_dir / ".enrolled-by-manager"
         if mark.exists():
             return True
         self.state_dir.mkdir(mode=0o700, exist_ok=True)
         token = await self.token()
-        words = ("enrol", self.url, "--ca-pin", self.ca_pin, "--token-stdin", "--state-dir", str(self.state_dir), *self._kube())
+        words = (
+            "enrol",
+            self.url,
+            "--ca-pin",
+            self.ca_pin,
+            "--token-stdin",
+            "--state-dir",
+            str(self.state_dir),
+            *self._kube(),
+        )
         code = await self._run(*words, stdin=token.encode() + b"\n")
         if code:
             log.warning("local agent could not enrol", exit=code)
@@ -65,9 +80,15 @@ class LocalAgent:
         return ("--kubeconfig", str(self.kubeconfig)) if self.kubeconfig else ()
 
     async def _run(self, *words: str, stdin: bytes = b"") -> int:
-        """The exit status of one run; when this is cancelled the process is asked, then made, to end."""
+        """The exit status of one run; when this is cancelled the process is asked, then made, to
+        end.
+        """
         process = await asyncio.create_subprocess_exec(
-            *self.command, *words, stdin=asyncio.subprocess.PIPE, preexec_fn=_die_with_parent, start_new_session=True
+            *self.command,
+            *words,
+            stdin=asyncio.subprocess.PIPE,
+            preexec_fn=_die_with_parent,
+            start_new_session=True,
         )
         try:
             await process.communicate(stdin)

@@ -1,4 +1,5 @@
-"""What the manager keeps in memory: who is enrolled, which document each cluster has, when it was last heard, and who waits for news.
+"""What the manager keeps in memory: who is enrolled, which document each cluster has, when it was
+last heard, and who waits for news.
 
 Rule: an unchanged poll is answered from here alone. All of it can be made again from the database.
 """
@@ -24,14 +25,18 @@ _TWIN_MEMORY = 4
 _CLOCK_STEP = 30.0
 HEARD, UNKNOWN, OFFLINE = "heard", "unknown", "offline"
 CONNECTED, POLLING, LATE = "connected", "polling", "late"
-# An agent is late when it missed its interval by half and had this many seconds for its jitter and one retry.
+# An agent is late when it missed its interval by half and had this many seconds for its jitter and
+# one retry.
 _LATE_INTERVALS, _LATE_SECONDS = 1.5, 15.0
-# So many clusters are asked a second, at most, whether they have fallen silent: of a million each is asked every twenty seconds.
+# So many clusters are asked a second, at most, whether they have fallen silent: of a million each
+# is asked every twenty seconds.
 _ASKED_PER_SECOND = 50_000
 
 
 class NotEnrolled(LoginError):
-    """The cluster is gone, or another agent was enrolled for it: who is told so changes nothing any more."""
+    """The cluster is gone, or another agent was enrolled for it: who is told so changes nothing any
+    more.
+    """
 
     code = "not-enrolled"
 
@@ -42,7 +47,9 @@ class NotEnrolled(LoginError):
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One request of an agent: who sent it, from where, when it was signed (Unix seconds by the agent's own clock), and when it came."""
+    """One request of an agent: who sent it, from where, when it was signed (Unix seconds by the
+    agent's own clock), and when it came.
+    """
 
     instance: str
     address: str
@@ -52,7 +59,9 @@ class Word:
 
 @dataclass(slots=True)
 class Former:
-    """An instance that was heard before the present one. `until`: when its successor signed its first request."""
+    """An instance that was heard before the present one. `until`: when its successor signed its
+    first request.
+    """
 
     address: str
     until: int
@@ -60,8 +69,9 @@ class Former:
 
 @dataclass(slots=True)
 class Presence:
-    """One enrolled cluster. `seen` in Unix seconds by the wall clock, 0 never; `stored_seen` is what the database holds of
-    it. `lead`: how far the steady clock, by which presence is judged, was ahead of the wall clock then.
+    """One enrolled cluster. `seen` in Unix seconds by the wall clock, 0 never; `stored_seen` is
+    what the database holds of it. `lead`: how far the steady clock, by which presence is judged,
+    was ahead of the wall clock then.
     """
 
     key: bytes
@@ -101,14 +111,18 @@ class Presence:
 
 
 class Live:
-    """`started` in Unix seconds: a manager that was away calls nobody offline. `offline_seconds`: how long a cluster may be silent, three
-    of its poll intervals at least. Callers pass `now` by the wall clock; `steady` makes it independent of changes of that clock.
+    """`started` in Unix seconds: a manager that was away calls nobody offline. `offline_seconds`:
+    how long a cluster may be silent, three of its poll intervals at least. Callers pass `now` by
+    the wall clock; `steady` makes it independent of changes of that clock.
     """
 
-    def __init__(self, started: float, offline_seconds: float = OFFLINE_SECONDS, steady: Steady = unchanged) -> None:
+    def __init__(
+        self, started: float, offline_seconds: float = OFFLINE_SECONDS, steady: Steady = unchanged
+    ) -> None:
         self.started, self._offline_seconds, self._steady = started, offline_seconds, steady
         self.clusters: dict[ClusterId, Presence] = {}
-        self.polled: dict[tuple[str, str], float] = {}  # GitRepo -> when Git was last asked, Unix seconds
+        # GitRepo -> when Git was last asked, Unix seconds
+        self.polled: dict[tuple[str, str], float] = {}
         self.revision = int(started * 1000)
         self._bell: asyncio.Event = asyncio.Event()
         self._bodies: OrderedDict[ClusterId, bytes] = OrderedDict()
@@ -117,7 +131,9 @@ class Live:
         self._asked = 0.0
 
     def changed(self, clusters: Iterable[ClusterId] = ()) -> None:
-        """Something that a person sees has changed; the documents of `clusters` are not what they were."""
+        """Something that a person sees has changed; the documents of `clusters` are not what they
+        were.
+        """
         self.revision += 1
         self._bell.set()
         self._bell = asyncio.Event()
@@ -171,7 +187,9 @@ class Live:
             if former is not None and word.stamp <= former.until:
                 return presence.twin  # sent before its successor began, and slow on its way
             if former is not None and not presence.twin:
-                presence.twin = f"two agents use one identity, from {presence.address} and {word.address}"
+                presence.twin = (
+                    f"two agents use one identity, from {presence.address} and {word.address}"
+                )
                 self.changed([cluster])  # who waits for news is told at once
             if presence.instance:
                 presence.former[presence.instance] = Former(presence.address, word.stamp)
@@ -183,7 +201,11 @@ class Live:
         elif self.is_offline(cluster, word.now):
             presence.seen, presence.lead = word.now, self._steady(word.now) - word.now
             self.changed()
-        presence.seen, presence.lead, presence.address = word.now, self._steady(word.now) - word.now, word.address
+        presence.seen, presence.lead, presence.address = (
+            word.now,
+            self._steady(word.now) - word.now,
+            word.address,
+        )
         return presence.twin
 
     def speaker(self, cluster: ClusterId) -> str:
@@ -222,13 +244,18 @@ class Live:
             presence.waiting -= 1
 
     def contact(self, cluster: ClusterId, now: float) -> str:
-        """`connected` (a long poll is open), `polling` (between two polls), `late`, or "" (never seen)."""
+        """`connected` (a long poll is open), `polling` (between two polls), `late`, or "" (never
+        seen).
+        """
         presence = self.clusters.get(cluster)
         if presence is None or not presence.seen:
             return ""
         if presence.waiting:
             return CONNECTED
-        late = self._steady(now) - presence.last > _LATE_INTERVALS * self.poll_seconds() + _LATE_SECONDS
+        late = (
+            self._steady(now) - presence.last
+            > _LATE_INTERVALS * self.poll_seconds() + _LATE_SECONDS
+        )
         return LATE if late else POLLING
 
     def silence(self) -> float:
@@ -240,7 +267,9 @@ class Live:
         return self.silence() * 0.8
 
     def health(self, cluster: ClusterId, now: float) -> str:
-        """Whether what the cluster reported last may be relied on: `heard`, `unknown` (not yet since this manager started) or `offline`."""
+        """Whether what the cluster reported last may be relied on: `heard`, `unknown` (not yet
+        since this manager started) or `offline`.
+        """
         presence = self.clusters.get(cluster)
         if presence is None:
             return OFFLINE
@@ -249,16 +278,24 @@ class Live:
         return OFFLINE if self.is_offline(cluster, now) else UNKNOWN
 
     def silent(self, now: float) -> dict[ClusterId, str]:
-        """The enrolled clusters that are not `heard`. Who is heard again is left out at once; who has fallen silent is noticed in a large
-        fleet some seconds late, which is little beside the minutes that it may be silent. May be called from any thread.
+        """The enrolled clusters that are not `heard`. Who is heard again is left out at once; who
+        has fallen silent is noticed in a large fleet some seconds late, which is little beside the
+        minutes that it may be silent. May be called from any thread.
         """
         now = self._steady(now)
         if 0 <= now - self._asked < len(self.clusters) // _ASKED_PER_SECOND:
             known: Iterable[ClusterId] = list(self._silent)
         else:
             limit = now - self.silence()
-            self._asked, known = now, [cluster for cluster, p in list(self.clusters.items()) if p.last < limit]
-        found = {cluster: how for cluster in known if cluster in self.clusters and (how := self.health(cluster, now)) != HEARD}
+            self._asked, known = (
+                now,
+                [cluster for cluster, p in list(self.clusters.items()) if p.last < limit],
+            )
+        found = {
+            cluster: how
+            for cluster in known
+            if cluster in self.clusters and (how := self.health(cluster, now)) != HEARD
+        }
         self._silent = found
         return found
 
@@ -273,17 +310,26 @@ class Live:
         if presence is None:
             return min(float(row.seen), now)
         by_steady = now - (self._steady(now) - presence.last)
-        # The wall clock is slewed all the time; only a step counts, so that the answer stays the same text.
-        return presence.seen if not presence.seen or abs(by_steady - presence.seen) < _CLOCK_STEP else min(by_steady, now)
+        # The wall clock is slewed all the time; only a step counts, so that the answer stays the
+        # same text.
+        return (
+            presence.seen
+            if not presence.seen or abs(by_steady - presence.seen) < _CLOCK_STEP
+            else min(by_steady, now)
+        )
 
     def enrolled(self, cluster: ClusterId, key: bytes, now: float, address: str) -> None:
         """Note a new key of the cluster."""
         self.clusters[cluster] = Presence(key, now, 0.0, address, lead=self._steady(now) - now)
 
     def load(self, row: Any, twin: str) -> None:
-        """Note a cluster of the database. A time later than the start is no evidence: the clock was ahead when it was stored."""
+        """Note a cluster of the database. A time later than the start is no evidence: the clock was
+        ahead when it was stored.
+        """
         seen, lead = (row.seen, 0.0) if row.seen <= self.started else (self.started, -self.started)
-        self.clusters[ClusterId(row.id)] = Presence(row.public_key, seen, seen, row.address, twin=twin, lead=lead)
+        self.clusters[ClusterId(row.id)] = Presence(
+            row.public_key, seen, seen, row.address, twin=twin, lead=lead
+        )
 
     def unsaved(self) -> list[tuple[ClusterId, Presence]]:
         return [(cluster, p) for cluster, p in self.clusters.items() if p.seen != p.stored_seen]

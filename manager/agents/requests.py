@@ -39,47 +39,84 @@ class Registration:
 
 
 class Fleet:
-    def __init__(self, store: Store, live: Live, documents: Documents, restorer: Restorer, signer: Signer) -> None:
-        self._store, self._live, self._documents, self._restorer, self._signer = store, live, documents, restorer, signer
+    def __init__(
+        self, store: Store, live: Live, documents: Documents, restorer: Restorer, signer: Signer
+    ) -> None:
+        self._store, self._live, self._documents, self._restorer, self._signer = (
+            store,
+            live,
+            documents,
+            restorer,
+            signer,
+        )
 
     async def load(self) -> None:
         c = clusters.c
-        query = sa.select(c.id, c.public_key, c.seen, c.address, c.agent).where(c.public_key.is_not(None))
+        query = sa.select(c.id, c.public_key, c.seen, c.address, c.agent).where(
+            c.public_key.is_not(None)
+        )
         for row in await self._store.read(lambda connection: connection.execute(query).all()):
             twin = msgspec.json.decode(row.agent).get("twin", "") if b'"twin"' in row.agent else ""
             self._live.load(row, twin)
 
     async def mark_twin(self, cluster: ClusterId, twin: str) -> None:
-        """Two agents have one key: so it stays, over restarts of ours too, until the cluster is enrolled anew."""
+        """Two agents have one key: so it stays, over restarts of ours too, until the cluster is
+        enrolled anew.
+        """
         where = clusters.c.id == cluster
 
         def write(connection: Connection) -> None:
-            agent = msgspec.json.decode(connection.execute(sa.select(clusters.c.agent).where(where)).scalar() or b"{}")
-            connection.execute(sa.update(clusters).where(where).values(agent=_json(agent | {"twin": twin})))
+            agent = msgspec.json.decode(
+                connection.execute(sa.select(clusters.c.agent).where(where)).scalar() or b"{}"
+            )
+            connection.execute(
+                sa.update(clusters).where(where).values(agent=_json(agent | {"twin": twin}))
+            )
 
         await self._store.write(write)
 
-    async def register(self, workspace: str, name: str, *, labels: dict[str, str], ttl: int, replace: bool, now: float) -> Registration:
-        """A token that lets one agent enrol as `name`. Raises Conflict when the name is enrolled and `replace` is not said."""
+    async def register(
+        self,
+        workspace: str,
+        name: str,
+        *,
+        labels: dict[str, str],
+        ttl: int,
+        replace: bool,
+        now: float,
+    ) -> Registration:
+        """A token that lets one agent enrol as `name`. Raises Conflict when the name is enrolled
+        and `replace` is not said.
+        """
         validation.checked("Cluster", workspace, name, _bare_cluster(workspace, name, labels))
         token, expires = secrets.token_urlsafe(32), until(now, ttl)
         claim = registration.Claim(workspace, name, labels, expires, rfc3339(now))
-        touched, revoked = await self._store.write(lambda c: registration.register(c, hashed(token), claim, replace=replace))
+        touched, revoked = await self._store.write(
+            lambda c: registration.register(c, hashed(token), claim, replace=replace)
+        )
         for cluster in revoked:
             self._live.forget(cluster)
         self._live.changed(touched)
         return Registration(token, expires)
 
-    async def enrol(self, request: wire.EnrolRequest, *, address: str, now: float) -> wire.EnrolAnswer:
-        """Bind the key to the token's cluster; `enrolment.enrol` has the rules. Raises LoginError."""
+    async def enrol(
+        self, request: wire.EnrolRequest, *, address: str, now: float
+    ) -> wire.EnrolAnswer:
+        """Bind the key to the token's cluster; `enrolment.enrol` has the rules. Raises
+        LoginError.
+        """
         key = _proven(request)
         token, version = hashed(request.token), request.agent_version
-        enrolled = await self._store.write(lambda c: registration.enrol(c, token, key, now=rfc3339(now), version=version))
+        enrolled = await self._store.write(
+            lambda c: registration.enrol(c, token, key, now=rfc3339(now), version=version)
+        )
         cluster, identifier = enrolled.cluster, ClusterId(enrolled.cluster.id)
         if not enrolled.repeated or identifier not in self._live.clusters:
             self._live.enrolled(identifier, key, now, address)
         self._live.changed(enrolled.touched | {identifier})
-        public = wire.VerifyKey(id=self._signer.key_id, public_key=wire.b64(self._signer.public_key))
+        public = wire.VerifyKey(
+            id=self._signer.key_id, public_key=wire.b64(self._signer.public_key)
+        )
         return wire.EnrolAnswer(
             cluster_id=ClusterId(cluster.id),
             cluster=ClusterName(cluster.name),
@@ -90,15 +127,27 @@ class Fleet:
         )
 
     async def archive_path(self, cluster: ClusterId, digest: Digest) -> Path:
-        """The file, when `digest` is in the cluster's own document. Raises NotFound, UnavailableError while it is built again."""
+        """The file, when `digest` is in the cluster's own document. Raises NotFound,
+        UnavailableError while it is built again.
+        """
         d = deployments.c
-        query = sa.select(d.bundle).where(d.cluster_id == cluster, d.archive == digest, d.generation > 0, ~d.removed).limit(1)
-        if not await self._store.read(lambda c: c.execute(query).first() is not None or may_fetch(c, cluster, digest)):
-            raise NotFound("no such archive for this cluster", next_step="Fetch the desired state again.")
+        query = (
+            sa.select(d.bundle)
+            .where(d.cluster_id == cluster, d.archive == digest, d.generation > 0, ~d.removed)
+            .limit(1)
+        )
+        if not await self._store.read(
+            lambda c: c.execute(query).first() is not None or may_fetch(c, cluster, digest)
+        ):
+            raise NotFound(
+                "no such archive for this cluster", next_step="Fetch the desired state again."
+            )
         return await self._restorer.path(digest)
 
     async def report(self, cluster: ClusterId, request: wire.StatusRequest, *, now: float) -> None:
-        """Take what an agent says. Raises Conflict (`send-all`) when something before it was missed."""
+        """Take what an agent says. Raises Conflict (`send-all`) when something before it was
+        missed.
+        """
         presence = self._live.clusters.get(cluster)
         if presence is None:
             raise NotEnrolled
@@ -125,7 +174,9 @@ class Fleet:
         gone, left, turn = await self._store.write(write)
         if lacking:
             self._live.changed(turn)
-            raise SendAll("the manager has not got this agent's full report yet", next_step="Send all.")
+            raise SendAll(
+                "the manager has not got this agent's full report yet", next_step="Send all."
+            )
         if last:
             presence.reporter = request.instance
         if left:
@@ -139,20 +190,33 @@ class SendAll(Conflict):
 
 def _bare_cluster(workspace: str, name: str, labels: dict[str, str]) -> dict[str, Any]:
     meta = {"name": name, "namespace": workspace, "labels": labels}
-    return {"apiVersion": validation.api_version("Cluster"), "kind": "Cluster", "metadata": meta, "spec": {}}
+    return {
+        "apiVersion": validation.api_version("Cluster"),
+        "kind": "Cluster",
+        "metadata": meta,
+        "spec": {},
+    }
 
 
 def _follow_pages(presence: Presence, request: wire.StatusRequest, epoch: Epoch) -> None:
-    """Count the pages of a full report. Raises SendAll when one is missing: what is not mentioned counts as not there."""
+    """Count the pages of a full report. Raises SendAll when one is missing: what is not mentioned
+    counts as not there.
+    """
     if request.page == 1:
         presence.pages, presence.mentioned = 0, frozenset()
     if request.page != presence.pages + 1:
         raise SendAll("a page of this agent's full report is missing", next_step="Send all.")
     presence.pages = request.page
-    presence.mentioned |= {report.bundle for report in request.deployments if report.epoch in {0, epoch}}
+    presence.mentioned |= {
+        report.bundle for report in request.deployments if report.epoch in {0, epoch}
+    }
     if len(presence.mentioned) > MOST_BUNDLES:
         presence.pages, presence.mentioned = 0, frozenset()
-        raise UsageError(f"a report names more than {MOST_BUNDLES} bundles", subject="report", next_step="Update the agent.")
+        raise UsageError(
+            f"a report names more than {MOST_BUNDLES} bundles",
+            subject="report",
+            next_step="Update the agent.",
+        )
 
 
 def _proven(request: wire.EnrolRequest) -> bytes:
@@ -160,6 +224,10 @@ def _proven(request: wire.EnrolRequest) -> bytes:
         key, proof = wire.unb64(request.public_key), wire.unb64(request.proof)
     except ValueError:
         key, proof = b"", b""
-    if len(key) != 32 or not verify(key, proof, wire.enrol_bytes(request.token, request.public_key)):
-        raise LoginError("the request does not prove that its key is its own", next_step="Enrol again.")
+    if len(key) != 32 or not verify(
+        key, proof, wire.enrol_bytes(request.token, request.public_key)
+    ):
+        raise LoginError(
+            "the request does not prove that its key is its own", next_step="Enrol again."
+        )
     return key

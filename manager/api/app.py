@@ -1,4 +1,6 @@
-"""The HTTP side put together: routes, and one door around them that turns every error into a problem."""
+"""The HTTP side put together: routes, and one door around them that turns every error into a
+problem.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,12 @@ from .server import limits
 from .server.connections import Connections
 
 REQUEST_SECONDS = READ_SECONDS + 30.0
-LONG_POLLS = {"/agent/v1/desired": 250.0, "/api/v1/changes": 70.0, ADD: UPLOAD_SECONDS + 20, PLAN: PLAN_SECONDS}
+LONG_POLLS = {
+    "/agent/v1/desired": 250.0,
+    "/api/v1/changes": 70.0,
+    ADD: UPLOAD_SECONDS + 20,
+    PLAN: PLAN_SECONDS,
+}
 _OWN_PACE = ("/agent/v1/archives/", ARCHIVES, "/install/")
 
 
@@ -58,9 +65,13 @@ class Parts:
 def build(parts: Parts, *, signatures: Signatures | None = None) -> ASGIApp:
     """The ASGI application."""
     gate = Gate(parts.service, Sessions())
-    people = PeopleApi(parts.service, gate, parts.about, parts.agent, parts.closing, lambda: _own_numbers(parts))
+    people = PeopleApi(
+        parts.service, gate, parts.about, parts.agent, parts.closing, lambda: _own_numbers(parts)
+    )
     routes = [
-        *AgentApi(parts.service, signatures or Signatures(parts.service, parts.signer), parts.closing).routes(),
+        *AgentApi(
+            parts.service, signatures or Signatures(parts.service, parts.signer), parts.closing
+        ).routes(),
         *people.routes(),
         *ReleaseApi(parts.service, gate).routes(),
         *RevisionApi(parts.service, gate).routes(),
@@ -73,7 +84,9 @@ def build(parts: Parts, *, signatures: Signatures | None = None) -> ASGIApp:
         *_health(parts.service, parts.lag),
         Route("/schemas/{name}.json", _schema, methods=["GET"]),
     ]
-    return Door(Router(routes, redirect_slashes=False), routes, people.counters, parts.connections.most)
+    return Door(
+        Router(routes, redirect_slashes=False), routes, people.counters, parts.connections.most
+    )
 
 
 def _own_numbers(parts: Parts) -> dict[str, float]:
@@ -97,7 +110,11 @@ async def _schema(request: Request) -> Response:
         step = f"There are {', '.join(f'/schemas/{name}.json' for name in documents())}."
         raise NotFound("there is no such schema", subject=request.url.path[:120], next_step=step)
     body = msgspec.json.format(msgspec.json.encode(json_schema(document)), indent=2)
-    return Response(body, media_type="application/schema+json", headers={"cache-control": "public, max-age=3600"})
+    return Response(
+        body,
+        media_type="application/schema+json",
+        headers={"cache-control": "public, max-age=3600"},
+    )
 
 
 def _health(service: ports.Manager, lag: LoopLag) -> list[Route]:
@@ -127,7 +144,10 @@ class Door:
         async def noted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 said.append(message["status"])
-                message = {**message, "headers": _without_sniffing(scope["path"], message.get("headers", ()))}
+                message = {
+                    **message,
+                    "headers": _without_sniffing(scope["path"], message.get("headers", ())),
+                }
             await send(message)
 
         self._running += 1
@@ -141,8 +161,12 @@ class Door:
             release_body(scope)
             self._counters.count(_area(scope["path"]), said[0] if said else 499)
 
-    async def _run(self, scope: Scope, receive: Receive, send: Send, said: list[int]) -> FleetError | None:
-        """None when it went well, else what to answer. Errors of ours are logged here and nowhere else."""
+    async def _run(
+        self, scope: Scope, receive: Receive, send: Send, said: list[int]
+    ) -> FleetError | None:
+        """None when it went well, else what to answer. Errors of ours are logged here and nowhere
+        else.
+        """
         if self._running > self._most:
             return TooBusy("the manager has too much to do", retry_after=15)
         try:
@@ -154,14 +178,18 @@ class Door:
         except TimeoutError:
             return DeadlineError("the request took too long", next_step="Try again.")
         except HTTPException as error:
-            return NotFound("there is nothing at this address") if error.status_code == 404 else bug()
+            return (
+                NotFound("there is nothing at this address") if error.status_code == 404 else bug()
+            )
         except Exception as error:
             log.bug("bug", error, method=scope["method"], path=scope["path"], answered=bool(said))
             return bug()
         return None
 
     def _check_route(self, scope: Scope) -> None:
-        """Starlette's own 404 and 405 are not problems of ours; say which address or method was meant."""
+        """Starlette's own 404 and 405 are not problems of ours; say which address or method was
+        meant.
+        """
         partly: set[str] = set()
         for route in self._routes:
             match, _ = route.matches(scope)
@@ -172,13 +200,23 @@ class Door:
         path = scope["path"][:120]
         if partly:
             step = f"Use {', '.join(sorted(partly))}."
-            raise WrongMethod(f"{scope['method']} is not possible here", subject=path, next_step=step)
+            raise WrongMethod(
+                f"{scope['method']} is not possible here", subject=path, next_step=step
+            )
         known = {r.path for r in self._routes if "{" not in r.path}
-        raise NotFound("there is nothing at this address", subject=path, next_step=nearest(path, known).replace("Known:", "Try one of"))
+        raise NotFound(
+            "there is nothing at this address",
+            subject=path,
+            next_step=nearest(path, known).replace("Known:", "Try one of"),
+        )
 
 
-def _without_sniffing(path: str, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """`nosniff` on every answer but an agent's: those are read by no browser, and an idle agent's are kept small."""
+def _without_sniffing(
+    path: str, headers: Iterable[tuple[bytes, bytes]]
+) -> list[tuple[bytes, bytes]]:
+    """`nosniff` on every answer but an agent's: those are read by no browser, and an idle agent's
+    are kept small.
+    """
     if path.startswith("/agent/") or any(name == b"x-content-type-options" for name, _ in headers):
         return list(headers)
     return [*headers, (b"x-content-type-options", b"nosniff")]
@@ -193,4 +231,9 @@ def _deadline(path: str) -> float | None:
 def _area(path: str) -> str:
     """A bounded set of words for the metrics."""
     first = path.split("/")[1] if "/" in path else ""
-    return first if first in {"agent", "api", "install", "login", "metrics", "healthz", "readyz", "schemas", "static"} else "page"
+    return (
+        first
+        if first
+        in {"agent", "api", "install", "login", "metrics", "healthz", "readyz", "schemas", "static"}
+        else "page"
+    )

@@ -1,7 +1,8 @@
 """Who is calling: people by Bearer token or cookie, agents by a signature over each request.
 
-A cookie session holds the token it came from and asks for it again at each request, so that a revoked token ends its sessions at
-once. A cookie alone changes nothing: such a request must also carry the page's own header, which no other site can send.
+A cookie session holds the token it came from and asks for it again at each request, so that a
+revoked token ends its sessions at once. A cookie alone changes nothing: such a request must also
+carry the page's own header, which no other site can send.
 """
 
 from __future__ import annotations
@@ -44,7 +45,10 @@ class WrongClock(LoginError):
     code = "wrong-clock"
 
     def __init__(self, headers: dict[str, str]) -> None:
-        super().__init__("the request's time is more than 5 minutes off", next_step="Sign with the manager's time.")
+        super().__init__(
+            "the request's time is more than 5 minutes off",
+            next_step="Sign with the manager's time.",
+        )
         self.headers = headers
 
 
@@ -55,9 +59,11 @@ class _Held:
 
 
 class Sessions:
-    """One-time codes and cookies, by hash, in memory: a restart of the manager asks people to log in again.
+    """One-time codes and cookies, by hash, in memory: a restart of the manager asks people to log
+    in again.
 
-    Each token has its own few codes and sessions, so that no person can push out the sessions of another.
+    Each token has its own few codes and sessions, so that no person can push out the sessions of
+    another.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -72,7 +78,10 @@ class Sessions:
         """The cookie for a code. Raises LoginError when it was used, is old, or never was."""
         token = self._codes.take(code)
         if token is None:
-            raise LoginError("this login link was used already or is older than a minute", next_step="Run `fleetctl ui` again.")
+            raise LoginError(
+                "this login link was used already or is older than a minute",
+                next_step="Run `fleetctl ui` again.",
+            )
         return self._sessions.add(token)
 
     def token(self, cookie: str) -> str | None:
@@ -83,7 +92,9 @@ class Sessions:
 
 
 class _Grants:
-    """Random values that stand for a token for `seconds`; the oldest of a token goes when it has more than `most`."""
+    """Random values that stand for a token for `seconds`; the oldest of a token goes when it has
+    more than `most`.
+    """
 
     def __init__(self, seconds: float, most: int, clock: Callable[[], float]) -> None:
         self._seconds, self._most, self._clock = seconds, most, clock
@@ -130,7 +141,9 @@ class Gate:
         self._service, self.sessions = service, sessions
 
     async def person(self, request: Request, *, reading: bool = False) -> tuple[ports.Person, str]:
-        """The caller and the token behind. `reading`: the call changes nothing although it is a POST. Raises LoginError, RefusedError."""
+        """The caller and the token behind. `reading`: the call changes nothing although it is a
+        POST. Raises LoginError, RefusedError.
+        """
         token, by_cookie = self._token(request)
         found = await self._service.check_token(token) if token else None
         if found is None:
@@ -139,10 +152,14 @@ class Gate:
         authenticated(request.scope, "person", found.name)
         changing = request.method not in _READING
         if by_cookie and changing and PAGE_HEADER not in request.headers:
-            raise RefusedError("a cookie alone changes nothing", next_step="Use the page or a token.")
+            raise RefusedError(
+                "a cookie alone changes nothing", next_step="Use the page or a token."
+            )
         if changing and not reading and found.role != "admin":
             summary = f"token {found.name} may read only"
-            raise RefusedError(summary, subject=f"token {found.name}", next_step="Use a token with the role admin.")
+            raise RefusedError(
+                summary, subject=f"token {found.name}", next_step="Use a token with the role admin."
+            )
         return found, token
 
     def _token(self, request: Request) -> tuple[str, bool]:
@@ -156,7 +173,9 @@ class Gate:
 
 @dataclass(frozen=True)
 class Claim:
-    """What the headers of an agent's request state, with the key that its signature must hold for."""
+    """What the headers of an agent's request state, with the key that its signature must hold
+    for.
+    """
 
     agent: ClusterId
     key: bytes
@@ -167,10 +186,12 @@ class Claim:
 
 
 class Signatures:
-    """Admits agents. `claim` judges the headers before a body is read; `verify` the signature and the nonce after it.
+    """Admits agents. `claim` judges the headers before a body is read; `verify` the signature and
+    the nonce after it.
 
-    `clock` is the wall clock, which signatures state. `uptime` is a monotonic clock: how long a nonce is kept, and what the wall
-    clock shows for the start of this process, do not change when somebody sets the wall clock.
+    `clock` is the wall clock, which signatures state. `uptime` is a monotonic clock: how long a
+    nonce is kept, and what the wall clock shows for the start of this process, do not change when
+    somebody sets the wall clock.
     """
 
     def __init__(
@@ -193,10 +214,18 @@ class Signatures:
     async def claim(self, request: Request) -> Claim:
         """The headers, checked. Raises LoginError, NotEnrolled."""
         head = request.headers
-        agent, nonce, instance = (head.get(name, "") for name in (wire.H_AGENT, wire.H_NONCE, wire.H_INSTANCE))
+        agent, nonce, instance = (
+            head.get(name, "") for name in (wire.H_AGENT, wire.H_NONCE, wire.H_INSTANCE)
+        )
         stamp, signature = head.get(wire.H_TIME, ""), head.get(wire.H_SIGNATURE, "")
         shaped = _AGENT.fullmatch(agent) and _WORD.fullmatch(nonce) and _WORD.fullmatch(instance)
-        if not (shaped and stamp.isascii() and stamp.isdigit() and len(stamp) < 16 and 0 < len(signature) < 128):
+        if not (
+            shaped
+            and stamp.isascii()
+            and stamp.isdigit()
+            and len(stamp) < 16
+            and 0 < len(signature) < 128
+        ):
             raise _unsigned("the request is not signed as wire v1 says")
         key = await self._service.agent_key(ClusterId(agent))
         if key is None:
@@ -204,17 +233,27 @@ class Signatures:
         return Claim(ClusterId(agent), key, instance, nonce, int(stamp), signature)
 
     def check_clock(self, claim: Claim) -> None:
-        """Raises WrongClock. The nonces of an earlier run are not known, so a request that was signed before this run is refused."""
+        """Raises WrongClock. The nonces of an earlier run are not known, so a request that was
+        signed before this run is refused.
+        """
         now = self._clock()
         started = now - (self._uptime() - self._started)
         if abs(int(now) - claim.stamp) > wire.CLOCK_SKEW_SECONDS or claim.stamp < int(started):
             signature = wire.b64(self._signer.sign(wire.time_bytes(int(now), claim.nonce)))
-            raise WrongClock({wire.H_MANAGER_TIME: str(int(now)), wire.H_MANAGER_TIME_SIGNATURE: signature})
+            raise WrongClock(
+                {wire.H_MANAGER_TIME: str(int(now)), wire.H_MANAGER_TIME_SIGNATURE: signature}
+            )
 
     def verify(self, request: Request, claim: Claim, body: bytes) -> None:
         """Raises NotEnrolled, WrongClock, LoginError, TooBusy."""
         signed = wire.request_bytes(
-            request.method, _target(request), body, agent=claim.agent, time=claim.stamp, nonce=claim.nonce, instance=claim.instance
+            request.method,
+            _target(request),
+            body,
+            agent=claim.agent,
+            time=claim.stamp,
+            nonce=claim.nonce,
+            instance=claim.instance,
         )
         if not _verified(claim.key, claim.signature, signed):
             raise NotEnrolled
@@ -254,11 +293,15 @@ def _target(request: Request) -> str:
 
 
 def _unsigned(summary: str) -> LoginError:
-    return LoginError(summary, next_step="Enrol this agent again with `fleetctl cluster register NAME --replace`.")
+    return LoginError(
+        summary, next_step="Enrol this agent again with `fleetctl cluster register NAME --replace`."
+    )
 
 
 class Bucket:
-    """So many failures per key (a token, an address) and minute. Bounded: the oldest key is forgotten."""
+    """So many failures per key (a token, an address) and minute. Bounded: the oldest key is
+    forgotten.
+    """
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit, self._clock = per_minute, clock
@@ -278,7 +321,9 @@ class Bucket:
             self._times.popitem(last=False)
 
     def failed(self, key: str, error: FleetError) -> FleetError:
-        """Counts `error`; what to answer in its place. A request that succeeds is never refused for failures of others."""
+        """Counts `error`; what to answer in its place. A request that succeeds is never refused for
+        failures of others.
+        """
         try:
             self.check(key)
         except TooBusy as busy:

@@ -1,4 +1,6 @@
-"""Every error answer is a `wire.Problem`: code, one line, subject, next step, exit status. Never a traceback, never a foreign sentence."""
+"""Every error answer is a `wire.Problem`: code, one line, subject, next step, exit status. Never a
+traceback, never a foreign sentence.
+"""
 
 from __future__ import annotations
 
@@ -46,9 +48,22 @@ class Bug(FleetError):
 
 def answer(error: FleetError, headers: Mapping[str, str] | None = None) -> Response:
     """The problem of `error` as an answer."""
-    summary, subject, next_step = (_line(redacted(text[:20_000])) for text in (error.summary, error.subject, error.next_step))
-    problem = Problem(code=error.code, summary=summary, subject=subject, next_step=next_step, exit_status=error.exit_status)
-    response = Response(body(problem), status_code=error.http_status, media_type="application/json", headers=dict(headers or {}))
+    summary, subject, next_step = (
+        _line(redacted(text[:20_000])) for text in (error.summary, error.subject, error.next_step)
+    )
+    problem = Problem(
+        code=error.code,
+        summary=summary,
+        subject=subject,
+        next_step=next_step,
+        exit_status=error.exit_status,
+    )
+    response = Response(
+        body(problem),
+        status_code=error.http_status,
+        media_type="application/json",
+        headers=dict(headers or {}),
+    )
     response.headers["cache-control"] = "no-store"
     retry = getattr(error, "retry_after", 10 if error.http_status == 503 else 0)
     if retry:
@@ -65,14 +80,18 @@ def _line(text: str, most: int = 1500) -> str:
 
 
 def body(problem: Problem) -> bytes:
-    """All five keys, also those that have their default: readers outside Python should not have to know the defaults."""
+    """All five keys, also those that have their default: readers outside Python should not have to
+    know the defaults.
+    """
     whole = {name: getattr(problem, name) for name in problem.__struct_fields__}
     whole["nextStep"], whole["exitStatus"] = whole.pop("next_step"), whole.pop("exit_status")
     return msgspec.json.encode(whole)
 
 
 def bug() -> Bug:
-    return Bug("internal error of the manager", next_step="Look into the manager's log and report it.")
+    return Bug(
+        "internal error of the manager", next_step="Look into the manager's log and report it."
+    )
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

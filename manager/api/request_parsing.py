@@ -1,4 +1,6 @@
-"""What a client sent, read strictly: bounded bodies, JSON without duplicate keys or depth, only known query parameters."""
+"""What a client sent, read strictly: bounded bodies, JSON without duplicate keys or depth, only
+known query parameters.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,10 @@ from .server.workers import PARSING, Worker
 MAX_BODY = 256 * 1024
 MAX_DEPTH = 64
 BODY_BYTES = "fleet.body-bytes"
-MAX_VALUES = 300_000  # the parser holds the interpreter lock: half a second at most for the largest body
-INLINE_BYTES = 16 * 1024  # up to this size a body is parsed on the event loop, within about a millisecond
+# the parser holds the interpreter lock: half a second at most for the largest body
+MAX_VALUES = 300_000
+# up to this size a body is parsed on the event loop, within about a millisecond
+INLINE_BYTES = 16 * 1024
 MAX_NUMBER = 1_100  # characters; the longest float64 that is written in full has 1,075 digits
 READ_SECONDS = 30.0
 _MAX_EXACT_DIGITS = 20  # 2**64 has as many
@@ -31,7 +35,12 @@ _MAX_EXACT_DIGITS = 20  # 2**64 has as many
 T = TypeVar("T")
 
 
-async def body(request: Request, limit: int = MAX_BODY, seconds: float = READ_SECONDS, budget: ByteBudget = CALLERS) -> bytes:
+async def body(
+    request: Request,
+    limit: int = MAX_BODY,
+    seconds: float = READ_SECONDS,
+    budget: ByteBudget = CALLERS,
+) -> bytes:
     """The whole body, at most `limit` bytes, read within `seconds` however slowly it drips.
 
     What is received counts against `budget` until the request is answered.
@@ -50,24 +59,32 @@ async def body(request: Request, limit: int = MAX_BODY, seconds: float = READ_SE
                 if len(received) > limit:
                     raise _too_large(limit)
     except TimeoutError as why:
-        raise SlowRequest(f"the request took longer than {seconds:.0f} s", next_step="Send it again.") from why
+        raise SlowRequest(
+            f"the request took longer than {seconds:.0f} s", next_step="Send it again."
+        ) from why
     except ClientDisconnect as why:
         raise UsageError("the request ended early", next_step="Send it again.") from why
     return bytes(received)
 
 
 def release_body(scope: Scope) -> None:
-    """Gives the bytes of the request's body back to their budget. Call it once the request is answered."""
+    """Gives the bytes of the request's body back to their budget. Call it once the request is
+    answered.
+    """
     for budget, count in scope.pop(BODY_BYTES, ()):
         budget.give_back(count)
 
 
 def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"the request body is larger than {limit} bytes", next_step="Send less at once.")
+    return TooLarge(
+        f"the request body is larger than {limit} bytes", next_step="Send less at once."
+    )
 
 
 async def parsed(data: bytes, parse: Callable[[bytes], T], worker: Worker = PARSING) -> T:
-    """`parse(data)`; larger bodies are parsed in `worker`. Raises what `parse` raises, and TooBusy."""
+    """`parse(data)`; larger bodies are parsed in `worker`. Raises what `parse` raises, and
+    TooBusy.
+    """
     if len(data) <= INLINE_BYTES:
         return parse(data)
     return await worker.run(parse, data)
@@ -79,7 +96,10 @@ async def message(data: bytes, kind: type[T]) -> T:
 
 
 async def mapping(
-    request: Request, known: Iterable[str] | None = None, limit: int = MAX_BODY, budget: ByteBudget = CALLERS
+    request: Request,
+    known: Iterable[str] | None = None,
+    limit: int = MAX_BODY,
+    budget: ByteBudget = CALLERS,
 ) -> dict[str, Any]:
     """The request's JSON object; with `known`, any other key is an error that names the nearest."""
     found = await parsed(await body(request, limit, budget=budget), _plain_mapping)
@@ -95,16 +115,22 @@ def plain_json(data: bytes) -> Any:
     objects; numbers beyond float64 are refused, also as there.
     """
     if data.count(b",") + data.count(b"[") + data.count(b"{") > MAX_VALUES:
-        raise UsageError(f"the JSON has more than {MAX_VALUES} values", next_step="Send less at once.")
+        raise UsageError(
+            f"the JSON has more than {MAX_VALUES} values", next_step="Send less at once."
+        )
     try:
         found = _DECODER.decode(data.decode("utf-8"))
         _check_values(found)
     except RecursionError as why:
-        raise UsageError("the JSON is nested too deeply", next_step=f"Use at most {MAX_DEPTH} levels.") from why
+        raise UsageError(
+            "the JSON is nested too deeply", next_step=f"Use at most {MAX_DEPTH} levels."
+        ) from why
     except UnicodeError as why:
         raise UsageError("the body is not UTF-8", next_step="Send JSON in UTF-8.") from why
     except ValueError as why:
-        raise UsageError(f"the body is not JSON: {str(why)[:200]}", next_step="Correct the JSON.") from why
+        raise UsageError(
+            f"the body is not JSON: {str(why)[:200]}", next_step="Correct the JSON."
+        ) from why
     return found
 
 
@@ -113,7 +139,9 @@ def typed(data: bytes, kind: type[T]) -> T:
     try:
         return msgspec.convert(plain_json(data), kind)
     except msgspec.ValidationError as why:
-        raise UsageError(f"the message is wrong: {str(why)[:200]}", next_step="Correct it as docs/api.md says.") from why
+        raise UsageError(
+            f"the message is wrong: {str(why)[:200]}", next_step="Correct it as docs/api.md says."
+        ) from why
 
 
 def _plain_mapping(data: bytes) -> dict[str, Any]:
@@ -129,14 +157,18 @@ def query(request: Request, *known: str) -> dict[str, str]:
     names = [name for name, _ in pairs]
     _only_known("query parameter", names, known)
     if duplicate := _first_duplicate(names):
-        raise UsageError(f"query parameter {duplicate!r} stands there twice", next_step="Give it once.")
+        raise UsageError(
+            f"query parameter {duplicate!r} stands there twice", next_step="Give it once."
+        )
     return dict(pairs)
 
 
 def flag(values: dict[str, str], name: str) -> bool:
     text = values.get(name, "false")
     if text not in {"true", "false"}:
-        raise UsageError(f"{name}={text!r} is neither true nor false", next_step=f"Write {name}=true.")
+        raise UsageError(
+            f"{name}={text!r} is neither true nor false", next_step=f"Write {name}=true."
+        )
     return text == "true"
 
 
@@ -144,7 +176,9 @@ def number(values: dict[str, str], name: str, default: int, most: int) -> int:
     """A whole number from 0 to `most`; larger ones are cut, anything else is an error."""
     text = values.get(name, str(default))
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise UsageError(f"{name}={text[:40]!r} is not a whole number", next_step=f"Write {name}={default}.")
+        raise UsageError(
+            f"{name}={text[:40]!r} is not a whole number", next_step=f"Write {name}={default}."
+        )
     return min(int(text), most)
 
 
@@ -152,13 +186,19 @@ def _only_known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
     allowed = list(known)
     for name in names:
         if name not in allowed:
-            raise UsageError(f"unknown {what} {name[:80]!r}", subject=name[:80], next_step=nearest(name[:80], allowed))
+            raise UsageError(
+                f"unknown {what} {name[:80]!r}",
+                subject=name[:80],
+                next_step=nearest(name[:80], allowed),
+            )
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError(f"key {_first_duplicate(name for name, _ in pairs)[:80]!r} stands there twice")
+        raise ValueError(
+            f"key {_first_duplicate(name for name, _ in pairs)[:80]!r} stands there twice"
+        )
     return found
 
 
@@ -199,7 +239,9 @@ _DECODER = json.JSONDecoder(
 
 
 def _check_values(value: Any) -> None:
-    """Refuses depth, lone surrogates and infinite numbers: none of them could be written as JSON again."""
+    """Refuses depth, lone surrogates and infinite numbers: none of them could be written as JSON
+    again.
+    """
     todo = [(value, 1)]
     while todo:
         item, depth = todo.pop()

@@ -1,7 +1,8 @@
 """A person asks that drift is put right, without a commit.
 
-Rule: only deployments that reported drift are asked, by a number that grows; the agent applies the bundle
-again when its journal has a lower one. Nothing else changes: no generation, no revision, no rollout.
+Rule: only deployments that reported drift are asked, by a number that grows; the agent applies the
+bundle again when its journal has a lower one. Nothing else changes: no generation, no revision, no
+rollout.
 """
 
 from __future__ import annotations
@@ -31,10 +32,13 @@ class Corrector:
     def __init__(self, store: Store, live: Live, clock: Callable[[], float]) -> None:
         self._store, self._live, self._clock = store, live, clock
 
-    async def correct(self, workspace: str, bundle: str, names: Sequence[str], selector: str) -> dict[str, Any]:
+    async def correct(
+        self, workspace: str, bundle: str, names: Sequence[str], selector: str
+    ) -> dict[str, Any]:
         """Ask the drifted deployments of the bundle, on all clusters or on those that are chosen.
 
-        Raises NotFound for a bundle or cluster without a deployment, UsageError for a wrong selector.
+        Raises NotFound for a bundle or cluster without a deployment, UsageError for a wrong
+        selector.
         """
         if names and selector:
             step = "Give one of --cluster and -l."
@@ -42,7 +46,11 @@ class Corrector:
         now = self._clock()
 
         def write(connection: Connection) -> list[Any]:
-            drifted = [row for row in _chosen(connection, workspace, bundle, names, selector) if _has_drift(row)]
+            drifted = [
+                row
+                for row in _chosen(connection, workspace, bundle, names, selector)
+                if _has_drift(row)
+            ]
             for row in drifted:
                 _ask(connection, row, now)
             return drifted
@@ -52,7 +60,9 @@ class Corrector:
         return {"clusters": len(rows), "names": [row.name for row in rows[:_MOST_NAMES]]}
 
 
-def _chosen(connection: Connection, workspace: str, bundle: str, names: Sequence[str], selector: str) -> list[Any]:
+def _chosen(
+    connection: Connection, workspace: str, bundle: str, names: Sequence[str], selector: str
+) -> list[Any]:
     d, c = deployments.c, clusters.c
     query = sa.select(c.id, c.name, c.labels, d.bundle, d.correction, d.report)
     query = query.join(clusters, d.cluster_id == c.id).order_by(c.name)
@@ -80,7 +90,10 @@ def _has_drift(row: Any) -> bool:
     """What is orphaned, or belongs to another release, is not the bundle's to change."""
     resources = msgspec.json.decode(row.report).get("resources", []) if row.report else []
     return any(
-        (r.get("state") in DRIFTED or r.get("differences")) and r.get("state") != "Orphaned" and not r.get("owner") for r in resources
+        (r.get("state") in DRIFTED or r.get("differences"))
+        and r.get("state") != "Orphaned"
+        and not r.get("owner")
+        for r in resources
     )
 
 

@@ -1,4 +1,6 @@
-"""What people say to a rollout (docs/rollouts.md). What it means for the clusters is decided by manager/rollout/engine.py."""
+"""What people say to a rollout (docs/rollouts.md). What it means for the clusters is decided by
+manager/rollout/engine.py.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,17 @@ from ..store.schema import rollouts
 _json = msgspec.json.encode
 
 
-def command(connection: Connection, workspace: Workspace, bundle: BundleName, verb: str, reason: str, now: float) -> None:
-    """`pause`, `resume`, `abort`, `approve` or `ignore-windows`. Raises NotFound, RefusedError, UsageError."""
+def command(
+    connection: Connection,
+    workspace: Workspace,
+    bundle: BundleName,
+    verb: str,
+    reason: str,
+    now: float,
+) -> None:
+    """`pause`, `resume`, `abort`, `approve` or `ignore-windows`. Raises NotFound, RefusedError,
+    UsageError.
+    """
     r = rollouts.c
     spec = next(iter(bundle_specs(connection, Scope(workspace, bundles=[bundle]))), None)
     if spec is None:
@@ -36,11 +47,20 @@ def command(connection: Connection, workspace: Workspace, bundle: BundleName, ve
     row = connection.execute(sa.select(rollouts).where(where)).one_or_none()
     if row is None:
         if verb != "pause":
-            step = "It has no rolloutStrategy, and is handed out at once; `fleetctl rollout pause` holds the next change."
-            raise RefusedError(f"bundle {bundle} has no rollout", subject=f"bundle {bundle}", next_step=step)
+            step = (
+                "It has no rolloutStrategy, and is handed out at once; `fleetctl rollout pause`"
+                " holds the next change."
+            )
+            raise RefusedError(
+                f"bundle {bundle} has no rollout", subject=f"bundle {bundle}", next_step=step
+            )
         begin(connection, workspace, spec, rfc3339(now))
         row = connection.execute(sa.select(rollouts).where(where)).one()
-    connection.execute(sa.update(rollouts).where(where).values(**_said(row, verb, reason), dirty=sa.func.max(r.dirty, AGAIN)))
+    connection.execute(
+        sa.update(rollouts)
+        .where(where)
+        .values(**_said(row, verb, reason), dirty=sa.func.max(r.dirty, AGAIN))
+    )
 
 
 def _said(row: Any, verb: str, reason: str) -> dict[str, Any]:
@@ -51,22 +71,38 @@ def _said(row: Any, verb: str, reason: str) -> dict[str, Any]:
     if verb == "abort":
         if phase is Phase.COMPLETED and not row.silent:
             step = f"Go back with `fleetctl rollback {row.bundle}`."
-            raise RefusedError(f"the rollout of {row.bundle} is completed: nobody is left to be told", subject=subject, next_step=step)
+            raise RefusedError(
+                f"the rollout of {row.bundle} is completed: nobody is left to be told",
+                subject=subject,
+                next_step=step,
+            )
         return {"phase": Phase.ABORTED.value, "reason": reason, "wake": 0.0}
     if verb == "ignore-windows":
         return schedules.ignore(row.bundle, reason)
     if verb == "resume":
         if phase not in {Phase.PAUSED, Phase.FAILED, Phase.ABORTED}:
             step = row.waiting or "No action is needed."
-            raise RefusedError(f"the rollout of {row.bundle} is {phase.value}, not paused", subject=subject, next_step=step)
-        # What made it fail is forgiven: the clocks of the partitions that are not finished start anew.
+            raise RefusedError(
+                f"the rollout of {row.bundle} is {phase.value}, not paused",
+                subject=subject,
+                next_step=step,
+            )
+        # What made it fail is forgiven: the clocks of the partitions that are not finished start
+        # anew.
         return {"phase": Phase.PROGRESSING.value, "reason": "", "steps": _json(_forgiven(row))}
-    # Only what waits for nothing else is approved: a yes to a canary that has not run yet would be worth nothing.
+    # Only what waits for nothing else is approved: a yes to a canary that has not run yet would be
+    # worth nothing.
     counts = msgspec.json.decode(row.counts)
     asked = next((at for at, count in enumerate(counts) if count.get("asks")), None)
     if asked is None:
-        step = f"It waits for something else: {row.waiting}." if row.waiting else "See `fleetctl rollout status`."
-        raise RefusedError(f"the rollout of {row.bundle} waits for no approval", subject=subject, next_step=step)
+        step = (
+            f"It waits for something else: {row.waiting}."
+            if row.waiting
+            else "See `fleetctl rollout status`."
+        )
+        raise RefusedError(
+            f"the rollout of {row.bundle} waits for no approval", subject=subject, next_step=step
+        )
     steps = [Step(*item) for item in msgspec.json.decode(row.steps)]
     steps += [Step()] * (asked + 1 - len(steps))
     steps[asked] = replace(steps[asked], approved=True)
@@ -74,11 +110,22 @@ def _said(row: Any, verb: str, reason: str) -> dict[str, Any]:
 
 
 def _forgiven(row: Any) -> list[list[Any]]:
-    """The steps of a rollout that goes on. Of one that has failed, those that could not apply it do not count again."""
-    counts, steps = msgspec.json.decode(row.counts), [Step(*item) for item in msgspec.json.decode(row.steps)]
+    """The steps of a rollout that goes on. Of one that has failed, those that could not apply it do
+    not count again.
+    """
+    counts, steps = (
+        msgspec.json.decode(row.counts),
+        [Step(*item) for item in msgspec.json.decode(row.steps)],
+    )
     steps += [Step()] * (len(counts) - len(steps))
     tallies = [Tally(failed=count["failed"]) for count in counts]
     policy = Policy(**shape_of(row.shape).policy)
     if failure(tallies, steps, policy):
-        steps = [replace(step, accepted=max(step.accepted, tally.failed)) for step, tally in zip(steps, tallies, strict=False)]
-    return [stored(step if step.finished else replace(step, opened=0.0, idle=0.0, idle_since=0.0)) for step in steps]
+        steps = [
+            replace(step, accepted=max(step.accepted, tally.failed))
+            for step, tally in zip(steps, tallies, strict=False)
+        ]
+    return [
+        stored(step if step.finished else replace(step, opened=0.0, idle=0.0, idle_since=0.0))
+        for step in steps
+    ]

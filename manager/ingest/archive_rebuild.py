@@ -37,14 +37,22 @@ class Restorer:
         if not await asyncio.to_thread(self._archives.is_intact, digest):
             if not await self._store.read(lambda c: _origins(c, digest)):
                 summary = "the file is missing or damaged on the manager, and no GitRepo has it"
-                raise UnavailableError(summary, subject=f"archive {digest[:12]}", next_step=_ADD_AGAIN)
+                raise UnavailableError(
+                    summary, subject=f"archive {digest[:12]}", next_step=_ADD_AGAIN
+                )
             self.begin(digest)
-            raise UnavailableError("the archive is being built again", subject=f"archive {digest[:12]}", next_step=_STEP)
+            raise UnavailableError(
+                "the archive is being built again",
+                subject=f"archive {digest[:12]}",
+                next_step=_STEP,
+            )
         return self._archives.path(digest)
 
     async def restore_missing(self, digests: Iterable[str]) -> None:
         """Build those again that are not on the disk, one after the other."""
-        for name in await asyncio.to_thread(self._archives.absent, [Digest(name) for name in digests if is_digest(name)]):
+        for name in await asyncio.to_thread(
+            self._archives.absent, [Digest(name) for name in digests if is_digest(name)]
+        ):
             await asyncio.shield(self.begin(name))
 
     async def stop(self) -> None:
@@ -62,23 +70,35 @@ class Restorer:
 
     async def _restore(self, digest: Digest) -> None:
         """Scan the commits that made it, until one makes it again."""
-        problem = "no bundle of a GitRepo has it; add an agent release again with `fleetctl agent-release add`"
+        problem = (
+            "no bundle of a GitRepo has it; add an agent release again with `fleetctl agent-release"
+            " add`"
+        )
         for workspace, repo, commit in await self._store.read(lambda c: _origins(c, digest)):
             try:
                 await self._scanner.look((workspace, repo), repository.Ref("", commit), None)
             except FleetError as error:
                 problem = error.summary
             if await asyncio.to_thread(self._archives.is_intact, digest):
-                log.warning("archive built again", archive=digest[:12], repo=f"{workspace}/{repo}", commit=commit)
+                log.warning(
+                    "archive built again",
+                    archive=digest[:12],
+                    repo=f"{workspace}/{repo}",
+                    commit=commit,
+                )
                 return
         log.warning("archive cannot be built again", archive=digest[:12], problem=problem)
 
 
 def _origins(connection: Connection, digest: str) -> list[tuple[str, str, str]]:
-    """(workspace, GitRepo, commit), of the bundle that has the archive now before those that had it."""
+    """(workspace, GitRepo, commit), of the bundle that has the archive now before those that had
+    it.
+    """
     b, r = bundles.c, revisions.c
     now = sa.select(b.workspace, b.repo, b.commit).where(b.archive == digest)
-    joined = sa.select(r.workspace, b.repo, r.commit).join_from(revisions, bundles, (r.workspace == b.workspace) & (r.bundle == b.name))
+    joined = sa.select(r.workspace, b.repo, r.commit).join_from(
+        revisions, bundles, (r.workspace == b.workspace) & (r.bundle == b.name)
+    )
     earlier = joined.where(r.archive == digest).order_by(r.number.desc()).limit(5)
     rows = [*connection.execute(now), *connection.execute(earlier)]
     return list(dict.fromkeys((row[0], row[1], row[2]) for row in rows))

@@ -1,8 +1,8 @@
 """One scan of a repository, in a child process: from a commit in the store to archives on the disk.
 
 Everything that reads what a repository or a chart holds runs here, under the limits of
-`fleetctl.tools.isolation.fork_server`; the manager reads the result only. Imported in the child, so it must not
-import the manager's services.
+`fleetctl.tools.isolation.fork_server`; the manager reads the result only. Imported in the child, so
+it must not import the manager's services.
 """
 
 from __future__ import annotations
@@ -130,7 +130,9 @@ def run(data: bytes) -> bytes:
     try:
         result = asyncio.run(_scan(request))
     except FleetError as error:
-        failure = Problem(path="", code=error.code, summary=error.summary, next_step=error.next_step)
+        failure = Problem(
+            path="", code=error.code, summary=error.summary, next_step=error.next_step
+        )
         result = ScanResult(failure=failure)
     return msgspec.json.encode(result)
 
@@ -141,7 +143,9 @@ async def _scan(request: ScanRequest) -> ScanResult:
     if archives.missing([Digest(d.spec.archive) for d in found.drafts if d.is_made]):
         found, about = _read(request, {})
     login = request.helm_login
-    credential = repository.Credential(login.username, login.password, login.ca_pem) if login else None
+    credential = (
+        repository.Credential(login.username, login.password, login.ca_pem) if login else None
+    )
     scope = Login(request.repo.spec.helm_repo_url_regex, credential)
     source = ChartSource(request.mirrors, tuple(request.allow_egress), scope)
     built, problems = await completed(found.drafts, source)
@@ -177,4 +181,6 @@ def _bundle_budget() -> Iterator[None]:
 
 def _too_slow(_number: int, _frame: object) -> None:
     step = "Make its files, values or patterns smaller."
-    raise UsageError(f"reading this bundle takes more than {BUNDLE_SECONDS:g} s of CPU time", next_step=step)
+    raise UsageError(
+        f"reading this bundle takes more than {BUNDLE_SECONDS:g} s of CPU time", next_step=step
+    )

@@ -1,8 +1,9 @@
-"""Watches the repositories: looks for new commits, scans them, and stores what changed in one transaction.
+"""Watches the repositories: looks for new commits, scans them, and stores what changed in one
+transaction.
 
-Rule (I7): only a complete scan removes anything; one that would remove more than max(5, 20 %) of a repository's bundles, or all that a
-cluster has, is held until a person confirms exactly that number at that commit. What cannot be made stands as a problem beside its
-siblings.
+Rule (I7): only a complete scan removes anything; one that would remove more than max(5, 20 %) of a
+repository's bundles, or all that a cluster has, is held until a person confirms exactly that number
+at that commit. What cannot be made stands as a problem beside its siblings.
 """
 
 from __future__ import annotations
@@ -25,7 +26,13 @@ from fleetctl.core.charts.login_scope import describe_wide_pattern
 from fleetctl.core.documents.gitrepo import RESTRICTED, RepoSpec, repo_spec
 from fleetctl.core.formats.redact import redacted
 from fleetctl.core.model.bundle import BundleSpec
-from fleetctl.core.model.errors import Conflict, DeadlineError, FleetError, NotFound, UnavailableError
+from fleetctl.core.model.errors import (
+    Conflict,
+    DeadlineError,
+    FleetError,
+    NotFound,
+    UnavailableError,
+)
 from fleetctl.core.model.ids import ClusterId, CommitId
 from fleetctl.core.model.problems import Problem
 from fleetctl.sources.egress import EgressPolicy
@@ -65,7 +72,9 @@ Key = tuple[str, str]
 
 @dataclass
 class _Watch:
-    """When to look at a repository again (loop time), and how often the last looks failed in a row."""
+    """When to look at a repository again (loop time), and how often the last looks failed in a
+    row.
+    """
 
     due: float = 0.0
     failures: int = 0
@@ -77,7 +86,9 @@ class _Watch:
 
 @dataclass(frozen=True)
 class _FailedScan:
-    """The scan of `commit` failed `count` times in a row; it is repeated from `due` on (loop time)."""
+    """The scan of `commit` failed `count` times in a row; it is repeated from `due` on (loop
+    time).
+    """
 
     commit: str
     error: FleetError
@@ -100,7 +111,14 @@ class _Repo:
 
 class Scanner:
     def __init__(
-        self, store: Store, live: Live, archives: Archives, vault: Vault, data_dir: Path, clock: Clock, settings: Settings
+        self,
+        store: Store,
+        live: Live,
+        archives: Archives,
+        vault: Vault,
+        data_dir: Path,
+        clock: Clock,
+        settings: Settings,
     ) -> None:
         self._store, self._live, self._archives, self._vault = store, live, archives, vault
         self._git, self._clock, self._settings = data_dir / "git", clock, settings
@@ -110,7 +128,8 @@ class Scanner:
         self._tasks: set[asyncio.Task[None]] = set()
         self._fetching: dict[str, asyncio.Lock] = {}
         self._confirmed: dict[Key, tuple[int, str]] = {}
-        self._made: dict[Key, dict[str, BundleSpec]] = {}  # bundles of the last scan by their fingerprint
+        # bundles of the last scan by their fingerprint
+        self._made: dict[Key, dict[str, BundleSpec]] = {}
 
     def poke(self, workspace: str, name: str, *, again: bool = False) -> None:
         """Look soon; without a name, at every repository of the workspace (a Secret changed)."""
@@ -176,11 +195,16 @@ class Scanner:
             if watch.due == float("inf"):  # else it came again while we looked
                 self._watches.pop(key, None)
         except TimeoutError:
-            late = DeadlineError(f"looking at GitRepo {key[1]} took longer than {_LOOK_SECONDS:g} s", next_step="Look at its server.")
+            late = DeadlineError(
+                f"looking at GitRepo {key[1]} took longer than {_LOOK_SECONDS:g} s",
+                next_step="Look at its server.",
+            )
             seconds = await self._look_failed(key, watch, late)
         except Exception as error:
             log.bug("a scan failed", error, repo="/".join(key))
-            summary = f"internal error while looking at GitRepo {key[1]}: {type(error).__name__}: {error}"[:500]
+            summary = f"internal error while looking at GitRepo {key[1]}: {type(error).__name__}: {error}"[
+                :500
+            ]
             step = "Look at the manager's log for the traceback, and report it."
             seconds = await self._look_failed(key, watch, UnavailableError(summary, next_step=step))
         finally:
@@ -207,8 +231,15 @@ class Scanner:
         except FleetError as error:
             await self._failed(key, error)
             return 60.0
-        poll = validation.duration(repo.spec.spec.polling_interval or f"{self._settings.poll_seconds}s", key[1])
-        changed = again or repo.scanned_generation != repo.generation or key in self._confirmed or (repo.retry and watch.failures > 0)
+        poll = validation.duration(
+            repo.spec.spec.polling_interval or f"{self._settings.poll_seconds}s", key[1]
+        )
+        changed = (
+            again
+            or repo.scanned_generation != repo.generation
+            or key in self._confirmed
+            or (repo.retry and watch.failures > 0)
+        )
         if repo.spec.spec.disable_polling and not changed and repo.tried:
             return 3600.0
         try:
@@ -217,20 +248,29 @@ class Scanner:
             watch.failures += 1
             await self._failed(key, error, repo, changed=changed)
             low, high = _RETRY_SECONDS
-            return min(high, max(poll, low) * 2.0 ** min(watch.failures - 1, 8)) * random.uniform(0.5, 1.0)  # noqa: S311 - spread
+            return min(high, max(poll, low) * 2.0 ** min(watch.failures - 1, 8)) * random.uniform(  # noqa: S311
+                0.5, 1.0
+            )
         watch.failures = watch.failures + 1 if done else 0
         wait = min(300.0, poll * 2.0 ** min(watch.failures, 6)) if done else poll
         return wait * random.uniform(1.0, 1.1)  # noqa: S311 - spread, as in Fleet
 
-    async def look(self, key: Key, ref: repository.Ref | None, document: dict[str, Any] | None) -> tuple[RepoSpec, Taken]:
-        """What a scan would take over: of another `ref`, or as a GitRepo `document` says that need not be there yet. Archives are written,
-        and go after their grace when nobody takes them. Raises NotFound and what Git and its server have against it.
+    async def look(
+        self, key: Key, ref: repository.Ref | None, document: dict[str, Any] | None
+    ) -> tuple[RepoSpec, Taken]:
+        """What a scan would take over: of another `ref`, or as a GitRepo `document` says that need
+        not be there yet. Archives are written, and go after their grace when nobody takes them.
+        Raises NotFound and what Git and its server have against it.
         """
         try:
             repo = await self._load(key, document)
         except _Gone:
             step = "See `fleetctl gitrepo list`, or plan a new one with -f FILE."
-            raise NotFound(f"no GitRepo {key[1]} in workspace {key[0]}", subject=f"GitRepo {key[0]}/{key[1]}", next_step=step) from None
+            raise NotFound(
+                f"no GitRepo {key[1]} in workspace {key[0]}",
+                subject=f"GitRepo {key[0]}/{key[1]}",
+                next_step=step,
+            ) from None
         spec, store = repo.spec.spec, self._store_of(repo)
         async with self._fetching.setdefault(store.name, asyncio.Lock()):
             wanted = ref or repository.Ref(spec.branch, spec.revision)
@@ -243,7 +283,15 @@ class Scanner:
                 limits=self._limits_of(repo),
             )
         result = await self._scan(key, store, repo, commit)
-        taken = Taken(commit, result.specs, result.problems, result.warnings, result.unread, result.about, self._archives.likeness())
+        taken = Taken(
+            commit,
+            result.specs,
+            result.problems,
+            result.warnings,
+            result.unread,
+            result.about,
+            self._archives.likeness(),
+        )
         return repo.spec, taken
 
     def _limits_of(self, repo: _Repo) -> repository.GitLimits:
@@ -252,14 +300,18 @@ class Scanner:
         return repository.GitLimits(egress=egress)
 
     def _store_of(self, repo: _Repo) -> Path:
-        """One bare store for each workspace, URL and credential: what one credential may read is never shown to another, and no
-        workspace waits for a store that another one uses.
+        """One bare store for each workspace, URL and credential: what one credential may read is
+        never shown to another, and no workspace waits for a store that another one uses.
         """
         had = repo.credential or repository.Credential()
-        return self._git / self._vault.store_name(repo.spec.workspace, repo.spec.spec.repo, had.username, had.password)
+        return self._git / self._vault.store_name(
+            repo.spec.workspace, repo.spec.spec.repo, had.username, had.password
+        )
 
     async def sweep(self) -> int:
-        """Remove the Git stores that no GitRepo uses any more, after another address or login. Returns how many."""
+        """Remove the Git stores that no GitRepo uses any more, after another address or login.
+        Returns how many.
+        """
         try:
             used = {self._store_of(await self._load(key)).name for key in list(self._watches)}
         except (FleetError, _Gone):
@@ -278,12 +330,25 @@ class Scanner:
             o = objects.c
             mine = (o.kind == "GitRepo") & (o.workspace == key[0]) & (o.name == key[1])
             row = connection.execute(sa.select(objects).where(mine)).one_or_none()
-            state = connection.execute(sa.select(repos).where(repos.c.workspace == key[0], repos.c.name == key[1])).one_or_none()
+            state = connection.execute(
+                sa.select(repos).where(repos.c.workspace == key[0], repos.c.name == key[1])
+            ).one_or_none()
             if (row is None or state is None) and document is None:
                 raise _Gone
-            spec = (document.get("spec") or {}) if document is not None else msgspec.json.decode(row.spec if row else b"{}")
-            names = {str(spec.get("clientSecretName") or "gitcredential"), str(spec.get("helmSecretName") or "")}
-            secrets = connection.execute(sa.select(o.name, o.spec).where(o.kind == "Secret", o.workspace == key[0], o.name.in_(names)))
+            spec = (
+                (document.get("spec") or {})
+                if document is not None
+                else msgspec.json.decode(row.spec if row else b"{}")
+            )
+            names = {
+                str(spec.get("clientSecretName") or "gitcredential"),
+                str(spec.get("helmSecretName") or ""),
+            }
+            secrets = connection.execute(
+                sa.select(o.name, o.spec).where(
+                    o.kind == "Secret", o.workspace == key[0], o.name.in_(names)
+                )
+            )
             return row, state, {s.name: self._credential(key[0], s.name, s.spec) for s in secrets}
 
         row, state, secrets = await self._store.read(read)
@@ -294,8 +359,13 @@ class Scanner:
             spec = repo_spec({"metadata": meta, "spec": msgspec.json.decode(row.spec)})
         wanted = spec.spec.client_secret_name
         if wanted and wanted not in secrets:
-            step = f"Make it, or run `fleetctl gitrepo add {key[1]} … --username U --password-stdin` again."
-            raise NotFound(f"Secret {wanted} does not exist", subject=f"GitRepo {key[1]}", next_step=step)
+            step = (
+                f"Make it, or run `fleetctl gitrepo add {key[1]} … --username U --password-stdin`"
+                " again."
+            )
+            raise NotFound(
+                f"Secret {wanted} does not exist", subject=f"GitRepo {key[1]}", next_step=step
+            )
         problems = msgspec.json.decode(state.problems) if state else []
         return _Repo(
             uid=row.uid if row else "",
@@ -342,13 +412,29 @@ class Scanner:
         likeness = self._archives.likeness()
         watch.task = None  # what is stored from here on is not cut off
         warnings = [*_open_logins(repo), *_wide_logins(repo), *result.warnings]
-        await self._take(key, repo, Taken(commit, result.specs, result.problems, warnings, result.unread, result.about, likeness))
+        await self._take(
+            key,
+            repo,
+            Taken(
+                commit,
+                result.specs,
+                result.problems,
+                warnings,
+                result.unread,
+                result.about,
+                likeness,
+            ),
+        )
         return any(p.code in {"source", "unavailable", "deadline"} for p in result.problems)
 
-    async def _scan_again(self, key: Key, watch: _Watch, store: Path, repo: _Repo, commit: CommitId, *, changed: bool) -> ScanResult:
+    async def _scan_again(
+        self, key: Key, watch: _Watch, store: Path, repo: _Repo, commit: CommitId, *, changed: bool
+    ) -> ScanResult:
         """Scan, unless the scan of this commit failed before and its wait is not over."""
         loop = asyncio.get_running_loop()
-        failed = watch.failed_scan if watch.failed_scan and watch.failed_scan.commit == commit else None
+        failed = (
+            watch.failed_scan if watch.failed_scan and watch.failed_scan.commit == commit else None
+        )
         if failed and not changed and loop.time() < failed.due:
             raise failed.error
         try:
@@ -363,8 +449,8 @@ class Scanner:
         return result
 
     async def _scan(self, key: Key, store: Path, repo: _Repo, commit: CommitId) -> ScanResult:
-        """Others may fetch into `store` meanwhile: commits and objects are only added. When it is made again the scan fails, and is
-        repeated soon.
+        """Others may fetch into `store` meanwhile: commits and objects are only added. When it is
+        made again the scan fails, and is repeated soon.
         """
         login = repo.helm_credential
         request = ScanRequest(
@@ -384,7 +470,9 @@ class Scanner:
         now = rfc3339(self._clock())
 
         def write(connection: Connection) -> tuple[set[ClusterId], dict[str, Any] | None] | None:
-            """None when that GitRepo was deleted meanwhile: what was found for it is nothing of another one of its name."""
+            """None when that GitRepo was deleted meanwhile: what was found for it is nothing of
+            another one of its name.
+            """
             o = objects.c
             mine = (o.kind == "GitRepo") & (o.workspace == key[0]) & (o.name == key[1])
             if connection.execute(sa.select(o.uid).where(mine)).scalar() != repo.uid:
@@ -398,7 +486,14 @@ class Scanner:
         touched, held = done
         self._live.changed(touched)
         shown = "/".join(key)
-        log.event("scanned", repo=shown, commit=taken.commit, bundles=len(taken.specs), problems=len(taken.problems), clusters=len(touched))
+        log.event(
+            "scanned",
+            repo=shown,
+            commit=taken.commit,
+            bundles=len(taken.specs),
+            problems=len(taken.problems),
+            clusters=len(touched),
+        )
         if held:
             log.warning("held", repo=shown, removals=held["removals"], of=held["of"])
 
@@ -408,16 +503,30 @@ class Scanner:
         query = sa.select(repos.c.held).where(repos.c.workspace == workspace, repos.c.name == name)
         row = await self._store.read(lambda c: c.execute(query).one_or_none())
         held = msgspec.json.decode(row.held) if row else None
-        if not held or held["removals"] != removals or not (commit and held["commit"].startswith(commit)):
-            said = f"{held['removals']} removals at {held['commit'][:12]} are held" if held else "nothing is held"
+        if (
+            not held
+            or held["removals"] != removals
+            or not (commit and held["commit"].startswith(commit))
+        ):
+            said = (
+                f"{held['removals']} removals at {held['commit'][:12]} are held"
+                if held
+                else "nothing is held"
+            )
             step = f"Look again with `fleetctl gitrepo get {name}`."
-            raise Conflict(f"{said}, not {removals} at {commit[:12]}", subject=f"GitRepo {workspace}/{name}", next_step=step)
+            raise Conflict(
+                f"{said}, not {removals} at {commit[:12]}",
+                subject=f"GitRepo {workspace}/{name}",
+                next_step=step,
+            )
         self._confirmed[key] = (removals, held["commit"])
         self.poke(workspace, name, again=True)
 
-    async def _failed(self, key: Key, error: FleetError, repo: _Repo | None = None, *, changed: bool = False) -> None:
-        """Store the error when it differs from the stored one; an unchanged failure touches no disk. `changed`: the commit must be
-        scanned by the next look though it may be the same.
+    async def _failed(
+        self, key: Key, error: FleetError, repo: _Repo | None = None, *, changed: bool = False
+    ) -> None:
+        """Store the error when it differs from the stored one; an unchanged failure touches no
+        disk. `changed`: the commit must be scanned by the next look though it may be the same.
         """
         texts = {"summary": error.summary, "subject": error.subject, "nextStep": error.next_step}
         shown = {key: redacted(value) for key, value in texts.items()}
@@ -434,7 +543,9 @@ class Scanner:
     async def _set(self, key: Key, values: dict[str, Any]) -> None:
         mine = (repos.c.workspace == key[0]) & (repos.c.name == key[1])
         columns = [repos.c[name] for name in values]
-        row = await self._store.read(lambda c: c.execute(sa.select(*columns).where(mine)).one_or_none())
+        row = await self._store.read(
+            lambda c: c.execute(sa.select(*columns).where(mine)).one_or_none()
+        )
         if row is None or tuple(row) == tuple(values.values()):
             return
         await self._store.write(lambda c: c.execute(sa.update(repos).where(mine).values(**values)))
@@ -464,11 +575,19 @@ def _with_ca(credential: repository.Credential | None, bundle: str) -> repositor
 
 def _open_logins(repo: _Repo) -> list[Problem]:
     """A warning when a login goes over a connection that is not encrypted."""
-    if repo.credential is None or not repo.credential.username or not repo.spec.spec.repo.lower().startswith("http://"):
+    if (
+        repo.credential is None
+        or not repo.credential.username
+        or not repo.spec.spec.repo.lower().startswith("http://")
+    ):
         return []
-    summary = "user and password of the repository travel unencrypted: its address begins with http://"
+    summary = (
+        "user and password of the repository travel unencrypted: its address begins with http://"
+    )
     step = "Use the https:// address of the repository."
-    return [Problem(path="", code="unencrypted-login", summary=summary, next_step=step, warning=True)]
+    return [
+        Problem(path="", code="unencrypted-login", summary=summary, next_step=step, warning=True)
+    ]
 
 
 def _wide_logins(repo: _Repo) -> list[Problem]:

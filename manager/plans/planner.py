@@ -1,7 +1,9 @@
-"""Plans: what a commit, a branch or somebody's working copy would change. Reading only; nothing that a plan makes is kept but archives.
+"""Plans: what a commit, a branch or somebody's working copy would change. Reading only; nothing
+that a plan makes is kept but archives.
 
-Rule: the archives of a plan are temporary: on the disk for the grace of every archive that nothing names, and given only to who may read
-the workspace that they were made for. One plan at a time uses the database, so that a reader is always left for the agents.
+Rule: the archives of a plan are temporary: on the disk for the grace of every archive that nothing
+names, and given only to who may read the workspace that they were made for. One plan at a time uses
+the database, so that a reader is always left for the agents.
 """
 
 from __future__ import annotations
@@ -21,7 +23,15 @@ from sqlalchemy.engine import Connection
 from fleetctl.core.documents.gitrepo import GitRepoSpec, RepoSpec, repo_spec
 from fleetctl.core.model.bundle import BundleSpec
 from fleetctl.core.model.errors import NotFound, UsageError
-from fleetctl.core.model.ids import ClusterId, CommitId, Digest, RepoName, Workspace, is_digest, is_name
+from fleetctl.core.model.ids import (
+    ClusterId,
+    CommitId,
+    Digest,
+    RepoName,
+    Workspace,
+    is_digest,
+    is_name,
+)
 from fleetctl.core.model.problems import Problem, limit_warnings
 from fleetctl.core.rollout.impact import Plan
 from fleetctl.sources.git import repository
@@ -47,8 +57,9 @@ _MOST_RULES = 2_000  # targets and customizations of a bundle that was scanned e
 
 @dataclass(frozen=True)
 class Asked:
-    """A plan for the GitRepo `name`: of a `branch` or a `commit`, else of what it follows; as `document` says, when one is given. `specs`,
-    when not None, were scanned elsewhere, with the `problems`, `warnings` and `unread` paths of that scan.
+    """A plan for the GitRepo `name`: of a `branch` or a `commit`, else of what it follows; as
+    `document` says, when one is given. `specs`, when not None, were scanned elsewhere, with the
+    `problems`, `warnings` and `unread` paths of that scan.
     """
 
     workspace: str
@@ -63,14 +74,29 @@ class Asked:
 
     @property
     def ref(self) -> str:
-        return f"branch {self.branch}" if self.branch else f"commit {self.commit[:12]}" if self.commit else ""
+        return (
+            f"branch {self.branch}"
+            if self.branch
+            else f"commit {self.commit[:12]}"
+            if self.commit
+            else ""
+        )
 
 
 class Planner:
-    def __init__(self, store: Store, live: Live, archives: Archives, scanner: Scanner, clock: Clock) -> None:
-        self._store, self._live, self._archives, self._scanner, self._clock = store, live, archives, scanner, clock
+    def __init__(
+        self, store: Store, live: Live, archives: Archives, scanner: Scanner, clock: Clock
+    ) -> None:
+        self._store, self._live, self._archives, self._scanner, self._clock = (
+            store,
+            live,
+            archives,
+            scanner,
+            clock,
+        )
         self._slots, self._reading = FairSlots(_AT_ONCE, 1), asyncio.Semaphore(1)
-        self._made: OrderedDict[tuple[str, str], None] = OrderedDict()  # (workspace, digest) that only a plan knows
+        # (workspace, digest) that only a plan knows
+        self._made: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     async def plan(self, asked: Asked) -> Plan:
         """Raises NotFound, UsageError, DeadlineError, and what Git has against it."""
@@ -107,7 +133,9 @@ class Planner:
             repo = repo_spec(document) if document else _nameless(asked)
             specs = [_mine(spec, asked) for spec in asked.specs]
             commit = CommitId(asked.commit)
-            return repo, Taken(commit, specs, asked.problems, limit_warnings(asked.warnings), asked.unread)
+            return repo, Taken(
+                commit, specs, asked.problems, limit_warnings(asked.warnings), asked.unread
+            )
         ref = repository.Ref(asked.branch, asked.commit) if asked.branch or asked.commit else None
         repo, taken = await self._scanner.look((asked.workspace, asked.name), ref, document)
         for spec in taken.specs:
@@ -120,12 +148,19 @@ class Planner:
     async def archive_path(self, workspace: str | None, digest: Digest) -> Path:
         """Of a bundle of `workspace` (None: any), or of a plan for it. Raises NotFound."""
         known = is_digest(digest) and (
-            any((w, digest) in self._made for w in ([workspace] if workspace else {w for w, _ in self._made}))
+            any(
+                (w, digest) in self._made
+                for w in ([workspace] if workspace else {w for w, _ in self._made})
+            )
             or await self._store.read(lambda c: _is_named(c, workspace, digest))
         )
         path = self._archives.path(digest) if known else Path()
         if not known or not await asyncio.to_thread(path.is_file):
-            raise NotFound("no such archive", subject=f"archive {digest[:12]}", next_step="Make the plan again.")
+            raise NotFound(
+                "no such archive",
+                subject=f"archive {digest[:12]}",
+                next_step="Make the plan again.",
+            )
         return path
 
 
@@ -140,27 +175,48 @@ def _document(asked: Asked) -> dict[str, Any] | None:
     if asked.document is None:
         return None
     meta = asked.document.get("metadata") or {}
-    if asked.document.get("kind") != "GitRepo" or not isinstance(meta, dict) or not is_name(asked.name):
-        raise UsageError("the document is no GitRepo with a name", subject="document", next_step="Give a document with `kind: GitRepo`.")
-    document = {**asked.document, "metadata": {**meta, "name": asked.name, "namespace": asked.workspace}}
+    if (
+        asked.document.get("kind") != "GitRepo"
+        or not isinstance(meta, dict)
+        or not is_name(asked.name)
+    ):
+        raise UsageError(
+            "the document is no GitRepo with a name",
+            subject="document",
+            next_step="Give a document with `kind: GitRepo`.",
+        )
+    document = {
+        **asked.document,
+        "metadata": {**meta, "name": asked.name, "namespace": asked.workspace},
+    }
     checked("GitRepo", asked.workspace, asked.name, document)
     return document
 
 
 def _nameless(asked: Asked) -> RepoSpec:
     """Of bundles that were scanned elsewhere only whose they are matters."""
-    return RepoSpec(workspace=Workspace(asked.workspace), name=RepoName(asked.name), spec=GitRepoSpec(repo=""))
+    return RepoSpec(
+        workspace=Workspace(asked.workspace), name=RepoName(asked.name), spec=GitRepoSpec(repo="")
+    )
 
 
 def _mine(spec: BundleSpec, asked: Asked) -> BundleSpec:
     """Raises UsageError for what no scan makes."""
     if not is_name(spec.name) or not is_digest(spec.archive):
         step = "Send what a scan made."
-        raise UsageError(f"{spec.name[:80]!r} is no bundle with an archive", subject="bundles", next_step=step)
+        raise UsageError(
+            f"{spec.name[:80]!r} is no bundle with an archive", subject="bundles", next_step=step
+        )
     if len(spec.targets) + len(spec.customizations) > _MOST_RULES:
         summary = f"bundle {spec.name} has more than {_MOST_RULES} targets and customizations"
-        raise UsageError(summary, subject=f"bundle {spec.name}", next_step="Use fewer, with selectors, or plan a branch.")
-    return msgspec.structs.replace(spec, workspace=Workspace(asked.workspace), repo=RepoName(asked.name))
+        raise UsageError(
+            summary,
+            subject=f"bundle {spec.name}",
+            next_step="Use fewer, with selectors, or plan a branch.",
+        )
+    return msgspec.structs.replace(
+        spec, workspace=Workspace(asked.workspace), repo=RepoName(asked.name)
+    )
 
 
 def _is_named(connection: Connection, workspace: str | None, digest: str) -> bool:

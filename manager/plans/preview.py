@@ -1,6 +1,8 @@
-"""What a scan's result would change: the questions that taking it over asks (manager/ingest/apply_scan.py, manager/reconcile/reconcile.py), with nothing stored.
+"""What a scan's result would change: the questions that taking it over asks
+(manager/ingest/apply_scan.py, manager/reconcile/reconcile.py), with nothing stored.
 
-Rule: reads only, on one snapshot, one bundle after the other, so that a plan holds as much at once as a bundle has clusters.
+Rule: reads only, on one snapshot, one bundle after the other, so that a plan holds as much at once
+as a bundle has clusters.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ from .snapshot import Look, Losing, World, gathered, spec_of
 
 
 def weigh(connection: Connection, repo: RepoSpec, taken: Taken, look: Look) -> Plan:
-    """The plan; what it says of deployments is what taking `taken` over would store. Raises DeadlineError."""
+    """The plan; what it says of deployments is what taking `taken` over would store. Raises
+    DeadlineError.
+    """
     sifted = sift(connection, repo, taken)
     fresh = [spec for spec in sifted.specs if needs_reconcile(sifted.had.get(spec.name), spec)]
     if repo.spec.paused:
@@ -46,17 +50,37 @@ def weigh(connection: Connection, repo: RepoSpec, taken: Taken, look: Look) -> P
     for spec in fresh:
         if look.is_late():
             step = "Plan fewer bundles at once, or try again when the manager has less to do."
-            raise DeadlineError(f"the plan took too long: {len(found)} of {len(fresh)} bundles were looked at", next_step=step)
-        found.append(_changed(connection, world, spec, is_new=spec.name not in sifted.had and spec.name not in world.were))
+            raise DeadlineError(
+                f"the plan took too long: {len(found)} of {len(fresh)} bundles were looked at",
+                next_step=step,
+            )
+        found.append(
+            _changed(
+                connection,
+                world,
+                spec,
+                is_new=spec.name not in sifted.had and spec.name not in world.were,
+            )
+        )
     world.held = held_bundles(connection, repo, taken, sifted)
     found = _with_losses(connection, world, found, sifted, look.now)
     found += [_gone(connection, world, name, spec_of(sifted.had[name])) for name in sifted.gone]
     after = {impact.bundle: impact.after for impact in found}
     stuck = set(core.circle(after))
     found = [_with_circle(impact) if impact.bundle in stuck else impact for impact in found]
-    used = {side.options for impact in found for group in impact.groups for side in (group.old, group.new) if side}
+    used = {
+        side.options
+        for impact in found
+        for group in impact.groups
+        for side in (group.old, group.new)
+        if side
+    }
     chosen = {group.representative for impact in found for group in impact.groups}
-    before = connection.execute(sa.select(repos.c.commit).where(repos.c.workspace == repo.workspace, repos.c.name == repo.name)).scalar()
+    before = connection.execute(
+        sa.select(repos.c.commit).where(
+            repos.c.workspace == repo.workspace, repos.c.name == repo.name
+        )
+    ).scalar()
     waited = {name for names in after.values() for name in names}
     steps = core.ordered({name: names for name, names in after.items() if names or name in waited})
     return Plan(
@@ -79,16 +103,24 @@ def weigh(connection: Connection, repo: RepoSpec, taken: Taken, look: Look) -> P
 def _facts(connection: Connection, representatives: Sequence[Cluster]) -> dict[str, Facts]:
     versions = kube_versions(connection, [cluster.id for cluster in representatives])
     return {
-        c.name: Facts(labels=c.labels, annotations=c.annotations, values=c.values, kube_version=versions.get(c.id, ""))
+        c.name: Facts(
+            labels=c.labels,
+            annotations=c.annotations,
+            values=c.values,
+            kube_version=versions.get(c.id, ""),
+        )
         for c in representatives
     }
 
 
 def _changed(connection: Connection, world: World, spec: BundleSpec, *, is_new: bool) -> Impact:
-    # One that has another name now is compared under its old one: what it keeps of it, it keeps on both sides.
+    # One that has another name now is compared under its old one: what it keeps of it, it keeps on
+    # both sides.
     was = world.were.get(spec.name, spec.name)
     mine = msgspec.structs.replace(spec, name=was)
-    specs, wanted = intended(connection, world.workspace, [mine], world.fleet, world.groups, world.texts)
+    specs, wanted = intended(
+        connection, world.workspace, [mine], world.fleet, world.groups, world.texts
+    )
     now = specs[0]
     have = told(connection, Scope(world.workspace, bundles=[was]))
     world.served |= {cluster for cluster, _ in wanted}
@@ -96,17 +128,36 @@ def _changed(connection: Connection, world: World, spec: BundleSpec, *, is_new: 
     lost = [change for change in every if change.want is None and have[change.key].generation]
     if lost:
         world.losing[spec.name] = Losing(lost, {change.key: have[change.key] for change in lost})
-    changes = [change for change in every if change.want is not None or not have[change.key].generation]
+    changes = [
+        change for change in every if change.want is not None or not have[change.key].generation
+    ]
     found = _counted(world, changes, have)
     if was != spec.name:
-        found = core.in_order([*found, *_renamed(world, wanted, have, {change.key for change in every})])
+        found = core.in_order(
+            [*found, *_renamed(world, wanted, have, {change.key for change in every})]
+        )
     redeployed = {c.key[0] for c in changes if c.want is not None and c.redeploy}
-    what = What.ADDED if is_new else What.CHANGED if any(g.what is not What.TOLD for g in found) else What.TOLD
+    what = (
+        What.ADDED
+        if is_new
+        else What.CHANGED
+        if any(g.what is not What.TOLD for g in found)
+        else What.TOLD
+    )
     needed, missing = core.needs(spec, world.labels)
     after = [name for name in needed if name in world.said and name != spec.name]
     members = {key[0] for key in wanted}
-    gated = redeployed and (staging.gated(connection, world.workspace, [now], {was: len(wanted)}) or world.scheduled & redeployed)
-    parts = partitions_of(safe_strategy(now), spec.name, [c for c in world.fleet if c.id in members], world.groups) if gated else []
+    gated = redeployed and (
+        staging.gated(connection, world.workspace, [now], {was: len(wanted)})
+        or world.scheduled & redeployed
+    )
+    parts = (
+        partitions_of(
+            safe_strategy(now), spec.name, [c for c in world.fleet if c.id in members], world.groups
+        )
+        if gated
+        else []
+    )
     return Impact(
         bundle=spec.name,
         path=spec.path,
@@ -115,31 +166,57 @@ def _changed(connection: Connection, world: World, spec: BundleSpec, *, is_new: 
         had=_had(have),
         groups=found,
         stages=core.stages_of(parts, redeployed),
-        waits=[*world.said[spec.name], *_own_waits(spec, needed, after, missing), *_closed(world, redeployed)],
+        waits=[
+            *world.said[spec.name],
+            *_own_waits(spec, needed, after, missing),
+            *_closed(world, redeployed),
+        ],
         after=after,
     )
 
 
-def _renamed(world: World, wanted: dict[Key, Want], have: dict[Key, Have], changed: set[Key]) -> list[core.Group]:
+def _renamed(
+    world: World, wanted: dict[Key, Want], have: dict[Key, Have], changed: set[Key]
+) -> list[core.Group]:
     """Clusters that have it, and of which nothing changes but what it is called."""
-    same = [key for key in wanted if key in have and key not in changed and have[key].generation > 0 and not have[key].removed]
+    same = [
+        key
+        for key in wanted
+        if key in have and key not in changed and have[key].generation > 0 and not have[key].removed
+    ]
     world.touched |= {cluster for cluster, _ in same}
-    groups = core.grouped([Change(key, wanted[key], redeploy=False) for key in same], have, world.standing)
+    groups = core.grouped(
+        [Change(key, wanted[key], redeploy=False) for key in same], have, world.standing
+    )
     return [msgspec.structs.replace(group, why=[*group.why, "name"]) for group in groups]
 
 
-def _with_losses(connection: Connection, world: World, found: list[Impact], sifted: Sifted, now: str) -> list[Impact]:
-    """The same, with the clusters that lose a bundle that stays; what is held already is no news of this commit."""
+def _with_losses(
+    connection: Connection, world: World, found: list[Impact], sifted: Sifted, now: str
+) -> list[Impact]:
+    """The same, with the clusters that lose a bundle that stays; what is held already is no news of
+    this commit.
+    """
     if not world.losing:
         return found
     gone = set() if world.held else set(sifted.gone)
     names = {impact.bundle for impact in found}
     scope = Scope(world.workspace, bundles=sorted(names | gone | set(world.were.values())))
-    picked = Picked([(cluster, BundleName("")) for cluster in world.served], names, set(world.standing))
-    lost = {change.key for losing in world.losing.values() for change in losing.changes if change.key[0] in world.standing}
+    picked = Picked(
+        [(cluster, BundleName("")) for cluster in world.served], names, set(world.standing)
+    )
+    lost = {
+        change.key
+        for losing in world.losing.values()
+        for change in losing.changes
+        if change.key[0] in world.standing
+    }
     verdict, was = foreseen(connection, scope, picked, lost, now)
     held = {key: cause.value for key, cause in verdict.held.items()}
-    return [_with_loss(world, impact, held, was) if impact.bundle in world.losing else impact for impact in found]
+    return [
+        _with_loss(world, impact, held, was) if impact.bundle in world.losing else impact
+        for impact in found
+    ]
 
 
 def _with_loss(world: World, impact: Impact, held: dict[Key, str], was: set[Key]) -> Impact:
@@ -153,7 +230,11 @@ def _with_loss(world: World, impact: Impact, held: dict[Key, str], was: set[Key]
 def _gone(connection: Connection, world: World, name: BundleName, spec: BundleSpec) -> Impact:
     have = told(connection, Scope(world.workspace, bundles=[name]))
     changes = decide({}, have)
-    held = {change.key: core.BUNDLES for change in changes if have[change.key].generation} if world.held else {}
+    held = (
+        {change.key: core.BUNDLES for change in changes if have[change.key].generation}
+        if world.held
+        else {}
+    )
     found = _counted(world, changes, have, held)
     return Impact(bundle=name, path=spec.path, what=What.REMOVED, had=_had(have), groups=found)
 
@@ -162,19 +243,41 @@ def _had(have: dict[Key, Have]) -> int:
     return sum(1 for one in have.values() if not one.removed and one.generation > 0)
 
 
-def _counted(world: World, changes: Sequence[Change], have: dict[Key, Have], held: dict[Key, str] | None = None) -> list[core.Group]:
+def _counted(
+    world: World,
+    changes: Sequence[Change],
+    have: dict[Key, Have],
+    held: dict[Key, str] | None = None,
+) -> list[core.Group]:
     world.touched.update(change.key[0] for change in changes)
     world.lost.update(change.key[0] for change in changes if change.want is None)
-    world.gained.update(c.key[0] for c in changes if c.want is not None and ((old := have.get(c.key)) is None or old.removed))
+    world.gained.update(
+        c.key[0]
+        for c in changes
+        if c.want is not None and ((old := have.get(c.key)) is None or old.removed)
+    )
     return core.grouped(changes, have, world.standing, held)
 
 
-def _own_waits(spec: BundleSpec, needed: Iterable[BundleName], after: Iterable[BundleName], missing: Iterable[str]) -> list[Wait]:
+def _own_waits(
+    spec: BundleSpec,
+    needed: Iterable[BundleName],
+    after: Iterable[BundleName],
+    missing: Iterable[str],
+) -> list[Wait]:
     found = []
     if spec.paused:
-        found.append(Wait(code="paused", text="paused in Git or by its GitRepo: held until that is taken back"))
+        found.append(
+            Wait(
+                code="paused", text="paused in Git or by its GitRepo: held until that is taken back"
+            )
+        )
     for name in needed:
-        text = f"waits for {name}, which changes too" if name in set(after) else f"waits for {name} to be Ready"
+        text = (
+            f"waits for {name}, which changes too"
+            if name in set(after)
+            else f"waits for {name} to be Ready"
+        )
         found.append(Wait(code="depends-on", text=text))
     said = "depends on {}, which is no bundle: clusters would wait for ever"
     return [*found, *(Wait(code="missing-dependency", text=said.format(name)) for name in missing)]
@@ -185,15 +288,22 @@ def _closed(world: World, redeployed: set[ClusterId]) -> list[Wait]:
     if not closed:
         return []
     first = min(closed, key=lambda one: (one.until is None, one.until or 0, one.why))
-    return [Wait(code="window", text=f"{len(closed)} clusters are outside their window: {first.why}")]
+    return [
+        Wait(code="window", text=f"{len(closed)} clusters are outside their window: {first.why}")
+    ]
 
 
 def _with_circle(impact: Impact) -> Impact:
-    wait = Wait(code="circle", text=f"waits for itself through {', '.join(impact.after)}: it would never be applied")
+    wait = Wait(
+        code="circle",
+        text=f"waits for itself through {', '.join(impact.after)}: it would never be applied",
+    )
     return msgspec.structs.replace(impact, waits=[*impact.waits, wait])
 
 
-def _options(connection: Connection, keys: Iterable[str], texts: dict[str, bytes]) -> dict[str, msgspec.Raw]:
+def _options(
+    connection: Connection, keys: Iterable[str], texts: dict[str, bytes]
+) -> dict[str, msgspec.Raw]:
     found = {key: texts[key] for key in sorted(keys) if key in texts}
     o = options_table.c
     for part in in_parts(sorted(set(keys) - set(found))):
@@ -203,4 +313,7 @@ def _options(connection: Connection, keys: Iterable[str], texts: dict[str, bytes
 
 
 def _troubles(problems: Iterable[Problem]) -> list[Trouble]:
-    return [Trouble(path=p.path, code=p.code, summary=p.summary, next_step=p.next_step) for p in problems]
+    return [
+        Trouble(path=p.path, code=p.code, summary=p.summary, next_step=p.next_step)
+        for p in problems
+    ]

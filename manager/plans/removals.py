@@ -1,4 +1,6 @@
-"""What a plan would delete, and what of it the manager would hold for a person or a plan wants to hear the number of. Reads only."""
+"""What a plan would delete, and what of it the manager would hold for a person or a plan wants to
+hear the number of. Reads only.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def removals(
     if not amount and not sifted.gone:
         return Removals(of_bundles=len(sifted.had))
     d = deployments.c
-    mine = sa.select(sa.func.count()).where(d.workspace == repo.workspace, d.repo == repo.name, ~d.removed)
+    mine = sa.select(sa.func.count()).where(
+        d.workspace == repo.workspace, d.repo == repo.name, ~d.removed
+    )
     of = connection.execute(mine).scalar_one()
     emptied = _emptied(connection, world)
     held = "; ".join(filter(None, (world.held, _held_losses(found))))
@@ -48,7 +52,11 @@ def removals(
         of_bundles=len(sifted.had),
         emptied=emptied[:_MOST_EMPTIED],
         emptied_count=len(emptied),
-        moves=[core.Move(old=m.old, new=m.new, why=f"{m.places} have {m.why}") for m in sifted.moves.open if m.why != NOT_THERE],
+        moves=[
+            core.Move(old=m.old, new=m.new, why=f"{m.places} have {m.why}")
+            for m in sifted.moves.open
+            if m.why != NOT_THERE
+        ],
         held=held,
         refused=held or _refused(amount, of, len(emptied)),
     )
@@ -69,8 +77,15 @@ def held_bundles(connection: Connection, repo: RepoSpec, taken: Taken, sifted: S
 
 
 def _held_losses(found: Sequence[Impact]) -> str:
-    amounts = {i.bundle: sum(g.clusters for g in i.groups if g.held not in {"", core.BUNDLES}) for i in found}
-    parts = [f"{name} would be removed from {amount} of {i.had} clusters" for i in found if (amount := amounts[name := i.bundle])]
+    amounts = {
+        i.bundle: sum(g.clusters for g in i.groups if g.held not in {"", core.BUNDLES})
+        for i in found
+    }
+    parts = [
+        f"{name} would be removed from {amount} of {i.had} clusters"
+        for i in found
+        if (amount := amounts[name := i.bundle])
+    ]
     return "; ".join(parts)
 
 
@@ -82,10 +97,20 @@ def _refused(amount: int, of: int, emptied: int) -> str:
 
 def _emptied(connection: Connection, world: World) -> list[str]:
     """Names of the clusters that have no bundle of anybody afterwards."""
-    losing = sorted(cluster for cluster, count in world.lost.items() if count and cluster in world.standing)
+    losing = sorted(
+        cluster for cluster, count in world.lost.items() if count and cluster in world.standing
+    )
     d = deployments.c
     had: dict[ClusterId, int] = {}
     for part in in_parts(losing):
-        query = sa.select(d.cluster_id, sa.func.count()).where(d.cluster_id.in_(part), ~d.removed).group_by(d.cluster_id)
+        query = (
+            sa.select(d.cluster_id, sa.func.count())
+            .where(d.cluster_id.in_(part), ~d.removed)
+            .group_by(d.cluster_id)
+        )
         had |= {ClusterId(row[0]): row[1] for row in connection.execute(query)}
-    return sorted(world.standing[c].name for c in losing if had.get(c, 0) - world.lost[c] + world.gained[c] <= 0)
+    return sorted(
+        world.standing[c].name
+        for c in losing
+        if had.get(c, 0) - world.lost[c] + world.gained[c] <= 0
+    )

@@ -1,4 +1,6 @@
-"""What is gathered once for a plan: the fleet as it stands, who is heard, what people and rollouts say of what changes. Reads only."""
+"""What is gathered once for a plan: the fleet as it stands, who is heard, what people and rollouts
+say of what changes. Reads only.
+"""
 
 from __future__ import annotations
 
@@ -62,47 +64,95 @@ class World:
 
 @dataclass(frozen=True)
 class Losing:
-    """Clusters that would lose a bundle that stays: the manager looks at all of them together before it lets one go."""
+    """Clusters that would lose a bundle that stays: the manager looks at all of them together
+    before it lets one go.
+    """
 
     changes: list[Change]
     have: dict[Key, Have]
 
 
-def gathered(connection: Connection, workspace: Workspace, sifted: Sifted, fresh: Sequence[BundleSpec], look: Look) -> World:
+def gathered(
+    connection: Connection,
+    workspace: Workspace,
+    sifted: Sifted,
+    fresh: Sequence[BundleSpec],
+    look: Look,
+) -> World:
     fleet = fleet_clusters(connection, Scope(workspace))
     labels: dict[BundleName, dict[str, str]] = {}
     if any(spec.depends_on for spec in fresh):
-        rows = connection.execute(sa.select(bundles.c.name, bundles.c.spec).where(bundles.c.workspace == workspace))
-        labels = {BundleName(row.name): spec_of(row).labels for row in rows if row.name not in set(sifted.gone)}
+        rows = connection.execute(
+            sa.select(bundles.c.name, bundles.c.spec).where(bundles.c.workspace == workspace)
+        )
+        labels = {
+            BundleName(row.name): spec_of(row).labels
+            for row in rows
+            if row.name not in set(sifted.gone)
+        }
         labels |= {spec.name: spec.labels for spec in sifted.specs}
     barred = schedules.barred(connection, workspace, unix(look.now))
-    standing = {c.id: Standing(c.name, look.health(c.id), c.paused, c.id in barred.why) for c in fleet}
+    standing = {
+        c.id: Standing(c.name, look.health(c.id), c.paused, c.id in barred.why) for c in fleet
+    }
     were = {move.new: move.old for move in sifted.moves.decided if move.old != move.new}
     said = _said(connection, workspace, [were.get(spec.name, spec.name) for spec in fresh])
-    said = {spec.name: [*said[were.get(spec.name, spec.name)], *_moves(sifted, spec.name)] for spec in fresh}
+    said = {
+        spec.name: [*said[were.get(spec.name, spec.name)], *_moves(sifted, spec.name)]
+        for spec in fresh
+    }
     scheduled = {*barred.why, *barred.under}
-    return World(workspace, fleet, groups(connection, workspace), standing, labels, said, barred, were, scheduled=scheduled)
+    return World(
+        workspace,
+        fleet,
+        groups(connection, workspace),
+        standing,
+        labels,
+        said,
+        barred,
+        were,
+        scheduled=scheduled,
+    )
 
 
-def _said(connection: Connection, workspace: Workspace, names: Sequence[BundleName]) -> dict[BundleName, list[Wait]]:
+def _said(
+    connection: Connection, workspace: Workspace, names: Sequence[BundleName]
+) -> dict[BundleName, list[Wait]]:
     """Pins, and what the rollouts of now are up to."""
     found: dict[BundleName, list[Wait]] = {name: [] for name in names}
     b, r = bundles.c, rollouts.c
     for part in in_parts(sorted(names)):
-        pins = sa.select(b.name, b.pinned, b.pin_reason).where(b.workspace == workspace, b.name.in_(part), b.pinned > 0)
+        pins = sa.select(b.name, b.pinned, b.pin_reason).where(
+            b.workspace == workspace, b.name.in_(part), b.pinned > 0
+        )
         for pin in connection.execute(pins):
             reason = f" ({pin.pin_reason})" if pin.pin_reason else ""
             step = f"`fleetctl rollback {pin.name} --release` follows Git again"
-            found[pin.name].append(Wait(code="pinned", text=f"pinned to revision {pin.pinned}{reason}: its content stays; {step}"))
+            found[pin.name].append(
+                Wait(
+                    code="pinned",
+                    text=f"pinned to revision {pin.pinned}{reason}: its content stays; {step}",
+                )
+            )
         for name in part:
             found[name] += _pinned_clusters(connection, workspace, name)
-        query = sa.select(r.bundle, r.phase, r.reason, r.commit, r.silent).where(r.workspace == workspace, r.bundle.in_(part))
+        query = sa.select(r.bundle, r.phase, r.reason, r.commit, r.silent).where(
+            r.workspace == workspace, r.bundle.in_(part)
+        )
         for row in connection.execute(query):
             if row.phase == Phase.PAUSED.value:
                 reason = f": {row.reason}" if row.reason else ""
-                found[row.bundle].append(Wait(code="paused", text=f"its rollout is paused{reason}; nobody is told until it is resumed"))
+                found[row.bundle].append(
+                    Wait(
+                        code="paused",
+                        text=f"its rollout is paused{reason}; nobody is told until it is resumed",
+                    )
+                )
             elif row.phase == Phase.PROGRESSING.value and row.silent:
-                text = f"takes the place of {row.commit[:12]}, which {row.silent} clusters are still to be told"
+                text = (
+                    f"takes the place of {row.commit[:12]}, which {row.silent} clusters are still"
+                    " to be told"
+                )
                 found[row.bundle].append(Wait(code="supersedes", text=text))
     return found
 
@@ -111,13 +161,27 @@ def _moves(sifted: Sifted, name: BundleName) -> list[Wait]:
     """Whether it is another bundle under a new name, or looks like one."""
     said = "was {} before: its releases and objects stay"
     asked = "looks like {} under another name: held until a person says whether it is"
-    found = [Wait(code="moved", text=said.format(m.old)) for m in sifted.moves.decided if m.new == name != m.old]
-    return found + [Wait(code="move", text=asked.format(m.old)) for m in sifted.moves.open if m.new == name and m.why != NOT_THERE]
+    found = [
+        Wait(code="moved", text=said.format(m.old))
+        for m in sifted.moves.decided
+        if m.new == name != m.old
+    ]
+    return found + [
+        Wait(code="move", text=asked.format(m.old))
+        for m in sifted.moves.open
+        if m.new == name and m.why != NOT_THERE
+    ]
 
 
 def _pinned_clusters(connection: Connection, workspace: Workspace, name: BundleName) -> list[Wait]:
     return [
-        Wait(code="pinned", text=f"pinned to revision {one['number']} on {one['clusters']} clusters: its content stays there")
+        Wait(
+            code="pinned",
+            text=(
+                f"pinned to revision {one['number']} on {one['clusters']} clusters: its content"
+                " stays there"
+            ),
+        )
         for one in pins.counted_pins(connection, (workspace, name))
     ]
 

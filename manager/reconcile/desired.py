@@ -1,4 +1,6 @@
-"""What bundles mean for clusters: the texts, digests and flags that each is to be told. Reads only; nothing of it is stored here."""
+"""What bundles mean for clusters: the texts, digests and flags that each is to be told. Reads only;
+nothing of it is stored here.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,17 @@ Sources = Mapping[tuple[str, str], Any]
 
 def copied_by(connection: Connection, workspace: Workspace, specs: Iterable[BundleSpec]) -> Sources:
     """The Secrets and ConfigMaps that the bundles want copied."""
-    every = (options for spec in specs for options in (spec.options, *(t.options for t in (*spec.targets, *spec.customizations))))
-    wanted = [one for options in every if options.downstream_resources for one in opts.downstream_of(options)]
+    every = (
+        options
+        for spec in specs
+        for options in (spec.options, *(t.options for t in (*spec.targets, *spec.customizations)))
+    )
+    wanted = [
+        one
+        for options in every
+        if options.downstream_resources
+        for one in opts.downstream_of(options)
+    ]
     return sources(connection, workspace, wanted) if wanted else {}
 
 
@@ -37,27 +48,40 @@ def intended(
     known: Sequence[Group],
     texts: dict[str, bytes],
 ) -> tuple[list[BundleSpec], dict[Key, Want]]:
-    """What the clusters of `fleet` should be told when these are the workspace's bundles, and the bundles as they count for that: pinned
-    ones with the content of their revision. Reads only: a plan asks this for bundles that are not stored. `texts` receives the options'
-    JSON by its key.
+    """What the clusters of `fleet` should be told when these are the workspace's bundles, and the
+    bundles as they count for that: pinned ones with the content of their revision. Reads only: a
+    plan asks this for bundles that are not stored. `texts` receives the options' JSON by its key.
     """
     orders = pins.orders(connection, workspace, stored, fleet)
-    wanted = wanted_by(orders, fleet, known, texts, copied_by(connection, workspace, [order.spec for order in orders]))
+    wanted = wanted_by(
+        orders,
+        fleet,
+        known,
+        texts,
+        copied_by(connection, workspace, [order.spec for order in orders]),
+    )
     return [order.spec for order in orders if order.only is None], wanted
 
 
 def wanted_by(
-    orders: Iterable[pins.Order], fleet: Sequence[Cluster], known: Sequence[Group], texts: dict[str, bytes], copied: Sources
+    orders: Iterable[pins.Order],
+    fleet: Sequence[Cluster],
+    known: Sequence[Group],
+    texts: dict[str, bytes],
+    copied: Sources,
 ) -> dict[Key, Want]:
     """Every deployment that should be; `texts` receives the options' JSON by its key."""
     wanted: dict[Key, Want] = {}
     for order in orders:
         spec = order.spec
-        made: dict[tuple[int, str, str], Want] = {}  # a thousand clusters with the same options cost one digest
+        # a thousand clusters with the same options cost one digest
+        made: dict[tuple[int, str, str], Want] = {}
         for match in order.matches(fleet, known):
             key = (id(match.options), match.target, match.customization)
             if key not in made:
-                made[key] = want_of(order, (match.target, match.customization), match.options, texts, copied)
+                made[key] = want_of(
+                    order, (match.target, match.customization), match.options, texts, copied
+                )
             wanted[match.cluster.id, spec.name] = made[key]
     return wanted
 
@@ -67,7 +91,13 @@ def shown_of(spec: BundleSpec) -> str:
     return msgspec.json.encode([spec.labels, spec.depends_on, spec.paused]).decode()
 
 
-def want_of(order: pins.Order, names: tuple[str, str], options: Options, texts: dict[str, bytes], copied: Sources) -> Want:
+def want_of(
+    order: pins.Order,
+    names: tuple[str, str],
+    options: Options,
+    texts: dict[str, bytes],
+    copied: Sources,
+) -> Want:
     """A content that is copied counts as one of the options: another one is deployed again."""
     spec = order.spec
     version = version_of(opts.downstream_of(options), copied)
@@ -76,7 +106,9 @@ def want_of(order: pins.Order, names: tuple[str, str], options: Options, texts: 
     texts[key] = text
     return Want(
         archive=spec.archive,
-        options_digest=Digest(hashlib.sha256(f"{opts.digest(options)}\n{version}".encode()).hexdigest())
+        options_digest=Digest(
+            hashlib.sha256(f"{opts.digest(options)}\n{version}".encode()).hexdigest()
+        )
         if version
         else opts.digest(options),
         options_key=key,

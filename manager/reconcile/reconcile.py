@@ -1,7 +1,9 @@
-"""From bundles, clusters and groups to what each cluster should be told: gather, decide (pure, in the core), store only the differences.
+"""From bundles, clusters and groups to what each cluster should be told: gather, decide (pure, in
+the core), store only the differences.
 
-Runs inside one write transaction, so that what was read is still true when the decision is stored. Status reports are never read here.
-What goes through a rollout is only staged (manager/rollout/staging.py).
+Runs inside one write transaction, so that what was read is still true when the decision is stored.
+Status reports are never read here. What goes through a rollout is only staged
+(manager/rollout/staging.py).
 """
 
 from __future__ import annotations
@@ -34,8 +36,11 @@ from .removal_guard import Picked, Removals, let_through
 _AT_ONCE = 10_000  # rows that are read into memory
 
 
-def reconcile(connection: Connection, scope: Scope, *, now: str, removals: Removals | None = None) -> set[ClusterId]:
-    """Bring the deployments in `scope` to what is wanted, but for removals that are held. The clusters whose document is another one now.
+def reconcile(
+    connection: Connection, scope: Scope, *, now: str, removals: Removals | None = None
+) -> set[ClusterId]:
+    """Bring the deployments in `scope` to what is wanted, but for removals that are held. The
+    clusters whose document is another one now.
 
     Raises Conflict when `removals` names another number than would go.
     """
@@ -54,8 +59,12 @@ def reconcile(connection: Connection, scope: Scope, *, now: str, removals: Remov
     by_name = {spec.name: spec for spec in specs}
     picked = Picked(wanted, by_name, {c.id for c in fleet})
     changes = let_through(connection, scope, picked, have, decide(wanted, have), now, removals)
-    held = staging.gated(connection, scope.workspace, specs, _counts(connection, scope, wanted, changes))
-    held |= schedules.gated(connection, scope.workspace, changes) | batches.pending(connection, scope.workspace, by_name)
+    held = staging.gated(
+        connection, scope.workspace, specs, _counts(connection, scope, wanted, changes)
+    )
+    held |= schedules.gated(connection, scope.workspace, changes) | batches.pending(
+        connection, scope.workspace, by_name
+    )
     waiting = [c for c in changes if c.want is not None and c.redeploy and c.key[1] in held]
     later = {c.key for c in waiting}
     at_once = [c for c in changes if c.key not in later]
@@ -63,9 +72,20 @@ def reconcile(connection: Connection, scope: Scope, *, now: str, removals: Remov
     if waiting:
         staging.stage(connection, scope.workspace, waiting, by_name, now)
         if scope.wave:
-            staging.wave(connection, scope.workspace, {c.key[1] for c in waiting if c.key in have and have[c.key].generation > 0})
+            staging.wave(
+                connection,
+                scope.workspace,
+                {c.key[1] for c in waiting if c.key in have and have[c.key].generation > 0},
+            )
     if at_once:
-        _store(connection, scope.workspace, at_once, by_name, {key for key, old in have.items() if not old.generation}, now)
+        _store(
+            connection,
+            scope.workspace,
+            at_once,
+            by_name,
+            {key for key, old in have.items() if not old.generation},
+            now,
+        )
     _tell_rollouts(connection, scope, changes, held, by_name)
     if scope.clusters is None:
         batches.whole(connection, scope.workspace, stored)
@@ -77,34 +97,55 @@ def reconcile(connection: Connection, scope: Scope, *, now: str, removals: Remov
     return touched
 
 
-def supply(connection: Connection, workspace: Workspace, names: Collection[BundleName], *, now: str) -> set[ClusterId]:
-    """Give those clusters that never had one of these bundles, and whose rollout has stopped, what the fleet had before. Those that were
-    told.
+def supply(
+    connection: Connection, workspace: Workspace, names: Collection[BundleName], *, now: str
+) -> set[ClusterId]:
+    """Give those clusters that never had one of these bundles, and whose rollout has stopped, what
+    the fleet had before. Those that were told.
     """
     fed: set[ClusterId] = set()
     for lack in late_joiners.lacking(connection, workspace, names, unix(now)):
         fleet = fleet_clusters(connection, Scope(workspace, clusters=lack.clusters))
         texts: dict[str, bytes] = {}
-        made = wanted_by([lack.order], fleet, groups(connection, workspace), texts, copied_by(connection, workspace, [lack.order.spec]))
-        _keep_options(connection, [Change(key, want, redeploy=True) for key, want in made.items()], texts)
+        made = wanted_by(
+            [lack.order],
+            fleet,
+            groups(connection, workspace),
+            texts,
+            copied_by(connection, workspace, [lack.order.spec]),
+        )
+        _keep_options(
+            connection, [Change(key, want, redeploy=True) for key, want in made.items()], texts
+        )
         fed |= late_joiners.feed(connection, made, now)
     return fed
 
 
-def _counts(connection: Connection, scope: Scope, wanted: Mapping[Key, Want], changes: Iterable[Change]) -> dict[BundleName, int]:
-    """Clusters of each bundle that changes; of a scope of clusters the others are counted where they stand."""
+def _counts(
+    connection: Connection, scope: Scope, wanted: Mapping[Key, Want], changes: Iterable[Change]
+) -> dict[BundleName, int]:
+    """Clusters of each bundle that changes; of a scope of clusters the others are counted where
+    they stand.
+    """
     found = Counter(bundle for _, bundle in wanted)
     if scope.clusters is not None:
-        for name, n in counts.totals(connection, scope.workspace, {change.key[1] for change in changes}).items():
+        for name, n in counts.totals(
+            connection, scope.workspace, {change.key[1] for change in changes}
+        ).items():
             found[name] = max(found[name], n)
     return found
 
 
 def _tell_rollouts(
-    connection: Connection, scope: Scope, changes: Iterable[Change], held: Collection[BundleName], specs: Mapping[BundleName, BundleSpec]
+    connection: Connection,
+    scope: Scope,
+    changes: Iterable[Change],
+    held: Collection[BundleName],
+    specs: Mapping[BundleName, BundleSpec],
 ) -> None:
-    """Who belongs to which partition may have changed, also where no cluster is told anything new: through a cluster's labels where the
-    partitions ask for them, and through a group. Others are looked at again only when they have to do with what changed.
+    """Who belongs to which partition may have changed, also where no cluster is told anything new:
+    through a cluster's labels where the partitions ask for them, and through a group. Others are
+    looked at again only when they have to do with what changed.
     """
     if scope.bundles is not None:
         staging.forget(connection, scope.workspace, set(scope.bundles) - set(specs))
@@ -117,18 +158,27 @@ def _tell_rollouts(
         asking |= staging.unmade(connection, scope.workspace, theirs - asking)
         staging.displace(connection, scope.workspace, scope.clusters, asking & theirs)
     elif scope.bundles is None:
-        staging.touch(connection, scope.workspace, held)  # whose window it is may have changed with a group
+        # whose window it is may have changed with a group
+        staging.touch(connection, scope.workspace, held)
         staging.touch(connection, scope.workspace, asking, staging.ANEW)
 
 
-def bundles_that_copy(connection: Connection, workspace: Workspace, kind: str, name: str) -> set[BundleName]:
+def bundles_that_copy(
+    connection: Connection, workspace: Workspace, kind: str, name: str
+) -> set[BundleName]:
     """The bundles that want this Secret or ConfigMap on some cluster."""
     found: set[BundleName] = set()
-    for text in connection.execute(sa.select(bundles.c.spec).where(bundles.c.workspace == workspace)).scalars():
+    for text in connection.execute(
+        sa.select(bundles.c.spec).where(bundles.c.workspace == workspace)
+    ).scalars():
         if b'"downstreamResources"' in text:
             spec = msgspec.json.decode(text, type=BundleSpec)
             every = (spec.options, *(t.options for t in (*spec.targets, *spec.customizations)))
-            if any((kind, name) == (one.kind, one.name) for options in every for one in opts.downstream_of(options)):
+            if any(
+                (kind, name) == (one.kind, one.name)
+                for options in every
+                for one in opts.downstream_of(options)
+            ):
                 found.add(spec.name)
     return found
 
@@ -140,11 +190,20 @@ def told(connection: Connection, scope: Scope) -> dict[Key, Have]:
         *(d.cluster_id, d.bundle, d.generation, d.archive, d.options_digest, d.options_key),
         *(d.target, d.customization, d.keep_resources, d.removed, d.shown, d.staged),
     ).where(d.workspace == scope.workspace)
-    queries = [query] if scope.bundles is None else [query.where(d.bundle.in_(part)) for part in in_parts(sorted(scope.bundles))]
+    queries = (
+        [query]
+        if scope.bundles is None
+        else [query.where(d.bundle.in_(part)) for part in in_parts(sorted(scope.bundles))]
+    )
     if scope.clusters is not None:
-        queries = [one.where(d.cluster_id.in_(part)) for one in queries for part in in_parts(sorted(scope.clusters))]
+        queries = [
+            one.where(d.cluster_id.in_(part))
+            for one in queries
+            for part in in_parts(sorted(scope.clusters))
+        ]
     found: dict[Key, Have] = {}
-    made: dict[tuple[Any, ...], Have] = {}  # thousands were told the same: deciding looks at each once
+    # thousands were told the same: deciding looks at each once
+    made: dict[tuple[Any, ...], Have] = {}
     for one in queries:
         for rows in connection.execute(one).partitions(_AT_ONCE):
             for cluster, bundle, *rest in rows:
@@ -156,7 +215,18 @@ def told(connection: Connection, scope: Scope) -> dict[Key, Have]:
 
 
 def _have(*row: Any) -> Have:
-    generation, archive, options_digest, options_key, target, customization, keep_resources, removed, shown, staged = row
+    (
+        generation,
+        archive,
+        options_digest,
+        options_key,
+        target,
+        customization,
+        keep_resources,
+        removed,
+        shown,
+        staged,
+    ) = row
     return Have(
         generation=generation,
         archive=archive,
@@ -171,7 +241,9 @@ def _have(*row: Any) -> Have:
     )
 
 
-def _keep_options(connection: Connection, changes: Iterable[Change], texts: Mapping[str, bytes]) -> None:
+def _keep_options(
+    connection: Connection, changes: Iterable[Change], texts: Mapping[str, bytes]
+) -> None:
     used = {change.want.options_key for change in changes if change.want is not None}
     if used:
         adding = sa.insert(options_table).prefix_with("OR IGNORE")
@@ -186,7 +258,9 @@ def _store(
     untold: Collection[Key],
     now: str,
 ) -> None:
-    """`untold`: clusters that were never told the bundle; what they do not get any more needs no tombstone."""
+    """`untold`: clusters that were never told the bundle; what they do not get any more needs no
+    tombstone.
+    """
     generation = next_generation(connection)
     wanting = [change for change in changes if change.want is not None]
     rows = [_row(change, workspace, specs[change.key[1]], generation) for change in wanting]
@@ -198,16 +272,32 @@ def _store(
         _show(connection, shown)
     d = deployments.c
     where = (d.cluster_id == sa.bindparam("c")) & (d.bundle == sa.bindparam("b"))
-    gone = [{"c": change.key[0], "b": change.key[1]} for change in changes if change.want is None and change.key not in untold]
+    gone = [
+        {"c": change.key[0], "b": change.key[1]}
+        for change in changes
+        if change.want is None and change.key not in untold
+    ]
     if gone:
-        values = {"removed": True, "generation": generation, "state": State.WAIT_APPLIED.value, "reported": 0, "staged": ""}
+        values = {
+            "removed": True,
+            "generation": generation,
+            "state": State.WAIT_APPLIED.value,
+            "reported": 0,
+            "staged": "",
+        }
         values |= delivery_log.handed(int(unix(now))) | {"decision": delivery_log.REMOVAL}
         many(connection, sa.update(deployments).where(where).values(**values), gone)
-    never = [{"c": change.key[0], "b": change.key[1]} for change in changes if change.want is None and change.key in untold]
+    never = [
+        {"c": change.key[0], "b": change.key[1]}
+        for change in changes
+        if change.want is None and change.key in untold
+    ]
     many(connection, sa.delete(deployments).where(where), never)
 
 
-def _row(change: Change, workspace: Workspace, spec: BundleSpec, generation: Generation) -> dict[str, Any]:
+def _row(
+    change: Change, workspace: Workspace, spec: BundleSpec, generation: Generation
+) -> dict[str, Any]:
     want = change.want
     assert want is not None
     return {
@@ -224,16 +314,34 @@ def _row(change: Change, workspace: Workspace, spec: BundleSpec, generation: Gen
 
 
 def _upsert(connection: Connection, rows: list[dict[str, Any]], now: str) -> None:
-    """New ones, and those that are deployed again: what the cluster last applied stays written down."""
+    """New ones, and those that are deployed again: what the cluster last applied stays written
+    down.
+    """
     from sqlalchemy.dialects.sqlite import insert
 
     adding = insert(deployments)
     values = {key: adding.excluded[key] for key in rows[0] if key not in {"cluster_id", "bundle"}}
     handed = delivery_log.handed(int(unix(now)))
-    values |= handed | {"partition": sa.case((deployments.c.removed, staging.NOWHERE), else_=deployments.c.partition)}
-    blank = {"applied": 0, "reported": 0, "reported_at": "", "message": "", "report": b"", **handed, "past": ""}
+    values |= handed | {
+        "partition": sa.case(
+            (deployments.c.removed, staging.NOWHERE), else_=deployments.c.partition
+        )
+    }
+    blank = {
+        "applied": 0,
+        "reported": 0,
+        "reported_at": "",
+        "message": "",
+        "report": b"",
+        **handed,
+        "past": "",
+    }
     every = [row | blank | staging.unplaced((row["cluster_id"], row["bundle"])) for row in rows]
-    many(connection, adding.on_conflict_do_update(index_elements=["cluster_id", "bundle"], set_=values), every)
+    many(
+        connection,
+        adding.on_conflict_do_update(index_elements=["cluster_id", "bundle"], set_=values),
+        every,
+    )
 
 
 def _show(connection: Connection, rows: list[dict[str, Any]]) -> None:
@@ -241,5 +349,20 @@ def _show(connection: Connection, rows: list[dict[str, Any]]) -> None:
     d = deployments.c
     where = (d.cluster_id == sa.bindparam("c")) & (d.bundle == sa.bindparam("b"))
     names = ("options_key", "target", "customization", "shown", "keep_resources", "staged")
-    update = sa.update(deployments).where(where).values({name: sa.bindparam(f"v_{name}") for name in names})
-    many(connection, update, [{"c": row["cluster_id"], "b": row["bundle"], **{f"v_{name}": row[name] for name in names}} for row in rows])
+    update = (
+        sa.update(deployments)
+        .where(where)
+        .values({name: sa.bindparam(f"v_{name}") for name in names})
+    )
+    many(
+        connection,
+        update,
+        [
+            {
+                "c": row["cluster_id"],
+                "b": row["bundle"],
+                **{f"v_{name}": row[name] for name in names},
+            }
+            for row in rows
+        ],
+    )

@@ -1,9 +1,11 @@
 """What a cluster was told before, kept beside what it is told now.
 
-Rule: the statement that tells a cluster something new also writes down what it had, in SQL and in the same row, so that a hand-out to
-a million clusters stays one UPDATE. A line says which decision it was (manager/revisions/audit_log.py), its generation, when it was told,
-in which state it was when something else came and since when, when it had been Ready first, and what was wrong. The newest line comes
-first; what is longer than `MOST` characters is cut, and a line that was cut is none.
+Rule: the statement that tells a cluster something new also writes down what it had, in SQL and in
+the same row, so that a hand-out to a million clusters stays one UPDATE. A line says which decision
+it was (manager/revisions/audit_log.py), its generation, when it was told, in which state it was
+when something else came and since when, when it had been Ready first, and what was wrong. The
+newest line comes first; what is longer than `MOST` characters is cut, and a line that was cut is
+none.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ REMOVAL = -1
 
 
 class Line(NamedTuple):
-    """One thing that a cluster was told. Times in Unix seconds, 0 never; `state` when it was replaced, by its agent's last word."""
+    """One thing that a cluster was told. Times in Unix seconds, 0 never; `state` when it was
+    replaced, by its agent's last word.
+    """
 
     decision: int
     generation: int
@@ -40,7 +44,9 @@ def handed(now: int) -> dict[str, Any]:
 
 
 def turned(row: Any, state: str, now: int) -> dict[str, int]:
-    """The columns that a report sets with the state: since when it is so, and when it was Ready first. `row`: state and well as stored."""
+    """The columns that a report sets with the state: since when it is so, and when it was Ready
+    first. `row`: state and well as stored.
+    """
     news = {"since": now} if row.state != state else {}
     return news | ({"well": now} if state == State.READY.value and not row.well else {})
 
@@ -49,7 +55,8 @@ def remembered() -> Any:
     """The past with the present before it, as SQL. Who was never told anything has none."""
     d = deployments.c
     said = sa.case(
-        ((d.message == "") | (d.reported < d.generation), ""), else_=sa.func.substr(sa.func.replace(d.message, "\n", " "), 1, _MESSAGE)
+        ((d.message == "") | (d.reported < d.generation), ""),
+        else_=sa.func.substr(sa.func.replace(d.message, "\n", " "), 1, _MESSAGE),
     )
     columns = (d.decision, d.generation, d.told, d.state, d.since, d.well)
     line = sa.func.printf("%d|%d|%d|%s|%d|%d|%s\n", *columns, said)

@@ -1,7 +1,8 @@
 """Which revision of a bundle each cluster should have.
 
-Rule: a cluster's own pin comes before the bundle's, and that before the newest from Git. A pin changes what clusters get, never who gets
-it: targets, pauses and the rollout are as Git says now, and an earlier revision's `doNotDeploy` takes the bundle from nobody.
+Rule: a cluster's own pin comes before the bundle's, and that before the newest from Git. A pin
+changes what clusters get, never who gets it: targets, pauses and the rollout are as Git says now,
+and an earlier revision's `doNotDeploy` takes the bundle from nobody.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ Revisions = dict[tuple[str, int], BundleSpec]
 
 @dataclass(frozen=True)
 class Order:
-    """What clusters are to be told of a bundle: all, or `only` some. `now` says who gets it when `spec` is an earlier revision."""
+    """What clusters are to be told of a bundle: all, or `only` some. `now` says who gets it when
+    `spec` is an earlier revision.
+    """
 
     spec: BundleSpec
     decision: int = 0
@@ -36,7 +39,11 @@ class Order:
     now: BundleSpec | None = None
 
     def matches(self, fleet: Sequence[Cluster], known: Sequence[Group]) -> list[Match]:
-        some = fleet if self.only is None else [cluster for cluster in fleet if cluster.id in self.only]
+        some = (
+            fleet
+            if self.only is None
+            else [cluster for cluster in fleet if cluster.id in self.only]
+        )
         found = select(self.spec, some, known)
         if self.now is None:
             return found
@@ -44,12 +51,21 @@ class Order:
         return [match for match in found if match.cluster.id in mine]
 
 
-def orders(connection: Connection, workspace: Workspace, stored: Sequence[BundleSpec], fleet: Sequence[Cluster]) -> list[Order]:
-    """One for each bundle, then those of single clusters of `fleet`: the later one counts. Reads only."""
+def orders(
+    connection: Connection,
+    workspace: Workspace,
+    stored: Sequence[BundleSpec],
+    fleet: Sequence[Cluster],
+) -> list[Order]:
+    """One for each bundle, then those of single clusters of `fleet`: the later one counts. Reads
+    only.
+    """
     names = [spec.name for spec in stored]
     heads = _heads(connection, workspace, names)
     own = _own(connection, workspace, names, fleet)
-    wanted = {(name, head[0]) for name, head in heads.items()} | {(name, number) for name, number, _ in own}
+    wanted = {(name, head[0]) for name, head in heads.items()} | {
+        (name, number) for name, number, _ in own
+    }
     known = _revisions(connection, workspace, {(name, number) for name, number in wanted if number})
     now = {spec.name: spec for spec in stored}
     whole = [_order(now[name], *heads.get(name, (0, 0)), known) for name in names]
@@ -68,22 +84,38 @@ def _order(now: BundleSpec, number: int, decision: int, known: Revisions) -> Ord
 
 def content_of(then: BundleSpec, now: BundleSpec) -> BundleSpec:
     """The content and options of a revision, for whom the bundle is for now."""
-    kept = {key: getattr(now, key) for key in ("targets", "overrides_targets", "paused", "rollout_strategy", "repo")}
-    customizations = [msgspec.structs.replace(one, do_not_deploy=False) for one in then.customizations]
+    kept = {
+        key: getattr(now, key)
+        for key in ("targets", "overrides_targets", "paused", "rollout_strategy", "repo")
+    }
+    customizations = [
+        msgspec.structs.replace(one, do_not_deploy=False) for one in then.customizations
+    ]
     return msgspec.structs.replace(then, **kept, customizations=customizations)
 
 
-def _heads(connection: Connection, workspace: Workspace, names: Sequence[BundleName]) -> dict[str, tuple[int, int]]:
+def _heads(
+    connection: Connection, workspace: Workspace, names: Sequence[BundleName]
+) -> dict[str, tuple[int, int]]:
     """By bundle, the number that is pinned (0 none) and the decision that its clusters follow."""
     b = bundles.c
     query = sa.select(b.name, b.pinned, b.decision).where(b.workspace == workspace)
-    return {row.name: (row.pinned, row.decision) for part in in_parts(names) for row in connection.execute(query.where(b.name.in_(part)))}
+    return {
+        row.name: (row.pinned, row.decision)
+        for part in in_parts(names)
+        for row in connection.execute(query.where(b.name.in_(part)))
+    }
 
 
 def _own(
-    connection: Connection, workspace: Workspace, names: Sequence[BundleName], fleet: Sequence[Cluster]
+    connection: Connection,
+    workspace: Workspace,
+    names: Sequence[BundleName],
+    fleet: Sequence[Cluster],
 ) -> dict[tuple[BundleName, int, int], set[ClusterId]]:
-    """The clusters with a pin of their own, or just released from one, by bundle, number and decision."""
+    """The clusters with a pin of their own, or just released from one, by bundle, number and
+    decision.
+    """
     p, found = pins.c, dict[tuple[BundleName, int, int], set[ClusterId]]()
     query = sa.select(p.bundle, p.cluster_id, p.number, p.decision).where(p.workspace == workspace)
     if len(fleet) <= _FEW:
@@ -94,40 +126,59 @@ def _own(
     for one in queries:
         for row in connection.execute(one):
             if row.bundle in asked:
-                found.setdefault((BundleName(row.bundle), row.number, row.decision), set()).add(ClusterId(row.cluster_id))
+                found.setdefault((BundleName(row.bundle), row.number, row.decision), set()).add(
+                    ClusterId(row.cluster_id)
+                )
     return found
 
 
-def _revisions(connection: Connection, workspace: Workspace, wanted: Collection[tuple[str, int]]) -> Revisions:
+def _revisions(
+    connection: Connection, workspace: Workspace, wanted: Collection[tuple[str, int]]
+) -> Revisions:
     r, found = revisions.c, Revisions()
     query = sa.select(r.bundle, r.number, r.spec).where(r.workspace == workspace)
     for part in in_parts(sorted(wanted)):
         rows = connection.execute(query.where(sa.tuple_(r.bundle, r.number).in_(part)))
-        found |= {(row.bundle, row.number): msgspec.json.decode(row.spec, type=BundleSpec) for row in rows}
+        found |= {
+            (row.bundle, row.number): msgspec.json.decode(row.spec, type=BundleSpec) for row in rows
+        }
     return found
 
 
 def holders(connection: Connection, place: Place) -> dict[ClusterId, int]:
     """The clusters with a pin of their own, and the number of each."""
     p = pins.c
-    query = sa.select(p.cluster_id, p.number).where(p.workspace == place[0], p.bundle == place[1], p.number > 0)
+    query = sa.select(p.cluster_id, p.number).where(
+        p.workspace == place[0], p.bundle == place[1], p.number > 0
+    )
     return {ClusterId(row.cluster_id): row.number for row in connection.execute(query)}
 
 
 def own(connection: Connection, place: Place, most: int) -> list[ClusterId]:
     """The clusters that have, or have just had, a pin of their own, `most` of them."""
-    query = sa.select(pins.c.cluster_id).where(pins.c.workspace == place[0], pins.c.bundle == place[1]).limit(most)
+    query = (
+        sa.select(pins.c.cluster_id)
+        .where(pins.c.workspace == place[0], pins.c.bundle == place[1])
+        .limit(most)
+    )
     return [ClusterId(i) for i in connection.execute(query).scalars()]
 
 
 def counted_pins(connection: Connection, place: Place) -> list[dict[str, int]]:
     """How many clusters have a pin of their own, by number."""
     p = pins.c
-    query = sa.select(p.number, sa.func.count().label("n")).where(p.workspace == place[0], p.bundle == place[1], p.number > 0)
-    return [{"number": row.number, "clusters": row.n} for row in connection.execute(query.group_by(p.number).order_by(p.number))]
+    query = sa.select(p.number, sa.func.count().label("n")).where(
+        p.workspace == place[0], p.bundle == place[1], p.number > 0
+    )
+    return [
+        {"number": row.number, "clusters": row.n}
+        for row in connection.execute(query.group_by(p.number).order_by(p.number))
+    ]
 
 
-def pin(connection: Connection, place: Place, ids: Iterable[ClusterId], number: int, decision: int) -> None:
+def pin(
+    connection: Connection, place: Place, ids: Iterable[ClusterId], number: int, decision: int
+) -> None:
     """Clusters have revision `number` from now on, or (0) what the bundle has."""
     head = {"workspace": place[0], "bundle": place[1], "number": number, "decision": decision}
     rows = [head | {"cluster_id": cluster} for cluster in ids]

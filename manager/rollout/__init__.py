@@ -1,1 +1,3 @@
-"""Going through many clusters: what is staged, who goes next, what people say to it, and when windows are open."""
+"""Going through many clusters: what is staged, who goes next, what people say to it, and when
+windows are open.
+"""

@@ -1,9 +1,10 @@
 """Who of a rollout goes now, told by the counts that the store keeps, and handing out.
 
-Rule: what is counted for all is read from the counts; only clusters of which more is known than their rows say (silent, paused) are looked
-up, as a set. Who goes is taken from the index of what is held, in the partition's order. So a decision over a million clusters costs as
-much as one over ten, and handing out costs as much as there are clusters that go. One call hands out to so many that others who want to
-write wait no longer than a moment; what is left goes with the next.
+Rule: what is counted for all is read from the counts; only clusters of which more is known than
+their rows say (silent, paused) are looked up, as a set. Who goes is taken from the index of what is
+held, in the partition's order. So a decision over a million clusters costs as much as one over ten,
+and handing out costs as much as there are clusters that go. One call hands out to so many that
+others who want to write wait no longer than a moment; what is left goes with the next.
 """
 
 from __future__ import annotations
@@ -37,14 +38,15 @@ MOST = 5000
 _WELL = frozenset({State.READY.value, State.MODIFIED.value})
 
 
-# Why a cluster that is heard may not go: a person has paused it, its window will open, or its window is closed for good.
+# Why a cluster that is heard may not go: a person has paused it, its window will open, or its
+# window is closed for good.
 PAUSED, LATER, CLOSED = "paused", "later", "closed"
 
 
 @dataclass(frozen=True)
 class Apart:
-    """The clusters of which more is known than their rows say: `silent` (unknown or offline), `paused`, and outside their window (`closed`,
-    whether time alone will open it).
+    """The clusters of which more is known than their rows say: `silent` (unknown or offline),
+    `paused`, and outside their window (`closed`, whether time alone will open it).
     """
 
     silent: Mapping[ClusterId, str] = field(default_factory=dict)
@@ -66,7 +68,15 @@ class Apart:
         found: dict[tuple[str, str], set[ClusterId]] = {}
         paused = set(self.paused)
         for cluster in self.all:
-            bar = PAUSED if cluster in paused else "" if cluster not in self.closed else LATER if self.closed[cluster] else CLOSED
+            bar = (
+                PAUSED
+                if cluster in paused
+                else ""
+                if cluster not in self.closed
+                else LATER
+                if self.closed[cluster]
+                else CLOSED
+            )
             found.setdefault((self.silent.get(cluster, HEARD), bar), set()).add(cluster)
         return found
 
@@ -83,18 +93,33 @@ class Chosen:
 
 
 class Census:
-    """The deployments of one bundle by partition and sort, with those of clusters that are set apart counted for themselves. `own`:
-    clusters with a pin of their own, whose failures are none of the rollout's. `before`: the census before a hand-out, which told nobody
-    anything who was set apart then and still is: they are not counted again.
+    """The deployments of one bundle by partition and sort, with those of clusters that are set
+    apart counted for themselves. `own`: clusters with a pin of their own, whose failures are none
+    of the rollout's. `before`: the census before a hand-out, which told nobody anything who was set
+    apart then and still is: they are not counted again.
     """
 
     def __init__(
-        self, connection: Connection, place: Place, apart: Apart, own: Collection[ClusterId] = (), before: Census | None = None
+        self,
+        connection: Connection,
+        place: Place,
+        apart: Apart,
+        own: Collection[ClusterId] = (),
+        before: Census | None = None,
     ) -> None:
         self.apart = apart
-        same = {key: before._apart[key] for key, ids in apart.by_sort.items() if ids == before.apart.by_sort.get(key)} if before else {}
+        same = (
+            {
+                key: before._apart[key]
+                for key, ids in apart.by_sort.items()
+                if ids == before.apart.by_sort.get(key)
+            }
+            if before
+            else {}
+        )
         self._apart: dict[tuple[str, str], Counts] = {
-            key: same[key] if key in same else counting.among(connection, ids, *place) for key, ids in apart.by_sort.items()
+            key: same[key] if key in same else counting.among(connection, ids, *place)
+            for key, ids in apart.by_sort.items()
         }
         self._own = counting.among(connection, own, *place)
         self.heard = counting.every(connection, *place)
@@ -109,7 +134,11 @@ class Census:
                     for name in _counters(sort, how, bar):
                         found[sort.partition][name] += n
         for sort, n in self._own.items():
-            if 0 <= sort.partition < partitions and not sort.held and "failed" in _down(sort, HEARD):
+            if (
+                0 <= sort.partition < partitions
+                and not sort.held
+                and "failed" in _down(sort, HEARD)
+            ):
                 found[sort.partition]["failed"] -= n
         return [Tally(**counts) for counts in found]
 
@@ -145,20 +174,29 @@ def _down(sort: Sort, how: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Choice:
-    """Who goes now; `more`: others may go at once after them; `swept`: the row up to which all were taken as they stand, 0 when none."""
+    """Who goes now; `more`: others may go at once after them; `swept`: the row up to which all were
+    taken as they stand, 0 when none.
+    """
 
     who: list[Chosen]
     more: bool
     swept: int = 0
 
 
-def choose(connection: Connection, place: Place, census: Census, quotas: Sequence[Quota], swept: int = 0) -> Choice:
-    """Who goes, in the partitions' own order, `MOST` at once. Where all may go who wait, and they are many, order is nothing: they are
-    taken row by row from `swept` on, which touches each page of the store once.
+def choose(
+    connection: Connection, place: Place, census: Census, quotas: Sequence[Quota], swept: int = 0
+) -> Choice:
+    """Who goes, in the partitions' own order, `MOST` at once. Where all may go who wait, and they
+    are many, order is nothing: they are taken row by row from `swept` on, which touches each page
+    of the store once.
 
     `maxNew` is a batch and no brake: batches follow one another here as long as there is room.
     """
-    whole = [at for at, (quota, tally) in enumerate(zip(quotas, census.tallies(len(quotas)), strict=True)) if _all_go(quota, tally)]
+    whole = [
+        at
+        for at, (quota, tally) in enumerate(zip(quotas, census.tallies(len(quotas)), strict=True))
+        if _all_go(quota, tally)
+    ]
     if whole:
         found = _swept(connection, place, whole, census.apart, swept)
         if found or swept:
@@ -166,7 +204,11 @@ def choose(connection: Connection, place: Place, census: Census, quotas: Sequenc
             return Choice(found, True, found[-1].row if full else 0)
     found = []
     for at, quota in enumerate(quotas):
-        for name, most in (("down", MOST if quota.down else 0), ("ready", quota.ready), ("fresh", MOST if quota.fresh else 0)):
+        for name, most in (
+            ("down", MOST if quota.down else 0),
+            ("ready", quota.ready),
+            ("fresh", MOST if quota.fresh else 0),
+        ):
             left = min(most, MOST - len(found))
             if left > 0:
                 found += _first(connection, place, census.sorts(at, name), census.apart, left)
@@ -174,52 +216,76 @@ def choose(connection: Connection, place: Place, census: Census, quotas: Sequenc
 
 
 def _all_go(quota: Quota, tally: Tally) -> bool:
-    every = quota.ready >= tally.ready and (quota.fresh or not tally.fresh) and (quota.down or not tally.down)
+    every = (
+        quota.ready >= tally.ready
+        and (quota.fresh or not tally.fresh)
+        and (quota.down or not tally.down)
+    )
     return bool(every) and tally.may_go > MOST
 
 
 _SWEPT = sa.text("""
 SELECT rowid AS row, cluster_id, staged FROM deployments INDEXED BY deployments_bundle
-WHERE workspace = :workspace AND bundle = :bundle AND rowid > :after AND staged <> '' AND NOT removed AND NOT kept
-    AND partition IN (SELECT value FROM json_each(:partitions)) AND cluster_id NOT IN (SELECT value FROM json_each(:apart))
+WHERE workspace = :workspace AND bundle = :bundle AND rowid > :after AND staged <> ''
+    AND NOT removed AND NOT kept
+    AND partition IN (SELECT value FROM json_each(:partitions))
+        AND cluster_id NOT IN (SELECT value FROM json_each(:apart))
 ORDER BY rowid LIMIT :most
 """)
 
 
-def _swept(connection: Connection, place: Place, partitions: Sequence[int], apart: Apart, after: int) -> list[Chosen]:
+def _swept(
+    connection: Connection, place: Place, partitions: Sequence[int], apart: Apart, after: int
+) -> list[Chosen]:
     where = {"workspace": place[0], "bundle": place[1], "after": after, "most": MOST}
     texts = {"partitions": msgspec.json.encode(partitions).decode(), "apart": apart.text}
-    return [Chosen(row.row, ClusterId(row.cluster_id), row.staged) for row in connection.execute(_SWEPT, where | texts)]
+    return [
+        Chosen(row.row, ClusterId(row.cluster_id), row.staged)
+        for row in connection.execute(_SWEPT, where | texts)
+    ]
 
 
 _FIRST = sa.text("""
 SELECT rowid AS row, cluster_id, staged, position FROM deployments INDEXED BY deployments_held
-WHERE workspace = :workspace AND bundle = :bundle AND partition = :partition AND state = :state AND staged <> ''
-    AND NOT removed AND NOT kept AND (generation > 0) = :told AND cluster_id NOT IN (SELECT value FROM json_each(:apart))
+WHERE workspace = :workspace AND bundle = :bundle AND partition = :partition AND state = :state
+    AND staged <> ''
+    AND NOT removed AND NOT kept AND (generation > 0) = :told
+        AND cluster_id NOT IN (SELECT value FROM json_each(:apart))
 ORDER BY shelf, position, cluster_id LIMIT :most
 """)
 
 
-def _first(connection: Connection, place: Place, sorts: Iterable[Sort], apart: Apart, most: int) -> list[Chosen]:
+def _first(
+    connection: Connection, place: Place, sorts: Iterable[Sort], apart: Apart, most: int
+) -> list[Chosen]:
     found: list[Any] = []
     for state, was_told in sorted({(sort.state, sort.told) for sort in sorts}):
         [partition] = {sort.partition for sort in sorts}
-        where = {"workspace": place[0], "bundle": place[1], "partition": partition, "state": state, "told": was_told}
+        where = {
+            "workspace": place[0],
+            "bundle": place[1],
+            "partition": partition,
+            "state": state,
+            "told": was_told,
+        }
         found += connection.execute(_FIRST, where | {"apart": apart.text, "most": most})
     found.sort(key=lambda row: (row.position, row.cluster_id))
     return [Chosen(row.row, ClusterId(row.cluster_id), row.staged) for row in found[:most]]
 
 
 _BACK = sa.text("""
-SELECT d.rowid AS row, d.cluster_id, d.staged, d.partition, d.state FROM json_each(:own) j CROSS JOIN deployments d
+SELECT d.rowid AS row, d.cluster_id, d.staged, d.partition, d.state
+    FROM json_each(:own) j CROSS JOIN deployments d
 ON d.cluster_id = j.value AND d.bundle = :bundle
-WHERE d.workspace = :workspace AND d.staged <> '' AND d.generation > 0 AND NOT d.removed AND NOT d.kept
+WHERE d.workspace = :workspace AND d.staged <> '' AND d.generation > 0 AND NOT d.removed
+    AND NOT d.kept
 ORDER BY d.partition, d.position, d.cluster_id
 """)
 
 
 _WAITING = sa.text("""
-SELECT d.cluster_id FROM json_each(:ids) j CROSS JOIN deployments d ON d.cluster_id = j.value AND d.bundle = :bundle
+SELECT d.cluster_id FROM json_each(:ids) j CROSS JOIN deployments d ON d.cluster_id = j.value
+    AND d.bundle = :bundle
 WHERE d.workspace = :workspace AND d.staged <> '' AND NOT d.removed AND NOT d.kept
 """)
 
@@ -232,22 +298,37 @@ def waiting_of(connection: Connection, place: Place, ids: Collection[ClusterId])
     return [ClusterId(row[0]) for row in connection.execute(_WAITING, values)]
 
 
-def back_of(connection: Connection, place: Place, own: Collection[ClusterId], paused: Collection[ClusterId]) -> list[Chosen]:
-    """Of the clusters with a pin of their own, those that are to be told it, in order; who is paused waits."""
+def back_of(
+    connection: Connection, place: Place, own: Collection[ClusterId], paused: Collection[ClusterId]
+) -> list[Chosen]:
+    """Of the clusters with a pin of their own, those that are to be told it, in order; who is
+    paused waits.
+    """
     if not own:
         return []
-    rows = connection.execute(_BACK, {"own": ids_text(own), "workspace": place[0], "bundle": place[1]})
-    found = [Chosen(row.row, ClusterId(row.cluster_id), row.staged, row.partition, row.state in _WELL) for row in rows]
+    rows = connection.execute(
+        _BACK, {"own": ids_text(own), "workspace": place[0], "bundle": place[1]}
+    )
+    found = [
+        Chosen(row.row, ClusterId(row.cluster_id), row.staged, row.partition, row.state in _WELL)
+        for row in rows
+    ]
     return [one for one in found if one.cluster not in paused]
 
 
-def going_back(back: Sequence[Chosen], left: tuple[list[int], int], silent: Collection[ClusterId]) -> list[Chosen]:
-    """Of those that a person sends back by name, the ones that go now: whatever the rollout waits for, within what is `left` of each
-    partition's budget and of the bundle's.
+def going_back(
+    back: Sequence[Chosen], left: tuple[list[int], int], silent: Collection[ClusterId]
+) -> list[Chosen]:
+    """Of those that a person sends back by name, the ones that go now: whatever the rollout waits
+    for, within what is `left` of each partition's budget and of the bundle's.
     """
     (each, free), found = left, []
     for one in back:
-        if not 0 <= one.partition < len(each) or one.cluster in silent or (one.well and min(free, each[one.partition]) <= 0):
+        if (
+            not 0 <= one.partition < len(each)
+            or one.cluster in silent
+            or (one.well and min(free, each[one.partition]) <= 0)
+        ):
             continue
         each[one.partition] -= one.well
         free -= one.well
@@ -258,13 +339,25 @@ def going_back(back: Sequence[Chosen], left: tuple[list[int], int], silent: Coll
 
 
 def hand_out(connection: Connection, chosen: Sequence[Chosen], now: int) -> None:
-    """`now` in Unix seconds. A document is as old as the last thing that its cluster was told, so that the clusters stay as they are."""
+    """`now` in Unix seconds. A document is as old as the last thing that its cluster was told, so
+    that the clusters stay as they are.
+    """
     generation = next_generation(connection)
     by_key: dict[str, list[int]] = {}
     for one in chosen:
         by_key.setdefault(one.staged, []).append(one.row)
     for key, rows in by_key.items():
-        want = msgspec.json.decode(connection.execute(sa.select(wants.c.json).where(wants.c.key == key)).scalar_one(), type=Want)
-        values = {**told(want), "generation": generation, "state": State.WAIT_APPLIED.value, "staged": ""} | delivery_log.handed(now)
-        mine = sa.text("rowid IN (SELECT value FROM json_each(:rows))").bindparams(rows=msgspec.json.encode(rows).decode())
+        want = msgspec.json.decode(
+            connection.execute(sa.select(wants.c.json).where(wants.c.key == key)).scalar_one(),
+            type=Want,
+        )
+        values = {
+            **told(want),
+            "generation": generation,
+            "state": State.WAIT_APPLIED.value,
+            "staged": "",
+        } | delivery_log.handed(now)
+        mine = sa.text("rowid IN (SELECT value FROM json_each(:rows))").bindparams(
+            rows=msgspec.json.encode(rows).decode()
+        )
         connection.execute(sa.update(deployments).where(mine).values(**values))

@@ -1,9 +1,12 @@
-"""A change of a bundle that reaches very many deployments is written down in parts, each in a transaction of its own.
+"""A change of a bundle that reaches very many deployments is written down in parts, each in a
+transaction of its own.
 
-Rule: who gets a bundle, and in which configuration, is decided by matching all clusters at once (manager/reconcile/reconcile.py), because only the
-whole shows whether too many would lose it. But a new content for the same clusters changes nothing of that, and a bundle that nobody has
-yet takes nothing away: these two go in parts. The first needs no cluster to be looked at: all deployments with the same target and
-customization are told the same, in one statement. Until a pass is over its rollout stands still, and a restart goes on where it was.
+Rule: who gets a bundle, and in which configuration, is decided by matching all clusters at once
+(manager/reconcile/reconcile.py), because only the whole shows whether too many would lose it. But a
+new content for the same clusters changes nothing of that, and a bundle that nobody has yet takes
+nothing away: these two go in parts. The first needs no cluster to be looked at: all deployments
+with the same target and customization are told the same, in one statement. Until a pass is over its
+rollout stands still, and a restart goes on where it was.
 """
 
 from __future__ import annotations
@@ -48,18 +51,31 @@ def put_off(connection: Connection, scope: Scope) -> Scope:
     """The scope without the bundles that go in parts, which are written down as such."""
     if scope.bundles is None or scope.clusters is not None:
         return scope
-    later = {} if scope.wave else _later(connection, scope.workspace, bundle_specs(connection, scope))
+    later = (
+        {} if scope.wave else _later(connection, scope.workspace, bundle_specs(connection, scope))
+    )
     mine, p = pending(connection, scope.workspace, scope.bundles), passes.c
     for part in in_parts(sorted(mine)):
-        connection.execute(sa.delete(passes).where(p.workspace == scope.workspace, p.bundle.in_(part)))
+        connection.execute(
+            sa.delete(passes).where(p.workspace == scope.workspace, p.bundle.in_(part))
+        )
     if later:
-        rows = [{"workspace": scope.workspace, "bundle": name, "how": how, "cursor": ""} for name, how in later.items()]
+        rows = [
+            {"workspace": scope.workspace, "bundle": name, "how": how, "cursor": ""}
+            for name, how in later.items()
+        ]
         connection.execute(sa.insert(passes), rows)
-    return Scope(scope.workspace, [name for name in scope.bundles if name not in later], None, scope.wave)
+    return Scope(
+        scope.workspace, [name for name in scope.bundles if name not in later], None, scope.wave
+    )
 
 
-def _later(connection: Connection, workspace: Workspace, specs: Sequence[BundleSpec]) -> dict[BundleName, str]:
-    """The bundles whose change goes in parts, and in which way. Of all others nothing is asked but their number."""
+def _later(
+    connection: Connection, workspace: Workspace, specs: Sequence[BundleSpec]
+) -> dict[BundleName, str]:
+    """The bundles whose change goes in parts, and in which way. Of all others nothing is asked but
+    their number.
+    """
     if not _has_clusters(connection, workspace):
         return {}
     totals = counts.totals(connection, workspace, [spec.name for spec in specs])
@@ -79,9 +95,15 @@ def _how(connection: Connection, spec: BundleSpec, total: int) -> str:
     kept = any(sort.partition == staging.KEPT for sort in counts.every(connection, *place))
     if kept or len(pins.own(connection, place, MOST + 1)) > MOST:
         return ""
-    matched = connection.execute(sa.select(b.matched).where(b.workspace == place[0], b.name == place[1])).scalar_one()
+    matched = connection.execute(
+        sa.select(b.matched).where(b.workspace == place[0], b.name == place[1])
+    ).scalar_one()
     order = _order(connection, spec)
-    return ROWS if matched and matched == _picking(order, spec) and outcomes(order.spec) is not None else ""
+    return (
+        ROWS
+        if matched and matched == _picking(order, spec) and outcomes(order.spec) is not None
+        else ""
+    )
 
 
 def _order(connection: Connection, spec: BundleSpec) -> pins.Order:
@@ -90,19 +112,28 @@ def _order(connection: Connection, spec: BundleSpec) -> pins.Order:
 
 
 def _picking(order: pins.Order, now: BundleSpec) -> str:
-    """What deployments have been matched by, "" when the revision that is pinned makes other differences between clusters than Git does
-    now. Who gets the bundle is always as Git says now, so that only the customizations count.
+    """What deployments have been matched by, "" when the revision that is pinned makes other
+    differences between clusters than Git does now. Who gets the bundle is always as Git says now,
+    so that only the customizations count.
     """
     same = order.now is None or picking(order.spec) == picking(pins.content_of(now, now))
     return picking(now) if same else ""
 
 
 def _has_clusters(connection: Connection, workspace: Workspace) -> bool:
-    some = sa.select(sa.literal(1)).select_from(clusters).where(clusters.c.workspace == workspace).limit(MANY).subquery()
+    some = (
+        sa.select(sa.literal(1))
+        .select_from(clusters)
+        .where(clusters.c.workspace == workspace)
+        .limit(MANY)
+        .subquery()
+    )
     return connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one() == MANY
 
 
-def pending(connection: Connection, workspace: Workspace, names: Iterable[BundleName]) -> set[BundleName]:
+def pending(
+    connection: Connection, workspace: Workspace, names: Iterable[BundleName]
+) -> set[BundleName]:
     """Those of the bundles of which a pass is under way."""
     p = passes.c
     known = set(connection.execute(sa.select(p.bundle).where(p.workspace == workspace)).scalars())
@@ -118,15 +149,25 @@ def every(connection: Connection) -> list[Place]:
 def whole(connection: Connection, workspace: Workspace, specs: Sequence[BundleSpec]) -> None:
     """These bundles have been matched with all clusters."""
     b, now = bundles.c, {spec.name: spec for spec in specs}
-    orders = [order for order in pins.orders(connection, workspace, specs, []) if order.only is None]
+    orders = [
+        order for order in pins.orders(connection, workspace, specs, []) if order.only is None
+    ]
     rows = [{"n": order.spec.name, "m": _picking(order, now[order.spec.name])} for order in orders]
     if rows:
-        where = (b.workspace == workspace) & (b.name == sa.bindparam("n")) & (b.matched != sa.bindparam("m"))
+        where = (
+            (b.workspace == workspace)
+            & (b.name == sa.bindparam("n"))
+            & (b.matched != sa.bindparam("m"))
+        )
         connection.execute(sa.update(bundles).where(where).values(matched=sa.bindparam("m")), rows)
 
 
-def go_on(connection: Connection, place: Place, now: float, exact: Exact) -> tuple[set[ClusterId], bool]:
-    """One part more: the clusters whose document is another one now, and whether there is more to be done."""
+def go_on(
+    connection: Connection, place: Place, now: float, exact: Exact
+) -> tuple[set[ClusterId], bool]:
+    """One part more: the clusters whose document is another one now, and whether there is more to
+    be done.
+    """
     p = passes.c
     where = (p.workspace == place[0]) & (p.bundle == place[1])
     row = connection.execute(sa.select(p.how, p.cursor).where(where)).one_or_none()
@@ -145,29 +186,48 @@ def go_on(connection: Connection, place: Place, now: float, exact: Exact) -> tup
     return touched, False
 
 
-def _clusters(connection: Connection, spec: BundleSpec, cursor: str, now: str, exact: Exact) -> tuple[set[ClusterId], str]:
+def _clusters(
+    connection: Connection, spec: BundleSpec, cursor: str, now: str, exact: Exact
+) -> tuple[set[ClusterId], str]:
     c = clusters.c
-    query = sa.select(c.id).where(c.workspace == spec.workspace, c.id > cursor).order_by(c.id).limit(MOST)
+    query = (
+        sa.select(c.id)
+        .where(c.workspace == spec.workspace, c.id > cursor)
+        .order_by(c.id)
+        .limit(MOST)
+    )
     ids = [ClusterId(i) for i in connection.execute(query).scalars()]
     touched = exact(connection, Scope(spec.workspace, [spec.name], ids), now=now) if ids else set()
     return touched, ids[-1] if len(ids) == MOST else ""
 
 
 _END = sa.text("""
-SELECT rowid FROM deployments INDEXED BY deployments_bundle WHERE workspace = :workspace AND bundle = :bundle AND rowid > :after
+SELECT rowid FROM deployments INDEXED BY deployments_bundle WHERE workspace = :workspace
+    AND bundle = :bundle AND rowid > :after
 ORDER BY rowid LIMIT 1 OFFSET :most
 """)
 _KINDS = sa.text("""
-SELECT DISTINCT staged, CASE staged WHEN '' THEN target END AS target, CASE staged WHEN '' THEN customization END AS customization
+SELECT DISTINCT staged, CASE staged WHEN '' THEN target END AS target,
+    CASE staged WHEN '' THEN customization END AS customization
 FROM deployments INDEXED BY deployments_bundle
-WHERE workspace = :workspace AND bundle = :bundle AND rowid > :after AND rowid <= :end AND NOT removed AND NOT kept
-AND cluster_id NOT IN (SELECT cluster_id FROM pins WHERE workspace = :workspace AND bundle = :bundle)
+WHERE workspace = :workspace AND bundle = :bundle AND rowid > :after AND rowid <= :end
+    AND NOT removed AND NOT kept
+AND cluster_id NOT IN (SELECT cluster_id FROM pins WHERE workspace = :workspace
+    AND bundle = :bundle)
 """)
 
 
-def _rows(connection: Connection, spec: BundleSpec, cursor: str, now: str, exact: Exact) -> tuple[set[ClusterId], str]:
-    """What is staged for a row says more of it than what its cluster was told: that may have been under other labels."""
-    at: dict[str, Any] = {"workspace": spec.workspace, "bundle": spec.name, "after": int(cursor or 0)}
+def _rows(
+    connection: Connection, spec: BundleSpec, cursor: str, now: str, exact: Exact
+) -> tuple[set[ClusterId], str]:
+    """What is staged for a row says more of it than what its cluster was told: that may have been
+    under other labels.
+    """
+    at: dict[str, Any] = {
+        "workspace": spec.workspace,
+        "bundle": spec.name,
+        "after": int(cursor or 0),
+    }
     end = connection.execute(_END, at | {"most": MOST - 1}).scalar()
     at["end"] = 2**62 if end is None else end
     made, touched, staged = _made(connection, spec), set[ClusterId](), 0
@@ -175,11 +235,21 @@ def _rows(connection: Connection, spec: BundleSpec, cursor: str, now: str, exact
     if own:  # the others are told what the bundle as a whole has
         touched |= exact(connection, Scope(spec.workspace, [spec.name], own), now=now)
     for kind in connection.execute(_KINDS, at).all():
-        names = _names(connection, kind.staged) if kind.staged else (kind.target, kind.customization)
+        names = (
+            _names(connection, kind.staged) if kind.staged else (kind.target, kind.customization)
+        )
         want = made.get(names)
         if want is None:  # of a version that nobody knows any more: these are matched again
-            mine = connection.execute(sa.select(deployments.c.cluster_id).where(_mine(at, kind))).scalars().all()
-            touched |= exact(connection, Scope(spec.workspace, [spec.name], [ClusterId(i) for i in mine]), now=now)
+            mine = (
+                connection.execute(sa.select(deployments.c.cluster_id).where(_mine(at, kind)))
+                .scalars()
+                .all()
+            )
+            touched |= exact(
+                connection,
+                Scope(spec.workspace, [spec.name], [ClusterId(i) for i in mine]),
+                now=now,
+            )
             continue
         told, more = _tell(connection, _mine(at, kind), want)
         touched, staged = touched | told, staged + more
@@ -195,7 +265,10 @@ def _made(connection: Connection, spec: BundleSpec) -> dict[tuple[str, str], Wan
     texts: dict[str, bytes] = {}
     order = _order(connection, spec)
     copied = copied_by(connection, spec.workspace, [order.spec])
-    made = {names: want_of(order, names, options, texts, copied) for names, options in (outcomes(order.spec) or {}).items()}
+    made = {
+        names: want_of(order, names, options, texts, copied)
+        for names, options in (outcomes(order.spec) or {}).items()
+    }
     for table, rows in (
         (options_table, [{"key": key, "json": text} for key, text in texts.items()]),
         (wants, [{"key": key_of(want), "json": _json(want)} for want in made.values()]),
@@ -206,14 +279,29 @@ def _made(connection: Connection, spec: BundleSpec) -> dict[tuple[str, str], Wan
 
 
 def left(connection: Connection, spec: BundleSpec) -> int:
-    """How many clusters were told something else than they will be when the pass is over; those with a pin of their own apart."""
+    """How many clusters were told something else than they will be when the pass is over; those
+    with a pin of their own apart.
+    """
     d, p, found = deployments.c, pins_table.c, 0
-    own = sa.select(p.cluster_id).where(p.workspace == spec.workspace, p.bundle == spec.name, p.number > 0)
-    mine = (d.workspace == spec.workspace) & (d.bundle == spec.name) & ~d.removed & d.cluster_id.not_in(own)
+    own = sa.select(p.cluster_id).where(
+        p.workspace == spec.workspace, p.bundle == spec.name, p.number > 0
+    )
+    mine = (
+        (d.workspace == spec.workspace)
+        & (d.bundle == spec.name)
+        & ~d.removed
+        & d.cluster_id.not_in(own)
+    )
     for names, want in _made(connection, spec).items():
-        other = (d.generation < 1) | (d.archive != want.archive) | (d.options_digest != want.options_digest)
+        other = (
+            (d.generation < 1)
+            | (d.archive != want.archive)
+            | (d.options_digest != want.options_digest)
+        )
         here = (d.target == names[0]) & (d.customization == names[1])
-        found += connection.execute(sa.select(sa.func.count()).where(mine, here, other)).scalar_one()
+        found += connection.execute(
+            sa.select(sa.func.count()).where(mine, here, other)
+        ).scalar_one()
     return found
 
 
@@ -227,23 +315,45 @@ def _mine(at: dict[str, Any], kind: Any) -> Any:
     d = deployments.c
     p = pins_table.c
     own = sa.select(p.cluster_id).where(p.workspace == at["workspace"], p.bundle == at["bundle"])
-    where = (d.workspace == at["workspace"]) & (d.bundle == at["bundle"]) & ~d.removed & ~d.kept & (d.staged == kind.staged)
+    where = (
+        (d.workspace == at["workspace"])
+        & (d.bundle == at["bundle"])
+        & ~d.removed
+        & ~d.kept
+        & (d.staged == kind.staged)
+    )
     where &= d.cluster_id.not_in(own)
-    where &= sa.text("rowid > :after AND rowid <= :end").bindparams(after=at["after"], end=at["end"])
-    return where if kind.staged else where & (d.target == kind.target) & (d.customization == kind.customization)
+    where &= sa.text("rowid > :after AND rowid <= :end").bindparams(
+        after=at["after"], end=at["end"]
+    )
+    return (
+        where
+        if kind.staged
+        else where & (d.target == kind.target) & (d.customization == kind.customization)
+    )
 
 
 def _tell(connection: Connection, mine: Any, want: Want) -> tuple[set[ClusterId], int]:
-    """As `decide` of core/plan.py would for each: what is another one is staged; what only looks different is told at once. The clusters
-    whose document is another one now, and how many are staged.
+    """As `decide` of core/plan.py would for each: what is another one is staged; what only looks
+    different is told at once. The clusters whose document is another one now, and how many are
+    staged.
     """
     d, key, values = deployments.c, key_of(want), staging.told(want)
-    other = (d.generation < 1) | (d.archive != want.archive) | (d.options_digest != want.options_digest)
-    staged = connection.execute(sa.update(deployments).where(mine, other, d.staged != key).values(staged=key)).rowcount
-    seen = {name: values[name] for name in ("options_key", "target", "customization", "shown", "keep_resources")}
+    other = (
+        (d.generation < 1) | (d.archive != want.archive) | (d.options_digest != want.options_digest)
+    )
+    staged = connection.execute(
+        sa.update(deployments).where(mine, other, d.staged != key).values(staged=key)
+    ).rowcount
+    seen = {
+        name: values[name]
+        for name in ("options_key", "target", "customization", "shown", "keep_resources")
+    }
     differs = sa.or_(d.staged != "", *(d[name] != value for name, value in seen.items()))
     told = sa.or_(d.options_key != want.options_key, d.shown != values["shown"])
     asked = connection.execute(sa.select(d.cluster_id).where(mine, ~other, told)).scalars()
     touched = {ClusterId(i) for i in asked}
-    connection.execute(sa.update(deployments).where(mine, ~other, differs).values(**seen, staged=""))
+    connection.execute(
+        sa.update(deployments).where(mine, ~other, differs).values(**seen, staged="")
+    )
     return touched, staged

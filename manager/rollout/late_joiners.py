@@ -1,9 +1,10 @@
 """Clusters that join while a rollout has stopped get what the fleet had before.
 
-Rule: a rollout that has failed or was aborted tells nobody its version any more, and a cluster that never had the bundle must not stand
-empty until a person has time. It is told the last good revision at once (when its window is open), since that disturbs nobody, and waits
-with all others for what is staged. The last good revision is the newest whose rollout was completed; where none ever was, the one before
-the present one.
+Rule: a rollout that has failed or was aborted tells nobody its version any more, and a cluster that
+never had the bundle must not stand empty until a person has time. It is told the last good revision
+at once (when its window is open), since that disturbs nobody, and waits with all others for what is
+staged. The last good revision is the newest whose rollout was completed; where none ever was, the
+one before the present one.
 """
 
 from __future__ import annotations
@@ -40,19 +41,44 @@ class Lack:
     order: Order
 
 
-def lacking(connection: Connection, workspace: Workspace, names: Collection[BundleName], now: float) -> Iterator[Lack]:
-    """Of those of the bundles whose rollout has stopped; it is looked at again when a window opens for somebody who lacks it."""
+def lacking(
+    connection: Connection, workspace: Workspace, names: Collection[BundleName], now: float
+) -> Iterator[Lack]:
+    """Of those of the bundles whose rollout has stopped; it is looked at again when a window opens
+    for somebody who lacks it.
+    """
     r, d = rollouts.c, deployments.c
     for part in in_parts(sorted(names)):
-        query = sa.select(r.bundle, r.ignoring).where(r.workspace == workspace, r.bundle.in_(part), r.phase.in_(_STOPPED))
+        query = sa.select(r.bundle, r.ignoring).where(
+            r.workspace == workspace, r.bundle.in_(part), r.phase.in_(_STOPPED)
+        )
         for name, ignoring in connection.execute(query).all():
-            here = (d.workspace == workspace) & (d.bundle == name) & (d.staged != "") & (d.generation < 1) & ~d.removed
-            ids = frozenset(ClusterId(i) for i in connection.execute(sa.select(d.cluster_id).where(here)).scalars())
-            barred = schedules.barred(connection, workspace, now, bundle=BundleName(name), passes=bool(ignoring)) if ids else schedules.Barred()
+            here = (
+                (d.workspace == workspace)
+                & (d.bundle == name)
+                & (d.staged != "")
+                & (d.generation < 1)
+                & ~d.removed
+            )
+            ids = frozenset(
+                ClusterId(i)
+                for i in connection.execute(sa.select(d.cluster_id).where(here)).scalars()
+            )
+            barred = (
+                schedules.barred(
+                    connection, workspace, now, bundle=BundleName(name), passes=bool(ignoring)
+                )
+                if ids
+                else schedules.Barred()
+            )
             times = [barred.why[i].until for i in ids if barred.opens(i)]
             if times:
                 where = (r.workspace == workspace) & (r.bundle == name)
-                connection.execute(sa.update(rollouts).where(where).values(wake=float(min(t for t in times if t is not None))))
+                connection.execute(
+                    sa.update(rollouts)
+                    .where(where)
+                    .values(wake=float(min(t for t in times if t is not None)))
+                )
             ids = frozenset(i for i in ids if i not in barred)
             order = _order(connection, workspace, BundleName(name)) if ids else None
             if order is not None:
@@ -66,31 +92,53 @@ def _order(connection: Connection, workspace: Workspace, name: BundleName) -> Or
     then = connection.execute(sa.select(r.spec).where(where)).scalar()
     if now is None or then is None:
         return None
-    told = sa.select(sa.func.max(d.id)).where(d.workspace == workspace, d.bundle == name, d.number == number)
+    told = sa.select(sa.func.max(d.id)).where(
+        d.workspace == workspace, d.bundle == name, d.number == number
+    )
     content = content_of(msgspec.json.decode(then, type=BundleSpec), now)
     return Order(content, connection.execute(told).scalar() or 0, now=now)
 
 
 def good(connection: Connection, workspace: Workspace, name: BundleName) -> int:
-    """The last revision that is known to be good and is another one than clusters should have now; 0 none."""
+    """The last revision that is known to be good and is another one than clusters should have now;
+    0 none.
+    """
     r, v = rollouts.c, revisions.c
     known = {
         row.number: msgspec.json.decode(row.spec, type=BundleSpec)
-        for row in connection.execute(sa.select(v.number, v.spec).where(v.workspace == workspace, v.bundle == name).order_by(v.number))
+        for row in connection.execute(
+            sa.select(v.number, v.spec)
+            .where(v.workspace == workspace, v.bundle == name)
+            .order_by(v.number)
+        )
     }
     if not known:
         return 0
     now, newest = current(connection, workspace, name), known[max(known)]
-    same = {number: msgspec.structs.replace(content_of(spec, newest), commit=CommitId("")) for number, spec in known.items()}
+    same = {
+        number: msgspec.structs.replace(content_of(spec, newest), commit=CommitId(""))
+        for number, spec in known.items()
+    }
     others = [number for number in same if same[number] != same.get(now)]
-    completed = connection.execute(sa.select(r.good).where(r.workspace == workspace, r.bundle == name)).scalar() or 0
-    return completed if completed in others else max((number for number in others if number < now), default=0)
+    completed = (
+        connection.execute(
+            sa.select(r.good).where(r.workspace == workspace, r.bundle == name)
+        ).scalar()
+        or 0
+    )
+    return (
+        completed
+        if completed in others
+        else max((number for number in others if number < now), default=0)
+    )
 
 
 def current(connection: Connection, workspace: Workspace, name: BundleName) -> int:
     """The revision that clusters should have now; 0 none is known."""
     b, v = bundles.c, revisions.c
-    pinned = connection.execute(sa.select(b.pinned).where(b.workspace == workspace, b.name == name)).scalar()
+    pinned = connection.execute(
+        sa.select(b.pinned).where(b.workspace == workspace, b.name == name)
+    ).scalar()
     newest = sa.select(sa.func.max(v.number)).where(v.workspace == workspace, v.bundle == name)
     return pinned or connection.execute(newest).scalar() or 0
 
@@ -100,9 +148,21 @@ def feed(connection: Connection, made: Mapping[Key, Want], now: str) -> set[Clus
     if not made:
         return set()
     d, generation = deployments.c, next_generation(connection)
-    rows = [{"c": key[0], "b": key[1], **{f"v_{name}": value for name, value in staging.told(want).items()}} for key, want in made.items()]
-    said: dict[str, object] = {name: sa.bindparam(f"v_{name}") for name in staging.told(next(iter(made.values())))}
-    said |= delivery_log.handed(int(unix(now))) | {"generation": generation, "state": State.WAIT_APPLIED.value}
+    rows = [
+        {
+            "c": key[0],
+            "b": key[1],
+            **{f"v_{name}": value for name, value in staging.told(want).items()},
+        }
+        for key, want in made.items()
+    ]
+    said: dict[str, object] = {
+        name: sa.bindparam(f"v_{name}") for name in staging.told(next(iter(made.values())))
+    }
+    said |= delivery_log.handed(int(unix(now))) | {
+        "generation": generation,
+        "state": State.WAIT_APPLIED.value,
+    }
     where = (d.cluster_id == sa.bindparam("c")) & (d.bundle == sa.bindparam("b"))
     many(connection, sa.update(deployments).where(where).values(**said), rows)
     return {key[0] for key in made}

@@ -1,7 +1,9 @@
-"""The loop of the rollouts: whatever may have changed a decision is looked at again, soon, and each rollout in a transaction of its own.
+"""The loop of the rollouts: whatever may have changed a decision is looked at again, soon, and each
+rollout in a transaction of its own.
 
-Rule: a thousand reports a second make one look, not a thousand; one rollout that cannot be decided stops no other; after a restart
-everything that was to be looked at still is, because that stands in the database.
+Rule: a thousand reports a second make one look, not a thousand; one rollout that cannot be decided
+stops no other; after a restart everything that was to be looked at still is, because that stands in
+the database.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ from .engine import Advanced
 
 _GROUP_SECONDS = 0.05
 _SILENT_SECONDS = 1.0  # who comes back is noticed within this
-_MOST_SECONDS = 30.0  # and who has fallen silent within this; what only changes the counts of a completed rollout waits so long too
+# and who has fallen silent within this; what only changes the counts of a completed rollout waits
+# so long too
+_MOST_SECONDS = 30.0
 
 
 class _DryRun(Exception):
@@ -59,14 +63,18 @@ class Rolling:
             await asyncio.sleep(_GROUP_SECONDS)
 
     async def look(self) -> None:
-        """One pass over the rollouts that are due. Who was told something is told that there is news, after each part."""
+        """One pass over the rollouts that are due. Who was told something is told that there is
+        news, after each part.
+        """
         now = self._clock()
         self._again = 0 <= now - self._looked < _SILENT_SECONDS
         turned = set() if self._again else self._turned(now)
         settled = not 0 <= now - self._settled < _MOST_SECONDS
         self._settled = now if settled else self._settled
         await self._pass_on(now)
-        for workspace, bundle in await self._store.read(lambda connection: engine.due(connection, now, turned, settled=settled)):
+        for workspace, bundle in await self._store.read(
+            lambda connection: engine.due(connection, now, turned, settled=settled)
+        ):
             try:
                 more = True
                 while more:
@@ -80,44 +88,64 @@ class Rolling:
             try:
                 more = True
                 while more:
-                    touched, more = await self._store.write(partial(batches.go_on, place=place, now=now, exact=reconcile))
+                    touched, more = await self._store.write(
+                        partial(batches.go_on, place=place, now=now, exact=reconcile)
+                    )
                     self._live.changed(touched)
             except Exception as error:
                 log.bug(f"the change of {place[0]}/{place[1]} cannot be written down", error)
 
     async def _told(self, workspace: Workspace, bundle: BundleName) -> bool:
-        """One part of a hand-out, in a transaction of its own; whether there is more to be done at once."""
+        """One part of a hand-out, in a transaction of its own; whether there is more to be done at
+        once.
+        """
         now = self._clock()
-        done = await self._store.write(partial(self._advance, workspace=workspace, bundle=bundle, now=now))
+        done = await self._store.write(
+            partial(self._advance, workspace=workspace, bundle=bundle, now=now)
+        )
         if done.touched:
-            self._live.changed(done.touched)  # and look once more: meanwhile others may have reported
+            # and look once more: meanwhile others may have reported
+            self._live.changed(done.touched)
         return done.more
 
     def _turned(self, now: float) -> set[ClusterId] | None:
-        """The clusters that have fallen silent, or are heard again, since this was asked last; None: all may have, we have just begun."""
+        """The clusters that have fallen silent, or are heard again, since this was asked last;
+        None: all may have, we have just begun.
+        """
         first, silent = not self._looked, self._live.silent(now)
         turned = self._otherwise | _differing(self._silent, silent)
         self._silent, self._looked, self._otherwise = silent, now, set()
         return None if first else turned
 
-    def _advance(self, connection: Connection, *, workspace: Workspace, bundle: BundleName, now: float) -> Advanced:
-        """One decision, and what it brings with it: a rollout that failed and says `onFailure: rollback` pins the revision before in the
-        same transaction; where there is none it stays failed.
+    def _advance(
+        self, connection: Connection, *, workspace: Workspace, bundle: BundleName, now: float
+    ) -> Advanced:
+        """One decision, and what it brings with it: a rollout that failed and says `onFailure:
+        rollback` pins the revision before in the same transaction; where there is none it stays
+        failed.
         """
         silent = self._live.silent(now)
-        self._otherwise |= _differing(self._silent, silent)  # a decision sees them otherwise than the last look
+        # a decision sees them otherwise than the last look
+        self._otherwise |= _differing(self._silent, silent)
 
         def decided() -> Advanced:
             return engine.advance(connection, workspace, bundle, silent, now, self._live.started)
 
         before = engine.wants_rollback(connection, workspace, bundle)
         done = decided()
-        done = Advanced(done.touched | supply(connection, workspace, [bundle], now=rfc3339(now)), done.more)
+        done = Advanced(
+            done.touched | supply(connection, workspace, [bundle], now=rfc3339(now)), done.more
+        )
         reason = engine.wants_rollback(connection, workspace, bundle)
         if reason is None or before is not None:
             return done
         try:
-            back = rollback.go(connection, (workspace, bundle), rollback.Ask(reason=f"by itself: {reason}"), rfc3339(now))
+            back = rollback.go(
+                connection,
+                (workspace, bundle),
+                rollback.Ask(reason=f"by itself: {reason}"),
+                rfc3339(now),
+            )
         except RefusedError as why:
             log.warning("cannot be rolled back", bundle=f"{workspace}/{bundle}", why=why.summary)
             return done
@@ -125,8 +153,12 @@ class Rolling:
         again = decided()
         return Advanced(done.touched | back.touched | again.touched, again.more)
 
-    async def go_back(self, workspace: str, bundle: str, ask: rollback.Ask, *, dry_run: bool = False) -> rollback.Outcome:
-        """Pin or release; with `dry_run` only what would come of it. Raises NotFound, RefusedError, UsageError."""
+    async def go_back(
+        self, workspace: str, bundle: str, ask: rollback.Ask, *, dry_run: bool = False
+    ) -> rollback.Outcome:
+        """Pin or release; with `dry_run` only what would come of it. Raises NotFound, RefusedError,
+        UsageError.
+        """
         place = Workspace(workspace), BundleName(bundle)
 
         def write(connection: Connection) -> rollback.Outcome:
@@ -142,7 +174,9 @@ class Rolling:
         self._live.changed(outcome.touched)
         return outcome
 
-    async def command(self, workspace: str, bundle: str, verb: str, reason: str, who: str = "") -> dict[str, object]:
+    async def command(
+        self, workspace: str, bundle: str, verb: str, reason: str, who: str = ""
+    ) -> dict[str, object]:
         """What a person says; the rollout as it stands then. Raises NotFound, RefusedError."""
         now = self._clock()
         space, name = Workspace(workspace), BundleName(bundle)
@@ -159,4 +193,8 @@ class Rolling:
 
 
 def _differing(before: Mapping[ClusterId, str], after: Mapping[ClusterId, str]) -> set[ClusterId]:
-    return {cluster for cluster in before.keys() | after.keys() if before.get(cluster) != after.get(cluster)}
+    return {
+        cluster
+        for cluster in before.keys() | after.keys()
+        if before.get(cluster) != after.get(cluster)
+    }

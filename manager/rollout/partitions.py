@@ -1,8 +1,10 @@
 """Which partition each cluster of a rollout is in, written beside its deployment.
 
-Rule: a row that is new, or whose cluster may belong elsewhere now, has partition -1 until it is placed. Others move only when the strategy
-or the groups change, and those of automatic partitions when another version finds another number of clusters: within one rollout nobody
-changes sides. Placing goes through the rows in parts, each in a transaction of its own, and how far it is stands in the shape.
+Rule: a row that is new, or whose cluster may belong elsewhere now, has partition -1 until it is
+placed. Others move only when the strategy or the groups change, and those of automatic partitions
+when another version finds another number of clusters: within one rollout nobody changes sides.
+Placing goes through the rows in parts, each in a transaction of its own, and how far it is stands
+in the shape.
 """
 
 from __future__ import annotations
@@ -21,7 +23,14 @@ from fleetctl.core.model.bundle import BundleSpec
 from fleetctl.core.model.cluster import Group
 from fleetctl.core.model.errors import FleetError
 from fleetctl.core.model.ids import Workspace
-from fleetctl.core.rollout.strategy import Strategy, automatic_step, chooser, outlined, policy_of, strategy_of
+from fleetctl.core.rollout.strategy import (
+    Strategy,
+    automatic_step,
+    chooser,
+    outlined,
+    policy_of,
+    strategy_of,
+)
 
 from ..revisions.audit_log import Place
 from ..store import counts
@@ -35,15 +44,17 @@ _json = msgspec.json.encode
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """The partitions as they stand, without their members, which are told by `deployments.partition`. `hold`: why Git says that nobody may
-    be told anything, or "".
+    """The partitions as they stand, without their members, which are told by
+    `deployments.partition`. `hold`: why Git says that nobody may be told anything, or "".
 
-    `basis`: what the partitions were made from; `version` and `counted`: for which version, and for how many clusters. `bounds`: the last
-    place in each automatic partition but the last one. `cursor`: the row up to which everybody is placed, -1 when all are.
-    `swept`: the row up to which all who may go were handed out to, while all may.
+    `basis`: what the partitions were made from; `version` and `counted`: for which version, and for
+    how many clusters. `bounds`: the last place in each automatic partition but the last one.
+    `cursor`: the row up to which everybody is placed, -1 when all are. `swept`: the row up to which
+    all who may go were handed out to, while all may.
     """
 
-    partitions: list[tuple[str, int, int, float, bool]]  # name, clusters, maxUnavailable, soak, approval
+    # name, clusters, maxUnavailable, soak, approval
+    partitions: list[tuple[str, int, int, float, bool]]
     policy: dict[str, Any]
     hold: str = ""
     basis: str = ""
@@ -59,14 +70,22 @@ def shape_of(text: bytes) -> Shape:
     return msgspec.json.decode(text, type=Shape) if text != b"null" else Shape([], {})
 
 
-def reshaped(connection: Connection, spec: BundleSpec, old: Shape, version: int) -> tuple[Shape, bool]:
-    """The partitions for the clusters of now; and whether everybody has a place. If not, store the shape and call again."""
+def reshaped(
+    connection: Connection, spec: BundleSpec, old: Shape, version: int
+) -> tuple[Shape, bool]:
+    """The partitions for the clusters of now; and whether everybody has a place. If not, store the
+    shape and call again.
+    """
     place, strategy = (spec.workspace, spec.name), safe_strategy(spec)
     known = groups(connection, spec.workspace) if strategy.partitions else []
     basis, total = _basis(strategy, known), sum(_sizes(connection, place).values())
     moved = not strategy.partitions and version != old.version and total != old.counted
     if basis != old.basis or moved:
-        bounds = [] if strategy.partitions else _bounds(connection, place, automatic_step(strategy, total), total)
+        bounds = (
+            []
+            if strategy.partitions
+            else _bounds(connection, place, automatic_step(strategy, total), total)
+        )
         old = msgspec.structs.replace(old, basis=basis, bounds=bounds, counted=total, cursor=0)
     shape = msgspec.structs.replace(old, version=version, hold=_hold(connection, spec))
     work = _Placing(connection, place, _chooser(strategy, known, shape, spec.workspace), MOST)
@@ -89,7 +108,11 @@ class _Placing:
         """Place the rows of a query; the last of them, or -1 when there are no more."""
         where = {"workspace": self.place[0], "bundle": self.place[1], "most": self.left, **values}
         rows = self.connection.execute(query, where).all()
-        many(self.connection, _MOVED, [{"r": row.row, "p": at} for row in rows if (at := self.choose(row)) != row.partition])
+        many(
+            self.connection,
+            _MOVED,
+            [{"r": row.row, "p": at} for row in rows if (at := self.choose(row)) != row.partition],
+        )
         whole, self.left = len(rows) == self.left, self.left - len(rows)
         return int(rows[-1].row) if whole else NOWHERE
 
@@ -106,27 +129,37 @@ def _on(work: _Placing, shape: Shape) -> tuple[Shape, bool]:
         if work.left > 0:
             work.put(_NEW, state=state)
     if not any(sort.held for sort in new):
-        shape = msgspec.structs.replace(shape, cursor=0)  # what is not held is found only by going through all
+        # what is not held is found only by going through all
+        shape = msgspec.structs.replace(shape, cursor=0)
     return shape, False
 
 
-_MOVED = sa.update(deployments).where(sa.literal_column("rowid") == sa.bindparam("r")).values(partition=sa.bindparam("p"))
+_MOVED = (
+    sa.update(deployments)
+    .where(sa.literal_column("rowid") == sa.bindparam("r"))
+    .values(partition=sa.bindparam("p"))
+)
 _ROWS = sa.text("""
-SELECT d.rowid AS row, d.cluster_id, d.position, d.partition, c.id, c.name, c.labels, c.annotations, c.spec
+SELECT d.rowid AS row, d.cluster_id, d.position, d.partition, c.id, c.name, c.labels,
+    c.annotations, c.spec
 FROM deployments d INDEXED BY deployments_bundle JOIN clusters c ON c.id = d.cluster_id
-WHERE d.workspace = :workspace AND d.bundle = :bundle AND d.rowid > :after AND NOT d.removed AND NOT d.kept ORDER BY d.rowid LIMIT :most
+WHERE d.workspace = :workspace AND d.bundle = :bundle AND d.rowid > :after AND NOT d.removed
+    AND NOT d.kept ORDER BY d.rowid LIMIT :most
 """)
 _NEW = sa.text("""
-SELECT d.rowid AS row, d.cluster_id, d.position, d.partition, c.id, c.name, c.labels, c.annotations, c.spec
+SELECT d.rowid AS row, d.cluster_id, d.position, d.partition, c.id, c.name, c.labels,
+    c.annotations, c.spec
 FROM deployments d INDEXED BY deployments_held JOIN clusters c ON c.id = d.cluster_id
-WHERE d.workspace = :workspace AND d.bundle = :bundle AND d.partition = -1 AND d.state = :state AND d.staged <> ''
+WHERE d.workspace = :workspace AND d.bundle = :bundle AND d.partition = -1 AND d.state = :state
+    AND d.staged <> ''
     AND NOT d.removed AND NOT d.kept
 LIMIT :most
 """)
 _BOUNDS = sa.text("""
 SELECT position, cluster_id FROM (
     SELECT position, cluster_id, row_number() OVER (ORDER BY position, cluster_id) AS rank
-    FROM deployments INDEXED BY deployments_bundle WHERE workspace = :workspace AND bundle = :bundle AND NOT removed AND NOT kept
+    FROM deployments INDEXED BY deployments_bundle WHERE workspace = :workspace
+        AND bundle = :bundle AND NOT removed AND NOT kept
 ) WHERE rank % :step = 0 AND rank < :total ORDER BY rank
 """)
 
@@ -134,11 +167,15 @@ SELECT position, cluster_id FROM (
 def _bounds(connection: Connection, place: Place, step: int, total: int) -> list[tuple[int, str]]:
     if step >= total:
         return []
-    rows = connection.execute(_BOUNDS, {"workspace": place[0], "bundle": place[1], "step": step, "total": total})
+    rows = connection.execute(
+        _BOUNDS, {"workspace": place[0], "bundle": place[1], "step": step, "total": total}
+    )
     return [(row.position, row.cluster_id) for row in rows]
 
 
-def _chooser(strategy: Strategy, known: Sequence[Group], shape: Shape, workspace: Workspace) -> Callable[[Any], int]:
+def _chooser(
+    strategy: Strategy, known: Sequence[Group], shape: Shape, workspace: Workspace
+) -> Callable[[Any], int]:
     if not strategy.partitions:
         return lambda row: bisect_left(shape.bounds, (row.position, row.cluster_id))
     choose = chooser(strategy, known)
@@ -148,7 +185,10 @@ def _chooser(strategy: Strategy, known: Sequence[Group], shape: Shape, workspace
 def _basis(strategy: Strategy, known: Sequence[Group]) -> str:
     """Equal as long as the same cluster belongs to the same partition."""
     if strategy.partitions:
-        said: Any = [[p.cluster_name, p.cluster_selector, p.cluster_group, p.cluster_group_selector] for p in strategy.partitions]
+        said: Any = [
+            [p.cluster_name, p.cluster_selector, p.cluster_group, p.cluster_group_selector]
+            for p in strategy.partitions
+        ]
     else:
         said = [strategy.auto_partition_size, strategy.auto_partition_threshold]
     return hashlib.sha256(_json([said, known if strategy.partitions else []])).hexdigest()[:32]
@@ -159,7 +199,9 @@ def _hold(connection: Connection, spec: BundleSpec) -> str:
     if not spec.paused:
         return ""
     o = objects.c
-    query = sa.select(o.spec).where(o.kind == "GitRepo", o.workspace == spec.workspace, o.name == spec.repo)
+    query = sa.select(o.spec).where(
+        o.kind == "GitRepo", o.workspace == spec.workspace, o.name == spec.repo
+    )
     text = connection.execute(query).scalar()
     if text is not None and msgspec.json.decode(text).get("paused"):
         return f"GitRepo {spec.repo} is paused"
@@ -167,7 +209,9 @@ def _hold(connection: Connection, spec: BundleSpec) -> str:
 
 
 def safe_strategy(spec: BundleSpec) -> Strategy:
-    """What the bundle states; what cannot be read lets one cluster go at a time. (The scan refuses it; an older manager did not.)"""
+    """What the bundle states; what cannot be read lets one cluster go at a time. (The scan refuses
+    it; an older manager did not.)
+    """
     try:
         return strategy_of(spec.rollout_strategy)
     except FleetError:
@@ -179,7 +223,9 @@ def _measured(connection: Connection, place: Place, strategy: Strategy, shape: S
     parts = len(strategy.partitions) + 1 if strategy.partitions else len(shape.bounds) + 1
     made = outlined(strategy, [sizes.get(at, 0) for at in range(parts)])
     shown = [(p.name, len(p.members), p.max_unavailable, p.soak, p.approval) for p in made]
-    return msgspec.structs.replace(shape, partitions=shown, policy=asdict(policy_of(strategy, len(made), sum(sizes.values()))))
+    return msgspec.structs.replace(
+        shape, partitions=shown, policy=asdict(policy_of(strategy, len(made), sum(sizes.values())))
+    )
 
 
 def _sizes(connection: Connection, place: Place) -> dict[int, int]:

@@ -1,8 +1,9 @@
 """Which clusters may change now, by the Schedules of their workspace (core/schedule.py).
 
-Rule: `clusters.windows` names the Schedules that pick a cluster, written in the transaction that changes a Schedule, a label or a group; so
-a decision asks each combination of Schedules once, not each cluster. Whether a window is open is never stored: it is asked of the clock. A
-Schedule that cannot be read (an unknown time zone on this machine) holds its clusters and says so.
+Rule: `clusters.windows` names the Schedules that pick a cluster, written in the transaction that
+changes a Schedule, a label or a group; so a decision asks each combination of Schedules once, not
+each cluster. Whether a window is open is never stored: it is asked of the clock. A Schedule that
+cannot be read (an unknown time zone on this machine) holds its clusters and says so.
 """
 
 from __future__ import annotations
@@ -23,7 +24,17 @@ from fleetctl.core.model.errors import FleetError, UsageError
 from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.model.plan import Change
 from fleetctl.core.rollout.decide import Decision, Phase
-from fleetctl.core.rollout.schedule import ScheduleSpec, Verdict, Window, is_open, next_start, spec_of, targets_of, verdict, window_of
+from fleetctl.core.rollout.schedule import (
+    ScheduleSpec,
+    Verdict,
+    Window,
+    is_open,
+    next_start,
+    spec_of,
+    targets_of,
+    verdict,
+    window_of,
+)
 from fleetctl.core.targeting.target import Kind, criteria_match, kinds
 from fleetctl.zones import zone_of
 
@@ -32,7 +43,8 @@ from ..store.queries import Scope, fleet_clusters, groups, in_parts
 from ..store.schema import clusters, objects, rollouts
 
 KIND = "Schedule"
-_GOING = frozenset({Phase.PROGRESSING, Phase.COMPLETED})  # in the others, who waits waits for a person
+# in the others, who waits waits for a person
+_GOING = frozenset({Phase.PROGRESSING, Phase.COMPLETED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +53,8 @@ class Barred:
 
     why: Mapping[ClusterId, Verdict] = field(default_factory=dict)
     paused: Collection[ClusterId] = frozenset()
-    under: Mapping[ClusterId, Verdict] = field(default_factory=dict)  # clusters whose window is open now
+    # clusters whose window is open now
+    under: Mapping[ClusterId, Verdict] = field(default_factory=dict)
 
     def __contains__(self, cluster: ClusterId) -> bool:
         return cluster in self.why or cluster in self.paused
@@ -52,18 +65,34 @@ class Barred:
         return found is not None and found.until is not None and cluster not in self.paused
 
     def timed(self, decision: Decision, waiting: Iterable[ClusterId]) -> Decision:
-        """The decision, looked at again when a window of those who still wait opens or closes, and with what they wait for."""
+        """The decision, looked at again when a window of those who still wait opens or closes, and
+        with what they wait for.
+        """
         if decision.progress.phase not in _GOING or not (self.why or self.under):
             return decision
         mine = [cluster for cluster in waiting if cluster not in self.paused]
         held = [self.why[cluster] for cluster in mine if cluster in self.why]
-        times = [found.until for found in (*held, *(self.under[c] for c in mine if c in self.under)) if found.until is not None]
+        times = [
+            found.until
+            for found in (*held, *(self.under[c] for c in mine if c in self.under))
+            if found.until is not None
+        ]
         wake = min([*times, *([decision.wake] if decision.wake else [])], default=0.0)
-        return replace(decision, wake=float(wake), waiting="; ".join(text for text in (decision.waiting, _summary(held)) if text))
+        return replace(
+            decision,
+            wake=float(wake),
+            waiting="; ".join(text for text in (decision.waiting, _summary(held)) if text),
+        )
 
     def waking(self, decision: Decision, back: Iterable[ClusterId]) -> Decision:
-        """The decision, looked at again when a window opens of those who go back by name, whatever the rollout itself waits for."""
-        times = [found.until for cluster in back if (found := self.why.get(cluster)) is not None and found.until is not None]
+        """The decision, looked at again when a window opens of those who go back by name, whatever
+        the rollout itself waits for.
+        """
+        times = [
+            found.until
+            for cluster in back
+            if (found := self.why.get(cluster)) is not None and found.until is not None
+        ]
         wake = min([*times, *([decision.wake] if decision.wake else [])], default=0.0)
         return replace(decision, wake=float(wake))
 
@@ -94,8 +123,14 @@ class Calendar:
     def _verdict(self, names: Sequence[str]) -> Verdict:
         unreadable = next((name for name in names if name in self.broken), None)
         if unreadable is not None:
-            return Verdict(open=False, until=None, why=f"schedule {unreadable} cannot be read: {self.broken[unreadable]}")
-        return _lasting(tuple(self.windows[name] for name in names if name in self.windows), self.now)
+            return Verdict(
+                open=False,
+                until=None,
+                why=f"schedule {unreadable} cannot be read: {self.broken[unreadable]}",
+            )
+        return _lasting(
+            tuple(self.windows[name] for name in names if name in self.windows), self.now
+        )
 
 
 _MOST_KNOWN = 1024
@@ -103,7 +138,9 @@ _known: dict[tuple[Window, ...], tuple[int, Verdict]] = {}
 
 
 def _lasting(windows: tuple[Window, ...], now: int) -> Verdict:
-    """The verdict, remembered for as long as it lasts: one that takes a look at years (a window that never closes) is made once."""
+    """The verdict, remembered for as long as it lasts: one that takes a look at years (a window
+    that never closes) is made once.
+    """
     at, known = _known.get(windows, (0, None))
     if known is not None and at <= now and (known.until is None or now < known.until):
         return known
@@ -127,7 +164,9 @@ def calendar(connection: Connection, workspace: str, now: float) -> Calendar:
 
 def _rows(connection: Connection, workspace: str) -> list[tuple[str, bytes]]:
     o = objects.c
-    rows = connection.execute(sa.select(o.name, o.spec).where(o.kind == KIND, o.workspace == workspace).order_by(o.name))
+    rows = connection.execute(
+        sa.select(o.name, o.spec).where(o.kind == KIND, o.workspace == workspace).order_by(o.name)
+    )
     return [(row.name, row.spec) for row in rows]
 
 
@@ -145,25 +184,42 @@ def checked(spec: Any) -> ScheduleSpec:
 
 
 Under = Iterable[tuple[str, str, list[ClusterId]]]  # workspace, `windows`, clusters
-# One text of ids for each combination of Schedules: a hundred thousand rows of Python would cost a second.
+# One text of ids for each combination of Schedules: a hundred thousand rows of Python would cost a
+# second.
 _EVERY = """
-SELECT c.workspace, c.windows, json_group_array(c.id) AS ids FROM clusters c WHERE c.windows <> '' {where} GROUP BY 1, 2
+SELECT c.workspace, c.windows, json_group_array(c.id) AS ids
+    FROM clusters c WHERE c.windows <> '' {where} GROUP BY 1, 2
 """
 _STAGED = """
-SELECT c.workspace, c.windows, json_group_array(c.id) AS ids FROM deployments d CROSS JOIN clusters c ON c.id = d.cluster_id
+SELECT c.workspace, c.windows, json_group_array(c.id) AS ids
+    FROM deployments d CROSS JOIN clusters c ON c.id = d.cluster_id
 WHERE d.staged <> '' AND NOT d.removed AND c.windows <> '' {where} GROUP BY 1, 2
 """
-_FEW = 2000  # deployments: a look at the cluster of each costs twelve times what one costs in `_EVERY`
+# deployments: a look at the cluster of each costs twelve times what one costs in `_EVERY`
+_FEW = 2000
 
 
 def _under(connection: Connection, workspace: str | None, bundle: str = "") -> Under:
-    """Clusters under Schedules, at least those for which something (or the bundle) is staged; what has all that it should costs nothing."""
+    """Clusters under Schedules, at least those for which something (or the bundle) is staged; what
+    has all that it should costs nothing.
+    """
     held = sum(n for sort, n in counts.every(connection, workspace, bundle).items() if sort.held)
-    few = [f"AND d.{column} = :{column}" for column, value in (("workspace", workspace), ("bundle", bundle)) if value]
+    few = [
+        f"AND d.{column} = :{column}"
+        for column, value in (("workspace", workspace), ("bundle", bundle))
+        if value
+    ]
     if held > _FEW:
-        yield from _read(connection, _EVERY, "AND c.workspace = :workspace" if workspace else "", workspace=workspace or "")
+        yield from _read(
+            connection,
+            _EVERY,
+            "AND c.workspace = :workspace" if workspace else "",
+            workspace=workspace or "",
+        )
     elif held:
-        yield from _read(connection, _STAGED, " ".join(few), workspace=workspace or "", bundle=bundle)
+        yield from _read(
+            connection, _STAGED, " ".join(few), workspace=workspace or "", bundle=bundle
+        )
 
 
 def _read(connection: Connection, text: str, where: str, **values: str) -> Under:
@@ -181,8 +237,8 @@ def barred(
     paused: Collection[ClusterId] = frozenset(),
     passes: bool = False,
 ) -> Barred:
-    """`bundle`: only the clusters for which a version of it is staged must be in the answer. `passes`: a person lets this version through
-    closed windows.
+    """`bundle`: only the clusters for which a version of it is staged must be in the answer.
+    `passes`: a person lets this version through closed windows.
     """
     at = calendar(connection, workspace, now)
     if passes or not (at.windows or at.broken):
@@ -196,7 +252,9 @@ def barred(
 
 
 def closed(connection: Connection, workspace: str | None, now: float) -> dict[str, Verdict]:
-    """The clusters outside their windows, at least those for which something is staged, in a workspace or in all."""
+    """The clusters outside their windows, at least those for which something is staged, in a
+    workspace or in all.
+    """
     found, calendars = dict[str, Verdict](), Calendars(connection, now)
     if not _scheduled(connection, workspace):
         return found
@@ -220,7 +278,9 @@ class Calendars:
         return self._read[workspace]
 
 
-def of_cluster(connection: Connection, place: tuple[Workspace, BundleName], cluster: Any, now: float) -> Verdict | None:
+def of_cluster(
+    connection: Connection, place: tuple[Workspace, BundleName], cluster: Any, now: float
+) -> Verdict | None:
     """What holds the bundle on a cluster (a row of `clusters`) at this time, or None."""
     if not cluster.windows or tuple(place) in unheeding(connection, place[0]):
         return None
@@ -229,21 +289,34 @@ def of_cluster(connection: Connection, place: tuple[Workspace, BundleName], clus
 
 
 def _scheduled(connection: Connection, workspace: str | None) -> bool:
-    """Whether there is any Schedule: without one no cluster is under any, and none has to be looked at."""
+    """Whether there is any Schedule: without one no cluster is under any, and none has to be looked
+    at.
+    """
     o = objects.c
     query = sa.select(o.name).where(o.kind == KIND)
-    return connection.execute((query.where(o.workspace == workspace) if workspace else query).limit(1)).first() is not None
+    return (
+        connection.execute(
+            (query.where(o.workspace == workspace) if workspace else query).limit(1)
+        ).first()
+        is not None
+    )
 
 
 def unheeding(connection: Connection, workspace: str | None) -> set[tuple[str, str]]:
-    """The bundles (with their workspaces) that do not wait for a window: a person lets them pass, or has stopped them altogether."""
+    """The bundles (with their workspaces) that do not wait for a window: a person lets them pass,
+    or has stopped them altogether.
+    """
     r = rollouts.c
-    query = sa.select(r.workspace, r.bundle).where((r.ignoring != "") | r.phase.not_in([phase.value for phase in _GOING]))
+    query = sa.select(r.workspace, r.bundle).where(
+        (r.ignoring != "") | r.phase.not_in([phase.value for phase in _GOING])
+    )
     rows = connection.execute(query.where(r.workspace == workspace) if workspace else query)
     return {(row.workspace, row.bundle) for row in rows}
 
 
-def assign(connection: Connection, scope: Scope, fleet: Sequence[Cluster], known: Sequence[Group]) -> None:
+def assign(
+    connection: Connection, scope: Scope, fleet: Sequence[Cluster], known: Sequence[Group]
+) -> None:
     """Write down which Schedules pick the clusters of `fleet`, which are those of the scope."""
     c = clusters.c
     specs = {name: _targets(text) for name, text in _rows(connection, scope.workspace)}
@@ -261,7 +334,9 @@ def assign(connection: Connection, scope: Scope, fleet: Sequence[Cluster], known
             connection.execute(sa.update(clusters).where(c.id.in_(part)).values(windows=names))
 
 
-def picker(specs: Mapping[str, Sequence[Target]], known: Sequence[Group]) -> Callable[[Cluster], str]:
+def picker(
+    specs: Mapping[str, Sequence[Target]], known: Sequence[Group]
+) -> Callable[[Cluster], str]:
     """The names of the Schedules that pick a cluster. Clusters of one kind cost one look."""
     kind = kinds([target for mine in specs.values() for target in mine], known)
     seen: dict[Kind, str] = {}
@@ -270,7 +345,11 @@ def picker(specs: Mapping[str, Sequence[Target]], known: Sequence[Group]) -> Cal
         key = kind(cluster)
         if key not in seen:
             mine = [group for group in known if matches(group.selector, cluster.labels)]
-            seen[key] = ",".join(name for name, wants in specs.items() if any(criteria_match(t, cluster, mine) for t in wants))
+            seen[key] = ",".join(
+                name
+                for name, wants in specs.items()
+                if any(criteria_match(t, cluster, mine) for t in wants)
+            )
         return seen[key]
 
     return pick
@@ -281,8 +360,15 @@ def _had(connection: Connection, scope: Scope) -> dict[str, str]:
     c = clusters.c
     query = sa.select(c.id, c.windows).where(c.windows != "")
     if scope.clusters is None:
-        return {row.id: row.windows for row in connection.execute(query.where(c.workspace == scope.workspace))}
-    rows = (row for part in in_parts(sorted(scope.clusters)) for row in connection.execute(query.where(c.id.in_(part))))
+        return {
+            row.id: row.windows
+            for row in connection.execute(query.where(c.workspace == scope.workspace))
+        }
+    rows = (
+        row
+        for part in in_parts(sorted(scope.clusters))
+        for row in connection.execute(query.where(c.id.in_(part)))
+    )
     return {row.id: row.windows for row in rows}
 
 
@@ -295,30 +381,49 @@ def changed(connection: Connection, workspace: Workspace) -> None:
     """A Schedule was written or removed: the rollouts of its workspace are looked at again."""
     scope = Scope(workspace)
     assign(connection, scope, fleet_clusters(connection, scope), groups(connection, workspace))
-    connection.execute(sa.update(rollouts).where(rollouts.c.workspace == workspace).values(dirty=sa.func.max(rollouts.c.dirty, 1)))
+    connection.execute(
+        sa.update(rollouts)
+        .where(rollouts.c.workspace == workspace)
+        .values(dirty=sa.func.max(rollouts.c.dirty, 1))
+    )
 
 
-def gated(connection: Connection, workspace: Workspace, changes: Collection[Change]) -> set[BundleName]:
-    """Bundles that change on a cluster under a Schedule: they have a rollout, so that somebody waits for the window."""
+def gated(
+    connection: Connection, workspace: Workspace, changes: Collection[Change]
+) -> set[BundleName]:
+    """Bundles that change on a cluster under a Schedule: they have a rollout, so that somebody
+    waits for the window.
+    """
     if not _scheduled(connection, workspace):
         return set()
     ids = {change.key[0] for change in changes if change.want is not None and change.redeploy}
     rows = connection.execute(_UNDER, {"ids": msgspec.json.encode(sorted(ids)).decode()})
     under = {row.id for row in rows}
-    return {change.key[1] for change in changes if change.want is not None and change.redeploy and change.key[0] in under}
+    return {
+        change.key[1]
+        for change in changes
+        if change.want is not None and change.redeploy and change.key[0] in under
+    }
 
 
-_UNDER = sa.text("SELECT c.id FROM json_each(:ids) j CROSS JOIN clusters c ON c.id = j.value WHERE c.windows <> ''")
+_UNDER = sa.text(
+    "SELECT c.id FROM json_each(:ids) j CROSS JOIN clusters c ON c.id = j.value WHERE c.windows"
+    " <> ''"
+)
 
 
-def status(connection: Connection, rows: Iterable[Any], now: float) -> dict[tuple[str, str], dict[str, Any]]:
+def status(
+    connection: Connection, rows: Iterable[Any], now: float
+) -> dict[tuple[str, str], dict[str, Any]]:
     """Fleet's status of Schedules, by workspace and name. `rows`: of `objects`."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     calendars, members = Calendars(connection, now), dict[str, dict[str, list[str]]]()
     for row in rows:
         if row.workspace not in members:
             members[row.workspace] = _members(connection, row.workspace)
-        found[row.workspace, row.name] = _status(calendars.of(row.workspace), row.name, members[row.workspace].get(row.name, []))
+        found[row.workspace, row.name] = _status(
+            calendars.of(row.workspace), row.name, members[row.workspace].get(row.name, [])
+        )
     return found
 
 
@@ -326,7 +431,11 @@ def _members(connection: Connection, workspace: str) -> dict[str, list[str]]:
     """Names of the clusters that each Schedule picks."""
     c = clusters.c
     found: dict[str, list[str]] = {}
-    for row in connection.execute(sa.select(c.name, c.windows).where(c.workspace == workspace, c.windows != "").order_by(c.name)):
+    for row in connection.execute(
+        sa.select(c.name, c.windows)
+        .where(c.workspace == workspace, c.windows != "")
+        .order_by(c.name)
+    ):
         for name in row.windows.split(","):
             found.setdefault(name, []).append(row.name)
     return found
@@ -337,7 +446,13 @@ def _status(at: Calendar, name: str, members: list[str]) -> dict[str, Any]:
     if window is None:
         why = at.broken.get(name, "")
         shown = {"state": "Stalled", "message": why}
-        return {"active": False, "nextStartTime": None, "matchingClusters": members, "display": shown, "conditions": [_ready(why)]}
+        return {
+            "active": False,
+            "nextStartTime": None,
+            "matchingClusters": members,
+            "display": shown,
+            "conditions": [_ready(why)],
+        }
     start = next_start(window, at.now)
     return {
         "active": is_open(window, at.now),
@@ -349,7 +464,9 @@ def _status(at: Calendar, name: str, members: list[str]) -> dict[str, Any]:
 
 
 def _ready(why: str) -> dict[str, str]:
-    return {"type": "Ready", "status": "False" if why else "True"} | ({"message": why} if why else {})
+    return {"type": "Ready", "status": "False" if why else "True"} | (
+        {"message": why} if why else {}
+    )
 
 
 def _local(at: int | None, window: Window) -> str | None:
@@ -359,5 +476,9 @@ def _local(at: int | None, window: Window) -> str | None:
 def ignore(bundle: str, reason: str) -> dict[str, Any]:
     """What a person's `ignore-windows` writes into the rollout. Raises UsageError."""
     if not reason.strip():
-        raise UsageError("a change outside its window needs a reason", subject=f"rollout of {bundle}", next_step="Add --reason TEXT.")
+        raise UsageError(
+            "a change outside its window needs a reason",
+            subject=f"rollout of {bundle}",
+            next_step="Add --reason TEXT.",
+        )
     return {"ignoring": reason.strip()}

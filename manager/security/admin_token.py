@@ -1,4 +1,6 @@
-"""Administrators' tokens that are created on the manager's host: at the first start, and by `fleet-manager admin-token`."""
+"""Administrators' tokens that are created on the manager's host: at the first start, and by
+`fleet-manager admin-token`.
+"""
 
 from __future__ import annotations
 
@@ -36,31 +38,60 @@ class NewToken:
 
 
 async def create(data_dir: Path, *, now: float, ttl: int = TTL_SECONDS) -> NewToken:
-    """Write a new token to `admin.token`. Raises Conflict when the token there is valid, UsageError without a database."""
+    """Write a new token to `admin.token`. Raises Conflict when the token there is valid, UsageError
+    without a database.
+    """
     database, file = data_dir / DATABASE, data_dir / FILE
     if not database.exists():
-        raise UsageError(f"{database} does not exist", subject="--data-dir", next_step="Name the data directory of a manager.")
+        raise UsageError(
+            f"{database} does not exist",
+            subject="--data-dir",
+            next_step="Name the data directory of a manager.",
+        )
     value = secrets.token_urlsafe(32)
     store = Store(database)
     await store.open(create=False)
     try:
-        made = await store.write(lambda c: _insert(c, value, _read(file), file, now, until(now, ttl)))
+        made = await store.write(
+            lambda c: _insert(c, value, _read(file), file, now, until(now, ttl))
+        )
         write_private(file, value.encode() + b"\n")
     finally:
         await store.close()
     return made
 
 
-def _insert(connection: Connection, value: str, old: str, file: Path, now: float, expires: str) -> NewToken:
+def _insert(
+    connection: Connection, value: str, old: str, file: Path, now: float, expires: str
+) -> NewToken:
     if migrate.version(connection) != migrate.HEAD:
         step = "Start the manager of this version once; it migrates the database."
-        raise RefusedError("the database has the tables of another version", subject=DATABASE, next_step=step)
+        raise RefusedError(
+            "the database has the tables of another version", subject=DATABASE, next_step=step
+        )
     rows = {row.name: row for row in connection.execute(sa.select(tokens))}
     for row in rows.values():
-        if old and row.hash == hashed(old) and row.role == "admin" and not row.workspace and row.expires > rfc3339(now):
-            step = f"Use it: `fleetctl login URL --token-file {file}`. Or revoke it: `fleetctl token revoke {row.name}`."
-            raise Conflict(f"the token in {file} is valid until {row.expires}", subject=row.name, next_step=step)
-    name = next(name for n in range(1, len(rows) + 2) if (name := "admin" if n == 1 else f"admin-{n}") not in rows)
+        if (
+            old
+            and row.hash == hashed(old)
+            and row.role == "admin"
+            and not row.workspace
+            and row.expires > rfc3339(now)
+        ):
+            step = (
+                f"Use it: `fleetctl login URL --token-file {file}`. Or revoke it: `fleetctl token"
+                f" revoke {row.name}`."
+            )
+            raise Conflict(
+                f"the token in {file} is valid until {row.expires}",
+                subject=row.name,
+                next_step=step,
+            )
+    name = next(
+        name
+        for n in range(1, len(rows) + 2)
+        if (name := "admin" if n == 1 else f"admin-{n}") not in rows
+    )
     connection.execute(sa.insert(tokens), row_of(name, value, now=rfc3339(now), expires=expires))
     return NewToken(file, name, expires)
 
@@ -91,19 +122,31 @@ async def _create_named(people: People) -> tuple[str, str]:
     try:
         return await people.create_token("admin", "admin", "", FIRST_TTL_SECONDS)
     except Conflict:  # a token with fewer rights has the name
-        return await people.create_token(f"admin-{secrets.token_hex(4)}", "admin", "", FIRST_TTL_SECONDS)
+        return await people.create_token(
+            f"admin-{secrets.token_hex(4)}", "admin", "", FIRST_TTL_SECONDS
+        )
 
 
 async def _has_administrator(people: People, path: Path) -> bool:
-    """Whether an administrator of all workspaces has a valid token. Warns when the one in `path` is not valid."""
+    """Whether an administrator of all workspaces has a valid token. Warns when the one in `path` is
+    not valid.
+    """
     value = _read(path)
     person = await people.check_token(value) if value else None
     if person is not None and person.role == "admin" and not person.workspace:
         if person.expires < rfc3339(time.time() + _SOON_SECONDS):
-            log.warning("admin.token expires soon", expires=person.expires, next="create another: fleetctl token create")
+            log.warning(
+                "admin.token expires soon",
+                expires=person.expires,
+                next="create another: fleetctl token create",
+            )
         return True
     now = rfc3339(time.time())
-    valid = [t for t in await people.list_tokens() if t["role"] == "admin" and not t["workspace"] and t["expires"] > now]
+    valid = [
+        t
+        for t in await people.list_tokens()
+        if t["role"] == "admin" and not t["workspace"] and t["expires"] > now
+    ]
     if valid and value:
         step = f"delete it, or replace it with: fleet-manager admin-token --data-dir {path.parent}"
         log.warning("admin.token is not valid", file=str(path), next=step)

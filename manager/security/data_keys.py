@@ -1,6 +1,8 @@
-"""What is stored and shown of a Secret or ConfigMap beside its encrypted content: type, keys and a fingerprint of each value.
+"""What is stored and shown of a Secret or ConfigMap beside its encrypted content: type, keys and a
+fingerprint of each value.
 
-A fingerprint is an HMAC under the vault's key: it changes with the value, and nobody without the key can test a guess.
+A fingerprint is an HMAC under the vault's key: it changes with the value, and nobody without the
+key can test a guess.
 """
 
 from __future__ import annotations
@@ -24,14 +26,24 @@ _OLD = b'"sha256:'  # unkeyed hashes of versions before 0.2
 
 
 def summary_of(vault: Vault, place: str, spec: dict[str, Any]) -> bytes:
-    """The column `extra`. `content` is a new random value for each content and reveals nothing of it."""
-    extra = {"type": spec["type"], "keys": _fingerprints(vault, place, spec["data"]), "content": secrets.token_hex(8)}
+    """The column `extra`. `content` is a new random value for each content and reveals nothing of
+    it.
+    """
+    extra = {
+        "type": spec["type"],
+        "keys": _fingerprints(vault, place, spec["data"]),
+        "content": secrets.token_hex(8),
+    }
     return _json(extra)
 
 
 def renew(connection: Connection, vault: Vault) -> int:
-    """Replace the unkeyed hashes that an older version stored. Returns how many objects had some."""
-    query = sa.select(objects.c.kind, objects.c.workspace, objects.c.name, objects.c.spec, objects.c.extra)
+    """Replace the unkeyed hashes that an older version stored. Returns how many objects had
+    some.
+    """
+    query = sa.select(
+        objects.c.kind, objects.c.workspace, objects.c.name, objects.c.spec, objects.c.extra
+    )
     old = query.where(objects.c.kind.in_(DATA_KINDS), sa.func.instr(objects.c.extra, _OLD) > 0)
     rows = connection.execute(old).all()
     for row in rows:
@@ -49,4 +61,7 @@ def renew(connection: Connection, vault: Vault) -> int:
 
 
 def _fingerprints(vault: Vault, place: str, data: dict[str, str]) -> dict[str, str]:
-    return {key: vault.fingerprint(f"{place}/{key}", base64.b64decode(value)) for key, value in sorted(data.items())}
+    return {
+        key: vault.fingerprint(f"{place}/{key}", base64.b64decode(value))
+        for key, value in sorted(data.items())
+    }

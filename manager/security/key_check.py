@@ -19,8 +19,12 @@ from .signing import Signer
 from .vault import Vault
 
 
-def check(connection: Connection, signer: Signer, vault: Vault, accepted: Collection[str] = ()) -> None:
-    """Raises RefusedError when a key is not the one that this database was used with. Stores the numbers of a new database."""
+def check(
+    connection: Connection, signer: Signer, vault: Vault, accepted: Collection[str] = ()
+) -> None:
+    """Raises RefusedError when a key is not the one that this database was used with. Stores the
+    numbers of a new database.
+    """
     numbers = {
         SIGNING_KEY: _number(b"signing" + signer.public_key),
         SECRET_KEY: _number(b"secret" + vault.secret(b"fleet-key-check-v1")),
@@ -30,9 +34,16 @@ def check(connection: Connection, signer: Signer, vault: Vault, accepted: Collec
         where = meta.c.key == row["key"]
         stored = connection.execute(sa.select(meta.c.value).where(where)).scalar()
         if stored is not None and stored != number and name not in accepted:
-            step = f"Restore the {name} that belongs to this database from its backup. If there is none, use"
+            step = (
+                f"Restore the {name} that belongs to this database from its backup. If there is"
+                " none, use"
+            )
             step += f" `fleet-manager serve … --accept-lost {name}` once: {LOSSES[name]}."
-            raise RefusedError(f"{name} is not the key that this database was used with", subject=name, next_step=step)
+            raise RefusedError(
+                f"{name} is not the key that this database was used with",
+                subject=name,
+                next_step=step,
+            )
         if stored != number:
             connection.execute(sa.insert(meta).prefix_with("OR REPLACE"), row)
 

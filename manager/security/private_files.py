@@ -8,7 +8,9 @@ from pathlib import Path
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`, durable when this returns. A crash leaves the old file or the new one, never a part."""
+    """Replace `path` by `data`, durable when this returns. A crash leaves the old file or the new
+    one, never a part.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:

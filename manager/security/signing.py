@@ -1,4 +1,6 @@
-"""The manager's signing key: Ed25519, made at the first start, kept in `signing.key` (0600) and never sent anywhere."""
+"""The manager's signing key: Ed25519, made at the first start, kept in `signing.key` (0600) and
+never sent anywhere.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from .private_files import write_private
 
 
 class Signer:
-    """Signs exact bytes; `key_id` and `public_key` (raw 32 bytes) are what agents pin at enrolment."""
+    """Signs exact bytes; `key_id` and `public_key` (raw 32 bytes) are what agents pin at
+    enrolment.
+    """
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
         self._key = key
@@ -24,7 +28,9 @@ class Signer:
 
     @classmethod
     def load_or_create(cls, data_dir: Path) -> Signer:
-        """The key in `data_dir`, made when there is none. Raises UsageError when the file there is not such a key."""
+        """The key in `data_dir`, made when there is none. Raises UsageError when the file there is
+        not such a key.
+        """
         path = data_dir / "signing.key"
         try:
             return cls(_parse(path.read_bytes(), path))
@@ -32,7 +38,10 @@ class Signer:
             pass
         key = Ed25519PrivateKey.generate()
         plain = serialization.NoEncryption()
-        write_private(path, key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
+        write_private(
+            path,
+            key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain),
+        )
         return cls(key)
 
     @classmethod
@@ -57,7 +66,13 @@ def _parse(data: bytes, path: Path) -> Ed25519PrivateKey:
     try:
         key = serialization.load_pem_private_key(data, password=None)
     except (ValueError, TypeError) as why:
-        raise UsageError(f"{path} is not a private key", subject=str(path), next_step="Restore it from a backup.") from why
+        raise UsageError(
+            f"{path} is not a private key", subject=str(path), next_step="Restore it from a backup."
+        ) from why
     if not isinstance(key, Ed25519PrivateKey):
-        raise UsageError(f"{path} is not an Ed25519 key", subject=str(path), next_step="Restore it from a backup.")
+        raise UsageError(
+            f"{path} is not an Ed25519 key",
+            subject=str(path),
+            next_step="Restore it from a backup.",
+        )
     return key

@@ -1,7 +1,9 @@
-"""The manager's own CA and server certificate: ECDSA P-256, files 0600 under `tls/`, renewed well before they end.
+"""The manager's own CA and server certificate: ECDSA P-256, files 0600 under `tls/`, renewed well
+before they end.
 
-Agents and people pin the CA: `ca_pin` is the SHA-256, in hex, of its DER form. The CA stays for ten years; the server certificate lasts
-90 days and is made again when 30 are left or when the manager is to be reached by another name.
+Agents and people pin the CA: `ca_pin` is the SHA-256, in hex, of its DER form. The CA stays for ten
+years; the server certificate lasts 90 days and is made again when 30 are left or when the manager
+is to be reached by another name.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ class Identity:
 
 
 def own(data_dir: Path, names: Sequence[str], *, now: datetime) -> Identity:
-    """The manager's own identity for `names` (host names and addresses), made or renewed when needed."""
+    """The manager's own identity for `names` (host names and addresses), made or renewed when
+    needed.
+    """
     folder = data_dir / "tls"
     folder.mkdir(mode=0o700, exist_ok=True)
     ca, ca_key = _load_ca(folder) or _make_ca(folder, now)
@@ -50,7 +54,9 @@ def own(data_dir: Path, names: Sequence[str], *, now: datetime) -> Identity:
 
 
 def given(cert_file: Path, key_file: Path) -> Identity:
-    """Certificates that an administrator gives: the last one of the file is what people pin. Raises UsageError."""
+    """Certificates that an administrator gives: the last one of the file is what people pin. Raises
+    UsageError.
+    """
     try:
         chain = x509.load_pem_x509_certificates(cert_file.read_bytes())
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert_file, key_file)
@@ -69,7 +75,9 @@ def pin(certificate: x509.Certificate) -> str:
 
 
 def _load_ca(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None:
-    """None when there is no CA certificate yet. One without its key is an error: agents and people have pinned it."""
+    """None when there is no CA certificate yet. One without its key is an error: agents and people
+    have pinned it.
+    """
     cert_file, key_file = folder / "ca.pem", folder / "ca.key"
     pair = _load_pair(cert_file, key_file)
     if pair is None and cert_file.exists():
@@ -79,21 +87,31 @@ def _load_ca(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey
     return pair
 
 
-def _load_pair(cert_file: Path, key_file: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None:
-    """A broken file is an error, not a reason for a new CA: everybody who pinned the old one would be cut off."""
+def _load_pair(
+    cert_file: Path, key_file: Path
+) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None:
+    """A broken file is an error, not a reason for a new CA: everybody who pinned the old one would
+    be cut off.
+    """
     try:
         cert = x509.load_pem_x509_certificate(cert_file.read_bytes())
         key = serialization.load_pem_private_key(key_file.read_bytes(), password=None)
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as why:
-        raise UsageError(f"{cert_file} or its key cannot be read", subject=str(cert_file), next_step="Restore it from a backup.") from why
+        raise UsageError(
+            f"{cert_file} or its key cannot be read",
+            subject=str(cert_file),
+            next_step="Restore it from a backup.",
+        ) from why
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != cert.public_key():
         return None
     return cert, key
 
 
-def _still_good(cert: x509.Certificate, ca: x509.Certificate, names: Sequence[str], now: datetime) -> bool:
+def _still_good(
+    cert: x509.Certificate, ca: x509.Certificate, names: Sequence[str], now: datetime
+) -> bool:
     if cert.issuer != ca.subject or cert.not_valid_after_utc - now < timedelta(days=RENEW_DAYS):
         return False
     held = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -113,15 +131,23 @@ def _make_ca(folder: Path, now: datetime) -> tuple[x509.Certificate, ec.Elliptic
 
 
 def _make_server(
-    cert_file: Path, key_file: Path, ca: x509.Certificate, ca_key: ec.EllipticCurvePrivateKey, wish: tuple[Sequence[str], datetime]
+    cert_file: Path,
+    key_file: Path,
+    ca: x509.Certificate,
+    ca_key: ec.EllipticCurvePrivateKey,
+    wish: tuple[Sequence[str], datetime],
 ) -> None:
     names, now = wish
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fleet-manager")])
     builder = _builder(subject, ca.subject, key, ca_key, (now, SERVER_DAYS))
-    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    builder = builder.add_extension(
+        x509.BasicConstraints(ca=False, path_length=None), critical=True
+    )
     builder = builder.add_extension(_usage(sign=True, ca=False), critical=True)
-    builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+    builder = builder.add_extension(
+        x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
+    )
     builder = builder.add_extension(x509.SubjectAlternativeName(_alt_names(names)), critical=False)
     _write_pair(cert_file, key_file, builder.sign(ca_key, hashes.SHA256()), key, chain=ca)
 
@@ -144,7 +170,10 @@ def _builder(
         .not_valid_before(now - timedelta(hours=24))
         .not_valid_after(now + timedelta(days=days))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()),
+            critical=False,
+        )
     )
 
 
@@ -163,16 +192,25 @@ def _alt_names(names: Sequence[str]) -> list[x509.GeneralName]:
 
 
 def _write_pair(
-    cert_file: Path, key_file: Path, cert: x509.Certificate, key: ec.EllipticCurvePrivateKey, chain: x509.Certificate | None = None
+    cert_file: Path,
+    key_file: Path,
+    cert: x509.Certificate,
+    key: ec.EllipticCurvePrivateKey,
+    chain: x509.Certificate | None = None,
 ) -> None:
     plain = serialization.NoEncryption()
-    write_private(key_file, key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
+    write_private(
+        key_file,
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain),
+    )
     certs = [cert] + ([chain] if chain else [])
     write_private(cert_file, b"".join(c.public_bytes(serialization.Encoding.PEM) for c in certs))
 
 
 def _spki(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return key.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
 
 
 def today() -> datetime:

@@ -1,6 +1,8 @@
-"""Secrets at rest: AES-256-GCM under one key in `secret.key` (0600) or in the file that the operator names.
+"""Secrets at rest: AES-256-GCM under one key in `secret.key` (0600) or in the file that the
+operator names.
 
-Each ciphertext is bound to the object's workspace, kind and name, so that a row cannot be moved to another name.
+Each ciphertext is bound to the object's workspace, kind and name, so that a row cannot be moved to
+another name.
 """
 
 from __future__ import annotations
@@ -28,23 +30,37 @@ class Vault:
 
     @classmethod
     def open(cls, data_dir: Path, key_file: Path | None = None) -> Vault:
-        """The key of `key_file`, else of `data_dir`, made at the first start. Raises UsageError when the file is not a key."""
+        """The key of `key_file`, else of `data_dir`, made at the first start. Raises UsageError
+        when the file is not a key.
+        """
         path = key_file or data_dir / "secret.key"
         try:
             text = path.read_text("ascii").strip()
         except FileNotFoundError:
             if key_file:
-                raise UsageError(f"{path} does not exist", subject="--secret-key-file", next_step="Correct the path.") from None
+                raise UsageError(
+                    f"{path} does not exist",
+                    subject="--secret-key-file",
+                    next_step="Correct the path.",
+                ) from None
             text = b64(secrets.token_bytes(_KEY_BYTES))
             write_private(path, text.encode() + b"\n")
         except (OSError, UnicodeError) as why:
-            raise UsageError(f"{path} cannot be read: {why}", subject=str(path), next_step="Restore it from a backup.") from why
+            raise UsageError(
+                f"{path} cannot be read: {why}",
+                subject=str(path),
+                next_step="Restore it from a backup.",
+            ) from why
         try:
             key = unb64(text)
         except ValueError:
             key = b""
         if len(key) != _KEY_BYTES:
-            raise UsageError(f"{path} does not hold a key of 32 bytes", subject=str(path), next_step="Restore it from a backup.")
+            raise UsageError(
+                f"{path} does not hold a key of 32 bytes",
+                subject=str(path),
+                next_step="Restore it from a backup.",
+            )
         return cls(key)
 
     def secret(self, purpose: bytes) -> bytes:
@@ -52,9 +68,13 @@ class Vault:
         return hmac.new(self._key, purpose, hashlib.sha256).digest()
 
     def fingerprint(self, place: str, data: bytes) -> str:
-        """Shows whether `data` at `place` changed. The same data at another place has another fingerprint."""
+        """Shows whether `data` at `place` changed. The same data at another place has another
+        fingerprint.
+        """
         message = len(place.encode()).to_bytes(8, "big") + place.encode() + data
-        return "hmac:" + hmac.new(self.secret(_FINGERPRINT), message, hashlib.sha256).hexdigest()[:32]
+        return (
+            "hmac:" + hmac.new(self.secret(_FINGERPRINT), message, hashlib.sha256).hexdigest()[:32]
+        )
 
     def store_name(self, *parts: str) -> str:
         """A folder name for an address and its login, from which neither can be guessed."""
@@ -68,6 +88,12 @@ class Vault:
     def unseal(self, sealed: bytes, place: str) -> bytes:
         """Raises RefusedError when another key sealed it, or it was changed or moved."""
         try:
-            return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], place.encode())
+            return self._cipher.decrypt(
+                sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], place.encode()
+            )
         except InvalidTag as why:
-            raise RefusedError(f"{place} cannot be read with this secret key", subject=place, next_step="Restore secret.key.") from why
+            raise RefusedError(
+                f"{place} cannot be read with this secret key",
+                subject=place,
+                next_step="Restore secret.key.",
+            ) from why

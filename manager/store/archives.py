@@ -1,7 +1,8 @@
 """Archives by their digest, in a directory.
 
-Rule (I2): an archive is whole on the disk before any row names it, and is removed only when no row has named it for longer than the
-longest download. A name that exists is never written again: it holds the same bytes.
+Rule (I2): an archive is whole on the disk before any row names it, and is removed only when no row
+has named it for longer than the longest download. A name that exists is never written again: it
+holds the same bytes.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class Archives:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._intact: dict[Digest, tuple[int, int, int]] = {}  # files that were read whole: inode, size, time of change
+        # files that were read whole: inode, size, time of change
+        self._intact: dict[Digest, tuple[int, int, int]] = {}
 
     @property
     def folder(self) -> Path:
@@ -37,7 +39,9 @@ class Archives:
         return self._folder / digest[:2] / digest
 
     def add(self, archives: Iterable[tuple[Digest, bytes]]) -> int:
-        """Write those that are missing, durable when this returns; how many were new. Raises UnavailableError on a full disk."""
+        """Write those that are missing, durable when this returns; how many were new. Raises
+        UnavailableError on a full disk.
+        """
         folders: set[Path] = set()
         new = 0
         try:
@@ -54,11 +58,15 @@ class Archives:
                 _sync(folder)
         except OSError as why:
             summary = f"an archive cannot be written: {why.strerror}"
-            raise UnavailableError(summary, subject=str(self._folder), next_step="Make room on the disk.") from why
+            raise UnavailableError(
+                summary, subject=str(self._folder), next_step="Make room on the disk."
+            ) from why
         return new
 
     def is_intact(self, digest: Digest) -> bool:
-        """Whether the file is there and has that digest. A damaged one is removed. Each file is read once."""
+        """Whether the file is there and has that digest. A damaged one is removed. Each file is
+        read once.
+        """
         path = self.path(digest)
         try:
             status = path.stat()
@@ -82,7 +90,9 @@ class Archives:
         return [digest for digest in digests if not self.path(digest).is_file()]
 
     def likeness(self) -> Callable[[Digest, Digest], float]:
-        """How much of two archives is the same, 0 to 1; at most `_MOST_READ` are read for it, and one that cannot be is like none."""
+        """How much of two archives is the same, 0 to 1; at most `_MOST_READ` are read for it, and
+        one that cannot be is like none.
+        """
         known: dict[Digest, Mapping[str, File]] = {}
 
         def read(digest: Digest) -> Mapping[str, File]:
@@ -106,7 +116,9 @@ class Archives:
         return gone
 
     def sweep(self, is_used: Callable[[Digest], bool], *, now: float) -> int:
-        """Remove archives and broken-off writes that nobody names and that are older than the grace; how many."""
+        """Remove archives and broken-off writes that nobody names and that are older than the
+        grace; how many.
+        """
         gone = 0
         for path in self._folder.glob("??/*"):
             old = now - path.stat().st_mtime > GRACE_SECONDS

@@ -1,7 +1,7 @@
 """One statement for many rows, handed to SQLite as they are.
 
-Rule: SQLAlchemy looks at each parameter of each row anew, which costs more than the row does. The columns here need nothing of that: text,
-bytes, numbers and booleans are what SQLite's driver takes.
+Rule: SQLAlchemy looks at each parameter of each row anew, which costs more than the row does. The
+columns here need nothing of that: text, bytes, numbers and booleans are what SQLite's driver takes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ _NAMED = sqlite.dialect(paramstyle="named")
 
 
 def many(connection: Connection, statement: Executable, rows: Sequence[Mapping[str, Any]]) -> int:
-    """Run `statement` for each of `rows`, which all have the keys of the first; how many rows it changed."""
+    """Run `statement` for each of `rows`, which all have the keys of the first; how many rows it
+    changed.
+    """
     if not rows:
         return 0
     compiled = statement.compile(dialect=_NAMED, column_keys=list(rows[0]))  # type: ignore[attr-defined]

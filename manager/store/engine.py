@@ -1,7 +1,9 @@
-"""The database: SQLite with one writer thread that commits many changes at once, and readers beside it.
+"""The database: SQLite with one writer thread that commits many changes at once, and readers beside
+it.
 
-Rule: a write's answer is given only after the commit that holds it is on the disk (I1). Each piece of work stands in a savepoint of its
-own, so that one that fails takes no other with it. Nothing here knows what the tables mean.
+Rule: a write's answer is given only after the commit that holds it is on the disk (I1). Each piece
+of work stands in a savepoint of its own, so that one that fails takes no other with it. Nothing
+here knows what the tables mean.
 """
 
 from __future__ import annotations
@@ -30,11 +32,21 @@ T = TypeVar("T")
 Work = Callable[[Connection], T]
 
 _MOST_AT_ONCE = 500
-# The log is written back when it has 64 MiB, not 4: a page that many transactions change is written back once.
-_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "journal_size_limit=67108864", "wal_autocheckpoint=16384")
+# The log is written back when it has 64 MiB, not 4: a page that many transactions change is written
+# back once.
+_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "journal_size_limit=67108864",
+    "wal_autocheckpoint=16384",
+)
 _READERS = 2
 DATABASE = "database"
-_RESTORE = "Stop the manager and restore fleet.db from the backup, then `fleet-manager epoch raise` (docs/operations.md)."
+_RESTORE = (
+    "Stop the manager and restore fleet.db from the backup, then `fleet-manager epoch raise`"
+    " (docs/operations.md)."
+)
 _PROBE_SECONDS, _LEAST_FREE_MIB = 5.0, 64
 
 
@@ -46,7 +58,9 @@ class _Job:
 
 
 class Store:
-    """Use `write` and `read` from the event loop; `work` runs in a thread and must not touch the loop."""
+    """Use `write` and `read` from the event loop; `work` runs in a thread and must not touch the
+    loop.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -60,8 +74,8 @@ class Store:
         self._thread = threading.Thread(target=self._serve, name="store-write", daemon=True)
 
     async def open(self, *, create: bool = True) -> None:
-        """Create or migrate the tables; with `create` False use them as they are. Raises RefusedError when a newer version
-        wrote the file.
+        """Create or migrate the tables; with `create` False use them as they are. Raises
+        RefusedError when a newer version wrote the file.
         """
         if not damage.is_large(self._path):
             _refuse(self._path, await asyncio.to_thread(damage.find, self._path))
@@ -76,10 +90,16 @@ class Store:
     async def _check_large(self) -> None:
         """A damaged database takes no more writes; what can be read is still served."""
         self._damage = await asyncio.to_thread(damage.find, self._path)
-        self.problem = f"the database is damaged ({self._damage}): restore it from a backup" if self._damage else ""
+        self.problem = (
+            f"the database is damaged ({self._damage}): restore it from a backup"
+            if self._damage
+            else ""
+        )
 
     async def probe(self) -> str:
-        """What stands in the way of writes, "" for nothing. Tries a write at most every few seconds."""
+        """What stands in the way of writes, "" for nothing. Tries a write at most every few
+        seconds.
+        """
         now = time.monotonic()
         if not self.problem and now >= self._next_probe:
             self._next_probe = now + _PROBE_SECONDS
@@ -103,7 +123,9 @@ class Store:
             engine.dispose()
 
     async def write(self, work: Work[T]) -> T:
-        """Run `work` in the next transaction; returns after its commit. What `work` raises is raised here, and nothing of it is kept."""
+        """Run `work` in the next transaction; returns after its commit. What `work` raises is
+        raised here, and nothing of it is kept.
+        """
         if self._damage:
             raise UnavailableError(self.problem, subject=DATABASE, next_step=_RESTORE)
         loop = asyncio.get_running_loop()
@@ -183,7 +205,9 @@ def _translated(path: Path) -> Any:
         raise _disk_error(path, str(why.orig)) from why
     except sa.exc.DatabaseError as why:
         if "malformed" in str(why.orig) or "not a database" in str(why.orig):
-            raise UnavailableError(f"the database is damaged: {why.orig}", subject=DATABASE, next_step=_RESTORE) from why
+            raise UnavailableError(
+                f"the database is damaged: {why.orig}", subject=DATABASE, next_step=_RESTORE
+            ) from why
         raise
 
 
@@ -192,10 +216,17 @@ def _disk_error(path: Path, reason: str) -> UnavailableError:
         disk = os.statvfs(path.parent)
         free = disk.f_bavail * disk.f_frsize // 1024**2
     except OSError:
-        return UnavailableError(f"{path} cannot be used: {reason}", subject=DATABASE, next_step=f"Look at the disk of {path.parent}.")
+        return UnavailableError(
+            f"{path} cannot be used: {reason}",
+            subject=DATABASE,
+            next_step=f"Look at the disk of {path.parent}.",
+        )
     step = f"Look at the disk of {path.parent} ({free} MiB are free)."
     if "full" in reason or free < _LEAST_FREE_MIB:
-        step = f"Free {_LEAST_FREE_MIB} MiB or more on the disk of {path.parent} ({free} MiB are free); the folder git/ may be deleted."
+        step = (
+            f"Free {_LEAST_FREE_MIB} MiB or more on the disk of {path.parent} ({free} MiB are"
+            " free); the folder git/ may be deleted."
+        )
     return UnavailableError(f"{path} cannot be used: {reason}", subject=DATABASE, next_step=step)
 
 
@@ -213,12 +244,17 @@ def _touch(connection: Connection) -> None:
 def _engine(path: Path, begin: str, *, size: int, cache: int) -> Engine:
     """`cache`: KiB of pages that each connection may keep, filled only as they are used."""
     engine = sa.create_engine(
-        f"sqlite:///{path}", poolclass=QueuePool, pool_size=size, max_overflow=0, connect_args={"check_same_thread": False, "timeout": 10}
+        f"sqlite:///{path}",
+        poolclass=QueuePool,
+        pool_size=size,
+        max_overflow=0,
+        connect_args={"check_same_thread": False, "timeout": 10},
     )
 
     @sa.event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # sqlite3's own idea of transactions would begin them too late
+        # sqlite3's own idea of transactions would begin them too late
+        connection.isolation_level = None
         for pragma in (*_PRAGMAS, f"cache_size=-{cache}"):
             connection.execute(f"PRAGMA {pragma}")
 

@@ -1,4 +1,6 @@
-"""The epoch: what a person raises after a restore, so that agents which are ahead of the backup follow it again (I4)."""
+"""The epoch: what a person raises after a restore, so that agents which are ahead of the backup
+follow it again (I4).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from .schema import clusters, deployments, meta, registrations, tokens
 
 @dataclass(frozen=True)
 class Raised:
-    """`tokens` and `registrations`: names of the valid people's tokens, and what each registration token is for."""
+    """`tokens` and `registrations`: names of the valid people's tokens, and what each registration
+    token is for.
+    """
 
     old: int
     new: int
@@ -29,14 +33,17 @@ class Raised:
 async def raised(path: Path, *, now: float, revoke: bool = False) -> Raised:
     """Raise the epoch of the database at `path`, which no manager may have open. Raises UsageError.
 
-    The backup may hold tokens that were revoked after it was made: they are listed, and removed when `revoke` is set.
+    The backup may hold tokens that were revoked after it was made: they are listed, and removed
+    when `revoke` is set.
     """
     _must_exist(path)
     store = Store(path)
     await store.open()
     try:
         old, new = await store.write(lambda connection: _raise(connection, rfc3339(now)))
-        names, claims = await store.write(lambda connection: _tokens(connection, rfc3339(now), revoke=revoke))
+        names, claims = await store.write(
+            lambda connection: _tokens(connection, rfc3339(now), revoke=revoke)
+        )
         return Raised(old, new, names, claims)
     finally:
         await store.close()
@@ -44,13 +51,19 @@ async def raised(path: Path, *, now: float, revoke: bool = False) -> Raised:
 
 def _must_exist(path: Path) -> None:
     if not path.exists():
-        raise UsageError(f"{path} does not exist", subject="--data-dir", next_step="Give the data directory of a manager that has run.")
+        raise UsageError(
+            f"{path} does not exist",
+            subject="--data-dir",
+            next_step="Give the data directory of a manager that has run.",
+        )
 
 
 def _tokens(connection: Connection, now: str, *, revoke: bool) -> tuple[list[str], list[str]]:
     t, r = tokens.c, registrations.c
     names = sorted(connection.execute(sa.select(t.name).where(t.expires > now)).scalars())
-    rows = connection.execute(sa.select(r.workspace, r.cluster, r.source).where(r.expires > now, r.uses > 0)).all()
+    rows = connection.execute(
+        sa.select(r.workspace, r.cluster, r.source).where(r.expires > now, r.uses > 0)
+    ).all()
     claims = sorted(f"{row.workspace}/{row.cluster or row.source}" for row in rows)
     if revoke:
         connection.execute(sa.delete(tokens))
@@ -62,8 +75,16 @@ def _raise(connection: Connection, now: str) -> tuple[int, int]:
     """In the new epoch nobody has reported anything yet (I8), and each document is another one."""
     where = meta.c.key == "epoch"
     old = int(connection.execute(sa.select(meta.c.value).where(where)).scalar_one_or_none() or 1)
-    connection.execute(sa.insert(meta).prefix_with("OR REPLACE"), {"key": "epoch", "value": old + 1})
-    blank = {"state": State.WAIT_APPLIED.value, "reported": 0, "applied": 0, "message": "", "report": b""}
+    connection.execute(
+        sa.insert(meta).prefix_with("OR REPLACE"), {"key": "epoch", "value": old + 1}
+    )
+    blank = {
+        "state": State.WAIT_APPLIED.value,
+        "reported": 0,
+        "applied": 0,
+        "message": "",
+        "report": b"",
+    }
     connection.execute(sa.update(deployments).where(~deployments.c.removed).values(**blank))
     connection.execute(sa.update(clusters).values(issued=now))
     return old, old + 1

@@ -1,4 +1,6 @@
-"""Brings a database to this version's tables with Alembic, which is imported only when there is something to do."""
+"""Brings a database to this version's tables with Alembic, which is imported only when there is
+something to do.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def up(connection: Connection, shown: str) -> None:
         return
     if have and have > HEAD:
         summary = f"{shown} was written by a newer version (schema {have}, this one knows {HEAD})"
-        raise RefusedError(summary, subject="database", next_step="Start the newer version, or restore a backup.")
+        raise RefusedError(
+            summary, subject="database", next_step="Start the newer version, or restore a backup."
+        )
     from alembic import command
 
     command.upgrade(configuration(connection), "head")
@@ -39,7 +43,9 @@ def version(connection: Connection) -> str:
 
 
 def configuration(connection: Connection) -> Any:
-    """Alembic's configuration for an open connection; nothing is read from the disk but the scripts."""
+    """Alembic's configuration for an open connection; nothing is read from the disk but the
+    scripts.
+    """
     from alembic.config import Config
 
     config = Config()

@@ -1,4 +1,6 @@
-"""What is read before something is decided: bundles, clusters and groups as the core sees them, in a scope. Reads only."""
+"""What is read before something is decided: bundles, clusters and groups as the core sees them, in
+a scope. Reads only.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,9 @@ _PER_STATEMENT = 500
 
 @dataclass(frozen=True)
 class Scope:
-    """What may have changed: these bundles, or these clusters, or (None) all of the workspace. `wave`: what clusters get may be another one
-    though no version is, so that a rollout begins at its first partition again.
+    """What may have changed: these bundles, or these clusters, or (None) all of the workspace.
+    `wave`: what clusters get may be another one though no version is, so that a rollout begins at
+    its first partition again.
     """
 
     workspace: Workspace
@@ -32,19 +35,30 @@ class Scope:
 
 
 def next_generation(connection: Connection) -> Generation:
-    row = connection.execute(sa.update(meta).where(meta.c.key == "generation").values(value=meta.c.value + 1).returning(meta.c.value))
+    row = connection.execute(
+        sa.update(meta)
+        .where(meta.c.key == "generation")
+        .values(value=meta.c.value + 1)
+        .returning(meta.c.value)
+    )
     return Generation(row.scalar_one())
 
 
 def last_generation(connection: Connection) -> Generation:
     """The one that was given last."""
-    return Generation(connection.execute(sa.select(meta.c.value).where(meta.c.key == "generation")).scalar_one())
+    return Generation(
+        connection.execute(sa.select(meta.c.value).where(meta.c.key == "generation")).scalar_one()
+    )
 
 
 def bundle_specs(connection: Connection, scope: Scope) -> list[BundleSpec]:
     query = sa.select(bundles.c.spec).where(bundles.c.workspace == scope.workspace)
     if scope.bundles is not None:
-        rows = [r for part in in_parts(sorted(scope.bundles)) for r in connection.execute(query.where(bundles.c.name.in_(part)))]
+        rows = [
+            r
+            for part in in_parts(sorted(scope.bundles))
+            for r in connection.execute(query.where(bundles.c.name.in_(part)))
+        ]
     else:
         rows = list(connection.execute(query))
     specs = [msgspec.json.decode(row.spec, type=BundleSpec) for row in rows]
@@ -55,27 +69,40 @@ def paused_repos(connection: Connection, workspace: Workspace) -> set[str]:
     """Names of the GitRepos with `spec.paused: true`."""
     o = objects.c
     named = sa.text("instr(spec, '\"paused\"') > 0")
-    rows = connection.execute(sa.select(o.name, o.spec).where(o.kind == "GitRepo", o.workspace == workspace, named))
+    rows = connection.execute(
+        sa.select(o.name, o.spec).where(o.kind == "GitRepo", o.workspace == workspace, named)
+    )
     return {row.name for row in rows if msgspec.json.decode(row.spec).get("paused")}
 
 
-def with_repo_pause(connection: Connection, workspace: Workspace, specs: list[BundleSpec]) -> list[BundleSpec]:
+def with_repo_pause(
+    connection: Connection, workspace: Workspace, specs: list[BundleSpec]
+) -> list[BundleSpec]:
     """The bundles with `paused` set where their GitRepo is paused.
 
-    The pause of a GitRepo is not stored in its bundles: it must work while Git is unreachable, and it
-    must not make a revision.
+    The pause of a GitRepo is not stored in its bundles: it must work while Git is unreachable, and
+    it must not make a revision.
     """
     paused = paused_repos(connection, workspace)
     if not paused:
         return specs
-    return [msgspec.structs.replace(spec, paused=True) if spec.repo in paused else spec for spec in specs]
+    return [
+        msgspec.structs.replace(spec, paused=True) if spec.repo in paused else spec
+        for spec in specs
+    ]
 
 
 def fleet_clusters(connection: Connection, scope: Scope) -> list[Cluster]:
     c = clusters.c
-    query = sa.select(c.id, c.name, c.labels, c.annotations, c.spec).where(c.workspace == scope.workspace, c.leaving.is_(False))
+    query = sa.select(c.id, c.name, c.labels, c.annotations, c.spec).where(
+        c.workspace == scope.workspace, c.leaving.is_(False)
+    )
     if scope.clusters is not None:
-        rows = [r for part in in_parts(sorted(scope.clusters)) for r in connection.execute(query.where(c.id.in_(part)))]
+        rows = [
+            r
+            for part in in_parts(sorted(scope.clusters))
+            for r in connection.execute(query.where(c.id.in_(part)))
+        ]
     else:
         rows = list(connection.execute(query))
     return [cluster_of(row, scope.workspace) for row in rows]
@@ -84,12 +111,18 @@ def fleet_clusters(connection: Connection, scope: Scope) -> list[Cluster]:
 def kube_versions(connection: Connection, ids: Sequence[ClusterId]) -> dict[ClusterId, str]:
     """The Kubernetes versions that the agents of these clusters report, "" for none."""
     c = clusters.c
-    rows = [row for part in in_parts(sorted(ids)) for row in connection.execute(sa.select(c.id, c.agent).where(c.id.in_(part)))]
+    rows = [
+        row
+        for part in in_parts(sorted(ids))
+        for row in connection.execute(sa.select(c.id, c.agent).where(c.id.in_(part)))
+    ]
     return {row.id: str(msgspec.json.decode(row.agent).get("kube", "")) for row in rows}
 
 
 def cluster_of(row: Any, workspace: Workspace) -> Cluster:
-    """A row of `clusters` as targeting sees it. As in Fleet, every cluster carries its own name as a label."""
+    """A row of `clusters` as targeting sees it. As in Fleet, every cluster carries its own name as
+    a label.
+    """
     spec = msgspec.json.decode(row.spec)
     return Cluster(
         workspace=workspace,
@@ -108,9 +141,18 @@ def shown_labels(name: str, labels: dict[str, str]) -> dict[str, str]:
 
 def groups(connection: Connection, workspace: Workspace) -> list[Group]:
     o = objects.c
-    rows = connection.execute(sa.select(o.name, o.labels, o.spec).where(o.kind == "ClusterGroup", o.workspace == workspace))
+    rows = connection.execute(
+        sa.select(o.name, o.labels, o.spec).where(
+            o.kind == "ClusterGroup", o.workspace == workspace
+        )
+    )
     return [
-        Group(workspace=workspace, name=r.name, selector=msgspec.json.decode(r.spec).get("selector"), labels=msgspec.json.decode(r.labels))
+        Group(
+            workspace=workspace,
+            name=r.name,
+            selector=msgspec.json.decode(r.spec).get("selector"),
+            labels=msgspec.json.decode(r.labels),
+        )
         for r in rows
     ]
 

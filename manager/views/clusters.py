@@ -41,12 +41,18 @@ def clusters_of(whole: Fleet, asked: Asked) -> list[Document]:
         if asked.name:
             status["resourceCounts"] = reasons.objects_of(connection, place)
         if not status["display"]["message"]:
-            said = [t["message"] for t in status["agent"]["troubles"]] + [message_of(why.get(row.id, []))]
+            said = [t["message"] for t in status["agent"]["troubles"]] + [
+                message_of(why.get(row.id, []))
+            ]
             said += [_removing(whole.going[row.id])] if row.id in whole.going else []
             status["display"]["message"] = "; ".join(text for text in said if text)
         head = metadata.head(row) | {"labels": labels}
         found.append(metadata.of_row("Cluster", row, _load(row.spec), status, **head))
-    pins.on_clusters(connection, asked.workspace, [(row.id, document) for row, document in zip(rows, found, strict=True)])
+    pins.on_clusters(
+        connection,
+        asked.workspace,
+        [(row.id, document) for row, document in zip(rows, found, strict=True)],
+    )
     return found
 
 
@@ -62,15 +68,37 @@ def _status(row: Any, whole: Fleet, states: dict[State, int]) -> Document:
     ready = f"{states.get(State.READY, 0)}/{sum(states.values())}"
     troubles = agent.get("troubles", [])
     contact = whole.live.contact(ClusterId(row.id), whole.now)
-    told = {"lastSeen": rfc3339(seen) if seen else "", "contact": contact, "version": agent.get("version", ""), "enrolled": row.enrolled}
+    told = {
+        "lastSeen": rfc3339(seen) if seen else "",
+        "contact": contact,
+        "version": agent.get("version", ""),
+        "enrolled": row.enrolled,
+    }
     address = presence.address if presence else row.address
     return {
         "display": {"readyBundles": ready, "state": state, "message": message},
         "agent": told
-        | {"address": address, "tools": agent.get("tools", {}), "id": row.id, "troubles": troubles, "runtime": agent.get("runtime", "")},
+        | {
+            "address": address,
+            "tools": agent.get("tools", {}),
+            "id": row.id,
+            "troubles": troubles,
+            "runtime": agent.get("runtime", ""),
+        },
         "kubeVersion": agent.get("kube", ""),
-        "conditions": [condition("Ready", ok=state == "Ready", message=message), *map(_trouble, troubles), *removing],
-        **({"scheduled": True, "activeSchedule": whole.known.calendars.of(row.workspace).verdict(row.windows).open} if row.windows else {}),
+        "conditions": [
+            condition("Ready", ok=state == "Ready", message=message),
+            *map(_trouble, troubles),
+            *removing,
+        ],
+        **(
+            {
+                "scheduled": True,
+                "activeSchedule": whole.known.calendars.of(row.workspace).verdict(row.windows).open,
+            }
+            if row.windows
+            else {}
+        ),
     }
 
 
@@ -98,8 +126,16 @@ def groups_of(whole: Fleet, asked: Asked) -> list[Document]:
     found = []
     for row in rows:
         spec = _load(row.spec)
-        mine = [one for one, labels in everyone if one.workspace == row.workspace and matches(spec.get("selector"), labels)]
-        unready = [one.name for one in mine if whole.trouble_of(one) or worst_of(counts.get(one.id, {})) is not State.READY]
+        mine = [
+            one
+            for one, labels in everyone
+            if one.workspace == row.workspace and matches(spec.get("selector"), labels)
+        ]
+        unready = [
+            one.name
+            for one in mine
+            if whole.trouble_of(one) or worst_of(counts.get(one.id, {})) is not State.READY
+        ]
         states = together(counts.get(one.id, {}) for one in mine)
         display = {
             "readyClusters": f"{len(mine) - len(unready)}/{len(mine)}",
@@ -121,6 +157,8 @@ def groups_of(whole: Fleet, asked: Asked) -> list[Document]:
 def _members(connection: Connection, workspace: str | None) -> list[tuple[Any, dict[str, str]]]:
     """All clusters, with the labels that selectors see."""
     c = clusters.c
-    query = sa.select(c.id, c.workspace, c.name, c.labels, c.enrolled, c.seen).order_by(c.workspace, c.name)
+    query = sa.select(c.id, c.workspace, c.name, c.labels, c.enrolled, c.seen).order_by(
+        c.workspace, c.name
+    )
     rows = connection.execute(query.where(c.workspace == workspace) if workspace else query)
     return [(row, shown_labels(row.name, _load(row.labels))) for row in rows]

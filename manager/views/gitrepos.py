@@ -23,10 +23,15 @@ _load = msgspec.json.decode
 
 
 def repo_status(scan: Any, states: dict[State, int], amount: int, generation: int) -> Document:
-    """`display.state`: GitUpdating until scanned, Stalled when the last look at Git failed, Held, or the worst of its deployments."""
+    """`display.state`: GitUpdating until scanned, Stalled when the last look at Git failed, Held,
+    or the worst of its deployments.
+    """
     error = _load(scan.error) if scan else None
     told = _load(scan.problems) if scan else []
-    problems, warnings = [p for p in told if not p.get("warning")], [p for p in told if p.get("warning")]
+    problems, warnings = (
+        [p for p in told if not p.get("warning")],
+        [p for p in told if p.get("warning")],
+    )
     held = _load(scan.held) if scan else None
     state, message = worst_of(states).value, ""
     if error:
@@ -50,7 +55,9 @@ def repo_status(scan: Any, states: dict[State, int], amount: int, generation: in
         "conditions": [
             condition("Ready", ok=state == "Ready", message=message),
             condition("GitPolling", ok=not error, message=error["summary"] if error else ""),
-            condition("Stalled", ok=bool(error or problems), message=message if error or problems else ""),
+            condition(
+                "Stalled", ok=bool(error or problems), message=message if error or problems else ""
+            ),
             condition("Reconciling", ok=state == "GitUpdating"),
             condition("Accepted", ok=True),
         ],
@@ -70,7 +77,9 @@ def repos_of(whole: Fleet, asked: Asked) -> list[Document]:
     counts = whole.counted(lambda sort: (sort.workspace, sort.repo))
     b = bundles.c
     grouped = sa.select(b.workspace, b.repo, sa.func.count()).group_by(b.workspace, b.repo)
-    held = connection.execute(grouped.where(b.workspace == asked.workspace) if asked.workspace else grouped)
+    held = connection.execute(
+        grouped.where(b.workspace == asked.workspace) if asked.workspace else grouped
+    )
     amounts = {(row[0], row[1]): row[2] for row in held}
     scans = {(r.workspace, r.name): r for r in metadata.rows(connection, repos, asked)}
     place = reasons.Place(asked.workspace, asked.name)
@@ -85,7 +94,9 @@ def repos_of(whole: Fleet, asked: Asked) -> list[Document]:
     found = []
     for row in metadata.rows(connection, objects, asked, objects.c.kind == "GitRepo"):
         key = (row.workspace, row.name)
-        status = repo_status(scans.get(key), counts.get(key, {}), amounts.get(key, 0), row.generation)
+        status = repo_status(
+            scans.get(key), counts.get(key, {}), amounts.get(key, 0), row.generation
+        )
         status["display"]["message"] = status["display"]["message"] or message_of(why.get(key, []))
         if status["display"]["state"] == State.READY.value and key in uncounted:
             pending = {"state": State.PENDING.value, "message": UNCOUNTED}
@@ -99,6 +110,7 @@ def repos_of(whole: Fleet, asked: Asked) -> list[Document]:
         if asked.name:
             status["resourceCounts"] = reasons.objects_of(connection, place)
         spec = _load(row.spec)
-        spec["repo"] = redacted_login(str(spec.get("repo") or ""))  # stored before such addresses were refused
+        # stored before such addresses were refused
+        spec["repo"] = redacted_login(str(spec.get("repo") or ""))
         found.append(metadata.of_row("GitRepo", row, spec, status, **metadata.head(row)))
     return found

@@ -1,4 +1,6 @@
-"""How removals that wait for a person are shown, on the bundle, on its GitRepo and by themselves (docs/api.md)."""
+"""How removals that wait for a person are shown, on the bundle, on its GitRepo and by themselves
+(docs/api.md).
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,10 @@ def let_go(hold: Hold) -> str:
 
 
 def let_go_of_scan(repo: str, held: dict[str, Any]) -> str:
-    return f"fleetctl gitrepo confirm {repo} --removals {held['removals']} --commit {held['commit'][:12]}"
+    return (
+        f"fleetctl gitrepo confirm {repo} --removals {held['removals']} --commit"
+        f" {held['commit'][:12]}"
+    )
 
 
 def say_moved(move: dict[str, Any]) -> str:
@@ -83,7 +88,10 @@ def of_scan(workspace: str, name: str, since: str, held: dict[str, Any]) -> dict
 def words(held: dict[str, Any]) -> str:
     """A scan's removal in one line."""
     if held.get("moves"):
-        return f"{looks_moved(held)}; else {held['removals']} of {held['of']} bundles would be removed at {held['commit'][:12]}"
+        return (
+            f"{looks_moved(held)}; else {held['removals']} of {held['of']} bundles would be removed"
+            f" at {held['commit'][:12]}"
+        )
     return f"would remove {held['removals']} of {held['of']} bundles at {held['commit'][:12]}"
 
 
@@ -95,7 +103,9 @@ def looks_moved(held: dict[str, Any]) -> str:
 
 
 def on_repo(status: dict[str, Any], held: Sequence[Hold]) -> None:
-    """`held` of a GitRepo's status stays what a scan would remove; `heldRemovals` is what its bundles would lose."""
+    """`held` of a GitRepo's status stays what a scan would remove; `heldRemovals` is what its
+    bundles would lose.
+    """
     status["heldRemovals"] = [shown(hold) for hold in held]
     if held:
         more = f" (and {len(held) - 1} more)" if len(held) > 1 else ""

@@ -5,7 +5,8 @@
 - frozen: the schedule windows of the cluster are closed now.
 - held: a removal waits for a person.
 
-An object may be Ready and marked at once, so a mark is shown beside the state and never instead of it.
+An object may be Ready and marked at once, so a mark is shown beside the state and never instead of
+it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ Place = tuple[str, str]  # workspace, name
 
 @dataclass
 class Marks:
-    """Everything that is paused or frozen in a workspace (or everywhere), read when it is asked for."""
+    """Everything that is paused or frozen in a workspace (or everywhere), read when it is asked
+    for.
+    """
 
     connection: Connection
     workspace: str | None
@@ -91,7 +94,10 @@ def add(whole: Fleet, kind: str, documents: list[Document]) -> None:
         return
     marks = Marks(whole.connection, whole.workspace)
     if kind == "BundleDeployment":
-        marks.freeze({(d["metadata"]["namespace"], d["spec"]["cluster"]) for d in documents}, whole.known.calendars)
+        marks.freeze(
+            {(d["metadata"]["namespace"], d["spec"]["cluster"]) for d in documents},
+            whole.known.calendars,
+        )
     for document in documents:
         status = document["status"]
         pauses, others = make(marks, document)
@@ -139,7 +145,11 @@ def _of_cluster(marks: Marks, document: Document) -> tuple[list[str], list[str]]
 
 
 def _of_deployment(marks: Marks, document: Document) -> tuple[list[str], list[str]]:
-    workspace, spec, status = document["metadata"]["namespace"], document["spec"], document["status"]
+    workspace, spec, status = (
+        document["metadata"]["namespace"],
+        document["spec"],
+        document["status"],
+    )
     cluster = (workspace, spec["cluster"])
     pauses = [f"cluster {spec['cluster']}"] if cluster in marks.clusters else []
     pauses = [*pauses, *marks.bundles.get((workspace, spec["bundle"]), [])]
@@ -163,7 +173,11 @@ _OF_KIND = {
 def summary(whole: Fleet) -> Document:
     """What is paused, for the overview: the first names of each kind, and how many there are."""
     marks = Marks(whole.connection, whole.workspace)
-    own = {place for place, pauses in marks.bundles.items() if any(not pause.startswith("GitRepo ") for pause in pauses)}
+    own = {
+        place
+        for place, pauses in marks.bundles.items()
+        if any(not pause.startswith("GitRepo ") for pause in pauses)
+    }
     return {
         "gitrepos": _counted(marks.repos),
         "clusters": _counted(marks.clusters),

@@ -1,4 +1,6 @@
-"""What all objects that people read have in common: the head of a document, its conditions, and the rows that a list asks for."""
+"""What all objects that people read have in common: the head of a document, its conditions, and the
+rows that a list asks for.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,13 @@ def of_row(kind: str, row: Any, spec: Any, status: Any, **head: Any) -> Document
         "creationTimestamp": row.created,
         **head,
     }
-    return {"apiVersion": api_version(kind), "kind": kind, "metadata": meta, "spec": spec, "status": status}
+    return {
+        "apiVersion": api_version(kind),
+        "kind": kind,
+        "metadata": meta,
+        "spec": spec,
+        "status": status,
+    }
 
 
 def rows(connection: Connection, table: sa.Table, asked: Asked, *where: Any) -> list[Any]:
@@ -51,13 +59,20 @@ def rows(connection: Connection, table: sa.Table, asked: Asked, *where: Any) -> 
 
 
 def head(row: Any) -> dict[str, Any]:
-    """Labels and annotations. kubectl's last-applied annotation holds the whole manifest, so addresses in it are redacted."""
-    annotations = {key: redacted(value) if "://" in value else value for key, value in _load(row.annotations).items()}
+    """Labels and annotations. kubectl's last-applied annotation holds the whole manifest, so
+    addresses in it are redacted.
+    """
+    annotations = {
+        key: redacted(value) if "://" in value else value
+        for key, value in _load(row.annotations).items()
+    }
     return {"labels": _load(row.labels), "annotations": annotations}
 
 
 def condition(kind: str, *, ok: bool, message: str = "") -> dict[str, str]:
-    return {"type": kind, "status": "True" if ok else "False"} | ({"message": message} if message else {})
+    return {"type": kind, "status": "True" if ok else "False"} | (
+        {"message": message} if message else {}
+    )
 
 
 def display_state(item: Document) -> str:

@@ -37,7 +37,9 @@ def _names(connection: Connection, kind: str, workspace: str) -> list[str]:
     if kind == "BundleDeployment":  # named CLUSTER.BUNDLE: too many to compare
         return []
     table, of_kind = _table(kind)
-    query = sa.select(table.c.name).where(table.c.workspace == workspace, of_kind).limit(_MOST_NAMES)
+    query = (
+        sa.select(table.c.name).where(table.c.workspace == workspace, of_kind).limit(_MOST_NAMES)
+    )
     return list(connection.execute(query).scalars())
 
 

@@ -1,4 +1,6 @@
-"""What people read: rows as objects in Fleet's shape (docs/api.md). Counts are always the sum of their parts."""
+"""What people read: rows as objects in Fleet's shape (docs/api.md). Counts are always the sum of
+their parts.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,19 @@ _load = msgspec.json.decode
 _Make = Callable[[states.Fleet, Asked], list[Document]]
 
 
-def listing(connection: Connection, live: Live, kind: str, asked: Asked, now: float) -> list[Document]:
-    """The objects of `kind`, sorted by workspace and name. Raises UsageError on a wrong selector."""
+def listing(
+    connection: Connection, live: Live, kind: str, asked: Asked, now: float
+) -> list[Document]:
+    """The objects of `kind`, sorted by workspace and name. Raises UsageError on a wrong
+    selector.
+    """
     items = made(states.fleet(connection, live, now, asked.workspace), kind, asked)
     selector = parse_selector(asked.selector) if asked.selector else {}
     return [
-        i for i in items if matches(selector, i["metadata"].get("labels") or {}) and (not asked.states or display_state(i) in asked.states)
+        i
+        for i in items
+        if matches(selector, i["metadata"].get("labels") or {})
+        and (not asked.states or display_state(i) in asked.states)
     ]
 
 
@@ -39,7 +48,9 @@ def made(whole: states.Fleet, kind: str, asked: Asked) -> list[Document]:
     return items
 
 
-def one(connection: Connection, live: Live, kind: str, workspace: str, name: str, now: float) -> Document:
+def one(
+    connection: Connection, live: Live, kind: str, workspace: str, name: str, now: float
+) -> Document:
     """Raises NotFound."""
     found = listing(connection, live, kind, Asked(workspace=workspace, name=name), now)
     if not found:
@@ -64,18 +75,32 @@ def _plain(connection: Connection, kind: str, asked: Asked) -> list[Document]:
 def _schedules(whole: states.Fleet, asked: Asked) -> list[Document]:
     rows = metadata.rows(whole.connection, objects, asked, objects.c.kind == "Schedule")
     found = schedules.status(whole.connection, rows, whole.now)
-    return [metadata.of_row("Schedule", row, _load(row.spec), found[row.workspace, row.name], **metadata.head(row)) for row in rows]
+    return [
+        metadata.of_row(
+            "Schedule", row, _load(row.spec), found[row.workspace, row.name], **metadata.head(row)
+        )
+        for row in rows
+    ]
 
 
 def _registration_tokens(whole: states.Fleet, asked: Asked) -> list[Document]:
     """Each with the time when it expires and the enrolments that it still allows."""
     r = registrations.c
-    limits = {(row.workspace, row.source): row for row in whole.connection.execute(sa.select(registrations).where(r.source != ""))}
+    limits = {
+        (row.workspace, row.source): row
+        for row in whole.connection.execute(sa.select(registrations).where(r.source != ""))
+    }
     items = []
-    for row in metadata.rows(whole.connection, objects, asked, objects.c.kind == "ClusterRegistrationToken"):
+    for row in metadata.rows(
+        whole.connection, objects, asked, objects.c.kind == "ClusterRegistrationToken"
+    ):
         limit = limits.get((row.workspace, row.name))
         status = {"expires": limit.expires, "usesLeft": limit.uses} if limit else {}
-        items.append(metadata.of_row("ClusterRegistrationToken", row, _load(row.spec), status, **metadata.head(row)))
+        items.append(
+            metadata.of_row(
+                "ClusterRegistrationToken", row, _load(row.spec), status, **metadata.head(row)
+            )
+        )
     return items
 
 

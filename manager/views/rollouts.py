@@ -19,7 +19,9 @@ from . import marks, pins
 _load = msgspec.json.decode
 
 
-def listing(connection: Connection, workspace: str | None, bundle: str = "") -> list[dict[str, Any]]:
+def listing(
+    connection: Connection, workspace: str | None, bundle: str = ""
+) -> list[dict[str, Any]]:
     """Sorted by workspace and bundle."""
     r = rollouts.c
     query = sa.select(rollouts).order_by(r.workspace, r.bundle)
@@ -38,16 +40,26 @@ def listing(connection: Connection, workspace: str | None, bundle: str = "") -> 
 
 
 def _document(row: Any) -> dict[str, Any]:
-    meta = {"name": row.bundle, "namespace": row.workspace, "generation": row.version, "creationTimestamp": row.begun}
+    meta = {
+        "name": row.bundle,
+        "namespace": row.workspace,
+        "generation": row.version,
+        "creationTimestamp": row.begun,
+    }
     shape = shape_of(row.shape)
     steps, counts = _load(row.steps), _load(row.counts)
-    partitions = [_partition(part, _at(steps, at), _at(counts, at)) for at, part in enumerate(shape.partitions)]
+    partitions = [
+        _partition(part, _at(steps, at), _at(counts, at))
+        for at, part in enumerate(shape.partitions)
+    ]
     told = sum(p["told"] for p in partitions)
     status = {
         "display": {
             "state": row.phase,
             "clusters": f"{told}/{sum(p['clusters'] for p in partitions)}",
-            "partitions": f"{sum(1 for p in partitions if p['finishedAt'] or not p['clusters'])}/{len(partitions)}",
+            "partitions": (
+                f"{sum(1 for p in partitions if p['finishedAt'] or not p['clusters'])}/{len(partitions)}"
+            ),
             "message": _message(row),
         },
         "reason": row.reason,
@@ -58,12 +70,25 @@ def _document(row: Any) -> dict[str, Any]:
         "ignoringWindows": row.ignoring,
     }
     spec = {"bundle": row.bundle, "version": row.version, "policy": shape.policy}
-    return {"apiVersion": api_version("Bundle"), "kind": "Rollout", "metadata": meta, "spec": spec, "status": status}
+    return {
+        "apiVersion": api_version("Bundle"),
+        "kind": "Rollout",
+        "metadata": meta,
+        "spec": spec,
+        "status": status,
+    }
 
 
 def _message(row: Any) -> str:
     """What it waits for, or why it does not go on, and that it passes windows."""
-    return "; ".join(text for text in (row.waiting, f"closed windows are ignored: {row.ignoring}" if row.ignoring else "") if text)
+    return "; ".join(
+        text
+        for text in (
+            row.waiting,
+            f"closed windows are ignored: {row.ignoring}" if row.ignoring else "",
+        )
+        if text
+    )
 
 
 def _at(items: list[Any], at: int) -> Any:

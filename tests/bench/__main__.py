@@ -1,7 +1,8 @@
-"""One line a figure: name, ours, peer, ratio, goal, met or not; the same as a list in `.bench/results.json`.
+"""One line a figure: name, ours, peer, ratio, goal, met or not; the same as a list in
+`.bench/results.json`.
 
-A goal is the largest ratio of ours to the peer's; where there is no peer to run, the peer is the goal itself and the ratio must be 1. What
-has neither is only printed.
+A goal is the largest ratio of ours to the peer's; where there is no peer to run, the peer is the
+goal itself and the ratio must be 1. What has neither is only printed.
 """
 
 from __future__ import annotations

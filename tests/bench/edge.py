@@ -1,7 +1,8 @@
-"""What an idle agent costs its line: bytes of TLS counted by a proxy between it and a real manager, and what TCP/IP adds to them.
+"""What an idle agent costs its line: bytes of TLS counted by a proxy between it and a real manager,
+and what TCP/IP adds to them.
 
-The budget is 1 MB a day at a poll each 15 minutes, over a connection that is kept and, where a NAT or a proxy keeps none, over a new one
-for each poll.
+The budget is 1 MB a day at a poll each 15 minutes, over a connection that is kept and, where a NAT
+or a proxy keeps none, over a new one for each poll.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from tests.support.fleet import Fleet
 POLLS_A_DAY = 96
 _HEADER = 52  # IPv4 and TCP with timestamps
 _MB = 1e6
-# Segments, acknowledgements included: of an exchange over an open connection, and of opening, TLS 1.3, exchange and end.
+# Segments, acknowledgements included: of an exchange over an open connection, and of opening, TLS
+# 1.3, exchange and end.
 _EXCHANGE, _CONNECTION = 4, 17
 
 
@@ -45,7 +47,9 @@ def idle_line(folder: Path) -> Iterable[Figure]:
 
 
 async def _polls(edge: EdgeProxy, state_dir: Path) -> tuple[float, float]:
-    """Bytes both ways of a poll that is answered 304: over an open connection, and with one of its own."""
+    """Bytes both ways of a poll that is answered 304: over an open connection, and with one of its
+    own.
+    """
     known, key = identity.load(state_dir)
     door = Uplink(known, key, time.time)
     found = await door.desired("", 0)

@@ -51,12 +51,23 @@ class Figure:
         return self.ratio <= self.goal
 
     def as_dict(self) -> dict[str, Any]:
-        return {"name": self.name, "ours": self.ours, "peer": self.peer, "ratio": self.ratio, "goal": self.goal, "met": self.met}
+        return {
+            "name": self.name,
+            "ours": self.ours,
+            "peer": self.peer,
+            "ratio": self.ratio,
+            "goal": self.goal,
+            "met": self.met,
+        }
 
 
 def fifty_bundles(folder: Path) -> Iterable[Figure]:
-    """50 one-object bundles from a commit to all Ready on one real API server, against 50 helm runs one after another."""
-    env = environment(tools.env(tools.ensure(["helm", "kubectl", "kustomize", "etcd", "kube-apiserver"])))
+    """50 one-object bundles from a commit to all Ready on one real API server, against 50 helm runs
+    one after another.
+    """
+    env = environment(
+        tools.env(tools.ensure(["helm", "kubectl", "kustomize", "etcd", "kube-apiserver"]))
+    )
     (folder / "git").mkdir()
     with LocalKube(folder / "kube", ["bench"]) as kube, GitServer(folder / "git") as server:
         config = kube["bench"].kubeconfig
@@ -67,7 +78,10 @@ def fifty_bundles(folder: Path) -> Iterable[Figure]:
             clone.push({"README.md": "empty"})
             fleet.gitrepo(clone.url, paths=[f"b{n}" for n in range(COUNT)])
             agent = fleet.agent("bench", config)
-            fleet.until(lambda: fleet.call("GET", "objects/clusters/fleet-default/bench"), lambda c: c["status"]["agent"]["lastSeen"] != "")
+            fleet.until(
+                lambda: fleet.call("GET", "objects/clusters/fleet-default/bench"),
+                lambda c: c["status"]["agent"]["lastSeen"] != "",
+            )
             wall, cpu = _commit_to_ready(fleet, clone, agent)
             yield Figure("50 bundles, commit to Ready: wall (50 helm runs)", wall, peer_wall, 0.6)
             yield Figure("50 bundles, commit to Ready: CPU (50 helm runs)", cpu, peer_cpu, 1.3)
@@ -143,14 +157,21 @@ def _start(folder: Path, agent: Agent) -> Iterable[Figure]:
 
 
 def idle_agent(folder: Path) -> Iterable[Figure]:
-    """An agent with 50 bundles and nothing to do, for ten minutes (IDLE_SECONDS); the peer is the goal itself."""
+    """An agent with 50 bundles and nothing to do, for ten minutes (IDLE_SECONDS); the peer is the
+    goal itself.
+    """
     from tests.bench.idle import measure
 
     found = measure(folder, bundles=COUNT, seconds=float(os.environ.get("IDLE_SECONDS", "600")))
     yield Figure("agent idle with 50 bundles: RSS in MiB (45)", found.rss_mib, 45.0, 1.0)
     yield Figure("agent idle: mCPU (0.5)", found.millicpu, 0.5, 1.0)
     yield Figure("agent idle: processes beside its own (none)", float(found.children), 1.0, 0.0)
-    yield Figure("agent idle: MB a day to and from the manager (1)", found.manager_bytes_a_day / 1e6, 1.0, 1.0)
+    yield Figure(
+        "agent idle: MB a day to and from the manager (1)",
+        found.manager_bytes_a_day / 1e6,
+        1.0,
+        1.0,
+    )
     yield Figure("hand edit to Modified at the manager, s (5)", found.notice_seconds, 5.0, 1.0)
     yield Figure("agent idle: requests to the API server an hour", found.requests, 0.0, 0.0)
     yield Figure("agent idle: of these, watches", found.watches, 0.0, 0.0)
@@ -158,13 +179,20 @@ def idle_agent(folder: Path) -> Iterable[Figure]:
 
 
 def fifty_by_fifty(folder: Path) -> Iterable[Figure]:
-    """50 bundles for 50 clusters that wait: from the commit to the last desired state, in one process with a real Git server."""
+    """50 bundles for 50 clusters that wait: from the commit to the last desired state, in one
+    process with a real Git server.
+    """
     (folder / "git").mkdir()
     (folder / "data").mkdir()
     with GitServer(folder / "git") as server:
         clone = Clone(server, "apps", folder / "clone")
         clone.push({f"b{n}/m.yaml": MAP.format(n=n, value=0) for n in range(COUNT)})
-        yield Figure("50 bundles x 50 clusters, commit to documents (1 s)", asyncio.run(served(folder, clone)), 1.0, 1.0)
+        yield Figure(
+            "50 bundles x 50 clusters, commit to documents (1 s)",
+            asyncio.run(served(folder, clone)),
+            1.0,
+            1.0,
+        )
 
 
 @asynccontextmanager
@@ -174,20 +202,34 @@ async def _nothing(_service: Service) -> AsyncIterator[None]:
 
 async def served(folder: Path, clone: Clone, beside: Callable[[Service], Any] = _nothing) -> float:
     """Seconds from a commit to the last document, while what `beside` makes goes on."""
-    service = Service(folder / "data", signer=Signer.generate(), settings=Settings(poll_seconds=3600))
+    service = Service(
+        folder / "data", signer=Signer.generate(), settings=Settings(poll_seconds=3600)
+    )
     await service.start()
     try:
         clusters = [await enrolled(service, f"c{n}") for n in range(COUNT)]
         meta = {"name": "apps", "namespace": "fleet-default"}
-        spec = {"repo": clone.url, "paths": [f"b{n}" for n in range(COUNT)], "targets": [{"clusterSelector": {}}]}
+        spec = {
+            "repo": clone.url,
+            "paths": [f"b{n}" for n in range(COUNT)],
+            "targets": [{"clusterSelector": {}}],
+        }
         await service.put_object(
-            "GitRepo", "fleet-default", "apps", {"apiVersion": _API, "kind": "GitRepo", "metadata": meta, "spec": spec}
+            "GitRepo",
+            "fleet-default",
+            "apps",
+            {"apiVersion": _API, "kind": "GitRepo", "metadata": meta, "spec": spec},
         )
         while len(await service.list_objects("Bundle")) < COUNT:
             await asyncio.sleep(0.05)
         held = [(await service.desired(c)).etag for c in clusters]
-        commit = await asyncio.to_thread(clone.push, {f"b{n}/m.yaml": MAP.format(n=n, value=1) for n in range(COUNT)})
-        waiting = [asyncio.create_task(service.wait_desired(c, e, 60)) for c, e in zip(clusters, held, strict=True)]
+        commit = await asyncio.to_thread(
+            clone.push, {f"b{n}/m.yaml": MAP.format(n=n, value=1) for n in range(COUNT)}
+        )
+        waiting = [
+            asyncio.create_task(service.wait_desired(c, e, 60))
+            for c, e in zip(clusters, held, strict=True)
+        ]
         async with beside(service):
             await asyncio.sleep(0.1)
             began = time.monotonic()
@@ -208,7 +250,11 @@ async def enrolled(service: Service, name: str, workspace: str = "fleet-default"
     key = Ed25519PrivateKey.generate()
     public = wire.b64(key.public_key().public_bytes_raw())
     proof = wire.b64(key.sign(wire.enrol_bytes(made.token, public)))
-    return (await service.enrol(wire.EnrolRequest(token=made.token, public_key=public, proof=proof), address="")).cluster_id
+    return (
+        await service.enrol(
+            wire.EnrolRequest(token=made.token, public_key=public, proof=proof), address=""
+        )
+    ).cluster_id
 
 
 def help_pages(_folder: Path) -> Iterable[Figure]:

@@ -1,6 +1,7 @@
 """What an agent costs while nothing happens, and how soon it notices that something does.
 
-One real API server, one real manager, bundles as on a real node; the wires to both go through relays that count.
+One real API server, one real manager, bundles as on a real node; the wires to both go through
+relays that count.
 """
 
 from __future__ import annotations
@@ -27,17 +28,22 @@ from tests.support.relay import Relay
 _TICKS = os.sysconf("SC_CLK_TCK")
 _MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: map{n}\ndata:\n  a: '1'\n"
 _MORE = (
-    "---\napiVersion: v1\nkind: Service\nmetadata:\n  name: web{n}\nspec:\n  selector: {{app: web{n}}}\n  ports: [{{port: 80}}]\n"
-    "---\napiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web{n}\nspec:\n  selector: {{matchLabels: {{app: web{n}}}}}\n"
-    "  template:\n    metadata: {{labels: {{app: web{n}}}}}\n    spec:\n      containers: [{{name: app, image: 'x:1'}}]\n"
+    "---\napiVersion: v1\nkind: Service\nmetadata:\n  name: web{n}\nspec:\n  selector: {{app:"
+    " web{n}}}\n  ports: [{{port: 80}}]\n---\napiVersion: apps/v1\nkind: Deployment\nmetadata:\n "
+    " name: web{n}\nspec:\n  selector: {{matchLabels: {{app: web{n}}}}}\n  template:\n    metadata:"
+    " {{labels: {{app: web{n}}}}}\n    spec:\n      containers: [{{name: app, image: 'x:1'}}]\n"
 )
-_POLL_SECONDS = 61  # above a minute the agent does not wait at the manager, as with 15 minutes; so a short time holds a few polls
+# above a minute the agent does not wait at the manager, as with 15 minutes; so a short time holds a
+# few polls
+_POLL_SECONDS = 61
 _POLLS_A_DAY = 96
 
 
 @dataclass(frozen=True)
 class Idle:
-    """`cpu` in CPU-seconds over `seconds`; `requests` to the API server an hour, of which `watches`; bytes a day at 15 minute polls."""
+    """`cpu` in CPU-seconds over `seconds`; `requests` to the API server an hour, of which
+    `watches`; bytes a day at 15 minute polls.
+    """
 
     seconds: float
     rss_mib: float
@@ -56,7 +62,9 @@ class Idle:
 
 def measure(folder: Path, *, bundles: int = 50, seconds: float = 120.0, rich: bool = False) -> Idle:
     """`rich`: a Service and a Deployment in each bundle too, their status played."""
-    env = environment(tools.env(tools.ensure(["helm", "kubectl", "kustomize", "etcd", "kube-apiserver"])))
+    env = environment(
+        tools.env(tools.ensure(["helm", "kubectl", "kustomize", "etcd", "kube-apiserver"]))
+    )
     (folder / "git").mkdir(parents=True)
     audit = folder / "audit.log"
     with (
@@ -67,15 +75,25 @@ def measure(folder: Path, *, bundles: int = 50, seconds: float = 120.0, rich: bo
         fleet = Fleet(folder / "fleet", env, poll=1)
         try:
             clone = Clone(server, "apps", folder / "clone")
-            files = {f"b{n}/m.yaml": (_MAP + (_MORE if rich else "")).format(n=n) for n in range(bundles)}
-            clone.push({**files, **{f"b{n}/fleet.yaml": "defaultNamespace: idle\n" for n in range(bundles)}})
+            files = {
+                f"b{n}/m.yaml": (_MAP + (_MORE if rich else "")).format(n=n) for n in range(bundles)
+            }
+            clone.push(
+                {
+                    **files,
+                    **{f"b{n}/fleet.yaml": "defaultNamespace: idle\n" for n in range(bundles)},
+                }
+            )
             fleet.gitrepo(clone.url, paths=[f"b{n}" for n in range(bundles)])
             with Relay(fleet.manager.port) as wire:
                 agent = fleet.agent("idle", config)
                 fleet.all_ready(bundles=bundles, seconds=180)
                 agent.process.stop()
                 fleet.manager.process.stop()
-                fleet.manager.process.argv = [str(_POLL_SECONDS) if word == "1" else word for word in fleet.manager.process.argv]
+                fleet.manager.process.argv = [
+                    str(_POLL_SECONDS) if word == "1" else word
+                    for word in fleet.manager.process.argv
+                ]
                 fleet.manager.start()
                 _via(agent.state_dir, fleet.manager.port, wire.port)
                 agent.process.start()
@@ -103,9 +121,20 @@ def _quiet(
     used, hours = cpu_seconds(pid) - cpu, passed / 3600
     rates = [(after - before) / hours for after, before in zip(requests(audit), asked, strict=True)]
     bytes_api = wires[0].counted.sent + wires[0].counted.received - api.sent - api.received
-    bytes_manager = wires[1].counted.sent + wires[1].counted.received - manager.sent - manager.received
+    bytes_manager = (
+        wires[1].counted.sent + wires[1].counted.received - manager.sent - manager.received
+    )
     polls = max(1, wires[1].counted.connections - manager.connections)
-    return passed, rss_mib(pid), used, kids, rates[0], rates[1], bytes_api / hours * 24, bytes_manager / polls * _POLLS_A_DAY
+    return (
+        passed,
+        rss_mib(pid),
+        used,
+        kids,
+        rates[0],
+        rates[1],
+        bytes_api / hours * 24,
+        bytes_manager / polls * _POLLS_A_DAY,
+    )
 
 
 @contextmanager
@@ -130,10 +159,18 @@ def _noticed(cluster: Cluster, fleet: Fleet, number: int) -> float:
     name = f"idle.apps-b{number}"
     began = time.monotonic()
     api.call("PATCH", path, {"data": {"a": "hand"}}, MERGE_PATCH)
-    fleet.until(lambda: fleet.deployments()[name]["status"]["display"]["state"], lambda s: s == "Modified", seconds=60)
+    fleet.until(
+        lambda: fleet.deployments()[name]["status"]["display"]["state"],
+        lambda s: s == "Modified",
+        seconds=60,
+    )
     took = time.monotonic() - began
     api.call("PATCH", path, {"data": {"a": "1"}}, MERGE_PATCH)
-    fleet.until(lambda: fleet.deployments()[name]["status"]["display"]["state"], lambda s: s == "Ready", seconds=60)
+    fleet.until(
+        lambda: fleet.deployments()[name]["status"]["display"]["state"],
+        lambda s: s == "Ready",
+        seconds=60,
+    )
     return took
 
 
@@ -144,7 +181,10 @@ def _value(cluster: Cluster) -> str:
 def _audited(folder: Path, log: Path) -> list[str]:
     """The API server's own word of who asked what."""
     policy = folder / "audit-policy.yaml"
-    policy.write_text("apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{level: Metadata}]\n")
+    policy.write_text(
+        "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{level:"
+        " Metadata}]\n"
+    )
     return [f"--audit-policy-file={policy}", f"--audit-log-path={log}"]
 
 
@@ -160,7 +200,10 @@ def requests(audit: Path) -> tuple[int, int]:
 
 def rss_mib(pid: int) -> float:
     status = Path(f"/proc/{pid}/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
+    return (
+        int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
+        / 1024
+    )
 
 
 def cpu_seconds(pid: int) -> float:
@@ -170,4 +213,8 @@ def cpu_seconds(pid: int) -> float:
 
 
 def children(pid: int) -> list[int]:
-    return [int(p) for task in Path(f"/proc/{pid}/task").iterdir() for p in (task / "children").read_text().split()]
+    return [
+        int(p)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for p in (task / "children").read_text().split()
+    ]

@@ -1,8 +1,10 @@
-"""A commit for very many clusters, in the manager's own store: planned, admitted, summed up, with and without agents that report.
+"""A commit for very many clusters, in the manager's own store: planned, admitted, summed up, with
+and without agents that report.
 
-The clusters are rows, written by SQL as the manager would have written them; everything after that is the manager's own code with its own
-transactions. The peer is one UPDATE of the same columns of as many rows in the same file with the same pragmas, after it, without the
-triggers that keep the counts.
+The clusters are rows, written by SQL as the manager would have written them; everything after that
+is the manager's own code with its own transactions. The peer is one UPDATE of the same columns of
+as many rows in the same file with the same pragmas, after it, without the triggers that keep the
+counts.
 """
 
 from __future__ import annotations
@@ -45,15 +47,23 @@ from tests.servers.gitserver import GitServer
 from tests.support.gitrepo import Clone
 from tests.support.rows import NOW, SPACE, add_clusters, cluster_id
 
-REPO = RepoSpec(workspace=Workspace(SPACE), name=RepoName("apps"), spec=GitRepoSpec(repo="https://example.com/apps"))
+REPO = RepoSpec(
+    workspace=Workspace(SPACE),
+    name=RepoName("apps"),
+    spec=GitRepoSpec(repo="https://example.com/apps"),
+)
 AT_ONCE: dict[str, Any] = {"autoPartitionThreshold": 0}
-"""All clusters in one partition, all of which may change at once: the most that can be handed out."""
+"""All clusters in one partition, all of which may change at once: the most that can be handed
+out.
+"""
 
 
 class Scene:
     """A store with so many bundles on so many clusters, all Ready, and everybody heard just now."""
 
-    def __init__(self, folder: Path, many_bundles: int, many_clusters: int, strategy: dict[str, Any] | None) -> None:
+    def __init__(
+        self, folder: Path, many_bundles: int, many_clusters: int, strategy: dict[str, Any] | None
+    ) -> None:
         self.names = [BundleName(f"b{n:02}") for n in range(many_bundles)]
         self.clusters, self.strategy, self.path = many_clusters, strategy, folder / "fleet.db"
         self.store = Store(self.path)
@@ -75,27 +85,71 @@ class Scene:
             await self.store.close()
 
     def specs(self, version: int) -> list[BundleSpec]:
-        head: dict[str, Any] = {"workspace": REPO.workspace, "repo": REPO.name, "commit": CommitId(f"{version:040x}"), "size": version}
-        head |= {"targets": [Target(name="all", cluster_selector={})], "rollout_strategy": self.strategy}
-        return [BundleSpec(**head, name=name, path=name, archive=Digest(f"{version:064x}")) for name in self.names]
+        head: dict[str, Any] = {
+            "workspace": REPO.workspace,
+            "repo": REPO.name,
+            "commit": CommitId(f"{version:040x}"),
+            "size": version,
+        }
+        head |= {
+            "targets": [Target(name="all", cluster_selector={})],
+            "rollout_strategy": self.strategy,
+        }
+        return [
+            BundleSpec(**head, name=name, path=name, archive=Digest(f"{version:064x}"))
+            for name in self.names
+        ]
 
     def _fill(self, connection: Connection) -> None:
-        connection.execute(sa.insert(meta), [{"key": "epoch", "value": 1}, {"key": "generation", "value": 1}])
+        connection.execute(
+            sa.insert(meta), [{"key": "epoch", "value": 1}, {"key": "generation", "value": 1}]
+        )
         connection.execute(sa.insert(repos), {"workspace": SPACE, "name": REPO.name})
-        take(connection, REPO, 1, Taken(CommitId(""), self.specs(1), [], about=About()), confirmed=None, now=NOW)
+        take(
+            connection,
+            REPO,
+            1,
+            Taken(CommitId(""), self.specs(1), [], about=About()),
+            confirmed=None,
+            now=NOW,
+        )
         add_clusters(connection, range(self.clusters), region="eu")
-        report = msgspec.json.encode(Report(bundle=self.names[0], generation=1, applied=1, state=State.READY, ready=True))
+        report = msgspec.json.encode(
+            Report(bundle=self.names[0], generation=1, applied=1, state=State.READY, ready=True)
+        )
         for spec in self.specs(1):
             texts: dict[str, bytes] = {}
             some = fleet_clusters(connection, Scope(REPO.workspace, clusters=[cluster_id(0)]))
             _, wanted = intended(connection, REPO.workspace, [spec], some, [], texts)
-            connection.execute(sa.insert(options_table).prefix_with("OR IGNORE"), [{"key": k, "json": v} for k, v in texts.items()])
+            connection.execute(
+                sa.insert(options_table).prefix_with("OR IGNORE"),
+                [{"key": k, "json": v} for k, v in texts.items()],
+            )
             told = staging.told(wanted[some[0].id, spec.name])
-            head = {"bundle": spec.name, "workspace": SPACE, "repo": REPO.name, "generation": 1, "removed": False, "state": "Ready"}
-            head |= {"applied": 1, "reported": 1, "reported_at": NOW, "message": "", "report": report, "partition": -1, "told": 1, **told}
+            head = {
+                "bundle": spec.name,
+                "workspace": SPACE,
+                "repo": REPO.name,
+                "generation": 1,
+                "removed": False,
+                "state": "Ready",
+            }
+            head |= {
+                "applied": 1,
+                "reported": 1,
+                "reported_at": NOW,
+                "message": "",
+                "report": report,
+                "partition": -1,
+                "told": 1,
+                **told,
+            }
             for start in range(0, self.clusters, 10_000):
                 ids = [cluster_id(n) for n in range(start, min(start + 10_000, self.clusters))]
-                connection.execute(sa.insert(deployments), [head | {"cluster_id": i, "position": place(spec.name, i)} for i in ids])
+                connection.execute(
+                    sa.insert(deployments),
+                    [head | {"cluster_id": i, "position": place(spec.name, i)} for i in ids],
+                )
         connection.execute(sa.update(bundles).values(matched=picking(self.specs(1)[0])))
         for spec in self.specs(1):
             staging.begin(connection, REPO.workspace, spec, NOW)
@@ -103,22 +157,45 @@ class Scene:
     async def commit(self, version: int) -> None:
         """As a scan does, to the last cluster that may go now."""
         taken = Taken(CommitId(f"{version:040x}"), self.specs(version), [], about=About())
-        touched, _ = await self.store.write(lambda c: take(c, REPO, version, taken, confirmed=None, now=NOW))
+        touched, _ = await self.store.write(
+            lambda c: take(c, REPO, version, taken, confirmed=None, now=NOW)
+        )
         self.live.changed(touched)
         await self.rolling.look()
 
     def told(self, version: int) -> Callable[[Connection], int]:
         where = deployments.c.archive == f"{version:064x}"
-        return lambda connection: connection.execute(sa.select(sa.func.count()).select_from(deployments).where(where)).scalar_one()
+        return lambda connection: connection.execute(
+            sa.select(sa.func.count()).select_from(deployments).where(where)
+        ).scalar_one()
 
 
 def plain_update(connection: Connection) -> float:
     """Seconds for what a hand-out sets, in one statement over all rows."""
     for name in ("deployments_inserted", "deployments_deleted", "deployments_updated"):
         connection.exec_driver_sql(f"DROP TRIGGER {name}")
-    values: dict[str, Any] = {"archive": "e" * 64, "size": 7, "options_digest": "d" * 64, "options_key": "c" * 64, "target": "all"}
-    values |= {"customization": "", "commit": "b" * 40, "shown": b"[{},[],false]", "keep_resources": False, "decision": 9}
-    values |= {"generation": 1_000_000, "state": State.WAIT_APPLIED.value, "staged": "", "told": 1, "since": 1, "well": 0}
+    values: dict[str, Any] = {
+        "archive": "e" * 64,
+        "size": 7,
+        "options_digest": "d" * 64,
+        "options_key": "c" * 64,
+        "target": "all",
+    }
+    values |= {
+        "customization": "",
+        "commit": "b" * 40,
+        "shown": b"[{},[],false]",
+        "keep_resources": False,
+        "decision": 9,
+    }
+    values |= {
+        "generation": 1_000_000,
+        "state": State.WAIT_APPLIED.value,
+        "staged": "",
+        "told": 1,
+        "since": 1,
+        "well": 0,
+    }
     began = time.monotonic()
     connection.execute(sa.update(deployments).values(**values))
     return time.monotonic() - began
@@ -139,7 +216,12 @@ def one_by_a_million(folder: Path) -> Iterable[Figure]:
 
 
 async def _planned(
-    folder: Path, many_bundles: int, many_clusters: int, strategy: dict[str, Any] | None, *, summed: bool = False
+    folder: Path,
+    many_bundles: int,
+    many_clusters: int,
+    strategy: dict[str, Any] | None,
+    *,
+    summed: bool = False,
 ) -> list[Figure]:
     async with Scene(folder, many_bundles, many_clusters, strategy).open() as scene:
         found = await _summed(scene) if summed else []
@@ -175,14 +257,20 @@ async def _summed(scene: Scene) -> list[Figure]:
 
     def states(connection: Connection) -> None:
         whole = fleet(connection, scene.live, time.time(), SPACE)
-        assert sum(sum(counts.values()) for counts in whole.counted(lambda sort: sort.bundle).values()) == len(scene.names) * scene.clusters
+        assert (
+            sum(sum(counts.values()) for counts in whole.counted(lambda sort: sort.bundle).values())
+            == len(scene.names) * scene.clusters
+        )
 
     peer = await timed(lambda connection: connection.exec_driver_sql(count, (SPACE,)).scalar())
     well = await timed(states)
-    page = await timed(lambda connection: fleet_status.overview(connection, scene.live, SPACE, time.time()))
+    page = await timed(
+        lambda connection: fleet_status.overview(connection, scene.live, SPACE, time.time())
+    )
     for n in range(scene.clusters // 100):
         scene.live.clusters[cluster_id(n)].seen = scene.live.started = 1.0
-    scene.live.silent(time.time() + 3600)  # who fell silent is noticed now, and not asked of everybody at each look
+    # who fell silent is noticed now, and not asked of everybody at each look
+    scene.live.silent(time.time() + 3600)
     scene.live.silent(time.time())
     silent = await timed(states)
     for presence in scene.live.clusters.values():
@@ -195,7 +283,9 @@ async def _summed(scene: Scene) -> list[Figure]:
 
 
 def beside_reports(folder: Path) -> Iterable[Figure]:
-    """50 bundles for 50 clusters, from the commit to the last document, beside agents that report a thousand changes a second and alone."""
+    """50 bundles for 50 clusters, from the commit to the last document, beside agents that report a
+    thousand changes a second and alone.
+    """
     times, rate = {}, 0.0
     for name in ("alone", "beside"):
         (folder / name / "git").mkdir(parents=True)
@@ -204,9 +294,15 @@ def beside_reports(folder: Path) -> Iterable[Figure]:
             clone = Clone(server, "apps", folder / name / "clone")
             clone.push({f"b{n}/m.yaml": MAP.format(n=n, value=0) for n in range(COUNT)})
             noise = Noise(clone) if name == "beside" else None
-            times[name] = asyncio.run(served(folder / name, clone, noise.beside) if noise else served(folder / name, clone))
+            times[name] = asyncio.run(
+                served(folder / name, clone, noise.beside)
+                if noise
+                else served(folder / name, clone)
+            )
             rate = noise.rate if noise else rate
-    yield Figure("50 x 50 beside reports, commit to documents (alone)", times["beside"], times["alone"], 4.0)
+    yield Figure(
+        "50 x 50 beside reports, commit to documents (alone)", times["beside"], times["alone"], 4.0
+    )
     yield Figure("reports a second that were taken meanwhile (1000)", rate, 0.0, 0.0)
 
 
@@ -214,8 +310,8 @@ _NOISE = "noise"
 
 
 class Noise:
-    """Clusters of a workspace of their own in the same manager: each report changes a state, a thousand a second in all when they are
-    answered in time.
+    """Clusters of a workspace of their own in the same manager: each report changes a state, a
+    thousand a second in all when they are answered in time.
     """
 
     def __init__(self, clone: Clone) -> None:
@@ -226,12 +322,24 @@ class Noise:
     async def beside(self, service: Service) -> AsyncIterator[None]:
         clusters = [await enrolled(service, f"noise{n}", _NOISE) for n in range(50)]
         meta = {"name": "noise", "namespace": _NOISE}
-        spec = {"repo": self._clone.url, "paths": ["b0"], "targets": [{"clusterSelector": {}}], "pollingInterval": "1h"}
-        document = {"apiVersion": "fleet.cattle.io/v1alpha1", "kind": "GitRepo", "metadata": meta, "spec": spec}
+        spec = {
+            "repo": self._clone.url,
+            "paths": ["b0"],
+            "targets": [{"clusterSelector": {}}],
+            "pollingInterval": "1h",
+        }
+        document = {
+            "apiVersion": "fleet.cattle.io/v1alpha1",
+            "kind": "GitRepo",
+            "metadata": meta,
+            "spec": spec,
+        }
         await service.put_object("GitRepo", _NOISE, "noise", document)
         while len(await service.list_objects("BundleDeployment", workspace=_NOISE)) < len(clusters):
             await asyncio.sleep(0.05)
-        tasks = [asyncio.create_task(self._talk(service, cluster, len(clusters))) for cluster in clusters]
+        tasks = [
+            asyncio.create_task(self._talk(service, cluster, len(clusters))) for cluster in clusters
+        ]
         await asyncio.sleep(0.5)
         self._sent, began = 0, time.monotonic()
         try:
@@ -243,12 +351,20 @@ class Noise:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _talk(self, service: Service, cluster: ClusterId, of: int) -> None:
-        body = msgspec.json.decode((await service.desired(cluster)).body, type=wire.Envelope).payload
+        body = msgspec.json.decode(
+            (await service.desired(cluster)).body, type=wire.Envelope
+        ).payload
         bundle = msgspec.json.decode(body, type=wire.Desired).bundles[0]
         due = time.monotonic()
         for seq in range(1, 10**9):
             state = State.READY if seq % 2 else State.NOT_READY
-            report = Report(bundle=bundle.name, generation=bundle.generation, applied=bundle.generation, state=state, ready=seq % 2 == 1)
+            report = Report(
+                bundle=bundle.name,
+                generation=bundle.generation,
+                applied=bundle.generation,
+                state=state,
+                ready=seq % 2 == 1,
+            )
             request = wire.StatusRequest(instance="i", seq=seq, full=seq == 1, deployments=[report])
             await service.report(cluster, request, address="")
             self._sent += 1
@@ -266,7 +382,9 @@ class Longest:
         task = asyncio.ensure_future(work)
         while not task.done():
             began = time.monotonic()
-            await self._store.write(lambda connection: connection.execute(sa.select(meta.c.value)).first())
+            await self._store.write(
+                lambda connection: connection.execute(sa.select(meta.c.value)).first()
+            )
             self.seconds = max(self.seconds, time.monotonic() - began)
             await asyncio.sleep(0.02)
         await task

@@ -1,4 +1,6 @@
-"""Scans and previews: a large repository, a commit that touches one bundle of it, a thousand clusters."""
+"""Scans and previews: a large repository, a commit that touches one bundle of it, a thousand
+clusters.
+"""
 
 from __future__ import annotations
 
@@ -34,17 +36,30 @@ _SPEC_OF_ALL = {"metadata": {"name": "repo"}, "spec": {"repo": "https://git.exam
 
 
 def large_repository(folder: Path) -> Iterable[Figure]:
-    """1,000 bundles in 10,000 files, out of a fetched repository to packed archives; git reads the same objects."""
+    """1,000 bundles in 10,000 files, out of a fetched repository to packed archives; git reads the
+    same objects.
+    """
     (folder / "git").mkdir()
     with GitServer(folder / "git") as server:
         clone = Clone(server, "large", folder / "clone")
-        files = {f"apps/b{n}/m{f}.yaml": MAP.format(n=n, value=f) for n in range(_BUNDLES) for f in range(_FILES)}
-        clone.push(files | {f"apps/b{n}/fleet.yaml": f"defaultNamespace: ns{n}\n" for n in range(_BUNDLES)})
+        files = {
+            f"apps/b{n}/m{f}.yaml": MAP.format(n=n, value=f)
+            for n in range(_BUNDLES)
+            for f in range(_FILES)
+        }
+        clone.push(
+            files | {f"apps/b{n}/fleet.yaml": f"defaultNamespace: ns{n}\n" for n in range(_BUNDLES)}
+        )
         store = folder / "store"
         commit = asyncio.run(repository.fetch(clone.url, store=store))
         made = _made(store, commit, {})
         peer = _timed(lambda: _git(folder / "clone"))
-        yield Figure("scan of 1,000 bundles, 10,000 files (git cat-file)", _timed(lambda: _made(store, commit, {})), peer, 25.0)
+        yield Figure(
+            "scan of 1,000 bundles, 10,000 files (git cat-file)",
+            _timed(lambda: _made(store, commit, {})),
+            peer,
+            25.0,
+        )
         clone.push({"apps/b7/m1.yaml": MAP.format(n=7, value=99)})
         commit = asyncio.run(repository.fetch(clone.url, store=store))
         again = _timed(lambda: _made(store, commit, made))
@@ -52,18 +67,27 @@ def large_repository(folder: Path) -> Iterable[Figure]:
 
 
 def child_process(folder: Path) -> Iterable[Figure]:
-    """A repository with one bundle: its scan in a child process with limits, and the same work in this process."""
+    """A repository with one bundle: its scan in a child process with limits, and the same work in
+    this process.
+    """
     (folder / "git").mkdir()
     with GitServer(folder / "git") as server:
         clone = Clone(server, "small", folder / "clone")
         clone.push({"fleet.yaml": "defaultNamespace: a\n", "m.yaml": MAP.format(n=1, value=1)})
         store = folder / "store"
         commit = asyncio.run(repository.fetch(clone.url, store=store))
-    request = scan_job.ScanRequest(store=str(store), archives=str(folder), repo=repo_spec(_SPEC_OF_ALL), commit=commit)
+    request = scan_job.ScanRequest(
+        store=str(store), archives=str(folder), repo=repo_spec(_SPEC_OF_ALL), commit=commit
+    )
     data = msgspec.json.encode(request)
     asyncio.run(scan_job.scan_in_child(request))  # starts the server
     child = _timed(lambda: asyncio.run(scan_job.scan_in_child(request)))
-    yield Figure("scan of 1 bundle in a child process, seconds (in process)", child, _timed(lambda: scan_job.run(data)), 50.0)
+    yield Figure(
+        "scan of 1 bundle in a child process, seconds (in process)",
+        child,
+        _timed(lambda: scan_job.run(data)),
+        50.0,
+    )
 
 
 def _made(store: Path, commit: CommitId, known: dict[str, BundleSpec]) -> dict[str, BundleSpec]:
@@ -100,15 +124,25 @@ def thousand_clusters(_folder: Path) -> Iterable[Figure]:
         "Chart.yaml": "apiVersion: v2\nname: c\nversion: 1.0.0\n",
         "templates/m.yaml": MAP.replace("{n}", "a").replace("{value}", "{{ .Values.region }}"),
     }
-    spec = {"metadata": {"name": "repo"}, "spec": {"repo": "x", "targets": [{"clusterSelector": {}}]}}
+    spec = {
+        "metadata": {"name": "repo"},
+        "spec": {"repo": "x", "targets": [{"clusterSelector": {}}]},
+    }
     draft = scan(DictTree(files), repo_spec(spec), commit=CommitId("c" * 40)).drafts[0]
     built = finish(draft, {})
     clusters = [
-        Cluster(workspace=Workspace("fleet-default"), name=ClusterName(f"c{n}"), labels={"region": f"r{n % 5}"}) for n in range(1000)
+        Cluster(
+            workspace=Workspace("fleet-default"),
+            name=ClusterName(f"c{n}"),
+            labels={"region": f"r{n % 5}"},
+        )
+        for n in range(1000)
     ]
     renderer = Renderer()
     with surroundings(PATH=env["PATH"]):
         found = renderer.all([(built, match) for match in select(built.spec, clusters, [])])
     assert len(found) == 1000
     assert not any(one.error for one in found)
-    yield Figure("helm runs to render 1,000 clusters of 5 kinds (5)", float(renderer.runs), 5.0, 1.0)
+    yield Figure(
+        "helm runs to render 1,000 clusters of 5 kinds (5)", float(renderer.runs), 5.0, 1.0
+    )

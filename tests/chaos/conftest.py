@@ -1,4 +1,6 @@
-"""One world for all that happens in a module: it is worn by one fault after the other, as a real cluster is."""
+"""One world for all that happens in a module: it is worn by one fault after the other, as a real
+cluster is.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,12 @@ from tests.support.stages import SCENARIOS, play
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, tool_env: dict[str, str], kube: LocalKube) -> Iterator[World]:
-    """Leaves the cluster as empty as it was, however far the last test had come: the next module's world is on the same one."""
+def world(
+    tmp_path_factory: pytest.TempPathFactory, tool_env: dict[str, str], kube: LocalKube
+) -> Iterator[World]:
+    """Leaves the cluster as empty as it was, however far the last test had come: the next module's
+    world is on the same one.
+    """
     made = World(tmp_path_factory.mktemp("chaos"), tool_env, kube["prod"].kubeconfig)
     try:
         yield made

@@ -1,4 +1,6 @@
-"""Every failpoint with every action, in every step of a bundle's life that passes it: the matrix is made from the registry."""
+"""Every failpoint with every action, in every step of a bundle's life that passes it: the matrix is
+made from the registry.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def test_every_registered_failpoint_is_passed(census: dict[str, list[str]]) -> N
     """One that no scenario passes would be tried by nobody."""
     passed = {name for names in census.values() for name in names}
     lacking, unknown = set(NAMES) - passed, passed - set(NAMES)
-    assert (sorted(lacking), sorted(unknown)) == ([], []), "not passed, and passed without being registered"
+    assert (sorted(lacking), sorted(unknown)) == ([], []), (
+        "not passed, and passed without being registered"
+    )
 
 
 if WHOLE:
@@ -35,7 +39,9 @@ if WHOLE:
 else:
 
     def test_every_step_is_survived_once(fresh: World, census: dict[str, list[str]]) -> None:
-        """Each failpoint in one scenario that passes it: most are killed there, every fifth fails in another way."""
+        """Each failpoint in one scenario that passes it: most are killed there, every fifth fails
+        in another way.
+        """
         chosen = random.Random(used := seed())
         print(f"SEED={used}")
         names = list(NAMES)
@@ -46,8 +52,16 @@ else:
             if not places:  # the test above says where they are tried
                 continue
             least = min(places, key=lambda scenario: len(waiting[scenario]))
-            waiting[least].append(f"{name}={ACTIONS[number % 5] if number % 5 != 4 else 'sleep:1'}" if number % 2 else f"{name}=kill")
+            waiting[least].append(
+                f"{name}={ACTIONS[number % 5] if number % 5 != 4 else 'sleep:1'}"
+                if number % 2
+                else f"{name}=kill"
+            )
         while any(waiting.values()):
             for scenario in SCENARIOS:
                 if any(waiting.values()):
-                    play(fresh, scenario, waiting[scenario.name].pop() if waiting[scenario.name] else "")
+                    play(
+                        fresh,
+                        scenario,
+                        waiting[scenario.name].pop() if waiting[scenario.name] else "",
+                    )

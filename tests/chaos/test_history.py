@@ -1,4 +1,6 @@
-"""The judge is judged: each thing that must never be is found in a history that holds it, and nothing in one that is as it should be."""
+"""The judge is judged: each thing that must never be is found in a history that holds it, and
+nothing in one that is as it should be.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,39 @@ def history() -> History:
     return made
 
 
-def record(generation: int, status: str = "deployed", what: str = "ADDED", *, at: float = 1.0, digest: str = DIGEST) -> Event:
-    labels = {"fleetctl-bundle": "web", "fleetctl-epoch": "1", "fleetctl-generation": str(generation), "fleetctl-digest": digest}
+def record(
+    generation: int,
+    status: str = "deployed",
+    what: str = "ADDED",
+    *,
+    at: float = 1.0,
+    digest: str = DIGEST,
+) -> Event:
+    labels = {
+        "fleetctl-bundle": "web",
+        "fleetctl-epoch": "1",
+        "fleetctl-generation": str(generation),
+        "fleetctl-digest": digest,
+    }
     name = f"sh.helm.release.v1.web.v{generation}"
     return event(what, "Secret", name, labels=labels | {"status": status}, at=at)
 
 
-def event(what: str, kind: str, name: str, *, at: float = 1.0, uid: str = "", spec: Any = None, generation: int = 1, **meta: Any) -> Event:
-    item = {"metadata": {"resourceVersion": str(next(_versions)), "generation": generation, **meta}, "spec": spec}
+def event(
+    what: str,
+    kind: str,
+    name: str,
+    *,
+    at: float = 1.0,
+    uid: str = "",
+    spec: Any = None,
+    generation: int = 1,
+    **meta: Any,
+) -> Event:
+    item = {
+        "metadata": {"resourceVersion": str(next(_versions)), "generation": generation, **meta},
+        "spec": spec,
+    }
     return Event(at, what, kind, "chaos", name, uid or name, item)
 
 
@@ -60,7 +87,10 @@ def test_a_life_as_it_should_be() -> None:
         ("I3", [record(1, digest="b" * 32)]),
         ("I4", [record(2), record(1)]),
         ("I7", [event("DELETED", "ConfigMap", "kept")]),
-        ("I6", [event("ADDED", "Deployment", "web", spec=n % 2, generation=n + 1) for n in range(3)]),
+        (
+            "I6",
+            [event("ADDED", "Deployment", "web", spec=n % 2, generation=n + 1) for n in range(3)],
+        ),
         ("I6", [event("ADDED", "Deployment", "web", spec=n, generation=2 * n) for n in range(2)]),
     ],
 )
@@ -79,11 +109,29 @@ def test_two_helms_of_one_release_are_found() -> None:
 
 
 def test_helms_are_counted_by_their_cluster(tmp_path: Path) -> None:
-    """Tests that run at the same time have the same releases on other clusters; the option counts before the environment."""
+    """Tests that run at the same time have the same releases on other clusters; the option counts
+    before the environment.
+    """
     folders = [tmp_path / name for name in ("world", "world-2")]
-    pretend = ["sh", "-c", "read -r word", "helm", "upgrade", "--install", "web", "chart", "--namespace", "chaos"]
+    pretend = [
+        "sh",
+        "-c",
+        "read -r word",
+        "helm",
+        "upgrade",
+        "--install",
+        "web",
+        "chart",
+        "--namespace",
+        "chaos",
+    ]
     runs = [
-        subprocess.Popen([*pretend, *options], env={"KUBECONFIG": str(by_env)}, stdin=subprocess.PIPE, start_new_session=True)
+        subprocess.Popen(
+            [*pretend, *options],
+            env={"KUBECONFIG": str(by_env)},
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
         for by_env, options in (
             (folders[0] / "config", []),
             (folders[1] / "config", []),

@@ -1,4 +1,6 @@
-"""Kills at random moments, one after the other, while what is wanted changes: `make chaos ROUNDS=100 SEED=7` does it for long."""
+"""Kills at random moments, one after the other, while what is wanted changes: `make chaos
+ROUNDS=100 SEED=7` does it for long.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ VICTIMS = ("agent", "helm", "both", "manager", "everyone")
 
 
 def test_a_random_life(fresh: World) -> None:
-    """Each round asks for something else and kills up to three times within a few seconds; then the world comes to what was asked for."""
+    """Each round asks for something else and kills up to three times within a few seconds; then the
+    world comes to what was asked for.
+    """
     chosen = random.Random(used := seed())
     print(f"SEED={used} ROUNDS={ROUNDS}")
     for number in range(ROUNDS):
@@ -31,7 +35,11 @@ def test_a_random_life(fresh: World) -> None:
             struck.append(chosen.choice(VICTIMS))
             strike(fresh, struck[-1])
         fresh.settled()
-        print(f"{number + 1}: {before.label or 'nothing'} to {wish.label or 'nothing'}, killed {', '.join(struck)}", flush=True)
+        print(
+            f"{number + 1}: {before.label or 'nothing'} to {wish.label or 'nothing'}, killed"
+            f" {', '.join(struck)}",
+            flush=True,
+        )
         judge(fresh, since, Scenario(f"round {number + 1}", wish, gone(before, wish)))
     fresh.calm()
 

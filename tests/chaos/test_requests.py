@@ -1,4 +1,6 @@
-"""Killed at an API request: helm, the agent, or both, at every one that helm makes, before the API server has it or after it answered."""
+"""Killed at an API request: helm, the agent, or both, at every one that helm makes, before the API
+server has it or after it answered.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,12 @@ VICTIMS = ("helm", "agent", "both")
 LIFE = [scenario for scenario in SCENARIOS if scenario.name in {"install", "upgrade", "removal"}]
 
 
-def struck(world: World, scenario: Scenario, who: str, when: Callable[[Request], bool], *, after: bool) -> Request | None:
-    """One stage in which `who` dies at a request; which one that was, or None when there was no such request."""
+def struck(
+    world: World, scenario: Scenario, who: str, when: Callable[[Request], bool], *, after: bool
+) -> Request | None:
+    """One stage in which `who` dies at a request; which one that was, or None when there was no
+    such request.
+    """
     world.agent.process.kill()
     scenario.prepare(world)
     since = world.history.mark()
@@ -68,7 +74,13 @@ else:
         numbers = counted(world)
         for scenario in LIFE:
             number = chosen.randint(1, numbers[scenario.name])
-            struck(world, scenario, chosen.choice(VICTIMS), lambda r, n=number: r.number == n, after=chosen.random() < 0.5)
+            struck(
+                world,
+                scenario,
+                chosen.choice(VICTIMS),
+                lambda r, n=number: r.number == n,
+                after=chosen.random() < 0.5,
+            )
 
 
 STATES = {
@@ -80,7 +92,9 @@ STATES = {
 
 @pytest.mark.parametrize("state", STATES)
 def test_a_release_that_is_left_in(world: World, state: str) -> None:
-    """helm has just written that state of the release: it and its agent die. Every object is kept, none rolls twice."""
+    """helm has just written that state of the release: it and its agent die. Every object is kept,
+    none rolls twice.
+    """
     for scenario in LIFE:
         if scenario is STATES[state]:
             assert struck(world, scenario, "both", lambda r: writes(r, state), after=True)
@@ -89,11 +103,17 @@ def test_a_release_that_is_left_in(world: World, state: str) -> None:
 
 
 def test_a_removal_that_was_cut_off_is_wanted_again(world: World) -> None:
-    """Half of it is gone, and the release stands at uninstalling, when the bundle comes back: what is gone is made, the rest is kept."""
+    """Half of it is gone, and the release stands at uninstalling, when the bundle comes back: what
+    is gone is made, the rest is kept.
+    """
     play(world, SCENARIOS[0])
     world.agent.process.kill()
     since = world.history.mark()
-    trap = Trap(lambda r: r.method == "DELETE" and "/configmaps/" in r.path, lambda: kill(world, "both"), after=True)
+    trap = Trap(
+        lambda r: r.method == "DELETE" and "/configmaps/" in r.path,
+        lambda: kill(world, "both"),
+        after=True,
+    )
     world.proxy.arm(trap)
     world.ask_for(NOTHING)
     world.start()
@@ -106,7 +126,9 @@ def test_a_removal_that_was_cut_off_is_wanted_again(world: World) -> None:
 
 
 def test_a_rollback_that_was_cut_off(world: World) -> None:
-    """`atomic` takes back a change that does not get ready; helm and agent die while it does. The next commit is applied as ever."""
+    """`atomic` takes back a change that does not get ready; helm and agent die while it does. The
+    next commit is applied as ever.
+    """
     play(world, SCENARIOS[0])
     world.agent.process.kill()
     since = world.history.mark()
@@ -123,19 +145,30 @@ def test_a_rollback_that_was_cut_off(world: World) -> None:
 
 
 def writes(request: Request, state: str) -> bool:
-    """Whether the request makes or changes a release record so that it has this state, which a label says in plain."""
-    return request.method in {"POST", "PUT", "PATCH"} and "/secrets" in request.path and state.encode() in request.body
+    """Whether the request makes or changes a release record so that it has this state, which a
+    label says in plain.
+    """
+    return (
+        request.method in {"POST", "PUT", "PATCH"}
+        and "/secrets" in request.path
+        and state.encode() in request.body
+    )
 
 
 @pytest.mark.parametrize("kind", ["hangs", "escapes"])
 def test_a_helm_that_outlives_its_agent(world: World, kind: str, tmp_path: Path) -> None:
-    """One that ignores every signal it can, or that a wrapper has put out of reach: it is dead before the next agent changes a release."""
+    """One that ignores every signal it can, or that a wrapper has put out of reach: it is dead
+    before the next agent changes a release.
+    """
     real = world.env["PATH"].split(":")
     helm = next(path for folder in real if (path := Path(folder) / "helm").exists())
     hang = f"echo $$ >{tmp_path}/pid; while :; do sleep 1; done"
     lines = {
         "hangs": f'case "$1" in upgrade) trap "" TERM INT HUP PIPE; {hang};; esac',
-        "escapes": f"case \"$1\" in upgrade) setsid sh -c '{hang}' upgrade --namespace {NAMESPACE} & wait;; esac",
+        "escapes": (
+            f"case \"$1\" in upgrade) setsid sh -c '{hang}' upgrade --namespace {NAMESPACE} &"
+            " wait;; esac"
+        ),
     }
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
@@ -145,7 +178,9 @@ def test_a_helm_that_outlives_its_agent(world: World, kind: str, tmp_path: Path)
     since = world.history.mark()
     world.ask_for(V1)
     world.start(PATH=f"{bin_folder}:{world.env['PATH']}")
-    world.until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), "a helm that hangs")
+    world.until(
+        lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), "a helm that hangs"
+    )
     pid = int((tmp_path / "pid").read_text())
     world.agent.process.kill()
     world.start()

@@ -1,6 +1,8 @@
-"""What scripts rely on: commands and options, exit statuses, and where errors go. A change here is a change for users.
+"""What scripts rely on: commands and options, exit statuses, and where errors go. A change here is
+a change for users.
 
-`cli/commands.txt` is the frozen surface. Additions are written with `python -m tests.conformance.test_cli_contract`; what is there stays.
+`cli/commands.txt` is the frozen surface. Additions are written with `python -m
+tests.conformance.test_cli_contract`; what is there stays.
 """
 
 from __future__ import annotations
@@ -28,7 +30,11 @@ def _surface() -> Iterator[str]:
         found = command(name)
         for words, leaf in _leaves(name, found):
             arguments = [str(p.metavar or p.name) for p in leaf.params if not hasattr(p, "is_flag")]
-            options = sorted("/".join(p.opts) + ("" if p.is_flag else "=") for p in leaf.params if hasattr(p, "is_flag"))
+            options = sorted(
+                "/".join(p.opts) + ("" if p.is_flag else "=")
+                for p in leaf.params
+                if hasattr(p, "is_flag")
+            )
             yield " ".join([words, *arguments, *options])
 
 
@@ -57,7 +63,9 @@ def test_top_help_is_the_tree_of_commands():
 def test_every_command_explains_itself(tmp_path: Path):
     """-h and --help say the same, on stdout."""
     person = Person(tmp_path)
-    for words in [words.split() for name, *_ in COMMANDS for words, _ in _leaves(name, command(name))]:
+    for words in [
+        words.split() for name, *_ in COMMANDS for words, _ in _leaves(name, command(name))
+    ]:
         said = person.good(*words, "--help")
         assert said == person.good(*words, "-h")
         assert f"Usage: fleetctl {' '.join(words)}" in said
@@ -128,7 +136,11 @@ def test_options_before_the_command_are_understood(tmp_path: Path):
 
 def test_exit_statuses_are_documented():
     """Every error of the tree stands in the row of its status."""
-    rows = {line.split("|")[1].strip(): line for line in (DOCS / "exit-codes.md").read_text().splitlines() if line.startswith("| ")}
+    rows = {
+        line.split("|")[1].strip(): line
+        for line in (DOCS / "exit-codes.md").read_text().splitlines()
+        if line.startswith("| ")
+    }
     for kind in (k for k in every_error() if k.__module__ == "fleetctl.core.model.errors"):
         assert f"`{kind.__name__}`" in rows[str(kind.exit_status)], kind
     assert {"0", "70", "130"} <= set(rows)
@@ -140,7 +152,11 @@ def test_every_command_is_documented():
     leaves = [words for name, *_ in COMMANDS for words, _ in _leaves(name, command(name))]
     for words in leaves:
         assert f"`fleetctl {words}" in text, words
-    known = set(leaves) | {name for name, *_ in COMMANDS} | {"COMMAND", "--help", "--version", "__complete"}
+    known = (
+        set(leaves)
+        | {name for name, *_ in COMMANDS}
+        | {"COMMAND", "--help", "--version", "__complete"}
+    )
     for found in re.findall(r"`fleetctl ([^`]*)`", text):
         one, two = [*found.split(" "), ""][:2]
         assert f"{one} {two}" in known or one in known, found

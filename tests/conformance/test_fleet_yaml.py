@@ -1,8 +1,11 @@
-"""A corpus of small repositories: for every key, default, trap and interplay of Fleet what must come of it.
+"""A corpus of small repositories: for every key, default, trap and interplay of Fleet what must
+come of it.
 
-`expect` of a case: `bundles` (name to a subset of Fleet's Bundle document; `resources` are names alone), `values` and `objects` (cluster to
-bundle to what the chart gets, or a subset of each object), `release` (NAMESPACE/NAME), `fate` (cluster to bundle to the target and
-customization, or why not), `refused` (text in a problem of the scan), `fails` (cluster to bundle to a text in the error), `warned`.
+`expect` of a case: `bundles` (name to a subset of Fleet's Bundle document; `resources` are names
+alone), `values` and `objects` (cluster to bundle to what the chart gets, or a subset of each
+object), `release` (NAMESPACE/NAME), `fate` (cluster to bundle to the target and customization, or
+why not), `refused` (text in a problem of the scan), `fails` (cluster to bundle to a text in the
+error), `warned`.
 """
 
 from __future__ import annotations
@@ -47,7 +50,9 @@ def _bundles(got: Outcome, wanted: dict) -> None:
 
 
 def _each(wanted: dict):
-    return [(cluster, bundle, want) for cluster, mine in wanted.items() for bundle, want in mine.items()]
+    return [
+        (cluster, bundle, want) for cluster, mine in wanted.items() for bundle, want in mine.items()
+    ]
 
 
 def _values(got: Outcome, wanted: dict) -> None:
@@ -57,7 +62,9 @@ def _values(got: Outcome, wanted: dict) -> None:
 
 def _objects(got: Outcome, wanted: dict) -> None:
     for cluster, bundle, want in _each(wanted):
-        made = sorted(got.objects(bundle, cluster), key=lambda o: (o["kind"], o["metadata"]["name"]))
+        made = sorted(
+            got.objects(bundle, cluster), key=lambda o: (o["kind"], o["metadata"]["name"])
+        )
         assert subset(want, made) == []
 
 
@@ -70,7 +77,11 @@ def _release(got: Outcome, wanted: dict) -> None:
 def _fate(got: Outcome, wanted: dict) -> None:
     for cluster, bundle, want in _each(wanted):
         found = got.fate(bundle, cluster)
-        assert (f"{found.target} {found.customization}".strip() if isinstance(found, Match) else found.why) == want
+        assert (
+            f"{found.target} {found.customization}".strip()
+            if isinstance(found, Match)
+            else found.why
+        ) == want
 
 
 def _fails(got: Outcome, wanted: dict) -> None:

@@ -1,7 +1,9 @@
-"""What the authors of Fleet's examples keep as expected: the Bundle called `test` of each folder, and its objects per environment.
+"""What the authors of Fleet's examples keep as expected: the Bundle called `test` of each folder,
+and its objects per environment.
 
-An older Fleet wrote these: fleet.yaml stands among the resources, empty maps are written out. Charts of the internet are taken out of the
-data beside the checkout. helm-multi-chart is left out: its bundle.yaml is two documents run together, and one of its charts is gone.
+An older Fleet wrote these: fleet.yaml stands among the resources, empty maps are written out.
+Charts of the internet are taken out of the data beside the checkout. helm-multi-chart is left out:
+its bundle.yaml is two documents run together, and one of its charts is gone.
 """
 
 from __future__ import annotations
@@ -29,7 +31,11 @@ from tests.conformance.test_golden_objects import DATA, chart_files, golden
 from tests.support.trees import folder
 
 EXPECTED = DATA / "fleet-examples" / "tests" / "expected"
-CASES = sorted(f.parent.relative_to(EXPECTED).as_posix() for f in EXPECTED.glob("*/*/bundle.yaml") if f.parent.name != "helm-multi-chart")
+CASES = sorted(
+    f.parent.relative_to(EXPECTED).as_posix()
+    for f in EXPECTED.glob("*/*/bundle.yaml")
+    if f.parent.name != "helm-multi-chart"
+)
 
 
 def made(case: str) -> tuple[Draft, Built]:
@@ -59,18 +65,37 @@ def test_bundles_are_the_expected_ones(case: str) -> None:
 @pytest.mark.shared
 @pytest.mark.parametrize("env", ["dev", "test", "prod"])
 @pytest.mark.parametrize("case", CASES)
-def test_objects_are_the_expected_ones(case: str, env: str, tmp_path: Path, tool_env: dict[str, str]) -> None:
+def test_objects_are_the_expected_ones(
+    case: str, env: str, tmp_path: Path, tool_env: dict[str, str]
+) -> None:
     """For a cluster of each environment."""
     tool = golden()
     draft, built = made(case)
-    helm, kubectl = (next(str(Path(p) / t) for p in tool_env["PATH"].split(":") if (Path(p) / t).exists()) for t in ("helm", "kubectl"))
-    cluster = Cluster(workspace=Workspace("fleet-default"), name=ClusterName(env), labels={"env": env})
+    helm, kubectl = (
+        next(str(Path(p) / t) for p in tool_env["PATH"].split(":") if (Path(p) / t).exists())
+        for t in ("helm", "kubectl")
+    )
+    cluster = Cluster(
+        workspace=Workspace("fleet-default"), name=ClusterName(env), labels={"env": env}
+    )
     spec = draft.spec
-    match = explain(msgspec.structs.replace(spec, targets=[Target(cluster_selector={})]), [cluster], [])[0]
+    match = explain(
+        msgspec.structs.replace(spec, targets=[Target(cluster_selector={})]), [cluster], []
+    )[0]
     assert isinstance(match, Match)
     facts = Facts(cluster=cluster.name, workspace=cluster.workspace, labels=cluster.labels)
     made_plan = plan(unpack(built.archive), match.options, facts, bundle=spec.name)
     cli = HelmCli([helm], kubeconfig=tmp_path / "none", home=tmp_path / "home")
-    text = asyncio.run(rendered(made_plan, tmp_path / "work", helm=cli, kustomize=Kustomize([kubectl, "kustomize"]), deadline=60))
-    want = tool.objects([d for d in load_all((EXPECTED / case / f"{env}-output.yaml").read_bytes()) if d])
+    text = asyncio.run(
+        rendered(
+            made_plan,
+            tmp_path / "work",
+            helm=cli,
+            kustomize=Kustomize([kubectl, "kustomize"]),
+            deadline=60,
+        )
+    )
+    want = tool.objects(
+        [d for d in load_all((EXPECTED / case / f"{env}-output.yaml").read_bytes()) if d]
+    )
     assert tool.same_objects(want, tool.objects([d for d in load_all(text) if d])) == []

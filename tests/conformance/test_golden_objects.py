@@ -1,4 +1,5 @@
-"""The objects that reach each cluster are those that Rancher Fleet applies, made by the code that the agent runs and the real tools.
+"""The objects that reach each cluster are those that Rancher Fleet applies, made by the code that
+the agent runs and the real tools.
 
 Charts that live on the internet are taken out of the data beside the checkout.
 """
@@ -32,20 +33,36 @@ from tests.support.trees import folder
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared"
 DATA = SHARED / "data"
-CASES = sorted(f.name.removesuffix(".yaml") for f in (DATA / "golden").glob("*.yaml") if re.search(r"\.(dev|test|prod)\.yaml$", f.name))
+CASES = sorted(
+    f.name.removesuffix(".yaml")
+    for f in (DATA / "golden").glob("*.yaml")
+    if re.search(r"\.(dev|test|prod)\.yaml$", f.name)
+)
 TARGETS = [{"name": "everywhere", "clusterSelector": {}}]
 
 
 def chart_files(request: ChartRequest) -> dict[str, File] | None:
-    name = "rancher-monitoring-crd" if request.chart == "rancher-monitoring-crd" else "guestbook" if "guestbook" in request.chart else ""
+    name = (
+        "rancher-monitoring-crd"
+        if request.chart == "rancher-monitoring-crd"
+        else "guestbook"
+        if "guestbook" in request.chart
+        else ""
+    )
     if not name:
         return None
     root = DATA / "charts" / name
-    return {f.relative_to(root).as_posix(): File(f.read_bytes()) for f in root.rglob("*") if f.is_file()}
+    return {
+        f.relative_to(root).as_posix(): File(f.read_bytes()) for f in root.rglob("*") if f.is_file()
+    }
 
 
 def cluster(name: str) -> Cluster:
-    found = next(d for d in load_all((DATA / "golden" / "clusters.yaml").read_bytes()) if d["metadata"]["name"] == name)
+    found = next(
+        d
+        for d in load_all((DATA / "golden" / "clusters.yaml").read_bytes())
+        if d["metadata"]["name"] == name
+    )
     meta, spec = found["metadata"], found.get("spec") or {}
     return Cluster(
         workspace=Workspace("fleet-default"),
@@ -67,24 +84,44 @@ def golden() -> Any:
 
 
 def objects(root: Path, path: str, name: str, workdir: Path, env: dict[str, str]) -> list[Any]:
-    """Every object of every bundle of `path` on the cluster; a bundle whose chart is not to be had makes none."""
-    helm, kubectl = (next(str(Path(p) / tool) for p in env["PATH"].split(":") if (Path(p) / tool).exists()) for tool in ("helm", "kubectl"))
+    """Every object of every bundle of `path` on the cluster; a bundle whose chart is not to be had
+    makes none.
+    """
+    helm, kubectl = (
+        next(str(Path(p) / tool) for p in env["PATH"].split(":") if (Path(p) / tool).exists())
+        for tool in ("helm", "kubectl")
+    )
     cli = HelmCli([helm], kubeconfig=workdir / "none", home=workdir / "home")
-    repo = repo_spec({"metadata": {"name": "repo"}, "spec": {"repo": "https://git.example/r", "paths": [path], "targets": TARGETS}})
+    repo = repo_spec(
+        {
+            "metadata": {"name": "repo"},
+            "spec": {"repo": "https://git.example/r", "paths": [path], "targets": TARGETS},
+        }
+    )
     found: list[Any] = []
     for draft in scan(folder(root), repo, commit=CommitId("c" * 40)).drafts:
-        text = asyncio.run(one(draft, cluster(name), workdir, cli, Kustomize([kubectl, "kustomize"])))
+        text = asyncio.run(
+            one(draft, cluster(name), workdir, cli, Kustomize([kubectl, "kustomize"]))
+        )
         found += [d for d in load_all(text) if d]
     return found
 
 
-async def one(draft: Draft, where: Cluster, workdir: Path, helm: HelmCli, kustomize: Kustomize) -> bytes:
+async def one(
+    draft: Draft, where: Cluster, workdir: Path, helm: HelmCli, kustomize: Kustomize
+) -> bytes:
     charts = {request: chart_files(request) for request in draft.charts}
     if None in charts.values():
         return b""
     built = finish(draft, {request: files for request, files in charts.items() if files})
     match = select(built.spec, [where], [])[0]
-    facts = Facts(cluster=where.name, workspace=where.workspace, labels=where.labels, annotations=where.annotations, values=where.values)
+    facts = Facts(
+        cluster=where.name,
+        workspace=where.workspace,
+        labels=where.labels,
+        annotations=where.annotations,
+        values=where.values,
+    )
     made = plan(unpack(built.archive), match.options, facts, bundle=built.spec.name)
     return await rendered(made, workdir / "work", helm=helm, kustomize=kustomize, deadline=60)
 
@@ -97,25 +134,47 @@ def test_objects_are_those_of_fleet(case: str, tmp_path: Path, tool_env: dict[st
     want = load_all((DATA / "golden" / f"{case}.yaml").read_bytes())
     tool = golden()
     known = [w for w in want if w and not w.get("error")]
-    wanted = tool.objects([o for w in known for o in (w.get("objects") or [])]) if known and "objects" in known[0] else tool.objects(known)
+    wanted = (
+        tool.objects([o for w in known for o in (w.get("objects") or [])])
+        if known and "objects" in known[0]
+        else tool.objects(known)
+    )
     try:
-        got = tool.objects(objects(DATA / "fleet-examples", path.replace("__", "/"), name, tmp_path, tool_env))
+        got = tool.objects(
+            objects(DATA / "fleet-examples", path.replace("__", "/"), name, tmp_path, tool_env)
+        )
     except FleetError as error:
         pytest.fail(f"{error.summary}: {error.next_step}")
     assert tool.same_objects(wanted, got) == []
 
 
 @pytest.mark.parametrize("name", ["hello-raw", "hello-helm", "hello-kustomize", "hello-both"])
-def test_our_examples_render_in_each_style(name: str, tmp_path: Path, tool_env: dict[str, str]) -> None:
-    """Each example of the demo makes the objects that it shows; kustomize changes what the chart has made."""
-    where = Cluster(workspace=Workspace("fleet-default"), name=ClusterName("prod"), labels={"env": "prod"})
-    repo = repo_spec({"metadata": {"name": "repo"}, "spec": {"repo": "https://git.example/r", "paths": [name], "targets": TARGETS}})
+def test_our_examples_render_in_each_style(
+    name: str, tmp_path: Path, tool_env: dict[str, str]
+) -> None:
+    """Each example of the demo makes the objects that it shows; kustomize changes what the chart
+    has made.
+    """
+    where = Cluster(
+        workspace=Workspace("fleet-default"), name=ClusterName("prod"), labels={"env": "prod"}
+    )
+    repo = repo_spec(
+        {
+            "metadata": {"name": "repo"},
+            "spec": {"repo": "https://git.example/r", "paths": [name], "targets": TARGETS},
+        }
+    )
     drafts = scan(folder(ROOT / "examples" / "apps"), repo, commit=CommitId("c" * 40)).drafts
     tools = {
-        tool: next(str(Path(p) / tool) for p in tool_env["PATH"].split(":") if (Path(p) / tool).exists()) for tool in ("helm", "kubectl")
+        tool: next(
+            str(Path(p) / tool) for p in tool_env["PATH"].split(":") if (Path(p) / tool).exists()
+        )
+        for tool in ("helm", "kubectl")
     }
     cli = HelmCli([tools["helm"]], kubeconfig=tmp_path / "none", home=tmp_path / "home")
-    text = asyncio.run(one(drafts[0], where, tmp_path, cli, Kustomize([tools["kubectl"], "kustomize"])))
+    text = asyncio.run(
+        one(drafts[0], where, tmp_path, cli, Kustomize([tools["kubectl"], "kustomize"]))
+    )
     documents = [d for d in load_all(text) if d]
     assert {"Deployment", "ConfigMap"} & {d["kind"] for d in documents}
     assert (name == "hello-both") == any(d.get("data", {}).get("tier") == "gold" for d in documents)

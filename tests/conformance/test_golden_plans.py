@@ -1,6 +1,7 @@
 """Plans that a person can read: a fleet, a change in Git, and the whole text of what would happen.
 
-One folder a scenario. `python -m tests.support.plans` writes the texts anew; what it changes is read before it is committed.
+One folder a scenario. `python -m tests.support.plans` writes the texts anew; what it changes is
+read before it is committed.
 """
 
 from __future__ import annotations
@@ -25,4 +26,7 @@ def test_there_are_scenarios_and_each_has_its_texts() -> None:
     """A folder without its text, or a text that nobody makes, is a mistake."""
     assert len(scenarios()) >= 16
     for folder in scenarios():
-        assert {path.name for path in folder.iterdir()} - {"plan.md"} == {"scenario.yaml", "plan.txt"}
+        assert {path.name for path in folder.iterdir()} - {"plan.md"} == {
+            "scenario.yaml",
+            "plan.txt",
+        }

@@ -1,4 +1,6 @@
-"""Templates come out as the real helm's: the same expressions through `helm template`, in one run where they succeed."""
+"""Templates come out as the real helm's: the same expressions through `helm template`, in one run
+where they succeed.
+"""
 
 from __future__ import annotations
 
@@ -47,8 +49,16 @@ def through_helm(pieces: list[str], folder: Path, path: str) -> list[str] | None
     (folder / "templates").mkdir(parents=True, exist_ok=True)
     (folder / "Chart.yaml").write_text("apiVersion: v2\nname: c\nversion: 1.0.0\n")
     (folder / "values.yaml").write_text(json.dumps(VALUES))
-    named = "".join(f'{{{{- define "case-{at}" }}}}{piece}{{{{ end }}}}\n' for at, piece in enumerate(pieces) if "define" not in piece)
-    shown = "".join(f'- {{{{ include "case-{at}" . | toJson }}}}\n' for at, piece in enumerate(pieces) if "define" not in piece)
+    named = "".join(
+        f'{{{{- define "case-{at}" }}}}{piece}{{{{ end }}}}\n'
+        for at, piece in enumerate(pieces)
+        if "define" not in piece
+    )
+    shown = "".join(
+        f'- {{{{ include "case-{at}" . | toJson }}}}\n'
+        for at, piece in enumerate(pieces)
+        if "define" not in piece
+    )
     (folder / "templates" / "t.yaml").write_text(f"{named}\nkind: X\nresults:\n{shown}")
     command = [shutil.which("helm", path=path) or "helm", "template", "r", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -94,9 +104,34 @@ def test_what_fails_in_helm_fails(piece: str, tmp_path: Path, tool_env: dict[str
     assert caught.value.line == 1
 
 
-TEXTS = st.sampled_from(['"a b"', '"Hello-World"', '""', '"x,y,z"', ".Values.s", ".Values.u", '"12"', "(index .Values.list 0)"])
-NUMBERS = st.sampled_from(["0", "3", "-2", "1.5", ".Values.num", ".Values.f", "(len .Values.list)", "(add 1 2)", '(int "5")'])
-LISTS = st.sampled_from([".Values.list", ".Values.nums", "(list 1 2 3)", "(until 4)", "(list)", '(splitList "," "p,q")'])
+TEXTS = st.sampled_from(
+    [
+        '"a b"',
+        '"Hello-World"',
+        '""',
+        '"x,y,z"',
+        ".Values.s",
+        ".Values.u",
+        '"12"',
+        "(index .Values.list 0)",
+    ]
+)
+NUMBERS = st.sampled_from(
+    [
+        "0",
+        "3",
+        "-2",
+        "1.5",
+        ".Values.num",
+        ".Values.f",
+        "(len .Values.list)",
+        "(add 1 2)",
+        '(int "5")',
+    ]
+)
+LISTS = st.sampled_from(
+    [".Values.list", ".Values.nums", "(list 1 2 3)", "(until 4)", "(list)", '(splitList "," "p,q")']
+)
 MAPS = st.sampled_from([".Values.map", '(dict "k" 1)', "(dict)", '(omit .Values.map "in")'])
 FILTERS = [
     "upper",
@@ -113,22 +148,54 @@ FILTERS = [
     'default "d"',
     "toJson",
 ]
-ON_LISTS = ["first", "last", "rest", "reverse", "uniq", "len", 'join "-"', "toJson", 'append "new"', "compact", "toStrings"]
-TEXT_PIPES = st.builds(lambda text, steps: " | ".join([text, *steps]), TEXTS, st.lists(st.sampled_from(FILTERS), max_size=1))
+ON_LISTS = [
+    "first",
+    "last",
+    "rest",
+    "reverse",
+    "uniq",
+    "len",
+    'join "-"',
+    "toJson",
+    'append "new"',
+    "compact",
+    "toStrings",
+]
+TEXT_PIPES = st.builds(
+    lambda text, steps: " | ".join([text, *steps]),
+    TEXTS,
+    st.lists(st.sampled_from(FILTERS), max_size=1),
+)
 LIST_PIPES = st.builds(lambda value, step: f"{value} | {step}", LISTS, st.sampled_from(ON_LISTS))
 SUMS = st.builds(
-    lambda f, a, b: f"{f} {a} {b}", st.sampled_from(["add", "sub", "mul", "max", "min", "addf", "subf", "mulf"]), NUMBERS, NUMBERS
+    lambda f, a, b: f"{f} {a} {b}",
+    st.sampled_from(["add", "sub", "mul", "max", "min", "addf", "subf", "mulf"]),
+    NUMBERS,
+    NUMBERS,
 )
 TESTS = st.one_of(
-    TEXTS, NUMBERS, LISTS, MAPS, st.builds(lambda a, b: f"(and {a} {b})", TEXTS, NUMBERS), st.builds("(not {})".format, LISTS)
+    TEXTS,
+    NUMBERS,
+    LISTS,
+    MAPS,
+    st.builds(lambda a, b: f"(and {a} {b})", TEXTS, NUMBERS),
+    st.builds("(not {})".format, LISTS),
 )
-PRINTED = st.builds(lambda v, x: f'printf "%{v}" {x}', st.sampled_from(["v", "s", "d", "5v", "q", "t", "x", ".2f", "T", "-6v|"]), TESTS)
+PRINTED = st.builds(
+    lambda v, x: f'printf "%{v}" {x}',
+    st.sampled_from(["v", "s", "d", "5v", "q", "t", "x", ".2f", "T", "-6v|"]),
+    TESTS,
+)
 VALUE = st.one_of(TEXT_PIPES, LIST_PIPES, SUMS, PRINTED).map("{{{{ {} }}}}".format)
 PIECES = st.recursive(
     VALUE,
     lambda inner: st.one_of(
         st.builds("{{{{ if {} }}}}{}{{{{ else }}}}{}{{{{ end }}}}".format, TESTS, inner, inner),
-        st.builds("{{{{- range $i, $e := {} }}}}{{{{ $i }}}}={{{{ $e }}}} {}{{{{ end -}}}} ".format, st.one_of(LISTS, MAPS), inner),
+        st.builds(
+            "{{{{- range $i, $e := {} }}}}{{{{ $i }}}}={{{{ $e }}}} {}{{{{ end -}}}} ".format,
+            st.one_of(LISTS, MAPS),
+            inner,
+        ),
         st.builds("{{{{ with {} }}}}{{{{ . }}}}{{{{ end }}}} {}".format, TESTS, st.just("")),
         st.builds("{}-{}".format, inner, inner),
     ),
@@ -136,10 +203,19 @@ PIECES = st.recursive(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
+)
 @given(pieces=st.lists(PIECES, min_size=40, max_size=40))
-def test_made_up_templates_are_equal(pieces: list[str], tmp_path: Path, tool_env: dict[str, str]) -> None:
-    """Pipelines, branches and loops put together at random, forty at a time; what one refuses the other refuses."""
+def test_made_up_templates_are_equal(
+    pieces: list[str], tmp_path: Path, tool_env: dict[str, str]
+) -> None:
+    """Pipelines, branches and loops put together at random, forty at a time; what one refuses the
+    other refuses.
+    """
     kept, mine = [], []
     for piece in pieces:
         try:
@@ -149,6 +225,8 @@ def test_made_up_templates_are_equal(pieces: list[str], tmp_path: Path, tool_env
             assert through_helm([piece], tmp_path, tool_env["PATH"]) is None, piece
     want = through_helm(kept, tmp_path, tool_env["PATH"])
     if want is None:
-        refused = [piece for piece in kept if through_helm([piece], tmp_path, tool_env["PATH"]) is None]
+        refused = [
+            piece for piece in kept if through_helm([piece], tmp_path, tool_env["PATH"]) is None
+        ]
         raise AssertionError(f"helm refuses {refused}")
     assert [(p, g, w) for p, g, w in zip(kept, mine, want, strict=True) if g != w] == []

@@ -1,4 +1,6 @@
-"""Every command line that the documents show can be parsed: its command and all of its options exist."""
+"""Every command line that the documents show can be parsed: its command and all of its options
+exist.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def lines_of(page: Path) -> Iterator[str]:
 
 
 def words_of(line: str) -> list[str]:
-    """The words up to a comment, a pipe or another command; "" for a line that is no command line."""
+    """The words up to a comment, a pipe or another command; "" for a line that is no command
+    line.
+    """
     line = re.split(r"\s#|\s[|>]|\s&&|\s<<|;|…|\.\.\.", line)[0]
     try:
         return shlex.split(line)
@@ -43,7 +47,12 @@ def words_of(line: str) -> list[str]:
 
 
 LINES = sorted({(page.name, line) for page in PAGES for line in lines_of(page)})
-LINES += [(f"--help of {path}", line) for path, lines in EXAMPLES.items() for line in lines if line.startswith("fleetctl ")]
+LINES += [
+    (f"--help of {path}", line)
+    for path, lines in EXAMPLES.items()
+    for line in lines
+    if line.startswith("fleetctl ")
+]
 
 
 @pytest.mark.parametrize(("page", "line"), LINES)
@@ -68,12 +77,17 @@ def check_fleetctl(words: list[str]) -> None:
         alternatives = rest[0].split("|")  # `rollout status|pause`
         assert set(alternatives) <= set(found.commands), f"no command {rest[0]}"
         found, rest = found.commands[alternatives[0]], rest[1:]
-    known = {name for param in found.params for name in (*param.opts, *param.secondary_opts)} | {"--help", "-h"}
+    known = {name for param in found.params for name in (*param.opts, *param.secondary_opts)} | {
+        "--help",
+        "-h",
+    }
     assert not (options_of(rest) - known), f"no option {options_of(rest) - known}"
 
 
 def options_of(words: list[str]) -> set[str]:
-    names = {word.strip("[]").partition("=")[0] for word in words if word.strip("[]").startswith("-")}
+    names = {
+        word.strip("[]").partition("=")[0] for word in words if word.strip("[]").startswith("-")
+    }
     return {part for name in names for part in name.split("|") if len(part) > 1 and part != "--"}
 
 
@@ -81,7 +95,9 @@ def check_argparse(parser: Any, words: list[str]) -> None:
     known = {"--help", "-h"}
     while parser is not None:
         known |= set(parser._option_string_actions)
-        choices = next((a.choices for a in parser._actions if a.choices and isinstance(a.choices, dict)), None)
+        choices = next(
+            (a.choices for a in parser._actions if a.choices and isinstance(a.choices, dict)), None
+        )
         if choices is None or not words or words[0].startswith("-"):
             break
         name = words[0].split("|")[0]
@@ -91,7 +107,9 @@ def check_argparse(parser: Any, words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("path", EXAMPLES)
-def test_examples_are_shown_by_the_help_of_their_command(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_examples_are_shown_by_the_help_of_their_command(
+    path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([*path.split(), "--help"]) == 0
     text = capsys.readouterr().out
     assert all(line in text for line in EXAMPLES[path])

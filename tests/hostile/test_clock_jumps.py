@@ -35,7 +35,13 @@ def run(folder: Path, clocks: Clocks, work: Callable[[Service], Awaitable[None]]
     async def main() -> None:
         folder.mkdir(exist_ok=True)
         signer = Signer.load_or_create(folder)
-        service = Service(folder, signer=signer, clock=lambda: clocks.wall, monotonic=lambda: clocks.mono, settings=Settings())
+        service = Service(
+            folder,
+            signer=signer,
+            clock=lambda: clocks.wall,
+            monotonic=lambda: clocks.mono,
+            settings=Settings(),
+        )
         await service.start()
         try:
             await work(service)
@@ -59,7 +65,9 @@ async def state(service: Service) -> str:
 
 @pytest.mark.parametrize("jump", [DAY, -DAY, 400 * DAY, -400 * DAY, 3600.0])
 def test_a_step_of_the_clock_changes_nobodys_presence(tmp_path: Path, jump: float) -> None:
-    """Who is heard stays heard, who is silent is Offline in time, and times are shown by the corrected clock."""
+    """Who is heard stays heard, who is silent is Offline in time, and times are shown by the
+    corrected clock.
+    """
     clocks = Clocks()
 
     async def work(service: Service) -> None:
@@ -82,7 +90,9 @@ def test_a_step_of_the_clock_changes_nobodys_presence(tmp_path: Path, jump: floa
 
 
 def test_a_dead_cluster_is_offline_in_time_after_a_restart(tmp_path: Path) -> None:
-    """It was heard last by a clock that was a day ahead: after the start that is no evidence, and it counts as unknown."""
+    """It was heard last by a clock that was a day ahead: after the start that is no evidence, and
+    it counts as unknown.
+    """
     clocks = Clocks()
     kept: list[ClusterId] = []
 

@@ -57,7 +57,9 @@ def test_a_damaged_database_is_refused_at_the_start(used: Path, tmp_path: Path, 
     assert file.read_bytes() == damaged
 
 
-def test_a_large_database_is_checked_beside_the_start(used: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_database_is_checked_beside_the_start(
+    used: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """/readyz waits; when damage is found, writes are refused and reads go on."""
     folder = Path(shutil.copytree(used, tmp_path / "data"))
     monkeypatch.setattr(damage, "CHECK_AT_START_BYTES", 1)
@@ -70,7 +72,9 @@ def test_a_large_database_is_checked_beside_the_start(used: Path, tmp_path: Path
 
     run(folder, sound)
     started = threading.Event()
-    monkeypatch.setattr(damage, "find", lambda _path: "page 7 is never used" if started.wait(20) else "")
+    monkeypatch.setattr(
+        damage, "find", lambda _path: "page 7 is never used" if started.wait(20) else ""
+    )
 
     async def broken(service: Service) -> None:
         started.set()
@@ -85,7 +89,9 @@ def test_a_large_database_is_checked_beside_the_start(used: Path, tmp_path: Path
     run(folder, broken)
 
 
-def test_a_full_disk_is_not_ready_and_heals_by_itself(used: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_not_ready_and_heals_by_itself(
+    used: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Reads go on, each refused write says how much to free."""
     folder = Path(shutil.copytree(used, tmp_path / "data"))
     monkeypatch.setattr(engine, "_PROBE_SECONDS", 0.0)
@@ -94,7 +100,9 @@ def test_a_full_disk_is_not_ready_and_heals_by_itself(used: Path, tmp_path: Path
     async def work(service: Service) -> None:
         def touch(connection: Connection) -> None:
             if full[0]:
-                raise sa.exc.OperationalError("", {}, sqlite3.OperationalError("database or disk is full"))
+                raise sa.exc.OperationalError(
+                    "", {}, sqlite3.OperationalError("database or disk is full")
+                )
             connection.exec_driver_sql("SELECT 1")
 
         monkeypatch.setattr(engine, "_touch", touch)

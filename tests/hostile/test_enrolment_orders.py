@@ -1,4 +1,6 @@
-"""Which key may speak for a cluster after any order of register, enrol, delete, apply, expiry, replacement and restart."""
+"""Which key may speak for a cluster after any order of register, enrol, delete, apply, expiry,
+replacement and restart.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ def public(number: int) -> bytes:
 
 @dataclass
 class Cluster:
-    """`key`: number of the enrolled key, None for none. `token`: the last registration, None when there is none."""
+    """`key`: number of the enrolled key, None for none. `token`: the last registration, None when
+    there is none.
+    """
 
     id: str = ""
     key: int | None = None
@@ -64,11 +68,17 @@ class Token:
 
 
 class Orders(RuleBasedStateMachine):
-    """The model says which enrolments are accepted; the service must agree, and know no other key."""
+    """The model says which enrolments are accepted; the service must agree, and know no other
+    key.
+    """
 
     @initialize()
     def begin(self) -> None:
-        self.folder, self.loop, self.now = Path(tempfile.mkdtemp(prefix="fleet-orders-")), asyncio.new_event_loop(), 1_800_000_000.0
+        self.folder, self.loop, self.now = (
+            Path(tempfile.mkdtemp(prefix="fleet-orders-")),
+            asyncio.new_event_loop(),
+            1_800_000_000.0,
+        )
         self.clusters: dict[str, Cluster] = {}
         self.tokens: list[Token] = []
         self.deleted: set[str] = set()
@@ -108,7 +118,11 @@ class Orders(RuleBasedStateMachine):
     def enrol(self, data: st.DataObject, key: int) -> None:
         token = self.tokens[data.draw(st.integers(0, len(self.tokens) - 1))]
         cluster = token.cluster
-        valid = cluster in self.clusters.values() and cluster.token is token and self.now < token.expires
+        valid = (
+            cluster in self.clusters.values()
+            and cluster.token is token
+            and self.now < token.expires
+        )
         if not (valid and (token.spent_by is None or token.spent_by == key == cluster.key)):
             with pytest.raises(LoginError):
                 self.run(answer(self.service, token.value, KEYS[key]))
@@ -140,18 +154,28 @@ class Orders(RuleBasedStateMachine):
 
     def _read_id(self, name: str) -> None:
         query = sa.select(clusters.c.id).where(clusters.c.name == name)
-        self.clusters[name].id = self.run(self.service._store.read(lambda c: c.execute(query).scalar_one()))
+        self.clusters[name].id = self.run(
+            self.service._store.read(lambda c: c.execute(query).scalar_one())
+        )
 
     @invariant()
     def each_cluster_has_the_key_of_the_model_and_no_other(self) -> None:
         for cluster in getattr(self, "clusters", {}).values():
-            assert self.run(self.service.agent_key(cluster.id)) == (None if cluster.key is None else public(cluster.key))
+            assert self.run(self.service.agent_key(cluster.id)) == (
+                None if cluster.key is None else public(cluster.key)
+            )
         for identifier in getattr(self, "deleted", ()):
             assert self.run(self.service.agent_key(identifier)) is None
 
 
 class TestOrders(Orders.TestCase):
-    settings = settings(max_examples=12, stateful_step_count=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    settings = settings(
+        max_examples=12,
+        stateful_step_count=20,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 def in_service(folder: Path, work: Callable[[Service, list[float]], Awaitable[None]]) -> None:
@@ -164,7 +188,9 @@ def in_service(folder: Path, work: Callable[[Service, list[float]], Awaitable[No
     asyncio.run(main())
 
 
-def test_the_agent_of_a_deleted_cluster_stays_out_when_the_name_is_applied_again(tmp_path: Path) -> None:
+def test_the_agent_of_a_deleted_cluster_stays_out_when_the_name_is_applied_again(
+    tmp_path: Path,
+) -> None:
     """By its spent token, its expired one, one that was never spent, and after a restart."""
 
     async def work(service: Service, now: list[float]) -> None:
@@ -184,10 +210,14 @@ def test_the_agent_of_a_deleted_cluster_stays_out_when_the_name_is_applied_again
 
 
 def test_a_shared_token_creates_clusters_and_takes_none_over(tmp_path: Path) -> None:
-    """A repeated request spends no use; a key that was revoked by --replace is refused; expiry and uses count."""
+    """A repeated request spends no use; a key that was revoked by --replace is refused; expiry and
+    uses count.
+    """
 
     async def work(service: Service, now: list[float]) -> None:
-        put = await service.put_object("ClusterRegistrationToken", SPACE, "t", shared_token("t", ttl="1h", uses=2))
+        put = await service.put_object(
+            "ClusterRegistrationToken", SPACE, "t", shared_token("t", ttl="1h", uses=2)
+        )
         token = put.token or ""
         first = await answer(service, token, KEYS[0])
         assert await answer(service, token, KEYS[0]) == first
@@ -244,10 +274,14 @@ def test_limits_of_a_shared_token_are_checked_and_have_defaults(tmp_path: Path) 
     async def work(service: Service, now: list[float]) -> None:
         for spec in ODD_LIMITS:
             with pytest.raises(UsageError):
-                await service.put_object("ClusterRegistrationToken", SPACE, "t", shared_token("t", **spec))
+                await service.put_object(
+                    "ClusterRegistrationToken", SPACE, "t", shared_token("t", **spec)
+                )
         put = await service.put_object("ClusterRegistrationToken", SPACE, "t", shared_token("t"))
         assert put.object["status"] == {"expires": rfc3339(now[0] + 86400), "usesLeft": 1000}
-        put = await service.put_object("ClusterRegistrationToken", SPACE, "t", shared_token("t", ttl="1h30m", uses=3))
+        put = await service.put_object(
+            "ClusterRegistrationToken", SPACE, "t", shared_token("t", ttl="1h30m", uses=3)
+        )
         assert put.object["status"] == {"expires": rfc3339(now[0] + 5400), "usesLeft": 3}
 
     in_service(tmp_path / "data", work)

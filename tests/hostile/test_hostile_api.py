@@ -31,7 +31,19 @@ STATUS = "/agent/v1/status"
         b"{",
         b"x" * (256 * 1024 + 1),
     ],
-    ids=["duplicate", "deep", "bottomless", "nan", "giant-number", "surrogate", "not-utf8", "utf16", "list", "half", "large"],
+    ids=[
+        "duplicate",
+        "deep",
+        "bottomless",
+        "nan",
+        "giant-number",
+        "surrogate",
+        "not-utf8",
+        "utf16",
+        "list",
+        "half",
+        "large",
+    ],
 )
 def test_hostile_json_is_refused_with_one_line(body):
     """Nothing reaches the service, the answer is a problem of one line with exit status 2."""
@@ -47,26 +59,41 @@ def test_hostile_json_is_refused_with_one_line(body):
     run(scene)
 
 
-@pytest.mark.parametrize("plural", ["gitreporestrictions", "policies", "policys", "bundlenamespacemappings"])
+@pytest.mark.parametrize(
+    "plural", ["gitreporestrictions", "policies", "policys", "bundlenamespacemappings"]
+)
 def test_kinds_that_nobody_would_enforce_are_refused(plural):
     """They narrow rights in Fleet; stored without effect they would be an empty promise."""
 
     async def scene(bench: Bench) -> None:
         for method in ("PUT", "GET", "DELETE"):
-            answer = await bench.call(method, f"/api/v1/objects/{plural}/team-a/x", **({"json": {}} if method == "PUT" else {}))
-            assert (answer.json()["code"], answer.json()["summary"]) == ("not-enforced", "refused: not enforced in this version")
+            answer = await bench.call(
+                method,
+                f"/api/v1/objects/{plural}/team-a/x",
+                **({"json": {}} if method == "PUT" else {}),
+            )
+            assert (answer.json()["code"], answer.json()["summary"]) == (
+                "not-enforced",
+                "refused: not enforced in this version",
+            )
         assert bench.service.objects == {}
 
     run(scene)
 
 
 def test_hostile_reports_are_refused():
-    """Oversized, duplicate-keyed and mistyped reports never reach the service, though rightly signed."""
+    """Oversized, duplicate-keyed and mistyped reports never reach the service, though rightly
+    signed.
+    """
 
     async def scene(bench: Bench) -> None:
         large = b" " * (wire.MAX_STATUS_BYTES + 1)
         assert (await bench.signed("POST", STATUS, large)).status_code == 413
-        for body in (b'{"instance":"instance1","seq":1,"seq":2}', b'{"instance":"instance1","seq":"1"}', b'{"instance":[]}'):
+        for body in (
+            b'{"instance":"instance1","seq":1,"seq":2}',
+            b'{"instance":"instance1","seq":"1"}',
+            b'{"instance":[]}',
+        ):
             assert (await bench.signed("POST", STATUS, body)).status_code == 400
         assert bench.service.reports == []
 
@@ -80,8 +107,12 @@ def test_signature_holds_for_one_method_path_and_body_only():
         good = msgspec.json.encode(wire.StatusRequest(instance="instance1", seq=1))
         headers = signature(bench.key, "POST", STATUS, good)
         changed = msgspec.json.encode(wire.StatusRequest(instance="instance1", seq=9))
-        assert (await bench.client.post(STATUS, content=changed, headers=headers)).status_code == 401
-        assert (await bench.client.post(STATUS + "?x=1", content=good, headers=headers)).status_code == 401
+        assert (
+            await bench.client.post(STATUS, content=changed, headers=headers)
+        ).status_code == 401
+        assert (
+            await bench.client.post(STATUS + "?x=1", content=good, headers=headers)
+        ).status_code == 401
         assert (await bench.client.post(STATUS, content=good, headers=headers)).status_code == 204
         assert (await bench.client.post(STATUS, content=good, headers=headers)).status_code == 401
         assert len(bench.service.reports) == 1
@@ -94,7 +125,9 @@ def test_another_clusters_name_with_the_own_key_is_refused():
 
     async def scene(bench: Bench) -> None:
         known = await bench.signed("GET", "/agent/v1/desired", headers={wire.H_SIGNATURE: "A" * 86})
-        unknown = await bench.signed("GET", "/agent/v1/desired", headers={wire.H_AGENT: "c-" + "2" * 20})
+        unknown = await bench.signed(
+            "GET", "/agent/v1/desired", headers={wire.H_AGENT: "c-" + "2" * 20}
+        )
         assert known.json() == unknown.json()
         assert known.status_code == 401
 
@@ -106,15 +139,29 @@ def test_nonces_are_bounded_per_agent(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(auth, "_NONCES_PER_AGENT", 5)
 
     async def scene(bench: Bench) -> None:
-        codes = [(await bench.signed("GET", "/agent/v1/desired", sign={"nonce": f"nonce-{n:03}"})).status_code for n in range(7)]
+        codes = [
+            (
+                await bench.signed("GET", "/agent/v1/desired", sign={"nonce": f"nonce-{n:03}"})
+            ).status_code
+            for n in range(7)
+        ]
         assert codes == [200] * 5 + [429, 429]
-        assert (await bench.signed("GET", "/agent/v1/desired", sign={"nonce": "nonce-000"})).status_code == 401
+        assert (
+            await bench.signed("GET", "/agent/v1/desired", sign={"nonce": "nonce-000"})
+        ).status_code == 401
 
     run(scene)
 
 
 @pytest.mark.parametrize(
-    "path", ["/install/../admin.token", "/static/..%2fapp.py", "/static/%2e%2e%2fui.py", "/install/%00", "//etc/passwd"]
+    "path",
+    [
+        "/install/../admin.token",
+        "/static/..%2fapp.py",
+        "/static/%2e%2e%2fui.py",
+        "/install/%00",
+        "//etc/passwd",
+    ],
 )
 def test_no_path_leads_out(path):
     """Only known names are served."""
@@ -144,8 +191,12 @@ def test_another_site_cannot_log_a_browser_in_or_change_things():
 
     async def scene(bench: Bench) -> None:
         code = (await bench.call("POST", "/api/v1/ui-code", ADMIN)).json()["code"]
-        foreign = await bench.client.post("/login", json={"code": code}, headers={"origin": "https://evil.test"})
-        form = await bench.client.post("/login", content=b'{"code":"x"}', headers={"content-type": "text/plain"})
+        foreign = await bench.client.post(
+            "/login", json={"code": code}, headers={"origin": "https://evil.test"}
+        )
+        form = await bench.client.post(
+            "/login", content=b'{"code":"x"}', headers={"content-type": "text/plain"}
+        )
         assert (foreign.status_code, form.status_code) == (403, 400)
         assert (await bench.client.post("/logout")).status_code == 403
 

@@ -1,4 +1,6 @@
-"""Bundles that unpack, render or parse to gigabytes stay within the worker's memory, and harm nobody else's bundle."""
+"""Bundles that unpack, render or parse to gigabytes stay within the worker's memory, and harm
+nobody else's bundle.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,10 @@ def nested(depth: int) -> bytes:
 
 
 def a_subchart_of_many_large_files() -> dict[str, bytes]:
-    return {"Chart.yaml": CHART, "charts/x.tgz": packed({f"x/crds/{n}.yaml": b"#" * (16 << 20) for n in range(5)})}
+    return {
+        "Chart.yaml": CHART,
+        "charts/x.tgz": packed({f"x/crds/{n}.yaml": b"#" * (16 << 20) for n in range(5)}),
+    }
 
 
 def subcharts_in_subcharts() -> dict[str, bytes]:
@@ -56,22 +61,37 @@ def a_stream_that_never_ends() -> dict[str, bytes]:
 
 
 def many_empty_files() -> dict[str, bytes]:
-    return {"Chart.yaml": CHART, "charts/x.tgz": packed({f"x/crds/{n}.yaml": b"" for n in range(30_000)})}
+    return {
+        "Chart.yaml": CHART,
+        "charts/x.tgz": packed({f"x/crds/{n}.yaml": b"" for n in range(30_000)}),
+    }
 
 
 def a_kustomization_of_aliases() -> dict[str, bytes]:
-    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"] + [
+        f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)
+    ]
     return {"kustomization.yaml": "\n".join(lines).encode()}
 
 
 def manifests_of_aliases() -> dict[str, bytes]:
-    lines = ["apiVersion: v1", "kind: ConfigMap", "metadata: {name: a}", "a0: &a0 [x, x, x, x, x, x, x, x]"]
+    lines = [
+        "apiVersion: v1",
+        "kind: ConfigMap",
+        "metadata: {name: a}",
+        "a0: &a0 [x, x, x, x, x, x, x, x]",
+    ]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 8)}]" for n in range(1, 12)]
     return {"a.yaml": "\n".join(lines).encode()}
 
 
 def deep_json() -> dict[str, bytes]:
-    return {"a.json": b'{"apiVersion": "v1", "kind": "X", "a": ' + b"[" * 1_000_000 + b"]" * 1_000_000 + b"}"}
+    return {
+        "a.json": b'{"apiVersion": "v1", "kind": "X", "a": '
+        + b"[" * 1_000_000
+        + b"]" * 1_000_000
+        + b"}"
+    }
 
 
 BUNDLES = [
@@ -86,8 +106,12 @@ BUNDLES = [
 
 
 @pytest.mark.parametrize("make", BUNDLES)
-def test_a_bundle_stays_within_the_memory_of_the_worker(tmp_path: Path, make: Callable[[], dict[str, bytes]]) -> None:
-    """Read or refused with a message of its own, and not ended by the limit, which is the second line of defence."""
+def test_a_bundle_stays_within_the_memory_of_the_worker(
+    tmp_path: Path, make: Callable[[], dict[str, bytes]]
+) -> None:
+    """Read or refused with a message of its own, and not ended by the limit, which is the second
+    line of defence.
+    """
     path = tmp_path / "archive"
     path.write_bytes(pack({name: File(data) for name, data in make().items()}))
 
@@ -109,7 +133,9 @@ def test_a_bundle_stays_within_the_memory_of_the_worker(tmp_path: Path, make: Ca
     if isinstance(outcome, FleetError):
         assert "\n" not in outcome.summary
     elif outcome.crds is not None:
-        assert any("unpacks to more" in place or "too many" in place for place in outcome.crds), outcome.crds[:3]
+        assert any("unpacks to more" in place or "too many" in place for place in outcome.crds), (
+            outcome.crds[:3]
+        )
 
 
 def test_values_that_multiply_are_refused_before_they_are_built(tmp_path: Path) -> None:
@@ -120,7 +146,9 @@ def test_values_that_multiply_are_refused_before_they_are_built(tmp_path: Path) 
     async def run() -> FleetError:
         sandbox = Sandbox(SandboxLimits(memory=MEMORY))
         try:
-            await sandbox.plan(path, Options(helm=HelmOptions(values={"a": text})), FACTS, bundle=BundleName("b"))
+            await sandbox.plan(
+                path, Options(helm=HelmOptions(values={"a": text})), FACTS, bundle=BundleName("b")
+            )
         except FleetError as error:
             return error
         finally:

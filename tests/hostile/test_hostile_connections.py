@@ -1,4 +1,6 @@
-"""Connections that attack: without a handshake, idle, slow to read, with odd headers. Each ends, and others are answered meanwhile."""
+"""Connections that attack: without a handshake, idle, slow to read, with odd headers. Each ends,
+and others are answered meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def first_line(live: Live, data: bytes) -> bytes:
 
 
 def test_headers_are_judged_before_the_body(live: Live):
-    """A megabyte is announced and never sent: the refusal comes at once, for a stranger and for a wrong clock."""
+    """A megabyte is announced and never sent: the refusal comes at once, for a stranger and for a
+    wrong clock.
+    """
     head = "POST /agent/v1/status HTTP/1.1\r\nhost: m\r\ncontent-length: 1000000\r\n"
     assert first_line(live, f"{head}\r\n".encode()) == b"HTTP/1.1 401 Unauthorized"
     wrong = signature(live.key, "POST", "/agent/v1/status", now=int(time.time()) - 4000)
@@ -62,13 +66,18 @@ CHUNKED = b"POST /agent/v1/enrol HTTP/1.1\r\nhost: m\r\ntransfer-encoding: chunk
     [
         CHUNKED + b"0\r\na: ",
         CHUNKED + b"1;a=",
-        b"POST /agent/v1/enrol HTTP/1.1\r\nhost: m\r\ncontent-length: 9\r\n\r\n{}       GET / HTTP/1.1\r\na: ",
+        (
+            b"POST /agent/v1/enrol HTTP/1.1\r\nhost: m\r\ncontent-length: 9\r\n\r\n{}       GET /"
+            b" HTTP/1.1\r\na: "
+        ),
         b"GET /install/fleet-agent.pyz HTTP/1.1\r\nhost: m\r\n\r\nGET /healthz HTTP/1.1\r\na: ",
     ],
     ids=["trailer", "chunk-extension", "pipelined-after-body", "pipelined-behind-download"],
 )
 def test_headers_in_every_place_have_a_bound(live: Live, head: bytes):
-    """A trailer, a chunk extension and the headers of a pipelined request end the connection, as first headers do."""
+    """A trailer, a chunk extension and the headers of a pipelined request end the connection, as
+    first headers do.
+    """
     wait_until(lambda: live.parts.connections.strangers() < 4)
     with live.raw(head) as connection:
         peer = connection.getsockname()
@@ -86,12 +95,18 @@ def test_many_short_trailers_have_a_bound(live: Live):
 
 
 def test_a_body_of_many_short_chunks_is_read(live: Live):
-    assert first_line(live, CHUNKED + b"1\r\n \r\n" * 10_000 + b"0\r\n\r\n") == b"HTTP/1.1 400 Bad Request"
+    assert (
+        first_line(live, CHUNKED + b"1\r\n \r\n" * 10_000 + b"0\r\n\r\n")
+        == b"HTTP/1.1 400 Bad Request"
+    )
 
 
 @pytest.mark.parametrize("hosts", ["", "host: a\r\nhost: b\r\n"])
 def test_a_request_has_exactly_one_host(live: Live, hosts: str):
-    assert first_line(live, f"GET /healthz HTTP/1.1\r\n{hosts}\r\n".encode()) == b"HTTP/1.1 400 Bad Request"
+    assert (
+        first_line(live, f"GET /healthz HTTP/1.1\r\n{hosts}\r\n".encode())
+        == b"HTTP/1.1 400 Bad Request"
+    )
 
 
 def test_very_many_pipelined_requests_end_the_connection(live: Live):
@@ -101,12 +116,21 @@ def test_very_many_pipelined_requests_end_the_connection(live: Live):
 
 def test_every_answer_forbids_to_guess_its_type(live: Live):
     with live.client() as client:
-        for path in ("/healthz", "/api/v1/status", "/nothing", "/login", "/install/ca.pem", "/schemas/fleet.json"):
+        for path in (
+            "/healthz",
+            "/api/v1/status",
+            "/nothing",
+            "/login",
+            "/install/ca.pem",
+            "/schemas/fleet.json",
+        ):
             assert client.get(path).headers["x-content-type-options"] == "nosniff"
 
 
 def test_an_idle_connection_is_kept_for_agents_only(live: Live, monkeypatch: pytest.MonkeyPatch):
-    """A stranger's ends soon after its answer; an agent's, and only an agent's, outlasts the longest poll interval."""
+    """A stranger's ends soon after its answer; an agent's, and only an agent's, outlasts the
+    longest poll interval.
+    """
     monkeypatch.setitem(http_protocol.IDLE_SECONDS, "", 0.2)
     assert http_protocol.IDLE_SECONDS["agent"] > 900
     with live.raw(HEALTH) as stranger, live.raw(b"") as agent:
@@ -118,8 +142,12 @@ def test_an_idle_connection_is_kept_for_agents_only(live: Live, monkeypatch: pyt
         assert not ends(agent, 0.6)
 
 
-def test_connections_without_a_handshake_are_counted_and_make_room(live: Live, monkeypatch: pytest.MonkeyPatch):
-    """One address holds eight of them; the ninth is refused at once, and later takes the place of the oldest."""
+def test_connections_without_a_handshake_are_counted_and_make_room(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+):
+    """One address holds eight of them; the ninth is refused at once, and later takes the place of
+    the oldest.
+    """
     monkeypatch.setattr("manager.api.server.connections._GRACE_SECONDS", 0.5)
     wait_until(lambda: live.parts.connections.strangers() == 0)
     held = [live.plain() for _ in range(8)]
@@ -173,7 +201,9 @@ def test_strangers_leave_room_for_those_who_have_authenticated():
     assert connections.admit(FakeSocket(), ("10.0.0.1", 10)) is not None
     strangers = 3
     for host in range(2000):
-        strangers += connections.admit(FakeSocket(), (f"10.1.{host // 250}.{host % 250}", 1)) is not None
+        strangers += (
+            connections.admit(FakeSocket(), (f"10.1.{host // 250}.{host % 250}", 1)) is not None
+        )
     assert strangers == 600  # half of 1,000, and the spare ones
     now[0] += 60
     assert connections.admit(FakeSocket(), ("10.9.9.9", 1)) is not None
@@ -183,10 +213,15 @@ def test_strangers_leave_room_for_those_who_have_authenticated():
 
 def test_a_caller_with_too_many_connections_loses_its_oldest():
     connections = Connections(1000, 0)
-    made = [connections.admit(FakeSocket(), ("10.0.0.1", port)) for port in range(PER_CALLER["agent"] + 1)]
+    made = [
+        connections.admit(FakeSocket(), ("10.0.0.1", port))
+        for port in range(PER_CALLER["agent"] + 1)
+    ]
     for connection in made:
         connections.authenticated(connection, "agent", "c-1")
-    assert [connection.socket.ended for connection in made] == [True] + [False] * PER_CALLER["agent"]
+    assert [connection.socket.ended for connection in made] == [True] + [False] * PER_CALLER[
+        "agent"
+    ]
     for port, connection in enumerate(made):
         connections.closed(connection, ("10.0.0.1", port))
     assert (connections.open, connections._callers, connections._addresses) == ({}, {}, {})

@@ -1,7 +1,9 @@
-"""Manifests that try to leave the namespace that their GitRepo is confined to, through a real helm to a real API server.
+"""Manifests that try to leave the namespace that their GitRepo is confined to, through a real helm
+to a real API server.
 
-Rule: each is refused, or what it makes stands in the namespace. What one YAML parser sees and another one does not, lists that do not look
-like lists, and templates that write other text than they show.
+Rule: each is refused, or what it makes stands in the namespace. What one YAML parser sees and
+another one does not, lists that do not look like lists, and templates that write other text than
+they show.
 """
 
 from __future__ import annotations
@@ -17,8 +19,14 @@ from tests.support.workbench import Workbench
 
 pytestmark = pytest.mark.cluster
 HOME = "hostile-home"
-ROLE = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: hostile-role}\nrules: []\n"
-FLOW = '{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "hostile-role"}, "rules": []}'
+ROLE = (
+    "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name:"
+    " hostile-role}\nrules: []\n"
+)
+FLOW = (
+    '{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name":'
+    ' "hostile-role"}, "rules": []}'
+)
 MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: hostile-map, namespace: default}\n"
 ITEM = "apiVersion: v1\nkind: List\nitems:\n- "
 CHART = {"Chart.yaml": "apiVersion: v2\nname: c\nversion: 0.1.0\n"}
@@ -32,10 +40,15 @@ RAW = {
     "plain": ROLE,
     "another-namespace": MAP,
     "kind-twice": ROLE.replace("kind: ClusterRole", "kind: ConfigMap\nkind: ClusterRole"),
-    "kind-twice-the-other-way": ROLE.replace("kind: ClusterRole", "kind: ClusterRole\nkind: ConfigMap"),
+    "kind-twice-the-other-way": ROLE.replace(
+        "kind: ClusterRole", "kind: ClusterRole\nkind: ConfigMap"
+    ),
     "namespace-twice": MAP.replace("namespace: default", f"namespace: {HOME}, namespace: default"),
     "metadata-twice": f"metadata: {{name: hostile-map, namespace: {HOME}}}\n" + MAP,
-    "merge-key": "x: &x {kind: ClusterRole, apiVersion: rbac.authorization.k8s.io/v1}\n<<: *x\nmetadata: {name: hostile-role}\nrules: []\n",
+    "merge-key": (
+        "x: &x {kind: ClusterRole, apiVersion: rbac.authorization.k8s.io/v1}\n<<: *x\nmetadata:"
+        " {name: hostile-role}\nrules: []\n"
+    ),
     "alias": "a: &k ClusterRole\n" + ROLE.replace("kind: ClusterRole", "kind: *k"),
     "tag": ROLE.replace("kind: ClusterRole", "kind: !!str ClusterRole"),
     "quoted-key": ROLE.replace("kind:", '"\\x6bind":'),
@@ -50,36 +63,80 @@ RAW = {
     "list": ITEM + FLOW,
     "list-in-a-list": f"{ITEM}{{apiVersion: v1, kind: List, items: [{FLOW}]}}\n",
     "map-with-items": f"{MAP}items: [{FLOW}]\n",
-    "typed-list": "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleList\nitems: [{metadata: {name: hostile-role}, rules: []}]\n",
+    "typed-list": (
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleList\nitems: [{metadata: {name:"
+        " hostile-role}, rules: []}]\n"
+    ),
     "list-kind-of-another": f"apiVersion: v1\nkind: ConfigMapList\nitems: [{FLOW}]\n",
-    "list-with-metadata": ITEM.replace("items", "metadata: {namespace: default}\nitems") + MAP.replace("\n", "\n  "),
+    "list-with-metadata": (
+        ITEM.replace("items", "metadata: {namespace: default}\nitems") + MAP.replace("\n", "\n  ")
+    ),
     "capital-items": f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\nItems: [{FLOW}]\n",
     "namespace-is-no-text": MAP.replace("namespace: default", "namespace: [default]"),
     "namespace-with-spaces": MAP.replace("namespace: default", 'namespace: "default "'),
-    "hook": ROLE.replace("name: hostile-role", 'name: hostile-role, annotations: {"helm.sh/hook": "pre-install"}'),
+    "hook": ROLE.replace(
+        "name: hostile-role", 'name: hostile-role, annotations: {"helm.sh/hook": "pre-install"}'
+    ),
 }
 CHARTS = {
-    "template": chart('{{ "apiVersion: rbac.authorization.k8s.io/v1\\nkind: Cluster" }}Role\nmetadata: {name: hostile-role}\nrules: []\n'),
-    "two-in-one-line": chart(f'{{{{ printf "%s\\n---\\n%s" {json.dumps(MAP)} {json.dumps(ROLE)} }}}}'),
-    "hook": chart(ROLE.replace("name: hostile-role", 'name: hostile-role, annotations: {"helm.sh/hook": "pre-install,post-delete"}')),
-    "test-hook": chart(ROLE.replace("name: hostile-role", 'name: hostile-role, annotations: {"helm.sh/hook": test}')),
+    "template": chart(
+        '{{ "apiVersion: rbac.authorization.k8s.io/v1\\nkind: Cluster" }}Role\nmetadata: {name:'
+        " hostile-role}\nrules: []\n"
+    ),
+    "two-in-one-line": chart(
+        f'{{{{ printf "%s\\n---\\n%s" {json.dumps(MAP)} {json.dumps(ROLE)} }}}}'
+    ),
+    "hook": chart(
+        ROLE.replace(
+            "name: hostile-role",
+            'name: hostile-role, annotations: {"helm.sh/hook": "pre-install,post-delete"}',
+        )
+    ),
+    "test-hook": chart(
+        ROLE.replace(
+            "name: hostile-role", 'name: hostile-role, annotations: {"helm.sh/hook": test}'
+        )
+    ),
     "another-namespace": chart(MAP),
-    "hook-of-another-namespace": chart(MAP.replace("namespace: default", 'namespace: default, annotations: {"helm.sh/hook": pre-install}')),
+    "hook-of-another-namespace": chart(
+        MAP.replace(
+            "namespace: default", 'namespace: default, annotations: {"helm.sh/hook": pre-install}'
+        )
+    ),
     "own-annotation": chart(
-        ROLE.replace("name: hostile-role", 'name: hostile-role, annotations: {"postrenderer.helm.sh/postrender-filename": "crds/x.yaml"}')
+        ROLE.replace(
+            "name: hostile-role",
+            'name: hostile-role, annotations: {"postrenderer.helm.sh/postrender-filename":'
+            ' "crds/x.yaml"}',
+        )
     ),
     "crds": chart(MAP, **{"crds/a.yaml": ROLE}),
-    "subchart-crds": chart(MAP, **{"charts/b/Chart.yaml": CHART["Chart.yaml"].replace("c", "b"), "charts/b/crds/a.yaml": ROLE}),
+    "subchart-crds": chart(
+        MAP,
+        **{
+            "charts/b/Chart.yaml": CHART["Chart.yaml"].replace("c", "b"),
+            "charts/b/crds/a.yaml": ROLE,
+        },
+    ),
     "notes": chart(MAP.replace("default", HOME), **{"templates/NOTES.txt": ROLE}),
-    "partial": chart('{{ include "r" . }}', **{"templates/_r.tpl": '{{ define "r" }}' + ROLE + "{{ end }}"}),
+    "partial": chart(
+        '{{ include "r" . }}', **{"templates/_r.tpl": '{{ define "r" }}' + ROLE + "{{ end }}"}
+    ),
     "kustomized": {**chart(MAP), "kustomization.yaml": "resources: [r.yaml]\n", "r.yaml": ROLE},
 }
-CASES = {**{f"raw-{name}": {"m.yaml": text} for name, text in RAW.items()}, **{f"chart-{name}": files for name, files in CHARTS.items()}}
+CASES = {
+    **{f"raw-{name}": {"m.yaml": text} for name, text in RAW.items()},
+    **{f"chart-{name}": files for name, files in CHARTS.items()},
+}
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_nothing_gets_out(name: str, kube: LocalKube, tool_env: dict[str, str], tmp_path: Path) -> None:
-    """No ClusterRole, and no ConfigMap but in the namespace of the GitRepo; what is refused is refused before anything stands there."""
+def test_nothing_gets_out(
+    name: str, kube: LocalKube, tool_env: dict[str, str], tmp_path: Path
+) -> None:
+    """No ClusterRole, and no ConfigMap but in the namespace of the GitRepo; what is refused is
+    refused before anything stands there.
+    """
     bench, refused = Workbench(tmp_path, kube["prod"].kubeconfig, tool_env), ""
     try:
         bench.install("hostile", CASES[name], {"namespace": HOME, "targetNamespace": HOME})
@@ -93,4 +150,5 @@ def test_nothing_gets_out(name: str, kube: LocalKube, tool_env: dict[str, str], 
         assert "\n" not in refused
     finally:
         bench.remove("hostile")
-        bench.kubectl("delete", "configmap", "hostile-map", "-n", HOME, "--ignore-not-found")  # helm leaves hooks where they are
+        # helm leaves hooks where they are
+        bench.kubectl("delete", "configmap", "hostile-map", "-n", HOME, "--ignore-not-found")

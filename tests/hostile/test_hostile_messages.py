@@ -1,4 +1,6 @@
-"""Messages that a chart chooses (`fail`, names of objects) are read in time that grows with their length, in the agent's event loop."""
+"""Messages that a chart chooses (`fail`, names of objects) are read in time that grows with their
+length, in the agent's event loop.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ PIECES = [
 @pytest.mark.parametrize("start", ["", '"'])
 @pytest.mark.parametrize("piece", PIECES)
 def test_a_long_message_is_read_in_time(start: str, piece: str) -> None:
-    """Each reader that stands between helm's stderr and the report; without a bound some of these take days."""
+    """Each reader that stands between helm's stderr and the report; without a bound some of these
+    take days.
+    """
     text = start + piece * (60_000 // len(piece)) + "!"
     began = time.process_time()
     error = translate(f"Error: {text * 3}".encode(), "release a/b")

@@ -1,4 +1,6 @@
-"""Scans that end badly or not at all: each is an error of its GitRepo, removes nothing and delays no other."""
+"""Scans that end badly or not at all: each is an error of its GitRepo, removes nothing and delays
+no other.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ async def failed(service: Service, name: str) -> dict[str, Any]:
     return await until(get, lambda r: "the scan of" in str(r["status"]), seconds=120)
 
 
-def test_scans_that_die_are_errors_of_their_gitrepos_and_remove_nothing(tmp_path: Path, clone: Clone, short_limits: None) -> None:
+def test_scans_that_die_are_errors_of_their_gitrepos_and_remove_nothing(
+    tmp_path: Path, clone: Clone, short_limits: None
+) -> None:
     """One repository under five names; the names decide how its scan ends."""
     commit = clone.push({"web/m.yaml": MAP.format(name="web")})
 
@@ -128,7 +132,9 @@ def test_no_owner_takes_all_slots_and_free_ones_go_round() -> None:
     asyncio.run(work())
 
 
-def test_a_bundle_that_takes_too_long_is_a_problem_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bundle_that_takes_too_long_is_a_problem_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Python code that never ends is interrupted after the CPU seconds of one bundle."""
     monkeypatch.setattr(scan_job, "BUNDLE_SECONDS", 0.1)
 

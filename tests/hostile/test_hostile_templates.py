@@ -48,7 +48,15 @@ REFUSED = [
     LONG + "${ range until 50000 }${ $b := index $a 3 }${ end }",
     *[
         LONG + f"${{ range until 20000 }}${{ $b := {call} }}${{ end }}"
-        for call in ("int $a", "add 1 $a", "max $a 1", "float64 $a", "divf $a 1", "round $a 1", "toDecimal $a")
+        for call in (
+            "int $a",
+            "add 1 $a",
+            "max $a 1",
+            "float64 $a",
+            "divf $a 1",
+            "round $a 1",
+            "toDecimal $a",
+        )
     ],
     LONG + "${ range until 50000 }${ if eq $a (print $a) }x${ end }${ end }",
     '${ regexMatch "(((a?){30}){30})$" (repeat 1000000 "a") }',
@@ -124,6 +132,16 @@ def test_memory_stays_bounded() -> None:
         "    except TemplateError as error:\n"
         "        assert 'too large' not in str(error), (text[:200], error)\n"
     )
-    chosen = [text for text in REFUSED if "repeat 5000" in text or "splitList" in text or "9999" in text or "fromJson" in text]
-    done = subprocess.run([sys.executable, "-c", code, "."], input="\0".join(chosen), capture_output=True, text=True, check=False)
+    chosen = [
+        text
+        for text in REFUSED
+        if "repeat 5000" in text or "splitList" in text or "9999" in text or "fromJson" in text
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", code, "."],
+        input="\0".join(chosen),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-2000:]

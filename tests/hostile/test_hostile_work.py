@@ -1,4 +1,6 @@
-"""Work that strangers and holders of small rights can cause: linear in the body, off the event loop, counted per caller."""
+"""Work that strangers and holders of small rights can cause: linear in the body, off the event
+loop, counted per caller.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +94,9 @@ def test_numbers_are_read_as_kubernetes_reads_them(text, value):
     assert (type(parsed), parsed) == (type(value), value)
 
 
-@pytest.mark.parametrize("text", ["1" + "0" * 400, "-" + "9" * 4300, "1e400", "-1e999999999", "9" * 5000])
+@pytest.mark.parametrize(
+    "text", ["1" + "0" * 400, "-" + "9" * 4300, "1e400", "-1e999999999", "9" * 5000]
+)
 def test_a_number_beyond_float64_is_refused(text):
     for body in (text, f'{{"a": [{text}]}}', f'{{"a": {text}, "b": 1}}'):
         with pytest.raises(UsageError, match="a number"):
@@ -138,7 +142,9 @@ def test_the_event_loop_goes_on_while_the_largest_body_is_parsed(path, size):
         if path == STATUS:
             answer = await bench.signed("POST", path, body)
         else:
-            answer = await bench.call("PUT" if "objects" in path else "POST", path, content=body, headers=JSON)
+            answer = await bench.call(
+                "PUT" if "objects" in path else "POST", path, content=body, headers=JSON
+            )
         heart.cancel()
         assert answer.status_code == 400, answer.text
         assert "twice" in answer.json()["summary"]
@@ -147,10 +153,14 @@ def test_the_event_loop_goes_on_while_the_largest_body_is_parsed(path, size):
     run(scene)
 
 
-@pytest.mark.parametrize(("path", "size"), [("/agent/v1/enrol", MAX_ENROL_BYTES), ("/login", MAX_LOGIN_BYTES)])
+@pytest.mark.parametrize(
+    ("path", "size"), [("/agent/v1/enrol", MAX_ENROL_BYTES), ("/login", MAX_LOGIN_BYTES)]
+)
 def test_bodies_before_login_are_small(path, size):
     async def scene(bench: Bench) -> None:
-        assert (await bench.client.post(path, content=b" " * (size + 1), headers=JSON)).status_code == 413
+        assert (
+            await bench.client.post(path, content=b" " * (size + 1), headers=JSON)
+        ).status_code == 413
 
     run(scene)
 
@@ -185,17 +195,26 @@ def test_a_worker_refuses_what_it_cannot_do_in_time():
 
 
 def test_others_failures_do_not_refuse_a_correct_token(monkeypatch: pytest.MonkeyPatch):
-    """Malformed bodies and wrong tokens of one address end in 429; a correct enrolment and login from there go through."""
+    """Malformed bodies and wrong tokens of one address end in 429; a correct enrolment and login
+    from there go through.
+    """
     monkeypatch.setattr("manager.api.agents.STRANGER_FAILURES", 5)
     monkeypatch.setattr("manager.api.ui.STRANGER_FAILURES", 5)
 
     async def scene(bench: Bench) -> None:
-        codes = [(await bench.client.post("/agent/v1/enrol", content=b"{")).status_code for _ in range(7)]
+        codes = [
+            (await bench.client.post("/agent/v1/enrol", content=b"{")).status_code for _ in range(7)
+        ]
         assert codes == [400] * 5 + [429, 429]
-        codes = [(await bench.client.post("/login", json={"code": f"no-{n}"})).status_code for n in range(7)]
+        codes = [
+            (await bench.client.post("/login", json={"code": f"no-{n}"})).status_code
+            for n in range(7)
+        ]
         assert codes == [401] * 5 + [429, 429]
         bench.service.enrol_tokens.add("right")
-        assert (await bench.client.post("/agent/v1/enrol", content=enrolment(bench, "right"))).status_code == 200
+        assert (
+            await bench.client.post("/agent/v1/enrol", content=enrolment(bench, "right"))
+        ).status_code == 200
         code = (await bench.call("POST", "/api/v1/ui-code", READER)).json()["code"]
         assert (await bench.client.post("/login", json={"code": code})).status_code == 204
 
@@ -203,11 +222,16 @@ def test_others_failures_do_not_refuse_a_correct_token(monkeypatch: pytest.Monke
 
 
 def test_a_wrong_token_is_refused_without_a_look_after_a_while():
-    """The same token and key twenty times a minute: 429, with a time to come back; another key is not concerned."""
+    """The same token and key twenty times a minute: 429, with a time to come back; another key is
+    not concerned.
+    """
 
     async def scene(bench: Bench) -> None:
         wrong = enrolment(bench, "wrong")
-        codes = [(await bench.client.post("/agent/v1/enrol", content=wrong)).status_code for _ in range(21)]
+        codes = [
+            (await bench.client.post("/agent/v1/enrol", content=wrong)).status_code
+            for _ in range(21)
+        ]
         assert codes == [401] * 20 + [429]
         other = msgspec.json.encode({**msgspec.json.decode(wrong), "publicKey": "B" * 43})
         assert (await bench.client.post("/agent/v1/enrol", content=other)).status_code == 401
@@ -243,11 +267,15 @@ class Clocks:
 
 @pytest.mark.parametrize("jump", [400 * 86400.0, -400 * 86400.0])
 def test_a_wall_clock_that_is_set_locks_no_agent_out(jump):
-    """The requests of an agent that follows the manager's time are accepted after each jump, and never twice."""
+    """The requests of an agent that follows the manager's time are accepted after each jump, and
+    never twice.
+    """
 
     async def scene(bench: Bench) -> None:
         clocks = Clocks()
-        gate = auth.Signatures(bench.service, bench.service.signer, lambda: clocks.wall, lambda: clocks.uptime)
+        gate = auth.Signatures(
+            bench.service, bench.service.signer, lambda: clocks.wall, lambda: clocks.uptime
+        )
         bench.use(gate)
         for moved in (0.0, jump, -jump, 0.0):
             clocks.wall += moved
@@ -261,11 +289,17 @@ def test_a_wall_clock_that_is_set_locks_no_agent_out(jump):
 
 
 def test_a_request_of_before_the_start_is_refused_with_the_managers_time():
-    """Its nonce is forgotten, so it could be a replay; the agent signs again with the time that it is given."""
+    """Its nonce is forgotten, so it could be a replay; the agent signs again with the time that it
+    is given.
+    """
 
     async def scene(bench: Bench) -> None:
         clocks = Clocks()
-        bench.use(auth.Signatures(bench.service, bench.service.signer, lambda: clocks.wall, lambda: clocks.uptime))
+        bench.use(
+            auth.Signatures(
+                bench.service, bench.service.signer, lambda: clocks.wall, lambda: clocks.uptime
+            )
+        )
         clocks.pass_time(10)
         old = await bench.signed("GET", "/agent/v1/desired", sign={"now": int(clocks.wall) - 11})
         assert (old.status_code, old.json()["code"]) == (401, "wrong-clock")
@@ -294,7 +328,9 @@ def test_buckets_and_sessions_use_the_monotonic_clock():
 
 
 def test_plans_of_one_token_leave_room_for_another():
-    """A reader that sends very many plans waits for itself; the bodies that wait are not read, and the queue is bounded."""
+    """A reader that sends very many plans waits for itself; the bodies that wait are not read, and
+    the queue is bounded.
+    """
 
     async def scene(bench: Bench) -> None:
         release = asyncio.Event()

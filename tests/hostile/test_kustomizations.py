@@ -81,7 +81,10 @@ PLUGINS = {
     "replacement": "kind: ReplacementTransformer\nmetadata: {name: x}\nreplacements: [{path: URL}]",
     "chart": "kind: HelmChartInflationGenerator\nmetadata: {name: x}\nrepo: URL",
     "unknown": "kind: Download\nmetadata: {name: x}",
-    "function": "kind: LabelTransformer\nmetadata: {name: x, annotations: {config.kubernetes.io/function: 'container: {image: x}'}}",
+    "function": (
+        "kind: LabelTransformer\nmetadata: {name: x, annotations: {config.kubernetes.io/function:"
+        " 'container: {image: x}'}}"
+    ),
 }
 
 
@@ -94,11 +97,15 @@ def build_plan(files: dict[str, str], folder: str = "") -> None:
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_each_field_takes_files_of_the_bundle_only(field: str) -> None:
-    """Every form of address, every path that leaves the bundle, and every file that is not there."""
+    """Every form of address, every path that leaves the bundle, and every file that is not
+    there.
+    """
     for address in ADDRESSES:
         if address == "" and field in _MAY_BE_EMPTY:
             continue
-        text = FIELDS[field].format(json.dumps(f"a={address}" if field == "files with a key" else address))
+        text = FIELDS[field].format(
+            json.dumps(f"a={address}" if field == "files with a key" else address)
+        )
         with pytest.raises(UsageError, match=r"which is not in the bundle|does not run here"):
             build_plan({"kustomization.yaml": text, "a.yaml": MAP})
 
@@ -114,7 +121,11 @@ def test_plugin_documents_take_files_of_the_bundle_only(name: str) -> None:
             {"kustomization.yaml": f"{key}: [g.yaml]", "g.yaml": f"{HASH}---\n{document}"},
             {"kustomization.yaml": f"{key}: [g.yaml]", "g.yaml": listed},
             {"kustomization.yaml": f"{key}: [{json.dumps(document)}]"},
-            {"kustomization.yaml": f"{key}: [g]", "g/kustomization.yaml": "resources: [g.yaml]", "g/g.yaml": document},
+            {
+                "kustomization.yaml": f"{key}: [g]",
+                "g/kustomization.yaml": "resources: [g.yaml]",
+                "g/g.yaml": document,
+            },
         ):
             with pytest.raises(UsageError, match=r"which is not in the bundle|does not run here"):
                 build_plan(files)
@@ -124,7 +135,13 @@ def test_a_file_whose_name_is_an_address_is_no_excuse() -> None:
     """kustomize takes the text for an address before it looks for a file."""
     for address in ("http:/h/x", "github.com/o/r", "u@h:o/r", "x.git/sub", "a?ref=b"):
         with pytest.raises(UsageError, match="not in the bundle"):
-            build_plan({"kustomization.yaml": f"resources: ['{address}']", address: MAP, f"{address}/kustomization.yaml": ""})
+            build_plan(
+                {
+                    "kustomization.yaml": f"resources: ['{address}']",
+                    address: MAP,
+                    f"{address}/kustomization.yaml": "",
+                }
+            )
     document = "{apiVersion: builtin, kind: ConfigMapGenerator, files: ['http://127.0.0.1:9/x']}"
     with pytest.raises(UsageError, match="not in the bundle"):
         build_plan({"kustomization.yaml": f"generators: [{json.dumps(document)}]", document: MAP})
@@ -132,18 +149,31 @@ def test_a_file_whose_name_is_an_address_is_no_excuse() -> None:
 
 def test_plugin_documents_are_not_changed_after_the_check() -> None:
     """A folder of plugin documents that patches them could write any path into them."""
-    generator = "apiVersion: builtin\nkind: ConfigMapGenerator\nmetadata: {name: x}\nfiles: [a.yaml]\n"
+    generator = (
+        "apiVersion: builtin\nkind: ConfigMapGenerator\nmetadata: {name: x}\nfiles: [a.yaml]\n"
+    )
     files = {"a.yaml": MAP, "g/g.yaml": generator, "kustomization.yaml": "generators: [g]"}
     build_plan({**files, "g/kustomization.yaml": "resources: [g.yaml]"})
     with pytest.raises(UsageError, match="cannot change them"):
-        build_plan({**files, "g/kustomization.yaml": "resources: [g.yaml]\npatches: [{patch: '[]', target: {kind: X}}]"})
+        build_plan(
+            {
+                **files,
+                "g/kustomization.yaml": (
+                    "resources: [g.yaml]\npatches: [{patch: '[]', target: {kind: X}}]"
+                ),
+            }
+        )
 
 
-@pytest.mark.parametrize("key", ["helmCharts", "helmGlobals", "HELMCHARTS", "helmChartInflationGenerator"])
+@pytest.mark.parametrize(
+    "key", ["helmCharts", "helmGlobals", "HELMCHARTS", "helmChartInflationGenerator"]
+)
 def test_charts_in_a_kustomization_are_refused(key: str) -> None:
     """Fleet runs kustomize without --enable-helm."""
     with pytest.raises(UsageError, match=r"kustomization.yaml:2: .*Fleet does not enable that"):
-        build_plan({"kustomization.yaml": f"resources: [a.yaml]\n{key}: [{{name: x}}]", "a.yaml": MAP})
+        build_plan(
+            {"kustomization.yaml": f"resources: [a.yaml]\n{key}: [{{name: x}}]", "a.yaml": MAP}
+        )
 
 
 def test_what_the_chosen_folder_does_not_reach_is_not_judged() -> None:
@@ -157,16 +187,26 @@ def test_what_the_chosen_folder_does_not_reach_is_not_judged() -> None:
         "chart/templates/kustomization.yaml": "{{ not yaml",
     }
     build_plan(files, "overlays/dev")
-    with pytest.raises(UsageError, match=r"overlays/prod/kustomization.yaml:1: resources\[1\] names"):
+    with pytest.raises(
+        UsageError, match=r"overlays/prod/kustomization.yaml:1: resources\[1\] names"
+    ):
         build_plan(files, "overlays/prod")
     with pytest.raises(UsageError, match="overlays/prod"):
-        build_plan({**files, "base/kustomization.yaml": "bases: [../overlays/prod]"}, "overlays/dev")
+        build_plan(
+            {**files, "base/kustomization.yaml": "bases: [../overlays/prod]"}, "overlays/dev"
+        )
 
 
 def test_every_place_is_named_with_its_line() -> None:
     """All of them at once, for `fleetctl validate`; a login in an address is cut."""
-    text = "resources:\n- a.yaml\n- https://u:hidden@h/x\nconfigMapGenerator:\n- name: x\n  files:\n  - b=c\n"
-    found = [str(p) for p in problems({"kustomization.yaml": File(text.encode()), "a.yaml": File(b"")}, "")]
+    text = (
+        "resources:\n- a.yaml\n- https://u:hidden@h/x\nconfigMapGenerator:\n- name: x\n  files:\n "
+        " - b=c\n"
+    )
+    found = [
+        str(p)
+        for p in problems({"kustomization.yaml": File(text.encode()), "a.yaml": File(b"")}, "")
+    ]
     assert found == [
         "kustomization.yaml:3: resources[1] names https://***@h/x, which is not in the bundle",
         "kustomization.yaml:7: configMapGenerator[0].files[0] names c, which is not in the bundle",
@@ -190,8 +230,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize("isolated", [True, False])
-def test_kustomize_itself_reaches_no_network(isolated: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second line of defence: by a network namespace, and without one by proxies that answer nobody."""
+def test_kustomize_itself_reaches_no_network(
+    isolated: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second line of defence: by a network namespace, and without one by proxies that answer
+    nobody.
+    """
     if not isolated:
         monkeypatch.setattr(process, "without_network", lambda: ())
     loopback = isolated and bool(process.without_network())
@@ -201,7 +245,9 @@ def test_kustomize_itself_reaches_no_network(isolated: bool, tmp_path: Path, mon
     host = f"127.0.0.1:{server.server_port}" if loopback else "example.com"
     try:
         tool = needed(Kustomize(find.kustomize() or ()))
-        for at, resource in enumerate((f"http://{host}/x", f"git::bob@{host.partition(':')[0]}:evil/repo.git//x")):
+        for at, resource in enumerate(
+            (f"http://{host}/x", f"git::bob@{host.partition(':')[0]}:evil/repo.git//x")
+        ):
             folder = tmp_path / str(at)
             folder.mkdir()
             (folder / "kustomization.yaml").write_text(f"resources: ['{resource}']")

@@ -40,17 +40,23 @@ LOGINS = (
 
 
 def test_a_gitrepo_with_a_login_in_its_address_is_refused(tmp_path: Path) -> None:
-    """When it is applied, tried or planned; one that an older version stored is shown without it."""
+    """When it is applied, tried or planned; one that an older version stored is shown without
+    it.
+    """
 
     async def work(service: Service) -> None:
         for url in LOGINS:
             for dry_run in (False, True):
                 with pytest.raises(UsageError, match="carries a login") as caught:
-                    await service.put_object("GitRepo", "fleet-default", "a", gitrepo(url, "a"), dry_run=dry_run)
+                    await service.put_object(
+                        "GitRepo", "fleet-default", "a", gitrepo(url, "a"), dry_run=dry_run
+                    )
                 assert CANARY not in str(caught.value)
                 assert "clientSecretName" in caught.value.next_step
         with pytest.raises(UsageError, match="carries a login"):
-            await service.plan(Asked(workspace="fleet-default", name="a", document=gitrepo(URL, "a")))
+            await service.plan(
+                Asked(workspace="fleet-default", name="a", document=gitrepo(URL, "a"))
+            )
         for rest in (f"?x={CANARY}", f"?{CANARY}", f"#{CANARY}", f"?ref=v1;{CANARY}"):
             document = gitrepo(f"https://git.invalid/x{rest}", "a")
             with pytest.raises(UsageError, match="a query or a fragment") as caught:
@@ -58,11 +64,20 @@ def test_a_gitrepo_with_a_login_in_its_address_is_refused(tmp_path: Path) -> Non
             assert CANARY not in str(caught.value)
         await add(service, "https://git.invalid/x.git", "a", disablePolling=True)
         stored = msgspec.json.encode({"repo": URL})
-        note = msgspec.json.encode({"kubectl.kubernetes.io/last-applied-configuration": f'{{"spec":{{"repo":"{URL}"}}}}'})
-        update = sa.update(objects).where(objects.c.kind == "GitRepo").values(spec=stored, annotations=note)
+        note = msgspec.json.encode(
+            {"kubectl.kubernetes.io/last-applied-configuration": f'{{"spec":{{"repo":"{URL}"}}}}'}
+        )
+        update = (
+            sa.update(objects)
+            .where(objects.c.kind == "GitRepo")
+            .values(spec=stored, annotations=note)
+        )
         await service._store.write(lambda c: c.execute(update))
         await service.sync("fleet-default", "a")
-        seen = await until(lambda: service.get_object("GitRepo", "fleet-default", "a"), lambda r: r["status"]["error"])
+        seen = await until(
+            lambda: service.get_object("GitRepo", "fleet-default", "a"),
+            lambda r: r["status"]["error"],
+        )
         answers = [seen, await service.list_objects("GitRepo"), await service.status(None)]
         assert CANARY.encode() not in msgspec.json.encode(answers)
         assert seen["spec"]["repo"] == "https://***@git.invalid/x.git"
@@ -70,8 +85,16 @@ def test_a_gitrepo_with_a_login_in_its_address_is_refused(tmp_path: Path) -> Non
     run(tmp_path / "data", work)
 
 
-@pytest.mark.parametrize("helm", [{"chart": "web", "repo": f"https://x:{CANARY}@h.invalid"}, {"chart": f"oci://{CANARY}@h.invalid/web"}])
-def test_a_login_in_a_chart_address_stops_its_bundle_alone(tmp_path: Path, clone: Clone, helm: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "helm",
+    [
+        {"chart": "web", "repo": f"https://x:{CANARY}@h.invalid"},
+        {"chart": f"oci://{CANARY}@h.invalid/web"},
+    ],
+)
+def test_a_login_in_a_chart_address_stops_its_bundle_alone(
+    tmp_path: Path, clone: Clone, helm: dict[str, Any]
+) -> None:
     fleet_yaml = f"helm: {msgspec.json.encode(helm).decode()}\n"
     commit = clone.push({"bad/fleet.yaml": fleet_yaml, "good/m.yaml": MAP.format(name="a")})
 
@@ -82,7 +105,9 @@ def test_a_login_in_a_chart_address_stops_its_bundle_alone(tmp_path: Path, clone
         assert "carries a login" in found["summary"]
         assert "helmSecretName" in found["next_step"]
         assert CANARY.encode() not in msgspec.json.encode(seen)
-        assert [b["metadata"]["name"] for b in await service.list_objects("Bundle")] == ["apps-good"]
+        assert [b["metadata"]["name"] for b in await service.list_objects("Bundle")] == [
+            "apps-good"
+        ]
 
     run(tmp_path / "data", work)
 
@@ -102,7 +127,10 @@ def test_logs_and_answers_cut_logins(as_json: bool) -> None:
     line = log._Formatter(as_json=as_json).format(record)
     assert CANARY not in line
     assert "git.invalid" in line
-    assert CANARY.encode() not in problem(UsageError(f"{URL} is odd", subject=URL, next_step=f"Look at {URL}.")).body
+    assert (
+        CANARY.encode()
+        not in problem(UsageError(f"{URL} is odd", subject=URL, next_step=f"Look at {URL}.")).body
+    )
 
 
 def test_the_address_that_azure_devops_gives_is_taken(tmp_path: Path) -> None:
@@ -112,7 +140,9 @@ def test_the_address_that_azure_devops_gives_is_taken(tmp_path: Path) -> None:
     assert spec.repo == url.replace("org@", "")
 
     async def work(service: Service) -> None:
-        document = gitrepo(url, "a") | {"spec": {"repo": url, "paused": True, "disablePolling": True}}
+        document = gitrepo(url, "a") | {
+            "spec": {"repo": url, "paused": True, "disablePolling": True}
+        }
         await service.put_object("GitRepo", "fleet-default", "a", document, dry_run=False)
         seen = await service.get_object("GitRepo", "fleet-default", "a")
         assert seen["spec"]["repo"] == url
@@ -121,6 +151,11 @@ def test_the_address_that_azure_devops_gives_is_taken(tmp_path: Path) -> None:
 
 
 def test_problems_of_a_scan_show_no_secrets() -> None:
-    problem = Problem(path="a", code="x", summary=f"chart https://h.invalid/x.tgz?k={CANARY}: no", next_step=f"Ask {URL}.")
+    problem = Problem(
+        path="a",
+        code="x",
+        summary=f"chart https://h.invalid/x.tgz?k={CANARY}: no",
+        next_step=f"Ask {URL}.",
+    )
     assert CANARY not in problem.summary + problem.next_step
     assert "h.invalid" in problem.summary

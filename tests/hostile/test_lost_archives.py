@@ -15,7 +15,9 @@ from tests.support.realservice import MAP, add, desired, enrol, run, scanned
 
 
 def test_a_lost_or_damaged_archive_is_built_again(tmp_path: Path, clone: Clone) -> None:
-    """Of the newest commit and of an older one; the agent gets 503 meanwhile; housekeeping needs no agent."""
+    """Of the newest commit and of an older one; the agent gets 503 meanwhile; housekeeping needs no
+    agent.
+    """
     first = clone.push({"m.yaml": MAP.format(name="a")})
 
     async def work(service: Service) -> None:
@@ -28,7 +30,11 @@ def test_a_lost_or_damaged_archive_is_built_again(tmp_path: Path, clone: Clone) 
         digests.append(Digest((await desired(service, cluster)).bundles[0].archive))
         path = await service.archive_path(cluster, digests[1])
         whole = path.read_bytes()
-        for damage in (path.unlink, lambda: path.write_bytes(b"x" + whole[1:]), lambda: path.write_bytes(whole[:-1])):
+        for damage in (
+            path.unlink,
+            lambda: path.write_bytes(b"x" + whole[1:]),
+            lambda: path.write_bytes(whole[:-1]),
+        ):
             damage()
             with pytest.raises(UnavailableError, match="being built again") as caught:
                 await service.archive_path(cluster, digests[1])

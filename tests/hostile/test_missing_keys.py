@@ -16,13 +16,23 @@ from manager.security import admin_token, tls
 from manager.security.signing import Signer
 from manager.service import Service
 from manager.store import data_directory
-from manager.store.data_directory import CA, CA_KEY, DATABASE, LOSSES, SECRET_KEY, SIGNING_KEY, Layout
+from manager.store.data_directory import (
+    CA,
+    CA_KEY,
+    DATABASE,
+    LOSSES,
+    SECRET_KEY,
+    SIGNING_KEY,
+    Layout,
+)
 
 REQUIRED = (DATABASE, SIGNING_KEY, SECRET_KEY, CA, CA_KEY)
 
 
 def start(folder: Path, *, accepted: tuple[str, ...] = (), crash: bool = False) -> Service:
-    """All that `serve` does before it listens, and the stop. `crash`: ends before the first start is done."""
+    """All that `serve` does before it listens, and the stop. `crash`: ends before the first start
+    is done.
+    """
 
     async def main() -> Service:
         data_directory.prepare_data_dir(folder)
@@ -43,7 +53,11 @@ def start(folder: Path, *, accepted: tuple[str, ...] = (), crash: bool = False) 
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +77,17 @@ def test_a_used_directory_starts_again_with_the_same_keys(folder: Path) -> None:
     before = contents(folder)
     start(folder)
     after = contents(folder)
-    assert {name: after[name] for name in REQUIRED[1:]} == {name: before[name] for name in REQUIRED[1:]}
+    assert {name: after[name] for name in REQUIRED[1:]} == {
+        name: before[name] for name in REQUIRED[1:]
+    }
     assert after["admin.token"] == before["admin.token"]
 
 
 @pytest.mark.parametrize("name", REQUIRED)
 @pytest.mark.parametrize("how", ["missing", "empty"])
-def test_a_missing_file_is_an_error_that_names_the_backup(folder: Path, name: str, how: str) -> None:
+def test_a_missing_file_is_an_error_that_names_the_backup(
+    folder: Path, name: str, how: str
+) -> None:
     """Nothing is created or changed."""
     (folder / name).unlink() if how == "missing" else (folder / name).write_bytes(b"")
     before = contents(folder)
@@ -93,7 +111,8 @@ def test_an_interrupted_first_start_goes_on(tmp_path: Path, done: int) -> None:
     """However many of the files were written."""
     folder = tmp_path / "data"
     start(folder, crash=True)
-    for name in (CA_KEY, CA, SIGNING_KEY, SECRET_KEY, DATABASE)[done:]:  # the order in which they are written
+    # the order in which they are written
+    for name in (CA_KEY, CA, SIGNING_KEY, SECRET_KEY, DATABASE)[done:]:
         (folder / name).unlink()
     start(folder)
     assert not data_directory.is_first_start(folder)
@@ -112,7 +131,11 @@ def test_a_lost_file_can_be_given_up_by_name(folder: Path, name: str) -> None:
         start(folder, accepted=(other,))
     start(folder, accepted=(name,))
     start(folder)
-    assert ((folder / "tls" / "ca.pem.lost-1").read_bytes() == old_ca) if name == CA_KEY else (folder / CA).read_bytes() == old_ca
+    assert (
+        ((folder / "tls" / "ca.pem.lost-1").read_bytes() == old_ca)
+        if name == CA_KEY
+        else (folder / CA).read_bytes() == old_ca
+    )
 
 
 @pytest.mark.parametrize("name", [SIGNING_KEY, SECRET_KEY])
@@ -148,7 +171,9 @@ def test_keys_elsewhere_are_not_missed(tmp_path: Path) -> None:
 
 
 def test_an_administrator_can_always_get_in(folder: Path) -> None:
-    """With a lost, worthless or expired token, while the manager runs or not; a valid one is not replaced."""
+    """With a lost, worthless or expired token, while the manager runs or not; a valid one is not
+    replaced.
+    """
     now = 1_800_000_000.0
     file = folder / "admin.token"
 
@@ -185,11 +210,15 @@ def test_an_administrator_can_always_get_in(folder: Path) -> None:
 
 
 def test_what_others_may_read_is_closed_at_the_start(folder: Path) -> None:
-    """The directory, keys and database of an older manager or a copy; new files are private by the umask of `main`."""
+    """The directory, keys and database of an older manager or a copy; new files are private by the
+    umask of `main`.
+    """
     for name in ("", *REQUIRED[:3], CA_KEY, "admin.token"):
         (folder / name).chmod(0o755 if (folder / name).is_dir() else 0o644)
     start(folder)
-    open_to_others = [p for p in (folder, *folder.rglob("*")) if p.name != "ca.pem" and p.stat().st_mode & 0o077]
+    open_to_others = [
+        p for p in (folder, *folder.rglob("*")) if p.name != "ca.pem" and p.stat().st_mode & 0o077
+    ]
     assert [p for p in open_to_others if p.is_file()] == []
     assert folder.stat().st_mode & 0o777 == 0o700
 
@@ -203,7 +232,9 @@ def test_a_foreign_owner_is_refused(folder: Path, name: str) -> None:
     assert "chown" in caught.value.next_step
 
 
-def test_the_command_line_reports_each_in_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_reports_each_in_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     umask = os.umask(0o022)
     try:
         (folder / SIGNING_KEY).unlink()

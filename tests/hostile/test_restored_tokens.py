@@ -1,4 +1,6 @@
-"""Tokens that were revoked after a backup come back with it, and `epoch raise` lists or revokes them."""
+"""Tokens that were revoked after a backup come back with it, and `epoch raise` lists or revokes
+them.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,17 @@ def umask() -> Iterator[None]:
     os.umask(before)
 
 
-def test_epoch_raise_lists_the_tokens_of_a_backup_or_revokes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_epoch_raise_lists_the_tokens_of_a_backup_or_revokes_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "data"
     values: list[str] = []
 
     async def before(service: Service) -> None:
         values.append((await service.create_token("ada", "admin", "", 86_400))[0])
-        await service.register("fleet-default", "paris", labels={}, ttl_seconds=86_400, replace=False)
+        await service.register(
+            "fleet-default", "paris", labels={}, ttl_seconds=86_400, replace=False
+        )
 
     async def valid(service: Service) -> None:
         assert await service.check_token(values[0]) is not None

@@ -1,4 +1,6 @@
-"""What the database, the API and the data directory reveal of a Secret to somebody who can guess its value."""
+"""What the database, the API and the data directory reveal of a Secret to somebody who can guess
+its value.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,12 @@ PLAIN_HASH = hashlib.sha256(PIN).hexdigest()
 
 def secret(name: str, **data: bytes) -> dict[str, Any]:
     meta = {"name": name, "namespace": "fleet-default"}
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": {k: base64.b64encode(v).decode() for k, v in data.items()}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": meta,
+        "data": {k: base64.b64encode(v).decode() for k, v in data.items()},
+    }
 
 
 async def shown(service: Service, name: str) -> dict[str, str]:
@@ -29,7 +36,9 @@ async def shown(service: Service, name: str) -> dict[str, str]:
 
 
 def test_a_guess_of_a_secret_value_cannot_be_tested(tmp_path: Path) -> None:
-    """Fingerprints change with the value and the place, stay over a restart, and hold no plain hash."""
+    """Fingerprints change with the value and the place, stay over a restart, and hold no plain
+    hash.
+    """
     folder = tmp_path / "data"
     kept: dict[str, str] = {}
 
@@ -38,7 +47,9 @@ def test_a_guess_of_a_secret_value_cannot_be_tested(tmp_path: Path) -> None:
         await service.put_object("Secret", "fleet-default", "b", secret("b", pin=PIN))
         kept.update(await shown(service, "a"))
         assert len({kept["pin"], kept["other"], (await shown(service, "b"))["pin"]}) == 3
-        put = await service.put_object("Secret", "fleet-default", "a", secret("a", pin=b"4712", other=PIN))
+        put = await service.put_object(
+            "Secret", "fleet-default", "a", secret("a", pin=b"4712", other=PIN)
+        )
         assert put.object["data"]["pin"] != kept["pin"]
         assert put.object["data"]["other"] == kept["other"]
         await service.put_object("Secret", "fleet-default", "a", secret("a", pin=PIN, other=PIN))
@@ -54,15 +65,25 @@ def test_a_guess_of_a_secret_value_cannot_be_tested(tmp_path: Path) -> None:
 
 
 def test_plain_hashes_of_an_older_version_are_replaced_at_the_start(tmp_path: Path) -> None:
-    """A Secret that the key does not open says so, stands in the list beside the others, and can be replaced and deleted."""
+    """A Secret that the key does not open says so, stands in the list beside the others, and can be
+    replaced and deleted.
+    """
 
     async def before(service: Service) -> None:
         for name in "ab":
             await service.put_object("Secret", "fleet-default", name, secret(name, pin=PIN))
-        old = msgspec.json.encode({"type": "Opaque", "keys": {"pin": f"sha256:{PLAIN_HASH}"}, "content": "00"})
+        old = msgspec.json.encode(
+            {"type": "Opaque", "keys": {"pin": f"sha256:{PLAIN_HASH}"}, "content": "00"}
+        )
         mine = objects.c.kind == "Secret"
-        await service._store.write(lambda c: c.execute(sa.update(objects).where(mine).values(extra=old)))
-        await service._store.write(lambda c: c.execute(sa.update(objects).where(mine, objects.c.name == "b").values(spec=b"0" * 60)))
+        await service._store.write(
+            lambda c: c.execute(sa.update(objects).where(mine).values(extra=old))
+        )
+        await service._store.write(
+            lambda c: c.execute(
+                sa.update(objects).where(mine, objects.c.name == "b").values(spec=b"0" * 60)
+            )
+        )
 
     async def after(service: Service) -> None:
         a, b = await service.list_objects("Secret")
@@ -77,7 +98,9 @@ def test_plain_hashes_of_an_older_version_are_replaced_at_the_start(tmp_path: Pa
     run(tmp_path / "data", after)
 
 
-def test_the_name_of_a_git_store_reveals_nothing_and_unused_stores_are_removed(tmp_path: Path, clone: Clone) -> None:
+def test_the_name_of_a_git_store_reveals_nothing_and_unused_stores_are_removed(
+    tmp_path: Path, clone: Clone
+) -> None:
     commit = clone.push({"m.yaml": MAP.format(name="a")})
     folder = tmp_path / "data"
     plain = hashlib.sha256(f"{clone.url}\0\0".encode()).hexdigest()[:32]
@@ -87,7 +110,8 @@ def test_the_name_of_a_git_store_reveals_nothing_and_unused_stores_are_removed(t
         old.mkdir(parents=True)
         await add(service, clone.url)
         await scanned(service, commit)
-        assert await service._scanner.sweep() in {0, 1}  # the housekeeping of the start may have done it
+        # the housekeeping of the start may have done it
+        assert await service._scanner.sweep() in {0, 1}
         [name] = (folder / "git").iterdir()
         assert name.name != plain
 

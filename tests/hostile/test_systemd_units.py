@@ -56,7 +56,9 @@ def test_the_manager_has_a_user_of_its_own_and_the_agent_can_read_a_kubeconfig()
     assert unit("fleet-manager")["Service"]["ProtectHome"] == "true"
     assert unit("fleet-agent")["Service"]["ProtectHome"] == "read-only"
     # kustomize is started in a user and a network namespace.
-    assert not {"user", "net"} & set(unit("fleet-agent")["Service"].get("RestrictNamespaces", "~").removeprefix("~").split())
+    assert not {"user", "net"} & set(
+        unit("fleet-agent")["Service"].get("RestrictNamespaces", "~").removeprefix("~").split()
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -64,6 +66,12 @@ def test_systemd_calls_the_exposure_ok(name: str) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         return  # the properties themselves are compared above
-    words = [analyze, "security", "--offline=true", "--threshold=40", str(UNITS / f"{name}.service")]
+    words = [
+        analyze,
+        "security",
+        "--offline=true",
+        "--threshold=40",
+        str(UNITS / f"{name}.service"),
+    ]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout[-300:]

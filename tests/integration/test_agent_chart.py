@@ -1,7 +1,9 @@
-"""The agent as a Pod: the chart in a real API server, and an agent that runs with exactly the rights and files which that Pod would have.
+"""The agent as a Pod: the chart in a real API server, and an agent that runs with exactly the
+rights and files which that Pod would have.
 
-No kubelet runs containers here: what it would do (mount the account's token, renew it, give the Pod its environment) is done by hand, and
-the agent is a process of this machine with the command line that the chart states.
+No kubelet runs containers here: what it would do (mount the account's token, renew it, give the Pod
+its environment) is done by hand, and the agent is a process of this machine with the command line
+that the chart states.
 """
 
 from __future__ import annotations
@@ -32,29 +34,83 @@ from tests.support.gitrepo import Clone
 pytestmark = pytest.mark.cluster
 CHART = Path(__file__).parents[2] / "examples" / "agent-chart"
 MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  a: '{value}'\n"
-CLUSTER_ROLE = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata:\n  name: evil\nrules: []\n"
-NEEDED = ("--set", "manager.url=https://manager.example.com:8443", "--set", "image.repository=registry.example.com/fleet-agent")
+CLUSTER_ROLE = (
+    "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata:\n  name: evil\nrules:"
+    " []\n"
+)
+NEEDED = (
+    "--set",
+    "manager.url=https://manager.example.com:8443",
+    "--set",
+    "image.repository=registry.example.com/fleet-agent",
+)
 MODES = {
     "the default": (),
     "cluster-admin": ("--set", "rbac.mode=cluster-admin"),
     "impersonate": ("--set", "rbac.mode=impersonate"),
-    "impersonate, records of two namespaces": ("--set", "rbac.mode=impersonate", "--set", "rbac.recordNamespaces={default,kube-public}"),
-    "namespaces": ("--set", "rbac.mode=namespaces", "--set", "rbac.namespaces={default,kube-public}"),
+    "impersonate, records of two namespaces": (
+        "--set",
+        "rbac.mode=impersonate",
+        "--set",
+        "rbac.recordNamespaces={default,kube-public}",
+    ),
+    "namespaces": (
+        "--set",
+        "rbac.mode=namespaces",
+        "--set",
+        "rbac.namespaces={default,kube-public}",
+    ),
     "a volume": ("--set", "persistence.enabled=true", "--set", "persistence.storageClass=fast"),
-    "a claim that is there": ("--set", "persistence.enabled=true", "--set", "persistence.existingClaim=mine"),
+    "a claim that is there": (
+        "--set",
+        "persistence.enabled=true",
+        "--set",
+        "persistence.existingClaim=mine",
+    ),
     "a token in the values": ("--set", "token.value=abc", "--set", "identity.keep=true"),
-    "no roles": ("--set", "rbac.create=false", "--set", "serviceAccount.create=false", "--set", "serviceAccount.name=mine"),
+    "no roles": (
+        "--set",
+        "rbac.create=false",
+        "--set",
+        "serviceAccount.create=false",
+        "--set",
+        "serviceAccount.name=mine",
+    ),
     "where it runs": (
-        *("--set-json", 'tolerations=[{"key":"edge","operator":"Exists"}]', "--set-json", 'nodeSelector={"edge":"yes"}'),
-        *("--set", "priorityClassName=system-cluster-critical", "--set-json", 'imagePullSecrets=[{"name":"pull"}]'),
-        *("--set-json", 'podAnnotations={"a/b":"c"}', "--set", "image.digest=sha256:" + "a" * 64, "--set", "log=json"),
-        *("--set-json", 'extraEnv=[{"name":"HTTPS_PROXY","value":"http://p:3128"}]', "--set", "extraArgs={--log=text}"),
+        *(
+            "--set-json",
+            'tolerations=[{"key":"edge","operator":"Exists"}]',
+            "--set-json",
+            'nodeSelector={"edge":"yes"}',
+        ),
+        *(
+            "--set",
+            "priorityClassName=system-cluster-critical",
+            "--set-json",
+            'imagePullSecrets=[{"name":"pull"}]',
+        ),
+        *(
+            "--set-json",
+            'podAnnotations={"a/b":"c"}',
+            "--set",
+            "image.digest=sha256:" + "a" * 64,
+            "--set",
+            "log=json",
+        ),
+        *(
+            "--set-json",
+            'extraEnv=[{"name":"HTTPS_PROXY","value":"http://p:3128"}]',
+            "--set",
+            "extraArgs={--log=text}",
+        ),
     ),
 }
 
 
 def run(env: dict[str, str], *argv: str, stdin: str = "") -> str:
-    done = subprocess.run(argv, env=env, input=stdin, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        argv, env=env, input=stdin, capture_output=True, text=True, check=False, timeout=60
+    )
     assert done.returncode == 0, f"{shlex.join(argv)}\n{done.stdout}{done.stderr}"
     return done.stdout
 
@@ -66,9 +122,15 @@ class TestChart:
         assert "0 chart(s) failed" in said
 
     @pytest.mark.parametrize("more", MODES.values(), ids=MODES.keys())
-    def test_the_api_server_takes_all_of_it(self, more: tuple[str, ...], kube: LocalKube, tool_env: dict[str, str]) -> None:
-        """Every object of every form passes the API server's own checks, unknown fields included."""
-        made = run(tool_env, "helm", "template", "agent", str(CHART), "-n", "default", *NEEDED, *more)
+    def test_the_api_server_takes_all_of_it(
+        self, more: tuple[str, ...], kube: LocalKube, tool_env: dict[str, str]
+    ) -> None:
+        """Every object of every form passes the API server's own checks, unknown fields
+        included.
+        """
+        made = run(
+            tool_env, "helm", "template", "agent", str(CHART), "-n", "default", *NEEDED, *more
+        )
         config = str(kube["dev"].kubeconfig)
         apply = ("apply", "--dry-run=server", "--validate=strict", "-f", "-")
         said = run(tool_env, "kubectl", "--kubeconfig", config, *apply, stdin=made)
@@ -86,27 +148,52 @@ class TestChart:
             (("--set", "serviceAccount.create=false"), "serviceAccount.name"),
         ],
     )
-    def test_wrong_values_are_refused(self, more: tuple[str, ...], said: str, tool_env: dict[str, str]) -> None:
+    def test_wrong_values_are_refused(
+        self, more: tuple[str, ...], said: str, tool_env: dict[str, str]
+    ) -> None:
         """By the schema, before anything is installed, and naming the value."""
         argv = ["helm", "template", "agent", str(CHART), *NEEDED, *more]
-        done = subprocess.run(argv, env=tool_env, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(
+            argv, env=tool_env, capture_output=True, text=True, check=False, timeout=60
+        )
         assert (done.returncode, said in done.stderr) == (1, True), done.stderr
 
-    def test_the_default_gives_no_rights_that_a_bundle_could_use(self, tool_env: dict[str, str]) -> None:
+    def test_the_default_gives_no_rights_that_a_bundle_could_use(
+        self, tool_env: dict[str, str]
+    ) -> None:
         """cluster-admin is an opt-in; nothing may connect to the agent."""
         found = objects(tool_env, *NEEDED)
-        assert {binding["roleRef"]["name"] for binding in found["ClusterRoleBinding"]} == {"fleet-agent-fleet-agent"}
-        assert all("*" not in rule["verbs"] for role in found["ClusterRole"] for rule in role["rules"])
-        assert not any("secrets" in rule["resources"] for role in found["ClusterRole"] for rule in role["rules"])
+        assert {binding["roleRef"]["name"] for binding in found["ClusterRoleBinding"]} == {
+            "fleet-agent-fleet-agent"
+        }
+        assert all(
+            "*" not in rule["verbs"] for role in found["ClusterRole"] for rule in role["rules"]
+        )
+        assert not any(
+            "secrets" in rule["resources"]
+            for role in found["ClusterRole"]
+            for rule in role["rules"]
+        )
         [policy] = found["NetworkPolicy"]
         assert policy["spec"]["policyTypes"] == ["Ingress"]
         assert "ingress" not in policy["spec"]
-        opted = objects(tool_env, *NEEDED, "--set", "rbac.mode=cluster-admin", "--set", "networkPolicy.enabled=false")
-        assert [binding["roleRef"]["name"] for binding in opted["ClusterRoleBinding"]] == ["cluster-admin"]
+        opted = objects(
+            tool_env,
+            *NEEDED,
+            "--set",
+            "rbac.mode=cluster-admin",
+            "--set",
+            "networkPolicy.enabled=false",
+        )
+        assert [binding["roleRef"]["name"] for binding in opted["ClusterRoleBinding"]] == [
+            "cluster-admin"
+        ]
         assert "NetworkPolicy" not in opted
 
     def test_the_pod_is_confined(self, tool_env: dict[str, str]) -> None:
-        """Not root, nothing of its image writable, no capabilities, the token only in a file, one at a time."""
+        """Not root, nothing of its image writable, no capabilities, the token only in a file, one
+        at a time.
+        """
         deployment = objects(tool_env, *NEEDED)["Deployment"][0]["spec"]
         pod = deployment["template"]["spec"]
         container = pod["containers"][0]
@@ -120,19 +207,29 @@ class TestChart:
         }
         assert not any("SecretKeyRef" in json.dumps(e) for e in container["env"])
 
-    def test_a_pod_of_the_restricted_standard(self, kube: LocalKube, tool_env: dict[str, str]) -> None:
+    def test_a_pod_of_the_restricted_standard(
+        self, kube: LocalKube, tool_env: dict[str, str]
+    ) -> None:
         """The API server's own pod security admission has nothing to say against it."""
         kubectl = ("kubectl", "--kubeconfig", str(kube["dev"].kubeconfig))
         run(tool_env, *kubectl, "apply", "-f", "-", stdin=json.dumps(RESTRICTED))
         pod = objects(tool_env, *NEEDED)["Deployment"][0]["spec"]["template"]
-        alone = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "pod-restricted"}, "spec": pod["spec"]}
+        alone = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "p", "namespace": "pod-restricted"},
+            "spec": pod["spec"],
+        }
         run(tool_env, *kubectl, "apply", "--dry-run=server", "-f", "-", stdin=json.dumps(alone))
 
 
 RESTRICTED = {
     "apiVersion": "v1",
     "kind": "Namespace",
-    "metadata": {"name": "pod-restricted", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+    "metadata": {
+        "name": "pod-restricted",
+        "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+    },
 }
 
 
@@ -147,7 +244,9 @@ def objects(env: dict[str, str], *more: str) -> dict[str, list[Any]]:
 
 
 class Pod:
-    """What a kubelet would make of the chart's Deployment, out of the API server: files, environment, command line."""
+    """What a kubelet would make of the chart's Deployment, out of the API server: files,
+    environment, command line.
+    """
 
     def __init__(self, folder: Path, kube: LocalKube, namespace: str, env: dict[str, str]) -> None:
         self.folder, self.namespace, self.env, self._cluster = folder, namespace, env, kube["test"]
@@ -156,16 +255,29 @@ class Pod:
         self.account.mkdir(parents=True)
         (self.account / "ca.crt").write_bytes(self._cluster.ca_file.read_bytes())
         (self.account / "namespace").write_text(namespace)
-        self.spec = json.loads(self.kubectl("get", "deployment", "fleet-agent", "-o", "json"))["spec"]["template"]["spec"]
+        self.spec = json.loads(self.kubectl("get", "deployment", "fleet-agent", "-o", "json"))[
+            "spec"
+        ]["template"]["spec"]
         self.renew()
 
     def kubectl(self, *words: str, stdin: str = "") -> str:
-        return run(self.env, "kubectl", "--kubeconfig", self.config, "-n", self.namespace, *words, stdin=stdin)
+        return run(
+            self.env,
+            "kubectl",
+            "--kubeconfig",
+            self.config,
+            "-n",
+            self.namespace,
+            *words,
+            stdin=stdin,
+        )
 
     def renew(self) -> None:
         """A new token of the TokenRequest API, in the place of the old one."""
         fresh = self.account / "token.new"
-        fresh.write_text(self.kubectl("create", "token", self.spec["serviceAccountName"], "--duration=10m"))
+        fresh.write_text(
+            self.kubectl("create", "token", self.spec["serviceAccountName"], "--duration=10m")
+        )
         fresh.replace(self.account / "token")
 
     def process(self, state: Path) -> Process:
@@ -173,7 +285,10 @@ class Pod:
         container = self.spec["containers"][0]
         token = self.folder / "token"
         secret = next(v["secret"] for v in self.spec["volumes"] if v["name"] == "token")
-        found = json.loads(self.kubectl("get", "secret", secret["secretName"], "--ignore-not-found", "-o", "json") or "{}")
+        found = json.loads(
+            self.kubectl("get", "secret", secret["secretName"], "--ignore-not-found", "-o", "json")
+            or "{}"
+        )
         token.unlink(missing_ok=True)
         if found:
             import base64
@@ -186,34 +301,59 @@ class Pod:
         }
         here = re.compile("|".join(mounts))
         args = [here.sub(lambda m: mounts[m[0]], word) for word in container["args"]]
-        own = {e["name"]: here.sub(lambda m: mounts[m[0]], e["value"]) for e in container["env"] if e["name"] != "HOME"}
+        own = {
+            e["name"]: here.sub(lambda m: mounts[m[0]], e["value"])
+            for e in container["env"]
+            if e["name"] != "HOME"
+        }
         host, port = self._cluster.url.removeprefix("https://").split(":")
-        more = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port, "FLEET_AGENT_POD_ACCOUNT": str(self.account)}
+        more = {
+            "KUBERNETES_SERVICE_HOST": host,
+            "KUBERNETES_SERVICE_PORT": port,
+            "FLEET_AGENT_POD_ACCOUNT": str(self.account),
+        }
         from examples.demo.parts import environment
 
         env = environment({**self.env, **more, **own})
         return Process("pod", program("fleet-agent", *args), env, self.folder.parent / "pod.log")
 
     def exec(self, state: Path, *words: str) -> str:
-        """As `kubectl exec deploy/fleet-agent -- fleet-agent …`: the container's environment, and nothing else said."""
-        done = subprocess.run(program("fleet-agent", *words), env=self.process(state).env, capture_output=True, text=True, check=False)
+        """As `kubectl exec deploy/fleet-agent -- fleet-agent …`: the container's environment, and
+        nothing else said.
+        """
+        done = subprocess.run(
+            program("fleet-agent", *words),
+            env=self.process(state).env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert "Traceback" not in done.stderr, done.stderr
         return done.stdout
 
     def probe(self, kind: str) -> bool:
         command = [
-            word.replace("/run/fleet-agent/live.json", str(self.live)) for word in self.spec["containers"][0][kind]["exec"]["command"]
+            word.replace("/run/fleet-agent/live.json", str(self.live))
+            for word in self.spec["containers"][0][kind]["exec"]["command"]
         ]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def installed(fleet: Fleet, kube: LocalKube, tool_env: dict[str, str], namespace: str, *more: str) -> Pod:
+def installed(
+    fleet: Fleet, kube: LocalKube, tool_env: dict[str, str], namespace: str, *more: str
+) -> Pod:
     """By the very lines that `fleetctl cluster register --helm` prints, in another namespace."""
     from fleetctl.cli.commands.cluster import helm_instructions
 
-    more = more if any("rbac.mode" in word for word in more) else (*more, "--set", "rbac.mode=cluster-admin")
+    more = (
+        more
+        if any("rbac.mode" in word for word in more)
+        else (*more, "--set", "rbac.mode=cluster-admin")
+    )
     made = fleet.call("POST", f"clusters/fleet-default/{namespace}/register", {"labels": {}})
-    script = "\n".join(helm_instructions(namespace, made)).replace("-n fleet-agent", f"-n {namespace}")
+    script = "\n".join(helm_instructions(namespace, made)).replace(
+        "-n fleet-agent", f"-n {namespace}"
+    )
     script = script.replace("create namespace fleet-agent", f"create namespace {namespace}")
     script = script.replace("examples/agent-chart -n", f"{CHART} {shlex.join(more)} -n")
     assert made["token"] not in script.replace(f"\n{made['token']}\n", "")
@@ -232,11 +372,16 @@ class TestRunning:
     def test_it_enrols_deploys_and_outlives_its_pod(
         self, clone: Clone, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str], tmp_path: Path
     ) -> None:
-        """Probes turn green, a bundle is deployed; then the Pod is another one, on an empty disk and without a token: the same cluster,
-        the same release, nothing deployed anew.
+        """Probes turn green, a bundle is deployed; then the Pod is another one, on an empty disk
+        and without a token: the same cluster, the same release, nothing deployed anew.
         """
         pod = installed(fleet, kube, tool_env, "pod-admin")
-        clone.push({"fleet.yaml": "defaultNamespace: pod-admin-bundle\n", "m.yaml": MAP.format(name="m", value=1)})
+        clone.push(
+            {
+                "fleet.yaml": "defaultNamespace: pod-admin-bundle\n",
+                "m.yaml": MAP.format(name="m", value=1),
+            }
+        )
         fleet.gitrepo(clone.url)
         process = pod.process(tmp_path / "first")
         assert not pod.probe("readinessProbe")
@@ -250,25 +395,45 @@ class TestRunning:
             process = pod.process(tmp_path / "second")
             process.start()
             clone.push({"m.yaml": MAP.format(name="m", value=2)})
-            wait(lambda: "'2'" in pod.kubectl("get", "cm", "m", "-n", "pod-admin-bundle", "-o", "jsonpath='{.data.a}'"), process)
+            wait(
+                lambda: (
+                    "'2'"
+                    in pod.kubectl(
+                        "get", "cm", "m", "-n", "pod-admin-bundle", "-o", "jsonpath='{.data.a}'"
+                    )
+                ),
+                process,
+            )
             fleet.all_ready(bundles=1)
-            assert [c["metadata"]["name"] for c in fleet.call("GET", "objects/clusters")["items"]] == ["pod-admin"]
+            assert [
+                c["metadata"]["name"] for c in fleet.call("GET", "objects/clusters")["items"]
+            ] == ["pod-admin"]
         finally:
             process.stop()
-        assert (tmp_path / "first" / "identity.key").read_bytes() == (tmp_path / "second" / "identity.key").read_bytes()
+        assert (tmp_path / "first" / "identity.key").read_bytes() == (
+            tmp_path / "second" / "identity.key"
+        ).read_bytes()
 
     def test_a_renewed_token_is_taken_by_the_agent_and_by_helm(
         self, clone: Clone, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str], tmp_path: Path
     ) -> None:
-        """The kubelet renews the token every hour, and the old one ends: an agent that had read it once would be locked out."""
+        """The kubelet renews the token every hour, and the old one ends: an agent that had read it
+        once would be locked out.
+        """
         pod = installed(fleet, kube, tool_env, "pod-token")
-        clone.push({"fleet.yaml": "defaultNamespace: pod-token-bundle\n", "m.yaml": MAP.format(name="m", value=1)})
+        clone.push(
+            {
+                "fleet.yaml": "defaultNamespace: pod-token-bundle\n",
+                "m.yaml": MAP.format(name="m", value=1),
+            }
+        )
         fleet.gitrepo(clone.url)
         process = pod.process(tmp_path / "state")
         process.start()
         try:
             fleet.all_ready(bundles=1)
-            # The account is another one of the same name: every token of the old one is refused from now on.
+            # The account is another one of the same name: every token of the old one is refused
+            # from now on.
             old = (pod.account / "token").read_text()
             account = json.loads(pod.kubectl("get", "sa", "fleet-agent", "-o", "json"))
             pod.kubectl("delete", "sa", "fleet-agent")
@@ -278,17 +443,38 @@ class TestRunning:
             pod.renew()
             assert old != (pod.account / "token").read_text()
             clone.push({"m.yaml": MAP.format(name="m", value=2)})
-            wait(lambda: "'2'" in pod.kubectl("get", "cm", "m", "-n", "pod-token-bundle", "-o", "jsonpath='{.data.a}'"), process)
+            wait(
+                lambda: (
+                    "'2'"
+                    in pod.kubectl(
+                        "get", "cm", "m", "-n", "pod-token-bundle", "-o", "jsonpath='{.data.a}'"
+                    )
+                ),
+                process,
+            )
             fleet.all_ready(bundles=1)
         finally:
             process.stop()
 
-    def test_in_some_namespaces_only(self, clone: Clone, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str], tmp_path: Path) -> None:
-        """Inside of them bundles are deployed and watched; outside, and for cluster-wide kinds, each is one clear line."""
+    def test_in_some_namespaces_only(
+        self, clone: Clone, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str], tmp_path: Path
+    ) -> None:
+        """Inside of them bundles are deployed and watched; outside, and for cluster-wide kinds,
+        each is one clear line.
+        """
         config = ("kubectl", "--kubeconfig", str(kube["test"].kubeconfig))
         run(tool_env, *config, "create", "namespace", "pod-inside")
         run(tool_env, *config, "create", "namespace", "pod-outside")
-        pod = installed(fleet, kube, tool_env, "pod-some", "--set", "rbac.mode=namespaces", "--set", "rbac.namespaces={pod-inside}")
+        pod = installed(
+            fleet,
+            kube,
+            tool_env,
+            "pod-some",
+            "--set",
+            "rbac.mode=namespaces",
+            "--set",
+            "rbac.namespaces={pod-inside}",
+        )
         clone.push(
             {
                 "good/fleet.yaml": "defaultNamespace: pod-inside\n",
@@ -304,12 +490,22 @@ class TestRunning:
         process.start()
         name = "pod-some.apps"
         try:
-            wanted = {f"{name}-good": "Ready", f"{name}-outside": "ErrApplied", f"{name}-role": "ErrApplied"}
+            wanted = {
+                f"{name}-good": "Ready",
+                f"{name}-outside": "ErrApplied",
+                f"{name}-role": "ErrApplied",
+            }
             fleet.until(fleet.states, lambda s: s == wanted, seconds=60)
             said = {n: d["status"]["message"] for n, d in fleet.deployments().items()}
             log = process.log.read_text()
-            checked = {f["what"]: f for f in json.loads(pod.exec(tmp_path / "state", "check", "-o", "json"))}
-            status = fleet.until(lambda: json.loads(pod.exec(tmp_path / "state", "status", "-o", "json")), lambda s: s["bundles"])
+            checked = {
+                f["what"]: f
+                for f in json.loads(pod.exec(tmp_path / "state", "check", "-o", "json"))
+            }
+            status = fleet.until(
+                lambda: json.loads(pod.exec(tmp_path / "state", "status", "-o", "json")),
+                lambda s: s["bundles"],
+            )
         finally:
             process.stop()
         account = "system:serviceaccount:pod-some:fleet-agent"
@@ -319,13 +515,18 @@ class TestRunning:
         assert log.count("bundle apps-role:") <= 2, log
         assert {what for what, f in checked.items() if f["ok"] is False} == {"rights"}, checked
         assert "create secrets in namespace pod-outside" in checked["rights"]["said"]
-        assert (status["agent"], [b["state"] for b in status["bundles"]]) == ("running", ["ErrApplied", "ErrApplied", "Ready"])
+        assert (status["agent"], [b["state"] for b in status["bundles"]]) == (
+            "running",
+            ["ErrApplied", "ErrApplied", "Ready"],
+        )
         assert "Traceback" not in log
 
     def test_with_the_rights_of_the_bundles_accounts_only(
         self, clone: Clone, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str], tmp_path: Path
     ) -> None:
-        """A bundle that names an account has its rights; one that names none has the agent's, which are none."""
+        """A bundle that names an account has its rights; one that names none has the agent's, which
+        are none.
+        """
         pod = installed(fleet, kube, tool_env, "pod-imp", "--set", "rbac.mode=impersonate")
         config = ("kubectl", "--kubeconfig", str(kube["test"].kubeconfig))
         run(tool_env, *config, "create", "namespace", "pod-imp-web")
@@ -355,24 +556,37 @@ class TestRunning:
         try:
             wanted = {"pod-imp.apps-web": "Ready", "pod-imp.apps-bare": "ErrApplied"}
             fleet.until(fleet.states, lambda s: s == wanted, seconds=60)
-            assert "pod-imp:fleet-agent" in fleet.deployments()["pod-imp.apps-bare"]["status"]["message"]
-            # The Pod is replaced, and the journal with it, while a bundle is removed: its release is found by the account's rights.
+            assert (
+                "pod-imp:fleet-agent"
+                in fleet.deployments()["pod-imp.apps-bare"]["status"]["message"]
+            )
+            # The Pod is replaced, and the journal with it, while a bundle is removed: its release
+            # is found by the account's rights.
             process.stop()
             clone.push({"web/fleet.yaml": None, "web/m.yaml": None})
             fleet.until(
-                lambda: [b["metadata"]["name"] for b in fleet.call("GET", "objects/bundles")["items"]], lambda b: b == ["apps-bare"]
+                lambda: [
+                    b["metadata"]["name"] for b in fleet.call("GET", "objects/bundles")["items"]
+                ],
+                lambda b: b == ["apps-bare"],
             )
             process = pod.process(tmp_path / "next")
             process.start()
             get = ("get", "configmap", "m", "-n", "pod-imp-web", "--ignore-not-found")
             wait(lambda: run(tool_env, *config, *get) == "", process)
-            checked = {f["what"]: f for f in json.loads(pod.exec(tmp_path / "next", "check", "-o", "json"))}
+            checked = {
+                f["what"]: f for f in json.loads(pod.exec(tmp_path / "next", "check", "-o", "json"))
+            }
             assert "pod-imp-web" in checked["releases"]["said"], checked
         finally:
             process.stop()
 
-    def test_a_used_token_is_one_clear_line(self, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str], tmp_path: Path) -> None:
-        """The Pod ends with it, so that its status shows it; a manager that is away is waited for instead, alive but not ready."""
+    def test_a_used_token_is_one_clear_line(
+        self, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str], tmp_path: Path
+    ) -> None:
+        """The Pod ends with it, so that its status shows it; a manager that is away is waited for
+        instead, alive but not ready.
+        """
         pod = installed(fleet, kube, tool_env, "pod-used")
         fleet.manager.process.stop()
         process = pod.process(tmp_path / "one")
@@ -398,7 +612,9 @@ class TestKeptIdentity:
     """The Secret against a real API server, without a Pod."""
 
     def test_what_is_kept_comes_back(self, kube: LocalKube, tmp_path: Path) -> None:
-        """Key first, identity after; an empty directory gets both, and a second agent's key is refused."""
+        """Key first, identity after; an empty directory gets both, and a second agent's key is
+        refused.
+        """
 
         async def story() -> None:
             async with Kube(kube["prod"].kubeconfig).open() as door:
@@ -424,8 +640,12 @@ class TestKeptIdentity:
 
         asyncio.run(story())
 
-    def test_the_directory_of_a_pod_that_died_between_two_writes_wins(self, kube: LocalKube, tmp_path: Path) -> None:
-        """Enrolled, and not yet in the Secret: the next start of the container keeps what it has and writes it down."""
+    def test_the_directory_of_a_pod_that_died_between_two_writes_wins(
+        self, kube: LocalKube, tmp_path: Path
+    ) -> None:
+        """Enrolled, and not yet in the Secret: the next start of the container keeps what it has
+        and writes it down.
+        """
 
         async def story() -> None:
             async with Kube(kube["prod"].kubeconfig).open() as door:
@@ -445,7 +665,14 @@ class TestKeptIdentity:
         asyncio.run(story())
 
 
-ME = Identity(url="https://m:1", ca_pem="", cluster_id=ClusterId("c-1"), cluster="paris", workspace="fleet-default", keys={})
+ME = Identity(
+    url="https://m:1",
+    ca_pem="",
+    cluster_id=ClusterId("c-1"),
+    cluster="paris",
+    workspace="fleet-default",
+    keys={},
+)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -453,10 +680,14 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 class TestImage:
-    """No container runtime is here: that the Dockerfile can be built is shown by its parts, not by building it."""
+    """No container runtime is here: that the Dockerfile can be built is shown by its parts, not by
+    building it.
+    """
 
     def test_every_instruction_is_known_and_every_source_is_there(self) -> None:
-        """The grammar of a Dockerfile, stages and arguments that are defined before they are used, and files that exist."""
+        """The grammar of a Dockerfile, stages and arguments that are defined before they are used,
+        and files that exist.
+        """
         from tests.support.dockerfile import parse
 
         stages = parse((CHART / "Dockerfile").read_text())
@@ -472,6 +703,13 @@ class TestImage:
     def test_the_entry_runs_the_agent(self, tmp_path: Path) -> None:
         """The same file, with this checkout in the place of the image's folder."""
         entry = tmp_path / "fleet-agent"
-        entry.write_text((CHART / "fleet-agent").read_text().replace("/opt/fleet-agent", str(CHART.parents[1])))
-        done = subprocess.run([sys.executable, "-I", str(entry), "version"], capture_output=True, text=True, check=True)
+        entry.write_text(
+            (CHART / "fleet-agent").read_text().replace("/opt/fleet-agent", str(CHART.parents[1]))
+        )
+        done = subprocess.run(
+            [sys.executable, "-I", str(entry), "version"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         assert done.stdout.startswith("fleet-agent ")

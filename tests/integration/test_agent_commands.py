@@ -1,4 +1,6 @@
-"""`fleet-agent check` and `status` as a person on a node types them, beside real agents, a real manager and a real API server."""
+"""`fleet-agent check` and `status` as a person on a node types them, beside real agents, a real
+manager and a real API server.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,12 @@ class Typed:
     def __init__(self, env: dict[str, str], *words: str, columns: int = 80) -> None:
         argv = program("fleet-agent", *words)
         done = subprocess.run(
-            argv, env=environment({**env, "COLUMNS": str(columns)}), capture_output=True, text=True, check=False, timeout=90
+            argv,
+            env=environment({**env, "COLUMNS": str(columns)}),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=90,
         )
         self.status, self.out, self.err = done.returncode, done.stdout, done.stderr
         assert "Traceback" not in self.err, shlex.join(words) + "\n" + self.err
@@ -53,23 +60,41 @@ def wrong(found: dict[str, Any]) -> dict[str, str]:
 
 
 class TestCheck:
-    def test_all_is_well(self, clone: Clone, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str]) -> None:
-        """An agent at work is not disturbed; without it the manager is asked by the agent's own key, and stays at peace with it."""
-        clone.push({"fleet.yaml": "defaultNamespace: check-well\n", "m.yaml": MAP.format(name="m", value=1)})
+    def test_all_is_well(
+        self, clone: Clone, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str]
+    ) -> None:
+        """An agent at work is not disturbed; without it the manager is asked by the agent's own
+        key, and stays at peace with it.
+        """
+        clone.push(
+            {
+                "fleet.yaml": "defaultNamespace: check-well\n",
+                "m.yaml": MAP.format(name="m", value=1),
+            }
+        )
         fleet.gitrepo(clone.url)
         agent = fleet.agent("dev", kube["dev"].kubeconfig)
         fleet.all_ready(bundles=1)
         found = fleet.until(
-            lambda: check(fleet, agent.state_dir), lambda c: c.findings()["manager"]["said"].startswith("answered the running agent")
+            lambda: check(fleet, agent.state_dir),
+            lambda c: c.findings()["manager"]["said"].startswith("answered the running agent"),
         )
         assert (found.status, wrong(found.findings())) == (0, {}), found.out
-        assert fleet.call("GET", "objects/clusters/fleet-default/dev")["status"]["agent"]["troubles"] == []
+        assert (
+            fleet.call("GET", "objects/clusters/fleet-default/dev")["status"]["agent"]["troubles"]
+            == []
+        )
 
         agent.process.stop()
         found = check(fleet, agent.state_dir)
         assert (found.status, wrong(found.findings())) == (0, {}), found.out
-        assert found.findings()["manager"]["said"].startswith("takes this agent's key; its document names 1 bundles")
-        assert found.findings()["releases"]["said"] == "1 of this agent, none in the middle of a change"
+        assert found.findings()["manager"]["said"].startswith(
+            "takes this agent's key; its document names 1 bundles"
+        )
+        assert (
+            found.findings()["releases"]["said"]
+            == "1 of this agent, none in the middle of a change"
+        )
         assert found.findings()["desired state"]["ok"] is True
 
         agent.process.start()
@@ -77,8 +102,12 @@ class TestCheck:
         fleet.until(agent.process.log.read_text, lambda log: "generation 2" in log)
         assert "another agent" not in agent.process.log.read_text()
 
-    def test_a_manager_that_is_away_or_has_forgotten_this_agent(self, fleet: Fleet, tmp_path: Path) -> None:
-        """Each is told apart: a key that is not known, a port on which nobody listens, a name that nobody has."""
+    def test_a_manager_that_is_away_or_has_forgotten_this_agent(
+        self, fleet: Fleet, tmp_path: Path
+    ) -> None:
+        """Each is told apart: a key that is not known, a port on which nobody listens, a name that
+        nobody has.
+        """
         agent = fleet.agent("edge", None, target_dir=tmp_path / "out")
         fleet.until(agent.process.log.read_text, lambda log: "new desired state" in log)
         agent.process.stop()
@@ -94,7 +123,10 @@ class TestCheck:
 
         path = agent.state_dir / "identity.json"
         path.write_text(path.read_text().replace("127.0.0.1", "manager.invalid"))
-        assert "manager.invalid does not resolve" in wrong(check(fleet, agent.state_dir).findings())["network"]
+        assert (
+            "manager.invalid does not resolve"
+            in wrong(check(fleet, agent.state_dir).findings())["network"]
+        )
 
     def test_another_server_in_the_managers_place(self, fleet: Fleet, tmp_path: Path) -> None:
         """TLS by somebody else's CA, and no TLS at all, are not the same."""
@@ -106,12 +138,17 @@ class TestCheck:
         mine = path.read_text()
         try:
             path.write_text(mine.replace(fleet.manager.url, other.manager.url))
-            assert "is not of the pinned CA" in wrong(check(fleet, agent.state_dir).findings())["TLS"]
+            assert (
+                "is not of the pinned CA" in wrong(check(fleet, agent.state_dir).findings())["TLS"]
+            )
         finally:
             other.stop()
         with Portal() as url:
             path.write_text(mine.replace(fleet.manager.url, url))
-            assert "the handshake with 127.0.0.1 fails" in wrong(check(fleet, agent.state_dir).findings())["TLS"]
+            assert (
+                "the handshake with 127.0.0.1 fails"
+                in wrong(check(fleet, agent.state_dir).findings())["TLS"]
+            )
 
     def test_before_the_enrolment(self, fleet: Fleet, kube: LocalKube) -> None:
         """--url and --ca-pin show whether `enrol` would work, and use no token."""
@@ -119,9 +156,14 @@ class TestCheck:
         words = ("check", "-o", "json", "--kubeconfig", config, "--url", url, "--ca-pin")
         good = Typed(dict(fleet.env), *words, pin)
         assert (good.status, wrong(good.findings())) == (0, {}), good.out
-        assert {"network", "CA pin", "TLS", "manager", "helm", "cluster", "rights"} <= set(good.findings())
+        assert {"network", "CA pin", "TLS", "manager", "helm", "cluster", "rights"} <= set(
+            good.findings()
+        )
         bad = Typed(dict(fleet.env), *words, "ab" * 32)
-        assert (bad.status, "is not the one that the CA pin names" in wrong(bad.findings())["CA pin"]) == (1, True)
+        assert (
+            bad.status,
+            "is not the one that the CA pin names" in wrong(bad.findings())["CA pin"],
+        ) == (1, True)
         none = Typed(dict(fleet.env), *words[:-1])
         assert "is not trusted here" in wrong(none.findings())["TLS"]
 
@@ -129,27 +171,55 @@ class TestCheck:
         """A page with status 200 is no manager, even behind a certificate that is trusted."""
         with Portal(certificate_of(fleet, tmp_path)) as url:
             found = Typed(
-                dict(fleet.env), "check", "-o", "json", "--target-dir", str(tmp_path), "--url", url, "--ca-pin", fleet.manager.ca_pin
+                dict(fleet.env),
+                "check",
+                "-o",
+                "json",
+                "--target-dir",
+                str(tmp_path),
+                "--url",
+                url,
+                "--ca-pin",
+                fleet.manager.ca_pin,
             )
         assert "is not the one that the CA pin names" in wrong(found.findings())["CA pin"]
 
     def test_rights_that_are_too_narrow(
         self, clone: Clone, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str], tmp_path: Path
     ) -> None:
-        """What the bundles here need and the account has not is named; a login that is not taken is something else."""
-        clone.push({"fleet.yaml": "defaultNamespace: check-rights\n", "m.yaml": MAP.format(name="m", value=1)})
+        """What the bundles here need and the account has not is named; a login that is not taken is
+        something else.
+        """
+        clone.push(
+            {
+                "fleet.yaml": "defaultNamespace: check-rights\n",
+                "m.yaml": MAP.format(name="m", value=1),
+            }
+        )
         fleet.gitrepo(clone.url)
         agent = fleet.agent("dev", kube["dev"].kubeconfig)
         fleet.all_ready(bundles=1)
         agent.process.stop()
         config = json.loads(kube["dev"].kubeconfig.read_text())
         kubectl = ("kubectl", "--kubeconfig", str(kube["dev"].kubeconfig), "-n", "check-rights")
-        subprocess.run([*kubectl, "create", "serviceaccount", "poor"], env=tool_env, check=True, capture_output=True)
+        subprocess.run(
+            [*kubectl, "create", "serviceaccount", "poor"],
+            env=tool_env,
+            check=True,
+            capture_output=True,
+        )
         token = subprocess.run(
-            [*kubectl, "create", "token", "poor"], env=tool_env, check=True, capture_output=True, text=True
+            [*kubectl, "create", "token", "poor"],
+            env=tool_env,
+            check=True,
+            capture_output=True,
+            text=True,
         ).stdout.strip()
         narrow = tmp_path / "narrow"
-        for said, expected in ((token, "create secrets in namespace check-rights"), ("nobody", "does not take this agent's login (401)")):
+        for said, expected in (
+            (token, "create secrets in namespace check-rights"),
+            ("nobody", "does not take this agent's login (401)"),
+        ):
             config["users"][0]["user"] = {"token": said}
             narrow.write_text(json.dumps(config))
             found = wrong(check(fleet, agent.state_dir, "--kubeconfig", str(narrow)).findings())
@@ -157,7 +227,14 @@ class TestCheck:
 
     def test_text_for_people(self, fleet: Fleet, tmp_path: Path) -> None:
         """80 columns, a next step below what is wrong, and a last line that counts."""
-        found = Typed(dict(fleet.env), "check", "--url", f"https://127.0.0.1:{free_port()}", "--target-dir", str(tmp_path))
+        found = Typed(
+            dict(fleet.env),
+            "check",
+            "--url",
+            f"https://127.0.0.1:{free_port()}",
+            "--target-dir",
+            str(tmp_path),
+        )
         lines = found.out.splitlines()
         assert found.status == 1
         assert max(map(len, lines)) <= 80
@@ -167,8 +244,12 @@ class TestCheck:
 
 
 class TestStatus:
-    def test_of_a_running_a_hanging_and_an_ended_agent(self, clone: Clone, fleet: Fleet, kube: LocalKube) -> None:
-        """From files alone: one that is stopped by SIGSTOP cannot answer, and is told from one that works."""
+    def test_of_a_running_a_hanging_and_an_ended_agent(
+        self, clone: Clone, fleet: Fleet, kube: LocalKube
+    ) -> None:
+        """From files alone: one that is stopped by SIGSTOP cannot answer, and is told from one that
+        works.
+        """
         clone.push({f"b{i}/m.yaml": MAP.format(name=f"status{i}", value=1) for i in range(3)})
         clone.push({"b2/m.yaml": "apiVersion: v1\nkind: NoSuchKind\nmetadata:\n  name: x\n"})
         fleet.gitrepo(clone.url, paths=[f"b{i}" for i in range(3)])
@@ -179,8 +260,14 @@ class TestStatus:
         def seen() -> dict[str, Any]:
             return json.loads(Typed(dict(fleet.env), *words, "-o", "json").out)
 
-        found = fleet.until(seen, lambda s: [b["state"] for b in s["bundles"]] == ["ErrApplied", "Ready", "Ready"])
-        assert (found["agent"], found["pid"], found["statesKnown"]) == ("running", agent.process.pid, True)
+        found = fleet.until(
+            seen, lambda s: [b["state"] for b in s["bundles"]] == ["ErrApplied", "Ready", "Ready"]
+        )
+        assert (found["agent"], found["pid"], found["statesKnown"]) == (
+            "running",
+            agent.process.pid,
+            True,
+        )
         assert 0 <= found["contactSeconds"] < 60
         assert "NoSuchKind" in found["bundles"][0]["message"]
         shown = Typed(dict(fleet.env), *words).out
@@ -191,14 +278,20 @@ class TestStatus:
         try:
             old = time.time() - 300
             os.utime(status_file.path_of(agent.state_dir), (old, old))
-            assert "HANGS: it holds the lock and has shown no life for 5 min" in " ".join(Typed(dict(fleet.env), *words).out.split())
+            assert "HANGS: it holds the lock and has shown no life for 5 min" in " ".join(
+                Typed(dict(fleet.env), *words).out.split()
+            )
             stuck = check(fleet, agent.state_dir).findings()
             assert "has shown no life for 5 min" in wrong(stuck)["agent"]
         finally:
             os.kill(agent.process.pid, signal.SIGCONT)
         agent.process.kill()
         found = seen()
-        assert (found["agent"], found["statesKnown"], len(found["bundles"])) == ("stopped", False, 3)
+        assert (found["agent"], found["statesKnown"], len(found["bundles"])) == (
+            "stopped",
+            False,
+            3,
+        )
 
     @pytest.mark.parametrize(
         ("words", "said"),
@@ -212,7 +305,9 @@ class TestStatus:
             (("status", "--state-dir", "/dev/null"), "error: "),
         ],
     )
-    def test_what_is_wrong_with_a_command_line_is_said_in_a_line(self, words: tuple[str, ...], said: str, tool_env: dict[str, str]) -> None:
+    def test_what_is_wrong_with_a_command_line_is_said_in_a_line(
+        self, words: tuple[str, ...], said: str, tool_env: dict[str, str]
+    ) -> None:
         """What, about what, and the next step: at most three lines, exit 2; and nothing is made."""
         found = Typed(tool_env, *words)
         assert found.err.startswith(said), found.err
@@ -230,10 +325,19 @@ class TestStatus:
 
 
 class TestLog:
-    def test_a_life_is_a_story_without_storms(self, clone: Clone, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str]) -> None:
-        """Deployed, failed several times, mended, drifted, removed: each is there, a failure that repeats is not."""
+    def test_a_life_is_a_story_without_storms(
+        self, clone: Clone, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str]
+    ) -> None:
+        """Deployed, failed several times, mended, drifted, removed: each is there, a failure that
+        repeats is not.
+        """
         bad = MAP.format(name="life", value=1).replace("data:", "data:\n  b: {x: 1}")
-        clone.push({"fleet.yaml": "defaultNamespace: log-life\n", "m.yaml": MAP.format(name="life", value=1)})
+        clone.push(
+            {
+                "fleet.yaml": "defaultNamespace: log-life\n",
+                "m.yaml": MAP.format(name="life", value=1),
+            }
+        )
         fleet.gitrepo(clone.url)
         agent = fleet.agent("dev", kube["dev"].kubeconfig)
         log = agent.process.log
@@ -244,7 +348,12 @@ class TestLog:
         clone.push({"m.yaml": MAP.format(name="life", value=2)})
         fleet.until(fleet.states, lambda s: s == {"dev.apps": "Ready"})
         kubectl = ("kubectl", "--kubeconfig", str(kube["dev"].kubeconfig), "-n", "log-life")
-        subprocess.run([*kubectl, "patch", "cm", "life", "-p", '{"data":{"a":"hand"}}'], env=tool_env, check=True, capture_output=True)
+        subprocess.run(
+            [*kubectl, "patch", "cm", "life", "-p", '{"data":{"a":"hand"}}'],
+            env=tool_env,
+            check=True,
+            capture_output=True,
+        )
         fleet.until(fleet.states, lambda s: s == {"dev.apps": "Modified"})
         fleet.call("DELETE", "objects/gitrepos/fleet-default/apps")
         fleet.until(log.read_text, lambda text: "bundle apps: removed" in text)
@@ -260,9 +369,13 @@ class TestLog:
         ]
         at = 0
         for chapter in chapters:
-            at = next((i for i, line in enumerate(story) if i >= at and re.match(chapter, line)), -1)
+            at = next(
+                (i for i, line in enumerate(story) if i >= at and re.match(chapter, line)), -1
+            )
             assert at >= 0, f"{chapter}\n{log.read_text()}"
-        assert sum(1 for line in story if line.startswith("warning: bundle apps: ")) <= 2, log.read_text()
+        assert sum(1 for line in story if line.startswith("warning: bundle apps: ")) <= 2, (
+            log.read_text()
+        )
 
     def test_json_and_journald(self, fleet: Fleet, tmp_path: Path) -> None:
         """One object a line for machines; for journald a level in front and no time."""
@@ -281,7 +394,9 @@ class TestLog:
         end, start = os.pipe()
         about = os.fstat(start)
         more = {"JOURNAL_STREAM": f"{about.st_dev}:{about.st_ino}"} if journal else {}
-        process = subprocess.Popen(program("fleet-agent", *words), env=environment({**fleet.env, **more}), stderr=start)
+        process = subprocess.Popen(
+            program("fleet-agent", *words), env=environment({**fleet.env, **more}), stderr=start
+        )
         os.close(start)
         lines: list[str] = []
         with os.fdopen(end) as pipe:
@@ -325,7 +440,9 @@ class Portal:
 def certificate_of(fleet: Fleet, folder: Path) -> Path:
     """The manager's own certificate and key, in one file."""
     tls = fleet.manager.data_dir / "tls"
-    parts = sorted(p for p in tls.iterdir() if p.suffix in {".pem", ".key", ".crt"} and "ca" not in p.name)
+    parts = sorted(
+        p for p in tls.iterdir() if p.suffix in {".pem", ".key", ".crt"} and "ca" not in p.name
+    )
     target = folder / "portal.pem"
     target.write_bytes(b"".join(p.read_bytes() for p in parts))
     return target

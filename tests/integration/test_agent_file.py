@@ -19,12 +19,21 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("pyz") / "fleet-agent.pyz")
 
 
-def run(file: Path, folder: Path, *words: str, mode: int = 0o700) -> subprocess.CompletedProcess[str]:
+def run(
+    file: Path, folder: Path, *words: str, mode: int = 0o700
+) -> subprocess.CompletedProcess[str]:
     """With a state directory of its own, and a cache that must stay unused then."""
     folder.mkdir(exist_ok=True)
     folder.chmod(mode)
     env = {"PATH": "/usr/bin:/bin", "XDG_CACHE_HOME": str(folder / "cache"), "TMPDIR": str(folder)}
-    return subprocess.run([bare(), "-I", str(file), *words], env=env, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(
+        [bare(), "-I", str(file), *words],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
 
 
 def unpacked(folder: Path) -> list[Path]:
@@ -36,7 +45,11 @@ def test_it_runs_with_a_bare_python(built: Path, tmp_path: Path) -> None:
     done = run(built, tmp_path, "version")
     assert re.fullmatch(r"fleet-agent \S+\n", done.stdout), done
     wrong = run(built, tmp_path, "run", "--state-dir", str(tmp_path / "none"))
-    assert (wrong.returncode, "is not enrolled" in wrong.stderr, "Traceback" in wrong.stderr) == (2, True, False)
+    assert (wrong.returncode, "is not enrolled" in wrong.stderr, "Traceback" in wrong.stderr) == (
+        2,
+        True,
+        False,
+    )
     assert not (tmp_path / "none").exists()
 
 
@@ -45,8 +58,12 @@ def test_it_can_be_built_again_byte_for_byte(built: Path, tmp_path: Path) -> Non
     assert build(tmp_path / "again.pyz").read_bytes() == built.read_bytes()
 
 
-def test_the_lines_that_a_person_pastes_bring_it_to_the_node(built: Path, tmp_path: Path, tool_env: dict[str, str]) -> None:
-    """Fetched from the manager, checked, enrolled and run, as `fleetctl cluster register` says it; with another digest nothing is."""
+def test_the_lines_that_a_person_pastes_bring_it_to_the_node(
+    built: Path, tmp_path: Path, tool_env: dict[str, str]
+) -> None:
+    """Fetched from the manager, checked, enrolled and run, as `fleetctl cluster register` says it;
+    with another digest nothing is.
+    """
     fleet = Fleet(tmp_path / "fleet", tool_env, "--agent-file", str(built))
     try:
         made = fleet.call("POST", "clusters/fleet-default/paris/register", {"labels": {}})
@@ -60,17 +77,31 @@ def test_the_lines_that_a_person_pastes_bring_it_to_the_node(built: Path, tmp_pa
             for old, new in places.items():
                 text = text.replace(old, new)
             text = text.replace("--token-stdin", f"--token-stdin --target-dir {tmp_path}/out")
-            return subprocess.run(["sh", "-c", text], env=env, capture_output=True, text=True, check=False, timeout=120)
+            return subprocess.run(
+                ["sh", "-c", text],
+                env=env,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=120,
+            )
 
         wrong = pasted(made | {"agentSha256": "0" * 64})
-        assert (wrong.returncode != 0, state.exists(), "FAILED" in wrong.stdout + wrong.stderr) == (True, False, True), wrong
+        assert (wrong.returncode != 0, state.exists(), "FAILED" in wrong.stdout + wrong.stderr) == (
+            True,
+            False,
+            True,
+        ), wrong
         done = pasted(made)
         assert "enrolled as cluster paris" in done.stdout, done
         argv = [bare(), f"{tmp_path}/fleet-agent.pyz", "run", "--state-dir", str(state)]
         agent = Process("agent paris", argv, env, fleet.folder / "agent.log")
         agent.start()
         try:
-            seen = fleet.until(lambda: fleet.call("GET", "objects/clusters/fleet-default/paris"), lambda c: c["status"]["agent"]["runtime"])
+            seen = fleet.until(
+                lambda: fleet.call("GET", "objects/clusters/fleet-default/paris"),
+                lambda c: c["status"]["agent"]["runtime"],
+            )
             assert seen["status"]["agent"]["runtime"].startswith("cpython-")
         finally:
             agent.stop()
@@ -80,9 +111,13 @@ def test_the_lines_that_a_person_pastes_bring_it_to_the_node(built: Path, tmp_pa
 
 
 def test_it_unpacks_once_into_the_state_directory(built: Path, tmp_path: Path) -> None:
-    """Under the name of its digest; a second start makes nothing anew, and the user's cache is not touched."""
+    """Under the name of its digest; a second start makes nothing anew, and the user's cache is not
+    touched.
+    """
     for _ in range(2):
-        assert "is not enrolled" in run(built, tmp_path, "status", "--state-dir", str(tmp_path)).stderr
+        assert (
+            "is not enrolled" in run(built, tmp_path, "status", "--state-dir", str(tmp_path)).stderr
+        )
         (folder,) = unpacked(tmp_path)
         mark = folder / "mark"
         assert not mark.exists() or mark.read_text() == "first"
@@ -116,7 +151,9 @@ def test_compiled_code_that_a_power_cut_left_is_dropped(built: Path, tmp_path: P
     """Python's own caches carry no digest: a start that fails drops them, and the next one runs."""
     words = ("status", "--state-dir", str(tmp_path))
     run(built, tmp_path, *words)
-    caches = list(unpacked(tmp_path)[0].rglob("journal*.pyc")) + list(unpacked(tmp_path)[0].rglob("app*.pyc"))
+    caches = list(unpacked(tmp_path)[0].rglob("journal*.pyc")) + list(
+        unpacked(tmp_path)[0].rglob("app*.pyc")
+    )
     assert caches
     for cache in caches:
         cache.write_bytes(cache.read_bytes()[:64])
@@ -125,7 +162,9 @@ def test_compiled_code_that_a_power_cut_left_is_dropped(built: Path, tmp_path: P
     assert "is not enrolled" in second.stderr, second
 
 
-def test_code_is_not_run_out_of_a_directory_that_others_may_write_to(built: Path, tmp_path: Path) -> None:
+def test_code_is_not_run_out_of_a_directory_that_others_may_write_to(
+    built: Path, tmp_path: Path
+) -> None:
     """It unpacks elsewhere."""
     state = tmp_path / "state"
     run(built, state, "status", "--state-dir", str(state), mode=0o777)
@@ -141,7 +180,11 @@ def test_a_damaged_file_is_one_line(built: Path, tmp_path: Path) -> None:
     data[middle : middle + 64] = b"\0" * 64
     broken.write_bytes(data)
     done = run(broken, tmp_path / "state", "version")
-    assert (done.returncode, "cannot be unpacked" in done.stderr, "Traceback" in done.stderr) == (1, True, False), done
+    assert (done.returncode, "cannot be unpacked" in done.stderr, "Traceback" in done.stderr) == (
+        1,
+        True,
+        False,
+    ), done
 
 
 def test_another_python_gets_one_line(built: Path, tmp_path: Path) -> None:
@@ -156,4 +199,8 @@ def test_another_python_gets_one_line(built: Path, tmp_path: Path) -> None:
         for name, content in entries.items():
             archive.writestr(name, content)
     done = run(other, tmp_path, "version")
-    assert (done.returncode, len(done.stderr.splitlines()), "is for Python 3" in done.stderr) == (1, 1, True), done
+    assert (done.returncode, len(done.stderr.splitlines()), "is for Python 3" in done.stderr) == (
+        1,
+        1,
+        True,
+    ), done

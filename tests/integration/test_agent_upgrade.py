@@ -1,4 +1,6 @@
-"""The agent's own upgrade: a real manager, a real agent process over a directory target, and real .pyz files, good and bad."""
+"""The agent's own upgrade: a real manager, a real agent process over a directory target, and real
+.pyz files, good and bad.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,8 @@ KEY, STRANGER = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
 Change = Callable[[dict[str, bytes]], None]
 
 
-IMPATIENT = {"FLEET_AGENT_TRIAL_SECONDS": "5"}  # for versions that never check in; a good one may need more on a busy machine
+# for versions that never check in; a good one may need more on a busy machine
+IMPATIENT = {"FLEET_AGENT_TRIAL_SECONDS": "5"}
 
 
 def public(key: Ed25519PrivateKey) -> str:
@@ -54,7 +57,13 @@ class Site:
     """One manager, one agent that runs from an installed .pyz of version 1.0, one bundle."""
 
     def __init__(
-        self, folder: Path, env: dict[str, str], built: Path, *, kubeconfig: Path | None = None, namespace: str = "default"
+        self,
+        folder: Path,
+        env: dict[str, str],
+        built: Path,
+        *,
+        kubeconfig: Path | None = None,
+        namespace: str = "default",
     ) -> None:
         self.folder, self.built = folder, built
         quick = {"FLEET_AGENT_TRIAL_SECONDS": "60", "FLEET_AGENT_UPGRADE_RETRY_SECONDS": "0.2"}
@@ -65,7 +74,9 @@ class Site:
         repo.push(
             {
                 "fleet.yaml": f"defaultNamespace: {namespace}\n",
-                "web/config.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\ndata: {a: b}\n",
+                "web/config.yaml": (
+                    "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\ndata: {a: b}\n"
+                ),
             }
         )
         self.fleet.gitrepo(repo.url)
@@ -73,28 +84,41 @@ class Site:
         self.installed.write_bytes(built.read_bytes())
         made = self.fleet.call("POST", "clusters/fleet-default/paris/register", {"labels": {}})
         self.agent = Agent(
-            self.fleet.folder, "paris", env | quick, kubeconfig=kubeconfig, target_dir=None if kubeconfig else folder / "out"
+            self.fleet.folder,
+            "paris",
+            env | quick,
+            kubeconfig=kubeconfig,
+            target_dir=None if kubeconfig else folder / "out",
         )
         self.agent.enrol(self.fleet.manager.url, made["caPin"], made["token"])
         self.fleet.agents["paris"] = self.agent
         argv = [bare(), "-I", str(self.installed), "run", "--state-dir", str(self.agent.state_dir)]
         self.process = Process(
-            "agent paris", argv, {k: v for k, v in self.agent.process.env.items() if k != "PYTHONPATH"}, self.agent.process.log
+            "agent paris",
+            argv,
+            {k: v for k, v in self.agent.process.env.items() if k != "PYTHONPATH"},
+            self.agent.process.log,
         )
         self.agent.process = self.process
         pin(self.agent.state_dir, [public(KEY)])
 
     def start(self, **env: str) -> None:
-        self.process.env = {k: v for k, v in self.process.env.items() if not k.startswith("FLEETCTL_FAILPOINTS")} | env
+        self.process.env = {
+            k: v for k, v in self.process.env.items() if not k.startswith("FLEETCTL_FAILPOINTS")
+        } | env
         self.process.start()
 
     def runs(self, version: str, *, seconds: float = 60) -> dict[str, Any]:
         """As soon as the manager hears it from an agent of this version."""
         return self.until(lambda s: s["version"] == version, seconds=seconds)
 
-    def until(self, good: Callable[[dict[str, Any]], bool], *, seconds: float = 60) -> dict[str, Any]:
+    def until(
+        self, good: Callable[[dict[str, Any]], bool], *, seconds: float = 60
+    ) -> dict[str, Any]:
         def look() -> dict[str, Any]:
-            return dict(self.fleet.call("GET", "objects/clusters/fleet-default/paris")["status"]["agent"])
+            return dict(
+                self.fleet.call("GET", "objects/clusters/fleet-default/paris")["status"]["agent"]
+            )
 
         found: dict[str, Any] = self.fleet.until(look, good, seconds=seconds)
         return found
@@ -105,7 +129,9 @@ class Site:
     def file(self, version: str, change: Change = lambda _: None) -> Path:
         return variant(self.built, self.folder / f"{version}.pyz", version, change)
 
-    def add(self, path: Path, key: Ed25519PrivateKey = KEY, *, replaces_newer: bool = False, **said: str) -> AgentRelease:
+    def add(
+        self, path: Path, key: Ed25519PrivateKey = KEY, *, replaces_newer: bool = False, **said: str
+    ) -> AgentRelease:
         release, data = described(path)
         release = sign(msgspec.structs.replace(release, **said), key, replaces_newer=replaces_newer)
         header = {"fleet-release": wire.b64(to_file(release))}
@@ -155,30 +181,36 @@ def raises(files: dict[str, bytes]) -> None:
 
 def raises_when_it_runs(files: dict[str, bytes]) -> None:
     """Passes its check, and dies as soon as it is an agent."""
-    files["agent/loops/poll.py"] += b"\n\ndef _dead(self):\n    import os\n    os._exit(9)\n\n\nPoller.load = _dead\n"
+    files["agent/loops/poll.py"] += (
+        b"\n\ndef _dead(self):\n    import os\n    os._exit(9)\n\n\nPoller.load = _dead\n"
+    )
 
 
 def hangs(files: dict[str, bytes]) -> None:
-    files["agent/loops/poll.py"] += b"\n\ndef _stuck(self):\n    import time\n    time.sleep(1000)\n\n\nPoller.load = _stuck\n"
+    files["agent/loops/poll.py"] += (
+        b"\n\ndef _stuck(self):\n    import time\n    time.sleep(1000)\n\n\nPoller.load = _stuck\n"
+    )
 
 
 def deaf(files: dict[str, bytes]) -> None:
     """Runs well and never asks the manager anything; SIGTERM does not impress it."""
     files["agent/loops/poll.py"] += (
-        b"\n\nasync def _deaf(self):\n    import signal\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        b"    await asyncio.sleep(1000)\n\n\nPoller.poll = _deaf\n"
+        b"\n\nasync def _deaf(self):\n    import signal\n    signal.signal(signal.SIGTERM,"
+        b" signal.SIG_IGN)\n    await asyncio.sleep(1000)\n\n\nPoller.poll = _deaf\n"
     )
 
 
 def greedy(files: dict[str, bytes]) -> None:
     files["agent/loops/poll.py"] += (
-        b"\n\ndef _greedy(self):\n    held = []\n    while True:\n        held.append(bytearray(b'x') * (16 << 20))\n"
-        b"\n\nPoller.load = _greedy\n"
+        b"\n\ndef _greedy(self):\n    held = []\n    while True:\n       "
+        b" held.append(bytearray(b'x') * (16 << 20))\n\n\nPoller.load = _greedy\n"
     )
 
 
 def test_a_good_version_replaces_the_one_that_runs(site: Site) -> None:
-    """Same process, no helper left, the bundle untouched; a restart runs the new one, and the wish is done once."""
+    """Same process, no helper left, the bundle untouched; a restart runs the new one, and the wish
+    is done once.
+    """
     site.start()
     site.fleet.all_ready(bundles=1)
     pid = site.process.pid
@@ -189,10 +221,15 @@ def test_a_good_version_replaces_the_one_that_runs(site: Site) -> None:
     assert (found["version"], found["wanted"], found["troubles"]) == ("2.0", "2.0", [])
     assert (site.process.alive(), site.process.pid, site.one_process()) == (True, pid, True)
     state = site.state()
-    assert (state.current.version if state.current else "", state.trial, state.failure) == ("2.0", None, None)
+    assert (state.current.version if state.current else "", state.trial, state.failure) == (
+        "2.0",
+        None,
+        None,
+    )
     site.process.kill()
     site.start()
-    site.fleet.until(site.log, lambda text: text.count("fleet-agent 2.0 follows") == 3)  # on trial, as the current one, and again
+    # on trial, as the current one, and again
+    site.fleet.until(site.log, lambda text: text.count("fleet-agent 2.0 follows") == 3)
     site.fleet.all_ready(bundles=1)
     # And on to the next, whose way back is 2.0.
     site.add(site.file("3.0"))
@@ -204,7 +241,9 @@ def test_a_good_version_replaces_the_one_that_runs(site: Site) -> None:
 
 
 def test_an_init_system_sees_one_process_that_never_stops(site: Site) -> None:
-    """systemd takes messages of its main process only, ends a unit that says STOPPING, and one that forgets the watchdog."""
+    """systemd takes messages of its main process only, ends a unit that says STOPPING, and one that
+    forgets the watchdog.
+    """
     name = f"fleet-{site.folder.parent.name}-{site.folder.name}"[:100]
     heard: list[tuple[int, str, float]] = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
@@ -238,7 +277,9 @@ def test_an_init_system_sees_one_process_that_never_stops(site: Site) -> None:
 
 
 def test_without_a_pinned_key_upgrades_are_off(site: Site) -> None:
-    """The wish is refused and reported; a key that is pinned at the next start lets it through, `none` takes it away."""
+    """The wish is refused and reported; a key that is pinned at the next start lets it through,
+    `none` takes it away.
+    """
     pin(site.agent.state_dir, ["none"])
     site.start()
     site.add(site.file("2.0"))
@@ -254,14 +295,17 @@ def test_without_a_pinned_key_upgrades_are_off(site: Site) -> None:
 
 
 def test_a_manager_that_was_taken_over_cannot_run_a_program(site: Site) -> None:
-    """Signed by another key, with a stolen key id, or with the right signature over other bytes: nothing is even fetched, or kept."""
+    """Signed by another key, with a stolen key id, or with the right signature over other bytes:
+    nothing is even fetched, or kept.
+    """
     site.start()
     site.runs("1.0")
     release = site.add(site.file("2.0"), STRANGER)
     site.wish("2.0")
     assert "not signed by a release key" in site.ended("refused")["upgrade"]["message"]
     assert not list(site.agent.state_dir.glob("agents/*.pyz"))
-    # The manager's own database says what its owner wants: now a key id that is pinned, and other bytes in the archive.
+    # The manager's own database says what its owner wants: now a key id that is pinned, and other
+    # bytes in the archive.
     import sqlite3
 
     from agent.upgrade.release_keys import pinned
@@ -273,7 +317,9 @@ def test_a_manager_that_was_taken_over_cannot_run_a_program(site: Site) -> None:
         database.execute("UPDATE clusters SET issued = '2026-01-01T00:00:00Z'")
     database.close()
     site.fleet.manager.start()
-    site.fleet.until(site.log, lambda text: "new desired state" in text.split("not signed by a release key")[-1])
+    site.fleet.until(
+        site.log, lambda text: "new desired state" in text.split("not signed by a release key")[-1]
+    )
     assert "not signed by a release key" in site.ended("refused")["upgrade"]["message"]
     assert not list(site.agent.state_dir.glob("agents/*.pyz"))
     site.wish("")
@@ -293,7 +339,10 @@ def test_another_platform_is_refused_at_both_ends(site: Site) -> None:
     site.wish("2.0")  # nothing was heard of this agent yet
     site.start()
     assert "is for cpython-" in site.ended("refused")["upgrade"]["message"]
-    answer = site.fleet.client.post("/api/v1/agent-wishes", json={"workspace": "fleet-default", "names": ["paris"], "version": "2.0"})
+    answer = site.fleet.client.post(
+        "/api/v1/agent-wishes",
+        json={"workspace": "fleet-default", "names": ["paris"], "version": "2.0"},
+    )
     assert (answer.status_code, "riscv64" in answer.json()["summary"]) == (400, True)
 
 
@@ -318,7 +367,9 @@ def test_an_older_version_needs_a_signature_that_allows_it(site: Site) -> None:
         (greedy, "MiB of memory", ATTEMPTS),
     ],
 )
-def test_a_bad_version_is_rolled_back_by_itself(site: Site, change: Change, said: str, tried: int) -> None:
+def test_a_bad_version_is_rolled_back_by_itself(
+    site: Site, change: Change, said: str, tried: int
+) -> None:
     """It is reported why, and the version before works on."""
     site.start(**(IMPATIENT if change in {hangs, deaf} else {}))
     site.runs("1.0")
@@ -335,7 +386,9 @@ def test_a_bad_version_is_rolled_back_by_itself(site: Site, change: Change, said
 
 
 def test_a_wish_that_failed_is_tried_again_only_when_it_is_wished_anew(site: Site) -> None:
-    """Not by another start, nor by another document; the same version by a new wish, and another one."""
+    """Not by another start, nor by another document; the same version by a new wish, and another
+    one.
+    """
     site.start()
     site.runs("1.0")
     site.add(site.file("2.0", raises_when_it_runs))
@@ -351,7 +404,9 @@ def test_a_wish_that_failed_is_tried_again_only_when_it_is_wished_anew(site: Sit
     assert site.ended("failed")["upgrade"]["number"] == number
     assert site.log().count("trying version 2.0") == tried
     again = site.wish("2.0")["number"]
-    site.until(lambda s: s["upgrade"]["state"] == "failed" and s["upgrade"]["number"] == again, seconds=150)
+    site.until(
+        lambda s: s["upgrade"]["state"] == "failed" and s["upgrade"]["number"] == again, seconds=150
+    )
     assert site.log().count("trying version 2.0") == 2 * tried
     site.wish("2.1")
     assert site.ended("done")["version"] == "2.1"
@@ -361,7 +416,9 @@ def test_a_manager_that_refuses_the_new_version_gets_the_old_one_back(site: Site
     """Each of its polls is answered with an error; the old version's are not."""
 
     def wrong(files: dict[str, bytes]) -> None:
-        files["fleetctl/core/model/wire.py"] = files["fleetctl/core/model/wire.py"].replace(b"fleet-request-v1", b"fleet-request-v9")
+        files["fleetctl/core/model/wire.py"] = files["fleetctl/core/model/wire.py"].replace(
+            b"fleet-request-v1", b"fleet-request-v9"
+        )
 
     site.start(**IMPATIENT)
     site.runs("1.0")
@@ -411,10 +468,20 @@ def test_a_parent_that_is_killed_takes_the_version_on_trial_with_it(site: Site) 
     site.wish("2.0")
     site.fleet.until(site.state, lambda s: s.trial is not None and s.trial.attempts == 1)
     site.fleet.until(site.one_process, lambda one: not one)
-    second = subprocess.run(site.process.argv, env=dict(site.process.env), capture_output=True, text=True, timeout=60, check=False)
+    second = subprocess.run(
+        site.process.argv,
+        env=dict(site.process.env),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert (second.returncode, "another agent runs" in second.stderr) == (1, True), second
     site.process.kill()
-    site.fleet.until(lambda: any(str(site.agent.state_dir).encode() in p for p in _commands()), lambda there: not there)
+    site.fleet.until(
+        lambda: any(str(site.agent.state_dir).encode() in p for p in _commands()),
+        lambda there: not there,
+    )
     site.start(**IMPATIENT)
     assert site.ended("failed", seconds=90)["version"] == "1.0"
 
@@ -450,7 +517,9 @@ def test_a_program_that_is_installed_by_hand_wins(site: Site) -> None:
 
 @pytest.mark.parametrize("harm", ["gone", "damaged", "state"])
 def test_a_current_version_that_is_damaged_is_not_started(site: Site, harm: str) -> None:
-    """Its file is missing or has other bytes, or the state cannot be read: what was installed runs."""
+    """Its file is missing or has other bytes, or the state cannot be read: what was installed
+    runs.
+    """
     site.start()
     site.add(site.file("2.0"))
     site.wish("2.0")
@@ -465,9 +534,14 @@ def test_a_current_version_that_is_damaged_is_not_started(site: Site, harm: str)
         case _:
             (site.agent.state_dir / "agents" / "state.json").write_bytes(b"\0" * 100)
     site.start()
-    site.fleet.until(site.log, lambda text: "fleet-agent 1.0 follows" in text.split("fleet-agent 2.0 follows")[-1])
+    site.fleet.until(
+        site.log,
+        lambda text: "fleet-agent 1.0 follows" in text.split("fleet-agent 2.0 follows")[-1],
+    )
     # Without a readable state the wish is a new one, and is carried out again.
-    assert site.ended("failed" if harm != "state" else "done")["version"] == ("1.0" if harm != "state" else "2.0")
+    assert site.ended("failed" if harm != "state" else "done")["version"] == (
+        "1.0" if harm != "state" else "2.0"
+    )
 
 
 def test_an_installed_package_gives_way_to_a_file(site: Site) -> None:
@@ -495,12 +569,15 @@ def _commands() -> list[list[bytes]]:
 
 
 def test_a_version_that_checks_in_and_never_lasts_is_given_up(site: Site) -> None:
-    """It dies after each start that is no trial; after a few of them what was installed runs, without anybody's doing."""
+    """It dies after each start that is no trial; after a few of them what was installed runs,
+    without anybody's doing.
+    """
 
     def dies(files: dict[str, bytes]) -> None:
         files["agent/loops/poll.py"] += (
-            b"\n\n_load = Poller.load\n\n\ndef _dead(self):\n    import os\n    from agent import launch\n"
-            b"    if not launch.on_trial():\n        os._exit(9)\n    _load(self)\n\n\nPoller.load = _dead\n"
+            b"\n\n_load = Poller.load\n\n\ndef _dead(self):\n    import os\n    from agent import"
+            b" launch\n    if not launch.on_trial():\n        os._exit(9)\n   "
+            b" _load(self)\n\n\nPoller.load = _dead\n"
         )
 
     site.start()
@@ -515,12 +592,19 @@ def test_a_version_that_checks_in_and_never_lasts_is_given_up(site: Site) -> Non
     assert site.state().current is None
 
 
-def test_what_is_being_changed_is_finished_first(tmp_path: Path, tool_env: dict[str, str], built: Path, kube: LocalKube) -> None:
-    """A real cluster and a slow helm: the wish comes while it runs; the release is deployed once, by the old version."""
+def test_what_is_being_changed_is_finished_first(
+    tmp_path: Path, tool_env: dict[str, str], built: Path, kube: LocalKube
+) -> None:
+    """A real cluster and a slow helm: the wish comes while it runs; the release is deployed once,
+    by the old version.
+    """
     helm = shutil.which("helm", path=tool_env["PATH"])
     slow = tmp_path / "bin" / "helm"
     slow.parent.mkdir()
-    slow.write_text(f'#!/bin/sh\ncase "$*" in *upgrade*) touch {tmp_path}/helm-runs; sleep 8;; esac\nexec {helm} "$@"\n')
+    slow.write_text(
+        f'#!/bin/sh\ncase "$*" in *upgrade*) touch {tmp_path}/helm-runs; sleep 8;; esac\nexec'
+        f' {helm} "$@"\n'
+    )
     slow.chmod(0o755)
     env = tool_env | {"PATH": f"{slow.parent}:{tool_env['PATH']}"}
     site = Site(tmp_path, env, built, kubeconfig=kube["dev"].kubeconfig, namespace="upgraded")
@@ -541,7 +625,9 @@ def test_what_is_being_changed_is_finished_first(tmp_path: Path, tool_env: dict[
 
 
 def test_clusters_queue_behind_those_under_way(site: Site) -> None:
-    """`--max 1`: the second begins when the first runs the new version; one that fails keeps its place."""
+    """`--max 1`: the second begins when the first runs the new version; one that fails keeps its
+    place.
+    """
     site.start()
     site.runs("1.0")
     for name in ("athens", "rome"):  # of which nobody has heard yet
@@ -560,7 +646,9 @@ def test_clusters_queue_behind_those_under_way(site: Site) -> None:
     # The wish of the second taken back makes room for the third.
     site.wish("", names=["athens"])
     found = site.fleet.call("GET", "objects/clusters")["items"]
-    assert {i["metadata"]["name"]: i["status"]["agent"].get("upgrade", {}).get("state") for i in found} == {
+    assert {
+        i["metadata"]["name"]: i["status"]["agent"].get("upgrade", {}).get("state") for i in found
+    } == {
         "paris": "done",
         "athens": None,
         "rome": "wanted",

@@ -1,4 +1,6 @@
-"""Manifests that server-side apply refuses and every other way takes: duplicate list entries, fields that no schema declares."""
+"""Manifests that server-side apply refuses and every other way takes: duplicate list entries,
+fields that no schema declares.
+"""
 
 from __future__ import annotations
 
@@ -24,28 +26,44 @@ def bench(tmp_path: Path, kube: LocalKube, tool_env: dict[str, str]) -> Workbenc
 
 
 def deployment(image: str = "example.com/web:1", **container: Any) -> str:
-    template = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": image, **container}]}}
+    template = {
+        "metadata": {"labels": {"app": "web"}},
+        "spec": {"containers": [{"name": "web", "image": image, **container}]},
+    }
     spec = {"selector": {"matchLabels": {"app": "web"}}, "template": template}
-    return json.dumps({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": spec})
+    return json.dumps(
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": spec}
+    )
 
 
 def container(bench: Workbench, space: str) -> dict[str, Any]:
-    found: dict[str, Any] = bench.get("deployment", "web", "-n", space)["spec"]["template"]["spec"]["containers"][0]
+    found: dict[str, Any] = bench.get("deployment", "web", "-n", space)["spec"]["template"]["spec"][
+        "containers"
+    ][0]
     return found
 
 
 def managers(bench: Workbench, space: str) -> set[tuple[str, str]]:
     """(manager, operation) of helm's on the Deployment."""
-    found = bench.get("deployment", "web", "-n", space, "--show-managed-fields")["metadata"]["managedFields"]
+    found = bench.get("deployment", "web", "-n", space, "--show-managed-fields")["metadata"][
+        "managedFields"
+    ]
     return {(one["manager"], one["operation"]) for one in found if one["manager"] == "helm"}
 
 
-@pytest.mark.parametrize("asked", [{}, {"force": True}, {"takeOwnership": True}, {"atomic": True, "timeoutSeconds": 60}])
+@pytest.mark.parametrize(
+    "asked", [{}, {"force": True}, {"takeOwnership": True}, {"atomic": True, "timeoutSeconds": 60}]
+)
 def test_duplicate_entries_are_deployed_and_told(bench: Workbench, asked: dict[str, Any]) -> None:
-    """Installed, upgraded, corrected; when the duplicates go, the release is server-side again, and fields that go from Git go."""
+    """Installed, upgraded, corrected; when the duplicates go, the release is server-side again, and
+    fields that go from Git go.
+    """
     space = f"form-{next(iter(asked), 'plain').lower()}"
     options = {"defaultNamespace": space, "helm": asked}
-    files = {"m.yaml": MAP.format(name="rest", value=1), "d.yaml": deployment(env=TWICE, workingDir="/a")}
+    files = {
+        "m.yaml": MAP.format(name="rest", value=1),
+        "d.yaml": deployment(env=TWICE, workingDir="/a"),
+    }
     bench.install("app", files, options)
     assert container(bench, space)["env"] == TWICE
     (told,) = bench.journal["app"].client_side
@@ -55,22 +73,31 @@ def test_duplicate_entries_are_deployed_and_told(bench: Workbench, asked: dict[s
     assert bench.history("app", space)[-1][1] == "deployed"
     assert container(bench, space)["image"] == "example.com/web:2"
     assert "workingDir" not in container(bench, space)
-    if asked.get("force"):  # what cannot be changed is made anew, as in a release that is server-side
+    # what cannot be changed is made anew, as in a release that is server-side
+    if asked.get("force"):
         uid = bench.uid("deployment", "web", "-n", space)
-        bench.install("app", files | {"d.yaml": deployment(env=TWICE).replace('"app": "web"', '"app": "new"')}, options)
+        bench.install(
+            "app",
+            files | {"d.yaml": deployment(env=TWICE).replace('"app": "web"', '"app": "new"')},
+            options,
+        )
         assert bench.uid("deployment", "web", "-n", space) != uid
         bench.install("app", files | {"d.yaml": deployment(env=TWICE)}, options)
     clean = deployment("example.com/web:3", env=TWICE[1:], workingDir="/b")
     bench.install("app", files | {"d.yaml": clean}, options)
     assert bench.journal["app"].client_side == ()
-    bench.install("app", files | {"d.yaml": deployment("example.com/web:4", env=TWICE[1:])}, options)
+    bench.install(
+        "app", files | {"d.yaml": deployment("example.com/web:4", env=TWICE[1:])}, options
+    )
     assert container(bench, space)["env"] == TWICE[1:]
     assert "workingDir" not in container(bench, space)
     assert managers(bench, space) == {("helm", "Apply")}
 
 
 def test_fields_that_no_schema_declares_are_dropped_and_told(bench: Workbench) -> None:
-    """Of built-in kinds and of custom resources, in a chart and in a hook; each object and field is named."""
+    """Of built-in kinds and of custom resources, in a chart and in a hook; each object and field is
+    named.
+    """
     space, group = "form-fields", "fields.example.com"
     bench.install("def", {"d.yaml": definition("Lamp", group, "size")}, {"defaultNamespace": space})
     hook = {
@@ -90,7 +117,10 @@ def test_fields_that_no_schema_declares_are_dropped_and_told(bench: Workbench) -
     assert "imagepullpolicy" not in container(bench, space)
     assert bench.get("lamp", "one", "-n", space)["spec"] == {"size": "big"}
     told = sorted(bench.journal["app"].client_side)
-    assert [text.partition(": ")[0] for text in told] == [f"Deployment {space}/web", f"Lamp {space}/one"]
+    assert [text.partition(": ")[0] for text in told] == [
+        f"Deployment {space}/web",
+        f"Lamp {space}/one",
+    ]
     assert "imagepullpolicy: field not declared in schema" in told[0]
     bench.remove("app")
     assert not bench.exists("lamp", "one", "-n", space)
@@ -102,17 +132,25 @@ def test_a_definition_with_fields_that_no_schema_declares(bench: Workbench) -> N
     for size in ("size", "size colour"):
         new = json.loads(definition("Bulb", group, size))
         new["spec"]["preserveUnknownField"] = False
-        bench.install("app", {"d.yaml": json.dumps(new), "b.yaml": custom("Bulb", group, size="big")}, {"defaultNamespace": space})
+        bench.install(
+            "app",
+            {"d.yaml": json.dumps(new), "b.yaml": custom("Bulb", group, size="big")},
+            {"defaultNamespace": space},
+        )
     assert bench.get("bulb", "one", "-n", space)["spec"] == {"size": "big"}
     schema = bench.get("crd", f"bulbs.{group}")["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     assert sorted(schema["properties"]["spec"]["properties"]) == ["colour", "size"]
 
 
 def test_what_no_way_of_applying_takes_names_the_field(bench: Workbench) -> None:
-    """A wrong type: the fallback is refused too, in words without a path; the first refusal has it."""
+    """A wrong type: the fallback is refused too, in words without a path; the first refusal has
+    it.
+    """
     wrong = json.loads(deployment())
     wrong["spec"]["replicas"] = "three"
-    with pytest.raises(ToolFailed, match=r"Deployment form-wrong/web: \.spec\.replicas: expected numeric"):
+    with pytest.raises(
+        ToolFailed, match=r"Deployment form-wrong/web: \.spec\.replicas: expected numeric"
+    ):
         bench.install("app", {"d.yaml": json.dumps(wrong)}, {"defaultNamespace": "form-wrong"})
 
 
@@ -121,5 +159,7 @@ def test_metadata_that_cannot_be_decoded_names_the_object(bench: Workbench, char
     """helm's own message has the field of the Go type only."""
     wrong = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, labels: {on: yes}}\n"
     files = {"Chart.yaml": CHART, "templates/m.yaml": wrong} if chart else {"m.yaml": wrong}
-    with pytest.raises(UsageError, match=r"ConfigMap a: metadata\.labels\.\S+ is true and must be a string"):
+    with pytest.raises(
+        UsageError, match=r"ConfigMap a: metadata\.labels\.\S+ is true and must be a string"
+    ):
         bench.install("app", files, {"defaultNamespace": "form-metadata"})

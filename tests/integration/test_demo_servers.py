@@ -19,7 +19,12 @@ ROOT = Path(__file__).parents[2]
 @contextmanager
 def program(module: str, *words: str | Path) -> Iterator[str]:
     """Started as a person would; its first line is its address."""
-    process = subprocess.Popen([sys.executable, "-m", module, *map(str, words)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *map(str, words)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout is not None
     try:
         yield process.stdout.readline().strip()
@@ -38,7 +43,14 @@ def git(folder: Path, *words: str, ca: Path) -> subprocess.CompletedProcess[str]
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_CONFIG_NOSYSTEM": "1",
     }
-    return subprocess.run(["git", *who, "-C", folder, *words], env=env, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(
+        ["git", *who, "-C", folder, *words],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
 
 
 def test_git_clones_and_pushes_over_tls_with_a_password(tmp_path: Path) -> None:
@@ -49,7 +61,9 @@ def test_git_clones_and_pushes_over_tls_with_a_password(tmp_path: Path) -> None:
     tls = ("--tls-cert", identity.cert_file, "--tls-key", identity.key_file)
     ca = tmp_path / "ca.pem"
     ca.write_bytes(identity.ca_pem)
-    with program("tests.servers.gitserver", tmp_path / "srv", "--create", "apps", "--auth-file", login, *tls) as base:
+    with program(
+        "tests.servers.gitserver", tmp_path / "srv", "--create", "apps", "--auth-file", login, *tls
+    ) as base:
         url = base.replace("https://", "https://ada:open-sesame@") + "apps.git"
         first = tmp_path / "first"
         first.mkdir()
@@ -70,4 +84,6 @@ def test_helm_reads_the_chart_server(tmp_path: Path) -> None:
     package(write(tmp_path, "web", "1.2.3"), tmp_path)
     with program("tests.servers.chartserver", tmp_path) as url:
         assert "version: 1.2.3" in helm("show", "chart", "web", "--repo", url)
-        assert "version: 1.2.3" in helm("show", "chart", url.replace("http", "oci", 1) + "/team/web", "--plain-http")
+        assert "version: 1.2.3" in helm(
+            "show", "chart", url.replace("http", "oci", 1) + "/team/web", "--plain-http"
+        )

@@ -1,4 +1,6 @@
-"""Repositories as Fleet users have them, through the real manager and agent: what Fleet deploys is Ready, and what is removed goes."""
+"""Repositories as Fleet users have them, through the real manager and agent: what Fleet deploys is
+Ready, and what is removed goes.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,16 @@ GROUP = "wild.example.com"
 def test_manifests_that_only_server_side_apply_refuses_and_kinds_that_go(
     clone: Clone, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str]
 ) -> None:
-    """Ready with a warning, also after the look for drift; drift is corrected; a removal after its definition is gone ends."""
-    space = json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "wild-own", "labels": {"team": "a"}}})
+    """Ready with a warning, also after the look for drift; drift is corrected; a removal after its
+    definition is gone ends.
+    """
+    space = json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": "wild-own", "labels": {"team": "a"}},
+        }
+    )
     clone.push(
         {
             "twice/fleet.yaml": "defaultNamespace: wild-twice\ncorrectDrift: {enabled: true}\n",
@@ -49,10 +59,16 @@ def test_manifests_that_only_server_side_apply_refuses_and_kinds_that_go(
 
     def kubectl(*words: str) -> Any:
         command = ["kubectl", "--kubeconfig", str(kube["dev"].kubeconfig), *words, "-o", "json"]
-        return json.loads(subprocess.run(command, env=tool_env, capture_output=True, text=True, check=True).stdout)
+        return json.loads(
+            subprocess.run(command, env=tool_env, capture_output=True, text=True, check=True).stdout
+        )
 
     def image() -> str:
-        return str(kubectl("get", "deployment", "web", "-n", "wild-twice")["spec"]["template"]["spec"]["containers"][0]["image"])
+        return str(
+            kubectl("get", "deployment", "web", "-n", "wild-twice")["spec"]["template"]["spec"][
+                "containers"
+            ][0]["image"]
+        )
 
     kubectl("set", "image", "deployment/web", "web=example.com/other:1", "-n", "wild-twice")
     fleet.until(image, lambda value: value == "example.com/web:1")
@@ -60,7 +76,13 @@ def test_manifests_that_only_server_side_apply_refuses_and_kinds_that_go(
     fleet.until(fleet.states, lambda states: "dev.apps-crd" not in states)
     clone.push({"cr/w.yaml": None, "cr/m.yaml": None, "cr/fleet.yaml": None})
     fleet.until(
-        lambda: kubectl("get", "secret,configmap", "-n", "wild-cr", "-l", "app.kubernetes.io/managed-by=Helm")["items"], lambda i: not i
+        lambda: kubectl(
+            "get", "secret,configmap", "-n", "wild-cr", "-l", "app.kubernetes.io/managed-by=Helm"
+        )["items"],
+        lambda i: not i,
     )
-    fleet.until(lambda: kubectl("get", "secret", "-n", "wild-cr", "-l", "owner=helm")["items"], lambda items: not items)
+    fleet.until(
+        lambda: kubectl("get", "secret", "-n", "wild-cr", "-l", "owner=helm")["items"],
+        lambda items: not items,
+    )
     assert sorted(fleet.states()) == ["dev.apps-fields", "dev.apps-own", "dev.apps-twice"]

@@ -1,4 +1,6 @@
-"""Who an agent is, when disks are cloned, lost, full or restored, and when the manager is the one that was restored."""
+"""Who an agent is, when disks are cloned, lost, full or restored, and when the manager is the one
+that was restored.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +29,17 @@ def cluster(fleet: Fleet, name: str) -> Any:
 
 def conditions(fleet: Fleet, name: str) -> dict[str, str]:
     """Those that stand, with their messages."""
-    return {c["type"]: c.get("message", "") for c in cluster(fleet, name)["status"]["conditions"] if c["status"] == "True"}
+    return {
+        c["type"]: c.get("message", "")
+        for c in cluster(fleet, name)["status"]["conditions"]
+        if c["status"] == "True"
+    }
 
 
 def enrolled_anew(fleet: Fleet, agent: Agent) -> str:
-    made = fleet.call("POST", f"clusters/fleet-default/{agent.name}/register", {"labels": {}, "replace": True})
+    made = fleet.call(
+        "POST", f"clusters/fleet-default/{agent.name}/register", {"labels": {}, "replace": True}
+    )
     return agent.enrol(fleet.manager.url, made["caPin"], made["token"])
 
 
@@ -40,25 +48,39 @@ def copied(fleet: Fleet, agent: Agent, target: Path) -> Agent:
     twin = Agent(fleet.folder, f"{agent.name}-twin", fleet.env, target_dir=target)
     shutil.copytree(agent.state_dir, twin.state_dir)
     known = msgspec.json.decode((twin.state_dir / "identity.json").read_bytes())
-    (twin.state_dir / "identity.json").write_bytes(msgspec.json.encode({**known, "target_dir": str(target)}))
+    (twin.state_dir / "identity.json").write_bytes(
+        msgspec.json.encode({**known, "target_dir": str(target)})
+    )
     fleet.agents[twin.name] = twin
     return twin
 
 
-def test_a_cloned_disk_stops_both_until_one_is_enrolled_anew(clone: Clone, fleet: Fleet, tmp_path: Path) -> None:
-    """Neither applies; the cluster names both addresses; then the one that was enrolled anew works, and the other never again."""
+def test_a_cloned_disk_stops_both_until_one_is_enrolled_anew(
+    clone: Clone, fleet: Fleet, tmp_path: Path
+) -> None:
+    """Neither applies; the cluster names both addresses; then the one that was enrolled anew works,
+    and the other never again.
+    """
     clone.push({"m.yaml": MAP.format(name="twin", value=1)})
     fleet.gitrepo(clone.url)
     one = fleet.agent("edge", None, target_dir=tmp_path / "one")
     fleet.all_ready(bundles=1)
     other = copied(fleet, one, tmp_path / "other")
     other.process.start()
-    shown = fleet.until(lambda: cluster(fleet, "edge")["status"]["display"]["message"], lambda m: "Duplicate agent" in m)
+    shown = fleet.until(
+        lambda: cluster(fleet, "edge")["status"]["display"]["message"],
+        lambda m: "Duplicate agent" in m,
+    )
     assert "two agents use one identity, from 127.0.0.1 and 127.0.0.1" in shown
     for agent in (one, other):
-        fleet.until(lambda agent=agent: tail(agent.process.log), lambda text: "duplicate-agent" in text)
+        fleet.until(
+            lambda agent=agent: tail(agent.process.log), lambda text: "duplicate-agent" in text
+        )
     commit = clone.push({"m.yaml": MAP.format(name="twin", value=2)})
-    fleet.until(lambda: fleet.call("GET", "objects/gitrepos/fleet-default/apps"), lambda r: r["status"]["commit"] == commit)
+    fleet.until(
+        lambda: fleet.call("GET", "objects/gitrepos/fleet-default/apps"),
+        lambda r: r["status"]["commit"] == commit,
+    )
     fleet.manager.process.stop()
     fleet.manager.start()
     assert "Duplicate agent" in cluster(fleet, "edge")["status"]["display"]["message"]
@@ -76,9 +98,18 @@ def test_a_cloned_disk_stops_both_until_one_is_enrolled_anew(clone: Clone, fleet
     assert "Duplicate agent" not in str(conditions(fleet, "edge"))
 
 
-def test_while_the_manager_is_away_a_lease_lets_one_of_two_agents_act(clone: Clone, fleet: Fleet, kube: LocalKube) -> None:
-    """The twin that has something to do waits, and says for whom; when the other is killed it goes on at once."""
-    clone.push({"fleet.yaml": "defaultNamespace: edge-lease\n", "m.yaml": MAP.format(name="lease", value=1)})
+def test_while_the_manager_is_away_a_lease_lets_one_of_two_agents_act(
+    clone: Clone, fleet: Fleet, kube: LocalKube
+) -> None:
+    """The twin that has something to do waits, and says for whom; when the other is killed it goes
+    on at once.
+    """
+    clone.push(
+        {
+            "fleet.yaml": "defaultNamespace: edge-lease\n",
+            "m.yaml": MAP.format(name="lease", value=1),
+        }
+    )
     fleet.gitrepo(clone.url)
     one = fleet.agent("edge", kube["test"].kubeconfig)
     fleet.all_ready(bundles=1)
@@ -92,14 +123,22 @@ def test_while_the_manager_is_away_a_lease_lets_one_of_two_agents_act(clone: Clo
     assert f"process {one.process.pid} on" in said
     assert "deployed" not in said
     one.process.kill()
-    fleet.until(lambda: tail(other.process.log), lambda text: "its process is gone" in text and "deployed" in text, seconds=60)
+    fleet.until(
+        lambda: tail(other.process.log),
+        lambda text: "its process is gone" in text and "deployed" in text,
+        seconds=60,
+    )
 
 
 def test_a_lost_state_directory_is_replaced_and_nothing_is_made_anew(
     clone: Clone, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str]
 ) -> None:
-    """--replace keeps the cluster's id and labels; the new agent finds what the old one had deployed, and no object is another one."""
-    clone.push({"fleet.yaml": "defaultNamespace: edge-lost\n", "m.yaml": MAP.format(name="lost", value=1)})
+    """--replace keeps the cluster's id and labels; the new agent finds what the old one had
+    deployed, and no object is another one.
+    """
+    clone.push(
+        {"fleet.yaml": "defaultNamespace: edge-lost\n", "m.yaml": MAP.format(name="lost", value=1)}
+    )
     fleet.gitrepo(clone.url)
     agent = fleet.agent("edge", kube["dev"].kubeconfig, site="paris")
     fleet.all_ready(bundles=1)
@@ -119,8 +158,12 @@ def test_a_lost_state_directory_is_replaced_and_nothing_is_made_anew(
     assert subprocess.run(words, env=tool_env, capture_output=True, check=True).stdout == first
 
 
-def test_a_manager_that_was_restored_is_not_followed_until_its_epoch_is_raised(clone: Clone, fleet: Fleet, tmp_path: Path) -> None:
-    """It is told so by the agent, which keeps to what it has; after `fleet-manager epoch raise` it leads again."""
+def test_a_manager_that_was_restored_is_not_followed_until_its_epoch_is_raised(
+    clone: Clone, fleet: Fleet, tmp_path: Path
+) -> None:
+    """It is told so by the agent, which keeps to what it has; after `fleet-manager epoch raise` it
+    leads again.
+    """
     path = tmp_path / "manifests" / "default--apps.yaml"
     clone.push({"m.yaml": MAP.format(name="epoch", value=1)})
     fleet.gitrepo(clone.url)
@@ -136,16 +179,31 @@ def test_a_manager_that_was_restored_is_not_followed_until_its_epoch_is_raised(c
     shutil.rmtree(fleet.manager.data_dir)
     shutil.copytree(tmp_path / "backup", fleet.manager.data_dir)
     fleet.manager.start()
-    said = fleet.until(lambda: conditions(fleet, "edge"), lambda c: "ManagerBehind" in c, seconds=90)
+    said = fleet.until(
+        lambda: conditions(fleet, "edge"), lambda c: "ManagerBehind" in c, seconds=90
+    )
     assert "is not obeyed" in said["ManagerBehind"]
     commit = clone.push({"m.yaml": MAP.format(name="epoch", value=5)})
-    fleet.until(lambda: fleet.call("GET", "objects/gitrepos/fleet-default/apps"), lambda r: r["status"]["commit"] == commit)
+    fleet.until(
+        lambda: fleet.call("GET", "objects/gitrepos/fleet-default/apps"),
+        lambda r: r["status"]["commit"] == commit,
+    )
     assert "'4'" in path.read_text()
-    raised = [*fleet.manager.process.argv[:3], "epoch", "raise", "--data-dir", str(fleet.manager.data_dir)]
-    refused = subprocess.run(raised, env=dict(fleet.manager.process.env), capture_output=True, text=True, check=False)
+    raised = [
+        *fleet.manager.process.argv[:3],
+        "epoch",
+        "raise",
+        "--data-dir",
+        str(fleet.manager.data_dir),
+    ]
+    refused = subprocess.run(
+        raised, env=dict(fleet.manager.process.env), capture_output=True, text=True, check=False
+    )
     assert "another manager runs" in refused.stderr
     fleet.manager.process.stop()
-    done = subprocess.run(raised, env=dict(fleet.manager.process.env), capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        raised, env=dict(fleet.manager.process.env), capture_output=True, text=True, check=True
+    )
     assert done.stdout.startswith("epoch 1 is now 2")
     fleet.manager.start()
     fleet.until(path.read_text, lambda text: "'5'" in text, seconds=90)
@@ -164,9 +222,16 @@ def small(tmp_path: Path) -> Iterator[Path]:
     """A file system of 2 MiB."""
     folder = tmp_path / "small"
     folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
-        pytest.fail(f"a small file system is needed, and only root mounts one: {done.stderr}", pytrace=False)
+        pytest.fail(
+            f"a small file system is needed, and only root mounts one: {done.stderr}", pytrace=False
+        )
     try:
         yield folder
     finally:
@@ -176,7 +241,9 @@ def small(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_told_changes_nothing_and_ends_with_the_first_free_bytes(
     clone: Clone, tmp_path: Path, tool_env: dict[str, str], small: Path
 ) -> None:
-    """A commit that cannot be kept is not obeyed; reports go on; when there is room it is applied."""
+    """A commit that cannot be kept is not obeyed; reports go on; when there is room it is
+    applied.
+    """
     fleet = Fleet(tmp_path / "fleet", tool_env)
     try:
         clone.push({"m.yaml": MAP.format(name="full", value=1)})
@@ -185,7 +252,10 @@ def test_a_full_disk_is_told_changes_nothing_and_ends_with_the_first_free_bytes(
         agent = fleet.agent("edge", None, target_dir=path.parent)
         agent.process.stop()
         shutil.copytree(agent.state_dir, small / "state")
-        agent.process.argv = [str(small / "state") if word == str(agent.state_dir) else word for word in agent.process.argv]
+        agent.process.argv = [
+            str(small / "state") if word == str(agent.state_dir) else word
+            for word in agent.process.argv
+        ]
         agent.process.start()
         fleet.all_ready(bundles=1)
         filler = small / "filler"
@@ -205,7 +275,9 @@ def test_a_full_disk_is_told_changes_nothing_and_ends_with_the_first_free_bytes(
 def test_a_disk_that_turns_read_only_is_told_changes_nothing_and_is_mended_by_a_remount(
     clone: Clone, tmp_path: Path, tool_env: dict[str, str], small: Path
 ) -> None:
-    """As a worn flash does: the agent looks and reports, also after a restart, and goes on once it may write again."""
+    """As a worn flash does: the agent looks and reports, also after a restart, and goes on once it
+    may write again.
+    """
     fleet = Fleet(tmp_path / "fleet", tool_env)
     try:
         clone.push({"m.yaml": MAP.format(name="worn", value=1)})
@@ -215,7 +287,10 @@ def test_a_disk_that_turns_read_only_is_told_changes_nothing_and_is_mended_by_a_
         fleet.all_ready(bundles=1)
         agent.process.stop()
         shutil.copytree(agent.state_dir, small / "state")
-        agent.process.argv = [str(small / "state") if word == str(agent.state_dir) else word for word in agent.process.argv]
+        agent.process.argv = [
+            str(small / "state") if word == str(agent.state_dir) else word
+            for word in agent.process.argv
+        ]
         subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
         agent.process.start()
         clone.push({"m.yaml": MAP.format(name="worn", value=2)})
@@ -233,7 +308,9 @@ def test_a_disk_that_turns_read_only_is_told_changes_nothing_and_is_mended_by_a_
 def test_a_state_directory_from_an_old_copy_brings_nothing_old_back(
     clone: Clone, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str]
 ) -> None:
-    """Drift is to be corrected, and the copy's wish is older than what runs: the releases say so, and what runs stays."""
+    """Drift is to be corrected, and the copy's wish is older than what runs: the releases say so,
+    and what runs stays.
+    """
     options = "defaultNamespace: edge-copy\ncorrectDrift: {enabled: true}\n"
     clone.push({"fleet.yaml": options, "m.yaml": MAP.format(name="copy", value=1)})
     fleet.gitrepo(clone.url)
@@ -244,10 +321,23 @@ def test_a_state_directory_from_an_old_copy_brings_nothing_old_back(
     agent.process.start()
     commit = clone.push({"m.yaml": MAP.format(name="copy", value=2)})
     fleet.all_ready(commit, bundles=1)
-    words = ["kubectl", "--kubeconfig", str(kube["prod"].kubeconfig), "get", "cm", "copy", "-n", "edge-copy", "-o", "jsonpath={.data.a}"]
+    words = [
+        "kubectl",
+        "--kubeconfig",
+        str(kube["prod"].kubeconfig),
+        "get",
+        "cm",
+        "copy",
+        "-n",
+        "edge-copy",
+        "-o",
+        "jsonpath={.data.a}",
+    ]
 
     def value() -> str:
-        return subprocess.run(words, env=tool_env, capture_output=True, text=True, check=True).stdout
+        return subprocess.run(
+            words, env=tool_env, capture_output=True, text=True, check=True
+        ).stdout
 
     fleet.until(value, lambda found: found == "2")
     agent.process.stop()
@@ -255,7 +345,10 @@ def test_a_state_directory_from_an_old_copy_brings_nothing_old_back(
     shutil.rmtree(agent.state_dir)
     shutil.copytree(fleet.folder / "copy", agent.state_dir)
     agent.process.start()
-    fleet.until(lambda: tail(agent.process.log), lambda text: "the cluster knew more than the journal" in text)
+    fleet.until(
+        lambda: tail(agent.process.log),
+        lambda text: "the cluster knew more than the journal" in text,
+    )
     seen: list[str] = []
 
     def watched() -> list[str]:

@@ -1,4 +1,6 @@
-"""Agents where the network is bad: slow, lossy, broken in the middle, behind a NAT, or a hotel's."""
+"""Agents where the network is bad: slow, lossy, broken in the middle, behind a NAT, or a
+hotel's.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def certificate(folder: Path, now: datetime) -> tls.Identity:
     return tls.own(folder, ["127.0.0.1"], now=now)
 
 
-def joined(fleet: Fleet, name: str, target: Path, url: str = "", prefix: tuple[str, ...] = ()) -> Agent:
+def joined(
+    fleet: Fleet, name: str, target: Path, url: str = "", prefix: tuple[str, ...] = ()
+) -> Agent:
     """Registered and enrolled at `url`, not running. `prefix`: by which command it is run."""
     made = fleet.call("POST", f"clusters/fleet-default/{name}/register", {"labels": {}})
     agent = Agent(fleet.folder, name, fleet.env, target_dir=target)
@@ -75,7 +79,9 @@ def uplink(agent: Agent, clock: Callable[[], float] = time.time) -> Uplink:
 def noise(size: int) -> str:
     """Text that packs badly, in YAML."""
     rng = random.Random(7)
-    return MAP.format(name="noise", value="".join(rng.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=size)))
+    return MAP.format(
+        name="noise", value="".join(rng.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=size))
+    )
 
 
 BAD: dict[str, dict[str, Any]] = {
@@ -94,7 +100,9 @@ BAD: dict[str, dict[str, Any]] = {
 def test_no_request_outlives_its_deadline_and_the_next_good_one_is_answered(
     fleet: Fleet, edge: EdgeProxy, tmp_path: Path, what: str
 ) -> None:
-    """Whatever happens on the way it is tried again later, for a poll as for a report; nothing else is concluded."""
+    """Whatever happens on the way it is tried again later, for a poll as for a report; nothing else
+    is concluded.
+    """
     agent = joined(fleet, "edge", tmp_path / "manifests", f"https://127.0.0.1:{edge.port}")
 
     def poll(door: Uplink) -> Any:
@@ -116,7 +124,12 @@ def test_no_request_outlives_its_deadline_and_the_next_good_one_is_answered(
             before = edge.down
             await once(call)
             whole = edge.down - before
-            edge.becomes(**{key: whole + value if key.endswith("after") and value < 0 else value for key, value in BAD[what].items()})
+            edge.becomes(
+                **{
+                    key: whole + value if key.endswith("after") and value < 0 else value
+                    for key, value in BAD[what].items()
+                }
+            )
             with pytest.raises(TryLater):
                 await once(call)
             edge.becomes()
@@ -127,7 +140,9 @@ def test_no_request_outlives_its_deadline_and_the_next_good_one_is_answered(
 
 @pytest.mark.parametrize("years", [-40, -3, 25])
 def test_a_clock_that_is_years_off(fleet: Fleet, tmp_path: Path, years: int) -> None:
-    """It signs with the manager's time after one refusal, and goes back when somebody has set the clock."""
+    """It signs with the manager's time after one refusal, and goes back when somebody has set the
+    clock.
+    """
     agent = joined(fleet, "edge", tmp_path / "manifests")
     wrong = [years * YEAR]
 
@@ -147,19 +162,29 @@ def test_a_clock_that_is_years_off(fleet: Fleet, tmp_path: Path, years: int) -> 
 
 
 def test_the_managers_certificate_may_have_run_out_but_not_be_anothers(tmp_path: Path) -> None:
-    """Dates do not count with the pinned CA, whose own may be over too; a name and a signature do."""
+    """Dates do not count with the pinned CA, whose own may be over too; a name and a signature
+    do.
+    """
     old = certificate(tmp_path / "old", tls.today() - timedelta(days=60 * 365))
     foreign = certificate(tmp_path / "foreign", tls.today())
 
     async def scene() -> None:
-        for cert, name, good in ((old, "127.0.0.1", True), (old, "localhost2", False), (foreign, "127.0.0.1", False)):
+        for cert, name, good in (
+            (old, "127.0.0.1", True),
+            (old, "localhost2", False),
+            (foreign, "127.0.0.1", False),
+        ):
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(cert.cert_file, cert.key_file)
-            server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+            server = await asyncio.start_server(
+                lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context
+            )
             port = server.sockets[0].getsockname()[1]
             trusted = agent_tls.context(old.ca_pem.decode())
             try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusted, server_hostname=name)
+                _, writer = await asyncio.open_connection(
+                    "127.0.0.1", port, ssl=trusted, server_hostname=name
+                )
                 writer.transport.abort()
                 assert good, name
             except ssl.SSLCertVerificationError:
@@ -170,8 +195,12 @@ def test_the_managers_certificate_may_have_run_out_but_not_be_anothers(tmp_path:
 
 
 @pytest.mark.parametrize("named", ["certificate-authority-data", "certificate-authority"])
-def test_an_api_servers_certificate_may_have_run_out_where_the_kubeconfig_names_its_ca(tmp_path: Path, named: str) -> None:
-    """The agent sees what runs, whatever its clock says; a CA that the file does not name is none."""
+def test_an_api_servers_certificate_may_have_run_out_where_the_kubeconfig_names_its_ca(
+    tmp_path: Path, named: str
+) -> None:
+    """The agent sees what runs, whatever its clock says; a CA that the file does not name is
+    none.
+    """
     old = certificate(tmp_path / "old", tls.today() - timedelta(days=60 * 365))
     foreign = certificate(tmp_path / "foreign", tls.today())
 
@@ -179,7 +208,10 @@ def test_an_api_servers_certificate_may_have_run_out_where_the_kubeconfig_names_
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             await reader.readuntil(b"\r\n\r\n")
             said = b'{"gitVersion": "v1.36.1"}'
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(said), said))
+            writer.write(
+                b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
+                % (len(said), said)
+            )
         writer.close()
 
     async def scene() -> None:
@@ -188,9 +220,20 @@ def test_an_api_servers_certificate_may_have_run_out_where_the_kubeconfig_names_
             context.load_cert_chain(cert.cert_file, cert.key_file)
             server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
             url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            ca = base64.b64encode(old.ca_pem).decode() if named.endswith("data") else str(tmp_path / "old" / "tls" / "ca.pem")
-            at = {"clusters": [{"name": "c", "cluster": {"server": url, named: ca}}], "users": [{"name": "u", "user": {"token": "t"}}]}
-            doc = {**at, "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}], "current-context": "x"}
+            ca = (
+                base64.b64encode(old.ca_pem).decode()
+                if named.endswith("data")
+                else str(tmp_path / "old" / "tls" / "ca.pem")
+            )
+            at = {
+                "clusters": [{"name": "c", "cluster": {"server": url, named: ca}}],
+                "users": [{"name": "u", "user": {"token": "t"}}],
+            }
+            doc = {
+                **at,
+                "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+                "current-context": "x",
+            }
             (tmp_path / "config").write_text(json.dumps(doc))
             async with Kube(tmp_path / "config").open() as door:
                 if good:
@@ -204,7 +247,9 @@ def test_an_api_servers_certificate_may_have_run_out_where_the_kubeconfig_names_
 
 
 class TestWholeAgents:
-    def test_a_hotel_between_two_commits(self, clone: Clone, fleet: Fleet, edge: EdgeProxy, tmp_path: Path) -> None:
+    def test_a_hotel_between_two_commits(
+        self, clone: Clone, fleet: Fleet, edge: EdgeProxy, tmp_path: Path
+    ) -> None:
         """Behind the portal it keeps what it has; afterwards the commit and the reports arrive."""
         target = tmp_path / "manifests" / "default--apps.yaml"
         clone.push({"m.yaml": MAP.format(name="hotel", value=1)})
@@ -213,7 +258,10 @@ class TestWholeAgents:
         agent.process.start()
         fleet.all_ready(bundles=1)
         edge.becomes(portal="manager")
-        fleet.until(lambda: tail(agent.process.log), lambda text: "answers in the manager's place (HTTP 200, text/html)" in text)
+        fleet.until(
+            lambda: tail(agent.process.log),
+            lambda text: "answers in the manager's place (HTTP 200, text/html)" in text,
+        )
         clone.push({"m.yaml": MAP.format(name="hotel", value=2)})
         fleet.until(lambda: edge.pages, lambda n, before=edge.pages: n > before + 1, seconds=90)
         assert "'2'" not in target.read_text()
@@ -231,11 +279,15 @@ class TestWholeAgents:
         clone.push({"m.yaml": noise(size)})
         fleet.gitrepo(clone.url)
         agent.process.start()
-        fleet.until((tmp_path / "manifests" / "default--apps.yaml").exists, lambda there: there, seconds=150)
+        fleet.until(
+            (tmp_path / "manifests" / "default--apps.yaml").exists, lambda there: there, seconds=150
+        )
         assert edge.down < 3 * size, f"{edge.down} bytes for an archive of {size}"
         fleet.all_ready(bundles=1, seconds=90)
 
-    def test_at_8_kbit_a_second(self, clone: Clone, fleet: Fleet, edge: EdgeProxy, tmp_path: Path) -> None:
+    def test_at_8_kbit_a_second(
+        self, clone: Clone, fleet: Fleet, edge: EdgeProxy, tmp_path: Path
+    ) -> None:
         """1 kB/s each way, TLS included: a bundle of 24 kB arrives, and so does the report."""
         agent = joined(fleet, "edge", tmp_path / "manifests", f"https://127.0.0.1:{edge.port}")
         edge.becomes(rate=1000)
@@ -247,7 +299,9 @@ class TestWholeAgents:
     def test_reports_wait_for_a_manager_that_is_away_and_arrive_once(
         self, clone: Clone, fleet: Fleet, edge: EdgeProxy, tmp_path: Path
     ) -> None:
-        """Both are started again meanwhile; what is told is what is, and then nothing more is said."""
+        """Both are started again meanwhile; what is told is what is, and then nothing more is
+        said.
+        """
         target = tmp_path / "manifests" / "default--apps.yaml"
         clone.push({"m.yaml": MAP.format(name="away", value=1)})
         fleet.gitrepo(clone.url)
@@ -279,7 +333,8 @@ class TestWholeAgents:
 
 
 class Namespaces:
-    """Two network namespaces: agents in one, and between it and the manager a NAT with loss and a slow line.
+    """Two network namespaces: agents in one, and between it and the manager a NAT with loss and a
+    slow line.
 
     agents 10.98.1.2 --- 10.98.1.1 NAT 10.98.2.2 --- 10.98.2.1 manager
     """
@@ -306,13 +361,21 @@ class Namespaces:
             self._do(f"ip {at}link set {name} up")
         self._do(f"ip -n {inside} route add default via 10.98.1.1")
         self._do(f"ip netns exec {nat} sysctl -qw net.ipv4.ip_forward=1")
-        self._nft("table ip nat { chain post { type nat hook postrouting priority 100; oifname outer masquerade\n}\n}")
+        self._nft(
+            "table ip nat { chain post { type nat hook postrouting priority 100; oifname outer"
+            " masquerade\n}\n}"
+        )
 
     def is_bad(self) -> None:
         """From now on 20 % of all packets are lost and the line carries 8 kbit/s each way."""
-        self._nft("table ip loss { chain passing { type filter hook forward priority 0; numgen random mod 100 < 20 drop\n}\n}")
+        self._nft(
+            "table ip loss { chain passing { type filter hook forward priority 0; numgen random mod"
+            " 100 < 20 drop\n}\n}"
+        )
         for name in ("inner", "outer"):
-            self._do(f"tc -n {self._nat} qdisc add dev {name} root tbf rate 8kbit burst 1600 limit 16000")
+            self._do(
+                f"tc -n {self._nat} qdisc add dev {name} root tbf rate 8kbit burst 1600 limit 16000"
+            )
 
     def is_good(self) -> None:
         self._do(f"ip netns exec {self._nat} nft delete table ip loss")
@@ -320,14 +383,20 @@ class Namespaces:
             self._do(f"tc -n {self._nat} qdisc del dev {name} root")
 
     def stop(self) -> None:
-        for words in (f"ip netns del {self.inside}", f"ip netns del {self._nat}", f"ip link del {self._link}o"):
+        for words in (
+            f"ip netns del {self.inside}",
+            f"ip netns del {self._nat}",
+            f"ip link del {self._link}o",
+        ):
             subprocess.run(words.split(), capture_output=True, check=False)
 
     def _nft(self, rules: str) -> None:
         self._do(f"ip netns exec {self._nat} nft -f -", rules)
 
     def _do(self, words: str, stdin: str = "") -> None:
-        done = subprocess.run(words.split(), input=stdin, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            words.split(), input=stdin, capture_output=True, text=True, check=False
+        )
         if done.returncode:
             pytest.fail(f"{words}: {done.stderr.strip()}", pytrace=False)
 
@@ -335,10 +404,15 @@ class Namespaces:
 @pytest.fixture
 def spaces() -> Iterator[Namespaces]:
     if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("network namespaces need Linux and root; the same impairments without packets are tested above")
+        pytest.skip(
+            "network namespaces need Linux and root; the same impairments without packets are"
+            " tested above"
+        )
     missing = [tool for tool in ("ip", "tc", "nft") if shutil.which(tool) is None]
     if missing:
-        pytest.fail(f"install {', '.join(missing)} (apt-get install iproute2 nftables)", pytrace=False)
+        pytest.fail(
+            f"install {', '.join(missing)} (apt-get install iproute2 nftables)", pytrace=False
+        )
     made = Namespaces()
     try:
         made.start()
@@ -350,7 +424,9 @@ def spaces() -> Iterator[Namespaces]:
 def test_two_clusters_behind_one_nat_with_loss_and_8_kbit(
     clone: Clone, tool_env: dict[str, str], tmp_path: Path, spaces: Namespaces
 ) -> None:
-    """One address for both is no twin; a commit reaches both through a line that loses every fifth packet."""
+    """One address for both is no twin; a commit reaches both through a line that loses every fifth
+    packet.
+    """
     port = free_port()
     listen = ("--listen", f"0.0.0.0:{port}", "--public-url", f"https://10.98.2.1:{port}")
     fleet = Fleet(tmp_path / "fleet", tool_env, *listen, port=port)
@@ -359,18 +435,28 @@ def test_two_clusters_behind_one_nat_with_loss_and_8_kbit(
         fleet.gitrepo(clone.url)
         prefix = ("ip", "netns", "exec", spaces.inside)
         for name in ("paris", "lyon"):
-            joined(fleet, name, tmp_path / name, f"https://10.98.2.1:{port}", prefix).process.start()
+            joined(
+                fleet, name, tmp_path / name, f"https://10.98.2.1:{port}", prefix
+            ).process.start()
         fleet.all_ready(bundles=2)
         items = fleet.call("GET", "objects/clusters")["items"]
         assert {i["status"]["agent"]["address"] for i in items} == {"10.98.2.2"}
         spaces.is_bad()
         clone.push({"m.yaml": MAP.format(name="nat", value=2)})
         for name in ("paris", "lyon"):
-            fleet.until((tmp_path / name / "default--apps.yaml").read_text, lambda text: "'2'" in text, seconds=300)
+            fleet.until(
+                (tmp_path / name / "default--apps.yaml").read_text,
+                lambda text: "'2'" in text,
+                seconds=300,
+            )
         fleet.all_ready(bundles=2, seconds=240)
         spaces.is_good()
         commit = clone.push({"m.yaml": MAP.format(name="nat", value=3)})
         fleet.all_ready(commit, bundles=2, seconds=120)
-        assert not [i for i in fleet.call("GET", "objects/clusters")["items"] if "Duplicate" in str(i["status"]["display"])]
+        assert not [
+            i
+            for i in fleet.call("GET", "objects/clusters")["items"]
+            if "Duplicate" in str(i["status"]["display"])
+        ]
     finally:
         fleet.stop()

@@ -33,7 +33,9 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @asynccontextmanager
-async def leases(kube: LocalKube, name: str, *who: process_identity.Holder) -> AsyncIterator[list[Lease]]:
+async def leases(
+    kube: LocalKube, name: str, *who: process_identity.Holder
+) -> AsyncIterator[list[Lease]]:
     async with Kube(kube["test"].kubeconfig).open() as door:
         yield [Lease(door, name, me, **FAST) for me in who]
 
@@ -49,14 +51,20 @@ def run(work: Callable[[], Awaitable[None]]) -> None:
 async def holder(kube: LocalKube, name: str) -> str:
     async with Kube(kube["test"].kubeconfig).open() as door:
         try:
-            found = await door.call("GET", f"/apis/coordination.k8s.io/v1/namespaces/default/leases/fleet-agent-{name}")
+            found = await door.call(
+                "GET", f"/apis/coordination.k8s.io/v1/namespaces/default/leases/fleet-agent-{name}"
+            )
         except NotFound:
             return "nobody"
         return str(found["spec"].get("holderIdentity", ""))
 
 
-def test_it_is_made_renewed_while_something_changes_and_given_back(kube: LocalKube, name: str) -> None:
-    """Idle it stays as it was; a second change finds it ours; who comes after the stop need not wait."""
+def test_it_is_made_renewed_while_something_changes_and_given_back(
+    kube: LocalKube, name: str
+) -> None:
+    """Idle it stays as it was; a second change finds it ours; who comes after the stop need not
+    wait.
+    """
 
     async def work() -> None:
         async with leases(kube, name, elsewhere("a"), elsewhere("b")) as (a, b):
@@ -75,7 +83,9 @@ def test_it_is_made_renewed_while_something_changes_and_given_back(kube: LocalKu
     run(work)
 
 
-def test_a_holder_at_work_is_not_disturbed_and_one_that_does_nothing_is_replaced(kube: LocalKube, name: str) -> None:
+def test_a_holder_at_work_is_not_disturbed_and_one_that_does_nothing_is_replaced(
+    kube: LocalKube, name: str
+) -> None:
     """Judged by what changes; and who was replaced while it lived waits for longer from then on."""
 
     async def work() -> None:
@@ -94,7 +104,9 @@ def test_a_holder_at_work_is_not_disturbed_and_one_that_does_nothing_is_replaced
 
 
 def test_what_is_being_changed_ends_when_another_took_over(kube: LocalKube, name: str) -> None:
-    """An agent that stood still, whose lease was taken meanwhile, ends its own work as soon as it sees that."""
+    """An agent that stood still, whose lease was taken meanwhile, ends its own work as soon as it
+    sees that.
+    """
 
     async def work() -> None:
         async with leases(kube, name, elsewhere("a"), elsewhere("b")) as (a, b):
@@ -124,10 +136,16 @@ def other_process() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-def test_of_a_process_on_this_machine_the_kernel_is_asked(kube: LocalKube, name: str, other_process: subprocess.Popen[bytes]) -> None:
+def test_of_a_process_on_this_machine_the_kernel_is_asked(
+    kube: LocalKube, name: str, other_process: subprocess.Popen[bytes]
+) -> None:
     """Alive it is refused at once, even if it does nothing; killed it is replaced at once."""
     mine = process_identity.this_process("mine")
-    theirs = mine._replace(instance="theirs", pid=str(other_process.pid), started=process_identity.started(other_process.pid))
+    theirs = mine._replace(
+        instance="theirs",
+        pid=str(other_process.pid),
+        started=process_identity.started(other_process.pid),
+    )
 
     async def work() -> None:
         async with leases(kube, name, theirs, mine) as (a, b):
@@ -144,12 +162,16 @@ def test_of_a_process_on_this_machine_the_kernel_is_asked(kube: LocalKube, name:
     run(work)
 
 
-def test_without_the_right_it_goes_on_alone(kube: LocalKube, name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_without_the_right_it_goes_on_alone(
+    kube: LocalKube, name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     """Said once."""
 
     async def work() -> None:
         async with Kube(kube["test"].kubeconfig).open() as door:
-            lease = Lease(door.acting_as("system:serviceaccount:default:nobody"), name, elsewhere("a"), **FAST)
+            lease = Lease(
+                door.acting_as("system:serviceaccount:default:nobody"), name, elsewhere("a"), **FAST
+            )
             for _ in range(3):
                 async with lease.held():
                     pass

@@ -1,4 +1,6 @@
-"""localkube for real: etcd, kube-apiserver, the player, helm and kubectl as `make tools` has got them."""
+"""localkube for real: etcd, kube-apiserver, the player, helm and kubectl as `make tools` has got
+them.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +36,18 @@ POD = {"metadata": {"labels": {"app": "x"}}, "spec": RUN}
 JOB_POD = {"spec": RUN | {"restartPolicy": "Never"}}
 
 
-def workload(kind: str, name: str, annotations: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
+def workload(
+    kind: str, name: str, annotations: dict[str, str] | None = None, **spec: Any
+) -> dict[str, Any]:
     """A Deployment, StatefulSet, DaemonSet or Job as small as the API server takes it."""
     metadata = {"name": name, "annotations": annotations or {}}
     if kind == "Job":
-        return {"apiVersion": "batch/v1", "kind": kind, "metadata": metadata, "spec": {"template": JOB_POD} | spec}
+        return {
+            "apiVersion": "batch/v1",
+            "kind": kind,
+            "metadata": metadata,
+            "spec": {"template": JOB_POD} | spec,
+        }
     base = {"selector": {"matchLabels": {"app": "x"}}, "template": POD}
     return {"apiVersion": "apps/v1", "kind": kind, "metadata": metadata, "spec": base | spec}
 
@@ -47,7 +56,9 @@ def chart(home: Path, objects: list[dict[str, Any]]) -> Path:
     """A chart with exactly these objects."""
     (home / "templates").mkdir(parents=True)
     (home / "Chart.yaml").write_text("apiVersion: v2\nname: small\nversion: 0.1.0\n")
-    (home / "templates" / "all.yaml").write_text("\n---\n".join(json.dumps(item) for item in objects))
+    (home / "templates" / "all.yaml").write_text(
+        "\n---\n".join(json.dumps(item) for item in objects)
+    )
     return home
 
 
@@ -57,9 +68,20 @@ def run(argv: list[str], env: dict[str, str], cluster: Cluster) -> subprocess.Co
     return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=False)
 
 
-def install(env: dict[str, str], cluster: Cluster, path: Path, seconds: int = 30) -> subprocess.CompletedProcess[str]:
+def install(
+    env: dict[str, str], cluster: Cluster, path: Path, seconds: int = 30
+) -> subprocess.CompletedProcess[str]:
     """`helm upgrade --install --wait` into a namespace named after the chart's directory."""
-    argv = ["helm", "upgrade", "--install", path.name, str(path), "-n", path.name, "--create-namespace"]
+    argv = [
+        "helm",
+        "upgrade",
+        "--install",
+        path.name,
+        str(path),
+        "-n",
+        path.name,
+        "--create-namespace",
+    ]
     return run([*argv, "--wait", "--wait-for-jobs", "--timeout", f"{seconds}s"], env, cluster)
 
 
@@ -68,18 +90,24 @@ def config_map(cluster: Cluster, name: str, method: str = "GET") -> dict[str, An
     path = "/api/v1/namespaces/default/configmaps"
     with contextlib.closing(cluster.api()) as api:
         if method == "POST":
-            return api.call("POST", path, {"metadata": {"name": name}, "data": {"cluster": cluster.name}})
+            return api.call(
+                "POST", path, {"metadata": {"name": name}, "data": {"cluster": cluster.name}}
+            )
         return api.get(f"{path}/{name}")
 
 
 @pytest.mark.cluster
-def test_three_clusters_answer_kubectl_each_with_its_own_objects(kube: LocalKube, tool_env: dict[str, str]) -> None:
+def test_three_clusters_answer_kubectl_each_with_its_own_objects(
+    kube: LocalKube, tool_env: dict[str, str]
+) -> None:
     """One etcd serves all, and still none sees the objects of another."""
     for cluster in kube:
         config_map(cluster, f"only-{cluster.name}", "POST")
     for cluster in kube:
         listed = run(["kubectl", "get", "configmaps", "-o", "name"], tool_env, cluster).stdout
-        assert [line for line in listed.splitlines() if "only-" in line] == [f"configmap/only-{cluster.name}"]
+        assert [line for line in listed.splitlines() if "only-" in line] == [
+            f"configmap/only-{cluster.name}"
+        ]
 
 
 @pytest.mark.cluster
@@ -96,11 +124,21 @@ def test_only_the_token_opens_a_cluster(kube: LocalKube, tmp_path: Path) -> None
 
 
 @pytest.mark.cluster
-def test_helm_waits_and_the_player_makes_everything_ready(kube: LocalKube, tool_env: dict[str, str], tmp_path: Path) -> None:
+def test_helm_waits_and_the_player_makes_everything_ready(
+    kube: LocalKube, tool_env: dict[str, str], tmp_path: Path
+) -> None:
     """Every kind that helm waits for, a hook Job and a Deployment of none among them."""
-    objects = [workload(kind, kind.lower()) for kind in ("Deployment", "StatefulSet", "DaemonSet", "Job")]
-    objects += [workload("Deployment", "three", replicas=3), workload("Deployment", "none", replicas=0)]
-    objects += [workload("Job", "before", {"helm.sh/hook": "pre-install"}), workload("Job", "many", completions=4)]
+    objects = [
+        workload(kind, kind.lower()) for kind in ("Deployment", "StatefulSet", "DaemonSet", "Job")
+    ]
+    objects += [
+        workload("Deployment", "three", replicas=3),
+        workload("Deployment", "none", replicas=0),
+    ]
+    objects += [
+        workload("Job", "before", {"helm.sh/hook": "pre-install"}),
+        workload("Job", "many", completions=4),
+    ]
     done = install(tool_env, kube["dev"], chart(tmp_path / "ready", objects))
     assert done.returncode == 0, done.stderr
     ready = "jsonpath={.status.readyReplicas}/{.status.observedGeneration}"
@@ -109,20 +147,35 @@ def test_helm_waits_and_the_player_makes_everything_ready(kube: LocalKube, tool_
 
 
 @pytest.mark.cluster
-def test_a_change_is_played_again(kube: LocalKube, tool_env: dict[str, str], tmp_path: Path) -> None:
+def test_a_change_is_played_again(
+    kube: LocalKube, tool_env: dict[str, str], tmp_path: Path
+) -> None:
     """A second revision is a new generation, and it becomes ready too."""
     path = chart(tmp_path / "again", [workload("Deployment", "d")])
     assert install(tool_env, kube["dev"], path).returncode == 0
-    path.joinpath("templates/all.yaml").write_text(json.dumps(workload("Deployment", "d", replicas=5)))
+    path.joinpath("templates/all.yaml").write_text(
+        json.dumps(workload("Deployment", "d", replicas=5))
+    )
     done = install(tool_env, kube["dev"], path)
     assert done.returncode == 0, done.stderr
-    argv = ["kubectl", "-n", "again", "get", "deployment", "d", "-o", "jsonpath={.status.availableReplicas}"]
+    argv = [
+        "kubectl",
+        "-n",
+        "again",
+        "get",
+        "deployment",
+        "d",
+        "-o",
+        "jsonpath={.status.availableReplicas}",
+    ]
     assert run(argv, tool_env, kube["dev"]).stdout == "5"
 
 
 @pytest.mark.cluster
 @pytest.mark.parametrize("kind", ["Deployment", "Job"])
-def test_an_annotation_makes_a_workload_fail(kube: LocalKube, tool_env: dict[str, str], tmp_path: Path, kind: str) -> None:
+def test_an_annotation_makes_a_workload_fail(
+    kube: LocalKube, tool_env: dict[str, str], tmp_path: Path, kind: str
+) -> None:
     """`fail` is seen by helm at once, long before its own timeout."""
     path = chart(tmp_path / f"fails-{kind.lower()}", [workload(kind, "x", {ANNOTATION: "fail"})])
     begun = time.monotonic()
@@ -132,7 +185,9 @@ def test_an_annotation_makes_a_workload_fail(kube: LocalKube, tool_env: dict[str
 
 @pytest.mark.cluster
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet", "Job"])
-def test_an_annotation_holds_a_workload_in_progress(kube: LocalKube, tool_env: dict[str, str], tmp_path: Path, kind: str) -> None:
+def test_an_annotation_holds_a_workload_in_progress(
+    kube: LocalKube, tool_env: dict[str, str], tmp_path: Path, kind: str
+) -> None:
     """`hold` never becomes ready: helm's timeout ends the wait."""
     path = chart(tmp_path / f"holds-{kind.lower()}", [workload(kind, "x", {ANNOTATION: "hold"})])
     done = install(tool_env, kube["test"], path, seconds=2)
@@ -142,8 +197,13 @@ def test_an_annotation_holds_a_workload_in_progress(kube: LocalKube, tool_env: d
 
 @pytest.mark.cluster
 def test_a_killed_api_server_comes_back_as_it_was(tmp_path: Path, tool_env: dict[str, str]) -> None:
-    """Port, token, CA and objects are the same, the other cluster is untouched, and the player plays on."""
-    with LocalKube(tmp_path / "kube", ["one", "two"]) as kube, Player([cluster.kubeconfig for cluster in kube]):
+    """Port, token, CA and objects are the same, the other cluster is untouched, and the player
+    plays on.
+    """
+    with (
+        LocalKube(tmp_path / "kube", ["one", "two"]) as kube,
+        Player([cluster.kubeconfig for cluster in kube]),
+    ):
         one = kube["one"]
         before = (one.url, one.token, one.kubeconfig.read_text())
         config_map(one, "kept", "POST")
@@ -185,7 +245,12 @@ time.sleep(600)
 @pytest.mark.cluster
 def test_everything_ends_when_the_starter_is_killed(tmp_path: Path) -> None:
     """kill -9 gives Python no chance to clean up; the kernel does it."""
-    starter = subprocess.Popen([sys.executable, "-c", STARTER, str(tmp_path / "kube")], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    starter = subprocess.Popen(
+        [sys.executable, "-c", STARTER, str(tmp_path / "kube")],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     with starter:
         assert starter.stdout is not None
         assert starter.stdout.readline() == "up\n"
@@ -200,12 +265,20 @@ def test_detached_clusters_outlive_their_starter_and_are_ended_by_name(tmp_path:
     """What `make demo KEEP=1` leaves is found again by its record."""
     home = tmp_path / "kube"
     command = [sys.executable, "-m", "tests.localkube.kubeapi"]
-    subprocess.run([*command, "start", str(home), "--names", "a,b"], cwd=ROOT, check=True, timeout=120, capture_output=True)
+    subprocess.run(
+        [*command, "start", str(home), "--names", "a,b"],
+        cwd=ROOT,
+        check=True,
+        timeout=120,
+        capture_output=True,
+    )
     alive = _recorded(home)
     assert _still(alive) == sorted(alive)
     with contextlib.closing(Api(home / "a" / "kubeconfig")) as api:
         assert api.ok("/readyz")
-    subprocess.run([*command, "stop", str(home)], cwd=ROOT, check=True, timeout=60, capture_output=True)
+    subprocess.run(
+        [*command, "stop", str(home)], cwd=ROOT, check=True, timeout=60, capture_output=True
+    )
     assert _still(alive) == []
     assert not (home / kubeapi.RECORD).exists()
 
@@ -221,15 +294,27 @@ def test_a_process_that_only_has_the_same_id_is_left_alone(tmp_path: Path) -> No
 
 
 @pytest.mark.cluster
-def test_with_controllers_the_pods_are_real_objects(tmp_path: Path, tool_env: dict[str, str]) -> None:
-    """ReplicaSets, scheduling, Pods, a finished Job, garbage collection: nothing is played but the kubelet."""
-    objects = [workload("Deployment", "d", replicas=2), workload("Job", "j"), workload("DaemonSet", "ds")]
+def test_with_controllers_the_pods_are_real_objects(
+    tmp_path: Path, tool_env: dict[str, str]
+) -> None:
+    """ReplicaSets, scheduling, Pods, a finished Job, garbage collection: nothing is played but the
+    kubelet.
+    """
+    objects = [
+        workload("Deployment", "d", replicas=2),
+        workload("Job", "j"),
+        workload("DaemonSet", "ds"),
+    ]
     with LocalKube(tmp_path / "kube", ["real"], controllers=True) as kube:
         done = install(tool_env, kube["real"], chart(tmp_path / "real", objects), seconds=50)
         assert done.returncode == 0, done.stderr
-        listed = run(["kubectl", "-n", "real", "get", "pods", "-o", "name"], tool_env, kube["real"]).stdout
+        listed = run(
+            ["kubectl", "-n", "real", "get", "pods", "-o", "name"], tool_env, kube["real"]
+        ).stdout
         assert len(listed.splitlines()) == 4
-        done = run(["kubectl", "delete", "namespace", "real", "--timeout=50s"], tool_env, kube["real"])
+        done = run(
+            ["kubectl", "delete", "namespace", "real", "--timeout=50s"], tool_env, kube["real"]
+        )
         assert done.returncode == 0, done.stderr
 
 
@@ -241,7 +326,10 @@ time.sleep(600)
 
 
 def _answers(daemon: Callable[[], Daemon]) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", daemon().ports[0]), 1):
+    with (
+        contextlib.suppress(OSError),
+        socket.create_connection(("127.0.0.1", daemon().ports[0]), 1),
+    ):
         return daemon().alive
     return False
 
@@ -268,7 +356,9 @@ def test_a_port_that_is_lost_to_another_is_replaced(tmp_path: Path) -> None:
     ("script", "told"),
     [("echo boom; exit 3", "ended with 3"), ("echo boom; exec sleep 600", "is not ready")],
 )
-def test_a_start_that_fails_shows_the_last_log_lines(tmp_path: Path, script: str, told: str) -> None:
+def test_a_start_that_fails_shows_the_last_log_lines(
+    tmp_path: Path, script: str, told: str
+) -> None:
     """Whether it ended or hangs: the reason stands in the error, not only in a file."""
     daemon = Daemon("broken", tmp_path / "log", lambda _: ["sh", "-c", script], lambda: False, 0)
     daemon.launch()
@@ -287,7 +377,10 @@ def _fake_go(home: Path, script: str) -> dict[str, str]:
     go.write_text(f"#!/bin/sh\n{script}\n")
     go.chmod(0o755)
     kept = {key: value for key, value in os.environ.items() if key != "KUBEBUILDER_ASSETS"}
-    return kept | {"PATH": f"{home}/path:/usr/bin:/bin", "FLEETCTL_TOOLS_CACHE": str(home / "cache")}
+    return kept | {
+        "PATH": f"{home}/path:/usr/bin:/bin",
+        "FLEETCTL_TOOLS_CACHE": str(home / "cache"),
+    }
 
 
 # kube-scheduler: no system has it on PATH by accident, as Debian has etcd.
@@ -295,7 +388,9 @@ TOOLS = [sys.executable, "-m", "tests.localkube.toolchain.tools", "--only", "kub
 
 
 def test_a_build_killed_midway_leaves_nothing_broken(tmp_path: Path) -> None:
-    """kill -9 while Go writes the binary: Go dies too, the cache has no such tool, the next run builds it."""
+    """kill -9 while Go writes the binary: Go dies too, the cache has no such tool, the next run
+    builds it.
+    """
     env = _fake_go(tmp_path, f'echo half > "$8"; echo $$ > {tmp_path}/pid; exec sleep 600')
     with subprocess.Popen(TOOLS, env=env, cwd=ROOT, stderr=subprocess.DEVNULL) as first:
         go = wait_for(lambda: _number(tmp_path / "pid"), 20, lambda: "go was not started")
@@ -312,7 +407,9 @@ def test_a_build_killed_midway_leaves_nothing_broken(tmp_path: Path) -> None:
 def test_two_at_once_build_once(tmp_path: Path) -> None:
     """The second waits for the lock and then finds the tool in the cache."""
     env = _fake_go(tmp_path, f'echo built >> {tmp_path}/calls; sleep 1; echo whole > "$8"')
-    running = [subprocess.Popen(TOOLS, env=env, cwd=ROOT, stderr=subprocess.DEVNULL) for _ in range(3)]
+    running = [
+        subprocess.Popen(TOOLS, env=env, cwd=ROOT, stderr=subprocess.DEVNULL) for _ in range(3)
+    ]
     assert [process.wait(30) for process in running] == [0, 0, 0]
     assert (tmp_path / "calls").read_text() == "built\n"
 

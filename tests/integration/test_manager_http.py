@@ -1,4 +1,6 @@
-"""The manager's HTTP side as it runs: uvicorn over real TLS with its own CA, one process of its own."""
+"""The manager's HTTP side as it runs: uvicorn over real TLS with its own CA, one process of its
+own.
+"""
 
 from __future__ import annotations
 
@@ -46,11 +48,17 @@ def read_all(connection: ssl.SSLSocket) -> bytes:
     return found
 
 
-def test_first_start_makes_a_token_that_works_over_the_pinned_ca(live: Live, capsys: pytest.CaptureFixture[str]):
-    """The token's file is private, its value is never printed, and the CA that it names verifies the server."""
+def test_first_start_makes_a_token_that_works_over_the_pinned_ca(
+    live: Live, capsys: pytest.CaptureFixture[str]
+):
+    """The token's file is private, its value is never printed, and the CA that it names verifies
+    the server.
+    """
     file = live.config.data_dir / "admin.token"
     assert file.stat().st_mode & 0o777 == 0o600
-    assert all(p.stat().st_mode & 0o077 == 0 for p in live.config.data_dir.rglob("*") if p.is_file())
+    assert all(
+        p.stat().st_mode & 0o077 == 0 for p in live.config.data_dir.rglob("*") if p.is_file()
+    )
     assert live.token not in capsys.readouterr().out
     with live.client() as client:
         assert client.get("/healthz").text == "ok\n"
@@ -64,7 +72,11 @@ def test_unchanged_poll_stays_under_300_bytes_on_the_wire(live: Live):
     sizes = []
     connection = live.raw(b"")
     for _ in range(2):
-        headers = {**signature(live.key, "GET", "/agent/v1/desired"), "if-none-match": etag, "host": "m"}
+        headers = {
+            **signature(live.key, "GET", "/agent/v1/desired"),
+            "if-none-match": etag,
+            "host": "m",
+        }
         text = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         connection.sendall(f"GET /agent/v1/desired HTTP/1.1\r\n{text}\r\n".encode())
         answer = connection.recv(65536)
@@ -96,7 +108,10 @@ def test_large_headers_and_garbage_are_answered_with_problems(live: Live):
     endless = read_all(live.raw(b"GET / HTTP/1.1\r\nhost: " + b"a" * 40_000))
     assert endless.startswith(b"HTTP/1.1 431")
     assert b'"nextStep"' in endless
-    smuggled = b"POST / HTTP/1.1\r\nhost: m\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+    smuggled = (
+        b"POST / HTTP/1.1\r\nhost: m\r\ncontent-length: 3\r\ntransfer-encoding:"
+        b" chunked\r\n\r\n0\r\n\r\n"
+    )
     assert read_all(live.raw(smuggled)).startswith(b"HTTP/1.1 400")
     assert read_all(live.raw(b"\x16\x03nonsense\r\n\r\n")).startswith(b"HTTP/1.1 400")
 
@@ -104,7 +119,11 @@ def test_large_headers_and_garbage_are_answered_with_problems(live: Live):
 def test_stop_answers_long_polls_at_once(tmp_path: Path):
     """A waiting agent gets its 304 and the manager is gone within seconds."""
     live = Live(tmp_path)
-    held = {**signature(live.key, "GET", "/agent/v1/desired"), "if-none-match": live.service.document.etag, "prefer": "wait=200"}
+    held = {
+        **signature(live.key, "GET", "/agent/v1/desired"),
+        "if-none-match": live.service.document.etag,
+        "prefer": "wait=200",
+    }
     found: list[int] = []
 
     def poll() -> None:
@@ -122,7 +141,9 @@ def test_stop_answers_long_polls_at_once(tmp_path: Path):
     live.stop()
 
 
-def test_too_many_connections_are_shed_with_a_time_to_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_too_many_connections_are_shed_with_a_time_to_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """The one too many gets a 503 with Retry-After before it has said anything."""
     monkeypatch.setattr(app, "_most_connections", lambda: 2)
     live = Live(tmp_path)
@@ -136,20 +157,44 @@ def test_too_many_connections_are_shed_with_a_time_to_come_back(tmp_path: Path, 
 
 
 def test_signal_stops_the_process_in_order(tmp_path: Path):
-    """SIGTERM: the service is stopped, systemd is told, the exit status is 0, and all within 5 s."""
+    """SIGTERM: the service is stopped, systemd is told, the exit status is 0, and all within 5
+    s.
+    """
     systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     systemd.bind(str(tmp_path / "notify"))
     systemd.settimeout(5)
-    environment = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "2000000"}
+    environment = {
+        **os.environ,
+        "NOTIFY_SOCKET": str(tmp_path / "notify"),
+        "WATCHDOG_USEC": "2000000",
+    }
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     script = (
-        "import asyncio, sys; from manager import app, config, log; from tests.support.fakeservice import FakeService; log.set_up();"
-        "sys.exit(asyncio.run(app.serve(config.parse(sys.argv[1:]), lambda config, signer: FakeService(signer))))"
+        "import asyncio, sys; from manager import app, config, log; from tests.support.fakeservice"
+        " import FakeService;"
+        " log.set_up();sys.exit(asyncio.run(app.serve(config.parse(sys.argv[1:]), lambda config,"
+        " signer: FakeService(signer))))"
     )
-    words = [sys.executable, "-c", script, "serve", "--data-dir", str(tmp_path), "--listen", f"127.0.0.1:{port}"]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd=ROOT, text=True, env=environment) as process:
+    words = [
+        sys.executable,
+        "-c",
+        script,
+        "serve",
+        "--data-dir",
+        str(tmp_path),
+        "--listen",
+        f"127.0.0.1:{port}",
+    ]
+    with subprocess.Popen(
+        words,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        cwd=ROOT,
+        text=True,
+        env=environment,
+    ) as process:
         assert process.stderr is not None
         first = next(line for line in process.stderr if "event=listening" in line)
         began = time.monotonic()
@@ -167,7 +212,9 @@ def test_signal_stops_the_process_in_order(tmp_path: Path):
 
 
 def test_own_certificate_has_what_strict_clients_demand(tmp_path: Path):
-    """Key identifiers, purpose and names are there; the CA stays when the certificate is renewed."""
+    """Key identifiers, purpose and names are there; the CA stays when the certificate is
+    renewed.
+    """
     first = tls.own(tmp_path, ["127.0.0.1", "fleet.example.com"], now=tls.today())
     cert = x509.load_pem_x509_certificate(first.cert_file.read_bytes())
     names = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -188,7 +235,10 @@ def test_second_manager_taken_port_and_network_disk_say_so(tmp_path: Path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with pytest.raises(UnavailableError, match="cannot listen on"), listening(Config(tmp_path, port=taken.getsockname()[1])):
+        with (
+            pytest.raises(UnavailableError, match="cannot listen on"),
+            listening(Config(tmp_path, port=taken.getsockname()[1])),
+        ):
             pass
     with pytest.raises(RefusedError, match="network file system"):
         prepare_data_dir(tmp_path, mounts=f"1 2 0:1 / {tmp_path} rw - nfs4 server:/x rw")
@@ -202,6 +252,12 @@ def test_command_line_is_checked():
     """A wrong value is one line; `single` means a local agent."""
     assert parse(["single", "--data-dir", "d"]).local_agent
     assert parse(["serve", "--data-dir", "d", "--listen", "[::1]:8443"]).url == "https://[::1]:8443"
-    for wrong in (["--listen", "8443"], ["--public-url", "http://x"], ["--mirror", "x"], ["--tls-cert", "f"], ["--poll-seconds", "0"]):
+    for wrong in (
+        ["--listen", "8443"],
+        ["--public-url", "http://x"],
+        ["--mirror", "x"],
+        ["--tls-cert", "f"],
+        ["--poll-seconds", "0"],
+    ):
         with pytest.raises(UsageError):
             parse(["serve", "--data-dir", "d", *wrong])

@@ -29,7 +29,9 @@ def test_local_agent_is_enrolled_once_run_and_ended(tmp_path: Path):
 
     async def play() -> int:
         command = (sys.executable, "-c", SCRIPT)
-        agent = LocalAgent(tmp_path / "state", "https://127.0.0.1:1", "ab", tmp_path / "kubeconfig", token, command)
+        agent = LocalAgent(
+            tmp_path / "state", "https://127.0.0.1:1", "ab", tmp_path / "kubeconfig", token, command
+        )
         task = asyncio.create_task(agent.supervise())
         pid = tmp_path / "state" / "pid"
         async with asyncio.timeout(20):

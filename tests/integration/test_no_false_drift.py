@@ -1,4 +1,6 @@
-"""What the API server writes in another form than Git is no drift: many objects at once, on a real API server, after a real helm."""
+"""What the API server writes in another form than Git is no drift: many objects at once, on a real
+API server, after a real helm.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +30,10 @@ CONTAINER = """\
         securityContext: {}
         volumeMounts: [{name: v, mountPath: /v}]
       volumes: [{name: v, emptyDir: {}}, {name: c, configMap: {name: m}}]
-"""
+"""  # noqa: E501
 OBJECTS = {
-    "Deployment": f"""\
+    "Deployment": (
+        f"""\
 apiVersion: apps/v1
 kind: Deployment
 metadata: {{name: web, creationTimestamp: null, annotations: null, labels: {{}}}}
@@ -45,8 +48,10 @@ spec:
       serviceAccount: default
       tolerations: []
 {CONTAINER}status: {{replicas: 7}}
-""",
-    "CronJob": f"""\
+"""
+    ),
+    "CronJob": (
+        f"""\
 apiVersion: batch/v1
 kind: CronJob
 metadata: {{name: cron}}
@@ -58,21 +63,27 @@ spec:
         metadata: {{}}
         spec:
           restartPolicy: Never
-{"".join("    " + line + chr(10) for line in CONTAINER.splitlines())}""",
-    "Service": """\
+{"".join("    " + line + chr(10) for line in CONTAINER.splitlines())}"""
+    ),
+    "Service": (
+        """\
 apiVersion: v1
 kind: Service
 metadata: {name: web}
 spec: {selector: {app: web}, ports: [{name: a, port: 80}, {name: b, port: 81, targetPort: 8081}]}
-""",
-    "Secret": """\
+"""
+    ),
+    "Secret": (
+        """\
 apiVersion: v1
 kind: Secret
 metadata: {name: s}
 data: {b: Yg==, c: ""}
 stringData: {a: one, b: two, n: "5"}
-""",
-    "twice": """\
+"""
+    ),
+    "twice": (
+        """\
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: twice}
@@ -82,8 +93,10 @@ apiVersion: v1
 kind: ConfigMap
 metadata: {name: twice}
 data: {a: last}
-""",
-    "lists": """\
+"""
+    ),
+    "lists": (
+        """\
 apiVersion: v1
 kind: ConfigMapList
 items:
@@ -95,8 +108,10 @@ apiVersion: v1
 kind: List
 items:
 - {apiVersion: v1, kind: ConfigMap, metadata: {name: listed-c}, data: {}}
-""",
-    "merge key": """\
+"""
+    ),
+    "merge key": (
+        """\
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: merged}
@@ -104,8 +119,10 @@ data:
   x: own
   <<: {x: merged, y: merged}
 binaryData: null
-""",
-    "quantities": """\
+"""
+    ),
+    "quantities": (
+        """\
 apiVersion: v1
 kind: ResourceQuota
 metadata: {name: q}
@@ -120,8 +137,10 @@ apiVersion: v1
 kind: LimitRange
 metadata: {name: l}
 spec: {limits: [{type: Container, max: {cpu: 4000m}, default: {memory: 0.25Gi}}]}
-""",
-    "policies": """\
+"""
+    ),
+    "policies": (
+        """\
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: net}
@@ -142,8 +161,10 @@ kind: RoleBinding
 metadata: {name: rb}
 roleRef: {kind: Role, name: 'r:a', apiGroup: rbac.authorization.k8s.io}
 subjects: [{kind: ServiceAccount, name: default, namespace: NAMESPACE}, {kind: User, name: u}]
-""",
-    "HorizontalPodAutoscaler": """\
+"""
+    ),
+    "HorizontalPodAutoscaler": (
+        """\
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
 metadata: {name: h}
@@ -151,19 +172,27 @@ spec:
   maxReplicas: 3
   scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}
   metrics: [{type: Resource, resource: {name: memory, target: {type: AverageValue, averageValue: 1024Mi}}}]
-""",
-    "Ingress": """\
+"""  # noqa: E501
+    ),
+    "Ingress": (
+        """\
 apiVersion: networking.k8s.io/v1
 kind: Ingress
 metadata: {name: i}
 spec: {rules: [{http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}}]}
-""",
+"""  # noqa: E501
+    ),
 }
 HOOK = (
-    "admissionReviewVersions: [v1], sideEffects: None, failurePolicy: Ignore,"
-    " rules: [{operations: [CREATE], apiGroups: [x.example.com], apiVersions: [v1], resources: [xs]}]"
+    "admissionReviewVersions: [v1], sideEffects: None, failurePolicy: Ignore, rules: [{operations:"
+    " [CREATE], apiGroups: [x.example.com], apiVersions: [v1], resources: [xs]}]"
 )
-PLACEHOLDERS = {"empty": ', caBundle: ""', "newline": ", caBundle: Cg==", "none": "", "null": ", caBundle: null"}
+PLACEHOLDERS = {
+    "empty": ', caBundle: ""',
+    "newline": ", caBundle: Cg==",
+    "none": "",
+    "null": ", caBundle: null",
+}
 
 
 def webhooks() -> str:
@@ -172,13 +201,20 @@ def webhooks() -> str:
     for word, bundle in PLACEHOLDERS.items():
         client = f"{{service: {{namespace: x, name: hook, path: /z}}{bundle}}}"
         hook = f"webhooks: [{{name: a.x.example.com, {HOOK}, clientConfig: {client}}}]\n"
-        head = f"apiVersion: admissionregistration.k8s.io/v1\nmetadata: {{name: drift-{word}}}\n{hook}"
-        parts += [f"{head}kind: {kind}\n" for kind in ("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration")]
+        head = (
+            f"apiVersion: admissionregistration.k8s.io/v1\nmetadata: {{name: drift-{word}}}\n{hook}"
+        )
+        parts += [
+            f"{head}kind: {kind}\n"
+            for kind in ("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration")
+        ]
     return "---\n".join(parts)
 
 
 def test_another_form_is_no_drift(kube: LocalKube, tmp_path: Path) -> None:
-    """Defaults, quantities, nulls, lists, objects that are stated twice, and CA bundles that somebody fills in."""
+    """Defaults, quantities, nulls, lists, objects that are stated twice, and CA bundles that
+    somebody fills in.
+    """
 
     async def work() -> None:
         config = kube["dev"].kubeconfig
@@ -190,16 +226,37 @@ def test_another_form_is_no_drift(kube: LocalKube, tmp_path: Path) -> None:
             await looking.reach(lambda: bool(looking.objects("forms")))
             for kind in ("validatingwebhookconfigurations", "mutatingwebhookconfigurations"):
                 for word in PLACEHOLDERS:
-                    path = f"/apis/admissionregistration.k8s.io/v1/{kind}/drift-{word}?fieldManager=gatekeeper"
-                    patch = [{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": "LS0tLS1CRUdJTg=="}]
-                    await looking.kube.call("PATCH", path, msgspec.json.encode(patch), {"content-type": "application/json-patch+json"})
+                    path = f"/apis/admissionregistration.k8s.io/v1/{kind}/drift-{word}?fieldManager=gatekeeper"  # noqa: E501
+                    patch = [
+                        {
+                            "op": "add",
+                            "path": "/webhooks/0/clientConfig/caBundle",
+                            "value": "LS0tLS1CRUdJTg==",
+                        }
+                    ]
+                    await looking.kube.call(
+                        "PATCH",
+                        path,
+                        msgspec.json.encode(patch),
+                        {"content-type": "application/json-patch+json"},
+                    )
             looking.at.resources.pop(BundleName("forms"))
             looking.at.unseen.add(BundleName("forms"))
             looking.at.look.set()
             await looking.reach(lambda: bool(looking.objects("forms")))
             found = looking.objects("forms")
-            wrong = {key: (r.state, r.message, r.differences) for key, r in found.items() if r.drifted or r.state in {"Missing", "Unknown"}}
+            wrong = {
+                key: (r.state, r.message, r.differences)
+                for key, r in found.items()
+                if r.drifted or r.state in {"Missing", "Unknown"}
+            }
             assert wrong == {}
-            assert {"ConfigMap/listed-a", "ConfigMap/listed-b", "ConfigMap/listed-c", "ConfigMap/merged", "ConfigMap/twice"} <= set(found)
+            assert {
+                "ConfigMap/listed-a",
+                "ConfigMap/listed-b",
+                "ConfigMap/listed-c",
+                "ConfigMap/merged",
+                "ConfigMap/twice",
+            } <= set(found)
 
     asyncio.run(work())

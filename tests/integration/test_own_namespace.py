@@ -1,4 +1,6 @@
-"""Bundles that state the Namespace of their own release, as Fleet users write them, on a real API server."""
+"""Bundles that state the Namespace of their own release, as Fleet users write them, on a real API
+server.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +24,16 @@ def bench(tmp_path: Path, kube: LocalKube, tool_env: dict[str, str]) -> Workbenc
 
 
 def namespace(name: str, **labels: str) -> str:
-    return json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    return json.dumps(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    )
 
 
 def labels(bench: Workbench, name: str) -> dict[str, str]:
     found = bench.get("namespace", name)["metadata"]["labels"]
-    return {k: v for k, v in found.items() if not k.startswith(("kubernetes.io/", "app.kubernetes.io/"))}
+    return {
+        k: v for k, v in found.items() if not k.startswith(("kubernetes.io/", "app.kubernetes.io/"))
+    }
 
 
 @pytest.mark.parametrize("style", ["raw", "kustomize", "chart", "labels"])
@@ -38,7 +44,9 @@ def test_a_bundle_brings_the_namespace_of_its_release(bench: Workbench, style: s
     options = {"defaultNamespace": space}
     files = {"b-namespace.yaml": stated, "a-map.yaml": MAP}
     if style == "kustomize":
-        files |= {"kustomization.yaml": f"namespace: {space}\nresources: [b-namespace.yaml, a-map.yaml]\n"}
+        files |= {
+            "kustomization.yaml": f"namespace: {space}\nresources: [b-namespace.yaml, a-map.yaml]\n"
+        }
     elif style == "chart":
         files = {"Chart.yaml": CHART, "templates/n.yaml": stated, "templates/m.yaml": MAP}
     elif style == "labels":
@@ -46,16 +54,23 @@ def test_a_bundle_brings_the_namespace_of_its_release(bench: Workbench, style: s
     bench.install("app", files, options)
     wanted = {"team": "a"} | ({"tier": "web"} if style == "labels" else {})
     assert labels(bench, space) == wanted
-    assert bench.get("namespace", space)["metadata"]["annotations"]["meta.helm.sh/release-name"] == "app"
+    assert (
+        bench.get("namespace", space)["metadata"]["annotations"]["meta.helm.sh/release-name"]
+        == "app"
+    )
     bench.again("app")
     assert bench.releases(space) == ["app"]
 
 
 def test_an_upgrade_that_leaves_the_namespace_out_deletes_nothing(bench: Workbench) -> None:
-    """It comes with an upgrade and goes with one; helm would delete it with the release and all that is in it."""
+    """It comes with an upgrade and goes with one; helm would delete it with the release and all
+    that is in it.
+    """
     space = "own-later"
     bench.install("app", {"m.yaml": MAP}, {"defaultNamespace": space})
-    bench.install("app", {"m.yaml": MAP, "n.yaml": namespace(space, team="b")}, {"defaultNamespace": space})
+    bench.install(
+        "app", {"m.yaml": MAP, "n.yaml": namespace(space, team="b")}, {"defaultNamespace": space}
+    )
     assert labels(bench, space) == {"team": "b"}
     bench.install("app", {"m.yaml": MAP}, {"defaultNamespace": space})
     found = bench.get("namespace", space)["metadata"]
@@ -66,14 +81,20 @@ def test_an_upgrade_that_leaves_the_namespace_out_deletes_nothing(bench: Workben
     assert bench.history("app", space)[-1][1] == "deployed"
 
 
-def test_a_namespace_with_other_bundles_outlives_the_bundle_that_states_it(bench: Workbench) -> None:
-    """One bundle states the Namespaces of others: neither an upgrade without them nor its removal deletes one in use."""
+def test_a_namespace_with_other_bundles_outlives_the_bundle_that_states_it(
+    bench: Workbench,
+) -> None:
+    """One bundle states the Namespaces of others: neither an upgrade without them nor its removal
+    deletes one in use.
+    """
     for name in ("used-a", "used-b"):
         bench.install(f"app-{name}", {"m.yaml": MAP}, {"defaultNamespace": name})
     both = {"a.yaml": namespace("used-a", team="a"), "b.yaml": namespace("used-b", team="b")}
     bench.install("spaces", both, {"defaultNamespace": "default"})
     assert labels(bench, "used-a") == {"team": "a"}
-    bench.install("spaces", {"b.yaml": namespace("used-b", team="b")}, {"defaultNamespace": "default"})
+    bench.install(
+        "spaces", {"b.yaml": namespace("used-b", team="b")}, {"defaultNamespace": "default"}
+    )
     bench.remove("spaces")
     for name in ("used-a", "used-b"):
         assert bench.get("namespace", name)["status"]["phase"] == "Active"
@@ -83,8 +104,13 @@ def test_a_namespace_with_other_bundles_outlives_the_bundle_that_states_it(bench
 def test_a_namespace_of_a_person_is_taken_only_when_asked_for(bench: Workbench) -> None:
     """Its removal would delete what others put there; the error names it, and the key."""
     bench.kubectl("create", "namespace", "own-persons")
-    files, options = {"m.yaml": MAP, "n.yaml": namespace("own-persons", team="a")}, {"defaultNamespace": "own-persons"}
-    with pytest.raises(Taken, match="Namespace own-persons exists already, and no release holds it") as caught:
+    files, options = (
+        {"m.yaml": MAP, "n.yaml": namespace("own-persons", team="a")},
+        {"defaultNamespace": "own-persons"},
+    )
+    with pytest.raises(
+        Taken, match="Namespace own-persons exists already, and no release holds it"
+    ) as caught:
         bench.install("app", files, options)
     assert "helm.takeOwnership: true" in caught.value.next_step
     bench.install("app", files, options | {"helm": {"takeOwnership": True}})

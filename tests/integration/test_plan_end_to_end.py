@@ -1,4 +1,6 @@
-"""A plan through the real manager, a real Git server, real agents and the command line; then what it said happens."""
+"""A plan through the real manager, a real Git server, real agents and the command line; then what
+it said happens.
+"""
 
 from __future__ import annotations
 
@@ -37,29 +39,55 @@ def fleet(tmp_path: Path, tool_env: dict[str, str]) -> Iterator[Fleet]:
 
 def logged_in(fleet: Fleet, folder: Path, token: str = "") -> Person:
     person, pin = Person(folder), fleet.manager.ca_pin
-    person.good("login", fleet.manager.url, "--ca-pin", pin, "--token-stdin", stdin=f"{token or fleet.manager.admin_token}\n")
+    person.good(
+        "login",
+        fleet.manager.url,
+        "--ca-pin",
+        pin,
+        "--token-stdin",
+        stdin=f"{token or fleet.manager.admin_token}\n",
+    )
     return person
 
 
 def document(person: Person, *words: str) -> dict[str, Any]:
-    """The plan; only the kind of its source and Git's names are left out, because they differ between sources."""
+    """The plan; only the kind of its source and Git's names are left out, because they differ
+    between sources.
+    """
     done = person.run("plan", "apps", "-o", "json", *words)
     assert done.status in {0, 1}, done
     found: dict[str, Any] = json.loads(done.out)
     return {key: value for key, value in found.items() if key not in {"ref", "commit"}}
 
 
-def test_a_branch_a_commit_and_a_folder_say_the_same_and_it_happens(clone: Clone, fleet: Fleet, tmp_path: Path) -> None:
-    """Two clusters, one of them with a customization: changed here, new there, removed; then merged, and every cluster has it so."""
-    customized = "targetCustomizations: [{name: eu, clusterSelector: {matchLabels: {region: eu}}, yaml: {overlays: [eu]}}]\n"
+def test_a_branch_a_commit_and_a_folder_say_the_same_and_it_happens(
+    clone: Clone, fleet: Fleet, tmp_path: Path
+) -> None:
+    """Two clusters, one of them with a customization: changed here, new there, removed; then
+    merged, and every cluster has it so.
+    """
+    customized = (
+        "targetCustomizations: [{name: eu, clusterSelector: {matchLabels: {region: eu}}, yaml:"
+        " {overlays: [eu]}}]\n"
+    )
     first = {f"{name}/m.yaml": MAP.format(name=name, value=1) for name in ("web", "db", "old")}
-    clone.push(first | {"web/fleet.yaml": customized, "web/overlays/eu/m.yaml": MAP.format(name="web", value="eu")})
+    clone.push(
+        first
+        | {
+            "web/fleet.yaml": customized,
+            "web/overlays/eu/m.yaml": MAP.format(name="web", value="eu"),
+        }
+    )
     fleet.gitrepo(clone.url, paths=["*"])
     places = {name: tmp_path / name for name in ("a", "b")}
     fleet.agent("a", None, target_dir=places["a"], region="eu")
     fleet.agent("b", None, target_dir=places["b"], region="us")
     fleet.all_ready(bundles=6)
-    commit = branch(clone, "next", {"web/m.yaml": MAP.format(name="web", value=2), "new/m.yaml": SERVICE, "old/m.yaml": None})
+    commit = branch(
+        clone,
+        "next",
+        {"web/m.yaml": MAP.format(name="web", value=2), "new/m.yaml": SERVICE, "old/m.yaml": None},
+    )
     person = logged_in(fleet, tmp_path)
     before = fleet.deployments()
     by_branch = document(person, "--branch", "next")
@@ -67,10 +95,16 @@ def test_a_branch_a_commit_and_a_folder_say_the_same_and_it_happens(clone: Clone
     assert document(person, "--commit", commit) == by_branch
     assert document(person, "--local", str(clone.folder)) == by_branch
     assert document(person, "--path", f"{clone.folder}@{commit}") == by_branch
-    assert {name: i["spec"] for name, i in fleet.deployments().items()} == {name: i["spec"] for name, i in before.items()}
+    assert {name: i["spec"] for name, i in fleet.deployments().items()} == {
+        name: i["spec"] for name, i in before.items()
+    }
 
     found = {i["bundle"]: i for i in by_branch["bundles"]}
-    assert {name: i["what"] for name, i in found.items()} == {"apps-new": "added", "apps-old": "removed", "apps-web": "changed"}
+    assert {name: i["what"] for name, i in found.items()} == {
+        "apps-new": "added",
+        "apps-old": "removed",
+        "apps-web": "changed",
+    }
     by_name = {name: group for group in found["apps-web"]["groups"] for name in group["names"]}
     assert "+  a: '2'" in by_name["b"]["changes"][0]["diff"]
     assert by_name["a"]["changes"] == []  # what the overlay states wins, before and after
@@ -83,35 +117,57 @@ def test_a_branch_a_commit_and_a_folder_say_the_same_and_it_happens(clone: Clone
     assert broken.status == 2
     assert "web/fleet.yaml:2:3" in broken.err
     assert "db/fleet.yaml:2:3" in broken.err
-    assert "removed" not in broken.out  # what cannot be made is no sign that it is gone, and neither is `old` beside it
+    # what cannot be made is no sign that it is gone, and neither is `old` beside it
+    assert "removed" not in broken.out
 
     clone.git("checkout", "--quiet", "--", ".")
     (clone.folder / "db" / "m.yaml").unlink()
     (clone.folder / "db" / "fleet.yaml").write_text("namespace: db\n")
     emptied = person.run("plan", "apps", "--local", str(clone.folder))
     assert (emptied.status, emptied.err.count("warning: db holds no file to deploy")) == (2, 1)
-    assert "error: db holds no file to deploy; bundle apps-db, which was made from db, stays" in emptied.err
+    assert (
+        "error: db holds no file to deploy; bundle apps-db, which was made from db, stays"
+        in emptied.err
+    )
     assert "removed" not in emptied.out
 
     clone.git("push", "--quiet", "origin", "next:main")
     fleet.until(
-        lambda: {n: sorted(p.name for p in place.glob("*.yaml")) for n, place in places.items()}, lambda files: len(files["b"]) == 3
+        lambda: {n: sorted(p.name for p in place.glob("*.yaml")) for n, place in places.items()},
+        lambda files: len(files["b"]) == 3,
     )
     fleet.all_ready(commit, bundles=6)
     after = fleet.deployments()
-    said = {f"{name}.{i['bundle']}": group for i in by_branch["bundles"] for group in i["groups"] for name in group["names"]}
-    assert set(after) - set(before) == {name for name, group in said.items() if group["what"] == "added"}
-    assert set(before) - set(after) == {name for name, group in said.items() if group["what"] == "removed"}
-    again = {n for n in set(after) & set(before) if after[n]["spec"]["generation"] != before[n]["spec"]["generation"]}
+    said = {
+        f"{name}.{i['bundle']}": group
+        for i in by_branch["bundles"]
+        for group in i["groups"]
+        for name in group["names"]
+    }
+    assert set(after) - set(before) == {
+        name for name, group in said.items() if group["what"] == "added"
+    }
+    assert set(before) - set(after) == {
+        name for name, group in said.items() if group["what"] == "removed"
+    }
+    again = {
+        n
+        for n in set(after) & set(before)
+        if after[n]["spec"]["generation"] != before[n]["spec"]["generation"]
+    }
     assert again == {name for name, group in said.items() if group["what"] == "changed"}
-    assert all(after[name]["spec"]["archive"] == group["new"]["archive"] for name, group in said.items() if "new" in group)
+    assert all(
+        after[name]["spec"]["archive"] == group["new"]["archive"]
+        for name, group in said.items()
+        if "new" in group
+    )
     assert any("a: '2'" in path.read_text() for path in places["b"].glob("*.yaml"))
     assert "Nothing changes" in person.good("plan", "apps")
 
 
 def test_who_may_ask(clone: Clone, fleet: Fleet, tmp_path: Path) -> None:
-    """A token that reads, bound to the workspace, is enough; of another workspace it gets neither plan nor archive; a manager that is gone
-    is told apart from a change.
+    """A token that reads, bound to the workspace, is enough; of another workspace it gets neither
+    plan nor archive; a manager that is gone is told apart from a change.
     """
     clone.push({"m.yaml": MAP.format(name="web", value=1)})
     fleet.gitrepo(clone.url)
@@ -119,14 +175,17 @@ def test_who_may_ask(clone: Clone, fleet: Fleet, tmp_path: Path) -> None:
     fleet.all_ready(bundles=1)
     branch(clone, "next", {"m.yaml": MAP.format(name="web", value=2)})
     admin = logged_in(fleet, tmp_path / "admin")
-    token = admin.good("token", "create", "ci", "--role", "read", "-n", "fleet-default").splitlines()[0]
+    token = admin.good(
+        "token", "create", "ci", "--role", "read", "-n", "fleet-default"
+    ).splitlines()[0]
     reader = logged_in(fleet, tmp_path / "ci", token)
     done = reader.run("plan", "apps", "--branch", "next", "-n", "fleet-default")
     assert (done.status, "+  a: '2'" in done.out) == (1, True), done
     file = tmp_path / "gitrepo.yaml"
     spec = f"{{repo: '{clone.url}', targets: [{{clusterSelector: {{}}}}]}}"
     file.write_text(
-        f"apiVersion: fleet.cattle.io/v1alpha1\nkind: GitRepo\nmetadata: {{name: more, namespace: fleet-default}}\nspec: {spec}\n"
+        "apiVersion: fleet.cattle.io/v1alpha1\nkind: GitRepo\nmetadata: {name: more, namespace:"
+        f" fleet-default}}\nspec: {spec}\n"
     )
     assert reader.run("plan", "-f", str(file)).status == 3
     assert "1 gained on 1 cluster" in admin.run("plan", "-f", str(file)).out
@@ -136,7 +195,12 @@ def test_who_may_ask(clone: Clone, fleet: Fleet, tmp_path: Path) -> None:
     assert (refused.status, "bound to workspace team-b" in refused.err) == (3, True)
     archive = fleet.deployments()["a.apps"]["spec"]["archive"]
     assert fleet.client.get(f"/api/v1/archives/{archive}").status_code == 200
-    assert fleet.client.get(f"/api/v1/archives/{archive}", headers={"authorization": f"Bearer {other}"}).status_code == 404
+    assert (
+        fleet.client.get(
+            f"/api/v1/archives/{archive}", headers={"authorization": f"Bearer {other}"}
+        ).status_code
+        == 404
+    )
     assert fleet.client.get("/api/v1/archives/nothing").status_code == 404
     fleet.manager.process.stop()
     assert reader.run("plan", "apps", "-n", "fleet-default").status == 5

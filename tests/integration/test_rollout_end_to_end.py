@@ -17,7 +17,9 @@ STRATEGY = (
 
 
 def one_goes_back(fleet: Fleet, person: Person, held: Callable[[], dict[str, str]]) -> None:
-    """`rollback --cluster` changes one cluster and says so; its history tells it; `--release` ends it."""
+    """`rollback --cluster` changes one cluster and says so; its history tells it; `--release` ends
+    it.
+    """
     seen = person.good("rollback", "apps", "--cluster", "c", "--dry-run")
     assert "would be pinned to revision 1: 1 cluster as the rollout allows" in seen
     assert "'2'" in held()["c"]
@@ -27,10 +29,17 @@ def one_goes_back(fleet: Fleet, person: Person, held: Callable[[], dict[str, str
     fleet.until(held, lambda files: "'1'" in files["c"])
     fleet.all_ready(bundles=3)
     assert {name for name, text in held().items() if "'2'" in text} == {"a", "b"}
-    rows = [line.split() for line in person.good("bundle", "history", "apps", "--cluster", "c", "--no-headers").splitlines()]
+    rows = [
+        line.split()
+        for line in person.good(
+            "bundle", "history", "apps", "--cluster", "c", "--no-headers"
+        ).splitlines()
+    ]
     assert [row[0] for row in rows] == ["1", "2", "1"]
     assert "rollback by admin (it leaks)" in person.good("cluster", "history", "c")
-    assert "pinned to revision 1 by admin (it leaks)" in person.good("bundle", "status", "apps", "--cluster", "c")
+    assert "pinned to revision 1 by admin (it leaks)" in person.good(
+        "bundle", "status", "apps", "--cluster", "c"
+    )
     assert "1 cluster pinned to revision 1" in person.good("bundle", "list")
     person.good("rollback", "apps", "--release", "--cluster", "c")
     fleet.until(held, lambda files: "'2'" in files["c"])
@@ -40,7 +49,9 @@ def one_goes_back(fleet: Fleet, person: Person, held: Callable[[], dict[str, str
 
 
 def explained(person: Person) -> None:
-    """`why` names who has paused it and why, and the way on; the screen has the rollout; a wait goes on until its deadline."""
+    """`why` names who has paused it and why, and the way on; the screen has the rollout; a wait
+    goes on until its deadline.
+    """
     done = person.run("why", "a", "apps")
     assert done.status == 1
     assert "Paused       rollout apps by admin" in done.out
@@ -51,8 +62,12 @@ def explained(person: Person) -> None:
     assert (late.status, "is Paused" in late.err) == (6, True)
 
 
-def test_a_canary_then_a_yes_then_one_by_one(clone: Clone, tmp_path: Path, tool_env: dict[str, str]) -> None:
-    """The canary alone gets the commit until a person approves; then the others, and the command line says so at each step."""
+def test_a_canary_then_a_yes_then_one_by_one(
+    clone: Clone, tmp_path: Path, tool_env: dict[str, str]
+) -> None:
+    """The canary alone gets the commit until a person approves; then the others, and the command
+    line says so at each step.
+    """
     fleet = Fleet(tmp_path / "fleet", tool_env)
     try:
         clone.push({"m.yaml": MAP.format(value=1), "fleet.yaml": STRATEGY})
@@ -65,10 +80,16 @@ def test_a_canary_then_a_yes_then_one_by_one(clone: Clone, tmp_path: Path, tool_
         person.good("login", fleet.manager.url, "--ca-pin", pin, "--token-file", token)
 
         def held() -> dict[str, str]:
-            return {name: next((p.read_text() for p in place.glob("*.yaml")), "") for name, place in places.items()}
+            return {
+                name: next((p.read_text() for p in place.glob("*.yaml")), "")
+                for name, place in places.items()
+            }
 
         fleet.until(held, lambda files: "'1'" in files["b"])
-        fleet.until(lambda: person.good("rollout", "status", "apps"), lambda text: "fleetctl rollout approve" in text)
+        fleet.until(
+            lambda: person.good("rollout", "status", "apps"),
+            lambda text: "fleetctl rollout approve" in text,
+        )
         assert held()["a"] == held()["c"] == ""
         assert "approved" in person.good("rollout", "approve", "apps")
         fleet.all_ready(bundles=3)
@@ -81,7 +102,9 @@ def test_a_canary_then_a_yes_then_one_by_one(clone: Clone, tmp_path: Path, tool_
         assert "paused" in person.good("rollout", "pause", "apps", "--reason", "freeze")
         explained(person)
         person.good("rollout", "resume", "apps")
-        fleet.until(lambda: person.run("rollout", "approve", "apps").status, lambda status: status == 0)
+        fleet.until(
+            lambda: person.run("rollout", "approve", "apps").status, lambda status: status == 0
+        )
         fleet.until(held, lambda files: all("'2'" in text for text in files.values()))
         fleet.all_ready(bundles=3)
         person.good("wait", "rollout/apps", "bundle/apps", "--for", "synced", "--timeout", "40")

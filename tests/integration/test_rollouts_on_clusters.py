@@ -1,4 +1,6 @@
-"""Rollouts on three real API servers with real helm: a version that fails goes back by itself; a site that is switched off catches up."""
+"""Rollouts on three real API servers with real helm: a version that fails goes back by itself; a
+site that is switched off catches up.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,10 @@ rolloutStrategy:
 
 
 def files(space: str, value: str, strategy: str = STRATEGY) -> dict[str, str]:
-    return {"m.yaml": MAP.format(value=value), "fleet.yaml": f"defaultNamespace: {space}\n{strategy}"}
+    return {
+        "m.yaml": MAP.format(value=value),
+        "fleet.yaml": f"defaultNamespace: {space}\n{strategy}",
+    }
 
 
 class Sites:
@@ -38,8 +43,17 @@ class Sites:
         self._kube, self._env, self._space = kube, env, space
 
     def _asked(self, program: str, name: str, *words: str) -> str:
-        command = [program, "--kubeconfig", str(self._kube[name].kubeconfig), "-n", self._space, *words]
-        return subprocess.run(command, env=self._env, capture_output=True, text=True, check=False).stdout
+        command = [
+            program,
+            "--kubeconfig",
+            str(self._kube[name].kubeconfig),
+            "-n",
+            self._space,
+            *words,
+        ]
+        return subprocess.run(
+            command, env=self._env, capture_output=True, text=True, check=False
+        ).stdout
 
     def values(self) -> dict[str, str]:
         words = ("get", "cm", "web", "-o", "jsonpath={.data.a}", "--ignore-not-found")
@@ -47,7 +61,9 @@ class Sites:
 
     def revisions(self, name: str) -> int:
         """How often helm has changed it there."""
-        found = json.loads(self._asked("kubectl", name, "get", "secret", "-l", "owner=helm", "-o", "json"))["items"]
+        found = json.loads(
+            self._asked("kubectl", name, "get", "secret", "-l", "owner=helm", "-o", "json")
+        )["items"]
         return max(int(item["metadata"]["labels"]["version"]) for item in found)
 
 
@@ -61,8 +77,12 @@ def approve(fleet: Fleet) -> None:
     fleet.call("POST", "rollouts/fleet-default/apps/approve", {})
 
 
-def test_a_version_that_fails_on_the_canary_goes_back(clone: Clone, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str]) -> None:
-    """The others are never touched by it; the canary has the old one again; commits wait until the pin is released."""
+def test_a_version_that_fails_on_the_canary_goes_back(
+    clone: Clone, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str]
+) -> None:
+    """The others are never touched by it; the canary has the old one again; commits wait until the
+    pin is released.
+    """
     space = "e2e-rollback"
     sites = Sites(kube, tool_env, space)
     clone.push(files(space, "'1'"))
@@ -82,8 +102,14 @@ def test_a_version_that_fails_on_the_canary_goes_back(clone: Clone, fleet: Fleet
     before = {name: sites.revisions(name) for name in ("test", "prod")}
 
     bad = clone.push(files(space, REFUSED))
-    fleet.until(lambda: fleet.call("GET", "objects/bundles/fleet-default/apps")["status"], lambda status: status["pinned"] != 0, seconds=60)
-    message = fleet.call("GET", "objects/bundles/fleet-default/apps")["status"]["display"]["message"]
+    fleet.until(
+        lambda: fleet.call("GET", "objects/bundles/fleet-default/apps")["status"],
+        lambda status: status["pinned"] != 0,
+        seconds=60,
+    )
+    message = fleet.call("GET", "objects/bundles/fleet-default/apps")["status"]["display"][
+        "message"
+    ]
     assert "by itself: 1 clusters could not apply it, 0 may fail" in message
     fleet.until(lambda: rollout(fleet)["state"], lambda state: state == "Completed", seconds=60)
     fleet.all_ready(bundles=3)
@@ -93,7 +119,10 @@ def test_a_version_that_fails_on_the_canary_goes_back(clone: Clone, fleet: Fleet
     assert bad not in told.values()
 
     mended = clone.push(files(space, "'4'"))
-    fleet.until(lambda: fleet.call("GET", "objects/gitrepos/fleet-default/apps")["status"]["commit"], lambda commit: commit == mended)
+    fleet.until(
+        lambda: fleet.call("GET", "objects/gitrepos/fleet-default/apps")["status"]["commit"],
+        lambda commit: commit == mended,
+    )
     fleet.call("DELETE", "bundles/fleet-default/apps/rollback")
     fleet.until(sites.values, lambda found: found["dev"] == "4", seconds=60)
     approve(fleet)
@@ -114,7 +143,9 @@ def soon(tmp_path: Path, tool_env: dict[str, str]) -> Iterator[Fleet]:
 def test_a_site_that_is_switched_off_stops_nobody_and_catches_up(
     clone: Clone, soon: Fleet, kube: LocalKube, tool_env: dict[str, str]
 ) -> None:
-    """The rollout is completed without it; when its agent is back it gets the version, without a new commit and without anybody's help."""
+    """The rollout is completed without it; when its agent is back it gets the version, without a
+    new commit and without anybody's help.
+    """
     space, strategy = "e2e-off", "rolloutStrategy: {maxUnavailable: 1}\n"
     sites = Sites(kube, tool_env, space)
     first = clone.push(files(space, "'1'", strategy))
@@ -125,7 +156,11 @@ def test_a_site_that_is_switched_off_stops_nobody_and_catches_up(
     soon.agents["test"].process.stop()
     soon.until(lambda: soon.states()["test.apps"], lambda state: state == "Offline", seconds=120)
     clone.push(files(space, "'2'", strategy))
-    soon.until(lambda: rollout(soon), lambda shown: (shown["state"], shown["clusters"]) == ("Completed", "2/3"), seconds=90)
+    soon.until(
+        lambda: rollout(soon),
+        lambda shown: (shown["state"], shown["clusters"]) == ("Completed", "2/3"),
+        seconds=90,
+    )
     assert sites.values() == {"dev": "2", "test": "1", "prod": "2"}
     soon.agents["test"].process.start()
     soon.until(sites.values, lambda found: found["test"] == "2", seconds=90)

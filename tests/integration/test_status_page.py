@@ -1,4 +1,6 @@
-"""The status page in a real browser: rollouts beside what there is, text that would be markup stays text, and nothing breaks its policy."""
+"""The status page in a real browser: rollouts beside what there is, text that would be markup stays
+text, and nothing breaks its policy.
+"""
 
 from __future__ import annotations
 
@@ -43,13 +45,22 @@ def test_rollouts_are_shown(clone: Clone, fleet: Fleet, tmp_path: Path, width: i
     assert login.status_code == 204
     with Browser(width) as browser:
         for name, value in login.cookies.items():
-            browser.page("Network.setCookie", name=name, value=value, url=fleet.manager.url, secure=True)
+            browser.page(
+                "Network.setCookie", name=name, value=value, url=fleet.manager.url, secure=True
+            )
         browser.page("Page.navigate", url=fleet.manager.url)
         text = "document.body.innerText"
         browser.until(f"{text}.includes('waits for approval')")
         browser.until(f"{text}.includes('waits for approval')")
-        assert browser.evaluate("[...document.querySelectorAll('.parts b')].map((b) => b.textContent)") == ["canary", HOSTILE]
-        assert browser.evaluate("document.querySelectorAll('main script, main img, main [onerror]').length") == 0
+        assert browser.evaluate(
+            "[...document.querySelectorAll('.parts b')].map((b) => b.textContent)"
+        ) == ["canary", HOSTILE]
+        assert (
+            browser.evaluate(
+                "document.querySelectorAll('main script, main img, main [onerror]').length"
+            )
+            == 0
+        )
         fleet.call("POST", "rollouts/fleet-default/apps/pause", {"reason": HOSTILE})
         browser.until(f"{text}.includes('the rollout is paused: <img src=x')")
         browser.picture(tmp_path / f"page-{width}.png")

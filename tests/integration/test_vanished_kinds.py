@@ -1,4 +1,6 @@
-"""Releases whose objects are of kinds that the cluster no longer serves: they are upgraded, and they go."""
+"""Releases whose objects are of kinds that the cluster no longer serves: they are upgraded, and
+they go.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ from tests.support.workbench import Workbench
 
 pytestmark = pytest.mark.cluster
 CHART = "apiVersion: v2\nname: c\nversion: 0.1.0\n"
-HOOKED = 'apiVersion: %s/v1\nkind: Valve\nmetadata: {name: hooked, annotations: {"helm.sh/hook": pre-delete}}\n'
+HOOKED = (
+    'apiVersion: %s/v1\nkind: Valve\nmetadata: {name: hooked, annotations: {"helm.sh/hook":'
+    " pre-delete}}\n"
+)
 
 
 @pytest.fixture
@@ -42,9 +47,13 @@ def stored(bench: Workbench, release: str, space: str) -> list[str]:
 
 
 def rewrite(bench: Workbench, release: str, space: str, old: str, new: str) -> None:
-    """As a cluster whose upgrade has removed an API version: the record states one that is not served."""
+    """As a cluster whose upgrade has removed an API version: the record states one that is not
+    served.
+    """
     for item in bench.get("secret", "-n", space, "-l", f"owner=helm,name={release}")["items"]:
-        content = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(item["data"]["release"]))))
+        content = json.loads(
+            gzip.decompress(base64.b64decode(base64.b64decode(item["data"]["release"])))
+        )
         content["manifest"] = content["manifest"].replace(old, new)
         packed = base64.b64encode(gzip.compress(json.dumps(content).encode()))
         item["data"]["release"] = base64.b64encode(packed).decode()
@@ -52,13 +61,25 @@ def rewrite(bench: Workbench, release: str, space: str, old: str, new: str) -> N
 
 
 def test_what_has_no_kind_any_more_stops_no_uninstall(bench: Workbench) -> None:
-    """Objects, Lists and hooks of it count as gone; the rest of the release goes, and its record."""
+    """Objects, Lists and hooks of it count as gone; the rest of the release goes, and its
+    record.
+    """
     group, space = "uninstall.example.com", "kinds-uninstall"
-    bench.install("def", {"d.yaml": definition("Valve", group)}, {"defaultNamespace": space, "deleteCRDResources": True})
+    bench.install(
+        "def",
+        {"d.yaml": definition("Valve", group)},
+        {"defaultNamespace": space, "deleteCRDResources": True},
+    )
     files = {
         "Chart.yaml": CHART,
         "templates/v.yaml": custom("Valve", group),
-        "templates/l.yaml": json.dumps({"apiVersion": "v1", "kind": "List", "items": [json.loads(custom("Valve", group, "two"))]}),
+        "templates/l.yaml": json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "List",
+                "items": [json.loads(custom("Valve", group, "two"))],
+            }
+        ),
         "templates/m.yaml": MAP.format(name="rest", value=1),
         "templates/h.yaml": HOOKED % group,
     }
@@ -95,17 +116,37 @@ def test_what_has_no_kind_any_more_stops_no_upgrade(bench: Workbench, where: str
 
 
 def test_a_version_that_is_not_served_any_more_becomes_the_one_that_is(bench: Workbench) -> None:
-    """As after an upgrade of the cluster: of the same group, and of the group that Kubernetes moved the kind to. The objects stay."""
+    """As after an upgrade of the cluster: of the same group, and of the group that Kubernetes moved
+    the kind to. The objects stay.
+    """
     space = "kinds-versions"
-    budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "b"}, "spec": {"minAvailable": 1}}
-    rule = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "n"}, "spec": {"podSelector": {}}}
-    files = {"b.yaml": json.dumps(budget), "n.yaml": json.dumps(rule), "m.yaml": MAP.format(name="rest", value=1)}
+    budget = {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": "b"},
+        "spec": {"minAvailable": 1},
+    }
+    rule = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "n"},
+        "spec": {"podSelector": {}},
+    }
+    files = {
+        "b.yaml": json.dumps(budget),
+        "n.yaml": json.dumps(rule),
+        "m.yaml": MAP.format(name="rest", value=1),
+    }
     bench.install("old", files, {"defaultNamespace": space})
-    uids = [bench.uid(kind, name, "-n", space) for kind, name in (("pdb", "b"), ("networkpolicy", "n"))]
+    uids = [
+        bench.uid(kind, name, "-n", space) for kind, name in (("pdb", "b"), ("networkpolicy", "n"))
+    ]
     rewrite(bench, "old", space, "policy/v1", "policy/v1beta1")
     rewrite(bench, "old", space, "networking.k8s.io/v1", "extensions/v1beta1")
     bench.install("old", files, {"defaultNamespace": space})
-    assert [bench.uid(kind, name, "-n", space) for kind, name in (("pdb", "b"), ("networkpolicy", "n"))] == uids
+    assert [
+        bench.uid(kind, name, "-n", space) for kind, name in (("pdb", "b"), ("networkpolicy", "n"))
+    ] == uids
     rewrite(bench, "old", space, "policy/v1", "policy/v1beta1")
     bench.install("old", {"m.yaml": MAP.format(name="rest", value=1)}, {"defaultNamespace": space})
     assert not bench.exists("pdb", "b", "-n", space)
@@ -113,8 +154,12 @@ def test_a_version_that_is_not_served_any_more_becomes_the_one_that_is(bench: Wo
 
 
 @pytest.mark.parametrize("what", ["changed", "left-out", "removed"])
-def test_a_custom_resource_of_a_version_that_is_not_served_any_more(bench: Workbench, what: str) -> None:
-    """It is the same object under the version that is served: upgraded in place, deleted when Git leaves it out, or with its bundle."""
+def test_a_custom_resource_of_a_version_that_is_not_served_any_more(
+    bench: Workbench, what: str
+) -> None:
+    """It is the same object under the version that is served: upgraded in place, deleted when Git
+    leaves it out, or with its bundle.
+    """
     group, space = f"{what}.example.com", f"kinds-version-{what}"
     crd = json.loads(definition("Pipe", group))
     (new,) = crd["spec"]["versions"]
@@ -122,13 +167,19 @@ def test_a_custom_resource_of_a_version_that_is_not_served_any_more(bench: Workb
     bench.kubectl("apply", "-f", "-", stdin=json.dumps(crd))
     bench.kubectl("wait", "--for=condition=Established", f"crd/pipes.{group}")
     old = custom("Pipe", group, size="a").replace("/v1", "/v1beta1")
-    bench.install("app", {"p.yaml": old, "m.yaml": MAP.format(name="rest", value=1)}, {"defaultNamespace": space})
+    bench.install(
+        "app",
+        {"p.yaml": old, "m.yaml": MAP.format(name="rest", value=1)},
+        {"defaultNamespace": space},
+    )
     uid = bench.uid(f"pipes.{group}", "one", "-n", space)
     crd["spec"]["versions"][0]["served"] = False
     bench.kubectl("apply", "-f", "-", stdin=json.dumps(crd))
     rest = {"m.yaml": MAP.format(name="rest", value=2)}
     if what == "changed":
-        bench.install("app", rest | {"p.yaml": custom("Pipe", group, size="b")}, {"defaultNamespace": space})
+        bench.install(
+            "app", rest | {"p.yaml": custom("Pipe", group, size="b")}, {"defaultNamespace": space}
+        )
         found = bench.get(f"pipes.{group}", "one", "-n", space)
         assert (found["metadata"]["uid"], found["spec"]) == (uid, {"size": "b"})
         return
@@ -140,19 +191,38 @@ def test_a_custom_resource_of_a_version_that_is_not_served_any_more(bench: Workb
 
 
 def test_a_webhook_that_is_gone_is_named_at_an_uninstall(bench: Workbench) -> None:
-    """helm only says that it failed. The removal goes on by itself when the webhook is repaired or deleted."""
+    """helm only says that it failed. The removal goes on by itself when the webhook is repaired or
+    deleted.
+    """
     space = "kinds-webhook"
-    bench.install("app", {"m.yaml": MAP.format(name="watched", value=1)}, {"defaultNamespace": space})
+    bench.install(
+        "app", {"m.yaml": MAP.format(name="watched", value=1)}, {"defaultNamespace": space}
+    )
     hook = {
         "name": "check.example.com",
         "admissionReviewVersions": ["v1"],
         "sideEffects": "None",
         "clientConfig": {"service": {"name": "away", "namespace": space, "path": "/"}},
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": space}},
-        "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["DELETE"], "resources": ["configmaps"]}],
+        "rules": [
+            {
+                "apiGroups": [""],
+                "apiVersions": ["v1"],
+                "operations": ["DELETE"],
+                "resources": ["configmaps"],
+            }
+        ],
     }
-    kind = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration"}
-    bench.kubectl("apply", "-f", "-", stdin=json.dumps({**kind, "metadata": {"name": "away"}, "webhooks": [hook]}))
+    kind = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+    }
+    bench.kubectl(
+        "apply",
+        "-f",
+        "-",
+        stdin=json.dumps({**kind, "metadata": {"name": "away"}, "webhooks": [hook]}),
+    )
     failure = first_failure(bench, space)
     assert isinstance(failure, WebhookSilent)
     assert 'webhook "check.example.com"' in failure.summary
@@ -168,12 +238,25 @@ def test_a_record_that_cannot_be_read_stops_no_upgrade(bench: Workbench) -> None
     """helm passes over it and says that the next revision exists already, for ever."""
     space = "kinds-damaged"
     for value in (1, 2):
-        bench.install("app", {"m.yaml": MAP.format(name="rest", value=value)}, {"defaultNamespace": space})
+        bench.install(
+            "app", {"m.yaml": MAP.format(name="rest", value=value)}, {"defaultNamespace": space}
+        )
     uid = bench.uid("configmap", "rest", "-n", space)
     damaged = json.dumps({"data": {"release": "aGVsbG8="}})
     for name in ("v2", "v1"):
-        bench.kubectl("patch", "secret", "-n", space, f"sh.helm.release.v1.app.{name}", "--type=merge", "-p", damaged)
-        bench.install("app", {"m.yaml": MAP.format(name="rest", value=name)}, {"defaultNamespace": space})
+        bench.kubectl(
+            "patch",
+            "secret",
+            "-n",
+            space,
+            f"sh.helm.release.v1.app.{name}",
+            "--type=merge",
+            "-p",
+            damaged,
+        )
+        bench.install(
+            "app", {"m.yaml": MAP.format(name="rest", value=name)}, {"defaultNamespace": space}
+        )
         assert bench.get("configmap", "rest", "-n", space)["data"] == {"a": name}
     assert bench.uid("configmap", "rest", "-n", space) == uid
     bench.remove("app")
@@ -186,10 +269,24 @@ def test_a_namespace_that_does_not_end_is_named_with_its_cause(bench: Workbench)
     bench.kubectl("create", "namespace", space)
     bench.kubectl("delete", "namespace", space, "--wait=false")
     with pytest.raises(Terminating, match=f"namespace {space} is being deleted") as caught:
-        bench.install("app", {"m.yaml": MAP.format(name="rest", value=1)}, {"defaultNamespace": space})
+        bench.install(
+            "app", {"m.yaml": MAP.format(name="rest", value=1)}, {"defaultNamespace": space}
+        )
     assert caught.value.next_step
-    gone = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}, "spec": {"finalizers": []}}
-    bench.kubectl("replace", "--raw", f"/api/v1/namespaces/{space}/finalize", "-f", "-", stdin=json.dumps(gone))
+    gone = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": space},
+        "spec": {"finalizers": []},
+    }
+    bench.kubectl(
+        "replace",
+        "--raw",
+        f"/api/v1/namespaces/{space}/finalize",
+        "-f",
+        "-",
+        stdin=json.dumps(gone),
+    )
     bench.again("app")
     assert bench.exists("configmap", "rest", "-n", space)
 
@@ -201,5 +298,7 @@ def first_failure(bench: Workbench, space: str) -> FleetError | None:
             bench.remove("app")
         except FleetError as error:
             return error
-        bench.install("app", {"m.yaml": MAP.format(name="watched", value=1)}, {"defaultNamespace": space})
+        bench.install(
+            "app", {"m.yaml": MAP.format(name="watched", value=1)}, {"defaultNamespace": space}
+        )
     return None

@@ -1,4 +1,6 @@
-"""Watching an API server that is overloaded, silent, forgetful, flooded or not an API server at all."""
+"""Watching an API server that is overloaded, silent, forgetful, flooded or not an API server at
+all.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,13 @@ class Notes:
             self.said.append(why)
 
 
-def watching(folder: Path, work: Callable[[FakeKube, Watches, Notes], Awaitable[None]], *, silent: float = 60.0, most: int = 24) -> None:
+def watching(
+    folder: Path,
+    work: Callable[[FakeKube, Watches, Notes], Awaitable[None]],
+    *,
+    silent: float = 60.0,
+    most: int = 24,
+) -> None:
     """`work` with watches that run against a server of ours."""
 
     async def all_of_it() -> None:
@@ -76,14 +84,19 @@ def is_list(asked: Asked) -> bool:
 
 
 def test_list_then_watch_with_bookmarks(tmp_path: Path) -> None:
-    """From the API server's cache, names only; then on from that version, and after a break from the last bookmark."""
+    """From the API server's cache, names only; then on from that version, and after a break from
+    the last bookmark.
+    """
 
     async def work(server: FakeKube, watches: Watches, notes: Notes) -> None:
         watches.want({MAPS: {"n": 1}})
         await reach(lambda: server.count(is_watch) == 1)
         assert notes.lists == [["m"]]
         first, second = [one for one in server.asked if one.path.endswith("configmaps")]
-        assert (first.query["resourceVersion"], second.query["resourceVersion"]) == ("0", str(server.version))
+        assert (first.query["resourceVersion"], second.query["resourceVersion"]) == (
+            "0",
+            str(server.version),
+        )
         assert second.query["allowWatchBookmarks"] == "true"
         assert 300 <= int(second.query["timeoutSeconds"]) <= 600
         server.put("configmaps", "n", "m", {"a": "2"})
@@ -103,14 +116,20 @@ def test_list_then_watch_with_bookmarks(tmp_path: Path) -> None:
     "answer",
     [
         Answer(410, body=b'{"message":"too old resource version"}'),
-        Answer(lines=[b'{"type":"ERROR","object":{"code":410,"message":"too old resource version"}}']),
+        Answer(
+            lines=[b'{"type":"ERROR","object":{"code":410,"message":"too old resource version"}}']
+        ),
     ],
 )
 def test_a_version_that_is_no_longer_known(tmp_path: Path, answer: Answer) -> None:
-    """410, as an answer or as an event: listed again, and what has changed since is noticed by the list."""
+    """410, as an answer or as an event: listed again, and what has changed since is noticed by the
+    list.
+    """
 
     async def work(server: FakeKube, watches: Watches, notes: Notes) -> None:
-        server.says = lambda asked: answer if asked.is_watch and server.count(is_watch) == 1 else None
+        server.says = lambda asked: (
+            answer if asked.is_watch and server.count(is_watch) == 1 else None
+        )
         watches.want({MAPS: {"n": 1}})
         await reach(lambda: server.count(is_watch) == 2)
         assert len(notes.lists) == 2
@@ -119,10 +138,14 @@ def test_a_version_that_is_no_longer_known(tmp_path: Path, answer: Answer) -> No
 
 
 def test_a_silent_connection_is_a_dead_one(tmp_path: Path) -> None:
-    """It stays open and says nothing, as after a router that forgot it: given up, and begun again."""
+    """It stays open and says nothing, as after a router that forgot it: given up, and begun
+    again.
+    """
 
     async def work(server: FakeKube, watches: Watches, notes: Notes) -> None:
-        server.says = lambda asked: Answer(lines=[], hangs=True) if asked.is_watch and server.count(is_watch) == 1 else None
+        server.says = lambda asked: (
+            Answer(lines=[], hangs=True) if asked.is_watch and server.count(is_watch) == 1 else None
+        )
         watches.want({MAPS: {"n": 1}})
         await reach(lambda: server.count(is_watch) == 2)
         server.put("configmaps", "n", "m", {"a": "2"})
@@ -157,7 +180,9 @@ def test_too_many_requests(tmp_path: Path) -> None:
     ],
 )
 def test_what_fails_at_once_is_not_tried_without_end(tmp_path: Path, answer: Answer) -> None:
-    """A watch that ends at once, an error, a captive portal, nonsense, a line without end: growing pauses, and alive afterwards."""
+    """A watch that ends at once, an error, a captive portal, nonsense, a line without end: growing
+    pauses, and alive afterwards.
+    """
 
     async def work(server: FakeKube, watches: Watches, notes: Notes) -> None:
         server.says = lambda asked: answer if asked.is_watch else None
@@ -173,14 +198,22 @@ def test_what_fails_at_once_is_not_tried_without_end(tmp_path: Path, answer: Ans
     watching(tmp_path, work)
 
 
-def test_what_is_forbidden_is_watched_by_namespace_or_polled(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_is_forbidden_is_watched_by_namespace_or_polled(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """403 for all namespaces: each of ours by itself; 403 there too: polled. Said once each."""
 
     async def work(server: FakeKube, watches: Watches, notes: Notes) -> None:
         no = Answer(403, body=b'{"message":"configmaps is forbidden"}')
-        server.says = lambda asked: no if asked.path in {"/api/v1/configmaps", "/api/v1/namespaces/closed/configmaps"} else None
+        server.says = lambda asked: (
+            no
+            if asked.path in {"/api/v1/configmaps", "/api/v1/namespaces/closed/configmaps"}
+            else None
+        )
         watches.want({MAPS: {"n": 1, "closed": 2}})
-        await reach(lambda: watches.polled == {MAPS._replace(namespace="closed")} and server.watched == 1)
+        await reach(
+            lambda: watches.polled == {MAPS._replace(namespace="closed")} and server.watched == 1
+        )
         assert watches.running() == {MAPS._replace(namespace="n")}
         watches.want({MAPS: {"n": 2, "closed": 2}})
         await asyncio.sleep(0.2)
@@ -220,7 +253,9 @@ def is_get(asked: Asked) -> bool:
 
 
 def test_an_object_that_changes_all_the_time(tmp_path: Path) -> None:
-    """A hundred changes a second cost a few requests, and the last state is what is told in the end."""
+    """A hundred changes a second cost a few requests, and the last state is what is told in the
+    end.
+    """
 
     async def work(server: FakeKube, one: Looking) -> None:
         await one.until("m", {"ConfigMap/m": "Ready"})
@@ -259,14 +294,20 @@ def test_a_webhook_without_dry_run(tmp_path: Path) -> None:
         await one.until("m", {"ConfigMap/m": "Ready"})
         for value in ("hand", "other"):
             server.put("configmaps", "n", "m", {"a": value})
-            await one.reach(lambda: [d.live for d in one.objects("m")["ConfigMap/m"].differences] == [f'"{value}"'])  # noqa: B023
+            await one.reach(
+                lambda: (
+                    [d.live for d in one.objects("m")["ConfigMap/m"].differences] == [f'"{value}"']  # noqa: B023
+                )
+            )
         assert server.count(lambda asked: asked.method == "PATCH") == 1
 
     looking(tmp_path, work)
 
 
 def test_an_api_server_that_is_away(tmp_path: Path) -> None:
-    """What was seen last stands, looks are tried again with pauses, and it is noticed when it is back."""
+    """What was seen last stands, looks are tried again with pauses, and it is noticed when it is
+    back.
+    """
 
     async def work(server: FakeKube, one: Looking) -> None:
         await one.until("m", {"ConfigMap/m": "Ready"})
@@ -285,7 +326,9 @@ def test_an_api_server_that_is_away(tmp_path: Path) -> None:
 
 
 def test_an_api_server_that_goes_away_is_said(tmp_path: Path) -> None:
-    """Not for one cut connection, but from the second failure on; and that it is over, as soon as it answers again."""
+    """Not for one cut connection, but from the second failure on; and that it is over, as soon as
+    it answers again.
+    """
 
     async def work(server: FakeKube, watches: Watches, notes: Notes) -> None:
         watches.want({MAPS: {"n": 1}})

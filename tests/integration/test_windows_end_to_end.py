@@ -1,4 +1,6 @@
-"""A window through the real manager, a real agent and the command line, by the clock of this machine."""
+"""A window through the real manager, a real agent and the command line, by the clock of this
+machine.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,12 @@ def clone(tmp_path: Path) -> Iterator[Clone]:
         yield Clone(server, "apps", tmp_path / "clone")
 
 
-def test_a_commit_waits_for_the_window_and_then_goes(clone: Clone, tmp_path: Path, tool_env: dict[str, str]) -> None:
-    """Held and said so by every command that shows it; when the window opens it goes by itself; the other cluster has it."""
+def test_a_commit_waits_for_the_window_and_then_goes(
+    clone: Clone, tmp_path: Path, tool_env: dict[str, str]
+) -> None:
+    """Held and said so by every command that shows it; when the window opens it goes by itself; the
+    other cluster has it.
+    """
     fleet = Fleet(tmp_path / "fleet", tool_env)
     try:
         clone.push({"m.yaml": MAP.format(value=1)})
@@ -45,11 +51,17 @@ def test_a_commit_waits_for_the_window_and_then_goes(clone: Clone, tmp_path: Pat
         person.good("login", fleet.manager.url, "--ca-pin", pin, "--token-file", token)
 
         def held() -> dict[str, str]:
-            return {name: next((p.read_text() for p in place.glob("*.yaml")), "") for name, place in places.items()}
+            return {
+                name: next((p.read_text() for p in place.glob("*.yaml")), "")
+                for name, place in places.items()
+            }
 
         fleet.until(held, lambda files: all("'1'" in text for text in files.values()))
         opens = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
-        assert person.good("apply", "-f", "-", stdin=SCHEDULE.format(opens=opens)) == "schedule/soon created\n"
+        assert (
+            person.good("apply", "-f", "-", stdin=SCHEDULE.format(opens=opens))
+            == "schedule/soon created\n"
+        )
         row = person.good("get", "schedules", "--no-headers").split()
         assert row[0] == "soon"
         assert row[-1] == opens.isoformat()
@@ -62,7 +74,10 @@ def test_a_commit_waits_for_the_window_and_then_goes(clone: Clone, tmp_path: Pat
         assert why in person.run("why", "a", "apps").out
         assert "'1'" in held()["a"]
         opens = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=8)
-        assert person.good("apply", "-f", "-", stdin=SCHEDULE.format(opens=opens)) == "schedule/soon configured\n"
+        assert (
+            person.good("apply", "-f", "-", stdin=SCHEDULE.format(opens=opens))
+            == "schedule/soon configured\n"
+        )
         fleet.until(held, lambda files: "'2'" in files["a"])
         assert datetime.now(UTC) >= opens
         fleet.all_ready(bundles=2)

@@ -1,7 +1,7 @@
 """A small client of the Kubernetes API, for localkube itself: JSON over http.client.
 
-Rule: it reads the kubeconfigs that localkube writes (JSON, a token, the CA inside) and no others. Every call
-has a time limit; a watch line has a size limit. Not thread-safe: one Api per thread.
+Rule: it reads the kubeconfigs that localkube writes (JSON, a token, the CA inside) and no others.
+Every call has a time limit; a watch line has a size limit. Not thread-safe: one Api per thread.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ class Api:
         cluster = config["clusters"][0]["cluster"]
         address = urlsplit(cluster["server"])
         self._host, self._port = address.hostname or "", address.port or 443
-        self._tls = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
+        self._tls = ssl.create_default_context(
+            cadata=base64.b64decode(cluster["certificate-authority-data"]).decode()
+        )
         self._headers = {"Authorization": f"Bearer {config['users'][0]['user']['token']}"}
         self._seconds = seconds
         self._connection: http.client.HTTPSConnection | None = None
@@ -61,7 +63,9 @@ class Api:
             return False
         return True
 
-    def call(self, method: str, path: str, body: Json | None = None, kind: str = "application/json") -> Json:
+    def call(
+        self, method: str, path: str, body: Json | None = None, kind: str = "application/json"
+    ) -> Json:
         """One request; ApiError for anything but 2xx with JSON in it."""
         content = self._exchange(method, path, body, kind)
         try:
@@ -88,12 +92,16 @@ class Api:
         if response.length:
             self.close()
         if not 200 <= response.status < 300:
-            raise ApiError(response.status, f"{method} {path}: {content[:300].decode('utf-8', 'replace')}")
+            raise ApiError(
+                response.status, f"{method} {path}: {content[:300].decode('utf-8', 'replace')}"
+            )
         return content
 
     def watch(self, path: str, since: str) -> Iterator[Json]:
-        """The events after resource version ``since`` until the server ends the watch; ApiError when it breaks."""
-        query = f"?watch=1&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}&resourceVersion={since}"
+        """The events after resource version ``since`` until the server ends the watch; ApiError
+        when it breaks.
+        """
+        query = f"?watch=1&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}&resourceVersion={since}"  # noqa: E501
         self.close()
         try:
             connection = self._connected(WATCH_SECONDS + CALL_SECONDS)
@@ -110,7 +118,9 @@ class Api:
 
     def _connected(self, seconds: float) -> http.client.HTTPSConnection:
         if self._connection is None:
-            self._connection = http.client.HTTPSConnection(self._host, self._port, timeout=seconds, context=self._tls)
+            self._connection = http.client.HTTPSConnection(
+                self._host, self._port, timeout=seconds, context=self._tls
+            )
         return self._connection
 
     def interrupt(self) -> None:

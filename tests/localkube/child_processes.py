@@ -1,7 +1,7 @@
 """Child processes that cannot outlive this one by accident.
 
-Rule: every child is its own session and process group, writes to a log file, and is killed by the kernel when
-this process ends, however it ends. Only a ``detached`` child survives.
+Rule: every child is its own session and process group, writes to a log file, and is killed by the
+kernel when this process ends, however it ends. Only a ``detached`` child survives.
 """
 
 from __future__ import annotations
@@ -48,14 +48,17 @@ def start(spec: Spec) -> subprocess.Popen[bytes]:
         # Held for good: Popen complains when it is forgotten before the process has ended.
         _detached.append(child)
         return child
-    # The kernel's signal comes when the *thread* that forked ends, so all are forked by one that never ends.
+    # The kernel's signal comes when the *thread* that forked ends, so all are forked by one that
+    # never ends.
     child = _the_spawner().submit(_popen, spec).result()
     _alive.add(child)
     return child
 
 
 def run(spec: Spec, seconds: float) -> int:
-    """Start the child and wait; kill its whole group on a timeout or when interrupted. Returns its exit status."""
+    """Start the child and wait; kill its whole group on a timeout or when interrupted. Returns its
+    exit status.
+    """
     child = start(spec)
     try:
         return child.wait(seconds)

@@ -27,7 +27,9 @@ class Cluster:
         self._etcd_url, self._argv = etcd_url, argv
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.token = self._token()
-        self.daemon = Daemon(f"kube-apiserver {name}", home / "apiserver.log", self._command, self._ready)
+        self.daemon = Daemon(
+            f"kube-apiserver {name}", home / "apiserver.log", self._command, self._ready
+        )
 
     @property
     def url(self) -> str:
@@ -54,7 +56,9 @@ class Cluster:
         self.on_change()
 
     def restart(self, seconds: float = RESTART_SECONDS) -> None:
-        """Stop it if it runs and start it again, with the same port, token, CA and data; returns when it is ready."""
+        """Stop it if it runs and start it again, with the same port, token, CA and data; returns
+        when it is ready.
+        """
         self.daemon.stop()
         self.daemon.launch()
         self.daemon.wait(time.monotonic() + seconds)
@@ -64,7 +68,10 @@ class Cluster:
         """The token of an earlier start in this directory, else a new one."""
         path = self.home / "tokens.csv"
         if not path.exists():
-            write_private(path, f"{secrets.token_urlsafe(32)},localkube-admin,localkube-admin,system:masters\n")
+            write_private(
+                path,
+                f"{secrets.token_urlsafe(32)},localkube-admin,localkube-admin,system:masters\n",
+            )
         return path.read_text().split(",")[0]
 
     def _command(self, ports: Sequence[int]) -> list[str]:
@@ -114,12 +121,17 @@ class Cluster:
 
     def _config(self, authority: bytes) -> dict[str, object]:
         """JSON is YAML: kubectl and helm read it, and we need no YAML parser."""
-        cluster = {"server": self.url, "certificate-authority-data": base64.b64encode(authority).decode()}
+        cluster = {
+            "server": self.url,
+            "certificate-authority-data": base64.b64encode(authority).decode(),
+        }
         return {
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": self.name, "cluster": cluster}],
             "users": [{"name": "localkube-admin", "user": {"token": self.token}}],
-            "contexts": [{"name": self.name, "context": {"cluster": self.name, "user": "localkube-admin"}}],
+            "contexts": [
+                {"name": self.name, "context": {"cluster": self.name, "user": "localkube-admin"}}
+            ],
             "current-context": self.name,
         }

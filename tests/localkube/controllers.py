@@ -1,7 +1,8 @@
-"""What makes Deployments really become ready in one cluster: controllers, a scheduler, a node, and kwok.
+"""What makes Deployments really become ready in one cluster: controllers, a scheduler, a node, and
+kwok.
 
-Rule: Pods are real objects, made by the real controllers and bound by the real scheduler; only the kubelet is
-played, by kwok, with the Stage objects in kwok/stages.yaml.
+Rule: Pods are real objects, made by the real controllers and bound by the real scheduler; only the
+kubelet is played, by kwok, with the Stage objects in kwok/stages.yaml.
 """
 
 from __future__ import annotations
@@ -47,12 +48,24 @@ def _daemon(cluster: Cluster, tool: Tool, argv: list[str]) -> Daemon:
     def ready() -> bool:
         return name != "kwok" or node_ready(cluster.kubeconfig)
 
-    return Daemon(f"{name} {cluster.name}", cluster.home / f"{name}.log", lambda _: [*tool.argv, *argv], ready, 0)
+    return Daemon(
+        f"{name} {cluster.name}",
+        cluster.home / f"{name}.log",
+        lambda _: [*tool.argv, *argv],
+        ready,
+        0,
+    )
 
 
 def add_node(cluster: Cluster) -> None:
-    """Make the one node, with room for everything; nothing when it is there from an earlier start."""
-    labels = {"kubernetes.io/hostname": NODE, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}
+    """Make the one node, with room for everything; nothing when it is there from an earlier
+    start.
+    """
+    labels = {
+        "kubernetes.io/hostname": NODE,
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": "amd64",
+    }
     node: Json = {
         "apiVersion": "v1",
         "kind": "Node",
@@ -75,4 +88,6 @@ def node_ready(kubeconfig: Path) -> bool:
         return False
     finally:
         api.close()
-    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+    return any(
+        condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions
+    )

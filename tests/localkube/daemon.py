@@ -26,7 +26,9 @@ LOG_LINES = 12
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on loopback that nothing listens on right now. Whoever uses them must allow for losing the race."""
+    """Ports on loopback that nothing listens on right now. Whoever uses them must allow for losing
+    the race.
+    """
     found: list[int] = []
     for port in random.sample(PORTS, 400):
         if len(found) == count:
@@ -37,11 +39,15 @@ def free_ports(count: int) -> list[int]:
             except OSError:
                 continue
         found.append(port)
-    raise LocalkubeError(f"no {count} free ports on 127.0.0.1 between {PORTS.start} and {PORTS.stop}")
+    raise LocalkubeError(
+        f"no {count} free ports on 127.0.0.1 between {PORTS.start} and {PORTS.stop}"
+    )
 
 
 class Daemon:
-    """A process made by ``argv(ports)``, ready when ``ready()`` is true. ``ports`` are chosen here."""
+    """A process made by ``argv(ports)``, ready when ``ready()`` is true. ``ports`` are chosen
+    here.
+    """
 
     def __init__(
         self,
@@ -72,7 +78,9 @@ class Daemon:
         return self._child is not None and self._child.poll() is None
 
     def identity(self) -> dict[str, object]:
-        """What to record about the process: name, pid, and what tells it from a later one of the same pid."""
+        """What to record about the process: name, pid, and what tells it from a later one of the
+        same pid.
+        """
         pid = self._child.pid if self._child else 0
         return {"name": self.name, "pid": pid, "identity": identity(pid)}
 
@@ -84,7 +92,9 @@ class Daemon:
         self._child = start(Spec(self._argv(self.ports), self.log, detached=self.detached))
 
     def wait(self, deadline: float) -> None:
-        """Wait until it is ready or ``time.monotonic()`` is ``deadline``; NotReady with the last log lines."""
+        """Wait until it is ready or ``time.monotonic()`` is ``deadline``; NotReady with the last
+        log lines.
+        """
         seconds = max(deadline - time.monotonic(), 0.1)
         wait_for(self._state, seconds, lambda: f"{self.name} is not ready{self._last_lines()}")
         self._ever_ready = True
@@ -92,7 +102,11 @@ class Daemon:
     def _state(self) -> bool | None:
         if self.alive:
             return True if self._ready() else None
-        if self._ever_ready or self._tries == 0 or "address already in use" not in self._written().lower():
+        if (
+            self._ever_ready
+            or self._tries == 0
+            or "address already in use" not in self._written().lower()
+        ):
             status = None if self._child is None else self._child.returncode
             raise NotReady(f"{self.name} ended with {status}{self._last_lines()}")
         # Someone took the port between our look and the bind.

@@ -1,7 +1,8 @@
 """A P-256 key pair in PEM, for the service accounts of a throwaway API server.
 
-Rule: for test clusters on loopback only. Plain Python arithmetic, not constant in time; it is here so that a
-fresh machine needs neither openssl nor a package for it. (RFC 5915 and RFC 5480 give the encodings.)
+Rule: for test clusters on loopback only. Plain Python arithmetic, not constant in time; it is here
+so that a fresh machine needs neither openssl nor a package for it. (RFC 5915 and RFC 5480 give the
+encodings.)
 """
 
 from __future__ import annotations
@@ -24,16 +25,25 @@ _Point = tuple[int, int] | None
 
 
 def write_pair(private: Path, public: Path) -> None:
-    """Make a key pair and write it; the private file is readable by its owner alone. Existing files are kept."""
+    """Make a key pair and write it; the private file is readable by its owner alone. Existing files
+    are kept.
+    """
     if private.exists() and public.exists():
         return
     secret = secrets.randbelow(_N - 1) + 1
     point = _times(secret, _G)
     assert point is not None
     bits = _tlv(0x03, b"\x00\x04" + point[0].to_bytes(32, "big") + point[1].to_bytes(32, "big"))
-    key = _tlv(0x02, b"\x01") + _tlv(0x04, secret.to_bytes(32, "big")) + _tlv(0xA0, _PRIME256V1) + _tlv(0xA1, bits)
+    key = (
+        _tlv(0x02, b"\x01")
+        + _tlv(0x04, secret.to_bytes(32, "big"))
+        + _tlv(0xA0, _PRIME256V1)
+        + _tlv(0xA1, bits)
+    )
     write_private(private, _pem("EC PRIVATE KEY", _tlv(0x30, key)))
-    public.write_text(_pem("PUBLIC KEY", _tlv(0x30, _tlv(0x30, _EC_PUBLIC_KEY + _PRIME256V1) + bits)))
+    public.write_text(
+        _pem("PUBLIC KEY", _tlv(0x30, _tlv(0x30, _EC_PUBLIC_KEY + _PRIME256V1) + bits))
+    )
 
 
 def write_private(path: Path, text: str) -> None:

@@ -3,13 +3,14 @@
     with LocalKube(directory, ["dev", "test", "prod"]) as kube:
         kube["dev"].kubeconfig, kube["dev"].url, kube["dev"].restart()
 
-Rule: everything is in ``directory`` and listens on 127.0.0.1 only; all of it ends with this process, unless it
-was started ``detached``: then it is recorded in ``directory/localkube.json`` and ended with
+Rule: everything is in ``directory`` and listens on 127.0.0.1 only; all of it ends with this
+process, unless it was started ``detached``: then it is recorded in ``directory/localkube.json`` and
+ended with
 
     python3 -m tests.localkube.kubeapi stop DIRECTORY
 
-One etcd serves all, each API server under its own prefix: measured, three cost 60 MB there instead of 120 MB,
-and are ready 0.4 s later (3.4 s instead of 3.0 s on 2 cores). README.md has the figures.
+One etcd serves all, each API server under its own prefix: measured, three cost 60 MB there instead
+of 120 MB, and are ready 0.4 s later (3.4 s instead of 3.0 s on 2 cores). README.md has the figures.
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ RECORD = "localkube.json"
 class LocalKube:
     """Clusters by name. A context manager; ``start`` and ``stop`` do the same by hand.
 
-    ``controllers`` makes Deployments really become ready (three more processes for each cluster); ``player``
-    only has their status written, by one process for all. Both need nothing but what `make tools` has got. ``flags``: more of every
-    kube-apiserver.
-    ``took`` is the seconds that the start needed.
+    ``controllers`` makes Deployments really become ready (three more processes for each cluster);
+    ``player`` only has their status written, by one process for all. Both need nothing but what
+    `make tools` has got. ``flags``: more of every kube-apiserver. ``took`` is the seconds that the
+    start needed.
     """
 
     def __init__(
@@ -83,11 +84,16 @@ class LocalKube:
             self.stop()
 
     def start(self, seconds: float = START_SECONDS) -> LocalKube:
-        """Start everything and return when it is ready; NotReady, with log lines, after ``seconds`` in all."""
+        """Start everything and return when it is ready; NotReady, with log lines, after ``seconds``
+        in all.
+        """
         begun = time.monotonic()
         found = {name: tools.find(name) for name in self._needed()}
         if left := _alive(self.directory):
-            raise LocalkubeError(f"{len(left)} processes of an earlier start run in {self.directory}: stop them first")
+            raise LocalkubeError(
+                f"{len(left)} processes of an earlier start run in {self.directory}: stop them"
+                " first"
+            )
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_pair(self.directory / "sa.key", self.directory / "sa.pub")
         try:
@@ -99,7 +105,9 @@ class LocalKube:
         return self
 
     def add(self, name: str, seconds: float = START_SECONDS) -> Cluster:
-        """Start one more cluster beside those that run; returns when it is ready, NotReady after ``seconds``."""
+        """Start one more cluster beside those that run; returns when it is ready, NotReady after
+        ``seconds``.
+        """
         _check_name(name)
         if self._etcd is None:
             raise LocalkubeError("nothing runs: call start() before add()")
@@ -117,7 +125,8 @@ class LocalKube:
 
     def stop(self) -> None:
         """End everything that this object started."""
-        # etcd last. The second SIGTERM, from stop(), makes the programs of Kubernetes exit without lingering.
+        # etcd last. The second SIGTERM, from stop(), makes the programs of Kubernetes exit without
+        # lingering.
         for daemon in self._daemons[:0:-1]:
             daemon.terminate()
         for daemon in reversed(self._daemons):
@@ -129,7 +138,10 @@ class LocalKube:
         """Write ``localkube.json``: what runs, and where each cluster is."""
         content = {
             "processes": [daemon.identity() for daemon in self._daemons if daemon.alive],
-            "clusters": [{"name": c.name, "url": c.url, "kubeconfig": str(c.kubeconfig)} for c in self._clusters.values()],
+            "clusters": [
+                {"name": c.name, "url": c.url, "kubeconfig": str(c.kubeconfig)}
+                for c in self._clusters.values()
+            ],
         }
         fresh = self.directory / f"{RECORD}.new"
         write_private(fresh, json.dumps(content, indent=1))
@@ -156,7 +168,9 @@ class LocalKube:
 
     def _launch_cluster(self, name: str, tool: tools.Tool, etcd: Daemon) -> Cluster:
         argv = [*tool.argv, *self._flags]
-        cluster = Cluster(name, self.directory / name, argv, lambda: f"http://127.0.0.1:{etcd.ports[0]}")
+        cluster = Cluster(
+            name, self.directory / name, argv, lambda: f"http://127.0.0.1:{etcd.ports[0]}"
+        )
         cluster.on_change = self.record
         self._clusters[name] = cluster
         self._launch(cluster.daemon)
@@ -171,7 +185,9 @@ class LocalKube:
                 helpers += controllers.daemons(cluster, found)
         if self._player and clusters:
             name = f"player-{clusters[0].name}"
-            helpers.append(_player(name, self.directory, [str(cluster.kubeconfig) for cluster in clusters]))
+            helpers.append(
+                _player(name, self.directory, [str(cluster.kubeconfig) for cluster in clusters])
+            )
         return helpers
 
     def _launch(self, daemon: Daemon) -> None:
@@ -191,7 +207,14 @@ def _etcd(directory: Path, tool: tools.Tool) -> Daemon:
     def command(ports: Sequence[int]) -> list[str]:
         client, peer = (f"http://127.0.0.1:{port}" for port in ports)
         argv = [*tool.argv, "--data-dir", str(directory / "etcd"), "--log-level", "error"]
-        argv += ["--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer]
+        argv += [
+            "--listen-client-urls",
+            client,
+            "--advertise-client-urls",
+            client,
+            "--listen-peer-urls",
+            peer,
+        ]
         # Throwaway data: what a power cut would cost is not worth the syncs.
         return [*argv, "--unsafe-no-fsync"]
 
@@ -212,7 +235,10 @@ def _etcd(directory: Path, tool: tools.Tool) -> Daemon:
 def _player(name: str, directory: Path, kubeconfigs: list[str]) -> Daemon:
     # With -P and a path of its own the player starts from any working directory.
     home = str(HERE.parents[1])
-    start = f"import sys; sys.path.insert(0, {home!r}); from tests.localkube.status_player import main; sys.exit(main())"
+    start = (
+        f"import sys; sys.path.insert(0, {home!r}); from tests.localkube.status_player import main;"
+        " sys.exit(main())"
+    )
     argv = [sys.executable, "-P", "-c", start, *kubeconfigs]
     return Daemon(name, directory / f"{name}.log", lambda _: argv, lambda: True, 0)
 
@@ -223,12 +249,18 @@ def _alive(directory: Path, etcd: bool = True) -> dict[int, str]:
         record = json.loads((directory / RECORD).read_text())
     except FileNotFoundError:
         return {}
-    known = {int(process["pid"]): str(process["identity"]) for process in record["processes"] if etcd or process["name"] != "etcd"}
+    known = {
+        int(process["pid"]): str(process["identity"])
+        for process in record["processes"]
+        if etcd or process["name"] != "etcd"
+    }
     return {pid: text for pid, text in known.items() if identity(pid) == text}
 
 
 def stop(directory: Path) -> int:
-    """End what was started ``detached`` in the directory; returns how many processes were still alive."""
+    """End what was started ``detached`` in the directory; returns how many processes were still
+    alive.
+    """
     # etcd last: an API server that cannot reach it does not end on SIGTERM.
     ended = end(_alive(directory, etcd=False)) + end(_alive(directory))
     (directory / RECORD).unlink(missing_ok=True)
@@ -237,12 +269,18 @@ def stop(directory: Path) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """``start DIR`` (detached), ``stop DIR``, ``status DIR``."""
-    parser = argparse.ArgumentParser(prog="python3 -m tests.localkube.kubeapi", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python3 -m tests.localkube.kubeapi", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("action", choices=("start", "stop", "status"))
     parser.add_argument("directory", type=Path)
     parser.add_argument("--names", default="dev,test,prod", help="the clusters to start")
-    parser.add_argument("--controllers", action="store_true", help="controllers, scheduler and kwok: real Pods")
-    parser.add_argument("--player", action="store_true", help="only write the status that they would")
+    parser.add_argument(
+        "--controllers", action="store_true", help="controllers, scheduler and kwok: real Pods"
+    )
+    parser.add_argument(
+        "--player", action="store_true", help="only write the status that they would"
+    )
     options = parser.parse_args(arguments)
     try:
         if options.action == "start":
@@ -268,8 +306,14 @@ def _start(options: argparse.Namespace) -> None:
     )
     with kube:
         for cluster in kube:
-            print(f"export KUBECONFIG={cluster.kubeconfig}  # {cluster.name}, {cluster.url}, pid {cluster.pid}")
-        say(f"{len(kube)} API servers ready after {kube.took:.1f} s; logs and data in {kube.directory}")
+            print(
+                f"export KUBECONFIG={cluster.kubeconfig}  # {cluster.name}, {cluster.url}, pid"
+                f" {cluster.pid}"
+            )
+        say(
+            f"{len(kube)} API servers ready after {kube.took:.1f} s; logs and data in"
+            f" {kube.directory}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Which process a process id means, over time.
 
-Rule: a recorded process is signalled only while its id still belongs to the process that was recorded; ids are
-used again, start times within one boot are not.
+Rule: a recorded process is signalled only while its id still belongs to the process that was
+recorded; ids are used again, start times within one boot are not.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 from tests.localkube.errors import NotReady
 from tests.localkube.waiting import holds, wait_for
 
-# Signal, and seconds until the next. An API server with idle clients lingers for a minute after the first
-# SIGTERM, and exits at once on the second: nothing is lost by that, what it has is in etcd.
+# Signal, and seconds until the next. An API server with idle clients lingers for a minute after the
+# first SIGTERM, and exits at once on the second: nothing is lost by that, what it has is in etcd.
 STEPS = ((signal.SIGTERM, 2.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))
 
 
@@ -35,7 +35,13 @@ def identity(pid: int) -> str | None:
 
 
 def _identity_by_ps(pid: int) -> str | None:
-    done = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, timeout=10, check=False)
+    done = subprocess.run(
+        ["ps", "-o", "lstart=", "-p", str(pid)],
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=False,
+    )
     return done.stdout.strip() or None
 
 
@@ -50,7 +56,8 @@ def signal_if_same(pid: int, recorded: str, number: signal.Signals) -> bool:
 
 
 def _signal_by_descriptor(pid: int, recorded: str, number: signal.Signals) -> bool:
-    # The descriptor pins the process, so that it cannot be replaced between the look and the signal.
+    # The descriptor pins the process, so that it cannot be replaced between the look and the
+    # signal.
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -67,7 +74,9 @@ def _signal_by_descriptor(pid: int, recorded: str, number: signal.Signals) -> bo
 
 
 def end(processes: dict[int, str]) -> int:
-    """End recorded processes, each of ``STEPS`` to all until they are gone. Returns how many were alive."""
+    """End recorded processes, each of ``STEPS`` to all until they are gone. Returns how many were
+    alive.
+    """
     ended: set[int] = set()
     for number, seconds in STEPS:
         ended |= {pid for pid, known in processes.items() if signal_if_same(pid, known, number)}

@@ -1,11 +1,14 @@
-"""The player: writes the status that controllers and a kubelet would, so that Deployments become ready.
+"""The player: writes the status that controllers and a kubelet would, so that Deployments become
+ready.
 
-Nothing runs. There is no node, no Pod and no container behind what it writes: it watches Deployments,
-StatefulSets, DaemonSets and Jobs and writes their status as if all had gone well (statuses.py says how to ask
-for another ending). It is for demos and tests of what *waits* for readiness; where real Pods matter, start
-LocalKube with ``controllers=True``. It plays no garbage collector and empties no namespace.
+Nothing runs. There is no node, no Pod and no container behind what it writes: it watches
+Deployments, StatefulSets, DaemonSets and Jobs and writes their status as if all had gone well
+(statuses.py says how to ask for another ending). It is for demos and tests of what *waits* for
+readiness; where real Pods matter, start LocalKube with ``controllers=True``. It plays no garbage
+collector and empties no namespace.
 
-Rule: level-triggered. It lists, then watches; whatever breaks, it lists again, after a growing pause.
+Rule: level-triggered. It lists, then watches; whatever breaks, it lists again, after a growing
+pause.
 
     python3 -m tests.localkube.status_player KUBECONFIG...
 """
@@ -29,7 +32,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
 
 class Player:
-    """Plays for the clusters of some kubeconfigs, one thread for each cluster and kind. A context manager."""
+    """Plays for the clusters of some kubeconfigs, one thread for each cluster and kind. A context
+    manager.
+    """
 
     def __init__(self, kubeconfigs: Sequence[Path]) -> None:
         self._stop = threading.Event()
@@ -100,7 +105,9 @@ class _Part:
     def _follow(self, since: str) -> None:
         for event in self._watching.watch(KINDS[self._kind] % "", since):
             if event["type"] == "ERROR":
-                raise ApiError(int(event["object"].get("code", 0)), str(event["object"].get("message")))
+                raise ApiError(
+                    int(event["object"].get("code", 0)), str(event["object"].get("message"))
+                )
             if event["type"] in {"ADDED", "MODIFIED"}:
                 self._play(event["object"])
 
@@ -120,7 +127,9 @@ class _Part:
             if error.status == 0:
                 raise
         else:
-            where = f"{self._kubeconfig.parent.name}: {self._kind} {meta['namespace']}/{meta['name']}"
+            where = (
+                f"{self._kubeconfig.parent.name}: {self._kind} {meta['namespace']}/{meta['name']}"
+            )
             say(f"player: {where}: status written")
 
 

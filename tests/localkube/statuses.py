@@ -1,7 +1,8 @@
 """The status that controllers and a kubelet would write, computed. Pure: no clock, no network.
 
-Rule: what is returned is a merge patch for the status, or None when the object already says so. The annotation
-``localkube.example/play`` on an object chooses another ending: ``hold`` stays in progress, ``fail`` fails.
+Rule: what is returned is a merge patch for the status, or None when the object already says so. The
+annotation ``localkube.example/play`` on an object chooses another ending: ``hold`` stays in
+progress, ``fail`` fails.
 """
 
 from __future__ import annotations
@@ -21,14 +22,18 @@ KINDS = {
 
 
 def patch_for(kind: str, item: Json, now: str) -> Json | None:
-    """The status patch that brings ``item`` to its end; ``now`` is RFC 3339 in UTC, whole seconds."""
+    """The status patch that brings ``item`` to its end; ``now`` is RFC 3339 in UTC, whole
+    seconds.
+    """
     ending = item["metadata"].get("annotations", {}).get(ANNOTATION, "ready")
     status: Json = item.get("status", {})
     if kind == "Job":
         if _finished(status) or item["spec"].get("suspend"):
             return None
         return _changed(status, _job(item, ending, now))
-    wanted = {"Deployment": _deployment, "StatefulSet": _stateful_set, "DaemonSet": _daemon_set}[kind](item, ending)
+    wanted = {"Deployment": _deployment, "StatefulSet": _stateful_set, "DaemonSet": _daemon_set}[
+        kind
+    ](item, ending)
     wanted["observedGeneration"] = item["metadata"].get("generation", 1)
     if "conditions" in wanted:
         wanted["conditions"] = _dated(wanted["conditions"], status.get("conditions", []), now)
@@ -43,12 +48,20 @@ def path_of(kind: str, item: Json) -> str:
 
 def _changed(status: Json, wanted: Json) -> Json | None:
     # The API server leaves zeros and nulls out of what it returns.
-    same = all(status.get(key) == value or (not value and not status.get(key)) for key, value in wanted.items())
+    same = all(
+        status.get(key) == value or (not value and not status.get(key))
+        for key, value in wanted.items()
+    )
     return None if same else wanted
 
 
 def _condition(kind: str, truth: bool, reason: str) -> Json:
-    return {"type": kind, "status": "True" if truth else "False", "reason": reason, "message": "played by localkube"}
+    return {
+        "type": kind,
+        "status": "True" if truth else "False",
+        "reason": reason,
+        "message": "played by localkube",
+    }
 
 
 def _dated(conditions: list[Json], old: list[Json], now: str) -> list[Json]:
@@ -79,7 +92,11 @@ def _deployment(item: Json, ending: str) -> Json:
         "availableReplicas": ready,
         "unavailableReplicas": count - ready,
         "conditions": [
-            _condition("Available", available, f"MinimumReplicas{'Available' if available else 'Unavailable'}"),
+            _condition(
+                "Available",
+                available,
+                f"MinimumReplicas{'Available' if available else 'Unavailable'}",
+            ),
             progress,
         ],
     }
@@ -116,7 +133,10 @@ def _daemon_set(item: Json, ending: str) -> Json:
 
 
 def _finished(status: Json) -> bool:
-    return any(condition["type"] in {"Complete", "Failed"} and condition["status"] == "True" for condition in status.get("conditions", []))
+    return any(
+        condition["type"] in {"Complete", "Failed"} and condition["status"] == "True"
+        for condition in status.get("conditions", [])
+    )
 
 
 def _job(item: Json, ending: str, now: str) -> Json:
@@ -126,8 +146,17 @@ def _job(item: Json, ending: str, now: str) -> Json:
     # Since 1.31 the API server wants the reason's own condition together with the final one.
     last = ("FailureTarget", "Failed") if ending == "fail" else ("SuccessCriteriaMet", "Complete")
     reason = "BackoffLimitExceeded" if ending == "fail" else "CompletionsReached"
-    conditions = [_condition(kind, True, reason) | {"lastProbeTime": now, "lastTransitionTime": now} for kind in last]
-    wanted: Json = {"startTime": started, "active": 0, "ready": 0, "terminating": 0, "conditions": conditions}
+    conditions = [
+        _condition(kind, True, reason) | {"lastProbeTime": now, "lastTransitionTime": now}
+        for kind in last
+    ]
+    wanted: Json = {
+        "startTime": started,
+        "active": 0,
+        "ready": 0,
+        "terminating": 0,
+        "conditions": conditions,
+    }
     wanted["uncountedTerminatedPods"] = {}
     if ending == "fail":
         return wanted | {"failed": 1}

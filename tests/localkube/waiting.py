@@ -17,7 +17,8 @@ def wait_for(
     what: Callable[[], str],
     every: float = 0.05,
 ) -> T:
-    """Return the first value of ``probe()`` that is not None; raise NotReady(what()) after ``seconds``.
+    """Return the first value of ``probe()`` that is not None; raise NotReady(what()) after
+    ``seconds``.
 
     ``what`` is called only on failure, so that it can tell the last state seen.
     """

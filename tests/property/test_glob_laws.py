@@ -20,7 +20,9 @@ def reference(pattern: str) -> re.Pattern[str] | None:
     while at < len(pattern):
         char, at = pattern[at], at + 1
         if char == "[":
-            found = re.compile(r"(\^?)((?:(?:\\.|[^\]\\-])(?:-(?:\\.|[^\]\\-]))?)+)\]").match(pattern, at)
+            found = re.compile(r"(\^?)((?:(?:\\.|[^\]\\-])(?:-(?:\\.|[^\]\\-]))?)+)\]").match(
+                pattern, at
+            )
             if found is None:
                 return None
             ranges = re.findall(r"(\\.|[^\]\\-])(?:-(\\.|[^\]\\-]))?", found[2])

@@ -1,4 +1,6 @@
-"""Whatever happens to labels and groups, in whatever order: no more is removed unasked than may be, and every hold can be ended."""
+"""Whatever happens to labels and groups, in whatever order: no more is removed unasked than may be,
+and every hold can be ended.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ FILES = {
     "web/m.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: w}\n",
     "db/fleet.yaml": "overrideTargets: [{name: d, clusterSelector: {matchLabels: {env: prod}}}]\n",
     "db/m.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: d}\n",
-    "base/fleet.yaml": "overrideTargets: [{name: b, clusterSelector: {matchLabels: {keep: 'yes'}}}]\n",
+    "base/fleet.yaml": (
+        "overrideTargets: [{name: b, clusterSelector: {matchLabels: {keep: 'yes'}}}]\n"
+    ),
     "base/m.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\n",
 }
 picks = st.sets(st.integers(0, 39), min_size=1)
@@ -50,7 +54,9 @@ class Fleet(RuleBasedStateMachine):
     @initialize(count=st.integers(3, 40))
     def begin(self, count: int) -> None:
         self.count = count
-        self.world.clusters([(f"c{n:02d}", {"env": "prod", "keep": "yes"}, {}) for n in range(count)])
+        self.world.clusters(
+            [(f"c{n:02d}", {"env": "prod", "keep": "yes"}, {}) for n in range(count)]
+        )
         self.world.group("web", {"matchLabels": {"env": "prod"}})
         repo = self.world.repo(paths=["*"])
         self.world.take(self.world.scanned(FILES, repo), repo)
@@ -63,7 +69,11 @@ class Fleet(RuleBasedStateMachine):
         """Run `work`, count what it removes, and let agents remove it."""
         before = self._rows()
         work()
-        gone = [key for key, row in self._rows().items() if row.removed and key in before and not before[key].removed]
+        gone = [
+            key
+            for key, row in self._rows().items()
+            if row.removed and key in before and not before[key].removed
+        ]
         if not asked:
             for _, bundle in gone:
                 self.went[BundleName(bundle)].append(self.now)
@@ -71,16 +81,24 @@ class Fleet(RuleBasedStateMachine):
 
     def _rows(self) -> dict[tuple[str, str], Any]:
         d = deployments.c
-        query = sa.select(d.cluster_id, d.bundle, d.generation, d.removed, d.kept, d.options_key).where(d.bundle.in_(BUNDLES))
+        query = sa.select(
+            d.cluster_id, d.bundle, d.generation, d.removed, d.kept, d.options_key
+        ).where(d.bundle.in_(BUNDLES))
         return {(row.cluster_id, row.bundle): row for row in self.world.connection.execute(query)}
 
     def _label(self, some: set[int], env: str, keep: str = "yes") -> None:
         c = clusters.c
         ids = [ClusterId(f"id-c{n:02d}") for n in sorted(some) if n < self.count]
         where = c.id.in_(ids)
-        self.world.connection.execute(sa.update(clusters).where(where).values(labels=msgspec.json.encode({"env": env, "keep": keep})))
+        self.world.connection.execute(
+            sa.update(clusters)
+            .where(where)
+            .values(labels=msgspec.json.encode({"env": env, "keep": keep}))
+        )
         if ids:
-            reconcile(self.world.connection, Scope(Workspace(SPACE), clusters=ids), now=rfc3339(self.now))
+            reconcile(
+                self.world.connection, Scope(Workspace(SPACE), clusters=ids), now=rfc3339(self.now)
+            )
 
     @rule(some=picks, env=st.sampled_from(["prod", "test"]))
     def many_labels(self, some: set[int], env: str) -> None:
@@ -103,7 +121,9 @@ class Fleet(RuleBasedStateMachine):
     def group(self, env: str) -> None:
         def work() -> None:
             spec = msgspec.json.encode({"selector": {"matchLabels": {"env": env}}})
-            self.world.connection.execute(sa.update(objects).where(objects.c.name == "web").values(spec=spec))
+            self.world.connection.execute(
+                sa.update(objects).where(objects.c.name == "web").values(spec=spec)
+            )
             reconcile(self.world.connection, Scope(Workspace(SPACE)), now=rfc3339(self.now))
 
         self._done(work)
@@ -123,8 +143,13 @@ class Fleet(RuleBasedStateMachine):
             return
         before = {key for key, row in self._rows().items() if key[1] == bundle}
         self.asked |= set(held)
-        self._done(lambda: confirm(self.world.connection, place, len(held), "", rfc3339(self.now)), asked=True)
-        assert before - {key for key in self._rows() if key[1] == bundle} == {(cluster, bundle) for cluster in held}
+        self._done(
+            lambda: confirm(self.world.connection, place, len(held), "", rfc3339(self.now)),
+            asked=True,
+        )
+        assert before - {key for key in self._rows() if key[1] == bundle} == {
+            (cluster, bundle) for cluster in held
+        }
 
     @rule()
     def everything_is_put_back(self) -> None:
@@ -140,22 +165,37 @@ class Fleet(RuleBasedStateMachine):
     @invariant()
     def what_is_shown_is_what_is_held(self) -> None:
         held = Counter(bundle for (_, bundle), row in self._rows().items() if row.kept)
-        assert {hold.bundle: hold.count for hold in removal_guard.current(self.world.connection)} == held
+        assert {
+            hold.bundle: hold.count for hold in removal_guard.current(self.world.connection)
+        } == held
 
     @invariant()
     def no_more_goes_unasked_than_may(self) -> None:
-        """Of so many as ever had it: within an hour by the limit, within a day by twice as many. A minute is what time is counted in."""
+        """Of so many as ever had it: within an hour by the limit, within a day by twice as many. A
+        minute is what time is counted in.
+        """
         for times in self.went.values():
             for end in times:
-                assert sum(end - HOUR < at <= end for at in times) <= allowed(40, Limits()), "within the hour"
-                assert sum(end - DAY < at <= end for at in times) <= 2 * allowed(40, Limits()), "within the day"
+                assert sum(end - HOUR < at <= end for at in times) <= allowed(40, Limits()), (
+                    "within the hour"
+                )
+                assert sum(end - DAY < at <= end for at in times) <= 2 * allowed(40, Limits()), (
+                    "within the day"
+                )
 
     @invariant()
     def nobody_is_left_with_nothing(self) -> None:
         d = deployments.c
-        had = set(self.world.connection.execute(sa.select(d.cluster_id).where(~d.removed)).scalars())
+        had = set(
+            self.world.connection.execute(sa.select(d.cluster_id).where(~d.removed)).scalars()
+        )
         assert {f"id-c{n:02d}" for n in range(self.count)} - had <= self.asked
 
 
 TestFleet = Fleet.TestCase
-TestFleet.settings = settings(max_examples=20, stateful_step_count=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+TestFleet.settings = settings(
+    max_examples=20,
+    stateful_step_count=10,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)

@@ -26,15 +26,46 @@ from fleetctl.core.rollout.strategy import strategy_of
 from fleetctl.core.scan.bundle_check import check_bundle
 from fleetctl.core.targeting.target import explain
 
-KEYS = sorted({node.name for document in documents().values() for node in walk(document.root)} | {"metadata", "spec", "kind", "items"})
-WORDS = ["", "x", "5x", "25%", "In", "10m", "{}", "* * * * *", "FirstMatch", "default", "true", "\0", "é"]
+KEYS = sorted(
+    {node.name for document in documents().values() for node in walk(document.root)}
+    | {"metadata", "spec", "kind", "items"}
+)
+WORDS = [
+    "",
+    "x",
+    "5x",
+    "25%",
+    "In",
+    "10m",
+    "{}",
+    "* * * * *",
+    "FirstMatch",
+    "default",
+    "true",
+    "\0",
+    "é",
+]
 scalars = (
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from(WORDS)
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from(WORDS)
 )
 keys = st.sampled_from(KEYS) | st.sampled_from(KEYS).map(str.upper) | st.text(max_size=3)
-trees = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=4), max_leaves=15)
-selector_keys = st.sampled_from(["matchLabels", "matchExpressions", "MATCHLABELS", "key", "operator", "values", "env"])
-parts = st.recursive(scalars, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(selector_keys, inner, max_size=3), max_leaves=10)
+trees = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=4),
+    max_leaves=15,
+)
+selector_keys = st.sampled_from(
+    ["matchLabels", "matchExpressions", "MATCHLABELS", "key", "operator", "values", "env"]
+)
+parts = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(selector_keys, inner, max_size=3),
+    max_leaves=10,
+)
 selectors = st.dictionaries(selector_keys, parts, max_size=3)
 # A tree that follows the keys of fleet.yaml for a few steps gets further than one of any keys.
 TOP = sorted(documents()["fleet.yaml"].root.keys)
@@ -63,13 +94,24 @@ def test_a_fleet_yaml_of_any_form(tree):
 @pytest.mark.parametrize("kind", KINDS)
 @given(trees, trees)
 def test_an_object_of_any_form(kind, spec, meta):
-    """Metadata and spec of every kind, in the readers of the manager and of the offline commands."""
-    document = {"apiVersion": "fleet.cattle.io/v1alpha1", "kind": kind, "metadata": meta, "spec": spec}
+    """Metadata and spec of every kind, in the readers of the manager and of the offline
+    commands.
+    """
+    document = {
+        "apiVersion": "fleet.cattle.io/v1alpha1",
+        "kind": kind,
+        "metadata": meta,
+        "spec": spec,
+    }
     value_or_refusal(lambda: manifests.meta_of(document, manifests.origin_of(kind, "a.yaml", [])))
     value_or_refusal(lambda: manifests.spec_in(kind, spec, manifests.origin_of(kind, "a.yaml", [])))
     value_or_refusal(lambda: repo_spec(document))
-    value_or_refusal(lambda: manifests.cluster_of(document, manifests.origin_of(kind, "a.yaml", []), "w"))
-    value_or_refusal(lambda: manifests.group_of(document, manifests.origin_of(kind, "a.yaml", []), "w"))
+    value_or_refusal(
+        lambda: manifests.cluster_of(document, manifests.origin_of(kind, "a.yaml", []), "w")
+    )
+    value_or_refusal(
+        lambda: manifests.group_of(document, manifests.origin_of(kind, "a.yaml", []), "w")
+    )
     assert lint_manifest(dump(document).encode(), file="a.yaml") is not None
 
 
@@ -90,7 +132,9 @@ bundles = st.fixed_dictionaries(
 
 @given(bundles)
 def test_a_bundle_that_is_sent_in(tree):
-    """What a plan of bundles that were scanned elsewhere begins with, and the choice of clusters after it."""
+    """What a plan of bundles that were scanned elsewhere begins with, and the choice of clusters
+    after it.
+    """
     try:
         spec = msgspec.convert(tree, BundleSpec)
     except msgspec.ValidationError:
@@ -102,7 +146,9 @@ def test_a_bundle_that_is_sent_in(tree):
 @given(selectors)
 def test_a_selector_that_is_sent_in(selector):
     """Every form of it is refused or can be asked."""
-    spec = BundleSpec(workspace=Workspace("w"), name=BundleName("b"), targets=[Target(cluster_selector=selector)])
+    spec = BundleSpec(
+        workspace=Workspace("w"), name=BundleName("b"), targets=[Target(cluster_selector=selector)]
+    )
     cluster = Cluster(workspace=Workspace("w"), name=ClusterName("c"), labels={"a": "b"})
     value_or_refusal(lambda: explain(check_bundle(spec), [cluster], []))
 

@@ -1,4 +1,6 @@
-"""A power cut at any moment: whatever of the un-synced writes is lost, what was promised is there and the rest is as it was."""
+"""A power cut at any moment: whatever of the un-synced writes is lost, what was promised is there
+and the rest is as it was.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ _STEPS = st.lists(st.one_of(_PUT, st.just("compact"), st.just("restart")), min_s
 
 
 def entry(name: str, generation: int, *, removed: bool) -> Entry:
-    return Entry(bundle=BundleName(name), generation=Generation(generation), epoch=Epoch(1), removed=removed)
+    return Entry(
+        bundle=BundleName(name), generation=Generation(generation), epoch=Epoch(1), removed=removed
+    )
 
 
 class Run:
@@ -33,7 +37,8 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.recorder = folder, Recorder(folder)
-        self.promises: list[tuple[int, State, State]] = [(0, {}, {})]  # (changes until then, entries, floors)
+        # (changes until then, entries, floors)
+        self.promises: list[tuple[int, State, State]] = [(0, {}, {})]
 
     def do(self, steps: list[tuple[str, bool] | str]) -> None:
         before = files.use(self.recorder)
@@ -55,10 +60,14 @@ class Run:
 
 
 def seen(journal: Journal) -> tuple[State, State]:
-    return {str(k): v.generation for k, v in journal.entries.items()}, {str(k): v[1] for k, v in journal.floors().items()}
+    return {str(k): v.generation for k, v in journal.entries.items()}, {
+        str(k): v[1] for k, v in journal.floors().items()
+    }
 
 
-def after(changes: list[Change], choose: Callable[[int], int], look: Callable[[Path], None]) -> None:
+def after(
+    changes: list[Change], choose: Callable[[int], int], look: Callable[[Path], None]
+) -> None:
     folder = Path(tempfile.mkdtemp())
     try:
         lay_out(changes, folder, choose)
@@ -69,8 +78,12 @@ def after(changes: list[Change], choose: Callable[[int], int], look: Callable[[P
 
 @settings(max_examples=150, deadline=None)
 @given(_STEPS, st.data())
-def test_the_journal_is_as_it_was_promised(steps: list[tuple[str, bool] | str], data: st.DataObject) -> None:
-    """Everything that `put` returned for is there, at most one more; the next record follows; and nothing looks broken."""
+def test_the_journal_is_as_it_was_promised(
+    steps: list[tuple[str, bool] | str], data: st.DataObject
+) -> None:
+    """Everything that `put` returned for is there, at most one more; the next record follows; and
+    nothing looks broken.
+    """
     work = Path(tempfile.mkdtemp())
     try:
         run = Run(work)
@@ -96,7 +109,9 @@ def test_the_journal_is_as_it_was_promised(steps: list[tuple[str, bool] | str], 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(2, 5), st.data())
 def test_the_kept_document_is_one_that_was_kept(versions: int, data: st.DataObject) -> None:
-    """Never a mixture, never none once one was promised, and never an older one than was promised."""
+    """Never a mixture, never none once one was promised, and never an older one than was
+    promised.
+    """
     work = Path(tempfile.mkdtemp())
     try:
         recorder, ends = Recorder(work), [0]

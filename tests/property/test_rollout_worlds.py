@@ -1,7 +1,8 @@
-"""The laws of the rollout over the real manager: its database, its loop's own pass, its documents; clusters, people and time do anything.
+"""The laws of the rollout over the real manager: its database, its loop's own pass, its documents;
+clusters, people and time do anything.
 
-`FLEETCTL_ROLLOUT_EXAMPLES=500` looks longer, and at other worlds each time; hypothesis then prints what makes a failure again. Without it
-the same few worlds are looked at each time.
+`FLEETCTL_ROLLOUT_EXAMPLES=500` looks longer, and at other worlds each time; hypothesis then prints
+what makes a failure again. Without it the same few worlds are looked at each time.
 """
 
 from __future__ import annotations
@@ -39,9 +40,14 @@ often = st.sampled_from([True, True, True, False])
 
 
 class Worlds(RuleBasedStateMachine):
-    """Anything may happen; after each look the laws hold, and in the end, when all is well, everybody has one version."""
+    """Anything may happen; after each look the laws hold, and in the end, when all is well,
+    everybody has one version.
+    """
 
-    @initialize(strategy=st.sampled_from(STRATEGIES), rings=st.lists(st.sampled_from("123"), min_size=4, max_size=7))
+    @initialize(
+        strategy=st.sampled_from(STRATEGIES),
+        rings=st.lists(st.sampled_from("123"), min_size=4, max_size=7),
+    )
     def begin(self, strategy: Mapping[str, Any], rings: list[str]) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="fleet-world-"))
         self.world = World(self.folder / "m", strategy)
@@ -62,7 +68,9 @@ class Worlds(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
     def _all_is_well(self) -> None:
-        """From wherever it is: clusters answer and can apply what they get, people say yes; in a bounded number of looks it is done."""
+        """From wherever it is: clusters answer and can apply what they get, people say yes; in a
+        bounded number of looks it is done.
+        """
         world = self.world
         for name, site in world.sites.items():
             site.online = True
@@ -96,7 +104,12 @@ class Worlds(RuleBasedStateMachine):
 
     def _say(self, verb: str) -> None:
         """A person's word is a look too."""
-        asked = [p["name"] for p in (self.world.rollout() or {"status": {"partitions": []}})["status"]["partitions"]]
+        asked = [
+            p["name"]
+            for p in (self.world.rollout() or {"status": {"partitions": []}})["status"][
+                "partitions"
+            ]
+        ]
         waiting = self.world.asking()
         before = self.laws.before()
         if verb == "approve" and waiting is not None:
@@ -104,7 +117,11 @@ class Worlds(RuleBasedStateMachine):
         if self.world.say(verb):
             self.laws.said = {"resume": "", "pause": verb, "abort": verb}.get(verb, self.laws.said)
             if verb in {"resume", "pause", "abort"}:
-                before.phase = "Progressing" if verb == "resume" else {"pause": "Paused", "abort": "Aborted"}[verb]
+                before.phase = (
+                    "Progressing"
+                    if verb == "resume"
+                    else {"pause": "Paused", "abort": "Aborted"}[verb]
+                )
             self.laws.after(before, self.world.read())
 
     def _commit(self, *, broken: Iterable[str] = (), content: bool) -> None:
@@ -160,7 +177,9 @@ class Worlds(RuleBasedStateMachine):
     def a_commit(self, broken: set[str], content: bool, look: bool) -> None:
         before = self.laws.before()
         self._commit(broken=broken, content=content)
-        assert not (self.world.read() & {n for n, told in before.told.items() if told[0]}), "a commit itself tells nobody who had it"
+        assert not (self.world.read() & {n for n, told in before.told.items() if told[0]}), (
+            "a commit itself tells nobody who had it"
+        )
         self._then(look)
 
     @rule(strategy=st.sampled_from(STRATEGIES), content=st.booleans(), look=often)
@@ -226,8 +245,8 @@ class Worlds(RuleBasedStateMachine):
 
     @rule()
     def a_restart_decides_the_same(self) -> None:
-        """One manager goes on, another is started at this moment from the same files: both tell the same clusters the same. Only of who
-        is silent a new one knows less, and lets nobody more go.
+        """One manager goes on, another is started at this moment from the same files: both tell the
+        same clusters the same. Only of who is silent a new one knows less, and lets nobody more go.
         """
         self.world.now += 2
         twin = self.world.twin(self.folder / "twin")
@@ -255,5 +274,9 @@ TestWorlds.settings = settings(
     stateful_step_count=20,
     deadline=None,
     derandomize=not EXAMPLES,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.filter_too_much,
+    ],
 )

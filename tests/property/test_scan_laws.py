@@ -15,11 +15,27 @@ from fleetctl.core.scan.scan import finish, scan
 from tests.support.trees import DictTree
 
 names = st.text("ab/.-A", min_size=1, max_size=12).filter(lambda p: check_path(p) is None)
-values = st.recursive(st.none() | st.booleans() | st.integers(), lambda v: st.dictionaries(st.sampled_from("abc"), v), max_leaves=8)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(),
+    lambda v: st.dictionaries(st.sampled_from("abc"), v),
+    max_leaves=8,
+)
 maps = st.dictionaries(st.sampled_from("abc"), values)
 lines = st.lists(
     st.sampled_from(
-        ["helm:", "  values: {a: 1}", "  chart: x", "namespace: y", "- a", "? b", "&a x", "*a", "<<: *a", "targets:", "- name: z"]
+        [
+            "helm:",
+            "  values: {a: 1}",
+            "  chart: x",
+            "namespace: y",
+            "- a",
+            "? b",
+            "&a x",
+            "*a",
+            "<<: *a",
+            "targets:",
+            "- name: z",
+        ]
     )
 )
 
@@ -48,13 +64,20 @@ def test_merging_twice_changes_nothing(base, over):
     """merge(merge(a, b), b) == merge(a, b)."""
     once = merge_values(base, over)
     assert merge_values(once, over) == once
-    first, second = Options(namespace_labels={"a": "1"}), Options(namespace_labels={"b": "2"}, namespace="x")
+    first, second = (
+        Options(namespace_labels={"a": "1"}),
+        Options(namespace_labels={"b": "2"}, namespace="x"),
+    )
     assert merge(merge(first, second), second) == merge(first, second)
 
 
 words = ["a", "b", "c", "fleet.yaml", "m.yaml", "x.yml", ".fleetignore", "overlays", "README.md"]
 texts = ["", "defaultNamespace: x\n", "m.yaml\n", "a: 1\n", "name: y\n"]
-trees = st.dictionaries(st.lists(st.sampled_from(words), min_size=1, max_size=4).map("/".join), st.sampled_from(texts), max_size=9)
+trees = st.dictionaries(
+    st.lists(st.sampled_from(words), min_size=1, max_size=4).map("/".join),
+    st.sampled_from(texts),
+    max_size=9,
+)
 REPO = repo_spec({"metadata": {"name": "repo"}, "spec": {"repo": "https://git.example/r"}})
 
 
@@ -77,7 +100,11 @@ def test_a_scan_does_not_depend_on_the_order_of_files(files, random):
 @given(trees, st.sampled_from(["", "a: 2\n"]))
 def test_an_unchanged_folder_keeps_its_digest(files, text):
     """Whatever happens beside it, also when only what changed is read again."""
-    kept = {p: t for p, t in files.items() if not any(q.startswith(f"{p}/") for q in files) and not p.startswith("z")}
+    kept = {
+        p: t
+        for p, t in files.items()
+        if not any(q.startswith(f"{p}/") for q in files) and not p.startswith("z")
+    }
     base = {**kept, "z/fleet.yaml": "defaultNamespace: z\n", "z/m.yaml": "a: 1\n"}
     before, _ = found(base)
     changed = {**base, "a-new-one/m.yaml": text}

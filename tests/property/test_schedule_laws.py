@@ -10,9 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetctl.core.rollout.cron import parse
-from fleetctl.core.rollout.schedule import Verdict, Window, is_open, next_change, next_start, verdict
+from fleetctl.core.rollout.schedule import (
+    Verdict,
+    Window,
+    is_open,
+    next_change,
+    next_start,
+    verdict,
+)
 
-# Each with a change of its clock within two days after: whole and half hours, at midnight, in both directions, and a day left out.
+# Each with a change of its clock within two days after: whole and half hours, at midnight, in both
+# directions, and a day left out.
 PLACES = [
     ("Europe/Berlin", "2026-03-28"),
     ("Europe/Berlin", "2026-10-24"),
@@ -40,7 +48,10 @@ class Plan(NamedTuple):
     @property
     def text(self) -> str:
         month = "*"
-        return " ".join(self._part(values) for values in (self.minutes, self.hours, self.days)) + f" {month} {self._part(self.weekdays)}"
+        return (
+            " ".join(self._part(values) for values in (self.minutes, self.hours, self.days))
+            + f" {month} {self._part(self.weekdays)}"
+        )
 
     def _part(self, values: tuple[int, ...] | None) -> str:
         return "*" if values is None else ",".join(map(str, values))
@@ -52,11 +63,15 @@ class Plan(NamedTuple):
         either = self.days is not None and self.weekdays is not None
         if not (day or week if either else day and week):
             return False
-        return (self.hours is None or local.hour in self.hours) and (self.minutes is None or local.minute in self.minutes)
+        return (self.hours is None or local.hour in self.hours) and (
+            self.minutes is None or local.minute in self.minutes
+        )
 
 
 def some(low: int, high: int) -> st.SearchStrategy[tuple[int, ...] | None]:
-    return st.none() | st.lists(st.integers(low, high), min_size=1, max_size=3, unique=True).map(lambda found: tuple(sorted(found)))
+    return st.none() | st.lists(st.integers(low, high), min_size=1, max_size=3, unique=True).map(
+        lambda found: tuple(sorted(found))
+    )
 
 
 plans = st.builds(Plan, some(0, 59), some(0, 23), st.none() | some(1, 31), st.none() | some(0, 6))
@@ -71,15 +86,22 @@ def scan(plan: Plan, zone: tzinfo, first: int, last: int) -> list[int]:
     for at in range(first, last + 60, 60):
         local = datetime.fromtimestamp(at, zone)
         jumped = local.replace(tzinfo=None) - before.replace(tzinfo=None) - timedelta(minutes=1)
-        missing = [before.replace(tzinfo=None) + timedelta(minutes=n + 1) for n in range(int(jumped.total_seconds() // 60))]
+        missing = [
+            before.replace(tzinfo=None) + timedelta(minutes=n + 1)
+            for n in range(int(jumped.total_seconds() // 60))
+        ]
         named = plan.hours is not None
-        if (plan.names(local) and not (named and local.fold)) or (named and any(map(plan.names, missing))):
+        if (plan.names(local) and not (named and local.fold)) or (
+            named and any(map(plan.names, missing))
+        ):
             found.append(at)
         before = local
     return found
 
 
-def window(plan: Plan, minutes: int, zone: tzinfo, *, name: str = "w", deny: bool = False) -> Window:
+def window(
+    plan: Plan, minutes: int, zone: tzinfo, *, name: str = "w", deny: bool = False
+) -> Window:
     return Window(name, parse(plan.text), minutes * 60, zone, str(zone), deny)
 
 
@@ -90,7 +112,9 @@ def zone_and_start(place: tuple[str, str]) -> tuple[tzinfo, int]:
 
 @settings(max_examples=40, deadline=None)
 @given(plans, places, lengths)
-def test_it_is_open_when_a_scan_of_every_minute_says_so(plan: Plan, place: tuple[str, str], minutes: int) -> None:
+def test_it_is_open_when_a_scan_of_every_minute_says_so(
+    plan: Plan, place: tuple[str, str], minutes: int
+) -> None:
     """Starts, and with them every minute of three days around a change of the clock."""
     zone, begin = zone_and_start(place)
     end = begin + DAYS * 86400
@@ -102,20 +126,40 @@ def test_it_is_open_when_a_scan_of_every_minute_says_so(plan: Plan, place: tuple
         mine.append(following)
         at = following
     assert mine == starts
-    edges = [start + shift for start in starts[:200] for shift in (-1, 0, minutes * 60 - 1, minutes * 60)]
+    edges = [
+        start + shift for start in starts[:200] for shift in (-1, 0, minutes * 60 - 1, minutes * 60)
+    ]
     for moment in (*range(begin, end, 660), *(moment for moment in edges if begin <= moment < end)):
-        assert is_open(found, moment) == any(moment - minutes * 60 < start <= moment for start in starts)
+        assert is_open(found, moment) == any(
+            moment - minutes * 60 < start <= moment for start in starts
+        )
 
 
 @settings(max_examples=60, deadline=None)
-@given(some(0, 59), some(0, 23), places, st.integers(1, 3000), st.integers(0, DAYS * 86400), st.sampled_from(["0", "*", "7,30", "*/20"]))
+@given(
+    some(0, 59),
+    some(0, 23),
+    places,
+    st.integers(1, 3000),
+    st.integers(0, DAYS * 86400),
+    st.sampled_from(["0", "*", "7,30", "*/20"]),
+)
 def test_a_window_closes_where_its_starts_leave_a_gap(
-    minutes: tuple[int, ...] | None, hours: tuple[int, ...] | None, place: tuple[str, str], length: int, offset: int, seconds: str
+    minutes: tuple[int, ...] | None,
+    hours: tuple[int, ...] | None,
+    place: tuple[str, str],
+    length: int,
+    offset: int,
+    seconds: str,
 ) -> None:
-    """Start by start, however many they are: the close is the first end that no other start comes before, or at."""
+    """Start by start, however many they are: the close is the first end that no other start comes
+    before, or at.
+    """
     zone, begin = zone_and_start(place)
     plan = Plan(minutes, hours, None, None)
-    found = Window("w", parse(f"{seconds} {plan.text.rsplit(' ', 1)[0]} ?"), length, zone, str(zone))
+    found = Window(
+        "w", parse(f"{seconds} {plan.text.rsplit(' ', 1)[0]} ?"), length, zone, str(zone)
+    )
     now = begin + offset
     if not is_open(found, now):
         return
@@ -132,7 +176,9 @@ def test_a_window_closes_where_its_starts_leave_a_gap(
 
 @settings(max_examples=40, deadline=None)
 @given(plans, places, lengths, st.integers(0, DAYS * 86400), st.data())
-def test_between_two_changes_nothing_changes(plan: Plan, place: tuple[str, str], minutes: int, offset: int, data: st.DataObject) -> None:
+def test_between_two_changes_nothing_changes(
+    plan: Plan, place: tuple[str, str], minutes: int, offset: int, data: st.DataObject
+) -> None:
     """The next change lies in the future, it is one, and until then it is as it was."""
     zone, begin = zone_and_start(place)
     now, found = begin + offset, window(plan, minutes, zone)
@@ -146,18 +192,30 @@ def test_between_two_changes_nothing_changes(plan: Plan, place: tuple[str, str],
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(plans, lengths, st.booleans()), max_size=4), places, st.integers(0, DAYS * 86400), st.data())
+@given(
+    st.lists(st.tuples(plans, lengths, st.booleans()), max_size=4),
+    places,
+    st.integers(0, DAYS * 86400),
+    st.data(),
+)
 def test_deny_wins_and_the_verdict_lasts_until_it_says(
     made: list[tuple[Plan, int, bool]], place: tuple[str, str], offset: int, data: st.DataObject
 ) -> None:
-    """May change: nothing that forbids is open, and one that allows is, if there is any. Held until T, and not any more at T."""
+    """May change: nothing that forbids is open, and one that allows is, if there is any. Held until
+    T, and not any more at T.
+    """
     zone, begin = zone_and_start(place)
-    windows = [window(plan, minutes, zone, name=f"w{i}", deny=deny) for i, (plan, minutes, deny) in enumerate(made)]
+    windows = [
+        window(plan, minutes, zone, name=f"w{i}", deny=deny)
+        for i, (plan, minutes, deny) in enumerate(made)
+    ]
     now = begin + offset
 
     def may(at: int) -> bool:
         allowing = [w for w in windows if not w.deny]
-        return not any(is_open(w, at) for w in windows if w.deny) and (not allowing or any(is_open(w, at) for w in allowing))
+        return not any(is_open(w, at) for w in windows if w.deny) and (
+            not allowing or any(is_open(w, at) for w in allowing)
+        )
 
     found: Verdict = verdict(windows, now)
     assert found.open == may(now)

@@ -19,7 +19,9 @@ FORMATS = st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 
 
 @given(FILES, FORMATS, st.booleans(), st.floats(0, 2e9))
-def test_it_reads_what_tarfile_writes(files: dict[str, bytes], tar_format: int, executable: bool, time: float) -> None:
+def test_it_reads_what_tarfile_writes(
+    files: dict[str, bytes], tar_format: int, executable: bool, time: float
+) -> None:
     """Names of any length, any bytes; times are fractions, which pax writes as records."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tar_format) as archive:

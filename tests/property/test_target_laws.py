@@ -23,9 +23,19 @@ names = st.sampled_from(["c1", "c2", "c3"])
 @st.composite
 def selector(draw: st.DrawFn) -> dict[str, Any]:
     terms = draw(
-        st.lists(st.tuples(keys, st.sampled_from(["In", "NotIn", "Exists", "DoesNotExist"]), st.lists(words, min_size=1)), max_size=2)
+        st.lists(
+            st.tuples(
+                keys,
+                st.sampled_from(["In", "NotIn", "Exists", "DoesNotExist"]),
+                st.lists(words, min_size=1),
+            ),
+            max_size=2,
+        )
     )
-    return {"matchLabels": draw(labels), "matchExpressions": [{"key": k, "operator": o, "values": v} for k, o, v in terms]}
+    return {
+        "matchLabels": draw(labels),
+        "matchExpressions": [{"key": k, "operator": o, "values": v} for k, o, v in terms],
+    }
 
 
 @st.composite
@@ -51,24 +61,53 @@ groups = st.lists(
     ),
     max_size=3,
 )
-clusters = st.lists(st.builds(Cluster, workspace=st.sampled_from(WORKSPACES), name=names.map(ClusterName), labels=labels), max_size=8)
+clusters = st.lists(
+    st.builds(
+        Cluster, workspace=st.sampled_from(WORKSPACES), name=names.map(ClusterName), labels=labels
+    ),
+    max_size=8,
+)
 
 
-@given(st.lists(target(), max_size=3), st.lists(target(), max_size=3), st.sampled_from(["FirstMatch", "AllMatches"]), groups, clusters)
+@given(
+    st.lists(target(), max_size=3),
+    st.lists(target(), max_size=3),
+    st.sampled_from(["FirstMatch", "AllMatches"]),
+    groups,
+    clusters,
+)
 def test_each_cluster_gets_what_it_would_get_alone(
-    targets: list[Target], customizations: list[Target], mode: str, known: list[Group], fleet: list[Cluster]
+    targets: list[Target],
+    customizations: list[Target],
+    mode: str,
+    known: list[Group],
+    fleet: list[Cluster],
 ) -> None:
     """Or misses it for the same reason."""
     bundle = BundleSpec(
-        workspace=WORKSPACES[0], name=BundleName("b"), targets=targets, customizations=customizations, customization_mode=mode
+        workspace=WORKSPACES[0],
+        name=BundleName("b"),
+        targets=targets,
+        customizations=customizations,
+        customization_mode=mode,
     )
-    assert explain(bundle, fleet, known) == [explain(bundle, [cluster], known)[0] for cluster in fleet]
+    assert explain(bundle, fleet, known) == [
+        explain(bundle, [cluster], known)[0] for cluster in fleet
+    ]
 
 
 @given(st.lists(target(), min_size=1, max_size=3), groups, clusters)
-def test_each_cluster_has_the_partition_that_it_would_have_alone(targets: list[Target], known: list[Group], fleet: list[Cluster]) -> None:
+def test_each_cluster_has_the_partition_that_it_would_have_alone(
+    targets: list[Target], known: list[Group], fleet: list[Cluster]
+) -> None:
     """Whoever was asked for before it."""
     fields = ("cluster_name", "cluster_selector", "cluster_group", "cluster_group_selector")
-    strategy = Strategy(partitions=[PartitionSpec(**{name: getattr(one, name) for name in fields}) for one in targets])
+    strategy = Strategy(
+        partitions=[
+            PartitionSpec(**{name: getattr(one, name) for name in fields}) for one in targets
+        ]
+    )
     together = chooser(strategy, known)
-    assert [together(cluster) for cluster in fleet] == [chooser(strategy, known)(cluster) for cluster in fleet]
+    assert [together(cluster) for cluster in fleet] == [
+        chooser(strategy, known)(cluster) for cluster in fleet
+    ]

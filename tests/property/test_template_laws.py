@@ -9,7 +9,11 @@ from hypothesis import strategies as st
 from fleetctl.core.gotemplate import Limits, TemplateError, render
 
 SMALL = Limits(steps=2_000, size=20_000, items=1_000)
-CONTEXT = {"ClusterName": "dev", "ClusterLabels": {"env": "dev"}, "ClusterValues": {"n": 4, "l": [1, "x"]}}
+CONTEXT = {
+    "ClusterName": "dev",
+    "ClusterLabels": {"env": "dev"},
+    "ClusterValues": {"n": 4, "l": [1, "x"]},
+}
 SIGNS = [
     "${",
     "}",
@@ -51,12 +55,32 @@ KEYS = [
     "$x",
     ".ClusterLabels",
 ]
-CALLS = ["printf", "repeat", "until", "list", "dict", "join", "regexReplaceAll", "eq", "and", "not", "index", "set", "toJson"]
+CALLS = [
+    "printf",
+    "repeat",
+    "until",
+    "list",
+    "dict",
+    "join",
+    "regexReplaceAll",
+    "eq",
+    "and",
+    "not",
+    "index",
+    "set",
+    "toJson",
+]
 WORDS = st.sampled_from([*SIGNS, *KEYS, *CALLS])
 
 
 @settings(max_examples=400, deadline=2000)
-@given(st.one_of(st.text(max_size=80), st.lists(WORDS, max_size=14).map(" ".join), st.lists(WORDS, max_size=14).map("".join)))
+@given(
+    st.one_of(
+        st.text(max_size=80),
+        st.lists(WORDS, max_size=14).map(" ".join),
+        st.lists(WORDS, max_size=14).map("".join),
+    )
+)
 def test_any_text_is_a_text_or_a_mistake(text: str) -> None:
     """Never another exception, never beyond the limits."""
     try:
@@ -95,7 +119,10 @@ def test_what_would_take_for_ever_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("a: b\nc: ${ .ClusterLabels.regoin }", 'map has no entry for key "regoin" in ${ .ClusterLabels.regoin }'),
+        (
+            "a: b\nc: ${ .ClusterLabels.regoin }",
+            'map has no entry for key "regoin" in ${ .ClusterLabels.regoin }',
+        ),
         ("${ nosuch }", 'function "nosuch" not defined'),
         ("${ toYaml . }", 'function "toYaml" not defined'),
         ("${ now }", "now would give another value each time"),

@@ -1,7 +1,9 @@
-"""A chart repository for the demo and the tests: the index and the tarballs of a folder, and the same charts as an OCI registry.
+"""A chart repository for the demo and the tests: the index and the tarballs of a folder, and the
+same charts as an OCI registry.
 
-`GET /index.yaml`, `GET /NAME-VERSION.tgz`, and `/v2/NAME/tags/list`, `/v2/NAME/manifests/TAG`, `/v2/NAME/blobs/DIGEST` as the OCI
-distribution specification has them. Use it as a context manager, or `python3 -m tests.servers.chartserver FOLDER --port P`.
+`GET /index.yaml`, `GET /NAME-VERSION.tgz`, and `/v2/NAME/tags/list`, `/v2/NAME/manifests/TAG`,
+`/v2/NAME/blobs/DIGEST` as the OCI distribution specification has them. Use it as a context manager,
+or `python3 -m tests.servers.chartserver FOLDER --port P`.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ _LAYER = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 
 
 class ChartServer:
-    """Serves every `*.tgz` of `folder` as it is at each request. `tls`: certificate and key; `auth`: user and password."""
+    """Serves every `*.tgz` of `folder` as it is at each request. `tls`: certificate and key;
+    `auth`: user and password.
+    """
 
     def __init__(
         self,
@@ -46,7 +50,9 @@ class ChartServer:
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*tls)
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._host, self.port = host, int(self._server.server_address[1])
         self._thread: threading.Thread | None = None
 
@@ -96,21 +102,36 @@ class ChartServer:
         return 404, "text/plain", b"not found\n"
 
     def _registry(self, parts: list[str]) -> tuple[int, str, bytes]:
-        mine = [(meta, data) for meta, data in self.charts() if len(parts) >= 3 and meta["name"] == parts[-3]]
+        mine = [
+            (meta, data)
+            for meta, data in self.charts()
+            if len(parts) >= 3 and meta["name"] == parts[-3]
+        ]
         match parts[-2:]:
             case ["tags", "list"] if mine:
                 tags = [str(meta["version"]).replace("+", "_") for meta, _ in mine]
-                return 200, "application/json", json.dumps({"name": "/".join(parts[:-2]), "tags": tags}).encode()
+                return (
+                    200,
+                    "application/json",
+                    json.dumps({"name": "/".join(parts[:-2]), "tags": tags}).encode(),
+                )
             case ["manifests", tag]:
                 for meta, data in mine:
-                    if tag in {str(meta["version"]).replace("+", "_"), _digest(manifest(meta, data))}:
+                    if tag in {
+                        str(meta["version"]).replace("+", "_"),
+                        _digest(manifest(meta, data)),
+                    }:
                         return 200, _MANIFEST, manifest(meta, data)
             case ["blobs", digest]:
                 for meta, data in mine:
                     for blob in (data, json.dumps(meta).encode()):
                         if _digest(blob) == digest:
                             return 200, "application/octet-stream", blob
-        return 404, "application/json", b'{"errors": [{"code": "NAME_UNKNOWN", "message": "not found"}]}'
+        return (
+            404,
+            "application/json",
+            b'{"errors": [{"code": "NAME_UNKNOWN", "message": "not found"}]}',
+        )
 
 
 def index(charts: list[tuple[dict[str, Any], bytes]]) -> bytes:
@@ -118,9 +139,16 @@ def index(charts: list[tuple[dict[str, Any], bytes]]) -> bytes:
     entries: dict[str, list[dict[str, Any]]] = {}
     for meta, data in charts:
         digest = hashlib.sha256(data).hexdigest()
-        entry = {**meta, "digest": digest, "urls": [f"{meta['name']}-{meta['version']}.tgz"], "created": "2026-01-01T00:00:00Z"}
+        entry = {
+            **meta,
+            "digest": digest,
+            "urls": [f"{meta['name']}-{meta['version']}.tgz"],
+            "created": "2026-01-01T00:00:00Z",
+        }
         entries.setdefault(meta["name"], []).append(entry)
-    return yaml.safe_dump({"apiVersion": "v1", "entries": entries, "generated": "2026-01-01T00:00:00Z"}).encode()
+    return yaml.safe_dump(
+        {"apiVersion": "v1", "entries": entries, "generated": "2026-01-01T00:00:00Z"}
+    ).encode()
 
 
 def manifest(meta: dict[str, Any], data: bytes) -> bytes:
@@ -189,7 +217,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="serve the packaged charts of a folder as a chart repository and an OCI registry")
+    parser = argparse.ArgumentParser(
+        description=(
+            "serve the packaged charts of a folder as a chart repository and an OCI registry"
+        )
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)

@@ -1,7 +1,8 @@
-"""A real Git server for the demo and the tests: `git http-backend` behind a small threaded HTTP server, with TLS and a password on request.
+"""A real Git server for the demo and the tests: `git http-backend` behind a small threaded HTTP
+server, with TLS and a password on request.
 
-Use it as a context manager, or `python3 -m tests.servers.gitserver ROOT --port P`, which takes a password from a file that holds
-`USER:PASSWORD` in one line. It is not made for the open internet.
+Use it as a context manager, or `python3 -m tests.servers.gitserver ROOT --port P`, which takes a
+password from a file that holds `USER:PASSWORD` in one line. It is not made for the open internet.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from urllib.parse import urlsplit
 
 
 class GitServer:
-    """Serves every bare repository below `root`. `tls`: paths of certificate and key; `auth`: user and password."""
+    """Serves every bare repository below `root`. `tls`: paths of certificate and key; `auth`: user
+    and password.
+    """
 
     def __init__(
         self,
@@ -42,7 +45,9 @@ class GitServer:
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*tls)
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._host, self.port = host, self._server.server_address[1]
         self._thread: threading.Thread | None = None
 
@@ -56,8 +61,16 @@ class GitServer:
     def create(self, name: str) -> Path:
         """An empty bare repository that takes pushes; its branch is main."""
         path = self.root / f"{name}.git"
-        subprocess.run([_git(), "init", "--quiet", "--bare", "--initial-branch=main", path], check=True, env=_env())
-        for key, value in (("http.receivepack", "true"), ("uploadpack.allowAnySHA1InWant", "true"), ("gc.auto", "0")):
+        subprocess.run(
+            [_git(), "init", "--quiet", "--bare", "--initial-branch=main", path],
+            check=True,
+            env=_env(),
+        )
+        for key, value in (
+            ("http.receivepack", "true"),
+            ("uploadpack.allowAnySHA1InWant", "true"),
+            ("gc.auto", "0"),
+        ):
             subprocess.run([_git(), "-C", path, "config", key, value], check=True, env=_env())
         return path
 
@@ -119,7 +132,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body: bytes) -> None:
         if not self._allowed():
-            self._send(401, {"WWW-Authenticate": 'Basic realm="git"', "Content-Type": "text/plain"}, b"a password is needed\n")
+            self._send(
+                401,
+                {"WWW-Authenticate": 'Basic realm="git"', "Content-Type": "text/plain"},
+                b"a password is needed\n",
+            )
             return
         asked = urlsplit(self.path)
         env = _env() | {
@@ -136,9 +153,13 @@ class _Handler(BaseHTTPRequestHandler):
         protocol = self.headers.get("Git-Protocol")
         if protocol and self.server.owner.protocol_2:
             env["GIT_PROTOCOL"] = protocol
-        done = subprocess.run([_git(), "http-backend"], input=body, env=env, capture_output=True, check=False)
+        done = subprocess.run(
+            [_git(), "http-backend"], input=body, env=env, capture_output=True, check=False
+        )
         head, _, content = done.stdout.partition(b"\r\n\r\n")
-        headers = dict(line.split(": ", 1) for line in head.decode("latin-1").split("\r\n") if ": " in line)
+        headers = dict(
+            line.split(": ", 1) for line in head.decode("latin-1").split("\r\n") if ": " in line
+        )
         status = int(headers.pop("Status", "200 OK").split()[0])
         self._send(status, headers, content)
 
@@ -167,22 +188,39 @@ def _git() -> str:
 
 def _env() -> dict[str, str]:
     """Nobody's own configuration."""
-    return {"PATH": os.environ.get("PATH", ""), "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C.UTF-8"}
+    return {
+        "PATH": os.environ.get("PATH", ""),
+        "HOME": "/nonexistent",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "LC_ALL": "C.UTF-8",
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="serve the bare Git repositories below a folder over HTTP")
+    parser = argparse.ArgumentParser(
+        description="serve the bare Git repositories below a folder over HTTP"
+    )
     parser.add_argument("root", type=Path)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--auth-file", type=Path, metavar="FILE", help="ask for the USER:PASSWORD that stands in it")
+    parser.add_argument(
+        "--auth-file", type=Path, metavar="FILE", help="ask for the USER:PASSWORD that stands in it"
+    )
     parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="PEM; with --tls-key: https")
     parser.add_argument("--tls-key", type=Path, metavar="FILE")
-    parser.add_argument("--create", action="append", default=[], metavar="NAME", help="make the empty repository NAME first")
+    parser.add_argument(
+        "--create",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="make the empty repository NAME first",
+    )
     said = parser.parse_args()
     if bool(said.tls_cert) != bool(said.tls_key):
         parser.error("--tls-cert and --tls-key belong together")
-    user, _, password = said.auth_file.read_text().strip().partition(":") if said.auth_file else ("", "", "")
+    user, _, password = (
+        said.auth_file.read_text().strip().partition(":") if said.auth_file else ("", "", "")
+    )
     server = GitServer(
         said.root,
         tls=(said.tls_cert, said.tls_key) if said.tls_cert else None,

@@ -35,21 +35,36 @@ class Bench:
         self.key = Ed25519PrivateKey.generate()
         self.service.agents[CLUSTER] = self.key.public_key().public_bytes_raw()
         about = About("0.1.0", "https://fleet.test", "ab" * 32, 0.0, lambda: 1)
-        self.parts = Parts(self.service, self.service.signer, about, AgentFile(Path("/nonexistent/agent.pyz")), b"PEM")
-        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(build(self.parts)), base_url="https://fleet.test")
+        self.parts = Parts(
+            self.service,
+            self.service.signer,
+            about,
+            AgentFile(Path("/nonexistent/agent.pyz")),
+            b"PEM",
+        )
+        self.client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(build(self.parts)), base_url="https://fleet.test"
+        )
 
     def use(self, signatures: Signatures) -> None:
         """Let agents in by `signatures`, which has clocks of the test's own."""
         app = build(self.parts, signatures=signatures)
-        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="https://fleet.test")
+        self.client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="https://fleet.test"
+        )
 
     async def call(self, method: str, path: str, token: str = ADMIN, **more: Any) -> httpx.Response:
         headers = {"authorization": f"Bearer {token}"} if token else {}
         headers.update(more.pop("headers", {}))
         return await self.client.request(method, path, headers=headers, **more)
 
-    async def signed(self, method: str, path: str, body: bytes = b"", **more: Any) -> httpx.Response:
-        headers = {**signature(self.key, method, path, body, **more.pop("sign", {})), **more.pop("headers", {})}
+    async def signed(
+        self, method: str, path: str, body: bytes = b"", **more: Any
+    ) -> httpx.Response:
+        headers = {
+            **signature(self.key, method, path, body, **more.pop("sign", {})),
+            **more.pop("headers", {}),
+        }
         return await self.client.request(method, path, content=body, headers=headers, **more)
 
 
@@ -66,7 +81,9 @@ def signature(
 ) -> dict[str, str]:
     """The headers of an agent's request."""
     stamp, nonce = int(time.time()) if now is None else now, nonce or secrets.token_urlsafe(12)
-    said = wire.request_bytes(method, path, body, agent=agent, time=stamp, nonce=nonce, instance=instance)
+    said = wire.request_bytes(
+        method, path, body, agent=agent, time=stamp, nonce=nonce, instance=instance
+    )
     return {
         wire.H_AGENT: agent,
         wire.H_TIME: str(stamp),

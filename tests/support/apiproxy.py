@@ -1,7 +1,8 @@
-"""Stands between helm and a real API server, counts helm's requests, and lets something happen at one of them; or says to
-whoever asks that it is too busy.
+"""Stands between helm and a real API server, counts helm's requests, and lets something happen at
+one of them; or says to whoever asks that it is too busy.
 
-Rule: it changes nothing that passes but the login: plain HTTP on loopback in front, over which client-go sends no token.
+Rule: it changes nothing that passes but the login: plain HTTP on loopback in front, over which
+client-go sends no token.
 """
 
 from __future__ import annotations
@@ -35,9 +36,13 @@ class Request:
 
 
 class Trap:
-    """`when`: at which request; `then`: what happens; `after`: once the API server has answered, and before helm hears of it."""
+    """`when`: at which request; `then`: what happens; `after`: once the API server has answered,
+    and before helm hears of it.
+    """
 
-    def __init__(self, when: Callable[[Request], bool], then: Callable[[], None], *, after: bool) -> None:
+    def __init__(
+        self, when: Callable[[Request], bool], then: Callable[[], None], *, after: bool
+    ) -> None:
         self.when, self.then, self.after = when, then, after
         self.sprung: Request | None = None
 
@@ -58,7 +63,9 @@ class ApiProxy:
         cluster = config["clusters"][0]["cluster"]
         upstream = urlsplit(cluster["server"])
         self.upstream = (upstream.hostname or "", upstream.port or 443)
-        self.tls = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
+        self.tls = ssl.create_default_context(
+            cadata=base64.b64decode(cluster["certificate-authority-data"]).decode()
+        )
         self.login = f"Bearer {config['users'][0]['user']['token']}"
         self.seen: list[Request] = []
         self.trap: Trap | None = None
@@ -66,7 +73,9 @@ class ApiProxy:
         self.asked = self.refused = 0
         self.lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _handler(self))
-        config["clusters"][0]["cluster"] = {"server": f"http://127.0.0.1:{self._server.server_port}"}
+        config["clusters"][0]["cluster"] = {
+            "server": f"http://127.0.0.1:{self._server.server_port}"
+        }
         self.kubeconfig = folder / "proxied-kubeconfig"
         self.kubeconfig.write_text(json.dumps(config))
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -122,9 +131,13 @@ def _handler(proxy: ApiProxy) -> type[BaseHTTPRequestHandler]:
             if request and trap and trap.meet(request, after=False):
                 self.close_connection = True
                 return
-            headers = {k: v for k, v in self.headers.items() if k.lower() not in _HOP} | {"Authorization": proxy.login}
+            headers = {k: v for k, v in self.headers.items() if k.lower() not in _HOP} | {
+                "Authorization": proxy.login
+            }
             if self.upstream is None:
-                self.upstream = http.client.HTTPSConnection(*proxy.upstream, timeout=300, context=proxy.tls)
+                self.upstream = http.client.HTTPSConnection(
+                    *proxy.upstream, timeout=300, context=proxy.tls
+                )
             self.upstream.request(self.command, self.path, body or None, headers)
             answer = self.upstream.getresponse()
             if request and trap and trap.meet(request, after=True):
@@ -135,10 +148,22 @@ def _handler(proxy: ApiProxy) -> type[BaseHTTPRequestHandler]:
 
         def _refuse(self) -> None:
             """As priority and fairness do it."""
-            status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 429, "reason": "TooManyRequests"}
-            data = json.dumps(status | {"message": "too many requests, please try again later"}).encode()
+            status = {
+                "kind": "Status",
+                "apiVersion": "v1",
+                "status": "Failure",
+                "code": 429,
+                "reason": "TooManyRequests",
+            }
+            data = json.dumps(
+                status | {"message": "too many requests, please try again later"}
+            ).encode()
             self.send_response(429)
-            for key, value in (("retry-after", "1"), ("content-type", "application/json"), ("content-length", str(len(data)))):
+            for key, value in (
+                ("retry-after", "1"),
+                ("content-type", "application/json"),
+                ("content-length", str(len(data))),
+            ):
                 self.send_header(key, value)
             self.end_headers()
             self.wfile.write(data)

@@ -1,4 +1,6 @@
-"""A Chromium that is told what to do over a pipe (its DevTools protocol), so that a page which never stops polling can be looked at."""
+"""A Chromium that is told what to do over a pipe (its DevTools protocol), so that a page which
+never stops polling can be looked at.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), "")
+CHROMIUM = next(
+    (
+        found
+        for name in ("chromium", "chromium-browser", "google-chrome")
+        if (found := shutil.which(name))
+    ),
+    "",
+)
 
 
 class Browser:
@@ -27,20 +36,51 @@ class Browser:
         self._folder = tempfile.mkdtemp(prefix="browser-")
         theirs_in, ours_out = os.pipe()
         ours_in, theirs_out = os.pipe()
-        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--ignore-certificate-errors", "--remote-debugging-pipe"]
+        flags = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--ignore-certificate-errors",
+            "--remote-debugging-pipe",
+        ]
         shell = f'exec 3<&{theirs_in} 4>&{theirs_out}; exec "$@"'
-        command = ["bash", "-c", shell, "chromium", CHROMIUM, *flags, f"--user-data-dir={self._folder}", "about:blank"]
+        command = [
+            "bash",
+            "-c",
+            shell,
+            "chromium",
+            CHROMIUM,
+            *flags,
+            f"--user-data-dir={self._folder}",
+            "about:blank",
+        ]
         quiet = subprocess.DEVNULL
-        self._process = subprocess.Popen(command, pass_fds=(theirs_in, theirs_out), stdout=quiet, stderr=quiet, start_new_session=True)
+        self._process = subprocess.Popen(
+            command,
+            pass_fds=(theirs_in, theirs_out),
+            stdout=quiet,
+            stderr=quiet,
+            start_new_session=True,
+        )
         os.close(theirs_in)
         os.close(theirs_out)
         self._in, self._out = ours_in, ours_out
-        target = next(t for t in self.call("Target.getTargets")["targetInfos"] if t["type"] == "page")
-        self._session = self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)["sessionId"]
+        target = next(
+            t for t in self.call("Target.getTargets")["targetInfos"] if t["type"] == "page"
+        )
+        self._session = self.call(
+            "Target.attachToTarget", targetId=target["targetId"], flatten=True
+        )["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.page(f"{domain}.enable")
         width, height = self.size
-        self.page("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        self.page(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 600,
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -56,7 +96,9 @@ class Browser:
     def call(self, method: str, *, session: str = "", **params: Any) -> dict[str, Any]:
         """The answer; what happens meanwhile is noted."""
         self._number += 1
-        head = {"id": self._number, "method": method, "params": params} | ({"sessionId": session} if session else {})
+        head = {"id": self._number, "method": method, "params": params} | (
+            {"sessionId": session} if session else {}
+        )
         os.write(self._out, json.dumps(head).encode() + b"\0")
         while True:
             found = self._next()
@@ -85,7 +127,9 @@ class Browser:
             self.problems.append(f"a dialog opened: {params['message']}")
 
     def evaluate(self, expression: str) -> Any:
-        return self.page("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+        return self.page("Runtime.evaluate", expression=expression, returnByValue=True)[
+            "result"
+        ].get("value")
 
     def until(self, expression: str, *, seconds: float = 40.0) -> Any:
         """The expression's value as soon as it is true."""
@@ -93,7 +137,8 @@ class Browser:
         while not (found := self.evaluate(expression)):
             if time.monotonic() > end:
                 raise AssertionError(
-                    f"never true: {expression}; problems: {self.problems}; text: {self.evaluate('document.body.innerText')}"
+                    f"never true: {expression}; problems: {self.problems}; text:"
+                    f" {self.evaluate('document.body.innerText')}"
                 )
             time.sleep(0.1)
         return found

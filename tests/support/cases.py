@@ -1,4 +1,6 @@
-"""The corpus of tests/conformance/fleet_yaml: one folder a case, with a repository written out in `case.yaml` and what must come of it."""
+"""The corpus of tests/conformance/fleet_yaml: one folder a case, with a repository written out in
+`case.yaml` and what must come of it.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +33,9 @@ _WORKSPACE = Workspace("fleet-default")
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`keys`: what of Fleet it is about; `verdict`: same, better or not yet, with `why` for the latter two. `files`: path to text;
-    `links`, `unusable`: as in `core.tree.Tree`. `clusters`: name to {labels, annotations, values, groups}. `expect` as checked by
-    `Outcome`.
+    """`keys`: what of Fleet it is about; `verdict`: same, better or not yet, with `why` for the
+    latter two. `files`: path to text; `links`, `unusable`: as in `core.tree.Tree`. `clusters`: name
+    to {labels, annotations, values, groups}. `expect` as checked by `Outcome`.
     """
 
     name: str
@@ -63,9 +65,15 @@ class Outcome:
 
     def __init__(self, case: Case, workdir: Path, path: str) -> None:
         self._case, self._workdir, self._path = case, workdir, path
-        spec = {"repo": "https://git.example/r", "targets": [{"name": "all", "clusterSelector": {}}], **case.gitrepo}
+        spec = {
+            "repo": "https://git.example/r",
+            "targets": [{"name": "all", "clusterSelector": {}}],
+            **case.gitrepo,
+        }
         repo = repo_spec({"metadata": {"name": "repo", "namespace": _WORKSPACE}, "spec": spec})
-        self.scan: Scan = scan(DictTree(case.files, case.links, case.unusable), repo, commit=CommitId("c" * 40))
+        self.scan: Scan = scan(
+            DictTree(case.files, case.links, case.unusable), repo, commit=CommitId("c" * 40)
+        )
         self.drafts: dict[str, Draft] = {d.spec.name: d for d in self.scan.drafts}
 
     def problems(self) -> list[str]:
@@ -77,7 +85,12 @@ class Outcome:
 
     def fate(self, bundle: str, cluster: str) -> Match | Miss:
         groups = [
-            Group(workspace=_WORKSPACE, name=GroupName(name), selector=g.get("selector"), labels=g.get("labels") or {})
+            Group(
+                workspace=_WORKSPACE,
+                name=GroupName(name),
+                selector=g.get("selector"),
+                labels=g.get("labels") or {},
+            )
             for name, g in self._case.groups.items()
         ]
         return explain(self.drafts[bundle].spec, [self._cluster(cluster)], groups)[0]
@@ -98,9 +111,18 @@ class Outcome:
         assert isinstance(match, Match), match
         where = match.cluster
         facts = Facts(
-            cluster=where.name, workspace=where.workspace, labels=where.labels, annotations=where.annotations, values=where.values
+            cluster=where.name,
+            workspace=where.workspace,
+            labels=where.labels,
+            annotations=where.annotations,
+            values=where.values,
         )
-        return plan(unpack(self._built(bundle).archive), match.options, facts, bundle=self.drafts[bundle].spec.name)
+        return plan(
+            unpack(self._built(bundle).archive),
+            match.options,
+            facts,
+            bundle=self.drafts[bundle].spec.name,
+        )
 
     def _built(self, bundle: str) -> Built:
         draft = self.drafts[bundle]
@@ -113,11 +135,17 @@ class Outcome:
         return [d for d in load_all(self._text(self.plan(bundle, cluster))) if d]
 
     def _text(self, made: RenderPlan) -> bytes:
-        helm, kustomize = (_tool(self._path, "helm"), _tool(self._path, "kubectl")) if made.style is not Style.RAW else ("", "")
+        helm, kustomize = (
+            (_tool(self._path, "helm"), _tool(self._path, "kubectl"))
+            if made.style is not Style.RAW
+            else ("", "")
+        )
         helm = helm or _tool(self._path, "helm")
         cli = HelmCli([helm], kubeconfig=self._workdir / "none", home=self._workdir / "home")
         tool = Kustomize([kustomize, "kustomize"]) if kustomize else None
-        return asyncio.run(rendered(made, self._workdir / "work", helm=cli, kustomize=tool, deadline=60))
+        return asyncio.run(
+            rendered(made, self._workdir / "work", helm=cli, kustomize=tool, deadline=60)
+        )
 
     def error(self, bundle: str, cluster: str) -> str:
         """Why the cluster cannot have it."""
@@ -130,7 +158,9 @@ class Outcome:
 
 def _chart(request: ChartRequest) -> dict[str, File]:
     """What a chart repository would give: one object that tells which chart it was."""
-    text = f"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {request.chart}-{request.version}\n"
+    text = (
+        f"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {request.chart}-{request.version}\n"
+    )
     about = b"apiVersion: v2\nname: c\nversion: 1.0.0\n"
     return {"Chart.yaml": File(about), "templates/m.yaml": File(text.encode())}
 
@@ -142,13 +172,23 @@ def _tool(path: str, name: str) -> str:
 
 
 def subset(want: Any, got: Any, place: str = "") -> list[str]:
-    """Where `got` lacks what `want` states: maps may hold more, lists are equal item by item. null means that the key is not there."""
+    """Where `got` lacks what `want` states: maps may hold more, lists are equal item by item. null
+    means that the key is not there.
+    """
     if isinstance(want, dict):
         if not isinstance(got, dict):
             return [f"{place}: {got!r} is no map"]
-        return [line for key, value in want.items() for line in subset(value, got.get(key), f"{place}.{key}")]
+        return [
+            line
+            for key, value in want.items()
+            for line in subset(value, got.get(key), f"{place}.{key}")
+        ]
     if isinstance(want, list):
         if not isinstance(got, list) or len(got) != len(want):
             return [f"{place}: {got!r} is not {want!r}"]
-        return [line for at, (w, g) in enumerate(zip(want, got, strict=True)) for line in subset(w, g, f"{place}[{at}]")]
+        return [
+            line
+            for at, (w, g) in enumerate(zip(want, got, strict=True))
+            for line in subset(w, g, f"{place}[{at}]")
+        ]
     return [] if want == got and type(want) is type(got) else [f"{place}: {got!r} is not {want!r}"]

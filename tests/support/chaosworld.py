@@ -1,8 +1,10 @@
-"""One cluster, one manager, one agent and two bundles that are installed, changed, renamed and removed while things go wrong.
+"""One cluster, one manager, one agent and two bundles that are installed, changed, renamed and
+removed while things go wrong.
 
-A stage is one step of that life: the agent is stopped, what is wanted changes, the agent starts with a fault, and the world must come to
-what is wanted by itself, with nothing in its history that must never be (tests/support/history.py). Changes are made by labels of the
-cluster, which the manager acts on at once.
+A stage is one step of that life: the agent is stopped, what is wanted changes, the agent starts
+with a fault, and the world must come to what is wanted by itself, with nothing in its history that
+must never be (tests/support/history.py). Changes are made by labels of the cluster, which the
+manager acts on at once.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ BOUND_SECONDS = 90.0
 NAMESPACE, BUNDLE, OTHER = "chaos", "apps-app", "apps-raw"
 CHART = {
     "app/Chart.yaml": "apiVersion: v2\nname: app\nversion: 0.1.0\n",
-    "app/templates/all.yaml": """\
+    "app/templates/all.yaml": (
+        """\
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: config}
@@ -48,8 +51,10 @@ spec:
   template:
     metadata: {labels: {app: web}, annotations: {version: {{ .Values.version | quote }}}}
     spec: {containers: [{name: web, image: web}]}
-""",
-    "app/fleet.yaml": """\
+"""
+    ),
+    "app/fleet.yaml": (
+        """\
 defaultNamespace: chaos
 helm: {values: {version: v1, broken: false}}
 targetCustomizations:
@@ -62,12 +67,18 @@ targetCustomizations:
 - name: bad
   clusterSelector: {matchLabels: {app: bad}}
   helm: {atomic: true, timeoutSeconds: 3, values: {version: bad, broken: true}}
-""",
+"""
+    ),
 }
-SEALED = "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: sealed}}\nimmutable: true\ndata: {{version: {}}}\n"
-# What helm alone cannot do: a definition with an object of its kind, and an object that cannot be changed.
+SEALED = (
+    "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: sealed}}\nimmutable: true\ndata: {{version:"
+    " {}}}\n"
+)
+# What helm alone cannot do: a definition with an object of its kind, and an object that cannot be
+# changed.
 RAW = {
-    "raw/crd.yaml": """\
+    "raw/crd.yaml": (
+        """\
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: {name: things.chaos.test}
@@ -77,32 +88,42 @@ spec:
   scope: Namespaced
   versions:
   - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}
-""",
+"""  # noqa: E501
+    ),
     "raw/thing.yaml": "apiVersion: chaos.test/v1\nkind: Thing\nmetadata: {name: thing}\n",
     "raw/sealed.yaml": SEALED.format("v1"),
     "raw/overlays/v2/sealed.yaml": SEALED.format("v2"),
-    "raw/fleet.yaml": """\
+    "raw/fleet.yaml": (
+        """\
 defaultNamespace: chaos
 helm: {force: true}
 targetCustomizations:
 - name: v2
   clusterSelector: {matchExpressions: [{key: app, operator: In, values: [v2, renamed]}]}
   yaml: {overlays: [v2]}
-""",
+"""
+    ),
 }
 VERSIONS = ("v1", "v2", "renamed", "bad")
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What the cluster should come to: the release's name and the chart's version, "" for nothing at all."""
+    """What the cluster should come to: the release's name and the chart's version, "" for nothing
+    at all.
+    """
 
     label: str = ""
     release: str = BUNDLE
     version: str = ""
 
 
-NOTHING, V1, V2, RENAMED = Wish(), Wish("v1", version="v1"), Wish("v2", version="v2"), Wish("renamed", "other", "v2")
+NOTHING, V1, V2, RENAMED = (
+    Wish(),
+    Wish("v1", version="v1"),
+    Wish("v2", version="v2"),
+    Wish("renamed", "other", "v2"),
+)
 BAD = Wish("bad", version="bad")  # never gets ready, and is taken back
 
 
@@ -151,7 +172,11 @@ class World:
         """{bundle deployment: (state, generation, applied)} as the manager says it."""
         found = self.fleet.deployments()
         return {
-            name: (item["status"]["display"]["state"], item["metadata"]["generation"], item["status"]["appliedGeneration"])
+            name: (
+                item["status"]["display"]["state"],
+                item["metadata"]["generation"],
+                item["status"]["appliedGeneration"],
+            )
             for name, item in found.items()
         }
 
@@ -169,7 +194,9 @@ class World:
         self.wish = wish
         said = {"names": ["edge"], "labels": {"app": wish.label or None}}
         seen = self.fleet.call("POST", "clusters/fleet-default/labels", said | {"dryRun": True})
-        self.fleet.call("POST", "clusters/fleet-default/labels", said | {"removals": seen["removals"]})
+        self.fleet.call(
+            "POST", "clusters/fleet-default/labels", said | {"removals": seen["removals"]}
+        )
 
     def start(self, failpoints: str = "", **more: str) -> None:
         """The agent; `more`: of its environment."""
@@ -186,13 +213,17 @@ class World:
         """Wait until the agent is dead."""
         end = time.monotonic() + seconds
         while self.agent.process.alive():
-            assert time.monotonic() < end, f"the agent lives on; it passed {self.passed()}\n{self.log()}"
+            assert time.monotonic() < end, (
+                f"the agent lives on; it passed {self.passed()}\n{self.log()}"
+            )
             time.sleep(0.02)
 
     def until(self, good: Callable[[], Any], what: str, seconds: float = BOUND_SECONDS) -> None:
         end = time.monotonic() + seconds
         while not good():
-            assert time.monotonic() < end, f"{what}: not within {seconds:g} s; {self.lacking()}\n{self.log()}"
+            assert time.monotonic() < end, (
+                f"{what}: not within {seconds:g} s; {self.lacking()}\n{self.log()}"
+            )
             time.sleep(0.02)
 
     def settled(self, seconds: float = BOUND_SECONDS) -> None:
@@ -202,7 +233,9 @@ class World:
             lacking = self.lacking()
             if not lacking:
                 return
-            assert time.monotonic() < end, f"{self.wish} not within {seconds:g} s: {lacking}\n{self.log()}"
+            assert time.monotonic() < end, (
+                f"{self.wish} not within {seconds:g} s: {lacking}\n{self.log()}"
+            )
             time.sleep(0.05)
 
     def lacking(self) -> str:
@@ -211,9 +244,18 @@ class World:
         if not self.wish.version:
             left = self.names("configmaps") | self.names("deployments") | self.records().keys()
             path = self.agent.state_dir / "desired.json"
-            kept = json.loads(json.loads(path.read_bytes())["envelope"]["payload"]) if path.exists() else {}
-            meant = [kept[key] for key in ("bundles", "tombstones") if kept.get(key)]  # the manager forgets what the agent reported done
-            return f"left: {left}, told: {told}, in the document: {meant}" if left or told or meant else ""
+            kept = (
+                json.loads(json.loads(path.read_bytes())["envelope"]["payload"])
+                if path.exists()
+                else {}
+            )
+            # the manager forgets what the agent reported done
+            meant = [kept[key] for key in ("bundles", "tombstones") if kept.get(key)]
+            return (
+                f"left: {left}, told: {told}, in the document: {meant}"
+                if left or told or meant
+                else ""
+            )
         if {state for state, _, _ in told.values()} != {"Ready"} or len(told) != 2:
             return f"the manager says {told}"
         for name in ("config", "sealed"):
@@ -225,10 +267,17 @@ class World:
         if extra or {labels["name"] for labels in records} != {self.wish.release, OTHER}:
             return f"objects {extra}, records {records}"
         for name, bundle in ((self.wish.release, BUNDLE), (OTHER, OTHER)):
-            newest = max((labels for labels in records if labels["name"] == name), key=lambda labels: int(labels["version"]))
-            if newest["status"] != "deployed" or newest["fleetctl-generation"] != str(told[f"edge.{bundle}"][1]):
+            newest = max(
+                (labels for labels in records if labels["name"] == name),
+                key=lambda labels: int(labels["version"]),
+            )
+            if newest["status"] != "deployed" or newest["fleetctl-generation"] != str(
+                told[f"edge.{bundle}"][1]
+            ):
                 return f"record {newest}, told {told}"
-        return f"helm runs: {running}" if (running := changing_helms([NAMESPACE], self.folder)) else ""
+        return (
+            f"helm runs: {running}" if (running := changing_helms([NAMESPACE], self.folder)) else ""
+        )
 
     def names(self, plural: str) -> set[str]:
         root = "/apis/apps/v1" if plural == "deployments" else "/api/v1"
@@ -245,7 +294,9 @@ class World:
 
     def records(self) -> dict[str, Any]:
         """{Secret: its metadata} of helm's records."""
-        found = self.api.get(f"/api/v1/namespaces/{NAMESPACE}/secrets?labelSelector=owner%3Dhelm")["items"]
+        found = self.api.get(f"/api/v1/namespaces/{NAMESPACE}/secrets?labelSelector=owner%3Dhelm")[
+            "items"
+        ]
         return {item["metadata"]["name"]: item["metadata"] for item in found}
 
     def log(self, lines: int = 60) -> str:

@@ -17,9 +17,18 @@ def write(folder: Path, name: str, version: str, **more: object) -> Path:
     """A chart of one ConfigMap that says its own version, as a folder."""
     chart = folder / f"{name}-{version}" / name
     (chart / "templates").mkdir(parents=True)
-    said = {"apiVersion": "v2", "name": name, "version": version, "description": f"{name} {version}", **more}
+    said = {
+        "apiVersion": "v2",
+        "name": name,
+        "version": version,
+        "description": f"{name} {version}",
+        **more,
+    }
     (chart / "Chart.yaml").write_text(yaml.safe_dump(said))
-    text = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: NAME-{{ .Release.Name }}\ndata:\n  version: {{ .Chart.Version | quote }}\n"
+    text = (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: NAME-{{ .Release.Name }}\ndata:\n "
+        " version: {{ .Chart.Version | quote }}\n"
+    )
     (chart / "templates" / "one.yaml").write_text(text.replace("NAME", name))
     return chart
 
@@ -40,7 +49,14 @@ def run_helm(*words: str | Path) -> subprocess.CompletedProcess[str]:
     """With nobody's configuration, repositories or caches."""
     with tempfile.TemporaryDirectory() as home:
         argv = [*tools.find("helm").argv, *map(str, words)]
-        return subprocess.run(argv, capture_output=True, text=True, check=False, env={"HOME": home, "PATH": "/usr/bin:/bin"}, timeout=60)
+        return subprocess.run(
+            argv,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"HOME": home, "PATH": "/usr/bin:/bin"},
+            timeout=60,
+        )
 
 
 def tarball(chart: Path, place: Path) -> Path:
@@ -52,4 +68,8 @@ def tarball(chart: Path, place: Path) -> Path:
 
 def files(folder: Path, below: str = "") -> dict[str, File]:
     """The files of a folder as a chart's."""
-    return {below + p.relative_to(folder).as_posix(): File(p.read_bytes()) for p in folder.rglob("*") if p.is_file()}
+    return {
+        below + p.relative_to(folder).as_posix(): File(p.read_bytes())
+        for p in folder.rglob("*")
+        if p.is_file()
+    }

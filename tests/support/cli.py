@@ -1,4 +1,6 @@
-"""A person at a terminal, and a manager's HTTP side over real TLS with a service in memory behind it, for tests of the CLI."""
+"""A person at a terminal, and a manager's HTTP side over real TLS with a service in memory behind
+it, for tests of the CLI.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class Done:
 
 
 class Person:
-    """Runs commands in this process with a configuration of its own. Standard input is never a terminal here."""
+    """Runs commands in this process with a configuration of its own. Standard input is never a
+    terminal here.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.config = folder / "config" / "config.yaml"
@@ -45,7 +49,11 @@ class Person:
         given = io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8")
         kept, sys.stdin = sys.stdin, given
         try:
-            with surroundings(FLEETCTL_CONFIG=str(self.config)), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            with (
+                surroundings(FLEETCTL_CONFIG=str(self.config)),
+                contextlib.redirect_stdout(out),
+                contextlib.redirect_stderr(err),
+            ):
                 status = main(list(words))
         finally:
             sys.stdin = kept
@@ -82,22 +90,45 @@ def surroundings(**values: str) -> Iterator[None]:
 
 
 class ShopService(FakeService):
-    """Knows whether a PUT changes anything, what a delete would remove, and which counts a status has."""
+    """Knows whether a PUT changes anything, what a delete would remove, and which counts a status
+    has.
+    """
 
     def __init__(self, signer: Signer | None = None) -> None:
         super().__init__(signer)
         self.gone: dict[str, Any] = {"bundles": [], "deployments": 0, "clusters": []}
-        self.counts: dict[str, Any] = {"gitrepos": {}, "bundles": {}, "clusters": {}, "deployments": {}, "attention": []}
+        self.counts: dict[str, Any] = {
+            "gitrepos": {},
+            "bundles": {},
+            "clusters": {},
+            "deployments": {},
+            "attention": [],
+        }
 
-    def give(self, kind: str, name: str, *, workspace: str = WORKSPACE, **more: Any) -> dict[str, Any]:
+    def give(
+        self, kind: str, name: str, *, workspace: str = WORKSPACE, **more: Any
+    ) -> dict[str, Any]:
         """An object as the manager would show it."""
-        doc: dict[str, Any] = {"apiVersion": "fleet.cattle.io/v1alpha1", "kind": kind, "spec": {}, "status": {}, **more}
-        doc["metadata"] = {"name": name, "namespace": workspace, "creationTimestamp": "2026-01-01T00:00:00Z", "labels": {}}
+        doc: dict[str, Any] = {
+            "apiVersion": "fleet.cattle.io/v1alpha1",
+            "kind": kind,
+            "spec": {},
+            "status": {},
+            **more,
+        }
+        doc["metadata"] = {
+            "name": name,
+            "namespace": workspace,
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "labels": {},
+        }
         doc["metadata"] |= more.get("metadata", {})
         self.objects[kind, workspace, name] = doc
         return doc
 
-    async def put_object(self, kind: str, workspace: str, name: str, doc: dict[str, Any], *, dry_run: bool = False) -> FakePut:
+    async def put_object(
+        self, kind: str, workspace: str, name: str, doc: dict[str, Any], *, dry_run: bool = False
+    ) -> FakePut:
         self.calls.append(f"put {kind} {workspace}/{name}{' dry' if dry_run else ''}")
         if self.objects.get((kind, workspace, name)) == doc:
             return FakePut("unchanged", doc)
@@ -128,7 +159,9 @@ class Shop:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._task = asyncio.ensure_future(serve(self.config, lambda _config, _signer: self.service))
+        self._task = asyncio.ensure_future(
+            serve(self.config, lambda _config, _signer: self.service)
+        )
         await asyncio.gather(self._task, return_exceptions=True)
         await self._loop.shutdown_default_executor()
 
@@ -148,7 +181,9 @@ class Shop:
 
         from manager.security.tls import pin
 
-        return pin(x509.load_pem_x509_certificate((self.config.data_dir / "tls" / "ca.pem").read_bytes()))
+        return pin(
+            x509.load_pem_x509_certificate((self.config.data_dir / "tls" / "ca.pem").read_bytes())
+        )
 
     def changed(self) -> None:
         """People see something else from now on."""

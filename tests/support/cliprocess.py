@@ -28,7 +28,9 @@ def login_in(folder: Path, shop: Shop) -> dict[str, str]:
 
 
 class Process:
-    """A command that goes on; its output goes into a file. Interrupted, as by Ctrl-C, at the end."""
+    """A command that goes on; its output goes into a file. Interrupted, as by Ctrl-C, at the
+    end.
+    """
 
     def __init__(self, env: Mapping[str, str], *words: str) -> None:
         self._file = Path(env["FLEETCTL_CONFIG"]).with_name("output")
@@ -36,7 +38,13 @@ class Process:
 
     def __enter__(self) -> Process:
         with self._file.open("wb") as file:
-            self._popen = subprocess.Popen([*_ARGV, *self._words], env=dict(self._env), stdout=file, stderr=file, stdin=subprocess.DEVNULL)
+            self._popen = subprocess.Popen(
+                [*_ARGV, *self._words],
+                env=dict(self._env),
+                stdout=file,
+                stderr=file,
+                stdin=subprocess.DEVNULL,
+            )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -47,11 +55,17 @@ class Process:
         return self._file.read_text()
 
 
-def on_terminal(env: Mapping[str, str], *words: str, typed: str = "", columns: int = 80, seconds: float = 30.0) -> tuple[int, str]:
-    """(exit status, everything on the screen) of a command on a terminal of that width, where somebody types at the first question."""
+def on_terminal(
+    env: Mapping[str, str], *words: str, typed: str = "", columns: int = 80, seconds: float = 30.0
+) -> tuple[int, str]:
+    """(exit status, everything on the screen) of a command on a terminal of that width, where
+    somebody types at the first question.
+    """
     ours, theirs = pty.openpty()
     ioctl(theirs, TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    with subprocess.Popen([*_ARGV, *words], env={**env, "TERM": "xterm"}, stdin=theirs, stdout=theirs, stderr=theirs) as popen:
+    with subprocess.Popen(
+        [*_ARGV, *words], env={**env, "TERM": "xterm"}, stdin=theirs, stdout=theirs, stderr=theirs
+    ) as popen:
         os.close(theirs)
         shown, end, left = b"", time.monotonic() + seconds, typed
         try:

@@ -1,6 +1,8 @@
-"""A reader of Dockerfiles, strict where a builder would be: for tests on machines that cannot build images.
+"""A reader of Dockerfiles, strict where a builder would be: for tests on machines that cannot build
+images.
 
-Knows the instructions of the reference (docs.docker.com/reference/dockerfile) that our file uses, and refuses all others.
+Knows the instructions of the reference (docs.docker.com/reference/dockerfile) that our file uses,
+and refuses all others.
 """
 
 from __future__ import annotations
@@ -49,7 +51,11 @@ def parse(text: str) -> list[Stage]:
 
 def _instructions(text: str) -> list[tuple[str, str]]:
     """Comments out, continued lines joined."""
-    joined = re.sub(r"\\\n", " ", "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#")))
+    joined = re.sub(
+        r"\\\n",
+        " ",
+        "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#")),
+    )
     found = []
     for line in joined.splitlines():
         if line.strip():
@@ -76,7 +82,9 @@ def _take(stage: Stage, earlier: list[str], instruction: str, rest: str) -> None
         stage.args[name] = default
     elif instruction == "COPY":
         words = [_filled(word, stage.args) for word in shlex.split(rest)]
-        flags = dict(word.removeprefix("--").partition("=")[::2] for word in words if word.startswith("--"))
+        flags = dict(
+            word.removeprefix("--").partition("=")[::2] for word in words if word.startswith("--")
+        )
         places = [word for word in words if not word.startswith("--")]
         if len(places) < 2 or set(flags) - {"from", "chmod", "chown"}:
             raise ValueError(f"COPY {rest}")

@@ -1,6 +1,8 @@
-"""A network as bad as those at the edge, in this process: a TCP proxy in front of a manager whose impairments are changed while it runs.
+"""A network as bad as those at the edge, in this process: a TCP proxy in front of a manager whose
+impairments are changed while it runs.
 
-Works on bytes, not on packets, so it needs no rights; tests/integration/test_edge_network.py has real packet loss in network namespaces.
+Works on bytes, not on packets, so it needs no rights; tests/integration/test_edge_network.py has
+real packet loss in network namespaces.
 """
 
 from __future__ import annotations
@@ -13,16 +15,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-HTML = b"<html><head><title>Welcome</title></head><body>Please accept our terms to use this network.</body></html>"
-_PAGE = b"HTTP/1.1 200 OK\r\ncontent-type: text/html; charset=utf-8\r\ncontent-length: %d\r\n\r\n%s" % (len(HTML), HTML)
+HTML = (
+    b"<html><head><title>Welcome</title></head><body>Please accept our terms to use this"
+    b" network.</body></html>"
+)
+_PAGE = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/html; charset=utf-8\r\ncontent-length: %d\r\n\r\n%s"
+    % (len(HTML), HTML)
+)
 
 
 @dataclass(frozen=True)
 class Network:
-    """Nothing set: a good one. `rate`: bytes a second each way. `drip`: one byte every 0.3 s to the agent. `cut_after`: bytes to the agent,
-    then a reset. `half_close_after`: bytes to the agent, then the end of that direction alone. `hole`: takes everything, gives nothing.
-    `refuse`: resets each connection. `portal`: who answers 200 with a page for people: "stranger" with a certificate of its own,
-    "manager" with the manager's.
+    """Nothing set: a good one. `rate`: bytes a second each way. `drip`: one byte every 0.3 s to the
+    agent. `cut_after`: bytes to the agent, then a reset. `half_close_after`: bytes to the agent,
+    then the end of that direction alone. `hole`: takes everything, gives nothing. `refuse`: resets
+    each connection. `portal`: who answers 200 with a page for people: "stranger" with a certificate
+    of its own, "manager" with the manager's.
     """
 
     rate: float = 0.0
@@ -48,7 +57,9 @@ class EdgeProxy:
         self._portal_ports: dict[str, int] = {}
 
     def becomes(self, **network: object) -> None:
-        """Another network from now on; connections that exist break, as they do when a machine moves."""
+        """Another network from now on; connections that exist break, as they do when a machine
+        moves.
+        """
         self.network = replace(Network(), **network)  # type: ignore[arg-type]
         self._loop.call_soon_threadsafe(self._break_all)
 
@@ -127,7 +138,9 @@ class EdgeProxy:
         finally:
             far_writer.transport.abort()
 
-    async def _up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, network: Network) -> None:
+    async def _up(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, network: Network
+    ) -> None:
         while data := await reader.read(512 if network.rate else 65536):
             self.up += len(data)
             if network.rate:
@@ -137,10 +150,14 @@ class EdgeProxy:
         with contextlib.suppress(OSError):
             writer.write_eof()
 
-    async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, network: Network) -> None:
+    async def _down(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, network: Network
+    ) -> None:
         sent = 0
         end = network.cut_after or network.half_close_after or 1 << 60
-        while data := await reader.read(min(end - sent, 1 if network.drip else 512 if network.rate else 4096)):
+        while data := await reader.read(
+            min(end - sent, 1 if network.drip else 512 if network.rate else 4096)
+        ):
             if network.drip:
                 await asyncio.sleep(0.3)
             elif network.rate:
@@ -157,7 +174,9 @@ class EdgeProxy:
         raise ConnectionResetError
 
     async def _portal(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
+        with contextlib.suppress(
+            OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError
+        ):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 for line in head.lower().split(b"\r\n"):

@@ -1,6 +1,8 @@
-"""An API server that misbehaves when told to: for what a real one cannot be made to do (410, 429, silence, a flood of changes).
+"""An API server that misbehaves when told to: for what a real one cannot be made to do (410, 429,
+silence, a flood of changes).
 
-It knows ConfigMaps and Secrets; tests/integration/test_watching_troubles.py holds what it does well against a real one's contract.
+It knows ConfigMaps and Secrets; tests/integration/test_watching_troubles.py holds what it does well
+against a real one's contract.
 """
 
 from __future__ import annotations
@@ -76,10 +78,23 @@ class FakeKube:
         assert self._server is not None
         folder.mkdir(parents=True, exist_ok=True)
         url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        parts = {"clusters": [{"name": "c", "cluster": {"server": url}}], "users": [{"name": "u", "user": {"token": "t"}}]}
+        parts = {
+            "clusters": [{"name": "c", "cluster": {"server": url}}],
+            "users": [{"name": "u", "user": {"token": "t"}}],
+        }
         contexts = [{"name": "x", "context": {"cluster": "c", "user": "u"}}]
         path = folder / "kubeconfig"
-        path.write_text(json.dumps({"apiVersion": "v1", "kind": "Config", "current-context": "x", "contexts": contexts, **parts}))
+        path.write_text(
+            json.dumps(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "current-context": "x",
+                    "contexts": contexts,
+                    **parts,
+                }
+            )
+        )
         return path
 
     def put(self, plural: str, namespace: str, name: str, data: Json, release: str = "") -> None:
@@ -87,8 +102,17 @@ class FakeKube:
         self.version += 1
         key = (plural, namespace, name)
         kind = "MODIFIED" if key in self._objects else "ADDED"
-        marks = {"meta.helm.sh/release-name": release or name, "meta.helm.sh/release-namespace": namespace}
-        meta = {"name": name, "namespace": namespace, "uid": f"u-{name}", "resourceVersion": str(self.version), "labels": {LABEL: "Helm"}}
+        marks = {
+            "meta.helm.sh/release-name": release or name,
+            "meta.helm.sh/release-namespace": namespace,
+        }
+        meta = {
+            "name": name,
+            "namespace": namespace,
+            "uid": f"u-{name}",
+            "resourceVersion": str(self.version),
+            "labels": {LABEL: "Helm"},
+        }
         self._objects[key] = {"metadata": meta | {"annotations": marks}, "data": data}
         self._tell(kind, key)
 
@@ -101,7 +125,9 @@ class FakeKube:
 
     def bookmark(self) -> None:
         self.version += 1
-        line = json.dumps({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": str(self.version)}}}).encode()
+        line = json.dumps(
+            {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": str(self.version)}}}
+        ).encode()
         for _, _, queue in self._watchers:
             queue.put_nowait(line)
 
@@ -119,7 +145,9 @@ class FakeKube:
         return sum(1 for one in self.asked if good(one))
 
     def _tell(self, kind: str, key: tuple[str, str, str]) -> None:
-        line = json.dumps({"type": kind, "object": {"metadata": self._objects[key]["metadata"]}}).encode()
+        line = json.dumps(
+            {"type": kind, "object": {"metadata": self._objects[key]["metadata"]}}
+        ).encode()
         for plural, namespace, queue in self._watchers:
             if plural == key[0] and namespace in {"", key[1]}:
                 queue.put_nowait(line)
@@ -131,11 +159,24 @@ class FakeKube:
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 first, *rest = head.decode().split("\r\n")
-                length = next((int(line.split(":")[1]) for line in rest if line.lower().startswith("content-length:")), 0)
+                length = next(
+                    (
+                        int(line.split(":")[1])
+                        for line in rest
+                        if line.lower().startswith("content-length:")
+                    ),
+                    0,
+                )
                 body = await reader.readexactly(length)
                 method, target, _ = first.split(" ")
                 url = urlsplit(target)
-                asked = Asked(method, url.path, {k: v[0] for k, v in parse_qs(url.query).items()}, time.monotonic(), body)
+                asked = Asked(
+                    method,
+                    url.path,
+                    {k: v[0] for k, v in parse_qs(url.query).items()},
+                    time.monotonic(),
+                    body,
+                )
                 self.asked.append(asked)
                 await self._answer(asked, writer)
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
@@ -155,7 +196,10 @@ class FakeKube:
             for line in told.lines:
                 writer.write(_chunk(line + b"\n"))
         else:
-            writer.write(_head(told.status, told.headers | {"content-length": str(len(told.body))}) + told.body)
+            writer.write(
+                _head(told.status, told.headers | {"content-length": str(len(told.body))})
+                + told.body
+            )
         await writer.drain()
         if told.hangs:
             await asyncio.sleep(3600)
@@ -166,13 +210,18 @@ class FakeKube:
     async def _watch(self, asked: Asked, writer: asyncio.StreamWriter) -> None:
         plural, namespace = _where(asked.path)
         queue: asyncio.Queue[bytes] = asyncio.Queue()
-        for (kind, where, _), item in self._objects.items():  # what has changed since; deletions are not remembered
+        # what has changed since; deletions are not remembered
+        for (kind, where, _), item in self._objects.items():
             if (
                 kind == plural
                 and namespace in {"", where}
                 and int(item["metadata"]["resourceVersion"]) > int(asked.query["resourceVersion"])
             ):
-                queue.put_nowait(json.dumps({"type": "MODIFIED", "object": {"metadata": item["metadata"]}}).encode())
+                queue.put_nowait(
+                    json.dumps(
+                        {"type": "MODIFIED", "object": {"metadata": item["metadata"]}}
+                    ).encode()
+                )
         entry = (plural, namespace, queue)
         self._watchers.append(entry)
         try:
@@ -186,10 +235,19 @@ class FakeKube:
     def _true(self, asked: Asked) -> Answer:
         last = asked.path.rpartition("/")[2]
         if asked.path == "/api/v1":
-            found: Json = {"resources": [{"name": name, "kind": kind, "namespaced": True} for name, kind in _KINDS.items()]}
+            found: Json = {
+                "resources": [
+                    {"name": name, "kind": kind, "namespaced": True}
+                    for name, kind in _KINDS.items()
+                ]
+            }
         elif last in _KINDS:
             plural, namespace = _where(asked.path)
-            items = [o for (p, ns, _), o in sorted(self._objects.items()) if p == plural and namespace in {"", ns}]
+            items = [
+                o
+                for (p, ns, _), o in sorted(self._objects.items())
+                if p == plural and namespace in {"", ns}
+            ]
             found = {"metadata": {"resourceVersion": str(self.version)}, "items": items}
         else:
             plural, namespace = _where(asked.path.rpartition("/")[0])
@@ -202,8 +260,15 @@ class FakeKube:
 
 def _applied(live: Json, stated: Json) -> Json:
     """What an apply of these fields would make of it; the version stays, as in a dry run."""
-    meta = {key: {**live["metadata"][key], **(stated["metadata"].get(key) or {})} for key in ("labels", "annotations")}
-    return {**live, "metadata": {**live["metadata"], **meta}, "data": {**live["data"], **stated.get("data", {})}}
+    meta = {
+        key: {**live["metadata"][key], **(stated["metadata"].get(key) or {})}
+        for key in ("labels", "annotations")
+    }
+    return {
+        **live,
+        "metadata": {**live["metadata"], **meta},
+        "data": {**live["data"], **stated.get("data", {})},
+    }
 
 
 def _where(path: str) -> tuple[str, str]:
@@ -213,7 +278,10 @@ def _where(path: str) -> tuple[str, str]:
 
 
 def _head(status: int, headers: dict[str, str]) -> bytes:
-    lines = "".join(f"{key}: {value}\r\n" for key, value in {"content-type": "application/json", **headers}.items())
+    lines = "".join(
+        f"{key}: {value}\r\n"
+        for key, value in {"content-type": "application/json", **headers}.items()
+    )
     return f"HTTP/1.1 {status} X\r\n{lines}\r\n".encode()
 
 

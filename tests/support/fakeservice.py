@@ -91,7 +91,9 @@ class FakeService:
     def _document(self, text: str) -> FakeDocument:
         payload = text.encode()
         signature = wire.b64(self.signer.sign(wire.desired_bytes(payload)))
-        return FakeDocument(wire.etag(payload), b'{"payload":"%s","signature":"%s"}' % (payload, signature.encode()))
+        return FakeDocument(
+            wire.etag(payload), b'{"payload":"%s","signature":"%s"}' % (payload, signature.encode())
+        )
 
     def change(self, text: str) -> None:
         self.document = self._document(text)
@@ -104,26 +106,46 @@ class FakeService:
     async def stop(self) -> None:
         self.calls.append("stop")
 
-    async def list_objects(self, kind: str, *, workspace: str | None = None, **asked: Any) -> list[dict[str, Any]]:
+    async def list_objects(
+        self, kind: str, *, workspace: str | None = None, **asked: Any
+    ) -> list[dict[str, Any]]:
         self.calls.append(f"list {kind} {workspace} {asked}")
         if self.broken:
             raise self.broken
-        return [doc for (k, w, _), doc in self.objects.items() if k == kind and workspace in {None, w}]
+        return [
+            doc for (k, w, _), doc in self.objects.items() if k == kind and workspace in {None, w}
+        ]
 
     async def get_object(self, kind: str, workspace: str, name: str) -> dict[str, Any]:
         self.got.append(f"{kind} {name}")
         if (kind, workspace, name) not in self.objects:
-            raise NotFound(f"no {kind} {name} in {workspace}", subject=f"{kind} {name}", next_step=f"Run `fleetctl get {kind.lower()}s`.")
+            raise NotFound(
+                f"no {kind} {name} in {workspace}",
+                subject=f"{kind} {name}",
+                next_step=f"Run `fleetctl get {kind.lower()}s`.",
+            )
         return self.objects[kind, workspace, name]
 
-    async def put_object(self, kind: str, workspace: str, name: str, doc: dict[str, Any], *, dry_run: bool = False) -> FakePut:
+    async def put_object(
+        self, kind: str, workspace: str, name: str, doc: dict[str, Any], *, dry_run: bool = False
+    ) -> FakePut:
         new = (kind, workspace, name) not in self.objects
         if not dry_run:
             self.objects[kind, workspace, name] = doc
-        return FakePut("created" if new else "configured", doc, "once" if kind == "ClusterRegistrationToken" else None)
+        return FakePut(
+            "created" if new else "configured",
+            doc,
+            "once" if kind == "ClusterRegistrationToken" else None,
+        )
 
-    async def patch_labels(self, kind: str, workspace: str, name: str, changes: dict[str, str | None]) -> dict[str, Any]:
-        labels = (await self.get_object(kind, workspace, name)).setdefault("metadata", {}).setdefault("labels", {})
+    async def patch_labels(
+        self, kind: str, workspace: str, name: str, changes: dict[str, str | None]
+    ) -> dict[str, Any]:
+        labels = (
+            (await self.get_object(kind, workspace, name))
+            .setdefault("metadata", {})
+            .setdefault("labels", {})
+        )
         labels.update(changes)
         return self.objects[kind, workspace, name]
 
@@ -131,7 +153,9 @@ class FakeService:
         await self.get_object(kind, workspace, name)
         return {"bundles": [], "deployments": 0, "clusters": []}
 
-    async def delete_object(self, kind: str, workspace: str, name: str, *, uninstall: bool = False) -> dict[str, Any]:
+    async def delete_object(
+        self, kind: str, workspace: str, name: str, *, uninstall: bool = False
+    ) -> dict[str, Any]:
         gone = await self.removal(kind, workspace, name)
         del self.objects[kind, workspace, name]
         return gone
@@ -142,7 +166,9 @@ class FakeService:
     async def confirm(self, workspace: str, name: str, removals: int, commit: str) -> None:
         self.calls.append(f"confirm {removals} {commit}")
 
-    async def register(self, workspace: str, name: str, *, labels: dict[str, str], ttl_seconds: int, replace: bool) -> FakeRegistration:
+    async def register(
+        self, workspace: str, name: str, *, labels: dict[str, str], ttl_seconds: int, replace: bool
+    ) -> FakeRegistration:
         token = secrets.token_urlsafe(32)
         self.enrol_tokens.add(token)
         return FakeRegistration(token)
@@ -161,7 +187,11 @@ class FakeService:
 
     async def plan_archive(self, workspace: str | None, digest: Digest) -> Path:
         if not (self._folder / digest).exists():
-            raise NotFound("no such archive", subject=f"archive {digest[:12]}", next_step="Make the plan again.")
+            raise NotFound(
+                "no such archive",
+                subject=f"archive {digest[:12]}",
+                next_step="Make the plan again.",
+            )
         return self._folder / digest
 
     async def add_release(self, release: AgentRelease, data: bytes) -> dict[str, Any]:
@@ -174,17 +204,33 @@ class FakeService:
 
     async def delete_release(self, version: str) -> list[dict[str, Any]]:
         if version not in self.releases:
-            raise NotFound(f"there is no agent version {version}", subject=f"agent {version}", next_step="List them.")
+            raise NotFound(
+                f"there is no agent version {version}",
+                subject=f"agent {version}",
+                next_step="List them.",
+            )
         return [self._shown_release(self.releases.pop(version))]
 
     def _shown_release(self, release: AgentRelease) -> dict[str, Any]:
-        fields: dict[str, Any] = {"replacesNewer": release.replaces_newer} | msgspec.to_builtins(release)
+        fields: dict[str, Any] = {"replacesNewer": release.replaces_newer} | msgspec.to_builtins(
+            release
+        )
         return fields | {"added": "2026-01-01T00:00:00Z", "wantedBy": 0}
 
     async def wish_agents(self, asked: Asked) -> dict[str, Any]:
-        self.calls.append(f"wish {asked.workspace} {list(asked.names)} {asked.selector} {asked.version} {asked.most}")
+        self.calls.append(
+            f"wish {asked.workspace} {list(asked.names)} {asked.selector} {asked.version}"
+            f" {asked.most}"
+        )
         names = list(asked.names) or ["picked"]
-        return {"version": asked.version, "clusters": names, "wanted": names[:1], "queued": names[1:], "number": 1, "most": 1}
+        return {
+            "version": asked.version,
+            "clusters": names,
+            "wanted": names[:1],
+            "queued": names[1:],
+            "number": 1,
+            "most": 1,
+        }
 
     async def status(self, workspace: str | None) -> dict[str, Any]:
         return {"gitrepos": {}, "bundles": {}, "clusters": {}, "deployments": {}, "attention": []}
@@ -192,19 +238,33 @@ class FakeService:
     async def held_removals(self, workspace: str | None) -> list[dict[str, Any]]:
         return [one for one in self.held if workspace in {None, one["workspace"]}]
 
-    async def confirm_held(self, workspace: str, bundle: str, removals: int, digest: str) -> dict[str, Any]:
+    async def confirm_held(
+        self, workspace: str, bundle: str, removals: int, digest: str
+    ) -> dict[str, Any]:
         self.calls.append(f"confirm held {workspace}/{bundle} {removals} {digest}".strip())
-        if not any((one["workspace"], one["bundle"], one["removals"]) == (workspace, bundle, removals) for one in self.held):
-            raise Conflict(f"nothing is held, not {removals}", subject=f"bundle {workspace}/{bundle}", next_step="Look again.")
+        if not any(
+            (one["workspace"], one["bundle"], one["removals"]) == (workspace, bundle, removals)
+            for one in self.held
+        ):
+            raise Conflict(
+                f"nothing is held, not {removals}",
+                subject=f"bundle {workspace}/{bundle}",
+                next_step="Look again.",
+            )
         return {"confirmed": removals}
 
-    async def bundle_moved(self, workspace: str, old: str, new: str, *, taken_back: bool = False) -> dict[str, Any]:
+    async def bundle_moved(
+        self, workspace: str, old: str, new: str, *, taken_back: bool = False
+    ) -> dict[str, Any]:
         self.calls.append(f"moved {workspace}/{old} {new} {taken_back}")
         await self.get_object("Bundle", workspace, old)
         return {"old": old, "new": new, "said": not taken_back}
 
     async def label_clusters(self, labels: Labels) -> dict[str, Any]:
-        self.calls.append(f"label {list(labels.names)} {labels.selector} {labels.changes} {labels.dry_run} {labels.removals}")
+        self.calls.append(
+            f"label {list(labels.names)} {labels.selector} {labels.changes} {labels.dry_run}"
+            f" {labels.removals}"
+        )
         picked = list(labels.names) or [name for kind, _, name in self.objects if kind == "Cluster"]
         for name in picked:
             found = await self.get_object("Cluster", labels.workspace, name)
@@ -225,16 +285,29 @@ class FakeService:
         self.calls.append(f"why {workspace} {cluster} {bundle} {name}")
         if self.broken:
             raise self.broken
-        return self.whys.get((cluster, bundle or name), {"kind": "Why", "ready": True, "state": "Ready", "lines": [], "next": {"text": ""}})
+        return self.whys.get(
+            (cluster, bundle or name),
+            {"kind": "Why", "ready": True, "state": "Ready", "lines": [], "next": {"text": ""}},
+        )
 
     async def list_rollouts(self, workspace: str | None, bundle: str = "") -> list[dict[str, Any]]:
-        return [r for r in self.rollouts if workspace in {None, r["metadata"]["namespace"]} and bundle in {"", r["metadata"]["name"]}]
+        return [
+            r
+            for r in self.rollouts
+            if workspace in {None, r["metadata"]["namespace"]}
+            and bundle in {"", r["metadata"]["name"]}
+        ]
 
-    async def command_rollout(self, workspace: str, bundle: str, verb: str, reason: str, who: str = "") -> dict[str, Any]:
+    async def command_rollout(
+        self, workspace: str, bundle: str, verb: str, reason: str, who: str = ""
+    ) -> dict[str, Any]:
         self.calls.append(f"rollout {verb} {workspace}/{bundle} {reason}".strip())
         found = await self.list_rollouts(workspace, bundle)
         if not found:
-            raise NotFound(f"bundle {bundle} does not exist in workspace {workspace}", subject=f"bundle {bundle}")
+            raise NotFound(
+                f"bundle {bundle} does not exist in workspace {workspace}",
+                subject=f"bundle {bundle}",
+            )
         return found[0]
 
     async def bundle_history(self, workspace: str, bundle: str) -> list[dict[str, Any]]:
@@ -244,15 +317,29 @@ class FakeService:
     async def bundle_decisions(self, workspace: str, bundle: str) -> list[dict[str, Any]]:
         return []
 
-    async def cluster_history(self, workspace: str, cluster: str, bundle: str = "") -> list[dict[str, Any]]:
+    async def cluster_history(
+        self, workspace: str, cluster: str, bundle: str = ""
+    ) -> list[dict[str, Any]]:
         await self.get_object("Cluster", workspace, cluster)
         return []
 
-    async def go_back(self, workspace: str, bundle: str, ask: Ask, *, dry_run: bool = False) -> Outcome:
+    async def go_back(
+        self, workspace: str, bundle: str, ask: Ask, *, dry_run: bool = False
+    ) -> Outcome:
         self.calls.append(f"{'release' if ask.release else 'rollback'} {workspace}/{bundle} {ask}")
-        return Outcome(0 if ask.release else ask.number or 1, 1, 1, 0, list(ask.chosen.names), [], resumed=False)
+        return Outcome(
+            0 if ask.release else ask.number or 1,
+            1,
+            1,
+            0,
+            list(ask.chosen.names),
+            [],
+            resumed=False,
+        )
 
-    async def correct_drift(self, workspace: str, bundle: str, names: Sequence[str], selector: str) -> dict[str, Any]:
+    async def correct_drift(
+        self, workspace: str, bundle: str, names: Sequence[str], selector: str
+    ) -> dict[str, Any]:
         self.corrections.append((workspace, bundle, tuple(names), selector))
         return {"clusters": len(names), "names": list(names)}
 
@@ -271,22 +358,32 @@ class FakeService:
     async def check_token(self, token: str) -> FakePerson | None:
         return self.tokens.get(token)
 
-    async def create_token(self, name: str, role: str, workspace: str, ttl_seconds: int) -> tuple[str, str]:
+    async def create_token(
+        self, name: str, role: str, workspace: str, ttl_seconds: int
+    ) -> tuple[str, str]:
         token = secrets.token_urlsafe(32)
         self.tokens[token] = FakePerson(name, role, workspace, "2030-01-01T00:00:00Z")
         return token, "2030-01-01T00:00:00Z"
 
     async def list_tokens(self) -> list[dict[str, Any]]:
-        return [{"name": p.name, "role": p.role, "workspace": p.workspace, "expires": p.expires} for p in self.tokens.values()]
+        return [
+            {"name": p.name, "role": p.role, "workspace": p.workspace, "expires": p.expires}
+            for p in self.tokens.values()
+        ]
 
     async def revoke_token(self, name: str) -> None:
         self.tokens = {t: p for t, p in self.tokens.items() if p.name != name}
 
     async def enrol(self, request: wire.EnrolRequest, *, address: str) -> wire.EnrolAnswer:
         key = wire.unb64(request.public_key)
-        proven = verify(key, wire.unb64(request.proof), wire.enrol_bytes(request.token, request.public_key))
+        proven = verify(
+            key, wire.unb64(request.proof), wire.enrol_bytes(request.token, request.public_key)
+        )
         if request.token not in self.enrol_tokens or not proven:
-            raise LoginError("the registration token is wrong, expired or used", next_step="Run `fleetctl cluster register NAME`.")
+            raise LoginError(
+                "the registration token is wrong, expired or used",
+                next_step="Run `fleetctl cluster register NAME`.",
+            )
         self.enrol_tokens.discard(request.token)
         self.agents[CLUSTER] = key
         keys = [wire.VerifyKey(id=self.signer.key_id, public_key=wire.b64(self.signer.public_key))]
@@ -302,7 +399,9 @@ class FakeService:
     async def agent_key(self, cluster_id: ClusterId) -> bytes | None:
         return self.agents.get(cluster_id)
 
-    async def seen(self, cluster_id: ClusterId, *, instance: str, address: str, stamp: int) -> str | None:
+    async def seen(
+        self, cluster_id: ClusterId, *, instance: str, address: str, stamp: int
+    ) -> str | None:
         return self.twin
 
     async def desired(self, cluster_id: ClusterId, held: str = "") -> FakeDocument:
@@ -320,7 +419,9 @@ class FakeService:
             raise NotFound("no such archive", next_step="Fetch the desired state again.")
         return self._folder / digest
 
-    async def report(self, cluster_id: ClusterId, request: wire.StatusRequest, *, address: str) -> None:
+    async def report(
+        self, cluster_id: ClusterId, request: wire.StatusRequest, *, address: str
+    ) -> None:
         self.reports.append(request)
 
     async def next_poll(self, cluster_id: ClusterId) -> int:

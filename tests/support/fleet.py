@@ -1,4 +1,6 @@
-"""A whole fleet for a test: a manager process, agents on real clusters, and the people's API as a person with an admin token calls it."""
+"""A whole fleet for a test: a manager process, agents on real clusters, and the people's API as a
+person with an admin token calls it.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,19 @@ from examples.demo.parts import Agent, Manager, tail
 
 
 class Fleet:
-    def __init__(self, folder: Path, env: Mapping[str, str], *more: str, poll: int = 1, port: int = 0) -> None:
+    def __init__(
+        self, folder: Path, env: Mapping[str, str], *more: str, poll: int = 1, port: int = 0
+    ) -> None:
         self.folder, self.env = folder, env
         self.manager = Manager(folder, env, "--poll-seconds", str(poll), *more, port=port)
         self.manager.start()
-        context = ssl.create_default_context(cafile=str(next(self.manager.data_dir.rglob("ca.pem"))))
+        context = ssl.create_default_context(
+            cafile=str(next(self.manager.data_dir.rglob("ca.pem")))
+        )
         headers = {"authorization": f"Bearer {self.manager.admin_token}"}
-        self.client = httpx.Client(base_url=self.manager.url, verify=context, headers=headers, timeout=30)
+        self.client = httpx.Client(
+            base_url=self.manager.url, verify=context, headers=headers, timeout=30
+        )
         self.agents: dict[str, Agent] = {}
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
@@ -28,7 +36,9 @@ class Fleet:
         assert answer.status_code < 300, answer.text
         return answer.json()
 
-    def agent(self, name: str, kubeconfig: Path | None, *, target_dir: Path | None = None, **labels: str) -> Agent:
+    def agent(
+        self, name: str, kubeconfig: Path | None, *, target_dir: Path | None = None, **labels: str
+    ) -> Agent:
         """Registered, enrolled and running."""
         made = self.call("POST", f"clusters/fleet-default/{name}/register", {"labels": labels})
         agent = Agent(self.folder, name, self.env, kubeconfig=kubeconfig, target_dir=target_dir)
@@ -40,16 +50,27 @@ class Fleet:
     def gitrepo(self, url: str, name: str = "apps", **spec: Any) -> None:
         meta = {"name": name, "namespace": "fleet-default"}
         spec = {"repo": url, "targets": [{"name": "all", "clusterSelector": {}}], **spec}
-        doc = {"apiVersion": "fleet.cattle.io/v1alpha1", "kind": "GitRepo", "metadata": meta, "spec": spec}
+        doc = {
+            "apiVersion": "fleet.cattle.io/v1alpha1",
+            "kind": "GitRepo",
+            "metadata": meta,
+            "spec": spec,
+        }
         self.call("PUT", f"objects/gitrepos/fleet-default/{name}", doc)
 
     def deployments(self) -> dict[str, Any]:
-        return {i["metadata"]["name"]: i for i in self.call("GET", "objects/bundledeployments")["items"]}
+        return {
+            i["metadata"]["name"]: i for i in self.call("GET", "objects/bundledeployments")["items"]
+        }
 
     def states(self) -> dict[str, str]:
-        return {name: item["status"]["display"]["state"] for name, item in self.deployments().items()}
+        return {
+            name: item["status"]["display"]["state"] for name, item in self.deployments().items()
+        }
 
-    def until(self, look: Callable[[], Any], good: Callable[[Any], bool], *, seconds: float = 40.0) -> Any:
+    def until(
+        self, look: Callable[[], Any], good: Callable[[Any], bool], *, seconds: float = 40.0
+    ) -> Any:
         end = time.monotonic() + seconds
         while True:
             try:
@@ -59,7 +80,9 @@ class Fleet:
             except httpx.TransportError as away:  # a manager that was killed
                 seen = away
             if time.monotonic() > end:
-                logs = "\n".join(f"--- {p.name}\n{tail(p)}" for p in sorted(self.folder.glob("*.log")))
+                logs = "\n".join(
+                    f"--- {p.name}\n{tail(p)}" for p in sorted(self.folder.glob("*.log"))
+                )
                 raise AssertionError(f"not within {seconds:g} s; last seen: {seen!r}\n{logs}")
             time.sleep(0.1)
 
@@ -69,7 +92,10 @@ class Fleet:
             return len(found) == bundles and current
 
         if commit:
-            self.until(lambda: self.call("GET", "objects/gitrepos/fleet-default/apps"), lambda r: r["status"]["commit"] == commit)
+            self.until(
+                lambda: self.call("GET", "objects/gitrepos/fleet-default/apps"),
+                lambda r: r["status"]["commit"] == commit,
+            )
         return self.until(self.deployments, good, seconds=seconds)
 
     def stop(self) -> None:

@@ -1,6 +1,8 @@
-"""A fleet as numbers: clusters that answer, fail, fall silent and come back, and a manager that decides, sees them late, and restarts.
+"""A fleet as numbers: clusters that answer, fail, fall silent and come back, and a manager that
+decides, sees them late, and restarts.
 
-What a decision sees is what has been reported, never what is true; the laws are checked against what is true.
+What a decision sees is what has been reported, never what is true; the laws are checked against
+what is true.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ SILENCE = 300.0
 
 @dataclass
 class Site:
-    """One cluster. `told`, `applied`: versions. `works`: whether the version that it applied is well there."""
+    """One cluster. `told`, `applied`: versions. `works`: whether the version that it applied is
+    well there.
+    """
 
     id: ClusterId
     online: bool = True
@@ -47,7 +51,9 @@ class Sim:
     sites: dict[ClusterId, Site] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.sites = {member: Site(member) for partition in self.partitions for member in partition.members}
+        self.sites = {
+            member: Site(member) for partition in self.partitions for member in partition.members
+        }
 
     # The world
 
@@ -63,7 +69,9 @@ class Sim:
         self.now += seconds
 
     def restart(self, away: float) -> None:
-        """The manager was away; it remembers its progress and what was reported, and trusts no old report."""
+        """The manager was away; it remembers its progress and what was reported, and trusts no old
+        report.
+        """
         self.now += away
         self.started = self.now
 
@@ -103,7 +111,9 @@ class Sim:
 
     def decide(self) -> Decision:
         tallies = [self.tally(partition) for partition in self.partitions]
-        return decide(self.partitions, tallies, self.policy, self.progress, Moment(self.now, self.started))
+        return decide(
+            self.partitions, tallies, self.policy, self.progress, Moment(self.now, self.started)
+        )
 
     def step(self) -> list[ClusterId]:
         """One pass; who was let go."""
@@ -129,4 +139,6 @@ class Sim:
     def disturbed(self, partition: Partition) -> int:
         """Clusters that do not work, or are being changed, because this rollout told them to."""
         sites = (self.sites[m] for m in partition.members)
-        return sum(1 for s in sites if s.told == self.version and not (s.applied == s.told and s.works))
+        return sum(
+            1 for s in sites if s.told == self.version and not (s.applied == s.told and s.works)
+        )

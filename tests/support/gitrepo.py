@@ -8,7 +8,16 @@ from pathlib import Path
 
 from tests.servers.gitserver import GitServer
 
-_WHO = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com", "-c", "commit.gpgsign=false", "-c", "init.defaultBranch=main")
+_WHO = (
+    "-c",
+    "user.name=Ada",
+    "-c",
+    "user.email=ada@example.com",
+    "-c",
+    "commit.gpgsign=false",
+    "-c",
+    "init.defaultBranch=main",
+)
 
 
 class Clone:
@@ -23,7 +32,9 @@ class Clone:
 
     def git(self, *words: str) -> str:
         self.folder.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(["git", *_WHO, "-C", self.folder, *words], check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            ["git", *_WHO, "-C", self.folder, *words], check=True, capture_output=True, text=True
+        )
         return done.stdout.strip()
 
     def push(self, files: Mapping[str, str | bytes | None], message: str = "change") -> str:

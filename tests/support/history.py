@@ -1,7 +1,9 @@
-"""Everything that can be seen of one agent at work, written down while faults happen, and what must never be found in it (I3 to I8).
+"""Everything that can be seen of one agent at work, written down while faults happen, and what must
+never be found in it (I3 to I8).
 
-Rule: the history is taken from outside, from the API server's watches, from the process table, from the manager's answers and from the
-document on the agent's disk; nothing here believes what the agent says of itself, but for the check of just that (I8).
+Rule: the history is taken from outside, from the API server's watches, from the process table, from
+the manager's answers and from the document on the agent's disk; nothing here believes what the
+agent says of itself, but for the check of just that (I8).
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ class Event:
 
     @property
     def order(self) -> tuple[int, int]:
-        return int(self.labels.get("fleetctl-epoch", 0)), int(self.labels.get("fleetctl-generation", 0))
+        return int(self.labels.get("fleetctl-epoch", 0)), int(
+            self.labels.get("fleetctl-generation", 0)
+        )
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,9 @@ class Told:
 
 
 class History:
-    """`namespaces`: where the bundles under test live. `told`: asks the manager, {name: (state, generation, applied)}. `folder`: the
-    world's own, which tells its processes from those of other worlds on this machine.
+    """`namespaces`: where the bundles under test live. `told`: asks the manager, {name: (state,
+    generation, applied)}. `folder`: the world's own, which tells its processes from those of other
+    worlds on this machine.
     """
 
     def __init__(
@@ -77,10 +82,17 @@ class History:
     ):
         self.events: list[Event] = []
         self.told: list[tuple[str, Told]] = []
-        self.signed: set[tuple[str, int, str]] = set()  # (bundle, generation, archive) in documents on the agent's disk
-        self.together: list[tuple[float, str, tuple[int, ...]]] = []  # releases with more than one helm that changes them
+        # (bundle, generation, archive) in documents on the agent's disk
+        self.signed: set[tuple[str, int, str]] = set()
+        # releases with more than one helm that changes them
+        self.together: list[tuple[float, str, tuple[int, ...]]] = []
         self.helms = 0
-        self._kubeconfig, self._state_dir, self._ask, self._folder = kubeconfig, state_dir, told, folder
+        self._kubeconfig, self._state_dir, self._ask, self._folder = (
+            kubeconfig,
+            state_dir,
+            told,
+            folder,
+        )
         self._namespaces = list(namespaces)
         self._done = threading.Event()
         self._apis: list[Api] = []
@@ -140,14 +152,20 @@ class History:
         meta = item["metadata"]
         if kind == "Secret":
             item = {"metadata": meta}  # the records' content is large
-        self.events.append(Event(time.monotonic(), what, kind, meta["namespace"], meta["name"], meta["uid"], item))
+        self.events.append(
+            Event(time.monotonic(), what, kind, meta["namespace"], meta["name"], meta["uid"], item)
+        )
 
     def _sample_processes(self) -> None:
         """Two looks a moment apart must agree: a helm that ends in between is no second one."""
         before: dict[str, set[int]] = {}
         while not self._done.wait(_SAMPLE_SECONDS):
             found = changing_helms(self._namespaces, self._folder)
-            self.helms += any(pid not in before.get(release, ()) for release, pids in found.items() for pid in pids)
+            self.helms += any(
+                pid not in before.get(release, ())
+                for release, pids in found.items()
+                for pid in pids
+            )
             for release, pids in found.items():
                 both = pids & before.get(release, set())
                 if len(both) > 1:
@@ -172,7 +190,9 @@ class History:
             path = self._state_dir / "desired.json"
             changed = path.stat().st_mtime_ns
             if changed != seen:
-                for bundle in json.loads(json.loads(path.read_bytes())["envelope"]["payload"]).get("bundles", []):
+                for bundle in json.loads(json.loads(path.read_bytes())["envelope"]["payload"]).get(
+                    "bundles", []
+                ):
                     self.signed.add((bundle["name"], bundle["generation"], bundle["archive"][:32]))
                 return changed
         return seen
@@ -181,8 +201,9 @@ class History:
 def changing_helms(namespaces: Iterable[str], folder: Path) -> dict[str, set[int]]:
     """{namespace/release: process groups of the helm runs that may change it now}.
 
-    By process group: until it executes the plugin, helm's child looks like helm itself. Only runs with the kubeconfig of a cluster in
-    `folder` count: tests that run at the same time have releases of the same names on other clusters.
+    By process group: until it executes the plugin, helm's child looks like helm itself. Only runs
+    with the kubeconfig of a cluster in `folder` count: tests that run at the same time have
+    releases of the same names on other clusters.
     """
     wanted = set(namespaces)
     groups: dict[str, set[int]] = {}
@@ -200,14 +221,18 @@ def changing_helms(namespaces: Iterable[str], folder: Path) -> dict[str, set[int
 
 
 def _changed_release(words: list[str]) -> tuple[str, str]:
-    """(namespace, release) that a helm with this command line changes; ("", "") for another command."""
+    """(namespace, release) that a helm with this command line changes; ("", "") for another
+    command.
+    """
     verb = next((word for word in ("upgrade", "uninstall", "rollback") if word in words), None)
     if verb is None:
         return "", ""
     rest = words[words.index(verb) + 1 :]
     if "--namespace" not in rest[:-1]:
         return "", ""
-    return rest[rest.index("--namespace") + 1], next(word for word in rest if not word.startswith("-"))
+    return rest[rest.index("--namespace") + 1], next(
+        word for word in rest if not word.startswith("-")
+    )
 
 
 def _kubeconfig_of(process: Path, words: list[str]) -> Path:
@@ -220,7 +245,9 @@ def _kubeconfig_of(process: Path, words: list[str]) -> Path:
 
 @dataclass(frozen=True)
 class Allowed:
-    """What a stage may do. `deleted`: names of objects that the new state does not state; "*" is everything."""
+    """What a stage may do. `deleted`: names of objects that the new state does not state; "*" is
+    everything.
+    """
 
     deleted: frozenset[str] = frozenset()
 
@@ -242,18 +269,37 @@ def violations(history: History, since: int, allowed: Allowed) -> list[str]:
 
 
 def _only_signed(events: list[Event], signed: set[tuple[str, int, str]]) -> list[str]:
-    """I3: each release record was made for an archive that stands in a signed document, at that generation."""
-    made = {(e.labels.get("fleetctl-bundle", ""), e.order[1], e.labels.get("fleetctl-digest", "")) for e in events if e.is_record}
-    return [f"I3: {one} was applied and stands in no document" for one in sorted(made - signed) if one[0] and not one[2].startswith("test")]
+    """I3: each release record was made for an archive that stands in a signed document, at that
+    generation.
+    """
+    made = {
+        (e.labels.get("fleetctl-bundle", ""), e.order[1], e.labels.get("fleetctl-digest", ""))
+        for e in events
+        if e.is_record
+    }
+    return [
+        f"I3: {one} was applied and stands in no document"
+        for one in sorted(made - signed)
+        if one[0] and not one[2].startswith("test")
+    ]
 
 
 def _never_backwards(events: list[Event]) -> list[str]:
-    """I4: a bundle's new records never have a lower order than one before; helm's own rollback apart, which goes back to what was."""
+    """I4: a bundle's new records never have a lower order than one before; helm's own rollback
+    apart, which goes back to what was.
+    """
     found: list[str] = []
     top: dict[str, tuple[int, int]] = {}
-    for event in sorted((e for e in events if e.is_record and e.what == "ADDED"), key=lambda e: int(e.item["metadata"]["resourceVersion"])):
+    for event in sorted(
+        (e for e in events if e.is_record and e.what == "ADDED"),
+        key=lambda e: int(e.item["metadata"]["resourceVersion"]),
+    ):
         bundle = event.labels.get("fleetctl-bundle", "")
-        if bundle and event.order < top.get(bundle, (0, 0)) and event.labels.get("status") != "pending-rollback":
+        if (
+            bundle
+            and event.order < top.get(bundle, (0, 0))
+            and event.labels.get("status") != "pending-rollback"
+        ):
             found.append(f"I4: {event.name} is of {event.order}, after one of {top[bundle]}")
         if bundle:
             top[bundle] = max(top.get(bundle, (0, 0)), event.order)
@@ -262,44 +308,80 @@ def _never_backwards(events: list[Event]) -> list[str]:
 
 def _one_helm(history: History) -> list[str]:
     """I5."""
-    return [f"I5: {release} was changed by the processes {pids} at once" for _, release, pids in history.together]
+    return [
+        f"I5: {release} was changed by the processes {pids} at once"
+        for _, release, pids in history.together
+    ]
 
 
 def _nothing_recreated(events: list[Event], allowed: Allowed) -> list[str]:
     """I6 and I7: no object goes that the stage may not remove, and so none is made again."""
-    gone = [e for e in events if e.what == "DELETED" and not e.is_record and e.name != "kube-root-ca.crt"]
-    return [f"I7: {e.kind} {e.namespace}/{e.name} was deleted" for e in gone if not allowed.may_delete(e.name)]
+    gone = [
+        e
+        for e in events
+        if e.what == "DELETED" and not e.is_record and e.name != "kube-root-ca.crt"
+    ]
+    return [
+        f"I7: {e.kind} {e.namespace}/{e.name} was deleted"
+        for e in gone
+        if not allowed.may_delete(e.name)
+    ]
 
 
 def _rolled_once(events: list[Event]) -> list[str]:
-    """I6: a workload's specification is changed as often as its content is another, so no Pod rolls twice."""
+    """I6: a workload's specification is changed as often as its content is another, so no Pod rolls
+    twice.
+    """
     found: list[str] = []
     seen: dict[str, list[tuple[int, str]]] = {}
     for event in events:
         if event.kind == "Deployment" and event.what != "DELETED":
-            now = event.item["metadata"]["generation"], json.dumps(event.item["spec"], sort_keys=True)
+            now = (
+                event.item["metadata"]["generation"],
+                json.dumps(event.item["spec"], sort_keys=True),
+            )
             held = seen.setdefault(event.uid, [])
             if not held or held[-1] != now:
                 held.append(now)
     for uid, states in seen.items():
         specs = [spec for _, spec in states]
         if len(set(specs)) != len(specs):
-            found.append(f"I6: Deployment {uid} went back to what it was: generations {[g for g, _ in states]}")
+            found.append(
+                f"I6: Deployment {uid} went back to what it was: generations"
+                f" {[g for g, _ in states]}"
+            )
         if states[-1][0] - states[0][0] != len(states) - 1:
-            found.append(f"I6: Deployment {uid} changed more often than was seen: generations {[g for g, _ in states]}")
+            found.append(
+                f"I6: Deployment {uid} changed more often than was seen: generations"
+                f" {[g for g, _ in states]}"
+            )
     return found
 
 
 def _ready_is_true(history: History) -> list[str]:
-    """I8: the manager says Ready at a generation only after the cluster had a deployed record of it."""
-    deployed = [(e.at, e.labels["fleetctl-bundle"], e.order[1]) for e in history.events if _is_deployed(e)]
+    """I8: the manager says Ready at a generation only after the cluster had a deployed record of
+    it.
+    """
+    deployed = [
+        (e.at, e.labels["fleetctl-bundle"], e.order[1]) for e in history.events if _is_deployed(e)
+    ]
     found: list[str] = []
     for bundle, told in history.told:
         name = bundle.rpartition(".")[2]
-        if told.state == "Ready" and not any(at <= told.at + 1.0 and b == name and g >= told.generation for at, b, g in deployed):
-            found.append(f"I8: {bundle} was called Ready at generation {told.generation}, which was not deployed")
+        if told.state == "Ready" and not any(
+            at <= told.at + 1.0 and b == name and g >= told.generation for at, b, g in deployed
+        ):
+            found.append(
+                f"I8: {bundle} was called Ready at generation {told.generation}, which was not"
+                " deployed"
+            )
     return found
 
 
 def _is_deployed(event: Event) -> bool:
-    return event.is_record and event.what != "DELETED" and event.labels.get("status") == "deployed" and "fleetctl-bundle" in event.labels
+    return (
+        event.is_record
+        and event.what != "DELETED"
+        and event.labels.get("status") == "deployed"
+        and "fleetctl-bundle" in event.labels
+    )

@@ -1,4 +1,6 @@
-"""The manager's HTTP side as it runs, for tests: uvicorn over real TLS with the manager's own CA."""
+"""The manager's HTTP side as it runs, for tests: uvicorn over real TLS with the manager's own
+CA.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from tests.support.fakeservice import CLUSTER, FakeService
 
 
 class Live:
-    """One HTTP side over real TLS in its own thread, with a fake service; stopped by closing its server."""
+    """One HTTP side over real TLS in its own thread, with a fake service; stopped by closing its
+    server.
+    """
 
     def __init__(self, folder: Path, **config: Any) -> None:
         with socket.socket() as probe:
@@ -41,7 +45,12 @@ class Live:
         self.service.agents[CLUSTER] = self.key.public_key().public_bytes_raw()
         identity = _identity(self.config)
         with listening(self.config) as listener:
-            running = Running(self.config, self.service, identity, _parts(self.config, self.service, signer, identity))
+            running = Running(
+                self.config,
+                self.service,
+                identity,
+                _parts(self.config, self.service, signer, identity),
+            )
             await _first_start(running)
             self.ready.set()
             self.task = asyncio.ensure_future(_listen(running, listener))

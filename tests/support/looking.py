@@ -1,4 +1,6 @@
-"""The part of an agent that looks at what runs, alone in this process: real helm and a real (or fake) API server, no manager."""
+"""The part of an agent that looks at what runs, alone in this process: real helm and a real (or
+fake) API server, no manager.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,15 @@ from agent.release.helm_lock import Fence
 from agent.release.repair import Settler
 from agent.state.journal import Entry, Journal
 from fleetctl.core.model.errors import FleetError
-from fleetctl.core.model.ids import BundleName, ClusterId, ClusterName, Digest, Epoch, Generation, Workspace
+from fleetctl.core.model.ids import (
+    BundleName,
+    ClusterId,
+    ClusterName,
+    Digest,
+    Epoch,
+    Generation,
+    Workspace,
+)
 from fleetctl.core.model.options import Options
 from fleetctl.core.model.status import ResourceStatus
 from fleetctl.core.model.wire import Desired, DesiredBundle
@@ -39,9 +49,13 @@ class _Listener:
 
 
 class Looking:
-    """An async context manager: while it is open, what was applied through it is looked at. `accounts`: namespace of service accounts."""
+    """An async context manager: while it is open, what was applied through it is looked at.
+    `accounts`: namespace of service accounts.
+    """
 
-    def __init__(self, folder: Path, kube: Kube, helm: Helm | None = None, *, accounts: str = NAMESPACE) -> None:
+    def __init__(
+        self, folder: Path, kube: Kube, helm: Helm | None = None, *, accounts: str = NAMESPACE
+    ) -> None:
         self.folder, self.kube, self.helm = folder, kube, helm
         self.teller = _Listener()
         uplink = SimpleNamespace(opened=None, now=time.time, instance="looking", cluster_id="c")
@@ -75,7 +89,9 @@ class Looking:
         self.at.hands.journal.close()
         await self.kube.close()
 
-    async def apply(self, name: str, manifest: str, *, namespace: str, options: Options | None = None) -> None:
+    async def apply(
+        self, name: str, manifest: str, *, namespace: str, options: Options | None = None
+    ) -> None:
         """By helm, as a release of this name whose objects are exactly these."""
         chart = self.folder / "charts" / name
         (chart / "templates").mkdir(parents=True, exist_ok=True)
@@ -86,11 +102,19 @@ class Looking:
         done = await self.helm.upgrade(Release(name, namespace), chart, b"{}", flags, deadline=60)
         self.know(name, done.manifest, namespace=namespace, options=options)
 
-    def know(self, name: str, manifest: str, *, namespace: str, options: Options | None = None) -> None:
+    def know(
+        self, name: str, manifest: str, *, namespace: str, options: Options | None = None
+    ) -> None:
         """As if it had just been applied."""
         bundle = BundleName(name)
         self.at.hands.wanted.keep(bundle, manifest, namespace, name)
-        entry = Entry(bundle=bundle, generation=Generation(1), applied=Generation(1), release=name, namespace=namespace)
+        entry = Entry(
+            bundle=bundle,
+            generation=Generation(1),
+            applied=Generation(1),
+            release=name,
+            namespace=namespace,
+        )
         self.at.hands.journal.put(entry)
         self.rules(name, options or Options())
         self.at.resources.pop(bundle, None)
@@ -102,13 +126,24 @@ class Looking:
         self._options[name] = options
         bundles = [
             DesiredBundle(
-                name=BundleName(key), generation=Generation(1), archive=Digest(""), size=0, options=value, options_digest=Digest("")
+                name=BundleName(key),
+                generation=Generation(1),
+                archive=Digest(""),
+                size=0,
+                options=value,
+                options_digest=Digest(""),
             )
             for key, value in sorted(self._options.items())
         ]
         workspace, cluster = Workspace("w"), ClusterName("c")
         self.at.document = Desired(
-            workspace=workspace, cluster_id=ClusterId("c"), cluster=cluster, epoch=Epoch(1), issued="", expires="", bundles=bundles
+            workspace=workspace,
+            cluster_id=ClusterId("c"),
+            cluster=cluster,
+            epoch=Epoch(1),
+            issued="",
+            expires="",
+            bundles=bundles,
         )
         self.at.look.set()
 
@@ -119,7 +154,9 @@ class Looking:
     def states(self, name: str) -> dict[str, str]:
         return {key: r.state for key, r in self.objects(name).items()}
 
-    async def until(self, name: str, wanted: Mapping[str, str], *, seconds: float = 40.0) -> dict[str, ResourceStatus]:
+    async def until(
+        self, name: str, wanted: Mapping[str, str], *, seconds: float = 40.0
+    ) -> dict[str, ResourceStatus]:
         """The objects once their states are these."""
 
         async def look() -> dict[str, ResourceStatus]:
@@ -136,7 +173,9 @@ class Looking:
 
         await until(look, bool, seconds=seconds)
 
-    async def reach_async(self, ask: Callable[[], Awaitable[object]], *, seconds: float = 40.0) -> None:
+    async def reach_async(
+        self, ask: Callable[[], Awaitable[object]], *, seconds: float = 40.0
+    ) -> None:
         """Until `ask` is answered instead of refused."""
 
         async def look() -> bool:

@@ -1,5 +1,5 @@
-"""Fixtures for tests that need a repository, or a whole fleet: a Git server, a clone that pushes to it, and a manager to which agents are
-added.
+"""Fixtures for tests that need a repository, or a whole fleet: a Git server, a clone that pushes to
+it, and a manager to which agents are added.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The decision of a rollout with every cluster looked at, one by one: what manager/rollout/admission.py must answer by counting."""
+"""The decision of a rollout with every cluster looked at, one by one: what
+manager/rollout/admission.py must answer by counting.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +37,25 @@ class Member:
 
 def members(connection: Connection, workspace: Workspace, bundle: BundleName) -> list[Member]:
     d = deployments.c
-    query = sa.select(d.cluster_id, d.partition, d.position, d.staged, d.generation, d.state, d.reported, d.applied).where(
-        d.workspace == workspace, d.bundle == bundle, ~d.removed, ~d.kept
-    )
+    query = sa.select(
+        d.cluster_id,
+        d.partition,
+        d.position,
+        d.staged,
+        d.generation,
+        d.state,
+        d.reported,
+        d.applied,
+    ).where(d.workspace == workspace, d.bundle == bundle, ~d.removed, ~d.kept)
     return [
         Member(
-            ClusterId(r[0]), r[1], r[2], r[3], r[4] > 0, r[5], done=r[6] >= r[4] > 0 and (r[7] >= r[4] or r[5] == State.ERR_APPLIED.value)
+            ClusterId(r[0]),
+            r[1],
+            r[2],
+            r[3],
+            r[4] > 0,
+            r[5],
+            done=r[6] >= r[4] > 0 and (r[7] >= r[4] or r[5] == State.ERR_APPLIED.value),
         )
         for r in connection.execute(query.order_by(d.partition, d.position, d.cluster_id))
     ]
@@ -61,7 +76,13 @@ def _class(member: Member, health: str, barred: Barred) -> str:
     return "fresh" if not member.told else "ready" if well else "down"
 
 
-def tallies(partitions: int, every: Sequence[Member], health: Health, barred: Barred, own: Collection[ClusterId]) -> list[Tally]:
+def tallies(
+    partitions: int,
+    every: Sequence[Member],
+    health: Health,
+    barred: Barred,
+    own: Collection[ClusterId],
+) -> list[Tally]:
     counts: list[Counter[str]] = [Counter() for _ in range(partitions)]
     for member in every:
         if member.partition >= partitions:
@@ -75,13 +96,22 @@ def tallies(partitions: int, every: Sequence[Member], health: Health, barred: Ba
         if name == "down_started":
             mine["flying"] += not member.done and heard != OFFLINE
             mine["silent"] += heard == OFFLINE
-            mine["failed"] += member.done and member.state == State.ERR_APPLIED.value and member.cluster not in own
+            mine["failed"] += (
+                member.done
+                and member.state == State.ERR_APPLIED.value
+                and member.cluster not in own
+            )
     return [Tally(**count) for count in counts]
 
 
-def chosen(every: Sequence[Member], quotas: Sequence[Quota], health: Health, barred: Barred) -> list[Member]:
+def chosen(
+    every: Sequence[Member], quotas: Sequence[Quota], health: Health, barred: Barred
+) -> list[Member]:
     """Who goes, in the partitions' own order."""
-    left = [{"ready": quota.ready, "fresh": quota.fresh, "down": len(every) if quota.down else 0} for quota in quotas]
+    left = [
+        {"ready": quota.ready, "fresh": quota.fresh, "down": len(every) if quota.down else 0}
+        for quota in quotas
+    ]
     found = []
     for member in every:
         if not member.staged or member.partition >= len(quotas):
@@ -93,7 +123,9 @@ def chosen(every: Sequence[Member], quotas: Sequence[Quota], health: Health, bar
     return found
 
 
-def after(before: Sequence[Tally], gone: Sequence[Member], health: Health, barred: Barred) -> list[Tally]:
+def after(
+    before: Sequence[Tally], gone: Sequence[Member], health: Health, barred: Barred
+) -> list[Tally]:
     """The counts after these were told."""
     found = [asdict(tally) for tally in before]
     for member in gone:
@@ -104,14 +136,23 @@ def after(before: Sequence[Tally], gone: Sequence[Member], health: Health, barre
     return [Tally(**counts) for counts in found]
 
 
-def going_back(every: Sequence[Member], back: Collection[ClusterId], left: tuple[list[int], int], health: Health) -> list[Member]:
-    """Of those that a person sends back by name, the ones that go now: whatever the rollout waits for, within what is `left` of each
-    partition's budget and of the bundle's.
+def going_back(
+    every: Sequence[Member],
+    back: Collection[ClusterId],
+    left: tuple[list[int], int],
+    health: Health,
+) -> list[Member]:
+    """Of those that a person sends back by name, the ones that go now: whatever the rollout waits
+    for, within what is `left` of each partition's budget and of the bundle's.
     """
     each, free = left
     found = []
     for member in every:
-        if member.cluster not in back or member.partition >= len(each) or health(member.cluster) != HEARD:
+        if (
+            member.cluster not in back
+            or member.partition >= len(each)
+            or health(member.cluster) != HEARD
+        ):
             continue
         well = member.state in _WELL
         if well and min(free, each[member.partition]) <= 0:

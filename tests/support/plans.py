@@ -1,4 +1,5 @@
-"""Plans over a real database without a manager: a fleet of rows, scans that are taken over, and what a plan says of the next one.
+"""Plans over a real database without a manager: a fleet of rows, scans that are taken over, and
+what a plan says of the next one.
 
 `python -m tests.support.plans` writes the expected texts of tests/conformance/plan anew.
 """
@@ -44,7 +45,9 @@ ALL = [{"name": "all", "clusterSelector": {}}]
 
 
 class World:
-    """One workspace in a database in memory. Commits are named by letters, so that texts read well."""
+    """One workspace in a database in memory. Commits are named by letters, so that texts read
+    well.
+    """
 
     def __init__(self) -> None:
         self._engine = sa.create_engine("sqlite://", poolclass=sa.pool.StaticPool)
@@ -77,13 +80,37 @@ class World:
         self.connection.execute(sa.insert(clusters), rows)
 
     def group(self, name: str, selector: Mapping[str, Any]) -> None:
-        head = {"kind": "ClusterGroup", "workspace": SPACE, "name": name, "uid": name, "generation": 1, "created": NOW}
-        body = {"labels": b"{}", "annotations": b"{}", "spec": msgspec.json.encode({"selector": selector}), "extra": b"{}"}
+        head = {
+            "kind": "ClusterGroup",
+            "workspace": SPACE,
+            "name": name,
+            "uid": name,
+            "generation": 1,
+            "created": NOW,
+        }
+        body = {
+            "labels": b"{}",
+            "annotations": b"{}",
+            "spec": msgspec.json.encode({"selector": selector}),
+            "extra": b"{}",
+        }
         self.connection.execute(sa.insert(objects), head | body)
 
     def schedule(self, name: str, spec: Mapping[str, Any]) -> None:
-        head = {"kind": "Schedule", "workspace": SPACE, "name": name, "uid": name, "generation": 1, "created": NOW}
-        body = {"labels": b"{}", "annotations": b"{}", "spec": msgspec.json.encode(spec), "extra": b"{}"}
+        head = {
+            "kind": "Schedule",
+            "workspace": SPACE,
+            "name": name,
+            "uid": name,
+            "generation": 1,
+            "created": NOW,
+        }
+        body = {
+            "labels": b"{}",
+            "annotations": b"{}",
+            "spec": msgspec.json.encode(spec),
+            "extra": b"{}",
+        }
         self.connection.execute(sa.insert(objects), head | body)
         windows.changed(self.connection, Workspace(SPACE))
 
@@ -102,18 +129,28 @@ class World:
         self.archives |= {b.spec.archive: b.archive for b in built}
         return Taken(commit, [b.spec for b in built], found.problems, found.warnings)
 
-    def take(self, taken: Taken, repo: RepoSpec, *, confirmed: tuple[int, str] | None = None) -> Any:
+    def take(
+        self, taken: Taken, repo: RepoSpec, *, confirmed: tuple[int, str] | None = None
+    ) -> Any:
         """As the scanner does; what is held, or None."""
-        if self.connection.execute(sa.select(repos.c.name).where(repos.c.name == repo.name)).first() is None:
+        if (
+            self.connection.execute(
+                sa.select(repos.c.name).where(repos.c.name == repo.name)
+            ).first()
+            is None
+        ):
             self.connection.execute(sa.insert(repos), {"workspace": SPACE, "name": repo.name})
         held = take(self.connection, repo, 1, taken, confirmed=confirmed, now=NOW)[1]
-        for place in batches.every(self.connection):  # what goes to very many clusters is written down in parts
+        # what goes to very many clusters is written down in parts
+        for place in batches.every(self.connection):
             while batches.go_on(self.connection, place, unix(NOW), reconcile)[1]:
                 pass
         return held
 
     def settle(self) -> None:
-        """Every cluster was told what is staged, has applied it and is Ready; removals are done; rollouts are over."""
+        """Every cluster was told what is staged, has applied it and is Ready; removals are done;
+        rollouts are over.
+        """
         d = deployments.c
         self.connection.execute(sa.delete(deployments).where(d.removed))
         self.connection.execute(sa.update(deployments).where(d.generation < 1).values(generation=1))
@@ -139,14 +176,19 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     silent: bool = False
 
     def each(self) -> Iterator[tuple[str, Mapping[str, str], Mapping[str, Any]]]:
-        spec: dict[str, Any] = ({"templateValues": self.values} if self.values else {}) | ({"paused": True} if self.paused else {})
-        names = [f"{self.name}-{n:05}" for n in range(1, self.count + 1)] if self.count else [self.name]
+        spec: dict[str, Any] = ({"templateValues": self.values} if self.values else {}) | (
+            {"paused": True} if self.paused else {}
+        )
+        names = (
+            [f"{self.name}-{n:05}" for n in range(1, self.count + 1)] if self.count else [self.name]
+        )
         yield from ((name, self.labels, spec) for name in names)
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`before` and `after`: path to text; `after` is what differs, null for a file that goes. `pinned` and `paused`: bundle to why.
-    `gitrepo`: its spec before, `gitrepo_after` what of it differs.
+    """`before` and `after`: path to text; `after` is what differs, null for a file that goes.
+    `pinned` and `paused`: bundle to why. `gitrepo`: its spec before, `gitrepo_after` what of it
+    differs.
     """
 
     about: str
@@ -195,12 +237,24 @@ def _played(world: World, case: Scenario) -> tuple[Plan, Pictures]:
     world.take(world.scanned(case.before, repo), repo)
     world.settle()
     for name, why in case.pinned.items():
-        world.connection.execute(sa.update(bundles).where(bundles.c.name == name).values(pinned=1, pin_reason=why))
+        world.connection.execute(
+            sa.update(bundles).where(bundles.c.name == name).values(pinned=1, pin_reason=why)
+        )
     for name, why in case.paused.items():
-        head = {"workspace": SPACE, "bundle": name, "version": 1, "begun": NOW, "phase": "Paused", "reason": why}
+        head = {
+            "workspace": SPACE,
+            "bundle": name,
+            "version": 1,
+            "begun": NOW,
+            "phase": "Paused",
+            "reason": why,
+        }
         world.connection.execute(sa.insert(rollouts).prefix_with("OR REPLACE"), head)
     files = {**case.before, **case.after}
-    plan = world.plan(world.scanned({path: text for path, text in files.items() if text is not None}, later), later)
+    plan = world.plan(
+        world.scanned({path: text for path, text in files.items() if text is not None}, later),
+        later,
+    )
     return plan, world.pictured(plan)
 
 
@@ -208,7 +262,10 @@ def _text(plan: Plan, pictures: Pictures, refused: str) -> str:
     kept = io.StringIO()
     with contextlib.redirect_stdout(kept):
         shown(plan, pictures)
-    said = [*(f"hint: {hint}" for hint in pictures.hints), *(f"error: {p.summary}" for p in plan.problems)]
+    said = [
+        *(f"hint: {hint}" for hint in pictures.hints),
+        *(f"error: {p.summary}" for p in plan.problems),
+    ]
     said += [f"refused: {refused}"] if refused else []
     return kept.getvalue() + "".join(f"{line}\n" for line in said)
 

@@ -1,7 +1,9 @@
-"""What a power cut leaves: records each change that agent/state/files.py makes, and lays out what may be there after a cut at any moment.
+"""What a power cut leaves: records each change that agent/state/files.py makes, and lays out what
+may be there after a cut at any moment.
 
-The model is that of POSIX, stricter than ext4: bytes are safe after fsync of their file, names after fsync of their folder; of what was not
-synced any part may be there, in any combination for bytes of a file, in order for names of a folder; the last write may be torn.
+The model is that of POSIX, stricter than ext4: bytes are safe after fsync of their file, names
+after fsync of their folder; of what was not synced any part may be there, in any combination for
+bytes of a file, in order for names of a folder; the last write may be torn.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from agent.state import files
 
 @dataclass(frozen=True)
 class Change:
-    """`inode` numbers a file over renames; `name` and `other` are names in the folder. `kind`: create, write, truncate, sync, rename,
-    unlink, sync-folder.
+    """`inode` numbers a file over renames; `name` and `other` are names in the folder. `kind`:
+    create, write, truncate, sync, rename, unlink, sync-folder.
     """
 
     kind: str
@@ -64,13 +66,17 @@ class Recorder(files.Io):
         self.changes.append(Change("sync-folder"))
 
     def _number(self, handle: int) -> int:
-        """Inode numbers are used again by the file system once a file is gone; a handle that was just made for one is a new file."""
+        """Inode numbers are used again by the file system once a file is gone; a handle that was
+        just made for one is a new file.
+        """
         inode = os.fstat(handle).st_ino
         return self._numbers.setdefault(inode, inode)
 
 
 def lay_out(changes: list[Change], folder: Path, choose: Callable[[int], int]) -> None:
-    """Write into `folder` one of the states that a cut after these changes may leave; `choose(n)` picks from 0..n-1."""
+    """Write into `folder` one of the states that a cut after these changes may leave; `choose(n)`
+    picks from 0..n-1.
+    """
     names = _names(changes, choose)
     folder.mkdir(parents=True, exist_ok=True)
     for name, created in names.items():
@@ -78,7 +84,9 @@ def lay_out(changes: list[Change], folder: Path, choose: Callable[[int], int]) -
 
 
 def _names(changes: list[Change], choose: Callable[[int], int]) -> dict[str, int]:
-    """Which name leads to which file (the index of its creation): all that was synced, and a beginning of the rest."""
+    """Which name leads to which file (the index of its creation): all that was synced, and a
+    beginning of the rest.
+    """
     made = [(at, c) for at, c in enumerate(changes) if c.kind in {"create", "rename", "unlink"}]
     synced = max((at for at, c in enumerate(changes) if c.kind == "sync-folder"), default=-1)
     safe = sum(1 for at, _ in made if at < synced)
@@ -95,7 +103,14 @@ def _names(changes: list[Change], choose: Callable[[int], int]) -> dict[str, int
 
 def _content(changes: list[Change], created: int, choose: Callable[[int], int]) -> bytes:
     inode = changes[created].inode
-    end = next((at for at in range(created + 1, len(changes)) if changes[at].kind == "create" and changes[at].inode == inode), len(changes))
+    end = next(
+        (
+            at
+            for at in range(created + 1, len(changes))
+            if changes[at].kind == "create" and changes[at].inode == inode
+        ),
+        len(changes),
+    )
     mine = [(at, c) for at, c in enumerate(changes[:end]) if at > created and c.inode == inode]
     synced = max((at for at, c in mine if c.kind == "sync"), default=-1)
     content = bytearray()

@@ -1,4 +1,6 @@
-"""The whole service without HTTP, on a real database and a real Git server, and agents that only speak the wire's messages."""
+"""The whole service without HTTP, on a real database and a real Git server, and agents that only
+speak the wire's messages.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ ALL = [{"name": "all", "clusterSelector": {}}]
 @asynccontextmanager
 async def serving(folder: Path, clock: Callable[[], float] = time.time) -> AsyncIterator[Service]:
     folder.mkdir(exist_ok=True)
-    service = Service(folder, signer=Signer.load_or_create(folder), clock=clock, settings=Settings(poll_seconds=1))
+    service = Service(
+        folder, signer=Signer.load_or_create(folder), clock=clock, settings=Settings(poll_seconds=1)
+    )
     await service.start()
     try:
         yield service
@@ -44,7 +48,12 @@ def run(folder: Path, work: Callable[[Service], Awaitable[None]]) -> None:
 
 def gitrepo(url: str, name: str = "apps", **spec: Any) -> dict[str, Any]:
     meta = {"name": name, "namespace": "fleet-default"}
-    return {"apiVersion": "fleet.cattle.io/v1alpha1", "kind": "GitRepo", "metadata": meta, "spec": {"repo": url, "targets": ALL, **spec}}
+    return {
+        "apiVersion": "fleet.cattle.io/v1alpha1",
+        "kind": "GitRepo",
+        "metadata": meta,
+        "spec": {"repo": url, "targets": ALL, **spec},
+    }
 
 
 async def add(service: Service, url: str, name: str = "apps", **spec: Any) -> None:
@@ -52,25 +61,36 @@ async def add(service: Service, url: str, name: str = "apps", **spec: Any) -> No
 
 
 async def scanned(service: Service, commit: str, name: str = "apps") -> dict[str, Any]:
-    return await until(lambda: service.get_object("GitRepo", "fleet-default", name), lambda r: r["status"]["commit"] == commit)
+    return await until(
+        lambda: service.get_object("GitRepo", "fleet-default", name),
+        lambda r: r["status"]["commit"] == commit,
+    )
 
 
 async def enrol(service: Service, name: str, **labels: str) -> ClusterId:
-    made = await service.register("fleet-default", name, labels=labels, ttl_seconds=600, replace=False)
+    made = await service.register(
+        "fleet-default", name, labels=labels, ttl_seconds=600, replace=False
+    )
     return (await answer(service, made.token, Ed25519PrivateKey.generate())).cluster_id
 
 
 async def answer(service: Service, token: str, key: Ed25519PrivateKey) -> wire.EnrolAnswer:
     public = wire.b64(key.public_key().public_bytes_raw())
     proof = wire.b64(key.sign(wire.enrol_bytes(token, public)))
-    return await service.enrol(wire.EnrolRequest(token=token, public_key=public, proof=proof), address="::1")
+    return await service.enrol(
+        wire.EnrolRequest(token=token, public_key=public, proof=proof), address="::1"
+    )
 
 
 async def desired(service: Service, cluster: ClusterId) -> wire.Desired:
     document = await service.desired(cluster)
-    return msgspec.json.decode(msgspec.json.decode(document.body, type=wire.Envelope).payload, type=wire.Desired)
+    return msgspec.json.decode(
+        msgspec.json.decode(document.body, type=wire.Envelope).payload, type=wire.Desired
+    )
 
 
 def ready(bundle: wire.DesiredBundle) -> Report:
     generation = bundle.generation
-    return Report(bundle=bundle.name, generation=generation, applied=generation, state=State.READY, ready=True)
+    return Report(
+        bundle=bundle.name, generation=generation, applied=generation, state=State.READY, ready=True
+    )

@@ -1,4 +1,6 @@
-"""A wire between two parties on loopback that counts what passes, and that can be cut or go silent."""
+"""A wire between two parties on loopback that counts what passes, and that can be cut or go
+silent.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ class Counted:
 
 @dataclass
 class Relay:
-    """Listens on `port` and passes everything to `target` on loopback. A context manager. TLS goes through as it is."""
+    """Listens on `port` and passes everything to `target` on loopback. A context manager. TLS goes
+    through as it is.
+    """
 
     target: int
     counted: Counted = field(default_factory=Counted)

@@ -1,4 +1,6 @@
-"""Some clusters under the real service, and the commits that they roll out: agents that answer as a test says."""
+"""Some clusters under the real service, and the commits that they roll out: agents that answer as a
+test says.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ from tests.support.waiting import until
 MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: web}}\ndata: {{a: '{value}'}}\n"
 BUNDLE = "apps-web"
 ONE = "{maxUnavailable: 1}"
-CANARY = "{partitions: [{name: canary, clusterSelector: {matchLabels: {canary: 'yes'}}}], approval: first}"
+CANARY = (
+    "{partitions: [{name: canary, clusterSelector: {matchLabels: {canary: 'yes'}}}], approval:"
+    " first}"
+)
 Answer = Callable[[wire.DesiredBundle], Report]
 
 
@@ -33,11 +38,22 @@ def files(value: int, strategy: str) -> dict[str, str]:
 
 
 def works(bundle: wire.DesiredBundle) -> Report:
-    return Report(bundle=bundle.name, generation=bundle.generation, applied=bundle.generation, state=State.READY, ready=True)
+    return Report(
+        bundle=bundle.name,
+        generation=bundle.generation,
+        applied=bundle.generation,
+        state=State.READY,
+        ready=True,
+    )
 
 
 def breaks(bundle: wire.DesiredBundle) -> Report:
-    return Report(bundle=bundle.name, generation=bundle.generation, state=State.ERR_APPLIED, message="it does not start")
+    return Report(
+        bundle=bundle.name,
+        generation=bundle.generation,
+        state=State.ERR_APPLIED,
+        message="it does not start",
+    )
 
 
 class Agents:
@@ -69,8 +85,12 @@ class Agents:
             document = await desired(self.service, cluster)
             self._seq += 1
             reports = [answer(bundle) for bundle in document.bundles]
-            request = wire.StatusRequest(instance=f"i-{name}", seq=self._seq, full=True, deployments=reports)
-            await self.service.seen(cluster, instance=f"i-{name}", address="::1", stamp=int(self.service._clock()))
+            request = wire.StatusRequest(
+                instance=f"i-{name}", seq=self._seq, full=True, deployments=reports
+            )
+            await self.service.seen(
+                cluster, instance=f"i-{name}", address="::1", stamp=int(self.service._clock())
+            )
             await self.service.report(cluster, request, address="::1")
 
     async def until_told(self, commit: str, count: int) -> set[str]:
@@ -82,7 +102,10 @@ class Agents:
 
 
 async def generations(service: Service, agents: Agents) -> dict[str, int]:
-    return {name: (await desired(service, cluster)).bundles[0].generation for name, cluster in agents.ids.items()}
+    return {
+        name: (await desired(service, cluster)).bundles[0].generation
+        for name, cluster in agents.ids.items()
+    }
 
 
 async def rollout(service: Service) -> dict[str, Any]:
@@ -94,7 +117,9 @@ async def message(service: Service) -> str:
 
 
 async def settled(service: Service) -> None:
-    """Every rollout has been looked at since the last news: who has not been told by now waits for more news."""
+    """Every rollout has been looked at since the last news: who has not been told by now waits for
+    more news.
+    """
     await service._rolling.look()
 
 
@@ -102,7 +127,9 @@ def phase_is(service: Service, phase: str) -> Any:
     return until(lambda: rollout(service), lambda r: r["status"]["display"]["state"] == phase)
 
 
-def run(folder: Path, work: Callable[[Service, Agents], Any], clock: Callable[[], float] = time.time) -> None:
+def run(
+    folder: Path, work: Callable[[Service, Agents], Any], clock: Callable[[], float] = time.time
+) -> None:
     async def main() -> None:
         async with serving(folder, clock) as service:
             await work(service, Agents(service))
@@ -110,7 +137,9 @@ def run(folder: Path, work: Callable[[Service, Agents], Any], clock: Callable[[]
     asyncio.run(main())
 
 
-async def first_commit(service: Service, clone: Clone, content: Mapping[str, str | bytes | None], **spec: Any) -> str:
+async def first_commit(
+    service: Service, clone: Clone, content: Mapping[str, str | bytes | None], **spec: Any
+) -> str:
     """Pushed, and scanned for the repository that is added with it."""
     first = clone.push(content)
     await add(service, clone.url, paths=["web"], **spec)
@@ -118,7 +147,9 @@ async def first_commit(service: Service, clone: Clone, content: Mapping[str, str
     return first
 
 
-async def next_commit(service: Service, clone: Clone, content: Mapping[str, str | bytes | None]) -> str:
+async def next_commit(
+    service: Service, clone: Clone, content: Mapping[str, str | bytes | None]
+) -> str:
     commit = clone.push(content)
     await scanned(service, commit)
     return commit
@@ -141,7 +172,9 @@ async def completed(service: Service, agents: Agents, commit: str) -> None:
 
 
 async def scanned_first(service: Service, agents: Agents, clone: Clone, strategy: str) -> str:
-    """The first commit, with which a rollout has come to its end: nothing runs there yet, so nobody waits for anybody."""
+    """The first commit, with which a rollout has come to its end: nothing runs there yet, so nobody
+    waits for anybody.
+    """
     first = await first_commit(service, clone, files(1, strategy))
     await agents.until_told(first, len(agents.ids))
     await agents.poll()

@@ -1,5 +1,5 @@
-"""The laws of a rollout, checked from outside: what each cluster's document says, what its agent has reported, and what people said.
-Nothing here asks the decision why it decided.
+"""The laws of a rollout, checked from outside: what each cluster's document says, what its agent
+has reported, and what people said. Nothing here asks the decision why it decided.
 """
 
 from __future__ import annotations
@@ -12,7 +12,16 @@ from typing import Any
 from fleetctl.core.model.cluster import Cluster
 from fleetctl.core.model.ids import ClusterName
 from fleetctl.core.model.status import State
-from fleetctl.core.rollout.strategy import Partition, Policy, Strategy, limit, partitions_of, policy_of, seconds, strategy_of
+from fleetctl.core.rollout.strategy import (
+    Partition,
+    Policy,
+    Strategy,
+    limit,
+    partitions_of,
+    policy_of,
+    seconds,
+    strategy_of,
+)
 from manager.clock import unix
 from tests.support.rolloutworld import BUNDLE, SILENCE, SPACE, Site, World
 
@@ -34,7 +43,9 @@ class Before:
 
 @dataclass
 class Laws:
-    """`yes`: the partitions that a person has let begin, by version of the rollout. `said`: `pause` or `abort`, while it holds."""
+    """`yes`: the partitions that a person has let begin, by version of the rollout. `said`: `pause`
+    or `abort`, while it holds.
+    """
 
     world: World
     yes: set[tuple[int, str]] = field(default_factory=set)
@@ -52,15 +63,20 @@ class Laws:
         return Before(world.phase(), steps, told, self.wanted(), unavailable, has, version)
 
     def plan(self) -> tuple[list[Partition], Policy]:
-        """The partitions that the strategy means. Automatic ones stay as they were made while a rollout goes on: only what they may lose is
-        worked out here.
+        """The partitions that the strategy means. Automatic ones stay as they were made while a
+        rollout goes on: only what they may lose is worked out here.
         """
         strategy = strategy_of(self.world.strategy)
         if not strategy.partitions:
             made = self._automatic(strategy)
             return made, policy_of(strategy, len(made), len(self.world.sites))
         fleet = [
-            Cluster(workspace=SPACE, name=ClusterName(site.name), id=site.id, labels={"fleet.cattle.io/cluster": site.name} | site.labels)
+            Cluster(
+                workspace=SPACE,
+                name=ClusterName(site.name),
+                id=site.id,
+                labels={"fleet.cattle.io/cluster": site.name} | site.labels,
+            )
             for site in self.world.sites.values()
         ]
         made = partitions_of(strategy, BUNDLE, fleet, [])
@@ -73,7 +89,11 @@ class Laws:
         return [
             Partition(
                 name,
-                tuple(mine := [site.id for site in self.world.sites.values() if members.get(site.id) == at]),
+                tuple(
+                    mine := [
+                        site.id for site in self.world.sites.values() if members.get(site.id) == at
+                    ]
+                ),
                 limit(strategy.max_unavailable, len(mine), "100%"),
                 seconds(strategy.soak),
                 strategy.approval == "each" or (strategy.approval == "first" and at == 1),
@@ -82,7 +102,9 @@ class Laws:
         ]
 
     def wanted(self) -> int:
-        """The version that everybody should have in the end: the newest, or the one that is pinned."""
+        """The version that everybody should have in the end: the newest, or the one that is
+        pinned.
+        """
         return self.world.pinned_version() or self.world.version
 
     def has(self, site: Site) -> bool:
@@ -98,13 +120,22 @@ class Laws:
 
     def well(self, site: Site) -> bool:
         report = site.report
-        return report is not None and report.generation == site.generation and report.state is State.READY
+        return (
+            report is not None
+            and report.generation == site.generation
+            and report.state is State.READY
+        )
 
     def unavailable(self, site: Site) -> bool:
         """By what the manager can know. Who never had the bundle is missed by nobody."""
         if not site.told:
             return False
-        if site.paused and self.heard(site) and site.report is not None and site.report.state is State.OUT_OF_SYNC:
+        if (
+            site.paused
+            and self.heard(site)
+            and site.report is not None
+            and site.report.state is State.OUT_OF_SYNC
+        ):
             return False
         if not self.has(site) and self.offline(site):
             return False
@@ -116,7 +147,9 @@ class Laws:
         for name in changed:
             self.since[name] = world.now
         found = world.rollout()
-        disturbed = {name for name in changed if before.told[name][0] and not before.unavailable[name]}
+        disturbed = {
+            name for name in changed if before.told[name][0] and not before.unavailable[name]
+        }
         self._heard(before, changed)
         self._versions(before, changed, world.phase())
         if found is None:
@@ -128,20 +161,35 @@ class Laws:
         self._counts(found)
 
     def _heard(self, before: Before, changed: set[str]) -> None:
-        silent = {name for name in changed if before.told[name][0] and not self.heard(self.world.sites[name])}
-        assert not silent, f"told though they were not heard for longer than they may be silent: {silent}"
+        silent = {
+            name
+            for name in changed
+            if before.told[name][0] and not self.heard(self.world.sites[name])
+        }
+        assert not silent, (
+            f"told though they were not heard for longer than they may be silent: {silent}"
+        )
 
     def _versions(self, before: Before, changed: set[str], phase: str) -> None:
-        """What anybody is told is what everybody should have; who is new and meets a rollout that stands gets what was good."""
+        """What anybody is told is what everybody should have; who is new and meets a rollout that
+        stands gets what was good.
+        """
         for name in changed:
             site = self.world.sites[name]
             if not before.told[name][0] and phase in STANDING:
-                assert site.told != self.wanted(), f"{name} joined a rollout that stands, and was told its version"
+                assert site.told != self.wanted(), (
+                    f"{name} joined a rollout that stands, and was told its version"
+                )
                 continue
             assert self.has(site), f"{name} was told version {site.told}, wanted is {self.wanted()}"
 
     def _budgets(
-        self, before: Before, disturbed: set[str], steps: Sequence[dict[str, Any]], plan: Sequence[Partition], policy: Policy
+        self,
+        before: Before,
+        disturbed: set[str],
+        steps: Sequence[dict[str, Any]],
+        plan: Sequence[Partition],
+        policy: Policy,
     ) -> None:
         names = {site.id: site.name for site in self.world.sites.values()}
         begun, down = 0, 0
@@ -150,13 +198,16 @@ class Laws:
             unavailable = sum(before.unavailable[name] for name in mine)
             free = max(0, partition.max_unavailable - unavailable)
             assert len(disturbed & mine) <= free, (
-                f"{partition.name}: {len(disturbed & mine)} more are changed, {unavailable} of {partition.max_unavailable} are down"
+                f"{partition.name}: {len(disturbed & mine)} more are changed, {unavailable} of"
+                f" {partition.max_unavailable} are down"
             )
             if step["startedAt"]:
                 begun, down = begun + len(disturbed & mine), down + unavailable
         most = policy.max_unavailable
         assert most is not None
-        assert begun <= max(0, most - down), f"{begun} more are changed, {down} of {most} are down over all partitions"
+        assert begun <= max(0, most - down), (
+            f"{begun} more are changed, {down} of {most} are down over all partitions"
+        )
 
     def _standing(self, before: Before, changed: set[str], phase: str) -> None:
         old = {name for name in changed if before.told[name][0]}
@@ -165,9 +216,11 @@ class Laws:
         if self.said or (before.phase in STANDING and phase in STANDING):
             assert not old, f"told though the rollout is {self.said or before.phase}: {old}"
 
-    def _order(self, before: Before, found: dict[str, Any], plan: Sequence[Partition], policy: Policy) -> None:
-        """A partition is finished when all of it have answered, and the next begins when those before it are, were watched, and are well
-        still; where a person was asked, after the yes.
+    def _order(
+        self, before: Before, found: dict[str, Any], plan: Sequence[Partition], policy: Policy
+    ) -> None:
+        """A partition is finished when all of it have answered, and the next begins when those
+        before it are, were watched, and are well still; where a person was asked, after the yes.
         """
         if int(found["spec"]["version"]) != before.version or not before.steps:
             return
@@ -180,25 +233,56 @@ class Laws:
                 assert not left, f"{new['name']} was finished without {left}"
             if old["startedAt"] or not new["startedAt"]:
                 continue
-            if not any(site.id in plan[at].members and not before.has.get(site.name) for site in self.world.sites.values()):
+            if not any(
+                site.id in plan[at].members and not before.has.get(site.name)
+                for site in self.world.sites.values()
+            ):
                 continue  # nobody there was to be told anything
-            assert not plan[at].approval or (before.version, new["name"]) in self.yes, f"{new['name']} began without a yes"
-            behind = [p.name for p, step in zip(plan[:at], steps, strict=False) if p.members and not self._through(p, step, before)]
-            assert len(behind) <= policy.max_unavailable_partitions, f"{new['name']} began before {behind} were through"
+            assert not plan[at].approval or (before.version, new["name"]) in self.yes, (
+                f"{new['name']} began without a yes"
+            )
+            behind = [
+                p.name
+                for p, step in zip(plan[:at], steps, strict=False)
+                if p.members and not self._through(p, step, before)
+            ]
+            assert len(behind) <= policy.max_unavailable_partitions, (
+                f"{new['name']} began before {behind} were through"
+            )
 
     def _left(self, partition: Partition, before: Before) -> set[str]:
         """Who should have been waited for."""
-        here = [site for site in self.world.sites.values() if site.id in partition.members and not site.paused]
-        waiting = {site.name for site in here if not before.has[site.name] and not self.offline(site)}
-        return waiting | {site.name for site in here if before.has[site.name] and self.heard(site) and not self._answered(site)}
+        here = [
+            site
+            for site in self.world.sites.values()
+            if site.id in partition.members and not site.paused
+        ]
+        waiting = {
+            site.name for site in here if not before.has[site.name] and not self.offline(site)
+        }
+        return waiting | {
+            site.name
+            for site in here
+            if before.has[site.name] and self.heard(site) and not self._answered(site)
+        }
 
     def _through(self, partition: Partition, step: dict[str, Any], before: Before) -> bool:
         """Who was away when it was finished, and is back, stops nobody."""
         if not step["finishedAt"] or self.world.now < unix(step["finishedAt"]) + partition.soak - 1:
             return False
-        told = [site for site in self.world.sites.values() if site.id in partition.members and before.has[site.name]]
-        unwell = [site for site in told if not (self.heard(site) and self.well(site)) and not site.paused]
-        lost = sum(before.unavailable[site.name] for site in self.world.sites.values() if site.id in partition.members)
+        told = [
+            site
+            for site in self.world.sites.values()
+            if site.id in partition.members and before.has[site.name]
+        ]
+        unwell = [
+            site for site in told if not (self.heard(site) and self.well(site)) and not site.paused
+        ]
+        lost = sum(
+            before.unavailable[site.name]
+            for site in self.world.sites.values()
+            if site.id in partition.members
+        )
         if unwell and lost > partition.max_unavailable:
             return False
         return not unwell or len(unwell) < len(told) or all(self.offline(site) for site in unwell)
@@ -214,5 +298,10 @@ class Laws:
             assert part["ready"] + part["failed"] <= part["told"], part
         bundle = self.world.run(self.world.service.get_object("Bundle", SPACE, BUNDLE))["status"]
         states = Counter(self.world.states().values())
-        assert sum(part["clusters"] for part in parts) == bundle["clusters"] == sum(states.values()) == len(self.world.sites)
+        assert (
+            sum(part["clusters"] for part in parts)
+            == bundle["clusters"]
+            == sum(states.values())
+            == len(self.world.sites)
+        )
         assert bundle["summary"]["ready"] == states["Ready"]

@@ -1,5 +1,6 @@
-"""The real manager, without its loops and with a clock that is told, and clusters whose agents apply what they are told when they are asked
-to. What is looked at is what each cluster's document says; what is known of a cluster is what its agent has reported.
+"""The real manager, without its loops and with a clock that is told, and clusters whose agents
+apply what they are told when they are asked to. What is looked at is what each cluster's document
+says; what is known of a cluster is what its agent has reported.
 
 One bundle, whose versions are numbers. A version may be broken on some clusters.
 """
@@ -21,7 +22,15 @@ from fleetctl.core.documents.gitrepo import GitRepoSpec, RepoSpec
 from fleetctl.core.model import wire
 from fleetctl.core.model.bundle import BundleSpec, Target
 from fleetctl.core.model.errors import RefusedError
-from fleetctl.core.model.ids import BundleName, ClusterId, CommitId, Digest, Generation, RepoName, Workspace
+from fleetctl.core.model.ids import (
+    BundleName,
+    ClusterId,
+    CommitId,
+    Digest,
+    Generation,
+    RepoName,
+    Workspace,
+)
 from fleetctl.core.model.status import Report, State
 from fleetctl.sources.git.store import About
 from manager.clock import rfc3339
@@ -40,7 +49,9 @@ NOTHING = Generation(0)
 
 @dataclass
 class Site:
-    """One cluster and its agent. `told`: version and generation of its document, 0 none; `report`: what the manager was told last."""
+    """One cluster and its agent. `told`: version and generation of its document, 0 none; `report`:
+    what the manager was told last.
+    """
 
     name: str
     id: ClusterId
@@ -57,7 +68,9 @@ class Site:
 
 @dataclass
 class World:
-    """`broken`: by version, the names of the clusters that cannot apply it. `strategy` is what the next commit states."""
+    """`broken`: by version, the names of the clusters that cannot apply it. `strategy` is what the
+    next commit states.
+    """
 
     folder: Path
     strategy: Mapping[str, Any] = field(default_factory=dict)
@@ -65,7 +78,8 @@ class World:
     version: int = 0
     paused_in_git: bool = False
     broken: dict[int, set[str]] = field(default_factory=dict)
-    archives: dict[int, int] = field(default_factory=dict)  # by version: which versions have one content
+    # by version: which versions have one content
+    archives: dict[int, int] = field(default_factory=dict)
     sites: dict[str, Site] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -107,12 +121,25 @@ class World:
         self.run(self.service._save_seen())
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(self.folder, folder)
-        other = World(folder, self.strategy, self.now, self.version, self.paused_in_git, self.broken, self.archives)
-        other.sites = {name: msgspec.convert(msgspec.to_builtins(site), Site) for name, site in self.sites.items()}
+        other = World(
+            folder,
+            self.strategy,
+            self.now,
+            self.version,
+            self.paused_in_git,
+            self.broken,
+            self.archives,
+        )
+        other.sites = {
+            name: msgspec.convert(msgspec.to_builtins(site), Site)
+            for name, site in self.sites.items()
+        }
         return other
 
     def look(self) -> set[str]:
-        """One pass of the loop of the rollouts; the names of the clusters whose document has another generation now."""
+        """One pass of the loop of the rollouts; the names of the clusters whose document has
+        another generation now.
+        """
         self.run(self.service._rolling.look())
         return self.read()
 
@@ -129,7 +156,9 @@ class World:
 
     def document(self, site: Site) -> wire.DesiredBundle | None:
         body = self.run(self.service.desired(site.id)).body
-        desired = msgspec.json.decode(msgspec.json.decode(body, type=wire.Envelope).payload, type=wire.Desired)
+        desired = msgspec.json.decode(
+            msgspec.json.decode(body, type=wire.Envelope).payload, type=wire.Desired
+        )
         assert len(desired.bundles) <= 1
         return desired.bundles[0] if desired.bundles else None
 
@@ -140,7 +169,11 @@ class World:
     def members(self) -> dict[ClusterId, int]:
         """In which partition each cluster is."""
         d = deployments.c
-        rows = self.run(self.service._store.read(lambda c: c.execute(sa.select(d.cluster_id, d.partition).where(~d.removed)).all()))
+        rows = self.run(
+            self.service._store.read(
+                lambda c: c.execute(sa.select(d.cluster_id, d.partition).where(~d.removed)).all()
+            )
+        )
         return {ClusterId(row.cluster_id): row.partition for row in rows}
 
     def phase(self) -> str:
@@ -151,7 +184,14 @@ class World:
         """The partition that waits for nothing but a yes."""
         found = self.rollout()
         parts = found["status"]["partitions"] if found else []
-        return next((at for at, part in enumerate(parts) if "waits for approval" in part["why"] and part["approval"]), None)
+        return next(
+            (
+                at
+                for at, part in enumerate(parts)
+                if "waits for approval" in part["why"] and part["approval"]
+            ),
+            None,
+        )
 
     def pinned_version(self) -> int:
         """The version that is pinned, 0 none."""
@@ -166,7 +206,12 @@ class World:
 
     def repository(self) -> None:
         meta = {"name": REPO, "namespace": SPACE}
-        doc = {"apiVersion": "fleet.cattle.io/v1alpha1", "kind": "GitRepo", "metadata": meta, "spec": {"repo": "https://git.test/apps"}}
+        doc = {
+            "apiVersion": "fleet.cattle.io/v1alpha1",
+            "kind": "GitRepo",
+            "metadata": meta,
+            "spec": {"repo": "https://git.test/apps"},
+        }
         self.run(self.service.put_object("GitRepo", SPACE, REPO, doc))
 
     def commit(self, *, broken: Iterable[str] = (), content: bool = True) -> None:
@@ -188,7 +233,11 @@ class World:
         )
         repo = RepoSpec(workspace=SPACE, name=REPO, spec=GitRepoSpec(repo="https://git.test/apps"))
         taken = Taken(spec.commit, [spec], [], about=About())
-        touched, _ = self.run(self.service._store.write(lambda c: take(c, repo, 1, taken, confirmed=None, now=rfc3339(self.now))))
+        touched, _ = self.run(
+            self.service._store.write(
+                lambda c: take(c, repo, 1, taken, confirmed=None, now=rfc3339(self.now))
+            )
+        )
         self.service._live.changed(touched)
 
     def say(self, verb: str) -> bool:
@@ -214,11 +263,15 @@ class World:
         return self.sites[name]
 
     async def _enrol(self, name: str, labels: dict[str, str]) -> None:
-        made = await self.service.register(SPACE, name, labels=labels, ttl_seconds=600, replace=False)
+        made = await self.service.register(
+            SPACE, name, labels=labels, ttl_seconds=600, replace=False
+        )
         key = Ed25519PrivateKey.generate()
         public = wire.b64(key.public_key().public_bytes_raw())
         proof = wire.b64(key.sign(wire.enrol_bytes(made.token, public)))
-        answer = await self.service.enrol(wire.EnrolRequest(token=made.token, public_key=public, proof=proof), address="::1")
+        answer = await self.service.enrol(
+            wire.EnrolRequest(token=made.token, public_key=public, proof=proof), address="::1"
+        )
         self.sites[name] = Site(name, answer.cluster_id, labels, heard=self.now)
 
     def leave(self, name: str) -> None:
@@ -246,15 +299,24 @@ class World:
         instance = f"i-{site.name}"
         reports = [self._applied(site, bundle)] if bundle else []
         await self.service.seen(site.id, instance=instance, address="::1", stamp=int(self.now))
-        request = wire.StatusRequest(instance=instance, seq=site.seq, full=True, deployments=reports)
+        request = wire.StatusRequest(
+            instance=instance, seq=site.seq, full=True, deployments=reports
+        )
         await self.service.report(site.id, request, address="::1")
         site.heard, site.report = self.now, reports[0] if reports else None
 
     def _applied(self, site: Site, bundle: wire.DesiredBundle) -> Report:
-        said = Report(bundle=bundle.name, generation=bundle.generation, applied=site.applied, state=State.ERR_APPLIED)
+        said = Report(
+            bundle=bundle.name,
+            generation=bundle.generation,
+            applied=site.applied,
+            state=State.ERR_APPLIED,
+        )
         if bundle.paused and site.applied < bundle.generation:
             return msgspec.structs.replace(said, state=State.OUT_OF_SYNC, code="paused")
         if site.name in self.broken[int(bundle.commit)]:
             return msgspec.structs.replace(said, message="it does not start")
         site.applied = bundle.generation
-        return msgspec.structs.replace(said, applied=bundle.generation, state=State.READY, ready=True)
+        return msgspec.structs.replace(
+            said, applied=bundle.generation, state=State.READY, ready=True
+        )

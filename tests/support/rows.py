@@ -1,4 +1,6 @@
-"""Clusters, bundles and deployments written straight into a store: as many as are wanted, without agents or repositories."""
+"""Clusters, bundles and deployments written straight into a store: as many as are wanted, without
+agents or repositories.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +24,33 @@ OPTIONS = "c" * 64
 
 
 def cluster_id(number: int) -> ClusterId:
-    return ClusterId("c-" + hashlib.md5(str(number).encode(), usedforsecurity=False).hexdigest()[:20])
+    return ClusterId(
+        "c-" + hashlib.md5(str(number).encode(), usedforsecurity=False).hexdigest()[:20]
+    )
 
 
-def add_clusters(connection: Connection, numbers: Iterable[int], *, enrolled: bool = True, seen: float = 0.0, **labels: str) -> None:
-    head = {"workspace": SPACE, "generation": 1, "created": NOW, "annotations": b"{}", "spec": b"{}", "agent": b"{}", "issued": NOW}
-    head |= {"labels": msgspec.json.encode(labels), "public_key": b"k" * 32 if enrolled else None, "enrolled": NOW if enrolled else ""}
+def add_clusters(
+    connection: Connection,
+    numbers: Iterable[int],
+    *,
+    enrolled: bool = True,
+    seen: float = 0.0,
+    **labels: str,
+) -> None:
+    head = {
+        "workspace": SPACE,
+        "generation": 1,
+        "created": NOW,
+        "annotations": b"{}",
+        "spec": b"{}",
+        "agent": b"{}",
+        "issued": NOW,
+    }
+    head |= {
+        "labels": msgspec.json.encode(labels),
+        "public_key": b"k" * 32 if enrolled else None,
+        "enrolled": NOW if enrolled else "",
+    }
     head |= {"seen": seen, "address": "", "leaving": False}
     rows = ({"id": cluster_id(n), "uid": f"u-{n}", "name": f"n-{n:07}", **head} for n in numbers)
     for part in _parts(rows):
@@ -36,11 +59,45 @@ def add_clusters(connection: Connection, numbers: Iterable[int], *, enrolled: bo
 
 def deployment(number: int, bundle: str, **other: Any) -> dict[str, Any]:
     cluster = cluster_id(number)
-    said = {"generation": 1, "applied": 1, "reported": 1, "reported_at": NOW, "message": "", "report": b"", "state": State.READY.value}
-    told = {"archive": "a" * 64, "size": 3000, "options_digest": "b" * 64, "options_key": OPTIONS, "target": "default"}
-    kept = {"customization": "", "commit": "d" * 40, "shown": b"[{},[],false]", "keep_resources": False, "removed": False, "staged": ""}
-    where = {"cluster_id": cluster, "bundle": bundle, "workspace": SPACE, "repo": "apps", "partition": 0}
-    return {**where, **said, **told, **kept, "position": place(BundleName(bundle), cluster), **other}
+    said = {
+        "generation": 1,
+        "applied": 1,
+        "reported": 1,
+        "reported_at": NOW,
+        "message": "",
+        "report": b"",
+        "state": State.READY.value,
+    }
+    told = {
+        "archive": "a" * 64,
+        "size": 3000,
+        "options_digest": "b" * 64,
+        "options_key": OPTIONS,
+        "target": "default",
+    }
+    kept = {
+        "customization": "",
+        "commit": "d" * 40,
+        "shown": b"[{},[],false]",
+        "keep_resources": False,
+        "removed": False,
+        "staged": "",
+    }
+    where = {
+        "cluster_id": cluster,
+        "bundle": bundle,
+        "workspace": SPACE,
+        "repo": "apps",
+        "partition": 0,
+    }
+    return {
+        **where,
+        **said,
+        **told,
+        **kept,
+        "position": place(BundleName(bundle), cluster),
+        **other,
+    }
 
 
 def add_deployments(connection: Connection, rows: Iterable[dict[str, Any]]) -> None:

@@ -20,24 +20,44 @@ class Clock:
         self.set(text)
 
     def set(self, text: str) -> None:
-        self.now = datetime.fromisoformat(text).replace(tzinfo=datetime.fromisoformat(text).tzinfo or UTC).timestamp()
+        self.now = (
+            datetime.fromisoformat(text)
+            .replace(tzinfo=datetime.fromisoformat(text).tzinfo or UTC)
+            .timestamp()
+        )
 
     def __call__(self) -> float:
         return self.now
 
 
-async def schedule(service: Service, name: str, text: str, duration: str, location: str = "", **more: Any) -> dict[str, Any]:
+async def schedule(
+    service: Service, name: str, text: str, duration: str, location: str = "", **more: Any
+) -> dict[str, Any]:
     targets = {"clusters": [{"clusterSelector": more.pop("selector", {})}]}
-    spec = {"schedule": text, "duration": duration, "location": location, "targets": targets, **more}
+    spec = {
+        "schedule": text,
+        "duration": duration,
+        "location": location,
+        "targets": targets,
+        **more,
+    }
     meta = {"name": name, "namespace": SPACE}
-    doc = {"apiVersion": "fleet.cattle.io/v1alpha1", "kind": "Schedule", "metadata": meta, "spec": spec}
+    doc = {
+        "apiVersion": "fleet.cattle.io/v1alpha1",
+        "kind": "Schedule",
+        "metadata": meta,
+        "spec": spec,
+    }
     return (await service.put_object("Schedule", SPACE, name, doc)).object
 
 
 async def deployments(service: Service) -> dict[str, tuple[str, str]]:
     """State and message by cluster."""
     items = await service.list_objects("BundleDeployment")
-    return {i["spec"]["cluster"]: (i["status"]["display"]["state"], i["status"]["message"]) for i in items}
+    return {
+        i["spec"]["cluster"]: (i["status"]["display"]["state"], i["status"]["message"])
+        for i in items
+    }
 
 
 async def ran_everywhere(service: Service, agents: Agents, clone: Clone, strategy: str = "") -> str:

@@ -12,13 +12,26 @@ from dataclasses import dataclass
 
 from agent.state.journal import Entry, _framed
 from fleetctl.core.model.ids import BundleName
-from tests.support.chaosworld import BOUND_SECONDS, BUNDLE, CHART, NAMESPACE, NOTHING, RENAMED, V1, V2, Wish, World
+from tests.support.chaosworld import (
+    BOUND_SECONDS,
+    BUNDLE,
+    CHART,
+    NAMESPACE,
+    NOTHING,
+    RENAMED,
+    V1,
+    V2,
+    Wish,
+    World,
+)
 from tests.support.history import Allowed, changing_helms, violations
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """`prepare` runs while the agent is down, before the wish is told. `deletes`: the objects that go on the way."""
+    """`prepare` runs while the agent is down, before the wish is told. `deletes`: the objects that
+    go on the way.
+    """
 
     name: str
     wish: Wish
@@ -34,8 +47,8 @@ def pad_journal(world: World) -> None:
 
 
 def cut_off_upgrade(world: World) -> None:
-    """What an agent leaves that was killed together with its helm in the middle of an upgrade to something that is never asked for again: a
-    pending record, and an object that only it knows of.
+    """What an agent leaves that was killed together with its helm in the middle of an upgrade to
+    something that is never asked for again: a pending record, and an object that only it knows of.
     """
     world.ask_for(RENAMED)
     world.ask_for(V1)
@@ -45,7 +58,13 @@ def cut_off_upgrade(world: World) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    labels = {"cluster": cluster_id(world), "bundle": BUNDLE, "epoch": "1", "generation": str(generation), "digest": "test"}
+    labels = {
+        "cluster": cluster_id(world),
+        "bundle": BUNDLE,
+        "epoch": "1",
+        "generation": str(generation),
+        "digest": "test",
+    }
     argv = [
         "helm",
         "upgrade",
@@ -59,7 +78,9 @@ def cut_off_upgrade(world: World) -> None:
     ]
     argv += ["--set", "version=cut,broken=true", "--wait=watcher", "--timeout=60s"]
     argv.append("--labels=" + ",".join(f"fleetctl-{key}={value}" for key, value in labels.items()))
-    helm = subprocess.Popen([*argv, "--kubeconfig", str(world.proxy.kubeconfig)], env=world.env, start_new_session=True)
+    helm = subprocess.Popen(
+        [*argv, "--kubeconfig", str(world.proxy.kubeconfig)], env=world.env, start_new_session=True
+    )
     end = time.monotonic() + BOUND_SECONDS
     while "only-cut" not in world.names("configmaps"):
         assert helm.poll() is None, "helm ended before it could be killed"
@@ -84,7 +105,9 @@ SCENARIOS = (
 
 
 def play(world: World, scenario: Scenario, fault: str = "") -> list[str]:
-    """One stage; the names of the failpoints that were passed. `fault`: `NAME=ACTION`, at its first passing."""
+    """One stage; the names of the failpoints that were passed. `fault`: `NAME=ACTION`, at its first
+    passing.
+    """
     begun = time.monotonic()
     world.agent.process.kill()
     scenario.prepare(world)
@@ -99,7 +122,10 @@ def play(world: World, scenario: Scenario, fault: str = "") -> list[str]:
     world.settled()
     passed += world.passed()
     judge(world, since, scenario)
-    print(f"{scenario.name:<8} {fault or 'no fault':<30} {time.monotonic() - begun:5.1f} s", flush=True)
+    print(
+        f"{scenario.name:<8} {fault or 'no fault':<30} {time.monotonic() - begun:5.1f} s",
+        flush=True,
+    )
     if fault:
         name = fault.partition("=")[0]
         assert name in passed, f"{name} was not passed, so nothing was tried: {passed}"

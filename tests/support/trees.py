@@ -19,7 +19,10 @@ class DictTree:
         unusable: Mapping[str, str] | None = None,
     ) -> None:
         self._links, self._unusable = links or {}, unusable or {}
-        self._files = {path: File(text.encode() if isinstance(text, str) else text) for path, text in files.items()}
+        self._files = {
+            path: File(text.encode() if isinstance(text, str) else text)
+            for path, text in files.items()
+        }
         self._paths = sorted(self._files, key=str.encode)
 
     def paths(self) -> Sequence[str]:
@@ -40,4 +43,6 @@ class DictTree:
 
 def folder(root: Path) -> DictTree:
     """Every regular file below `root`."""
-    return DictTree({f.relative_to(root).as_posix(): f.read_bytes() for f in root.rglob("*") if f.is_file()})
+    return DictTree(
+        {f.relative_to(root).as_posix(): f.read_bytes() for f in root.rglob("*") if f.is_file()}
+    )

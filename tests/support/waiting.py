@@ -10,7 +10,9 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def until(look: Callable[[], Awaitable[T]], good: Callable[[T], bool], *, seconds: float = 30.0) -> T:
+async def until(
+    look: Callable[[], Awaitable[T]], good: Callable[[T], bool], *, seconds: float = 30.0
+) -> T:
     """What `look` gives as soon as it is `good`."""
     end = time.monotonic() + seconds
     while True:

@@ -1,4 +1,6 @@
-"""What an agent does to one real cluster, bundle by bundle, without a manager: `act.install` and `act.remove` with real helm."""
+"""What an agent does to one real cluster, bundle by bundle, without a manager: `act.install` and
+`act.remove` with real helm.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,15 @@ from agent.release.helm_lock import Fence
 from agent.release.repair import Settler
 from agent.state.journal import Journal
 from fleetctl.core.model.bundle import File, pack
-from fleetctl.core.model.ids import BundleName, ClusterId, ClusterName, Digest, Epoch, Generation, Workspace
+from fleetctl.core.model.ids import (
+    BundleName,
+    ClusterId,
+    ClusterName,
+    Digest,
+    Epoch,
+    Generation,
+    Workspace,
+)
 from fleetctl.core.model.options import Options
 from fleetctl.core.model.wire import Desired, DesiredBundle, Tombstone
 from fleetctl.tools.helm import HelmCli
@@ -38,7 +48,9 @@ class _NoUplink:
 
 
 class Workbench:
-    """One agent's hands; each call is one event loop, as after a restart that kept the state directory."""
+    """One agent's hands; each call is one event loop, as after a restart that kept the state
+    directory.
+    """
 
     def __init__(self, folder: Path, kubeconfig: Path, env: Mapping[str, str]) -> None:
         self.folder, self.kubeconfig, self._env = folder, kubeconfig, env
@@ -47,10 +59,17 @@ class Workbench:
         self._generation = 0
         self._bundles: dict[str, DesiredBundle] = {}
 
-    def install(self, name: str, files: Mapping[str, str | bytes], options: Mapping[str, Any] | None = None) -> None:
+    def install(
+        self, name: str, files: Mapping[str, str | bytes], options: Mapping[str, Any] | None = None
+    ) -> None:
         """A new generation of the bundle. Raises what the agent would report."""
         self._generation += 1
-        data = pack({path: File(text.encode() if isinstance(text, str) else text) for path, text in files.items()})
+        data = pack(
+            {
+                path: File(text.encode() if isinstance(text, str) else text)
+                for path, text in files.items()
+            }
+        )
         digest = Digest(hashlib.sha256(data).hexdigest())
         (self.folder / "archives" / digest).write_bytes(data)
         self._bundles[name] = DesiredBundle(
@@ -66,7 +85,9 @@ class Workbench:
     def again(self, name: str) -> None:
         """The same generation once more, as when drift is put right."""
         bundle = self._bundles[name]
-        asyncio.run(self._with_hands(lambda hands: act.install(hands, self._document(bundle), bundle)))
+        asyncio.run(
+            self._with_hands(lambda hands: act.install(hands, self._document(bundle), bundle))
+        )
 
     def remove(self, name: str) -> None:
         self._generation += 1
@@ -88,7 +109,15 @@ class Workbench:
     def kubectl(self, *words: str, stdin: str = "") -> str:
         """What it says. Raises AssertionError when it fails."""
         command = ["kubectl", "--kubeconfig", str(self.kubeconfig), *words]
-        done = subprocess.run(command, env=dict(self._env), input=stdin, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(
+            command,
+            env=dict(self._env),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -104,7 +133,10 @@ class Workbench:
     def history(self, release: str, namespace: str) -> list[tuple[int, str]]:
         """(revision, status) of every record, oldest first."""
         items = self.get("secret", "-n", namespace, "-l", f"owner=helm,name={release}")["items"]
-        return sorted((int(i["metadata"]["labels"]["version"]), i["metadata"]["labels"]["status"]) for i in items)
+        return sorted(
+            (int(i["metadata"]["labels"]["version"]), i["metadata"]["labels"]["status"])
+            for i in items
+        )
 
     def releases(self, namespace: str) -> list[str]:
         items = self.get("secret", "-n", namespace, "-l", "owner=helm,status=deployed")["items"]
@@ -126,10 +158,26 @@ class Workbench:
         kube = Kube(self.kubeconfig)
         journal = Journal(self.folder / "journal")
         fence = Fence(self.folder / "helm.lock")
-        helm = HelmCli(tools.find("helm").argv, kubeconfig=self.kubeconfig, home=self.folder / "helm", lock=fence.handles)
+        helm = HelmCli(
+            tools.find("helm").argv,
+            kubeconfig=self.kubeconfig,
+            home=self.folder / "helm",
+            lock=fence.handles,
+        )
         uplink: Any = _NoUplink()
         wanted, kustomize = Wanted(self.folder / "objects"), Kustomize(("kubectl", "kustomize"))
-        hands = Hands(uplink, journal, wanted, helm, kube, kustomize, self.folder, Rights(kube), Settler(self.folder / "objects"), fence)
+        hands = Hands(
+            uplink,
+            journal,
+            wanted,
+            helm,
+            kube,
+            kustomize,
+            self.folder,
+            Rights(kube),
+            Settler(self.folder / "objects"),
+            fence,
+        )
         try:
             await fence.take()
             await do(hands)

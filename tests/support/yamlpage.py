@@ -18,7 +18,7 @@ Every key of fleet.yaml and of the manifests, as `fleetctl explain` shows them (
 
 with your manager's address, or the path of a file that `fleetctl explain fleet.yaml --schema` wrote. *Per target*: what an entry of
 `targetCustomizations` does to the key.
-"""
+"""  # noqa: E501
 
 
 def page() -> str:
@@ -26,8 +26,15 @@ def page() -> str:
 
 
 def _section(document: Document) -> str:
-    rows = "\n".join(_row(node) for node in walk(document.root) if "targets[]." not in node.path or document.is_manifest)
-    table = f"| key | type | default | per target | meaning |\n| --- | --- | --- | --- | --- |\n{rows}\n"
+    rows = "\n".join(
+        _row(node)
+        for node in walk(document.root)
+        if "targets[]." not in node.path or document.is_manifest
+    )
+    table = (
+        "| key | type | default | per target | meaning |\n| --- | --- | --- | --- | ---"
+        f" |\n{rows}\n"
+    )
     return f"\n## {document.name}\n\n{document.title}\n\n{table}"
 
 

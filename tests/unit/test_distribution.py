@@ -35,9 +35,13 @@ def imports_of(folder: str) -> Iterator[tuple[str, str]]:
                 yield str(path), str(node.module).partition(".")[0]
 
 
-@pytest.mark.parametrize(("folder", "extra"), [("fleetctl", ""), ("agent", ""), ("manager", "manager")])
+@pytest.mark.parametrize(
+    ("folder", "extra"), [("fleetctl", ""), ("agent", ""), ("manager", "manager")]
+)
 def test_every_imported_library_is_a_dependency(folder: str, extra: str) -> None:
-    stated = modules_of(PROJECT["dependencies"] + (PROJECT["optional-dependencies"][extra] if extra else []))
+    stated = modules_of(
+        PROJECT["dependencies"] + (PROJECT["optional-dependencies"][extra] if extra else [])
+    )
     known = stated | OWN | set(sys.stdlib_module_names)
     # What a stated library brings and is documented to be imported by its users.
     known |= {"click", "httpcore", "h11", "hatchling"}
@@ -73,18 +77,29 @@ def test_the_wheel_has_no_general_names(wheel: Path) -> None:
         ("fleetctl_manager.app", ["serve", "--help"], "usage: fleet-manager serve"),
     ],
 )
-def test_the_programs_start_from_the_wheel(wheel: Path, module: str, words: list[str], text: str) -> None:
+def test_the_programs_start_from_the_wheel(
+    wheel: Path, module: str, words: list[str], text: str
+) -> None:
     """Under their installed names alone: the checkout is not on the path."""
     code = (
         f"import sys; sys.path.insert(0, {str(wheel)!r}); from {module} import main; "
         f"assert {str(wheel)!r} in main.__code__.co_filename; sys.exit(main({words!r}))"
     )
-    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, cwd="/", timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code],
+        capture_output=True,
+        text=True,
+        cwd="/",
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(text)
 
 
-def test_a_manager_without_its_libraries_says_what_to_install(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_manager_without_its_libraries_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from manager import start
 
     monkeypatch.setattr(start, "find_spec", lambda name: None if name == "uvicorn" else object())

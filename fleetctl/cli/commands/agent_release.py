@@ -1,4 +1,6 @@
-"""`fleetctl agent-release`: keygen, sign and verify need no manager and belong on another machine; add, list and delete talk to it."""
+"""`fleetctl agent-release`: keygen, sign and verify need no manager and belong on another machine;
+add, list and delete talk to it.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,29 @@ import typer
 
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.output import Column, Format
-from fleetctl.cli.session import ContextName, NoHeaders, Output, Yes, confirm, counted, new_group, opened, secret_line
+from fleetctl.cli.session import (
+    ContextName,
+    NoHeaders,
+    Output,
+    Yes,
+    confirm,
+    counted,
+    new_group,
+    opened,
+    secret_line,
+)
 from fleetctl.core.formats.url_path import relative
 
 app = new_group()
 app.info.help = "Versions of the agent: keys, signatures, and what clusters can be given."
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="fleet-agent.pyz, as `make agent` makes it.")]
-Signature = Annotated[Path | None, typer.Option("--signature", metavar="FILE", help="Its signature; FILE.sig when not given.")]
+File = Annotated[
+    Path, typer.Argument(metavar="FILE", help="fleet-agent.pyz, as `make agent` makes it.")
+]
+Signature = Annotated[
+    Path | None,
+    typer.Option("--signature", metavar="FILE", help="Its signature; FILE.sig when not given."),
+]
 _COLUMNS = [
     Column("VERSION", lambda row: str(row["version"])),
     Column("PYTHON", lambda row: str(row["python"])),
@@ -31,12 +48,24 @@ _COLUMNS = [
 
 
 @app.command()
-def keygen(file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the private key goes; FILE.pub gets the public one.")]) -> None:
-    """Make a release key. Keep it off the manager and off the clusters; the public key is printed."""
+def keygen(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="Where the private key goes; FILE.pub gets the public one."
+        ),
+    ],
+) -> None:
+    """Make a release key. Keep it off the manager and off the clusters; the public key is
+    printed.
+    """
     from fleetctl.cli.release_signing import make_key
 
     line = make_key(file)
-    out.say(f"The private key is in {file}: whoever has it can run programs on clusters that pin it. The public key, for")
+    out.say(
+        f"The private key is in {file}: whoever has it can run programs on clusters that pin it."
+        " The public key, for"
+    )
     out.say("`fleet-agent run --release-key`:")
     out.line(line)
 
@@ -45,9 +74,15 @@ def keygen(file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the 
 def sign(
     file: File,
     key: Annotated[Path, typer.Option("--key", metavar="FILE", help="The private release key.")],
-    signature: Annotated[Path | None, typer.Option("--signature", metavar="FILE", help="Where it goes; FILE.sig when not given.")] = None,
+    signature: Annotated[
+        Path | None,
+        typer.Option("--signature", metavar="FILE", help="Where it goes; FILE.sig when not given."),
+    ] = None,
     replaces_newer: Annotated[
-        bool, typer.Option("--replaces-newer", help="Allow agents to go back to this version from a newer one.")
+        bool,
+        typer.Option(
+            "--replaces-newer", help="Allow agents to go back to this version from a newer one."
+        ),
     ] = False,
 ) -> None:
     """Say with a release key that agents may run this file. Needs no manager."""
@@ -57,12 +92,20 @@ def sign(
     from fleetctl.core.model.errors import UsageError
 
     release, _ = described(file)
-    made = signed(release, private_key(key, lambda: secret_line(None, option="--passphrase")), replaces_newer=replaces_newer)
+    made = signed(
+        release,
+        private_key(key, lambda: secret_line(None, option="--passphrase")),
+        replaces_newer=replaces_newer,
+    )
     place = signature or file.with_name(file.name + ".sig")
     try:
         place.write_bytes(to_file(made))
     except OSError as why:
-        raise UsageError(f"{place} cannot be written: {why.strerror}", subject="--signature", next_step="Correct the path.") from why
+        raise UsageError(
+            f"{place} cannot be written: {why.strerror}",
+            subject="--signature",
+            next_step="Correct the path.",
+        ) from why
     out.line(f"{place}: version {made.version} for {made.runtime}, by key {made.key_id}")
 
 
@@ -80,11 +123,18 @@ def verify(
     verified(release, public_key(key))
     check_file(release, file)
     back = "; may replace a newer version" if release.replaces_newer else ""
-    out.line(f"good: version {release.version} for {release.runtime}, by key {release.key_id}{back}")
+    out.line(
+        f"good: version {release.version} for {release.runtime}, by key {release.key_id}{back}"
+    )
 
 
 @app.command()
-def add(file: File, signature: Signature = None, output: Output = Format.TABLE, context: ContextName = "") -> None:
+def add(
+    file: File,
+    signature: Signature = None,
+    output: Output = Format.TABLE,
+    context: ContextName = "",
+) -> None:
     """Give the manager a signed file, so that clusters can be told to run it."""
     from fleetctl.cli.release_signing import check_file, signature_of
     from fleetctl.core.model import wire
@@ -93,7 +143,9 @@ def add(file: File, signature: Signature = None, output: Output = Format.TABLE, 
     release = signature_of(file, signature)
     data = check_file(release, file)
     with opened(context) as session:
-        made = session.client.upload("agent-releases", data, {"fleet-release": wire.b64(to_file(release))})
+        made = session.client.upload(
+            "agent-releases", data, {"fleet-release": wire.b64(to_file(release))}
+        )
     if output in {Format.JSON, Format.YAML}:
         out.document(made, output)
     else:
@@ -101,7 +153,9 @@ def add(file: File, signature: Signature = None, output: Output = Format.TABLE, 
 
 
 @app.command("list")
-def list_(output: Output = Format.TABLE, no_headers: NoHeaders = False, context: ContextName = "") -> None:
+def list_(
+    output: Output = Format.TABLE, no_headers: NoHeaders = False, context: ContextName = ""
+) -> None:
     """The versions that clusters can be given, and how many clusters want each."""
     with opened(context) as session:
         rows: list[dict[str, Any]] = session.client.call("GET", "agent-releases")["items"]
@@ -113,7 +167,9 @@ def list_(output: Output = Format.TABLE, no_headers: NoHeaders = False, context:
 
 @app.command()
 def delete(
-    version: Annotated[str, typer.Argument(metavar="VERSION", help="A version, for every platform.")],
+    version: Annotated[
+        str, typer.Argument(metavar="VERSION", help="A version, for every platform.")
+    ],
     yes: Yes = False,
     context: ContextName = "",
 ) -> None:

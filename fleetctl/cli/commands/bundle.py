@@ -78,10 +78,15 @@ def status(
     """Each bundle on each cluster, worst first: state, commit, and what is wrong."""
     with opened(context, workspace) as session:
         if name:
-            session.client.get("bundles", session.workspace, name)  # a wrong name is an error, not an empty table
+            # a wrong name is an error, not an empty table
+            session.client.get("bundles", session.workspace, name)
         if not everywhere:
             _check_filters(session, repo=repo, cluster=cluster)
-        filters = {"cluster": cluster, "repo": repo, "selector": f"{_BY_BUNDLE}{name}" if name else ""}
+        filters = {
+            "cluster": cluster,
+            "repo": repo,
+            "selector": f"{_BY_BUNDLE}{name}" if name else "",
+        }
         view = View(output, everywhere, watch, not no_headers, sort_by, state, not_ready)
         read(session, [Want("bundledeployments", filters=filters)], view)
 
@@ -101,19 +106,30 @@ def _wrong(session: Session, bundles: Items) -> None:
         for word in ("problem", "warning"):
             for item in bundle["status"].get(f"{word}s") or []:
                 out.line(f"{word}: {item['summary']}")
-                out.line(f"  {item.get('nextStep') or item.get('next_step') or 'Correct it and push.'}")
+                out.line(
+                    f"  {item.get('nextStep') or item.get('next_step') or 'Correct it and push.'}"
+                )
         if bundle["status"].get("display", {}).get("state") == "Ready":
             continue
-        asked = {"workspace": session.workspace, "selector": f"{_BY_BUNDLE}{name}", "state": _NOT_READY}
+        asked = {
+            "workspace": session.workspace,
+            "selector": f"{_BY_BUNDLE}{name}",
+            "state": _NOT_READY,
+        }
         found = sorted(session.client.list("bundledeployments", **asked), key=rank)
         for item in found[:_MOST]:
             _explain(item)
         if len(found) > _MOST:
-            out.line(f"and {len(found) - _MOST} more clusters: `fleetctl bundle status {name} --not-ready`")
+            out.line(
+                f"and {len(found) - _MOST} more clusters: `fleetctl bundle status {name}"
+                " --not-ready`"
+            )
 
 
 def _explain(item: dict[str, Any]) -> None:
-    """The objects of one deployment that are not as they should be, and what somebody changed in them."""
+    """The objects of one deployment that are not as they should be, and what somebody changed in
+    them.
+    """
     cluster, status = item["spec"]["cluster"], item["status"]
     if status.get("message"):
         out.line(f"{cluster}: {status['display']['state']}: {out.ages(status['message'])}")
@@ -129,7 +145,9 @@ def _explain(item: dict[str, Any]) -> None:
             out.line(f"    {text}")
 
 
-app.command("get")(getter("bundles", "Bundles, and the objects that are not as they should be.", _wrong))
+app.command("get")(
+    getter("bundles", "Bundles, and the objects that are not as they should be.", _wrong)
+)
 app.command("diff")(bundle_diff.diff)
 app.command("correct")(bundle_correct.correct)
 app.command("history")(history.history)

@@ -16,7 +16,12 @@ from fleetctl.core.formats.url_path import relative
 def correct(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The bundle.")],
     cluster: Clusters = None,
-    selector: Annotated[str, typer.Option("-l", "--selector", metavar="SELECTOR", help="Only on clusters with these labels.")] = "",
+    selector: Annotated[
+        str,
+        typer.Option(
+            "-l", "--selector", metavar="SELECTOR", help="Only on clusters with these labels."
+        ),
+    ] = "",
     output: Output = Format.TABLE,
     workspace: Workspace = "",
     context: ContextName = "",
@@ -27,7 +32,9 @@ def correct(
     """
     body = {"clusters": list(cluster or []), "selector": selector}
     with opened(context, workspace) as session:
-        done = session.client.call("POST", relative("bundles", session.workspace, name, "correct"), body)
+        done = session.client.call(
+            "POST", relative("bundles", session.workspace, name, "correct"), body
+        )
     if out.answered(done, output, [f"bundle/{name}"]):
         return
     if not done["clusters"]:
@@ -35,5 +42,7 @@ def correct(
         return
     names, more = ", ".join(done["names"]), done["clusters"] - len(done["names"])
     rest = f" and {more} more" if more else ""
-    out.line(f"bundle/{name} is applied again on {counted(done['clusters'], 'cluster')}: {names}{rest}")
+    out.line(
+        f"bundle/{name} is applied again on {counted(done['clusters'], 'cluster')}: {names}{rest}"
+    )
     out.say(f"To see the result: fleetctl bundle diff {name}")

@@ -1,4 +1,6 @@
-"""`fleetctl bundle diff`: what somebody changed on clusters, and the rule for fleet.yaml that makes it count no more."""
+"""`fleetctl bundle diff`: what somebody changed on clusters, and the rule for fleet.yaml that makes
+it count no more.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,17 @@ _BY_BUNDLE = "fleet.cattle.io/bundle-name="
 
 def diff(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The bundle.")],
-    cluster: Annotated[str, typer.Option("--cluster", metavar="NAME", help="Only on this cluster.")] = "",
+    cluster: Annotated[
+        str, typer.Option("--cluster", metavar="NAME", help="Only on this cluster.")
+    ] = "",
     ignore_rule: Annotated[
-        bool, typer.Option("--ignore-rule", help="Print the `diff:` for fleet.yaml that lets these fields be, with the rules it has.")
+        bool,
+        typer.Option(
+            "--ignore-rule",
+            help=(
+                "Print the `diff:` for fleet.yaml that lets these fields be, with the rules it has."
+            ),
+        ),
     ] = False,
     workspace: Workspace = "",
     context: ContextName = "",
@@ -27,10 +37,16 @@ def diff(
     """Show fields that differ between live objects and Git. Exit status 1 when there is any."""
     with opened(context, workspace) as session:
         session.client.get("bundles", session.workspace, name)
-        filters = {"workspace": session.workspace, "selector": f"{_BY_BUNDLE}{name}"} | ({"cluster": cluster} if cluster else {})
+        filters = {"workspace": session.workspace, "selector": f"{_BY_BUNDLE}{name}"} | (
+            {"cluster": cluster} if cluster else {}
+        )
         items = session.client.list("bundledeployments", **filters)
     if not items:
-        raise NotFound("it is on no such cluster", subject=f"Bundle {name}", next_step=f"See `fleetctl bundle status {name}`.")
+        raise NotFound(
+            "it is on no such cluster",
+            subject=f"Bundle {name}",
+            next_step=f"See `fleetctl bundle status {name}`.",
+        )
     if ignore_rule:
         rules = merged(items)
         if rules:
@@ -78,19 +94,28 @@ def lines(one: dict[str, Any]) -> list[str]:
 def _versus(wanted: str, live: str) -> str:
     if _HIDDEN in {wanted, live}:
         if not wanted or not live:
-            return f"only {'the cluster' if live else 'Git'} has it (the values of a Secret are not shown)"
+            return (
+                f"only {'the cluster' if live else 'Git'} has it (the values of a Secret are not"
+                " shown)"
+            )
         return "differs (the values of a Secret are not shown)"
     return f"Git says {wanted or 'nothing'}, the cluster has {live or 'nothing'}"
 
 
 def merged(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rules that are there, with one for each object that differs; an object's fields join the rule that it has."""
+    """The rules that are there, with one for each object that differs; an object's fields join the
+    rule that it has.
+    """
     rules: dict[tuple[str, ...], dict[str, Any]] = {}
     for item in items:
-        for rule in ((item["spec"].get("options") or {}).get("diff") or {}).get("comparePatches") or []:
+        for rule in ((item["spec"].get("options") or {}).get("diff") or {}).get(
+            "comparePatches"
+        ) or []:
             _join(rules, rule)
         for one in item["status"].get("modifiedStatus") or []:
-            mine = {key: one[key] for key in ("apiVersion", "kind", "namespace", "name") if one.get(key)}
+            mine = {
+                key: one[key] for key in ("apiVersion", "kind", "namespace", "name") if one.get(key)
+            }
             pointers = [d["pointer"] for d in one.get("differences") or []]
             if pointers:
                 _join(rules, mine | {"jsonPointers": pointers})
@@ -102,7 +127,10 @@ def merged(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _join(rules: dict[tuple[str, ...], dict[str, Any]], rule: dict[str, Any]) -> None:
     """A rule for the same object gets what it had not."""
     key = tuple(str(rule.get(part) or "") for part in ("apiVersion", "kind", "namespace", "name"))
-    known = rules.setdefault(key, {name: value for name, value in rule.items() if name not in {"jsonPointers", "operations"}})
+    known = rules.setdefault(
+        key,
+        {name: value for name, value in rule.items() if name not in {"jsonPointers", "operations"}},
+    )
     for name in ("jsonPointers", "operations"):
         found = [value for value in rule.get(name) or [] if value not in known.get(name, [])]
         if found:

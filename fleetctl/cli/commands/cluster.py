@@ -41,13 +41,24 @@ _STATE, _PROGRAM = "/var/lib/fleet-agent", "/usr/local/bin/fleet-agent.pyz"
 @app.command()
 def register(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the cluster.")],
-    label: Annotated[list[str] | None, typer.Option("-l", "--label", metavar="K=V", help="Label of the cluster.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option("-l", "--label", metavar="K=V", help="Label of the cluster.")
+    ] = None,
     ttl: Annotated[str, typer.Option(metavar="TIME", help="How long the token is good.")] = "1h",
-    replace: Annotated[bool, typer.Option("--replace", help="The name is enrolled: revoke its key, keep its history.")] = False,
-    helm: Annotated[
-        bool, typer.Option("--helm", help="Print how to run the agent as a Pod, with the chart in examples/agent-chart.")
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="The name is enrolled: revoke its key, keep its history."),
     ] = False,
-    token_only: Annotated[bool, typer.Option("--token-only", help="Print nothing but the token.")] = False,
+    helm: Annotated[
+        bool,
+        typer.Option(
+            "--helm",
+            help="Print how to run the agent as a Pod, with the chart in examples/agent-chart.",
+        ),
+    ] = False,
+    token_only: Annotated[
+        bool, typer.Option("--token-only", help="Print nothing but the token.")
+    ] = False,
     output: Output = Format.TABLE,
     workspace: Workspace = "",
     context: ContextName = "",
@@ -55,7 +66,11 @@ def register(
     """Let one agent join: prints what to paste on the node."""
     from fleetctl.client import place
 
-    body = {"labels": labels_of(label or []), "ttlSeconds": int(seconds(ttl, option="--ttl")), "replace": replace}
+    body = {
+        "labels": labels_of(label or []),
+        "ttlSeconds": int(seconds(ttl, option="--ttl")),
+        "replace": replace,
+    }
     with opened(context, workspace) as session:
         path = place("clusters", session.workspace, name).removeprefix("objects/")
         made = session.client.call("POST", f"{path}/register", body)
@@ -70,7 +85,10 @@ def register(
         for text in instructions(name, made):
             out.line(text)
         if not made.get("agentSha256"):
-            out.say("This manager has no fleet-agent.pyz to hand out. Install fleetctl on the node, which brings fleet-agent, or put")
+            out.say(
+                "This manager has no fleet-agent.pyz to hand out. Install fleetctl on the node,"
+                " which brings fleet-agent, or put"
+            )
             out.say("the file that `make agent` makes into the manager's DATA_DIR/install/.")
 
 
@@ -99,13 +117,17 @@ _PROPERTIES = " ".join(
 def instructions(name: str, made: dict[str, Any]) -> list[str]:
     """Two steps, run as root on the node: fetch and enrol, then run.
 
-    The first is one command joined by `&&`, so that the token never meets a program whose SHA-256 is another. The token goes by standard
-    input: it stands in no command line, no unit and no journal.
+    The first is one command joined by `&&`, so that the token never meets a program whose SHA-256
+    is another. The token goes by standard input: it stands in no command line, no unit and no
+    journal.
     """
     url, pin = quote(str(made["url"])), quote(str(made["caPin"]))
     fetched = made.get("agentSha256") or ""
     agent = f"python3 {_PROGRAM}" if fetched else "fleet-agent"
-    lines = [f"# On the node of cluster {name}, as root. The token works once, until {made['expires']}.", ""]
+    lines = [
+        f"# On the node of cluster {name}, as root. The token works once, until {made['expires']}.",
+        "",
+    ]
     if fetched:
         path = quote(str(made["agentPath"]))
         lines += [
@@ -116,7 +138,12 @@ def instructions(name: str, made: dict[str, Any]) -> list[str]:
         ]
     else:
         lines += ["# 1. Enrol"]
-    lines += [f"{agent} enrol {url} --ca-pin {pin} --token-stdin --state-dir {_STATE} <<'TOKEN'", str(made["token"]), "TOKEN", ""]
+    lines += [
+        f"{agent} enrol {url} --ca-pin {pin} --token-stdin --state-dir {_STATE} <<'TOKEN'",
+        str(made["token"]),
+        "TOKEN",
+        "",
+    ]
     absolute = f"/usr/bin/{agent}" if fetched else f'"$(command -v {agent})"'
     lines += [
         "# 2. Run it, under systemd",
@@ -128,22 +155,36 @@ def instructions(name: str, made: dict[str, Any]) -> list[str]:
 
 
 def helm_instructions(name: str, made: dict[str, Any]) -> list[str]:
-    """The same for a Pod: the token by standard input into a Secret, then the chart. No secret in a command line or in helm's values."""
+    """The same for a Pod: the token by standard input into a Secret, then the chart. No secret in a
+    command line or in helm's values.
+    """
     return [
         f"# With the kubeconfig of cluster {name}. The token works once, until {made['expires']}.",
-        "# The address must be one that Pods reach, and the image one that you have built (examples/agent-chart/README.md).",
+        (
+            "# The address must be one that Pods reach, and the image one that you have built"
+            " (examples/agent-chart/README.md)."
+        ),
         "",
         "# 1. The token",
         f"kubectl create namespace {_NAMESPACE} --dry-run=client -o yaml | kubectl apply -f -",
-        f"kubectl create secret generic {_TOKEN_SECRET} -n {_NAMESPACE} --from-file=token=/dev/stdin --dry-run=client -o yaml <<'TOKEN' |",
+        (
+            f"kubectl create secret generic {_TOKEN_SECRET} -n {_NAMESPACE}"
+            " --from-file=token=/dev/stdin --dry-run=client -o yaml <<'TOKEN' |"
+        ),
         str(made["token"]),
         "TOKEN",
         "  kubectl apply --server-side -f -",
         "",
         "# 2. The agent",
         f"helm upgrade --install fleet-agent examples/agent-chart -n {_NAMESPACE} \\",
-        f"  --set manager.url={quote(str(made['url']))} --set manager.caPin={quote(str(made['caPin']))} \\",
-        f"  --set token.existingSecret={_TOKEN_SECRET} --set image.repository=registry.example.com/fleet-agent",
+        (
+            f"  --set manager.url={quote(str(made['url']))} --set"
+            f" manager.caPin={quote(str(made['caPin']))} \\"
+        ),
+        (
+            f"  --set token.existingSecret={_TOKEN_SECRET} --set"
+            " image.repository=registry.example.com/fleet-agent"
+        ),
     ]
 
 
@@ -156,24 +197,43 @@ def _bundles(session: Session, clusters: Items) -> None:
         if upgrade:
             out.line(f"{cluster['metadata']['name']}: agent {upgrade}")
         out.line()
-        read(session, [Want("bundledeployments", filters={"cluster": cluster["metadata"]["name"]})], View(sort_by="status"))
+        read(
+            session,
+            [Want("bundledeployments", filters={"cluster": cluster["metadata"]["name"]})],
+            View(sort_by="status"),
+        )
 
 
 def agent_upgrade(cluster: dict[str, Any]) -> str:
-    """Which version of the agent runs, which is wanted, and how far it is; "" when none is wanted."""
+    """Which version of the agent runs, which is wanted, and how far it is; "" when none is
+    wanted.
+    """
     agent = cluster["status"].get("agent") or {}
     if not agent.get("wanted"):
         return ""
     state, message = agent["upgrade"]["state"], agent["upgrade"]["message"]
-    return f"{agent.get('version') or 'unknown'}, wanted {agent['wanted']}: {state}" + (f" ({message})" if message else "")
+    return f"{agent.get('version') or 'unknown'}, wanted {agent['wanted']}: {state}" + (
+        f" ({message})" if message else ""
+    )
 
 
 app.command("upgrade-agent")(upgrade_agent)
 app.command("history")(cluster_history)
 app.command("label")(label_clusters)
-app.command("pause")(pause.command("clusters", "Change nothing on a cluster until it is resumed; what runs there stays.", paused=True))
+app.command("pause")(
+    pause.command(
+        "clusters",
+        "Change nothing on a cluster until it is resumed; what runs there stays.",
+        paused=True,
+    )
+)
 app.command("resume")(pause.command("clusters", "End the pause of a cluster.", paused=False))
-app.command("list")(lister("clusters", "The clusters, how many of their bundles are ready, and when they were last heard."))
+app.command("list")(
+    lister(
+        "clusters",
+        "The clusters, how many of their bundles are ready, and when they were last heard.",
+    )
+)
 app.command("get")(getter("clusters", "Clusters and their bundles, worst first.", _bundles))
 
 
@@ -182,7 +242,9 @@ def delete(
     names: OptionalNames = None,
     selector: Selector = "",
     every: Every = False,
-    uninstall: Annotated[bool, typer.Option("--uninstall", help="Also remove what the bundles brought.")] = False,
+    uninstall: Annotated[
+        bool, typer.Option("--uninstall", help="Also remove what the bundles brought.")
+    ] = False,
     yes: Yes = False,
     workspace: Workspace = "",
     context: ContextName = "",

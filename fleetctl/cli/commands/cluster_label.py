@@ -7,7 +7,17 @@ from typing import Annotated, Any
 import typer
 
 from fleetctl.cli.display import output as out
-from fleetctl.cli.session import ContextName, DryRun, Session, Workspace, Yes, confirm, counted, labels_of, opened
+from fleetctl.cli.session import (
+    ContextName,
+    DryRun,
+    Session,
+    Workspace,
+    Yes,
+    confirm,
+    counted,
+    labels_of,
+    opened,
+)
 from fleetctl.core.formats.url_path import relative
 from fleetctl.core.model.errors import NotFound, UsageError
 
@@ -15,30 +25,56 @@ _MOST_EFFECTS = 20
 
 
 def label(
-    words: Annotated[list[str], typer.Argument(metavar="[NAME…] K=V…", help="Clusters, then key=value to set, key- to remove.")],
-    selector: Annotated[str, typer.Option("-l", "--selector", metavar="SELECTOR", help="All that it picks, instead of names.")] = "",
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME…] K=V…", help="Clusters, then key=value to set, key- to remove."
+        ),
+    ],
+    selector: Annotated[
+        str,
+        typer.Option(
+            "-l", "--selector", metavar="SELECTOR", help="All that it picks, instead of names."
+        ),
+    ] = "",
     dry_run: DryRun = False,
     yes: Yes = False,
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> None:
-    """Set or remove labels. Targets apply at once; --dry-run shows which bundles clusters would gain, lose or change.
+    """Set or remove labels. Targets apply at once; --dry-run shows which bundles clusters would
+    gain, lose or change.
 
     Asks before it removes many deployments, or a cluster's last one.
     """
     names = [word for word in words if "=" not in word and not word.endswith("-")]
     changes = labels_of([word for word in words if word not in names], removing=True)
     if not changes:
-        raise UsageError("no label is named", subject="cluster label", next_step="Write key=value to set one, key- to remove it.")
+        raise UsageError(
+            "no label is named",
+            subject="cluster label",
+            next_step="Write key=value to set one, key- to remove it.",
+        )
     if bool(names) == bool(selector):
-        step = "Write `fleetctl cluster label NAME key=value` or `fleetctl cluster label -l SELECTOR key=value`."
-        raise UsageError("name clusters, or pick them with -l, one of both", subject="cluster label", next_step=step)
+        step = (
+            "Write `fleetctl cluster label NAME key=value` or `fleetctl cluster label -l SELECTOR"
+            " key=value`."
+        )
+        raise UsageError(
+            "name clusters, or pick them with -l, one of both",
+            subject="cluster label",
+            next_step=step,
+        )
     request: dict[str, Any] = {"labels": changes, "names": names, "selector": selector}
     with opened(context, workspace) as session:
         seen = _call(session, request | {"dryRun": True})
         if selector and not seen["picked"]:
             step = "See `fleetctl get clusters -o wide`."
-            raise NotFound(f"no cluster is picked by {selector}", subject=f"workspace {session.workspace}", next_step=step)
+            raise NotFound(
+                f"no cluster is picked by {selector}",
+                subject=f"workspace {session.workspace}",
+                next_step=step,
+            )
         if dry_run:
             _report(seen, changes)
             return
@@ -50,7 +86,9 @@ def label(
 
 
 def _call(session: Session, request: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = session.client.call("POST", relative("clusters", session.workspace, "labels"), request)
+    found: dict[str, Any] = session.client.call(
+        "POST", relative("clusters", session.workspace, "labels"), request
+    )
     return found
 
 

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.list_view import getter, lister
-from fleetctl.cli.session import ContextName, Doomed, DryRun, Name, Names, Selector, Workspace, Yes, new_group, opened, remove
+from fleetctl.cli.session import (
+    ContextName,
+    Doomed,
+    DryRun,
+    Name,
+    Names,
+    Selector,
+    Workspace,
+    Yes,
+    new_group,
+    opened,
+    remove,
+)
 from fleetctl.core.model.errors import UsageError
 
 app = new_group()
@@ -12,19 +24,34 @@ app.info.help = "Groups of clusters."
 
 
 @app.command()
-def create(name: Name, selector: Selector = "", dry_run: DryRun = False, workspace: Workspace = "", context: ContextName = "") -> None:
+def create(
+    name: Name,
+    selector: Selector = "",
+    dry_run: DryRun = False,
+    workspace: Workspace = "",
+    context: ContextName = "",
+) -> None:
     """A group of the clusters that a selector picks."""
     from fleetctl.client import place
     from fleetctl.core.model.cluster import parse_selector
 
     if not selector:
-        raise UsageError("a group needs a selector", subject="-l", next_step="Give for example -l env=prod.")
+        raise UsageError(
+            "a group needs a selector", subject="-l", next_step="Give for example -l env=prod."
+        )
     spec = {"selector": parse_selector(selector)}
     with opened(context, workspace) as session:
         meta = {"name": name, "namespace": session.workspace}
-        doc = {"apiVersion": "fleet.cattle.io/v1alpha1", "kind": "ClusterGroup", "metadata": meta, "spec": spec}
+        doc = {
+            "apiVersion": "fleet.cattle.io/v1alpha1",
+            "kind": "ClusterGroup",
+            "metadata": meta,
+            "spec": spec,
+        }
         asked = {"dryRun": "true"} if dry_run else None
-        answer = session.client.call("PUT", place("clustergroups", session.workspace, name), doc, params=asked)
+        answer = session.client.call(
+            "PUT", place("clustergroups", session.workspace, name), doc, params=asked
+        )
     out.line(f"clustergroup/{name} {answer['result']}{' (dry run)' if dry_run else ''}")
 
 
@@ -33,7 +60,9 @@ app.command("get")(getter("clustergroups", "Groups by name."))
 
 
 @app.command()
-def delete(names: Names, yes: Yes = False, workspace: Workspace = "", context: ContextName = "") -> None:
+def delete(
+    names: Names, yes: Yes = False, workspace: Workspace = "", context: ContextName = ""
+) -> None:
     """Delete a group; targets that name it pick nobody any more."""
     with opened(context, workspace) as session:
         remove(session, [Doomed("clustergroups", name) for name in names], yes=yes)

@@ -49,13 +49,18 @@ def list_(output: Output = Format.TABLE, no_headers: NoHeaders = False) -> None:
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The current one when not given.")] = "", output: Output = Format.TABLE
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The current one when not given.")
+    ] = "",
+    output: Output = Format.TABLE,
 ) -> None:
     """One context, without its token."""
     row = _row(config.chosen(name), config.read().current)
     if output is Format.TABLE or output is Format.WIDE:
         for key, value in row.items():
-            out.line(f"{key + ':':<11}{('yes' if value else 'no') if isinstance(value, bool) else value}")
+            out.line(
+                f"{key + ':':<11}{('yes' if value else 'no') if isinstance(value, bool) else value}"
+            )
     elif output is Format.NAME:
         out.line(row["name"])
     else:
@@ -66,7 +71,14 @@ def show(
 def use(
     name: Name,
     workspace: Annotated[
-        str, typer.Option("-n", "--workspace", "--namespace", metavar="NAME", help="Workspace to work in from now on.")
+        str,
+        typer.Option(
+            "-n",
+            "--workspace",
+            "--namespace",
+            metavar="NAME",
+            help="Workspace to work in from now on.",
+        ),
     ] = "",
 ) -> None:
     """Make a context the current one."""

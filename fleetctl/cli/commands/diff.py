@@ -79,20 +79,31 @@ def diff(
     mirror: Mirrors = None,
     kube_version: KubeVersion = "",
     api_versions: ApiVersions = None,
-    show_secrets: Annotated[bool, typer.Option("--show-secrets", help="Also the values of Secrets.")] = False,
+    show_secrets: Annotated[
+        bool, typer.Option("--show-secrets", help="Also the values of Secrets.")
+    ] = False,
     output: Output = Format.TABLE,
 ) -> int:
-    """What would change on clusters between two folders or commits. Exit status 1 when something would."""
+    """What would change on clusters between two folders or commits. Exit status 1 when something
+    would.
+    """
     if output not in {Format.TABLE, Format.WIDE, Format.JSON, Format.YAML}:
-        raise UsageError(f"-o {output.value} shows no differences", subject="diff", next_step="Write -o table, json or yaml.")
+        raise UsageError(
+            f"-o {output.value} shows no differences",
+            subject="diff",
+            next_step="Write -o table, json or yaml.",
+        )
     if not name and gitrepo is None:
         name = str(wish_of(new, "", workspace, [], None, None).repo.name)
     capabilities = parse_capabilities(kube_version, api_versions or [])
     sides: list[list[Rendered]] = []
     problems: list[Problem] = []
-    unknown: set[str] = set()  # directories that cannot be read on one side: their differences are not known
+    # directories that cannot be read on one side: their differences are not known
+    unknown: set[str] = set()
     for place in (old, new):
-        wish = everywhere(wish_of(place, name if gitrepo is None else "", workspace, path or [], targets, gitrepo))
+        wish = everywhere(
+            wish_of(place, name if gitrepo is None else "", workspace, path or [], targets, gitrepo)
+        )
         made, wrong, _ = prepared(place, wish, [], mirrors_of(mirror or []))
         for problem in wrong:
             out.error(f"{place}: {problem.summary}", problem.next_step)
@@ -100,7 +111,12 @@ def diff(
         unknown |= {problem.path for problem in wrong}
         fleet, wanted = chosen(clusters, cluster or [], selector, label or [], wish)
         kept = [b for b in made if not bundle or b.spec.name in bundle]
-        pairs = [(b, match) for one in wanted for b in kept for match in select(b.spec, [one], fleet.groups)]
+        pairs = [
+            (b, match)
+            for one in wanted
+            for b in kept
+            for match in select(b.spec, [one], fleet.groups)
+        ]
         sides.append(Renderer(hooks=True, crds=True, capabilities=capabilities).all(pairs))
     sides = [[one for one in side if not _is_below(one.bundle.path, unknown)] for side in sides]
     broken = _broken(sides)
@@ -109,7 +125,9 @@ def diff(
         out.document([_as_document(changes, names) for changes, names in found], output)
     elif found or not problems:
         _shown(found)
-    return max(UsageError.exit_status if problems else 0, *broken.values(), 0, DIFFERS if found else 0)
+    return max(
+        UsageError.exit_status if problems else 0, *broken.values(), 0, DIFFERS if found else 0
+    )
 
 
 def _is_below(path: str, folders: set[str]) -> bool:
@@ -117,24 +135,36 @@ def _is_below(path: str, folders: set[str]) -> bool:
 
 
 def _broken(sides: Sequence[Sequence[Rendered]]) -> dict[tuple[str, str], int]:
-    """(cluster, bundle) that could not be rendered on one side, with the exit status; said on stderr."""
+    """(cluster, bundle) that could not be rendered on one side, with the exit status; said on
+    stderr.
+    """
     found: dict[tuple[str, str], int] = {}
     for side, rendered in zip(("before", "after"), sides, strict=True):
         for one in rendered:
             if one.error:
                 found[one.cluster.name, one.bundle.name] = one.error.status
-                out.error(f"bundle {one.bundle.name} on cluster {one.cluster.name}, {side}: {one.error.summary}", one.error.next_step)
+                out.error(
+                    f"bundle {one.bundle.name} on cluster {one.cluster.name}, {side}:"
+                    f" {one.error.summary}",
+                    one.error.next_step,
+                )
     return found
 
 
 def _grouped(
-    old: Sequence[Rendered], new: Sequence[Rendered], broken: dict[tuple[str, str], int], *, show_secrets: bool
+    old: Sequence[Rendered],
+    new: Sequence[Rendered],
+    broken: dict[tuple[str, str], int],
+    *,
+    show_secrets: bool,
 ) -> list[tuple[list[Change], list[str]]]:
     """Clusters for which the same changes, once."""
     before, after = _objects(old), _objects(new)
     found: dict[tuple[Change, ...], list[str]] = {}
     for cluster in dict.fromkeys([*before, *after]):
-        changes = changes_of(before.get(cluster, {}), after.get(cluster, {}), show_secrets=show_secrets)
+        changes = changes_of(
+            before.get(cluster, {}), after.get(cluster, {}), show_secrets=show_secrets
+        )
         kept = tuple(c for c in changes if (cluster, c.key.bundle) not in broken)
         if kept:
             found.setdefault(kept, []).append(cluster)
@@ -154,10 +184,18 @@ def key_of(one: Rendered, item: dict[str, Any]) -> Key:
     """What one object of `one` is known by."""
     meta = item.get("metadata") or {}
     name = str(meta.get("name") or meta.get("generateName") or "")
-    return Key(one.bundle.name, str(item["apiVersion"]), str(item["kind"]), str(meta.get("namespace") or ""), name)
+    return Key(
+        one.bundle.name,
+        str(item["apiVersion"]),
+        str(item["kind"]),
+        str(meta.get("namespace") or ""),
+        name,
+    )
 
 
-def changes_of(before: dict[Key, dict[str, Any]], after: dict[Key, dict[str, Any]], *, show_secrets: bool) -> list[Change]:
+def changes_of(
+    before: dict[Key, dict[str, Any]], after: dict[Key, dict[str, Any]], *, show_secrets: bool
+) -> list[Change]:
     """Object by object; the values of Secrets hidden."""
     found: list[Change] = []
     for key in sorted(before.keys() | after.keys()):
@@ -167,7 +205,9 @@ def changes_of(before: dict[Key, dict[str, Any]], after: dict[Key, dict[str, Any
         if key.kind == "Secret" and not show_secrets:
             old, new = _masked(old, new)
         what = "added" if old is None else "removed" if new is None else "changed"
-        lines = difflib.unified_diff(_lines(old), _lines(new), f"{key} (before)", f"{key} (after)", lineterm="")
+        lines = difflib.unified_diff(
+            _lines(old), _lines(new), f"{key} (before)", f"{key} (after)", lineterm=""
+        )
         found.append(Change(key, what, "\n".join(lines)))
     return found
 
@@ -176,17 +216,24 @@ def _lines(item: dict[str, Any] | None) -> list[str]:
     return dump(item).splitlines() if item else []
 
 
-def _masked(old: dict[str, Any] | None, new: dict[str, Any] | None) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+def _masked(
+    old: dict[str, Any] | None, new: dict[str, Any] | None
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """The values of Secrets hidden, so that it still shows which of them differ."""
 
-    def hidden(mine: dict[str, Any] | None, other: dict[str, Any] | None, mark: str) -> dict[str, Any] | None:
+    def hidden(
+        mine: dict[str, Any] | None, other: dict[str, Any] | None, mark: str
+    ) -> dict[str, Any] | None:
         if mine is None:
             return None
         found = dict(mine)
         for field in ("data", "stringData"):
             theirs = (other or {}).get(field) or {}
             if isinstance(mine.get(field), dict):
-                found[field] = {k: _HIDDEN if k not in theirs or theirs[k] == v else f"{_HIDDEN} ({mark})" for k, v in mine[field].items()}
+                found[field] = {
+                    k: _HIDDEN if k not in theirs or theirs[k] == v else f"{_HIDDEN} ({mark})"
+                    for k, v in mine[field].items()
+                }
         return found
 
     return hidden(old, new, "before"), hidden(new, old, "after")
@@ -197,11 +244,17 @@ def _shown(found: Sequence[tuple[list[Change], list[str]]]) -> None:
         out.say("No differences.")
     for changes, names in found:
         shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        counts = ", ".join(f"{sum(c.what == what for c in changes)} {what}" for what in ("added", "changed", "removed"))
+        counts = ", ".join(
+            f"{sum(c.what == what for c in changes)} {what}"
+            for what in ("added", "changed", "removed")
+        )
         out.line(f"{counted(len(names), 'cluster')} ({shown}): {counts}")
         for change in changes:
             out.diff(change.text)
 
 
 def _as_document(changes: Sequence[Change], names: list[str]) -> dict[str, Any]:
-    return {"clusters": names, "changes": [{**c.key._asdict(), "what": c.what, "diff": c.text} for c in changes]}
+    return {
+        "clusters": names,
+        "changes": [{**c.key._asdict(), "what": c.what, "diff": c.text} for c in changes],
+    }

@@ -1,4 +1,6 @@
-"""`fleetctl explain`: the keys of fleet.yaml and of the manifests, as `kubectl explain` shows those of Kubernetes."""
+"""`fleetctl explain`: the keys of fleet.yaml and of the manifests, as `kubectl explain` shows those
+of Kubernetes.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +20,34 @@ _MOST_COLUMNS = 100
 
 
 def explain(
-    topic: Annotated[str, typer.Argument(metavar="TOPIC", help="fleet.yaml, fleet.yaml.helm.values, gitrepo.spec.paths, …")] = "fleet.yaml",
-    recursive: Annotated[bool, typer.Option("--recursive", help="All keys below, without their descriptions.")] = False,
-    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a whole document, for editors.")] = False,
-    output: Annotated[Format, typer.Option("-o", "--output", help="Form of the answer: table, json or yaml.")] = Format.TABLE,
+    topic: Annotated[
+        str,
+        typer.Argument(
+            metavar="TOPIC", help="fleet.yaml, fleet.yaml.helm.values, gitrepo.spec.paths, …"
+        ),
+    ] = "fleet.yaml",
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="All keys below, without their descriptions.")
+    ] = False,
+    schema: Annotated[
+        bool,
+        typer.Option("--schema", help="Print the JSON Schema of a whole document, for editors."),
+    ] = False,
+    output: Annotated[
+        Format, typer.Option("-o", "--output", help="Form of the answer: table, json or yaml.")
+    ] = Format.TABLE,
 ) -> None:
-    """What a key means, which type it has, what holds when it is left out, and what a customization does to it."""
+    """What a key means, which type it has, what holds when it is left out, and what a customization
+    does to it.
+    """
     document, node = find(topic)
     if schema:
         if node is not document.root:
-            raise UsageError("a schema is of a whole document", subject="--schema", next_step=f"Write `explain {document.name} --schema`.")
+            raise UsageError(
+                "a schema is of a whole document",
+                subject="--schema",
+                next_step=f"Write `explain {document.name} --schema`.",
+            )
         out.document(json_schema(document), Format.JSON)
     elif output in {Format.JSON, Format.YAML}:
         out.document(_plain(document, node), output)

@@ -46,48 +46,108 @@ _API = "fleet.cattle.io/v1alpha1"
 def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the GitRepo.")],
     url: Annotated[str, typer.Argument(metavar="URL", help="Address of the repository, https://…")],
-    branch: Annotated[str, typer.Option(metavar="NAME", help="Branch to follow; the remote's own when not given.")] = "",
-    revision: Annotated[str, typer.Option(metavar="REV", help="Tag or commit to stay at, instead of a branch.")] = "",
-    path: Annotated[list[str] | None, typer.Option(metavar="DIR", help="Directory to scan; may be given several times.")] = None,
+    branch: Annotated[
+        str, typer.Option(metavar="NAME", help="Branch to follow; the remote's own when not given.")
+    ] = "",
+    revision: Annotated[
+        str, typer.Option(metavar="REV", help="Tag or commit to stay at, instead of a branch.")
+    ] = "",
+    path: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DIR", help="Directory to scan; may be given several times."),
+    ] = None,
     target: Annotated[
         list[str] | None,
-        typer.Option(metavar="TARGET", help="Cluster by name, group:NAME, or a label selector; several are tried in order."),
+        typer.Option(
+            metavar="TARGET",
+            help="Cluster by name, group:NAME, or a label selector; several are tried in order.",
+        ),
     ] = None,
-    selector: Annotated[str, typer.Option("-l", "--selector", metavar="SELECTOR", help="Clusters by label, as in -l env=prod.")] = "",
-    username: Annotated[str, typer.Option(metavar="NAME", help="User for a private repository.")] = "",
-    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password or token from standard input.")] = False,
-    ca_file: Annotated[Path | None, typer.Option(metavar="FILE", help="PEM of the authority of the Git server's certificate.")] = None,
-    target_namespace: Annotated[str, typer.Option(metavar="NAME", help="Force everything into this namespace.")] = "",
-    service_account: Annotated[str, typer.Option(metavar="NAME", help="Account that the agent acts as.")] = "",
-    polling_interval: Annotated[str, typer.Option(metavar="TIME", help="Time between two looks, for example 30s.")] = "",
-    disable_polling: Annotated[bool, typer.Option("--disable-polling", help="Look only when asked, with `gitrepo sync`.")] = False,
+    selector: Annotated[
+        str,
+        typer.Option(
+            "-l", "--selector", metavar="SELECTOR", help="Clusters by label, as in -l env=prod."
+        ),
+    ] = "",
+    username: Annotated[
+        str, typer.Option(metavar="NAME", help="User for a private repository.")
+    ] = "",
+    password_stdin: Annotated[
+        bool,
+        typer.Option("--password-stdin", help="Read the password or token from standard input."),
+    ] = False,
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="PEM of the authority of the Git server's certificate."),
+    ] = None,
+    target_namespace: Annotated[
+        str, typer.Option(metavar="NAME", help="Force everything into this namespace.")
+    ] = "",
+    service_account: Annotated[
+        str, typer.Option(metavar="NAME", help="Account that the agent acts as.")
+    ] = "",
+    polling_interval: Annotated[
+        str, typer.Option(metavar="TIME", help="Time between two looks, for example 30s.")
+    ] = "",
+    disable_polling: Annotated[
+        bool, typer.Option("--disable-polling", help="Look only when asked, with `gitrepo sync`.")
+    ] = False,
     paused: Annotated[bool, typer.Option("--paused", help="Hand nothing out yet.")] = False,
-    keep_resources: Annotated[bool, typer.Option("--keep-resources", help="Leave what runs when the GitRepo goes.")] = False,
-    correct_drift: Annotated[bool, typer.Option("--correct-drift", help="Put right what somebody changes by hand.")] = False,
-    label: Annotated[list[str] | None, typer.Option(metavar="K=V", help="Label of the GitRepo.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="It exists: give it this spec instead of its own.")] = False,
+    keep_resources: Annotated[
+        bool, typer.Option("--keep-resources", help="Leave what runs when the GitRepo goes.")
+    ] = False,
+    correct_drift: Annotated[
+        bool, typer.Option("--correct-drift", help="Put right what somebody changes by hand.")
+    ] = False,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="K=V", help="Label of the GitRepo.")
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="It exists: give it this spec instead of its own.")
+    ] = False,
     dry_run: DryRun = False,
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> None:
     """Follow a Git repository. Without targets it goes to every cluster of the workspace."""
     _checked(url, polling_interval)
-    spec: dict[str, Any] = {"repo": url, "branch": branch, "revision": revision, "paths": path or []}
-    spec |= {"targets": _targets(target or [], selector), "targetNamespace": target_namespace, "serviceAccount": service_account}
-    spec |= {"pollingInterval": polling_interval, "disablePolling": disable_polling, "paused": paused, "keepResources": keep_resources}
+    spec: dict[str, Any] = {
+        "repo": url,
+        "branch": branch,
+        "revision": revision,
+        "paths": path or [],
+    }
+    spec |= {
+        "targets": _targets(target or [], selector),
+        "targetNamespace": target_namespace,
+        "serviceAccount": service_account,
+    }
+    spec |= {
+        "pollingInterval": polling_interval,
+        "disablePolling": disable_polling,
+        "paused": paused,
+        "keepResources": keep_resources,
+    }
     spec["correctDrift"] = {"enabled": True} if correct_drift else None
     secret = _credentials(name, username, password_stdin=password_stdin, ca_file=ca_file)
     if secret:
         spec["clientSecretName"] = secret["metadata"]["name"]
     meta = {"name": name, "labels": labels_of(label or [])}
-    wanted = {"apiVersion": _API, "kind": "GitRepo", "metadata": meta, "spec": {key: value for key, value in spec.items() if value}}
+    wanted = {
+        "apiVersion": _API,
+        "kind": "GitRepo",
+        "metadata": meta,
+        "spec": {key: value for key, value in spec.items() if value},
+    }
     with opened(context, workspace) as session:
         _Adding(session, name, wanted, secret).run(replace=replace, dry_run=dry_run)
 
 
 @dataclass
 class _Adding:
-    """One GitRepo and its Secret, in an order that leaves nothing behind when the GitRepo is refused."""
+    """One GitRepo and its Secret, in an order that leaves nothing behind when the GitRepo is
+    refused.
+    """
 
     session: Session
     name: str
@@ -98,7 +158,11 @@ class _Adding:
         tried = self._put("gitrepos", self.wanted, dry_run=True)
         if tried == "configured" and not replace:
             step = "Add --replace to give it this spec, or change it with `fleetctl apply`."
-            raise Conflict("it exists already, with another spec", subject=f"GitRepo {self.name}", next_step=step)
+            raise Conflict(
+                "it exists already, with another spec",
+                subject=f"GitRepo {self.name}",
+                next_step=step,
+            )
         if dry_run:
             out.line(f"gitrepo/{self.name} {tried} (dry run)")
             return
@@ -111,7 +175,9 @@ class _Adding:
 
         doc["metadata"]["namespace"] = self.session.workspace
         path = place(plural, self.session.workspace, doc["metadata"]["name"])
-        answer = self.session.client.call("PUT", path, doc, params={"dryRun": "true"} if dry_run else None)
+        answer = self.session.client.call(
+            "PUT", path, doc, params={"dryRun": "true"} if dry_run else None
+        )
         return str(answer["result"])
 
 
@@ -121,9 +187,15 @@ def _checked(url: str, polling_interval: str) -> None:
         _ = urlsplit(url).port
     except ValueError as why:
         raise UsageError(
-            f"{redacted_login(url)[:200]!r} is not an address: {why}", subject="URL", next_step="Write it as https://HOST/PATH."
+            f"{redacted_login(url)[:200]!r} is not an address: {why}",
+            subject="URL",
+            next_step="Write it as https://HOST/PATH.",
         ) from why
-    refuse_secrets(url, "URL", "Leave it out, change it where it was used, and give --username U --password-stdin.")
+    refuse_secrets(
+        url,
+        "URL",
+        "Leave it out, change it where it was used, and give --username U --password-stdin.",
+    )
     check_git_url(url, f"URL {url[:200]}")
     if polling_interval:
         seconds(polling_interval, option="--polling-interval")
@@ -145,10 +217,18 @@ def _targets(targets: list[str], selector: str) -> list[dict[str, Any]]:
     return found or [{"name": "all", "clusterSelector": {}}]
 
 
-def _credentials(name: str, username: str, *, password_stdin: bool, ca_file: Path | None) -> dict[str, Any] | None:
-    """The Secret that the GitRepo will name, or None. A password is never read from the command line."""
+def _credentials(
+    name: str, username: str, *, password_stdin: bool, ca_file: Path | None
+) -> dict[str, Any] | None:
+    """The Secret that the GitRepo will name, or None. A password is never read from the command
+    line.
+    """
     if bool(username) != password_stdin:
-        raise UsageError("--username and --password-stdin belong together", subject="gitrepo add", next_step="Give both or none.")
+        raise UsageError(
+            "--username and --password-stdin belong together",
+            subject="gitrepo add",
+            next_step="Give both or none.",
+        )
     data: dict[str, str] = {}
     if ca_file:
         from fleetctl.client import certificates
@@ -157,27 +237,45 @@ def _credentials(name: str, username: str, *, password_stdin: bool, ca_file: Pat
             data["cacerts"] = ca_file.read_text("ascii")
         except (OSError, UnicodeError) as why:
             said = getattr(why, "strerror", None) or "it is not PEM"
-            raise UsageError(f"{ca_file} cannot be read: {said}", subject="--ca-file", next_step="Give a file in PEM.") from why
+            raise UsageError(
+                f"{ca_file} cannot be read: {said}",
+                subject="--ca-file",
+                next_step="Give a file in PEM.",
+            ) from why
         if not certificates(data["cacerts"]):
-            raise UsageError(f"{ca_file} holds no certificate", subject="--ca-file", next_step="Give a file in PEM.")
+            raise UsageError(
+                f"{ca_file} holds no certificate",
+                subject="--ca-file",
+                next_step="Give a file in PEM.",
+            )
     if username:
         data |= {"username": username, "password": secret_line(None, option="--password-stdin")}
     if not data:
         return None
     kind = "kubernetes.io/basic-auth" if username else "Opaque"
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"{name}-git"}, "type": kind, "stringData": data}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": f"{name}-git"},
+        "type": kind,
+        "stringData": data,
+    }
 
 
 def _explain(_session: Session, repos: Items) -> None:
     for repo in repos:
         status = repo.get("status") or {}
         message = (status.get("display") or {}).get("message")
-        problems = [problem for problem in [status.get("error"), *(status.get("problems") or [])] if problem]
+        problems = [
+            problem for problem in [status.get("error"), *(status.get("problems") or [])] if problem
+        ]
         if message and not problems and not status.get("reasons"):
             out.line(f"{repo['metadata']['name']}: {message}")
         for problem in problems:
             out.line(f"problem: {problem.get('summary', '')}")
-            out.line(f"  {problem.get('nextStep') or problem.get('next_step') or 'Correct it and push.'}")
+            out.line(
+                f"  {problem.get('nextStep') or problem.get('next_step') or 'Correct it and push.'}"
+            )
         for warning in status.get("warnings") or []:
             out.line(f"warning: {warning.get('summary', '')}")
         reasons_text.show(repo)
@@ -185,13 +283,21 @@ def _explain(_session: Session, repos: Items) -> None:
         if held:
             name, commit = repo["metadata"]["name"], str(held["commit"])
             shown = ", ".join(held["bundles"][:8])
-            out.line(f"held: commit {commit[:12]} would remove {held['removals']} of {held['of']} bundles: {shown}")
+            out.line(
+                f"held: commit {commit[:12]} would remove {held['removals']} of {held['of']}"
+                f" bundles: {shown}"
+            )
             for move in held.get("moves") or []:
                 out.line(f"  {move['message']}: fleetctl bundle moved {move['from']} {move['to']}")
-            out.line(f"  To let them go: fleetctl gitrepo confirm {name} --removals {held['removals']} --commit {commit[:12]}")
+            out.line(
+                f"  To let them go: fleetctl gitrepo confirm {name} --removals {held['removals']}"
+                f" --commit {commit[:12]}"
+            )
 
 
-_PAUSE = "Hand out nothing of a repository until it is resumed; what runs stays, and Git is followed."
+_PAUSE = (
+    "Hand out nothing of a repository until it is resumed; what runs stays, and Git is followed."
+)
 app.command("pause")(pause.command("gitrepos", _PAUSE, paused=True))
 app.command("resume")(pause.command("gitrepos", "End the pause of a repository.", paused=False))
 app.command("list")(lister("gitrepos", "The repositories, their commit and state."))
@@ -231,14 +337,19 @@ def sync(
 @app.command()
 def confirm(
     name: Name,
-    removals: Annotated[int, typer.Option(metavar="N", help="How many bundles may be removed: the number that is held.")],
+    removals: Annotated[
+        int,
+        typer.Option(metavar="N", help="How many bundles may be removed: the number that is held."),
+    ],
     commit: Annotated[str, typer.Option(metavar="C", help="The commit that removes them.")],
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> None:
     """Let a held removal go: exactly that many bundles, at that commit."""
     with opened(context, workspace) as session:
-        session.client.call("POST", _action(session, name, "confirm"), {"removals": removals, "commit": commit})
+        session.client.call(
+            "POST", _action(session, name, "confirm"), {"removals": removals, "commit": commit}
+        )
     out.line(f"gitrepo/{name}: {counted(removals, 'removal')} confirmed")
 
 

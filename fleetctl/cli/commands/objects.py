@@ -39,7 +39,12 @@ from fleetctl.cli.session import (
 )
 from fleetctl.core.model.errors import FleetError, UsageError
 
-Files = Annotated[list[str] | None, typer.Option("-f", "--filename", metavar="FILE", help="File, directory, or - for standard input.")]
+Files = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-f", "--filename", metavar="FILE", help="File, directory, or - for standard input."
+    ),
+]
 _SUFFIXES = {".yaml", ".yml", ".json"}
 
 
@@ -75,8 +80,13 @@ def apply(
     given = _given(file or [], workspace)
     shown = []
     with opened(context, workspace) as session:
-        checked = [answer for _, answer in each(given, lambda one: _put(session, one, dry_run=True), "checked")]
-        for one, answer in zip(given, checked, strict=True) if dry_run else _written(session, given):
+        checked = [
+            answer
+            for _, answer in each(given, lambda one: _put(session, one, dry_run=True), "checked")
+        ]
+        for one, answer in (
+            zip(given, checked, strict=True) if dry_run else _written(session, given)
+        ):
             shown.append(answer["object"])
             if output in {Format.TABLE, Format.WIDE}:
                 _tell(one, answer, dry_run=dry_run)
@@ -85,7 +95,9 @@ def apply(
 
 
 def _written(session: Session, given: list[_Given]) -> Iterator[tuple[_Given, dict[str, Any]]]:
-    """Write the objects. Clusters, of which a file may hold thousands, go several at once; all others in their order."""
+    """Write the objects. Clusters, of which a file may hold thousands, go several at once; all
+    others in their order.
+    """
     for plural, group in groupby(given, key=lambda one: one.plural):
         some = list(group)
         if plural == "clusters":
@@ -96,7 +108,9 @@ def _written(session: Session, given: list[_Given]) -> Iterator[tuple[_Given, di
 
 def _tell(one: _Given, answer: dict[str, Any], *, dry_run: bool) -> None:
     """At once for each, so that an error in the middle leaves known what is done."""
-    out.line(f"{one.doc['kind'].lower()}/{one.name} {answer['result']}{' (dry run)' if dry_run else ''}")
+    out.line(
+        f"{one.doc['kind'].lower()}/{one.name} {answer['result']}{' (dry run)' if dry_run else ''}"
+    )
     for warning in answer.get("warnings") or []:
         out.say(f"warning: {one.place}: {one.doc['kind']} {one.name}: {warning}")
     if answer.get("token") and not dry_run:
@@ -109,7 +123,9 @@ def _put(session: Session, one: _Given, *, dry_run: bool) -> dict[str, Any]:
 
     path = place(one.plural, one.workspace or session.workspace, one.name)
     try:
-        answer: dict[str, Any] = session.client.call("PUT", path, one.doc, params={"dryRun": "true"} if dry_run else None)
+        answer: dict[str, Any] = session.client.call(
+            "PUT", path, one.doc, params={"dryRun": "true"} if dry_run else None
+        )
     except FleetError as error:
         error.subject = f"{one.place}: {error.subject or one.name}"
         raise
@@ -119,16 +135,28 @@ def _put(session: Session, one: _Given, *, dry_run: bool) -> dict[str, Any]:
 def _given(files: list[str], workspace: str) -> list[_Given]:
     """Every object of the files. Raises InvalidFile, UsageError."""
     if not files:
-        raise UsageError("no file is named", subject="-f", next_step="Give -f FILE, -f DIR or -f - for standard input.")
+        raise UsageError(
+            "no file is named",
+            subject="-f",
+            next_step="Give -f FILE, -f DIR or -f - for standard input.",
+        )
     found = [_checked(doc, where, workspace) for file in files for doc, where in documents_of(file)]
     if not found:
-        raise UsageError("there is no object in what was given", subject=", ".join(files), next_step="Look at the file.")
+        raise UsageError(
+            "there is no object in what was given",
+            subject=", ".join(files),
+            next_step="Look at the file.",
+        )
     return found
 
 
 def _checked(doc: Any, where: str, workspace: str) -> _Given:
     if not isinstance(doc, dict) or not isinstance(doc.get("kind"), str):
-        raise UsageError("this is not an object", subject=where, next_step="Give it apiVersion, kind and metadata.")
+        raise UsageError(
+            "this is not an object",
+            subject=where,
+            next_step="Give it apiVersion, kind and metadata.",
+        )
     try:
         plural = plural_of(doc["kind"])
     except UsageError as error:
@@ -136,11 +164,15 @@ def _checked(doc: Any, where: str, workspace: str) -> _Given:
         raise
     meta = doc.get("metadata")
     if not isinstance(meta, dict) or not isinstance(meta.get("name"), str) or not meta["name"]:
-        raise UsageError(f"{doc['kind']} has no metadata.name", subject=where, next_step="Give it a name.")
+        raise UsageError(
+            f"{doc['kind']} has no metadata.name", subject=where, next_step="Give it a name."
+        )
     given = _Given(doc, plural, where)
     if workspace and given.workspace not in {"", workspace}:
         summary = f"its namespace is {given.workspace}, and -n says {workspace}"
-        raise UsageError(summary, subject=f"{where}: {given.name}", next_step="Leave one of them out.")
+        raise UsageError(
+            summary, subject=f"{where}: {given.name}", next_step="Leave one of them out."
+        )
     return given
 
 
@@ -169,12 +201,22 @@ def _texts(source: str) -> list[tuple[str, bytes]]:
         files = sorted(p for p in path.rglob("*") if p.suffix in _SUFFIXES and p.is_file())
         return [(str(p), p.read_bytes()) for p in files]
     except OSError as why:
-        raise UsageError(f"{source} cannot be read: {why.strerror}", subject="-f", next_step="Correct the path.") from why
+        raise UsageError(
+            f"{source} cannot be read: {why.strerror}", subject="-f", next_step="Correct the path."
+        ) from why
 
 
 def get(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="Kind or short name, several joined by commas, `all`, or KIND/NAME.")],
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Names; all when none is given.")] = None,
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help="Kind or short name, several joined by commas, `all`, or KIND/NAME.",
+        ),
+    ],
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Names; all when none is given.")
+    ] = None,
     output: Output = Format.TABLE,
     workspace: Workspace = "",
     everywhere: Everywhere = False,
@@ -190,9 +232,17 @@ def get(
     named = _named(kind, names or [])
     wants = [Want(plural, found, {"selector": selector}) for plural, found in named.items()]
     if everywhere and any(named.values()):
-        raise UsageError("a name belongs to one workspace", subject="-A", next_step="Give -n WORKSPACE, or leave out the name.")
+        raise UsageError(
+            "a name belongs to one workspace",
+            subject="-A",
+            next_step="Give -n WORKSPACE, or leave out the name.",
+        )
     with opened(context, workspace) as session:
-        read(session, wants, View(output, everywhere, watch, not no_headers, sort_by, state, not_ready))
+        read(
+            session,
+            wants,
+            View(output, everywhere, watch, not no_headers, sort_by, state, not_ready),
+        )
 
 
 def _named(kind: str, names: list[str]) -> dict[str, list[str]]:
@@ -202,12 +252,18 @@ def _named(kind: str, names: list[str]) -> dict[str, list[str]]:
         for word in [kind, *names]:
             first, slash, name = word.partition("/")
             if not slash or not name:
-                raise UsageError(f"{word!r} is not KIND/NAME", subject=kind, next_step="Write either KIND NAME… or KIND/NAME….")
+                raise UsageError(
+                    f"{word!r} is not KIND/NAME",
+                    subject=kind,
+                    next_step="Write either KIND NAME… or KIND/NAME….",
+                )
             found.setdefault(plural_of(first), []).append(name)
         return found
     plurals = plurals_of(kind)
     if names and len(plurals) > 1:
-        raise UsageError("names belong to one kind", subject=kind, next_step="Write KIND/NAME for each.")
+        raise UsageError(
+            "names belong to one kind", subject=kind, next_step="Write KIND/NAME for each."
+        )
     return {plural: list(names) for plural in plurals}
 
 
@@ -217,7 +273,9 @@ def delete(
     file: Files = None,
     selector: Selector = "",
     every: Every = False,
-    ignore_not_found: Annotated[bool, typer.Option("--ignore-not-found", help="It is no error when it does not exist.")] = False,
+    ignore_not_found: Annotated[
+        bool, typer.Option("--ignore-not-found", help="It is no error when it does not exist.")
+    ] = False,
     yes: Yes = False,
     workspace: Workspace = "",
     context: ContextName = "",
@@ -225,7 +283,9 @@ def delete(
     """Delete objects of any kind; says first what would go with them."""
     if bool(kind) == bool(file):
         raise UsageError(
-            "what goes is named or stands in a file", subject="delete", next_step="Write `fleetctl delete KIND NAME` or -f FILE."
+            "what goes is named or stands in a file",
+            subject="delete",
+            next_step="Write `fleetctl delete KIND NAME` or -f FILE.",
         )
     if file:
         doomed = [Doomed(one.plural, one.name, one.workspace) for one in _given(file, workspace)]
@@ -234,6 +294,9 @@ def delete(
         return
     named = _named(kind, names or [])
     with opened(context, workspace) as session:
-        picks = {plural: picked(session, plural, found, selector, every=every) for plural, found in named.items()}
+        picks = {
+            plural: picked(session, plural, found, selector, every=every)
+            for plural, found in named.items()
+        }
         doomed = [Doomed(plural, name) for plural, found in picks.items() for name in found]
         remove(session, doomed, yes=yes, absent_is_fine=ignore_not_found)

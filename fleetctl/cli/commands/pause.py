@@ -7,7 +7,16 @@ from typing import Any
 
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.columns import KINDS
-from fleetctl.cli.session import ContextName, Every, OptionalNames, Selector, Session, Workspace, opened, picked
+from fleetctl.cli.session import (
+    ContextName,
+    Every,
+    OptionalNames,
+    Selector,
+    Session,
+    Workspace,
+    opened,
+    picked,
+)
 
 
 def command(plural: str, what: str, *, paused: bool) -> Callable[..., None]:
@@ -22,7 +31,8 @@ def command(plural: str, what: str, *, paused: bool) -> Callable[..., None]:
     ) -> None:
         with opened(context, workspace) as session:
             chosen = picked(session, plural, names, selector, every=every)
-            items = [session.client.get(plural, session.workspace, name) for name in chosen]  # nothing is done when one is unknown
+            # nothing is done when one is unknown
+            items = [session.client.get(plural, session.workspace, name) for name in chosen]
             for item in items:
                 _set(session, plural, item, paused=paused)
 
@@ -39,7 +49,16 @@ def _set(session: Session, plural: str, item: dict[str, Any], *, paused: bool) -
         out.line(f"{KINDS[plural].kind.lower()}/{name} {done} already")
         return
     spec.pop("paused", None)
-    meta = {key: item["metadata"][key] for key in ("name", "namespace", "labels", "annotations") if item["metadata"].get(key)}
-    body = {"apiVersion": item["apiVersion"], "kind": item["kind"], "metadata": meta, "spec": spec | ({"paused": True} if paused else {})}
+    meta = {
+        key: item["metadata"][key]
+        for key in ("name", "namespace", "labels", "annotations")
+        if item["metadata"].get(key)
+    }
+    body = {
+        "apiVersion": item["apiVersion"],
+        "kind": item["kind"],
+        "metadata": meta,
+        "spec": spec | ({"paused": True} if paused else {}),
+    }
     session.client.call("PUT", place(plural, session.workspace, name), body)
     out.line(f"{KINDS[plural].kind.lower()}/{name} {done}")

@@ -10,7 +10,17 @@ import typer
 
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.output import Column, Format
-from fleetctl.cli.local_engine import Fleet, Rendered, Renderer, Wish, built, fleet_of, picked, scanned, wish_of
+from fleetctl.cli.local_engine import (
+    Fleet,
+    Rendered,
+    Renderer,
+    Wish,
+    built,
+    fleet_of,
+    picked,
+    scanned,
+    wish_of,
+)
 from fleetctl.cli.session import NoHeaders, Output, labels_of
 from fleetctl.core.charts.capabilities import parse_capabilities
 from fleetctl.core.model.cluster import Cluster, parse_selector
@@ -20,28 +30,82 @@ from fleetctl.core.model.problems import Problem
 from fleetctl.core.scan.scan import Built, Draft
 from fleetctl.core.targeting.target import Match, Miss, explain, select
 
-Place = Annotated[str, typer.Argument(metavar="DIR", help="Folder of the repository, or CLONE@REVISION.")]
-RepoName = Annotated[str, typer.Option("--name", metavar="NAME", help="Name of the GitRepo; the folder's when not given.")]
-InWorkspace = Annotated[str, typer.Option("-n", "--workspace", "--namespace", metavar="NAME", help="Workspace of the GitRepo.")]
-Paths = Annotated[list[str] | None, typer.Option("--path", metavar="DIR", help="Directory to scan; may be given several times.")]
-Targets = Annotated[Path | None, typer.Option("--targets", metavar="FILE", help="File with `targets:`, as a GitRepo has them.")]
-GitRepoFile = Annotated[Path | None, typer.Option("--gitrepo", metavar="FILE", help="File with the GitRepo, instead of these options.")]
-Clusters = Annotated[Path | None, typer.Option("--clusters", metavar="FILE", help="File with Clusters and ClusterGroups.")]
-Names = Annotated[list[str] | None, typer.Option("--cluster", metavar="NAME", help="Only this cluster; may be given several times.")]
-Select = Annotated[str, typer.Option("-l", "--selector", metavar="SELECTOR", help="Only clusters with these labels.")]
-Labels = Annotated[
-    list[str] | None, typer.Option("--label", metavar="K=V", help="Labels of the cluster that --cluster names, without a file.")
+Place = Annotated[
+    str, typer.Argument(metavar="DIR", help="Folder of the repository, or CLONE@REVISION.")
 ]
-Bundles = Annotated[list[str] | None, typer.Option("--bundle", metavar="NAME", help="Only this bundle; may be given several times.")]
+RepoName = Annotated[
+    str,
+    typer.Option(
+        "--name", metavar="NAME", help="Name of the GitRepo; the folder's when not given."
+    ),
+]
+InWorkspace = Annotated[
+    str,
+    typer.Option(
+        "-n", "--workspace", "--namespace", metavar="NAME", help="Workspace of the GitRepo."
+    ),
+]
+Paths = Annotated[
+    list[str] | None,
+    typer.Option("--path", metavar="DIR", help="Directory to scan; may be given several times."),
+]
+Targets = Annotated[
+    Path | None,
+    typer.Option("--targets", metavar="FILE", help="File with `targets:`, as a GitRepo has them."),
+]
+GitRepoFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--gitrepo", metavar="FILE", help="File with the GitRepo, instead of these options."
+    ),
+]
+Clusters = Annotated[
+    Path | None,
+    typer.Option("--clusters", metavar="FILE", help="File with Clusters and ClusterGroups."),
+]
+Names = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cluster", metavar="NAME", help="Only this cluster; may be given several times."
+    ),
+]
+Select = Annotated[
+    str,
+    typer.Option("-l", "--selector", metavar="SELECTOR", help="Only clusters with these labels."),
+]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label", metavar="K=V", help="Labels of the cluster that --cluster names, without a file."
+    ),
+]
+Bundles = Annotated[
+    list[str] | None,
+    typer.Option("--bundle", metavar="NAME", help="Only this bundle; may be given several times."),
+]
 KubeVersion = Annotated[
     str,
-    typer.Option("--kube-version", metavar="VERSION", help="Kubernetes version that charts see; helm's default without."),
+    typer.Option(
+        "--kube-version",
+        metavar="VERSION",
+        help="Kubernetes version that charts see; helm's default without.",
+    ),
 ]
 ApiVersions = Annotated[
     list[str] | None,
-    typer.Option("--api-versions", "-a", metavar="API", help="Another API version that charts see; may be given several times."),
+    typer.Option(
+        "--api-versions",
+        "-a",
+        metavar="API",
+        help="Another API version that charts see; may be given several times.",
+    ),
 ]
-Mirrors = Annotated[list[str] | None, typer.Option("--mirror", metavar="URL=URL", help="Read charts of the first address from the second.")]
+Mirrors = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mirror", metavar="URL=URL", help="Read charts of the first address from the second."
+    ),
+]
 FAILED = 1
 
 
@@ -56,7 +120,9 @@ def bundles(
     output: Output = Format.TABLE,
     no_headers: NoHeaders = False,
 ) -> int:
-    """The bundles that a scan makes of a folder or a commit; -o yaml prints them as Fleet's Bundle documents."""
+    """The bundles that a scan makes of a folder or a commit; -o yaml prints them as Fleet's Bundle
+    documents.
+    """
     mirrors = mirrors_of(mirror or [])
     wish = wish_of(place, name, workspace, path or [], targets, gitrepo)
     drafts, problems, warnings = scanned(place, wish)
@@ -68,7 +134,9 @@ def bundles(
         for draft in drafts:
             out.line(f"bundle/{draft.spec.name}")
     else:
-        out.table(_BUNDLES, [_row(d) for d in drafts], headers=not no_headers, wide=output is Format.WIDE)
+        out.table(
+            _BUNDLES, [_row(d) for d in drafts], headers=not no_headers, wide=output is Format.WIDE
+        )
     return told(problems, warnings)
 
 
@@ -87,12 +155,20 @@ def targets(
     output: Output = Format.TABLE,
     no_headers: NoHeaders = False,
 ) -> int:
-    """Which cluster gets which bundle, through which target and customization, and which does not and why."""
+    """Which cluster gets which bundle, through which target and customization, and which does not
+    and why.
+    """
     wish = everywhere(wish_of(place, name, workspace, path or [], targets, gitrepo))
     fleet, wanted = chosen(clusters, cluster or [], selector, label or [], wish)
     drafts, problems, warnings = scanned(place, wish)
-    rows = [_fate(d, found) for d in only(drafts, bundle or []) for found in explain(d.spec, wanted, fleet.groups)]
-    if not out.answered(rows, output, (f"{row['cluster']}/{row['bundle']}" for row in rows if row["deploys"])):
+    rows = [
+        _fate(d, found)
+        for d in only(drafts, bundle or [])
+        for found in explain(d.spec, wanted, fleet.groups)
+    ]
+    if not out.answered(
+        rows, output, (f"{row['cluster']}/{row['bundle']}" for row in rows if row["deploys"])
+    ):
         out.table(_FATES, rows, headers=not no_headers, wide=output is Format.WIDE)
     return told(problems, warnings)
 
@@ -112,18 +188,34 @@ def render(
     mirror: Mirrors = None,
     kube_version: KubeVersion = "",
     api_versions: ApiVersions = None,
-    hooks: Annotated[bool, typer.Option("--hooks", help="Also objects that helm runs as hooks.")] = False,
-    include_crds: Annotated[bool, typer.Option("--include-crds", help="Also what a chart's crds folder holds.")] = False,
-    output_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Write CLUSTER/BUNDLE.yaml into this folder instead.")] = None,
+    hooks: Annotated[
+        bool, typer.Option("--hooks", help="Also objects that helm runs as hooks.")
+    ] = False,
+    include_crds: Annotated[
+        bool, typer.Option("--include-crds", help="Also what a chart's crds folder holds.")
+    ] = False,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write CLUSTER/BUNDLE.yaml into this folder instead."),
+    ] = None,
     output: Output = Format.YAML,
 ) -> int:
     """The objects that clusters would get, made by the code that their agents run."""
     if output not in {Format.YAML, Format.JSON, Format.NAME}:
-        raise UsageError(f"-o {output.value} shows no objects", subject="render", next_step="Write -o yaml, json or name.")
+        raise UsageError(
+            f"-o {output.value} shows no objects",
+            subject="render",
+            next_step="Write -o yaml, json or name.",
+        )
     wish = everywhere(wish_of(place, name, workspace, path or [], targets, gitrepo))
     made, problems, warnings = prepared(place, wish, bundle or [], mirrors_of(mirror or []))
     fleet, wanted = chosen(clusters, cluster or [], selector, label or [], wish)
-    pairs = [(b, match) for match_of in wanted for b in made for match in select(b.spec, [match_of], fleet.groups)]
+    pairs = [
+        (b, match)
+        for match_of in wanted
+        for b in made
+        for match in select(b.spec, [match_of], fleet.groups)
+    ]
     if not pairs and made:
         out.say("No cluster gets a bundle; `fleetctl targets` says why.")
     capabilities = parse_capabilities(kube_version, api_versions or [])
@@ -145,11 +237,16 @@ def everywhere(wish: Wish) -> Wish:
     spec = wish.repo.spec
     if spec.targets is not None:
         return wish
-    repo = msgspec.structs.replace(wish.repo, spec=msgspec.structs.replace(spec, targets=[GitTarget(name="all", cluster_selector={})]))
+    repo = msgspec.structs.replace(
+        wish.repo,
+        spec=msgspec.structs.replace(spec, targets=[GitTarget(name="all", cluster_selector={})]),
+    )
     return Wish(repo, wish.restricted)
 
 
-def prepared(place: str, wish: Wish, names: Sequence[str], mirrors: dict[str, str]) -> tuple[list[Built], list[Problem], list[Problem]]:
+def prepared(
+    place: str, wish: Wish, names: Sequence[str], mirrors: dict[str, str]
+) -> tuple[list[Built], list[Problem], list[Problem]]:
     """(bundles with their charts, problems, warnings)."""
     drafts, problems, warnings = scanned(place, wish)
     made, more = built(only(drafts, names), mirrors)
@@ -161,22 +258,42 @@ def only(drafts: list[Draft], names: Sequence[str]) -> list[Draft]:
     known = {str(d.spec.name) for d in drafts}
     for name in names:
         if name not in known:
-            step = f"There are {', '.join(sorted(known)[:10])}." if known else "See `fleetctl bundles`."
+            step = (
+                f"There are {', '.join(sorted(known)[:10])}."
+                if known
+                else "See `fleetctl bundles`."
+            )
             raise UsageError(f"there is no bundle {name!r}", subject="--bundle", next_step=step)
     return [d for d in drafts if not names or d.spec.name in names]
 
 
-def chosen(path: Path | None, names: list[str], selector: str, labels: list[str], wish: Wish) -> tuple[Fleet, list[Cluster]]:
-    """The fleet, and the clusters of it that are looked at; without a file, one cluster made of --cluster and --label."""
+def chosen(
+    path: Path | None, names: list[str], selector: str, labels: list[str], wish: Wish
+) -> tuple[Fleet, list[Cluster]]:
+    """The fleet, and the clusters of it that are looked at; without a file, one cluster made of
+    --cluster and --label.
+    """
     fleet = fleet_of(path, wish.repo.workspace)
     if path is None:
         if len(names) > 1:
-            raise UsageError("several clusters need a file", subject="--cluster", next_step="Add --clusters FILE.")
+            raise UsageError(
+                "several clusters need a file",
+                subject="--cluster",
+                next_step="Add --clusters FILE.",
+            )
         known = {k: v or "" for k, v in labels_of(labels).items()}
-        mine = Cluster(workspace=Workspace(wish.repo.workspace), name=ClusterName(names[0] if names else "local"), labels=known)
+        mine = Cluster(
+            workspace=Workspace(wish.repo.workspace),
+            name=ClusterName(names[0] if names else "local"),
+            labels=known,
+        )
         fleet.clusters.append(mine)
     elif labels:
-        raise UsageError("--label is for a cluster without a file", subject="--label", next_step="Write the labels into the file.")
+        raise UsageError(
+            "--label is for a cluster without a file",
+            subject="--label",
+            next_step="Write the labels into the file.",
+        )
     return fleet, picked(fleet, names, parse_selector(selector) if selector else None)
 
 
@@ -200,7 +317,10 @@ def _documents(drafts: list[Draft], made: list[Built], wish: Wish, form: Format)
     from fleetctl.core.scan.bundle_document import bundle_document
 
     by_name = {d.spec.name: d for d in drafts}
-    found = [bundle_document(by_name[b.spec.name], unpack(b.archive), restricted=wish.restricted) for b in made]
+    found = [
+        bundle_document(by_name[b.spec.name], unpack(b.archive), restricted=wish.restricted)
+        for b in made
+    ]
     out.objects(found, form)
 
 
@@ -228,35 +348,68 @@ def _style(draft: Draft) -> str:
     options = draft.spec.options
     folder = local_folder(options.helm or HelmOptions())
     helm = bool(draft.charts) or join(folder, "Chart.yaml") in draft.files
-    folders = {kustomize_folder(o) for o in (options, *(t.options for t in draft.spec.customizations))}
-    kustomize = any(f is not None and join(f, name) in draft.files for f in folders for name in KUSTOMIZATIONS)
+    folders = {
+        kustomize_folder(o) for o in (options, *(t.options for t in draft.spec.customizations))
+    }
+    kustomize = any(
+        f is not None and join(f, name) in draft.files for f in folders for name in KUSTOMIZATIONS
+    )
     return "+".join(word for word, on in (("helm", helm), ("kustomize", kustomize)) if on) or "raw"
 
 
 def _fate(draft: Draft, found: Match | Miss) -> dict[str, Any]:
     from fleetctl.core.rendering.render import release_of
 
-    row = {"cluster": found.cluster.name, "bundle": draft.spec.name, "deploys": isinstance(found, Match)}
+    row = {
+        "cluster": found.cluster.name,
+        "bundle": draft.spec.name,
+        "deploys": isinstance(found, Match),
+    }
     if isinstance(found, Miss):
-        return row | {"target": "", "customization": "", "namespace": "", "release": "", "why": found.why}
+        return row | {
+            "target": "",
+            "customization": "",
+            "namespace": "",
+            "release": "",
+            "why": found.why,
+        }
     try:
         release, namespace = release_of(found.options, draft.spec.name)
     except FleetError as error:
-        return row | {"target": found.target, "customization": found.customization, "namespace": "", "release": "", "why": error.summary}
-    return row | {"target": found.target, "customization": found.customization, "namespace": namespace, "release": release, "why": ""}
+        return row | {
+            "target": found.target,
+            "customization": found.customization,
+            "namespace": "",
+            "release": "",
+            "why": error.summary,
+        }
+    return row | {
+        "target": found.target,
+        "customization": found.customization,
+        "namespace": namespace,
+        "release": release,
+        "why": "",
+    }
 
 
 def _unread(pairs: Sequence[tuple[Built, Match]]) -> list[Problem]:
     """What only the cluster knows."""
-    names = sorted({b.spec.name for b, match in pairs if match.options.helm and match.options.helm.values_from})
+    names = sorted(
+        {b.spec.name for b, match in pairs if match.options.helm and match.options.helm.values_from}
+    )
     said = "helm.valuesFrom is read on the cluster, and is left out here"
-    return [Problem(path="", code="values-from", summary=f"bundle {name}: {said}") for name in names]
+    return [
+        Problem(path="", code="values-from", summary=f"bundle {name}: {said}") for name in names
+    ]
 
 
 def _failures(found: Sequence[Rendered]) -> int:
     for one in found:
         if one.error:
-            out.error(f"bundle {one.bundle.name} on cluster {one.cluster.name}: {one.error.summary}", one.error.next_step)
+            out.error(
+                f"bundle {one.bundle.name} on cluster {one.cluster.name}: {one.error.summary}",
+                one.error.next_step,
+            )
     return max((one.error.status for one in found if one.error), default=0)
 
 
@@ -268,19 +421,29 @@ def _printed(found: Sequence[Rendered], form: Format) -> None:
     for one in good:
         if form is Format.NAME:
             for item in one.objects:
-                out.line(f"{one.cluster.name}/{one.bundle.name}/{item['kind'].lower()}/{(item.get('metadata') or {}).get('name', '')}")
+                out.line(
+                    f"{one.cluster.name}/{one.bundle.name}/{item['kind'].lower()}/{(item.get('metadata') or {}).get('name', '')}"
+                )
         else:
             out.raw(_text(one))
 
 
 def _about(one: Rendered) -> dict[str, Any]:
     assert one.plan is not None
-    return {"cluster": one.cluster.name, "bundle": one.bundle.name, "namespace": one.plan.namespace, "release": one.plan.release}
+    return {
+        "cluster": one.cluster.name,
+        "bundle": one.bundle.name,
+        "namespace": one.plan.namespace,
+        "release": one.plan.release,
+    }
 
 
 def _text(one: Rendered) -> str:
     about = _about(one)
-    head = f"# bundle {about['bundle']} on cluster {about['cluster']}: release {about['namespace']}/{about['release']}\n"
+    head = (
+        f"# bundle {about['bundle']} on cluster {about['cluster']}: release"
+        f" {about['namespace']}/{about['release']}\n"
+    )
     return head + "".join("---\n" + text.decode().strip("\r\n") + "\n" for text in one.texts)
 
 
@@ -292,7 +455,11 @@ def _written(found: Sequence[Rendered], folder: Path) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(_text(one), "utf-8")
             except OSError as why:
-                raise UsageError(f"cannot be written: {why.strerror}", subject=str(path), next_step="Name another --output-dir.") from why
+                raise UsageError(
+                    f"cannot be written: {why.strerror}",
+                    subject=str(path),
+                    next_step="Name another --output-dir.",
+                ) from why
             out.line(str(path))
 
 

@@ -9,14 +9,25 @@ import typer
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.columns import status_text
 from fleetctl.cli.display.output import Column, Format, age
-from fleetctl.cli.session import ContextName, Everywhere, NoHeaders, Output, Session, Workspace, new_group, opened
+from fleetctl.cli.session import (
+    ContextName,
+    Everywhere,
+    NoHeaders,
+    Output,
+    Session,
+    Workspace,
+    new_group,
+    opened,
+)
 from fleetctl.core.formats.url_path import relative
 from fleetctl.core.model.errors import NotFound
 
 app = new_group()
 app.info.help = "The way of a new version through the clusters."
 Name = Annotated[str, typer.Argument(metavar="BUNDLE", help="The bundle.")]
-Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Shown to everybody who looks.")]
+Reason = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", help="Shown to everybody who looks.")
+]
 _COLUMNS = [
     Column("BUNDLE", lambda i: i["metadata"]["name"]),
     Column("STATUS", status_text),
@@ -31,7 +42,9 @@ _COLUMNS = [
 
 def _waits(partition: dict[str, Any]) -> str:
     outside = int(partition.get("waitingForWindow") or 0)
-    said = [str(partition["why"])] if partition["waiting"] > outside or partition.get("asks") else []
+    said = (
+        [str(partition["why"])] if partition["waiting"] > outside or partition.get("asks") else []
+    )
     return "; ".join([*said, *([f"{outside} outside their windows"] if outside else [])])
 
 
@@ -50,7 +63,9 @@ _PARTITIONS = [
 
 @app.command()
 def status(
-    name: Annotated[str, typer.Argument(metavar="BUNDLE", help="Only this bundle, partition by partition.")] = "",
+    name: Annotated[
+        str, typer.Argument(metavar="BUNDLE", help="Only this bundle, partition by partition.")
+    ] = "",
     output: Output = Format.TABLE,
     workspace: Workspace = "",
     everywhere: Everywhere = False,
@@ -64,20 +79,34 @@ def status(
         if name and not items:
             session.client.get("bundles", session.workspace, name)
             step = "It is handed out at once; see `fleetctl explain rolloutStrategy`."
-            raise NotFound(f"bundle {name} has no rollout", subject=f"Bundle {name}", next_step=step)
+            raise NotFound(
+                f"bundle {name} has no rollout", subject=f"Bundle {name}", next_step=step
+            )
     if output not in {Format.TABLE, Format.WIDE}:
         out.objects(items, output, single=bool(name))
         return
     if not items:
         out.say("No bundle has a rollout: all are handed out at once.")
         return
-    columns = [Column("WORKSPACE", lambda i: i["metadata"]["namespace"]), *_COLUMNS] if everywhere else _COLUMNS
+    columns = (
+        [Column("WORKSPACE", lambda i: i["metadata"]["namespace"]), *_COLUMNS]
+        if everywhere
+        else _COLUMNS
+    )
     out.table(columns, items, headers=not no_headers, wide=output is Format.WIDE)
     for item in items if name else ():
         out.line("" if len(items) == 1 else f"\n{item['metadata']['namespace']}/{name}:")
-        out.table(_PARTITIONS, item["status"]["partitions"], headers=not no_headers, wide=output is Format.WIDE)
+        out.table(
+            _PARTITIONS,
+            item["status"]["partitions"],
+            headers=not no_headers,
+            wide=output is Format.WIDE,
+        )
         if any(partition.get("asks") for partition in item["status"]["partitions"]):
-            out.line(f"\nTo let the next partition begin: fleetctl rollout approve {item['metadata']['name']}")
+            out.line(
+                "\nTo let the next partition begin: fleetctl rollout approve"
+                f" {item['metadata']['name']}"
+            )
 
 
 def _say(session: Session, name: str, verb: str, reason: str = "") -> dict[str, Any]:
@@ -89,11 +118,15 @@ def _say(session: Session, name: str, verb: str, reason: str = "") -> dict[str, 
 def _told(name: str, done: str, found: dict[str, Any]) -> None:
     display = found["status"]["display"]
     said = f", {display['message']}" if display["message"] else ""
-    out.line(f"rollout of {name} {done}: {display['state']}, {display['clusters']} clusters told{said}")
+    out.line(
+        f"rollout of {name} {done}: {display['state']}, {display['clusters']} clusters told{said}"
+    )
 
 
 @app.command()
-def pause(name: Name, reason: Reason = "", workspace: Workspace = "", context: ContextName = "") -> None:
+def pause(
+    name: Name, reason: Reason = "", workspace: Workspace = "", context: ContextName = ""
+) -> None:
     """Tell no further cluster, now and at later commits, until it is resumed."""
     with opened(context, workspace) as session:
         _told(name, "paused", _say(session, name, "pause", reason))
@@ -116,17 +149,28 @@ def approve(name: Name, workspace: Workspace = "", context: ContextName = "") ->
 @app.command("ignore-windows")
 def ignore_windows(
     name: Name,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why it cannot wait; shown to everybody who looks.")],
+    reason: Annotated[
+        str,
+        typer.Option(
+            "--reason", metavar="TEXT", help="Why it cannot wait; shown to everybody who looks."
+        ),
+    ],
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> None:
-    """In an emergency: let this one version through closed windows; budgets, approvals and pauses hold as ever."""
+    """In an emergency: let this one version through closed windows; budgets, approvals and pauses
+    hold as ever.
+    """
     with opened(context, workspace) as session:
         _told(name, "passes closed windows", _say(session, name, "ignore-windows", reason))
 
 
 @app.command()
-def abort(name: Name, reason: Reason = "", workspace: Workspace = "", context: ContextName = "") -> None:
-    """Tell no further cluster this version. Those that have it keep it; `fleetctl rollback` takes it back, the next commit begins anew."""
+def abort(
+    name: Name, reason: Reason = "", workspace: Workspace = "", context: ContextName = ""
+) -> None:
+    """Tell no further cluster this version. Those that have it keep it; `fleetctl rollback` takes
+    it back, the next commit begins anew.
+    """
     with opened(context, workspace) as session:
         _told(name, "aborted", _say(session, name, "abort", reason))

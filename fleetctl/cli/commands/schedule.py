@@ -1,4 +1,6 @@
-"""`fleetctl schedule`: when clusters may change, and when a schedule that is being written would let them."""
+"""`fleetctl schedule`: when clusters may change, and when a schedule that is being written would
+let them.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,18 @@ import typer
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.list_view import getter, lister
 from fleetctl.cli.display.output import Column, Format
-from fleetctl.cli.session import ContextName, Doomed, Names, NoHeaders, Output, Workspace, Yes, new_group, opened, remove
+from fleetctl.cli.session import (
+    ContextName,
+    Doomed,
+    Names,
+    NoHeaders,
+    Output,
+    Workspace,
+    Yes,
+    new_group,
+    opened,
+    remove,
+)
 from fleetctl.core.model.errors import UsageError
 
 app = new_group()
@@ -31,12 +44,16 @@ _COLUMNS = [
     Column("LOCATION", lambda i: i["location"], wide=True),
 ]
 
-app.command("list")(lister("schedules", "The schedules, whether they are open, and when they open next."))
+app.command("list")(
+    lister("schedules", "The schedules, whether they are open, and when they open next.")
+)
 app.command("get")(getter("schedules", "Schedules by name."))
 
 
 @app.command()
-def delete(names: Names, yes: Yes = False, workspace: Workspace = "", context: ContextName = "") -> None:
+def delete(
+    names: Names, yes: Yes = False, workspace: Workspace = "", context: ContextName = ""
+) -> None:
     """Delete a schedule; clusters under no other one may change at once."""
     with opened(context, workspace) as session:
         remove(session, [Doomed("schedules", name) for name in names], yes=yes)
@@ -44,15 +61,32 @@ def delete(names: Names, yes: Yes = False, workspace: Workspace = "", context: C
 
 @app.command()
 def preview(
-    what: Annotated[str, typer.Argument(metavar="FILE|NAME", help="A file with Schedules (then no manager is asked), or one by name.")],
-    at: Annotated[str, typer.Option("--at", metavar="TIME", help="From this time on, like 2026-03-29T01:30; now when not given.")] = "",
-    count: Annotated[int, typer.Option("--count", metavar="N", min=1, max=1000, help="So many windows of each.")] = 5,
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|NAME",
+            help="A file with Schedules (then no manager is asked), or one by name.",
+        ),
+    ],
+    at: Annotated[
+        str,
+        typer.Option(
+            "--at",
+            metavar="TIME",
+            help="From this time on, like 2026-03-29T01:30; now when not given.",
+        ),
+    ] = "",
+    count: Annotated[
+        int, typer.Option("--count", metavar="N", min=1, max=1000, help="So many windows of each.")
+    ] = 5,
     output: Output = Format.TABLE,
     no_headers: NoHeaders = False,
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> None:
-    """The next windows, in local time and in UTC, changes of the clock included; `*` is open at that time."""
+    """The next windows, in local time and in UTC, changes of the clock included; `*` is open at
+    that time.
+    """
     documents = list(_of_file(what)) if _is_file(what) else [_of_manager(what, workspace, context)]
     rows = [row for document, where in documents for row in _rows(document, where, at, count)]
     if output in {Format.TABLE, Format.WIDE}:
@@ -74,9 +108,17 @@ def _of_file(source: str) -> Iterator[tuple[dict[str, Any], str]]:
     """Every Schedule of the file. Raises UsageError when there is none."""
     from fleetctl.cli.commands.objects import documents_of
 
-    found = [(doc, where) for doc, where in documents_of(source) if isinstance(doc, dict) and doc.get("kind") == "Schedule"]
+    found = [
+        (doc, where)
+        for doc, where in documents_of(source)
+        if isinstance(doc, dict) and doc.get("kind") == "Schedule"
+    ]
     if not found:
-        raise UsageError("there is no Schedule in it", subject=source, next_step="Write kind: Schedule; see docs/rollouts.md.")
+        raise UsageError(
+            "there is no Schedule in it",
+            subject=source,
+            next_step="Write kind: Schedule; see docs/rollouts.md.",
+        )
     yield from found
 
 

@@ -13,7 +13,12 @@ from fleetctl.cli.display.output import Column, Format, ages
 from fleetctl.cli.session import ContextName, Everywhere, Output, Watch, Workspace, counted, opened
 
 _MOST, _LEAST_SHOWN = 20, 3
-_KINDS = (("GitRepos", "gitrepos"), ("Bundles", "bundles"), ("Clusters", "clusters"), ("Deployments", "deployments"))
+_KINDS = (
+    ("GitRepos", "gitrepos"),
+    ("Bundles", "bundles"),
+    ("Clusters", "clusters"),
+    ("Deployments", "deployments"),
+)
 _COUNTS = [
     Column("", lambda row: str(row["what"])),
     Column("TOTAL", lambda row: str(row["total"])),
@@ -36,7 +41,9 @@ def status(
     watch: Watch = False,
     context: ContextName = "",
 ) -> None:
-    """The whole fleet on one screen: what is in which state, and what needs attention, worst first."""
+    """The whole fleet on one screen: what is in which state, and what needs attention, worst
+    first.
+    """
     with opened(context, workspace) as session:
         asked = {} if everywhere else {"workspace": session.workspace}
         shown: list[Any] = []
@@ -53,7 +60,10 @@ def status(
             elif told in shown:
                 return
             shown[:] = [told]
-            names = (f"{str(item.get('kind', '')).lower()}/{item.get('name', '')}" for item in found.get("attention") or [])
+            names = (
+                f"{str(item.get('kind', '')).lower()}/{item.get('name', '')}"
+                for item in found.get("attention") or []
+            )
             if not out.answered(found, output, names):
                 _screen(found, session.client.url, output)
 
@@ -63,7 +73,10 @@ def status(
 def _screen(found: dict[str, Any], url: str, form: Format) -> None:
     space = found.get("workspace")
     uptime = f", up {out.duration(int(found['uptimeSeconds']))}" if "uptimeSeconds" in found else ""
-    out.line(f"{url}, version {found.get('version', '?')}{uptime}, {f'workspace {space}' if space else 'all workspaces'}")
+    out.line(
+        f"{url}, version {found.get('version', '?')}{uptime},"
+        f" {f'workspace {space}' if space else 'all workspaces'}"
+    )
     out.line()
     out.table(_COUNTS, [_counted(title, found.get(key) or {}) for title, key in _KINDS])
     wide = form is Format.WIDE
@@ -83,12 +96,22 @@ def _notes(found: dict[str, Any]) -> int:
     if pauses := _pauses(found.get("paused") or {}):
         said.append(f"paused: {pauses}; `fleetctl get gr,cl,b` marks them")
     if closed.get("closed"):
-        said.append(f"{counted(closed['closed'], 'cluster')} outside of a window: {closed['message']}; `fleetctl schedule list`")
+        said.append(
+            f"{counted(closed['closed'], 'cluster')} outside of a window: {closed['message']};"
+            " `fleetctl schedule list`"
+        )
     if pins.get("bundles") or pins.get("clusters"):
         whole = f"{counted(pins['bundles'], 'bundle')} pinned" if pins.get("bundles") else ""
-        own = f"{counted(pins['clusters'], 'cluster')} on revisions of their own" if pins.get("clusters") else ""
+        own = (
+            f"{counted(pins['clusters'], 'cluster')} on revisions of their own"
+            if pins.get("clusters")
+            else ""
+        )
         names = ", ".join(item["name"] for item in (pins.get("items") or [])[:3])
-        said.append(f"{', and '.join(filter(None, (whole, own)))}: {names}; `fleetctl rollback BUNDLE --release`")
+        said.append(
+            f"{', and '.join(filter(None, (whole, own)))}: {names}; `fleetctl rollback BUNDLE"
+            " --release`"
+        )
     for text in said:
         out.line()
         out.cut(ages(text))
@@ -99,7 +122,10 @@ def _pauses(paused: dict[str, Any]) -> str:
     """`gitrepo/apps, cluster/prod and 3 more` of each kind that has paused objects."""
     texts = []
     for kind in ("gitrepos", "clusters", "bundles"):
-        names, count = (paused.get(kind) or {}).get("names") or [], (paused.get(kind) or {}).get("count", 0)
+        names, count = (
+            (paused.get(kind) or {}).get("names") or [],
+            (paused.get(kind) or {}).get("count", 0),
+        )
         more = f" and {count - len(names)} more" if count > len(names) else ""
         if names:
             texts.append(", ".join(f"{kind.removesuffix('s')}/{name}" for name in names) + more)
@@ -133,7 +159,10 @@ def _attention(found: dict[str, Any], *, wide: bool, most: int, spaces: bool) ->
     width = max((len(str(item.get("state", ""))) for item in shown), default=0)
     for item in shown:
         out.entry(
-            str(item.get("state", "")), width, f"{_what(item, spaces=spaces)}  {ages(short(str(item.get('message') or '')))}", wide=wide
+            str(item.get("state", "")),
+            width,
+            f"{_what(item, spaces=spaces)}  {ages(short(str(item.get('message') or '')))}",
+            wide=wide,
         )
         if item.get("next"):
             out.line(f"{' ' * width}   {item['next']}")
@@ -143,15 +172,27 @@ def _attention(found: dict[str, Any], *, wide: bool, most: int, spaces: bool) ->
 
 
 def _what(item: dict[str, Any], *, spaces: bool) -> str:
-    kind, name, count = str(item.get("kind", "")).lower(), str(item.get("name", "")), int(item.get("count") or 1)
+    kind, name, count = (
+        str(item.get("kind", "")).lower(),
+        str(item.get("name", "")),
+        int(item.get("count") or 1),
+    )
     where = f"{item.get('namespace', '')}/" if spaces else ""
     return f"{kind}/{where}{name}" if count == 1 else f"{kind}/{where}{name} and {count - 1} more"
 
 
 def _counted(title: str, counts: dict[str, int]) -> dict[str, Any]:
-    rest = sorted((state for state in counts if state != "Ready"), key=lambda s: (ORDER.index(s) if s in ORDER else len(ORDER), s))
+    rest = sorted(
+        (state for state in counts if state != "Ready"),
+        key=lambda s: (ORDER.index(s) if s in ORDER else len(ORDER), s),
+    )
     said = ", ".join(f"{counts[state]} {state}" for state in rest if counts[state])
-    return {"what": title, "total": sum(counts.values()), "ready": counts.get("Ready", 0), "rest": said}
+    return {
+        "what": title,
+        "total": sum(counts.values()),
+        "ready": counts.get("Ready", 0),
+        "rest": said,
+    }
 
 
 def version(

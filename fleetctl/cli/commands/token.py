@@ -10,7 +10,16 @@ import typer
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.output import Column, Format
 from fleetctl.cli.durations import seconds
-from fleetctl.cli.session import ContextName, Name, NoHeaders, Output, Yes, confirm, new_group, opened
+from fleetctl.cli.session import (
+    ContextName,
+    Name,
+    NoHeaders,
+    Output,
+    Yes,
+    confirm,
+    new_group,
+    opened,
+)
 from fleetctl.core.formats.url_path import relative
 from fleetctl.core.model.errors import NotFound, UsageError
 
@@ -41,26 +50,45 @@ _COLUMNS = [
 def create(
     name: Name,
     role: Annotated[str, typer.Option(metavar="admin|read", help="What it may do.")] = "read",
-    bound: Annotated[str, typer.Option("-n", "--workspace", "--namespace", metavar="NAME", help="Bind it to one workspace.")] = "",
-    ttl: Annotated[str, typer.Option(metavar="TIME", help="How long it is good, for example 12h or 90d.")] = "30d",
+    bound: Annotated[
+        str,
+        typer.Option(
+            "-n", "--workspace", "--namespace", metavar="NAME", help="Bind it to one workspace."
+        ),
+    ] = "",
+    ttl: Annotated[
+        str, typer.Option(metavar="TIME", help="How long it is good, for example 12h or 90d.")
+    ] = "30d",
     output: Output = Format.TABLE,
     context: ContextName = "",
 ) -> None:
     """A new token; its value is shown once, alone on stdout."""
     if role not in {"admin", "read"}:
-        raise UsageError(f"there is no role {role!r}", subject="--role", next_step="Write admin or read.")
-    body = {"name": name, "role": role, "workspace": bound, "ttlSeconds": int(seconds(ttl, option="--ttl"))}
+        raise UsageError(
+            f"there is no role {role!r}", subject="--role", next_step="Write admin or read."
+        )
+    body = {
+        "name": name,
+        "role": role,
+        "workspace": bound,
+        "ttlSeconds": int(seconds(ttl, option="--ttl")),
+    }
     with opened(context) as session:
         made = session.client.call("POST", "tokens", body)
     if output in {Format.JSON, Format.YAML}:
         out.document(made, output)
         return
-    out.say(f"Token {made['name']} ({role}, workspace {bound or 'all'}), good until {made['expires']}. It is not shown again:")
+    out.say(
+        f"Token {made['name']} ({role}, workspace {bound or 'all'}), good until {made['expires']}."
+        " It is not shown again:"
+    )
     out.line(made["token"])
 
 
 @app.command("list")
-def list_(output: Output = Format.TABLE, no_headers: NoHeaders = False, context: ContextName = "") -> None:
+def list_(
+    output: Output = Format.TABLE, no_headers: NoHeaders = False, context: ContextName = ""
+) -> None:
     """The tokens, without their values."""
     with opened(context) as session:
         rows = session.client.call("GET", "tokens")["items"]
@@ -73,7 +101,11 @@ def revoke(name: Name, yes: Yes = False, context: ContextName = "") -> None:
     """Make a token worthless at once."""
     with opened(context) as session:
         if name not in {row["name"] for row in session.client.call("GET", "tokens")["items"]}:
-            raise NotFound(f"there is no token named {name}", subject=f"token {name}", next_step="See `fleetctl token list`.")
+            raise NotFound(
+                f"there is no token named {name}",
+                subject=f"token {name}",
+                next_step="See `fleetctl token list`.",
+            )
         confirm(f"Revoke token {name}? Whoever uses it is locked out at once.", yes=yes)
         session.client.call("DELETE", relative("tokens", name))
     out.line(f"token {name} revoked")

@@ -1,4 +1,6 @@
-"""`fleetctl validate`: everything that is wrong, or hardly meant, in the fleet.yaml files of a folder, a commit or one file."""
+"""`fleetctl validate`: everything that is wrong, or hardly meant, in the fleet.yaml files of a
+folder, a commit or one file.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,14 @@ from fleetctl.cli.display import output as out
 from fleetctl.cli.local_engine import text_of
 from fleetctl.cli.session import counted
 from fleetctl.core.lint.codes import RULES
-from fleetctl.core.lint.engine import Finding, Severity, is_manifest, lint, lint_ignore, lint_manifest
+from fleetctl.core.lint.engine import (
+    Finding,
+    Severity,
+    is_manifest,
+    lint,
+    lint_ignore,
+    lint_manifest,
+)
 from fleetctl.core.lint.kustomizations import lint_kustomizations
 from fleetctl.core.lint.scan_refusals import refusals
 from fleetctl.core.model.bundle import File
@@ -33,12 +42,19 @@ class Report(StrEnum):
 def validate(
     paths: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PATH", help="Folder, file, CLONE@REVISION, or - for standard input; else this folder."),
+        typer.Argument(
+            metavar="PATH",
+            help="Folder, file, CLONE@REVISION, or - for standard input; else this folder.",
+        ),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count as errors.")] = False,
-    output: Annotated[Report, typer.Option("-o", "--output", help="Form of the answer.")] = Report.TEXT,
+    output: Annotated[
+        Report, typer.Option("-o", "--output", help="Form of the answer.")
+    ] = Report.TEXT,
 ) -> int:
-    """Check fleet.yaml files, .fleetignore lines, and GitRepo, Cluster, ClusterGroup and Schedule manifests; exit status 1 for errors."""
+    """Check fleet.yaml files, .fleetignore lines, and GitRepo, Cluster, ClusterGroup and Schedule
+    manifests; exit status 1 for errors.
+    """
     files = 0
     found: list[Finding] = []
     for path in paths or ["."]:
@@ -50,15 +66,22 @@ def validate(
         for finding in found:
             _line(finding)
     else:
-        out.document(sarif(found) if output is Report.SARIF else [_plain(f) for f in found], out.Format.JSON)
+        out.document(
+            sarif(found) if output is Report.SARIF else [_plain(f) for f in found], out.Format.JSON
+        )
     if not files:
         return _scanned(paths or ["."])
-    out.say(f"{counted(files, 'file')}, {counted(errors, 'error')}, {counted(len(found) - errors, 'warning')}")
+    out.say(
+        f"{counted(files, 'file')}, {counted(errors, 'error')},"
+        f" {counted(len(found) - errors, 'warning')}"
+    )
     return FOUND if errors or (strict and found) else 0
 
 
 def _scanned(paths: list[str]) -> int:
-    """The exit status of folders without any fleet.yaml: manifests and charts alone make bundles too."""
+    """The exit status of folders without any fleet.yaml: manifests and charts alone make bundles
+    too.
+    """
     from fleetctl.cli.local_engine import scanned, wish_of
 
     bundles, failed = 0, False
@@ -70,7 +93,11 @@ def _scanned(paths: list[str]) -> int:
             out.error(problem.summary, problem.next_step)
     if not bundles:
         step = "Name another folder, or a file."
-        raise NotFound("no fleet.yaml was found, and no manifest or chart", subject=", ".join(paths), next_step=step)
+        raise NotFound(
+            "no fleet.yaml was found, and no manifest or chart",
+            subject=", ".join(paths),
+            next_step=step,
+        )
     out.say(f"no fleet.yaml; {counted(bundles, 'bundle')} of manifests or charts")
     return FOUND if failed else 0
 
@@ -86,13 +113,21 @@ def _checked(path: str) -> Iterator[tuple[str, list[Finding]]]:
         tree = open_local(path)
     except NotFound as why:
         raise UsageError(why.summary, subject=why.subject, next_step=why.next_step) from why
-    root = "" if path in {".", "./"} else path.rstrip("/") + ("/" if "@" not in path or Path(path).is_dir() else ":")
+    root = (
+        ""
+        if path in {".", "./"}
+        else path.rstrip("/") + ("/" if "@" not in path or Path(path).is_dir() else ":")
+    )
     index = Index(tree)
     for file in sorted([*tree.paths(), *tree.links()], key=str.encode):
         folder, _, name = file.rpartition("/")
         start = f"{folder}/" if folder else ""
         if name in _NAMES or name == ".fleetignore":
-            files = [p.removeprefix(start) for p in (*index.below(folder), *index.links_in(folder)) if p != file]
+            files = [
+                p.removeprefix(start)
+                for p in (*index.below(folder), *index.links_in(folder))
+                if p != file
+            ]
             try:
                 data = index.read(file).data
             except InvalidFile:
@@ -101,14 +136,26 @@ def _checked(path: str) -> Iterator[tuple[str, list[Finding]]]:
             if name == ".fleetignore":
                 yield file, lint_ignore(data, file=root + file, files=files)
             else:
-                yield file, _with_scan(lint(data, file=root + file, files=files), tree, index, file, root + file)
+                yield (
+                    file,
+                    _with_scan(
+                        lint(data, file=root + file, files=files), tree, index, file, root + file
+                    ),
+                )
 
 
-def _with_scan(findings: list[Finding], tree: Tree, index: Index, file: str, shown: str) -> list[Finding]:
-    """The findings, those in kustomizations, and what the scan of the bundle refuses beside them."""
+def _with_scan(
+    findings: list[Finding], tree: Tree, index: Index, file: str, shown: str
+) -> list[Finding]:
+    """The findings, those in kustomizations, and what the scan of the bundle refuses beside
+    them.
+    """
     folder = file[: file.rfind("/") + 1]
     text, files = index.read(file).data, _Files(tree, folder)
-    findings = [*findings, *lint_kustomizations(text, files=files, folder=shown.removesuffix(file) + folder)]
+    findings = [
+        *findings,
+        *lint_kustomizations(text, files=files, folder=shown.removesuffix(file) + folder),
+    ]
     if any(f.severity is Severity.ERROR or f.code == "both-fleet-files" for f in findings):
         return findings
     return [*refusals(index, file, shown=shown), *findings]
@@ -137,11 +184,17 @@ def _one_file(path: str) -> list[Finding]:
 
 def _beside(path: Path) -> Collection[str]:
     folder = path.parent
-    return [f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file() and f != path and ".git" not in f.parts]
+    return [
+        f.relative_to(folder).as_posix()
+        for f in folder.rglob("*")
+        if f.is_file() and f != path and ".git" not in f.parts
+    ]
 
 
 class _Files(Mapping[str, File]):
-    """The files of `tree` below the folder `start` (with its last slash); each is read when it is needed."""
+    """The files of `tree` below the folder `start` (with its last slash); each is read when it is
+    needed.
+    """
 
     def __init__(self, tree: Tree, start: str) -> None:
         self._tree, self._start = tree, start
@@ -179,7 +232,12 @@ def _plain(finding: Finding) -> dict[str, Any]:
 def sarif(found: list[Finding]) -> dict[str, Any]:
     """SARIF 2.1.0 (OASIS), as code scanning takes it."""
     rules = [
-        {"id": r.code, "shortDescription": {"text": r.text}, "defaultConfiguration": {"level": r.severity.value}} for r in RULES.values()
+        {
+            "id": r.code,
+            "shortDescription": {"text": r.text},
+            "defaultConfiguration": {"level": r.severity.value},
+        }
+        for r in RULES.values()
     ]
     index = {rule["id"]: at for at, rule in enumerate(rules)}
     results = [

@@ -1,7 +1,9 @@
-"""`fleetctl wait`: looks at each change, never longer than it was told, and ends at once when what is waited for cannot be any more.
+"""`fleetctl wait`: looks at each change, never longer than it was told, and ends at once when what
+is waited for cannot be any more.
 
-It looks again when the manager says that something has changed (a long poll), and in a fleet where something always changes no more often
-than every few seconds: a thousand pipelines that wait are no load.
+It looks again when the manager says that something has changed (a long poll), and in a fleet where
+something always changes no more often than every few seconds: a thousand pipelines that wait are no
+load.
 """
 
 from __future__ import annotations
@@ -20,7 +22,13 @@ from fleetctl.cli.display.output import ages, duration, say
 from fleetctl.cli.durations import seconds
 from fleetctl.cli.session import ContextName, Selector, Session, Workspace, counted, opened
 from fleetctl.cli.wait_conditions import Goal, goal_of
-from fleetctl.core.model.errors import DeadlineError, FleetError, NotFound, UnavailableError, UsageError
+from fleetctl.core.model.errors import (
+    DeadlineError,
+    FleetError,
+    NotFound,
+    UnavailableError,
+    UsageError,
+)
 
 _WORKSPACE = ("gitrepos", "bundles", "clusters")
 ROLLOUTS = "rollouts"
@@ -60,21 +68,37 @@ class _Wish:
 
 def wait(
     what: Annotated[
-        list[str] | None, typer.Argument(metavar="KIND[/NAME]", help="Kinds and names; nothing is the whole workspace.")
+        list[str] | None,
+        typer.Argument(
+            metavar="KIND[/NAME]", help="Kinds and names; nothing is the whole workspace."
+        ),
     ] = None,
     for_: Annotated[
         list[str] | None,
         typer.Option(
             "--for",
             metavar="WHAT",
-            help="ready (without --for), synced, applied, completed, deleted, commit=SHA, condition=TYPE[=STATUS], or state=STATE such as "
-            "Modified; several all hold.",
+            help=(
+                "ready (without --for), synced, applied, completed, deleted, commit=SHA,"
+                " condition=TYPE[=STATUS], or state=STATE such as "
+                "Modified; several all hold."
+            ),
         ),
     ] = None,
-    commit: Annotated[str, typer.Option(metavar="C", help="Also until the GitRepo, bundle or rollout is at this commit.")] = "",
-    timeout: Annotated[str, typer.Option(metavar="TIME", help="At most this long, then exit status 6; 0 looks once.")] = "5m",
+    commit: Annotated[
+        str,
+        typer.Option(
+            metavar="C", help="Also until the GitRepo, bundle or rollout is at this commit."
+        ),
+    ] = "",
+    timeout: Annotated[
+        str,
+        typer.Option(metavar="TIME", help="At most this long, then exit status 6; 0 looks once."),
+    ] = "5m",
     selector: Selector = "",
-    every: Annotated[bool, typer.Option("--all", help="All of the kind, as a kind without names means too.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="All of the kind, as a kind without names means too.")
+    ] = False,
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> None:
@@ -86,28 +110,56 @@ def wait(
     limit = seconds(timeout, option="--timeout")
     with opened(context, workspace) as session:
         found = _until(session, wish, limit)
-    say(f"{' '.join(what or []) or 'everything'}: {wish.text}" + (f" ({counted(found, 'object')})" if found != 1 else ""))
+    say(
+        f"{' '.join(what or []) or 'everything'}: {wish.text}"
+        + (f" ({counted(found, 'object')})" if found != 1 else "")
+    )
 
 
-def _wish(words: list[str], for_: Sequence[str], commit: str, selector: str, *, every: bool) -> _Wish:
+def _wish(
+    words: list[str], for_: Sequence[str], commit: str, selector: str, *, every: bool
+) -> _Wish:
     goals = [goal_of(text) for text in for_] + ([goal_of(f"commit={commit}")] if commit else [])
     aims = _aims(words)
     named = [name for aim in aims for name in aim.names]
     if every and (named or not words):
         step = "Write `fleetctl wait KIND --all`, or names without it."
-        raise UsageError("--all is of one kind, and takes no names", subject=" ".join(words) or "--all", next_step=step)
+        raise UsageError(
+            "--all is of one kind, and takes no names",
+            subject=" ".join(words) or "--all",
+            next_step=step,
+        )
     if named and selector:
-        raise UsageError("a selector picks, and names are given too", subject=selector, next_step="Leave one of them out.")
-    if any(goal.want.startswith("commit=") for goal in goals) and not {aim.plural for aim in aims} <= _OF_COMMIT:
+        raise UsageError(
+            "a selector picks, and names are given too",
+            subject=selector,
+            next_step="Leave one of them out.",
+        )
+    if (
+        any(goal.want.startswith("commit=") for goal in goals)
+        and not {aim.plural for aim in aims} <= _OF_COMMIT
+    ):
         step = "Write `fleetctl wait gitrepo/NAME --for commit=SHA`."
-        raise UsageError("only GitRepos, bundles and rollouts have a commit", subject="commit", next_step=step)
-    if any(goal.want == "completed" for goal in goals) and {aim.plural for aim in aims} != {ROLLOUTS}:
+        raise UsageError(
+            "only GitRepos, bundles and rollouts have a commit", subject="commit", next_step=step
+        )
+    if any(goal.want == "completed" for goal in goals) and {aim.plural for aim in aims} != {
+        ROLLOUTS
+    }:
         step = "Write `fleetctl wait rollout/BUNDLE --for completed`, or wait for applied."
         raise UsageError("only a rollout completes", subject="--for completed", next_step=step)
     if selector and any(aim.plural == ROLLOUTS for aim in aims):
-        raise UsageError("rollouts have no labels", subject=selector, next_step="Name bundles, or leave the selector out.")
+        raise UsageError(
+            "rollouts have no labels",
+            subject=selector,
+            next_step="Name bundles, or leave the selector out.",
+        )
     if len(goals) > 1 and any(goal.want == "deleted" for goal in goals):
-        raise UsageError("what is deleted is nothing else", subject="--for deleted", next_step="Leave the others out.")
+        raise UsageError(
+            "what is deleted is nothing else",
+            subject="--for deleted",
+            next_step="Leave the others out.",
+        )
     return _Wish(tuple(aims), tuple(goals), {"selector": selector})
 
 
@@ -121,14 +173,22 @@ def _aims(words: list[str]) -> list[_Aim]:
             kind, _, name = word.partition("/")
             plurals = _plurals(kind)
             if len(plurals) > 1 or not name:
-                raise UsageError("a name belongs to one kind", subject=word, next_step="Write `fleetctl wait KIND/NAME…`.")
+                raise UsageError(
+                    "a name belongs to one kind",
+                    subject=word,
+                    next_step="Write `fleetctl wait KIND/NAME…`.",
+                )
             found.setdefault(plurals[0], []).append(name)
         return [_Aim(plural, tuple(dict.fromkeys(names))) for plural, names in found.items()]
     kind, slash, name = words[0].partition("/")
     names = tuple(dict.fromkeys(([name] if slash else []) + words[1:]))
     plurals = _plurals(kind)
     if any("/" in one for one in names) or (names and (len(plurals) > 1 or not all(names))):
-        raise UsageError("names belong to one kind", subject=" ".join(words), next_step="Write `fleetctl wait KIND NAME…`.")
+        raise UsageError(
+            "names belong to one kind",
+            subject=" ".join(words),
+            next_step="Write `fleetctl wait KIND NAME…`.",
+        )
     return [_Aim(plural, names) for plural in plurals]
 
 
@@ -139,7 +199,9 @@ def _plurals(kind: str) -> list[str]:
 
 
 def _until(session: Session, wish: _Wish, limit: float) -> int:
-    """The number of objects once all are as wanted. Raises DeadlineError with what is missing on stderr, FleetError when it cannot be."""
+    """The number of objects once all are as wanted. Raises DeadlineError with what is missing on
+    stderr, FleetError when it cannot be.
+    """
     end, revision, told, pace = time.monotonic() + limit, 0, "", _PACES[0]
     session.client.deadline = end + _GRACE
     missing: list[str] = []
@@ -166,7 +228,9 @@ def _until(session: Session, wish: _Wish, limit: float) -> int:
 
 
 def _look(session: Session, wish: _Wish) -> tuple[int, list[str]]:
-    """(how many objects there are, what is missing in words). Raises FleetError when one will never be as wanted."""
+    """(how many objects there are, what is missing in words). Raises FleetError when one will never
+    be as wanted.
+    """
     items = [item for aim in wish.aims for item in _items(session, aim, wish.filters)]
     if wish.gone:
         asked = sum(len(aim.names) for aim in wish.aims)
@@ -184,7 +248,9 @@ def _look(session: Session, wish: _Wish) -> tuple[int, list[str]]:
 def _items(session: Session, aim: _Aim, filters: dict[str, str]) -> Iterator[dict[str, Any]]:
     if aim.plural == ROLLOUTS:
         for name in aim.names or ("",):
-            yield from session.client.call("GET", "rollouts", params={"workspace": session.workspace, "bundle": name})["items"]
+            yield from session.client.call(
+                "GET", "rollouts", params={"workspace": session.workspace, "bundle": name}
+            )["items"]
     elif aim.names and len(aim.names) <= _ONE_BY_ONE:
         for name in aim.names:
             try:
@@ -193,7 +259,9 @@ def _items(session: Session, aim: _Aim, filters: dict[str, str]) -> Iterator[dic
                 continue
     else:
         found = session.client.list(aim.plural, workspace=session.workspace, **filters)
-        yield from (item for item in found if not aim.names or item["metadata"]["name"] in aim.names)
+        yield from (
+            item for item in found if not aim.names or item["metadata"]["name"] in aim.names
+        )
 
 
 def _refuse_unknown(session: Session, wish: _Wish, items: Sequence[dict[str, Any]]) -> None:
@@ -227,9 +295,13 @@ def _absent(session: Session, wish: _Wish, items: Sequence[dict[str, Any]]) -> I
     for aim in wish.aims:
         kind = "Rollout" if aim.plural == ROLLOUTS else KINDS[aim.plural].kind
         more = ": nothing of it is handed out in steps yet" if aim.plural == ROLLOUTS else ""
-        yield from (f"{kind} {name} does not exist{more}" for name in aim.names if (kind, name) not in have)
+        yield from (
+            f"{kind} {name} does not exist{more}" for name in aim.names if (kind, name) not in have
+        )
     if not items and not any(aim.names for aim in wish.aims):
-        many = " or ".join(ROLLOUTS if aim.plural == ROLLOUTS else KINDS[aim.plural].many for aim in wish.aims)
+        many = " or ".join(
+            ROLLOUTS if aim.plural == ROLLOUTS else KINDS[aim.plural].many for aim in wish.aims
+        )
         yield f"there are no {many} in workspace {session.workspace}"
 
 
@@ -238,12 +310,17 @@ def _lost(item: dict[str, Any], wish: _Wish) -> None:
         why = goal.lost(item)
         if why:
             name = item["metadata"]["name"]
-            step = f"See `fleetctl why {name}`; `fleetctl rollout resume {name}` goes on, `fleetctl rollback {name}` goes back."
+            step = (
+                f"See `fleetctl why {name}`; `fleetctl rollout resume {name}` goes on, `fleetctl"
+                f" rollback {name}` goes back."
+            )
             raise FleetError(f"rollout {name} {why}", subject=f"Rollout {name}", next_step=step)
 
 
 def _tell(told: str, missing: list[str]) -> str:
-    """One line of progress whenever it changes. Causes stand in the error at the end, so that they are said once."""
+    """One line of progress whenever it changes. Causes stand in the error at the end, so that they
+    are said once.
+    """
     more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
     text = missing[0].partition(": ")[0] + more
     if text != told:
@@ -257,7 +334,10 @@ def _late(wish: _Wish, amount: int, missing: list[str], limit: float) -> Deadlin
             say(f"  {text}")
     if len(missing) > _SHOWN:
         say(f"  … and {len(missing) - _SHOWN} more")
-    summary = f"not {wish.text} within {duration(int(limit))}: {len(missing)} of {max(amount, len(missing))}"
+    summary = (
+        f"not {wish.text} within {duration(int(limit))}: {len(missing)} of"
+        f" {max(amount, len(missing))}"
+    )
     step = "Look with `fleetctl status`, or give it a longer --timeout."
     subject = missing[0] if len(missing) == 1 else ""
     return DeadlineError(summary, subject=subject, next_step=step)

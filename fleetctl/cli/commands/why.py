@@ -1,7 +1,8 @@
-"""`fleetctl why`: what stands in the way of a bundle, on a cluster or as a whole, and the next thing to happen.
+"""`fleetctl why`: what stands in the way of a bundle, on a cluster or as a whole, and the next
+thing to happen.
 
-Exit status 0 when what is asked about is Ready and nothing of it is held back, else 1: also when no target brings the bundle to the
-cluster.
+Exit status 0 when what is asked about is Ready and nothing of it is held back, else 1: also when no
+target brings the bundle to the cluster.
 """
 
 from __future__ import annotations
@@ -23,17 +24,27 @@ _PLACES = {"clusters": "cluster", "bundles": "bundle"}
 
 def why(
     what: Annotated[
-        list[str], typer.Argument(metavar="CLUSTER|BUNDLE", help="Both, or one: cluster/NAME and bundle/NAME when a name is both.")
+        list[str],
+        typer.Argument(
+            metavar="CLUSTER|BUNDLE",
+            help="Both, or one: cluster/NAME and bundle/NAME when a name is both.",
+        ),
     ],
-    output: Annotated[Format, typer.Option("-o", "--output", help="Form of the answer: table, json or yaml.")] = Format.TABLE,
+    output: Annotated[
+        Format, typer.Option("-o", "--output", help="Form of the answer: table, json or yaml.")
+    ] = Format.TABLE,
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> None:
-    """Why a bundle is as it is on a cluster, or as a whole, or why a cluster is not Ready; and what comes next."""
+    """Why a bundle is as it is on a cluster, or as a whole, or why a cluster is not Ready; and what
+    comes next.
+    """
     asked = _asked(what)
     with opened(context, workspace) as session:
         found = _ask(session, asked)
-    name = "/".join(filter(None, ("why", str(found.get("cluster") or ""), str(found.get("bundle") or ""))))
+    name = "/".join(
+        filter(None, ("why", str(found.get("cluster") or ""), str(found.get("bundle") or "")))
+    )
     if not out.answered(found, output, [name]):
         _show(found, wide=output is Format.WIDE)
     if not _well(found):
@@ -41,7 +52,9 @@ def why(
 
 
 def _ask(session: Session, asked: dict[str, str]) -> dict[str, Any]:
-    found: dict[str, Any] = session.client.call("GET", "why", params={"workspace": session.workspace, **asked})
+    found: dict[str, Any] = session.client.call(
+        "GET", "why", params={"workspace": session.workspace, **asked}
+    )
     return found
 
 
@@ -49,7 +62,9 @@ def _asked(words: list[str]) -> dict[str, str]:
     """What the API is asked. Raises UsageError."""
     if len(words) > 2:
         step = "Write `fleetctl why CLUSTER BUNDLE`, or one of them."
-        raise UsageError("why explains one bundle on one cluster", subject=" ".join(words), next_step=step)
+        raise UsageError(
+            "why explains one bundle on one cluster", subject=" ".join(words), next_step=step
+        )
     parts = [_kind(word) for word in words]
     if len(parts) == 1:
         kind, name = parts[0]
@@ -59,7 +74,11 @@ def _asked(words: list[str]) -> dict[str, str]:
         parts.reverse()
         kinds.reverse()
     if kinds[0] == "bundle" or kinds[1] == "cluster":
-        raise UsageError("two of one kind", subject=" ".join(words), next_step="Write `fleetctl why CLUSTER BUNDLE`.")
+        raise UsageError(
+            "two of one kind",
+            subject=" ".join(words),
+            next_step="Write `fleetctl why CLUSTER BUNDLE`.",
+        )
     return {"cluster": parts[0][1], "bundle": parts[1][1]}
 
 
@@ -71,7 +90,9 @@ def _kind(word: str) -> tuple[str, str]:
     plural = plural_of(kind)
     if plural not in _PLACES or not name or "/" in name:
         step = "Write cluster/NAME or bundle/NAME."
-        raise UsageError(f"{word!r} is neither a cluster nor a bundle", subject="why", next_step=step)
+        raise UsageError(
+            f"{word!r} is neither a cluster nor a bundle", subject="why", next_step=step
+        )
     return _PLACES[plural], name
 
 
@@ -98,10 +119,14 @@ def _title(found: dict[str, Any]) -> str:
 
 
 def _wrapped(title: str, text: str, width: int, *, topic: int = _TOPIC) -> None:
-    """A title, and the text beside it in as many lines as it takes; a word that is longer, as a command may be, is never cut."""
+    """A title, and the text beside it in as many lines as it takes; a word that is longer, as a
+    command may be, is never cut.
+    """
     head = title.ljust(topic) + " "
     room = max(20, width - len(head))
-    rows = textwrap.wrap(out.clean(text), room, break_long_words=False, break_on_hyphens=False) or [""]
+    rows = textwrap.wrap(out.clean(text), room, break_long_words=False, break_on_hyphens=False) or [
+        ""
+    ]
     out.line(head + rows[0])
     for row in rows[1:]:
         out.line(" " * (topic + 1) + row)

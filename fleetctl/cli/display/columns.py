@@ -1,4 +1,6 @@
-"""The kinds as a person names them, and the columns of their tables (Fleet's own columns, so that nobody has to learn new ones)."""
+"""The kinds as a person names them, and the columns of their tables (Fleet's own columns, so that
+nobody has to learn new ones).
+"""
 
 from __future__ import annotations
 
@@ -32,11 +34,32 @@ KINDS = {
 # What `all` stands for: the kinds that have a state.
 ALL = ("gitrepos", "bundles", "clusters", "clustergroups")
 # Worst first; a state that stands in none of these comes between them and Ready.
-ORDER = ("Stalled", "ErrApplied", "Held", *(state for state in State if state not in {"ErrApplied", "Ready"}))
+ORDER = (
+    "Stalled",
+    "ErrApplied",
+    "Held",
+    *(state for state in State if state not in {"ErrApplied", "Ready"}),
+)
 # Kinds of Kubernetes and Fleet that people try here, and what to do.
-_IN_GIT = "fleetctl manages its own kinds. Objects of clusters belong in a Git repository: `fleetctl gitrepo add`."
-_OF_KUBERNETES = ("deployment", "pod", "service", "daemonset", "statefulset", "job", "cronjob", "namespace", "node", "ingress")
-_NO_HELMOP = "HelmOp is not supported in this version. Put a fleet.yaml with `helm.chart` into a GitRepo."
+_IN_GIT = (
+    "fleetctl manages its own kinds. Objects of clusters belong in a Git repository: `fleetctl"
+    " gitrepo add`."
+)
+_OF_KUBERNETES = (
+    "deployment",
+    "pod",
+    "service",
+    "daemonset",
+    "statefulset",
+    "job",
+    "cronjob",
+    "namespace",
+    "node",
+    "ingress",
+)
+_NO_HELMOP = (
+    "HelmOp is not supported in this version. Put a fleet.yaml with `helm.chart` into a GitRepo."
+)
 _ADVICE = dict.fromkeys(("helmop", "helmops"), _NO_HELMOP)
 _ADVICE |= {word: _IN_GIT for kind in _OF_KUBERNETES for word in (kind, f"{kind}s", f"{kind}es")}
 _FLEETS = re.compile(r"\w+\(\d+\) \[Cluster (?:[^/\s\]]+/)?(.*?)\](?=; \w+\(\d+\) \[|$)")
@@ -47,7 +70,9 @@ STATES = (*(state.value for state in State), "Stalled", "Held", "GitUpdating", "
 
 
 def plural_of(text: str) -> str:
-    """`gr`, `gitrepo`, `GitRepo` and `gitrepos` are the same. Raises UsageError with the nearest, NotEnforced."""
+    """`gr`, `gitrepo`, `GitRepo` and `gitrepos` are the same. Raises UsageError with the nearest,
+    NotEnforced.
+    """
     wanted = text.lower()
     for plural, kind in KINDS.items():
         if wanted in {plural, kind.kind.lower(), *kind.short}:
@@ -82,7 +107,9 @@ def rank(item: dict[str, Any]) -> int:
 
 
 def short(message: str) -> str:
-    """Fleet writes `ErrApplied(2) [Cluster fleet-default/paris: why]`; the state and the count stand in columns of their own already."""
+    """Fleet writes `ErrApplied(2) [Cluster fleet-default/paris: why]`; the state and the count
+    stand in columns of their own already.
+    """
     return _FLEETS.sub(r"\1", message)
 
 
@@ -103,7 +130,9 @@ def _agent(item: dict[str, Any], key: str) -> str:
 
 
 def _last_seen(item: dict[str, Any]) -> str:
-    """`now` while the agent is connected; the age of its last request, with `late` when the next one is overdue."""
+    """`now` while the agent is connected; the age of its last request, with `late` when the next
+    one is overdue.
+    """
     contact = _agent(item, "contact")
     if contact == "connected":
         return "now"
@@ -161,7 +190,15 @@ COLUMNS: dict[str, list[Column]] = {
         Column("BUNDLES-READY", lambda i: _display(i, "readyBundles")),
         STATUS,
         Column("LAST-SEEN", _last_seen, moving=True),
-        Column("OFFLINE", lambda i: age(_agent(i, "lastSeen") or _agent(i, "enrolled")) if state_of(i) == "Offline" else "", moving=True),
+        Column(
+            "OFFLINE",
+            lambda i: (
+                age(_agent(i, "lastSeen") or _agent(i, "enrolled"))
+                if state_of(i) == "Offline"
+                else ""
+            ),
+            moving=True,
+        ),
         Column("KUBERNETES", lambda i: str(_status(i).get("kubeVersion") or ""), wide=True),
         Column("AGENT", lambda i: _agent(i, "version"), wide=True),
         Column("WANTED", lambda i: _agent(i, "wanted"), wide=True),
@@ -214,6 +251,11 @@ COLUMNS: dict[str, list[Column]] = {
         AGE._replace(wide=True),
         MESSAGE._replace(wide=True),
     ],
-    "secrets": [NAME, Column("TYPE", lambda i: str(i.get("type") or "")), Column("DATA", _data), AGE],
+    "secrets": [
+        NAME,
+        Column("TYPE", lambda i: str(i.get("type") or "")),
+        Column("DATA", _data),
+        AGE,
+    ],
     "configmaps": [NAME, Column("DATA", _data), AGE],
 }

@@ -8,7 +8,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fleetctl.cli.display import output
-from fleetctl.cli.display.columns import COLUMNS, KIND_AND_NAME, KINDS, NAME, NAMESPACE, STATES, rank, state_of
+from fleetctl.cli.display.columns import (
+    COLUMNS,
+    KIND_AND_NAME,
+    KINDS,
+    NAME,
+    NAMESPACE,
+    STATES,
+    rank,
+    state_of,
+)
 from fleetctl.cli.display.output import Column, Format
 from fleetctl.cli.session import (
     ContextName,
@@ -64,21 +73,35 @@ def read(session: Session, wants: Sequence[Want], view: View) -> None:
     """Show objects once, or with --watch again at each change."""
     for want in wants:
         _sorted([], want.plural, view)  # a wrong --sort-by is said before anybody is asked
-    follow(session, lambda: [_look(session, want, view) for want in wants], _Shower(session, wants, view), watch=view.watch)
+    follow(
+        session,
+        lambda: [_look(session, want, view) for want in wants],
+        _Shower(session, wants, view),
+        watch=view.watch,
+    )
 
 
 def _look(session: Session, want: Want, view: View) -> Items:
     if want.names:
         found = [session.client.get(want.plural, session.workspace, name) for name in want.names]
     else:
-        found = session.client.list(want.plural, workspace="" if view.everywhere else session.workspace, **want.filters)
+        found = session.client.list(
+            want.plural, workspace="" if view.everywhere else session.workspace, **want.filters
+        )
     wanted = _states(view.states)
-    kept = [i for i in found if (not wanted or state_of(i).lower() in wanted) and not (view.not_ready and state_of(i) == "Ready")]
+    kept = [
+        i
+        for i in found
+        if (not wanted or state_of(i).lower() in wanted)
+        and not (view.not_ready and state_of(i) == "Ready")
+    ]
     return _sorted(kept, want.plural, view)
 
 
 def _states(text: str) -> set[str]:
-    """The states of `--state A,B` in lower case. Raises UsageError for one that no object can have."""
+    """The states of `--state A,B` in lower case. Raises UsageError for one that no object can
+    have.
+    """
     known = {state.lower(): state for state in STATES}
     wanted = {part.strip().lower() for part in text.split(",") if part.strip()}
     for state in sorted(wanted - known.keys()):
@@ -96,10 +119,16 @@ def _sorted(items: Items, plural: str, view: View) -> Items:
         return sorted(items, key=rank)
     if by.startswith("."):
         if items and all(_at(item, by)[0] for item in items):
-            raise UsageError(f"no object has {by}", subject="--sort-by", next_step="Look at one with -o yaml for its paths.")
+            raise UsageError(
+                f"no object has {by}",
+                subject="--sort-by",
+                next_step="Look at one with -o yaml for its paths.",
+            )
         return sorted(items, key=lambda item: _at(item, by))
     if by.lower() in {"age", "creationtimestamp"}:
-        return sorted(items, key=lambda item: _at(item, ".metadata.creationTimestamp"), reverse=True)
+        return sorted(
+            items, key=lambda item: _at(item, ".metadata.creationTimestamp"), reverse=True
+        )
     columns = {c.title.lower(): c for c in [NAMESPACE, *COLUMNS[plural]]}
     if by.lower() not in columns:
         raise UsageError(
@@ -130,7 +159,10 @@ class _Shower:
         if self._view.watch and self._view.tabular and output.redraws():
             output.clear()
         elif self._view.watch:
-            answers = [self._news(items, want.plural) for items, want in zip(answers, self._wants, strict=True)]
+            answers = [
+                self._news(items, want.plural)
+                for items, want in zip(answers, self._wants, strict=True)
+            ]
         self._show(answers)
         self._began = True
 
@@ -145,13 +177,22 @@ class _Shower:
                 if shown and view.headers:
                     output.line()
                 headers = view.headers and not (self._began and not output.redraws())
-                output.table(self._columns(want.plural), items, headers=headers, wide=view.form is Format.WIDE, most=room)
+                output.table(
+                    self._columns(want.plural),
+                    items,
+                    headers=headers,
+                    wide=view.form is Format.WIDE,
+                    most=room,
+                )
                 shown += 1
                 if room is not None:
                     room -= len(items) + 2
         found = [item for items in answers for item in items]
         if not found and not self._began:
-            output.say(f"No {' or '.join(KINDS[want.plural].many for want in self._wants)} in {self._where}.")
+            output.say(
+                f"No {' or '.join(KINDS[want.plural].many for want in self._wants)} in"
+                f" {self._where}."
+            )
         if view.after and found:
             view.after(found)
 
@@ -176,7 +217,11 @@ class _Shower:
         """What is new or looks different since the last time; what went is said on stderr."""
         marks = {}
         for item in items:
-            key = (plural, str(item["metadata"].get("namespace", "")), str(item["metadata"]["name"]))
+            key = (
+                plural,
+                str(item["metadata"].get("namespace", "")),
+                str(item["metadata"]["name"]),
+            )
             cells = [c.cell(item) for c in COLUMNS[plural] if not c.moving]
             marks[key] = (cells if self._view.tabular else item, item)
         for key in [k for k in self._known if k[0] == plural and k not in marks]:
@@ -187,15 +232,20 @@ class _Shower:
         return new
 
 
-def follow(session: Session, look: Callable[[], Any], show: Callable[[Any], None], *, watch: bool) -> None:
-    """Show, and with `watch` go on at each change until Ctrl-C; a manager that goes away meanwhile is waited for."""
+def follow(
+    session: Session, look: Callable[[], Any], show: Callable[[Any], None], *, watch: bool
+) -> None:
+    """Show, and with `watch` go on at each change until Ctrl-C; a manager that goes away meanwhile
+    is waited for.
+    """
     revision = changes(session, 0, 0) if watch else 0
     show(look())
     away = False
     while watch:
         try:
             revision = changes(session, revision, _WATCH_SECONDS)
-            time.sleep(_PACE_SECONDS)  # in a fleet where something always changes a screen is not asked for without end
+            # in a fleet where something always changes a screen is not asked for without end
+            time.sleep(_PACE_SECONDS)
             show(look())
             away = False
         except UnavailableError as error:
@@ -207,7 +257,9 @@ def follow(session: Session, look: Callable[[], Any], show: Callable[[Any], None
 
 def changes(session: Session, since: int, wait: int) -> int:
     """The fleet's revision; returns as soon as it is above `since`, or after `wait` seconds."""
-    found = session.client.call("GET", "changes", params={"since": str(since), "wait": str(wait)}, seconds=wait + 15)
+    found = session.client.call(
+        "GET", "changes", params={"since": str(since), "wait": str(wait)}, seconds=wait + 15
+    )
     return int(found["revision"])
 
 
@@ -234,7 +286,9 @@ def lister(plural: str, what: str) -> Callable[..., None]:
     return list_
 
 
-def getter(plural: str, what: str, after: Callable[[Session, Items], None] | None = None) -> Callable[..., None]:
+def getter(
+    plural: str, what: str, after: Callable[[Session, Items], None] | None = None
+) -> Callable[..., None]:
     """A `get` command for one kind; `after` explains below the table."""
 
     def get(

@@ -1,7 +1,9 @@
-"""The one door to the terminal: answers on stdout, progress and errors on stderr. What comes from elsewhere is made harmless.
+"""The one door to the terminal: answers on stdout, progress and errors on stderr. What comes from
+elsewhere is made harmless.
 
-A table is plain text. On a terminal its flexible columns (messages, labels, addresses) are cut so that a row fits, and states are coloured
-unless NO_COLOR is set; names are never cut, because people copy them. Into a file or a pipe goes everything, without colours.
+A table is plain text. On a terminal its flexible columns (messages, labels, addresses) are cut so
+that a row fits, and states are coloured unless NO_COLOR is set; names are never cut, because people
+copy them. Into a file or a pipe goes everything, without colours.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ class Format(StrEnum):
 
 
 class Column(NamedTuple):
-    """`wide`: only with -o wide; `flexible`: may be cut; `moving`: changes by itself, as an age does."""
+    """`wide`: only with -o wide; `flexible`: may be cut; `moving`: changes by itself, as an age
+    does.
+    """
 
     title: str
     cell: Callable[[dict[str, Any]], str]
@@ -89,11 +93,17 @@ def ask(question: str) -> str:
 
 def error(summary: str, *more: str) -> None:
     word = _painted("error:", _RED, sys.stderr)
-    print("\n  ".join([f"{word} {clean(summary)}", *(clean(text) for text in more if text)]), file=sys.stderr, flush=True)
+    print(
+        "\n  ".join([f"{word} {clean(summary)}", *(clean(text) for text in more if text)]),
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def document(value: Any, form: Format) -> None:
-    """Any value as JSON or YAML. Text that would steer a terminal is escaped, and reads back as it was."""
+    """Any value as JSON or YAML. Text that would steer a terminal is escaped, and reads back as it
+    was.
+    """
     if form is Format.YAML:
         from fleetctl.core.formats.yaml import dump
 
@@ -105,7 +115,9 @@ def document(value: Any, form: Format) -> None:
 
 
 def answered(value: Any, form: Format, names: Iterable[object]) -> bool:
-    """What scripts ask for: JSON, YAML, or the names, a line each. False when it is a table, which is the caller's."""
+    """What scripts ask for: JSON, YAML, or the names, a line each. False when it is a table, which
+    is the caller's.
+    """
     if form is Format.NAME:
         for name in names:
             line(name)
@@ -117,12 +129,16 @@ def answered(value: Any, form: Format, names: Iterable[object]) -> bool:
 
 
 def harmless(text: str) -> str:
-    """`text` with whatever would steer a terminal, or hide what is written, as an escape; lines and tabs stay."""
+    """`text` with whatever would steer a terminal, or hide what is written, as an escape; lines and
+    tabs stay.
+    """
     return "".join(c if _harmless(c) or c == "\t" else json.dumps(c)[1:-1] for c in text)
 
 
 def raw(text: str) -> None:
-    """YAML as it is, down to the last byte, unless it would steer a terminal: then every such character is written as an escape."""
+    """YAML as it is, down to the last byte, unless it would steer a terminal: then every such
+    character is written as an escape.
+    """
     print(harmless(text), end="", flush=True)
 
 
@@ -143,7 +159,12 @@ def objects(items: Sequence[dict[str, Any]], form: Format, *, single: bool = Fal
         for item in items:
             line(f"{item['kind'].lower()}/{item['metadata']['name']}")
     elif form is Format.JSON:
-        document(items[0] if single and items else {"kind": "List", "apiVersion": "v1", "items": list(items)}, form)
+        document(
+            items[0]
+            if single and items
+            else {"kind": "List", "apiVersion": "v1", "items": list(items)},
+            form,
+        )
     else:
         for at, item in enumerate(items):
             if at:
@@ -159,21 +180,29 @@ def table(
     wide: bool = False,
     most: int | None = None,
 ) -> None:
-    """One row for each item. `most`: at most so many lines, the last of which says how many rows are left out."""
+    """One row for each item. `most`: at most so many lines, the last of which says how many rows
+    are left out.
+    """
     if most is not None and len(items) + headers > most:
         shown = max(1, most - headers - 1)
         table(columns, items[:shown], headers=headers, wide=wide)
         line(f"… and {len(items) - shown} more")
         return
     used = [c for c in columns if wide or not c.wide]
-    rows = [[clean(ages(c.cell(item)) if c.flexible else c.cell(item)) or "-" for c in used] for item in items]
+    rows = [
+        [clean(ages(c.cell(item)) if c.flexible else c.cell(item)) or "-" for c in used]
+        for item in items
+    ]
     lines = ([[c.title for c in used]] if headers else []) + rows
     widths = [max((cell_len(row[at]) for row in lines), default=0) for at in range(len(used))]
     if sys.stdout.isatty() and not wide:
         widths = _fitted(used, widths, shutil.get_terminal_size().columns)
     for row in lines:
         cells = [_cell(text, width) for text, width in zip(row, widths, strict=True)]
-        painted = [_painted(cell, _COLOURS.get(cell.strip().partition(" (")[0], ""), sys.stdout) for cell in cells]
+        painted = [
+            _painted(cell, _COLOURS.get(cell.strip().partition(" (")[0], ""), sys.stdout)
+            for cell in cells
+        ]
         print((" " * _GAP).join(painted).rstrip())
     sys.stdout.flush()
 
@@ -197,7 +226,9 @@ def _fitted(columns: Sequence[Column], widths: Sequence[int], limit: int) -> lis
 
 
 def _painted(text: str, colour: str, stream: TextIO) -> str:
-    return f"\x1b[{colour}m{text}\x1b[0m" if colour and stream.isatty() and config.colour() else text
+    return (
+        f"\x1b[{colour}m{text}\x1b[0m" if colour and stream.isatty() and config.colour() else text
+    )
 
 
 def redraws() -> bool:
@@ -225,7 +256,9 @@ _TIME = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 def ages(text: str, now: float | None = None) -> str:
-    """Times in a sentence as a person reads them: `since TIME` is `for 3h`, one that is over `3h ago`, one to come `19:40 UTC (in 20m)`."""
+    """Times in a sentence as a person reads them: `since TIME` is `for 3h`, one that is over `3h
+    ago`, one to come `19:40 UTC (in 20m)`.
+    """
     at = time.time() if now is None else now
     text = _SINCE.sub(lambda found: f"for {age(found[1], at)}", text)
     return _TIME.sub(lambda found: _moment(found[0], at), text)
@@ -236,7 +269,11 @@ def _moment(text: str, now: float) -> str:
     left = int(then.timestamp() - now)
     if left <= 0:
         return f"{duration(-left)} ago"
-    return f"{then:%H:%M} UTC (in {duration(left)})" if left < 86400 else f"{then:%Y-%m-%d %H:%M} UTC (in {duration(left)})"
+    return (
+        f"{then:%H:%M} UTC (in {duration(left)})"
+        if left < 86400
+        else f"{then:%Y-%m-%d %H:%M} UTC (in {duration(left)})"
+    )
 
 
 def columns() -> int:
@@ -252,7 +289,9 @@ def lines() -> int:
 def cut(text: str) -> None:
     """One line, cut to the terminal's width; whole into a file."""
     told, width = clean(text), columns()
-    print(_cell(told, width) if sys.stdout.isatty() and cell_len(told) > width else told, flush=True)
+    print(
+        _cell(told, width) if sys.stdout.isatty() and cell_len(told) > width else told, flush=True
+    )
 
 
 def entry(state: str, width: int, text: str, *, wide: bool) -> None:
@@ -261,7 +300,10 @@ def entry(state: str, width: int, text: str, *, wide: bool) -> None:
     room = columns() - width - _GAP
     if sys.stdout.isatty() and not wide and cell_len(told) > room:
         told = _cell(told, room)
-    print(f"{_painted(head, _COLOURS.get(state, ''), sys.stdout)}{' ' * _GAP}{told}".rstrip(), flush=True)
+    print(
+        f"{_painted(head, _COLOURS.get(state, ''), sys.stdout)}{' ' * _GAP}{told}".rstrip(),
+        flush=True,
+    )
 
 
 def duration(seconds: int) -> str:
@@ -280,4 +322,8 @@ def duration(seconds: int) -> str:
         return f"{hours}h"
     if left < 8 * 86400:
         return f"{days}d" + (f"{hours % 24}h" if hours % 24 else "")
-    return f"{days}d" if days < 730 else f"{days // 365}y" + (f"{days % 365}d" if days < 8 * 365 and days % 365 else "")
+    return (
+        f"{days}d"
+        if days < 730
+        else f"{days // 365}y" + (f"{days % 365}d" if days < 8 * 365 and days % 365 else "")
+    )

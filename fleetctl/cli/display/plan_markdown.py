@@ -1,7 +1,8 @@
 """A plan as Markdown, for the comment of a pull request.
 
-Rule: whatever stands in a repository or a cluster, the comment stays one: text from elsewhere is escaped or stands in a fence longer than
-any run of backticks in it, and the whole is at most 65,536 characters (GitHub's limit), saying what was left out.
+Rule: whatever stands in a repository or a cluster, the comment stays one: text from elsewhere is
+escaped or stands in a fence longer than any run of backticks in it, and the whole is at most 65,536
+characters (GitHub's limit), saying what was left out.
 """
 
 from __future__ import annotations
@@ -43,7 +44,13 @@ def marker(plan: Plan) -> str:
 
 def markdown(plan: Plan, pictures: Pictures, refused: str = "") -> str:
     """At most `MOST` characters."""
-    head = [marker(plan), f"### Plan: {escaped(heading(plan))}", "", f"**{escaped(verdict(plan))}**", ""]
+    head = [
+        marker(plan),
+        f"### Plan: {escaped(heading(plan))}",
+        "",
+        f"**{escaped(verdict(plan))}**",
+        "",
+    ]
     head += _problems(plan)
     if refused:
         head += [f"> [!CAUTION]\n> **Refused:** {escaped(refused)}", ""]
@@ -57,7 +64,9 @@ def markdown(plan: Plan, pictures: Pictures, refused: str = "") -> str:
 
 
 def _fitted(head: str, parts: Sequence[_Part]) -> str:
-    """Sections in order while there is room; one whose differences do not fit keeps what is said of it."""
+    """Sections in order while there is room; one whose differences do not fit keeps what is said of
+    it.
+    """
     room = MOST - _RESERVE
     found = _Text(head if _size(head) <= room else _first(head, room))
     sections = diffs = 0
@@ -76,9 +85,18 @@ def _fitted(head: str, parts: Sequence[_Part]) -> str:
                     found.add(_cut_diff(block.diff, left))
         found.add(_CLOSING)
     if found.size < _size(head) or sections or diffs:
-        left_out = ", ".join(filter(None, (f"{sections} bundles" if sections else "", f"{diffs} parts of others" if diffs else "")))
+        left_out = ", ".join(
+            filter(
+                None,
+                (
+                    f"{sections} bundles" if sections else "",
+                    f"{diffs} parts of others" if diffs else "",
+                ),
+            )
+        )
         said = (
-            f"\n_Left out, because a comment holds {MOST:,} characters: {left_out or 'part of the summary'}. `fleetctl plan` shows all._\n"
+            f"\n_Left out, because a comment holds {MOST:,} characters:"
+            f" {left_out or 'part of the summary'}. `fleetctl plan` shows all._\n"
         )
         found.add(said)
     return found.text
@@ -135,16 +153,25 @@ def _cut_diff(diff: str, room: int) -> str:
         if size > room:
             break
         kept.append(line)
-    return f"\n{fenced(chr(10).join([*kept, f'({len(lines) - len(kept):,} more lines)']))}\n" if kept else ""
+    return (
+        f"\n{fenced(chr(10).join([*kept, f'({len(lines) - len(kept):,} more lines)']))}\n"
+        if kept
+        else ""
+    )
 
 
 def _table(impacts: Sequence[Impact]) -> list[str]:
     if not impacts:
         return []
-    lines = ["| bundle | change | clusters | deployed again | gain | lose | waits |", "| --- | --- | ---: | ---: | ---: | ---: | --- |"]
+    lines = [
+        "| bundle | change | clusters | deployed again | gain | lose | waits |",
+        "| --- | --- | ---: | ---: | ---: | ---: | --- |",
+    ]
     for impact in impacts[:_MOST_ROWS]:
         cells = row(impact)
-        waits = _cut("; ".join(filter(None, (rollout_word(impact), *(wait.text for wait in impact.waits)))))
+        waits = _cut(
+            "; ".join(filter(None, (rollout_word(impact), *(wait.text for wait in impact.waits))))
+        )
         texts = [cells[key] for key in ("bundle", "change", "clusters", "again", "gain", "lose")]
         lines.append("| " + " | ".join(escaped(text) for text in (*texts, waits)) + " |")
     if len(impacts) > _MOST_ROWS:
@@ -164,13 +191,20 @@ def _problems(plan: Plan) -> list[str]:
 
 def _deletions(plan: Plan) -> list[str]:
     gone = deletions(plan)
-    return ["**Deletes:**", "", *(f"- {escaped(_cut(text))}" for text in gone[:_MOST_PROBLEMS]), ""] if gone else []
+    return (
+        ["**Deletes:**", "", *(f"- {escaped(_cut(text))}" for text in gone[:_MOST_PROBLEMS]), ""]
+        if gone
+        else []
+    )
 
 
 def _details(impact: Impact, pictures: Sequence[Picture]) -> _Part:
     """What is said of a bundle, and blocks that may be left out."""
     count = sum(group.clusters for group in impact.groups)
-    opening = f"\n<details><summary><b>{_html(impact.bundle)}</b>: {impact.what.value}, {count:,} clusters</summary>\n\n"
+    opening = (
+        f"\n<details><summary><b>{_html(impact.bundle)}</b>: {impact.what.value}, {count:,}"
+        " clusters</summary>\n\n"
+    )
     opening += "".join(f"- {escaped(_cut(text))}\n" for text in held_lines(impact))
     blocks: list[_Block] = []
     for group, picture in zip(impact.groups, pictures, strict=False):
@@ -180,10 +214,16 @@ def _details(impact: Impact, pictures: Sequence[Picture]) -> _Part:
 
 def _group(group: Group, picture: Picture) -> Iterable[_Block]:
     lines = [f"\n**{escaped(group_line(group))}**\n"]
-    lines += [f"- {escaped(_cut(text))}\n" for text in (*group_notes(group, picture), caption(group, picture)) if text]
+    lines += [
+        f"- {escaped(_cut(text))}\n"
+        for text in (*group_notes(group, picture), caption(group, picture))
+        if text
+    ]
     yield _Block("\n" + "".join(lines))
     if group.what is What.REMOVED:
-        texts = ["\n".join(f"- {change.key}" for change in picture.changes)] if picture.changes else []
+        texts = (
+            ["\n".join(f"- {change.key}" for change in picture.changes)] if picture.changes else []
+        )
     else:
         texts = [change.text for change in picture.changes]
     for text in texts:
@@ -201,7 +241,9 @@ def fenced(text: str) -> str:
 def escaped(text: str) -> str:
     """Text that is shown as it is: no link, no mention, no markup."""
     plain = " ".join(harmless(text).split())
-    return _ACTIVE.sub(lambda match: _ENTITIES.get(match[1], f"\\{match[1]}"), plain).replace("www.", "www&#46;")
+    return _ACTIVE.sub(lambda match: _ENTITIES.get(match[1], f"\\{match[1]}"), plain).replace(
+        "www.", "www&#46;"
+    )
 
 
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "@": "&#64;", "#": "&#35;", ":": "&#58;"}

@@ -1,6 +1,8 @@
-"""From a plan to what it would change in objects: one cluster of each group is rendered, before and after, by the code that agents run.
+"""From a plan to what it would change in objects: one cluster of each group is rendered, before and
+after, by the code that agents run.
 
-Rule: what cannot be rendered here (no helm, a chart that fails) is shown file by file, and says so; the values of Secrets are not shown.
+Rule: what cannot be rendered here (no helm, a chart that fails) is shown file by file, and says so;
+the values of Secrets are not shown.
 """
 
 from __future__ import annotations
@@ -26,14 +28,16 @@ from fleetctl.core.scan.scan import Built
 from fleetctl.core.targeting.target import Match
 
 Archive = Callable[[Digest], bytes]
-_SECRET = re.compile(rb"""(?m)^[\s-]*["']?kind["']?\s*:\s*["']?Secret["']?\s*,?\s*(#.*)?$|"kind"\s*:\s*"Secret"|secretGenerator""")
+_SECRET = re.compile(
+    rb"""(?m)^[\s-]*["']?kind["']?\s*:\s*["']?Secret["']?\s*,?\s*(#.*)?$|"kind"\s*:\s*"Secret"|secretGenerator"""
+)
 _PLAIN = (".yaml", ".yml", ".json", ".tpl", ".md", ".txt")
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What one group would see. `options`: paths of the options that differ; `failure`: why the new side cannot be rendered, with `status`;
-    `rendered` False: the changes are files, not objects.
+    """What one group would see. `options`: paths of the options that differ; `failure`: why the new
+    side cannot be rendered, with `status`; `rendered` False: the changes are files, not objects.
     """
 
     changes: list[Change] = field(default_factory=list)
@@ -45,7 +49,9 @@ class Picture:
 
 @dataclass
 class Pictures:
-    """One for each group, in order, by bundle. `hints`: what the person at this machine should know, each once."""
+    """One for each group, in order, by bundle. `hints`: what the person at this machine should
+    know, each once.
+    """
 
     of: dict[BundleName, list[Picture]] = field(default_factory=dict)
     hints: dict[str, None] = field(default_factory=dict)
@@ -63,12 +69,14 @@ def pictured(
     diffs: bool = True,
     capabilities: Capabilities = HELM_DEFAULT,
 ) -> Pictures:
-    """`archive` fetches one by its digest. One bundle after the other, so that only its archives are held. Raises what `archive` raises."""
+    """`archive` fetches one by its digest. One bundle after the other, so that only its archives
+    are held. Raises what `archive` raises.
+    """
     found = Pictures()
     for impact in plan.bundles:
-        found.of[impact.bundle] = _Bundle(plan, impact, archive, found.hints, show_secrets=show_secrets, capabilities=capabilities).all(
-            diffs=diffs
-        )
+        found.of[impact.bundle] = _Bundle(
+            plan, impact, archive, found.hints, show_secrets=show_secrets, capabilities=capabilities
+        ).all(diffs=diffs)
     return found
 
 
@@ -84,27 +92,44 @@ class _Bundle:
         capabilities: Capabilities,
     ) -> None:
         self._capabilities = capabilities
-        self._plan, self._impact, self._archive, self._hints, self._show = plan, impact, archive, hints, show_secrets
+        self._plan, self._impact, self._archive, self._hints, self._show = (
+            plan,
+            impact,
+            archive,
+            hints,
+            show_secrets,
+        )
         self._held: dict[Digest, bytes] = {}
 
     def all(self, *, diffs: bool) -> list[Picture]:
         groups = self._impact.groups
         drawn = [group for group in groups if diffs and self._is_drawn(group)]
         sides = [(group, side) for group in drawn for side in (group.old, group.new) if side]
-        rendered = self._renderer().all([self._pair(group, side) for group, side in sides]) if sides else []
-        by_side = {(id(group), id(side)): one for (group, side), one in zip(sides, rendered, strict=True)}
+        rendered = (
+            self._renderer().all([self._pair(group, side) for group, side in sides])
+            if sides
+            else []
+        )
+        by_side = {
+            (id(group), id(side)): one for (group, side), one in zip(sides, rendered, strict=True)
+        }
         return [self._picture(group, by_side) for group in groups]
 
     def _renderer(self) -> Renderer:
         """Charts see the Kubernetes version that each representative reports."""
-        versions = {str(name): reported(facts.kube_version) for name, facts in self._plan.facts.items()}
+        versions = {
+            str(name): reported(facts.kube_version) for name, facts in self._plan.facts.items()
+        }
         return Renderer(hooks=True, crds=True, capabilities=self._capabilities, reported=versions)
 
     def _is_drawn(self, group: Group) -> bool:
         """A cluster that gains or loses a bundle that stays is only counted."""
         if group.what is What.CHANGED:
             return True
-        return group.what.value == self._impact.what.value and group.what in {What.ADDED, What.REMOVED}
+        return group.what.value == self._impact.what.value and group.what in {
+            What.ADDED,
+            What.REMOVED,
+        }
 
     def _pair(self, group: Group, side: Side) -> tuple[Built, Match]:
         facts = self._plan.facts.get(group.representative, Facts())
@@ -117,7 +142,12 @@ class _Bundle:
             values=facts.values,
         )
         spec = BundleSpec(workspace=space, name=self._impact.bundle, archive=side.archive)
-        match = Match(cluster=cluster, target="", customization=side.customization, options=self._options(side))
+        match = Match(
+            cluster=cluster,
+            target="",
+            customization=side.customization,
+            options=self._options(side),
+        )
         return Built(spec=spec, archive=self._bytes(side.archive)), match
 
     def _bytes(self, digest: Digest) -> bytes:
@@ -137,7 +167,9 @@ class _Bundle:
 
     def _picture(self, group: Group, rendered: Mapping[tuple[int, int], Rendered]) -> Picture:
         options, notes = self._paths(group), self._notes(group)
-        old, new = (rendered.get((id(group), id(side))) if side else None for side in (group.old, group.new))
+        old, new = (
+            rendered.get((id(group), id(side))) if side else None for side in (group.old, group.new)
+        )
         if old is None and new is None:
             return Picture(options=options, notes=notes)
         errors = [one.error for one in (old, new) if one and one.error]
@@ -145,7 +177,10 @@ class _Bundle:
             return Picture(self._objects(old, new), options, notes)
         failure = ""
         if any(isinstance(error, ToolMissing) for error in errors):
-            self._hints[f"{errors[0].summary}: files are shown instead of rendered objects. {errors[0].next_step}"] = None
+            self._hints[
+                f"{errors[0].summary}: files are shown instead of rendered objects."
+                f" {errors[0].next_step}"
+            ] = None
         elif new and new.error and old and old.error:
             notes.append(f"cannot be rendered, now as before: {new.error.summary}")
         elif new and new.error:
@@ -155,12 +190,18 @@ class _Bundle:
         return Picture(self._files(group), options, notes, failure, rendered=False)
 
     def _objects(self, old: Rendered | None, new: Rendered | None) -> list[Change]:
-        before, after = ({key_of(one, item): item for item in one.objects} if one else {} for one in (old, new))
+        before, after = (
+            {key_of(one, item): item for item in one.objects} if one else {} for one in (old, new)
+        )
         return changes_of(before, after, show_secrets=self._show)
 
     def _files(self, group: Group) -> list[Change]:
-        old, new = (unpack(self._bytes(side.archive)) if side else {} for side in (group.old, group.new))
-        secret = any(b"secretGenerator" in file.data for files in (old, new) for file in files.values())
+        old, new = (
+            unpack(self._bytes(side.archive)) if side else {} for side in (group.old, group.new)
+        )
+        secret = any(
+            b"secretGenerator" in file.data for files in (old, new) for file in files.values()
+        )
         found = []
         for path in sorted(old.keys() | new.keys()):
             mine, other = old.get(path), new.get(path)
@@ -168,7 +209,9 @@ class _Bundle:
                 continue
             what = "added" if mine is None else "removed" if other is None else "changed"
             key = Key(self._impact.bundle, "", "File", "", path)
-            hidden = not self._show and any(_hides(path, file, generated=secret) for file in (mine, other) if file)
+            hidden = not self._show and any(
+                _hides(path, file, generated=secret) for file in (mine, other) if file
+            )
             found.append(Change(key, what, _file_diff(key, mine, other, hidden=hidden)))
         return found
 
@@ -183,13 +226,20 @@ class _Bundle:
         if copies:
             found.append(f"copies from the manager: {', '.join(copies)}")
         if raw and b"${" in bytes(raw) and group.clusters > 1:
-            found.append(f"shown with the facts of {group.representative}; templates in the options may give other clusters other values")
+            found.append(
+                f"shown with the facts of {group.representative}; templates in the options may give"
+                " other clusters other values"
+            )
         return found
 
 
 def _hides(path: str, file: File, *, generated: bool) -> bool:
     """Whether the file may hold what a Secret is made of."""
-    return bool(_SECRET.search(file.data)) or "secret" in path.lower() or (generated and not path.endswith(_PLAIN))
+    return (
+        bool(_SECRET.search(file.data))
+        or "secret" in path.lower()
+        or (generated and not path.endswith(_PLAIN))
+    )
 
 
 def _file_diff(key: Key, old: File | None, new: File | None, *, hidden: bool) -> str:
@@ -199,16 +249,24 @@ def _file_diff(key: Key, old: File | None, new: File | None, *, hidden: bool) ->
         before, after = ((file.data.decode().splitlines() if file else []) for file in (old, new))
     except UnicodeDecodeError:
         return f"--- {key} (before)\n+++ {key} (after)\n(not text)"
-    text = "\n".join(difflib.unified_diff(before, after, f"{key} (before)", f"{key} (after)", lineterm=""))
-    return text or f"--- {key} (before)\n+++ {key} (after)\n(its mode or its last line's end differs)"
+    text = "\n".join(
+        difflib.unified_diff(before, after, f"{key} (before)", f"{key} (after)", lineterm="")
+    )
+    return (
+        text or f"--- {key} (before)\n+++ {key} (after)\n(its mode or its last line's end differs)"
+    )
 
 
 def as_document(plan: Plan, pictures: Pictures) -> dict[str, Any]:
     """For programs: the plan without what it takes to render it, and with the differences."""
     found: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(plan, options={}, facts={}))
     for impact, shown in zip(plan.bundles, found.get("bundles", []), strict=True):
-        for group, picture in zip(shown.get("groups", []), pictures.of.get(impact.bundle, []), strict=False):
-            group["changes"] = [{**c.key._asdict(), "what": c.what, "diff": c.text} for c in picture.changes]
+        for group, picture in zip(
+            shown.get("groups", []), pictures.of.get(impact.bundle, []), strict=False
+        ):
+            group["changes"] = [
+                {**c.key._asdict(), "what": c.what, "diff": c.text} for c in picture.changes
+            ]
             group["options"], group["notes"] = picture.options, picture.notes
             group["failure"], group["rendered"] = picture.failure, picture.rendered
     return found

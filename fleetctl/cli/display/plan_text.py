@@ -1,4 +1,6 @@
-"""A plan in words: sentences that the terminal and a pull request's comment share, and the form for the terminal."""
+"""A plan in words: sentences that the terminal and a pull request's comment share, and the form for
+the terminal.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,24 @@ from typing import Any
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.output import Column, duration
 from fleetctl.cli.display.plan_objects import Picture, Pictures
-from fleetctl.core.rollout.impact import BUNDLES, MOST_NAMES, Group, Impact, Plan, Removals, Stage, What
+from fleetctl.core.rollout.impact import (
+    BUNDLES,
+    MOST_NAMES,
+    Group,
+    Impact,
+    Plan,
+    Removals,
+    Stage,
+    What,
+)
 
 _MOST_SHOWN, _MOST_PATHS = 3, 12
-_HELD = {"many": "too many of its clusters", "all": "all that have it", "last": "the last bundle there", BUNDLES: "see Deletes"}
+_HELD = {
+    "many": "too many of its clusters",
+    "all": "all that have it",
+    "last": "the last bundle there",
+    BUNDLES: "see Deletes",
+}
 _DOES = {
     What.ADDED: "gain it",
     What.CHANGED: "deployed again",
@@ -39,10 +55,24 @@ def verdict(plan: Plan) -> str:
     if not plan.bundles:
         return f"Nothing changes: {number(plan.unchanged, 'bundle')} as before."
     kinds = {what: sum(1 for impact in plan.bundles if impact.what is what) for what in What}
-    words = {What.ADDED: "new", What.CHANGED: "changed", What.REMOVED: "removed", What.TOLD: "changed without deploying anything"}
-    said = ", ".join(f"{number(kinds[what])} {words[what]}" for what in (What.CHANGED, What.ADDED, What.REMOVED, What.TOLD) if kinds[what])
+    words = {
+        What.ADDED: "new",
+        What.CHANGED: "changed",
+        What.REMOVED: "removed",
+        What.TOLD: "changed without deploying anything",
+    }
+    said = ", ".join(
+        f"{number(kinds[what])} {words[what]}"
+        for what in (What.CHANGED, What.ADDED, What.REMOVED, What.TOLD)
+        if kinds[what]
+    )
     counts = {what: plan.deployments(what) for what in What}
-    done = {What.CHANGED: "deployed again", What.ADDED: "gained", What.REMOVED: "lost", What.TOLD: "only told"}
+    done = {
+        What.CHANGED: "deployed again",
+        What.ADDED: "gained",
+        What.REMOVED: "lost",
+        What.TOLD: "only told",
+    }
     deployments = ", ".join(f"{number(counts[what])} {done[what]}" for what in done if counts[what])
     where = f" on {number(plan.clusters, 'cluster')}" if plan.clusters else ""
     left = f"; {number(plan.unchanged)} unchanged" if plan.unchanged else ""
@@ -67,7 +97,10 @@ def group_notes(group: Group, picture: Picture) -> list[str]:
     found = []
     if picture.options:
         left = len(picture.options) - _MOST_PATHS
-        found.append(f"options: {', '.join(picture.options[:_MOST_PATHS])}" + (f" and {number(left)} more" if left > 0 else ""))
+        found.append(
+            f"options: {', '.join(picture.options[:_MOST_PATHS])}"
+            + (f" and {number(left)} more" if left > 0 else "")
+        )
     if group.held:
         found.append(f"held until a person confirms it: {_HELD.get(group.held, group.held)}")
     if group.offline:
@@ -77,7 +110,9 @@ def group_notes(group: Group, picture: Picture) -> list[str]:
     if group.closed and group.what in {What.CHANGED, What.ADDED}:
         found.append(f"{number(group.closed)} of them outside their window: told when it opens")
     if group.behind:
-        found.append(f"{number(group.behind)} of them never got the version before this one, and go past it")
+        found.append(
+            f"{number(group.behind)} of them never got the version before this one, and go past it"
+        )
     if group.new and group.new.customization:
         found.append(f"customization: {group.new.customization}")
     if picture.failure:
@@ -90,14 +125,18 @@ def caption(group: Group, picture: Picture) -> str:
     sides = {What.ADDED: "new", What.REMOVED: "removed"}.get(group.what, "differences")
     what = "objects" if picture.rendered else "files"
     counts = ", ".join(
-        f"{n} {word}" for word in ("added", "changed", "removed") if (n := sum(1 for c in picture.changes if c.what == word))
+        f"{n} {word}"
+        for word in ("added", "changed", "removed")
+        if (n := sum(1 for c in picture.changes if c.what == word))
     )
     if not picture.changes and not picture.rendered:
         return ""
     if not picture.changes:
         return f"no {what} differ on {group.representative}" if group.what is What.CHANGED else ""
     return (
-        f"{what} on {group.representative}: {counts}" if sides == "differences" else f"{sides} {what} on {group.representative}: {counts}"
+        f"{what} on {group.representative}: {counts}"
+        if sides == "differences"
+        else f"{sides} {what} on {group.representative}: {counts}"
     )
 
 
@@ -124,10 +163,16 @@ def _shape(stage: Stage) -> tuple[Any, ...]:
 def _stages(run: Sequence[Stage]) -> str:
     """One partition, or several alike, one after the other."""
     stage = run[0]
-    said = f"{stage.name}: " if len(run) == 1 else f"{run[0].name} to {run[-1].name}, one after the other, each "
+    said = (
+        f"{stage.name}: "
+        if len(run) == 1
+        else f"{run[0].name} to {run[-1].name}, one after the other, each "
+    )
     said += number(stage.clusters, "cluster")
     said += f", {number(stage.told)} told" if stage.told != stage.clusters else ""
-    said += f", {number(stage.at_once)} at once" if stage.at_once < stage.clusters else ", all at once"
+    said += (
+        f", {number(stage.at_once)} at once" if stage.at_once < stage.clusters else ", all at once"
+    )
     said += f", watched for {duration(int(stage.soak))}" if stage.soak else ""
     return ("after approval, " if stage.approval else "") + said
 
@@ -142,23 +187,38 @@ def deletions(plan: Plan) -> list[str]:
     gone: Removals = plan.removals
     found = []
     if gone.deployments:
-        found.append(f"{number(gone.deployments)} of {number(gone.of_deployments, 'deployment')} would be removed")
+        found.append(
+            f"{number(gone.deployments)} of {number(gone.of_deployments, 'deployment')} would be"
+            " removed"
+        )
     if gone.bundles:
         found.append(
-            f"{number(len(gone.bundles))} of {number(gone.of_bundles, 'bundle')} would be removed: {_some(gone.bundles, len(gone.bundles))}"
+            f"{number(len(gone.bundles))} of {number(gone.of_bundles, 'bundle')} would be removed:"
+            f" {_some(gone.bundles, len(gone.bundles))}"
         )
     if gone.emptied_count:
-        found.append(f"{number(gone.emptied_count, 'cluster')} would lose the last bundle: {_some(gone.emptied, gone.emptied_count)}")
-    said = "{0} is probably {1} under another name: {2}. If it is, say `fleetctl bundle moved {0} {1}`; else it is installed anew"
+        found.append(
+            f"{number(gone.emptied_count, 'cluster')} would lose the last bundle:"
+            f" {_some(gone.emptied, gone.emptied_count)}"
+        )
+    said = (
+        "{0} is probably {1} under another name: {2}. If it is, say `fleetctl bundle moved {0}"
+        " {1}`; else it is installed anew"
+    )
     found += [said.format(move.old, move.new, move.why) for move in gone.moves]
     if gone.held:
-        found.append("the manager will hold what is too much until a person confirms it; `fleetctl held list` shows it then")
+        found.append(
+            "the manager will hold what is too much until a person confirms it; `fleetctl held"
+            " list` shows it then"
+        )
     return found
 
 
 def _some(names: Sequence[str], amount: int) -> str:
     shown = names[:_MOST_SHOWN]
-    return ", ".join(shown) + (f" and {number(amount - len(shown))} more" if amount > len(shown) else "")
+    return ", ".join(shown) + (
+        f" and {number(amount - len(shown))} more" if amount > len(shown) else ""
+    )
 
 
 def row(impact: Impact) -> dict[str, Any]:
@@ -229,7 +289,9 @@ def held_lines(impact: Impact) -> Iterator[str]:
     """What holds the whole bundle, or orders it."""
     if not impact.groups:
         yield "no cluster is told anything: " + (
-            "no cluster gets it" if not impact.clusters else "only how it is rolled out, or what is pinned"
+            "no cluster gets it"
+            if not impact.clusters
+            else "only how it is rolled out, or what is pinned"
         )
     yield from rollout_lines(impact)
     for wait in impact.waits:

@@ -1,4 +1,6 @@
-"""`status.reasons` as people read them: what is the matter, on how many clusters, and what to do."""
+"""`status.reasons` as people read them: what is the matter, on how many clusters, and what to
+do.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,10 @@ def show(item: dict[str, Any]) -> None:
             out.line(text)
     left = status.get("reasonsOmitted") or {}
     if left:
-        out.line(f"and {counted(left['count'], 'deployment')} more, with {counted(left['reasons'], 'other reason')}")
+        out.line(
+            f"and {counted(left['count'], 'deployment')} more, with"
+            f" {counted(left['reasons'], 'other reason')}"
+        )
 
 
 def lines(reason: dict[str, Any]) -> list[str]:

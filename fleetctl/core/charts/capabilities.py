@@ -31,12 +31,16 @@ def parse_capabilities(kube_version: str, api_versions: Sequence[str]) -> Capabi
     """From `--kube-version` and `--api-versions`, commas allowed as in helm. Raises UsageError."""
     if kube_version and not _KUBE_VERSION.fullmatch(kube_version):
         summary = f"{kube_version!r} is not a version of Kubernetes"
-        raise UsageError(summary, subject="--kube-version", next_step="Write it like 1.31 or v1.31.4.")
+        raise UsageError(
+            summary, subject="--kube-version", next_step="Write it like 1.31 or v1.31.4."
+        )
     names = [part.strip() for text in api_versions for part in text.split(",")]
     for name in names:
         if not _API_VERSION.fullmatch(name):
             step = "Write GROUP/VERSION or GROUP/VERSION/KIND, such as example.com/v1/Widget."
-            raise UsageError(f"{name!r} is not an API version", subject="--api-versions", next_step=step)
+            raise UsageError(
+                f"{name!r} is not an API version", subject="--api-versions", next_step=step
+            )
     return Capabilities(kube_version, tuple(dict.fromkeys(names)))
 
 

@@ -1,4 +1,5 @@
-"""What a chart depends on, what of it is below `charts/`, and dependencies in the repository itself.
+"""What a chart depends on, what of it is below `charts/`, and dependencies in the repository
+itself.
 
 Rule (as `helm dependency update`, which Fleet runs for a chart whose `charts/` lacks something):
 a dependency with `repository: file://PATH` is the chart at PATH from the depending chart's folder,
@@ -53,7 +54,11 @@ def vendored(files: Mapping[str, File]) -> set[str]:
 def subcharts(files: Mapping[str, File]) -> list[str]:
     """The folders `charts/NAME/` that hold a chart."""
     paths = (path.split("/") for path in files)
-    return sorted(f"charts/{parts[1]}/" for parts in paths if len(parts) == 3 and parts[0] == "charts" and parts[2] == "Chart.yaml")
+    return sorted(
+        f"charts/{parts[1]}/"
+        for parts in paths
+        if len(parts) == 3 and parts[0] == "charts" and parts[2] == "Chart.yaml"
+    )
 
 
 def inside_folder(files: Mapping[str, File], folder: str) -> dict[str, File]:
@@ -76,9 +81,14 @@ def declared(files: Mapping[str, File], name: str) -> list[Dependency]:
     }
     found: dict[Dependency, None] = {}
     for entry in _mappings(entries):
-        chart, repository, version = (str(entry.get(key) or "") for key in ("name", "repository", "version"))
+        chart, repository, version = (
+            str(entry.get(key) or "") for key in ("name", "repository", "version")
+        )
         if repository.startswith(("@", "alias:")):
-            summary = f"{name} depends on {chart} of {repository}, a name that only one machine's helm knows"
+            summary = (
+                f"{name} depends on {chart} of {repository}, a name that only one machine's helm"
+                " knows"
+            )
             step = "Write the repository's address in Chart.yaml."
             raise UsageError(summary, subject=name, next_step=step)
         lock_version = locked.get((chart, repository), "")
@@ -128,7 +138,9 @@ class LocalDependencies:
         added = self._missing("" if place == "." else place, inside_folder(files, folder), ())
         return {folder + path: file for path, file in added.items()}
 
-    def _missing(self, place: str, files: Mapping[str, File], outer: tuple[str, ...]) -> dict[str, File]:
+    def _missing(
+        self, place: str, files: Mapping[str, File], outer: tuple[str, ...]
+    ) -> dict[str, File]:
         """`place`: the chart's folder in the repository. `outer`: those that led here."""
         added: dict[str, File] = {}
         there = vendored(files)

@@ -1,4 +1,5 @@
-"""Which addresses get the login of a GitRepo's `helmSecretName`: those that `helmRepoURLRegex` names.
+"""Which addresses get the login of a GitRepo's `helmSecretName`: those that `helmRepoURLRegex`
+names.
 
 Rule: the pattern is matched from the start of an address in canonical form (scheme, host, port,
 path), and has to match at least the whole of scheme, host and port. User, query and fragment are
@@ -49,7 +50,9 @@ def check_pattern(pattern: str, subject: str) -> None:
 
 
 def describe_wide_pattern(pattern: str) -> str:
-    """A warning when the host of the pattern is not literal, so that it may fit other hosts, or ""."""
+    """A warning when the host of the pattern is not literal, so that it may fit other hosts, or
+    "".
+    """
     alternatives = [pattern] if "(" in pattern else pattern.split("|")
     if not pattern or all(_LITERAL_HOST.fullmatch(part) for part in alternatives):
         return ""
@@ -68,7 +71,11 @@ def may_have_login(pattern: str, address: str) -> bool:
         regex = _anchored(pattern)
     except InvalidRegex:
         return False
-    return any(regex.is_match(authority + path[:end]) for authority, path in _canonical_forms(address) for end in _segment_ends(path))
+    return any(
+        regex.is_match(authority + path[:end])
+        for authority, path in _canonical_forms(address)
+        for end in _segment_ends(path)
+    )
 
 
 def _segment_ends(path: str) -> list[int]:
@@ -99,7 +106,9 @@ def _canonical_forms(address: str) -> list[tuple[str, str]]:
 
 
 def _resolved_path(path: str) -> str | None:
-    """The path without dot segments (RFC 3986, 5.2.4); None when servers may read it differently."""
+    """The path without dot segments (RFC 3986, 5.2.4); None when servers may read it
+    differently.
+    """
     segments = path.split("/")
     if any(_hides_dots(segment) for segment in segments):
         return None

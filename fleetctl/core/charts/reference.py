@@ -24,7 +24,10 @@ _GIT_HOSTS = ("github.com/", "gitlab.com/", "bitbucket.org/")
 _GIT_SCHEMES = frozenset({"git", "ssh", "git+ssh", "git+https", "git+http"})
 _FETCHED_SCHEMES = frozenset({"http", "https", "oci"})
 OTHER_GIT = "a chart in another Git repository is not supported"
-_COPY = "Copy the chart into this repository, or publish it in a chart repository or OCI registry and name that in `helm.repo`."
+_COPY = (
+    "Copy the chart into this repository, or publish it in a chart repository or OCI registry and"
+    " name that in `helm.repo`."
+)
 
 
 class ChartRequest(msgspec.Struct, frozen=True):

@@ -1,7 +1,8 @@
-"""Data that people wrote, turned into our types as Go turns it into Fleet's: one line with its place for each mistake.
+"""Data that people wrote, turned into our types as Go turns it into Fleet's: one line with its
+place for each mistake.
 
-As in Go: keys count in any letter case, null counts as not written, a number or a boolean is its text where
-text is wanted. What a key means that nobody knows is decided in `keys.py`.
+As in Go: keys count in any letter case, null counts as not written, a number or a boolean is its
+text where text is wanted. What a key means that nobody knows is decided in `keys.py`.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class Note(msgspec.Struct, frozen=True):
 class Origin(msgspec.Struct, frozen=True):
     """Where a value came from, for errors and warnings.
 
-    `table`: every key of the document, for hints. `strict`: an unknown key is an error. `notes` receives warnings.
+    `table`: every key of the document, for hints. `strict`: an unknown key is an error. `notes`
+    receives warnings.
     """
 
     file: str
@@ -65,12 +67,16 @@ class Origin(msgspec.Struct, frozen=True):
 
     def below(self, *path: str | int) -> Origin:
         """The same origin for a value inside; its notes are the same list."""
-        return Origin(self.file, self.places, (*self.under, *path), self.table, self.strict, self.notes)
+        return Origin(
+            self.file, self.places, (*self.under, *path), self.table, self.strict, self.notes
+        )
 
     def error(self, summary: str, path: Path, next_step: str) -> InvalidFile:
         """An InvalidFile at the place of `path`, or of its nearest parent that has one."""
         place = self.place(path)
-        return InvalidFile(summary, file=self.file, line=place.line, column=place.column, next_step=next_step)
+        return InvalidFile(
+            summary, file=self.file, line=place.line, column=place.column, next_step=next_step
+        )
 
     def warn(self, code: str, summary: str, path: Path, next_step: str) -> None:
         note = Note(code, (*self.under, *path), summary, next_step, self.place(path))
@@ -82,7 +88,9 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 def find_place(places: Mapping[Path, Place], path: Path) -> Place:
-    """Of the key, in any letter case, or of its nearest parent that has a place; line 0 when there is none."""
+    """Of the key, in any letter case, or of its nearest parent that has a place; line 0 when there
+    is none.
+    """
     while path:
         if path in places:
             return places[path]
@@ -97,41 +105,63 @@ def find_place(places: Mapping[Path, Place], path: Path) -> Place:
 def convert(value: Any, kind: type[T], origin: Origin) -> T:
     """`value` as `kind`. Raises InvalidFile for a wrong type or a typing error of a key."""
     if not isinstance(value, dict):
-        raise origin.error(f"{dotted(origin.under) or 'the file'} is not a map of keys", (), "Write `key: value` lines.")
+        raise origin.error(
+            f"{dotted(origin.under) or 'the file'} is not a map of keys",
+            (),
+            "Write `key: value` lines.",
+        )
     try:
         return msgspec.convert(fit(value, kind, origin), kind)
     except msgspec.ValidationError as why:
         text, _, where = str(why).partition(" - at `")
         path = _path(where.rstrip("`"))
         name = dotted((*origin.under, *path)) or "the file"
-        raise origin.error(f"{name}: {text[:1].lower()}{text[1:]}", path, "Correct the value's type.") from why
+        raise origin.error(
+            f"{name}: {text[:1].lower()}{text[1:]}", path, "Correct the value's type."
+        ) from why
 
 
 def fit(value: Any, kind: Any, origin: Origin, path: Path = ()) -> Any:
-    """`value` with the keys and texts that `kind` wants; types are checked by who converts it. Raises InvalidFile."""
+    """`value` with the keys and texts that `kind` wants; types are checked by who converts it.
+    Raises InvalidFile.
+    """
     kind = _bare(kind)
     if kind is str and isinstance(value, bool | int | float):
         return scalar_text(value)
     if isinstance(value, list) and get_origin(kind) is list:
         inner = _bare(get_args(kind)[0])
-        return [fit(_empty(inner) if item is None else item, inner, origin, (*path, at)) for at, item in enumerate(value)]
+        return [
+            fit(_empty(inner) if item is None else item, inner, origin, (*path, at))
+            for at, item in enumerate(value)
+        ]
     if not isinstance(value, dict):
         return value
     if get_origin(kind) is dict:
         inner = _bare(get_args(kind)[1])
-        return {key: fit("" if item is None and inner is str else item, inner, origin, (*path, key)) for key, item in value.items()}
+        return {
+            key: fit("" if item is None and inner is str else item, inner, origin, (*path, key))
+            for key, item in value.items()
+        }
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         hints, fields = _shape(kind)
         found = {}
         for key, item in named(value, list(fields), origin, path).items():
             here = (*path, key)
-            found[key] = fit_selector(item, origin, here) if is_selector(key) else fit(item, hints[fields[key]], origin, here)
+            found[key] = (
+                fit_selector(item, origin, here)
+                if is_selector(key)
+                else fit(item, hints[fields[key]], origin, here)
+            )
         return found
     return value
 
 
-def named(value: Mapping[str, Any], known: Collection[str], origin: Origin, path: Path = ()) -> dict[str, Any]:
-    """The known keys of `value` in their right spelling, without those that are null. Raises InvalidFile for a typing error."""
+def named(
+    value: Mapping[str, Any], known: Collection[str], origin: Origin, path: Path = ()
+) -> dict[str, Any]:
+    """The known keys of `value` in their right spelling, without those that are null. Raises
+    InvalidFile for a typing error.
+    """
     found: dict[str, Any] = {}
     for key, item in value.items():
         if key in known:
@@ -160,7 +190,9 @@ def is_selector(key: str) -> bool:
 
 
 def fit_selector(value: Any, origin: Origin, path: Path) -> dict[str, Any]:
-    """A LabelSelector with text values. Raises InvalidFile; an unknown key would make it pick everything, so it is an error."""
+    """A LabelSelector with text values. Raises InvalidFile; an unknown key would make it pick
+    everything, so it is an error.
+    """
     if not isinstance(value, dict):
         raise _wrong(origin, path, "a label selector", "Write `matchLabels:` below it.")
     found: dict[str, Any] = {}
@@ -186,23 +218,38 @@ def _expression(value: Any, origin: Origin, path: Path) -> dict[str, Any]:
     found = _exactly(value, _EXPRESSION, origin, path)
     for key in ("key", "operator"):
         if not isinstance(found.get(key), str) or not found[key]:
-            raise origin.error(f"{dotted((*origin.under, *path, key))} is missing or is not text", (*path, key), f"Write `{key}:`.")
+            raise origin.error(
+                f"{dotted((*origin.under, *path, key))} is missing or is not text",
+                (*path, key),
+                f"Write `{key}:`.",
+            )
     if found["operator"] not in OPERATORS:
-        summary = f"{dotted((*origin.under, *path))}: operator {found['operator'][:40]!r} is none of {', '.join(OPERATORS)}"
+        summary = (
+            f"{dotted((*origin.under, *path))}: operator {found['operator'][:40]!r} is none of"
+            f" {', '.join(OPERATORS)}"
+        )
         raise origin.error(summary, (*path, "operator"), "Correct the operator.")
     values = found.get("values")
     if values is not None:
         if not isinstance(values, list):
             raise _wrong(origin, (*path, "values"), "a list", "Write it as `[a, b]`.")
-        found["values"] = [_text(item, origin, (*path, "values", at)) for at, item in enumerate(values)]
+        found["values"] = [
+            _text(item, origin, (*path, "values", at)) for at, item in enumerate(values)
+        ]
     return found
 
 
-def _exactly(value: Mapping[str, Any], known: Collection[str], origin: Origin, path: Path) -> dict[str, Any]:
+def _exactly(
+    value: Mapping[str, Any], known: Collection[str], origin: Origin, path: Path
+) -> dict[str, Any]:
     """As `named`, but every unknown key is an error."""
     for key in value:
         if key.lower() not in {name.lower() for name in known}:
-            raise origin.error(f"unknown key `{dotted((*origin.under, *path, key))}`", (*path, key), selector_step(key, known))
+            raise origin.error(
+                f"unknown key `{dotted((*origin.under, *path, key))}`",
+                (*path, key),
+                selector_step(key, known),
+            )
     return named(value, known, origin, path)
 
 
@@ -211,7 +258,11 @@ def selector_step(key: str, known: Collection[str]) -> str:
     near = nearest(key, known)
     if near:
         return f"Did you mean `{near}`?"
-    return f"Write `matchLabels: {{{key[:40]}: VALUE}}`." if "matchLabels" in known else f"Write one of {listed(known)}."
+    return (
+        f"Write `matchLabels: {{{key[:40]}: VALUE}}`."
+        if "matchLabels" in known
+        else f"Write one of {listed(known)}."
+    )
 
 
 def _text(value: Any, origin: Origin, path: Path) -> str:
@@ -230,19 +281,27 @@ def _wrong(origin: Origin, path: Path, wanted: str, step: str) -> InvalidFile:
 
 def as_text(value: Any, kind: Any) -> Any:
     """A scalar as text where `kind` is text."""
-    return scalar_text(value) if _bare(kind) is str and isinstance(value, bool | int | float) else value
+    return (
+        scalar_text(value)
+        if _bare(kind) is str and isinstance(value, bool | int | float)
+        else value
+    )
 
 
 def _empty(kind: Any) -> Any:
     """What Go makes of null in a list."""
-    is_map = get_origin(kind) is dict or (isinstance(kind, type) and issubclass(kind, msgspec.Struct))
+    is_map = get_origin(kind) is dict or (
+        isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    )
     return {} if is_map else "" if kind is str else None
 
 
 @lru_cache(maxsize=256)
 def _shape(kind: Any) -> tuple[dict[str, Any], dict[str, str]]:
     """(type of each field, field of each key)."""
-    return get_type_hints(kind), dict(zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True))
+    return get_type_hints(kind), dict(
+        zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True)
+    )
 
 
 def _bare(kind: Any) -> Any:

@@ -1,8 +1,8 @@
 """`fleet.yaml`: what a directory says of its bundle, checked strictly.
 
-Keys and defaults: rancher/fleet `bundlereader` (FleetYAML = own keys + BundleSpec + BundleDeploymentOptions).
-Keys count in any letter case, and a key that nobody knows is a warning, as in Fleet; a typing error is an
-error with its line and the right key.
+Keys and defaults: rancher/fleet `bundlereader` (FleetYAML = own keys + BundleSpec +
+BundleDeploymentOptions). Keys count in any letter case, and a key that nobody knows is a warning,
+as in Fleet; a typing error is an error with its line and the right key.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ from fleetctl.core.scan.bundle_check import MODES, check_rollout
 
 _OPTION_KEYS = frozenset(Options.__struct_encode_fields__) - INTERNAL
 _NO_MAP = "Write keys such as `defaultNamespace: web`."
-IMAGE_SCANS_STEP = "Remove it, and update images with another tool. Rancher Fleet refuses it too, unless image scans are enabled."
+IMAGE_SCANS_STEP = (
+    "Remove it, and update images with another tool. Rancher Fleet refuses it too, unless image"
+    " scans are enabled."
+)
 
 
 class _Own(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -50,8 +53,8 @@ class _Customization(GitTarget, frozen=True, kw_only=True, rename="camel"):
 
 
 class FleetYaml(msgspec.Struct, frozen=True, kw_only=True):
-    """A fleet.yaml as the scan uses it. `values_files` of customizations stay in their options until the files are read; `notes` are
-    warnings.
+    """A fleet.yaml as the scan uses it. `values_files` of customizations stay in their options
+    until the files are read; `notes` are warnings.
     """
 
     name: str = ""
@@ -69,7 +72,9 @@ class FleetYaml(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _keys(kind: Any, prefix: str = "") -> Iterator[str]:
-    """Every key below `kind`, dotted; what users name themselves (values, labels, selectors) ends a path."""
+    """Every key below `kind`, dotted; what users name themselves (values, labels, selectors) ends a
+    path.
+    """
     hints = get_type_hints(kind)
     for name, field in zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True):
         yield prefix + name
@@ -85,17 +90,27 @@ KEYS = tuple(key for key in dict.fromkeys([*_keys(_Own), *_keys(Options)]) if ke
 
 
 def parse(text: bytes, *, file: str = "fleet.yaml", strict: bool = False) -> FleetYaml:
-    """The fleet.yaml `text`; `strict` refuses what is a warning otherwise. Raises InvalidFile with line and column."""
+    """The fleet.yaml `text`; `strict` refuses what is a warning otherwise. Raises InvalidFile with
+    line and column.
+    """
     return parse_document(one(text, file=file, strict=True), file=file, strict=strict)
 
 
-def parse_document(document: YamlDocument, *, file: str = "fleet.yaml", strict: bool = False) -> FleetYaml:
+def parse_document(
+    document: YamlDocument, *, file: str = "fleet.yaml", strict: bool = False
+) -> FleetYaml:
     """As `parse`, of a document that is read already."""
     if document.value is None:
         return FleetYaml()
     origin = Origin(file, document.places, table=FLEET_YAML, strict=strict)
     if not isinstance(document.value, dict):
-        raise InvalidFile("is not a map of keys", file=file, line=document.place.line, column=document.place.column, next_step=_NO_MAP)
+        raise InvalidFile(
+            "is not a map of keys",
+            file=file,
+            line=document.place.line,
+            column=document.place.column,
+            next_step=_NO_MAP,
+        )
     own_keys, option_keys = _split(document.value, _Own, origin)
     own = convert(own_keys, _Own, origin)
     _check(own, origin)
@@ -115,7 +130,9 @@ def parse_document(document: YamlDocument, *, file: str = "fleet.yaml", strict: 
     )
 
 
-def _split(value: dict[str, Any], kind: type[msgspec.Struct], origin: Origin) -> tuple[dict[str, Any], dict[str, Any]]:
+def _split(
+    value: dict[str, Any], kind: type[msgspec.Struct], origin: Origin
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The keys of `kind`, and those that are options."""
     found = named(value, [*kind.__struct_encode_fields__, *_OPTION_KEYS], origin)
     own = {key: item for key, item in found.items() if key not in _OPTION_KEYS}
@@ -136,7 +153,11 @@ def _targets(items: list[dict[str, Any]], key: str, origin: Origin) -> list[Targ
 
 def _check_criteria(target: GitTarget, origin: Origin) -> None:
     if target.states_no_criterion:
-        raise origin.error("states no criterion and would match no cluster", (), "Write `clusterSelector: {}` for all clusters.")
+        raise origin.error(
+            "states no criterion and would match no cluster",
+            (),
+            "Write `clusterSelector: {}` for all clusters.",
+        )
 
 
 def _check(own: _Own, origin: Origin) -> None:
@@ -144,13 +165,22 @@ def _check(own: _Own, origin: Origin) -> None:
         summary = f"movedFrom: {own.moved_from!r} is not the name of a bundle"
         raise origin.error(summary, ("movedFrom",), "See `fleetctl get bundles`.")
     if own.target_customization_mode not in {"", *MODES}:
-        summary = f"targetCustomizationMode: {own.target_customization_mode!r} is none of {', '.join(MODES)}"
+        summary = (
+            f"targetCustomizationMode: {own.target_customization_mode!r} is none of"
+            f" {', '.join(MODES)}"
+        )
         raise origin.error(summary, ("targetCustomizationMode",), "Write FirstMatch or AllMatches.")
     if own.image_scans:
-        raise origin.error("imageScans: images are not updated in Git in this version", ("imageScans",), IMAGE_SCANS_STEP)
+        raise origin.error(
+            "imageScans: images are not updated in Git in this version",
+            ("imageScans",),
+            IMAGE_SCANS_STEP,
+        )
     for at, target in enumerate(own.override_targets or ()):
         _check_criteria(target, origin.below("overrideTargets", at))
     for at, dependency in enumerate(own.depends_on):
         if not dependency.name and dependency.selector is None:
             summary = "dependsOn: an entry names neither a bundle nor a selector"
-            raise origin.error(summary, ("dependsOn", at), f"Write `name:`; states are {', '.join(State)}.")
+            raise origin.error(
+                summary, ("dependsOn", at), f"Write `name:`; states are {', '.join(State)}."
+            )

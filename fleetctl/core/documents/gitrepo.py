@@ -23,7 +23,9 @@ NOT_ENFORCED = ("GitRepoRestriction", "Policy", "BundleNamespaceMapping")
 
 
 def refuse_not_enforced(text: str) -> None:
-    """Raises NotEnforced for a kind that is not enforced, however a person writes it (`policies`, `Policy`)."""
+    """Raises NotEnforced for a kind that is not enforced, however a person writes it (`policies`,
+    `Policy`).
+    """
     wanted = text.lower().removesuffix("s")
     for kind in NOT_ENFORCED:
         if wanted in {kind.lower(), kind.lower().removesuffix("y") + "ie"}:
@@ -32,7 +34,9 @@ def refuse_not_enforced(text: str) -> None:
 
 
 class GitTarget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """Which clusters; the same criteria in GitRepo targets, overrideTargets, partitions and schedules."""
+    """Which clusters; the same criteria in GitRepo targets, overrideTargets, partitions and
+    schedules.
+    """
 
     name: str = ""
     cluster_name: str = ""
@@ -42,7 +46,11 @@ class GitTarget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, r
 
     @property
     def states_no_criterion(self) -> bool:
-        return not (self.cluster_name or self.cluster_group) and self.cluster_selector is None and self.cluster_group_selector is None
+        return (
+            not (self.cluster_name or self.cluster_group)
+            and self.cluster_selector is None
+            and self.cluster_group_selector is None
+        )
 
     def target(self, *, do_not_deploy: bool = False, options: Options | None = None) -> Target:
         """The same criteria, with what happens to the clusters that they pick."""
@@ -58,7 +66,9 @@ class GitTarget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, r
 
 
 class DrivenBundle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A bundle that is named instead of found: its directory, and its fleet.yaml by a path relative to that."""
+    """A bundle that is named instead of found: its directory, and its fleet.yaml by a path relative
+    to that.
+    """
 
     base: str
     options: str = ""
@@ -104,14 +114,22 @@ class RepoSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def repo_spec(document: dict[str, Any], *, file: str = "GitRepo") -> RepoSpec:
-    """The GitRepo `document` (apiVersion, kind, metadata, spec), with its warnings. Raises InvalidFile or UsageError."""
+    """The GitRepo `document` (apiVersion, kind, metadata, spec), with its warnings. Raises
+    InvalidFile or UsageError.
+    """
     meta = document.get("metadata")
     meta = meta if isinstance(meta, dict) else {}
     name = _text(meta, "name")
     origin = Origin(f"{file} {name}", under=("spec",), table=GITREPO)
     spec = gitrepo_spec(document.get("spec"), origin)
     workspace = Workspace(_text(meta, "namespace") or "fleet-default")
-    return RepoSpec(workspace=workspace, name=RepoName(name), spec=spec, labels=labels_of(meta), notes=origin.notes)
+    return RepoSpec(
+        workspace=workspace,
+        name=RepoName(name),
+        spec=spec,
+        labels=labels_of(meta),
+        notes=origin.notes,
+    )
 
 
 def gitrepo_spec(stated: Any, origin: Origin) -> GitRepoSpec:
@@ -124,8 +142,13 @@ def gitrepo_spec(stated: Any, origin: Origin) -> GitRepoSpec:
     spec = msgspec.structs.replace(spec, repo=without_public_user(spec.repo))
     for at, target in enumerate(spec.targets or []):
         if target.states_no_criterion:
-            summary = f"target {target.name or '(without a name)'} states no criterion and would match no cluster"
-            raise origin.error(summary, ("targets", at), "Write `clusterSelector: {}` for all clusters.")
+            summary = (
+                f"target {target.name or '(without a name)'} states no criterion and would match no"
+                " cluster"
+            )
+            raise origin.error(
+                summary, ("targets", at), "Write `clusterSelector: {}` for all clusters."
+            )
     return spec
 
 

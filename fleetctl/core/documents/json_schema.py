@@ -1,7 +1,9 @@
-"""The documents that people write as trees of keys: types from the structs that read them, words from `fields.py`.
+"""The documents that people write as trees of keys: types from the structs that read them, words
+from `fields.py`.
 
-A node of the tree knows what may stand there; `explain`, the checks of `lint.py` and the JSON Schema (draft-07, which editors take) are all
-made from it, so that none of them can say what another one denies.
+A node of the tree knows what may stand there; `explain`, the checks of `lint.py` and the JSON
+Schema (draft-07, which editors take) are all made from it, so that none of them can say what
+another one denies.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from fleetctl.core.rollout.schedule import ScheduleSpec
 Kinds = tuple[type[msgspec.Struct], ...]
 API_VERSION = "fleet.cattle.io/v1alpha1"
 _SELECTORS = frozenset({"clusterSelector", "clusterGroupSelector", "selector"})
-# The structs that read fleet.yaml keep these as data for a second look; what they hold is said here.
+# The structs that read fleet.yaml keep these as data for a second look; what they hold is said
+# here.
 _OWN: Kinds = (fleet_yaml._Own, options.Options)
 _CUSTOMIZATION: Kinds = (fleet_yaml._Customization, options.Options)
 _INSIDE: Mapping[str, Kinds] = {
@@ -37,9 +40,11 @@ _INSIDE: Mapping[str, Kinds] = {
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
-    """One key. `keys`: those below it, for an object or a list of objects; `kind`: the type of a value (an item's, in a list).
+    """One key. `keys`: those below it, for an object or a list of objects; `kind`: the type of a
+    value (an item's, in a list).
 
-    `path` is Fleet's way to write it: `helm.valuesFiles[]`. `merge` says what a customization does to it, "" when it has no say.
+    `path` is Fleet's way to write it: `helm.valuesFiles[]`. `merge` says what a customization does
+    to it, "" when it has no say.
     """
 
     path: str
@@ -60,13 +65,17 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     def type(self) -> str:
         """In words: `string`, `list of strings`, `map of strings`, `object`, …"""
         one, many = self._words()
-        return f"list of {many}" if self.is_list else f"map of {many}" if self.is_map and many else one
+        return (
+            f"list of {many}" if self.is_list else f"map of {many}" if self.is_map and many else one
+        )
 
     @property
     def type_of_one(self) -> str:
         """Of a value, or of one item of a list or map."""
         one, many = self._words()
-        return many.removesuffix("s") if self.is_map and many else "any value" if self.is_map else one
+        return (
+            many.removesuffix("s") if self.is_map and many else "any value" if self.is_map else one
+        )
 
     def _words(self) -> tuple[str, str]:
         if self.keys:
@@ -107,11 +116,20 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 def documents() -> Mapping[str, Document]:
     """By name: fleet.yaml, gitrepo, cluster, clustergroup, schedule."""
     made = (
-        Document(name="fleet.yaml", kind="", title="What a folder says of its bundle.", root=_fleet_yaml()),
+        Document(
+            name="fleet.yaml",
+            kind="",
+            title="What a folder says of its bundle.",
+            root=_fleet_yaml(),
+        ),
         _manifest("GitRepo", "A repository to follow.", GitRepoSpec, fields.GITREPO),
         _manifest("Cluster", "A cluster that gets bundles.", fields.ClusterSpec, fields.CLUSTER),
-        _manifest("ClusterGroup", "Clusters under one name.", fields.ClusterGroupSpec, fields.CLUSTERGROUP),
-        _manifest("Schedule", "When clusters may change, or may not.", ScheduleSpec, fields.SCHEDULE),
+        _manifest(
+            "ClusterGroup", "Clusters under one name.", fields.ClusterGroupSpec, fields.CLUSTERGROUP
+        ),
+        _manifest(
+            "Schedule", "When clusters may change, or may not.", ScheduleSpec, fields.SCHEDULE
+        ),
     )
     return {one.name: one for one in made}
 
@@ -129,10 +147,17 @@ def table_of(name: str) -> Mapping[str, Field]:
 
 
 def _fleet_yaml() -> Node:
-    return Node(path="", field=Field(text="What a folder says of its bundle."), kind=dict, keys=_keys(_OWN, "", fields.FLEET_YAML))
+    return Node(
+        path="",
+        field=Field(text="What a folder says of its bundle."),
+        kind=dict,
+        keys=_keys(_OWN, "", fields.FLEET_YAML),
+    )
 
 
-def _manifest(kind: str, text: str, spec: type[msgspec.Struct], table: Mapping[str, Field]) -> Document:
+def _manifest(
+    kind: str, text: str, spec: type[msgspec.Struct], table: Mapping[str, Field]
+) -> Document:
     inner = Node(path="spec", field=table["spec"], kind=dict, keys=_keys((spec,), "spec", table))
     root = Node(path="", field=Field(text=text), kind=dict, keys={"spec": inner})
     return Document(name=kind.lower(), kind=kind, title=text, root=root)
@@ -147,7 +172,9 @@ def _keys(kinds: Kinds, prefix: str, table: Mapping[str, Field]) -> dict[str, No
                 continue
             node = _node(hints[info.name], f"{prefix}.{info.encode_name}".lstrip("."), table)
             # A null counts as not written, so only a key that is required must not be null.
-            found[info.encode_name] = msgspec.structs.replace(node, is_nullable=not info.required, is_required=info.required)
+            found[info.encode_name] = msgspec.structs.replace(
+                node, is_nullable=not info.required, is_required=info.required
+            )
     return found
 
 
@@ -164,7 +191,16 @@ def _node(hint: Any, path: str, table: Mapping[str, Field]) -> Node:
         kind = get_args(kind)[1]
     keys = _keys(structs, path, table) if structs else {}
     row = _row(path, table)
-    return Node(path=path, field=row, kind=kind, keys=keys, is_list=is_list, is_map=is_map, is_nullable=is_nullable, merge=_merge(path))
+    return Node(
+        path=path,
+        field=row,
+        kind=kind,
+        keys=keys,
+        is_list=is_list,
+        is_map=is_map,
+        is_nullable=is_nullable,
+        merge=_merge(path),
+    )
 
 
 def _structs(name: str, kind: Any) -> Kinds:
@@ -194,7 +230,9 @@ def _merge(path: str) -> str:
         return "replaced with all of correctDrift"
     if "[]." in option:
         return "with its entry"
-    hints = {"overlays", "values_from", "compare_patches", "downstream_resources"} & set(options._ADDED)
+    hints = {"overlays", "values_from", "compare_patches", "downstream_resources"} & set(
+        options._ADDED
+    )
     if option.removesuffix("[]").rpartition(".")[2] in {_camel(name) for name in hints}:
         return "added to"
     if option in {
@@ -233,7 +271,9 @@ def walk(node: Node) -> Iterator[Node]:
 
 
 def find(text: str) -> tuple[Document, Node]:
-    """`fleet.yaml.helm.values`, `gitrepo.spec.paths`; without a document's name it is fleet.yaml's. Raises UsageError with the nearest."""
+    """`fleet.yaml.helm.values`, `gitrepo.spec.paths`; without a document's name it is fleet.yaml's.
+    Raises UsageError with the nearest.
+    """
     document, steps = _document(text)
     node = document.root
     for at, step in enumerate(steps):
@@ -267,27 +307,47 @@ def _document(text: str) -> tuple[Document, list[str]]:
     if head.removesuffix("[]").lower() in top or rest:
         return known["fleet.yaml"], [head, *rest]
     near = nearest(head, [*known, *known["fleet.yaml"].root.keys])
-    step = f"Did you mean {near}?" if near else f"Valid names are {', '.join(known)}, and the keys below them."
-    raise UsageError(f"there is nothing named {head[:80]!r} to explain", subject="explain", next_step=step)
+    step = (
+        f"Did you mean {near}?"
+        if near
+        else f"Valid names are {', '.join(known)}, and the keys below them."
+    )
+    raise UsageError(
+        f"there is nothing named {head[:80]!r} to explain", subject="explain", next_step=step
+    )
 
 
 def _no_field(document: Document, node: Node, steps: list[str], name: str) -> UsageError:
     above = ".".join([document.name, *steps[:-1]])
     if not node.keys:
         what = "holds keys of your own" if node.is_map and node.kind is Any else f"is a {node.type}"
-        return UsageError(f"there is no field below {above}: it {what}", subject="explain", next_step=f"See `fleetctl explain {above}`.")
+        return UsageError(
+            f"there is no field below {above}: it {what}",
+            subject="explain",
+            next_step=f"See `fleetctl explain {above}`.",
+        )
     near = nearest(name, list(node.keys))
     step = f"Did you mean {above}.{near}?" if near else f"`fleetctl explain {above}` lists them."
-    return UsageError(f"there is no field {name[:80]!r} in {above}", subject="explain", next_step=step)
+    return UsageError(
+        f"there is no field {name[:80]!r} in {above}", subject="explain", next_step=step
+    )
 
 
 def json_schema(document: Document) -> dict[str, Any]:
     """For editors. Shared parts (a selector, a customization) stand once, below `definitions`."""
     shared: dict[str, Any] = {}
-    made = {"$schema": "http://json-schema.org/draft-07/schema#", "title": document.name, "description": document.title}
+    made = {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": document.name,
+        "description": document.title,
+    }
     body = _object(document.root, shared)
     if document.is_manifest:
-        head = {"apiVersion": {"const": API_VERSION}, "kind": {"const": document.kind}, "metadata": {"type": "object"}}
+        head = {
+            "apiVersion": {"const": API_VERSION},
+            "kind": {"const": document.kind},
+            "metadata": {"type": "object"},
+        }
         body["properties"] = head | body["properties"] | {"status": {"type": "object"}}
         body["required"] = [*head]
     return {**made, **body, **({"definitions": dict(sorted(shared.items()))} if shared else {})}
@@ -305,7 +365,11 @@ def _schema(node: Node, shared: dict[str, Any]) -> dict[str, Any]:
     if not node.keys:
         value = _leaf(node)
         if node.is_list or node.is_map:
-            value = {"type": "array", "items": value} if node.is_list else {"type": "object", "additionalProperties": value}
+            value = (
+                {"type": "array", "items": value}
+                if node.is_list
+                else {"type": "object", "additionalProperties": value}
+            )
     else:
         value = _shared(node, shared)
         value = {"type": "array", "items": value} if node.is_list else value
@@ -322,7 +386,9 @@ def _schema(node: Node, shared: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shared(node: Node, shared: dict[str, Any]) -> dict[str, Any]:
-    """By the name of the key: the same name holds the same everywhere, but for the `targets` of other documents."""
+    """By the name of the key: the same name holds the same everywhere, but for the `targets` of
+    other documents.
+    """
     name = "labelSelector" if node.name in _SELECTORS else node.name
     body = _object(node, shared)
     if name not in shared:
@@ -352,4 +418,8 @@ def _description(node: Node) -> str:
     return " ".join(more)
 
 
-STYLES = {"helm": "bundles with a chart", "kustomize": "bundles with a kustomization.yaml", "raw": "bundles of plain manifests"}
+STYLES = {
+    "helm": "bundles with a chart",
+    "kustomize": "bundles with a kustomization.yaml",
+    "raw": "bundles of plain manifests",
+}

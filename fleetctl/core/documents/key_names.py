@@ -1,8 +1,9 @@
-"""Decides what a key means that a document does not know: another spelling, a typing error, a key of another place, or nothing.
+"""Decides what a key means that a document does not know: another spelling, a typing error, a key
+of another place, or nothing.
 
-Rule: Go reads keys in any letter case, so they are read here too, with a warning. A typing error of a known
-key is an error, because nobody means it. A key that belongs elsewhere, or that nobody knows, is a warning:
-Fleet ignores it, and the bundle works.
+Rule: Go reads keys in any letter case, so they are read here too, with a warning. A typing error of
+a known key is an error, because nobody means it. A key that belongs elsewhere, or that nobody
+knows, is a warning: Fleet ignores it, and the bundle works.
 """
 
 from __future__ import annotations
@@ -14,13 +15,21 @@ from typing import Any, NamedTuple
 
 Path = tuple[str | int, ...]
 CASE, TYPO, MISPLACED, IGNORED = "key-case", "unknown-key", "misplaced-key", "ignored-key"
-# Fleet's keys for the agent's pod in a cluster: accepted, so that manifests pass unchanged, and without effect.
-POD_ONLY = re.compile(r"agent[A-Z].*|hostNetwork|kubeConfigSecret.*|privateRepoURL|redeployAgentGeneration")
+# Fleet's keys for the agent's pod in a cluster: accepted, so that manifests pass unchanged, and
+# without effect.
+POD_ONLY = re.compile(
+    r"agent[A-Z].*|hostNetwork|kubeConfigSecret.*|privateRepoURL|redeployAgentGeneration"
+)
 _SHOWN = 12
 _LONGEST = 120
 
-_TARGET = "Write it in an entry of `targetCustomizations`, or of `overrideTargets` to choose the clusters."
-_NAMESPACE = "Write `defaultNamespace` at the top level, or `namespace` there to put every object into it."
+_TARGET = (
+    "Write it in an entry of `targetCustomizations`, or of `overrideTargets` to choose the"
+    " clusters."
+)
+_NAMESPACE = (
+    "Write `defaultNamespace` at the top level, or `namespace` there to put every object into it."
+)
 # By the place without its customization: what people write there, and what they mean.
 _HINTS: Mapping[str, Mapping[str, str]] = {
     "": {
@@ -78,7 +87,9 @@ class Judgement(NamedTuple):
 
 
 def judge(key: str, known: Collection[str], path: Path, table: Mapping[str, Any]) -> Judgement:
-    """What to say of `key` in the map at `path`, whose keys are `known`. `table`: every key of the document, as `helm.valuesFiles[]`."""
+    """What to say of `key` in the map at `path`, whose keys are `known`. `table`: every key of the
+    document, as `helm.valuesFiles[]`.
+    """
     shown = dotted((*path, key))
     lower = {name.lower(): name for name in known}
     if key.lower() in lower:
@@ -95,7 +106,9 @@ def judge(key: str, known: Collection[str], path: Path, table: Mapping[str, Any]
 
 
 def dotted(path: Path) -> str:
-    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(
+        "."
+    )
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
 
@@ -110,7 +123,9 @@ def listed(known: Collection[str]) -> str:
 
 
 def is_typing_error(key: str, known: str) -> bool:
-    """Whether `key` differs from `known` by one letter, or two or three of a long word; two letters in each other's place count once."""
+    """Whether `key` differs from `known` by one letter, or two or three of a long word; two letters
+    in each other's place count once.
+    """
     most = max(1, min(3, len(known) // 5))
     return abs(len(key) - len(known)) <= most and _distance(key.lower(), known.lower()) <= most
 
@@ -135,7 +150,9 @@ def _elsewhere(key: str, path: Path, table: Mapping[str, Any]) -> str:
     hint = _HINTS.get(place, {}).get(key.lower(), "")
     if hint:
         return hint
-    homes = [name for name in table if name.rpartition(".")[2].removesuffix("[]").lower() == key.lower()]
+    homes = [
+        name for name in table if name.rpartition(".")[2].removesuffix("[]").lower() == key.lower()
+    ]
     homes = [name for name in homes if "[]." not in name]
     if not homes:
         return ""
@@ -145,6 +162,10 @@ def _elsewhere(key: str, path: Path, table: Mapping[str, Any]) -> str:
 
 def _place(path: Path) -> str:
     """`path` without indices and without the customization around it."""
-    if len(path) > 1 and path[0] in {"targetCustomizations", "targets"} and isinstance(path[1], int):
+    if (
+        len(path) > 1
+        and path[0] in {"targetCustomizations", "targets"}
+        and isinstance(path[1], int)
+    ):
         path = path[2:]
     return ".".join(step for step in path if isinstance(step, str))

@@ -1,7 +1,8 @@
-"""Objects of Fleet as people write them and as `kubectl get -o yaml` prints them: one reader for each kind's metadata and spec.
+"""Objects of Fleet as people write them and as `kubectl get -o yaml` prints them: one reader for
+each kind's metadata and spec.
 
-What Kubernetes itself writes is passed over, null counts as not written, and keys of Fleet without effect
-are warnings.
+What Kubernetes itself writes is passed over, null counts as not written, and keys of Fleet without
+effect are warnings.
 """
 
 from __future__ import annotations
@@ -12,7 +13,16 @@ from typing import Any
 import msgspec
 
 from fleetctl.core.documents.convert import Note, Origin, Path, convert, fit, report
-from fleetctl.core.documents.fields import CLUSTER, CLUSTERGROUP, GITREPO, SCHEDULE, ClusterGroupSpec, ClusterSpec, Field, TokenSpec
+from fleetctl.core.documents.fields import (
+    CLUSTER,
+    CLUSTERGROUP,
+    GITREPO,
+    SCHEDULE,
+    ClusterGroupSpec,
+    ClusterSpec,
+    Field,
+    TokenSpec,
+)
 from fleetctl.core.documents.gitrepo import GitRepoSpec, gitrepo_spec
 from fleetctl.core.documents.key_names import CASE, judge
 from fleetctl.core.documents.unused_keys import KUBERNETES_META, without_effect
@@ -23,7 +33,12 @@ from fleetctl.core.rollout.schedule import ScheduleSpec, spec_of
 
 GROUP = "fleet.cattle.io"
 _META = ("name", "namespace", "labels", "annotations")
-_TABLES: dict[str, dict[str, Field]] = {"GitRepo": GITREPO, "Cluster": CLUSTER, "ClusterGroup": CLUSTERGROUP, "Schedule": SCHEDULE}
+_TABLES: dict[str, dict[str, Field]] = {
+    "GitRepo": GITREPO,
+    "Cluster": CLUSTER,
+    "ClusterGroup": CLUSTERGROUP,
+    "Schedule": SCHEDULE,
+}
 _KINDS: dict[str, type[msgspec.Struct]] = {
     "GitRepo": GitRepoSpec,
     "Cluster": ClusterSpec,
@@ -35,14 +50,20 @@ _KINDS: dict[str, type[msgspec.Struct]] = {
 
 def objects(document: Any) -> Iterator[tuple[Any, Path]]:
     """(object, its path in the document): the items of a List, else the document itself."""
-    if isinstance(document, dict) and document.get("kind") == "List" and isinstance(document.get("items"), list):
+    if (
+        isinstance(document, dict)
+        and document.get("kind") == "List"
+        and isinstance(document.get("items"), list)
+    ):
         yield from ((item, ("items", at)) for at, item in enumerate(document["items"]))
     else:
         yield document, ()
 
 
 def is_fleets(value: Any) -> bool:
-    """Whether it is an object of Fleet's own group, and not of another one with a kind of the same name."""
+    """Whether it is an object of Fleet's own group, and not of another one with a kind of the same
+    name.
+    """
     return is_object(value) and value["apiVersion"].rpartition("/")[0] == GROUP
 
 
@@ -62,7 +83,9 @@ def meta_of(document: Any, origin: Origin) -> dict[str, Any]:
     """name, namespace, labels and annotations, the latter two as text. Raises InvalidFile."""
     meta = document.get("metadata")
     if not isinstance(meta, dict | None):
-        raise origin.error("metadata is not a map of keys", ("metadata",), "Write `name:` below `metadata:`.")
+        raise origin.error(
+            "metadata is not a map of keys", ("metadata",), "Write `name:` below `metadata:`."
+        )
     found: dict[str, Any] = {}
     for key, value in (meta or {}).items():
         if key in KUBERNETES_META or value is None:
@@ -78,7 +101,9 @@ def meta_of(document: Any, origin: Origin) -> dict[str, Any]:
 
 
 def spec_in(kind: str, stated: Any, origin: Origin) -> dict[str, Any]:
-    """The spec of an object of `kind` in the right spelling, with the keys that have no effect. Raises InvalidFile, UsageError."""
+    """The spec of an object of `kind` in the right spelling, with the keys that have no effect.
+    Raises InvalidFile, UsageError.
+    """
     here = origin.below("spec")
     if not isinstance(stated, dict | None):
         raise here.error("spec is not a map of keys", (), "Write the keys of the spec below it.")
@@ -90,7 +115,9 @@ def spec_in(kind: str, stated: Any, origin: Origin) -> dict[str, Any]:
     kept = without_effect(kind, spec, here)
     found: dict[str, Any] = fit(kept, _KINDS[kind], here)
     convert(found, _KINDS[kind], here)
-    return found | {key: value for key, value in spec.items() if key not in kept and value is not None}
+    return found | {
+        key: value for key, value in spec.items() if key not in kept and value is not None
+    }
 
 
 def cluster_of(document: dict[str, Any], origin: Origin, workspace: str) -> Cluster:
@@ -109,21 +136,36 @@ def group_of(document: dict[str, Any], origin: Origin, workspace: str) -> Group:
     """Raises InvalidFile."""
     meta, spec = meta_of(document, origin), spec_in("ClusterGroup", document.get("spec"), origin)
     place = Workspace(meta.get("namespace") or workspace)
-    return Group(workspace=place, name=GroupName(_name(meta, origin)), selector=spec.get("selector"), labels=meta.get("labels") or {})
+    return Group(
+        workspace=place,
+        name=GroupName(_name(meta, origin)),
+        selector=spec.get("selector"),
+        labels=meta.get("labels") or {},
+    )
 
 
 def _name(meta: dict[str, Any], origin: Origin) -> str:
     name = meta.get("name")
     if not name:
-        raise origin.error("metadata.name is missing", ("metadata",), "Write `name:` below `metadata:`.")
+        raise origin.error(
+            "metadata.name is missing", ("metadata",), "Write `name:` below `metadata:`."
+        )
     return str(name)
 
 
 def _meta_value(key: str, value: Any, origin: Origin) -> Any:
     if key in {"name", "namespace"}:
         if not isinstance(value, str):
-            raise origin.error(f"metadata.{key} is not text", ("metadata", key), "Put quotes around it.")
+            raise origin.error(
+                f"metadata.{key} is not text", ("metadata", key), "Put quotes around it."
+            )
         return value
-    if not isinstance(value, dict) or any(not isinstance(item, str | None) for item in value.values()):
-        raise origin.error(f"metadata.{key} must map text to text", ("metadata", key), "Put quotes around its values.")
+    if not isinstance(value, dict) or any(
+        not isinstance(item, str | None) for item in value.values()
+    ):
+        raise origin.error(
+            f"metadata.{key} must map text to text",
+            ("metadata", key),
+            "Put quotes around its values.",
+        )
     return {name: item or "" for name, item in value.items()}

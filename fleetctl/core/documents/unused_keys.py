@@ -1,4 +1,6 @@
-"""Keys of Fleet's objects that are accepted without effect, so that manifests pass unchanged; each is one warning."""
+"""Keys of Fleet's objects that are accepted without effect, so that manifests pass unchanged; each
+is one warning.
+"""
 
 from __future__ import annotations
 
@@ -56,14 +58,25 @@ def without_effect(kind: str, spec: Mapping[str, Any], origin: Origin) -> dict[s
         if not why:
             kept[key] = value
         elif value not in (None, "", {}, [], False):
-            origin.warn(CODE, f"key `{key}` has no effect: {why}", (key,), "Remove it, or leave it for Rancher Fleet.")
+            origin.warn(
+                CODE,
+                f"key `{key}` has no effect: {why}",
+                (key,),
+                "Remove it, or leave it for Rancher Fleet.",
+            )
     return kept
 
 
 def insecure(value: Any) -> Iterator[tuple[str, str]]:
     """(summary, next step) when certificates would not be checked."""
     if value not in (None, False):
-        yield f"`{_INSECURE}` is not supported: whoever is on the way to the server could change what is deployed", _INSECURE_STEP
+        yield (
+            (
+                f"`{_INSECURE}` is not supported: whoever is on the way to the server could change"
+                " what is deployed"
+            ),
+            _INSECURE_STEP,
+        )
 
 
 def is_insecure_key(kind: str, key: str) -> bool:

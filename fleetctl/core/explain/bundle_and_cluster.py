@@ -1,10 +1,22 @@
-"""Why a bundle as a whole, or a cluster, is not Ready: facts in, lines and the next step out. Pure, as core/why.py."""
+"""Why a bundle as a whole, or a cluster, is not Ready: facts in, lines and the next step out. Pure,
+as core/why.py.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from fleetctl.core.explain.deployment import Agent, Fact, Line, Next, Stop, Way, agent_line, cluster_step, stop_line
+from fleetctl.core.explain.deployment import (
+    Agent,
+    Fact,
+    Line,
+    Next,
+    Stop,
+    Way,
+    agent_line,
+    cluster_step,
+    stop_line,
+)
 from fleetctl.core.model.reasons import Reason
 
 _MOST = 10
@@ -56,14 +68,25 @@ class OnCluster(Fact, frozen=True, kw_only=True):
 def bundle_lines(whole: Whole) -> list[Line]:
     total = sum(whole.counts.values())
     ready = whole.counts.get("Ready", 0)
-    found = [Line("Clusters", f"{ready} of {total} Ready{_rest(whole.counts)}" if total else "no target picks a cluster")]
+    found = [
+        Line(
+            "Clusters",
+            (
+                f"{ready} of {total} Ready{_rest(whole.counts)}"
+                if total
+                else "no target picks a cluster"
+            ),
+        )
+    ]
     found.append(Line("Git", f"GitRepo {whole.repo} is at commit {whole.commit[:7] or '?'}"))
     found += [Line("Pinned", stop_line(one)) for one in whole.pins]
     found += [Line("Paused", stop_line(one)) for one in whole.pauses]
     found += [Line("Held", stop_line(one)) for one in whole.holds]
     found += _way(whole)
     found += [Line(trouble.state, _trouble(trouble)) for trouble in whole.troubles]
-    return found + ([Line("", f"and {whole.omitted} more with other reasons")] if whole.omitted else [])
+    return found + (
+        [Line("", f"and {whole.omitted} more with other reasons")] if whole.omitted else []
+    )
 
 
 def _rest(counts: dict[str, int]) -> str:
@@ -74,18 +97,32 @@ def _way(whole: Whole) -> list[Line]:
     way = whole.rollout
     if way is None:
         return [Line("Rollout", "none: it is handed out at once")]
-    found = [Line("Rollout", f"{way.state} at commit {way.commit[:7] or '?'}, {way.told} of {way.clusters} clusters told")]
-    found += [Line("Waits for", way.waiting)] if way.waiting else []
-    shown = [p for p in whole.partitions if p["startedAt"] and not p["finishedAt"]] or [p for p in whole.partitions if not p["finishedAt"]][
-        :1
+    found = [
+        Line(
+            "Rollout",
+            f"{way.state} at commit {way.commit[:7] or '?'}, {way.told} of {way.clusters} clusters"
+            " told",
+        )
     ]
+    found += [Line("Waits for", way.waiting)] if way.waiting else []
+    shown = [p for p in whole.partitions if p["startedAt"] and not p["finishedAt"]] or [
+        p for p in whole.partitions if not p["finishedAt"]
+    ][:1]
     for part in shown[:_MOST]:
         failed = f", {part['failed']} failed" if part["failed"] else ""
         offline = f", {part['offline']} offline" if part["offline"] else ""
         budget = f"{part['unavailable']} unavailable, {part['maxUnavailable']} may be"
-        found.append(Line("Partition", f"{part['name']}: {part['told']} of {part['clusters']} told, {budget}{failed}{offline}"))
+        found.append(
+            Line(
+                "Partition",
+                f"{part['name']}: {part['told']} of {part['clusters']} told,"
+                f" {budget}{failed}{offline}",
+            )
+        )
     found += [Line("Soak", f"watched until {way.soak_until}")] if way.soak_until else []
-    return found + ([Line("Deadline", f"must be finished by {way.deadline}")] if way.deadline else [])
+    return found + (
+        [Line("Deadline", f"must be finished by {way.deadline}")] if way.deadline else []
+    )
 
 
 def _trouble(trouble: Trouble) -> str:
@@ -100,11 +137,16 @@ def bundle_step(whole: Whole) -> Next:
     way = whole.rollout
     if way is not None and way.state in {"Failed", "Aborted"}:
         command = f"fleetctl rollout resume {bundle}"
-        return Next(f"a person decides: {command}, or `fleetctl rollback {bundle}`, or a newer commit", command)
+        return Next(
+            f"a person decides: {command}, or `fleetctl rollback {bundle}`, or a newer commit",
+            command,
+        )
     if way is not None and way.asks:
         command = f"fleetctl rollout approve {bundle}"
         return Next(f"approve it: {command}", command)
-    bad = next((t for t in whole.troubles if t.state not in {"OutOfSync", "WaitApplied"}), None) or next(iter(whole.troubles), None)
+    bad = next(
+        (t for t in whole.troubles if t.state not in {"OutOfSync", "WaitApplied"}), None
+    ) or next(iter(whole.troubles), None)
     if bad is not None:
         return _see(bad, f"fleetctl why {bad.cluster} {bundle}")
     if way is not None and way.waiting:
@@ -121,7 +163,11 @@ def _see(bad: Trouble, command: str) -> Next:
 
 def cluster_lines(one: OnCluster) -> list[Line]:
     total = sum(one.counts.values())
-    ready = f"{one.counts.get('Ready', 0)} of {total} Ready{_rest(one.counts)}" if total else "none is meant for it"
+    ready = (
+        f"{one.counts.get('Ready', 0)} of {total} Ready{_rest(one.counts)}"
+        if total
+        else "none is meant for it"
+    )
     found = [Line("Agent", agent_line(one.agent)), Line("Bundles", ready)]
     found += [Line("Trouble", f"{trouble.code}: {trouble.cause}") for trouble in one.agent.troubles]
     found += [Line("Paused", stop_line(stop)) for stop in one.pauses]

@@ -1,8 +1,10 @@
-"""Why a bundle is on a cluster as it is: facts in, lines and the next step out. Pure; who gathers the facts is the manager.
+"""Why a bundle is on a cluster as it is: facts in, lines and the next step out. Pure; who gathers
+the facts is the manager.
 
-Rule: the lines come in the order in which things happen (is it meant for this cluster, what was it told, what is held back and by what,
-what the agent says), and what cannot be known is not guessed. The next step is the first thing in that order that stands in the way: what
-will happen by itself, or what a person has to do, with the command.
+Rule: the lines come in the order in which things happen (is it meant for this cluster, what was it
+told, what is held back and by what, what the agent says), and what cannot be known is not guessed.
+The next step is the first thing in that order that stands in the way: what will happen by itself,
+or what a person has to do, with the command.
 """
 
 from __future__ import annotations
@@ -16,11 +18,15 @@ from fleetctl.core.model.reasons import Reason
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Every key is always there, so that scripts need not ask. Times are RFC 3339, "" is never or not known."""
+    """Every key is always there, so that scripts need not ask. Times are RFC 3339, "" is never or
+    not known.
+    """
 
 
 class Tried(Fact, frozen=True, kw_only=True):
-    """One target of the bundle, in the order in which they are tried; `why` it does not match, "" when it does."""
+    """One target of the bundle, in the order in which they are tried; `why` it does not match, ""
+    when it does.
+    """
 
     name: str
     matches: bool
@@ -28,7 +34,9 @@ class Tried(Fact, frozen=True, kw_only=True):
 
 
 class Targeting(Fact, frozen=True, kw_only=True):
-    """`missed`: why the cluster does not get the bundle, "" when it does. `labels`: what would make it match, when labels would."""
+    """`missed`: why the cluster does not get the bundle, "" when it does. `labels`: what would make
+    it match, when labels would.
+    """
 
     missed: str = ""
     target: str = ""
@@ -38,7 +46,9 @@ class Targeting(Fact, frozen=True, kw_only=True):
 
 
 class Told(Fact, frozen=True, kw_only=True):
-    """What the cluster was told last, generation 0 nothing; `applied` is the last generation that it applied."""
+    """What the cluster was told last, generation 0 nothing; `applied` is the last generation that
+    it applied.
+    """
 
     generation: int = 0
     commit: str = ""
@@ -48,7 +58,9 @@ class Told(Fact, frozen=True, kw_only=True):
 
 
 class Way(Fact, frozen=True, kw_only=True):
-    """The bundle's rollout; of the cluster's partition which it is, how many clusters go before this one, and the gate's words."""
+    """The bundle's rollout; of the cluster's partition which it is, how many clusters go before
+    this one, and the gate's words.
+    """
 
     state: str
     reason: str = ""
@@ -77,7 +89,9 @@ class Way(Fact, frozen=True, kw_only=True):
 
 
 class Depends(Fact, frozen=True, kw_only=True):
-    """One bundle that this one waits for, as it is on this cluster; `state` "" when none is meant."""
+    """One bundle that this one waits for, as it is on this cluster; `state` "" when none is
+    meant.
+    """
 
     what: str
     state: str = ""
@@ -87,7 +101,9 @@ class Depends(Fact, frozen=True, kw_only=True):
 
 
 class Stop(Fact, frozen=True, kw_only=True):
-    """Something that a person has put in the way: a pause, a pin, a held removal. `command` ends it."""
+    """Something that a person has put in the way: a pause, a pin, a held removal. `command` ends
+    it.
+    """
 
     what: str
     why: str = ""
@@ -105,7 +121,9 @@ class Window(Fact, frozen=True, kw_only=True):
 
 
 class Agent(Fact, frozen=True, kw_only=True):
-    """`state`: heard, unknown (not since the manager started), offline, never-enrolled, revoked, twin or leaving."""
+    """`state`: heard, unknown (not since the manager started), offline, never-enrolled, revoked,
+    twin or leaving.
+    """
 
     state: str
     seen: str = ""
@@ -146,9 +164,15 @@ class Next(NamedTuple):
 
 
 def lines(facts: Facts) -> list[Line]:
-    """What `fleetctl why CLUSTER BUNDLE` prints above the next step. Times in it are RFC 3339; a terminal shows ages."""
+    """What `fleetctl why CLUSTER BUNDLE` prints above the next step. Times in it are RFC 3339; a
+    terminal shows ages.
+    """
     found = [Line("Target", _target(facts.targeting))]
-    found += [Line("Tried", f"{tried.name}: {tried.why}") for tried in facts.targeting.tried if not tried.matches]
+    found += [
+        Line("Tried", f"{tried.name}: {tried.why}")
+        for tried in facts.targeting.tried
+        if not tried.matches
+    ]
     if facts.targeting.customization:
         found.append(Line("Changed by", facts.targeting.customization))
     found += [Line("Pinned", stop_line(pin)) for pin in facts.pins]
@@ -161,11 +185,17 @@ def lines(facts: Facts) -> list[Line]:
         found.append(Line("Window", facts.window.why))
     found += [Line("Depends on", _depends(one)) for one in facts.dependencies]
     found.append(Line("Agent", agent_line(facts.agent)))
-    found += [Line("Trouble", f"{trouble.code}: {trouble.cause}") for trouble in facts.agent.troubles]
+    found += [
+        Line("Trouble", f"{trouble.code}: {trouble.cause}") for trouble in facts.agent.troubles
+    ]
     if facts.reason:
         found += [Line("Reason", f"{facts.reason.code}: {facts.reason.cause}")]
         found += [Line("About", facts.reason.object)] if facts.reason.object else []
-        found += [Line("Hint", facts.reason.hint)] if facts.reason.hint and facts.reason.code != "held" else []
+        found += (
+            [Line("Hint", facts.reason.hint)]
+            if facts.reason.hint and facts.reason.code != "held"
+            else []
+        )
     return found
 
 
@@ -181,8 +211,17 @@ def _told(facts: Facts) -> list[Line]:
         found = [Line("Told", "nothing yet")]
     else:
         when = f", {told.at}" if told.at else ""
-        done = "and has applied it" if told.applied >= told.generation else f"has applied {told.applied or 'none'}"
-        found = [Line("Told", f"generation {told.generation}, commit {told.commit[:7] or '?'}{when}; {done}")]
+        done = (
+            "and has applied it"
+            if told.applied >= told.generation
+            else f"has applied {told.applied or 'none'}"
+        )
+        found = [
+            Line(
+                "Told",
+                f"generation {told.generation}, commit {told.commit[:7] or '?'}{when}; {done}",
+            )
+        ]
     if facts.staged:
         found.append(Line("Staged", f"commit {facts.staged[:7]} is held back"))
     return found
@@ -193,20 +232,51 @@ def _way(facts: Facts) -> list[Line]:
     if way is None or not facts.state:
         return []
     said = f": {way.reason}" if way.reason else ""
-    found = [Line("Rollout", f"{way.state} at commit {way.commit[:7] or '?'}, {way.told} of {way.clusters} clusters told{said}")]
+    found = [
+        Line(
+            "Rollout",
+            f"{way.state} at commit {way.commit[:7] or '?'}, {way.told} of {way.clusters} clusters"
+            f" told{said}",
+        )
+    ]
     if way.partition:
         budget = f"{way.max_unavailable} may be unavailable, {way.unavailable} are"
         failed = f", {way.failed} failed" if way.failed else ""
-        here = f"{way.partition} ({way.number} of {way.partitions}): {way.told_here} of {way.members} told, {budget}{failed}"
+        here = (
+            f"{way.partition} ({way.number} of {way.partitions}): {way.told_here} of {way.members}"
+            f" told, {budget}{failed}"
+        )
         found.append(Line("Partition", here))
     if facts.staged:
-        found.append(Line("Place", f"{way.ahead} of its partition go before it" if way.ahead else "it is the next of its partition"))
+        found.append(
+            Line(
+                "Place",
+                (
+                    f"{way.ahead} of its partition go before it"
+                    if way.ahead
+                    else "it is the next of its partition"
+                ),
+            )
+        )
         found += [Line("Gate", way.gate)] if way.gate else []
         found += [Line("Not well", ", ".join(way.blockers))] if way.blockers else []
     if way.approval:
-        found.append(Line("Approval", "given" if way.approval == "approved" else "this partition begins only after a person approves it"))
+        found.append(
+            Line(
+                "Approval",
+                (
+                    "given"
+                    if way.approval == "approved"
+                    else "this partition begins only after a person approves it"
+                ),
+            )
+        )
     found += [Line("Soak", f"watched until {way.soak_until}")] if way.soak_until else []
-    found += [Line("Deadline", f"the partition must be finished by {way.deadline}")] if way.deadline else []
+    found += (
+        [Line("Deadline", f"the partition must be finished by {way.deadline}")]
+        if way.deadline
+        else []
+    )
     return found
 
 
@@ -237,7 +307,11 @@ def next_step(facts: Facts) -> Next:
     if not facts.ready:
         return Next("nothing is known to be in the way")
     stop = next(iter(facts.pauses), None)
-    comes = f"waits until somebody ends the pause of {stop.what}: {stop.command}" if stop else "comes next"
+    comes = (
+        f"waits until somebody ends the pause of {stop.what}: {stop.command}"
+        if stop
+        else "comes next"
+    )
     return Next(f"nothing: it is Ready. A new commit that changes it {comes}")
 
 
@@ -246,11 +320,20 @@ def _meant(facts: Facts) -> Next | None:
     if not targeting.missed:
         return None
     if facts.holds:
-        return Next(f"it stays there until a person decides: {facts.holds[0].command}", facts.holds[0].command)
+        return Next(
+            f"it stays there until a person decides: {facts.holds[0].command}",
+            facts.holds[0].command,
+        )
     if targeting.labels:
-        command = f"fleetctl cluster label {facts.cluster} {' '.join(f'{k}={v}' for k, v in targeting.labels.items())}"
+        command = (
+            f"fleetctl cluster label {facts.cluster}"
+            f" {' '.join(f'{k}={v}' for k, v in targeting.labels.items())}"
+        )
         return Next(f"nothing happens; this would bring it here: {command}", command)
-    return Next("nothing happens; change the targets in the GitRepo, or the cluster's labels, to bring it here")
+    return Next(
+        "nothing happens; change the targets in the GitRepo, or the cluster's labels, to bring it"
+        " here"
+    )
 
 
 def _cluster(facts: Facts) -> Next | None:
@@ -261,14 +344,23 @@ def cluster_step(name: str, agent: Agent, *, ready: bool, staged: str = "") -> N
     """What the agent as a whole needs before anything can happen."""
     state = agent.state
     if state in {"never-enrolled", "revoked", "twin"}:
-        command = f"fleetctl cluster register {name}" + ("" if state == "never-enrolled" else " --replace")
-        what = {"never-enrolled": "enrol an agent", "revoked": "enrol an agent anew", "twin": "end one of the two agents, and enrol anew"}
+        command = f"fleetctl cluster register {name}" + (
+            "" if state == "never-enrolled" else " --replace"
+        )
+        what = {
+            "never-enrolled": "enrol an agent",
+            "revoked": "enrol an agent anew",
+            "twin": "end one of the two agents, and enrol anew",
+        }
         return Next(f"{what[state]}: {command}", command)
     if state == "leaving":
         return Next("its bundles are removed, and then the cluster is forgotten")
     if state == "offline":
         waits = f"commit {staged[:7]}" if staged else "what it was told"
-        return Next(f"on a node of {name}: fleet-agent check; when it is heard again it gets {waits}", "fleet-agent check")
+        return Next(
+            f"on a node of {name}: fleet-agent check; when it is heard again it gets {waits}",
+            "fleet-agent check",
+        )
     trouble = next((t for t in agent.troubles if t.code in CODES), None)
     if trouble is not None and not ready:
         return Next(f"{trouble.code}: {trouble.hint}")
@@ -288,22 +380,35 @@ def _held(facts: Facts) -> Next | None:
         return None
     if way.state in {"Failed", "Aborted"}:
         command = f"fleetctl rollout resume {bundle}"
-        other = "or a newer commit" if way.state == "Aborted" else f"or `fleetctl rollback {bundle}`, or a newer commit"
+        other = (
+            "or a newer commit"
+            if way.state == "Aborted"
+            else f"or `fleetctl rollback {bundle}`, or a newer commit"
+        )
         return Next(f"a person decides: {command}, {other}", command)
     if way.asks:
         command = f"fleetctl rollout approve {bundle}"
         return Next(f"approve it: {command}", command)
     if facts.window.closed:
         if not facts.window.opens:
-            return Next("nothing by itself: its window does not open any more; change the schedule", "fleetctl schedule list")
+            return Next(
+                "nothing by itself: its window does not open any more; change the schedule",
+                "fleetctl schedule list",
+            )
         return Next(f"the window opens {facts.window.opens}")
     if facts.agent.state == "unknown":
-        return Next("the cluster is heard: after a start of the manager nobody changes who has not been")
+        return Next(
+            "the cluster is heard: after a start of the manager nobody changes who has not been"
+        )
     if way.soak_until and not way.begun_here:
         return Next(f"the partition before has been watched until {way.soak_until}")
     if way.blockers and way.unavailable >= way.max_unavailable:
         command = f"fleetctl why {way.blockers[0]} {bundle}"
-        return Next(f"it goes by itself when {' and '.join(way.blockers)} are well, or a newer commit comes; see {command}", command)
+        return Next(
+            f"it goes by itself when {' and '.join(way.blockers)} are well, or a newer commit"
+            f" comes; see {command}",
+            command,
+        )
     if way.gate:
         return Next(f"it goes by itself when this is over: {way.waiting or way.gate}")
     return Next("it goes within seconds")
@@ -316,7 +421,11 @@ def _behind(facts: Facts) -> Next | None:
     bad = next((one for one in facts.dependencies if not one.fulfilled), None)
     if facts.state == "WaitingForDependency" and bad is not None:
         command = f"fleetctl why {facts.cluster} {bad.what}" if bad.state else ""
-        step = f"{bad.what} becomes {' or '.join(bad.accepted)}: {command}" if command else f"correct dependsOn: {bad.why}"
+        step = (
+            f"{bad.what} becomes {' or '.join(bad.accepted)}: {command}"
+            if command
+            else f"correct dependsOn: {bad.why}"
+        )
         return Next(step, command)
     if facts.told.applied < facts.told.generation and facts.reason.code == "waiting":
         return Next("its agent takes it and answers, within minutes")

@@ -1,4 +1,6 @@
-"""Why a removed bundle is still on clusters: facts in, lines and the next step out. Pure, as core/why.py."""
+"""Why a removed bundle is still on clusters: facts in, lines and the next step out. Pure, as
+core/why.py.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ from fleetctl.core.explain.deployment import Agent, Fact, Line, Next, agent_line
 
 
 class Going(Fact, frozen=True, kw_only=True):
-    """A bundle that no GitRepo brings any more. `cluster` and `agent`: where only one cluster is asked about."""
+    """A bundle that no GitRepo brings any more. `cluster` and `agent`: where only one cluster is
+    asked about.
+    """
 
     workspace: str
     bundle: str
@@ -21,8 +25,17 @@ class Going(Fact, frozen=True, kw_only=True):
 
 
 def going_lines(one: Going) -> list[Line]:
-    where = f"cluster {one.cluster}" if one.cluster else f"{one.clusters} cluster{'s' if one.clusters != 1 else ''}"
-    found = [Line("Bundle", f"it does not exist any more (GitRepo {one.repo}), and is being removed from {where}")]
+    where = (
+        f"cluster {one.cluster}"
+        if one.cluster
+        else f"{one.clusters} cluster{'s' if one.clusters != 1 else ''}"
+    )
+    found = [
+        Line(
+            "Bundle",
+            f"it does not exist any more (GitRepo {one.repo}), and is being removed from {where}",
+        )
+    ]
     if one.agent is not None:
         found.append(Line("Agent", agent_line(one.agent)))
     for trouble in one.troubles:
@@ -33,7 +46,10 @@ def going_lines(one: Going) -> list[Line]:
 
 
 def going_step(one: Going) -> Next:
-    if one.agent is not None and (step := cluster_step(one.cluster, one.agent, ready=False)) is not None:
+    if (
+        one.agent is not None
+        and (step := cluster_step(one.cluster, one.agent, ready=False)) is not None
+    ):
         return step
     bad = next((trouble for trouble in one.troubles if trouble.state == "ErrApplied"), None)
     if bad is None:
@@ -41,4 +57,7 @@ def going_step(one: Going) -> Next:
     if one.cluster:
         return Next(bad.reason.hint or f"see what {bad.reason.object or 'the agent'} says")
     command = f"fleetctl why {bad.cluster} {one.bundle}"
-    return Next(f"{bad.reason.hint.rstrip('.')}; see {command}" if bad.reason.hint else f"see {command}", command)
+    return Next(
+        f"{bad.reason.hint.rstrip('.')}; see {command}" if bad.reason.hint else f"see {command}",
+        command,
+    )

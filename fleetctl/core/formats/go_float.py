@@ -1,10 +1,14 @@
-"""Floats as Go prints them. On its own, because the YAML reader starts with it in short-lived processes."""
+"""Floats as Go prints them. On its own, because the YAML reader starts with it in short-lived
+processes.
+"""
 
 from __future__ import annotations
 
 
 def number(value: float, big: int = 6, small: int = -4) -> str:
-    """A float64 by `%v`: the shortest digits that read back, with an exponent below `small` and from `big` on."""
+    """A float64 by `%v`: the shortest digits that read back, with an exponent below `small` and
+    from `big` on.
+    """
     if value != value:  # noqa: PLR0124 - NaN
         return "NaN"
     if value in {float("inf"), float("-inf")}:
@@ -28,4 +32,8 @@ def number(value: float, big: int = 6, small: int = -4) -> str:
     if exponent < 0:
         return f"{sign}0.{'0' * (-exponent - 1)}{plain}"
     body = plain.ljust(exponent + 1, "0")
-    return sign + body[: exponent + 1] + ("." + body[exponent + 1 :] if len(body) > exponent + 1 else "")
+    return (
+        sign
+        + body[: exponent + 1]
+        + ("." + body[exponent + 1 :] if len(body) > exponent + 1 else "")
+    )

@@ -1,8 +1,10 @@
-"""Redacts what must not appear in a log, a report or an error: passwords in addresses, bearer tokens, private keys.
+"""Redacts what must not appear in a log, a report or an error: passwords in addresses, bearer
+tokens, private keys.
 
-Rule: cut by shape, since what a tool prints was written by others. The list is of shapes that helm, kubectl, Git and HTTP libraries were
-seen to print; it does not make it safe to pass on text that is known to hold a secret. In the query and the fragment of an address the
-rule is the opposite: every value is cut, except plain values of the keys in `_SAFE_KEYS`, because servers give tokens any name.
+Rule: cut by shape, since what a tool prints was written by others. The list is of shapes that helm,
+kubectl, Git and HTTP libraries were seen to print; it does not make it safe to pass on text that is
+known to hold a secret. In the query and the fragment of an address the rule is the opposite: every
+value is cut, except plain values of the keys in `_SAFE_KEYS`, because servers give tokens any name.
 """
 
 from __future__ import annotations
@@ -18,18 +20,45 @@ _SENSITIVE_KEYS = (
     r"(?:token|secret|passw|passphrase|pwd|api[_-]?key|access[_-]?key|signature|credential|session|bearer"
     r"|jwt|ticket|auth(?!or)|(?<![a-z])(?:key|sig|sas|code)(?![a-z]))"
 )
-_KEY_IN_QUERY = rf"(?:[\w.-]{{0,40}}{_SENSITIVE_KEYS}[\w.%-]{{0,40}}|[\w.-]{{0,40}}%[\w.%-]{{1,80}})"
+_KEY_IN_QUERY = (
+    rf"(?:[\w.-]{{0,40}}{_SENSITIVE_KEYS}[\w.%-]{{0,40}}|[\w.-]{{0,40}}%[\w.%-]{{1,80}})"
+)
 _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.DOTALL), CUT),
-    # A password with a slash, which is not followed by a port; then any user and password, with @ in them too.
-    (re.compile(rf"{_SCHEME}[^\s/@:\"']{{1,200}}:(?!\d{{0,5}}/)[^\s\"'@]{{1,400}}@(?:[^\s/@\"']{{1,200}}@)*", re.IGNORECASE), rf"\1{CUT}@"),
+    (
+        re.compile(
+            r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
+            re.DOTALL,
+        ),
+        CUT,
+    ),
+    # A password with a slash, which is not followed by a port; then any user and password, with @
+    # in them too.
+    (
+        re.compile(
+            rf"{_SCHEME}[^\s/@:\"']{{1,200}}:(?!\d{{0,5}}/)[^\s\"'@]{{1,400}}@(?:[^\s/@\"']{{1,200}}@)*",
+            re.IGNORECASE,
+        ),
+        rf"\1{CUT}@",
+    ),
     (re.compile(rf"{_SCHEME}[^\s/\"']{{1,1000}}@", re.IGNORECASE), rf"\1{CUT}@"),
     (re.compile(r"(//)[^\s/@:\"']{1,200}:[^\s/\"']{1,400}@"), rf"\1{CUT}@"),
     (re.compile(rf"([?&;#]{_KEY_IN_QUERY}=)[^\s&;#\"']{{1,4000}}", re.IGNORECASE), rf"\1{CUT}"),
     (re.compile(r"\b(bearer|authorization: basic)\s+[\w+/.=~-]{8,}", re.IGNORECASE), rf"\1 {CUT}"),
     (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"), CUT),
-    (re.compile(r"\b((?:password|passwd|passphrase)[\"']?\s{0,3}[=:]\s{0,3})[\"']?[^\s\"',;&)]{1,200}[\"']?", re.IGNORECASE), rf"\1{CUT}"),
-    (re.compile(r"\b((?:secret|token|api[_-]?key)(?:=|[\"']\s{0,3}:\s{0,3}))[\"']?[^\s\"',;&)]{4,200}[\"']?", re.IGNORECASE), rf"\1{CUT}"),
+    (
+        re.compile(
+            r"\b((?:password|passwd|passphrase)[\"']?\s{0,3}[=:]\s{0,3})[\"']?[^\s\"',;&)]{1,200}[\"']?",
+            re.IGNORECASE,
+        ),
+        rf"\1{CUT}",
+    ),
+    (
+        re.compile(
+            r"\b((?:secret|token|api[_-]?key)(?:=|[\"']\s{0,3}:\s{0,3}))[\"']?[^\s\"',;&)]{4,200}[\"']?",
+            re.IGNORECASE,
+        ),
+        rf"\1{CUT}",
+    ),
 )
 # Keys of Git, kustomize, OCI registries and the Kubernetes API, in lower case.
 _SAFE_KEYS = frozenset(
@@ -53,7 +82,9 @@ def redacted(text: str) -> str:
     return _URL.sub(lambda match: _redact_rest(_without_user(match[0])), text)
 
 
-_AUTHORITY = re.compile(r"(\s*(?:[a-z]{1,10}::)?(?:([a-z][a-z0-9+.-]*):[/\\]+|([/\\]{2,}))?)([^/\\?#]*)", re.IGNORECASE)
+_AUTHORITY = re.compile(
+    r"(\s*(?:[a-z]{1,10}::)?(?:([a-z][a-z0-9+.-]*):[/\\]+|([/\\]{2,}))?)([^/\\?#]*)", re.IGNORECASE
+)
 # `@` as servers and browsers may also read it: percent-encoded, or another Unicode form.
 _AT = re.compile("@|%(?:25)*40|\uff20|\ufe6b")
 _SECRET_IN_REST = re.compile(rf"[?&;#]{_KEY_IN_QUERY}=?", re.IGNORECASE)
@@ -63,7 +94,8 @@ _SSH = frozenset({"", "ssh", "git+ssh", "ssh+git"})
 def has_login(address: str) -> bool:
     """Whether a Git, chart or mirror address carries a password or a token.
 
-    A user name alone counts as one, because tokens are written there; only ssh needs a user name (`git@`).
+    A user name alone counts as one, because tokens are written there; only ssh needs a user name
+    (`git@`).
     """
     public = without_public_user(address)
     plain = _without_user(public)
@@ -71,7 +103,9 @@ def has_login(address: str) -> bool:
 
 
 def redacted_login(address: str) -> str:
-    """The address with user, password and what may be a token in its query or fragment replaced by ***."""
+    """The address with user, password and what may be a token in its query or fragment replaced by
+    ***.
+    """
     plain = address if without_public_user(address) != address else _without_user(address)
     authority = _AUTHORITY.match(plain)
     end = authority.end() if authority else 0
@@ -81,14 +115,16 @@ def redacted_login(address: str) -> str:
 def without_public_user(address: str) -> str:
     """The address without a user part that says nothing new, else the address.
 
-    Azure DevOps gives everybody `https://ORG@dev.azure.com/ORG/PROJECT/_git/REPO`: the user repeats the
-    first segment of the path. Any other user may be a token, so it stays and is refused.
+    Azure DevOps gives everybody `https://ORG@dev.azure.com/ORG/PROJECT/_git/REPO`: the user repeats
+    the first segment of the path. Any other user may be a token, so it stays and is refused.
     """
     match = _PUBLIC_USER.match(address)
     return match[1] + address[match.end(2) + 1 :] if match else address
 
 
-_PUBLIC_USER = re.compile(r"(https?://)([\w.%-]{1,100})(?=@[\w.-]+(?::\d{1,5})?/\2(?:/|$))", re.IGNORECASE | re.ASCII)
+_PUBLIC_USER = re.compile(
+    r"(https?://)([\w.%-]{1,100})(?=@[\w.-]+(?::\d{1,5})?/\2(?:/|$))", re.IGNORECASE | re.ASCII
+)
 
 
 def _without_user(address: str) -> str:
@@ -105,7 +141,9 @@ def _without_user(address: str) -> str:
 
 
 def _redact_rest(address: str) -> str:
-    """The address with the values of its query and fragment cut, but for plain values of safe keys."""
+    """The address with the values of its query and fragment cut, but for plain values of safe
+    keys.
+    """
     start = re.search(r"[?#]", address)
     if start is None:
         return address
@@ -121,7 +159,11 @@ def _redact_piece(piece: str, *, is_fragment: bool) -> str:
     if not piece or value == CUT:
         return piece
     if not equals:
-        plain = key.lower() in _SAFE_KEYS or key == CUT or (is_fragment and _SAFE_FRAGMENT.fullmatch(key))
+        plain = (
+            key.lower() in _SAFE_KEYS
+            or key == CUT
+            or (is_fragment and _SAFE_FRAGMENT.fullmatch(key))
+        )
         return piece if plain else CUT
     if key.lower() in _SAFE_KEYS and _SAFE_VALUE.fullmatch(value):
         return piece
@@ -131,5 +173,8 @@ def _redact_piece(piece: str, *, is_fragment: bool) -> str:
 def refuse_login(address: str, subject: str, next_step: str) -> None:
     """Raises UsageError when the address carries a login. The message does not repeat it."""
     if has_login(address):
-        summary = f"the address {redacted_login(address)[:200]} carries a login, which every reader would see"
+        summary = (
+            f"the address {redacted_login(address)[:200]} carries a login, which every reader"
+            " would see"
+        )
         raise UsageError(summary, subject=subject, next_step=next_step)

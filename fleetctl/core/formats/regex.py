@@ -1,7 +1,8 @@
 """Go's regular expressions: RE2, which takes time linear in the text whatever the pattern is.
 
-`compile_regex` is the only way to a pattern that a repository, a person or an API client has written. Python's `re` backtracks, and a
-pattern of 20 characters can occupy it for years; it is for patterns of this source code only.
+`compile_regex` is the only way to a pattern that a repository, a person or an API client has
+written. Python's `re` backtracks, and a pattern of 20 characters can occupy it for years; it is for
+patterns of this source code only.
 """
 
 from __future__ import annotations
@@ -25,13 +26,16 @@ class InvalidRegex(ValueError):
 
 
 class Regex:
-    """A compiled pattern. `size`: instructions of its program, by which the time of a search grows."""
+    """A compiled pattern. `size`: instructions of its program, by which the time of a search
+    grows.
+    """
 
     def __init__(self, compiled: Any) -> None:
         self._compiled = compiled
         self.size = int(compiled.programsize)
         self.groups: dict[str, int] = {
-            name.decode() if isinstance(name, bytes) else name: index for name, index in compiled.groupindex.items()
+            name.decode() if isinstance(name, bytes) else name: index
+            for name, index in compiled.groupindex.items()
         }
 
     def is_match(self, text: str) -> bool:
@@ -39,15 +43,17 @@ class Regex:
         return self.search(text.encode("utf-8", "replace")) is not None
 
     def search(self, data: bytes, start: int = 0) -> list[Span] | None:
-        """The leftmost match from `start`: its span and those of its groups, (-1, -1) for an unused group."""
+        """The leftmost match from `start`: its span and those of its groups, (-1, -1) for an unused
+        group.
+        """
         match = self._compiled.search(data, start)
         if match is None:
             return None
         return [match.span(group) for group in range(self._compiled.groups + 1)]
 
     def matches(self, data: bytes) -> Iterator[tuple[int, list[Span]]]:
-        """(where the search began, spans) of each match, as Go's FindAll and ReplaceAll walk over a text: an empty match right after
-        another match is left out.
+        """(where the search began, spans) of each match, as Go's FindAll and ReplaceAll walk over a
+        text: an empty match right after another match is left out.
         """
         start, previous = 0, -1
         while start <= len(data):

@@ -1,9 +1,11 @@
 """Version constraints as helm reads them.
 
-Terms are joined by a comma or a space (and) and by `||` (or): `=1.2`, `!=1.2.3`, `>`, `>=`, `<`, `<=`, `~1.2.3`, `^1.2`, `1.2.x`, `*`, and
-`1.2 - 2.3`. A prerelease matches only where a term of the same group names one.
+Terms are joined by a comma or a space (and) and by `||` (or): `=1.2`, `!=1.2.3`, `>`, `>=`, `<`,
+`<=`, `~1.2.3`, `^1.2`, `1.2.x`, `*`, and `1.2 - 2.3`. A prerelease matches only where a term of the
+same group names one.
 
-Source: github.com/Masterminds/semver v3 `constraints.go`, followed case by case; the tests compare with helm's own `semverCompare`.
+Source: github.com/Masterminds/semver v3 `constraints.go`, followed case by case; the tests compare
+with helm's own `semverCompare`.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ class Version(NamedTuple):
 
 
 class _Term(NamedTuple):
-    """`given` parts of the version: 3 are a full one, 2 lack the patch, 1 the minor too, 0 is `*`; what lacks counts as 0 in `at`."""
+    """`given` parts of the version: 3 are a full one, 2 lack the patch, 1 the minor too, 0 is `*`;
+    what lacks counts as 0 in `at`.
+    """
 
     holds: Callable[[Version, _Term], bool]
     at: Version
@@ -58,14 +62,22 @@ def parse(text: str) -> Version | None:
 
 
 def best(constraint: str, versions: Iterable[str]) -> str | None:
-    """The highest of `versions` that the constraint allows; "" allows every release. Raises UsageError on a wrong constraint."""
+    """The highest of `versions` that the constraint allows; "" allows every release. Raises
+    UsageError on a wrong constraint.
+    """
     if len(constraint) > _MAX_CONSTRAINT:
         step = "Write it like 1.2.3, ~1.2, ^2 or >=1.0 <2.0."
-        raise UsageError(f"a version constraint longer than {_MAX_CONSTRAINT} characters", subject=constraint[:100], next_step=step)
+        raise UsageError(
+            f"a version constraint longer than {_MAX_CONSTRAINT} characters",
+            subject=constraint[:100],
+            next_step=step,
+        )
     text = _HYPHEN.sub(r">=\1, <=\2", constraint) if constraint.strip() else "*"
     groups = [_group(part, constraint) for part in text.split("||")]
     known = [(version, text) for text in versions if (version := parse(text)) is not None]
-    allowed = [(version, text) for version, text in known if any(_all(group, version) for group in groups)]
+    allowed = [
+        (version, text) for version, text in known if any(_all(group, version) for group in groups)
+    ]
     return max(allowed)[1] if allowed else None
 
 
@@ -86,7 +98,9 @@ def _group(text: str, whole: str) -> list[_Term]:
         end = match.end() if match else at
         if match is None or (end < len(text) and (joint is None or joint.end() == len(text))):
             step = "Write it like 1.2.3, ~1.2, ^2 or >=1.0 <2.0."
-            raise UsageError(f"version constraint {whole!r} is not understood", subject=whole, next_step=step)
+            raise UsageError(
+                f"version constraint {whole!r} is not understood", subject=whole, next_step=step
+            )
         found.append(_term(match))
         at = joint.end() if joint else end
     return found
@@ -117,11 +131,17 @@ def _not_equal(version: Version, term: _Term) -> bool:
         return version != term.at
     if version[: term.given] != term.at[: term.given]:
         return True
-    return term.given == 2 and (version.is_prerelease or term.at.is_prerelease) and version.pre != term.at.pre
+    return (
+        term.given == 2
+        and (version.is_prerelease or term.at.is_prerelease)
+        and version.pre != term.at.pre
+    )
 
 
 def _greater(version: Version, term: _Term) -> bool:
-    return version > term.at if term.given in {3, 0} else version[: term.given] > term.at[: term.given]
+    return (
+        version > term.at if term.given in {3, 0} else version[: term.given] > term.at[: term.given]
+    )
 
 
 def _less_or_equal(version: Version, term: _Term) -> bool:

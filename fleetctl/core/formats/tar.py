@@ -32,7 +32,9 @@ _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = b"L", b"K", b"x", b"g"
 _LINKS = {b"1": "hard link", b"2": "symbolic link"}
 _OTHERS = {b"3": "character device", b"4": "block device", b"6": "named pipe", b"S": "sparse file"}
 # Keys that change neither the name nor the size of an entry.
-_IGNORED_KEYS = frozenset({"mtime", "atime", "ctime", "uid", "gid", "uname", "gname", "comment", "charset", "linkpath"})
+_IGNORED_KEYS = frozenset(
+    {"mtime", "atime", "ctime", "uid", "gid", "uname", "gname", "comment", "charset", "linkpath"}
+)
 _IGNORED_PREFIXES = ("SCHILY.", "LIBARCHIVE.", "RHT.", "VENDOR.")
 
 
@@ -159,7 +161,9 @@ def _check_header(header: bytes) -> None:
         raise TarError("has star headers, which are not supported")
 
 
-def _entry(header: bytes, kind: bytes, data: memoryview, extended: _Extended, budget: Budget) -> Entry:
+def _entry(
+    header: bytes, kind: bytes, data: memoryview, extended: _Extended, budget: Budget
+) -> Entry:
     name = extended.name if extended.name is not None else _header_name(header)
     if len(name.encode()) > budget.name_bytes:
         raise TarError(f"holds a name longer than {budget.name_bytes} bytes: {name[:60]!r}…")

@@ -1,5 +1,5 @@
-"""Builds URL paths. A name in a path is checked and quoted here and nowhere else, so that no name can
-reach another object: `../../other/secrets/x` is one segment or an error, never four.
+"""Builds URL paths. A name in a path is checked and quoted here and nowhere else, so that no name
+can reach another object: `../../other/secrets/x` is one segment or an error, never four.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from fleetctl.core.model.errors import UsageError
 
 
 def url_path(*segments: str) -> str:
-    """`/a/b/c`, each segment checked and quoted. Raises UsageError for one that cannot be a name."""
+    """`/a/b/c`, each segment checked and quoted. Raises UsageError for one that cannot be a
+    name.
+    """
     return "".join(f"/{segment(text)}" for text in segments)
 
 
@@ -35,8 +37,12 @@ def in_namespace(namespace: str, plural: str, *name: str, **query: str) -> str:
 
 
 def segment(text: str) -> str:
-    """`text` as one segment of a path. Raises UsageError when it is empty, `.` or `..`, or has a slash."""
+    """`text` as one segment of a path. Raises UsageError when it is empty, `.` or `..`, or has a
+    slash.
+    """
     if not text or text in {".", ".."} or "/" in text or not text.isprintable():
         shown = repr(text[:100])
-        raise UsageError(f"{shown} is not a name", next_step="Use small letters, digits, - and dots.")
+        raise UsageError(
+            f"{shown} is not a name", next_step="Use small letters, digits, - and dots."
+        )
     return quote(text, safe="")

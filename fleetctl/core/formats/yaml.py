@@ -1,9 +1,9 @@
 """YAML as helm, kubectl and Fleet read it (go-yaml v2 behind sigs.k8s.io/yaml), behind a guard.
 
-Rule: `yamlscalar.py` resolves scalars, `yamltree.py` builds values and counts them while they are built.
-Of a duplicate key the last value counts, as in helm; files that people write for fleetctl itself are read
-with `strict`, which refuses it. JSON is read as JSON where YAML would refuse it: surrogate pairs in `\\u`
-escapes are one character.
+Rule: `yamlscalar.py` resolves scalars, `yamltree.py` builds values and counts them while they are
+built. Of a duplicate key the last value counts, as in helm; files that people write for fleetctl
+itself are read with `strict`, which refuses it. JSON is read as JSON where YAML would refuse it:
+surrogate pairs in `\\u` escapes are one character.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ DEFAULT_LIMITS = YamlLimits()
 _PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _MARK = "\ufeff"
-# A byte order mark at the beginning of each document: editors write it, and `cat a.yaml b.yaml` keeps it.
+# A byte order mark at the beginning of each document: editors write it, and `cat a.yaml b.yaml`
+# keeps it.
 _INNER_MARK = re.compile(rf"(?m)^{_MARK}(?=---)|(?<=^---\n){_MARK}|(?<=^---\r\n){_MARK}")
 _SURROGATES = re.compile(r"(?<!\\)((?:\\\\)*)((?:\\u[dD][89a-fA-F][0-9a-fA-F]{2})+)")
 _JSON = re.compile(r"(?m)\A\s*[{\[]|^---[^\n]*\n\s*[{\[]")
@@ -64,13 +65,23 @@ class Dumper(_DUMPER):  # type: ignore[misc]
         return f"tag:yaml.org,2002:{name}"
 
 
-def load(text: bytes | str, *, file: str = "document", limits: YamlLimits = DEFAULT_LIMITS, strict: bool = False) -> Any:
-    """The only document of `text` (None when empty). Raises InvalidFile with file, line and column."""
+def load(
+    text: bytes | str,
+    *,
+    file: str = "document",
+    limits: YamlLimits = DEFAULT_LIMITS,
+    strict: bool = False,
+) -> Any:
+    """The only document of `text` (None when empty). Raises InvalidFile with file, line and
+    column.
+    """
     return _only(read(text, file=file, limits=limits, strict=strict), file).value
 
 
 def one(text: bytes | str, *, file: str = "document", strict: bool = False) -> YamlDocument:
-    """The only document of `text` with its places; its value is None when `text` is empty. Raises InvalidFile."""
+    """The only document of `text` with its places; its value is None when `text` is empty. Raises
+    InvalidFile.
+    """
     return _only(read(text, file=file, strict=strict, places=True), file)
 
 
@@ -86,8 +97,16 @@ def _only(documents: list[YamlDocument], file: str) -> YamlDocument:
     return documents[0] if documents else YamlDocument(None, {}, Place(1, 1))
 
 
-def load_all(text: bytes | str, *, file: str = "document", limits: YamlLimits = DEFAULT_LIMITS, strict: bool = False) -> list[Any]:
-    """The value of every document of `text`: maps, lists, text, numbers, booleans and None. Raises InvalidFile."""
+def load_all(
+    text: bytes | str,
+    *,
+    file: str = "document",
+    limits: YamlLimits = DEFAULT_LIMITS,
+    strict: bool = False,
+) -> list[Any]:
+    """The value of every document of `text`: maps, lists, text, numbers, booleans and None. Raises
+    InvalidFile.
+    """
     return [document.value for document in read(text, file=file, limits=limits, strict=strict)]
 
 
@@ -99,29 +118,40 @@ def read(
     strict: bool = False,
     places: bool = False,
 ) -> list[YamlDocument]:
-    """Every document of `text`; `places`: with the place of each key and item. `strict` refuses duplicate keys.
+    """Every document of `text`; `places`: with the place of each key and item. `strict` refuses
+    duplicate keys.
 
     Raises InvalidFile with file, line and column.
     """
     source = decode(text, file, limits)
     try:
         try:
-            return Builder(file, limits, strict=strict, places=places).read(yaml.parse(source, Loader=_PARSER))
+            return Builder(file, limits, strict=strict, places=places).read(
+                yaml.parse(source, Loader=_PARSER)
+            )
         except yaml.YAMLError:
             if not _has_surrogates(source):
                 raise
         source = _SURROGATES.sub(_characters, source)
-        return Builder(file, limits, strict=strict, places=places).read(yaml.parse(source, Loader=_PARSER))
+        return Builder(file, limits, strict=strict, places=places).read(
+            yaml.parse(source, Loader=_PARSER)
+        )
     except yaml.YAMLError as why:
         raise _translate(why, file, source) from why
     except (ValueError, OverflowError, RecursionError, TypeError, AttributeError) as why:
-        raise InvalidFile(f"not readable as YAML: {_one_line(why)}", file=file, next_step="Correct the value.") from why
+        raise InvalidFile(
+            f"not readable as YAML: {_one_line(why)}", file=file, next_step="Correct the value."
+        ) from why
 
 
 def decode(text: bytes | str, file: str = "document", limits: YamlLimits = DEFAULT_LIMITS) -> str:
-    """`text` without byte order marks: UTF-8, or UTF-16 with its mark, as go-yaml takes them. Raises InvalidFile."""
+    """`text` without byte order marks: UTF-8, or UTF-16 with its mark, as go-yaml takes them.
+    Raises InvalidFile.
+    """
     if len(text) > limits.size:
-        raise InvalidFile(f"{len(text)} bytes are more than {limits.size}", file=file, next_step="Split the file.")
+        raise InvalidFile(
+            f"{len(text)} bytes are more than {limits.size}", file=file, next_step="Split the file."
+        )
     if isinstance(text, bytes):
         text = _from_bytes(text, file)
     text = text.removeprefix(_MARK)
@@ -134,11 +164,15 @@ def _from_bytes(data: bytes, file: str) -> str:
         return data.decode("utf-16" if is_wide else "utf-8")
     except UnicodeDecodeError as why:
         line = data.count(b"\n", 0, why.start) + 1
-        raise InvalidFile("is not UTF-8", file=file, line=line, next_step="Save it as UTF-8.") from why
+        raise InvalidFile(
+            "is not UTF-8", file=file, line=line, next_step="Save it as UTF-8."
+        ) from why
 
 
 def _has_surrogates(source: str) -> bool:
-    """Whether `source` has JSON that writes characters as surrogate pairs, which YAML refuses and JSON demands."""
+    """Whether `source` has JSON that writes characters as surrogate pairs, which YAML refuses and
+    JSON demands.
+    """
     return _SURROGATES.search(source) is not None and _JSON.search(source) is not None
 
 
@@ -158,15 +192,29 @@ def _translate(why: yaml.YAMLError, file: str, source: str) -> InvalidFile:
     mark = getattr(why, "problem_mark", None)
     problem = _one_line(getattr(why, "problem", None) or why)
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-    if mark and "cannot start any token" in problem and source.splitlines()[mark.line : mark.line + 1]:
+    if (
+        mark
+        and "cannot start any token" in problem
+        and source.splitlines()[mark.line : mark.line + 1]
+    ):
         char = source.splitlines()[mark.line][mark.column : mark.column + 1]
-        problem = "a tab cannot indent; write spaces" if char == "\t" else f"{char!r} cannot begin a value; put quotes around the text"
+        problem = (
+            "a tab cannot indent; write spaces"
+            if char == "\t"
+            else f"{char!r} cannot begin a value; put quotes around the text"
+        )
     control = _CONTROL.search(source)
     if isinstance(why, yaml.reader.ReaderError) and control:
         problem = f"the control character U+{ord(control[0]):04X} is not allowed"
         before = source[: control.start()]
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-    return InvalidFile(f"not valid YAML: {problem}", file=file, line=line, column=column, next_step="Correct the YAML there.")
+    return InvalidFile(
+        f"not valid YAML: {problem}",
+        file=file,
+        line=line,
+        column=column,
+        next_step="Correct the YAML there.",
+    )
 
 
 def _one_line(why: object) -> str:
@@ -174,13 +222,17 @@ def _one_line(why: object) -> str:
 
 
 def places(text: bytes | str, *, file: str = "document") -> dict[Path, Place]:
-    """The place of each key (or list item) of the first document, by its path. Raises InvalidFile."""
+    """The place of each key (or list item) of the first document, by its path. Raises
+    InvalidFile.
+    """
     documents = read(text, file=file, places=True)
     return documents[0].places if documents else {}
 
 
 def json_for_yaml(value: Any) -> bytes:
-    """`value` as JSON that go-yaml reads back unchanged: control characters and line breaks of Unicode are escaped."""
+    """`value` as JSON that go-yaml reads back unchanged: control characters and line breaks of
+    Unicode are escaped.
+    """
     text = msgspec.json.encode(value)
     if not _STEERING.search(text):
         return text
@@ -188,14 +240,28 @@ def json_for_yaml(value: Any) -> bytes:
 
 
 def dump(value: Any) -> str:
-    """One document for people: block style, keys in the order given, text that another parser might misread in quotes."""
+    """One document for people: block style, keys in the order given, text that another parser might
+    misread in quotes.
+    """
     text = _dumped(value, plain=True)
-    # Characters that steer a terminal or turn text around are written as escapes, and then all others beyond ASCII too.
-    return text if all(c.isprintable() or c in "\n\t" for c in text) else _dumped(value, plain=False)
+    # Characters that steer a terminal or turn text around are written as escapes, and then all
+    # others beyond ASCII too.
+    return (
+        text if all(c.isprintable() or c in "\n\t" for c in text) else _dumped(value, plain=False)
+    )
 
 
 def _dumped(value: Any, *, plain: bool) -> str:
-    return str(yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=plain, default_flow_style=False, width=2**30))
+    return str(
+        yaml.dump(
+            value,
+            Dumper=Dumper,
+            sort_keys=False,
+            allow_unicode=plain,
+            default_flow_style=False,
+            width=2**30,
+        )
+    )
 
 
 def dump_all(values: list[Any]) -> str:

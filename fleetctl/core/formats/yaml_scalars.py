@@ -1,8 +1,9 @@
-"""Resolves YAML scalars exactly as go-yaml v2 does (`resolve.go`), which helm, kubectl and Fleet read with.
+"""Resolves YAML scalars exactly as go-yaml v2 does (`resolve.go`), which helm, kubectl and Fleet
+read with.
 
-Facts that differ from YAML 1.2 and from PyYAML: `no` is false and `0644` is 420; there are no sexagesimal
-numbers; timestamps stay text; a whole number beyond 64 bits becomes a float; a float beyond float64 stays
-text; an unknown tag on a scalar makes it text.
+Facts that differ from YAML 1.2 and from PyYAML: `no` is false and `0644` is 420; there are no
+sexagesimal numbers; timestamps stay text; a whole number beyond 64 bits becomes a float; a float
+beyond float64 stays text; an unknown tag on a scalar makes it text.
 """
 
 from __future__ import annotations
@@ -17,8 +18,12 @@ from fleetctl.core.formats.go_float import number
 Scalar = str | int | float | bool | None
 PREFIX = "tag:yaml.org,2002:"
 _WORDS: dict[str, Scalar] = {
-    **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
-    **dict.fromkeys(("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"), False),
+    **dict.fromkeys(
+        ("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True
+    ),
+    **dict.fromkeys(
+        ("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"), False
+    ),
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
     **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
@@ -27,18 +32,26 @@ _WORDS: dict[str, Scalar] = {
 _DIGITS = frozenset("+-0123456789")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _UNDERSCORE = re.compile(r"(?<=[0-9])_(?=[0-9])")
-_BASES = ((re.compile(r"0[xX]([0-9a-fA-F]+)"), 16), (re.compile(r"0[bB]([01]+)"), 2), (re.compile(r"0[oO]?([0-7]+)"), 8))
+_BASES = (
+    (re.compile(r"0[xX]([0-9a-fA-F]+)"), 16),
+    (re.compile(r"0[bB]([01]+)"), 2),
+    (re.compile(r"0[oO]?([0-7]+)"), 8),
+)
 _DECIMAL = re.compile(r"0|[1-9][0-9]*")
 _BINARY = re.compile(r"0b([-+]?[01]+)|-0b(\+?[01]+)")
 _CLOCK = r"\d{1,2}:\d{1,2}:\d{1,2}(?:\.\d+)?"
-_TIMESTAMP = re.compile(rf"\d{{4}}-\d{{1,2}}-\d{{1,2}}(?:[Tt]{_CLOCK}(?:Z|[-+]\d\d:\d\d)| {_CLOCK})?")
+_TIMESTAMP = re.compile(
+    rf"\d{{4}}-\d{{1,2}}-\d{{1,2}}(?:[Tt]{_CLOCK}(?:Z|[-+]\d\d:\d\d)| {_CLOCK})?"
+)
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _TYPES: dict[str, type] = {"bool": bool, "int": int, "float": float, "null": type(None)}
 _MOST_DIGITS = 400  # no number of more digits fits into 64 bits, or is a finite float
 
 
 def resolve(text: str, tag: str | None = None) -> Scalar:
-    """The value of a plain scalar, or of one with a tag. Raises ValueError when the tag does not fit."""
+    """The value of a plain scalar, or of one with a tag. Raises ValueError when the tag does not
+    fit.
+    """
     if tag is None:
         return _plain(text)
     kind = tag.removeprefix(PREFIX) if tag.startswith(PREFIX) else ""
@@ -67,7 +80,9 @@ def key_text(key: Scalar) -> str:
 
 
 def scalar_text(value: bool | float) -> str:
-    """A boolean or number where text is wanted, as sigs.k8s.io/yaml writes it: true, 1, 1.5, 1e+06."""
+    """A boolean or number where text is wanted, as sigs.k8s.io/yaml writes it: true, 1, 1.5,
+    1e+06.
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
@@ -77,7 +92,9 @@ def scalar_text(value: bool | float) -> str:
 
 
 def looks_like_a_number(text: str) -> bool:
-    """Whether another YAML parser may read the plain `text` as a float although go-yaml does not."""
+    """Whether another YAML parser may read the plain `text` as a float although go-yaml does
+    not.
+    """
     return _FLOAT.fullmatch(text.replace("_", "")) is not None
 
 

@@ -1,9 +1,10 @@
-"""Builds values from YAML events in one pass, with go-yaml's rules for anchors, merge keys and map keys.
+"""Builds values from YAML events in one pass, with go-yaml's rules for anchors, merge keys and map
+keys.
 
-Rule: nodes (with aliases expanded), nesting and documents are counted before a value is built, so that a few
-hundred bytes cannot take a minute or a gigabyte. An alias means the last anchor of its name. Merge keys
-apply in the order of the file, also over keys that stand before them, as in go-yaml v2. Of a duplicate key
-the last value counts; `strict` refuses it.
+Rule: nodes (with aliases expanded), nesting and documents are counted before a value is built, so
+that a few hundred bytes cannot take a minute or a gigabyte. An alias means the last anchor of its
+name. Merge keys apply in the order of the file, also over keys that stand before them, as in
+go-yaml v2. Of a duplicate key the last value counts; `strict` refuses it.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class YamlDocument(msgspec.Struct, frozen=True):
-    """One document: its value, the place of each key and list item by its path, and its own place."""
+    """One document: its value, the place of each key and list item by its path, and its own
+    place.
+    """
 
     value: Any
     places: dict[Path, Place]
@@ -55,7 +58,9 @@ class _Anchor(msgspec.Struct):
 
 
 class _Collection:
-    """A map or list that is not complete. `key`: the key whose value comes next, None when a key comes next."""
+    """A map or list that is not complete. `key`: the key whose value comes next, None when a key
+    comes next.
+    """
 
     __slots__ = ("anchor", "before", "height", "is_merge", "key", "keys", "path", "value")
 
@@ -70,7 +75,9 @@ class _Collection:
 class Builder:
     """Receives the events of one stream. `documents` holds what is complete."""
 
-    def __init__(self, file: str, limits: YamlLimits, *, strict: bool = False, places: bool = False) -> None:
+    def __init__(
+        self, file: str, limits: YamlLimits, *, strict: bool = False, places: bool = False
+    ) -> None:
         self.documents: list[YamlDocument] = []
         self._file, self._limits, self._strict, self._wants_places = file, limits, strict, places
         self._open: list[_Collection] = []
@@ -107,7 +114,12 @@ class Builder:
     def _scalar(self, event: Any) -> None:
         value: Any = event.value
         is_plain = event.implicit[0]
-        if self._open and self._is_key() and event.value == "<<" and (is_plain or event.tag == _MERGE):
+        if (
+            self._open
+            and self._is_key()
+            and event.value == "<<"
+            and (is_plain or event.tag == _MERGE)
+        ):
             self._open[-1].is_merge, self._open[-1].key = True, "<<"
             return
         if is_plain or event.tag is not None:
@@ -164,7 +176,11 @@ class Builder:
     def _number(self, event: Any, value: float) -> float | int:
         """A whole float as an int, as in the JSON that helm makes of it."""
         if not math.isfinite(value):
-            raise self._error(event, "infinity and .nan have no form in JSON", "Write a number, or quote the text.")
+            raise self._error(
+                event,
+                "infinity and .nan have no form in JSON",
+                "Write a number, or quote the text.",
+            )
         return int(value) if value.is_integer() and abs(value) < 2**53 else value
 
     def _key(self, event: Any, value: Any) -> None:
@@ -176,7 +192,11 @@ class Builder:
             raise self._error(event, str(why)) from why
         top = self._open[-1]
         if self._strict and key in top.keys:
-            raise self._error(event, f"duplicate key {key[:80]!r}, first on line {top.keys[key]}", "Remove one of the two.")
+            raise self._error(
+                event,
+                f"duplicate key {key[:80]!r}, first on line {top.keys[key]}",
+                "Remove one of the two.",
+            )
         if self._strict:
             top.keys[key] = event.start_mark.line + 1
         top.key = key
@@ -223,13 +243,21 @@ class Builder:
 
     def _check_limits(self, event: Any, height: int) -> None:
         limits = self._limits
-        if self._nodes > limits.nodes or len(self._open) + height > limits.depth or self._started > limits.documents:
+        if (
+            self._nodes > limits.nodes
+            or len(self._open) + height > limits.depth
+            or self._started > limits.documents
+        ):
             limit = f"{limits.nodes} values, {limits.depth} levels or {limits.documents} documents"
             raise self._error(event, f"more than {limit}", "Simplify or split the file.")
 
-    def _error(self, event: Any, summary: str, next_step: str = "Correct the YAML there.") -> InvalidFile:
+    def _error(
+        self, event: Any, summary: str, next_step: str = "Correct the YAML there."
+    ) -> InvalidFile:
         place = place_of(event)
-        return InvalidFile(summary, file=self._file, line=place.line, column=place.column, next_step=next_step)
+        return InvalidFile(
+            summary, file=self._file, line=place.line, column=place.column, next_step=next_step
+        )
 
 
 def place_of(event: Any) -> Place:

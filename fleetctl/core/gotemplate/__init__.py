@@ -1,6 +1,8 @@
-"""Go templates with sprig's functions, as far as Fleet allows them in `${ }`: pure, bounded, missing keys are errors.
+"""Go templates with sprig's functions, as far as Fleet allows them in `${ }`: pure, bounded,
+missing keys are errors.
 
-The rules are those of Go's text/template and Masterminds/sprig 3; the real helm is the measure in the tests.
+The rules are those of Go's text/template and Masterminds/sprig 3; the real helm is the measure in
+the tests.
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ def render(
     budget: Budget | None = None,
     delims: tuple[str, str] = ("${", "}"),
 ) -> str:
-    """The template `text` over `context`, whose numbers count as JSON's do in Go (float64). `budget`: shared with other templates, and
-    takes the place of `limits`. Raises TemplateError.
+    """The template `text` over `context`, whose numbers count as JSON's do in Go (float64).
+    `budget`: shared with other templates, and takes the place of `limits`. Raises TemplateError.
     """
     budget = budget or Budget(limits)
     if len(text) > budget.limits.size:

@@ -1,4 +1,6 @@
-"""How a template calls a function: the number and the types of what it is given, as Go checks them."""
+"""How a template calls a function: the number and the types of what it is given, as Go checks
+them.
+"""
 
 from __future__ import annotations
 
@@ -15,27 +17,40 @@ class Untyped(NamedTuple):
     value: Any
 
 
-# One letter a parameter: a anything, n anything that is read as a number, s text, i int, f float64, b bool, l list, d map; a `*` makes
-# the last one repeat.
-_NAMES = {"s": "string", "i": "int", "f": "float64", "b": "bool", "l": "[]interface {}", "d": "map[string]interface {}"}
+# One letter a parameter: a anything, n anything that is read as a number, s text, i int, f float64,
+# b bool, l list, d map; a `*` makes the last one repeat.
+_NAMES = {
+    "s": "string",
+    "i": "int",
+    "f": "float64",
+    "b": "bool",
+    "l": "[]interface {}",
+    "d": "map[string]interface {}",
+}
 
 
 class Function:
-    """A function of templates. With `budget` the call gets the Budget first: one that walks over values, or makes much of little."""
+    """A function of templates. With `budget` the call gets the Budget first: one that walks over
+    values, or makes much of little.
+    """
 
     def __init__(self, form: str, call: Callable[..., Any], *, budget: bool = False) -> None:
         self._form, self._call, self._takes_budget = form.rstrip("*"), call, budget
         self._repeats = form.endswith("*")
 
     def __call__(self, name: str, values: Sequence[Any], budget: Budget) -> Any:
-        """Call with `values`; the budget pays for texts, lists and maps that go in and for a result that is new. Raises Mistake."""
+        """Call with `values`; the budget pays for texts, lists and maps that go in and for a result
+        that is new. Raises Mistake.
+        """
         least = len(self._form) - self._repeats
         if len(values) < least or (len(values) > len(self._form) and not self._repeats):
             want = f"at least {least}" if self._repeats else str(least)
             raise Mistake(f"wrong number of args for {name}: want {want} got {len(values)}")
         form = self._form.ljust(len(values), self._form[-1:])
         args = [_given(name, letter, value) for letter, value in zip(form, values, strict=False)]
-        budget.spend(sum(len(arg) for letter, arg in zip(form, args, strict=False) if _is_read(letter, arg)))
+        budget.spend(
+            sum(len(arg) for letter, arg in zip(form, args, strict=False) if _is_read(letter, arg))
+        )
         try:
             result = self._call(budget, *args) if self._takes_budget else self._call(*args)
             if not any(result is arg for arg in args):
@@ -43,12 +58,22 @@ class Function:
             return result
         except Mistake as why:
             raise Mistake(f"{name}: {why.problem}", why.next_step) from why
-        except (ValueError, OverflowError, IndexError, KeyError, TypeError, ZeroDivisionError, AttributeError) as why:
+        except (
+            ValueError,
+            OverflowError,
+            IndexError,
+            KeyError,
+            TypeError,
+            ZeroDivisionError,
+            AttributeError,
+        ) as why:
             raise Mistake(f"{name}: {_one_line(why)}") from why
 
 
 def _is_read(letter: str, value: Any) -> bool:
-    """Whether a call may look at each character or item of the value. A text is read as a number even where it is none."""
+    """Whether a call may look at each character or item of the value. A text is read as a number
+    even where it is none.
+    """
     return letter in "sld" or (letter == "n" and isinstance(value, str))
 
 
@@ -84,7 +109,9 @@ def _constant(name: str, letter: str, value: Any) -> Any:
         return float(value)
     if letter == "i" and float(value).is_integer():
         return int(value)
-    raise Mistake(f"{name}: expected {'integer' if letter == 'i' else _NAMES[letter]}; found {value}")
+    raise Mistake(
+        f"{name}: expected {'integer' if letter == 'i' else _NAMES[letter]}; found {value}"
+    )
 
 
 def truth(value: Any) -> bool:

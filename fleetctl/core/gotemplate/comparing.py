@@ -78,9 +78,13 @@ def deep_equal(budget: Budget, left: Any, right: Any) -> bool:
     if type_of(left) != type_of(right):
         return False
     if isinstance(left, list):
-        return len(left) == len(right) and all(deep_equal(budget, a, b) for a, b in zip(left, right, strict=True))
+        return len(left) == len(right) and all(
+            deep_equal(budget, a, b) for a, b in zip(left, right, strict=True)
+        )
     if isinstance(left, dict):
-        return left.keys() == right.keys() and all(deep_equal(budget, left[key], right[key]) for key in left)
+        return left.keys() == right.keys() and all(
+            deep_equal(budget, left[key], right[key]) for key in left
+        )
     if isinstance(left, str):
         budget.spend(min(len(left), len(right)))
     return bool(left == right)

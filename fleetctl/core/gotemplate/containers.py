@@ -87,7 +87,9 @@ def _uniq(budget: Budget, values: Any) -> list[Any]:
 
 def _without(budget: Budget, values: Any, *gone: Any) -> list[Any]:
     left_out = {deep_key(budget, item) for item in gone}
-    return [item for item in _list(values, "find without") if deep_key(budget, item) not in left_out]
+    return [
+        item for item in _list(values, "find without") if deep_key(budget, item) not in left_out
+    ]
 
 
 def _chunk(size: int, values: Any) -> list[Any]:
@@ -97,11 +99,18 @@ def _chunk(size: int, values: Any) -> list[Any]:
 
 
 def _has(budget: Budget, needle: Any, values: Any) -> bool:
-    return any(deep_equal(budget, needle, item) for item in _list(values, "find has")) if values is not None else False
+    return (
+        any(deep_equal(budget, needle, item) for item in _list(values, "find has"))
+        if values is not None
+        else False
+    )
 
 
 def _dict(budget: Budget, *values: Any) -> dict[str, Any]:
-    return {strval(budget, values[at]): values[at + 1] if at + 1 < len(values) else "" for at in range(0, len(values), 2)}
+    return {
+        strval(budget, values[at]): values[at + 1] if at + 1 < len(values) else ""
+        for at in range(0, len(values), 2)
+    }
 
 
 def _set(target: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
@@ -127,7 +136,9 @@ def _dig(*values: Any) -> Any:
     return found
 
 
-def _merge(budget: Budget, target: dict[str, Any], *sources: dict[str, Any], overwrite: bool = False) -> dict[str, Any]:
+def _merge(
+    budget: Budget, target: dict[str, Any], *sources: dict[str, Any], overwrite: bool = False
+) -> dict[str, Any]:
     """mergo: what is empty in `target` is filled; with `overwrite` a source wins."""
     for source in sources:
         budget.visit(len(source))

@@ -10,11 +10,15 @@ from fleetctl.core.model.errors import UsageError
 
 
 class TemplateError(UsageError):
-    """`line` and `column` count from 1, in the text of the template; `action` is the piece of it that failed."""
+    """`line` and `column` count from 1, in the text of the template; `action` is the piece of it
+    that failed.
+    """
 
     code = "template"
 
-    def __init__(self, problem: str, *, line: int = 0, column: int = 0, action: str = "", next_step: str = "") -> None:
+    def __init__(
+        self, problem: str, *, line: int = 0, column: int = 0, action: str = "", next_step: str = ""
+    ) -> None:
         shown = f"{problem} in {action}" if action else problem
         super().__init__(shown, subject="template", next_step=next_step or "Correct the template.")
         self.problem, self.line, self.column, self.action = problem, line, column, action
@@ -29,8 +33,8 @@ class Mistake(Exception):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """`steps`: evaluations; `size`: characters of one text and of the output; `items`: of one list; `depth`: of templates in templates;
-    `work`: of a `Budget`.
+    """`steps`: evaluations; `size`: characters of one text and of the output; `items`: of one list;
+    `depth`: of templates in templates; `work`: of a `Budget`.
     """
 
     steps: int = 100_000
@@ -46,10 +50,12 @@ _VISIT = 32  # and a look at a value as much time
 
 
 class Budget:
-    """Counts what templates read and produce: each character once, each item of a list or map as 16 characters.
+    """Counts what templates read and produce: each character once, each item of a list or map as 16
+    characters.
 
-    Steps do not bound the work: one call can produce a gigabyte, and a list that is doubled 40 times prints as a billion items. Every
-    function and every walk over a value spends before it works. One budget may serve several templates. Raises Mistake.
+    Steps do not bound the work: one call can produce a gigabyte, and a list that is doubled 40
+    times prints as a billion items. Every function and every walk over a value spends before it
+    works. One budget may serve several templates. Raises Mistake.
     """
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -60,7 +66,9 @@ class Budget:
         self._left -= amount
         if self._left < 0:
             problem = f"the templates read and produce more than {self.limits.work} characters"
-            raise Mistake(problem, "Use shorter texts and lists, or compute the values in the chart.")
+            raise Mistake(
+                problem, "Use shorter texts and lists, or compute the values in the chart."
+            )
 
     def visit(self, count: int = 1) -> None:
         """Spend for a walk over `count` values."""

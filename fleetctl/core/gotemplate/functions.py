@@ -1,7 +1,8 @@
 """The functions of a template: Go's own and sprig's, each with the types of its arguments.
 
-Left out, as in Fleet: env, expandenv, include, tpl, getHostByName. Left out here as well, and said so: whatever gives another value each
-time (now, random texts, keys, certificates), because a cluster's values would never come to rest.
+Left out, as in Fleet: env, expandenv, include, tpl, getHostByName. Left out here as well, and said
+so: whatever gives another value each time (now, random texts, keys, certificates), because a
+cluster's values would never come to rest.
 """
 
 from __future__ import annotations
@@ -14,19 +15,59 @@ from fleetctl.core.gotemplate import comparing, containers, numbers, strings
 from fleetctl.core.gotemplate.calling import Function
 from fleetctl.core.gotemplate.errors import Mistake
 
-FUNCTIONS: dict[str, Function] = {**strings.FUNCTIONS, **numbers.FUNCTIONS, **containers.FUNCTIONS, **comparing.FUNCTIONS}
+FUNCTIONS: dict[str, Function] = {
+    **strings.FUNCTIONS,
+    **numbers.FUNCTIONS,
+    **containers.FUNCTIONS,
+    **comparing.FUNCTIONS,
+}
 _OTHER_EACH_TIME = frozenset(
-    {"now", "ago", "shuffle", "uuidv4", "bcrypt", "htpasswd", "derivePassword", "encryptAES", "decryptAES", "buildCustomCert"}
+    {
+        "now",
+        "ago",
+        "shuffle",
+        "uuidv4",
+        "bcrypt",
+        "htpasswd",
+        "derivePassword",
+        "encryptAES",
+        "decryptAES",
+        "buildCustomCert",
+    }
     | {f"rand{what}" for what in ("AlphaNum", "Alpha", "Ascii", "Numeric", "Bytes", "Int")}
     | {
         f"gen{what}"
-        for what in ("PrivateKey", "CA", "CAWithKey", "SelfSignedCert", "SelfSignedCertWithKey", "SignedCert", "SignedCertWithKey")
+        for what in (
+            "PrivateKey",
+            "CA",
+            "CAWithKey",
+            "SelfSignedCert",
+            "SelfSignedCertWithKey",
+            "SignedCert",
+            "SignedCertWithKey",
+        )
     }
 )
 _FORBIDDEN = frozenset({"env", "expandenv", "include", "tpl", "getHostByName"})
-_OF_HELM = {"toYaml": "toJson", "fromYaml": "fromJson", "required": "fail", "lookup": "", "toToml": "toJson"}
+_OF_HELM = {
+    "toYaml": "toJson",
+    "fromYaml": "fromJson",
+    "required": "fail",
+    "lookup": "",
+    "toToml": "toJson",
+}
 _DATES = frozenset(
-    {"date", "dateInZone", "date_in_zone", "dateModify", "date_modify", "mustDateModify", "must_date_modify", "htmlDate", "htmlDateInZone"}
+    {
+        "date",
+        "dateInZone",
+        "date_in_zone",
+        "dateModify",
+        "date_modify",
+        "mustDateModify",
+        "must_date_modify",
+        "htmlDate",
+        "htmlDateInZone",
+    }
     | {"toDate", "mustToDate", "unixEpoch", "duration", "durationRound"}
 )
 
@@ -39,20 +80,33 @@ def find(name: str) -> Function:
     if name in FUNCTIONS:
         return FUNCTIONS[name]
     if name in _OTHER_EACH_TIME:
-        raise Mistake(f"{name} would give another value each time", "Write the value down, or let the chart's own templates make it.")
+        raise Mistake(
+            f"{name} would give another value each time",
+            "Write the value down, or let the chart's own templates make it.",
+        )
     if name in _FORBIDDEN:
-        raise Mistake(f"function {name!r} is not allowed here", "Use the cluster's labels, annotations or templateValues.")
+        raise Mistake(
+            f"function {name!r} is not allowed here",
+            "Use the cluster's labels, annotations or templateValues.",
+        )
     if name in _DATES:
         raise Mistake(f"{name} is not known in this version", "Write the text of the date.")
     near = _OF_HELM.get(name) or nearest(name, [*FUNCTIONS, "and", "or"])
-    text = f'for a text that only looks like a template set helm.disablePreProcess, or write `${{ "${{{name:.40}}}" }}`.'
+    text = (
+        "for a text that only looks like a template set helm.disablePreProcess, or write `${"
+        f' "${{{name:.40}}}" }}`.'
+    )
     step = f"Did you mean {near}? Or {text}" if near else text[0].upper() + text[1:]
     raise Mistake(f'function "{name:.100}" not defined', step)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that `name` is most like, "" for none. Long names and long lists are not compared: it would take too long."""
+    """The known name that `name` is most like, "" for none. Long names and long lists are not
+    compared: it would take too long.
+    """
     if len(name) > _MAX_COMPARED:
         return ""
-    found = difflib.get_close_matches(name, [word for word in islice(known, _MAX_KNOWN) if len(word) <= _MAX_COMPARED], 1)
+    found = difflib.get_close_matches(
+        name, [word for word in islice(known, _MAX_KNOWN) if len(word) <= _MAX_COMPARED], 1
+    )
     return found[0] if found else ""

@@ -14,13 +14,20 @@ def default_of(pipe: Pipe) -> str:
     """The constant of a `default` in `pipe`, as text of a template; "" when there is none."""
     for command in pipe.commands:
         first, *rest = command.args
-        if isinstance(first, Call) and first.name == "default" and rest and isinstance(rest[0], Constant):
+        if (
+            isinstance(first, Call)
+            and first.name == "default"
+            and rest
+            and isinstance(rest[0], Constant)
+        ):
             return _constant(rest[0].value)
     return ""
 
 
 def optional(chain: Chain, at: int, default: str) -> str:
-    """`get .ClusterValues "count" | default 3`: a template for `chain`, whose field number `at` may be missing."""
+    """`get .ClusterValues "count" | default 3`: a template for `chain`, whose field number `at` may
+    be missing.
+    """
     base = _text(Chain(chain.at, chain.base, chain.fields[:at]))
     rest = [json.dumps(name) for name in chain.fields[at:]]
     if len(rest) == 1:

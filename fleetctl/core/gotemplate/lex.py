@@ -10,7 +10,9 @@ from fleetctl.core.gotemplate.errors import TemplateError
 
 
 class Token(NamedTuple):
-    """`kind`: text, open, close, space, field, variable, word, number, char, string, raw, or the sign itself. `at`: offset in the text."""
+    """`kind`: text, open, close, space, field, variable, word, number, char, string, raw, or the
+    sign itself. `at`: offset in the text.
+    """
 
     kind: str
     text: str
@@ -40,7 +42,11 @@ def tokens(text: str, delims: tuple[str, str]) -> Iterator[Token]:
         start = text.find(left, at)
         piece = text[at:] if start < 0 else text[at:start]
         behind = start + len(left)
-        trims_before = start >= 0 and text[behind : behind + 1] == "-" and text[behind + 1 : behind + 2].isspace()
+        trims_before = (
+            start >= 0
+            and text[behind : behind + 1] == "-"
+            and text[behind + 1 : behind + 2].isspace()
+        )
         piece = piece.lstrip(" \t\r\n") if trim else piece
         piece = piece.rstrip(" \t\r\n") if trims_before else piece
         if piece:
@@ -70,7 +76,9 @@ def _comment(text: str, at: int, right: str, start: int) -> tuple[int, bool] | N
 
 
 def _action(text: str, at: int, right: str, start: int) -> Generator[Token, None, tuple[int, bool]]:
-    """The words of one action; returns where the text goes on, and whether its spaces are trimmed."""
+    """The words of one action; returns where the text goes on, and whether its spaces are
+    trimmed.
+    """
     depth = 0
     while True:
         trimmed = at < len(text) and text[at].isspace() and text.startswith("-" + right, at + 1)

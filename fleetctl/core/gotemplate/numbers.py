@@ -38,7 +38,11 @@ def to_float64(value: Any) -> float:
     if isinstance(value, bool | int | float):
         return float(value)
     try:
-        return float(value) if isinstance(value, str) and value == value.strip() and "_" not in value else 0.0
+        return (
+            float(value)
+            if isinstance(value, str) and value == value.strip() and "_" not in value
+            else 0.0
+        )
     except ValueError:
         return 0.0
 
@@ -124,12 +128,24 @@ def _until(budget: Budget, count: int) -> list[Any]:
 def _seq(budget: Budget, *values: int) -> str:
     if not values or len(values) > 3:
         return ""
-    start, step, stop = (1, 1, values[0]) if len(values) == 1 else (values[0], 1, values[1]) if len(values) == 2 else values
+    start, step, stop = (
+        (1, 1, values[0])
+        if len(values) == 1
+        else (values[0], 1, values[1])
+        if len(values) == 2
+        else values
+    )
     if len(values) < 3 and stop < start:
         step = -1
     elif len(values) == 3 and ((step > 0) != (stop >= start) or step == 0):
         return ""
-    return " ".join(map(str, _until_step(budget, start, stop + (1 if step > 0 else -1), step) or ([start] if start == stop else [])))
+    return " ".join(
+        map(
+            str,
+            _until_step(budget, start, stop + (1 if step > 0 else -1), step)
+            or ([start] if start == stop else []),
+        )
+    )
 
 
 FUNCTIONS: dict[str, Function] = {
@@ -144,7 +160,10 @@ FUNCTIONS: dict[str, Function] = {
     "div": Function("nn", _div),
     "mod": Function("nn", _mod),
     "mul": Function("nn*", _product),
-    **{name: Function("nn*", lambda *values: max(map(to_int64, values))) for name in ("max", "biggest")},
+    **{
+        name: Function("nn*", lambda *values: max(map(to_int64, values)))
+        for name in ("max", "biggest")
+    },
     "min": Function("nn*", lambda *values: min(map(to_int64, values))),
     "maxf": Function("nn*", lambda *values: max(map(to_float64, values))),
     "minf": Function("nn*", lambda *values: min(map(to_float64, values))),

@@ -97,7 +97,10 @@ class Tree:
 
 
 _DEPTH = 100
-_ESCAPE = re.compile(r"\\(?:([abfnrtv\\'\"])|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{3})|(.))", re.DOTALL)
+_ESCAPE = re.compile(
+    r"\\(?:([abfnrtv\\'\"])|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{3})|(.))",
+    re.DOTALL,
+)
 _SIMPLE = dict(zip("abfnrtv\\'\"", "\a\b\f\n\r\t\v\\'\"", strict=True))
 
 
@@ -122,7 +125,9 @@ class _Parser:
     # Lists of nodes
 
     def _body(self, ends: tuple[str, ...]) -> tuple[list[Any], str]:
-        """Nodes up to one of the words `ends`, which is taken; at the end of the text "" when nothing is open."""
+        """Nodes up to one of the words `ends`, which is taken; at the end of the text "" when
+        nothing is open.
+        """
         start = self._open
         found: list[Any] = []
         self._depth += 1
@@ -311,7 +316,11 @@ class _Parser:
             if "x" not in text and any(c in text for c in ".e"):
                 return float(text)
             bare = text.lstrip("+-")
-            value = int(bare, 8) if len(bare) > 1 and bare[0] == "0" and bare.isdigit() else int(bare, 0)
+            value = (
+                int(bare, 8)
+                if len(bare) > 1 and bare[0] == "0" and bare.isdigit()
+                else int(bare, 0)
+            )
         except (ValueError, OverflowError) as why:
             raise self._wrong(f"bad number {token.text!r}") from why
         value = -value if text.startswith("-") else value
@@ -322,7 +331,11 @@ class _Parser:
     # Tokens
 
     def _peek(self) -> Token:
-        return self._tokens[self._at] if self._at < len(self._tokens) else Token("end", "", len(self._text))
+        return (
+            self._tokens[self._at]
+            if self._at < len(self._tokens)
+            else Token("end", "", len(self._text))
+        )
 
     def _next(self) -> Token:
         token = self._peek()

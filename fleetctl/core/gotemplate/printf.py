@@ -47,7 +47,11 @@ def sprintf(budget: Budget, form: str, args: list[Any]) -> str:
 
     text = _VERB.sub(one, form)
     if left:
-        text += "%!(EXTRA " + ", ".join(f"{type_of(a)}={text_of(budget, a, inside=True)}" for a in left) + ")"
+        text += (
+            "%!(EXTRA "
+            + ", ".join(f"{type_of(a)}={text_of(budget, a, inside=True)}" for a in left)
+            + ")"
+        )
     return text
 
 
@@ -73,7 +77,11 @@ class _Verb(NamedTuple):
         text = _go_syntax(self.budget, value) if go_syntax else self._plain(value)
         if text is None:
             # The mistake shows the value by %v, with the same flags.
-            shown = f"{type_of(value)}={self._replace(verb='v').text(value)}" if value is not None else "<nil>"
+            shown = (
+                f"{type_of(value)}={self._replace(verb='v').text(value)}"
+                if value is not None
+                else "<nil>"
+            )
             return f"%!{verb}({shown})"
         return self._padded(text, value)
 
@@ -81,7 +89,11 @@ class _Verb(NamedTuple):
         """A verb of a list or map is that of its items, the width too."""
         if isinstance(value, list):
             return "[" + " ".join(self._item(item) for item in value) + "]"
-        return "map[" + " ".join(self._item(key) + ":" + self._item(value[key]) for key in sorted(value)) + "]"
+        return (
+            "map["
+            + " ".join(self._item(key) + ":" + self._item(value[key]) for key in sorted(value))
+            + "]"
+        )
 
     def _item(self, value: Any) -> str:
         if value is None:
@@ -120,7 +132,11 @@ class _Verb(NamedTuple):
         if isinstance(value, int) and not isinstance(value, bool):
             return ("-" if value < 0 else "") + str(abs(int(value))).rjust(self.precision or 0, "0")
         text = text_of(self.budget, value, inside=True)
-        return text[: self.precision] if isinstance(value, str) and self.precision is not None else text
+        return (
+            text[: self.precision]
+            if isinstance(value, str) and self.precision is not None
+            else text
+        )
 
     def _string(self, value: str) -> str:
         cut = value[: self.precision] if self.precision is not None else value
@@ -142,7 +158,9 @@ def _int_verb(value: int, verb: str, flags: str, precision: int | None) -> str |
         return None
     if verb in "cqU":
         char = chr(value) if 0 <= value < 0x110000 else "\ufffd"
-        shown = "'\"'" if char == '"' else "'\\''" if char == "'" else "'" + quoted(char)[1:-1] + "'"
+        shown = (
+            "'\"'" if char == '"' else "'\\''" if char == "'" else "'" + quoted(char)[1:-1] + "'"
+        )
         return {"c": char, "q": shown, "U": f"U+{value & 0xFFFFFFFFFFFFFFFF:04X}"}[verb]
     form = {"d": "d", "x": "x", "X": "X", "o": "o", "b": "b"}.get(verb)
     if form is None:
@@ -157,7 +175,11 @@ def _float_verb(value: float, verb: str, flags: str, precision: int | None) -> s
         text = number(value) if precision is None else format(value, f".{precision or 1}g")
     elif verb in "xX":
         mantissa, _, power = value.hex().partition("p")
-        text = f"{mantissa.rstrip('0').rstrip('.')}p{power[0]}{power[1:].rjust(2, '0')}" if value else "0x0p+00"
+        text = (
+            f"{mantissa.rstrip('0').rstrip('.')}p{power[0]}{power[1:].rjust(2, '0')}"
+            if value
+            else "0x0p+00"
+        )
     elif verb == "b":
         part, power2 = math.frexp(value)
         text = f"{int(part * 2**53)}p{power2 - 53:+d}"
@@ -175,6 +197,8 @@ def _go_syntax(budget: Budget, value: Any) -> str:
         budget.visit(1 + len(value))
         if isinstance(value, list):
             return "[]interface {}{" + ", ".join(_go_syntax(budget, item) for item in value) + "}"
-        pairs = (f"{_go_syntax(budget, key)}:{_go_syntax(budget, value[key])}" for key in sorted(value))
+        pairs = (
+            f"{_go_syntax(budget, key)}:{_go_syntax(budget, value[key])}" for key in sorted(value)
+        )
         return "map[string]interface {}{" + ", ".join(pairs) + "}"
     return "interface {}(nil)" if value is None else scalar(value)

@@ -1,4 +1,6 @@
-"""The regular expressions of templates: Go's (fleetctl/core/formats/regex.py), with the budget of the template."""
+"""The regular expressions of templates: Go's (fleetctl/core/formats/regex.py), with the budget of
+the template.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ from fleetctl.core.formats.regex import InvalidRegex, Regex, Span, compile_regex
 from fleetctl.core.gotemplate.errors import Budget, Mistake
 
 _REFERENCE = re.compile(r"\$(?:\$|\{(\w+)\}|(\w+))")
-# Instructions and bytes of one search that cost as much as one character. The slowest engine of RE2 takes 10 ns for each.
+# Instructions and bytes of one search that cost as much as one character. The slowest engine of RE2
+# takes 10 ns for each.
 _SCANNED, _AHEAD = 32, 128
 
 
@@ -64,8 +67,12 @@ def split(budget: Budget, pattern: str, text: str, count: int) -> list[str]:
     return [*parts, _cut(data, (start, len(data)))] if end != len(data) else parts
 
 
-def replace_all(budget: Budget, pattern: str, text: str, replacement: str, *, literal: bool = False) -> str:
-    """Every match replaced. Unless `literal`, `$1`, `${name}` and `$$` in the replacement are expanded; an unknown group is empty."""
+def replace_all(
+    budget: Budget, pattern: str, text: str, replacement: str, *, literal: bool = False
+) -> str:
+    """Every match replaced. Unless `literal`, `$1`, `${name}` and `$$` in the replacement are
+    expanded; an unknown group is empty.
+    """
     regex = compiled(pattern)
     data = text.encode()
     pieces = [replacement.encode()] if literal else _pieces(regex, replacement)
@@ -74,7 +81,13 @@ def replace_all(budget: Budget, pattern: str, text: str, replacement: str, *, li
     for spans in _matches(budget, regex, data):
         begin, after = spans[0]
         budget.spend(len(pieces))
-        new = [data[start:begin], *(piece if isinstance(piece, bytes) else _group(data, spans, piece) for piece in pieces)]
+        new = [
+            data[start:begin],
+            *(
+                piece if isinstance(piece, bytes) else _group(data, spans, piece)
+                for piece in pieces
+            ),
+        ]
         size += sum(map(len, new))
         budget.fits(size)
         parts += new
@@ -92,7 +105,11 @@ def _pieces(regex: Regex, replacement: str) -> list[bytes | int]:
         if name is None:
             pieces.append(b"$")
         else:
-            pieces.append(int(name) if name.isascii() and name.isdigit() and len(name) < 5 else regex.groups.get(name, -1))
+            pieces.append(
+                int(name)
+                if name.isascii() and name.isdigit() and len(name) < 5
+                else regex.groups.get(name, -1)
+            )
         start = match.end()
     return [piece for piece in (*pieces, replacement[start:].encode()) if piece != b""]
 
@@ -108,7 +125,9 @@ def _search(budget: Budget, regex: Regex, data: bytes) -> list[Span] | None:
 
 
 def _matches(budget: Budget, regex: Regex, data: bytes) -> Iterator[list[Span]]:
-    """The budget pays for what a match has passed, and in part for the rest, which the search may have read to decide."""
+    """The budget pays for what a match has passed, and in part for the rest, which the search may
+    have read to decide.
+    """
     budget.spend(len(data) * regex.size // _SCANNED)
     for searched, spans in regex.matches(data):
         passed, ahead = spans[0][1] - searched, len(data) - searched

@@ -10,7 +10,20 @@ from fleetctl.core.gotemplate.calling import Untyped, truth
 from fleetctl.core.gotemplate.errors import Budget, Mistake
 from fleetctl.core.gotemplate.hints import default_of, optional
 from fleetctl.core.gotemplate.lex import place
-from fleetctl.core.gotemplate.parse import Branch, Call, Chain, Command, Constant, Dot, Invoke, Jump, Pipe, Text, Tree, Variable
+from fleetctl.core.gotemplate.parse import (
+    Branch,
+    Call,
+    Chain,
+    Command,
+    Constant,
+    Dot,
+    Invoke,
+    Jump,
+    Pipe,
+    Text,
+    Tree,
+    Variable,
+)
 from fleetctl.core.gotemplate.show import text_of, type_of
 
 
@@ -212,7 +225,13 @@ class _Run:
         for at, name in enumerate(node.fields):
             if isinstance(base, Mapping) and name not in base:
                 near = "" if self._default else functions.nearest(name, base)
-                step = f"Did you mean {near}?" if near else f"Set it, or write `${{ {optional(node, at, self._default or 'VALUE')} }}`."
+                step = (
+                    f"Did you mean {near}?"
+                    if near
+                    else (
+                        f"Set it, or write `${{ {optional(node, at, self._default or 'VALUE')} }}`."
+                    )
+                )
                 raise Mistake(f'map has no entry for key "{name:.100}"', step)
             base = _field(base, name)
         return base
@@ -228,7 +247,9 @@ class _Run:
 
     def _and_or(self, name: str, nodes: list[Any], dot: Any, last: Any) -> Any:
         """The only ones that do not look at what they do not need."""
-        thunks: list[Callable[[], Any]] = [lambda node=node: self._operand(node, dot) for node in nodes]  # type: ignore[misc]
+        thunks: list[Callable[[], Any]] = [
+            lambda node=node: self._operand(node, dot) for node in nodes
+        ]  # type: ignore[misc]
         thunks += [lambda: last] if last is not _NOTHING else []
         if not thunks:
             raise Mistake(f"wrong number of args for {name}: want at least 1 got 0")

@@ -1,4 +1,6 @@
-"""Go's printing of values: `%v` and its relatives (Go's fmt), and JSON as encoding/json writes it."""
+"""Go's printing of values: `%v` and its relatives (Go's fmt), and JSON as encoding/json writes
+it.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,14 @@ def text_of(budget: Budget, value: Any, *, inside: bool = False) -> str:
         budget.visit(1 + len(value))
         if isinstance(value, list):
             return "[" + " ".join(text_of(budget, item, inside=True) for item in value) + "]"
-        return "map[" + " ".join(f"{_key(budget, key)}:{text_of(budget, value[key], inside=True)}" for key in sorted(value)) + "]"
+        return (
+            "map["
+            + " ".join(
+                f"{_key(budget, key)}:{text_of(budget, value[key], inside=True)}"
+                for key in sorted(value)
+            )
+            + "]"
+        )
     return scalar(value)
 
 
@@ -50,7 +59,13 @@ def type_of(value: Any) -> str:
     """`%T`."""
     if value is None:
         return "<nil>"
-    for kind, name in ((bool, "bool"), (Int64, "int64"), (int, "int"), (float, "float64"), (str, "string")):
+    for kind, name in (
+        (bool, "bool"),
+        (Int64, "int64"),
+        (int, "int"),
+        (float, "float64"),
+        (str, "string"),
+    ):
         if isinstance(value, kind):
             return name
     return "[]interface {}" if isinstance(value, list) else "map[string]interface {}"
@@ -60,12 +75,24 @@ def kind_of(value: Any) -> str:
     """reflect.Kind."""
     if value is None:
         return "invalid"
-    return "slice" if isinstance(value, list) else "map" if isinstance(value, dict) else type_of(value)
+    return (
+        "slice" if isinstance(value, list) else "map" if isinstance(value, dict) else type_of(value)
+    )
 
 
 def quoted(text: str) -> str:
     """`%q`."""
-    marks = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v", "\\": "\\\\", '"': '\\"'}
+    marks = {
+        "\a": "\\a",
+        "\b": "\\b",
+        "\f": "\\f",
+        "\n": "\\n",
+        "\r": "\\r",
+        "\t": "\\t",
+        "\v": "\\v",
+        "\\": "\\\\",
+        '"': '\\"',
+    }
     found = []
     for char in text:
         if char in marks:
@@ -74,7 +101,13 @@ def quoted(text: str) -> str:
             found.append(char)
         else:
             code = ord(char)
-            found.append(f"\\x{code:02x}" if code < 128 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}")
+            found.append(
+                f"\\x{code:02x}"
+                if code < 128
+                else f"\\u{code:04x}"
+                if code < 65536
+                else f"\\U{code:08x}"
+            )
     return '"' + "".join(found) + '"'
 
 
@@ -93,7 +126,10 @@ def _json(budget: Budget, value: Any, line: str) -> str:
     budget.spend(len(deeper))
     if isinstance(value, dict):
         colon = ": " if line else ":"
-        parts = [f"{deeper}{_json(budget, key, '')}{colon}{_json(budget, value[key], deeper)}" for key in sorted(value)]
+        parts = [
+            f"{deeper}{_json(budget, key, '')}{colon}{_json(budget, value[key], deeper)}"
+            for key in sorted(value)
+        ]
         return "{" + ",".join(parts) + (line if parts else "") + "}"
     if isinstance(value, list):
         items = [deeper + _json(budget, item, deeper) for item in value]

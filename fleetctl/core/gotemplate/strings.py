@@ -71,7 +71,9 @@ def _abbrevboth(left: int, right: int, text: str) -> str:
 def _title(text: str) -> str:
     before, found = " ", []
     for char in text:
-        separates = not (before.isalnum() or before == "_") if before.isascii() else before.isspace()
+        separates = (
+            not (before.isalnum() or before == "_") if before.isascii() else before.isspace()
+        )
         found.append(_upper(char) if separates else char)
         before = char
     return "".join(found)
@@ -94,7 +96,9 @@ def _camel(text: str) -> str:
     return "".join(word[:1].upper() + word[1:] for word in re.split(r"[\s_\-]+", text) if word)
 
 
-def _wrap(budget: Budget, width: int, text: str, separator: str = "\n", *, long: bool = False) -> str:
+def _wrap(
+    budget: Budget, width: int, text: str, separator: str = "\n", *, long: bool = False
+) -> str:
     """`long`: words longer than the width are cut."""
     width = max(1, width)
     lines: list[str] = []
@@ -139,7 +143,9 @@ def _indent(budget: Budget, spaces: int, text: str) -> str:
 
 
 def _strip(chars: str, text: str) -> str:
-    """`text` without any of `chars` at its ends; str.strip would look through all of `chars` for each character."""
+    """`text` without any of `chars` at its ends; str.strip would look through all of `chars` for
+    each character.
+    """
     strip = frozenset(chars)
     start, end = 0, len(text)
     while start < end and text[start] in strip:
@@ -218,16 +224,34 @@ def _url_parse(text: str) -> dict[str, Any]:
 def _url_join(parts: dict[str, Any]) -> str:
     host = str(parts.get("host") or "")
     netloc = f"{parts['userinfo']}@{host}" if parts.get("userinfo") else host
-    return urlunsplit([str(parts.get("scheme") or ""), netloc, *(str(parts.get(k) or "") for k in ("path", "query", "fragment"))])
+    return urlunsplit(
+        [
+            str(parts.get("scheme") or ""),
+            netloc,
+            *(str(parts.get(k) or "") for k in ("path", "query", "fragment")),
+        ]
+    )
 
 
 def _js(budget: Budget, *values: Any) -> str:
-    marks = {"\\": "\\\\", "'": "\\'", '"': '\\"', "<": "\\u003C", ">": "\\u003E", "&": "\\u0026", "=": "\\u003D"}
-    return "".join(marks.get(c) or (f"\\u{ord(c):04X}" if ord(c) < 32 else c) for c in _print(budget, *values))
+    marks = {
+        "\\": "\\\\",
+        "'": "\\'",
+        '"': '\\"',
+        "<": "\\u003C",
+        ">": "\\u003E",
+        "&": "\\u0026",
+        "=": "\\u003D",
+    }
+    return "".join(
+        marks.get(c) or (f"\\u{ord(c):04X}" if ord(c) < 32 else c) for c in _print(budget, *values)
+    )
 
 
 def _html(budget: Budget, *values: Any) -> str:
-    return html.escape(_print(budget, *values)).replace("&quot;", "&#34;").replace("&#x27;", "&#39;")
+    return (
+        html.escape(_print(budget, *values)).replace("&quot;", "&#34;").replace("&#x27;", "&#39;")
+    )
 
 
 def _initials(text: str) -> str:
@@ -248,7 +272,9 @@ def _parts(budget: Budget, separator: str, text: str, count: int = -1) -> list[s
 
 
 def _hash(kind: str) -> Function:
-    return Function("s", lambda text: hashlib.new(kind, text.encode(), usedforsecurity=False).hexdigest())
+    return Function(
+        "s", lambda text: hashlib.new(kind, text.encode(), usedforsecurity=False).hexdigest()
+    )
 
 
 def _fail(text: str) -> None:
@@ -260,18 +286,28 @@ _REGEX: dict[str, Function] = {
     "regexFind": Function("ss", regex.find, budget=True),
     "regexFindAll": Function("ssi", regex.find_all, budget=True),
     "regexReplaceAll": Function("sss", regex.replace_all, budget=True),
-    "regexReplaceAllLiteral": Function("sss", partial(regex.replace_all, literal=True), budget=True),
+    "regexReplaceAllLiteral": Function(
+        "sss", partial(regex.replace_all, literal=True), budget=True
+    ),
     "regexSplit": Function("ssi", regex.split, budget=True),
 }
 _GO_META = re.compile(r"[\\.+*?()|\[\]{}^$]")
 
 FUNCTIONS: dict[str, Function] = {
     "print": Function("a*", _print, budget=True),
-    "println": Function("a*", lambda budget, *values: " ".join(strval(budget, v) for v in values) + "\n", budget=True),
-    "printf": Function("sa*", lambda budget, form, *values: sprintf(budget, form, list(values)), budget=True),
+    "println": Function(
+        "a*",
+        lambda budget, *values: " ".join(strval(budget, v) for v in values) + "\n",
+        budget=True,
+    ),
+    "printf": Function(
+        "sa*", lambda budget, form, *values: sprintf(budget, form, list(values)), budget=True
+    ),
     "html": Function("a*", _html, budget=True),
     "js": Function("a*", _js, budget=True),
-    "urlquery": Function("a*", lambda budget, *values: quote_plus(_print(budget, *values), safe=""), budget=True),
+    "urlquery": Function(
+        "a*", lambda budget, *values: quote_plus(_print(budget, *values), safe=""), budget=True
+    ),
     "trim": Function("s", str.strip),
     "trimAll": Function("ss", _strip),
     "trimall": Function("ss", _strip),
@@ -289,15 +325,23 @@ FUNCTIONS: dict[str, Function] = {
     "abbrevboth": Function("iis", _abbrevboth),
     "initials": Function("s", _initials),
     "wrap": Function("is", _wrap, budget=True),
-    "wrapWith": Function("iss", lambda budget, width, separator, text: _wrap(budget, width, text, separator, long=True), budget=True),
+    "wrapWith": Function(
+        "iss",
+        lambda budget, width, separator, text: _wrap(budget, width, text, separator, long=True),
+        budget=True,
+    ),
     "contains": Function("ss", lambda part, text: part in text),
     "hasPrefix": Function("ss", lambda part, text: text.startswith(part)),
     "hasSuffix": Function("ss", lambda part, text: text.endswith(part)),
     "quote": Function("a*", lambda budget, *values: _joined(budget, values, quoted), budget=True),
-    "squote": Function("a*", lambda budget, *values: _joined(budget, values, lambda text: f"'{text}'"), budget=True),
+    "squote": Function(
+        "a*", lambda budget, *values: _joined(budget, values, lambda text: f"'{text}'"), budget=True
+    ),
     "cat": Function("a*", lambda budget, *values: _joined(budget, values), budget=True),
     "indent": Function("is", _indent, budget=True),
-    "nindent": Function("is", lambda budget, spaces, text: "\n" + _indent(budget, spaces, text), budget=True),
+    "nindent": Function(
+        "is", lambda budget, spaces, text: "\n" + _indent(budget, spaces, text), budget=True
+    ),
     "replace": Function("sss", _replace, budget=True),
     "plural": Function("ssi", lambda one, many, count: one if count == 1 else many),
     "snakecase": Function("s", lambda text: "_".join(_words(text)).lower()),
@@ -309,7 +353,11 @@ FUNCTIONS: dict[str, Function] = {
     **_REGEX,
     **{"must" + name[0].upper() + name[1:]: function for name, function in _REGEX.items()},
     "split": Function("ss", _split, budget=True),
-    "splitn": Function("sis", lambda budget, separator, count, text: _split(budget, separator, text, count), budget=True),
+    "splitn": Function(
+        "sis",
+        lambda budget, separator, count, text: _split(budget, separator, text, count),
+        budget=True,
+    ),
     "splitList": Function("ss", _parts, budget=True),
     "b64enc": Function("s", lambda text: base64.b64encode(text.encode()).decode()),
     "b64dec": Function("s", _b64dec),
@@ -321,8 +369,16 @@ FUNCTIONS: dict[str, Function] = {
     "adler32sum": Function("s", lambda text: str(zlib.adler32(text.encode()))),
     "urlParse": Function("s", _url_parse),
     "urlJoin": Function("d", _url_join),
-    **{name: Function("s", lambda path: _clean(path).rpartition("/")[2] or "/" if path else ".") for name in ("base", "osBase")},
-    **{name: Function("s", lambda path: _clean(path.rpartition("/")[0] + ("/" if "/" in path else ""))) for name in ("dir", "osDir")},
+    **{
+        name: Function("s", lambda path: _clean(path).rpartition("/")[2] or "/" if path else ".")
+        for name in ("base", "osBase")
+    },
+    **{
+        name: Function(
+            "s", lambda path: _clean(path.rpartition("/")[0] + ("/" if "/" in path else ""))
+        )
+        for name in ("dir", "osDir")
+    },
     **{name: Function("s", _clean) for name in ("clean", "osClean")},
     **{name: Function("s", _ext) for name in ("ext", "osExt")},
     **{name: Function("s", lambda path: path.startswith("/")) for name in ("isAbs", "osIsAbs")},

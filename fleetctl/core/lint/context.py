@@ -1,8 +1,9 @@
 """One place of a fleet.yaml as its rules see it: the top level, or one customization laid over it.
 
-Rule: a rule looks at what one place states (the top level, or one customization) together with what holds there (the customization laid
-over the top level), and speaks only of keys that this place itself states, so that nothing is said twice. Values may be of any type: wrong
-ones are reported elsewhere and count as not stated here.
+Rule: a rule looks at what one place states (the top level, or one customization) together with what
+holds there (the customization laid over the top level), and speaks only of keys that this place
+itself states, so that nothing is said twice. Values may be of any type: wrong ones are reported
+elsewhere and count as not stated here.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ Advice = tuple[str, Path, str, str]  # code, key, summary, next step
 
 
 class Layer(NamedTuple):
-    """`own` is what this place states, `all` what holds there; `files` of the bundle, None when not known."""
+    """`own` is what this place states, `all` what holds there; `files` of the bundle, None when not
+    known.
+    """
 
     prefix: Path
     own: dict[str, Any]
@@ -54,14 +57,19 @@ def _laid(document: dict[str, Any], item: dict[str, Any]) -> dict[str, Any]:
     laid = merge_values(document, stated)
     if "correctDrift" in stated:
         laid["correctDrift"] = stated["correctDrift"]
-    both = [*as_list(as_map(document.get("yaml")).get("overlays")), *as_list(as_map(item.get("yaml")).get("overlays"))]
+    both = [
+        *as_list(as_map(document.get("yaml")).get("overlays")),
+        *as_list(as_map(item.get("yaml")).get("overlays")),
+    ]
     return laid | ({"yaml": {"overlays": both}} if both else {})
 
 
 def inside(path: str) -> str | None:
     """A path within the bundle's folder, "" being the folder; None for one that leaves it."""
     normal = posixpath.normpath(path.strip("/") or ".")
-    return None if normal.startswith("..") else normal.removeprefix(".") if normal == "." else normal
+    return (
+        None if normal.startswith("..") else normal.removeprefix(".") if normal == "." else normal
+    )
 
 
 def as_map(value: Any) -> dict[str, Any]:

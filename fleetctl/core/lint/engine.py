@@ -1,8 +1,10 @@
-"""What is wrong, or hardly meant, in a fleet.yaml: all of it at once, each with its place and what to do.
+"""What is wrong, or hardly meant, in a fleet.yaml: all of it at once, each with its place and what
+to do.
 
-Rule: an error is what fleetctl refuses, when it reads the file, when it scans the repository or on a cluster; a warning is what it takes
-and what has no effect, or another one than it seems to have. Whatever `fleetyaml.parse` refuses is an error here, and the reading goes on
-behind it. `# fleetctl: ignore[CODE]` at the end of a line silences a warning there; an error cannot be silenced.
+Rule: an error is what fleetctl refuses, when it reads the file, when it scans the repository or on
+a cluster; a warning is what it takes and what has no effect, or another one than it seems to have.
+Whatever `fleetyaml.parse` refuses is an error here, and the reading goes on behind it. `# fleetctl:
+ignore[CODE]` at the end of a line silences a warning there; an error cannot be silenced.
 """
 
 from __future__ import annotations
@@ -22,7 +24,14 @@ from fleetctl.core.formats.yaml import Place, YamlDocument, one, read
 from fleetctl.core.formats.yaml_stream import is_object
 from fleetctl.core.lint import rules_files, rules_general
 from fleetctl.core.lint.codes import RULES, Severity
-from fleetctl.core.lint.types import Checker, Said, canonical, manifest, no_criterion, states_criterion
+from fleetctl.core.lint.types import (
+    Checker,
+    Said,
+    canonical,
+    manifest,
+    no_criterion,
+    states_criterion,
+)
 from fleetctl.core.model.errors import InvalidFile
 from fleetctl.core.rollout.strategy import mistakes
 
@@ -31,7 +40,9 @@ _IGNORE = re.compile(r"#\s*fleetctl:\s*ignore\[([\w\s,-]*)\]")
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`line` and `column` count from 1; `path` is the key, `helm.valuesFiles[0]`, or "" for the whole file."""
+    """`line` and `column` count from 1; `path` is the key, `helm.valuesFiles[0]`, or "" for the
+    whole file.
+    """
 
     severity: Severity
     code: str
@@ -43,13 +54,21 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     next_step: str
 
 
-def lint(text: bytes, *, file: str = "fleet.yaml", files: Collection[str] | None = None) -> list[Finding]:
+def lint(
+    text: bytes, *, file: str = "fleet.yaml", files: Collection[str] | None = None
+) -> list[Finding]:
     """The findings in one fleet.yaml, in the order of its lines. Never raises.
 
-    files: paths of the bundle's other files, relative to the folder of `file`; None when they are not known.
+    files: paths of the bundle's other files, relative to the folder of `file`; None when they are
+    not known.
     """
     if file.rpartition("/")[2] == "fleet.yml" and "fleet.yaml" in (files or ()):
-        said = Said("both-fleet-files", (), "is not read: fleet.yaml is in the same folder and wins", "Keep one of the two files.")
+        said = Said(
+            "both-fleet-files",
+            (),
+            "is not read: fleet.yaml is in the same folder and wins",
+            "Keep one of the two files.",
+        )
         return _placed([said], file, {}, text)
     try:
         document = one(text, file=file, strict=True)
@@ -63,7 +82,10 @@ def lint(text: bytes, *, file: str = "fleet.yaml", files: Collection[str] | None
     if isinstance(document.value, dict):
         value = canonical(document.value, root)
         found += _senseless(value)
-        found += [Said(*item) for item in rules_general.advice(value, None if files is None else frozenset(files))]
+        found += [
+            Said(*item)
+            for item in rules_general.advice(value, None if files is None else frozenset(files))
+        ]
     findings = _placed(found, file, document.places, text)
     if not any(f.severity is Severity.ERROR for f in findings):
         findings = [*_refused(document, file), *findings]
@@ -71,27 +93,45 @@ def lint(text: bytes, *, file: str = "fleet.yaml", files: Collection[str] | None
 
 
 def lint_ignore(text: bytes, *, file: str, files: Collection[str]) -> list[Finding]:
-    """The lines of a .fleetignore that match nothing. files: paths below its folder, relative to it."""
-    said = [Said("ignore-line", (at,), summary, step) for at, summary, step in rules_files.ignored(text, files)]
+    """The lines of a .fleetignore that match nothing. files: paths below its folder, relative to
+    it.
+    """
+    said = [
+        Said("ignore-line", (at,), summary, step)
+        for at, summary, step in rules_files.ignored(text, files)
+    ]
     return _placed(said, file, {item.path: Place(int(item.path[0]), 1) for item in said}, text)
 
 
 def lint_manifest(text: bytes, *, file: str) -> list[Finding] | None:
-    """The mistakes in all Fleet objects of a file, also those in a List; None when it has none. Never raises."""
+    """The mistakes in all Fleet objects of a file, also those in a List; None when it has none.
+    Never raises.
+    """
     try:
         found = read(text, file=file, strict=True, places=True)
     except InvalidFile as why:
         return [_of_error(why, "yaml", file)]
-    manifests = [(document, value, path) for document in found for value, path in objects(document.value) if is_fleets(value)]
+    manifests = [
+        (document, value, path)
+        for document in found
+        for value, path in objects(document.value)
+        if is_fleets(value)
+    ]
     if not manifests:
         return None
-    return [finding for document, value, path in manifests for finding in _placed(manifest(value, path), file, document.places, text)]
+    return [
+        finding
+        for document, value, path in manifests
+        for finding in _placed(manifest(value, path), file, document.places, text)
+    ]
 
 
 def is_manifest(text: bytes) -> bool:
     """Whether a file holds Kubernetes objects, of any group; a fleet.yaml does not."""
     try:
-        return any(is_object(value) for document in read(text) for value, _ in objects(document.value))
+        return any(
+            is_object(value) for document in read(text) for value, _ in objects(document.value)
+        )
     except InvalidFile:
         return False
 
@@ -104,14 +144,29 @@ def _senseless(document: Mapping[str, Any]) -> Iterator[Said]:
                 yield no_criterion((key, at))
     for at, item in enumerate(_list(document.get("dependsOn"))):
         if isinstance(item, dict) and not item.get("name") and item.get("selector") is None:
-            yield Said("empty-dependency", ("dependsOn", at), "the entry names neither a bundle nor a selector", "Write `name:`.")
+            yield Said(
+                "empty-dependency",
+                ("dependsOn", at),
+                "the entry names neither a bundle nor a selector",
+                "Write `name:`.",
+            )
     if document.get("imageScans"):
-        yield Said("refused", ("imageScans",), "`imageScans`: images are not updated in Git in this version", IMAGE_SCANS_STEP)
+        yield Said(
+            "refused",
+            ("imageScans",),
+            "`imageScans`: images are not updated in Git in this version",
+            IMAGE_SCANS_STEP,
+        )
     strategy = document.get("rolloutStrategy")
     for mistake in mistakes(strategy) if isinstance(strategy, dict) else ():
         if mistake.path in {("approval",), ("onFailure",)}:
             continue  # a word that is none of the key's choices is reported with its type
-        yield Said("invalid-value", ("rolloutStrategy", *mistake.path), f"`rolloutStrategy`: {mistake.summary}", mistake.next_step)
+        yield Said(
+            "invalid-value",
+            ("rolloutStrategy", *mistake.path),
+            f"`rolloutStrategy`: {mistake.summary}",
+            mistake.next_step,
+        )
 
 
 def _refused(document: YamlDocument, file: str) -> list[Finding]:
@@ -124,7 +179,11 @@ def _refused(document: YamlDocument, file: str) -> list[Finding]:
 
 
 def _of_error(why: InvalidFile, code: str, file: str) -> Finding:
-    summary = why.summary.removeprefix(file + (f":{why.line}" if why.line else "") + (f":{why.column}" if why.line and why.column else ""))
+    summary = why.summary.removeprefix(
+        file
+        + (f":{why.line}" if why.line else "")
+        + (f":{why.column}" if why.line and why.column else "")
+    )
     return Finding(
         severity=Severity.ERROR,
         code=code,
@@ -137,7 +196,9 @@ def _of_error(why: InvalidFile, code: str, file: str) -> Finding:
     )
 
 
-def _placed(said: Iterable[Said], file: str, where: Mapping[Path, Place], text: bytes) -> list[Finding]:
+def _placed(
+    said: Iterable[Said], file: str, where: Mapping[Path, Place], text: bytes
+) -> list[Finding]:
     silenced = _silenced(text)
     found: list[Finding] = []
     for item in dict.fromkeys(said):

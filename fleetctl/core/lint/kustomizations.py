@@ -1,4 +1,6 @@
-"""Findings for the kustomizations that a fleet.yaml names: what they load from outside the bundle."""
+"""Findings for the kustomizations that a fleet.yaml names: what they load from outside the
+bundle.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,13 @@ from fleetctl.core.rendering import kustomization
 CODE = "kustomize-outside"
 
 
-def lint_kustomizations(text: bytes, *, files: Mapping[str, File], folder: str = "") -> list[Finding]:
+def lint_kustomizations(
+    text: bytes, *, files: Mapping[str, File], folder: str = ""
+) -> list[Finding]:
     """The findings of the bundle whose fleet.yaml is `text`. Never raises.
 
-    files: the bundle's files by their path in it; folder: what goes before such a path in a finding,
-    with its last slash.
+    files: the bundle's files by their path in it; folder: what goes before such a path in a
+    finding, with its last slash.
     """
     try:
         document = load(text)

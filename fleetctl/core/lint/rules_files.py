@@ -1,4 +1,6 @@
-"""What a fleet.yaml says of the bundle's other files without effect, and lines of a .fleetignore that leave nothing out."""
+"""What a fleet.yaml says of the bundle's other files without effect, and lines of a .fleetignore
+that leave nothing out.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,12 @@ def _kustomize(layer: Layer) -> Iterator[Advice]:
     found = [name for name in KUSTOMIZATIONS if posixpath.join(folder, name) in layer.files]
     place = layer.at("kustomize", "dir") if wanted else ()
     if wanted and not found:
-        yield "kustomize-dir-missing", place, f"`kustomize.dir`: {wanted} holds no kustomization.yaml", "Correct the path."
+        yield (
+            "kustomize-dir-missing",
+            place,
+            f"`kustomize.dir`: {wanted} holds no kustomization.yaml",
+            "Correct the path.",
+        )
     elif found and "kustomization.yaml" not in found:
         summary = f"Rancher Fleet would not find {posixpath.join(folder, found[0])}"
         yield "kustomization-name", place, summary, "Name it kustomization.yaml."
@@ -33,7 +40,9 @@ def _overlays(layer: Layer) -> Iterator[Advice]:
         return
     style = _style(layer)
     if style:
-        step = "Remove it; what differs between clusters goes into `helm.values` or `kustomize.dir`."
+        step = (
+            "Remove it; what differs between clusters goes into `helm.values` or `kustomize.dir`."
+        )
         yield (
             "overlays-without-effect",
             layer.at("yaml", "overlays"),
@@ -42,13 +51,25 @@ def _overlays(layer: Layer) -> Iterator[Advice]:
         )
         return
     laid = {path for path in layer.files if not path.startswith("overlays/")}
-    names = [name for name in as_list(as_map(layer.all.get("yaml")).get("overlays")) if isinstance(name, str)]
+    names = [
+        name
+        for name in as_list(as_map(layer.all.get("yaml")).get("overlays"))
+        if isinstance(name, str)
+    ]
     for at, name in enumerate(names):
-        prefix, place = f"overlays/{name}/", layer.at("yaml", "overlays", at - (len(names) - len(own)))
+        prefix, place = (
+            f"overlays/{name}/",
+            layer.at("yaml", "overlays", at - (len(names) - len(own))),
+        )
         mine = {path.removeprefix(prefix) for path in layer.files if path.startswith(prefix)}
         stated = at >= len(names) - len(own)
         if not mine and stated:
-            yield "overlay-missing", place, f"`yaml.overlays`: there is no folder {prefix[:-1]}", "Correct the name."
+            yield (
+                "overlay-missing",
+                place,
+                f"`yaml.overlays`: there is no folder {prefix[:-1]}",
+                "Correct the name.",
+            )
         for path in sorted(mine):
             patch = _PATCH.fullmatch(path)
             if not patch:
@@ -62,7 +83,9 @@ def _style(layer: Layer) -> str:
     """What stands between overlays and the bundle's manifests, or ""."""
     chart, files = as_str(layer.helm("chart")), layer.files or frozenset()
     folder = inside(chart or ".")
-    if (chart and (as_str(layer.helm("repo")) or "://" in chart)) or (folder is not None and posixpath.join(folder, "Chart.yaml") in files):
+    if (chart and (as_str(layer.helm("repo")) or "://" in chart)) or (
+        folder is not None and posixpath.join(folder, "Chart.yaml") in files
+    ):
         return "chart"
     folder = inside(as_str(as_map(layer.all.get("kustomize")).get("dir")) or ".")
     if folder is not None and any(posixpath.join(folder, name) in files for name in KUSTOMIZATIONS):
@@ -74,9 +97,11 @@ RULES = (_kustomize, _overlays)
 
 
 def ignored(text: bytes, files: Collection[str]) -> Iterator[tuple[int, str, str]]:
-    """(line, summary, next step) of each line of a .fleetignore that leaves nothing out. files: those below its folder.
+    """(line, summary, next step) of each line of a .fleetignore that leaves nothing out. files:
+    those below its folder.
 
-    Fleet compares a line with the last part of a path alone, or as `NAME/*` with the names of folders.
+    Fleet compares a line with the last part of a path alone, or as `NAME/*` with the names of
+    folders.
     """
     folders = {part for path in files for part in path.split("/")[:-1]}
     parts = folders | {path.rpartition("/")[2] for path in files}
@@ -87,9 +112,17 @@ def ignored(text: bytes, files: Collection[str]) -> Iterator[tuple[int, str, str
         shown = line[:80]
         if "/*" in line[1:]:
             if line.removesuffix("/*") not in folders:
-                yield at, f"there is no folder for {shown!r}", "Write `NAME/*`, with the folder's name alone."
+                yield (
+                    at,
+                    f"there is no folder for {shown!r}",
+                    "Write `NAME/*`, with the folder's name alone.",
+                )
         elif "/" in line:
-            yield at, f"{shown!r} matches nothing: a line is compared with names, not with paths", "Write the name alone, or `NAME/*`."
+            yield (
+                at,
+                f"{shown!r} matches nothing: a line is compared with names, not with paths",
+                "Write the name alone, or `NAME/*`.",
+            )
         elif line.startswith("!"):
             yield at, f"{shown!r} takes nothing back: there is no negation here", "Remove the line."
         elif not any(fnmatchcase(part, line.replace("[^", "[!")) for part in parts):

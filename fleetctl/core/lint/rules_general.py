@@ -1,6 +1,8 @@
-"""What a fleet.yaml says without effect, or with another one than it seems: the rules behind the warnings of `lint.py`.
+"""What a fleet.yaml says without effect, or with another one than it seems: the rules behind the
+warnings of `lint.py`.
 
-Those of a chart, of the bundle's files and of targets stand in files of their own; those of namespaces, settings and diffs are here.
+Those of a chart, of the bundle's files and of targets stand in files of their own; those of
+namespaces, settings and diffs are here.
 """
 
 from __future__ import annotations
@@ -23,29 +25,58 @@ def _namespaces(layer: Layer) -> Iterator[Advice]:
         summary = f"`defaultNamespace` has no effect: `namespace` puts everything into {forced}"
         yield "two-namespaces", layer.at("defaultNamespace"), summary, "Remove one of the two."
     if layer.all.get("deleteNamespace") is True and (forced or usual) in _PROTECTED:
-        keys = [key for key in ("deleteNamespace", "namespace", "defaultNamespace") if layer.own.get(key)]
+        keys = [
+            key
+            for key in ("deleteNamespace", "namespace", "defaultNamespace")
+            if layer.own.get(key)
+        ]
         if keys:
             summary = f"the namespace {forced or usual} is never deleted"
-            yield "protected-namespace", layer.at(keys[0]), summary, "Remove `deleteNamespace`, or name another namespace."
+            yield (
+                "protected-namespace",
+                layer.at(keys[0]),
+                summary,
+                "Remove `deleteNamespace`, or name another namespace.",
+            )
     for key, limit in (("namespace", 63), ("defaultNamespace", 63)):
         name = as_str(layer.own.get(key))
         if name and not is_name(name, limit=limit) and not (layer.is_custom and name == "-"):
-            yield "invalid-name", layer.at(key), f"`{key}`: {name[:80]!r} cannot be a namespace", "Use small letters, digits and -."
+            yield (
+                "invalid-name",
+                layer.at(key),
+                f"`{key}`: {name[:80]!r} cannot be a namespace",
+                "Use small letters, digits and -.",
+            )
     name = as_str(layer.own_helm("releaseName"))
     if name and not is_name(name, limit=53):
         summary = f"`helm.releaseName`: {name[:80]!r} cannot be a release's name"
-        yield "invalid-name", layer.at("helm", "releaseName"), summary, "Use at most 53 small letters, digits, - and dots."
+        yield (
+            "invalid-name",
+            layer.at("helm", "releaseName"),
+            summary,
+            "Use at most 53 small letters, digits, - and dots.",
+        )
 
 
 def _settings(layer: Layer) -> Iterator[Advice]:
     if layer.own.get("forceSyncGeneration") is not None:
         step = "Set it in the GitRepo."
-        yield "force-sync-generation", layer.at("forceSyncGeneration"), "the GitRepo's `forceSyncGeneration` wins over this one", step
+        yield (
+            "force-sync-generation",
+            layer.at("forceSyncGeneration"),
+            "the GitRepo's `forceSyncGeneration` wins over this one",
+            step,
+        )
     drift = as_map(layer.own.get("correctDrift"))
     for key in ("force", "keepFailHistory"):
         if drift.get(key) is True and drift.get("enabled") is not True:
             summary = f"`correctDrift.{key}` does nothing without `correctDrift.enabled`"
-            yield "correct-drift-off", layer.at("correctDrift", key), summary, "Write `enabled: true` beside it."
+            yield (
+                "correct-drift-off",
+                layer.at("correctDrift", key),
+                summary,
+                "Write `enabled: true` beside it.",
+            )
 
 
 def _diff(layer: Layer) -> Iterator[Advice]:
@@ -55,12 +86,20 @@ def _diff(layer: Layer) -> Iterator[Advice]:
         place = layer.at("diff", "comparePatches", at)
         missing = [key for key in ("apiVersion", "kind") if not as_str(patch.get(key))]
         if missing:
-            summary = f"the entry of `diff.comparePatches` has no {' and no '.join(missing)}, so it fits no object"
+            summary = (
+                f"the entry of `diff.comparePatches` has no {' and no '.join(missing)}, so it fits"
+                " no object"
+            )
             yield "diff-incomplete", place, summary, f"Write `{missing[0]}:`."
         why = _no_pattern(as_str(patch.get("name")))
         if why:
             summary = f"`name` is no regular expression: {why}"
-            yield "diff-pattern", (*place, "name"), summary, "Correct it, or write the object's name."
+            yield (
+                "diff-pattern",
+                (*place, "name"),
+                summary,
+                "Correct it, or write the object's name.",
+            )
         yield from _diff_fields(patch, place)
 
 
@@ -77,7 +116,12 @@ def _diff_fields(patch: dict[str, Any], place: Path) -> Iterator[Advice]:
             step = "Write `op: remove` with the path that may differ."
             yield "diff-operation", at, f"`op: {op}` leaves nothing out, in Fleet too", step
         elif op in {"add", "remove", "replace"} and not path.startswith("/"):
-            yield "diff-operation", at, f"`path`: {path[:80]!r} is no JSON pointer and leaves nothing out", "Begin it with `/`."
+            yield (
+                "diff-operation",
+                at,
+                f"`path`: {path[:80]!r} is no JSON pointer and leaves nothing out",
+                "Begin it with `/`.",
+            )
 
 
 def _no_pattern(text: str) -> str:
@@ -93,7 +137,9 @@ _LAYER_RULES = (*rules_helm.RULES, *rules_files.RULES, _namespaces, _settings, _
 
 
 def advice(document: dict[str, Any], files: frozenset[str] | None) -> Iterator[Advice]:
-    """Everything that is worth saying of one fleet.yaml, in no order. files: of the bundle's folder, None when not known."""
+    """Everything that is worth saying of one fleet.yaml, in no order. files: of the bundle's
+    folder, None when not known.
+    """
     for layer in layers(document, files):
         for rule in _LAYER_RULES:
             yield from rule(layer)

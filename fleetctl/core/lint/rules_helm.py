@@ -1,4 +1,6 @@
-"""What a fleet.yaml says of a chart without effect: where it comes from, its values, templates, and waiting for it."""
+"""What a fleet.yaml says of a chart without effect: where it comes from, its values, templates, and
+waiting for it.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,12 @@ def _chart(layer: Layer) -> Iterator[Advice]:
     if as_str(layer.own_helm("version")) and not repo and not is_oci:
         what = "which comes as it is from its address" if is_remote else "which lies in the bundle"
         step = "Remove it, or name the chart's repository in `helm.repo`."
-        yield "version-without-repo", layer.at("helm", "version"), f"`helm.version` has no effect on a chart {what}", step
+        yield (
+            "version-without-repo",
+            layer.at("helm", "version"),
+            f"`helm.version` has no effect on a chart {what}",
+            step,
+        )
     yield from _chart_address(layer, as_str(layer.own_helm("chart")), repo)
 
 
@@ -36,7 +43,11 @@ def _chart_address(layer: Layer, chart: str, repo: str) -> Iterator[Advice]:
         summary = "`helm.chart: oci://…` is deprecated in Fleet"
         yield "oci-in-chart", place, summary, step
     folder = inside(chart)
-    is_there = layer.files is not None and folder is not None and posixpath.join(folder, "Chart.yaml") in layer.files
+    is_there = (
+        layer.files is not None
+        and folder is not None
+        and posixpath.join(folder, "Chart.yaml") in layer.files
+    )
     unsupported = describe_unsupported(chart, repo)
     if not chart or repo or is_there:
         return
@@ -58,26 +69,40 @@ def _values_files(layer: Layer) -> Iterator[Advice]:
     has_chart = as_str(layer.helm("chart")) or as_str(layer.helm("repo"))
     if named and not layer.is_custom and not has_chart:
         step = "For a chart in the bundle's own folder write `chart: .` beside it."
-        summary = "`helm.valuesFiles` is not read, because there is no `helm.chart` and no `helm.repo`"
+        summary = (
+            "`helm.valuesFiles` is not read, because there is no `helm.chart` and no `helm.repo`"
+        )
         yield "values-files-without-chart", layer.at("helm", "valuesFiles"), summary, step
         return
     for at, name in enumerate(named):
         path = inside(name) if isinstance(name, str) else None
         if path is not None and layer.files is not None and path not in layer.files:
             place = layer.at("helm", "valuesFiles", at)
-            yield "values-file-missing", place, f"`helm.valuesFiles`: there is no file {name}", "Correct the path."
+            yield (
+                "values-file-missing",
+                place,
+                f"`helm.valuesFiles`: there is no file {name}",
+                "Correct the path.",
+            )
 
 
 def _templates(layer: Layer) -> Iterator[Advice]:
     off = layer.helm("disablePreProcess") is True
-    if off and layer.helm("templateValues") and (layer.own_helm("templateValues") or layer.own_helm("disablePreProcess")):
+    if (
+        off
+        and layer.helm("templateValues")
+        and (layer.own_helm("templateValues") or layer.own_helm("disablePreProcess"))
+    ):
         key = "templateValues" if layer.own_helm("templateValues") else "disablePreProcess"
         summary = "`helm.templateValues` has no effect with `disablePreProcess: true`"
         yield "templates-switched-off", layer.at("helm", key), summary, "Remove one of the two."
     for key in ("values", "templateValues"):
         for path, text in _texts(layer.own_helm(key), layer.at("helm", key)):
             if not off and _is_open(text):
-                step = "Close it with `}`, or set `helm.disablePreProcess` when the chart's own values look like that."
+                step = (
+                    "Close it with `}`, or set `helm.disablePreProcess` when the chart's own values"
+                    " look like that."
+                )
                 yield "template-open", path, "a template begins with `${` and does not end", step
             if key == "values":
                 yield from _label(path, text)
@@ -96,11 +121,24 @@ def _label(path: Path, text: str) -> Iterator[Advice]:
         yield "cluster-label", path, "the text names no label", step
     elif _LABEL in text:
         step = "Write it alone, or use a template: `${ .ClusterLabels.NAME }`."
-        yield "cluster-label", path, f"`{_LABEL}` becomes a label's value only at the beginning of a text", step
+        yield (
+            "cluster-label",
+            path,
+            f"`{_LABEL}` becomes a label's value only at the beginning of a text",
+            step,
+        )
     elif text[:1] in "gG" and len(text) < 300 and not any(c.isspace() for c in text):
         head = ".".join([*text.split(".")[:3], ""])
-        if text.count(".") >= 2 and difflib.SequenceMatcher(None, head.lower(), _LABEL.lower()).ratio() > 0.8:
-            yield "cluster-label", path, f"`{head}` is not `{_LABEL}`, so the text stays as it is", step
+        if (
+            text.count(".") >= 2
+            and difflib.SequenceMatcher(None, head.lower(), _LABEL.lower()).ratio() > 0.8
+        ):
+            yield (
+                "cluster-label",
+                path,
+                f"`{head}` is not `{_LABEL}`, so the text stays as it is",
+                step,
+            )
 
 
 def _texts(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
@@ -118,10 +156,18 @@ def _waiting(layer: Layer) -> Iterator[Advice]:
     seconds = layer.helm("timeoutSeconds")
     if isinstance(seconds, int) and seconds > 0:
         return
-    for key, what in (("waitForJobs", "waits for nothing"), ("atomic", "undoes only what fails at once")):
+    for key, what in (
+        ("waitForJobs", "waits for nothing"),
+        ("atomic", "undoes only what fails at once"),
+    ):
         if layer.own_helm(key) is True:
             summary = f"`helm.{key}` {what} without `helm.timeoutSeconds`"
-            yield "wait-without-timeout", layer.at("helm", key), summary, "Write how long to wait, such as `timeoutSeconds: 300`."
+            yield (
+                "wait-without-timeout",
+                layer.at("helm", key),
+                summary,
+                "Write how long to wait, such as `timeoutSeconds: 300`.",
+            )
 
 
 RULES = (_chart, _values_files, _templates, _waiting)

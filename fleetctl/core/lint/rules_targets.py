@@ -1,4 +1,6 @@
-"""What a fleet.yaml says without effect of clusters and of other bundles: targets, selectors, dependsOn."""
+"""What a fleet.yaml says without effect of clusters and of other bundles: targets, selectors,
+dependsOn.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +19,28 @@ def _shadowed(document: dict[str, Any]) -> Iterator[Advice]:
     if document.get("targetCustomizationMode") == "AllMatches":
         return
     for key in ("targets", "targetCustomizations"):
-        items = [(at, item) for at, item in enumerate(as_list(document.get(key))) if isinstance(item, dict)]
+        items = [
+            (at, item)
+            for at, item in enumerate(as_list(document.get(key)))
+            if isinstance(item, dict)
+        ]
         for n, (at, item) in enumerate(items):
             first = next(((at_, other) for at_, other in items[:n] if _covers(other, item)), None)
             if first:
                 name = as_str(first[1].get("name")) or f"number {first[0] + 1}"
                 summary = f"no cluster gets this entry: {name} picks the same ones before"
-                yield "shadowed", (key, at), summary, "Put it before that one, or set `targetCustomizationMode: AllMatches`."
+                yield (
+                    "shadowed",
+                    (key, at),
+                    summary,
+                    "Put it before that one, or set `targetCustomizationMode: AllMatches`.",
+                )
 
 
 def _covers(first: dict[str, Any], then: dict[str, Any]) -> bool:
-    """Whether every cluster that `then` picks is picked by `first`; False when that is not certain."""
+    """Whether every cluster that `then` picks is picked by `first`; False when that is not
+    certain.
+    """
     stated = [key for key in _CRITERIA if first.get(key) is not None]
     return bool(stated) and all(_covers_in(key, first[key], then.get(key)) for key in stated)
 
@@ -41,7 +54,9 @@ def _covers_in(key: str, first: Any, then: Any) -> bool:
         return False
     labels, others = (as_map(part.get("matchLabels")) for part in (first, then))
     conditions, more = (as_list(part.get("matchExpressions")) for part in (first, then))
-    return all(key_ in others and others[key_] == value for key_, value in labels.items()) and all(one in more for one in conditions)
+    return all(key_ in others and others[key_] == value for key_, value in labels.items()) and all(
+        one in more for one in conditions
+    )
 
 
 def _names_twice(document: dict[str, Any]) -> Iterator[Advice]:
@@ -50,23 +65,37 @@ def _names_twice(document: dict[str, Any]) -> Iterator[Advice]:
         for at, item in enumerate(as_list(document.get(key))):
             name = as_str(as_map(item).get("name"))
             if name in seen:
-                yield "name-twice", (key, at, "name"), f"the name {name[:80]} stands twice in `{key}`", "Give each entry a name of its own."
+                yield (
+                    "name-twice",
+                    (key, at, "name"),
+                    f"the name {name[:80]} stands twice in `{key}`",
+                    "Give each entry a name of its own.",
+                )
             seen |= {name} if name else set()
 
 
 def _depends_on_itself(document: dict[str, Any]) -> Iterator[Advice]:
-    own, labels = as_str(document.get("name")), {k: str(v) for k, v in as_map(document.get("labels")).items()}
+    own, labels = (
+        as_str(document.get("name")),
+        {k: str(v) for k, v in as_map(document.get("labels")).items()},
+    )
     for at, item in enumerate(as_list(document.get("dependsOn"))):
         dependency = as_map(item)
         name, selector = as_str(dependency.get("name")), dependency.get("selector")
         by_name = bool(name) and name == own
         if (by_name and selector is None) or ((not name or by_name) and _picks(selector, labels)):
-            step = "Remove the entry." if by_name else "Choose labels that the bundle itself has not got."
+            step = (
+                "Remove the entry."
+                if by_name
+                else "Choose labels that the bundle itself has not got."
+            )
             yield "depends-on-itself", ("dependsOn", at), "the bundle would wait for itself", step
 
 
 def _picks(selector: Any, labels: dict[str, str]) -> bool:
-    """Whether the bundle's own labels are among what `selector` picks; an empty one picks every bundle."""
+    """Whether the bundle's own labels are among what `selector` picks; an empty one picks every
+    bundle.
+    """
     try:
         return isinstance(selector, dict) and matches(selector, labels)
     except (UsageError, AttributeError, TypeError):
@@ -94,14 +123,27 @@ def _conditions(value: Any, path: Path) -> Iterator[Advice]:
     for at, item in enumerate(as_list(value)):
         operator, values = as_map(item).get("operator"), as_map(item).get("values")
         if operator in {"In", "NotIn"} and not values:
-            yield "selector-values", (*path, at), f"{operator} without `values`", "Write the label's values."
+            yield (
+                "selector-values",
+                (*path, at),
+                f"{operator} without `values`",
+                "Write the label's values.",
+            )
         elif operator in {"Exists", "DoesNotExist"} and values:
-            yield "selector-values", (*path, at), f"{operator} looks at no `values`", "Remove them, or write In or NotIn."
+            yield (
+                "selector-values",
+                (*path, at),
+                f"{operator} looks at no `values`",
+                "Remove them, or write In or NotIn.",
+            )
 
 
 def _no_choice(document: dict[str, Any]) -> Iterator[Advice]:
     if document.get("targets"):
-        step = "Write `overrideTargets` to choose the clusters, or `targetCustomizations` for what is different on some."
+        step = (
+            "Write `overrideTargets` to choose the clusters, or `targetCustomizations` for what is"
+            " different on some."
+        )
         yield "targets-in-file", ("targets",), "`targets` does not choose who gets the bundle", step
 
 

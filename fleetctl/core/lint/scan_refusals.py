@@ -20,9 +20,11 @@ _KEY = re.compile(r"((?:[A-Za-z]+\.)*[A-Za-z]+)[: ]")
 
 
 def refusals(tree: Index, file: str, *, shown: str) -> list[Finding]:
-    """The problems of the bundle with the fleet.yaml `file` of `tree`, each at the key that it names. Never raises.
+    """The problems of the bundle with the fleet.yaml `file` of `tree`, each at the key that it
+    names. Never raises.
 
-    A bundle whose values files are outside `tree` is not judged: they may be there in the repository.
+    A bundle whose values files are outside `tree` is not judged: they may be there in the
+    repository.
     """
     folder, _, name = file.rpartition("/")
     try:
@@ -33,9 +35,15 @@ def refusals(tree: Index, file: str, *, shown: str) -> list[Finding]:
         repo = RepoSpec(workspace=Workspace("fleet-default"), name=RepoName("repo"), spec=spec)
         found = scan(tree, repo, commit=CommitId(""))
     except FleetError as why:
-        return [_finding(why.summary, why.next_step, YamlDocument(None, {}, find_place({}, ())), file, shown)]
+        return [
+            _finding(
+                why.summary, why.next_step, YamlDocument(None, {}, find_place({}, ())), file, shown
+            )
+        ]
     return [
-        _finding(problem.summary, problem.next_step, document, file, shown) for problem in found.problems if problem.code != "no-bundles"
+        _finding(problem.summary, problem.next_step, document, file, shown)
+        for problem in found.problems
+        if problem.code != "no-bundles"
     ]
 
 
@@ -45,10 +53,14 @@ def _reads_outside(fleet: FleetYaml, folder: str) -> bool:
     return any(posixpath.normpath(posixpath.join(folder, name)).startswith("..") for name in names)
 
 
-def _finding(summary: str, next_step: str, document: YamlDocument, file: str, shown: str) -> Finding:
+def _finding(
+    summary: str, next_step: str, document: YamlDocument, file: str, shown: str
+) -> Finding:
     text = re.sub(rf"^{re.escape(file)}(?::\d+)*: ", "", summary)
     key = _KEY.match(text)
-    path: Path = tuple(key[1].split(".")) if key and key[1].split(".")[0] in (document.value or {}) else ()
+    path: Path = (
+        tuple(key[1].split(".")) if key and key[1].split(".")[0] in (document.value or {}) else ()
+    )
     place = find_place(document.places, path)
     return Finding(
         severity=Severity.ERROR,

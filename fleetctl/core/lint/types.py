@@ -1,4 +1,5 @@
-"""Mistakes that the types of a document show: unknown keys, wrong types, unknown words, missing keys; all of them, at any depth.
+"""Mistakes that the types of a document show: unknown keys, wrong types, unknown words, missing
+keys; all of them, at any depth.
 
 What a key or null means is decided as in `shape.py`, which reads the same documents.
 """
@@ -71,7 +72,11 @@ class Checker(NamedTuple):
             msgspec.convert(kept, node.kind)
         except msgspec.ValidationError:
             is_word = isinstance(value, str) and node.choices
-            yield _unknown_value(value, node, path) if is_word else _wrong(value, node.type_of_one, path)
+            yield (
+                _unknown_value(value, node, path)
+                if is_word
+                else _wrong(value, node.type_of_one, path)
+            )
             return
         if node.choices and value not in node.choices and (value or node.name == "operator"):
             yield _unknown_value(value, node, path)
@@ -91,7 +96,12 @@ class Checker(NamedTuple):
                 yield from self.mistakes(item, node.keys[name], (*path, key))
         for key, child in node.keys.items():
             if child.is_required and key not in stated:
-                yield Said("missing-key", path, f"{_name((*path, key))} is missing", f"Write it: {child.field.text}")
+                yield Said(
+                    "missing-key",
+                    path,
+                    f"{_name((*path, key))} is missing",
+                    f"Write it: {child.field.text}",
+                )
 
     def _unknown(self, key: str, item: Any, node: Node, path: Path) -> tuple[list[Said], str]:
         """(findings, the key that is meant or "")."""
@@ -100,16 +110,32 @@ class Checker(NamedTuple):
             return [Said("refused", here, summary, step) for summary, step in insecure(item)], ""
         why = reason(self.kind, key) if path == ("spec",) else ""
         if why:
-            said = Said(NO_EFFECT, here, f"key {_name(here)} has no effect: {why}", "Remove it, or leave it for Rancher Fleet.")
+            said = Said(
+                NO_EFFECT,
+                here,
+                f"key {_name(here)} has no effect: {why}",
+                "Remove it, or leave it for Rancher Fleet.",
+            )
             return ([said] if item not in (None, "", {}, [], False) else []), ""
         judgement = judge(key, list(node.keys), path, self.table)
-        if judgement.code != CASE and any(isinstance(step, str) and is_selector(step) for step in path):
-            return [Said("unknown-key", here, f"unknown key {_name(here)}", selector_step(key, list(node.keys)))], ""
+        if judgement.code != CASE and any(
+            isinstance(step, str) and is_selector(step) for step in path
+        ):
+            return [
+                Said(
+                    "unknown-key",
+                    here,
+                    f"unknown key {_name(here)}",
+                    selector_step(key, list(node.keys)),
+                )
+            ], ""
         return [Said(judgement.code, here, judgement.summary, judgement.next_step)], judgement.key
 
 
 def canonical(value: Any, node: Node) -> Any:
-    """`value` with the known keys in their right spelling and without those that are null, as `shape.fit` has them."""
+    """`value` with the known keys in their right spelling and without those that are null, as
+    `shape.fit` has them.
+    """
     if node.is_list and isinstance(value, list):
         return [_canonical_object(item, node) for item in value]
     return _canonical_object(value, node)
@@ -133,8 +159,17 @@ def manifest(value: dict[str, Any], path: Path) -> Iterator[Said]:
     known = documents().get(kind.lower())
     if known is None or not known.is_manifest:
         if kind.lower() not in _UNCHECKED:
-            why = "is not enforced in this version" if kind in NOT_ENFORCED else "is not a kind that fleetctl knows"
-            yield Said("refused", (*path, "kind"), f"{kind[:80]} {why}, and `fleetctl apply` refuses it", "Remove the object.")
+            why = (
+                "is not enforced in this version"
+                if kind in NOT_ENFORCED
+                else "is not a kind that fleetctl knows"
+            )
+            yield Said(
+                "refused",
+                (*path, "kind"),
+                f"{kind[:80]} {why}, and `fleetctl apply` refuses it",
+                "Remove the object.",
+            )
         return
     spec = value.get("spec")
     checker = Checker(known.kind, table_of(known.name))
@@ -142,7 +177,10 @@ def manifest(value: dict[str, Any], path: Path) -> Iterator[Said]:
     found = list(checker.mistakes({} if spec is None else spec, node, ("spec",)))
     stated = canonical(spec, node) if isinstance(spec, dict) else {}
     if known.kind == "Schedule":
-        found += [Said("invalid-value", ("spec", *p.path), p.summary, p.next_step) for p in problems(stated)]
+        found += [
+            Said("invalid-value", ("spec", *p.path), p.summary, p.next_step)
+            for p in problems(stated)
+        ]
     targets = stated.get("targets") if known.kind == "GitRepo" else None
     for at, target in enumerate(targets if isinstance(targets, list) else []):
         if isinstance(target, dict) and not states_criterion(target):
@@ -156,13 +194,20 @@ def states_criterion(item: Mapping[str, Any]) -> bool:
 
 def no_criterion(path: Path) -> Said:
     step = "Write `clusterSelector: {}` for all clusters."
-    return Said("no-criterion", path, "the entry states no criterion and would match no cluster", step)
+    return Said(
+        "no-criterion", path, "the entry states no criterion and would match no cluster", step
+    )
 
 
 def _unknown_value(value: Any, node: Node, path: Path) -> Said:
     near = nearest(str(value), list(node.choices))
     step = f"Did you mean {near}?" if near else f"Write one of {', '.join(node.choices)}."
-    return Said("unknown-value", path, f"{_name(path)}: {_short(value)} is none of {', '.join(node.choices)}", step)
+    return Said(
+        "unknown-value",
+        path,
+        f"{_name(path)}: {_short(value)} is none of {', '.join(node.choices)}",
+        step,
+    )
 
 
 def _wrong(value: Any, wanted: str, path: Path) -> Said:

@@ -1,7 +1,9 @@
-"""What the owner of a release key says of one `fleet-agent.pyz`, and the file that holds it. Pure: bytes in, bytes out.
+"""What the owner of a release key says of one `fleet-agent.pyz`, and the file that holds it. Pure:
+bytes in, bytes out.
 
-Rule: the manager only says which version; an agent runs nothing that a release key, which never lies on the manager, has not signed. Signed
-is Ed25519 over a domain line and six lines: version, Python, platform, size, SHA-256, and whether it may replace a newer version.
+Rule: the manager only says which version; an agent runs nothing that a release key, which never
+lies on the manager, has not signed. Signed is Ed25519 over a domain line and six lines: version,
+Python, platform, size, SHA-256, and whether it may replace a newer version.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ class Runtime(NamedTuple):
 
 
 class AgentRelease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """A statement about one file. `key_id` names the key (16 hex digits of its SHA-256), `signature` is unpadded URL-safe base64."""
+    """A statement about one file. `key_id` names the key (16 hex digits of its SHA-256),
+    `signature` is unpadded URL-safe base64.
+    """
 
     version: str
     python: str
@@ -60,19 +64,36 @@ class _File(AgentRelease, frozen=True, kw_only=True, omit_defaults=True, rename=
 def release_bytes(release: AgentRelease) -> bytes:
     """What is signed."""
     may = "replaces-newer" if release.replaces_newer else "replaces-older"
-    lines = (release.version, release.python, release.platform, str(release.size), release.sha256, may)
+    lines = (
+        release.version,
+        release.python,
+        release.platform,
+        str(release.size),
+        release.sha256,
+        may,
+    )
     return DOMAIN + "\n".join(lines).encode()
 
 
 def check(release: AgentRelease) -> None:
     """That each word is one, so that no two statements have the same bytes. Raises UsageError."""
-    good = _VERSION.fullmatch(release.version) and _WORD.fullmatch(release.python) and _WORD.fullmatch(release.platform)
+    good = (
+        _VERSION.fullmatch(release.version)
+        and _WORD.fullmatch(release.python)
+        and _WORD.fullmatch(release.platform)
+    )
     if not good or not _SHA256.fullmatch(release.sha256):
         summary = "the release's version, Python, platform or SHA-256 is not written as it must be"
-        raise UsageError(summary, subject="agent release", next_step="Make the file with `make agent` and sign it again.")
+        raise UsageError(
+            summary,
+            subject="agent release",
+            next_step="Make the file with `make agent` and sign it again.",
+        )
     if not 0 < release.size <= MAX_BYTES:
         summary = f"an agent release has 1 to {MAX_BYTES} bytes, not {release.size}"
-        raise UsageError(summary, subject="agent release", next_step="Make the file with `make agent`.")
+        raise UsageError(
+            summary, subject="agent release", next_step="Make the file with `make agent`."
+        )
 
 
 def to_file(release: AgentRelease) -> bytes:
@@ -82,23 +103,35 @@ def to_file(release: AgentRelease) -> bytes:
 
 
 def of_file(data: bytes, *, file: str) -> AgentRelease:
-    """The statement in a signature file; the signature is not checked here. Raises InvalidFile, UsageError."""
+    """The statement in a signature file; the signature is not checked here. Raises InvalidFile,
+    UsageError.
+    """
     step = "Make it with `fleetctl agent-release sign`."
     try:
         found = msgspec.json.decode(data[: MAX_SIGNATURE_FILE + 1], type=_File)
     except (msgspec.DecodeError, UnicodeError) as why:
         raise InvalidFile(f"not a signature of an agent: {why}", file=file, next_step=step) from why
     if found.format != FORMAT:
-        raise InvalidFile(f"its format is {found.format[:40]!r}, not {FORMAT}", file=file, next_step=step)
-    release = AgentRelease(**{name: getattr(found, name) for name in AgentRelease.__struct_fields__})
+        raise InvalidFile(
+            f"its format is {found.format[:40]!r}, not {FORMAT}", file=file, next_step=step
+        )
+    release = AgentRelease(
+        **{name: getattr(found, name) for name in AgentRelease.__struct_fields__}
+    )
     check(release)
     return release
 
 
 def runtime_of(suffix: str) -> Runtime:
-    """Of the first of `importlib.machinery.EXTENSION_SUFFIXES`, which names Python, machine and C library in one."""
+    """Of the first of `importlib.machinery.EXTENSION_SUFFIXES`, which names Python, machine and C
+    library in one.
+    """
     found = _SUFFIX.fullmatch(suffix)
-    return Runtime(f"{found[1]}-{found[2]}.{found[3]}", found[4]) if found else Runtime("unknown", "unknown")
+    return (
+        Runtime(f"{found[1]}-{found[2]}.{found[3]}", found[4])
+        if found
+        else Runtime("unknown", "unknown")
+    )
 
 
 def is_newer(one: str, other: str) -> bool | None:

@@ -1,8 +1,10 @@
 """A bundle is its inputs: files in one canonical archive, and what to do with them.
 
-The archive is an uncompressed USTAR tar: regular files only, sorted by path bytes, mtime 0, uid and gid 0, no names, modes 0644 or
-0755. A path that does not fit into USTAR's fields (100 bytes for the last part, 155 for the folder) stands in a pax header before its
-entry, as its only record. Its digest is the SHA-256 of those bytes, so the same commit and options give the same digest on every machine.
+The archive is an uncompressed USTAR tar: regular files only, sorted by path bytes, mtime 0, uid and
+gid 0, no names, modes 0644 or
+0755. A path that does not fit into USTAR's fields (100 bytes for the last part, 155 for the folder)
+      stands in a pax header before its entry, as its only record. Its digest is the SHA-256 of
+      those bytes, so the same commit and options give the same digest on every machine.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ Files = Mapping[str, File]
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """Who: all criteria that are stated must hold. A selector of {} matches every cluster; none stated matches nobody."""
+    """Who: all criteria that are stated must hold. A selector of {} matches every cluster; none
+    stated matches nobody.
+    """
 
     name: str = ""
     cluster_name: str = ""
@@ -56,7 +60,9 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rena
 
 
 class BundleSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """What a scan makes of one directory. `targets` say who gets it, `customizations` how it differs there."""
+    """What a scan makes of one directory. `targets` say who gets it, `customizations` how it
+    differs there.
+    """
 
     workspace: Workspace
     name: BundleName
@@ -79,7 +85,9 @@ class BundleSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
 
 
 def chart_folder(chart: str, repo: str, version: str) -> str:
-    """Where a fetched chart stands in the archive; whoever has the options of a cluster finds the chart that they mean."""
+    """Where a fetched chart stands in the archive; whoever has the options of a cluster finds the
+    chart that they mean.
+    """
     return ".charts/" + chart_digest(chart, repo, version)[:16]
 
 
@@ -136,7 +144,8 @@ def _add_long_name(tar: tarfile.TarFile, path: str) -> None:
 def unpack(data: bytes, limits: Limits = DEFAULT_LIMITS) -> dict[str, File]:
     """The files of a canonical archive, in memory. Raises UsageError on what `pack` does not write.
 
-    The archive comes from a manager or from a disk: it is read with the strict reader of `core/tar`.
+    The archive comes from a manager or from a disk: it is read with the strict reader of
+    `core/tar`.
     """
     files: dict[str, File] = {}
     total = 0
@@ -167,14 +176,25 @@ def archive_digest(data: bytes) -> Digest:
 def _check(files: Files, limits: Limits) -> None:
     total = 0
     if len(files) > limits.files:
-        raise UsageError(f"{len(files)} files are more than the {limits.files} that a bundle may hold", next_step="Split the bundle.")
+        raise UsageError(
+            f"{len(files)} files are more than the {limits.files} that a bundle may hold",
+            next_step="Split the bundle.",
+        )
     for path, file in files.items():
         why = check_path(path, limits)
         if why:
-            raise UsageError(f"{path!r} {why}", subject=path, next_step="Rename it, or list it in .fleetignore.")
+            raise UsageError(
+                f"{path!r} {why}", subject=path, next_step="Rename it, or list it in .fleetignore."
+            )
         total += len(file.data)
         if len(file.data) > limits.file_bytes:
-            summary = f"{path} has {len(file.data)} bytes, more than the {limits.file_bytes} that one file may have"
+            summary = (
+                f"{path} has {len(file.data)} bytes, more than the {limits.file_bytes} that one"
+                " file may have"
+            )
             raise UsageError(summary, subject=path, next_step="List it in .fleetignore.")
     if total > limits.total_bytes:
-        raise UsageError(f"{total} bytes are more than the {limits.total_bytes} of a bundle", next_step="Split the bundle.")
+        raise UsageError(
+            f"{total} bytes are more than the {limits.total_bytes} of a bundle",
+            next_step="Split the bundle.",
+        )

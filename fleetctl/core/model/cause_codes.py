@@ -1,7 +1,9 @@
-"""The words for causes: what each means, and the next step. The one source of docs/agent-codes.md, of hints in statuses, and of the page.
+"""The words for causes: what each means, and the next step. The one source of docs/agent-codes.md,
+of hints in statuses, and of the page.
 
-Rule: whatever an agent or the manager can report has a row here (a test reads their sources), and whoever shows a code shows this hint
-unless the agent gave a better one. CLUSTER and BUNDLE in a hint stand for the names at hand.
+Rule: whatever an agent or the manager can report has a row here (a test reads their sources), and
+whoever shows a code shows this hint unless the agent gave a better one. CLUSTER and BUNDLE in a
+hint stand for the names at hand.
 """
 
 from __future__ import annotations
@@ -21,11 +23,13 @@ AGENT = (
     Code(
         "agent-upgrade",
         "a version of the agent that the manager named is not taken, or was tried and given up",
-        "nothing at once: the version before runs; name another version, or `fleetctl cluster upgrade-agent CLUSTER --off`",
+        "nothing at once: the version before runs; name another version, or `fleetctl cluster"
+        " upgrade-agent CLUSTER --off`",
     ),
     Code(
         "clock-skew",
-        "this machine's clock is more than five minutes from the manager's; requests are signed with the manager's time",
+        "this machine's clock is more than five minutes from the manager's; requests are signed"
+        " with the manager's time",
         "set the clock (NTP)",
     ),
     Code(
@@ -50,7 +54,8 @@ AGENT = (
     ),
     Code(
         "duplicate-agent",
-        "two agents use one key: a copied disk, or a virtual machine that was cloned. Both stop changing things",
+        "two agents use one key: a copied disk, or a virtual machine that was cloned. Both stop"
+        " changing things",
         "end one; `fleetctl cluster register CLUSTER --replace` for the other",
     ),
     Code(
@@ -70,7 +75,8 @@ AGENT = (
     ),
     Code(
         "not-enrolled",
-        "the manager does not know this agent's key: the cluster was deleted, or enrolled elsewhere with `--replace`",
+        "the manager does not know this agent's key: the cluster was deleted, or enrolled elsewhere"
+        " with `--replace`",
         "end this agent, or `fleetctl cluster register CLUSTER --replace` and enrol again",
     ),
 )
@@ -83,7 +89,8 @@ BUNDLE = (
     Code(
         "behind",
         "what is asked for is older than what was here before, and is not done",
-        "`fleet-manager epoch raise` when the manager was restored from a backup; else make a new commit",
+        "`fleet-manager epoch raise` when the manager was restored from a backup; else make a new"
+        " commit",
     ),
     Code(
         "bug",
@@ -97,8 +104,10 @@ BUNDLE = (
     ),
     Code(
         "client-side",
-        "deployed and Ready, with a warning: server-side apply refuses an object, so the release is applied client-side as helm 3 does",
-        "remove the duplicate entry, or correct the field that the message names; it stays deployed either way",
+        "deployed and Ready, with a warning: server-side apply refuses an object, so the release is"
+        " applied client-side as helm 3 does",
+        "remove the duplicate entry, or correct the field that the message names; it stays deployed"
+        " either way",
     ),
     Code(
         "cluster-unreachable",
@@ -142,7 +151,8 @@ BUNDLE = (
     ),
     Code(
         "helm-not-ours",
-        "helm found an object that is not the release's, and what the bundle would apply cannot be rendered to see whose the others are",
+        "helm found an object that is not the release's, and what the bundle would apply cannot be"
+        " rendered to see whose the others are",
         "look at the object's `meta.helm.sh/release-name`, and correct what the bundle states",
     ),
     Code(
@@ -177,8 +187,10 @@ BUNDLE = (
     ),
     Code(
         "no-kind",
-        "the bundle states an object of a kind, or of an API version, that the cluster does not have",
-        "install the CustomResourceDefinition on CLUSTER, or name the bundle that brings it in `dependsOn`",
+        "the bundle states an object of a kind, or of an API version, that the cluster does not"
+        " have",
+        "install the CustomResourceDefinition on CLUSTER, or name the bundle that brings it in"
+        " `dependsOn`",
     ),
     Code(
         "not-enforced",
@@ -207,12 +219,14 @@ BUNDLE = (
     ),
     Code(
         "removal",
-        "what was deleted is not gone after half a minute: a finalizer holds it, or a namespace does not end. Looked at every minute",
+        "what was deleted is not gone after half a minute: a finalizer holds it, or a namespace"
+        " does not end. Looked at every minute",
         "look at who should clear the finalizer; when nobody does, take it off the object",
     ),
     Code(
         "removing",
-        "what was deleted is not gone yet, or the removal waits for bundles that may take over what it would delete",
+        "what was deleted is not gone yet, or the removal waits for bundles that may take over what"
+        " it would delete",
         "nothing",
     ),
     Code(
@@ -227,8 +241,10 @@ BUNDLE = (
     ),
     Code(
         "set-aside",
-        "the agent died again and again while it worked on this generation of the bundle; the other bundles are deployed meanwhile",
-        "look for what ends the agent (`journalctl`, `dmesg`); the bundle is tried again when it changes, and after growing pauses",
+        "the agent died again and again while it worked on this generation of the bundle; the other"
+        " bundles are deployed meanwhile",
+        "look for what ends the agent (`journalctl`, `dmesg`); the bundle is tried again when it"
+        " changes, and after growing pauses",
     ),
     Code(
         "source",
@@ -242,7 +258,8 @@ BUNDLE = (
     ),
     Code(
         "taken",
-        "an object or a release that the bundle states belongs to another bundle, to a release of somebody else's, or to nobody",
+        "an object or a release that the bundle states belongs to another bundle, to a release of"
+        " somebody else's, or to nobody",
         "take it out of one of the bundles; for what no bundle holds `helm.takeOwnership: true`",
     ),
     Code(
@@ -278,7 +295,8 @@ BUNDLE = (
     Code(
         "try-later",
         "the manager does not answer or asks for patience, or a namespace is being deleted",
-        "nothing, or look at the way to the manager (`fleet-agent check`), or at what holds the namespace",
+        "nothing, or look at the way to the manager (`fleet-agent check`), or at what holds the"
+        " namespace",
     ),
     Code(
         "unavailable",
@@ -292,8 +310,10 @@ BUNDLE = (
     ),
     Code(
         "webhook",
-        "an admission webhook of the cluster does not answer, so that the API server refuses the objects it watches",
-        "repair the webhook's service, or delete its webhook configuration when the service is gone for good",
+        "an admission webhook of the cluster does not answer, so that the API server refuses the"
+        " objects it watches",
+        "repair the webhook's service, or delete its webhook configuration when the service is gone"
+        " for good",
     ),
     Code(
         "work-crashed",
@@ -302,8 +322,10 @@ BUNDLE = (
     ),
     Code(
         "work-limit",
-        "reading the bundle's templates and files exceeded a limit of CPU time, memory or wall time, and was ended",
-        "make its templates, charts or manifests smaller; it is tried again when the bundle changes, and after growing pauses",
+        "reading the bundle's templates and files exceeded a limit of CPU time, memory or wall"
+        " time, and was ended",
+        "make its templates, charts or manifests smaller; it is tried again when the bundle"
+        " changes, and after growing pauses",
     ),
 )
 # What the manager says of a deployment by itself.
@@ -343,7 +365,9 @@ CODES = {row.code: row for row in (*AGENT, *BUNDLE, *MANAGER)}
 
 
 def hint_of(code: str, *, cluster: str = "", bundle: str = "") -> str:
-    """The next step for a code, with the names in it; "" for a word that this version does not know."""
+    """The next step for a code, with the names in it; "" for a word that this version does not
+    know.
+    """
     row = CODES.get(code)
     if row is None:
         return ""

@@ -34,7 +34,9 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, renam
 
 
 def matches(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bool:
-    """Whether a LabelSelector picks `labels`: {} picks all, None picks none. Raises UsageError on a malformed selector."""
+    """Whether a LabelSelector picks `labels`: {} picks all, None picks none. Raises UsageError on a
+    malformed selector.
+    """
     if selector is None:
         return False
     if not isinstance(selector, Mapping):
@@ -54,7 +56,11 @@ def asked_for(selector: Mapping[str, Any] | None) -> set[str]:
         return set()
     wanted, expressions = selector.get("matchLabels"), selector.get("matchExpressions")
     found = set(map(str, wanted)) if isinstance(wanted, Mapping) else set()
-    return found | {str(e.get("key", "")) for e in (expressions if isinstance(expressions, list) else ()) if isinstance(e, Mapping)}
+    return found | {
+        str(e.get("key", ""))
+        for e in (expressions if isinstance(expressions, list) else ())
+        if isinstance(e, Mapping)
+    }
 
 
 def _expression(expression: Any, labels: Mapping[str, str]) -> bool:
@@ -71,7 +77,9 @@ def _expression(expression: Any, labels: Mapping[str, str]) -> bool:
         case "DoesNotExist":
             return key not in labels
         case other:
-            raise _malformed(f"operator {str(other)[:40]!r} is none of In, NotIn, Exists, DoesNotExist")
+            raise _malformed(
+                f"operator {str(other)[:40]!r} is none of In, NotIn, Exists, DoesNotExist"
+            )
 
 
 def _malformed(why: str) -> UsageError:
@@ -79,7 +87,9 @@ def _malformed(why: str) -> UsageError:
 
 
 def parse_selector(text: str) -> dict[str, Any]:
-    """A command line's `-l env=prod,tier!=gold,region in (eu,us),!old` as a LabelSelector. Raises UsageError."""
+    """A command line's `-l env=prod,tier!=gold,region in (eu,us),!old` as a LabelSelector. Raises
+    UsageError.
+    """
     labels: dict[str, str] = {}
     expressions: list[dict[str, Any]] = []
     for term in _terms(text):
@@ -89,7 +99,13 @@ def parse_selector(text: str) -> dict[str, Any]:
             values = [v.strip() for v in rest.strip().strip("()").split(",") if v.strip()]
             if not values:
                 raise _wrong_selector(text, f"{key.strip()} has no values to compare with")
-            expressions.append({"key": key.strip(), "operator": "In" if word == " in " else "NotIn", "values": values})
+            expressions.append(
+                {
+                    "key": key.strip(),
+                    "operator": "In" if word == " in " else "NotIn",
+                    "values": values,
+                }
+            )
         elif "!=" in term:
             key, _, value = term.partition("!=")
             expressions.append({"key": key.strip(), "operator": "NotIn", "values": [value.strip()]})
@@ -128,4 +144,7 @@ def _terms(text: str) -> list[str]:
 
 def _wrong_selector(text: str, why: str) -> UsageError:
     """Never taken for one that says less: an empty selector picks everybody."""
-    return UsageError(f"selector {text[:80]!r} is wrong: {why}", next_step="Write it as key=value,key2!=value2,key3 in (a,b).")
+    return UsageError(
+        f"selector {text[:80]!r} is wrong: {why}",
+        next_step="Write it as key=value,key2!=value2,key3 in (a,b).",
+    )

@@ -16,8 +16,9 @@ FleetError                 exit 1   not found, differs, not ready
 │   └── SourceError                 a Git repository or a chart could not be read
 └── DeadlineError          exit 6   a wait that we were asked for ran out
 
-Raised where the fact is known, caught once per program. `subject` is the object as a person would name it ("bundle web on cluster
-paris-4"), `next_step` one imperative sentence. Exit 70 is kept for bugs of ours.
+Raised where the fact is known, caught once per program. `subject` is the object as a person would
+name it ("bundle web on cluster paris-4"), `next_step` one imperative sentence. Exit 70 is kept for
+bugs of ours.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class FleetError(Exception):
         self.summary = summary
         self.subject = subject
         self.next_step = next_step
-        self.status = self.exit_status  # of this one error; what a manager said of its own may differ
+        # of this one error; what a manager said of its own may differ
+        self.status = self.exit_status
 
 
 class NotFound(FleetError):
@@ -57,7 +59,9 @@ class InvalidFile(UsageError):
 
     code, http_status = "invalid-file", 422
 
-    def __init__(self, summary: str, *, file: str, line: int = 0, column: int = 0, next_step: str = "") -> None:
+    def __init__(
+        self, summary: str, *, file: str, line: int = 0, column: int = 0, next_step: str = ""
+    ) -> None:
         place = file + (f":{line}" if line else "") + (f":{column}" if line and column else "")
         super().__init__(f"{place}: {summary}", subject=file, next_step=next_step)
         self.file, self.line, self.column = file, line, column
@@ -104,7 +108,9 @@ class DeadlineError(FleetError):
 
 
 def every_error() -> tuple[type[FleetError], ...]:
-    """The tree, parents first, for documentation and for translating an answer of the manager back."""
+    """The tree, parents first, for documentation and for translating an answer of the manager
+    back.
+    """
     found: list[type[FleetError]] = []
     todo: list[type[FleetError]] = [FleetError]
     while todo:

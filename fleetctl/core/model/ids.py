@@ -1,4 +1,6 @@
-"""Names of things, each a type of its own, so that a bundle's name is never passed where a cluster's is meant."""
+"""Names of things, each a type of its own, so that a bundle's name is never passed where a
+cluster's is meant.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,8 @@ import re
 from typing import NewType
 
 Workspace = NewType("Workspace", str)  # Fleet's namespace: `fleet-default`, `fleet-local`
-ClusterId = NewType("ClusterId", str)  # made by the manager at enrolment, never changes: `c-` and 20 hex digits
+# made by the manager at enrolment, never changes: `c-` and 20 hex digits
+ClusterId = NewType("ClusterId", str)
 ClusterName = NewType("ClusterName", str)
 GroupName = NewType("GroupName", str)
 RepoName = NewType("RepoName", str)

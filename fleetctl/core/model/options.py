@@ -1,7 +1,9 @@
-"""Fleet's BundleDeploymentOptions: how one bundle is put on one cluster, and how a customization changes that.
+"""Fleet's BundleDeploymentOptions: how one bundle is put on one cluster, and how a customization
+changes that.
 
-Keys and merge rules: rancher/fleet `pkg/apis/fleet.cattle.io/v1alpha1/bundledeployment_types.go`. Where Fleet accepts a key in a
-customization and ignores it, or cannot switch a boolean off, the customization wins here: what is stated is meant.
+Keys and merge rules: rancher/fleet `pkg/apis/fleet.cattle.io/v1alpha1/bundledeployment_types.go`.
+Where Fleet accepts a key in a customization and ignores it, or cannot switch a boolean off, the
+customization wins here: what is stated is meant.
 """
 
 from __future__ import annotations
@@ -112,14 +114,16 @@ class Options(_Options, frozen=True, kw_only=True):
     ignore: IgnoreOptions | None = None
     correct_drift: CorrectDrift | None = None
     downstream_resources: list[DownstreamResource] | None = None
-    target_namespace: str | None = None  # of the GitRepo: everything of the bundle stays in this namespace
+    # of the GitRepo: everything of the bundle stays in this namespace
+    target_namespace: str | None = None
 
 
 # What the manager says and no fleet.yaml can: by its key.
 INTERNAL = frozenset({"targetNamespace"})
 # Fields whose customization replaces the whole object instead of merging into it.
 _WHOLE = frozenset({"correct_drift"})
-# Lists that a customization adds to; every other list is replaced. An item with the same fields here takes the place of the one before.
+# Lists that a customization adds to; every other list is replaced. An item with the same fields
+# here takes the place of the one before.
 _ADDED: dict[str, tuple[str, ...]] = {
     "overlays": (),
     "values_from": ("config_map_key_ref", "secret_key_ref"),
@@ -164,7 +168,11 @@ def _merge_field(name: str, old: Any, new: Any) -> Any:
 def _joined(old: list[Any], new: list[Any], fields: tuple[str, ...]) -> list[Any]:
     found = list(old)
     for item in new:
-        same = (at for at, had in enumerate(found) if all(getattr(had, f) == getattr(item, f) for f in fields) and (fields or had == item))
+        same = (
+            at
+            for at, had in enumerate(found)
+            if all(getattr(had, f) == getattr(item, f) for f in fields) and (fields or had == item)
+        )
         at = next(same, None)
         if at is None:
             found.append(item)
@@ -178,14 +186,21 @@ def merge_values(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, new in over.items():
         old = merged.get(key)
-        merged[key] = merge_values(old, new) if isinstance(old, dict) and isinstance(new, dict) else new
+        merged[key] = (
+            merge_values(old, new) if isinstance(old, dict) and isinstance(new, dict) else new
+        )
     return merged
 
 
 def downstream_of(options: Options) -> list[DownstreamResource]:
-    """What is to be copied, each once, with the kind as Kubernetes writes it (Fleet takes it in any case)."""
+    """What is to be copied, each once, with the kind as Kubernetes writes it (Fleet takes it in any
+    case).
+    """
     kinds = {"secret": "Secret", "configmap": "ConfigMap"}
-    named = (DownstreamResource(kind=kinds.get(one.kind.lower(), one.kind), name=one.name) for one in options.downstream_resources or [])
+    named = (
+        DownstreamResource(kind=kinds.get(one.kind.lower(), one.kind), name=one.name)
+        for one in options.downstream_resources or []
+    )
     return list(dict.fromkeys(named))
 
 
@@ -195,6 +210,8 @@ def to_json(options: Options) -> bytes:
 
 
 def digest(options: Options) -> Digest:
-    """What identifies a deployment's options; `diff` and `correctDrift` are left out, because changing them redeploys nothing."""
+    """What identifies a deployment's options; `diff` and `correctDrift` are left out, because
+    changing them redeploys nothing.
+    """
     bare = msgspec.structs.replace(options, diff=None, correct_drift=None)
     return Digest(hashlib.sha256(to_json(bare)).hexdigest())

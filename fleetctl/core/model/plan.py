@@ -1,8 +1,9 @@
 """What must change so that each cluster is told what its bundles say now.
 
-Rule: a deployment gets a new generation when its archive or its options change (`diff` and `correctDrift` aside), and only then; what no
-bundle wants any more becomes a tombstone, which stays until the agent has reported it done. Generations come from one counter that never
-goes back, so a bundle that is removed and comes again is never older than before.
+Rule: a deployment gets a new generation when its archive or its options change (`diff` and
+`correctDrift` aside), and only then; what no bundle wants any more becomes a tombstone, which stays
+until the agent has reported it done. Generations come from one counter that never goes back, so a
+bundle that is removed and comes again is never older than before.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ Key = tuple[ClusterId, BundleName]
 
 # gc=False: they hold nothing that could be a circle, and a pass makes a million of them.
 class Want(msgspec.Struct, frozen=True, gc=False):
-    """One BundleDeployment as the bundle says. `options_key` identifies the whole options, `options_digest` what redeploys."""
+    """One BundleDeployment as the bundle says. `options_key` identifies the whole options,
+    `options_digest` what redeploys.
+    """
 
     archive: Digest
     options_digest: Digest
@@ -34,8 +37,9 @@ class Want(msgspec.Struct, frozen=True, gc=False):
 
 
 class Have(msgspec.Struct, frozen=True, gc=False):
-    """One BundleDeployment as it is stored: what its cluster was told. `generation` 0: nothing yet; below 0: it was told
-    to remove it, and that was taken back. `staged`: the key of the Want that a rollout holds back, or "".
+    """One BundleDeployment as it is stored: what its cluster was told. `generation` 0: nothing yet;
+    below 0: it was told to remove it, and that was taken back. `staged`: the key of the Want that a
+    rollout holds back, or "".
     """
 
     generation: Generation
@@ -51,7 +55,9 @@ class Have(msgspec.Struct, frozen=True, gc=False):
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
-    """`want` None is a tombstone. `redeploy`: the generation grows. `tells`: the cluster's document is another one when this is stored."""
+    """`want` None is a tombstone. `redeploy`: the generation grows. `tells`: the cluster's document
+    is another one when this is stored.
+    """
 
     key: Key
     want: Want | None
@@ -60,9 +66,12 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 
 
 def decide(wanted: Mapping[Key, Want], have: Mapping[Key, Have]) -> list[Change]:
-    """The differences, sorted by cluster and bundle. Deciding again after they are stored gives none."""
+    """The differences, sorted by cluster and bundle. Deciding again after they are stored gives
+    none.
+    """
     changes: list[Change] = []
-    made: dict[tuple[int, int], tuple[bool, bool] | None] = {}  # thousands share one Want and one Have
+    # thousands share one Want and one Have
+    made: dict[tuple[int, int], tuple[bool, bool] | None] = {}
     for key, want in wanted.items():
         old = have.get(key)
         pair = id(want), id(old)
@@ -90,11 +99,19 @@ def _difference(want: Want, old: Have | None) -> tuple[bool, bool] | None:
     if not _differs(want, old):
         return None
     redeploy = _redeploys(want, old)
-    return redeploy, redeploy or old is None or (want.options_key, want.shown) != (old.options_key, old.shown)
+    return redeploy, redeploy or old is None or (want.options_key, want.shown) != (
+        old.options_key,
+        old.shown,
+    )
 
 
 def _redeploys(want: Want, old: Have | None) -> bool:
-    return old is None or old.removed or old.generation < 1 or (want.archive, want.options_digest) != (old.archive, old.options_digest)
+    return (
+        old is None
+        or old.removed
+        or old.generation < 1
+        or (want.archive, want.options_digest) != (old.archive, old.options_digest)
+    )
 
 
 def _differs(want: Want, old: Have | None) -> bool:

@@ -9,7 +9,8 @@ import msgspec
 from fleetctl.core.formats.redact import redacted
 from fleetctl.core.model.errors import FleetError, InvalidFile, UsageError
 
-# Codes of warnings. Where a bundle was that goes with one of them, it is a problem (manager/ingest/apply_scan.py).
+# Codes of warnings. Where a bundle was that goes with one of them, it is a problem
+# (manager/ingest/apply_scan.py).
 EMPTY, LEFT_OUT = "empty", "left-out"
 
 
@@ -19,7 +20,8 @@ _MOST_WARNINGS = 100
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """Why the bundle at `path` could not be made, or, with `warning`, what should be known of it.
 
-    Its texts quote the repository and are stored and shown to readers: secrets in them are redacted.
+    Its texts quote the repository and are stored and shown to readers: secrets in them are
+    redacted.
     """
 
     path: str
@@ -34,7 +36,9 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def limit_warnings(warnings: Sequence[Problem]) -> list[Problem]:
-    """The first 100 warnings, and one more for each directory without a bundle: these prevent a removal."""
+    """The first 100 warnings, and one more for each directory without a bundle: these prevent a
+    removal.
+    """
     rest = {w.path: w for w in reversed(warnings[_MOST_WARNINGS:]) if w.code in {EMPTY, LEFT_OUT}}
     return [*warnings[:_MOST_WARNINGS], *(rest[path] for path in sorted(rest))]
 
@@ -42,17 +46,27 @@ def limit_warnings(warnings: Sequence[Problem]) -> list[Problem]:
 def problem_of(directory: str, why: FleetError) -> Problem:
     """The error of one directory; its summary names the directory."""
     kind = why.code if not isinstance(why, UsageError) else "invalid"
-    is_named = isinstance(why, InvalidFile) or (directory and directory in why.summary) or shown_directory(directory) in why.summary
+    is_named = (
+        isinstance(why, InvalidFile)
+        or (directory and directory in why.summary)
+        or shown_directory(directory) in why.summary
+    )
     summary = why.summary if is_named else f"{shown_directory(directory)}: {why.summary}"
-    return Problem(path=directory, code=kind, summary=_storable(summary), next_step=_storable(why.next_step))
+    return Problem(
+        path=directory, code=kind, summary=_storable(summary), next_step=_storable(why.next_step)
+    )
 
 
 def internal_problem(directory: str, why: BaseException) -> Problem:
     """For an error that is a bug, or for memory that ran out: one bundle's, the others go on."""
     if isinstance(why, MemoryError):
         summary = f"{shown_directory(directory)} needs more memory than a scan may use"
-        return Problem(path=directory, code="too-large", summary=summary, next_step="Make its files smaller.")
-    summary = f"{shown_directory(directory)}: internal error: {type(why).__name__}: {str(why)[:200]}"
+        return Problem(
+            path=directory, code="too-large", summary=summary, next_step="Make its files smaller."
+        )
+    summary = (
+        f"{shown_directory(directory)}: internal error: {type(why).__name__}: {str(why)[:200]}"
+    )
     step = "Report this with the bundle's fleet.yaml; the other bundles go on."
     return Problem(path=directory, code="internal", summary=_storable(summary), next_step=step)
 

@@ -1,7 +1,8 @@
 """Why something is not Ready: code, cause, object and hint, from one deployment up to the GitRepo.
 
-Rule: a cause is shown as the agent wrote it. Many clusters with the same trouble are one group, with all of them counted and one named;
-two causes are the same when they differ only in what a cluster makes up by itself (names of Pods, addresses, times, digests).
+Rule: a cause is shown as the agent wrote it. Many clusters with the same trouble are one group,
+with all of them counted and one named; two causes are the same when they differ only in what a
+cluster makes up by itself (names of Pods, addresses, times, digests).
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ import msgspec
 from fleetctl.core.model.cause_codes import hint_of
 from fleetctl.core.model.status import Report, State, rank
 
-# What differs from cluster to cluster in the same sentence, by what takes its place. Longer shapes come first.
+# What differs from cluster to cluster in the same sentence, by what takes its place. Longer shapes
+# come first.
 _MADE_UP = (
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "*"),  # UIDs
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?"), "*"),  # times
     (re.compile(r"(?:sha256:)?\b[0-9a-f]{32,}\b"), "*"),  # digests
     (re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b"), "*"),  # addresses
-    (re.compile(r"-[bcdf-hj-np-tv-z2-9]{5,10}-[bcdf-hj-np-tv-z2-9]{5}\b"), "-*"),  # Pods of a Deployment: Kubernetes' SafeEncodeString
+    # Pods of a Deployment: Kubernetes' SafeEncodeString
+    (re.compile(r"-[bcdf-hj-np-tv-z2-9]{5,10}-[bcdf-hj-np-tv-z2-9]{5}\b"), "-*"),
     (re.compile(r"\b\d+(?:\.\d+)? ?(?:ms|s|m|h|seconds|minutes)\b"), "*"),  # how long it took
     (re.compile(r"\d{5,}"), "*"),  # process ids, resource versions
 )
@@ -42,7 +45,9 @@ MOST_GROUPS = 10
 
 
 class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`cause`: one line, as whoever found it wrote it. `object`: what it is about. `hint`: the next step."""
+    """`cause`: one line, as whoever found it wrote it. `object`: what it is about. `hint`: the next
+    step.
+    """
 
     code: str
     cause: str
@@ -68,7 +73,9 @@ def normalised(text: str) -> str:
 
 
 def cause_key(report: Report) -> str:
-    """Equal for reports of the same trouble; "" for one that has none. Twelve hex digits: what a group is counted by."""
+    """Equal for reports of the same trouble; "" for one that has none. Twelve hex digits: what a
+    group is counted by.
+    """
     if report.state is State.READY:
         return ""
     said = (report.code, normalised(report.message), normalised(report.object))
@@ -78,11 +85,17 @@ def cause_key(report: Report) -> str:
 def of_report(report: Report, *, cluster: str = "", bundle: str = "") -> Reason:
     """What an agent says is the matter."""
     code = report.code or _OF_STATE.get(report.state, "")
-    cause = report.message or ("told, and not answered yet" if report.state is State.WAIT_APPLIED else report.state.value)
-    return Reason(code, cause, report.object, report.hint or hint_of(code, cluster=cluster, bundle=bundle))
+    cause = report.message or (
+        "told, and not answered yet" if report.state is State.WAIT_APPLIED else report.state.value
+    )
+    return Reason(
+        code, cause, report.object, report.hint or hint_of(code, cluster=cluster, bundle=bundle)
+    )
 
 
-def of_manager(code: str, cause: str, about: str = "", *, cluster: str = "", bundle: str = "") -> Reason:
+def of_manager(
+    code: str, cause: str, about: str = "", *, cluster: str = "", bundle: str = ""
+) -> Reason:
     """What the manager knows by itself."""
     return Reason(code, cause, about, hint_of(code, cluster=cluster, bundle=bundle))
 
@@ -94,12 +107,19 @@ def merged(groups: Iterable[Group]) -> list[Group]:
         reason = group.reason
         key = (group.state.value, reason.code, normalised(reason.cause), normalised(reason.object))
         old = found.get(key)
-        found[key] = group if old is None else msgspec.structs.replace(old, count=old.count + group.count)
-    return sorted(found.values(), key=lambda g: (rank(g.state), -g.count, g.reason.code, g.reason.cause, g.cluster, g.bundle))
+        found[key] = (
+            group if old is None else msgspec.structs.replace(old, count=old.count + group.count)
+        )
+    return sorted(
+        found.values(),
+        key=lambda g: (rank(g.state), -g.count, g.reason.code, g.reason.cause, g.cluster, g.bundle),
+    )
 
 
 def message_of(groups: Iterable[Group]) -> str:
-    """One example for each state that is not Ready, worst first, with all of its deployments counted: as Fleet writes it."""
+    """One example for each state that is not Ready, worst first, with all of its deployments
+    counted: as Fleet writes it.
+    """
     by_state: dict[State, list[Group]] = {}
     for group in merged(groups):
         by_state.setdefault(group.state, []).append(group)
@@ -113,15 +133,25 @@ def message_of(groups: Iterable[Group]) -> str:
 
 
 def shown(groups: Iterable[Group]) -> dict[str, Any]:
-    """`reasons` of a status; when there are more than are listed, `reasonsOmitted` says how many, and of how many deployments."""
+    """`reasons` of a status; when there are more than are listed, `reasonsOmitted` says how many,
+    and of how many deployments.
+    """
     every = merged(groups)
     listed, left = every[:MOST_GROUPS], every[MOST_GROUPS:]
     found: dict[str, Any] = {"reasons": [_shown(group) for group in listed]}
     if left:
-        found["reasonsOmitted"] = {"reasons": len(left), "count": sum(group.count for group in left)}
+        found["reasonsOmitted"] = {
+            "reasons": len(left),
+            "count": sum(group.count for group in left),
+        }
     return found
 
 
 def _shown(group: Group) -> dict[str, Any]:
     example = {"cluster": group.cluster, "bundle": group.bundle}
-    return {"state": group.state.value, **msgspec.to_builtins(group.reason), "count": group.count, "example": example}
+    return {
+        "state": group.state.value,
+        **msgspec.to_builtins(group.reason),
+        "count": group.count,
+        "example": example,
+    }

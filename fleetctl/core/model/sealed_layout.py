@@ -1,13 +1,16 @@
-"""How a secret travels to one agent: the bytes that both sides agree on. Pure; the ciphers are in `manager/security/secret_sealing.py` and
-`agent/controlplane/sealed.py`.
+"""How a secret travels to one agent: the bytes that both sides agree on. Pure; the ciphers are in
+`manager/security/secret_sealing.py` and `agent/controlplane/sealed.py`.
 
-Like HPKE's base mode (RFC 9180) in its simplest form: X25519 with an ephemeral key, HKDF-SHA256, ChaCha20-Poly1305. The agent has one key,
-of Ed25519; its X25519 form is the birational map of RFC 7748 on the public side and the SHA-512 of the seed on the private one, as
-libsodium does it, so that agents that enrolled long ago can be sent secrets too.
+Like HPKE's base mode (RFC 9180) in its simplest form: X25519 with an ephemeral key, HKDF-SHA256,
+ChaCha20-Poly1305. The agent has one key, of Ed25519; its X25519 form is the birational map of RFC
+7748 on the public side and the SHA-512 of the seed on the private one, as libsodium does it, so
+that agents that enrolled long ago can be sent secrets too.
 
-sealed = ephemeral public key (32 bytes) + ciphertext and tag (16 bytes). The key is HKDF(shared, info = DOMAIN + both public keys +
-context); it is used once, so the nonce is zero. The ephemeral key is not random but derived by the manager from a secret of its own, the
-recipient, the context and the content: the same content for the same place gives the same bytes, and so the same document and ETag.
+sealed = ephemeral public key (32 bytes) + ciphertext and tag (16 bytes). The key is HKDF(shared,
+info = DOMAIN + both public keys + context); it is used once, so the nonce is zero. The ephemeral
+key is not random but derived by the manager from a secret of its own, the recipient, the context
+and the content: the same content for the same place gives the same bytes, and so the same document
+and ETag.
 """
 
 from __future__ import annotations
@@ -31,8 +34,12 @@ class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     data: dict[str, str] = {}
 
 
-def context_of(cluster: ClusterId, bundle: BundleName, generation: Generation, kind: str, name: str) -> bytes:
-    """What a sealed object is bound to: it opens nowhere else. None of these may hold a newline, and names in Kubernetes do not."""
+def context_of(
+    cluster: ClusterId, bundle: BundleName, generation: Generation, kind: str, name: str
+) -> bytes:
+    """What a sealed object is bound to: it opens nowhere else. None of these may hold a newline,
+    and names in Kubernetes do not.
+    """
     return "\n".join((cluster, bundle, str(generation), kind, name)).encode()
 
 
@@ -41,7 +48,9 @@ def info_of(ephemeral: bytes, recipient: bytes, context: bytes) -> bytes:
 
 
 def montgomery(public_key: bytes) -> bytes:
-    """The X25519 form of an Ed25519 public key: u = (1 + y) / (1 - y). Raises ValueError for a key that has none."""
+    """The X25519 form of an Ed25519 public key: u = (1 + y) / (1 - y). Raises ValueError for a key
+    that has none.
+    """
     y = int.from_bytes(public_key, "little") & (2**255 - 1)
     if len(public_key) != PUBLIC_BYTES or y >= _PRIME or y == 1:
         raise ValueError("not an Ed25519 key that can be sent secrets")

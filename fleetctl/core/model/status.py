@@ -1,7 +1,8 @@
 """Fleet's states and what an agent reports of one deployment.
 
-Source of words and ranks: rancher/fleet `bundle_types.go` (StateRank) and `summary.GetDeploymentState`. `Offline`,
-`WaitingForDependency` and `WaitingForWindow` are ours. The highest rank is what a person sees first.
+Source of words and ranks: rancher/fleet `bundle_types.go` (StateRank) and
+`summary.GetDeploymentState`. `Offline`, `WaitingForDependency` and `WaitingForWindow` are ours. The
+highest rank is what a person sees first.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def worst(states: list[State]) -> State:
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """One field that is not as Git states it. `wanted` and `live` are JSON, cut for people; "" where there is nothing."""
+    """One field that is not as Git states it. `wanted` and `live` are JSON, cut for people; ""
+    where there is nothing.
+    """
 
     pointer: str
     wanted: str = ""
@@ -54,8 +57,8 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
 class ResourceStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """One object of a release. `state`: Ready, NotReady, Modified, Missing, Orphaned, Unknown.
 
-    One that is both changed and not ready is NotReady and has `differences`: Fleet's order. `owner` is the release that has it now, when
-    that is another one.
+    One that is both changed and not ready is NotReady and has `differences`: Fleet's order. `owner`
+    is the release that has it now, when that is another one.
     """
 
     api_version: str
@@ -64,7 +67,8 @@ class ResourceStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     namespace: str = ""
     state: str = "Ready"
     message: str = ""
-    patch: str = ""  # the JSON merge patch that would put it right, as Fleet shows it; at most 2 KiB
+    # the JSON merge patch that would put it right, as Fleet shows it; at most 2 KiB
+    patch: str = ""
     differences: list[Difference] = []  # at most 20
     owner: str = ""
 
@@ -81,14 +85,21 @@ def named(resource: ResourceStatus) -> str:
 
 
 def sentence(resource: ResourceStatus) -> str:
-    """What is wrong with an object, in Fleet's words (`ModifiedStatus.String` and `NonReadyStatus.String`), and both values of
-    a field that differs."""
+    """What is wrong with an object, in Fleet's words (`ModifiedStatus.String` and
+    `NonReadyStatus.String`), and both values of a field that differs.
+    """
     name = named(resource)
     if resource.owner:
         return f"{name} is not owned by us: release {resource.owner} has it"
-    changed = f"modified: {resource.message}" if resource.differences else f"modified {resource.patch}"
+    changed = (
+        f"modified: {resource.message}" if resource.differences else f"modified {resource.patch}"
+    )
     ends = {"Missing": "missing", "Orphaned": "extra", "Modified": changed}
-    return f"{name} {ends[resource.state]}".rstrip() if resource.state in ends else f"{name}: {resource.message}".rstrip(": ")
+    return (
+        f"{name} {ends[resource.state]}".rstrip()
+        if resource.state in ends
+        else f"{name}: {resource.message}".rstrip(": ")
+    )
 
 
 class ReleaseRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -98,7 +109,9 @@ class ReleaseRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """What an agent says of one (cluster, bundle). At most 64 KiB as JSON; `incomplete_state` when cut to fit."""
+    """What an agent says of one (cluster, bundle). At most 64 KiB as JSON; `incomplete_state` when
+    cut to fit.
+    """
 
     bundle: BundleName
     epoch: Epoch = Epoch(0)
@@ -132,7 +145,9 @@ def trim(report: Report, limit: int = 64 * 1024) -> Report:
         if size > limit:
             break
         kept.append(resource)
-    return msgspec.structs.replace(report, resources=kept, message=report.message[:1024], incomplete_state=True)
+    return msgspec.structs.replace(
+        report, resources=kept, message=report.message[:1024], incomplete_state=True
+    )
 
 
 def as_json(value: Any) -> bytes:

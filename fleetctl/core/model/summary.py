@@ -1,7 +1,9 @@
-"""Many states as one: the state of a deployment as a person sees it, and Fleet's counters over all of them.
+"""Many states as one: the state of a deployment as a person sees it, and Fleet's counters over all
+of them.
 
-Source: rancher/fleet `internal/cmd/controller/summary`, with two differences: every deployment counts towards the worst state (Fleet looks
-at ten), and a cluster that is silent for too long is `Offline`, never Ready.
+Source: rancher/fleet `internal/cmd/controller/summary`, with two differences: every deployment
+counts towards the worst state (Fleet looks at ten), and a cluster that is silent for too long is
+`Offline`, never Ready.
 """
 
 from __future__ import annotations
@@ -27,8 +29,17 @@ _COUNTERS = {
 }
 
 
-# Fleet's tests before the one for a staged version (`GetDeploymentState`, steps 1 to 3), with our own words for waiting.
-_BEFORE_STAGED = frozenset({State.ERR_APPLIED, State.WAIT_APPLIED, State.WAITING_FOR_DEPENDENCY, State.WAITING_FOR_WINDOW, State.NOT_READY})
+# Fleet's tests before the one for a staged version (`GetDeploymentState`, steps 1 to 3), with our
+# own words for waiting.
+_BEFORE_STAGED = frozenset(
+    {
+        State.ERR_APPLIED,
+        State.WAIT_APPLIED,
+        State.WAITING_FOR_DEPENDENCY,
+        State.WAITING_FOR_WINDOW,
+        State.NOT_READY,
+    }
+)
 # Fleet's `resourceCounts`, by the state of an object.
 _RESOURCES = {
     "Ready": "ready",
@@ -42,17 +53,24 @@ _RESOURCES = {
 
 
 def deployment_state(report: Report | None, wanted: Generation, *, paused: bool = False) -> State:
-    """What the last report says of generation `wanted`; a report of an older one says only that we wait."""
+    """What the last report says of generation `wanted`; a report of an older one says only that we
+    wait.
+    """
     if report is None or report.generation < wanted:
-        return State.OUT_OF_SYNC if paused and report is not None and report.applied else State.WAIT_APPLIED
+        return (
+            State.OUT_OF_SYNC
+            if paused and report is not None and report.applied
+            else State.WAIT_APPLIED
+        )
     if report.state is State.READY and not (report.ready and report.applied >= wanted):
         return State.NOT_READY
     return report.state
 
 
 def held_state(stored: State, *, told: bool, window: bool = False) -> State:
-    """What is shown of a deployment for which a rollout holds a newer version back, by Fleet's order of tests: what is wrong with the one
-    that it has comes first. `window`: it waits for a window of its cluster.
+    """What is shown of a deployment for which a rollout holds a newer version back, by Fleet's
+    order of tests: what is wrong with the one that it has comes first. `window`: it waits for a
+    window of its cluster.
     """
     if not told:
         return State.WAITING_FOR_WINDOW if window else State.PENDING
@@ -62,7 +80,9 @@ def held_state(stored: State, *, told: bool, window: bool = False) -> State:
 
 
 def seen_state(stored: State, *, offline: bool, enrolled: bool) -> State:
-    """`stored` as it may be shown: nothing is known of a cluster that is silent, and one that never enrolled is only waited for."""
+    """`stored` as it may be shown: nothing is known of a cluster that is silent, and one that never
+    enrolled is only waited for.
+    """
     if not enrolled:
         return State.PENDING
     return State.OFFLINE if offline else stored
@@ -85,14 +105,22 @@ def together(parts: Iterable[Mapping[State, int]]) -> dict[State, int]:
 
 
 def summarize(counts: Mapping[State, int]) -> dict[str, Any]:
-    """Fleet's `status.summary`: a counter for each state that occurs, and how many there should be."""
+    """Fleet's `status.summary`: a counter for each state that occurs, and how many there should
+    be.
+    """
     total = sum(counts.values())
     found: dict[str, Any] = {"ready": counts.get(State.READY, 0), "desiredReady": total}
-    return found | {word: counts[state] for state, word in _COUNTERS.items() if state is not State.READY and counts.get(state)}
+    return found | {
+        word: counts[state]
+        for state, word in _COUNTERS.items()
+        if state is not State.READY and counts.get(state)
+    }
 
 
 def tally_of(report: Report) -> str:
-    """The report's objects by state, as text that is equal for equal numbers: `Ready=3,NotReady=1`."""
+    """The report's objects by state, as text that is equal for equal numbers:
+    `Ready=3,NotReady=1`.
+    """
     found: dict[str, int] = {}
     for resource in report.resources:
         found[resource.state] = found.get(resource.state, 0) + 1
@@ -100,7 +128,9 @@ def tally_of(report: Report) -> str:
 
 
 def resource_counts(tallies: Iterable[tuple[str, int]]) -> dict[str, int]:
-    """Fleet's `resourceCounts` over deployments: (what `tally_of` said, how many deployments said so)."""
+    """Fleet's `resourceCounts` over deployments: (what `tally_of` said, how many deployments said
+    so).
+    """
     found = {"desiredReady": 0, **dict.fromkeys(_RESOURCES.values(), 0)}
     for text, deployments in tallies:
         for part in filter(None, text.split(",")):

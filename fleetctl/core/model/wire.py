@@ -1,7 +1,9 @@
-"""Wire v1 between agent and manager: messages, what is signed, and limits. Changes are written into docs/wire-history.md.
+"""Wire v1 between agent and manager: messages, what is signed, and limits. Changes are written into
+docs/wire-history.md.
 
-Every signature is Ed25519 over a domain line and the exact bytes. Keys, signatures and nonces travel as unpadded URL-safe base64.
-This module knows bytes only; keys live in `manager/security/signing.py` and `agent/controlplane/identity.py`.
+Every signature is Ed25519 over a domain line and the exact bytes. Keys, signatures and nonces
+travel as unpadded URL-safe base64. This module knows bytes only; keys live in
+`manager/security/signing.py` and `agent/controlplane/identity.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +15,15 @@ from typing import Any
 import msgspec
 
 from fleetctl.core.model.agent_release import AgentRelease
-from fleetctl.core.model.ids import BundleName, ClusterId, ClusterName, Digest, Epoch, Generation, Workspace
+from fleetctl.core.model.ids import (
+    BundleName,
+    ClusterId,
+    ClusterName,
+    Digest,
+    Epoch,
+    Generation,
+    Workspace,
+)
 from fleetctl.core.model.options import Options
 from fleetctl.core.model.status import Report, State
 
@@ -29,9 +39,20 @@ MAX_STATUS_BYTES = 1024 * 1024
 MAX_REPORT_BYTES = 64 * 1024
 
 # Request headers of an agent. Names are short because an idle agent sends them for years.
-H_AGENT, H_TIME, H_NONCE, H_SIGNATURE, H_INSTANCE = "fleet-agent", "fleet-time", "fleet-nonce", "fleet-signature", "fleet-instance"
-# Answer headers: seconds until the next poll; and, with a 401 for a wrong clock, the manager's signed time.
-H_NEXT_POLL, H_MANAGER_TIME, H_MANAGER_TIME_SIGNATURE = "fleet-next-poll", "fleet-manager-time", "fleet-manager-time-signature"
+H_AGENT, H_TIME, H_NONCE, H_SIGNATURE, H_INSTANCE = (
+    "fleet-agent",
+    "fleet-time",
+    "fleet-nonce",
+    "fleet-signature",
+    "fleet-instance",
+)
+# Answer headers: seconds until the next poll; and, with a 401 for a wrong clock, the manager's
+# signed time.
+H_NEXT_POLL, H_MANAGER_TIME, H_MANAGER_TIME_SIGNATURE = (
+    "fleet-next-poll",
+    "fleet-manager-time",
+    "fleet-manager-time-signature",
+)
 
 
 class _Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
@@ -39,7 +60,9 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, re
 
 
 class Dependency(_Message, frozen=True, kw_only=True):
-    """Fleet's dependsOn entry; evaluated on the agent. `selector` is a Kubernetes LabelSelector as data."""
+    """Fleet's dependsOn entry; evaluated on the agent. `selector` is a Kubernetes LabelSelector as
+    data.
+    """
 
     name: str = ""
     selector: dict[str, Any] | None = None
@@ -47,7 +70,9 @@ class Dependency(_Message, frozen=True, kw_only=True):
 
 
 class SealedObject(_Message, frozen=True, kw_only=True):
-    """A Secret or ConfigMap of the manager that this cluster gets: `sealed` as in `core/sealing.py`; else `problem` says why not."""
+    """A Secret or ConfigMap of the manager that this cluster gets: `sealed` as in
+    `core/sealing.py`; else `problem` says why not.
+    """
 
     kind: str
     name: str
@@ -80,18 +105,23 @@ class Tombstone(_Message, frozen=True, kw_only=True):
     generation: Generation
     keep_resources: bool = False
     service_account: str = ""  # whose rights remove it
-    namespace: str = ""  # of the release, "" when not known; an agent without a journal looks for its records there
+    # of the release, "" when not known; an agent without a journal looks for its records there
+    namespace: str = ""
 
 
 class AgentWish(_Message, frozen=True, kw_only=True):
-    """Which agent this cluster should run. `number` only grows within an epoch; one number is tried once."""
+    """Which agent this cluster should run. `number` only grows within an epoch; one number is tried
+    once.
+    """
 
     number: int
     release: AgentRelease
 
 
 class AgentUpgrade(_Message, frozen=True, kw_only=True):
-    """What became of a wish. `state`: fetching, checking, waiting, trying, done, refused or failed; `message` why."""
+    """What became of a wish. `state`: fetching, checking, waiting, trying, done, refused or failed;
+    `message` why.
+    """
 
     wish: int
     version: str
@@ -117,7 +147,9 @@ class Desired(_Message, frozen=True, kw_only=True):
 
 
 class Envelope(_Message, frozen=True, kw_only=True):
-    """`payload` is the JSON text of Desired; the signature is over DESIRED_DOMAIN + its UTF-8 bytes."""
+    """`payload` is the JSON text of Desired; the signature is over DESIRED_DOMAIN + its UTF-8
+    bytes.
+    """
 
     key_id: str
     payload: str
@@ -146,7 +178,9 @@ class EnrolAnswer(_Message, frozen=True, kw_only=True):
 
 
 class Trouble(_Message, frozen=True, kw_only=True):
-    """What concerns an agent as a whole. `code`: a stable word like `disk-full`; `since`: RFC 3339."""
+    """What concerns an agent as a whole. `code`: a stable word like `disk-full`; `since`: RFC
+    3339.
+    """
 
     code: str
     message: str
@@ -154,7 +188,8 @@ class Trouble(_Message, frozen=True, kw_only=True):
 
 
 class StatusRequest(_Message, frozen=True, kw_only=True):
-    """`full` replaces all that the manager knows (in pages: `page` of `pages`); else only the deployments named are replaced.
+    """`full` replaces all that the manager knows (in pages: `page` of `pages`); else only the
+    deployments named are replaced.
 
     `troubles` are all that stand now, in every request.
     """
@@ -169,7 +204,8 @@ class StatusRequest(_Message, frozen=True, kw_only=True):
     kube_version: str = ""
     deployments: list[Report] = []
     troubles: list[Trouble] = []
-    runtime: str = ""  # Python and platform that a release must fit, as agentrelease.Runtime writes them
+    # Python and platform that a release must fit, as agentrelease.Runtime writes them
+    runtime: str = ""
     upgrade: AgentUpgrade | None = None
 
 
@@ -198,7 +234,9 @@ def key_id(public_key: bytes) -> str:
 
 
 def etag(payload: bytes) -> str:
-    """The document's ETag: quoted SHA-256 of the payload, cut to 32 hex digits so that a 304 stays small."""
+    """The document's ETag: quoted SHA-256 of the payload, cut to 32 hex digits so that a 304 stays
+    small.
+    """
     return f'"{hashlib.sha256(payload).hexdigest()[:32]}"'
 
 
@@ -207,15 +245,26 @@ def desired_bytes(payload: bytes) -> bytes:
 
 
 def enrol_bytes(token: str, public_key: str) -> bytes:
-    return ENROL_DOMAIN + hashlib.sha256(token.encode()).hexdigest().encode() + b"\n" + public_key.encode()
+    return (
+        ENROL_DOMAIN
+        + hashlib.sha256(token.encode()).hexdigest().encode()
+        + b"\n"
+        + public_key.encode()
+    )
 
 
-def request_bytes(method: str, target: str, body: bytes, *, agent: str, time: int, nonce: str, instance: str) -> bytes:
-    """What an agent signs. `target`: path with query as sent; `time`: Unix seconds by the manager's clock."""
+def request_bytes(
+    method: str, target: str, body: bytes, *, agent: str, time: int, nonce: str, instance: str
+) -> bytes:
+    """What an agent signs. `target`: path with query as sent; `time`: Unix seconds by the manager's
+    clock.
+    """
     parts = (method, target, hashlib.sha256(body).hexdigest(), agent, str(time), nonce, instance)
     return REQUEST_DOMAIN + "\n".join(parts).encode()
 
 
 def time_bytes(time: int, nonce: str) -> bytes:
-    """The manager's answer to a wrong clock, bound to the request's nonce so that it cannot be replayed."""
+    """The manager's answer to a wrong clock, bound to the request's nonce so that it cannot be
+    replayed.
+    """
     return TIME_DOMAIN + f"{time}\n{nonce}".encode()

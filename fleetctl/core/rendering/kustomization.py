@@ -1,12 +1,13 @@
 """Checks that a kustomization loads files of its bundle and nothing else.
 
-Rule: an allow-list. Every string that kustomize would load must be a file of the bundle, or a folder
-of it with a kustomization. Only kustomizations that the chosen folder reaches are checked. Keys are
-compared without case because kustomize decodes them with Go's encoding/json, which ignores case.
+Rule: an allow-list. Every string that kustomize would load must be a file of the bundle, or a
+folder of it with a kustomization. Only kustomizations that the chosen folder reaches are checked.
+Keys are compared without case because kustomize decodes them with Go's encoding/json, which ignores
+case.
 
-kustomize takes some strings for an address before it looks for a file (`api/internal/git/repospec.go`,
-`api/internal/loader/fileloader.go`), so a string that has the form of an address is refused even when
-the bundle has a file of that name.
+kustomize takes some strings for an address before it looks for a file
+(`api/internal/git/repospec.go`, `api/internal/loader/fileloader.go`), so a string that has the form
+of an address is refused even when the bundle has a file of that name.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ _WITH_PATH = ("patches", "patchesjson6902", "replacements")
 _HELM = ("helmcharts", "helmglobals", "helmchartinflationgenerator")
 # In a folder of plugin documents, so that nothing can change a document after it was checked.
 _PLUGIN_FOLDER_KEYS = frozenset({"apiversion", "kind", "metadata", "resources", "bases"})
-# The built-in plugins of kustomize (`api/internal/plugins/builtinhelpers`), except the one for charts.
+# The built-in plugins of kustomize (`api/internal/plugins/builtinhelpers`), except the one for
+# charts.
 _BUILTIN = frozenset(
     {
         "AnnotationsTransformer",
@@ -62,8 +64,8 @@ _COPY = "Copy it into the bundle's folder and name the copy."
 
 
 class _Visit(NamedTuple):
-    """A folder to check. `plugin_root`: of a folder with plugin documents the folder that their paths
-    are relative to; None for an ordinary kustomization.
+    """A folder to check. `plugin_root`: of a folder with plugin documents the folder that their
+    paths are relative to; None for an ordinary kustomization.
     """
 
     folder: str
@@ -76,7 +78,9 @@ def check(files: Mapping[str, File], folder: str, *, with_chart: bool = False) -
         raise problem
 
 
-def problems(files: Mapping[str, File], folder: str, *, with_chart: bool = False) -> Iterator[InvalidFile]:
+def problems(
+    files: Mapping[str, File], folder: str, *, with_chart: bool = False
+) -> Iterator[InvalidFile]:
     """Each thing that the kustomization in `folder`, or one that it reaches, loads from outside the
     bundle, with file, line and field. `with_chart`: kustomize gets a chart's objects, too.
     """
@@ -150,13 +154,17 @@ class _Kustomization:
                 continue
             if self._visit.plugin_root is not None and key.casefold() not in _PLUGIN_FOLDER_KEYS:
                 step = "Keep only `resources` there."
-                yield self._problem((key,), f"{key}: a folder of plugin documents cannot change them", step)
+                yield self._problem(
+                    (key,), f"{key}: a folder of plugin documents cannot change them", step
+                )
             else:
                 yield from self._field((key,), key.casefold(), value)
 
     def _field(self, at: Path, key: str, value: Any) -> Iterator[InvalidFile]:
         if key in _HELM:
-            summary = f"{at[0]}: kustomize would fetch or render a chart; Fleet does not enable that"
+            summary = (
+                f"{at[0]}: kustomize would fetch or render a chart; Fleet does not enable that"
+            )
             yield self._problem(at, summary, "Use `helm.chart` in fleet.yaml.")
         elif key in _FOLDERS:
             yield from self._each(at, value, self._resource)
@@ -256,13 +264,18 @@ class _Kustomization:
                 yield from self._document(at, document, shown)
 
     def _document(self, at: Path, document: dict[str, Any], shown: str) -> Iterator[InvalidFile]:
-        """A generator, transformer or validator: built into kustomize, and with files of the bundle."""
+        """A generator, transformer or validator: built into kustomize, and with files of the
+        bundle.
+        """
         if isinstance(document.get("items"), list):
             yield from self._documents(at, document["items"], shown)
             return
         kind, version = document.get("kind"), document.get("apiVersion")
         if version != "builtin" or kind not in _BUILTIN or _is_function(document):
-            summary = f"{_field_text(at)}: {shown}{str(kind)[:80]} of {str(version)[:80]} does not run here"
+            summary = (
+                f"{_field_text(at)}: {shown}{str(kind)[:80]} of {str(version)[:80]} does not run"
+                " here"
+            )
             yield self._problem(at, summary, "Use the built-in generators and transformers only.")
             return
         folded = {key.casefold(): value for key, value in document.items() if value is not None}
@@ -280,14 +293,18 @@ class _Kustomization:
         return self._visit.folder if self._visit.plugin_root is None else self._visit.plugin_root
 
     def _inner(self, value: Any, address: re.Pattern[str], folder: str) -> str | None:
-        """The path in the bundle; None for an address, a path that leaves the bundle, or no text."""
+        """The path in the bundle; None for an address, a path that leaves the bundle, or no
+        text.
+        """
         if not isinstance(value, str) or address.search(value) or _is_http(value):
             return None
         return self._walk.resolve(folder, value)
 
     def _outside(self, at: Path, value: Any) -> InvalidFile:
         shown = redacted(redacted_login(str(value)))[:200]
-        return self._problem(at, f"{_field_text(at)} names {shown}, which is not in the bundle", _COPY)
+        return self._problem(
+            at, f"{_field_text(at)} names {shown}, which is not in the bundle", _COPY
+        )
 
     def _problem(self, at: Path, summary: str, step: str) -> InvalidFile:
         return InvalidFile(summary, file=self._path, line=self._line(at), next_step=step)
@@ -299,7 +316,9 @@ class _Kustomization:
                 self._lines = {path: place.line for path, place in places(self._text).items()}
             except InvalidFile:
                 self._lines = {}
-        return next((self._lines[at[:n]] for n in range(len(at), 0, -1) if at[:n] in self._lines), 0)
+        return next(
+            (self._lines[at[:n]] for n in range(len(at), 0, -1) if at[:n] in self._lines), 0
+        )
 
 
 def _field_text(at: Path) -> str:

@@ -1,7 +1,8 @@
 """`yaml.overlays`: files of `overlays/NAME/` laid over the bundle's own.
 
-Rule: the same path replaces, a new path adds, and `X_patch.yaml` changes `X.yaml`: a list is a JSON Patch (RFC 6902), a map is a strategic
-merge for built-in kinds and a JSON merge (RFC 7386) for others. Overlays are laid one over the other in the order given.
+Rule: the same path replaces, a new path adds, and `X_patch.yaml` changes `X.yaml`: a list is a JSON
+Patch (RFC 6902), a map is a strategic merge for built-in kinds and a JSON merge (RFC 7386) for
+others. Overlays are laid one over the other in the order given.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from fleetctl.core.model.bundle import File
 from fleetctl.core.model.errors import InvalidFile
 
 _PATCH = re.compile(r"(.*)_patch(\.[^./]+)")
-# Lists of maps that a strategic merge joins by key (k8s.io/api `patchMergeKey`); all other lists are replaced.
+# Lists of maps that a strategic merge joins by key (k8s.io/api `patchMergeKey`); all other lists
+# are replaced.
 _MERGE_KEYS = {
     "containers": "name",
     "initContainers": "name",
@@ -33,18 +35,28 @@ _MERGE_KEYS = {
 
 
 def lay(files: Mapping[str, File], names: Sequence[str]) -> dict[str, File]:
-    """The bundle's files without `overlays/`, changed by the overlays `names`. Raises InvalidFile naming the overlay's file."""
+    """The bundle's files without `overlays/`, changed by the overlays `names`. Raises InvalidFile
+    naming the overlay's file.
+    """
     found = {path: file for path, file in files.items() if not path.startswith("overlays/")}
     for name in names:
         prefix = f"overlays/{name}/"
-        mine = {path.removeprefix(prefix): file for path, file in files.items() if path.startswith(prefix)}
+        mine = {
+            path.removeprefix(prefix): file
+            for path, file in files.items()
+            if path.startswith(prefix)
+        }
         for path, file in mine.items():
             match = _PATCH.fullmatch(path)
             target = match[1] + match[2] if match else ""
             if not match:
                 found[path] = file
             elif target not in found:
-                raise InvalidFile(f"changes {target}, which does not exist", file=prefix + path, next_step="Correct the name.")
+                raise InvalidFile(
+                    f"changes {target}, which does not exist",
+                    file=prefix + path,
+                    next_step="Correct the name.",
+                )
             else:
                 found[target] = File(_patched(found[target].data, file.data, prefix + path))
     return found
@@ -58,20 +70,32 @@ def _patched(old: bytes, patch: bytes, shown: str) -> bytes:
         if documents:
             old_one = documents[at]
             documents[at] = (
-                _json_patch(old_one, change) if isinstance(change, list) else merge(old_one, change, strategic=is_builtin(old_one))
+                _json_patch(old_one, change)
+                if isinstance(change, list)
+                else merge(old_one, change, strategic=is_builtin(old_one))
             )
         return dump_all(documents).encode()
     except (KeyError, IndexError, ValueError, TypeError) as why:
-        raise InvalidFile(f"does not fit what it changes: {why}", file=shown, next_step="Correct the path in it.") from why
+        raise InvalidFile(
+            f"does not fit what it changes: {why}", file=shown, next_step="Correct the path in it."
+        ) from why
 
 
 def _meant(documents: list[Any], change: Any) -> int:
-    """Which of a file's documents a patch changes: the first of the kind and name that it states, else the first of all."""
+    """Which of a file's documents a patch changes: the first of the kind and name that it states,
+    else the first of all.
+    """
     if isinstance(change, dict) and len(documents) > 1:
         kind, name = change.get("kind"), (change.get("metadata") or {}).get("name")
         for at, document in enumerate(documents):
-            mine = (document.get("metadata") or {}).get("name") if isinstance(document, dict) else None
-            if isinstance(document, dict) and kind in {None, document.get("kind")} and name in {None, mine}:
+            mine = (
+                (document.get("metadata") or {}).get("name") if isinstance(document, dict) else None
+            )
+            if (
+                isinstance(document, dict)
+                and kind in {None, document.get("kind")}
+                and name in {None, mine}
+            ):
                 return at
     return 0
 
@@ -87,7 +111,11 @@ def merge(old: Any, new: Any, *, strategic: bool, key: str = "") -> Any:
     """`new` laid over `old`: null removes, maps merge, lists are joined by key or replaced."""
     if isinstance(new, dict):
         if strategic and "$patch" in new:
-            return {k: v for k, v in new.items() if k != "$patch"} if new["$patch"] == "replace" else {}
+            return (
+                {k: v for k, v in new.items() if k != "$patch"}
+                if new["$patch"] == "replace"
+                else {}
+            )
         found = dict(old) if isinstance(old, dict) else {}
         for name, value in new.items():
             if value is None:
@@ -113,12 +141,18 @@ def _list_key(key: str, items: list[Any]) -> str:
 
 
 def _merged_list(old: list[Any], new: list[Any], by: str) -> list[Any]:
-    """Kubernetes' order (apimachinery `strategicpatch.mergeSortedSlice`): items keep their place, new ones precede the rest of `old`."""
+    """Kubernetes' order (apimachinery `strategicpatch.mergeSortedSlice`): items keep their place,
+    new ones precede the rest of `old`.
+    """
     if any(item.get("$patch") == "replace" for item in new):
         return [item for item in new if item.get("$patch") != "replace"]
     had = {item[by]: (at, item) for at, item in enumerate(old)}
     gone = {item[by] for item in new if item.get("$patch") == "delete"}
-    right = [(item[by], merge(had.get(item[by], (0, None))[1], item, strategic=True)) for item in new if item[by] not in gone]
+    right = [
+        (item[by], merge(had.get(item[by], (0, None))[1], item, strategic=True))
+        for item in new
+        if item[by] not in gone
+    ]
     named = {key for key, _ in right}
     left = [item for item in old if item[by] not in gone | named]
     found: list[Any] = []

@@ -1,7 +1,9 @@
-"""How large helm's record of a release would be: one Secret of at most 1 MiB that holds gzip + base64 of chart, values and manifest. Pure.
+"""How large helm's record of a release would be: one Secret of at most 1 MiB that holds gzip +
+base64 of chart, values and manifest. Pure.
 
-In the JSON that is packed the files of the chart are base64 and the manifest is text, so that a generated chart's content counts twice.
-Measured against helm 4.2.3 the estimate is within 2 % and 2 kB.
+In the JSON that is packed the files of the chart are base64 and the manifest is text, so that a
+generated chart's content counts twice. Measured against helm 4.2.3 the estimate is within 2 % and 2
+kB.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from fleetctl.core.model.bundle import File
 from fleetctl.core.model.errors import UsageError
 
 LIMIT = 1_048_576  # bytes of a Secret
-MOST = 1_000_000  # what we give helm: the rest is for its own words and for what an estimate may miss
+# what we give helm: the rest is for its own words and for what an estimate may miss
+MOST = 1_000_000
 SMALL = MOST * 3 // 4  # so many bytes, in base64, are within MOST whatever they are
 
 
@@ -28,17 +31,24 @@ def packed(text: bytes, files: Iterable[bytes] = ()) -> int:
 
 
 def recorded(files: Mapping[str, File], chart: str, values: bytes = b"") -> list[bytes]:
-    """What helm surely keeps of the chart in folder `chart` of `files`: its own files, not those of subcharts, and the values. Where a
-    .helmignore may leave out some, only the templates.
+    """What helm surely keeps of the chart in folder `chart` of `files`: its own files, not those of
+    subcharts, and the values. Where a .helmignore may leave out some, only the templates.
     """
     start = f"{chart}/" if chart else ""
     kept = f"{start}templates/" if f"{start}.helmignore" in files else start
-    return [*(f.data for path, f in files.items() if path.startswith(kept) and not path.startswith(f"{start}charts/")), values]
+    return [
+        *(
+            f.data
+            for path, f in files.items()
+            if path.startswith(kept) and not path.startswith(f"{start}charts/")
+        ),
+        values,
+    ]
 
 
 def refuse_too_large(text: bytes, release: str, files: Iterable[bytes]) -> None:
-    """Before anything is touched. Raises UsageError with the numbers when the record of a release with the manifest `text` and a chart of
-    `files` would not fit into a Secret.
+    """Before anything is touched. Raises UsageError with the numbers when the record of a release
+    with the manifest `text` and a chart of `files` would not fit into a Secret.
     """
     files = list(files)
     total = len(text) + sum(len(data) for data in files)
@@ -46,8 +56,15 @@ def refuse_too_large(text: bytes, release: str, files: Iterable[bytes]) -> None:
         return
     size = packed(text, files)
     if size > MOST:
-        summary = f"{total} bytes make a release record of about {size} bytes, and helm keeps at most {LIMIT} in one Secret"
-        raise UsageError(summary, subject=f"release {release}", next_step="Make it smaller, or split it into several bundles.")
+        summary = (
+            f"{total} bytes make a release record of about {size} bytes, and helm keeps at most"
+            f" {LIMIT} in one Secret"
+        )
+        raise UsageError(
+            summary,
+            subject=f"release {release}",
+            next_step="Make it smaller, or split it into several bundles.",
+        )
 
 
 def surely_fits(text: bytes) -> bool:
@@ -72,7 +89,9 @@ class Gauge:
             self._bytes += _grown(self._files, base64.b64encode(data))
 
     def fits(self, text: bytes, limit: int) -> bool:
-        """Take `text`, as the manifest and as a file of the chart, if the record stays within `limit` bytes."""
+        """Take `text`, as the manifest and as a file of the chart, if the record stays within
+        `limit` bytes.
+        """
         before = self._manifest.copy(), self._files.copy(), self._bytes
         self.add(text, [text])
         if self.size <= limit:

@@ -1,7 +1,9 @@
-"""From a bundle's files and options, on one cluster, to what the tools must do. Pure: the agent and a preview make the same of the same.
+"""From a bundle's files and options, on one cluster, to what the tools must do. Pure: the agent and
+a preview make the same of the same.
 
-Style: helm where a Chart.yaml is at the chart's path, kustomize where a kustomization stands at `kustomize.dir`, both, or else raw YAML
-(rancher/fleet `internal/helmdeployer/render`). Manifests pass as the bytes that Git holds.
+Style: helm where a Chart.yaml is at the chart's path, kustomize where a kustomization stands at
+`kustomize.dir`, both, or else raw YAML (rancher/fleet `internal/helmdeployer/render`). Manifests
+pass as the bytes that Git holds.
 """
 
 from __future__ import annotations
@@ -41,12 +43,15 @@ class Style(StrEnum):
 
 
 class RenderPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """`chart`: folder of the chart in `files` ("" the root); `kustomize_dir`: folder of the kustomization; `values`: JSON; `keep_crds`: an
-    uninstall leaves CustomResourceDefinitions, and so all objects of theirs; `chart_name`: of a chart that is made for the bundle;
-    `forced_namespace`: everything goes there; `confined`: because the GitRepo says so, and nothing may get out.
+    """`chart`: folder of the chart in `files` ("" the root); `kustomize_dir`: folder of the
+    kustomization; `values`: JSON; `keep_crds`: an uninstall leaves CustomResourceDefinitions, and
+    so all objects of theirs; `chart_name`: of a chart that is made for the bundle;
+    `forced_namespace`: everything goes there; `confined`: because the GitRepo says so, and nothing
+    may get out.
 
-    What `fleetctl.tools.chart_builder.examine` adds: `crds`, where the chart has definitions; `text` and `engine`, the objects of a raw bundle
-    and its files for helm's engine, which take the place of `files`.
+    What `fleetctl.tools.chart_builder.examine` adds: `crds`, where the chart has definitions;
+    `text` and `engine`, the objects of a raw bundle and its files for helm's engine, which take the
+    place of `files`.
     """
 
     style: Style
@@ -76,18 +81,31 @@ class RenderPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan(
-    files: Mapping[str, File], options: Options, facts: Facts, *, bundle: BundleName, values_from: Sequence[dict[str, Any]] = ()
+    files: Mapping[str, File],
+    options: Options,
+    facts: Facts,
+    *,
+    bundle: BundleName,
+    values_from: Sequence[dict[str, Any]] = (),
 ) -> RenderPlan:
-    """What to run for `bundle` on the cluster of `facts`. Raises UsageError and InvalidFile; each concerns this cluster alone."""
+    """What to run for `bundle` on the cluster of `facts`. Raises UsageError and InvalidFile; each
+    concerns this cluster alone.
+    """
     helm = options.helm or HelmOptions()
     release, namespace = release_of(options, bundle)
     chart = chart_of(files, helm)
     folder = kustomize_folder(options)
-    is_kustomize = folder is not None and any(_join(folder, name) in files for name in KUSTOMIZATIONS)
+    is_kustomize = folder is not None and any(
+        _join(folder, name) in files for name in KUSTOMIZATIONS
+    )
     style = _style(is_helm=chart is not None, is_kustomize=is_kustomize)
     if options.kustomize and options.kustomize.dir and not is_kustomize:
         step = "Correct kustomize.dir."
-        raise UsageError(f"kustomize.dir {options.kustomize.dir} holds no kustomization.yaml", subject=f"bundle {bundle}", next_step=step)
+        raise UsageError(
+            f"kustomize.dir {options.kustomize.dir} holds no kustomization.yaml",
+            subject=f"bundle {bundle}",
+            next_step=step,
+        )
     if folder is not None and is_kustomize:
         kustomization.check(files, folder, with_chart=style is Style.BOTH)
     overlays = (options.yaml.overlays if options.yaml else None) or []
@@ -109,12 +127,16 @@ def plan(
 
 
 def kustomize_folder(options: Options) -> str | None:
-    """The folder of the kustomization in the bundle, "" being its root; None for a path that leaves the bundle."""
+    """The folder of the kustomization in the bundle, "" being its root; None for a path that leaves
+    the bundle.
+    """
     return inside((options.kustomize.dir if options.kustomize else None) or ".")
 
 
 def part_name(release: str, part: int) -> str:
-    """What part `part` (from 1) of a release is called that one record of helm cannot hold; `release_of` gives no bundle such a name."""
+    """What part `part` (from 1) of a release is called that one record of helm cannot hold;
+    `release_of` gives no bundle such a name.
+    """
     if part == 1:
         return release
     tail = f".part-{part}"
@@ -124,22 +146,38 @@ def part_name(release: str, part: int) -> str:
 
 
 def release_of(options: Options, bundle: BundleName) -> tuple[str, str]:
-    """(name, namespace) of the bundle's release. Raises UsageError when helm would not take them."""
+    """(name, namespace) of the bundle's release. Raises UsageError when helm would not take
+    them.
+    """
     release = (options.helm.release_name if options.helm else None) or bundle
-    namespace = options.target_namespace or options.namespace or options.default_namespace or "default"
+    namespace = (
+        options.target_namespace or options.namespace or options.default_namespace or "default"
+    )
     if not is_name(release, limit=MOST_RELEASE):
         step = "Use at most 53 small letters, digits, - and dots."
-        raise UsageError(f"{release!r} cannot be a release's name", subject=f"bundle {bundle}", next_step=step)
+        raise UsageError(
+            f"{release!r} cannot be a release's name", subject=f"bundle {bundle}", next_step=step
+        )
     if _PART.search(release):
         step = "Choose a name that does not end so."
-        raise UsageError(f"{release} is a name that parts of large bundles have", subject=f"bundle {bundle}", next_step=step)
+        raise UsageError(
+            f"{release} is a name that parts of large bundles have",
+            subject=f"bundle {bundle}",
+            next_step=step,
+        )
     if not is_name(namespace, limit=63):
-        raise UsageError(f"{namespace!r} cannot be a namespace", subject=f"bundle {bundle}", next_step="Correct it in fleet.yaml.")
+        raise UsageError(
+            f"{namespace!r} cannot be a namespace",
+            subject=f"bundle {bundle}",
+            next_step="Correct it in fleet.yaml.",
+        )
     return release, namespace
 
 
 def manifests(files: Mapping[str, File]) -> bytes:
-    """The objects of a raw bundle as one stream: every document with apiVersion and kind, byte for byte, in the order of the paths."""
+    """The objects of a raw bundle as one stream: every document with apiVersion and kind, byte for
+    byte, in the order of the paths.
+    """
     found: list[bytes] = []
     for path in _raw(files):
         if not path.startswith(TEMPLATES):
@@ -148,14 +186,26 @@ def manifests(files: Mapping[str, File]) -> bytes:
 
 
 def templates(files: Mapping[str, File]) -> dict[str, File]:
-    """The files of a raw bundle that helm's template engine reads, as in Fleet: those in the folder `templates` at its root."""
+    """The files of a raw bundle that helm's template engine reads, as in Fleet: those in the folder
+    `templates` at its root.
+    """
     return {path: files[path] for path in _raw(files) if path.startswith(TEMPLATES)}
 
 
 def _raw(files: Mapping[str, File]) -> list[str]:
-    """What lies below a chart's folder is that chart's, and templates need not even be YAML; an inner bundle deploys its own."""
-    inner = tuple(path.rpartition("/")[0] + "/" for path in files if path.endswith(("/Chart.yaml", "/fleet.yaml", "/fleet.yml")))
-    wanted = [path for path in files if path.endswith(_MANIFESTS) and path not in {"fleet.yaml", "fleet.yml"}]
+    """What lies below a chart's folder is that chart's, and templates need not even be YAML; an
+    inner bundle deploys its own.
+    """
+    inner = tuple(
+        path.rpartition("/")[0] + "/"
+        for path in files
+        if path.endswith(("/Chart.yaml", "/fleet.yaml", "/fleet.yml"))
+    )
+    wanted = [
+        path
+        for path in files
+        if path.endswith(_MANIFESTS) and path not in {"fleet.yaml", "fleet.yml"}
+    ]
     return sorted((path for path in wanted if not path.startswith(inner)), key=str.encode)
 
 
@@ -171,7 +221,11 @@ def chart_of(files: Mapping[str, File], helm: HelmOptions) -> str | None:
     if request is not None:
         if f"{request.folder}/Chart.yaml" not in files:
             shown = " ".join(filter(None, (request.chart, request.version, request.repo)))
-            raise UsageError(f"the archive lacks the chart {redacted(shown)}", subject="helm.chart", next_step="Scan the repository again.")
+            raise UsageError(
+                f"the archive lacks the chart {redacted(shown)}",
+                subject="helm.chart",
+                next_step="Scan the repository again.",
+            )
         return request.folder
     folder = local_folder(helm)
     return folder if _join(folder, "Chart.yaml") in files else None

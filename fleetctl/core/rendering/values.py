@@ -1,9 +1,11 @@
 """The values that a chart gets on one cluster.
 
-Order, as in Fleet (rancher/fleet `target/builder.go`): `helm.values`, in which a text that begins with `global.fleet.clusterLabels.`
-becomes that label's value; then `${ }` templates over all of them at once, as YAML text, so that `replicas: ${ .ClusterValues.n }` is a
-number; then `templateValues`, each key whole; then what `valuesFrom` brings. Fleet leaves templates untouched for a cluster without labels,
-and one cluster's mistake stops them all: here they are always evaluated, and a mistake concerns this cluster alone.
+Order, as in Fleet (rancher/fleet `target/builder.go`): `helm.values`, in which a text that begins
+with `global.fleet.clusterLabels.` becomes that label's value; then `${ }` templates over all of
+them at once, as YAML text, so that `replicas: ${ .ClusterValues.n }` is a number; then
+`templateValues`, each key whole; then what `valuesFrom` brings. Fleet leaves templates untouched
+for a cluster without labels, and one cluster's mistake stops them all: here they are always
+evaluated, and a mistake concerns this cluster alone.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     values: dict[str, Any] = {}
 
 
-def values_of(helm: HelmOptions, facts: Facts, values_from: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+def values_of(
+    helm: HelmOptions, facts: Facts, values_from: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
     """What helm gets. Raises UsageError and InvalidFile naming the key."""
     labels = _visible(facts.labels) | {k: v for k, v in facts.labels.items() if k.startswith(_OWN)}
     values: dict[str, Any] = _labelled(helm.values or {}, labels)
@@ -49,7 +53,9 @@ def values_of(helm: HelmOptions, facts: Facts, values_from: Sequence[dict[str, A
             "ClusterValues": facts.values,
         }
         budget = Budget()  # one for all templates of the bundle
-        values = _evaluated(values, context, budget) | _template_values(helm.template_values or {}, context, budget)
+        values = _evaluated(values, context, budget) | _template_values(
+            helm.template_values or {}, context, budget
+        )
     for more in values_from:
         values = merge_values(values, more)
     return values
@@ -57,7 +63,11 @@ def values_of(helm: HelmOptions, facts: Facts, values_from: Sequence[dict[str, A
 
 def _visible(found: Mapping[str, str]) -> dict[str, str]:
     """Without what Rancher and kubectl keep there for themselves."""
-    return {k: v for k, v in found.items() if "cattle.io" not in k and not k.startswith("kubectl.kubernetes.io/")}
+    return {
+        k: v
+        for k, v in found.items()
+        if "cattle.io" not in k and not k.startswith("kubectl.kubernetes.io/")
+    }
 
 
 def _labelled(value: Any, labels: Mapping[str, str]) -> Any:
@@ -71,7 +81,9 @@ def _labelled(value: Any, labels: Mapping[str, str]) -> Any:
     return value
 
 
-def _evaluated(values: dict[str, Any], context: Mapping[str, Any], budget: Budget) -> dict[str, Any]:
+def _evaluated(
+    values: dict[str, Any], context: Mapping[str, Any], budget: Budget
+) -> dict[str, Any]:
     text = _as_fleet_writes(values)
     if _OPEN not in text:
         return values
@@ -81,18 +93,28 @@ def _evaluated(values: dict[str, Any], context: Mapping[str, Any], budget: Budge
         raise _placed(why, text) from why
     found = load(made, file="helm.values after its templates")
     if not isinstance(found, dict):
-        raise UsageError("helm.values is no map after its templates", subject="helm.values", next_step="Correct the templates in it.")
+        raise UsageError(
+            "helm.values is no map after its templates",
+            subject="helm.values",
+            next_step="Correct the templates in it.",
+        )
     return found
 
 
-def _template_values(templates: Mapping[str, str], context: Mapping[str, Any], budget: Budget) -> dict[str, Any]:
+def _template_values(
+    templates: Mapping[str, str], context: Mapping[str, Any], budget: Budget
+) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, template in templates.items():
         place = f"helm.templateValues.{key}"
         try:
-            found[key] = load(evaluate(template, context, budget=budget), file=f"{place} after its templates")
+            found[key] = load(
+                evaluate(template, context, budget=budget), file=f"{place} after its templates"
+            )
         except TemplateError as why:
-            raise UsageError(f"{place}: {why.summary}", subject=why.subject, next_step=why.next_step) from why
+            raise UsageError(
+                f"{place}: {why.summary}", subject=why.subject, next_step=why.next_step
+            ) from why
     return found
 
 
@@ -105,17 +127,30 @@ def _placed(why: TemplateError, text: str) -> UsageError:
 
 
 class _Fleets(Dumper):
-    """Writes YAML as go-yaml v2 does: a text of several lines as a literal block, the rest plain or in single quotes."""
+    """Writes YAML as go-yaml v2 does: a text of several lines as a literal block, the rest plain or
+    in single quotes.
+    """
 
 
 def _text(dumper: Any, value: str) -> Any:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+    return dumper.represent_scalar(
+        "tag:yaml.org,2002:str", value, style="|" if "\n" in value else None
+    )
 
 
 _Fleets.add_representer(str, _text)
 
 
 def _as_fleet_writes(values: dict[str, Any]) -> str:
-    """Keys sorted, lines never broken: a template may hold spaces that a broken line would change."""
-    text = yaml.dump(values, Dumper=_Fleets, sort_keys=True, allow_unicode=True, default_flow_style=False, width=2**30)
+    """Keys sorted, lines never broken: a template may hold spaces that a broken line would
+    change.
+    """
+    text = yaml.dump(
+        values,
+        Dumper=_Fleets,
+        sort_keys=True,
+        allow_unicode=True,
+        default_flow_style=False,
+        width=2**30,
+    )
     return str(text)

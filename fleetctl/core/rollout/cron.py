@@ -1,9 +1,11 @@
 """Cron expressions as sets of local times. Pure: nothing here knows a time zone.
 
-Two forms, told apart by their number of fields. Five are crontab's: minute, hour, day of the month, month, day of the week (0-7, 0 and 7
-are Sunday); when both days are stated either will do. Six or seven are Fleet's own (github.com/reugn/go-quartz): second, minute, hour, day
-of the month, month, day of the week (1-7, 1 is SUNDAY), year; only one of the two days may be stated. Names (MON, JAN), lists, ranges,
-steps, `?`, `L`, `LW`, `6L` and `6#3` in both; @yearly, @annually, @monthly, @weekly, @daily, @midnight, @hourly.
+Two forms, told apart by their number of fields. Five are crontab's: minute, hour, day of the month,
+month, day of the week (0-7, 0 and 7 are Sunday); when both days are stated either will do. Six or
+seven are Fleet's own (github.com/reugn/go-quartz): second, minute, hour, day of the month, month,
+day of the week (1-7, 1 is SUNDAY), year; only one of the two days may be stated. Names (MON, JAN),
+lists, ranges, steps, `?`, `L`, `LW`, `6L` and `6#3` in both; @yearly, @annually, @monthly, @weekly,
+@daily, @midnight, @hourly.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from typing import NamedTuple
 from fleetctl.core.model.errors import UsageError
 
 DAY = 86400
-_YEARS = 50  # what does not come within this never comes: the rarest, a 29 February on one weekday over 2100, takes 40
+# what does not come within this never comes: the rarest, a 29 February on one weekday over 2100,
+# takes 40
+_YEARS = 50
 _LAST_YEAR = 9990
 _EPOCH = date(1970, 1, 1).toordinal()
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
@@ -48,14 +52,18 @@ class _Field(NamedTuple):
 
 _SECOND, _MINUTE, _HOUR = _Field("second", 0, 59), _Field("minute", 0, 59), _Field("hour", 0, 23)
 _DAY, _MONTH = _Field("day of the month", 1, 31), _Field("month", 1, 12, _MONTHS, 1)
-_WEEKDAY, _QUARTZ_WEEKDAY = _Field("day of the week", 0, 7, _DAYS, 0), _Field("day of the week", 1, 7, _DAYS, 1)
+_WEEKDAY, _QUARTZ_WEEKDAY = (
+    _Field("day of the week", 0, 7, _DAYS, 0),
+    _Field("day of the week", 1, 7, _DAYS, 1),
+)
 _YEAR = _Field("year", 1970, 3940)
 
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """`weekdays` 0 is Sunday; `nth` are (weekday, n), n 0 the last one of the month. `either`: one of the two days will do. `hourly`: the
-    hours are not named, so that it goes by real time where the clock is put back.
+    """`weekdays` 0 is Sunday; `nth` are (weekday, n), n 0 the last one of the month. `either`: one
+    of the two days will do. `hourly`: the hours are not named, so that it goes by real time where
+    the clock is put back.
     """
 
     seconds: tuple[int, ...]
@@ -79,12 +87,17 @@ def parse(text: str) -> Cron:
     if stated.startswith("@") and stated.lower() not in _NAMED:
         raise _wrong(f"{stated[:40]!r} is none of {', '.join(sorted(_NAMED))}")
     if not 5 <= len(fields) <= 7:
-        raise _wrong(f"{text[:80]!r} has {len(fields)} fields, not 5 (minute first) or 6 to 7 (second first)")
+        raise _wrong(
+            f"{text[:80]!r} has {len(fields)} fields, not 5 (minute first) or 6 to 7 (second first)"
+        )
     quartz = len(fields) > 5
     second = fields.pop(0) if quartz else "0"
     minute, hour, day, month, weekday, *year = fields
     if quartz and day not in {"*", "?"} and weekday not in {"*", "?"}:
-        raise _wrong("day of the month and day of the week are both stated; with seconds one of them must be ?")
+        raise _wrong(
+            "day of the month and day of the week are both stated; with seconds one of them must"
+            " be ?"
+        )
     days, last, last_workday = _days(day)
     weekdays, nth = _weekdays(weekday, quartz=quartz)
     return Cron(
@@ -149,14 +162,23 @@ def _part(text: str, field: _Field) -> Sequence[int]:
         high = field.high if slash else low
     if low > high and not field.names:
         raise _wrong(f"{field.word}: {text[:40]!r} runs backwards")
-    found = range(low, high + 1) if low <= high else [*range(low, field.high + 1 - (field is _WEEKDAY)), *range(field.low, high + 1)]
+    found = (
+        range(low, high + 1)
+        if low <= high
+        else [*range(low, field.high + 1 - (field is _WEEKDAY)), *range(field.low, high + 1)]
+    )
     return list(found)[:: int(step) if slash else 1]
 
 
 def _value(text: str, field: _Field, whole: str) -> int:
     if text in field.names:
         return field.names.index(text) + field.first
-    if not (text.isdecimal() and text.isascii() and len(text) < 5 and field.low <= int(text) <= field.high):
+    if not (
+        text.isdecimal()
+        and text.isascii()
+        and len(text) < 5
+        and field.low <= int(text) <= field.high
+    ):
         raise _bad(field, whole)
     return int(text)
 
@@ -168,12 +190,16 @@ def _bad(field: _Field, text: str) -> UsageError:
 
 def _wrong(what: str) -> UsageError:
     return UsageError(
-        f"schedule: {what}", subject="spec.schedule", next_step="Write for example `0 2 * * MON-FRI`, at two on every working day."
+        f"schedule: {what}",
+        subject="spec.schedule",
+        next_step="Write for example `0 2 * * MON-FRI`, at two on every working day.",
     )
 
 
 def next_match(cron: Cron, local: int) -> int | None:
-    """The first match at or after `local`, both in seconds of a clock without a zone since 1970; None: never within 50 years."""
+    """The first match at or after `local`, both in seconds of a clock without a zone since 1970;
+    None: never within 50 years.
+    """
     day, second = divmod(local, DAY)
     today = date.fromordinal(day + _EPOCH)
     if today.day in _matching(cron, today.year, today.month):
@@ -202,7 +228,9 @@ def _matching(cron: Cron, year: int, month: int) -> tuple[int, ...]:
     if month not in cron.months or (cron.years is not None and year not in cron.years):
         return ()
     first, length = calendar.monthrange(year, month)
-    return tuple(day for day in range(1, length + 1) if _is_day(cron, day, (first + day) % 7, length))
+    return tuple(
+        day for day in range(1, length + 1) if _is_day(cron, day, (first + day) % 7, length)
+    )
 
 
 def _is_day(cron: Cron, day: int, weekday: int, length: int) -> bool:
@@ -211,7 +239,11 @@ def _is_day(cron: Cron, day: int, weekday: int, length: int) -> bool:
     if cron.last_workday and not by_day:
         last = (weekday + length - day) % 7
         by_day = day == length - {0: 2, 6: 1}.get(last, 0)
-    by_week = weekday in cron.weekdays or (weekday, (day + 6) // 7) in cron.nth or ((weekday, 0) in cron.nth and day + 7 > length)
+    by_week = (
+        weekday in cron.weekdays
+        or (weekday, (day + 6) // 7) in cron.nth
+        or ((weekday, 0) in cron.nth and day + 7 > length)
+    )
     return by_day or by_week if cron.either else by_day and by_week
 
 
@@ -251,8 +283,17 @@ def widest_gap(cron: Cron) -> int:
 
 def is_gapless(cron: Cron, seconds: int) -> bool:
     """Whether it matches every day, and never are two matches further apart than `seconds`."""
-    every_day = len(cron.days) == 31 and len(cron.weekdays) == 7 and len(cron.months) == 12 and cron.years is None
-    return every_day and widest_gap(cron) <= seconds and first_second(cron) + DAY - last_second(cron) <= seconds
+    every_day = (
+        len(cron.days) == 31
+        and len(cron.weekdays) == 7
+        and len(cron.months) == 12
+        and cron.years is None
+    )
+    return (
+        every_day
+        and widest_gap(cron) <= seconds
+        and first_second(cron) + DAY - last_second(cron) <= seconds
+    )
 
 
 def last_within(cron: Cron, second: int) -> int | None:

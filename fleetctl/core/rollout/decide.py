@@ -1,13 +1,17 @@
-"""Which clusters may change now, told by counts. Pure: the same counts, the same progress and the same time give the same answer.
+"""Which clusters may change now, told by counts. Pure: the same counts, the same progress and the
+same time give the same answer.
 
-Rule: unavailable clusters plus clusters that we let go never exceed the budget of their partition. A cluster that was silent before we let
-it go is held and counted apart (a site that is switched off must not stop the others); one that fell silent after we let it go counts as
-unavailable, because the change may be why. A cluster that is down already may always go: changing it costs nothing more. A partition begins
-when those before it are finished; one that goes bad later stops those that have not begun. A change that works on nobody who was told and
-answers goes no further, whatever the budgets. All partitions that have begun share the bundle's own `maxUnavailable`, as in Fleet.
+Rule: unavailable clusters plus clusters that we let go never exceed the budget of their partition.
+A cluster that was silent before we let it go is held and counted apart (a site that is switched off
+must not stop the others); one that fell silent after we let it go counts as unavailable, because
+the change may be why. A cluster that is down already may always go: changing it costs nothing more.
+A partition begins when those before it are finished; one that goes bad later stops those that have
+not begun. A change that works on nobody who was told and answers goes no further, whatever the
+budgets. All partitions that have begun share the bundle's own `maxUnavailable`, as in Fleet.
 
-The answer is a number for each partition, not names: whoever holds the clusters takes so many of them in the partition's own order. So a
-decision over a million clusters costs as much as one over ten.
+The answer is a number for each partition, not names: whoever holds the clusters takes so many of
+them in the partition's own order. So a decision over a million clusters costs as much as one over
+ten.
 """
 
 from __future__ import annotations
@@ -29,13 +33,15 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """One partition by numbers. *Started* clusters were told the new version, *waiting* ones were not.
+    """One partition by numbers. *Started* clusters were told the new version, *waiting* ones were
+    not.
 
-    Of `down_started`: `failed` are those whose agent could not apply it, `flying` those whose agent is not done with it and not silent,
-    `silent` those that were not heard for longer than they may.
-    `fresh`: never had the bundle. `offline`: silent for longer than they may. `unknown`: no word since this manager started, too early to
-    call it offline. `barred`: paused, or outside their window; who never had the bundle is missed by nobody, and counts as ready there.
-    `later` of the barred wait for a window that will open.
+    Of `down_started`: `failed` are those whose agent could not apply it, `flying` those whose agent
+    is not done with it and not silent, `silent` those that were not heard for longer than they may.
+    `fresh`: never had the bundle. `offline`: silent for longer than they may. `unknown`: no word
+    since this manager started, too early to call it offline. `barred`: paused, or outside their
+    window; who never had the bundle is missed by nobody, and counts as ready there. `later` of the
+    barred wait for a window that will open.
     """
 
     ready_started: int = 0
@@ -74,8 +80,9 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How far one partition is; times in seconds, 0 not yet. `approved`: by a person, as are the `accepted` failures, of which so many do
-    not count. `idle` seconds of it were spent outside windows, and it is so again since `idle_since`: they do not count for the deadline.
+    """How far one partition is; times in seconds, 0 not yet. `approved`: by a person, as are the
+    `accepted` failures, of which so many do not count. `idle` seconds of it were spent outside
+    windows, and it is so again since `idle_since`: they do not count for the deadline.
     """
 
     opened: float = 0.0
@@ -88,7 +95,9 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What is remembered of a rollout between two decisions: this is what a restart must find again."""
+    """What is remembered of a rollout between two decisions: this is what a restart must find
+    again.
+    """
 
     phase: Phase = Phase.PROGRESSING
     reason: str = ""
@@ -97,8 +106,8 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """How many may go now: of those that are ready, and of those that never had the bundle; who is down may go in any number. `asks`: only
-    a person's yes is missing.
+    """How many may go now: of those that are ready, and of those that never had the bundle; who is
+    down may go in any number. `asks`: only a person's yes is missing.
     """
 
     ready: int = 0
@@ -120,8 +129,8 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When it is decided: `now`, and `since` when the manager has listened, in seconds. `hold`: why nobody may go whatever the counts say
-    (the bundle is paused in Git), or "".
+    """When it is decided: `now`, and `since` when the manager has listened, in seconds. `hold`: why
+    nobody may go whatever the counts say (the bundle is paused in Git), or "".
     """
 
     now: float
@@ -145,32 +154,63 @@ class _Walk:
         self.waiting = self.waiting or why
 
 
-def decide(partitions: Sequence[Partition], tallies: Sequence[Tally], policy: Policy, progress: Progress, at: Moment) -> Decision:
+def decide(
+    partitions: Sequence[Partition],
+    tallies: Sequence[Tally],
+    policy: Policy,
+    progress: Progress,
+    at: Moment,
+) -> Decision:
     """Who may go, and how far the rollout is now. `progress` is what the last decision gave."""
     if progress.phase in _HALTED:
         why = halted(progress)
-        return Decision(progress, tuple(Quota(why=why) for _ in partitions), waiting=why + _NEXT.get(progress.phase, ""))
+        return Decision(
+            progress,
+            tuple(Quota(why=why) for _ in partitions),
+            waiting=why + _NEXT.get(progress.phase, ""),
+        )
     failed = "" if _over(partitions, progress, at.now) else failure(tallies, progress.steps, policy)
     if failed:
-        return decide(partitions, tallies, policy, replace(progress, phase=Phase.FAILED, reason=failed), at)
+        return decide(
+            partitions, tallies, policy, replace(progress, phase=Phase.FAILED, reason=failed), at
+        )
     if at.hold:
         return _held(tallies, progress, at.hold)
     walk = _Walk()
     for number, (partition, tally) in enumerate(zip(partitions, tallies, strict=True)):
-        _visit(walk, partition, tally, policy, progress.steps[number] if number < len(progress.steps) else Step(), at)
+        _visit(
+            walk,
+            partition,
+            tally,
+            policy,
+            progress.steps[number] if number < len(progress.steps) else Step(),
+            at,
+        )
     late = _late(partitions, walk.steps, policy, at)
     if late:
-        return decide(partitions, tallies, policy, Progress(Phase.FAILED, late, tuple(walk.steps)), at)
-    done = all(step.finished or not p.members for p, step in zip(partitions, walk.steps, strict=True))
+        return decide(
+            partitions, tallies, policy, Progress(Phase.FAILED, late, tuple(walk.steps)), at
+        )
+    done = all(
+        step.finished or not p.members for p, step in zip(partitions, walk.steps, strict=True)
+    )
     phase = Phase.COMPLETED if done else Phase.PROGRESSING
     quotas = _quotas(walk, partitions, tallies, policy)
-    return Decision(Progress(phase, "", tuple(walk.steps)), quotas, walk.wake, "" if done else walk.waiting)
+    return Decision(
+        Progress(phase, "", tuple(walk.steps)), quotas, walk.wake, "" if done else walk.waiting
+    )
 
 
 _HALTED = frozenset({Phase.PAUSED, Phase.FAILED, Phase.ABORTED})
 _NEXT = {
-    Phase.FAILED: "; go on all the same with `fleetctl rollout resume`, go back with `fleetctl rollback`, or commit a fix",
-    Phase.ABORTED: "; go back with `fleetctl rollback`, go on with `fleetctl rollout resume`, or commit a newer version",
+    Phase.FAILED: (
+        "; go on all the same with `fleetctl rollout resume`, go back with `fleetctl rollback`, or"
+        " commit a fix"
+    ),
+    Phase.ABORTED: (
+        "; go back with `fleetctl rollback`, go on with `fleetctl rollout resume`, or commit a"
+        " newer version"
+    ),
 }
 
 
@@ -182,12 +222,21 @@ def halted(progress: Progress) -> str:
 
 def _held(tallies: Sequence[Tally], progress: Progress, why: str) -> Decision:
     """Nothing moves; the clock of a partition that is not finished starts anew when it goes on."""
-    steps = tuple(step if step.finished else replace(step, opened=0.0, idle=0.0, idle_since=0.0) for step in progress.steps)
-    waiting = why if progress.phase is Phase.PROGRESSING or any(tally.may_go for tally in tallies) else ""
-    return Decision(replace(progress, steps=steps), tuple(Quota(why=why) for _ in tallies), waiting=waiting)
+    steps = tuple(
+        step if step.finished else replace(step, opened=0.0, idle=0.0, idle_since=0.0)
+        for step in progress.steps
+    )
+    waiting = (
+        why if progress.phase is Phase.PROGRESSING or any(tally.may_go for tally in tallies) else ""
+    )
+    return Decision(
+        replace(progress, steps=steps), tuple(Quota(why=why) for _ in tallies), waiting=waiting
+    )
 
 
-def _visit(walk: _Walk, partition: Partition, tally: Tally, policy: Policy, step: Step, at: Moment) -> None:
+def _visit(
+    walk: _Walk, partition: Partition, tally: Tally, policy: Policy, step: Step, at: Moment
+) -> None:
     if not partition.members:  # asks nobody anything, and begins when somebody is in it
         walk.blocked.append(None)
         walk.steps.append(step)
@@ -200,8 +249,12 @@ def _visit(walk: _Walk, partition: Partition, tally: Tally, policy: Policy, step
         walk.unfinished += 1
         return
     bad = _bad(partition, tally)
-    step = _clocked(replace(step, opened=step.opened or at.now), at.now, idle=tally.idle and not bad)
-    if not step.finished and not (tally.may_go or tally.unknown or tally.flying or _awaited(tally, policy) or bad):
+    step = _clocked(
+        replace(step, opened=step.opened or at.now), at.now, idle=tally.idle and not bad
+    )
+    if not step.finished and not (
+        tally.may_go or tally.unknown or tally.flying or _awaited(tally, policy) or bad
+    ):
         step = replace(step, finished=at.now)
     walk.steps.append(step)
     if not step.finished:
@@ -212,17 +265,23 @@ def _visit(walk: _Walk, partition: Partition, tally: Tally, policy: Policy, step
         walk.wait(0.0, f"{titled(partition)}: {bad}")
     elif at.now < step.finished + partition.soak:
         walk.unfinished += 1
-        walk.wait(step.finished + partition.soak, f"{titled(partition)} is watched for {spoken(partition.soak)}")
+        walk.wait(
+            step.finished + partition.soak,
+            f"{titled(partition)} is watched for {spoken(partition.soak)}",
+        )
 
 
 def titled(partition: Partition) -> str:
     """`partition canary`; one that the manager made is called `Partition 3 of 5` already."""
-    return partition.name if partition.name.startswith("Partition ") else f"partition {partition.name}"
+    return (
+        partition.name if partition.name.startswith("Partition ") else f"partition {partition.name}"
+    )
 
 
 def _awaited(tally: Tally, policy: Policy) -> bool:
-    """Whether those outside their windows must go before the next partition begins. Where nobody has stated an order, a few sites with a
-    window a month would hold all others back; there it is enough that somebody has the version.
+    """Whether those outside their windows must go before the next partition begins. Where nobody
+    has stated an order, a few sites with a window a month would hold all others back; there it is
+    enough that somebody has the version.
     """
     return tally.later > 0 and (policy.ordered or not (tally.ready_started or tally.down_started))
 
@@ -231,14 +290,22 @@ def _clocked(step: Step, now: float, *, idle: bool) -> Step:
     """While everybody who is left is outside a window, the clock of the partition stands."""
     if idle:
         return replace(step, idle_since=step.idle_since or now)
-    return replace(step, idle=step.idle + max(0.0, now - step.idle_since), idle_since=0.0) if step.idle_since else step
+    return (
+        replace(step, idle=step.idle + max(0.0, now - step.idle_since), idle_since=0.0)
+        if step.idle_since
+        else step
+    )
 
 
 def _end(step: Step, policy: Policy, at: Moment) -> float:
-    """When the partition is late; 0 never, or while its clock stands. A manager that was away gives everybody the whole time again: nobody
-    was told anything meanwhile.
+    """When the partition is late; 0 never, or while its clock stands. A manager that was away gives
+    everybody the whole time again: nobody was told anything meanwhile.
     """
-    return max(step.opened + step.idle, at.since) + policy.deadline if policy.deadline and not step.idle_since else 0.0
+    return (
+        max(step.opened + step.idle, at.since) + policy.deadline
+        if policy.deadline and not step.idle_since
+        else 0.0
+    )
 
 
 def _blocked(walk: _Walk, partition: Partition, policy: Policy, step: Step) -> Quota | None:
@@ -259,18 +326,26 @@ def _bad(partition: Partition, tally: Tally) -> str:
     return ""
 
 
-def _quotas(walk: _Walk, partitions: Sequence[Partition], tallies: Sequence[Tally], policy: Policy) -> tuple[Quota, ...]:
-    """Of those that have begun; together they stay within the bundle's own budget. Who is down in one that has not begun is no reason to
-    hold the others: the change may be what mends it.
+def _quotas(
+    walk: _Walk, partitions: Sequence[Partition], tallies: Sequence[Tally], policy: Policy
+) -> tuple[Quota, ...]:
+    """Of those that have begun; together they stay within the bundle's own budget. Who is down in
+    one that has not begun is no reason to hold the others: the change may be what mends it.
     """
     begun = [tally for tally, blocked in zip(tallies, walk.blocked, strict=True) if blocked is None]
-    down, clusters = sum(tally.unavailable for tally in begun), sum(len(p.members) for p in partitions)
+    down, clusters = (
+        sum(tally.unavailable for tally in begun),
+        sum(len(p.members) for p in partitions),
+    )
     most = clusters if policy.max_unavailable is None else policy.max_unavailable
     free, quotas = max(0, most - down), []
     for partition, tally, blocked in zip(partitions, tallies, walk.blocked, strict=True):
         quota = blocked or _quota(partition, tally, policy)
         if quota.ready > free:
-            why = f"{most} of {clusters} clusters may be unavailable at once over all partitions, {down} are"
+            why = (
+                f"{most} of {clusters} clusters may be unavailable at once over all partitions,"
+                f" {down} are"
+            )
             quota = replace(quota, ready=free, why=why)
         free -= quota.ready
         quotas.append(quota)
@@ -279,20 +354,39 @@ def _quotas(walk: _Walk, partitions: Sequence[Partition], tallies: Sequence[Tall
 
 def _quota(partition: Partition, tally: Tally, policy: Policy) -> Quota:
     free = max(0, partition.max_unavailable - tally.unavailable)
-    why = f"{partition.max_unavailable} of {len(partition.members)} clusters may be unavailable at once, {tally.unavailable} are"
-    return Quota(ready=min(free, tally.ready), fresh=min(policy.max_new, tally.fresh), down=tally.down > 0, why=why)
+    why = (
+        f"{partition.max_unavailable} of {len(partition.members)} clusters may be unavailable at"
+        f" once, {tally.unavailable} are"
+    )
+    return Quota(
+        ready=min(free, tally.ready),
+        fresh=min(policy.max_new, tally.fresh),
+        down=tally.down > 0,
+        why=why,
+    )
 
 
 def budgets_left(
-    partitions: Sequence[Partition], tallies: Sequence[Tally], policy: Policy, quotas: Sequence[Quota]
+    partitions: Sequence[Partition],
+    tallies: Sequence[Tally],
+    policy: Policy,
+    quotas: Sequence[Quota],
 ) -> tuple[list[int], int]:
-    """How many more that are ready may be changed beside those of `quotas`: in each partition, and all together within the bundle's own
-    budget. Whoever goes back because a person says so waits for no order, no approval and no resume, but budgets are kept all the same;
-    who is down already may always go.
+    """How many more that are ready may be changed beside those of `quotas`: in each partition, and
+    all together within the bundle's own budget. Whoever goes back because a person says so waits
+    for no order, no approval and no resume, but budgets are kept all the same; who is down already
+    may always go.
     """
-    most = sum(len(p.members) for p in partitions) if policy.max_unavailable is None else policy.max_unavailable
+    most = (
+        sum(len(p.members) for p in partitions)
+        if policy.max_unavailable is None
+        else policy.max_unavailable
+    )
     down = sum(tally.unavailable - tally.fresh for tally in tallies)
-    each = [max(0, p.max_unavailable - t.unavailable - q.ready) for p, t, q in zip(partitions, tallies, quotas, strict=True)]
+    each = [
+        max(0, p.max_unavailable - t.unavailable - q.ready)
+        for p, t, q in zip(partitions, tallies, quotas, strict=True)
+    ]
     return each, max(0, most - down - sum(quota.ready for quota in quotas))
 
 
@@ -301,7 +395,9 @@ def _over(partitions: Sequence[Partition], progress: Progress, now: float) -> bo
     if progress.phase is not Phase.COMPLETED:
         return False
     steps = zip(partitions, progress.steps, strict=False)
-    return all(not p.members or (step.finished and now >= step.finished + p.soak) for p, step in steps)
+    return all(
+        not p.members or (step.finished and now >= step.finished + p.soak) for p, step in steps
+    )
 
 
 def failure(tallies: Sequence[Tally], steps: Sequence[Step], policy: Policy) -> str:
@@ -309,11 +405,17 @@ def failure(tallies: Sequence[Tally], steps: Sequence[Step], policy: Policy) -> 
     failed, accepted = sum(tally.failed for tally in tallies), sum(step.accepted for step in steps)
     if policy.max_failures is None or failed <= policy.max_failures + accepted:
         return ""
-    limit = f"{accepted} were accepted and {policy.max_failures} more may fail" if accepted else f"{policy.max_failures} may fail"
+    limit = (
+        f"{accepted} were accepted and {policy.max_failures} more may fail"
+        if accepted
+        else f"{policy.max_failures} may fail"
+    )
     return f"{failed} clusters could not apply it, {limit}"
 
 
-def _late(partitions: Sequence[Partition], steps: Sequence[Step], policy: Policy, at: Moment) -> str:
+def _late(
+    partitions: Sequence[Partition], steps: Sequence[Step], policy: Policy, at: Moment
+) -> str:
     for partition, step in zip(partitions, steps, strict=True):
         if step.opened and not step.finished and 0 < _end(step, policy, at) <= at.now:
             return f"{titled(partition)} did not finish within {spoken(policy.deadline)}"

@@ -1,7 +1,8 @@
 """What a commit would change, said before it does: values in, a Plan out. Pure.
 
-Rule: a plan is the difference that reconciling would store (core/plan.py), counted and put into groups, never another opinion of it.
-Clusters stand in one group when they go from the same archive and options to the same archive and options; one of them speaks for all.
+Rule: a plan is the difference that reconciling would store (core/plan.py), counted and put into
+groups, never another opinion of it. Clusters stand in one group when they go from the same archive
+and options to the same archive and options; one of them speaks for all.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from fleetctl.core.targeting.dependencies import is_meant
 # Names that a group lists; its count is always whole.
 MOST_NAMES = 100
 HEARD = "heard"
-# Why a removal is held beside the causes of core/holds.py: whole bundles go, too many at once or a cluster's last.
+# Why a removal is held beside the causes of core/holds.py: whole bundles go, too many at once or a
+# cluster's last.
 BUNDLES = "bundles"
 
 
@@ -37,7 +39,9 @@ class _Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, renam
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """What a plan must know of a cluster. `health`: heard, unknown or offline; `closed`: outside its window."""
+    """What a plan must know of a cluster. `health`: heard, unknown or offline; `closed`: outside
+    its window.
+    """
 
     name: str
     health: str = HEARD
@@ -54,9 +58,10 @@ class Side(_Said, frozen=True, kw_only=True):
 
 
 class Group(_Said, frozen=True, kw_only=True):
-    """Clusters with one and the same change. `why`: what differs, in words of fleet.yaml; `names`: the first of them; `representative`: who
-    is rendered for all. Of them are `offline`, `paused`, outside their window (`closed`), and `behind`: never told the version before this
-    one. `held`: why the manager would ask a person before they lose it (core/holds.py), or "".
+    """Clusters with one and the same change. `why`: what differs, in words of fleet.yaml; `names`:
+    the first of them; `representative`: who is rendered for all. Of them are `offline`, `paused`,
+    outside their window (`closed`), and `behind`: never told the version before this one. `held`:
+    why the manager would ask a person before they lose it (core/holds.py), or "".
     """
 
     what: What
@@ -74,7 +79,9 @@ class Group(_Said, frozen=True, kw_only=True):
 
 
 class Stage(_Said, frozen=True, kw_only=True):
-    """One partition of the rollout: of its `clusters` so many are `told` something new, `at_once` may be unavailable. `soak` in seconds."""
+    """One partition of the rollout: of its `clusters` so many are `told` something new, `at_once`
+    may be unavailable. `soak` in seconds.
+    """
 
     name: str
     clusters: int
@@ -92,7 +99,9 @@ class Wait(_Said, frozen=True, kw_only=True):
 
 
 class Impact(_Said, frozen=True, kw_only=True):
-    """One bundle. `clusters`: that have it afterwards, `had`: before. `stages` is empty when all are told at once."""
+    """One bundle. `clusters`: that have it afterwards, `had`: before. `stages` is empty when all
+    are told at once.
+    """
 
     bundle: BundleName
     path: str = ""
@@ -117,8 +126,9 @@ class Move(_Said, frozen=True, kw_only=True):
 
 
 class Removals(_Said, frozen=True, kw_only=True):
-    """What would be deleted. `emptied`: clusters that lose their last bundle, the first of `emptied_count`; `held`: why the manager would
-    wait for a person, "" when it would not; `refused`: why a plan wants to hear the number, "" when it does not.
+    """What would be deleted. `emptied`: clusters that lose their last bundle, the first of
+    `emptied_count`; `held`: why the manager would wait for a person, "" when it would not;
+    `refused`: why a plan wants to hear the number, "" when it does not.
     """
 
     deployments: int = 0
@@ -151,7 +161,9 @@ class Facts(_Said, frozen=True, kw_only=True):
 
 
 class Plan(_Said, frozen=True, kw_only=True):
-    """`commit` "" is a working copy. `before`: the commit that the fleet follows now. `clusters`: touched by at least one change."""
+    """`commit` "" is a working copy. `before`: the commit that the fleet follows now. `clusters`:
+    touched by at least one change.
+    """
 
     workspace: str
     gitrepo: str
@@ -187,7 +199,10 @@ class _Kind(msgspec.Struct, frozen=True):
 
 
 def grouped(
-    changes: Iterable[Change], have: Mapping[Key, Have], standing: Mapping[ClusterId, Standing], held: Mapping[Key, str] | None = None
+    changes: Iterable[Change],
+    have: Mapping[Key, Have],
+    standing: Mapping[ClusterId, Standing],
+    held: Mapping[Key, str] | None = None,
 ) -> list[Group]:
     """The changes of one bundle. `held`: removals that would wait, and why."""
     alike: dict[tuple[int, int, str], list[Change]] = {}  # thousands share one Want and one Have
@@ -196,12 +211,20 @@ def grouped(
         alike.setdefault(mark, []).append(change)
     found: dict[_Kind, list[Key]] = {}
     for (_, _, waits), some in alike.items():
-        found.setdefault(_kind(some[0], have.get(some[0].key), waits), []).extend(change.key for change in some)
+        found.setdefault(_kind(some[0], have.get(some[0].key), waits), []).extend(
+            change.key for change in some
+        )
     return in_order(_group(kind, keys, have, standing) for kind, keys in found.items())
 
 
 def _kind(change: Change, had: Have | None, held: str) -> _Kind:
-    return _Kind(kind_of_change(change, had), tuple(change_reasons(change.want, had)), _side_of_have(had), _side_of_want(change.want), held)
+    return _Kind(
+        kind_of_change(change, had),
+        tuple(change_reasons(change.want, had)),
+        _side_of_have(had),
+        _side_of_want(change.want),
+        held,
+    )
 
 
 def in_order(groups: Iterable[Group]) -> list[Group]:
@@ -209,8 +232,16 @@ def in_order(groups: Iterable[Group]) -> list[Group]:
     return sorted(groups, key=lambda g: (list(What).index(g.what), -g.clusters, g.names))
 
 
-def _group(kind: _Kind, keys: Sequence[Key], have: Mapping[Key, Have], standing: Mapping[ClusterId, Standing]) -> Group:
-    members = sorted((standing.get(cluster) or Standing(cluster, "offline") for cluster, _ in keys), key=lambda s: s.name)
+def _group(
+    kind: _Kind,
+    keys: Sequence[Key],
+    have: Mapping[Key, Have],
+    standing: Mapping[ClusterId, Standing],
+) -> Group:
+    members = sorted(
+        (standing.get(cluster) or Standing(cluster, "offline") for cluster, _ in keys),
+        key=lambda s: s.name,
+    )
     behind = sum(1 for key in keys if kind.what is What.CHANGED and have[key].staged)
     return Group(
         what=kind.what,
@@ -243,7 +274,11 @@ def _side_of_have(had: Have | None) -> Side | None:
 
 
 def _side_of_want(want: Want | None) -> Side | None:
-    return Side(archive=want.archive, options=want.options_key, customization=want.customization) if want else None
+    return (
+        Side(archive=want.archive, options=want.options_key, customization=want.customization)
+        if want
+        else None
+    )
 
 
 def change_reasons(want: Want | None, had: Have | None) -> list[str]:
@@ -254,9 +289,18 @@ def change_reasons(want: Want | None, had: Have | None) -> list[str]:
         return []
     tests = (
         ("files", want.archive != had.archive),
-        ("options", want.options_digest != had.options_digest and want.options_key != had.options_key),
-        ("copied content", want.options_digest != had.options_digest and want.options_key == had.options_key),
-        ("diff or correctDrift", want.options_digest == had.options_digest and want.options_key != had.options_key),
+        (
+            "options",
+            want.options_digest != had.options_digest and want.options_key != had.options_key,
+        ),
+        (
+            "copied content",
+            want.options_digest != had.options_digest and want.options_key == had.options_key,
+        ),
+        (
+            "diff or correctDrift",
+            want.options_digest == had.options_digest and want.options_key != had.options_key,
+        ),
         ("target", want.target != had.target),
         ("customization", want.customization != had.customization),
         ("keepResources", want.keep_resources != had.keep_resources),
@@ -267,7 +311,9 @@ def change_reasons(want: Want | None, had: Have | None) -> list[str]:
 
 
 def _told_of(new: str, old: str) -> list[tuple[str, bool]]:
-    """Of what else an agent is told (manager/reconcile/reconcile.py): labels, dependencies, pause."""
+    """Of what else an agent is told (manager/reconcile/reconcile.py): labels, dependencies,
+    pause.
+    """
     words = ("labels", "dependsOn", "paused")
     if new == old:
         return []
@@ -292,8 +338,12 @@ def stages_of(partitions: Sequence[Partition], redeployed: set[ClusterId]) -> li
     ]
 
 
-def needs(spec: BundleSpec, labels: Mapping[BundleName, Mapping[str, str]]) -> tuple[list[BundleName], list[str]]:
-    """(bundles that `spec` depends on, names of some that there are not). `labels`: of every bundle of the workspace."""
+def needs(
+    spec: BundleSpec, labels: Mapping[BundleName, Mapping[str, str]]
+) -> tuple[list[BundleName], list[str]]:
+    """(bundles that `spec` depends on, names of some that there are not). `labels`: of every bundle
+    of the workspace.
+    """
     found: dict[BundleName, None] = {}
     missing: list[str] = []
     for dependency in spec.depends_on:
@@ -305,7 +355,9 @@ def needs(spec: BundleSpec, labels: Mapping[BundleName, Mapping[str, str]]) -> t
 
 
 def ordered(after: Mapping[BundleName, Iterable[BundleName]]) -> list[list[BundleName]]:
-    """Steps of bundles, each after those it waits for; those of a circle, which never begin, stand in no step."""
+    """Steps of bundles, each after those it waits for; those of a circle, which never begin, stand
+    in no step.
+    """
     left = {name: set(needed) & set(after) - {name} for name, needed in after.items()}
     steps: list[list[BundleName]] = []
     while ready := sorted(name for name, needed in left.items() if not needed):

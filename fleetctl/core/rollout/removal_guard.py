@@ -1,12 +1,15 @@
 """Which removals are held for a person: what would take many deployments away at once.
 
-Rule (I7): a cluster that a bundle does not pick any more loses it at once, as in Fleet, unless that looks like an accident. It does when,
-with what the bundle has lost within the hour, more than max(5, 20 %) of its clusters lose it (twice that within a day, so that a slow drip
-ends too), when all of several clusters lose it by one change, or when a cluster would be left with nothing. Then everything that this
-change would take away is held. What is held stays held, however few it becomes, until a person says the number or the cluster is picked
-again: putting labels back one by one must not let the rest go.
+Rule (I7): a cluster that a bundle does not pick any more loses it at once, as in Fleet, unless that
+looks like an accident. It does when, with what the bundle has lost within the hour, more than
+max(5, 20 %) of its clusters lose it (twice that within a day, so that a slow drip ends too), when
+all of several clusters lose it by one change, or when a cluster would be left with nothing. Then
+everything that this change would take away is held. What is held stays held, however few it
+becomes, until a person says the number or the cluster is picked again: putting labels back one by
+one must not let the rest go.
 
-A bundle that is deleted, and a cluster that is, are no matter of this: who says that has been asked already.
+A bundle that is deleted, and a cluster that is, are no matter of this: who says that has been asked
+already.
 """
 
 from __future__ import annotations
@@ -25,7 +28,9 @@ _DAY = 2
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """`least` clusters may always lose a bundle, and `percent` of those that have it, within `window` seconds."""
+    """`least` clusters may always lose a bundle, and `percent` of those that have it, within
+    `window` seconds.
+    """
 
     least: int = 5
     percent: int = 20
@@ -39,8 +44,9 @@ class Cause(StrEnum):
 
 
 class Past(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one bundle: `of` clusters have it, those included that would lose it, and `held` would lose it since earlier; `window` and `day`
-    have lost it within those times and were not confirmed.
+    """Of one bundle: `of` clusters have it, those included that would lose it, and `held` would
+    lose it since earlier; `window` and `day` have lost it within those times and were not
+    confirmed.
     """
 
     of: int
@@ -65,9 +71,14 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def judge(
-    losses: Mapping[BundleName, Collection[ClusterId]], past: Mapping[BundleName, Past], emptied: Collection[ClusterId], limits: Limits
+    losses: Mapping[BundleName, Collection[ClusterId]],
+    past: Mapping[BundleName, Past],
+    emptied: Collection[ClusterId],
+    limits: Limits,
 ) -> Verdict:
-    """Of clusters that lose bundles by one change, those that go. `emptied`: clusters that would have no bundle any more."""
+    """Of clusters that lose bundles by one change, those that go. `emptied`: clusters that would
+    have no bundle any more.
+    """
     go: set[Key] = set()
     held: dict[Key, Cause] = {}
     for bundle, clusters in losses.items():

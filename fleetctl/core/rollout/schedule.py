@@ -1,11 +1,14 @@
-"""When clusters may change: Fleet's `Schedule`, and ours beyond it, windows that forbid. Pure; times are whole Unix seconds.
+"""When clusters may change: Fleet's `Schedule`, and ours beyond it, windows that forbid. Pure;
+times are whole Unix seconds.
 
-Rule: a window begins at each local time that its cron expression names, and lasts its duration in real, elapsed time; windows that touch or
-overlap are one. A cluster under schedules may change while one that allows is open and none that forbids is; one under none always may,
-and one under forbidding ones only, while none of them is open.
+Rule: a window begins at each local time that its cron expression names, and lasts its duration in
+real, elapsed time; windows that touch or overlap are one. A cluster under schedules may change
+while one that allows is open and none that forbids is; one under none always may, and one under
+forbidding ones only, while none of them is open.
 
-Where the clock is put forward, an expression that names its hours begins at the end of the missing time, so that no night is without its
-window; where it is put back, it begins once, the first time. One that does not name its hours (`*`, `*/2`) goes by real time.
+Where the clock is put forward, an expression that names its hours begins at the end of the missing
+time, so that no night is without its window; where it is put back, it begins once, the first time.
+One that does not name its hours (`*`, `*/2`) goes by real time.
 """
 
 from __future__ import annotations
@@ -35,7 +38,16 @@ _MOST_TURNS = 200
 _LEAP = 100  # days
 _MOST_BACK = 1000
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_UNITS = {
+    "ns": 1e-9,
+    "us": 1e-6,
+    "µs": 1e-6,
+    "μs": 1e-6,
+    "ms": 1e-3,
+    "s": 1.0,
+    "m": 60.0,
+    "h": 3600.0,
+}
 
 
 class ScheduleTarget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
@@ -76,7 +88,9 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a cluster may change at a time, and until when that stays so (None: for ever). `why` says what holds it."""
+    """Whether a cluster may change at a time, and until when that stays so (None: for ever). `why`
+    says what holds it.
+    """
 
     open: bool
     until: int | None
@@ -93,14 +107,22 @@ class ScheduleProblem(NamedTuple):
 
 def spec_of(stated: Any) -> ScheduleSpec:
     """Raises UsageError naming what is wrong, but for the zone, which the core cannot look up."""
-    spec = convert({} if stated is None else stated, ScheduleSpec, Origin("Schedule", under=("spec",), table=SCHEDULE))
+    spec = convert(
+        {} if stated is None else stated,
+        ScheduleSpec,
+        Origin("Schedule", under=("spec",), table=SCHEDULE),
+    )
     for problem in problems(msgspec.to_builtins(spec)):
-        raise UsageError(problem.summary, subject=dotted(("spec", *problem.path)), next_step=problem.next_step)
+        raise UsageError(
+            problem.summary, subject=dotted(("spec", *problem.path)), next_step=problem.next_step
+        )
     return spec
 
 
 def problems(stated: Mapping[str, Any]) -> Iterator[ScheduleProblem]:
-    """Every value that has the right type and is wrong all the same. Values of another type are left to whoever checks types."""
+    """Every value that has the right type and is wrong all the same. Values of another type are
+    left to whoever checks types.
+    """
     checks = (("schedule", crons.parse), ("duration", seconds_of))
     for key, check in checks:
         value = stated.get(key)
@@ -139,18 +161,29 @@ def seconds_of(text: str) -> int:
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         step = "Write it like 90m or 2h30m; two days are 48h."
-        raise UsageError(f"duration: {text[:40]!r} is not a duration", subject="spec.duration", next_step=step)
+        raise UsageError(
+            f"duration: {text[:40]!r} is not a duration", subject="spec.duration", next_step=step
+        )
     found = int(sum(float(number) * _UNITS[unit] for number, unit in parts) + 1e-6)
     if not 1 <= found <= _MOST_SECONDS:
         raise UsageError(
-            f"duration: {text[:40]!r} is not between 1s and 10 years", subject="spec.duration", next_step="Write how long it is open."
+            f"duration: {text[:40]!r} is not between 1s and 10 years",
+            subject="spec.duration",
+            next_step="Write how long it is open.",
         )
     return found
 
 
 def window_of(name: str, spec: ScheduleSpec, zone: tzinfo) -> Window:
     """Raises UsageError."""
-    return Window(name, crons.parse(spec.schedule), seconds_of(spec.duration), zone, spec.location or "UTC", spec.deny)
+    return Window(
+        name,
+        crons.parse(spec.schedule),
+        seconds_of(spec.duration),
+        zone,
+        spec.location or "UTC",
+        spec.deny,
+    )
 
 
 def is_open(window: Window, now: int) -> bool:
@@ -159,9 +192,12 @@ def is_open(window: Window, now: int) -> bool:
 
 
 def next_start(window: Window, after: int) -> int | None:
-    """The first time later than `after` at which it begins, whether it is open already or not; None: never again."""
+    """The first time later than `after` at which it begins, whether it is open already or not;
+    None: never again.
+    """
     at, zone, named = after, window.zone, not window.cron.hourly
-    first = 1  # `after` itself does not count, but a change of the clock in the second after it does
+    # `after` itself does not count, but a change of the clock in the second after it does
+    first = 1
     for _ in range(_MOST_STEPS):
         if named and _repeated(zone, at):
             at, first = _end_of_repeat(zone, at), 0
@@ -172,7 +208,8 @@ def next_start(window: Window, after: int) -> int | None:
             return None
         found = local - offset
         if found - at > 2 * _NEAR:
-            at, first = found - _NEAR, 0  # nothing matches before; what the clock does meanwhile does not matter
+            # nothing matches before; what the clock does meanwhile does not matter
+            at, first = found - _NEAR, 0
             continue
         change = _change(zone, at, found)
         if change is None:
@@ -189,7 +226,9 @@ def next_change(window: Window, now: int) -> int | None:
 
 
 def spans(window: Window, now: int, count: int) -> list[tuple[int, int | None]]:
-    """When it is open, from `now` on: (begin, end), end None for ever. One that is open begins in the past."""
+    """When it is open, from `now` on: (begin, end), end None for ever. One that is open begins in
+    the past.
+    """
     found: list[tuple[int, int | None]] = []
     start = _begun(window, now) if is_open(window, now) else next_start(window, now)
     while start is not None and len(found) < count:
@@ -214,7 +253,10 @@ def _close(window: Window, now: int) -> int | None:
     """When a window that is open closes: the first end that no other start comes before, or at."""
     start = next_start(window, now - window.seconds)
     assert start is not None
-    dense, gapless = crons.widest_gap(window.cron) <= window.seconds, crons.is_gapless(window.cron, window.seconds)
+    dense, gapless = (
+        crons.widest_gap(window.cron) <= window.seconds,
+        crons.is_gapless(window.cron, window.seconds),
+    )
     while start - now <= _FOREVER * crons.DAY:
         if dense:
             start = _same_block(window, start, _LEAP if gapless else 1)
@@ -226,8 +268,8 @@ def _close(window: Window, now: int) -> int | None:
 
 
 def _same_block(window: Window, start: int, days: int) -> int:
-    """The last start of these local days before the clock is changed: between it and `start` the window does not close. So every second
-    of ten years is not looked at.
+    """The last start of these local days before the clock is changed: between it and `start` the
+    window does not close. So every second of ten years is not looked at.
     """
     offset = _offset(window.zone, start)
     last = ((start + offset) // crons.DAY + days) * crons.DAY - 1 - offset
@@ -253,9 +295,13 @@ def verdict(windows: Sequence[Window], now: int) -> Verdict:
         held = _held(windows, at)
         if held is None:
             said = "forbids changes until" if named.deny else "opens at"
-            return Verdict(open=False, until=at, why=f"window {named.name} {said} {shown(at, named)}")
+            return Verdict(
+                open=False, until=at, why=f"window {named.name} {said} {shown(at, named)}"
+            )
         named = held
-    return Verdict(open=False, until=None, why="windows that allow changes open only while others forbid them")
+    return Verdict(
+        open=False, until=None, why="windows that allow changes open only while others forbid them"
+    )
 
 
 def _held(windows: Sequence[Window], at: int) -> Window | None:
@@ -268,14 +314,18 @@ def _held(windows: Sequence[Window], at: int) -> Window | None:
 
 
 def _release(windows: Sequence[Window], at: int) -> tuple[int, Window] | None:
-    """The first time after `at` that what holds now may be over, and the window that it depends on; None: never."""
+    """The first time after `at` that what holds now may be over, and the window that it depends on;
+    None: never.
+    """
     forbidding = [window for window in windows if window.deny and is_open(window, at)]
     if forbidding:
         ends = [(next_change(window, at), window) for window in forbidding]
         known = [(end, window) for end, window in ends if end is not None]
         return max(known, key=_first) if len(known) == len(ends) else None
     starts = [(next_start(window, at), window) for window in windows if not window.deny]
-    return min(((start, window) for start, window in starts if start is not None), key=_first, default=None)
+    return min(
+        ((start, window) for start, window in starts if start is not None), key=_first, default=None
+    )
 
 
 def _first(pair: tuple[int, Window]) -> int:

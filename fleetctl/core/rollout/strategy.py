@@ -1,9 +1,12 @@
-"""How a change goes through many clusters: Fleet's `rolloutStrategy`, with what we add, and the partitions that it makes. Pure.
+"""How a change goes through many clusters: Fleet's `rolloutStrategy`, with what we add, and the
+partitions that it makes. Pure.
 
-Arithmetic as in rancher/fleet `internal/cmd/controller/target/partition.go` (`limit`): a percentage at or below 0 is 1, others are rounded
-down and are 1 at least; a number is capped at the count, and below 0 it is 0. Differences: a cluster belongs to the first partition that
-picks it (Fleet counts it in each); clusters that no manual partition picks make a last one (Fleet never changes them); the order inside a
-partition is spread and the same at each look, where Fleet's is alphabetical, which makes the canary whoever is called aaa.
+Arithmetic as in rancher/fleet `internal/cmd/controller/target/partition.go` (`limit`): a percentage
+at or below 0 is 1, others are rounded down and are 1 at least; a number is capped at the count, and
+below 0 it is 0. Differences: a cluster belongs to the first partition that picks it (Fleet counts
+it in each); clusters that no manual partition picks make a last one (Fleet never changes them); the
+order inside a partition is spread and the same at each look, where Fleet's is alphabetical, which
+makes the canary whoever is called aaa.
 """
 
 from __future__ import annotations
@@ -33,7 +36,9 @@ _AMOUNTS = ("maxUnavailablePartitions", "autoPartitionSize", "maxFailures")
 _ON_FAILURE = ("pause", "rollback")
 
 
-class PartitionSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+class PartitionSpec(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
     """One entry of `partitions`; its criteria are those of a target."""
 
     name: str | None = None
@@ -46,9 +51,12 @@ class PartitionSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", f
     approval: bool | None = None
 
 
-class Strategy(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Fleet's keys, and ours: `soak` (how long a finished partition is watched), `progressDeadline` (how long one may take), `approval`
-    (which partitions begin only after a person approves them), `maxFailures` (clusters that may fail) and `onFailure`.
+class Strategy(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
+    """Fleet's keys, and ours: `soak` (how long a finished partition is watched), `progressDeadline`
+    (how long one may take), `approval` (which partitions begin only after a person approves them),
+    `maxFailures` (clusters that may fail) and `onFailure`.
     """
 
     max_unavailable: Amount | None = None
@@ -66,7 +74,9 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """`members` in the order in which they go. `soak` in seconds. `approval`: a person must approve it before the first one goes."""
+    """`members` in the order in which they go. `soak` in seconds. `approval`: a person must approve
+    it before the first one goes.
+    """
 
     name: str
     members: tuple[ClusterId, ...]
@@ -77,8 +87,9 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What holds for a rollout as a whole; None is no limit. `max_unavailable`: of all clusters, beside what each partition may have, as in
-    Fleet. `deadline` in seconds for one partition, 0 none. `ordered`: the partitions are stated, so that their order means something.
+    """What holds for a rollout as a whole; None is no limit. `max_unavailable`: of all clusters,
+    beside what each partition may have, as in Fleet. `deadline` in seconds for one partition, 0
+    none. `ordered`: the partitions are stated, so that their order means something.
     """
 
     max_unavailable: int | None = None
@@ -105,16 +116,26 @@ def strategy_of(stated: Mapping[str, Any] | None) -> Strategy:
     except (msgspec.ValidationError, TypeError, ValueError) as why:
         raise _wrong(str(why).replace("`", "").replace("$.", "")) from why
     for mistake in mistakes(stated or {}):
-        raise UsageError(f"rolloutStrategy: {mistake.summary}", subject="rolloutStrategy", next_step=mistake.next_step)
+        raise UsageError(
+            f"rolloutStrategy: {mistake.summary}",
+            subject="rolloutStrategy",
+            next_step=mistake.next_step,
+        )
     return found
 
 
 def mistakes(stated: Mapping[str, Any]) -> Iterator[Mistake]:
-    """Every duration, amount and word that is wrong. Values of another type than the key's are left to whoever checks types."""
+    """Every duration, amount and word that is wrong. Values of another type than the key's are left
+    to whoever checks types.
+    """
     for key, choices in (("approval", _NEEDS_APPROVAL), ("onFailure", _ON_FAILURE)):
         value = stated.get(key)
         if isinstance(value, str) and value not in choices:
-            yield Mistake((key,), f"{key} is {value[:40]!r}, not one of {', '.join(choices)}", "Correct the word.")
+            yield Mistake(
+                (key,),
+                f"{key} is {value[:40]!r}, not one of {', '.join(choices)}",
+                "Correct the word.",
+            )
     yield from _values(stated, (), ("soak", "progressDeadline"), ("maxUnavailable", *_AMOUNTS))
     partitions = stated.get("partitions")
     for at, partition in enumerate(partitions if isinstance(partitions, list) else ()):
@@ -122,7 +143,12 @@ def mistakes(stated: Mapping[str, Any]) -> Iterator[Mistake]:
             yield from _values(partition, ("partitions", at), ("soak",), ("maxUnavailable",))
 
 
-def _values(stated: Mapping[str, Any], path: tuple[str | int, ...], durations: Sequence[str], amounts: Sequence[str]) -> Iterator[Mistake]:
+def _values(
+    stated: Mapping[str, Any],
+    path: tuple[str | int, ...],
+    durations: Sequence[str],
+    amounts: Sequence[str],
+) -> Iterator[Mistake]:
     for key, check, step in (
         *((key, seconds, "Write it like 90s, 10m or 1h30m.") for key in durations),
         *((key, _amount, "Write a number, or a share such as `25%`.") for key in amounts),
@@ -132,7 +158,9 @@ def _values(stated: Mapping[str, Any], path: tuple[str | int, ...], durations: S
             try:
                 check(value)
             except UsageError as why:
-                yield Mistake((*path, key), f"{key}: {why.summary.removeprefix('rolloutStrategy: ')}", step)
+                yield Mistake(
+                    (*path, key), f"{key}: {why.summary.removeprefix('rolloutStrategy: ')}", step
+                )
 
 
 def _amount(value: str) -> int:
@@ -140,7 +168,9 @@ def _amount(value: str) -> int:
 
 
 def limit(amount: Amount | None, count: int, default: Amount) -> int:
-    """Of `count`; Fleet's arithmetic. Raises UsageError on what is neither a number nor a percentage."""
+    """Of `count`; Fleet's arithmetic. Raises UsageError on what is neither a number nor a
+    percentage.
+    """
     chosen = default if amount is None or amount == "" else amount
     if isinstance(chosen, str) and (match := _PERCENT.fullmatch(chosen)):
         return max(1, int(count * Decimal(match[1]) / 100))
@@ -183,8 +213,12 @@ def policy_of(strategy: Strategy, partitions: int, clusters: int) -> Policy:
     )
 
 
-def partitions_of(strategy: Strategy, bundle: BundleName, clusters: Sequence[Cluster], groups: Sequence[Group]) -> list[Partition]:
-    """Every cluster in exactly one partition; the same clusters and labels always give the same answer."""
+def partitions_of(
+    strategy: Strategy, bundle: BundleName, clusters: Sequence[Cluster], groups: Sequence[Group]
+) -> list[Partition]:
+    """Every cluster in exactly one partition; the same clusters and labels always give the same
+    answer.
+    """
     ordered = spread(bundle, clusters)
     if strategy.partitions:
         return _manual(strategy, ordered, groups)
@@ -192,17 +226,26 @@ def partitions_of(strategy: Strategy, bundle: BundleName, clusters: Sequence[Clu
 
 
 def spread(bundle: BundleName, clusters: Iterable[Cluster]) -> list[Cluster]:
-    """An order that follows no name, another one for each bundle: the same cluster is not the canary of everything."""
+    """An order that follows no name, another one for each bundle: the same cluster is not the
+    canary of everything.
+    """
     return sorted(clusters, key=lambda c: (place(bundle, c.id), c.id))
 
 
 def place(bundle: BundleName, cluster: ClusterId) -> int:
     """A cluster's place in that order, in 31 bits: it does not move when others come and go."""
-    return int.from_bytes(hashlib.blake2b(f"{bundle}\0{cluster}".encode(), digest_size=4).digest(), "big") >> 1
+    return (
+        int.from_bytes(
+            hashlib.blake2b(f"{bundle}\0{cluster}".encode(), digest_size=4).digest(), "big"
+        )
+        >> 1
+    )
 
 
 def chooser(strategy: Strategy, groups: Sequence[Group]) -> Callable[[Cluster], int]:
-    """For the manual partitions of `strategy`: a cluster's partition, the first that picks it; one more than there are when none does."""
+    """For the manual partitions of `strategy`: a cluster's partition, the first that picks it; one
+    more than there are when none does.
+    """
     specs = strategy.partitions or []
     targets = [_target(spec) for spec in specs]
 
@@ -212,16 +255,27 @@ def chooser(strategy: Strategy, groups: Sequence[Group]) -> Callable[[Cluster], 
     def choose(cluster: Cluster) -> int:
         key = cluster.workspace, kind(cluster)
         if key not in seen:
-            mine = [g for g in groups if g.workspace == cluster.workspace and matches(g.selector, cluster.labels)]
-            seen[key] = next((i for i, target in enumerate(targets) if criteria_match(target, cluster, mine)), len(specs))
+            mine = [
+                g
+                for g in groups
+                if g.workspace == cluster.workspace and matches(g.selector, cluster.labels)
+            ]
+            seen[key] = next(
+                (i for i, target in enumerate(targets) if criteria_match(target, cluster, mine)),
+                len(specs),
+            )
         return seen[key]
 
     return choose
 
 
 def automatic_step(strategy: Strategy, count: int) -> int:
-    """How many of `count` clusters each automatic partition has, in their order; `count` when they make one."""
-    threshold = 200 if strategy.auto_partition_threshold is None else strategy.auto_partition_threshold
+    """How many of `count` clusters each automatic partition has, in their order; `count` when they
+    make one.
+    """
+    threshold = (
+        200 if strategy.auto_partition_threshold is None else strategy.auto_partition_threshold
+    )
     size = strategy.auto_partition_size
     off = threshold <= 0 or (isinstance(size, int) and size <= 0)
     if off or count < threshold:
@@ -230,11 +284,15 @@ def automatic_step(strategy: Strategy, count: int) -> int:
 
 
 def outlined(strategy: Strategy, sizes: Sequence[int]) -> list[Partition]:
-    """The partitions of so many clusters each: all that a decision asks of them, `members` being names that mean nothing."""
+    """The partitions of so many clusters each: all that a decision asks of them, `members` being
+    names that mean nothing.
+    """
     return _named(strategy, [(ClusterId(""),) * size for size in sizes])
 
 
-def _manual(strategy: Strategy, clusters: Sequence[Cluster], groups: Sequence[Group]) -> list[Partition]:
+def _manual(
+    strategy: Strategy, clusters: Sequence[Cluster], groups: Sequence[Group]
+) -> list[Partition]:
     choose = chooser(strategy, groups)
     members: list[list[ClusterId]] = [[] for _ in range(len(strategy.partitions or []) + 1)]
     for cluster in clusters:
@@ -244,25 +302,43 @@ def _manual(strategy: Strategy, clusters: Sequence[Cluster], groups: Sequence[Gr
 
 def _automatic(strategy: Strategy, clusters: Sequence[Cluster]) -> list[Partition]:
     step = automatic_step(strategy, len(clusters))
-    parts = [tuple(c.id for c in clusters[at : at + step]) for at in range(0, max(1, len(clusters)), step)]
+    parts = [
+        tuple(c.id for c in clusters[at : at + step])
+        for at in range(0, max(1, len(clusters)), step)
+    ]
     return _named(strategy, parts)
 
 
 def _named(strategy: Strategy, parts: Sequence[tuple[ClusterId, ...]]) -> list[Partition]:
-    """Of manual partitions the last one of `parts`, which nothing picks, is none when it is empty."""
+    """Of manual partitions the last one of `parts`, which nothing picks, is none when it is
+    empty.
+    """
     specs = strategy.partitions or []
     if not specs:
-        names = ["All"] if len(parts) == 1 else [f"Partition {i + 1} of {len(parts)}" for i in range(len(parts))]
-        return [_made(strategy, name, part, i, PartitionSpec()) for i, (name, part) in enumerate(zip(names, parts, strict=True))]
-    found = [_made(strategy, spec.name or f"partition {i + 1}", parts[i], i, spec) for i, spec in enumerate(specs)]
+        names = (
+            ["All"]
+            if len(parts) == 1
+            else [f"Partition {i + 1} of {len(parts)}" for i in range(len(parts))]
+        )
+        return [
+            _made(strategy, name, part, i, PartitionSpec())
+            for i, (name, part) in enumerate(zip(names, parts, strict=True))
+        ]
+    found = [
+        _made(strategy, spec.name or f"partition {i + 1}", parts[i], i, spec)
+        for i, spec in enumerate(specs)
+    ]
     rest = parts[len(specs)] if len(parts) > len(specs) else ()
     return [*found, _made(strategy, REST, rest, len(found), PartitionSpec())] if rest else found
 
 
-def _made(strategy: Strategy, name: str, members: tuple[ClusterId, ...], at: int, spec: PartitionSpec) -> Partition:
+def _made(
+    strategy: Strategy, name: str, members: tuple[ClusterId, ...], at: int, spec: PartitionSpec
+) -> Partition:
     amount = strategy.max_unavailable if spec.max_unavailable is None else spec.max_unavailable
     word = strategy.approval or "none"
-    asked = word == "each" or (word == "first" and at == 1)  # `first`: after the canary, before everybody else
+    # `first`: after the canary, before everybody else
+    asked = word == "each" or (word == "first" and at == 1)
     return Partition(
         name=name,
         members=members,
@@ -287,4 +363,8 @@ def _camel(name: str) -> str:
 
 
 def _wrong(what: str) -> UsageError:
-    return UsageError(f"rolloutStrategy: {what}", subject="rolloutStrategy", next_step="See `fleetctl explain rolloutStrategy`.")
+    return UsageError(
+        f"rolloutStrategy: {what}",
+        subject="rolloutStrategy",
+        next_step="See `fleetctl explain rolloutStrategy`.",
+    )

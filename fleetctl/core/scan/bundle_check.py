@@ -1,4 +1,6 @@
-"""Checks bundles that were scanned elsewhere and sent in, as strictly as the scan checks a fleet.yaml."""
+"""Checks bundles that were scanned elsewhere and sent in, as strictly as the scan checks a
+fleet.yaml.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +20,34 @@ _SELECTORS = ("cluster_selector", "cluster_group_selector")
 
 
 def check_bundle(spec: BundleSpec) -> BundleSpec:
-    """`spec` with its selectors and rollout strategy in their right form. Raises InvalidFile naming the key."""
+    """`spec` with its selectors and rollout strategy in their right form. Raises InvalidFile naming
+    the key.
+    """
     origin = Origin(f"bundle {spec.name[:80]}")
     if not is_name(spec.name, limit=53):
-        raise origin.error(f"name: {spec.name[:80]!r} is not the name of a bundle", (), "Use at most 53 small letters, digits and -.")
+        raise origin.error(
+            f"name: {spec.name[:80]!r} is not the name of a bundle",
+            (),
+            "Use at most 53 small letters, digits and -.",
+        )
     if spec.customization_mode not in MODES:
-        summary = f"customizationMode: {spec.customization_mode[:40]!r} is none of {', '.join(MODES)}"
+        summary = (
+            f"customizationMode: {spec.customization_mode[:40]!r} is none of {', '.join(MODES)}"
+        )
         raise origin.error(summary, (), "Write FirstMatch or AllMatches.")
     return msgspec.structs.replace(
         spec,
-        targets=[_target(target, origin.below("targets", at)) for at, target in enumerate(spec.targets)],
-        customizations=[_target(target, origin.below("customizations", at)) for at, target in enumerate(spec.customizations)],
-        depends_on=[_dependency(item, origin.below("dependsOn", at)) for at, item in enumerate(spec.depends_on)],
+        targets=[
+            _target(target, origin.below("targets", at)) for at, target in enumerate(spec.targets)
+        ],
+        customizations=[
+            _target(target, origin.below("customizations", at))
+            for at, target in enumerate(spec.customizations)
+        ],
+        depends_on=[
+            _dependency(item, origin.below("dependsOn", at))
+            for at, item in enumerate(spec.depends_on)
+        ],
         rollout_strategy=check_rollout(spec.rollout_strategy, origin.below("rolloutStrategy")),
     )
 
@@ -46,11 +64,17 @@ def check_rollout(stated: dict[str, Any] | None, origin: Origin) -> dict[str, An
 
 
 def _target(target: Target, origin: Origin) -> Target:
-    changes = {name: fit_selector(value, origin, (name,)) for name in _SELECTORS if (value := getattr(target, name)) is not None}
+    changes = {
+        name: fit_selector(value, origin, (name,))
+        for name in _SELECTORS
+        if (value := getattr(target, name)) is not None
+    }
     return msgspec.structs.replace(target, **changes) if changes else target
 
 
 def _dependency(item: Dependency, origin: Origin) -> Dependency:
     if item.selector is None:
         return item
-    return msgspec.structs.replace(item, selector=fit_selector(item.selector, origin, ("selector",)))
+    return msgspec.structs.replace(
+        item, selector=fit_selector(item.selector, origin, ("selector",))
+    )

@@ -16,16 +16,22 @@ from fleetctl.core.scan.tree import FLEET_FILES, Index, join
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A directory that is a bundle; `options` is its fleet.yaml when that is named, by its path in the tree."""
+    """A directory that is a bundle; `options` is its fleet.yaml when that is named, by its path in
+    the tree.
+    """
 
     directory: str
     options: str = ""
 
 
-def find_places(tree: Index, repo: RepoSpec, problems: list[Problem], warnings: list[Problem]) -> list[Place]:
+def find_places(
+    tree: Index, repo: RepoSpec, problems: list[Problem], warnings: list[Problem]
+) -> list[Place]:
     """The directories that are bundles, each once, "" being the root."""
     if repo.spec.bundles:
-        places = [place for driven in repo.spec.bundles if (place := _driven(tree, driven, problems))]
+        places = [
+            place for driven in repo.spec.bundles if (place := _driven(tree, driven, problems))
+        ]
         return list(dict.fromkeys(places))
     found: dict[Place, None] = {}
     for wanted in repo.spec.paths or [""]:
@@ -36,16 +42,31 @@ def find_places(tree: Index, repo: RepoSpec, problems: list[Problem], warnings: 
             problems.append(problem_of(wanted, why))
             continue
         if not roots:
-            summary = f"path {wanted!r} holds no file at {repo.spec.revision or repo.spec.branch or 'the default branch'}"
-            problems.append(Problem(path=wanted, code="no-such-path", summary=summary, next_step="Correct the GitRepo's `paths`."))
+            summary = (
+                f"path {wanted!r} holds no file at"
+                f" {repo.spec.revision or repo.spec.branch or 'the default branch'}"
+            )
+            problems.append(
+                Problem(
+                    path=wanted,
+                    code="no-such-path",
+                    summary=summary,
+                    next_step="Correct the GitRepo's `paths`.",
+                )
+            )
         for link in broken:
-            summary = f"the symbolic link {link} -> {tree.links.targets.get(link, '')}, which {wanted!r} matches, leads nowhere"
+            summary = (
+                f"the symbolic link {link} -> {tree.links.targets.get(link, '')}, which {wanted!r}"
+                " matches, leads nowhere"
+            )
             warnings.append(Problem(path=link, code=LEFT_OUT, summary=summary, warning=True))
     return list(found)
 
 
 def _places_below(tree: Index, root: str) -> list[Place]:
-    """`root` if it is a bundle, and those inside it. As in Fleet, a root that is itself a link has none inside."""
+    """`root` if it is a bundle, and those inside it. As in Fleet, a root that is itself a link has
+    none inside.
+    """
     real = tree.real(root)
     parent, _, name = root.rpartition("/")
     is_link = bool(root) and join(tree.real(parent), name) in tree.links.targets
@@ -59,19 +80,34 @@ def _driven(tree: Index, driven: DrivenBundle, problems: list[Problem]) -> Place
     try:
         base = _cleaned(driven.base)
         options = _cleaned(join(base, driven.options)) if driven.options else ""
-        missing = driven.base if tree.real(base) not in tree.folders else options if options and not tree.has(options) else ""
+        missing = (
+            driven.base
+            if tree.real(base) not in tree.folders
+            else options
+            if options and not tree.has(options)
+            else ""
+        )
     except UsageError as why:
         problems.append(problem_of(driven.base, why))
         return None
     if missing:
         summary = f"spec.bundles: {missing!r} is not in the repository"
-        problems.append(Problem(path=driven.base, code="no-such-path", summary=summary, next_step="Correct the GitRepo's `bundles`."))
+        problems.append(
+            Problem(
+                path=driven.base,
+                code="no-such-path",
+                summary=summary,
+                next_step="Correct the GitRepo's `bundles`.",
+            )
+        )
         return None
     return Place(base, options)
 
 
 def _match(tree: Index, wanted: str) -> tuple[list[str], list[str]]:
-    """The folders that a path or pattern names, and links among them that lead nowhere. Raises UsageError."""
+    """The folders that a path or pattern names, and links among them that lead nowhere. Raises
+    UsageError.
+    """
     path = _cleaned(wanted)
     if is_glob(path):
         return tree.glob(path)
@@ -83,17 +119,27 @@ def _match(tree: Index, wanted: str) -> tuple[list[str], list[str]]:
 
 
 def _cleaned(path: str) -> str:
-    """A path of a GitRepo without `./`, `//` and slashes at its ends; "" is the root. Raises UsageError."""
+    """A path of a GitRepo without `./`, `//` and slashes at its ends; "" is the root. Raises
+    UsageError.
+    """
     cleaned = posixpath.normpath(path.strip("/") or ".")
     if cleaned == ".." or cleaned.startswith("../"):
         summary = f"path {path!r} leads out of the repository"
-        raise UsageError(summary, subject=path, next_step="Correct the GitRepo's `paths` or `bundles`.")
+        raise UsageError(
+            summary, subject=path, next_step="Correct the GitRepo's `paths` or `bundles`."
+        )
     return "" if cleaned == "." else cleaned
 
 
 def name_of(repo: RepoSpec, place: Place) -> BundleName:
-    """The path makes the name; with a fleet.yaml of another name that name too, because one directory may then be several bundles."""
-    own = posixpath.splitext(place.options)[0].removeprefix(f"{place.directory}/") if place.options else ""
+    """The path makes the name; with a fleet.yaml of another name that name too, because one
+    directory may then be several bundles.
+    """
+    own = (
+        posixpath.splitext(place.options)[0].removeprefix(f"{place.directory}/")
+        if place.options
+        else ""
+    )
     return bundle_name(repo.name, join(place.directory, own) if own else place.directory)
 
 

@@ -1,5 +1,5 @@
-"""A scanned bundle as the Bundle document that Rancher Fleet would make of it (rancher/fleet `bundle_types.go`): for people to read and
-compare, not what agents get.
+"""A scanned bundle as the Bundle document that Rancher Fleet would make of it (rancher/fleet
+`bundle_types.go`): for people to read and compare, not what agents get.
 """
 
 from __future__ import annotations
@@ -23,8 +23,12 @@ _POINTERS = frozenset({"createNamespace"})
 _FREE = frozenset({"values", "templateValues"})
 
 
-def bundle_document(draft: Draft, files: dict[str, File], *, restricted: bool = False) -> dict[str, Any]:
-    """The Bundle. `files`: the draft's, with its charts; `restricted`: the GitRepo's targets are restrictions too."""
+def bundle_document(
+    draft: Draft, files: dict[str, File], *, restricted: bool = False
+) -> dict[str, Any]:
+    """The Bundle. `files`: the draft's, with its charts; `restricted`: the GitRepo's targets are
+    restrictions too.
+    """
     spec = draft.spec
     meta: dict[str, Any] = {"name": spec.name, "namespace": spec.workspace}
     if spec.labels:
@@ -33,13 +37,21 @@ def bundle_document(draft: Draft, files: dict[str, File], *, restricted: bool = 
     made |= {"paused": True} if spec.paused else {}
     made |= {"dependsOn": msgspec.to_builtins(spec.depends_on)} if spec.depends_on else {}
     made |= {"rolloutStrategy": spec.rollout_strategy} if spec.rollout_strategy else {}
-    made |= {"targetCustomizationMode": spec.customization_mode} if spec.customization_mode != "FirstMatch" else {}
-    targets = [*spec.customizations, *spec.targets] or [Target(name="default", cluster_group="default")]
+    made |= (
+        {"targetCustomizationMode": spec.customization_mode}
+        if spec.customization_mode != "FirstMatch"
+        else {}
+    )
+    targets = [*spec.customizations, *spec.targets] or [
+        Target(name="default", cluster_group="default")
+    ]
     made["targets"] = [_target(t) for t in targets]
     if spec.overrides_targets or restricted:
         made["targetRestrictions"] = [_target(t) for t in spec.targets]
     shown = {path: _shown(path, draft.charts, files) for path in files}
-    made["resources"] = [_resource(shown[path], files[path].data) for path in sorted(files, key=shown.__getitem__)]
+    made["resources"] = [
+        _resource(shown[path], files[path].data) for path in sorted(files, key=shown.__getitem__)
+    ]
     return {"apiVersion": API_VERSION, "kind": "Bundle", "metadata": meta, "spec": made}
 
 
@@ -72,11 +84,17 @@ def _target(target: Target) -> dict[str, Any]:
         "clusterGroupSelector": target.cluster_group_selector,
         "doNotDeploy": target.do_not_deploy or None,
     }
-    return said | {key: item for key, item in criteria.items() if item is not None} | options_document(target.options)
+    return (
+        said
+        | {key: item for key, item in criteria.items() if item is not None}
+        | options_document(target.options)
+    )
 
 
 def _shown(path: str, charts: list[ChartRequest], files: dict[str, File]) -> str:
-    """Fleet keeps a fetched chart below a hash of where it came from, in the folder of its archive, which helm names after the chart."""
+    """Fleet keeps a fetched chart below a hash of where it came from, in the folder of its archive,
+    which helm names after the chart.
+    """
     if not path.startswith(".charts/"):
         return path
     request = next(r for r in charts if path.startswith(f"{r.folder}/"))
@@ -92,4 +110,8 @@ def _resource(name: str, data: bytes) -> dict[str, Any]:
         text = ""
     if text or not data:
         return {"content": text, "name": name}
-    return {"content": base64.b64encode(gzip.compress(data, mtime=0)).decode(), "encoding": "base64+gz", "name": name}
+    return {
+        "content": base64.b64encode(gzip.compress(data, mtime=0)).decode(),
+        "encoding": "base64+gz",
+        "name": name,
+    }

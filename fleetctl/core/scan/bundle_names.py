@@ -1,4 +1,6 @@
-"""Bundle names as Fleet makes them, so that a fleet that moves over keeps its names (rancher/fleet `names` and `bundlereader`)."""
+"""Bundle names as Fleet makes them, so that a fleet that moves over keeps its names (rancher/fleet
+`names` and `bundlereader`).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ _CUT = 47
 
 
 def bundle_name(repo: RepoName, path: str) -> BundleName:
-    """The name for the directory `path` ("" is the root) of the repository `repo`; at most 53 characters."""
+    """The name for the directory `path` ("" is the root) of the repository `repo`; at most 53
+    characters.
+    """
     return clean(f"{repo}-{path}" if path else repo)
 
 

@@ -1,6 +1,7 @@
 """Go's `filepath.Match` in linear time for each `*`.
 
-`*` and `?` do not match a slash, `[^a-z]` negates, a backslash escapes the next character, `**` is `*`.
+`*` and `?` do not match a slash, `[^a-z]` negates, a backslash escapes the next character, `**` is
+`*`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
-"""Which bundle that is in Git no more is probably one that has come: a directory was renamed, and with it the bundle's name.
+"""Which bundle that is in Git no more is probably one that has come: a directory was renamed, and
+with it the bundle's name.
 
-Rule: what a bundle runs hangs on its name: a name that goes and another that comes in the same commit would be an uninstall and a new
-installation. Where the two have the same release, the same or nearly the same files, or the same last part of their path, it looks like a
-move; a person, or `movedFrom` in fleet.yaml, says whether it is one. Each bundle is part of one move at most, the likeliest first.
+Rule: what a bundle runs hangs on its name: a name that goes and another that comes in the same
+commit would be an uninstall and a new installation. Where the two have the same release, the same
+or nearly the same files, or the same last part of their path, it looks like a move; a person, or
+`movedFrom` in fleet.yaml, says whether it is one. Each bundle is part of one move at most, the
+likeliest first.
 """
 
 from __future__ import annotations
@@ -38,7 +41,10 @@ class Move(msgspec.Struct, frozen=True):
 
     @property
     def words(self) -> str:
-        return f"{self.old_path or 'the root'} → {self.new_path or 'the root'} looks like a move ({self.why})"
+        return (
+            f"{self.old_path or 'the root'} → {self.new_path or 'the root'} looks like a move"
+            f" ({self.why})"
+        )
 
 
 def equal(one: Digest, other: Digest) -> float:
@@ -46,9 +52,19 @@ def equal(one: Digest, other: Digest) -> float:
     return float(one == other)
 
 
-def probable(gone: Sequence[BundleSpec], come: Sequence[BundleSpec], alike: Alike = equal) -> list[Move]:
-    """Sorted by the old name. `alike`: how much of two archives is the same, 0 to 1; asked only where nothing else tells."""
-    rated = [(rate, _distance(old, new), old, new, why) for old in gone for new in come for rate, why in [_rate(old, new, alike)] if rate]
+def probable(
+    gone: Sequence[BundleSpec], come: Sequence[BundleSpec], alike: Alike = equal
+) -> list[Move]:
+    """Sorted by the old name. `alike`: how much of two archives is the same, 0 to 1; asked only
+    where nothing else tells.
+    """
+    rated = [
+        (rate, _distance(old, new), old, new, why)
+        for old in gone
+        for new in come
+        for rate, why in [_rate(old, new, alike)]
+        if rate
+    ]
     found: list[Move] = []
     taken: set[tuple[str, BundleName]] = set()
     for _, _, old, new, why in sorted(rated, key=lambda r: (-r[0], r[1], r[2].name, r[3].name)):
@@ -68,7 +84,9 @@ def _rate(old: BundleSpec, new: BundleSpec, alike: Alike) -> tuple[float, str]:
     if old.path and new.path and old.path.rpartition("/")[2] == new.path.rpartition("/")[2]:
         return 2.0, "the same folder name"
     share = alike(old.archive, new.archive) if old.archive and new.archive else 0.0
-    return (share, f"{int(share * 100)} % of their lines in common") if share >= NEARLY else (0.0, "")
+    return (
+        (share, f"{int(share * 100)} % of their lines in common") if share >= NEARLY else (0.0, "")
+    )
 
 
 def _distance(old: BundleSpec, new: BundleSpec) -> float:
@@ -86,14 +104,20 @@ def _namespace(spec: BundleSpec) -> str:
 
 
 def keeping(options: Options, release: str) -> Options:
-    """The options with this release, where they state none: the bundle has another name, and its release stays."""
+    """The options with this release, where they state none: the bundle has another name, and its
+    release stays.
+    """
     if not release or stated_release(options):
         return options
-    return msgspec.structs.replace(options, helm=msgspec.structs.replace(options.helm or HelmOptions(), release_name=release))
+    return msgspec.structs.replace(
+        options, helm=msgspec.structs.replace(options.helm or HelmOptions(), release_name=release)
+    )
 
 
 def likeness(one: Mapping[str, File], other: Mapping[str, File]) -> float:
-    """The share of lines that two archives have in common, of all that they have; large ones by their beginnings."""
+    """The share of lines that two archives have in common, of all that they have; large ones by
+    their beginnings.
+    """
     mine, others = _lines(one), _lines(other)
     return len(mine & others) / len(mine | others) if mine or others else 0.0
 

@@ -1,12 +1,15 @@
-"""From a tree of files to bundles: pure, so that the manager, the tests and a preview make the same of the same commit.
+"""From a tree of files to bundles: pure, so that the manager, the tests and a preview make the same
+of the same commit.
 
-Rule: every directory that a GitRepo's `paths` name is one bundle if it holds a fleet.yaml or any YAML file that belongs to no inner bundle,
-and so is every directory below it that holds a fleet.yaml (fleet.yml when there is no fleet.yaml). `bundles` name directories and stop the
-search. What is wrong with one bundle is a Problem beside the others; a scan with problems is not complete, and only a complete scan may
-remove anything (I7).
+Rule: every directory that a GitRepo's `paths` name is one bundle if it holds a fleet.yaml or any
+YAML file that belongs to no inner bundle, and so is every directory below it that holds a
+fleet.yaml (fleet.yml when there is no fleet.yaml). `bundles` name directories and stop the search.
+What is wrong with one bundle is a Problem beside the others; a scan with problems is not complete,
+and only a complete scan may remove anything (I7).
 
-Source: rancher/fleet `bundlereader` and `apply`, checked against what Fleet prints for its own examples. As there, hidden files are left
-out, a bundle also carries the files of the bundles inside it (they are not deployed with it), and values files are read at the scan.
+Source: rancher/fleet `bundlereader` and `apply`, checked against what Fleet prints for its own
+examples. As there, hidden files are left out, a bundle also carries the files of the bundles inside
+it (they are not deployed with it), and values files are read at the scan.
 """
 
 from __future__ import annotations
@@ -18,7 +21,13 @@ from contextlib import AbstractContextManager, nullcontext
 import msgspec
 
 from fleetctl.core.charts.dependencies import LocalDependencies, own_charts, without_missing
-from fleetctl.core.charts.reference import ChartRequest, describe_unsupported, local_folder, remote_chart, with_one_form
+from fleetctl.core.charts.reference import (
+    ChartRequest,
+    describe_unsupported,
+    local_folder,
+    remote_chart,
+    with_one_form,
+)
 from fleetctl.core.documents.convert import Note
 from fleetctl.core.documents.fleet_yaml import FleetYaml, parse
 from fleetctl.core.documents.gitrepo import RepoSpec
@@ -29,7 +38,14 @@ from fleetctl.core.model.cluster import Cluster
 from fleetctl.core.model.errors import FleetError, InvalidFile, UsageError
 from fleetctl.core.model.ids import BundleName, ClusterId, ClusterName, CommitId, Workspace, is_name
 from fleetctl.core.model.options import HelmOptions, KeyRef, Options
-from fleetctl.core.model.problems import EMPTY, LEFT_OUT, Problem, internal_problem, problem_of, shown_directory
+from fleetctl.core.model.problems import (
+    EMPTY,
+    LEFT_OUT,
+    Problem,
+    internal_problem,
+    problem_of,
+    shown_directory,
+)
 from fleetctl.core.rendering import kustomization
 from fleetctl.core.rendering.render import kustomize_folder
 from fleetctl.core.scan.bundle_directories import Place, find_places, fleet_file, name_of
@@ -43,8 +59,9 @@ _ANY_CLUSTER = Cluster(workspace=Workspace(""), name=ClusterName("any"), id=Clus
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
-    """A bundle that may still wait for its charts. `fingerprint` is equal for equal inputs, "" where that cannot be told; a draft that was
-    made before from the same inputs has its archive's digest already, and no files.
+    """A bundle that may still wait for its charts. `fingerprint` is equal for equal inputs, ""
+    where that cannot be told; a draft that was made before from the same inputs has its archive's
+    digest already, and no files.
     """
 
     spec: BundleSpec
@@ -59,8 +76,8 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Scan(msgspec.Struct, frozen=True, kw_only=True):
-    """`warnings` stand in nobody's way. `unread`: paths that no search enters though a folder may have been there: links, submodules,
-    folders with names that no bundle can hold.
+    """`warnings` stand in nobody's way. `unread`: paths that no search enters though a folder may
+    have been there: links, submodules, folders with names that no bundle can hold.
     """
 
     drafts: list[Draft]
@@ -70,7 +87,9 @@ class Scan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
-    """`archive` is empty for a bundle that was made before; `fingerprint` as in Draft, "" when something was fetched for it."""
+    """`archive` is empty for a bundle that was made before; `fingerprint` as in Draft, "" when
+    something was fetched for it.
+    """
 
     spec: BundleSpec
     archive: bytes
@@ -87,8 +106,8 @@ def scan(
 ) -> Scan:
     """The bundles of `repo` at `commit`, sorted by name, and what stands in the way of others.
 
-    `known`: bundles of an earlier scan by their fingerprint; what has not changed since is not read again.
-    `guard`: surrounds the work on each bundle, and may raise a FleetError into it.
+    `known`: bundles of an earlier scan by their fingerprint; what has not changed since is not read
+    again. `guard`: surrounds the work on each bundle, and may raise a FleetError into it.
     """
     drafts: dict[str, Draft] = {}
     problems: list[Problem] = []
@@ -98,8 +117,14 @@ def scan(
     for place in find_places(index, repo, problems, warnings):
         try:
             with guard():
-                draft = _unchanged(index, repo, place, commit, known) or _draft(index, repo, place, commit)
-                select(draft.spec, [msgspec.structs.replace(_ANY_CLUSTER, workspace=draft.spec.workspace)], [])
+                draft = _unchanged(index, repo, place, commit, known) or _draft(
+                    index, repo, place, commit
+                )
+                select(
+                    draft.spec,
+                    [msgspec.structs.replace(_ANY_CLUSTER, workspace=draft.spec.workspace)],
+                    [],
+                )
                 _check_storable(draft.spec)
         except FleetError as why:
             problems.append(problem_of(place.directory, why))
@@ -110,18 +135,36 @@ def scan(
         warnings += draft.warnings
         if not draft.files and not draft.charts and not draft.is_made:
             summary = f"{shown_directory(place.directory)} holds no file to deploy"
-            warnings.append(Problem(path=place.directory, code=EMPTY, summary=summary, warning=True))
+            warnings.append(
+                Problem(path=place.directory, code=EMPTY, summary=summary, warning=True)
+            )
             continue
         twin = drafts.setdefault(draft.spec.name, draft)
         if twin is not draft:
             twins.add(draft.spec.name)
-            directories = f"{shown_directory(twin.spec.path)} and {shown_directory(place.directory)}"
+            directories = (
+                f"{shown_directory(twin.spec.path)} and {shown_directory(place.directory)}"
+            )
             summary = f"{directories} are both named {draft.spec.name}; neither is taken"
-            problems.append(Problem(path=place.directory, code="name-twice", summary=summary, next_step="Give one of them a `name:`."))
+            problems.append(
+                Problem(
+                    path=place.directory,
+                    code="name-twice",
+                    summary=summary,
+                    next_step="Give one of them a `name:`.",
+                )
+            )
     if not drafts and not problems:
         where = ", ".join(repr(p) for p in repo.spec.paths) or "the repository"
         step = "Name other `paths`, or add a fleet.yaml."
-        problems.append(Problem(path="", code="no-bundles", summary=f"nothing to deploy was found in {where}", next_step=step))
+        problems.append(
+            Problem(
+                path="",
+                code="no-bundles",
+                summary=f"nothing to deploy was found in {where}",
+                next_step=step,
+            )
+        )
     made = [drafts[name] for name in sorted(drafts.keys() - twins)]
     return Scan(drafts=made, problems=problems, warnings=warnings, unread=index.unread())
 
@@ -132,21 +175,29 @@ def _check_storable(spec: BundleSpec) -> None:
         msgspec.json.encode(spec)
     except (ValueError, TypeError, OverflowError, RecursionError, msgspec.MsgspecError) as why:
         summary = f"{shown_directory(spec.path)}: a value of its options cannot be stored: {why}"
-        raise UsageError(summary[:300], next_step="Correct the value in fleet.yaml or in a values file.") from why
+        raise UsageError(
+            summary[:300], next_step="Correct the value in fleet.yaml or in a values file."
+        ) from why
 
 
 def finish(draft: Draft, charts: Mapping[ChartRequest, Mapping[str, File]]) -> Built:
-    """The draft with its fetched charts inside, packed. A chart's files stand in the folder of its request."""
+    """The draft with its fetched charts inside, packed. A chart's files stand in the folder of its
+    request.
+    """
     files = dict(draft.files)
     for request in draft.charts:
         files |= {f"{request.folder}/{path}": file for path, file in charts[request].items()}
     archive = pack(files)
-    spec = msgspec.structs.replace(draft.spec, archive=archive_digest(archive), size=len(archive), files=len(files))
+    spec = msgspec.structs.replace(
+        draft.spec, archive=archive_digest(archive), size=len(archive), files=len(files)
+    )
     return Built(spec=spec, archive=archive, fingerprint="" if draft.charts else draft.fingerprint)
 
 
 def _fingerprint(tree: Index, repo: RepoSpec, place: Place) -> str:
-    """Over everything that a draft is made of, except files above its directory; "" when links add to it."""
+    """Over everything that a draft is made of, except files above its directory; "" when links add
+    to it.
+    """
     real = tree.real(place.directory)
     if real != place.directory or tree.links_in(real) or tree.unusable_in(real):
         return ""
@@ -157,26 +208,52 @@ def _fingerprint(tree: Index, repo: RepoSpec, place: Place) -> str:
     return hashlib.sha256(msgspec.json.encode([repo, place, files, identities])).hexdigest()
 
 
-def _unchanged(tree: Index, repo: RepoSpec, place: Place, commit: CommitId, known: Mapping[str, BundleSpec] | None) -> Draft | None:
+def _unchanged(
+    tree: Index,
+    repo: RepoSpec,
+    place: Place,
+    commit: CommitId,
+    known: Mapping[str, BundleSpec] | None,
+) -> Draft | None:
     if not known:
         return None
     fingerprint = _fingerprint(tree, repo, place)
     spec = known.get(fingerprint) if fingerprint else None
-    return Draft(spec=msgspec.structs.replace(spec, commit=commit), files={}, fingerprint=fingerprint) if spec else None
+    return (
+        Draft(spec=msgspec.structs.replace(spec, commit=commit), files={}, fingerprint=fingerprint)
+        if spec
+        else None
+    )
 
 
 def _draft(tree: Index, repo: RepoSpec, place: Place, commit: CommitId) -> Draft:
     directory = place.directory
     shown = place.options or fleet_file(tree, directory)
-    fleet = parse(tree.read(shown).data, file=shown, strict=repo.spec.strict) if shown else FleetYaml()
+    fleet = (
+        parse(tree.read(shown).data, file=shown, strict=repo.spec.strict) if shown else FleetYaml()
+    )
     options = _of_one_form(_from_repo(fleet.options, repo))
-    customizations = [_narrowed(_inheriting(t, options.helm, at), repo) for at, t in enumerate([*fleet.targets, *fleet.customizations])]
-    omitted = {"fleet.yaml", place.options.removeprefix(f"{directory}/"), *_values_files(options, customizations)}
+    customizations = [
+        _narrowed(_inheriting(t, options.helm, at), repo)
+        for at, t in enumerate([*fleet.targets, *fleet.customizations])
+    ]
+    omitted = {
+        "fleet.yaml",
+        place.options.removeprefix(f"{directory}/"),
+        *_values_files(options, customizations),
+    }
     found = contents(tree, directory, omitted)
     reader = ValuesFiles(tree, directory, shown)
-    # As in Fleet, a bundle's own values files count only beside `helm.chart` or `helm.repo`; a customization's always.
-    read = reader.merged(options) if options.helm and (options.helm.chart or options.helm.repo) else options
-    customizations = [msgspec.structs.replace(t, options=reader.merged(t.options)) for t in customizations]
+    # As in Fleet, a bundle's own values files count only beside `helm.chart` or `helm.repo`; a
+    # customization's always.
+    read = (
+        reader.merged(options)
+        if options.helm and (options.helm.chart or options.helm.repo)
+        else options
+    )
+    customizations = [
+        msgspec.structs.replace(t, options=reader.merged(t.options)) for t in customizations
+    ]
     spec = BundleSpec(
         workspace=repo.workspace,
         name=clean(fleet.name) if fleet.name else name_of(repo, place),
@@ -197,7 +274,10 @@ def _draft(tree: Index, repo: RepoSpec, place: Place, commit: CommitId) -> Draft
     _check_values_from(spec, repo, shown or shown_directory(directory))
     _check_copies(spec, shown or shown_directory(directory))
     warnings = [_warning(directory, shown, note) for note in fleet.notes]
-    warnings += [Problem(path=directory, code=LEFT_OUT, summary=text, warning=True) for text in found.left_out]
+    warnings += [
+        Problem(path=directory, code=LEFT_OUT, summary=text, warning=True)
+        for text in found.left_out
+    ]
     warnings += _check_kustomizations(spec, found.files)
     charts = _charts(spec, found.files, shown or shown_directory(directory))
     local = LocalDependencies(tree, directory)
@@ -208,7 +288,9 @@ def _draft(tree: Index, repo: RepoSpec, place: Place, commit: CommitId) -> Draft
     return Draft(spec=spec, files=files, charts=charts, warnings=warnings, fingerprint=fingerprint)
 
 
-def _local_dependencies(spec: BundleSpec, files: Mapping[str, File], local: LocalDependencies) -> dict[str, File]:
+def _local_dependencies(
+    spec: BundleSpec, files: Mapping[str, File], local: LocalDependencies
+) -> dict[str, File]:
     """Charts of the repository that the bundle's own charts depend on, where helm looks for them.
 
     Without dependency updates: descriptions of charts without the dependencies that are not there.
@@ -223,11 +305,22 @@ def _local_dependencies(spec: BundleSpec, files: Mapping[str, File], local: Loca
 
 def _warning(directory: str, shown: str, note: Note) -> Problem:
     place = f":{note.place.line}:{note.place.column}" if note.place.line else ""
-    return Problem(path=directory, code=note.code, summary=f"{shown}{place}: {note.summary}", next_step=note.next_step, warning=True)
+    return Problem(
+        path=directory,
+        code=note.code,
+        summary=f"{shown}{place}: {note.summary}",
+        next_step=note.next_step,
+        warning=True,
+    )
 
 
 def _targets(fleet: FleetYaml, repo: RepoSpec) -> list[Target]:
-    return [t.target() for t in (repo.spec.targets or [] if fleet.override_targets is None else fleet.override_targets)]
+    return [
+        t.target()
+        for t in (
+            repo.spec.targets or [] if fleet.override_targets is None else fleet.override_targets
+        )
+    ]
 
 
 def _of_one_form(options: Options) -> Options:
@@ -237,12 +330,18 @@ def _of_one_form(options: Options) -> Options:
 
 
 def _inheriting(target: Target, helm: HelmOptions | None, at: int) -> Target:
-    """A customization that says something of the chart says it of the bundle's chart, unless it names another."""
+    """A customization that says something of the chart says it of the bundle's chart, unless it
+    names another.
+    """
     options = _of_one_form(target.options)
     mine = options.helm
     if helm is not None and mine is not None:
-        kept = {key: getattr(mine, key) or getattr(helm, key) for key in ("chart", "repo", "version")}
-        options = _of_one_form(msgspec.structs.replace(options, helm=msgspec.structs.replace(mine, **kept)))
+        kept = {
+            key: getattr(mine, key) or getattr(helm, key) for key in ("chart", "repo", "version")
+        }
+        options = _of_one_form(
+            msgspec.structs.replace(options, helm=msgspec.structs.replace(mine, **kept))
+        )
     return msgspec.structs.replace(target, name=target.name or f"target{at:03d}", options=options)
 
 
@@ -258,11 +357,15 @@ def _from_repo(options: Options, repo: RepoSpec) -> Options:
         correct_drift=drift if drift and drift.enabled else None,
     )
     # The GitRepo's number always wins, as in Fleet: it is there to be counted up by hand.
-    return msgspec.structs.replace(opts.merge(options, said), force_sync_generation=repo.spec.force_sync_generation or None)
+    return msgspec.structs.replace(
+        opts.merge(options, said), force_sync_generation=repo.spec.force_sync_generation or None
+    )
 
 
 def _narrowed(target: Target, repo: RepoSpec) -> Target:
-    """A GitRepo's account and namespace are its administrator's word: no customization in the repository changes them, as in Fleet."""
+    """A GitRepo's account and namespace are its administrator's word: no customization in the
+    repository changes them, as in Fleet.
+    """
     options = target.options
     if repo.spec.service_account:
         options = msgspec.structs.replace(options, service_account=None)
@@ -276,15 +379,27 @@ def _check_copies(spec: BundleSpec, shown: str) -> None:
     for options in (spec.options, *(t.options for t in spec.customizations)):
         for one in opts.downstream_of(options):
             if one.kind not in {"Secret", "ConfigMap"} or not is_name(one.name):
-                summary = f"{shown}: downstreamResources: {one.kind[:40]!r} {one.name[:80]!r} is no Secret or ConfigMap with a name"
-                raise UsageError(summary, subject=shown, next_step="Write `kind: Secret` or `kind: ConfigMap`, and `name:`.")
+                summary = (
+                    f"{shown}: downstreamResources: {one.kind[:40]!r} {one.name[:80]!r} is no"
+                    " Secret or ConfigMap with a name"
+                )
+                raise UsageError(
+                    summary,
+                    subject=shown,
+                    next_step="Write `kind: Secret` or `kind: ConfigMap`, and `name:`.",
+                )
 
 
 def _check_kustomizations(spec: BundleSpec, files: Mapping[str, File]) -> list[Problem]:
-    """What kustomize would load from outside the bundle. The bundle's own kustomization is refused with InvalidFile, unless a customization
-    names another one: then only the clusters that get it refuse it, and the scan warns.
+    """What kustomize would load from outside the bundle. The bundle's own kustomization is refused
+    with InvalidFile, unless a customization names another one: then only the clusters that get it
+    refuse it, and the scan warns.
     """
-    folders = {kustomize_folder(t.options) for t in spec.customizations if t.options.kustomize and t.options.kustomize.dir}
+    folders = {
+        kustomize_folder(t.options)
+        for t in spec.customizations
+        if t.options.kustomize and t.options.kustomize.dir
+    }
     own = kustomize_folder(spec.options)
     if own is not None and not folders:
         kustomization.check(files, own, with_chart=True)
@@ -295,20 +410,31 @@ def _check_kustomizations(spec: BundleSpec, files: Mapping[str, File]) -> list[P
 
 def _kustomize_warning(directory: str, problem: InvalidFile) -> Problem:
     summary = f"{problem.summary}; clusters that build it refuse it"
-    return Problem(path=directory, code="kustomize-outside", summary=summary, next_step=problem.next_step, warning=True)
+    return Problem(
+        path=directory,
+        code="kustomize-outside",
+        summary=summary,
+        next_step=problem.next_step,
+        warning=True,
+    )
 
 
 def _check_values_from(spec: BundleSpec, repo: RepoSpec, shown: str) -> None:
-    """Names that can exist; and a bundle that may not write outside one namespace may not read there either. Raises UsageError."""
+    """Names that can exist; and a bundle that may not write outside one namespace may not read
+    there either. Raises UsageError.
+    """
     target = repo.spec.target_namespace
     for ref in _value_refs(spec):
         if not is_name(ref.name) or not (ref.namespace == "" or is_name(ref.namespace, limit=63)):
             place = f"{ref.namespace[:80]}/{ref.name[:80]}".removeprefix("/")
-            summary = f"{shown}: helm.valuesFrom: {place!r} cannot be the name of a Secret or ConfigMap"
+            summary = (
+                f"{shown}: helm.valuesFrom: {place!r} cannot be the name of a Secret or ConfigMap"
+            )
             raise UsageError(summary, subject=shown, next_step="Correct `name` and `namespace`.")
         if target and ref.namespace not in {"", target}:
             summary = (
-                f"{shown}: helm.valuesFrom names {ref.name} of namespace {ref.namespace}, and the GitRepo's targetNamespace is {target}"
+                f"{shown}: helm.valuesFrom names {ref.name} of namespace {ref.namespace}, and the"
+                f" GitRepo's targetNamespace is {target}"
             )
             raise UsageError(summary, subject=shown, next_step=f"Read it from namespace {target}.")
 
@@ -316,27 +442,41 @@ def _check_values_from(spec: BundleSpec, repo: RepoSpec, shown: str) -> None:
 def _value_refs(spec: BundleSpec) -> Iterator[KeyRef]:
     for options in (spec.options, *(t.options for t in spec.customizations)):
         for entry in (options.helm.values_from if options.helm else None) or []:
-            yield from (ref for ref in (entry.config_map_key_ref, entry.secret_key_ref) if ref is not None)
+            yield from (
+                ref for ref in (entry.config_map_key_ref, entry.secret_key_ref) if ref is not None
+            )
 
 
 def _values_files(options: Options, customizations: Sequence[Target]) -> set[str]:
     """They are read at the scan and do not travel."""
-    return {name for o in (options, *(t.options for t in customizations)) if o.helm for name in o.helm.values_files or []}
+    return {
+        name
+        for o in (options, *(t.options for t in customizations))
+        if o.helm
+        for name in o.helm.values_files or []
+    }
 
 
 def _charts(spec: BundleSpec, files: Mapping[str, File], shown: str) -> list[ChartRequest]:
-    """The charts that are not in the repository, of the bundle and its customizations, each once."""
+    """The charts that are not in the repository, of the bundle and its customizations, each
+    once.
+    """
     requests: dict[ChartRequest, None] = {}
     for helm in (spec.options.helm, *(t.options.helm for t in spec.customizations)):
         if helm is None or not (helm.chart or helm.repo):
             continue
         for key, address in (("helm.repo", helm.repo or ""), ("helm.chart", helm.chart or "")):
-            step = "Take it out, put it into a Secret, and name that in helmSecretName of the GitRepo, with helmRepoURLRegex."
+            step = (
+                "Take it out, put it into a Secret, and name that in helmSecretName of the GitRepo,"
+                " with helmRepoURLRegex."
+            )
             refuse_login(address, f"{shown}: {key}", step)
         request = remote_chart(helm)
         if request is not None and not request.chart:
             summary = "helm.repo without helm.chart names no chart"
-            raise InvalidFile(summary, file=shown, next_step="Write the chart's name in `helm.chart`.")
+            raise InvalidFile(
+                summary, file=shown, next_step="Write the chart's name in `helm.chart`."
+            )
         if request is None or not request.repo:
             _check_address(helm, files, shown)
         if request is not None:
@@ -345,17 +485,29 @@ def _charts(spec: BundleSpec, files: Mapping[str, File], shown: str) -> list[Cha
 
 
 def _check_address(helm: HelmOptions, files: Mapping[str, File], shown: str) -> None:
-    """Raises InvalidFile for a chart that is neither in the bundle nor at an address that is fetched."""
+    """Raises InvalidFile for a chart that is neither in the bundle nor at an address that is
+    fetched.
+    """
     chart = helm.chart or ""
     folder = local_folder(helm)
     if join(folder, "Chart.yaml") in files:
         return
     unsupported = describe_unsupported(chart)
     if unsupported:
-        raise InvalidFile(f"helm.chart: {chart}: {unsupported[0]}", file=shown, next_step=unsupported[1])
+        raise InvalidFile(
+            f"helm.chart: {chart}: {unsupported[0]}", file=shown, next_step=unsupported[1]
+        )
     if remote_chart(helm) is not None:
         return
     if folder.startswith(".."):
         summary = f"helm.chart: {chart} leaves the bundle's directory"
-        raise InvalidFile(summary, file=shown, next_step="Put the fleet.yaml above the chart, or the chart below the fleet.yaml.")
-    raise InvalidFile(f"helm.chart: {chart} holds no Chart.yaml", file=shown, next_step="Correct the path, or add `helm.repo`.")
+        raise InvalidFile(
+            summary,
+            file=shown,
+            next_step="Put the fleet.yaml above the chart, or the chart below the fleet.yaml.",
+        )
+    raise InvalidFile(
+        f"helm.chart: {chart} holds no Chart.yaml",
+        file=shown,
+        next_step="Correct the path, or add `helm.repo`.",
+    )

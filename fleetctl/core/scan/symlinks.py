@@ -43,7 +43,9 @@ class Links:
                 continue
             hops, link = hops + 1, here
             if hops > MAX_HOPS:
-                raise self.error(here, f"is part of a cycle, or of more than {MAX_HOPS} links in a row")
+                raise self.error(
+                    here, f"is part of a cycle, or of more than {MAX_HOPS} links in a row"
+                )
             if target.startswith("/"):
                 raise self.error(here, "is absolute")
             todo += target.split("/")[::-1]

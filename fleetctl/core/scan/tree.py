@@ -1,8 +1,9 @@
-"""The files of one commit as a scan asks for them: which folders there are, what a bundle's directory holds, and what is left out.
+"""The files of one commit as a scan asks for them: which folders there are, what a bundle's
+directory holds, and what is left out.
 
-Symbolic links are followed as Rancher Fleet follows them (`bundlereader/loaddirectory.go`): fleet.yaml,
-values files and the directories that a GitRepo names anywhere in the repository, all other files
-within the bundle's directory.
+Symbolic links are followed as Rancher Fleet follows them (`bundlereader/loaddirectory.go`):
+fleet.yaml, values files and the directories that a GitRepo names anywhere in the repository, all
+other files within the bundle's directory.
 """
 
 from __future__ import annotations
@@ -22,14 +23,20 @@ from fleetctl.core.scan.symlinks import Links
 
 FLEET_FILES = ("fleet.yaml", "fleet.yml")
 # Reasons of unusable entries that are never harmless: what they hold is unknown.
-SUBMODULE, FOLDER, DUPLICATE = "is a submodule", "is a folder that", "has a duplicate name in its folder"
+SUBMODULE, FOLDER, DUPLICATE = (
+    "is a submodule",
+    "is a folder that",
+    "has a duplicate name in its folder",
+)
 _MOST_UNREAD = 20_000
 # Entries with such names would be deployed: without them the bundle would be another one.
 _DEPLOYED = re.compile(r"\.(ya?ml|json|tpl)$|(^|/)(templates|crds)/")
 
 
 class Tree(Protocol):
-    """One commit. Every path is valid UTF-8 and passes `bundle.check_path`; what does not is unusable."""
+    """One commit. Every path is valid UTF-8 and passes `bundle.check_path`; what does not is
+    unusable.
+    """
 
     def paths(self) -> Sequence[str]:
         """The regular files, sorted by bytes."""
@@ -46,12 +53,16 @@ class Tree(Protocol):
         ...
 
     def unusable(self) -> Mapping[str, str]:
-        """Submodules, and entries whose name or kind no bundle can hold: printable path → reason."""
+        """Submodules, and entries whose name or kind no bundle can hold: printable path →
+        reason.
+        """
         ...
 
 
 class Contents(msgspec.Struct, frozen=True):
-    """A bundle's files by their path inside it. `left_out`: sentences about files that are not among them."""
+    """A bundle's files by their path inside it. `left_out`: sentences about files that are not
+    among them.
+    """
 
     files: dict[str, File]
     left_out: list[str]
@@ -76,7 +87,9 @@ class Index:
             self.folders.setdefault(folder, [])
         named = [*self.paths, *self.links.targets]
         self.fleet = {p.rpartition("/")[0] for p in named if p.rpartition("/")[2] in FLEET_FILES}
-        self.fleet |= {f.rpartition("/")[0] for f in self.folders if f.rpartition("/")[2] in FLEET_FILES}
+        self.fleet |= {
+            f.rpartition("/")[0] for f in self.folders if f.rpartition("/")[2] in FLEET_FILES
+        }
         self._fleet_in = _by_folder([join(folder, FLEET_FILES[0]) for folder in sorted(self.fleet)])
         self._ignores_in = _by_folder([p for p in named if p.rpartition("/")[2] == IGNORE_FILE])
         self._ignore_files: dict[str, IgnoreFile] = {}
@@ -88,7 +101,9 @@ class Index:
         return self.links.resolve(path)
 
     def has(self, path: str) -> bool:
-        """Whether a file or a link stands at `path`; whether the link leads anywhere tells only reading."""
+        """Whether a file or a link stands at `path`; whether the link leads anywhere tells only
+        reading.
+        """
         folder, _, name = path.rpartition("/")
         here = join(self.real(folder), name)
         return here in self.known or here in self.links.targets or here in self.folders
@@ -101,7 +116,10 @@ class Index:
         if real in self.folders:
             raise InvalidFile("is a folder, not a file", file=path, next_step="Rename it.")
         if real not in self.known:
-            raise self.links.error(path, "leads to no file" if path in self.links.targets else "is not in the repository")
+            raise self.links.error(
+                path,
+                "leads to no file" if path in self.links.targets else "is not in the repository",
+            )
         return self._tree.read(real)
 
     def identity(self, path: str) -> str:
@@ -123,7 +141,11 @@ class Index:
 
     def unread(self) -> list[str]:
         """The links, and the unusable entries that are or may be folders."""
-        folders = [p for p, reason in self.unusable.items() if reason == SUBMODULE or reason.startswith(FOLDER)]
+        folders = [
+            p
+            for p, reason in self.unusable.items()
+            if reason == SUBMODULE or reason.startswith(FOLDER)
+        ]
         return sorted([*self.links.targets, *folders])[:_MOST_UNREAD]
 
     def ignores(self, folder: str) -> list[IgnoreFile]:
@@ -132,11 +154,15 @@ class Index:
 
     def _ignore_file(self, path: str) -> IgnoreFile:
         if path not in self._ignore_files:
-            self._ignore_files[path] = IgnoreFile(path.rpartition("/")[0], path, self.read(path).data)
+            self._ignore_files[path] = IgnoreFile(
+                path.rpartition("/")[0], path, self.read(path).data
+            )
         return self._ignore_files[path]
 
     def is_loose(self, path: str, root: str) -> bool:
-        """Whether no fleet.yaml stands between `path` and the folder `root`, in that folder itself included."""
+        """Whether no fleet.yaml stands between `path` and the folder `root`, in that folder itself
+        included.
+        """
         folder = path.rpartition("/")[0]
         while folder not in self.fleet:
             if folder in {root, ""}:
@@ -149,13 +175,19 @@ class Index:
         return any(p.endswith((".yaml", ".yml")) and self.is_loose(p, folder) for p in names)
 
     def glob(self, pattern: str) -> tuple[list[str], list[str]]:
-        """The folders that match, links to folders included, sorted; and links that match and lead nowhere.
+        """The folders that match, links to folders included, sorted; and links that match and lead
+        nowhere.
 
         One level for each part of the pattern, as Go's `filepath.Glob`. Raises UsageError.
         """
         found, broken = [""], []
         for part in pattern.split("/"):
-            matching = [join(f, name) for f in found for name in self._names_in(self.real(f)) if fits(part, name)]
+            matching = [
+                join(f, name)
+                for f in found
+                for name in self._names_in(self.real(f))
+                if fits(part, name)
+            ]
             found = []
             for path in matching:
                 try:
@@ -190,8 +222,8 @@ def _by_folder(paths: Sequence[str]) -> dict[str, list[str]]:
 def contents(tree: Index, directory: str, omitted: set[str]) -> Contents:
     """The bundle's files, without hidden ones, `omitted` and what a .fleetignore names.
 
-    Raises InvalidFile or UsageError for what the bundle needs and cannot hold: a submodule, a link that
-    leads nowhere or out of the directory, a manifest with a name that cannot be packed.
+    Raises InvalidFile or UsageError for what the bundle needs and cannot hold: a submodule, a link
+    that leads nowhere or out of the directory, a manifest with a name that cannot be packed.
     """
     collector = _Collector(tree, tree.real(directory), omitted)
     if not directory.rpartition("/")[2].startswith("."):
@@ -250,21 +282,35 @@ class _Collector:
             self._judge(path, f"{name}/{path[start:]}")
 
     def _add(self, name: str, file: File) -> None:
-        """A file that a link adds. Raises UsageError when links multiply the bundle past its limits."""
+        """A file that a link adds. Raises UsageError when links multiply the bundle past its
+        limits.
+        """
         self._linked_bytes += len(file.data)
         self.files[name] = file
         limits = DEFAULT_LIMITS
         if len(self.files) > limits.files or self._linked_bytes > limits.total_bytes:
-            summary = f"with its symbolic links it holds more than {limits.files} files or {limits.total_bytes} bytes"
-            raise UsageError(summary, next_step="Remove links to folders, or list them in .fleetignore.")
+            summary = (
+                f"with its symbolic links it holds more than {limits.files} files or"
+                f" {limits.total_bytes} bytes"
+            )
+            raise UsageError(
+                summary, next_step="Remove links to folders, or list them in .fleetignore."
+            )
 
     def _judge(self, path: str, name: str) -> None:
-        """An entry that no archive can hold: an error when the bundle would be another one without it."""
+        """An entry that no archive can hold: an error when the bundle would be another one without
+        it.
+        """
         reason = self._tree.unusable[path]
         if reason == SUBMODULE:
             url = _submodule_url(self._tree, path)
-            summary = f"is a submodule{f' of {url}' if url else ''}; submodules are not supported yet"
-            step = f"Copy its files into the repository, or list {path.rpartition('/')[2]} in .fleetignore."
+            summary = (
+                f"is a submodule{f' of {url}' if url else ''}; submodules are not supported yet"
+            )
+            step = (
+                f"Copy its files into the repository, or list {path.rpartition('/')[2]} in"
+                " .fleetignore."
+            )
             raise InvalidFile(summary, file=path, next_step=step)
         if reason.startswith(FOLDER) or reason == DUPLICATE or _DEPLOYED.search(name):
             raise InvalidFile(reason, file=path, next_step="Rename it, or list it in .fleetignore.")
@@ -275,7 +321,9 @@ def _submodule_url(tree: Index, path: str) -> str:
     """What .gitmodules states for it, without a login; "" when it does not."""
     if ".gitmodules" not in tree.known:
         return ""
-    sections = tree.read(".gitmodules").data[: 1 << 16].decode("utf-8", "replace").split("[submodule")
+    sections = (
+        tree.read(".gitmodules").data[: 1 << 16].decode("utf-8", "replace").split("[submodule")
+    )
     for section in sections:
         keys = dict(re.findall(r"^\s*(path|url)\s*=\s*(.*?)\s*$", section, re.MULTILINE))
         if keys.get("path") == path:

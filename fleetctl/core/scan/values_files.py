@@ -15,7 +15,9 @@ from fleetctl.core.scan.tree import Index, join, within
 
 
 class ValuesFiles:
-    """Reads what `helm.valuesFiles` names: paths from the bundle's directory, also above it, within the repository."""
+    """Reads what `helm.valuesFiles` names: paths from the bundle's directory, also above it, within
+    the repository.
+    """
 
     def __init__(self, tree: Index, directory: str, shown: str) -> None:
         self._tree, self._directory, self._shown = tree, directory, shown
@@ -34,12 +36,18 @@ class ValuesFiles:
     def _read(self, name: str) -> dict[str, Any]:
         path = posixpath.normpath(join(self._directory, name))
         if path.startswith("../") or not self._tree.has(path):
-            raise InvalidFile(f"helm.valuesFiles: {name} is not in the repository", file=self._shown, next_step="Correct the path.")
+            raise InvalidFile(
+                f"helm.valuesFiles: {name} is not in the repository",
+                file=self._shown,
+                next_step="Correct the path.",
+            )
         real = self._tree.real(path)
         self.left_directory |= not within(real, self._tree.real(self._directory))
         if real not in self._tree.values:
             found = load(self._tree.read(path).data, file=path)
             if not isinstance(found, dict | None):
-                raise InvalidFile("is no map of values", file=path, next_step="Write `key: value` lines.")
+                raise InvalidFile(
+                    "is no map of values", file=path, next_step="Write `key: value` lines."
+                )
             self._tree.values[real] = found or {}
         return self._tree.values[real]

@@ -10,7 +10,9 @@ from fleetctl.core.model.wire import Dependency
 
 
 class Bundle(Protocol):
-    """What is meant for the cluster: a DesiredBundle of the wire, or what the manager holds of it."""
+    """What is meant for the cluster: a DesiredBundle of the wire, or what the manager holds of
+    it.
+    """
 
     @property
     def name(self) -> BundleName: ...
@@ -39,7 +41,9 @@ def cycle(bundle: Bundle, known: Mapping[BundleName, Bundle]) -> list[BundleName
 
 
 def is_meant(dependency: Dependency, name: BundleName, labels: Mapping[str, str]) -> bool:
-    """Whether an entry of dependsOn means the bundle of this name; one that says nothing means nobody, as in Fleet."""
+    """Whether an entry of dependsOn means the bundle of this name; one that says nothing means
+    nobody, as in Fleet.
+    """
     if not dependency.name and dependency.selector is None:
         return False
     if dependency.name and dependency.name != name:
@@ -49,7 +53,9 @@ def is_meant(dependency: Dependency, name: BundleName, labels: Mapping[str, str]
 
 def _matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     """A LabelSelector of dependsOn."""
-    if any(labels.get(key) != str(value) for key, value in (selector.get("matchLabels") or {}).items()):
+    if any(
+        labels.get(key) != str(value) for key, value in (selector.get("matchLabels") or {}).items()
+    ):
         return False
     for term in selector.get("matchExpressions") or []:
         key, values = str(term.get("key")), [str(v) for v in term.get("values") or []]

@@ -1,6 +1,7 @@
 """Why a target does not pick a cluster, criterion by criterion, in words. Pure.
 
-Rule: what is said here is what `core/target.criteria_match` decided: no words exactly when it matches (a test holds them together).
+Rule: what is said here is what `core/target.criteria_match` decided: no words exactly when it
+matches (a test holds them together).
 """
 
 from __future__ import annotations
@@ -13,24 +14,36 @@ from fleetctl.core.model.cluster import Cluster, Group, matches
 
 
 def why_not(target: Target, cluster: Cluster, mine: Iterable[Group]) -> list[str]:
-    """What the target asks for and the cluster is not; `mine`: the groups that the cluster belongs to."""
+    """What the target asks for and the cluster is not; `mine`: the groups that the cluster belongs
+    to.
+    """
     groups = list(mine)
     found: list[str] = []
     stated = 0
     if target.cluster_name:
         stated += 1
-        found += [] if target.cluster_name == cluster.name else [f"it is for cluster {target.cluster_name}"]
+        found += (
+            []
+            if target.cluster_name == cluster.name
+            else [f"it is for cluster {target.cluster_name}"]
+        )
     if target.cluster_selector is not None:
         stated += 1
         found += lacking(target.cluster_selector, cluster.labels)
     if target.cluster_group:
         stated += 1
-        found += [] if any(g.name == target.cluster_group for g in groups) else [f"the cluster is not in group {target.cluster_group}"]
+        found += (
+            []
+            if any(g.name == target.cluster_group for g in groups)
+            else [f"the cluster is not in group {target.cluster_group}"]
+        )
     if target.cluster_group_selector is not None:
         stated += 1
         if not any(matches(target.cluster_group_selector, g.labels) for g in groups):
             where = ", ".join(str(g.name) for g in groups)
-            found.append(f"its groups ({where}) have other labels" if where else "the cluster is in no group")
+            found.append(
+                f"its groups ({where}) have other labels" if where else "the cluster is in no group"
+            )
     return found if stated else ["it names no criterion"]
 
 
@@ -41,7 +54,9 @@ def lacking(selector: Mapping[str, Any], labels: Mapping[str, str]) -> list[str]
         if labels.get(key) != str(value):
             found.append(f"label {key} is {_shown(labels, key)}, not {value}")
     terms = selector.get("matchExpressions") or []
-    return found + [_term(term, labels) for term in terms if not matches({"matchExpressions": [term]}, labels)]
+    return found + [
+        _term(term, labels) for term in terms if not matches({"matchExpressions": [term]}, labels)
+    ]
 
 
 def _term(term: Mapping[str, Any], labels: Mapping[str, str]) -> str:
@@ -61,8 +76,19 @@ def _shown(labels: Mapping[str, str], key: str) -> str:
 
 
 def wanted_labels(target: Target) -> dict[str, str]:
-    """The labels that would make a cluster match, when that is all that the target asks for; else nothing."""
-    only = target.cluster_selector is not None and not (target.cluster_name or target.cluster_group or target.cluster_group_selector)
-    if not only or target.cluster_selector is None or target.cluster_selector.get("matchExpressions"):
+    """The labels that would make a cluster match, when that is all that the target asks for; else
+    nothing.
+    """
+    only = target.cluster_selector is not None and not (
+        target.cluster_name or target.cluster_group or target.cluster_group_selector
+    )
+    if (
+        not only
+        or target.cluster_selector is None
+        or target.cluster_selector.get("matchExpressions")
+    ):
         return {}
-    return {str(key): str(value) for key, value in (target.cluster_selector.get("matchLabels") or {}).items()}
+    return {
+        str(key): str(value)
+        for key, value in (target.cluster_selector.get("matchLabels") or {}).items()
+    }

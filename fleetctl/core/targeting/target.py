@@ -1,7 +1,8 @@
 """Which clusters get a bundle, and in which configuration.
 
-Rule: the first target that matches a cluster decides whether it gets the bundle; then the first customization that matches (or, in
-AllMatches mode, every one in order) changes the options for it. A bundle without targets goes to the group `default`, as in Fleet.
+Rule: the first target that matches a cluster decides whether it gets the bundle; then the first
+customization that matches (or, in AllMatches mode, every one in order) changes the options for it.
+A bundle without targets goes to the group `default`, as in Fleet.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def select(bundle: BundleSpec, clusters: Sequence[Cluster], groups: Sequence[Gro
     return [found for found in explain(bundle, clusters, groups) if isinstance(found, Match)]
 
 
-def explain(bundle: BundleSpec, clusters: Sequence[Cluster], groups: Sequence[Group]) -> list[Match | Miss]:
+def explain(
+    bundle: BundleSpec, clusters: Sequence[Cluster], groups: Sequence[Group]
+) -> list[Match | Miss]:
     """For each cluster whether it gets the bundle, through what, and otherwise why not.
 
     Clusters of one kind cost one look, and those with the same target and customizations one merge.
@@ -53,7 +56,15 @@ def explain(bundle: BundleSpec, clusters: Sequence[Cluster], groups: Sequence[Gr
     found: list[Match | Miss] = []
     for cluster in clusters:
         if cluster.workspace != bundle.workspace:
-            found.append(Miss(cluster=cluster, why=f"it is in the workspace {cluster.workspace}, the bundle in {bundle.workspace}"))
+            found.append(
+                Miss(
+                    cluster=cluster,
+                    why=(
+                        f"it is in the workspace {cluster.workspace}, the bundle in"
+                        f" {bundle.workspace}"
+                    ),
+                )
+            )
             continue
         key = kind(cluster)
         fate = fates.get(key)
@@ -62,7 +73,9 @@ def explain(bundle: BundleSpec, clusters: Sequence[Cluster], groups: Sequence[Gr
         if isinstance(fate, str):
             found.append(Miss(cluster=cluster, why=fate))
         else:
-            found.append(Match(cluster=cluster, target=fate[0], customization=fate[1], options=fate[2]))
+            found.append(
+                Match(cluster=cluster, target=fate[0], customization=fate[1], options=fate[2])
+            )
     return found
 
 
@@ -72,10 +85,17 @@ _Fate = str | tuple[str, str, Options]
 
 
 def kinds(targets: Sequence[Target], groups: Sequence[Group]) -> Callable[[Cluster], Kind]:
-    """Gives a cluster's kind: each of `targets` picks all clusters of one kind, within a workspace, or none of them."""
+    """Gives a cluster's kind: each of `targets` picks all clusters of one kind, within a workspace,
+    or none of them.
+    """
     named = {target.cluster_name for target in targets if target.cluster_name}
-    by_group = any(target.cluster_group or target.cluster_group_selector is not None for target in targets)
-    selectors = [*(target.cluster_selector for target in targets), *(group.selector for group in groups if by_group)]
+    by_group = any(
+        target.cluster_group or target.cluster_group_selector is not None for target in targets
+    )
+    selectors = [
+        *(target.cluster_selector for target in targets),
+        *(group.selector for group in groups if by_group),
+    ]
     keys = sorted({key for selector in selectors for key in asked_for(selector)})
 
     def kind(cluster: Cluster) -> Kind:
@@ -84,8 +104,17 @@ def kinds(targets: Sequence[Target], groups: Sequence[Group]) -> Callable[[Clust
     return kind
 
 
-def _fate(bundle: BundleSpec, cluster: Cluster, groups: Sequence[Group], merged: dict[tuple[int, ...], Options]) -> _Fate:
-    mine = [g for g in groups if g.workspace == cluster.workspace and matches(g.selector, cluster.labels)]
+def _fate(
+    bundle: BundleSpec,
+    cluster: Cluster,
+    groups: Sequence[Group],
+    merged: dict[tuple[int, ...], Options],
+) -> _Fate:
+    mine = [
+        g
+        for g in groups
+        if g.workspace == cluster.workspace and matches(g.selector, cluster.labels)
+    ]
     target = _first(bundle.targets or DEFAULT_TARGETS, cluster, mine)
     if target is None:
         return "no target matches it" if bundle.targets else "it is not in the group default"
@@ -100,8 +129,9 @@ def _fate(bundle: BundleSpec, cluster: Cluster, groups: Sequence[Group], merged:
 
 
 def outcomes(bundle: BundleSpec) -> dict[tuple[str, str], Options] | None:
-    """What a cluster may get, by the names that a Match has of it: (target, customization). None when two things have the same names, or
-    when there are too many: then only matching the clusters tells.
+    """What a cluster may get, by the names that a Match has of it: (target, customization). None
+    when two things have the same names, or when there are too many: then only matching the clusters
+    tells.
     """
     targets = [t for t in bundle.targets or DEFAULT_TARGETS if not t.do_not_deploy]
     customizations = [c for c in bundle.customizations if not c.do_not_deploy]
@@ -109,7 +139,11 @@ def outcomes(bundle: BundleSpec) -> dict[tuple[str, str], Options] | None:
     if bundle.customization_mode == "AllMatches":
         if len(customizations) > _MOST_TOGETHER:
             return None
-        every = [list(some) for n in range(len(customizations) + 1) for some in combinations(customizations, n)]
+        every = [
+            list(some)
+            for n in range(len(customizations) + 1)
+            for some in combinations(customizations, n)
+        ]
     found: dict[tuple[str, str], Options] = {}
     for target in targets:
         for picked in every:
@@ -120,12 +154,20 @@ def outcomes(bundle: BundleSpec) -> dict[tuple[str, str], Options] | None:
 
 
 def picking(bundle: BundleSpec) -> str:
-    """Equal for two versions of a bundle that reach the same clusters, each with the same target and customizations."""
+    """Equal for two versions of a bundle that reach the same clusters, each with the same target
+    and customizations.
+    """
 
     def said(targets: list[Target]) -> list[Target]:
         return [msgspec.structs.replace(target, options=Options()) for target in targets]
 
-    text = msgspec.json.encode([said(bundle.targets or DEFAULT_TARGETS), said(bundle.customizations), bundle.customization_mode])
+    text = msgspec.json.encode(
+        [
+            said(bundle.targets or DEFAULT_TARGETS),
+            said(bundle.customizations),
+            bundle.customization_mode,
+        ]
+    )
     return hashlib.sha256(text).hexdigest()[:32]
 
 
@@ -134,7 +176,9 @@ def _named(picked: Sequence[Target]) -> str:
 
 
 def criteria_match(target: Target, cluster: Cluster, groups: Iterable[Group]) -> bool:
-    """Whether every stated criterion picks the cluster; `groups` are those that the cluster belongs to."""
+    """Whether every stated criterion picks the cluster; `groups` are those that the cluster belongs
+    to.
+    """
     tests: list[bool] = []
     if target.cluster_name:
         tests.append(target.cluster_name == cluster.name)

@@ -59,7 +59,11 @@ def unpack(data: bytes, name: str, budget: tar.Budget) -> Chart:
 
 def meta(files: Mapping[str, File], name: str) -> dict[str, Any]:
     """Chart.yaml. Raises SourceError, InvalidFile."""
-    found = load(files["Chart.yaml"].data, file=f"Chart.yaml of {name}") if "Chart.yaml" in files else None
+    found = (
+        load(files["Chart.yaml"].data, file=f"Chart.yaml of {name}")
+        if "Chart.yaml" in files
+        else None
+    )
     if not isinstance(found, dict) or not isinstance(found.get("name"), str):
         raise _wrong(name, "has no Chart.yaml with a name")
     return found
@@ -74,4 +78,6 @@ def _described(files: dict[str, File], data: bytes, name: str) -> Chart:
 
 
 def _wrong(name: str, what: str) -> SourceError:
-    return SourceError(f"{name} {what}", subject=name, next_step="Package the chart again, or correct its address.")
+    return SourceError(
+        f"{name} {what}", subject=name, next_step="Package the chart again, or correct its address."
+    )

@@ -1,6 +1,8 @@
-"""From drafts to bundles: the charts that they name are fetched, each once, and stand inside; what is not to be had is a problem.
+"""From drafts to bundles: the charts that they name are fetched, each once, and stand inside; what
+is not to be had is a problem.
 
-Charts that stand in Git get what their Chart.yaml names and their `charts/` lacks, unless `disableDependencyUpdate` says no.
+Charts that stand in Git get what their Chart.yaml names and their `charts/` lacks, unless
+`disableDependencyUpdate` says no.
 """
 
 from __future__ import annotations
@@ -60,19 +62,26 @@ async def completed(drafts: list[Draft], source: ChartSource) -> tuple[list[Buil
     for request in dict.fromkeys(r for d in whole for r in d.charts):
         try:
             chart = await remote.fetch_chart(
-                request, credential=source.login.credential_for(request), mirrors=source.mirrors, egress=policy
+                request,
+                credential=source.login.credential_for(request),
+                mirrors=source.mirrors,
+                egress=policy,
             )
             found[request] = chart.files
         except FleetError as error:
             found[request] = error
         except (Exception, MemoryError) as error:
             step = "Package the chart again, or report this with the chart."
-            found[request] = UsageError(f"chart {request.chart}: {type(error).__name__}: {str(error)[:200]}", next_step=step)
+            found[request] = UsageError(
+                f"chart {request.chart}: {type(error).__name__}: {str(error)[:200]}", next_step=step
+            )
     built, problems = await asyncio.to_thread(_finished, whole, found)
     return built, [*lacking, *problems]
 
 
-async def _with_dependencies(drafts: list[Draft], source: ChartSource) -> tuple[list[Draft], list[Problem]]:
+async def _with_dependencies(
+    drafts: list[Draft], source: ChartSource
+) -> tuple[list[Draft], list[Problem]]:
     policy = EgressPolicy(source.allow_egress)
     found, problems = [], []
     for draft in drafts:
@@ -95,13 +104,19 @@ async def _whole(draft: Draft, source: ChartSource, policy: EgressPolicy) -> Dra
         files = inside_folder(draft.files, folder)
         fetched = await remote.fetch_dependencies(files, mirrors=source.mirrors, egress=policy)
         more |= {folder + path: file for path, file in fetched.items()}
-    return msgspec.structs.replace(draft, files=draft.files | more, fingerprint="") if more else draft
+    return (
+        msgspec.structs.replace(draft, files=draft.files | more, fingerprint="") if more else draft
+    )
 
 
-def _finished(drafts: list[Draft], found: Mapping[ChartRequest, Files | FleetError]) -> tuple[list[Built], list[Problem]]:
+def _finished(
+    drafts: list[Draft], found: Mapping[ChartRequest, Files | FleetError]
+) -> tuple[list[Built], list[Problem]]:
     built, problems = [], []
     for draft in drafts:
-        missing = next((e for e in (found[r] for r in draft.charts) if isinstance(e, FleetError)), None)
+        missing = next(
+            (e for e in (found[r] for r in draft.charts) if isinstance(e, FleetError)), None
+        )
         try:
             if missing:
                 raise missing  # noqa: TRY301 - handled as what a draft raises itself
@@ -119,10 +134,15 @@ def _finished(drafts: list[Draft], found: Mapping[ChartRequest, Files | FleetErr
 
 
 def _refuse_too_large(draft: Draft, found: Mapping[ChartRequest, Files]) -> None:
-    """A chart whose own files no release record can hold, whatever it renders. Raises UsageError with the numbers."""
+    """A chart whose own files no release record can hold, whatever it renders. Raises UsageError
+    with the numbers.
+    """
     for request in draft.charts:
         refuse_too_large(b"", request.chart, recorded(found[request], ""))
-    options = [draft.spec.options, *(merge(draft.spec.options, t.options) for t in draft.spec.customizations)]
+    options = [
+        draft.spec.options,
+        *(merge(draft.spec.options, t.options) for t in draft.spec.customizations),
+    ]
     local = [helm for o in options if remote_chart(helm := o.helm or HelmOptions()) is None]
     for folder in dict.fromkeys(chart_of(draft.files, helm) for helm in local):
         if folder is not None:
@@ -132,4 +152,9 @@ def _refuse_too_large(draft: Draft, found: Mapping[ChartRequest, Files]) -> None
 def _problem_of(draft: Draft, error: FleetError) -> Problem:
     code = "source" if isinstance(error, SourceError) else error.code
     place = draft.spec.path or "the repository's root"
-    return Problem(path=draft.spec.path, code=code, summary=f"{place}: {error.summary}", next_step=error.next_step)
+    return Problem(
+        path=draft.spec.path,
+        code=code,
+        summary=f"{place}: {error.summary}",
+        next_step=error.next_step,
+    )

@@ -1,7 +1,9 @@
-"""HTTP for charts: every address passes the egress policy, redirects one by one, and a login stays with its origin.
+"""HTTP for charts: every address passes the egress policy, redirects one by one, and a login stays
+with its origin.
 
-Rule: what the policy allowed is what is connected to (the address is looked up once). A login goes to the origin that it was given for,
-or to the mirror that an administrator put in its place, and never again after a redirect that left it. https is never left for http.
+Rule: what the policy allowed is what is connected to (the address is looked up once). A login goes
+to the origin that it was given for, or to the mirror that an administrator put in its place, and
+never again after a redirect that left it. https is never left for http.
 """
 
 from __future__ import annotations
@@ -26,11 +28,13 @@ from fleetctl.sources.network_errors import explain
 _REDIRECTS = 5
 _TOKEN_BYTES = 64 * 1024
 _CHALLENGE_BYTES = 4096
-_PARAMETER = re.compile(r'(\w{1,40})="([^"]{0,2000})"')  # bounds, so that no header takes quadratic time
+# bounds, so that no header takes quadratic time
+_PARAMETER = re.compile(r'(\w{1,40})="([^"]{0,2000})"')
 # msgspec reads whole numbers of up to 4,300 digits, in quadratic time.
 _LONG_NUMBER = re.compile(rb"[0-9]{400}")
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0)
-# The registry whose tokens come from another host than its charts; `docker login` knows it by heart too.
+# The registry whose tokens come from another host than its charts; `docker login` knows it by heart
+# too.
 _TOKEN_HOSTS = {"registry-1.docker.io": "auth.docker.io"}
 
 
@@ -51,7 +55,9 @@ class Answer:
 
 @dataclass
 class _Step:
-    """Where to go next: `url` as it is connected to, whether an administrator vouches for it, and whether the login goes along."""
+    """Where to go next: `url` as it is connected to, whether an administrator vouches for it, and
+    whether the login goes along.
+    """
 
     url: str
     trusted: bool
@@ -72,10 +78,16 @@ class Web:
     def __post_init__(self) -> None:
         self._context = ssl.create_default_context()
         if self.credential is not None and self.credential.ca_pem:
-            self._context.load_verify_locations(cadata=self.credential.ca_pem.decode("ascii", "replace"))
+            self._context.load_verify_locations(
+                cadata=self.credential.ca_pem.decode("ascii", "replace")
+            )
 
-    async def get(self, url: str, limit: int, *, accept: str = "*/*", may_be_absent: bool = False) -> Answer | None:
-        """At most `limit` bytes of `url`; None where nothing is and that is no error. Raises SourceError, RefusedError, LoginError."""
+    async def get(
+        self, url: str, limit: int, *, accept: str = "*/*", may_be_absent: bool = False
+    ) -> Answer | None:
+        """At most `limit` bytes of `url`; None where nothing is and that is no error. Raises
+        SourceError, RefusedError, LoginError.
+        """
         try:
             return await self._get(url, limit, accept, may_be_absent)
         except (ValueError, httpx.InvalidURL) as error:
@@ -88,7 +100,11 @@ class Web:
         for _ in range(_REDIRECTS + 1):
             answer, body = await self._once(step, url, limit, accept)
             challenge = answer.headers.get("www-authenticate", "")
-            if answer.status_code == 401 and not step.token and challenge.lower().startswith("bearer"):
+            if (
+                answer.status_code == 401
+                and not step.token
+                and challenge.lower().startswith("bearer")
+            ):
                 step.token = await self._bearer(challenge, step)
             elif answer.is_redirect and answer.headers.get("location"):
                 step = self._redirected(step, urljoin(step.url, answer.headers["location"]), url)
@@ -98,11 +114,19 @@ class Web:
                 self._check(answer, step, url)
                 following = answer.links.get("next", {}).get("url", "")
                 return Answer(body, urljoin(url, following) if following else "")
-        raise SourceError(f"{shown(url)} redirects too often", subject=shown(url), next_step="Correct the address.")
+        raise SourceError(
+            f"{shown(url)} redirects too often",
+            subject=shown(url),
+            next_step="Correct the address.",
+        )
 
     def _first(self, url: str) -> _Step:
         real = mirrored(url, self.mirrors)
-        login = self.credential is not None and bool(self.credential.username) and origin(url) == origin(self.home)
+        login = (
+            self.credential is not None
+            and bool(self.credential.username)
+            and origin(url) == origin(self.home)
+        )
         return _Step(real, trusted=real != url, login=login)
 
     def _redirected(self, step: _Step, url: str, first: str) -> _Step:
@@ -114,16 +138,23 @@ class Web:
             raise RefusedError(summary, subject=shown(first), next_step="Use another address.")
         return _Step(real, trusted=real != url, login=False)
 
-    async def _once(self, step: _Step, first: str, limit: int, accept: str) -> tuple[httpx.Response, bytes]:
+    async def _once(
+        self, step: _Step, first: str, limit: int, accept: str
+    ) -> tuple[httpx.Response, bytes]:
         """Status and headers, and the body of a 200."""
         name = shown(first)
-        if httpx.URL(step.url).raw_host.decode("ascii") != origin(step.url)[1] and step.url.isascii():
+        if (
+            httpx.URL(step.url).raw_host.decode("ascii") != origin(step.url)[1]
+            and step.url.isascii()
+        ):
             raise ValueError(f"two readings of {step.url!r}")
         try:
             async with httpx.AsyncClient(**self._route(step.url)) as client:
                 answer = await self._sent(client, step, accept)
                 try:
-                    return answer, await _body(answer, limit, name) if answer.status_code == 200 else b""
+                    return answer, await _body(
+                        answer, limit, name
+                    ) if answer.status_code == 200 else b""
                 finally:
                     await answer.aclose()
         except (httpx.HTTPError, httpx.InvalidURL) as why:
@@ -132,19 +163,28 @@ class Web:
 
     def _route(self, url: str) -> dict[str, Any]:
         proxy = _proxy(url)
-        return {"timeout": _TIMEOUT, "verify": self._context, "trust_env": False} | ({"proxy": proxy} if proxy else {})
+        return {"timeout": _TIMEOUT, "verify": self._context, "trust_env": False} | (
+            {"proxy": proxy} if proxy else {}
+        )
 
     async def _sent(self, client: httpx.AsyncClient, step: _Step, accept: str) -> httpx.Response:
         """One request, to the first address that takes it."""
         held = self.credential
-        auth = httpx.BasicAuth(held.username, held.password) if held is not None and step.login and not step.token else None
-        # A tarball that is also gzip-encoded on the way would not match its digest: none is asked for.
+        auth = (
+            httpx.BasicAuth(held.username, held.password)
+            if held is not None and step.login and not step.token
+            else None
+        )
+        # A tarball that is also gzip-encoded on the way would not match its digest: none is asked
+        # for.
         headers = {"accept": accept, "accept-encoding": "identity", "user-agent": "fleetctl"}
         headers |= {"authorization": f"Bearer {step.token}"} if step.token else {}
         if _proxy(step.url) or step.trusted:
             if not step.trusted:
                 await self._by_proxy(step.url)
-            return await client.send(client.build_request("GET", step.url, headers=headers), stream=True, auth=auth)
+            return await client.send(
+                client.build_request("GET", step.url, headers=headers), stream=True, auth=auth
+            )
         url, last = httpx.URL(step.url), httpx.ConnectError("it has no address")
         for address in await self.egress.addresses(step.url):
             request = client.build_request(
@@ -172,19 +212,35 @@ class Web:
             return
         if status in {401, 403} and step.login:
             step_text = "Correct the Secret that the GitRepo's helmSecretName names."
-            raise LoginError(f"{name} refuses the user or the password", subject=name, next_step=step_text)
+            raise LoginError(
+                f"{name} refuses the user or the password", subject=name, next_step=step_text
+            )
         if status in {401, 403}:
-            step_text = "Give a user and a password in a Secret that the GitRepo's helmSecretName names."
+            step_text = (
+                "Give a user and a password in a Secret that the GitRepo's helmSecretName names."
+            )
             raise LoginError(f"{name} wants a login", subject=name, next_step=step_text)
         if status in {404, 410}:
-            raise SourceError(f"{name} is not there", subject=name, next_step="Correct the address, the chart's name or its version.")
-        raise SourceError(f"{name} answered {status}", subject=name, next_step="Look at the server; it is tried again.")
+            raise SourceError(
+                f"{name} is not there",
+                subject=name,
+                next_step="Correct the address, the chart's name or its version.",
+            )
+        raise SourceError(
+            f"{name} answered {status}",
+            subject=name,
+            next_step="Look at the server; it is tried again.",
+        )
 
     async def _bearer(self, challenge: str, step: _Step) -> str:
-        """A registry's token, anonymous or for the login, as the OCI distribution specification has it."""
+        """A registry's token, anonymous or for the login, as the OCI distribution specification has
+        it.
+        """
         said = dict(_PARAMETER.findall(challenge[:_CHALLENGE_BYTES]))
         realm = said.get("realm", "")
-        url = str(httpx.URL(realm, params={key: said[key] for key in ("service", "scope") if key in said}))
+        url = str(
+            httpx.URL(realm, params={key: said[key] for key in ("service", "scope") if key in said})
+        )
         asked = self._first(url)
         asked.login = step.login and _may_have_login(origin(step.url), origin(asked.url))
         answer, body = await self._once(asked, url, _TOKEN_BYTES, "application/json")
@@ -193,7 +249,11 @@ class Web:
             found = decode_json(body)
             return str(found.get("token") or found["access_token"])
         except (msgspec.DecodeError, AttributeError, KeyError) as why:
-            raise SourceError(f"{shown(url)} gives no token", subject=shown(url), next_step="Look at the registry.") from why
+            raise SourceError(
+                f"{shown(url)} gives no token",
+                subject=shown(url),
+                next_step="Look at the registry.",
+            ) from why
 
 
 def _may_have_login(registry: tuple[str, str, int], realm: tuple[str, str, int]) -> bool:
@@ -203,7 +263,9 @@ def _may_have_login(registry: tuple[str, str, int], realm: tuple[str, str, int])
     parent = registry[1].endswith("." + realm[1]) and realm[1].count(".") >= 1
     if realm[2] not in {443, registry[2]}:
         return False
-    return registry[0] == realm[0] == "https" and (parent or _TOKEN_HOSTS.get(registry[1]) == realm[1])
+    return registry[0] == realm[0] == "https" and (
+        parent or _TOKEN_HOSTS.get(registry[1]) == realm[1]
+    )
 
 
 def _proxy(url: str) -> str | None:
@@ -216,5 +278,7 @@ async def _body(answer: httpx.Response, limit: int, name: str) -> bytes:
     async for chunk in answer.aiter_raw():
         found += chunk
         if len(found) > limit:
-            raise SourceError(f"{name} is larger than {limit} bytes", subject=name, next_step="Use a smaller one.")
+            raise SourceError(
+                f"{name} is larger than {limit} bytes", subject=name, next_step="Use a smaller one."
+            )
     return bytes(found)

@@ -1,7 +1,8 @@
 """The index of a chart repository, of which only one chart's entries are read.
 
-An index of a large repository has tens of megabytes; parsing all of it under the guard would take a minute. helm writes one chart after
-the other in block style, so the lines of the wanted one are cut out; where that does not fit, the whole text is parsed.
+An index of a large repository has tens of megabytes; parsing all of it under the guard would take a
+minute. helm writes one chart after the other in block style, so the lines of the wanted one are cut
+out; where that does not fit, the whole text is parsed.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ _NODES = 2_000_000
 
 
 def versions(data: bytes, chart: str, *, file: str) -> dict[str, dict[str, Any]]:
-    """version → entry, in the index's order; {} when the repository has no such chart. Raises InvalidFile."""
+    """version → entry, in the index's order; {} when the repository has no such chart. Raises
+    InvalidFile.
+    """
     limits = YamlLimits(size=len(data) + 1, nodes=_NODES)
     found = None
     if data.lstrip()[:1] == b"{":
-        with contextlib.suppress(msgspec.DecodeError, RecursionError):  # YAML may begin like this too
+        # YAML may begin like this too
+        with contextlib.suppress(msgspec.DecodeError, RecursionError):
             found = decode_json(data)
     elif len(data) > _WHOLE_UP_TO and (cut := _cut(data, chart)):
         try:
@@ -36,18 +40,30 @@ def versions(data: bytes, chart: str, *, file: str) -> dict[str, dict[str, Any]]
         found = load(data, file=file, limits=limits)
     entries = found.get("entries") if isinstance(found, dict) else None
     if not isinstance(entries, dict):
-        raise InvalidFile("has no entries: it is not the index of a chart repository", file=file, next_step="Correct helm.repo.")
+        raise InvalidFile(
+            "has no entries: it is not the index of a chart repository",
+            file=file,
+            next_step="Correct helm.repo.",
+        )
     mine = entries.get(chart)
-    return {str(e["version"]): e for e in (mine if isinstance(mine, list) else []) if isinstance(e, dict) and "version" in e}
+    return {
+        str(e["version"]): e
+        for e in (mine if isinstance(mine, list) else [])
+        if isinstance(e, dict) and "version" in e
+    }
 
 
 def _cut(data: bytes, chart: str) -> bytes | None:
-    """`entries:` with the lines of one chart, None where the text is not written as helm writes it."""
+    """`entries:` with the lines of one chart, None where the text is not written as helm writes
+    it.
+    """
     start = re.search(rb"^entries:[ \t]*\r?\n", data, re.MULTILINE)
     if not start:
         return None
     name = re.escape(chart.encode())
-    mine = re.compile(rb"^  (?:" + name + rb'|"' + name + rb"\"|'" + name + rb"'):[ \t]*\r?\n", re.MULTILINE).search(data, start.end())
+    mine = re.compile(
+        rb"^  (?:" + name + rb'|"' + name + rb"\"|'" + name + rb"'):[ \t]*\r?\n", re.MULTILINE
+    ).search(data, start.end())
     if not mine:
         return None
     after = re.compile(rb"^(?:[^\s#]|  [^\s\-#])", re.MULTILINE).search(data, mine.end())

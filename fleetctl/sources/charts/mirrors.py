@@ -24,7 +24,9 @@ def parse_mirrors(texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         prefix, equals, url = text.partition("=")
         if not (equals and prefix and url):
-            raise UsageError(f"--mirror {redacted_login(text)!r} is not PREFIX=URL", next_step=_EXAMPLE)
+            raise UsageError(
+                f"--mirror {redacted_login(text)!r} is not PREFIX=URL", next_step=_EXAMPLE
+            )
         refuse_login(prefix, "--mirror", "Write the addresses without a login.")
         refuse_login(url, "--mirror", "Let this host read the mirror without a login.")
         for address in (prefix, url):

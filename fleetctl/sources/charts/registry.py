@@ -1,8 +1,8 @@
 """Charts in OCI registries, as helm reads them.
 
-An address is `oci://HOST/PATH[:TAG][@DIGEST]`; the version is a tag, a range of versions, a tag with
-a digest (`1.2.3@sha256:…`), or empty for the newest. A tag in the address is taken as it is. With a
-tag and a digest the tag may be missing, but may not stand for something else (as in helm).
+An address is `oci://HOST/PATH[:TAG][@DIGEST]`; the version is a tag, a range of versions, a tag
+with a digest (`1.2.3@sha256:…`), or empty for the newest. A tag in the address is taken as it is.
+With a tag and a digest the tag may be missing, but may not stand for something else (as in helm).
 """
 
 from __future__ import annotations
@@ -63,9 +63,13 @@ def parse_reference(address: str, version: str) -> Reference:
     for text in (digest, version_digest):
         if text and not _DIGEST.fullmatch(text):
             step = "Write @sha256: and 64 hexadecimal digits."
-            raise UsageError(f"{address}: {text[:80]!r} is no digest", subject=address, next_step=step)
+            raise UsageError(
+                f"{address}: {text[:80]!r} is no digest", subject=address, next_step=step
+            )
     if colon and not _TAG.fullmatch(tag):
-        raise UsageError(f"{address}: {tag[:80]!r} is no tag", subject=address, next_step="Correct it.")
+        raise UsageError(
+            f"{address}: {tag[:80]!r} is no tag", subject=address, next_step="Correct it."
+        )
     if digest and version_digest and digest != version_digest:
         raise _contradiction(address, version_digest)
     tag = tag.replace("_", "+")
@@ -98,7 +102,11 @@ class _Registry:
 
     async def archive(self) -> bytes:
         manifest = await self._manifest()
-        layers = [layer for layer in manifest.get("layers") or [] if isinstance(layer, dict) and layer.get("mediaType") in _LAYERS]
+        layers = [
+            layer
+            for layer in manifest.get("layers") or []
+            if isinstance(layer, dict) and layer.get("mediaType") in _LAYERS
+        ]
         digest = str(layers[0].get("digest")) if layers else ""
         if not _DIGEST.fullmatch(digest):
             raise self._error("is not a helm chart", "Correct helm.repo.")
@@ -160,7 +168,9 @@ class _Registry:
         return SourceError(f"{self._place} {summary}", subject=self._place, next_step=step)
 
 
-def describe_missing(where: str, wanted: Reference, known: list[str] | Mapping[str, Any]) -> SourceError:
+def describe_missing(
+    where: str, wanted: Reference, known: list[str] | Mapping[str, Any]
+) -> SourceError:
     """The error for a version that is not there, with the newest ones that are."""
     newest = sorted((v for v in known if parse(v)), key=lambda v: parse(v) or (), reverse=True)[:5]
     step = f"It has for example {', '.join(newest)}." if newest else "Push one first."

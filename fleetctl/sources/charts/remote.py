@@ -1,7 +1,9 @@
-"""The one door to charts that are not in the repository: chart repositories, OCI registries and tarball URLs, with their dependencies.
+"""The one door to charts that are not in the repository: chart repositories, OCI registries and
+tarball URLs, with their dependencies.
 
-Rule: helm never fetches anything; what a chart depends on is fetched here too and put where helm looks for it, below `charts/`. Versions
-are chosen as helm chooses them, digests are compared with what the index or the registry says.
+Rule: helm never fetches anything; what a chart depends on is fetched here too and put where helm
+looks for it, below `charts/`. Versions are chosen as helm chooses them, digests are compared with
+what the index or the registry says.
 """
 
 from __future__ import annotations
@@ -14,7 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin
 
-from fleetctl.core.charts.dependencies import Dependency, declared, inside_folder, subcharts, vendored
+from fleetctl.core.charts.dependencies import (
+    Dependency,
+    declared,
+    inside_folder,
+    subcharts,
+    vendored,
+)
 from fleetctl.core.charts.reference import ChartRequest, describe_unsupported
 from fleetctl.core.formats.redact import redacted_login, refuse_login
 from fleetctl.core.formats.semver import best
@@ -24,11 +32,25 @@ from fleetctl.core.model.errors import DeadlineError, SourceError, UsageError
 from fleetctl.sources.charts import index as chartindex
 from fleetctl.sources.charts.archive import Chart, meta, unpack
 from fleetctl.sources.charts.http import Web
-from fleetctl.sources.charts.registry import ReadLimits, Reference, api_address, describe_missing, fetch_archive
+from fleetctl.sources.charts.registry import (
+    ReadLimits,
+    Reference,
+    api_address,
+    describe_missing,
+    fetch_archive,
+)
 from fleetctl.sources.egress import EgressPolicy, shown
 from fleetctl.sources.git.repository import Credential
 
-__all__ = ["NO_EGRESS", "Chart", "ChartLimits", "EgressPolicy", "address_of", "fetch_chart", "fetch_dependencies"]
+__all__ = [
+    "NO_EGRESS",
+    "Chart",
+    "ChartLimits",
+    "EgressPolicy",
+    "address_of",
+    "fetch_chart",
+    "fetch_dependencies",
+]
 
 NO_EGRESS = EgressPolicy()
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -36,7 +58,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True)
 class ChartLimits:
-    """Bytes of an index, of a chart's archive, and of all that it unpacks to with its dependencies; their number, nesting, and seconds."""
+    """Bytes of an index, of a chart's archive, and of all that it unpacks to with its dependencies;
+    their number, nesting, and seconds.
+    """
 
     index: int = 50 * 1024 * 1024
     archive: int = 10 * 1024 * 1024
@@ -54,14 +78,19 @@ async def fetch_chart(
     egress: EgressPolicy = NO_EGRESS,
     limits: ChartLimits = ChartLimits(),
 ) -> Chart:
-    """The chart, its version resolved, whole. The credential goes to the origin of the request alone.
+    """The chart, its version resolved, whole. The credential goes to the origin of the request
+    alone.
 
-    Raises SourceError, RefusedError, LoginError, UsageError, DeadlineError, each in one line;
-    what is not there yet is a SourceError, because a chart is often pushed after the commit that names it.
+    Raises SourceError, RefusedError, LoginError, UsageError, DeadlineError, each in one line; what
+    is not there yet is a SourceError, because a chart is often pushed after the commit that names
+    it.
     """
     home = address_of(request).replace("oci://", "https://", 1)
     door = _Door(Web(credential, home, _with_registries(mirrors or {}), egress), limits)
-    async with _Deadline(f"chart {request.chart}" + (f" of {shown(request.repo)}" if request.repo else ""), limits.seconds):
+    async with _Deadline(
+        f"chart {request.chart}" + (f" of {shown(request.repo)}" if request.repo else ""),
+        limits.seconds,
+    ):
         return await door.chart(request, 0)
 
 
@@ -72,7 +101,8 @@ async def fetch_dependencies(
     egress: EgressPolicy = NO_EGRESS,
     limits: ChartLimits = ChartLimits(),
 ) -> dict[str, File]:
-    """What a chart that stands in the repository lacks below `charts/`, by path from the chart's root; {} when it is whole.
+    """What a chart that stands in the repository lacks below `charts/`, by path from the chart's
+    root; {} when it is whole.
 
     No credential goes along: the addresses are the chart's own words. Raises as `fetch_chart`.
     """
@@ -96,7 +126,9 @@ class _Deadline:
             await self._timeout.__aexit__(*why)
         except TimeoutError as cause:
             summary = f"{self._name} could not be fetched within {self._seconds:g} s"
-            raise DeadlineError(summary, subject=self._name, next_step="Look at the server; it is tried again.") from cause
+            raise DeadlineError(
+                summary, subject=self._name, next_step="Look at the server; it is tried again."
+            ) from cause
 
 
 class _Door:
@@ -112,14 +144,22 @@ class _Door:
         self._charts -= 1
         if self._charts < 0 or depth > self._limits.depth:
             step = "Package it with them."
-            raise SourceError(f"{name} is one of too many, or too deep, dependencies", subject=name, next_step=step)
+            raise SourceError(
+                f"{name} is one of too many, or too deep, dependencies",
+                subject=name,
+                next_step=step,
+            )
         data = await self._archive(request)
         chart = await asyncio.to_thread(unpack, data, name, self._budget)
         files = chart.files | await self.dependencies(chart.files, name, depth)
         return Chart(chart.name, chart.version, chart.digest, files)
 
-    async def dependencies(self, files: Mapping[str, File], name: str, depth: int) -> dict[str, File]:
-        """The files of what is declared and not below `charts/` already, also of subcharts there."""
+    async def dependencies(
+        self, files: Mapping[str, File], name: str, depth: int
+    ) -> dict[str, File]:
+        """The files of what is declared and not below `charts/` already, also of subcharts
+        there.
+        """
         added: dict[str, File] = {}
         there = vendored(files)
         for dependency in declared(files, name):
@@ -131,11 +171,15 @@ class _Door:
                 folder = f"charts/{inner.name}-{inner.version}/"
             added |= {folder + path: file for path, file in inner.files.items()}
         for folder in subcharts(files):
-            more = await self._of_subchart(inside_folder(files, folder), f"{folder} of {name}", depth)
+            more = await self._of_subchart(
+                inside_folder(files, folder), f"{folder} of {name}", depth
+            )
             added |= {folder + path: file for path, file in more.items()}
         return added
 
-    async def _of_subchart(self, files: Mapping[str, File], name: str, depth: int) -> dict[str, File]:
+    async def _of_subchart(
+        self, files: Mapping[str, File], name: str, depth: int
+    ) -> dict[str, File]:
         if depth > self._limits.depth:
             step = "Package the chart with its dependencies."
             raise SourceError(f"{name} is too deep", subject=name, next_step=step)
@@ -165,18 +209,34 @@ class _Door:
         where = shown(base)
         answer = await self._web.get(base + "index.yaml", self._limits.index)
         assert answer is not None
-        known = await asyncio.to_thread(chartindex.versions, answer.body, request.chart, file=f"index of {where}")
+        known = await asyncio.to_thread(
+            chartindex.versions, answer.body, request.chart, file=f"index of {where}"
+        )
         if not known:
-            raise SourceError(f"{where} has no chart {request.chart}", subject=where, next_step="Correct helm.chart or helm.repo.")
+            raise SourceError(
+                f"{where} has no chart {request.chart}",
+                subject=where,
+                next_step="Correct helm.chart or helm.repo.",
+            )
         version = request.version if request.version in known else best(request.version, known)
         if version is None:
             raise describe_missing(where, Reference(request.chart, request.version), known)
         urls = known[version].get("urls")
-        url = urljoin(base, str(urls[0]) if isinstance(urls, list) and urls else f"{request.chart}-{version}.tgz")
-        data = await self._from_registry(url, version) if url.startswith("oci://") else await self._body(url)
+        url = urljoin(
+            base,
+            str(urls[0]) if isinstance(urls, list) and urls else f"{request.chart}-{version}.tgz",
+        )
+        data = (
+            await self._from_registry(url, version)
+            if url.startswith("oci://")
+            else await self._body(url)
+        )
         wanted = str(known[version].get("digest") or "").removeprefix("sha256:")
         if wanted and hashlib.sha256(data).hexdigest() != wanted:
-            summary = f"chart {request.chart} {version} of {where} is not what the index says: its digest is another"
+            summary = (
+                f"chart {request.chart} {version} of {where} is not what the index says: its digest"
+                " is another"
+            )
             raise SourceError(summary, subject=where, next_step="Tell who keeps the repository.")
         return data
 
@@ -185,9 +245,14 @@ def _request(dependency: Dependency, name: str) -> ChartRequest:
     """Raises UsageError for one that is nowhere to be fetched."""
     if dependency.repository and not dependency.repository.startswith("file://"):
         return ChartRequest(dependency.name, dependency.repository, dependency.version)
-    summary = f"{name} depends on {dependency.name}, which is not below charts/ and has no repository"
+    summary = (
+        f"{name} depends on {dependency.name}, which is not below charts/ and has no repository"
+    )
     if dependency.repository:
-        summary = f"{name} depends on {dependency.name} at {dependency.repository}, which it does not hold"
+        summary = (
+            f"{name} depends on {dependency.name} at {dependency.repository}, which it does not"
+            " hold"
+        )
     raise UsageError(summary, subject=name, next_step="Put it there with `helm dependency build`.")
 
 
@@ -201,20 +266,35 @@ def address_of(request: ChartRequest) -> str:
     if request.repo:
         if not _NAME.fullmatch(request.chart):
             summary = f"chart name {request.chart!r} is not one that a repository can hold"
-            raise UsageError(summary, subject=request.chart, next_step="Use letters, digits, `.`, `_` and `-`.")
+            raise UsageError(
+                summary, subject=request.chart, next_step="Use letters, digits, `.`, `_` and `-`."
+            )
         oci = request.repo.startswith("oci://")
         return f"{request.repo.rstrip('/')}/{request.chart}" if oci else request.repo
     unsupported = describe_unsupported(request.chart)
     if unsupported:
-        raise UsageError(f"helm.chart {shown(request.chart)}: {unsupported[0]}", subject=shown(request.chart), next_step=unsupported[1])
+        raise UsageError(
+            f"helm.chart {shown(request.chart)}: {unsupported[0]}",
+            subject=shown(request.chart),
+            next_step=unsupported[1],
+        )
     if not request.chart.startswith(("http://", "https://")):
         summary = f"helm.chart {shown(request.chart)} is not a way to a chart that is supported"
         raise UsageError(
-            summary, subject=request.chart, next_step="Give a path, an https:// or oci:// address, or `helm.repo` with a name."
+            summary,
+            subject=request.chart,
+            next_step="Give a path, an https:// or oci:// address, or `helm.repo` with a name.",
         )
     return request.chart
 
 
 def _with_registries(mirrors: Mapping[str, str]) -> dict[str, str]:
     """A mirror of `oci://HOST/PATH` also stands for the address behind it; its URL may be http."""
-    return {**mirrors, **{api_address(prefix): api_address(url) for prefix, url in mirrors.items() if prefix.startswith("oci://")}}
+    return {
+        **mirrors,
+        **{
+            api_address(prefix): api_address(url)
+            for prefix, url in mirrors.items()
+            if prefix.startswith("oci://")
+        },
+    }

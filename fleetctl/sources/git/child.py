@@ -1,4 +1,5 @@
-"""The job that talks to a Git server, for `forkserver`: each runs in a fork with limits on memory, file size and CPU time.
+"""The job that talks to a Git server, for `forkserver`: each runs in a fork with limits on memory,
+file size and CPU time.
 
 Input and output are JSON. Only HTTP and HTTPS. Credentials come with the input alone.
 """
@@ -51,8 +52,14 @@ def work(asked: dict[str, Any]) -> str:
 
     scheme = urlsplit(asked["url"]).scheme
     if scheme not in {"http", "https"} or not urlsplit(asked["url"]).hostname:
-        ssh = scheme in {"ssh", "git+ssh"} or (not scheme and re.match(r"[\w.-]+@[\w.-]+:", asked["url"]))
-        summary = "is reached by SSH, which is not supported yet" if ssh else "is not an http or https address of a Git repository"
+        ssh = scheme in {"ssh", "git+ssh"} or (
+            not scheme and re.match(r"[\w.-]+@[\w.-]+:", asked["url"])
+        )
+        summary = (
+            "is reached by SSH, which is not supported yet"
+            if ssh
+            else "is not an http or https address of a Git repository"
+        )
         raise Refusal("usage", f"{asked['shown']} {summary}", "Write it as https://HOST/PATH.")
     try:
         return _follow(Client(asked), asked)
@@ -74,7 +81,9 @@ def _follow(client: Any, asked: dict[str, Any]) -> str:
 
 
 def _looked_up(client: Any, asked: dict[str, Any]) -> tuple[str, str, str | None]:
-    """(object, the commit it stands for, object format) of what branch or revision names; of a tag these are two."""
+    """(object, the commit it stands for, object format) of what branch or revision names; of a tag
+    these are two.
+    """
     names = _names(asked)
     found = _refs(client, asked, [n.removesuffix(_PEELED) for n in names])
     refs = _text(found.refs)
@@ -91,7 +100,8 @@ def _looked_up(client: Any, asked: dict[str, Any]) -> tuple[str, str, str | None
 
 
 def _abbreviated(refs: dict[str, str], asked: dict[str, Any]) -> str:
-    """The one commit whose id begins with the revision: at a branch or tag, or fetched before. "" when there is none.
+    """The one commit whose id begins with the revision: at a branch or tag, or fetched before. ""
+    when there is none.
 
     Raises Refusal when several begin with it.
     """
@@ -100,12 +110,18 @@ def _abbreviated(refs: dict[str, str], asked: dict[str, Any]) -> str:
 
     revision = asked["revision"]
     tags = {name for name in refs if name + _PEELED in refs}  # their own ids are no commits
-    commits = {commit for name, commit in refs.items() if name not in tags and commit.startswith(revision)}
+    commits = {
+        commit for name, commit in refs.items() if name not in tags and commit.startswith(revision)
+    }
     if asked["store"]:
         commits |= gitstore.commits_with_prefix(Path(asked["store"]), revision)
     if len(commits) > 1:
         several = ", ".join(sorted(commits)[:3])
-        raise Refusal("usage", f"{revision} is the beginning of {len(commits)} commits: {several}", "Write more digits.")
+        raise Refusal(
+            "usage",
+            f"{revision} is the beginning of {len(commits)} commits: {several}",
+            "Write more digits.",
+        )
     return next(iter(commits), "")
 
 
@@ -116,16 +132,26 @@ def _names(asked: dict[str, Any]) -> list[str]:
         return [revision]
     if revision:
         return [f"refs/tags/{revision}", f"refs/heads/{revision}"]
-    return ["refs/heads/" + branch.removeprefix("refs/heads/")] if branch else ["HEAD", "refs/heads/main", "refs/heads/master"]
+    return (
+        ["refs/heads/" + branch.removeprefix("refs/heads/")]
+        if branch
+        else ["HEAD", "refs/heads/main", "refs/heads/master"]
+    )
 
 
 def _refs(client: Any, asked: dict[str, Any], names: list[str] | None) -> Any:
     """The server's refs that start with one of `names`, or all."""
     from fleetctl.sources.git.http import Refusal
 
-    found = client.get_refs(client.path, ref_prefix=None if names is None else [n.encode() for n in names])
+    found = client.get_refs(
+        client.path, ref_prefix=None if names is None else [n.encode() for n in names]
+    )
     if len(found.refs) > asked["refs"]:
-        raise Refusal("source", f"{asked['shown']} has more than {asked['refs']} refs", "Use a repository with fewer.")
+        raise Refusal(
+            "source",
+            f"{asked['shown']} has more than {asked['refs']} refs",
+            "Use a repository with fewer.",
+        )
     return found
 
 
@@ -141,22 +167,37 @@ def _no_such(refs: dict[str, str], asked: dict[str, Any]) -> Exception:
     if not refs:
         return Refusal("source", f"{name} is empty: it has no commit yet", "Push a commit.")
     wanted = revision or asked["branch"]
-    known = sorted({r.split("/", 2)[2] for r in refs if r.startswith(("refs/heads/", "refs/tags/")) and not r.endswith(_PEELED)})
+    known = sorted(
+        {
+            r.split("/", 2)[2]
+            for r in refs
+            if r.startswith(("refs/heads/", "refs/tags/")) and not r.endswith(_PEELED)
+        }
+    )
     near = difflib.get_close_matches(wanted, known, 3) or known[:5]
     step = f"Valid names are, for example, {', '.join(near)}." if near else "Push it first."
     if _SHORT.fullmatch(revision):
-        step = "A commit that is at no branch or tag and was not fetched before needs all 40 digits. " + step
+        step = (
+            "A commit that is at no branch or tag and was not fetched before needs all 40 digits. "
+            + step
+        )
     what = f"{'revision' if revision else 'branch'} {wanted}" if wanted else "default branch"
     return Refusal("not-found", f"{name} has no {what}", step)
 
 
-def _filled(client: Any, store: Path, wanted: tuple[str, str, str | None], asked: dict[str, Any]) -> str:
-    """The commit, whole in the store. What a store lacks although it says otherwise is fetched once more into a new one."""
+def _filled(
+    client: Any, store: Path, wanted: tuple[str, str, str | None], asked: dict[str, Any]
+) -> str:
+    """The commit, whole in the store. What a store lacks although it says otherwise is fetched once
+    more into a new one.
+    """
     from fleetctl.sources.git import store as gitstore
 
     target, peeled, kind = wanted
     for last in (False, True):
-        repo = gitstore.prepare(store, kind or ("sha256" if len(peeled) == 64 else "sha1"), 2 * asked["pack"])
+        repo = gitstore.prepare(
+            store, kind or ("sha256" if len(peeled) == 64 else "sha1"), 2 * asked["pack"]
+        )
         try:
             if gitstore.listing_path(store, peeled).exists():
                 return peeled
@@ -174,14 +215,18 @@ def _filled(client: Any, store: Path, wanted: tuple[str, str, str | None], asked
 
 
 def _fetch(client: Any, repo: Any, target: str, asked: dict[str, Any]) -> None:
-    """The object and what it reaches: only its newest state when the server can do that, and all branches when it gives out no other."""
+    """The object and what it reaches: only its newest state when the server can do that, and all
+    branches when it gives out no other.
+    """
     from dulwich.errors import GitProtocolError, HangupException
 
     def one(_refs: Any, depth: Any = None) -> list[bytes]:
         return [target.encode()]
 
     def branches(refs: Any, depth: Any = None) -> list[bytes]:
-        return [sha for name, sha in refs.items() if name.startswith((b"refs/heads/", b"refs/tags/"))]
+        return [
+            sha for name, sha in refs.items() if name.startswith((b"refs/heads/", b"refs/tags/"))
+        ]
 
     try:
         client.fetch(client.path, repo, determine_wants=one, depth=1)
@@ -206,7 +251,9 @@ def _peeled(repo: Any, name: str) -> str:
             break
         found = repo[found.object[1]]
     if not isinstance(found, Commit):
-        raise Refusal("not-found", f"{name[:12]} is not a commit", "Name a branch, a tag or a commit.")
+        raise Refusal(
+            "not-found", f"{name[:12]} is not a commit", "Name a branch, a tag or a commit."
+        )
     return str(found.id.decode())
 
 
@@ -217,13 +264,31 @@ def _explained(why: Exception, asked: dict[str, Any]) -> Exception:
 
     name, said = asked["shown"], str(why)
     if isinstance(why, MemoryError):
-        return Refusal("source", f"{name} needs more memory than a fetch may use", "Make its files smaller.")
+        return Refusal(
+            "source", f"{name} needs more memory than a fetch may use", "Make its files smaller."
+        )
     if isinstance(why, OSError) and why.errno == 27:  # EFBIG
         return too_large(name, asked["pack"])
     if isinstance(why, OSError) and why.errno is not None:
-        return Refusal("source", f"{name} cannot be stored: {why.strerror}", "Look at the disk of the data directory.")
-    if _SHA.fullmatch(asked["revision"]) and (isinstance(why, KeyError) or "not our ref" in said or "want" in said):
-        return Refusal("not-found", f"{name} has no commit {asked['revision']}", "Push it, or correct the revision.")
+        return Refusal(
+            "source",
+            f"{name} cannot be stored: {why.strerror}",
+            "Look at the disk of the data directory.",
+        )
+    if _SHA.fullmatch(asked["revision"]) and (
+        isinstance(why, KeyError) or "not our ref" in said or "want" in said
+    ):
+        return Refusal(
+            "not-found",
+            f"{name} has no commit {asked['revision']}",
+            "Push it, or correct the revision.",
+        )
     if isinstance(why, KeyError):
-        return Refusal("source", f"{name} did not send all that belongs to the commit", "Look at the server.")
-    return Refusal("source", f"{name} cannot be read: {one_line(why)}", "Look at the address and at the server.")
+        return Refusal(
+            "source", f"{name} did not send all that belongs to the commit", "Look at the server."
+        )
+    return Refusal(
+        "source",
+        f"{name} cannot be read: {one_line(why)}",
+        "Look at the address and at the server.",
+    )

@@ -1,7 +1,8 @@
 """HTTP for the Git child: one origin only, one pool, each failure told apart.
 
-Rule: nothing but the repository's own origin is asked, so a credential cannot go elsewhere. A redirect inside it is followed; one that
-leads away is refused with the new address. dulwich would also follow a server's `packfile-uris` and the dumb protocol: both are off.
+Rule: nothing but the repository's own origin is asked, so a credential cannot go elsewhere. A
+redirect inside it is followed; one that leads away is refused with the new address. dulwich would
+also follow a server's `packfile-uris` and the dumb protocol: both are off.
 """
 
 from __future__ import annotations
@@ -31,13 +32,17 @@ class Refusal(Exception):
     """What the parent raises: the kind, one line, and the next step."""
 
     def __init__(self, kind: str, summary: str, next_step: str, *, is_probe: bool = False) -> None:
-        """`is_probe`: it tells that something, or nothing, answers at an address that is no repository."""
+        """`is_probe`: it tells that something, or nothing, answers at an address that is no
+        repository.
+        """
         super().__init__(summary)
         self.answer = {"kind": kind, "error": summary, "next_step": next_step, "is_probe": is_probe}
 
 
 class Client(AbstractHttpGitClient):
-    """dulwich's smart HTTP over a pool of ours. `shown` is the address as a person wrote it; `most` the bytes of one answer."""
+    """dulwich's smart HTTP over a pool of ours. `shown` is the address as a person wrote it; `most`
+    the bytes of one answer.
+    """
 
     def __init__(self, asked: dict[str, Any]) -> None:
         parts = urlsplit(asked["url"])
@@ -46,13 +51,19 @@ class Client(AbstractHttpGitClient):
         self._fetch_capabilities.discard(b"packfile-uris")
         self.path = parts.path or "/"
         self._shown, self._most, self._home = asked["shown"], asked["pack"], origin(asked["url"])
-        user, password = asked["username"] or unquote(parts.username or ""), asked["password"] or unquote(parts.password or "")
+        user, password = (
+            asked["username"] or unquote(parts.username or ""),
+            asked["password"] or unquote(parts.password or ""),
+        )
         self._has_login = bool(user or password)
         login = base64.b64encode(f"{user}:{password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {login}"} if self._has_login else {}
-        # Only these may be connected to; the name is not looked up again, or it could change its mind.
+        # Only these may be connected to; the name is not looked up again, or it could change its
+        # mind.
         self._addresses: list[str] = asked.get("addresses") or []
-        self._pool = _pool(parts.scheme, host, asked["ca"], pinned=parts.hostname if self._addresses else None)
+        self._pool = _pool(
+            parts.scheme, host, asked["ca"], pinned=parts.hostname if self._addresses else None
+        )
 
     def _http_request(
         self,
@@ -66,14 +77,21 @@ class Client(AbstractHttpGitClient):
         for _ in range(_REDIRECTS):
             if origin(url) != self._home:
                 summary = f"{self._shown} redirects to {shown(url)}"
-                raise Refusal("refused", summary, "Use that address, if it is the right one.", is_probe=True)
+                raise Refusal(
+                    "refused", summary, "Use that address, if it is the right one.", is_probe=True
+                )
             answer = self._send(url, headers or {}, data)
             if data is not None or not answer.get_redirect_location():
                 break
             url = urljoin(url, str(answer.get_redirect_location()))
             answer.close()
         else:
-            raise Refusal("source", f"{self._shown} redirects too often", "Correct the address.", is_probe=True)
+            raise Refusal(
+                "source",
+                f"{self._shown} redirects too often",
+                "Correct the address.",
+                is_probe=True,
+            )
         self._check(answer, advertised=data is None)
         answer.content_type = answer.headers.get("Content-Type")  # type: ignore[attr-defined]
         answer.redirect_location = url if url != first else ""  # type: ignore[attr-defined]
@@ -87,7 +105,14 @@ class Client(AbstractHttpGitClient):
         for at, place in enumerate(places):
             try:
                 return self._pool.request(
-                    method, place, body=data, headers=sent, timeout=timeout, redirect=False, retries=False, preload_content=False
+                    method,
+                    place,
+                    body=data,
+                    headers=sent,
+                    timeout=timeout,
+                    redirect=False,
+                    retries=False,
+                    preload_content=False,
                 )
             except (NewConnectionError, ConnectTimeoutError) as why:
                 if at == len(places) - 1:
@@ -111,16 +136,27 @@ class Client(AbstractHttpGitClient):
         if status == 401 and self._has_login:
             raise Refusal("login", f"{name} refuses the user or the password", _WITH_PASSWORD)
         if status == 401:
-            raise Refusal("login", f"{name} needs a user and a password", "Give them with --username and --password-stdin.")
+            raise Refusal(
+                "login",
+                f"{name} needs a user and a password",
+                "Give them with --username and --password-stdin.",
+            )
         if status == 403:
             raise Refusal("login", f"{name} forbids this user to read it", "Use a user who may.")
         if status in {404, 410}:
             step = "Correct the address; a private one may need a password."
             raise Refusal("not-found", f"{name} is not a Git repository", step, is_probe=True)
         if status == 407:
-            raise Refusal("source", f"the proxy on the way to {name} wants a login", "Correct HTTPS_PROXY.")
+            raise Refusal(
+                "source", f"the proxy on the way to {name} wants a login", "Correct HTTPS_PROXY."
+            )
         if status != 200:
-            raise Refusal("source", f"{name} answered {status}", "Look at the server; it is tried again.", is_probe=True)
+            raise Refusal(
+                "source",
+                f"{name} answered {status}",
+                "Look at the server; it is tried again.",
+                is_probe=True,
+            )
         kind = str(answer.headers.get("Content-Type"))
         if advertised and kind.partition(";")[0].strip() != _ADVERTISED:
             summary = f"{name} is not a Git repository: it answers with {kind[:60]}"
@@ -146,7 +182,11 @@ class Client(AbstractHttpGitClient):
 
 def too_large(name: str, limit: int) -> Refusal:
     """A pack, or what it unpacks to, is past the limit."""
-    return Refusal("source", f"{name} is larger than the {limit // 1024 // 1024} MiB that may be fetched", "Make the repository smaller.")
+    return Refusal(
+        "source",
+        f"{name} is larger than the {limit // 1024 // 1024} MiB that may be fetched",
+        "Make the repository smaller.",
+    )
 
 
 def _pool(scheme: str, host: str, ca: str, *, pinned: str | None) -> urllib3.PoolManager:
@@ -156,7 +196,9 @@ def _pool(scheme: str, host: str, ca: str, *, pinned: str | None) -> urllib3.Poo
     if proxy:
         return urllib3.ProxyManager(proxy, ssl_context=context)
     if pinned and scheme == "https":
-        return urllib3.PoolManager(ssl_context=context, server_hostname=pinned, assert_hostname=pinned)
+        return urllib3.PoolManager(
+            ssl_context=context, server_hostname=pinned, assert_hostname=pinned
+        )
     return urllib3.PoolManager(ssl_context=context)
 
 

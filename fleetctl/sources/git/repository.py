@@ -1,4 +1,6 @@
-"""The one door to Git: a bare store, filled by jobs with limits in child processes, read as a tree, never checked out."""
+"""The one door to Git: a bare store, filled by jobs with limits in child processes, read as a tree,
+never checked out.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ from fleetctl.tools.isolation.fork_server import ForkServer, JobLimits
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy")
 _PASSED_ON = ("PATH", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", *_PROXIES)
 _ANSWER_BYTES = 256 * 1024
-# Looking up one commit takes a few milliseconds in a fork; a new Python process would spend a quarter of a second on its imports.
+# Looking up one commit takes a few milliseconds in a fork; a new Python process would spend a
+# quarter of a second on its imports.
 _SERVER = ForkServer("fleetctl.sources.git.child")
 # What the child says went wrong, as one of our errors.
 _KINDS: dict[str, type[SourceError | LoginError | NotFound | UsageError | RefusedError]] = {
@@ -57,7 +60,9 @@ class Credential:
 
 @dataclass(frozen=True)
 class Ref:
-    """What to follow: a branch, or a revision (tag or commit) that wins over it; neither is the remote's HEAD."""
+    """What to follow: a branch, or a revision (tag or commit) that wins over it; neither is the
+    remote's HEAD.
+    """
 
     branch: str = ""
     revision: str = ""
@@ -65,7 +70,8 @@ class Ref:
 
 @dataclass(frozen=True)
 class GitLimits:
-    """`seconds` of wall clock, `memory` and `pack` in bytes, numbers of `refs` and of `entries` in one tree.
+    """`seconds` of wall clock, `memory` and `pack` in bytes, numbers of `refs` and of `entries` in
+    one tree.
 
     `egress`: which addresses may be connected to; a mirror may be anywhere. None: all of them.
     """
@@ -90,8 +96,8 @@ async def fetch(
 ) -> CommitId:
     """The commit that `ref` names, with its tree in `store`; one fetch at a time for a store.
 
-    A commit equal to `known` is only named, not fetched. Raises SourceError, LoginError, NotFound, UsageError, RefusedError, DeadlineError;
-    each names the address without its password.
+    A commit equal to `known` is only named, not fetched. Raises SourceError, LoginError, NotFound,
+    UsageError, RefusedError, DeadlineError; each names the address without its password.
     """
     wanted = {"store": str(store), "branch": ref.branch, "revision": ref.revision, "known": known}
     egress = limits.egress
@@ -101,7 +107,9 @@ async def fetch(
     return await _asked_openly(url, wanted | {"addresses": found}, credential, limits)
 
 
-async def _asked_openly(url: str, wanted: Mapping[str, Any], credential: Credential | None, limits: GitLimits) -> CommitId:
+async def _asked_openly(
+    url: str, wanted: Mapping[str, Any], credential: Credential | None, limits: GitLimits
+) -> CommitId:
     """As `_asked`. An error of an internal host does not tell whether, or what, answers there."""
     public = all(ip_address(text.partition("%")[0]).is_global for text in wanted["addresses"])
     try:
@@ -122,16 +130,26 @@ async def remote_head(
     mirrors: Mapping[str, str] | None = None,
     limits: GitLimits = GitLimits(),
 ) -> CommitId:
-    """The commit that `ref` names now, without fetching it; a full commit id is given back as it is. Raises as `fetch`."""
+    """The commit that `ref` names now, without fetching it; a full commit id is given back as it
+    is. Raises as `fetch`.
+    """
     wanted = {"store": "", "branch": ref.branch, "revision": ref.revision, "known": ""}
     return await _asked(url, wanted, credential, mirrors or {}, limits)
 
 
 async def _asked(
-    url: str, wanted: Mapping[str, Any], credential: Credential | None, mirrors: Mapping[str, str], limits: GitLimits
+    url: str,
+    wanted: Mapping[str, Any],
+    credential: Credential | None,
+    mirrors: Mapping[str, str],
+    limits: GitLimits,
 ) -> CommitId:
     name, held = shown(url), credential or Credential()
-    secret = {"username": held.username, "password": held.password, "ca": held.ca_pem.decode("ascii", "replace")}
+    secret = {
+        "username": held.username,
+        "password": held.password,
+        "ca": held.ca_pem.decode("ascii", "replace"),
+    }
     bounds = {
         "seconds": limits.seconds,
         "memory": limits.memory,
@@ -139,8 +157,18 @@ async def _asked(
         "refs": limits.refs,
         "entries": limits.entries,
     }
-    environment = {key: os.environ[key] for key in _PASSED_ON if key in os.environ} | {"HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1"}
-    message = {"url": mirrored(url, mirrors), "shown": name, "environment": environment, **wanted, **secret, **bounds}
+    environment = {key: os.environ[key] for key in _PASSED_ON if key in os.environ} | {
+        "HOME": "/nonexistent",
+        "GIT_CONFIG_NOSYSTEM": "1",
+    }
+    message = {
+        "url": mirrored(url, mirrors),
+        "shown": name,
+        "environment": environment,
+        **wanted,
+        **secret,
+        **bounds,
+    }
     answer = await _child(json.dumps(message).encode(), limits, name)
     if "error" in answer:
         kind = _KINDS.get(str(answer.get("kind")), SourceError)
@@ -151,26 +179,38 @@ async def _asked(
 
 
 async def _child(message: bytes, limits: GitLimits, subject: str) -> dict[str, Any]:
-    """The answer of `gitchild`. Raises DeadlineError at the limit of time, SourceError at any other."""
-    job = JobLimits(limits.seconds + 1, int(limits.seconds) + 1, limits.memory, limits.pack, _ANSWER_BYTES)
+    """The answer of `gitchild`. Raises DeadlineError at the limit of time, SourceError at any
+    other.
+    """
+    job = JobLimits(
+        limits.seconds + 1, int(limits.seconds) + 1, limits.memory, limits.pack, _ANSWER_BYTES
+    )
     try:
         async with asyncio.timeout(limits.seconds):
             answer: dict[str, Any] = json.loads(await _SERVER.run(message, job, subject=subject))
     except (TimeoutError, DeadlineError) as why:
         step = "Look at the server, or make the repository smaller."
-        raise DeadlineError(f"{subject} did not answer within {limits.seconds:g} s", subject=subject, next_step=step) from why
+        raise DeadlineError(
+            f"{subject} did not answer within {limits.seconds:g} s", subject=subject, next_step=step
+        ) from why
     except UnavailableError as why:
         if why.subject != subject:  # this host cannot start the job
             raise
-        summary = f"reading {subject} ended early, perhaps at a limit of memory or size: {why.summary.removeprefix(subject).strip()}"
-        raise SourceError(summary, subject=subject, next_step="Make the repository smaller.") from why
+        summary = (
+            f"reading {subject} ended early, perhaps at a limit of memory or size:"
+            f" {why.summary.removeprefix(subject).strip()}"
+        )
+        raise SourceError(
+            summary, subject=subject, next_step="Make the repository smaller."
+        ) from why
     return answer
 
 
 class GitTree:
     """One commit; files are read when asked for. `about`: who wrote it, and when.
 
-    Only what the child's listing names is read. A store that turns out to be broken is marked so and made anew by the next fetch.
+    Only what the child's listing names is read. A store that turns out to be broken is marked so
+    and made anew by the next fetch.
     """
 
     def __init__(self, store: Path, commit: str, *, most: int = DEFAULT_LIMITS.file_bytes) -> None:
@@ -190,17 +230,26 @@ class GitTree:
         self._paths = list(self._files)
         self._links, self._unusable = found.links, found.unusable
         self.about = found.about
-        self._objects = DiskObjectStore(str(store / "objects"), object_format=get_object_format("sha256" if len(commit) == 64 else "sha1"))
+        self._objects = DiskObjectStore(
+            str(store / "objects"),
+            object_format=get_object_format("sha256" if len(commit) == 64 else "sha1"),
+        )
 
     def paths(self) -> Sequence[str]:
         return self._paths
 
     def read(self, path: str) -> File:
-        """Raises InvalidFile when the file is too large, SourceError when the store is broken, KeyError for an unknown path."""
+        """Raises InvalidFile when the file is too large, SourceError when the store is broken,
+        KeyError for an unknown path.
+        """
         entry = self._files[path]
         if entry.size > self._most:
             summary = f"has {entry.size} bytes, more than the {self._most} that one file may have"
-            raise InvalidFile(summary, file=path, next_step="Make it smaller, or move it out of the bundle's path.")
+            raise InvalidFile(
+                summary,
+                file=path,
+                next_step="Make it smaller, or move it out of the bundle's path.",
+            )
         try:
             return File(self._objects.get_raw(self._ids[path])[1], executable=entry.executable)
         except Exception as why:
@@ -224,7 +273,11 @@ class GitTree:
         with contextlib.suppress(OSError):
             (self._store / "broken").touch()
         step = "It is fetched again by the next look at the repository."
-        return SourceError(f"the Git store of commit {self._commit[:12]} is not whole: {what}", subject=self._commit, next_step=step)
+        return SourceError(
+            f"the Git store of commit {self._commit[:12]} is not whole: {what}",
+            subject=self._commit,
+            next_step=step,
+        )
 
 
 def open_tree(store: Path, commit: CommitId) -> GitTree:

@@ -1,10 +1,12 @@
-"""The bare store of one repository, filled by the child: objects, and one listing for each commit that was fetched to its end.
+"""The bare store of one repository, filled by the child: objects, and one listing for each commit
+that was fetched to its end.
 
-Layout: `objects/` as Git has it, `refs/heads/last` so that the next fetch is a difference, `listings/ID` the listing. A listing is written
-last and by rename, so a commit that has one is whole. Only the child writes here, one at a time.
+Layout: `objects/` as Git has it, `refs/heads/last` so that the next fetch is a difference,
+`listings/ID` the listing. A listing is written last and by rename, so a commit that has one is
+whole. Only the child writes here, one at a time.
 
-A listing says what the manager's process may read, so that it never walks trees that others made: files with object, mode and size, and
-why other entries are left out.
+A listing says what the manager's process may read, so that it never walks trees that others made:
+files with object, mode and size, and why other entries are left out.
 """
 
 from __future__ import annotations
@@ -44,8 +46,8 @@ class About(msgspec.Struct, frozen=True):
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """The regular files of a commit, sorted by path bytes; its symbolic links with their targets; and path → reason for what no bundle
-    can hold.
+    """The regular files of a commit, sorted by path bytes; its symbolic links with their targets;
+    and path → reason for what no bundle can hold.
     """
 
     files: list[Entry]
@@ -55,7 +57,9 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 def listing_path(store: Path, commit: str) -> Path:
-    """The folder's name changes with the format of `Listing`, so that an older store is made again."""
+    """The folder's name changes with the format of `Listing`, so that an older store is made
+    again.
+    """
     return store / _LISTINGS / commit
 
 
@@ -64,12 +68,14 @@ def commits_with_prefix(store: Path, prefix: str) -> set[str]:
     folder = store / _LISTINGS
     if not folder.is_dir():
         return set()
-    return {path.name for path in folder.iterdir() if path.name.startswith(prefix) and not path.suffix}
+    return {
+        path.name for path in folder.iterdir() if path.name.startswith(prefix) and not path.suffix
+    }
 
 
 def prepare(store: Path, object_format: str | None, budget: int) -> Any:
-    """The store as a dulwich Repo. One that is broken, of another object format, or of more than `budget` bytes or `_MOST_PACKS` packs is
-    made again.
+    """The store as a dulwich Repo. One that is broken, of another object format, or of more than
+    `budget` bytes or `_MOST_PACKS` packs is made again.
     """
     from dulwich.repo import Repo
 
@@ -80,7 +86,11 @@ def prepare(store: Path, object_format: str | None, budget: int) -> Any:
         store.mkdir(mode=0o700, parents=True)
         Repo.init_bare(str(store), object_format=wanted).close()
         (store / _LISTINGS).mkdir()
-    for left in (*store.glob("objects/tmp_pack_*"), *store.glob("objects/pack/tmp*"), *store.glob(f"{_LISTINGS}/*.new")):
+    for left in (
+        *store.glob("objects/tmp_pack_*"),
+        *store.glob("objects/pack/tmp*"),
+        *store.glob(f"{_LISTINGS}/*.new"),
+    ):
         left.unlink()  # by a child that was killed
     return Repo(str(store), bare=True)
 
@@ -90,7 +100,10 @@ def _usable(store: Path, object_format: str, budget: int) -> bool:
 
     if not (store / _LISTINGS).is_dir() or (store / "broken").exists():
         return False
-    sizes = [path.stat().st_size for path in (*store.glob("objects/pack/*"), *store.glob(f"{_LISTINGS}/*"))]
+    sizes = [
+        path.stat().st_size
+        for path in (*store.glob("objects/pack/*"), *store.glob(f"{_LISTINGS}/*"))
+    ]
     if len(list(store.glob("objects/pack/*.pack"))) > _MOST_PACKS or sum(sizes) > budget:
         return False
     try:
@@ -104,13 +117,19 @@ def _usable(store: Path, object_format: str, budget: int) -> bool:
 
 
 def record(repo: Any, store: Path, commit: str, asked: dict[str, Any]) -> None:
-    """Write the listing of `commit`, and make it the one that the next fetch builds on. Raises Refusal, KeyError."""
+    """Write the listing of `commit`, and make it the one that the next fetch builds on. Raises
+    Refusal, KeyError.
+    """
     files: list[Entry] = []
     links: dict[str, str] = {}
     unusable: dict[str, str] = {}
     for seen, (path, why, mode, sha) in enumerate(_walk(repo, commit)):
         if seen >= asked["entries"]:
-            raise Refusal("source", f"{asked['shown']} has more than {asked['entries']} files and folders", "Split the repository.")
+            raise Refusal(
+                "source",
+                f"{asked['shown']} has more than {asked['entries']} files and folders",
+                "Split the repository.",
+            )
         if not why and stat.S_ISLNK(mode):
             target = repo.object_store.get_raw(sha)[1]
             why = link_fault(target)
@@ -139,7 +158,9 @@ def record(repo: Any, store: Path, commit: str, asked: dict[str, Any]) -> None:
 def _about(commit: Any) -> About:
     """As the commit says, which is anybody's claim."""
     first = (commit.message or b"").decode("utf-8", "replace").strip().split("\n", 1)[0]
-    return About(_line(commit.author.decode("utf-8", "replace")), _line(first), float(commit.commit_time))
+    return About(
+        _line(commit.author.decode("utf-8", "replace")), _line(first), float(commit.commit_time)
+    )
 
 
 def _line(text: str) -> str:
@@ -147,7 +168,9 @@ def _line(text: str) -> str:
 
 
 def _walk(repo: Any, commit: str) -> Iterator[tuple[str, str | None, int, bytes]]:
-    """(path, why it is left out, mode, object) of every entry; folders that are left out are not entered."""
+    """(path, why it is left out, mode, object) of every entry; folders that are left out are not
+    entered.
+    """
     from dulwich.objects import Tree, parse_tree
 
     todo: list[tuple[str, bytes]] = [("", repo[commit.encode()].tree)]
@@ -155,9 +178,14 @@ def _walk(repo: Any, commit: str) -> Iterator[tuple[str, str | None, int, bytes]
         folder, sha = todo.pop()
         tree = repo[sha]
         if not isinstance(tree, Tree):
-            raise Refusal("source", f"{folder or 'the root'} is not a folder in this commit", "Repair the repository.")
+            raise Refusal(
+                "source",
+                f"{folder or 'the root'} is not a folder in this commit",
+                "Repair the repository.",
+            )
         names: set[bytes] = set()
-        for name, mode, entry in parse_tree(tree.as_raw_string(), len(sha) // 2):  # a Tree would hide a name that stands twice
+        # a Tree would hide a name that stands twice
+        for name, mode, entry in parse_tree(tree.as_raw_string(), len(sha) // 2):
             path = folder + name.decode("utf-8", "backslashreplace")
             why = DUPLICATE if name in names else entry_fault(path, name, mode)
             names.add(name)

@@ -95,7 +95,9 @@ def _run_fork(job: Callable[[bytes], bytes], connection: socket.socket) -> None:
             answer = b"error needs more memory than a job may use"
         except Exception as why:
             traceback.print_exc()
-            answer = f"error failed: internal error: {type(why).__name__}: {why}"[:500].encode("utf-8", "replace")
+            answer = f"error failed: internal error: {type(why).__name__}: {why}"[:500].encode(
+                "utf-8", "replace"
+            )
         connection.sendall(answer)
     except BaseException:
         traceback.print_exc()

@@ -90,7 +90,11 @@ class ForkServer:
         with self._lock:
             for _ in range(2):
                 try:
-                    if self._control is None or self._process is None or self._process.poll() is not None:
+                    if (
+                        self._control is None
+                        or self._process is None
+                        or self._process.poll() is not None
+                    ):
                         self._start()
                     assert self._control is not None
                     socket.send_fds(self._control, [b"j"], [job.fileno()])
@@ -98,7 +102,9 @@ class ForkServer:
                 except OSError:
                     self._drop()
         summary = f"the server for {self.module} cannot be started"
-        raise UnavailableError(summary, next_step="Look at the memory and process limits of the host.")
+        raise UnavailableError(
+            summary, next_step="Look at the memory and process limits of the host."
+        )
 
     def _start(self) -> None:
         self._drop()
@@ -107,7 +113,14 @@ class ForkServer:
         env |= {"PYTHONPATH": str(_ROOT), "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/nonexistent"}
         with theirs:
             handle = theirs.fileno()
-            argv = [sys.executable, "-P", "-m", "fleetctl.tools.isolation.fork_child", self.module, str(handle)]
+            argv = [
+                sys.executable,
+                "-P",
+                "-m",
+                "fleetctl.tools.isolation.fork_child",
+                self.module,
+                str(handle),
+            ]
             self._process = start_server(argv, env, inherits=handle)
         self._control = control
         atexit.register(self.close)
@@ -193,7 +206,9 @@ class _Job:
 
     def _late(self) -> FleetError:
         summary = f"{self._subject} did not end within {self._limits.seconds:g} s"
-        return DeadlineError(summary, subject=self._subject, next_step="Make the repository smaller.")
+        return DeadlineError(
+            summary, subject=self._subject, next_step="Make the repository smaller."
+        )
 
     def _error(self, what: str) -> FleetError:
         step = "Make the repository smaller, or split it; the next commit is tried at once."

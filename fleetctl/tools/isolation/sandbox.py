@@ -1,10 +1,13 @@
-"""Work on foreign input in a child process with limits of CPU time, memory and wall time, so that no input can stop its owner.
+"""Work on foreign input in a child process with limits of CPU time, memory and wall time, so that
+no input can stop its owner.
 
-One child serves one request after the other. It is started when it is needed, with its imports done, and ends when nobody has needed it
-for a while, after many requests, or when its memory has grown: a Python start for each bundle would cost more than the work. A request
-that exceeds a limit ends the child and fails with WorkLimit; the next request gets a new child.
+One child serves one request after the other. It is started when it is needed, with its imports
+done, and ends when nobody has needed it for a while, after many requests, or when its memory has
+grown: a Python start for each bundle would cost more than the work. A request that exceeds a limit
+ends the child and fails with WorkLimit; the next request gets a new child.
 
-The wire: a length of 4 bytes, then msgpack (fleetctl/tools/isolation/sandbox_child.py). Nothing that the child sends is executed.
+The wire: a length of 4 bytes, then msgpack (fleetctl/tools/isolation/sandbox_child.py). Nothing
+that the child sends is executed.
 """
 
 from __future__ import annotations
@@ -32,7 +35,10 @@ from fleetctl.tools.process import Command
 
 _T = TypeVar("_T")
 _MIB = 1024 * 1024
-_CALL = "import sys; sys.path.insert(0, sys.argv[1]); from fleetctl.tools.isolation.sandbox_child import main; main()"
+_CALL = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from fleetctl.tools.isolation.sandbox_child"
+    " import main; main()"
+)
 _EMPTY_PATH = "/usr/bin:/bin"
 
 
@@ -50,7 +56,9 @@ class WorkCrashed(FleetError):
 
 @dataclass(frozen=True, slots=True)
 class SandboxLimits:
-    """For one request: `cpu` and `wall` in seconds, `memory` in bytes of data of the child. `idle`: seconds until an unused child ends."""
+    """For one request: `cpu` and `wall` in seconds, `memory` in bytes of data of the child. `idle`:
+    seconds until an unused child ends.
+    """
 
     cpu: int = 20
     wall: float = 60.0
@@ -61,7 +69,9 @@ class SandboxLimits:
 
 @dataclass
 class Sandbox:
-    """Does the named work of `sandboxed.OPERATIONS`. Safe for concurrent calls, which wait for each other."""
+    """Does the named work of `sandboxed.OPERATIONS`. Safe for concurrent calls, which wait for each
+    other.
+    """
 
     limits: SandboxLimits = SandboxLimits()
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -70,10 +80,16 @@ class Sandbox:
     _ending: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def plan(
-        self, archive: Path, options: Options, facts: Facts, *, bundle: BundleName, values_from: Sequence[dict[str, Any]] = ()
+        self,
+        archive: Path,
+        options: Options,
+        facts: Facts,
+        *,
+        bundle: BundleName,
+        values_from: Sequence[dict[str, Any]] = (),
     ) -> RenderPlan:
-        """As `core.render.plan`, of the files of an archive on this disk, with what only foreign input tells. Raises UsageError,
-        InvalidFile, WorkLimit, WorkCrashed.
+        """As `core.render.plan`, of the files of an archive on this disk, with what only foreign
+        input tells. Raises UsageError, InvalidFile, WorkLimit, WorkCrashed.
         """
         # JSON, because values hold whatever YAML holds: msgpack has no integers beyond 64 bits.
         details = msgspec.json.encode([options, facts, list(values_from)])
@@ -82,11 +98,19 @@ class Sandbox:
 
     async def change(self, text: bytes, changes: Changes, *, subject: str) -> bytes:
         """As `postrender.changed`. Raises as `plan`."""
-        return await self.call("change", ChangeRequest(text=text, changes=changes), bytes, subject=subject)
+        return await self.call(
+            "change", ChangeRequest(text=text, changes=changes), bytes, subject=subject
+        )
 
-    async def call(self, operation: str, request: msgspec.Struct, kind: type[_T], *, subject: str) -> _T:
-        """The result of one operation. Raises the FleetError that it raised, WorkLimit or WorkCrashed."""
-        data = msgspec.msgpack.encode(Request(operation=operation, cpu=self.limits.cpu, body=msgspec.msgpack.encode(request)))
+    async def call(
+        self, operation: str, request: msgspec.Struct, kind: type[_T], *, subject: str
+    ) -> _T:
+        """The result of one operation. Raises the FleetError that it raised, WorkLimit or
+        WorkCrashed.
+        """
+        data = msgspec.msgpack.encode(
+            Request(operation=operation, cpu=self.limits.cpu, body=msgspec.msgpack.encode(request))
+        )
         async with self._lock:
             answer = await self._answer(data, subject)
         if answer.failure is not None:
@@ -129,7 +153,13 @@ class Sandbox:
             env = {"PATH": _EMPTY_PATH, "LANG": "C.UTF-8", "MALLOC_ARENA_MAX": "1"}
             limits = process.Limits(memory=self.limits.memory)
             self._child = await process.start(
-                Command([sys.executable, "-I", "-c", _CALL, root], env=env, limits=limits, cwd=Path("/"), network=False)
+                Command(
+                    [sys.executable, "-I", "-c", _CALL, root],
+                    env=env,
+                    limits=limits,
+                    cwd=Path("/"),
+                    network=False,
+                )
             )
         return self._child
 
@@ -148,7 +178,11 @@ class Sandbox:
         """Why the child ended in the middle of a request."""
         child = self._child
         if child is None:
-            return WorkCrashed("the worker process cannot be started", subject=subject, next_step="Look at the log of this machine.")
+            return WorkCrashed(
+                "the worker process cannot be started",
+                subject=subject,
+                next_step="Look at the log of this machine.",
+            )
         try:
             async with asyncio.timeout(5):
                 code, words = await child.wait(), await _last_line(child)
@@ -160,17 +194,25 @@ class Sandbox:
             return _exceeded("the memory of this machine, or was killed", subject)
         reason = f"signal {signal.Signals(-code).name}" if code < 0 else f"status {code}"
         summary = f"the worker process ended with {reason}" + (f": {words}" if words else "")
-        return WorkCrashed(summary, subject=subject, next_step="Report the line of the log, with the bundle if you may.")
+        return WorkCrashed(
+            summary,
+            subject=subject,
+            next_step="Report the line of the log, with the bundle if you may.",
+        )
 
     def _error(self, failure: sandbox_child.Failure, subject: str) -> Exception:
         if failure.code == sandbox_child.MEMORY:
             return _exceeded(f"{self.limits.memory // _MIB} MiB of memory", subject)
         if failure.code == sandbox_child.BUG:
             return RuntimeError(failure.summary)
-        kinds: Mapping[str, type[FleetError]] = {kind.code: kind for kind in reversed(every_error())}
+        kinds: Mapping[str, type[FleetError]] = {
+            kind.code: kind for kind in reversed(every_error())
+        }
         kind = kinds.get(failure.code, UsageError)
         error = kind.__new__(kind)
-        FleetError.__init__(error, failure.summary, subject=failure.subject, next_step=failure.next_step)
+        FleetError.__init__(
+            error, failure.summary, subject=failure.subject, next_step=failure.next_step
+        )
         return error
 
     def _end_idle(self) -> None:
@@ -190,5 +232,8 @@ async def _last_line(child: asyncio.subprocess.Process) -> str:
 
 
 def _exceeded(limit: str, subject: str) -> WorkLimit:
-    step = "Make its templates, charts or manifests smaller; it is tried again when the bundle changes, and after growing pauses."
+    step = (
+        "Make its templates, charts or manifests smaller; it is tried again when the bundle"
+        " changes, and after growing pauses."
+    )
     return WorkLimit(f"the work on it exceeded {limit}", subject=subject, next_step=step)

@@ -1,7 +1,9 @@
-"""The child of fleetctl/tools/isolation/sandbox.py: reads requests from stdin, works under limits, writes answers to stdout.
+"""The child of fleetctl/tools/isolation/sandbox.py: reads requests from stdin, works under limits,
+writes answers to stdout.
 
-`cpu` seconds of a request are set as the soft limit of the process, on top of what it has used: at the limit the kernel ends it with
-SIGXCPU. Where memory runs out Python raises MemoryError, which is answered; then the process ends.
+`cpu` seconds of a request are set as the soft limit of the process, on top of what it has used: at
+the limit the kernel ends it with SIGXCPU. Where memory runs out Python raises MemoryError, which is
+answered; then the process ends.
 """
 
 from __future__ import annotations
@@ -65,9 +67,13 @@ class ChangeRequest(msgspec.Struct, frozen=True):
 
 
 def _plan(request: PlanRequest) -> Any:
-    options, facts, values = msgspec.json.decode(request.details, type=tuple[Options, Facts, list[dict[str, Any]]])
+    options, facts, values = msgspec.json.decode(
+        request.details, type=tuple[Options, Facts, list[dict[str, Any]]]
+    )
     files = unpack(Path(request.archive).read_bytes())
-    return chart_builder.examine(plan(files, options, facts, bundle=request.bundle, values_from=values))
+    return chart_builder.examine(
+        plan(files, options, facts, bundle=request.bundle, values_from=values)
+    )
 
 
 def _change(request: ChangeRequest) -> Any:
@@ -111,7 +117,9 @@ def work(data: bytes) -> Answer:
 
 
 def _resident() -> int:
-    """Bytes of memory that this process holds; not ru_maxrss, which begins with that of the process that started it."""
+    """Bytes of memory that this process holds; not ru_maxrss, which begins with that of the process
+    that started it.
+    """
     try:
         return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * resource.getpagesize()
     except OSError:
@@ -123,7 +131,9 @@ def _limit(seconds: int) -> None:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     soft = int(usage.ru_utime + usage.ru_stime) + 1 + seconds
-    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+    resource.setrlimit(
+        resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard)
+    )
 
 
 def _read(stream: BinaryIO) -> bytes | None:

@@ -1,4 +1,6 @@
-"""`/api/v1/agent-releases` and `/api/v1/agent-wishes`: versions of the agent, and which cluster should run which."""
+"""`/api/v1/agent-releases` and `/api/v1/agent-wishes`: versions of the agent, and which cluster
+should run which.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ class ReleaseApi:
         good = isinstance(names, list) and all(isinstance(text, str) for text in [*names, *texts])
         if not good or not texts[0] or bool(names) == bool(texts[1]) or len(names) > _MOST_NAMES:
             step = "Give a workspace, names or a selector, and a version or none."
-            raise UsageError("a wish names clusters of one workspace, by name or by label", next_step=step)
+            raise UsageError(
+                "a wish names clusters of one workspace, by name or by label", next_step=step
+            )
         scope(person, texts[0])
         return _json(await self._service.wish_agents(Asked(texts[0], names, *texts[1:])))
 
@@ -73,7 +77,11 @@ class ReleaseApi:
         person, _ = await self._gate.person(request)
         if person.workspace:
             summary = f"token {person.name} is bound to workspace {person.workspace}"
-            raise RefusedError(summary, subject=f"token {person.name}", next_step="Use an admin token without a workspace.")
+            raise RefusedError(
+                summary,
+                subject=f"token {person.name}",
+                next_step="Use an admin token without a workspace.",
+            )
 
 
 def _signature(request: Request) -> bytes:
@@ -81,8 +89,15 @@ def _signature(request: Request) -> bytes:
     try:
         return wire.unb64(text) if len(text) <= 2 * agent_release.MAX_SIGNATURE_FILE else b""
     except ValueError as why:
-        raise UsageError(f"the header {_SIGNATURE} is not base64", next_step="Use `fleetctl agent-release add`.") from why
+        raise UsageError(
+            f"the header {_SIGNATURE} is not base64", next_step="Use `fleetctl agent-release add`."
+        ) from why
 
 
 def _json(value: Any, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type="application/json", headers={"cache-control": "no-store"})
+    return Response(
+        msgspec.json.encode(value),
+        status,
+        media_type="application/json",
+        headers={"cache-control": "no-store"},
+    )

@@ -1,4 +1,6 @@
-"""Wire v1: what agents call. An unchanged poll touches no disk, and its whole 304, headers included, stays under 300 bytes."""
+"""Wire v1: what agents call. An unchanged poll touches no disk, and its whole 304, headers
+included, stays under 300 bytes.
+"""
 
 from __future__ import annotations
 
@@ -44,10 +46,15 @@ class RangeError(UsageError):
 
 
 class AgentApi:
-    def __init__(self, service: ports.Agents, signatures: Signatures, closing: asyncio.Event) -> None:
+    def __init__(
+        self, service: ports.Agents, signatures: Signatures, closing: asyncio.Event
+    ) -> None:
         self._service, self._signatures, self._closing = service, signatures, closing
         self._reports = Slots("this agent sends too many reports at once", each=REPORTS_AT_ONCE)
-        self._attempts, self._strangers = Bucket(per_minute=20), Bucket(per_minute=STRANGER_FAILURES)
+        self._attempts, self._strangers = (
+            Bucket(per_minute=20),
+            Bucket(per_minute=STRANGER_FAILURES),
+        )
 
     def routes(self) -> list[Route]:
         return [
@@ -58,7 +65,9 @@ class AgentApi:
         ]
 
     async def enrol(self, request: Request) -> Response:
-        """Binds a key to the cluster of a token. Failures are counted per token and key, and per address."""
+        """Binds a key to the cluster of a token. Failures are counted per token and key, and per
+        address.
+        """
         address = _address(request)
         try:
             data = await request_parsing.body(request, MAX_ENROL_BYTES, budget=STRANGERS)
@@ -75,7 +84,9 @@ class AgentApi:
         return _json(msgspec.json.encode(answer))
 
     async def desired(self, request: Request) -> Response:
-        """304 for the same ETag, at once or after the wait that the agent prefers; else the signed document."""
+        """304 for the same ETag, at once or after the wait that the agent prefers; else the signed
+        document.
+        """
         cluster, instance = await self._agent(request, b"")
         tags = held_tags(request)
         document = await self._service.desired(cluster, tags[0] if tags else "")
@@ -84,18 +95,27 @@ class AgentApi:
         if document.etag == held and wait and not self._closing.is_set():
             document = await self._wait(cluster, held, wait, request)
             await self._check_twin(cluster, instance, request)  # found out while it waited
-        headers = {"etag": document.etag, wire.H_NEXT_POLL: str(await self._service.next_poll(cluster))}
+        headers = {
+            "etag": document.etag,
+            wire.H_NEXT_POLL: str(await self._service.next_poll(cluster)),
+        }
         if document.etag == held:
             return Response(status_code=304, headers=headers)
         return Response(document.body, media_type="application/json", headers=headers)
 
-    async def _wait(self, cluster: ClusterId, etag: str, seconds: int, request: Request) -> ports.Document:
-        """Wait until the document changes, the time is over, the agent is gone, or the manager stops."""
+    async def _wait(
+        self, cluster: ClusterId, etag: str, seconds: int, request: Request
+    ) -> ports.Document:
+        """Wait until the document changes, the time is over, the agent is gone, or the manager
+        stops.
+        """
         change = asyncio.ensure_future(self._service.wait_desired(cluster, etag, seconds))
         stop = asyncio.ensure_future(self._closing.wait())
         gone = asyncio.ensure_future(_disconnected(request))
         try:
-            await asyncio.wait({change, stop, gone}, timeout=seconds + 5, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                {change, stop, gone}, timeout=seconds + 5, return_when=asyncio.FIRST_COMPLETED
+            )
             return change.result() if change.done() else await self._service.desired(cluster, etag)
         finally:
             for task in (change, stop, gone):
@@ -115,10 +135,14 @@ class AgentApi:
         headers = {"accept-ranges": "bytes", "etag": f'"{digest}"'}
         if partial:
             headers["content-range"] = f"bytes {first}-{last}/{size}"
-        return ArchiveAnswer(path, first, last - first + 1, status_code=206 if partial else 200, headers=headers)
+        return ArchiveAnswer(
+            path, first, last - first + 1, status_code=206 if partial else 200, headers=headers
+        )
 
     async def status(self, request: Request) -> Response:
-        """204 after the commit; 409 asks for everything. The headers are judged before the body is read."""
+        """204 after the commit; 409 asks for everything. The headers are judged before the body is
+        read.
+        """
         claim = await self._signatures.claim(request)
         self._signatures.check_clock(claim)
         with self._reports.slot(claim.agent):
@@ -127,7 +151,9 @@ class AgentApi:
             await self._check_twin(claim.agent, claim.instance, request)
             message = await request_parsing.parsed(data, _status)
             if message.instance != claim.instance:
-                raise UsageError("the report names another instance than the request", next_step="Send it again.")
+                raise UsageError(
+                    "the report names another instance than the request", next_step="Send it again."
+                )
             await self._service.report(claim.agent, message, address=_address(request))
         headers = {wire.H_NEXT_POLL: str(await self._service.next_poll(claim.agent))}
         return Response(status_code=204, headers=headers)
@@ -139,9 +165,15 @@ class AgentApi:
 
     async def _check_twin(self, cluster: ClusterId, instance: str, request: Request) -> None:
         stamp = int(request.headers[wire.H_TIME])
-        twin = await self._service.seen(cluster, instance=instance, address=_address(request), stamp=stamp)
+        twin = await self._service.seen(
+            cluster, instance=instance, address=_address(request), stamp=stamp
+        )
         if twin:
-            summary = twin if isinstance(twin, str) else str(getattr(twin, "summary", "two agents use this identity"))
+            summary = (
+                twin
+                if isinstance(twin, str)
+                else str(getattr(twin, "summary", "two agents use this identity"))
+            )
             step = "Stop one of them, then run `fleetctl cluster register NAME --replace`."
             raise DuplicateAgent(summary, subject=f"cluster {cluster}", next_step=step)
 
@@ -166,7 +198,9 @@ def _wait_seconds(request: Request) -> int:
 
 
 def _range(header: str, size: int) -> tuple[int, int, bool]:
-    """(first, last, partial). Any form but one plain range means the whole file, as RFC 9110 allows."""
+    """(first, last, partial). Any form but one plain range means the whole file, as RFC 9110
+    allows.
+    """
     found = _RANGE.fullmatch(header)
     if not found:
         return 0, size - 1, False
@@ -177,13 +211,22 @@ def _range(header: str, size: int) -> tuple[int, int, bool]:
 
 
 class ArchiveAnswer(Response):
-    """Chunks of the file. The next one is read only when the last is on its way, and each must go within 120 s.
+    """Chunks of the file. The next one is read only when the last is on its way, and each must go
+    within 120 s.
 
-    No descriptor is held between chunks, so that slow readers cannot use them up. An answer of a file that was replaced ends early.
+    No descriptor is held between chunks, so that slow readers cannot use them up. An answer of a
+    file that was replaced ends early.
     """
 
     def __init__(
-        self, path: Path, first: int, length: int, *, status_code: int, headers: dict[str, str], media_type: str = "application/x-tar"
+        self,
+        path: Path,
+        first: int,
+        length: int,
+        *,
+        status_code: int,
+        headers: dict[str, str],
+        media_type: str = "application/x-tar",
     ) -> None:
         super().__init__(status_code=status_code, headers=headers, media_type=media_type)
         self.headers["content-length"] = str(length)
@@ -192,18 +235,26 @@ class ArchiveAnswer(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         at, mark = self._first, None
         chunk, mark = await FILES.run(_chunk, self._path, at, min(_CHUNK, self._end - at), mark)
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send(
+            {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        )
         while chunk:
             at += len(chunk)
             async with asyncio.timeout(_CHUNK_SECONDS):
-                await send({"type": "http.response.body", "body": chunk, "more_body": at < self._end})
+                await send(
+                    {"type": "http.response.body", "body": chunk, "more_body": at < self._end}
+                )
             if at >= self._end:
                 return
             chunk, mark = await FILES.run(_chunk, self._path, at, min(_CHUNK, self._end - at), mark)
 
 
-def _chunk(path: Path, at: int, count: int, mark: tuple[int, int] | None) -> tuple[bytes, tuple[int, int]]:
-    """(bytes, the file's mark). No bytes when the file is another one than `mark` names. Raises NotFound when it is gone."""
+def _chunk(
+    path: Path, at: int, count: int, mark: tuple[int, int] | None
+) -> tuple[bytes, tuple[int, int]]:
+    """(bytes, the file's mark). No bytes when the file is another one than `mark` names. Raises
+    NotFound when it is gone.
+    """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError as why:

@@ -32,7 +32,11 @@ class CorrectionApi:
         query(request)
         body = await mapping(request, ("clusters", "selector"))
         names, selector = body.get("clusters", []), body.get("selector", "")
-        if not isinstance(names, list) or any(not isinstance(n, str) for n in names) or len(names) > _MOST_NAMES:
+        if (
+            not isinstance(names, list)
+            or any(not isinstance(n, str) for n in names)
+            or len(names) > _MOST_NAMES
+        ):
             raise UsageError("clusters must be a list of names", next_step="Correct the request.")
         if not isinstance(selector, str):
             raise UsageError("selector must be a text", next_step="Correct the request.")

@@ -19,7 +19,9 @@ from .. import ports
 Read = Callable[[str, str, str], Awaitable[dict[str, Any]]]
 
 
-async def marked(person: ports.Person, key: tuple[str, str, str], document: dict[str, Any], read: Read) -> dict[str, Any]:
+async def marked(
+    person: ports.Person, key: tuple[str, str, str], document: dict[str, Any], read: Read
+) -> dict[str, Any]:
     """The document with the mark that is due, or without one. `read` gives an object as it is."""
     if key[0] != "GitRepo":
         return document

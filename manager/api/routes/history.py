@@ -1,4 +1,6 @@
-"""`/api/v1/bundles/…/history` and `/rollback`, `/api/v1/clusters/…/history`: what was told, and going back."""
+"""`/api/v1/bundles/…/history` and `/rollback`, `/api/v1/clusters/…/history`: what was told, and
+going back.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ class RevisionApi:
             Route(bundle + "/history", self.bundle_history, methods=["GET"]),
             Route(bundle + "/rollback", self.rollback, methods=["POST"]),
             Route(bundle + "/rollback", self.release, methods=["DELETE"]),
-            Route("/api/v1/clusters/{workspace}/{name}/history", self.cluster_history, methods=["GET"]),
+            Route(
+                "/api/v1/clusters/{workspace}/{name}/history", self.cluster_history, methods=["GET"]
+            ),
         ]
 
     async def bundle_history(self, request: Request) -> Response:
@@ -55,7 +59,9 @@ class RevisionApi:
         if cluster:
             return _json({"items": await self._service.cluster_history(workspace, cluster, name)})
         items = await self._service.bundle_history(workspace, name)
-        return _json({"items": items, "decisions": await self._service.bundle_decisions(workspace, name)})
+        return _json(
+            {"items": items, "decisions": await self._service.bundle_decisions(workspace, name)}
+        )
 
     async def cluster_history(self, request: Request) -> Response:
         _, workspace, name = await self._place(request)
@@ -74,7 +80,9 @@ class RevisionApi:
     async def release(self, request: Request) -> Response:
         person, workspace, name = await self._place(request)
         query(request)
-        return _json(_shown(await self._service.go_back(workspace, name, Ask(who=person.name, release=True))))
+        return _json(
+            _shown(await self._service.go_back(workspace, name, Ask(who=person.name, release=True)))
+        )
 
     async def _place(self, request: Request) -> tuple[ports.Person, str, str]:
         """(person, workspace, name) of the path, when the caller may go there."""
@@ -89,10 +97,17 @@ def _said(fields: dict[str, Any]) -> _Said:
     try:
         said = msgspec.convert(fields, _Said)
     except msgspec.ValidationError as why:
-        raise UsageError(f"the rollback is wrong: {why}", subject="rollback", next_step="Correct it as docs/api.md says.") from why
+        raise UsageError(
+            f"the rollback is wrong: {why}",
+            subject="rollback",
+            next_step="Correct it as docs/api.md says.",
+        ) from why
     if said.to < 0 or (said.release and said.to) or (said.all and not said.release):
         step = "See `fleetctl bundle history`, and `fleetctl rollback --help`."
-        raise UsageError("a rollback names a revision, a release names none, and only a release may be of all", next_step=step)
+        raise UsageError(
+            "a rollback names a revision, a release names none, and only a release may be of all",
+            next_step=step,
+        )
     return said
 
 
@@ -102,4 +117,8 @@ def _shown(outcome: Outcome) -> dict[str, Any]:
 
 
 def _json(value: Any) -> Response:
-    return Response(msgspec.json.encode(value), media_type="application/json", headers={"cache-control": "no-store"})
+    return Response(
+        msgspec.json.encode(value),
+        media_type="application/json",
+        headers={"cache-control": "no-store"},
+    )

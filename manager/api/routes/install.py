@@ -1,4 +1,6 @@
-"""`/install/`: open to everybody. The agent in one file, and the CA; the pin and the SHA-256 come by another way and guard both."""
+"""`/install/`: open to everybody. The agent in one file, and the CA; the pin and the SHA-256 come
+by another way and guard both.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,12 @@ class _Download(Response):
 class InstallApi:
     def __init__(self, agent: AgentFile, ca_pem: bytes) -> None:
         self._agent, self._ca_pem = agent, ca_pem
-        self._readers = Slots("too many downloads of the agent at once", each=_PER_ADDRESS, total=_IN_ALL, retry_after=30)
+        self._readers = Slots(
+            "too many downloads of the agent at once",
+            each=_PER_ADDRESS,
+            total=_IN_ALL,
+            retry_after=30,
+        )
 
     def routes(self) -> list[Route]:
         return [
@@ -84,11 +91,21 @@ class InstallApi:
             raise NotFound(
                 "this manager has no fleet-agent.pyz to hand out",
                 subject="/install/fleet-agent.pyz",
-                next_step="Put the file into the manager's DATA_DIR/install/, or start it with --agent-file FILE.",
+                next_step=(
+                    "Put the file into the manager's DATA_DIR/install/, or start it with"
+                    " --agent-file FILE."
+                ),
             )
         size = self._agent.path.stat().st_size
         headers = {"content-disposition": 'attachment; filename="fleet-agent.pyz"'}
-        answer = ArchiveAnswer(self._agent.path, 0, size, status_code=200, headers=headers, media_type="application/octet-stream")
+        answer = ArchiveAnswer(
+            self._agent.path,
+            0,
+            size,
+            status_code=200,
+            headers=headers,
+            media_type="application/octet-stream",
+        )
         return _Download(answer, self._readers)
 
     async def ca(self, request: Request) -> Response:

@@ -1,4 +1,6 @@
-"""`/api/v1`: what people and the CLI call. Shapes are in docs/api.md; a workspace-bound token meets only its own workspace."""
+"""`/api/v1`: what people and the CLI call. Shapes are in docs/api.md; a workspace-bound token meets
+only its own workspace.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,13 @@ class PeopleApi:
         closing: asyncio.Event,
         own_numbers: Callable[[], dict[str, float]] = dict,
     ) -> None:
-        self._service, self._gate, self._about, self._agent, self._closing = service, gate, about, agent, closing
+        self._service, self._gate, self._about, self._agent, self._closing = (
+            service,
+            gate,
+            about,
+            agent,
+            closing,
+        )
         self._own_numbers = own_numbers
         self.counters = metrics.Counters()
 
@@ -130,7 +138,10 @@ class PeopleApi:
         changes = await mapping(request)
         for name, value in changes.items():
             if not (value is None or isinstance(value, str)):
-                raise UsageError(f"label {name[:80]!r} is neither text nor null", next_step="Write labels as text.")
+                raise UsageError(
+                    f"label {name[:80]!r} is neither text nor null",
+                    next_step="Write labels as text.",
+                )
         return _json(await self._service.patch_labels(*key, changes))
 
     async def removal(self, request: Request) -> Response:
@@ -141,7 +152,9 @@ class PeopleApi:
     async def delete_object(self, request: Request) -> Response:
         key = await self._key(request)
         uninstall = flag(query(request, "uninstall"), "uninstall")
-        return _json({"result": "deleted", **(await self._service.delete_object(*key, uninstall=uninstall))})
+        return _json(
+            {"result": "deleted", **(await self._service.delete_object(*key, uninstall=uninstall))}
+        )
 
     async def sync(self, request: Request) -> Response:
         workspace, name = await self._place(request)
@@ -154,8 +167,15 @@ class PeopleApi:
         query(request)
         said = await mapping(request, ("removals", "commit"))
         removals, commit = said.get("removals"), said.get("commit")
-        if not isinstance(removals, int) or isinstance(removals, bool) or not isinstance(commit, str):
-            raise UsageError("a confirmation needs removals and commit", next_step="Repeat the numbers that `fleetctl status` shows.")
+        if (
+            not isinstance(removals, int)
+            or isinstance(removals, bool)
+            or not isinstance(commit, str)
+        ):
+            raise UsageError(
+                "a confirmation needs removals and commit",
+                next_step="Repeat the numbers that `fleetctl status` shows.",
+            )
         await self._service.confirm(workspace, name, removals, commit)
         return _json({"confirmed": removals})
 
@@ -164,17 +184,39 @@ class PeopleApi:
         query(request)
         said = await mapping(request, ("labels", "ttlSeconds", "replace"))
         labels, replace = said.get("labels", {}), said.get("replace", False)
-        if not isinstance(labels, dict) or any(not isinstance(v, str) for v in labels.values()) or not isinstance(replace, bool):
-            raise UsageError("labels must be texts and replace true or false", next_step="Correct the request.")
+        if (
+            not isinstance(labels, dict)
+            or any(not isinstance(v, str) for v in labels.values())
+            or not isinstance(replace, bool)
+        ):
+            raise UsageError(
+                "labels must be texts and replace true or false", next_step="Correct the request."
+            )
         ttl = _ttl(said.get("ttlSeconds", 3600))
-        made = await self._service.register(workspace, name, labels=labels, ttl_seconds=ttl, replace=replace)
-        answer = {"token": made.token, "expires": made.expires, "caPin": self._about.ca_pin, "url": self._about.public_url}
-        return _json({**answer, "agentSha256": await self._agent.digest(), "agentPath": "/install/fleet-agent.pyz"}, 201)
+        made = await self._service.register(
+            workspace, name, labels=labels, ttl_seconds=ttl, replace=replace
+        )
+        answer = {
+            "token": made.token,
+            "expires": made.expires,
+            "caPin": self._about.ca_pin,
+            "url": self._about.public_url,
+        }
+        return _json(
+            {
+                **answer,
+                "agentSha256": await self._agent.digest(),
+                "agentPath": "/install/fleet-agent.pyz",
+            },
+            201,
+        )
 
     async def list_rollouts(self, request: Request) -> Response:
         person, _ = await self._gate.person(request)
         asked = query(request, "workspace", "bundle")
-        items = await self._service.list_rollouts(scope(person, asked.get("workspace")), asked.get("bundle", ""))
+        items = await self._service.list_rollouts(
+            scope(person, asked.get("workspace")), asked.get("bundle", "")
+        )
         return _json({"kind": "List", "apiVersion": "v1", "items": items})
 
     async def command_rollout(self, request: Request) -> Response:
@@ -184,18 +226,27 @@ class PeopleApi:
         verb, said = request.path_params["verb"], await mapping(request, ("reason",))
         reason = said.get("reason", "")
         if verb not in _VERBS or not isinstance(reason, str):
-            raise UsageError(f"a rollout cannot be told to {verb[:40]!r}", next_step=f"Say one of {', '.join(_VERBS)}.")
-        return _json(await self._service.command_rollout(workspace, name, verb, reason[:200], person.name))
+            raise UsageError(
+                f"a rollout cannot be told to {verb[:40]!r}",
+                next_step=f"Say one of {', '.join(_VERBS)}.",
+            )
+        return _json(
+            await self._service.command_rollout(workspace, name, verb, reason[:200], person.name)
+        )
 
     async def changes(self, request: Request) -> Response:
         """Answers early when the manager stops, so that a stop does not wait for pages."""
         await self._gate.person(request)
         asked = query(request, "since", "wait")
         since, wait = number(asked, "since", 0, 2**63 - 1), number(asked, "wait", 0, _MAX_WAIT)
-        change = asyncio.ensure_future(self._service.changes(since, 0 if self._closing.is_set() else wait))
+        change = asyncio.ensure_future(
+            self._service.changes(since, 0 if self._closing.is_set() else wait)
+        )
         stop = asyncio.ensure_future(self._closing.wait())
         try:
-            await asyncio.wait({change, stop}, timeout=wait + 5, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                {change, stop}, timeout=wait + 5, return_when=asyncio.FIRST_COMPLETED
+            )
             revision = change.result() if change.done() else since
         finally:
             for task in (change, stop):
@@ -208,18 +259,35 @@ class PeopleApi:
         person, _ = await self._gate.person(request)
         workspace = scope(person, query(request, "workspace").get("workspace"))
         found = await self._service.status(workspace)
-        about = {"version": self._about.version, "uptimeSeconds": int(time.time() - self._about.started), "workspace": workspace or ""}
+        about = {
+            "version": self._about.version,
+            "uptimeSeconds": int(time.time() - self._about.started),
+            "workspace": workspace or "",
+        }
         return _json({**about, **found})
 
     async def version(self, request: Request) -> Response:
         await self._gate.person(request)
         query(request)
-        return _json({"version": self._about.version, "epoch": self._about.epoch(), "caPin": self._about.ca_pin})
+        return _json(
+            {
+                "version": self._about.version,
+                "epoch": self._about.epoch(),
+                "caPin": self._about.ca_pin,
+            }
+        )
 
     async def whoami(self, request: Request) -> Response:
         person, _ = await self._gate.person(request)
         query(request)
-        return _json({"name": person.name, "role": person.role, "workspace": person.workspace, "expires": person.expires or ""})
+        return _json(
+            {
+                "name": person.name,
+                "role": person.role,
+                "workspace": person.workspace,
+                "expires": person.expires or "",
+            }
+        )
 
     async def list_tokens(self, request: Request) -> Response:
         await self._unbound(request, admin=True)
@@ -230,12 +298,26 @@ class PeopleApi:
         await self._unbound(request, admin=True)
         query(request)
         said = await mapping(request, ("name", "role", "workspace", "ttlSeconds"))
-        name, role, workspace = said.get("name", ""), said.get("role", "read"), said.get("workspace", "")
+        name, role, workspace = (
+            said.get("name", ""),
+            said.get("role", "read"),
+            said.get("workspace", ""),
+        )
         if not (isinstance(name, str) and is_name(name, limit=63)):
-            raise UsageError("a token needs a name of small letters, digits and -", next_step="Give a name like ci-reader.")
-        if role not in ("admin", "read") or not (isinstance(workspace, str) and (not workspace or is_name(workspace, limit=63))):
-            raise UsageError("role is admin or read, workspace a name or empty", next_step="Correct the role or the workspace.")
-        token, expires = await self._service.create_token(name, role, workspace, _ttl(said.get("ttlSeconds", 30 * 86400)))
+            raise UsageError(
+                "a token needs a name of small letters, digits and -",
+                next_step="Give a name like ci-reader.",
+            )
+        if role not in ("admin", "read") or not (
+            isinstance(workspace, str) and (not workspace or is_name(workspace, limit=63))
+        ):
+            raise UsageError(
+                "role is admin or read, workspace a name or empty",
+                next_step="Correct the role or the workspace.",
+            )
+        token, expires = await self._service.create_token(
+            name, role, workspace, _ttl(said.get("ttlSeconds", 30 * 86400))
+        )
         return _json({"name": name, "token": token, "expires": expires}, 201)
 
     async def revoke_token(self, request: Request) -> Response:
@@ -249,12 +331,19 @@ class PeopleApi:
         _, token = await self._gate.person(request, reading=True)
         query(request)
         code = self._gate.sessions.code(token)
-        return _json({"code": code, "url": f"{self._about.public_url}/login#{code}", "seconds": CODE_SECONDS})
+        return _json(
+            {"code": code, "url": f"{self._about.public_url}/login#{code}", "seconds": CODE_SECONDS}
+        )
 
     async def metrics(self, request: Request) -> Response:
         await self._unbound(request)
         numbers = await self._service.metrics()
-        text = metrics.text(numbers, self.counters.as_metrics(), self._own_numbers(), {"fleet_start_time_seconds": self._about.started})
+        text = metrics.text(
+            numbers,
+            self.counters.as_metrics(),
+            self._own_numbers(),
+            {"fleet_start_time_seconds": self._about.started},
+        )
         return Response(text, media_type="text/plain; version=0.0.4")
 
     async def _key(self, request: Request) -> tuple[str, str, str]:
@@ -273,7 +362,9 @@ class PeopleApi:
         person, _ = await self._gate.person(request)
         if person.workspace or (admin and person.role != "admin"):
             raise RefusedError(
-                f"token {person.name} may not see all workspaces" if person.workspace else f"token {person.name} may read only",
+                f"token {person.name} may not see all workspaces"
+                if person.workspace
+                else f"token {person.name} may read only",
                 subject=f"token {person.name}",
                 next_step="Use an admin token without a workspace.",
             )
@@ -283,14 +374,20 @@ def _kind(request: Request) -> str:
     plural = request.path_params["plural"]
     refuse_not_enforced(plural)
     if plural not in KINDS:
-        raise NotFound(f"there is no kind {plural[:80]!r}", subject=plural[:80], next_step=nearest(plural[:80], KINDS))
+        raise NotFound(
+            f"there is no kind {plural[:80]!r}",
+            subject=plural[:80],
+            next_step=nearest(plural[:80], KINDS),
+        )
     return KINDS[plural]
 
 
 def path_name(request: Request, key: str) -> str:
     text: str = request.path_params[key]
     if not _NAME_IN_PATH.fullmatch(text):
-        raise UsageError(f"{text[:80]!r} is not a name", next_step="Use small letters, digits, - and dots.")
+        raise UsageError(
+            f"{text[:80]!r} is not a name", next_step="Use small letters, digits, - and dots."
+        )
     return text
 
 
@@ -309,9 +406,17 @@ def scope(person: ports.Person, workspace: str | None) -> str | None:
 
 def _ttl(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MAX_TTL:
-        raise UsageError("ttlSeconds is not a number of seconds from 1 to ten years", next_step="Write for example 3600.")
+        raise UsageError(
+            "ttlSeconds is not a number of seconds from 1 to ten years",
+            next_step="Write for example 3600.",
+        )
     return value
 
 
 def _json(value: Any, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type="application/json", headers={"cache-control": "no-store"})
+    return Response(
+        msgspec.json.encode(value),
+        status,
+        media_type="application/json",
+        headers={"cache-control": "no-store"},
+    )

@@ -1,7 +1,9 @@
-"""`/api/v1/plan` and `/api/v1/archives`: what a commit would change, and the archives to show it with.
+"""`/api/v1/plan` and `/api/v1/archives`: what a commit would change, and the archives to show it
+with.
 
-Rule: a plan changes nothing, so who may read may ask for one; but a GitRepo that is described in the request makes the manager send a
-Secret's login to the address in it, and that is an administrator's word.
+Rule: a plan changes nothing, so who may read may ask for one; but a GitRepo that is described in
+the request makes the manager send a Secret's login to the address in it, and that is an
+administrator's word.
 """
 
 from __future__ import annotations
@@ -67,7 +69,9 @@ class PlanApi:
         ]
 
     async def plan(self, request: Request) -> Response:
-        """A body is read only in a slot: neither the bodies of a token nor those of all together can fill the memory."""
+        """A body is read only in a slot: neither the bodies of a token nor those of all together
+        can fill the memory.
+        """
         person, _ = await self._gate.person(request, reading=True)
         query(request)
         with self._waiting.slot(person.name):
@@ -77,13 +81,25 @@ class PlanApi:
     async def _plan(self, request: Request, person: ports.Person) -> Response:
         said = await parsed(await body(request, _MOST_BYTES), _read, PLANS)
         if not is_name(said.workspace, limit=63) or not is_name(said.gitrepo):
-            raise UsageError("a plan names a workspace and a GitRepo", subject="plan", next_step="Give workspace and gitrepo.")
+            raise UsageError(
+                "a plan names a workspace and a GitRepo",
+                subject="plan",
+                next_step="Give workspace and gitrepo.",
+            )
         if said.branch and said.commit:
-            raise UsageError("a plan is of a branch or of a commit", subject="plan", next_step="Give one of them.")
+            raise UsageError(
+                "a plan is of a branch or of a commit",
+                subject="plan",
+                next_step="Give one of them.",
+            )
         scope(person, said.workspace)
         if said.document is not None and said.bundles is None and person.role != "admin":
             step = "Use a token with the role admin, or plan a folder with --local."
-            raise RefusedError(f"token {person.name} may read only", subject="plan of a GitRepo's document", next_step=step)
+            raise RefusedError(
+                f"token {person.name} may read only",
+                subject="plan of a GitRepo's document",
+                next_step=step,
+            )
         document = marked_plan(person, said.document) if said.document is not None else None
         asked = Asked(
             said.workspace,
@@ -105,7 +121,9 @@ class PlanApi:
         query(request)
         digest = request.path_params["digest"]
         if not is_digest(digest):
-            raise NotFound("no such archive", subject=digest[:80], next_step="Name it by its SHA-256.")
+            raise NotFound(
+                "no such archive", subject=digest[:80], next_step="Name it by its SHA-256."
+            )
         path = await self._service.plan_archive(person.workspace or None, Digest(digest))
         headers = {"etag": f'"{digest}"', "cache-control": "no-store"}
         return ArchiveAnswer(path, 0, path.stat().st_size, status_code=200, headers=headers)

@@ -1,4 +1,6 @@
-"""Removals that wait for a person (`/api/v1/held`), and labels changed by a call that says what it removes (docs/api.md)."""
+"""Removals that wait for a person (`/api/v1/held`), and labels changed by a call that says what it
+removes (docs/api.md).
+"""
 
 from __future__ import annotations
 
@@ -44,15 +46,24 @@ class RemovalApi:
         said = await mapping(request, ("removals", "digest"))
         removals, digest = said.get("removals"), said.get("digest", "")
         if not _is_count(removals) or not isinstance(digest, str):
-            raise UsageError("a confirmation needs the number of removals", next_step="Repeat the number that `fleetctl held list` shows.")
-        return _json(await self._service.confirm_held(workspace, path_name(request, "name"), int(str(removals)), digest))
+            raise UsageError(
+                "a confirmation needs the number of removals",
+                next_step="Repeat the number that `fleetctl held list` shows.",
+            )
+        return _json(
+            await self._service.confirm_held(
+                workspace, path_name(request, "name"), int(str(removals)), digest
+            )
+        )
 
     async def moved(self, request: Request) -> Response:
         workspace = await self._workspace(request)
         query(request)
         new = (await mapping(request, ("to",))).get("to")
         if not isinstance(new, str) or not new:
-            raise UsageError("a move needs the new name of the bundle", next_step="See `fleetctl held list`.")
+            raise UsageError(
+                "a move needs the new name of the bundle", next_step="See `fleetctl held list`."
+            )
         return _json(await self._service.bundle_moved(workspace, path_name(request, "name"), new))
 
     async def not_moved(self, request: Request) -> Response:
@@ -64,15 +75,40 @@ class RemovalApi:
         workspace = await self._workspace(request)
         query(request)
         said = await mapping(request, ("labels", "names", "selector", "dryRun", "removals"))
-        changes, names, selector = said.get("labels"), said.get("names", []), said.get("selector", "")
-        if not isinstance(changes, dict) or any(not (value is None or isinstance(value, str)) for value in changes.values()):
-            raise UsageError("labels must be texts, or null to take one away", next_step="Correct the request.")
-        if not isinstance(names, list) or any(not isinstance(name, str) for name in names) or len(names) > _MOST_NAMES:
-            raise UsageError("names must be a list of texts", next_step="Name clusters, or give a selector.")
+        changes, names, selector = (
+            said.get("labels"),
+            said.get("names", []),
+            said.get("selector", ""),
+        )
+        if not isinstance(changes, dict) or any(
+            not (value is None or isinstance(value, str)) for value in changes.values()
+        ):
+            raise UsageError(
+                "labels must be texts, or null to take one away", next_step="Correct the request."
+            )
+        if (
+            not isinstance(names, list)
+            or any(not isinstance(name, str) for name in names)
+            or len(names) > _MOST_NAMES
+        ):
+            raise UsageError(
+                "names must be a list of texts", next_step="Name clusters, or give a selector."
+            )
         dry_run, removals = said.get("dryRun", False), said.get("removals")
-        if not isinstance(selector, str) or not isinstance(dry_run, bool) or not (removals is None or _is_count(removals)):
-            raise UsageError("selector is a text, dryRun true or false, removals a number", next_step="Correct the request.")
-        return _json(await self._service.label_clusters(Labels(workspace, changes, names, selector, dry_run, removals)))
+        if (
+            not isinstance(selector, str)
+            or not isinstance(dry_run, bool)
+            or not (removals is None or _is_count(removals))
+        ):
+            raise UsageError(
+                "selector is a text, dryRun true or false, removals a number",
+                next_step="Correct the request.",
+            )
+        return _json(
+            await self._service.label_clusters(
+                Labels(workspace, changes, names, selector, dry_run, removals)
+            )
+        )
 
     async def _workspace(self, request: Request) -> str:
         person, _ = await self._gate.person(request)
@@ -86,4 +122,8 @@ def _is_count(value: Any) -> bool:
 
 
 def _json(value: Any) -> Response:
-    return Response(msgspec.json.encode(value), media_type="application/json", headers={"cache-control": "no-store"})
+    return Response(
+        msgspec.json.encode(value),
+        media_type="application/json",
+        headers={"cache-control": "no-store"},
+    )

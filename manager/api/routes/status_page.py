@@ -1,4 +1,6 @@
-"""The status page: files of our own, nothing from elsewhere, a policy that allows no inline script. Login by a one-time code."""
+"""The status page: files of our own, nothing from elsewhere, a policy that allows no inline script.
+Login by a one-time code.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,8 @@ _TYPES = {
 }
 PAGE_HEADERS = {
     "content-security-policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src"
+        " 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -44,7 +46,9 @@ class PageApi:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
         self._strangers = Bucket(per_minute=STRANGER_FAILURES)
-        self._files = {path.name: path.read_bytes() for path in _STATIC.iterdir() if path.suffix in _TYPES}
+        self._files = {
+            path.name: path.read_bytes() for path in _STATIC.iterdir() if path.suffix in _TYPES
+        }
 
     def routes(self) -> list[Route]:
         return [
@@ -74,7 +78,9 @@ class PageApi:
         return self._file("icon.svg", request)
 
     async def login(self, request: Request) -> Response:
-        """204 and the cookie. Only JSON from the page's own origin: no other site can log a browser in."""
+        """204 and the cookie. Only JSON from the page's own origin: no other site can log a browser
+        in.
+        """
         query(request)
         _same_origin(request)
         address = request.client.host if request.client else ""
@@ -86,7 +92,9 @@ class PageApi:
         except FleetError as error:
             raise self._strangers.failed(address, error) from error
         response = Response(status_code=204, headers={"cache-control": "no-store"})
-        response.set_cookie(COOKIE, cookie, max_age=SESSION_SECONDS, secure=True, httponly=True, samesite="strict")
+        response.set_cookie(
+            COOKIE, cookie, max_age=SESSION_SECONDS, secure=True, httponly=True, samesite="strict"
+        )
         return response
 
     async def logout(self, request: Request) -> Response:
@@ -100,7 +108,11 @@ class PageApi:
     def _file(self, name: str, request: Request) -> Response:
         data = self._files.get(name)
         if data is None:
-            raise NotFound("there is nothing at this address", subject=f"/static/{name[:80]}", next_step="Open / for the status page.")
+            raise NotFound(
+                "there is nothing at this address",
+                subject=f"/static/{name[:80]}",
+                next_step="Open / for the status page.",
+            )
         tag = f'"{hashlib.sha256(data).hexdigest()[:16]}"'
         headers = {**PAGE_HEADERS, "etag": tag}
         if is_held(tag, held_tags(request)):
@@ -111,6 +123,8 @@ class PageApi:
 def _same_origin(request: Request) -> None:
     origin, kind = request.headers.get("origin", ""), request.headers.get("content-type", "")
     if origin and urlsplit(origin).netloc != request.headers.get("host", ""):
-        raise RefusedError("the login comes from another site", next_step="Open the manager's own page.")
+        raise RefusedError(
+            "the login comes from another site", next_step="Open the manager's own page."
+        )
     if not kind.startswith("application/json"):
         raise UsageError("a login is JSON", next_step="Run `fleetctl ui`.")

@@ -29,9 +29,17 @@ class WhyApi:
         person, _ = await self._gate.person(request)
         asked = query(request, "workspace", "cluster", "bundle", "name")
         workspace = scope(person, asked.get("workspace"))
-        cluster, bundle, name = (asked.get(key, "")[:_MOST_NAME] for key in ("cluster", "bundle", "name"))
+        cluster, bundle, name = (
+            asked.get(key, "")[:_MOST_NAME] for key in ("cluster", "bundle", "name")
+        )
         if not workspace or not (cluster or bundle or name) or (name and (cluster or bundle)):
             step = "Ask with workspace, and with cluster, bundle or both; or with name alone."
-            raise UsageError("it is not said what is asked about", subject="/api/v1/why", next_step=step)
+            raise UsageError(
+                "it is not said what is asked about", subject="/api/v1/why", next_step=step
+            )
         found = await self._service.why(workspace, cluster=cluster, bundle=bundle, name=name)
-        return Response(msgspec.json.encode(found), media_type="application/json", headers={"cache-control": "no-store"})
+        return Response(
+            msgspec.json.encode(found),
+            media_type="application/json",
+            headers={"cache-control": "no-store"},
+        )

@@ -1,7 +1,9 @@
-"""Counts and bounds TCP connections from `accept` on, before TLS: in all, per address, and per authenticated caller.
+"""Counts and bounds TCP connections from `accept` on, before TLS: in all, per address, and per
+authenticated caller.
 
-A connection is a stranger's until a request on it has authenticated. Strangers may hold half of all connections, and one address only
-a part of these: when there is no room, the oldest stranger that has had some seconds to authenticate is closed.
+A connection is a stranger's until a request on it has authenticated. Strangers may hold half of all
+connections, and one address only a part of these: when there is no room, the oldest stranger that
+has had some seconds to authenticate is closed.
 """
 
 from __future__ import annotations
@@ -35,9 +37,13 @@ class Connection:
 
 
 class Connections:
-    """`most` connections are served; `per_address` strangers of one address, 0 for no such limit."""
+    """`most` connections are served; `per_address` strangers of one address, 0 for no such
+    limit.
+    """
 
-    def __init__(self, most: int, per_address: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, most: int, per_address: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.most, self._per_address, self._clock = most, per_address, clock
         self.open: dict[Any, Connection] = {}  # by the peer's host and port
         self.refused = 0
@@ -61,7 +67,9 @@ class Connections:
         return connection
 
     def authenticated(self, connection: Connection, kind: str, name: str) -> None:
-        """`connection` belongs to this "agent" or "person" from now on. The oldest of a caller that has too many is closed."""
+        """`connection` belongs to this "agent" or "person" from now on. The oldest of a caller that
+        has too many is closed.
+        """
         caller = f"{kind} {name}"
         if connection.caller == caller:
             return
@@ -81,7 +89,9 @@ class Connections:
         return len(self._strangers)
 
     def _has_room(self) -> bool:
-        return len(self._strangers) < max(1, self.most // 2 + SPARE) or self._end_oldest(self._strangers)
+        return len(self._strangers) < max(1, self.most // 2 + SPARE) or self._end_oldest(
+            self._strangers
+        )
 
     def _end_oldest(self, strangers: OrderedDict[Connection, None]) -> bool:
         """Whether the oldest had its time to authenticate, and so was closed."""
@@ -94,7 +104,10 @@ class Connections:
 
     def _leave(self, connection: Connection) -> None:
         self._strangers.pop(connection, None)
-        for groups, key in ((self._addresses, connection.address), (self._callers, connection.caller)):
+        for groups, key in (
+            (self._addresses, connection.address),
+            (self._callers, connection.caller),
+        ):
             group = groups.get(key)
             if group is not None:
                 group.pop(connection, None)
@@ -116,7 +129,9 @@ def network(peer: Any) -> str:
 
 
 class Listener(socket.socket):
-    """A listening socket whose `accept` admits only as many connections as `connections` allows; others are closed at once."""
+    """A listening socket whose `accept` admits only as many connections as `connections` allows;
+    others are closed at once.
+    """
 
     connections: Connections | None = None
 

@@ -12,7 +12,9 @@ ANY = "*"
 
 
 def held_tags(request: Request) -> list[str]:
-    """The tags of `If-None-Match`, without `W/`: a proxy that compresses weakens them. `*` stands for every tag."""
+    """The tags of `If-None-Match`, without `W/`: a proxy that compresses weakens them. `*` stands
+    for every tag.
+    """
     header = ",".join(request.headers.getlist("if-none-match"))
     if header.strip() == ANY:
         return [ANY]

@@ -1,6 +1,8 @@
-"""uvicorn's HTTP protocol with the bounds that it lacks: time and size of headers, and the number of connections.
+"""uvicorn's HTTP protocol with the bounds that it lacks: time and size of headers, and the number
+of connections.
 
-uvicorn keeps a half-sent header open for ever and reads a body on after its answer; both would let a few clients hold all connections.
+uvicorn keeps a half-sent header open for ever and reads a body on after its answer; both would let
+a few clients hold all connections.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from .connections import Connections
 HEADER_SECONDS = 10.0
 MAX_HEADER_BYTES = 32 * 1024
 LINGER_SECONDS = 2.0
-# Seconds that a connection may be idle between requests. 960 s is longer than the longest poll interval of 15 min.
+# Seconds that a connection may be idle between requests. 960 s is longer than the longest poll
+# interval of 15 min.
 IDLE_SECONDS = {"": 5.0, "person": 75.0, "agent": 960.0}
 STALL_SECONDS, STALL_BYTES = 120.0, 60_000  # a reader must take so much in so long: 0.5 kB/s
 MAX_PIPELINE = 16
@@ -32,7 +35,9 @@ CONNECTION = "fleet.connection"  # key of the scope
 
 
 def authenticated(scope: Any, kind: str, name: str) -> None:
-    """Notes that a request of this connection has authenticated as `name`, an "agent" or a "person"."""
+    """Notes that a request of this connection has authenticated as `name`, an "agent" or a
+    "person".
+    """
     connection = scope.get(CONNECTION)
     if connection is not None:
         connection.authenticated(kind, name)
@@ -40,14 +45,26 @@ def authenticated(scope: Any, kind: str, name: str) -> None:
 
 def _raw(status: str, code: str, summary: str, extra: str = "") -> bytes:
     """A whole answer for a connection that has no request to answer by way of the application."""
-    data = body(Problem(code=code, summary=summary, next_step="Try again.", exit_status=5 if status.startswith("5") else 2))
-    head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(data)}\r\nconnection: close\r\n{extra}\r\n"
+    data = body(
+        Problem(
+            code=code,
+            summary=summary,
+            next_step="Try again.",
+            exit_status=5 if status.startswith("5") else 2,
+        )
+    )
+    head = (
+        f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length:"
+        f" {len(data)}\r\nconnection: close\r\n{extra}\r\n"
+    )
     return head.encode() + data
 
 
 def protocol(connections: Connections) -> type[HttpToolsProtocol]:
     """The protocol class for `uvicorn.Config(http=...)`, with its own bounds on connections."""
-    return cast("type[HttpToolsProtocol]", type("Guarded", (GuardedProtocol,), {"registry": connections}))
+    return cast(
+        "type[HttpToolsProtocol]", type("Guarded", (GuardedProtocol,), {"registry": connections})
+    )
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -55,7 +72,8 @@ class GuardedProtocol(HttpToolsProtocol):
     _header_timer: TimerHandle | None = None
     _stall_timer: TimerHandle | None = None
     _header_bytes = 0
-    _unparsed_bytes = 0  # received since the parser last passed on a header block or a part of a body
+    # received since the parser last passed on a header block or a part of a body
+    _unparsed_bytes = 0
     _reading_headers = True
     _refusal = "this is not an HTTP request"
 
@@ -63,12 +81,21 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.timeout_keep_alive = IDLE_SECONDS[""]  # type: ignore[assignment]  # seconds for `call_later`
         if len(self.connections) > self.registry.most:
-            self._end(_raw("503 Service Unavailable", "too-busy", "the manager has too many connections", "retry-after: 15\r\n"))
+            self._end(
+                _raw(
+                    "503 Service Unavailable",
+                    "too-busy",
+                    "the manager has too many connections",
+                    "retry-after: 15\r\n",
+                )
+            )
             return
         self._await_headers()
 
     def authenticated(self, kind: str, name: str) -> None:
-        """The connection may be idle for longer, and counts for its caller, no more for its address."""
+        """The connection may be idle for longer, and counts for its caller, no more for its
+        address.
+        """
         self.timeout_keep_alive = IDLE_SECONDS[kind]  # type: ignore[assignment]
         connection = self.registry.open.get(self.client)
         if connection is not None:
@@ -86,10 +113,16 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._reading_headers and self._header_timer is not None:
             self._header_bytes += len(data)
             if self._header_bytes > MAX_HEADER_BYTES:
-                self._end(_raw("431 Request Header Fields Too Large", "too-large", "the request's headers are too large"))
+                self._end(
+                    _raw(
+                        "431 Request Header Fields Too Large",
+                        "too-large",
+                        "the request's headers are too large",
+                    )
+                )
         elif self._unparsed_bytes > MAX_HEADER_BYTES:
-            # A trailer, a chunk extension, or the headers of a pipelined request: httptools joins the parts of a header
-            # in quadratic time and without a bound.
+            # A trailer, a chunk extension, or the headers of a pipelined request: httptools joins
+            # the parts of a header in quadratic time and without a bound.
             self.transport.abort()
 
     def on_message_begin(self) -> None:
@@ -135,7 +168,9 @@ class GuardedProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def _watch_reader(self, unsent: int) -> None:
-        """Ends a connection whose client reads less than 60 kB in 120 s, whatever is being sent to it."""
+        """Ends a connection whose client reads less than 60 kB in 120 s, whatever is being sent to
+        it.
+        """
 
         def look() -> None:
             left = self._unsent()
@@ -147,9 +182,13 @@ class GuardedProtocol(HttpToolsProtocol):
         self._stall_timer = self.loop.call_later(STALL_SECONDS, look)
 
     def _unsent(self) -> int:
-        """Bytes that wait in this process, those of TLS included: asyncio has no public name for these."""
+        """Bytes that wait in this process, those of TLS included: asyncio has no public name for
+        these.
+        """
         below = getattr(getattr(self.transport, "_ssl_protocol", None), "_transport", None)
-        return self.transport.get_write_buffer_size() + (below.get_write_buffer_size() if below is not None else 0)
+        return self.transport.get_write_buffer_size() + (
+            below.get_write_buffer_size() if below is not None else 0
+        )
 
     def _stop_stall_timer(self) -> None:
         if self._stall_timer is not None:
@@ -169,7 +208,11 @@ class GuardedProtocol(HttpToolsProtocol):
         """A connection on which nothing was said is closed without a word."""
         self._header_timer = None
         said = bool(self._header_bytes)
-        self._end(_raw("408 Request Timeout", "slow-request", "the request's headers took too long") if said else b"")
+        self._end(
+            _raw("408 Request Timeout", "slow-request", "the request's headers took too long")
+            if said
+            else b""
+        )
 
     def _end(self, answer: bytes) -> None:
         self._stop_timer()
@@ -180,9 +223,13 @@ class GuardedProtocol(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server that says at once when it is told to stop, so that long polls can be answered."""
+    """uvicorn's server that says at once when it is told to stop, so that long polls can be
+    answered.
+    """
 
-    def __init__(self, config: uvicorn.Config, *, on_stop: Callable[[], None], on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, *, on_stop: Callable[[], None], on_ready: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self._on_stop, self._on_ready = on_stop, on_ready
 
@@ -193,7 +240,9 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """uvicorn would raise the signal again when it is done, and so end the process before the service has stopped."""
+        """uvicorn would raise the signal again when it is done, and so end the process before the
+        service has stopped.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return

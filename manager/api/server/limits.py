@@ -10,10 +10,19 @@ from ..problems import TooBusy
 
 
 class Slots:
-    """At most `each` at once for one key, and `total` in all. `summary` is what a refused caller reads."""
+    """At most `each` at once for one key, and `total` in all. `summary` is what a refused caller
+    reads.
+    """
 
-    def __init__(self, summary: str, *, each: int, total: int | None = None, retry_after: int = 15) -> None:
-        self._summary, self._each, self._total, self._retry_after = summary, each, total, retry_after
+    def __init__(
+        self, summary: str, *, each: int, total: int | None = None, retry_after: int = 15
+    ) -> None:
+        self._summary, self._each, self._total, self._retry_after = (
+            summary,
+            each,
+            total,
+            retry_after,
+        )
         self._used: Counter[str] = Counter()
         self._sum = 0
 
@@ -34,7 +43,9 @@ class Slots:
 
 
 class ByteBudget:
-    """Bytes of request bodies that are in memory. A body holds what has been received of it, from its first chunk to its answer."""
+    """Bytes of request bodies that are in memory. A body holds what has been received of it, from
+    its first chunk to its answer.
+    """
 
     def __init__(self, most: int) -> None:
         self._most, self.used = most, 0
@@ -49,6 +60,7 @@ class ByteBudget:
         self.used -= count
 
 
-# Bodies of callers that have not authenticated are small, and have their own budget: they cannot take the room of agents and people.
+# Bodies of callers that have not authenticated are small, and have their own budget: they cannot
+# take the room of agents and people.
 STRANGERS = ByteBudget(16 * 1024 * 1024)
 CALLERS = ByteBudget(192 * 1024 * 1024)

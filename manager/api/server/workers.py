@@ -1,6 +1,8 @@
-"""Worker threads of the HTTP side: CPU work on request bodies runs here, never on the event loop and never in the default pool.
+"""Worker threads of the HTTP side: CPU work on request bodies runs here, never on the event loop
+and never in the default pool.
 
-Both a queue length and a deadline bound each worker. A thread cannot be stopped, so every piece of work must be bounded by itself.
+Both a queue length and a deadline bound each worker. A thread cannot be stopped, so every piece of
+work must be bounded by itself.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ class Worker:
         self._pending = 0
 
     async def run(self, work: Callable[..., T], *args: Any) -> T:
-        """The result of `work(*args)`. Raises TooBusy when the queue is full or the deadline is over, and what `work` raises."""
+        """The result of `work(*args)`. Raises TooBusy when the queue is full or the deadline is
+        over, and what `work` raises.
+        """
         with self._lock:
             if self._pending >= self._most:
                 raise TooBusy("the manager is parsing too many requests", retry_after=5)

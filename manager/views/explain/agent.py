@@ -1,4 +1,6 @@
-"""A cluster's agent as `fleetctl why` tells of it: when it was heard, and what is wrong with it as a whole."""
+"""A cluster's agent as `fleetctl why` tells of it: when it was heard, and what is wrong with it as
+a whole.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,11 @@ from .. import reasons
 
 def known(connection: Connection, live: Live, now: float, cluster: Any) -> reasons.Known:
     """What tells why something on this one cluster is not Ready."""
-    offline = {cluster.id} if cluster.public_key and live.is_offline(ClusterId(cluster.id), now) else set()
+    offline = (
+        {cluster.id}
+        if cluster.public_key and live.is_offline(ClusterId(cluster.id), now)
+        else set()
+    )
     absent = set() if cluster.public_key else {cluster.id}
     return reasons.Known(connection, live, now, cluster.workspace, offline, absent)
 
@@ -29,8 +35,12 @@ def agent_of(cluster: Any, live: Live, now: float) -> Agent:
     seen = live.last_seen(cluster, now)
     state, message = _presence(cluster, live, now)
     said = msgspec.json.decode(cluster.agent).get("troubles", [])
-    troubles = [Reason(t["code"], t["message"], "", hint_of(t["code"], cluster=cluster.name)) for t in said]
-    return Agent(state=state, seen=rfc3339(seen) if seen else "", message=message, troubles=troubles)
+    troubles = [
+        Reason(t["code"], t["message"], "", hint_of(t["code"], cluster=cluster.name)) for t in said
+    ]
+    return Agent(
+        state=state, seen=rfc3339(seen) if seen else "", message=message, troubles=troubles
+    )
 
 
 def _presence(cluster: Any, live: Live, now: float) -> tuple[str, str]:

@@ -8,7 +8,15 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from fleetctl.core.explain.bundle_and_cluster import OnCluster, Trouble, Whole, bundle_lines, bundle_step, cluster_lines, cluster_next
+from fleetctl.core.explain.bundle_and_cluster import (
+    OnCluster,
+    Trouble,
+    Whole,
+    bundle_lines,
+    bundle_step,
+    cluster_lines,
+    cluster_next,
+)
 from fleetctl.core.explain.deployment import Line, Next
 from fleetctl.core.model.ids import BundleName, Workspace
 from fleetctl.core.model.reasons import MOST_GROUPS, Group, merged
@@ -24,7 +32,12 @@ from .agent import agent_of, known
 
 Document = dict[str, Any]
 # What a cluster as a whole shows when its agent is not heard.
-_OF_AGENT = {"offline": "Offline", "never-enrolled": "WaitCheckIn", "revoked": "WaitCheckIn", "twin": "ErrApplied"}
+_OF_AGENT = {
+    "offline": "Offline",
+    "never-enrolled": "WaitCheckIn",
+    "revoked": "WaitCheckIn",
+    "twin": "ErrApplied",
+}
 
 
 def bundle(connection: Connection, live: Live, now: float, workspace: str, name: str) -> Document:
@@ -32,7 +45,11 @@ def bundle(connection: Connection, live: Live, now: float, workspace: str, name:
     spec = bundle_specs(connection, Scope(place[0], bundles=[place[1]]))[0]
     fleet = states.fleet(connection, live, now, workspace)
     counts = fleet.counted(lambda sort: sort.bundle, name).get(name, {})
-    groups = merged(reasons.grouped(fleet.known, reasons.Place(workspace, bundle=name), reasons.BY_BUNDLE).get((workspace, name), []))
+    groups = merged(
+        reasons.grouped(fleet.known, reasons.Place(workspace, bundle=name), reasons.BY_BUNDLE).get(
+            (workspace, name), []
+        )
+    )
     rollout = next(iter(rollouts.listing(connection, workspace, name)), None)
     state = worst_of(counts)
     whole = Whole(
@@ -55,19 +72,25 @@ def bundle(connection: Connection, live: Live, now: float, workspace: str, name:
 
 
 def cluster(connection: Connection, live: Live, now: float, workspace: str, name: str) -> Document:
-    row = connection.execute(sa.select(clusters).where(clusters.c.workspace == workspace, clusters.c.name == name)).one()
+    row = connection.execute(
+        sa.select(clusters).where(clusters.c.workspace == workspace, clusters.c.name == name)
+    ).one()
     told = known(connection, live, now, row)
     told.meet([row.id])
     d = deployments.c
     mine, troubles, removing = [], [], []
-    for one in connection.execute(sa.select(deployments).where(d.cluster_id == row.id).order_by(d.bundle)):
+    for one in connection.execute(
+        sa.select(deployments).where(d.cluster_id == row.id).order_by(d.bundle)
+    ):
         if one.removed:
             removing += [f"{one.bundle}: {one.message or 'told, and not done yet'}"]
             continue
         state, reason = told.reason(reasons.row_of(one, told))
         mine.append(state)
         if reason is not None:
-            troubles.append(Trouble(state=state.value, reason=reason, count=1, cluster=name, bundle=one.bundle))
+            troubles.append(
+                Trouble(state=state.value, reason=reason, count=1, cluster=name, bundle=one.bundle)
+            )
     agent, counts = agent_of(row, live, now), count(mine)
     worst = worst_of(counts)
     found = OnCluster(
@@ -89,7 +112,13 @@ def _counts(counts: dict[State, int]) -> dict[str, int]:
 
 
 def trouble_of(group: Group) -> Trouble:
-    return Trouble(state=group.state.value, reason=group.reason, count=group.count, cluster=group.cluster, bundle=group.bundle)
+    return Trouble(
+        state=group.state.value,
+        reason=group.reason,
+        count=group.count,
+        cluster=group.cluster,
+        bundle=group.bundle,
+    )
 
 
 def document(about: str, facts: Any, lines: list[Line], step: Next) -> Document:

@@ -1,7 +1,8 @@
-"""What `fleetctl why` explains, gathered in one read: a bundle on a cluster, a bundle as a whole, a cluster. The words are core/why.py's.
+"""What `fleetctl why` explains, gathered in one read: a bundle on a cluster, a bundle as a whole, a
+cluster. The words are core/why.py's.
 
-Rule: nothing is decided here again. What a rollout waits for is what its last decision wrote down, what a target says is what targeting
-says now, and what the agent said is shown as it said it.
+Rule: nothing is decided here again. What a rollout waits for is what its last decision wrote down,
+what a target says is what targeting says now, and what the agent said is shown as it said it.
 """
 
 from __future__ import annotations
@@ -65,15 +66,20 @@ def _gone(connection: Connection, live: Live, now: float, where: Where) -> Docum
     """Of a bundle that is removed, and that clusters still have."""
     row, of = None, ""
     if where.cluster:
-        query = sa.select(clusters).where(clusters.c.workspace == where.workspace, clusters.c.name == where.cluster)
+        query = sa.select(clusters).where(
+            clusters.c.workspace == where.workspace, clusters.c.name == where.cluster
+        )
         row = connection.execute(query).one()
         of = row.id
     found = pending_removals.groups(connection, where.workspace, where.bundle, of)
     if not found:
         raise NotFound(
-            f"bundle {where.bundle} does not exist, and cluster {where.cluster} does not have it any more",
+            f"bundle {where.bundle} does not exist, and cluster {where.cluster} does not have it"
+            " any more",
             subject=f"bundle {where.workspace}/{where.bundle}",
-            next_step=f"See `fleetctl why bundle/{where.bundle}` for the clusters that still have it.",
+            next_step=(
+                f"See `fleetctl why bundle/{where.bundle}` for the clusters that still have it."
+            ),
         )
     (_, repo, _), groups_found = next(iter(found.items()))
     going = Going(
@@ -85,7 +91,9 @@ def _gone(connection: Connection, live: Live, now: float, where: Where) -> Docum
         agent=agent_of(row, live, now) if row is not None else None,
         troubles=[bundle_and_cluster.trouble_of(group) for group in groups_found],
     )
-    return bundle_and_cluster.document("deployment" if where.cluster else "bundle", going, going_lines(going), going_step(going))
+    return bundle_and_cluster.document(
+        "deployment" if where.cluster else "bundle", going, going_lines(going), going_step(going)
+    )
 
 
 def _resolved(connection: Connection, where: Where) -> Where:
@@ -94,15 +102,29 @@ def _resolved(connection: Connection, where: Where) -> Where:
         _known(connection, space, "cluster", where.cluster)
         _known(connection, space, "bundle", where.bundle)
         return where
-    is_cluster, is_bundle = (_exists(connection, table, space, where.name) for table in (clusters, bundles))
+    is_cluster, is_bundle = (
+        _exists(connection, table, space, where.name) for table in (clusters, bundles)
+    )
     is_bundle = is_bundle or pending_removals.exists(connection, space, where.name)
     if is_cluster and is_bundle:
         step = f"Write `fleetctl why cluster/{where.name}` or `fleetctl why bundle/{where.name}`."
-        raise UsageError(f"{where.name} is a cluster and a bundle", subject=where.name, next_step=step)
+        raise UsageError(
+            f"{where.name} is a cluster and a bundle", subject=where.name, next_step=step
+        )
     if not is_cluster and not is_bundle:
-        near = _nearest(where.name, [*_names(connection, clusters, space), *_names(connection, bundles, space)])
-        step = f"Did you mean {near}?" if near else f"See `fleetctl cluster list -n {space}` and `fleetctl bundle list -n {space}`."
-        raise NotFound(f"there is no cluster and no bundle {where.name} in workspace {space}", subject=where.name, next_step=step)
+        near = _nearest(
+            where.name, [*_names(connection, clusters, space), *_names(connection, bundles, space)]
+        )
+        step = (
+            f"Did you mean {near}?"
+            if near
+            else f"See `fleetctl cluster list -n {space}` and `fleetctl bundle list -n {space}`."
+        )
+        raise NotFound(
+            f"there is no cluster and no bundle {where.name} in workspace {space}",
+            subject=where.name,
+            next_step=step,
+        )
     return Where(space, cluster=where.name) if is_cluster else Where(space, bundle=where.name)
 
 
@@ -114,15 +136,28 @@ def _known(connection: Connection, space: str, kind: str, name: str) -> None:
         return
     near = _nearest(name, _names(connection, table, space))
     step = f"Did you mean {near}?" if near else f"See `fleetctl {kind} list -n {space}`."
-    raise NotFound(f"{kind} {name} does not exist in workspace {space}", subject=f"{kind} {space}/{name}", next_step=step)
+    raise NotFound(
+        f"{kind} {name} does not exist in workspace {space}",
+        subject=f"{kind} {space}/{name}",
+        next_step=step,
+    )
 
 
 def _exists(connection: Connection, table: sa.Table, space: str, name: str) -> bool:
-    return connection.execute(sa.select(table.c.name).where(table.c.workspace == space, table.c.name == name)).first() is not None
+    return (
+        connection.execute(
+            sa.select(table.c.name).where(table.c.workspace == space, table.c.name == name)
+        ).first()
+        is not None
+    )
 
 
 def _names(connection: Connection, table: sa.Table, space: str) -> list[str]:
-    return list(connection.execute(sa.select(table.c.name).where(table.c.workspace == space).limit(_NEAR)).scalars())
+    return list(
+        connection.execute(
+            sa.select(table.c.name).where(table.c.workspace == space).limit(_NEAR)
+        ).scalars()
+    )
 
 
 def _nearest(name: str, known: list[str]) -> str:
@@ -135,20 +170,32 @@ class _Pair:
     def __init__(self, connection: Connection, live: Live, now: float, where: Where) -> None:
         self.connection, self.live, self.now = connection, live, now
         self.space, self.bundle = Workspace(where.workspace), BundleName(where.bundle)
-        query = sa.select(clusters).where(clusters.c.workspace == where.workspace, clusters.c.name == where.cluster)
+        query = sa.select(clusters).where(
+            clusters.c.workspace == where.workspace, clusters.c.name == where.cluster
+        )
         self.cluster = connection.execute(query).one()
         self.id = ClusterId(self.cluster.id)
         d = deployments.c
-        self.row = connection.execute(sa.select(deployments).where(d.cluster_id == self.id, d.bundle == self.bundle)).one_or_none()
+        self.row = connection.execute(
+            sa.select(deployments).where(d.cluster_id == self.id, d.bundle == self.bundle)
+        ).one_or_none()
         self.known = known(connection, live, now, self.cluster)
         self.known.meet([self.id])
 
     def facts(self) -> Facts:
         spec = bundle_specs(self.connection, Scope(self.space, bundles=[self.bundle]))[0]
         seen = cluster_of(self.cluster, self.space)
-        order = [o for o in orders(self.connection, self.space, [spec], [seen]) if o.only is None or self.id in o.only][-1]
+        order = [
+            o
+            for o in orders(self.connection, self.space, [spec], [seen])
+            if o.only is None or self.id in o.only
+        ][-1]
         there = self.row is not None and not self.row.removed
-        state, reason = self.known.reason(reasons.row_of(self.row, self.known)) if there else (None, self._removal())
+        state, reason = (
+            self.known.reason(reasons.row_of(self.row, self.known))
+            if there
+            else (None, self._removal())
+        )
         if state is State.READY:
             reason = reasons.warning_of(self.row, self.cluster.name)
         place = (self.space, self.bundle)
@@ -164,10 +211,16 @@ class _Pair:
             staged=self._staged(),
             rollout=waits.way(self.connection, place, self.row if there else None, self.now),
             window=waits.window(self.connection, place, self.cluster, self.now),
-            dependencies=waits.dependencies(self.connection, self.known, self.id, self.bundle, spec),
+            dependencies=waits.dependencies(
+                self.connection, self.known, self.id, self.bundle, spec
+            ),
             pauses=blockers.pauses(self.connection, spec, self.cluster),
             pins=blockers.pins(self.connection, place, self.cluster),
-            holds=blockers.holds(self.connection, place, spec.repo, self.row) if self.row is not None else [],
+            holds=(
+                blockers.holds(self.connection, place, spec.repo, self.row)
+                if self.row is not None
+                else []
+            ),
             agent=agent_of(self.cluster, self.live, self.now),
             reason=reason,
         )
@@ -179,16 +232,27 @@ class _Pair:
         for at, target in enumerate(spec.targets or DEFAULT_TARGETS):
             good = criteria_match(target, seen, mine)
             name = target.name or f"target {at + 1}"
-            tried.append(Tried(name=name, matches=good, why="" if good else "; ".join(why_not(target, seen, mine))))
+            tried.append(
+                Tried(
+                    name=name,
+                    matches=good,
+                    why="" if good else "; ".join(why_not(target, seen, mine)),
+                )
+            )
             if good:
                 break
         if self.cluster.leaving:
             return Targeting(missed="the cluster is leaving", tried=tried)
         found = explain(spec, [seen], known_groups)[0]
         if not isinstance(found, Match):
-            labels = next(iter(filter(None, map(wanted_labels, spec.targets))), {}) if not any(one.matches for one in tried) else {}
+            labels = (
+                next(iter(filter(None, map(wanted_labels, spec.targets))), {})
+                if not any(one.matches for one in tried)
+                else {}
+            )
             return Targeting(missed=found.why, tried=tried, labels=labels)
-        told = explain(order.spec, [seen], known_groups)[0]  # a pinned revision has customizations of its own
+        # a pinned revision has customizations of its own
+        told = explain(order.spec, [seen], known_groups)[0]
         changed = told.customization if isinstance(told, Match) else found.customization
         return Targeting(target=found.target or tried[-1].name, customization=changed, tried=tried)
 
@@ -204,10 +268,18 @@ class _Pair:
         if row is None or row.generation < 1:
             return Told()
         at = rfc3339(row.told) if row.told else ""
-        return Told(generation=row.generation, commit=row.commit, at=at, applied=row.applied, reported_at=row.reported_at)
+        return Told(
+            generation=row.generation,
+            commit=row.commit,
+            at=at,
+            applied=row.applied,
+            reported_at=row.reported_at,
+        )
 
     def _staged(self) -> str:
         if self.row is None or not self.row.staged:
             return ""
-        text = self.connection.execute(sa.select(wants.c.json).where(wants.c.key == self.row.staged)).scalar()
+        text = self.connection.execute(
+            sa.select(wants.c.json).where(wants.c.key == self.row.staged)
+        ).scalar()
         return str(msgspec.json.decode(text).get("commit", "")) if text else ""

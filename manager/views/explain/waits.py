@@ -1,4 +1,6 @@
-"""What a deployment waits for: its rollout's partition and gate, a window, what it depends on. Read as the last decision left it."""
+"""What a deployment waits for: its rollout's partition and gate, a window, what it depends on. Read
+as the last decision left it.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +37,18 @@ def way(connection: Connection, place: Place, row: Any, now: float) -> Way | Non
     if row is None or not 0 <= row.partition < len(partitions):
         return Way(**_head(found))
     gate = partitions[row.partition]["why"]
-    more = {"ahead": _ahead(connection, place, row), "gate": gate, "blockers": _blockers(connection, place, row)}
+    more = {
+        "ahead": _ahead(connection, place, row),
+        "gate": gate,
+        "blockers": _blockers(connection, place, row),
+    }
     return Way(**_head(found), **_partition(partitions, row.partition, policy, now), **more)
 
 
 def whole_way(found: dict[str, Any] | None, now: float) -> Way | None:
-    """A rollout without a cluster: what it waits for is in the first partition that is not finished."""
+    """A rollout without a cluster: what it waits for is in the first partition that is not
+    finished.
+    """
     if found is None:
         return None
     partitions = found["status"]["partitions"]
@@ -66,9 +74,15 @@ def _head(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _partition(partitions: list[dict[str, Any]], at: int, policy: dict[str, Any], now: float) -> dict[str, Any]:
+def _partition(
+    partitions: list[dict[str, Any]], at: int, policy: dict[str, Any], now: float
+) -> dict[str, Any]:
     mine = partitions[at]
-    watched = [p for p in partitions[: at + 1] if p["finishedAt"] and unix(p["finishedAt"]) + p["soakSeconds"] > now]
+    watched = [
+        p
+        for p in partitions[: at + 1]
+        if p["finishedAt"] and unix(p["finishedAt"]) + p["soakSeconds"] > now
+    ]
     running = mine["startedAt"] and not mine["finishedAt"] and policy.get("deadline")
     return {
         "partition": mine["name"],
@@ -83,8 +97,12 @@ def _partition(partitions: list[dict[str, Any]], at: int, policy: dict[str, Any]
         "asks": mine["asks"],
         "begun_here": mine["startedAt"],
         "finished_here": mine["finishedAt"],
-        "soak_until": rfc3339(unix(watched[-1]["finishedAt"]) + watched[-1]["soakSeconds"]) if watched else "",
-        "deadline": rfc3339(unix(mine["startedAt"]) + mine["idleSeconds"] + policy["deadline"]) if running and not mine["idle"] else "",
+        "soak_until": rfc3339(unix(watched[-1]["finishedAt"]) + watched[-1]["soakSeconds"])
+        if watched
+        else "",
+        "deadline": rfc3339(unix(mine["startedAt"]) + mine["idleSeconds"] + policy["deadline"])
+        if running and not mine["idle"]
+        else "",
     }
 
 
@@ -93,19 +111,41 @@ def _ahead(connection: Connection, place: Place, row: Any) -> int:
     if not row.staged:
         return 0
     d = deployments.c
-    here = (d.workspace == place[0]) & (d.bundle == place[1]) & (d.partition == row.partition) & (d.staged != "") & ~d.removed
-    before = (d.position < row.position) | ((d.position == row.position) & (d.cluster_id < row.cluster_id))
+    here = (
+        (d.workspace == place[0])
+        & (d.bundle == place[1])
+        & (d.partition == row.partition)
+        & (d.staged != "")
+        & ~d.removed
+    )
+    before = (d.position < row.position) | (
+        (d.position == row.position) & (d.cluster_id < row.cluster_id)
+    )
     return int(connection.execute(sa.select(sa.func.count()).where(here, before)).scalar() or 0)
 
 
 def _blockers(connection: Connection, place: Place, row: Any) -> list[str]:
-    """Names of clusters of its partition that were told the version, and are not well: because of them the others wait."""
+    """Names of clusters of its partition that were told the version, and are not well: because of
+    them the others wait.
+    """
     if not row.staged:
         return []
     d, c = deployments.c, clusters.c
-    here = (d.workspace == place[0]) & (d.bundle == place[1]) & (d.partition == row.partition) & (d.staged == "") & ~d.removed
+    here = (
+        (d.workspace == place[0])
+        & (d.bundle == place[1])
+        & (d.partition == row.partition)
+        & (d.staged == "")
+        & ~d.removed
+    )
     wrong = sa.text("state <> 'Ready' AND state <> 'Modified'")
-    query = sa.select(c.name).join(deployments, d.cluster_id == c.id).where(here, wrong).order_by(c.name).limit(_MOST_NAMED)
+    query = (
+        sa.select(c.name)
+        .join(deployments, d.cluster_id == c.id)
+        .where(here, wrong)
+        .order_by(c.name)
+        .limit(_MOST_NAMED)
+    )
     return list(connection.execute(query).scalars())
 
 
@@ -127,15 +167,27 @@ class _Meant(NamedTuple):
     depends_on: list[Dependency]
 
 
-def dependencies(connection: Connection, known: reasons.Known, cluster: ClusterId, bundle: BundleName, spec: BundleSpec) -> list[Depends]:
+def dependencies(
+    connection: Connection,
+    known: reasons.Known,
+    cluster: ClusterId,
+    bundle: BundleName,
+    spec: BundleSpec,
+) -> list[Depends]:
     """What `dependsOn` names, each as it is on this cluster, as the agent looks at it."""
     if not spec.depends_on:
         return []
-    rows = connection.execute(sa.select(deployments).where(deployments.c.cluster_id == cluster, ~deployments.c.removed)).all()
-    meant = {row.bundle: _meant(row) for row in rows} | {bundle: _Meant(bundle, spec.labels, spec.depends_on)}
+    rows = connection.execute(
+        sa.select(deployments).where(deployments.c.cluster_id == cluster, ~deployments.c.removed)
+    ).all()
+    meant = {row.bundle: _meant(row) for row in rows} | {
+        bundle: _Meant(bundle, spec.labels, spec.depends_on)
+    }
     circle = cycle(meant[bundle], meant)
     if circle:
-        return [Depends(what="itself", why=f"{' waits for '.join(circle)}: nobody of them can begin")]
+        return [
+            Depends(what="itself", why=f"{' waits for '.join(circle)}: nobody of them can begin")
+        ]
     by_name = {row.bundle: row for row in rows}
     found = []
     for one in spec.depends_on:
@@ -144,8 +196,14 @@ def dependencies(connection: Connection, known: reasons.Known, cluster: ClusterI
         others = [m for m in meant.values() if m.name != bundle and is_meant(one, m.name, m.labels)]
         found += [_state_of(by_name[other.name], one, known) for other in others]
         if not others:
-            what = f"bundle {one.name}" if one.name else f"a bundle with the labels {_selector(one.selector or {})}"
-            found.append(Depends(what=what, accepted=_accepted(one), why="none is meant for this cluster"))
+            what = (
+                f"bundle {one.name}"
+                if one.name
+                else f"a bundle with the labels {_selector(one.selector or {})}"
+            )
+            found.append(
+                Depends(what=what, accepted=_accepted(one), why="none is meant for this cluster")
+            )
     return found
 
 
@@ -169,7 +227,9 @@ def _accepted(dependency: Dependency) -> list[str]:
 
 
 def _selector(selector: dict[str, Any]) -> str:
-    labels = ",".join(f"{key}={value}" for key, value in (selector.get("matchLabels") or {}).items())
+    labels = ",".join(
+        f"{key}={value}" for key, value in (selector.get("matchLabels") or {}).items()
+    )
     terms = [
         f"{t.get('key')} {t.get('operator')} {','.join(map(str, t.get('values') or []))}".strip()
         for t in selector.get("matchExpressions") or []

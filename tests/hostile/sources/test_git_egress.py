@@ -1,4 +1,6 @@
-"""Git addresses that a token of one workspace has set do not reach what only the manager reaches."""
+"""Git addresses that a token of one workspace has set do not reach what only the manager
+reaches.
+"""
 
 from __future__ import annotations
 
@@ -40,17 +42,27 @@ def server(tmp_path: Path) -> Any:
 
 
 class TestPolicy:
-    @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "2130706433", "0.0.0.0", "169.254.169.254"])
-    def test_the_machine_itself_is_refused_whether_something_answers_or_not(self, tmp_path: Path, server: GitServer, host: str) -> None:
+    @pytest.mark.parametrize(
+        "host", ["127.0.0.1", "localhost", "[::1]", "2130706433", "0.0.0.0", "169.254.169.254"]
+    )
+    def test_the_machine_itself_is_refused_whether_something_answers_or_not(
+        self, tmp_path: Path, server: GitServer, host: str
+    ) -> None:
         messages = set()
         for port in (server.port, closed_port()):
-            with pytest.raises(RefusedError, match="Git repositories of a workspace may not be read") as caught:
+            with pytest.raises(
+                RefusedError, match="Git repositories of a workspace may not be read"
+            ) as caught:
                 fetch(f"http://{host}:{port}/x", tmp_path, POLICY)
             messages.add(caught.value.summary)
         assert len(messages) == 1
 
-    def test_an_internal_host_that_is_allowed_tells_nothing_but_git(self, tmp_path: Path, server: GitServer) -> None:
-        """A closed port, a server of something else, and a repository that is missing read alike."""
+    def test_an_internal_host_that_is_allowed_tells_nothing_but_git(
+        self, tmp_path: Path, server: GitServer
+    ) -> None:
+        """A closed port, a server of something else, and a repository that is missing read
+        alike.
+        """
         allowed = EgressPolicy(allow=("127.0.0.0/8",))
         texts = set()
         for port in (server.port, closed_port()):
@@ -59,22 +71,40 @@ class TestPolicy:
             texts.add((caught.value.summary.replace(str(port), "PORT"), caught.value.next_step))
         assert len(texts) == 1
 
-    def test_a_repository_that_is_allowed_or_mirrored_is_read(self, tmp_path: Path, server: GitServer) -> None:
+    def test_a_repository_that_is_allowed_or_mirrored_is_read(
+        self, tmp_path: Path, server: GitServer
+    ) -> None:
         clone = Clone(server, "app", tmp_path / "clone")
         commit = clone.push({"a": "1"})
         port = server.port
         assert fetch(clone.url, tmp_path, EgressPolicy(allow=("127.0.0.0/8",))) == commit
-        assert fetch(clone.url.replace("127.0.0.1", "localhost"), tmp_path, EgressPolicy(allow=("localhost",))) == commit
+        assert (
+            fetch(
+                clone.url.replace("127.0.0.1", "localhost"),
+                tmp_path,
+                EgressPolicy(allow=("localhost",)),
+            )
+            == commit
+        )
         mirrors = {"https://git.example.com": f"http://127.0.0.1:{port}"}
         path = clone.url.partition(f":{port}")[2]
         assert fetch(f"https://git.example.com{path}", tmp_path, POLICY, mirrors=mirrors) == commit
         with pytest.raises(NotFound, match="has no branch gone"):
-            fetch(clone.url, tmp_path, EgressPolicy(allow=("127.0.0.0/8",)), ref=repository.Ref("gone"))
+            fetch(
+                clone.url,
+                tmp_path,
+                EgressPolicy(allow=("127.0.0.0/8",)),
+                ref=repository.Ref("gone"),
+            )
 
 
 class TestMark:
     def document(self, repo: str, annotations: dict[str, str] | None = None) -> dict[str, Any]:
-        return {"kind": "GitRepo", "metadata": {"name": "app", "annotations": annotations}, "spec": {"repo": repo}}
+        return {
+            "kind": "GitRepo",
+            "metadata": {"name": "app", "annotations": annotations},
+            "spec": {"repo": repo},
+        }
 
     def mark(self, workspace: str, new: dict[str, Any], old: dict[str, Any] | None) -> str | None:
         async def read(*key: str) -> dict[str, Any]:
@@ -99,9 +129,13 @@ class TestMark:
 
     def test_a_plan_of_a_workspace_is_always_restricted(self) -> None:
         person = FakePerson("ada", "admin", "team")
-        assert marked_plan(person, self.document("https://x"))["metadata"]["annotations"] == {RESTRICTED: "team"}
+        assert marked_plan(person, self.document("https://x"))["metadata"]["annotations"] == {
+            RESTRICTED: "team"
+        }
 
-    @pytest.mark.parametrize("document", [{}, {"metadata": 1}, {"metadata": {"annotations": 1}, "spec": {}}])
+    @pytest.mark.parametrize(
+        "document", [{}, {"metadata": 1}, {"metadata": {"annotations": 1}, "spec": {}}]
+    )
     def test_a_malformed_document_is_left_to_the_check(self, document: dict[str, Any]) -> None:
         person = FakePerson("ada", "admin", "team")
 

@@ -1,4 +1,6 @@
-"""Git servers and chart repositories that attack: each is refused with one line, in time, and no login leaves its origin."""
+"""Git servers and chart repositories that attack: each is refused with one line, in time, and no
+login leaves its origin.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,13 @@ from typing import Any
 import pytest
 
 from fleetctl.core.charts.reference import ChartRequest
-from fleetctl.core.model.errors import DeadlineError, FleetError, LoginError, RefusedError, SourceError
+from fleetctl.core.model.errors import (
+    DeadlineError,
+    FleetError,
+    LoginError,
+    RefusedError,
+    SourceError,
+)
 from fleetctl.sources.charts.complete import Login
 from fleetctl.sources.charts.remote import ChartLimits, EgressPolicy, fetch_chart
 from fleetctl.sources.git import repository
@@ -120,7 +128,11 @@ def chart(request: ChartRequest, **more: Any) -> Any:
 
 def git_jobs() -> list[int]:
     """The forks of the server for Git jobs that still run."""
-    servers = [pid for pid in children(os.getpid()) if b"gitchild" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    servers = [
+        pid
+        for pid in children(os.getpid())
+        if b"gitchild" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
     assert len(servers) == 1, servers
     return children(servers[0])
 
@@ -141,12 +153,20 @@ class TestGit:
         assert time.monotonic() - began < 5
         reaches(git_jobs, lambda jobs: not jobs)
 
-    def test_a_server_that_floods_is_cut_off(self, tmp_path: Path, enemy: Callable[[Answer], Enemy]) -> None:
+    def test_a_server_that_floods_is_cut_off(
+        self, tmp_path: Path, enemy: Callable[[Answer], Enemy]
+    ) -> None:
         """At the number of bytes that a fetch may bring."""
         with pytest.raises(SourceError):
-            fetch(enemy(flood).url, tmp_path, limits=repository.GitLimits(seconds=20, pack=1024 * 1024))
+            fetch(
+                enemy(flood).url,
+                tmp_path,
+                limits=repository.GitLimits(seconds=20, pack=1024 * 1024),
+            )
 
-    def test_a_login_does_not_follow_a_redirect(self, tmp_path: Path, enemy: Callable[[Answer], Enemy]) -> None:
+    def test_a_login_does_not_follow_a_redirect(
+        self, tmp_path: Path, enemy: Callable[[Answer], Enemy]
+    ) -> None:
         """The other origin is not even asked; the new address is named."""
         other = enemy(lambda handler: send(handler, 200))
         first = enemy(lambda handler: send(handler, 302, Location=other.url + handler.path))
@@ -155,7 +175,9 @@ class TestGit:
         assert other.url in caught.value.summary
         assert other.seen == []
 
-    def test_a_redirect_inside_the_origin_ends_too(self, tmp_path: Path, enemy: Callable[[Answer], Enemy]) -> None:
+    def test_a_redirect_inside_the_origin_ends_too(
+        self, tmp_path: Path, enemy: Callable[[Answer], Enemy]
+    ) -> None:
         """A circle is one line."""
         circle = enemy(lambda handler: send(handler, 301, Location=handler.path))
         with pytest.raises(SourceError, match="redirects too often"):
@@ -168,14 +190,25 @@ class TestGit:
             (200, "text/html", b"<html>", "it answers with text/html"),
             (200, ADVERTISED, b"zzzz", "cannot be read"),
             (200, ADVERTISED, b"", "cannot be read"),
-            (200, ADVERTISED, b"001e# service=git-upload-pack\n0000" + b"ffff" * 9, "cannot be read"),
+            (
+                200,
+                ADVERTISED,
+                b"001e# service=git-upload-pack\n0000" + b"ffff" * 9,
+                "cannot be read",
+            ),
             (403, "text/html", b"", "forbids"),
             (500, "text/html", b"", "answered 500"),
             (200, "text/plain\r\n\r\nevil", b"", "it answers with"),
         ],
     )
     def test_nonsense_is_one_line(
-        self, tmp_path: Path, enemy: Callable[[Answer], Enemy], status: int, kind: str, body: bytes, words: str
+        self,
+        tmp_path: Path,
+        enemy: Callable[[Answer], Enemy],
+        status: int,
+        kind: str,
+        body: bytes,
+        words: str,
     ) -> None:
         """With the address, what was wrong, and what to do."""
         server = enemy(lambda handler: send(handler, status, body, Content_Type=kind))
@@ -186,12 +219,16 @@ class TestGit:
         assert len(caught.value.summary) < 400
         assert caught.value.next_step
 
-    def test_a_cancelled_fetch_leaves_no_child(self, tmp_path: Path, enemy: Callable[[Answer], Enemy]) -> None:
+    def test_a_cancelled_fetch_leaves_no_child(
+        self, tmp_path: Path, enemy: Callable[[Answer], Enemy]
+    ) -> None:
         """A manager that stops takes its children along."""
         server = enemy(silence)
 
         async def cancelled() -> None:
-            task = asyncio.create_task(repository.fetch(server.url + "/x.git", store=tmp_path / "store"))
+            task = asyncio.create_task(
+                repository.fetch(server.url + "/x.git", store=tmp_path / "store")
+            )
             end = time.monotonic() + 20
             while not server.seen:
                 assert time.monotonic() < end
@@ -207,7 +244,9 @@ class TestGit:
 
 class TestCharts:
     @pytest.mark.parametrize("answer", [drip, silence])
-    def test_a_server_that_never_ends_is_ended_at_the_deadline(self, enemy: Callable[[Answer], Enemy], answer: Answer) -> None:
+    def test_a_server_that_never_ends_is_ended_at_the_deadline(
+        self, enemy: Callable[[Answer], Enemy], answer: Answer
+    ) -> None:
         """The total counts, not the single read."""
         began = time.monotonic()
         with pytest.raises(DeadlineError, match=r"could not be fetched within 1 s"):
@@ -219,15 +258,29 @@ class TestCharts:
         with pytest.raises(SourceError, match="is larger than 65536 bytes"):
             chart(ChartRequest("web", enemy(flood).url), limits=ChartLimits(index=65536))
 
-    @pytest.mark.parametrize("place", ["http://169.254.169.254/latest", "http://127.0.0.2:1/x", "http://[::1]:1/x", "file:///etc/passwd"])
-    def test_a_redirect_into_the_machine_is_refused(self, enemy: Callable[[Answer], Enemy], place: str) -> None:
+    @pytest.mark.parametrize(
+        "place",
+        [
+            "http://169.254.169.254/latest",
+            "http://127.0.0.2:1/x",
+            "http://[::1]:1/x",
+            "file:///etc/passwd",
+        ],
+    )
+    def test_a_redirect_into_the_machine_is_refused(
+        self, enemy: Callable[[Answer], Enemy], place: str
+    ) -> None:
         """The policy is asked at each step, by address."""
         server = enemy(lambda handler: send(handler, 302, Location=place))
         with pytest.raises(RefusedError):
-            chart(ChartRequest(f"{server.url}/web.tgz"), egress=EgressPolicy(allow=("127.0.0.1/32",)))
+            chart(
+                ChartRequest(f"{server.url}/web.tgz"), egress=EgressPolicy(allow=("127.0.0.1/32",))
+            )
         assert len(server.seen) == 1
 
-    def test_without_leave_the_machine_itself_is_not_asked(self, enemy: Callable[[Answer], Enemy]) -> None:
+    def test_without_leave_the_machine_itself_is_not_asked(
+        self, enemy: Callable[[Answer], Enemy]
+    ) -> None:
         """Nothing is sent; the line says how to allow it."""
         server = enemy(lambda handler: send(handler, 200))
         with pytest.raises(RefusedError, match="may not be read from") as caught:
@@ -240,11 +293,19 @@ class TestCharts:
         other = enemy(lambda handler: send(handler, 200))
         mirror = enemy(lambda handler: send(handler, 302, Location=other.url))
         with pytest.raises(RefusedError):
-            chart(ChartRequest("web", "https://charts.example"), egress=EgressPolicy(), mirrors={"https://charts.example": mirror.url})
+            chart(
+                ChartRequest("web", "https://charts.example"),
+                egress=EgressPolicy(),
+                mirrors={"https://charts.example": mirror.url},
+            )
         assert other.seen == []
 
-    def test_a_login_stays_with_its_origin(self, enemy: Callable[[Answer], Enemy], tmp_path: Path) -> None:
-        """Neither a redirect nor an address in the index nor a dependency takes it along; the repository itself gets it."""
+    def test_a_login_stays_with_its_origin(
+        self, enemy: Callable[[Answer], Enemy], tmp_path: Path
+    ) -> None:
+        """Neither a redirect nor an address in the index nor a dependency takes it along; the
+        repository itself gets it.
+        """
         tarball = package(write(tmp_path, "web", "1.0.0"), tmp_path).read_bytes()
         other = enemy(lambda handler: send(handler, 200, tarball))
 
@@ -252,7 +313,11 @@ class TestCharts:
             if handler.path == "/moved/index.yaml":
                 send(handler, 302, Location=f"{other.url}/index.yaml")
             else:
-                send(handler, 200, f"entries: {{web: [{{version: 1.0.0, urls: ['{other.url}/web.tgz']}}]}}".encode())
+                send(
+                    handler,
+                    200,
+                    f"entries: {{web: [{{version: 1.0.0, urls: ['{other.url}/web.tgz']}}]}}".encode(),  # noqa: E501
+                )
 
         home = enemy(index)
         assert chart(ChartRequest("web", home.url), credential=LOGIN).version == "1.0.0"
@@ -261,7 +326,9 @@ class TestCharts:
         assert [login.split()[0] for _, login in home.seen] == ["Basic", "Basic"]
         assert [login for _, login in other.seen] == ["", ""]
 
-    def test_a_login_goes_to_no_address_that_only_contains_the_pattern(self, enemy: Callable[[Answer], Enemy]) -> None:
+    def test_a_login_goes_to_no_address_that_only_contains_the_pattern(
+        self, enemy: Callable[[Answer], Enemy]
+    ) -> None:
         """In a query, a path, a fragment, a user, or the chart beside an allowed repository."""
         server = enemy(lambda handler: send(handler, 404))
         allowed, there = "http://charts.example:8080/team", server.url.removeprefix("http://")
@@ -283,8 +350,12 @@ class TestCharts:
         assert not any(authorization for _, authorization in server.seen)
         assert login.credential_for(ChartRequest("web", repo=allowed)) is LOGIN
 
-    @pytest.mark.parametrize("place", ["http://[", "https:\\\\x", "//", "http://a b/", "http://a:99999999/"])
-    def test_a_redirect_to_nonsense_is_one_line(self, enemy: Callable[[Answer], Enemy], place: str) -> None:
+    @pytest.mark.parametrize(
+        "place", ["http://[", "https:\\\\x", "//", "http://a b/", "http://a:99999999/"]
+    )
+    def test_a_redirect_to_nonsense_is_one_line(
+        self, enemy: Callable[[Answer], Enemy], place: str
+    ) -> None:
         server = enemy(lambda handler: send(handler, 302, Location=place))
         with pytest.raises(FleetError) as caught:
             chart(ChartRequest(server.url + "/web-1.0.0.tgz"))
@@ -298,10 +369,14 @@ class TestCharts:
             chart(ChartRequest(server.url + "/web-1.0.0.tgz"))
         assert time.monotonic() - began < 10
 
-    def test_a_redirect_there_and_back_has_lost_the_login(self, enemy: Callable[[Answer], Enemy]) -> None:
+    def test_a_redirect_there_and_back_has_lost_the_login(
+        self, enemy: Callable[[Answer], Enemy]
+    ) -> None:
         """Who was away could have been sent anywhere."""
         places: dict[str, str] = {}
-        other = enemy(lambda handler: send(handler, 302, Location=places["home"] + "/back/index.yaml"))
+        other = enemy(
+            lambda handler: send(handler, 302, Location=places["home"] + "/back/index.yaml")
+        )
 
         def answer(handler: BaseHTTPRequestHandler) -> None:
             if handler.path.startswith("/back"):
@@ -315,13 +390,21 @@ class TestCharts:
             chart(ChartRequest("web", home.url), credential=LOGIN)
         assert [bool(login) for _, login in home.seen] == [True, False]
 
-    def test_a_registry_cannot_have_the_login_sent_to_another_host(self, enemy: Callable[[Answer], Enemy]) -> None:
-        """A token is asked for where the registry says, without the login when that is not the registry's own."""
+    def test_a_registry_cannot_have_the_login_sent_to_another_host(
+        self, enemy: Callable[[Answer], Enemy]
+    ) -> None:
+        """A token is asked for where the registry says, without the login when that is not the
+        registry's own.
+        """
         other = enemy(lambda handler: send(handler, 200, b'{"token": "t"}'))
         challenge = f'Bearer realm="{other.url}/token",service="r",scope="repository:web:pull"'
         home = enemy(lambda handler: send(handler, 401, WWW_Authenticate=challenge))
         with pytest.raises(LoginError) as caught:
-            chart(ChartRequest("oci://r.example/web", version="1.0.0"), credential=LOGIN, mirrors={"oci://r.example/": home.url + "/"})
+            chart(
+                ChartRequest("oci://r.example/web", version="1.0.0"),
+                credential=LOGIN,
+                mirrors={"oci://r.example/": home.url + "/"},
+            )
         assert [login for _, login in other.seen] == [""]
         assert "open-sesame" not in str(caught.value)
 
@@ -338,4 +421,7 @@ class TestCharts:
             with pytest.raises(SourceError, match="its digest is another"):
                 chart(ChartRequest("web", server.url))
             with pytest.raises(SourceError, match="is not what its manifest says"):
-                chart(ChartRequest("oci://r.example/web"), mirrors={"oci://r.example/": server.url + "/"})
+                chart(
+                    ChartRequest("oci://r.example/web"),
+                    mirrors={"oci://r.example/": server.url + "/"},
+                )

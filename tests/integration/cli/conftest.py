@@ -1,4 +1,6 @@
-"""One HTTP side for all tests of a file; every test begins with an empty service and a person who is logged in."""
+"""One HTTP side for all tests of a file; every test begins with an empty service and a person who
+is logged in.
+"""
 
 from __future__ import annotations
 

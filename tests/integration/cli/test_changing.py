@@ -12,7 +12,10 @@ import yaml
 from tests.support.cli import WORKSPACE, Person, Shop
 from tests.support.cliprocess import login_in, on_terminal
 
-GROUP = "apiVersion: fleet.cattle.io/v1alpha1\nkind: ClusterGroup\nmetadata: {name: NAME}\nspec: {selector: {matchLabels: {env: prod}}}\n"
+GROUP = (
+    "apiVersion: fleet.cattle.io/v1alpha1\nkind: ClusterGroup\nmetadata: {name: NAME}\nspec:"
+    " {selector: {matchLabels: {env: prod}}}\n"
+)
 
 
 def _puts(shop: Shop) -> list[str]:
@@ -28,28 +31,59 @@ def _hold(bundle: str, removals: int) -> dict[str, Any]:
         "removals": removals,
         "of": 40,
         "since": "2026-01-01T00:00:00Z",
-        "message": f"would be removed from {removals} of 40 clusters (a, b and 10 more): labels of clusters changed",
+        "message": (
+            f"would be removed from {removals} of 40 clusters (a, b and 10 more): labels of"
+            " clusters changed"
+        ),
         "confirm": f"fleetctl held confirm {bundle} --removals {removals}",
     }
 
 
 class TestGitRepoAdd:
     def test_a_secret_is_made_first(self, person: Person, shop: Shop, tmp_path: Path):
-        """Password from standard input, authority from a file, both in a Secret that the GitRepo names."""
+        """Password from standard input, authority from a file, both in a Secret that the GitRepo
+        names.
+        """
         ca = tmp_path / "ca.pem"
         ca.write_text((shop.config.data_dir / "tls" / "ca.pem").read_text())
-        words = ("gitrepo", "add", "apps", "https://git.test/apps", "--username", "bob", "--password-stdin", "--ca-file", str(ca))
+        words = (
+            "gitrepo",
+            "add",
+            "apps",
+            "https://git.test/apps",
+            "--username",
+            "bob",
+            "--password-stdin",
+            "--ca-file",
+            str(ca),
+        )
         assert person.good(*words, stdin="open sesame\n") == "gitrepo/apps created\n"
         secret = shop.service.objects["Secret", WORKSPACE, "apps-git"]
         assert secret["type"] == "kubernetes.io/basic-auth"
-        assert secret["stringData"] == {"username": "bob", "password": "open sesame", "cacerts": ca.read_text()}
-        assert shop.service.objects["GitRepo", WORKSPACE, "apps"]["spec"]["clientSecretName"] == "apps-git"
-        assert [call for call in _puts(shop) if "dry" not in call] == [f"put Secret {WORKSPACE}/apps-git", f"put GitRepo {WORKSPACE}/apps"]
+        assert secret["stringData"] == {
+            "username": "bob",
+            "password": "open sesame",
+            "cacerts": ca.read_text(),
+        }
+        assert (
+            shop.service.objects["GitRepo", WORKSPACE, "apps"]["spec"]["clientSecretName"]
+            == "apps-git"
+        )
+        assert [call for call in _puts(shop) if "dry" not in call] == [
+            f"put Secret {WORKSPACE}/apps-git",
+            f"put GitRepo {WORKSPACE}/apps",
+        ]
 
     def test_every_option_stands_in_the_spec(self, person: Person, shop: Shop):
         """In Fleet's keys; what is not said is not sent."""
-        words = "gitrepo add a https://git.test/a --branch main --path x --path y --target-namespace ns --service-account sa --paused"
-        more = "--polling-interval 30s --disable-polling --keep-resources --correct-drift --label team=a --target group:prod --target paris"
+        words = (
+            "gitrepo add a https://git.test/a --branch main --path x --path y --target-namespace ns"
+            " --service-account sa --paused"
+        )
+        more = (
+            "--polling-interval 30s --disable-polling --keep-resources --correct-drift --label"
+            " team=a --target group:prod --target paris"
+        )
         person.good(*words.split(), *more.split(), "--target", "env in (a,b)", "-l", "tier=gold")
         doc = shop.service.objects["GitRepo", WORKSPACE, "a"]
         assert doc["metadata"] == {"name": "a", "namespace": WORKSPACE, "labels": {"team": "a"}}
@@ -60,7 +94,12 @@ class TestGitRepoAdd:
             "targets": [
                 {"name": "group:prod", "clusterGroup": "prod"},
                 {"name": "paris", "clusterName": "paris"},
-                {"name": "target2", "clusterSelector": {"matchExpressions": [{"key": "env", "operator": "In", "values": ["a", "b"]}]}},
+                {
+                    "name": "target2",
+                    "clusterSelector": {
+                        "matchExpressions": [{"key": "env", "operator": "In", "values": ["a", "b"]}]
+                    },
+                },
                 {"name": "selector", "clusterSelector": {"matchLabels": {"tier": "gold"}}},
             ],
             "targetNamespace": "ns",
@@ -75,7 +114,9 @@ class TestGitRepoAdd:
     def test_without_targets_it_goes_everywhere(self, person: Person, shop: Shop):
         """And says so in the object."""
         person.good("gitrepo", "add", "a", "https://git.test/a")
-        assert shop.service.objects["GitRepo", WORKSPACE, "a"]["spec"]["targets"] == [{"name": "all", "clusterSelector": {}}]
+        assert shop.service.objects["GitRepo", WORKSPACE, "a"]["spec"]["targets"] == [
+            {"name": "all", "clusterSelector": {}}
+        ]
 
     def test_another_spec_is_not_overwritten_by_mistake(self, person: Person, shop: Shop):
         """The same again is fine; another address needs --replace."""
@@ -88,7 +129,16 @@ class TestGitRepoAdd:
 
     def test_dry_run_sends_nothing_that_stays(self, person: Person, shop: Shop):
         """Not even the Secret."""
-        words = ("gitrepo", "add", "a", "https://git.test/a", "--username", "u", "--password-stdin", "--dry-run")
+        words = (
+            "gitrepo",
+            "add",
+            "a",
+            "https://git.test/a",
+            "--username",
+            "u",
+            "--password-stdin",
+            "--dry-run",
+        )
         assert "created (dry run)" in person.good(*words, stdin="p\n")
         assert shop.service.objects == {}
 
@@ -104,7 +154,9 @@ class TestGitRepoAdd:
             (("https://git.test/a", "--label", "nonsense"), "", "not a label"),
         ],
     )
-    def test_what_is_wrong_is_said_before_anything_is_sent(self, person: Person, shop: Shop, words: tuple[str, ...], stdin: str, says: str):
+    def test_what_is_wrong_is_said_before_anything_is_sent(
+        self, person: Person, shop: Shop, words: tuple[str, ...], stdin: str, says: str
+    ):
         """With exit status 2; a password in the address is never repeated."""
         done = person.run("gitrepo", "add", "a", *words, stdin=stdin)
         assert (done.status, done.out) == (2, "")
@@ -118,23 +170,49 @@ class TestApply:
         """Every YAML and JSON file below it, Lists and empty documents included."""
         folder = tmp_path / "objects"
         (folder / "sub").mkdir(parents=True)
-        (folder / "a.yaml").write_text("---\n" + GROUP.replace("NAME", "a") + "---\n---\n" + GROUP.replace("NAME", "b"))
-        listed = {"kind": "List", "apiVersion": "v1", "items": [yaml.safe_load(GROUP.replace("NAME", "c"))]}
+        (folder / "a.yaml").write_text(
+            "---\n" + GROUP.replace("NAME", "a") + "---\n---\n" + GROUP.replace("NAME", "b")
+        )
+        listed = {
+            "kind": "List",
+            "apiVersion": "v1",
+            "items": [yaml.safe_load(GROUP.replace("NAME", "c"))],
+        }
         (folder / "sub" / "c.json").write_text(json.dumps(listed))
         (folder / "notes.txt").write_text("not read")
         said = person.good("apply", "-f", str(folder))
-        assert said.splitlines() == ["clustergroup/a created", "clustergroup/b created", "clustergroup/c created"]
+        assert said.splitlines() == [
+            "clustergroup/a created",
+            "clustergroup/b created",
+            "clustergroup/c created",
+        ]
         assert set(shop.service.objects) == {("ClusterGroup", WORKSPACE, name) for name in "abc"}
 
     def test_all_are_checked_before_one_is_written(self, person: Person, shop: Shop):
         """The dry run of every document comes before the first write."""
-        person.good("apply", "-f", "-", stdin=GROUP.replace("NAME", "a") + "---\n" + GROUP.replace("NAME", "b"))
-        assert [call.split()[-1] for call in _puts(shop)] == ["dry", "dry", f"{WORKSPACE}/a", f"{WORKSPACE}/b"]
+        person.good(
+            "apply",
+            "-f",
+            "-",
+            stdin=GROUP.replace("NAME", "a") + "---\n" + GROUP.replace("NAME", "b"),
+        )
+        assert [call.split()[-1] for call in _puts(shop)] == [
+            "dry",
+            "dry",
+            f"{WORKSPACE}/a",
+            f"{WORKSPACE}/b",
+        ]
 
     def test_a_token_is_shown_once_and_alone(self, person: Person):
         """Only its value is added to stdout."""
-        doc = "apiVersion: fleet.cattle.io/v1alpha1\nkind: ClusterRegistrationToken\nmetadata: {name: t}\nspec: {ttl: 1h}\n"
-        assert person.good("apply", "-f", "-", stdin=doc).splitlines() == ["clusterregistrationtoken/t created", "once"]
+        doc = (
+            "apiVersion: fleet.cattle.io/v1alpha1\nkind: ClusterRegistrationToken\nmetadata: {name:"
+            " t}\nspec: {ttl: 1h}\n"
+        )
+        assert person.good("apply", "-f", "-", stdin=doc).splitlines() == [
+            "clusterregistrationtoken/t created",
+            "once",
+        ]
 
     @pytest.mark.parametrize(
         ("text", "says"),
@@ -148,7 +226,9 @@ class TestApply:
             (GROUP.replace("NAME", "a").replace("name: a", "name: a, namespace: other"), "-n says"),
         ],
     )
-    def test_a_wrong_document_names_its_place(self, person: Person, shop: Shop, text: str, says: str):
+    def test_a_wrong_document_names_its_place(
+        self, person: Person, shop: Shop, text: str, says: str
+    ):
         """Exit status 2, and nothing is sent."""
         done = person.run("apply", "-f", "-", "-n", "here", stdin=text)
         assert done.status == 2
@@ -157,9 +237,16 @@ class TestApply:
         assert _puts(shop) == []
 
     @pytest.mark.parametrize("kind", ["GitRepoRestriction", "Policy", "BundleNamespaceMapping"])
-    def test_what_would_narrow_rights_without_effect_is_refused(self, person: Person, shop: Shop, kind: str):
+    def test_what_would_narrow_rights_without_effect_is_refused(
+        self, person: Person, shop: Shop, kind: str
+    ):
         """Exit status 3, and nothing is sent."""
-        done = person.run("apply", "-f", "-", stdin=f"apiVersion: fleet.cattle.io/v1alpha1\nkind: {kind}\nmetadata: {{name: a}}\n")
+        done = person.run(
+            "apply",
+            "-f",
+            "-",
+            stdin=f"apiVersion: fleet.cattle.io/v1alpha1\nkind: {kind}\nmetadata: {{name: a}}\n",
+        )
         assert done.status == 3
         assert "refused: not enforced in this version" in done.err
         assert _puts(shop) == []
@@ -174,7 +261,11 @@ class TestDelete:
     def test_it_says_what_goes_and_needs_a_yes(self, person: Person, shop: Shop):
         """Without a terminal and without --yes nothing happens, with exit status 3."""
         shop.service.give("GitRepo", "apps")
-        shop.service.gone = {"bundles": ["web", "db"], "deployments": 6, "clusters": ["a", "b", "c"]}
+        shop.service.gone = {
+            "bundles": ["web", "db"],
+            "deployments": 6,
+            "clusters": ["a", "b", "c"],
+        }
         done = person.run("gitrepo", "delete", "apps")
         assert done.status == 3
         assert "GitRepo apps: removes 2 bundles (web, db) from 3 clusters." in done.err
@@ -187,14 +278,20 @@ class TestDelete:
         shop.service.give("Cluster", "paris")
         assert person.run("cluster", "delete", "paris", "nope", "--yes").status == 1
         assert len(shop.service.objects) == 1
-        assert person.good("delete", "cl", "paris", "nope", "--yes", "--ignore-not-found") == "cluster/paris deleted\n"
+        assert (
+            person.good("delete", "cl", "paris", "nope", "--yes", "--ignore-not-found")
+            == "cluster/paris deleted\n"
+        )
 
     def test_a_cluster_says_what_stays(self, person: Person, shop: Shop):
         """Without --uninstall its bundles stay, with it they go."""
         shop.service.give("Cluster", "paris")
         shop.service.gone = {"bundles": ["web"], "deployments": 1, "clusters": ["paris"]}
         assert "1 bundle stay there" in person.run("cluster", "delete", "paris").err
-        assert "removes 1 bundle (web) from it" in person.run("cluster", "delete", "paris", "--uninstall").err
+        assert (
+            "removes 1 bundle (web) from it"
+            in person.run("cluster", "delete", "paris", "--uninstall").err
+        )
 
     def test_objects_of_a_file(self, person: Person, shop: Shop):
         """The same file that made them removes them."""
@@ -230,7 +327,10 @@ class TestClusters:
 
     def test_register_for_scripts(self, person: Person, shop: Shop):
         """The token alone, or everything as JSON."""
-        assert person.good("cluster", "register", "a", "--token-only").strip() in shop.service.enrol_tokens
+        assert (
+            person.good("cluster", "register", "a", "--token-only").strip()
+            in shop.service.enrol_tokens
+        )
         made = json.loads(person.good("cluster", "register", "a", "-o", "json"))
         assert {"token", "url", "caPin", "agentSha256"} <= set(made)
 
@@ -238,14 +338,19 @@ class TestClusters:
         """`key-` removes."""
         shop.service.give("Cluster", "paris", metadata={"labels": {"old": "1"}})
         person.good("cluster", "label", "paris", "env=prod", "old-")
-        assert shop.service.objects["Cluster", WORKSPACE, "paris"]["metadata"]["labels"] == {"env": "prod", "old": None}
+        assert shop.service.objects["Cluster", WORKSPACE, "paris"]["metadata"]["labels"] == {
+            "env": "prod",
+            "old": None,
+        }
         assert person.run("cluster", "label", "paris", "nonsense").status == 2
         assert person.run("cluster", "label", "env=prod").status == 2
         assert person.run("cluster", "label", "-l", "env=prod", "paris", "a=b").status == 2
         assert person.run("cluster", "label", "nobody", "a=b").status == 1
 
     def test_labels_of_many_ask_before_much_goes(self, person: Person, shop: Shop):
-        """The numbers, a question that nobody answers here, and with --yes the number that was shown; --dry-run does nothing."""
+        """The numbers, a question that nobody answers here, and with --yes the number that was
+        shown; --dry-run does nothing.
+        """
         for name in ("paris", "rome"):
             shop.service.give("Cluster", name, metadata={"labels": {"env": "prod"}})
         assert person.good("cluster", "label", "-l", "env=prod", "tier=gold").splitlines() == [
@@ -255,18 +360,29 @@ class TestClusters:
         shop.service.held = [_hold("web", 12)]
         dry = person.good("cluster", "label", "-l", "env=prod", "env-", "--dry-run").splitlines()
         assert dry[0] == "cluster/paris unlabeled (dry run)"
-        assert dry[-2:] == ["would remove web from 12 clusters", "so much is asked about: 12 deployments; --yes answers"]
+        assert dry[-2:] == [
+            "would remove web from 12 clusters",
+            "so much is asked about: 12 deployments; --yes answers",
+        ]
         refused = person.run("cluster", "label", "-l", "env=prod", "env-")
         assert refused.status == 3
         assert "bundle web would be removed from 12 of 40 clusters" in refused.err
         assert "Add --yes." in refused.err
-        assert shop.service.objects["Cluster", WORKSPACE, "paris"]["metadata"]["labels"]["env"] == "prod"
-        assert person.good("cluster", "label", "-l", "env=prod", "env-", "--yes").splitlines()[-1] == "removes web from 12 clusters"
+        assert (
+            shop.service.objects["Cluster", WORKSPACE, "paris"]["metadata"]["labels"]["env"]
+            == "prod"
+        )
+        assert (
+            person.good("cluster", "label", "-l", "env=prod", "env-", "--yes").splitlines()[-1]
+            == "removes web from 12 clusters"
+        )
         assert shop.service.calls[-1] == "label [] env=prod {'env': None} False 12"
         shop.service.held = []
 
     def test_what_is_held_is_listed_and_confirmed(self, person: Person, shop: Shop):
-        """The table with the commands on stderr, JSON as the API has it, and a yes to another number is refused."""
+        """The table with the commands on stderr, JSON as the API has it, and a yes to another
+        number is refused.
+        """
         shop.service.held = []
         assert "Nothing is held" in person.run("held", "list").err
         shop.service.held = [_hold("web", 12)]
@@ -277,18 +393,27 @@ class TestClusters:
         assert person.good("held", "list", "-o", "name") == "bundle/web\n"
         assert person.run("held", "confirm", "web", "--removals", "11").status == 1
         assert person.run("held", "confirm", "web", "--removals", "x").status == 2
-        assert person.good("held", "confirm", "web", "--removals", "12") == "bundle/web is removed from 12 clusters\n"
+        assert (
+            person.good("held", "confirm", "web", "--removals", "12")
+            == "bundle/web is removed from 12 clusters\n"
+        )
 
     def test_groups(self, person: Person, shop: Shop):
         """A group is a selector with a name."""
         assert person.run("clustergroup", "create", "prod").status == 2
         person.good("clustergroup", "create", "prod", "-l", "env=prod")
-        assert shop.service.objects["ClusterGroup", WORKSPACE, "prod"]["spec"] == {"selector": {"matchLabels": {"env": "prod"}}}
+        assert shop.service.objects["ClusterGroup", WORKSPACE, "prod"]["spec"] == {
+            "selector": {"matchLabels": {"env": "prod"}}
+        }
 
 
 def test_confirm_and_sync(person: Person, shop: Shop):
     """A held removal goes with exactly its number and commit."""
-    shop.service.give("GitRepo", "apps", status={"held": {"removals": 2, "of": 3, "bundles": ["a", "b"], "commit": "c" * 40}})
+    shop.service.give(
+        "GitRepo",
+        "apps",
+        status={"held": {"removals": 2, "of": 3, "bundles": ["a", "b"], "commit": "c" * 40}},
+    )
     assert f"confirm apps --removals 2 --commit {'c' * 12}" in person.good("gitrepo", "get", "apps")
     person.good("gitrepo", "confirm", "apps", "--removals", "2", "--commit", "c" * 12)
     assert f"confirm 2 {'c' * 12}" in shop.service.calls
@@ -296,15 +421,27 @@ def test_confirm_and_sync(person: Person, shop: Shop):
 
 
 def test_pause_and_resume(person: Person, shop: Shop):
-    """Only `paused` changes; what is so already is left alone, and an unknown name changes nothing."""
+    """Only `paused` changes; what is so already is left alone, and an unknown name changes
+    nothing.
+    """
     spec = {"repo": "https://example.org/x", "paths": ["a"], "clientSecretName": "s"}
-    shop.service.give("GitRepo", "apps", spec=dict(spec), status={"display": {"state": "Ready"}}, metadata={"labels": {"a": "b"}})
+    shop.service.give(
+        "GitRepo",
+        "apps",
+        spec=dict(spec),
+        status={"display": {"state": "Ready"}},
+        metadata={"labels": {"a": "b"}},
+    )
     shop.service.give("Cluster", "paris", spec={})
     assert person.run("gitrepo", "pause", "apps", "nope").status == 1
     assert "paused" not in shop.service.objects["GitRepo", "fleet-default", "apps"]["spec"]
     assert person.good("gitrepo", "pause", "apps") == "gitrepo/apps paused\n"
     put = shop.service.objects["GitRepo", "fleet-default", "apps"]
-    assert (put["spec"], put["metadata"]["labels"], "status" in put) == (spec | {"paused": True}, {"a": "b"}, False)
+    assert (put["spec"], put["metadata"]["labels"], "status" in put) == (
+        spec | {"paused": True},
+        {"a": "b"},
+        False,
+    )
     assert person.good("gitrepo", "pause", "apps") == "gitrepo/apps paused already\n"
     assert person.good("gitrepo", "resume", "apps") == "gitrepo/apps resumed\n"
     assert shop.service.objects["GitRepo", "fleet-default", "apps"]["spec"] == spec

@@ -1,4 +1,6 @@
-"""The CLI as a person uses it: every command against a real manager, with its exit status and its one-line errors."""
+"""The CLI as a person uses it: every command against a real manager, with its exit status and its
+one-line errors.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,14 @@ class Terminal:
 
     def run(self, *words: str, stdin: str = "", code: int = 0) -> str:
         """stdout and stderr; fails when the exit status is another one, or a trace is shown."""
-        done = subprocess.run(program("fleetctl", *words), env=self.env, input=stdin, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            program("fleetctl", *words),
+            env=self.env,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)
         assert "Traceback" not in done.stderr
         return done.stdout + done.stderr
@@ -46,7 +55,9 @@ def manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Manager]:
 def terminal(tmp_path: Path, manager: Manager) -> Terminal:
     made = Terminal(tmp_path / "home")
     token = str(manager.data_dir / "admin.token")
-    assert "as admin" in made.run("login", manager.url, "--ca-pin", manager.ca_pin, "--token-file", token)
+    assert "as admin" in made.run(
+        "login", manager.url, "--ca-pin", manager.ca_pin, "--token-file", token
+    )
     return made
 
 
@@ -67,7 +78,9 @@ class TestWithoutAManager:
         for side in ("left", "right"):
             (tmp_path / side).mkdir()
             (tmp_path / side / "fleet.yaml").write_text("defaultNamespace: [1]\n")
-        says = Terminal(tmp_path).run("diff", str(tmp_path / "left"), str(tmp_path / "right"), "--cluster", "c", code=2)
+        says = Terminal(tmp_path).run(
+            "diff", str(tmp_path / "left"), str(tmp_path / "right"), "--cluster", "c", code=2
+        )
         for side in ("left", "right"):
             assert f"error: {tmp_path / side}: fleet.yaml:1:" in says
 
@@ -81,7 +94,9 @@ class TestWithoutAManager:
             (("wait",), "fleetctl wait [OPTIONS] [KIND[/NAME]]..."),
         ],
     )
-    def test_the_usage_lists_each_argument_in_plain_form(self, tmp_path: Path, words: tuple[str, ...], usage: str) -> None:
+    def test_the_usage_lists_each_argument_in_plain_form(
+        self, tmp_path: Path, words: tuple[str, ...], usage: str
+    ) -> None:
         assert Terminal(tmp_path).run(*words, "--help").splitlines()[0] == f"Usage: {usage}"
 
     @pytest.mark.parametrize(
@@ -97,14 +112,18 @@ class TestWithoutAManager:
             (("context", "use", "nowhere"), 1, "no context nowhere"),
         ],
     )
-    def test_mistakes_get_one_line_and_a_next_step(self, tmp_path: Path, words: tuple[str, ...], code: int, says: str) -> None:
+    def test_mistakes_get_one_line_and_a_next_step(
+        self, tmp_path: Path, words: tuple[str, ...], code: int, says: str
+    ) -> None:
         """With the exit status of their kind."""
         assert says in Terminal(tmp_path).run(*words, code=code)
 
     def test_a_dead_manager_is_exit_status_five(self, tmp_path: Path) -> None:
         """And says so."""
         config = tmp_path / "config.yaml"
-        config.write_text("current: a\ncontexts:\n- {name: a, url: 'https://127.0.0.1:9', token: t}\n")
+        config.write_text(
+            "current: a\ncontexts:\n- {name: a, url: 'https://127.0.0.1:9', token: t}\n"
+        )
         assert "cannot be reached" in Terminal(tmp_path).run("status", code=5)
 
     def test_completion_is_a_script(self, tmp_path: Path) -> None:
@@ -121,14 +140,24 @@ class TestLogin:
         assert "not the one that the CA pin names" in terminal.run(
             "login", manager.url, "--ca-pin", "0" * 64, "--token-file", token, code=4
         )
-        said = terminal.run("login", manager.url, "--ca-pin", manager.ca_pin, "--token-stdin", stdin="nonsense\n", code=4)
+        said = terminal.run(
+            "login",
+            manager.url,
+            "--ca-pin",
+            manager.ca_pin,
+            "--token-stdin",
+            stdin="nonsense\n",
+            code=4,
+        )
         assert "token" in said
 
     def test_tokens_have_roles(self, terminal: Terminal, manager: Manager, tmp_path: Path) -> None:
         """A reader reads; a revoked token is worthless."""
         value = terminal.run("token", "create", "ci", "--role", "read").splitlines()[0]
         reader = Terminal(tmp_path / "reader")
-        reader.run("login", manager.url, "--ca-pin", manager.ca_pin, "--token-stdin", stdin=value + "\n")
+        reader.run(
+            "login", manager.url, "--ca-pin", manager.ca_pin, "--token-stdin", stdin=value + "\n"
+        )
         reader.run("status")
         assert "may read only" in reader.run("cluster", "register", "x", code=3)
         terminal.run("token", "revoke", "ci", "--yes")
@@ -143,10 +172,15 @@ class TestObjects:
         with GitServer(tmp_path / "git") as server:
             clone = Clone(server, "apps", tmp_path / "clone")
             commit = clone.push({"m.yaml": MAP})
-            assert "gitrepo/shop created" in terminal.run("gitrepo", "add", "shop", clone.url, "-l", "env=none")
+            assert "gitrepo/shop created" in terminal.run(
+                "gitrepo", "add", "shop", clone.url, "-l", "env=none"
+            )
             terminal.run("wait", "gitrepo/shop", "--commit", commit[:12], "--timeout", "30")
             assert commit[:7] in terminal.run("gitrepo", "list")
-            assert json.loads(terminal.run("gitrepo", "get", "shop", "-o", "json"))["status"]["commit"] == commit
+            assert (
+                json.loads(terminal.run("gitrepo", "get", "shop", "-o", "json"))["status"]["commit"]
+                == commit
+            )
             assert "kind: GitRepo" in terminal.run("get", "gr/shop", "-o", "yaml")
             assert terminal.run("get", "gr", "-o", "name") == "gitrepo/shop\n"
             assert "shop" in terminal.run("bundle", "list")
@@ -158,7 +192,9 @@ class TestObjects:
     def test_what_is_wrong_with_a_repository_is_shown(self, terminal: Terminal) -> None:
         """The error and its next step; waiting for it ends with exit status 6."""
         terminal.run("gitrepo", "add", "gone", "http://127.0.0.1:9/none.git")
-        assert "does not take connections" in terminal.run("wait", "gitrepo/gone", "--timeout", "3", code=6)
+        assert "does not take connections" in terminal.run(
+            "wait", "gitrepo/gone", "--timeout", "3", code=6
+        )
         assert "correct the address" in terminal.run("gitrepo", "get", "gone")
         assert "Stalled" in terminal.run("status")
         terminal.run("gitrepo", "delete", "gone", "--yes")
@@ -174,12 +210,16 @@ class TestObjects:
         assert "paris" in terminal.run("cluster", "list", "-l", "region in (eu,us)")
         terminal.run("cluster", "delete", "paris", "--yes")
 
-    def test_apply_checks_all_before_it_writes_one(self, terminal: Terminal, tmp_path: Path) -> None:
+    def test_apply_checks_all_before_it_writes_one(
+        self, terminal: Terminal, tmp_path: Path
+    ) -> None:
         """A broken second document leaves the first unwritten; the file is named."""
         head = "apiVersion: fleet.cattle.io/v1alpha1\nkind: ClusterGroup\n"
         group = head + "metadata: {name: prod}\nspec: {selector: {matchLabels: {env: prod}}}\n"
         path = tmp_path / "objects.yaml"
-        path.write_text(group + "---\n" + group.replace("selector", "selectro").replace("prod}", "test}", 1))
+        path.write_text(
+            group + "---\n" + group.replace("selector", "selectro").replace("prod}", "test}", 1)
+        )
         assert "selectro" in terminal.run("apply", "-f", str(path), code=2)
         assert "No cluster groups" in terminal.run("clustergroup", "list")
         path.write_text(group)
@@ -190,7 +230,10 @@ class TestObjects:
 
     def test_secrets_are_never_given_back(self, terminal: Terminal) -> None:
         """Neither by get nor by apply."""
-        secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {password: open-sesame}\n"
+        secret = (
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {password:"
+            " open-sesame}\n"
+        )
         terminal.run("apply", "-f", "-", stdin=secret)
         assert "sesame" not in terminal.run("get", "secret", "s", "-o", "yaml")
         terminal.run("delete", "secret", "s", "--yes")
@@ -213,6 +256,15 @@ def test_exit_codes_are_documented() -> None:
 def test_the_top_level_help_needs_no_library() -> None:
     """Typer, rich and httpx are not even imported."""
     heavy = "{'typer', 'rich', 'httpx', 'msgspec'}"
-    code = f"import sys; from fleetctl.cli.app import main; main(['--help']); print(sorted({heavy} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment({}))
+    code = (
+        f"import sys; from fleetctl.cli.app import main; main(['--help']); print(sorted({heavy} &"
+        " set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment({}),
+    )
     assert done.stdout.splitlines()[-1] == "[]"

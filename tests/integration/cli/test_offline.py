@@ -1,4 +1,6 @@
-"""bundles, targets, render and diff as a person runs them: a folder, a clone, real helm and kustomize, no manager."""
+"""bundles, targets, render and diff as a person runs them: a folder, a clone, real helm and
+kustomize, no manager.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +34,26 @@ metadata: {name: prods, namespace: fleet-default}
 spec: {selector: {matchLabels: {env: prod}}}
 """
 FILES = {
-    "web/fleet.yaml": "helm: {values: {n: 1, region: '${ .ClusterLabels.region }'}}\ntargetCustomizations:\n"
-    "- {name: nobody, clusterName: dev, doNotDeploy: true}\n".replace("n: 1", "size: 1"),
+    "web/fleet.yaml": (
+        "helm: {values: {n: 1, region: '${ .ClusterLabels.region }'}}\ntargetCustomizations:\n"
+        "- {name: nobody, clusterName: dev, doNotDeploy: true}\n".replace("n: 1", "size: 1")
+    ),
     "web/Chart.yaml": "apiVersion: v2\nname: web\nversion: 1.0.0\n",
-    "web/templates/m.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\ndata: {v: '{{ toJson .Values }}'}\n",
-    "web/templates/hook.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: hook, annotations: {helm.sh/hook: pre-install}}\n",
-    "web/crds/c.yaml": "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: c.example.com}\n",
-    "raw/s.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {password: hunter2}\n",
+    "web/templates/m.yaml": (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\ndata: {v: '{{ toJson .Values"
+        " }}'}\n"
+    ),
+    "web/templates/hook.yaml": (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: hook, annotations: {helm.sh/hook:"
+        " pre-install}}\n"
+    ),
+    "web/crds/c.yaml": (
+        "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name:"
+        " c.example.com}\n"
+    ),
+    "raw/s.yaml": (
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {password: hunter2}\n"
+    ),
 }
 
 
@@ -75,7 +90,9 @@ def test_bundles_of_a_folder_and_of_a_commit(person: Person, clone: Path) -> Non
     assert person.good("bundles", f"{clone}", "-o", "name") == "bundle/apps\nbundle/apps-web\n"
     assert "apps-web   web    helm" in person.good("bundles", str(clone))
     path = ("--path", "web", "--name", "repo")
-    documents = list(yaml.safe_load_all(person.good("bundles", f"{clone}@HEAD~1", *path, "-o", "yaml")))
+    documents = list(
+        yaml.safe_load_all(person.good("bundles", f"{clone}@HEAD~1", *path, "-o", "yaml"))
+    )
     assert [d["metadata"]["name"] for d in documents] == ["repo-web"]
     assert documents[0]["spec"]["helm"]["values"]["size"] == 1
     assert "Chart.yaml" in [r["name"] for r in documents[0]["spec"]["resources"]]
@@ -85,20 +102,38 @@ def test_targets_say_who_gets_what_and_why(person: Person, clone: Path) -> None:
     """Also those who get nothing."""
     clusters = ("--clusters", str(clone.parent / "clusters.yaml"))
     rows = json.loads(person.good("targets", str(clone), "--path", "web", *clusters, "-o", "json"))
-    assert [(r["cluster"], r["deploys"], r["why"]) for r in rows] == [("dev", False, "nobody says doNotDeploy"), ("prod", True, "")]
+    assert [(r["cluster"], r["deploys"], r["why"]) for r in rows] == [
+        ("dev", False, "nobody says doNotDeploy"),
+        ("prod", True, ""),
+    ]
     gitrepo = clone.parent / "gitrepo.yaml"
-    gitrepo.write_text("kind: GitRepo\nmetadata: {name: g}\nspec: {repo: x, paths: [raw], targets: [{name: p, clusterGroup: prods}]}\n")
+    gitrepo.write_text(
+        "kind: GitRepo\nmetadata: {name: g}\nspec: {repo: x, paths: [raw], targets: [{name: p,"
+        " clusterGroup: prods}]}\n"
+    )
     out = person.good("targets", str(clone), *clusters, "--gitrepo", str(gitrepo))
-    assert [line.split()[:4] for line in out.splitlines()[1:]] == [["dev", "g-raw", "no", "-"], ["prod", "g-raw", "yes", "p"]]
+    assert [line.split()[:4] for line in out.splitlines()[1:]] == [
+        ["dev", "g-raw", "no", "-"],
+        ["prod", "g-raw", "yes", "p"],
+    ]
 
 
 def test_render_makes_the_objects_of_a_cluster(person: Person, clone: Path) -> None:
     """Templates see the cluster; hooks and CRDs only when asked for."""
-    where = ("--path", "web", "--clusters", str(clone.parent / "clusters.yaml"), "--cluster", "prod")
+    where = (
+        "--path",
+        "web",
+        "--clusters",
+        str(clone.parent / "clusters.yaml"),
+        "--cluster",
+        "prod",
+    )
     objects = [o for o in yaml.safe_load_all(person.good("render", str(clone), *where)) if o]
     assert [(o["kind"], o["metadata"]["name"]) for o in objects] == [("ConfigMap", "web")]
     assert json.loads(objects[0]["data"]["v"]) == {"region": "eu", "size": 2}
-    names = person.good("render", str(clone), *where, "--hooks", "--include-crds", "-o", "name").split()
+    names = person.good(
+        "render", str(clone), *where, "--hooks", "--include-crds", "-o", "name"
+    ).split()
     assert sorted(n.rpartition("/")[2] for n in names) == ["c.example.com", "hook", "web"]
     person.good("render", str(clone), *where, "--output-dir", str(clone.parent / "out"))
     assert (clone.parent / "out" / "prod" / "apps-web.yaml").exists()
@@ -109,10 +144,13 @@ def test_charts_see_the_kubernetes_version_that_is_given(person: Person, tmp_pat
     chart = tmp_path / "fleet-old"
     (chart / "templates").mkdir(parents=True)
     (chart / "crds").mkdir()
-    (chart / "Chart.yaml").write_text('apiVersion: v2\nname: old\nversion: 0.3.0\nkubeVersion: "<1.30.0-0"\n')
+    (chart / "Chart.yaml").write_text(
+        'apiVersion: v2\nname: old\nversion: 0.3.0\nkubeVersion: "<1.30.0-0"\n'
+    )
     text = (
-        'kind: ConfigMap\napiVersion: v1\nmetadata: {name: "{{ .Capabilities.KubeVersion.Version }}"}\n'
-        '{{ if .Capabilities.APIVersions.Has "example.com/v1/Widget" }}data: {widgets: "yes"}{{ end }}\n'
+        'kind: ConfigMap\napiVersion: v1\nmetadata: {name: "{{ .Capabilities.KubeVersion.Version'
+        ' }}"}\n{{ if .Capabilities.APIVersions.Has "example.com/v1/Widget" }}data: {widgets:'
+        ' "yes"}{{ end }}\n'
     )
     (chart / "templates" / "m.yaml").write_text(text)
     done = person.run("render", str(chart))
@@ -139,14 +177,21 @@ def test_render_for_a_cluster_without_a_file(person: Person, clone: Path) -> Non
 def test_diff_shows_what_would_change(person: Person, clone: Path) -> None:
     """Between commits, the same change for several clusters once, Secrets without their values."""
     clusters = ("--clusters", str(clone.parent / "clusters.yaml"))
-    done = person.run("diff", f"{clone}@HEAD~1", str(clone), *clusters, "--path", "raw", "--path", "web")
+    done = person.run(
+        "diff", f"{clone}@HEAD~1", str(clone), *clusters, "--path", "raw", "--path", "web"
+    )
     assert done.status == 1
     assert '"size":1' in done.out
     assert '"size":2' in done.out
     assert "hunter" not in done.out
     assert "*** (after)" in done.out
     assert person.run("diff", f"{clone}@HEAD", str(clone), *clusters, "--path", "raw").status == 0
-    assert "hunter3" in person.run("diff", f"{clone}@HEAD~1", str(clone), *clusters, "--path", "raw", "--show-secrets").out
+    assert (
+        "hunter3"
+        in person.run(
+            "diff", f"{clone}@HEAD~1", str(clone), *clusters, "--path", "raw", "--show-secrets"
+        ).out
+    )
 
 
 @pytest.mark.parametrize(
@@ -164,7 +209,9 @@ def test_diff_shows_what_would_change(person: Person, clone: Path) -> None:
         (("targets", "{}", "--label", "nonsense"), 2, "is not a label"),
     ],
 )
-def test_mistakes_are_one_line(person: Person, clone: Path, words: tuple[str, ...], status: int, text: str) -> None:
+def test_mistakes_are_one_line(
+    person: Person, clone: Path, words: tuple[str, ...], status: int, text: str
+) -> None:
     """With a status and a next step."""
     done = person.run(*(word.format(clone) for word in words))
     assert done.status == status, done
@@ -174,7 +221,10 @@ def test_mistakes_are_one_line(person: Person, clone: Path, words: tuple[str, ..
 
 def test_equal_configurations_are_rendered_once(clone: Path, tool_env: dict[str, str]) -> None:
     """A thousand clusters that share five configurations cost five runs of helm."""
-    documents = [f"kind: Cluster\nmetadata: {{name: c{n}, labels: {{region: r{n % 5}}}}}\n" for n in range(1000)]
+    documents = [
+        f"kind: Cluster\nmetadata: {{name: c{n}, labels: {{region: r{n % 5}}}}}\n"
+        for n in range(1000)
+    ]
     path = clone.parent / "many.yaml"
     path.write_text("---\n".join(documents))
     wish = wish_of(str(clone), "", "", ["web"], None, None)
@@ -191,7 +241,9 @@ def test_equal_configurations_are_rendered_once(clone: Path, tool_env: dict[str,
 
 
 @pytest.mark.shared
-@pytest.mark.skipif(not SHARED.exists(), reason="Fleet's own output does not lie beside the checkout")
+@pytest.mark.skipif(
+    not SHARED.exists(), reason="Fleet's own output does not lie beside the checkout"
+)
 def test_fleets_own_comparison_passes(tool_env: dict[str, str]) -> None:
     """40 of 40: bundles and objects, by the commands themselves."""
     script = ROOT / ".venv" / "bin" / "fleetctl"
@@ -201,5 +253,11 @@ def test_fleets_own_comparison_passes(tool_env: dict[str, str]) -> None:
         str(SHARED / "data/fleet-examples"),
         str(SHARED / "data/golden"),
     ]
-    done = subprocess.run([*command, "--fleetctl", str(script)], env=tool_env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, "--fleetctl", str(script)],
+        env=tool_env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.stdout.splitlines()[-1] == "40 equal, 0 not, of 40", done.stdout

@@ -18,7 +18,16 @@ class TestLogin:
         """The configuration is private, and holds the pinned CA."""
         person = Person(tmp_path)
         token = shop.token_file.read_text()
-        said = person.good("login", shop.url + "/", "--ca-pin", shop.ca_pin.upper(), "--token-stdin", "--name", "a", stdin=token)
+        said = person.good(
+            "login",
+            shop.url + "/",
+            "--ca-pin",
+            shop.ca_pin.upper(),
+            "--token-stdin",
+            "--name",
+            "a",
+            stdin=token,
+        )
         assert "as admin (admin), context a" in said
         assert person.config.stat().st_mode & 0o777 == 0o600
         assert "BEGIN CERTIFICATE" in person.config.read_text()
@@ -28,7 +37,12 @@ class TestLogin:
     @pytest.mark.parametrize(
         ("words", "stdin", "status", "says"),
         [
-            (("--ca-pin", "0" * 64, "--token-stdin"), "t\n", 4, "not the one that the CA pin names"),
+            (
+                ("--ca-pin", "0" * 64, "--token-stdin"),
+                "t\n",
+                4,
+                "not the one that the CA pin names",
+            ),
             (("--ca-pin", "xyz", "--token-stdin"), "t\n", 2, "64 hex digits"),
             (("--token-stdin",), "t\n", 5, "Give the --ca-pin"),
             (("--ca-pin", "PIN", "--token-stdin"), "wrong\n", 4, "token"),
@@ -38,15 +52,30 @@ class TestLogin:
             (("--ca-pin", "PIN", "--token-file", "/nonexistent"), "", 2, "No such file"),
         ],
     )
-    def test_what_is_refused(self, shop: Shop, tmp_path: Path, words: tuple[str, ...], stdin: str, status: int, says: str):
+    def test_what_is_refused(
+        self, shop: Shop, tmp_path: Path, words: tuple[str, ...], stdin: str, status: int, says: str
+    ):
         """Nothing is written then."""
         person = Person(tmp_path)
-        done = person.run("login", shop.url, *(shop.ca_pin if w == "PIN" else w for w in words), stdin=stdin)
+        done = person.run(
+            "login", shop.url, *(shop.ca_pin if w == "PIN" else w for w in words), stdin=stdin
+        )
         assert done.status == status
         assert says in done.err
         assert not person.config.exists()
 
-    @pytest.mark.parametrize("url", ["http://h", "h:1", "https://", "https://u:p@h", "https://h/x", "https://h:x", "https://h?q"])
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "http://h",
+            "h:1",
+            "https://",
+            "https://u:p@h",
+            "https://h/x",
+            "https://h:x",
+            "https://h?q",
+        ],
+    )
     def test_an_address_is_https_and_nothing_more(self, tmp_path: Path, url: str):
         """Exit status 2 before anything is sent."""
         done = Person(tmp_path).run("login", url, "--token-stdin", stdin="t\n")
@@ -57,7 +86,9 @@ class TestLogin:
         """On a terminal --token-stdin asks without an echo."""
         env = login_in(tmp_path, shop)
         token = shop.token_file.read_text().strip()
-        status, screen = on_terminal(env, "login", shop.url, "--ca-pin", shop.ca_pin, "--token-stdin", typed=f"{token}\n")
+        status, screen = on_terminal(
+            env, "login", shop.url, "--ca-pin", shop.ca_pin, "--token-stdin", typed=f"{token}\n"
+        )
         assert status == 0, screen
         assert token not in screen
 
@@ -65,13 +96,29 @@ class TestLogin:
 class TestContexts:
     def test_from_login_to_delete(self, person: Person, shop: Shop):
         """Two logins to one manager; the token is never shown."""
-        person.good("login", shop.url, "--ca-pin", shop.ca_pin, "--token-file", str(shop.token_file), "--name", "b", "-n", "team-a")
+        person.good(
+            "login",
+            shop.url,
+            "--ca-pin",
+            shop.ca_pin,
+            "--token-file",
+            str(shop.token_file),
+            "--name",
+            "b",
+            "-n",
+            "team-a",
+        )
         token = shop.token_file.read_text().strip()
         assert person.good("context", "list", "-o", "name") == "127.0.0.1\nb\n"
         assert "team-a" in person.good("context", "show")
-        assert json.loads(person.good("context", "show", "127.0.0.1", "-o", "json"))["current"] is False
+        assert (
+            json.loads(person.good("context", "show", "127.0.0.1", "-o", "json"))["current"]
+            is False
+        )
         assert "workspace team-b" in person.good("context", "use", "127.0.0.1", "-n", "team-b")
-        assert token not in person.good("context", "list") + person.good("context", "show", "-o", "yaml")
+        assert token not in person.good("context", "list") + person.good(
+            "context", "show", "-o", "yaml"
+        )
         assert person.good("status", "--context", "b").count("team-a") == 1
         assert person.run("context", "use", "nope").status == 1
         assert person.run("context", "delete", "b").status == 3
@@ -91,7 +138,9 @@ class TestContexts:
         assert done.status == 2
         assert "chmod 600" in done.err
 
-    @pytest.mark.parametrize("text", ["a: [", "contexts: [{url: x}]", "contexts: [{name: x, url: y, colour: z}]", "[]"])
+    @pytest.mark.parametrize(
+        "text", ["a: [", "contexts: [{url: x}]", "contexts: [{name: x, url: y, colour: z}]", "[]"]
+    )
     def test_a_broken_file_is_one_line(self, person: Person, text: str):
         """Exit status 2 and the file's name."""
         person.config.write_text(text)
@@ -129,7 +178,9 @@ class TestWait:
 
     def test_at_the_deadline_it_says_what_is_missing(self, person: Person, shop: Shop):
         """Exit status 6, and everything that is not as wanted."""
-        shop.service.give("Bundle", "web", status={"display": {"state": "ErrApplied", "message": "no such image"}})
+        shop.service.give(
+            "Bundle", "web", status={"display": {"state": "ErrApplied", "message": "no such image"}}
+        )
         shop.service.give("Cluster", "paris", status={"display": {"state": "Ready"}})
         done = person.run("wait", "--timeout", "0")
         assert done.status == 6
@@ -159,7 +210,11 @@ class TestWait:
     def test_goals(self, person: Person, shop: Shop, words: tuple[str, ...], status: int):
         """A state, a condition, a commit, or that it is gone."""
         conditions = [{"type": "Ready", "status": "True"}]
-        shop.service.give("Bundle", "web", status={"display": {"state": "Modified"}, "conditions": conditions, "commit": "abcdef"})
+        shop.service.give(
+            "Bundle",
+            "web",
+            status={"display": {"state": "Modified"}, "conditions": conditions, "commit": "abcdef"},
+        )
         more = () if "--timeout" in words else ("--timeout", "0")
         assert person.run("wait", *words, *more).status == status
 
@@ -169,17 +224,23 @@ class TestNoManager:
         """Exit status 5 and what to do."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            text = person.config.read_text().replace(str(shop.config.port), str(probe.getsockname()[1]))
+            text = person.config.read_text().replace(
+                str(shop.config.port), str(probe.getsockname()[1])
+            )
         person.config.write_text(text)
         done = person.run("status")
         assert done.status == 5
         assert "nothing listens there" in done.err
 
-    def test_another_certificate(self, person: Person, shop: Shop, tmp_path_factory: pytest.TempPathFactory):
+    def test_another_certificate(
+        self, person: Person, shop: Shop, tmp_path_factory: pytest.TempPathFactory
+    ):
         """A manager that took the place of the one that was pinned gets no token."""
         other = Shop(tmp_path_factory.mktemp("other"))
         try:
-            person.config.write_text(person.config.read_text().replace(str(shop.config.port), str(other.config.port)))
+            person.config.write_text(
+                person.config.read_text().replace(str(shop.config.port), str(other.config.port))
+            )
             done = person.run("status")
         finally:
             other.stop()
@@ -195,7 +256,10 @@ class TestNoManager:
             listener.listen()
             client.close()
             port = listener.getsockname()[1]
-            with Client(f"https://127.0.0.1:{port}", "t") as silent, pytest.raises(UnavailableError, match="no answer in time"):
+            with (
+                Client(f"https://127.0.0.1:{port}", "t") as silent,
+                pytest.raises(UnavailableError, match="no answer in time"),
+            ):
                 silent.call("GET", "status", seconds=0.3)
 
     def test_a_mistake_of_the_manager_is_not_ours(self, person: Person, shop: Shop):
@@ -214,10 +278,16 @@ def test_ui_and_version(person: Person, shop: Shop):
 
 
 def test_a_table_fits_80_columns(shop: Shop, tmp_path: Path):
-    """On a terminal messages are cut, names never are; colours only there, and not with NO_COLOR."""
+    """On a terminal messages are cut, names never are; colours only there, and not with
+    NO_COLOR.
+    """
     env = login_in(tmp_path, shop)
     name, message = "a-bundle-with-quite-a-long-name", "something went wrong " * 10
-    shop.service.give("Bundle", name, status={"display": {"state": "ErrApplied", "readyClusters": "10/100", "message": message}})
+    shop.service.give(
+        "Bundle",
+        name,
+        status={"display": {"state": "ErrApplied", "readyClusters": "10/100", "message": message}},
+    )
     _, screen = on_terminal({**env, "NO_COLOR": "1"}, "bundle", "list")
     assert name in screen
     assert "…" in screen

@@ -1,4 +1,6 @@
-"""fleetctl plan as a person and a pipeline run it: forms, exit statuses, and what stands in the way."""
+"""fleetctl plan as a person and a pipeline run it: forms, exit statuses, and what stands in the
+way.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,18 @@ import pytest
 
 from fleetctl.core.model.bundle import File, pack
 from fleetctl.core.model.errors import NotFound, SourceError, UsageError
-from fleetctl.core.rollout.impact import Facts, Group, Impact, Plan, Removals, Side, Stage, Trouble, Wait, What
+from fleetctl.core.rollout.impact import (
+    Facts,
+    Group,
+    Impact,
+    Plan,
+    Removals,
+    Side,
+    Stage,
+    Trouble,
+    Wait,
+    What,
+)
 from tests.support.cli import HOSTILE, Person, Shop, surroundings
 from tests.support.cliprocess import login_in, on_terminal
 from tests.support.kube import tool_env
@@ -35,17 +48,49 @@ def change(shop: Shop, **other: Any) -> Plan:
     """One bundle, one file, three clusters."""
     old = Side(archive=archive(shop, {"m.yaml": MAP.format(value=1)}), options="k")
     new = Side(archive=archive(shop, {"m.yaml": MAP.format(value=2)}), options="k")
-    group = Group(what=What.CHANGED, why=["files"], clusters=3, names=["a", "b", "c"], representative="a", old=old, new=new)
-    stages = [Stage(name="canary", clusters=1, told=1, at_once=1), Stage(name="(rest)", clusters=2, told=2, at_once=1, approval=True)]
-    impact = Impact(bundle="apps-web", path="web", what=What.CHANGED, clusters=3, had=3, groups=[group], stages=stages)
-    said = {"workspace": "fleet-default", "gitrepo": "apps", "commit": "b" * 40, "before": "a" * 40, "ref": "branch next"}
-    more = {"bundles": [impact], "clusters": 3, "options": {"k": msgspec.Raw(b"{}")}, "facts": {"a": Facts()}}
+    group = Group(
+        what=What.CHANGED,
+        why=["files"],
+        clusters=3,
+        names=["a", "b", "c"],
+        representative="a",
+        old=old,
+        new=new,
+    )
+    stages = [
+        Stage(name="canary", clusters=1, told=1, at_once=1),
+        Stage(name="(rest)", clusters=2, told=2, at_once=1, approval=True),
+    ]
+    impact = Impact(
+        bundle="apps-web",
+        path="web",
+        what=What.CHANGED,
+        clusters=3,
+        had=3,
+        groups=[group],
+        stages=stages,
+    )
+    said = {
+        "workspace": "fleet-default",
+        "gitrepo": "apps",
+        "commit": "b" * 40,
+        "before": "a" * 40,
+        "ref": "branch next",
+    }
+    more = {
+        "bundles": [impact],
+        "clusters": 3,
+        "options": {"k": msgspec.Raw(b"{}")},
+        "facts": {"a": Facts()},
+    }
     return Plan(**{**said, **more, **other})
 
 
 @pytest.fixture
 def repo(shop: Shop) -> Shop:
-    shop.service.give("GitRepo", "apps", spec={"repo": "https://git.example/apps", "paths": ["web"]})
+    shop.service.give(
+        "GitRepo", "apps", spec={"repo": "https://git.example/apps", "paths": ["web"]}
+    )
     shop.service.planned = None
     return shop
 
@@ -57,7 +102,10 @@ class TestForms:
         done = person.run("plan", "apps", "--branch", "next")
         assert done.status == 1
         for text in (
-            "GitRepo fleet-default/apps: branch next at bbbbbbbbbbbb; the fleet follows aaaaaaaaaaaa",
+            (
+                "GitRepo fleet-default/apps: branch next at bbbbbbbbbbbb; the fleet follows"
+                " aaaaaaaaaaaa"
+            ),
             "3 clusters are deployed again (a, b, c): files",
             "rollout 1: canary: 1 cluster, all at once",
             "rollout 2: after approval, (rest): 2 clusters, 1 at once",
@@ -76,7 +124,12 @@ class TestForms:
         assert done.status == 1, done
         found = json.loads(done.out)
         group = found["bundles"][0]["groups"][0]
-        assert (group["clusters"], group["rendered"], group["changes"][0]["kind"], group["changes"][0]["what"]) == (
+        assert (
+            group["clusters"],
+            group["rendered"],
+            group["changes"][0]["kind"],
+            group["changes"][0]["what"],
+        ) == (
             3,
             True,
             "ConfigMap",
@@ -102,7 +155,9 @@ class TestForms:
         """The table fits; differences are coloured on a terminal only."""
         long = [Wait(code="paused", text="its rollout is paused: " + "freeze " * 20)]
         plan = change(repo)
-        repo.service.planned = msgspec.structs.replace(plan, bundles=[msgspec.structs.replace(plan.bundles[0], waits=long)])
+        repo.service.planned = msgspec.structs.replace(
+            plan, bundles=[msgspec.structs.replace(plan.bundles[0], waits=long)]
+        )
         env = login_in(tmp_path / "t", repo) | {"PATH": tool_env["PATH"]}
         status, screen = on_terminal(env, "plan", "apps")
         assert status == 1
@@ -114,7 +169,9 @@ class TestForms:
         """Neither a terminal nor a comment."""
         plan = change(repo)
         impact = msgspec.structs.replace(plan.bundles[0], waits=[Wait(code="x", text=HOSTILE)])
-        repo.service.planned = msgspec.structs.replace(plan, bundles=[impact], warnings=[Trouble(path="", code="w", summary=HOSTILE)])
+        repo.service.planned = msgspec.structs.replace(
+            plan, bundles=[impact], warnings=[Trouble(path="", code="w", summary=HOSTILE)]
+        )
         for form in ("table", "markdown", "json", "yaml"):
             done = person.run("plan", "apps", "-o", form)
             assert not any(c in done.out + done.err for c in "\x1b\u202e\r"), form
@@ -129,13 +186,24 @@ class TestExitStatus:
         """For a pipeline that only wants the text; what is wrong is still wrong."""
         repo.service.planned = change(repo)
         assert "1 changed" in person.good("plan", "apps", "--exit-zero")
-        repo.service.planned = change(repo, problems=[Trouble(path="web", code="invalid-file", summary="web/fleet.yaml:2:3: unknown key")])
+        repo.service.planned = change(
+            repo,
+            problems=[
+                Trouble(path="web", code="invalid-file", summary="web/fleet.yaml:2:3: unknown key")
+            ],
+        )
         assert person.run("plan", "apps", "--exit-zero").status == 2
 
     def test_all_problems_are_listed(self, person: Person, repo: Shop):
         """With file and line; 2."""
         troubles = [
-            Trouble(path=p, code="invalid-file", summary=f"{p}/fleet.yaml:2:3: unknown key `x`", next_step="Correct it.") for p in "ab"
+            Trouble(
+                path=p,
+                code="invalid-file",
+                summary=f"{p}/fleet.yaml:2:3: unknown key `x`",
+                next_step="Correct it.",
+            )
+            for p in "ab"
         ]
         repo.service.planned = change(repo, problems=troubles)
         done = person.run("plan", "apps")
@@ -145,7 +213,9 @@ class TestExitStatus:
 
     def test_too_many_deletes(self, person: Person, repo: Shop):
         """3, until exactly the number is said; the plan is shown first."""
-        gone = Removals(deployments=412, of_deployments=1000, refused="412 of 1000 deployments would be removed")
+        gone = Removals(
+            deployments=412, of_deployments=1000, refused="412 of 1000 deployments would be removed"
+        )
         repo.service.planned = change(repo, removals=gone)
         done = person.run("plan", "apps")
         assert (done.status, "412 of 1,000 deployments would be removed" in done.out) == (3, True)
@@ -157,7 +227,14 @@ class TestExitStatus:
     @pytest.mark.parametrize(
         ("error", "status"),
         [
-            (NotFound("https://git.example/apps has no branch nxet", subject="x", next_step="Valid names are, for example, next."), 2),
+            (
+                NotFound(
+                    "https://git.example/apps has no branch nxet",
+                    subject="x",
+                    next_step="Valid names are, for example, next.",
+                ),
+                2,
+            ),
             (UsageError("no"), 2),
             (SourceError("git.example cannot be read: refused"), 5),
         ],
@@ -182,7 +259,9 @@ class TestExitStatus:
             (("apps", "-o", "csv"), "is not one of"),
         ],
     )
-    def test_a_wrong_command_line(self, person: Person, repo: Shop, words: tuple[str, ...], says: str):
+    def test_a_wrong_command_line(
+        self, person: Person, repo: Shop, words: tuple[str, ...], says: str
+    ):
         """Always 2, never 1."""
         done = person.run("plan", *words)
         assert done.status == 2, done
@@ -198,17 +277,35 @@ class TestExitStatus:
 
 class TestWhatIsShown:
     def test_without_helm_files_are_shown(self, person: Person, repo: Shop, tmp_path: Path):
-        """A chart that cannot be rendered here: file by file, with a hint, and no Secret among them."""
-        files = {"Chart.yaml": "apiVersion: v2\nname: web\nversion: 1.0.0\n", "templates/m.yaml": MAP.format(value=1)}
+        """A chart that cannot be rendered here: file by file, with a hint, and no Secret among
+        them.
+        """
+        files = {
+            "Chart.yaml": "apiVersion: v2\nname: web\nversion: 1.0.0\n",
+            "templates/m.yaml": MAP.format(value=1),
+        }
         secret = "kind: Secret\napiVersion: v1\nmetadata: {{name: s}}\nstringData: {{p: {value}}}\n"
         old = archive(repo, files | {"templates/s.yaml": secret.format(value="hunter2")})
-        new = archive(repo, files | {"templates/m.yaml": MAP.format(value=2), "templates/s.yaml": secret.format(value="hunter3")})
+        new = archive(
+            repo,
+            files
+            | {
+                "templates/m.yaml": MAP.format(value=2),
+                "templates/s.yaml": secret.format(value="hunter3"),
+            },
+        )
         plan = change(repo)
         group = plan.bundles[0].groups[0]
-        group = msgspec.structs.replace(group, old=Side(archive=old, options="k"), new=Side(archive=new, options="k"))
-        repo.service.planned = msgspec.structs.replace(plan, bundles=[msgspec.structs.replace(plan.bundles[0], groups=[group])])
+        group = msgspec.structs.replace(
+            group, old=Side(archive=old, options="k"), new=Side(archive=new, options="k")
+        )
+        repo.service.planned = msgspec.structs.replace(
+            plan, bundles=[msgspec.structs.replace(plan.bundles[0], groups=[group])]
+        )
         (tmp_path / "empty").mkdir()
-        with surroundings(PATH=str(tmp_path / "empty"), XDG_CACHE_HOME=str(tmp_path), KUBEBUILDER_ASSETS=""):
+        with surroundings(
+            PATH=str(tmp_path / "empty"), XDG_CACHE_HOME=str(tmp_path), KUBEBUILDER_ASSETS=""
+        ):
             done = person.run("plan", "apps")
         assert done.status == 1, done
         assert "files are shown instead of rendered objects" in done.err
@@ -225,7 +322,9 @@ class TestWhatIsShown:
         plan = change(repo)
         side = Side(archive="0" * 64, options="k")
         group = msgspec.structs.replace(plan.bundles[0].groups[0], old=side, new=side)
-        repo.service.planned = msgspec.structs.replace(plan, bundles=[msgspec.structs.replace(plan.bundles[0], groups=[group])])
+        repo.service.planned = msgspec.structs.replace(
+            plan, bundles=[msgspec.structs.replace(plan.bundles[0], groups=[group])]
+        )
         assert person.run("plan", "apps", "--no-diff").status == 1
         done = person.run("plan", "apps")
         assert (done.status, "no such archive" in done.err) == (2, True)
@@ -236,7 +335,10 @@ class TestWhatIsShown:
         (tmp_path / "r" / "web" / "m.yaml").write_text(MAP.format(value=1))
         assert person.run("plan", "apps", "--local", str(tmp_path / "r")).status == 0
         document = tmp_path / "gitrepo.yaml"
-        document.write_text("kind: GitRepo\nmetadata: {name: other}\nspec: {repo: https://git.example/x, paths: [web]}\n")
+        document.write_text(
+            "kind: GitRepo\nmetadata: {name: other}\nspec: {repo: https://git.example/x, paths:"
+            " [web]}\n"
+        )
         assert person.run("plan", "-f", str(document), "--path", str(tmp_path / "r")).status == 0
         assert "plan fleet-default/other" in repo.service.calls
         done = person.run("plan", "apps", "-f", str(document))

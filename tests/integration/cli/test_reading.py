@@ -1,4 +1,6 @@
-"""Lists and objects through the real HTTP side: every form, filters, sorting, watching, and text that would harm a terminal."""
+"""Lists and objects through the real HTTP side: every form, filters, sorting, watching, and text
+that would harm a terminal.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,32 @@ from tests.support.cliprocess import Process, login_in, on_terminal
 
 def _fill(shop: Shop) -> None:
     give = shop.service.give
-    give("Bundle", "web", status={"display": {"state": "Ready", "readyClusters": "2/2"}, "commit": "a" * 40})
+    give(
+        "Bundle",
+        "web",
+        status={"display": {"state": "Ready", "readyClusters": "2/2"}, "commit": "a" * 40},
+    )
     message = "ErrApplied(1) [Cluster fleet-default/paris: no such image]"
-    give("Bundle", "db", status={"display": {"state": "ErrApplied", "readyClusters": "1/2", "message": message}, "commit": "b" * 40})
-    give("Cluster", "paris", metadata={"labels": {"env": "prod", "fleet.cattle.io/x": "y"}}, status={"display": {"state": "Offline"}})
-    give("Bundle", "web", workspace="other", status={"display": {"state": "Modified", "readyClusters": "0/1"}})
+    give(
+        "Bundle",
+        "db",
+        status={
+            "display": {"state": "ErrApplied", "readyClusters": "1/2", "message": message},
+            "commit": "b" * 40,
+        },
+    )
+    give(
+        "Cluster",
+        "paris",
+        metadata={"labels": {"env": "prod", "fleet.cattle.io/x": "y"}},
+        status={"display": {"state": "Offline"}},
+    )
+    give(
+        "Bundle",
+        "web",
+        workspace="other",
+        status={"display": {"state": "Modified", "readyClusters": "0/1"}},
+    )
 
 
 def test_every_form_of_a_list(person: Person, shop: Shop):
@@ -28,11 +51,16 @@ def test_every_form_of_a_list(person: Person, shop: Shop):
     _fill(shop)
     table = person.good("bundle", "list").splitlines()
     assert table[0].split() == ["NAME", "CLUSTERS-READY", "STATUS", "MESSAGE"]
-    assert ["db", "1/2", "ErrApplied", "paris:", "no", "such", "image"] in [line.split() for line in table]
+    assert ["db", "1/2", "ErrApplied", "paris:", "no", "such", "image"] in [
+        line.split() for line in table
+    ]
     assert "COMMIT" in person.good("bundle", "list", "-o", "wide")
     found = json.loads(person.good("bundle", "list", "-o", "json"))
     assert (found["kind"], len(found["items"])) == ("List", 2)
-    assert [d["metadata"]["name"] for d in yaml.safe_load_all(person.good("bundle", "list", "-o", "yaml"))] == ["web", "db"]
+    assert [
+        d["metadata"]["name"]
+        for d in yaml.safe_load_all(person.good("bundle", "list", "-o", "yaml"))
+    ] == ["web", "db"]
     assert person.good("bundle", "list", "-o", "name") == "bundle/web\nbundle/db\n"
 
 
@@ -60,8 +88,13 @@ def test_filters_and_order(person: Person, shop: Shop):
     _fill(shop)
     assert person.good("bundle", "list", "--not-ready", "-o", "name") == "bundle/db\n"
     assert person.good("bundle", "list", "--state", "ready", "-o", "name") == "bundle/web\n"
-    assert person.good("bundle", "list", "--sort-by", "status", "-o", "name") == "bundle/db\nbundle/web\n"
-    assert person.good("bundle", "list", "--sort-by", ".metadata.name", "-o", "name").startswith("bundle/db")
+    assert (
+        person.good("bundle", "list", "--sort-by", "status", "-o", "name")
+        == "bundle/db\nbundle/web\n"
+    )
+    assert person.good("bundle", "list", "--sort-by", ".metadata.name", "-o", "name").startswith(
+        "bundle/db"
+    )
     assert "NAME" not in person.good("bundle", "list", "--no-headers")
     wrong = person.run("bundle", "list", "--sort-by", "colour")
     assert wrong.status == 2
@@ -85,9 +118,15 @@ def test_nothing_is_said_on_stderr_only(person: Person):
 
 
 def test_harmful_text_is_shown_harmless(person: Person, shop: Shop):
-    """No control character of a name, label or message reaches the terminal, in any form of answer."""
-    shop.service.give("Bundle", f"x{HOSTILE}", status={"display": {"state": "ErrApplied", "message": HOSTILE}})
-    shop.service.counts["attention"] = [{"kind": "Bundle", "namespace": "w", "name": HOSTILE, "state": HOSTILE, "message": HOSTILE}]
+    """No control character of a name, label or message reaches the terminal, in any form of
+    answer.
+    """
+    shop.service.give(
+        "Bundle", f"x{HOSTILE}", status={"display": {"state": "ErrApplied", "message": HOSTILE}}
+    )
+    shop.service.counts["attention"] = [
+        {"kind": "Bundle", "namespace": "w", "name": HOSTILE, "state": HOSTILE, "message": HOSTILE}
+    ]
     for words in (
         ("bundle", "list"),
         ("bundle", "list", "-o", "name"),
@@ -98,7 +137,10 @@ def test_harmful_text_is_shown_harmless(person: Person, shop: Shop):
         said = person.good(*words)
         assert all(c.isprintable() or c == "\n" for c in said), words
     assert "[bold red]run[/]" in person.good("bundle", "list")
-    assert json.loads(person.good("get", "b", "-o", "json"))["items"][0]["metadata"]["name"] == f"x{HOSTILE}"
+    assert (
+        json.loads(person.good("get", "b", "-o", "json"))["items"][0]["metadata"]["name"]
+        == f"x{HOSTILE}"
+    )
 
 
 def test_a_watch_shows_what_changes(shop: Shop, tmp_path: Path):
@@ -106,7 +148,10 @@ def test_a_watch_shows_what_changes(shop: Shop, tmp_path: Path):
     _fill(shop)
     with Process(login_in(tmp_path, shop), "bundle", "list", "-w") as watch:
         reaches(watch.said, lambda text: "db" in text)
-        shop.service.objects["Bundle", "fleet-default", "db"]["status"]["display"] = {"state": "Ready", "readyClusters": "2/2"}
+        shop.service.objects["Bundle", "fleet-default", "db"]["status"]["display"] = {
+            "state": "Ready",
+            "readyClusters": "2/2",
+        }
         shop.changed()
         rows = reaches(lambda: watch.said().splitlines(), lambda lines: len(lines) == 4)
     assert rows[3].split() == ["db", "2/2", "Ready", "-"]
@@ -119,7 +164,15 @@ def test_status_on_one_screen(person: Person, shop: Shop):
         "bundles": {"Ready": 3, "ErrApplied": 1, "Modified": 2},
         "clusters": {},
         "deployments": {"Ready": 9},
-        "attention": [{"kind": "Bundle", "namespace": "fleet-default", "name": "db", "state": "ErrApplied", "message": "no such image"}],
+        "attention": [
+            {
+                "kind": "Bundle",
+                "namespace": "fleet-default",
+                "name": "db",
+                "state": "ErrApplied",
+                "message": "no such image",
+            }
+        ],
     }
     said = person.good("status")
     assert "1 ErrApplied, 2 Modified" in said
@@ -130,11 +183,32 @@ def test_status_on_one_screen(person: Person, shop: Shop):
 
 
 def test_a_large_fleet_is_one_screen(tmp_path: Path, shop: Shop):
-    """Ten thousand clusters and more troubles than fit: 80 columns, 24 rows, the worst first, each with its command."""
-    line = {"kind": "Bundle", "namespace": "fleet-default", "state": "ErrApplied", "message": "3 clusters: " + "no such image " * 9}
-    many = [line | {"name": f"b-{n}", "count": 1, "next": f"fleetctl why bundle/b-{n}"} for n in range(90)]
-    silent = {"kind": "Cluster", "name": "n-1", "state": "Offline", "message": "silent since 2026-01-01T00:00:00Z", "count": 310}
-    asks = {"name": "web", "state": "Progressing", "clusters": "1/9000", "message": "partition canary waits for a yes " * 3}
+    """Ten thousand clusters and more troubles than fit: 80 columns, 24 rows, the worst first, each
+    with its command.
+    """
+    line = {
+        "kind": "Bundle",
+        "namespace": "fleet-default",
+        "state": "ErrApplied",
+        "message": "3 clusters: " + "no such image " * 9,
+    }
+    many = [
+        line | {"name": f"b-{n}", "count": 1, "next": f"fleetctl why bundle/b-{n}"}
+        for n in range(90)
+    ]
+    silent = {
+        "kind": "Cluster",
+        "name": "n-1",
+        "state": "Offline",
+        "message": "silent since 2026-01-01T00:00:00Z",
+        "count": 310,
+    }
+    asks = {
+        "name": "web",
+        "state": "Progressing",
+        "clusters": "1/9000",
+        "message": "partition canary waits for a yes " * 3,
+    }
     rollouts = [asks | {"waitsForYou": True, "next": "fleetctl rollout approve web"}] * 5
     shop.service.counts = {
         "workspace": "fleet-default",
@@ -144,8 +218,15 @@ def test_a_large_fleet_is_one_screen(tmp_path: Path, shop: Shop):
         "deployments": {"Ready": 960_000, "ErrApplied": 9000, "Offline": 31_000},
         "rollouts": {"counts": {"Progressing": 25}, "items": rollouts, "omitted": 20},
         "windows": {"closed": 12, "message": "window nightly opens at 2126-01-01T00:00:00Z"},
-        "pins": {"bundles": 1, "clusters": 2, "items": [{"name": "web", "message": "pinned to revision 3"}]},
-        "attention": [silent | {"namespace": "w", "next": "fleetctl cluster list --state Offline"}, *many],
+        "pins": {
+            "bundles": 1,
+            "clusters": 2,
+            "items": [{"name": "web", "message": "pinned to revision 3"}],
+        },
+        "attention": [
+            silent | {"namespace": "w", "next": "fleetctl cluster list --state Offline"},
+            *many,
+        ],
         "attentionOmitted": 7,
     }
     env = login_in(tmp_path, shop)
@@ -156,7 +237,10 @@ def test_a_large_fleet_is_one_screen(tmp_path: Path, shop: Shop):
     assert max(map(len, plain)) <= 80, plain
     assert len(rows) <= 32, plain
     assert any("12 clusters outside of a window" in row for row in plain)
-    assert any(row.startswith("Offline") and "cluster/n-1 and 309 more" in row and "silent for" in row for row in plain)
+    assert any(
+        row.startswith("Offline") and "cluster/n-1 and 309 more" in row and "silent for" in row
+        for row in plain
+    )
     assert "fleetctl cluster list --state Offline" in said
     assert "fleetctl rollout approve web" in said
     assert plain[-1].startswith("… and 95 more")
@@ -172,7 +256,9 @@ def test_what_cannot_be_a_name_is_not_sent(person: Person, name: str):
 def test_two_watches_do_not_hold_each_other(person: Person, shop: Shop):
     """A long poll that waits leaves the manager free for others."""
     ends = []
-    thread = threading.Thread(target=lambda: ends.append(person.run("wait", "bundle/late", "--timeout", "20")))
+    thread = threading.Thread(
+        target=lambda: ends.append(person.run("wait", "bundle/late", "--timeout", "20"))
+    )
     thread.start()
     reaches(lambda: "Bundle late" in shop.service.got, bool)
     shop.service.give("Bundle", "late", status={"display": {"state": "Ready"}})

@@ -52,7 +52,16 @@ def test_signing_and_checking_need_no_manager(tmp_path: Path, file: Path, key: P
     release = of_file(file.with_name("fleet-agent.pyz.sig").read_bytes(), file="x")
     assert signed(release, {release.key_id: public})
     assert not release.replaces_newer
-    person.good("agent-release", "sign", str(file), "--key", str(key), "--replaces-newer", "--signature", str(tmp_path / "s"))
+    person.good(
+        "agent-release",
+        "sign",
+        str(file),
+        "--key",
+        str(key),
+        "--replaces-newer",
+        "--signature",
+        str(tmp_path / "s"),
+    )
     assert "may replace a newer version" in person.good(
         "agent-release", "verify", str(file), "--key", public, "--signature", str(tmp_path / "s")
     )
@@ -61,9 +70,21 @@ def test_signing_and_checking_need_no_manager(tmp_path: Path, file: Path, key: P
 def test_a_key_of_openssl_with_a_passphrase_signs(tmp_path: Path, file: Path):
     """The passphrase is read from standard input when nobody sits there."""
     key, public = tmp_path / "key.pem", tmp_path / "public.pem"
-    plain = subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519"], check=True, capture_output=True).stdout
-    subprocess.run(["openssl", "pkey", "-aes256", "-passout", "pass:word", "-out", str(key)], input=plain, check=True, capture_output=True)
-    subprocess.run(["openssl", "pkey", "-pubout", "-out", str(public)], input=plain, check=True, capture_output=True)
+    plain = subprocess.run(
+        ["openssl", "genpkey", "-algorithm", "ed25519"], check=True, capture_output=True
+    ).stdout
+    subprocess.run(
+        ["openssl", "pkey", "-aes256", "-passout", "pass:word", "-out", str(key)],
+        input=plain,
+        check=True,
+        capture_output=True,
+    )
+    subprocess.run(
+        ["openssl", "pkey", "-pubout", "-out", str(public)],
+        input=plain,
+        check=True,
+        capture_output=True,
+    )
     person = Person(tmp_path)
     words = ("agent-release", "sign", str(file), "--key", str(key))
     assert person.run(*words, stdin="wrong\n").status == 2
@@ -77,7 +98,10 @@ def test_what_was_not_signed_is_refused(tmp_path: Path, file: Path, key: Path, h
     """In one line, with the status of a refusal or of a wrong file."""
     person = Person(tmp_path)
     person.good("agent-release", "sign", str(file), "--key", str(key))
-    public, signature = key.with_name("release.key.pub").read_text().strip(), file.with_name("fleet-agent.pyz.sig")
+    public, signature = (
+        key.with_name("release.key.pub").read_text().strip(),
+        file.with_name("fleet-agent.pyz.sig"),
+    )
     status = 3
     match harm:
         case "other key":
@@ -118,11 +142,22 @@ def test_versions_are_added_listed_and_deleted(person: Person, shop: Shop, file:
 def test_a_wish_names_clusters_and_a_version(person: Person, shop: Shop):
     """By name or by label, never both, never neither; and how many at once."""
     said = person.good("cluster", "upgrade-agent", "paris", "rome", "--to", "2.0", "--max", "1")
-    assert said.splitlines() == ["1 cluster: agent version 2.0 is wanted", "1 cluster: queued, at most 1 at once"]
+    assert said.splitlines() == [
+        "1 cluster: agent version 2.0 is wanted",
+        "1 cluster: queued, at most 1 at once",
+    ]
     assert shop.service.calls[-1] == "wish fleet-default ['paris', 'rome']  2.0 1"
-    assert "agents stay as they are" in person.good("cluster", "upgrade-agent", "-l", "tier=edge", "--off")
+    assert "agents stay as they are" in person.good(
+        "cluster", "upgrade-agent", "-l", "tier=edge", "--off"
+    )
     assert shop.service.calls[-1] == "wish fleet-default [] tier=edge  "
-    for words in ((), ("paris",), ("--to", "2.0"), ("paris", "-l", "a=b", "--to", "2.0"), ("paris", "--to", "2.0", "--off")):
+    for words in (
+        (),
+        ("paris",),
+        ("--to", "2.0"),
+        ("paris", "-l", "a=b", "--to", "2.0"),
+        ("paris", "--to", "2.0", "--off"),
+    ):
         assert person.run("cluster", "upgrade-agent", *words).status == 2, words
 
 
@@ -130,14 +165,25 @@ def test_a_cluster_shows_what_runs_and_what_is_wanted(person: Person, shop: Shop
     """In `get` as a line, in the wide list as columns."""
     upgrade = {"state": "failed", "message": "it did not check in", "since": "", "number": 3}
     agent = {"version": "1.0", "wanted": "2.0", "upgrade": upgrade}
-    shop.service.give("Cluster", "paris", status={"display": {"readyBundles": "1/1", "state": "Ready", "message": ""}, "agent": agent})
-    assert "paris: agent 1.0, wanted 2.0: failed (it did not check in)" in person.good("cluster", "get", "paris")
+    shop.service.give(
+        "Cluster",
+        "paris",
+        status={
+            "display": {"readyBundles": "1/1", "state": "Ready", "message": ""},
+            "agent": agent,
+        },
+    )
+    assert "paris: agent 1.0, wanted 2.0: failed (it did not check in)" in person.good(
+        "cluster", "get", "paris"
+    )
     wide = person.good("cluster", "list", "-o", "wide").splitlines()
     assert {"AGENT", "WANTED", "UPGRADE"} <= set(wide[0].split())
     assert {"1.0", "2.0", "failed"} <= set(wide[1].split())
 
 
-def test_a_reader_and_a_bound_token_name_no_version(person: Person, shop: Shop, file: Path, key: Path, tmp_path: Path):
+def test_a_reader_and_a_bound_token_name_no_version(
+    person: Person, shop: Shop, file: Path, key: Path, tmp_path: Path
+):
     """Adding concerns every workspace; a wish only the token's own."""
     person.good("agent-release", "sign", str(file), "--key", str(key))
     for role, bound in (("read", ""), ("admin", "team-a")):
@@ -148,4 +194,9 @@ def test_a_reader_and_a_bound_token_name_no_version(person: Person, shop: Shop, 
         other.good("login", shop.url, "--ca-pin", shop.ca_pin, "--token-stdin", stdin=token)
         assert other.run("agent-release", "add", str(file)).status == 3
         assert other.run("agent-release", "delete", "2.0", "--yes").status == 3
-        assert other.run("cluster", "upgrade-agent", "paris", "--to", "2.0", "-n", "fleet-default").status == 3
+        assert (
+            other.run(
+                "cluster", "upgrade-agent", "paris", "--to", "2.0", "-n", "fleet-default"
+            ).status
+            == 3
+        )

@@ -15,9 +15,18 @@ def test_a_wait_survives_kill_9_of_the_manager(tmp_path: Path):
     env = environment({"FLEETCTL_CONFIG": str(tmp_path / "config.yaml")})
 
     def run(*words: str) -> None:
-        subprocess.run(program("fleetctl", *words), env=env, check=True, capture_output=True, timeout=60)
+        subprocess.run(
+            program("fleetctl", *words), env=env, check=True, capture_output=True, timeout=60
+        )
 
-    run("login", manager.url, "--ca-pin", manager.ca_pin, "--token-file", str(manager.data_dir / "admin.token"))
+    run(
+        "login",
+        manager.url,
+        "--ca-pin",
+        manager.ca_pin,
+        "--token-file",
+        str(manager.data_dir / "admin.token"),
+    )
     run("cluster", "register", "late", "--token-only")
     words = program("fleetctl", "wait", "cluster/late", "--for", "deleted", "--timeout", "60")
     with subprocess.Popen(words, env=env, stderr=subprocess.PIPE, text=True) as waiting:
@@ -39,7 +48,15 @@ def test_a_wait_ends_at_its_deadline_without_a_manager(tmp_path: Path):
     manager = Manager(tmp_path / "manager", {})
     manager.start()
     env = environment({"FLEETCTL_CONFIG": str(tmp_path / "config.yaml")})
-    login = program("fleetctl", "login", manager.url, "--ca-pin", manager.ca_pin, "--token-file", str(manager.data_dir / "admin.token"))
+    login = program(
+        "fleetctl",
+        "login",
+        manager.url,
+        "--ca-pin",
+        manager.ca_pin,
+        "--token-file",
+        str(manager.data_dir / "admin.token"),
+    )
     subprocess.run(login, env=env, check=True, capture_output=True, timeout=60)
     register = program("fleetctl", "cluster", "register", "late", "--token-only")
     subprocess.run(register, env=env, check=True, capture_output=True, timeout=60)

@@ -15,18 +15,25 @@ def folder(tmp_path: Path) -> Path:
     root = tmp_path / "repo"
     (root / "bad").mkdir(parents=True)
     (root / "good").mkdir()
-    (root / "bad" / "fleet.yaml").write_text("defaultNamespace: x\nhelm:\n  relaseName: a\nforceSyncGeneration: 1\n")
+    (root / "bad" / "fleet.yaml").write_text(
+        "defaultNamespace: x\nhelm:\n  relaseName: a\nforceSyncGeneration: 1\n"
+    )
     (root / "good" / "fleet.yaml").write_text("defaultNamespace: x\n")
     (root / "good" / "m.yaml").write_text("a: 1\n")
     return root
 
 
 def test_findings_name_their_place_and_set_the_status(tmp_path: Path, folder: Path) -> None:
-    """file:line:column, the code and the next step; 1 for errors, 0 for none, warnings only with --strict."""
+    """file:line:column, the code and the next step; 1 for errors, 0 for none, warnings only with
+    --strict.
+    """
     person = Person(tmp_path)
     done = person.run("validate", str(folder))
     assert done.status == 1
-    assert f"{folder}/bad/fleet.yaml:3:3: error: unknown key `helm.relaseName` [unknown-key]\n  Did you mean `releaseName`?" in done.out
+    assert (
+        f"{folder}/bad/fleet.yaml:3:3: error: unknown key `helm.relaseName` [unknown-key]\n  Did"
+        " you mean `releaseName`?" in done.out
+    )
     assert "[force-sync-generation]" in done.out
     assert done.err == "2 files, 1 error, 1 warning\n"
     assert person.run("validate", str(folder / "good")).status == 0
@@ -39,14 +46,20 @@ def test_reports_for_machines(tmp_path: Path, folder: Path) -> None:
     """JSON, and SARIF with rules, places and relative addresses."""
     person = Person(tmp_path)
     found = json.loads(person.run("validate", "-o", "json", str(folder / "bad" / "fleet.yaml")).out)
-    assert [(f["code"], f["line"], f["severity"]) for f in found] == [("unknown-key", 3, "error"), ("force-sync-generation", 4, "warning")]
+    assert [(f["code"], f["line"], f["severity"]) for f in found] == [
+        ("unknown-key", 3, "error"),
+        ("force-sync-generation", 4, "warning"),
+    ]
     report = json.loads(person.run("validate", "-o", "sarif", "-", stdin="nam: x\n").out)
     [run] = report["runs"]
     assert report["version"] == "2.1.0"
     assert run["results"][0]["ruleId"] == "unknown-key"
     assert run["tool"]["driver"]["rules"][run["results"][0]["ruleIndex"]]["id"] == "unknown-key"
     place = run["results"][0]["locations"][0]["physicalLocation"]
-    assert place == {"artifactLocation": {"uri": "fleet.yaml"}, "region": {"startLine": 1, "startColumn": 1}}
+    assert place == {
+        "artifactLocation": {"uri": "fleet.yaml"},
+        "region": {"startLine": 1, "startColumn": 1},
+    }
 
 
 def test_hostile_keys_do_not_reach_the_terminal(tmp_path: Path) -> None:
@@ -110,7 +123,10 @@ def test_every_document_of_a_manifest_is_judged(tmp_path: Path) -> None:
 
 def test_a_rollout_has_each_mistake_at_its_own_line(tmp_path: Path, folder: Path) -> None:
     """Durations, shares and words do not hide one another."""
-    text = "rolloutStrategy:\n  maxUnavailable: 5x\n  approval: maybe\n  partitions:\n  - name: a\n    clusterSelector: {}\n    soak: 5x\n"
+    text = (
+        "rolloutStrategy:\n  maxUnavailable: 5x\n  approval: maybe\n  partitions:\n  - name: a\n   "
+        " clusterSelector: {}\n    soak: 5x\n"
+    )
     (folder / "bad" / "fleet.yaml").write_text(text + "helm:\n  timeoutSeconds: soon\n")
     found = json.loads(Person(tmp_path).run("validate", "-o", "json", str(folder / "bad")).out)
     assert [(f["line"], f["column"]) for f in found] == [(2, 3), (3, 3), (7, 5), (9, 3)]
@@ -124,7 +140,9 @@ def test_a_rollout_has_each_mistake_at_its_own_line(tmp_path: Path, folder: Path
         ("downstreamResources: [{kind: Pod, name: x}]\n", "error: `downstreamResources[0].kind`"),
     ],
 )
-def test_what_the_scan_refuses_is_an_error(tmp_path: Path, folder: Path, text: str, words: str) -> None:
+def test_what_the_scan_refuses_is_an_error(
+    tmp_path: Path, folder: Path, text: str, words: str
+) -> None:
     """Of a folder, and of the file alone."""
     (folder / "bad" / "fleet.yaml").write_text(text)
     for path in (folder, folder / "bad", folder / "bad" / "fleet.yaml"):

@@ -8,11 +8,15 @@ from pathlib import Path
 from tests.support.cli import Person
 
 
-def test_a_fleet_yaml_that_is_a_link_is_checked_where_it_stands(person: Person, tmp_path: Path) -> None:
+def test_a_fleet_yaml_that_is_a_link_is_checked_where_it_stands(
+    person: Person, tmp_path: Path
+) -> None:
     """Also one that leads nowhere."""
     for folder in ("a", "b", "common"):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "m.yaml").write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\n")
+        (tmp_path / folder / "m.yaml").write_text(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\n"
+        )
     (tmp_path / "common" / "options.yaml").write_text("namespacee: x\n")
     (tmp_path / "a" / "fleet.yaml").symlink_to("../common/options.yaml")
     (tmp_path / "b" / "fleet.yaml").symlink_to("../gone.yaml")

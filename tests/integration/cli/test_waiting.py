@@ -1,4 +1,6 @@
-"""`fleetctl wait` in a pipeline: several things, commits, rollouts that fail, and a manager that is asked no more than it takes."""
+"""`fleetctl wait` in a pipeline: several things, commits, rollouts that fail, and a manager that is
+asked no more than it takes.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,14 @@ import pytest
 from tests.support.cli import Done, Person, Shop, reaches
 
 
-def _rollout(shop: Shop, state: str, clusters: str = "1/9", message: str = "", commit: str = "a" * 40) -> None:
+def _rollout(
+    shop: Shop, state: str, clusters: str = "1/9", message: str = "", commit: str = "a" * 40
+) -> None:
     display = {"state": state, "clusters": clusters, "partitions": "0/1", "message": message}
     meta = {"name": "web", "namespace": "fleet-default"}
-    shop.service.rollouts[:] = [{"kind": "Rollout", "metadata": meta, "status": {"display": display, "commit": commit}}]
+    shop.service.rollouts[:] = [
+        {"kind": "Rollout", "metadata": meta, "status": {"display": display, "commit": commit}}
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +30,9 @@ def _no_rollouts(shop: Shop) -> None:
 def test_several_kinds_and_names_at_once(person: Person, shop: Shop) -> None:
     """Each is named when it is missing; names of one kind may stand apart."""
     shop.service.give("Bundle", "web", status={"display": {"state": "Ready"}})
-    shop.service.give("GitRepo", "apps", status={"display": {"state": "Stalled", "message": "no such branch"}})
+    shop.service.give(
+        "GitRepo", "apps", status={"display": {"state": "Stalled", "message": "no such branch"}}
+    )
     done = person.run("wait", "bundle/web", "gitrepo/apps", "--timeout", "0")
     assert done.status == 6
     assert done.err.count("no such branch") == 1
@@ -38,12 +46,17 @@ def test_several_kinds_and_names_at_once(person: Person, shop: Shop) -> None:
     assert person.run("wait", "bundle", "--all", "--timeout", "0").status == 0
 
 
-@pytest.mark.parametrize(("state", "status"), [("Completed", 0), ("Paused", 6), ("Progressing", 6), ("Failed", 1), ("Aborted", 1)])
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [("Completed", 0), ("Paused", 6), ("Progressing", 6), ("Failed", 1), ("Aborted", 1)],
+)
 def test_a_rollout(person: Person, shop: Shop, state: str, status: int) -> None:
     """Failed and aborted end it at once, with the reason and what a person may do."""
     _rollout(shop, state, message="2 clusters could not apply it")
     began = time.monotonic()
-    done = person.run("wait", "rollout/web", "--for", "completed", "--timeout", "0" if status == 6 else "60")
+    done = person.run(
+        "wait", "rollout/web", "--for", "completed", "--timeout", "0" if status == 6 else "60"
+    )
     assert done.status == status
     if status:
         assert "2 clusters could not apply it" in done.err
@@ -53,10 +66,16 @@ def test_a_rollout(person: Person, shop: Shop, state: str, status: int) -> None:
 
 
 def test_a_failed_rollout_of_another_commit_is_not_the_end(person: Person, shop: Shop) -> None:
-    """The commit that is waited for may be on its way: its rollout takes the place of the failed one."""
+    """The commit that is waited for may be on its way: its rollout takes the place of the failed
+    one.
+    """
     _rollout(shop, "Failed", commit="a" * 40)
     done: list[Done] = []
-    thread = threading.Thread(target=lambda: done.append(person.run("wait", "rollout/web", "--for", "completed", "--commit", "bbb")))
+    thread = threading.Thread(
+        target=lambda: done.append(
+            person.run("wait", "rollout/web", "--for", "completed", "--commit", "bbb")
+        )
+    )
     thread.start()
     reaches(lambda: shop.service.calls, lambda _: bool(shop.service.rollouts))
     _rollout(shop, "Completed", "9/9", commit="b" * 40)
@@ -67,9 +86,15 @@ def test_a_failed_rollout_of_another_commit_is_not_the_end(person: Person, shop:
 
 def test_commit_and_state_together(person: Person, shop: Shop) -> None:
     """Several --for all hold."""
-    shop.service.give("GitRepo", "apps", status={"display": {"state": "Ready"}, "commit": "abcdef", "summary": {"desiredReady": 1}})
+    shop.service.give(
+        "GitRepo",
+        "apps",
+        status={"display": {"state": "Ready"}, "commit": "abcdef", "summary": {"desiredReady": 1}},
+    )
     words = ("wait", "gitrepo/apps", "--timeout", "0")
-    assert person.run(*words, "--for", "commit=abc", "--for", "ready", "--for", "synced").status == 0
+    assert (
+        person.run(*words, "--for", "commit=abc", "--for", "ready", "--for", "synced").status == 0
+    )
     late = person.run(*words, "--for", "commit=123", "--for", "ready")
     assert late.status == 6
     assert "GitRepo apps is at abcdef" in late.err
@@ -125,7 +150,9 @@ def test_a_busy_fleet_is_not_asked_without_end(person: Person, shop: Shop) -> No
 
 
 def test_names_are_completed(person: Person, shop: Shop) -> None:
-    """Of each kind that is written; a rollout has its bundle's name, and what was named already is not offered again."""
+    """Of each kind that is written; a rollout has its bundle's name, and what was named already is
+    not offered again.
+    """
     shop.service.give("Bundle", "web")
     shop.service.give("Bundle", "db")
     shop.service.give("GitRepo", "apps")

@@ -1,4 +1,6 @@
-"""`fleetctl why` on a terminal and in a script: short text at 80 columns, exit statuses, names that are both, text that would harm."""
+"""`fleetctl why` on a terminal and in a script: short text at 80 columns, exit statuses, names that
+are both, text that would harm.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,10 @@ import yaml
 from fleetctl.core.model.errors import NotFound
 from tests.support.cli import HOSTILE, Person, Shop
 
-GATE = "1 of 300 clusters may be unavailable at once, 1 are, and this sentence goes on until it needs a second line"
+GATE = (
+    "1 of 300 clusters may be unavailable at once, 1 are, and this sentence goes on until it needs"
+    " a second line"
+)
 
 
 def _answer(**more: Any) -> dict[str, Any]:
@@ -30,7 +35,12 @@ def _answer(**more: Any) -> dict[str, Any]:
         "staged": "b" * 40,
     }
     command = "fleetctl rollout approve web"
-    return {**head, "lines": told, "next": {"text": f"approve it: {command}", "command": command}, **more}
+    return {
+        **head,
+        "lines": told,
+        "next": {"text": f"approve it: {command}", "command": command},
+        **more,
+    }
 
 
 def test_the_lines_fit_and_the_next_step_comes_last(person: Person, shop: Shop) -> None:
@@ -83,12 +93,24 @@ def test_scripts_get_the_whole_document(person: Person, shop: Shop) -> None:
     ],
 )
 def test_what_is_asked(person: Person, shop: Shop, words: tuple[str, ...], asked: str) -> None:
-    """Cluster and bundle in this order, or said which is which; a name alone is looked up by the manager."""
+    """Cluster and bundle in this order, or said which is which; a name alone is looked up by the
+    manager.
+    """
     person.run("why", *words)
     assert asked in shop.service.calls
 
 
-@pytest.mark.parametrize("words", [("a", "b", "c"), ("bundle/a", "bundle/b"), ("gitrepo/a", "b"), ("nonsense/a",), ("cluster/",), ()])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("a", "b", "c"),
+        ("bundle/a", "bundle/b"),
+        ("gitrepo/a", "b"),
+        ("nonsense/a",),
+        ("cluster/",),
+        (),
+    ],
+)
 def test_what_cannot_be_asked(person: Person, words: tuple[str, ...]) -> None:
     """Exit status 2 and one line, before the manager is asked."""
     done = person.run("why", *words)
@@ -98,7 +120,9 @@ def test_what_cannot_be_asked(person: Person, words: tuple[str, ...]) -> None:
 
 def test_an_unknown_name_says_the_nearest(person: Person, shop: Shop) -> None:
     """As the manager says it."""
-    shop.service.broken = NotFound("cluster pariss does not exist", subject="cluster pariss", next_step="Did you mean paris?")
+    shop.service.broken = NotFound(
+        "cluster pariss does not exist", subject="cluster pariss", next_step="Did you mean paris?"
+    )
     done = person.run("why", "pariss", "web")
     assert (done.status, done.out) == (1, "")
     assert "Did you mean paris?" in done.err
@@ -116,7 +140,9 @@ def test_a_wrong_option_and_a_manager_that_is_gone(person: Person, shop: Shop) -
 
 def test_hostile_text_does_not_steer_the_terminal(person: Person, shop: Shop) -> None:
     """What an agent says is shown without control characters."""
-    shop.service.whys["paris", "web"] = _answer(lines=[{"topic": "Reason", "text": HOSTILE}], state=HOSTILE)
+    shop.service.whys["paris", "web"] = _answer(
+        lines=[{"topic": "Reason", "text": HOSTILE}], state=HOSTILE
+    )
     out = person.run("why", "paris", "web").out
     assert "\x1b" not in out
     assert "\u202e" not in out
@@ -133,11 +159,27 @@ def test_names_are_completed(person: Person, shop: Shop) -> None:
 
 
 def test_reasons_are_shown_with_hints(person: Person, shop: Shop) -> None:
-    """Of a GitRepo and a bundle: all clusters counted, one named, and what to do; what is not listed is counted too."""
-    reason = {"state": "ErrApplied", "code": "tool-failed", "cause": "no such image", "object": "pod.v1 a/b", "hint": "give it an image"}
-    one = reason | {"count": 1, "example": {"cluster": "oslo", "bundle": "web"}, "cause": "silent since 2026-01-01T00:00:00Z"}
+    """Of a GitRepo and a bundle: all clusters counted, one named, and what to do; what is not
+    listed is counted too.
+    """
+    reason = {
+        "state": "ErrApplied",
+        "code": "tool-failed",
+        "cause": "no such image",
+        "object": "pod.v1 a/b",
+        "hint": "give it an image",
+    }
+    one = reason | {
+        "count": 1,
+        "example": {"cluster": "oslo", "bundle": "web"},
+        "cause": "silent since 2026-01-01T00:00:00Z",
+    }
     reasons = [reason | {"count": 6, "example": {"cluster": "paris", "bundle": "web"}}, one]
-    status = {"display": {"state": "ErrApplied", "message": "x"}, "reasons": reasons, "reasonsOmitted": {"reasons": 2, "count": 31}}
+    status = {
+        "display": {"state": "ErrApplied", "message": "x"},
+        "reasons": reasons,
+        "reasonsOmitted": {"reasons": 2, "count": 31},
+    }
     shop.service.give("GitRepo", "apps", status=status)
     shop.service.give("Bundle", "web", status=status)
     for kind in ("gitrepo", "bundle"):
@@ -146,14 +188,27 @@ def test_reasons_are_shown_with_hints(person: Person, shop: Shop) -> None:
         assert "    tool-failed: give it an image" in said
         assert any(line.startswith("ErrApplied (oslo): silent for ") for line in said)
         assert "and 31 deployments more, with 2 other reasons" in said
-    shop.service.give("BundleDeployment", "paris.web", spec={"cluster": "paris", "bundle": "web"}, status={"reason": reason})
+    shop.service.give(
+        "BundleDeployment",
+        "paris.web",
+        spec={"cluster": "paris", "bundle": "web"},
+        status={"reason": reason},
+    )
     assert "give it an image" in person.good("bundle", "status", "-o", "wide")
 
 
 def test_who_is_offline_shows_since_when(person: Person, shop: Shop) -> None:
     """A column of its own, empty for those that are heard."""
-    shop.service.give("Cluster", "a", status={"display": {"state": "Offline"}, "agent": {"lastSeen": "2026-01-01T00:00:00Z"}})
-    shop.service.give("Cluster", "b", status={"display": {"state": "Ready"}, "agent": {"lastSeen": "2026-01-01T00:00:00Z"}})
+    shop.service.give(
+        "Cluster",
+        "a",
+        status={"display": {"state": "Offline"}, "agent": {"lastSeen": "2026-01-01T00:00:00Z"}},
+    )
+    shop.service.give(
+        "Cluster",
+        "b",
+        status={"display": {"state": "Ready"}, "agent": {"lastSeen": "2026-01-01T00:00:00Z"}},
+    )
     head, a, b = (row.split() for row in person.good("cluster", "list").splitlines())
     assert head.index("OFFLINE") == head.index("LAST-SEEN") + 1
     assert a[head.index("OFFLINE")] == a[head.index("LAST-SEEN")] != "-"

@@ -1,4 +1,6 @@
-"""Deciding by counts gives what looking at every cluster gives: the same numbers, the same clusters, the same partitions."""
+"""Deciding by counts gives what looking at every cluster gives: the same numbers, the same
+clusters, the same partitions.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,14 @@ from manager.rollout.schedules import Barred
 from manager.store import migrate, queries
 from manager.store.schema import clusters, deployments, objects
 from tests.support import plainrollout
-from tests.support.rows import SPACE, add_clusters, add_deployments, anything, cluster_id, deployment
+from tests.support.rows import (
+    SPACE,
+    add_clusters,
+    add_deployments,
+    anything,
+    cluster_id,
+    deployment,
+)
 
 PLACE = (Workspace(SPACE), BundleName("web"))
 CLUSTERS = 150
@@ -39,13 +48,26 @@ def connection(tmp_path: Path) -> Iterator[Connection]:
 
 
 def filled(connection: Connection, rng: random.Random) -> tuple[dict[ClusterId, str], Barred]:
-    """Clusters in every state; some of them silent, some paused, some outside their window, some all of it."""
+    """Clusters in every state; some of them silent, some paused, some outside their window, some
+    all of it.
+    """
     numbers = range(CLUSTERS)
     add_clusters(connection, numbers)
-    rows = [deployment(n, bundle, **anything(rng)) for bundle in ("web", "api") for n in numbers if rng.random() < 0.9]
+    rows = [
+        deployment(n, bundle, **anything(rng))
+        for bundle in ("web", "api")
+        for n in numbers
+        if rng.random() < 0.9
+    ]
     add_deployments(connection, rows)
-    silent = {cluster_id(n): rng.choice(["unknown", "offline"]) for n in numbers if rng.random() < 0.2}
-    why = {cluster_id(n): Verdict(open=False, until=rng.choice([None, 7]), why="closed") for n in numbers if rng.random() < 0.2}
+    silent = {
+        cluster_id(n): rng.choice(["unknown", "offline"]) for n in numbers if rng.random() < 0.2
+    }
+    why = {
+        cluster_id(n): Verdict(open=False, until=rng.choice([None, 7]), why="closed")
+        for n in numbers
+        if rng.random() < 0.2
+    }
     return silent, Barred(why, {cluster_id(n) for n in numbers if rng.random() < 0.2})
 
 
@@ -62,37 +84,58 @@ def test_the_counts_are_those_of_every_cluster(connection: Connection, seed: int
         return silent.get(cluster, HEARD)
 
     own = {cluster_id(n) for n in range(0, CLUSTERS, 5)}
-    back = {m.cluster for m in every if m.cluster in own and m.staged and m.told} - set(barred.paused)
+    back = {m.cluster for m in every if m.cluster in own and m.staged and m.told} - set(
+        barred.paused
+    )
     found = admission.back_of(connection, PLACE, own, barred.paused)
     assert {one.cluster for one in found} == back
     barred = Barred(barred.why, {*barred.paused, *back})
     wanted = plainrollout.tallies(3, every, health, barred, own)
     assert Census(connection, PLACE, set_apart(silent, barred), own).tallies(3) == wanted
     going = plainrollout.going_back(every, back, ([2, 0, 3], 4), health)
-    assert [one.cluster for one in admission.going_back(found, ([2, 0, 3], 4), silent)] == [member.cluster for member in going]
+    assert [one.cluster for one in admission.going_back(found, ([2, 0, 3], 4), silent)] == [
+        member.cluster for member in going
+    ]
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_the_same_clusters_go(connection: Connection, seed: int) -> None:
-    """Any numbers: who is ready goes in the partition's order, who is down goes at once; batches of new ones follow one another."""
+    """Any numbers: who is ready goes in the partition's order, who is down goes at once; batches of
+    new ones follow one another.
+    """
     rng = random.Random(seed)
     silent, barred = filled(connection, rng)
     census = Census(connection, PLACE, set_apart(silent, barred))
-    quotas = [Quota(ready=rng.randrange(8), fresh=rng.choice([0, CLUSTERS]), down=rng.random() < 0.5) for _ in range(3)]
+    quotas = [
+        Quota(ready=rng.randrange(8), fresh=rng.choice([0, CLUSTERS]), down=rng.random() < 0.5)
+        for _ in range(3)
+    ]
     every = plainrollout.members(connection, *PLACE)
     wanted = plainrollout.chosen(every, quotas, lambda cluster: silent.get(cluster, HEARD), barred)
     found = choose(connection, PLACE, census, quotas)
-    assert {(one.cluster, one.staged) for one in found.who} == {(member.cluster, member.staged) for member in wanted}
+    assert {(one.cluster, one.staged) for one in found.who} == {
+        (member.cluster, member.staged) for member in wanted
+    }
     assert not found.more
-    told = deployments.c.cluster_id.in_([one.cluster for one in found.who]) & (deployments.c.bundle == PLACE[1])
-    connection.execute(sa.update(deployments).where(told).values(staged="", state="WaitApplied", generation=9))
+    told = deployments.c.cluster_id.in_([one.cluster for one in found.who]) & (
+        deployments.c.bundle == PLACE[1]
+    )
+    connection.execute(
+        sa.update(deployments).where(told).values(staged="", state="WaitApplied", generation=9)
+    )
     left = set_apart(silent, Barred(barred.why, set(list(barred.paused)[1:])))
-    assert Census(connection, PLACE, left, before=census).tallies(3) == Census(connection, PLACE, left).tallies(3)
+    assert Census(connection, PLACE, left, before=census).tallies(3) == Census(
+        connection, PLACE, left
+    ).tallies(3)
 
 
 @pytest.mark.parametrize("most", [90, CLUSTERS])
-def test_a_hand_out_goes_in_parts(connection: Connection, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
-    """Nobody is left out, nobody goes twice, each part is as large as it may be: in order while only some may go, else row by row."""
+def test_a_hand_out_goes_in_parts(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """Nobody is left out, nobody goes twice, each part is as large as it may be: in order while
+    only some may go, else row by row.
+    """
     monkeypatch.setattr(admission, "MOST", 40)
     add_clusters(connection, range(CLUSTERS))
     add_deployments(connection, [deployment(n, "web", staged="k" * 32) for n in range(CLUSTERS)])
@@ -104,7 +147,9 @@ def test_a_hand_out_goes_in_parts(connection: Connection, monkeypatch: pytest.Mo
         census = Census(connection, PLACE, Apart(silent))
         found = choose(connection, PLACE, census, [Quota(ready=most - len(gone))], swept)
         where = deployments.c.cluster_id.in_([one.cluster for one in found.who])
-        connection.execute(sa.update(deployments).where(where).values(staged="", state="WaitApplied"))
+        connection.execute(
+            sa.update(deployments).where(where).values(staged="", state="WaitApplied")
+        )
         gone += [one.cluster for one in found.who]
         sizes.append(len(found.who))
         swept, more = found.swept, found.more
@@ -114,49 +159,92 @@ def test_a_hand_out_goes_in_parts(connection: Connection, monkeypatch: pytest.Mo
     assert set(gone) == set(allowed[:most])
 
 
-GROUPS = [Group(workspace=PLACE[0], name=GroupName("eu"), selector={"matchLabels": {"region": "eu"}}, labels={"tier": "one"})]
+GROUPS = [
+    Group(
+        workspace=PLACE[0],
+        name=GroupName("eu"),
+        selector={"matchLabels": {"region": "eu"}},
+        labels={"tier": "one"},
+    )
+]
 STRATEGIES = [
     {},
     {"autoPartitionThreshold": 10},
     {"autoPartitionThreshold": 10, "autoPartitionSize": "7%", "maxUnavailable": "3%"},
     {"autoPartitionThreshold": 1000},
-    {"partitions": [{"name": "canary", "clusterName": "n-0000003"}, {"clusterGroup": "eu", "maxUnavailable": 2}]},
-    {"partitions": [{"clusterSelector": {"matchLabels": {"region": "us"}}}, {"clusterGroupSelector": {"matchLabels": {"tier": "one"}}}]},
+    {
+        "partitions": [
+            {"name": "canary", "clusterName": "n-0000003"},
+            {"clusterGroup": "eu", "maxUnavailable": 2},
+        ]
+    },
+    {
+        "partitions": [
+            {"clusterSelector": {"matchLabels": {"region": "us"}}},
+            {"clusterGroupSelector": {"matchLabels": {"tier": "one"}}},
+        ]
+    },
 ]
 
 
 def placed(connection: Connection) -> dict[str, int]:
     d = deployments.c
-    rows = connection.execute(sa.select(d.cluster_id, d.partition).where(d.bundle == "web", ~d.removed, ~d.kept))
+    rows = connection.execute(
+        sa.select(d.cluster_id, d.partition).where(d.bundle == "web", ~d.removed, ~d.kept)
+    )
     return {row.cluster_id: row.partition for row in rows}
 
 
 @pytest.mark.parametrize("number", range(len(STRATEGIES)))
 @pytest.mark.parametrize("most", [7, 5000])
-def test_partitions_are_those_of_the_core(connection: Connection, number: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_partitions_are_those_of_the_core(
+    connection: Connection, number: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever the strategy, in parts or at once; and for whom comes or moves later alone."""
     monkeypatch.setattr(partitions, "MOST", most)
     stated = STRATEGIES[number]
-    group = {"kind": "ClusterGroup", "workspace": SPACE, "name": "eu", "uid": "u", "generation": 1, "created": "", "annotations": b"{}"}
-    body = {"labels": b'{"tier":"one"}', "spec": b'{"selector":{"matchLabels":{"region":"eu"}}}', "extra": b"{}"}
+    group = {
+        "kind": "ClusterGroup",
+        "workspace": SPACE,
+        "name": "eu",
+        "uid": "u",
+        "generation": 1,
+        "created": "",
+        "annotations": b"{}",
+    }
+    body = {
+        "labels": b'{"tier":"one"}',
+        "spec": b'{"selector":{"matchLabels":{"region":"eu"}}}',
+        "extra": b"{}",
+    }
     connection.execute(sa.insert(objects), group | body)
     for at, region in enumerate(("eu", "us", "ap")):
         add_clusters(connection, range(at, CLUSTERS, 3), region=region)
-    add_deployments(connection, [deployment(n, "web", partition=-1, staged="k" * 32 if n % 4 else "") for n in range(120)])
+    add_deployments(
+        connection,
+        [deployment(n, "web", partition=-1, staged="k" * 32 if n % 4 else "") for n in range(120)],
+    )
     spec = BundleSpec(workspace=PLACE[0], name=PLACE[1], rollout_strategy=stated)
     shape = whole(connection, spec, partitions.Shape([], {}), version=1)
     assert placed(connection) == wanted(connection, stated)
-    add_deployments(connection, [deployment(n, "web", partition=-1, staged="k" * 32) for n in range(120, CLUSTERS)])
+    add_deployments(
+        connection,
+        [deployment(n, "web", partition=-1, staged="k" * 32) for n in range(120, CLUSTERS)],
+    )
     shape = whole(connection, spec, shape, version=2)
     assert placed(connection) == wanted(connection, stated)
-    connection.execute(sa.update(clusters).where(clusters.c.id == cluster_id(1)).values(labels=b'{"region":"ap"}'))
+    connection.execute(
+        sa.update(clusters).where(clusters.c.id == cluster_id(1)).values(labels=b'{"region":"ap"}')
+    )
     staging.displace(connection, SPACE, [cluster_id(1)], ["web"])
     shape = whole(connection, spec, shape, version=2)
     assert placed(connection) == wanted(connection, stated)
     assert sum(size for _, size, *_ in shape.partitions) == CLUSTERS
 
 
-def whole(connection: Connection, spec: BundleSpec, shape: partitions.Shape, version: int) -> partitions.Shape:
+def whole(
+    connection: Connection, spec: BundleSpec, shape: partitions.Shape, version: int
+) -> partitions.Shape:
     for _ in range(200):
         shape, done = partitions.reshaped(connection, spec, shape, version)
         if done:
@@ -167,7 +255,9 @@ def whole(connection: Connection, spec: BundleSpec, shape: partitions.Shape, ver
 def wanted(connection: Connection, stated: dict[str, object]) -> dict[str, int]:
     d, c = deployments.c, clusters.c
     mine = sa.select(d.cluster_id).where(d.bundle == "web", ~d.removed)
-    rows = connection.execute(sa.select(c.id, c.name, c.labels, c.annotations, c.spec).where(c.id.in_(mine)))
+    rows = connection.execute(
+        sa.select(c.id, c.name, c.labels, c.annotations, c.spec).where(c.id.in_(mine))
+    )
     fleet = [queries.cluster_of(row, PLACE[0]) for row in rows]
     made = partitions_of(strategy_of(stated), PLACE[1], fleet, GROUPS)
     return {member: at for at, part in enumerate(made) for member in part.members}

@@ -1,4 +1,6 @@
-"""Counts are the sum of their parts, whoever wrote them, and say the truth of clusters that are silent."""
+"""Counts are the sum of their parts, whoever wrote them, and say the truth of clusters that are
+silent.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,14 @@ from manager.store.schema import clusters, deployments, objects
 from manager.views import objects as views
 from manager.views import states
 from manager.views.metadata import Asked
-from tests.support.rows import SPACE, add_clusters, add_deployments, anything, cluster_id, deployment
+from tests.support.rows import (
+    SPACE,
+    add_clusters,
+    add_deployments,
+    anything,
+    cluster_id,
+    deployment,
+)
 
 NOW = 10_000.0
 BUNDLES = ("api", "db", "web")
@@ -43,7 +52,12 @@ def filled(connection: Connection, rng: random.Random) -> Live:
         add_clusters(connection, [n], enrolled=kind > 0.1)
         if kind > 0.1:
             live.clusters[cluster_id(n)] = Presence(b"k", seen=0.0 if kind < 0.3 else NOW)
-    rows = [deployment(n, bundle, **anything(rng)) for n in range(60) for bundle in BUNDLES if rng.random() < 0.8]
+    rows = [
+        deployment(n, bundle, **anything(rng))
+        for n in range(60)
+        for bundle in BUNDLES
+        if rng.random() < 0.8
+    ]
     add_deployments(connection, rows)
     return live
 
@@ -54,8 +68,21 @@ def plainly(connection: Connection, live: Live) -> list[tuple[Any, State]]:
     found = []
     for row in rows:
         enrolled = ClusterId(row.cluster_id) in live.clusters
-        stored = held_state(State(row.state), told=row.generation > 0) if row.staged else State(row.state)
-        found.append((row, seen_state(stored, offline=enrolled and live.is_offline(row.cluster_id, NOW), enrolled=enrolled)))
+        stored = (
+            held_state(State(row.state), told=row.generation > 0)
+            if row.staged
+            else State(row.state)
+        )
+        found.append(
+            (
+                row,
+                seen_state(
+                    stored,
+                    offline=enrolled and live.is_offline(row.cluster_id, NOW),
+                    enrolled=enrolled,
+                ),
+            )
+        )
     return found
 
 
@@ -69,7 +96,9 @@ def kept(connection: Connection) -> set[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_every_write_is_counted(engine: Engine, seed: int) -> None:
-    """Rows that come, change and go in any order: the counts are what counting all of them gives."""
+    """Rows that come, change and go in any order: the counts are what counting all of them
+    gives.
+    """
     rng = random.Random(seed)
     d = deployments.c
     with engine.begin() as connection:
@@ -81,7 +110,10 @@ def test_every_write_is_counted(engine: Engine, seed: int) -> None:
             if rng.random() < 0.3:
                 connection.execute(sa.delete(deployments).where(where))
             elif rng.random() < 0.3:
-                connection.execute(sa.insert(deployments).prefix_with("OR IGNORE"), deployment(n, bundle, **anything(rng)))
+                connection.execute(
+                    sa.insert(deployments).prefix_with("OR IGNORE"),
+                    deployment(n, bundle, **anything(rng)),
+                )
             else:
                 some = d.bundle == bundle if rng.random() < 0.1 else where
                 connection.execute(sa.update(deployments).where(some).values(**anything(rng)))
@@ -109,7 +141,11 @@ def test_what_is_counted_is_what_each_one_shows(engine: Engine, seed: int) -> No
         whole = states.fleet(connection, live, NOW, SPACE)
         every = plainly(connection, live)
         assert {state for _, state in every} >= {State.OFFLINE, State.PENDING, State.READY}
-        for key in (lambda row: (row.workspace, row.bundle), lambda row: row.repo, lambda row: None):
+        for key in (
+            lambda row: (row.workspace, row.bundle),
+            lambda row: row.repo,
+            lambda row: None,
+        ):
             wanted: dict[Any, dict[State, int]] = {}
             for row, state in every:
                 mine = wanted.setdefault(key(row), {})
@@ -122,22 +158,47 @@ def test_what_is_counted_is_what_each_one_shows(engine: Engine, seed: int) -> No
         assert whole.of_clusters() == by_cluster
         some = sorted(by_cluster)[:7]
         assert whole.of_clusters(some) == {cluster: by_cluster[cluster] for cluster in some}
-        one = {name[1]: counts for name, counts in whole.counted(lambda sort: (sort.workspace, sort.bundle), "web").items()}
+        one = {
+            name[1]: counts
+            for name, counts in whole.counted(
+                lambda sort: (sort.workspace, sort.bundle), "web"
+            ).items()
+        }
         assert one == {"web": whole.counted(lambda sort: sort.bundle)["web"]}
 
 
 def test_a_group_is_the_sum_of_its_clusters(engine: Engine) -> None:
-    """Its counters, its clusters that are not Ready, and nothing of clusters that its selector leaves out."""
+    """Its counters, its clusters that are not Ready, and nothing of clusters that its selector
+    leaves out.
+    """
     with engine.begin() as connection:
         live = filled(connection, random.Random(1))
         odd = [cluster_id(n) for n in range(1, 60, 2)]
-        connection.execute(sa.update(clusters).where(clusters.c.id.in_(odd)).values(labels=b'{"odd":"yes"}'))
-        head = {"kind": "ClusterGroup", "workspace": SPACE, "name": "odd", "uid": "u", "generation": 1, "created": ""}
-        body = {"labels": b"{}", "annotations": b"{}", "spec": b'{"selector":{"matchLabels":{"odd":"yes"}}}', "extra": b"{}"}
+        connection.execute(
+            sa.update(clusters).where(clusters.c.id.in_(odd)).values(labels=b'{"odd":"yes"}')
+        )
+        head = {
+            "kind": "ClusterGroup",
+            "workspace": SPACE,
+            "name": "odd",
+            "uid": "u",
+            "generation": 1,
+            "created": "",
+        }
+        body = {
+            "labels": b"{}",
+            "annotations": b"{}",
+            "spec": b'{"selector":{"matchLabels":{"odd":"yes"}}}',
+            "extra": b"{}",
+        }
         connection.execute(sa.insert(objects), head | body)
         status = views.one(connection, live, "ClusterGroup", SPACE, "odd", NOW)["status"]
-        mine = views.listing(connection, live, "Cluster", Asked(workspace=SPACE, selector="odd=yes"), NOW)
-    unready = [item["metadata"]["name"] for item in mine if item["status"]["display"]["state"] != "Ready"]
+        mine = views.listing(
+            connection, live, "Cluster", Asked(workspace=SPACE, selector="odd=yes"), NOW
+        )
+    unready = [
+        item["metadata"]["name"] for item in mine if item["status"]["display"]["state"] != "Ready"
+    ]
     summaries = [item["status"]["summary"] for item in mine]
     wanted = {key: sum(one.get(key, 0) for one in summaries) for key in set().union(*summaries)}
     assert (status["clusterCount"], status["nonReadyClusterCount"]) == (30, len(unready))
@@ -147,7 +208,9 @@ def test_a_group_is_the_sum_of_its_clusters(engine: Engine) -> None:
 
 
 def test_a_large_fleet_is_asked_who_is_silent_now_and_then() -> None:
-    """Who is heard again counts at once; who falls silent is noticed after as many seconds as there are fifty thousands of clusters."""
+    """Who is heard again counts at once; who falls silent is noticed after as many seconds as there
+    are fifty thousands of clusters.
+    """
     live = Live(0.0)
     live.clusters = {cluster_id(n): Presence(b"k", seen=NOW) for n in range(100_000)}
     silent, later = cluster_id(1), cluster_id(2)

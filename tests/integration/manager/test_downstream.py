@@ -1,4 +1,6 @@
-"""Secrets of a workspace that bundles bring to clusters: sealed for each agent, told anew when they change, shown to nobody."""
+"""Secrets of a workspace that bundles bring to clusters: sealed for each agent, told anew when they
+change, shown to nobody.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from tests.support.realservice import ALL, MAP, add, answer, desired, run, scann
 
 WORKSPACE = "fleet-default"
 FILES = {
-    "web/fleet.yaml": "downstreamResources:\n- {kind: Secret, name: db}\n- {kind: configmap, name: motd}\n",
+    "web/fleet.yaml": (
+        "downstreamResources:\n- {kind: Secret, name: db}\n- {kind: configmap, name: motd}\n"
+    ),
     "web/m.yaml": MAP.format(name="web"),
     "plain/m.yaml": MAP.format(name="plain"),
 }
@@ -27,7 +31,12 @@ FILES = {
 
 async def put(service: Service, kind: str, name: str, **data: str) -> None:
     key = "stringData" if kind == "Secret" else "data"
-    doc = {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": WORKSPACE}, key: data}
+    doc = {
+        "apiVersion": "v1",
+        "kind": kind,
+        "metadata": {"name": name, "namespace": WORKSPACE},
+        key: data,
+    }
     await service.put_object(kind, WORKSPACE, name, doc)
 
 
@@ -37,7 +46,9 @@ async def enrolled(service: Service, name: str) -> tuple[ClusterId, Ed25519Priva
     return (await answer(service, made.token, key)).cluster_id, key
 
 
-def content(document: wire.Desired, bundle: wire.DesiredBundle, at: int, key: Ed25519PrivateKey) -> dict[str, Any]:
+def content(
+    document: wire.Desired, bundle: wire.DesiredBundle, at: int, key: Ed25519PrivateKey
+) -> dict[str, Any]:
     one = bundle.downstream[at]
     place = context_of(document.cluster_id, bundle.name, bundle.generation, one.kind, one.name)
     found: dict[str, Any] = msgspec.json.decode(opened(key, place, wire.unb64(one.sealed)))
@@ -49,7 +60,9 @@ def bundles(document: wire.Desired) -> dict[str, wire.DesiredBundle]:
 
 
 def test_each_agent_gets_it_sealed_for_itself(tmp_path: Path, clone: Clone) -> None:
-    """The same bytes at each asking and after a restart, other bytes for another cluster, and no plain text in a document or a view."""
+    """The same bytes at each asking and after a restart, other bytes for another cluster, and no
+    plain text in a document or a view.
+    """
     commit = clone.push(FILES)
     kept: dict[str, Any] = {}
 
@@ -62,14 +75,30 @@ def test_each_agent_gets_it_sealed_for_itself(tmp_path: Path, clone: Clone) -> N
         await scanned(service, commit)
         document, body = await desired(service, one), (await service.desired(one)).body
         web = bundles(document)["apps-web"]
-        assert [(r.kind, r.name, r.problem) for r in web.downstream] == [("Secret", "db", ""), ("ConfigMap", "motd", "")]
-        assert content(document, web, 0, key) == {"type": "Opaque", "data": {"password": "aHVudGVyMjIyMg=="}}
+        assert [(r.kind, r.name, r.problem) for r in web.downstream] == [
+            ("Secret", "db", ""),
+            ("ConfigMap", "motd", ""),
+        ]
+        assert content(document, web, 0, key) == {
+            "type": "Opaque",
+            "data": {"password": "aHVudGVyMjIyMg=="},
+        }
         assert content(document, web, 1, key)["data"] == {"text": "Z29vZCBtb3JuaW5n"}
         assert bundles(document)["apps-plain"].downstream == []
-        assert bundles(await desired(service, two))["apps-web"].downstream[0].sealed != web.downstream[0].sealed
-        views = [await service.list_objects(kind) for kind in ("GitRepo", "Bundle", "BundleDeployment", "Cluster", "Secret", "ConfigMap")]
+        assert (
+            bundles(await desired(service, two))["apps-web"].downstream[0].sealed
+            != web.downstream[0].sealed
+        )
+        views = [
+            await service.list_objects(kind)
+            for kind in ("GitRepo", "Bundle", "BundleDeployment", "Cluster", "Secret", "ConfigMap")
+        ]
         for said in (body.decode(), json.dumps(views)):
-            assert not [word for word in ("hunter2222", "aHVudGVyMjIyMg", "good morning", "Z29vZCBtb3JuaW5n") if word in said]
+            assert not [
+                word
+                for word in ("hunter2222", "aHVudGVyMjIyMg", "good morning", "Z29vZCBtb3JuaW5n")
+                if word in said
+            ]
         kept.update(cluster=one, etag=(await service.desired(one)).etag)
 
     async def again(service: Service) -> None:
@@ -80,7 +109,9 @@ def test_each_agent_gets_it_sealed_for_itself(tmp_path: Path, clone: Clone) -> N
 
 
 def test_another_content_is_deployed_again(tmp_path: Path, clone: Clone) -> None:
-    """Of the bundles that name it, and only of these; labels of the Secret, or the same content once more, deploy nothing."""
+    """Of the bundles that name it, and only of these; labels of the Secret, or the same content
+    once more, deploy nothing.
+    """
     commit = clone.push(FILES)
 
     async def work(service: Service) -> None:
@@ -99,12 +130,17 @@ def test_another_content_is_deployed_again(tmp_path: Path, clone: Clone) -> None
         second = bundles(document)
         assert second["apps-web"].generation > first["apps-web"].generation
         assert second["apps-plain"] == first["apps-plain"]
-        assert content(document, second["apps-web"], 0, key)["data"] == {"password": "aHVudGVyMzMzMw=="}
+        assert content(document, second["apps-web"], 0, key)["data"] == {
+            "password": "aHVudGVyMzMzMw=="
+        }
         shown = await service.get_object("Secret", WORKSPACE, "db")
         await service.delete_object("Secret", WORKSPACE, "db")
         third = bundles(await desired(service, one))["apps-web"]
         assert third.generation > second["apps-web"].generation
-        assert third.downstream[0].problem == "does not exist in workspace fleet-default of the manager"
+        assert (
+            third.downstream[0].problem
+            == "does not exist in workspace fleet-default of the manager"
+        )
         await put(service, "Secret", "db", password="hunter3333")
         fourth = bundles(await desired(service, one))["apps-web"]
         assert (fourth.generation > third.generation, fourth.downstream[0].problem) == (True, "")
@@ -114,7 +150,9 @@ def test_another_content_is_deployed_again(tmp_path: Path, clone: Clone) -> None
 
 
 def test_a_new_key_gets_it_sealed_anew(tmp_path: Path, clone: Clone) -> None:
-    """An agent that was enrolled again opens it with its new key; nothing is deployed again for that."""
+    """An agent that was enrolled again opens it with its new key; nothing is deployed again for
+    that.
+    """
     commit = clone.push(FILES)
 
     async def work(service: Service) -> None:
@@ -130,7 +168,10 @@ def test_a_new_key_gets_it_sealed_anew(tmp_path: Path, clone: Clone) -> None:
         document = await desired(service, one)
         second = bundles(document)["apps-web"]
         assert content(document, second, 0, key)["data"] == {"password": "aHVudGVyMjIyMg=="}
-        assert (second.generation, second.downstream == first.downstream) == (first.generation, False)
+        assert (second.generation, second.downstream == first.downstream) == (
+            first.generation,
+            False,
+        )
 
     run(tmp_path / "data", work)
 
@@ -140,19 +181,28 @@ def test_another_workspace_s_secret_is_not_to_be_had(tmp_path: Path, clone: Clon
     commit = clone.push(FILES)
 
     async def work(service: Service) -> None:
-        doc = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db", "namespace": "other"}, "stringData": {"a": "b"}}
+        doc = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "db", "namespace": "other"},
+            "stringData": {"a": "b"},
+        }
         await service.put_object("Secret", "other", "db", doc)
         await add(service, clone.url, paths=["web"], targets=ALL)
         one, _ = await enrolled(service, "one")
         await scanned(service, commit)
-        assert [r.problem != "" for r in bundles(await desired(service, one))["apps-web"].downstream] == [True, True]
+        assert [
+            r.problem != "" for r in bundles(await desired(service, one))["apps-web"].downstream
+        ] == [True, True]
 
     run(tmp_path / "data", work)
 
 
 def test_what_is_no_secret_is_a_problem_of_the_repository(tmp_path: Path, clone: Clone) -> None:
     """Its sibling is deployed."""
-    commit = clone.push({**FILES, "web/fleet.yaml": "downstreamResources: [{kind: Pod, name: db}]\n"})
+    commit = clone.push(
+        {**FILES, "web/fleet.yaml": "downstreamResources: [{kind: Pod, name: db}]\n"}
+    )
 
     async def work(service: Service) -> None:
         await add(service, clone.url, paths=["web", "plain"], targets=ALL)

@@ -36,7 +36,9 @@ from tests.support.waiting import until
 
 
 async def two_revisions(service: Service, agents: Agents, clone: Clone) -> tuple[str, str]:
-    """Revisions 1 and 2 of a bundle that is handed out at once; every cluster is Ready at the second."""
+    """Revisions 1 and 2 of a bundle that is handed out at once; every cluster is Ready at the
+    second.
+    """
     first = await first_commit(service, clone, plain(1))
     await agents.poll()
     second = await next_commit(service, clone, plain(2))
@@ -58,13 +60,19 @@ async def told(service: Service, name: str) -> list[tuple[Any, ...]]:
 
 
 async def pins_are_said(service: Service, newest: str) -> None:
-    """a and b have a pin of their own: on the bundle, each deployment, each cluster, and in the history."""
+    """a and b have a pin of their own: on the bundle, each deployment, each cluster, and in the
+    history.
+    """
     words = "pinned to revision 1 by ada (it leaks)"
     bundle = (await service.get_object("Bundle", "fleet-default", BUNDLE))["status"]
     assert bundle["display"]["message"] == "2 clusters pinned to revision 1"
     assert (bundle["pin"], bundle["pinnedClusters"]) == (None, [{"number": 1, "clusters": 2}])
     items = await service.list_objects("BundleDeployment", workspace="fleet-default")
-    assert {i["spec"]["cluster"]: i["status"]["message"] for i in items} == {"a": words, "b": words, "c": ""}
+    assert {i["spec"]["cluster"]: i["status"]["message"] for i in items} == {
+        "a": words,
+        "b": words,
+        "c": "",
+    }
     clusters = await service.list_objects("Cluster", workspace="fleet-default")
     said = {i["metadata"]["name"]: i["status"]["display"]["message"] for i in clusters}
     assert said == {"a": f"{BUNDLE} {words}", "b": f"{BUNDLE} {words}", "c": ""}
@@ -74,12 +82,21 @@ async def pins_are_said(service: Service, newest: str) -> None:
         (2, 0, 0, False),
         (1, 2, 2, False),
     ]
-    assert [i["cause"] for i in await service.bundle_decisions("fleet-default", BUNDLE)] == ["commit", "rollback", "commit", "commit"]
+    assert [i["cause"] for i in await service.bundle_decisions("fleet-default", BUNDLE)] == [
+        "commit",
+        "rollback",
+        "commit",
+        "commit",
+    ]
 
 
 class TestPins:
-    def test_only_these_clusters_go_back_until_they_are_released(self, tmp_path: Path, clone: Clone) -> None:
-        """A new generation for them alone; commits pass them by; the history says what each was told, by whom, and the result."""
+    def test_only_these_clusters_go_back_until_they_are_released(
+        self, tmp_path: Path, clone: Clone
+    ) -> None:
+        """A new generation for them alone; commits pass them by; the history says what each was
+        told, by whom, and the result.
+        """
 
         async def work(service: Service, agents: Agents) -> None:
             await agents.join("a", "b", "c")
@@ -115,7 +132,9 @@ class TestPins:
         run(tmp_path / "m", work)
 
     def test_a_clusters_pin_comes_before_the_bundles(self, tmp_path: Path, clone: Clone) -> None:
-        """A fleet-wide rollback and its release leave it alone and say so; releasing all ends both."""
+        """A fleet-wide rollback and its release leave it alone and say so; releasing all ends
+        both.
+        """
 
         async def work(service: Service, agents: Agents) -> None:
             await agents.join("a", "b")
@@ -125,7 +144,9 @@ class TestPins:
             whole = await go(service, Ask(2))
             assert (whole.clusters, whole.told, whole.own) == (1, 1, [{"number": 1, "clusters": 1}])
             assert await agents.versions() == {"a": first, "b": second}
-            with pytest.raises(RefusedError, match="revision 2 on 1 cluster, revision 1 on 1 cluster"):
+            with pytest.raises(
+                RefusedError, match="revision 2 on 1 cluster, revision 1 on 1 cluster"
+            ):
                 await go(service, Ask(chosen=Chosen(selector="fleet.cattle.io/cluster")))
             released = await go(service, Ask(release=True))
             assert released.own == [{"number": 1, "clusters": 1}]
@@ -138,8 +159,12 @@ class TestPins:
 
         run(tmp_path / "m", work)
 
-    def test_a_pinned_revision_outlives_the_last_ten_and_a_restart(self, tmp_path: Path, clone: Clone) -> None:
-        """Twelve commits and 48 days later, after the archives were swept, a cluster that joins again at that pin still gets it."""
+    def test_a_pinned_revision_outlives_the_last_ten_and_a_restart(
+        self, tmp_path: Path, clone: Clone
+    ) -> None:
+        """Twelve commits and 48 days later, after the archives were swept, a cluster that joins
+        again at that pin still gets it.
+        """
         folder, late = tmp_path / "m", [0.0]
 
         async def main() -> None:
@@ -151,7 +176,9 @@ class TestPins:
                 for value in range(3, 15):
                     late[0] += 4 * 86400
                     await next_commit(service, clone, plain(value))
-                numbers = [item["number"] for item in await service.bundle_history("fleet-default", BUNDLE)]
+                numbers = [
+                    item["number"] for item in await service.bundle_history("fleet-default", BUNDLE)
+                ]
                 assert (len(numbers), numbers[-1]) == (11, 1)
                 used = await service._store.read(_used_archives)
                 service._archives.sweep(used.__contains__, now=time.time() + 1e7)
@@ -163,7 +190,9 @@ class TestPins:
 
         asyncio.run(main())
 
-    def test_what_cannot_be_meant_is_refused_and_nothing_is_done(self, tmp_path: Path, clone: Clone) -> None:
+    def test_what_cannot_be_meant_is_refused_and_nothing_is_done(
+        self, tmp_path: Path, clone: Clone
+    ) -> None:
         async def work(service: Service, agents: Agents) -> None:
             await agents.join("a", env="prod")
             await agents.join("other", env="test")
@@ -177,14 +206,21 @@ class TestPins:
                 (some("other"), RefusedError, "does not get bundle"),
                 (some("a", "nobody"), NotFound, "Cluster nobody does not exist"),
                 (some("a", to=9), NotFound, "no revision 9"),
-                (Ask(chosen=Chosen(selector="env=dev")), NotFound, "env=dev picks none of the 1 cluster"),
+                (
+                    Ask(chosen=Chosen(selector="env=dev")),
+                    NotFound,
+                    "env=dev picks none of the 1 cluster",
+                ),
                 (Ask(chosen=Chosen(selector="env in (")), UsageError, "selector"),
                 (Ask(chosen=Chosen(partition="canary")), NotFound, "no partition 'canary'"),
                 (Ask(chosen=Chosen(("a",), "env=prod")), UsageError, "two ways"),
             ):
                 with pytest.raises(error, match=text):
                     await go(service, ask)
-            assert {item["pinnedClusters"] for item in await service.bundle_history("fleet-default", BUNDLE)} == {0}
+            assert {
+                item["pinnedClusters"]
+                for item in await service.bundle_history("fleet-default", BUNDLE)
+            } == {0}
             assert await agents.told(first) == set()
 
         run(tmp_path / "m", work)
@@ -205,7 +241,9 @@ class TestPins:
 
 
 async def halted(service: Service, agents: Agents, clone: Clone, verb: str) -> tuple[str, str, str]:
-    """(first commit, second, the one cluster that got it and broke) of a rollout that stands still, one at a time."""
+    """(first commit, second, the one cluster that got it and broke) of a rollout that stands still,
+    one at a time.
+    """
     strategy = "{maxUnavailable: 1, maxFailures: 0}" if verb == "fail" else ONE
     first = await scanned_first(service, agents, clone, strategy)
     second = await next_commit(service, clone, files(2, strategy))
@@ -233,8 +271,12 @@ class TestARolloutThatStandsStill:
 
         run(tmp_path / "m", work)
 
-    def test_only_the_broken_cluster_goes_back(self, tmp_path: Path, clone: Clone, verb: str) -> None:
-        """It gets the old version though nobody goes on; the others are not told the bad one, and the rollout stands still as before."""
+    def test_only_the_broken_cluster_goes_back(
+        self, tmp_path: Path, clone: Clone, verb: str
+    ) -> None:
+        """It gets the old version though nobody goes on; the others are not told the bad one, and
+        the rollout stands still as before.
+        """
 
         async def work(service: Service, agents: Agents) -> None:
             await agents.join("a", "b", "c")
@@ -259,7 +301,9 @@ class TestARolloutThatStandsStill:
 
 
 def test_many_go_back_one_by_one(tmp_path: Path, clone: Clone) -> None:
-    """Who goes back by name stays within the budget of its partition, one after the other is Ready."""
+    """Who goes back by name stays within the budget of its partition, one after the other is
+    Ready.
+    """
 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "b", "c")
@@ -280,15 +324,22 @@ def test_many_go_back_one_by_one(tmp_path: Path, clone: Clone) -> None:
     run(tmp_path / "m", work)
 
 
-def test_a_partition_goes_back_and_who_was_not_told_keeps_what_it_has(tmp_path: Path, clone: Clone) -> None:
-    """The canary alone had the new version; the rest, held, keeps the old one as a pin; a first version has nothing to go back to."""
+def test_a_partition_goes_back_and_who_was_not_told_keeps_what_it_has(
+    tmp_path: Path, clone: Clone
+) -> None:
+    """The canary alone had the new version; the rest, held, keeps the old one as a pin; a first
+    version has nothing to go back to.
+    """
 
     async def work(service: Service, agents: Agents) -> None:
         first = await canary_first(service, agents, clone)
         with pytest.raises(RefusedError, match="2 clusters were never told bundle"):
             await go(service, Ask(1, chosen=Chosen(partition="(rest)")))
         await agents.poll("a")
-        await until(lambda: rollout(service), lambda r: "waits for approval" in r["status"]["display"]["message"])
+        await until(
+            lambda: rollout(service),
+            lambda r: "waits for approval" in r["status"]["display"]["message"],
+        )
         await service.command_rollout("fleet-default", BUNDLE, "approve", "")
         await agents.until_told(first, 3)
         await agents.poll()
@@ -308,13 +359,18 @@ def test_a_partition_goes_back_and_who_was_not_told_keeps_what_it_has(tmp_path: 
 
 
 def test_git_is_not_needed_and_who_is_offline_catches_up(tmp_path: Path, clone: Clone) -> None:
-    """The repository is gone and the agent away: it is pinned at once and told when it asks again."""
+    """The repository is gone and the agent away: it is pinned at once and told when it asks
+    again.
+    """
 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "b")
         first, _ = await two_revisions(service, agents, clone)
         clone.bare.rename(clone.bare.with_name("gone"))
-        await until(lambda: service.get_object("GitRepo", "fleet-default", "apps"), lambda r: r["status"]["display"]["state"] != "Ready")
+        await until(
+            lambda: service.get_object("GitRepo", "fleet-default", "apps"),
+            lambda r: r["status"]["display"]["state"] != "Ready",
+        )
         await go(service, some("b"))
         assert await agents.told(first) == {"b"}
         await agents.poll("b")
@@ -323,7 +379,9 @@ def test_git_is_not_needed_and_who_is_offline_catches_up(tmp_path: Path, clone: 
     run(tmp_path / "m", work)
 
 
-def test_a_cluster_that_leaves_takes_its_pin_and_its_history_with_it(tmp_path: Path, clone: Clone) -> None:
+def test_a_cluster_that_leaves_takes_its_pin_and_its_history_with_it(
+    tmp_path: Path, clone: Clone
+) -> None:
     """One of the same name that comes later follows Git."""
 
     async def work(service: Service, agents: Agents) -> None:

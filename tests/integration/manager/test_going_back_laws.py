@@ -1,7 +1,9 @@
-"""Going back is always possible: whatever commits, people, agents and restarts did before, on the real tables.
+"""Going back is always possible: whatever commits, people, agents and restarts did before, on the
+real tables.
 
-Each cluster wants exactly its own pin, or the bundle's, or the newest; generations only grow; what history says a cluster has is what it
-has; and at the end a rollback brings every cluster to a version that works, though nobody resumes or approves anything.
+Each cluster wants exactly its own pin, or the bundle's, or the newest; generations only grow; what
+history says a cluster has is what it has; and at the end a rollback brings every cluster to a
+version that works, though nobody resumes or approves anything.
 """
 
 from __future__ import annotations
@@ -39,7 +41,16 @@ from manager.ingest.apply_scan import Taken, take
 from manager.rollout.loop import Rolling
 from manager.store import migrate
 from manager.store.engine import Store
-from manager.store.schema import bundles, clusters, deployments, meta, repos, revisions, rollouts, wants
+from manager.store.schema import (
+    bundles,
+    clusters,
+    deployments,
+    meta,
+    repos,
+    revisions,
+    rollouts,
+    wants,
+)
 from manager.views import cluster_history
 
 SPACE, BUNDLE, REPO = Workspace("w"), BundleName("web"), RepoName("apps")
@@ -117,7 +128,9 @@ class GoingBack(RuleBasedStateMachine):
     def begin(self, strategy: dict[str, Any] | None, names: set[str]) -> None:
         with self.engine.begin() as connection:
             migrate.up(connection, "x")
-            connection.execute(sa.insert(meta), [{"key": "epoch", "value": 1}, {"key": "generation", "value": 0}])
+            connection.execute(
+                sa.insert(meta), [{"key": "epoch", "value": 1}, {"key": "generation", "value": 0}]
+            )
             connection.execute(sa.insert(repos), {"workspace": SPACE, "name": REPO})
         self.strategy = strategy
         for name in sorted(names):
@@ -162,7 +175,9 @@ class GoingBack(RuleBasedStateMachine):
             return
         cluster = self.ids.pop(name)
         with self.engine.begin() as connection:
-            objects.delete_cluster(connection, clusters.c.id == cluster, SPACE, now=rfc3339(self.now), uninstall=False)
+            objects.delete_cluster(
+                connection, clusters.c.id == cluster, SPACE, now=rfc3339(self.now), uninstall=False
+            )
         self.live.forget(cluster)
         for kept in (self.model.own, self.model.generations):
             kept.pop(name, None)
@@ -201,7 +216,9 @@ class GoingBack(RuleBasedStateMachine):
             self.refused(ask)
         else:
             self.done(ask)
-            self.model.own = {name: number for name, number in self.model.own.items() if name not in names}
+            self.model.own = {
+                name: number for name, number in self.model.own.items() if name not in names
+            }
 
     @rule(everyone=st.booleans())
     def release(self, everyone: bool) -> None:
@@ -252,7 +269,9 @@ class GoingBack(RuleBasedStateMachine):
         with self.engine.connect() as connection:
             for name, row in self.rows(connection).items():
                 if row.staged:
-                    text = connection.execute(sa.select(wants.c.json).where(wants.c.key == row.staged)).scalar_one()
+                    text = connection.execute(
+                        sa.select(wants.c.json).where(wants.c.key == row.staged)
+                    ).scalar_one()
                     archive = msgspec.json.decode(text, type=Want).archive
                 else:
                     archive = Digest(row.archive)
@@ -271,7 +290,9 @@ class GoingBack(RuleBasedStateMachine):
             contents = self.known(connection)
             for name, row in self.rows(connection).items():
                 items = cluster_history.listing(connection, SPACE, name, BUNDLE, lambda _: False)
-                assert [i["generation"] for i in items] == sorted({i["generation"] for i in items}, reverse=True)
+                assert [i["generation"] for i in items] == sorted(
+                    {i["generation"] for i in items}, reverse=True
+                )
                 assert bool(items) == (row.generation > 0)
                 if items and items[0]["number"] in contents:
                     assert archive_of(contents[items[0]["number"]]) == row.archive
@@ -280,20 +301,31 @@ class GoingBack(RuleBasedStateMachine):
     @invariant()
     def what_is_pinned_is_kept(self) -> None:
         with self.engine.connect() as connection:
-            assert {self.model.whole, *self.model.own.values()} - {0} <= self.known(connection).keys()
+            assert {self.model.whole, *self.model.own.values()} - {0} <= self.known(
+                connection
+            ).keys()
 
     def everything_can_go_back(self) -> None:
-        """Without a resume: first those with a pin of their own, then the whole bundle to a version that starts."""
+        """Without a resume: first those with a pin of their own, then the whole bundle to a version
+        that starts.
+        """
         self.silent = set()
         self.settle()
         with self.engine.connect() as connection:
             for name, row in self.rows(connection).items():
                 if name in self.model.own and row.generation > 0:
-                    assert (row.staged, row.archive) == ("", archive_of(self.model.content(name))), (name, self.model)
+                    assert (row.staged, row.archive) == (
+                        "",
+                        archive_of(self.model.content(name)),
+                    ), (name, self.model)
         good = [number for number, content in self.model.revisions.items() if starts(content)]
         if not good:
             return
-        own = {name: number for name, number in self.model.own.items() if not starts(self.model.revisions[number])}
+        own = {
+            name: number
+            for name, number in self.model.own.items()
+            if not starts(self.model.revisions[number])
+        }
         if own:
             self.done(Ask(good[0], chosen=Chosen(tuple(own))))
             self.model.own |= dict.fromkeys(own, good[0])
@@ -302,7 +334,11 @@ class GoingBack(RuleBasedStateMachine):
         self.settle()
         with self.engine.connect() as connection:
             for name, row in self.rows(connection).items():
-                assert (row.staged, row.state, row.archive) == ("", "Ready", archive_of(self.model.content(name))), (name, self.model)
+                assert (row.staged, row.state, row.archive) == (
+                    "",
+                    "Ready",
+                    archive_of(self.model.content(name)),
+                ), (name, self.model)
         self.each_wants_what_it_should()
 
     # How it is done
@@ -318,7 +354,10 @@ class GoingBack(RuleBasedStateMachine):
                     self.answer(connection, name)
             self.look()
             with self.engine.connect() as connection:
-                now = [(row.generation, row.staged, row.state) for row in self.rows(connection).values()]
+                now = [
+                    (row.generation, row.staged, row.state)
+                    for row in self.rows(connection).values()
+                ]
             if now == before:
                 return
             before = now
@@ -328,7 +367,12 @@ class GoingBack(RuleBasedStateMachine):
         """As the manager's loop, every rollout."""
         with self.engine.begin() as connection:
             self.rolling._advance(connection, workspace=SPACE, bundle=BUNDLE, now=self.now)
-            pinned = connection.execute(sa.select(bundles.c.pinned).where(bundles.c.name == BUNDLE)).scalar() or 0
+            pinned = (
+                connection.execute(
+                    sa.select(bundles.c.pinned).where(bundles.c.name == BUNDLE)
+                ).scalar()
+                or 0
+            )
         if pinned != self.model.whole:
             assert (self.strategy or {}).get("onFailure") == "rollback"
             assert pinned in self.model.revisions
@@ -340,7 +384,13 @@ class GoingBack(RuleBasedStateMachine):
             return
         good = any(row.archive == archive_of(content) and starts(content) for content in range(8))
         state = State.READY if good else State.ERR_APPLIED
-        report = Report(bundle=BUNDLE, generation=row.generation, applied=row.generation if good else row.applied, state=state, ready=good)
+        report = Report(
+            bundle=BUNDLE,
+            generation=row.generation,
+            applied=row.generation if good else row.applied,
+            state=state,
+            ready=good,
+        )
         status_reports.take_reports(connection, self.ids[name], [report], at=rfc3339(self.now))
 
     def done(self, ask: Ask) -> Any:
@@ -359,12 +409,21 @@ class GoingBack(RuleBasedStateMachine):
 
     def state(self, connection: Connection) -> list[Any]:
         tables = (bundles, deployments, revisions, meta)
-        return [tuple(row) for table in tables for row in connection.execute(sa.select(table).order_by(*table.primary_key.columns))]
+        return [
+            tuple(row)
+            for table in tables
+            for row in connection.execute(sa.select(table).order_by(*table.primary_key.columns))
+        ]
 
     def before(self, number: int, *, whole: bool) -> int:
-        """The newest before with another content, 0 for none; while the bundle's rollout is under way, the last that was completed."""
+        """The newest before with another content, 0 for none; while the bundle's rollout is under
+        way, the last that was completed.
+        """
         contents = self.model.revisions
-        older = max((one for one in contents if one < number and contents[one] != contents[number]), default=0)
+        older = max(
+            (one for one in contents if one < number and contents[one] != contents[number]),
+            default=0,
+        )
         with self.engine.connect() as connection:
             row = connection.execute(sa.select(rollouts.c.phase, rollouts.c.good)).one_or_none()
         good = row.good if row is not None and row.phase != "Completed" and whole else 0
@@ -377,13 +436,23 @@ class GoingBack(RuleBasedStateMachine):
 
     def rows(self, connection: Connection) -> dict[str, Any]:
         d, names = deployments.c, {cluster: name for name, cluster in self.ids.items()}
-        return {names[row.cluster_id]: row for row in connection.execute(sa.select(deployments).where(~d.removed, d.bundle == BUNDLE))}
+        return {
+            names[row.cluster_id]: row
+            for row in connection.execute(
+                sa.select(deployments).where(~d.removed, d.bundle == BUNDLE)
+            )
+        }
 
     def known(self, connection: Connection) -> dict[int, int]:
         """Content by number."""
         contents = {archive_of(content): content for content in range(8)}
-        return {row.number: contents[row.archive] for row in connection.execute(sa.select(revisions).order_by(revisions.c.number))}
+        return {
+            row.number: contents[row.archive]
+            for row in connection.execute(sa.select(revisions).order_by(revisions.c.number))
+        }
 
 
 TestGoingBack = GoingBack.TestCase
-TestGoingBack.settings = settings(max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
+TestGoingBack.settings = settings(
+    max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+)

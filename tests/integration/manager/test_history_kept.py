@@ -26,7 +26,14 @@ def connection() -> Iterator[Connection]:
     with engine.begin() as one:
         metadata.create_all(one)
         one.execute(sa.insert(meta), {"key": "generation", "value": 0})
-        row = {"workspace": SPACE, "name": BUNDLE, "uid": "u", "generation": 0, "created": "", "commit": ""}
+        row = {
+            "workspace": SPACE,
+            "name": BUNDLE,
+            "uid": "u",
+            "generation": 0,
+            "created": "",
+            "commit": "",
+        }
         one.execute(sa.insert(bundles), row | {"archive": "", "spec": b"{}", "repo": "apps"})
         yield one
 
@@ -38,7 +45,9 @@ def record(connection: Connection, content: str, day: float) -> None:
 
 
 def numbers(connection: Connection) -> list[int]:
-    return list(connection.execute(sa.select(revisions.c.number).order_by(revisions.c.number)).scalars())
+    return list(
+        connection.execute(sa.select(revisions.c.number).order_by(revisions.c.number)).scalars()
+    )
 
 
 def test_contents_that_take_turns_do_not_push_others_out(connection: Connection) -> None:

@@ -1,4 +1,6 @@
-"""Removals that wait for a person, through the real service: labels, groups and targets that suddenly pick far fewer clusters."""
+"""Removals that wait for a person, through the real service: labels, groups and targets that
+suddenly pick far fewer clusters.
+"""
 
 from __future__ import annotations
 
@@ -62,8 +64,16 @@ async def told(agents: Agents) -> tuple[set[str], set[str]]:
     return have, lose
 
 
-async def label(service: Service, *picked: str, selector: str = "", removals: int | None = None, **labels: str | None) -> dict[str, Any]:
-    return await service.label_clusters(Labels(SPACE, dict(labels), picked, selector, removals=removals))
+async def label(
+    service: Service,
+    *picked: str,
+    selector: str = "",
+    removals: int | None = None,
+    **labels: str | None,
+) -> dict[str, Any]:
+    return await service.label_clusters(
+        Labels(SPACE, dict(labels), picked, selector, removals=removals)
+    )
 
 
 async def held(service: Service) -> dict[str, int]:
@@ -71,37 +81,68 @@ async def held(service: Service) -> dict[str, int]:
 
 
 class TestLabels:
-    def test_a_label_taken_from_many_at_once_removes_nothing(self, tmp_path: Path, clone: Clone) -> None:
-        """12 of 12: nobody is told anything; bundle, GitRepo and deployments say so; and all is as before when the label is back."""
+    def test_a_label_taken_from_many_at_once_removes_nothing(
+        self, tmp_path: Path, clone: Clone
+    ) -> None:
+        """12 of 12: nobody is told anything; bundle, GitRepo and deployments say so; and all is as
+        before when the label is back.
+        """
 
         async def work(service: Service, agents: Agents) -> None:
             await settled(service, agents, clone, 12)
-            before = {name: [b.generation for b in (await desired(service, c)).bundles] for name, c in agents.ids.items()}
+            before = {
+                name: [b.generation for b in (await desired(service, c)).bundles]
+                for name, c in agents.ids.items()
+            }
             answer = await label(service, selector="env=prod", env=None)
             assert (answer["clusters"], answer["removals"], answer["held"]) == (12, 12, 12)
             assert await told(agents) == (set(names(12)), set())
             [hold] = await service.held_removals(SPACE)
-            assert (hold["bundle"], hold["removals"], hold["of"], hold["cause"], hold["changed"]) == (BUNDLE, 12, 12, "all", "labels")
+            assert (
+                hold["bundle"],
+                hold["removals"],
+                hold["of"],
+                hold["cause"],
+                hold["changed"],
+            ) == (BUNDLE, 12, 12, "all", "labels")
             await agents.poll()
             bundle = await service.get_object("Bundle", SPACE, BUNDLE)
             assert bundle["status"]["display"]["state"] == "Held"
             assert bundle["status"]["display"]["readyClusters"] == "12/12"
-            assert f"fleetctl held confirm {BUNDLE} --removals 12" in bundle["status"]["display"]["message"]
+            assert (
+                f"fleetctl held confirm {BUNDLE} --removals 12"
+                in bundle["status"]["display"]["message"]
+            )
             repo = await service.get_object("GitRepo", SPACE, "apps")
-            assert (repo["status"]["display"]["state"], repo["status"]["heldRemovals"][0]["removals"]) == ("Held", 12)
+            assert (
+                repo["status"]["display"]["state"],
+                repo["status"]["heldRemovals"][0]["removals"],
+            ) == ("Held", 12)
             shown = await service.list_objects("BundleDeployment", workspace=SPACE, repo="apps")
             assert {i["status"]["message"] for i in shown} == {"held: would be removed"}
             attention = (await service.status(SPACE))["attention"]
-            assert {(a["kind"], a["state"]) for a in attention} == {("GitRepo", "Held"), ("Bundle", "Held")}
+            assert {(a["kind"], a["state"]) for a in attention} == {
+                ("GitRepo", "Held"),
+                ("Bundle", "Held"),
+            }
             await label(service, *names(12), env="prod")
             assert await service.held_removals(SPACE) == []
-            assert {n: [b.generation for b in (await desired(service, c)).bundles] for n, c in agents.ids.items()} == before
-            assert (await service.get_object("Bundle", SPACE, BUNDLE))["status"]["display"]["state"] == "Ready"
+            assert {
+                n: [b.generation for b in (await desired(service, c)).bundles]
+                for n, c in agents.ids.items()
+            } == before
+            assert (await service.get_object("Bundle", SPACE, BUNDLE))["status"]["display"][
+                "state"
+            ] == "Ready"
 
         run(tmp_path / "m", work)
 
-    def test_one_after_the_other_counts_together_over_a_restart(self, tmp_path: Path, clone: Clone) -> None:
-        """Of 12 the first five go, each by itself; then no more, also after a restart and although five are gone and forgotten by then."""
+    def test_one_after_the_other_counts_together_over_a_restart(
+        self, tmp_path: Path, clone: Clone
+    ) -> None:
+        """Of 12 the first five go, each by itself; then no more, also after a restart and although
+        five are gone and forgotten by then.
+        """
         folder = tmp_path / "m"
 
         async def main() -> None:
@@ -125,13 +166,17 @@ class TestLabels:
                 assert await held(service) == {BUNDLE: 6}
                 for name in names(11)[5:]:
                     await service.patch_labels("Cluster", SPACE, name, {"env": "prod"})
-                    assert (await told(agents))[1] == set(names(5)), "undoing one by one must not let the rest go"
+                    assert (await told(agents))[1] == set(names(5)), (
+                        "undoing one by one must not let the rest go"
+                    )
                 assert await held(service) == {}
 
         asyncio.run(main())
 
     def test_a_confirmation_names_the_number_of_now(self, tmp_path: Path, clone: Clone) -> None:
-        """6 were seen; by now they are 7: the 6 are refused, and nothing goes. 7 lets exactly these go, which then count as asked for."""
+        """6 were seen; by now they are 7: the 6 are refused, and nothing goes. 7 lets exactly these
+        go, which then count as asked for.
+        """
 
         async def work(service: Service, agents: Agents) -> None:
             await settled(service, agents, clone, 20)
@@ -150,7 +195,9 @@ class TestLabels:
             with pytest.raises(Conflict, match="nothing is held"):
                 await service.confirm_held(SPACE, BUNDLE, 7, "")
             await label(service, "c07", env=None)
-            assert (await told(agents))[1] == set(names(8)), "what was confirmed does not use up what may go unasked"
+            assert (await told(agents))[1] == set(names(8)), (
+                "what was confirmed does not use up what may go unasked"
+            )
 
         run(tmp_path / "m", work)
 
@@ -160,7 +207,11 @@ class TestLabels:
         async def work(service: Service, agents: Agents) -> None:
             await settled(service, agents, clone, 3)
             answer = await label(service, "c00", env="test")
-            assert (answer["removals"], answer["held"], answer["bundles"]) == (1, 0, [{"name": BUNDLE, "removals": 1}])
+            assert (answer["removals"], answer["held"], answer["bundles"]) == (
+                1,
+                0,
+                [{"name": BUNDLE, "removals": 1}],
+            )
             assert await told(agents) == ({"c01", "c02"}, {"c00"})
             with pytest.raises(NotFound, match="nobody"):
                 await label(service, "c00", "nobody", env="test")
@@ -169,27 +220,54 @@ class TestLabels:
 
         run(tmp_path / "m", work)
 
-    def test_a_dry_run_lists_bundles_that_clusters_gain_lose_or_change(self, tmp_path: Path, clone: Clone) -> None:
-        """Another target, a customization of it, and a bundle for that target only; nothing is stored."""
+    def test_a_dry_run_lists_bundles_that_clusters_gain_lose_or_change(
+        self, tmp_path: Path, clone: Clone
+    ) -> None:
+        """Another target, a customization of it, and a bundle for that target only; nothing is
+        stored.
+        """
         test = {"name": "test", "clusterSelector": {"matchLabels": {"env": "test"}}}
 
         async def work(service: Service, agents: Agents) -> None:
             await settled(service, agents, clone, 2, targets=[*PROD, test])
             await add(service, clone.url, name="tools", paths=["tools"], targets=[test])
-            await scanned(service, clone.push({"tools/m.yaml": MAP.format(value=1).replace("name: web", "name: tools")}), "tools")
-            answer = await service.label_clusters(Labels(SPACE, {"env": "test"}, ["c00"], dry_run=True))
+            await scanned(
+                service,
+                clone.push(
+                    {"tools/m.yaml": MAP.format(value=1).replace("name: web", "name: tools")}
+                ),
+                "tools",
+            )
+            answer = await service.label_clusters(
+                Labels(SPACE, {"env": "test"}, ["c00"], dry_run=True)
+            )
             effects = {one["bundle"]: one for one in answer["effects"]}
-            assert (effects["tools-tools"]["what"], effects["tools-tools"]["new"]["target"]) == ("added", "test")
-            assert (effects[BUNDLE]["old"]["target"], effects[BUNDLE]["new"]["target"]) == ("prod", "test")
-            assert (answer["removals"], {one["names"][0] for one in answer["effects"]}) == (0, {"c00"})
-            [lost] = (await service.label_clusters(Labels(SPACE, {"env": None}, ["c00"], dry_run=True)))["effects"]
+            assert (effects["tools-tools"]["what"], effects["tools-tools"]["new"]["target"]) == (
+                "added",
+                "test",
+            )
+            assert (effects[BUNDLE]["old"]["target"], effects[BUNDLE]["new"]["target"]) == (
+                "prod",
+                "test",
+            )
+            assert (answer["removals"], {one["names"][0] for one in answer["effects"]}) == (
+                0,
+                {"c00"},
+            )
+            [lost] = (
+                await service.label_clusters(Labels(SPACE, {"env": None}, ["c00"], dry_run=True))
+            )["effects"]
             assert (lost["bundle"], lost["what"], lost["clusters"]) == (BUNDLE, "removed", 1)
             assert (await told(agents))[0] == {"c00", "c01"}
 
         run(tmp_path / "m", work)
 
-    def test_a_clusters_last_bundle_is_held_unless_the_number_is_said(self, tmp_path: Path, clone: Clone) -> None:
-        """By a label alone it is kept; with the number in the same call it goes; another number does nothing at all."""
+    def test_a_clusters_last_bundle_is_held_unless_the_number_is_said(
+        self, tmp_path: Path, clone: Clone
+    ) -> None:
+        """By a label alone it is kept; with the number in the same call it goes; another number
+        does nothing at all.
+        """
 
         async def work(service: Service, agents: Agents) -> None:
             await settled(service, agents, clone, 3)
@@ -212,18 +290,27 @@ class TestLabels:
 
         async def work(service: Service, agents: Agents) -> None:
             await settled(service, agents, clone, 12)
-            answer = await service.label_clusters(Labels(SPACE, {"env": None}, (), "env=prod", dry_run=True))
+            answer = await service.label_clusters(
+                Labels(SPACE, {"env": None}, (), "env=prod", dry_run=True)
+            )
             assert (answer["dryRun"], answer["removals"], answer["held"]) == (True, 12, 12)
-            assert answer["holds"][0]["message"].startswith("would be removed from 12 of 12 clusters (c00, c01, c02, c03, c04 and 7 more)")
+            assert answer["holds"][0]["message"].startswith(
+                "would be removed from 12 of 12 clusters (c00, c01, c02, c03, c04 and 7 more)"
+            )
             assert await held(service) == {}
-            assert len(await service.list_objects("Cluster", workspace=SPACE, selector="env=prod")) == 12
+            assert (
+                len(await service.list_objects("Cluster", workspace=SPACE, selector="env=prod"))
+                == 12
+            )
 
         run(tmp_path / "m", work)
 
 
 class TestTargetsAndGroups:
     def test_targets_that_match_nothing(self, tmp_path: Path, clone: Clone) -> None:
-        """A typing mistake in the GitRepo's selector: 3 of 3 would lose it, and keep it; the right targets undo it."""
+        """A typing mistake in the GitRepo's selector: 3 of 3 would lose it, and keep it; the right
+        targets undo it.
+        """
 
         async def work(service: Service, agents: Agents) -> None:
             await settled(service, agents, clone, 3)
@@ -239,16 +326,25 @@ class TestTargetsAndGroups:
         run(tmp_path / "m", work)
 
     def test_a_group_that_picks_others(self, tmp_path: Path, clone: Clone) -> None:
-        """The selector of a ClusterGroup changes, or the group is deleted: what hangs on it is held."""
+        """The selector of a ClusterGroup changes, or the group is deleted: what hangs on it is
+        held.
+        """
 
         def group(env: str) -> dict[str, Any]:
             meta = {"name": "prod", "namespace": SPACE}
             spec = {"selector": {"matchLabels": {"env": env}}}
-            return {"apiVersion": "fleet.cattle.io/v1alpha1", "kind": "ClusterGroup", "metadata": meta, "spec": spec}
+            return {
+                "apiVersion": "fleet.cattle.io/v1alpha1",
+                "kind": "ClusterGroup",
+                "metadata": meta,
+                "spec": spec,
+            }
 
         async def work(service: Service, agents: Agents) -> None:
             await service.put_object("ClusterGroup", SPACE, "prod", group("prod"))
-            await settled(service, agents, clone, 12, targets=[{"name": "g", "clusterGroup": "prod"}])
+            await settled(
+                service, agents, clone, 12, targets=[{"name": "g", "clusterGroup": "prod"}]
+            )
             await service.put_object("ClusterGroup", SPACE, "prod", group("prd"))
             assert await held(service) == {BUNDLE: 12}
             assert (await service.held_removals(SPACE))[0]["changed"] == "groups"
@@ -270,11 +366,18 @@ class TestTargetsAndGroups:
             await scanned(service, second)
 
             async def commits() -> dict[str, str]:
-                documents = {name: await desired(service, cluster) for name, cluster in agents.ids.items()}
-                return {name: next(b.commit for b in d.bundles if b.name == BUNDLE) for name, d in documents.items()}
+                documents = {
+                    name: await desired(service, cluster) for name, cluster in agents.ids.items()
+                }
+                return {
+                    name: next(b.commit for b in d.bundles if b.name == BUNDLE)
+                    for name, d in documents.items()
+                }
 
             found = await until(commits, lambda c: c["c11"] == second)
-            assert {name for name, commit in found.items() if commit == second} == set(names(12)[6:])
+            assert {name for name, commit in found.items() if commit == second} == set(
+                names(12)[6:]
+            )
             await label(service, *names(6), env="prod")
             assert set((await commits()).values()) == {second}
 
@@ -282,7 +385,9 @@ class TestTargetsAndGroups:
 
 
 class TestWhoSaysItIsNotAsked:
-    def test_a_gitrepo_that_is_deleted_takes_everything_with_it(self, tmp_path: Path, clone: Clone) -> None:
+    def test_a_gitrepo_that_is_deleted_takes_everything_with_it(
+        self, tmp_path: Path, clone: Clone
+    ) -> None:
         """Also what was held: a person has said so."""
 
         async def work(service: Service, agents: Agents) -> None:
@@ -295,7 +400,9 @@ class TestWhoSaysItIsNotAsked:
         run(tmp_path / "m", work)
 
     def test_a_cluster_that_leaves(self, tmp_path: Path, clone: Clone) -> None:
-        """`cluster delete --uninstall` removes all that it has, held or not; without, its holds go with it."""
+        """`cluster delete --uninstall` removes all that it has, held or not; without, its holds go
+        with it.
+        """
 
         async def work(service: Service, agents: Agents) -> None:
             await settled(service, agents, clone, 12)
@@ -310,20 +417,40 @@ class TestWhoSaysItIsNotAsked:
 
 
 def test_a_label_taken_from_five_thousand_clusters(tmp_path: Path) -> None:
-    """Nobody is told anything, over a restart; the number lets exactly these go, another one nobody."""
-    repo = RepoSpec(workspace=Workspace(SPACE), name=RepoName("apps"), spec=GitRepoSpec(repo="https://git.test/apps"))
+    """Nobody is told anything, over a restart; the number lets exactly these go, another one
+    nobody.
+    """
+    repo = RepoSpec(
+        workspace=Workspace(SPACE),
+        name=RepoName("apps"),
+        spec=GitRepoSpec(repo="https://git.test/apps"),
+    )
 
     def fill(connection: Connection) -> None:
-        blank = {"annotations": b"{}", "spec": b"{}", "created": NOW, "issued": NOW, "generation": 1, "workspace": SPACE}
+        blank = {
+            "annotations": b"{}",
+            "spec": b"{}",
+            "created": NOW,
+            "issued": NOW,
+            "generation": 1,
+            "workspace": SPACE,
+        }
         labels = {"labels": b'{"env":"prod"}'}
         connection.execute(
-            sa.insert(clusters), [{"id": f"id-{n}", "uid": f"u{n}", "name": f"c{n:04d}", **labels, **blank} for n in range(5000)]
+            sa.insert(clusters),
+            [
+                {"id": f"id-{n}", "uid": f"u{n}", "name": f"c{n:04d}", **labels, **blank}
+                for n in range(5000)
+            ],
         )
         connection.execute(sa.insert(repos), {"workspace": SPACE, "name": "apps"})
         targets = {"web": {"matchLabels": {"env": "prod"}}, "base": {}}
         specs = [
             BundleSpec(
-                workspace=Workspace(SPACE), name=BundleName(name), repo=RepoName("apps"), targets=[Target(cluster_selector=selector)]
+                workspace=Workspace(SPACE),
+                name=BundleName(name),
+                repo=RepoName("apps"),
+                targets=[Target(cluster_selector=selector)],
             )
             for name, selector in targets.items()
         ]
@@ -333,7 +460,9 @@ def test_a_label_taken_from_five_thousand_clusters(tmp_path: Path) -> None:
         while batches.every(connection):
             for place in batches.every(connection):
                 batches.go_on(connection, place, unix(NOW), reconcile)
-        connection.execute(sa.update(deployments).values(generation=1, reported=1, staged="", state="Ready"))
+        connection.execute(
+            sa.update(deployments).values(generation=1, reported=1, staged="", state="Ready")
+        )
 
     async def removed(service: Service) -> int:
         d = deployments.c

@@ -1,4 +1,6 @@
-"""Bundles that get another name, through the real service: held, said, and carried out with all that hangs on the name."""
+"""Bundles that get another name, through the real service: held, said, and carried out with all
+that hangs on the name.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,10 @@ PLAIN = "labels: {a: b}\n"
 
 
 def files(place: str, value: int = 1, fleet: str = PLAIN, name: str = "web") -> dict[str, str]:
-    return {f"{place}/m.yaml": MAP.format(value=value).replace("name: web", f"name: {name}"), f"{place}/fleet.yaml": fleet}
+    return {
+        f"{place}/m.yaml": MAP.format(value=value).replace("name: web", f"name: {name}"),
+        f"{place}/fleet.yaml": fleet,
+    }
 
 
 BASE = files("base", 0, name="base")
@@ -47,13 +52,17 @@ async def gitrepo(service: Service, name: str = "apps") -> dict[str, Any]:
     return status
 
 
-async def begin(service: Service, agents: Agents, clone: Clone, fleet: str = PLAIN, **more: str) -> str:
+async def begin(
+    service: Service, agents: Agents, clone: Clone, fleet: str = PLAIN, **more: str
+) -> str:
     """Two clusters that run apps/web and base."""
     await agents.join("a", "b")
     commit = clone.push(files("apps/web", fleet=fleet) | BASE | more)
     await add(service, clone.url)
     await scanned(service, commit)
-    await until(lambda: told(agents), lambda t: all(len(releases) >= 2 for releases, _ in t.values()))
+    await until(
+        lambda: told(agents), lambda t: all(len(releases) >= 2 for releases, _ in t.values())
+    )
     await agents.poll()
     return commit
 
@@ -65,7 +74,9 @@ def renamed(clone: Clone, old: str, new: str, value: int = 1, fleet: str = PLAIN
 
 
 async def held(service: Service, commit: str, name: str = "apps") -> dict[str, Any]:
-    status = await until(lambda: gitrepo(service, name), lambda s: bool(s["commit"] == commit and s["held"]))
+    status = await until(
+        lambda: gitrepo(service, name), lambda s: bool(s["commit"] == commit and s["held"])
+    )
     found: dict[str, Any] = status["held"]
     return found
 
@@ -75,24 +86,41 @@ async def bundles(service: Service) -> set[str]:
 
 
 class TestHeld:
-    def test_a_renamed_directory_changes_nothing_until_somebody_says_what_it_is(self, tmp_path: Path, clone: Clone) -> None:
-        """Neither is the old one removed nor the new one installed; the words are everywhere; a revert is enough to undo it."""
+    def test_a_renamed_directory_changes_nothing_until_somebody_says_what_it_is(
+        self, tmp_path: Path, clone: Clone
+    ) -> None:
+        """Neither is the old one removed nor the new one installed; the words are everywhere; a
+        revert is enough to undo it.
+        """
 
         async def work(service: Service, agents: Agents) -> None:
             await begin(service, agents, clone)
             before = await told(agents)
             commit = renamed(clone, "apps/web", "platform/web")
             found = await held(service, commit)
-            assert found["moves"] == [{"from": OLD, "to": NEW, "message": "apps/web → platform/web looks like a move (the same files)"}]
+            assert found["moves"] == [
+                {
+                    "from": OLD,
+                    "to": NEW,
+                    "message": "apps/web → platform/web looks like a move (the same files)",
+                }
+            ]
             assert await told(agents) == before
             assert await bundles(service) == {OLD, "apps-base"}
             status = await gitrepo(service)
             assert status["display"]["state"] == "Held"
             assert f"fleetctl bundle moved {OLD} {NEW}" in status["display"]["message"]
             [shown] = await service.held_removals(SPACE)
-            assert (shown["kind"], shown["cause"], shown["removals"], shown["moves"][0]["to"]) == ("GitRepo", "move", 1, NEW)
+            assert (shown["kind"], shown["cause"], shown["removals"], shown["moves"][0]["to"]) == (
+                "GitRepo",
+                "move",
+                1,
+                NEW,
+            )
             back = renamed(clone, "platform/web", "apps/web")
-            await until(lambda: gitrepo(service), lambda s: s["commit"] == back and s["held"] is None)
+            await until(
+                lambda: gitrepo(service), lambda s: s["commit"] == back and s["held"] is None
+            )
             assert await told(agents) == before
 
         run(tmp_path / "m", work)
@@ -127,7 +155,10 @@ class TestHeld:
 
         async def work(service: Service, agents: Agents) -> None:
             await begin(service, agents, clone)
-            service_file = "apiVersion: v1\nkind: Service\nmetadata: {name: cache}\nspec: {ports: [{port: 1}]}\n"
+            service_file = (
+                "apiVersion: v1\nkind: Service\nmetadata: {name: cache}\nspec: {ports: [{port:"
+                " 1}]}\n"
+            )
             gone: dict[str, str | None] = {"apps/web/m.yaml": None, "apps/web/fleet.yaml": None}
             commit = clone.push(gone | {"cache/c.yaml": service_file, "cache/fleet.yaml": PLAIN})
             await scanned(service, commit)
@@ -135,8 +166,12 @@ class TestHeld:
 
         run(tmp_path / "m", work)
 
-    def test_a_scan_that_is_not_complete_moves_nothing_either(self, tmp_path: Path, clone: Clone) -> None:
-        """Beside a broken bundle, the one that came is not installed next to the one that it was."""
+    def test_a_scan_that_is_not_complete_moves_nothing_either(
+        self, tmp_path: Path, clone: Clone
+    ) -> None:
+        """Beside a broken bundle, the one that came is not installed next to the one that it
+        was.
+        """
 
         async def work(service: Service, agents: Agents) -> None:
             await begin(service, agents, clone)
@@ -153,7 +188,9 @@ class TestHeld:
 
 class TestSaid:
     def test_all_that_hangs_on_the_name_goes_with_it(self, tmp_path: Path, clone: Clone) -> None:
-        """The release stays, also over the next commits; history and pins go on; each cluster is told new and old at once."""
+        """The release stays, also over the next commits; history and pins go on; each cluster is
+        told new and old at once.
+        """
 
         async def work(service: Service, agents: Agents) -> None:
             await begin(service, agents, clone)
@@ -182,8 +219,12 @@ class TestSaid:
 
         run(tmp_path / "m", work)
 
-    def test_what_else_the_commit_changes_goes_through_the_rollout(self, tmp_path: Path, clone: Clone) -> None:
-        """All clusters have the new name at once with the old content; the new content goes to one after the other."""
+    def test_what_else_the_commit_changes_goes_through_the_rollout(
+        self, tmp_path: Path, clone: Clone
+    ) -> None:
+        """All clusters have the new name at once with the old content; the new content goes to one
+        after the other.
+        """
         strategy = "rolloutStrategy: {maxUnavailable: 1}\n"
 
         async def work(service: Service, agents: Agents) -> None:
@@ -193,8 +234,13 @@ class TestSaid:
             await service.bundle_moved(SPACE, OLD, NEW)
 
             async def commits() -> dict[str, str]:
-                documents = {name: await desired(service, cluster) for name, cluster in agents.ids.items()}
-                return {name: next((b.commit for b in d.bundles if b.name == NEW), "") for name, d in documents.items()}
+                documents = {
+                    name: await desired(service, cluster) for name, cluster in agents.ids.items()
+                }
+                return {
+                    name: next((b.commit for b in d.bundles if b.name == NEW), "")
+                    for name, d in documents.items()
+                }
 
             await until(commits, lambda c: all(c.values()))
             assert {r[NEW] for r, _ in (await told(agents)).values()} == {OLD}
@@ -209,7 +255,9 @@ class TestSaid:
         run(tmp_path / "m", work)
 
     def test_in_advance(self, tmp_path: Path, clone: Clone) -> None:
-        """Said before the push: the scan does it at once. Taken back, it is held as if nothing had been said."""
+        """Said before the push: the scan does it at once. Taken back, it is held as if nothing had
+        been said.
+        """
 
         async def work(service: Service, agents: Agents) -> None:
             await begin(service, agents, clone)
@@ -248,7 +296,14 @@ class TestSaid:
 
         asyncio.run(main())
 
-    async def _step(self, service: Service, agents: Agents, clone: Clone, way: tuple[str, str], names: dict[str, str]) -> None:
+    async def _step(
+        self,
+        service: Service,
+        agents: Agents,
+        clone: Clone,
+        way: tuple[str, str],
+        names: dict[str, str],
+    ) -> None:
         old, new = names[way[0]], names[way[1]]
         await held(service, renamed(clone, *way))
         await service.bundle_moved(SPACE, old, new)
@@ -266,10 +321,14 @@ class TestSaid:
             (clone.folder / "apps/db/fleet.yaml").unlink()
             clone.push(files("platform/db", 7, name="db"))
             commit = renamed(clone, "apps/web", "platform/web")
-            found = await until(lambda: gitrepo(service), lambda s: bool(s["held"]) and len(s["held"]["moves"]) == 2)
+            found = await until(
+                lambda: gitrepo(service), lambda s: bool(s["held"]) and len(s["held"]["moves"]) == 2
+            )
             assert found["held"]["removals"] == 2
             await service.bundle_moved(SPACE, OLD, NEW)
-            left = await until(lambda: gitrepo(service), lambda s: bool(s["held"]) and len(s["held"]["moves"]) == 1)
+            left = await until(
+                lambda: gitrepo(service), lambda s: bool(s["held"]) and len(s["held"]["moves"]) == 1
+            )
             assert left["held"]["moves"][0]["from"] == "apps-apps-db"
             assert left["commit"] == commit
             assert (await told(agents))["a"][0].keys() == {"apps-base", NEW, "apps-apps-db"}
@@ -294,7 +353,9 @@ class TestSaid:
         run(tmp_path / "m", work)
 
     def test_what_cannot_be_said(self, tmp_path: Path, clone: Clone) -> None:
-        """An old one that is not there, a new one that is, a name that is none; and a bundle that is still in Git moves nowhere."""
+        """An old one that is not there, a new one that is, a name that is none; and a bundle that
+        is still in Git moves nowhere.
+        """
 
         async def work(service: Service, agents: Agents) -> None:
             await begin(service, agents, clone)
@@ -324,7 +385,11 @@ class TestSaid:
             assert [p["code"] for p in status["problems"]] == ["moved-away"]
             commit = clone.push({"apps/web/fleet.yaml": "helm: {releaseName: other}\n"})
             await until(lambda: bundles(service), lambda found: found == {OLD, NEW, "apps-base"})
-            assert (await told(agents))["a"][0] == {"apps-base": "apps-base", NEW: OLD, OLD: "other"}
+            assert (await told(agents))["a"][0] == {
+                "apps-base": "apps-base",
+                NEW: OLD,
+                OLD: "other",
+            }
 
         run(tmp_path / "m", work)
 
@@ -337,7 +402,9 @@ class TestTwoRepositories:
 
         return make
 
-    def test_the_same_name_goes_over_when_the_first_drops_it(self, tmp_path: Path, clone: Clone) -> None:
+    def test_the_same_name_goes_over_when_the_first_drops_it(
+        self, tmp_path: Path, clone: Clone
+    ) -> None:
         """Named in fleet.yaml: the second has to wait, and then has it without an uninstall."""
 
         async def work(service: Service, agents: Agents) -> None:
@@ -349,7 +416,10 @@ class TestTwoRepositories:
             await scanned(service, first)
             await until(lambda: told(agents), lambda t: "web" in t["a"][0])
             both = clone.push(files("infra/web", fleet="name: web\n"))
-            await until(lambda: gitrepo(service, "infra"), lambda s: s["commit"] == both and s["problems"][0]["code"] == "name-taken")
+            await until(
+                lambda: gitrepo(service, "infra"),
+                lambda s: s["commit"] == both and s["problems"][0]["code"] == "name-taken",
+            )
             (clone.folder / "apps/web/m.yaml").unlink()
             (clone.folder / "apps/web/fleet.yaml").unlink()
             clone.push({"infra/web/m.yaml": MAP.format(value=2)})
@@ -363,13 +433,19 @@ class TestTwoRepositories:
         run(tmp_path / "m", work)
 
     @pytest.mark.parametrize("first", ["apps", "infra"])
-    def test_another_name_is_said_in_advance(self, tmp_path: Path, clone: Clone, first: str) -> None:
-        """Whichever repository is scanned first: neither removes anything before the other one has it."""
+    def test_another_name_is_said_in_advance(
+        self, tmp_path: Path, clone: Clone, first: str
+    ) -> None:
+        """Whichever repository is scanned first: neither removes anything before the other one has
+        it.
+        """
 
         async def work(service: Service, agents: Agents) -> None:
             await agents.join("a")
             base2 = files("base2", 0, name="base2")
-            start = clone.push(files("apps/web") | BASE | base2 | {"infra/keep.txt": "", "apps/keep.txt": ""})
+            start = clone.push(
+                files("apps/web") | BASE | base2 | {"infra/keep.txt": "", "apps/keep.txt": ""}
+            )
             await self.two(clone)(service)
             await scanned(service, start)
             await until(lambda: told(agents), lambda t: len(t["a"][0]) == 3)
@@ -396,12 +472,16 @@ class TestTwoRepositories:
         if paused:
             await asyncio.sleep(1.5)
 
-    def test_git_alone_takes_nothing_from_another_repository(self, tmp_path: Path, clone: Clone) -> None:
+    def test_git_alone_takes_nothing_from_another_repository(
+        self, tmp_path: Path, clone: Clone
+    ) -> None:
         """movedFrom with a bundle of another GitRepo is refused: a person must say that."""
 
         async def work(service: Service, agents: Agents) -> None:
             await agents.join("a")
-            first = clone.push(files("apps/web") | BASE | files("base2", 8, name="x") | {"infra/keep.txt": ""})
+            first = clone.push(
+                files("apps/web") | BASE | files("base2", 8, name="x") | {"infra/keep.txt": ""}
+            )
             await self.two(clone)(service)
             await scanned(service, first)
             commit = clone.push(files("infra/web", fleet=f"movedFrom: {OLD}\n"))
@@ -418,7 +498,9 @@ async def rollout(service: Service) -> dict[str, Any]:
 
 
 def test_a_rollout_goes_on_under_the_new_name(tmp_path: Path, clone: Clone) -> None:
-    """What is paused stays paused, and what was broken by the version before is told the next one."""
+    """What is paused stays paused, and what was broken by the version before is told the next
+    one.
+    """
     strategy = "rolloutStrategy: {maxUnavailable: 1}\n"
 
     async def work(service: Service, agents: Agents) -> None:

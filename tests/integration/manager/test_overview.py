@@ -1,4 +1,6 @@
-"""The fleet on one screen says what the lists say, in a few lines however many clusters there are, with the commands that come next."""
+"""The fleet on one screen says what the lists say, in a few lines however many clusters there are,
+with the commands that come next.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,16 @@ from tests.integration.manager.test_counts import NOW, filled
 from tests.integration.manager.test_reasons import HOUR, begun, fails, status
 from tests.support.gitrepo import Clone
 from tests.support.realservice import add
-from tests.support.rollingagents import BUNDLE, ONE, Agents, files, next_commit, phase_is, run, scanned_first
+from tests.support.rollingagents import (
+    BUNDLE,
+    ONE,
+    Agents,
+    files,
+    next_commit,
+    phase_is,
+    run,
+    scanned_first,
+)
 from tests.support.rows import SPACE, add_clusters, add_deployments, cluster_id, deployment
 from tests.support.waiting import until
 
@@ -43,17 +54,23 @@ def test_clusters_are_counted_as_they_are_listed(engine: Engine, seed: int) -> N
         items = objects.listing(connection, live, "Cluster", metadata.Asked(workspace=SPACE), NOW)
         listed = [metadata.display_state(item) for item in items]
         assert found["clusters"] == {state: listed.count(state) for state in set(listed)}
-        assert sum(found["deployments"].values()) == sum(item["status"]["summary"]["desiredReady"] for item in items)
+        assert sum(found["deployments"].values()) == sum(
+            item["status"]["summary"]["desiredReady"] for item in items
+        )
         assert overview(connection, live, None, NOW)["clusters"] == found["clusters"]
 
 
 def test_many_clusters_with_one_trouble_are_one_line(engine: Engine) -> None:
-    """Two thousand are silent: one of them is named, all are counted, and the command lists them."""
+    """Two thousand are silent: one of them is named, all are counted, and the command lists
+    them.
+    """
     with engine.begin() as connection:
         add_clusters(connection, range(3000))
         add_deployments(connection, (deployment(n, "web") for n in range(3000)))
         live = Live(0.0)
-        live.clusters.update({cluster_id(n): Presence(b"k", seen=0.0 if n < 2000 else NOW) for n in range(3000)})
+        live.clusters.update(
+            {cluster_id(n): Presence(b"k", seen=0.0 if n < 2000 else NOW) for n in range(3000)}
+        )
         found = overview(connection, live, SPACE, NOW)
         assert found["clusters"] == {"Offline": 2000, "Ready": 1000}
         [line] = found["attention"]
@@ -69,12 +86,18 @@ def test_what_waits_for_somebody_has_its_command(tmp_path: Path, clone: Clone) -
         await agents.poll("a", "b", answer=fails("web"))
         await agents.poll("c")
         await add(service, f"{clone.url}-gone", "gone")
-        await until(lambda: status(service, "GitRepo", "gone"), lambda s: s["display"]["state"] == "Stalled")
+        await until(
+            lambda: status(service, "GitRepo", "gone"), lambda s: s["display"]["state"] == "Stalled"
+        )
         service._live.clusters[agents.ids["c"]].seen -= HOUR
         service._live.started -= HOUR
         found = await service.status("fleet-default")
         lines = {(line["state"], line["kind"], line["name"]): line for line in found["attention"]}
-        assert [line["state"] for line in found["attention"]] == ["Stalled", "ErrApplied", "Offline"]
+        assert [line["state"] for line in found["attention"]] == [
+            "Stalled",
+            "ErrApplied",
+            "Offline",
+        ]
         assert lines["Stalled", "GitRepo", "gone"]["next"] == "fleetctl gitrepo get gone"
         failing = lines["ErrApplied", "Bundle", BUNDLE]
         assert failing["message"] == "2 clusters: pod.v1 shop/web: no such image"
@@ -97,11 +120,18 @@ def test_rollouts_and_pins_are_on_the_screen(tmp_path: Path, clone: Clone) -> No
         await next_commit(service, clone, files(2, ONE))
         await phase_is(service, "Progressing")
         [going] = (await service.status("fleet-default"))["rollouts"]["items"]
-        assert (going["name"], going["state"], going["waitsForYou"]) == (BUNDLE, "Progressing", False)
+        assert (going["name"], going["state"], going["waitsForYou"]) == (
+            BUNDLE,
+            "Progressing",
+            False,
+        )
         assert going["next"] == f"fleetctl rollout status {BUNDLE}"
         await service.command_rollout("fleet-default", BUNDLE, "pause", "freeze")
         [paused] = (await service.status("fleet-default"))["rollouts"]["items"]
-        assert (paused["waitsForYou"], paused["next"]) == (True, f"fleetctl rollout resume {BUNDLE}")
+        assert (paused["waitsForYou"], paused["next"]) == (
+            True,
+            f"fleetctl rollout resume {BUNDLE}",
+        )
         assert "freeze" in paused["message"]
         await service.go_back("fleet-default", BUNDLE, Ask(reason="it leaks", who="ann"))
         pins = (await service.status("fleet-default"))["pins"]

@@ -48,29 +48,66 @@ def region(name: str) -> dict[str, Any]:
 
 
 def bundle(value: int, **other: Any) -> BundleSpec:
-    head = {"workspace": PLACE[0], "name": PLACE[1], "repo": RepoName("apps"), "path": "web", "commit": CommitId(f"{value:040}")}
-    head |= {"targets": [Target(name="all", cluster_selector={})], "rollout_strategy": {"maxUnavailable": 1}}
+    head = {
+        "workspace": PLACE[0],
+        "name": PLACE[1],
+        "repo": RepoName("apps"),
+        "path": "web",
+        "commit": CommitId(f"{value:040}"),
+    }
+    head |= {
+        "targets": [Target(name="all", cluster_selector={})],
+        "rollout_strategy": {"maxUnavailable": 1},
+    }
     head |= {"archive": Digest(f"{value:064}"), "size": value}
-    custom = Target(name="eu", cluster_selector=region("eu"), options=Options(default_namespace=f"eu-{value}"))
+    custom = Target(
+        name="eu", cluster_selector=region("eu"), options=Options(default_namespace=f"eu-{value}")
+    )
     return BundleSpec(**{**head, "customizations": [custom], **other})
 
 
 def store(connection: Connection, spec: BundleSpec) -> None:
     """The bundle as Git says now."""
-    row = {"commit": spec.commit, "archive": spec.archive, "spec": msgspec.json.encode(spec), "repo": spec.repo}
+    row = {
+        "commit": spec.commit,
+        "archive": spec.archive,
+        "spec": msgspec.json.encode(spec),
+        "repo": spec.repo,
+    }
     b = bundles.c
     where = (b.workspace == spec.workspace) & (b.name == spec.name)
-    if not connection.execute(sa.update(bundles).where(where).values(**row, generation=b.generation + 1)).rowcount:
-        head = {"workspace": spec.workspace, "name": spec.name, "uid": "u", "generation": 1, "created": NOW}
+    if not connection.execute(
+        sa.update(bundles).where(where).values(**row, generation=b.generation + 1)
+    ).rowcount:
+        head = {
+            "workspace": spec.workspace,
+            "name": spec.name,
+            "uid": "u",
+            "generation": 1,
+            "created": NOW,
+        }
         connection.execute(sa.insert(bundles), head | row)
 
 
 def take(connection: Connection, spec: BundleSpec) -> None:
     """As a scan does, without a decision."""
     store(connection, spec)
-    number = connection.execute(sa.select(bundles.c.generation).where(bundles.c.name == spec.name)).scalar_one()
-    said = {"author": "", "subject": "", "taken": NOW, "archive": spec.archive, "spec": msgspec.json.encode(spec)}
-    values = {"workspace": spec.workspace, "bundle": spec.name, "number": number, "commit": spec.commit}
+    number = connection.execute(
+        sa.select(bundles.c.generation).where(bundles.c.name == spec.name)
+    ).scalar_one()
+    said = {
+        "author": "",
+        "subject": "",
+        "taken": NOW,
+        "archive": spec.archive,
+        "spec": msgspec.json.encode(spec),
+    }
+    values = {
+        "workspace": spec.workspace,
+        "bundle": spec.name,
+        "number": number,
+        "commit": spec.commit,
+    }
     connection.execute(sa.insert(revisions), values | said)
     reconcile(connection, Scope(spec.workspace, [spec.name]), now=NOW)
 
@@ -93,7 +130,9 @@ def go_back(connection: Connection, number: int) -> None:
 
 
 def live(connection: Connection, rng: random.Random) -> None:
-    """Some clusters are told what is held, some of them report, some get other labels, some are told to remove it."""
+    """Some clusters are told what is held, some of them report, some get other labels, some are
+    told to remove it.
+    """
     d, c = deployments.c, clusters.c
     for n in range(CLUSTERS):
         where = (d.cluster_id == cluster_id(n)) & (d.bundle == PLACE[1])
@@ -101,23 +140,37 @@ def live(connection: Connection, rng: random.Random) -> None:
         if chance < 0.3:
             key = connection.execute(sa.select(d.staged).where(where)).scalar()
             if key:
-                text = connection.execute(sa.select(wants.c.json).where(wants.c.key == key)).scalar_one()
-                values = told(msgspec.json.decode(text, type=Want)) | {"generation": 7, "state": "Ready", "reported": 7, "staged": ""}
+                text = connection.execute(
+                    sa.select(wants.c.json).where(wants.c.key == key)
+                ).scalar_one()
+                values = told(msgspec.json.decode(text, type=Want)) | {
+                    "generation": 7,
+                    "state": "Ready",
+                    "reported": 7,
+                    "staged": "",
+                }
                 connection.execute(sa.update(deployments).where(where).values(**values))
         elif chance < 0.4:
             labels = msgspec.json.encode({"region": rng.choice(REGIONS)})
-            connection.execute(sa.update(clusters).where(c.id == cluster_id(n)).values(labels=labels))
+            connection.execute(
+                sa.update(clusters).where(c.id == cluster_id(n)).values(labels=labels)
+            )
             reconcile(connection, Scope(PLACE[0], clusters=[cluster_id(n)]), now=NOW)
 
 
 def rows(connection: Connection) -> list[dict[str, Any]]:
     d = deployments.c
     query = sa.select(deployments).where(d.bundle == PLACE[1]).order_by(d.cluster_id)
-    return [{k: v for k, v in row._mapping.items() if k not in {"generation", "partition"}} for row in connection.execute(query)]
+    return [
+        {k: v for k, v in row._mapping.items() if k not in {"generation", "partition"}}
+        for row in connection.execute(query)
+    ]
 
 
 def versions(rng: random.Random) -> list[BundleSpec]:
-    """Commits that change the content, the options, what is only shown, who gets it, and take something back."""
+    """Commits that change the content, the options, what is only shown, who gets it, and take
+    something back.
+    """
     found = []
     for _ in range(5):
         value = rng.randrange(4)
@@ -127,7 +180,10 @@ def versions(rng: random.Random) -> list[BundleSpec]:
         if rng.random() < 0.2:
             other["customizations"] = []
         if rng.random() < 0.2:
-            other["targets"] = [Target(name="us", cluster_selector=region("us")), Target(name="all", cluster_selector={})]
+            other["targets"] = [
+                Target(name="us", cluster_selector=region("us")),
+                Target(name="all", cluster_selector={}),
+            ]
         if rng.random() < 0.3:
             other["options"] = Options(service_account=f"a{rng.randrange(2)}")
         found.append(bundle(value, **other))
@@ -135,7 +191,9 @@ def versions(rng: random.Random) -> list[BundleSpec]:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_parts_leave_what_the_whole_leaves(connection: Connection, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_leave_what_the_whole_leaves(
+    connection: Connection, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same commits with the same things between them; in parts of seven, and at once."""
     results = []
     parts = 0
@@ -162,8 +220,12 @@ def test_parts_leave_what_the_whole_leaves(connection: Connection, seed: int, mo
     assert parts > CLUSTERS // 7
 
 
-def test_a_rollout_stands_still_until_its_change_is_whole(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also over a restart, of which the store knows nothing: what is under way is found again, and a newer commit begins it anew."""
+def test_a_rollout_stands_still_until_its_change_is_whole(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also over a restart, of which the store knows nothing: what is under way is found again, and
+    a newer commit begins it anew.
+    """
     monkeypatch.setattr(batches, "MANY", 1)
     monkeypatch.setattr(batches, "MOST", 15)
     take(connection, bundle(1))
@@ -182,8 +244,12 @@ def test_a_rollout_stands_still_until_its_change_is_whole(connection: Connection
     assert connection.execute(sa.select(rollouts.c.version)).scalar_one() == version
 
 
-def test_going_back_goes_in_parts_too(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A revision with another content picks whom Git picks now; one with other customizations is matched anew, and so is the way back."""
+def test_going_back_goes_in_parts_too(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A revision with another content picks whom Git picks now; one with other customizations is
+    matched anew, and so is the way back.
+    """
     monkeypatch.setattr(batches, "MANY", 1)
     monkeypatch.setattr(batches, "MOST", 15)
     for spec in (bundle(1, customizations=[]), bundle(2), bundle(3)):
@@ -194,7 +260,10 @@ def test_going_back_goes_in_parts_too(connection: Connection, monkeypatch: pytes
         go_back(connection, number)
         found.append(run(connection) > 0)
         keys = sa.select(wants.c.json).where(wants.c.key.in_(sa.select(deployments.c.staged)))
-        archives = {msgspec.json.decode(text, type=Want).archive for text in connection.execute(keys).scalars()}
+        archives = {
+            msgspec.json.decode(text, type=Want).archive
+            for text in connection.execute(keys).scalars()
+        }
         assert archives == {f"{number or 3:064}"}
     assert found == [True, True, False, False, True]
 
@@ -202,9 +271,19 @@ def test_going_back_goes_in_parts_too(connection: Connection, monkeypatch: pytes
 def test_what_a_bundle_gives_is_told_apart_by_names() -> None:
     """Without names only matching tells; another content leaves who is picked as it was."""
     one, other = Options(default_namespace="a"), Options(default_namespace="b")
-    spec = bundle(1, customizations=[Target(cluster_selector=region("eu"), options=one), Target(cluster_selector={}, options=other)])
+    spec = bundle(
+        1,
+        customizations=[
+            Target(cluster_selector=region("eu"), options=one),
+            Target(cluster_selector={}, options=other),
+        ],
+    )
     assert outcomes(spec) is None
     assert set(outcomes(bundle(1)) or {}) == {("all", ""), ("all", "eu")}
-    assert picking(bundle(1)) == picking(bundle(2, options=one)) != picking(bundle(1, customizations=[]))
+    assert (
+        picking(bundle(1))
+        == picking(bundle(2, options=one))
+        != picking(bundle(1, customizations=[]))
+    )
     together = bundle(1, customization_mode="AllMatches")
     assert set(outcomes(together) or {}) == {("all", ""), ("all", "eu")}

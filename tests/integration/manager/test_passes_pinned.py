@@ -1,4 +1,6 @@
-"""Rollbacks and pins of single clusters, in parts and at once, also while a pass is under way: the same is wanted everywhere."""
+"""Rollbacks and pins of single clusters, in parts and at once, also while a pass is under way: the
+same is wanted everywhere.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,15 @@ from manager.revisions import history
 from manager.rollout import batches, staging
 from manager.store.queries import Scope
 from manager.store.schema import clusters, deployments, wants
-from tests.integration.manager.test_passes import CLUSTERS, PLACE, connection, live, run, store, versions
+from tests.integration.manager.test_passes import (
+    CLUSTERS,
+    PLACE,
+    connection,
+    live,
+    run,
+    store,
+    versions,
+)
 from tests.support.rows import NOW
 
 __all__ = ["connection"]
@@ -50,19 +60,35 @@ def asks(rng: random.Random, names: list[str]) -> Iterator[Ask]:
 
 
 def seen(connection: Connection) -> list[dict[str, Any]]:
-    """What each cluster was told and what it will be; numbers of decisions differ with how many parts there were."""
+    """What each cluster was told and what it will be; numbers of decisions differ with how many
+    parts there were.
+    """
     d, found = deployments.c, []
-    for row in connection.execute(sa.select(deployments).where(d.bundle == PLACE[1]).order_by(d.cluster_id)):
+    for row in connection.execute(
+        sa.select(deployments).where(d.bundle == PLACE[1]).order_by(d.cluster_id)
+    ):
         text = connection.execute(sa.select(wants.c.json).where(wants.c.key == row.staged)).scalar()
-        staged = msgspec.structs.replace(msgspec.json.decode(text, type=Want), decision=0) if text else None
-        known = {k: v for k, v in row._mapping.items() if k not in {"generation", "partition", "decision", "staged", "past"}}
+        staged = (
+            msgspec.structs.replace(msgspec.json.decode(text, type=Want), decision=0)
+            if text
+            else None
+        )
+        known = {
+            k: v
+            for k, v in row._mapping.items()
+            if k not in {"generation", "partition", "decision", "staged", "past"}
+        }
         found.append(known | {"staged": staged})
     return found
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_parts_leave_what_the_whole_leaves(connection: Connection, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same commits and the same words of people, some of them while a pass is under way; in parts of seven, and at once."""
+def test_parts_leave_what_the_whole_leaves(
+    connection: Connection, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same commits and the same words of people, some of them while a pass is under way; in
+    parts of seven, and at once.
+    """
     names = list(connection.execute(sa.select(clusters.c.name).order_by(clusters.c.name)).scalars())
     monkeypatch.setattr(batches, "MOST", 7)
     results = []
@@ -76,7 +102,9 @@ def test_parts_leave_what_the_whole_leaves(connection: Connection, seed: int, mo
             for ask in asks(rng, names):
                 if early:
                     for place in batches.every(connection):
-                        parts += batches.go_on(connection, place, 1_767_225_600.0, reconcile) is not None
+                        parts += (
+                            batches.go_on(connection, place, 1_767_225_600.0, reconcile) is not None
+                        )
                 try:
                     with connection.begin_nested():
                         go(connection, PLACE, ask, NOW)
@@ -90,19 +118,39 @@ def test_parts_leave_what_the_whole_leaves(connection: Connection, seed: int, mo
     assert results[0] == results[1]
 
 
-def test_a_rollback_of_very_many_goes_in_parts_and_tells_how_many(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody is called told or ready with it before; the number that will change is known at once."""
+def test_a_rollback_of_very_many_goes_in_parts_and_tells_how_many(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is called told or ready with it before; the number that will change is known at
+    once.
+    """
     monkeypatch.setattr(batches, "MANY", 1)
     first, second = versions(random.Random(3))[:2]
-    second = msgspec.structs.replace(first, archive=second.archive if second.archive != first.archive else first.archive[::-1])
+    second = msgspec.structs.replace(
+        first, archive=second.archive if second.archive != first.archive else first.archive[::-1]
+    )
     for spec in (first, second):
         take(connection, spec)
         run(connection)
-        texts = {row.key: msgspec.json.decode(row.json, type=Want) for row in connection.execute(sa.select(wants))}
+        texts = {
+            row.key: msgspec.json.decode(row.json, type=Want)
+            for row in connection.execute(sa.select(wants))
+        }
         for key, want in texts.items():
-            values = staging.told(want) | {"staged": "", "generation": 10, "state": "Ready", "reported": 10}
-            connection.execute(sa.update(deployments).where(deployments.c.staged == key).values(**values))
-    names = connection.execute(sa.select(clusters.c.name).order_by(clusters.c.name).limit(2)).scalars().all()
+            values = staging.told(want) | {
+                "staged": "",
+                "generation": 10,
+                "state": "Ready",
+                "reported": 10,
+            }
+            connection.execute(
+                sa.update(deployments).where(deployments.c.staged == key).values(**values)
+            )
+    names = (
+        connection.execute(sa.select(clusters.c.name).order_by(clusters.c.name).limit(2))
+        .scalars()
+        .all()
+    )
     go(connection, PLACE, Ask(2, chosen=Chosen(tuple(names))), NOW)
     done = go(connection, PLACE, Ask(1), NOW)
     assert batches.every(connection) == [PLACE]

@@ -25,12 +25,31 @@ def connection() -> Any:
     engine.dispose()
 
 
-TEXTS = ("workspace", "repo", "archive", "options_digest", "options_key", "target", "customization", "commit")
+TEXTS = (
+    "workspace",
+    "repo",
+    "archive",
+    "options_digest",
+    "options_key",
+    "target",
+    "customization",
+    "commit",
+)
 
 
 def deployed(connection: Connection, **values: Any) -> None:
-    row = dict.fromkeys(TEXTS, "") | {"cluster_id": "c", "bundle": "b", "size": 0, "shown": b"", "keep_resources": False, "removed": False}
-    connection.execute(sa.insert(deployments), row | {"generation": 1, "reported": 1, "state": "Ready", "message": ""} | values)
+    row = dict.fromkeys(TEXTS, "") | {
+        "cluster_id": "c",
+        "bundle": "b",
+        "size": 0,
+        "shown": b"",
+        "keep_resources": False,
+        "removed": False,
+    }
+    connection.execute(
+        sa.insert(deployments),
+        row | {"generation": 1, "reported": 1, "state": "Ready", "message": ""} | values,
+    )
 
 
 def told(connection: Connection, now: int, **values: Any) -> None:
@@ -42,8 +61,20 @@ def lines(connection: Connection) -> list[delivery_log.Line]:
 
 
 def test_what_it_had_comes_first(connection: Connection) -> None:
-    """Decision, generation, times, state and message are those that the row had when something else came."""
-    deployed(connection, decision=7, generation=8, reported=8, told=100, since=130, well=120, state="NotReady", message="a|b\nc")
+    """Decision, generation, times, state and message are those that the row had when something else
+    came.
+    """
+    deployed(
+        connection,
+        decision=7,
+        generation=8,
+        reported=8,
+        told=100,
+        since=130,
+        well=120,
+        state="NotReady",
+        message="a|b\nc",
+    )
     told(connection, 200, decision=9, generation=10, state="WaitApplied")
     told(connection, 300, decision=11, generation=12)
     assert lines(connection) == [
@@ -66,7 +97,9 @@ def test_it_is_bounded(connection: Connection) -> None:
         told(connection, at, generation=at, decision=at)
     assert [line.told for line in lines(connection)] == list(range(38, 28, -1))
     for at in range(40, 60):
-        connection.execute(sa.update(deployments).values(message="x" * 1000, reported=at - 1, state="ErrApplied"))
+        connection.execute(
+            sa.update(deployments).values(message="x" * 1000, reported=at - 1, state="ErrApplied")
+        )
         told(connection, at, generation=at)
     found = lines(connection)
     assert [line.told for line in found] == list(range(58, 58 - len(found), -1))
@@ -76,13 +109,25 @@ def test_it_is_bounded(connection: Connection) -> None:
 
 
 def test_decisions_that_nobody_names_are_swept(connection: Connection) -> None:
-    """The last hundred stay, and older ones that a cluster has, had, is pinned to or waits for; a bundle with few is left alone."""
-    row = dict.fromkeys(("cause", "commit", "author", "subject", "who", "reason", "at"), "") | {"workspace": "w", "number": 1}
-    connection.execute(sa.insert(decisions), [row | {"bundle": "b", "id": at} for at in range(1, 301)])
-    connection.execute(sa.insert(decisions), [row | {"bundle": "few", "id": at} for at in range(1, 100)])
+    """The last hundred stay, and older ones that a cluster has, had, is pinned to or waits for; a
+    bundle with few is left alone.
+    """
+    row = dict.fromkeys(("cause", "commit", "author", "subject", "who", "reason", "at"), "") | {
+        "workspace": "w",
+        "number": 1,
+    }
+    connection.execute(
+        sa.insert(decisions), [row | {"bundle": "b", "id": at} for at in range(1, 301)]
+    )
+    connection.execute(
+        sa.insert(decisions), [row | {"bundle": "few", "id": at} for at in range(1, 100)]
+    )
     deployed(connection, workspace="w", decision=5, told=1)
     told(connection, 2, decision=7, generation=2)
-    connection.execute(sa.insert(pins), {"workspace": "w", "bundle": "b", "cluster_id": "c", "number": 1, "decision": 9})
+    connection.execute(
+        sa.insert(pins),
+        {"workspace": "w", "bundle": "b", "cluster_id": "c", "number": 1, "decision": 9},
+    )
     want = Want(Digest("a"), Digest("o"), "k", decision=11)
     connection.execute(sa.insert(wants), {"key": "k", "json": msgspec.json.encode(want)})
     sweep(connection, unnamed(connection))

@@ -9,7 +9,18 @@ from manager.commands.rollback import Ask
 from manager.service import Service
 from tests.support.gitrepo import Clone
 from tests.support.realservice import add, desired
-from tests.support.rollingagents import BUNDLE, Agents, canary_first, first_commit, generations, next_commit, plain, rollout, run, settled
+from tests.support.rollingagents import (
+    BUNDLE,
+    Agents,
+    canary_first,
+    first_commit,
+    generations,
+    next_commit,
+    plain,
+    rollout,
+    run,
+    settled,
+)
 from tests.support.waiting import until
 
 

@@ -1,4 +1,6 @@
-"""Which cluster should run which agent: a real database, and agents that only speak the wire's messages."""
+"""Which cluster should run which agent: a real database, and agents that only speak the wire's
+messages.
+"""
 
 from __future__ import annotations
 
@@ -40,19 +42,27 @@ def run(folder: Path, work: Callable[[Service], Awaitable[None]]) -> None:
     asyncio.run(main())
 
 
-def release(version: str, runtime: tuple[str, str] = HERE, text: str = "") -> tuple[AgentRelease, bytes]:
+def release(
+    version: str, runtime: tuple[str, str] = HERE, text: str = ""
+) -> tuple[AgentRelease, bytes]:
     data = f"{version} {runtime} {text}".encode()
     digest = hashlib.sha256(data).hexdigest()
     words = {"version": version, "python": runtime[0], "platform": runtime[1]}
-    return AgentRelease(**words, size=len(data), sha256=digest, key_id="00" * 8, signature="c2ln"), data
+    return AgentRelease(
+        **words, size=len(data), sha256=digest, key_id="00" * 8, signature="c2ln"
+    ), data
 
 
-async def cluster(service: Service, name: str, runtime: tuple[str, str] | None = HERE, **labels: str) -> ClusterId:
+async def cluster(
+    service: Service, name: str, runtime: tuple[str, str] | None = HERE, **labels: str
+) -> ClusterId:
     made = await service.register(W, name, labels=labels, ttl_seconds=600, replace=False)
     key = Ed25519PrivateKey.generate()
     public = wire.b64(key.public_key().public_bytes_raw())
     proof = wire.b64(key.sign(wire.enrol_bytes(made.token, public)))
-    answer = await service.enrol(wire.EnrolRequest(token=made.token, public_key=public, proof=proof), address="a")
+    answer = await service.enrol(
+        wire.EnrolRequest(token=made.token, public_key=public, proof=proof), address="a"
+    )
     if runtime:
         await says(service, answer.cluster_id, runtime=" ".join(runtime))
     return answer.cluster_id
@@ -70,11 +80,16 @@ async def wished(service: Service, cluster_id: ClusterId) -> wire.AgentWish | No
 
 async def states(service: Service) -> dict[str, str]:
     found = await service.list_objects("Cluster", workspace=W)
-    return {i["metadata"]["name"]: i["status"]["agent"].get("upgrade", {}).get("state", "") for i in found}
+    return {
+        i["metadata"]["name"]: i["status"]["agent"].get("upgrade", {}).get("state", "")
+        for i in found
+    }
 
 
 def test_a_wish_stands_in_the_document_and_lets_fetch_its_file_alone(tmp_path: Path) -> None:
-    """For the cluster that it is meant for, with the statement as it was added, and after a restart as before."""
+    """For the cluster that it is meant for, with the statement as it was added, and after a restart
+    as before.
+    """
     one, data = release("2.0")
     ids: list[ClusterId] = []
 
@@ -86,7 +101,10 @@ def test_a_wish_stands_in_the_document_and_lets_fetch_its_file_alone(tmp_path: P
         assert (told["wanted"], told["queued"]) == (["paris"], [])
         wish = await wished(service, ids[0])
         assert wish == wire.AgentWish(number=told["number"], release=one)
-        assert (await wished(service, ids[1]), (await service.desired(ids[1])).etag) == (None, before)
+        assert (await wished(service, ids[1]), (await service.desired(ids[1])).etag) == (
+            None,
+            before,
+        )
         assert (await service.archive_path(ids[0], Digest(one.sha256))).read_bytes() == data
         with pytest.raises(NotFound):
             await service.archive_path(ids[1], Digest(one.sha256))
@@ -116,12 +134,17 @@ def test_what_is_added_must_be_what_was_signed(tmp_path: Path) -> None:
                 await service.add_release(one, wrong)
         assert await service.list_releases() == []
         await service.add_release(one, data)
-        await service.add_release(msgspec.structs.replace(one, replaces_newer=True, signature="b3RoZXI"), data)
+        await service.add_release(
+            msgspec.structs.replace(one, replaces_newer=True, signature="b3RoZXI"), data
+        )
         await service.add_release(*release("2.0", THERE))
         with pytest.raises(Conflict, match="other bytes"):
             await service.add_release(*release("2.0", HERE, "changed"))
         shown = await service.list_releases()
-        assert [(i["platform"], i["replacesNewer"], i["wantedBy"]) for i in shown] == [(HERE[1], True, 0), (THERE[1], False, 0)]
+        assert [(i["platform"], i["replacesNewer"], i["wantedBy"]) for i in shown] == [
+            (HERE[1], True, 0),
+            (THERE[1], False, 0),
+        ]
         assert "signature" not in shown[0]
 
     run(tmp_path, work)
@@ -131,13 +154,19 @@ def test_each_cluster_gets_the_file_for_what_it_runs_on(tmp_path: Path) -> None:
     """All of them or none: one that nothing fits stops the command before anything is stored."""
 
     async def work(service: Service) -> None:
-        paris, rome = await cluster(service, "paris", tier="edge"), await cluster(service, "rome", THERE, tier="edge")
+        paris, rome = (
+            await cluster(service, "paris", tier="edge"),
+            await cluster(service, "rome", THERE, tier="edge"),
+        )
         silent = await cluster(service, "silent", None)
         await service.add_release(*release("2.0"))
-        with pytest.raises(UsageError, match=r"cluster rome runs on cpython-3\.12 aarch64-linux-gnu"):
+        with pytest.raises(
+            UsageError, match=r"cluster rome runs on cpython-3\.12 aarch64-linux-gnu"
+        ):
             await service.wish_agents(Asked(W, selector="tier=edge", version="2.0"))
         assert await wished(service, paris) is None
-        await service.wish_agents(Asked(W, ["silent"], version="2.0"))  # there is only one that it can be
+        # there is only one that it can be
+        await service.wish_agents(Asked(W, ["silent"], version="2.0"))
         assert await wished(service, silent) is not None
         await service.add_release(*release("2.0", THERE))
         await service.wish_agents(Asked(W, selector="tier=edge", version="2.0"))
@@ -154,15 +183,25 @@ def test_each_cluster_gets_the_file_for_what_it_runs_on(tmp_path: Path) -> None:
 
 
 def test_only_one_that_came_back_makes_room_for_the_next(tmp_path: Path) -> None:
-    """Two at once of five: failed and refused ones keep their places, the same report twice counts once."""
+    """Two at once of five: failed and refused ones keep their places, the same report twice counts
+    once.
+    """
 
     async def work(service: Service) -> None:
         ids = [await cluster(service, f"c{n}") for n in range(5)]
         await service.add_release(*release("2.0"))
-        told = await service.wish_agents(Asked(W, [f"c{n}" for n in range(5)], version="2.0", most="50%"))
-        assert (told["most"], told["wanted"], told["queued"]) == (2, ["c0", "c1"], ["c2", "c3", "c4"])
+        told = await service.wish_agents(
+            Asked(W, [f"c{n}" for n in range(5)], version="2.0", most="50%")
+        )
+        assert (told["most"], told["wanted"], told["queued"]) == (
+            2,
+            ["c0", "c1"],
+            ["c2", "c3", "c4"],
+        )
 
-        async def report(at: int, state: str, message: str = "", number: int = told["number"]) -> None:
+        async def report(
+            at: int, state: str, message: str = "", number: int = told["number"]
+        ) -> None:
             upgrade = wire.AgentUpgrade(wish=number, version="2.0", state=state, message=message)
             await says(service, ids[at], upgrade=upgrade, runtime=" ".join(HERE))
 
@@ -205,7 +244,9 @@ def test_how_many_at_once_is_a_number_or_a_percentage(tmp_path: Path, most: str)
 
 
 def test_a_file_that_is_offered_is_never_swept(tmp_path: Path) -> None:
-    """However old it is; one that was deleted goes after the grace. The manager's own sweep is not running beside it."""
+    """However old it is; one that was deleted goes after the grace. The manager's own sweep is not
+    running beside it.
+    """
     one, data = release("2.0")
 
     async def main() -> None:

@@ -1,4 +1,6 @@
-"""Rollouts through the real service: staged, handed out within the budget, remembered over a restart, and told by people what to do."""
+"""Rollouts through the real service: staged, handed out within the budget, remembered over a
+restart, and told by people what to do.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ from tests.support.waiting import until
 
 
 def test_clusters_change_one_after_the_other(tmp_path: Path, clone: Clone) -> None:
-    """maxUnavailable 1: the next one goes when the one before is Ready; who is held shows OutOfSync, and the rollout says how far it is."""
+    """maxUnavailable 1: the next one goes when the one before is Ready; who is held shows
+    OutOfSync, and the rollout says how far it is.
+    """
 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "b", "c")
@@ -61,8 +65,12 @@ def test_clusters_change_one_after_the_other(tmp_path: Path, clone: Clone) -> No
     run(tmp_path / "m", work)
 
 
-def test_a_cluster_that_breaks_stops_the_others_and_a_newer_commit_takes_over(tmp_path: Path, clone: Clone) -> None:
-    """The broken one uses the budget; the next version goes to it at once, and nobody ever gets the version between."""
+def test_a_cluster_that_breaks_stops_the_others_and_a_newer_commit_takes_over(
+    tmp_path: Path, clone: Clone
+) -> None:
+    """The broken one uses the budget; the next version goes to it at once, and nobody ever gets the
+    version between.
+    """
 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "b", "c")
@@ -86,12 +94,17 @@ def test_a_cluster_that_breaks_stops_the_others_and_a_newer_commit_takes_over(tm
 
 
 def test_a_canary_is_approved_by_a_person(tmp_path: Path, clone: Clone) -> None:
-    """The rest, which no partition names, waits for the yes; a second yes is refused, as is one for a bundle without a rollout."""
+    """The rest, which no partition names, waits for the yes; a second yes is refused, as is one for
+    a bundle without a rollout.
+    """
 
     async def work(service: Service, agents: Agents) -> None:
         first = await canary_first(service, agents, clone)
         await agents.poll("a")
-        await until(lambda: rollout(service), lambda r: "waits for approval" in r["status"]["display"]["message"])
+        await until(
+            lambda: rollout(service),
+            lambda r: "waits for approval" in r["status"]["display"]["message"],
+        )
         assert (await agents.states())["b"] == "Pending"
         await service.command_rollout("fleet-default", BUNDLE, "approve", "")
         await agents.until_told(first, 3)
@@ -104,7 +117,9 @@ def test_a_canary_is_approved_by_a_person(tmp_path: Path, clone: Clone) -> None:
 
 
 def test_pause_resume_and_abort(tmp_path: Path, clone: Clone) -> None:
-    """A pause holds also what comes after it, and also of a bundle without a strategy; an abort leaves the old version in place."""
+    """A pause holds also what comes after it, and also of a bundle without a strategy; an abort
+    leaves the old version in place.
+    """
 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "b")
@@ -150,16 +165,25 @@ def test_it_goes_on_after_a_restart(tmp_path: Path, clone: Clone) -> None:
     asyncio.run(main())
 
 
-def test_a_cluster_that_leaves_the_targets_before_it_was_told_leaves_no_trace(tmp_path: Path, clone: Clone) -> None:
+def test_a_cluster_that_leaves_the_targets_before_it_was_told_leaves_no_trace(
+    tmp_path: Path, clone: Clone
+) -> None:
     """Nothing was ever there, so nothing is removed; one that was told gets its tombstone."""
 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", env="prod", canary="yes")
         await agents.join("b", env="prod")
-        first = await first_commit(service, clone, files(1, CANARY), targets=[{"clusterSelector": {"matchLabels": {"env": "prod"}}}])
+        first = await first_commit(
+            service,
+            clone,
+            files(1, CANARY),
+            targets=[{"clusterSelector": {"matchLabels": {"env": "prod"}}}],
+        )
         await agents.until_told(first, 1)
         for name, removals in (("a", 1), ("b", 0)):
-            await service.label_clusters(Labels("fleet-default", {"env": "test"}, [name], removals=removals))
+            await service.label_clusters(
+                Labels("fleet-default", {"env": "test"}, [name], removals=removals)
+            )
         assert [t.name for t in (await desired(service, agents.ids["a"])).tombstones] == [BUNDLE]
         document = await desired(service, agents.ids["b"])
         assert (document.bundles, document.tombstones) == ([], [])
@@ -168,7 +192,9 @@ def test_a_cluster_that_leaves_the_targets_before_it_was_told_leaves_no_trace(tm
 
 
 def test_going_back_to_what_a_cluster_has_is_no_rollout(tmp_path: Path, clone: Clone) -> None:
-    """A commit that is taken back while it is held: nobody is told anything new, and nothing stays staged."""
+    """A commit that is taken back while it is held: nobody is told anything new, and nothing stays
+    staged.
+    """
 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "b")
@@ -189,7 +215,9 @@ def test_going_back_to_what_a_cluster_has_is_no_rollout(tmp_path: Path, clone: C
 
 class TestGoingBack:
     def test_a_revision_is_pinned_until_it_is_released(self, tmp_path: Path, clone: Clone) -> None:
-        """Clusters get the older content as a new generation; commits wait; history and the bundle say so; then Git is followed again."""
+        """Clusters get the older content as a new generation; commits wait; history and the bundle
+        say so; then Git is followed again.
+        """
 
         async def work(service: Service, agents: Agents) -> None:
             await agents.join("a", "b")
@@ -206,7 +234,9 @@ class TestGoingBack:
             await agents.poll()
             assert await agents.told(first) == {"a", "b"}
             shown = await service.get_object("Bundle", "fleet-default", BUNDLE)
-            assert shown["status"]["display"]["message"].startswith(f"pinned to revision {pinned} (it leaks), Git is at ")
+            assert shown["status"]["display"]["message"].startswith(
+                f"pinned to revision {pinned} (it leaks), Git is at "
+            )
             history = await service.bundle_history("fleet-default", BUNDLE)
             assert [(r["commit"], r["ready"], r["pinned"]) for r in history][-1] == (first, 2, True)
             assert {r["author"] for r in history} == {"Ada <ada@example.com>"}
@@ -220,7 +250,9 @@ class TestGoingBack:
         run(tmp_path / "m", work)
 
     def test_a_rollout_that_fails_goes_back_by_itself(self, tmp_path: Path, clone: Clone) -> None:
-        """maxFailures 0 and onFailure rollback: the broken cluster gets the old version again, and the other one never had the new."""
+        """maxFailures 0 and onFailure rollback: the broken cluster gets the old version again, and
+        the other one never had the new.
+        """
         strategy = "{maxUnavailable: 1, maxFailures: 0, onFailure: rollback}"
 
         async def work(service: Service, agents: Agents) -> None:
@@ -232,7 +264,9 @@ class TestGoingBack:
             await agents.until_told(first, 2)
             await agents.poll()
             shown = await service.get_object("Bundle", "fleet-default", BUNDLE)
-            assert "by itself: 1 clusters could not apply it" in shown["status"]["display"]["message"]
+            assert (
+                "by itself: 1 clusters could not apply it" in shown["status"]["display"]["message"]
+            )
             assert set((await agents.states()).values()) == {"Ready"}
 
         run(tmp_path / "m", work)

@@ -1,4 +1,6 @@
-"""Rollouts that must not stand still, and what must not be lost on the way: silence, deletions, failures that are accepted."""
+"""Rollouts that must not stand still, and what must not be lost on the way: silence, deletions,
+failures that are accepted.
+"""
 
 from __future__ import annotations
 
@@ -43,9 +45,16 @@ def falls_silent(service: Service, cluster: ClusterId) -> None:
 
 
 class TestSilence:
-    def test_who_falls_silent_before_it_answers_stops_nobody_for_ever(self, tmp_path: Path, clone: Clone) -> None:
-        """Within the budget of its partition: the next partition begins, though no report says that anything changed."""
-        strategy = "{maxUnavailable: 1, partitions: [{name: canary, clusterSelector: {matchLabels: {canary: 'yes'}}}]}"
+    def test_who_falls_silent_before_it_answers_stops_nobody_for_ever(
+        self, tmp_path: Path, clone: Clone
+    ) -> None:
+        """Within the budget of its partition: the next partition begins, though no report says that
+        anything changed.
+        """
+        strategy = (
+            "{maxUnavailable: 1, partitions: [{name: canary, clusterSelector: {matchLabels:"
+            " {canary: 'yes'}}}]}"
+        )
 
         async def work(service: Service, agents: Agents) -> None:
             await agents.join("a", canary="yes")
@@ -59,8 +68,12 @@ class TestSilence:
 
         run(tmp_path / "m", work)
 
-    def test_who_comes_back_as_it_was_lets_the_others_go(self, tmp_path: Path, clone: Clone) -> None:
-        """It used the budget while it was silent; when it is heard again its report says nothing new."""
+    def test_who_comes_back_as_it_was_lets_the_others_go(
+        self, tmp_path: Path, clone: Clone
+    ) -> None:
+        """It used the budget while it was silent; when it is heard again its report says nothing
+        new.
+        """
 
         async def work(service: Service, agents: Agents) -> None:
             await agents.join("a", "b", "c")
@@ -114,14 +127,21 @@ def test_failures_that_a_person_accepts_are_not_counted_again(tmp_path: Path, cl
         await agents.until_told(bad, 4)
         await agents.poll(told[2], answer=breaks)
         found = await phase_is(service, "Failed")
-        said = "the rollout has failed: 2 clusters could not apply it, 1 were accepted and 0 more may fail; go on"
+        said = (
+            "the rollout has failed: 2 clusters could not apply it, 1 were accepted and 0 more may"
+            " fail; go on"
+        )
         assert found["status"]["display"]["message"].startswith(said)
 
     run(tmp_path / "m", work)
 
 
-def test_what_was_told_once_is_removed_though_it_was_wanted_again_meanwhile(tmp_path: Path, clone: Clone) -> None:
-    """Its tombstone was taken back while the new version is held, and then nobody wants it: the cluster still has it, and is told so."""
+def test_what_was_told_once_is_removed_though_it_was_wanted_again_meanwhile(
+    tmp_path: Path, clone: Clone
+) -> None:
+    """Its tombstone was taken back while the new version is held, and then nobody wants it: the
+    cluster still has it, and is told so.
+    """
 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", env="prod")
@@ -131,14 +151,18 @@ def test_what_was_told_once_is_removed_though_it_was_wanted_again_meanwhile(tmp_
         await service.command_rollout("fleet-default", BUNDLE, "pause", "")
         generation = (await desired(service, agents.ids["a"])).bundles[0].generation
         for env, removals in (("test", 1), ("prod", 0), ("test", 1)):
-            await service.label_clusters(Labels("fleet-default", {"env": env}, ["a"], removals=removals))
+            await service.label_clusters(
+                Labels("fleet-default", {"env": env}, ["a"], removals=removals)
+            )
         [tombstone] = (await desired(service, agents.ids["a"])).tombstones
         assert (tombstone.name, tombstone.generation > generation) == (BUNDLE, True)
         await service.patch_labels("Cluster", "fleet-default", "a", {"env": "prod"})
         assert (await agents.states())["a"] == "Pending"
         await service.command_rollout("fleet-default", BUNDLE, "resume", "")
         await agents.until_told(first, 1)
-        assert (await desired(service, agents.ids["a"])).bundles[0].generation > tombstone.generation
+        assert (await desired(service, agents.ids["a"])).bundles[
+            0
+        ].generation > tombstone.generation
 
     run(tmp_path / "m", work)
 
@@ -158,11 +182,15 @@ class TestHistory:
             await service.delete_object("GitRepo", "fleet-default", "apps")
             await add(service, clone.url, paths=["web"])
             await scanned(service, commit)
-            assert [r["number"] for r in await service.bundle_history("fleet-default", BUNDLE)] == [1]
+            assert [r["number"] for r in await service.bundle_history("fleet-default", BUNDLE)] == [
+                1
+            ]
 
         run(tmp_path / "m", work)
 
-    def test_one_that_comes_again_while_its_end_is_noticed_is_looked_at(self, tmp_path: Path, clone: Clone) -> None:
+    def test_one_that_comes_again_while_its_end_is_noticed_is_looked_at(
+        self, tmp_path: Path, clone: Clone
+    ) -> None:
         """Who finds that it is gone does not take its successor off the list."""
 
         async def work(service: Service, agents: Agents) -> None:
@@ -182,12 +210,17 @@ class TestHistory:
 
             service._scanner._load = late  # type: ignore[method-assign]
             await service.delete_object("GitRepo", "fleet-default", "apps")
-            await until(lambda: service.list_objects("Bundle"), lambda found: [b["metadata"]["name"] for b in found] == [BUNDLE])
+            await until(
+                lambda: service.list_objects("Bundle"),
+                lambda found: [b["metadata"]["name"] for b in found] == [BUNDLE],
+            )
             assert again
 
         run(tmp_path / "m", work)
 
-    def test_what_was_found_for_one_that_is_gone_is_not_its_successors(self, tmp_path: Path, clone: Clone) -> None:
+    def test_what_was_found_for_one_that_is_gone_is_not_its_successors(
+        self, tmp_path: Path, clone: Clone
+    ) -> None:
         """Deleted and made anew, with other paths, while its scan was under way."""
 
         async def work(service: Service, agents: Agents) -> None:
@@ -203,7 +236,10 @@ class TestHistory:
 
             service._scanner._take = late  # type: ignore[method-assign]
             await add(service, clone.url, paths=["db"])
-            await until(lambda: service.list_objects("Bundle"), lambda found: [b["metadata"]["name"] for b in found] == [BUNDLE])
+            await until(
+                lambda: service.list_objects("Bundle"),
+                lambda found: [b["metadata"]["name"] for b in found] == [BUNDLE],
+            )
 
         run(tmp_path / "m", work)
 
@@ -221,7 +257,9 @@ class TestHistory:
         run(tmp_path / "m", work)
 
     def test_going_back_skips_what_has_the_same_content(self, tmp_path: Path, clone: Clone) -> None:
-        """Other targets or another strategy make a revision too; to go there would change nothing on any cluster."""
+        """Other targets or another strategy make a revision too; to go there would change nothing
+        on any cluster.
+        """
 
         async def work(service: Service, agents: Agents) -> None:
             await agents.join("a", env="prod")
@@ -236,7 +274,9 @@ class TestHistory:
         run(tmp_path / "m", work)
 
 
-def test_many_new_clusters_do_not_wait_for_a_report_between_the_batches(tmp_path: Path, clone: Clone) -> None:
+def test_many_new_clusters_do_not_wait_for_a_report_between_the_batches(
+    tmp_path: Path, clone: Clone
+) -> None:
     """maxNew is a batch, not a brake: the next one goes at once."""
     strategy = "{maxUnavailable: 4, maxNew: 1}"
 
@@ -249,8 +289,12 @@ def test_many_new_clusters_do_not_wait_for_a_report_between_the_batches(tmp_path
     run(tmp_path / "m", work)
 
 
-def test_a_failure_is_gone_back_from_in_the_transaction_that_found_it(tmp_path: Path, clone: Clone) -> None:
-    """No moment between the two in which a manager that dies forgets the rollback: nobody ever sees `Failed` without the pin."""
+def test_a_failure_is_gone_back_from_in_the_transaction_that_found_it(
+    tmp_path: Path, clone: Clone
+) -> None:
+    """No moment between the two in which a manager that dies forgets the rollback: nobody ever sees
+    `Failed` without the pin.
+    """
     strategy = "{maxUnavailable: 1, maxFailures: 0, onFailure: rollback}"
 
     async def work(service: Service, agents: Agents) -> None:
@@ -262,6 +306,8 @@ def test_a_failure_is_gone_back_from_in_the_transaction_that_found_it(tmp_path: 
         await agents.poll(broken, answer=breaks)
         shown = await service.command_rollout("fleet-default", BUNDLE, "resume", "")
         assert shown["status"]["display"]["state"] == "Progressing"
-        assert (await service.get_object("Bundle", "fleet-default", BUNDLE))["status"]["pinned"] == 1
+        assert (await service.get_object("Bundle", "fleet-default", BUNDLE))["status"][
+            "pinned"
+        ] == 1
 
     run(tmp_path / "m", work)

@@ -1,4 +1,6 @@
-"""What holds a rollout: a pause at each level, and a yes that is missing. Each holds, is named, and outlives a restart."""
+"""What holds a rollout: a pause at each level, and a yes that is missing. Each holds, is named, and
+outlives a restart.
+"""
 
 from __future__ import annotations
 
@@ -49,11 +51,18 @@ Pause = Callable[[Service, Clone, bool], Awaitable[str]]
 
 @pytest.mark.parametrize(
     ("pause", "why"),
-    [(pause_fleet_yaml, "its fleet.yaml says paused: true"), (pause_gitrepo, "GitRepo apps is paused")],
+    [
+        (pause_fleet_yaml, "its fleet.yaml says paused: true"),
+        (pause_gitrepo, "GitRepo apps is paused"),
+    ],
     ids=["fleet.yaml", "GitRepo"],
 )
-def test_a_pause_in_git_holds_the_rollout(tmp_path: Path, clone: Clone, pause: Pause, why: str) -> None:
-    """Nobody is told, also after a restart, and the reason is named; when it ends the clusters go within the budget, not all at once."""
+def test_a_pause_in_git_holds_the_rollout(
+    tmp_path: Path, clone: Clone, pause: Pause, why: str
+) -> None:
+    """Nobody is told, also after a restart, and the reason is named; when it ends the clusters go
+    within the budget, not all at once.
+    """
     folder = tmp_path / "m"
 
     async def main() -> None:
@@ -82,7 +91,9 @@ def test_a_pause_in_git_holds_the_rollout(tmp_path: Path, clone: Clone, pause: P
 
 
 def test_a_paused_cluster_is_passed_over_and_catches_up(tmp_path: Path, clone: Clone) -> None:
-    """The others go on without it; after the rollout is completed it gets the version as soon as nobody pauses it."""
+    """The others go on without it; after the rollout is completed it gets the version as soon as
+    nobody pauses it.
+    """
 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "b")
@@ -102,12 +113,17 @@ def test_a_paused_cluster_is_passed_over_and_catches_up(tmp_path: Path, clone: C
 async def paused(service: Service, name: str, *, on: bool) -> None:
     doc = await service.get_object("Cluster", "fleet-default", name)
     await service.put_object(
-        "Cluster", "fleet-default", name, {**{k: doc[k] for k in ("apiVersion", "kind", "metadata")}, "spec": {"paused": on}}
+        "Cluster",
+        "fleet-default",
+        name,
+        {**{k: doc[k] for k in ("apiVersion", "kind", "metadata")}, "spec": {"paused": on}},
     )
 
 
 def test_a_yes_before_the_canary_has_run_is_refused(tmp_path: Path, clone: Clone) -> None:
-    """It would be worth nothing; the refusal says what is waited for. A canary that breaks is never asked about."""
+    """It would be worth nothing; the refusal says what is waited for. A canary that breaks is never
+    asked about.
+    """
 
     async def work(service: Service, agents: Agents) -> None:
         first = await canary_first(service, agents, clone)
@@ -115,7 +131,10 @@ def test_a_yes_before_the_canary_has_run_is_refused(tmp_path: Path, clone: Clone
             await service.command_rollout("fleet-default", BUNDLE, "approve", "")
         assert "partition canary: 1 of 1 clusters have not answered yet" in refused.value.next_step
         await agents.poll("a", answer=breaks)
-        await until(lambda: message(service), lambda text: text == "partition canary: none of the 1 clusters that were told is ready")
+        await until(
+            lambda: message(service),
+            lambda text: text == "partition canary: none of the 1 clusters that were told is ready",
+        )
         with pytest.raises(RefusedError, match="waits for no approval"):
             await service.command_rollout("fleet-default", BUNDLE, "approve", "")
         await agents.poll("a")
@@ -126,13 +145,19 @@ def test_a_yes_before_the_canary_has_run_is_refused(tmp_path: Path, clone: Clone
     run(tmp_path / "m", work)
 
 
-def test_an_agent_that_only_says_that_it_has_begun_has_not_answered(tmp_path: Path, clone: Clone) -> None:
-    """Its first report names the new generation; the next partition begins when it has applied it."""
+def test_an_agent_that_only_says_that_it_has_begun_has_not_answered(
+    tmp_path: Path, clone: Clone
+) -> None:
+    """Its first report names the new generation; the next partition begins when it has applied
+    it.
+    """
     strategy = "{partitions: [{name: canary, clusterSelector: {matchLabels: {canary: 'yes'}}}]}"
 
     def begins(bundle: Any) -> Any:
         report = breaks(bundle)
-        return type(report)(bundle=report.bundle, generation=report.generation, state=State.WAIT_APPLIED)
+        return type(report)(
+            bundle=report.bundle, generation=report.generation, state=State.WAIT_APPLIED
+        )
 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "d", canary="yes")

@@ -1,4 +1,6 @@
-"""A rollout that has stopped, and what begins anew: newcomers, going back to what was good, Secrets that change, a newer commit."""
+"""A rollout that has stopped, and what begins anew: newcomers, going back to what was good, Secrets
+that change, a newer commit.
+"""
 
 from __future__ import annotations
 
@@ -51,9 +53,11 @@ async def say(service: Service, verb: str, reason: str = "") -> None:
 
 
 class TestNewcomers:
-    def test_they_get_what_the_fleet_had_and_wait_with_it(self, tmp_path: Path, clone: Clone) -> None:
-        """Aborted twice: the second time they get the version that was completed, not the one before, which was aborted too. A resume
-        brings everybody the newest.
+    def test_they_get_what_the_fleet_had_and_wait_with_it(
+        self, tmp_path: Path, clone: Clone
+    ) -> None:
+        """Aborted twice: the second time they get the version that was completed, not the one
+        before, which was aborted too. A resume brings everybody the newest.
         """
 
         async def work(service: Service, agents: Agents) -> None:
@@ -71,7 +75,9 @@ class TestNewcomers:
             why = ("new3", "the rollout is aborted: it leaks")
             await until(
                 lambda: service.list_objects("BundleDeployment"),
-                lambda found: why in [(i["spec"]["cluster"], i["status"]["message"]) for i in found],
+                lambda found: (
+                    why in [(i["spec"]["cluster"], i["status"]["message"]) for i in found]
+                ),
             )
             text = await message(service)
             assert "`fleetctl rollback`" in text
@@ -81,7 +87,9 @@ class TestNewcomers:
 
         run(tmp_path / "m", work)
 
-    def test_one_that_waits_when_the_rollout_fails_gets_it_then(self, tmp_path: Path, clone: Clone) -> None:
+    def test_one_that_waits_when_the_rollout_fails_gets_it_then(
+        self, tmp_path: Path, clone: Clone
+    ) -> None:
         """It joined a partition that had not begun."""
         strategy = THREE.replace("{maxUnavailable", "{maxFailures: 0, maxUnavailable")
 
@@ -99,7 +107,9 @@ class TestNewcomers:
 
         run(tmp_path / "m", work)
 
-    def test_where_nothing_was_ever_good_they_are_told_to_wait(self, tmp_path: Path, clone: Clone) -> None:
+    def test_where_nothing_was_ever_good_they_are_told_to_wait(
+        self, tmp_path: Path, clone: Clone
+    ) -> None:
         """The first version was aborted."""
 
         async def work(service: Service, agents: Agents) -> None:
@@ -108,14 +118,19 @@ class TestNewcomers:
             await agents.join("3a", ring="3")
             await say(service, "abort", "no")
             assert (await agents.states())["3a"] == "Pending"
-            shown = {i["spec"]["cluster"]: i["status"]["message"] for i in await service.list_objects("BundleDeployment")}
+            shown = {
+                i["spec"]["cluster"]: i["status"]["message"]
+                for i in await service.list_objects("BundleDeployment")
+            }
             assert shown["3a"] == "the rollout is aborted: no"
 
         run(tmp_path / "m", work)
 
 
 def test_going_back_after_an_abort_is_to_what_was_good(tmp_path: Path, clone: Clone) -> None:
-    """Two versions were aborted; a rollback without a number goes to the completed one, and those that have it do nothing."""
+    """Two versions were aborted; a rollback without a number goes to the completed one, and those
+    that have it do nothing.
+    """
 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "b", "c")
@@ -149,7 +164,9 @@ def test_an_abort_of_what_nobody_waits_for_is_refused(tmp_path: Path, clone: Clo
 
 
 def test_a_newer_commit_half_way_through_takes_over(tmp_path: Path, clone: Clone) -> None:
-    """Partition two is half done: nobody else ever gets that version, the new one begins at partition one, and asks for approval anew."""
+    """Partition two is half done: nobody else ever gets that version, the new one begins at
+    partition one, and asks for approval anew.
+    """
 
     async def work(service: Service, agents: Agents) -> None:
         await rings(agents, 1, 2, 1)
@@ -195,21 +212,35 @@ async def asked(service: Service, agents: Agents) -> None:
 
 def secret(value: str) -> dict[str, Any]:
     data = {"password": base64.b64encode(value.encode()).decode()}
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db", "namespace": "fleet-default"}, "data": data}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "db", "namespace": "fleet-default"},
+        "data": data,
+    }
 
 
 class TestWaves:
     STRATEGY = THREE + "\ndownstreamResources: [{kind: Secret, name: db}]"
 
-    def test_a_secret_that_changes_goes_through_the_partitions(self, tmp_path: Path, clone: Clone) -> None:
-        """Not to all at once because the version before had finished; an approval is asked for again."""
+    def test_a_secret_that_changes_goes_through_the_partitions(
+        self, tmp_path: Path, clone: Clone
+    ) -> None:
+        """Not to all at once because the version before had finished; an approval is asked for
+        again.
+        """
 
         async def work(service: Service, agents: Agents) -> None:
             await rings(agents, 1, 1, 1)
             await agents.poll()
             await service.put_object("Secret", "fleet-default", "db", secret("old"))
             first = await first_commit(
-                service, clone, {"web/m.yaml": MAP.format(value=1), "web/fleet.yaml": f"rolloutStrategy: {self.STRATEGY}\n"}
+                service,
+                clone,
+                {
+                    "web/m.yaml": MAP.format(value=1),
+                    "web/fleet.yaml": f"rolloutStrategy: {self.STRATEGY}\n",
+                },
             )
             await asked(service, agents)
             assert await agents.told(first) == {"1a", "2a"}
@@ -219,7 +250,11 @@ class TestWaves:
             await service.put_object("Secret", "fleet-default", "db", secret("new"))
 
             async def changed() -> set[str]:
-                return {name for name, number in (await generations(service, agents)).items() if number > before[name]}
+                return {
+                    name
+                    for name, number in (await generations(service, agents)).items()
+                    if number > before[name]
+                }
 
             await until(changed, lambda names: names == {"1a"})
             await settled(service)
@@ -254,12 +289,17 @@ class TestWaves:
             assert set((await agents.states()).values()) == {"OutOfSync"}
             await say(service, "resume")
             await completed(service, agents, bad)
-            assert all(number > before[name] for name, number in (await generations(service, agents)).items())
+            assert all(
+                number > before[name]
+                for name, number in (await generations(service, agents)).items()
+            )
 
         run(tmp_path / "m", work)
 
 
-def test_a_cluster_that_leaves_before_it_was_told_keeps_its_document(tmp_path: Path, clone: Clone) -> None:
+def test_a_cluster_that_leaves_before_it_was_told_keeps_its_document(
+    tmp_path: Path, clone: Clone
+) -> None:
     """Nothing is another one for it: the ETag stays, and nobody is woken."""
 
     async def work(service: Service, agents: Agents) -> None:
@@ -268,21 +308,31 @@ def test_a_cluster_that_leaves_before_it_was_told_keeps_its_document(tmp_path: P
         first = await first_commit(service, clone, files(1, THREE))
         await agents.until_told(first, 1)
         before = (await service.desired(agents.ids["3a"])).etag
-        await add(service, clone.url, paths=["web"], targets=[{"clusterSelector": {"matchLabels": {"ring": "1"}}}])
+        await add(
+            service,
+            clone.url,
+            paths=["web"],
+            targets=[{"clusterSelector": {"matchLabels": {"ring": "1"}}}],
+        )
         await until(agents.states, lambda states: "3a" not in states)
         assert (await service.desired(agents.ids["3a"])).etag == before
 
     run(tmp_path / "m", work)
 
 
-def test_history_counts_clusters_on_a_revision_that_changed_only_targets(tmp_path: Path, clone: Clone) -> None:
+def test_history_counts_clusters_on_a_revision_that_changed_only_targets(
+    tmp_path: Path, clone: Clone
+) -> None:
     """They need not be told anything, and are on it all the same."""
 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "b")
         await scanned_first(service, agents, clone, ONE)
         await next_commit(service, clone, files(1, "{maxUnavailable: 2}"))
-        await until(lambda: service.bundle_history("fleet-default", BUNDLE), lambda revisions: len(revisions) == 2)
+        await until(
+            lambda: service.bundle_history("fleet-default", BUNDLE),
+            lambda revisions: len(revisions) == 2,
+        )
         newest, oldest = await service.bundle_history("fleet-default", BUNDLE)
         assert (newest["clusters"], newest["ready"], oldest["clusters"]) == (2, 2, 0)
 

@@ -1,4 +1,6 @@
-"""The whole service without HTTP: a real Git server, a real database, and agents that only speak the wire's messages."""
+"""The whole service without HTTP: a real Git server, a real database, and agents that only speak
+the wire's messages.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +28,17 @@ from tests.support.waiting import until
 
 
 class TestFromCommitToDocument:
-    def test_a_commit_reaches_the_clusters_that_it_is_for(self, tmp_path: Path, clone: Clone) -> None:
-        """A cluster's document holds the bundles meant for it, signed, and its archive is the files in Git."""
-        files = {"web/map.yaml": MAP.format(name="web"), "db/fleet.yaml": "defaultNamespace: db\n", "db/m.yaml": MAP.format(name="db")}
+    def test_a_commit_reaches_the_clusters_that_it_is_for(
+        self, tmp_path: Path, clone: Clone
+    ) -> None:
+        """A cluster's document holds the bundles meant for it, signed, and its archive is the files
+        in Git.
+        """
+        files = {
+            "web/map.yaml": MAP.format(name="web"),
+            "db/fleet.yaml": "defaultNamespace: db\n",
+            "db/m.yaml": MAP.format(name="db"),
+        }
         commit = clone.push(files)
 
         async def work(service: Service) -> None:
@@ -37,7 +47,10 @@ class TestFromCommitToDocument:
             prod, dev = await enrol(service, "p", env="prod"), await enrol(service, "d", env="dev")
             await scanned(service, commit)
             found = await desired(service, prod)
-            assert [(b.name, b.options.default_namespace) for b in found.bundles] == [("apps-db", "db"), ("apps-web", None)]
+            assert [(b.name, b.options.default_namespace) for b in found.bundles] == [
+                ("apps-db", "db"),
+                ("apps-web", None),
+            ]
             assert (await desired(service, dev)).bundles == []
             path = await service.archive_path(prod, found.bundles[1].archive)
             assert unpack(path.read_bytes())["map.yaml"].data == files["web/map.yaml"].encode()
@@ -48,7 +61,9 @@ class TestFromCommitToDocument:
 
     def test_what_is_left_out_is_told(self, tmp_path: Path, clone: Clone) -> None:
         """A misplaced key is a warning, and stands in nobody's way."""
-        commit = clone.push({"web/m.yaml": MAP.format(name="web"), "web/fleet.yaml": "clusterGroup: x\n"})
+        commit = clone.push(
+            {"web/m.yaml": MAP.format(name="web"), "web/fleet.yaml": "clusterGroup: x\n"}
+        )
 
         async def work(service: Service) -> None:
             await add(service, clone.url, paths=["web"], ociRegistrySecret="x")
@@ -56,15 +71,26 @@ class TestFromCommitToDocument:
             assert [w["code"] for w in status["warnings"]] == ["no-effect", "misplaced-key"]
             assert status["problems"] == []
             bundle = await service.get_object("Bundle", "fleet-default", "apps-web")
-            assert [w["summary"] for w in bundle["status"]["warnings"]] == ["web/fleet.yaml:1:1: key `clusterGroup` has no effect here"]
+            assert [w["summary"] for w in bundle["status"]["warnings"]] == [
+                "web/fleet.yaml:1:1: key `clusterGroup` has no effect here"
+            ]
 
         run(tmp_path / "data", work)
 
-    def test_a_bundle_that_can_no_longer_be_made_stays_and_is_a_problem(self, tmp_path: Path, clone: Clone) -> None:
-        """Links in it are followed; a link that leads nowhere, a submodule, and a directory that became empty are problems, no removals."""
+    def test_a_bundle_that_can_no_longer_be_made_stays_and_is_a_problem(
+        self, tmp_path: Path, clone: Clone
+    ) -> None:
+        """Links in it are followed; a link that leads nowhere, a submodule, and a directory that
+        became empty are problems, no removals.
+        """
         (clone.folder / "web").mkdir(parents=True, exist_ok=True)
         (clone.folder / "web" / "link.yaml").symlink_to("m.txt")
-        files = {"web/m.txt": MAP.format(name="web"), "web/fleet.yaml": "", "empty/fleet.yaml": "", "empty/m.yaml": MAP.format(name="e")}
+        files = {
+            "web/m.txt": MAP.format(name="web"),
+            "web/fleet.yaml": "",
+            "empty/fleet.yaml": "",
+            "empty/m.yaml": MAP.format(name="e"),
+        }
         commit = clone.push({**files, "sub/fleet.yaml": "", "sub/m.yaml": MAP.format(name="s")})
 
         async def work(service: Service) -> None:
@@ -74,7 +100,10 @@ class TestFromCommitToDocument:
             second = await asyncio.to_thread(clone.push, {"empty/m.yaml": None})
             await service.sync("fleet-default", "apps")
             status = (await scanned(service, second))["status"]
-            assert "empty holds no file to deploy; bundle apps-empty" in status["problems"][0]["summary"]
+            assert (
+                "empty holds no file to deploy; bundle apps-empty"
+                in status["problems"][0]["summary"]
+            )
             assert status["held"] is None
             shutil.rmtree(clone.folder / "empty")
             (clone.folder / "empty").symlink_to("web")
@@ -87,14 +116,20 @@ class TestFromCommitToDocument:
             (clone.folder / "web" / "link.yaml").symlink_to("gone.yaml")
             (clone.folder / "sub" / "module").mkdir()
             clone.git("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},sub/module")
-            third = await asyncio.to_thread(clone.push, {"empty/fleet.yaml": "", "empty/m.yaml": MAP.format(name="e")})
+            third = await asyncio.to_thread(
+                clone.push, {"empty/fleet.yaml": "", "empty/m.yaml": MAP.format(name="e")}
+            )
             await service.sync("fleet-default", "apps")
-            summaries = [p["summary"] for p in (await scanned(service, third))["status"]["problems"]]
+            summaries = [
+                p["summary"] for p in (await scanned(service, third))["status"]["problems"]
+            ]
             assert "web/link.yaml: the symbolic link to gone.yaml leads to no file" in summaries[1]
             assert "sub/module: is a submodule" in summaries[0]
             names = sorted(b["metadata"]["name"] for b in await service.list_objects("Bundle"))
             assert names == ["apps-empty", "apps-sub", "apps-web"]
-            display = (await service.get_object("Bundle", "fleet-default", "apps-web"))["status"]["display"]
+            display = (await service.get_object("Bundle", "fleet-default", "apps-web"))["status"][
+                "display"
+            ]
             assert display["state"] == "Stalled"
             assert "web/link.yaml" in display["message"]
 
@@ -102,7 +137,9 @@ class TestFromCommitToDocument:
 
     def test_only_what_changed_gets_a_new_generation(self, tmp_path: Path, clone: Clone) -> None:
         """A commit that touches one bundle leaves the other as it was, and wakes who waits."""
-        first = clone.push({"web/m.yaml": MAP.format(name="web"), "db/m.yaml": MAP.format(name="db")})
+        first = clone.push(
+            {"web/m.yaml": MAP.format(name="web"), "db/m.yaml": MAP.format(name="db")}
+        )
 
         async def work(service: Service) -> None:
             await add(service, clone.url, paths=["web", "db"])
@@ -141,14 +178,20 @@ class TestFromCommitToDocument:
         run(tmp_path / "data", after)
         envelope = msgspec.json.decode(kept["document"].body, type=wire.Envelope)
         public = Signer.load_or_create(tmp_path / "data").public_key
-        assert verify(public, wire.unb64(envelope.signature), wire.desired_bytes(envelope.payload.encode()))
+        assert verify(
+            public, wire.unb64(envelope.signature), wire.desired_bytes(envelope.payload.encode())
+        )
 
     def test_labels_move_a_cluster_at_once(self, tmp_path: Path, clone: Clone) -> None:
-        """A bundle that no target gives to the cluster any more becomes a tombstone until the agent has reported it."""
+        """A bundle that no target gives to the cluster any more becomes a tombstone until the agent
+        has reported it.
+        """
         commit = clone.push({"m.yaml": MAP.format(name="a")})
 
         async def work(service: Service) -> None:
-            await add(service, clone.url, targets=[{"clusterSelector": {"matchLabels": {"env": "prod"}}}])
+            await add(
+                service, clone.url, targets=[{"clusterSelector": {"matchLabels": {"env": "prod"}}}]
+            )
             cluster = await enrol(service, "a", env="prod")
             await scanned(service, commit)
             generation = (await desired(service, cluster)).bundles[0].generation
@@ -156,8 +199,14 @@ class TestFromCommitToDocument:
             gone = (await desired(service, cluster)).tombstones
             assert [t.name for t in gone] == ["apps"]
             assert gone[0].generation > generation
-            done = Report(bundle=gone[0].name, generation=gone[0].generation, state=State.READY, removed=True)
-            await service.report(cluster, wire.StatusRequest(instance="i", seq=1, full=True, deployments=[done]), address="")
+            done = Report(
+                bundle=gone[0].name, generation=gone[0].generation, state=State.READY, removed=True
+            )
+            await service.report(
+                cluster,
+                wire.StatusRequest(instance="i", seq=1, full=True, deployments=[done]),
+                address="",
+            )
             assert (await desired(service, cluster)).tombstones == []
 
         run(tmp_path / "data", work)
@@ -172,14 +221,21 @@ class TestBadInput:
             ({"repo": "http://127.0.0.1:9/x.git"}, ["does not take connections"]),
         ],
     )
-    def test_what_is_wrong_stands_on_the_repository(self, tmp_path: Path, clone: Clone, change: dict[str, Any], words: list[str]) -> None:
+    def test_what_is_wrong_stands_on_the_repository(
+        self, tmp_path: Path, clone: Clone, change: dict[str, Any], words: list[str]
+    ) -> None:
         """A wrong address, branch or path is one line with a next step, and the manager goes on."""
         clone.push({"web/m.yaml": MAP.format(name="a")})
 
         async def work(service: Service) -> None:
-            await add(service, change.get("repo", clone.url), **{k: v for k, v in change.items() if k != "repo"})
+            await add(
+                service,
+                change.get("repo", clone.url),
+                **{k: v for k, v in change.items() if k != "repo"},
+            )
             look = await until(
-                lambda: service.get_object("GitRepo", "fleet-default", "apps"), lambda r: r["status"]["display"]["state"] == "Stalled"
+                lambda: service.get_object("GitRepo", "fleet-default", "apps"),
+                lambda r: r["status"]["display"]["state"] == "Stalled",
             )
             text = str(look["status"]["error"]) + str(look["status"]["problems"])
             assert all(word in text for word in words), text
@@ -187,32 +243,56 @@ class TestBadInput:
         run(tmp_path / "data", work)
 
     def test_a_broken_bundle_stops_no_other(self, tmp_path: Path, clone: Clone) -> None:
-        """The unknown key is named with its line and a suggestion; the sibling is deployed, and nothing is removed."""
+        """The unknown key is named with its line and a suggestion; the sibling is deployed, and
+        nothing is removed.
+        """
         commit = clone.push({"a/m.yaml": MAP.format(name="a"), "b/m.yaml": MAP.format(name="b")})
 
         async def work(service: Service) -> None:
             await add(service, clone.url, paths=["a", "b"])
             cluster = await enrol(service, "one")
             await scanned(service, commit)
-            broken = await asyncio.to_thread(clone.push, {"a/m.yaml": MAP.format(name="a2"), "b/fleet.yaml": "helmm:\n  chart: x\n"})
+            broken = await asyncio.to_thread(
+                clone.push,
+                {"a/m.yaml": MAP.format(name="a2"), "b/fleet.yaml": "helmm:\n  chart: x\n"},
+            )
             repo = await scanned(service, broken)
             assert "b/fleet.yaml:1" in repo["status"]["problems"][0]["summary"]
-            assert "helm" in repo["status"]["problems"][0]["summary"] + repo["status"]["problems"][0]["next_step"]
-            assert [b.name for b in (await desired(service, cluster)).bundles] == ["apps-a", "apps-b"]
+            assert (
+                "helm"
+                in repo["status"]["problems"][0]["summary"]
+                + repo["status"]["problems"][0]["next_step"]
+            )
+            assert [b.name for b in (await desired(service, cluster)).bundles] == [
+                "apps-a",
+                "apps-b",
+            ]
 
         run(tmp_path / "data", work)
 
-    def test_a_mass_removal_is_held_until_it_is_confirmed(self, tmp_path: Path, clone: Clone) -> None:
+    def test_a_mass_removal_is_held_until_it_is_confirmed(
+        self, tmp_path: Path, clone: Clone
+    ) -> None:
         """Six of twelve bundles stay until exactly six are confirmed at that commit."""
-        files: dict[str, str | bytes | None] = {f"b{i:02}/m.yaml": MAP.format(name=f"m{i}") for i in range(12)}
-        first = clone.push({**files, "b00/fleet.yaml": "{}\n", **{f"b{i:02}/fleet.yaml": "{}\n" for i in range(12)}})
+        files: dict[str, str | bytes | None] = {
+            f"b{i:02}/m.yaml": MAP.format(name=f"m{i}") for i in range(12)
+        }
+        first = clone.push(
+            {
+                **files,
+                "b00/fleet.yaml": "{}\n",
+                **{f"b{i:02}/fleet.yaml": "{}\n" for i in range(12)},
+            }
+        )
 
         async def work(service: Service) -> None:
             await add(service, clone.url)
             cluster = await enrol(service, "one")
             await scanned(service, first)
             assert len((await desired(service, cluster)).bundles) == 12
-            removed: dict[str, str | bytes | None] = {f"b{i:02}/{n}": None for i in range(6) for n in ("m.yaml", "fleet.yaml")}
+            removed: dict[str, str | bytes | None] = {
+                f"b{i:02}/{n}": None for i in range(6) for n in ("m.yaml", "fleet.yaml")
+            }
             second = await asyncio.to_thread(clone.push, removed)
             repo = await scanned(service, second)
             assert repo["status"]["display"]["state"] == "Held"
@@ -235,18 +315,27 @@ class TestBadInput:
                 def good(repo: dict[str, Any]) -> bool:
                     return needle in str(repo["status"])
 
-                return await until(lambda: service.get_object("GitRepo", "fleet-default", "apps"), good)
+                return await until(
+                    lambda: service.get_object("GitRepo", "fleet-default", "apps"), good
+                )
 
             def secret(password: str) -> dict[str, Any]:
                 meta = {"name": "login", "namespace": "fleet-default"}
-                return {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": {"username": "ada", "password": password}}
+                return {
+                    "apiVersion": "v1",
+                    "kind": "Secret",
+                    "metadata": meta,
+                    "stringData": {"username": "ada", "password": password},
+                }
 
             await add(service, clone.url)
             await state("needs a user and a password")
             await service.put_object("Secret", "fleet-default", "login", secret("wrong-word"))
             await add(service, clone.url, clientSecretName="login")
             await state("refuses the user or the password")
-            shown = await service.put_object("Secret", "fleet-default", "login", secret("open-sesame"))
+            shown = await service.put_object(
+                "Secret", "fleet-default", "login", secret("open-sesame")
+            )
             await state(commit)
             assert "open-sesame" not in str(shown.object)
 
@@ -258,8 +347,12 @@ class TestBadInput:
 
 
 class TestCharts:
-    def test_a_chart_that_is_not_to_be_had_stops_no_sibling(self, tmp_path: Path, clone: Clone) -> None:
-        """It is one clear problem; a chart in a repository that a mirror names is inside its bundle."""
+    def test_a_chart_that_is_not_to_be_had_stops_no_sibling(
+        self, tmp_path: Path, clone: Clone
+    ) -> None:
+        """It is one clear problem; a chart in a repository that a mirror names is inside its
+        bundle.
+        """
         charts = tmp_path / "charts"
         folder = charts / "web"
         (folder / "templates").mkdir(parents=True)
@@ -268,7 +361,9 @@ class TestCharts:
         with tarfile.open(charts / "web-1.2.0.tgz", "w:gz") as tar:
             tar.add(folder, "web")
         files = {
-            "good/fleet.yaml": "helm:\n  repo: https://charts.example.com\n  chart: web\n  version: ~1\n",
+            "good/fleet.yaml": (
+                "helm:\n  repo: https://charts.example.com\n  chart: web\n  version: ~1\n"
+            ),
             "bad/fleet.yaml": "helm:\n  repo: https://charts.example.com\n  chart: gone\n",
         }
         commit = clone.push(files)
@@ -286,8 +381,12 @@ class TestCharts:
                 cluster = await enrol(service, "one")
                 found = (await desired(service, cluster)).bundles
                 assert [b.name for b in found] == ["apps-good"]
-                archive = unpack((await service.archive_path(cluster, found[0].archive)).read_bytes())
-                assert any(path.startswith(".charts/") and path.endswith("/Chart.yaml") for path in archive)
+                archive = unpack(
+                    (await service.archive_path(cluster, found[0].archive)).read_bytes()
+                )
+                assert any(
+                    path.startswith(".charts/") and path.endswith("/Chart.yaml") for path in archive
+                )
             finally:
                 await service.stop()
 

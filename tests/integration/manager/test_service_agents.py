@@ -20,45 +20,73 @@ from tests.support.realservice import MAP, add, answer, desired, enrol, ready, r
 
 class TestEnrolment:
     def test_a_token_is_good_once_and_for_one_name(self, tmp_path: Path) -> None:
-        """The same key may ask again (its answer was lost); another key may not; the name needs --replace."""
+        """The same key may ask again (its answer was lost); another key may not; the name needs
+        --replace.
+        """
 
         async def work(service: Service) -> None:
-            made = await service.register("fleet-default", "a", labels={}, ttl_seconds=600, replace=False)
+            made = await service.register(
+                "fleet-default", "a", labels={}, ttl_seconds=600, replace=False
+            )
             key = Ed25519PrivateKey.generate()
             first = await answer(service, made.token, key)
             assert await answer(service, made.token, key) == first
             with pytest.raises(LoginError, match="used up"):
                 await answer(service, made.token, Ed25519PrivateKey.generate())
             with pytest.raises(Conflict, match="enrolled already"):
-                await service.register("fleet-default", "a", labels={}, ttl_seconds=600, replace=False)
-            again = await service.register("fleet-default", "a", labels={}, ttl_seconds=600, replace=True)
+                await service.register(
+                    "fleet-default", "a", labels={}, ttl_seconds=600, replace=False
+                )
+            again = await service.register(
+                "fleet-default", "a", labels={}, ttl_seconds=600, replace=True
+            )
             second = await answer(service, again.token, Ed25519PrivateKey.generate())
             assert second.cluster_id == first.cluster_id
 
         run(tmp_path / "data", work)
 
-    def test_two_agents_with_one_key_stay_marked_until_one_is_enrolled_anew(self, tmp_path: Path) -> None:
-        """Over a restart of the manager; --replace makes the key worthless at once and keeps id and history."""
+    def test_two_agents_with_one_key_stay_marked_until_one_is_enrolled_anew(
+        self, tmp_path: Path
+    ) -> None:
+        """Over a restart of the manager; --replace makes the key worthless at once and keeps id and
+        history.
+        """
         kept: dict[str, Any] = {}
 
         def twin(status: dict[str, Any]) -> bool:
-            return status["display"]["message"] == "Duplicate agent: two agents use one identity, from 10.0.0.2 and 10.0.0.1"
+            return (
+                status["display"]["message"]
+                == "Duplicate agent: two agents use one identity, from 10.0.0.2 and 10.0.0.1"
+            )
 
         async def before(service: Service) -> None:
             cluster = kept["id"] = await enrol(service, "one")
-            for instance, address, stamp in (("i1", "10.0.0.1", 1), ("i2", "10.0.0.2", 2), ("i1", "10.0.0.1", 3)):
-                kept["said"] = await service.seen(cluster, instance=instance, address=address, stamp=stamp)
+            for instance, address, stamp in (
+                ("i1", "10.0.0.1", 1),
+                ("i2", "10.0.0.2", 2),
+                ("i1", "10.0.0.1", 3),
+            ):
+                kept["said"] = await service.seen(
+                    cluster, instance=instance, address=address, stamp=stamp
+                )
             assert "10.0.0.2" in kept["said"]
             assert twin((await service.get_object("Cluster", "fleet-default", "one"))["status"])
 
         async def after(service: Service) -> None:
-            assert await service.seen(kept["id"], instance="i9", address="::1", stamp=9) == kept["said"]
+            assert (
+                await service.seen(kept["id"], instance="i9", address="::1", stamp=9)
+                == kept["said"]
+            )
             assert twin((await service.get_object("Cluster", "fleet-default", "one"))["status"])
-            made = await service.register("fleet-default", "one", labels={}, ttl_seconds=600, replace=True)
+            made = await service.register(
+                "fleet-default", "one", labels={}, ttl_seconds=600, replace=True
+            )
             assert await service.agent_key(kept["id"]) is None
             with pytest.raises(LoginError, match="no cluster is enrolled"):
                 await service.desired(kept["id"])
-            assert (await answer(service, made.token, Ed25519PrivateKey.generate())).cluster_id == kept["id"]
+            assert (
+                await answer(service, made.token, Ed25519PrivateKey.generate())
+            ).cluster_id == kept["id"]
             assert await service.seen(kept["id"], instance="i10", address="::1", stamp=10) == ""
 
         run(tmp_path / "data", before)
@@ -91,41 +119,70 @@ class TestStates:
             one, _two = await enrol(service, "one"), await enrol(service, "two")
             await scanned(service, commit)
             bundle = (await desired(service, one)).bundles[0]
-            await service.report(one, wire.StatusRequest(instance="i", seq=1, full=True, deployments=[ready(bundle)]), address="")
+            await service.report(
+                one,
+                wire.StatusRequest(instance="i", seq=1, full=True, deployments=[ready(bundle)]),
+                address="",
+            )
             shown = await service.get_object("Bundle", "fleet-default", "apps")
             assert shown["status"]["display"]["readyClusters"] == "1/2"
             assert shown["status"]["summary"] == {"ready": 1, "desiredReady": 2, "waitApplied": 1}
             newer = msgspec.structs.replace(ready(bundle), generation=bundle.generation + 5)
-            await service.report(one, wire.StatusRequest(instance="i", seq=2, deployments=[newer]), address="")
+            await service.report(
+                one, wire.StatusRequest(instance="i", seq=2, deployments=[newer]), address=""
+            )
             overview = await service.status(None)
             assert overview["deployments"] == {"Ready": 1, "WaitApplied": 1}
-            await service.report(one, wire.StatusRequest(instance="i", seq=3, full=True), address="")
+            await service.report(
+                one, wire.StatusRequest(instance="i", seq=3, full=True), address=""
+            )
             assert (await service.status(None))["deployments"] == {"WaitApplied": 2}
 
         run(tmp_path / "data", work)
 
     def test_what_an_agent_says_of_itself_stands_on_the_cluster(self, tmp_path: Path) -> None:
-        """A trouble is a condition, a message and a line of what needs attention, even before a full report; and it goes away."""
+        """A trouble is a condition, a message and a line of what needs attention, even before a
+        full report; and it goes away.
+        """
 
         async def work(service: Service) -> None:
             cluster = await enrol(service, "one")
-            full = wire.Trouble(code="disk-full", message="the disk is full", since="2026-01-01T00:00:00Z")
-            said = wire.StatusRequest(instance="i", seq=1, troubles=[full, wire.Trouble(code="NOT a code", message="x")])
+            full = wire.Trouble(
+                code="disk-full", message="the disk is full", since="2026-01-01T00:00:00Z"
+            )
+            said = wire.StatusRequest(
+                instance="i", seq=1, troubles=[full, wire.Trouble(code="NOT a code", message="x")]
+            )
             with pytest.raises(Conflict, match="full report"):
                 await service.report(cluster, said, address="")
             status = (await service.get_object("Cluster", "fleet-default", "one"))["status"]
             assert status["display"]["message"] == "the disk is full"
-            shown = {"type": "DiskFull", "status": "True", "message": "the disk is full", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+            shown = {
+                "type": "DiskFull",
+                "status": "True",
+                "message": "the disk is full",
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }
             assert status["conditions"][1:] == [shown]
             [line] = (await service.status(None))["attention"]
-            assert (line["name"], line["state"], line["message"]) == ("one", "DiskFull", "the disk is full")
-            await service.report(cluster, wire.StatusRequest(instance="i", seq=2, full=True), address="")
+            assert (line["name"], line["state"], line["message"]) == (
+                "one",
+                "DiskFull",
+                "the disk is full",
+            )
+            await service.report(
+                cluster, wire.StatusRequest(instance="i", seq=2, full=True), address=""
+            )
             assert (await service.status(None))["attention"] == []
 
         run(tmp_path / "data", work)
 
-    def test_what_a_full_report_in_pages_does_not_name_is_not_there(self, tmp_path: Path, clone: Clone) -> None:
-        """Counted over all pages; a lost page is asked for again, and a report that was overtaken changes nothing."""
+    def test_what_a_full_report_in_pages_does_not_name_is_not_there(
+        self, tmp_path: Path, clone: Clone
+    ) -> None:
+        """Counted over all pages; a lost page is asked for again, and a report that was overtaken
+        changes nothing.
+        """
         commit = clone.push({f"{n}/m.yaml": MAP.format(name=n) for n in "abc"})
 
         async def work(service: Service) -> None:
@@ -136,7 +193,11 @@ class TestStates:
 
             async def tell(seq: int, *reports: Report, page: int = 0) -> dict[str, int]:
                 head = {"full": True, "page": page, "pages": 2} if page else {}
-                await service.report(cluster, wire.StatusRequest(instance="i", seq=seq, deployments=list(reports), **head), address="")
+                await service.report(
+                    cluster,
+                    wire.StatusRequest(instance="i", seq=seq, deployments=list(reports), **head),
+                    address="",
+                )
                 return (await service.status(None))["deployments"]
 
             await tell(1, a, b, page=1)
@@ -188,7 +249,9 @@ def test_the_migrations_make_what_the_schema_says(tmp_path: Path) -> None:
 
 
 def test_registrations_of_an_older_version_are_bound_to_their_clusters(tmp_path: Path) -> None:
-    """Unused and shared tokens stay; used ones and those of clusters that do not exist are removed."""
+    """Unused and shared tokens stay; used ones and those of clusters that do not exist are
+    removed.
+    """
     import sqlalchemy as sa
     from alembic import command
 
@@ -199,15 +262,21 @@ def test_registrations_of_an_older_version_are_bound_to_their_clusters(tmp_path:
     try:
         with engine.begin() as connection:
             command.upgrade(migrate.configuration(connection), "0013")
-            cluster = "INSERT INTO clusters (id, workspace, name, uid, generation, created, labels, annotations, spec,"
+            cluster = (
+                "INSERT INTO clusters (id, workspace, name, uid, generation, created, labels,"
+                " annotations, spec,"
+            )
             cluster += (
-                " enrolled, seen, address, agent, issued, leaving) VALUES ('c-1', 's', 'a', 'u', 1, '', '', '', '', '', 0, '', '', '', 0)"
+                " enrolled, seen, address, agent, issued, leaving) VALUES ('c-1', 's', 'a', 'u', 1,"
+                " '', '', '', '', '', 0, '', '', '', 0)"
             )
             connection.exec_driver_sql(cluster)
             for row in ((b"1", "a", 1), (b"2", "a", 0), (b"3", "gone", 1), (b"4", "", 7)):
                 connection.exec_driver_sql(insert, row)
             migrate.up(connection, "x.db")
-            rows = connection.exec_driver_sql("SELECT hash, cluster_id, uses FROM registrations ORDER BY hash").all()
+            rows = connection.exec_driver_sql(
+                "SELECT hash, cluster_id, uses FROM registrations ORDER BY hash"
+            ).all()
         assert [tuple(row) for row in rows] == [(b"1", "c-1", 1), (b"4", None, 7)]
     finally:
         engine.dispose()

@@ -1,4 +1,6 @@
-"""What people see is true: marks beside states, when Git was asked, whether an agent is there, and what is not counted yet."""
+"""What people see is true: marks beside states, when Git was asked, whether an agent is there, and
+what is not counted yet.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,11 @@ from tests.support.rollingagents import BUNDLE, Agents, first_commit, next_commi
 from tests.support.waiting import until
 
 SPACE = "fleet-default"
-CLOSED = {"schedule": "0 0 0 1 1 ?", "duration": "1m", "targets": {"clusters": [{"clusterName": "c"}]}}
+CLOSED = {
+    "schedule": "0 0 0 1 1 ?",
+    "duration": "1m",
+    "targets": {"clusters": [{"clusterName": "c"}]},
+}
 
 
 async def marks(service: Service, kind: str) -> dict[str, list[str]]:
@@ -46,8 +52,14 @@ def test_what_is_paused_pinned_or_frozen_is_marked_everywhere(tmp_path: Path, cl
         await service.go_back(SPACE, BUNDLE, Ask(1, "it leaks", "ada", Chosen(("b",))))
         schedule = {"apiVersion": "fleet.cattle.io/v1alpha1", "kind": "Schedule"}
         meta = {"name": "yearly", "namespace": SPACE}
-        await service.put_object("Schedule", SPACE, "yearly", {**schedule, "metadata": meta, "spec": CLOSED})
-        assert await marks(service, "Cluster") == {"a": ["paused"], "b": ["pinned"], "c": ["frozen"]}
+        await service.put_object(
+            "Schedule", SPACE, "yearly", {**schedule, "metadata": meta, "spec": CLOSED}
+        )
+        assert await marks(service, "Cluster") == {
+            "a": ["paused"],
+            "b": ["pinned"],
+            "c": ["frozen"],
+        }
         assert await marks(service, "Bundle") == {BUNDLE: ["pinned"]}
         assert await marks(service, "BundleDeployment") == {
             f"a.{BUNDLE}": ["paused"],
@@ -77,7 +89,9 @@ def test_last_polled_grows_while_nothing_changes(tmp_path: Path, clone: Clone) -
             await first_commit(service, clone, plain(1))
             first = await repo_status(service)
             now[0] += 600
-            status = await until(lambda: repo_status(service), lambda s: s["lastPolled"] > first["lastPolled"])
+            status = await until(
+                lambda: repo_status(service), lambda s: s["lastPolled"] > first["lastPolled"]
+            )
             assert status["lastScanned"] == first["lastScanned"]
 
     asyncio.run(main())
@@ -111,13 +125,17 @@ async def contact(service: Service) -> str:
     return str((await service.get_object("Cluster", SPACE, "a"))["status"]["agent"]["contact"])
 
 
-def test_a_bundle_whose_clusters_are_not_counted_yet_is_pending(tmp_path: Path, clone: Clone) -> None:
+def test_a_bundle_whose_clusters_are_not_counted_yet_is_pending(
+    tmp_path: Path, clone: Clone
+) -> None:
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a")
         await first_commit(service, clone, plain(1))
         await agents.poll()
         assert await states(service) == {"Bundle": "Ready", "GitRepo": "Ready"}
-        assert await service._store.write(lambda connection: states_in_a_pass(connection, service)) == {
+        assert await service._store.write(
+            lambda connection: states_in_a_pass(connection, service)
+        ) == {
             "Bundle": "Pending",
             "GitRepo": "Pending",
         }
@@ -139,7 +157,9 @@ def states_in_a_pass(connection: Connection, service: Service) -> dict[str, str]
     connection.execute(sa.insert(passes), row)
     found = {}
     for kind in ("Bundle", "GitRepo"):
-        items = objects.listing(connection, service._live, kind, Asked(workspace=SPACE), service._clock())
+        items = objects.listing(
+            connection, service._live, kind, Asked(workspace=SPACE), service._clock()
+        )
         found[kind] = items[0]["status"]["display"]["state"]
     connection.execute(sa.delete(passes))
     return found

@@ -1,4 +1,6 @@
-"""A removal that an agent cannot finish is shown where people look: on the GitRepo, in the status, by `why`."""
+"""A removal that an agent cannot finish is shown where people look: on the GitRepo, in the status,
+by `why`.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,17 @@ async def answer(service: Service, agents: Agents, name: str, *, code: str) -> N
     document = await desired(service, agents.ids[name])
     (tombstone,) = document.tombstones
     state = State.NOT_READY if code == "removing" else State.ERR_APPLIED
-    said = {"code": code, "message": CAUSE, "object": "ConfigMap shop/a", "hint": "Repair the webhook."}
+    said = {
+        "code": code,
+        "message": CAUSE,
+        "object": "ConfigMap shop/a",
+        "hint": "Repair the webhook.",
+    }
     report = Report(bundle=tombstone.name, generation=tombstone.generation, state=state, **said)  # type: ignore[arg-type]
     agents._seq += 1
-    request = wire.StatusRequest(instance=f"i-{name}", seq=agents._seq, full=True, deployments=[report])
+    request = wire.StatusRequest(
+        instance=f"i-{name}", seq=agents._seq, full=True, deployments=[report]
+    )
     await service.report(agents.ids[name], request, address="::1")
 
 
@@ -53,11 +62,18 @@ def test_a_stuck_removal_is_told_everywhere(tmp_path: Path, clone: Clone) -> Non
         assert (whole["about"], whole["clusters"]) == ("bundle", 2)
         assert whole["next"]["command"] == f"fleetctl why b {BUNDLE}"
         repo = (await service.get_object("GitRepo", "fleet-default", "apps"))["status"]
-        assert f"the removal of bundle {BUNDLE} is stuck on cluster b: {CAUSE}" in repo["display"]["message"]
+        assert (
+            f"the removal of bundle {BUNDLE} is stuck on cluster b: {CAUSE}"
+            in repo["display"]["message"]
+        )
         assert [one["code"] for one in repo["removals"]] == ["webhook"]
         overview = await service.status("fleet-default")
         (line,) = [one for one in overview["attention"] if one["name"] == BUNDLE]
-        assert (line["state"], line["count"], line["next"]) == ("ErrApplied", 1, f"fleetctl why b {BUNDLE}")
+        assert (line["state"], line["count"], line["next"]) == (
+            "ErrApplied",
+            1,
+            f"fleetctl why b {BUNDLE}",
+        )
         with pytest.raises(NotFound):
             await service.why("fleet-default", cluster="a", bundle="never-there", name="")
 
@@ -69,8 +85,19 @@ def test_a_ready_deployment_shows_how_it_was_applied(tmp_path: Path, clone: Clon
 
     def warns(bundle: wire.DesiredBundle) -> Report:
         head = works(bundle)
-        said = {"code": "client-side", "message": "applied client-side, because …: x", "object": "Deployment shop/web"}
-        return Report(bundle=bundle.name, generation=head.generation, applied=head.applied, state=State.READY, ready=True, **said)  # type: ignore[arg-type]
+        said = {
+            "code": "client-side",
+            "message": "applied client-side, because …: x",
+            "object": "Deployment shop/web",
+        }
+        return Report(
+            bundle=bundle.name,
+            generation=head.generation,
+            applied=head.applied,
+            state=State.READY,
+            ready=True,
+            **said,
+        )  # type: ignore[arg-type]
 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a")
@@ -78,10 +105,21 @@ def test_a_ready_deployment_shows_how_it_was_applied(tmp_path: Path, clone: Clon
         await agents.until_told(commit, 1)
         await agents.poll(answer=warns)
         found = await why(service, "a")
-        assert (found["state"], found["ready"], found["reason"]["code"]) == ("Ready", True, "client-side")
-        status = (await service.get_object("BundleDeployment", "fleet-default", f"a.{BUNDLE}"))["status"]
-        assert (status["display"]["state"], status["reason"]["object"]) == ("Ready", "Deployment shop/web")
-        assert (await service.get_object("Bundle", "fleet-default", BUNDLE))["status"]["display"]["state"] == "Ready"
+        assert (found["state"], found["ready"], found["reason"]["code"]) == (
+            "Ready",
+            True,
+            "client-side",
+        )
+        status = (await service.get_object("BundleDeployment", "fleet-default", f"a.{BUNDLE}"))[
+            "status"
+        ]
+        assert (status["display"]["state"], status["reason"]["object"]) == (
+            "Ready",
+            "Deployment shop/web",
+        )
+        assert (await service.get_object("Bundle", "fleet-default", BUNDLE))["status"]["display"][
+            "state"
+        ] == "Ready"
 
     run(tmp_path / "m", work)
 

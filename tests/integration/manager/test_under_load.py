@@ -1,4 +1,6 @@
-"""A thousand status writes a second do not stop one commit from rolling out, one cluster after the other."""
+"""A thousand status writes a second do not stop one commit from rolling out, one cluster after the
+other.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,8 @@ def files(value: int) -> dict[str, str]:
 
 
 class Noise:
-    """Agents that report one change after the other, of a bundle that has a rollout too, as fast as they are answered and no faster than
-    `A_SECOND` together.
+    """Agents that report one change after the other, of a bundle that has a rollout too, as fast as
+    they are answered and no faster than `A_SECOND` together.
     """
 
     def __init__(self, service: Service, clusters: list[ClusterId]) -> None:
@@ -50,14 +52,27 @@ class Noise:
         [bundle] = (await desired(self._service, cluster)).bundles
         for seq in range(1, 10**9):
             state = State.READY if seq % 2 else State.NOT_READY
-            report = Report(bundle=bundle.name, generation=bundle.generation, applied=bundle.generation, state=state, ready=seq % 2 == 1)
-            request = wire.StatusRequest(instance=f"i-{cluster}", seq=seq, full=True, deployments=[report])
-            await asyncio.gather(self._service.report(cluster, request, address="::1"), asyncio.sleep(len(self._clusters) / A_SECOND))
+            report = Report(
+                bundle=bundle.name,
+                generation=bundle.generation,
+                applied=bundle.generation,
+                state=state,
+                ready=seq % 2 == 1,
+            )
+            request = wire.StatusRequest(
+                instance=f"i-{cluster}", seq=seq, full=True, deployments=[report]
+            )
+            await asyncio.gather(
+                self._service.report(cluster, request, address="::1"),
+                asyncio.sleep(len(self._clusters) / A_SECOND),
+            )
             self.sent += 1
 
 
 def test_a_commit_rolls_out_while_everybody_else_reports(tmp_path: Path, clone: Clone) -> None:
-    """Three clusters, one at a time, beside agents whose every report changes a state and makes a rollout be looked at."""
+    """Three clusters, one at a time, beside agents whose every report changes a state and makes a
+    rollout be looked at.
+    """
 
     async def work(service: Service, agents: Agents) -> None:
         crowd = Agents(service)
@@ -74,10 +89,18 @@ def test_a_commit_rolls_out_while_everybody_else_reports(tmp_path: Path, clone: 
             await service.sync("fleet-default", "apps")
             done: set[str] = set()
             for count in (1, 2, 3):
-                told = await until(lambda: agents.told(second), lambda names, count=count: len(names) >= count, seconds=DEADLINE)
+                told = await until(
+                    lambda: agents.told(second),
+                    lambda names, count=count: len(names) >= count,
+                    seconds=DEADLINE,
+                )
                 assert len(told) == count, "more than one at a time"
                 before = noise.sent
-                await until(lambda: _sent(noise), lambda sent, before=before: sent > before + 100, seconds=DEADLINE)
+                await until(
+                    lambda: _sent(noise),
+                    lambda sent, before=before: sent > before + 100,
+                    seconds=DEADLINE,
+                )
                 await agents.poll(*told - done)
                 done |= told
             rollout = (await service.list_rollouts("fleet-default", "apps-web"))[0]

@@ -1,4 +1,6 @@
-"""`why`, through the real service: each thing that can stand in a deployment's way is named, in order, with what comes next."""
+"""`why`, through the real service: each thing that can stand in a deployment's way is named, in
+order, with what comes next.
+"""
 
 from __future__ import annotations
 
@@ -52,23 +54,52 @@ def test_what_is_ready_needs_nothing(tmp_path: Path, clone: Clone) -> None:
         commit = await begin(service, agents, clone, "a")
         await agents.until_told(commit, 1)
         waiting = await why(service, "a")
-        assert (waiting["state"], waiting["ready"], waiting["reason"]["code"]) == ("WaitApplied", False, "waiting")
+        assert (waiting["state"], waiting["ready"], waiting["reason"]["code"]) == (
+            "WaitApplied",
+            False,
+            "waiting",
+        )
         assert waiting["next"]["text"] == "its agent takes it and answers, within minutes"
         await agents.poll()
         found = await why(service, "a")
-        assert (found["state"], found["ready"], found["reason"], found["rollout"]) == ("Ready", True, None, None)
+        assert (found["state"], found["ready"], found["reason"], found["rollout"]) == (
+            "Ready",
+            True,
+            None,
+            None,
+        )
         assert topics(found)["Target"] == "matches all"
-        assert topics(found)["Told"].startswith(f"generation {found['told']['generation']}, commit {commit[:7]}, 20")
+        assert topics(found)["Told"].startswith(
+            f"generation {found['told']['generation']}, commit {commit[:7]}, 20"
+        )
         assert topics(found)["Told"].endswith("; and has applied it")
-        assert found["next"] == {"text": "nothing: it is Ready. A new commit that changes it comes next", "command": ""}
-        assert set(found) >= {"targeting", "told", "staged", "window", "dependencies", "pauses", "pins", "holds", "agent", "lines", "next"}
+        assert found["next"] == {
+            "text": "nothing: it is Ready. A new commit that changes it comes next",
+            "command": "",
+        }
+        assert set(found) >= {
+            "targeting",
+            "told",
+            "staged",
+            "window",
+            "dependencies",
+            "pauses",
+            "pins",
+            "holds",
+            "agent",
+            "lines",
+            "next",
+        }
 
     run(tmp_path / "m", work)
 
 
 def test_who_is_not_meant_reads_which_label_would_do(tmp_path: Path, clone: Clone) -> None:
     """Each target says what it asks for; the next step is the command that would bring it here."""
-    targets = [{"name": "prod", "clusterSelector": {"matchLabels": {"env": "prod"}}}, {"name": "x", "clusterGroup": "europe"}]
+    targets = [
+        {"name": "prod", "clusterSelector": {"matchLabels": {"env": "prod"}}},
+        {"name": "x", "clusterGroup": "europe"},
+    ]
 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("dev", env="dev")
@@ -91,7 +122,9 @@ def test_do_not_deploy_is_said(tmp_path: Path, clone: Clone) -> None:
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a")
         text = "targetCustomizations:\n- name: not here\n  clusterName: a\n  doNotDeploy: true\n"
-        await first_commit(service, clone, {"web/m.yaml": MAP.format(value=1), "web/fleet.yaml": text})
+        await first_commit(
+            service, clone, {"web/m.yaml": MAP.format(value=1), "web/fleet.yaml": text}
+        )
         found = await why(service, "a")
         assert found["targeting"]["missed"] == "not here says doNotDeploy"
         assert found["next"]["command"] == ""
@@ -109,13 +142,19 @@ def test_a_failure_is_told_as_the_agent_told_it(tmp_path: Path, clone: Clone) ->
         found = await why(service, "a")
         said = topics(found)
         assert said["Reason"] == "tool-failed: pod.v1 shop/web: no such image"
-        assert (said["About"], said["Hint"], found["next"]["text"]) == ("pod.v1 shop/web", "give it an image", "give it an image")
+        assert (said["About"], said["Hint"], found["next"]["text"]) == (
+            "pod.v1 shop/web",
+            "give it an image",
+            "give it an image",
+        )
 
     run(tmp_path / "m", work)
 
 
 def test_who_is_held_reads_partition_place_and_gate(tmp_path: Path, clone: Clone) -> None:
-    """The budget verbatim, how many go before it, and that it goes by itself; failed, it takes a person."""
+    """The budget verbatim, how many go before it, and that it goes by itself; failed, it takes a
+    person.
+    """
 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a", "b", "c")
@@ -127,10 +166,14 @@ def test_who_is_held_reads_partition_place_and_gate(tmp_path: Path, clone: Clone
         assert sorted(one["rollout"]["ahead"] for one in both) == [0, 1]
         for one in both:
             assert (one["state"], one["staged"]) == ("OutOfSync", second)
-            assert topics(one)["Partition"].startswith("All (1 of 1): 1 of 3 told, 1 may be unavailable, 1 are")
+            assert topics(one)["Partition"].startswith(
+                "All (1 of 1): 1 of 3 told, 1 may be unavailable, 1 are"
+            )
             assert topics(one)["Gate"] == one["rollout"]["gate"] != ""
             assert one["rollout"]["blockers"] == [*told]
-            assert one["next"]["command"] == f"fleetctl why {one['rollout']['blockers'][0]} {BUNDLE}"
+            assert (
+                one["next"]["command"] == f"fleetctl why {one['rollout']['blockers'][0]} {BUNDLE}"
+            )
         await service.command_rollout("fleet-default", BUNDLE, "abort", "no")
         found = await why(service, held[0])
         assert found["next"]["command"] == f"fleetctl rollout resume {BUNDLE}"
@@ -152,7 +195,9 @@ def test_pauses_are_named_with_who_and_why(tmp_path: Path, clone: Clone) -> None
         assert (pause["what"], pause["why"]) == (f"rollout {BUNDLE}", "release freeze")
         assert found["next"]["command"] == f"fleetctl rollout resume {BUNDLE}"
         cluster = await service.get_object("Cluster", "fleet-default", "b")
-        doc = {key: cluster[key] for key in ("apiVersion", "kind", "metadata")} | {"spec": {"paused": True}}
+        doc = {key: cluster[key] for key in ("apiVersion", "kind", "metadata")} | {
+            "spec": {"paused": True}
+        }
         await service.put_object("Cluster", "fleet-default", "b", doc)
         paused = (await why(service, "b"))["pauses"]
         assert [(p["what"], p["command"]) for p in paused] == [
@@ -163,7 +208,10 @@ def test_pauses_are_named_with_who_and_why(tmp_path: Path, clone: Clone) -> None
         assert whole["next"]["command"] == f"fleetctl rollout resume {BUNDLE}"
         await add(service, clone.url, paths=["web"], paused=True)
         found = await until(lambda: why(service, "a"), lambda f: len(f["pauses"]) == 2)
-        assert (found["pauses"][0]["what"], found["pauses"][0]["command"]) == ("GitRepo apps", "fleetctl gitrepo resume apps")
+        assert (found["pauses"][0]["what"], found["pauses"][0]["command"]) == (
+            "GitRepo apps",
+            "fleetctl gitrepo resume apps",
+        )
 
     run(tmp_path / "m", work)
 
@@ -180,7 +228,9 @@ def test_a_person_has_to_say_yes(tmp_path: Path, clone: Clone) -> None:
         found = await until(lambda: why(service, "b"), lambda f: f["rollout"]["asks"])
         assert found["next"]["command"] == f"fleetctl rollout approve {BUNDLE}"
         assert topics(found)["Approval"] == "this partition begins only after a person approves it"
-        assert (await why(service, "", BUNDLE))["next"]["command"] == f"fleetctl rollout approve {BUNDLE}"
+        assert (await why(service, "", BUNDLE))["next"][
+            "command"
+        ] == f"fleetctl rollout approve {BUNDLE}"
 
     run(tmp_path / "m", work)
 
@@ -197,12 +247,28 @@ def test_silent_never_enrolled_revoked(tmp_path: Path, clone: Clone) -> None:
         service._live.clusters[agents.ids["a"]].seen -= HOUR
         service._live.started -= HOUR
         silent, new, revoked = [await why(service, name) for name in ("a", "new", "b")]
-        assert (silent["state"], silent["agent"]["state"], silent["ready"]) == ("Offline", "offline", False)
-        assert silent["next"]["text"].startswith("on a node of a: fleet-agent check; when it is heard again")
-        assert (new["agent"]["state"], new["next"]["command"]) == ("never-enrolled", "fleetctl cluster register new")
-        assert (revoked["agent"]["state"], revoked["next"]["command"]) == ("revoked", "fleetctl cluster register b --replace")
+        assert (silent["state"], silent["agent"]["state"], silent["ready"]) == (
+            "Offline",
+            "offline",
+            False,
+        )
+        assert silent["next"]["text"].startswith(
+            "on a node of a: fleet-agent check; when it is heard again"
+        )
+        assert (new["agent"]["state"], new["next"]["command"]) == (
+            "never-enrolled",
+            "fleetctl cluster register new",
+        )
+        assert (revoked["agent"]["state"], revoked["next"]["command"]) == (
+            "revoked",
+            "fleetctl cluster register b --replace",
+        )
         of_cluster = await why(service, "a", "")
-        assert (of_cluster["about"], of_cluster["ready"], of_cluster["state"]) == ("cluster", False, "Offline")
+        assert (of_cluster["about"], of_cluster["ready"], of_cluster["state"]) == (
+            "cluster",
+            False,
+            "Offline",
+        )
         assert of_cluster["counts"] == {"Offline": 1}
         assert of_cluster["troubles"][0]["bundle"] == BUNDLE
 
@@ -210,11 +276,18 @@ def test_silent_never_enrolled_revoked(tmp_path: Path, clone: Clone) -> None:
 
 
 def test_dependencies_and_their_states(tmp_path: Path, clone: Clone) -> None:
-    """Named ones with the state on this cluster, those by labels, those that are meant for nobody, and circles."""
+    """Named ones with the state on this cluster, those by labels, those that are meant for nobody,
+    and circles.
+    """
 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a")
-        clone.push({"db/m.yaml": MAP.format(value=1).replace("web", "db"), "db/fleet.yaml": "labels: {tier: data}\n"})
+        clone.push(
+            {
+                "db/m.yaml": MAP.format(value=1).replace("web", "db"),
+                "db/fleet.yaml": "labels: {tier: data}\n",
+            }
+        )
         depends = "dependsOn:\n- name: apps-db\n- selector: {matchLabels: {tier: none}}\n"
         commit = clone.push({"web/m.yaml": MAP.format(value=1), "web/fleet.yaml": depends})
         await add(service, clone.url, paths=["web", "db"])
@@ -225,7 +298,13 @@ def test_dependencies_and_their_states(tmp_path: Path, clone: Clone) -> None:
             if bundle.name == BUNDLE:
                 said = "waits for bundle apps-db, which is ErrApplied"
                 state = State.WAITING_FOR_DEPENDENCY
-                return Report(bundle=bundle.name, generation=bundle.generation, state=state, code="dependency", message=said)
+                return Report(
+                    bundle=bundle.name,
+                    generation=bundle.generation,
+                    state=state,
+                    code="dependency",
+                    message=said,
+                )
             return breaks(bundle)
 
         await agents.poll(answer=answer)
@@ -240,9 +319,18 @@ def test_dependencies_and_their_states(tmp_path: Path, clone: Clone) -> None:
         assert (second["what"], second["state"]) == ("a bundle with the labels tier=none", "")
         assert found["state"] == "WaitingForDependency"
         assert found["next"]["command"] == "fleetctl why a apps-db"
-        await next_commit(service, clone, {"db/fleet.yaml": f"labels: {{tier: data}}\ndependsOn: [{{name: {BUNDLE}}}]\n"})
-        found = await until(lambda: why(service, "a"), lambda f: f["dependencies"][0]["what"] == "itself")
-        assert found["dependencies"][0]["why"] == f"{BUNDLE} waits for apps-db waits for {BUNDLE}: nobody of them can begin"
+        await next_commit(
+            service,
+            clone,
+            {"db/fleet.yaml": f"labels: {{tier: data}}\ndependsOn: [{{name: {BUNDLE}}}]\n"},
+        )
+        found = await until(
+            lambda: why(service, "a"), lambda f: f["dependencies"][0]["what"] == "itself"
+        )
+        assert (
+            found["dependencies"][0]["why"]
+            == f"{BUNDLE} waits for apps-db waits for {BUNDLE}: nobody of them can begin"
+        )
 
     run(tmp_path / "m", work)
 
@@ -256,8 +344,14 @@ def test_a_pin_is_said_and_a_bundle_as_a_whole(tmp_path: Path, clone: Clone) -> 
         second = await next_commit(service, clone, files(2, ONE))
         [one] = await agents.until_told(second, 1)
         await agents.poll(one, answer=breaks)
-        whole = await until(lambda: why(service, "", BUNDLE), lambda f: f["troubles"][0]["state"] == "ErrApplied")
-        assert (whole["state"], whole["ready"], whole["counts"]) == ("ErrApplied", False, {"ErrApplied": 1, "OutOfSync": 2})
+        whole = await until(
+            lambda: why(service, "", BUNDLE), lambda f: f["troubles"][0]["state"] == "ErrApplied"
+        )
+        assert (whole["state"], whole["ready"], whole["counts"]) == (
+            "ErrApplied",
+            False,
+            {"ErrApplied": 1, "OutOfSync": 2},
+        )
         assert topics(whole)["ErrApplied"] == f"it does not start ({one})"
         assert whole["next"]["command"] == f"fleetctl why {one} {BUNDLE}"
         await service.go_back("fleet-default", BUNDLE, Ask(reason="it does not start", who="ann"))
@@ -267,9 +361,17 @@ def test_a_pin_is_said_and_a_bundle_as_a_whole(tmp_path: Path, clone: Clone) -> 
         assert (pinned["pins"][0]["why"], pinned["pins"][0]["who"]) == ("it does not start", "ann")
         assert pinned["pins"][0]["command"] == f"fleetctl rollback {BUNDLE} --release"
         await service.go_back("fleet-default", BUNDLE, Ask(release=True, who="ann"))
-        await service.go_back("fleet-default", BUNDLE, Ask(number=1, reason="only here", who="bob", chosen=Chosen((one,))))
+        await service.go_back(
+            "fleet-default",
+            BUNDLE,
+            Ask(number=1, reason="only here", who="bob", chosen=Chosen((one,))),
+        )
         [own] = (await why(service, one))["pins"]
-        assert (own["who"], own["why"], own["command"]) == ("bob", "only here", f"fleetctl rollback {BUNDLE} --release --cluster {one}")
+        assert (own["who"], own["why"], own["command"]) == (
+            "bob",
+            "only here",
+            f"fleetctl rollback {BUNDLE} --release --cluster {one}",
+        )
         [some] = (await why(service, "", BUNDLE))["pins"]
         assert some["what"] == "1 cluster has a revision of its own"
 
@@ -277,16 +379,24 @@ def test_a_pin_is_said_and_a_bundle_as_a_whole(tmp_path: Path, clone: Clone) -> 
 
 
 def test_unknown_names_name_the_nearest(tmp_path: Path, clone: Clone) -> None:
-    """Of a cluster, a bundle, or a name that could be either; a name that is both has to be said which."""
+    """Of a cluster, a bundle, or a name that could be either; a name that is both has to be said
+    which.
+    """
 
     async def work(service: Service, agents: Agents) -> None:
         await begin(service, agents, clone, "paris", BUNDLE)
-        for asked, near in (({"cluster": "pariss"}, "paris"), ({"bundle": "apps-wob"}, BUNDLE), ({"name": "parys"}, "paris")):
+        for asked, near in (
+            ({"cluster": "pariss"}, "paris"),
+            ({"bundle": "apps-wob"}, BUNDLE),
+            ({"name": "parys"}, "paris"),
+        ):
             given = {"cluster": "", "bundle": "", "name": "", **asked}
             with pytest.raises(NotFound) as why_not:
                 await service.why("fleet-default", **given)
             assert why_not.value.next_step == f"Did you mean {near}?"
-        assert (await service.why("fleet-default", cluster="", bundle="", name="paris"))["about"] == "cluster"
+        assert (await service.why("fleet-default", cluster="", bundle="", name="paris"))[
+            "about"
+        ] == "cluster"
         with pytest.raises(UsageError):
             await service.why("fleet-default", cluster="", bundle="", name=BUNDLE)
 
@@ -305,7 +415,9 @@ def test_a_newcomer_to_a_workspace_sees_only_its_own(tmp_path: Path, clone: Clon
 
 
 def test_a_removal_that_waits_is_named_with_its_command(tmp_path: Path, clone: Clone) -> None:
-    """A label goes from every cluster: what is held says so, here and for the bundle, and how to let it go."""
+    """A label goes from every cluster: what is held says so, here and for the bundle, and how to
+    let it go.
+    """
     targets = [{"name": "prod", "clusterSelector": {"matchLabels": {"env": "prod"}}}]
 
     async def work(service: Service, agents: Agents) -> None:
@@ -316,8 +428,14 @@ def test_a_removal_that_waits_is_named_with_its_command(tmp_path: Path, clone: C
         await service.patch_labels("Cluster", "fleet-default", "a", {"env": None})
         found = await why(service, "a")
         [hold] = found["holds"]
-        assert hold["why"].startswith("would be removed from 1 of 3 clusters (a): labels of clusters changed")
-        assert found["next"]["command"] == hold["command"] == f"fleetctl held confirm {BUNDLE} --removals 1"
+        assert hold["why"].startswith(
+            "would be removed from 1 of 3 clusters (a): labels of clusters changed"
+        )
+        assert (
+            found["next"]["command"]
+            == hold["command"]
+            == f"fleetctl held confirm {BUNDLE} --removals 1"
+        )
         assert (await why(service, "b"))["holds"] == []
         assert (await why(service, "", BUNDLE))["next"]["command"] == hold["command"]
 

@@ -1,4 +1,6 @@
-"""Schedules through the real service: who is held outside a window, when it goes, and what is said of it; the clock is told."""
+"""Schedules through the real service: who is held outside a window, when it goes, and what is said
+of it; the clock is told.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +15,38 @@ from fleetctl.core.model.errors import InvalidFile, UsageError
 from manager.service import Service
 from tests.support.gitrepo import Clone
 from tests.support.realservice import desired, serving
-from tests.support.rollingagents import BUNDLE, Agents, first_commit, next_commit, phase_is, plain, run, settled
+from tests.support.rollingagents import (
+    BUNDLE,
+    Agents,
+    first_commit,
+    next_commit,
+    phase_is,
+    plain,
+    run,
+    settled,
+)
 from tests.support.schedules import SPACE, Clock, deployments, ran_everywhere, schedule
 from tests.support.waiting import until
 
 
 def test_a_change_waits_for_the_window(tmp_path: Path, clone: Clone) -> None:
-    """A bundle without a strategy: the cluster under a schedule is held and says until when, the other one goes at once."""
+    """A bundle without a strategy: the cluster under a schedule is held and says until when, the
+    other one goes at once.
+    """
     clock = Clock("2026-11-25T12:00")
 
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("night", tier="prod")
         await agents.join("free")
         first = await ran_everywhere(service, agents, clone)
-        shown = await schedule(service, "nightly", "0 2 * * *", "2h", "Europe/Berlin", selector={"matchLabels": {"tier": "prod"}})
+        shown = await schedule(
+            service,
+            "nightly",
+            "0 2 * * *",
+            "2h",
+            "Europe/Berlin",
+            selector={"matchLabels": {"tier": "prod"}},
+        )
         assert shown["status"] | {"display": 0, "conditions": 0} == {
             "active": False,
             "nextStartTime": "2026-11-26T02:00:00+01:00",
@@ -41,9 +61,15 @@ def test_a_change_waits_for_the_window(tmp_path: Path, clone: Clone) -> None:
         assert (await deployments(service))["night"] == ("WaitingForWindow", why)
         bundle = await service.get_object("Bundle", SPACE, BUNDLE)
         assert bundle["status"]["summary"] == {"ready": 1, "desiredReady": 2, "waitingForWindow": 1}
-        assert bundle["status"]["display"]["message"] == f"WaitingForWindow(1) [Cluster fleet-default/night: {why}]"
+        assert (
+            bundle["status"]["display"]["message"]
+            == f"WaitingForWindow(1) [Cluster fleet-default/night: {why}]"
+        )
         cluster = await service.get_object("Cluster", SPACE, "night")
-        assert (cluster["status"]["scheduled"], cluster["status"]["activeSchedule"]) == (True, False)
+        assert (cluster["status"]["scheduled"], cluster["status"]["activeSchedule"]) == (
+            True,
+            False,
+        )
         assert cluster["status"]["display"]["state"] == "WaitingForWindow"
         assert "scheduled" not in (await service.get_object("Cluster", SPACE, "free"))["status"]
         assert (await service.status(None))["deployments"] == {"Ready": 1, "WaitingForWindow": 1}
@@ -52,7 +78,9 @@ def test_a_change_waits_for_the_window(tmp_path: Path, clone: Clone) -> None:
         told = await service.why(SPACE, cluster="night", bundle=BUNDLE, name="")
         assert {"topic": "Window", "text": why} in told["lines"]
         assert told["next"]["text"] == "the window opens 2026-11-26T01:00:00Z"
-        assert found["status"]["waitingForWindow"] == 1, "whom nobody has put into an order, nobody waits for"
+        assert found["status"]["waitingForWindow"] == 1, (
+            "whom nobody has put into an order, nobody waits for"
+        )
         for moment, told in (("2026-11-26T00:59:59", first), ("2026-11-26T01:00:00", second)):
             clock.set(moment)
             await agents.poll()
@@ -61,13 +89,17 @@ def test_a_change_waits_for_the_window(tmp_path: Path, clone: Clone) -> None:
         await agents.poll()
         await phase_is(service, "Completed")
         assert (await service.get_object("Schedule", SPACE, "nightly"))["status"]["active"] is True
-        assert (await service.get_object("Cluster", SPACE, "night"))["status"]["activeSchedule"] is True
+        assert (await service.get_object("Cluster", SPACE, "night"))["status"][
+            "activeSchedule"
+        ] is True
 
     run(tmp_path / "m", work, clock)
 
 
 def test_time_alone_opens_a_window(tmp_path: Path, clone: Clone) -> None:
-    """By a clock that goes: nobody reports anything, and the change goes out when the window begins, also after a restart."""
+    """By a clock that goes: nobody reports anything, and the change goes out when the window
+    begins, also after a restart.
+    """
     folder = tmp_path / "m"
 
     async def main() -> None:
@@ -90,7 +122,9 @@ def test_time_alone_opens_a_window(tmp_path: Path, clone: Clone) -> None:
 
 
 def test_the_night_on_which_the_clock_is_put_forward(tmp_path: Path, clone: Clone) -> None:
-    """02:30 does not exist on 29 March 2026 in Berlin: the window is from 03:00 to 04:00 by the clock on the wall."""
+    """02:30 does not exist on 29 March 2026 in Berlin: the window is from 03:00 to 04:00 by the
+    clock on the wall.
+    """
     clock = Clock("2026-03-28T12:00")
 
     async def work(service: Service, agents: Agents) -> None:
@@ -98,20 +132,33 @@ def test_the_night_on_which_the_clock_is_put_forward(tmp_path: Path, clone: Clon
         await ran_everywhere(service, agents, clone)
         await schedule(service, "nightly", "30 2 * * *", "1h", "Europe/Berlin")
         for value, (moment, goes) in enumerate(
-            (("29T01:59:59+01:00", False), ("29T03:00:00+02:00", True), ("29T03:59:59+02:00", True), ("29T04:00:00+02:00", False)), 2
+            (
+                ("29T01:59:59+01:00", False),
+                ("29T03:00:00+02:00", True),
+                ("29T03:59:59+02:00", True),
+                ("29T04:00:00+02:00", False),
+            ),
+            2,
         ):
             clock.set(f"2026-03-{moment}")
             await agents.poll()
             commit = await next_commit(service, clone, plain(value))
             await settled(service)
-            assert len(await agents.until_told(commit, 1) if goes else await agents.told(commit)) == goes, moment
-        assert (await deployments(service))["a"][1] == "window nightly opens at 2026-03-30T02:30:00+02:00 (Europe/Berlin)"
+            assert (
+                len(await agents.until_told(commit, 1) if goes else await agents.told(commit))
+                == goes
+            ), moment
+        assert (await deployments(service))["a"][
+            1
+        ] == "window nightly opens at 2026-03-30T02:30:00+02:00 (Europe/Berlin)"
 
     run(tmp_path / "m", work, clock)
 
 
 def test_a_freeze_wins_over_a_window_and_holds_first_installs(tmp_path: Path, clone: Clone) -> None:
-    """A cluster that joins during the freeze gets nothing; after it, and once the nightly window opens, it does."""
+    """A cluster that joins during the freeze gets nothing; after it, and once the nightly window
+    opens, it does.
+    """
     clock = Clock("2026-12-24T12:00")
 
     async def work(service: Service, agents: Agents) -> None:
@@ -121,7 +168,10 @@ def test_a_freeze_wins_over_a_window_and_holds_first_installs(tmp_path: Path, cl
         first = await first_commit(service, clone, plain(1))
         await agents.poll()
         await settled(service)
-        assert (await deployments(service))["new"] == ("WaitingForWindow", "window nightly opens at 2027-01-03T02:00:00+00:00 (UTC)")
+        assert (await deployments(service))["new"] == (
+            "WaitingForWindow",
+            "window nightly opens at 2027-01-03T02:00:00+00:00 (UTC)",
+        )
         assert (await desired(service, agents.ids["new"])).bundles == []
         clock.set("2026-12-25T02:30")
         await agents.poll()
@@ -152,7 +202,9 @@ def test_a_label_a_group_and_a_schedule_decide_anew(tmp_path: Path, clone: Clone
         await service.patch_labels("Cluster", SPACE, "a", {"shop": "yes"})
         second = await next_commit(service, clone, plain(2))
         assert await agents.until_told(second, 1) == {"b"}
-        assert (await service.get_object("Schedule", SPACE, "closed"))["status"]["matchingClusters"] == ["a", "c"]
+        assert (await service.get_object("Schedule", SPACE, "closed"))["status"][
+            "matchingClusters"
+        ] == ["a", "c"]
         await service.patch_labels("Cluster", SPACE, "a", {"shop": None})
         assert await agents.until_told(second, 2) == {"a", "b"}
         await service.put_object("ClusterGroup", SPACE, "shops", group | {"spec": {"selector": {}}})

@@ -12,7 +12,15 @@ from pathlib import Path
 import pytest
 
 from fleetctl.core.model.bundle import File
-from fleetctl.core.model.errors import DeadlineError, FleetError, InvalidFile, LoginError, NotFound, SourceError, UsageError
+from fleetctl.core.model.errors import (
+    DeadlineError,
+    FleetError,
+    InvalidFile,
+    LoginError,
+    NotFound,
+    SourceError,
+    UsageError,
+)
 from fleetctl.core.model.ids import CommitId
 from fleetctl.sources.git import repository
 from manager.security.tls import Identity, own
@@ -41,11 +49,15 @@ def files(tmp_path: Path, commit: CommitId) -> dict[str, File]:
 
 
 def packs(tmp_path: Path) -> list[int]:
-    return sorted(p.stat().st_size for p in (tmp_path / "store" / "objects" / "pack").glob("*.pack"))
+    return sorted(
+        p.stat().st_size for p in (tmp_path / "store" / "objects" / "pack").glob("*.pack")
+    )
 
 
 class TestFetching:
-    def test_the_tree_of_the_newest_commit_is_read_byte_for_byte(self, tmp_path: Path, clone: Clone) -> None:
+    def test_the_tree_of_the_newest_commit_is_read_byte_for_byte(
+        self, tmp_path: Path, clone: Clone
+    ) -> None:
         """Paths are sorted by bytes, modes are kept, links and submodules are named as left out."""
         (tmp_path / "clone").mkdir(exist_ok=True)
         (tmp_path / "clone" / "link").symlink_to("/etc/passwd")
@@ -64,7 +76,9 @@ class TestFetching:
         tree.close()
 
     def test_the_next_fetch_brings_only_the_difference(self, tmp_path: Path, clone: Clone) -> None:
-        """A commit that changes one of many files is a small pack; the older commit stays readable."""
+        """A commit that changes one of many files is a small pack; the older commit stays
+        readable.
+        """
         noise = random.Random(1)
         first = clone.push({f"f{n}": noise.randbytes(500) for n in range(300)})
         fetch(clone.url, tmp_path)
@@ -126,8 +140,12 @@ class TestFetching:
         assert files(tmp_path, commit)["b"].data == b"2"
 
     @pytest.mark.parametrize("version_2", [True, False])
-    def test_branches_tags_and_commits_are_followed(self, tmp_path: Path, server: GitServer, clone: Clone, version_2: bool) -> None:
-        """A revision wins over a branch; an annotated tag is its commit; a commit is found behind the branch too; also on old servers."""
+    def test_branches_tags_and_commits_are_followed(
+        self, tmp_path: Path, server: GitServer, clone: Clone, version_2: bool
+    ) -> None:
+        """A revision wins over a branch; an annotated tag is its commit; a commit is found behind
+        the branch too; also on old servers.
+        """
         server.protocol_2 = version_2
         first = clone.push({"a": "1"})
         clone.git("tag", "-a", "v1", "-m", "one")
@@ -146,7 +164,9 @@ class TestFetching:
         assert files(tmp_path, CommitId(first))["a"].data == b"1"
 
     def test_a_commit_is_found_by_seven_digits(self, tmp_path: Path, clone: Clone) -> None:
-        """At the tip of a branch, or fetched before; several that match are an error with both ids."""
+        """At the tip of a branch, or fetched before; several that match are an error with both
+        ids.
+        """
         first = clone.push({"a": "1"})
         assert fetch(clone.url, tmp_path, repository.Ref(revision=first[:7])) == first
         second = clone.push({"a": "2"})
@@ -177,7 +197,14 @@ class TestFetching:
         shutil.rmtree(bare)
         clone = Clone.__new__(Clone)
         clone.folder, clone.bare, clone.url = tmp_path / "clone", bare, server.url("new")
-        clone.git("init", "--quiet", "--bare", "--object-format=sha256", "--initial-branch=main", str(bare))
+        clone.git(
+            "init",
+            "--quiet",
+            "--bare",
+            "--object-format=sha256",
+            "--initial-branch=main",
+            str(bare),
+        )
         clone.git("init", "--quiet", "--object-format=sha256")
         clone.git("remote", "add", "origin", str(bare))
         commit = clone.push({"a": "1"})
@@ -185,20 +212,31 @@ class TestFetching:
         assert fetch(clone.url, tmp_path) == commit
         assert files(tmp_path, CommitId(commit))["a"].data == b"1"
 
-    def test_a_mirror_takes_the_place_of_a_prefix(self, tmp_path: Path, server: GitServer, clone: Clone) -> None:
+    def test_a_mirror_takes_the_place_of_a_prefix(
+        self, tmp_path: Path, server: GitServer, clone: Clone
+    ) -> None:
         """The longest prefix wins; errors go on naming the address that a person wrote."""
         commit = clone.push({"a": "1"})
-        mirrors = {"https://git.example.com/": "http://127.0.0.1:1/", "https://git.example.com/team/": server.base}
+        mirrors = {
+            "https://git.example.com/": "http://127.0.0.1:1/",
+            "https://git.example.com/team/": server.base,
+        }
         assert fetch("https://git.example.com/team/apps.git", tmp_path, mirrors=mirrors) == commit
-        with pytest.raises(NotFound, match=r"https://git.example.com/team/none.git is not a Git repository"):
+        with pytest.raises(
+            NotFound, match=r"https://git.example.com/team/none.git is not a Git repository"
+        ):
             fetch("https://git.example.com/team/none.git", tmp_path, mirrors=mirrors)
 
 
 class TestTlsAndPassword:
-    def test_a_private_ca_and_a_password_open_the_repository(self, tmp_path: Path, identity: Identity) -> None:
+    def test_a_private_ca_and_a_password_open_the_repository(
+        self, tmp_path: Path, identity: Identity
+    ) -> None:
         """Both come with the credential."""
         (tmp_path / "git").mkdir()
-        with GitServer(tmp_path / "git", tls=(identity.cert_file, identity.key_file), auth=("ada", "s3cret:ü")) as server:
+        with GitServer(
+            tmp_path / "git", tls=(identity.cert_file, identity.key_file), auth=("ada", "s3cret:ü")
+        ) as server:
             clone = Clone(server, "apps", tmp_path / "clone")
             commit = clone.push({"a": "1"})
             right = repository.Credential("ada", "s3cret:ü", identity.ca_pem)
@@ -208,7 +246,11 @@ class TestTlsAndPassword:
     def _each_failure_is_told_apart(self, url: str, tmp_path: Path, ca: bytes) -> None:
         for credential, kind, words in (
             (repository.Credential("ada", "s3cret:ü"), SourceError, "is not trusted"),
-            (repository.Credential("ada", "wrong-word", ca), LoginError, "refuses the user or the password"),
+            (
+                repository.Credential("ada", "wrong-word", ca),
+                LoginError,
+                "refuses the user or the password",
+            ),
             (repository.Credential(ca_pem=ca), LoginError, "needs a user and a password"),
         ):
             with pytest.raises(kind, match=words) as caught:
@@ -225,7 +267,9 @@ class TestTlsAndPassword:
             assert fetch(clone.url.replace("://", "://ada:p%40ss@"), tmp_path) == commit
             with pytest.raises(LoginError) as caught:
                 fetch(clone.url.replace("://", "://ada:wrong-word@"), tmp_path)
-            assert "wrong-word" not in repr(caught.value) + caught.value.subject + caught.value.summary
+            assert (
+                "wrong-word" not in repr(caught.value) + caught.value.subject + caught.value.summary
+            )
 
 
 class TestRefusals:
@@ -264,7 +308,9 @@ class TestRefusals:
             ("/etc", UsageError, "not an http or https address"),
         ],
     )
-    def test_what_cannot_be_reached_is_told_apart(self, tmp_path: Path, url: str, kind: type[FleetError], words: str) -> None:
+    def test_what_cannot_be_reached_is_told_apart(
+        self, tmp_path: Path, url: str, kind: type[FleetError], words: str
+    ) -> None:
         """Nobody there, no such host, and addresses of other kinds."""
         with pytest.raises(kind, match=words) as caught:
             fetch(url, tmp_path)
@@ -272,7 +318,9 @@ class TestRefusals:
         assert caught.value.next_step
 
     def test_a_repository_past_its_limits_is_refused(self, tmp_path: Path, clone: Clone) -> None:
-        """Bytes, entries, refs and time each have a bound, one past it is a line with the number, and nothing is left half done."""
+        """Bytes, entries, refs and time each have a bound, one past it is a line with the number,
+        and nothing is left half done.
+        """
         commit = clone.push({f"d{n}/f": bytes(range(n % 250, 256)) * 2000 for n in range(9)})
         clone.git("push", "--quiet", "origin", *(f"HEAD:refs/heads/b{n}" for n in range(5)))
         for limits, kind, words in (
@@ -288,7 +336,9 @@ class TestRefusals:
         assert not list((tmp_path / "store").glob("**/*tmp*"))
 
     def test_a_huge_file_is_listed_and_never_read(self, tmp_path: Path, clone: Clone) -> None:
-        """A megabyte of pack may stand for a gigabyte: its size is known before the manager's process touches it."""
+        """A megabyte of pack may stand for a gigabyte: its size is known before the manager's
+        process touches it.
+        """
         commit = clone.push({"a": "1", "zeros": bytes(6 * 1024 * 1024)})
         fetch(clone.url, tmp_path)
         tree = repository.open_tree(tmp_path / "store", CommitId(commit))

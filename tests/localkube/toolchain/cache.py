@@ -1,7 +1,8 @@
 """Where fetched and built tools are kept: ``<root>/<name>-<version>/<name>``.
 
-Rule: a file under its final name is complete. It is written beside it, synced, then renamed; whoever is
-killed in between leaves only a temporary directory, which the next holder of the lock removes.
+Rule: a file under its final name is complete. It is written beside it, synced, then renamed;
+whoever is killed in between leaves only a temporary directory, which the next holder of the lock
+removes.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ def say(line: str) -> None:
 
 
 def root() -> Path:
-    """The cache directory, from FLEETCTL_TOOLS_CACHE, else XDG_CACHE_HOME, else ~/.cache; one below the folder for temporary files when
-    that cannot be written. Not created here.
+    """The cache directory, from FLEETCTL_TOOLS_CACHE, else XDG_CACHE_HOME, else ~/.cache; one below
+    the folder for temporary files when that cannot be written. Not created here.
     """
     own = os.environ.get("FLEETCTL_TOOLS_CACHE")
     if own:
@@ -37,7 +38,11 @@ def root() -> Path:
     base = os.environ.get("XDG_CACHE_HOME")
     found = (Path(base) if base else Path.home() / ".cache") / "fleetctl" / "tools"
     there = next(path for path in (found, *found.parents) if path.exists())
-    return found if os.access(there, os.W_OK) else Path(tempfile.gettempdir()) / f"fleetctl-tools-{os.getuid()}"
+    return (
+        found
+        if os.access(there, os.W_OK)
+        else Path(tempfile.gettempdir()) / f"fleetctl-tools-{os.getuid()}"
+    )
 
 
 def place(name: str, version: str) -> Path:
@@ -53,7 +58,8 @@ def cached(name: str, version: str) -> Path | None:
 
 @contextlib.contextmanager
 def locked(what: str, seconds: float = LOCK_SECONDS) -> Iterator[Path]:
-    """Hold the lock of ``what`` and give a temporary directory in the cache; both end with the block.
+    """Hold the lock of ``what`` and give a temporary directory in the cache; both end with the
+    block.
 
     The lock is the kernel's (flock): a killed holder frees it. A second one waits and says so.
     """
@@ -79,7 +85,9 @@ def _take(descriptor: int, what: str, seconds: float) -> None:
             return
         except BlockingIOError:
             if time.monotonic() >= deadline:
-                raise LocalkubeError(f"another process holds {root()}/.lock-{what} for {seconds:g} s") from None
+                raise LocalkubeError(
+                    f"another process holds {root()}/.lock-{what} for {seconds:g} s"
+                ) from None
             if not told:
                 say(f"waiting for another process that is getting {what}")
                 told = True
@@ -87,7 +95,9 @@ def _take(descriptor: int, what: str, seconds: float) -> None:
 
 
 def put(ready: Path, name: str, version: str) -> Path:
-    """Move a finished binary into the cache, all or nothing. ``ready`` is on the cache's file system."""
+    """Move a finished binary into the cache, all or nothing. ``ready`` is on the cache's file
+    system.
+    """
     ready.chmod(0o755)
     sync(ready)
     target = place(name, version)
@@ -107,7 +117,9 @@ def sync(path: Path) -> None:
 
 
 def bin_directory(links: Mapping[str, Path]) -> Path:
-    """A directory of symbolic links, one for each name. Its own name is a digest of them, so it never changes."""
+    """A directory of symbolic links, one for each name. Its own name is a digest of them, so it
+    never changes.
+    """
     text = "\n".join(f"{name}={path}" for name, path in sorted(links.items()))
     target = root() / f"bin-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     if target.is_dir():

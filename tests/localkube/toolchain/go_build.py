@@ -1,8 +1,8 @@
 """Tools built from source with Go, once, into the cache.
 
-Rule: what is built is pinned. Our own modules are built with ``-mod=readonly`` from the go.sum in the tree; the
-others by exact version, which Go checks against its checksum database. The caller's GOFLAGS, GOOS and the like
-do not leak in, and Go never downloads another Go (GOTOOLCHAIN=local).
+Rule: what is built is pinned. Our own modules are built with ``-mod=readonly`` from the go.sum in
+the tree; the others by exact version, which Go checks against its checksum database. The caller's
+GOFLAGS, GOOS and the like do not leak in, and Go never downloads another Go (GOTOOLCHAIN=local).
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ GO_PLACES = ("/usr/local/go/bin", "/usr/lib/go/bin")
 
 
 def build(name: str) -> Path:
-    """Build the tool into the cache and return its file; ToolMissing says in one line why that is impossible."""
+    """Build the tool into the cache and return its file; ToolMissing says in one line why that is
+    impossible.
+    """
     recipe = RECIPES[name].go
     with cache.locked(name) as scratch:
         # Another process may have built it while this one waited for the lock.
@@ -32,10 +34,13 @@ def build(name: str) -> Path:
         go = _go()
         if go is None:
             raise ToolMissing(
-                f"{name} is missing: not on PATH ({RECIPES[name].wanted}), not in {cache.root()}, and there is no Go "
-                f"to build it. Install {name}, or Go >= {GO_WANTED}, and run `make tools` again."
+                f"{name} is missing: not on PATH ({RECIPES[name].wanted}), not in {cache.root()},"
+                f" and there is no Go to build it. Install {name}, or Go >= {GO_WANTED}, and run"
+                " `make tools` again."
             )
-        cache.say(f"building {name} {recipe.version} with Go, once: about {recipe.takes} on 2 cores")
+        cache.say(
+            f"building {name} {recipe.version} with Go, once: about {recipe.takes} on 2 cores"
+        )
         _compile(name, recipe, go, scratch)
         return cache.put(scratch / "out" / name, name, recipe.version)
 
@@ -58,7 +63,9 @@ def _compile(name: str, recipe: FromGo, go: str, scratch: Path) -> None:
     try:
         status = run(spec, BUILD_SECONDS)
     except subprocess.TimeoutExpired:
-        raise ToolMissing(f"{name}: Go was still building after {BUILD_SECONDS:g} s and was stopped") from None
+        raise ToolMissing(
+            f"{name}: Go was still building after {BUILD_SECONDS:g} s and was stopped"
+        ) from None
     if status != 0:
         raise ToolMissing(_explain(name, status, log.read_text("utf-8", "replace")))
     if recipe.module is None:
@@ -66,7 +73,9 @@ def _compile(name: str, recipe: FromGo, go: str, scratch: Path) -> None:
 
 
 def _rename_installed(out: Path, name: str) -> None:
-    """``go install`` names the file itself (and puts it into a directory per platform when cross-compiling)."""
+    """``go install`` names the file itself (and puts it into a directory per platform when
+    cross-compiling).
+    """
     built = next(path for path in sorted(out.rglob("*")) if path.is_file())
     if built != out / name:
         built.rename(out / name)
@@ -77,20 +86,30 @@ def _environment(out: Path, scratch: Path) -> dict[str, str]:
     env = {key: value for key, value in os.environ.items() if key not in drop}
     env |= {"GOFLAGS": "", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0", "GOWORK": "off"}
     env.setdefault("HOME", str(Path.home()))  # Go keeps its caches there and refuses to guess
-    # Go's intermediate files are large: on the cache's disk, and removed with the scratch directory.
+    # Go's intermediate files are large: on the cache's disk, and removed with the scratch
+    # directory.
     (scratch / "tmp").mkdir()
     return env | {"GOBIN": str(out), "GOTMPDIR": str(scratch / "tmp")}
 
 
 def _explain(name: str, status: int, log: str) -> str:
-    lines = [line for line in log.splitlines() if line.strip()] or [f"go ended with {status} and said nothing"]
+    lines = [line for line in log.splitlines() if line.strip()] or [
+        f"go ended with {status} and said nothing"
+    ]
     if "no space left on device" in log or "disk quota exceeded" in log.lower():
         return (
-            f"{name}: the disk is full. Go needs about 5 GB for its build cache (`go env GOCACHE`), 2 GB for modules and 1 GB in "
-            f"{cache.root()}: free some, or set GOCACHE and FLEETCTL_TOOLS_CACHE to another disk."
+            f"{name}: the disk is full. Go needs about 5 GB for its build cache (`go env GOCACHE`),"
+            f" 2 GB for modules and 1 GB in {cache.root()}: free some, or set GOCACHE and"
+            " FLEETCTL_TOOLS_CACHE to another disk."
         )
     if "requires go >=" in log:
-        return f"{name}: this Go is too old ({lines[-1].strip()}). Install Go >= {GO_WANTED} or {name} itself."
+        return (
+            f"{name}: this Go is too old ({lines[-1].strip()}). Install Go >= {GO_WANTED} or {name}"
+            " itself."
+        )
     if status == -9 or "signal: killed" in log:
-        return f"{name}: the build was killed, most likely for lack of memory (kube-apiserver needs 2 GB)."
+        return (
+            f"{name}: the build was killed, most likely for lack of memory (kube-apiserver needs 2"
+            " GB)."
+        )
     return f"{name}: Go could not build it: {lines[-1].strip()}"

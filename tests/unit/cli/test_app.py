@@ -22,7 +22,9 @@ class Stderr(io.StringIO):
 
 
 @pytest.mark.parametrize(("terminal", "text"), [(True, "\n"), (False, "")])
-def test_after_ctrl_c_the_prompt_begins_on_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch, terminal: bool, text: str) -> None:
+def test_after_ctrl_c_the_prompt_begins_on_a_line_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, text: str
+) -> None:
     app = typer.Typer()
 
     @app.command()

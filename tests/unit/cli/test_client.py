@@ -6,16 +6,35 @@ import msgspec
 import pytest
 
 from fleetctl.client import Client, certificates, place, problem
-from fleetctl.core.model.errors import FleetError, InvalidFile, LoginError, RefusedError, TooManyDeletes, UsageError, every_error
+from fleetctl.core.model.errors import (
+    FleetError,
+    InvalidFile,
+    LoginError,
+    RefusedError,
+    TooManyDeletes,
+    UsageError,
+    every_error,
+)
 from fleetctl.core.model.wire import Problem
 
 
-@pytest.mark.parametrize("kind", [k for k in every_error() if k is not InvalidFile and k.__module__ == FleetError.__module__])
+@pytest.mark.parametrize(
+    "kind",
+    [k for k in every_error() if k is not InvalidFile and k.__module__ == FleetError.__module__],
+)
 def test_every_error_comes_back_as_itself(kind: type[FleetError]):
     """With its summary, its next step and the status that the manager said."""
-    sent = Problem(code=kind.code, summary="s", subject="o", next_step="n", exit_status=kind.exit_status)
+    sent = Problem(
+        code=kind.code, summary="s", subject="o", next_step="n", exit_status=kind.exit_status
+    )
     found = problem(kind.http_status, msgspec.json.encode(sent))
-    assert (found.code, found.summary, found.subject, found.next_step, found.status) == (kind.code, "s", "o", "n", kind.exit_status)
+    assert (found.code, found.summary, found.subject, found.next_step, found.status) == (
+        kind.code,
+        "s",
+        "o",
+        "n",
+        kind.exit_status,
+    )
 
 
 def test_a_wrong_file_keeps_its_status():
@@ -28,14 +47,26 @@ def test_what_is_no_problem_document():
     """A proxy's page, an empty answer, a login without words."""
     assert problem(502, b"<html>").status == 5
     assert isinstance(problem(401, b""), LoginError)
-    assert problem(409, msgspec.json.encode(Problem(code="too-many-deletes", summary="s", exit_status=3))).status == 3
+    assert (
+        problem(
+            409, msgspec.json.encode(Problem(code="too-many-deletes", summary="s", exit_status=3))
+        ).status
+        == 3
+    )
     assert issubclass(TooManyDeletes, RefusedError)
 
 
 def test_a_path_holds_exactly_three_names():
     """Nothing that a person types leads elsewhere."""
     assert place("clusters", "w", "a b?x#y%2f") == "objects/clusters/w/a%20b%3Fx%23y%252f"
-    for workspace, name in (("w", ".."), ("..", "n"), ("w", "a/b"), ("w", ""), ("", "n"), ("w", ".")):
+    for workspace, name in (
+        ("w", ".."),
+        ("..", "n"),
+        ("w", "a/b"),
+        ("w", ""),
+        ("", "n"),
+        ("w", "."),
+    ):
         with pytest.raises(UsageError):
             place("clusters", workspace, name)
 

@@ -45,7 +45,9 @@ def test_kinds():
     assert _words("completion", "") == list(SCRIPTS)
 
 
-@pytest.mark.parametrize("words", [("gitrepo", "add", ""), ("apply", "-f", ""), ("cluster", "register", "")])
+@pytest.mark.parametrize(
+    "words", [("gitrepo", "add", ""), ("apply", "-f", ""), ("cluster", "register", "")]
+)
 def test_new_names_and_files_are_left_to_the_shell(words: tuple[str, ...]):
     """Nothing is offered, and the shell falls back to files."""
     assert _words(*words) == []

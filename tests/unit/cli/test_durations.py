@@ -10,7 +10,16 @@ from fleetctl.core.model.errors import UsageError
 
 
 @pytest.mark.parametrize(
-    ("text", "length"), [("90", 90), ("0", 0), ("15s", 15), ("1h30m", 5400), ("500ms", 0.5), ("30d", 2592000), ("1.5m", 90)]
+    ("text", "length"),
+    [
+        ("90", 90),
+        ("0", 0),
+        ("15s", 15),
+        ("1h30m", 5400),
+        ("500ms", 0.5),
+        ("30d", 2592000),
+        ("1.5m", 90),
+    ],
 )
 def test_durations(text: str, length: float):
     """Go's, days, and plain seconds."""

@@ -21,7 +21,9 @@ spec:
 """
 
 
-def written(folder: Path, text: str = "30 2 * * *", location: str = "Europe/Berlin", name: str = "nightly") -> str:
+def written(
+    folder: Path, text: str = "30 2 * * *", location: str = "Europe/Berlin", name: str = "nightly"
+) -> str:
     path = folder / "s.yaml"
     path.write_text(SCHEDULE.format(name=name, text=text, location=location))
     return str(path)
@@ -29,7 +31,9 @@ def written(folder: Path, text: str = "30 2 * * *", location: str = "Europe/Berl
 
 def test_the_night_without_half_past_two(tmp_path: Path) -> None:
     """By the clock on the wall and in UTC, within 80 columns."""
-    shown = Person(tmp_path).good("schedule", "preview", written(tmp_path), "--at", "2026-03-28T12:00", "--count", "2")
+    shown = Person(tmp_path).good(
+        "schedule", "preview", written(tmp_path), "--at", "2026-03-28T12:00", "--count", "2"
+    )
     assert shown.splitlines() == [
         "SCHEDULE   KIND    OPENS                       OPENS (UTC)            LASTS",
         "nightly    allow   2026-03-29T03:00:00+02:00   2026-03-29T01:00:00Z   120m",
@@ -39,13 +43,32 @@ def test_the_night_without_half_past_two(tmp_path: Path) -> None:
 
 
 def test_the_examples(tmp_path: Path) -> None:
-    """Both are good; a window that is open at that time has a star, and a time without a zone is the schedule's own."""
-    shown = json.loads(Person(tmp_path).good("schedule", "preview", str(EXAMPLE), "--at", "2026-12-24T02:30", "--count", "1", "-o", "json"))
-    assert [(i["metadata"]["name"], i["deny"], i["open"], i["opensUtc"], i["closesUtc"]) for i in shown["items"]] == [
+    """Both are good; a window that is open at that time has a star, and a time without a zone is
+    the schedule's own.
+    """
+    shown = json.loads(
+        Person(tmp_path).good(
+            "schedule",
+            "preview",
+            str(EXAMPLE),
+            "--at",
+            "2026-12-24T02:30",
+            "--count",
+            "1",
+            "-o",
+            "json",
+        )
+    )
+    assert [
+        (i["metadata"]["name"], i["deny"], i["open"], i["opensUtc"], i["closesUtc"])
+        for i in shown["items"]
+    ] == [
         ("shops-at-night", False, True, "2026-12-24T01:00:00Z", "2026-12-24T04:00:00Z"),
         ("christmas-freeze", True, True, "2026-12-19T23:00:00Z", "2027-01-02T23:00:00Z"),
     ]
-    assert "allow*" in Person(tmp_path).good("schedule", "preview", str(EXAMPLE), "--at", "2026-12-24T02:30")
+    assert "allow*" in Person(tmp_path).good(
+        "schedule", "preview", str(EXAMPLE), "--at", "2026-12-24T02:30"
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,7 +80,9 @@ def test_the_examples(tmp_path: Path) -> None:
         ("0 2 * * *", "UTC", ("--at", "9999-12-31T00:00"), "is not a time"),
     ],
 )
-def test_what_is_wrong_is_said(tmp_path: Path, text: str, location: str, more: tuple[str, ...], said: str) -> None:
+def test_what_is_wrong_is_said(
+    tmp_path: Path, text: str, location: str, more: tuple[str, ...], said: str
+) -> None:
     done = Person(tmp_path).run("schedule", "preview", written(tmp_path, text, location), *more)
     assert (done.status, said in done.err) == (2, True)
 
@@ -66,7 +91,9 @@ def test_a_file_without_one_and_one_that_never_opens(tmp_path: Path) -> None:
     """The first is an error, the second is told."""
     (tmp_path / "none.yaml").write_text("kind: ConfigMap\n")
     assert Person(tmp_path).run("schedule", "preview", str(tmp_path / "none.yaml")).status == 2
-    done = Person(tmp_path).run("schedule", "preview", written(tmp_path, "0 0 30 2 *", name="never"))
+    done = Person(tmp_path).run(
+        "schedule", "preview", written(tmp_path, "0 0 30 2 *", name="never")
+    )
     assert (done.status, done.err) == (0, "never opens never again.\n")
 
 

@@ -26,7 +26,9 @@ from fleetctl.cli.suggest import nearest, nearest_option
         (("-V",), "fleetctl --version"),
     ],
 )
-def test_the_right_command_is_named(words: tuple[str, ...], step: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_right_command_is_named(
+    words: tuple[str, ...], step: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(words) == 2
     assert step in capsys.readouterr().err
 
@@ -42,7 +44,9 @@ def test_the_right_command_is_named(words: tuple[str, ...], step: str, capsys: p
         ("frobnicate",),
     ],
 )
-def test_a_word_that_is_not_near_gets_no_suggestion(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_word_that_is_not_near_gets_no_suggestion(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(words) == 2
     assert "Did you mean" not in capsys.readouterr().err
 
@@ -70,12 +74,16 @@ def test_letter_case_does_not_count() -> None:
         ("apply", "-f", "nope"),
     ],
 )
-def test_a_path_that_does_not_exist_is_a_wrong_command_line(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_path_that_does_not_exist_is_a_wrong_command_line(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(words) == 2
     assert "nope" in capsys.readouterr().err
 
 
-def test_a_folder_of_manifests_alone_is_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_of_manifests_alone_is_valid(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "cm.yaml").write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n")
     assert main(["validate", str(tmp_path)]) == 0
     assert "1 bundle" in capsys.readouterr().err

@@ -19,16 +19,39 @@ class World:
     wanted: dict[Key, Want] = field(default_factory=dict)
     have: dict[Key, Have] = field(default_factory=dict)
 
-    def want(self, cluster: str, bundle: str, *, options: str = "o", target: str = "", customization: str = "") -> None:
+    def want(
+        self,
+        cluster: str,
+        bundle: str,
+        *,
+        options: str = "o",
+        target: str = "",
+        customization: str = "",
+    ) -> None:
         digest = Digest(options)
-        self.wanted[ClusterId(cluster), BundleName(bundle)] = Want(ARCHIVE, digest, options, 1, target, customization)
+        self.wanted[ClusterId(cluster), BundleName(bundle)] = Want(
+            ARCHIVE, digest, options, 1, target, customization
+        )
 
-    def has(self, cluster: str, bundle: str, *, options: str = "o", target: str = "", generation: int = 1, removed: bool = False) -> None:
-        had = Have(Generation(generation), ARCHIVE, Digest(options), options, target, removed=removed)
+    def has(
+        self,
+        cluster: str,
+        bundle: str,
+        *,
+        options: str = "o",
+        target: str = "",
+        generation: int = 1,
+        removed: bool = False,
+    ) -> None:
+        had = Have(
+            Generation(generation), ARCHIVE, Digest(options), options, target, removed=removed
+        )
         self.have[ClusterId(cluster), BundleName(bundle)] = had
 
     def effects(self) -> list[Effect]:
-        return effects_of(decide(self.wanted, self.have), self.have, lambda cluster: cluster.upper())
+        return effects_of(
+            decide(self.wanted, self.have), self.have, lambda cluster: cluster.upper()
+        )
 
 
 def test_gained_lost_and_changed_bundles_each_have_an_effect() -> None:
@@ -40,9 +63,20 @@ def test_gained_lost_and_changed_bundles_each_have_an_effect() -> None:
     world.has("a", "same", target="all")
     world.want("a", "same", target="all")
     api, new, old = world.effects()
-    assert (api.what, api.old, api.new, api.why) == (What.CHANGED, Source("dev", ""), Source("prod", ""), ["options", "target"])
+    assert (api.what, api.old, api.new, api.why) == (
+        What.CHANGED,
+        Source("dev", ""),
+        Source("prod", ""),
+        ["options", "target"],
+    )
     assert (new.what, new.old, new.new) == (What.ADDED, None, Source("prod", "big"))
-    assert (old.what, old.old, old.new, old.clusters, old.names) == (What.REMOVED, Source("dev", ""), None, 1, ["A"])
+    assert (old.what, old.old, old.new, old.clusters, old.names) == (
+        What.REMOVED,
+        Source("dev", ""),
+        None,
+        1,
+        ["A"],
+    )
 
 
 def test_another_target_with_the_same_options_deploys_nothing() -> None:
@@ -61,7 +95,9 @@ def test_clusters_with_the_same_change_share_an_effect_and_the_count_is_whole() 
     assert (effect.clusters, len(effect.names), effect.names[0]) == (12, 5, "C00")
 
 
-def test_a_removed_deployment_that_comes_back_is_gained_and_one_that_never_was_is_not_lost() -> None:
+def test_a_removed_deployment_that_comes_back_is_gained_and_one_that_never_was_is_not_lost() -> (
+    None
+):
     world = World()
     world.has("a", "back", removed=True)
     world.want("a", "back", target="prod")

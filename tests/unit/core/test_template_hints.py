@@ -14,10 +14,26 @@ CONTEXT = {"ClusterValues": {"a": {}}, "ClusterLabels": {}}
 @pytest.mark.parametrize(
     ("text", "hint", "result"),
     [
-        ("${ .ClusterValues.count | default 3 }", '${ get .ClusterValues "count" | default 3 }', "3"),
-        ('${ default "x y" .ClusterValues.count }', '${ get .ClusterValues "count" | default "x y" }', "x y"),
-        ("${ .ClusterValues.a.b.c | default 3 | quote }", '${ dig "b" "c" 3 .ClusterValues.a }', "3"),
-        ("${ with .ClusterValues }${ .q | default true }${ end }", '${ get . "q" | default true }', ""),
+        (
+            "${ .ClusterValues.count | default 3 }",
+            '${ get .ClusterValues "count" | default 3 }',
+            "3",
+        ),
+        (
+            '${ default "x y" .ClusterValues.count }',
+            '${ get .ClusterValues "count" | default "x y" }',
+            "x y",
+        ),
+        (
+            "${ .ClusterValues.a.b.c | default 3 | quote }",
+            '${ dig "b" "c" 3 .ClusterValues.a }',
+            "3",
+        ),
+        (
+            "${ with .ClusterValues }${ .q | default true }${ end }",
+            '${ get . "q" | default true }',
+            "",
+        ),
         ("${ $v := .ClusterLabels }${ $v.q | default 1.5 }", '${ get $v "q" | default 1.5 }', ""),
         ("rate(x[${__interval}])", '${ "${__interval}" }', "${__interval}"),
         ("${HOSTNAME}", '${ "${HOSTNAME}" }', "${HOSTNAME}"),

@@ -1,4 +1,6 @@
-"""The event loop's lag: measured, warned of, forgotten after a minute; the watchdog is fed at each beat."""
+"""The event loop's lag: measured, warned of, forgotten after a minute; the watchdog is fed at each
+beat.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from manager.event_loop_lag import LoopLag
 
 
 class Loop:
-    """A clock that each sleep moves on, later than asked by the next of `lags`; the last one ends the run."""
+    """A clock that each sleep moves on, later than asked by the next of `lags`; the last one ends
+    the run.
+    """
 
     def __init__(self, lags: list[float]) -> None:
         self.now, self.lags, self.asked = 100.0, lags, list[float]()

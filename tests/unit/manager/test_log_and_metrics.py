@@ -33,7 +33,9 @@ def test_metrics_are_sorted_by_family_with_types():
     """Counters end in _total; a bad name is refused."""
     counters = metrics.Counters()
     counters.count("api", 204)
-    text = metrics.text({'fleet_clusters{state="Ready"}': 2, "fleet_load": 0.5}, counters.as_metrics())
+    text = metrics.text(
+        {'fleet_clusters{state="Ready"}': 2, "fleet_load": 0.5}, counters.as_metrics()
+    )
     assert "# TYPE fleet_http_requests_total counter" in text
     assert 'fleet_http_requests_total{area="api",status="2xx"} 1' in text
     assert "fleet_load 0.5" in text

@@ -8,13 +8,32 @@ from fleetctl.core.model.ids import BundleName, ClusterId, ClusterName, CommitId
 from fleetctl.core.model.options import Options
 from manager.revisions.pins import Order, content_of
 
-FLEET = [Cluster(workspace=Workspace("w"), name=ClusterName(name), id=ClusterId(name), labels={"n": name}) for name in "abc"]
+FLEET = [
+    Cluster(
+        workspace=Workspace("w"), name=ClusterName(name), id=ClusterId(name), labels={"n": name}
+    )
+    for name in "abc"
+]
 EVERY = Target(name="every", cluster_selector={})
 
 
-def spec(commit: str, *customizations: Target, targets: tuple[Target, ...] = (EVERY,), namespace: str = "") -> BundleSpec:
-    head = {"workspace": Workspace("w"), "name": BundleName("web"), "commit": CommitId(commit), "targets": list(targets)}
-    return BundleSpec(**head, options=Options(default_namespace=namespace or None), customizations=list(customizations))
+def spec(
+    commit: str,
+    *customizations: Target,
+    targets: tuple[Target, ...] = (EVERY,),
+    namespace: str = "",
+) -> BundleSpec:
+    head = {
+        "workspace": Workspace("w"),
+        "name": BundleName("web"),
+        "commit": CommitId(commit),
+        "targets": list(targets),
+    }
+    return BundleSpec(
+        **head,
+        options=Options(default_namespace=namespace or None),
+        customizations=list(customizations),
+    )
 
 
 def barred(name: str) -> Target:
@@ -22,7 +41,10 @@ def barred(name: str) -> Target:
 
 
 def got(order: Order) -> dict[str, str]:
-    return {match.cluster.name: str(match.options.default_namespace) for match in order.matches(FLEET, [])}
+    return {
+        match.cluster.name: str(match.options.default_namespace)
+        for match in order.matches(FLEET, [])
+    }
 
 
 def pinned(then: BundleSpec, now: BundleSpec) -> Order:
@@ -31,9 +53,14 @@ def pinned(then: BundleSpec, now: BundleSpec) -> Order:
 
 class TestMatches:
     def test_who_gets_it_is_as_git_says_now(self) -> None:
-        """Targets and doNotDeploy of the newest revision count, those of the pinned one do not; options are the pinned one's."""
+        """Targets and doNotDeploy of the newest revision count, those of the pinned one do not;
+        options are the pinned one's.
+        """
         then = spec("1", barred("a"), namespace="old", targets=(Target(cluster_name="c"),))
-        assert got(pinned(then, spec("2", barred("b"), namespace="new"))) == {"a": "old", "c": "old"}
+        assert got(pinned(then, spec("2", barred("b"), namespace="new"))) == {
+            "a": "old",
+            "c": "old",
+        }
 
     def test_an_order_for_some_is_for_them_alone(self) -> None:
         then, now = spec("1", namespace="old"), spec("2", barred("b"), namespace="new")

@@ -59,7 +59,9 @@ def test_denied_networks_are_refused() -> None:
     """Private ranges too, where an administrator says so; a host that is allowed by name is not."""
     with pytest.raises(RefusedError, match=r"10.1.2.3 is at 10.1.2.3"):
         asyncio.run(EgressPolicy(deny=("10.0.0.0/8",)).addresses("https://10.1.2.3/x"))
-    assert asyncio.run(EgressPolicy(allow=("10.1.2.3",), deny=("10.0.0.0/8",)).addresses("https://10.1.2.3/x")) == ["10.1.2.3"]
+    assert asyncio.run(
+        EgressPolicy(allow=("10.1.2.3",), deny=("10.0.0.0/8",)).addresses("https://10.1.2.3/x")
+    ) == ["10.1.2.3"]
 
 
 def test_a_name_that_nobody_knows_is_told_apart() -> None:
@@ -75,7 +77,10 @@ def test_a_name_that_nobody_knows_is_told_apart() -> None:
         ("https://ada:secret@[::1]:8443/a", "https://[::1]:8443/a"),
         ("https://ada:sec\x1b[31mret@git.example/a", "https://git.example/a"),
         ("https://ada:secret@git.example:port/a", "https://git.example:port/a"),
-        ("https://git.example/a?k=secret&version=1#secret", "https://git.example/a?k=***&version=1"),
+        (
+            "https://git.example/a?k=secret&version=1#secret",
+            "https://git.example/a?k=***&version=1",
+        ),
         ("//ada:secret@git.example/a", "//git.example/a"),
         ("https:/ada:secret@git.example/a", "https:/***@git.example/a"),
         ("git@example.com:x.git", "git@example.com:x.git"),

@@ -25,7 +25,10 @@ ROLE = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {
 
 
 def moved(text: str, changes: Changes) -> list[tuple[str, str]]:
-    return [(d["kind"], d["metadata"].get("namespace", "")) for d in load_all(changed(text.encode(), changes))]
+    return [
+        (d["kind"], d["metadata"].get("namespace", ""))
+        for d in load_all(changed(text.encode(), changes))
+    ]
 
 
 def refused(text: str, changes: Changes) -> str:
@@ -51,14 +54,25 @@ def test_objects_are_moved(changes: Changes) -> None:
         ROLE,
         "apiVersion: v1\nkind: Namespace\nmetadata: {name: web}\n",
         "apiVersion: example.org/v1\nkind: Everywhere\nmetadata: {name: reader}\n",
-        f"apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: List\n  items: [{{{ROLE.strip().replace(chr(10), ', ')}}}]\n",
-        f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\nitems: [{{{ROLE.strip().replace(chr(10), ', ')}}}]\n",
-        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleList\nitems: [{metadata: {name: reader}}]\n",
+        (
+            "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: List\n  items:"
+            f" [{{{ROLE.strip().replace(chr(10), ', ')}}}]\n"
+        ),
+        (
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\nitems:"
+            f" [{{{ROLE.strip().replace(chr(10), ', ')}}}]\n"
+        ),
+        (
+            "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleList\nitems: [{metadata:"
+            " {name: reader}}]\n"
+        ),
     ],
 )
 @pytest.mark.parametrize("changes", [CONFINED, FORCED])
 def test_what_has_no_namespace_is_refused(text: str, changes: Changes) -> None:
-    """By the cluster's word for the kind, in lists of lists, in what only looks like no list, and in a list whose items say no kind."""
+    """By the cluster's word for the kind, in lists of lists, in what only looks like no list, and
+    in a list whose items say no kind.
+    """
     said = refused(text, changes)
     assert "is cluster-scoped" in said
     assert "namespace web" in said
@@ -67,13 +81,20 @@ def test_what_has_no_namespace_is_refused(text: str, changes: Changes) -> None:
 
 def test_the_line_names_the_object_the_hook_and_the_rule() -> None:
     """One line that a person can act on."""
-    hook = ROLE.replace("{name: reader}", '{name: reader, annotations: {"helm.sh/hook": pre-install}}')
-    wanted = "ClusterRole reader (a hook) is cluster-scoped: the GitRepo's targetNamespace keeps everything of the bundle in namespace web"
+    hook = ROLE.replace(
+        "{name: reader}", '{name: reader, annotations: {"helm.sh/hook": pre-install}}'
+    )
+    wanted = (
+        "ClusterRole reader (a hook) is cluster-scoped: the GitRepo's targetNamespace keeps"
+        " everything of the bundle in namespace web"
+    )
     assert refused(hook, CONFINED) == wanted
 
 
 def test_a_kind_that_the_cluster_does_not_know() -> None:
-    """Nobody can say where it would go: refused where nothing may get out, and left to helm where a fleet.yaml forces the namespace."""
+    """Nobody can say where it would go: refused where nothing may get out, and left to helm where a
+    fleet.yaml forces the namespace.
+    """
     text = "apiVersion: example.org/v1\nkind: New\nmetadata: {name: n}\n"
     assert "does not know" in refused(text, CONFINED)
     assert moved(text, FORCED) == [("New", "")]
@@ -82,13 +103,23 @@ def test_a_kind_that_the_cluster_does_not_know() -> None:
 def test_without_a_cluster_kubernetes_own_kinds_are_judged() -> None:
     """In a preview, and where manifests go into a directory."""
     assert "cluster-scoped" in refused(ROLE, Changes(namespace="web"))
-    assert moved("apiVersion: example.org/v1\nkind: New\nmetadata: {name: n, namespace: x}\n", Changes(namespace="web")) == [("New", "web")]
-    assert "no cluster was asked" in refused("apiVersion: example.org/v1\nkind: New\nmetadata: {name: n}\n", Changes("web", confined=True))
+    assert moved(
+        "apiVersion: example.org/v1\nkind: New\nmetadata: {name: n, namespace: x}\n",
+        Changes(namespace="web"),
+    ) == [("New", "web")]
+    assert "no cluster was asked" in refused(
+        "apiVersion: example.org/v1\nkind: New\nmetadata: {name: n}\n",
+        Changes("web", confined=True),
+    )
 
 
 def test_what_was_judged_is_what_helm_reads() -> None:
-    """Two parsers may read one text in two ways: under a GitRepo's namespace the text is written anew."""
-    text = "# ---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {n: '0644', y: 'no'}\n"
+    """Two parsers may read one text in two ways: under a GitRepo's namespace the text is written
+    anew.
+    """
+    text = (
+        "# ---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {n: '0644', y: 'no'}\n"
+    )
     made = changed(text.encode(), CONFINED)
     assert b"#" not in made
     assert load_all(made) == load_all(text)
@@ -106,10 +137,17 @@ def packed(files: dict[str, bytes]) -> bytes:
 
 
 def test_the_crds_of_a_chart_are_found() -> None:
-    """helm installs them before it renders: the chart's, its subcharts', and those in packed ones."""
+    """helm installs them before it renders: the chart's, its subcharts', and those in packed
+    ones.
+    """
     inner = packed({"b/crds/x.yaml": b"kind: X", "b/templates/crds.yaml": b""})
     outer = packed({"a/Chart.yaml": b"", "a/charts/b.tgz": inner})
-    files = {"Chart.yaml": b"", "templates/a.yaml": b"", "charts/a.tgz": outer, "charts/c/crds/y.yaml": b""}
+    files = {
+        "Chart.yaml": b"",
+        "templates/a.yaml": b"",
+        "charts/a.tgz": outer,
+        "charts/c/crds/y.yaml": b"",
+    }
     assert crds_of(files) == ["charts/a.tgz: charts/b.tgz: crds/x.yaml", "charts/c/crds/y.yaml"]
     assert crds_of({"crds/README.md": b"", "templates/crds-of-mine.yaml": b""}) == []
 

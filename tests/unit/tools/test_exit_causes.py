@@ -27,20 +27,38 @@ LIMITS = Limits(cpu=60, memory=768 << 20)
 
 
 def death(code: int, stderr: str = "", seconds: float = 1.0) -> ToolDied | None:
-    return describe_death(Completed(code, b"", stderr.encode(), seconds), LIMITS, tool="helm", subject="release a/b")
+    return describe_death(
+        Completed(code, b"", stderr.encode(), seconds), LIMITS, tool="helm", subject="release a/b"
+    )
 
 
 @pytest.mark.parametrize(
     ("code", "stderr", "seconds", "summary"),
     [
-        (2, PANIC, 1, "helm crashed: panic: runtime error: invalid memory address or nil pointer dereference [recovered]"),
+        (
+            2,
+            PANIC,
+            1,
+            (
+                "helm crashed: panic: runtime error: invalid memory address or nil pointer"
+                " dereference [recovered]"
+            ),
+        ),
         (
             2,
             "fatal error: all goroutines are asleep - deadlock!\n\ngoroutine 1 [x]:\n",
             1,
             "helm crashed: fatal error: all goroutines are asleep",
         ),
-        (2, "runtime: out of memory: cannot allocate\nfatal error: out of memory\n\ngoroutine 1 [x]:\n", 1, "needed more than 768 MiB"),
+        (
+            2,
+            (
+                "runtime: out of memory: cannot allocate\nfatal error: out of memory\n\ngoroutine 1"
+                " [x]:\n"
+            ),
+            1,
+            "needed more than 768 MiB",
+        ),
         (-24, "", 1, "helm used more than 60 s of CPU time"),
         (-9, "", 66, "helm used more than 60 s of CPU time"),
         (-9, "", 2, "was killed (SIGKILL) after 2.0 s: too little memory"),
@@ -58,7 +76,14 @@ def test_what_a_death_is_called(code: int, stderr: str, seconds: float, summary:
 
 
 @pytest.mark.parametrize(
-    ("code", "stderr"), [(1, "Error: no"), (1, ""), (130, "Error: interrupted"), (2, "panic: a word in a message"), (255, "")]
+    ("code", "stderr"),
+    [
+        (1, "Error: no"),
+        (1, ""),
+        (130, "Error: interrupted"),
+        (2, "panic: a word in a message"),
+        (255, ""),
+    ],
 )
 def test_what_ends_by_itself_has_its_own_message(code: int, stderr: str) -> None:
     assert death(code, stderr) is None
@@ -77,9 +102,15 @@ def test_helm_and_kustomize_that_die(tmp_path: Path) -> None:
     killed = HelmCli([program(tmp_path, "kill -9 $$")], kubeconfig=tmp_path / "none", home=tmp_path)
     with pytest.raises(ToolDied, match=r"^helm was killed \(SIGKILL\)"):
         asyncio.run(killed.manifest(Release("b", "a"), deadline=20))
-    panics = Kustomize([program(tmp_path, f"/bin/cat {tmp_path / 'trace'} >&2; exit 2"), "kustomize"])
+    panics = Kustomize(
+        [program(tmp_path, f"/bin/cat {tmp_path / 'trace'} >&2; exit 2"), "kustomize"]
+    )
     with pytest.raises(ToolFailed, match="crashed: panic: runtime error: invalid memory address"):
         asyncio.run(panics.build(tmp_path, deadline=20))
-    failing = HelmCli([program(tmp_path, "echo 'Error: no such thing' >&2; exit 1")], kubeconfig=tmp_path / "none", home=tmp_path)
+    failing = HelmCli(
+        [program(tmp_path, "echo 'Error: no such thing' >&2; exit 1")],
+        kubeconfig=tmp_path / "none",
+        home=tmp_path,
+    )
     with pytest.raises(ToolFailed, match=r"^no such thing$"):
         asyncio.run(failing.manifest(Release("b", "a"), deadline=20))

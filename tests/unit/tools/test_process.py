@@ -19,7 +19,11 @@ from fleetctl.tools.process import Command, Limits, run
 @pytest.fixture(autouse=True, params=["setpriv", "python"])
 def leash(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both wrappers keep all that is promised."""
-    wrapper = [sys.executable, "-I", "-S", "-c", process._leash()] if request.param == "python" else process._wrapper()
+    wrapper = (
+        [sys.executable, "-I", "-S", "-c", process._leash()]
+        if request.param == "python"
+        else process._wrapper()
+    )
     monkeypatch.setattr(process, "_wrapper", lambda: wrapper)
 
 
@@ -52,8 +56,15 @@ def test_input_output_and_code_pass_through():
 
 
 def test_limits_hold_to_the_end_and_say_nothing():
-    """The hard limit of CPU time too, so that a child cannot raise it; a limit is no line on stderr."""
-    got = go("sh", "-c", "ulimit -St; ulimit -Ht; ulimit -d; cat /proc/self/oom_score_adj", limits=Limits(cpu=7, memory=64 << 20))
+    """The hard limit of CPU time too, so that a child cannot raise it; a limit is no line on
+    stderr.
+    """
+    got = go(
+        "sh",
+        "-c",
+        "ulimit -St; ulimit -Ht; ulimit -d; cat /proc/self/oom_score_adj",
+        limits=Limits(cpu=7, memory=64 << 20),
+    )
     assert (got.stdout.split(), got.stderr) == ([b"7", b"12", b"65536", b"800"], b"")
 
 
@@ -81,8 +92,9 @@ def test_a_child_dies_with_its_parent(tmp_path):
     """kill -9 of the parent leaves nothing running."""
     file = tmp_path / "pid"
     code = (
-        "import asyncio,os\nfrom fleetctl.tools.process import Command, run\n"
-        f"asyncio.run(run(Command(['sh','-c','echo $$ > {file}; exec sleep 60'], env=dict(os.environ)), deadline=60))"
+        "import asyncio,os\nfrom fleetctl.tools.process import Command,"
+        f" run\nasyncio.run(run(Command(['sh','-c','echo $$ > {file}; exec sleep 60'],"
+        " env=dict(os.environ)), deadline=60))"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[3])
     end = time.monotonic() + 10

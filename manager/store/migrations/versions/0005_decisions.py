@@ -1,4 +1,6 @@
-"""What was decided of bundles and by whom, what each cluster was told before, and pins of single clusters."""
+"""What was decided of bundles and by whom, what each cluster was told before, and pins of single
+clusters.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""By what deployments with the same trouble are counted, and how many of their objects are in which state."""
+"""By what deployments with the same trouble are counted, and how many of their objects are in which
+state.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,12 @@ down_revision = "0007"
 def upgrade() -> None:
     with op.batch_alter_table("deployments") as table:
         table.add_column(sa.Column("kept", sa.Boolean(), nullable=False, server_default="0"))
-    op.create_index("deployments_kept", "deployments", ["workspace", "bundle", "cluster_id"], sqlite_where=sa.text("kept"))
+    op.create_index(
+        "deployments_kept",
+        "deployments",
+        ["workspace", "bundle", "cluster_id"],
+        sqlite_where=sa.text("kept"),
+    )
     op.create_table(
         "holds",
         sa.Column("workspace", sa.String(), nullable=False),

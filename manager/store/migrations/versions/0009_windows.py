@@ -11,5 +11,10 @@ down_revision = "0008"
 
 def upgrade() -> None:
     op.add_column("clusters", sa.Column("windows", sa.String(), nullable=False, server_default=""))
-    op.create_index("clusters_windows", "clusters", ["workspace", "windows"], sqlite_where=sa.text("windows <> ''"))
+    op.create_index(
+        "clusters_windows",
+        "clusters",
+        ["workspace", "windows"],
+        sqlite_where=sa.text("windows <> ''"),
+    )
     op.add_column("rollouts", sa.Column("ignoring", sa.String(), nullable=False, server_default=""))

@@ -1,4 +1,6 @@
-"""Every deployment has its place in the order in which its bundle reaches clusters, from its first day on."""
+"""Every deployment has its place in the order in which its bundle reaches clusters, from its first
+day on.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,16 @@ def upgrade() -> None:
     driver = connection.connection.driver_connection
     assert driver is not None
     driver.create_function("place", 2, _place, deterministic=True)
-    connection.exec_driver_sql("UPDATE deployments SET position = place(bundle, cluster_id) WHERE position = 0")
+    connection.exec_driver_sql(
+        "UPDATE deployments SET position = place(bundle, cluster_id) WHERE position = 0"
+    )
 
 
 def _place(bundle: str, cluster: str) -> int:
     """As `fleetctl.core.rollout.strategy.place` was when this was written."""
-    return int.from_bytes(hashlib.blake2b(f"{bundle}\0{cluster}".encode(), digest_size=4).digest(), "big") >> 1
+    return (
+        int.from_bytes(
+            hashlib.blake2b(f"{bundle}\0{cluster}".encode(), digest_size=4).digest(), "big"
+        )
+        >> 1
+    )

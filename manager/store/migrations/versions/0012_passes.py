@@ -19,9 +19,17 @@ def upgrade() -> None:
         sa.Column("cursor", sa.String(), nullable=False, server_default=""),
         sa.PrimaryKeyConstraint("workspace", "bundle"),
     )
-    op.execute("ALTER TABLE deployments ADD COLUMN shelf INTEGER GENERATED ALWAYS AS (position >> 23) VIRTUAL")
+    op.execute(
+        "ALTER TABLE deployments ADD COLUMN shelf INTEGER GENERATED ALWAYS AS (position >> 23)"
+        " VIRTUAL"
+    )
     op.drop_index("deployments_held")
     op.drop_index("deployments_unready")
     held = ["workspace", "bundle", "partition", "state", "shelf"]
     op.create_index("deployments_held", "deployments", held, sqlite_where=sa.text("staged <> ''"))
-    op.create_index("deployments_unready", "deployments", ["workspace", "bundle", "state"], sqlite_where=sa.text("state <> 'Ready'"))
+    op.create_index(
+        "deployments_unready",
+        "deployments",
+        ["workspace", "bundle", "state"],
+        sqlite_where=sa.text("state <> 'Ready'"),
+    )

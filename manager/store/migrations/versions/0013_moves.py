@@ -15,7 +15,9 @@ def upgrade() -> None:
     with op.batch_alter_table("deployments") as table:
         table.add_column(sa.Column("moved", sa.Integer(), nullable=False, server_default="0"))
     on_the_way = sa.text("moved = generation AND reported < generation")
-    op.create_index("deployments_moved", "deployments", ["workspace", "bundle"], sqlite_where=on_the_way)
+    op.create_index(
+        "deployments_moved", "deployments", ["workspace", "bundle"], sqlite_where=on_the_way
+    )
     op.create_table(
         "moves",
         sa.Column("workspace", sa.String(), nullable=False),

@@ -1,6 +1,7 @@
 """A registration belongs to the id of its cluster and is removed with it.
 
-Registrations of clusters that do not exist, and used ones, are removed: their agents are enrolled by now.
+Registrations of clusters that do not exist, and used ones, are removed: their agents are enrolled
+by now.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ def upgrade() -> None:
     )
     op.create_index("registrations_cluster", "registrations", ["cluster_id"])
     op.execute(
-        'INSERT INTO registrations (hash, workspace, cluster, cluster_id, source, labels, expires, uses, "replace")'
-        ' SELECT o.hash, o.workspace, o.cluster, c.id, o.source, o.labels, o.expires, o.uses, o."replace"'
-        " FROM old_registrations o LEFT JOIN clusters c ON c.workspace = o.workspace AND c.name = o.cluster"
-        " WHERE o.cluster = '' OR (c.id IS NOT NULL AND o.uses > 0)"
+        "INSERT INTO registrations (hash, workspace, cluster, cluster_id, source, labels, expires,"
+        ' uses, "replace") SELECT o.hash, o.workspace, o.cluster, c.id, o.source, o.labels,'
+        ' o.expires, o.uses, o."replace" FROM old_registrations o LEFT JOIN clusters c ON'
+        " c.workspace = o.workspace AND c.name = o.cluster WHERE o.cluster = '' OR (c.id IS NOT"
+        " NULL AND o.uses > 0)"
     )
     op.drop_table("old_registrations")

@@ -1,4 +1,6 @@
-"""A deployment may be asked to put its drift right: a number that only grows, sent with its bundle."""
+"""A deployment may be asked to put its drift right: a number that only grows, sent with its
+bundle.
+"""
 
 from __future__ import annotations
 

@@ -11,11 +11,17 @@ from agent.controlplane import identity
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.model.ids import ClusterId
 
-ME = identity.Identity(url="https://m:1", ca_pem="", cluster_id=ClusterId("c-1"), cluster="one", workspace="w", keys={})
+ME = identity.Identity(
+    url="https://m:1", ca_pem="", cluster_id=ClusterId("c-1"), cluster="one", workspace="w", keys={}
+)
 
 
-def test_the_first_key_stays_until_it_is_enrolled_and_a_second_enrolment_gets_another(tmp_path: Path) -> None:
-    """A lost answer is asked for with the same key; a cloned disk that is enrolled anew shares none with its twin."""
+def test_the_first_key_stays_until_it_is_enrolled_and_a_second_enrolment_gets_another(
+    tmp_path: Path,
+) -> None:
+    """A lost answer is asked for with the same key; a cloned disk that is enrolled anew shares none
+    with its twin.
+    """
     folder = tmp_path / "state"
     folder.mkdir()
     first = identity.key_to_enrol(folder)
@@ -42,8 +48,13 @@ def test_what_was_done_for_another_cluster_is_put_aside(tmp_path: Path) -> None:
     assert (tmp_path / "journal.of-c-1").read_bytes() == b"x"
 
 
-@pytest.mark.parametrize(("file", "data"), [("identity.json", b'{"url": "https'), ("identity.json", b""), ("identity.key", b"half")])
-def test_what_is_half_written_is_one_line_with_a_next_step(tmp_path: Path, file: str, data: bytes) -> None:
+@pytest.mark.parametrize(
+    ("file", "data"),
+    [("identity.json", b'{"url": "https'), ("identity.json", b""), ("identity.key", b"half")],
+)
+def test_what_is_half_written_is_one_line_with_a_next_step(
+    tmp_path: Path, file: str, data: bytes
+) -> None:
     """And enrolling anew mends it."""
     identity.save(tmp_path, ME, identity.key_to_enrol(tmp_path))
     (tmp_path / file).write_bytes(data)

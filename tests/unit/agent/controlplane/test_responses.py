@@ -5,7 +5,15 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from agent.controlplane.responses import Answer, Duplicate, NotEnrolled, SendAll, TryLater, next_poll, problem
+from agent.controlplane.responses import (
+    Answer,
+    Duplicate,
+    NotEnrolled,
+    SendAll,
+    TryLater,
+    next_poll,
+    problem,
+)
 from agent.host.backoff import pause_seconds, stopped_seconds
 from fleetctl.core.model import wire
 from fleetctl.core.model.errors import FleetError, LoginError, UsageError
@@ -53,11 +61,17 @@ def test_an_interval_that_is_none_is_not_the_managers(said: str) -> None:
 
 def test_intervals_are_bounded() -> None:
     """No answer makes an agent ask without a pause, or never again."""
-    assert [next_poll({wire.H_NEXT_POLL: said}) for said in ("0", "15", "999999999")] == [1, 15, 3600]
+    assert [next_poll({wire.H_NEXT_POLL: said}) for said in ("0", "15", "999999999")] == [
+        1,
+        15,
+        3600,
+    ]
 
 
 def test_pauses_grow_are_spread_and_end_somewhere() -> None:
-    """A manager that was away for a year is asked again within a minute, or within the interval of a large fleet."""
+    """A manager that was away for a year is asked again within a minute, or within the interval of
+    a large fleet.
+    """
     assert [pause_seconds(n, 1.0) for n in (1, 2, 5, 6, 9, 10_000_000)] == [2, 4, 32, 60, 60, 60]
     assert pause_seconds(9, 0.5) == 30
     assert pause_seconds(9, 0.0) == 0.5

@@ -18,7 +18,13 @@ PUBLIC = KEY.public_key().public_bytes_raw()
 PLAIN = b'{"data":{"password":"aHVudGVyMjI="}}'
 
 
-def context(cluster: str = "c-1", bundle: str = "web", generation: int = 7, kind: str = "Secret", name: str = "db") -> bytes:
+def context(
+    cluster: str = "c-1",
+    bundle: str = "web",
+    generation: int = 7,
+    kind: str = "Secret",
+    name: str = "db",
+) -> bytes:
     return context_of(ClusterId(cluster), BundleName(bundle), Generation(generation), kind, name)
 
 
@@ -35,7 +41,13 @@ def test_the_agent_opens_what_is_meant_for_it() -> None:
 
 @pytest.mark.parametrize(
     "elsewhere",
-    [context(cluster="c-2"), context(bundle="db"), context(generation=8), context(kind="ConfigMap"), context(name="web")],
+    [
+        context(cluster="c-2"),
+        context(bundle="db"),
+        context(generation=8),
+        context(kind="ConfigMap"),
+        context(name="web"),
+    ],
 )
 def test_it_opens_in_its_place_only(elsewhere: bytes) -> None:
     """Another cluster, bundle, generation, kind or name is refused, though the key is right."""
@@ -54,16 +66,26 @@ def test_every_byte_counts() -> None:
     sealed = seal(SECRET, PUBLIC, HERE, PLAIN)
     for at in range(len(sealed)):
         broken = bytearray(sealed)
-        broken[at] ^= 0x80  # in the public key's last byte a bit that X25519 itself passes over (RFC 7748)
+        # in the public key's last byte a bit that X25519 itself passes over (RFC 7748)
+        broken[at] ^= 0x80
         with pytest.raises(RefusedError):
             opened(KEY, HERE, bytes(broken))
-    for broken_off in (b"", sealed[:31], sealed[:32], sealed[:-1], bytes(len(sealed)), sealed + b"x"):
+    for broken_off in (
+        b"",
+        sealed[:31],
+        sealed[:32],
+        sealed[:-1],
+        bytes(len(sealed)),
+        sealed + b"x",
+    ):
         with pytest.raises(RefusedError):
             opened(KEY, HERE, broken_off)
 
 
 def test_the_same_is_sealed_to_the_same_bytes() -> None:
-    """So that a document keeps its ETag; another place, content, recipient or manager's secret shares no key and no bytes."""
+    """So that a document keeps its ETag; another place, content, recipient or manager's secret
+    shares no key and no bytes.
+    """
     sealed = seal(SECRET, PUBLIC, HERE, PLAIN)
     assert sealed == seal(SECRET, PUBLIC, HERE, PLAIN)
     other = Ed25519PrivateKey.from_private_bytes(bytes([1] * 32)).public_key().public_bytes_raw()
@@ -78,15 +100,21 @@ def test_the_same_is_sealed_to_the_same_bytes() -> None:
 
 @pytest.mark.parametrize("seed", [bytes([number] * 32) for number in range(20)])
 def test_both_sides_of_the_key_fit(seed: bytes) -> None:
-    """The X25519 key that the manager computes from the public key is the one that the agent computes from the private key."""
+    """The X25519 key that the manager computes from the public key is the one that the agent
+    computes from the private key.
+    """
     key = Ed25519PrivateKey.from_private_bytes(seed)
     mine = X25519PrivateKey.from_private_bytes(scalar(seed)).public_key().public_bytes_raw()
     assert montgomery(key.public_key().public_bytes_raw()) == mine
 
 
-@pytest.mark.parametrize("bad", [b"", bytes(31), (1).to_bytes(32, "little"), b"\xff" * 31 + b"\x7f"])
+@pytest.mark.parametrize(
+    "bad", [b"", bytes(31), (1).to_bytes(32, "little"), b"\xff" * 31 + b"\x7f"]
+)
 def test_a_key_that_is_none(bad: bytes) -> None:
-    """An agent chooses its own key: one that cannot be sent secrets is an error of its bundle, not of the manager."""
+    """An agent chooses its own key: one that cannot be sent secrets is an error of its bundle, not
+    of the manager.
+    """
     with pytest.raises(ValueError, match="not an Ed25519 key"):
         seal(SECRET, bad, HERE, PLAIN)
 

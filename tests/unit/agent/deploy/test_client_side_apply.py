@@ -20,7 +20,10 @@ from fleetctl.tools.helm_errors import HelmFailed, translate
 
 RELEASE = Release("web", "shop")
 HEAD = "server-side apply failed for object shop/web apps/v1, Kind=Deployment: "
-FORM = f"{HEAD}failed to create typed patch object (shop/web; apps/v1, Kind=Deployment): .spec.x: field not declared in schema"
+FORM = (
+    f"{HEAD}failed to create typed patch object (shop/web; apps/v1, Kind=Deployment): .spec.x:"
+    " field not declared in schema"
+)
 OTHER = f'{HEAD}Deployment.apps "web" is invalid: spec.selector: field is immutable'
 
 
@@ -43,7 +46,10 @@ def tried(refusals: Sequence[str], *, known: bool = False) -> tuple[list[bool], 
 def test_client_side_only_after_a_refusal_by_form() -> None:
     """And what was refused is written down before the second run."""
     assert tried([]) == ([True], [])
-    assert tried([FORM]) == ([True, False], ["Deployment shop/web: .spec.x: field not declared in schema"])
+    assert tried([FORM]) == (
+        [True, False],
+        ["Deployment shop/web: .spec.x: field not declared in schema"],
+    )
     with pytest.raises(HelmFailed, match="immutable"):
         tried([OTHER])
     with pytest.raises(HelmFailed, match="immutable"):
@@ -56,9 +62,19 @@ def test_a_release_that_is_client_side_begins_so() -> None:
 
 
 def test_of_two_refusals_the_one_that_names_the_field() -> None:
-    """A body that cannot be read at all has no path in its second refusal; another cause comes first."""
+    """A body that cannot be read at all has no path in its second refusal; another cause comes
+    first.
+    """
     with pytest.raises(HelmFailed, match=r"Deployment shop/web: \.spec\.x"):
-        tried([FORM, 'Deployment in version "v1" cannot be handled as a Deployment: json: cannot unmarshal string'])
+        tried(
+            [
+                FORM,
+                (
+                    'Deployment in version "v1" cannot be handled as a Deployment: json: cannot'
+                    " unmarshal string"
+                ),
+            ]
+        )
     with pytest.raises(HelmFailed, match="exceeded quota"):
         tried([FORM, "exceeded quota"])
 
@@ -66,10 +82,19 @@ def test_of_two_refusals_the_one_that_names_the_field() -> None:
 def test_a_ready_deployment_says_that_it_is_applied_client_side() -> None:
     """With the object, the field, and what to do."""
     bundle = DesiredBundle(
-        name=BundleName("web"), generation=Generation(1), archive=Digest("a"), size=1, options=Options(), options_digest=Digest("o")
+        name=BundleName("web"),
+        generation=Generation(1),
+        archive=Digest("a"),
+        size=1,
+        options=Options(),
+        options_digest=Digest("o"),
     )
     entry = Entry(
-        bundle=bundle.name, generation=Generation(1), applied=Generation(1), epoch=Epoch(1), client_side=("Deployment a/b: x", "y")
+        bundle=bundle.name,
+        generation=Generation(1),
+        applied=Generation(1),
+        epoch=Epoch(1),
+        client_side=("Deployment a/b: x", "y"),
     )
     state, why = state_of(bundle, Known(entry, []), 1)
     assert (state, why.code, why.object) == (State.READY, "client-side", "Deployment a/b")

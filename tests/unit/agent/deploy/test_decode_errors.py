@@ -13,16 +13,25 @@ HEAD = "apiVersion: v1\nkind: ConfigMap\n"
     ("metadata", "field"),
     [
         ("{name: a, labels: {x: yes}}", "metadata.labels.x is true and must be a string"),
-        ("{name: a, annotations: {port: 80}}", "metadata.annotations.port is 80 and must be a string"),
+        (
+            "{name: a, annotations: {port: 80}}",
+            "metadata.annotations.port is 80 and must be a string",
+        ),
         ("{name: a, labels: [x]}", "metadata.labels is ['x'] and must be a map"),
         ("{name: 5}", "metadata.name is 5 and must be a string"),
     ],
 )
 def test_the_object_and_the_field(metadata: str, field: str) -> None:
     """In a stream and in a List."""
-    stream = f"{HEAD}metadata: {{name: fine, labels: {{a: 'yes', b: null}}}}\n---\n{HEAD}metadata: {metadata}\n"
+    stream = (
+        f"{HEAD}metadata: {{name: fine, labels: {{a: 'yes', b: null}}}}\n---\n{HEAD}metadata:"
+        f" {metadata}\n"
+    )
     assert [found for _, found in mistakes(stream.encode())] == [field]
-    inside = f"apiVersion: v1\nkind: List\nitems:\n- {{apiVersion: v1, kind: ConfigMap, metadata: {metadata}}}\n"
+    inside = (
+        "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: ConfigMap, metadata:"
+        f" {metadata}}}\n"
+    )
     assert [found for _, found in mistakes(inside.encode())] == [field]
 
 

@@ -15,15 +15,24 @@ from fleetctl.tools.field_substitution import Substitute, projected, substitute,
 
 VALUES: Any = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
 
 def deployment(replicas: int | None, image: str = "web:1", **labels: str) -> dict[str, Any]:
     spec: dict[str, Any] = {"template": {"spec": {"containers": [{"name": "web", "image": image}]}}}
-    meta: dict[str, Any] = {"name": "web", "namespace": "shop"} | ({"labels": labels} if labels else {})
-    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": ({"replicas": replicas} if replicas else {}) | spec}
+    meta: dict[str, Any] = {"name": "web", "namespace": "shop"} | (
+        {"labels": labels} if labels else {}
+    )
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": meta,
+        "spec": ({"replicas": replicas} if replicas else {}) | spec,
+    }
 
 
 def scaled(item: dict[str, Any], manager: str) -> dict[str, Any]:
@@ -33,7 +42,16 @@ def scaled(item: dict[str, Any], manager: str) -> dict[str, Any]:
 
 def rules(*pointers: str, op: str = "") -> Rules:
     operations = [Operation(op=op)] if op else None
-    return Rules([ComparePatch(api_version="apps/v1", kind="Deployment", json_pointers=list(pointers) or None, operations=operations)])
+    return Rules(
+        [
+            ComparePatch(
+                api_version="apps/v1",
+                kind="Deployment",
+                json_pointers=list(pointers) or None,
+                operations=operations,
+            )
+        ]
+    )
 
 
 class TestSubstituteFor:
@@ -50,15 +68,30 @@ class TestSubstituteFor:
         """Also for a field that is stated and gone, or that only a later manifest may state."""
         wanted, live = deployment(1, tier="a"), deployment(1, "hand")
         image = "/spec/template/spec/containers/0/image"
-        found = substitute_for(wanted, live, rules("/metadata/labels/tier", image, "/spec/replicas"), "shop")
-        assert found == Substitute(
-            group="apps", kind="Deployment", namespace="shop", name="web", live={image: "hand"}, gone=["/metadata/labels/tier"]
+        found = substitute_for(
+            wanted, live, rules("/metadata/labels/tier", image, "/spec/replicas"), "shop"
         )
-        assert substitute_for(deployment(None), deployment(3), rules("/spec/replicas"), "shop") is not None
+        assert found == Substitute(
+            group="apps",
+            kind="Deployment",
+            namespace="shop",
+            name="web",
+            live={image: "hand"},
+            gone=["/metadata/labels/tier"],
+        )
+        assert (
+            substitute_for(deployment(None), deployment(3), rules("/spec/replicas"), "shop")
+            is not None
+        )
 
     def test_nothing_for_an_object_that_is_as_it_should_be(self) -> None:
         """Under rules, too."""
-        assert substitute_for(deployment(1), deployment(1), rules("/spec/replicas", op="ignore"), "shop") is None
+        assert (
+            substitute_for(
+                deployment(1), deployment(1), rules("/spec/replicas", op="ignore"), "shop"
+            )
+            is None
+        )
 
     def test_plain_kinds_are_looked_at_only_for_a_rule(self) -> None:
         """A ConfigMap has no controller."""
@@ -81,23 +114,43 @@ class TestSubstitute:
     def test_a_live_object_that_is_the_same_changes_nothing(self, value: Any) -> None:
         """Whatever it is."""
         document = {"kind": "X", "spec": value}
-        one = Substitute(kind="X", name="x", live={"/spec": value, "/none/such": 1}, gone=["/other"])
+        one = Substitute(
+            kind="X", name="x", live={"/spec": value, "/none/such": 1}, gone=["/other"]
+        )
         assert substitute(document, one) == document
 
     def test_documents_that_are_not_touched_keep_their_bytes(self) -> None:
         """The others are written anew; what Git states is given back."""
         text = b"---\n# kept\napiVersion: v1\nkind: A\nmetadata: {name: a}\nx: '0644'\n"
         text += b"---\napiVersion: v1\nkind: B\nmetadata: {name: b}\nx: 1\n"
-        new, before = substituted(text, [Substitute(kind="B", namespace="ns", name="b", live={"/x": 2})], "ns")
+        new, before = substituted(
+            text, [Substitute(kind="B", namespace="ns", name="b", live={"/x": 2})], "ns"
+        )
         assert new.startswith(text[: text.index(b"---\napiVersion")])
         assert load(new.rpartition(b"---\n")[2])["x"] == 2
         assert [item["x"] for item in before] == [1]
-        assert substituted(text, [Substitute(kind="B", namespace="ns", name="b", live={"/x": 1})], "ns") == (text, [])
+        assert substituted(
+            text, [Substitute(kind="B", namespace="ns", name="b", live={"/x": 1})], "ns"
+        ) == (text, [])
 
     def test_objects_in_a_list_too(self) -> None:
         """Each by its own name."""
-        text = b"apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: B, metadata: {name: b}, x: 1}\n"
-        new, _ = substituted(
-            text, [Substitute(kind="B", namespace="ns", name="b", live={"": {"apiVersion": "v1", "kind": "B", "x": 2}})], "ns"
+        text = (
+            b"apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: B, metadata: {name: b},"
+            b" x: 1}\n"
         )
-        assert load(new.removeprefix(b"---\n"))["items"] == [{"apiVersion": "v1", "kind": "B", "x": 2}]
+        new, _ = substituted(
+            text,
+            [
+                Substitute(
+                    kind="B",
+                    namespace="ns",
+                    name="b",
+                    live={"": {"apiVersion": "v1", "kind": "B", "x": 2}},
+                )
+            ],
+            "ns",
+        )
+        assert load(new.removeprefix(b"---\n"))["items"] == [
+            {"apiVersion": "v1", "kind": "B", "x": 2}
+        ]

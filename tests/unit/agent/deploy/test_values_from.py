@@ -17,7 +17,15 @@ from fleetctl.core.model.errors import NotFound, ToolFailed, UsageError
 from fleetctl.core.model.options import HelmOptions, KeyRef, Options, ValuesFrom
 from fleetctl.core.model.sealed_layout import Content
 
-SECRET = {"db": {"password": "hunter2222", "hosts": ["a.example", "b.example"], "on": True, "port": 54321, "short": "ab"}}
+SECRET = {
+    "db": {
+        "password": "hunter2222",
+        "hosts": ["a.example", "b.example"],
+        "on": True,
+        "port": 54321,
+        "short": "ab",
+    }
+}
 
 
 class Holding(Kube):
@@ -26,15 +34,25 @@ class Holding(Kube):
     def __init__(self, objects: dict[str, Any]) -> None:
         self.objects = objects
 
-    async def call(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    async def call(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
         if path not in self.objects:
             raise NotFound(f"{path} does not exist")
         return {"data": self.objects[path]}
 
 
 def read(text: str, **ref: str) -> list[dict[str, Any]]:
-    kube = Holding({"/api/v1/namespaces/web/secrets/s": {"values.yaml": base64.b64encode(text.encode()).decode()}})
-    options = Options(helm=HelmOptions(values_from=[ValuesFrom(secret_key_ref=KeyRef(name="s", **ref))]))
+    kube = Holding(
+        {
+            "/api/v1/namespaces/web/secrets/s": {
+                "values.yaml": base64.b64encode(text.encode()).decode()
+            }
+        }
+    )
+    options = Options(
+        helm=HelmOptions(values_from=[ValuesFrom(secret_key_ref=KeyRef(name="s", **ref))])
+    )
     return asyncio.run(values_from.read(kube, options, "web"))
 
 
@@ -48,13 +66,23 @@ def test_a_secret_is_read_in_the_releases_namespace() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["hunter2222: [", "*hunter2222", "- hunter2222", "hunter2222", "a: \thunter2222: b", "a: !!int hunter2222"]
+    "text",
+    [
+        "hunter2222: [",
+        "*hunter2222",
+        "- hunter2222",
+        "hunter2222",
+        "a: \thunter2222: b",
+        "a: !!int hunter2222",
+    ],
 )
 def test_what_the_parser_says_of_a_secret_is_not_passed_on(text: str) -> None:
     """A YAML error quotes what stands there."""
     with pytest.raises(UsageError) as caught:
         read(text)
-    assert "hunter" not in repr([caught.value.summary, caught.value.subject, caught.value.next_step, caught.value.__cause__])
+    assert "hunter" not in repr(
+        [caught.value.summary, caught.value.subject, caught.value.next_step, caught.value.__cause__]
+    )
     assert "Secret web/s" in caught.value.summary
 
 
@@ -89,30 +117,48 @@ class TestCut:
         ],
     )
     def test_values_are_cut(self, said: str, shown: str) -> None:
-        """Plain, in base64, numbers, and at the end of a message that was shortened; not what is in every other word."""
+        """Plain, in base64, numbers, and at the end of a message that was shortened; not what is in
+        every other word.
+        """
         assert values_from.cut(said, [SECRET]) == shown
 
     def test_a_value_of_several_lines(self) -> None:
         """Errors are put into one line."""
         pem = "-----BEGIN KEY-----\nMIIEvQIBADANBg\n-----END KEY-----\n"
-        assert "MIIE" not in values_from.cut("bad: -----BEGIN KEY----- MIIEvQIBADANBg -----END KEY-----", [{"k": pem}])
-        assert "MIIE" not in values_from.cut('bad: "-----BEGIN KEY-----\\nMIIEvQIBADANBg\\n-----END KEY-----\\n"', [{"k": pem}])
+        assert "MIIE" not in values_from.cut(
+            "bad: -----BEGIN KEY----- MIIEvQIBADANBg -----END KEY-----", [{"k": pem}]
+        )
+        assert "MIIE" not in values_from.cut(
+            'bad: "-----BEGIN KEY-----\\nMIIEvQIBADANBg\\n-----END KEY-----\\n"', [{"k": pem}]
+        )
 
     def test_an_error_that_passes_through(self) -> None:
         """Its summary is what is logged and reported."""
         with pytest.raises(ToolFailed) as caught, values_from.kept_out_of_errors([SECRET]):
-            raise ToolFailed("invalid: hunter2222", subject="release a/b", next_step="Correct hunter2222.")
-        assert (caught.value.summary, caught.value.next_step, str(caught.value)) == ("invalid: ***", "Correct ***.", "invalid: ***")
+            raise ToolFailed(
+                "invalid: hunter2222", subject="release a/b", next_step="Correct hunter2222."
+            )
+        assert (caught.value.summary, caught.value.next_step, str(caught.value)) == (
+            "invalid: ***",
+            "Correct ***.",
+            "invalid: ***",
+        )
 
 
 def test_an_entry_with_both_references_uses_both() -> None:
     """The ConfigMap first, so that the Secret wins, as in Fleet."""
     objects = {
         "/api/v1/namespaces/web/configmaps/c": {"k.yaml": "a: from-map\nb: from-map\n"},
-        "/api/v1/namespaces/web/secrets/s": {"values.yaml": base64.b64encode(b"b: from-secret\n").decode()},
+        "/api/v1/namespaces/web/secrets/s": {
+            "values.yaml": base64.b64encode(b"b: from-secret\n").decode()
+        },
     }
-    entry = ValuesFrom(secret_key_ref=KeyRef(name="s"), config_map_key_ref=KeyRef(name="c", key="k.yaml"))
-    found = asyncio.run(values_from.read(Holding(objects), Options(helm=HelmOptions(values_from=[entry])), "web"))
+    entry = ValuesFrom(
+        secret_key_ref=KeyRef(name="s"), config_map_key_ref=KeyRef(name="c", key="k.yaml")
+    )
+    found = asyncio.run(
+        values_from.read(Holding(objects), Options(helm=HelmOptions(values_from=[entry])), "web")
+    )
     assert found == [{"a": "from-map", "b": "from-map"}, {"b": "from-secret"}]
 
 
@@ -122,15 +168,26 @@ def test_what_the_bundle_itself_brings_is_read_before_it_is_written() -> None:
         Copy("Secret", "s", Content(data={"values.yaml": base64.b64encode(b"a: 1\n").decode()})),
         Copy("ConfigMap", "c", Content(data={"values.yaml": base64.b64encode(b"b: 2\n").decode()})),
     ]
-    entry = ValuesFrom(secret_key_ref=KeyRef(name="s"), config_map_key_ref=KeyRef(name="c", namespace="web"))
+    entry = ValuesFrom(
+        secret_key_ref=KeyRef(name="s"), config_map_key_ref=KeyRef(name="c", namespace="web")
+    )
     options = Options(helm=HelmOptions(values_from=[entry]))
-    assert asyncio.run(values_from.read(Holding({}), options, "web", copied)) == [{"b": 2}, {"a": 1}]
+    assert asyncio.run(values_from.read(Holding({}), options, "web", copied)) == [
+        {"b": 2},
+        {"a": 1},
+    ]
     elsewhere = ValuesFrom(secret_key_ref=KeyRef(name="s", namespace="other"))
     with pytest.raises(UsageError, match="Secret other/s does not exist"):
-        asyncio.run(values_from.read(Holding({}), Options(helm=HelmOptions(values_from=[elsewhere])), "web", copied))
+        asyncio.run(
+            values_from.read(
+                Holding({}), Options(helm=HelmOptions(values_from=[elsewhere])), "web", copied
+            )
+        )
 
 
-@pytest.mark.parametrize("name", ["../../other/secrets/s", "..", ".", "", "a/b", "a%2fb", "a?b", "A", "a\n"])
+@pytest.mark.parametrize(
+    "name", ["../../other/secrets/s", "..", ".", "", "a/b", "a%2fb", "a?b", "A", "a\n"]
+)
 def test_a_name_that_leaves_the_namespace_is_refused(name: str) -> None:
     """Before anything is asked of the API server."""
     for ref in (KeyRef(name=name), KeyRef(name="s", namespace=name or "..")):
@@ -142,12 +199,18 @@ def test_a_name_that_leaves_the_namespace_is_refused(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("execution error at (c/templates/a.yaml:3:4): HUNTER\nTWO", "execution error at (c/templates/a.yaml:3:4): the template stopped"),
+        (
+            "execution error at (c/templates/a.yaml:3:4): HUNTER\nTWO",
+            "execution error at (c/templates/a.yaml:3:4): the template stopped",
+        ),
         (
             'ConfigMap.v1 "web" is invalid: data.x: Invalid value: "2222RETNUH"',
             'ConfigMap.v1 "web" is invalid: data.x: Invalid value: "***"',
         ),
-        ("spec.replicas: Invalid value: 54322: must be less", "spec.replicas: Invalid value: ***: must be less"),
+        (
+            "spec.replicas: Invalid value: 54322: must be less",
+            "spec.replicas: Invalid value: ***: must be less",
+        ),
         ("function `aHVudGVy` not defined", "function `***` not defined"),
         ('template "c/templates/a.yaml" failed', 'template "c/templates/a.yaml" failed'),
         ("it contains HUNTER2222 and Hunter2222", "it contains *** and ***"),

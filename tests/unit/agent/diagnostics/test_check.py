@@ -14,7 +14,15 @@ from agent.diagnostics.check_cluster import Held, Right, hanging, needs
 from agent.diagnostics.finding import Finding
 from agent.release.recovery import Record
 from fleetctl.core.model.errors import UsageError
-from fleetctl.core.model.ids import BundleName, ClusterId, ClusterName, Digest, Epoch, Generation, Workspace
+from fleetctl.core.model.ids import (
+    BundleName,
+    ClusterId,
+    ClusterName,
+    Digest,
+    Epoch,
+    Generation,
+    Workspace,
+)
 from fleetctl.core.model.options import Options
 from fleetctl.core.model.wire import Desired, DesiredBundle
 
@@ -22,9 +30,21 @@ NOW = time.mktime(time.strptime("2026-11-25", "%Y-%m-%d"))
 
 
 def document(*bundles: tuple[str, Options], expires: str = "2026-12-20T00:00:00Z") -> Desired:
-    head = {"workspace": Workspace("w"), "cluster_id": ClusterId("c"), "cluster": ClusterName("c"), "epoch": Epoch(1)}
-    blank = {"generation": Generation(1), "archive": Digest(""), "size": 0, "options_digest": Digest("")}
-    made = [DesiredBundle(name=BundleName(name), options=options, **blank) for name, options in bundles]
+    head = {
+        "workspace": Workspace("w"),
+        "cluster_id": ClusterId("c"),
+        "cluster": ClusterName("c"),
+        "epoch": Epoch(1),
+    }
+    blank = {
+        "generation": Generation(1),
+        "archive": Digest(""),
+        "size": 0,
+        "options_digest": Digest(""),
+    }
+    made = [
+        DesiredBundle(name=BundleName(name), options=options, **blank) for name, options in bundles
+    ]
     return Desired(**head, issued="2026-11-20T00:00:00Z", expires=expires, bundles=made)
 
 
@@ -45,8 +65,13 @@ class TestHost:
         assert check_host.directory(folder).ok is True
 
     def test_a_file_system_that_is_read_only(self) -> None:
-        """/proc/sys is one on most machines; else there is none to try, and the flag is all that counts."""
-        place = next((p for p in (Path("/proc/sys"), Path("/sys")) if os.statvfs(p).f_flag & os.ST_RDONLY), None)
+        """/proc/sys is one on most machines; else there is none to try, and the flag is all that
+        counts.
+        """
+        place = next(
+            (p for p in (Path("/proc/sys"), Path("/sys")) if os.statvfs(p).f_flag & os.ST_RDONLY),
+            None,
+        )
         found = check_host.directory(place) if place else Finding("", ok=False, said="read-only")
         assert (found.ok, "read-only" in found.said) == (False, True)
 
@@ -59,7 +84,10 @@ class TestHost:
         """1970 is a note, since the agent works with it."""
         assert check_host.clock(now).ok is ok
 
-    @pytest.mark.parametrize(("expires", "ok"), [("2026-12-20T00:00:00Z", True), ("2026-11-01T00:00:00Z", None), ("never", True)])
+    @pytest.mark.parametrize(
+        ("expires", "ok"),
+        [("2026-12-20T00:00:00Z", True), ("2026-11-01T00:00:00Z", None), ("never", True)],
+    )
     def test_the_age_of_the_desired_state(self, expires: str, ok: bool | None) -> None:
         """Expired is a note: it is kept to."""
         assert check_host.aged(document(expires=expires), NOW).ok is ok
@@ -89,7 +117,10 @@ class TestManager:
         with pytest.raises(UsageError):
             check_manager.place(url)
 
-    @pytest.mark.parametrize(("offset", "said"), [(0, []), (-299, []), (7200, ["2 hours behind"]), (-86400 * 3, ["3 days ahead of"])])
+    @pytest.mark.parametrize(
+        ("offset", "said"),
+        [(0, []), (-299, []), (7200, ["2 hours behind"]), (-86400 * 3, ["3 days ahead of"])],
+    )
     def test_the_managers_clock(self, offset: float, said: list[str]) -> None:
         """Within five minutes nothing is said."""
         found = check_manager.clock(offset)
@@ -99,7 +130,9 @@ class TestManager:
 
 class TestCluster:
     def test_what_bundles_need(self) -> None:
-        """Their release records where they are installed; of those with an account only to act as it, each asked once."""
+        """Their release records where they are installed; of those with an account only to act as
+        it, each asked once.
+        """
         held = Held(
             "c",
             {},
@@ -136,7 +169,12 @@ class TestShown:
     FOUND = (
         Finding("disk", ok=True, said="72188 MiB free"),
         Finding("clock", ok=None, said="says 1970", next_step="Set it."),
-        Finding("cluster", ok=False, said="x" * 30 + " \x1b[2J https://a:secretword@h/ " * 9, next_step="Look. " * 30),
+        Finding(
+            "cluster",
+            ok=False,
+            said="x" * 30 + " \x1b[2J https://a:secretword@h/ " * 9,
+            next_step="Look. " * 30,
+        ),
     )
 
     def test_text(self) -> None:
@@ -151,6 +189,10 @@ class TestShown:
     def test_json(self) -> None:
         """The same, for scripts."""
         found = json.loads(finding.as_json(self.FOUND))
-        assert [(f["what"], f["ok"]) for f in found] == [("disk", True), ("clock", None), ("cluster", False)]
+        assert [(f["what"], f["ok"]) for f in found] == [
+            ("disk", True),
+            ("clock", None),
+            ("cluster", False),
+        ]
         assert set(found[0]) == {"what", "ok", "said", "nextStep"}
         assert "secretword" not in json.dumps(found)

@@ -17,24 +17,51 @@ from agent.diagnostics import status
 from agent.state import status_file
 from agent.state.journal import Entry, Journal
 from agent.state.status_file import Bundle, Live
-from fleetctl.core.model.ids import BundleName, ClusterId, ClusterName, Digest, Epoch, Generation, Workspace
+from fleetctl.core.model.ids import (
+    BundleName,
+    ClusterId,
+    ClusterName,
+    Digest,
+    Epoch,
+    Generation,
+    Workspace,
+)
 from fleetctl.core.model.options import Options
 from fleetctl.core.model.status import ReleaseRef, Report, State
 from fleetctl.core.model.wire import Desired, DesiredBundle, Envelope, Trouble
 
 NOW = 1_700_000_000.0
-ME = Identity(url="https://m:1", ca_pem="", cluster_id=ClusterId("c-1"), cluster="paris", workspace="fleet-default", keys={})
+ME = Identity(
+    url="https://m:1",
+    ca_pem="",
+    cluster_id=ClusterId("c-1"),
+    cluster="paris",
+    workspace="fleet-default",
+    keys={},
+)
 
 
 def wanted(**generations: int) -> Desired:
     bundles = [
         DesiredBundle(
-            name=BundleName(name), generation=Generation(g), archive=Digest(""), size=0, options=Options(), options_digest=Digest("")
+            name=BundleName(name),
+            generation=Generation(g),
+            archive=Digest(""),
+            size=0,
+            options=Options(),
+            options_digest=Digest(""),
         )
         for name, g in generations.items()
     ]
-    head = {"workspace": Workspace("fleet-default"), "cluster_id": ClusterId("c-1"), "cluster": ClusterName("paris"), "epoch": Epoch(1)}
-    return Desired(**head, issued="2026-11-01T00:00:00Z", expires="2026-12-01T00:00:00Z", bundles=bundles)
+    head = {
+        "workspace": Workspace("fleet-default"),
+        "cluster_id": ClusterId("c-1"),
+        "cluster": ClusterName("paris"),
+        "epoch": Epoch(1),
+    }
+    return Desired(
+        **head, issued="2026-11-01T00:00:00Z", expires="2026-12-01T00:00:00Z", bundles=bundles
+    )
 
 
 @pytest.fixture
@@ -44,20 +71,40 @@ def state_dir(tmp_path: Path) -> Path:
     identity.key_of(folder)
     identity.save(folder, ME)
     (folder / "archives").mkdir()
-    envelope = Envelope(key_id="k", payload=msgspec.json.encode(wanted(web=3, db=1)).decode(), signature="s")
+    envelope = Envelope(
+        key_id="k", payload=msgspec.json.encode(wanted(web=3, db=1)).decode(), signature="s"
+    )
     KeptDocument(folder, lambda _: wanted()).keep('"e"', envelope)
     journal = Journal(folder / "journal")
-    journal.put(Entry(bundle=BundleName("web"), generation=Generation(3), applied=Generation(2), release="web", namespace="n", began=True))
+    journal.put(
+        Entry(
+            bundle=BundleName("web"),
+            generation=Generation(3),
+            applied=Generation(2),
+            release="web",
+            namespace="n",
+            began=True,
+        )
+    )
     journal.close()
     return folder
 
 
 def report(name: str, state: State, message: str = "") -> Report:
     release = ReleaseRef(name=name, namespace="n", revision=2)
-    return Report(bundle=BundleName(name), generation=Generation(3), applied=Generation(3), state=state, message=message, release=release)
+    return Report(
+        bundle=BundleName(name),
+        generation=Generation(3),
+        applied=Generation(3),
+        state=state,
+        message=message,
+        release=release,
+    )
 
 
-def test_without_an_agent_the_states_are_those_of_the_journal(state_dir: Path, tmp_path: Path) -> None:
+def test_without_an_agent_the_states_are_those_of_the_journal(
+    state_dir: Path, tmp_path: Path
+) -> None:
     """What was cut off is said; what was never begun too; nothing claims to be Ready."""
     found = status.gather(state_dir, tmp_path / "none", NOW)
     assert (found.agent, found.states_known) == ("stopped", False)
@@ -86,9 +133,15 @@ def beating(path: Path, *reports: Report, contact: float = NOW - 12, error: str 
 
 
 def test_a_running_agent_shows_what_it_sees(state_dir: Path, tmp_path: Path) -> None:
-    """The worst first, with its message, the age of the last contact, and no word of the journal."""
+    """The worst first, with its message, the age of the last contact, and no word of the
+    journal.
+    """
     handle = locked(state_dir)
-    beating(tmp_path / "live", report("a", State.READY), report("web", State.NOT_READY, "Deployment n/web: 0 of 1 available"))
+    beating(
+        tmp_path / "live",
+        report("a", State.READY),
+        report("web", State.NOT_READY, "Deployment n/web: 0 of 1 available"),
+    )
     found = status.gather(state_dir, tmp_path / "live", NOW)
     os.close(handle)
     assert (found.agent, found.contact_seconds, found.beat_seconds) == ("running", 12, 3)
@@ -126,26 +179,48 @@ def test_a_file_of_somebody_else_is_not_believed(state_dir: Path, tmp_path: Path
 @pytest.mark.parametrize("width", [80, 120])
 def test_lines_fit_the_terminal(width: int) -> None:
     """Long names are cut, long messages wrapped, and nobody's text moves the cursor."""
-    bundle = Bundle(bundle="b" * 90, state="WaitingForDependency", message="m\x1b[2J " * 60, namespace="n" * 63, release="r" * 53)
+    bundle = Bundle(
+        bundle="b" * 90,
+        state="WaitingForDependency",
+        message="m\x1b[2J " * 60,
+        namespace="n" * 63,
+        release="r" * 53,
+    )
     one = Trouble(code="disk-full", message="no space " * 20, since="2026-11-25T15:00:00Z")
     made = status.Status(
-        cluster="c", workspace="w", id="c-" + "1" * 20, manager="https://m", agent="running", troubles=[one], bundles=[bundle]
+        cluster="c",
+        workspace="w",
+        id="c-" + "1" * 20,
+        manager="https://m",
+        agent="running",
+        troubles=[one],
+        bundles=[bundle],
     )
     lines = status.text(made, width).splitlines()
     assert max(map(len, lines)) <= width
     assert all(line.isprintable() for line in lines)
 
 
-def test_json_has_every_field(state_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_json_has_every_field(
+    state_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
     """Also those that say nothing now: a script finds what it looks for."""
     monkeypatch.setenv("FLEET_AGENT_LIVE_FILE", str(tmp_path / "none"))
     assert main(["status", "--state-dir", str(state_dir), "-o", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert set(found) == {msgspec.structs.fields(status.Status)[i].encode_name for i in range(len(msgspec.structs.fields(status.Status)))}
+    assert set(found) == {
+        msgspec.structs.fields(status.Status)[i].encode_name
+        for i in range(len(msgspec.structs.fields(status.Status)))
+    }
     assert found["bundles"][0] == {"bundle": "db", "state": "WaitApplied", "generation": 1}
 
 
-def test_a_directory_without_an_agent_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_directory_without_an_agent_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Exit 2, as for every wrong argument."""
     assert main(["status", "--state-dir", str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err.startswith(f"error: {tmp_path}/none is not enrolled\n")

@@ -24,12 +24,17 @@ class TestDifferences:
     def test_a_secret_is_compared_as_it_is_kept(self) -> None:
         """What is stated as text lies in data, encoded."""
         wanted = {"kind": "Secret", "stringData": {"a": "x", "b": "y"}, "data": {"c": "eg=="}}
-        assert differences(wanted, {"data": {"a": "eA==", "b": "eg==", "c": "eg=="}}) == {"/data/b": "eg=="}
+        assert differences(wanted, {"data": {"a": "eA==", "b": "eg==", "c": "eg=="}}) == {
+            "/data/b": "eg=="
+        }
 
     def test_with_what_is_wanted_there(self) -> None:
         """Both values of each field, for where no dry run is to be had."""
         wanted = {"data": {"a": "1"}, "list": [1, 2]}
-        assert stated(wanted, differences(wanted, {"list": [1]})) == [Change("/data", {"a": "1"}, MISSING), Change("/list", [1, 2], [1])]
+        assert stated(wanted, differences(wanted, {"list": [1]})) == [
+            Change("/data", {"a": "1"}, MISSING),
+            Change("/list", [1, 2], [1]),
+        ]
 
 
 def containers(*found: dict[str, Any]) -> dict[str, Any]:
@@ -44,25 +49,43 @@ def containers(*found: dict[str, Any]) -> dict[str, Any]:
         ({"data": {"a/b": "1"}}, {"data": {}}, [("/data/a~1b", "1", MISSING)]),
         ({"data": {}}, {"data": {"a": None}}, [("/data/a", MISSING, None)]),
         ({"on": 1}, {"on": True}, [("/on", 1, True)]),
-        ({"metadata": {"generation": 2, "managedFields": [1]}}, {"metadata": {"generation": 3, "resourceVersion": "7"}}, []),
+        (
+            {"metadata": {"generation": 2, "managedFields": [1]}},
+            {"metadata": {"generation": 3, "resourceVersion": "7"}},
+            [],
+        ),
         ({"status": {"a": 1}, "kind": "A"}, {"status": {"a": 2}, "kind": "B"}, []),
         (
             containers({"name": "a", "image": "x:1"}, {"name": "b"}),
             containers({"name": "a", "image": "x:2"}, {"name": "b"}),
             [("/spec/containers/0/image", "x:1", "x:2")],
         ),
-        (containers({"name": "a"}, {"name": "b"}), containers({"name": "b"}), [("/spec/containers/0", {"name": "a"}, MISSING)]),
-        (containers({"name": "a"}), containers({"name": "a"}, {"name": "b"}), [("/spec/containers/1", MISSING, {"name": "b"})]),
+        (
+            containers({"name": "a"}, {"name": "b"}),
+            containers({"name": "b"}),
+            [("/spec/containers/0", {"name": "a"}, MISSING)],
+        ),
+        (
+            containers({"name": "a"}),
+            containers({"name": "a"}, {"name": "b"}),
+            [("/spec/containers/1", MISSING, {"name": "b"})],
+        ),
         (
             containers({"name": "a"}, {"name": "b"}),
             containers({"name": "b"}, {"name": "a"}),
             [("/spec/containers", [{"name": "a"}, {"name": "b"}], [{"name": "b"}, {"name": "a"}])],
         ),
         ({"args": ["a", "b"]}, {"args": ["a", "c"]}, [("/args", ["a", "b"], ["a", "c"])]),
-        ({"rules": [{"verbs": ["get"]}]}, {"rules": [{"verbs": ["get", "list"]}]}, [("/rules/0/verbs", ["get"], ["get", "list"])]),
+        (
+            {"rules": [{"verbs": ["get"]}]},
+            {"rules": [{"verbs": ["get", "list"]}]},
+            [("/rules/0/verbs", ["get"], ["get", "list"])],
+        ),
     ],
 )
-def test_what_applying_again_would_change(would_be: dict[str, Any], live: dict[str, Any], found: list[tuple[str, Any, Any]]) -> None:
+def test_what_applying_again_would_change(
+    would_be: dict[str, Any], live: dict[str, Any], found: list[tuple[str, Any, Any]]
+) -> None:
     """Field by field, items of lists by their keys; the API server's own bookkeeping is none."""
     assert changes(would_be, live) == [Change(*one) for one in found]
 
@@ -70,17 +93,37 @@ def test_what_applying_again_would_change(would_be: dict[str, Any], live: dict[s
 class TestShown:
     def test_both_values_as_json(self) -> None:
         """Nothing is an empty text, so that it is not taken for null."""
-        found = shown("ConfigMap", [Change("/data/a", "1", "2"), Change("/data/b", "1", MISSING), Change("/x", MISSING, None)])
-        assert [(d.pointer, d.wanted, d.live) for d in found] == [("/data/a", '"1"', '"2"'), ("/data/b", '"1"', ""), ("/x", "", "null")]
+        found = shown(
+            "ConfigMap",
+            [
+                Change("/data/a", "1", "2"),
+                Change("/data/b", "1", MISSING),
+                Change("/x", MISSING, None),
+            ],
+        )
+        assert [(d.pointer, d.wanted, d.live) for d in found] == [
+            ("/data/a", '"1"', '"2"'),
+            ("/data/b", '"1"', ""),
+            ("/x", "", "null"),
+        ]
 
     def test_a_secret_is_not(self) -> None:
-        """That it differs is told, and not how; nor what kubectl wrote down of it. Its labels are no secret."""
+        """That it differs is told, and not how; nor what kubectl wrote down of it. Its labels are
+        no secret.
+        """
         found = [Change("/data/a", "bW9vbg==", "c3Vu"), Change("/metadata/labels/x", "1", "2")]
-        assert [(d.wanted, d.live) for d in shown("Secret", found)] == [("(not shown)", "(not shown)"), ('"1"', '"2"')]
-        assert patch("Secret", found) == '{"data":{"a":"(not shown)"},"metadata":{"labels":{"x":"1"}}}'
+        assert [(d.wanted, d.live) for d in shown("Secret", found)] == [
+            ("(not shown)", "(not shown)"),
+            ('"1"', '"2"'),
+        ]
+        assert (
+            patch("Secret", found) == '{"data":{"a":"(not shown)"},"metadata":{"labels":{"x":"1"}}}'
+        )
         whole = Change("/data", {"a": "bW9vbg=="}, MISSING)
         assert "bW9vbg" not in patch("Secret", [whole]) + repr(shown("Secret", [whole]))
-        last = Change("/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration", "moon", "sun")
+        last = Change(
+            "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration", "moon", "sun"
+        )
         assert shown("ConfigMap", [last])[0].live == "(not shown)"
 
     def test_is_bounded(self) -> None:
@@ -92,8 +135,15 @@ class TestShown:
 
     def test_the_patch_puts_it_right(self) -> None:
         """Fleet's form: from what is live to what is wanted, null for what must go."""
-        found = [Change("/spec/replicas", 2, 5), Change("/spec/x", MISSING, 1), Change("/spec/list/0/image", "a", "b")]
-        assert patch("Deployment", found) == '{"spec":{"replicas":2,"x":null,"list":{"0":{"image":"a"}}}}'
+        found = [
+            Change("/spec/replicas", 2, 5),
+            Change("/spec/x", MISSING, 1),
+            Change("/spec/list/0/image", "a", "b"),
+        ]
+        assert (
+            patch("Deployment", found)
+            == '{"spec":{"replicas":2,"x":null,"list":{"0":{"image":"a"}}}}'
+        )
 
 
 def test_a_sentence_has_both_values() -> None:
@@ -103,9 +153,12 @@ def test_a_sentence_has_both_values() -> None:
         Change("/metadata/labels/a.b~1c", "x", MISSING),
         Change("/spec/a/0/p", 1, 2),
     ]
-    assert sentence("ConfigMap", found) == (
-        'data.greeting is "hello", Git has "good evening"; metadata.labels["a.b/c"] is missing, Git has "x"; and 1 more'
+    assert (
+        sentence("ConfigMap", found)
+        == 'data.greeting is "hello", Git has "good evening"; metadata.labels["a.b/c"] is missing,'
+        ' Git has "x"; and 1 more'
     )
-    assert sentence("Secret", [Change("/data/p", "a", "b"), Change("/data/q", "a", MISSING)]) == (
-        "data.p is not what Git has (values of a Secret are not shown); data.q is missing"
+    assert (
+        sentence("Secret", [Change("/data/p", "a", "b"), Change("/data/q", "a", MISSING)])
+        == "data.p is not what Git has (values of a Secret are not shown); data.q is missing"
     )

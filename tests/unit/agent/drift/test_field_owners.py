@@ -10,9 +10,18 @@ from agent.drift.diff import MISSING, Change
 from agent.drift.field_owners import of_controllers
 
 
-def live(manager: str, fields: dict[str, Any], subresource: str = "", **more: Any) -> dict[str, Any]:
-    entry = {"manager": manager, "operation": "Update", "fieldsV1": fields} | ({"subresource": subresource} if subresource else {})
-    return {"metadata": {"managedFields": [{"manager": "helm", "fieldsV1": {}, "operation": "Apply"}, entry]}, **more}
+def live(
+    manager: str, fields: dict[str, Any], subresource: str = "", **more: Any
+) -> dict[str, Any]:
+    entry = {"manager": manager, "operation": "Update", "fieldsV1": fields} | (
+        {"subresource": subresource} if subresource else {}
+    )
+    return {
+        "metadata": {
+            "managedFields": [{"manager": "helm", "fieldsV1": {}, "operation": "Apply"}, entry]
+        },
+        **more,
+    }
 
 
 REPLICAS = {"f:spec": {"f:replicas": {}}}
@@ -34,7 +43,10 @@ REPLICAS = {"f:spec": {"f:replicas": {}}}
 )
 def test_replicas(manager: str, subresource: str, owned: bool) -> None:
     """An autoscaler's are its own; a person's are drift, by whatever tool."""
-    found = of_controllers(live(manager, REPLICAS, subresource), [Change("/spec/replicas", 2, 5), Change("/spec/paused", False, True)])
+    found = of_controllers(
+        live(manager, REPLICAS, subresource),
+        [Change("/spec/replicas", 2, 5), Change("/spec/paused", False, True)],
+    )
     assert found == ({"/spec/replicas"} if owned else set())
 
 
@@ -54,28 +66,49 @@ WEBHOOKS = [{"name": "x"}, {"name": "a.b", "clientConfig": {"caBundle": "live"}}
     ],
 )
 def test_inside_a_list(pointer: str, owned: bool) -> None:
-    """An item of a list is found by its keys; who owns something below a field does not own the field."""
+    """An item of a list is found by its keys; who owns something below a field does not own the
+    field.
+    """
     item = live("cert-manager-cainjector", HOOKS, webhooks=WEBHOOKS)
-    assert of_controllers(item, [Change(pointer, "stated", "live")]) == ({pointer} if owned else set())
+    assert of_controllers(item, [Change(pointer, "stated", "live")]) == (
+        {pointer} if owned else set()
+    )
 
 
 @pytest.mark.parametrize(("stated", "owned"), [("", True), ("Cg==", True), ("bXkgb3du", False)])
 def test_a_bundle_that_is_to_be_filled_in(stated: str, owned: bool) -> None:
     """Nothing, or one newline, is a placeholder whoever fills it; a stated bundle is meant."""
     change = Change("/webhooks/0/clientConfig/caBundle", stated, "live")
-    assert of_controllers(live("my-operator", {}, webhooks=WEBHOOKS), [change]) == ({change.pointer} if owned else set())
+    assert of_controllers(live("my-operator", {}, webhooks=WEBHOOKS), [change]) == (
+        {change.pointer} if owned else set()
+    )
 
 
 def test_sets_and_whole_values() -> None:
     """A value of a set by itself; what is owned as one value is owned in its parts."""
     item = live("keda", {"f:a": {'v:"x"': {}, "v:odd": {}}, "f:b": {}}, a=["x", "y"], b={"c": 1})
-    assert of_controllers(item, [Change("/a/0", "q", "x"), Change("/a/1", "q", "y"), Change("/b/c", 2, 1)]) == {"/a/0", "/b/c"}
+    assert of_controllers(
+        item, [Change("/a/0", "q", "x"), Change("/a/1", "q", "y"), Change("/b/c", 2, 1)]
+    ) == {"/a/0", "/b/c"}
 
 
 @pytest.mark.parametrize(
-    ("bundle", "placeholder"), [("", True), ("Cg==", True), ("ICA=", True), (None, True), (MISSING, True), ("LS0t", False), ("x", False)]
+    ("bundle", "placeholder"),
+    [
+        ("", True),
+        ("Cg==", True),
+        ("ICA=", True),
+        (None, True),
+        (MISSING, True),
+        ("LS0t", False),
+        ("x", False),
+    ],
 )
 def test_what_stands_for_a_ca_bundle_that_is_filled_in(bundle: object, placeholder: bool) -> None:
     """In every kind that has one, whoever fills it in."""
-    for pointer in ("/webhooks/0/clientConfig/caBundle", "/spec/caBundle", "/spec/conversion/webhook/clientConfig/caBundle"):
+    for pointer in (
+        "/webhooks/0/clientConfig/caBundle",
+        "/spec/caBundle",
+        "/spec/conversion/webhook/clientConfig/caBundle",
+    ):
         assert (of_controllers({}, [Change(pointer, bundle, "abc")]) == {pointer}) is placeholder

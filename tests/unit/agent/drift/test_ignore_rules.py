@@ -10,7 +10,11 @@ from agent.drift.diff import MISSING, Change
 from agent.drift.ignore_rules import Rules, left_over, rules_of, without
 from fleetctl.core.model.options import ComparePatch, DiffOptions, IgnoreOptions, Operation, Options
 
-LIVE: dict[str, Any] = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web-1", "namespace": "shop"}}
+LIVE: dict[str, Any] = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "web-1", "namespace": "shop"},
+}
 
 
 @pytest.mark.parametrize(
@@ -23,7 +27,10 @@ LIVE: dict[str, Any] = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata
         ({"kind": "Deployment", "api_version": "apps/v1beta1"}, True),
         ({"kind": "Deployment", "api_version": "extensions/v1beta1"}, False),
         ({"kind": "Service"}, False),
-        ({"kind": "Deployment", "api_version": "apps/v1", "namespace": "shop", "name": "web-1"}, True),
+        (
+            {"kind": "Deployment", "api_version": "apps/v1", "namespace": "shop", "name": "web-1"},
+            True,
+        ),
         ({"kind": "Deployment", "api_version": "apps/v1", "namespace": "other"}, False),
         ({"kind": "Deployment", "api_version": "apps/v1", "name": "^web-[0-9]+$"}, True),
         ({"kind": "Deployment", "api_version": "apps/v1", "name": "^db"}, False),
@@ -31,14 +38,24 @@ LIVE: dict[str, Any] = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata
     ],
 )
 def test_which_objects_a_rule_is_for(rule: dict[str, str], matches: bool) -> None:
-    """Kind and group as globs, both of them, then namespace and name; a name may be a regular expression."""
-    assert Rules([ComparePatch(**rule, json_pointers=["/spec/replicas"])]).pointers(LIVE) == (["/spec/replicas"] if matches else [])
+    """Kind and group as globs, both of them, then namespace and name; a name may be a regular
+    expression.
+    """
+    assert Rules([ComparePatch(**rule, json_pointers=["/spec/replicas"])]).pointers(LIVE) == (
+        ["/spec/replicas"] if matches else []
+    )
 
 
 def test_operations() -> None:
     """remove takes a field out, ignore the whole object."""
     rules = Rules(
-        [ComparePatch(api_version="apps/v1", kind="Deployment", operations=[Operation(op="remove", path="/a"), Operation(op="ignore")])]
+        [
+            ComparePatch(
+                api_version="apps/v1",
+                kind="Deployment",
+                operations=[Operation(op="remove", path="/a"), Operation(op="ignore")],
+            )
+        ]
     )
     assert rules.pointers(LIVE) == ["/a"]
     assert rules.passes_over(LIVE)
@@ -68,9 +85,21 @@ def test_fields_are_taken_out(pointer: str, left: dict[str, Any]) -> None:
 
 def test_conditions_that_do_not_count() -> None:
     """All keys of an entry must hold."""
-    options = Options(ignore=IgnoreOptions(conditions=[{"type": "Active", "status": "False"}]), diff=DiffOptions())
-    live = {**LIVE, "status": {"conditions": [{"type": "Active", "status": "False"}, {"type": "Active", "status": "True"}]}}
-    assert rules_of(options).healthy_view(live)["status"]["conditions"] == [{"type": "Active", "status": "True"}]
+    options = Options(
+        ignore=IgnoreOptions(conditions=[{"type": "Active", "status": "False"}]), diff=DiffOptions()
+    )
+    live = {
+        **LIVE,
+        "status": {
+            "conditions": [
+                {"type": "Active", "status": "False"},
+                {"type": "Active", "status": "True"},
+            ]
+        },
+    }
+    assert rules_of(options).healthy_view(live)["status"]["conditions"] == [
+        {"type": "Active", "status": "True"}
+    ]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +109,11 @@ def test_conditions_that_do_not_count() -> None:
         (Change("/spec/replicas", 2, 5), ["/spec"], None),
         (Change("/spec/replicas", 2, 5), ["/spec/rep"], Change("/spec/replicas", 2, 5)),
         (Change("/metadata/annotations", {"a": "1"}, MISSING), ["/metadata/annotations/a"], None),
-        (Change("/data", {"a": "1", "b": "2"}, MISSING), ["/data/a"], Change("/data", {"b": "2"}, MISSING)),
+        (
+            Change("/data", {"a": "1", "b": "2"}, MISSING),
+            ["/data/a"],
+            Change("/data", {"b": "2"}, MISSING),
+        ),
         (Change("/x", [1, 2], [1, 3]), ["/x/1"], None),
     ],
 )
@@ -95,13 +128,36 @@ def test_what_is_left_of_a_change(change: Change, pointers: list[str], left: Cha
         ([Operation(op="replace", path="/spec/replicas", value="1")], ["/spec/replicas"]),
         ([Operation(op="add", path="/spec/replicas", value="1")], ["/spec/replicas"]),
         ([Operation(op="add", path="/spec/list/0/x", value="{}")], ["/spec/list/0/x"]),
-        ([Operation(op="add", path="/spec/list/0", value="{}"), Operation(op="add", path="/spec/list/-", value="1")], []),
+        (
+            [
+                Operation(op="add", path="/spec/list/0", value="{}"),
+                Operation(op="add", path="/spec/list/-", value="1"),
+            ],
+            [],
+        ),
         ([Operation(op="replace", path="/spec/list/-1/x", value="1")], ["/spec/list/1/x"]),
         ([Operation(op="remove", path="/spec/list/-3/x")], ["/spec/list/-3/x"]),
-        ([Operation(op="test", path="/spec/replicas", value="7"), Operation(op="remove", path="/a~1b/c~0d")], ["/a~1b/c~0d"]),
-        ([Operation(op="move", path="/a"), Operation(op="copy", path="/b"), Operation(op="nonsense", path="/c")], []),
         (
-            [Operation(op="remove", path="/gone/x"), Operation(op="remove", path="no"), Operation(op="replace", path="/b")],
+            [
+                Operation(op="test", path="/spec/replicas", value="7"),
+                Operation(op="remove", path="/a~1b/c~0d"),
+            ],
+            ["/a~1b/c~0d"],
+        ),
+        (
+            [
+                Operation(op="move", path="/a"),
+                Operation(op="copy", path="/b"),
+                Operation(op="nonsense", path="/c"),
+            ],
+            [],
+        ),
+        (
+            [
+                Operation(op="remove", path="/gone/x"),
+                Operation(op="remove", path="no"),
+                Operation(op="replace", path="/b"),
+            ],
             ["/gone/x", "/b"],
         ),
     ],
@@ -109,4 +165,9 @@ def test_what_is_left_of_a_change(change: Change, pointers: list[str], left: Cha
 def test_what_operations_leave_out(operations: list[Operation], pointers: list[str]) -> None:
     """Fields that an operation makes equal on both sides; one that does not fit voids no other."""
     live = {**LIVE, "spec": {"replicas": 3, "list": [{"x": 1}, {"x": 2}]}}
-    assert Rules([ComparePatch(api_version="apps/v1", kind="Deployment", operations=operations)]).pointers(live) == pointers
+    assert (
+        Rules(
+            [ComparePatch(api_version="apps/v1", kind="Deployment", operations=operations)]
+        ).pointers(live)
+        == pointers
+    )

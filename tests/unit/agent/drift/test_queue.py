@@ -28,7 +28,9 @@ class Clock:
 
 class TestPace:
     def test_a_bucket(self) -> None:
-        """A burst at once, then by its rate; what costs more is waited for afterwards; a pause empties it."""
+        """A burst at once, then by its rate; what costs more is waited for afterwards; a pause
+        empties it.
+        """
         clock = Clock()
         bucket = Bucket(2.0, 3.0, clock)
         bucket.take(3)
@@ -53,7 +55,9 @@ class TestPace:
 
 class TestAgenda:
     def test_one_change_is_due_at_once_and_many_are_one(self) -> None:
-        """Changes within a tenth of a second are looked at together; one that is on the agenda is no news."""
+        """Changes within a tenth of a second are looked at together; one that is on the agenda is
+        no news.
+        """
         clock = Clock()
         agenda = Agenda(clock)
         assert agenda.wait() == float("inf")
@@ -114,7 +118,9 @@ class TestAgenda:
 
 class TestIndex:
     def test_who_has_what(self) -> None:
-        """An object of two bundles stays while one has it; a wish counts by kind, rights and namespace."""
+        """An object of two bundles stays while one has it; a wish counts by kind, rights and
+        namespace.
+        """
         index = Index()
         assert index.put(WEB, {M, NODE}, "")
         assert not index.put(WEB, {NODE, M}, "")
@@ -155,7 +161,9 @@ class TestEars:
             (None, "7", True, True),
         ],
     )
-    def test_what_was_judged_is_not_looked_at_again(self, known: tuple[str, str] | None, version: str, there: bool, due: bool) -> None:
+    def test_what_was_judged_is_not_looked_at_again(
+        self, known: tuple[str, str] | None, version: str, there: bool, due: bool
+    ) -> None:
         """By version; what is gone always is."""
         clock = Clock()
         heard, agenda, _ = ears(clock)
@@ -178,7 +186,9 @@ class TestEars:
         assert told(agenda, clock)[0] == {M}
 
     def test_suspects(self) -> None:
-        """An object of our release that no bundle has; one of another release, or of none, is not; until it is gone or cleared."""
+        """An object of our release that no bundle has; one of another release, or of none, is not;
+        until it is gone or cleared.
+        """
         clock = Clock()
         heard, agenda, index = ears(clock)
         for name, release in (("a", "n/web"), ("b", "n/other"), ("c", "")):

@@ -1,4 +1,6 @@
-"""Failpoints happen where they are set, at the passing that is named, and a wrong setting is refused."""
+"""Failpoints happen where they are set, at the passing that is named, and a wrong setting is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ def test_nothing_happens_unless_set() -> None:
 
 
 @pytest.mark.parametrize(
-    ("action", "error", "word"), [("raise", Induced, "before-helm"), ("enospc", OSError, "space"), ("eio", OSError, "rror")]
+    ("action", "error", "word"),
+    [("raise", Induced, "before-helm"), ("enospc", OSError, "space"), ("eio", OSError, "rror")],
 )
 def test_an_action_happens_each_time(action: str, error: type[Exception], word: str) -> None:
     """The error says where."""
@@ -50,7 +53,16 @@ def test_only_the_passing_that_is_named_fails() -> None:
     failpoint("after-helm")
 
 
-@pytest.mark.parametrize("text", ["no-such=kill", "before-helm", "before-helm=explode", "before-helm=kill@x", "before-helm=sleep:x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no-such=kill",
+        "before-helm",
+        "before-helm=explode",
+        "before-helm=kill@x",
+        "before-helm=sleep:x",
+    ],
+)
 def test_a_wrong_setting_is_refused(text: str) -> None:
     """A test that sets a failpoint which is not there would prove nothing."""
     with pytest.raises(UsageError, match="FLEETCTL_FAILPOINTS"):
@@ -65,12 +77,20 @@ def test_what_was_passed_is_written_down(tmp_path: Path) -> None:
     assert (tmp_path / "seen").read_text().split() == ["before-helm", "after-helm"]
 
 
-def test_every_failpoint_of_the_code_is_registered_and_every_registered_one_is_in_the_code() -> None:
+def test_every_failpoint_of_the_code_is_registered_and_every_registered_one_is_in_the_code() -> (
+    None
+):
     """The matrix is made from the registry: a name that is missing there would never be tried."""
     used = set()
     for path in AGENT.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "failpoint":
-                assert isinstance(node.args[0], ast.Constant), f"{path.name}:{node.lineno}: a failpoint's name is written out"
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id == "failpoint"
+            ):
+                assert isinstance(node.args[0], ast.Constant), (
+                    f"{path.name}:{node.lineno}: a failpoint's name is written out"
+                )
                 used.add(node.args[0].value)
     assert used == {*NAMES, *REPAIR_NAMES, *UPGRADE_NAMES}

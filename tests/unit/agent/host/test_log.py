@@ -12,7 +12,9 @@ from agent.host.log_dedup import CROWD, Repeats, span
 HELM = "helm did not end within 90 s"
 
 
-def said_at(repeats: Repeats, times: list[float], subject: str = "bundle web", text: str = HELM) -> dict[float, str]:
+def said_at(
+    repeats: Repeats, times: list[float], subject: str = "bundle web", text: str = HELM
+) -> dict[float, str]:
     """Time → what was added, of those that were said."""
     found = {at: repeats.admit(subject, text, at) for at in times}
     return {at: added for at, added in found.items() if added is not None}
@@ -20,7 +22,9 @@ def said_at(repeats: Repeats, times: list[float], subject: str = "bundle web", t
 
 class TestRepeats:
     def test_a_failure_that_stays_is_said_at_growing_intervals(self) -> None:
-        """Every 10 s for two hours: at once, then after 1, 3, 7, 15, 31, 63 minutes, then every hour, with a count."""
+        """Every 10 s for two hours: at once, then after 1, 3, 7, 15, 31, 63 minutes, then every
+        hour, with a count.
+        """
         said = said_at(Repeats(), [float(t) for t in range(0, 7200, 10)])
         assert list(said) == [0, 60, 180, 420, 900, 1860, 3780]
         assert said[60] == " (7 times in 60 s)"
@@ -35,13 +39,20 @@ class TestRepeats:
     def test_the_same_words_in_another_order_are_no_other_trouble(self) -> None:
         """The API server lists its errors as a hash map gives them."""
         repeats = Repeats()
-        assert repeats.admit("bundle web", "errors: .data.b: wrong .metadata.b: not declared", 0) == ""
-        assert repeats.admit("bundle web", "errors: .metadata.b: not declared .data.b: wrong", 5) is None
+        assert (
+            repeats.admit("bundle web", "errors: .data.b: wrong .metadata.b: not declared", 0) == ""
+        )
+        assert (
+            repeats.admit("bundle web", "errors: .metadata.b: not declared .data.b: wrong", 5)
+            is None
+        )
 
     def test_another_trouble_of_the_same_subject_is_said_at_once(self) -> None:
         """And going back to the first is no news."""
         repeats = Repeats()
-        assert [repeats.admit("bundle web", text, at) for at, text in enumerate(["a", "b", "a", "b"])] == ["", "", None, None]
+        assert [
+            repeats.admit("bundle web", text, at) for at, text in enumerate(["a", "b", "a", "b"])
+        ] == ["", "", None, None]
 
     def test_the_end_is_said_once_with_the_count(self) -> None:
         """Then the same trouble is news again."""
@@ -62,7 +73,11 @@ class TestRepeats:
     def test_many_with_one_trouble_are_counted(self) -> None:
         """200 bundles whose API server is away: three lines, and one for the rest."""
         repeats = Repeats()
-        said = [n for n in range(200) if repeats.admit(f"bundle b{n}", "the API server does not answer", n / 100) is not None]
+        said = [
+            n
+            for n in range(200)
+            if repeats.admit(f"bundle b{n}", "the API server does not answer", n / 100) is not None
+        ]
         assert said == list(range(CROWD))
         assert repeats.gathered(3) == []
         ((level, subjects, text),) = repeats.gathered(6)
@@ -79,7 +94,10 @@ class TestRepeats:
             repeats.admit(f"bundle b{n}", f"trouble of {'x' * (n % 7)}", float(n))
         assert len(repeats._held) <= 602
 
-    @pytest.mark.parametrize(("seconds", "shown"), [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (172800, "2 d")])
+    @pytest.mark.parametrize(
+        ("seconds", "shown"),
+        [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (172800, "2 d")],
+    )
     def test_spans(self, seconds: float, shown: str) -> None:
         """Whole units, the largest that is at least two."""
         assert span(seconds) == shown
@@ -88,16 +106,33 @@ class TestRepeats:
 class TestLine:
     def test_text_has_the_time_and_the_subject_first(self) -> None:
         """As a person reads it."""
-        made = line("text", "info", ("bundle web", "deployed"), {"bundle": "web", "generation": 3, "release": "web/web"}, 0)
+        made = line(
+            "text",
+            "info",
+            ("bundle web", "deployed"),
+            {"bundle": "web", "generation": 3, "release": "web/web"},
+            0,
+        )
         assert made == "1970-01-01T00:00:00Z bundle web: deployed (generation 3, release web/web)"
 
     def test_journald_gets_the_level_and_no_time(self) -> None:
         """`<4>` is a warning: journald takes it off and adds its own time."""
-        assert line("journal", "warning", ("bundle web", "helm: no"), {}, 0) == "<4>warning: bundle web: helm: no"
+        assert (
+            line("journal", "warning", ("bundle web", "helm: no"), {}, 0)
+            == "<4>warning: bundle web: helm: no"
+        )
 
     def test_json_is_one_object(self) -> None:
         """With the fields apart, and the same words."""
-        made = json.loads(line("json", "info", ("bundle web", "deployed"), {"bundle": "web", "generation": 3, "repo": ""}, 0))
+        made = json.loads(
+            line(
+                "json",
+                "info",
+                ("bundle web", "deployed"),
+                {"bundle": "web", "generation": 3, "repo": ""},
+                0,
+            )
+        )
         assert made == {
             "time": "1970-01-01T00:00:00Z",
             "level": "info",

@@ -21,9 +21,14 @@ class Accounts(Kube):
     def __init__(self, *names: str) -> None:
         self.names, self.asked = set(names), 0
 
-    async def call(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    async def call(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
         self.asked += 1
-        if path.removeprefix("/api/v1/namespaces/cattle-fleet-system/serviceaccounts/") not in self.names:
+        if (
+            path.removeprefix("/api/v1/namespaces/cattle-fleet-system/serviceaccounts/")
+            not in self.names
+        ):
             raise NotFound(f"{path} does not exist")
         return {}
 
@@ -50,12 +55,17 @@ def test_a_missing_account_is_named() -> None:
 
 def test_without_a_name_the_default_account_counts_where_it_exists() -> None:
     """As in Fleet; else the agent's own rights."""
-    assert user(Rights(Accounts("fleet-default")), "") == "system:serviceaccount:cattle-fleet-system:fleet-default"
+    assert (
+        user(Rights(Accounts("fleet-default")), "")
+        == "system:serviceaccount:cattle-fleet-system:fleet-default"
+    )
     assert user(Rights(Accounts()), "") == ""
 
 
 def test_the_api_server_is_asked_now_and_then() -> None:
-    """A hundred bundles without an account cost one question in 30 s; an account that is made is seen at once."""
+    """A hundred bundles without an account cost one question in 30 s; an account that is made is
+    seen at once.
+    """
     now = [0.0]
     kube = Accounts()
     rights = Rights(kube, clock=lambda: now[0])
@@ -78,10 +88,19 @@ def test_not_to_see_is_not_that_it_is_missing() -> None:
         def __init__(self) -> None:
             pass
 
-        async def call(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+        async def call(
+            self,
+            method: str,
+            path: str,
+            body: bytes = b"",
+            headers: Mapping[str, str] | None = None,
+        ) -> dict[str, Any]:
             raise Forbidden("no")
 
-    with pytest.raises(Forbidden, match="may not see whether service account cattle-fleet-system/fleet-default exists"):
+    with pytest.raises(
+        Forbidden,
+        match="may not see whether service account cattle-fleet-system/fleet-default exists",
+    ):
         user(Rights(Blind()), "")
 
 

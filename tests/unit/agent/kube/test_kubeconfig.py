@@ -39,7 +39,10 @@ def test_a_pod_has_a_kubeconfig_that_names_the_kubelets_files(tmp_path: Path) ->
     (tmp_path / "namespace").write_text("fleet\n")
     (tmp_path / "token").write_text("secret")
     made = json.loads(kubeconfig.in_pod(tmp_path, SERVICE))
-    assert made["clusters"][0]["cluster"] == {"server": "https://10.0.0.1:443", "certificate-authority": str(tmp_path / "ca.crt")}
+    assert made["clusters"][0]["cluster"] == {
+        "server": "https://10.0.0.1:443",
+        "certificate-authority": str(tmp_path / "ca.crt"),
+    }
     assert made["users"][0]["user"] == {"tokenFile": str(tmp_path / "token")}
     assert made["contexts"][0]["context"]["namespace"] == "fleet"
     assert b"secret" not in kubeconfig.in_pod(tmp_path, SERVICE)
@@ -47,7 +50,9 @@ def test_a_pod_has_a_kubeconfig_that_names_the_kubelets_files(tmp_path: Path) ->
 
 def test_an_ipv6_service_address_is_written_in_brackets(tmp_path: Path) -> None:
     """As client-go's net.JoinHostPort does."""
-    made = json.loads(kubeconfig.in_pod(tmp_path, {**SERVICE, "KUBERNETES_SERVICE_HOST": "fd00::1"}))
+    made = json.loads(
+        kubeconfig.in_pod(tmp_path, {**SERVICE, "KUBERNETES_SERVICE_HOST": "fd00::1"})
+    )
     assert made["clusters"][0]["cluster"]["server"] == "https://[fd00::1]:443"
 
 
@@ -61,7 +66,9 @@ def test_a_renewed_token_is_used_from_the_next_request_on(tmp_path: Path) -> Non
     """The kubelet renews it every hour: nothing is refused by that."""
     path, api = tmp_path / "token", Api("one")
     path.write_text("one\n")
-    with httpx.Client(transport=httpx.MockTransport(api), auth=kubeconfig.TokenFile(path)) as client:
+    with httpx.Client(
+        transport=httpx.MockTransport(api), auth=kubeconfig.TokenFile(path)
+    ) as client:
         assert client.get("https://api/").status_code == 200
         renew(path, "two")
         api.token = "two"
@@ -70,12 +77,16 @@ def test_a_renewed_token_is_used_from_the_next_request_on(tmp_path: Path) -> Non
 
 
 def test_a_token_that_vanishes_for_a_moment_is_kept(tmp_path: Path) -> None:
-    """A volume that is being written anew is no reason to lose the login; one that never was there is."""
+    """A volume that is being written anew is no reason to lose the login; one that never was there
+    is.
+    """
     path, api = tmp_path / "token", Api("one")
     with pytest.raises(OSError, match="No such file"):
         kubeconfig.TokenFile(path)
     path.write_text("one")
-    with httpx.Client(transport=httpx.MockTransport(api), auth=kubeconfig.TokenFile(path)) as client:
+    with httpx.Client(
+        transport=httpx.MockTransport(api), auth=kubeconfig.TokenFile(path)
+    ) as client:
         path.unlink()
         assert client.get("https://api/").status_code == 200
 
@@ -92,7 +103,9 @@ def written(path: Path, **user: str) -> Path:
 
 
 def test_a_kubeconfig_that_was_written_anew_is_noticed(tmp_path: Path) -> None:
-    """k3s renews the certificate in its kubeconfig: the agent takes the new one, and says nothing new of the old."""
+    """k3s renews the certificate in its kubeconfig: the agent takes the new one, and says nothing
+    new of the old.
+    """
     path = written(tmp_path / "config", token="one")
     old = kubeconfig.read(path)
     assert kubeconfig.renewed(path, old) is None
@@ -118,10 +131,16 @@ def test_a_broken_kubeconfig_changes_nothing_in_a_running_agent(tmp_path: Path) 
         ({"client-certificate": "none.crt", "client-key": "none.key"}, "none.crt"),
     ],
 )
-def test_a_login_that_cannot_be_used_is_one_line(tmp_path: Path, user: dict[str, str], said: str) -> None:
+def test_a_login_that_cannot_be_used_is_one_line(
+    tmp_path: Path, user: dict[str, str], said: str
+) -> None:
     """The file is named, and what is wrong with it."""
     path = written(tmp_path / "config", **user)
-    text = path.read_text().replace("http://", "https://") if "client-certificate" in user else path.read_text()
+    text = (
+        path.read_text().replace("http://", "https://")
+        if "client-certificate" in user
+        else path.read_text()
+    )
     path.write_text(text)
     with pytest.raises(UsageError) as caught:
         kubeconfig.read(path)

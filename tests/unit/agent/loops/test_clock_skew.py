@@ -7,7 +7,15 @@ import pytest
 
 from agent.controlplane.desired_state import behind
 from agent.loops.clock_skew import is_over, judge, span
-from fleetctl.core.model.ids import BundleName, ClusterId, ClusterName, Digest, Epoch, Generation, Workspace
+from fleetctl.core.model.ids import (
+    BundleName,
+    ClusterId,
+    ClusterName,
+    Digest,
+    Epoch,
+    Generation,
+    Workspace,
+)
 from fleetctl.core.model.options import Options
 from fleetctl.core.model.wire import Desired, DesiredBundle, Tombstone
 
@@ -21,7 +29,8 @@ def test_a_document_is_over_by_the_managers_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(400, "6 minutes"), (86400 * 3, "3 days"), (20 * 365 * 86400, "20 years"), (90, "90 seconds")]
+    ("seconds", "said"),
+    [(400, "6 minutes"), (86400 * 3, "3 days"), (20 * 365 * 86400, "20 years"), (90, "90 seconds")],
 )
 def test_spans_are_coarse(seconds: int, said: str) -> None:
     """So that a trouble's message does not change with each second."""
@@ -31,10 +40,21 @@ def test_spans_are_coarse(seconds: int, said: str) -> None:
 def document(epoch: int, generation: int, *, tombstone: int = 0) -> Desired:
     digest = Digest("0" * 64)
     bundle = DesiredBundle(
-        name=BundleName("a"), generation=Generation(generation), archive=digest, size=1, options=Options(), options_digest=digest
+        name=BundleName("a"),
+        generation=Generation(generation),
+        archive=digest,
+        size=1,
+        options=Options(),
+        options_digest=digest,
     )
     gone = [Tombstone(name=BundleName("b"), generation=Generation(tombstone))] if tombstone else []
-    head = {"workspace": Workspace("w"), "cluster_id": ClusterId("c"), "cluster": ClusterName("c"), "issued": "", "expires": ""}
+    head = {
+        "workspace": Workspace("w"),
+        "cluster_id": ClusterId("c"),
+        "cluster": ClusterName("c"),
+        "issued": "",
+        "expires": "",
+    }
     return Desired(**head, epoch=Epoch(epoch), bundles=[bundle], tombstones=gone)
 
 
@@ -45,7 +65,12 @@ def test_a_manager_that_was_restored_is_behind_until_its_epoch_is_raised() -> No
     def said(wanted: Desired) -> str:
         return behind(wanted, Epoch(2), lambda name: held.get(name, (0, 0)))
 
-    assert said(document(2, 50)) == said(document(2, 51, tombstone=60)) == said(document(3, 1, tombstone=1)) == ""
+    assert (
+        said(document(2, 50))
+        == said(document(2, 51, tombstone=60))
+        == said(document(3, 1, tombstone=1))
+        == ""
+    )
     assert said(document(1, 99)) == "its epoch is 1, the agent's 2"
     assert said(document(2, 49)) == "it says generation 49 of bundle a, the agent has had 50"
     assert "bundle b" in said(document(2, 50, tombstone=59))

@@ -1,4 +1,6 @@
-"""The agent never asks without a pause, whatever is answered, and writes nothing for a document that it has already."""
+"""The agent never asks without a pause, whatever is answered, and writes nothing for a document
+that it has already.
+"""
 
 from __future__ import annotations
 
@@ -81,24 +83,32 @@ def refuse(_: int) -> None:
     ],
     ids=["the same", "weak tags", "always another", "304", "no sense"],
 )
-def test_there_is_a_pause_after_each_poll(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
+def test_there_is_a_pause_after_each_poll(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Any
+) -> None:
     asking = Asking(tmp_path, monkeypatch, answer)
     asking.run(monkeypatch, 50)
     assert min(asking.pauses[1:]) > 0.8
 
 
-def test_a_document_that_is_repeated_is_not_written_and_asked_for_less_and_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_document_that_is_repeated_is_not_written_and_asked_for_less_and_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asking = Asking(tmp_path, monkeypatch, lambda n: (f'W/"{n}"', envelope()))
     written: list[Path] = []
     real = asking.at.kept.keep
-    monkeypatch.setattr(asking.at.kept, "keep", lambda tag, found: (written.append(tmp_path), real(tag, found)))
+    monkeypatch.setattr(
+        asking.at.kept, "keep", lambda tag, found: (written.append(tmp_path), real(tag, found))
+    )
     asking.run(monkeypatch, 12)
     assert len(written) == 1
     assert sum(asking.pauses) > 120
     assert asking.at.etag == 'W/"12"'
 
 
-def test_a_repeat_after_a_restart_is_not_written_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repeat_after_a_restart_is_not_written_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asking = Asking(tmp_path, monkeypatch, lambda n: ('"e"', envelope()))
     asking.at.kept.keep('"old"', envelope())
     asking.poller.load()

@@ -1,4 +1,6 @@
-"""No helm of an earlier agent is alive when the next one changes a release, whatever kind of helm it is."""
+"""No helm of an earlier agent is alive when the next one changes a release, whatever kind of helm
+it is.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +34,14 @@ async def main():
 asyncio.run(main())
 """
 STUBBORN = (
-    "#!/bin/sh\ntrap '' TERM INT HUP PIPE\necho $$ >>{pids}\n( trap '' TERM INT HUP PIPE; exec sleep 60 ) &\necho $! >>{pids}\nwait\n"
+    "#!/bin/sh\ntrap '' TERM INT HUP PIPE\necho $$ >>{pids}\n( trap '' TERM INT HUP PIPE; exec"
+    " sleep 60 ) &\necho $! >>{pids}\nwait\n"
 )
 # A wrapper script that starts helm in a session of its own: the kernel's signal does not reach it.
-ESCAPED = "#!/bin/sh\nsetsid sh -c 'echo $$ >>{pids}; trap \"\" TERM; sleep 60 & wait' </dev/null >/dev/null 2>&1 &\nwait\n"
+ESCAPED = (
+    "#!/bin/sh\nsetsid sh -c 'echo $$ >>{pids}; trap \"\" TERM; sleep 60 & wait' </dev/null"
+    " >/dev/null 2>&1 &\nwait\n"
+)
 
 
 def script(folder: Path, text: str) -> Path:
@@ -70,7 +76,9 @@ def begun(tmp_path: Path) -> Iterator[Callable[[str, int], subprocess.Popen[byte
     running: list[subprocess.Popen[bytes]] = []
 
     def start(text: str, count: int) -> subprocess.Popen[bytes]:
-        agent = subprocess.Popen([sys.executable, "-c", AGENT, str(tmp_path), str(script(tmp_path, text))])
+        agent = subprocess.Popen(
+            [sys.executable, "-c", AGENT, str(tmp_path), str(script(tmp_path, text))]
+        )
         running.append(agent)
         until(lambda: len(pids(tmp_path)) >= count)
         return agent
@@ -91,7 +99,9 @@ def take(tmp_path: Path, patience: float) -> Fence:
 
 
 def test_a_killed_agent_takes_its_helm_along(tmp_path: Path, begun) -> None:
-    """Also one that ignores every signal it can; the successor has the lock at once, and nothing of it is alive then."""
+    """Also one that ignores every signal it can; the successor has the lock at once, and nothing of
+    it is alive then.
+    """
     agent = begun(STUBBORN, 2)
     agent.kill()
     agent.wait()
@@ -101,7 +111,9 @@ def test_a_killed_agent_takes_its_helm_along(tmp_path: Path, begun) -> None:
 
 
 def test_a_helm_that_escaped_is_ended_before_the_successor_goes_on(tmp_path: Path, begun) -> None:
-    """It lives in a session of its own and would go on for a minute: it is waited for, then killed with what it started."""
+    """It lives in a session of its own and would go on for a minute: it is waited for, then killed
+    with what it started.
+    """
     agent = begun(ESCAPED, 1)
     agent.kill()
     agent.wait()
@@ -127,7 +139,12 @@ def test_while_an_agent_lives_no_other_has_the_lock(tmp_path: Path) -> None:
 def test_a_helm_that_only_reads_holds_nothing(tmp_path: Path) -> None:
     """Else a forgotten `helm get` would stop an agent."""
     fence = take(tmp_path, 1)
-    helm = HelmCli([str(script(tmp_path, "#!/bin/sh\nls -l /proc/self/fd\n"))], kubeconfig=tmp_path, home=tmp_path, lock=fence.handles)
+    helm = HelmCli(
+        [str(script(tmp_path, "#!/bin/sh\nls -l /proc/self/fd\n"))],
+        kubeconfig=tmp_path,
+        home=tmp_path,
+        lock=fence.handles,
+    )
     assert b"helm.lock" not in asyncio.run(helm.manifest(Release("web", "apps"), deadline=20))
     fence.close()
 
@@ -135,9 +152,15 @@ def test_a_helm_that_only_reads_holds_nothing(tmp_path: Path) -> None:
 def test_a_helm_that_hangs_is_ended_at_its_deadline_with_all_it_started(tmp_path: Path) -> None:
     """And it is said of which release."""
     fence = take(tmp_path, 1)
-    helm = HelmCli([str(script(tmp_path, STUBBORN))], kubeconfig=tmp_path, home=tmp_path, lock=fence.handles)
-    with pytest.raises(DeadlineError, match="helm upgrade of release apps/web did not end within 1 s"):
-        asyncio.run(helm.upgrade(Release("web", "apps"), tmp_path, b"{}", UpgradeFlags(), deadline=1))
+    helm = HelmCli(
+        [str(script(tmp_path, STUBBORN))], kubeconfig=tmp_path, home=tmp_path, lock=fence.handles
+    )
+    with pytest.raises(
+        DeadlineError, match="helm upgrade of release apps/web did not end within 1 s"
+    ):
+        asyncio.run(
+            helm.upgrade(Release("web", "apps"), tmp_path, b"{}", UpgradeFlags(), deadline=1)
+        )
     until(lambda: not any(alive(pid) for pid in pids(tmp_path)))
     assert list(fence.holders()) == []
     fence.close()

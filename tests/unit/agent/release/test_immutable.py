@@ -11,23 +11,29 @@ WEB = BundleName("web")
 ONE = Generation(1)
 # As helm 4.2.3 says it.
 SELECTOR = (
-    'UPGRADE FAILED: server-side apply failed for object shop/cm /v1, Kind=ConfigMap: ConfigMap "cm" is invalid: data: Forbidden: field is '
-    "immutable when `immutable` is set && server-side apply failed for object shop/web apps/v1, Kind=Deployment: Deployment.apps "
-    '"web" is invalid: spec.selector: Invalid value: {"matchLabels":{"app":"b"}}: field is immutable'
+    "UPGRADE FAILED: server-side apply failed for object shop/cm /v1, Kind=ConfigMap: ConfigMap"
+    ' "cm" is invalid: data: Forbidden: field is immutable when `immutable` is set && server-side'
+    ' apply failed for object shop/web apps/v1, Kind=Deployment: Deployment.apps "web" is invalid:'
+    ' spec.selector: Invalid value: {"matchLabels":{"app":"b"}}: field is immutable'
 )
 STATEFUL = (
-    'UPGRADE FAILED: server-side apply failed for object shop/db apps/v1, Kind=StatefulSet: StatefulSet.apps "db" is invalid: spec: '
-    "Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template' are forbidden"
+    "UPGRADE FAILED: server-side apply failed for object shop/db apps/v1, Kind=StatefulSet:"
+    ' StatefulSet.apps "db" is invalid: spec: Forbidden: updates to statefulset spec for fields'
+    " other than 'replicas', 'ordinals', 'template' are forbidden"
 )
 ROLE = (
-    "UPGRADE FAILED: server-side apply failed for object /all rbac.authorization.k8s.io/v1, Kind=ClusterRoleBinding: "
-    'ClusterRoleBinding.rbac.authorization.k8s.io "all" is invalid: roleRef: Invalid value: {"kind":"x"}: cannot change roleRef'
+    "UPGRADE FAILED: server-side apply failed for object /all rbac.authorization.k8s.io/v1,"
+    ' Kind=ClusterRoleBinding: ClusterRoleBinding.rbac.authorization.k8s.io "all" is invalid:'
+    ' roleRef: Invalid value: {"kind":"x"}: cannot change roleRef'
 )
-WRONG = ' && server-side apply failed for object shop/x /v1, Kind=Service: Service "x" is invalid: spec.ports: Required value'
+WRONG = (
+    ' && server-side apply failed for object shop/x /v1, Kind=Service: Service "x" is invalid:'
+    " spec.ports: Required value"
+)
 
 PATCHED = (
-    'UPGRADE FAILED: cannot patch "web" with kind Deployment: Deployment.apps "web" is invalid: spec.selector: Invalid value: '
-    '{"matchLabels":{"app":"b"}}: field is immutable'
+    'UPGRADE FAILED: cannot patch "web" with kind Deployment: Deployment.apps "web" is invalid:'
+    ' spec.selector: Invalid value: {"matchLabels":{"app":"b"}}: field is immutable'
 )
 
 
@@ -61,7 +67,9 @@ class TestRefusals:
 
 class TestCorrections:
     def test_the_first_time_at_once_then_after_growing_pauses(self) -> None:
-        """What changes it back each second costs few helm runs: 8 in the first quarter of an hour."""
+        """What changes it back each second costs few helm runs: 8 in the first quarter of an
+        hour.
+        """
         fights = Corrections()
         times = [now for now in range(900) if fights.seen(WEB, ONE, float(now), drifted=True)]
         assert times[:4] == [0, 5, 15, 35]
@@ -71,7 +79,9 @@ class TestCorrections:
     def test_the_pause_stops_growing(self) -> None:
         """At ten minutes, so that it is put right some time after the fight has ended."""
         fights = Corrections()
-        times = [now for now in range(0, 20_000, 5) if fights.seen(WEB, ONE, float(now), drifted=True)]
+        times = [
+            now for now in range(0, 20_000, 5) if fights.seen(WEB, ONE, float(now), drifted=True)
+        ]
         assert {b - a for a, b in zip(times[-4:], times[-3:], strict=False)} == {600}
 
     def test_calm_ends_it(self) -> None:

@@ -24,7 +24,9 @@ def live(name: str, owner: Release | None, **more: Any) -> Live:
 
 def claim(*, asked: bool = False, leaving: tuple[str, ...] = ()) -> Claim:
     holders = {WEB: BundleName("web"), DB: BundleName("db"), Release("old", "a"): BundleName("web")}
-    return Claim(BundleName("web"), WEB, holders, [BundleName(name) for name in leaving], asked=asked)
+    return Claim(
+        BundleName("web"), WEB, holders, [BundleName(name) for name in leaving], asked=asked
+    )
 
 
 class TestJudge:
@@ -46,13 +48,17 @@ class TestJudge:
             judge([live("one", None)], claim())
         with pytest.raises(Taken, match=r"belongs to release b/shop already$"):
             judge([live("one", SHOP)], claim(), [SHOP])
-        with pytest.raises(Taken, match="belongs to release b/shop already, which is not there any more"):
+        with pytest.raises(
+            Taken, match="belongs to release b/shop already, which is not there any more"
+        ):
             judge([live("one", SHOP)], claim())
         assert len(judge([live("one", None), live("two", SHOP)], claim(asked=True))) == 2
 
     def test_how_many_there_are_is_told(self) -> None:
         """The first by name, and the key that takes all of them."""
-        with pytest.raises(Taken, match=r"ConfigMap a/one exists already, and no release holds it \(and 2 more\)") as caught:
+        with pytest.raises(
+            Taken, match=r"ConfigMap a/one exists already, and no release holds it \(and 2 more\)"
+        ) as caught:
             judge([live("one", None), live("two", None), live("three", None)], claim())
         assert "helm.takeOwnership: true" in caught.value.next_step
 
@@ -77,10 +83,14 @@ class TestRemains:
     def test_the_object_and_what_holds_it(self) -> None:
         """One with a finalizer before one that is only slow."""
         held = live("held", WEB, finalizers=("example.com/a", "example.com/b"))
-        assert remains([live("slow", WEB), held]).summary == (
-            "ConfigMap a/held is deleted and is held by finalizer example.com/a, example.com/b, and 1 more is not gone"
+        assert (
+            remains([live("slow", WEB), held]).summary
+            == "ConfigMap a/held is deleted and is held by finalizer example.com/a, example.com/b,"
+            " and 1 more is not gone"
         )
-        assert remains([live("slow", WEB)]).summary == "ConfigMap a/slow is deleted and is still there"
+        assert (
+            remains([live("slow", WEB)]).summary == "ConfigMap a/slow is deleted and is still there"
+        )
 
 
 class TestRecords:
@@ -89,7 +99,9 @@ class TestRecords:
         return {"metadata": {"labels": labels}, "data": {"release": packed}}
 
     def test_the_objects_of_a_record(self) -> None:
-        """Lists are opened, the release's namespace stands where none is stated, and what is to be kept is known."""
+        """Lists are opened, the release's namespace stands where none is stated, and what is to be
+        kept is known.
+        """
         manifest = """
 apiVersion: v1
 kind: List
@@ -101,14 +113,29 @@ apiVersion: v1
 kind: ConfigMap
 metadata: {name: three, annotations: {helm.sh/resource-policy: keep}}
 """
-        item = self.secret(json.dumps({"manifest": manifest, "version": 3}).encode(), version="3", status="deployed")
+        item = self.secret(
+            json.dumps({"manifest": manifest, "version": 3}).encode(),
+            version="3",
+            status="deployed",
+        )
         refs = _refs(item, "a")
-        assert [str(ref) for ref in refs] == ["ConfigMap a/one", "Secret other/two", "ConfigMap a/three"]
+        assert [str(ref) for ref in refs] == [
+            "ConfigMap a/one",
+            "Secret other/two",
+            "ConfigMap a/three",
+        ]
         assert [ref.keep for ref in refs] == [False, False, True]
         record = _record(item, refs)
         assert (record.number, record.status, record.bundle) == (3, "deployed", "")
 
-    @pytest.mark.parametrize("item", [{"metadata": {}, "data": {"release": "!"}}, {"metadata": {}}, {"metadata": {}, "data": {}}])
+    @pytest.mark.parametrize(
+        "item",
+        [
+            {"metadata": {}, "data": {"release": "!"}},
+            {"metadata": {}},
+            {"metadata": {}, "data": {}},
+        ],
+    )
     def test_a_record_that_cannot_be_read_names_nothing(self, item: dict[str, Any]) -> None:
         """An object that nobody names is left where it is."""
         assert _refs(item, "a") == ()

@@ -24,7 +24,9 @@ NAMES = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?", fullmatch=True)
 
 class TestNames:
     @given(NAMES, st.integers(2, 400))
-    def test_a_parts_name_is_one_that_helm_takes_and_no_bundle_may_have(self, name: str, part: int) -> None:
+    def test_a_parts_name_is_one_that_helm_takes_and_no_bundle_may_have(
+        self, name: str, part: int
+    ) -> None:
         """At most 53 characters, and refused as the release of a bundle."""
         made = part_name(name, part)
         assert is_name(made, limit=53)
@@ -38,7 +40,11 @@ class TestNames:
     def test_all_releases_of_a_bundle_the_first_first(self) -> None:
         """None before the first was made."""
         entry = Entry(bundle=BundleName("web"), release="web", namespace="shop", parts=(2, 4))
-        assert releases_of(entry) == [Release("web", "shop"), Release("web.part-2", "shop"), Release("web.part-4", "shop")]
+        assert releases_of(entry) == [
+            Release("web", "shop"),
+            Release("web.part-2", "shop"),
+            Release("web.part-4", "shop"),
+        ]
         assert releases_of(Entry(bundle=BundleName("web"))) == []
 
 
@@ -52,20 +58,28 @@ def sizes(parts: dict[int, list[Piece]]) -> list[int]:
     return [packed(joined(part), [joined(part)]) for part in parts.values()]
 
 
-OBJECTS = st.dictionaries(st.sampled_from([f"o{i}" for i in range(24)]), st.integers(1, 3000), max_size=24)
+OBJECTS = st.dictionaries(
+    st.sampled_from([f"o{i}" for i in range(24)]), st.integers(1, 3000), max_size=24
+)
 FILLED, MOST = 12_000, 14_000
 
 
 class TestSplit:
     @given(OBJECTS, OBJECTS)
     @settings(max_examples=60, deadline=None)
-    def test_every_object_is_in_exactly_one_part_and_no_part_is_too_large(self, first: dict[str, int], then: dict[str, int]) -> None:
-        """At the first time and after any change; what need not move does not, and the same content is split the same way again."""
+    def test_every_object_is_in_exactly_one_part_and_no_part_is_too_large(
+        self, first: dict[str, int], then: dict[str, int]
+    ) -> None:
+        """At the first time and after any change; what need not move does not, and the same content
+        is split the same way again.
+        """
         where: dict[Key, int] = {}
         for round_, objects in enumerate((first, then, then)):
             found = [piece(name, size) for name, size in objects.items()]
             parts = split(found, where, filled=FILLED, most=MOST)
-            assert sorted(p.key for part in parts.values() for p in part) == sorted(p.key for p in found)
+            assert sorted(p.key for part in parts.values() for p in part) == sorted(
+                p.key for p in found
+            )
             assert all(size <= MOST for size in sizes(parts))
             assert parts[1] is not None
             again = {p.key: number for number, part in parts.items() for p in part}
@@ -78,9 +92,15 @@ class TestSplit:
     def test_an_object_that_goes_moves_no_other(self, objects: dict[str, int]) -> None:
         """Whatever is left stays where it is."""
         found = [piece(name, size) for name, size in objects.items()]
-        where = {p.key: number for number, part in split(found, {}, filled=FILLED, most=MOST).items() for p in part}
+        where = {
+            p.key: number
+            for number, part in split(found, {}, filled=FILLED, most=MOST).items()
+            for p in part
+        }
         after = split(found[1:], where, filled=FILLED, most=MOST)
-        assert {p.key: number for number, part in after.items() for p in part} == {key: where[key] for key in [p.key for p in found[1:]]}
+        assert {p.key: number for number, part in after.items() for p in part} == {
+            key: where[key] for key in [p.key for p in found[1:]]
+        }
 
     def test_what_others_need_comes_first(self) -> None:
         """Namespaces and definitions are in the first part, workloads in the last."""
@@ -94,22 +114,38 @@ class TestSplit:
     def test_an_object_that_grows_moves_alone(self) -> None:
         """Into a part with room; the others of its part stay."""
         found = [piece(f"o{i}", 1000) for i in range(9)]
-        where = {p.key: number for number, part in split(found, {}, filled=FILLED, most=MOST).items() for p in part}
+        where = {
+            p.key: number
+            for number, part in split(found, {}, filled=FILLED, most=MOST).items()
+            for p in part
+        }
         crowd = [p for p in found if where[p.key] == 1]
         grown = piece(crowd[-1].key[3], 4000)
-        after = split([grown if p.key == grown.key else p for p in found], where, filled=FILLED, most=MOST)
+        after = split(
+            [grown if p.key == grown.key else p for p in found], where, filled=FILLED, most=MOST
+        )
         place = {p.key: number for number, part in after.items() for p in part}
         assert {key for key in where if place[key] != where[key]} == {grown.key}
 
     def test_one_object_that_no_record_holds_is_refused_with_the_numbers(self) -> None:
         """It is named."""
-        with pytest.raises(UsageError, match=r"ConfigMap shop/big alone makes a release record of about \d+ bytes"):
+        with pytest.raises(
+            UsageError, match=r"ConfigMap shop/big alone makes a release record of about \d+ bytes"
+        ):
             split([piece("big", 20_000)], {}, filled=FILLED, most=MOST)
 
     def test_documents_keep_their_bytes(self) -> None:
         """Comments and quotes too; a List is one piece, known by its first item."""
-        text = b'---\n# why\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {x: "0644"}\n'
-        text += b"---\napiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Secret, metadata: {name: b, namespace: other}}\n"
+        text = (
+            b'---\n# why\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {x: "0644"}\n'
+        )
+        text += (
+            b"---\napiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Secret, metadata:"
+            b" {name: b, namespace: other}}\n"
+        )
         found = pieces(text, "shop")
-        assert [p.key for p in found] == [("", "ConfigMap", "shop", "a"), ("", "Secret", "other", "b")]
+        assert [p.key for p in found] == [
+            ("", "ConfigMap", "shop", "a"),
+            ("", "Secret", "other", "b"),
+        ]
         assert joined(found) == text

@@ -1,4 +1,6 @@
-"""A bundle during whose work the agent died is tried later, alone, and reported; all others are not held up."""
+"""A bundle during whose work the agent died is tried later, alone, and reported; all others are not
+held up.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,15 @@ from agent.state import attempts
 from agent.state.attempts import Attempts
 from agent.state.journal import Entry
 from fleetctl.core.model.errors import UsageError
-from fleetctl.core.model.ids import BundleName, ClusterId, ClusterName, Digest, Epoch, Generation, Workspace
+from fleetctl.core.model.ids import (
+    BundleName,
+    ClusterId,
+    ClusterName,
+    Digest,
+    Epoch,
+    Generation,
+    Workspace,
+)
 from fleetctl.core.model.options import Options
 from fleetctl.core.model.wire import Desired, DesiredBundle
 from fleetctl.tools.isolation.sandbox import WorkLimit
@@ -83,7 +93,9 @@ class TestMarks:
         marks.begin(new, new.bundles[0])
         assert started(tmp_path).deaths(new, new.bundles[0]) == 1
 
-    @pytest.mark.parametrize("data", [b"", b"{", b'{"bundle": "../x", "inputs": ""}', b"[" * 10_000])
+    @pytest.mark.parametrize(
+        "data", [b"", b"{", b'{"bundle": "../x", "inputs": ""}', b"[" * 10_000]
+    )
     def test_a_damaged_mark_is_no_mark(self, tmp_path: Path, data: bytes) -> None:
         (tmp_path / "attempts").mkdir()
         (tmp_path / "attempts" / "a.json").write_bytes(data)
@@ -107,13 +119,22 @@ class Doing:
         self.now = 1000.0
         journal = SimpleNamespace(entries={}, floors=dict, floor=lambda name: (0, 0))
         uplink = SimpleNamespace(opened=None, now=lambda: 0.0, instance="i", cluster_id="id")
-        hands = SimpleNamespace(state_dir=folder, uplink=uplink, journal=journal, kube=SimpleNamespace(is_there=False, namespace="default"))
+        hands = SimpleNamespace(
+            state_dir=folder,
+            uplink=uplink,
+            journal=journal,
+            kube=SimpleNamespace(is_there=False, namespace="default"),
+        )
         self.at = Situation(cast("Any", hands), None)
         self.at.attempts.load()
         self.at.document = BOTH
-        monkeypatch.setattr(self.at, "lease", SimpleNamespace(held=_free, take=_nothing, give_back=_nothing))
+        monkeypatch.setattr(
+            self.at, "lease", SimpleNamespace(held=_free, take=_nothing, give_back=_nothing)
+        )
         self.teller = SimpleNamespace(refresh=lambda names=None: None)
-        self.worker = Worker(self.at, cast("Any", self.teller), 4, lambda: self.now, manager_seconds=0.2)
+        self.worker = Worker(
+            self.at, cast("Any", self.teller), 4, lambda: self.now, manager_seconds=0.2
+        )
         monkeypatch.setattr(self.worker, "_rebuilt", _yes)
         monkeypatch.setattr("agent.deploy.install.archive", _nothing)
         monkeypatch.setattr("agent.deploy.install.install", self._install)
@@ -126,8 +147,15 @@ class Doing:
         self.done.append(bundle.name)
         if self.error:
             raise self.error
-        entry = {"bundle": bundle.name, "generation": bundle.generation, "applied": bundle.generation, "epoch": document.epoch}
-        self.at.hands.journal.entries[bundle.name] = Entry(**entry, archive=bundle.archive, options_digest=bundle.options_digest)
+        entry = {
+            "bundle": bundle.name,
+            "generation": bundle.generation,
+            "applied": bundle.generation,
+            "epoch": document.epoch,
+        }
+        self.at.hands.journal.entries[bundle.name] = Entry(
+            **entry, archive=bundle.archive, options_digest=bundle.options_digest
+        )
 
     async def work(self) -> list[str]:
         """What is done until the loop has nothing more to do."""
@@ -138,7 +166,11 @@ class Doing:
         async with asyncio.timeout(60):
             while quiet < 5:
                 await asyncio.sleep(0.02)
-                is_idle = self.worker._manager_seconds == 0.0 and not self.at.busy and not self.at.work.is_set()
+                is_idle = (
+                    self.worker._manager_seconds == 0.0
+                    and not self.at.busy
+                    and not self.at.work.is_set()
+                )
                 quiet = quiet + 1 if is_idle else 0
         task.cancel()
         await asyncio.gather(task, *self.at.busy.values(), return_exceptions=True)
@@ -165,7 +197,9 @@ def deaths(folder: Path, count: int, *bundles: DesiredBundle) -> None:
 
 
 class TestWorker:
-    def test_one_death_waits_and_is_no_error(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_one_death_waits_and_is_no_error(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         async def run() -> None:
             deaths(tmp_path, 1, A)
             doing = Doing(tmp_path, monkeypatch)
@@ -178,7 +212,9 @@ class TestWorker:
 
         asyncio.run(run())
 
-    def test_two_deaths_are_reported_and_the_others_deployed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_two_deaths_are_reported_and_the_others_deployed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         async def run() -> None:
             deaths(tmp_path, 2, A)
             doing = Doing(tmp_path, monkeypatch)
@@ -195,7 +231,9 @@ class TestWorker:
 
         asyncio.run(run())
 
-    def test_suspects_are_tried_one_after_the_other(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_suspects_are_tried_one_after_the_other(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Of two that were being worked on only one is to blame, and the next death tells which."""
 
         async def run() -> None:
@@ -209,7 +247,9 @@ class TestWorker:
 
         asyncio.run(run())
 
-    def test_the_manager_is_asked_before_the_work_begins(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_manager_is_asked_before_the_work_begins(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         async def run() -> None:
             doing = Doing(tmp_path, monkeypatch)
             doing.worker._manager_seconds = 30.0
@@ -222,10 +262,14 @@ class TestWorker:
 
         asyncio.run(run())
 
-    def test_a_manager_that_is_away_does_not_stop_the_work(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_manager_that_is_away_does_not_stop_the_work(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         assert asyncio.run(Doing(tmp_path, monkeypatch).work()) == ["a", "b"]
 
-    def test_an_ordinary_error_leaves_no_mark(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_ordinary_error_leaves_no_mark(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         async def run() -> None:
             doing = Doing(tmp_path, monkeypatch)
             doing.error = UsageError("no", subject="x", next_step="y")

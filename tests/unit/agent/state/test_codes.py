@@ -1,4 +1,6 @@
-"""Every word that an agent reports has a hint, and every hint of the agent's is for a word that it can report."""
+"""Every word that an agent reports has a hint, and every hint of the agent's is for a word that it
+can report.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,10 @@ from fleetctl.core.model.cause_codes import AGENT, BUNDLE, CODES, MANAGER, hint_
 from fleetctl.core.model.errors import every_error
 
 ROOT = Path(__file__).parents[3]
-SOURCES = [*sorted((ROOT / "agent").glob("*.py")), *sorted((ROOT / "fleetctl" / "tools").glob("*.py"))]
+SOURCES = [
+    *sorted((ROOT / "agent").glob("*.py")),
+    *sorted((ROOT / "fleetctl" / "tools").glob("*.py")),
+]
 OURS = ("agent.", "fleetctl.tools.", "fleetctl.core.model.errors")
 
 
@@ -26,28 +31,52 @@ def of_errors() -> set[str]:
 
 
 def written(tree: ast.Module) -> Iterator[str]:
-    """`at.say("code", …)` with a literal or a constant of the module, `why("code", …)`, `code="code"`, and what `told` returns."""
+    """`at.say("code", …)` with a literal or a constant of the module, `why("code", …)`,
+    `code="code"`, and what `told` returns.
+    """
     constants = {
         target.id: value.value
         for node in tree.body
         if isinstance(node, ast.Assign)
         for target, value in _pairs(node)
-        if isinstance(target, ast.Name) and isinstance(value, ast.Constant) and isinstance(value.value, str)
+        if isinstance(target, ast.Name)
+        and isinstance(value, ast.Constant)
+        and isinstance(value.value, str)
     }
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in {"say", "stop"} and node.args:
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in {"say", "stop"}
+            and node.args
+        ):
             first = node.args[0]
             if isinstance(first, ast.Constant) and isinstance(first.value, str):
                 yield first.value
             elif isinstance(first, ast.Name) and first.id in constants:
                 yield constants[first.id]
-        elif isinstance(node, ast.keyword) and node.arg == "code" and isinstance(node.value, ast.Constant):
+        elif (
+            isinstance(node, ast.keyword)
+            and node.arg == "code"
+            and isinstance(node.value, ast.Constant)
+        ):
             yield str(node.value.value)
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "why" and node.args:
-            yield from (str(first.value) for first in node.args[:1] if isinstance(first, ast.Constant))
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id == "why"
+            and node.args
+        ):
+            yield from (
+                str(first.value) for first in node.args[:1] if isinstance(first, ast.Constant)
+            )
         elif isinstance(node, ast.FunctionDef) and node.name == "told":
             for part in ast.walk(node):
-                if isinstance(part, ast.Return) and isinstance(part.value, ast.Tuple) and isinstance(part.value.elts[0], ast.Constant):
+                if (
+                    isinstance(part, ast.Return)
+                    and isinstance(part.value, ast.Tuple)
+                    and isinstance(part.value.elts[0], ast.Constant)
+                ):
                     yield str(part.value.elts[0].value)
 
 
@@ -67,7 +96,9 @@ def codes() -> set[str]:
 
 
 def test_every_code_has_a_hint_and_no_other() -> None:
-    """Whatever an agent can report has a row in core/codes.py, and every row of the agent's is a word that it can report."""
+    """Whatever an agent can report has a row in core/codes.py, and every row of the agent's is a
+    word that it can report.
+    """
     rows = [*AGENT, *BUNDLE]
     known = {row.code for row in rows}
     assert codes() - known == set()
@@ -78,7 +109,11 @@ def test_every_code_has_a_hint_and_no_other() -> None:
 
 def test_the_page_says_what_the_table_says() -> None:
     """A row each in docs/agent-codes.md: what it means, and what to do, word for word."""
-    rows = re.findall(r"^\| `([a-z-]+)` \| (.+) \| (.+) \|$", (ROOT / "docs" / "agent-codes.md").read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `([a-z-]+)` \| (.+) \| (.+) \|$",
+        (ROOT / "docs" / "agent-codes.md").read_text(),
+        re.MULTILINE,
+    )
     assert rows == [tuple(row) for row in (*AGENT, *BUNDLE, *MANAGER)]
 
 
@@ -94,17 +129,41 @@ def test_every_thing_that_check_looks_at_is_documented() -> None:
     words: set[str] = set()
     for path in (ROOT / "agent").glob("check*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"Finding", "failed", "asked"}:
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id in {"Finding", "failed", "asked"}
+            ):
                 words |= {a.value for a in node.args[:1] if isinstance(a, ast.Constant)}
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).startswith(("what", "(what")):
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).startswith(
+                ("what", "(what")
+            ):
                 first = node.value.elts[0] if isinstance(node.value, ast.Tuple) else node.value
                 words |= {first.value} if isinstance(first, ast.Constant) else set()
-    table = (ROOT / "docs" / "operations.md").read_text().partition("| what `check` looks at |")[2].partition("\n\n")[0]
-    shown = {word.strip() for row in re.findall(r"^\| ([^|]+) \|", table, re.MULTILINE) for word in row.split(",")}
+    table = (
+        (ROOT / "docs" / "operations.md")
+        .read_text()
+        .partition("| what `check` looks at |")[2]
+        .partition("\n\n")[0]
+    )
+    shown = {
+        word.strip()
+        for row in re.findall(r"^\| ([^|]+) \|", table, re.MULTILINE)
+        for word in row.split(",")
+    }
     assert len(words) > 15
     assert words - shown == set()
 
 
 def test_the_reader_finds_what_is_there() -> None:
     """A test that finds nothing would be content with everything."""
-    assert {"clock-skew", "document-expired", "dependency", "behind", "bug", "disk-full", "duplicate-agent", "helm-alive"} <= codes()
+    assert {
+        "clock-skew",
+        "document-expired",
+        "dependency",
+        "behind",
+        "bug",
+        "disk-full",
+        "duplicate-agent",
+        "helm-alive",
+    } <= codes()

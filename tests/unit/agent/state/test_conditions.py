@@ -17,7 +17,10 @@ def test_a_trouble_is_told_once_and_goes_away(tmp_path: Path) -> None:
     found = troubles(tmp_path, heard)
     found.say("disk-full", "no room")
     found.say("disk-full", "no room")
-    assert ([(t.code, t.message, t.since) for t in found.all()], heard) == ([("disk-full", "no room", "2023-11-14T22:13:20Z")], ["changed"])
+    assert ([(t.code, t.message, t.since) for t in found.all()], heard) == (
+        [("disk-full", "no room", "2023-11-14T22:13:20Z")],
+        ["changed"],
+    )
     found.say("disk-full", "no room at all")
     assert [t.message for t in read(tmp_path)] == ["no room at all"]
     found.unsay("disk-full")

@@ -35,7 +35,9 @@ class TestJournal:
         assert read_entries(tmp_path / "j") == {"a": entry("a", 2)}
 
     def test_a_torn_tail_is_cut_and_written_over(self, tmp_path: Path) -> None:
-        """Whatever part of the last record reached the disk, the ones before it are whole and the next one follows."""
+        """Whatever part of the last record reached the disk, the ones before it are whole and the
+        next one follows.
+        """
         path = tmp_path / "j"
         whole = written(path, entry("a"))
         full = written(path, entry("b"))
@@ -44,8 +46,12 @@ class TestJournal:
             written(path, entry("c"))
             assert set(read_entries(path)) == {"a", "c"}
 
-    def test_a_broken_middle_is_kept_aside_and_what_is_readable_counts_as_begun(self, tmp_path: Path) -> None:
-        """No crash flips a bit: what was lost there may have been anything, so nothing is taken for finished; the next record mends it."""
+    def test_a_broken_middle_is_kept_aside_and_what_is_readable_counts_as_begun(
+        self, tmp_path: Path
+    ) -> None:
+        """No crash flips a bit: what was lost there may have been anything, so nothing is taken for
+        finished; the next record mends it.
+        """
         path = tmp_path / "j"
         first = written(path, entry("a", 1))
         data = bytearray(written(path, entry("b", 2), entry("c", 3)))
@@ -53,7 +59,10 @@ class TestJournal:
         path.write_bytes(data)
         journal = Journal(path)
         assert journal.broken
-        assert {name: (e.generation, e.began) for name, e in journal.entries.items()} == {"a": (1, True), "c": (3, True)}
+        assert {name: (e.generation, e.began) for name, e in journal.entries.items()} == {
+            "a": (1, True),
+            "c": (3, True),
+        }
         assert path.with_suffix(".broken").read_bytes() == bytes(data)
         journal.put(entry("d", 4))
         journal.close()
@@ -62,7 +71,9 @@ class TestJournal:
         assert set(again.entries) == {"a", "c", "d"}
 
     def test_a_removal_is_remembered_by_its_order(self, tmp_path: Path) -> None:
-        """So that an older document does not bring the bundle back; also over a restart and a compaction."""
+        """So that an older document does not bring the bundle back; also over a restart and a
+        compaction.
+        """
         journal = Journal(tmp_path / "j")
         journal.put(entry("a", 5))
         journal.put(msgspec.structs.replace(entry("a", 6, removed=True), epoch=Epoch(1)))
@@ -71,7 +82,9 @@ class TestJournal:
         assert Journal(tmp_path / "j").floor(BundleName("a")) == (1, 6)
 
     def test_a_disk_that_takes_nothing_changes_nothing(self, tmp_path: Path) -> None:
-        """What could be read is known, the record is refused, and it is taken when there is room again."""
+        """What could be read is known, the record is refused, and it is taken when there is room
+        again.
+        """
         written(tmp_path / "j", entry("a", 1))
         journal = Journal(tmp_path / "j")
         before = files.use(Full())

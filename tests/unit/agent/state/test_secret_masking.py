@@ -12,7 +12,12 @@ from agent.state.last_applied import Wanted
 from agent.state.secret_masking import Hiding
 from fleetctl.core.model.ids import BundleName
 
-SECRET: dict[str, Any] = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "type": "Opaque"}
+SECRET: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Secret",
+    "metadata": {"name": "s"},
+    "type": "Opaque",
+}
 MANIFEST = """apiVersion: v1
 kind: Secret
 metadata: {name: s}
@@ -38,7 +43,9 @@ def test_no_value_is_on_the_disk(tmp_path: Path) -> None:
     assert not [word for word in (b"hunter", b"aHVudGVy") if word in text]
     live = {**SECRET, "data": {"a": "aHVudGVyNDQ0NA==", "b": "aHVudGVyMzMzMw==", "more": "eA=="}}
     assert changed(wanted.hiding, item, live) == []
-    assert changed(wanted.hiding, item, {**live, "data": {**live["data"], "b": "eA=="}}) == ["/data/b"]
+    assert changed(wanted.hiding, item, {**live, "data": {**live["data"], "b": "eA=="}}) == [
+        "/data/b"
+    ]
     assert changed(wanted.hiding, item, {**live, "data": {"a": "aHVudGVyNDQ0NA=="}}) == ["/data/b"]
 
 
@@ -62,5 +69,11 @@ def test_what_an_older_agent_has_kept_is_compared_too(tmp_path: Path) -> None:
 def test_other_kinds_stay_as_they_are(tmp_path: Path) -> None:
     """And what is no base64 is no reason to fail."""
     hiding = Hiding(tmp_path)
-    assert hiding.hide({"kind": "ConfigMap", "data": {"a": "x"}}) == {"kind": "ConfigMap", "data": {"a": "x"}}
-    assert "hmac:" in msgspec.json.encode(hiding.hide({**SECRET, "data": {"a": "no base64!"}})).decode()
+    assert hiding.hide({"kind": "ConfigMap", "data": {"a": "x"}}) == {
+        "kind": "ConfigMap",
+        "data": {"a": "x"},
+    }
+    assert (
+        "hmac:"
+        in msgspec.json.encode(hiding.hide({**SECRET, "data": {"a": "no base64!"}})).decode()
+    )

@@ -1,4 +1,6 @@
-"""A process whose poll loop is stuck no longer vouches for itself: systemd's watchdog and the liveness probe start it anew."""
+"""A process whose poll loop is stuck no longer vouches for itself: systemd's watchdog and the
+liveness probe start it anew.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def test_a_poll_has_a_time_by_which_it_must_have_ended() -> None:
     """Longer than the longest wait that a manager may ask for, and not for ever."""
 
     async def due() -> tuple[float, float]:
-        at: Any = SimpleNamespace(hands=SimpleNamespace(uplink=Silent()), etag="e", due=float("inf"), document=None)
+        at: Any = SimpleNamespace(
+            hands=SimpleNamespace(uplink=Silent()), etag="e", due=float("inf"), document=None
+        )
         task = asyncio.create_task(Poller(at, SimpleNamespace()).poll())  # type: ignore[arg-type]
         await asyncio.sleep(0.05)
         task.cancel()
@@ -40,13 +44,17 @@ def test_a_poll_has_a_time_by_which_it_must_have_ended() -> None:
 
 
 def beats(folder: Path, due: float) -> tuple[bool, bool]:
-    """(whether the watchdog heard of it, whether the file in memory was written) within one beat."""
+    """(whether the watchdog heard of it, whether the file in memory was written) within one
+    beat.
+    """
     path = str(folder / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
         ear.bind(path)
         ear.setblocking(False)
         runner: Any = Runner.__new__(Runner)
-        runner._at = SimpleNamespace(reports={}, busy={}, grown=False, contact=0.0, contact_error="", due=due)
+        runner._at = SimpleNamespace(
+            reports={}, busy={}, grown=False, contact=0.0, contact_error="", due=due
+        )
         runner._notifier, runner._live = Notifier(path), Live(folder / "live", "1")
 
         async def once() -> None:

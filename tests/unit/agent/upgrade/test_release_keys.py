@@ -16,20 +16,32 @@ from fleetctl.core.model.errors import UsageError
 
 KEY = Ed25519PrivateKey.generate()
 PUBLIC = KEY.public_key().public_bytes_raw()
-RELEASE = AgentRelease(version="2.0", python="cpython-3.11", platform="x86_64-linux-gnu", size=1, sha256="ab" * 32)
+RELEASE = AgentRelease(
+    version="2.0", python="cpython-3.11", platform="x86_64-linux-gnu", size=1, sha256="ab" * 32
+)
 
 
 def made(key: Ed25519PrivateKey = KEY, **more: str) -> AgentRelease:
     said = msgspec.structs.replace(RELEASE, key_id=wire.key_id(PUBLIC))
-    return msgspec.structs.replace(said, **({"signature": wire.b64(key.sign(release_bytes(said)))} | more))
+    return msgspec.structs.replace(
+        said, **({"signature": wire.b64(key.sign(release_bytes(said)))} | more)
+    )
 
 
 def test_only_a_pinned_key_signs(tmp_path: Path):
-    """Another key, another release, a signature that is none, a key that nobody pinned: each is unsigned."""
+    """Another key, another release, a signature that is none, a key that nobody pinned: each is
+    unsigned.
+    """
     pin(tmp_path, [wire.b64(PUBLIC)])
     keys = pinned(tmp_path)
     assert signed(made(), keys)
-    for wrong in (made(Ed25519PrivateKey.generate()), made(version="2.1"), made(signature="!"), made(signature=""), made(key_id="0")):
+    for wrong in (
+        made(Ed25519PrivateKey.generate()),
+        made(version="2.1"),
+        made(signature="!"),
+        made(signature=""),
+        made(key_id="0"),
+    ):
         assert not signed(wrong, keys)
     assert not signed(made(), {})
 
@@ -61,7 +73,9 @@ def test_a_key_is_a_line_or_a_file_of_one_or_pem(tmp_path: Path):
     assert read(line) == read(str(tmp_path / "line")) == read(str(tmp_path / "pem")) == PUBLIC
 
 
-@pytest.mark.parametrize("text", ["", "x", "none", "A" * 42, "/nonexistent", "\0", wire.b64(b"x" * 33)])
+@pytest.mark.parametrize(
+    "text", ["", "x", "none", "A" * 42, "/nonexistent", "\0", wire.b64(b"x" * 33)]
+)
 def test_anything_else_is_refused(text: str):
     """In one line."""
     with pytest.raises(UsageError, match="is not a release key"):

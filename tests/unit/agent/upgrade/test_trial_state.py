@@ -10,7 +10,16 @@ import msgspec
 import pytest
 
 from agent.upgrade import trial_state
-from agent.upgrade.trial_state import ATTEMPTS, STARTS, Choice, Facts, Failure, Program, State, Trial
+from agent.upgrade.trial_state import (
+    ATTEMPTS,
+    STARTS,
+    Choice,
+    Facts,
+    Failure,
+    Program,
+    State,
+    Trial,
+)
 from fleetctl.core.model.agent_release import AgentRelease, Runtime
 from fleetctl.core.model.wire import AgentWish
 
@@ -18,11 +27,21 @@ HERE = Runtime("cpython-3.11", "x86_64-linux-gnu")
 
 
 def program(version: str, python: str = HERE.python) -> Program:
-    return Program(version=version, sha256=version * 8, file=f"{version}.pyz", python=python, platform=HERE.platform)
+    return Program(
+        version=version,
+        sha256=version * 8,
+        file=f"{version}.pyz",
+        python=python,
+        platform=HERE.platform,
+    )
 
 
 def on_trial(version: str = "2", *, attempts: int = 0, wish: int = 7, **more: Any) -> State:
-    return State(base="one", trial=Trial(program=program(version), epoch=1, wish=wish, attempts=attempts), **more)
+    return State(
+        base="one",
+        trial=Trial(program=program(version), epoch=1, wish=wish, attempts=attempts),
+        **more,
+    )
 
 
 def test_without_a_state_the_installed_version_runs():
@@ -41,7 +60,9 @@ def test_an_attempt_is_counted_before_it_begins():
 def test_after_the_last_attempt_the_version_before_runs():
     """The current one when there is one, else what was installed; and why is kept."""
     for current in (None, program("1")):
-        state, choice = trial_state.choose(on_trial(attempts=ATTEMPTS, current=current), "one", HERE)
+        state, choice = trial_state.choose(
+            on_trial(attempts=ATTEMPTS, current=current), "one", HERE
+        )
         assert choice.program == current
         assert state.trial is None
         assert state.failure is not None
@@ -50,7 +71,9 @@ def test_after_the_last_attempt_the_version_before_runs():
 
 def test_a_version_that_has_checked_in_is_the_current_one():
     """Its wish is done, what failed before is forgotten, and the next start runs it."""
-    state = trial_state.confirmed(on_trial(attempts=2, failure=Failure(version="1", epoch=1, wish=3, why="x")))
+    state = trial_state.confirmed(
+        on_trial(attempts=2, failure=Failure(version="1", epoch=1, wish=3, why="x"))
+    )
     assert (state.current, state.trial, state.failure, state.wish) == (program("2"), None, None, 7)
     _, choice = trial_state.choose(state, "one", HERE)
     assert choice == Choice(program("2"))
@@ -92,7 +115,9 @@ def test_an_attempt_that_a_person_ended_does_not_count():
 
 @pytest.mark.parametrize("seed", range(20))
 def test_no_version_is_tried_for_ever(seed: int):
-    """Whatever happens to the attempts (cut off, failed, written down or not), at most ATTEMPTS of one wish begin."""
+    """Whatever happens to the attempts (cut off, failed, written down or not), at most ATTEMPTS of
+    one wish begin.
+    """
     chance = random.Random(seed)
     state, begun = on_trial(current=program("1")), 0
     for _ in range(50):
@@ -108,9 +133,18 @@ def test_no_version_is_tried_for_ever(seed: int):
     assert state.trial is None
 
 
-RELEASE = AgentRelease(version="2.0", python=HERE.python, platform=HERE.platform, size=1, sha256="ab" * 32)
+RELEASE = AgentRelease(
+    version="2.0", python=HERE.python, platform=HERE.platform, size=1, sha256="ab" * 32
+)
 WISH = AgentWish(number=7, release=RELEASE)
-FACTS: dict[str, Any] = {"version": "1.0", "sha256": "", "runtime": HERE, "keys": 1, "signed": True, "in_pod": False}
+FACTS: dict[str, Any] = {
+    "version": "1.0",
+    "sha256": "",
+    "runtime": HERE,
+    "keys": 1,
+    "signed": True,
+    "in_pod": False,
+}
 
 
 @pytest.mark.parametrize(
@@ -138,7 +172,9 @@ def test_a_new_wish_is_judged(change: dict[str, Any], state: str, said: str):
 def test_an_older_version_needs_a_signature_that_says_so():
     """The manager alone cannot bring back a version with a known hole."""
     older = msgspec.structs.replace(RELEASE, replaces_newer=True)
-    found = trial_state.judge(AgentWish(number=7, release=older), State(), 1, Facts(**(FACTS | {"version": "3.0"})))
+    found = trial_state.judge(
+        AgentWish(number=7, release=older), State(), 1, Facts(**(FACTS | {"version": "3.0"}))
+    )
     assert found.state == "fetching"
 
 
@@ -147,10 +183,20 @@ def test_a_wish_that_failed_is_not_tried_again_until_a_newer_one():
     state, _ = trial_state.choose(on_trial(attempts=ATTEMPTS), "one", HERE)
     facts = Facts(**FACTS)
     for epoch, number in itertools.product((0, 1), (1, 7)):
-        assert trial_state.judge(AgentWish(number=number, release=RELEASE), state, epoch, facts).state in {"failed", "refused"}
-    assert trial_state.judge(WISH, state, 1, facts).message == state.failure.why if state.failure else False
-    assert trial_state.judge(AgentWish(number=8, release=RELEASE), state, 1, facts).state == "fetching"
-    assert trial_state.judge(AgentWish(number=1, release=RELEASE), state, 2, facts).state == "fetching"
+        assert trial_state.judge(
+            AgentWish(number=number, release=RELEASE), state, epoch, facts
+        ).state in {"failed", "refused"}
+    assert (
+        trial_state.judge(WISH, state, 1, facts).message == state.failure.why
+        if state.failure
+        else False
+    )
+    assert (
+        trial_state.judge(AgentWish(number=8, release=RELEASE), state, 1, facts).state == "fetching"
+    )
+    assert (
+        trial_state.judge(AgentWish(number=1, release=RELEASE), state, 2, facts).state == "fetching"
+    )
 
 
 def test_a_wish_that_was_done_is_not_done_again_over_a_hand():

@@ -56,13 +56,19 @@ class TestFolder:
 
 
 @pytest.mark.parametrize("command", ["run", "enrol"])
-def test_no_agent_starts_in_an_unsafe_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+def test_no_agent_starts_in_an_unsafe_directory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
     """One line, the next step, and nothing is made."""
     tmp_path.chmod(0o777)
-    words = ["https://127.0.0.1:1", "--token-stdin", "--target-dir", "/x"] if command == "enrol" else []
+    words = (
+        ["https://127.0.0.1:1", "--token-stdin", "--target-dir", "/x"] if command == "enrol" else []
+    )
     assert app.main([command, *words, "--state-dir", str(tmp_path)]) == 3
     first, *more = capsys.readouterr().err.splitlines()
-    assert first == f"error: the state directory {tmp_path} can be written by other users (mode 0777)"
+    assert (
+        first == f"error: the state directory {tmp_path} can be written by other users (mode 0777)"
+    )
     assert "chmod 700" in more[-1]
     assert not list(tmp_path.iterdir())
     assert check_host.directory(tmp_path).ok is False
@@ -83,26 +89,57 @@ class TestStagedProgram:
         path.write_bytes(b"program")
         path.chmod(0o600)
         public = key.public_key().public_bytes_raw()
-        release = AgentRelease(version="2", python="p", platform="q", size=7, sha256=launcher.sha256(path), key_id=wire.key_id(public))
-        release = msgspec.structs.replace(release, signature=wire.b64(key.sign(release_bytes(release))))
-        return Program(version="2", sha256=release.sha256, file="2.pyz", python="p", platform="q", release=release)
+        release = AgentRelease(
+            version="2",
+            python="p",
+            platform="q",
+            size=7,
+            sha256=launcher.sha256(path),
+            key_id=wire.key_id(public),
+        )
+        release = msgspec.structs.replace(
+            release, signature=wire.b64(key.sign(release_bytes(release)))
+        )
+        return Program(
+            version="2",
+            sha256=release.sha256,
+            file="2.pyz",
+            python="p",
+            platform="q",
+            release=release,
+        )
 
     def test_a_signed_one_is_run(self, folder: Path) -> None:
         key = Ed25519PrivateKey.generate()
-        release_keys.pin(folder, [base64.urlsafe_b64encode(key.public_key().public_bytes_raw()).decode().rstrip("=")])
+        release_keys.pin(
+            folder,
+            [base64.urlsafe_b64encode(key.public_key().public_bytes_raw()).decode().rstrip("=")],
+        )
         program = self.staged(folder, key)
         assert launcher._unusable(folder, program) == ""
-        assert msgspec.json.decode(msgspec.json.encode(State(current=program)), type=State).current == program
+        assert (
+            msgspec.json.decode(msgspec.json.encode(State(current=program)), type=State).current
+            == program
+        )
 
     def test_one_that_is_not_signed_by_a_pinned_key_is_not(self, folder: Path) -> None:
         key, other = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
         program = self.staged(folder, key)
-        assert launcher._unusable(folder, program) == ""  # without any key upgrades are off, and what runs stays
-        release_keys.pin(folder, [base64.urlsafe_b64encode(other.public_key().public_bytes_raw()).decode().rstrip("=")])
-        assert "none of the pinned release keys" in launcher._unusable(folder, program)
-        release_keys.pin(folder, [base64.urlsafe_b64encode(key.public_key().public_bytes_raw()).decode().rstrip("=")])
+        # without any key upgrades are off, and what runs stays
         assert launcher._unusable(folder, program) == ""
-        assert "none of the pinned" in launcher._unusable(folder, msgspec.structs.replace(program, release=None))
+        release_keys.pin(
+            folder,
+            [base64.urlsafe_b64encode(other.public_key().public_bytes_raw()).decode().rstrip("=")],
+        )
+        assert "none of the pinned release keys" in launcher._unusable(folder, program)
+        release_keys.pin(
+            folder,
+            [base64.urlsafe_b64encode(key.public_key().public_bytes_raw()).decode().rstrip("=")],
+        )
+        assert launcher._unusable(folder, program) == ""
+        assert "none of the pinned" in launcher._unusable(
+            folder, msgspec.structs.replace(program, release=None)
+        )
 
     def test_one_that_others_can_write_is_not(self, folder: Path) -> None:
         program = self.staged(folder, Ed25519PrivateKey.generate())
@@ -117,7 +154,10 @@ class TestStagedProgram:
         program = self.staged(folder, Ed25519PrivateKey.generate())
         outside = folder / "2.pyz"
         outside.write_bytes(b"program")
-        assert launcher._unusable(folder, msgspec.structs.replace(program, file="../2.pyz")) == "its file is damaged"
+        assert (
+            launcher._unusable(folder, msgspec.structs.replace(program, file="../2.pyz"))
+            == "its file is damaged"
+        )
         (folder / "agents" / "2.pyz").unlink()
         assert launcher._unusable(folder, program) == "its file is damaged"
         (folder / "agents" / "2.pyz").symlink_to(outside)

@@ -33,12 +33,19 @@ def test_the_lines_are_a_shell_script():
     """`sh -n` accepts them, with and without a file to fetch."""
     for made in (MADE, {**MADE, "agentSha256": ""}):
         text = "\n".join(instructions("paris", made))
-        assert subprocess.run(["sh", "-n"], input=text, text=True, capture_output=True, check=False).returncode == 0
+        assert (
+            subprocess.run(
+                ["sh", "-n"], input=text, text=True, capture_output=True, check=False
+            ).returncode
+            == 0
+        )
 
 
 def test_what_a_manager_says_cannot_break_out_of_its_word():
     """Every value of the answer is quoted."""
-    lines = instructions("paris", {**MADE, "url": "https://x/$(touch /tmp/owned)", "agentSha256": "'; reboot; '"})
+    lines = instructions(
+        "paris", {**MADE, "url": "https://x/$(touch /tmp/owned)", "agentSha256": "'; reboot; '"}
+    )
     text = "\n".join(lines)
     assert "'https://x/$(touch /tmp/owned)'" in text
     assert "; reboot; '" not in text.replace("'\"'\"'; reboot; '\"'\"'", "")
@@ -49,7 +56,13 @@ def test_both_forms_of_running_it():
     text = "\n".join(instructions("paris", MADE))
     assert "systemd-run --unit=fleet-agent" in text
     assert "Restart=always" in text
-    for setting in ("NoNewPrivileges=yes", "ProtectSystem=strict", "ReadWritePaths=/var/lib/fleet-agent", "MemoryMax=2G", "WatchdogSec=60"):
+    for setting in (
+        "NoNewPrivileges=yes",
+        "ProtectSystem=strict",
+        "ReadWritePaths=/var/lib/fleet-agent",
+        "MemoryMax=2G",
+        "WatchdogSec=60",
+    ):
         assert f"-p {setting}" in text
     assert text.count("run --state-dir /var/lib/fleet-agent") == 2
 

@@ -15,7 +15,10 @@ SOURCE = {"target": "prod", "customization": ""}
     ("effect", "line"),
     [
         ({"what": "added", "new": SOURCE}, "would deploy bundle/web to 1 cluster (a): target prod"),
-        ({"what": "removed", "old": SOURCE, "clusters": 7}, "would remove bundle/web from 7 clusters (a and 6 more)"),
+        (
+            {"what": "removed", "old": SOURCE, "clusters": 7},
+            "would remove bundle/web from 7 clusters (a and 6 more)",
+        ),
         (
             {
                 "what": "changed",
@@ -23,10 +26,18 @@ SOURCE = {"target": "prod", "customization": ""}
                 "new": {"target": "dev", "customization": "s"},
                 "why": ["options", "target", "customization"],
             },
-            "would redeploy bundle/web on 1 cluster (a): target prod -> dev, customization (no name) -> s, options",
+            (
+                "would redeploy bundle/web on 1 cluster (a): target prod -> dev, customization (no"
+                " name) -> s, options"
+            ),
         ),
         (
-            {"what": "told", "old": SOURCE, "new": {"target": "dev", "customization": ""}, "why": ["target"]},
+            {
+                "what": "told",
+                "old": SOURCE,
+                "new": {"target": "dev", "customization": ""},
+                "why": ["target"],
+            },
             "would update bundle/web on 1 cluster (a) without deploying again: target prod -> dev",
         ),
     ],

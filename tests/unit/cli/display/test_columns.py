@@ -30,7 +30,9 @@ def test_unknown_kinds_name_the_nearest():
 
 def test_short_names_are_unambiguous():
     """No two kinds share one."""
-    names = [name for plural, kind in KINDS.items() for name in (plural, kind.kind.lower(), *kind.short)]
+    names = [
+        name for plural, kind in KINDS.items() for name in (plural, kind.kind.lower(), *kind.short)
+    ]
     assert len(names) == len(set(names))
     assert plurals_of("gr,b") == ["gitrepos", "bundles"]
     assert "secrets" not in plurals_of("all")
@@ -48,11 +50,22 @@ def test_every_state_has_a_rank():
     """Ready is the last, ErrApplied before Offline."""
     ranks = {state: rank({"status": {"display": {"state": state.value}}}) for state in State}
     assert max(ranks, key=lambda state: ranks[state]) is State.READY
-    assert ranks[State.ERR_APPLIED] < ranks[State.OFFLINE] < ranks[State.NOT_READY] < ranks[State.READY]
+    assert (
+        ranks[State.ERR_APPLIED]
+        < ranks[State.OFFLINE]
+        < ranks[State.NOT_READY]
+        < ranks[State.READY]
+    )
 
 
 def test_fleets_messages_without_what_the_columns_say():
     """The state and the count stand beside it; other messages stay."""
-    assert short("ErrApplied(2) [Cluster fleet-default/paris: no such image]") == "paris: no such image"
-    assert short("Pending(8) [Cluster paris]; NotReady(1) [Cluster w/lyon: 0/1 [x]]") == "paris; lyon: 0/1 [x]"
+    assert (
+        short("ErrApplied(2) [Cluster fleet-default/paris: no such image]")
+        == "paris: no such image"
+    )
+    assert (
+        short("Pending(8) [Cluster paris]; NotReady(1) [Cluster w/lyon: 0/1 [x]]")
+        == "paris; lyon: 0/1 [x]"
+    )
     assert short("silent since noon") == "silent since noon"

@@ -63,17 +63,35 @@ def test_documents_are_escaped_and_whole(form: Format, capsys: pytest.CaptureFix
 
 
 def test_table_is_aligned_by_cells(capsys: pytest.CaptureFixture[str]):
-    """A character of double width counts twice; nothing is a dash; without a terminal nothing is cut or coloured."""
-    columns = [Column("A", lambda row: row["a"]), Column("B", lambda row: row["b"], flexible=True), Column("C", lambda row: "", wide=True)]
-    output.table(columns, [{"a": "漢字", "b": "Ready"}, {"a": "x", "b": "y" * 200}, {"a": "", "b": "z"}])
-    assert capsys.readouterr().out.split("\n") == ["A      B", "漢字   Ready", "x      " + "y" * 200, "-      z", ""]
+    """A character of double width counts twice; nothing is a dash; without a terminal nothing is
+    cut or coloured.
+    """
+    columns = [
+        Column("A", lambda row: row["a"]),
+        Column("B", lambda row: row["b"], flexible=True),
+        Column("C", lambda row: "", wide=True),
+    ]
+    output.table(
+        columns, [{"a": "漢字", "b": "Ready"}, {"a": "x", "b": "y" * 200}, {"a": "", "b": "z"}]
+    )
+    assert capsys.readouterr().out.split("\n") == [
+        "A      B",
+        "漢字   Ready",
+        "x      " + "y" * 200,
+        "-      z",
+        "",
+    ]
     output.table(columns, [{"a": "1", "b": "2"}], headers=False, wide=True)
     assert capsys.readouterr().out == "1   2   -\n"
 
 
 def test_flexible_columns_are_cut_last_first():
     """Names never; each flexible one keeps ten cells or its title."""
-    columns = [Column("N", str), Column("LABELS", str, flexible=True), Column("MESSAGE", str, flexible=True)]
+    columns = [
+        Column("N", str),
+        Column("LABELS", str, flexible=True),
+        Column("MESSAGE", str, flexible=True),
+    ]
     assert output._fitted(columns, [30, 40, 50], 100) == [30, 40, 24]
     assert output._fitted(columns, [30, 40, 50], 80) == [30, 34, 10]
     assert output._fitted(columns, [90, 40, 50], 80) == [90, 10, 10]

@@ -26,10 +26,28 @@ ATTACKS = (
 def plan(names: list[str], text: str, changes: int = 1, size: int = 1) -> tuple[Plan, Pictures]:
     group = Group(what=What.CHANGED, why=[text], clusters=1, names=[text], representative=text)
     waits = [Wait(code="x", text=text)]
-    impacts = [Impact(bundle=BundleName(name), path=text, what=What.CHANGED, clusters=1, groups=[group], waits=waits) for name in names]
+    impacts = [
+        Impact(
+            bundle=BundleName(name),
+            path=text,
+            what=What.CHANGED,
+            clusters=1,
+            groups=[group],
+            waits=waits,
+        )
+        for name in names
+    ]
     key = Key("b", "v1", "ConfigMap", "", text)
-    picture = Picture([Change(key, "changed", f"--- {text}\n+{text}" * size)] * changes, [text], [text])
-    made = Plan(workspace="w", gitrepo="r", ref=text, bundles=impacts, problems=[Trouble(path="", code="c", summary=text)])
+    picture = Picture(
+        [Change(key, "changed", f"--- {text}\n+{text}" * size)] * changes, [text], [text]
+    )
+    made = Plan(
+        workspace="w",
+        gitrepo="r",
+        ref=text,
+        bundles=impacts,
+        problems=[Trouble(path="", code="c", summary=text)],
+    )
     return made, Pictures({BundleName(name): [picture] for name in names})
 
 
@@ -79,7 +97,11 @@ def test_what_does_not_fit_is_said() -> None:
     made, pictures = plan([f"b{n}" for n in range(20)], "x" * 100, changes=10, size=20)
     text = markdown(made, pictures)
     check(text)
-    assert re.search(r"_Left out, because a comment holds 65,536 characters: .*parts of others\. `fleetctl plan` shows all\._", text)
+    assert re.search(
+        r"_Left out, because a comment holds 65,536 characters: .*parts of others\. `fleetctl plan`"
+        r" shows all\._",
+        text,
+    )
     made, pictures = plan([f"b{n}" for n in range(3000)], "y" * 300)
     text = markdown(made, pictures)
     check(text)
@@ -96,7 +118,12 @@ def test_one_difference_that_is_too_large_is_cut() -> None:
 
 def test_many_deletions_fit() -> None:
     """A hundred thousand names are counted, not listed."""
-    gone = Removals(deployments=100_000, of_deployments=100_000, bundles=[BundleName(f"b{n}") for n in range(5000)], of_bundles=5000)
+    gone = Removals(
+        deployments=100_000,
+        of_deployments=100_000,
+        bundles=[BundleName(f"b{n}") for n in range(5000)],
+        of_bundles=5000,
+    )
     text = markdown(Plan(workspace="w", gitrepo="r", removals=gone), Pictures())
     check(text)
     assert "b0, b1, b2 and 4,997 more" in text

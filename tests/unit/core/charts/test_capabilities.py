@@ -10,7 +10,9 @@ from fleetctl.core.model.errors import UsageError
 
 def test_the_flags_are_those_of_helm() -> None:
     assert parse_capabilities("", []) == Capabilities()
-    found = parse_capabilities("v1.31.4", ["example.com/v1/Widget,example.com/v2", "batch/v1", "batch/v1"])
+    found = parse_capabilities(
+        "v1.31.4", ["example.com/v1/Widget,example.com/v2", "batch/v1", "batch/v1"]
+    )
     assert found == Capabilities("v1.31.4", ("example.com/v1/Widget", "example.com/v2", "batch/v1"))
 
 
@@ -27,6 +29,8 @@ def test_what_is_no_api_version_is_refused(name: str) -> None:
         parse_capabilities("", [name])
 
 
-@pytest.mark.parametrize("version", ["v1.36.1", "v1.30.2+k3s1", "v1.29.6-eks-1552ad0", "v1.31.0-rc.1+rke2r1"])
+@pytest.mark.parametrize(
+    "version", ["v1.36.1", "v1.30.2+k3s1", "v1.29.6-eks-1552ad0", "v1.31.0-rc.1+rke2r1"]
+)
 def test_versions_of_distributions_are_taken(version: str) -> None:
     assert reported(version).kube_version == version

@@ -34,7 +34,11 @@ LIB = {"lib/Chart.yaml": chart("lib"), "lib/templates/cm.yaml": "kind: ConfigMap
 @pytest.mark.parametrize("path", ["../lib", "./../lib/", "../app/../lib"])
 def test_a_library_beside_the_chart_is_vendored(path: str) -> None:
     (draft,) = scanned({"app/Chart.yaml": chart("app", dependency("lib", path)), **LIB}).drafts
-    assert sorted(draft.files) == ["Chart.yaml", "charts/lib/Chart.yaml", "charts/lib/templates/cm.yaml"]
+    assert sorted(draft.files) == [
+        "Chart.yaml",
+        "charts/lib/Chart.yaml",
+        "charts/lib/templates/cm.yaml",
+    ]
     assert draft.fingerprint == ""  # a change of the library is noticed
 
 
@@ -77,7 +81,11 @@ def test_what_is_vendored_already_is_kept() -> None:
 def test_one_library_under_two_aliases_is_vendored_once() -> None:
     two = [f"{dependency('lib', '../lib')}, alias: {alias}" for alias in ("a", "b")]
     (draft,) = scanned({"app/Chart.yaml": chart("app", *two), **LIB}).drafts
-    assert sorted(draft.files) == ["Chart.yaml", "charts/lib/Chart.yaml", "charts/lib/templates/cm.yaml"]
+    assert sorted(draft.files) == [
+        "Chart.yaml",
+        "charts/lib/Chart.yaml",
+        "charts/lib/templates/cm.yaml",
+    ]
 
 
 def test_requirements_of_an_older_chart_count() -> None:
@@ -111,7 +119,9 @@ def test_without_dependency_updates_nothing_is_vendored() -> None:
         ("../loop", ">=0", "leads back"),
     ],
 )
-def test_a_dependency_that_cannot_be_vendored_is_named(path: str, version: str, reason: str) -> None:
+def test_a_dependency_that_cannot_be_vendored_is_named(
+    path: str, version: str, reason: str
+) -> None:
     files = {
         "app/Chart.yaml": chart("app", dependency("lib", path, version)),
         "other/Chart.yaml": chart("different"),
@@ -129,7 +139,10 @@ def test_the_lock_wins_while_it_fits() -> None:
     lock = b"dependencies:\n- {name: lib, version: 1.2.3, repository: 'https://c.example'}\n"
     files = {"Chart.yaml": File(chart("app", entry).encode()), "Chart.lock": File(lock)}
     assert declared(files, "app") == [Dependency("lib", "1.2.3", "https://c.example")]
-    newer = {"Chart.yaml": File(chart("app", entry.replace("1.x", "2.x")).encode()), "Chart.lock": File(lock)}
+    newer = {
+        "Chart.yaml": File(chart("app", entry.replace("1.x", "2.x")).encode()),
+        "Chart.lock": File(lock),
+    }
     assert declared(newer, "app") == [Dependency("lib", "2.x", "https://c.example")]
 
 

@@ -31,7 +31,10 @@ PATTERN = r"https://charts\.example\.com/team"
         (PATTERN, "https://charts.example.com/index/../team/web-1.0.0.tgz"),
         (PATTERN, "https://charts.example.com/./team/."),
         (PATTERN, "https://charts.example.com/team/v1%2E0/..web/web-1.0.0.tgz"),
-        (r"https://git\.example/p/group%2Fproject/", "https://git.example/p/group%2Fproject/stable"),
+        (
+            r"https://git\.example/p/group%2Fproject/",
+            "https://git.example/p/group%2Fproject/stable",
+        ),
     ],
 )
 def test_a_named_address_gets_the_login(pattern: str, address: str) -> None:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from fleetctl.core.charts.reference import OTHER_GIT, ChartRequest, describe_unsupported, local_folder, remote_chart
+from fleetctl.core.charts.reference import (
+    OTHER_GIT,
+    ChartRequest,
+    describe_unsupported,
+    local_folder,
+    remote_chart,
+)
 from fleetctl.core.documents.gitrepo import repo_spec
 from fleetctl.core.model.bundle import File, archive_digest, pack
 from fleetctl.core.model.ids import CommitId
@@ -42,11 +48,16 @@ def test_every_form_of_an_oci_chart_is_the_same_deployment(helm: str) -> None:
     assert archive_digest(pack({})) not in archives
 
 
-@pytest.mark.parametrize("base", [f"repo: '{X}'", f"chart: '{X}'", "chart: web, repo: https://c.example"])
+@pytest.mark.parametrize(
+    "base", [f"repo: '{X}'", f"chart: '{X}'", "chart: web, repo: https://c.example"]
+)
 @pytest.mark.parametrize("custom", [f"repo: '{Y}'", f"chart: '{Y}'"])
 def test_a_customization_of_the_chart_is_found_again_on_the_cluster(base: str, custom: str) -> None:
     """The agent merges the options; the archive has the chart of the result."""
-    text = f"helm: {{{base}, version: 1.0.0}}\ntargetCustomizations:\n- {{clusterName: a, helm: {{{custom}}}}}\n"
+    text = (
+        f"helm: {{{base}, version: 1.0.0}}\ntargetCustomizations:\n- {{clusterName: a, helm:"
+        f" {{{custom}}}}}\n"
+    )
     (draft,) = scanned(text).drafts
     archive = {f"{r.folder}/{path}": file for r in draft.charts for path, file in CHART.items()}
     merged = merge(draft.spec.options, draft.spec.customizations[0].options)
@@ -134,6 +145,9 @@ def test_other_addresses_are_named(chart: str, words: str) -> None:
     assert words in found[0]
 
 
-@pytest.mark.parametrize("chart", ["", "web", "./web", "https://charts.example/web-1.0.0.tgz?sig=a//b", X, "a//b", "github.com"])
+@pytest.mark.parametrize(
+    "chart",
+    ["", "web", "./web", "https://charts.example/web-1.0.0.tgz?sig=a//b", X, "a//b", "github.com"],
+)
 def test_paths_and_archives_are_supported(chart: str) -> None:
     assert describe_unsupported(chart) is None

@@ -1,4 +1,6 @@
-"""One table of keys: the structs that read the documents, the words about them, and the JSON Schema say the same."""
+"""One table of keys: the structs that read the documents, the words about them, and the JSON Schema
+say the same.
+"""
 
 from __future__ import annotations
 
@@ -47,15 +49,24 @@ def test_the_schema_is_one() -> None:
         assert callable(compiled(name))
 
 
-@pytest.mark.parametrize("case", [c for c in cases() if "refused" not in c.expect], ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    "case", [c for c in cases() if "refused" not in c.expect], ids=lambda c: c.name
+)
 def test_what_works_fits_the_schema(case) -> None:
     """Every fleet.yaml of the corpus without a warning, but for numbers where text is wanted."""
     document = load(case.files.get("fleet.yaml", ""))
-    if document is not None and case.name != "numbers-where-text-is-wanted" and "warned" not in case.expect:
+    if (
+        document is not None
+        and case.name != "numbers-where-text-is-wanted"
+        and "warned" not in case.expect
+    ):
         assert problem(document) == ""
 
 
-@pytest.mark.parametrize("text", ["nam: x", "helm: {atomic: 5}", "targetCustomizationMode: Last", "helm: {valuesFiles: a}"])
+@pytest.mark.parametrize(
+    "text",
+    ["nam: x", "helm: {atomic: 5}", "targetCustomizationMode: Last", "helm: {valuesFiles: a}"],
+)
 def test_what_is_refused_does_not_fit_the_schema(text: str) -> None:
     """Unknown keys, types, words."""
     assert problem(load(text))
@@ -75,7 +86,10 @@ def test_topics_are_found(topic: str, path: str) -> None:
     assert find(topic)[1].path == path
 
 
-@pytest.mark.parametrize(("topic", "near"), [("helm.valus", "helm.values"), ("gitrepo.spec.path", "paths"), ("hlem", "helm")])
+@pytest.mark.parametrize(
+    ("topic", "near"),
+    [("helm.valus", "helm.values"), ("gitrepo.spec.path", "paths"), ("hlem", "helm")],
+)
 def test_unknown_topics_name_the_nearest(topic: str, near: str) -> None:
     """As a usage error."""
     with pytest.raises(UsageError) as caught:

@@ -6,45 +6,127 @@ from typing import Any
 
 import pytest
 
-from fleetctl.core.explain.deployment import Agent, Depends, Facts, Stop, Targeting, Told, Way, Window, lines, next_step
+from fleetctl.core.explain.deployment import (
+    Agent,
+    Depends,
+    Facts,
+    Stop,
+    Targeting,
+    Told,
+    Way,
+    Window,
+    lines,
+    next_step,
+)
 from fleetctl.core.model.reasons import Reason
 
 HELD = "1 of 3 clusters may be unavailable at once, 1 are"
 
 
 def way(state: str = "Progressing", **more: Any) -> Way:
-    head = {"partition": "canary", "number": 1, "partitions": 2, "members": 3, "told_here": 1, "max_unavailable": 1, "unavailable": 1}
+    head = {
+        "partition": "canary",
+        "number": 1,
+        "partitions": 2,
+        "members": 3,
+        "told_here": 1,
+        "max_unavailable": 1,
+        "unavailable": 1,
+    }
     return Way(
-        state=state, **{"waiting": f"partition canary: {HELD}", "commit": "b" * 40, "told": 1, "clusters": 9, "gate": HELD, **head, **more}
+        state=state,
+        **{
+            "waiting": f"partition canary: {HELD}",
+            "commit": "b" * 40,
+            "told": 1,
+            "clusters": 9,
+            "gate": HELD,
+            **head,
+            **more,
+        },
     )
 
 
 def facts(**more: Any) -> Facts:
-    plain: dict[str, Any] = {"workspace": "w", "cluster": "paris", "bundle": "web", "repo": "apps", "state": "Ready", "ready": True}
+    plain: dict[str, Any] = {
+        "workspace": "w",
+        "cluster": "paris",
+        "bundle": "web",
+        "repo": "apps",
+        "state": "Ready",
+        "ready": True,
+    }
     told = Told(generation=7, commit="a" * 40, at="2026-01-01T00:00:00Z", applied=7)
-    return Facts(**{**plain, "targeting": Targeting(target="prod"), "told": told, "agent": Agent(state="heard"), **more})
+    return Facts(
+        **{
+            **plain,
+            "targeting": Targeting(target="prod"),
+            "told": told,
+            "agent": Agent(state="heard"),
+            **more,
+        }
+    )
 
 
 def held(**more: Any) -> Facts:
     said = Reason("held", HELD, "rollout web", "`fleetctl why paris web`")
-    return facts(**{"state": "OutOfSync", "ready": False, "staged": "b" * 40, "rollout": way(), "reason": said, **more})
+    return facts(
+        **{
+            "state": "OutOfSync",
+            "ready": False,
+            "staged": "b" * 40,
+            "rollout": way(),
+            "reason": said,
+            **more,
+        }
+    )
 
 
-PAUSE = Stop(what="rollout web", why="freeze", who="ann", since="2026-01-01T00:00:00Z", command="fleetctl rollout resume web")
+PAUSE = Stop(
+    what="rollout web",
+    why="freeze",
+    who="ann",
+    since="2026-01-01T00:00:00Z",
+    command="fleetctl rollout resume web",
+)
 FAILED = Reason("tool-failed", "no such image", "pod.v1 shop/web", "correct what the bundle states")
 CASES = {
     "it is well": (facts(), "nothing: it is Ready. A new commit that changes it comes next", ""),
-    "it is not meant": (facts(targeting=Targeting(missed="no target matches it"), state="", ready=False), "nothing happens; change", ""),
+    "it is not meant": (
+        facts(targeting=Targeting(missed="no target matches it"), state="", ready=False),
+        "nothing happens; change",
+        "",
+    ),
     "a label would do": (
-        facts(targeting=Targeting(missed="no target matches it", labels={"env": "prod"}), state="", ready=False),
+        facts(
+            targeting=Targeting(missed="no target matches it", labels={"env": "prod"}),
+            state="",
+            ready=False,
+        ),
         "nothing happens; this would bring it here",
         "fleetctl cluster label paris env=prod",
     ),
-    "nobody enrolled": (held(agent=Agent(state="never-enrolled")), "enrol an agent", "fleetctl cluster register paris"),
-    "two agents": (held(agent=Agent(state="twin")), "end one of the two agents", "fleetctl cluster register paris --replace"),
-    "silent, before all that is held": (held(agent=Agent(state="offline"), pauses=[PAUSE]), "on a node of paris", "fleet-agent check"),
+    "nobody enrolled": (
+        held(agent=Agent(state="never-enrolled")),
+        "enrol an agent",
+        "fleetctl cluster register paris",
+    ),
+    "two agents": (
+        held(agent=Agent(state="twin")),
+        "end one of the two agents",
+        "fleetctl cluster register paris --replace",
+    ),
+    "silent, before all that is held": (
+        held(agent=Agent(state="offline"), pauses=[PAUSE]),
+        "on a node of paris",
+        "fleet-agent check",
+    ),
     "a full disk": (
-        facts(ready=False, state="WaitApplied", agent=Agent(state="heard", troubles=[Reason("disk-full", "no room", "", "make room")])),
+        facts(
+            ready=False,
+            state="WaitApplied",
+            agent=Agent(state="heard", troubles=[Reason("disk-full", "no room", "", "make room")]),
+        ),
         "disk-full: make room",
         "",
     ),
@@ -55,15 +137,34 @@ CASES = {
     ),
     "a pause holds nothing of what is Ready": (
         facts(pauses=[PAUSE]),
-        "nothing: it is Ready. A new commit that changes it waits until somebody ends the pause of rollout web",
+        (
+            "nothing: it is Ready. A new commit that changes it waits until somebody ends the pause"
+            " of rollout web"
+        ),
         "",
     ),
-    "the rollout failed": (held(rollout=way("Failed")), "a person decides", "fleetctl rollout resume web"),
-    "it was aborted": (held(rollout=way("Aborted")), "a person decides", "fleetctl rollout resume web"),
+    "the rollout failed": (
+        held(rollout=way("Failed")),
+        "a person decides",
+        "fleetctl rollout resume web",
+    ),
+    "it was aborted": (
+        held(rollout=way("Aborted")),
+        "a person decides",
+        "fleetctl rollout resume web",
+    ),
     "approval": (held(rollout=way(asks=True)), "approve it: ", "fleetctl rollout approve web"),
-    "a window": (held(window=Window(closed=True, why="nights", opens="2026-01-02T00:00:00Z")), "the window opens 2026-01-02T00:00:00Z", ""),
+    "a window": (
+        held(window=Window(closed=True, why="nights", opens="2026-01-02T00:00:00Z")),
+        "the window opens 2026-01-02T00:00:00Z",
+        "",
+    ),
     "not heard yet": (held(agent=Agent(state="unknown")), "the cluster is heard", ""),
-    "a soak": (held(rollout=way(soak_until="2026-01-02T00:00:00Z")), "the partition before has been watched until 2026", ""),
+    "a soak": (
+        held(rollout=way(soak_until="2026-01-02T00:00:00Z")),
+        "the partition before has been watched until 2026",
+        "",
+    ),
     "the budget": (held(), f"it goes by itself when this is over: partition canary: {HELD}", ""),
     "clusters that are not well": (
         held(rollout=way(blockers=["oslo", "rome"])),
@@ -76,7 +177,9 @@ CASES = {
             state="WaitingForDependency",
             ready=False,
             reason=Reason("dependency", "waits"),
-            dependencies=[Depends(what="db", state="NotReady", accepted=["Ready"], why="NotReady: 0 of 1")],
+            dependencies=[
+                Depends(what="db", state="NotReady", accepted=["Ready"], why="NotReady: 0 of 1")
+            ],
         ),
         "db becomes Ready",
         "fleetctl why paris db",
@@ -92,11 +195,20 @@ CASES = {
         "",
     ),
     "told": (
-        facts(state="WaitApplied", ready=False, told=Told(generation=8, applied=7), reason=Reason("waiting", "told")),
+        facts(
+            state="WaitApplied",
+            ready=False,
+            told=Told(generation=8, applied=7),
+            reason=Reason("waiting", "told"),
+        ),
         "its agent takes it and answers",
         "",
     ),
-    "it failed": (facts(state="ErrApplied", ready=False, reason=FAILED), "correct what the bundle states", ""),
+    "it failed": (
+        facts(state="ErrApplied", ready=False, reason=FAILED),
+        "correct what the bundle states",
+        "",
+    ),
 }
 
 

@@ -8,12 +8,31 @@ from fleetctl.core.formats.labels import check_annotation_keys, check_labels, is
 from fleetctl.core.model.errors import UsageError
 
 
-@pytest.mark.parametrize("key", ["a", "A_b.c-9", "example.com/tier", "a" * 63, f"{'a.' * 126}a/x", "fleet.cattle.io/a"])
+@pytest.mark.parametrize(
+    "key", ["a", "A_b.c-9", "example.com/tier", "a" * 63, f"{'a.' * 126}a/x", "fleet.cattle.io/a"]
+)
 def test_keys_that_kubernetes_accepts(key: str) -> None:
     assert is_key(key)
 
 
-@pytest.mark.parametrize("key", ["", "-a", "a-", "a b", "a\n", "a" * 64, "/a", "a/", "a/b/c", "UPPER.com/a", f"{'a' * 254}/x", "é", "${x}"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "-a",
+        "a-",
+        "a b",
+        "a\n",
+        "a" * 64,
+        "/a",
+        "a/",
+        "a/b/c",
+        "UPPER.com/a",
+        f"{'a' * 254}/x",
+        "é",
+        "${x}",
+    ],
+)
 def test_keys_that_kubernetes_refuses(key: str) -> None:
     assert not is_key(key)
     with pytest.raises(UsageError) as refused:

@@ -6,12 +6,20 @@ import time
 
 import pytest
 
-from fleetctl.core.formats.redact import has_login, redacted, redacted_login, refuse_login, without_public_user
+from fleetctl.core.formats.redact import (
+    has_login,
+    redacted,
+    redacted_login,
+    refuse_login,
+    without_public_user,
+)
 from fleetctl.core.model.errors import UsageError
 
 JWT = "eyJhbGciOiJSUzI1NiIsImtpZCI6IiJ9.eyJpc3MiOiJrdWJlcm5ldGVz.c2lnbmF0dXJl"
 CUT = {
-    "Get https://joe:hunter2@git.example.com/x: timeout": "Get https://***@git.example.com/x: timeout",
+    "Get https://joe:hunter2@git.example.com/x: timeout": (
+        "Get https://***@git.example.com/x: timeout"
+    ),
     f"Authorization: Bearer {JWT}": "Authorization: Bearer ***",
     f"token {JWT} is expired": "token *** is expired",
     "authorization: basic am9lOmh1bnRlcjI=": "authorization: basic ***",
@@ -61,10 +69,22 @@ def test_ordinary_words_stay(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "part", ["a" * 50 + "://", "password=", "-----BEGIN PRIVATE KEY-----", "bearer ", "eyJ", "https://a:", "https://a?b=", "//a:"]
+    "part",
+    [
+        "a" * 50 + "://",
+        "password=",
+        "-----BEGIN PRIVATE KEY-----",
+        "bearer ",
+        "eyJ",
+        "https://a:",
+        "https://a?b=",
+        "//a:",
+    ],
 )
 def test_hostile_text_costs_no_time(part: str) -> None:
-    """200 kB of beginnings are looked through in a moment (measured: some ms; quadratic would be minutes)."""
+    """200 kB of beginnings are looked through in a moment (measured: some ms; quadratic would be
+    minutes).
+    """
     text = (part * (200_000 // len(part)))[:200_000]
     begun = time.process_time()
     redacted(text)
@@ -128,7 +148,9 @@ def test_a_login_in_an_address_is_refused_and_not_repeated(address: str, left: s
     assert redacted_login(address) == left
     with pytest.raises(UsageError, match=r"\*\*\*") as caught:
         refuse_login(address, "GitRepo a", "Use a Secret.")
-    assert not {"hunter2", "ghp_token", "pw", "abc"} & set(caught.value.summary.replace(":", "@").split("@"))
+    assert not {"hunter2", "ghp_token", "pw", "abc"} & set(
+        caught.value.summary.replace(":", "@").split("@")
+    )
 
 
 @pytest.mark.parametrize("address", WITHOUT_LOGIN)
@@ -138,12 +160,19 @@ def test_an_ordinary_address_has_no_login(address: str) -> None:
 
 @pytest.mark.parametrize("address", WITHOUT_LOGIN)
 def test_an_ordinary_address_is_shown_as_it_is(address: str) -> None:
-    assert redacted_login(address) == address.replace("author=joe&file=web.tgz", "author=***&file=***")
+    assert redacted_login(address) == address.replace(
+        "author=joe&file=web.tgz", "author=***&file=***"
+    )
 
 
 def test_a_user_that_repeats_the_path_is_dropped() -> None:
     """Azure DevOps gives this form; the user names the organization, which is no secret."""
     plain = "https://dev.azure.com/org/project/_git/repo"
     assert without_public_user(plain.replace("//", "//org@")) == plain
-    for other in (plain, plain.replace("//", "//joe@"), plain.replace("//", "//org:@"), "ssh://a@h/a/b"):
+    for other in (
+        plain,
+        plain.replace("//", "//joe@"),
+        plain.replace("//", "//org:@"),
+        "ssh://a@h/a/b",
+    ):
         assert without_public_user(other) == other

@@ -9,8 +9,8 @@ from fleetctl.core.model.errors import InvalidFile
 
 # What `helm template` made of the same values (helm 4.2.3, `toJson .Values`).
 HELM = [
-    ("0644", 420), ("no", False), ("y", True), ("2001-01-01", "2001-01-01"), ("1e3", 1000), ("0o17", 15), ("1:30", "1:30"), ("=", "="),
-    ("08", 8), ("0x_1f", 31), ("-017", -15), ("1_000", 1000), (".5", 0.5), ("1.", 1), ("0b11", 3), ('"0644"', "0644"), ("", None),
+    ("0644", 420), ("no", False), ("y", True), ("2001-01-01", "2001-01-01"), ("1e3", 1000), ("0o17", 15), ("1:30", "1:30"), ("=", "="),  # noqa: E501
+    ("08", 8), ("0x_1f", 31), ("-017", -15), ("1_000", 1000), (".5", 0.5), ("1.", 1), ("0b11", 3), ('"0644"', "0644"), ("", None),  # noqa: E501
 ]  # fmt: skip
 
 
@@ -97,7 +97,7 @@ def test_merge_keys_count_with_what_they_bring_in():
 
 def test_an_unknown_tag_on_a_scalar_makes_it_text():
     """As in go-yaml: a tag of another program stops nobody."""
-    assert load("a: !vault |\n  x\nb: !Ref 5\nc: !GetAtt [x, z]\nd: !!python/object:os.system x") == {
+    assert load("a: !vault |\n  x\nb: !Ref 5\nc: !GetAtt [x, z]\nd: !!python/object:os.system x") == {  # noqa: E501
         "a": "x\n", "b": "5", "c": ["x", "z"], "d": "x",
     }  # fmt: skip
 
@@ -136,7 +136,9 @@ def test_places_are_those_of_the_keys_that_load_gives():
     assert places("y: 1\n0x10: {1e6: a}\n").keys() == {("true",), ("16",), ("16", "1e+06")}
 
 
-@pytest.mark.parametrize("char", [*map(chr, range(0x20)), "\x7f", "\x85", "\x9f", "\u2028", "\ufeff", "\uffff"])
+@pytest.mark.parametrize(
+    "char", [*map(chr, range(0x20)), "\x7f", "\x85", "\x9f", "\u2028", "\ufeff", "\uffff"]
+)
 def test_values_reach_go_unchanged(char):
     """The JSON that helm reads as YAML has no raw character that YAML folds or refuses."""
     text = json_for_yaml({"a": f"x{char}y"})

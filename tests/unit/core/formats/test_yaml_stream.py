@@ -9,7 +9,10 @@ from fleetctl.core.formats.yaml_stream import flatten, objects_of
 
 ONE = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\n"
 TWO = ONE.replace("one", "two")
-JSON = '{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "two"}, "data": {"a": "\\ud83d\\ude00\\/"}}'
+JSON = (
+    '{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "two"}, "data": {"a":'
+    ' "\\ud83d\\ude00\\/"}}'
+)
 
 
 def names(data: bytes) -> list[str]:
@@ -55,8 +58,14 @@ def test_json_escapes_that_yaml_refuses_are_written_in_another_way():
 
 
 def test_items_of_a_list_get_the_kind_of_their_list() -> None:
-    """As Kubernetes derives it, at any depth; an item without metadata or kind of its own is no reason to miss the others."""
-    inner = {"apiVersion": "v1", "kind": "ConfigMapList", "items": [{"metadata": {"name": "a"}}, {"apiVersion": "v1", "kind": "Secret"}, 3]}
+    """As Kubernetes derives it, at any depth; an item without metadata or kind of its own is no
+    reason to miss the others.
+    """
+    inner = {
+        "apiVersion": "v1",
+        "kind": "ConfigMapList",
+        "items": [{"metadata": {"name": "a"}}, {"apiVersion": "v1", "kind": "Secret"}, 3],
+    }
     assert flatten({"kind": "List", "items": [inner, {"kind": "Pod"}, {"x": 1}]}) == [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}},
         {"apiVersion": "v1", "kind": "Secret"},

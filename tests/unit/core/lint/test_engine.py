@@ -1,4 +1,6 @@
-"""Everything that is wrong or hardly meant in a fleet.yaml is found at once, with its place; nothing that Fleet takes is called wrong."""
+"""Everything that is wrong or hardly meant in a fleet.yaml is found at once, with its place;
+nothing that Fleet takes is called wrong.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,11 @@ def codes(text: str, files: list[str] | None = None, file: str = "fleet.yaml") -
 @pytest.mark.parametrize(
     ("text", "files", "found"),
     [
-        ("nam: x\nhelm:\n  relaseName: y\n  atomic: 5\n", [], ["1:unknown-key", "3:unknown-key", "4:wrong-type"]),
+        (
+            "nam: x\nhelm:\n  relaseName: y\n  atomic: 5\n",
+            [],
+            ["1:unknown-key", "3:unknown-key", "4:wrong-type"],
+        ),
         ("a: [\n", [], ["2:yaml"]),
         ("name: a\nname: b\n", [], ["2:yaml"]),
         ("- x\n", [], ["1:wrong-type"]),
@@ -29,18 +35,37 @@ def codes(text: str, files: list[str] | None = None, file: str = "fleet.yaml") -
         ("dependsOn:\n- {acceptedStates: [Redy]}\n", [], ["2:empty-dependency", "2:unknown-value"]),
         ("helm: {chart: ./web}\n", ["a.yaml"], ["1:chart-missing"]),
         ("helm: {chart: ., valuesFiles: [gone.yaml]}\n", ["Chart.yaml"], ["1:values-file-missing"]),
-        ("helm: {valuesFiles: [v.yaml]}\n", ["Chart.yaml", "v.yaml"], ["1:values-files-without-chart"]),
+        (
+            "helm: {valuesFiles: [v.yaml]}\n",
+            ["Chart.yaml", "v.yaml"],
+            ["1:values-files-without-chart"],
+        ),
         ("kustomize: {dir: over}\n", ["a.yaml"], ["1:kustomize-dir-missing"]),
         ("helm: {repo: 'https://x.example'}\n", [], ["1:repo-without-chart"]),
-        ("helm: {repo: 'oci://x.example/web', version: 1.2.3, valuesFiles: [v.yaml]}\n", ["v.yaml"], []),
-        ("targetCustomizations:\n- {clusterName: a, helm: {repo: 'oci://x.example/web', version: 1.2.3}}\n", [], []),
+        (
+            "helm: {repo: 'oci://x.example/web', version: 1.2.3, valuesFiles: [v.yaml]}\n",
+            ["v.yaml"],
+            [],
+        ),
+        (
+            (
+                "targetCustomizations:\n- {clusterName: a, helm: {repo: 'oci://x.example/web',"
+                " version: 1.2.3}}\n"
+            ),
+            [],
+            [],
+        ),
         ("helm: {chart: 'oci://x.example/web', version: 1.2.3}\n", [], ["1:oci-in-chart"]),
         ("helm: {chart: 'git::https://x.example/web?ref=v1'}\n", [], ["1:chart-address"]),
         ("helm: {chart: github.com/acme/charts//web}\n", ["a.yaml"], ["1:chart-address"]),
         ("helm: {chart: ../web}\n", ["a.yaml"], ["1:chart-missing"]),
         ("helm: {chart: ./charts//web}\n", ["charts/web/Chart.yaml"], []),
         ("helm: {chart: ., version: '1'}\n", ["Chart.yaml"], ["1:version-without-repo"]),
-        ("helm: {templateValues: {a: b}, disablePreProcess: true}\n", ["Chart.yaml"], ["1:templates-switched-off"]),
+        (
+            "helm: {templateValues: {a: b}, disablePreProcess: true}\n",
+            ["Chart.yaml"],
+            ["1:templates-switched-off"],
+        ),
         (
             (
                 "diff: {comparePatches: [{apiVersion: v1, kind: Pod, jsonPointers: [a],"
@@ -49,22 +74,52 @@ def codes(text: str, files: list[str] | None = None, file: str = "fleet.yaml") -
             [],
             ["1:diff-operation", "1:diff-operation", "1:diff-operation"],
         ),
-        ("yaml: {overlays: [o]}\n", ["Chart.yaml", "overlays/o/a.yaml"], ["1:overlays-without-effect"]),
+        (
+            "yaml: {overlays: [o]}\n",
+            ["Chart.yaml", "overlays/o/a.yaml"],
+            ["1:overlays-without-effect"],
+        ),
         ("yaml: {overlays: [o]}\n", ["a.yaml"], ["1:overlay-missing"]),
-        ("yaml: {overlays: [o]}\n", ["a.yaml", "overlays/o/b_patch.yaml"], ["1:patch-without-target"]),
+        (
+            "yaml: {overlays: [o]}\n",
+            ["a.yaml", "overlays/o/b_patch.yaml"],
+            ["1:patch-without-target"],
+        ),
         ("helm: {waitForJobs: true}\n", ["Chart.yaml"], ["1:wait-without-timeout"]),
         ("namespace: a\ndefaultNamespace: b\n", [], ["2:two-namespaces"]),
-        ("targetCustomizations:\n- {clusterSelector: {}, name: a}\n- {clusterName: x, name: b}\n", [], ["3:shadowed"]),
-        ("targetCustomizations:\n- {clusterName: a, name: one}\n- {clusterName: b, name: one}\n", [], ["3:name-twice"]),
+        (
+            (
+                "targetCustomizations:\n- {clusterSelector: {}, name: a}\n- {clusterName: x, name:"
+                " b}\n"
+            ),
+            [],
+            ["3:shadowed"],
+        ),
+        (
+            "targetCustomizations:\n- {clusterName: a, name: one}\n- {clusterName: b, name: one}\n",
+            [],
+            ["3:name-twice"],
+        ),
         ("forceSyncGeneration: 3\n", [], ["1:force-sync-generation"]),
         ("correctDrift: {force: true}\n", [], ["1:correct-drift-off"]),
         ("name: me\ndependsOn: [{name: me}]\n", [], ["2:depends-on-itself"]),
         ("diff: {comparePatches: [{name: x}]}\n", [], ["1:diff-incomplete"]),
         ("deleteNamespace: true\nnamespace: kube-system\n", [], ["1:protected-namespace"]),
         ("helm: {values: {a: '${ .ClusterName'}}\n", ["Chart.yaml"], ["1:template-open"]),
-        ("helm: {values: {a: global.fleet.clusterLables.x}}\n", ["Chart.yaml"], ["1:cluster-label"]),
+        (
+            "helm: {values: {a: global.fleet.clusterLables.x}}\n",
+            ["Chart.yaml"],
+            ["1:cluster-label"],
+        ),
         ("helm: {chart: c, repo: 'https://x.example', version: 1.10}\n", [], ["1:number-as-text"]),
-        ("targetCustomizations:\n- {clusterSelector: {matchExpressions: [{key: a, operator: Is}]}}\n", [], ["2:unknown-value"]),
+        (
+            (
+                "targetCustomizations:\n- {clusterSelector: {matchExpressions: [{key: a, operator:"
+                " Is}]}}\n"
+            ),
+            [],
+            ["2:unknown-value"],
+        ),
         ("forceSyncGeneration: 3 # fleetctl: ignore[force-sync-generation]\n", [], []),
         ("nam: x # fleetctl: ignore[unknown-key]\n", [], ["1:unknown-key"]),
     ],
@@ -77,7 +132,10 @@ def test_findings(text: str, files: list[str], found: list[str]) -> None:
 def test_an_unknown_key_names_where_it_belongs() -> None:
     """Also a key that stands one level too high."""
     [finding] = lint(b"valuesFiles: [a]\n", files=[])
-    assert finding.next_step == "Did you mean `helm.valuesFiles[]`?" or "helm.valuesFiles" in finding.next_step
+    assert (
+        finding.next_step == "Did you mean `helm.valuesFiles[]`?"
+        or "helm.valuesFiles" in finding.next_step
+    )
 
 
 def test_fleet_yml_beside_fleet_yaml_is_not_read() -> None:
@@ -89,27 +147,54 @@ def test_fleet_yml_beside_fleet_yaml_is_not_read() -> None:
 
 def test_lines_of_fleetignore_that_match_nothing() -> None:
     """A path with a slash never does, as in Fleet."""
-    found = lint_ignore(b"*.md\nsub/x.yaml\nsub/*\n# c\ngone\n", file=".fleetignore", files=["a.md", "sub/x.yaml"])
+    found = lint_ignore(
+        b"*.md\nsub/x.yaml\nsub/*\n# c\ngone\n", file=".fleetignore", files=["a.md", "sub/x.yaml"]
+    )
     assert [(f.line, f.code) for f in found] == [(2, "ignore-line"), (5, "ignore-line")]
 
 
 def test_manifests_are_checked_too() -> None:
     """GitRepo, Cluster and ClusterGroup."""
-    text = b"apiVersion: fleet.cattle.io/v1alpha1\nkind: GitRepo\nmetadata: {name: a}\nspec:\n  brnch: x\n  targets: [{name: x}]\n"
-    assert [(f.line, f.code) for f in lint_manifest(text, file="g.yaml")] == [(4, "missing-key"), (5, "unknown-key"), (6, "no-criterion")]
+    text = (
+        b"apiVersion: fleet.cattle.io/v1alpha1\nkind: GitRepo\nmetadata: {name: a}\nspec:\n  brnch:"
+        b" x\n  targets: [{name: x}]\n"
+    )
+    assert [(f.line, f.code) for f in lint_manifest(text, file="g.yaml")] == [
+        (4, "missing-key"),
+        (5, "unknown-key"),
+        (6, "no-criterion"),
+    ]
 
 
-@pytest.mark.parametrize("case", [c for c in cases() if "refused" not in c.expect], ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    "case", [c for c in cases() if "refused" not in c.expect], ids=lambda c: c.name
+)
 def test_what_works_is_not_called_an_error(case) -> None:
     """Every case of the corpus that deploys."""
     text = case.files.get("fleet.yaml", "")
     files = [path for path in case.files if path != "fleet.yaml"]
     wrong = [f for f in lint(text.encode(), files=files) if f.severity is Severity.ERROR]
-    told = {"kustomize-dir-missing", "patch-without-target", "invalid-name"} if "fails" in case.expect else set()
+    told = (
+        {"kustomize-dir-missing", "patch-without-target", "invalid-name"}
+        if "fails" in case.expect
+        else set()
+    )
     assert [f for f in wrong if f.code not in told] == []
 
 
-LINES = ["helm:", "  values: {a: 1}", "  chart: x", "name: y", "- a", "&a x", "*a", "targets:", "- name: z", "diff: 5", "${ x"]
+LINES = [
+    "helm:",
+    "  values: {a: 1}",
+    "  chart: x",
+    "name: y",
+    "- a",
+    "&a x",
+    "*a",
+    "targets:",
+    "- name: z",
+    "diff: 5",
+    "${ x",
+]
 words = st.sampled_from([*LINES, "yaml: {overlays: [1]}"])
 
 

@@ -15,18 +15,28 @@ def warnings(text: str) -> list[tuple[str, int, str]]:
 
 
 def test_keys_are_read_in_any_letter_case():
-    """As Go reads them, at every depth; the right spelling is a warning, and wins over another one."""
+    """As Go reads them, at every depth; the right spelling is a warning, and wins over another
+    one.
+    """
     text = (
-        "DefaultNamespace: a\ndefaultNamespace: b\nhelm: {releasename: r, Values: {Keep: Me}, waitforjobs: true}\n"
-        "targetcustomizations:\n- {Name: p, clusterselector: {MatchLabels: {env: 1}}, HELM: {ATOMIC: true}}\n"
-        "dependson: [{NAME: x}]\nrolloutstrategy: {Partitions: [{maxunavailable: 1}]}\n"
+        "DefaultNamespace: a\ndefaultNamespace: b\nhelm: {releasename: r, Values: {Keep: Me},"
+        " waitforjobs: true}\ntargetcustomizations:\n- {Name: p, clusterselector: {MatchLabels:"
+        " {env: 1}}, HELM: {ATOMIC: true}}\ndependson: [{NAME: x}]\nrolloutstrategy: {Partitions:"
+        " [{maxunavailable: 1}]}\n"
     )
     fleet = parse(text.encode())
     assert fleet.options.default_namespace == "b"
-    assert (fleet.options.helm.release_name, fleet.options.helm.values, fleet.options.helm.wait_for_jobs) == ("r", {"Keep": "Me"}, True)
+    assert (
+        fleet.options.helm.release_name,
+        fleet.options.helm.values,
+        fleet.options.helm.wait_for_jobs,
+    ) == ("r", {"Keep": "Me"}, True)
     assert fleet.customizations[0].cluster_selector == {"matchLabels": {"env": "1"}}
     assert fleet.customizations[0].options.helm.atomic
-    assert (fleet.depends_on[0].name, fleet.rollout_strategy) == ("x", {"partitions": [{"maxUnavailable": 1}]})
+    assert (fleet.depends_on[0].name, fleet.rollout_strategy) == (
+        "x",
+        {"partitions": [{"maxUnavailable": 1}]},
+    )
     assert {code for code, _, _ in warnings(text)} == {"key-case"}
     assert ("key-case", 1, "Write `defaultNamespace`.") in warnings(text)
 
@@ -35,10 +45,28 @@ def test_keys_are_read_in_any_letter_case():
     ("text", "step"),
     [
         ("targetNamespace: x", "Write `namespace`."),
-        ("helm: {namespace: x}", "Write `defaultNamespace` at the top level, or `namespace` there to put every object into it."),
+        (
+            "helm: {namespace: x}",
+            (
+                "Write `defaultNamespace` at the top level, or `namespace` there to put every"
+                " object into it."
+            ),
+        ),
         ("helm: {createNamespace: true}", "Write `createNamespace` at the top level."),
-        ("clusterGroup: x", "Write it in an entry of `targetCustomizations`, or of `overrideTargets` to choose the clusters."),
-        ("clusterSelector: {}", "Write it in an entry of `targetCustomizations`, or of `overrideTargets` to choose the clusters."),
+        (
+            "clusterGroup: x",
+            (
+                "Write it in an entry of `targetCustomizations`, or of `overrideTargets` to choose"
+                " the clusters."
+            ),
+        ),
+        (
+            "clusterSelector: {}",
+            (
+                "Write it in an entry of `targetCustomizations`, or of `overrideTargets` to choose"
+                " the clusters."
+            ),
+        ),
         ("values: {a: 1}", "Write it as `helm.values`."),
         ("valuesFiles: [a]", "Write it as `helm.valuesFiles`."),
         ("chart: x", "Write it as `helm.chart`."),
@@ -55,10 +83,22 @@ def test_keys_are_read_in_any_letter_case():
         ("helm: {correctDrift: {}}", "Write `correctDrift` at the top level."),
         ("helm: {labels: {}}", "Write `labels` at the top level."),
         ("diff: {ignore: {}}", "Write `ignore` at the top level."),
-        ("kustomize: {namespace: x}", "Write `defaultNamespace` at the top level, or `namespace` there to put every object into it."),
+        (
+            "kustomize: {namespace: x}",
+            (
+                "Write `defaultNamespace` at the top level, or `namespace` there to put every"
+                " object into it."
+            ),
+        ),
         ("targetCustomizations: [{clusterName: a, values: {}}]", "Write it as `helm.values`."),
-        ("targetCustomizations: [{clusterName: a, helm: {namespace: x}}]", "Write `defaultNamespace` at the top level, or `namespace`"),
-        ("targetCustomizations: [{clusterName: a, dependsOn: []}]", "Write `dependsOn` at the top level."),
+        (
+            "targetCustomizations: [{clusterName: a, helm: {namespace: x}}]",
+            "Write `defaultNamespace` at the top level, or `namespace`",
+        ),
+        (
+            "targetCustomizations: [{clusterName: a, dependsOn: []}]",
+            "Write `dependsOn` at the top level.",
+        ),
     ],
 )
 def test_a_misplaced_key_gets_the_place_where_it_has_an_effect(text, step):
@@ -66,16 +106,18 @@ def test_a_misplaced_key_gets_the_place_where_it_has_an_effect(text, step):
     [(code, line, next_step)] = warnings(text)
     assert (code, line) == ("misplaced-key", 1)
     assert next_step.startswith(step)
-    assert [(f.severity, f.code, f.next_step) for f in lint(text.encode())] == [(Severity.WARNING, code, next_step)]
+    assert [(f.severity, f.code, f.next_step) for f in lint(text.encode())] == [
+        (Severity.WARNING, code, next_step)
+    ]
 
 
 @pytest.mark.parametrize(
     ("text", "near"),
     [
-        ("helm: {valeus: {}}", "values"), ("lables: {}", "labels"), ("hlem: {}", "helm"), ("namespaces: x", "namespace"),
-        ("dependOn: []", "dependsOn"), ("defaultnamspace: x", "defaultNamespace"), ("targetCustomization: []", "targetCustomizations"),
-        ("helm: {charts: x}", "chart"), ("helm: {ValuesFile: [x]}", "valuesFiles"), ("rolloutStrategy: {partition: []}", "partitions"),
-        ("targetCustomizations: [{clusterSelectors: {}}]", "clusterSelector"), ("diff: {comparePatch: []}", "comparePatches"),
+        ("helm: {valeus: {}}", "values"), ("lables: {}", "labels"), ("hlem: {}", "helm"), ("namespaces: x", "namespace"),  # noqa: E501
+        ("dependOn: []", "dependsOn"), ("defaultnamspace: x", "defaultNamespace"), ("targetCustomization: []", "targetCustomizations"),  # noqa: E501
+        ("helm: {charts: x}", "chart"), ("helm: {ValuesFile: [x]}", "valuesFiles"), ("rolloutStrategy: {partition: []}", "partitions"),  # noqa: E501
+        ("targetCustomizations: [{clusterSelectors: {}}]", "clusterSelector"), ("diff: {comparePatch: []}", "comparePatches"),  # noqa: E501
     ],
 )  # fmt: skip
 def test_a_typing_error_is_an_error_with_the_right_key(text, near):
@@ -86,7 +128,14 @@ def test_a_typing_error_is_an_error_with_the_right_key(text, near):
     assert "unknown-key" in [f.code for f in lint(text.encode()) if f.severity is Severity.ERROR]
 
 
-@pytest.mark.parametrize("text", ["x-common: {a: 1}", "helm: {kubeVersion: 1}", "targetCustomizations: [{clusterName: a, owner: me}]"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x-common: {a: 1}",
+        "helm: {kubeVersion: 1}",
+        "targetCustomizations: [{clusterName: a, owner: me}]",
+    ],
+)
 def test_a_key_that_nobody_knows_is_a_warning_unless_the_reader_is_strict(text):
     """`spec.strict` of the GitRepo and `validate --strict` refuse it."""
     assert [code for code, _, _ in warnings(text)] == ["ignored-key"]
@@ -106,7 +155,11 @@ def test_a_key_that_nobody_knows_is_a_warning_unless_the_reader_is_strict(text):
         ("{matchExpressions: [x]}", "x", "is not a map"),
         ("{matchExpressions: [{key: a}]}", "{key", "operator is missing"),
         ("{matchExpressions: [{key: 5, operator: In}]}", "key", "key is missing or is not text"),
-        ("{matchExpressions: [{key: a, operator: is, values: [1]}]}", "operator", "none of In, NotIn, Exists, DoesNotExist"),
+        (
+            "{matchExpressions: [{key: a, operator: is, values: [1]}]}",
+            "operator",
+            "none of In, NotIn, Exists, DoesNotExist",
+        ),
         ("{matchExpressions: [{key: a, operator: In, values: b}]}", "values", "is not a list"),
         ("{matchExpressions: [{key: a, operator: In, values: [{}]}]}", "{}", "is not text"),
         ("{env: prod}", "env", "unknown key"),
@@ -124,21 +177,33 @@ def test_a_key_that_nobody_knows_is_a_warning_unless_the_reader_is_strict(text):
     ],
 )
 def test_a_selector_of_a_wrong_form_is_refused_where_it_is_written(selector, place, words, where):
-    """An unknown key in it is always an error: the selector that is left would pick every cluster."""
+    """An unknown key in it is always an error: the selector that is left would pick every
+    cluster.
+    """
     text = where.replace("{}", selector) + "\n"
     with pytest.raises(InvalidFile, match=words) as caught:
         parse(text.encode())
     line = text.splitlines()[caught.value.line - 1]
     shown = place if place != "clusterSelector" else "elector"
     assert shown in line[caught.value.column - 1 :]
-    assert any(f.severity is Severity.ERROR and f.line == caught.value.line for f in lint(text.encode()))
+    assert any(
+        f.severity is Severity.ERROR and f.line == caught.value.line for f in lint(text.encode())
+    )
 
 
 def test_null_counts_as_not_written():
     """As in Go, at every depth; values of a chart keep theirs."""
-    text = "name:\nhelm: {chart: , values: {a: }, valuesFiles: }\nrolloutStrategy:\ntargetCustomizations: [{name: , clusterSelector: {}}]\n"
+    text = (
+        "name:\nhelm: {chart: , values: {a: }, valuesFiles:"
+        " }\nrolloutStrategy:\ntargetCustomizations: [{name: , clusterSelector: {}}]\n"
+    )
     fleet = parse(text.encode())
-    assert (fleet.name, fleet.rollout_strategy, fleet.options.helm.chart, fleet.options.helm.values) == ("", None, None, {"a": None})
+    assert (
+        fleet.name,
+        fleet.rollout_strategy,
+        fleet.options.helm.chart,
+        fleet.options.helm.values,
+    ) == ("", None, None, {"a": None})
     assert [f.code for f in lint(text.encode())] == []
 
 

@@ -1,4 +1,6 @@
-"""Statements about agent releases: what is signed, the file, the runtime that they name, and which version is newer."""
+"""Statements about agent releases: what is signed, the file, the runtime that they name, and which
+version is newer.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,15 @@ import itertools
 import msgspec
 import pytest
 
-from fleetctl.core.model.agent_release import AgentRelease, Runtime, is_newer, of_file, release_bytes, runtime_of, to_file
+from fleetctl.core.model.agent_release import (
+    AgentRelease,
+    Runtime,
+    is_newer,
+    of_file,
+    release_bytes,
+    runtime_of,
+    to_file,
+)
 from fleetctl.core.model.errors import UsageError
 
 RELEASE = AgentRelease(
@@ -24,14 +34,25 @@ RELEASE = AgentRelease(
 def test_the_signed_bytes_are_these():
     """Frozen: what was signed once must verify for ever."""
     assert release_bytes(RELEASE) == (
-        b"fleet-agent-release-v1\n0.2.0\ncpython-3.11\nx86_64-linux-gnu\n1234\n" + b"ab" * 32 + b"\nreplaces-older"
+        b"fleet-agent-release-v1\n0.2.0\ncpython-3.11\nx86_64-linux-gnu\n1234\n"
+        + b"ab" * 32
+        + b"\nreplaces-older"
     )
 
 
 def test_every_field_but_the_signature_is_signed():
     """Changing any of them changes the bytes."""
-    others = {"version": "0.2.1", "python": "cpython-3.12", "platform": "aarch64-linux-gnu", "size": 1, "sha256": "cd" * 32}
-    changed = [msgspec.structs.replace(RELEASE, **{name: value}) for name, value in (others | {"replaces_newer": True}).items()]
+    others = {
+        "version": "0.2.1",
+        "python": "cpython-3.12",
+        "platform": "aarch64-linux-gnu",
+        "size": 1,
+        "sha256": "cd" * 32,
+    }
+    changed = [
+        msgspec.structs.replace(RELEASE, **{name: value})
+        for name, value in (others | {"replaces_newer": True}).items()
+    ]
     assert len({release_bytes(r) for r in [RELEASE, *changed]}) == len(changed) + 1
 
 
@@ -63,7 +84,9 @@ def test_a_file_that_is_not_a_statement_is_refused(change: dict[str, object]):
         of_file(msgspec.json.encode(fields), file="x.sig")
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b"null", b'{"format":"fleet-agent-release-v1"}'])
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"[]", b"\xff", b"null", b'{"format":"fleet-agent-release-v1"}']
+)
 def test_bytes_that_are_no_statement_are_refused(data: bytes):
     """One line, never a trace."""
     with pytest.raises(UsageError):
@@ -72,15 +95,30 @@ def test_bytes_that_are_no_statement_are_refused(data: bytes):
 
 def test_the_runtime_is_what_compiled_libraries_must_fit():
     """Python, machine and C library, as extension modules are named."""
-    assert runtime_of(".cpython-311-x86_64-linux-gnu.so") == Runtime("cpython-3.11", "x86_64-linux-gnu")
-    assert runtime_of(".cpython-313-aarch64-linux-musl.so") == Runtime("cpython-3.13", "aarch64-linux-musl")
+    assert runtime_of(".cpython-311-x86_64-linux-gnu.so") == Runtime(
+        "cpython-3.11", "x86_64-linux-gnu"
+    )
+    assert runtime_of(".cpython-313-aarch64-linux-musl.so") == Runtime(
+        "cpython-3.13", "aarch64-linux-musl"
+    )
     assert runtime_of(".cpython-312-darwin.so") == Runtime("cpython-3.12", "darwin")
     assert runtime_of(".so") == Runtime("unknown", "unknown")
 
 
 def test_versions_in_their_order():
     """Each is newer than every one before it, and none than itself."""
-    rising = ["0.1.0a1", "0.1.0rc1", "0.1.0", "0.1.0+build.2", "0.1.0+build.10", "0.1.1", "0.2", "0.10.0", "1.0", "v2.0"]
+    rising = [
+        "0.1.0a1",
+        "0.1.0rc1",
+        "0.1.0",
+        "0.1.0+build.2",
+        "0.1.0+build.10",
+        "0.1.1",
+        "0.2",
+        "0.10.0",
+        "1.0",
+        "v2.0",
+    ]
     for (at, one), (other_at, other) in itertools.product(enumerate(rising), repeat=2):
         assert is_newer(one, other) == (at > other_at), (one, other)
     assert is_newer("1.0.0", "1.0") is False

@@ -28,13 +28,22 @@ def test_names_of_any_length_that_git_holds_survive():
     archive = pack(files)
     assert unpack(archive) == files
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
-        assert {i.name: (i.isreg(), i.mode) for i in tar} == {n: (True, 0o755 if f.executable else 0o644) for n, f in files.items()}
+        assert {i.name: (i.isreg(), i.mode) for i in tar} == {
+            n: (True, 0o755 if f.executable else 0o644) for n, f in files.items()
+        }
 
 
 def test_the_digest_of_short_names_does_not_change():
     """Bundles that run would all be deployed again."""
-    files = {"fleet/a.yaml": File(b"k: v\n"), "run.sh": File(b"#!/bin/sh\n", executable=True), "é/" + "x" * 100: File(b"")}
-    assert archive_digest(pack(files)) == "8f0cb2e80b547ee64cdd7e71c8859a442ab07f11bc7d8d041c636c867c016029"
+    files = {
+        "fleet/a.yaml": File(b"k: v\n"),
+        "run.sh": File(b"#!/bin/sh\n", executable=True),
+        "é/" + "x" * 100: File(b""),
+    }
+    assert (
+        archive_digest(pack(files))
+        == "8f0cb2e80b547ee64cdd7e71c8859a442ab07f11bc7d8d041c636c867c016029"
+    )
 
 
 def test_as_many_long_names_as_a_bundle_may_hold_are_read():
@@ -44,7 +53,9 @@ def test_as_many_long_names_as_a_bundle_may_hold_are_read():
     assert len(unpack(pack(files, limits), limits)) == limits.files
 
 
-@pytest.mark.parametrize("path", ["x" * 256, "é" * 128, "a/" + "x" * 256 + "/b", "/".join(["p" * 200] * 6)])
+@pytest.mark.parametrize(
+    "path", ["x" * 256, "é" * 128, "a/" + "x" * 256 + "/b", "/".join(["p" * 200] * 6)]
+)
 def test_names_that_no_file_system_holds_are_refused(path):
     """With the limit in the message."""
     assert check_path(path)

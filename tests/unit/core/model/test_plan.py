@@ -24,7 +24,9 @@ def have(archive: str = "a", options: str = "o", *, removed: bool = False) -> Ha
 
 class TestDecide:
     def test_only_content_redeploys(self) -> None:
-        """Another archive or other options: a new generation. Another label of the bundle: the same one, told anew."""
+        """Another archive or other options: a new generation. Another label of the bundle: the same
+        one, told anew.
+        """
         assert decide({KEY: want("x")}, {KEY: have()})[0].redeploy
         assert decide({KEY: want("a", "p")}, {KEY: have()})[0].redeploy
         told = decide({KEY: want(shown="labels")}, {KEY: have()})
@@ -47,10 +49,22 @@ def test_the_limit_of_removals(removals: int, of: int) -> None:
 class TestStates:
     def test_an_old_report_is_no_answer_to_a_new_generation(self) -> None:
         """Ready at 1 says nothing of 2; Ready without ready resources is not ready."""
-        ready = Report(bundle=BundleName("b"), generation=Generation(1), applied=Generation(1), state=State.READY, ready=True)
+        ready = Report(
+            bundle=BundleName("b"),
+            generation=Generation(1),
+            applied=Generation(1),
+            state=State.READY,
+            ready=True,
+        )
         assert deployment_state(ready, Generation(1)) is State.READY
         assert deployment_state(ready, Generation(2)) is State.WAIT_APPLIED
-        lying = Report(bundle=BundleName("b"), generation=Generation(2), applied=Generation(1), state=State.READY, ready=True)
+        lying = Report(
+            bundle=BundleName("b"),
+            generation=Generation(2),
+            applied=Generation(1),
+            state=State.READY,
+            ready=True,
+        )
         assert deployment_state(lying, Generation(2)) is State.NOT_READY
 
     def test_silence_is_never_ready(self) -> None:

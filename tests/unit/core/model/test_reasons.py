@@ -1,20 +1,57 @@
-"""Causes that are the same on many clusters are one group, counted, with the text as an agent wrote it."""
+"""Causes that are the same on many clusters are one group, counted, with the text as an agent wrote
+it.
+"""
 
 from __future__ import annotations
 
 import pytest
 
 from fleetctl.core.model.ids import BundleName, Generation
-from fleetctl.core.model.reasons import MOST_GROUPS, Group, Reason, cause_key, merged, message_of, normalised, of_report, shown
+from fleetctl.core.model.reasons import (
+    MOST_GROUPS,
+    Group,
+    Reason,
+    cause_key,
+    merged,
+    message_of,
+    normalised,
+    of_report,
+    shown,
+)
 from fleetctl.core.model.status import Report, State
 
 
-def report(state: State = State.ERR_APPLIED, code: str = "tool-failed", message: str = "no such image", **more: str) -> Report:
-    return Report(bundle=BundleName("web"), generation=Generation(7), state=state, code=code, message=message, **more)
+def report(
+    state: State = State.ERR_APPLIED,
+    code: str = "tool-failed",
+    message: str = "no such image",
+    **more: str,
+) -> Report:
+    return Report(
+        bundle=BundleName("web"),
+        generation=Generation(7),
+        state=state,
+        code=code,
+        message=message,
+        **more,
+    )
 
 
-def group(cause: str = "no such image", count: int = 1, *, state: State = State.ERR_APPLIED, cluster: str = "paris") -> Group:
-    return Group(state, Reason("tool-failed", cause, hint="correct it"), count, cluster, "web", "fleet-default")
+def group(
+    cause: str = "no such image",
+    count: int = 1,
+    *,
+    state: State = State.ERR_APPLIED,
+    cluster: str = "paris",
+) -> Group:
+    return Group(
+        state,
+        Reason("tool-failed", cause, hint="correct it"),
+        count,
+        cluster,
+        "web",
+        "fleet-default",
+    )
 
 
 @pytest.mark.parametrize(
@@ -23,8 +60,14 @@ def group(cause: str = "no such image", count: int = 1, *, state: State = State.
         ("pod.v1 shop/web-7d9f8b6c5-x2x4z: back-off", "pod.v1 shop/web-6c8dbb6f4d-qqwwz: back-off"),
         ("dial tcp 10.0.3.4:443: refused", "dial tcp 192.168.1.77:443: refused"),
         ("timed out after 30.2 s", "timed out after 31 s"),
-        ("object 5f1e7f1c-8a2f-4a39-9d8e-2d6c51d2aaaa is gone", "object 0b8a4d50-1111-4c3f-8cfe-f0f0f0f0f0f0 is gone"),
-        ("certificate expired at 2026-01-02T03:04:05Z", "certificate expired at 2025-11-12T13:14:15Z"),
+        (
+            "object 5f1e7f1c-8a2f-4a39-9d8e-2d6c51d2aaaa is gone",
+            "object 0b8a4d50-1111-4c3f-8cfe-f0f0f0f0f0f0 is gone",
+        ),
+        (
+            "certificate expired at 2026-01-02T03:04:05Z",
+            "certificate expired at 2025-11-12T13:14:15Z",
+        ),
         (f"digest sha256:{'a' * 64} is wrong", f"digest sha256:{'b' * 64} is wrong"),
     ],
 )
@@ -49,7 +92,12 @@ def test_other_troubles_stay_apart(one: str, other: str) -> None:
 
 def test_a_key_tells_code_text_and_object_apart() -> None:
     """What is Ready has none."""
-    keys = {cause_key(report()), cause_key(report(code="error")), cause_key(report(message="x")), cause_key(report(object="pod x/y"))}
+    keys = {
+        cause_key(report()),
+        cause_key(report(code="error")),
+        cause_key(report(message="x")),
+        cause_key(report(object="pod x/y")),
+    }
     assert len(keys) == 4
     assert cause_key(report(State.READY, "", "")) == ""
 
@@ -69,8 +117,16 @@ def test_groups_are_merged_and_the_worst_comes_first() -> None:
         group("b", 9, cluster="rome"),
         group("c", 100, state=State.NOT_READY),
         group("a", 3, cluster="oslo"),
-        group("silent since 2026-01-01T00:00:00Z, last state Ready at generation 7", 1, state=State.OFFLINE),
-        group("silent since 2026-02-01T00:00:00Z, last state Ready at generation 7", 1, state=State.OFFLINE),
+        group(
+            "silent since 2026-01-01T00:00:00Z, last state Ready at generation 7",
+            1,
+            state=State.OFFLINE,
+        ),
+        group(
+            "silent since 2026-02-01T00:00:00Z, last state Ready at generation 7",
+            1,
+            state=State.OFFLINE,
+        ),
     ]
     assert [(g.state.value, g.reason.cause[:6], g.count, g.cluster) for g in merged(groups)] == [
         ("ErrApplied", "b", 9, "rome"),
@@ -83,7 +139,10 @@ def test_groups_are_merged_and_the_worst_comes_first() -> None:
 def test_the_message_is_fleets() -> None:
     """One example for each state, all of its deployments counted."""
     groups = [group("a", 2), group("b", 3, cluster="rome"), group("slow", state=State.NOT_READY)]
-    assert message_of(groups) == "ErrApplied(5) [Cluster fleet-default/rome: b]; NotReady(1) [Cluster fleet-default/paris: slow]"
+    assert (
+        message_of(groups) == "ErrApplied(5) [Cluster fleet-default/rome: b]; NotReady(1) [Cluster"
+        " fleet-default/paris: slow]"
+    )
     assert message_of([]) == ""
 
 

@@ -8,14 +8,35 @@ import pytest
 
 from fleetctl.core.model.ids import BundleName, Generation
 from fleetctl.core.model.status import WORST_FIRST, Report, ResourceStatus, State, rank, worst
-from fleetctl.core.model.summary import deployment_state, held_state, resource_counts, seen_state, summarize, tally_of, worst_of
+from fleetctl.core.model.summary import (
+    deployment_state,
+    held_state,
+    resource_counts,
+    seen_state,
+    summarize,
+    tally_of,
+    worst_of,
+)
 
-E, W, N, O, M, R = (State.ERR_APPLIED, State.WAIT_APPLIED, State.NOT_READY, State.OUT_OF_SYNC, State.MODIFIED, State.READY)  # noqa: E741
+E, W, N, O, M, R = (  # noqa: E741
+    State.ERR_APPLIED,
+    State.WAIT_APPLIED,
+    State.NOT_READY,
+    State.OUT_OF_SYNC,
+    State.MODIFIED,
+    State.READY,
+)
 D, P = State.WAITING_FOR_DEPENDENCY, State.PENDING
 
 
 def report(state: State, *, generation: int = 2, applied: int = 2) -> Report:
-    return Report(bundle=BundleName("web"), generation=Generation(generation), applied=Generation(applied), state=state, ready=state is R)
+    return Report(
+        bundle=BundleName("web"),
+        generation=Generation(generation),
+        applied=Generation(applied),
+        state=state,
+        ready=state is R,
+    )
 
 
 # What the agent says, of generation 2; (as it is, and when a newer version is staged).
@@ -31,9 +52,15 @@ FLEETS_ORDER = [
 ]
 
 
-@pytest.mark.parametrize(("what", "said", "plain", "staged"), FLEETS_ORDER, ids=[row[0] for row in FLEETS_ORDER])
-def test_a_deployment_by_the_order_of_fleets_tests(what: str, said: Report, plain: State, staged: State) -> None:
-    """`summary.GetDeploymentState`: failed, not applied, not ready, out of sync, modified, ready."""
+@pytest.mark.parametrize(
+    ("what", "said", "plain", "staged"), FLEETS_ORDER, ids=[row[0] for row in FLEETS_ORDER]
+)
+def test_a_deployment_by_the_order_of_fleets_tests(
+    what: str, said: Report, plain: State, staged: State
+) -> None:
+    """`summary.GetDeploymentState`: failed, not applied, not ready, out of sync, modified,
+    ready.
+    """
     assert deployment_state(said, Generation(2)) is plain
     assert held_state(plain, told=True) is staged
 
@@ -55,7 +82,9 @@ def test_who_is_silent_is_offline_and_never_ready(state: State) -> None:
 
 
 def test_ranks_are_fleets_with_ours_between() -> None:
-    """StateRank: ErrApplied 7, WaitApplied 6, Modified 5, OutOfSync 4, Pending 3, NotReady 2, Ready 1."""
+    """StateRank: ErrApplied 7, WaitApplied 6, Modified 5, OutOfSync 4, Pending 3, NotReady 2, Ready
+    1.
+    """
     fleets = [E, W, M, O, P, N, R]
     assert sorted(fleets, key=rank) == fleets
     assert WORST_FIRST.index(State.OFFLINE) == WORST_FIRST.index(W) + 1
@@ -83,9 +112,23 @@ def test_counters_are_the_sum_of_their_parts() -> None:
 
 def test_objects_are_counted_as_fleet_counts_them() -> None:
     """`resourceCounts` over deployments; one that is extra is not desired."""
-    states = ("Ready", "Ready", "NotReady", "Modified", "Missing", "Orphaned", "Unknown", "of a later agent")
-    resources = [ResourceStatus(api_version="v1", kind="A", name=str(at), state=state) for at, state in enumerate(states)]
-    text = tally_of(Report(bundle=BundleName("web"), generation=Generation(1), state=M, resources=resources))
+    states = (
+        "Ready",
+        "Ready",
+        "NotReady",
+        "Modified",
+        "Missing",
+        "Orphaned",
+        "Unknown",
+        "of a later agent",
+    )
+    resources = [
+        ResourceStatus(api_version="v1", kind="A", name=str(at), state=state)
+        for at, state in enumerate(states)
+    ]
+    text = tally_of(
+        Report(bundle=BundleName("web"), generation=Generation(1), state=M, resources=resources)
+    )
     assert text == "Ready=2,Modified=1,Orphaned=1,Missing=1,Unknown=1,NotReady=1"
     assert resource_counts([(text, 3), ("", 9), ("Ready=1", 2)]) == {
         "desiredReady": 20,

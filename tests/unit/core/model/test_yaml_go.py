@@ -1,7 +1,7 @@
 """YAML means here what it means to Go.
 
-The tables are what sigs.k8s.io/yaml 1.6.0 (go-yaml v2, which helm, kubectl and Fleet read with) made of the
-same text; REFUSED is what it refuses.
+The tables are what sigs.k8s.io/yaml 1.6.0 (go-yaml v2, which helm, kubectl and Fleet read with)
+made of the same text; REFUSED is what it refuses.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ VALUES = [
     ('e: <<', {'e': '<<'}),
     ('e: [<<]', {'e': ['<<']}),
     ('d: &d {x: 1}\ne: {<<: [*d, {x: 2}]}', {'d': {'x': 1}, 'e': {'x': 1}}),
-    ('d: &d {x: 1}\ne: &e {<<: *d, y: 1}\nf: {<<: *e}', {'d': {'x': 1}, 'e': {'true': 1, 'x': 1}, 'f': {'true': 1, 'x': 1}}),
+    ('d: &d {x: 1}\ne: &e {<<: *d, y: 1}\nf: {<<: *e}', {'d': {'x': 1}, 'e': {'true': 1, 'x': 1}, 'f': {'true': 1, 'x': 1}}),  # noqa: E501
     ('e: {!!merge <<: {x: 1}}', {'e': {'x': 1}}),
     ('d: &d {x: 1}\ne: {<<: *d, <<: {x: 3}}', {'d': {'x': 1}, 'e': {'x': 3}}),
     ('e: {? << : {x: 1}}', {'e': {'x': 1}}),

@@ -8,7 +8,14 @@ import pytest
 
 from fleetctl.core.model.bundle import File
 from fleetctl.core.model.errors import UsageError
-from fleetctl.core.rendering.release_size import MOST, Gauge, packed, recorded, refuse_too_large, surely_fits
+from fleetctl.core.rendering.release_size import (
+    MOST,
+    Gauge,
+    packed,
+    recorded,
+    refuse_too_large,
+    surely_fits,
+)
 
 
 def noise(size: int, seed: int = 0) -> bytes:
@@ -37,12 +44,23 @@ class TestPacked:
 class TestRefuseTooLarge:
     def test_with_the_numbers(self) -> None:
         """What there is, what it would make, what is possible."""
-        with pytest.raises(UsageError, match=r"^1600000 bytes make a release record of about \d{7} bytes, and helm keeps at most 1048576"):
+        with pytest.raises(
+            UsageError,
+            match=(
+                r"^1600000 bytes make a release record of about \d{7} bytes, and helm keeps at most"
+                r" 1048576"
+            ),
+        ):
             refuse_too_large(b"", "web", [noise(1_600_000)])
         refuse_too_large(b"", "web", [b"the same again " * 100_000])
 
     def test_of_a_chart_counts_what_helm_keeps(self) -> None:
         """No subcharts, and of a chart with a .helmignore its templates only."""
-        files = {"c/Chart.yaml": File(b"1"), "c/templates/a.yaml": File(b"2"), "c/charts/s/big": File(b"3"), "other": File(b"4")}
+        files = {
+            "c/Chart.yaml": File(b"1"),
+            "c/templates/a.yaml": File(b"2"),
+            "c/charts/s/big": File(b"3"),
+            "other": File(b"4"),
+        }
         assert recorded(files, "c", b"{}") == [b"1", b"2", b"{}"]
         assert recorded(files | {"c/.helmignore": File(b"x")}, "c", b"{}") == [b"2", b"{}"]

@@ -12,12 +12,16 @@ from fleetctl.core.model.options import HelmOptions, KustomizeOptions, Options, 
 from fleetctl.core.rendering.render import RenderPlan, Style, manifests, plan
 from fleetctl.core.rendering.values import Facts
 
-FACTS = Facts(cluster=ClusterName("dev"), workspace=Workspace("fleet-default"), labels={"env": "dev"})
+FACTS = Facts(
+    cluster=ClusterName("dev"), workspace=Workspace("fleet-default"), labels={"env": "dev"}
+)
 MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\ndata:\n  mode: 0644\n  answer: no\n"
 
 
 def made(files: dict[str, str], options: Options = Options()) -> RenderPlan:  # noqa: B008 - frozen
-    return plan({p: File(t.encode()) for p, t in files.items()}, options, FACTS, bundle=BundleName("b"))
+    return plan(
+        {p: File(t.encode()) for p, t in files.items()}, options, FACTS, bundle=BundleName("b")
+    )
 
 
 class TestStyle:
@@ -92,7 +96,10 @@ class TestRaw:
         ("meta", "words"),
         [
             ("{}", "ConfigMap has no metadata.name"),
-            ("{generateName: x-}", "ConfigMap has metadata.generateName, which Helm does not support"),
+            (
+                "{generateName: x-}",
+                "ConfigMap has metadata.generateName, which Helm does not support",
+            ),
         ],
     )
     def test_an_object_without_a_name_is_named_with_its_line(self, meta: str, words: str) -> None:
@@ -118,6 +125,12 @@ class TestRaw:
 class TestValues:
     def test_a_value_may_name_a_label(self) -> None:
         """At any depth; one that the cluster has not got is empty, as in Fleet."""
-        helm = HelmOptions(values={"env": "global.fleet.clusterLabels.env", "l": [{"r": "global.fleet.clusterLabels.region"}], "n": 1})
+        helm = HelmOptions(
+            values={
+                "env": "global.fleet.clusterLabels.env",
+                "l": [{"r": "global.fleet.clusterLabels.region"}],
+                "n": 1,
+            }
+        )
         values = msgspec.json.decode(made({"Chart.yaml": "name: c\n"}, Options(helm=helm)).values)
         assert values == {"env": "dev", "l": [{"r": ""}], "n": 1}

@@ -19,7 +19,8 @@ def clusters(count: int, *, start: int = 0) -> list[ClusterId]:
     ("fresh", "past", "cause"),
     [
         (1, Past(of=3), None),  # an ordinary day
-        (1, Past(of=1), None),  # the only one that has it: what is left of the cluster is judged by itself
+        # the only one that has it: what is left of the cluster is judged by itself
+        (1, Past(of=1), None),
         (2, Past(of=2), Cause.ALL),
         (5, Past(of=6), None),
         (6, Past(of=12), Cause.MANY),
@@ -28,7 +29,8 @@ def clusters(count: int, *, start: int = 0) -> list[ClusterId]:
         (1000, Past(of=5000), None),
         (1001, Past(of=5000), Cause.MANY),
         (5000, Past(of=5000), Cause.ALL),
-        (1, Past(of=25, window=5), None),  # singly, within the hour: the sixth of 30 is the last that may
+        # singly, within the hour: the sixth of 30 is the last that may
+        (1, Past(of=25, window=5), None),
         (1, Past(of=24, window=6), Cause.MANY),
         (1, Past(of=62, day=40), Cause.MANY),  # a drip over a day: 40 % of 102 are 40
         (1, Past(of=90, day=40), None),
@@ -40,7 +42,9 @@ def clusters(count: int, *, start: int = 0) -> list[ClusterId]:
     ],
 )
 def test_one_bundle(fresh: int, past: Past, cause: Cause | None) -> None:
-    """More than max(5, 20 %) of those that have it, with what was lost within the hour and what is held already."""
+    """More than max(5, 20 %) of those that have it, with what was lost within the hour and what is
+    held already.
+    """
     verdict = judge({WEB: clusters(fresh)}, {WEB: past}, set(), LIMITS)
     assert verdict.causes.get(WEB) == cause
     assert len(verdict.go) == (0 if cause else fresh)
@@ -48,7 +52,9 @@ def test_one_bundle(fresh: int, past: Past, cause: Cause | None) -> None:
 
 
 def test_a_cluster_that_would_be_left_with_nothing_keeps_what_it_has() -> None:
-    """All that it would lose by this change is held, and the other clusters go; of a bundle with too many the share is what is said."""
+    """All that it would lose by this change is held, and the other clusters go; of a bundle with
+    too many the share is what is said.
+    """
     empty, other = clusters(2)
     past = {WEB: Past(of=30), DB: Past(of=30)}
     verdict = judge({WEB: [empty, other], DB: [empty]}, past, {empty}, LIMITS)
@@ -61,6 +67,8 @@ def test_a_cluster_that_would_be_left_with_nothing_keeps_what_it_has() -> None:
 
 def test_one_bundle_holds_nothing_of_another() -> None:
     """A label that many bundles select: each is judged by itself."""
-    verdict = judge({WEB: clusters(6), DB: clusters(6)}, {WEB: Past(of=10), DB: Past(of=100)}, set(), LIMITS)
+    verdict = judge(
+        {WEB: clusters(6), DB: clusters(6)}, {WEB: Past(of=10), DB: Past(of=100)}, set(), LIMITS
+    )
     assert verdict.causes == {WEB: Cause.MANY}
     assert len(verdict.go) == 6

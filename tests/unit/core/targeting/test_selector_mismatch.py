@@ -34,7 +34,10 @@ def group(name: str = "europe", **labels: str) -> Group:
             ["label env is dev, not prod", "label tier is not set, not gold"],
         ),
         (Target(cluster_group="asia"), ["the cluster is not in group asia"]),
-        (Target(cluster_group_selector={"matchLabels": {"a": "b"}}), ["its groups (europe) have other labels"]),
+        (
+            Target(cluster_group_selector={"matchLabels": {"a": "b"}}),
+            ["its groups (europe) have other labels"],
+        ),
         (Target(), ["it names no criterion"]),
         (Target(cluster_name="paris", cluster_group="asia"), ["the cluster is not in group asia"]),
         (
@@ -67,7 +70,15 @@ def test_labels_are_proposed_only_when_they_are_enough() -> None:
     selector = {"matchLabels": {"env": "prod"}}
     assert wanted_labels(Target(cluster_selector=selector)) == {"env": "prod"}
     assert wanted_labels(Target(cluster_selector=selector, cluster_group="europe")) == {}
-    assert wanted_labels(Target(cluster_selector=selector | {"matchExpressions": [{"key": "a", "operator": "Exists"}]})) == {}
+    assert (
+        wanted_labels(
+            Target(
+                cluster_selector=selector
+                | {"matchExpressions": [{"key": "a", "operator": "Exists"}]}
+            )
+        )
+        == {}
+    )
     assert wanted_labels(Target(cluster_name="paris")) == {}
 
 
@@ -75,7 +86,11 @@ words = st.sampled_from(["a", "b", "c"])
 labels = st.dictionaries(words, words, max_size=3)
 expressions = st.lists(
     st.fixed_dictionaries(
-        {"key": words, "operator": st.sampled_from(["In", "NotIn", "Exists", "DoesNotExist"]), "values": st.lists(words, max_size=2)}
+        {
+            "key": words,
+            "operator": st.sampled_from(["In", "NotIn", "Exists", "DoesNotExist"]),
+            "values": st.lists(words, max_size=2),
+        }
     ),
     max_size=2,
 )
@@ -92,7 +107,9 @@ targets = st.builds(
 
 
 @given(targets, labels, st.lists(st.builds(group, st.sampled_from(["europe", "south"]))))
-def test_there_are_words_exactly_when_it_does_not_match(target: Target, has: dict[str, str], mine: list[Group]) -> None:
+def test_there_are_words_exactly_when_it_does_not_match(
+    target: Target, has: dict[str, str], mine: list[Group]
+) -> None:
     """Whatever the target asks for."""
     one = cluster(**has)
     assert (why_not(target, one, mine) == []) == criteria_match(target, one, mine)

@@ -21,13 +21,23 @@ def on(env, **more):
 
 def test_the_first_matching_customization_changes_the_options():
     """Prod is changed, dev is not, and the name says by what."""
-    got = select(bundle(customizations=[on("prod", options=Options(namespace="x"))]), [DEV, PROD], [])
-    assert [(m.cluster.name, m.customization, m.options.namespace) for m in got] == [("dev", "", None), ("prod", "prod", "x")]
+    got = select(
+        bundle(customizations=[on("prod", options=Options(namespace="x"))]), [DEV, PROD], []
+    )
+    assert [(m.cluster.name, m.customization, m.options.namespace) for m in got] == [
+        ("dev", "", None),
+        ("prod", "prod", "x"),
+    ]
 
 
 def test_all_matches_are_merged_in_order():
     """Later ones win."""
-    spec = bundle(customizations=[on("dev", options=Options(namespace="x")), on("dev", options=Options(namespace="y"))])
+    spec = bundle(
+        customizations=[
+            on("dev", options=Options(namespace="x")),
+            on("dev", options=Options(namespace="y")),
+        ]
+    )
     assert select(spec, [DEV], [])[0].options.namespace == "x"
     both = bundle(customizations=spec.customizations, customization_mode="AllMatches")
     assert select(both, [DEV], [])[0].options.namespace == "y"
@@ -35,7 +45,10 @@ def test_all_matches_are_merged_in_order():
 
 def test_do_not_deploy_leaves_the_cluster_out():
     """Also when it is a customization that says so."""
-    assert [m.cluster.name for m in select(bundle(customizations=[on("dev", do_not_deploy=True)]), [DEV, PROD], [])] == ["prod"]
+    assert [
+        m.cluster.name
+        for m in select(bundle(customizations=[on("dev", do_not_deploy=True)]), [DEV, PROD], [])
+    ] == ["prod"]
 
 
 def test_without_targets_the_group_default_gets_it():

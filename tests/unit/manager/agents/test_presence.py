@@ -12,7 +12,10 @@ def heard(*words: tuple[str, int]) -> list[bool]:
     """For each (instance, time that it signed) whether it is told of a twin."""
     live = Live(0.0)
     live.clusters[C] = Presence(b"")
-    return [bool(live.heard(C, Word(instance, f"10.0.0.{instance[-1]}", stamp, 1000.0 + n))) for n, (instance, stamp) in enumerate(words)]
+    return [
+        bool(live.heard(C, Word(instance, f"10.0.0.{instance[-1]}", stamp, 1000.0 + n)))
+        for n, (instance, stamp) in enumerate(words)
+    ]
 
 
 def test_a_restart_is_no_twin() -> None:
@@ -26,10 +29,18 @@ def test_two_that_take_turns_are_twins() -> None:
 
 
 def test_a_slow_request_of_a_dead_agent_is_no_twin() -> None:
-    """It was signed before its successor spoke, and comes after; the successor goes on undisturbed."""
+    """It was signed before its successor spoke, and comes after; the successor goes on
+    undisturbed.
+    """
     assert heard(("i1", 1), ("i2", 5), ("i1", 4), ("i1", 5), ("i2", 6)) == [False] * 5
 
 
 def test_a_twin_with_a_late_clock_is_found_when_its_clock_has_caught_up() -> None:
     """Clocks are at most five minutes off here, so that is how long it can take."""
-    assert heard(("i1", 100), ("i2", 400), ("i1", 110), ("i2", 410), ("i1", 401)) == [False, False, False, False, True]
+    assert heard(("i1", 100), ("i2", 400), ("i1", 110), ("i2", 410), ("i1", 401)) == [
+        False,
+        False,
+        False,
+        False,
+        True,
+    ]

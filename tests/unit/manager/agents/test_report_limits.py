@@ -1,4 +1,6 @@
-"""What an agent reports is bounded: odd numbers and names are refused with their field, long texts are cut."""
+"""What an agent reports is bounded: odd numbers and names are refused with their field, long texts
+are cut.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +32,20 @@ def deployment(**fields: Any) -> dict[str, Any]:
         ({"deployments": [deployment(generation=2**64)]}, r"deployments\[0\]\.generation"),
         ({"deployments": [deployment(), deployment(applied=-1)]}, r"deployments\[1\]\.applied"),
         ({"deployments": [deployment(bundle="../x")]}, r"deployments\[0\]\.bundle"),
-        ({"deployments": [deployment(release={"name": "a", "namespace": "b", "revision": 2**65})]}, "release.revision"),
+        (
+            {
+                "deployments": [
+                    deployment(release={"name": "a", "namespace": "b", "revision": 2**65})
+                ]
+            },
+            "release.revision",
+        ),
         ({"upgrade": {"wish": 2**70, "version": "1", "state": "done"}}, "upgrade.wish"),
     ],
 )
-def test_what_cannot_be_stored_is_refused_with_its_field(fields: dict[str, Any], place: str) -> None:
+def test_what_cannot_be_stored_is_refused_with_its_field(
+    fields: dict[str, Any], place: str
+) -> None:
     with pytest.raises(UsageError, match=place):
         bounded(status(**fields))
 
@@ -42,7 +53,9 @@ def test_what_cannot_be_stored_is_refused_with_its_field(fields: dict[str, Any],
 def test_long_texts_are_cut_and_the_last_entry_of_a_bundle_counts() -> None:
     long = "x" * 500_000
     resource = {"apiVersion": "v1", "kind": "Pod", "name": long, "patch": long}
-    entry = deployment(message=long, hint=long, at="yesterday", code=long, resources=[resource], generation=2)
+    entry = deployment(
+        message=long, hint=long, at="yesterday", code=long, resources=[resource], generation=2
+    )
     cut = bounded(status(agentVersion=long, tools={long: long}, deployments=[deployment(), entry]))
     assert [report.generation for report in cut.deployments] == [2]
     assert cut.deployments[0].at == ""

@@ -19,7 +19,11 @@ def test_object_lives_through_put_get_patch_and_delete():
         assert (await bench.call("GET", REPO)).json()["spec"] == doc["spec"]
         labelled = await bench.call("PATCH", REPO + "/labels", json={"env": "prod", "old": None})
         assert labelled.json()["metadata"]["labels"]["env"] == "prod"
-        listed = (await bench.call("GET", "/api/v1/objects/gitrepos?workspace=team-a&state=Ready,NotReady")).json()
+        listed = (
+            await bench.call(
+                "GET", "/api/v1/objects/gitrepos?workspace=team-a&state=Ready,NotReady"
+            )
+        ).json()
         assert (listed["kind"], len(listed["items"])) == ("List", 1)
         assert (await bench.call("POST", "/api/v1/gitrepos/team-a/shop/sync")).status_code == 202
         assert (await bench.call("GET", REPO + "/removal")).json()["deployments"] == 0
@@ -47,10 +51,14 @@ def test_object_lives_through_put_get_patch_and_delete():
     ],
 )
 def test_rights_are_enforced(method, path, token, status, code):
-    """Reader tokens change nothing, bound tokens see their workspace, nobody sees without a token."""
+    """Reader tokens change nothing, bound tokens see their workspace, nobody sees without a
+    token.
+    """
 
     async def scene(bench: Bench) -> None:
-        answer = await bench.call(method, path, token, json={} if method in {"PUT", "POST"} else None)
+        answer = await bench.call(
+            method, path, token, json={} if method in {"PUT", "POST"} else None
+        )
         assert (answer.status_code, answer.json()["code"]) == (status, code)
         assert answer.json()["nextStep"]
 
@@ -104,7 +112,11 @@ def test_bug_is_logged_and_shows_no_trace(caplog):
     async def scene(bench: Bench) -> None:
         bench.service.broken = RuntimeError("secret detail")
         answer = await bench.call("GET", "/api/v1/objects/gitrepos")
-        assert (answer.status_code, answer.json()["code"], answer.json()["exitStatus"]) == (500, "bug", 70)
+        assert (answer.status_code, answer.json()["code"], answer.json()["exitStatus"]) == (
+            500,
+            "bug",
+            70,
+        )
         assert "secret detail" not in answer.text
 
     run(scene)
@@ -112,7 +124,9 @@ def test_bug_is_logged_and_shows_no_trace(caplog):
 
 
 def test_page_login_works_once_and_changes_nothing_without_the_page():
-    """A code gives a cookie once; the cookie reads; it changes things only with the page's header."""
+    """A code gives a cookie once; the cookie reads; it changes things only with the page's
+    header.
+    """
 
     async def scene(bench: Bench) -> None:
         code = (await bench.call("POST", "/api/v1/ui-code", READER)).json()["code"]
@@ -124,7 +138,9 @@ def test_page_login_works_once_and_changes_nothing_without_the_page():
         assert (await bench.client.get("/api/v1/whoami")).json()["name"] == "reader"
         page = await bench.client.get("/")
         assert "default-src 'none'" in page.headers["content-security-policy"]
-        assert (await bench.client.put(REPO, json={})).json()["summary"] == "a cookie alone changes nothing"
+        assert (await bench.client.put(REPO, json={})).json()[
+            "summary"
+        ] == "a cookie alone changes nothing"
         await bench.service.revoke_token("reader")
         assert (await bench.client.get("/api/v1/whoami")).status_code == 401
 
@@ -149,11 +165,20 @@ def test_registration_says_what_to_paste():
     """Token, pin, address and the agent's digest, empty while there is no agent file."""
 
     async def scene(bench: Bench) -> None:
-        answer = await bench.call("POST", "/api/v1/clusters/team-a/paris/register", ADMIN, json={"labels": {"env": "prod"}})
+        answer = await bench.call(
+            "POST",
+            "/api/v1/clusters/team-a/paris/register",
+            ADMIN,
+            json={"labels": {"env": "prod"}},
+        )
         found = answer.json()
         assert answer.status_code == 201
         assert {"token", "expires", "caPin", "url", "agentSha256", "agentPath"} == set(found)
-        assert (await bench.client.get("/install/fleet-agent.pyz")).json()["nextStep"].startswith("Put the file")
+        assert (
+            (await bench.client.get("/install/fleet-agent.pyz"))
+            .json()["nextStep"]
+            .startswith("Put the file")
+        )
         assert (await bench.client.get("/install/ca.pem")).content == b"PEM"
 
     run(scene)
@@ -163,7 +188,9 @@ def test_tokens_and_metrics_answer():
     """A token's value is shown once; metrics are Prometheus text."""
 
     async def scene(bench: Bench) -> None:
-        made = await bench.call("POST", "/api/v1/tokens", json={"name": "ci", "role": "read", "ttlSeconds": 60})
+        made = await bench.call(
+            "POST", "/api/v1/tokens", json={"name": "ci", "role": "read", "ttlSeconds": 60}
+        )
         assert made.status_code == 201
         listed = (await bench.call("GET", "/api/v1/tokens")).text
         assert "ci" in listed

@@ -22,7 +22,14 @@ SPEC = {"workspace": "x", "name": "shop-web", "archive": "0" * 64}
         (ADMIN, {"document": {"kind": "GitRepo"}}, 200),
         (READER, {"document": {"kind": "GitRepo"}}, 403),
         (READER, {"document": {"kind": "GitRepo"}, "bundles": [SPEC]}, 200),
-        (READER, {"bundles": [], "problems": [{"path": "web", "code": "invalid-file", "summary": "wrong"}]}, 200),
+        (
+            READER,
+            {
+                "bundles": [],
+                "problems": [{"path": "web", "code": "invalid-file", "summary": "wrong"}],
+            },
+            200,
+        ),
         (ADMIN, {"branch": "a", "commit": "b"}, 400),
         (ADMIN, {"gitrepo": "../x"}, 400),
         (ADMIN, {"workspace": ""}, 400),
@@ -31,7 +38,9 @@ SPEC = {"workspace": "x", "name": "shop-web", "archive": "0" * 64}
     ],
 )
 def test_who_may_ask_for_what(token: str, more: dict[str, object], status: int) -> None:
-    """Reading is enough, within the workspace; a GitRepo in the request, which the manager would log in to, is an administrator's word."""
+    """Reading is enough, within the workspace; a GitRepo in the request, which the manager would
+    log in to, is an administrator's word.
+    """
 
     async def scene(bench: Bench) -> None:
         answer = await bench.call("POST", PLAN, token, json={**ASK, **more})

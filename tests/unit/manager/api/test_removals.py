@@ -22,8 +22,12 @@ def test_what_is_held_is_listed_and_confirmed_by_its_number() -> None:
         confirm = f"{HELD}/team-a/web/confirm"
         assert (await bench.call("POST", confirm, READER, json={"removals": 12})).status_code == 403
         assert (await bench.call("POST", confirm, json={"removals": 11})).status_code == 409
-        assert (await bench.call("POST", f"{HELD}/team-b/web/confirm", BOUND, json={"removals": 12})).status_code == 403
-        assert (await bench.call("POST", confirm, json={"removals": 12})).json() == {"confirmed": 12}
+        assert (
+            await bench.call("POST", f"{HELD}/team-b/web/confirm", BOUND, json={"removals": 12})
+        ).status_code == 403
+        assert (await bench.call("POST", confirm, json={"removals": 12})).json() == {
+            "confirmed": 12
+        }
 
     run(scene)
 
@@ -33,13 +37,17 @@ def test_labels_of_many_clusters() -> None:
 
     async def scene(bench: Bench) -> None:
         for name in ("a", "b"):
-            await bench.call("PUT", f"/api/v1/objects/clusters/team-a/{name}", json={"metadata": {"name": name}})
+            await bench.call(
+                "PUT", f"/api/v1/objects/clusters/team-a/{name}", json={"metadata": {"name": name}}
+            )
         said = {"labels": {"env": None}, "names": ["a", "b"], "dryRun": True, "removals": 3}
         answer = (await bench.call("POST", LABELS, json=said)).json()
         assert (answer["clusters"], answer["dryRun"]) == (2, True)
         assert bench.service.calls[-1] == "label ['a', 'b']  {'env': None} True 3"
         assert (await bench.call("POST", LABELS, READER, json=said)).status_code == 403
-        assert (await bench.call("POST", "/api/v1/clusters/team-b/labels", BOUND, json=said)).status_code == 403
+        assert (
+            await bench.call("POST", "/api/v1/clusters/team-b/labels", BOUND, json=said)
+        ).status_code == 403
 
     run(scene)
 
@@ -65,12 +73,25 @@ def test_wrong_label_requests_are_refused(said: dict[str, Any]) -> None:
 
     async def scene(bench: Bench) -> None:
         answer = await bench.call("POST", LABELS, ADMIN, json=said)
-        assert (answer.status_code, answer.json()["exitStatus"], bool(answer.json()["nextStep"])) == (400, 2, True)
+        assert (
+            answer.status_code,
+            answer.json()["exitStatus"],
+            bool(answer.json()["nextStep"]),
+        ) == (400, 2, True)
 
     run(scene)
 
 
-@pytest.mark.parametrize("said", [{}, {"removals": "12"}, {"removals": True}, {"removals": 1, "digest": 5}, {"removals": 1, "all": True}])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"removals": "12"},
+        {"removals": True},
+        {"removals": 1, "digest": 5},
+        {"removals": 1, "all": True},
+    ],
+)
 def test_wrong_confirmations_are_refused(said: dict[str, Any]) -> None:
     """With 400 and a next step."""
 

@@ -1,4 +1,6 @@
-"""Objects as `kubectl get -o yaml` prints them are accepted, and what has no effect is a warning."""
+"""Objects as `kubectl get -o yaml` prints them are accepted, and what has no effect is a
+warning.
+"""
 
 from __future__ import annotations
 
@@ -32,17 +34,26 @@ META = {
 
 def check(kind: str, spec: Any, **more: Any) -> tuple[dict[str, Any], list[str]]:
     notes: list[Note] = []
-    document = {"apiVersion": API, "kind": kind, "metadata": META, "spec": spec, "status": {"conditions": []}, **more}
+    document = {
+        "apiVersion": API,
+        "kind": kind,
+        "metadata": META,
+        "spec": spec,
+        "status": {"conditions": []},
+        **more,
+    }
     return validation.checked(kind, "w", "a", document, notes), [note.summary for note in notes]
 
 
 def test_an_exported_gitrepo():
-    """Null counts as not written, also inside; a false or empty key without effect is no warning."""
+    """Null counts as not written, also inside; a false or empty key without effect is no
+    warning.
+    """
     spec = {
-        "repo": "https://git.example/r", "branch": None, "paths": None, "bundles": None, "clientSecretName": None, "caBundle": None,
-        "pollingInterval": None, "serviceAccount": None, "correctDrift": {"enabled": None}, "insecureSkipTLSVerify": False,
-        "imageScanInterval": "15m", "imageScanCommit": {"authorName": ""}, "webhookSecret": "", "ociRegistrySecret": "x",
-        "helmSecretNameForPaths": None, "targets": [{"name": None, "clusterGroup": None, "clusterName": None, "clusterSelector": {}}],
+        "repo": "https://git.example/r", "branch": None, "paths": None, "bundles": None, "clientSecretName": None, "caBundle": None,  # noqa: E501
+        "pollingInterval": None, "serviceAccount": None, "correctDrift": {"enabled": None}, "insecureSkipTLSVerify": False,  # noqa: E501
+        "imageScanInterval": "15m", "imageScanCommit": {"authorName": ""}, "webhookSecret": "", "ociRegistrySecret": "x",  # noqa: E501
+        "helmSecretNameForPaths": None, "targets": [{"name": None, "clusterGroup": None, "clusterName": None, "clusterSelector": {}}],  # noqa: E501
     }  # fmt: skip
     stored, warnings = check("GitRepo", spec)
     assert stored["targets"] == [{"clusterSelector": {}}]
@@ -57,10 +68,10 @@ def test_an_exported_gitrepo():
 @pytest.mark.parametrize(
     ("kind", "spec", "stored"),
     [
-        ("Cluster", {"Paused": True, "agentNamespace": "x", "templateValues": {"a": None}, "hostNetwork": None, "clientID": None},
+        ("Cluster", {"Paused": True, "agentNamespace": "x", "templateValues": {"a": None}, "hostNetwork": None, "clientID": None},  # noqa: E501
          {"paused": True, "templateValues": {"a": None}, "agentNamespace": "x"}),
         ("Cluster", None, {}),
-        ("ClusterGroup", {"selector": {"matchlabels": {"a": 1}, "matchExpressions": None}}, {"selector": {"matchLabels": {"a": "1"}}}),
+        ("ClusterGroup", {"selector": {"matchlabels": {"a": 1}, "matchExpressions": None}}, {"selector": {"matchLabels": {"a": "1"}}}),  # noqa: E501
         ("ClusterGroup", {"selector": None}, {}),
         ("ClusterRegistrationToken", {"TTL": "1h", "uses": None}, {"ttl": "1h"}),
         ("Schedule", {"schedule": "@daily", "duration": "1h", "location": None,
@@ -76,14 +87,14 @@ def test_other_exported_objects(kind, spec, stored):
 @pytest.mark.parametrize(
     ("kind", "spec", "words", "step"),
     [
-        ("GitRepo", {"repo": "x", "insecureSkipTLSVerify": True}, "insecureSkipTLSVerify", "caBundle"),
+        ("GitRepo", {"repo": "x", "insecureSkipTLSVerify": True}, "insecureSkipTLSVerify", "caBundle"),  # noqa: E501
         ("GitRepo", {"repo": "x", "brnach": "y"}, "unknown key `spec.brnach`", "branch"),
         ("GitRepo", {"repo": None}, "required field `repo`", "type"),
-        ("GitRepo", {"repo": "x", "targets": [{"clusterSelector": {"matchLabels": ["a"]}}]}, "matchLabels is not a map", "NAME: VALUE"),
-        ("GitRepo", {"repo": "x", "owner": "y", "strict": True}, "unknown key `spec.owner`", "Remove it"),
-        ("ClusterGroup", {"selector": {"env": "prod"}}, "unknown key `spec.selector.env`", "matchLabels"),
-        ("ClusterGroup", {"selector": {"matchExpressions": {"a": "b"}}}, "is not a list", "condition"),
-        ("Schedule", {"schedule": "@daily", "duration": "1h", "targets": {"clusters": [{"clusterSelector": []}]}},
+        ("GitRepo", {"repo": "x", "targets": [{"clusterSelector": {"matchLabels": ["a"]}}]}, "matchLabels is not a map", "NAME: VALUE"),  # noqa: E501
+        ("GitRepo", {"repo": "x", "owner": "y", "strict": True}, "unknown key `spec.owner`", "Remove it"),  # noqa: E501
+        ("ClusterGroup", {"selector": {"env": "prod"}}, "unknown key `spec.selector.env`", "matchLabels"),  # noqa: E501
+        ("ClusterGroup", {"selector": {"matchExpressions": {"a": "b"}}}, "is not a list", "condition"),  # noqa: E501
+        ("Schedule", {"schedule": "@daily", "duration": "1h", "targets": {"clusters": [{"clusterSelector": []}]}},  # noqa: E501
          "label selector", "matchLabels"),
         ("Cluster", {"templateValues": [1]}, "templateValues", "type"),
         ("Cluster", [1], "spec is not a map", "below it"),
@@ -101,5 +112,7 @@ def test_unknown_keys_of_the_metadata():
     with pytest.raises(FleetError, match=r"unknown key `metadata.lables`"):
         validation.checked("Cluster", "w", "a", document)
     notes: list[Note] = []
-    validation.checked("Cluster", "w", "a", {**document, "metadata": {**META, "owner": "me"}}, notes)
+    validation.checked(
+        "Cluster", "w", "a", {**document, "metadata": {**META, "owner": "me"}}, notes
+    )
     assert [note.code for note in notes] == ["ignored-key"]

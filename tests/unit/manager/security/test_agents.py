@@ -24,7 +24,11 @@ def test_poll_gives_the_document_and_then_304():
         first = await bench.signed("GET", DESIRED)
         assert (first.status_code, first.content) == (200, bench.service.document.body)
         again = await bench.signed("GET", DESIRED, headers={"if-none-match": first.headers["etag"]})
-        assert (again.status_code, again.content, again.headers[wire.H_NEXT_POLL]) == (304, b"", "900")
+        assert (again.status_code, again.content, again.headers[wire.H_NEXT_POLL]) == (
+            304,
+            b"",
+            "900",
+        )
 
     run(scene)
 
@@ -47,7 +51,9 @@ def test_long_poll_answers_when_the_document_changes_and_when_the_manager_stops(
     run(scene)
 
 
-@pytest.mark.parametrize("broken", [wire.H_AGENT, wire.H_NONCE, wire.H_TIME, wire.H_INSTANCE, wire.H_SIGNATURE])
+@pytest.mark.parametrize(
+    "broken", [wire.H_AGENT, wire.H_NONCE, wire.H_TIME, wire.H_INSTANCE, wire.H_SIGNATURE]
+)
 def test_request_without_one_of_its_headers_is_refused(broken):
     """Every part of the signature is needed."""
 
@@ -62,11 +68,15 @@ def test_wrong_clock_gets_the_signed_time_once_the_signature_is_right():
     """The manager's time is bound to the nonce; a stranger gets none."""
 
     async def scene(bench: Bench) -> None:
-        answer = await bench.signed("GET", DESIRED, sign={"now": int(time.time()) - 301, "nonce": "nonce-nonce"})
+        answer = await bench.signed(
+            "GET", DESIRED, sign={"now": int(time.time()) - 301, "nonce": "nonce-nonce"}
+        )
         stamp = int(answer.headers[wire.H_MANAGER_TIME])
         signature = wire.unb64(answer.headers[wire.H_MANAGER_TIME_SIGNATURE])
         assert answer.status_code == 401
-        assert verify(bench.parts.signer.public_key, signature, wire.time_bytes(stamp, "nonce-nonce"))
+        assert verify(
+            bench.parts.signer.public_key, signature, wire.time_bytes(stamp, "nonce-nonce")
+        )
         bench.key = Ed25519PrivateKey.generate()
         stranger = await bench.signed("GET", DESIRED, sign={"now": 5})
         assert stranger.status_code == 401
@@ -109,7 +119,9 @@ def test_archive_resumes_from_an_offset():
         rest = await bench.signed("GET", path, headers={"range": "bytes=100000-"})
         assert (rest.status_code, rest.content) == (206, bench.service.archive[100_000:])
         assert rest.headers["content-range"] == "bytes 100000-149999/150000"
-        assert (await bench.signed("GET", path, headers={"range": "bytes=150000-"})).status_code == 416
+        assert (
+            await bench.signed("GET", path, headers={"range": "bytes=150000-"})
+        ).status_code == 416
         assert (await bench.signed("GET", "/agent/v1/archives/" + "0" * 64)).status_code == 404
 
     run(scene)
@@ -122,10 +134,15 @@ def test_enrolment_answers_with_the_keys_to_pin():
         bench.service.enrol_tokens = {"secret"}
         public = wire.b64(bench.key.public_key().public_bytes_raw())
         proof = wire.b64(bench.key.sign(wire.enrol_bytes("secret", public)))
-        message = msgspec.json.encode(wire.EnrolRequest(token="secret", public_key=public, proof=proof))
+        message = msgspec.json.encode(
+            wire.EnrolRequest(token="secret", public_key=public, proof=proof)
+        )
         good = await bench.client.post("/agent/v1/enrol", content=message)
         assert good.json()["clusterId"] == CLUSTER
-        codes = [(await bench.client.post("/agent/v1/enrol", content=message)).status_code for _ in range(21)]
+        codes = [
+            (await bench.client.post("/agent/v1/enrol", content=message)).status_code
+            for _ in range(21)
+        ]
         assert codes == [401] * 20 + [429]
 
     run(scene)
@@ -133,15 +150,21 @@ def test_enrolment_answers_with_the_keys_to_pin():
 
 @pytest.mark.parametrize("form", ["{0}", "W/{0}", '"x", W/"y" ,{0}', 'W/"x",W/{0}', "*"])
 def test_every_form_of_if_none_match_is_understood(form):
-    """A proxy may weaken a tag or send a list: the agent must not get its whole document again at each poll."""
+    """A proxy may weaken a tag or send a list: the agent must not get its whole document again at
+    each poll.
+    """
 
     async def scene(bench: Bench) -> None:
         tag = bench.service.document.etag
-        answer = await bench.signed("GET", "/agent/v1/desired", headers={"if-none-match": form.format(tag)})
+        answer = await bench.signed(
+            "GET", "/agent/v1/desired", headers={"if-none-match": form.format(tag)}
+        )
         assert (answer.status_code, answer.content) == (304, b"")
         assert answer.headers["etag"] == tag
         bench.service.change("two")
-        changed = await bench.signed("GET", "/agent/v1/desired", headers={"if-none-match": form.format(tag)})
+        changed = await bench.signed(
+            "GET", "/agent/v1/desired", headers={"if-none-match": form.format(tag)}
+        )
         assert changed.status_code == (304 if form == "*" else 200)
 
     run(scene)

@@ -9,7 +9,10 @@ import pytest
 from fleetctl.core.model.status import State
 from manager.views.gitrepos import repo_status
 
-ERROR, PROBLEM = b'{"summary": "no such branch"}', b'[{"summary": "a/fleet.yaml: no"}, {"summary": "b"}]'
+ERROR, PROBLEM = (
+    b'{"summary": "no such branch"}',
+    b'[{"summary": "a/fleet.yaml: no"}, {"summary": "b"}]',
+)
 WARNING = b'[{"summary": "left out", "warning": true}]'
 HELD = b'{"removals": 6, "of": 12, "bundles": [], "commit": "abcdef", "clusters": []}'
 
@@ -36,13 +39,27 @@ class Scan:
         (Scan(), {State.READY: 1, State.OFFLINE: 1}, "Offline", ""),
         (Scan(problems=WARNING), {State.READY: 1}, "Ready", ""),
         (Scan(held=HELD), {State.ERR_APPLIED: 1}, "Held", "would remove 6 of 12 bundles at abcdef"),
-        (Scan(problems=PROBLEM, held=HELD), {State.ERR_APPLIED: 1}, "Stalled", "a/fleet.yaml: no (and 1 more)"),
-        (Scan(error=ERROR, problems=PROBLEM, held=HELD), {State.READY: 1}, "Stalled", "no such branch"),
+        (
+            Scan(problems=PROBLEM, held=HELD),
+            {State.ERR_APPLIED: 1},
+            "Stalled",
+            "a/fleet.yaml: no (and 1 more)",
+        ),
+        (
+            Scan(error=ERROR, problems=PROBLEM, held=HELD),
+            {State.READY: 1},
+            "Stalled",
+            "no such branch",
+        ),
         (Scan(error=ERROR, scanned_generation=0), {}, "Stalled", "no such branch"),
     ],
 )
-def test_states_in_order(scan: Scan | None, states: dict[State, int], state: str, message: str) -> None:
-    """An error of the last look, problems of files, a held removal, not looked at yet, then the worst deployment of all."""
+def test_states_in_order(
+    scan: Scan | None, states: dict[State, int], state: str, message: str
+) -> None:
+    """An error of the last look, problems of files, a held removal, not looked at yet, then the
+    worst deployment of all.
+    """
     found = repo_status(scan, states, 1, 1)
     assert (found["display"]["state"], found["display"]["message"]) == (state, message)
     ready = next(c for c in found["conditions"] if c["type"] == "Ready")

@@ -17,7 +17,10 @@ CHART = b"name: web\nversion: 1.0.0\n"
 MOST = 1024 * 1024
 
 
-def tarball(entries: Sequence[tuple[str, bytes | None]], change: Callable[[tarfile.TarInfo], None] = lambda info: None) -> bytes:
+def tarball(
+    entries: Sequence[tuple[str, bytes | None]],
+    change: Callable[[tarfile.TarInfo], None] = lambda info: None,
+) -> bytes:
     """A gzipped tar of (name, content); None is a folder. `change` is applied to the last entry."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz", format=tarfile.GNU_FORMAT) as tar:
@@ -40,7 +43,10 @@ def test_the_folder_is_cut_off_and_modes_are_kept() -> None:
     data = tarball([("web", None), ("web/Chart.yaml", CHART), ("./web/files/run.sh", b"#!")], run)
     chart = unpack(data, "chart web", Budget(bytes=MOST))
     assert (chart.name, chart.version, len(chart.digest)) == ("web", "1.0.0", 64)
-    assert {path: file.executable for path, file in chart.files.items()} == {"Chart.yaml": False, "files/run.sh": True}
+    assert {path: file.executable for path, file in chart.files.items()} == {
+        "Chart.yaml": False,
+        "files/run.sh": True,
+    }
 
 
 @pytest.mark.parametrize(
@@ -67,7 +73,9 @@ def test_odd_places_are_refused(name: str, words: str) -> None:
     assert "\n" not in caught.value.summary
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.BLKTYPE])
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.BLKTYPE]
+)
 def test_links_and_devices_are_refused(kind: bytes) -> None:
     """helm would follow the first."""
 
@@ -75,7 +83,11 @@ def test_links_and_devices_are_refused(kind: bytes) -> None:
         info.type, info.linkname = kind, "/etc/passwd"
 
     with pytest.raises(SourceError, match="holds"):
-        unpack(tarball([("web/Chart.yaml", CHART), ("web/x", b"")], turn), "chart web", Budget(bytes=MOST))
+        unpack(
+            tarball([("web/Chart.yaml", CHART), ("web/x", b"")], turn),
+            "chart web",
+            Budget(bytes=MOST),
+        )
 
 
 @pytest.mark.parametrize(
@@ -91,7 +103,17 @@ def test_links_and_devices_are_refused(kind: bytes) -> None:
         (tarball([("web/Chart.yaml", b"name: ../x\nversion: 1.0.0")]), "calls itself"),
         (tarball([("web/Chart.yaml", b"name: x\nversion: ../1")]), "calls itself"),
     ],
-    ids=["html", "empty", "gzip-of-text", "too-large", "cut", "no-chart-yaml", "a-list", "name-with-slash", "version-with-slash"],
+    ids=[
+        "html",
+        "empty",
+        "gzip-of-text",
+        "too-large",
+        "cut",
+        "no-chart-yaml",
+        "a-list",
+        "name-with-slash",
+        "version-with-slash",
+    ],
 )
 def test_what_is_no_chart_is_refused(data: bytes, words: str) -> None:
     """Cut off, too large, or something else."""

@@ -19,7 +19,10 @@ BIG = File(random.Random(1).randbytes(900_000))
 def made(files: dict[str, File], chart: str = "") -> tuple[int, list[str]]:
     """(bundles, what is said of the others)."""
     spec = BundleSpec(
-        workspace=DEFAULT_WORKSPACE, name=BundleName("web"), path="web", options=Options(helm=HelmOptions(chart=chart or None))
+        workspace=DEFAULT_WORKSPACE,
+        name=BundleName("web"),
+        path="web",
+        options=Options(helm=HelmOptions(chart=chart or None)),
     )
     built, problems = asyncio.run(completed([Draft(spec=spec, files=files)], HERE))
     return len(built), [problem.summary for problem in problems]
@@ -34,5 +37,7 @@ class TestCompleted:
 
     def test_only_the_chart_that_is_installed_counts(self) -> None:
         """What lies beside it, or is raw YAML, does not."""
-        assert made({"Chart.yaml": CHART, "big": BIG, "small/Chart.yaml": CHART}, chart="small") == (1, [])
+        assert made(
+            {"Chart.yaml": CHART, "big": BIG, "small/Chart.yaml": CHART}, chart="small"
+        ) == (1, [])
         assert made({"m.yaml": BIG}) == (1, [])

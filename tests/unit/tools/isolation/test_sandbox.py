@@ -1,4 +1,6 @@
-"""Foreign input is worked on in a child with limits: whatever it does, the caller gets an error and goes on."""
+"""Foreign input is worked on in a child with limits: whatever it does, the caller gets an error and
+goes on.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ from fleetctl.tools.post_renderer import Changes
 
 FACTS = Facts(cluster=ClusterName("c1"), workspace=Workspace("w"), labels={"env": "dev"})
 CONFIG_MAP = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"
-CHART = {"Chart.yaml": File(b"apiVersion: v2\nname: c\nversion: 1.0.0\n"), "crds/a.yaml": File(b"kind: X\n")}
+CHART = {
+    "Chart.yaml": File(b"apiVersion: v2\nname: c\nversion: 1.0.0\n"),
+    "crds/a.yaml": File(b"kind: X\n"),
+}
 SPIN = "import time\nwhile True: pass"
 EAT = "x = [bytearray(1 << 20) for _ in range(10_000)]"
 
@@ -50,7 +55,9 @@ def values(text: str) -> Options:
 
 
 async def planned(sandbox: Sandbox, path: Path, options: Options, bundle: str = "b") -> Any:
-    return await sandbox.plan(path, options, FACTS, bundle=BundleName(bundle), values_from=[{"big": 2**70, "f": 1.5}])
+    return await sandbox.plan(
+        path, options, FACTS, bundle=BundleName(bundle), values_from=[{"big": 2**70, "f": 1.5}]
+    )
 
 
 @pytest.fixture
@@ -87,7 +94,11 @@ def test_a_plan_is_the_same_as_in_this_process(tmp_path: Path) -> None:
     more = {"bundle": BundleName("b"), "values_from": [{"big": 2**70, "f": 1.5}]}
     assert of_chart == chart_builder.examine(plan(CHART, options, FACTS, **more))
     assert of_chart.crds == ("crds/a.yaml",)
-    assert (of_raw.style, of_raw.text, list(of_raw.engine)) == (Style.RAW, b"---\n" + CONFIG_MAP, ["templates/t.yaml"])
+    assert (of_raw.style, of_raw.text, list(of_raw.engine)) == (
+        Style.RAW,
+        b"---\n" + CONFIG_MAP,
+        ["templates/t.yaml"],
+    )
 
 
 def test_errors_are_those_of_the_work(tmp_path: Path) -> None:
@@ -110,7 +121,9 @@ def test_errors_are_those_of_the_work(tmp_path: Path) -> None:
         ("import os; os.kill(os.getpid(), 9)", {}, "was killed"),
     ],
 )
-def test_a_limit_ends_one_request_only(hostile: Any, tmp_path: Path, code: str, limits: dict[str, Any], match: str) -> None:
+def test_a_limit_ends_one_request_only(
+    hostile: Any, tmp_path: Path, code: str, limits: dict[str, Any], match: str
+) -> None:
     """The caller's loop stays free meanwhile, and the next request is served."""
     hostile(code)
     path = archive(tmp_path, CHART)
@@ -135,7 +148,10 @@ def test_a_limit_ends_one_request_only(hostile: Any, tmp_path: Path, code: str, 
     go(work, **limits)
 
 
-@pytest.mark.parametrize("code", ["import os; os.abort()", "import os; os._exit(3)", "import os; os.write(1, b'\\xff' * 99)"])
+@pytest.mark.parametrize(
+    "code",
+    ["import os; os.abort()", "import os; os._exit(3)", "import os; os.write(1, b'\\xff' * 99)"],
+)
 def test_a_child_that_dies_or_lies_is_replaced(hostile: Any, tmp_path: Path, code: str) -> None:
     hostile(code)
     path = archive(tmp_path, CHART)
