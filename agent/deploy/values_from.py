@@ -37,7 +37,8 @@ _BARE_VALUE = re.compile(
 # Quoted text; in the first group an object's kind before its name. A backslash can be read in one
 # way only: charts choose the text.
 _QUOTED = re.compile(
-    r"""(\b[A-Z][A-Za-z]+(?:\.[a-z0-9.-]+)? (?=["'`][a-z0-9.:-]+["'`]))?(["'`])((?:\\.|(?!\2)[^\\])*)\2""",
+    r"""(\b[A-Z][A-Za-z]+(?:\.[a-z0-9.-]+)? (?=["'`][a-z0-9.:-]+["'`]))?"""
+    r"""(["'`])((?:\\.|(?!\2)[^\\])*)\2""",
     re.DOTALL,
 )
 _PLACE = re.compile(r"[\w./-]+\.(?:ya?ml|tpl|json|txt)")

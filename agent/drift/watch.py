@@ -231,10 +231,10 @@ class _Watch:
             self._hearer.listed(unit, marks)
         seconds = random.randint(*_WATCH_SECONDS)  # noqa: S311 - spread
         where = await self._kube.collection(unit.api_version, unit.kind, unit.namespace)
-        asked = f"watch=true&allowWatchBookmarks=true&labelSelector={_SELECTOR}&timeoutSeconds={seconds}"
+        query = f"labelSelector={_SELECTOR}&timeoutSeconds={seconds}"
         await follow(
             self._kube,
-            f"{where}?{asked}&resourceVersion={quote(self._version)}",
+            f"{where}?watch=true&allowWatchBookmarks=true&{query}&resourceVersion={quote(self._version)}",
             _ONE,
             seconds,
             self._hear,

@@ -366,7 +366,8 @@ class Worker:
         count = self._at.failures[name] = self._at.failures.get(name, 0) + 1
         power = count + (_EXPENSIVE_POWER if code in EXPENSIVE else 0)
         wait = min(
-            MOST_RETRY_SECONDS.get(code, RETRY_SECONDS[1]), retry_seconds(power, random.random())  # noqa: S311
+            MOST_RETRY_SECONDS.get(code, RETRY_SECONDS[1]),
+            retry_seconds(power, random.random()),  # noqa: S311
         )
         self._at.retry_at[name] = self._clock() + wait
         trouble(f"bundle {name}", f"{summary}; again in {wait:.0f} s")

@@ -41,7 +41,10 @@ _DATE = (2020, 1, 1, 0, 0, 0)
 # Runs in any Python, however old, before anything else is read.
 _START = """import sys
 if sys.version_info[:2] != {version!r} or sys.platform != {platform!r}:
-    sys.exit("fleet-agent.pyz is for Python {shown} on {platform}; build it there with `make agent`, or install fleetctl")
+    sys.exit(
+        "fleet-agent.pyz is for Python {shown} on {platform}; "
+        "build it there with `make agent`, or install fleetctl"
+    )
 import pathlib
 import fleet_agent_unpack
 fleet_agent_unpack.main(pathlib.Path(__file__).parent.absolute())
@@ -103,9 +106,12 @@ def _copy(site: Path, version: str) -> None:
             target = site / Path(str(file))
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
-    skipped = shutil.ignore_patterns("__pycache__", "cli", "sources", "client.py")
-    for package in ("agent", "fleetctl"):
-        shutil.copytree(_ROOT / package, site / package, ignore=skipped)
+    compiled = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(_ROOT / "agent", site / "agent", ignore=compiled)
+    shutil.copytree(_ROOT / "fleetctl", site / "fleetctl", ignore=compiled)
+    shutil.rmtree(site / "fleetctl" / "cli")
+    shutil.rmtree(site / "fleetctl" / "sources")
+    (site / "fleetctl" / "client.py").unlink()
     info = site / f"fleetctl-{version}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: fleetctl\nVersion: {version}\n")

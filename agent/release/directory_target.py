@@ -79,7 +79,8 @@ class DirectoryTarget:
     def _namespace(self, release: Release, flags: UpgradeFlags) -> bytes:
         if not flags.create_namespace or release.namespace == "default":
             return b""
-        return f"apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {release.namespace}\n---\n".encode()
+        name = f"  name: {release.namespace}\n"
+        return f"apiVersion: v1\nkind: Namespace\nmetadata:\n{name}---\n".encode()
 
     def _path(self, release: Release) -> Path:
         return self._folder / f"{release.namespace}--{release.name}.yaml"

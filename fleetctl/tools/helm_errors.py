@@ -285,9 +285,10 @@ def _refused(whole: str, release: object, webhook: re.Match[str] | None) -> Helm
     start = _hook_of(hook)
     if webhook is not None:
         about = found[0].shown if found else str(release)
-        summary = f'{start}{about}: webhook "{webhook["name"]}" does not answer: {_printable(webhook["cause"])}'[
-            :_MOST_SAID
-        ]
+        summary = (
+            f'{start}{about}: webhook "{webhook["name"]}" does not answer:'
+            f" {_printable(webhook['cause'])}"
+        )[:_MOST_SAID]
         step = (
             f"Repair the service of webhook {webhook['name']}, or delete its webhook configuration"
             " when the service is gone for good."

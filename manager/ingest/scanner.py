@@ -202,9 +202,8 @@ class Scanner:
             seconds = await self._look_failed(key, watch, late)
         except Exception as error:
             log.bug("a scan failed", error, repo="/".join(key))
-            summary = f"internal error while looking at GitRepo {key[1]}: {type(error).__name__}: {error}"[
-                :500
-            ]
+            cause = f"{type(error).__name__}: {error}"
+            summary = f"internal error while looking at GitRepo {key[1]}: {cause}"[:500]
             step = "Look at the manager's log for the traceback, and report it."
             seconds = await self._look_failed(key, watch, UnavailableError(summary, next_step=step))
         finally:

@@ -53,13 +53,12 @@ def _document(row: Any) -> dict[str, Any]:
         for at, part in enumerate(shape.partitions)
     ]
     told = sum(p["told"] for p in partitions)
+    finished = sum(1 for p in partitions if p["finishedAt"] or not p["clusters"])
     status = {
         "display": {
             "state": row.phase,
             "clusters": f"{told}/{sum(p['clusters'] for p in partitions)}",
-            "partitions": (
-                f"{sum(1 for p in partitions if p['finishedAt'] or not p['clusters'])}/{len(partitions)}"
-            ),
+            "partitions": (f"{finished}/{len(partitions)}"),
             "message": _message(row),
         },
         "reason": row.reason,

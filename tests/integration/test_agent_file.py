@@ -131,7 +131,7 @@ def test_what_a_power_cut_left_is_made_again(built: Path, tmp_path: Path, harm: 
     words = ("status", "--state-dir", str(tmp_path))
     run(built, tmp_path, *words)
     (folder,) = unpacked(tmp_path)
-    victim = folder / "agent" / "journal.py"
+    victim = folder / "agent" / "state" / "journal.py"
     whole = victim.read_bytes()
     match harm:
         case "cut":

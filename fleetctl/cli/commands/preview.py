@@ -421,9 +421,9 @@ def _printed(found: Sequence[Rendered], form: Format) -> None:
     for one in good:
         if form is Format.NAME:
             for item in one.objects:
-                out.line(
-                    f"{one.cluster.name}/{one.bundle.name}/{item['kind'].lower()}/{(item.get('metadata') or {}).get('name', '')}"
-                )
+                name = (item.get("metadata") or {}).get("name", "")
+                kind = item["kind"].lower()
+                out.line(f"{one.cluster.name}/{one.bundle.name}/{kind}/{name}")
         else:
             out.raw(_text(one))
 

@@ -63,10 +63,11 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
 # Keys of Git, kustomize, OCI registries and the Kubernetes API, in lower case.
 _SAFE_KEYS = frozenset(
     {
-        "ref", "branch", "tag", "version", "path", "depth", "submodules", "timeout", "page", "per_page", "n", "last",
-        "service", "scope", "digest", "limit", "watch", "force", "dryrun", "fieldmanager", "fieldvalidation",
-        "labelselector", "fieldselector", "resourceversion", "resourceversionmatch", "timeoutseconds",
-        "allowwatchbookmarks", "propagationpolicy", "sendinitialevents", "pretty",
+        "ref", "branch", "tag", "version", "path", "depth", "submodules", "timeout", "page",
+        "per_page", "n", "last", "service", "scope", "digest", "limit", "watch", "force",
+        "dryrun", "fieldmanager", "fieldvalidation", "labelselector", "fieldselector",
+        "resourceversion", "resourceversionmatch", "timeoutseconds", "allowwatchbookmarks",
+        "propagationpolicy", "sendinitialevents", "pretty",
     }
 )  # fmt: skip
 _SAFE_VALUE = re.compile(r"(?:[\w.:/*+,~-]|%2[fFcC]|%3[aAdD]){0,256}", re.ASCII)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from fleetctl.core.gotemplate import functions
@@ -247,9 +248,7 @@ class _Run:
 
     def _and_or(self, name: str, nodes: list[Any], dot: Any, last: Any) -> Any:
         """The only ones that do not look at what they do not need."""
-        thunks: list[Callable[[], Any]] = [
-            lambda node=node: self._operand(node, dot) for node in nodes
-        ]  # type: ignore[misc]
+        thunks: list[Callable[[], Any]] = [partial(self._operand, node, dot) for node in nodes]
         thunks += [lambda: last] if last is not _NOTHING else []
         if not thunks:
             raise Mistake(f"wrong number of args for {name}: want at least 1 got 0")

@@ -5,7 +5,7 @@ FleetError                 exit 1   not found, differs, not ready
 ├── Conflict               exit 1   it exists already, or changed meanwhile
 ├── UsageError             exit 2   the command line or a file is wrong; retrying will not help
 │   └── InvalidFile                 has file, line, column
-├── RefusedError           exit 3   understood, and not done on purpose; says with what flag it would be
+├── RefusedError           exit 3   refused on purpose; names the flag that would allow it
 │   ├── TooManyDeletes
 │   └── NotEnforced                 narrows rights in a way this version cannot enforce
 ├── LoginError             exit 4   no, wrong, expired or used-up credentials

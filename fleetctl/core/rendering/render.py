@@ -141,7 +141,8 @@ def part_name(release: str, part: int) -> str:
         return release
     tail = f".part-{part}"
     if len(release) + len(tail) > MOST_RELEASE:
-        release = f"{release[: MOST_RELEASE - len(tail) - 6].rstrip('-.')}-{hashlib.sha256(release.encode()).hexdigest()[:5]}"
+        digest = hashlib.sha256(release.encode()).hexdigest()[:5]
+        release = f"{release[: MOST_RELEASE - len(tail) - 6].rstrip('-.')}-{digest}"
     return release + tail
 
 

@@ -100,7 +100,8 @@ def _shown(path: str, charts: list[ChartRequest], files: dict[str, File]) -> str
     request = next(r for r in charts if path.startswith(f"{r.folder}/"))
     about = load(files[f"{request.folder}/Chart.yaml"].data, file="Chart.yaml")
     name = about.get("name") if isinstance(about, dict) else ""
-    return f".chart/{chart_digest(request.chart, request.repo, request.version)}/{name}{path.removeprefix(request.folder)}"
+    digest = chart_digest(request.chart, request.repo, request.version)
+    return f".chart/{digest}/{name}{path.removeprefix(request.folder)}"
 
 
 def _resource(name: str, data: bytes) -> dict[str, Any]:

@@ -28,8 +28,7 @@ def preload() -> None:
     import dulwich.repo  # noqa: F401
 
     from fleetctl.sources import network_errors  # noqa: F401
-    from fleetctl.sources.git import http
-    from fleetctl.sources.git import store as gitstore
+    from fleetctl.sources.git import http, store  # noqa: F401
 
 
 def run(data: bytes) -> bytes:

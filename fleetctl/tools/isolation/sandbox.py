@@ -69,8 +69,9 @@ class SandboxLimits:
 
 @dataclass
 class Sandbox:
-    """Does the named work of `sandboxed.OPERATIONS`. Safe for concurrent calls, which wait for each
-    other.
+    """Does the named work of `sandbox_child.OPERATIONS`.
+
+    Safe for concurrent calls, which wait for each other.
     """
 
     limits: SandboxLimits = SandboxLimits()

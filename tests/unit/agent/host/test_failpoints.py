@@ -14,7 +14,7 @@ from agent.host import failpoints
 from agent.host.failpoints import NAMES, REPAIR_NAMES, UPGRADE_NAMES, Induced, arm, failpoint
 from fleetctl.core.model.errors import UsageError
 
-AGENT = Path(failpoints.__file__).parent
+AGENT = Path(failpoints.__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +82,7 @@ def test_every_failpoint_of_the_code_is_registered_and_every_registered_one_is_i
 ):
     """The matrix is made from the registry: a name that is missing there would never be tried."""
     used = set()
-    for path in AGENT.glob("*.py"):
+    for path in AGENT.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if (
                 isinstance(node, ast.Call)

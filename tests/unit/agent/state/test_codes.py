@@ -14,10 +14,10 @@ from agent.state.conditions import DISK
 from fleetctl.core.model.cause_codes import AGENT, BUNDLE, CODES, MANAGER, hint_of
 from fleetctl.core.model.errors import every_error
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 SOURCES = [
-    *sorted((ROOT / "agent").glob("*.py")),
-    *sorted((ROOT / "fleetctl" / "tools").glob("*.py")),
+    *sorted((ROOT / "agent").rglob("*.py")),
+    *sorted((ROOT / "fleetctl" / "tools").rglob("*.py")),
 ]
 OURS = ("agent.", "fleetctl.tools.", "fleetctl.core.model.errors")
 
@@ -127,7 +127,7 @@ def test_a_hint_names_what_is_at_hand() -> None:
 def test_every_thing_that_check_looks_at_is_documented() -> None:
     """The table of docs/operations.md names each finding's word."""
     words: set[str] = set()
-    for path in (ROOT / "agent").glob("check*.py"):
+    for path in (ROOT / "agent" / "diagnostics").glob("check*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if (
                 isinstance(node, ast.Call)

@@ -10,7 +10,7 @@ import pytest
 from fleetctl.core.formats.url_path import below, core_path, in_namespace, relative, url_path
 from fleetctl.core.model.errors import UsageError
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", "/", "a\nb", "a\0"])

@@ -67,14 +67,14 @@ def hostile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], 
     def put(code: str) -> None:
         call = (
             "import sys; sys.path.insert(0, sys.argv[1])\n"
-            "from fleetctl.tools import sandboxed\n"
+            "from fleetctl.tools.isolation import sandbox_child\n"
             "def bad(request):\n"
             "    if request.bundle == 'bad': exec(BAD)\n"
             "    return old(request)\n"
             f"BAD = {code!r}\n"
-            "kind, old = sandboxed.OPERATIONS['plan']\n"
-            "sandboxed.OPERATIONS['plan'] = kind, bad\n"
-            "sandboxed.main()\n"
+            "kind, old = sandbox_child.OPERATIONS['plan']\n"
+            "sandbox_child.OPERATIONS['plan'] = kind, bad\n"
+            "sandbox_child.main()\n"
         )
         monkeypatch.setattr("fleetctl.tools.isolation.sandbox._CALL", call)
 
