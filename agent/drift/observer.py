@@ -49,11 +49,13 @@ class Subject:
 class Seen:
     """What was found of one bundle. `states`: None for an object that the rules leave to itself and
     that is not there. `versions`: uid and resourceVersion at which it was judged, "" for one that
-    is not there.
+    is not there. `accepted`: for `Observer.accept`, from the first look at all objects after an
+    apply.
     """
 
     states: dict[Place, ResourceStatus | None] = field(default_factory=dict)
     versions: dict[Place, tuple[str, str]] = field(default_factory=dict)
+    accepted: dict[str, list[str]] | None = None
 
 
 @dataclass
@@ -101,8 +103,12 @@ class Observer:
         for work in works:
             await _extras(work)
             if work.known is None and work.subject.only is None and work.seen.states:
-                self._wanted.accept(work.subject.bundle, work.accepted)
+                work.seen.accepted = work.accepted
         return {work.subject.bundle: work.seen for work in works}
+
+    def accept(self, bundle: BundleName, accepted: dict[str, list[str]]) -> None:
+        """Keep what differed right after the apply: it is no drift."""
+        self._wanted.accept(bundle, accepted)
 
     async def _group(self, group: _Group) -> None:
         """Objects of one kind in one namespace, read together with the same rights."""

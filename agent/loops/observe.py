@@ -28,6 +28,7 @@ from ..kube.errors import Throttled
 from ..kube.impersonation import MissingAccount
 from ..release import immutable
 from ..release.parts import releases_of
+from ..state.journal import Entry
 from ..state.last_applied import Place
 from .report import Teller
 from .state import Situation
@@ -156,21 +157,38 @@ class Watcher:
             over("cluster")
 
     async def _look(self, observer: Observer, todo: Todo) -> None:
+        entries = dict(self._at.hands.journal.entries)
         subjects = await self._subjects(observer, todo)
         self._agenda.cost(len(subjects) + len(todo.places) // 4)
         found = await observer.look(subjects)
         extras = {subject.bundle: subject.extra for subject in subjects}
+        current: dict[BundleName, list[ResourceStatus]] = {}
         for name, seen in found.items():
+            is_whole = name in todo.whole
             self._ears.cleared(extras[name] - set(seen.states))
-            if self._may_look(name):
-                self._take(name, seen, whole=name in todo.whole)
-        self._correct(
-            {name: self._at.resources[name] for name in found if name in self._at.resources}
-        )
+            if not self._is_current(name, entries.get(name), is_whole=is_whole):
+                self._agenda.whole([name] if self._may_look(name) else [])
+                continue
+            if seen.accepted is not None:
+                observer.accept(name, seen.accepted)
+            self._take(name, seen, whole=is_whole)
+            current[name] = self._at.resources[name]
+        self._correct(current)
         self._teller.refresh(list(found))
         if self._moved:
             self._moved = False
             self.watches.want(self._index.wish())
+
+    def _is_current(self, name: BundleName, entry: Entry | None, *, is_whole: bool) -> bool:
+        """Whether a look that began when the journal had `entry` may be reported.
+
+        An apply during the look makes it stale: it read objects, or what they are compared with,
+        from before the apply. A look at some objects only completes what a look at all of them has
+        brought.
+        """
+        if not self._may_look(name) or self._at.hands.journal.entries.get(name) is not entry:
+            return False
+        return is_whole or name in self._at.resources
 
     async def _subjects(self, observer: Observer, todo: Todo) -> list[Subject]:
         """Who is looked at; the index follows what was applied."""

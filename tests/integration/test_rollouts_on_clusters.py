@@ -73,7 +73,7 @@ def rollout(fleet: Fleet) -> dict[str, Any]:
 
 
 def approve(fleet: Fleet) -> None:
-    fleet.until(lambda: rollout(fleet)["message"], lambda text: "fleetctl rollout approve" in text)
+    fleet.until(lambda: rollout(fleet)["message"], lambda text: "waits for approval" in text)
     fleet.call("POST", "rollouts/fleet-default/apps/approve", {})
 
 

@@ -25,6 +25,7 @@ from .connections import Connections
 
 HEADER_SECONDS = 10.0
 MAX_HEADER_BYTES = 32 * 1024
+_PART_BYTES = 8 * 1024
 LINGER_SECONDS = 2.0
 # Seconds that a connection may be idle between requests. 960 s is longer than the longest poll
 # interval of 15 min.
@@ -102,8 +103,15 @@ class GuardedProtocol(HttpToolsProtocol):
             self.registry.authenticated(connection, kind, name)
 
     def data_received(self, data: bytes) -> None:
-        if self.parser is None or self.transport.is_closing():
-            return
+        """Parse in parts: TLS hands over up to 256 KiB at once, and bytes after the headers in the
+        same part are not counted.
+        """
+        for start in range(0, len(data), _PART_BYTES):
+            if self.parser is None or self.transport.is_closing():
+                return
+            self._parse(data[start : start + _PART_BYTES])
+
+    def _parse(self, data: bytes) -> None:
         if self._header_timer is None and (self.cycle is None or self.cycle.response_complete):
             self._await_headers()
         self._unparsed_bytes += len(data)
