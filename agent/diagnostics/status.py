@@ -22,8 +22,8 @@ from fleetctl.core.model.wire import Desired, Trouble
 from ..controlplane import identity
 from ..controlplane.desired_state import KeptDocument
 from ..host.log_dedup import span
+from ..state import attempts, status_file
 from ..state import conditions as troubles
-from ..state import status_file
 from ..state.journal import Entry, read_entries
 from ..state.status_file import Bundle
 from ..upgrade import launcher
@@ -105,7 +105,7 @@ def gather(state_dir: Path, live_file: Path, now: float) -> Status:
         bundles=sort(
             shown[0].bundles
             if shown
-            else kept_bundles(document, read_entries(state_dir / "journal"))
+            else _bundles_on_disk(state_dir, document, has_ended=agent == "stopped")
         ),
     )
     if shown is None:
@@ -124,6 +124,15 @@ def gather(state_dir: Path, live_file: Path, now: float) -> Status:
         "contact_seconds": contact,
     }
     return msgspec.structs.replace(status, **more, **ages)
+
+
+def _bundles_on_disk(state_dir: Path, document: Desired | None, *, has_ended: bool) -> list[Bundle]:
+    deaths = (
+        attempts.deaths_of(document, attempts.read(state_dir), has_ended=has_ended)
+        if document
+        else {}
+    )
+    return kept_bundles(document, read_entries(state_dir / "journal"), deaths)
 
 
 def upgrades(state_dir: Path) -> Upgrades:
@@ -155,28 +164,46 @@ def is_running(state_dir: Path) -> bool:
     return False
 
 
-def kept_bundles(document: Desired | None, entries: Mapping[BundleName, Entry]) -> list[Bundle]:
-    """What is on the disk of each bundle that is wanted or held: whether it runs well is not
-    known.
+def kept_bundles(
+    document: Desired | None, entries: Mapping[BundleName, Entry], deaths: Mapping[BundleName, int]
+) -> list[Bundle]:
+    """What is on the disk of each bundle that is wanted or held: whether it runs well is not known.
+
+    deaths: as of `attempts.deaths_of`.
     """
     wanted = {b.name: b.generation for b in document.bundles} if document else {}
+    doomed = {t.name for t in document.tombstones} if document else set()
+    names = sorted({*wanted, *entries})
     return [
-        _kept(wanted.get(name), entries.get(name) or Entry(bundle=name))
-        for name in sorted({*wanted, *entries})
+        _kept(
+            wanted.get(name),
+            entries.get(name) or Entry(bundle=name),
+            deaths.get(name, 0),
+            is_doomed=name in doomed,
+        )
+        for name in names
     ]
 
 
-def _kept(wanted: Generation | None, entry: Entry) -> Bundle:
+def _kept(wanted: Generation | None, entry: Entry, deaths: int, *, is_doomed: bool) -> Bundle:
     generation = max(wanted or Generation(0), entry.generation)
-    state, message = UNKNOWN, ""
+    state, code, message = UNKNOWN, "", ""
     if entry.applied < generation or entry.began:
         state = State.WAIT_APPLIED.value
         message = "a change was begun and not finished; it is taken up again" if entry.began else ""
     if entry.error:
-        state, message = State.ERR_APPLIED.value, entry.error
+        state, code, message = State.ERR_APPLIED.value, entry.code, entry.error
+    if deaths >= attempts.REPORTED:
+        state, code, message = State.ERR_APPLIED.value, attempts.CODE, attempts.describe(deaths)
+    if is_doomed or entry.removing:
+        begun = (
+            "its removal was begun and not finished" if entry.removing else "it is to be removed"
+        )
+        message = f"{begun}; {message}" if message else begun
     return Bundle(
         bundle=entry.bundle,
         state=state,
+        code=code,
         message=message,
         generation=generation,
         applied=entry.applied,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from fleetctl.core.documents.diff_entries import LEAVE_OUT
 from fleetctl.core.formats.regex import InvalidRegex, compile_regex
 from fleetctl.core.model.options import ComparePatch, Options
 from fleetctl.tools.field_substitution import list_index, lookup
@@ -21,7 +22,6 @@ from fleetctl.tools.field_substitution import list_index, lookup
 from .diff import MISSING, Change, pointer_to, steps_of
 
 _NEGATIVE = re.compile(r"-[1-9][0-9]{0,8}")
-_LEAVE_OUT = frozenset({"add", "remove", "replace"})
 _NOTHING: tuple[Any, ...] = (MISSING, None, {}, [])
 
 
@@ -54,7 +54,7 @@ class Rules:
         for rule in self._for(item):
             found += rule.json_pointers or []
             operations = (
-                operation for operation in rule.operations or [] if operation.op in _LEAVE_OUT
+                operation for operation in rule.operations or [] if operation.op in LEAVE_OUT
             )
             found += [
                 o.path for o in operations if not (o.op == "add" and _is_in_list(o.path, item))

@@ -143,7 +143,7 @@ class Worker:
                 at.failures[bundle.name] = max(1, at.failures.get(bundle.name, 0))
                 at.errors[bundle.name] = Failure(
                     bundle.generation,
-                    code="set-aside",
+                    code=attempts.CODE,
                     message=summary,
                     object=f"bundle {bundle.name}",
                 )

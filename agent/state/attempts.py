@@ -11,6 +11,7 @@ One death says little: the power may have failed. From the second on the bundle 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -23,6 +24,7 @@ from . import files
 
 FOLDER = "attempts"
 REPORTED = 2
+CODE = "set-aside"
 _FIRST_SECONDS, _OFFLINE_SECONDS = 10.0, 60.0
 _LONGEST_SECONDS = 3600.0
 
@@ -119,6 +121,20 @@ def read(state_dir: Path) -> list[Mark]:
         if path.name == f"{mark.bundle}.json":
             marks.append(mark)
     return marks
+
+
+def deaths_of(
+    document: Desired, marks: Iterable[Mark], *, has_ended: bool
+) -> dict[BundleName, int]:
+    """Deaths during the work on each bundle as the document wants it. `has_ended`: no agent runs,
+    so that an active mark is a death too.
+    """
+    inputs = {bundle.name: inputs_of(document, bundle) for bundle in document.bundles}
+    return {
+        mark.bundle: mark.deaths + (mark.active and has_ended)
+        for mark in marks
+        if inputs.get(mark.bundle) == mark.inputs
+    }
 
 
 def inputs_of(document: Desired, bundle: DesiredBundle) -> str:

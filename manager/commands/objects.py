@@ -95,7 +95,7 @@ class Objects:
         }
 
         def write(connection: Connection) -> Put:
-            put = self._put(connection, (kind, workspace, name), row)
+            put = self._put(connection, (kind, workspace, name), row, dry_run=dry_run)
             if dry_run:
                 raise _DryRun(
                     replace(
@@ -130,7 +130,15 @@ class Objects:
         except NotFound:
             return {}
 
-    def _put(self, connection: Connection, key: tuple[str, str, str], row: dict[str, bytes]) -> Put:
+    def _put(
+        self,
+        connection: Connection,
+        key: tuple[str, str, str],
+        row: dict[str, bytes],
+        *,
+        dry_run: bool,
+    ) -> Put:
+        """A dry run does not reconcile: that refuses nothing, and costs more than all the rest."""
         kind, workspace, name = key
         old, same = self._old(connection, key, row)
         token, touched = None, set[ClusterId]()
@@ -150,6 +158,10 @@ class Objects:
                     .where(r.workspace == workspace, r.source == name)
                     .values(**limits)
                 )
+        if dry_run:
+            return Put(
+                "created" if old is None else "unchanged" if same else "configured", {}, token
+            )
         if not same and kind in {"Cluster", "ClusterGroup", "Schedule", *validation.DATA_KINDS}:
             touched = self._reconciled(connection, kind, workspace, name)
         if (

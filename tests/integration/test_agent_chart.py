@@ -692,6 +692,9 @@ class TestImage:
 
         stages = parse((CHART / "Dockerfile").read_text())
         assert [stage.name for stage in stages] == ["build", ""]
+        assert {stage.image for stage in stages} == {
+            "docker.io/library/python:3.11-slim-bookworm@"
+        }, "the digest has no default"
         root = CHART.parents[1]
         made_by_hand = {"dist/tools/helm", "dist/tools/kubectl"}
         for stage in stages:

@@ -233,6 +233,33 @@ _ACCESS = (
         ),
     ),
     (
+        "A user without a password in `repo`: `https://USER@HOST/…`.",
+        "stricter",
+        (
+            "Fleet takes it; here only the user that Azure DevOps writes,"
+            " `https://ORG@dev.azure.com/ORG/…`, is taken, because another one may be a token."
+            " Write the address without `USER@`."
+        ),
+    ),
+    (
+        "A query or fragment in `repo`.",
+        "stricter",
+        (
+            "Fleet passes it to Git; here values other than plain ones of known keys (`ref`,"
+            " `version`, `path`) are refused."
+        ),
+    ),
+    (
+        "Numbers beyond 64 bits in a document.",
+        "same",
+        "whole numbers become floats, and numbers beyond float64 are refused.",
+    ),
+    (
+        "A chart archive with very many pax records.",
+        "stricter",
+        "helm reads it; here 100,000 records in all archives of a chart are the limit.",
+    ),
+    (
         "`helmRepoURLRegex`.",
         "better",
         (
@@ -281,9 +308,30 @@ _READS = (
         "they make the field equal on both sides.",
     ),
     (
+        "`move`, `copy`, `test` or an unknown word in `diff.comparePatches[].operations`.",
+        "better",
+        "they leave nothing out in Fleet either, silently; here each is a warning of the scan.",
+    ),
+    (
         "An operation of `diff.comparePatches` that does not fit an object.",
         "better",
         "in Fleet it voids all operations for that object; here it has no effect of its own.",
+    ),
+    (
+        "A file name of up to 255 bytes in a path of up to 1,024 bytes, also in a chart.",
+        "same",
+        "longer ones are refused with the file's name.",
+    ),
+    (
+        (
+            "A chart with `kubeVersion`, or that looks at API versions, when it is rendered without"
+            " a cluster."
+        ),
+        "better",
+        (
+            "`render`, `diff` and `plan` take `--kube-version` and `--api-versions`, and `plan` the"
+            " version that the cluster reports."
+        ),
     ),
     (
         "A `caBundle` that is empty, or white space in base64, and that something fills in.",

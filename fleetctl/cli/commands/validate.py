@@ -28,6 +28,7 @@ from fleetctl.core.lint.scan_refusals import refusals
 from fleetctl.core.model.bundle import File
 from fleetctl.core.model.errors import InvalidFile, NotFound, UsageError
 from fleetctl.core.scan.tree import Index, Tree
+from fleetctl.zones import zone_of
 
 _NAMES = ("fleet.yaml", "fleet.yml")
 FOUND = 1
@@ -52,8 +53,8 @@ def validate(
         Report, typer.Option("-o", "--output", help="Form of the answer.")
     ] = Report.TEXT,
 ) -> int:
-    """Check fleet.yaml files, .fleetignore lines, and GitRepo, Cluster, ClusterGroup and Schedule
-    manifests; exit status 1 for errors.
+    """Check fleet.yaml files, .fleetignore lines, and manifests of the kinds that `apply` takes;
+    exit status 1 for errors.
     """
     files = 0
     found: list[Finding] = []
@@ -165,9 +166,9 @@ def _one_file(path: str) -> list[Finding]:
     text = text_of(Path(path))
     shown = "fleet.yaml" if path == "-" else path
     if Path(path).name not in _NAMES and is_manifest(text):
-        findings = lint_manifest(text, file=shown)
+        findings = lint_manifest(text, file=shown, check_zone=zone_of)
         if findings is None:
-            out.say(f"{shown}: not a manifest of fleet.cattle.io, not checked")
+            out.say(f"{shown}: no object that `fleetctl apply` takes, not checked")
         return findings or []
     if path == "-":
         return lint(text, file=shown)

@@ -12,7 +12,8 @@ from typing import Any, get_args, get_type_hints
 
 import msgspec
 
-from fleetctl.core.documents.convert import Note, Origin, convert, named
+from fleetctl.core.documents.convert import Note, Origin, convert, dotted, named
+from fleetctl.core.documents.diff_entries import useless_entries
 from fleetctl.core.documents.fields import FLEET_YAML
 from fleetctl.core.documents.gitrepo import GitTarget
 from fleetctl.core.formats.yaml import YamlDocument, one
@@ -118,7 +119,7 @@ def parse_document(
         name=own.name,
         labels=own.labels,
         paused=own.paused,
-        options=convert(option_keys, Options, origin),
+        options=_options(option_keys, origin),
         customizations=_targets(own.target_customizations, "targetCustomizations", origin),
         customization_mode=own.target_customization_mode or "FirstMatch",
         targets=_targets(own.targets, "targets", origin),
@@ -146,9 +147,24 @@ def _targets(items: list[dict[str, Any]], key: str, origin: Origin) -> list[Targ
         own_keys, option_keys = _split(item, _Customization, here)
         own = convert(own_keys, _Customization, here)
         _check_criteria(own, here)
-        options = convert(option_keys, Options, here)
+        options = _options(option_keys, here)
         found.append(own.target(do_not_deploy=own.do_not_deploy, options=options))
     return found
+
+
+def _options(keys: dict[str, Any], origin: Origin) -> Options:
+    """Warns of entries of `diff` that leave nothing out."""
+    options = convert(keys, Options, origin)
+    for at, patch in enumerate(options.diff.compare_patches or [] if options.diff else []):
+        for path, summary, step in useless_entries(patch):
+            key = dotted(path)
+            origin.warn(
+                "diff-operation",
+                f"`diff.comparePatches[{at}].{key}`: {summary}",
+                ("diff", "comparePatches", at, *path),
+                step,
+            )
+    return options
 
 
 def _check_criteria(target: GitTarget, origin: Origin) -> None:

@@ -39,7 +39,7 @@ _TABLES: dict[str, dict[str, Field]] = {
     "ClusterGroup": CLUSTERGROUP,
     "Schedule": SCHEDULE,
 }
-_KINDS: dict[str, type[msgspec.Struct]] = {
+KINDS: dict[str, type[msgspec.Struct]] = {
     "GitRepo": GitRepoSpec,
     "Cluster": ClusterSpec,
     "ClusterGroup": ClusterGroupSpec,
@@ -113,8 +113,8 @@ def spec_in(kind: str, stated: Any, origin: Origin) -> dict[str, Any]:
     elif kind == "Schedule":
         spec_of(spec)
     kept = without_effect(kind, spec, here)
-    found: dict[str, Any] = fit(kept, _KINDS[kind], here)
-    convert(found, _KINDS[kind], here)
+    found: dict[str, Any] = fit(kept, KINDS[kind], here)
+    convert(found, KINDS[kind], here)
     return found | {
         key: value for key, value in spec.items() if key not in kept and value is not None
     }

@@ -92,6 +92,9 @@ _WARNINGS = {
     "diff-pattern": (
         "diff.comparePatches[].name is no valid regular expression, and is compared as it stands."
     ),
+    "wide-login": (
+        "helmRepoURLRegex sends the login for charts to more hosts than it seems to name."
+    ),
     "protected-namespace": (
         "deleteNamespace never deletes default and the namespaces of Kubernetes itself."
     ),

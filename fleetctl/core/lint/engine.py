@@ -10,7 +10,7 @@ ignore[CODE]` at the end of a line silences a warning there; an error cannot be 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -24,6 +24,7 @@ from fleetctl.core.formats.yaml import Place, YamlDocument, one, read
 from fleetctl.core.formats.yaml_stream import is_object
 from fleetctl.core.lint import rules_files, rules_general
 from fleetctl.core.lint.codes import RULES, Severity
+from fleetctl.core.lint.objects import check_manifest, is_data
 from fleetctl.core.lint.types import (
     Checker,
     Said,
@@ -103,27 +104,32 @@ def lint_ignore(text: bytes, *, file: str, files: Collection[str]) -> list[Findi
     return _placed(said, file, {item.path: Place(int(item.path[0]), 1) for item in said}, text)
 
 
-def lint_manifest(text: bytes, *, file: str) -> list[Finding] | None:
-    """The mistakes in all Fleet objects of a file, also those in a List; None when it has none.
-    Never raises.
+def lint_manifest(
+    text: bytes, *, file: str, check_zone: Callable[[str], object] = str
+) -> list[Finding] | None:
+    """The mistakes in all objects of a file that `fleetctl apply` takes, also those in a List; None
+    when it has none. Never raises. `check_zone` raises UsageError for a time zone that does not
+    exist.
     """
     try:
         found = read(text, file=file, strict=True, places=True)
     except InvalidFile as why:
         return [_of_error(why, "yaml", file)]
     manifests = [
-        (document, value, path)
-        for document in found
-        for value, path in objects(document.value)
-        if is_fleets(value)
+        (d, value, path)
+        for d in found
+        for value, path in objects(d.value)
+        if is_fleets(value) or is_data(value)
     ]
     if not manifests:
         return None
-    return [
-        finding
-        for document, value, path in manifests
-        for finding in _placed(manifest(value, path), file, document.places, text)
-    ]
+    findings: list[Finding] = []
+    for document, value, path in manifests:
+        mistakes = list(manifest(value, path)) if is_fleets(value) else []
+        if not any(RULES[item.code].severity is Severity.ERROR for item in mistakes):
+            mistakes += check_manifest(value, path, check_zone)
+        findings += _placed(mistakes, file, document.places, text)
+    return findings
 
 
 def is_manifest(text: bytes) -> bool:

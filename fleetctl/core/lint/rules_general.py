@@ -10,11 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from fleetctl.core.documents.convert import Path
+from fleetctl.core.documents.diff_entries import useless_entries
 from fleetctl.core.formats.regex import InvalidRegex, compile_regex
 from fleetctl.core.lint import rules_files, rules_helm, rules_targets
 from fleetctl.core.lint.context import Advice, Layer, as_list, as_map, as_str, layers
 from fleetctl.core.model.ids import is_name
+from fleetctl.core.model.options import ComparePatch
 
 _PROTECTED = frozenset({"default", "kube-system", "kube-public"})
 
@@ -105,23 +109,14 @@ def _diff(layer: Layer) -> Iterator[Advice]:
 
 def _diff_fields(patch: dict[str, Any], place: Path) -> Iterator[Advice]:
     """Pointers and operations that leave nothing out."""
-    for index, pointer in enumerate(as_list(patch.get("jsonPointers"))):
-        if isinstance(pointer, str) and not pointer.startswith("/"):
-            summary = f"{pointer[:80]!r} is no JSON pointer and leaves nothing out"
-            yield "diff-operation", (*place, "jsonPointers", index), summary, "Begin it with `/`."
-    for index, operation in enumerate(as_list(patch.get("operations"))):
-        op, path = as_str(as_map(operation).get("op")), as_str(as_map(operation).get("path"))
-        at = (*place, "operations", index)
-        if op in {"move", "copy", "test"}:
-            step = "Write `op: remove` with the path that may differ."
-            yield "diff-operation", at, f"`op: {op}` leaves nothing out, in Fleet too", step
-        elif op in {"add", "remove", "replace"} and not path.startswith("/"):
-            yield (
-                "diff-operation",
-                at,
-                f"`path`: {path[:80]!r} is no JSON pointer and leaves nothing out",
-                "Begin it with `/`.",
-            )
+    try:
+        entry = msgspec.convert(
+            {key: patch.get(key) for key in ("jsonPointers", "operations")}, ComparePatch
+        )
+    except msgspec.ValidationError:
+        return  # a wrong type, which is an error of its own
+    for path, summary, step in useless_entries(entry, known_only=True):
+        yield "diff-operation", (*place, *path), summary, step
 
 
 def _no_pattern(text: str) -> str:

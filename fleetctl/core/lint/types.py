@@ -20,7 +20,8 @@ from fleetctl.core.documents.unused_keys import insecure, is_insecure_key, reaso
 from fleetctl.core.rollout.schedule import problems
 
 _LONGEST = 120
-_UNCHECKED = frozenset({"clusterregistrationtoken", "bundle", "bundledeployment"})
+# Kinds that only `core.documents.object_check` judges.
+_WITHOUT_TABLE = frozenset({"clusterregistrationtoken", "bundle", "bundledeployment"})
 
 
 class Said(NamedTuple):
@@ -158,7 +159,7 @@ def manifest(value: dict[str, Any], path: Path) -> Iterator[Said]:
     kind = str(value["kind"])
     known = documents().get(kind.lower())
     if known is None or not known.is_manifest:
-        if kind.lower() not in _UNCHECKED:
+        if kind.lower() not in _WITHOUT_TABLE:
             why = (
                 "is not enforced in this version"
                 if kind in NOT_ENFORCED

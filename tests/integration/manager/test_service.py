@@ -15,15 +15,16 @@ import pytest
 
 from fleetctl.core.model import wire
 from fleetctl.core.model.bundle import unpack
-from fleetctl.core.model.errors import Conflict, NotFound
+from fleetctl.core.model.errors import Conflict, FleetError, NotFound
 from fleetctl.core.model.status import Report, State
 from manager.commands.removals import Labels
+from manager.reconcile.reconcile import reconcile
 from manager.security.signing import Signer, verify
 from manager.service import Service, Settings
 from tests.servers.chartserver import ChartServer
 from tests.servers.gitserver import GitServer
 from tests.support.gitrepo import Clone
-from tests.support.realservice import MAP, add, desired, enrol, run, scanned
+from tests.support.realservice import MAP, add, desired, enrol, run, scanned, serving
 from tests.support.waiting import until
 
 
@@ -392,3 +393,47 @@ class TestCharts:
 
         with ChartServer(charts) as server:
             asyncio.run(work(server.url))
+
+
+def test_a_dry_run_of_a_cluster_reconciles_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers what the write would be, refuses what the write refuses, and stores nothing; the
+    write reconciles once.
+    """
+    calls: list[object] = []
+
+    def counted(*args: Any, **more: Any) -> set[Any]:
+        calls.append(args)
+        return reconcile(*args, **more)
+
+    monkeypatch.setattr("manager.commands.objects.reconcile", counted)
+
+    async def main() -> None:
+        async with serving(tmp_path / "m") as service:
+            head = {"apiVersion": "fleet.cattle.io/v1alpha1", "kind": "Cluster"}
+            doc = {
+                **head,
+                "metadata": {"name": "c", "namespace": "fleet-default", "labels": {"a": "b"}},
+                "spec": {},
+            }
+            put = await service.put_object("Cluster", "fleet-default", "c", doc, dry_run=True)
+            assert (put.result, put.object["metadata"]["labels"]["a"], calls) == (
+                "created",
+                "b",
+                [],
+            )
+            assert await service.list_objects("Cluster") == []
+            with pytest.raises(FleetError):
+                await service.put_object(
+                    "Cluster", "fleet-default", "c", {**doc, "spec": 1}, dry_run=True
+                )
+            assert (
+                await service.put_object("Cluster", "fleet-default", "c", doc)
+            ).result == "created"
+            assert len(calls) == 1
+            assert (
+                await service.put_object("Cluster", "fleet-default", "c", doc, dry_run=True)
+            ).result == "unchanged"
+
+    asyncio.run(main())

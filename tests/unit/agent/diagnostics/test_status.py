@@ -14,7 +14,7 @@ from agent.controlplane import identity
 from agent.controlplane.desired_state import KeptDocument
 from agent.controlplane.identity import Identity
 from agent.diagnostics import status
-from agent.state import status_file
+from agent.state import attempts, status_file
 from agent.state.journal import Entry, Journal
 from agent.state.status_file import Bundle, Live
 from fleetctl.core.model.ids import (
@@ -28,7 +28,7 @@ from fleetctl.core.model.ids import (
 )
 from fleetctl.core.model.options import Options
 from fleetctl.core.model.status import ReleaseRef, Report, State
-from fleetctl.core.model.wire import Desired, DesiredBundle, Envelope, Trouble
+from fleetctl.core.model.wire import Desired, DesiredBundle, Envelope, Tombstone, Trouble
 
 NOW = 1_700_000_000.0
 ME = Identity(
@@ -115,6 +115,62 @@ def test_without_an_agent_the_states_are_those_of_the_journal(
     shown = status.text(found, 80)
     assert "is not running" in shown
     assert "a change was begun and not finished" in shown
+
+
+def test_a_stopped_agent_shows_bundles_that_are_set_aside_and_those_to_be_removed(
+    state_dir: Path, tmp_path: Path
+) -> None:
+    """From the marks on the disk: an active one is a death of the agent that has ended; one of
+    older inputs does not count.
+    """
+    document = msgspec.structs.replace(
+        wanted(web=3, db=1, old=2),
+        tombstones=[Tombstone(name=BundleName("gone"), generation=Generation(4))],
+    )
+    envelope = Envelope(key_id="k", payload=msgspec.json.encode(document).decode(), signature="s")
+    KeptDocument(state_dir, lambda _: wanted()).keep('"e"', envelope)
+    journal = Journal(state_dir / "journal")
+    journal.put(
+        Entry(
+            bundle=BundleName("gone"),
+            generation=Generation(3),
+            applied=Generation(3),
+            release="gone",
+            namespace="n",
+        )
+    )
+    journal.put(
+        Entry(
+            bundle=BundleName("db"), generation=Generation(1), error="no such chart", code="chart"
+        )
+    )
+    journal.close()
+    (state_dir / "attempts").mkdir()
+    inputs = {b.name: attempts.inputs_of(document, b) for b in document.bundles}
+    marks = [
+        attempts.Mark(
+            bundle=BundleName("web"), inputs=inputs[BundleName("web")], deaths=1, active=True
+        ),
+        attempts.Mark(
+            bundle=BundleName("old"), inputs="another generation", deaths=9, active=False
+        ),
+    ]
+    for mark in marks:
+        (state_dir / "attempts" / f"{mark.bundle}.json").write_bytes(msgspec.json.encode(mark))
+    bundles = {b.bundle: b for b in status.gather(state_dir, tmp_path / "none", NOW).bundles}
+    assert (bundles["web"].state, bundles["web"].code) == ("ErrApplied", "set-aside")
+    assert "died 2 times" in bundles["web"].message
+    assert (bundles["db"].state, bundles["db"].code, bundles["db"].message) == (
+        "ErrApplied",
+        "chart",
+        "no such chart",
+    )
+    assert (bundles["old"].state, bundles["old"].code) == ("WaitApplied", "")
+    assert bundles["gone"].message == "it is to be removed"
+    handle = locked(state_dir)
+    hanging = {b.bundle: b for b in status.gather(state_dir, tmp_path / "none", NOW).bundles}
+    os.close(handle)
+    assert hanging["web"].code == ""
 
 
 def locked(folder: Path) -> int:

@@ -63,3 +63,45 @@ def test_image_scans_are_refused():
         InvalidFile, match=r"fleet\.yaml:1:1: imageScans: images are not updated in Git"
     ):
         parse(b"imageScans:\n- {image: x, tagName: t}\n")
+
+
+DIFF = "diff: {comparePatches: [{kind: A, apiVersion: v1, %s}]}"
+
+
+class TestDiffEntries:
+    """The scan warns of operations and pointers of `diff.comparePatches` that leave nothing out."""
+
+    @pytest.mark.parametrize(
+        ("entry", "words"),
+        [
+            (
+                "operations: [{op: move, path: /spec/a}]",
+                "`op: move` leaves nothing out, in Fleet too",
+            ),
+            ("operations: [{op: copy, path: /spec/a}]", "`op: copy` leaves nothing out"),
+            ("operations: [{op: test, path: /spec/a, value: b}]", "`op: test` leaves nothing out"),
+            ("operations: [{path: /spec/a}]", "is none of add, remove, replace, ignore"),
+            ("operations: [{op: remove, path: spec.a}]", "'spec.a' is no JSON pointer"),
+            ("jsonPointers: [spec/a]", "'spec/a' is no JSON pointer"),
+        ],
+    )
+    @pytest.mark.parametrize(
+        "head", [DIFF + "\n", "targetCustomizations: [{name: a, clusterName: a, " + DIFF + "}]\n"]
+    )
+    def test_one_without_effect_is_a_warning(self, head: str, entry: str, words: str) -> None:
+        (note,) = parse((head % entry).encode()).notes
+        assert (note.code, words in note.summary) == ("diff-operation", True), note
+        assert "comparePatches[0]" in note.summary
+        assert note.place.line == 1
+
+    def test_those_with_an_effect_are_none(self) -> None:
+        entry = (
+            "operations: [{op: ignore}, {op: add, path: /a}, {op: remove, path: /b}, {op: replace,"
+            " path: /c}], jsonPointers: [/d]"
+        )
+        assert (
+            parse(
+                f"diff: {{comparePatches: [{{kind: A, apiVersion: v1, {entry}}}]}}\n".encode()
+            ).notes
+            == []
+        )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fleetctl.core.documents.fleet_yaml import parse
 from fleetctl.core.lint.engine import RULES, Severity, lint, lint_ignore, lint_manifest
-from fleetctl.core.model.errors import FleetError
+from fleetctl.core.model.errors import FleetError, UsageError
 from tests.support.cases import cases
 
 
@@ -210,3 +210,79 @@ def test_any_bytes_give_findings(data: bytes) -> None:
         refused = True
     if refused:
         assert any(f.severity is Severity.ERROR for f in found)
+
+
+def _object(kind: str, body: str, name: str = "a") -> str:
+    version = "v1" if kind in {"Secret", "ConfigMap"} else "fleet.cattle.io/v1alpha1"
+    return f"apiVersion: {version}\nkind: {kind}\nmetadata: {{name: {name}}}\n{body}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "summary"),
+    [
+        (
+            _object("ClusterRegistrationToken", "spec: {uses: 0, ttl: 1h}"),
+            4,
+            "spec.uses '0' is not a whole number",
+        ),
+        (
+            _object("ClusterRegistrationToken", "spec:\n  labels: {a: b}\n  ttl: never"),
+            6,
+            "'never' is not a duration",
+        ),
+        (_object("ClusterRegistrationToken", "spec: {tll: 1h}"), 1, "tll"),
+        (
+            _object("Cluster", "spec: {}", name="Not_A_Name"),
+            1,
+            "is not a name that Kubernetes would accept",
+        ),
+        (_object("GitRepo", "spec: {repo: 'https://u:p@git.example/r'}"), 1, "login"),
+        (
+            _object("GitRepo", "spec: {repo: 'https://git.example/r', targetNamespace: A_B}"),
+            4,
+            "is not a name",
+        ),
+        (_object("Bundle", "spec: {}"), 1, "a Bundle is made from Git"),
+        (_object("Secret", "data: {a: '%'}"), 1, "data.a is not base64"),
+        (_object("ConfigMap", "data: {a: 1}"), 1, "data must map text to text"),
+        (_object("ClusterGroup", "sepc: {}"), 1, "sepc"),
+    ],
+)
+def test_every_kind_is_judged_as_apply_judges_it(text: str, line: int, summary: str) -> None:
+    """One error, in the object; also as an item of a List behind a correct one."""
+    (finding,) = [
+        f for f in lint_manifest(text.encode(), file="x.yaml") or [] if f.severity is Severity.ERROR
+    ]
+    assert (finding.line, summary in finding.summary) == (line, True), finding
+    correct = _object("ConfigMap", "data: {a: b}")
+    joined = correct + "---\n" + text
+    assert [
+        f.summary
+        for f in lint_manifest(joined.encode(), file="x.yaml") or []
+        if f.severity is Severity.ERROR
+    ] == [finding.summary]
+
+
+def test_correct_objects_and_those_of_bundles_have_no_findings() -> None:
+    token = _object("ClusterRegistrationToken", "spec: {ttl: 1h, uses: 2, labels: {a: b}}")
+    assert lint_manifest(token.encode(), file="x.yaml") == []
+    assert (
+        lint_manifest(
+            b"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n", file="x.yaml"
+        )
+        is None
+    )
+
+
+def test_a_time_zone_is_checked_where_zones_are_known() -> None:
+    def refuse(zone: str) -> None:
+        raise UsageError(f"there is no time zone {zone!r}", subject="spec.location")
+
+    text = _object(
+        "Schedule",
+        "spec: {schedule: '0 0 * * * *', duration: 1h, location: Mars, targets: {clusters:"
+        " [{clusterName: a}]}}",
+    )
+    assert [
+        f.summary for f in lint_manifest(text.encode(), file="x.yaml", check_zone=refuse) or []
+    ] == ["Schedule a: there is no time zone 'Mars'"]
