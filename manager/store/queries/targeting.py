@@ -16,7 +16,7 @@ from fleetctl.core.model.bundle import BundleSpec
 from fleetctl.core.model.cluster import Cluster, Group
 from fleetctl.core.model.ids import BundleName, ClusterId, Generation, Workspace
 
-from .schema import bundles, clusters, meta, objects
+from ..schema import bundles, clusters, meta, objects
 
 _PER_STATEMENT = 500
 
