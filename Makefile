@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
-# Tests wait more than they compute: three files at once fill two cores. A file's tests stay together, as they share servers.
+# Tests wait more than they compute: three files at once fill two cores. A file's tests stay together, as they share servers; files run in
+# the order of their folders, so that the short ones of tests/unit come last and fill what is left.
 WORKERS ?= 3
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 30
 
 .DEFAULT_GOAL := help
-.PHONY: help dev check fmt test chaos demo demo-stop bench tools agent clean
+.PHONY: help dev check fmt test test-full chaos demo demo-stop bench tools agent clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -34,11 +36,14 @@ fmt: $(STAMP) ## format and mend what can be mended
 	$(BIN)/ruff format fleetctl manager agent examples tests
 	$(BIN)/ruff check --fix fleetctl manager agent examples tests
 
-test: $(STAMP) tools ## set up all that is needed and run the tests (WORKERS=n side by side, ARGS=...)
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --durations 30 $(ARGS)
+test: $(STAMP) tools ## set up all that is needed and run the tests, without the long ones (WORKERS=n side by side, ARGS=...)
+	$(PYTEST) -m "not full" $(ARGS)
+
+test-full: $(STAMP) tools ## run every test at full depth: bad networks, the upgrade matrix, deep random tests (about an hour)
+	TEST_DEPTH=full $(PYTEST) --timeout 1800 $(ARGS)
 
 chaos: $(STAMP) tools ## every fault at every step, then kills at random for long (ROUNDS=60 SEED=n ONLY=words)
-	@CHAOS=whole ROUNDS="$(ROUNDS)" SEED="$(SEED)" $(BIN)/pytest -s tests/chaos -m chaos $(if $(ONLY),-k "$(ONLY)")
+	@CHAOS=whole ROUNDS="$(ROUNDS)" SEED="$(SEED)" $(BIN)/pytest -s tests/chaos -m chaos --timeout 7200 $(if $(ONLY),-k "$(ONLY)")
 
 demo: $(STAMP) ## a manager, a Git repository and three clusters, shown at work (QUICK=1, KEEP=1, KUBECONFIGS=a,b,c)
 	@$(BIN)/python -m examples.demo

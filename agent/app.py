@@ -344,7 +344,13 @@ async def _parts(said: Any, known: identity.Identity, key: Any) -> tuple[Any, An
     cli = HelmCli([tools.helm or "helm"], kubeconfig=path, home=state / "helm", lock=fence.handles)
     wanted, uplink = (
         Wanted(state / "objects"),
-        Uplink(known, key, time.time, proxy=config.proxy(known.url)),
+        Uplink(
+            known,
+            key,
+            time.time,
+            proxy=config.proxy(known.url),
+            longest_pause=config.longest_pause(),
+        ),
     )
     kube = _no_cluster() if target else Kube(path)
     helm: Helm = DirectoryTarget(target.absolute(), cli if tools.helm else None) if target else cli

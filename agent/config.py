@@ -262,6 +262,13 @@ def work_limits() -> tuple[int, int]:
     return int(seconds or "20"), int(mib or "512") * 1024 * 1024
 
 
+def longest_pause() -> float:
+    """At most so long between two tries while the manager does not answer, or has told this agent
+    to stop.
+    """
+    return max(1.0, float(os.environ.get("FLEET_AGENT_LONGEST_PAUSE_SECONDS", "60")))
+
+
 def values_seconds() -> float:
     """At most so long until a changed ConfigMap or Secret of `valuesFrom` reaches its release."""
     return float(os.environ.get("FLEET_AGENT_VALUES_SECONDS", "300"))

@@ -23,6 +23,7 @@ from fleetctl.core.model import wire
 from fleetctl.core.model.errors import RefusedError
 from fleetctl.core.model.ids import Digest
 
+from ..host.backoff import MOST_SECONDS
 from ..host.failpoints import failpoint
 from ..state.files import put_in_place
 from . import tls
@@ -44,7 +45,8 @@ KEEPALIVE_SECONDS = 50
 
 class Uplink:
     """`clock`: Unix seconds of this machine; the manager's time may be another (`offset` seconds
-    later), and is what we sign with.
+    later), and is what we sign with. `seconds`: the deadline of a request that the manager answers
+    at once. `longest_pause`: seconds between two tries while requests fail.
     """
 
     def __init__(
@@ -54,12 +56,15 @@ class Uplink:
         clock: Callable[[], float],
         *,
         proxy: str = "",
+        seconds: float = _SECONDS,
+        longest_pause: float = MOST_SECONDS,
     ) -> None:
-        self._identity, self._key, self._clock = identity, key, clock
+        self._identity, self._key, self._clock, self._seconds = identity, key, clock, seconds
         self.url, self.cluster_id = identity.url, identity.cluster_id
         self.instance = secrets.token_urlsafe(12)
         self._fetching: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
         self.next_poll = 15.0
+        self.longest_pause = longest_pause
         self.offset = 0
         limits = httpx.Limits(keepalive_expiry=_KEPT_SECONDS)
         transport = httpx.AsyncHTTPTransport(
@@ -72,7 +77,8 @@ class Uplink:
         headers = {"accept-encoding": "identity", "user-agent": "fleet-agent"}
         # A connection that does not come about is given up within the request's deadline: only then
         # is its socket closed at once.
-        timeout = httpx.Timeout(wire.MAX_WAIT_SECONDS + 20, connect=_CONNECT_SECONDS)
+        connect = min(_CONNECT_SECONDS, seconds * 5 / 6)
+        timeout = httpx.Timeout(wire.MAX_WAIT_SECONDS + 20, connect=connect)
         self._client = httpx.AsyncClient(
             base_url=identity.url,
             transport=transport,
@@ -106,7 +112,7 @@ class Uplink:
         headers = ({"if-none-match": etag} if etag else {}) | (
             {"prefer": f"wait={wait}"} if wait else {}
         )
-        seconds = wait + 10 if wait else _SECONDS
+        seconds = wait + 10 if wait else self._seconds
         answer = await self._call(
             "GET", "/agent/v1/desired", headers=headers, seconds=seconds, most=_MOST_DOCUMENT
         )
@@ -180,7 +186,7 @@ class Uplink:
     async def _download(self, digest: Digest, part: Path, have: int, size: int) -> None:
         target = url_path("agent", "v1", "archives", digest)
         headers = self._signed("GET", target, b"") | ({"range": f"bytes={have}-"} if have else {})
-        async with self._answer("GET", target, b"", headers, _SECONDS) as (answer, deadline):
+        async with self._answer("GET", target, b"", headers, self._seconds) as (answer, deadline):
             if answer.status_code not in {200, 206}:
                 raise problem(
                     Answer(
@@ -221,12 +227,15 @@ class Uplink:
         *,
         body: bytes = b"",
         headers: Any = None,
-        seconds: float = _SECONDS,
+        seconds: float = 0.0,
         most: int = _MOST_ANSWER,
     ) -> Answer:
         for last in (False, True):
             signed = self._signed(method, target, body) | (headers or {})
-            async with self._answer(method, target, body, signed, seconds) as (found, deadline):
+            async with self._answer(method, target, body, signed, seconds or self._seconds) as (
+                found,
+                deadline,
+            ):
                 _refuse_strangers(found)  # unread, so that its connection is not used again
                 answer = Answer(
                     found.status_code, found.headers, await _read(found, deadline, most)

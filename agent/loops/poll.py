@@ -20,7 +20,6 @@ from .state import Situation
 
 _LONG_POLL_SECONDS = 60
 _LEAST_WAIT_SECONDS = 30
-_STOPPED_SECONDS = 60.0
 _TURN_SECONDS = 300.0  # far more than a turn takes beside its waiting: who is later is stuck
 _MOST_NAMED = 8
 LEAST_SECONDS = 1.0  # from the begin of one poll to the next, whatever the manager or a proxy says
@@ -107,7 +106,9 @@ class Poller:
 
     def _after_failure(self, why: FleetError | OSError) -> float:
         self._failures += 1
-        pause = pause_seconds(self._failures, random.random(), why, self._at.hands.uplink.next_poll)  # noqa: S311 - spread
+        uplink, spread = self._at.hands.uplink, random.random()  # noqa: S311 - no secret
+        longest = uplink.longest_pause
+        pause = pause_seconds(self._failures, spread, why, uplink.next_poll, longest)
         if isinstance(why, OSError):
             # What is not durable is not obeyed: a restart would go back behind it.
             self._at.say(*of_disk(why))
@@ -116,18 +117,13 @@ class Poller:
         if isinstance(why, Duplicate | NotEnrolled):
             self._at.stop(why.code, why.summary)
             trouble("manager", why.summary)
-            return max(
-                pause,
-                (
-                    stopped_seconds(self._failures, random.random())  # noqa: S311
-                    if isinstance(why, NotEnrolled)
-                    else _STOPPED_SECONDS
-                ),
-            )
+            if isinstance(why, NotEnrolled):
+                return max(pause, stopped_seconds(self._failures, spread, longest))
+            return max(pause, longest)
         if isinstance(why, ManagerBehind):
             self._at.say(why.code, why.summary)
         else:
-            trouble("manager", f"no desired state from {self._at.hands.uplink.url}: {why.summary}")
+            trouble("manager", f"no desired state from {uplink.url}: {why.summary}")
         return pause
 
     def _take(self, etag: str, envelope: Envelope) -> bool:

@@ -150,9 +150,10 @@ class Teller:
                     # take more than 30 s.
                     self._page_bytes = max(_LEAST_PAGE_BYTES, self._page_bytes // 2)
                 self._at.tell.set()
-                await asyncio.sleep(
-                    pause_seconds(failures, random.random(), why, self._at.hands.uplink.next_poll)  # noqa: S311
-                )
+                uplink = self._at.hands.uplink
+                spread = random.random()  # noqa: S311 - no secret
+                interval, longest = uplink.next_poll, uplink.longest_pause
+                await asyncio.sleep(pause_seconds(failures, spread, why, interval, longest))
 
     async def _send(self) -> None:
         """What was not told yet, or everything; forgotten only after the manager has it. Before the

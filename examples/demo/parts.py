@@ -162,18 +162,22 @@ class Agent:
     def enrol(self, url: str, ca_pin: str, token: str) -> str:
         """What it said. Raises RuntimeError with its error."""
         argv = [*self._enrol, url, "--ca-pin", ca_pin, "--token-stdin", *self._where]
-        done = subprocess.run(
+        done = self.run_enrol(argv, token)
+        if done.returncode:
+            raise RuntimeError(f"agent {self.name} could not enrol: {done.stderr.strip()}")
+        return done.stdout.strip()
+
+    def run_enrol(self, argv: Sequence[str], token: str) -> subprocess.CompletedProcess[str]:
+        env = dict(self.process.env)
+        return subprocess.run(
             argv,
-            env=dict(self.process.env),
+            env=env,
             input=token + "\n",
             text=True,
             capture_output=True,
             timeout=60,
             check=False,
         )
-        if done.returncode:
-            raise RuntimeError(f"agent {self.name} could not enrol: {done.stderr.strip()}")
-        return done.stdout.strip()
 
 
 def free_port() -> int:

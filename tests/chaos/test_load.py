@@ -16,12 +16,14 @@ import pytest
 
 from tests.localkube.kubeapi import LocalKube
 from tests.support.apiproxy import ApiProxy
+from tests.support.depth import depth
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone
 
 pytestmark = pytest.mark.cluster
 MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  a: '{value}'\n"
 _MIB = 1024
+BUNDLES, OBJECTS, BUSY_SECONDS = depth(50, 200), depth(300, 1000), depth(4, 10)
 
 
 class Eye:
@@ -79,38 +81,39 @@ def kubectl(env: dict[str, str], kubeconfig: Path, *words: str) -> str:
     return done.stdout
 
 
-def test_two_hundred_bundles_on_one_cluster(clone: Clone, fleet: Fleet, kube: LocalKube) -> None:
+def test_many_bundles_on_one_cluster(clone: Clone, fleet: Fleet, kube: LocalKube) -> None:
     """All become Ready with at most eight helms at once; then a commit to one of them changes that
     one only, soon.
     """
-    files = {f"b{n}/m.yaml": MAP.format(name=f"many{n}", value=1) for n in range(200)}
+    files = {f"b{n}/m.yaml": MAP.format(name=f"many{n}", value=1) for n in range(BUNDLES)}
     clone.push(
-        {**files, **{f"b{n}/fleet.yaml": "defaultNamespace: load-many\n" for n in range(200)}}
+        {**files, **{f"b{n}/fleet.yaml": "defaultNamespace: load-many\n" for n in range(BUNDLES)}}
     )
     fleet.gitrepo(clone.url, paths=["b*"])
     agent = fleet.agent("dev", kube["dev"].kubeconfig)
     with Eye(agent.process.pid) as eye:
         fleet.until(
             lambda: fleet.call("GET", "status")["deployments"],
-            lambda s: s == {"Ready": 200},
+            lambda s: s == {"Ready": BUNDLES},
             seconds=240,
         )
     assert 1 <= eye.helms <= 8
     assert eye.memory < 90 * _MIB
     before = {n: i["status"]["release"] for n, i in fleet.deployments().items()}
     commit = clone.push({"b7/m.yaml": MAP.format(name="many7", value=2)})
-    fleet.all_ready(commit, bundles=200)
+    fleet.all_ready(commit, bundles=BUNDLES)
     after = {n: i["status"]["release"] for n, i in fleet.deployments().items()}
     assert [n for n in after if after[n] != before[n]] == ["dev.apps-b7"]
 
 
-def test_a_thousand_objects_in_one_bundle(
+def test_many_objects_in_one_bundle(
     clone: Clone, fleet: Fleet, kube: LocalKube, tool_env: dict[str, str]
 ) -> None:
     """Ready as one deployment, its report cut to what a report may hold; a hand edit of the last
     object is seen, and Git wins again.
     """
-    text = "---\n".join(MAP.format(name=f"large{n}", value=n) for n in range(1000))
+    last = f"large{OBJECTS - 1}"
+    text = "---\n".join(MAP.format(name=f"large{n}", value=n) for n in range(OBJECTS))
     clone.push({"fleet.yaml": "defaultNamespace: load-large\n", "m.yaml": text})
     fleet.gitrepo(clone.url)
     agent = fleet.agent("dev", kube["dev"].kubeconfig)
@@ -123,7 +126,7 @@ def test_a_thousand_objects_in_one_bundle(
             "load-large",
             "patch",
             "cm",
-            "large999",
+            last,
             "-p",
             '{"data":{"a":"hand"}}',
         )
@@ -132,23 +135,20 @@ def test_a_thousand_objects_in_one_bundle(
             lambda d: d["dev.apps"]["status"]["display"]["state"] == "Modified",
             seconds=90,
         )
-        assert "large999" in json.dumps(found["dev.apps"]["status"]["modifiedStatus"])
+        assert last in json.dumps(found["dev.apps"]["status"]["modifiedStatus"])
         clone.push({"m.yaml": text.replace("'5'", "'55'")})
         fleet.until(fleet.states, lambda s: s == {"dev.apps": "Ready"}, seconds=150)
-    assert (
-        kubectl(
-            tool_env,
-            kube["dev"].kubeconfig,
-            "-n",
-            "load-large",
-            "get",
-            "cm",
-            "large999",
-            "-o",
-            "jsonpath={.data.a}",
-        )
-        == "999"
-    )
+    assert kubectl(
+        tool_env,
+        kube["dev"].kubeconfig,
+        "-n",
+        "load-large",
+        "get",
+        "cm",
+        last,
+        "-o",
+        "jsonpath={.data.a}",
+    ) == str(OBJECTS - 1)
     assert eye.memory < 120 * _MIB
 
 
@@ -193,7 +193,7 @@ def test_a_helm_that_hangs_stops_no_other(
 def test_an_api_server_that_is_too_busy_is_not_pressed(
     clone: Clone, kube: LocalKube, tool_env: dict[str, str], tmp_path: Path
 ) -> None:
-    """For ten seconds it answers 429 to everybody, then to every third request: few are sent
+    """For some seconds it answers 429 to everybody, then to every third request: few are sent
     meanwhile, and all becomes Ready.
     """
     fleet = Fleet(tmp_path / "fleet", tool_env)
@@ -212,7 +212,7 @@ def test_an_api_server_that_is_too_busy_is_not_pressed(
             clone.push({f"{n}/m.yaml": MAP.format(name=n, value=2) for n in names})
             fleet.until(lambda: proxy.refused, lambda refused: refused > 0, seconds=30)
             before = proxy.refused
-            time.sleep(10)
+            time.sleep(BUSY_SECONDS)
             pressed = proxy.refused - before
             proxy.busy = lambda: next(turn) % 3 == 0
             fleet.all_ready(bundles=6, seconds=120)

@@ -11,10 +11,13 @@ import time
 import pytest
 
 from tests.support.chaosworld import NOTHING, V1, V2, Wish, World
+from tests.support.depth import depth
 from tests.support.stages import Scenario, judge, kill, seed
 
 pytestmark = [pytest.mark.cluster, pytest.mark.chaos]
-ROUNDS = int(os.environ.get("ROUNDS") or (60 if os.environ.get("CHAOS") == "whole" else 5))
+ROUNDS = int(
+    os.environ.get("ROUNDS") or (60 if os.environ.get("CHAOS") == "whole" else depth(3, 8))
+)
 VICTIMS = ("agent", "helm", "both", "manager", "everyone")
 
 

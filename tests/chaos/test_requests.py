@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.apiproxy import Request, Trap
 from tests.support.chaosworld import BAD, NAMESPACE, NOTHING, V1, V2, World
+from tests.support.depth import matrix
 from tests.support.stages import SCENARIOS, Scenario, judge, kill, play, seed
 
 pytestmark = [pytest.mark.cluster, pytest.mark.chaos, pytest.mark.usefixtures("fresh")]
@@ -90,7 +91,7 @@ STATES = {
 }
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", matrix(STATES, "pending-upgrade"))
 def test_a_release_that_is_left_in(world: World, state: str) -> None:
     """helm has just written that state of the release: it and its agent die. Every object is kept,
     none rolls twice.
@@ -102,6 +103,7 @@ def test_a_release_that_is_left_in(world: World, state: str) -> None:
             play(world, scenario)
 
 
+@pytest.mark.full
 def test_a_removal_that_was_cut_off_is_wanted_again(world: World) -> None:
     """Half of it is gone, and the release stands at uninstalling, when the bundle comes back: what
     is gone is made, the rest is kept.
@@ -155,7 +157,7 @@ def writes(request: Request, state: str) -> bool:
     )
 
 
-@pytest.mark.parametrize("kind", ["hangs", "escapes"])
+@pytest.mark.parametrize("kind", matrix(["hangs", "escapes"], "escapes"))
 def test_a_helm_that_outlives_its_agent(world: World, kind: str, tmp_path: Path) -> None:
     """One that ignores every signal it can, or that a wrapper has put out of reach: it is dead
     before the next agent changes a release.

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from fleetctl.core.formats.yaml import load
 from fleetctl.core.gotemplate import TemplateError, render
+from tests.support.depth import depth
 
 VALUES = {
     "s": "Hello, World",
@@ -204,7 +205,7 @@ PIECES = st.recursive(
 
 
 @settings(
-    max_examples=15,
+    max_examples=depth(10, 100),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,

@@ -24,6 +24,7 @@ from manager.clock import rfc3339
 from manager.security.signing import Signer
 from manager.service import Service, Settings
 from manager.store.schema import clusters
+from tests.support.depth import depth
 from tests.support.realservice import answer, serving
 
 T = TypeVar("T")
@@ -170,7 +171,7 @@ class Orders(RuleBasedStateMachine):
 
 class TestOrders(Orders.TestCase):
     settings = settings(
-        max_examples=12,
+        max_examples=depth(8, 60),
         stateful_step_count=20,
         deadline=None,
         derandomize=True,

@@ -32,6 +32,7 @@ from fleetctl.core.model import wire
 from fleetctl.core.model.agent_release import AgentRelease, to_file
 from tests.localkube.kubeapi import LocalKube
 from tests.servers.gitserver import GitServer
+from tests.support.depth import matrix
 from tests.support.fleet import Fleet
 from tests.support.gitrepo import Clone
 from tests.support.pyz import bare, build, variant
@@ -240,6 +241,7 @@ def test_a_good_version_replaces_the_one_that_runs(site: Site) -> None:
     site.fleet.call("DELETE", "agent-releases/2.0")
 
 
+@pytest.mark.full
 def test_an_init_system_sees_one_process_that_never_stops(site: Site) -> None:
     """systemd takes messages of its main process only, ends a unit that says STOPPING, and one that
     forgets the watchdog.
@@ -333,6 +335,7 @@ def test_a_manager_that_was_taken_over_cannot_run_a_program(site: Site) -> None:
     assert site.runs("1.0")["upgrade"]["state"] == "wanted"
 
 
+@pytest.mark.full
 def test_another_platform_is_refused_at_both_ends(site: Site) -> None:
     """The manager when it knows what the agent runs on, and the agent in any case."""
     site.add(site.file("2.0"), platform="riscv64-linux-gnu")
@@ -362,9 +365,9 @@ def test_an_older_version_needs_a_signature_that_allows_it(site: Site) -> None:
     [
         (raises, "no such luck", 0),
         (raises_when_it_runs, "status 9", ATTEMPTS),
-        (hangs, "did not check in", ATTEMPTS),
-        (deaf, "did not check in", ATTEMPTS),
-        (greedy, "MiB of memory", ATTEMPTS),
+        pytest.param(hangs, "did not check in", ATTEMPTS, marks=pytest.mark.full),
+        pytest.param(deaf, "did not check in", ATTEMPTS, marks=pytest.mark.full),
+        pytest.param(greedy, "MiB of memory", ATTEMPTS, marks=pytest.mark.full),
     ],
 )
 def test_a_bad_version_is_rolled_back_by_itself(
@@ -385,6 +388,7 @@ def test_a_bad_version_is_rolled_back_by_itself(
     assert (failure.wish, site.state().current, site.state().trial) == (number, None, None)
 
 
+@pytest.mark.full
 def test_a_wish_that_failed_is_tried_again_only_when_it_is_wished_anew(site: Site) -> None:
     """Not by another start, nor by another document; the same version by a new wish, and another
     one.
@@ -412,6 +416,7 @@ def test_a_wish_that_failed_is_tried_again_only_when_it_is_wished_anew(site: Sit
     assert site.ended("done")["version"] == "2.1"
 
 
+@pytest.mark.full
 def test_a_manager_that_refuses_the_new_version_gets_the_old_one_back(site: Site) -> None:
     """Each of its polls is answered with an error; the old version's are not."""
 
@@ -428,7 +433,9 @@ def test_a_manager_that_refuses_the_new_version_gets_the_old_one_back(site: Site
     assert ("did not check in" in found["upgrade"]["message"], found["version"]) == (True, "1.0")
 
 
-@pytest.mark.parametrize("name", [n for n in UPGRADE_NAMES if n != "upgrade-failed"])
+@pytest.mark.parametrize(
+    "name", matrix([n for n in UPGRADE_NAMES if n != "upgrade-failed"], "upgrade-confirmed")
+)
 def test_killed_at_any_step_it_ends_as_the_new_version(site: Site, name: str) -> None:
     """kill -9 of whoever is there, and a start as an init system would."""
     site.start(FLEETCTL_FAILPOINTS=f"{name}=kill")
@@ -447,6 +454,7 @@ def test_killed_at_any_step_it_ends_as_the_new_version(site: Site, name: str) ->
     assert site.one_process()
 
 
+@pytest.mark.full
 def test_killed_while_a_failure_is_written_down_it_is_rolled_back(site: Site) -> None:
     """The attempt was counted before it began."""
     site.start(FLEETCTL_FAILPOINTS="upgrade-failed=kill")
@@ -486,6 +494,7 @@ def test_a_parent_that_is_killed_takes_the_version_on_trial_with_it(site: Site) 
     assert site.ended("failed", seconds=90)["version"] == "1.0"
 
 
+@pytest.mark.full
 def test_stopping_in_a_trial_ends_both_and_costs_no_attempt(site: Site) -> None:
     """SIGTERM to the process that the init system knows."""
     site.start()
@@ -502,6 +511,7 @@ def test_stopping_in_a_trial_ends_both_and_costs_no_attempt(site: Site) -> None:
     assert not any(str(site.agent.state_dir).encode() in command for command in _commands())
 
 
+@pytest.mark.full
 def test_a_program_that_is_installed_by_hand_wins(site: Site) -> None:
     """Over the version that the manager had brought; the old wish is not carried out again."""
     site.start()
@@ -515,7 +525,7 @@ def test_a_program_that_is_installed_by_hand_wins(site: Site) -> None:
     assert (found["version"], "by hand" in found["upgrade"]["message"]) == ("1.5", True)
 
 
-@pytest.mark.parametrize("harm", ["gone", "damaged", "state"])
+@pytest.mark.parametrize("harm", matrix(["gone", "damaged", "state"], "damaged"))
 def test_a_current_version_that_is_damaged_is_not_started(site: Site, harm: str) -> None:
     """Its file is missing or has other bytes, or the state cannot be read: what was installed
     runs.
@@ -568,6 +578,7 @@ def _commands() -> list[list[bytes]]:
     return found
 
 
+@pytest.mark.full
 def test_a_version_that_checks_in_and_never_lasts_is_given_up(site: Site) -> None:
     """It dies after each start that is no trial; after a few of them what was installed runs,
     without anybody's doing.
@@ -592,6 +603,7 @@ def test_a_version_that_checks_in_and_never_lasts_is_given_up(site: Site) -> Non
     assert site.state().current is None
 
 
+@pytest.mark.full
 def test_what_is_being_changed_is_finished_first(
     tmp_path: Path, tool_env: dict[str, str], built: Path, kube: LocalKube
 ) -> None:

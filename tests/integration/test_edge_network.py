@@ -71,9 +71,9 @@ def joined(
     return agent
 
 
-def uplink(agent: Agent, clock: Callable[[], float] = time.time) -> Uplink:
+def uplink(agent: Agent, clock: Callable[[], float] = time.time, **more: float) -> Uplink:
     known, key = identity.load(agent.state_dir)
-    return Uplink(known, key, clock)
+    return Uplink(known, key, clock, **more)
 
 
 def noise(size: int) -> str:
@@ -112,9 +112,9 @@ def test_no_request_outlives_its_deadline_and_the_next_good_one_is_answered(
         return door.report(StatusRequest(instance=door.instance, seq=1, full=True))
 
     async def once(call: Callable[[Uplink], Any]) -> None:
-        door = uplink(agent)
+        door = uplink(agent, seconds=4.0)
         try:
-            async with asyncio.timeout(60):  # 30 s are its own
+            async with asyncio.timeout(30):  # 4 s are its own
                 await call(door)
         finally:
             await door.close()
@@ -285,6 +285,7 @@ class TestWholeAgents:
         assert edge.down < 3 * size, f"{edge.down} bytes for an archive of {size}"
         fleet.all_ready(bundles=1, seconds=90)
 
+    @pytest.mark.full
     def test_at_8_kbit_a_second(
         self, clone: Clone, fleet: Fleet, edge: EdgeProxy, tmp_path: Path
     ) -> None:
@@ -421,6 +422,7 @@ def spaces() -> Iterator[Namespaces]:
         made.stop()
 
 
+@pytest.mark.full
 def test_two_clusters_behind_one_nat_with_loss_and_8_kbit(
     clone: Clone, tool_env: dict[str, str], tmp_path: Path, spaces: Namespaces
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,16 @@ from tests.support.gitrepo import Clone
 pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]
 MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  a: '{value}'\n"
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, tool_env: dict[str, str]) -> Iterator[Fleet]:
+    """Started by the commands themselves."""
+    running = Fleet(tmp_path / "fleet", tool_env, real=True)
+    try:
+        yield running
+    finally:
+        running.stop()
 
 
 def helm(env: dict[str, str], kubeconfig: str, *words: str) -> list[dict[str, str]]:

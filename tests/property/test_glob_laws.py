@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.scan.globs import matches
+from tests.support.depth import depth
 
 patterns = st.text(alphabet="ab/*?[]^-\\.", max_size=9)
 names = st.text(alphabet="ab/-^].", max_size=9)
@@ -42,7 +43,7 @@ def reference(pattern: str) -> re.Pattern[str] | None:
     return re.compile(out, re.DOTALL)
 
 
-@settings(max_examples=600)
+@settings(max_examples=depth(600, 6000))
 @given(patterns, st.lists(names, min_size=1, max_size=6))
 def test_the_matcher_agrees_with_a_backtracking_reference(pattern, texts):
     """The greedy matcher loses no match."""

@@ -23,6 +23,7 @@ from manager.reconcile import removal_guard
 from manager.reconcile.reconcile import reconcile
 from manager.store.queries import Scope
 from manager.store.schema import clusters, deployments, objects
+from tests.support.depth import depth
 from tests.support.plans import SPACE, World
 
 HOUR, DAY = 3600, 86_400
@@ -194,7 +195,7 @@ class Fleet(RuleBasedStateMachine):
 
 TestFleet = Fleet.TestCase
 TestFleet.settings = settings(
-    max_examples=20,
+    max_examples=depth(10, 60),
     stateful_step_count=10,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

@@ -14,6 +14,7 @@ from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.rollout.impact import BUNDLES, Plan, What
 from manager.revisions import pins
 from manager.store.schema import bundles, deployments
+from tests.support.depth import depth
 from tests.support.plans import SPACE, World
 
 ENVS = ("dev", "test", "prod")
@@ -137,7 +138,7 @@ def _pin(world: World, name: BundleName, *, by_cluster: bool) -> None:
         )
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=depth(25, 200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     fleets,
     st.tuples(repos, repos, repos),

@@ -19,6 +19,7 @@ from agent.state import files
 from agent.state.journal import Entry, Journal
 from fleetctl.core.model.ids import BundleName, ClusterId, ClusterName, Epoch, Generation, Workspace
 from fleetctl.core.model.wire import Desired, Envelope
+from tests.support.depth import depth
 from tests.support.powercut import Change, Recorder, lay_out
 
 State = dict[str, int]
@@ -76,7 +77,7 @@ def after(
         shutil.rmtree(folder)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=depth(100, 1000), deadline=None)
 @given(_STEPS, st.data())
 def test_the_journal_is_as_it_was_promised(
     steps: list[tuple[str, bool] | str], data: st.DataObject
@@ -106,7 +107,7 @@ def test_the_journal_is_as_it_was_promised(
         shutil.rmtree(work)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=depth(60, 500), deadline=None)
 @given(st.integers(2, 5), st.data())
 def test_the_kept_document_is_one_that_was_kept(versions: int, data: st.DataObject) -> None:
     """Never a mixture, never none once one was promised, and never an older one than was

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from fleetctl.core.model.ids import ClusterId
 from fleetctl.core.rollout.decide import Moment, Phase, Progress, Tally, decide
 from fleetctl.core.rollout.strategy import Partition, Policy
+from tests.support.depth import depth
 from tests.support.fleetsim import Sim
 
 NOW = 1_000_000.0
@@ -78,7 +79,7 @@ def made(sizes: list[int], budgets: list[int]) -> list[Partition]:
     ]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=depth(30, 300))
 @given(
     st.integers(0, 10**6),
     st.lists(st.tuples(st.integers(1, 15), st.integers(1, 5)), min_size=1, max_size=4),
@@ -180,7 +181,7 @@ class Rollout(RuleBasedStateMachine):
 
 
 TestRollout = Rollout.TestCase
-TestRollout.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestRollout.settings = settings(max_examples=depth(30, 200), stateful_step_count=40, deadline=None)
 
 
 def test_a_thousand_clusters_one_at_a_time_with_a_manager_away_for_a_day() -> None:

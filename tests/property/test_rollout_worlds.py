@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tests.support.depth import depth
 from tests.support.rolloutlaws import STANDING, Laws
 from tests.support.rolloutworld import World
 
@@ -270,7 +271,7 @@ class Worlds(RuleBasedStateMachine):
 
 TestWorlds = Worlds.TestCase
 TestWorlds.settings = settings(
-    max_examples=EXAMPLES or 10,
+    max_examples=EXAMPLES or depth(4, 30),
     stateful_step_count=20,
     deadline=None,
     derandomize=not EXAMPLES,

@@ -18,6 +18,7 @@ from fleetctl.core.rollout.schedule import (
     next_start,
     verdict,
 )
+from tests.support.depth import depth
 
 # Each with a change of its clock within two days after: whole and half hours, at midnight, in both
 # directions, and a day left out.
@@ -110,7 +111,7 @@ def zone_and_start(place: tuple[str, str]) -> tuple[tzinfo, int]:
     return zone, int(datetime.fromisoformat(place[1]).replace(tzinfo=UTC).timestamp())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=depth(40, 200), deadline=None)
 @given(plans, places, lengths)
 def test_it_is_open_when_a_scan_of_every_minute_says_so(
     plan: Plan, place: tuple[str, str], minutes: int
@@ -135,7 +136,7 @@ def test_it_is_open_when_a_scan_of_every_minute_says_so(
         )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=depth(60, 300), deadline=None)
 @given(
     some(0, 59),
     some(0, 23),
@@ -174,7 +175,7 @@ def test_a_window_closes_where_its_starts_leave_a_gap(
     assert close is None or close > start
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=depth(40, 200), deadline=None)
 @given(plans, places, lengths, st.integers(0, DAYS * 86400), st.data())
 def test_between_two_changes_nothing_changes(
     plan: Plan, place: tuple[str, str], minutes: int, offset: int, data: st.DataObject
@@ -191,7 +192,7 @@ def test_between_two_changes_nothing_changes(
     assert change is None or is_open(found, change) != open_now
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=depth(40, 200), deadline=None)
 @given(
     st.lists(st.tuples(plans, lengths, st.booleans()), max_size=4),
     places,

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetctl.core.gotemplate import Limits, TemplateError, render
+from tests.support.depth import depth
 
 SMALL = Limits(steps=2_000, size=20_000, items=1_000)
 CONTEXT = {
@@ -73,7 +74,7 @@ CALLS = [
 WORDS = st.sampled_from([*SIGNS, *KEYS, *CALLS])
 
 
-@settings(max_examples=400, deadline=2000)
+@settings(max_examples=depth(400, 4000), deadline=2000)
 @given(
     st.one_of(
         st.text(max_size=80),

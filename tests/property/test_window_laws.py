@@ -15,6 +15,7 @@ from fleetctl.core.rollout.decide import Phase, Tally
 from fleetctl.core.rollout.strategy import Partition, Policy
 from fleetctl.core.targeting.target import criteria_match
 from manager.rollout.schedules import picker
+from tests.support.depth import depth
 from tests.support.fleetsim import Sim
 
 DAY, HOUR = 86_400, 3600
@@ -36,7 +37,7 @@ class Nights(Sim):
         return replace(found, later=found.barred_ready + found.barred_down)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=depth(30, 200))
 @given(
     st.integers(0, 10**6),
     st.lists(st.tuples(st.integers(1, 6), st.integers(1, 3)), min_size=1, max_size=3),

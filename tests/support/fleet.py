@@ -13,14 +13,31 @@ from typing import Any
 import httpx
 
 from examples.demo.parts import Agent, Manager, tail
+from tests.support.prefork import PreforkedAgent, preforked
+
+# Agents of tests try again soon: what they wait for has its own tests.
+QUICK = {"FLEET_AGENT_LONGEST_PAUSE_SECONDS": "2"}
 
 
 class Fleet:
+    """`real`: start the programs by their commands, and not in forks of a process that has imported
+    them (prefork.py).
+    """
+
     def __init__(
-        self, folder: Path, env: Mapping[str, str], *more: str, poll: int = 1, port: int = 0
+        self,
+        folder: Path,
+        env: Mapping[str, str],
+        *more: str,
+        poll: int = 1,
+        port: int = 0,
+        real: bool = False,
     ) -> None:
-        self.folder, self.env = folder, env
+        self.folder, self.env = folder, QUICK | dict(env)
         self.manager = Manager(folder, env, "--poll-seconds", str(poll), *more, port=port)
+        self._agent_type = Agent if real else PreforkedAgent
+        if not real:
+            self.manager.process = preforked(self.manager.process)
         self.manager.start()
         context = ssl.create_default_context(
             cafile=str(next(self.manager.data_dir.rglob("ca.pem")))
@@ -41,7 +58,9 @@ class Fleet:
     ) -> Agent:
         """Registered, enrolled and running."""
         made = self.call("POST", f"clusters/fleet-default/{name}/register", {"labels": labels})
-        agent = Agent(self.folder, name, self.env, kubeconfig=kubeconfig, target_dir=target_dir)
+        agent = self._agent_type(
+            self.folder, name, self.env, kubeconfig=kubeconfig, target_dir=target_dir
+        )
         agent.enrol(self.manager.url, made["caPin"], made["token"])
         agent.process.start()
         self.agents[name] = agent

@@ -52,6 +52,7 @@ from manager.store.schema import (
     wants,
 )
 from manager.views import cluster_history
+from tests.support.depth import depth
 
 SPACE, BUNDLE, REPO = Workspace("w"), BundleName("web"), RepoName("apps")
 PLACE = (SPACE, BUNDLE)
@@ -454,5 +455,8 @@ class GoingBack(RuleBasedStateMachine):
 
 TestGoingBack = GoingBack.TestCase
 TestGoingBack.settings = settings(
-    max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=depth(8, 60),
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
 )

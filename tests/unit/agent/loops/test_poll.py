@@ -42,6 +42,7 @@ class Asking:
             instance="i",
             cluster_id="id",
             next_poll=1.0,
+            longest_pause=60.0,
             desired=self._desired,
             url="https://m",
         )

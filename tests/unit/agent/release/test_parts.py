@@ -18,6 +18,7 @@ from fleetctl.core.rendering.release_size import packed
 from fleetctl.core.rendering.render import part_name, release_of
 from fleetctl.tools.field_substitution import Key
 from fleetctl.tools.helm import Release
+from tests.support.depth import depth
 
 NAMES = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?", fullmatch=True)
 
@@ -66,7 +67,7 @@ FILLED, MOST = 12_000, 14_000
 
 class TestSplit:
     @given(OBJECTS, OBJECTS)
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=depth(20, 200), deadline=None)
     def test_every_object_is_in_exactly_one_part_and_no_part_is_too_large(
         self, first: dict[str, int], then: dict[str, int]
     ) -> None:
@@ -88,7 +89,7 @@ class TestSplit:
             where = again
 
     @given(OBJECTS)
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=depth(15, 100), deadline=None)
     def test_an_object_that_goes_moves_no_other(self, objects: dict[str, int]) -> None:
         """Whatever is left stays where it is."""
         found = [piece(name, size) for name, size in objects.items()]

@@ -10,6 +10,7 @@ from fleetctl.cli.display.plan_markdown import MOST, escaped, fenced, markdown, 
 from fleetctl.cli.display.plan_objects import Picture, Pictures
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.rollout.impact import Group, Impact, Plan, Removals, Trouble, Wait, What
+from tests.support.depth import depth
 
 ATTACKS = (
     "</details><script>alert(1)</script>",
@@ -84,7 +85,7 @@ def test_attacks_stay_text() -> None:
         check(markdown(*plan(["web"], attack), refused=attack))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=depth(20, 200), deadline=None)
 @given(st.text(max_size=60) | st.text("`<>/detailsum\n|@[](): ", max_size=60))
 def test_any_text_stays_text(text: str) -> None:
     """Whatever hypothesis thinks of."""
