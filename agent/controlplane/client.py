@@ -327,9 +327,10 @@ async def _read(answer: httpx.Response, deadline: asyncio.Timeout, most: int) ->
     """
     said = answer.headers.get("content-length", "")
     found = bytearray()
+    is_number = said.isascii() and said.isdigit() and len(said) < 16
     pieces = (
         _pieces(answer, deadline)
-        if said.isdigit() and _SLOW_BYTES / 4 < int(said) <= most
+        if is_number and _SLOW_BYTES / 4 < int(said) <= most
         else answer.aiter_raw()
     )
     async for piece in pieces:

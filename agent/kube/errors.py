@@ -10,6 +10,7 @@ import msgspec
 from fleetctl.core.model.errors import ClusterUnreachable, NotFound, ToolFailed
 from fleetctl.tools.helm_errors import form_of
 
+_SHORT_NUMBER = re.compile(r"[0-9]{1,9}")
 _WEBHOOK = re.compile(r'failed calling webhook "([^"]+)"')
 
 
@@ -110,4 +111,4 @@ def _message(content: bytes) -> str:
 
 def _seconds(text: str) -> float:
     """Retry-After in seconds, between 1 and 300."""
-    return float(min(300, max(1, int(text)))) if text.isdigit() else 1.0
+    return float(min(300, max(1, int(text)))) if _SHORT_NUMBER.fullmatch(text) else 1.0

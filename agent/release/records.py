@@ -9,6 +9,7 @@ state kinds which are not served any more.
 from __future__ import annotations
 
 import base64
+import re
 import zlib
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from ..kube.client import Kube
 
 _KEEP = "helm.sh/resource-policy"
 _GZIP = 31
+_NUMBER = re.compile(r"[0-9]{1,15}")
 _MOST_JSON = 64 * 1024 * 1024
 
 
@@ -102,7 +104,7 @@ def _record(item: dict[str, Any], refs: tuple[Ref, ...]) -> Record:
     labels = item["metadata"].get("labels") or {}
     number = str(labels.get("version", "0"))
     return Record(
-        int(number) if number.isdigit() else 0,
+        int(number) if _NUMBER.fullmatch(number) else 0,
         str(labels.get("status", "")),
         str(labels.get("fleetctl-bundle", "")),
         refs,

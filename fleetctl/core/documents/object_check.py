@@ -36,7 +36,8 @@ _TOP = {
 # field of this manager.
 TOKEN_TTL_SECONDS, MOST_TOKEN_TTL_SECONDS = 24 * 3600.0, 10 * 365 * 86400.0
 TOKEN_USES, MOST_TOKEN_USES = 1000, 1_000_000
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s|m|h)")
+_MAX_SECONDS = (2**63 - 1) / 1e9  # Go's durations are 64 bits of nanoseconds
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -178,14 +179,19 @@ def warnings_of(kind: str, doc: Mapping[str, Any]) -> list[str]:
 def duration(text: str, subject: str, *, key: str = "") -> float:
     """Seconds of a Go duration like 1h30m; `key` names it in errors. Raises UsageError."""
     parts = _DURATION.findall(text)
+    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    problem = ""
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        summary = f"{text!r} is not a duration"
+        problem = f"{text[:40]!r} is not a duration"
+    elif total > _MAX_SECONDS:
+        problem = f"{text[:40]!r} is longer than 292 years"
+    if problem:
         raise UsageError(
-            f"{key} {summary}" if key else summary,
+            f"{key} {problem}" if key else problem,
             subject=subject,
             next_step="Write it like 15s, 10m or 1h30m.",
         )
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    return total
 
 
 def _data(kind: str, name: str, doc: Mapping[str, Any]) -> dict[str, Any]:

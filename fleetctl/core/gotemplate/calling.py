@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from fleetctl.core.gotemplate.errors import Budget, Mistake
-from fleetctl.core.gotemplate.show import Int64, type_of
+from fleetctl.core.gotemplate.show import Int64, StringMap, type_of
 
 
 class Untyped(NamedTuple):
@@ -92,12 +92,10 @@ def _given(name: str, letter: str, value: Any) -> Any:
         "f": isinstance(value, float),
         "b": isinstance(value, bool),
         "l": isinstance(value, list),
-        "d": isinstance(value, dict),
+        "d": isinstance(value, dict) and not isinstance(value, StringMap),
     }
     if fits[letter]:
         return value
-    if value is None and letter in "ld":
-        return [] if letter == "l" else {}
     got = "nil" if value is None else type_of(value)
     raise Mistake(f"{name}: wrong type for value; expected {_NAMES[letter]}; got {got}")
 

@@ -94,7 +94,7 @@ def deep_key(budget: Budget, value: Any) -> Hashable:
     """A key that is equal for values that `deep_equal` calls equal, so that a set finds them."""
     budget.visit()
     if isinstance(value, list):
-        return "list", tuple(deep_key(budget, item) for item in value)
+        return type_of(value), tuple(deep_key(budget, item) for item in value)
     if isinstance(value, dict):
         return "dict", frozenset((key, deep_key(budget, item)) for key, item in value.items())
     if isinstance(value, str):

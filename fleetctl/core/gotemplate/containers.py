@@ -11,7 +11,7 @@ import msgspec
 from fleetctl.core.gotemplate.calling import Function, truth
 from fleetctl.core.gotemplate.comparing import deep_equal, deep_key
 from fleetctl.core.gotemplate.errors import Budget, Mistake
-from fleetctl.core.gotemplate.show import to_json, type_of
+from fleetctl.core.gotemplate.show import NilList, StringList, StringMap, to_json, type_of
 from fleetctl.core.gotemplate.strings import strval
 
 
@@ -44,7 +44,7 @@ def _at(budget: Budget, value: Any, key: Any) -> Any:
     if isinstance(value, dict):
         if not isinstance(key, str):
             raise Mistake(f"value has type {type_of(key)}; should be string")
-        return value.get(key)
+        return value.get(key, "" if isinstance(value, StringMap) else None)
     if value is None:
         raise Mistake("index of nil pointer")
     if not isinstance(value, list | str):
@@ -66,16 +66,19 @@ def _bounds(size: int, ends: tuple[Any, ...]) -> tuple[int, int]:
     return low, high
 
 
-def _strings(budget: Budget, value: Any) -> list[str]:
+def _strings(budget: Budget, value: Any) -> StringList:
     """sprig's strslice: a list's items as texts, without nil."""
     if isinstance(value, list):
-        return [strval(budget, item) for item in value if item is not None]
-    return [] if value is None else [strval(budget, value)]
+        return StringList(strval(budget, item) for item in value if item is not None)
+    return StringList() if value is None else StringList([strval(budget, value)])
 
 
-def _slice(values: Any, *ends: Any) -> list[Any]:
-    low, high = _bounds(len(_list(values, "slice")), tuple(int(e) for e in ends[:2]))
-    return list(values[low:high])
+def _slice(values: Any, *ends: Any) -> list[Any] | None:
+    items = _list(values, "slice")
+    if not items:
+        return None
+    low, high = _bounds(len(items), tuple(int(e) for e in ends[:2]))
+    return type(items)(items[low:high])
 
 
 def _uniq(budget: Budget, values: Any) -> list[Any]:
@@ -127,6 +130,8 @@ def _dig(*values: Any) -> Any:
     if len(values) < 3:
         raise Mistake("dig needs at least three arguments")
     *path, fallback, found = values
+    if not all(isinstance(key, str) for key in path):
+        raise Mistake("a key is no string")
     for at, key in enumerate(path):
         if not isinstance(found, dict):
             raise Mistake(f"{path[at - 1]!s:.100} is no map")
@@ -144,7 +149,9 @@ def _merge(
         budget.visit(len(source))
         for key, value in source.items():
             had = target.get(key)
-            if isinstance(had, dict) and isinstance(value, dict):
+            if value is None and not overwrite:
+                continue
+            if isinstance(had, dict) and had and isinstance(value, dict):
                 _merge(budget, had, value, overwrite=overwrite)
             elif overwrite or not truth(had):
                 target[key] = value
@@ -180,14 +187,16 @@ def _join(budget: Budget, separator: str, values: Any) -> str:
     return separator.join(texts)
 
 
-def _sort_alpha(budget: Budget, values: Any) -> list[str]:
+def _sort_alpha(budget: Budget, values: Any) -> StringList:
+    if values is None:
+        return StringList(["<nil>"])
     texts = _strings(budget, values)
-    return sorted(texts) if isinstance(values, list) else texts
+    return StringList(sorted(texts)) if isinstance(values, list) else texts
 
 
 def _concat(budget: Budget, *lists: Any) -> list[Any]:
     budget.fits_items(sum(len(_list(values, "concat")) for values in lists))
-    return [item for values in lists for item in values]
+    return [item for values in lists for item in values] or NilList()
 
 
 def _copy(budget: Budget, value: Any) -> Any:
@@ -197,6 +206,11 @@ def _copy(budget: Budget, value: Any) -> Any:
     return [_copy(budget, item) for item in value] if isinstance(value, list) else value
 
 
+def _nil_of(values: list[Any]) -> list[Any]:
+    """What remains of a list that has no items left: a nil list when it had none before."""
+    return [] if values else NilList()
+
+
 def _append(values: Any, item: Any) -> list[Any]:
     return [*_list(values, "push"), item]
 
@@ -204,8 +218,8 @@ def _append(values: Any, item: Any) -> list[Any]:
 _LISTS: dict[str, Function] = {
     "first": Function("a", lambda values: next(iter(_list(values, "find first")), None)),
     "last": Function("a", lambda values: next(iter(reversed(_list(values, "find last"))), None)),
-    "rest": Function("a", lambda values: list(_list(values, "find rest")[1:])),
-    "initial": Function("a", lambda values: list(_list(values, "find initial")[:-1])),
+    "rest": Function("a", lambda values: _list(values, "find rest")[1:] or _nil_of(values)),
+    "initial": Function("a", lambda values: _list(values, "find initial")[:-1] or _nil_of(values)),
     "append": Function("aa", _append),
     "push": Function("aa", _append),
     "prepend": Function("aa", lambda values, item: [item, *_list(values, "prepend")]),
@@ -241,7 +255,7 @@ FUNCTIONS: dict[str, Function] = {
     "hasKey": Function("ds", lambda target, key: key in target),
     "pluck": Function("sd*", lambda key, *maps: [m[key] for m in maps if key in m]),
     "dig": Function("a*", _dig),
-    "keys": Function("d*", lambda *maps: [key for m in maps for key in sorted(m)]),
+    "keys": Function("d*", lambda *maps: StringList(key for m in maps for key in sorted(m))),
     "values": Function("d", lambda target: [target[key] for key in sorted(target)]),
     "pick": Function("ds*", _pick),
     "omit": Function("ds*", _omit),

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation, localcontext
 from typing import Any
 
 from fleetctl.core.formats.go_float import number
 from fleetctl.core.gotemplate.calling import Function
 from fleetctl.core.gotemplate.errors import Budget, Mistake
-from fleetctl.core.gotemplate.show import Int64, wrapped
+from fleetctl.core.gotemplate.show import Int64, IntList, wrapped
+
+_DIGITS = 1_400  # float64 values have at most 309 digits before and 1,074 after the point
+_SMALLEST_QUOTIENT = Decimal("1e-16")
 
 
 def to_int64(value: Any) -> Int64:
@@ -21,7 +24,9 @@ def to_int64(value: Any) -> Int64:
     if isinstance(value, int):
         return wrapped(value)
     if isinstance(value, float):
-        return wrapped(int(value)) if math.isfinite(value) else Int64(0)
+        if not -(2.0**63) <= value < 2.0**63:
+            raise Mistake("the number does not fit into 64 bits")  # Go's result depends on the CPU
+        return Int64(value)
     return _parsed(value) if isinstance(value, str) else Int64(0)
 
 
@@ -38,11 +43,8 @@ def to_float64(value: Any) -> float:
     if isinstance(value, bool | int | float):
         return float(value)
     try:
-        return (
-            float(value)
-            if isinstance(value, str) and value == value.strip() and "_" not in value
-            else 0.0
-        )
+        is_plain = isinstance(value, str) and value == value.strip() and value.isascii()
+        return float(value) if is_plain else 0.0
     except ValueError:
         return 0.0
 
@@ -52,7 +54,8 @@ def _atoi(text: str) -> int:
 
 
 def _to_decimal(value: Any) -> Int64:
-    if not isinstance(value, str | int | float):
+    is_padded = isinstance(value, str) and value != value.strip()
+    if is_padded or not isinstance(value, str | int | float):
         return Int64(0)
     try:
         return Int64(int(number(value) if isinstance(value, float) else str(value), 8))
@@ -87,15 +90,21 @@ def _mod(left: Any, right: Any) -> Int64:
 
 def _decimals(step: Callable[[Decimal, Decimal], Decimal]) -> Callable[..., float]:
     def call(first: Any, *values: Any) -> float:
-        found = _decimal(first)
-        for value in values:
-            try:
-                found = step(found, _decimal(value))
-            except (InvalidOperation, ZeroDivisionError) as why:
-                raise Mistake("division by 0") from why
-        return float(found) + 0.0
+        with localcontext(prec=_DIGITS):
+            total = _decimal(first)
+            for value in values:
+                try:
+                    total = step(total, _decimal(value))
+                except (InvalidOperation, ZeroDivisionError) as why:
+                    raise Mistake("division by 0") from why
+            return float(total) + 0.0
 
     return call
+
+
+def _quotient(dividend: Decimal, divisor: Decimal) -> Decimal:
+    """Rounded to 16 decimal places, as sprig's decimal library does."""
+    return (dividend / divisor).quantize(_SMALLEST_QUOTIENT, ROUND_HALF_UP)
 
 
 def _decimal(value: Any) -> Decimal:
@@ -113,15 +122,15 @@ def _round(value: Any, places: int, *more: Any) -> float:
     return (math.ceil(digit) if rest >= edge else math.floor(digit)) / power
 
 
-def _until_step(budget: Budget, start: int, stop: int, step: int) -> list[Any]:
+def _until_step(budget: Budget, start: int, stop: int, step: int) -> IntList:
     if step == 0 or (step > 0) != (stop > start):
-        return []
-    found = range(start, stop, step)
-    budget.fits_items(len(found))
-    return list(found)
+        return IntList()
+    numbers = range(start, stop, step)
+    budget.fits_items(len(numbers))
+    return IntList(numbers)
 
 
-def _until(budget: Budget, count: int) -> list[Any]:
+def _until(budget: Budget, count: int) -> IntList:
     return _until_step(budget, 0, count, -1 if count < 0 else 1)
 
 
@@ -170,7 +179,7 @@ FUNCTIONS: dict[str, Function] = {
     "add1f": Function("n", lambda value: _decimals(lambda a, b: a + b)(value, 1)),
     "addf": Function("n*", lambda *values: _decimals(lambda a, b: a + b)(0, *values)),
     "subf": Function("nn*", _decimals(lambda a, b: a - b)),
-    "divf": Function("nn*", _decimals(lambda a, b: a / b)),
+    "divf": Function("nn*", _decimals(_quotient)),
     "mulf": Function("nn*", _decimals(lambda a, b: a * b)),
     "ceil": Function("n", lambda value: float(math.ceil(to_float64(value)))),
     "floor": Function("n", lambda value: float(math.floor(to_float64(value)))),

@@ -11,11 +11,13 @@ from fleetctl.core.gotemplate.errors import Budget, Mistake
 from fleetctl.core.gotemplate.show import quoted, scalar, text_of, type_of
 
 _VERB = re.compile(r"%([-+# 0]*)(\d+|\*)?(?:\.(\d*|\*))?(.)?", re.DOTALL)
+_INDEXED = re.compile(r"(?<!%)(?:%%)*%[-+# 0]*(?:\d+|\*)?(?:\.(?:\d*|\*))?\[")
 _MOST = 10_000
 
 
 def sprintf(budget: Budget, form: str, args: list[Any]) -> str:
     """fmt.Sprintf, its own way of telling mistakes included."""
+    _refuse_indexes(form)
     left = list(args)
     size = len(form)
 
@@ -55,6 +57,12 @@ def sprintf(budget: Budget, form: str, args: list[Any]) -> str:
     return text
 
 
+def _refuse_indexes(form: str) -> None:
+    if _INDEXED.search(form):
+        step = "Give the arguments in the order of the verbs."
+        raise Mistake("argument indexes such as %[1]d are not supported", step)
+
+
 class _Verb(NamedTuple):
     """One verb with its flags; `width` and `precision` are None where the format states none."""
 
@@ -69,11 +77,14 @@ class _Verb(NamedTuple):
         # Before anything is built: the width and the precision hold for each item of a list.
         self.budget.visit()
         self.budget.spend(abs(self.width or 0) + abs(self.precision or 0))
+        if verb == "p" and isinstance(value, list | dict):
+            raise Mistake("%p prints an address of memory", "Use another verb.")
         if verb == "T":
             return self._padded(type_of(value), None)
         go_syntax = verb == "v" and "#" in self.flags
         if isinstance(value, list | dict) and not go_syntax:
             return self._each(value)
+        go_syntax = go_syntax and value is not None  # `<nil>` here, and with its type inside a list
         text = _go_syntax(self.budget, value) if go_syntax else self._plain(value)
         if text is None:
             # The mistake shows the value by %v, with the same flags.
@@ -142,7 +153,7 @@ class _Verb(NamedTuple):
         cut = value[: self.precision] if self.precision is not None else value
         self.budget.spend(len(cut))
         if self.verb in "xX":
-            digits = cut.encode().hex()
+            digits = ("0x" if "#" in self.flags and cut else "") + cut.encode().hex()
             return digits.upper() if self.verb == "X" else digits
         return quoted(cut) if self.verb == "q" else cut
 
@@ -196,9 +207,11 @@ def _go_syntax(budget: Budget, value: Any) -> str:
     if isinstance(value, list | dict):
         budget.visit(1 + len(value))
         if isinstance(value, list):
-            return "[]interface {}{" + ", ".join(_go_syntax(budget, item) for item in value) + "}"
+            return (
+                type_of(value) + "{" + ", ".join(_go_syntax(budget, item) for item in value) + "}"
+            )
         pairs = (
             f"{_go_syntax(budget, key)}:{_go_syntax(budget, value[key])}" for key in sorted(value)
         )
-        return "map[string]interface {}{" + ", ".join(pairs) + "}"
+        return type_of(value) + "{" + ", ".join(pairs) + "}"
     return "interface {}(nil)" if value is None else scalar(value)

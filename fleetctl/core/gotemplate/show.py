@@ -16,6 +16,26 @@ class Int64(int):
     """An int64, where Go's int is an int of Python."""
 
 
+class StringList(list[str]):
+    """A []string, where other lists are []interface {}. An empty one may be nil, which JSON
+    shows.
+    """
+
+    is_nil = False
+
+
+class StringMap(dict[str, str]):
+    """A map[string]string, which functions that take a map[string]interface {} refuse."""
+
+
+class NilList(list[Any]):
+    """A nil []interface {}: empty everywhere, but null in JSON."""
+
+
+class IntList(list[int]):
+    """A []int."""
+
+
 def wrapped(value: int) -> Int64:
     """64 bits, as Go counts."""
     return Int64((int(value) + 2**63) % 2**64 - 2**63)
@@ -68,7 +88,16 @@ def type_of(value: Any) -> str:
     ):
         if isinstance(value, kind):
             return name
-    return "[]interface {}" if isinstance(value, list) else "map[string]interface {}"
+    if isinstance(value, list):
+        return _list_type_of(value)
+    return "map[string]string" if isinstance(value, StringMap) else "map[string]interface {}"
+
+
+def _list_type_of(value: list[Any]) -> str:
+    """The Go type of a list."""
+    if isinstance(value, StringList):
+        return "[]string"
+    return "[]int" if isinstance(value, IntList) else "[]interface {}"
 
 
 def kind_of(value: Any) -> str:
@@ -132,6 +161,8 @@ def _json(budget: Budget, value: Any, line: str) -> str:
         ]
         return "{" + ",".join(parts) + (line if parts else "") + "}"
     if isinstance(value, list):
+        if isinstance(value, NilList) or (isinstance(value, StringList) and value.is_nil):
+            return "null"
         items = [deeper + _json(budget, item, deeper) for item in value]
         return "[" + ",".join(items) + (line if items else "") + "]"
     if isinstance(value, float):

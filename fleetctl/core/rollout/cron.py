@@ -11,6 +11,7 @@ lists, ranges, steps, `?`, `L`, `LW`, `6L` and `6#3` in both; @yearly, @annually
 from __future__ import annotations
 
 import calendar
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ DAY = 86400
 # takes 40
 _YEARS = 50
 _LAST_YEAR = 9990
+_STEP = re.compile(r"[0-9]{1,9}")  # int() raises for 4,301 digits
 _EPOCH = date(1970, 1, 1).toordinal()
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
@@ -131,7 +133,7 @@ def _weekdays(text: str, *, quartz: bool) -> tuple[frozenset[int], frozenset[tup
     for part in text.split(","):
         if "#" in part:
             name, _, number = part.partition("#")
-            if not (number.isdecimal() and 1 <= int(number) <= 5):
+            if number not in {"1", "2", "3", "4", "5"}:
                 raise _bad(field, part)
             nth.add(((_value(name, field, part) - shift) % 7, int(number)))
         elif len(part) > 1 and part.endswith("L"):
@@ -148,7 +150,7 @@ def _values(text: str, field: _Field) -> set[int]:
 def _part(text: str, field: _Field) -> Sequence[int]:
     """One of a list: `*`, `5`, `1-5`, each with `/n`; `5/n` goes on to the end."""
     body, slash, step = text.partition("/")
-    if slash and not (step.isdecimal() and step.isascii() and 0 < int(step) <= field.high):
+    if slash and not (_STEP.fullmatch(step) and 0 < int(step) <= field.high):
         raise _bad(field, text)
     if body in {"*", "?"}:
         low, high = field.low, field.high - (field is _WEEKDAY)

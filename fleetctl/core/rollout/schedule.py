@@ -37,7 +37,8 @@ _MOST_SECONDS = 10 * 366 * 86400
 _MOST_TURNS = 200
 _LEAP = 100  # days
 _MOST_BACK = 1000
-_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+# 12 digits: more hours than Go's durations have, and never infinity as a float.
+_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{0,12})?|\.[0-9]{1,12})(ns|us|µs|μs|ms|s|m|h)")
 _UNITS = {
     "ns": 1e-9,
     "us": 1e-6,

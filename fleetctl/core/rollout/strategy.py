@@ -29,7 +29,8 @@ from fleetctl.core.targeting.target import Kind, criteria_match, kinds
 Amount = int | str
 REST = "(rest)"
 _PERCENT = re.compile(r"\s*(-?\d{1,6}(?:\.\d{1,6})?)\s*%\s*")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|m|s)")
+_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(h|m|s)")
+_MAX_SECONDS = (2**63 - 1) / 1e9  # Go's durations are 64 bits of nanoseconds
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 _NEEDS_APPROVAL = ("none", "first", "each")
 _AMOUNTS = ("maxUnavailablePartitions", "autoPartitionSize", "maxFailures")
@@ -177,7 +178,7 @@ def limit(amount: Amount | None, count: int, default: Amount) -> int:
     try:
         number = int(chosen)
     except ValueError as why:
-        raise _wrong(f"{chosen!r} is neither a number nor a percentage") from why
+        raise _wrong(f"{str(chosen)[:40]!r} is neither a number nor a percentage") from why
     return max(0, min(number, count))
 
 
@@ -187,8 +188,11 @@ def seconds(text: str | None) -> float:
         return 0.0
     parts = _DURATION.findall(text)
     if "".join(number + unit for number, unit in parts) != text:
-        raise _wrong(f"{text!r} is no duration")
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+        raise _wrong(f"{text[:40]!r} is no duration")
+    total = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if total > _MAX_SECONDS:
+        raise _wrong(f"{text[:40]!r} is longer than 292 years")
+    return total
 
 
 def spoken(duration: float) -> str:

@@ -130,6 +130,9 @@ def test_what_comes_next(text: str, start: str, wanted: list[str]) -> None:
         ("0 0 0 1 1 ? 99", "year: '99'"),
         ("٣ * * * *", "minute: "),
         ("-5 * * * *", "minute: '-5'"),
+        ("*/" + "9" * 5000 + " * * * *", "minute: "),
+        ("0 0 0 ? * 1#" + "9" * 5000, "day of the week: "),
+        ("0 0 0 ? * 1#²", "day of the week: "),
     ],
 )
 def test_a_wrong_one_names_its_field(text: str, said: str) -> None:

@@ -259,6 +259,9 @@ class TestTogether:
     [
         ({"duration": "2d"}, "duration: '2d' is not a duration"),
         ({"duration": "0s"}, "not between 1s and 10 years"),
+        ({"duration": "9" * 400 + "h"}, "is not a duration"),
+        ({"duration": "999999999999h"}, "not between 1s and 10 years"),
+        ({"duration": "٣h"}, "is not a duration"),
         ({"schedule": "61 * * * *"}, "minute: '61'"),
         ({"targets": {"clusters": []}}, "targets.clusters is empty"),
         ({"targets": {"clusters": [{"name": "all"}]}}, "target all states no criterion"),
