@@ -37,8 +37,8 @@ _THREADS = 2  # for the disk; each keeps a stack and more
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status: of the error's class, 0 when told to stop, 70 for an error of our own."""
-    said = config.parse(sys.argv[1:] if argv is None else argv)
     try:
+        said = config.parse(sys.argv[1:] if argv is None else argv)
         failpoints.arm(*config.failpoints())
         match said.command:
             case "enrol":

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from fleetctl.core.arguments import Parser
 from fleetctl.core.model.errors import UsageError
 
 _IN_POD = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -26,10 +27,8 @@ class Tools:
     kustomize: tuple[str, ...]
 
 
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
-        prog="fleet-agent", description="Brings one cluster to what its manager says."
-    )
+def parser() -> Parser:
+    top = Parser(prog="fleet-agent", description="Brings one cluster to what its manager says.")
     top.add_argument("--version", action="store_true", help="this agent's version")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     enrol = commands.add_parser("enrol", help="join a manager with a registration token")
@@ -42,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     enrol.add_argument(
         "--token-stdin", action="store_true", help="read the registration token from standard input"
     )
-    run = commands.add_parser("run", help="follow the manager until told to stop")
+    run = commands.add_parser("run", help="follow the manager until stopped")
     status = commands.add_parser("status", help="what this agent holds")
     check = commands.add_parser("check", help="what is wrong here, and what to do")
     for command in (status, check):
@@ -128,7 +127,7 @@ def _path(variable: str) -> Path | None:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    return parser().parse_args(["version"] if list(argv) == ["--version"] else argv)
+    return parser().parse(["version"] if list(argv) == ["--version"] else argv)
 
 
 def kubeconfig(said: Path | None, stored: str, folder: Path) -> Path:

@@ -59,13 +59,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return asyncio.run(command(config))
     except FleetError as error:
-        print(f"fleet-manager: {error.summary}. {error.next_step}".rstrip(), file=sys.stderr)
-        return error.exit_status
+        lines = [f"error: {error.summary}", error.subject, error.next_step]
+        print("\n  ".join(line for line in lines if line), file=sys.stderr)
+        return error.status
     except KeyboardInterrupt:
         return 130
     except Exception as error:
         log.bug("bug", error)
-        print("fleet-manager: internal error; please report the traceback above.", file=sys.stderr)
+        print("error: internal error; please report the traceback above.", file=sys.stderr)
         return BUG
 
 

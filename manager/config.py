@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from fleetctl.core.arguments import Parser
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.rollout.removal_guard import Limits
 from fleetctl.sources.charts.mirrors import parse_mirrors
@@ -76,10 +77,8 @@ _NEW_ADMIN = (
 )
 
 
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
-        prog="fleet-manager", description="Watches Git and tells agents what to run."
-    )
+def parser() -> Parser:
+    top = Parser(prog="fleet-manager", description="Watches Git and tells agents what to run.")
     top.add_argument(
         "--version",
         action="version",
@@ -227,8 +226,8 @@ def _options(command: argparse.ArgumentParser) -> None:
 
 
 def parse(argv: Sequence[str]) -> Config:
-    """The configuration of a command line. Raises UsageError; argparse itself exits with 2."""
-    said = parser().parse_args(argv)
+    """The configuration of a command line. Raises UsageError."""
+    said = parser().parse(argv)
     if said.command == "admin-token":
         return Config(data_dir=said.data_dir.absolute(), command="admin-token")
     if said.command == "epoch":

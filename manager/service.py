@@ -46,6 +46,7 @@ from .security.secret_sealing import Sealer
 from .security.signing import Signer
 from .security.tokens import Person, Tokens
 from .security.vault import Vault
+from .shown import workspaces
 from .store import count_triggers
 from .store.archives import Archives
 from .store.engine import Store
@@ -210,6 +211,9 @@ class Service:
     async def status(self, workspace: str | None) -> dict[str, Any]:
         now = self._clock()
         return await self._store.read(lambda c: overview(c, self._live, workspace, now))
+
+    async def list_workspaces(self) -> list[str]:
+        return await self._store.read(workspaces.names)
 
     async def why(self, workspace: str, *, cluster: str, bundle: str, name: str) -> dict[str, Any]:
         """Raises NotFound with the nearest name, UsageError when the name means two things."""

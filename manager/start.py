@@ -23,8 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         print(
-            f"fleet-manager: {', '.join(missing)} not installed. Install the manager's libraries:"
-            " pip install 'fleetctl[manager]' (pipx: pipx install 'fleetctl[manager]').",
+            f"error: {', '.join(missing)} not installed\n  Install the manager's libraries: pip"
+            " install 'fleetctl[manager]' (pipx: pipx install 'fleetctl[manager]').",
             file=sys.stderr,
         )
         return 1

@@ -69,7 +69,7 @@ def away(why: Exception) -> TryLater:
     later = TryLater(
         f"the manager cannot be reached: {said}",
         subject="manager",
-        next_step="What runs goes on; the agent tries again.",
+        next_step="Running releases continue; the agent tries again.",
     )
     later.silent = isinstance(why, TimeoutError)
     return later

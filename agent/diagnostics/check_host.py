@@ -47,7 +47,9 @@ def directory(folder: Path) -> Finding:
             next_step="Run this as that user, or as root.",
         )
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
-        step = "What runs goes on; look at the disk (dmesg), repair it, and mount it writable."
+        step = (
+            "Running releases continue; look at the disk (dmesg), repair it, and mount it writable."
+        )
         return Finding(
             what,
             ok=False,
@@ -88,7 +90,8 @@ def space(folder: Path) -> Finding:
         )
     if free < _LEAST_FREE:
         step = (
-            "Make room: 256 MiB at least. What runs goes on; nothing new is applied on a full disk."
+            "Make room: 256 MiB at least. Running releases continue; nothing new is applied on a"
+            " full disk."
         )
         return Finding(
             "disk", ok=False, said=f"{free // 2**20} MiB free at {folder}", next_step=step
@@ -181,7 +184,7 @@ def contact(folder: Path, now: float) -> Finding | None:
     told = found[0]
     if told.contact_error:
         ago = f"; the last answer was {span(now - told.contact)} ago" if told.contact else ""
-        step = "What runs goes on; the lines on network and TLS say where it ends."
+        step = "Running releases continue; the lines on network and TLS say where it ends."
         return Finding(
             "manager",
             ok=False,

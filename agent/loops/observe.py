@@ -149,7 +149,9 @@ class Watcher:
             self._agenda.suspect(name, jitter)
 
     def _away(self, why: str) -> None:
-        """Nothing of what was reported is taken back: what runs goes on, but nobody looks."""
+        """Nothing of what was reported is taken back: running releases continue, but nobody
+        looks.
+        """
         if why:
             self._at.say(ClusterUnreachable.code, f"{why}; what is reported is what was seen last")
         else:

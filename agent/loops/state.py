@@ -91,7 +91,7 @@ class Situation:
 
     def stop(self, code: str, message: str) -> None:
         """This agent may not change anything: another has its identity, or its key is worthless.
-        What runs goes on.
+        Running releases continue.
         """
         self.twin = True
         self.say(code, message)

@@ -83,7 +83,10 @@ def of_disk(why: OSError) -> tuple[str, str]:
     }.get(why.errno or 0, "disk-failing")
     return (
         code,
-        f"the state directory cannot be written ({word}): what runs goes on, nothing is changed",
+        (
+            f"the state directory cannot be written ({word}): running releases continue, nothing is"
+            " changed"
+        ),
     )
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from fleetctl.cli.command_table import COMMANDS
+from fleetctl.cli.command_table import COMMANDS, SECTIONS
 
 BUG, INTERRUPTED = 70, 130
 
@@ -37,12 +37,12 @@ def top_help() -> str:
         "fleetctl: GitOps for very many Kubernetes clusters",
         "",
         "Usage: fleetctl COMMAND [OPTIONS]",
-        "",
-        "Commands:",
     ]
-    lines += [f"  {name.ljust(width)}  {what}" for name, what, _ in COMMANDS]
+    for title, entries in SECTIONS:
+        lines += ["", f"{title}:"]
+        lines += [f"  {name.ljust(width)}  {what}" for name, what, _ in entries]
     lines += ["", "Most commands take -n WORKSPACE, -o table|wide|json|yaml|name, --context NAME."]
-    return "\n".join([*lines, "`fleetctl COMMAND --help` says more of each."])
+    return "\n".join([*lines, "Run `fleetctl COMMAND --help` for the options of a command."])
 
 
 def version() -> str:
@@ -109,7 +109,7 @@ def _run(words: list[str]) -> int:
     except BrokenPipeError:
         return _reader_went()
     except Exception as error:
-        return _other(error)
+        return _other(error, words[0])
 
 
 def _reader_went() -> int:
@@ -118,18 +118,18 @@ def _reader_went() -> int:
     return 0
 
 
-def _other(error: Exception) -> int:
+def _other(error: Exception, name: str) -> int:
     """What the command line's library raised, or a mistake of ours."""
     from fleetctl.cli.display import output
     from fleetctl.cli.loader import usage
 
-    name = type(error).__name__
-    if name == "Abort":
+    kind = type(error).__name__
+    if kind == "Abort":
         return INTERRUPTED
-    if name == "NoArgsIsHelpError":
+    if kind == "NoArgsIsHelpError":
         return _printed(str(getattr(error, "message", error)), 2)
     if hasattr(error, "format_message"):
-        output.error(*usage(error))
+        output.error(*usage(error, f"fleetctl {name}"))
         return 2
     return _bug(error)
 

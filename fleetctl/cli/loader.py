@@ -16,7 +16,9 @@ from fleetctl.cli.command_table import COMMANDS
 from fleetctl.cli.help import Command
 from fleetctl.cli.session import HELP
 from fleetctl.core.model.errors import UsageError
+from fleetctl.core.suggest import nearest, nearest_option, question
 
+_NO_VALUE = re.compile(r"[Oo]ption '([^']*)' does not take a value")
 _VERB = re.compile(r"No such command '([^']*)'")
 _SENTENCES = (
     (
@@ -63,33 +65,37 @@ def _unknown(name: str, known: Iterable[str]) -> UsageError:
     if ours:
         step = f"Use fleetctl {ours}." if " or " not in ours else f"Use {ours}."
     else:
-        step = (
-            suggest.question(suggest.nearest(name, known)) + "`fleetctl --help` lists the commands."
-        )
+        step = question(nearest(name, known)) + "`fleetctl --help` lists the commands."
     return UsageError(f"there is no command {name[:80]!r}", subject="fleetctl", next_step=step)
 
 
-def usage(error: Any) -> tuple[str, str, str]:
+def usage(error: Any, command_path: str) -> tuple[str, str, str]:
     """(summary, subject, next step) of what typer has against a command line."""
     context = getattr(error, "ctx", None)
-    path = context.command_path if context else "fleetctl"
+    path = context.command_path if context else command_path
     summary, step = str(error.format_message()).rstrip("."), f"See `{path} --help`."
     option = getattr(error, "option_name", "")
     if option and type(error).__name__ == "NoSuchOption":
         known = [name for param in context.command.params for name in param.opts] if context else []
-        near = suggest.nearest_option(option, known)
-        return f"there is no option {option}", path, suggest.question(near) + step
+        near = nearest_option(option, known)
+        return f"there is no option {option}", path, question(near) + step
+    if flag := _NO_VALUE.search(summary):
+        if flag[1] == "--dry-run":
+            step = "Write --dry-run, --dry-run=client, --dry-run=server or --dry-run=none."
+        else:
+            step = f"Write it without `=`. {step}"
+        return f"option {flag[1]} takes no value", path, step
     verb = _VERB.search(summary)
     if verb and context is not None:
         near = suggest.VERBS.get(verb[1].lower(), "")
         known = list(getattr(context.command, "commands", {}))
-        near = near if near in known or " " in near else suggest.nearest(verb[1], known)
-        return f"there is no command {verb[1]!r}", path, suggest.question(near) + step
+        near = near if near in known or " " in near else nearest(verb[1], known)
+        return f"there is no command {verb[1]!r}", path, question(near) + step
     summary, _, _ = summary.partition(". Did you mean ")
     summary = _plain(_lower(summary.replace("Value error, ", "")))
     choice = _CHOICE.search(summary)
-    near = suggest.nearest(choice[1], re.findall(r"'([^']*)'", choice[2])) if choice else ""
-    return summary, path, suggest.question(near) + step
+    near = nearest(choice[1], re.findall(r"'([^']*)'", choice[2])) if choice else ""
+    return summary, path, question(near) + step
 
 
 def _plain(summary: str) -> str:

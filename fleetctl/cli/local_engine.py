@@ -211,7 +211,18 @@ def scan_local(place: str, wish: Wish) -> Scan:
     from fleetctl.sources.local_tree import open_local
 
     tree = open_local(place)
-    return scan(tree, wish.repo, commit=tree.commit or CommitId(""))
+    found = scan(tree, wish.repo, commit=tree.commit or CommitId(""))
+    # The scan names the GitRepo's branch, which this folder or commit need not be.
+    problems = [_local_problem(problem, place) for problem in found.problems]
+    return msgspec.structs.replace(found, problems=problems)
+
+
+def _local_problem(problem: Problem, place: str) -> Problem:
+    if problem.code != "no-such-path":
+        return problem
+    return msgspec.structs.replace(
+        problem, summary=f"path {problem.path!r} holds no file in {place}"
+    )
 
 
 def built(drafts: list[Draft], mirrors: dict[str, str]) -> tuple[list[Built], list[Problem]]:

@@ -16,7 +16,8 @@ from fleetctl.cli.display.columns import KINDS
 from fleetctl.cli.display.output import Format
 from fleetctl.cli.help import Group
 from fleetctl.cli.parallel import each
-from fleetctl.core.model.errors import NotFound, RefusedError, UsageError
+from fleetctl.core.model.errors import FleetError, NotFound, RefusedError, UsageError
+from fleetctl.core.suggest import nearest
 
 if TYPE_CHECKING:
     from fleetctl.client import Client
@@ -73,7 +74,7 @@ OptionalNames = Annotated[list[str] | None, typer.Argument(metavar="NAME")]
 Every = Annotated[bool, typer.Option("--all", help="All of the kind in the workspace.")]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do it without asking.")]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")
+    bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")
 ]
 
 
@@ -87,15 +88,56 @@ class Session:
     client: Client
     workspace: str
 
+    def warn_if_empty(self) -> None:
+        """Print to stderr that the workspace has no objects, if so: its name may have a typing
+        error.
+        """
+        if hint := self.hint_if_empty():
+            output.say(hint)
+
+    def hint_if_empty(self) -> str:
+        """A sentence with the workspace that was probably meant, or "" when this one has
+        objects.
+        """
+        try:
+            names = [item["name"] for item in self.client.call("GET", "workspaces")["items"]]
+        except FleetError:  # an older manager does not have the list
+            return ""
+        return "" if self.workspace in names else empty_workspace(self.workspace, names)
+
 
 @contextmanager
-def opened(context: str = "", workspace: str = "") -> Iterator[Session]:
-    """A session with the manager of the chosen context. Raises LoginError, NotFound."""
+def opened(context: str = "", workspace: str | None = None) -> Iterator[Session]:
+    """A session with the manager of the chosen context. Raises LoginError, NotFound.
+
+    `workspace` None: the command does not concern a workspace; "": the context's own.
+    """
     from fleetctl.client import Client
 
     found = config.chosen(context)
     with Client(found.url, found.token, found.ca) as client:
-        yield Session(client, workspace or config.workspace() or found.workspace)
+        session = Session(client, workspace or config.workspace() or found.workspace)
+        try:
+            yield session
+        except NotFound as error:
+            has_name = error.next_step.startswith("Did you mean")  # the manager knows a near name
+            if workspace is not None and not has_name and (hint := session.hint_if_empty()):
+                error.next_step = hint
+            raise
+
+
+_MOST_WORKSPACES = 10
+
+
+def empty_workspace(name: str, known: Sequence[str]) -> str:
+    """For example `workspace "fleet-defalt" has no objects; did you mean "fleet-default"?`."""
+    text = f'workspace "{name}" has no objects; '
+    if near := nearest(name, known):
+        return f'{text}did you mean "{near}"?'
+    if not known:
+        return f"{text}neither has any other workspace that this login can see"
+    more = f" and {len(known) - _MOST_WORKSPACES} more" if len(known) > _MOST_WORKSPACES else ""
+    return f"{text}workspaces with objects: {', '.join(known[:_MOST_WORKSPACES])}{more}"
 
 
 def new_group() -> typer.Typer:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleetctl.cli.display.columns import STATES, short, state_of
-from fleetctl.cli.suggest import nearest, question
 from fleetctl.core.model.errors import UsageError
+from fleetctl.core.suggest import nearest, question
 
 WORDS = ("ready", "synced", "applied", "completed", "deleted")
 
@@ -105,7 +105,7 @@ def _told(item: dict[str, Any]) -> str:
     told, _, of = str(
         ((item.get("status") or {}).get("display") or {}).get("clusters") or ""
     ).partition("/")
-    return "" if told == of else f"{told} of {of} clusters are told" + _because(item)
+    return "" if told == of else f"{told} of {of} clusters are updated" + _because(item)
 
 
 def _counted(item: dict[str, Any], counters: dict[str, str]) -> str:

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Scope
 
 from fleetctl.core.model.errors import UsageError
+from fleetctl.core.typewords import describe_with_path
 
 from .problems import SlowRequest, TooLarge, nearest
 from .server.limits import CALLERS, ByteBudget
@@ -139,9 +140,8 @@ def typed(data: bytes, kind: type[T]) -> T:
     try:
         return msgspec.convert(plain_json(data), kind)
     except msgspec.ValidationError as why:
-        raise UsageError(
-            f"the message is wrong: {str(why)[:200]}", next_step="Correct it as docs/api.md says."
-        ) from why
+        summary = f"the message is wrong: {describe_with_path(str(why))[:200]}"
+        raise UsageError(summary, next_step="Correct it as docs/api.md says.") from why
 
 
 def _plain_mapping(data: bytes) -> dict[str, Any]:

@@ -205,7 +205,7 @@ def say_moved(
             next_step=f"See `fleetctl get bundles -n {workspace}`.",
         )
     if new in there and new != old:
-        summary = f"bundle {new} is there already: it was installed anew"
+        summary = f"bundle {new} exists already: it was installed again"
         step = "Only a bundle that is not there yet can be what another one was."
         raise Conflict(summary, subject=f"Bundle {workspace}/{new}", next_step=step)
     mine = (m.workspace == workspace) & (m.old == old) & (m.repo == "")

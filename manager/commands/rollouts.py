@@ -72,7 +72,7 @@ def _said(row: Any, verb: str, reason: str) -> dict[str, Any]:
         if phase is Phase.COMPLETED and not row.silent:
             step = f"Go back with `fleetctl rollback {row.bundle}`."
             raise RefusedError(
-                f"the rollout of {row.bundle} is completed: nobody is left to be told",
+                f"the rollout of {row.bundle} is completed: all clusters have the version",
                 subject=subject,
                 next_step=step,
             )

@@ -97,7 +97,7 @@ def on_repo(status: dict[str, Any], found: Iterable[Group]) -> None:
 def _reason(report: bytes, cluster: str, bundle: str) -> tuple[State, Reason]:
     if not report:
         return State.WAIT_APPLIED, of_manager(
-            "waiting", "told to remove it, and not answered yet", cluster=cluster, bundle=bundle
+            "waiting", "removal sent, no report yet", cluster=cluster, bundle=bundle
         )
     said = msgspec.json.decode(report, type=Report)
     if said.code == _GOING or said.state is not State.ERR_APPLIED:

@@ -19,7 +19,7 @@ from ..store.schema import bundles, decisions, pins
 
 _FEW, _SHOWN = 500, 3
 Document = dict[str, Any]
-_GOES = "goes as soon as the budget of its partition and pauses allow"
+_GOES = "is sent as soon as the budget of its partition and pauses allow"
 
 
 @dataclass(frozen=True)

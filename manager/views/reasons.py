@@ -150,9 +150,7 @@ class Known:
         if state is State.READY:
             return state, None
         if not row.answered or not row.report:
-            return state, of_manager(
-                "waiting", "told, and not answered yet", cluster=name, bundle=bundle
-            )
+            return state, of_manager("waiting", "sent, no report yet", cluster=name, bundle=bundle)
         return state, of_report(
             msgspec.json.decode(row.report, type=Report), cluster=name, bundle=bundle
         )
@@ -161,7 +159,7 @@ class Known:
         said = silence(self.seen(row.cluster))
         report = msgspec.json.decode(row.report, type=Report) if row.report else None
         if report is None or not row.told:
-            return f"{said}, it never told of this bundle"
+            return f"{said}, it never reported this bundle"
         return f"{said}, last state {report.state.value} at generation {report.generation}"
 
 
@@ -176,7 +174,7 @@ def warning_of(row: Any, cluster: str) -> Reason | None:
 def agentless(cluster: Any) -> tuple[str, str]:
     """(code, words) of a row of `clusters` for which no agent has a key."""
     if cluster.enrolled:
-        return "revoked", "its key was revoked; no agent has enrolled anew"
+        return "revoked", "its key was revoked; no agent has enrolled again"
     return "never-enrolled", "no agent has enrolled yet"
 
 

@@ -1,5 +1,5 @@
-"""A directory is renamed in Git, with a real helm and a real API server: what runs goes on under
-the bundle's new name.
+"""A directory is renamed in Git, with a real helm and a real API server: running releases continue
+under the bundle's new name.
 """
 
 from __future__ import annotations

@@ -116,6 +116,9 @@ class FakeService:
             doc for (k, w, _), doc in self.objects.items() if k == kind and workspace in {None, w}
         ]
 
+    async def list_workspaces(self) -> list[str]:
+        return sorted({workspace for _, workspace, _ in self.objects})
+
     async def get_object(self, kind: str, workspace: str, name: str) -> dict[str, Any]:
         self.got.append(f"{kind} {name}")
         if (kind, workspace, name) not in self.objects:
@@ -277,6 +280,8 @@ class FakeService:
             "removals": sum(one["removals"] for one in self.held),
             "held": 0 if labels.removals is not None else sum(one["removals"] for one in self.held),
             "bundles": [{"name": one["bundle"], "removals": one["removals"]} for one in self.held],
+            "effects": [_removed_everywhere(one) for one in self.held],
+            "moreEffects": 0,
             "holds": self.held,
             "dryRun": labels.dry_run,
         }
@@ -432,3 +437,8 @@ class FakeService:
 
     async def metrics(self) -> dict[str, float]:
         return {'fleet_clusters{state="Ready"}': 1.0}
+
+
+def _removed_everywhere(hold: dict[str, Any]) -> dict[str, Any]:
+    """The effect of a change of labels that would remove the held bundle."""
+    return {"bundle": hold["bundle"], "what": "removed", "clusters": hold["removals"], "names": []}

@@ -229,10 +229,7 @@ app.command("pause")(
 )
 app.command("resume")(pause.command("clusters", "End the pause of a cluster.", paused=False))
 app.command("list")(
-    lister(
-        "clusters",
-        "The clusters, how many of their bundles are ready, and when they were last heard.",
-    )
+    lister("clusters", "The clusters, how many of their bundles are ready, and their last report.")
 )
 app.command("get")(getter("clusters", "Clusters and their bundles, worst first.", _bundles))
 

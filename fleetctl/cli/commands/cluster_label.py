@@ -122,7 +122,8 @@ def _report(answer: dict[str, Any], changes: dict[str, str | None]) -> None:
     more = len(effects) - _MOST_EFFECTS + answer.get("moreEffects", 0)
     if more > 0:
         out.line(f"and {more} more changes of bundles")
-    if answer["dryRun"] and not effects:
+    # an older manager does not send effects
+    if answer["dryRun"] and not effects and "effects" in answer:
         out.line("no bundle would change")
     if answer["dryRun"] and answer["held"]:
         out.line(f"needs confirmation: {counted(answer['held'], 'removal')}; --yes confirms")
@@ -137,7 +138,8 @@ def effect_line(effect: dict[str, Any], *, dry_run: bool) -> str:
     verb = f"would {_VERBS[what]}" if dry_run else f"{_VERBS[what]}s"
     preposition = {"added": "to", "removed": "from"}.get(what, "on")
     shown = ", ".join(names) + (f" and {count - len(names)} more" if count > len(names) else "")
-    line = f"{verb} bundle/{effect['bundle']} {preposition} {counted(count, 'cluster')} ({shown})"
+    where = f" ({shown})" if names else ""
+    line = f"{verb} bundle/{effect['bundle']} {preposition} {counted(count, 'cluster')}{where}"
     line += " without deploying again" if what == "told" else ""
     parts = _sources(effect.get("old"), effect.get("new")) if what != "removed" else []
     parts += [word for word in effect.get("why") or [] if word not in {"target", "customization"}]

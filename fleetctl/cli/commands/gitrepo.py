@@ -290,7 +290,7 @@ def _explain(_session: Session, repos: Items) -> None:
             for move in held.get("moves") or []:
                 out.line(f"  {move['message']}: fleetctl bundle moved {move['from']} {move['to']}")
             out.line(
-                f"  To let them go: fleetctl gitrepo confirm {name} --removals {held['removals']}"
+                f"  To confirm: fleetctl gitrepo confirm {name} --removals {held['removals']}"
                 f" --commit {commit[:12]}"
             )
 

@@ -21,7 +21,7 @@ from fleetctl.cli.session import (
 from fleetctl.core.formats.url_path import relative
 
 app = new_group()
-app.info.help = "Removals that wait for a person."
+app.info.help = "Removals that wait for confirmation."
 
 
 def _what(one: dict[str, Any]) -> str:
@@ -50,16 +50,19 @@ def list_(
     no_headers: NoHeaders = False,
     context: ContextName = "",
 ) -> None:
-    """What is held, with the numbers, and how to let it go. To undo it, put back what was
-    changed.
+    """List removals that wait for confirmation, and the command that confirms each.
+
+    To cancel a removal, revert the change of labels or of Git that caused it.
     """
     with opened(context, workspace) as session:
         params = {} if everywhere else {"workspace": session.workspace}
         items: list[dict[str, Any]] = session.client.call("GET", "held", params=params)["items"]
+        if not items and not everywhere:
+            session.warn_if_empty()
     if out.answered({"items": items}, output, map(_what, items)):
         return
     if not items:
-        out.say("Nothing is held.")
+        out.say("No removals are waiting.")
     else:
         out.table(
             [_WHERE, *_COLUMNS] if everywhere else _COLUMNS,
@@ -68,9 +71,9 @@ def list_(
             wide=output is Format.WIDE,
         )
         for one in items:
-            out.say(f"To let it go: {one['confirm']}")
+            out.say(f"To confirm: {one['confirm']}")
             for move in one.get("moves") or []:
-                out.say(f"If it has moved: fleetctl bundle moved {move['from']} {move['to']}")
+                out.say(f"If it was renamed: fleetctl bundle moved {move['from']} {move['to']}")
 
 
 @app.command()
@@ -79,7 +82,8 @@ def confirm(
     removals: Annotated[
         int,
         typer.Option(
-            metavar="N", help="From how many clusters it may be removed: the number that is held."
+            metavar="N",
+            help="Number of clusters to remove the bundle from, as `held list` shows it.",
         ),
     ],
     digest: Annotated[
@@ -91,9 +95,7 @@ def confirm(
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> None:
-    """Let a held removal go: exactly that many clusters, and nothing when there are more or fewer
-    by now.
-    """
+    """Confirm a removal that waits. If the number of clusters has changed, nothing is removed."""
     with opened(context, workspace) as session:
         path = relative("held", session.workspace, name, "confirm")
         session.client.call("POST", path, {"removals": removals, "digest": digest})

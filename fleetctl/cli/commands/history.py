@@ -78,7 +78,7 @@ _TOLD = [
     Column("REV", _number),
     Column("COMMIT", lambda i: i["commit"][:7]),
     Column("AUTHOR", lambda i: i["author"], flexible=True),
-    Column("TOLD", lambda i: age(i["told"])),
+    Column("DELIVERED", lambda i: age(i["told"])),
     Column("RESULT", lambda i: i["result"]),
     Column("AT", lambda i: age(i["readyAt"] if i["result"] == "Ready" else i["since"])),
     Column("MESSAGE", _message, flexible=True),

@@ -280,10 +280,10 @@ def delete(
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> None:
-    """Delete objects of any kind; says first what would go with them."""
+    """Delete objects of any kind. Shows first what is removed with them."""
     if bool(kind) == bool(file):
         raise UsageError(
-            "what goes is named or stands in a file",
+            "give names or a file",
             subject="delete",
             next_step="Write `fleetctl delete KIND NAME` or -f FILE.",
         )

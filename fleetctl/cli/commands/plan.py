@@ -174,7 +174,7 @@ def _document(session: Session, name: str, file: Path | None) -> dict[str, Any]:
     if file is None:
         if not name:
             raise UsageError(
-                "which GitRepo is not said", subject="plan", next_step="Name it, or write -f FILE."
+                "no GitRepo is named", subject="plan", next_step="Name it, or write -f FILE."
             )
         if "/" in name or name in {".", ".."}:
             step = f"Write `fleetctl plan GITREPO --local {name}`."

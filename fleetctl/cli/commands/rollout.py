@@ -31,7 +31,7 @@ Reason = Annotated[
 _COLUMNS = [
     Column("BUNDLE", lambda i: i["metadata"]["name"]),
     Column("STATUS", status_text),
-    Column("TOLD", lambda i: i["status"]["display"]["clusters"]),
+    Column("DELIVERED", lambda i: i["status"]["display"]["clusters"]),
     Column("PARTITIONS", lambda i: i["status"]["display"]["partitions"]),
     Column("OFFLINE", lambda i: str(i["status"]["offline"] or ""), wide=True),
     Column("COMMIT", lambda i: i["status"]["commit"][:7]),
@@ -50,12 +50,12 @@ def _waits(partition: dict[str, Any]) -> str:
 
 _PARTITIONS = [
     Column("PARTITION", lambda p: p["name"]),
-    Column("TOLD", lambda p: f"{p['told']}/{p['clusters']}"),
+    Column("DELIVERED", lambda p: f"{p['told']}/{p['clusters']}"),
     Column("READY", lambda p: str(p["ready"])),
     Column("DOWN", lambda p: f"{p['unavailable']}/{p['maxUnavailable']}"),
     Column("FAILED", lambda p: str(p["failed"] or "")),
     Column("OFFLINE", lambda p: str(p["offline"] or "")),
-    Column("BEGUN", lambda p: age(p["startedAt"])),
+    Column("STARTED", lambda p: age(p["startedAt"])),
     Column("FINISHED", lambda p: age(p["finishedAt"])),
     Column("WAITS FOR", _waits, flexible=True),
 ]
@@ -78,15 +78,17 @@ def status(
         items = session.client.call("GET", "rollouts", params=params)["items"]
         if name and not items:
             session.client.get("bundles", session.workspace, name)
-            step = "It is handed out at once; see `fleetctl explain rolloutStrategy`."
+            step = "All clusters are updated at once; see `fleetctl explain rolloutStrategy`."
             raise NotFound(
                 f"bundle {name} has no rollout", subject=f"Bundle {name}", next_step=step
             )
+        if not items and not everywhere:
+            session.warn_if_empty()
     if output not in {Format.TABLE, Format.WIDE}:
         out.objects(items, output, single=bool(name))
         return
     if not items:
-        out.say("No bundle has a rollout: all are handed out at once.")
+        out.say("No bundle has a rollout: all clusters are updated at once.")
         return
     columns = (
         [Column("WORKSPACE", lambda i: i["metadata"]["namespace"]), *_COLUMNS]
@@ -104,7 +106,7 @@ def status(
         )
         if any(partition.get("asks") for partition in item["status"]["partitions"]):
             out.line(
-                "\nTo let the next partition begin: fleetctl rollout approve"
+                "\nTo start the next partition: fleetctl rollout approve"
                 f" {item['metadata']['name']}"
             )
 
@@ -119,7 +121,8 @@ def _told(name: str, done: str, found: dict[str, Any]) -> None:
     display = found["status"]["display"]
     said = f", {display['message']}" if display["message"] else ""
     out.line(
-        f"rollout of {name} {done}: {display['state']}, {display['clusters']} clusters told{said}"
+        f"rollout of {name} {done}: {display['state']}, {display['clusters']} clusters"
+        f" updated{said}"
     )
 
 
@@ -127,7 +130,7 @@ def _told(name: str, done: str, found: dict[str, Any]) -> None:
 def pause(
     name: Name, reason: Reason = "", workspace: Workspace = "", context: ContextName = ""
 ) -> None:
-    """Tell no further cluster, now and at later commits, until it is resumed."""
+    """Update no further cluster, now and at later commits, until the rollout is resumed."""
     with opened(context, workspace) as session:
         _told(name, "paused", _say(session, name, "pause", reason))
 

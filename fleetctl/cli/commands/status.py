@@ -8,7 +8,7 @@ import typer
 
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.columns import ORDER, short
-from fleetctl.cli.display.list_view import follow
+from fleetctl.cli.display.list_view import View, Want, follow, read
 from fleetctl.cli.display.output import Column, Format, ages
 from fleetctl.cli.session import ContextName, Everywhere, Output, Watch, Workspace, counted, opened
 
@@ -28,7 +28,7 @@ _COUNTS = [
 _ROLLOUTS = [
     Column("ROLLOUT", lambda row: str(row.get("name", ""))),
     Column("STATUS", lambda row: str(row.get("state", ""))),
-    Column("TOLD", lambda row: str(row.get("clusters", ""))),
+    Column("DELIVERED", lambda row: str(row.get("clusters", ""))),
     Column("WAITS FOR", lambda row: str(row.get("message") or ""), flexible=True),
 ]
 _WHERE = Column("NAMESPACE", lambda row: str(row.get("namespace", "")))
@@ -41,10 +41,15 @@ def status(
     watch: Watch = False,
     context: ContextName = "",
 ) -> None:
-    """The whole fleet on one screen: what is in which state, and what needs attention, worst
-    first.
+    """The whole fleet on one screen: what is in which state, and what needs attention, worst first.
+
+    `-o name` prints the names of all GitRepos, bundles and clusters.
     """
     with opened(context, workspace) as session:
+        if output is Format.NAME:
+            wants = [Want(plural) for plural in ("gitrepos", "bundles", "clusters")]
+            read(session, wants, View(output, everywhere, watch))
+            return
         asked = {} if everywhere else {"workspace": session.workspace}
         shown: list[Any] = []
 
@@ -59,12 +64,10 @@ def status(
                 out.clear()
             elif told in shown:
                 return
+            if not everywhere and not shown and not any(found.get(key) for _, key in _KINDS):
+                session.warn_if_empty()
             shown[:] = [told]
-            names = (
-                f"{str(item.get('kind', '')).lower()}/{item.get('name', '')}"
-                for item in found.get("attention") or []
-            )
-            if not out.answered(found, output, names):
+            if not out.answered(found, output, ()):
                 _screen(found, session.client.url, output)
 
         follow(session, look, show, watch=watch)

@@ -214,6 +214,8 @@ def _until(session: Session, wish: _Wish, limit: float) -> int:
             left = end - time.monotonic()
             if left <= 0:
                 raise _late(wish, amount, missing, limit)
+            if not amount and not told:
+                session.warn_if_empty()
             told = _tell(told, missing)
             revision = changes(session, revision, max(1, min(_LOOK_SECONDS, int(left))))
             time.sleep(max(0.0, min(pace * random.uniform(0.5, 1.5), end - time.monotonic())))  # noqa: S311 - spread

@@ -34,8 +34,8 @@ from fleetctl.cli.session import (
     Workspace,
     opened,
 )
-from fleetctl.cli.suggest import nearest, question
 from fleetctl.core.model.errors import UnavailableError, UsageError
+from fleetctl.core.suggest import nearest, question
 
 Items = list[dict[str, Any]]
 _LEAST_LINES = 3  # of a table that is cut to the screen
@@ -150,12 +150,14 @@ class _Shower:
     """Shows an answer; in a watch only what is new, unless the terminal can be drawn over."""
 
     def __init__(self, session: Session, wants: Sequence[Want], view: View) -> None:
-        self._wants, self._view = wants, view
+        self._wants, self._view, self._session = wants, view, session
         self._where = "any workspace" if view.everywhere else f"workspace {session.workspace}"
         self._known: dict[tuple[str, str, str], Any] = {}
         self._began = False
 
     def __call__(self, answers: list[Items]) -> None:
+        if not self._began and not self._view.everywhere and not any(answers):
+            self._session.warn_if_empty()
         if self._view.watch and self._view.tabular and output.redraws():
             output.clear()
         elif self._view.watch:

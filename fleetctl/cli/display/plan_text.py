@@ -32,7 +32,7 @@ _DOES = {
     What.ADDED: "gain it",
     What.CHANGED: "deployed again",
     What.REMOVED: "lose it",
-    What.TOLD: "told something else of it, nothing is deployed again",
+    What.TOLD: "gets new metadata, nothing is deployed again",
 }
 
 
@@ -71,7 +71,7 @@ def verdict(plan: Plan) -> str:
         What.CHANGED: "deployed again",
         What.ADDED: "gained",
         What.REMOVED: "lost",
-        What.TOLD: "only told",
+        What.TOLD: "updated without deploying",
     }
     deployments = ", ".join(f"{number(counts[what])} {done[what]}" for what in done if counts[what])
     where = f" on {number(plan.clusters, 'cluster')}" if plan.clusters else ""
@@ -102,13 +102,13 @@ def group_notes(group: Group, picture: Picture) -> list[str]:
             + (f" and {number(left)} more" if left > 0 else "")
         )
     if group.held:
-        found.append(f"held until a person confirms it: {_HELD.get(group.held, group.held)}")
+        found.append(f"waits for confirmation: {_HELD.get(group.held, group.held)}")
     if group.offline:
-        found.append(f"{number(group.offline)} of them not heard now: told when they report again")
+        found.append(f"{number(group.offline)} of them offline: updated at their next report")
     if group.paused:
         found.append(f"{number(group.paused)} of them paused: held until they are resumed")
     if group.closed and group.what in {What.CHANGED, What.ADDED}:
-        found.append(f"{number(group.closed)} of them outside their window: told when it opens")
+        found.append(f"{number(group.closed)} of them outside their window: updated when it opens")
     if group.behind:
         found.append(
             f"{number(group.behind)} of them never got the version before this one, and go past it"
@@ -169,7 +169,7 @@ def _stages(run: Sequence[Stage]) -> str:
         else f"{run[0].name} to {run[-1].name}, one after the other, each "
     )
     said += number(stage.clusters, "cluster")
-    said += f", {number(stage.told)} told" if stage.told != stage.clusters else ""
+    said += f", {number(stage.told)} updated" if stage.told != stage.clusters else ""
     said += (
         f", {number(stage.at_once)} at once" if stage.at_once < stage.clusters else ", all at once"
     )
@@ -203,13 +203,12 @@ def deletions(plan: Plan) -> list[str]:
         )
     said = (
         "{0} is probably {1} under another name: {2}. If it is, say `fleetctl bundle moved {0}"
-        " {1}`; else it is installed anew"
+        " {1}`; else it is installed again"
     )
     found += [said.format(move.old, move.new, move.why) for move in gone.moves]
     if gone.held:
         found.append(
-            "the manager will hold what is too much until a person confirms it; `fleetctl held"
-            " list` shows it then"
+            "removals above the limit will wait for confirmation; `fleetctl held list` shows them"
         )
     return found
 
@@ -288,7 +287,7 @@ def _impact(impact: Impact, pictures: Sequence[Picture], most: int) -> None:
 def held_lines(impact: Impact) -> Iterator[str]:
     """What holds the whole bundle, or orders it."""
     if not impact.groups:
-        yield "no cluster is told anything: " + (
+        yield "no cluster changes: " + (
             "no cluster gets it"
             if not impact.clusters
             else "only how it is rolled out, or what is pinned"

@@ -19,6 +19,7 @@ from fleetctl.core.documents.key_names import CASE, Judgement, Path, dotted, jud
 from fleetctl.core.formats.yaml import Place
 from fleetctl.core.formats.yaml_scalars import scalar_text
 from fleetctl.core.model.errors import InvalidFile
+from fleetctl.core.typewords import describe_type_error
 
 __all__ = [
     "Note",
@@ -117,7 +118,7 @@ def convert(value: Any, kind: type[T], origin: Origin) -> T:
         path = _path(where.rstrip("`"))
         name = dotted((*origin.under, *path)) or "the file"
         raise origin.error(
-            f"{name}: {text[:1].lower()}{text[1:]}", path, "Correct the value's type."
+            f"{name}: {describe_type_error(text)}", path, "Correct the value's type."
         ) from why
 
 

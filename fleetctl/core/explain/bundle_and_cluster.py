@@ -101,7 +101,7 @@ def _way(whole: Whole) -> list[Line]:
         Line(
             "Rollout",
             f"{way.state} at commit {way.commit[:7] or '?'}, {way.told} of {way.clusters} clusters"
-            " told",
+            " updated",
         )
     ]
     found += [Line("Waits for", way.waiting)] if way.waiting else []
@@ -115,7 +115,7 @@ def _way(whole: Whole) -> list[Line]:
         found.append(
             Line(
                 "Partition",
-                f"{part['name']}: {part['told']} of {part['clusters']} told,"
+                f"{part['name']}: {part['told']} of {part['clusters']} updated,"
                 f" {budget}{failed}{offline}",
             )
         )
@@ -133,12 +133,13 @@ def _trouble(trouble: Trouble) -> str:
 def bundle_step(whole: Whole) -> Next:
     bundle = whole.bundle
     for stop in (*whole.holds, *whole.pauses):
-        return Next(f"a person decides on {stop.what}: {stop.command}", stop.command)
+        return Next(f"decide on {stop.what}: {stop.command}", stop.command)
     way = whole.rollout
     if way is not None and way.state in {"Failed", "Aborted"}:
         command = f"fleetctl rollout resume {bundle}"
         return Next(
-            f"a person decides: {command}, or `fleetctl rollback {bundle}`, or a newer commit",
+            f"waits for your decision: {command}, or `fleetctl rollback {bundle}`, or a newer"
+            " commit",
             command,
         )
     if way is not None and way.asks:
@@ -150,7 +151,7 @@ def bundle_step(whole: Whole) -> Next:
     if bad is not None:
         return _see(bad, f"fleetctl why {bad.cluster} {bundle}")
     if way is not None and way.waiting:
-        return Next(f"it goes by itself when this is over: {way.waiting}")
+        return Next(f"it continues automatically when this ends: {way.waiting}")
     if not sum(whole.counts.values()):
         return Next("nothing happens: correct the targets, or label a cluster")
     return Next("nothing: it is Ready everywhere. A new commit that changes it comes next")
@@ -180,7 +181,7 @@ def cluster_next(one: OnCluster) -> Next:
     if step is not None:
         return step
     for stop in one.pauses:
-        return Next(f"a person ends the pause of {stop.what}: {stop.command}", stop.command)
+        return Next(f"to end the pause of {stop.what}: {stop.command}", stop.command)
     bad = next(iter(one.troubles), None)
     if bad is not None:
         return _see(bad, f"fleetctl why {one.cluster} {bad.bundle}")

@@ -208,7 +208,7 @@ def _target(targeting: Targeting) -> str:
 def _told(facts: Facts) -> list[Line]:
     told = facts.told
     if not told.generation:
-        found = [Line("Told", "nothing yet")]
+        found = [Line("Sent", "nothing yet")]
     else:
         when = f", {told.at}" if told.at else ""
         done = (
@@ -218,7 +218,7 @@ def _told(facts: Facts) -> list[Line]:
         )
         found = [
             Line(
-                "Told",
+                "Sent",
                 f"generation {told.generation}, commit {told.commit[:7] or '?'}{when}; {done}",
             )
         ]
@@ -236,7 +236,7 @@ def _way(facts: Facts) -> list[Line]:
         Line(
             "Rollout",
             f"{way.state} at commit {way.commit[:7] or '?'}, {way.told} of {way.clusters} clusters"
-            f" told{said}",
+            f" updated{said}",
         )
     ]
     if way.partition:
@@ -244,7 +244,7 @@ def _way(facts: Facts) -> list[Line]:
         failed = f", {way.failed} failed" if way.failed else ""
         here = (
             f"{way.partition} ({way.number} of {way.partitions}): {way.told_here} of {way.members}"
-            f" told, {budget}{failed}"
+            f" updated, {budget}{failed}"
         )
         found.append(Line("Partition", here))
     if facts.staged:
@@ -267,7 +267,7 @@ def _way(facts: Facts) -> list[Line]:
                 (
                     "given"
                     if way.approval == "approved"
-                    else "this partition begins only after a person approves it"
+                    else "this partition starts only after approval"
                 ),
             )
         )
@@ -288,7 +288,7 @@ def _depends(one: Depends) -> str:
 
 
 def agent_line(agent: Agent) -> str:
-    heard = f"heard {agent.seen}" if agent.seen else ""
+    heard = f"last report {agent.seen}" if agent.seen else ""
     return "; ".join(filter(None, (heard, agent.message))) or agent.state
 
 
@@ -321,8 +321,7 @@ def _meant(facts: Facts) -> Next | None:
         return None
     if facts.holds:
         return Next(
-            f"it stays there until a person decides: {facts.holds[0].command}",
-            facts.holds[0].command,
+            f"the removal waits for confirmation: {facts.holds[0].command}", facts.holds[0].command
         )
     if targeting.labels:
         command = (
@@ -349,16 +348,16 @@ def cluster_step(name: str, agent: Agent, *, ready: bool, staged: str = "") -> N
         )
         what = {
             "never-enrolled": "enrol an agent",
-            "revoked": "enrol an agent anew",
-            "twin": "end one of the two agents, and enrol anew",
+            "revoked": "enrol an agent again",
+            "twin": "stop one of the two agents, and enrol again",
         }
         return Next(f"{what[state]}: {command}", command)
     if state == "leaving":
         return Next("its bundles are removed, and then the cluster is forgotten")
     if state == "offline":
-        waits = f"commit {staged[:7]}" if staged else "what it was told"
+        waits = f"commit {staged[:7]}" if staged else "the version that was sent"
         return Next(
-            f"on a node of {name}: fleet-agent check; when it is heard again it gets {waits}",
+            f"on a node of {name}: fleet-agent check; after its next report it gets {waits}",
             "fleet-agent check",
         )
     trouble = next((t for t in agent.troubles if t.code in CODES), None)
@@ -371,7 +370,7 @@ def _stopped(facts: Facts) -> Next | None:
     stop = next(iter(facts.pauses), None)
     if stop is None or (facts.ready and not facts.staged):
         return None
-    return Next(f"a person ends the pause of {stop.what}: {stop.command}", stop.command)
+    return Next(f"to end the pause of {stop.what}: {stop.command}", stop.command)
 
 
 def _held(facts: Facts) -> Next | None:
@@ -385,7 +384,7 @@ def _held(facts: Facts) -> Next | None:
             if way.state == "Aborted"
             else f"or `fleetctl rollback {bundle}`, or a newer commit"
         )
-        return Next(f"a person decides: {command}, {other}", command)
+        return Next(f"waits for your decision: {command}, {other}", command)
     if way.asks:
         command = f"fleetctl rollout approve {bundle}"
         return Next(f"approve it: {command}", command)
@@ -398,20 +397,21 @@ def _held(facts: Facts) -> Next | None:
         return Next(f"the window opens {facts.window.opens}")
     if facts.agent.state == "unknown":
         return Next(
-            "the cluster is heard: after a start of the manager nobody changes who has not been"
+            "the cluster reports: after a start, the manager changes only clusters that have"
+            " reported"
         )
     if way.soak_until and not way.begun_here:
         return Next(f"the partition before has been watched until {way.soak_until}")
     if way.blockers and way.unavailable >= way.max_unavailable:
         command = f"fleetctl why {way.blockers[0]} {bundle}"
         return Next(
-            f"it goes by itself when {' and '.join(way.blockers)} are well, or a newer commit"
-            f" comes; see {command}",
+            f"it continues automatically when {' and '.join(way.blockers)} are ready, or with a"
+            f" newer commit; see {command}",
             command,
         )
     if way.gate:
-        return Next(f"it goes by itself when this is over: {way.waiting or way.gate}")
-    return Next("it goes within seconds")
+        return Next(f"it continues automatically when this ends: {way.waiting or way.gate}")
+    return Next("it continues within seconds")
 
 
 def _behind(facts: Facts) -> Next | None:

@@ -69,16 +69,14 @@ _WARNINGS = {
         "fleetctl and Kustomize read kustomization.yml and Kustomization, Rancher Fleet only"
         " kustomization.yaml."
     ),
-    "wait-without-timeout": "Without helm.timeoutSeconds nobody waits.",
+    "wait-without-timeout": "Without helm.timeoutSeconds helm does not wait.",
     "two-namespaces": (
         "namespace puts every object into one namespace, so that defaultNamespace has no effect."
     ),
     "shadowed": (
         "An earlier entry takes every cluster that this one would pick, and the first match counts."
     ),
-    "name-twice": (
-        "Two entries have the same name, so that nobody can tell which one a cluster got."
-    ),
+    "name-twice": "Two entries have the same name, so that the one a cluster got is ambiguous.",
     "force-sync-generation": "The number in the GitRepo wins over the one in fleet.yaml.",
     "selector-values": "In and NotIn need values, Exists and DoesNotExist take none.",
     "depends-on-itself": "The bundle waits for itself, for ever.",

@@ -68,7 +68,7 @@ def _names_twice(document: dict[str, Any]) -> Iterator[Advice]:
                 yield (
                     "name-twice",
                     (key, at, "name"),
-                    f"the name {name[:80]} stands twice in `{key}`",
+                    f"the name {name[:80]} is used twice in `{key}`",
                     "Give each entry a name of its own.",
                 )
             seen |= {name} if name else set()

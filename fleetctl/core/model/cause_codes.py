@@ -231,7 +231,7 @@ BUNDLE = (
     ),
     Code(
         "send-all",
-        "the manager wants everything told again",
+        "the manager asks for a full report",
         "nothing: it is",
     ),
     Code(
@@ -274,7 +274,7 @@ BUNDLE = (
     ),
     Code(
         "too-many-deletes",
-        "a removal that waits for a person",
+        "a removal that waits for confirmation",
         "`fleetctl gitrepo confirm`",
     ),
     Code(
@@ -343,17 +343,17 @@ MANAGER = (
     Code(
         "offline",
         "its agent has been silent for too long; what runs there is not known",
-        "on its node `fleet-agent check`; it goes on by itself when it is heard again",
+        "on its node `fleet-agent check`; it continues after the next report",
     ),
     Code(
         "revoked",
-        "the key of its agent was taken back, and no agent has enrolled anew",
+        "the key of its agent was taken back, and no agent has enrolled again",
         "on its node run what `fleetctl cluster register CLUSTER --replace` prints",
     ),
     Code(
         "waiting",
-        "it was told, and its agent has not answered yet",
-        "nothing: an agent that is heard answers within minutes",
+        "it was sent, and its agent has not reported yet",
+        "nothing: a connected agent answers within minutes",
     ),
     Code(
         "window",

@@ -86,7 +86,7 @@ def of_report(report: Report, *, cluster: str = "", bundle: str = "") -> Reason:
     """What an agent says is the matter."""
     code = report.code or _OF_STATE.get(report.state, "")
     cause = report.message or (
-        "told, and not answered yet" if report.state is State.WAIT_APPLIED else report.state.value
+        "sent, no report yet" if report.state is State.WAIT_APPLIED else report.state.value
     )
     return Reason(
         code, cause, report.object, report.hint or hint_of(code, cluster=cluster, bundle=bundle)

@@ -322,7 +322,7 @@ def _bad(partition: Partition, tally: Tally) -> str:
     if tally.down_started and tally.unavailable > partition.max_unavailable:
         return f"{tally.unavailable} clusters are unavailable, {partition.max_unavailable} may be"
     if tally.down_started > tally.silent and not tally.ready_started:
-        return f"none of the {tally.down_started} clusters that were told is ready"
+        return f"none of the {tally.down_started} updated clusters is ready"
     return ""
 
 
@@ -428,7 +428,7 @@ def _doing(partition: Partition, tally: Tally, bad: str) -> str:
     if tally.unavailable > partition.max_unavailable:
         return f"{tally.unavailable} clusters are unavailable, {partition.max_unavailable} may be"
     if tally.may_go:
-        return f"{tally.may_go} of {len(partition.members)} clusters are left to be told"
+        return f"{tally.may_go} of {len(partition.members)} clusters are not updated yet"
     if tally.flying:
         return f"{tally.flying} of {len(partition.members)} clusters have not answered yet"
     if tally.later and not bad:

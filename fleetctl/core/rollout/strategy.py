@@ -25,6 +25,7 @@ from fleetctl.core.model.cluster import Cluster, Group, matches
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.targeting.target import Kind, criteria_match, kinds
+from fleetctl.core.typewords import describe_with_path
 
 Amount = int | str
 REST = "(rest)"
@@ -115,7 +116,7 @@ def strategy_of(stated: Mapping[str, Any] | None) -> Strategy:
     try:
         found = msgspec.convert(dict(stated or {}), Strategy)
     except (msgspec.ValidationError, TypeError, ValueError) as why:
-        raise _wrong(str(why).replace("`", "").replace("$.", "")) from why
+        raise _wrong(describe_with_path(str(why))) from why
     for mistake in mistakes(stated or {}):
         raise UsageError(
             f"rolloutStrategy: {mistake.summary}",

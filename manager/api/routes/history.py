@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from fleetctl.core.model.errors import UsageError
+from fleetctl.core.typewords import describe_with_path
 
 from ...commands.rollback import Ask, Chosen, Outcome
 from .. import ports
@@ -97,10 +98,9 @@ def _said(fields: dict[str, Any]) -> _Said:
     try:
         said = msgspec.convert(fields, _Said)
     except msgspec.ValidationError as why:
+        summary = f"the rollback is wrong: {describe_with_path(str(why))}"
         raise UsageError(
-            f"the rollback is wrong: {why}",
-            subject="rollback",
-            next_step="Correct it as docs/api.md says.",
+            summary, subject="rollback", next_step="Correct it as docs/api.md says."
         ) from why
     if said.to < 0 or (said.release and said.to) or (said.all and not said.release):
         step = "See `fleetctl bundle history`, and `fleetctl rollback --help`."

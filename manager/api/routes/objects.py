@@ -96,6 +96,7 @@ class PeopleApi:
             ("POST", "/api/v1/rollouts/{workspace}/{name}/{verb}", self.command_rollout),
             ("GET", "/api/v1/changes", self.changes),
             ("GET", "/api/v1/status", self.status),
+            ("GET", "/api/v1/workspaces", self.list_workspaces),
             ("GET", "/api/v1/version", self.version),
             ("GET", "/api/v1/whoami", self.whoami),
             ("GET", "/api/v1/tokens", self.list_tokens),
@@ -265,6 +266,15 @@ class PeopleApi:
             "workspace": workspace or "",
         }
         return _json({**about, **found})
+
+    async def list_workspaces(self, request: Request) -> Response:
+        """Those that hold objects; of a token that is bound to one workspace at most that one."""
+        person, _ = await self._gate.person(request)
+        query(request)
+        names = await self._service.list_workspaces()
+        return _json(
+            {"items": [{"name": name} for name in names if person.workspace in ("", name)]}
+        )
 
     async def version(self, request: Request) -> Response:
         await self._gate.person(request)

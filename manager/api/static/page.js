@@ -8,7 +8,7 @@ const GOOD = new Set(["Ready", "Completed"]);
 const KINDS = [
   { plural: "gitrepos", title: "Repositories", done: "Ready deployments", empty: "No repository yet. Add one:", command: "fleetctl gitrepo add NAME URL" },
   { plural: "bundles", title: "Bundles", done: "Ready clusters", empty: "No bundle yet. A repository's scan makes them; see how it went:", command: "fleetctl get gitrepos" },
-  { plural: "rollouts", path: "/api/v1/rollouts", title: "Rollouts", done: "Clusters told", empty: "No bundle has a rollout: all are handed out at once. How to go step by step:", command: "fleetctl explain rolloutStrategy" },
+  { plural: "rollouts", path: "/api/v1/rollouts", title: "Rollouts", done: "Clusters updated", empty: "No bundle has a rollout: all clusters are updated at once. How to go step by step:", command: "fleetctl explain rolloutStrategy" },
   { plural: "clusters", title: "Clusters", done: "Ready bundles", empty: "No cluster yet. Register one:", command: "fleetctl cluster register NAME" },
   { plural: "bundledeployments", title: "Deployments", done: "", empty: "Nothing is deployed yet. It needs a repository and a cluster; see both:", command: "fleetctl status" },
 ];
@@ -55,7 +55,7 @@ function row(kind, item) {
     if (status.held) {
       found.state = "Held";
       found.message = `Would remove ${status.held.removals} of ${status.held.of} bundles. ` +
-        `To let them go: fleetctl gitrepo confirm ${meta.name} --removals ${status.held.removals} --commit ${status.held.commit}`;
+        `To confirm: fleetctl gitrepo confirm ${meta.name} --removals ${status.held.removals} --commit ${status.held.commit}`;
     }
   } else if (kind.plural === "bundles") {
     found.done = display.readyClusters || "";
@@ -64,7 +64,7 @@ function row(kind, item) {
     found.done = display.clusters || "";
     found.note = (status.commit || "").slice(0, 8);
     if (found.state !== "Completed") found.parts = (status.partitions || []).filter((part) => part.clusters);
-    if (status.offline) found.message = [found.message, `${status.offline} offline, to be told when they report again`].filter(Boolean).join("; ");
+    if (status.offline) found.message = [found.message, `${status.offline} offline, updated at their next report`].filter(Boolean).join("; ");
   } else if (kind.plural === "clusters") {
     const agent = status.agent || {};
     found.done = display.readyBundles || "";
@@ -152,7 +152,7 @@ function partitions(parts) {
   const lines = parts.slice(from, from + MOST_PARTS).map((part) => {
     const down = part.startedAt && part.unavailable ? `${part.unavailable} of ${part.maxUnavailable} down` : "";
     const said = part.finishedAt ? "finished" : part.startedAt ? "" : part.approval === "wanted" ? "waits for approval" : "not begun";
-    const numbers = [`${part.told}/${part.clusters} told`, `${part.ready} ready`, part.failed ? `${part.failed} failed` : "",
+    const numbers = [`${part.told}/${part.clusters} updated`, `${part.ready} ready`, part.failed ? `${part.failed} failed` : "",
       part.offline ? `${part.offline} offline` : "", down, said];
     return node("li", { className: part.finishedAt ? "finished" : part.startedAt ? "begun" : "" },
       node("b", {}, part.name), ` ${numbers.filter(Boolean).join(", ")}`);

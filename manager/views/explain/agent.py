@@ -55,5 +55,5 @@ def _presence(cluster: Any, live: Live, now: float) -> tuple[str, str]:
     if cluster.leaving:
         return "leaving", "it is being removed"
     if live.health(ClusterId(cluster.id), now) == UNKNOWN:
-        return "unknown", "not heard since the manager started"
+        return "unknown", "no report since the manager started"
     return "heard", ""

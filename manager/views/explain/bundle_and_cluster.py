@@ -83,7 +83,7 @@ def cluster(connection: Connection, live: Live, now: float, workspace: str, name
         sa.select(deployments).where(d.cluster_id == row.id).order_by(d.bundle)
     ):
         if one.removed:
-            removing += [f"{one.bundle}: {one.message or 'told, and not done yet'}"]
+            removing += [f"{one.bundle}: {one.message or 'removal sent, not done yet'}"]
             continue
         state, reason = told.reason(reasons.row_of(one, told))
         mine.append(state)

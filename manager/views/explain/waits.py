@@ -185,9 +185,7 @@ def dependencies(
     }
     circle = cycle(meant[bundle], meant)
     if circle:
-        return [
-            Depends(what="itself", why=f"{' waits for '.join(circle)}: nobody of them can begin")
-        ]
+        return [Depends(what="itself", why=f"{' waits for '.join(circle)}: none of them can start")]
     by_name = {row.bundle: row for row in rows}
     found = []
     for one in spec.depends_on:

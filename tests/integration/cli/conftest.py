@@ -26,6 +26,13 @@ def shop(running_shop: Shop) -> Shop:
     service.calls.clear()
     service.gone = {"bundles": [], "deployments": 0, "clusters": []}
     service.broken = None
+    service.counts = {
+        "gitrepos": {},
+        "bundles": {},
+        "clusters": {},
+        "deployments": {},
+        "attention": [],
+    }
     service.whys.clear()
     return running_shop
 

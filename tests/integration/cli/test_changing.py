@@ -361,8 +361,8 @@ class TestClusters:
         dry = person.good("cluster", "label", "-l", "env=prod", "env-", "--dry-run").splitlines()
         assert dry[0] == "cluster/paris unlabeled (dry run)"
         assert dry[-2:] == [
-            "would remove web from 12 clusters",
-            "so much is asked about: 12 deployments; --yes answers",
+            "would remove bundle/web from 12 clusters",
+            "needs confirmation: 12 removals; --yes confirms",
         ]
         refused = person.run("cluster", "label", "-l", "env=prod", "env-")
         assert refused.status == 3
@@ -374,7 +374,7 @@ class TestClusters:
         )
         assert (
             person.good("cluster", "label", "-l", "env=prod", "env-", "--yes").splitlines()[-1]
-            == "removes web from 12 clusters"
+            == "removes bundle/web from 12 clusters"
         )
         assert shop.service.calls[-1] == "label [] env=prod {'env': None} False 12"
         shop.service.held = []
@@ -384,11 +384,11 @@ class TestClusters:
         number is refused.
         """
         shop.service.held = []
-        assert "Nothing is held" in person.run("held", "list").err
+        assert "No removals are waiting" in person.run("held", "list").err
         shop.service.held = [_hold("web", 12)]
         done = person.run("held", "list")
         assert done.out.splitlines()[1].split()[:3] == ["bundle/web", "12/40", "clusters"]
-        assert "To let it go: fleetctl held confirm web --removals 12" in done.err
+        assert "To confirm: fleetctl held confirm web --removals 12" in done.err
         assert json.loads(person.good("held", "list", "-o", "json"))["items"] == shop.service.held
         assert person.good("held", "list", "-o", "name") == "bundle/web\n"
         assert person.run("held", "confirm", "web", "--removals", "11").status == 1

@@ -250,7 +250,7 @@ class TestExitStatus:
         ("words", "says"),
         [
             (("nothing",), "no GitRepo nothing"),
-            ((), "which GitRepo is not said"),
+            ((), "no GitRepo is named"),
             ((".",), "plan GITREPO --local ."),
             (("apps", "--branch", "a", "--commit", "b"), "exclude one another"),
             (("apps", "--local", "/nonexistent"), "no folder"),

@@ -179,7 +179,8 @@ def test_status_on_one_screen(person: Person, shop: Shop):
     assert "bundle/db" in said
     assert "no such image" in said
     assert json.loads(person.good("status", "-o", "json"))["bundles"]["Modified"] == 2
-    assert person.good("status", "-o", "name") == "bundle/db\n"
+    _fill(shop)
+    assert person.good("status", "-o", "name") == "bundle/web\nbundle/db\ncluster/paris\n"
 
 
 def test_a_large_fleet_is_one_screen(tmp_path: Path, shop: Shop):
@@ -265,3 +266,53 @@ def test_two_watches_do_not_hold_each_other(person: Person, shop: Shop):
     shop.changed()
     thread.join(15)
     assert [done.status for done in ends] == [0]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status",),
+        ("status", "-o", "name"),
+        ("get", "clusters"),
+        ("get", "all", "-o", "json"),
+        ("get", "gitrepo", "web"),
+        ("bundle", "list"),
+        ("bundle", "get", "web"),
+        ("bundle", "status"),
+        ("cluster", "delete", "paris", "--yes"),
+        ("held", "list"),
+        ("rollout", "status"),
+        ("rollout", "status", "-o", "json"),
+        ("schedule", "list"),
+        ("wait", "bundles", "--all", "--timeout", "0.2s"),
+        ("wait", "bundle/web", "--timeout", "0.2s"),
+    ],
+)
+def test_a_workspace_without_objects_is_reported_with_the_nearest_name(
+    person: Person, shop: Shop, words: tuple[str, ...]
+):
+    """On stderr, whether the command lists or gets; a command that lists nothing still ends with 0,
+    as kubectl does.
+    """
+    _fill(shop)
+    done = person.run(*words, "-n", "fleet-defalt")
+    assert 'workspace "fleet-defalt" has no objects; did you mean "fleet-default"?' in done.err
+    assert done.err.count("has no objects") == 1
+    assert (done.status == 0) == (
+        words[0] in {"status", "held", "rollout"}
+        or words[1] in {"clusters", "all", "list", "status"}
+    )
+
+
+def test_a_workspace_that_resembles_none_is_reported_with_those_that_have_objects(
+    person: Person, shop: Shop
+):
+    """No suggestion is better than a wrong one; without any object the hint says so."""
+    assert "neither has any other workspace" in person.run("get", "clusters").err
+    _fill(shop)
+    assert (
+        "workspaces with objects: fleet-default, other"
+        in person.run("get", "clusters", "-n", "zzz").err
+    )
+    assert "has no objects" not in person.run("get", "gitrepos").err
+    assert "has no objects" not in person.run("get", "gitrepos", "-A").err

@@ -23,7 +23,7 @@ def _answer(**more: Any) -> dict[str, Any]:
     told = [
         {"topic": "Target", "text": "matches prod"},
         {"topic": "Gate", "text": GATE},
-        {"topic": "Agent", "text": "heard 2026-01-01T00:00:00Z"},
+        {"topic": "Agent", "text": "last report 2026-01-01T00:00:00Z"},
     ]
     head = {
         "kind": "Why",
@@ -55,7 +55,7 @@ def test_the_lines_fit_and_the_next_step_comes_last(person: Person, shop: Shop) 
         "Gate         1 of 300 clusters may be unavailable at once, 1 are, and this",
         "             sentence goes on until it needs a second line",
     ]
-    assert rows[5].startswith("Agent        heard ")
+    assert rows[5].startswith("Agent        last report ")
     assert rows[5].endswith(" ago")
     assert rows[-1] == "Next: approve it: fleetctl rollout approve web"
     assert max(map(len, rows)) <= 80

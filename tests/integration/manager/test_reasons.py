@@ -146,7 +146,7 @@ def test_the_agents_hint_is_shown_and_a_ready_deployment_has_no_reason(
     async def work(service: Service, agents: Agents) -> None:
         await begun(service, agents, clone, "a", "b")
         waits = (await status(service, "BundleDeployment", f"a.{BUNDLE}"))["reason"]
-        assert (waits["code"], waits["cause"]) == ("waiting", "told, and not answered yet")
+        assert (waits["code"], waits["cause"]) == ("waiting", "sent, no report yet")
         await agents.poll("a", answer=fails("web", "give it an image"))
         await agents.poll("b")
         assert (await status(service, "BundleDeployment", f"a.{BUNDLE}"))["reason"] == {

@@ -81,7 +81,7 @@ def test_a_cluster_that_breaks_stops_the_others_and_a_newer_commit_takes_over(
         await settled(service)
         assert await agents.told(bad) == {broken}
         message = (await rollout(service))["status"]["display"]["message"]
-        assert "clusters may be unavailable at once" in message or "left to be told" in message
+        assert "clusters may be unavailable at once" in message or "not updated yet" in message
         good = await next_commit(service, clone, files(3, ONE))
         assert await agents.until_told(good, 1) == {broken}
         await agents.poll(broken)
@@ -137,7 +137,7 @@ def test_pause_resume_and_abort(tmp_path: Path, clone: Clone) -> None:
             await service.command_rollout("fleet-default", BUNDLE, "resume", "")
         await agents.poll()
         await phase_is(service, "Completed")
-        with pytest.raises(RefusedError, match="nobody is left to be told"):
+        with pytest.raises(RefusedError, match="all clusters have the version"):
             await service.command_rollout("fleet-default", BUNDLE, "abort", "bad release")
 
     run(tmp_path / "m", work)

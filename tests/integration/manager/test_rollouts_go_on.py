@@ -71,7 +71,7 @@ class TestSilence:
     def test_who_comes_back_as_it_was_lets_the_others_go(
         self, tmp_path: Path, clone: Clone
     ) -> None:
-        """It used the budget while it was silent; when it is heard again its report says nothing
+        """It used the budget while it was silent; after its next report its report says nothing
         new.
         """
 

@@ -133,7 +133,7 @@ def test_a_yes_before_the_canary_has_run_is_refused(tmp_path: Path, clone: Clone
         await agents.poll("a", answer=breaks)
         await until(
             lambda: message(service),
-            lambda text: text == "partition canary: none of the 1 clusters that were told is ready",
+            lambda text: text == "partition canary: none of the 1 updated clusters is ready",
         )
         with pytest.raises(RefusedError, match="waits for no approval"):
             await service.command_rollout("fleet-default", BUNDLE, "approve", "")

@@ -156,7 +156,7 @@ def test_an_abort_of_what_nobody_waits_for_is_refused(tmp_path: Path, clone: Clo
     async def work(service: Service, agents: Agents) -> None:
         await agents.join("a")
         await scanned_first(service, agents, clone, ONE)
-        with pytest.raises(RefusedError, match="nobody is left to be told") as refused:
+        with pytest.raises(RefusedError, match="all clusters have the version") as refused:
             await say(service, "abort")
         assert "fleetctl rollback" in refused.value.next_step
 

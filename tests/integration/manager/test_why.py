@@ -69,10 +69,10 @@ def test_what_is_ready_needs_nothing(tmp_path: Path, clone: Clone) -> None:
             None,
         )
         assert topics(found)["Target"] == "matches all"
-        assert topics(found)["Told"].startswith(
+        assert topics(found)["Sent"].startswith(
             f"generation {found['told']['generation']}, commit {commit[:7]}, 20"
         )
-        assert topics(found)["Told"].endswith("; and has applied it")
+        assert topics(found)["Sent"].endswith("; and has applied it")
         assert found["next"] == {
             "text": "nothing: it is Ready. A new commit that changes it comes next",
             "command": "",
@@ -167,7 +167,7 @@ def test_who_is_held_reads_partition_place_and_gate(tmp_path: Path, clone: Clone
         for one in both:
             assert (one["state"], one["staged"]) == ("OutOfSync", second)
             assert topics(one)["Partition"].startswith(
-                "All (1 of 1): 1 of 3 told, 1 may be unavailable, 1 are"
+                "All (1 of 1): 1 of 3 updated, 1 may be unavailable, 1 are"
             )
             assert topics(one)["Gate"] == one["rollout"]["gate"] != ""
             assert one["rollout"]["blockers"] == [*told]
@@ -227,7 +227,7 @@ def test_a_person_has_to_say_yes(tmp_path: Path, clone: Clone) -> None:
         await agents.poll("a")
         found = await until(lambda: why(service, "b"), lambda f: f["rollout"]["asks"])
         assert found["next"]["command"] == f"fleetctl rollout approve {BUNDLE}"
-        assert topics(found)["Approval"] == "this partition begins only after a person approves it"
+        assert topics(found)["Approval"] == "this partition starts only after approval"
         assert (await why(service, "", BUNDLE))["next"][
             "command"
         ] == f"fleetctl rollout approve {BUNDLE}"
@@ -253,7 +253,7 @@ def test_silent_never_enrolled_revoked(tmp_path: Path, clone: Clone) -> None:
             False,
         )
         assert silent["next"]["text"].startswith(
-            "on a node of a: fleet-agent check; when it is heard again"
+            "on a node of a: fleet-agent check; after its next report"
         )
         assert (new["agent"]["state"], new["next"]["command"]) == (
             "never-enrolled",
@@ -329,7 +329,7 @@ def test_dependencies_and_their_states(tmp_path: Path, clone: Clone) -> None:
         )
         assert (
             found["dependencies"][0]["why"]
-            == f"{BUNDLE} waits for apps-db waits for {BUNDLE}: nobody of them can begin"
+            == f"{BUNDLE} waits for apps-db waits for {BUNDLE}: none of them can start"
         )
 
     run(tmp_path / "m", work)

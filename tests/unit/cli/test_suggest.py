@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fleetctl.cli.app import main
-from fleetctl.cli.suggest import nearest, nearest_option
+from fleetctl.core.suggest import nearest, nearest_option
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def deployment(state: str) -> dict[str, Any]:
         ("completed", rollout(), "is Progressing: gate"),
         ("ready", rollout("Completed"), ""),
         ("synced", rollout("Progressing", "9/9"), ""),
-        ("synced", rollout("Paused", "3/9", "freeze"), "3 of 9 clusters are told: freeze"),
+        ("synced", rollout("Paused", "3/9", "freeze"), "3 of 9 clusters are updated: freeze"),
     ],
 )
 def test_what_is_missing(want: str, item: dict[str, Any], lacks: str) -> None:

@@ -41,7 +41,7 @@ def test_options_and_customizations_are_kept_apart():
         ),
         (
             b"helm:\n  timeoutSeconds: soon\n",
-            "fleet.yaml:2:3: helm.timeoutSeconds: expected `int",
+            "fleet.yaml:2:3: helm.timeoutSeconds: it is text, it takes a whole number",
             "type",
         ),
         (b"dependsOn:\n- nmae: x\n", "fleet.yaml:2:3: unknown key", "Did you mean `name`?"),

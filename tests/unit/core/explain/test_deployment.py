@@ -113,7 +113,7 @@ CASES = {
     ),
     "two agents": (
         held(agent=Agent(state="twin")),
-        "end one of the two agents",
+        "stop one of the two agents",
         "fleetctl cluster register paris --replace",
     ),
     "silent, before all that is held": (
@@ -132,7 +132,7 @@ CASES = {
     ),
     "a pause, before a failed rollout": (
         held(pauses=[PAUSE], rollout=way("Failed")),
-        "a person ends the pause of rollout web",
+        "to end the pause of rollout web",
         PAUSE.command,
     ),
     "a pause holds nothing of what is Ready": (
@@ -145,12 +145,12 @@ CASES = {
     ),
     "the rollout failed": (
         held(rollout=way("Failed")),
-        "a person decides",
+        "waits for your decision",
         "fleetctl rollout resume web",
     ),
     "it was aborted": (
         held(rollout=way("Aborted")),
-        "a person decides",
+        "waits for your decision",
         "fleetctl rollout resume web",
     ),
     "approval": (held(rollout=way(asks=True)), "approve it: ", "fleetctl rollout approve web"),
@@ -159,19 +159,27 @@ CASES = {
         "the window opens 2026-01-02T00:00:00Z",
         "",
     ),
-    "not heard yet": (held(agent=Agent(state="unknown")), "the cluster is heard", ""),
+    "not heard yet": (held(agent=Agent(state="unknown")), "the cluster reports", ""),
     "a soak": (
         held(rollout=way(soak_until="2026-01-02T00:00:00Z")),
         "the partition before has been watched until 2026",
         "",
     ),
-    "the budget": (held(), f"it goes by itself when this is over: partition canary: {HELD}", ""),
+    "the budget": (
+        held(),
+        f"it continues automatically when this ends: partition canary: {HELD}",
+        "",
+    ),
     "clusters that are not well": (
         held(rollout=way(blockers=["oslo", "rome"])),
-        "it goes by itself when oslo and rome are well, or a newer commit comes",
+        "it continues automatically when oslo and rome are ready, or with a newer commit",
         "fleetctl why oslo web",
     ),
-    "the budget is free": (held(rollout=way(waiting="", gate="")), "it goes within seconds", ""),
+    "the budget is free": (
+        held(rollout=way(waiting="", gate="")),
+        "it continues within seconds",
+        "",
+    ),
     "a dependency": (
         facts(
             state="WaitingForDependency",
@@ -233,15 +241,15 @@ def test_the_lines_of_one_that_is_held() -> None:
         ("Target", "matches prod"),
         ("Changed by", "small"),
         ("Pinned", "bundle to revision 3 by bob: it leaks"),
-        ("Told", "generation 7, commit aaaaaaa, 2026-01-01T00:00:00Z; and has applied it"),
+        ("Sent", "generation 7, commit aaaaaaa, 2026-01-01T00:00:00Z; and has applied it"),
         ("Staged", "commit bbbbbbb is held back"),
-        ("Rollout", "Progressing at commit bbbbbbb, 1 of 9 clusters told"),
-        ("Partition", "canary (1 of 2): 1 of 3 told, 1 may be unavailable, 1 are, 1 failed"),
+        ("Rollout", "Progressing at commit bbbbbbb, 1 of 9 clusters updated"),
+        ("Partition", "canary (1 of 2): 1 of 3 updated, 1 may be unavailable, 1 are, 1 failed"),
         ("Place", "2 of its partition go before it"),
         ("Gate", HELD),
-        ("Approval", "this partition begins only after a person approves it"),
+        ("Approval", "this partition starts only after approval"),
         ("Deadline", "the partition must be finished by 2026-01-03T00:00:00Z"),
-        ("Agent", "heard 2026-01-01T00:00:00Z"),
+        ("Agent", "last report 2026-01-01T00:00:00Z"),
         ("Reason", f"held: {HELD}"),
         ("About", "rollout web"),
     ]

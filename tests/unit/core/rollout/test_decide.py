@@ -274,7 +274,7 @@ class TestWorksNowhere:
         )
         assert (found.quotas[1].ready, found.waiting) == (
             0,
-            "partition canary: none of the 2 clusters that were told is ready",
+            "partition canary: none of the 2 updated clusters is ready",
         )
         assert (
             decide(

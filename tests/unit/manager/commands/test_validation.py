@@ -91,7 +91,7 @@ def test_other_exported_objects(kind, spec, stored):
         ("GitRepo", {"repo": "x", "brnach": "y"}, "unknown key `spec.brnach`", "branch"),
         ("GitRepo", {"repo": "x", "pollingInterval": "9" * 400 + "h"}, "is not a duration", "15s"),
         ("GitRepo", {"repo": "x", "pollingInterval": "999999999999h"}, "longer than 292 years", "15s"),  # noqa: E501
-        ("GitRepo", {"repo": None}, "required field `repo`", "type"),
+        ("GitRepo", {"repo": None}, "the key `repo` is missing", "type"),
         ("GitRepo", {"repo": "x", "targets": [{"clusterSelector": {"matchLabels": ["a"]}}]}, "matchLabels is not a map", "NAME: VALUE"),  # noqa: E501
         ("GitRepo", {"repo": "x", "owner": "y", "strict": True}, "unknown key `spec.owner`", "Remove it"),  # noqa: E501
         ("ClusterGroup", {"selector": {"env": "prod"}}, "unknown key `spec.selector.env`", "matchLabels"),  # noqa: E501

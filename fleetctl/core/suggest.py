@@ -1,0 +1,39 @@
+"""Suggestions for a word that is not known: the nearest known word. All three programs use them.
+
+Rule: no suggestion is better than a wrong one. A suggestion never leads to `--yes`, never from a
+long option to a short one, and only to a word that is near.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+_NEVER = frozenset({"-y", "--yes"})
+_NEAR = 0.7
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that `word` most likely means, in the spelling of `known`; "" when none is
+    near.
+    """
+    by_lower = {one.lower(): one for one in known if one not in _NEVER}
+    if word.lower() in by_lower:
+        return by_lower[word.lower()]
+    near = difflib.get_close_matches(word.lower(), list(by_lower), 1, cutoff=_NEAR)
+    return by_lower[near[0]] if near else ""
+
+
+def nearest_option(option: str, known: Iterable[str]) -> str:
+    """As `nearest`, between options of the same form: `--long` is never answered with `-s`."""
+    is_long = option.startswith("--")
+    return (
+        nearest(option, [one for one in known if one.startswith("--") == is_long])
+        if is_long
+        else ""
+    )
+
+
+def question(word: str) -> str:
+    """`Did you mean WORD? ` or ""."""
+    return f"Did you mean {word}? " if word else ""
