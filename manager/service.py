@@ -46,13 +46,12 @@ from .security.secret_sealing import Sealer
 from .security.signing import Signer
 from .security.tokens import Person, Tokens
 from .security.vault import Vault
-from .shown import workspaces
 from .store import count_triggers
 from .store.archives import Archives
 from .store.engine import Store
 from .store.schema import bundles, clusters, deployments, meta, objects
 from .views import cluster_history as clusterhistory
-from .views import metadata, rollouts
+from .views import metadata, rollouts, workspaces
 from .views import objects as views
 from .views.explain import deployment
 from .views.fleet_status import overview

@@ -15,8 +15,8 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Scope
 
+from fleetctl.core.formats.type_errors import describe_with_path
 from fleetctl.core.model.errors import UsageError
-from fleetctl.core.typewords import describe_with_path
 
 from .problems import SlowRequest, TooLarge, nearest
 from .server.limits import CALLERS, ByteBudget

@@ -16,10 +16,10 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 import msgspec
 
 from fleetctl.core.documents.key_names import CASE, Judgement, Path, dotted, judge, listed, nearest
+from fleetctl.core.formats.type_errors import describe_type_error
 from fleetctl.core.formats.yaml import Place
 from fleetctl.core.formats.yaml_scalars import scalar_text
 from fleetctl.core.model.errors import InvalidFile
-from fleetctl.core.typewords import describe_type_error
 
 __all__ = [
     "Note",

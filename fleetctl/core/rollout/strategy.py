@@ -20,12 +20,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from fleetctl.core.formats.type_errors import describe_with_path
 from fleetctl.core.model.bundle import Target
 from fleetctl.core.model.cluster import Cluster, Group, matches
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.targeting.target import Kind, criteria_match, kinds
-from fleetctl.core.typewords import describe_with_path
 
 Amount = int | str
 REST = "(rest)"

@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from fleetctl.core.formats.type_errors import describe_with_path
 from fleetctl.core.model.errors import UsageError
-from fleetctl.core.typewords import describe_with_path
 
 from ...commands.rollback import Ask, Chosen, Outcome
 from .. import ports

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from agent.state import attempts
 from agent.state.conditions import DISK
 from fleetctl.core.model.cause_codes import AGENT, BUNDLE, CODES, MANAGER, hint_of
 from fleetctl.core.model.errors import every_error
@@ -89,7 +90,7 @@ def _pairs(node: ast.Assign) -> Iterator[tuple[ast.expr, ast.expr]]:
 
 
 def codes() -> set[str]:
-    found = of_errors() | set(DISK)
+    found = of_errors() | set(DISK) | {attempts.CODE}
     for path in SOURCES:
         found |= set(written(ast.parse(path.read_text())))
     return {code for code in found if code}

@@ -276,7 +276,7 @@ class TestTogether:
             "operator 'Is'",
         ),
         ({"targets": {"groups": []}}, "targets.clusters is empty"),
-        ({"deny": "yes"}, "spec.deny: expected `bool`"),
+        ({"deny": "yes"}, "spec.deny: it is text, it takes true or false"),
         ({"locaton": "UTC"}, "unknown key `spec.locaton`"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from fleetctl.core.typewords import describe_type_error, describe_with_path
+from fleetctl.core.formats.type_errors import describe_type_error, describe_with_path
 
 
 class Inner(msgspec.Struct, forbid_unknown_fields=True):
