@@ -25,6 +25,7 @@ from ..commands.objects import new_uid
 from ..reconcile.reconcile import reconcile
 from ..revisions import history
 from ..store.queries import Scope, fleet_clusters, groups
+from ..store.queries.bundles import RepoBundle, repo_bundles
 from ..store.schema import bundles, clusters, deployments, repos
 from . import moves as moving
 
@@ -54,7 +55,7 @@ class Sifted:
     the bundles that are in Git no more, `moves` what has another name now.
     """
 
-    had: dict[BundleName, Any]
+    had: dict[BundleName, RepoBundle]
     specs: list[BundleSpec]
     problems: list[Problem]
     gone: list[BundleName]
@@ -63,7 +64,7 @@ class Sifted:
 
 def sift(connection: Connection, repo: RepoSpec, taken: Taken) -> Sifted:
     """Reads only. A plan and a scan go on from here alike."""
-    had = _rows(connection, repo)
+    had = repo_bundles(connection, repo.workspace, repo.name)
     moves = moving.find(
         connection, repo, had, taken.specs, {p.path for p in taken.problems}, taken.alike
     )
@@ -89,7 +90,7 @@ def sift(connection: Connection, repo: RepoSpec, taken: Taken) -> Sifted:
 
 
 def _emptied_places(
-    had: dict[BundleName, Any], gone: Collection[BundleName], taken: Taken
+    had: dict[BundleName, RepoBundle], gone: Collection[BundleName], taken: Taken
 ) -> list[Problem]:
     """Problems for bundles whose directory is still there, but holds nothing to deploy or is not
     searched: that is rarely meant as a removal.
@@ -100,7 +101,7 @@ def _emptied_places(
     unread = set(taken.unread) if gone else set()
     problems = []
     for name in sorted(gone):
-        path = msgspec.json.decode(had[name].spec, type=BundleSpec).path
+        path = had[name].spec.path
         reason = reasons.get(path)
         parts = path.split("/")
         above = next(
@@ -120,16 +121,16 @@ def _emptied_places(
     return problems
 
 
-def is_changed(row: Any, spec: BundleSpec) -> bool:
-    """Whether `spec` differs from the stored bundle in more than the commit and the pause."""
-    return row is None or _content(_stored_spec(row)) != _content(spec)
+def is_changed(old: RepoBundle | None, spec: BundleSpec) -> bool:
+    """Return whether `spec` differs from the stored bundle in more than commit and pause."""
+    return old is None or _content(old.spec) != _content(spec)
 
 
-def needs_reconcile(row: Any, spec: BundleSpec) -> bool:
-    """Whether clusters must be told something: another content, or a pause that begins or ends in
-    Git.
+def needs_reconcile(old: RepoBundle | None, spec: BundleSpec) -> bool:
+    """Return whether clusters must receive a change: other content, or a pause that begins or ends
+    in Git.
     """
-    return is_changed(row, spec) or _stored_spec(row).paused != spec.paused
+    return old is None or is_changed(old, spec) or old.spec.paused != spec.paused
 
 
 def moved(
@@ -214,16 +215,6 @@ def take(
     )
 
 
-def _rows(connection: Connection, repo: RepoSpec) -> dict[BundleName, Any]:
-    b = bundles.c
-    rows = connection.execute(
-        sa.select(b.name, b.spec, b.commit).where(
-            b.workspace == repo.workspace, b.repo == repo.name
-        )
-    )
-    return {row.name: row for row in rows}
-
-
 def _undecided(one: Move) -> Problem:
     """A move in a scan that is not complete: nothing is removed, and what may be moved is not
     installed either.
@@ -259,7 +250,7 @@ def _owned_by_others(
 
 
 def _store(
-    connection: Connection, specs: list[BundleSpec], had: dict[BundleName, Any], now: str
+    connection: Connection, specs: list[BundleSpec], had: dict[BundleName, RepoBundle], now: str
 ) -> tuple[set[BundleName], set[BundleName]]:
     """Write the bundles that differ. Returns the names to reconcile, and of these the ones with a
     new revision.
@@ -284,7 +275,7 @@ def _store(
             fresh.append(head | row)
         elif is_changed(old, spec):
             changed.append((spec, row))
-        elif _stored_spec(old).paused != spec.paused:
+        elif old.spec.paused != spec.paused:
             switched.append((spec, row))
         elif old.commit != spec.commit:
             moved.append({"w": spec.workspace, "n": spec.name, "c": spec.commit})
@@ -307,10 +298,6 @@ def _store(
         where = (bundles.c.workspace == sa.bindparam("w")) & (bundles.c.name == sa.bindparam("n"))
         connection.execute(sa.update(bundles).where(where).values(commit=sa.bindparam("c")), moved)
     return dirty, revised
-
-
-def _stored_spec(row: Any) -> BundleSpec:
-    return msgspec.json.decode(row.spec, type=BundleSpec)
 
 
 def _content(spec: BundleSpec) -> BundleSpec:

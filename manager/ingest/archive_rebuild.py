@@ -9,9 +9,6 @@ import asyncio
 from collections.abc import Iterable
 from pathlib import Path
 
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
-
 from fleetctl.core.model.errors import FleetError, UnavailableError
 from fleetctl.core.model.ids import Digest, is_digest
 from fleetctl.sources.git import repository
@@ -19,7 +16,7 @@ from fleetctl.sources.git import repository
 from .. import log
 from ..store.archives import Archives
 from ..store.engine import Store
-from ..store.schema import bundles, revisions
+from ..store.queries.archives import archive_origins
 from .scanner import Scanner
 
 _STEP = "Look into the manager's log, and at the disk. The manager builds it again from Git."
@@ -35,7 +32,7 @@ class Restorer:
     async def path(self, digest: Digest) -> Path:
         """The intact file. Raises UnavailableError when it is being built again, or cannot be."""
         if not await asyncio.to_thread(self._archives.is_intact, digest):
-            if not await self._store.read(lambda c: _origins(c, digest)):
+            if not await self._store.read(lambda c: archive_origins(c, digest)):
                 summary = "the file is missing or damaged on the manager, and no GitRepo has it"
                 raise UnavailableError(
                     summary, subject=f"archive {digest[:12]}", next_step=_ADD_AGAIN
@@ -74,7 +71,7 @@ class Restorer:
             "no bundle of a GitRepo has it; add an agent release again with `fleetctl agent-release"
             " add`"
         )
-        for workspace, repo, commit in await self._store.read(lambda c: _origins(c, digest)):
+        for workspace, repo, commit in await self._store.read(lambda c: archive_origins(c, digest)):
             try:
                 await self._scanner.look((workspace, repo), repository.Ref("", commit), None)
             except FleetError as error:
@@ -88,17 +85,3 @@ class Restorer:
                 )
                 return
         log.warning("archive cannot be built again", archive=digest[:12], problem=problem)
-
-
-def _origins(connection: Connection, digest: str) -> list[tuple[str, str, str]]:
-    """(workspace, GitRepo, commit), of the bundle that has the archive now before those that had
-    it.
-    """
-    b, r = bundles.c, revisions.c
-    now = sa.select(b.workspace, b.repo, b.commit).where(b.archive == digest)
-    joined = sa.select(r.workspace, b.repo, r.commit).join_from(
-        revisions, bundles, (r.workspace == b.workspace) & (r.bundle == b.name)
-    )
-    earlier = joined.where(r.archive == digest).order_by(r.number.desc()).limit(5)
-    rows = [*connection.execute(now), *connection.execute(earlier)]
-    return list(dict.fromkeys((row[0], row[1], row[2]) for row in rows))

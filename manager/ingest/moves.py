@@ -33,6 +33,7 @@ from fleetctl.core.scan.tree import within
 from ..rollout import staging
 from ..security.secret_sealing import sources, version_of
 from ..store.queries import in_parts, next_generation
+from ..store.queries.bundles import RepoBundle
 from ..store.schema import (
     bundles,
     clusters,
@@ -65,7 +66,7 @@ class Found:
 def find(
     connection: Connection,
     repo: RepoSpec,
-    had: Mapping[BundleName, Any],
+    had: Mapping[BundleName, RepoBundle],
     specs: list[BundleSpec],
     broken: Collection[str],
     alike: Alike,
@@ -74,7 +75,7 @@ def find(
     is no sign of anything. Reads only.
     """
     there = {spec.name for spec in specs}
-    missing = [_spec(row) for name, row in sorted(had.items()) if name not in there]
+    missing = [row.spec for name, row in sorted(had.items()) if name not in there]
     missing = [spec for spec in missing if not any(within(spec.path, path) for path in broken)]
     fresh = [spec for spec in specs if spec.name not in had]
     if not fresh and not missing:
@@ -297,10 +298,6 @@ def move(
     )
     staging.touch(connection, workspace, [new], staging.ANEW)
     return touched
-
-
-def _spec(row: Any) -> BundleSpec:
-    return msgspec.json.decode(row.spec, type=BundleSpec)
 
 
 def _renamed(spec: BundleSpec, new: BundleName, release: str) -> BundleSpec:

@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from fleetctl.core.documents.gitrepo import GitRepoSpec, RepoSpec, repo_spec
 from fleetctl.core.model.bundle import BundleSpec
@@ -44,7 +42,7 @@ from ..ingest.scanner import Scanner
 from ..slots import FairSlots
 from ..store.archives import Archives
 from ..store.engine import Store
-from ..store.schema import bundles, deployments, revisions
+from ..store.queries.archives import is_archive_referenced
 from .preview import weigh
 from .snapshot import Look
 
@@ -152,7 +150,7 @@ class Planner:
                 (w, digest) in self._made
                 for w in ([workspace] if workspace else {w for w, _ in self._made})
             )
-            or await self._store.read(lambda c: _is_named(c, workspace, digest))
+            or await self._store.read(lambda c: is_archive_referenced(c, workspace, digest))
         )
         path = self._archives.path(digest) if known else Path()
         if not known or not await asyncio.to_thread(path.is_file):
@@ -217,14 +215,3 @@ def _mine(spec: BundleSpec, asked: Asked) -> BundleSpec:
     return msgspec.structs.replace(
         spec, workspace=Workspace(asked.workspace), repo=RepoName(asked.name)
     )
-
-
-def _is_named(connection: Connection, workspace: str | None, digest: str) -> bool:
-    """Whether a bundle of the workspace is, was, or is still somewhere this archive."""
-    for table in (deployments, bundles, revisions):
-        where = table.c.archive == digest
-        if workspace:
-            where &= table.c.workspace == workspace
-        if connection.execute(sa.select(table.c.archive).where(where).limit(1)).first() is not None:
-            return True
-    return False

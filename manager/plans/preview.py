@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from fleetctl.core.documents.gitrepo import RepoSpec
 from fleetctl.core.model.bundle import BundleSpec
@@ -30,22 +28,23 @@ from ..reconcile.reconcile import told
 from ..reconcile.removal_guard import Picked, foreseen
 from ..rollout import staging
 from ..rollout.partitions import safe_strategy
-from ..store.queries import Scope, in_parts, kube_versions
-from ..store.schema import options as options_table
-from ..store.schema import repos
+from ..store import Reader
+from ..store.queries import Scope, kube_versions
+from ..store.queries.deployments import options_texts
+from ..store.queries.gitrepos import scanned_commit
 from .removals import held_bundles, removals
-from .snapshot import Look, Losing, World, gathered, spec_of
+from .snapshot import Look, Losing, World, gathered
 
 
-def weigh(connection: Connection, repo: RepoSpec, taken: Taken, look: Look) -> Plan:
+def weigh(reader: Reader, repo: RepoSpec, taken: Taken, look: Look) -> Plan:
     """The plan; what it says of deployments is what taking `taken` over would store. Raises
     DeadlineError.
     """
-    sifted = sift(connection, repo, taken)
+    sifted = sift(reader, repo, taken)
     fresh = [spec for spec in sifted.specs if needs_reconcile(sifted.had.get(spec.name), spec)]
     if repo.spec.paused:
         fresh = [msgspec.structs.replace(spec, paused=True) for spec in fresh]
-    world = gathered(connection, repo.workspace, sifted, fresh, look)
+    world = gathered(reader, repo.workspace, sifted, fresh, look)
     found: list[Impact] = []
     for spec in fresh:
         if look.is_late():
@@ -56,15 +55,15 @@ def weigh(connection: Connection, repo: RepoSpec, taken: Taken, look: Look) -> P
             )
         found.append(
             _changed(
-                connection,
+                reader,
                 world,
                 spec,
                 is_new=spec.name not in sifted.had and spec.name not in world.were,
             )
         )
-    world.held = held_bundles(connection, repo, taken, sifted)
-    found = _with_losses(connection, world, found, sifted, look.now)
-    found += [_gone(connection, world, name, spec_of(sifted.had[name])) for name in sifted.gone]
+    world.held = held_bundles(reader, repo, taken, sifted)
+    found = _with_losses(reader, world, found, sifted, look.now)
+    found += [_gone(reader, world, name, sifted.had[name].spec) for name in sifted.gone]
     after = {impact.bundle: impact.after for impact in found}
     stuck = set(core.circle(after))
     found = [_with_circle(impact) if impact.bundle in stuck else impact for impact in found]
@@ -76,32 +75,28 @@ def weigh(connection: Connection, repo: RepoSpec, taken: Taken, look: Look) -> P
         if side
     }
     chosen = {group.representative for impact in found for group in impact.groups}
-    before = connection.execute(
-        sa.select(repos.c.commit).where(
-            repos.c.workspace == repo.workspace, repos.c.name == repo.name
-        )
-    ).scalar()
+    before = scanned_commit(reader, repo.workspace, repo.name)
     waited = {name for names in after.values() for name in names}
     steps = core.ordered({name: names for name, names in after.items() if names or name in waited})
     return Plan(
         workspace=repo.workspace,
         gitrepo=repo.name,
         commit=taken.commit,
-        before=before or "",
+        before=before,
         bundles=sorted(found, key=lambda i: i.bundle),
         unchanged=len(sifted.specs) - len(fresh),
         clusters=len(world.touched),
-        removals=removals(connection, repo, taken, sifted, fresh, world, found),
+        removals=removals(reader, repo, taken, sifted, fresh, world, found),
         order=steps if any(after.values()) else [],
         problems=_troubles(sifted.problems),
         warnings=_troubles(taken.warnings),
-        options=_options(connection, used, world.texts),
-        facts=_facts(connection, [c for c in world.fleet if c.name in chosen]),
+        options=_options(reader, used, world.texts),
+        facts=_facts(reader, [c for c in world.fleet if c.name in chosen]),
     )
 
 
-def _facts(connection: Connection, representatives: Sequence[Cluster]) -> dict[str, Facts]:
-    versions = kube_versions(connection, [cluster.id for cluster in representatives])
+def _facts(reader: Reader, representatives: Sequence[Cluster]) -> dict[str, Facts]:
+    versions = kube_versions(reader, [cluster.id for cluster in representatives])
     return {
         c.name: Facts(
             labels=c.labels,
@@ -113,16 +108,16 @@ def _facts(connection: Connection, representatives: Sequence[Cluster]) -> dict[s
     }
 
 
-def _changed(connection: Connection, world: World, spec: BundleSpec, *, is_new: bool) -> Impact:
+def _changed(reader: Reader, world: World, spec: BundleSpec, *, is_new: bool) -> Impact:
     # One that has another name now is compared under its old one: what it keeps of it, it keeps on
     # both sides.
     was = world.were.get(spec.name, spec.name)
     mine = msgspec.structs.replace(spec, name=was)
     specs, wanted = intended(
-        connection, world.workspace, [mine], world.fleet, world.groups, world.texts
+        reader, world.workspace, [mine], world.fleet, world.groups, world.texts
     )
     now = specs[0]
-    have = told(connection, Scope(world.workspace, bundles=[was]))
+    have = told(reader, Scope(world.workspace, bundles=[was]))
     world.served |= {cluster for cluster, _ in wanted}
     every = decide(wanted, have)
     lost = [change for change in every if change.want is None and have[change.key].generation]
@@ -148,7 +143,7 @@ def _changed(connection: Connection, world: World, spec: BundleSpec, *, is_new: 
     after = [name for name in needed if name in world.said and name != spec.name]
     members = {key[0] for key in wanted}
     gated = redeployed and (
-        staging.gated(connection, world.workspace, [now], {was: len(wanted)})
+        staging.gated(reader, world.workspace, [now], {was: len(wanted)})
         or world.scheduled & redeployed
     )
     parts = (
@@ -192,7 +187,7 @@ def _renamed(
 
 
 def _with_losses(
-    connection: Connection, world: World, found: list[Impact], sifted: Sifted, now: str
+    reader: Reader, world: World, found: list[Impact], sifted: Sifted, now: str
 ) -> list[Impact]:
     """The same, with the clusters that lose a bundle that stays; what is held already is no news of
     this commit.
@@ -211,7 +206,7 @@ def _with_losses(
         for change in losing.changes
         if change.key[0] in world.standing
     }
-    verdict, was = foreseen(connection, scope, picked, lost, now)
+    verdict, was = foreseen(reader, scope, picked, lost, now)
     held = {key: cause.value for key, cause in verdict.held.items()}
     return [
         _with_loss(world, impact, held, was) if impact.bundle in world.losing else impact
@@ -227,8 +222,8 @@ def _with_loss(world: World, impact: Impact, held: dict[Key, str], was: set[Key]
     return msgspec.structs.replace(impact, groups=core.in_order([*impact.groups, *more]), what=what)
 
 
-def _gone(connection: Connection, world: World, name: BundleName, spec: BundleSpec) -> Impact:
-    have = told(connection, Scope(world.workspace, bundles=[name]))
+def _gone(reader: Reader, world: World, name: BundleName, spec: BundleSpec) -> Impact:
+    have = told(reader, Scope(world.workspace, bundles=[name]))
     changes = decide({}, have)
     held = (
         {change.key: core.BUNDLES for change in changes if have[change.key].generation}
@@ -302,13 +297,10 @@ def _with_circle(impact: Impact) -> Impact:
 
 
 def _options(
-    connection: Connection, keys: Iterable[str], texts: dict[str, bytes]
+    reader: Reader, keys: Iterable[str], texts: dict[str, bytes]
 ) -> dict[str, msgspec.Raw]:
     found = {key: texts[key] for key in sorted(keys) if key in texts}
-    o = options_table.c
-    for part in in_parts(sorted(set(keys) - set(found))):
-        rows = connection.execute(sa.select(o.key, o.json).where(o.key.in_(part)))
-        found |= {row.key: bytes(row.json) for row in rows}
+    found |= options_texts(reader, set(keys) - set(found))
     return {key: msgspec.Raw(text) for key, text in found.items()}
 
 

@@ -6,20 +6,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
-
 from fleetctl.core.documents.gitrepo import RepoSpec
 from fleetctl.core.model.bundle import BundleSpec
-from fleetctl.core.model.ids import ClusterId
 from fleetctl.core.model.plan import too_many
 from fleetctl.core.rollout import impact as core
 from fleetctl.core.rollout.impact import Impact, Removals, What
 
 from ..ingest.apply_scan import Sifted, Taken, held_removal
 from ..ingest.moves import NOT_THERE
-from ..store.queries import in_parts
-from ..store.schema import deployments
+from ..store import Reader
+from ..store.queries.deployments import (
+    count_deployments_by_cluster,
+    count_deployments_of_repo,
+)
 from ..views import held_removals
 from .snapshot import World
 
@@ -27,7 +26,7 @@ _MOST_EMPTIED = 100
 
 
 def removals(
-    connection: Connection,
+    reader: Reader,
     repo: RepoSpec,
     taken: Taken,
     sifted: Sifted,
@@ -38,12 +37,8 @@ def removals(
     amount = sum(impact.count(What.REMOVED) for impact in found)
     if not amount and not sifted.gone:
         return Removals(of_bundles=len(sifted.had))
-    d = deployments.c
-    mine = sa.select(sa.func.count()).where(
-        d.workspace == repo.workspace, d.repo == repo.name, ~d.removed
-    )
-    of = connection.execute(mine).scalar_one()
-    emptied = _emptied(connection, world)
+    of = count_deployments_of_repo(reader, repo.workspace, repo.name)
+    emptied = _emptied(reader, world)
     held = "; ".join(filter(None, (world.held, _held_losses(found))))
     return Removals(
         deployments=amount,
@@ -62,11 +57,11 @@ def removals(
     )
 
 
-def held_bundles(connection: Connection, repo: RepoSpec, taken: Taken, sifted: Sifted) -> str:
+def held_bundles(reader: Reader, repo: RepoSpec, taken: Taken, sifted: Sifted) -> str:
     """Why the manager would hold the removal of bundles for a person, or ""."""
     if not sifted.gone:
         return ""
-    held = held_removal(connection, repo, sifted, taken.commit, None)
+    held = held_removal(reader, repo, sifted, taken.commit, None)
     if not held:
         return ""
     if held["moves"]:
@@ -95,22 +90,14 @@ def _refused(amount: int, of: int, emptied: int) -> str:
     return f"{emptied} clusters would lose their last bundle" if emptied else ""
 
 
-def _emptied(connection: Connection, world: World) -> list[str]:
+def _emptied(reader: Reader, world: World) -> list[str]:
     """Names of the clusters that have no bundle of anybody afterwards."""
     losing = sorted(
         cluster for cluster, count in world.lost.items() if count and cluster in world.standing
     )
-    d = deployments.c
-    had: dict[ClusterId, int] = {}
-    for part in in_parts(losing):
-        query = (
-            sa.select(d.cluster_id, sa.func.count())
-            .where(d.cluster_id.in_(part), ~d.removed)
-            .group_by(d.cluster_id)
-        )
-        had |= {ClusterId(row[0]): row[1] for row in connection.execute(query)}
+    counts = count_deployments_by_cluster(reader, losing)
     return sorted(
         world.standing[c].name
         for c in losing
-        if had.get(c, 0) - world.lost[c] + world.gained[c] <= 0
+        if counts.get(c, 0) - world.lost[c] + world.gained[c] <= 0
     )

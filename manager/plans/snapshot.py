@@ -7,11 +7,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import msgspec
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from fleetctl.core.model.bundle import BundleSpec
 from fleetctl.core.model.cluster import Cluster, Group
@@ -25,8 +20,10 @@ from ..ingest.apply_scan import Sifted
 from ..ingest.moves import NOT_THERE
 from ..revisions import pins
 from ..rollout import schedules
-from ..store.queries import Scope, fleet_clusters, groups, in_parts
-from ..store.schema import bundles, rollouts
+from ..store import Reader
+from ..store.queries import Scope, fleet_clusters, groups
+from ..store.queries.bundles import pinned_bundles, stored_specs
+from ..store.queries.rollouts import RolloutPhase, rollout_phases
 
 Health = Callable[[ClusterId], str]
 
@@ -73,30 +70,28 @@ class Losing:
 
 
 def gathered(
-    connection: Connection,
+    reader: Reader,
     workspace: Workspace,
     sifted: Sifted,
     fresh: Sequence[BundleSpec],
     look: Look,
 ) -> World:
-    fleet = fleet_clusters(connection, Scope(workspace))
+    fleet = fleet_clusters(reader, Scope(workspace))
     labels: dict[BundleName, dict[str, str]] = {}
     if any(spec.depends_on for spec in fresh):
-        rows = connection.execute(
-            sa.select(bundles.c.name, bundles.c.spec).where(bundles.c.workspace == workspace)
-        )
+        gone = set(sifted.gone)
         labels = {
-            BundleName(row.name): spec_of(row).labels
-            for row in rows
-            if row.name not in set(sifted.gone)
+            spec.name: spec.labels
+            for spec in stored_specs(reader, workspace)
+            if spec.name not in gone
         }
         labels |= {spec.name: spec.labels for spec in sifted.specs}
-    barred = schedules.barred(connection, workspace, unix(look.now))
+    barred = schedules.barred(reader, workspace, unix(look.now))
     standing = {
         c.id: Standing(c.name, look.health(c.id), c.paused, c.id in barred.why) for c in fleet
     }
     were = {move.new: move.old for move in sifted.moves.decided if move.old != move.new}
-    said = _said(connection, workspace, [were.get(spec.name, spec.name) for spec in fresh])
+    said = _said(reader, workspace, [were.get(spec.name, spec.name) for spec in fresh])
     said = {
         spec.name: [*said[were.get(spec.name, spec.name)], *_moves(sifted, spec.name)]
         for spec in fresh
@@ -105,7 +100,7 @@ def gathered(
     return World(
         workspace,
         fleet,
-        groups(connection, workspace),
+        groups(reader, workspace),
         standing,
         labels,
         said,
@@ -116,45 +111,35 @@ def gathered(
 
 
 def _said(
-    connection: Connection, workspace: Workspace, names: Sequence[BundleName]
+    reader: Reader, workspace: Workspace, names: Sequence[BundleName]
 ) -> dict[BundleName, list[Wait]]:
     """Pins, and what the rollouts of now are up to."""
     found: dict[BundleName, list[Wait]] = {name: [] for name in names}
-    b, r = bundles.c, rollouts.c
-    for part in in_parts(sorted(names)):
-        pins = sa.select(b.name, b.pinned, b.pin_reason).where(
-            b.workspace == workspace, b.name.in_(part), b.pinned > 0
-        )
-        for pin in connection.execute(pins):
-            reason = f" ({pin.pin_reason})" if pin.pin_reason else ""
-            step = f"`fleetctl rollback {pin.name} --release` follows Git again"
-            found[pin.name].append(
-                Wait(
-                    code="pinned",
-                    text=f"pinned to revision {pin.pinned}{reason}: its content stays; {step}",
-                )
-            )
-        for name in part:
-            found[name] += _pinned_clusters(connection, workspace, name)
-        query = sa.select(r.bundle, r.phase, r.reason, r.commit, r.silent).where(
-            r.workspace == workspace, r.bundle.in_(part)
-        )
-        for row in connection.execute(query):
-            if row.phase == Phase.PAUSED.value:
-                reason = f": {row.reason}" if row.reason else ""
-                found[row.bundle].append(
-                    Wait(
-                        code="paused",
-                        text=f"its rollout is paused{reason}; nobody is told until it is resumed",
-                    )
-                )
-            elif row.phase == Phase.PROGRESSING.value and row.silent:
-                text = (
-                    f"takes the place of {row.commit[:12]}, which {row.silent} clusters are still"
-                    " to be told"
-                )
-                found[row.bundle].append(Wait(code="supersedes", text=text))
+    for pin in pinned_bundles(reader, workspace, names):
+        reason = f" ({pin.reason})" if pin.reason else ""
+        step = f"`fleetctl rollback {pin.name} --release` follows Git again"
+        text = f"pinned to revision {pin.number}{reason}: its content stays; {step}"
+        found[pin.name].append(Wait(code="pinned", text=text))
+    for name in sorted(names):
+        found[name] += _pinned_clusters(reader, workspace, name)
+    for rollout in rollout_phases(reader, workspace, names):
+        found[rollout.bundle] += _rollout_waits(rollout)
     return found
+
+
+def _rollout_waits(rollout: RolloutPhase) -> list[Wait]:
+    """Return how the present rollout of a bundle delays the next version."""
+    if rollout.phase == Phase.PAUSED.value:
+        reason = f": {rollout.reason}" if rollout.reason else ""
+        text = f"its rollout is paused{reason}; nobody is told until it is resumed"
+        return [Wait(code="paused", text=text)]
+    if rollout.phase == Phase.PROGRESSING.value and rollout.silent:
+        text = (
+            f"takes the place of {rollout.commit[:12]}, which {rollout.silent} clusters are still"
+            " to be told"
+        )
+        return [Wait(code="supersedes", text=text)]
+    return []
 
 
 def _moves(sifted: Sifted, name: BundleName) -> list[Wait]:
@@ -173,7 +158,7 @@ def _moves(sifted: Sifted, name: BundleName) -> list[Wait]:
     ]
 
 
-def _pinned_clusters(connection: Connection, workspace: Workspace, name: BundleName) -> list[Wait]:
+def _pinned_clusters(reader: Reader, workspace: Workspace, name: BundleName) -> list[Wait]:
     return [
         Wait(
             code="pinned",
@@ -182,9 +167,5 @@ def _pinned_clusters(connection: Connection, workspace: Workspace, name: BundleN
                 " stays there"
             ),
         )
-        for one in pins.counted_pins(connection, (workspace, name))
+        for one in pins.counted_pins(reader, (workspace, name))
     ]
-
-
-def spec_of(row: Any) -> BundleSpec:
-    return msgspec.json.decode(row.spec, type=BundleSpec)
