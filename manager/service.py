@@ -133,7 +133,7 @@ class Service:
         await self._store.write(
             lambda c: key_check.check(c, self._signer, self._vault, self._settings.accept_lost)
         )
-        await self._store.write(lambda c: data_keys.renew(c, self._vault))
+        await self._store.write(lambda c: data_keys.replace_unkeyed_hashes(c, self._vault))
         await self._tokens.load()
         await self._fleet.load()
         self._opened = True

@@ -212,7 +212,7 @@ def _bundles(
             for one in wanted.get(row.bundle, ())
         ]
         sealed = [
-            sealer.sealed(
+            sealer.seal_object(
                 cluster.workspace,
                 one,
                 found.get((one.kind, one.name)),

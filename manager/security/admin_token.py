@@ -5,13 +5,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import secrets
 import time
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from fleetctl.core.model.errors import Conflict, FleetError, RefusedError, UsageError
 
@@ -19,11 +18,14 @@ from .. import log
 from ..api.ports import People
 from ..clock import rfc3339, until
 from ..store import migrate
+from ..store.commands import tokens as token_commands
+from ..store.connection import Writer
 from ..store.data_directory import DATABASE
 from ..store.engine import Store
-from ..store.schema import tokens
+from ..store.queries import tokens as token_queries
+from ..store.queries.tokens import TokenRow
 from .private_files import write_private
-from .tokens import hashed, row_of
+from .tokens import hashed, new_row
 
 FILE = "admin.token"
 _SOON_SECONDS = 30 * 86400
@@ -32,6 +34,8 @@ TTL_SECONDS, FIRST_TTL_SECONDS = 24 * 3600, 10 * 365 * 86400
 
 @dataclass(frozen=True)
 class NewToken:
+    """A token whose value is in `file`."""
+
     file: Path
     name: str
     expires: str
@@ -52,32 +56,37 @@ async def create(data_dir: Path, *, now: float, ttl: int = TTL_SECONDS) -> NewTo
     store = Store(database)
     await store.open(create=False)
     try:
-        made = await store.write(
-            lambda c: _insert(c, value, _read(file), file, now, until(now, ttl))
-        )
+        token = await store.write(lambda writer: _insert(writer, value, file, now, until(now, ttl)))
         write_private(file, value.encode() + b"\n")
     finally:
         await store.close()
-    return made
+    return token
 
 
-def _insert(
-    connection: Connection, value: str, old: str, file: Path, now: float, expires: str
-) -> NewToken:
-    if migrate.version(connection) != migrate.HEAD:
+def _insert(writer: Writer, value: str, file: Path, now: float, expires: str) -> NewToken:
+    _check_schema_version(writer)
+    rows = token_queries.list_tokens(writer)
+    _refuse_second_token(rows, file, rfc3339(now))
+    name = _free_name({row.name for row in rows})
+    row = new_row(name, value, now=rfc3339(now), expires=expires)
+    token_commands.insert_token(writer, row)
+    return NewToken(file, name, expires)
+
+
+def _check_schema_version(writer: Writer) -> None:
+    if migrate.version(writer) != migrate.HEAD:
         step = "Start the manager of this version once; it migrates the database."
         raise RefusedError(
             "the database has the tables of another version", subject=DATABASE, next_step=step
         )
-    rows = {row.name: row for row in connection.execute(sa.select(tokens))}
-    for row in rows.values():
-        if (
-            old
-            and row.hash == hashed(old)
-            and row.role == "admin"
-            and not row.workspace
-            and row.expires > rfc3339(now)
-        ):
+
+
+def _refuse_second_token(rows: Iterable[TokenRow], file: Path, now: str) -> None:
+    """Raises Conflict when the token in `file` is valid for an administrator of all workspaces."""
+    value = _read(file)
+    for row in rows:
+        is_administrator = row.role == "admin" and not row.workspace
+        if value and row.hash == hashed(value) and is_administrator and row.expires > now:
             step = (
                 f"Use it: `fleetctl login URL --token-file {file}`. Or revoke it: `fleetctl token"
                 f" revoke {row.name}`."
@@ -87,13 +96,13 @@ def _insert(
                 subject=row.name,
                 next_step=step,
             )
-    name = next(
-        name
-        for n in range(1, len(rows) + 2)
-        if (name := "admin" if n == 1 else f"admin-{n}") not in rows
-    )
-    connection.execute(sa.insert(tokens), row_of(name, value, now=rfc3339(now), expires=expires))
-    return NewToken(file, name, expires)
+
+
+def _free_name(names: Collection[str]) -> str:
+    """`admin`, else the first of `admin-2`, `admin-3`, … that no token has."""
+    if "admin" not in names:
+        return "admin"
+    return next(name for n in itertools.count(2) if (name := f"admin-{n}") not in names)
 
 
 def _read(file: Path) -> str:

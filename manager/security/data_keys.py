@@ -1,5 +1,5 @@
-"""What is stored and shown of a Secret or ConfigMap beside its encrypted content: type, keys and a
-fingerprint of each value.
+"""Computes what the manager stores and shows of a Secret or ConfigMap beside its encrypted content:
+type, keys and a fingerprint of each value.
 
 A fingerprint is an HMAC under the vault's key: it changes with the value, and nobody without the
 key can test a guess.
@@ -12,17 +12,16 @@ import secrets
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from fleetctl.core.model.errors import RefusedError
 
-from ..commands.validation import DATA_KINDS
-from ..store.schema import objects
+from ..store.commands import secrets as secret_commands
+from ..store.connection import Writer
+from ..store.queries import secrets as secret_queries
 from .vault import Vault
 
 _json = msgspec.json.encode
-_OLD = b'"sha256:'  # unkeyed hashes of versions before 0.2
+_UNKEYED_HASH = b'"sha256:'  # stored by versions before 0.2
 
 
 def summary_of(vault: Vault, place: str, spec: dict[str, Any]) -> bytes:
@@ -37,27 +36,28 @@ def summary_of(vault: Vault, place: str, spec: dict[str, Any]) -> bytes:
     return _json(extra)
 
 
-def renew(connection: Connection, vault: Vault) -> int:
+def replace_unkeyed_hashes(writer: Writer, vault: Vault) -> int:
     """Replace the unkeyed hashes that an older version stored. Returns how many objects had
     some.
     """
-    query = sa.select(
-        objects.c.kind, objects.c.workspace, objects.c.name, objects.c.spec, objects.c.extra
-    )
-    old = query.where(objects.c.kind.in_(DATA_KINDS), sa.func.instr(objects.c.extra, _OLD) > 0)
-    rows = connection.execute(old).all()
-    for row in rows:
-        place = f"{row.kind}/{row.workspace}/{row.name}"
-        extra = msgspec.json.decode(row.extra)
-        try:
-            data = msgspec.json.decode(vault.unseal(row.spec, place))["data"]
-            extra["keys"] = _fingerprints(vault, place, data)
-        except RefusedError:
-            extra["keys"] = dict.fromkeys(extra["keys"], "unreadable")
-        o = objects.c
-        where = (o.kind == row.kind) & (o.workspace == row.workspace) & (o.name == row.name)
-        connection.execute(sa.update(objects).where(where).values(extra=_json(extra)))
+    rows = [
+        msgspec.structs.replace(row, extra=_keyed_extra(vault, row))
+        for row in secret_queries.list_with_extra(writer, _UNKEYED_HASH)
+    ]
+    secret_commands.set_extra(writer, rows)
     return len(rows)
+
+
+def _keyed_extra(vault: Vault, row: secret_queries.SealedRow) -> bytes:
+    """The column `extra` with a fingerprint of each value, "unreadable" without the right key."""
+    place = f"{row.kind}/{row.workspace}/{row.name}"
+    extra = msgspec.json.decode(row.extra)
+    try:
+        data = msgspec.json.decode(vault.unseal(row.spec, place))["data"]
+        extra["keys"] = _fingerprints(vault, place, data)
+    except RefusedError:
+        extra["keys"] = dict.fromkeys(extra["keys"], "unreadable")
+    return _json(extra)
 
 
 def _fingerprints(vault: Vault, place: str, data: dict[str, str]) -> dict[str, str]:

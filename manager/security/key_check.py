@@ -8,32 +8,29 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
-
 from fleetctl.core.model.errors import RefusedError
 
+from ..store.commands import meta as meta_commands
+from ..store.connection import Writer
 from ..store.data_directory import LOSSES, SECRET_KEY, SIGNING_KEY
-from ..store.schema import meta
+from ..store.queries import meta as meta_queries
 from .signing import Signer
 from .vault import Vault
 
 
-def check(
-    connection: Connection, signer: Signer, vault: Vault, accepted: Collection[str] = ()
-) -> None:
-    """Raises RefusedError when a key is not the one that this database was used with. Stores the
-    numbers of a new database.
+def check(writer: Writer, signer: Signer, vault: Vault, accepted: Collection[str] = ()) -> None:
+    """Compare the keys with the numbers in the database. Stores the numbers of a new database.
+    `accepted`: names of key files whose loss a person accepts. Raises RefusedError when a key is
+    not the one that this database was used with.
     """
     numbers = {
         SIGNING_KEY: _number(b"signing" + signer.public_key),
         SECRET_KEY: _number(b"secret" + vault.secret(b"fleet-key-check-v1")),
     }
     for name, number in numbers.items():
-        row = {"key": f"check:{name}", "value": number}
-        where = meta.c.key == row["key"]
-        stored = connection.execute(sa.select(meta.c.value).where(where)).scalar()
-        if stored is not None and stored != number and name not in accepted:
+        key = f"check:{name}"
+        stored_number = meta_queries.find_number(writer, key)
+        if stored_number is not None and stored_number != number and name not in accepted:
             step = (
                 f"Restore the {name} that belongs to this database from its backup. If there is"
                 " none, use"
@@ -44,8 +41,8 @@ def check(
                 subject=name,
                 next_step=step,
             )
-        if stored != number:
-            connection.execute(sa.insert(meta).prefix_with("OR REPLACE"), row)
+        if stored_number != number:
+            meta_commands.set_number(writer, key, number)
 
 
 def _number(data: bytes) -> int:
