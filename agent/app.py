@@ -22,7 +22,7 @@ import msgspec
 
 from fleetctl.core.model.errors import Conflict, FleetError, RefusedError, UsageError
 from fleetctl.core.model.wire import StatusRequest
-from fleetctl.core.python_versions import describe_hole
+from fleetctl.core.startup.python_versions import describe_hole
 
 from . import config
 from .controlplane import identity

@@ -11,8 +11,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from fleetctl.core.arguments import Parser
 from fleetctl.core.model.errors import UsageError
+from fleetctl.core.startup.arguments import Parser
 
 _IN_POD = "/var/run/secrets/kubernetes.io/serviceaccount"
 # Where k3s and RKE2 write their administrator's kubeconfig.

@@ -24,7 +24,7 @@ from typing import Any
 import uvicorn
 
 from fleetctl.core.model.errors import Conflict, FleetError, UnavailableError, UsageError
-from fleetctl.core.python_versions import describe_hole
+from fleetctl.core.startup.python_versions import describe_hole
 
 from . import log
 from .agents.local_agent import CLUSTER, WORKSPACE, LocalAgent

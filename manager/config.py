@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from fleetctl.core.arguments import Parser
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.rollout.removal_guard import Limits
+from fleetctl.core.startup.arguments import Parser
 from fleetctl.sources.charts.mirrors import parse_mirrors
 
 from .start import version

@@ -15,8 +15,8 @@ from fleetctl.cli import suggest
 from fleetctl.cli.command_table import COMMANDS
 from fleetctl.cli.help import Command
 from fleetctl.cli.session import HELP
-from fleetctl.core.formats.suggest import nearest, nearest_option, question
 from fleetctl.core.model.errors import UsageError
+from fleetctl.core.text.suggest import nearest, nearest_option, question
 
 _NO_VALUE = re.compile(r"[Oo]ption '([^']*)' does not take a value")
 _VERB = re.compile(r"No such command '([^']*)'")

@@ -16,8 +16,8 @@ from fleetctl.cli.display.columns import KINDS
 from fleetctl.cli.display.output import Format
 from fleetctl.cli.help import Group
 from fleetctl.cli.parallel import each
-from fleetctl.core.formats.suggest import nearest
 from fleetctl.core.model.errors import FleetError, NotFound, RefusedError, UsageError
+from fleetctl.core.text.suggest import nearest
 
 if TYPE_CHECKING:
     from fleetctl.client import Client

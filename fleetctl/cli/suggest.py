@@ -1,5 +1,5 @@
 """Words of other tools, and the command for each here. The nearest known word is
-fleetctl/core/formats/suggest.py.
+fleetctl/core/text/suggest.py.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleetctl.cli.display.columns import STATES, short, state_of
-from fleetctl.core.formats.suggest import nearest, question
 from fleetctl.core.model.errors import UsageError
+from fleetctl.core.text.suggest import nearest, question
 
 WORDS = ("ready", "synced", "applied", "completed", "deleted")
 

@@ -15,11 +15,11 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from fleetctl.core.effects import effects_of
 from fleetctl.core.formats.labels import check_labels
 from fleetctl.core.model.cluster import matches, parse_selector
 from fleetctl.core.model.errors import Conflict, NotFound, UsageError
 from fleetctl.core.model.ids import BundleName, ClusterId, Workspace, is_name
+from fleetctl.core.rollout.label_effects import effects_of
 
 from ..agents.presence import Live
 from ..clock import Clock, rfc3339

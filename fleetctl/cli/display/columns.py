@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from fleetctl.cli.display.output import Column, age
 from fleetctl.core.documents.gitrepo import refuse_not_enforced
-from fleetctl.core.formats.suggest import nearest, question
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.model.status import State
+from fleetctl.core.text.suggest import nearest, question
 
 
 class Kind(NamedTuple):

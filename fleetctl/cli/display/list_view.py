@@ -34,8 +34,8 @@ from fleetctl.cli.session import (
     Workspace,
     opened,
 )
-from fleetctl.core.formats.suggest import nearest, question
 from fleetctl.core.model.errors import UnavailableError, UsageError
+from fleetctl.core.text.suggest import nearest, question
 
 Items = list[dict[str, Any]]
 _LEAST_LINES = 3  # of a table that is cut to the screen

@@ -7,7 +7,6 @@ Rule: a field that narrows rights is enforced or refused, never only stored.
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,6 +20,7 @@ from fleetctl.core.formats.labels import check_annotation_keys, check_labels
 from fleetctl.core.model.errors import RefusedError, UsageError
 from fleetctl.core.model.ids import is_name
 from fleetctl.core.rollout.schedule import spec_of
+from fleetctl.core.text.duration import parse_duration
 
 READ_ONLY = frozenset({"Bundle", "BundleDeployment"})
 DATA_KINDS = frozenset({"Secret", "ConfigMap"})
@@ -36,9 +36,6 @@ _TOP = {
 # field of this manager.
 TOKEN_TTL_SECONDS, MOST_TOKEN_TTL_SECONDS = 24 * 3600.0, 10 * 365 * 86400.0
 TOKEN_USES, MOST_TOKEN_USES = 1000, 1_000_000
-_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s|m|h)")
-_MAX_SECONDS = (2**63 - 1) / 1e9  # Go's durations are 64 bits of nanoseconds
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def api_version(kind: str) -> str:
@@ -178,20 +175,14 @@ def warnings_of(kind: str, doc: Mapping[str, Any]) -> list[str]:
 
 def duration(text: str, subject: str, *, key: str = "") -> float:
     """Seconds of a Go duration like 1h30m; `key` names it in errors. Raises UsageError."""
-    parts = _DURATION.findall(text)
-    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    problem = ""
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        problem = f"{text[:40]!r} is not a duration"
-    elif total > _MAX_SECONDS:
-        problem = f"{text[:40]!r} is longer than 292 years"
-    if problem:
+    try:
+        return parse_duration(text)
+    except ValueError as why:
         raise UsageError(
-            f"{key} {problem}" if key else problem,
+            f"{key} {why}" if key else str(why),
             subject=subject,
             next_step="Write it like 15s, 10m or 1h30m.",
-        )
-    return total
+        ) from why
 
 
 def _data(kind: str, name: str, doc: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from fleetctl.core.rollout.strategy import Partition, Policy, spoken
+from fleetctl.core.rollout.strategy import Partition, Policy
+from fleetctl.core.text.duration import format_duration
 
 
 class Phase(StrEnum):
@@ -267,7 +268,7 @@ def _visit(
         walk.unfinished += 1
         walk.wait(
             step.finished + partition.soak,
-            f"{titled(partition)} is watched for {spoken(partition.soak)}",
+            f"{titled(partition)} is watched for {format_duration(partition.soak)}",
         )
 
 
@@ -418,7 +419,7 @@ def _late(
 ) -> str:
     for partition, step in zip(partitions, steps, strict=True):
         if step.opened and not step.finished and 0 < _end(step, policy, at) <= at.now:
-            return f"{titled(partition)} did not finish within {spoken(policy.deadline)}"
+            return f"{titled(partition)} did not finish within {format_duration(policy.deadline)}"
     return ""
 
 

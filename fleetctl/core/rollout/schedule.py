@@ -13,7 +13,6 @@ One that does not name its hours (`*`, `*/2`) goes by real time.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -27,6 +26,7 @@ from fleetctl.core.model.bundle import Target
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.rollout import cron as crons
 from fleetctl.core.rollout.cron import Cron
+from fleetctl.core.text.duration import DurationTooLong, parse_duration
 
 _CRITERIA = ("clusterName", "clusterSelector", "clusterGroup", "clusterGroupSelector")
 _NEAR = 50 * 3600  # no zone has shifted by more than a day
@@ -37,18 +37,6 @@ _MOST_SECONDS = 10 * 366 * 86400
 _MOST_TURNS = 200
 _LEAP = 100  # days
 _MOST_BACK = 1000
-# 12 digits: more hours than Go's durations have, and never infinity as a float.
-_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{0,12})?|\.[0-9]{1,12})(ns|us|µs|μs|ms|s|m|h)")
-_UNITS = {
-    "ns": 1e-9,
-    "us": 1e-6,
-    "µs": 1e-6,
-    "μs": 1e-6,
-    "ms": 1e-3,
-    "s": 1.0,
-    "m": 60.0,
-    "h": 3600.0,
-}
 
 
 class ScheduleTarget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
@@ -159,20 +147,20 @@ def targets_of(spec: ScheduleSpec) -> list[Target]:
 
 def seconds_of(text: str) -> int:
     """A duration in Go's syntax (`1h30m`) in whole seconds. Raises UsageError."""
-    parts = _DURATION.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
+    try:
+        seconds = int(parse_duration(text))
+    except DurationTooLong:
+        seconds = _MOST_SECONDS + 1
+    except ValueError as why:
         step = "Write it like 90m or 2h30m; two days are 48h."
-        raise UsageError(
-            f"duration: {text[:40]!r} is not a duration", subject="spec.duration", next_step=step
-        )
-    found = int(sum(float(number) * _UNITS[unit] for number, unit in parts) + 1e-6)
-    if not 1 <= found <= _MOST_SECONDS:
+        raise UsageError(f"duration: {why}", subject="spec.duration", next_step=step) from why
+    if not 1 <= seconds <= _MOST_SECONDS:
         raise UsageError(
             f"duration: {text[:40]!r} is not between 1s and 10 years",
             subject="spec.duration",
             next_step="Write how long it is open.",
         )
-    return found
+    return seconds
 
 
 def window_of(name: str, spec: ScheduleSpec, zone: tzinfo) -> Window:

@@ -26,13 +26,11 @@ from fleetctl.core.model.cluster import Cluster, Group, matches
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.targeting.target import Kind, criteria_match, kinds
+from fleetctl.core.text.duration import parse_duration
 
 Amount = int | str
 REST = "(rest)"
 _PERCENT = re.compile(r"\s*(-?\d{1,6}(?:\.\d{1,6})?)\s*%\s*")
-_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(h|m|s)")
-_MAX_SECONDS = (2**63 - 1) / 1e9  # Go's durations are 64 bits of nanoseconds
-_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 _NEEDS_APPROVAL = ("none", "first", "each")
 _AMOUNTS = ("maxUnavailablePartitions", "autoPartitionSize", "maxFailures")
 _ON_FAILURE = ("pause", "rollback")
@@ -187,22 +185,10 @@ def seconds(text: str | None) -> float:
     """A duration in Go's syntax (`1h30m`, `90s`); nothing is 0. Raises UsageError."""
     if not text:
         return 0.0
-    parts = _DURATION.findall(text)
-    if "".join(number + unit for number, unit in parts) != text:
-        raise _wrong(f"{text[:40]!r} is no duration")
-    total = sum(float(number) * _SECONDS[unit] for number, unit in parts)
-    if total > _MAX_SECONDS:
-        raise _wrong(f"{text[:40]!r} is longer than 292 years")
-    return total
-
-
-def spoken(duration: float) -> str:
-    """Seconds as people write them in a strategy: `1h30m`."""
-    left, text = duration, ""
-    for unit, size in _SECONDS.items():
-        if left >= size:
-            text, left = text + f"{int(left // size)}{unit}", left % size
-    return text or f"{duration:g}s"
+    try:
+        return parse_duration(text)
+    except ValueError as why:
+        raise _wrong(str(why)) from why
 
 
 def policy_of(strategy: Strategy, partitions: int, clusters: int) -> Policy:

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
-from fleetctl.core.formats.suggest import nearest, nearest_option, question
 from fleetctl.core.model.errors import UsageError
+from fleetctl.core.text.suggest import nearest, nearest_option, question
 
 _NOT_A_NUMBER = re.compile(r"invalid (int|float) value: (.*)")
 _NO_CHOICE = re.compile(r"invalid choice: '([^']*)'")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fleetctl.cli.app import main
-from fleetctl.core.formats.suggest import nearest, nearest_option
+from fleetctl.core.text.suggest import nearest, nearest_option
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fleetctl.core.effects import Effect, Source, effects_of
 from fleetctl.core.model.ids import BundleName, ClusterId, Digest, Generation
 from fleetctl.core.model.plan import Have, Key, Want, decide
 from fleetctl.core.rollout.impact import What
+from fleetctl.core.rollout.label_effects import Effect, Source, effects_of
 
 ARCHIVE = Digest("a" * 64)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fleetctl.core.python_versions import describe_hole
+from fleetctl.core.startup.python_versions import describe_hole
 
 
 @pytest.mark.parametrize("version", [(3, 11, 10), (3, 11, 14), (3, 12, 6), (3, 13, 0), (3, 14, 0)])
