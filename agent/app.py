@@ -240,9 +240,9 @@ async def _run(said: Any) -> int:
         if joined is None:
             return 0
         known, key = joined
-        hands, observer, about = await _parts(said, known, key)
+        context, observer, about = await _parts(said, known, key)
         runner = Runner(
-            hands,
+            context,
             observer,
             Notifier(config.notify_socket()),
             at_once=config.at_once(),
@@ -260,11 +260,11 @@ async def _run(said: Any) -> int:
         try:
             again = await runner.run(stopping)
         finally:
-            hands.journal.close()
-            hands.fence.close()
-            await hands.sandbox.close()
-            await hands.kube.close()
-            await hands.uplink.close()
+            context.journal.close()
+            context.helm_lock.close()
+            await context.sandbox.close()
+            await context.kube.close()
+            await context.uplink.close()
     finally:
         os.close(lock)
     return launcher.AGAIN if again and not launcher.on_trial() else 0
@@ -319,14 +319,15 @@ async def _parts(said: Any, known: identity.Identity, key: Any) -> tuple[Any, An
     from fleetctl.tools.kustomize import Kustomize
 
     from .controlplane.client import Uplink
-    from .deploy.context import Hands
-    from .drift.observer import Observer, Wanted
+    from .deploy.context import ReleaseContext
+    from .drift.observer import Observer
     from .kube.client import Kube
     from .kube.impersonation import Rights
     from .release.directory_target import DirectoryTarget
-    from .release.helm_lock import Fence
-    from .release.repair import Settler
+    from .release.helm_lock import HelmLock
+    from .release.repair import ReleaseRepair
     from .state.journal import Journal
+    from .state.last_applied import LastApplied
 
     state = said.state_dir.absolute()
     for name in ("archives", "work", "helm"):
@@ -340,10 +341,12 @@ async def _parts(said: Any, known: identity.Identity, key: Any) -> tuple[Any, An
     path = (
         Path(os.devnull) if target else config.kubeconfig(said.kubeconfig, known.kubeconfig, state)
     )
-    fence = Fence(state / "helm.lock")
-    cli = HelmCli([tools.helm or "helm"], kubeconfig=path, home=state / "helm", lock=fence.handles)
+    helm_lock = HelmLock(state / "helm.lock")
+    cli = HelmCli(
+        [tools.helm or "helm"], kubeconfig=path, home=state / "helm", lock=helm_lock.handles
+    )
     wanted, uplink = (
-        Wanted(state / "objects"),
+        LastApplied(state / "objects"),
         Uplink(
             known,
             key,
@@ -356,7 +359,7 @@ async def _parts(said: Any, known: identity.Identity, key: Any) -> tuple[Any, An
     helm: Helm = DirectoryTarget(target.absolute(), cli if tools.helm else None) if target else cli
     kustomize = Kustomize(tools.kustomize) if tools.kustomize else None
     cpu, memory = config.work_limits()
-    hands = Hands(
+    context = ReleaseContext(
         uplink,
         Journal(state / "journal"),
         wanted,
@@ -365,8 +368,8 @@ async def _parts(said: Any, known: identity.Identity, key: Any) -> tuple[Any, An
         kustomize,
         state,
         Rights(kube, said.service_account_namespace),
-        Settler(state / "objects"),
-        fence,
+        ReleaseRepair(state / "objects"),
+        helm_lock,
         config.helm_seconds(),
         Sandbox(SandboxLimits(cpu=cpu, memory=memory)),
     )
@@ -379,7 +382,7 @@ async def _parts(said: Any, known: identity.Identity, key: Any) -> tuple[Any, An
         kube_version=await _kube_version(kube, target),
         runtime=str(launcher.runtime()),
     )
-    return hands, None if target else Observer(kube, wanted), about
+    return context, None if target else Observer(kube, wanted), about
 
 
 def _no_cluster() -> Any:

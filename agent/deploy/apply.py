@@ -36,20 +36,20 @@ from fleetctl.tools.helm_errors import RecordTooLarge
 from ..drift.ignore_rules import rules_of
 from ..host.failpoints import failpoint
 from ..release import crds, handover, part_placement
-from ..release.ownership import Claim
+from ..release.ownership import OwnershipClaim
 from ..release.parts import PART, joined, pieces, split
 from ..state.journal import Entry
 from . import decode_errors, preserved_fields
 
 if TYPE_CHECKING:
-    from .context import Hands
+    from .context import ReleaseContext
 
-Change = Callable[[UpgradeFlags], UpgradeFlags]
-Upgrade = Callable[[Release, Prepared, Change], Awaitable[Revision]]
+FlagChange = Callable[[UpgradeFlags], UpgradeFlags]
+Upgrade = Callable[[Release, Prepared, FlagChange], Awaitable[Revision]]
 
 
 @dataclass
-class Work:
+class ReleaseWork:
     """`parts`: what each release is made of. `first`: definitions before it; `shared` those of a
     chart's `crds` folder. `before`: what Git states where live values took its place. `moving`:
     objects that change their part, and into which; `moved`: those, and what an attempt before this
@@ -68,7 +68,7 @@ class Work:
     moved: list[dict[str, Any]] = field(default_factory=list)
     old: tuple[int, ...] = ()
     scopes: dict[str, bool] | None = None
-    claim: Claim | None = None
+    claim: OwnershipClaim | None = None
 
     @property
     def new(self) -> tuple[int, ...]:
@@ -82,7 +82,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Applied:
+class ApplyResult:
     """`revision` of the first part; `manifests` of each, as Git states them, hooks left out."""
 
     revision: int
@@ -94,51 +94,51 @@ class Applied:
 
 
 async def shape(
-    hands: Hands, plan: RenderPlan, bundle: str, options: Options, old: Entry | None
-) -> Work:
+    context: ReleaseContext, plan: RenderPlan, bundle: str, options: Options, old: Entry | None
+) -> ReleaseWork:
     """Decide what helm will be given. Raises UsageError with the numbers for what no record can
     hold, ToolFailed, ClusterUnreachable.
     """
-    workdir = hands.state_dir / "work" / bundle
+    workdir = context.state_dir / "work" / bundle
     there = (
         old is not None
         and bool(old.release)
         and (old.release, old.namespace) == (plan.release, plan.namespace)
     )
-    if not hands.kube.is_there:
-        change = partial(hands.sandbox.change, subject=f"bundle {bundle}")
+    if not context.kube.is_there:
+        change = partial(context.sandbox.change, subject=f"bundle {bundle}")
         prepared = await chart_builder.prepare(
-            plan, workdir, kustomize=hands.kustomize, deadline=hands.seconds, change=change
+            plan, workdir, kustomize=context.kustomize, deadline=context.seconds, change=change
         )
-        return Work(plan, options, workdir, {1: prepared})
-    scopes = await hands.kube.scopes() if plan.forced_namespace else None
+        return ReleaseWork(plan, options, workdir, {1: prepared})
+    scopes = await context.kube.scopes() if plan.forced_namespace else None
     make = _chart if plan.is_helm else _content
     return await make(
-        hands, Work(plan, options, workdir, {}, scopes=scopes), old if there else None
+        context, ReleaseWork(plan, options, workdir, {}, scopes=scopes), old if there else None
     )
 
 
-async def _chart(hands: Hands, work: Work, old: Entry | None) -> Work:
+async def _chart(context: ReleaseContext, work: ReleaseWork, old: Entry | None) -> ReleaseWork:
     plan = work.plan
     await asyncio.to_thread(
         refuse_too_large, b"", plan.release, recorded(plan.files, plan.chart, plan.values)
     )
     # Up to 20,000 files: not in the event loop.
     work.parts[1] = await asyncio.to_thread(
-        chart_builder.chart, plan, work.workdir, hands.kustomize, await _extra(hands, work, old)
+        chart_builder.chart, plan, work.workdir, context.kustomize, await _extra(context, work, old)
     )
-    work.shared = await _shared(hands, work)
+    work.shared = await _shared(context, work)
     return work
 
 
-async def _content(hands: Hands, work: Work, old: Entry | None) -> Work:
+async def _content(context: ReleaseContext, work: ReleaseWork, old: Entry | None) -> ReleaseWork:
     plan = work.plan
-    change = partial(hands.sandbox.change, subject=f"bundle {plan.chart_name}")
+    change = partial(context.sandbox.change, subject=f"bundle {plan.chart_name}")
     made = await chart_builder.content(
         plan,
         work.workdir,
-        kustomize=hands.kustomize,
-        deadline=hands.seconds,
+        kustomize=context.kustomize,
+        deadline=context.seconds,
         scopes=work.scopes,
         change=change,
     )
@@ -146,7 +146,7 @@ async def _content(hands: Hands, work: Work, old: Entry | None) -> Work:
     if old:
         objects = await asyncio.to_thread(definitions.documents, text)
         found = await preserved_fields.substitutes(
-            hands.kube, rules_of(work.options), objects, plan.namespace
+            context.kube, rules_of(work.options), objects, plan.namespace
         )
         text, work.before = await asyncio.to_thread(substituted, text, found, plan.namespace)
         work.old = old.parts
@@ -159,49 +159,51 @@ async def _content(hands: Hands, work: Work, old: Entry | None) -> Work:
             [text, *(file.data for file in made.engine.values())],
         )
         work.parts[1] = chart_builder.generated(
-            plan, work.workdir, replace(made, text=text), await _extra(hands, work, old)
+            plan, work.workdir, replace(made, text=text), await _extra(context, work, old)
         )
     elif not work.old and (
         surely_fits(text) or await asyncio.to_thread(packed, text, [text]) <= MOST
     ):
         work.parts[1] = chart_builder.generated(plan, work.workdir, replace(made, text=text))
     else:
-        await _spread(hands, work, text, old)
+        await _spread(context, work, text, old)
     return work
 
 
-async def _extra(hands: Hands, work: Work, old: Entry | None) -> Extra:
+async def _extra(context: ReleaseContext, work: ReleaseWork, old: Entry | None) -> Extra:
     """For a template engine's output, which nobody has seen yet, the objects that were applied last
     tell what others own.
     """
-    objects = await _applied(hands, old) if old else []
+    objects = await _applied(context, old) if old else []
     found = await preserved_fields.substitutes(
-        hands.kube, rules_of(work.options), objects, work.plan.namespace
+        context.kube, rules_of(work.options), objects, work.plan.namespace
     )
     settled = [definitions.digest(item) for item in objects if item.get("kind") == definitions.KIND]
     return Extra(work.scopes, found, settled)
 
 
-async def _applied(hands: Hands, old: Entry) -> list[dict[str, Any]]:
-    kept = hands.wanted.get(old.bundle)
+async def _applied(context: ReleaseContext, old: Entry) -> list[dict[str, Any]]:
+    kept = context.last_applied.get(old.bundle)
     if kept is not None:
         return kept.objects
     try:
-        manifest = await hands.helm.manifest(
-            Release(old.release, old.namespace), deadline=hands.seconds
+        manifest = await context.helm.manifest(
+            Release(old.release, old.namespace), deadline=context.seconds
         )
         return await asyncio.to_thread(definitions.documents, manifest)
     except ToolFailed:  # nothing of it was ever deployed
         return []
 
 
-async def _spread(hands: Hands, work: Work, text: bytes, old: Entry | None) -> None:
+async def _spread(
+    context: ReleaseContext, work: ReleaseWork, text: bytes, old: Entry | None
+) -> None:
     """Whole objects over several releases; each keeps the one it is in."""
     plan = work.plan
     found = await asyncio.to_thread(pieces, text, plan.namespace)
     where: dict[Key, int] = {}
     if old:
-        where, work.moved = await part_placement.where(hands, old, found)
+        where, work.moved = await part_placement.where(context, old, found)
     parts = await asyncio.to_thread(split, found, where)
     place = {piece.key: part for part, inside in parts.items() for piece in inside}
     for piece in found:
@@ -216,17 +218,17 @@ async def _spread(hands: Hands, work: Work, text: bytes, old: Entry | None) -> N
         )
 
 
-async def _shared(hands: Hands, work: Work) -> list[dict[str, Any]]:
+async def _shared(context: ReleaseContext, work: ReleaseWork) -> list[dict[str, Any]]:
     """The definitions of the chart's `crds` folders, which helm installs once and never
     upgrades.
     """
     plan = work.plan
-    if plan.confined or not chart_builder.has_crds(plan) or not isinstance(hands.helm, HelmCli):
+    if plan.confined or not chart_builder.has_crds(plan) or not isinstance(context.helm, HelmCli):
         return []
     try:
         return definitions.read(
             await chart_builder.crds(
-                plan, work.workdir / "crds", hands.helm, deadline=hands.seconds
+                plan, work.workdir / "crds", context.helm, deadline=context.seconds
             )
         )
     except ToolFailed as why:
@@ -237,11 +239,11 @@ async def _shared(hands: Hands, work: Work) -> list[dict[str, Any]]:
         ) from why
 
 
-async def apply(hands: Hands, work: Work, upgrade: Upgrade) -> Applied:
+async def apply(context: ReleaseContext, work: ReleaseWork, upgrade: Upgrade) -> ApplyResult:
     """Give helm every part, with what must be there before. Raises FleetError; begun again it ends
     in the same state.
     """
-    plan, kube = work.plan, hands.kube
+    plan, kube = work.plan, context.kube
     release = Release(plan.release, plan.namespace)
     takes = bool(work.options.helm and work.options.helm.take_ownership)
     if work.first or work.shared:
@@ -255,7 +257,7 @@ async def apply(hands: Hands, work: Work, upgrade: Upgrade) -> Applied:
         change = _change(part, len(work.parts))
         revisions.append(
             await _one(
-                hands,
+                context,
                 work,
                 Release(part_name(plan.release, part), plan.namespace),
                 prepared,
@@ -265,7 +267,7 @@ async def apply(hands: Hands, work: Work, upgrade: Upgrade) -> Applied:
         )
         failpoint("after-part")
     for part in sorted(set(work.old) - set(work.parts), reverse=True):
-        await _drop(hands, work, part, upgrade)
+        await _drop(context, work, part, upgrade)
     await handover.end(kube, work.moved, plan.namespace)
     if len(work.parts) > 1:
         manifests = [revision.manifest for revision in revisions]
@@ -273,7 +275,7 @@ async def apply(hands: Hands, work: Work, upgrade: Upgrade) -> Applied:
             kube, work.options.helm or HelmOptions(), plan.namespace, manifests
         )
     named = [Release(part_name(plan.release, part), plan.namespace) for part in work.parts]
-    return Applied(
+    return ApplyResult(
         revisions[0].number,
         [
             (one, restored(r.manifest, work, plan.namespace))
@@ -282,7 +284,7 @@ async def apply(hands: Hands, work: Work, upgrade: Upgrade) -> Applied:
     )
 
 
-def _change(part: int, parts: int) -> Change:
+def _change(part: int, parts: int) -> FlagChange:
     """Parts do not wait for each other: what one waits for may be in the next. So none is rolled
     back by itself either.
     """
@@ -297,7 +299,12 @@ def _change(part: int, parts: int) -> Change:
 
 
 async def _one(
-    hands: Hands, work: Work, release: Release, prepared: Prepared, change: Change, upgrade: Upgrade
+    context: ReleaseContext,
+    work: ReleaseWork,
+    release: Release,
+    prepared: Prepared,
+    change: FlagChange,
+    upgrade: Upgrade,
 ) -> Revision:
     """One release; a chart that needs definitions of its own stops helm once, before anything is
     touched.
@@ -312,10 +319,10 @@ async def _one(
         try:
             return await (crds.patiently(run) if work.first else run())
         except RecordTooLarge as why:
-            raise await _measured(hands, work, prepared, why) from why
+            raise await _measured(context, work, prepared, why) from why
         except ToolFailed as why:
             if decode_errors.is_undecodable(why):
-                raise await decode_errors.undecodable(hands, work, prepared, why) from why
+                raise await decode_errors.undecodable(context, work, prepared, why) from why
             if not out.exists() and not (
                 crds.is_unserved(why) and chart_builder.unsettle(work.workdir)
             ):
@@ -323,7 +330,7 @@ async def _one(
         if out.exists():
             found = json.loads(out.read_bytes())
             out.unlink()
-            await crds.first(hands.kube, release, found, takes=takes, claim=work.claim)
+            await crds.first(context.kube, release, found, takes=takes, claim=work.claim)
             chart_builder.settle(
                 work.workdir, [definitions.digest(definition) for definition in found]
             )
@@ -331,14 +338,14 @@ async def _one(
 
 
 async def _measured(
-    hands: Hands, work: Work, prepared: Prepared, why: RecordTooLarge
+    context: ReleaseContext, work: ReleaseWork, prepared: Prepared, why: RecordTooLarge
 ) -> FleetError:
     """With the numbers, which only a rendering tells."""
-    if not isinstance(hands.helm, HelmCli):
+    if not isinstance(context.helm, HelmCli):
         return why
     plan = work.plan
     try:
-        text = await decode_errors.rendered(hands, work, prepared)
+        text = await decode_errors.rendered(context, work, prepared)
         await asyncio.to_thread(
             refuse_too_large, text, plan.release, recorded(plan.files, plan.chart, plan.values)
         )
@@ -347,18 +354,18 @@ async def _measured(
     return why
 
 
-async def _drop(hands: Hands, work: Work, part: int, upgrade: Upgrade) -> None:
+async def _drop(context: ReleaseContext, work: ReleaseWork, part: int, upgrade: Upgrade) -> None:
     """A part that is not needed any more: first it lets go of everything, because an uninstall
     would not see what was handed over.
     """
     release = Release(part_name(work.plan.release, part), work.plan.namespace)
     empty = chart_builder.generated(work.plan, work.workdir / f"part-{part}", Content(b""))
     await upgrade(release, empty, _change(part, 2))
-    await hands.helm.uninstall(release, deadline=hands.seconds)
+    await context.helm.uninstall(release, deadline=context.seconds)
     failpoint("after-part")
 
 
-def restored(manifest: str, work: Work, namespace: str) -> str:
+def restored(manifest: str, work: ReleaseWork, namespace: str) -> str:
     """helm's manifest as Git states it: what is kept and compared is never a live value."""
     left = work.workdir / chart_builder.BEFORE
     before = [*work.before, *(json.loads(left.read_bytes()) if left.exists() else [])]

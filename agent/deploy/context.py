@@ -1,4 +1,4 @@
-"""What an agent works with: the cluster, helm, the journal, and whose rights it acts with."""
+"""The collaborators of a release operation: cluster, helm, journal, and the rights in effect."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from fleetctl.tools.isolation.sandbox import Sandbox
 from fleetctl.tools.kustomize import Kustomize
 
 from ..controlplane.client import Uplink
-from ..drift.observer import Wanted
 from ..kube.client import Kube
 from ..kube.impersonation import Rights
-from ..release.helm_lock import Fence
-from ..release.repair import Settler
+from ..release.helm_lock import HelmLock
+from ..release.repair import ReleaseRepair
 from ..state.journal import Journal
+from ..state.last_applied import LastApplied
 
 
 @dataclass(frozen=True)
-class Hands:
-    """What an action works with. `kube` and `helm` have the agent's own rights until `acting_for`
-    gives them those of a bundle.
+class ReleaseContext:
+    """What a release operation works with. `kube` and `helm` use the agent's own rights until
+    `acting_for` returns a context with the rights of a bundle.
 
-    `seconds`: the deadline of one run of a tool. `sandbox`: where foreign templates, archives and
-    YAML are read.
+    `seconds`: the deadline of one run of a tool. `sandbox`: reads templates, archives and YAML
+    that come from a repository.
     """
 
     uplink: Uplink
     journal: Journal
-    wanted: Wanted
+    last_applied: LastApplied
     helm: Helm
     kube: Kube
     kustomize: Kustomize | None
     state_dir: Path
     rights: Rights
-    settler: Settler
-    fence: Fence
+    repair: ReleaseRepair
+    helm_lock: HelmLock
     seconds: float = 90.0
     sandbox: Sandbox = field(default_factory=Sandbox)
 
@@ -47,8 +47,8 @@ class Hands:
         """
         return await self.rights.kube_of(bundle.options)
 
-    async def acting_for(self, account: str | None) -> Hands:
-        """These hands with the rights of a service account: its kube and its helm. Raises
+    async def acting_for(self, account: str | None) -> ReleaseContext:
+        """Return a copy whose kube and helm use the rights of a service account. Raises
         MissingAccount, ClusterUnreachable.
         """
         user = await self.rights.user_of(account or "")

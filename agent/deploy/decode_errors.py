@@ -14,8 +14,8 @@ from fleetctl.tools.helm import HelmCli, Release, TemplateFlags
 from fleetctl.tools.helm_errors import HelmFailed
 
 if TYPE_CHECKING:
-    from .apply import Work
-    from .context import Hands
+    from .apply import ReleaseWork
+    from .context import ReleaseContext
 
 _TEXTS = ("name", "namespace", "generateName")
 _MAPS = ("labels", "annotations")
@@ -26,10 +26,12 @@ def is_undecodable(why: ToolFailed) -> bool:
     return isinstance(why, HelmFailed) and "unable to decode" in why.said
 
 
-async def undecodable(hands: Hands, work: Work, prepared: Prepared, why: ToolFailed) -> FleetError:
+async def undecodable(
+    context: ReleaseContext, work: ReleaseWork, prepared: Prepared, why: ToolFailed
+) -> FleetError:
     """The error with the object and the field; `why` itself where no object shows it."""
     try:
-        text = await rendered(hands, work, prepared)
+        text = await rendered(context, work, prepared)
         found = await asyncio.to_thread(mistakes, text)
     except FleetError:
         return why
@@ -42,20 +44,20 @@ async def undecodable(hands: Hands, work: Work, prepared: Prepared, why: ToolFai
     )
 
 
-async def rendered(hands: Hands, work: Work, prepared: Prepared) -> bytes:
+async def rendered(context: ReleaseContext, work: ReleaseWork, prepared: Prepared) -> bytes:
     """What helm was given. Raises FleetError; empty where there is no helm to render it."""
     content = prepared.chart / "manifests.yaml"
     if content.exists():
         return await asyncio.to_thread(content.read_bytes)
-    if not isinstance(hands.helm, HelmCli):
+    if not isinstance(context.helm, HelmCli):
         return b""
     plan = work.plan
     flags = TemplateFlags(
         skip_schema=plan.skip_schema, disable_dns=plan.disable_dns, include_crds=False
     )
     release = Release(plan.release, plan.namespace)
-    return await hands.helm.template(
-        release, prepared.chart, prepared.values, prepared, flags, deadline=hands.seconds
+    return await context.helm.template(
+        release, prepared.chart, prepared.values, prepared, flags, deadline=context.seconds
     )
 
 

@@ -31,7 +31,7 @@ _APPLY = {"content-type": "application/apply-patch+yaml"}
 _PLURALS = {"Secret": "secrets", "ConfigMap": "configmaps"}
 
 
-class Copy(msgspec.Struct, frozen=True):
+class DownstreamCopy(msgspec.Struct, frozen=True):
     kind: str
     name: str
     content: Content
@@ -46,7 +46,7 @@ class Copy(msgspec.Struct, frozen=True):
 
 def opened(
     uplink: Uplink, document: Desired, bundle: DesiredBundle, *, is_there: bool
-) -> list[Copy]:
+) -> list[DownstreamCopy]:
     """What the manager has sealed for this bundle. Raises UsageError, RefusedError naming the
     object.
     """
@@ -67,7 +67,9 @@ def opened(
     return [_opened(uplink, document, bundle, one) for one in bundle.downstream]
 
 
-def _opened(uplink: Uplink, document: Desired, bundle: DesiredBundle, one: SealedObject) -> Copy:
+def _opened(
+    uplink: Uplink, document: Desired, bundle: DesiredBundle, one: SealedObject
+) -> DownstreamCopy:
     shown = f"{one.kind} {one.name}"
     if one.problem or one.kind not in _PLURALS:
         step = f"Make it there: `fleetctl apply -f` with {shown} in workspace {document.workspace}."
@@ -78,7 +80,7 @@ def _opened(uplink: Uplink, document: Desired, bundle: DesiredBundle, one: Seale
         )
     context = context_of(document.cluster_id, bundle.name, bundle.generation, one.kind, one.name)
     try:
-        return Copy(
+        return DownstreamCopy(
             one.kind,
             one.name,
             msgspec.json.decode(uplink.unsealed(context, one.sealed), type=Content),
@@ -92,7 +94,7 @@ def _opened(uplink: Uplink, document: Desired, bundle: DesiredBundle, one: Seale
         ) from why
 
 
-def places(copies: Iterable[Copy], namespace: str) -> tuple[str, ...]:
+def places(copies: Iterable[DownstreamCopy], namespace: str) -> tuple[str, ...]:
     """As the journal names them: KIND/NAMESPACE/NAME."""
     return tuple(f"{copy.kind}/{namespace}/{copy.name}" for copy in copies)
 
@@ -101,7 +103,7 @@ async def write(
     kube: Kube,
     bundle: BundleName,
     namespace: str,
-    copies: Sequence[Copy],
+    copies: Sequence[DownstreamCopy],
     leaving: Collection[BundleName] = (),
 ) -> None:
     """Those of a bundle in `leaving`, which is to be removed, are taken over. Raises Conflict for
@@ -133,7 +135,7 @@ async def write(
         )
 
 
-def _document(copy: Copy, bundle: BundleName, namespace: str) -> dict[str, Any]:
+def _document(copy: DownstreamCopy, bundle: BundleName, namespace: str) -> dict[str, Any]:
     meta = {"name": copy.name, "namespace": namespace, "labels": {MARK: bundle}}
     head = {"apiVersion": "v1", "kind": copy.kind, "metadata": meta}
     if copy.kind == "Secret":

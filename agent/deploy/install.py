@@ -24,33 +24,33 @@ from fleetctl.tools.helm_errors import NoKind, PendingOperation, RecordTaken
 
 from ..host.failpoints import failpoint
 from ..release import immutable, kept_namespaces, ownership
-from ..release.ownership import Claim, Taken
+from ..release.ownership import OwnershipClaim, OwnershipConflict
 from ..release.parts import releases_of
 from ..release.recovery import DEPLOYED
 from ..state.journal import Entry
 from . import apply, client_side_apply, downstream_resources, namespaces, remove, removed_apis
 from . import values_from as values
-from .apply import Change
-from .context import Hands
+from .apply import FlagChange
+from .context import ReleaseContext
 
 Run = Callable[[UpgradeFlags], Awaitable[Revision]]
 
 
-async def archive(hands: Hands, bundle: DesiredBundle) -> Path:
+async def archive(context: ReleaseContext, bundle: DesiredBundle) -> Path:
     """The bundle's archive on this disk, fetched when it is not there. Its bytes are what the
     signed document names (I3).
     """
-    path = hands.state_dir / "archives" / bundle.archive
+    path = context.state_dir / "archives" / bundle.archive
     if not path.exists():
-        await hands.uplink.archive(Digest(bundle.archive), bundle.size, path)
+        await context.uplink.archive(Digest(bundle.archive), bundle.size, path)
     return path
 
 
 async def planned(
-    hands: Hands, document: Desired, bundle: DesiredBundle, read: list[dict[str, Any]]
+    context: ReleaseContext, document: Desired, bundle: DesiredBundle, read: list[dict[str, Any]]
 ) -> RenderPlan:
     """What to run for the bundle. Raises UsageError, InvalidFile, WorkLimit."""
-    path = await archive(hands, bundle)
+    path = await archive(context, bundle)
     facts = Facts(
         cluster=document.cluster,
         workspace=document.workspace,
@@ -58,13 +58,15 @@ async def planned(
         annotations=document.annotations,
         values=document.values,
     )
-    return await hands.sandbox.plan(
+    return await context.sandbox.plan(
         path, bundle.options, facts, bundle=bundle.name, values_from=read
     )
 
 
 async def values_from(
-    hands: Hands, bundle: DesiredBundle, copied: Sequence[downstream_resources.Copy] = ()
+    context: ReleaseContext,
+    bundle: DesiredBundle,
+    copied: Sequence[downstream_resources.DownstreamCopy] = (),
 ) -> list[dict[str, Any]]:
     """What `helm.valuesFrom` names, read on this cluster now with the bundle's rights. Raises
     UsageError for what is not there.
@@ -72,43 +74,43 @@ async def values_from(
     if not values.references(bundle.options):
         return []
     namespace = release_of(bundle.options, bundle.name)[1]
-    return await values.read(await hands.kube_of(bundle), bundle.options, namespace, copied)
+    return await values.read(await context.kube_of(bundle), bundle.options, namespace, copied)
 
 
-async def install(hands: Hands, document: Desired, bundle: DesiredBundle) -> None:
+async def install(context: ReleaseContext, document: Desired, bundle: DesiredBundle) -> None:
     """Bring the bundle's release to its generation, with the bundle's rights. Raises FleetError;
     the journal says what was begun.
     """
-    hands = await hands.acting_for(bundle.options.service_account)
+    context = await context.acting_for(bundle.options.service_account)
     copied = downstream_resources.opened(
-        hands.uplink, document, bundle, is_there=hands.kube.is_there
+        context.uplink, document, bundle, is_there=context.kube.is_there
     )
-    read = await values_from(hands, bundle, copied)
+    read = await values_from(context, bundle, copied)
     with values.kept_out_of_errors([*read, *(copy.values() for copy in copied)]):
-        await _install(hands, document, bundle, read, copied)
+        await _install(context, document, bundle, read, copied)
 
 
 async def _install(
-    hands: Hands,
+    context: ReleaseContext,
     document: Desired,
     bundle: DesiredBundle,
     read: list[dict[str, Any]],
-    copied: list[downstream_resources.Copy],
+    copied: list[downstream_resources.DownstreamCopy],
 ) -> None:
-    made = await planned(hands, document, bundle, read)
-    workdir = hands.state_dir / "work" / bundle.name
-    old = hands.journal.entries.get(bundle.name)
+    made = await planned(context, document, bundle, read)
+    workdir = context.state_dir / "work" / bundle.name
+    old = context.journal.entries.get(bundle.name)
     release = Release(made.release, made.namespace)
     leaving = {tombstone.name for tombstone in document.tombstones}
-    _refuse_taken(hands, bundle, release, leaving)
+    _refuse_taken(context, bundle, release, leaving)
     if old and old.removing:
-        await remove.settle(hands, old)
+        await remove.settle(context, old)
     try:
         failpoint("before-prepare")
         work = await apply.shape(
-            hands, made, bundle.name, bundle.options, old or _before(hands, release, leaving)
+            context, made, bundle.name, bundle.options, old or _before(context, release, leaving)
         )
-        work.claim = _claim(hands, document, bundle, release)
+        work.claim = _claim(context, document, bundle, release)
         failpoint("after-prepare")
         kept, had = (
             downstream_resources.places(copied, release.namespace),
@@ -116,42 +118,49 @@ async def _install(
         )
         entry = _entry(bundle, document, old, release)
         begun = {"began": True, "parts": work.all, "copies": tuple(dict.fromkeys((*had, *kept)))}
-        hands.journal.put(msgspec.structs.replace(entry, **begun))
+        context.journal.put(msgspec.structs.replace(entry, **begun))
         failpoint("before-namespace")
-        if hands.kube.is_there:
+        if context.kube.is_there:
             await namespaces.prepare(
-                hands.kube, bundle.name, release.namespace, bundle.options, hands.rights.kube
+                context.kube, bundle.name, release.namespace, bundle.options, context.rights.kube
             )
         failpoint("after-namespace")
         await downstream_resources.write(
-            hands.kube, bundle.name, release.namespace, copied, leaving
+            context.kube, bundle.name, release.namespace, copied, leaving
         )
         failpoint("copies-written")
-        before = await remove.stated(hands, old, release)
-        in_use = await kept_namespaces.begin(hands, document, old, release)
+        before = await remove.stated(context, old, release)
+        in_use = await kept_namespaces.begin(context, document, old, release)
         failpoint("before-helm")
-        applied = await apply.apply(hands, work, partial(_upgrade, hands, bundle, document, old))
+        applied = await apply.apply(
+            context, work, partial(_upgrade, context, bundle, document, old)
+        )
         failpoint("after-helm")
         if in_use:
-            await kept_namespaces.end(hands, in_use, applied.manifest, release)
+            await kept_namespaces.end(context, in_use, applied.manifest, release)
         for number, (part, manifest) in enumerate(applied.manifests):
             await asyncio.to_thread(
-                hands.wanted.keep, bundle.name, manifest, part.namespace, part.name, more=number > 0
+                context.last_applied.keep,
+                bundle.name,
+                manifest,
+                part.namespace,
+                part.name,
+                more=number > 0,
             )
         failpoint("objects-kept")
-        await remove.sweep_moved(hands, release, before, applied.manifest)
-        known = hands.journal.entries[bundle.name].client_side
-        client_side = await client_side_apply.still_refused(hands.kube, known, applied.manifests)
-        if hands.settler.left(bundle.name):
-            await hands.settler.sweep(hands.kube, bundle.name, release, applied.manifest)
-        await downstream_resources.drop(hands.kube, bundle.name, set(had) - set(kept))
+        await remove.sweep_moved(context, release, before, applied.manifest)
+        known = context.journal.entries[bundle.name].client_side
+        client_side = await client_side_apply.still_refused(context.kube, known, applied.manifests)
+        if context.repair.left(bundle.name):
+            await context.repair.sweep(context.kube, bundle.name, release, applied.manifest)
+        await downstream_resources.drop(context.kube, bundle.name, set(had) - set(kept))
         failpoint("copies-dropped")
         done = {
             "began": False,
             "removing": False,
             "copies": kept,
             "client_side": client_side,
-            "values_digest": values.fingerprint(hands.state_dir, read),
+            "values_digest": values.fingerprint(context.state_dir, read),
             "applied": bundle.generation,
             "revision": applied.revision,
             "parts": work.new,
@@ -160,52 +169,60 @@ async def _install(
             "code": "",
             "failures": 0,
         }
-        hands.journal.put(msgspec.structs.replace(entry, **done))
+        context.journal.put(msgspec.structs.replace(entry, **done))
         failpoint("after-journal")
     finally:
         await asyncio.to_thread(shutil.rmtree, workdir, ignore_errors=True)
     if entry.former:
-        await remove.tidy(hands, document, bundle.name)
+        await remove.tidy(context, document, bundle.name)
 
 
 async def _upgrade(
-    hands: Hands,
+    context: ReleaseContext,
     bundle: DesiredBundle,
     document: Desired,
     old: Entry | None,
     release: Release,
     prepared: Prepared,
-    change: Change,
+    change: FlagChange,
 ) -> Revision:
     """One helm run of a bundle's release, or of a part of it, as `change` would have the flags."""
-    flags = change(flags_of(bundle, document, prepared, creates_namespace=not hands.kube.is_there))
-    if hands.kube.is_there and old is not None and old.began and not old.parts:
+    flags = change(
+        flags_of(bundle, document, prepared, creates_namespace=not context.kube.is_there)
+    )
+    if context.kube.is_there and old is not None and old.began and not old.parts:
         # A helm may have been cut off. None of ours is alive: this agent starts one at a time for a
         # release, and those of an agent before it are dead (agent/release/helm_lock.py).
-        done = await _settled(hands, release, bundle, flags.labels)
+        done = await _settled(context, release, bundle, flags.labels)
         if done is not None:
             return done
-    deadline = hands.seconds + flags.longest
+    deadline = context.seconds + flags.longest
 
-    run = _runner(hands, bundle, release, prepared, deadline)
+    run = _runner(context, bundle, release, prepared, deadline)
 
     async def taking() -> Revision:
-        if not hands.kube.is_there:
+        if not context.kube.is_there:
             return await run(flags)
-        claim = _claim(hands, document, bundle, release)
+        claim = _claim(context, document, bundle, release)
         return await ownership.upgrade(
-            run, hands.kube, flags, claim, is_new=old is None or not old.applied
+            run, context.kube, flags, claim, is_new=old is None or not old.applied
         )
 
     drift = bundle.options.correct_drift or CorrectDrift()
     correcting = bool(drift.enabled and old and old.applied >= bundle.generation and not old.began)
     force = flags.force or (correcting and bool(drift.force))
     keeps = bool(drift.keep_fail_history) or not correcting
-    return await immutable.carried_out(hands.kube, release, taking, force=force, keep_failed=keeps)
+    return await immutable.carried_out(
+        context.kube, release, taking, force=force, keep_failed=keeps
+    )
 
 
 def _runner(
-    hands: Hands, bundle: DesiredBundle, release: Release, prepared: Prepared, deadline: float
+    context: ReleaseContext,
+    bundle: DesiredBundle,
+    release: Release,
+    prepared: Prepared,
+    deadline: float,
 ) -> Run:
     """A helm run that repairs the release's records, or applies client-side, where helm refuses
     without that.
@@ -213,12 +230,12 @@ def _runner(
 
     async def once(flags: UpgradeFlags) -> Revision:
         try:
-            return await hands.helm.upgrade(
+            return await context.helm.upgrade(
                 release, prepared.chart, prepared.values, flags, deadline=deadline
             )
         except PendingOperation:
-            await hands.settler.settle(hands.kube, bundle.name, release)
-            return await hands.helm.upgrade(
+            await context.repair.settle(context.kube, bundle.name, release)
+            return await context.helm.upgrade(
                 release, prepared.chart, prepared.values, flags, deadline=deadline
             )
 
@@ -226,34 +243,34 @@ def _runner(
         try:
             return await once(flags)
         except NoKind:
-            if not hands.kube.is_there or not await removed_apis.repair(hands.kube, release):
+            if not context.kube.is_there or not await removed_apis.repair(context.kube, release):
                 raise
         except RecordTaken:
-            if not hands.kube.is_there or not await removed_apis.drop_unreadable(
-                hands.kube, release
+            if not context.kube.is_there or not await removed_apis.drop_unreadable(
+                context.kube, release
             ):
                 raise
         return await once(flags)
 
     def note(found: list[str]) -> None:
-        entry = hands.journal.entries[bundle.name]
-        hands.journal.put(msgspec.structs.replace(entry, client_side=tuple(found)))
+        entry = context.journal.entries[bundle.name]
+        context.journal.put(msgspec.structs.replace(entry, client_side=tuple(found)))
 
     async def run(flags: UpgradeFlags) -> Revision:
-        known = bool(hands.journal.entries[bundle.name].client_side)
+        known = bool(context.journal.entries[bundle.name].client_side)
         return await client_side_apply.upgrade(repaired, release, flags, known, note)
 
     return run
 
 
 async def _settled(
-    hands: Hands, release: Release, bundle: DesiredBundle, labels: Mapping[str, str]
+    context: ReleaseContext, release: Release, bundle: DesiredBundle, labels: Mapping[str, str]
 ) -> Revision | None:
     """Put right what a cut-off helm has left. The revision when it had ended well and only this
     agent does not know: running it again would run its hooks again, and charts that make passwords
     would make others.
     """
-    records = await hands.settler.settle(hands.kube, bundle.name, release)
+    records = await context.repair.settle(context.kube, bundle.name, release)
     if (
         not records
         or records[0].status != DEPLOYED
@@ -266,7 +283,7 @@ async def _settled(
     )
     if (records[0].order, records[0].digest) != wanted:
         return None
-    text = await hands.helm.manifest(release, deadline=hands.seconds)
+    text = await context.helm.manifest(release, deadline=context.seconds)
     return Revision(records[0].version, DEPLOYED, "", text.decode())
 
 
@@ -302,11 +319,13 @@ def flags_of(
     )
 
 
-def _claim(hands: Hands, document: Desired, bundle: DesiredBundle, release: Release) -> Claim:
+def _claim(
+    context: ReleaseContext, document: Desired, bundle: DesiredBundle, release: Release
+) -> OwnershipClaim:
     """Of two bundles that name one release, the one before has it."""
-    held = remove.holders(hands) | remove.holders(hands, but=bundle.name)
+    held = remove.holders(context) | remove.holders(context, but=bundle.name)
     leaving = {tombstone.name for tombstone in document.tombstones}
-    return Claim(
+    return OwnershipClaim(
         bundle.name,
         release,
         held,
@@ -346,12 +365,12 @@ def _former(old: Entry | None, release: Release) -> tuple[tuple[str, str], ...]:
     return tuple(dict.fromkeys((one.name, one.namespace) for one in had if one != release))
 
 
-def _before(hands: Hands, release: Release, leaving: set[BundleName]) -> Entry | None:
+def _before(context: ReleaseContext, release: Release, leaving: set[BundleName]) -> Entry | None:
     """What has the release under another name that is given up: the bundle was renamed, and goes on
     as what it was. Its objects keep their parts, and what others own in them stays as it is.
     """
-    holder = remove.holders(hands).get(release)
-    entry = hands.journal.entries.get(holder) if holder in leaving else None
+    holder = remove.holders(context).get(release)
+    entry = context.journal.entries.get(holder) if holder in leaving else None
     if (
         entry is None
         or entry.removing
@@ -362,15 +381,15 @@ def _before(hands: Hands, release: Release, leaving: set[BundleName]) -> Entry |
 
 
 def _refuse_taken(
-    hands: Hands, bundle: DesiredBundle, release: Release, leaving: set[BundleName]
+    context: ReleaseContext, bundle: DesiredBundle, release: Release, leaving: set[BundleName]
 ) -> None:
     """Two bundles that claim one release: the first keeps it, unless it is to be removed. Raises
     Taken.
     """
-    holder = remove.holders(hands, but=bundle.name).get(release)
-    if holder is not None and (holder not in leaving or hands.journal.entries[holder].removing):
+    holder = remove.holders(context, but=bundle.name).get(release)
+    if holder is not None and (holder not in leaving or context.journal.entries[holder].removing):
         step = "Give one of them another helm.releaseName or namespace."
-        raise Taken(
+        raise OwnershipConflict(
             f"{release} belongs to bundle {holder} already",
             subject=f"bundle {bundle.name}",
             next_step=step,

@@ -17,7 +17,7 @@ from typing import Any
 from fleetctl.core.model.errors import NotFound, ToolFailed
 from fleetctl.tools.field_substitution import Substitute, key_of, lookup, projected, steps_of
 
-from ..drift.diff import MISSING, Change, differences, stated
+from ..drift.diff import MISSING, FieldChange, differences, stated
 from ..drift.field_owners import of_controllers
 from ..drift.ignore_rules import Rules
 from ..kube.client import Kube
@@ -102,7 +102,7 @@ def _controlled(item: dict[str, Any], live: dict[str, Any]) -> list[str]:
     found = stated(item, differences(item, live))
     there, replicas = lookup(live, ["spec", "replicas"])
     if there and not lookup(item, ["spec", "replicas"])[0]:
-        found.append(Change("/spec/replicas", MISSING, replicas))
+        found.append(FieldChange("/spec/replicas", MISSING, replicas))
     return sorted(of_controllers(live, found))
 
 

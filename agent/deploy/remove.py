@@ -29,14 +29,14 @@ from ..host.log import event
 from ..kube.client import Kube
 from ..kube.errors import Forbidden
 from ..release import ownership, records
-from ..release.ownership import Live
+from ..release.ownership import LiveObject
 from ..release.parts import releases_of
-from ..release.records import Record, Ref
+from ..release.records import ObjectRef, ReleaseRecord
 from ..state.journal import Entry
 from . import downstream_resources, namespaces, removed_apis
 
 if TYPE_CHECKING:
-    from .context import Hands
+    from .context import ReleaseContext
 
 # how long the first look at what should be gone may take, and each later one
 PATIENCE = (10.0, 2.0)
@@ -54,25 +54,29 @@ _ORDER = (  # noqa: SIM905 - as a list it would be a page
 _RANK = {kind: rank for rank, kind in enumerate(_ORDER)}
 
 
-class Remains(FleetError):
+class ObjectsRemain(FleetError):
     """What was deleted is still there."""
 
     code = "removal"
 
 
 async def remove(
-    hands: Hands, document: Desired, tombstone: Tombstone, *, patience: float = PATIENCE[0]
+    context: ReleaseContext,
+    document: Desired,
+    tombstone: Tombstone,
+    *,
+    patience: float = PATIENCE[0],
 ) -> None:
     """Everything of the bundle, or with `keep_resources` only helm's records. Raises Remains when
     objects do not go within `patience` seconds; calling it again goes on from there.
     """
-    entry = hands.journal.entries.get(tombstone.name)
+    entry = context.journal.entries.get(tombstone.name)
     mine = [*releases_of(entry), *former_of(entry)] if entry else []
     if entry is not None and mine:
         # What a release record lists is deleted with the rights that wrote the record: who may
         # change it may not have ours.
-        hands = await hands.acting_for(tombstone.service_account or entry.account)
-        hands.journal.put(
+        context = await context.acting_for(tombstone.service_account or entry.account)
+        context.journal.put(
             msgspec.structs.replace(
                 entry,
                 began=True,
@@ -83,7 +87,7 @@ async def remove(
         )
         failpoint("before-uninstall")
         for release in mine:
-            if release in _held_by_others(hands, entry.bundle):
+            if release in _held_by_others(context, entry.bundle):
                 event(
                     "the release stays",
                     bundle=entry.bundle,
@@ -91,22 +95,22 @@ async def remove(
                     reason="another bundle has it now",
                 )
             elif tombstone.keep_resources:
-                if hands.kube.is_there:
-                    await records.forget(hands.kube, release)
+                if context.kube.is_there:
+                    await records.forget(context.kube, release)
             else:
-                await _take_away(hands, document, entry, release, patience)
+                await _take_away(context, document, entry, release, patience)
         failpoint("after-uninstall")
-        if hands.kube.is_there and not tombstone.keep_resources:
+        if context.kube.is_there and not tombstone.keep_resources:
             known = entry.copies or (
-                await downstream_resources.find(hands.kube, entry.bundle, entry.namespace)
+                await downstream_resources.find(context.kube, entry.bundle, entry.namespace)
                 if not entry.archive
                 else ()
             )
-            await downstream_resources.drop(hands.kube, entry.bundle, known)
-            await _leave(hands, document, entry, patience)
-    hands.wanted.drop(tombstone.name)
+            await downstream_resources.drop(context.kube, entry.bundle, known)
+            await _leave(context, document, entry, patience)
+    context.last_applied.drop(tombstone.name)
     failpoint("removal-before-journal")
-    hands.journal.put(
+    context.journal.put(
         Entry(
             bundle=tombstone.name,
             removed=True,
@@ -118,56 +122,58 @@ async def remove(
 
 
 async def tidy(
-    hands: Hands, document: Desired, bundle: BundleName, *, patience: float = PATIENCE[0]
+    context: ReleaseContext, document: Desired, bundle: BundleName, *, patience: float = PATIENCE[0]
 ) -> None:
     """The releases that the bundle had under other names: what the present one did not take over
     goes. Raises Remains.
     """
-    entry = hands.journal.entries[bundle]
-    hands = await hands.acting_for(entry.account)
+    entry = context.journal.entries[bundle]
+    context = await context.acting_for(entry.account)
     for release in former_of(entry):
         failpoint("before-old-release")
-        if release not in _held_by_others(hands, bundle) and release not in releases_of(entry):
-            await _take_away(hands, document, entry, release, patience)
-            if release.namespace != entry.namespace and hands.kube.is_there:
+        if release not in _held_by_others(context, bundle) and release not in releases_of(entry):
+            await _take_away(context, document, entry, release, patience)
+            if release.namespace != entry.namespace and context.kube.is_there:
                 await _leave(
-                    hands,
+                    context,
                     document,
                     msgspec.structs.replace(entry, namespace=release.namespace),
                     patience,
                 )
         failpoint("after-old-release")
-    hands.journal.put(msgspec.structs.replace(hands.journal.entries[bundle], former=()))
+    context.journal.put(msgspec.structs.replace(context.journal.entries[bundle], former=()))
 
 
-async def settle(hands: Hands, old: Entry, patience: float = PATIENCE[0]) -> None:
+async def settle(context: ReleaseContext, old: Entry, patience: float = PATIENCE[0]) -> None:
     """Before a bundle is installed whose removal had begun: nothing of it may still be going, or it
     would go after it was applied. Objects that are left keep their marks and are taken up again
     (agent/release/repair.py sees to the records). Raises Remains.
     """
-    if not hands.kube.is_there:
+    if not context.kube.is_there:
         return
     for release in releases_of(old):
-        refs = {*_stated(await records.read(hands.kube, release)), *_kept(hands, old)}
-        going = [live for live in await ownership.look(hands.kube, refs) if live.deleting]
-        await _gone(hands.kube, going, release, patience)
-        await hands.settler.settle(hands.kube, old.bundle, release)
+        refs = {*_stated(await records.read(context.kube, release)), *_kept(context, old)}
+        going = [live for live in await ownership.look(context.kube, refs) if live.deleting]
+        await _gone(context.kube, going, release, patience)
+        await context.repair.settle(context.kube, old.bundle, release)
 
 
-async def stated(hands: Hands, old: Entry | None, release: Release) -> tuple[Ref, ...]:
+async def stated(
+    context: ReleaseContext, old: Entry | None, release: Release
+) -> tuple[ObjectRef, ...]:
     """The objects that the release was applied with last; none for a new one."""
     if (
         old is None
         or (old.release, old.namespace) != (release.name, release.namespace)
-        or not hands.kube.is_there
+        or not context.kube.is_there
     ):
         return ()
-    kept = await asyncio.to_thread(hands.wanted.get, old.bundle)
+    kept = await asyncio.to_thread(context.last_applied.get, old.bundle)
     return records.refs_of(kept.objects, old.namespace) if kept else ()
 
 
 async def sweep_moved(
-    hands: Hands, release: Release, before: Collection[Ref], manifest: str
+    context: ReleaseContext, release: Release, before: Collection[ObjectRef], manifest: str
 ) -> None:
     """After an upgrade: delete what the release stated before, does not state now, and helm left
     because of its API version.
@@ -176,38 +182,40 @@ async def sweep_moved(
         now = records.refs_of(
             await asyncio.to_thread(documents, manifest.encode()), release.namespace
         )
-        await delete(hands.kube, await removed_apis.sweep(hands.kube, release, before, now))
+        await delete(context.kube, await removed_apis.sweep(context.kube, release, before, now))
 
 
 def former_of(entry: Entry) -> list[Release]:
     return [Release(name, namespace) for name, namespace in entry.former]
 
 
-def holders(hands: Hands, *, but: BundleName | None = None) -> dict[Release, BundleName]:
+def holders(context: ReleaseContext, *, but: BundleName | None = None) -> dict[Release, BundleName]:
     """Every release of this agent, former ones too, and the bundle that has it; `but` one
     bundle's.
     """
-    entries = [e for e in hands.journal.entries.values() if e.bundle != but]
+    entries = [e for e in context.journal.entries.values() if e.bundle != but]
     former = {release: e.bundle for e in entries for release in former_of(e)}
     return former | {release: e.bundle for e in entries for release in releases_of(e)}
 
 
-def _held_by_others(hands: Hands, bundle: BundleName) -> Collection[Release]:
-    return holders(hands, but=bundle)
+def _held_by_others(context: ReleaseContext, bundle: BundleName) -> Collection[Release]:
+    return holders(context, but=bundle)
 
 
 async def _take_away(
-    hands: Hands, document: Desired, entry: Entry, release: Release, patience: float
+    context: ReleaseContext, document: Desired, entry: Entry, release: Release, patience: float
 ) -> None:
-    if not hands.kube.is_there:
-        await hands.helm.uninstall(release, deadline=hands.seconds)
+    if not context.kube.is_there:
+        await context.helm.uninstall(release, deadline=context.seconds)
         return
-    held = await records.read(hands.kube, release)
+    held = await records.read(context.kube, release)
     latest = held[-1].refs if held else ()
-    found = await removed_apis.look(hands.kube, latest)
-    older = await removed_apis.look(hands.kube, (_stated(held) | _left(hands, entry)) - set(latest))
+    found = await removed_apis.look(context.kube, latest)
+    older = await removed_apis.look(
+        context.kube, (_stated(held) | _left(context, entry)) - set(latest)
+    )
     spaces = {live.ref.name for live in [*found, *older] if live.ref.kind == "Namespace"}
-    used = {name for name in spaces if await _is_used(hands, document, entry, release, name)}
+    used = {name for name in spaces if await _is_used(context, document, entry, release, name)}
     spared = {
         live.ref
         for live in [*found, *older]
@@ -220,7 +228,7 @@ async def _take_away(
         if live.owner == release and not live.keep and live.ref not in spared
     ]
     if held and held[-1].status != _GONE and not foreign:
-        await _uninstall(hands, release, going)
+        await _uninstall(context, release, going)
     else:
         if foreign:
             first = f"{foreign[0].ref} ({foreign[0].owner or 'no release'})"
@@ -231,26 +239,26 @@ async def _take_away(
                 objects=len(foreign),
                 first=first,
             )
-        await delete(hands.kube, going)
+        await delete(context.kube, going)
     failpoint("objects-deleted")
-    await _gone(hands.kube, going, release, patience)
-    await hands.settler.sweep(hands.kube, entry.bundle, release, "")
-    await records.forget(hands.kube, release)
+    await _gone(context.kube, going, release, patience)
+    await context.repair.sweep(context.kube, entry.bundle, release, "")
+    await records.forget(context.kube, release)
 
 
-async def _uninstall(hands: Hands, release: Release, going: list[Live]) -> None:
+async def _uninstall(context: ReleaseContext, release: Release, going: list[LiveObject]) -> None:
     """Uninstall by helm, which runs the hooks. helm deletes all objects or fails without a cause:
     then its record is repaired from kinds that the cluster does not serve any more, and where that
     is not it, the objects go one by one, so that the error names one.
     """
     try:
-        await hands.helm.uninstall(release, deadline=hands.seconds, keep_record=True)
+        await context.helm.uninstall(release, deadline=context.seconds, keep_record=True)
         return
     except HelmFailed as why:
-        if not await removed_apis.repair(hands.kube, release) and not _is_without_cause(why):
+        if not await removed_apis.repair(context.kube, release) and not _is_without_cause(why):
             raise
     try:
-        await hands.helm.uninstall(release, deadline=hands.seconds, keep_record=True)
+        await context.helm.uninstall(release, deadline=context.seconds, keep_record=True)
     except HelmFailed as why:
         if not _is_without_cause(why):
             raise
@@ -259,7 +267,7 @@ async def _uninstall(hands: Hands, release: Release, going: list[Live]) -> None:
             release=release,
             reason=why.summary,
         )
-        await delete(hands.kube, going)
+        await delete(context.kube, going)
 
 
 def _is_without_cause(why: HelmFailed) -> bool:
@@ -269,38 +277,38 @@ def _is_without_cause(why: HelmFailed) -> bool:
     return "failed to delete release" in why.said or is_refused_by_form(why.said)
 
 
-def _left(hands: Hands, entry: Entry) -> set[Ref]:
+def _left(context: ReleaseContext, entry: Entry) -> set[ObjectRef]:
     """What this machine knows of the bundle: what was applied last, and what runs that were cut off
     may have made.
     """
     left = [
-        Ref(one.api_version, one.kind, one.namespace, one.name)
-        for one in hands.settler.left(entry.bundle)
+        ObjectRef(one.api_version, one.kind, one.namespace, one.name)
+        for one in context.repair.left(entry.bundle)
     ]
-    return {*_kept(hands, entry), *left}
+    return {*_kept(context, entry), *left}
 
 
-def _stated(held: Iterable[Record]) -> set[Ref]:
+def _stated(held: Iterable[ReleaseRecord]) -> set[ObjectRef]:
     return {ref for record in held for ref in record.refs}
 
 
-def _kept(hands: Hands, entry: Entry) -> tuple[Ref, ...]:
-    kept = hands.wanted.get(entry.bundle)
+def _kept(context: ReleaseContext, entry: Entry) -> tuple[ObjectRef, ...]:
+    kept = context.last_applied.get(entry.bundle)
     return records.refs_of(kept.objects, entry.namespace) if kept else ()
 
 
 async def _is_used(
-    hands: Hands, document: Desired, entry: Entry, release: Release, namespace: str
+    context: ReleaseContext, document: Desired, entry: Entry, release: Release, namespace: str
 ) -> bool:
     """Whether others than the release are in the namespace: another bundle, the bundle's own new
     release, or a release of anybody.
     """
     if namespaces.is_protected(namespace) or namespaces.users(
-        hands.journal.entries.values(), document, entry.bundle, namespace
+        context.journal.entries.values(), document, entry.bundle, namespace
     ):
         return True
     own = {r for r in [*releases_of(entry), *former_of(entry)] if r.namespace == namespace}
-    now = hands.journal.entries.get(entry.bundle)
+    now = context.journal.entries.get(entry.bundle)
     if (
         now is not None
         and not now.removing
@@ -309,12 +317,12 @@ async def _is_used(
     ):
         return True
     try:
-        return bool(await namespaces.others(hands.rights.kube, namespace, {r.name for r in own}))
+        return bool(await namespaces.others(context.rights.kube, namespace, {r.name for r in own}))
     except Forbidden:  # what may not be looked at is helm's to judge
         return False
 
 
-async def delete(kube: Kube, going: Iterable[Live]) -> None:
+async def delete(kube: Kube, going: Iterable[LiveObject]) -> None:
     """In the order in which helm does; what is gone already is no error."""
     body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
     for live in sorted(going, key=lambda one: (_RANK.get(one.ref.kind, -1), one.ref)):
@@ -330,7 +338,7 @@ async def delete(kube: Kube, going: Iterable[Live]) -> None:
             continue
 
 
-async def _gone(kube: Kube, going: Iterable[Live], release: Release, patience: float) -> None:
+async def _gone(kube: Kube, going: Iterable[LiveObject], release: Release, patience: float) -> None:
     """Returns when none of `going` is there any more. Raises Remains naming the first, and what
     holds it.
     """
@@ -352,7 +360,7 @@ async def _gone(kube: Kube, going: Iterable[Live], release: Release, patience: f
         pause = min(_SLOW[1], pause * 2)
 
 
-def remains(left: list[Live]) -> Remains:
+def remains(left: list[LiveObject]) -> ObjectsRemain:
     """The error for objects that do not go."""
     first = next((live for live in left if live.finalizers), left[0])
     why = (
@@ -370,12 +378,12 @@ def remains(left: list[Live]) -> Remains:
         if first.finalizers
         else "Wait."
     )
-    return Remains(
+    return ObjectsRemain(
         f"{first.ref} is deleted and {why}{more}", subject=str(first.ref), next_step=step
     )
 
 
-async def _remains(kube: Kube, left: list[Live]) -> Remains:
+async def _remains(kube: Kube, left: list[LiveObject]) -> ObjectsRemain:
     """As `remains`; of a namespace with what is in its way, which only the API server knows."""
     space = next((live for live in left if live.ref.kind == "Namespace"), None)
     found = await namespaces.get(kube, space.ref.name) if space else None
@@ -383,24 +391,26 @@ async def _remains(kube: Kube, left: list[Live]) -> Remains:
         return remains(left)
     name = found["metadata"]["name"]
     step = f"Look at what is in it (kubectl get namespace {name} -o yaml)."
-    return Remains(
+    return ObjectsRemain(
         f"namespace {name} is deleted and {namespaces.why_it_stays(found)}",
         subject=f"namespace {name}",
         next_step=step,
     )
 
 
-async def _leave(hands: Hands, document: Desired, entry: Entry, patience: float) -> None:
+async def _leave(context: ReleaseContext, document: Desired, entry: Entry, patience: float) -> None:
     """The namespace after its release. Raises Remains when it was deleted and does not go."""
-    used = namespaces.users(hands.journal.entries.values(), document, entry.bundle, entry.namespace)
-    if not await namespaces.leave(hands.kube, entry, used, hands.rights.kube):
+    used = namespaces.users(
+        context.journal.entries.values(), document, entry.bundle, entry.namespace
+    )
+    if not await namespaces.leave(context.kube, entry, used, context.rights.kube):
         return
     end, pause = time.monotonic() + patience, _SLOW[0]
-    while (found := await namespaces.get(hands.rights.kube, entry.namespace)) is not None:
+    while (found := await namespaces.get(context.rights.kube, entry.namespace)) is not None:
         if time.monotonic() >= end:
             step = f"Look at what is in it (kubectl get namespace {entry.namespace} -o yaml)."
             said = namespaces.why_it_stays(found)
-            raise Remains(
+            raise ObjectsRemain(
                 f"namespace {entry.namespace} is deleted and {said}",
                 subject=f"namespace {entry.namespace}",
                 next_step=step,

@@ -32,8 +32,8 @@ from ..host.failpoints import failpoint
 from ..host.log import event
 from ..kube.client import Kube
 from ..release import ownership, records
-from ..release.ownership import Live
-from ..release.records import Ref
+from ..release.ownership import LiveObject
+from ..release.records import ObjectRef
 
 _GZIP = 31
 _MOST_JSON = 64 * 1024 * 1024
@@ -121,7 +121,7 @@ async def repair(kube: Kube, release: Release) -> bool:
     return repaired
 
 
-async def look(kube: Kube, refs: Iterable[Ref]) -> list[Live]:
+async def look(kube: Kube, refs: Iterable[ObjectRef]) -> list[LiveObject]:
     """Those of `refs` that exist, also under another version than the one stated when that is not
     served any more: helm, whose discovery may be ten minutes old, takes a version that is gone for
     an object that is gone. Raises as `ownership.look`.
@@ -134,7 +134,7 @@ async def look(kube: Kube, refs: Iterable[Ref]) -> list[Live]:
     )
 
 
-async def look_moved(kube: Kube, refs: Iterable[Ref]) -> list[Live]:
+async def look_moved(kube: Kube, refs: Iterable[ObjectRef]) -> list[LiveObject]:
     """Those of `refs` whose version is not served any more and that exist under another one."""
     served, refs = Served(kube), list(refs)
     moved = [
@@ -151,8 +151,8 @@ async def look_moved(kube: Kube, refs: Iterable[Ref]) -> list[Live]:
 
 
 async def sweep(
-    kube: Kube, release: Release, before: Iterable[Ref], now: Iterable[Ref]
-) -> list[Live]:
+    kube: Kube, release: Release, before: Iterable[ObjectRef], now: Iterable[ObjectRef]
+) -> list[LiveObject]:
     """After an upgrade: what the release stated before and does not state now, and helm left
     because of its version.
     """
@@ -161,7 +161,7 @@ async def sweep(
     return [live for live in found if live.owner == release and not live.keep]
 
 
-def _key(ref: Ref) -> tuple[str, str, str, str]:
+def _key(ref: ObjectRef) -> tuple[str, str, str, str]:
     return ref.api_version.rpartition("/")[0], ref.kind, ref.namespace, ref.name
 
 

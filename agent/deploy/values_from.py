@@ -26,7 +26,7 @@ from fleetctl.core.model.options import KeyRef, Options, ValuesFrom
 
 from ..kube.client import Kube
 from ..state.secret_masking import code_of, key_of
-from .downstream_resources import Copy
+from .downstream_resources import DownstreamCopy
 
 _LEAST_CUT = 3  # a shorter value is in every other word, and no secret
 _CUT = "***"
@@ -49,7 +49,7 @@ def references(options: Options) -> list[ValuesFrom]:
 
 
 async def read(
-    kube: Kube, options: Options, namespace: str, copied: Sequence[Copy] = ()
+    kube: Kube, options: Options, namespace: str, copied: Sequence[DownstreamCopy] = ()
 ) -> list[dict[str, Any]]:
     """The values in the order in which they are merged; `namespace` where a reference names none.
     `copied`: what the bundle itself brings into `namespace` (`downstreamResources`), which is
@@ -79,7 +79,7 @@ def refs_of(entry: ValuesFrom) -> list[tuple[str, KeyRef]]:
 
 
 async def _one(
-    kube: Kube, kind: str, ref: KeyRef, namespace: str, copied: Sequence[Copy]
+    kube: Kube, kind: str, ref: KeyRef, namespace: str, copied: Sequence[DownstreamCopy]
 ) -> dict[str, Any]:
     """A ConfigMap's or Secret's values, read in this cluster. Raises UsageError when it is not
     there or holds no map.

@@ -24,7 +24,7 @@ from fleetctl.tools.helm import HelmCli, Release
 from .. import config
 from ..kube.client import Kube
 from ..kube.impersonation import Rights
-from ..release.recovery import LEAVING, PENDING, Record, list_releases, places_of
+from ..release.recovery import LEAVING, PENDING, RecordHeader, list_releases, places_of
 from ..state.journal import Entry
 from .finding import Finding, asked, failed
 
@@ -207,9 +207,9 @@ async def _releases(kube: Kube, held: Held) -> list[Finding]:
     return hanging(listing.records)
 
 
-def hanging(records: Iterable[Record]) -> list[Finding]:
+def hanging(records: Iterable[RecordHeader]) -> list[Finding]:
     """Pure: pending and half removed ones, by name."""
-    newest: dict[tuple[str, str], Record] = {}
+    newest: dict[tuple[str, str], RecordHeader] = {}
     for record in records:
         if record.place not in newest or record.version > newest[record.place].version:
             newest[record.place] = record

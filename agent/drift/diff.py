@@ -64,7 +64,7 @@ class Missing:
 MISSING = Missing()
 
 
-class Change(NamedTuple):
+class FieldChange(NamedTuple):
     """At this JSON pointer Git wants one value and the cluster has another."""
 
     pointer: str
@@ -81,22 +81,22 @@ def differences(wanted: Json, live: Json) -> dict[str, Any]:
     return found
 
 
-def changes(would_be: Json, live: Json) -> list[Change]:
+def changes(would_be: Json, live: Json) -> list[FieldChange]:
     """What applying again would change, the API server's own bookkeeping left out."""
-    found: list[Change] = []
+    found: list[FieldChange] = []
     _changes(_stripped(would_be), _stripped(live), "", found)
     return found
 
 
-def stated(wanted: Json, differing: dict[str, Any]) -> list[Change]:
+def stated(wanted: Json, differing: dict[str, Any]) -> list[FieldChange]:
     """What `differences` found, with what is wanted there: for where no dry run is to be had."""
     return [
-        Change(pointer, _at(_as_kept(wanted), pointer), MISSING if live is None else live)
+        FieldChange(pointer, _at(_as_kept(wanted), pointer), MISSING if live is None else live)
         for pointer, live in differing.items()
     ]
 
 
-def shown(kind: str, found: Sequence[Change]) -> list[Difference]:
+def shown(kind: str, found: Sequence[FieldChange]) -> list[Difference]:
     """For people: at most 20, values cut, those of a Secret not at all."""
     return [
         Difference(pointer=c.pointer, wanted=_text(kind, c, c.wanted), live=_text(kind, c, c.live))
@@ -104,7 +104,7 @@ def shown(kind: str, found: Sequence[Change]) -> list[Difference]:
     ]
 
 
-def sentence(kind: str, found: Sequence[Change]) -> str:
+def sentence(kind: str, found: Sequence[FieldChange]) -> str:
     """The first changes with both values: `data.greeting is "hello", Git has "good evening"`.
     Values of a Secret are not shown.
     """
@@ -113,7 +113,7 @@ def sentence(kind: str, found: Sequence[Change]) -> str:
     return "; ".join(parts) + (f"; and {more} more" if more else "")
 
 
-def _versus(kind: str, change: Change) -> str:
+def _versus(kind: str, change: FieldChange) -> str:
     field = dotted(change.pointer)
     if _is_secret(kind, change.pointer):
         if change.live is MISSING or change.wanted is MISSING:
@@ -142,7 +142,7 @@ def dotted(pointer: str) -> str:
     return shown.removeprefix(".")
 
 
-def patch(kind: str, found: Iterable[Change]) -> str:
+def patch(kind: str, found: Iterable[FieldChange]) -> str:
     """The merge patch that would put it right, as Fleet shows it; in a list the items stand by
     their number. At most 2 KiB.
     """
@@ -179,7 +179,7 @@ def _is_secret(kind: str, pointer: str) -> bool:
     )
 
 
-def _text(kind: str, change: Change, value: Any) -> str:
+def _text(kind: str, change: FieldChange, value: Any) -> str:
     """A value as JSON in at most 240 characters, "" for one that is not there."""
     if value is MISSING:
         return ""
@@ -223,7 +223,7 @@ def _at(item: Any, pointer: str) -> Any:
     return item
 
 
-def _changes(would_be: Any, live: Any, path: str, found: list[Change]) -> None:
+def _changes(would_be: Any, live: Any, path: str, found: list[FieldChange]) -> None:
     if isinstance(would_be, dict) and isinstance(live, dict):
         for key in [*would_be, *(k for k in live if k not in would_be)]:
             _changes(
@@ -237,7 +237,7 @@ def _changes(would_be: Any, live: Any, path: str, found: list[Change]) -> None:
         for at, one, other in pairs:
             _changes(one, other, pointer_to(path, at), found)
     elif would_be != live or type(would_be) is not type(live):
-        found.append(Change(path, would_be, live))
+        found.append(FieldChange(path, would_be, live))
 
 
 def _paired(would_be: list[Any], live: list[Any]) -> list[tuple[int, Any, Any]] | None:

@@ -21,8 +21,8 @@ from fleetctl.core.model.errors import ClusterUnreachable, ToolFailed
 from ..kube.client import Kube
 from ..kube.errors import Forbidden, Throttled
 from ..kube.ratelimit import Bucket
-from ..state.last_applied import Place
-from .diff import Change, changes
+from ..state.last_applied import ObjectKey
+from .diff import FieldChange, changes
 
 Json = dict[str, Any]
 _RATE, _BURST = 5.0, 30.0
@@ -32,13 +32,13 @@ _TRIES = 3
 
 
 @dataclass(frozen=True)
-class Verdict:
+class DryRunResult:
     """`found`: what applying again would change; None where no dry run is to be had, until the
     clock says `until`.
     """
 
     about: Hashable
-    found: list[Change] | None
+    found: list[FieldChange] | None
     until: float = float("inf")
 
 
@@ -48,12 +48,12 @@ class DryRun:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._bucket = Bucket(_RATE, _BURST, clock)
-        self._known: dict[tuple[str, Place], Verdict] = {}
+        self._known: dict[tuple[str, ObjectKey], DryRunResult] = {}
         self._refused: dict[tuple[str, str, str], float] = {}
 
     async def changes(
-        self, kube: Kube, place: Place, wanted: Json, live: Json, differing: Json
-    ) -> list[Change] | None:
+        self, kube: Kube, place: ObjectKey, wanted: Json, live: Json, differing: Json
+    ) -> list[FieldChange] | None:
         """What would change; None when the cluster refuses to say. Raises NotFound (it is gone by
         now), Throttled.
         """
@@ -68,16 +68,18 @@ class DryRun:
         if self._refused.get((kube.user, place.api_version, place.kind), 0.0) > self._clock():
             return None
         found = await self._ask(kube, place, wanted, live)
-        self._known[key] = Verdict(
+        self._known[key] = DryRunResult(
             about, found, float("inf") if found is not None else self._clock() + _OBJECT_SECONDS
         )
         return found
 
-    def settled(self, kube: Kube, place: Place) -> None:
+    def settled(self, kube: Kube, place: ObjectKey) -> None:
         """The object is as it should be: nothing of it needs to be remembered."""
         self._known.pop((kube.user, place), None)
 
-    async def _ask(self, kube: Kube, place: Place, wanted: Json, live: Json) -> list[Change] | None:
+    async def _ask(
+        self, kube: Kube, place: ObjectKey, wanted: Json, live: Json
+    ) -> list[FieldChange] | None:
         path = await kube.object_path(place.api_version, place.kind, place.namespace, place.name)
         body = msgspec.json.encode(_body(wanted, place.namespace))
         for _ in range(_TRIES):
@@ -97,7 +99,7 @@ class DryRun:
             live = await kube.call("GET", path)  # it has changed since it was read
         return changes(would_be, live)
 
-    def _refuse(self, kube: Kube, place: Place, why: ToolFailed | ClusterUnreachable) -> None:
+    def _refuse(self, kube: Kube, place: ObjectKey, why: ToolFailed | ClusterUnreachable) -> None:
         """Rights and webhooks are the kind's; anything else (a field that cannot change) is this
         object's.
         """

@@ -16,7 +16,7 @@ from typing import Any
 
 from fleetctl.tools.field_substitution import list_index
 
-from .diff import MISSING, Change, steps_of
+from .diff import MISSING, FieldChange, steps_of
 
 # By how their names begin.
 _CONTROLLERS = (
@@ -43,7 +43,7 @@ _PEOPLE = (
 _SPACE = re.compile(r"\s*")
 
 
-def of_controllers(live: dict[str, Any], found: Iterable[Change]) -> set[str]:
+def of_controllers(live: dict[str, Any], found: Iterable[FieldChange]) -> set[str]:
     """The pointers of those changes that are a controller's."""
     entries = [
         part

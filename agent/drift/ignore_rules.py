@@ -19,7 +19,7 @@ from fleetctl.core.formats.regex import InvalidRegex, compile_regex
 from fleetctl.core.model.options import ComparePatch, Options
 from fleetctl.tools.field_substitution import list_index, lookup
 
-from .diff import MISSING, Change, pointer_to, steps_of
+from .diff import MISSING, FieldChange, pointer_to, steps_of
 
 _NEGATIVE = re.compile(r"-[1-9][0-9]{0,8}")
 _NOTHING: tuple[Any, ...] = (MISSING, None, {}, [])
@@ -93,11 +93,11 @@ def without(item: dict[str, Any], pointers: Iterable[str]) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def left_over(found: Iterable[Change], pointers: Sequence[str]) -> list[Change]:
+def left_over(found: Iterable[FieldChange], pointers: Sequence[str]) -> list[FieldChange]:
     """Those of the changes that do not lie at `pointers`; of a change that holds one of them, what
     is left without it.
     """
-    left: list[Change] = []
+    left: list[FieldChange] = []
     for change in found:
         if any(change.pointer == p or change.pointer.startswith(f"{p}/") for p in pointers):
             continue

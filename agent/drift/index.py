@@ -8,17 +8,17 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from fleetctl.core.model.ids import BundleName
 
-from ..state.last_applied import Place
-from .watch import Unit
+from ..state.last_applied import ObjectKey
+from .watch import WatchScope
 
 
-class Index:
+class ObjectIndex:
     def __init__(self) -> None:
-        self._places: dict[BundleName, frozenset[Place]] = {}
+        self._places: dict[BundleName, frozenset[ObjectKey]] = {}
         self._users: dict[BundleName, str] = {}
-        self._bundles: dict[Place, tuple[BundleName, ...]] = {}
+        self._bundles: dict[ObjectKey, tuple[BundleName, ...]] = {}
 
-    def put(self, bundle: BundleName, places: Iterable[Place], user: str) -> bool:
+    def put(self, bundle: BundleName, places: Iterable[ObjectKey], user: str) -> bool:
         """Whether anything is other than before."""
         found = frozenset(places)
         if self._places.get(bundle) == found and self._users.get(bundle) == user:
@@ -42,19 +42,19 @@ class Index:
     def __contains__(self, place: object) -> bool:
         return place in self._bundles
 
-    def __iter__(self) -> Iterator[Place]:
+    def __iter__(self) -> Iterator[ObjectKey]:
         return iter(self._bundles)
 
     def bundles(self) -> set[BundleName]:
         return set(self._places)
 
-    def of(self, place: Place) -> tuple[BundleName, ...]:
+    def of(self, place: ObjectKey) -> tuple[BundleName, ...]:
         return self._bundles.get(place, ())
 
-    def places(self, bundle: BundleName) -> frozenset[Place]:
+    def places(self, bundle: BundleName) -> frozenset[ObjectKey]:
         return self._places.get(bundle, frozenset())
 
-    def within(self, unit: Unit) -> list[Place]:
+    def within(self, unit: WatchScope) -> list[ObjectKey]:
         """Every object of ours that a watch of `unit` sees."""
         return [
             place
@@ -64,11 +64,11 @@ class Index:
             and any(self._users[bundle] == unit.user for bundle in bundles)
         ]
 
-    def wish(self) -> dict[Unit, Mapping[str, int]]:
+    def wish(self) -> dict[WatchScope, Mapping[str, int]]:
         """For each kind and rights how many objects are in which namespace."""
-        found: dict[Unit, dict[str, int]] = {}
+        found: dict[WatchScope, dict[str, int]] = {}
         for place, bundles in self._bundles.items():
             for user in {self._users[bundle] for bundle in bundles}:
-                amounts = found.setdefault(Unit(user, place.api_version, place.kind), {})
+                amounts = found.setdefault(WatchScope(user, place.api_version, place.kind), {})
                 amounts[place.namespace] = amounts.get(place.namespace, 0) + 1
         return dict(found)

@@ -15,7 +15,7 @@ from fleetctl.core.model.errors import NotFound
 
 from ..kube.client import Kube
 from ..kube.errors import Forbidden, Gone
-from ..state.last_applied import MANAGED_BY, MANAGED_LABEL, Place
+from ..state.last_applied import MANAGED_BY, MANAGED_LABEL, ObjectKey
 
 _LIST_FROM = 4
 
@@ -30,8 +30,8 @@ class _Named(msgspec.Struct):
 
 
 async def read(
-    kube: Kube, places: Collection[Place]
-) -> AsyncIterator[tuple[Place, dict[str, Any] | None]]:
+    kube: Kube, places: Collection[ObjectKey]
+) -> AsyncIterator[tuple[ObjectKey, dict[str, Any] | None]]:
     """Each of `places`, which have kind and namespace in common, with the live object or None.
     Raises NotFound for a kind that the cluster has not got, ToolFailed, ClusterUnreachable.
     """
@@ -45,7 +45,7 @@ async def read(
         yield place, await get(kube, place)
 
 
-async def get(kube: Kube, place: Place) -> dict[str, Any] | None:
+async def get(kube: Kube, place: ObjectKey) -> dict[str, Any] | None:
     path = await kube.object_path(place.api_version, place.kind, place.namespace, place.name)
     try:
         return await kube.call("GET", path)
@@ -53,7 +53,7 @@ async def get(kube: Kube, place: Place) -> dict[str, Any] | None:
         return None
 
 
-async def _listed(kube: Kube, like: Place) -> AsyncIterator[tuple[Place, msgspec.Raw]]:
+async def _listed(kube: Kube, like: ObjectKey) -> AsyncIterator[tuple[ObjectKey, msgspec.Raw]]:
     """What can be listed; nothing more once that is refused, and the rest is read by name."""
     try:
         async for item in kube.items(

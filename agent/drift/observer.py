@@ -18,15 +18,14 @@ from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.status import ResourceStatus
 
 from ..kube.client import Kube
-from ..state.last_applied import Kept, Place, Wanted, release_on
-from .diff import Change, differences, patch, sentence, shown, stated
+from ..state.last_applied import LastApplied, ObjectKey, release_on
+from .diff import FieldChange, differences, patch, sentence, shown, stated
 from .dry_run import DryRun
 from .field_owners import of_controllers
 from .health import NOT_READY, health
 from .ignore_rules import NONE, Rules, left_over, without
 from .live_objects import get, read
 
-__all__ = ["Kept", "Observer", "Seen", "Subject", "Wanted", "drifted", "is_ready"]
 Json = dict[str, Any]
 
 
@@ -40,21 +39,21 @@ class Subject:
     bundle: BundleName
     kube: Kube
     rules: Rules = NONE
-    only: frozenset[Place] | None = None
-    extra: frozenset[Place] = frozenset()
+    only: frozenset[ObjectKey] | None = None
+    extra: frozenset[ObjectKey] = frozenset()
     releases: frozenset[str] = frozenset()
 
 
 @dataclass
-class Seen:
+class Observation:
     """What was found of one bundle. `states`: None for an object that the rules leave to itself and
     that is not there. `versions`: uid and resourceVersion at which it was judged, "" for one that
     is not there. `accepted`: for `Observer.accept`, from the first look at all objects after an
     apply.
     """
 
-    states: dict[Place, ResourceStatus | None] = field(default_factory=dict)
-    versions: dict[Place, tuple[str, str]] = field(default_factory=dict)
+    states: dict[ObjectKey, ResourceStatus | None] = field(default_factory=dict)
+    versions: dict[ObjectKey, tuple[str, str]] = field(default_factory=dict)
     accepted: dict[str, list[str]] | None = None
 
 
@@ -66,34 +65,38 @@ class _Work:
 
     subject: Subject
     known: dict[str, list[str]] | None
-    seen: Seen = field(default_factory=Seen)
+    seen: Observation = field(default_factory=Observation)
     accepted: dict[str, list[str]] = field(default_factory=dict)
 
 
-_Group = dict[Place, list[tuple[_Work, msgspec.Raw]]]
+_Group = dict[ObjectKey, list[tuple[_Work, msgspec.Raw]]]
 
 
 class Observer:
-    def __init__(self, kube: Kube, wanted: Wanted, dry_run: DryRun | None = None) -> None:
-        self._kube, self._wanted, self._dry_run = kube, wanted, dry_run or DryRun()
+    def __init__(
+        self, kube: Kube, last_applied: LastApplied, dry_run: DryRun | None = None
+    ) -> None:
+        self._kube, self._last_applied, self._dry_run = kube, last_applied, dry_run or DryRun()
 
-    async def places(self, bundle: BundleName) -> set[Place] | None:
+    async def places(self, bundle: BundleName) -> set[ObjectKey] | None:
         """Where the objects of the bundle are; None for a bundle of which nothing is known. Raises
         ClusterUnreachable.
         """
-        each, scopes = self._wanted.each(bundle), _Scopes(self._kube)
+        each, scopes = self._last_applied.each(bundle), _Scopes(self._kube)
         return None if each is None else {await scopes.resolved(place) for place, _ in each}
 
-    async def look(self, subjects: Sequence[Subject]) -> dict[BundleName, Seen]:
+    async def look(self, subjects: Sequence[Subject]) -> dict[BundleName, Observation]:
         """The state of each object, by its bundle's own rules of what does not count. Raises
         ClusterUnreachable.
         """
-        works = [_Work(subject, self._wanted.accepted(subject.bundle)) for subject in subjects]
+        works = [
+            _Work(subject, self._last_applied.accepted(subject.bundle)) for subject in subjects
+        ]
         groups: dict[tuple[str, ...], _Group] = {}
         scopes = _Scopes(self._kube)
         for work in works:
             only = work.subject.only
-            for place, raw in self._wanted.each(work.subject.bundle) or ():
+            for place, raw in self._last_applied.each(work.subject.bundle) or ():
                 where = await scopes.resolved(place)
                 if only is None or where in only:
                     group = groups.setdefault((work.subject.kube.user, *where[:3]), {})
@@ -108,7 +111,7 @@ class Observer:
 
     def accept(self, bundle: BundleName, accepted: dict[str, list[str]]) -> None:
         """Keep what differed right after the apply: it is no drift."""
-        self._wanted.accept(bundle, accepted)
+        self._last_applied.accept(bundle, accepted)
 
     async def _group(self, group: _Group) -> None:
         """Objects of one kind in one namespace, read together with the same rights."""
@@ -126,7 +129,9 @@ class Observer:
             for work, _ in several:
                 work.seen.states[place] = _status(place, state, why)
 
-    async def _put(self, work: _Work, place: Place, raw: msgspec.Raw, live: Json | None) -> None:
+    async def _put(
+        self, work: _Work, place: ObjectKey, raw: msgspec.Raw, live: Json | None
+    ) -> None:
         if live is not None:
             try:
                 work.seen.states[place] = await self._judged(
@@ -145,11 +150,13 @@ class Observer:
         work.seen.states[place] = None if ignored else _status(place, "Missing", "does not exist")
         work.seen.versions[place] = ("", "")
 
-    async def _judged(self, work: _Work, place: Place, wanted: Json, live: Json) -> ResourceStatus:
+    async def _judged(
+        self, work: _Work, place: ObjectKey, wanted: Json, live: Json
+    ) -> ResourceStatus:
         rules = work.subject.rules
         live = {**live, "apiVersion": place.api_version, "kind": place.kind}
         if place.kind == "Secret":
-            wanted, live = self._wanted.hiding.comparable(wanted, live)
+            wanted, live = self._last_applied.hiding.comparable(wanted, live)
         state, message = health(rules.healthy_view(live))
         if rules.passes_over(live):
             return _status(place, state, message)
@@ -178,7 +185,9 @@ class Observer:
             **more,
         )
 
-    async def _changed(self, work: _Work, place: Place, wanted: Json, live: Json) -> list[Change]:
+    async def _changed(
+        self, work: _Work, place: ObjectKey, wanted: Json, live: Json
+    ) -> list[FieldChange]:
         """What is not as stated, without what the rules leave alone and what a controller owns.
         Raises NotFound.
         """
@@ -204,7 +213,7 @@ class Observer:
         return [change for change in found if change.pointer not in owned]
 
     @staticmethod
-    def _fallback(work: _Work, place: Place, found: list[Change]) -> list[Change]:
+    def _fallback(work: _Work, place: ObjectKey, found: list[FieldChange]) -> list[FieldChange]:
         """Without a dry run: what differed right after the apply, by the API server's way of
         writing, is no drift.
         """
@@ -221,7 +230,7 @@ class _Scopes:
     def __init__(self, kube: Kube) -> None:
         self._kube, self._unknown = kube, set[tuple[str, str]]()
 
-    async def resolved(self, place: Place) -> Place:
+    async def resolved(self, place: ObjectKey) -> ObjectKey:
         """Without the namespace where the kind has none; as it stands for an unknown kind. Raises
         ClusterUnreachable.
         """
@@ -264,7 +273,7 @@ async def _extras(work: _Work) -> None:
             )
 
 
-def _status(place: Place, state: str, message: str, **more: Any) -> ResourceStatus:
+def _status(place: ObjectKey, state: str, message: str, **more: Any) -> ResourceStatus:
     return ResourceStatus(
         api_version=place.api_version,
         kind=place.kind,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from fleetctl.core.model.ids import BundleName
 
 from ..kube.ratelimit import Bucket, Buckets
-from ..state.last_applied import Place
+from ..state.last_applied import ObjectKey
 
 GROUP_SECONDS = 0.1
 _OBJECT = (0.25, 5.0)  # looks a second at one object, and at once
@@ -23,29 +23,29 @@ _MOST_WHOLE, _MOST_PLACES = 16, 200
 
 
 @dataclass
-class Todo:
+class DueWork:
     """Whole bundles, single objects, and bundles of which more objects may be there than they
     have.
     """
 
     whole: set[BundleName] = field(default_factory=set)
-    places: set[Place] = field(default_factory=set)
+    places: set[ObjectKey] = field(default_factory=set)
     extras: set[BundleName] = field(default_factory=set)
 
     def __bool__(self) -> bool:
         return bool(self.whole or self.places or self.extras)
 
 
-class Agenda:
+class ObservationQueue:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._objects, self._all = Buckets(*_OBJECT, clock), Bucket(*_ALL, clock)
         self._whole: set[BundleName] = set()
-        self._places: dict[Place, float] = {}
+        self._places: dict[ObjectKey, float] = {}
         self._extras: dict[BundleName, float] = {}
         self._again: dict[BundleName, tuple[float, float]] = {}
 
-    def changed(self, place: Place) -> bool:
+    def changed(self, place: ObjectKey) -> bool:
         """At most so often as one object may be looked at. Whether that is news."""
         if place in self._places:
             return False
@@ -85,11 +85,11 @@ class Agenda:
     def sweep(self) -> None:
         self._objects.sweep()
 
-    def take(self) -> Todo:
+    def take(self) -> DueWork:
         """What is due now; it is no longer on the agenda."""
         now = self._clock()
         if self._all.wait() > 0:
-            return Todo()
+            return DueWork()
         late = {bundle for bundle, (at, _) in self._again.items() if at <= now}
         whole = set(sorted(self._whole | late)[:_MOST_WHOLE])
         due = sorted((at, place) for place, at in self._places.items() if at <= now)[:_MOST_PLACES]
@@ -101,7 +101,7 @@ class Agenda:
             del self._places[place]
         for bundle in extras | whole:
             self._extras.pop(bundle, None)
-        return Todo(whole, {place for _, place in due}, extras)
+        return DueWork(whole, {place for _, place in due}, extras)
 
     def wait(self) -> float:
         """Seconds until something is due; infinite when there is nothing."""

@@ -39,7 +39,7 @@ _MANY = {"accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;
 _KEEP = "helm.sh/resource-policy"
 
 
-class Unit(NamedTuple):
+class WatchScope(NamedTuple):
     """What one watch sees: a kind, in one namespace or ("") in all, with the rights of `user`."""
 
     user: str
@@ -48,7 +48,7 @@ class Unit(NamedTuple):
     namespace: str = ""
 
 
-class Mark(NamedTuple):
+class WatchedObject(NamedTuple):
     """What a watch tells of an object. `release`: the one that it says it belongs to, "" for one
     that never is too many: another object owns it, or it was kept on purpose.
     """
@@ -59,14 +59,14 @@ class Mark(NamedTuple):
     release: str
 
 
-class Hearer(Protocol):
+class WatchHandler(Protocol):
     """Whoever is told. `there` is false for one that is gone or has lost helm's label; `refused`:
     something more must be polled; `away`: why the API server does not answer, time after time, or
     "" once it has.
     """
 
-    def changed(self, unit: Unit, mark: Mark, *, there: bool) -> None: ...
-    def listed(self, unit: Unit, marks: Sequence[Mark]) -> None: ...
+    def changed(self, unit: WatchScope, mark: WatchedObject, *, there: bool) -> None: ...
+    def listed(self, unit: WatchScope, marks: Sequence[WatchedObject]) -> None: ...
     def throttled(self, seconds: float) -> None: ...
     def refused(self) -> None: ...
     def away(self, why: str) -> None: ...
@@ -112,23 +112,23 @@ class Watches:
     def __init__(
         self,
         kube: Kube,
-        hearer: Hearer,
+        hearer: WatchHandler,
         *,
         most: int = MOST_WATCHES,
         silent: float = SILENT_SECONDS,
     ) -> None:
         self._kube, self._hearer, self._most, self._silent = kube, hearer, most, silent
-        self._tasks: dict[Unit, asyncio.Task[None]] = {}
-        self._refused: dict[Unit, float] = {}
-        self._wish: dict[Unit, Mapping[str, int]] = {}
-        self.polled: set[Unit] = set()
+        self._tasks: dict[WatchScope, asyncio.Task[None]] = {}
+        self._refused: dict[WatchScope, float] = {}
+        self._wish: dict[WatchScope, Mapping[str, int]] = {}
+        self.polled: set[WatchScope] = set()
 
-    def want(self, wish: dict[Unit, Mapping[str, int]]) -> None:
+    def want(self, wish: dict[WatchScope, Mapping[str, int]]) -> None:
         """`wish`: of each kind (in all namespaces) how many objects of ours are in which namespace,
         "" for kinds without.
         """
         self._wish = wish
-        counted: dict[Unit, int] = {}
+        counted: dict[WatchScope, int] = {}
         for unit, amounts in wish.items():
             # where reading all namespaces is not granted, reading each of ours may be
             if self._is_refused(unit):
@@ -145,7 +145,7 @@ class Watches:
         for unit in chosen - set(self._tasks):
             self._tasks[unit] = asyncio.create_task(self._follow(unit))
 
-    def running(self) -> set[Unit]:
+    def running(self) -> set[WatchScope]:
         return set(self._tasks)
 
     async def close(self) -> None:
@@ -155,16 +155,16 @@ class Watches:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _is_refused(self, unit: Unit) -> bool:
+    def _is_refused(self, unit: WatchScope) -> bool:
         return self._refused.get(unit, 0.0) > time.monotonic()
 
-    async def _follow(self, unit: Unit) -> None:
+    async def _follow(self, unit: WatchScope) -> None:
         try:
             await _Watch(self._kube.acting_as(unit.user), unit, self._hearer, self._silent).run()
         except Forbidden as why:
             self._refuse(unit, why)
 
-    def _refuse(self, unit: Unit, why: Forbidden) -> None:
+    def _refuse(self, unit: WatchScope, why: Forbidden) -> None:
         """Said once; tried again every ten minutes, since rights change."""
         if unit not in self._refused:
             event(
@@ -182,7 +182,7 @@ class Watches:
 class _Watch:
     """One watch, for ever: `version` from which it goes on, "" to list anew."""
 
-    def __init__(self, kube: Kube, unit: Unit, hearer: Hearer, silent: float) -> None:
+    def __init__(self, kube: Kube, unit: WatchScope, hearer: WatchHandler, silent: float) -> None:
         self._kube, self._unit, self._hearer, self._silent = kube, unit, hearer, silent
         self._version, self._listed, self._failures = "", 0.0, 0
 
@@ -254,12 +254,12 @@ class _Watch:
         self._version = meta.resource_version or self._version
 
 
-async def _list(kube: Kube, unit: Unit) -> tuple[list[Mark], str]:
+async def _list(kube: Kube, unit: WatchScope) -> tuple[list[WatchedObject], str]:
     """What is there, and the version from which a watch goes on. From the API server's cache: what
     is newer, the watch will tell.
     """
     where = await kube.collection(unit.api_version, unit.kind, unit.namespace)
-    marks: list[Mark] = []
+    marks: list[WatchedObject] = []
     more = ""
     while True:
         query = f"labelSelector={_SELECTOR}&limit=500&resourceVersion=0" + (
@@ -274,9 +274,9 @@ async def _list(kube: Kube, unit: Unit) -> tuple[list[Mark], str]:
             return marks, page.metadata.version
 
 
-def _mark(meta: _Meta) -> Mark:
+def _mark(meta: _Meta) -> WatchedObject:
     annotations: dict[str, Any] = meta.annotations or {}
     release = (
         "" if meta.owner_references or annotations.get(_KEEP) == "keep" else release_on(annotations)
     )
-    return Mark(meta.namespace, meta.name, meta.resource_version, release)
+    return WatchedObject(meta.namespace, meta.name, meta.resource_version, release)

@@ -11,25 +11,25 @@ from collections.abc import Callable, Mapping, Sequence
 
 from fleetctl.core.model.ids import BundleName
 
-from ..state.last_applied import Place
-from .index import Index
-from .queue import Agenda
-from .watch import Mark, Unit
+from ..state.last_applied import ObjectKey
+from .index import ObjectIndex
+from .queue import ObservationQueue
+from .watch import WatchedObject, WatchScope
 
 _EXTRA_SECONDS = 2.0
 _MOST_EXTRAS = 20
 _RELEASES_SECONDS = 1.0
 
 
-class Ears:
+class WatchEventHandler:
     """`releases`: NAMESPACE/NAME of each release of ours and whose it is. `wake` is called when
     there is something new, `away` with why the API server does not answer, or "" when it does.
     """
 
     def __init__(
         self,
-        agenda: Agenda,
-        index: Index,
+        agenda: ObservationQueue,
+        index: ObjectIndex,
         releases: Callable[[], Mapping[str, BundleName]],
         wake: Callable[[], None],
         away: Callable[[str], None],
@@ -42,11 +42,11 @@ class Ears:
             away,
         )
         self._known: tuple[float, Mapping[str, BundleName]] = (float("-inf"), {})
-        self._suspects: dict[Place, BundleName] = {}
-        self.versions: dict[Place, tuple[str, str]] = {}
+        self._suspects: dict[ObjectKey, BundleName] = {}
+        self.versions: dict[ObjectKey, tuple[str, str]] = {}
 
-    def changed(self, unit: Unit, mark: Mark, *, there: bool) -> None:
-        place = Place(unit.api_version, unit.kind, mark.namespace, mark.name)
+    def changed(self, unit: WatchScope, mark: WatchedObject, *, there: bool) -> None:
+        place = ObjectKey(unit.api_version, unit.kind, mark.namespace, mark.name)
         if place in self._index:
             if (
                 not there or is_newer(mark.version, self.versions.get(place))
@@ -58,7 +58,7 @@ class Ears:
             self._agenda.suspect(bundle, 0.0)
             self._wake()
 
-    def listed(self, unit: Unit, marks: Sequence[Mark]) -> None:
+    def listed(self, unit: WatchScope, marks: Sequence[WatchedObject]) -> None:
         """What is not among them is gone, or has lost helm's label."""
         there: set[tuple[str, str]] = set()
         for mark in marks:
@@ -75,19 +75,19 @@ class Ears:
     def refused(self) -> None:
         self._wake()
 
-    def left(self, bundle: BundleName, places: frozenset[Place]) -> None:
+    def left(self, bundle: BundleName, places: frozenset[ObjectKey]) -> None:
         """They were the bundle's and are no more: helm has removed them, or should have."""
         for place in places:
             self.versions.pop(place, None)
             self._suspects[place] = bundle
             self._agenda.suspect(bundle, _EXTRA_SECONDS)
 
-    def forget(self, places: frozenset[Place]) -> None:
+    def forget(self, places: frozenset[ObjectKey]) -> None:
         """They are nobody's any more."""
         for place in places:
             self.versions.pop(place, None)
 
-    def extras(self, bundle: BundleName) -> frozenset[Place]:
+    def extras(self, bundle: BundleName) -> frozenset[ObjectKey]:
         """What may be too many of a bundle; at most 20 are looked at."""
         if not self._suspects:
             return frozenset()
@@ -98,11 +98,11 @@ class Ears:
         )
         return frozenset(sorted(mine)[:_MOST_EXTRAS])
 
-    def cleared(self, places: frozenset[Place]) -> None:
+    def cleared(self, places: frozenset[ObjectKey]) -> None:
         for place in places:
             self._suspects.pop(place, None)
 
-    def _suspect(self, place: Place, release: str) -> None:
+    def _suspect(self, place: ObjectKey, release: str) -> None:
         bundle = self._whose(release) if release else None
         if bundle is not None and place not in self._suspects:
             self._suspects[place] = bundle

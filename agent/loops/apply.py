@@ -15,7 +15,7 @@ from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.wire import Desired, DesiredBundle
 
 from ..deploy import install, remove
-from ..deploy.remove import Remains
+from ..deploy.remove import ObjectsRemain
 from ..host.log import event, over, trouble
 from ..kube.lease import LeaseTaken
 from ..release import immutable
@@ -167,7 +167,7 @@ class Worker:
         """
         at = self._at
         for bundle in document.bundles:
-            entry = at.hands.journal.entries.get(bundle.name)
+            entry = at.context.journal.entries.get(bundle.name)
             is_idle = bundle.name not in at.busy and bundle.name not in at.again
             if is_idle and entry is not None and immutable.is_asked(bundle, entry):
                 at.unseen.add(bundle.name)
@@ -194,13 +194,13 @@ class Worker:
         """
         if self._known:
             return True
-        hands = self._at.hands
+        context = self._at.context
         try:
-            await hands.fence.take()
+            await context.helm_lock.take()
             self._at.unsay("helm-alive")
             if self._at.observer is not None:
-                places = places_of(hands.journal.entries.values(), document)
-                found = await recover(hands.rights, hands.journal, document.cluster_id, places)
+                places = places_of(context.journal.entries.values(), document)
+                found = await recover(context.rights, context.journal, document.cluster_id, places)
                 if found:
                     event("the cluster knew more than the journal", bundles=", ".join(found[:10]))
                     self._teller.refresh()
@@ -218,13 +218,13 @@ class Worker:
     def _world(self) -> World:
         at = self._at
         return World(
-            at.hands.journal.entries,
+            at.context.journal.entries,
             {name: report.state for name, report in at.reports.items()},
             at.retry_at,
             at.busy,
             at.again,
             at.removed,
-            at.hands.journal.floors(),
+            at.context.journal.floors(),
             tried={name: error.generation for name, error in at.errors.items()},
             since=at.doomed,
             said={name: report.message for name, report in at.reports.items()},
@@ -253,14 +253,14 @@ class Worker:
         """
         if (
             bundle.archive not in self._fetching
-            and not (self._at.hands.state_dir / "archives" / bundle.archive).exists()
+            and not (self._at.context.state_dir / "archives" / bundle.archive).exists()
         ):
             self._fetching[bundle.archive] = asyncio.create_task(self._fetched(bundle))
 
     async def _fetched(self, bundle: DesiredBundle) -> None:
         try:
             async with self._slots:
-                await install.archive(self._at.hands, bundle)
+                await install.archive(self._at.context, bundle)
         except (FleetError, OSError) as why:
             trouble(f"bundle {bundle.name}", f"its archive cannot be fetched ahead: {why}")
         finally:
@@ -277,7 +277,7 @@ class Worker:
             async with self._alone_at_work if is_suspect else nullcontext(), self._slots:
                 if isinstance(action, Install):
                     # may take hours, and changes nothing: without the lease
-                    await install.archive(self._at.hands, action.bundle)
+                    await install.archive(self._at.context, action.bundle)
                 async with self._at.lease.held():
                     if self._at.twin:
                         return  # told so while it waited
@@ -317,17 +317,17 @@ class Worker:
     async def _done(
         self, document: Desired, action: Install | Tidy | Remove, name: BundleName
     ) -> None:
-        hands, patience = self._at.hands, remove.PATIENCE[name in self._at.failures]
+        context, patience = self._at.context, remove.PATIENCE[name in self._at.failures]
         if isinstance(action, Tidy):
-            await remove.tidy(hands, document, name, patience=patience)
+            await remove.tidy(context, document, name, patience=patience)
             event("the old release is gone", bundle=name)
             return
         if isinstance(action, Install):
             begun = time.monotonic()
-            await install.install(hands, document, action.bundle)
+            await install.install(context, document, action.bundle)
             self._tell_deployed(action.bundle, time.monotonic() - begun)
         else:
-            await remove.remove(hands, document, action.tombstone, patience=patience)
+            await remove.remove(context, document, action.tombstone, patience=patience)
             self._at.removed.add((name, action.tombstone.generation))
             event("removed", bundle=name)
         self._at.again.discard(name)
@@ -336,7 +336,7 @@ class Worker:
     def _is_done(self, document: Desired, action: Install | Tidy | Remove) -> bool:
         if not isinstance(action, Install):
             return False
-        entry = self._at.hands.journal.entries.get(action.bundle.name)
+        entry = self._at.context.journal.entries.get(action.bundle.name)
         order = (document.epoch, action.bundle.generation)
         settled = (
             entry is not None
@@ -347,7 +347,7 @@ class Worker:
         return settled and is_applied(entry, order)
 
     def _tell_deployed(self, bundle: DesiredBundle, seconds: float) -> None:
-        entry = self._at.hands.journal.entries.get(bundle.name)
+        entry = self._at.context.journal.entries.get(bundle.name)
         release, revision = (
             (f"{entry.namespace}/{entry.release}", entry.revision) if entry else ("", 0)
         )
@@ -374,7 +374,7 @@ class Worker:
         generation = (
             action.tombstone.generation if isinstance(action, Remove) else action.bundle.generation
         )
-        if isinstance(why, Remains) and count <= _REMOVALS_IN_TIME:
+        if isinstance(why, ObjectsRemain) and count <= _REMOVALS_IN_TIME:
             code = REMOVING
         about, hint = (why.subject, why.next_step) if isinstance(why, FleetError) else ("", "")
         self._at.errors[name] = Failure(

@@ -18,7 +18,7 @@ _UNITS = ((365 * 86400, "years"), (86400, "days"), (3600, "hours"), (60, "minute
 
 def judge(at: Situation) -> None:
     """Say, or unsay, what is wrong with the clock and with the document's age."""
-    offset = at.hands.uplink.offset
+    offset = at.context.uplink.offset
     if abs(offset) > CLOCK_SKEW_SECONDS:
         way = "behind" if offset > 0 else "ahead of"
         at.say(
@@ -29,7 +29,7 @@ def judge(at: Situation) -> None:
     else:
         at.unsay(SKEW)
     document = at.document
-    if document is not None and is_over(document.expires, at.hands.uplink.now()):
+    if document is not None and is_over(document.expires, at.context.uplink.now()):
         at.say(
             EXPIRED,
             f"the desired state expired at {document.expires}; it is kept to until the manager"

@@ -18,18 +18,18 @@ from fleetctl.core.model.wire import Desired
 
 from ..deploy import install, values_from
 from ..drift.ignore_rules import NONE, Rules, rules_of
-from ..drift.index import Index
-from ..drift.observer import Observer, Seen, Subject, drifted, is_ready
-from ..drift.queue import Agenda, Todo
+from ..drift.index import ObjectIndex
+from ..drift.observer import Observation, Observer, Subject, drifted, is_ready
+from ..drift.queue import DueWork, ObservationQueue
 from ..drift.watch import Watches
-from ..drift.watch_events import Ears
+from ..drift.watch_events import WatchEventHandler
 from ..host.log import event, over, trouble
 from ..kube.errors import Throttled
 from ..kube.impersonation import MissingAccount
 from ..release import immutable
 from ..release.parts import releases_of
 from ..state.journal import Entry
-from ..state.last_applied import Place
+from ..state.last_applied import ObjectKey
 from .report import Teller
 from .state import Situation
 
@@ -49,9 +49,11 @@ class Watcher:
 
     def __init__(self, at: Situation, teller: Teller, values_seconds: float) -> None:
         self._at, self._teller, self._values_seconds = at, teller, values_seconds
-        self._agenda, self._index = Agenda(time.monotonic), Index()
-        self._ears = Ears(self._agenda, self._index, self._releases, at.look.set, self._away)
-        self.watches = Watches(at.hands.kube, self._ears)
+        self._agenda, self._index = ObservationQueue(time.monotonic), ObjectIndex()
+        self._ears = WatchEventHandler(
+            self._agenda, self._index, self._releases, at.look.set, self._away
+        )
+        self.watches = Watches(at.context.kube, self._ears)
         self._rules: dict[BundleName, Rules] = {}
         self._document: Desired | None = None  # whose rules count
         self._failures, self._moved = 0, False
@@ -64,7 +66,7 @@ class Watcher:
                 now = time.monotonic()
                 if now >= net:
                     net = now + _NET_SECONDS * random.uniform(0.9, 1.0)  # noqa: S311 - spread
-                    self._agenda.whole(self._at.hands.journal.entries)
+                    self._agenda.whole(self._at.context.journal.entries)
                 if now >= poll:
                     poll = now + _POLL_SECONDS * random.uniform(0.9, 1.1)  # noqa: S311 - spread
                     self._poll()
@@ -72,7 +74,7 @@ class Watcher:
                 if self._at.observer is not None:
                     await self._round(self._at.observer)
                 else:
-                    self._at.resources = {name: [] for name in self._at.hands.journal.entries}
+                    self._at.resources = {name: [] for name in self._at.context.journal.entries}
                     self._teller.refresh()
         finally:
             await self.watches.close()
@@ -103,7 +105,7 @@ class Watcher:
 
     def _gather(self) -> None:
         """What others did since: bundles applied or gone, rules that are other ones now."""
-        entries = self._at.hands.journal.entries
+        entries = self._at.context.journal.entries
         for name in self._index.bundles() - set(entries):
             self._forget(name)
         changed: set[BundleName] = set()
@@ -123,7 +125,7 @@ class Watcher:
         }
 
     def _may_look(self, name: BundleName) -> bool:
-        entry = self._at.hands.journal.entries.get(name)
+        entry = self._at.context.journal.entries.get(name)
         return entry is not None and entry.applied > 0 and name not in self._at.busy
 
     def _forget(self, name: BundleName) -> None:
@@ -133,7 +135,7 @@ class Watcher:
         self._index.drop(name)
         self._moved = True
 
-    def _put_back(self, todo: Todo, why: FleetError) -> None:
+    def _put_back(self, todo: DueWork, why: FleetError) -> None:
         if self._failures and isinstance(why, ClusterUnreachable):
             self._away(why.summary)
         else:
@@ -158,8 +160,8 @@ class Watcher:
             self._at.unsay(ClusterUnreachable.code)
             over("cluster")
 
-    async def _look(self, observer: Observer, todo: Todo) -> None:
-        entries = dict(self._at.hands.journal.entries)
+    async def _look(self, observer: Observer, todo: DueWork) -> None:
+        entries = dict(self._at.context.journal.entries)
         subjects = await self._subjects(observer, todo)
         self._agenda.cost(len(subjects) + len(todo.places) // 4)
         found = await observer.look(subjects)
@@ -188,13 +190,13 @@ class Watcher:
         from before the apply. A look at some objects only completes what a look at all of them has
         brought.
         """
-        if not self._may_look(name) or self._at.hands.journal.entries.get(name) is not entry:
+        if not self._may_look(name) or self._at.context.journal.entries.get(name) is not entry:
             return False
         return is_whole or name in self._at.resources
 
-    async def _subjects(self, observer: Observer, todo: Todo) -> list[Subject]:
+    async def _subjects(self, observer: Observer, todo: DueWork) -> list[Subject]:
         """Who is looked at; the index follows what was applied."""
-        single: dict[BundleName, set[Place]] = {name: set() for name in todo.extras}
+        single: dict[BundleName, set[ObjectKey]] = {name: set() for name in todo.extras}
         for place in todo.places:
             for name in self._index.of(place):
                 single.setdefault(name, set()).add(place)
@@ -204,7 +206,7 @@ class Watcher:
                 continue
             bundle = self._at.bundle(name)
             try:
-                kube = await self._at.hands.rights.kube_of(bundle.options if bundle else None)
+                kube = await self._at.context.rights.kube_of(bundle.options if bundle else None)
             except (MissingAccount, UsageError, ToolFailed) as why:
                 self._unknown(name, why)
                 continue
@@ -213,7 +215,8 @@ class Watcher:
             self._rules[name] = self._rules_of(name)
             only = None if name in todo.whole else frozenset(single[name])
             releases = frozenset(
-                f"{r.namespace}/{r.name}" for r in releases_of(self._at.hands.journal.entries[name])
+                f"{r.namespace}/{r.name}"
+                for r in releases_of(self._at.context.journal.entries[name])
             )
             made.append(
                 Subject(name, kube, self._rules[name], only, self._ears.extras(name), releases)
@@ -238,9 +241,9 @@ class Watcher:
 
     async def _restore(self, name: BundleName) -> None:
         """From helm's own records. Raises ToolFailed, ClusterUnreachable."""
-        for number, release in enumerate(releases_of(self._at.hands.journal.entries[name])):
-            text = await self._at.hands.helm.manifest(release, deadline=self._at.hands.seconds)
-            self._at.hands.wanted.keep(
+        for number, release in enumerate(releases_of(self._at.context.journal.entries[name])):
+            text = await self._at.context.helm.manifest(release, deadline=self._at.context.seconds)
+            self._at.context.last_applied.keep(
                 name, text.decode(), release.namespace, release.name, more=number > 0
             )
 
@@ -248,7 +251,7 @@ class Watcher:
         """What runs of a bundle cannot be read: its account is gone, or what was applied is
         lost.
         """
-        entry = self._at.hands.journal.entries[name]
+        entry = self._at.context.journal.entries[name]
         self._at.resources[name] = [
             ResourceStatus(
                 api_version="v1",
@@ -261,7 +264,7 @@ class Watcher:
         self._agenda.judged(name, ready=False)
         self._teller.refresh([name])
 
-    def _take(self, name: BundleName, seen: Seen, *, whole: bool) -> None:
+    def _take(self, name: BundleName, seen: Observation, *, whole: bool) -> None:
         old = (
             {}
             if whole
@@ -281,7 +284,7 @@ class Watcher:
                 self._agenda.changed(place)
 
     def _releases(self) -> dict[str, BundleName]:
-        entries = self._at.hands.journal.entries
+        entries = self._at.context.journal.entries
         return {
             f"{r.namespace}/{r.name}": name
             for name, entry in entries.items()
@@ -299,7 +302,7 @@ class Watcher:
         for bundle in self._at.bundles():
             drift, entry = (
                 bundle.options.correct_drift,
-                self._at.hands.journal.entries.get(bundle.name),
+                self._at.context.journal.entries.get(bundle.name),
             )
             if bundle.name not in found or bundle.name in self._at.again:
                 continue
@@ -318,7 +321,7 @@ class Watcher:
         while True:
             await asyncio.sleep(self._values_seconds * random.uniform(0.8, 1.0))  # noqa: S311 - spread
             for bundle in () if self._at.twin else self._at.bundles():
-                entry = self._at.hands.journal.entries.get(bundle.name)
+                entry = self._at.context.journal.entries.get(bundle.name)
                 if (
                     bundle.name in self._at.busy
                     or entry is None
@@ -328,7 +331,8 @@ class Watcher:
                     continue
                 try:
                     now = values_from.fingerprint(
-                        self._at.hands.state_dir, await install.values_from(self._at.hands, bundle)
+                        self._at.context.state_dir,
+                        await install.values_from(self._at.context, bundle),
                     )
                 except (FleetError, OSError) as why:
                     trouble(f"bundle {bundle.name}", getattr(why, "summary", str(why)))
@@ -342,5 +346,5 @@ class Watcher:
                     self._at.work.set()
 
 
-def _place(resource: ResourceStatus) -> Place:
-    return Place(resource.api_version, resource.kind, resource.namespace, resource.name)
+def _place(resource: ResourceStatus) -> ObjectKey:
+    return ObjectKey(resource.api_version, resource.kind, resource.namespace, resource.name)

@@ -73,7 +73,7 @@ class Poller:
 
     async def _once(self) -> float:
         """Ask once. Seconds until the next time."""
-        uplink, loop = self._at.hands.uplink, asyncio.get_running_loop()
+        uplink, loop = self._at.context.uplink, asyncio.get_running_loop()
         # answered at once: whether the manager is there is known then
         first = not self._at.answered.is_set()
         wait = (
@@ -106,7 +106,7 @@ class Poller:
 
     def _after_failure(self, why: FleetError | OSError) -> float:
         self._failures += 1
-        uplink, spread = self._at.hands.uplink, random.random()  # noqa: S311 - no secret
+        uplink, spread = self._at.context.uplink, random.random()  # noqa: S311 - no secret
         longest = uplink.longest_pause
         pause = pause_seconds(self._failures, spread, why, uplink.next_poll, longest)
         if isinstance(why, OSError):
@@ -131,11 +131,11 @@ class Poller:
         written. Raises RefusedError for what is not to be obeyed, and OSError when it cannot be
         kept: then the one before stands.
         """
-        document = self._at.hands.uplink.opened(envelope)
+        document = self._at.context.uplink.opened(envelope)
         if self._at.document is not None and self._at.kept.holds(envelope):
             self._at.etag = etag
             return False
-        older = behind(document, self._at.epoch, self._at.hands.journal.floor)
+        older = behind(document, self._at.epoch, self._at.context.journal.floor)
         if older:
             step = (
                 "If the manager was restored from a backup, stop it and run `fleet-manager epoch"
@@ -162,7 +162,7 @@ class Poller:
         )
         self._teller.refresh()
         self._at.attempts.keep_only(document)
-        self._at.kept.sweep(document, self._at.hands.journal.entries.values())
+        self._at.kept.sweep(document, self._at.context.journal.entries.values())
         self._at.work.set()
         self._at.look.set()  # other rules of what counts as drift deploy nothing
         self._at.wish.set()

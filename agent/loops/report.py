@@ -64,7 +64,8 @@ class Teller:
                 )
                 self._put(tombstone.name, done)
             elif late := behind(
-                (document.epoch, tombstone.generation), self._at.hands.journal.floor(tombstone.name)
+                (document.epoch, tombstone.generation),
+                self._at.context.journal.floor(tombstone.name),
             ):
                 head = Report(
                     bundle=tombstone.name,
@@ -96,7 +97,7 @@ class Teller:
             self._at.work.set()  # who waits for it may begin, or waits for another reason
         if is_news(old, report):
             became(name, report.generation, report.state.value, report.message)
-        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._at.hands.uplink.now()))
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._at.context.uplink.now()))
         self._at.reports[name] = trim(msgspec.structs.replace(report, at=at))
         self._unsaid.add(name)
         self._at.tell.set()
@@ -104,7 +105,7 @@ class Teller:
     def _made(self, bundle: DesiredBundle, document: Desired) -> Report:
         name = bundle.name
         error = self._at.errors.get(name) if name in self._at.failures else None
-        journal = self._at.hands.journal
+        journal = self._at.context.journal
         known = Known(
             journal.entries.get(name),
             self._at.resources.get(name),
@@ -150,7 +151,7 @@ class Teller:
                     # take more than 30 s.
                     self._page_bytes = max(_LEAST_PAGE_BYTES, self._page_bytes // 2)
                 self._at.tell.set()
-                uplink = self._at.hands.uplink
+                uplink = self._at.context.uplink
                 spread = random.random()  # noqa: S311 - no secret
                 interval, longest = uplink.next_poll, uplink.longest_pause
                 await asyncio.sleep(pause_seconds(failures, spread, why, interval, longest))
@@ -168,7 +169,7 @@ class Teller:
         for number, page in enumerate(pages, 1):
             self._seq += 1
             head = {
-                "instance": self._at.hands.uplink.instance,
+                "instance": self._at.context.uplink.instance,
                 "seq": self._seq,
                 "full": full,
                 "page": number,
@@ -176,7 +177,7 @@ class Teller:
             }
             head["troubles"] = self._at.troubles.all()
             failpoint("before-report")
-            await self._at.hands.uplink.report(
+            await self._at.context.uplink.report(
                 msgspec.structs.replace(self._about, **head, deployments=page)
             )
             failpoint("after-report")

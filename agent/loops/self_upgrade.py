@@ -82,9 +82,9 @@ class Upgrader:
         await self._at.answered.wait()
         await self._at.told_all.wait()
         failpoint("upgrade-checked-in")
-        state = launcher.load(self._at.hands.state_dir)
+        state = launcher.load(self._at.context.state_dir)
         if state.trial is not None and state.trial.program.sha256 == self._me.sha256:
-            launcher.save(self._at.hands.state_dir, trial_state.confirmed(state))
+            launcher.save(self._at.context.state_dir, trial_state.confirmed(state))
             failpoint("upgrade-confirmed")
             event(f"version {self._me.version} has checked in")
         self._give_way()
@@ -95,7 +95,7 @@ class Upgrader:
         goes.
         """
         await asyncio.sleep(_LASTED_SECONDS)
-        folder = self._at.hands.state_dir
+        folder = self._at.context.state_dir
         state = launcher.load(folder)
         if state.starts:
             launcher.save(folder, trial_state.lasted(state))
@@ -127,7 +127,7 @@ class Upgrader:
             await self._not_now(why, wish, key, verdict)
 
     def _judged(self, wish: AgentWish, epoch: int) -> AgentUpgrade:
-        folder = self._at.hands.state_dir
+        folder = self._at.context.state_dir
         keys = release_keys.pinned(folder)
         facts = Facts(
             version=self._me.version,
@@ -141,7 +141,7 @@ class Upgrader:
 
     async def _bring(self, wish: AgentWish, epoch: int, told: AgentUpgrade) -> None:
         """Stage, check, finish what is being changed, and give way. Raises FleetError, OSError."""
-        folder, release = self._at.hands.state_dir, wish.release
+        folder, release = self._at.context.state_dir, wish.release
         program = _program(release)
         path = folder / launcher.FOLDER / program.file
         if not launcher.base().is_there:
@@ -175,7 +175,7 @@ class Upgrader:
         """The file in its place, durable, with the bytes that were signed."""
         if await asyncio.to_thread(_is_there, path, release):
             return
-        await self._at.hands.uplink.archive(Digest(release.sha256), release.size, path)
+        await self._at.context.uplink.archive(Digest(release.sha256), release.size, path)
         await asyncio.to_thread(_sync, path.parent)
 
     async def _quiet(self) -> None:
@@ -207,7 +207,7 @@ class Upgrader:
         summary = why.summary if isinstance(why, FleetError) else str(why)
         count = self._failures[key] = self._failures.get(key, 0) + 1
         if isinstance(why, BadFile) and count >= trial_state.ATTEMPTS:
-            folder = self._at.hands.state_dir
+            folder = self._at.context.state_dir
             with contextlib.suppress(OSError):
                 launcher.save(
                     folder, trial_state.refused(launcher.load(folder), wish, key[0], summary)

@@ -15,7 +15,7 @@ from fleetctl.core.model.wire import Desired, DesiredBundle
 
 from ..controlplane.desired_state import KeptDocument
 from ..controlplane.responses import Duplicate, NotEnrolled
-from ..deploy.context import Hands
+from ..deploy.context import ReleaseContext
 from ..drift.observer import Observer
 from ..host import process_identity
 from ..kube.lease import Lease
@@ -38,15 +38,15 @@ class Situation:
     reason.
     """
 
-    def __init__(self, hands: Hands, observer: Observer | None) -> None:
-        self.hands, self.observer = hands, observer
-        self.kept = KeptDocument(hands.state_dir, hands.uplink.opened)
+    def __init__(self, context: ReleaseContext, observer: Observer | None) -> None:
+        self.context, self.observer = context, observer
+        self.kept = KeptDocument(context.state_dir, context.uplink.opened)
         self.document: Desired | None = None
         self.etag = ""
-        self.epoch = Epoch(max((e.epoch for e in hands.journal.entries.values()), default=0))
+        self.epoch = Epoch(max((e.epoch for e in context.journal.entries.values()), default=0))
         self.resources: dict[BundleName, list[ResourceStatus]] = {}
         self.reports: dict[BundleName, Report] = {}
-        self.attempts = Attempts(hands.state_dir)
+        self.attempts = Attempts(context.state_dir)
         self.retry_at: dict[BundleName, float] = {}
         self.failures: dict[BundleName, int] = {}
         self.errors: dict[BundleName, Failure] = {}
@@ -59,12 +59,12 @@ class Situation:
         self.busy: dict[BundleName, asyncio.Task[None]] = {}
         self.unseen: set[BundleName] = set()
         self.work, self.tell, self.look = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        before = conditions.read(hands.state_dir)
-        self.troubles = Troubles(hands.state_dir, self.tell.set, hands.uplink.now)
+        before = conditions.read(context.state_dir)
+        self.troubles = Troubles(context.state_dir, self.tell.set, context.uplink.now)
         self.answered, self.told_all, self.wish = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.held = ""
-        me = process_identity.this_process(hands.uplink.instance)
-        self.lease = Lease(hands.kube, hands.uplink.cluster_id, me, hands.uplink.now)
+        me = process_identity.this_process(context.uplink.instance)
+        self.lease = Lease(context.kube, context.uplink.cluster_id, me, context.uplink.now)
         self.twin = False
         self.contact, self.contact_error = 0.0, ""
         # of the loop's clock: by then the poll loop must have turned, or this process is stuck

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from fleetctl.core.model.status import State
 from fleetctl.core.model.wire import StatusRequest
 
-from ..deploy.context import Hands
+from ..deploy.context import ReleaseContext
 from ..drift.observer import Observer
 from ..host import log
 from ..host.memory import give_back
@@ -38,7 +38,7 @@ class Runner:
 
     def __init__(
         self,
-        hands: Hands,
+        context: ReleaseContext,
         observer: Observer | None,
         notifier: Notifier,
         *,
@@ -47,7 +47,7 @@ class Runner:
         live: Live,
         values_seconds: float = _VALUES_SECONDS,
     ) -> None:
-        self._at, self._notifier, self._live = Situation(hands, observer), notifier, live
+        self._at, self._notifier, self._live = Situation(context, observer), notifier, live
         self._teller = Teller(self._at, about)
         self._poller = Poller(self._at, self._teller)
         self._worker = Worker(self._at, self._teller, at_once)

@@ -24,8 +24,8 @@ from fleetctl.tools.helm import Release
 from ..host.log import event
 from ..kube.client import Kube
 from ..kube.errors import RefusedByForm
-from .ownership import Claim, Live, judge
-from .records import Ref
+from .ownership import LiveObject, OwnershipClaim, judge
+from .records import ObjectRef
 
 T = TypeVar("T")
 SECONDS = 60.0
@@ -47,7 +47,7 @@ async def first(
     *,
     takes: bool,
     shared: bool = False,
-    claim: Claim | None = None,
+    claim: OwnershipClaim | None = None,
 ) -> None:
     """Apply and wait, at most 60 s. `takes`: also what is nobody's, or somebody else's; `claim`:
     what other bundles hold. `shared`: as those of a chart's `crds` folder, which several releases
@@ -96,7 +96,13 @@ def _notes(document: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _may_apply(
-    kube: Kube, name: str, release: Release, *, takes: bool, shared: bool, claim: Claim | None
+    kube: Kube,
+    name: str,
+    release: Release,
+    *,
+    takes: bool,
+    shared: bool,
+    claim: OwnershipClaim | None,
 ) -> bool:
     live = await _get(kube, name)
     if live is None:
@@ -107,7 +113,7 @@ async def _may_apply(
         return True
     if claim is not None and owner in claim.holders and not shared:
         # another bundle's, which may be on its way out
-        judge([Live(Ref("apiextensions.k8s.io/v1", KIND, "", name), owner)], claim)
+        judge([LiveObject(ObjectRef("apiextensions.k8s.io/v1", KIND, "", name), owner)], claim)
         return True
     if takes and not shared:
         return True

@@ -33,7 +33,7 @@ class HelmAlive(Conflict):
     code = "helm-alive"
 
 
-class Fence:
+class HelmLock:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._handle = -1

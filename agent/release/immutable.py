@@ -49,14 +49,14 @@ _FIELD = re.compile(r"^\[?([\w.\[\]-]+): ")
 _MOST_SAID = 160
 
 
-class Immutable(ToolFailed):
+class ImmutableField(ToolFailed):
     """The API server does not change a field of an object that exists."""
 
     code = "immutable"
 
 
 @dataclass(frozen=True)
-class Refused:
+class ImmutableRefusal:
     """One object whose change was refused because a field of it is immutable."""
 
     api_version: str
@@ -71,11 +71,11 @@ class Refused:
         return f"{self.kind} {self.namespace}/{self.name}".replace(" /", " ")
 
 
-def refusals(said: str) -> list[Refused]:
+def refusals(said: str) -> list[ImmutableRefusal]:
     """The objects that helm names as refused for good; empty when it failed for another reason too,
     because then nothing may be deleted.
     """
-    found: list[Refused] = []
+    found: list[ImmutableRefusal] = []
     for one in helm_errors.refusals(said):
         if not _IMMUTABLE.search(one.cause):
             return []
@@ -87,7 +87,7 @@ def refusals(said: str) -> list[Refused]:
             .rpartition('": ')[2][:_MOST_SAID]
         )
         found.append(
-            Refused(
+            ImmutableRefusal(
                 one.api_version,
                 one.kind,
                 one.namespace,
@@ -128,7 +128,7 @@ async def carried_out(
     return await run()
 
 
-def _refuse(found: list[Refused], why: HelmFailed, *, force: bool) -> None:
+def _refuse(found: list[ImmutableRefusal], why: HelmFailed, *, force: bool) -> None:
     kept = next((one for one in found if one.kind in _PRECIOUS), None)
     if force and kept is None:
         return
@@ -145,7 +145,7 @@ def _refuse(found: list[Refused], why: HelmFailed, *, force: bool) -> None:
         else "set helm.force: true"
     )
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    raise Immutable(
+    raise ImmutableField(
         f"{one.shown}: {one.field}: {one.why}{more}; {step}",
         subject=one.shown,
         next_step=f"Change it back in Git, or {other}.",
@@ -172,7 +172,7 @@ async def forget_failed(kube: Kube, release: Release) -> None:
             await kube.call("DELETE", in_namespace(release.namespace, "secrets", name))
 
 
-async def _located(kube: Kube, one: Refused, release: Release) -> Refused:
+async def _located(kube: Kube, one: ImmutableRefusal, release: Release) -> ImmutableRefusal:
     """With an API version and a namespace, which helm does not name when it applies client-side."""
     group, _, version = one.api_version.rpartition("/")
     api = one.api_version
@@ -181,7 +181,7 @@ async def _located(kube: Kube, one: Refused, release: Release) -> Refused:
     return replace(one, api_version=api, namespace=one.namespace or release.namespace)
 
 
-async def _delete(kube: Kube, one: Refused) -> None:
+async def _delete(kube: Kube, one: ImmutableRefusal) -> None:
     """Gone when this returns. Pods of a StatefulSet stay for the new one, unless its selector is
     what changes.
     """
@@ -296,7 +296,7 @@ def carry_out(
         at.work.set()
         return
     try:
-        at.hands.journal.put(msgspec.structs.replace(entry, corrected=bundle.correction))
+        at.context.journal.put(msgspec.structs.replace(entry, corrected=bundle.correction))
     except OSError as why:
         trouble(f"bundle {bundle.name}", f"the journal cannot be written: {why}")
 

@@ -23,32 +23,34 @@ from ..state.journal import Entry
 from . import handover, records
 
 if TYPE_CHECKING:
-    from ..deploy.context import Hands
+    from ..deploy.context import ReleaseContext
 
 
-async def begin(hands: Hands, document: Desired, old: Entry | None, release: Release) -> list[str]:
+async def begin(
+    context: ReleaseContext, document: Desired, old: Entry | None, release: Release
+) -> list[str]:
     """Mark the Namespaces of the last revision that are in use. Returns their names."""
-    if old is None or not old.release or not hands.kube.is_there:
+    if old is None or not old.release or not context.kube.is_there:
         return []
-    entries = hands.journal.entries.values()
+    entries = context.journal.entries.values()
     names = [
         name
-        for name in await _stated(hands, old)
+        for name in await _stated(context, old)
         if name in (release.namespace, old.namespace)
         or namespaces.is_protected(name)
         or namespaces.users(entries, document, old.bundle, name)
     ]
     if names:
         try:
-            await handover.hold(hands.kube, map(namespace_object, names), release)
+            await handover.hold(context.kube, map(namespace_object, names), release)
         except Forbidden:  # then helm may not delete it either
             return []
     return names
 
 
-async def end(hands: Hands, names: list[str], manifest: str, release: Release) -> None:
+async def end(context: ReleaseContext, names: list[str], manifest: str, release: Release) -> None:
     """Take the marks off again; the log names each Namespace that the bundle left behind."""
-    await handover.end(hands.kube, map(namespace_object, names), "")
+    await handover.end(context.kube, map(namespace_object, names), "")
     stated = set(_names(records.refs_of(load_all(manifest, file="manifest"), release.namespace)))
     for name in names:
         if name not in stated:
@@ -59,14 +61,14 @@ def namespace_object(name: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
 
 
-async def _stated(hands: Hands, old: Entry) -> list[str]:
+async def _stated(context: ReleaseContext, old: Entry) -> list[str]:
     """The Namespaces that the last revision states; from its record when this disk has lost
     them.
     """
-    kept = hands.wanted.get(old.bundle)
+    kept = context.last_applied.get(old.bundle)
     if kept is not None:
         return _names(records.refs_of(kept.objects, old.namespace))
-    held = await records.read(hands.kube, Release(old.release, old.namespace))
+    held = await records.read(context.kube, Release(old.release, old.namespace))
     return _names(ref for record in held for ref in record.refs)
 
 

@@ -26,7 +26,7 @@ from ..host.failpoints import failpoint
 from ..host.log import event
 from ..kube.client import Kube
 from . import handover, records
-from .records import Ref
+from .records import ObjectRef
 
 _NAME, _NAMESPACE = "meta.helm.sh/release-name", "meta.helm.sh/release-namespace"
 _KEEP = "helm.sh/resource-policy"
@@ -35,18 +35,18 @@ _AT_ONCE = 8
 _MOST_LOOKED_UP = 10
 
 
-class Taken(Conflict):
+class OwnershipConflict(Conflict):
     """An object, or a release, that belongs to somebody else."""
 
     code = "taken"
 
 
-class Live(NamedTuple):
+class LiveObject(NamedTuple):
     """One object as it is on the cluster. `owner` None: no release's. `deleting`: since when, ""
     for not. `created_here`: a Namespace that the agent created.
     """
 
-    ref: Ref
+    ref: ObjectRef
     owner: Release | None
     uid: str = ""
     deleting: str = ""
@@ -56,7 +56,7 @@ class Live(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Claim:
+class OwnershipClaim:
     """A bundle that wants objects for its release. `holders`: the releases of this agent and their
     bundles; `leaving`: bundles that are to be removed; `asked`: helm.takeOwnership.
     """
@@ -68,13 +68,13 @@ class Claim:
     asked: bool = False
 
 
-async def look(kube: Kube, refs: Iterable[Ref]) -> list[Live]:
+async def look(kube: Kube, refs: Iterable[ObjectRef]) -> list[LiveObject]:
     """Those of `refs` that exist. A kind that the cluster has not got has no objects. Raises
     ClusterUnreachable, ToolFailed.
     """
     slots = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(ref: Ref) -> Live | None:
+    async def one(ref: ObjectRef) -> LiveObject | None:
         async with slots:
             try:
                 path = await kube.object_path(ref.api_version, ref.kind, ref.namespace, ref.name)
@@ -89,7 +89,7 @@ async def look(kube: Kube, refs: Iterable[Ref]) -> list[Live]:
             and not handover.is_marked({"metadata": meta})
         )
         created = ref.kind == "Namespace" and namespaces.is_created_here(meta)
-        return Live(
+        return LiveObject(
             where,
             owner,
             meta["uid"],
@@ -103,15 +103,17 @@ async def look(kube: Kube, refs: Iterable[Ref]) -> list[Live]:
     return [live for live in found if live is not None]
 
 
-def judge(found: Iterable[Live], claim: Claim, records_of: Collection[Release] = ()) -> list[Live]:
+def judge(
+    found: Iterable[LiveObject], claim: OwnershipClaim, records_of: Collection[Release] = ()
+) -> list[LiveObject]:
     """What is taken over from others. `records_of`: releases of others that still are there. Raises
     Taken for the first that may not be.
     """
     taken = [live for live in found if live.owner != claim.release]
-    refused: list[Live] = []
+    refused: list[LiveObject] = []
     for live in taken:
         if live.deleting:
-            raise Taken(
+            raise OwnershipConflict(
                 f"{live.ref} is being deleted, and is made anew when it is gone",
                 subject=str(live.ref),
                 next_step="Wait.",
@@ -121,7 +123,7 @@ def judge(found: Iterable[Live], claim: Claim, records_of: Collection[Release] =
             continue
         if holder is not None:
             step = f"Take it out of bundle {claim.bundle} or of bundle {holder}."
-            raise Taken(
+            raise OwnershipConflict(
                 f"{live.ref} belongs to bundle {holder} already",
                 subject=str(live.ref),
                 next_step=step,
@@ -134,7 +136,7 @@ def judge(found: Iterable[Live], claim: Claim, records_of: Collection[Release] =
             f"Take it out of bundle {claim.bundle}, or let the bundle have it with"
             " helm.takeOwnership: true."
         )
-        raise Taken(
+        raise OwnershipConflict(
             f"{first.ref} {_whose(first.owner, records_of)}{more}",
             subject=str(first.ref),
             next_step=step,
@@ -154,7 +156,7 @@ async def upgrade(
     run: Callable[[UpgradeFlags], Awaitable[Revision]],
     kube: Kube,
     flags: UpgradeFlags,
-    claim: Claim,
+    claim: OwnershipClaim,
     *,
     is_new: bool,
 ) -> Revision:
@@ -186,7 +188,7 @@ async def upgrade(
     return await run(replace(flags, take_ownership=True))
 
 
-async def refuse_foreign(kube: Kube, claim: Claim) -> None:
+async def refuse_foreign(kube: Kube, claim: OwnershipClaim) -> None:
     """A release of this name that somebody else made is theirs with all that it holds: an upgrade
     would prune it. Raises Taken.
     """
@@ -204,14 +206,14 @@ async def refuse_foreign(kube: Kube, claim: Claim) -> None:
             "Give the bundle another helm.releaseName, or let it have the release with"
             " helm.takeOwnership: true."
         )
-        raise Taken(
+        raise OwnershipConflict(
             f"{claim.release} exists already and {whose}",
             subject=str(claim.release),
             next_step=step,
         )
 
 
-async def _there(kube: Kube, found: Iterable[Live], claim: Claim) -> list[Release]:
+async def _there(kube: Kube, found: Iterable[LiveObject], claim: OwnershipClaim) -> list[Release]:
     """Of the releases of others, those that have records: it is only said, so a few are looked up
     and no more.
     """

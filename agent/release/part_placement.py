@@ -24,17 +24,17 @@ from . import handover
 from .parts import Piece
 
 if TYPE_CHECKING:
-    from ..deploy.context import Hands
+    from ..deploy.context import ReleaseContext
 
 
 async def where(
-    hands: Hands, old: Entry, found: Sequence[Piece]
+    context: ReleaseContext, old: Entry, found: Sequence[Piece]
 ) -> tuple[dict[Key, int], list[dict[str, Any]]]:
     """(the part that each object is in now, objects whose handover was cut off). After a crash only
     the cluster knows.
     """
     numbers = {f"{old.namespace}/{part_name(old.release, part)}": part for part in (1, *old.parts)}
-    kept = None if old.began else hands.wanted.get(old.bundle)
+    kept = None if old.began else context.last_applied.get(old.bundle)
     if kept is not None:
         marks = [
             (key_of(item, old.namespace), release_on(item["metadata"].get("annotations")))
@@ -48,7 +48,7 @@ async def where(
     async def one(piece: Piece) -> None:
         for item in crds.documents(piece.text):
             async with limit:
-                seen = await preserved_fields.live(hands.kube, item, old.namespace)
+                seen = await preserved_fields.live(context.kube, item, old.namespace)
             mark = release_on(((seen or {}).get("metadata") or {}).get("annotations"))
             if mark in numbers:
                 places.setdefault(piece.key, numbers[mark])

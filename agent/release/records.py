@@ -30,7 +30,7 @@ _NUMBER = re.compile(r"[0-9]{1,15}")
 _MOST_JSON = 64 * 1024 * 1024
 
 
-class Ref(NamedTuple):
+class ObjectRef(NamedTuple):
     """One object that a release states. `keep`: an uninstall leaves it."""
 
     api_version: str
@@ -43,7 +43,7 @@ class Ref(NamedTuple):
         return f"{self.kind} {self.namespace + '/' if self.namespace else ''}{self.name}"
 
 
-class Record(NamedTuple):
+class ReleaseRecord(NamedTuple):
     """One revision. `status` is helm's word; `bundle`: whose it is by its labels, "" for nobody's
     of this program.
     """
@@ -51,7 +51,7 @@ class Record(NamedTuple):
     number: int
     status: str
     bundle: str
-    refs: tuple[Ref, ...] = ()
+    refs: tuple[ObjectRef, ...] = ()
 
 
 class _Content(msgspec.Struct):
@@ -64,7 +64,7 @@ def path_of(release: Release) -> str:
     )
 
 
-async def read(kube: Kube, release: Release) -> list[Record]:
+async def read(kube: Kube, release: Release) -> list[ReleaseRecord]:
     """Every record with the objects that it states, hooks left out; oldest first. Raises
     ClusterUnreachable, ToolFailed.
     """
@@ -73,7 +73,7 @@ async def read(kube: Kube, release: Release) -> list[Record]:
     return sorted(made, key=lambda record: record.number)
 
 
-async def heads(kube: Kube, release: Release) -> list[Record]:
+async def heads(kube: Kube, release: Release) -> list[ReleaseRecord]:
     """The same without the objects: a call of a few hundred bytes."""
     kind = {"accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
     found = await kube.call("GET", path_of(release), headers=kind)
@@ -100,10 +100,10 @@ async def forget(kube: Kube, release: Release) -> None:
             continue
 
 
-def _record(item: dict[str, Any], refs: tuple[Ref, ...]) -> Record:
+def _record(item: dict[str, Any], refs: tuple[ObjectRef, ...]) -> ReleaseRecord:
     labels = item["metadata"].get("labels") or {}
     number = str(labels.get("version", "0"))
-    return Record(
+    return ReleaseRecord(
         int(number) if _NUMBER.fullmatch(number) else 0,
         str(labels.get("status", "")),
         str(labels.get("fleetctl-bundle", "")),
@@ -111,7 +111,7 @@ def _record(item: dict[str, Any], refs: tuple[Ref, ...]) -> Record:
     )
 
 
-def _refs(item: dict[str, Any], namespace: str) -> tuple[Ref, ...]:
+def _refs(item: dict[str, Any], namespace: str) -> tuple[ObjectRef, ...]:
     """What cannot be read states nothing: an object that nobody names is left where it is."""
     try:
         packed = base64.b64decode(base64.b64decode(item["data"]["release"]))
@@ -123,16 +123,16 @@ def _refs(item: dict[str, Any], namespace: str) -> tuple[Ref, ...]:
     return refs_of(load_all(content.manifest, file="manifest"), namespace)
 
 
-def refs_of(documents: Iterable[Any], namespace: str) -> tuple[Ref, ...]:
+def refs_of(documents: Iterable[Any], namespace: str) -> tuple[ObjectRef, ...]:
     """The objects in `documents`, Lists opened; `namespace` where one states none."""
-    found: dict[Ref, None] = {}
+    found: dict[ObjectRef, None] = {}
     for document in documents:
         for item in flatten(document):
             meta = item.get("metadata") or {}
             keep = str((meta.get("annotations") or {}).get(_KEEP, "")).strip().lower() == "keep"
             place = str(meta.get("namespace") or namespace)
             found[
-                Ref(
+                ObjectRef(
                     str(item.get("apiVersion")),
                     str(item["kind"]),
                     place,

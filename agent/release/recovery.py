@@ -35,7 +35,7 @@ LEAVING = frozenset({"uninstalling", "uninstalled"})
 
 
 @dataclass(frozen=True)
-class Record:
+class RecordHeader:
     """One release record of helm. `secret`: its name; `order`: of the generation that it was made
     for; `part`: 1 is the release itself.
     """
@@ -56,7 +56,7 @@ class Record:
         return self.release, self.namespace
 
 
-class Place(NamedTuple):
+class RecordPlace(NamedTuple):
     """A namespace that may hold release records, and a service account of a bundle there ("" for
     none named).
     """
@@ -70,25 +70,25 @@ class Listing(NamedTuple):
     that could not be, with the reason.
     """
 
-    records: list[Record]
+    records: list[RecordHeader]
     namespaces: frozenset[str] | None
     refused: dict[str, FleetError]
 
 
-def places_of(entries: Iterable[Entry], document: Desired | None) -> set[Place]:
+def places_of(entries: Iterable[Entry], document: Desired | None) -> set[RecordPlace]:
     """Where the journal and the document say that releases are."""
-    places = {Place(e.namespace, e.account) for e in entries}
+    places = {RecordPlace(e.namespace, e.account) for e in entries}
     for bundle in document.bundles if document else ():
         with suppress(FleetError):  # a bundle without a valid release has no records
             _, namespace = release_of(bundle.options, bundle.name)
-            places.add(Place(namespace, bundle.options.service_account or ""))
+            places.add(RecordPlace(namespace, bundle.options.service_account or ""))
     for tombstone in document.tombstones if document else ():
-        places.add(Place(tombstone.namespace, tombstone.service_account))
+        places.add(RecordPlace(tombstone.namespace, tombstone.service_account))
     return {place for place in places if place.namespace}
 
 
 async def recover(
-    rights: Rights, journal: Journal, cluster: ClusterId, places: Collection[Place] = ()
+    rights: Rights, journal: Journal, cluster: ClusterId, places: Collection[RecordPlace] = ()
 ) -> list[BundleName]:
     """The bundles of which the cluster knew more than the journal, which knows it now. `places`:
     where to look when this agent may not list everywhere. Raises ClusterUnreachable, ToolFailed,
@@ -106,14 +106,14 @@ async def recover(
 
 def merged(
     entries: Mapping[BundleName, Entry],
-    records: Iterable[Record],
+    records: Iterable[RecordHeader],
     *,
     namespaces: Collection[str] | None = None,
 ) -> list[Entry]:
     """The entries that must be written down. `namespaces`: a release there (None: anywhere) that
     has no record here has none. Pure.
     """
-    found: dict[BundleName, list[Record]] = {}
+    found: dict[BundleName, list[RecordHeader]] = {}
     for record in _present(records):
         if record.bundle:
             found.setdefault(BundleName(record.bundle), []).append(record)
@@ -135,7 +135,7 @@ def merged(
     ]
 
 
-def _present(records: Iterable[Record]) -> list[Record]:
+def _present(records: Iterable[RecordHeader]) -> list[RecordHeader]:
     """Without those of bundles that had a release before the one that has it now: whose the newest
     record is, is the release.
     """
@@ -144,7 +144,7 @@ def _present(records: Iterable[Record]) -> list[Record]:
     return [record for record in records if record.bundle == owner[record.place]]
 
 
-def _joined(bundle: BundleName, entry: Entry | None, records: list[Record]) -> Entry | None:
+def _joined(bundle: BundleName, entry: Entry | None, records: list[RecordHeader]) -> Entry | None:
     """The entry as it should be, or None when it is."""
     top = max(record.order for record in records)
     if entry is not None and top <= (entry.epoch, entry.generation):
@@ -182,16 +182,18 @@ def _joined(bundle: BundleName, entry: Entry | None, records: list[Record]) -> E
     return msgspec.structs.replace(entry or Entry(bundle=bundle), **known)
 
 
-def _newest(records: Iterable[Record]) -> list[Record]:
+def _newest(records: Iterable[RecordHeader]) -> list[RecordHeader]:
     """The last record of each release."""
-    found: dict[tuple[str, str], Record] = {}
+    found: dict[tuple[str, str], RecordHeader] = {}
     for record in records:
         if record.place not in found or record.version > found[record.place].version:
             found[record.place] = record
     return list(found.values())
 
 
-async def list_releases(rights: Rights, cluster: ClusterId, places: Collection[Place]) -> Listing:
+async def list_releases(
+    rights: Rights, cluster: ClusterId, places: Collection[RecordPlace]
+) -> Listing:
     """The records of this cluster's releases: one request, or one for each of `places` where the
     agent may not list everywhere. Raises ClusterUnreachable, ToolFailed.
     """
@@ -206,7 +208,7 @@ async def list_releases(rights: Rights, cluster: ClusterId, places: Collection[P
     accounts: dict[str, set[str]] = {}
     for place in places:
         accounts.setdefault(place.namespace, set()).add(place.account)
-    records: list[Record] = []
+    records: list[RecordHeader] = []
     refused: dict[str, FleetError] = {}
     for namespace in sorted(accounts):
         try:
@@ -219,7 +221,7 @@ async def list_releases(rights: Rights, cluster: ClusterId, places: Collection[P
 
 async def _listed_by(
     rights: Rights, namespace: str, accounts: Iterable[str], selector: str
-) -> list[Record]:
+) -> list[RecordHeader]:
     """With the agent's own rights, else with those of the first account that has them: helm needs
     the same right there. Raises the refusal of the last one.
     """
@@ -237,13 +239,13 @@ async def _listed_by(
     raise refusal
 
 
-async def listed(kube: Kube, namespace: str, selector: str) -> list[Record]:
+async def listed(kube: Kube, namespace: str, selector: str) -> list[RecordHeader]:
     """The release records with the labels, in one namespace or ("") in all. Raises
     ClusterUnreachable, ToolFailed.
     """
     folder, more = in_namespace(namespace, "secrets") if namespace else core_path("secrets"), ""
     query = {"labelSelector": selector, "limit": "500"}
-    found: list[Record] = []
+    found: list[RecordHeader] = []
     while True:
         try:
             answer = await kube.call(
@@ -253,15 +255,15 @@ async def listed(kube: Kube, namespace: str, selector: str) -> list[Record]:
             )
         except NotFound:
             return found
-        found += [record_of(item["metadata"]) for item in answer.get("items") or []]
+        found += [read_header(item["metadata"]) for item in answer.get("items") or []]
         more = (answer.get("metadata") or {}).get("continue") or ""
         if not more:
             return found
 
 
-def record_of(meta: Mapping[str, Any]) -> Record:
+def read_header(meta: Mapping[str, Any]) -> RecordHeader:
     labels = meta.get("labels") or {}
-    return Record(
+    return RecordHeader(
         release=str(labels.get("name", "")),
         namespace=str(meta.get("namespace", "")),
         version=_number(labels.get("version")),

@@ -34,14 +34,14 @@ from ..host.failpoints import failpoint
 from ..host.log import event
 from ..kube.client import Kube
 from ..state import files
-from .recovery import DEPLOYED, LEAVING, PENDING, Record, listed
+from .recovery import DEPLOYED, LEAVING, PENDING, RecordHeader, listed
 
 FOREIGN_SECONDS = 30.0
 _NAME, _NAMESPACE = "meta.helm.sh/release-name", "meta.helm.sh/release-namespace"
 _MOST_RECORD = 64 * 1024 * 1024
 
 
-class Left(msgspec.Struct, frozen=True, kw_only=True, order=True):
+class Leftover(msgspec.Struct, frozen=True, kw_only=True, order=True):
     """An object that a release may have made and does not state any more."""
 
     api_version: str
@@ -52,14 +52,14 @@ class Left(msgspec.Struct, frozen=True, kw_only=True, order=True):
     release_namespace: str
 
 
-class Settler:
+class ReleaseRepair:
     """`folder`: where what is left is written down, by bundle; `clock`: seconds that only grow."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._folder, self._clock = folder, clock
         self._seen: dict[str, float] = {}
 
-    async def settle(self, kube: Kube, bundle: BundleName, release: Release) -> list[Record]:
+    async def settle(self, kube: Kube, bundle: BundleName, release: Release) -> list[RecordHeader]:
         """The release's records, newest first, without those that stand in helm's way. Raises
         PendingOperation while one may be somebody else's helm at work, ClusterUnreachable,
         ToolFailed, OSError.
@@ -119,14 +119,14 @@ class Settler:
                 await _remove(kube, one)
         files.io.unlink(self._path(bundle))
 
-    def left(self, bundle: BundleName) -> list[Left]:
+    def left(self, bundle: BundleName) -> list[Leftover]:
         try:
-            return msgspec.json.decode(self._path(bundle).read_bytes(), type=list[Left])
+            return msgspec.json.decode(self._path(bundle).read_bytes(), type=list[Leftover])
         except (OSError, msgspec.DecodeError):
             return []
 
     async def _write_down(
-        self, kube: Kube, bundle: BundleName, release: Release, records: Iterable[Record]
+        self, kube: Kube, bundle: BundleName, release: Release, records: Iterable[RecordHeader]
     ) -> None:
         found = set(self.left(bundle))
         before = len(found)
@@ -139,7 +139,7 @@ class Settler:
         return self._folder / f"{bundle}.left"
 
 
-def stuck(records: Iterable[Record]) -> list[Record]:
+def stuck(records: Iterable[RecordHeader]) -> list[RecordHeader]:
     """The records over which helm would refuse an upgrade: pending ones, and, when nothing is
     deployed, those of a cut-off uninstall.
     """
@@ -148,7 +148,7 @@ def stuck(records: Iterable[Record]) -> list[Record]:
     return [r for r in records if r.status in PENDING or (r.status in LEAVING and not deployed)]
 
 
-def may_be_foreign(record: Record, records: Iterable[Record]) -> bool:
+def may_be_foreign(record: RecordHeader, records: Iterable[RecordHeader]) -> bool:
     """A person's helm carries our labels on: then another record has the same order. One of ours
     has an order of its own, but for a repetition of the same generation, and for the way back that
     `atomic` takes from a revision that failed.
@@ -164,14 +164,14 @@ def may_be_foreign(record: Record, records: Iterable[Record]) -> bool:
     return any(other.order == record.order and other is not record for other in records)
 
 
-def unfinished(records: list[Record]) -> list[Record]:
+def unfinished(records: list[RecordHeader]) -> list[RecordHeader]:
     """Those above the deployed one (newest first): what they state was perhaps made."""
     return records[
         : next((at for at, r in enumerate(records) if r.status == DEPLOYED), len(records))
     ]
 
 
-async def _stated(kube: Kube, record: Record) -> list[dict[str, Any]]:
+async def _stated(kube: Kube, record: RecordHeader) -> list[dict[str, Any]]:
     """The objects in a record's manifest; nothing for a record that is gone or cannot be read."""
     try:
         secret = await kube.call("GET", in_namespace(record.namespace, "secrets", record.secret))
@@ -195,10 +195,10 @@ def _objects(manifest: str) -> list[dict[str, Any]]:
     ]
 
 
-def _left(item: dict[str, Any], release: Release) -> Left:
+def _left(item: dict[str, Any], release: Release) -> Leftover:
     meta = item.get("metadata") or {}
     place = str(meta.get("namespace") or release.namespace)
-    return Left(
+    return Leftover(
         api_version=str(item.get("apiVersion")),
         kind=str(item["kind"]),
         namespace=place,
@@ -208,7 +208,7 @@ def _left(item: dict[str, Any], release: Release) -> Left:
     )
 
 
-def _key(one: Left) -> tuple[str, str, str, str]:
+def _key(one: Leftover) -> tuple[str, str, str, str]:
     """By group, not by version: an object that moved to another version is the same."""
     return one.api_version.rpartition("/")[0], one.kind, one.namespace, one.name
 
@@ -219,7 +219,7 @@ def _policy(item: dict[str, Any]) -> str:
     )
 
 
-async def _remove(kube: Kube, one: Left) -> None:
+async def _remove(kube: Kube, one: Leftover) -> None:
     """Unless somebody else has it by now, or it is gone."""
     try:
         path = await kube.object_path(one.api_version, one.kind, one.namespace, one.name)

@@ -23,7 +23,7 @@ MANAGED_LABEL, MANAGED_BY = "app.kubernetes.io/managed-by", "Helm"
 RELEASE_NAME, RELEASE_NAMESPACE = "meta.helm.sh/release-name", "meta.helm.sh/release-namespace"
 
 
-class Place(NamedTuple):
+class ObjectKey(NamedTuple):
     """An object by what names it; `namespace` is "" for kinds without."""
 
     api_version: str
@@ -35,7 +35,7 @@ class Place(NamedTuple):
         return f"{self.kind} {self.namespace + '/' if self.namespace else ''}{self.name}"
 
 
-class Kept(msgspec.Struct, kw_only=True):
+class AppliedObjects(msgspec.Struct, kw_only=True):
     """The objects of one bundle as helm applied them, its marks on each."""
 
     objects: list[Json]
@@ -56,7 +56,7 @@ class _Head(msgspec.Struct, rename="camel"):
     metadata: _Names = msgspec.field(default_factory=_Names)
 
 
-class Wanted:
+class LastApplied:
     """`STATE_DIR/objects/BUNDLE.json`, without the values of Secrets
     (agent/state/secret_masking.py); beside it `BUNDLE.accepted` once it has been looked at: what
     differed right after it was applied.
@@ -94,22 +94,24 @@ class Wanted:
         objects = {_place_in(item): item for item in stated if item["metadata"]["name"]}.values()
         self.put(
             bundle,
-            Kept(objects=[*(before.objects if before else ()), *map(self.hiding.hide, objects)]),
+            AppliedObjects(
+                objects=[*(before.objects if before else ()), *map(self.hiding.hide, objects)]
+            ),
         )
 
-    def put(self, bundle: BundleName, kept: Kept) -> None:
+    def put(self, bundle: BundleName, kept: AppliedObjects) -> None:
         """Nobody has looked at them since they were applied."""
         self._accepted(bundle).unlink(missing_ok=True)
         write_whole(self._path(bundle), msgspec.json.encode(kept))
 
-    def get(self, bundle: BundleName) -> Kept | None:
+    def get(self, bundle: BundleName) -> AppliedObjects | None:
         """All of it, decoded; None for a bundle that nothing is known of."""
         try:
-            return msgspec.json.decode(self._path(bundle).read_bytes(), type=Kept)
+            return msgspec.json.decode(self._path(bundle).read_bytes(), type=AppliedObjects)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
 
-    def each(self, bundle: BundleName) -> list[tuple[Place, msgspec.Raw]] | None:
+    def each(self, bundle: BundleName) -> list[tuple[ObjectKey, msgspec.Raw]] | None:
         """Each object by its place, as stated (kinds without namespaces have one here), undecoded.
         None as for `get`.
         """
@@ -177,12 +179,12 @@ def _place(item: Json, namespace: str) -> None:
     item["apiVersion"], item["kind"] = str(item.get("apiVersion", "")), str(item["kind"])
 
 
-def _place_in(item: Json) -> Place:
-    return Place(
+def _place_in(item: Json) -> ObjectKey:
+    return ObjectKey(
         item["apiVersion"], item["kind"], item["metadata"]["namespace"], item["metadata"]["name"]
     )
 
 
-def _place_of(raw: msgspec.Raw) -> Place:
+def _place_of(raw: msgspec.Raw) -> ObjectKey:
     head = msgspec.json.decode(raw, type=_Head)
-    return Place(head.api_version, head.kind, head.metadata.namespace, head.metadata.name)
+    return ObjectKey(head.api_version, head.kind, head.metadata.namespace, head.metadata.name)

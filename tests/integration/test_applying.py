@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from agent.host import failpoints
-from agent.release.immutable import Immutable
-from agent.release.ownership import Taken
+from agent.release.immutable import ImmutableField
+from agent.release.ownership import OwnershipConflict
 from fleetctl.core.model.errors import FleetError, ToolFailed, UsageError
 from tests.localkube.kubeapi import LocalKube
 from tests.support.workbench import Workbench
@@ -170,7 +170,9 @@ class TestDefinitions:
         )
         options = {"defaultNamespace": "crd-held", "helm": {"takeOwnership": True}}
         for asked in ({"defaultNamespace": "crd-held"}, options):
-            with pytest.raises(Taken, match=f"helds.{group} belongs to bundle first already"):
+            with pytest.raises(
+                OwnershipConflict, match=f"helds.{group} belongs to bundle first already"
+            ):
                 bench.install("second", {"a.yaml": definition("Held", group, "other")}, asked)
         schema = bench.get("crd", f"helds.{group}")["spec"]["versions"][0]["schema"][
             "openAPIV3Schema"
@@ -599,7 +601,7 @@ class TestForce:
             {"defaultNamespace": space},
         )
         uid = bench.uid("deployment", "web", "-n", space)
-        with pytest.raises(Immutable) as caught:
+        with pytest.raises(ImmutableField) as caught:
             bench.install(
                 "web",
                 {"m.yaml": DEPLOYMENT.format(tier="a", app="new", image="web:1")},
@@ -654,7 +656,7 @@ class TestForce:
         bench.install("data", {"m.yaml": claim.format("a")}, options)
         uid = bench.uid("pvc", "data", "-n", space)
         with pytest.raises(
-            Immutable,
+            ImmutableField,
             match=(
                 f"PersistentVolumeClaim {space}/data: spec: .*helm.force does not make anew what"
                 " holds data"
@@ -717,7 +719,7 @@ class TestCorrecting:
             options_of(space, keepFailHistory=keep),
         )
         replace_by_hand(bench, space)
-        with pytest.raises(Immutable, match=f"Deployment {space}/web: spec.selector"):
+        with pytest.raises(ImmutableField, match=f"Deployment {space}/web: spec.selector"):
             bench.again("web")
         assert bench.history("web", space) == [(1, "deployed"), (2, "failed")][: 2 if keep else 1]
 

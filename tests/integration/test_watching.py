@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.drift.watch import Unit
+from agent.drift.watch import WatchScope
 from agent.kube.client import Kube
 from agent.kube.impersonation import NAMESPACE
 from fleetctl.core.model.options import ComparePatch, DiffOptions, Operation, Options
@@ -435,7 +435,8 @@ class TestRights:
             user = "system:serviceaccount:w-one:looker"
             await looking.reach(
                 lambda: (
-                    looking.watcher.watches.running() == {Unit(user, "v1", "ConfigMap", "w-one")}
+                    looking.watcher.watches.running()
+                    == {WatchScope(user, "v1", "ConfigMap", "w-one")}
                 )
             )
             await change(looking.kube, config_map("w-one"), {"data": {"a": "hand"}})

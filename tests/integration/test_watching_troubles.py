@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from agent.drift.watch import Mark, Unit, Watches
+from agent.drift.watch import WatchedObject, Watches, WatchScope
 from agent.kube.client import Kube
 from tests.support.fakekube import Answer, Asked, FakeKube
 from tests.support.looking import Looking
 
 MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\ndata: {a: '1'}\n"
-MAPS = Unit("", "v1", "ConfigMap")
+MAPS = WatchScope("", "v1", "ConfigMap")
 
 
 class Notes:
@@ -29,10 +29,10 @@ class Notes:
         self.refusals = 0
         self.said: list[str] = []
 
-    def changed(self, unit: Unit, mark: Mark, *, there: bool) -> None:
+    def changed(self, unit: WatchScope, mark: WatchedObject, *, there: bool) -> None:
         self.changes.append((mark.name, there))
 
-    def listed(self, unit: Unit, marks: list[Mark]) -> None:
+    def listed(self, unit: WatchScope, marks: list[WatchedObject]) -> None:
         self.lists.append([mark.name for mark in marks])
 
     def throttled(self, seconds: float) -> None:
@@ -228,7 +228,7 @@ def test_the_number_of_watches_is_bounded(tmp_path: Path) -> None:
     """The kinds with most objects of ours are watched, the others polled."""
 
     async def work(server: FakeKube, watches: Watches, notes: Notes) -> None:
-        secrets = Unit("", "v1", "Secret")
+        secrets = WatchScope("", "v1", "Secret")
         watches.want({MAPS: {"n": 1}, secrets: {"n": 3}})
         assert (watches.running(), watches.polled) == ({secrets}, {MAPS})
         watches.want({MAPS: {"n": 1}})

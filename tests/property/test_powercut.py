@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.controlplane.desired_state import KeptDocument
-from agent.drift.observer import Kept, Wanted
 from agent.state import files
 from agent.state.journal import Entry, Journal
+from agent.state.last_applied import AppliedObjects, LastApplied
 from fleetctl.core.model.ids import BundleName, ClusterId, ClusterName, Epoch, Generation, Workspace
 from fleetctl.core.model.wire import Desired, Envelope
 from tests.support.depth import depth
@@ -141,8 +141,8 @@ def test_objects_that_are_torn_are_none(text: bytes) -> None:
     """They are applied, or looked at, again."""
     work = Path(tempfile.mkdtemp())
     try:
-        wanted = Wanted(work)
-        wanted.put(BundleName("a"), Kept(objects=[]))
+        wanted = LastApplied(work)
+        wanted.put(BundleName("a"), AppliedObjects(objects=[]))
         (work / "a.json").write_bytes(text)
         (work / "a.accepted").write_bytes(text)
         wanted.get(BundleName("a"))

@@ -11,16 +11,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from agent.deploy.context import Hands
-from agent.drift.observer import Observer, Wanted
+from agent.deploy.context import ReleaseContext
+from agent.drift.observer import Observer
 from agent.kube.client import Kube
 from agent.kube.impersonation import NAMESPACE, Rights
 from agent.loops.observe import Watcher
 from agent.loops.report import Teller
 from agent.loops.state import Situation
-from agent.release.helm_lock import Fence
-from agent.release.repair import Settler
+from agent.release.helm_lock import HelmLock
+from agent.release.repair import ReleaseRepair
 from agent.state.journal import Entry, Journal
+from agent.state.last_applied import LastApplied
 from fleetctl.core.model.errors import FleetError
 from fleetctl.core.model.ids import (
     BundleName,
@@ -60,8 +61,8 @@ class Looking:
         self.teller = _Listener()
         uplink = SimpleNamespace(opened=None, now=time.time, instance="looking", cluster_id="c")
         folder.mkdir(parents=True, exist_ok=True)
-        wanted, rights = Wanted(folder / "objects"), Rights(kube, accounts)
-        hands = Hands(
+        wanted, rights = LastApplied(folder / "objects"), Rights(kube, accounts)
+        context = ReleaseContext(
             cast("Any", uplink),
             Journal(folder / "journal"),
             wanted,
@@ -70,10 +71,10 @@ class Looking:
             None,
             folder,
             rights,
-            Settler(folder / "settling"),
-            Fence(folder / "fence"),
+            ReleaseRepair(folder / "settling"),
+            HelmLock(folder / "fence"),
         )
-        self.at = Situation(hands, Observer(kube, wanted))
+        self.at = Situation(context, Observer(kube, wanted))
         self.watcher = Watcher(self.at, cast("Teller", self.teller), 3600)
         self._options: dict[str, Options] = {}
         self._task: asyncio.Task[None] | None = None
@@ -86,7 +87,7 @@ class Looking:
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        self.at.hands.journal.close()
+        self.at.context.journal.close()
         await self.kube.close()
 
     async def apply(
@@ -107,7 +108,7 @@ class Looking:
     ) -> None:
         """As if it had just been applied."""
         bundle = BundleName(name)
-        self.at.hands.wanted.keep(bundle, manifest, namespace, name)
+        self.at.context.last_applied.keep(bundle, manifest, namespace, name)
         entry = Entry(
             bundle=bundle,
             generation=Generation(1),
@@ -115,7 +116,7 @@ class Looking:
             release=name,
             namespace=namespace,
         )
-        self.at.hands.journal.put(entry)
+        self.at.context.journal.put(entry)
         self.rules(name, options or Options())
         self.at.resources.pop(bundle, None)
         self.at.unseen.add(bundle)

@@ -16,13 +16,13 @@ import msgspec
 
 from agent.deploy import install as act
 from agent.deploy import remove as removal
-from agent.deploy.context import Hands
-from agent.drift.observer import Wanted
+from agent.deploy.context import ReleaseContext
 from agent.kube.client import Kube
 from agent.kube.impersonation import Rights
-from agent.release.helm_lock import Fence
-from agent.release.repair import Settler
+from agent.release.helm_lock import HelmLock
+from agent.release.repair import ReleaseRepair
 from agent.state.journal import Journal
+from agent.state.last_applied import LastApplied
 from fleetctl.core.model.bundle import File, pack
 from fleetctl.core.model.ids import (
     BundleName,
@@ -48,8 +48,8 @@ class _NoUplink:
 
 
 class Workbench:
-    """One agent's hands; each call is one event loop, as after a restart that kept the state
-    directory.
+    """The release context of one agent; each call is one event loop, as after a restart that kept
+    the state directory.
     """
 
     def __init__(self, folder: Path, kubeconfig: Path, env: Mapping[str, str]) -> None:
@@ -86,14 +86,16 @@ class Workbench:
         """The same generation once more, as when drift is put right."""
         bundle = self._bundles[name]
         asyncio.run(
-            self._with_hands(lambda hands: act.install(hands, self._document(bundle), bundle))
+            self._with_context(lambda context: act.install(context, self._document(bundle), bundle))
         )
 
     def remove(self, name: str) -> None:
         self._generation += 1
         tombstone = Tombstone(name=BundleName(name), generation=Generation(self._generation))
         document = self._document(tombstones=[tombstone])
-        asyncio.run(self._with_hands(lambda hands: removal.remove(hands, document, tombstone)))
+        asyncio.run(
+            self._with_context(lambda context: removal.remove(context, document, tombstone))
+        )
 
     @property
     def journal(self) -> dict[str, Any]:
@@ -103,7 +105,7 @@ class Workbench:
 
     def kept(self, name: str) -> list[dict[str, Any]]:
         """The objects that the agent compares with the live ones."""
-        found = Wanted(self.folder / "objects").get(BundleName(name))
+        found = LastApplied(self.folder / "objects").get(BundleName(name))
         return found.objects if found else []
 
     def kubectl(self, *words: str, stdin: str = "") -> str:
@@ -154,19 +156,22 @@ class Workbench:
             tombstones=list(tombstones),
         )
 
-    async def _with_hands(self, do: Any) -> None:
+    async def _with_context(self, do: Any) -> None:
         kube = Kube(self.kubeconfig)
         journal = Journal(self.folder / "journal")
-        fence = Fence(self.folder / "helm.lock")
+        helm_lock = HelmLock(self.folder / "helm.lock")
         helm = HelmCli(
             tools.find("helm").argv,
             kubeconfig=self.kubeconfig,
             home=self.folder / "helm",
-            lock=fence.handles,
+            lock=helm_lock.handles,
         )
         uplink: Any = _NoUplink()
-        wanted, kustomize = Wanted(self.folder / "objects"), Kustomize(("kubectl", "kustomize"))
-        hands = Hands(
+        wanted, kustomize = (
+            LastApplied(self.folder / "objects"),
+            Kustomize(("kubectl", "kustomize")),
+        )
+        context = ReleaseContext(
             uplink,
             journal,
             wanted,
@@ -175,14 +180,14 @@ class Workbench:
             kustomize,
             self.folder,
             Rights(kube),
-            Settler(self.folder / "objects"),
-            fence,
+            ReleaseRepair(self.folder / "objects"),
+            helm_lock,
         )
         try:
-            await fence.take()
-            await do(hands)
+            await helm_lock.take()
+            await do(context)
         finally:
-            fence.close()
+            helm_lock.close()
             journal.close()
-            await hands.sandbox.close()
+            await context.sandbox.close()
             await kube.close()

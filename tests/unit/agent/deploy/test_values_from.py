@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agent.deploy import values_from
-from agent.deploy.downstream_resources import Copy
+from agent.deploy.downstream_resources import DownstreamCopy
 from agent.kube.client import Kube
 from fleetctl.core.model.errors import NotFound, ToolFailed, UsageError
 from fleetctl.core.model.options import HelmOptions, KeyRef, Options, ValuesFrom
@@ -165,8 +165,12 @@ def test_an_entry_with_both_references_uses_both() -> None:
 def test_what_the_bundle_itself_brings_is_read_before_it_is_written() -> None:
     """`downstreamResources` are on the cluster only after the values are needed."""
     copied = [
-        Copy("Secret", "s", Content(data={"values.yaml": base64.b64encode(b"a: 1\n").decode()})),
-        Copy("ConfigMap", "c", Content(data={"values.yaml": base64.b64encode(b"b: 2\n").decode()})),
+        DownstreamCopy(
+            "Secret", "s", Content(data={"values.yaml": base64.b64encode(b"a: 1\n").decode()})
+        ),
+        DownstreamCopy(
+            "ConfigMap", "c", Content(data={"values.yaml": base64.b64encode(b"b: 2\n").decode()})
+        ),
     ]
     entry = ValuesFrom(
         secret_key_ref=KeyRef(name="s"), config_map_key_ref=KeyRef(name="c", namespace="web")

@@ -12,7 +12,7 @@ import pytest
 from agent.diagnostics import check_host, check_manager, finding
 from agent.diagnostics.check_cluster import Held, Right, hanging, needs
 from agent.diagnostics.finding import Finding
-from agent.release.recovery import Record
+from agent.release.recovery import RecordHeader
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.model.ids import (
     BundleName,
@@ -152,11 +152,11 @@ class TestCluster:
     def test_releases_that_hang(self) -> None:
         """The newest record of each counts; pending and half removed ones are told apart."""
         made = [
-            Record("web", "n", 1, "pending-install"),
-            Record("web", "n", 2, "deployed"),
-            Record("db", "n", 3, "deployed"),
-            Record("db", "n", 4, "pending-upgrade"),
-            Record("old", "m", 1, "uninstalling"),
+            RecordHeader("web", "n", 1, "pending-install"),
+            RecordHeader("web", "n", 2, "deployed"),
+            RecordHeader("db", "n", 3, "deployed"),
+            RecordHeader("db", "n", 4, "pending-upgrade"),
+            RecordHeader("old", "m", 1, "uninstalling"),
         ]
         said = " / ".join(one.said for one in hanging(made))
         assert "n/db (pending-upgrade)" in said

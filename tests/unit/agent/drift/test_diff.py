@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from agent.drift.diff import MISSING, Change, changes, differences, patch, sentence, shown, stated
+from agent.drift.diff import (
+    MISSING,
+    FieldChange,
+    changes,
+    differences,
+    patch,
+    sentence,
+    shown,
+    stated,
+)
 
 
 class TestDifferences:
@@ -32,8 +41,8 @@ class TestDifferences:
         """Both values of each field, for where no dry run is to be had."""
         wanted = {"data": {"a": "1"}, "list": [1, 2]}
         assert stated(wanted, differences(wanted, {"list": [1]})) == [
-            Change("/data", {"a": "1"}, MISSING),
-            Change("/list", [1, 2], [1]),
+            FieldChange("/data", {"a": "1"}, MISSING),
+            FieldChange("/list", [1, 2], [1]),
         ]
 
 
@@ -87,7 +96,7 @@ def test_what_applying_again_would_change(
     would_be: dict[str, Any], live: dict[str, Any], found: list[tuple[str, Any, Any]]
 ) -> None:
     """Field by field, items of lists by their keys; the API server's own bookkeeping is none."""
-    assert changes(would_be, live) == [Change(*one) for one in found]
+    assert changes(would_be, live) == [FieldChange(*one) for one in found]
 
 
 class TestShown:
@@ -96,9 +105,9 @@ class TestShown:
         found = shown(
             "ConfigMap",
             [
-                Change("/data/a", "1", "2"),
-                Change("/data/b", "1", MISSING),
-                Change("/x", MISSING, None),
+                FieldChange("/data/a", "1", "2"),
+                FieldChange("/data/b", "1", MISSING),
+                FieldChange("/x", MISSING, None),
             ],
         )
         assert [(d.pointer, d.wanted, d.live) for d in found] == [
@@ -111,7 +120,10 @@ class TestShown:
         """That it differs is told, and not how; nor what kubectl wrote down of it. Its labels are
         no secret.
         """
-        found = [Change("/data/a", "bW9vbg==", "c3Vu"), Change("/metadata/labels/x", "1", "2")]
+        found = [
+            FieldChange("/data/a", "bW9vbg==", "c3Vu"),
+            FieldChange("/metadata/labels/x", "1", "2"),
+        ]
         assert [(d.wanted, d.live) for d in shown("Secret", found)] == [
             ("(not shown)", "(not shown)"),
             ('"1"', '"2"'),
@@ -119,16 +131,16 @@ class TestShown:
         assert (
             patch("Secret", found) == '{"data":{"a":"(not shown)"},"metadata":{"labels":{"x":"1"}}}'
         )
-        whole = Change("/data", {"a": "bW9vbg=="}, MISSING)
+        whole = FieldChange("/data", {"a": "bW9vbg=="}, MISSING)
         assert "bW9vbg" not in patch("Secret", [whole]) + repr(shown("Secret", [whole]))
-        last = Change(
+        last = FieldChange(
             "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration", "moon", "sun"
         )
         assert shown("ConfigMap", [last])[0].live == "(not shown)"
 
     def test_is_bounded(self) -> None:
         """At most 20 fields, values of 240 characters, a patch of 2 KiB."""
-        found = [Change(f"/data/{n}", "x" * 9000, "y") for n in range(100)]
+        found = [FieldChange(f"/data/{n}", "x" * 9000, "y") for n in range(100)]
         assert len(shown("ConfigMap", found)) == 20
         assert len(shown("ConfigMap", found)[0].wanted) == 240
         assert len(patch("ConfigMap", found)) == 2048
@@ -136,9 +148,9 @@ class TestShown:
     def test_the_patch_puts_it_right(self) -> None:
         """Fleet's form: from what is live to what is wanted, null for what must go."""
         found = [
-            Change("/spec/replicas", 2, 5),
-            Change("/spec/x", MISSING, 1),
-            Change("/spec/list/0/image", "a", "b"),
+            FieldChange("/spec/replicas", 2, 5),
+            FieldChange("/spec/x", MISSING, 1),
+            FieldChange("/spec/list/0/image", "a", "b"),
         ]
         assert (
             patch("Deployment", found)
@@ -149,9 +161,9 @@ class TestShown:
 def test_a_sentence_has_both_values() -> None:
     """Fields as people write them, the first two of them; no value of a Secret."""
     found = [
-        Change("/data/greeting", "good evening", "hello"),
-        Change("/metadata/labels/a.b~1c", "x", MISSING),
-        Change("/spec/a/0/p", 1, 2),
+        FieldChange("/data/greeting", "good evening", "hello"),
+        FieldChange("/metadata/labels/a.b~1c", "x", MISSING),
+        FieldChange("/spec/a/0/p", 1, 2),
     ]
     assert (
         sentence("ConfigMap", found)
@@ -159,6 +171,6 @@ def test_a_sentence_has_both_values() -> None:
         ' Git has "x"; and 1 more'
     )
     assert (
-        sentence("Secret", [Change("/data/p", "a", "b"), Change("/data/q", "a", MISSING)])
+        sentence("Secret", [FieldChange("/data/p", "a", "b"), FieldChange("/data/q", "a", MISSING)])
         == "data.p is not what Git has (values of a Secret are not shown); data.q is missing"
     )

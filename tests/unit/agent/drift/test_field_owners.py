@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent.drift.diff import MISSING, Change
+from agent.drift.diff import MISSING, FieldChange
 from agent.drift.field_owners import of_controllers
 
 
@@ -45,7 +45,7 @@ def test_replicas(manager: str, subresource: str, owned: bool) -> None:
     """An autoscaler's are its own; a person's are drift, by whatever tool."""
     found = of_controllers(
         live(manager, REPLICAS, subresource),
-        [Change("/spec/replicas", 2, 5), Change("/spec/paused", False, True)],
+        [FieldChange("/spec/replicas", 2, 5), FieldChange("/spec/paused", False, True)],
     )
     assert found == ({"/spec/replicas"} if owned else set())
 
@@ -70,7 +70,7 @@ def test_inside_a_list(pointer: str, owned: bool) -> None:
     field.
     """
     item = live("cert-manager-cainjector", HOOKS, webhooks=WEBHOOKS)
-    assert of_controllers(item, [Change(pointer, "stated", "live")]) == (
+    assert of_controllers(item, [FieldChange(pointer, "stated", "live")]) == (
         {pointer} if owned else set()
     )
 
@@ -78,7 +78,7 @@ def test_inside_a_list(pointer: str, owned: bool) -> None:
 @pytest.mark.parametrize(("stated", "owned"), [("", True), ("Cg==", True), ("bXkgb3du", False)])
 def test_a_bundle_that_is_to_be_filled_in(stated: str, owned: bool) -> None:
     """Nothing, or one newline, is a placeholder whoever fills it; a stated bundle is meant."""
-    change = Change("/webhooks/0/clientConfig/caBundle", stated, "live")
+    change = FieldChange("/webhooks/0/clientConfig/caBundle", stated, "live")
     assert of_controllers(live("my-operator", {}, webhooks=WEBHOOKS), [change]) == (
         {change.pointer} if owned else set()
     )
@@ -88,7 +88,8 @@ def test_sets_and_whole_values() -> None:
     """A value of a set by itself; what is owned as one value is owned in its parts."""
     item = live("keda", {"f:a": {'v:"x"': {}, "v:odd": {}}, "f:b": {}}, a=["x", "y"], b={"c": 1})
     assert of_controllers(
-        item, [Change("/a/0", "q", "x"), Change("/a/1", "q", "y"), Change("/b/c", 2, 1)]
+        item,
+        [FieldChange("/a/0", "q", "x"), FieldChange("/a/1", "q", "y"), FieldChange("/b/c", 2, 1)],
     ) == {"/a/0", "/b/c"}
 
 
@@ -111,4 +112,6 @@ def test_what_stands_for_a_ca_bundle_that_is_filled_in(bundle: object, placehold
         "/spec/caBundle",
         "/spec/conversion/webhook/clientConfig/caBundle",
     ):
-        assert (of_controllers({}, [Change(pointer, bundle, "abc")]) == {pointer}) is placeholder
+        assert (
+            of_controllers({}, [FieldChange(pointer, bundle, "abc")]) == {pointer}
+        ) is placeholder

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent.drift.diff import MISSING, Change
+from agent.drift.diff import MISSING, FieldChange
 from agent.drift.ignore_rules import Rules, left_over, rules_of, without
 from fleetctl.core.model.options import ComparePatch, DiffOptions, IgnoreOptions, Operation, Options
 
@@ -105,19 +105,25 @@ def test_conditions_that_do_not_count() -> None:
 @pytest.mark.parametrize(
     ("change", "pointers", "left"),
     [
-        (Change("/spec/replicas", 2, 5), ["/spec/replicas"], None),
-        (Change("/spec/replicas", 2, 5), ["/spec"], None),
-        (Change("/spec/replicas", 2, 5), ["/spec/rep"], Change("/spec/replicas", 2, 5)),
-        (Change("/metadata/annotations", {"a": "1"}, MISSING), ["/metadata/annotations/a"], None),
+        (FieldChange("/spec/replicas", 2, 5), ["/spec/replicas"], None),
+        (FieldChange("/spec/replicas", 2, 5), ["/spec"], None),
+        (FieldChange("/spec/replicas", 2, 5), ["/spec/rep"], FieldChange("/spec/replicas", 2, 5)),
         (
-            Change("/data", {"a": "1", "b": "2"}, MISSING),
-            ["/data/a"],
-            Change("/data", {"b": "2"}, MISSING),
+            FieldChange("/metadata/annotations", {"a": "1"}, MISSING),
+            ["/metadata/annotations/a"],
+            None,
         ),
-        (Change("/x", [1, 2], [1, 3]), ["/x/1"], None),
+        (
+            FieldChange("/data", {"a": "1", "b": "2"}, MISSING),
+            ["/data/a"],
+            FieldChange("/data", {"b": "2"}, MISSING),
+        ),
+        (FieldChange("/x", [1, 2], [1, 3]), ["/x/1"], None),
     ],
 )
-def test_what_is_left_of_a_change(change: Change, pointers: list[str], left: Change | None) -> None:
+def test_what_is_left_of_a_change(
+    change: FieldChange, pointers: list[str], left: FieldChange | None
+) -> None:
     """A rule takes a change whole, or the part of it that it names."""
     assert left_over([change], pointers) == ([left] if left else [])
 

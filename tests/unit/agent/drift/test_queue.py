@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from agent.drift.index import Index
-from agent.drift.queue import Agenda
-from agent.drift.watch import Mark, Unit
-from agent.drift.watch_events import Ears, is_newer
+from agent.drift.index import ObjectIndex
+from agent.drift.queue import ObservationQueue
+from agent.drift.watch import WatchedObject, WatchScope
+from agent.drift.watch_events import WatchEventHandler, is_newer
 from agent.kube.ratelimit import Bucket, Buckets
-from agent.state.last_applied import Place
+from agent.state.last_applied import ObjectKey
 from fleetctl.core.model.ids import BundleName
 
 WEB, DB = BundleName("web"), BundleName("db")
-M, OTHER = Place("v1", "ConfigMap", "n", "m"), Place("v1", "ConfigMap", "n", "other")
-NODE = Place("v1", "Node", "", "n1")
-MAPS = Unit("", "v1", "ConfigMap")
+M, OTHER = ObjectKey("v1", "ConfigMap", "n", "m"), ObjectKey("v1", "ConfigMap", "n", "other")
+NODE = ObjectKey("v1", "Node", "", "n1")
+MAPS = WatchScope("", "v1", "ConfigMap")
 
 
 class Clock:
@@ -59,7 +59,7 @@ class TestAgenda:
         no news.
         """
         clock = Clock()
-        agenda = Agenda(clock)
+        agenda = ObservationQueue(clock)
         assert agenda.wait() == float("inf")
         assert [agenda.changed(M), agenda.changed(M)] == [True, False]
         assert not agenda.take()
@@ -70,7 +70,7 @@ class TestAgenda:
     def test_an_object_that_flaps(self) -> None:
         """Five looks at once, then one every four seconds: never more than five seconds behind."""
         clock = Clock()
-        agenda = Agenda(clock)
+        agenda = ObservationQueue(clock)
         looks = 0
         for _ in range(3000):
             agenda.changed(M)
@@ -83,7 +83,7 @@ class TestAgenda:
     def test_what_is_not_ready_is_looked_at_again_with_growing_pauses(self) -> None:
         """5 s, 10 s, … up to two minutes, until it is ready."""
         clock = Clock()
-        agenda = Agenda(clock)
+        agenda = ObservationQueue(clock)
         pauses = []
         for _ in range(7):
             agenda.judged(WEB, ready=False)
@@ -97,7 +97,7 @@ class TestAgenda:
     def test_all_together_are_bounded(self) -> None:
         """Sixteen bundles at a time, and nothing while the API server wants to be left alone."""
         clock = Clock()
-        agenda = Agenda(clock)
+        agenda = ObservationQueue(clock)
         agenda.whole(BundleName(f"b{n:02}") for n in range(20))
         assert len(agenda.take().whole) == 16
         agenda.pause(9)
@@ -108,7 +108,7 @@ class TestAgenda:
 
     def test_a_bundle_that_is_gone(self) -> None:
         """Nothing of it stays on the agenda."""
-        agenda = Agenda(Clock())
+        agenda = ObservationQueue(Clock())
         agenda.whole([WEB])
         agenda.suspect(WEB, 1)
         agenda.judged(WEB, ready=False)
@@ -121,13 +121,17 @@ class TestIndex:
         """An object of two bundles stays while one has it; a wish counts by kind, rights and
         namespace.
         """
-        index = Index()
+        index = ObjectIndex()
         assert index.put(WEB, {M, NODE}, "")
         assert not index.put(WEB, {NODE, M}, "")
         assert index.put(DB, {M, OTHER}, "looker")
         assert index.of(M) == (WEB, DB)
-        looker = Unit("looker", "v1", "ConfigMap")
-        assert index.wish() == {MAPS: {"n": 1}, Unit("", "v1", "Node"): {"": 1}, looker: {"n": 2}}
+        looker = WatchScope("looker", "v1", "ConfigMap")
+        assert index.wish() == {
+            MAPS: {"n": 1},
+            WatchScope("", "v1", "Node"): {"": 1},
+            looker: {"n": 2},
+        }
         assert index.within(MAPS) == [M]
         assert sorted(index.within(looker)) == [M, OTHER]
         assert index.within(MAPS._replace(namespace="elsewhere")) == []
@@ -136,19 +140,23 @@ class TestIndex:
         assert (M in index, NODE in index) == (True, False)
 
 
-def ears(clock: Clock) -> tuple[Ears, Agenda, Index]:
-    agenda, index = Agenda(clock), Index()
+def ears(clock: Clock) -> tuple[WatchEventHandler, ObservationQueue, ObjectIndex]:
+    agenda, index = ObservationQueue(clock), ObjectIndex()
     index.put(WEB, {M}, "")
-    return Ears(agenda, index, lambda: {"n/web": WEB}, lambda: None, lambda _: None), agenda, index
+    return (
+        WatchEventHandler(agenda, index, lambda: {"n/web": WEB}, lambda: None, lambda _: None),
+        agenda,
+        index,
+    )
 
 
-def told(agenda: Agenda, clock: Clock) -> tuple[set[Place], set[BundleName]]:
+def told(agenda: ObservationQueue, clock: Clock) -> tuple[set[ObjectKey], set[BundleName]]:
     clock.now += 3
     todo = agenda.take()
     return todo.places, todo.extras
 
 
-class TestEars:
+class TestWatchEventHandler:
     @pytest.mark.parametrize(
         ("known", "version", "there", "due"),
         [
@@ -169,7 +177,7 @@ class TestEars:
         heard, agenda, _ = ears(clock)
         if known:
             heard.versions[M] = known
-        heard.changed(MAPS, Mark("n", "m", version, ""), there=there)
+        heard.changed(MAPS, WatchedObject("n", "m", version, ""), there=there)
         assert told(agenda, clock)[0] == ({M} if due else set())
         assert is_newer("8", ("u", "7"))
 
@@ -180,7 +188,7 @@ class TestEars:
         heard.listed(MAPS, [])
         assert told(agenda, clock)[0] == set()
         heard.versions[M] = ("u", "7")
-        heard.listed(MAPS, [Mark("n", "m", "7", "n/web")])
+        heard.listed(MAPS, [WatchedObject("n", "m", "7", "n/web")])
         assert told(agenda, clock)[0] == set()
         heard.listed(MAPS, [])
         assert told(agenda, clock)[0] == {M}
@@ -192,10 +200,10 @@ class TestEars:
         clock = Clock()
         heard, agenda, index = ears(clock)
         for name, release in (("a", "n/web"), ("b", "n/other"), ("c", "")):
-            heard.changed(MAPS, Mark("n", name, "9", release), there=True)
+            heard.changed(MAPS, WatchedObject("n", name, "9", release), there=True)
         assert told(agenda, clock) == (set(), {WEB})
         assert heard.extras(WEB) == {M._replace(name="a")}
-        heard.changed(MAPS, Mark("n", "a", "9", "n/web"), there=False)
+        heard.changed(MAPS, WatchedObject("n", "a", "9", "n/web"), there=False)
         assert (told(agenda, clock)[1], heard.extras(WEB)) == ({WEB}, frozenset())
         heard.left(WEB, frozenset({OTHER}))
         assert heard.extras(WEB) == {OTHER}

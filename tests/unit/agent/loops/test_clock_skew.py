@@ -80,7 +80,7 @@ class At:
     """What `judge` needs of a Situation."""
 
     def __init__(self, offset: int, document: Desired | None) -> None:
-        self.hands, self.document, self.said = self, document, dict[str, str]()
+        self.context, self.document, self.said = self, document, dict[str, str]()
         self.uplink, self.offset = self, offset
 
     def now(self) -> float:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from agent.drift.observer import Observer, Seen, Subject
+from agent.drift.observer import Observation, Observer, Subject
 from agent.kube.client import Kube
 from fleetctl.core.model.ids import BundleName
 from tests.support.fakekube import FakeKube
@@ -38,7 +38,7 @@ class SlowObserver:
     def accept(self, bundle: BundleName, accepted: dict[str, list[str]]) -> None:
         self._observer.accept(bundle, accepted)
 
-    async def look(self, subjects: Sequence[Subject]) -> dict[BundleName, Seen]:
+    async def look(self, subjects: Sequence[Subject]) -> dict[BundleName, Observation]:
         results = await self._observer.look(subjects)
         self.has_read.set()
         await self.gate.wait()

@@ -48,9 +48,9 @@ class Asking:
         )
         journal = SimpleNamespace(entries={}, floor=lambda name: (0, 0))
         kube = SimpleNamespace(is_there=False, namespace="default")
-        hands = SimpleNamespace(state_dir=folder, uplink=self.uplink, journal=journal, kube=kube)
+        context = SimpleNamespace(state_dir=folder, uplink=self.uplink, journal=journal, kube=kube)
         (folder / "archives").mkdir()
-        self.at = Situation(cast("Any", hands), None)
+        self.at = Situation(cast("Any", context), None)
         self.poller = Poller(self.at, cast("Any", SimpleNamespace(refresh=lambda: None)))
         monkeypatch.setattr("agent.loops.clock_skew.judge", lambda at: None)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.release.helm_lock import Fence, HelmAlive
+from agent.release.helm_lock import HelmAlive, HelmLock
 from fleetctl.core.model.errors import DeadlineError
 from fleetctl.tools.helm import HelmCli, Release, UpgradeFlags
 
@@ -23,11 +23,11 @@ from fleetctl.tools.helm import HelmCli, Release, UpgradeFlags
 AGENT = """
 import asyncio, sys
 from pathlib import Path
-from agent.release.helm_lock import Fence
+from agent.release.helm_lock import HelmLock
 from fleetctl.tools.helm import HelmCli, Release, UpgradeFlags
 folder = Path(sys.argv[1])
 async def main():
-    fence = Fence(folder / "helm.lock")
+    fence = HelmLock(folder / "helm.lock")
     await fence.take()
     helm = HelmCli([sys.argv[2]], kubeconfig=folder / "none", home=folder, lock=fence.handles)
     await helm.upgrade(Release("web", "apps"), folder, b"{}", UpgradeFlags(), deadline=60)
@@ -92,10 +92,10 @@ def begun(tmp_path: Path) -> Iterator[Callable[[str, int], subprocess.Popen[byte
             os.kill(pid, signal.SIGKILL)
 
 
-def take(tmp_path: Path, patience: float) -> Fence:
-    fence = Fence(tmp_path / "helm.lock")
-    asyncio.run(fence.take(patience))
-    return fence
+def take(tmp_path: Path, patience: float) -> HelmLock:
+    helm_lock = HelmLock(tmp_path / "helm.lock")
+    asyncio.run(helm_lock.take(patience))
+    return helm_lock
 
 
 def test_a_killed_agent_takes_its_helm_along(tmp_path: Path, begun) -> None:
@@ -105,9 +105,9 @@ def test_a_killed_agent_takes_its_helm_along(tmp_path: Path, begun) -> None:
     agent = begun(STUBBORN, 2)
     agent.kill()
     agent.wait()
-    fence = take(tmp_path, 10)
+    helm_lock = take(tmp_path, 10)
     assert not alive(pids(tmp_path)[0])
-    fence.close()
+    helm_lock.close()
 
 
 def test_a_helm_that_escaped_is_ended_before_the_successor_goes_on(tmp_path: Path, begun) -> None:
@@ -119,15 +119,15 @@ def test_a_helm_that_escaped_is_ended_before_the_successor_goes_on(tmp_path: Pat
     agent.wait()
     (escaped,) = pids(tmp_path)
     assert alive(escaped)
-    fence = take(tmp_path, 0.3)
+    helm_lock = take(tmp_path, 0.3)
     assert not alive(escaped)
-    fence.close()
+    helm_lock.close()
 
 
 def test_while_an_agent_lives_no_other_has_the_lock(tmp_path: Path) -> None:
     """It is not ended by its own hand, and the successor that cannot end it changes nothing."""
     first = take(tmp_path, 1)
-    second = Fence(tmp_path / "helm.lock")
+    second = HelmLock(tmp_path / "helm.lock")
     with pytest.raises(HelmAlive, match="nothing is changed"):
         asyncio.run(second.take(0.1))
     assert second.handles() == ()
@@ -138,22 +138,25 @@ def test_while_an_agent_lives_no_other_has_the_lock(tmp_path: Path) -> None:
 
 def test_a_helm_that_only_reads_holds_nothing(tmp_path: Path) -> None:
     """Else a forgotten `helm get` would stop an agent."""
-    fence = take(tmp_path, 1)
+    helm_lock = take(tmp_path, 1)
     helm = HelmCli(
         [str(script(tmp_path, "#!/bin/sh\nls -l /proc/self/fd\n"))],
         kubeconfig=tmp_path,
         home=tmp_path,
-        lock=fence.handles,
+        lock=helm_lock.handles,
     )
     assert b"helm.lock" not in asyncio.run(helm.manifest(Release("web", "apps"), deadline=20))
-    fence.close()
+    helm_lock.close()
 
 
 def test_a_helm_that_hangs_is_ended_at_its_deadline_with_all_it_started(tmp_path: Path) -> None:
     """And it is said of which release."""
-    fence = take(tmp_path, 1)
+    helm_lock = take(tmp_path, 1)
     helm = HelmCli(
-        [str(script(tmp_path, STUBBORN))], kubeconfig=tmp_path, home=tmp_path, lock=fence.handles
+        [str(script(tmp_path, STUBBORN))],
+        kubeconfig=tmp_path,
+        home=tmp_path,
+        lock=helm_lock.handles,
     )
     with pytest.raises(
         DeadlineError, match="helm upgrade of release apps/web did not end within 1 s"
@@ -162,5 +165,5 @@ def test_a_helm_that_hangs_is_ended_at_its_deadline_with_all_it_started(tmp_path
             helm.upgrade(Release("web", "apps"), tmp_path, b"{}", UpgradeFlags(), deadline=1)
         )
     until(lambda: not any(alive(pid) for pid in pids(tmp_path)))
-    assert list(fence.holders()) == []
-    fence.close()
+    assert list(helm_lock.holders()) == []
+    helm_lock.close()

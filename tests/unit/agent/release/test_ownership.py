@@ -10,21 +10,21 @@ from typing import Any
 import pytest
 
 from agent.deploy.remove import remains
-from agent.release.ownership import Claim, Live, Taken, judge
-from agent.release.records import Ref, _record, _refs, refs_of
+from agent.release.ownership import LiveObject, OwnershipClaim, OwnershipConflict, judge
+from agent.release.records import ObjectRef, _record, _refs, refs_of
 from fleetctl.core.model.ids import BundleName
 from fleetctl.tools.helm import Release
 
 WEB, DB, SHOP = Release("web", "a"), Release("db", "a"), Release("shop", "b")
 
 
-def live(name: str, owner: Release | None, **more: Any) -> Live:
-    return Live(Ref("v1", "ConfigMap", "a", name), owner, **more)
+def live(name: str, owner: Release | None, **more: Any) -> LiveObject:
+    return LiveObject(ObjectRef("v1", "ConfigMap", "a", name), owner, **more)
 
 
-def claim(*, asked: bool = False, leaving: tuple[str, ...] = ()) -> Claim:
+def claim(*, asked: bool = False, leaving: tuple[str, ...] = ()) -> OwnershipClaim:
     holders = {WEB: BundleName("web"), DB: BundleName("db"), Release("old", "a"): BundleName("web")}
-    return Claim(
+    return OwnershipClaim(
         BundleName("web"), WEB, holders, [BundleName(name) for name in leaving], asked=asked
     )
 
@@ -38,18 +38,23 @@ class TestJudge:
     def test_another_bundle_is_named_whatever_is_asked(self) -> None:
         """Unless it is to be removed."""
         for asked in (False, True):
-            with pytest.raises(Taken, match="ConfigMap a/one belongs to bundle db already"):
+            with pytest.raises(
+                OwnershipConflict, match="ConfigMap a/one belongs to bundle db already"
+            ):
                 judge([live("one", DB)], claim(asked=asked))
         assert judge([live("one", DB)], claim(leaving=("db",))) == [live("one", DB)]
 
     def test_what_is_nobodys_or_somebody_elses_must_be_asked_for(self) -> None:
         """And the error says whose it is."""
-        with pytest.raises(Taken, match="ConfigMap a/one exists already, and no release holds it"):
+        with pytest.raises(
+            OwnershipConflict, match="ConfigMap a/one exists already, and no release holds it"
+        ):
             judge([live("one", None)], claim())
-        with pytest.raises(Taken, match=r"belongs to release b/shop already$"):
+        with pytest.raises(OwnershipConflict, match=r"belongs to release b/shop already$"):
             judge([live("one", SHOP)], claim(), [SHOP])
         with pytest.raises(
-            Taken, match="belongs to release b/shop already, which is not there any more"
+            OwnershipConflict,
+            match="belongs to release b/shop already, which is not there any more",
         ):
             judge([live("one", SHOP)], claim())
         assert len(judge([live("one", None), live("two", SHOP)], claim(asked=True))) == 2
@@ -57,7 +62,8 @@ class TestJudge:
     def test_how_many_there_are_is_told(self) -> None:
         """The first by name, and the key that takes all of them."""
         with pytest.raises(
-            Taken, match=r"ConfigMap a/one exists already, and no release holds it \(and 2 more\)"
+            OwnershipConflict,
+            match=r"ConfigMap a/one exists already, and no release holds it \(and 2 more\)",
         ) as caught:
             judge([live("one", None), live("two", None), live("three", None)], claim())
         assert "helm.takeOwnership: true" in caught.value.next_step
@@ -68,14 +74,14 @@ class TestJudge:
         assert judge([space], claim()) == [space]
         gone = live("space", SHOP, created_here=True)
         assert judge([gone], claim()) == [gone]
-        with pytest.raises(Taken, match="belongs to release b/shop already"):
+        with pytest.raises(OwnershipConflict, match="belongs to release b/shop already"):
             judge([gone], claim(), [SHOP])
-        with pytest.raises(Taken, match="belongs to bundle db already"):
+        with pytest.raises(OwnershipConflict, match="belongs to bundle db already"):
             judge([live("space", DB, created_here=True)], claim())
 
     def test_what_is_being_deleted_is_not_taken(self) -> None:
         """It would go after it was applied."""
-        with pytest.raises(Taken, match="is being deleted"):
+        with pytest.raises(OwnershipConflict, match="is being deleted"):
             judge([live("one", None, deleting="2026-11-25T00:00:00Z")], claim(asked=True))
 
 

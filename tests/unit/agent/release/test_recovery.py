@@ -13,7 +13,14 @@ from msgspec import structs
 
 from agent.kube.client import Forbidden, Kube
 from agent.kube.impersonation import Rights
-from agent.release.recovery import Place, Record, list_releases, merged, places_of, record_of
+from agent.release.recovery import (
+    RecordHeader,
+    RecordPlace,
+    list_releases,
+    merged,
+    places_of,
+    read_header,
+)
 from agent.release.repair import may_be_foreign, stuck, unfinished
 from agent.state.journal import Entry
 from fleetctl.core.model.errors import NotFound, ToolFailed
@@ -32,14 +39,16 @@ from fleetctl.core.model.wire import Desired, DesiredBundle, Tombstone
 WEB = BundleName("web")
 
 
-def record(version: int, status: str = "deployed", *, generation: int = 0, **more: Any) -> Record:
+def record(
+    version: int, status: str = "deployed", *, generation: int = 0, **more: Any
+) -> RecordHeader:
     head: dict[str, Any] = {
         "release": "web",
         "namespace": "apps",
         "bundle": WEB,
         "order": (1, generation or version),
     }
-    return Record(version=version, status=status, **(head | more))
+    return RecordHeader(version=version, status=status, **(head | more))
 
 
 def entry(applied: int, **more: Any) -> Entry:
@@ -53,7 +62,7 @@ def entry(applied: int, **more: Any) -> Entry:
 
 
 def after(
-    journal: list[Entry], records: list[Record], *, namespaces: set[str] | None = None
+    journal: list[Entry], records: list[RecordHeader], *, namespaces: set[str] | None = None
 ) -> list[Entry]:
     return merged({e.bundle: e for e in journal}, records, namespaces=namespaces)
 
@@ -148,7 +157,7 @@ def test_labels_that_are_no_numbers_are_none() -> None:
             "name": "web",
         },
     }
-    assert (record_of(meta).version, record_of(meta).order) == (0, (0, 0))
+    assert (read_header(meta).version, read_header(meta).order) == (0, (0, 0))
 
 
 class TestStuck:
@@ -234,14 +243,17 @@ class TestListReleases:
     """Whose rights find the release records."""
 
     def listing(
-        self, granted: Mapping[str, set[str]], places: set[Place], accounts: set[str] = frozenset()
+        self,
+        granted: Mapping[str, set[str]],
+        places: set[RecordPlace],
+        accounts: set[str] = frozenset(),
     ) -> tuple[Any, list[str]]:  # type: ignore[assignment]
         calls: list[str] = []
         kube = cast("Kube", GrantedKube(granted, accounts, calls))
         return asyncio.run(list_releases(Rights(kube), ClusterId("c"), places)), calls
 
     def test_an_agent_that_may_list_everywhere_asks_once(self) -> None:
-        listing, calls = self.listing({"": {""}}, {Place("a"), Place("b")})
+        listing, calls = self.listing({"": {""}}, {RecordPlace("a"), RecordPlace("b")})
         assert (listing.namespaces, calls) == (None, ["agent lists all"])
 
     def test_an_agent_without_rights_asks_with_those_of_the_bundles_accounts(self) -> None:
@@ -250,11 +262,11 @@ class TestListReleases:
         """
         granted = {"web": {"a"}, "fleet-default": {"b"}, "": {"d"}}
         places = {
-            Place("a", "gone"),
-            Place("a", "web"),
-            Place("b"),
-            Place("c", "web"),
-            Place("d", "gone"),
+            RecordPlace("a", "gone"),
+            RecordPlace("a", "web"),
+            RecordPlace("b"),
+            RecordPlace("c", "web"),
+            RecordPlace("d", "gone"),
         }
         listing, calls = self.listing(granted, places, {"web", "fleet-default"})
         assert {r.bundle for r in listing.records} == {"of-a", "of-b", "of-d"}
@@ -274,7 +286,7 @@ class TestListReleases:
             async def call(self, *_: Any, **__: Any) -> dict[str, Any]:
                 raise ToolFailed("internal error")
 
-        for places in (set(), {Place("a")}):
+        for places in (set(), {RecordPlace("a")}):
             with pytest.raises(ToolFailed):
                 asyncio.run(
                     list_releases(
@@ -315,6 +327,10 @@ class TestListReleases:
             tombstones=tombstones,
         )
         places = places_of([entry(1, account="team")], document)
-        assert places >= {Place("apps", "team"), Place("apps", "web"), Place("old", "ops")}
+        assert places >= {
+            RecordPlace("apps", "team"),
+            RecordPlace("apps", "web"),
+            RecordPlace("old", "ops"),
+        }
         assert all(place.namespace for place in places)
         assert places_of([], None) == set()

@@ -119,13 +119,13 @@ class Doing:
         self.now = 1000.0
         journal = SimpleNamespace(entries={}, floors=dict, floor=lambda name: (0, 0))
         uplink = SimpleNamespace(opened=None, now=lambda: 0.0, instance="i", cluster_id="id")
-        hands = SimpleNamespace(
+        context = SimpleNamespace(
             state_dir=folder,
             uplink=uplink,
             journal=journal,
             kube=SimpleNamespace(is_there=False, namespace="default"),
         )
-        self.at = Situation(cast("Any", hands), None)
+        self.at = Situation(cast("Any", context), None)
         self.at.attempts.load()
         self.at.document = BOTH
         monkeypatch.setattr(
@@ -139,7 +139,7 @@ class Doing:
         monkeypatch.setattr("agent.deploy.install.archive", _nothing)
         monkeypatch.setattr("agent.deploy.install.install", self._install)
 
-    async def _install(self, hands: Any, document: Desired, bundle: DesiredBundle) -> None:
+    async def _install(self, context: Any, document: Desired, bundle: DesiredBundle) -> None:
         self.running.add(bundle.name)
         self.together.append(set(self.running))
         await asyncio.sleep(0.01)
@@ -153,7 +153,7 @@ class Doing:
             "applied": bundle.generation,
             "epoch": document.epoch,
         }
-        self.at.hands.journal.entries[bundle.name] = Entry(
+        self.at.context.journal.entries[bundle.name] = Entry(
             **entry, archive=bundle.archive, options_digest=bundle.options_digest
         )
 

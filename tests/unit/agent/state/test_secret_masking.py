@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from agent.drift.diff import differences
-from agent.state.last_applied import Wanted
+from agent.state.last_applied import LastApplied
 from agent.state.secret_masking import Hiding
 from fleetctl.core.model.ids import BundleName
 
@@ -32,7 +32,7 @@ def changed(hiding: Hiding, wanted: dict[str, Any], live: dict[str, Any]) -> lis
 
 def test_no_value_is_on_the_disk(tmp_path: Path) -> None:
     """Neither plain nor in base64, and `stringData` has become data as at the API server."""
-    wanted = Wanted(tmp_path / "objects")
+    wanted = LastApplied(tmp_path / "objects")
     wanted.keep(BundleName("web"), MANIFEST, "default")
     kept = wanted.get(BundleName("web"))
     assert kept is not None

@@ -32,7 +32,7 @@ def test_a_poll_has_a_time_by_which_it_must_have_ended() -> None:
 
     async def due() -> tuple[float, float]:
         at: Any = SimpleNamespace(
-            hands=SimpleNamespace(uplink=Silent()), etag="e", due=float("inf"), document=None
+            context=SimpleNamespace(uplink=Silent()), etag="e", due=float("inf"), document=None
         )
         task = asyncio.create_task(Poller(at, SimpleNamespace()).poll())  # type: ignore[arg-type]
         await asyncio.sleep(0.05)
