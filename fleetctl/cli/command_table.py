@@ -10,7 +10,7 @@ SECTIONS = (
         (
             ("status", "the whole fleet on one screen", "commands.status:status"),
             ("why", "why something is not Ready, and what comes next", "commands.why:why"),
-            ("get", "show objects of any kind", "commands.objects:get"),
+            ("get", "show objects of any kind", "commands.get:get"),
             ("wait", "wait until something is ready", "commands.wait:wait"),
         ),
     ),
@@ -20,7 +20,7 @@ SECTIONS = (
             (
                 "gitrepo",
                 "Git repositories: add, list, get, sync, pause, resume, confirm, delete",
-                "commands.gitrepo:app",
+                "commands.gitrepo.group:app",
             ),
             (
                 "cluster",
@@ -28,7 +28,7 @@ SECTIONS = (
                     "clusters: register, list, get, history, label, pause, resume, upgrade-agent,"
                     " delete"
                 ),
-                "commands.cluster:app",
+                "commands.cluster.group:app",
             ),
             (
                 "clustergroup",
@@ -38,10 +38,10 @@ SECTIONS = (
             (
                 "bundle",
                 "the bundles of each repository: list, status, get, diff, correct, history, moved",
-                "commands.bundle:app",
+                "commands.bundle.group:app",
             ),
-            ("apply", "create or change objects from files", "commands.objects:apply"),
-            ("delete", "delete objects of any kind", "commands.objects:delete"),
+            ("apply", "create or change objects from files", "commands.apply:apply"),
+            ("delete", "delete objects of any kind", "commands.delete:delete"),
         ),
     ),
     (
@@ -60,7 +60,7 @@ SECTIONS = (
                 ),
                 "commands.rollout:app",
             ),
-            ("rollback", "return to an earlier revision of a bundle", "commands.history:rollback"),
+            ("rollback", "return to an earlier revision of a bundle", "commands.rollback:rollback"),
             ("held", "removals that wait for confirmation: list, confirm", "commands.held:app"),
             (
                 "schedule",
@@ -72,36 +72,56 @@ SECTIONS = (
     (
         "Work on a repository without a manager",
         (
-            ("validate", "check fleet.yaml files and manifests", "commands.validate:validate"),
-            ("render", "the objects that clusters would get", "commands.preview:render"),
-            ("targets", "which cluster would get what, and why", "commands.preview:targets"),
-            ("diff", "what a change in Git would change on clusters", "commands.diff:diff"),
+            (
+                "validate",
+                "check fleet.yaml files and manifests",
+                "commands.local.validate:validate",
+            ),
+            ("render", "the objects that clusters would get", "commands.local.render:render"),
+            ("targets", "which cluster would get what, and why", "commands.local.targets:targets"),
+            ("diff", "what a change in Git would change on clusters", "commands.local.diff:diff"),
             (
                 "bundles",
                 "what a scan would make of a folder or a commit",
-                "commands.preview:bundles",
+                "commands.local.bundles:bundles",
             ),
-            ("explain", "what a key of fleet.yaml or a manifest means", "commands.explain:explain"),
+            (
+                "explain",
+                "what a key of fleet.yaml or a manifest means",
+                "commands.local.explain:explain",
+            ),
         ),
     ),
     (
         "Access and settings",
         (
-            ("login", "log in to a manager", "commands.login:login"),
+            ("login", "log in to a manager", "commands.settings.login:login"),
             (
                 "context",
                 "managers that you are logged in to: list, use, show, delete",
-                "commands.context:app",
+                "commands.settings.context:app",
             ),
-            ("token", "tokens for people and programs: create, list, revoke", "commands.token:app"),
+            (
+                "token",
+                "tokens for people and programs: create, list, revoke",
+                "commands.settings.token:app",
+            ),
             (
                 "agent-release",
                 "versions of the agent: keygen, sign, verify, add, list, delete",
-                "commands.agent_release:app",
+                "commands.settings.agent_release.group:app",
             ),
-            ("ui", "open the status page in a browser", "commands.login:ui"),
-            ("version", "versions of this program and of the manager", "commands.status:version"),
-            ("completion", "shell completion for bash, zsh or fish", "completion:completion"),
+            ("ui", "open the status page in a browser", "commands.settings.ui:ui"),
+            (
+                "version",
+                "versions of this program and of the manager",
+                "commands.settings.version:version",
+            ),
+            (
+                "completion",
+                "shell completion for bash, zsh or fish",
+                "commands.settings.completion:completion",
+            ),
         ),
     ),
 )

@@ -2,8 +2,7 @@
 made with cobra do.
 
 A candidate is one line, `word` or `word TAB description`. Names come from the manager within two
-seconds or not at all.
-"""
+seconds or not at all."""
 
 from __future__ import annotations
 
@@ -11,10 +10,8 @@ import contextlib
 import re
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import quote
-
-import typer
 
 from fleetctl.cli import config
 from fleetctl.cli.command_table import COMMANDS
@@ -22,7 +19,7 @@ from fleetctl.cli.display import output as out
 from fleetctl.cli.display.columns import KINDS, plural_of
 from fleetctl.cli.loader import command
 from fleetctl.cli.wait_conditions import WORDS
-from fleetctl.core.model.errors import FleetError, UsageError
+from fleetctl.core.model.errors import FleetError
 
 _SECONDS = 2.0
 _ROLLOUT = "rollout"
@@ -37,9 +34,10 @@ _GROUPS = {
     "plan": "gitrepos",
     "schedule": "schedules",
 }
+
+
 # Commands whose argument is a new name, or no name at all.
 _NEW = {"add", "register", "create", "list"}
-
 _BASH = r"""_fleetctl() {
   local line IFS=$'\n' cur="${COMP_WORDS[COMP_CWORD]}"
   COMPREPLY=()
@@ -77,20 +75,6 @@ end
 complete -c fleetctl -f -a '(__fleetctl_complete)'
 """
 SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
-
-
-def completion(shell: Annotated[str, typer.Argument(metavar="bash|zsh|fish")]) -> None:
-    """The script that a shell sources: `source <(fleetctl completion bash)`, the same with zsh;
-    `fleetctl completion fish | source`.
-    """
-    if shell not in SCRIPTS:
-        raise UsageError(
-            f"there is no completion for {shell!r}",
-            subject="completion",
-            next_step="Name bash, zsh or fish.",
-        )
-    for text in SCRIPTS[shell].rstrip("\n").split("\n"):
-        out.line(text)
 
 
 def answers(words: list[str]) -> list[tuple[str, ...]]:
@@ -196,7 +180,7 @@ def _arguments(path: list[str], given: list[str], word: str) -> Iterator[tuple[s
     elif head == "context" and verb not in _NEW and not given:
         yield from ((name,) for name in config.read().known)
     elif head == "explain" and not given:
-        from fleetctl.cli.commands.explain import topics
+        from fleetctl.cli.commands.local.explain import topics
 
         yield from ((topic,) for topic in topics())
     elif head == "completion":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from fleetctl.cli.examples import EXAMPLES
@@ -55,3 +56,19 @@ def _usage(argument: TyperArgument) -> str:
 
 def _no_type(ctx: Any) -> str:
     return ""
+
+
+HELP = {"help_option_names": ["-h", "--help"]}
+
+
+def new_group(summary: str) -> typer.Typer:
+    """A group of commands. `summary` is the first line of its help."""
+    return typer.Typer(
+        help=summary,
+        cls=Group,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings=HELP,
+    )

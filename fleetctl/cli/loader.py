@@ -13,8 +13,7 @@ import typer
 
 from fleetctl.cli import suggest
 from fleetctl.cli.command_table import COMMANDS
-from fleetctl.cli.help import Command
-from fleetctl.cli.session import HELP
+from fleetctl.cli.help import HELP, Command
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.text.suggest import nearest, nearest_option, question
 

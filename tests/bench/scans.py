@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from fleetctl.cli.local_engine import Renderer
+from fleetctl.cli.preview.renderer import Renderer
 from fleetctl.core.documents.gitrepo import repo_spec
 from fleetctl.core.model.bundle import BundleSpec
 from fleetctl.core.model.cluster import Cluster

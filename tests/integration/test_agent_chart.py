@@ -343,7 +343,7 @@ def installed(
     fleet: Fleet, kube: LocalKube, tool_env: dict[str, str], namespace: str, *more: str
 ) -> Pod:
     """By the very lines that `fleetctl cluster register --helm` prints, in another namespace."""
-    from fleetctl.cli.commands.cluster import helm_instructions
+    from fleetctl.cli.commands.cluster.register import helm_instructions
 
     more = (
         more

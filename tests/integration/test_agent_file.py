@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from examples.demo.parts import Process
-from fleetctl.cli.commands.cluster import instructions
+from fleetctl.cli.commands.cluster.register import instructions
 from tests.support.fleet import Fleet
 from tests.support.pyz import bare, build, variant
 

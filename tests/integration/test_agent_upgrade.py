@@ -27,7 +27,7 @@ from agent.upgrade import launcher
 from agent.upgrade.release_keys import pin
 from agent.upgrade.trial_state import ATTEMPTS, STARTS, State
 from examples.demo.parts import Agent, Process
-from fleetctl.cli.release_signing import described, sign
+from fleetctl.cli.commands.settings.agent_release.signing import described, sign
 from fleetctl.core.model import wire
 from fleetctl.core.model.agent_release import AgentRelease, to_file
 from tests.localkube.kubeapi import LocalKube

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from fleetctl.cli.display import output as out
-from fleetctl.cli.display.list_view import getter, lister
-from fleetctl.cli.session import (
-    ContextName,
-    Doomed,
-    DryRun,
-    Name,
-    Names,
-    Selector,
-    Workspace,
-    Yes,
-    new_group,
-    opened,
-    remove,
-)
+from fleetctl.cli.help import new_group
+from fleetctl.cli.objects.kind_commands import get_command, list_command
+from fleetctl.cli.objects.removal import Doomed, remove
+from fleetctl.cli.options import ContextName, DryRun, Name, Names, Selector, Workspace, Yes
+from fleetctl.cli.session import opened
 from fleetctl.core.model.errors import UsageError
 
-app = new_group()
-app.info.help = "Groups of clusters."
+app = new_group("Groups of clusters.")
 
 
 @app.command()
@@ -55,8 +45,10 @@ def create(
     out.line(f"clustergroup/{name} {answer['result']}{' (dry run)' if dry_run else ''}")
 
 
-app.command("list")(lister("clustergroups", "The groups and how many of their clusters are ready."))
-app.command("get")(getter("clustergroups", "Groups by name."))
+app.command("list")(
+    list_command("clustergroups", "The groups and how many of their clusters are ready.")
+)
+app.command("get")(get_command("clustergroups", "Groups by name."))
 
 
 @app.command()

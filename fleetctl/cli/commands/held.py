@@ -7,21 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from fleetctl.cli.display import output as out
-from fleetctl.cli.display.output import Column, Format, age
-from fleetctl.cli.session import (
-    ContextName,
-    Everywhere,
-    NoHeaders,
-    Output,
-    Workspace,
-    counted,
-    new_group,
-    opened,
-)
+from fleetctl.cli.display.output import Column, Format, age, counted
+from fleetctl.cli.help import new_group
+from fleetctl.cli.options import ContextName, Everywhere, NoHeaders, Output, Workspace
+from fleetctl.cli.session import opened
 from fleetctl.core.formats.url_path import relative
 
-app = new_group()
-app.info.help = "Removals that wait for confirmation."
+app = new_group("Removals that wait for confirmation.")
 
 
 def _what(one: dict[str, Any]) -> str:

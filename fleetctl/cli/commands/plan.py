@@ -12,14 +12,16 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from fleetctl.cli.commands.preview import ApiVersions, KubeVersion, Mirrors, mirrors_of
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.output import Format
 from fleetctl.cli.display.plan_markdown import markdown
 from fleetctl.cli.display.plan_objects import Pictures, as_document, pictured
 from fleetctl.cli.display.plan_text import number, shown
-from fleetctl.cli.local_engine import DEFAULT_WORKSPACE, Wish, built, scan_local, wish_of
-from fleetctl.cli.session import ContextName, Session, Workspace, opened
+from fleetctl.cli.options import ContextName, Workspace
+from fleetctl.cli.preview.options import ApiVersions, KubeVersion, Mirrors
+from fleetctl.cli.preview.request import DEFAULT_WORKSPACE, Wish, wish_of
+from fleetctl.cli.preview.scan import built, mirrors_of, scan_local
+from fleetctl.cli.session import Session, opened
 from fleetctl.core.charts.capabilities import parse_capabilities
 from fleetctl.core.formats.url_path import relative
 from fleetctl.core.model.errors import FleetError, TooManyDeletes, UsageError
@@ -191,7 +193,7 @@ def _document(session: Session, name: str, file: Path | None) -> dict[str, Any]:
 
 
 def _of_file(file: Path, name: str, session: Session) -> dict[str, Any]:
-    from fleetctl.cli.local_engine import text_of
+    from fleetctl.cli.preview.request import text_of
     from fleetctl.core.formats.yaml import load_all
 
     documents = load_all(text_of(file), file=str(file), strict=True)

@@ -9,21 +9,13 @@ import typer
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.columns import status_text
 from fleetctl.cli.display.output import Column, Format, age
-from fleetctl.cli.session import (
-    ContextName,
-    Everywhere,
-    NoHeaders,
-    Output,
-    Session,
-    Workspace,
-    new_group,
-    opened,
-)
+from fleetctl.cli.help import new_group
+from fleetctl.cli.options import ContextName, Everywhere, NoHeaders, Output, Workspace
+from fleetctl.cli.session import Session, opened
 from fleetctl.core.formats.url_path import relative
 from fleetctl.core.model.errors import NotFound
 
-app = new_group()
-app.info.help = "The way of a new version through the clusters."
+app = new_group("The way of a new version through the clusters.")
 Name = Annotated[str, typer.Argument(metavar="BUNDLE", help="The bundle.")]
 Reason = Annotated[
     str, typer.Option("--reason", metavar="TEXT", help="Shown to everybody who looks.")

@@ -14,24 +14,15 @@ from typing import Annotated, Any
 import typer
 
 from fleetctl.cli.display import output as out
-from fleetctl.cli.display.list_view import getter, lister
 from fleetctl.cli.display.output import Column, Format
-from fleetctl.cli.session import (
-    ContextName,
-    Doomed,
-    Names,
-    NoHeaders,
-    Output,
-    Workspace,
-    Yes,
-    new_group,
-    opened,
-    remove,
-)
+from fleetctl.cli.help import new_group
+from fleetctl.cli.objects.kind_commands import get_command, list_command
+from fleetctl.cli.objects.removal import Doomed, remove
+from fleetctl.cli.options import ContextName, Names, NoHeaders, Output, Workspace, Yes
+from fleetctl.cli.session import opened
 from fleetctl.core.model.errors import UsageError
 
-app = new_group()
-app.info.help = "Windows of time in which clusters may change, or may not."
+app = new_group("Windows of time in which clusters may change, or may not.")
 _LAST_YEAR = 2900
 _COLUMNS = [
     Column("SCHEDULE", lambda i: i["metadata"]["name"]),
@@ -45,9 +36,9 @@ _COLUMNS = [
 ]
 
 app.command("list")(
-    lister("schedules", "The schedules, whether they are open, and when they open next.")
+    list_command("schedules", "The schedules, whether they are open, and when they open next.")
 )
-app.command("get")(getter("schedules", "Schedules by name."))
+app.command("get")(get_command("schedules", "Schedules by name."))
 
 
 @app.command()
@@ -106,7 +97,7 @@ def _is_file(text: str) -> bool:
 
 def _of_file(source: str) -> Iterator[tuple[dict[str, Any], str]]:
     """Every Schedule of the file. Raises UsageError when there is none."""
-    from fleetctl.cli.commands.objects import documents_of
+    from fleetctl.cli.objects.files import documents_of
 
     found = [
         (doc, where)

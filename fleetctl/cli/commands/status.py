@@ -1,16 +1,15 @@
-"""`fleetctl status` and `fleetctl version`."""
+"""`fleetctl status`: the whole fleet on one screen."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.columns import ORDER, short
-from fleetctl.cli.display.list_view import View, Want, follow, read
-from fleetctl.cli.display.output import Column, Format, ages
-from fleetctl.cli.session import ContextName, Everywhere, Output, Watch, Workspace, counted, opened
+from fleetctl.cli.display.output import Column, Format, ages, counted
+from fleetctl.cli.objects.list_view import View, Want, follow, read
+from fleetctl.cli.options import ContextName, Everywhere, Output, Watch, Workspace
+from fleetctl.cli.session import opened
 
 _MOST, _LEAST_SHOWN = 20, 3
 _KINDS = (
@@ -196,24 +195,3 @@ def _counted(title: str, counts: dict[str, int]) -> dict[str, Any]:
         "ready": counts.get("Ready", 0),
         "rest": said,
     }
-
-
-def version(
-    client: Annotated[bool, typer.Option("--client", help="Only this program's.")] = False,
-    output: Output = Format.TABLE,
-    context: ContextName = "",
-) -> None:
-    """Versions of this program and of the manager."""
-    from fleetctl.cli import app
-
-    document = output in {Format.JSON, Format.YAML}
-    found: dict[str, Any] = {"client": {"version": app.version()}}
-    if not document:
-        out.line(f"fleetctl  {app.version()}")
-    if not client:
-        with opened(context) as session:
-            found["manager"] = session.client.call("GET", "version")
-        if not document:
-            out.line(f"manager   {found['manager']['version']} (epoch {found['manager']['epoch']})")
-    if document:
-        out.document(found, output)

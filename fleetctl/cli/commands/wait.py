@@ -17,10 +17,11 @@ from typing import Annotated, Any
 import typer
 
 from fleetctl.cli.display.columns import KINDS, plurals_of, state_of
-from fleetctl.cli.display.list_view import changes
-from fleetctl.cli.display.output import ages, duration, say
+from fleetctl.cli.display.output import ages, counted, duration, say
 from fleetctl.cli.durations import seconds
-from fleetctl.cli.session import ContextName, Selector, Session, Workspace, counted, opened
+from fleetctl.cli.objects.list_view import changes
+from fleetctl.cli.options import ContextName, Selector, Workspace
+from fleetctl.cli.session import Session, opened
 from fleetctl.cli.wait_conditions import Goal, goal_of
 from fleetctl.core.model.errors import (
     DeadlineError,

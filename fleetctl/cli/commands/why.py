@@ -15,7 +15,8 @@ import typer
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.columns import plural_of
 from fleetctl.cli.display.output import Format, ages
-from fleetctl.cli.session import ContextName, Session, Workspace, opened
+from fleetctl.cli.options import ContextName, Workspace
+from fleetctl.cli.session import Session, opened
 from fleetctl.core.model.errors import UsageError
 
 _TOPIC, _LEAST_COLUMNS = 12, 40

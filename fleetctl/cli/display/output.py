@@ -3,8 +3,7 @@ elsewhere is made harmless.
 
 A table is plain text. On a terminal its flexible columns (messages, labels, addresses) are cut so
 that a row fits, and states are coloured unless NO_COLOR is set; names are never cut, because people
-copy them. Into a file or a pipe goes everything, without colours.
-"""
+copy them. Into a file or a pipe goes everything, without colours."""
 
 from __future__ import annotations
 
@@ -327,3 +326,11 @@ def duration(seconds: int) -> str:
         if days < 730
         else f"{days // 365}y" + (f"{days % 365}d" if days < 8 * 365 and days % 365 else "")
     )
+
+
+def counted(amount: int, word: str) -> str:
+    return f"{amount} {word}" + ("" if amount == 1 else "s")
+
+
+def key_column(title: str, key: str, *, wide: bool = False, flexible: bool = False) -> Column:
+    return Column(title, lambda i: str(i[key]), wide=wide, flexible=flexible)

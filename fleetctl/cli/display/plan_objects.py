@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
-from fleetctl.cli.commands.diff import Change, Key, changes_of, key_of
-from fleetctl.cli.local_engine import Rendered, Renderer
+from fleetctl.cli.preview.object_changes import Change, Key, changes_of, key_of
+from fleetctl.cli.preview.renderer import Rendered, Renderer
 from fleetctl.core.charts.capabilities import HELM_DEFAULT, Capabilities, reported
 from fleetctl.core.model.bundle import BundleSpec, File, unpack
 from fleetctl.core.model.cluster import Cluster

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from fleetctl.cli.display import output as out
-from fleetctl.cli.session import counted
+from fleetctl.cli.display.output import counted
 
 
 def show(item: dict[str, Any]) -> None:

@@ -13,8 +13,11 @@ import msgspec
 import pytest
 import yaml
 
-from fleetctl.cli.local_engine import Renderer, fleet_of, picked, scanned, wish_of
-from fleetctl.cli.local_engine import built as with_charts
+from fleetctl.cli.preview.fleet_files import fleet_of, select_clusters
+from fleetctl.cli.preview.renderer import Renderer
+from fleetctl.cli.preview.request import wish_of
+from fleetctl.cli.preview.scan import built as with_charts
+from fleetctl.cli.preview.scan import scanned
 from fleetctl.core.model.bundle import Target
 from fleetctl.core.targeting.target import select
 from tests.support.cli import Person, surroundings
@@ -229,7 +232,7 @@ def test_equal_configurations_are_rendered_once(clone: Path, tool_env: dict[str,
     path.write_text("---\n".join(documents))
     wish = wish_of(str(clone), "", "", ["web"], None, None)
     built, _ = with_charts(scanned(str(clone), wish)[0], {})
-    clusters = picked(fleet_of(path, "fleet-default"), [], None)
+    clusters = select_clusters(fleet_of(path, "fleet-default"), [], None)
     spec = built[0].spec
     whole = msgspec.structs.replace(spec, targets=[Target(name="all", cluster_selector={})])
     renderer = Renderer()

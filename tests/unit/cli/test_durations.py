@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fleetctl.cli.durations import seconds
-from fleetctl.cli.session import labels_of
+from fleetctl.cli.options import labels_of
 from fleetctl.core.model.errors import UsageError
 
 

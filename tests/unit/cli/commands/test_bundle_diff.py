@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from fleetctl.cli.commands.bundle_diff import lines, merged, title
+from fleetctl.cli.commands.bundle.diff import difference_lines, difference_title
+from fleetctl.cli.commands.bundle.ignore_rules import ignore_rules
 
 CONFIG = {"apiVersion": "v1", "kind": "ConfigMap", "namespace": "shop", "name": "web"}
 
@@ -35,7 +36,7 @@ CONFIG = {"apiVersion": "v1", "kind": "ConfigMap", "namespace": "shop", "name": 
 )
 def test_titles(more: dict[str, Any], said: str) -> None:
     """The object, and in which way it is not as it should be."""
-    assert title(CONFIG | more) == said
+    assert difference_title(CONFIG | more) == said
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_titles(more: dict[str, Any], said: str) -> None:
 )
 def test_fields(difference: dict[str, str], said: str) -> None:
     """Both values, or who has one."""
-    assert lines({"differences": [{"pointer": "/data/a", **difference}]}) == [said]
+    assert difference_lines({"differences": [{"pointer": "/data/a", **difference}]}) == [said]
 
 
 def deployment(rules: list[dict[str, Any]], *found: dict[str, Any]) -> dict[str, Any]:
@@ -93,7 +94,7 @@ def test_rules_that_exist_are_kept_and_joined() -> None:
         "name": "gone",
         "state": "Missing",
     }
-    found = merged([deployment([other, old], changed), deployment([other], gone, changed)])
+    found = ignore_rules([deployment([other, old], changed), deployment([other], gone, changed)])
     assert found == [
         other,
         {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from typing import Any
 
-from fleetctl.cli.commands.cluster import helm_instructions, instructions
+from fleetctl.cli.commands.cluster.register import helm_instructions, instructions
 
 MADE: dict[str, Any] = {
     "token": "tok-en_1",

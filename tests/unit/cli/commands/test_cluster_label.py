@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fleetctl.cli.commands.cluster_label import effect_line
+from fleetctl.cli.commands.cluster.label import effect_line
 
 SOURCE = {"target": "prod", "customization": ""}
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fleetctl.cli.commands.history import _message, _sentences
+from fleetctl.cli.commands.rollback import _sentences
+from fleetctl.cli.display.delivery_table import _message
 
 
 def done(**more: Any) -> dict[str, Any]:

@@ -1,0 +1,48 @@
+"""`fleetctl bundle correct`: put drift right without a commit."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fleetctl.cli.display import output as out
+from fleetctl.cli.display.output import Format, counted
+from fleetctl.cli.options import ContextName, OnClusters, Output, Workspace
+from fleetctl.cli.session import opened
+from fleetctl.core.formats.url_path import relative
+
+
+def correct(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The bundle.")],
+    cluster: OnClusters = None,
+    selector: Annotated[
+        str,
+        typer.Option(
+            "-l", "--selector", metavar="SELECTOR", help="Only on clusters with these labels."
+        ),
+    ] = "",
+    output: Output = Format.TABLE,
+    workspace: Workspace = "",
+    context: ContextName = "",
+) -> None:
+    """Apply a bundle again where objects differ from Git: no new revision, no rollout.
+
+    A cluster that is offline does it when its agent polls again.
+    """
+    body = {"clusters": list(cluster or []), "selector": selector}
+    with opened(context, workspace) as session:
+        done = session.client.call(
+            "POST", relative("bundles", session.workspace, name, "correct"), body
+        )
+    if out.answered(done, output, [f"bundle/{name}"]):
+        return
+    if not done["clusters"]:
+        out.say("No object differs from Git there.")
+        return
+    names, more = ", ".join(done["names"]), done["clusters"] - len(done["names"])
+    rest = f" and {more} more" if more else ""
+    out.line(
+        f"bundle/{name} is applied again on {counted(done['clusters'], 'cluster')}: {names}{rest}"
+    )
+    out.say(f"To see the result: fleetctl bundle diff {name}")

@@ -1,0 +1,102 @@
+"""`fleetctl bundle diff`: fields that differ between live objects and Git."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from fleetctl.cli.commands.bundle.filters import BY_BUNDLE
+from fleetctl.cli.commands.bundle.ignore_rules import ignore_rules
+from fleetctl.cli.display import output as out
+from fleetctl.cli.options import ContextName, Workspace
+from fleetctl.cli.session import opened
+from fleetctl.core.model.errors import NotFound
+
+DIFFERS = 1
+_HIDDEN, _MOST_TOLD = "(not shown)", 20
+
+
+def diff(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The bundle.")],
+    cluster: Annotated[
+        str, typer.Option("--cluster", metavar="NAME", help="Only on this cluster.")
+    ] = "",
+    ignore_rule: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-rule",
+            help=(
+                "Print the `diff:` for fleet.yaml that lets these fields be, with the rules it has."
+            ),
+        ),
+    ] = False,
+    workspace: Workspace = "",
+    context: ContextName = "",
+) -> int:
+    """Show fields that differ between live objects and Git. Exit status 1 when there is any."""
+    with opened(context, workspace) as session:
+        session.client.get("bundles", session.workspace, name)
+        filters = {"workspace": session.workspace, "selector": f"{BY_BUNDLE}{name}"} | (
+            {"cluster": cluster} if cluster else {}
+        )
+        items = session.client.list("bundledeployments", **filters)
+    if not items:
+        raise NotFound(
+            "it is on no such cluster",
+            subject=f"Bundle {name}",
+            next_step=f"See `fleetctl bundle status {name}`.",
+        )
+    if ignore_rule:
+        rules = ignore_rules(items)
+        if rules:
+            out.document({"diff": {"comparePatches": rules}}, out.Format.YAML)
+        else:
+            out.say("Nothing differs, and there are no rules.")
+        return 0
+    return DIFFERS if sum(_shown(item) for item in items) else 0
+
+
+def _shown(item: dict[str, Any]) -> int:
+    """How many objects differ."""
+    found = item["status"].get("modifiedStatus") or []
+    for one in found:
+        out.line(f"{item['spec']['cluster']}: {difference_title(one)}")
+        for text in difference_lines(one):
+            out.line(f"    {text}")
+    return len(found)
+
+
+def difference_title(one: dict[str, Any]) -> str:
+    """An object that is not as Git states it, and in which way."""
+    where = "/".join(part for part in (one.get("namespace", ""), one["name"]) if part)
+    state = one.get("state", "Ready")
+    if one.get("owner"):
+        how = f"belongs to release {one['owner']} now"
+    else:
+        how = {
+            "Missing": "is Missing: Git has it, the cluster has not",
+            "Orphaned": "is Orphaned: the cluster has it, marked as this release's, Git has not",
+            "Modified": "is Modified",
+        }.get(state, f"is Modified, and {state}: {one.get('message', '')}".rstrip(": "))
+    return f"{one['kind']} {where} {how}"
+
+
+def difference_lines(one: dict[str, Any]) -> list[str]:
+    """What differs, field by field: what Git says and what the cluster has."""
+    found = one.get("differences") or []
+    said = [f"{d['pointer']}: {_versus(d.get('wanted', ''), d.get('live', ''))}" for d in found]
+    if len(found) >= _MOST_TOLD:
+        said.append(f"and perhaps more: an agent tells {_MOST_TOLD} fields of an object")
+    return said or ([f"to put it right: {one['patch']}"] if one.get("patch") else [])
+
+
+def _versus(wanted: str, live: str) -> str:
+    if _HIDDEN in {wanted, live}:
+        if not wanted or not live:
+            return (
+                f"only {'the cluster' if live else 'Git'} has it (the values of a Secret are not"
+                " shown)"
+            )
+        return "differs (the values of a Secret are not shown)"
+    return f"Git says {wanted or 'nothing'}, the cluster has {live or 'nothing'}"

@@ -1,0 +1,80 @@
+"""`fleetctl bundle history`: the revisions of a bundle, or its deliveries to one cluster."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from fleetctl.cli.display import output as out
+from fleetctl.cli.display.delivery_table import DELIVERIES, revision_number, show_deliveries
+from fleetctl.cli.display.output import Column, Format, age, counted
+from fleetctl.cli.options import ContextName, NoHeaders, Output, Workspace
+from fleetctl.cli.session import opened
+from fleetctl.core.formats.url_path import relative
+
+
+def _pinned(revision: dict[str, Any]) -> str:
+    own = counted(revision["pinnedClusters"], "cluster") if revision["pinnedClusters"] else ""
+    return ", ".join(filter(None, ("bundle" if revision["pinned"] else "", own)))
+
+
+_REVISIONS = [
+    Column("REV", lambda r: f"{r['number']}{'*' if r['current'] else ''}"),
+    Column("COMMIT", lambda r: r["commit"][:7]),
+    Column("TAKEN", lambda r: age(r["taken"])),
+    Column("READY", lambda r: f"{r['ready']}/{r['clusters']}"),
+    Column("PINNED", _pinned),
+    Column("AUTHOR", lambda r: r["author"], flexible=True),
+    Column("SUBJECT", lambda r: r["subject"], flexible=True),
+]
+_DECISIONS = [
+    Column("WHEN", lambda d: age(d["at"])),
+    Column("WHAT", lambda d: d["cause"]),
+    Column("REV", revision_number),
+    Column("BY", lambda d: d["author"] if d["cause"] == "commit" else d["who"], flexible=True),
+    Column(
+        "REASON", lambda d: d["subject"] if d["cause"] == "commit" else d["reason"], flexible=True
+    ),
+]
+
+
+def history(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The bundle.")],
+    cluster: Annotated[
+        str,
+        typer.Option(
+            "--cluster", metavar="NAME", help="What this cluster was told, and what came of it."
+        ),
+    ] = "",
+    output: Output = Format.TABLE,
+    workspace: Workspace = "",
+    no_headers: NoHeaders = False,
+    context: ContextName = "",
+) -> None:
+    """What a bundle has been, newest first; `*` is what its clusters should have. `fleetctl
+    rollback` goes back.
+    """
+    with opened(context, workspace) as session:
+        params = {"cluster": cluster} if cluster else None
+        found = session.client.call(
+            "GET", relative("bundles", session.workspace, name, "history"), params=params
+        )
+    if cluster:
+        show_deliveries(
+            found["items"],
+            output,
+            f"Cluster {cluster} was never told bundle {name}.",
+            DELIVERIES,
+            headers=not no_headers,
+        )
+    elif not out.answered(found, output, (item["number"] for item in found["items"])):
+        out.table(_REVISIONS, found["items"], headers=not no_headers, wide=output is Format.WIDE)
+        said = [one for one in found["decisions"] if one["cause"] != "commit"]
+        if said or output is Format.WIDE:
+            out.line()
+            out.table(
+                _DECISIONS,
+                found["decisions"] if output is Format.WIDE else said,
+                headers=not no_headers,
+            )

@@ -1,0 +1,41 @@
+"""`fleetctl bundle list`."""
+
+from __future__ import annotations
+
+from fleetctl.cli.commands.bundle.filters import Repo, check_filters
+from fleetctl.cli.display.output import Format
+from fleetctl.cli.objects.list_view import View, Want, read
+from fleetctl.cli.options import (
+    ContextName,
+    Everywhere,
+    NoHeaders,
+    NotReady,
+    Output,
+    Selector,
+    SortBy,
+    States,
+    Watch,
+    Workspace,
+)
+from fleetctl.cli.session import opened
+
+
+def list_(
+    output: Output = Format.TABLE,
+    repo: Repo = "",
+    workspace: Workspace = "",
+    everywhere: Everywhere = False,
+    selector: Selector = "",
+    state: States = "",
+    not_ready: NotReady = False,
+    watch: Watch = False,
+    sort_by: SortBy = "",
+    no_headers: NoHeaders = False,
+    context: ContextName = "",
+) -> None:
+    """The bundles and on how many clusters each is ready."""
+    with opened(context, workspace) as session:
+        if not everywhere:
+            check_filters(session, repo=repo)
+        view = View(output, everywhere, watch, not no_headers, sort_by, state, not_ready)
+        read(session, [Want("bundles", filters={"selector": selector, "repo": repo})], view)

@@ -1,0 +1,54 @@
+"""`fleetctl bundle moved`: a bundle has another name now, and is still the same."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fleetctl.cli.display import output as out
+from fleetctl.cli.options import ContextName, Workspace
+from fleetctl.cli.session import opened
+from fleetctl.core.formats.url_path import relative
+from fleetctl.core.model.errors import UsageError
+
+
+def moved(
+    old: Annotated[str, typer.Argument(metavar="OLD", help="The bundle as it is called now.")],
+    new: Annotated[
+        str,
+        typer.Argument(
+            metavar="NEW",
+            help="Its name in Git from now on; OLD again when only the GitRepo changes.",
+        ),
+    ] = "",
+    take_back: Annotated[
+        bool,
+        typer.Option("--take-back", help="It was said by mistake, and nothing has come of it yet."),
+    ] = False,
+    workspace: Workspace = "",
+    context: ContextName = "",
+) -> None:
+    """Say that a bundle was renamed in Git: its releases, objects and history stay. Also before the
+    commit is pushed.
+    """
+    if bool(new) == take_back:
+        step = "Write `fleetctl bundle moved OLD NEW`, or `fleetctl bundle moved OLD --take-back`."
+        raise UsageError(
+            "name the new bundle, or take back what was said",
+            subject=f"bundle {old}",
+            next_step=step,
+        )
+    with opened(context, workspace) as session:
+        path = relative("bundles", session.workspace, old, "moved")
+        if take_back:
+            session.client.call("DELETE", path)
+            out.line(f"bundle/{old} moves nowhere")
+            return
+        session.client.call("POST", path, {"to": new})
+    found = (
+        "passes to the GitRepo whose scan finds it next"
+        if new == old
+        else f"becomes bundle/{new} at the scan that finds it there"
+    )
+    out.line(f"bundle/{old} {found}; its releases stay")

@@ -1,0 +1,53 @@
+"""`fleetctl bundle status`: the state of each bundle on each cluster."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fleetctl.cli.commands.bundle.filters import BY_BUNDLE, Cluster, Repo, check_filters
+from fleetctl.cli.display.output import Format
+from fleetctl.cli.objects.list_view import View, Want, read
+from fleetctl.cli.options import (
+    ContextName,
+    Everywhere,
+    NoHeaders,
+    NotReady,
+    Output,
+    SortBy,
+    States,
+    Watch,
+    Workspace,
+)
+from fleetctl.cli.session import opened
+
+
+def status(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Only this bundle.")] = "",
+    output: Output = Format.TABLE,
+    cluster: Cluster = "",
+    repo: Repo = "",
+    workspace: Workspace = "",
+    everywhere: Everywhere = False,
+    state: States = "",
+    not_ready: NotReady = False,
+    watch: Watch = False,
+    sort_by: SortBy = "status",
+    no_headers: NoHeaders = False,
+    context: ContextName = "",
+) -> None:
+    """Each bundle on each cluster, worst first: state, commit, and what is wrong."""
+    with opened(context, workspace) as session:
+        if name:
+            # a wrong name is an error, not an empty table
+            session.client.get("bundles", session.workspace, name)
+        if not everywhere:
+            check_filters(session, repo=repo, cluster=cluster)
+        filters = {
+            "cluster": cluster,
+            "repo": repo,
+            "selector": f"{BY_BUNDLE}{name}" if name else "",
+        }
+        view = View(output, everywhere, watch, not no_headers, sort_by, state, not_ready)
+        read(session, [Want("bundledeployments", filters=filters)], view)

@@ -1,0 +1,29 @@
+"""`fleetctl cluster delete`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fleetctl.cli.objects.removal import Doomed, remove
+from fleetctl.cli.objects.selection import select_names
+from fleetctl.cli.options import ContextName, Every, OptionalNames, Selector, Workspace, Yes
+from fleetctl.cli.session import opened
+
+
+def delete(
+    names: OptionalNames = None,
+    selector: Selector = "",
+    every: Every = False,
+    uninstall: Annotated[
+        bool, typer.Option("--uninstall", help="Also remove what the bundles brought.")
+    ] = False,
+    yes: Yes = False,
+    workspace: Workspace = "",
+    context: ContextName = "",
+) -> None:
+    """Forget a cluster: its key is revoked, what runs there is kept."""
+    with opened(context, workspace) as session:
+        names = select_names(session, "clusters", names, selector, every=every)
+        remove(session, [Doomed("clusters", name) for name in names], yes=yes, uninstall=uninstall)

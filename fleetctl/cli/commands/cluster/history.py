@@ -1,0 +1,39 @@
+"""`fleetctl cluster history`: the deliveries to one cluster, newest first."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fleetctl.cli.display.delivery_table import ALL_DELIVERIES, show_deliveries
+from fleetctl.cli.display.output import Format
+from fleetctl.cli.options import ContextName, NoHeaders, Output, Workspace
+from fleetctl.cli.session import opened
+from fleetctl.core.formats.url_path import relative
+
+
+def cluster_history(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The cluster.")],
+    bundle: Annotated[
+        str, typer.Option("--bundle", metavar="NAME", help="Only of this bundle.")
+    ] = "",
+    output: Output = Format.TABLE,
+    workspace: Workspace = "",
+    no_headers: NoHeaders = False,
+    context: ContextName = "",
+) -> None:
+    """What a cluster was told of its bundles, newest first, by whom, and what came of it."""
+    with opened(context, workspace) as session:
+        path = relative("clusters", session.workspace, name, "history")
+        items = session.client.call("GET", path, params={"bundle": bundle} if bundle else None)[
+            "items"
+        ]
+    what = f"bundle {bundle}" if bundle else "of any bundle"
+    show_deliveries(
+        items,
+        output,
+        f"Cluster {name} was never told {what}.",
+        ALL_DELIVERIES,
+        headers=not no_headers,
+    )

@@ -1,0 +1,51 @@
+"""`fleetctl delete`: deletes objects of any kind."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fleetctl.cli.objects.files import read_objects
+from fleetctl.cli.objects.removal import Doomed, remove
+from fleetctl.cli.objects.selection import names_by_plural, select_names
+from fleetctl.cli.options import ContextName, Every, Files, Selector, Workspace, Yes
+from fleetctl.cli.session import opened
+from fleetctl.core.model.errors import UsageError
+
+
+def delete(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="Kind, or KIND/NAME.")] = "",
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Names.")] = None,
+    file: Files = None,
+    selector: Selector = "",
+    every: Every = False,
+    ignore_not_found: Annotated[
+        bool, typer.Option("--ignore-not-found", help="It is no error when it does not exist.")
+    ] = False,
+    yes: Yes = False,
+    workspace: Workspace = "",
+    context: ContextName = "",
+) -> None:
+    """Delete objects of any kind. Shows first what is removed with them."""
+    if bool(kind) == bool(file):
+        raise UsageError(
+            "give names or a file",
+            subject="delete",
+            next_step="Write `fleetctl delete KIND NAME` or -f FILE.",
+        )
+    if file:
+        doomed = [
+            Doomed(one.plural, one.name, one.workspace) for one in read_objects(file, workspace)
+        ]
+        with opened(context, workspace) as session:
+            remove(session, doomed, yes=yes, absent_is_fine=ignore_not_found)
+        return
+    named = names_by_plural(kind, names or [])
+    with opened(context, workspace) as session:
+        picks = {
+            plural: select_names(session, plural, found, selector, every=every)
+            for plural, found in named.items()
+        }
+        doomed = [Doomed(plural, name) for plural, found in picks.items() for name in found]
+        remove(session, doomed, yes=yes, absent_is_fine=ignore_not_found)

@@ -1,0 +1,64 @@
+"""`fleetctl get`: shows objects of any kind."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fleetctl.cli.display.output import Format
+from fleetctl.cli.objects.list_view import View, Want, read
+from fleetctl.cli.objects.selection import names_by_plural
+from fleetctl.cli.options import (
+    ContextName,
+    Everywhere,
+    NoHeaders,
+    NotReady,
+    Output,
+    Selector,
+    SortBy,
+    States,
+    Watch,
+    Workspace,
+)
+from fleetctl.cli.session import opened
+from fleetctl.core.model.errors import UsageError
+
+
+def get(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help="Kind or short name, several joined by commas, `all`, or KIND/NAME.",
+        ),
+    ],
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Names; all when none is given.")
+    ] = None,
+    output: Output = Format.TABLE,
+    workspace: Workspace = "",
+    everywhere: Everywhere = False,
+    selector: Selector = "",
+    state: States = "",
+    not_ready: NotReady = False,
+    watch: Watch = False,
+    sort_by: SortBy = "",
+    no_headers: NoHeaders = False,
+    context: ContextName = "",
+) -> None:
+    """Show objects of any kind. Short names: gr, cl, cg, crt, b, bd, sch, cm."""
+    named = names_by_plural(kind, names or [])
+    wants = [Want(plural, found, {"selector": selector}) for plural, found in named.items()]
+    if everywhere and any(named.values()):
+        raise UsageError(
+            "a name belongs to one workspace",
+            subject="-A",
+            next_step="Give -n WORKSPACE, or leave out the name.",
+        )
+    with opened(context, workspace) as session:
+        read(
+            session,
+            wants,
+            View(output, everywhere, watch, not no_headers, sort_by, state, not_ready),
+        )

@@ -1,0 +1,22 @@
+"""`fleetctl gitrepo delete`."""
+
+from __future__ import annotations
+
+from fleetctl.cli.objects.removal import Doomed, remove
+from fleetctl.cli.objects.selection import select_names
+from fleetctl.cli.options import ContextName, Every, OptionalNames, Selector, Workspace, Yes
+from fleetctl.cli.session import opened
+
+
+def delete(
+    names: OptionalNames = None,
+    selector: Selector = "",
+    every: Every = False,
+    yes: Yes = False,
+    workspace: Workspace = "",
+    context: ContextName = "",
+) -> None:
+    """Stop following a repository and remove what it brought, everywhere."""
+    with opened(context, workspace) as session:
+        names = select_names(session, "gitrepos", names, selector, every=every)
+        remove(session, [Doomed("gitrepos", name) for name in names], yes=yes)

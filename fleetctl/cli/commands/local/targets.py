@@ -1,0 +1,106 @@
+"""`fleetctl targets`: which cluster would get which bundle, and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fleetctl.cli.display import output as out
+from fleetctl.cli.display.output import Column, Format, key_column
+from fleetctl.cli.options import NoHeaders, Output
+from fleetctl.cli.preview.fleet_files import chosen
+from fleetctl.cli.preview.options import (
+    Bundles,
+    Clusters,
+    GitRepoFile,
+    InWorkspace,
+    Labels,
+    Names,
+    Paths,
+    Place,
+    RepoName,
+    Select,
+    Targets,
+)
+from fleetctl.cli.preview.request import everywhere, wish_of
+from fleetctl.cli.preview.scan import only, scanned, told
+from fleetctl.core.model.errors import FleetError
+from fleetctl.core.scan.scan import Draft
+from fleetctl.core.targeting.target import Match, Miss, explain
+
+_FATES = [
+    key_column("CLUSTER", "cluster"),
+    key_column("BUNDLE", "bundle"),
+    Column("DEPLOYS", lambda i: "yes" if i["deploys"] else "no"),
+    Column("THROUGH", lambda i: " > ".join(filter(None, (i["target"], i["customization"])))),
+    Column("NAMESPACE", lambda i: str(i["namespace"]), wide=True),
+    key_column("RELEASE", "release", wide=True),
+    key_column("WHY NOT", "why", flexible=True),
+]
+
+
+def targets(
+    place: Place,
+    clusters: Clusters = None,
+    name: RepoName = "",
+    workspace: InWorkspace = "",
+    path: Paths = None,
+    targets: Targets = None,
+    gitrepo: GitRepoFile = None,
+    cluster: Names = None,
+    selector: Select = "",
+    label: Labels = None,
+    bundle: Bundles = None,
+    output: Output = Format.TABLE,
+    no_headers: NoHeaders = False,
+) -> int:
+    """Which cluster gets which bundle, through which target and customization, and which does not
+    and why.
+    """
+    wish = everywhere(wish_of(place, name, workspace, path or [], targets, gitrepo))
+    fleet, wanted = chosen(clusters, cluster or [], selector, label or [], wish)
+    drafts, problems, warnings = scanned(place, wish)
+    rows = [
+        _fate(d, found)
+        for d in only(drafts, bundle or [])
+        for found in explain(d.spec, wanted, fleet.groups)
+    ]
+    if not out.answered(
+        rows, output, (f"{row['cluster']}/{row['bundle']}" for row in rows if row["deploys"])
+    ):
+        out.table(_FATES, rows, headers=not no_headers, wide=output is Format.WIDE)
+    return told(problems, warnings)
+
+
+def _fate(draft: Draft, found: Match | Miss) -> dict[str, Any]:
+    from fleetctl.core.rendering.render import release_of
+
+    row = {
+        "cluster": found.cluster.name,
+        "bundle": draft.spec.name,
+        "deploys": isinstance(found, Match),
+    }
+    if isinstance(found, Miss):
+        return row | {
+            "target": "",
+            "customization": "",
+            "namespace": "",
+            "release": "",
+            "why": found.why,
+        }
+    try:
+        release, namespace = release_of(found.options, draft.spec.name)
+    except FleetError as error:
+        return row | {
+            "target": found.target,
+            "customization": found.customization,
+            "namespace": "",
+            "release": "",
+            "why": error.summary,
+        }
+    return row | {
+        "target": found.target,
+        "customization": found.customization,
+        "namespace": namespace,
+        "release": release,
+        "why": "",
+    }

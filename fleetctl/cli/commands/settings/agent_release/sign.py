@@ -1,0 +1,53 @@
+"""`fleetctl agent-release sign`: signs an agent file without a manager."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fleetctl.cli.display import output as out
+from fleetctl.cli.prompt import secret_line
+
+File = Annotated[
+    Path, typer.Argument(metavar="FILE", help="fleet-agent.pyz, as `make agent` makes it.")
+]
+
+
+def sign(
+    file: File,
+    key: Annotated[Path, typer.Option("--key", metavar="FILE", help="The private release key.")],
+    signature: Annotated[
+        Path | None,
+        typer.Option("--signature", metavar="FILE", help="Where it goes; FILE.sig when not given."),
+    ] = None,
+    replaces_newer: Annotated[
+        bool,
+        typer.Option(
+            "--replaces-newer", help="Allow agents to go back to this version from a newer one."
+        ),
+    ] = False,
+) -> None:
+    """Say with a release key that agents may run this file. Needs no manager."""
+    from fleetctl.cli.commands.settings.agent_release.signing import described, private_key
+    from fleetctl.cli.commands.settings.agent_release.signing import sign as signed
+    from fleetctl.core.model.agent_release import to_file
+    from fleetctl.core.model.errors import UsageError
+
+    release, _ = described(file)
+    made = signed(
+        release,
+        private_key(key, lambda: secret_line(None, option="--passphrase")),
+        replaces_newer=replaces_newer,
+    )
+    place = signature or file.with_name(file.name + ".sig")
+    try:
+        place.write_bytes(to_file(made))
+    except OSError as why:
+        raise UsageError(
+            f"{place} cannot be written: {why.strerror}",
+            subject="--signature",
+            next_step="Correct the path.",
+        ) from why
+    out.line(f"{place}: version {made.version} for {made.runtime}, by key {made.key_id}")

@@ -1,0 +1,105 @@
+"""`fleetctl context`: the managers that a person is logged in to."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from fleetctl.cli import config
+from fleetctl.cli.display import output as out
+from fleetctl.cli.display.output import Column, Format
+from fleetctl.cli.help import new_group
+from fleetctl.cli.options import Name, NoHeaders, Output, Yes
+from fleetctl.cli.prompt import confirm
+from fleetctl.core.model.errors import NotFound
+
+app = new_group("Managers that you are logged in to.")
+_COLUMNS = [
+    Column("CURRENT", lambda row: "*" if row["current"] else " "),
+    Column("NAME", lambda row: str(row["name"])),
+    Column("WORKSPACE", lambda row: str(row["workspace"])),
+    Column("URL", lambda row: str(row["url"])),
+]
+
+
+def _row(context: config.Context, current: str) -> dict[str, Any]:
+    """Without its token."""
+    trust = "pinned CA" if context.ca else "the system's authorities"
+    return {
+        "name": context.name,
+        "url": context.url,
+        "workspace": context.workspace,
+        "trust": trust,
+        "current": context.name == current,
+    }
+
+
+@app.command("list")
+def list_(output: Output = Format.TABLE, no_headers: NoHeaders = False) -> None:
+    """The contexts, * marks the current one."""
+    known = config.read()
+    rows = [_row(context, known.current) for context in known.known.values()]
+    if out.answered(rows, output, (row["name"] for row in rows)):
+        return
+    if not rows:
+        out.say("No contexts: log in with the `fleetctl login …` line that the manager printed.")
+    else:
+        out.table(_COLUMNS, rows, headers=not no_headers)
+
+
+@app.command()
+def show(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The current one when not given.")
+    ] = "",
+    output: Output = Format.TABLE,
+) -> None:
+    """One context, without its token."""
+    row = _row(config.chosen(name), config.read().current)
+    if output is Format.TABLE or output is Format.WIDE:
+        for key, value in row.items():
+            out.line(
+                f"{key + ':':<11}{('yes' if value else 'no') if isinstance(value, bool) else value}"
+            )
+    elif output is Format.NAME:
+        out.line(row["name"])
+    else:
+        out.document(row, output)
+
+
+@app.command()
+def use(
+    name: Name,
+    workspace: Annotated[
+        str,
+        typer.Option(
+            "-n",
+            "--workspace",
+            "--namespace",
+            metavar="NAME",
+            help="Workspace to work in from now on.",
+        ),
+    ] = "",
+) -> None:
+    """Make a context the current one."""
+    chosen = config.chosen(name)
+    known = config.read()
+    known.current = name
+    known.known[name].workspace = workspace or chosen.workspace
+    config.write(known)
+    out.line(f"context {name} is the current one, workspace {known.known[name].workspace}")
+
+
+@app.command()
+def delete(name: Name, yes: Yes = False) -> None:
+    """Forget a login. The token stays good until it ends or is revoked."""
+    known = config.read()
+    if name not in known.known:
+        step = f"Valid contexts: {', '.join(sorted(known.known)) or 'none'}."
+        raise NotFound(f"there is no context {name}", subject=str(config.path()), next_step=step)
+    confirm(f"Forget the login to {known.known[name].url}?", yes=yes)
+    del known.known[name]
+    known.current = "" if known.current == name else known.current
+    config.write(known)
+    out.line(f"context {name} deleted")

@@ -1,0 +1,104 @@
+"""`fleetctl token`: tokens for people and programs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from fleetctl.cli.display import output as out
+from fleetctl.cli.display.output import Column, Format
+from fleetctl.cli.durations import seconds
+from fleetctl.cli.help import new_group
+from fleetctl.cli.options import ContextName, Name, NoHeaders, Output, Yes
+from fleetctl.cli.prompt import confirm
+from fleetctl.cli.session import opened
+from fleetctl.core.formats.url_path import relative
+from fleetctl.core.model.errors import NotFound, UsageError
+
+app = new_group("Tokens for people and programs.")
+
+
+def _left(row: dict[str, Any]) -> str:
+    """Time until it ends."""
+    try:
+        end = datetime.fromisoformat(str(row.get("expires") or ""))
+    except ValueError:
+        return "never"
+    left = int((end - datetime.now(UTC)).total_seconds())
+    return f"in {out.duration(left)}" if left > 0 else "expired"
+
+
+_COLUMNS = [
+    Column("NAME", lambda row: str(row["name"])),
+    Column("ROLE", lambda row: str(row["role"])),
+    Column("WORKSPACE", lambda row: str(row["workspace"] or "all")),
+    Column("EXPIRES", _left),
+    Column("AT", lambda row: str(row["expires"]), wide=True),
+]
+
+
+@app.command()
+def create(
+    name: Name,
+    role: Annotated[str, typer.Option(metavar="admin|read", help="What it may do.")] = "read",
+    bound: Annotated[
+        str,
+        typer.Option(
+            "-n", "--workspace", "--namespace", metavar="NAME", help="Bind it to one workspace."
+        ),
+    ] = "",
+    ttl: Annotated[
+        str, typer.Option(metavar="TIME", help="How long it is good, for example 12h or 90d.")
+    ] = "30d",
+    output: Output = Format.TABLE,
+    context: ContextName = "",
+) -> None:
+    """A new token; its value is shown once, alone on stdout."""
+    if role not in {"admin", "read"}:
+        raise UsageError(
+            f"there is no role {role!r}", subject="--role", next_step="Write admin or read."
+        )
+    body = {
+        "name": name,
+        "role": role,
+        "workspace": bound,
+        "ttlSeconds": int(seconds(ttl, option="--ttl")),
+    }
+    with opened(context) as session:
+        made = session.client.call("POST", "tokens", body)
+    if output in {Format.JSON, Format.YAML}:
+        out.document(made, output)
+        return
+    out.say(
+        f"Token {made['name']} ({role}, workspace {bound or 'all'}), good until {made['expires']}."
+        " It is not shown again:"
+    )
+    out.line(made["token"])
+
+
+@app.command("list")
+def list_(
+    output: Output = Format.TABLE, no_headers: NoHeaders = False, context: ContextName = ""
+) -> None:
+    """The tokens, without their values."""
+    with opened(context) as session:
+        rows = session.client.call("GET", "tokens")["items"]
+    if not out.answered(rows, output, (row["name"] for row in rows)):
+        out.table(_COLUMNS, rows, headers=not no_headers, wide=output is Format.WIDE)
+
+
+@app.command()
+def revoke(name: Name, yes: Yes = False, context: ContextName = "") -> None:
+    """Make a token worthless at once."""
+    with opened(context) as session:
+        if name not in {row["name"] for row in session.client.call("GET", "tokens")["items"]}:
+            raise NotFound(
+                f"there is no token named {name}",
+                subject=f"token {name}",
+                next_step="See `fleetctl token list`.",
+            )
+        confirm(f"Revoke token {name}? Whoever uses it is locked out at once.", yes=yes)
+        session.client.call("DELETE", relative("tokens", name))
+    out.line(f"token {name} revoked")

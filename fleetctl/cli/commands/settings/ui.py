@@ -1,0 +1,33 @@
+"""`fleetctl ui`: opens the status page."""
+
+from __future__ import annotations
+
+import contextlib
+import webbrowser
+from typing import Annotated
+
+import typer
+
+from fleetctl.cli import config
+from fleetctl.cli.display import output
+from fleetctl.cli.options import ContextName
+from fleetctl.cli.session import opened
+
+
+def ui(
+    show: Annotated[
+        bool, typer.Option("--print", help="Print the address instead of opening a browser.")
+    ] = False,
+    context: ContextName = "",
+) -> None:
+    """Open the status page. The address logs in once, within a minute."""
+    with opened(context) as session:
+        url = str(session.client.call("POST", "ui-code")["url"])
+    shown = False
+    if not show and config.desktop():
+        with contextlib.suppress(webbrowser.Error):
+            shown = webbrowser.open(url)
+    if shown:
+        output.say(f"{url.partition('/login')[0]} opened in the browser")
+    else:
+        output.line(url)

@@ -1,0 +1,1 @@
+"""What the commands for objects of every kind have in common."""

@@ -1,0 +1,119 @@
+"""Makes the commands that several kinds have in common: list, get, pause and resume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from fleetctl.cli.display import output as out
+from fleetctl.cli.display.columns import KINDS
+from fleetctl.cli.display.output import Format
+from fleetctl.cli.objects.list_view import Items, View, Want, read
+from fleetctl.cli.objects.selection import select_names
+from fleetctl.cli.options import (
+    ContextName,
+    Every,
+    Everywhere,
+    Names,
+    NoHeaders,
+    NotReady,
+    OptionalNames,
+    Output,
+    Selector,
+    SortBy,
+    States,
+    Watch,
+    Workspace,
+)
+from fleetctl.cli.session import Session, opened
+
+
+def list_command(plural: str, what: str) -> Callable[..., None]:
+    """A `list` command for one kind."""
+
+    def list_(
+        output: Output = Format.TABLE,
+        workspace: Workspace = "",
+        everywhere: Everywhere = False,
+        selector: Selector = "",
+        state: States = "",
+        not_ready: NotReady = False,
+        watch: Watch = False,
+        sort_by: SortBy = "",
+        no_headers: NoHeaders = False,
+        context: ContextName = "",
+    ) -> None:
+        with opened(context, workspace) as session:
+            view = View(output, everywhere, watch, not no_headers, sort_by, state, not_ready)
+            read(session, [Want(plural, filters={"selector": selector})], view)
+
+    list_.__doc__ = what
+    return list_
+
+
+def get_command(
+    plural: str, what: str, after: Callable[[Session, Items], None] | None = None
+) -> Callable[..., None]:
+    """A `get` command for one kind; `after` explains below the table."""
+
+    def get(
+        names: Names,
+        output: Output = Format.TABLE,
+        workspace: Workspace = "",
+        watch: Watch = False,
+        no_headers: NoHeaders = False,
+        context: ContextName = "",
+    ) -> None:
+        with opened(context, workspace) as session:
+            view = View(output, watch=watch, headers=not no_headers)
+            explained = replace(view, after=lambda items: after(session, items)) if after else view
+            read(session, [Want(plural, names)], explained)
+
+    get.__doc__ = what
+    return get
+
+
+def pause_command(plural: str, what: str, *, paused: bool) -> Callable[..., None]:
+    """A `pause` or `resume` command for one kind; it skips objects that are so already."""
+
+    def change(
+        names: OptionalNames = None,
+        selector: Selector = "",
+        every: Every = False,
+        workspace: Workspace = "",
+        context: ContextName = "",
+    ) -> None:
+        with opened(context, workspace) as session:
+            chosen = select_names(session, plural, names, selector, every=every)
+            # nothing is done when one is unknown
+            items = [session.client.get(plural, session.workspace, name) for name in chosen]
+            for item in items:
+                _set(session, plural, item, paused=paused)
+
+    change.__doc__ = what
+    return change
+
+
+def _set(session: Session, plural: str, item: dict[str, Any], *, paused: bool) -> None:
+    from fleetctl.client import place
+
+    name, spec = item["metadata"]["name"], dict(item.get("spec") or {})
+    done = "paused" if paused else "resumed"
+    if bool(spec.get("paused")) == paused:
+        out.line(f"{KINDS[plural].kind.lower()}/{name} {done} already")
+        return
+    spec.pop("paused", None)
+    meta = {
+        key: item["metadata"][key]
+        for key in ("name", "namespace", "labels", "annotations")
+        if item["metadata"].get(key)
+    }
+    body = {
+        "apiVersion": item["apiVersion"],
+        "kind": item["kind"],
+        "metadata": meta,
+        "spec": spec | ({"paused": True} if paused else {}),
+    }
+    session.client.call("PUT", place(plural, session.workspace, name), body)
+    out.line(f"{KINDS[plural].kind.lower()}/{name} {done}")

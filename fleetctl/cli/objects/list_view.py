@@ -1,0 +1,251 @@
+"""Shows objects in tables, once or again after each change."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fleetctl.cli.display import output
+from fleetctl.cli.display.columns import (
+    COLUMNS,
+    KIND_AND_NAME,
+    KINDS,
+    NAME,
+    NAMESPACE,
+    STATES,
+    rank,
+    state_of,
+)
+from fleetctl.cli.display.output import Column, Format
+from fleetctl.cli.session import Session
+from fleetctl.core.model.errors import UnavailableError, UsageError
+from fleetctl.core.text.suggest import nearest, question
+
+Items = list[dict[str, Any]]
+_LEAST_LINES = 3  # of a table that is cut to the screen
+_WATCH_SECONDS, _RETRY_SECONDS, _PACE_SECONDS = 10, 2.0, 0.5
+
+
+@dataclass(frozen=True)
+class Want:
+    """Objects of one kind: those named, or all that the filters pick."""
+
+    plural: str
+    names: Sequence[str] = ()
+    filters: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class View:
+    """How an answer is shown. `after` adds lines below a table."""
+
+    form: Format = Format.TABLE
+    everywhere: bool = False
+    watch: bool = False
+    headers: bool = True
+    sort_by: str = ""
+    states: str = ""
+    not_ready: bool = False
+    after: Callable[[Items], None] | None = None
+
+    @property
+    def tabular(self) -> bool:
+        return self.form in {Format.TABLE, Format.WIDE}
+
+
+def read(session: Session, wants: Sequence[Want], view: View) -> None:
+    """Show objects once, or with --watch again at each change."""
+    for want in wants:
+        _sorted([], want.plural, view)  # a wrong --sort-by is said before anybody is asked
+    follow(
+        session,
+        lambda: [_look(session, want, view) for want in wants],
+        _Shower(session, wants, view),
+        watch=view.watch,
+    )
+
+
+def _look(session: Session, want: Want, view: View) -> Items:
+    if want.names:
+        found = [session.client.get(want.plural, session.workspace, name) for name in want.names]
+    else:
+        found = session.client.list(
+            want.plural, workspace="" if view.everywhere else session.workspace, **want.filters
+        )
+    wanted = _states(view.states)
+    kept = [
+        i
+        for i in found
+        if (not wanted or state_of(i).lower() in wanted)
+        and not (view.not_ready and state_of(i) == "Ready")
+    ]
+    return _sorted(kept, want.plural, view)
+
+
+def _states(text: str) -> set[str]:
+    """The states of `--state A,B` in lower case. Raises UsageError for one that no object can
+    have.
+    """
+    known = {state.lower(): state for state in STATES}
+    wanted = {part.strip().lower() for part in text.split(",") if part.strip()}
+    for state in sorted(wanted - known.keys()):
+        step = question(nearest(state, known.values())) + f"Valid states: {', '.join(STATES)}."
+        raise UsageError(f"there is no state {state!r}", subject="--state", next_step=step)
+    return wanted
+
+
+def _sorted(items: Items, plural: str, view: View) -> Items:
+    """By a column or by a path. Raises UsageError."""
+    by = view.sort_by.strip("{}")
+    if not by:
+        return items
+    if by.lower() in {"status", "state"}:
+        return sorted(items, key=rank)
+    if by.startswith("."):
+        if items and all(_at(item, by)[0] for item in items):
+            raise UsageError(
+                f"no object has {by}",
+                subject="--sort-by",
+                next_step="Look at one with -o yaml for its paths.",
+            )
+        return sorted(items, key=lambda item: _at(item, by))
+    if by.lower() in {"age", "creationtimestamp"}:
+        return sorted(
+            items, key=lambda item: _at(item, ".metadata.creationTimestamp"), reverse=True
+        )
+    columns = {c.title.lower(): c for c in [NAMESPACE, *COLUMNS[plural]]}
+    if by.lower() not in columns:
+        raise UsageError(
+            f"there is no column {by!r}",
+            subject="--sort-by",
+            next_step=question(nearest(by, columns)) + f"Valid columns: {', '.join(columns)}, age.",
+        )
+    return sorted(items, key=columns[by.lower()].cell)
+
+
+def _at(item: Any, path: str) -> tuple[bool, str]:
+    """Objects that lack the value come last."""
+    for part in path.strip(".").split("."):
+        item = item.get(part) if isinstance(item, dict) else None
+    return (item is None, f"{item:020}" if isinstance(item, int) else str(item))
+
+
+class _Shower:
+    """Shows an answer; in a watch only what is new, unless the terminal can be drawn over."""
+
+    def __init__(self, session: Session, wants: Sequence[Want], view: View) -> None:
+        self._wants, self._view, self._session = wants, view, session
+        self._where = "any workspace" if view.everywhere else f"workspace {session.workspace}"
+        self._known: dict[tuple[str, str, str], Any] = {}
+        self._began = False
+
+    def __call__(self, answers: list[Items]) -> None:
+        if not self._began and not self._view.everywhere and not any(answers):
+            self._session.warn_if_empty()
+        if self._view.watch and self._view.tabular and output.redraws():
+            output.clear()
+        elif self._view.watch:
+            answers = [
+                self._news(items, want.plural)
+                for items, want in zip(answers, self._wants, strict=True)
+            ]
+        self._show(answers)
+        self._began = True
+
+    def _show(self, answers: list[Items]) -> None:
+        view = self._view
+        if not view.tabular:
+            self._documents([item for items in answers for item in items])
+            return
+        shown, room = 0, output.lines() - 1 if view.watch and output.redraws() else None
+        for want, items in zip(self._wants, answers, strict=True):
+            if items and (room is None or room > _LEAST_LINES):
+                if shown and view.headers:
+                    output.line()
+                headers = view.headers and not (self._began and not output.redraws())
+                output.table(
+                    self._columns(want.plural),
+                    items,
+                    headers=headers,
+                    wide=view.form is Format.WIDE,
+                    most=room,
+                )
+                shown += 1
+                if room is not None:
+                    room -= len(items) + 2
+        found = [item for items in answers for item in items]
+        if not found and not self._began:
+            output.say(
+                f"No {' or '.join(KINDS[want.plural].many for want in self._wants)} in"
+                f" {self._where}."
+            )
+        if view.after and found:
+            view.after(found)
+
+    def _documents(self, items: Items) -> None:
+        if self._view.watch and self._view.form is not Format.NAME:
+            for item in items:
+                if self._view.form is Format.YAML and self._began:
+                    output.line("---")
+                output.objects([item], self._view.form, single=True)
+                self._began = True
+            return
+        single = len(self._wants) == 1 and len(self._wants[0].names) == 1
+        output.objects(items, self._view.form, single=single)
+
+    def _columns(self, plural: str) -> list[Column]:
+        columns = COLUMNS[plural]
+        if len(self._wants) > 1:
+            columns = [KIND_AND_NAME if c is NAME else c for c in columns]
+        return [NAMESPACE, *columns] if self._view.everywhere else columns
+
+    def _news(self, items: Items, plural: str) -> Items:
+        """What is new or looks different since the last time; what went is said on stderr."""
+        marks = {}
+        for item in items:
+            key = (
+                plural,
+                str(item["metadata"].get("namespace", "")),
+                str(item["metadata"]["name"]),
+            )
+            cells = [c.cell(item) for c in COLUMNS[plural] if not c.moving]
+            marks[key] = (cells if self._view.tabular else item, item)
+        for key in [k for k in self._known if k[0] == plural and k not in marks]:
+            del self._known[key]
+            output.say(f"{KINDS[plural].kind.lower()}/{key[2]} is gone")
+        new = [item for key, (mark, item) in marks.items() if self._known.get(key) != mark]
+        self._known.update({key: mark for key, (mark, _) in marks.items()})
+        return new
+
+
+def follow(
+    session: Session, look: Callable[[], Any], show: Callable[[Any], None], *, watch: bool
+) -> None:
+    """Show, and with `watch` go on at each change until Ctrl-C; a manager that goes away meanwhile
+    is waited for.
+    """
+    revision = changes(session, 0, 0) if watch else 0
+    show(look())
+    away = False
+    while watch:
+        try:
+            revision = changes(session, revision, _WATCH_SECONDS)
+            # in a fleet where something always changes a screen is not asked for without end
+            time.sleep(_PACE_SECONDS)
+            show(look())
+            away = False
+        except UnavailableError as error:
+            if not away:
+                output.say(f"{error.summary}; trying until it answers")
+            away = True
+            time.sleep(_RETRY_SECONDS)
+
+
+def changes(session: Session, since: int, wait: int) -> int:
+    """The fleet's revision; returns as soon as it is above `since`, or after `wait` seconds."""
+    found = session.client.call(
+        "GET", "changes", params={"since": str(since), "wait": str(wait)}, seconds=wait + 15
+    )
+    return int(found["revision"])

@@ -1,0 +1,100 @@
+"""Options and arguments that several commands have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from fleetctl.cli.display.output import Format
+from fleetctl.core.model.errors import UsageError
+
+Output = Annotated[Format, typer.Option("-o", "--output", help="Form of the answer.")]
+Workspace = Annotated[
+    str,
+    typer.Option(
+        "-n",
+        "--workspace",
+        "--namespace",
+        metavar="NAME",
+        help="Workspace; the context's own when not given.",
+    ),
+]
+Everywhere = Annotated[
+    bool, typer.Option("-A", "--all-workspaces", help="Look into all workspaces.")
+]
+Selector = Annotated[
+    str,
+    typer.Option(
+        "-l",
+        "--selector",
+        metavar="SELECTOR",
+        help="Label selector: env=prod,tier!=gold,region in (eu,us).",
+    ),
+]
+Watch = Annotated[bool, typer.Option("-w", "--watch", help="Go on and show every change.")]
+NoHeaders = Annotated[
+    bool, typer.Option("--no-headers", help="Leave out the titles of the columns.")
+]
+SortBy = Annotated[
+    str,
+    typer.Option(
+        "--sort-by",
+        metavar="COLUMN",
+        help="Column, or a path like .metadata.name; status puts the worst first.",
+    ),
+]
+States = Annotated[
+    str,
+    typer.Option(
+        "--state", metavar="A,B", help="Only in these states, for example Modified,ErrApplied."
+    ),
+]
+NotReady = Annotated[bool, typer.Option("--not-ready", help="Only what is not Ready.")]
+ContextName = Annotated[
+    str,
+    typer.Option("--context", metavar="NAME", help="Context to use instead of the current one."),
+]
+Name = Annotated[str, typer.Argument(metavar="NAME")]
+Names = Annotated[list[str], typer.Argument(metavar="NAME")]
+OptionalNames = Annotated[list[str] | None, typer.Argument(metavar="NAME")]
+Every = Annotated[bool, typer.Option("--all", help="All of the kind in the workspace.")]
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do it without asking.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")
+]
+Files = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-f", "--filename", metavar="FILE", help="File, directory, or - for standard input."
+    ),
+]
+BundleName = Annotated[str, typer.Argument(metavar="BUNDLE", help="The bundle.")]
+OnClusters = Annotated[
+    list[str] | None,
+    typer.Option("--cluster", metavar="NAME", help="Only on this cluster; may be repeated."),
+]
+Partition = Annotated[
+    str,
+    typer.Option(
+        "--partition", metavar="NAME", help="Only on the clusters of this partition of its rollout."
+    ),
+]
+
+
+def labels_of(pairs: Sequence[str], *, removing: bool = False) -> dict[str, str | None]:
+    """`k=v` pairs, each text or several joined by commas; with `removing`, `k-` takes one away.
+    Raises UsageError.
+    """
+    found: dict[str, str | None] = {}
+    for text in (part for pair in pairs for part in pair.split(",") if part):
+        key, sign, value = text.partition("=")
+        if sign and key:
+            found[key] = value
+        elif removing and text.endswith("-") and len(text) > 1:
+            found[text[:-1]] = None
+        else:
+            step = "Write it as key=value" + (", or key- to remove it." if removing else ".")
+            raise UsageError(f"{text!r} is not a label", next_step=step)
+    return found

@@ -1,0 +1,105 @@
+"""Reads clusters and cluster groups from a file, and selects clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fleetctl.cli.options import labels_of
+from fleetctl.cli.preview.request import DEFAULT_WORKSPACE, Wish, text_of
+from fleetctl.core.documents.convert import Origin
+from fleetctl.core.documents.manifests import cluster_of, group_of, kind_of, objects
+from fleetctl.core.formats.yaml import read
+from fleetctl.core.model.cluster import Cluster, Group, matches, parse_selector
+from fleetctl.core.model.errors import InvalidFile, NotFound, UsageError
+from fleetctl.core.model.ids import ClusterName, Workspace
+
+
+@dataclass
+class Fleet:
+    clusters: list[Cluster] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
+
+
+def fleet_of(path: Path | None, workspace: str) -> Fleet:
+    """The clusters and groups of a file; other kinds are passed over. Raises InvalidFile."""
+    fleet = Fleet()
+    for document in read(text_of(path), file=str(path), strict=True, places=True) if path else []:
+        for value, under in objects(document.value):
+            if kind_of(value) in {"Cluster", "ClusterGroup"}:
+                _take(
+                    fleet,
+                    value,
+                    Origin(str(path), document.places, under),
+                    workspace or DEFAULT_WORKSPACE,
+                )
+    if path and not fleet.clusters:
+        step = (
+            "Write documents with `apiVersion: fleet.cattle.io/v1alpha1`, `kind: Cluster`, name and"
+            " labels."
+        )
+        raise InvalidFile("holds no Cluster", file=str(path), next_step=step)
+    return fleet
+
+
+def _take(fleet: Fleet, value: dict[str, Any], origin: Origin, workspace: str) -> None:
+    if value["kind"] == "Cluster":
+        fleet.clusters.append(cluster_of(value, origin, workspace))
+    elif value["kind"] == "ClusterGroup":
+        fleet.groups.append(group_of(value, origin, workspace))
+
+
+def select_clusters(
+    fleet: Fleet, names: Sequence[str], selector: dict[str, Any] | None
+) -> list[Cluster]:
+    """The clusters that are asked for. Raises NotFound with those that there are."""
+    known = {str(c.name): c for c in fleet.clusters}
+    for name in names:
+        if name not in known:
+            step = (
+                f"There are {', '.join(sorted(known)[:10])}."
+                if known
+                else "Add --clusters FILE, or --label K=V for one of your own."
+            )
+            raise NotFound(f"there is no cluster {name!r}", subject="--cluster", next_step=step)
+    found = [known[name] for name in names] if names else fleet.clusters
+    found = [c for c in found if selector is None or matches(selector, c.labels)]
+    if not found:
+        raise NotFound(
+            "no cluster matches",
+            subject="-l",
+            next_step="Correct the selector, or add --clusters FILE.",
+        )
+    return found
+
+
+def chosen(
+    path: Path | None, names: list[str], selector: str, labels: list[str], wish: Wish
+) -> tuple[Fleet, list[Cluster]]:
+    """The fleet, and the clusters of it that are looked at; without a file, one cluster made of
+    --cluster and --label.
+    """
+    fleet = fleet_of(path, wish.repo.workspace)
+    if path is None:
+        if len(names) > 1:
+            raise UsageError(
+                "several clusters need a file",
+                subject="--cluster",
+                next_step="Add --clusters FILE.",
+            )
+        known = {k: v or "" for k, v in labels_of(labels).items()}
+        mine = Cluster(
+            workspace=Workspace(wish.repo.workspace),
+            name=ClusterName(names[0] if names else "local"),
+            labels=known,
+        )
+        fleet.clusters.append(mine)
+    elif labels:
+        raise UsageError(
+            "--label is for a cluster without a file",
+            subject="--label",
+            next_step="Write the labels into the file.",
+        )
+    return fleet, select_clusters(fleet, names, parse_selector(selector) if selector else None)

@@ -1,0 +1,92 @@
+"""Compares rendered objects and hides the values of Secrets."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, NamedTuple
+
+from fleetctl.cli.preview.renderer import Rendered
+from fleetctl.core.formats.yaml import dump
+
+_HIDDEN = "***"
+
+
+class Key(NamedTuple):
+    """One object of one bundle."""
+
+    bundle: str
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        place = f"{self.namespace}/{self.name}" if self.namespace else self.name
+        return f"{self.bundle}: {self.kind} {place}"
+
+
+class Change(NamedTuple):
+    """`what` is added, removed or changed; `text` a unified diff."""
+
+    key: Key
+    what: str
+    text: str
+
+
+def key_of(one: Rendered, item: dict[str, Any]) -> Key:
+    """What one object of `one` is known by."""
+    meta = item.get("metadata") or {}
+    name = str(meta.get("name") or meta.get("generateName") or "")
+    return Key(
+        one.bundle.name,
+        str(item["apiVersion"]),
+        str(item["kind"]),
+        str(meta.get("namespace") or ""),
+        name,
+    )
+
+
+def changes_of(
+    before: dict[Key, dict[str, Any]], after: dict[Key, dict[str, Any]], *, show_secrets: bool
+) -> list[Change]:
+    """Object by object; the values of Secrets hidden."""
+    found: list[Change] = []
+    for key in sorted(before.keys() | after.keys()):
+        old, new = before.get(key), after.get(key)
+        if old == new:
+            continue
+        if key.kind == "Secret" and not show_secrets:
+            old, new = _masked(old, new)
+        what = "added" if old is None else "removed" if new is None else "changed"
+        lines = difflib.unified_diff(
+            _lines(old), _lines(new), f"{key} (before)", f"{key} (after)", lineterm=""
+        )
+        found.append(Change(key, what, "\n".join(lines)))
+    return found
+
+
+def _lines(item: dict[str, Any] | None) -> list[str]:
+    return dump(item).splitlines() if item else []
+
+
+def _masked(
+    old: dict[str, Any] | None, new: dict[str, Any] | None
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """The values of Secrets hidden, so that it still shows which of them differ."""
+
+    def hidden(
+        mine: dict[str, Any] | None, other: dict[str, Any] | None, mark: str
+    ) -> dict[str, Any] | None:
+        if mine is None:
+            return None
+        found = dict(mine)
+        for field in ("data", "stringData"):
+            theirs = (other or {}).get(field) or {}
+            if isinstance(mine.get(field), dict):
+                found[field] = {
+                    k: _HIDDEN if k not in theirs or theirs[k] == v else f"{_HIDDEN} ({mark})"
+                    for k, v in mine[field].items()
+                }
+        return found
+
+    return hidden(old, new, "before"), hidden(new, old, "after")

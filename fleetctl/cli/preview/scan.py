@@ -1,0 +1,89 @@
+"""Scans a folder or a commit into bundles, without a manager."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+
+from fleetctl.cli.display import output as out
+from fleetctl.cli.preview.request import Wish
+from fleetctl.core.model.errors import UsageError
+from fleetctl.core.model.ids import CommitId
+from fleetctl.core.model.problems import Problem
+from fleetctl.core.scan.scan import Built, Draft, Scan, scan
+
+
+def scanned(place: str, wish: Wish) -> tuple[list[Draft], list[Problem], list[Problem]]:
+    """(bundles, problems, warnings). Raises NotFound, UsageError."""
+    found = scan_local(place, wish)
+    return found.drafts, found.problems, found.warnings
+
+
+def scan_local(place: str, wish: Wish) -> Scan:
+    """Scan a folder, or a commit of a clone. Raises NotFound, UsageError."""
+    from fleetctl.sources.local_tree import open_local
+
+    tree = open_local(place)
+    found = scan(tree, wish.repo, commit=tree.commit or CommitId(""))
+    # The scan names the GitRepo's branch, which this folder or commit need not be.
+    problems = [_local_problem(problem, place) for problem in found.problems]
+    return msgspec.structs.replace(found, problems=problems)
+
+
+def _local_problem(problem: Problem, place: str) -> Problem:
+    if problem.code != "no-such-path":
+        return problem
+    return msgspec.structs.replace(
+        problem, summary=f"path {problem.path!r} holds no file in {place}"
+    )
+
+
+def built(drafts: list[Draft], mirrors: dict[str, str]) -> tuple[list[Built], list[Problem]]:
+    """The bundles with their charts, fetched where they are not in the repository."""
+    from fleetctl.sources.charts.complete import ChartSource, Login, completed
+
+    # A person at their own machine may read what that machine reaches.
+    return asyncio.run(completed(drafts, ChartSource(mirrors, ("0.0.0.0/0", "::/0"), Login())))
+
+
+FAILED = 1
+
+
+def prepared(
+    place: str, wish: Wish, names: Sequence[str], mirrors: dict[str, str]
+) -> tuple[list[Built], list[Problem], list[Problem]]:
+    """(bundles with their charts, problems, warnings)."""
+    drafts, problems, warnings = scanned(place, wish)
+    made, more = built(only(drafts, names), mirrors)
+    return made, [*problems, *more], warnings
+
+
+def only(drafts: list[Draft], names: Sequence[str]) -> list[Draft]:
+    """Raises UsageError for a bundle that there is not."""
+    known = {str(d.spec.name) for d in drafts}
+    for name in names:
+        if name not in known:
+            step = (
+                f"There are {', '.join(sorted(known)[:10])}."
+                if known
+                else "See `fleetctl bundles`."
+            )
+            raise UsageError(f"there is no bundle {name!r}", subject="--bundle", next_step=step)
+    return [d for d in drafts if not names or d.spec.name in names]
+
+
+def mirrors_of(pairs: Sequence[str]) -> dict[str, str]:
+    from fleetctl.sources.charts.mirrors import parse_mirrors
+
+    return parse_mirrors(pairs)
+
+
+def told(problems: Sequence[Problem], warnings: Sequence[Problem]) -> int:
+    """Say what is wrong, on stderr; the exit status."""
+    for warning in warnings:
+        out.say(f"warning: {warning.summary}")
+    for problem in problems:
+        out.error(problem.summary, problem.next_step)
+    return FAILED if problems else 0
