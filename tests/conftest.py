@@ -4,8 +4,12 @@ fleets.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+from collections.abc import Iterator
+
+import pytest
 
 pytest_plugins = ["tests.support.kube", "tests.support.places"]
 
@@ -13,3 +17,15 @@ pytest_plugins = ["tests.support.kube", "tests.support.places"]
 # compiles every module that it imports, which takes longer than everything else that it does.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """A program that a test runs in this process sets up the root logger for its own stderr, which
+    is closed when the test ends.
+    """
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)

@@ -198,8 +198,8 @@ def test_others_failures_do_not_refuse_a_correct_token(monkeypatch: pytest.Monke
     """Malformed bodies and wrong tokens of one address end in 429; a correct enrolment and login
     from there go through.
     """
-    monkeypatch.setattr("manager.api.agents.STRANGER_FAILURES", 5)
-    monkeypatch.setattr("manager.api.ui.STRANGER_FAILURES", 5)
+    monkeypatch.setattr("manager.api.routes.agents.STRANGER_FAILURES", 5)
+    monkeypatch.setattr("manager.api.routes.status_page.STRANGER_FAILURES", 5)
 
     async def scene(bench: Bench) -> None:
         codes = [

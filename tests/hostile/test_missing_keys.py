@@ -166,7 +166,7 @@ def test_ca_pem_is_never_overwritten(folder: Path, tmp_path: Path, which: str) -
 def test_keys_elsewhere_are_not_missed(tmp_path: Path) -> None:
     layout = Layout(tmp_path, own_secret_key=False, own_ca=False)
     assert layout.required() == (DATABASE, SIGNING_KEY)
-    with pytest.raises(SystemExit):
+    with pytest.raises(UsageError, match=r"'admin\.token' is not a valid value"):
         parse(["serve", "--data-dir", str(tmp_path), "--accept-lost", "admin.token"])
 
 
@@ -240,7 +240,9 @@ def test_the_command_line_reports_each_in_one_line(
         (folder / SIGNING_KEY).unlink()
         status = app.main(["serve", "--data-dir", str(folder), "--listen", "127.0.0.1:0"])
         assert status == UsageError.exit_status
-        assert "signing.key is missing" in capsys.readouterr().err.splitlines()[-1]
+        error, _, next_step = capsys.readouterr().err.splitlines()[-3:]
+        assert "signing.key is missing" in error
+        assert "--accept-lost signing.key" in next_step
         (folder / "admin.token").unlink()
         assert app.main(["admin-token", "--data-dir", str(folder)]) == 0
         out = capsys.readouterr().out

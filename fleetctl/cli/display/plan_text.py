@@ -32,7 +32,7 @@ _DOES = {
     What.ADDED: "gain it",
     What.CHANGED: "deployed again",
     What.REMOVED: "lose it",
-    What.TOLD: "gets new metadata, nothing is deployed again",
+    What.TOLD: "updated without deploying: only metadata changes",
 }
 
 

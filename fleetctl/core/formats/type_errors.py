@@ -25,14 +25,10 @@ _REST = (
 
 
 def describe_type_error(text: str) -> str:
-    """A sentence of msgspec without its path, for example `it is a whole number, it takes a
-    map`.
-    """
+    """Rewrite a sentence of msgspec that has no path: `expected a map, got a whole number`."""
     if types := _TYPES.fullmatch(text):
         wanted = [_WORDS.get(word, word) for word in types[1].split(" | ") if word != "null"]
-        return (
-            f"it is {_WORDS.get(types[2], types[2])}, it takes {' or '.join(wanted) or 'nothing'}"
-        )
+        return f"expected {' or '.join(wanted) or 'nothing'}, got {_WORDS.get(types[2], types[2])}"
     for pattern, plain in _REST:
         if pattern.fullmatch(text):
             return pattern.sub(plain, text)
@@ -40,9 +36,7 @@ def describe_type_error(text: str) -> str:
 
 
 def describe_with_path(text: str) -> str:
-    """A whole sentence of msgspec: the path first, for example `helm.values: it is text, it takes a
-    map`.
-    """
+    """Rewrite a sentence of msgspec, path first: `helm.values: expected a map, got text`."""
     sentence, _, where = text.partition(" - at `")
     path = where.rstrip("`").removeprefix("$").removeprefix(".")
     return f"{path}: {describe_type_error(sentence)}" if path else describe_type_error(sentence)

@@ -212,7 +212,7 @@ def _unknown_value(value: Any, node: Node, path: Path) -> Said:
 
 
 def _wrong(value: Any, wanted: str, path: Path) -> Said:
-    what = f"{_name(path)} is" if path else "the file is"
+    prefix = f"{_name(path)}: " if path else "the file: "
     step = "Correct the value."
     if wanted == "string" and isinstance(value, bool | int | float):
         step = "Put quotes around it."
@@ -220,7 +220,7 @@ def _wrong(value: Any, wanted: str, path: Path) -> Said:
         step = "Write it as a list, one `- ` for each item."
     elif not path:
         step = "Write keys such as `defaultNamespace: web`."
-    return Said("wrong-type", path, f"{what} {_kind(value)}, it takes {_a(wanted)}", step)
+    return Said("wrong-type", path, f"{prefix}expected {_a(wanted)}, got {_kind(value)}", step)
 
 
 def _kind(value: Any) -> str:

@@ -131,7 +131,7 @@ def git_jobs() -> list[int]:
     servers = [
         pid
         for pid in children(os.getpid())
-        if b"gitchild" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        if b"fleetctl.sources.git.child" in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]
     assert len(servers) == 1, servers
     return children(servers[0])

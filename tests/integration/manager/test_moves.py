@@ -361,7 +361,7 @@ class TestSaid:
             await begin(service, agents, clone)
             with pytest.raises(NotFound, match="nobody does not exist"):
                 await service.bundle_moved(SPACE, "nobody", NEW)
-            with pytest.raises(Conflict, match="there already"):
+            with pytest.raises(Conflict, match="exists already"):
                 await service.bundle_moved(SPACE, OLD, "apps-base")
             with pytest.raises(UsageError):
                 await service.bundle_moved(SPACE, OLD, "No Name")

@@ -46,7 +46,15 @@ def test_after_an_error_nothing_more_begins_and_what_succeeded_is_reported() -> 
 def test_a_caller_that_stops_begins_nothing_more() -> None:
     """As Ctrl-C does."""
     done: list[int] = []
-    results = each(range(1000), done.append)
+    closing = threading.Event()
+
+    def work(item: int) -> None:
+        if item:
+            closing.wait(5)
+        done.append(item)
+
+    results = each(range(1000), work)
     next(results)
+    threading.Timer(0.1, closing.set).start()  # the requests in flight end after the cancellation
     results.close()  # type: ignore[attr-defined]
     assert len(done) < 1000

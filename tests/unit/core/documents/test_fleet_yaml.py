@@ -41,7 +41,7 @@ def test_options_and_customizations_are_kept_apart():
         ),
         (
             b"helm:\n  timeoutSeconds: soon\n",
-            "fleet.yaml:2:3: helm.timeoutSeconds: it is text, it takes a whole number",
+            "fleet.yaml:2:3: helm.timeoutSeconds: expected a whole number, got text",
             "type",
         ),
         (b"dependsOn:\n- nmae: x\n", "fleet.yaml:2:3: unknown key", "Did you mean `name`?"),

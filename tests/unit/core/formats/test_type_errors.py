@@ -25,14 +25,14 @@ class Outer(msgspec.Struct):
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        ({"name": "a", "helm": {"values": 3}}, "helm.values: it is a whole number, it takes a map"),
-        ({"name": "a", "helm": {"count": "x"}}, "helm.count: it is text, it takes a whole number"),
-        ({"name": "a", "helm": {"names": {}}}, "helm.names: it is a map, it takes a list"),
-        ({"name": "a", "helm": {"names": [None]}}, "helm.names[0]: it is empty, it takes text"),
-        ({"name": "a", "helm": {"on": 1.5}}, "helm.on: it is a number, it takes true or false"),
+        ({"name": "a", "helm": {"values": 3}}, "helm.values: expected a map, got a whole number"),
+        ({"name": "a", "helm": {"count": "x"}}, "helm.count: expected a whole number, got text"),
+        ({"name": "a", "helm": {"names": {}}}, "helm.names: expected a list, got a map"),
+        ({"name": "a", "helm": {"names": [None]}}, "helm.names[0]: expected text, got empty"),
+        ({"name": "a", "helm": {"on": 1.5}}, "helm.on: expected true or false, got a number"),
         ({"name": "a", "helm": {"nam": 1}}, "helm: the key `nam` is unknown"),
         ({}, "the key `name` is missing"),
-        ([], "it is a list, it takes a map"),
+        ([], "expected a map, got a list"),
     ],
 )
 def test_a_wrong_type_is_described_in_plain_words(value: Any, text: str) -> None:

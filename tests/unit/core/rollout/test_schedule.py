@@ -276,7 +276,7 @@ class TestTogether:
             "operator 'Is'",
         ),
         ({"targets": {"groups": []}}, "targets.clusters is empty"),
-        ({"deny": "yes"}, "spec.deny: it is text, it takes true or false"),
+        ({"deny": "yes"}, "spec.deny: expected true or false, got text"),
         ({"locaton": "UTC"}, "unknown key `spec.locaton`"),
     ],
 )
