@@ -30,14 +30,12 @@ from .agents.requests import Fleet, Registration
 from .clock import rfc3339, steady, unchanged
 from .commands.corrections import Corrector
 from .commands.objects import Objects, Put, new_uid
-from .commands.removals import Labels
-from .commands.removals import People as RemovalPeople
+from .commands.removals import Labels, RemovalCommands
 from .commands.rollback import Ask, Outcome
 from .ingest.archive_rebuild import Restorer
 from .ingest.scanner import Scanner
 from .plans.planner import Asked as AskedPlan
 from .plans.planner import Planner
-from .reconcile import removal_guard
 from .revisions import audit_log, history
 from .rollout import staging
 from .rollout.loop import Rolling
@@ -48,6 +46,7 @@ from .security.tokens import Person, Tokens
 from .security.vault import Vault
 from .store import count_triggers
 from .store.archives import Archives
+from .store.commands.removals import store_removal_limits
 from .store.engine import Store
 from .store.schema import bundles, clusters, deployments, meta, objects
 from .views import cluster_history as clusterhistory
@@ -108,7 +107,7 @@ class Service:
         self._objects = Objects(self._store, self._live, vault, clock, self._scanner.poke)
         self._planner = Planner(self._store, self._live, self._archives, self._scanner, clock)
         self._releases = Releases(self._store, self._live, self._archives, clock)
-        self._removals = RemovalPeople(
+        self._removals = RemovalCommands(
             self._store, self._live, clock, partial(self._scanner.poke, again=True)
         )
         self._corrector = Corrector(self._store, self._live, clock)
@@ -129,7 +128,7 @@ class Service:
         self._documents.epoch = await self._store.write(
             lambda c: _first_rows(c, rfc3339(self._clock()))
         )
-        await self._store.write(lambda c: removal_guard.set_limits(c, self._settings.removals))
+        await self._store.write(lambda c: store_removal_limits(c, self._settings.removals))
         await self._store.write(
             lambda c: key_check.check(c, self._signer, self._vault, self._settings.accept_lost)
         )

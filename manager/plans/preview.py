@@ -25,7 +25,7 @@ from fleetctl.core.rollout.strategy import partitions_of
 from ..ingest.apply_scan import Sifted, Taken, needs_reconcile, sift
 from ..reconcile.desired import intended
 from ..reconcile.reconcile import told
-from ..reconcile.removal_guard import Picked, foreseen
+from ..reconcile.removal_guard import TargetedKeys, preview_removals
 from ..rollout import staging
 from ..rollout.partitions import safe_strategy
 from ..store import Reader
@@ -197,7 +197,7 @@ def _with_losses(
     gone = set() if world.held else set(sifted.gone)
     names = {impact.bundle for impact in found}
     scope = Scope(world.workspace, bundles=sorted(names | gone | set(world.were.values())))
-    picked = Picked(
+    targeted = TargetedKeys(
         [(cluster, BundleName("")) for cluster in world.served], names, set(world.standing)
     )
     lost = {
@@ -206,7 +206,7 @@ def _with_losses(
         for change in losing.changes
         if change.key[0] in world.standing
     }
-    verdict, was = foreseen(reader, scope, picked, lost, now)
+    verdict, was = preview_removals(reader, scope, targeted, lost, now)
     held = {key: cause.value for key, cause in verdict.held.items()}
     return [
         _with_loss(world, impact, held, was) if impact.bundle in world.losing else impact

@@ -9,7 +9,8 @@ Status reports are never read here. What goes through a rollout is only staged
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -25,29 +26,60 @@ from fleetctl.core.model.status import State
 from ..clock import unix
 from ..revisions import delivery_log
 from ..rollout import batches, late_joiners, schedules, staging
-from ..store import counts
+from ..store import Writer, counts
 from ..store.bulk import many
+from ..store.commands.clusters import mark_documents_changed
 from ..store.queries import Scope, bundle_specs, fleet_clusters, groups, in_parts, next_generation
-from ..store.schema import bundles, clusters, deployments
+from ..store.schema import bundles, deployments
 from ..store.schema import options as options_table
 from .desired import copied_by, intended, wanted_by
-from .removal_guard import Picked, Removals, let_through
+from .removal_guard import (
+    NO_CONSENT,
+    RemovalConsent,
+    TargetedKeys,
+    commit_removals,
+    decide_removals,
+    gather_removals,
+    lost_keys,
+)
 
 _AT_ONCE = 10_000  # rows that are read into memory
 
 
-def reconcile(
-    connection: Connection, scope: Scope, *, now: str, removals: Removals | None = None
-) -> set[ClusterId]:
-    """Bring the deployments in `scope` to what is wanted, but for removals that are held. The
-    clusters whose document is another one now.
-
-    Raises Conflict when `removals` names another number than would go.
+@dataclass(frozen=True)
+class ReconcileResult:
+    """What a reconcile did. `touched`: clusters whose documents changed; `removed`: deployments
+    that no target selects any more; `held`: deployments whose removal is held now and was not
+    before; `changes`: all differences, held removals included; `sent`: what the clusters had
+    received before.
     """
-    if removals is None:
+
+    touched: set[ClusterId] = field(default_factory=set)
+    removed: Set[Key] = frozenset()
+    held: Set[Key] = frozenset()
+    changes: Sequence[Change] = ()
+    sent: Mapping[Key, Have] = field(default_factory=dict)
+
+
+def reconcile(connection: Writer, scope: Scope, *, now: str) -> set[ClusterId]:
+    """Store what the clusters in `scope` should receive. Returns the clusters whose documents
+    changed.
+    """
+    return reconcile_scope(connection, scope, now=now).touched
+
+
+def reconcile_scope(
+    connection: Writer, scope: Scope, *, now: str, consent: RemovalConsent | None = None
+) -> ReconcileResult:
+    """Store what the clusters in `scope` should receive, except removals that are held. `consent`:
+    what a person allows to be removed; without it very large changes are stored in batches.
+
+    Raises Conflict when `consent` states another number of removals.
+    """
+    if consent is None:
         scope = batches.put_off(connection, scope)
     if scope.bundles is not None and not scope.bundles:
-        return set()
+        return ReconcileResult()
     fleet = fleet_clusters(connection, scope)
     texts: dict[str, bytes] = {}
     stored = bundle_specs(connection, scope)
@@ -57,8 +89,14 @@ def reconcile(
     specs, wanted = intended(connection, scope.workspace, stored, fleet, known, texts)
     have = told(connection, scope)
     by_name = {spec.name: spec for spec in specs}
-    picked = Picked(wanted, by_name, {c.id for c in fleet})
-    changes = let_through(connection, scope, picked, have, decide(wanted, have), now, removals)
+    targeted = TargetedKeys(wanted, by_name, {c.id for c in fleet})
+    differences = decide(wanted, have)
+    consent = consent or NO_CONSENT
+    lost = lost_keys(targeted, have, differences)
+    facts = gather_removals(connection, scope, targeted, lost, now, consent)
+    removals = decide_removals(facts, targeted, consent, scope.workspace)
+    commit_removals(connection, scope, removals, now)
+    changes = [change for change in differences if change.key not in removals.blocked]
     held = staging.gated(
         connection, scope.workspace, specs, _counts(connection, scope, wanted, changes)
     )
@@ -92,9 +130,10 @@ def reconcile(
     touched = clusters_of(at_once)
     if waiting:
         touched |= supply(connection, scope.workspace, {c.key[1] for c in waiting}, now=now)
-    for part in in_parts(sorted(touched)):
-        connection.execute(sa.update(clusters).where(clusters.c.id.in_(part)).values(issued=now))
-    return touched
+    mark_documents_changed(connection, touched, now)
+    return ReconcileResult(
+        touched, removals.removed, removals.verdict.held.keys(), differences, have
+    )
 
 
 def supply(

@@ -13,7 +13,7 @@ from fleetctl.core.model.status import State
 from fleetctl.core.model.summary import summarize, worst_of
 
 from ..clock import rfc3339
-from ..reconcile.removal_guard import Hold
+from ..reconcile.held_removals import Hold
 from ..store.schema import bundles, objects, repos
 from . import held_removals, metadata, pending_removals, reasons
 from .metadata import Asked, Document, condition

@@ -9,7 +9,7 @@ from typing import Any
 
 from fleetctl.core.model.status import State
 
-from ..reconcile.removal_guard import Hold
+from ..reconcile.held_removals import Hold
 
 _WORSE = frozenset({State.ERR_APPLIED.value, "Stalled", "Held"})
 

@@ -17,7 +17,7 @@ from fleetctl.core.model.status import State
 from fleetctl.core.model.summary import held_state, seen_state
 
 from ..agents.presence import Live
-from ..reconcile import removal_guard
+from ..reconcile.held_removals import Hold, list_holds
 from ..store import counts as counting
 from ..store.queries import in_parts
 from ..store.schema import bundles, deployments, passes
@@ -151,11 +151,11 @@ class Fleet:
         )
 
     @cached_property
-    def holds(self) -> dict[tuple[str, str], removal_guard.Hold]:
+    def holds(self) -> dict[tuple[str, str], Hold]:
         """By workspace and bundle: removals that wait for a person."""
         return {
             (hold.workspace, hold.bundle): hold
-            for hold in removal_guard.current(self.connection, self.workspace)
+            for hold in list_holds(self.connection, self.workspace)
         }
 
     @cached_property

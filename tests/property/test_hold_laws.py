@@ -19,9 +19,10 @@ from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.rollout.removal_guard import Limits, allowed
 from manager.clock import rfc3339
 from manager.commands.removals import confirm
-from manager.reconcile import removal_guard
+from manager.reconcile.held_removals import list_holds
 from manager.reconcile.reconcile import reconcile
 from manager.store.queries import Scope
+from manager.store.queries.removals import held_cluster_ids
 from manager.store.schema import clusters, deployments, objects
 from tests.support.depth import depth
 from tests.support.plans import SPACE, World
@@ -136,7 +137,7 @@ class Fleet(RuleBasedStateMachine):
     @rule(bundle=st.sampled_from(BUNDLES), off=st.integers(-1, 1))
     def a_person_confirms(self, bundle: BundleName, off: int) -> None:
         """Exactly the number, or nothing."""
-        held = removal_guard.keys_of(self.world.connection, Workspace(SPACE), bundle)
+        held = held_cluster_ids(self.world.connection, Workspace(SPACE), bundle)
         place = Workspace(SPACE), bundle
         if off or not held:
             with pytest.raises(Conflict):
@@ -161,14 +162,12 @@ class Fleet(RuleBasedStateMachine):
         after = self._rows()
         assert not any(row.kept for row in after.values())
         assert {key: after[key].options_key for key in before} == before
-        assert removal_guard.current(self.world.connection) == []
+        assert list_holds(self.world.connection) == []
 
     @invariant()
     def what_is_shown_is_what_is_held(self) -> None:
         held = Counter(bundle for (_, bundle), row in self._rows().items() if row.kept)
-        assert {
-            hold.bundle: hold.count for hold in removal_guard.current(self.world.connection)
-        } == held
+        assert {hold.bundle: hold.count for hold in list_holds(self.world.connection)} == held
 
     @invariant()
     def no_more_goes_unasked_than_may(self) -> None:

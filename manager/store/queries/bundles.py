@@ -67,3 +67,16 @@ def pinned_bundles(
         for part in in_parts(sorted(names))
         for row in reader.execute(query.where(b.name.in_(part)))
     ]
+
+
+def owners_of(
+    reader: Reader, workspace: Workspace, names: Iterable[BundleName]
+) -> dict[BundleName, str]:
+    """Return the GitRepo of each of the bundles that exist."""
+    b = bundles.c
+    query = sa.select(b.name, b.repo).where(b.workspace == workspace)
+    return {
+        BundleName(row.name): row.repo
+        for part in in_parts(sorted(names))
+        for row in reader.execute(query.where(b.name.in_(part)))
+    }

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
-from fleetctl.core.model.ids import ClusterId, Workspace
+from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 
 from ..connection import Reader
 from ..schema import deployments, options
@@ -44,3 +44,10 @@ def options_texts(reader: Reader, keys: Iterable[str]) -> dict[str, bytes]:
         rows = reader.execute(sa.select(o.key, o.json).where(o.key.in_(part)))
         texts |= {row.key: bytes(row.json) for row in rows}
     return texts
+
+
+def repo_of_deployments(reader: Reader, workspace: Workspace, bundle: BundleName) -> str:
+    """Return the GitRepo that the deployments of a bundle name, or ""."""
+    d = deployments.c
+    query = sa.select(d.repo).where(d.workspace == workspace, d.bundle == bundle).limit(1)
+    return reader.execute(query).scalar() or ""

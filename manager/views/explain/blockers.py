@@ -15,7 +15,7 @@ from fleetctl.core.model.bundle import BundleSpec
 from fleetctl.core.model.ids import BundleName, Workspace
 from fleetctl.core.rollout.decide import Phase
 
-from ...reconcile import removal_guard
+from ...reconcile.held_removals import Hold, list_holds
 from ...store.schema import bundles, decisions, objects, repos, revisions, rollouts
 from ...store.schema import pins as pins_table
 from .. import held_removals
@@ -174,14 +174,14 @@ def holds(connection: Connection, place: Place, repo: str, row: Any = None) -> l
     of the bundle as a whole.
     """
     mine = (
-        [one for one in removal_guard.current(connection, place[0]) if one.bundle == place[1]]
+        [one for one in list_holds(connection, place[0]) if one.bundle == place[1]]
         if row is None or row.kept
         else []
     )
     return [_hold(one) for one in mine] + _of_scan(connection, place, repo)
 
 
-def _hold(one: removal_guard.Hold) -> Stop:
+def _hold(one: Hold) -> Stop:
     return Stop(what="a removal", why=one.words, since=one.since, command=held_removals.let_go(one))
 
 

@@ -1,0 +1,104 @@
+"""Commands for removals that are held for a person, and for losses of bundles."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from fleetctl.core.model.ids import BundleName, Workspace
+from fleetctl.core.model.plan import Key
+from fleetctl.core.rollout.removal_guard import Cause, Limits
+
+from ..connection import Writer
+from ..queries.removals import LIMIT_KEYS
+from ..queries.targeting import in_parts
+from ..schema import deployments, holds, losses, meta
+
+
+def add_losses(
+    writer: Writer, workspace: Workspace, amounts: Mapping[BundleName, int], minute: int, days: int
+) -> None:
+    """Add how many clusters lost each bundle in a minute of Unix time; delete what is older than
+    `days` before it.
+    """
+    n = losses.c
+    oldest = minute - days * 1440 - 1
+    for bundle, amount in amounts.items():
+        adding = insert(losses).values(
+            workspace=workspace, bundle=bundle, minute=minute, count=amount
+        )
+        writer.execute(
+            adding.on_conflict_do_update(
+                index_elements=["workspace", "bundle", "minute"],
+                set_={"count": n.count + adding.excluded.count},
+            )
+        )
+        writer.execute(
+            sa.delete(losses).where(n.workspace == workspace, n.bundle == bundle, n.minute < oldest)
+        )
+
+
+def hold_deployments(writer: Writer, keys: Collection[Key], partition: int) -> None:
+    """Mark deployments as held: their rows stay, and no staged version reaches them. `partition`:
+    the number for deployments outside every rollout.
+    """
+    _update(writer, keys, {"kept": True, "staged": "", "partition": partition})
+
+
+def release_deployments(writer: Writer, keys: Collection[Key], partition: int) -> None:
+    """Mark deployments as not held. `partition`: the number for deployments without a place."""
+    _update(writer, keys, {"kept": False, "partition": partition})
+
+
+def _update(writer: Writer, keys: Collection[Key], values: Mapping[str, object]) -> None:
+    if not keys:
+        return
+    d = deployments.c
+    where = (d.cluster_id == sa.bindparam("c")) & (d.bundle == sa.bindparam("b"))
+    rows = [{"c": cluster, "b": bundle} for cluster, bundle in sorted(keys)]
+    writer.execute(sa.update(deployments).where(where).values(**values), rows)
+
+
+def record_holds(
+    writer: Writer,
+    workspace: Workspace,
+    causes: Mapping[BundleName, Cause],
+    changed: str,
+    now: str,
+) -> None:
+    """Store why removals of each bundle are held; `since` of an existing hold stays."""
+    for bundle, cause in causes.items():
+        adding = insert(holds).values(
+            workspace=workspace, bundle=bundle, cause=cause.value, what=changed, since=now
+        )
+        update = {"cause": adding.excluded.cause, "what": adding.excluded.what}
+        writer.execute(
+            adding.on_conflict_do_update(index_elements=["workspace", "bundle"], set_=update)
+        )
+
+
+def delete_finished_holds(
+    writer: Writer, workspace: Workspace, bundles: Collection[BundleName]
+) -> None:
+    """Delete the holds of those of the bundles of which no removal is held any more."""
+    d, h = deployments.c, holds.c
+    for part in in_parts(sorted(bundles)):
+        still_held = sa.select(d.bundle).where(
+            d.workspace == workspace, d.bundle.in_(part), sa.text("kept")
+        )
+        writer.execute(
+            sa.delete(holds).where(
+                h.workspace == workspace, h.bundle.in_(part), h.bundle.not_in(still_held)
+            )
+        )
+
+
+def store_removal_limits(writer: Writer, limits: Limits) -> None:
+    """Store the limits of the manager's configuration, where every decision reads them."""
+    values = dict(zip(LIMIT_KEYS, (limits.least, limits.percent, limits.window), strict=True))
+    writer.execute(
+        sa.insert(meta).prefix_with("OR REPLACE"),
+        [{"key": key, "value": value} for key, value in values.items()],
+    )

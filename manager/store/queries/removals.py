@@ -1,0 +1,123 @@
+"""Queries about removals that are held for a person, and about recent losses of bundles."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
+from fleetctl.core.model.plan import Key
+from fleetctl.core.rollout.removal_guard import Limits
+
+from ..connection import Reader
+from ..schema import clusters, deployments, holds, losses, meta
+from .targeting import Scope, in_parts
+
+LIMIT_KEYS = ("removals-least", "removals-percent", "removals-window")
+# SQLite uses the partial index `deployments_kept` only for this literal condition.
+_HELD = sa.text("kept")
+
+
+class HeldBundleRow(NamedTuple):
+    """A bundle with held removals. `changed`: labels, targets or groups; `since` in RFC 3339."""
+
+    workspace: Workspace
+    bundle: BundleName
+    cause: str
+    changed: str
+    since: str
+
+
+def held_keys(reader: Reader, scope: Scope) -> set[Key]:
+    """Return the deployments in the scope whose removal is held. Costs nothing while none is."""
+    d = deployments.c
+    query = sa.select(d.cluster_id, d.bundle).where(d.workspace == scope.workspace)
+    if scope.bundles is not None:
+        parts = in_parts(sorted(scope.bundles))
+        queries = [query.where(_HELD, d.bundle.in_(part)) for part in parts]
+    elif scope.clusters is not None:
+        parts = in_parts(sorted(scope.clusters))
+        queries = [query.where(d.kept, d.cluster_id.in_(part)) for part in parts]
+    else:
+        queries = [query.where(_HELD)]
+    return {
+        (ClusterId(row[0]), BundleName(row[1])) for part in queries for row in reader.execute(part)
+    }
+
+
+def held_bundles(reader: Reader, workspace: str | None) -> list[HeldBundleRow]:
+    """Return the bundles with held removals in a workspace or (None) in all, by workspace and
+    name.
+    """
+    h = holds.c
+    query = sa.select(h.workspace, h.bundle, h.cause, h.what, h.since)
+    query = query.order_by(h.workspace, h.bundle)
+    rows = reader.execute(query.where(h.workspace == workspace) if workspace else query)
+    return [HeldBundleRow(*row) for row in rows]
+
+
+def count_held_clusters(reader: Reader, workspace: Workspace, bundle: BundleName) -> int:
+    """Return on how many clusters the removal of the bundle is held."""
+    d = deployments.c
+    query = (
+        sa.select(sa.func.count())
+        .select_from(deployments)
+        .where(d.workspace == workspace, d.bundle == bundle, _HELD)
+    )
+    return int(reader.execute(query).scalar_one())
+
+
+def held_cluster_ids(reader: Reader, workspace: Workspace, bundle: BundleName) -> list[ClusterId]:
+    """Return the clusters on which the removal of the bundle is held, sorted."""
+    d = deployments.c
+    query = sa.select(d.cluster_id).where(d.workspace == workspace, d.bundle == bundle, _HELD)
+    return [ClusterId(i) for i in reader.execute(query.order_by(d.cluster_id)).scalars()]
+
+
+def held_cluster_names(
+    reader: Reader, workspace: Workspace, bundle: BundleName, limit: int
+) -> list[str]:
+    """Return the first names of the clusters on which the removal of the bundle is held."""
+    c, d = clusters.c, deployments.c
+    query = (
+        sa.select(c.name)
+        .join(deployments, d.cluster_id == c.id)
+        .where(d.workspace == workspace, d.bundle == bundle, d.kept)
+        .order_by(c.name)
+        .limit(limit)
+    )
+    return list(reader.execute(query).scalars())
+
+
+def count_losses(
+    reader: Reader, workspace: Workspace, bundle: BundleName, *, after_minute: int
+) -> int:
+    """Return how many clusters lost the bundle, unconfirmed, after a minute of Unix time."""
+    n = losses.c
+    query = sa.select(sa.func.coalesce(sa.func.sum(n.count), 0)).where(
+        n.workspace == workspace, n.bundle == bundle, n.minute > after_minute
+    )
+    return int(reader.execute(query).scalar_one())
+
+
+def clusters_with_other_bundles(
+    reader: Reader, candidates: Iterable[ClusterId], bundles: Collection[BundleName]
+) -> set[ClusterId]:
+    """Return those of the clusters that have a deployment of a bundle outside `bundles`."""
+    d = deployments.c
+    return {
+        ClusterId(row.cluster_id)
+        for part in in_parts(sorted(candidates))
+        for row in reader.execute(
+            sa.select(d.cluster_id, d.bundle).where(d.cluster_id.in_(part), ~d.removed, ~d.kept)
+        )
+        if row.bundle not in bundles
+    }
+
+
+def removal_limits(reader: Reader) -> Limits:
+    """Return the limits that the manager stored at its start."""
+    rows = reader.execute(sa.select(meta.c.key, meta.c.value).where(meta.c.key.in_(LIMIT_KEYS)))
+    return Limits(**{row.key.removeprefix("removals-"): row.value for row in rows})
