@@ -9,7 +9,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "kubectl get clusters.fleet.cattle.io -A -o yaml | fleetctl apply -f -",
     ),
     "bundle correct": ("fleetctl bundle correct apps-web --cluster paris",),
-    "bundle diff": ("fleetctl bundle diff apps-web --cluster paris",),
+    "bundle diff": (
+        "fleetctl bundle diff apps-web --cluster paris",
+        "fleetctl bundle diff apps-web --ignore-rule --write apps/web/fleet.yaml",
+    ),
     "bundle get": ("fleetctl bundle get apps-web",),
     "bundle history": (
         "fleetctl bundle history apps-web",

@@ -185,6 +185,11 @@ class TestOneCluster:
         )
         shown = person.good("bundle", "diff", "apps", "--ignore-rule")
         assert "jsonPointers:\n    - /data/a\n" in shown
+        file = tmp_path / "fleet.yaml"
+        file.write_text("defaultNamespace: e2e-diff # of the test\n")
+        person.good("bundle", "diff", "apps", "--ignore-rule", "--write", str(file))
+        assert file.read_text().startswith("defaultNamespace: e2e-diff # of the test\ndiff:\n")
+        assert "jsonPointers:\n        - /data/a\n" in file.read_text()
         rule = "{apiVersion: v1, kind: ConfigMap, name: ^di, jsonPointers: [/data/a]}"
         commit = clone.push(
             {"fleet.yaml": f"defaultNamespace: e2e-diff\ndiff: {{comparePatches: [{rule}]}}\n"}

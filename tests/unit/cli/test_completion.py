@@ -23,6 +23,7 @@ def test_commands_and_their_own():
 def test_options_and_their_values():
     """Long and short; a flag takes no value."""
     assert "--workspace" in _words("gitrepo", "list", "--w")
+    assert "--write" in _words("bundle", "diff", "web", "--w")
     assert _words("gitrepo", "list", "-o", "") == ["table", "wide", "json", "yaml", "name"]
     assert _words("validate", "-o", "s") == ["sarif"]
     assert _words("token", "create", "--role", "") == ["admin", "read"]
@@ -46,7 +47,13 @@ def test_kinds():
 
 
 @pytest.mark.parametrize(
-    "words", [("gitrepo", "add", ""), ("apply", "-f", ""), ("cluster", "register", "")]
+    "words",
+    [
+        ("gitrepo", "add", ""),
+        ("apply", "-f", ""),
+        ("cluster", "register", ""),
+        ("bundle", "diff", "web", "--ignore-rule", "--write", ""),
+    ],
 )
 def test_new_names_and_files_are_left_to_the_shell(words: tuple[str, ...]):
     """Nothing is offered, and the shell falls back to files."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from fleetctl.cli.commands.bundle.filters import BY_BUNDLE
-from fleetctl.cli.commands.bundle.ignore_rules import ignore_rules
+from fleetctl.cli.commands.bundle.ignore_rules import ignore_rules, new_rules
+from fleetctl.cli.commands.bundle.rule_writer import write_rules
 from fleetctl.cli.display import output as out
 from fleetctl.cli.options import ContextName, Workspace
-from fleetctl.cli.session import opened
-from fleetctl.core.model.errors import NotFound
+from fleetctl.cli.session import Session, opened
+from fleetctl.core.model.errors import NotFound, UsageError
 
 DIFFERS = 1
 _HIDDEN, _MOST_TOLD = "(not shown)", 20
@@ -27,34 +29,71 @@ def diff(
         typer.Option(
             "--ignore-rule",
             help=(
-                "Print the `diff:` for fleet.yaml that lets these fields be, with the rules it has."
+                "Print the `diff:` for fleet.yaml that ignores these fields, with the rules that"
+                " the bundle has."
             ),
         ),
+    ] = False,
+    write: Annotated[
+        Path | None,
+        typer.Option(
+            "--write",
+            metavar="FILE",
+            help="With --ignore-rule: add the new rules to this fleet.yaml.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --write: print the change, and write nothing.")
     ] = False,
     workspace: Workspace = "",
     context: ContextName = "",
 ) -> int:
-    """Show fields that differ between live objects and Git. Exit status 1 when there is any."""
+    """Show fields that differ between live objects and Git. Exit status 1 when there is any.
+
+    `--ignore-rule` makes rules for fleet.yaml: fields with a rule do not count as differences.
+    """
+    _check_options(ignore_rule=ignore_rule, write=write, dry_run=dry_run)
     with opened(context, workspace) as session:
-        session.client.get("bundles", session.workspace, name)
-        filters = {"workspace": session.workspace, "selector": f"{BY_BUNDLE}{name}"} | (
-            {"cluster": cluster} if cluster else {}
+        deployments = _deployments(session, name, cluster)
+    if write is not None:
+        write_rules(write, new_rules(deployments), dry_run=dry_run)
+    elif ignore_rule:
+        rules = ignore_rules(deployments)
+        if rules:
+            out.document({"diff": {"comparePatches": rules}}, out.Format.YAML)
+        else:
+            out.say("Nothing differs, and there are no rules.")
+    else:
+        return DIFFERS if sum(_shown(deployment) for deployment in deployments) else 0
+    return 0
+
+
+def _check_options(*, ignore_rule: bool, write: Path | None, dry_run: bool) -> None:
+    """Raises UsageError for options that have no effect without another one."""
+    if write is not None and not ignore_rule:
+        raise UsageError(
+            "--write needs --ignore-rule", subject="bundle diff", next_step="Add --ignore-rule."
         )
-        items = session.client.list("bundledeployments", **filters)
-    if not items:
+    if dry_run and write is None:
+        raise UsageError(
+            "--dry-run needs --write", subject="bundle diff", next_step="Add --write FILE."
+        )
+
+
+def _deployments(session: Session, name: str, cluster: str) -> list[dict[str, Any]]:
+    """The deployments of a bundle, on all clusters or one. Raises NotFound."""
+    session.client.get("bundles", session.workspace, name)
+    filters = {"workspace": session.workspace, "selector": f"{BY_BUNDLE}{name}"} | (
+        {"cluster": cluster} if cluster else {}
+    )
+    deployments = session.client.list("bundledeployments", **filters)
+    if not deployments:
         raise NotFound(
             "it is on no such cluster",
             subject=f"Bundle {name}",
             next_step=f"See `fleetctl bundle status {name}`.",
         )
-    if ignore_rule:
-        rules = ignore_rules(items)
-        if rules:
-            out.document({"diff": {"comparePatches": rules}}, out.Format.YAML)
-        else:
-            out.say("Nothing differs, and there are no rules.")
-        return 0
-    return DIFFERS if sum(_shown(item) for item in items) else 0
+    return deployments
 
 
 def _shown(item: dict[str, Any]) -> int:
