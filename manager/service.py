@@ -31,7 +31,7 @@ from .clock import rfc3339, steady, unchanged
 from .commands.corrections import Corrector
 from .commands.objects import Objects, Put, new_uid
 from .commands.removals import Labels, RemovalCommands
-from .commands.rollback import Ask, Outcome
+from .commands.rollback import RollbackRequest, RollbackResult
 from .ingest.archive_rebuild import Restorer
 from .ingest.scanner import Scanner
 from .plans.planner import Asked as AskedPlan
@@ -48,6 +48,7 @@ from .store import count_triggers
 from .store.archives import Archives
 from .store.commands.removals import store_removal_limits
 from .store.engine import Store
+from .store.queries.revisions import revision_archives
 from .store.schema import bundles, clusters, deployments, meta, objects
 from .views import cluster_history as clusterhistory
 from .views import metadata, rollouts, workspaces
@@ -229,12 +230,12 @@ class Service:
     async def bundle_history(self, workspace: str, bundle: str) -> list[dict[str, Any]]:
         offline = partial(self._live.is_offline, now=self._clock())
         return await self._store.read(
-            lambda c: history.listing(c, Workspace(workspace), BundleName(bundle), offline)
+            lambda c: history.list_revisions(c, (Workspace(workspace), BundleName(bundle)), offline)
         )
 
     async def bundle_decisions(self, workspace: str, bundle: str) -> list[dict[str, Any]]:
         return await self._store.read(
-            lambda c: audit_log.listing(c, (Workspace(workspace), BundleName(bundle)))
+            lambda c: audit_log.list_decisions(c, (Workspace(workspace), BundleName(bundle)))
         )
 
     async def cluster_history(
@@ -247,8 +248,8 @@ class Service:
         )
 
     async def go_back(
-        self, workspace: str, bundle: str, ask: Ask, *, dry_run: bool = False
-    ) -> Outcome:
+        self, workspace: str, bundle: str, ask: RollbackRequest, *, dry_run: bool = False
+    ) -> RollbackResult:
         """Pin an earlier revision, or follow Git again."""
         return await self._rolling.go_back(workspace, bundle, ask, dry_run=dry_run)
 
@@ -400,8 +401,8 @@ class Service:
         await self._documents.renew()
         await self._store.write(staging.sweep)
         await self._store.write(count_triggers.sweep)
-        unnamed = await self._store.read(audit_log.unnamed)
-        await self._store.write(lambda connection: audit_log.sweep(connection, unnamed))
+        unnamed = await self._store.read(audit_log.unnamed_decisions)
+        await self._store.write(lambda connection: audit_log.delete_decisions(connection, unnamed))
         await self._scanner.sweep()
         await self._restorer.restore_missing(sorted(await self._store.read(_used_archives)))
         used = await self._store.read(_used_archives)
@@ -448,5 +449,5 @@ def _used_archives(connection: Connection) -> set[str]:
         set(names.scalars())
         | agent_releases.used(connection)
         | staging.held_archives(connection)
-        | history.archives(connection)
+        | revision_archives(connection)
     )

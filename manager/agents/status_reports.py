@@ -21,8 +21,9 @@ from fleetctl.core.model.status import Report, State, as_json, trim
 from fleetctl.core.model.summary import deployment_state, tally_of
 
 from ..clock import unix
-from ..revisions import delivery_log, pins
+from ..revisions import delivery_log
 from ..rollout import staging
+from ..store.commands.pins import delete_pins_of_cluster
 from ..store.schema import clusters, deployments
 
 _json = msgspec.json.encode
@@ -135,8 +136,8 @@ def _values(row: Any, report: Report, state: str, at: str) -> dict[str, Any]:
         "reported": report.generation,
         "reported_at": report.at or at,
     }
-    values |= {"since": row.since, "well": row.well} | delivery_log.turned(
-        row, state, int(unix(at))
+    values |= {"since": row.since, "well": row.well} | delivery_log.state_times(
+        row.state, row.well, state, int(unix(at))
     )
     return values | {
         "message": kept.message[:1024],
@@ -167,6 +168,6 @@ def left_for_good(connection: Connection, cluster: ClusterId) -> bool:
         or connection.execute(sa.select(d.bundle).where(d.cluster_id == cluster)).first()
     ):
         return False
-    pins.forget_cluster(connection, cluster)
+    delete_pins_of_cluster(connection, cluster)
     connection.execute(sa.delete(clusters).where(c.id == cluster))
     return True

@@ -15,7 +15,7 @@ from fleetctl.core.rollout.impact import Plan
 
 from ..agents.agent_releases import Asked
 from ..commands.removals import Labels
-from ..commands.rollback import Ask, Outcome
+from ..commands.rollback import RollbackRequest, RollbackResult
 from ..plans import planner
 
 
@@ -110,8 +110,8 @@ class Revisions(Protocol):
         self, workspace: str, cluster: str, bundle: str = ""
     ) -> Awaitable[list[dict[str, Any]]]: ...
     def go_back(
-        self, workspace: str, bundle: str, ask: Ask, *, dry_run: bool = False
-    ) -> Awaitable[Outcome]: ...
+        self, workspace: str, bundle: str, ask: RollbackRequest, *, dry_run: bool = False
+    ) -> Awaitable[RollbackResult]: ...
 
 
 class Corrections(Protocol):

@@ -22,11 +22,12 @@ from ..agents.presence import Live
 from ..clock import Clock, rfc3339, until
 from ..ingest import moves
 from ..reconcile.reconcile import bundles_that_copy, reconcile
-from ..revisions import history, pins
+from ..revisions import history
 from ..rollout import schedules, staging
 from ..security import data_keys
 from ..security.tokens import hashed
 from ..security.vault import Vault
+from ..store.commands.pins import delete_pins_of_cluster
 from ..store.engine import Store
 from ..store.queries import Scope
 from ..store.schema import bundles, clusters, deployments, objects, registrations, repos
@@ -413,7 +414,7 @@ def delete_cluster(
         .all()
     )
     staging.touch(connection, workspace, mine, staging.ANEW)
-    pins.forget_cluster(connection, cluster)
+    delete_pins_of_cluster(connection, cluster)
     connection.execute(sa.delete(clusters).where(clusters.c.id == cluster))
     return {cluster}
 

@@ -18,11 +18,11 @@ from fleetctl.core.rollout.impact import Standing, Wait
 from ..clock import unix
 from ..ingest.apply_scan import Sifted
 from ..ingest.moves import NOT_THERE
-from ..revisions import pins
 from ..rollout import schedules
 from ..store import Reader
 from ..store.queries import Scope, fleet_clusters, groups
 from ..store.queries.bundles import pinned_bundles, stored_specs
+from ..store.queries.pins import pin_counts
 from ..store.queries.rollouts import RolloutPhase, rollout_phases
 
 Health = Callable[[ClusterId], str]
@@ -163,9 +163,9 @@ def _pinned_clusters(reader: Reader, workspace: Workspace, name: BundleName) -> 
         Wait(
             code="pinned",
             text=(
-                f"pinned to revision {one['number']} on {one['clusters']} clusters: its content"
+                f"pinned to revision {count.number} on {count.clusters} clusters: its content"
                 " stays there"
             ),
         )
-        for one in pins.counted_pins(reader, (workspace, name))
+        for count in pin_counts(reader, (workspace, name))
     ]

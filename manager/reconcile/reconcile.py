@@ -29,6 +29,7 @@ from ..rollout import batches, late_joiners, schedules, staging
 from ..store import Writer, counts
 from ..store.bulk import many
 from ..store.commands.clusters import mark_documents_changed
+from ..store.commands.delivery import delivery_columns, want_columns
 from ..store.queries import Scope, bundle_specs, fleet_clusters, groups, in_parts, next_generation
 from ..store.schema import bundles, deployments
 from ..store.schema import options as options_table
@@ -324,7 +325,7 @@ def _store(
             "reported": 0,
             "staged": "",
         }
-        values |= delivery_log.handed(int(unix(now))) | {"decision": delivery_log.REMOVAL}
+        values |= delivery_columns(int(unix(now))) | {"decision": delivery_log.REMOVAL}
         many(connection, sa.update(deployments).where(where).values(**values), gone)
     never = [
         {"c": change.key[0], "b": change.key[1]}
@@ -345,7 +346,7 @@ def _row(
         "workspace": workspace,
         "repo": spec.repo,
         "generation": generation,
-        **staging.told(want),
+        **want_columns(want),
         "removed": False,
         "state": State.WAIT_APPLIED.value,
         "staged": "",
@@ -359,8 +360,10 @@ def _upsert(connection: Connection, rows: list[dict[str, Any]], now: str) -> Non
     from sqlalchemy.dialects.sqlite import insert
 
     adding = insert(deployments)
-    values = {key: adding.excluded[key] for key in rows[0] if key not in {"cluster_id", "bundle"}}
-    handed = delivery_log.handed(int(unix(now)))
+    values: dict[str, Any] = {
+        key: adding.excluded[key] for key in rows[0] if key not in {"cluster_id", "bundle"}
+    }
+    handed = delivery_columns(int(unix(now)))
     values |= handed | {
         "partition": sa.case(
             (deployments.c.removed, staging.NOWHERE), else_=deployments.c.partition

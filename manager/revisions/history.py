@@ -1,108 +1,113 @@
-"""What bundles have been, and going back to it.
+"""The revisions of bundles, and going back to one of them.
 
 Rule: a rollback pins a revision: clusters get its content and options, as a new generation and
-through the bundle's rollout, until a person releases it or pins another. Git is followed meanwhile
-and changes nothing; who gets the bundle, and how fast, is as Git says now.
+through the bundle's rollout, until a person releases it or pins another one. The manager follows
+Git meanwhile without an effect on clusters; which clusters get the bundle, and how fast, is as Git
+says now.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from fleetctl.core.model.bundle import BundleSpec
 from fleetctl.core.model.errors import NotFound, RefusedError
 from fleetctl.core.model.ids import BundleName, ClusterId, CommitId, Workspace
-from fleetctl.core.model.status import State
 from fleetctl.core.rollout.decide import Phase
 from fleetctl.sources.git.store import About
 
 from ..clock import rfc3339, unix
-from ..rollout import late_joiners
-from ..store.queries import in_parts
-from ..store.schema import bundles, deployments, pins, revisions, rollouts
-from ..store.schema import decisions as decisions_table
+from ..store import Reader, Writer
+from ..store.commands.audit_log import (
+    CommitDecision,
+    delete_decisions_of_bundles,
+    follow_decision,
+    insert_commit_decisions,
+    insert_decision,
+)
+from ..store.commands.pins import delete_pins_of_bundles, pin_bundle
+from ..store.commands.revisions import NewRevision, Retention, delete_revisions, store_revisions
+from ..store.keys import BundleKey
+from ..store.queries import revisions as queries
+from ..store.queries.audit_log import decision_numbers
+from ..store.queries.pins import pin_counts
+from ..store.queries.rollouts import find_rollout
 from . import audit_log
-from .audit_log import Place
-from .pins import content_of, counted_pins
-from .pins import forget as forget_pins
+from .last_good import find_last_good
+from .pins import content_of
 
-# How many different contents are kept, however often they took turns; and all revisions of so many
-# days, up to MOST.
-KEPT, DAYS, MOST = 10, 30, 200
+# How many different contents are kept, whatever their age; and all revisions of so many days, up to
+# MOST.
+CONTENTS, DAYS, MOST = 10, 30, 200
 _json = msgspec.json.encode
 
 
-_SPACE: Any = sa.bindparam("space")
-_NAME: Any = sa.bindparam("named")
-_NOW = sa.select(bundles.c.generation, bundles.c.pinned).where(
-    (bundles.c.workspace == _SPACE) & (bundles.c.name == _NAME)
-)
-_REVISION = sa.insert(revisions).prefix_with("OR REPLACE")
-_MINE = (revisions.c.workspace == _SPACE) & (revisions.c.bundle == _NAME)
-_NUMBER = revisions.c.number
-_CONTENT = sa.case(
-    (revisions.c.content == "", sa.cast(_NUMBER, sa.String)), else_=revisions.c.content
-)
-_LAST = sa.func.max(_NUMBER)
-_NEWEST_OF_EACH = (
-    sa.select(_LAST).where(_MINE).group_by(_CONTENT).order_by(_LAST.desc()).limit(KEPT)
-)
-_NEWEST = sa.select(_NUMBER).where(_MINE).order_by(_NUMBER.desc()).limit(MOST)
-_KEPT = (
-    (revisions.c.number == sa.bindparam("pinned"))
-    | revisions.c.number.in_(
-        sa.select(pins.c.number).where(pins.c.workspace == _SPACE, pins.c.bundle == _NAME)
-    )
-    | revisions.c.number.in_(
-        sa.select(rollouts.c.good).where(rollouts.c.workspace == _SPACE, rollouts.c.bundle == _NAME)
-    )
-    | revisions.c.number.in_(_NEWEST_OF_EACH)
-    | ((revisions.c.taken >= sa.bindparam("since")) & revisions.c.number.in_(_NEWEST))
-)
-_OLD = sa.delete(revisions).where(_MINE, ~_KEPT)
+class BundleHistory(NamedTuple):
+    """The revision that the bundle is pinned to (0: none) and the content of each revision: what of
+    it reaches clusters, so that revisions without a difference for clusters are equal.
+    """
+
+    pinned: int
+    contents: Mapping[int, BundleSpec]
+
+    @property
+    def newest(self) -> int:
+        return max(self.contents, default=0)
+
+    @property
+    def current(self) -> int:
+        """The revision that clusters should have now."""
+        return self.pinned or self.newest
 
 
-def record(connection: Connection, specs: Iterable[BundleSpec], about: About, now: str) -> None:
+def record(writer: Writer, specs: Iterable[BundleSpec], about: About, now: str) -> None:
     """Store a revision of each bundle that has just changed, numbered with the bundle's generation.
 
-    Deletes revisions that are older than DAYS and not among the newest KEPT different ones. A
+    Deletes revisions that are older than DAYS and not among the newest CONTENTS different ones. A
     revision that is pinned or was good stays.
     """
-    since = rfc3339(unix(now) - DAYS * 86400)
-    followed: dict[Workspace, list[dict[str, Any]]] = {}
+    retention = Retention(CONTENTS, MOST, rfc3339(unix(now) - DAYS * 86400))
+    by_workspace: dict[Workspace, list[BundleSpec]] = {}
     for spec in specs:
-        one = {"space": spec.workspace, "named": spec.name}
-        row = connection.execute(_NOW, one).one()
-        values = {
-            "workspace": spec.workspace,
-            "bundle": spec.name,
-            "number": row.generation,
-            "commit": spec.commit,
-            "taken": now,
-        }
-        said = {
-            "author": about.author,
-            "subject": about.subject,
-            "archive": spec.archive,
-            "spec": _json(spec),
-            "content": content_key(spec),
-        }
-        connection.execute(_REVISION, values | said)
-        connection.execute(_OLD, one | {"pinned": row.pinned, "since": since})
-        if not row.pinned:
-            told = {"bundle": spec.name, "number": row.generation, "commit": spec.commit}
-            followed.setdefault(spec.workspace, []).append(
-                told | {"author": about.author, "subject": about.subject}
-            )
-    for workspace, rows in followed.items():
-        audit_log.taken(connection, workspace, rows, now)
+        by_workspace.setdefault(spec.workspace, []).append(spec)
+    for workspace, changed in by_workspace.items():
+        versions = queries.bundle_versions(writer, workspace, [spec.name for spec in changed])
+        rows = [_new_revision(spec, about, versions[spec.name]) for spec in changed]
+        store_revisions(writer, workspace, rows, retention, now)
+        follow_commits(writer, workspace, rows, now)
+
+
+def _new_revision(spec: BundleSpec, about: About, version: queries.BundleVersion) -> NewRevision:
+    return NewRevision(
+        bundle=spec.name,
+        number=version.generation,
+        commit=spec.commit,
+        author=about.author,
+        subject=about.subject,
+        archive=spec.archive,
+        spec=_json(spec),
+        content=content_key(spec),
+        pinned=version.pinned,
+    )
+
+
+def follow_commits(
+    writer: Writer, workspace: Workspace, rows: Sequence[NewRevision], now: str
+) -> None:
+    """The clusters of bundles without a pin follow the commits of the new revisions."""
+    commits = [
+        CommitDecision(row.bundle, row.number, row.commit, row.author, row.subject)
+        for row in rows
+        if not row.pinned
+    ]
+    if commits:
+        decision = insert_commit_decisions(writer, workspace, commits, audit_log.COMMIT, now)
+        follow_decision(writer, workspace, [commit.bundle for commit in commits], decision)
 
 
 def content_key(spec: BundleSpec) -> str:
@@ -117,202 +122,160 @@ def content_key(spec: BundleSpec) -> str:
     return hashlib.sha256(_json([spec.archive, options])).hexdigest()[:32]
 
 
-def forget(connection: Connection, workspace: Workspace, gone: Collection[BundleName]) -> None:
-    """Bundles that are no more: what they were, what was decided of them, and what is pinned of
-    them go with them.
-    """
-    r = revisions.c
-    for part in in_parts(sorted(gone)):
-        connection.execute(sa.delete(revisions).where(r.workspace == workspace, r.bundle.in_(part)))
-    audit_log.forget(connection, workspace, gone)
-    forget_pins(connection, workspace, gone)
-
-
-def archives(connection: Connection) -> set[str]:
-    """Those that going back needs."""
-    return set(connection.execute(sa.select(revisions.c.archive)).scalars())
+def forget(writer: Writer, workspace: Workspace, names: Collection[BundleName]) -> None:
+    """Delete the revisions, decisions and pins of bundles that no longer exist."""
+    delete_revisions(writer, workspace, names)
+    delete_decisions_of_bundles(writer, workspace, names)
+    delete_pins_of_bundles(writer, workspace, names)
 
 
 def pin(
-    connection: Connection, place: Place, number: int, reason: str, *, who: str = "", now: str = ""
+    writer: Writer,
+    bundle: BundleKey,
+    past: BundleHistory,
+    number: int,
+    *,
+    reason: str,
+    who: str,
+    now: str,
 ) -> int:
-    """Pin revision `number`, or (0) the one before that clusters should have now, the last good one
-    while a rollout is not at its end. The number. Raises NotFound, RefusedError.
+    """Pin revision `number`, or (0) the one before that clusters should have now; while a rollout
+    is not completed, the last good one. Returns the number. Raises NotFound, RefusedError.
     """
-    row, known = revisions_of(connection, place)
-    chosen = meant(
-        place[1], known, number or last_good(connection, place), row.pinned or max(known, default=0)
+    number = number or rollback_target(writer, bundle)
+    chosen = choose_revision(bundle[1], past.contents, number, past.current)
+    decision = insert_decision(
+        writer, bundle, audit_log.ROLLBACK, chosen, who=who, reason=reason, at=now
     )
-    _set(
-        connection,
-        place,
-        chosen,
-        reason,
-        audit_log.note(
-            connection, place, audit_log.ROLLBACK, chosen, who=who, reason=reason, at=now
-        ),
-    )
+    _set_pin(writer, bundle, chosen, reason, decision)
     return chosen
 
 
-def last_good(connection: Connection, place: Place) -> int:
-    """Where going back leads while a rollout has not come to its end: what was before it may be one
-    that never did either. 0: it has.
+def rollback_target(reader: Reader, bundle: BundleKey) -> int:
+    """The last good revision while a rollout is not completed, since the revision before may never
+    have been completed either. 0 if it is completed or there is no rollout.
     """
-    r = rollouts.c
-    phase = connection.execute(
-        sa.select(r.phase).where(r.workspace == place[0], r.bundle == place[1])
-    ).scalar()
-    return (
-        late_joiners.good(connection, *place)
-        if phase is not None and phase != Phase.COMPLETED.value
-        else 0
-    )
+    rollout = find_rollout(reader, bundle)
+    if rollout is None or rollout.phase == Phase.COMPLETED.value:
+        return 0
+    return find_last_good(reader, bundle)
 
 
-def meant(bundle: BundleName, known: Mapping[int, BundleSpec], number: int, current: int) -> int:
+def choose_revision(
+    bundle: BundleName, contents: Mapping[int, BundleSpec], number: int, current: int
+) -> int:
     """Revision `number`, or (0) the newest before `current` with another content. Raises NotFound,
     RefusedError.
     """
-    if number and number not in known:
-        step = f"See `fleetctl bundle history {bundle}`."
-        raise NotFound(
-            f"bundle {bundle} has no revision {number}", subject=f"bundle {bundle}", next_step=step
-        )
-    older = [one for one in known if one < current and known[one] != known.get(current)]
+    subject, list_step = f"bundle {bundle}", f"See `fleetctl bundle history {bundle}`."
+    if number and number not in contents:
+        summary = f"bundle {bundle} has no revision {number}"
+        raise NotFound(summary, subject=subject, next_step=list_step)
+    older = [
+        revision
+        for revision, content in contents.items()
+        if revision < current and content != contents.get(current)
+    ]
     if not number and not older:
-        step = (
-            "Only its present revision is known."
-            if current == max(known, default=0)
-            else f"See `fleetctl bundle history {bundle}`."
-        )
-        raise RefusedError(
-            f"bundle {bundle} has no older revision", subject=f"bundle {bundle}", next_step=step
-        )
+        newest = current == max(contents, default=0)
+        step = "Only its present revision is known." if newest else list_step
+        summary = f"bundle {bundle} has no older revision"
+        raise RefusedError(summary, subject=subject, next_step=step)
     return number or max(older)
 
 
-def release(connection: Connection, place: Place, *, who: str = "", now: str = "") -> None:
-    """Follow Git again. Raises NotFound, RefusedError."""
-    row, known = revisions_of(connection, place)
-    if not row.pinned:
-        own = counted_pins(connection, place)
-        step = (
-            "Release its clusters' own pins with --cluster, -l, --partition or --all."
-            if own
-            else "It follows Git already."
-        )
-        raise RefusedError(
-            f"bundle {place[1]} is not pinned", subject=f"bundle {place[1]}", next_step=step
-        )
-    _set(
-        connection,
-        place,
-        0,
-        "",
-        audit_log.note(
-            connection, place, audit_log.RELEASE, max(known, default=0), who=who, reason="", at=now
-        ),
+def release(writer: Writer, bundle: BundleKey, past: BundleHistory, *, who: str, now: str) -> None:
+    """Follow Git again. Raises RefusedError if the bundle is not pinned."""
+    if not past.pinned:
+        step = "It follows Git already."
+        if pin_counts(writer, bundle):
+            step = "Release its clusters' own pins with --cluster, -l, --partition or --all."
+        summary = f"bundle {bundle[1]} is not pinned"
+        raise RefusedError(summary, subject=f"bundle {bundle[1]}", next_step=step)
+    decision = insert_decision(
+        writer, bundle, audit_log.RELEASE, past.newest, who=who, reason="", at=now
     )
+    _set_pin(writer, bundle, 0, "", decision)
 
 
-def revisions_of(connection: Connection, place: Place) -> tuple[Any, dict[int, BundleSpec]]:
-    """The bundle's row, and its revisions by number: what of each reaches clusters, so that equal
-    ones are the same to them.
-    """
-    b, r = bundles.c, revisions.c
-    row = connection.execute(
-        sa.select(b.pinned).where(b.workspace == place[0], b.name == place[1])
-    ).one_or_none()
-    if row is None:
+def past_of(reader: Reader, bundle: BundleKey) -> BundleHistory:
+    """Raises NotFound if the bundle does not exist."""
+    pinned = queries.pinned_revision(reader, bundle)
+    if pinned is None:
+        summary = f"bundle {bundle[1]} does not exist in workspace {bundle[0]}"
         step = "See `fleetctl get bundles`."
-        raise NotFound(
-            f"bundle {place[1]} does not exist in workspace {place[0]}",
-            subject=f"bundle {place[1]}",
-            next_step=step,
-        )
-    rows = connection.execute(
-        sa.select(r.number, r.spec)
-        .where(r.workspace == place[0], r.bundle == place[1])
-        .order_by(r.number)
-    ).all()
-    known = {one.number: msgspec.json.decode(one.spec, type=BundleSpec) for one in rows}
-    newest = next(reversed(known.values()), None)
-    said = {"commit": CommitId(""), "path": "", "moved_from": BundleName("")}
-    return row, {
-        number: msgspec.structs.replace(content_of(spec, newest or spec), **said)
-        for number, spec in known.items()
+        raise NotFound(summary, subject=f"bundle {bundle[1]}", next_step=step)
+    specs = queries.revision_specs(reader, bundle)
+    if not specs:
+        return BundleHistory(pinned, {})
+    newest = specs[max(specs)]
+    blank: dict[str, Any] = {"commit": CommitId(""), "path": "", "moved_from": BundleName("")}
+    contents = {
+        number: msgspec.structs.replace(content_of(spec, newest), **blank)
+        for number, spec in specs.items()
     }
+    return BundleHistory(pinned, contents)
 
 
-def _set(connection: Connection, place: Place, number: int, reason: str, decision: int) -> None:
-    b = bundles.c
-    where = (b.workspace == place[0]) & (b.name == place[1])
-    connection.execute(
-        sa.update(bundles)
-        .where(where)
-        .values(pinned=number, pin_reason=reason, generation=b.generation + 1)
-    )
-    audit_log.follow(connection, place[0], [place[1]], decision)
+def _set_pin(writer: Writer, bundle: BundleKey, number: int, reason: str, decision: int) -> None:
+    pin_bundle(writer, bundle, number, reason)
+    follow_decision(writer, bundle[0], [bundle[1]], decision)
 
 
-def listing(
-    connection: Connection,
-    workspace: Workspace,
-    bundle: BundleName,
-    offline: Callable[[ClusterId], bool],
+def list_revisions(
+    reader: Reader, bundle: BundleKey, offline: Callable[[ClusterId], bool]
 ) -> list[dict[str, Any]]:
-    """The revisions, newest first: what each was, and on how many clusters it is; nobody is ready
-    who is `offline`. Raises NotFound.
+    """The revisions as the API shows them, the newest first, each with the number of its clusters;
+    no cluster that is `offline` is ready. Raises NotFound.
 
-    Where a newer one changed nothing for clusters (only targets, or the rollout), those that have
-    the older one have it too.
+    A newer revision that changed nothing for clusters (only targets, or the rollout) counts the
+    clusters of the older one too.
     """
-    row, known = revisions_of(connection, (workspace, bundle))
-    r = revisions.c
-    rows = connection.execute(
-        sa.select(revisions)
-        .where(r.workspace == workspace, r.bundle == bundle)
-        .order_by(r.number.desc())
-    ).all()
-    current = row.pinned or (rows[0].number if rows else 0)
-    own = {one["number"]: one["clusters"] for one in counted_pins(connection, (workspace, bundle))}
+    past = past_of(reader, bundle)
+    rows = queries.list_revisions(reader, bundle)
+    current = past.pinned or (rows[0].number if rows else 0)
+    pins = {count.number: count.clusters for count in pin_counts(reader, bundle)}
     counts: Counter[tuple[int, bool]] = Counter()
-    for number, ready, amount in _there(connection, (workspace, bundle), rows, offline):
-        same = number in known and known[number] == known.get(current) and number not in own
-        counts[current if same else number, ready] += amount
+    for number, ready, clusters in _clusters_by_revision(reader, bundle, rows, offline):
+        content = past.contents.get(number)
+        same = content is not None and content == past.contents.get(current)
+        counts[current if same and number not in pins else number, ready] += clusters
     return [
-        _shown(one, counts, own.get(one.number, 0), current=current, pinned=row.pinned)
-        for one in rows
+        _document(row, counts, pins.get(row.number, 0), current=current, pinned=past.pinned)
+        for row in rows
     ]
 
 
-def _there(
-    connection: Connection, place: Place, rows: Sequence[Any], offline: Callable[[ClusterId], bool]
-) -> Iterable[tuple[int, bool, int]]:
-    """(number, ready, how many clusters that were told it). What an older manager told is known by
-    its commit.
+def _clusters_by_revision(
+    reader: Reader,
+    bundle: BundleKey,
+    rows: Sequence[queries.RevisionRow],
+    offline: Callable[[ClusterId], bool],
+) -> Iterator[tuple[int, bool, int]]:
+    """Yields (revision, ready, number of clusters that were told it). A delivery of an older
+    manager is recognized by its archive and commit.
     """
-    d, s = deployments.c, decisions_table.c
-    query = sa.select(s.id, s.number).where(s.workspace == place[0], s.bundle == place[1])
-    numbers = {one.id: one.number for one in connection.execute(query)}
-    by_commit = {(one.archive, one.commit): one.number for one in rows}
-    mine = (d.workspace == place[0]) & (d.bundle == place[1]) & ~d.removed & (d.generation > 0)
-    group = (d.decision, d.archive, d.commit)
-    well = connection.execute(
-        sa.select(d.cluster_id, *group).where(mine, d.state == State.READY.value)
+    numbers = decision_numbers(reader, bundle)
+    by_commit = {(row.archive, row.commit): row.number for row in rows}
+    ready = Counter(
+        delivery
+        for cluster, delivery in queries.ready_deliveries(reader, bundle)
+        if not offline(cluster)
     )
-    ready = Counter(tuple(one[1:]) for one in well if not offline(one[0]))
-    for *key, amount in connection.execute(
-        sa.select(*group, sa.func.count()).where(mine).group_by(*group)
-    ):
-        number = numbers.get(key[0]) or by_commit.get((key[1], key[2]), 0)
-        yield number, True, ready[tuple(key)]
-        yield number, False, amount - ready[tuple(key)]
+    for delivery, clusters in queries.count_deliveries(reader, bundle).items():
+        key = delivery.archive, delivery.commit
+        number = numbers.get(delivery.decision) or by_commit.get(key, 0)
+        yield number, True, ready[delivery]
+        yield number, False, clusters - ready[delivery]
 
 
-def _shown(
-    row: Any, counts: Counter[tuple[int, bool]], own: int, *, current: int, pinned: int
+def _document(
+    row: queries.RevisionRow,
+    counts: Counter[tuple[int, bool]],
+    pins: int,
+    *,
+    current: int,
+    pinned: int,
 ) -> dict[str, Any]:
     return {
         "number": row.number,
@@ -324,5 +287,5 @@ def _shown(
         "ready": counts[row.number, True],
         "current": row.number == current,
         "pinned": row.number == pinned,
-        "pinnedClusters": own,
+        "pinnedClusters": pins,
     }

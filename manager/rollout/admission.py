@@ -25,13 +25,12 @@ from fleetctl.core.model.status import State
 from fleetctl.core.rollout.decide import Quota, Tally
 
 from ..agents.presence import HEARD, OFFLINE
-from ..revisions import delivery_log
-from ..revisions.audit_log import Place
 from ..store import counts as counting
+from ..store.commands.delivery import delivery_columns, want_columns
 from ..store.counts import Counts, Sort, ids_text
+from ..store.keys import BundleKey as Place
 from ..store.queries import next_generation
 from ..store.schema import deployments, wants
-from .staging import told
 
 # Deployments that one transaction changes, at most: about a tenth of a second.
 MOST = 5000
@@ -352,11 +351,11 @@ def hand_out(connection: Connection, chosen: Sequence[Chosen], now: int) -> None
             type=Want,
         )
         values = {
-            **told(want),
+            **want_columns(want),
             "generation": generation,
             "state": State.WAIT_APPLIED.value,
             "staged": "",
-        } | delivery_log.handed(now)
+        } | delivery_columns(now)
         mine = sa.text("rowid IN (SELECT value FROM json_each(:rows))").bindparams(
             rows=msgspec.json.encode(rows).decode()
         )

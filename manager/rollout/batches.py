@@ -26,9 +26,11 @@ from fleetctl.core.targeting.target import outcomes, picking
 from ..clock import rfc3339
 from ..reconcile.desired import copied_by, want_of
 from ..revisions import pins
-from ..revisions.audit_log import Place
 from ..store import counts
+from ..store.commands.delivery import want_columns
+from ..store.keys import BundleKey as Place
 from ..store.queries import Scope, bundle_specs, in_parts
+from ..store.queries.pins import clusters_with_pins
 from ..store.schema import bundles, clusters, deployments, passes, wants
 from ..store.schema import options as options_table
 from ..store.schema import pins as pins_table
@@ -93,7 +95,7 @@ def _how(connection: Connection, spec: BundleSpec, total: int) -> str:
     if total < MANY:
         return ""
     kept = any(sort.partition == staging.KEPT for sort in counts.every(connection, *place))
-    if kept or len(pins.own(connection, place, MOST + 1)) > MOST:
+    if kept or len(clusters_with_pins(connection, place, MOST + 1)) > MOST:
         return ""
     matched = connection.execute(
         sa.select(b.matched).where(b.workspace == place[0], b.name == place[1])
@@ -231,7 +233,7 @@ def _rows(
     end = connection.execute(_END, at | {"most": MOST - 1}).scalar()
     at["end"] = 2**62 if end is None else end
     made, touched, staged = _made(connection, spec), set[ClusterId](), 0
-    own = pins.own(connection, (spec.workspace, spec.name), MOST) if not cursor else []
+    own = clusters_with_pins(connection, (spec.workspace, spec.name), MOST) if not cursor else []
     if own:  # the others are told what the bundle as a whole has
         touched |= exact(connection, Scope(spec.workspace, [spec.name], own), now=now)
     for kind in connection.execute(_KINDS, at).all():
@@ -338,7 +340,7 @@ def _tell(connection: Connection, mine: Any, want: Want) -> tuple[set[ClusterId]
     different is told at once. The clusters whose document is another one now, and how many are
     staged.
     """
-    d, key, values = deployments.c, key_of(want), staging.told(want)
+    d, key, values = deployments.c, key_of(want), want_columns(want)
     other = (
         (d.generation < 1) | (d.archive != want.archive) | (d.options_digest != want.options_digest)
     )

@@ -30,12 +30,13 @@ from fleetctl.core.rollout.strategy import Partition, Policy
 
 from ..agents.presence import OFFLINE
 from ..ingest import moves
-from ..revisions import pins
 from ..store.counts import without_agent
 from ..store.queries import Scope, bundle_specs
+from ..store.queries.pins import pinned_numbers
+from ..store.queries.revisions import current_revision
 from ..store.schema import bundles, clusters, deployments, passes, rollouts
 from ..store.schema import pins as pins_table
-from . import late_joiners, schedules
+from . import schedules
 from .admission import Apart, Census, back_of, choose, going_back, hand_out, waiting_of
 from .partitions import Shape, reshaped, shape_of
 from .staging import AGAIN, ANEW
@@ -133,7 +134,7 @@ def advance(
     partitions, policy, own = (
         _partitions(shape),
         Policy(**shape.policy),
-        pins.holders(connection, place).keys(),
+        pinned_numbers(connection, place).keys(),
     )
     heard, paused = _silent(connection, workspace, silent), _paused(connection, workspace)
     paused |= moves.on_the_way(connection, workspace, bundle) - heard.keys()
@@ -178,9 +179,7 @@ def advance(
     ended = decision.progress.phase is Phase.COMPLETED and row.phase != Phase.COMPLETED.value
     if ended and any(tally.ready_started for tally in tallies):
         connection.execute(
-            sa.update(rollouts)
-            .where(where)
-            .values(good=late_joiners.current(connection, workspace, bundle))
+            sa.update(rollouts).where(where).values(good=current_revision(connection, place))
         )
     return Advanced(gone, choice.more)
 

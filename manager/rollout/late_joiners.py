@@ -17,18 +17,19 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from fleetctl.core.model.bundle import BundleSpec
-from fleetctl.core.model.ids import BundleName, ClusterId, CommitId, Workspace
+from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.model.plan import Key, Want
 from fleetctl.core.model.status import State
 from fleetctl.core.rollout.decide import Phase
 
 from ..clock import unix
-from ..revisions import delivery_log
+from ..revisions.last_good import find_last_good
 from ..revisions.pins import Order, content_of
 from ..store.bulk import many
+from ..store.commands.delivery import delivery_columns, want_columns
 from ..store.queries import Scope, bundle_specs, in_parts, next_generation
-from ..store.schema import bundles, decisions, deployments, revisions, rollouts
-from . import schedules, staging
+from ..store.schema import decisions, deployments, revisions, rollouts
+from . import schedules
 
 _STOPPED = (Phase.FAILED.value, Phase.ABORTED.value)
 
@@ -87,7 +88,7 @@ def lacking(
 
 def _order(connection: Connection, workspace: Workspace, name: BundleName) -> Order | None:
     now = next(iter(bundle_specs(connection, Scope(workspace, bundles=[name]))), None)
-    number, r, d = good(connection, workspace, name), revisions.c, decisions.c
+    number, r, d = find_last_good(connection, (workspace, name)), revisions.c, decisions.c
     where = (r.workspace == workspace) & (r.bundle == name) & (r.number == number)
     then = connection.execute(sa.select(r.spec).where(where)).scalar()
     if now is None or then is None:
@@ -99,50 +100,6 @@ def _order(connection: Connection, workspace: Workspace, name: BundleName) -> Or
     return Order(content, connection.execute(told).scalar() or 0, now=now)
 
 
-def good(connection: Connection, workspace: Workspace, name: BundleName) -> int:
-    """The last revision that is known to be good and is another one than clusters should have now;
-    0 none.
-    """
-    r, v = rollouts.c, revisions.c
-    known = {
-        row.number: msgspec.json.decode(row.spec, type=BundleSpec)
-        for row in connection.execute(
-            sa.select(v.number, v.spec)
-            .where(v.workspace == workspace, v.bundle == name)
-            .order_by(v.number)
-        )
-    }
-    if not known:
-        return 0
-    now, newest = current(connection, workspace, name), known[max(known)]
-    same = {
-        number: msgspec.structs.replace(content_of(spec, newest), commit=CommitId(""))
-        for number, spec in known.items()
-    }
-    others = [number for number in same if same[number] != same.get(now)]
-    completed = (
-        connection.execute(
-            sa.select(r.good).where(r.workspace == workspace, r.bundle == name)
-        ).scalar()
-        or 0
-    )
-    return (
-        completed
-        if completed in others
-        else max((number for number in others if number < now), default=0)
-    )
-
-
-def current(connection: Connection, workspace: Workspace, name: BundleName) -> int:
-    """The revision that clusters should have now; 0 none is known."""
-    b, v = bundles.c, revisions.c
-    pinned = connection.execute(
-        sa.select(b.pinned).where(b.workspace == workspace, b.name == name)
-    ).scalar()
-    newest = sa.select(sa.func.max(v.number)).where(v.workspace == workspace, v.bundle == name)
-    return pinned or connection.execute(newest).scalar() or 0
-
-
 def feed(connection: Connection, made: Mapping[Key, Want], now: str) -> set[ClusterId]:
     """Tell each cluster of `made` its deployment; what is staged for it stays."""
     if not made:
@@ -152,14 +109,14 @@ def feed(connection: Connection, made: Mapping[Key, Want], now: str) -> set[Clus
         {
             "c": key[0],
             "b": key[1],
-            **{f"v_{name}": value for name, value in staging.told(want).items()},
+            **{f"v_{name}": value for name, value in want_columns(want).items()},
         }
         for key, want in made.items()
     ]
     said: dict[str, object] = {
-        name: sa.bindparam(f"v_{name}") for name in staging.told(next(iter(made.values())))
+        name: sa.bindparam(f"v_{name}") for name in want_columns(next(iter(made.values())))
     }
-    said |= delivery_log.handed(int(unix(now))) | {
+    said |= delivery_columns(int(unix(now))) | {
         "generation": generation,
         "state": State.WAIT_APPLIED.value,
     }

@@ -39,7 +39,7 @@ _MOST_SECONDS = 30.0
 class _DryRun(Exception):
     """Carries the answer out of a transaction that must not be kept."""
 
-    def __init__(self, outcome: rollback.Outcome) -> None:
+    def __init__(self, outcome: rollback.RollbackResult) -> None:
         super().__init__()
         self.outcome = outcome
 
@@ -140,10 +140,10 @@ class Rolling:
         if reason is None or before is not None:
             return done
         try:
-            back = rollback.go(
+            back = rollback.roll_back(
                 connection,
                 (workspace, bundle),
-                rollback.Ask(reason=f"by itself: {reason}"),
+                rollback.RollbackRequest(reason=f"by itself: {reason}"),
                 rfc3339(now),
             )
         except RefusedError as why:
@@ -154,15 +154,15 @@ class Rolling:
         return Advanced(done.touched | back.touched | again.touched, again.more)
 
     async def go_back(
-        self, workspace: str, bundle: str, ask: rollback.Ask, *, dry_run: bool = False
-    ) -> rollback.Outcome:
+        self, workspace: str, bundle: str, ask: rollback.RollbackRequest, *, dry_run: bool = False
+    ) -> rollback.RollbackResult:
         """Pin or release; with `dry_run` only what would come of it. Raises NotFound, RefusedError,
         UsageError.
         """
         place = Workspace(workspace), BundleName(bundle)
 
-        def write(connection: Connection) -> rollback.Outcome:
-            outcome = rollback.go(connection, place, ask, rfc3339(self._clock()))
+        def write(connection: Connection) -> rollback.RollbackResult:
+            outcome = rollback.roll_back(connection, place, ask, rfc3339(self._clock()))
             if dry_run:
                 raise _DryRun(outcome)
             return outcome
@@ -183,7 +183,9 @@ class Rolling:
 
         def write(connection: Connection) -> tuple[set[ClusterId], dict[str, object]]:
             rolloutsaid.command(connection, space, name, verb, reason, now)
-            audit_log.said(connection, (space, name), verb, who=who, reason=reason, at=rfc3339(now))
+            audit_log.record_command(
+                connection, (space, name), verb, who=who, reason=reason, at=rfc3339(now)
+            )
             touched = self._advance(connection, workspace=space, bundle=name, now=now).touched
             return touched, rolloutview.listing(connection, workspace, bundle)[0]
 

@@ -32,9 +32,9 @@ from fleetctl.core.rollout.strategy import (
     strategy_of,
 )
 
-from ..revisions.audit_log import Place
 from ..store import counts
 from ..store.bulk import many
+from ..store.keys import BundleKey as Place
 from ..store.queries import cluster_of, groups
 from ..store.schema import deployments, objects
 from .admission import MOST

@@ -23,6 +23,7 @@ from fleetctl.core.rollout.decide import Phase
 from fleetctl.core.rollout.strategy import place
 
 from ..store.bulk import many
+from ..store.commands.delivery import want_columns
 from ..store.queries import in_parts
 from ..store.schema import bundles, deployments, passes, rollouts, wants
 
@@ -96,7 +97,7 @@ def _blank(change: Change, workspace: Workspace, spec: BundleSpec) -> dict[str, 
         "workspace": workspace,
         "repo": spec.repo,
         "generation": 0,
-        **told(want),
+        **want_columns(want),
         "removed": False,
         "state": State.PENDING.value,
         "applied": 0,
@@ -114,22 +115,6 @@ def unplaced(key: Key) -> dict[str, int]:
     decides.
     """
     return {"partition": NOWHERE, "position": place(key[1], key[0])}
-
-
-def told(want: Want) -> dict[str, Any]:
-    """The columns of what a cluster is told."""
-    return {
-        "archive": want.archive,
-        "size": want.size,
-        "options_digest": want.options_digest,
-        "options_key": want.options_key,
-        "target": want.target,
-        "customization": want.customization,
-        "commit": want.commit,
-        "shown": want.shown.encode(),
-        "keep_resources": want.keep_resources,
-        "decision": want.decision,
-    }
 
 
 def _insert(connection: Connection, rows: list[dict[str, Any]]) -> None:

@@ -199,7 +199,8 @@ deployments = sa.Table(
     sa.Column("correction", sa.Integer, nullable=False, server_default="0"),
     sa.Column("shelf", sa.Integer, sa.Computed("position >> 23", persisted=False)),
     # When it was told (0: never, or by an older manager), since when it is in `state`, when it was
-    # Ready first: Unix seconds. `past` is written and read by manager/revisions/delivery_log.py.
+    # Ready first: Unix seconds. `past`: see
+    # store/commands/delivery.py.
     sa.Column("decision", sa.Integer, nullable=False, server_default="0"),
     sa.Column("told", sa.Integer, nullable=False, server_default="0"),
     sa.Column("since", sa.Integer, nullable=False, server_default="0"),

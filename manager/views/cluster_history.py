@@ -21,7 +21,7 @@ from fleetctl.core.model.summary import seen_state
 
 from ..clock import rfc3339
 from ..revisions import delivery_log
-from ..revisions.delivery_log import Line
+from ..revisions.delivery_log import LoggedDelivery
 from ..store.queries import in_parts
 from ..store.schema import bundles, clusters, decisions, deployments
 
@@ -86,19 +86,23 @@ def _check_bundle(connection: Connection, workspace: Workspace, bundle: str) -> 
         )
 
 
-def _lines(row: Any) -> list[Line]:
+def _lines(row: Any) -> list[LoggedDelivery]:
     """What it has, and what it had; nothing for one that was never told."""
     message = row.message if row.reported >= row.generation else ""
     now = (
-        [Line(row.decision, row.generation, row.told, row.state, row.since, row.well, message)]
+        [
+            LoggedDelivery(
+                row.decision, row.generation, row.told, row.state, row.since, row.well, message
+            )
+        ]
         if row.generation > 0
         else []
     )
-    return now + delivery_log.lines(row.past)
+    return now + delivery_log.parse_lines(row.past)
 
 
 def _decided(
-    connection: Connection, workspace: Workspace, said: dict[str, list[Line]]
+    connection: Connection, workspace: Workspace, said: dict[str, list[LoggedDelivery]]
 ) -> dict[tuple[str, int], Any]:
     d, found = decisions.c, dict[tuple[str, int], Any]()
     named = sorted({line.decision for lines in said.values() for line in lines})
@@ -110,7 +114,7 @@ def _decided(
     return found
 
 
-def _shown(line: Line, decision: Any) -> dict[str, Any]:
+def _shown(line: LoggedDelivery, decision: Any) -> dict[str, Any]:
     names = ("number", "commit", "author", "subject", "cause", "who", "reason")
     about = (
         {name: getattr(decision, name) for name in names}
@@ -131,7 +135,7 @@ def _shown(line: Line, decision: Any) -> dict[str, Any]:
     }
 
 
-def _say_options(lines: Sequence[Line], items: Sequence[dict[str, Any]]) -> None:
+def _say_options(lines: Sequence[LoggedDelivery], items: Sequence[dict[str, Any]]) -> None:
     """The same decision twice in a row: what was new were the cluster's own options, its labels, or
     a Secret that is copied.
     """

@@ -36,6 +36,7 @@ from manager.reconcile.desired import intended
 from manager.rollout import staging
 from manager.rollout.loop import Rolling
 from manager.service import Service
+from manager.store.commands.delivery import want_columns
 from manager.store.engine import Store
 from manager.store.queries import Scope, fleet_clusters
 from manager.store.schema import bundles, deployments, meta, repos
@@ -125,7 +126,7 @@ class Scene:
                 sa.insert(options_table).prefix_with("OR IGNORE"),
                 [{"key": k, "json": v} for k, v in texts.items()],
             )
-            told = staging.told(wanted[some[0].id, spec.name])
+            told = want_columns(wanted[some[0].id, spec.name])
             head = {
                 "bundle": spec.name,
                 "workspace": SPACE,

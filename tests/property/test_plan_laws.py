@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.rollout.impact import BUNDLES, Plan, What
-from manager.revisions import pins
+from manager.store.commands.pins import pin_clusters
 from manager.store.schema import bundles, deployments
 from tests.support.depth import depth
 from tests.support.plans import SPACE, World
@@ -129,7 +129,9 @@ def _pin(world: World, name: BundleName, *, by_cluster: bool) -> None:
         sa.select(bundles.c.generation).where(bundles.c.name == name)
     ).scalar()
     if generation and by_cluster:
-        pins.pin(world.connection, (Workspace(SPACE), name), [ClusterId("id-c0")], generation, 1)
+        pin_clusters(
+            world.connection, (Workspace(SPACE), name), [ClusterId("id-c0")], generation, 1
+        )
     elif generation:
         world.connection.execute(
             sa.update(bundles)

@@ -22,7 +22,7 @@ from fleetctl.core.model.ids import ClusterId, ClusterName, Digest, Epoch, Works
 from fleetctl.core.rollout.impact import Plan
 from manager.agents.agent_releases import Asked
 from manager.commands.removals import Labels
-from manager.commands.rollback import Ask, Outcome
+from manager.commands.rollback import RollbackRequest, RollbackResult
 from manager.plans import planner
 from manager.security.signing import Signer, verify
 
@@ -329,15 +329,15 @@ class FakeService:
         return []
 
     async def go_back(
-        self, workspace: str, bundle: str, ask: Ask, *, dry_run: bool = False
-    ) -> Outcome:
+        self, workspace: str, bundle: str, ask: RollbackRequest, *, dry_run: bool = False
+    ) -> RollbackResult:
         self.calls.append(f"{'release' if ask.release else 'rollback'} {workspace}/{bundle} {ask}")
-        return Outcome(
+        return RollbackResult(
             0 if ask.release else ask.number or 1,
             1,
             1,
             0,
-            list(ask.chosen.names),
+            list(ask.clusters.names),
             [],
             resumed=False,
         )

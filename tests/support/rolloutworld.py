@@ -34,7 +34,7 @@ from fleetctl.core.model.ids import (
 from fleetctl.core.model.status import Report, State
 from fleetctl.sources.git.store import About
 from manager.clock import rfc3339
-from manager.commands.rollback import Ask
+from manager.commands.rollback import RollbackRequest
 from manager.ingest.apply_scan import Taken, take
 from manager.security.signing import Signer
 from manager.service import Service
@@ -250,7 +250,7 @@ class World:
 
     def go_back(self, *, release: bool = False) -> bool:
         try:
-            self.run(self.service.go_back(SPACE, BUNDLE, Ask(release=release)))
+            self.run(self.service.go_back(SPACE, BUNDLE, RollbackRequest(release=release)))
         except RefusedError:
             return False
         return True

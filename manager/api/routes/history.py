@@ -14,7 +14,7 @@ from starlette.routing import Route
 from fleetctl.core.formats.type_errors import describe_with_path
 from fleetctl.core.model.errors import UsageError
 
-from ...commands.rollback import Ask, Chosen, Outcome
+from ...commands.rollback import ClusterSelection, RollbackRequest, RollbackResult
 from .. import ports
 from ..auth import Gate
 from ..request_parsing import mapping, query
@@ -73,8 +73,10 @@ class RevisionApi:
         person, workspace, name = await self._place(request)
         query(request)
         said = _said(await mapping(request, _FIELDS))
-        chosen = Chosen(tuple(said.clusters), said.selector, said.partition)
-        ask = Ask(said.to, said.reason[:_MOST_REASON], person.name, chosen, said.release, said.all)
+        chosen = ClusterSelection(tuple(said.clusters), said.selector, said.partition)
+        ask = RollbackRequest(
+            said.to, said.reason[:_MOST_REASON], person.name, chosen, said.release, said.all
+        )
         outcome = await self._service.go_back(workspace, name, ask, dry_run=said.dry_run)
         return _json(_shown(outcome) | {"dryRun": said.dry_run})
 
@@ -82,7 +84,11 @@ class RevisionApi:
         person, workspace, name = await self._place(request)
         query(request)
         return _json(
-            _shown(await self._service.go_back(workspace, name, Ask(who=person.name, release=True)))
+            _shown(
+                await self._service.go_back(
+                    workspace, name, RollbackRequest(who=person.name, release=True)
+                )
+            )
         )
 
     async def _place(self, request: Request) -> tuple[ports.Person, str, str]:
@@ -111,7 +117,7 @@ def _said(fields: dict[str, Any]) -> _Said:
     return said
 
 
-def _shown(outcome: Outcome) -> dict[str, Any]:
+def _shown(outcome: RollbackResult) -> dict[str, Any]:
     names = ("clusters", "told", "waiting", "names", "own", "resumed")
     return {"pinned": outcome.number} | {name: getattr(outcome, name) for name in names}
 

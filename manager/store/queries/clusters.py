@@ -41,3 +41,22 @@ def cluster_names(reader: Reader, ids: Collection[ClusterId]) -> list[str]:
         for part in in_parts(sorted(ids))
         for name in reader.execute(sa.select(c.name).where(c.id.in_(part))).scalars()
     )
+
+
+def cluster_exists(reader: Reader, workspace: Workspace, name: str) -> bool:
+    c = clusters.c
+    query = sa.select(c.id).where(c.workspace == workspace, c.name == name)
+    return reader.execute(query).first() is not None
+
+
+def paused_clusters(reader: Reader, workspace: Workspace) -> set[ClusterId]:
+    """The clusters with `spec.paused: true`. A partial index holds the candidates."""
+    c = clusters.c
+    query = sa.select(c.id, c.spec).where(
+        c.workspace == workspace, sa.text("instr(spec, '\"paused\"') > 0")
+    )
+    return {
+        ClusterId(row.id)
+        for row in reader.execute(query)
+        if msgspec.json.decode(row.spec).get("paused")
+    }

@@ -1,15 +1,17 @@
-"""Queries about rollouts."""
+"""Reads the rollouts of bundles."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import msgspec
 import sqlalchemy as sa
 
 from fleetctl.core.model.ids import BundleName, Workspace
 
 from ..connection import Reader
+from ..keys import BundleKey
 from ..schema import rollouts
 from .targeting import in_parts
 
@@ -37,3 +39,36 @@ def rollout_phases(
         for part in in_parts(sorted(names))
         for row in reader.execute(query.where(r.bundle.in_(part)))
     ]
+
+
+class RolloutRow(msgspec.Struct, frozen=True):
+    """The rollout of one bundle, in the order of the columns. `shape`, `steps` and `counts` are
+    JSON.
+    """
+
+    workspace: Workspace
+    bundle: BundleName
+    version: int
+    commit: str
+    begun: str
+    phase: str
+    reason: str
+    waiting: str
+    ignoring: str
+    shape: bytes
+    steps: bytes
+    counts: bytes
+    wake: float
+    dirty: int
+    silent: int
+    good: int
+
+
+_COLUMNS = tuple(rollouts.c[name] for name in RolloutRow.__struct_fields__)
+
+
+def find_rollout(reader: Reader, bundle: BundleKey) -> RolloutRow | None:
+    r = rollouts.c
+    query = sa.select(*_COLUMNS).where(r.workspace == bundle[0], r.bundle == bundle[1])
+    row = reader.execute(query).one_or_none()
+    return None if row is None else RolloutRow(*row)

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from fleetctl.core.model.errors import NotFound, RefusedError, UsageError
-from manager.commands.rollback import Ask, Chosen, Outcome
+from manager.commands.rollback import ClusterSelection, RollbackRequest, RollbackResult
 from manager.service import Service, _used_archives
+from manager.store.queries.pins import PinCount
 from tests.support.gitrepo import Clone
 from tests.support.realservice import desired, serving
 from tests.support.rollingagents import (
@@ -46,11 +47,11 @@ async def two_revisions(service: Service, agents: Agents, clone: Clone) -> tuple
     return first, second
 
 
-def some(*names: str, to: int = 0, release: bool = False, reason: str = "") -> Ask:
-    return Ask(to, reason, "ada", Chosen(names), release=release)
+def some(*names: str, to: int = 0, release: bool = False, reason: str = "") -> RollbackRequest:
+    return RollbackRequest(to, reason, "ada", ClusterSelection(names), release=release)
 
 
-async def go(service: Service, ask: Ask, *, dry_run: bool = False) -> Outcome:
+async def go(service: Service, ask: RollbackRequest, *, dry_run: bool = False) -> RollbackResult:
     return await service.go_back("fleet-default", BUNDLE, ask, dry_run=dry_run)
 
 
@@ -141,20 +142,23 @@ class TestPins:
             first, second = await two_revisions(service, agents, clone)
             third = await next_commit(service, clone, plain(3))
             await go(service, some("a", to=1))
-            whole = await go(service, Ask(2))
-            assert (whole.clusters, whole.told, whole.own) == (1, 1, [{"number": 1, "clusters": 1}])
+            whole = await go(service, RollbackRequest(2))
+            assert (whole.clusters, whole.told, whole.own) == (1, 1, [PinCount(1, 1)])
             assert await agents.versions() == {"a": first, "b": second}
             with pytest.raises(
                 RefusedError, match="revision 2 on 1 cluster, revision 1 on 1 cluster"
             ):
-                await go(service, Ask(chosen=Chosen(selector="fleet.cattle.io/cluster")))
-            released = await go(service, Ask(release=True))
-            assert released.own == [{"number": 1, "clusters": 1}]
+                await go(
+                    service,
+                    RollbackRequest(clusters=ClusterSelection(selector="fleet.cattle.io/cluster")),
+                )
+            released = await go(service, RollbackRequest(release=True))
+            assert released.own == [PinCount(1, 1)]
             assert await agents.versions() == {"a": first, "b": third}
             with pytest.raises(RefusedError, match="not pinned") as refused:
-                await go(service, Ask(release=True))
+                await go(service, RollbackRequest(release=True))
             assert "--all" in refused.value.next_step
-            await go(service, Ask(release=True, everyone=True))
+            await go(service, RollbackRequest(release=True, everyone=True))
             assert set((await agents.versions()).values()) == {third}
 
         run(tmp_path / "m", work)
@@ -207,13 +211,25 @@ class TestPins:
                 (some("a", "nobody"), NotFound, "Cluster nobody does not exist"),
                 (some("a", to=9), NotFound, "no revision 9"),
                 (
-                    Ask(chosen=Chosen(selector="env=dev")),
+                    RollbackRequest(clusters=ClusterSelection(selector="env=dev")),
                     NotFound,
                     "env=dev picks none of the 1 cluster",
                 ),
-                (Ask(chosen=Chosen(selector="env in (")), UsageError, "selector"),
-                (Ask(chosen=Chosen(partition="canary")), NotFound, "no partition 'canary'"),
-                (Ask(chosen=Chosen(("a",), "env=prod")), UsageError, "two ways"),
+                (
+                    RollbackRequest(clusters=ClusterSelection(selector="env in (")),
+                    UsageError,
+                    "selector",
+                ),
+                (
+                    RollbackRequest(clusters=ClusterSelection(partition="canary")),
+                    NotFound,
+                    "no partition 'canary'",
+                ),
+                (
+                    RollbackRequest(clusters=ClusterSelection(("a",), "env=prod")),
+                    UsageError,
+                    "two ways",
+                ),
             ):
                 with pytest.raises(error, match=text):
                     await go(service, ask)
@@ -234,7 +250,7 @@ class TestPins:
             first = await first_commit(service, clone, plain(1) | {"web/fleet.yaml": without})
             assert await agents.versions() == {"a": "", "b": first}
             await next_commit(service, clone, plain(2) | {"web/fleet.yaml": "labels: {x: y}\n"})
-            await go(service, Ask(1))
+            await go(service, RollbackRequest(1))
             assert await agents.versions() == {"a": first, "b": first}
 
         run(tmp_path / "m", work)
@@ -263,7 +279,7 @@ class TestARolloutThatStandsStill:
         async def work(service: Service, agents: Agents) -> None:
             await agents.join("a", "b", "c")
             first, _, broken = await halted(service, agents, clone, verb)
-            done = await go(service, Ask(who="ada"))
+            done = await go(service, RollbackRequest(who="ada"))
             assert (done.number, done.waiting, done.resumed) == (1, 1, verb == "pause")
             assert await agents.until_told(first, 3)
             await agents.poll(broken)
@@ -334,7 +350,7 @@ def test_a_partition_goes_back_and_who_was_not_told_keeps_what_it_has(
     async def work(service: Service, agents: Agents) -> None:
         first = await canary_first(service, agents, clone)
         with pytest.raises(RefusedError, match="2 clusters were never told bundle"):
-            await go(service, Ask(1, chosen=Chosen(partition="(rest)")))
+            await go(service, RollbackRequest(1, clusters=ClusterSelection(partition="(rest)")))
         await agents.poll("a")
         await until(
             lambda: rollout(service),
@@ -346,9 +362,9 @@ def test_a_partition_goes_back_and_who_was_not_told_keeps_what_it_has(
         await phase_is(service, "Completed")
         second = await next_commit(service, clone, files(2, CANARY))
         await agents.until_told(second, 1)
-        rest = await go(service, Ask(chosen=Chosen(partition="(rest)")))
+        rest = await go(service, RollbackRequest(clusters=ClusterSelection(partition="(rest)")))
         assert (rest.number, rest.clusters, rest.told, rest.waiting) == (1, 2, 0, 0)
-        canary = await go(service, Ask(chosen=Chosen(partition="canary")))
+        canary = await go(service, RollbackRequest(clusters=ClusterSelection(partition="canary")))
         assert (canary.number, canary.clusters) == (1, 1)
         await agents.until_told(first, 3)
         third = await next_commit(service, clone, files(3, CANARY))

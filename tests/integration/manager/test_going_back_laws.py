@@ -36,7 +36,7 @@ from manager.agents.registration import Claim
 from manager.clock import rfc3339
 from manager.commands import objects
 from manager.commands import rollouts as rolloutsaid
-from manager.commands.rollback import Ask, Chosen, go
+from manager.commands.rollback import ClusterSelection, RollbackRequest, roll_back
 from manager.ingest.apply_scan import Taken, take
 from manager.rollout.loop import Rolling
 from manager.store import migrate
@@ -191,9 +191,9 @@ class GoingBack(RuleBasedStateMachine):
         number_now = model.whole or max(model.revisions)
         chosen = number or self.before(number_now, whole=True)
         if not chosen:
-            self.refused(Ask())
+            self.refused(RollbackRequest())
         else:
-            done = self.done(Ask(number)).number
+            done = self.done(RollbackRequest(number)).number
             assert done == chosen, (number, chosen, done, model)
             model.whole = chosen
 
@@ -201,7 +201,7 @@ class GoingBack(RuleBasedStateMachine):
     def roll_back_some(self, number: int, names: set[str]) -> None:
         model = self.model
         number = number if number in model.revisions else 0
-        ask = Ask(number, "why", "ada", Chosen(tuple(sorted(names))))
+        ask = RollbackRequest(number, "why", "ada", ClusterSelection(tuple(sorted(names))))
         now, whole = {model.number(name) for name in names}, not names & model.own.keys()
         chosen = number or (self.before(now.pop(), whole=whole) if len(now) == 1 else 0)
         if names - self.ids.keys() or not chosen or not any(self.told(name) for name in names):
@@ -212,7 +212,9 @@ class GoingBack(RuleBasedStateMachine):
 
     @rule(names=subsets)
     def release_some(self, names: set[str]) -> None:
-        ask = Ask(who="ada", chosen=Chosen(tuple(sorted(names))), release=True)
+        ask = RollbackRequest(
+            who="ada", clusters=ClusterSelection(tuple(sorted(names))), release=True
+        )
         if names - self.ids.keys() or not names & self.model.own.keys():
             self.refused(ask)
         else:
@@ -223,7 +225,7 @@ class GoingBack(RuleBasedStateMachine):
 
     @rule(everyone=st.booleans())
     def release(self, everyone: bool) -> None:
-        ask = Ask(release=True, everyone=everyone)
+        ask = RollbackRequest(release=True, everyone=everyone)
         if not self.model.whole and not (everyone and self.model.own):
             self.refused(ask)
         else:
@@ -328,9 +330,9 @@ class GoingBack(RuleBasedStateMachine):
             if not starts(self.model.revisions[number])
         }
         if own:
-            self.done(Ask(good[0], chosen=Chosen(tuple(own))))
+            self.done(RollbackRequest(good[0], clusters=ClusterSelection(tuple(own))))
             self.model.own |= dict.fromkeys(own, good[0])
-        self.done(Ask(good[-1]))
+        self.done(RollbackRequest(good[-1]))
         self.model.whole = good[-1]
         self.settle()
         with self.engine.connect() as connection:
@@ -394,11 +396,11 @@ class GoingBack(RuleBasedStateMachine):
         )
         status_reports.take_reports(connection, self.ids[name], [report], at=rfc3339(self.now))
 
-    def done(self, ask: Ask) -> Any:
+    def done(self, ask: RollbackRequest) -> Any:
         with self.engine.begin() as connection:
-            return go(connection, PLACE, ask, rfc3339(self.now))
+            return roll_back(connection, PLACE, ask, rfc3339(self.now))
 
-    def refused(self, ask: Ask) -> None:
+    def refused(self, ask: RollbackRequest) -> None:
         """Nothing of it is kept."""
         with self.engine.connect() as connection:
             before = self.state(connection)

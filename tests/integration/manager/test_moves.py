@@ -13,7 +13,7 @@ import pytest
 
 from fleetctl.core.model.errors import Conflict, NotFound, UsageError
 from fleetctl.core.rendering.render import release_of
-from manager.commands.rollback import Ask
+from manager.commands.rollback import RollbackRequest
 from manager.service import Service
 from tests.support.gitrepo import Clone
 from tests.support.realservice import add, desired, scanned, serving
@@ -207,13 +207,13 @@ class TestSaid:
             assert [r["commit"] for r in after][1:] == [r["commit"] for r in before]
             assert [r["clusters"] for r in after][:2] == [2, 0], "the new name is no other content"
             assert (await gitrepo(service))["held"] is None
-            await service.go_back(SPACE, NEW, Ask(before[-1]["number"], ""))
+            await service.go_back(SPACE, NEW, RollbackRequest(before[-1]["number"], ""))
             third = clone.push(files("platform/web", 3))
             await scanned(service, third)
             assert (await told(agents))["a"][0] == {"apps-base": "apps-base", NEW: OLD}
             document = await desired(service, agents.ids["a"])
             assert next(b.commit for b in document.bundles if b.name == NEW) == before[-1]["commit"]
-            await service.go_back(SPACE, NEW, Ask(release=True))
+            await service.go_back(SPACE, NEW, RollbackRequest(release=True))
             document = await desired(service, agents.ids["a"])
             assert next(b.commit for b in document.bundles if b.name == NEW) == third
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from manager.agents.presence import Live, Presence
-from manager.commands.rollback import Ask
+from manager.commands.rollback import RollbackRequest
 from manager.service import Service
 from manager.store import migrate
 from manager.views import metadata, objects
@@ -133,7 +133,9 @@ def test_rollouts_and_pins_are_on_the_screen(tmp_path: Path, clone: Clone) -> No
             f"fleetctl rollout resume {BUNDLE}",
         )
         assert "freeze" in paused["message"]
-        await service.go_back("fleet-default", BUNDLE, Ask(reason="it leaks", who="ann"))
+        await service.go_back(
+            "fleet-default", BUNDLE, RollbackRequest(reason="it leaks", who="ann")
+        )
         pins = (await service.status("fleet-default"))["pins"]
         assert (pins["bundles"], pins["items"][0]["name"]) == (1, BUNDLE)
         assert "it leaks" in pins["items"][0]["message"]

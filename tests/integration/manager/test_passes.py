@@ -20,8 +20,8 @@ from fleetctl.core.targeting.target import outcomes, picking
 from manager.reconcile.reconcile import reconcile
 from manager.rollout import batches
 from manager.rollout import engine as deciding
-from manager.rollout.staging import told
 from manager.store import migrate
+from manager.store.commands.delivery import want_columns
 from manager.store.queries import Scope
 from manager.store.schema import bundles, clusters, deployments, meta, revisions, rollouts, wants
 from tests.support.rows import NOW, SPACE, add_clusters, cluster_id
@@ -143,7 +143,7 @@ def live(connection: Connection, rng: random.Random) -> None:
                 text = connection.execute(
                     sa.select(wants.c.json).where(wants.c.key == key)
                 ).scalar_one()
-                values = told(msgspec.json.decode(text, type=Want)) | {
+                values = want_columns(msgspec.json.decode(text, type=Want)) | {
                     "generation": 7,
                     "state": "Ready",
                     "reported": 7,

@@ -17,10 +17,11 @@ from fleetctl.core.model.bundle import BundleSpec
 from fleetctl.core.model.errors import FleetError
 from fleetctl.core.model.plan import Want
 from fleetctl.sources.git.store import About
-from manager.commands.rollback import Ask, Chosen, go
+from manager.commands.rollback import ClusterSelection, RollbackRequest, roll_back
 from manager.reconcile.reconcile import reconcile
 from manager.revisions import history
-from manager.rollout import batches, staging
+from manager.rollout import batches
+from manager.store.commands.delivery import want_columns
 from manager.store.queries import Scope
 from manager.store.schema import clusters, deployments, wants
 from tests.integration.manager.test_passes import (
@@ -44,19 +45,19 @@ def take(connection: Connection, spec: BundleSpec) -> None:
     reconcile(connection, Scope(spec.workspace, [spec.name]), now=NOW)
 
 
-def asks(rng: random.Random, names: list[str]) -> Iterator[Ask]:
+def asks(rng: random.Random, names: list[str]) -> Iterator[RollbackRequest]:
     """What people say between two commits."""
     for _ in range(rng.randrange(3)):
-        some = Chosen(tuple(rng.sample(names, 3)))
+        some = ClusterSelection(tuple(rng.sample(names, 3)))
         kind = rng.random()
         if kind < 0.3:
-            yield Ask(rng.randrange(1, 6))
+            yield RollbackRequest(rng.randrange(1, 6))
         elif kind < 0.6:
-            yield Ask(rng.randrange(1, 6), chosen=some)
+            yield RollbackRequest(rng.randrange(1, 6), clusters=some)
         elif kind < 0.7:
-            yield Ask(chosen=some, release=True)
+            yield RollbackRequest(clusters=some, release=True)
         else:
-            yield Ask(release=True, everyone=rng.random() < 0.5)
+            yield RollbackRequest(release=True, everyone=rng.random() < 0.5)
 
 
 def seen(connection: Connection) -> list[dict[str, Any]]:
@@ -107,7 +108,7 @@ def test_parts_leave_what_the_whole_leaves(
                         )
                 try:
                     with connection.begin_nested():
-                        go(connection, PLACE, ask, NOW)
+                        roll_back(connection, PLACE, ask, NOW)
                 except FleetError:
                     continue
             parts += run(connection)
@@ -137,7 +138,7 @@ def test_a_rollback_of_very_many_goes_in_parts_and_tells_how_many(
             for row in connection.execute(sa.select(wants))
         }
         for key, want in texts.items():
-            values = staging.told(want) | {
+            values = want_columns(want) | {
                 "staged": "",
                 "generation": 10,
                 "state": "Ready",
@@ -151,15 +152,15 @@ def test_a_rollback_of_very_many_goes_in_parts_and_tells_how_many(
         .scalars()
         .all()
     )
-    go(connection, PLACE, Ask(2, chosen=Chosen(tuple(names))), NOW)
-    done = go(connection, PLACE, Ask(1), NOW)
+    roll_back(connection, PLACE, RollbackRequest(2, clusters=ClusterSelection(tuple(names))), NOW)
+    done = roll_back(connection, PLACE, RollbackRequest(1), NOW)
     assert batches.every(connection) == [PLACE]
     assert (done.clusters, done.told, done.waiting) == (CLUSTERS - 2, 0, CLUSTERS - 2)
     assert run(connection) > 0
     staged = [row["staged"] for row in seen(connection)]
     assert staged.count(None) == 2
     assert {want.archive for want in staged if want} == {first.archive}
-    released = go(connection, PLACE, Ask(release=True), NOW)
+    released = roll_back(connection, PLACE, RollbackRequest(release=True), NOW)
     assert (released.told, released.waiting) == (0, 0)
     run(connection)
     assert {row["staged"] for row in seen(connection)} == {None}

@@ -12,7 +12,8 @@ from sqlalchemy.engine import Connection
 from fleetctl.core.model.ids import Digest
 from fleetctl.core.model.plan import Want
 from manager.revisions import delivery_log
-from manager.revisions.audit_log import sweep, unnamed
+from manager.revisions.audit_log import delete_decisions, unnamed_decisions
+from manager.store.commands.delivery import LOG_CHARACTERS, delivery_columns
 from manager.store.schema import decisions, deployments, metadata, pins, wants
 
 
@@ -53,11 +54,11 @@ def deployed(connection: Connection, **values: Any) -> None:
 
 
 def told(connection: Connection, now: int, **values: Any) -> None:
-    connection.execute(sa.update(deployments).values(**delivery_log.handed(now), **values))
+    connection.execute(sa.update(deployments).values(**delivery_columns(now), **values))
 
 
-def lines(connection: Connection) -> list[delivery_log.Line]:
-    return delivery_log.lines(connection.execute(sa.select(deployments.c.past)).scalar_one())
+def lines(connection: Connection) -> list[delivery_log.LoggedDelivery]:
+    return delivery_log.parse_lines(connection.execute(sa.select(deployments.c.past)).scalar_one())
 
 
 def test_what_it_had_comes_first(connection: Connection) -> None:
@@ -78,8 +79,8 @@ def test_what_it_had_comes_first(connection: Connection) -> None:
     told(connection, 200, decision=9, generation=10, state="WaitApplied")
     told(connection, 300, decision=11, generation=12)
     assert lines(connection) == [
-        delivery_log.Line(9, 10, 200, "WaitApplied", 200, 0, ""),
-        delivery_log.Line(7, 8, 100, "NotReady", 130, 120, "a|b c"),
+        delivery_log.LoggedDelivery(9, 10, 200, "WaitApplied", 200, 0, ""),
+        delivery_log.LoggedDelivery(7, 8, 100, "NotReady", 130, 120, "a|b c"),
     ]
 
 
@@ -105,7 +106,7 @@ def test_it_is_bounded(connection: Connection) -> None:
     assert [line.told for line in found] == list(range(58, 58 - len(found), -1))
     assert 5 < len(found) < 10
     assert {len(line.message) for line in found} == {100}
-    assert len(connection.execute(sa.select(deployments.c.past)).scalar_one()) <= delivery_log.MOST
+    assert len(connection.execute(sa.select(deployments.c.past)).scalar_one()) <= LOG_CHARACTERS
 
 
 def test_decisions_that_nobody_names_are_swept(connection: Connection) -> None:
@@ -130,10 +131,10 @@ def test_decisions_that_nobody_names_are_swept(connection: Connection) -> None:
     )
     want = Want(Digest("a"), Digest("o"), "k", decision=11)
     connection.execute(sa.insert(wants), {"key": "k", "json": msgspec.json.encode(want)})
-    sweep(connection, unnamed(connection))
+    delete_decisions(connection, unnamed_decisions(connection))
     left: dict[str, set[int]] = {bundle: set() for bundle in ("b", "few")}
     for one in connection.execute(sa.select(decisions)):
         left[one.bundle].add(one.id)
     assert left["b"] == {5, 7, 9, 11, *range(201, 301)}
     assert len(left["few"]) == 99
-    assert unnamed(connection) == []
+    assert unnamed_decisions(connection) == []

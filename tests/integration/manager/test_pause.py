@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from manager.commands.rollback import Ask
+from manager.commands.rollback import RollbackRequest
 from manager.service import Service
 from tests.support.gitrepo import Clone
 from tests.support.realservice import add, desired
@@ -65,7 +65,9 @@ def test_pausing_and_resuming_keeps_revisions_and_generations(tmp_path: Path, cl
                 assert await paused_flags(service, agents) == {on}
         assert await history(service) == before
         assert await generations(service, agents) == versions
-        outcome = await service.go_back("fleet-default", BUNDLE, Ask(1, "", "ada"), dry_run=False)
+        outcome = await service.go_back(
+            "fleet-default", BUNDLE, RollbackRequest(1, "", "ada"), dry_run=False
+        )
         assert outcome.number == 1
         assert await agents.told(first) == {"a", "b"}
 

@@ -11,7 +11,7 @@ import pytest
 
 from fleetctl.core.model.errors import NotFound, RefusedError
 from manager.commands.removals import Labels
-from manager.commands.rollback import Ask
+from manager.commands.rollback import RollbackRequest
 from manager.service import Service
 from tests.support.gitrepo import Clone
 from tests.support.realservice import desired, serving
@@ -223,11 +223,13 @@ class TestGoingBack:
             await agents.join("a", "b")
             first = await first_commit(service, clone, plain(1))
             with pytest.raises(RefusedError, match="no older revision"):
-                await service.go_back("fleet-default", BUNDLE, Ask(0, ""))
+                await service.go_back("fleet-default", BUNDLE, RollbackRequest(0, ""))
             second = await next_commit(service, clone, plain(2))
             await agents.until_told(second, 2)
             before = (await desired(service, agents.ids["a"])).bundles[0].generation
-            pinned = (await service.go_back("fleet-default", BUNDLE, Ask(0, "it leaks"))).number
+            pinned = (
+                await service.go_back("fleet-default", BUNDLE, RollbackRequest(0, "it leaks"))
+            ).number
             await agents.until_told(first, 2)
             assert (await desired(service, agents.ids["a"])).bundles[0].generation > before
             await next_commit(service, clone, plain(3))
@@ -241,11 +243,11 @@ class TestGoingBack:
             assert [(r["commit"], r["ready"], r["pinned"]) for r in history][-1] == (first, 2, True)
             assert {r["author"] for r in history} == {"Ada <ada@example.com>"}
             with pytest.raises(NotFound, match="no revision 99"):
-                await service.go_back("fleet-default", BUNDLE, Ask(99, ""))
-            await service.go_back("fleet-default", BUNDLE, Ask(release=True))
+                await service.go_back("fleet-default", BUNDLE, RollbackRequest(99, ""))
+            await service.go_back("fleet-default", BUNDLE, RollbackRequest(release=True))
             await agents.until_told(history[0]["commit"], 2)
             with pytest.raises(RefusedError, match="not pinned"):
-                await service.go_back("fleet-default", BUNDLE, Ask(release=True))
+                await service.go_back("fleet-default", BUNDLE, RollbackRequest(release=True))
 
         run(tmp_path / "m", work)
 

@@ -12,7 +12,7 @@ import pytest
 from fleetctl.core.model.errors import RefusedError
 from fleetctl.core.model.ids import ClusterId
 from manager.commands.removals import Labels
-from manager.commands.rollback import Ask
+from manager.commands.rollback import RollbackRequest
 from manager.ingest.scanner import _Gone
 from manager.service import Service
 from tests.support.gitrepo import Clone
@@ -266,10 +266,12 @@ class TestHistory:
             await first_commit(service, clone, files(1, ONE))
             await next_commit(service, clone, files(1, "{maxUnavailable: 2}"))
             with pytest.raises(RefusedError, match="no older revision"):
-                await service.go_back("fleet-default", BUNDLE, Ask(0, ""))
+                await service.go_back("fleet-default", BUNDLE, RollbackRequest(0, ""))
             await next_commit(service, clone, files(2, "{maxUnavailable: 2}"))
             await next_commit(service, clone, files(2, "{maxUnavailable: 3}"))
-            assert (await service.go_back("fleet-default", BUNDLE, Ask(0, ""))).number == 2
+            assert (
+                await service.go_back("fleet-default", BUNDLE, RollbackRequest(0, ""))
+            ).number == 2
 
         run(tmp_path / "m", work)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fleetctl.core.model.errors import RefusedError
-from manager.commands.rollback import Ask
+from manager.commands.rollback import RollbackRequest
 from manager.service import Service
 from tests.support.gitrepo import Clone
 from tests.support.realservice import add
@@ -142,7 +142,7 @@ def test_going_back_after_an_abort_is_to_what_was_good(tmp_path: Path, clone: Cl
             await say(service, "abort")
         before = await generations(service, agents)
         had = await agents.told(first)
-        assert (await service.go_back("fleet-default", BUNDLE, Ask())).number == 1
+        assert (await service.go_back("fleet-default", BUNDLE, RollbackRequest())).number == 1
         await completed(service, agents, first)
         after = await generations(service, agents)
         assert {name for name in agents.ids if before[name] == after[name]} == had

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from manager.commands.rollback import Ask, Chosen
+from manager.commands.rollback import ClusterSelection, RollbackRequest
 from manager.service import Service
 from manager.store.schema import passes
 from manager.views import objects
@@ -49,7 +49,9 @@ def test_what_is_paused_pinned_or_frozen_is_marked_everywhere(tmp_path: Path, cl
         assert await marks(service, "GitRepo") == {"apps": []}
         assert await marks(service, "Cluster") == {"a": [], "b": [], "c": []}
         await pause_cluster(service, "a")
-        await service.go_back(SPACE, BUNDLE, Ask(1, "it leaks", "ada", Chosen(("b",))))
+        await service.go_back(
+            SPACE, BUNDLE, RollbackRequest(1, "it leaks", "ada", ClusterSelection(("b",)))
+        )
         schedule = {"apiVersion": "fleet.cattle.io/v1alpha1", "kind": "Schedule"}
         meta = {"name": "yearly", "namespace": SPACE}
         await service.put_object(

@@ -12,7 +12,7 @@ import pytest
 from fleetctl.core.model import wire
 from fleetctl.core.model.errors import NotFound, UsageError
 from fleetctl.core.model.status import Report, State
-from manager.commands.rollback import Ask, Chosen
+from manager.commands.rollback import ClusterSelection, RollbackRequest
 from manager.service import Service
 from tests.integration.manager.test_reasons import HOUR, fails
 from tests.support.gitrepo import Clone
@@ -354,17 +354,21 @@ def test_a_pin_is_said_and_a_bundle_as_a_whole(tmp_path: Path, clone: Clone) -> 
         )
         assert topics(whole)["ErrApplied"] == f"it does not start ({one})"
         assert whole["next"]["command"] == f"fleetctl why {one} {BUNDLE}"
-        await service.go_back("fleet-default", BUNDLE, Ask(reason="it does not start", who="ann"))
+        await service.go_back(
+            "fleet-default", BUNDLE, RollbackRequest(reason="it does not start", who="ann")
+        )
         await phase_is(service, "Progressing")
         pinned = await why(service, one)
         assert pinned["pins"][0]["what"].endswith(f"({first[:7]})")
         assert (pinned["pins"][0]["why"], pinned["pins"][0]["who"]) == ("it does not start", "ann")
         assert pinned["pins"][0]["command"] == f"fleetctl rollback {BUNDLE} --release"
-        await service.go_back("fleet-default", BUNDLE, Ask(release=True, who="ann"))
+        await service.go_back("fleet-default", BUNDLE, RollbackRequest(release=True, who="ann"))
         await service.go_back(
             "fleet-default",
             BUNDLE,
-            Ask(number=1, reason="only here", who="bob", chosen=Chosen((one,))),
+            RollbackRequest(
+                number=1, reason="only here", who="bob", clusters=ClusterSelection((one,))
+            ),
         )
         [own] = (await why(service, one))["pins"]
         assert (own["who"], own["why"], own["command"]) == (

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fleetctl.core.model.errors import NotFound, RefusedError, UsageError
-from manager.commands.rollback import Ask, Chosen
+from manager.commands.rollback import ClusterSelection, RollbackRequest
 from manager.service import Service
 from tests.support.gitrepo import Clone
 from tests.support.rollingagents import (
@@ -189,7 +189,9 @@ def test_a_cluster_that_goes_back_waits_for_its_window_also_in_a_paused_rollout(
             selector={"matchLabels": {"tier": "prod"}},
         )
         await service.command_rollout(SPACE, BUNDLE, "pause", "freeze", "ada")
-        done = await service.go_back(SPACE, BUNDLE, Ask(chosen=Chosen(("night",))))
+        done = await service.go_back(
+            SPACE, BUNDLE, RollbackRequest(clusters=ClusterSelection(("night",)))
+        )
         assert (done.number, done.told, done.waiting) == (1, 0, 1)
         await settled(service)
         assert await agents.told(first) == set()

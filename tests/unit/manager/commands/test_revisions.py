@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from manager.commands.rollback import Ask, Chosen
+from manager.commands.rollback import ClusterSelection, RollbackRequest
 from tests.support.apiclient import BOUND, READER, Bench, run
 
 BUNDLE = "/api/v1/bundles/team-a/web"
@@ -23,14 +23,12 @@ def test_what_is_said_reaches_the_service_with_the_name_of_who_says_it() -> None
         assert (answer["pinned"], answer["names"], answer["dryRun"]) == (3, ["a", "b"], True)
         assert "touched" not in answer
         person = (await bench.call("GET", "/api/v1/whoami")).json()["name"]
-        assert (
-            bench.service.calls[-1]
-            == f"rollback team-a/web {Ask(3, 'x' * 200, person, Chosen(('a', 'b')))}"
-        )
+        wanted = RollbackRequest(3, "x" * 200, person, ClusterSelection(("a", "b")))
+        assert bench.service.calls[-1] == f"rollback team-a/web {wanted}"
         await bench.call("POST", f"{BUNDLE}/rollback", json={"release": True, "all": True})
         assert (
             bench.service.calls[-1]
-            == f"release team-a/web {Ask(who=person, release=True, everyone=True)}"
+            == f"release team-a/web {RollbackRequest(who=person, release=True, everyone=True)}"
         )
         assert (await bench.call("DELETE", f"{BUNDLE}/rollback")).json()["pinned"] == 0
         assert (await bench.call("POST", f"{BUNDLE}/rollback", READER, json={})).status_code == 403

@@ -1,0 +1,102 @@
+"""Reads the audit log: which decision was made for a bundle, by whom and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+import sqlalchemy as sa
+
+from fleetctl.core.model.ids import BundleName, Workspace
+from fleetctl.core.model.plan import Want
+
+from ..connection import Reader
+from ..keys import BundleKey
+from ..schema import bundles, decisions, deployments, pins, wants
+
+
+class DecisionRow(msgspec.Struct, frozen=True):
+    """One decision. `cause`: commit, rollback, release, or the verb of a rollout command."""
+
+    cause: str
+    number: int
+    commit: str
+    author: str
+    subject: str
+    who: str
+    reason: str
+    at: str
+
+
+def list_decisions(reader: Reader, bundle: BundleKey, limit: int) -> list[DecisionRow]:
+    """The last `limit` decisions, the newest first."""
+    d = decisions.c
+    query = (
+        sa.select(d.cause, d.number, d.commit, d.author, d.subject, d.who, d.reason, d.at)
+        .where(d.workspace == bundle[0], d.bundle == bundle[1])
+        .order_by(d.id.desc())
+        .limit(limit)
+    )
+    return [DecisionRow(*row) for row in reader.execute(query)]
+
+
+def decision_numbers(reader: Reader, bundle: BundleKey) -> dict[int, int]:
+    """The revision of each decision, by the id of the decision."""
+    d = decisions.c
+    query = sa.select(d.id, d.number).where(d.workspace == bundle[0], d.bundle == bundle[1])
+    return {row.id: row.number for row in reader.execute(query)}
+
+
+def newest_decision(reader: Reader, bundle: BundleKey, number: int) -> int:
+    """The id of the last decision for revision `number`, 0 for none."""
+    d = decisions.c
+    query = sa.select(sa.func.max(d.id)).where(
+        d.workspace == bundle[0], d.bundle == bundle[1], d.number == number
+    )
+    return reader.execute(query).scalar() or 0
+
+
+def bundles_with_many_decisions(reader: Reader, least: int) -> list[BundleKey]:
+    d = decisions.c
+    query = (
+        sa.select(d.workspace, d.bundle)
+        .group_by(d.workspace, d.bundle)
+        .having(sa.func.count() >= least)
+    )
+    return [(Workspace(row[0]), BundleName(row[1])) for row in reader.execute(query)]
+
+
+def old_decisions(reader: Reader, bundle: BundleKey, newest: int) -> list[int]:
+    """The ids of all decisions but the `newest` last ones."""
+    d = decisions.c
+    query = (
+        sa.select(d.id)
+        .where(d.workspace == bundle[0], d.bundle == bundle[1])
+        .order_by(d.id.desc())
+        .offset(newest)
+    )
+    return list(reader.execute(query).scalars())
+
+
+def current_decisions(reader: Reader, bundle: BundleKey) -> set[int]:
+    """The ids of the decisions that the bundle and its pins follow."""
+    b, p = bundles.c, pins.c
+    pinned = sa.select(p.decision).where(p.workspace == bundle[0], p.bundle == bundle[1])
+    followed = sa.select(b.decision).where(b.workspace == bundle[0], b.name == bundle[1])
+    return {*reader.execute(pinned).scalars(), *reader.execute(followed).scalars()}
+
+
+def staged_decisions(reader: Reader) -> set[int]:
+    """The ids of the decisions that staged versions follow."""
+    return {
+        msgspec.json.decode(text, type=Want).decision
+        for text in reader.execute(sa.select(wants.c.json)).scalars()
+    }
+
+
+def delivered_decisions(reader: Reader, bundle: BundleKey) -> Iterator[tuple[int, str]]:
+    """For each deployment the id of the decision that it follows, and its delivery log."""
+    d = deployments.c
+    query = sa.select(d.decision, d.past).where(d.workspace == bundle[0], d.bundle == bundle[1])
+    for row in reader.execute(query):
+        yield row.decision, row.past

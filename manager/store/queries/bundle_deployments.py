@@ -1,0 +1,98 @@
+"""Reads the deployments of one bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import sqlalchemy as sa
+
+from fleetctl.core.model.cluster import Cluster
+from fleetctl.core.model.ids import ClusterId
+from fleetctl.core.model.plan import Want
+
+from ..connection import Reader
+from ..keys import BundleKey
+from ..schema import clusters, deployments, wants
+from .targeting import cluster_of, in_parts
+
+
+class BundleMember(msgspec.Struct, frozen=True):
+    """A cluster that should have the bundle. `told`: it was told some version of it."""
+
+    cluster: Cluster
+    told: bool
+
+
+class DeliveryCounts(msgspec.Struct, frozen=True):
+    """How many clusters a bundle has, how many of them were told something since a generation, and
+    how many wait for what was decided since.
+    """
+
+    clusters: int = 0
+    told: int = 0
+    waiting: int = 0
+
+
+def bundle_members(
+    reader: Reader, bundle: BundleKey, names: Sequence[str] = ()
+) -> list[BundleMember]:
+    """The clusters that should have the bundle, sorted by name: those of `names`, or all."""
+    c, d = clusters.c, deployments.c
+    query = (
+        sa.select(c.id, c.name, c.labels, c.annotations, c.spec, d.generation)
+        .join(deployments, d.cluster_id == c.id)
+        .where(d.workspace == bundle[0], d.bundle == bundle[1], ~d.removed)
+        .order_by(c.name)
+    )
+    queries = [query]
+    if names:
+        by_name = query.where(c.workspace == bundle[0])
+        queries = [by_name.where(c.name.in_(part)) for part in in_parts(names)]
+    return [
+        BundleMember(cluster_of(row, bundle[0]), row.generation > 0)
+        for statement in queries
+        for row in reader.execute(statement)
+    ]
+
+
+def count_deliveries_since(
+    reader: Reader,
+    bundle: BundleKey,
+    generation: int,
+    cluster_ids: Sequence[ClusterId] | None = None,
+) -> DeliveryCounts:
+    """`cluster_ids` None: all clusters of the bundle."""
+    if cluster_ids is None:
+        return _count_since(reader, bundle, generation, sa.true())
+    column = deployments.c.cluster_id
+    parts = [
+        _count_since(reader, bundle, generation, column.in_(part)) for part in in_parts(cluster_ids)
+    ]
+    return DeliveryCounts(
+        sum(part.clusters for part in parts),
+        sum(part.told for part in parts),
+        sum(part.waiting for part in parts),
+    )
+
+
+def _count_since(
+    reader: Reader, bundle: BundleKey, generation: int, condition: sa.ColumnElement[bool]
+) -> DeliveryCounts:
+    d, w = deployments.c, wants.c
+    where = sa.and_(d.workspace == bundle[0], d.bundle == bundle[1], ~d.removed, condition)
+    staged = reader.execute(sa.select(d.staged).where(where, d.staged != "").distinct())
+    query = sa.select(w.key, w.json)
+    recent = [
+        row.key
+        for part in in_parts(staged.scalars().all())
+        for row in reader.execute(query.where(w.key.in_(part)))
+        if msgspec.json.decode(row.json, type=Want).decision > generation
+    ]
+    total = sa.func.total
+    counts = reader.execute(
+        sa.select(
+            sa.func.count(), total(d.generation > generation), total(d.staged.in_(recent))
+        ).where(where)
+    ).one()
+    return DeliveryCounts(int(counts[0]), int(counts[1]), int(counts[2]))
