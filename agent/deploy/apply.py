@@ -37,7 +37,7 @@ from ..drift.ignore_rules import rules_of
 from ..host.failpoints import failpoint
 from ..release import crds, handover, part_placement
 from ..release.ownership import OwnershipClaim
-from ..release.parts import PART, joined, pieces, split
+from ..release.parts import PART, assign_parts, join_pieces, pieces
 from ..state.journal import Entry
 from . import decode_errors, preserved_fields
 
@@ -61,24 +61,24 @@ class ReleaseWork:
     options: Options
     workdir: Path
     parts: dict[int, Prepared]
-    first: list[dict[str, Any]] = field(default_factory=list)
+    first_definitions: list[dict[str, Any]] = field(default_factory=list)
     shared: list[dict[str, Any]] = field(default_factory=list)
     before: list[dict[str, Any]] = field(default_factory=list)
     moving: list[tuple[dict[str, Any], Release]] = field(default_factory=list)
-    moved: list[dict[str, Any]] = field(default_factory=list)
+    moved_items: list[dict[str, Any]] = field(default_factory=list)
     old: tuple[int, ...] = ()
     scopes: dict[str, bool] | None = None
     claim: OwnershipClaim | None = None
 
     @property
-    def new(self) -> tuple[int, ...]:
+    def new_parts(self) -> tuple[int, ...]:
         """The parts beyond the first that there will be."""
         return tuple(part for part in self.parts if part != 1)
 
     @property
-    def all(self) -> tuple[int, ...]:
+    def possible_parts(self) -> tuple[int, ...]:
         """The parts beyond the first that there may be while it is being done."""
-        return tuple(sorted({*self.new, *self.old}))
+        return tuple(sorted({*self.new_parts, *self.old}))
 
 
 @dataclass(frozen=True)
@@ -100,25 +100,29 @@ async def shape(
     hold, ToolFailed, ClusterUnreachable.
     """
     workdir = context.state_dir / "work" / bundle
-    there = (
+    has_release = (
         old is not None
         and bool(old.release)
         and (old.release, old.namespace) == (plan.release, plan.namespace)
     )
     if not context.kube.is_there:
-        change = partial(context.sandbox.change, subject=f"bundle {bundle}")
+        run_change = partial(context.sandbox.change, subject=f"bundle {bundle}")
         prepared = await chart_builder.prepare(
-            plan, workdir, kustomize=context.kustomize, deadline=context.seconds, change=change
+            plan, workdir, kustomize=context.kustomize, deadline=context.seconds, change=run_change
         )
         return ReleaseWork(plan, options, workdir, {1: prepared})
     scopes = await context.kube.scopes() if plan.forced_namespace else None
-    make = _chart if plan.is_helm else _content
+    make = _shape_chart if plan.is_helm else _shape_content
     return await make(
-        context, ReleaseWork(plan, options, workdir, {}, scopes=scopes), old if there else None
+        context,
+        ReleaseWork(plan, options, workdir, {}, scopes=scopes),
+        old if has_release else None,
     )
 
 
-async def _chart(context: ReleaseContext, work: ReleaseWork, old: Entry | None) -> ReleaseWork:
+async def _shape_chart(
+    context: ReleaseContext, work: ReleaseWork, old: Entry | None
+) -> ReleaseWork:
     plan = work.plan
     await asyncio.to_thread(
         refuse_too_large, b"", plan.release, recorded(plan.files, plan.chart, plan.values)
@@ -127,46 +131,48 @@ async def _chart(context: ReleaseContext, work: ReleaseWork, old: Entry | None) 
     work.parts[1] = await asyncio.to_thread(
         chart_builder.chart, plan, work.workdir, context.kustomize, await _extra(context, work, old)
     )
-    work.shared = await _shared(context, work)
+    work.shared = await _shared_definitions(context, work)
     return work
 
 
-async def _content(context: ReleaseContext, work: ReleaseWork, old: Entry | None) -> ReleaseWork:
+async def _shape_content(
+    context: ReleaseContext, work: ReleaseWork, old: Entry | None
+) -> ReleaseWork:
     plan = work.plan
-    change = partial(context.sandbox.change, subject=f"bundle {plan.chart_name}")
-    made = await chart_builder.content(
+    run_change = partial(context.sandbox.change, subject=f"bundle {plan.chart_name}")
+    content = await chart_builder.content(
         plan,
         work.workdir,
         kustomize=context.kustomize,
         deadline=context.seconds,
         scopes=work.scopes,
-        change=change,
+        change=run_change,
     )
-    text = made.text
+    text = content.text
     if old:
         objects = await asyncio.to_thread(definitions.documents, text)
-        found = await preserved_fields.substitutes(
+        substitutes = await preserved_fields.substitutes(
             context.kube, rules_of(work.options), objects, plan.namespace
         )
-        text, work.before = await asyncio.to_thread(substituted, text, found, plan.namespace)
+        text, work.before = await asyncio.to_thread(substituted, text, substitutes, plan.namespace)
         work.old = old.parts
-    work.first = await asyncio.to_thread(definitions.read, text)
-    if made.engine:
+    work.first_definitions = await asyncio.to_thread(definitions.read, text)
+    if content.engine:
         await asyncio.to_thread(
             refuse_too_large,
             text,
             plan.release,
-            [text, *(file.data for file in made.engine.values())],
+            [text, *(file.data for file in content.engine.values())],
         )
         work.parts[1] = chart_builder.generated(
-            plan, work.workdir, replace(made, text=text), await _extra(context, work, old)
+            plan, work.workdir, replace(content, text=text), await _extra(context, work, old)
         )
     elif not work.old and (
         surely_fits(text) or await asyncio.to_thread(packed, text, [text]) <= MOST
     ):
-        work.parts[1] = chart_builder.generated(plan, work.workdir, replace(made, text=text))
+        work.parts[1] = chart_builder.generated(plan, work.workdir, replace(content, text=text))
     else:
-        await _spread(context, work, text, old)
+        await _spread_over_parts(context, work, text, old)
     return work
 
 
@@ -174,18 +180,20 @@ async def _extra(context: ReleaseContext, work: ReleaseWork, old: Entry | None) 
     """For a template engine's output, which nobody has seen yet, the objects that were applied last
     tell what others own.
     """
-    objects = await _applied(context, old) if old else []
-    found = await preserved_fields.substitutes(
+    objects = await _last_applied_objects(context, old) if old else []
+    substitutes = await preserved_fields.substitutes(
         context.kube, rules_of(work.options), objects, work.plan.namespace
     )
-    settled = [definitions.digest(item) for item in objects if item.get("kind") == definitions.KIND]
-    return Extra(work.scopes, found, settled)
+    applied_digests = [
+        definitions.digest(item) for item in objects if item.get("kind") == definitions.KIND
+    ]
+    return Extra(work.scopes, substitutes, applied_digests)
 
 
-async def _applied(context: ReleaseContext, old: Entry) -> list[dict[str, Any]]:
-    kept = context.last_applied.get(old.bundle)
-    if kept is not None:
-        return kept.objects
+async def _last_applied_objects(context: ReleaseContext, old: Entry) -> list[dict[str, Any]]:
+    applied = context.last_applied.get(old.bundle)
+    if applied is not None:
+        return applied.objects
     try:
         manifest = await context.helm.manifest(
             Release(old.release, old.namespace), deadline=context.seconds
@@ -195,30 +203,32 @@ async def _applied(context: ReleaseContext, old: Entry) -> list[dict[str, Any]]:
         return []
 
 
-async def _spread(
+async def _spread_over_parts(
     context: ReleaseContext, work: ReleaseWork, text: bytes, old: Entry | None
 ) -> None:
     """Whole objects over several releases; each keeps the one it is in."""
     plan = work.plan
-    found = await asyncio.to_thread(pieces, text, plan.namespace)
-    where: dict[Key, int] = {}
+    pieces_of_text = await asyncio.to_thread(pieces, text, plan.namespace)
+    known_parts: dict[Key, int] = {}
     if old:
-        where, work.moved = await part_placement.where(context, old, found)
-    parts = await asyncio.to_thread(split, found, where)
-    place = {piece.key: part for part, inside in parts.items() for piece in inside}
-    for piece in found:
-        part = place[piece.key]
-        if not piece.hook and where.get(piece.key, part) != part:
+        known_parts, work.moved_items = await part_placement.find_parts(
+            context, old, pieces_of_text
+        )
+    parts = await asyncio.to_thread(assign_parts, pieces_of_text, known_parts)
+    part_of_key = {piece.key: part for part, part_pieces in parts.items() for piece in part_pieces}
+    for piece in pieces_of_text:
+        part = part_of_key[piece.key]
+        if not piece.hook and known_parts.get(piece.key, part) != part:
             release = Release(part_name(plan.release, part), plan.namespace)
             work.moving += [(item, release) for item in definitions.documents(piece.text)]
-    work.moved += [item for item, _ in work.moving]
-    for part, inside in parts.items():
+    work.moved_items += [item for item, _ in work.moving]
+    for part, part_pieces in parts.items():
         work.parts[part] = chart_builder.generated(
-            plan, work.workdir / f"part-{part}", Content(joined(inside))
+            plan, work.workdir / f"part-{part}", Content(join_pieces(part_pieces))
         )
 
 
-async def _shared(context: ReleaseContext, work: ReleaseWork) -> list[dict[str, Any]]:
+async def _shared_definitions(context: ReleaseContext, work: ReleaseWork) -> list[dict[str, Any]]:
     """The definitions of the chart's `crds` folders, which helm installs once and never
     upgrades.
     """
@@ -245,18 +255,22 @@ async def apply(context: ReleaseContext, work: ReleaseWork, upgrade: Upgrade) ->
     """
     plan, kube = work.plan, context.kube
     release = Release(plan.release, plan.namespace)
-    takes = bool(work.options.helm and work.options.helm.take_ownership)
-    if work.first or work.shared:
+    takes_ownership = bool(work.options.helm and work.options.helm.take_ownership)
+    if work.first_definitions or work.shared:
         failpoint("before-definitions")
-        await crds.first(kube, release, work.first, takes=takes, claim=work.claim)
-        await crds.first(kube, release, work.shared, takes=False, shared=True)
+        await crds.apply_definitions(
+            kube, release, work.first_definitions, takes_ownership=takes_ownership, claim=work.claim
+        )
+        await crds.apply_definitions(
+            kube, release, work.shared, takes_ownership=False, is_shared=True
+        )
         failpoint("after-definitions")
     await handover.begin(kube, work.moving)
     revisions: list[Revision] = []
     for part, prepared in work.parts.items():
         change = _change(part, len(work.parts))
         revisions.append(
-            await _one(
+            await _upgrade_part(
                 context,
                 work,
                 Release(part_name(plan.release, part), plan.namespace),
@@ -267,19 +281,19 @@ async def apply(context: ReleaseContext, work: ReleaseWork, upgrade: Upgrade) ->
         )
         failpoint("after-part")
     for part in sorted(set(work.old) - set(work.parts), reverse=True):
-        await _drop(context, work, part, upgrade)
-    await handover.end(kube, work.moved, plan.namespace)
+        await _drop_part(context, work, part, upgrade)
+    await handover.end(kube, work.moved_items, plan.namespace)
     if len(work.parts) > 1:
         manifests = [revision.manifest for revision in revisions]
-        await part_placement.ready(
+        await part_placement.wait_until_ready(
             kube, work.options.helm or HelmOptions(), plan.namespace, manifests
         )
-    named = [Release(part_name(plan.release, part), plan.namespace) for part in work.parts]
+    part_releases = [Release(part_name(plan.release, part), plan.namespace) for part in work.parts]
     return ApplyResult(
         revisions[0].number,
         [
-            (one, restored(r.manifest, work, plan.namespace))
-            for one, r in zip(named, revisions, strict=True)
+            (release_of_part, restore_stated(revision.manifest, work, plan.namespace))
+            for release_of_part, revision in zip(part_releases, revisions, strict=True)
         ],
     )
 
@@ -298,7 +312,7 @@ def _change(part: int, parts: int) -> FlagChange:
     return change
 
 
-async def _one(
+async def _upgrade_part(
     context: ReleaseContext,
     work: ReleaseWork,
     release: Release,
@@ -309,35 +323,41 @@ async def _one(
     """One release; a chart that needs definitions of its own stops helm once, before anything is
     touched.
     """
-    out = work.workdir / chart_builder.DEFINITIONS
-    takes = bool(work.options.helm and work.options.helm.take_ownership)
+    out_file = work.workdir / chart_builder.DEFINITIONS
+    takes_ownership = bool(work.options.helm and work.options.helm.take_ownership)
 
     async def run() -> Revision:
         return await upgrade(release, prepared, change)
 
     while True:
         try:
-            return await (crds.patiently(run) if work.first else run())
+            return await (crds.retry_unserved(run) if work.first_definitions else run())
         except RecordTooLarge as why:
-            raise await _measured(context, work, prepared, why) from why
+            raise await _measure_record(context, work, prepared, why) from why
         except ToolFailed as why:
             if decode_errors.is_undecodable(why):
-                raise await decode_errors.undecodable(context, work, prepared, why) from why
-            if not out.exists() and not (
+                raise await decode_errors.locate_mistake(context, work, prepared, why) from why
+            if not out_file.exists() and not (
                 crds.is_unserved(why) and chart_builder.unsettle(work.workdir)
             ):
                 raise
-        if out.exists():
-            found = json.loads(out.read_bytes())
-            out.unlink()
-            await crds.first(context.kube, release, found, takes=takes, claim=work.claim)
+        if out_file.exists():
+            definitions_out = json.loads(out_file.read_bytes())
+            out_file.unlink()
+            await crds.apply_definitions(
+                context.kube,
+                release,
+                definitions_out,
+                takes_ownership=takes_ownership,
+                claim=work.claim,
+            )
             chart_builder.settle(
-                work.workdir, [definitions.digest(definition) for definition in found]
+                work.workdir, [definitions.digest(definition) for definition in definitions_out]
             )
             failpoint("after-definitions")
 
 
-async def _measured(
+async def _measure_record(
     context: ReleaseContext, work: ReleaseWork, prepared: Prepared, why: RecordTooLarge
 ) -> FleetError:
     """With the numbers, which only a rendering tells."""
@@ -345,16 +365,18 @@ async def _measured(
         return why
     plan = work.plan
     try:
-        text = await decode_errors.rendered(context, work, prepared)
+        text = await decode_errors.render_text(context, work, prepared)
         await asyncio.to_thread(
             refuse_too_large, text, plan.release, recorded(plan.files, plan.chart, plan.values)
         )
-    except FleetError as said:
-        return said
+    except FleetError as size_error:
+        return size_error
     return why
 
 
-async def _drop(context: ReleaseContext, work: ReleaseWork, part: int, upgrade: Upgrade) -> None:
+async def _drop_part(
+    context: ReleaseContext, work: ReleaseWork, part: int, upgrade: Upgrade
+) -> None:
     """A part that is not needed any more: first it lets go of everything, because an uninstall
     would not see what was handed over.
     """
@@ -365,15 +387,18 @@ async def _drop(context: ReleaseContext, work: ReleaseWork, part: int, upgrade: 
     failpoint("after-part")
 
 
-def restored(manifest: str, work: ReleaseWork, namespace: str) -> str:
+def restore_stated(manifest: str, work: ReleaseWork, namespace: str) -> str:
     """helm's manifest as Git states it: what is kept and compared is never a live value."""
-    left = work.workdir / chart_builder.BEFORE
-    before = [*work.before, *(json.loads(left.read_bytes()) if left.exists() else [])]
-    if not before:
+    before_file = work.workdir / chart_builder.BEFORE
+    stated_documents = [
+        *work.before,
+        *(json.loads(before_file.read_bytes()) if before_file.exists() else []),
+    ]
+    if not stated_documents:
         return manifest
-    wanted = {key_of(document, namespace): document for document in before}
-    found = [
-        wanted.get(key_of(item, namespace), item)
+    stated_by_key = {key_of(document, namespace): document for document in stated_documents}
+    documents_as_stated = [
+        stated_by_key.get(key_of(item, namespace), item)
         for item in definitions.documents(manifest.encode())
     ]
-    return "---\n".join(dump(item) for item in found)
+    return "---\n".join(dump(item) for item in documents_as_stated)

@@ -32,7 +32,7 @@ from ..kube.errors import RefusedByForm
 
 _APPLY = {"content-type": "application/apply-patch+yaml"}
 _AT_ONCE = 8
-_MOST_ASKED, _MOST_KEPT, _MOST_TEXT = 300, 20, 300
+_MOST_DRY_RUNS, _MOST_RECORDED, _MOST_TEXT = 300, 20, 300
 # What the API server says of a body that it cannot read in any way: the fallback cannot help.
 _UNREADABLE = ("cannot be handled as a", "json: cannot unmarshal")
 
@@ -41,65 +41,70 @@ async def upgrade(
     run: Callable[[UpgradeFlags], Awaitable[Revision]],
     release: Release,
     flags: UpgradeFlags,
-    known: bool,
-    note: Callable[[list[str]], None],
+    is_client_side: bool,
+    record_refusals: Callable[[list[str]], None],
 ) -> Revision:
     """`run` server-side, or client-side where that is refused by form. `known`: the release is
     applied client-side already. `note` writes down what was refused, before the second run. Raises
     what `run` raises, of two refusals the one that names the field.
     """
-    if known:
+    if is_client_side:
         return await run(replace(flags, server_side=False))
     try:
         return await run(flags)
     except HelmFailed as why:
         if not is_refused_by_form(why.said):
             raise
-        first = why
-    found = [str(one)[:_MOST_TEXT] for one in refusals(first.said)]
-    event("the release is applied client-side", release=release, objects=len(found), first=found[0])
-    note(found[:_MOST_KEPT])
+        server_side_error = why
+    messages = [str(refusal)[:_MOST_TEXT] for refusal in refusals(server_side_error.said)]
+    event(
+        "the release is applied client-side",
+        release=release,
+        objects=len(messages),
+        first=messages[0],
+    )
+    record_refusals(messages[:_MOST_RECORDED])
     try:
         return await run(replace(flags, server_side=False))
     except HelmFailed as why:
         if any(words in why.said for words in _UNREADABLE):
-            raise first from why
+            raise server_side_error from why
         raise
 
 
-async def refused(kube: Kube, objects: Iterable[dict[str, Any]], namespace: str) -> list[str]:
+async def find_refused(kube: Kube, objects: Iterable[dict[str, Any]], namespace: str) -> list[str]:
     """Which of `objects` server-side apply refuses by form, and for which fields: by dry runs, so
     that nothing changes. Objects beyond the first 300 are not asked for. Raises ClusterUnreachable.
     """
     slots = asyncio.Semaphore(_AT_ONCE)
 
-    async def ask(item: dict[str, Any]) -> str:
+    async def ask_one(item: dict[str, Any]) -> str:
         async with slots:
-            return await _refusal(kube, item, namespace)
+            return await _refusal_of(kube, item, namespace)
 
-    found = await asyncio.gather(*(ask(item) for item in list(objects)[:_MOST_ASKED]))
-    return [text[:_MOST_TEXT] for text in found if text][:_MOST_KEPT]
+    messages = await asyncio.gather(*(ask_one(item) for item in list(objects)[:_MOST_DRY_RUNS]))
+    return [text[:_MOST_TEXT] for text in messages if text][:_MOST_RECORDED]
 
 
-async def still_refused(
-    kube: Kube, known: tuple[str, ...], manifests: Iterable[tuple[Release, str]]
+async def find_still_refused(
+    kube: Kube, recorded: tuple[str, ...], manifests: Iterable[tuple[Release, str]]
 ) -> tuple[str, ...]:
     """What server-side apply refuses of releases that were applied client-side (`known`); empty:
     the next upgrade is server-side again.
     """
-    if not known:
+    if not recorded:
         return ()
-    found: list[str] = []
+    messages: list[str] = []
     try:
         for release, text in manifests:
-            objects = await asyncio.to_thread(documents, text.encode())
-            found += await refused(kube, objects, release.namespace)
+            manifest_objects = await asyncio.to_thread(documents, text.encode())
+            messages += await find_refused(kube, manifest_objects, release.namespace)
     except FleetError:  # it stays as it is until the next upgrade
-        return known
-    return tuple(found[:_MOST_KEPT])
+        return recorded
+    return tuple(messages[:_MOST_RECORDED])
 
 
-async def _refusal(kube: Kube, item: dict[str, Any], namespace: str) -> str:
+async def _refusal_of(kube: Kube, item: dict[str, Any], namespace: str) -> str:
     _, kind, place, name = key_of(item, namespace)
     path = ""
     try:
@@ -120,8 +125,8 @@ async def _refusal(kube: Kube, item: dict[str, Any], namespace: str) -> str:
     return ""
 
 
-def warning(found: Iterable[str]) -> str:
+def warning(messages: Iterable[str]) -> str:
     """For the report: what server-side apply refuses."""
-    found = list(found)
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return f"applied client-side, because server-side apply refuses {found[0]}{more}"
+    messages = list(messages)
+    more = f" (and {len(messages) - 1} more)" if len(messages) > 1 else ""
+    return f"applied client-side, because server-side apply refuses {messages[0]}{more}"

@@ -26,25 +26,25 @@ def is_undecodable(why: ToolFailed) -> bool:
     return isinstance(why, HelmFailed) and "unable to decode" in why.said
 
 
-async def undecodable(
+async def locate_mistake(
     context: ReleaseContext, work: ReleaseWork, prepared: Prepared, why: ToolFailed
 ) -> FleetError:
     """The error with the object and the field; `why` itself where no object shows it."""
     try:
-        text = await rendered(context, work, prepared)
-        found = await asyncio.to_thread(mistakes, text)
+        text = await render_text(context, work, prepared)
+        mistakes_in_text = await asyncio.to_thread(find_mistakes, text)
     except FleetError:
         return why
-    if not found:
+    if not mistakes_in_text:
         return why
-    about, field = found[0]
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    subject, field = mistakes_in_text[0]
+    more = f" (and {len(mistakes_in_text) - 1} more)" if len(mistakes_in_text) > 1 else ""
     return UsageError(
-        f"{about}: {field}{more}", subject=about, next_step="Put the value in quotes."
+        f"{subject}: {field}{more}", subject=subject, next_step="Put the value in quotes."
     )
 
 
-async def rendered(context: ReleaseContext, work: ReleaseWork, prepared: Prepared) -> bytes:
+async def render_text(context: ReleaseContext, work: ReleaseWork, prepared: Prepared) -> bytes:
     """What helm was given. Raises FleetError; empty where there is no helm to render it."""
     content = prepared.chart / "manifests.yaml"
     if content.exists():
@@ -61,32 +61,32 @@ async def rendered(context: ReleaseContext, work: ReleaseWork, prepared: Prepare
     )
 
 
-def mistakes(text: bytes) -> list[tuple[str, str]]:
+def find_mistakes(text: bytes) -> list[tuple[str, str]]:
     """(object, what is wrong) for metadata of a wrong type. Raises InvalidFile."""
-    found = []
+    result = []
     for item in documents(text):
         meta = item.get("metadata")
         if not isinstance(meta, dict):
             continue
-        about = f"{item.get('kind')} {meta.get('name')}"
-        found += [
-            (about, f"metadata.{key} {_is(meta[key])}")
+        subject = f"{item.get('kind')} {meta.get('name')}"
+        result += [
+            (subject, f"metadata.{key} {_must_be_string(meta[key])}")
             for key in _TEXTS
             if not isinstance(meta.get(key, ""), str | None)
         ]
         for part in _MAPS:
             values = meta.get(part) or {}
             if not isinstance(values, dict):
-                found.append((about, f"metadata.{part} is {values!r} and must be a map"))
+                result.append((subject, f"metadata.{part} is {values!r} and must be a map"))
                 continue
-            found += [
-                (about, f"metadata.{part}.{key} {_is(value)}")
+            result += [
+                (subject, f"metadata.{part}.{key} {_must_be_string(value)}")
                 for key, value in values.items()
                 if not isinstance(value, str | None)
             ]
-    return found
+    return result
 
 
-def _is(value: Any) -> str:
-    shown = {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
-    return f"is {shown[:60]} and must be a string"
+def _must_be_string(value: Any) -> str:
+    text = {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
+    return f"is {text[:60]} and must be a string"

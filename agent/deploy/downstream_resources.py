@@ -44,13 +44,13 @@ class DownstreamCopy(msgspec.Struct, frozen=True):
         ]
 
 
-def opened(
-    uplink: Uplink, document: Desired, bundle: DesiredBundle, *, is_there: bool
+def open_copies(
+    uplink: Uplink, document: Desired, bundle: DesiredBundle, *, has_cluster: bool
 ) -> list[DownstreamCopy]:
     """What the manager has sealed for this bundle. Raises UsageError, RefusedError naming the
     object.
     """
-    if bundle.downstream and not is_there:
+    if bundle.downstream and not has_cluster:
         step = "Leave it out: whoever applies the directory brings the Secrets."
         raise UsageError(
             "downstreamResources are not written into a directory",
@@ -64,32 +64,36 @@ def opened(
             subject=f"bundle {bundle.name}",
             next_step=step,
         )
-    return [_opened(uplink, document, bundle, one) for one in bundle.downstream]
+    return [_open_copy(uplink, document, bundle, sealed) for sealed in bundle.downstream]
 
 
-def _opened(
-    uplink: Uplink, document: Desired, bundle: DesiredBundle, one: SealedObject
+def _open_copy(
+    uplink: Uplink, document: Desired, bundle: DesiredBundle, sealed: SealedObject
 ) -> DownstreamCopy:
-    shown = f"{one.kind} {one.name}"
-    if one.problem or one.kind not in _PLURALS:
-        step = f"Make it there: `fleetctl apply -f` with {shown} in workspace {document.workspace}."
+    subject = f"{sealed.kind} {sealed.name}"
+    if sealed.problem or sealed.kind not in _PLURALS:
+        step = (
+            f"Make it there: `fleetctl apply -f` with {subject} in workspace {document.workspace}."
+        )
         raise UsageError(
-            f"downstreamResources: {shown} {one.problem or 'cannot be copied'}",
-            subject=shown,
+            f"downstreamResources: {subject} {sealed.problem or 'cannot be copied'}",
+            subject=subject,
             next_step=step,
         )
-    context = context_of(document.cluster_id, bundle.name, bundle.generation, one.kind, one.name)
+    context = context_of(
+        document.cluster_id, bundle.name, bundle.generation, sealed.kind, sealed.name
+    )
     try:
         return DownstreamCopy(
-            one.kind,
-            one.name,
-            msgspec.json.decode(uplink.unsealed(context, one.sealed), type=Content),
+            sealed.kind,
+            sealed.name,
+            msgspec.json.decode(uplink.unsealed(context, sealed.sealed), type=Content),
         )
     except (FleetError, msgspec.DecodeError) as why:
-        said = why.summary if isinstance(why, FleetError) else "its content is none"
+        reason = why.summary if isinstance(why, FleetError) else "its content is none"
         raise RefusedError(
-            f"downstreamResources: {shown} cannot be opened: {said}",
-            subject=shown,
+            f"downstreamResources: {subject} cannot be opened: {reason}",
+            subject=subject,
             next_step="Look at the manager.",
         ) from why
 
@@ -109,23 +113,25 @@ async def write(
     """Those of a bundle in `leaving`, which is to be removed, are taken over. Raises Conflict for
     an object that is not this bundle's, before any is written; ToolFailed where rights lack.
     """
-    found = [(copy, await _get(kube, f"{copy.kind}/{namespace}/{copy.name}")) for copy in copies]
-    for copy, there in found:
-        if there is not None and not any(_is_ours(there, one) for one in (bundle, *leaving)):
-            shown = f"{copy.kind} {namespace}/{copy.name}"
+    copies_and_live = [
+        (copy, await _read_live(kube, f"{copy.kind}/{namespace}/{copy.name}")) for copy in copies
+    ]
+    for copy, live in copies_and_live:
+        if live is not None and not any(_is_copy_of(live, name) for name in (bundle, *leaving)):
+            subject = f"{copy.kind} {namespace}/{copy.name}"
             step = (
                 f"Rename one of them, or delete it (kubectl delete {copy.kind.lower()} {copy.name}"
                 f" -n {namespace})."
             )
             raise Conflict(
-                f"downstreamResources: {shown} exists and is not this bundle's copy",
-                subject=shown,
+                f"downstreamResources: {subject} exists and is not this bundle's copy",
+                subject=subject,
                 next_step=step,
             )
-    for copy, there in found:
+    for copy, live in copies_and_live:
         path = _path(f"{copy.kind}/{namespace}/{copy.name}")
         document = _document(copy, bundle, namespace)
-        if there is not None and there.get("type", "") != document.get("type", ""):
+        if live is not None and live.get("type", "") != document.get("type", ""):
             await kube.call("DELETE", path)  # Kubernetes changes no Secret's type
         await kube.call(
             "PATCH",
@@ -150,11 +156,11 @@ def _document(copy: DownstreamCopy, bundle: BundleName, namespace: str) -> dict[
     return {**head, "data": texts, **({"binaryData": binary} if binary else {})}
 
 
-async def drop(kube: Kube, bundle: BundleName, gone: Iterable[str]) -> None:
+async def drop(kube: Kube, bundle: BundleName, places: Iterable[str]) -> None:
     """Delete copies by their place, where they still are this bundle's."""
-    for place in gone:
-        found = await _get(kube, place)
-        if found is not None and _is_ours(found, bundle):
+    for place in places:
+        live = await _read_live(kube, place)
+        if live is not None and _is_copy_of(live, bundle):
             try:
                 await kube.call("DELETE", _path(place))
             except NotFound:
@@ -165,7 +171,7 @@ async def find(kube: Kube, bundle: BundleName, namespace: str) -> list[str]:
     """The places of a bundle's copies by their mark, for a journal that was lost; none where the
     rights do not reach.
     """
-    found: list[str] = []
+    places: list[str] = []
     for kind, plural in _PLURALS.items():
         try:
             answer = await kube.call(
@@ -173,17 +179,17 @@ async def find(kube: Kube, bundle: BundleName, namespace: str) -> list[str]:
             )
         except Forbidden:
             continue
-        found += [
+        places += [
             f"{kind}/{namespace}/{item['metadata']['name']}" for item in answer.get("items") or []
         ]
-    return found
+    return places
 
 
-def _is_ours(found: dict[str, Any], bundle: BundleName) -> bool:
-    return ((found.get("metadata") or {}).get("labels") or {}).get(MARK) == bundle
+def _is_copy_of(live: dict[str, Any], bundle: BundleName) -> bool:
+    return ((live.get("metadata") or {}).get("labels") or {}).get(MARK) == bundle
 
 
-async def _get(kube: Kube, place: str) -> dict[str, Any] | None:
+async def _read_live(kube: Kube, place: str) -> dict[str, Any] | None:
     try:
         return await kube.call("GET", _path(place))
     except NotFound:

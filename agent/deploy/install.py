@@ -46,8 +46,8 @@ async def archive(context: ReleaseContext, bundle: DesiredBundle) -> Path:
     return path
 
 
-async def planned(
-    context: ReleaseContext, document: Desired, bundle: DesiredBundle, read: list[dict[str, Any]]
+async def render_plan(
+    context: ReleaseContext, document: Desired, bundle: DesiredBundle, values: list[dict[str, Any]]
 ) -> RenderPlan:
     """What to run for the bundle. Raises UsageError, InvalidFile, WorkLimit."""
     path = await archive(context, bundle)
@@ -59,14 +59,14 @@ async def planned(
         values=document.values,
     )
     return await context.sandbox.plan(
-        path, bundle.options, facts, bundle=bundle.name, values_from=read
+        path, bundle.options, facts, bundle=bundle.name, values_from=values
     )
 
 
 async def values_from(
     context: ReleaseContext,
     bundle: DesiredBundle,
-    copied: Sequence[downstream_resources.DownstreamCopy] = (),
+    copies: Sequence[downstream_resources.DownstreamCopy] = (),
 ) -> list[dict[str, Any]]:
     """What `helm.valuesFrom` names, read on this cluster now with the bundle's rights. Raises
     UsageError for what is not there.
@@ -74,7 +74,9 @@ async def values_from(
     if not values.references(bundle.options):
         return []
     namespace = release_of(bundle.options, bundle.name)[1]
-    return await values.read(await context.kube_of(bundle), bundle.options, namespace, copied)
+    return await values.read_values(
+        await context.kube_of(bundle), bundle.options, namespace, copies
+    )
 
 
 async def install(context: ReleaseContext, document: Desired, bundle: DesiredBundle) -> None:
@@ -82,43 +84,47 @@ async def install(context: ReleaseContext, document: Desired, bundle: DesiredBun
     the journal says what was begun.
     """
     context = await context.acting_for(bundle.options.service_account)
-    copied = downstream_resources.opened(
-        context.uplink, document, bundle, is_there=context.kube.is_there
+    copies = downstream_resources.open_copies(
+        context.uplink, document, bundle, has_cluster=context.kube.is_there
     )
-    read = await values_from(context, bundle, copied)
-    with values.kept_out_of_errors([*read, *(copy.values() for copy in copied)]):
-        await _install(context, document, bundle, read, copied)
+    cluster_values = await values_from(context, bundle, copies)
+    with values.hide_in_errors([*cluster_values, *(copy.values() for copy in copies)]):
+        await _install(context, document, bundle, cluster_values, copies)
 
 
 async def _install(
     context: ReleaseContext,
     document: Desired,
     bundle: DesiredBundle,
-    read: list[dict[str, Any]],
-    copied: list[downstream_resources.DownstreamCopy],
+    cluster_values: list[dict[str, Any]],
+    copies: list[downstream_resources.DownstreamCopy],
 ) -> None:
-    made = await planned(context, document, bundle, read)
+    plan = await render_plan(context, document, bundle, cluster_values)
     workdir = context.state_dir / "work" / bundle.name
     old = context.journal.entries.get(bundle.name)
-    release = Release(made.release, made.namespace)
+    release = Release(plan.release, plan.namespace)
     leaving = {tombstone.name for tombstone in document.tombstones}
-    _refuse_taken(context, bundle, release, leaving)
+    _refuse_conflict(context, bundle, release, leaving)
     if old and old.removing:
-        await remove.settle(context, old)
+        await remove.finish_removal(context, old)
     try:
         failpoint("before-prepare")
         work = await apply.shape(
-            context, made, bundle.name, bundle.options, old or _before(context, release, leaving)
+            context, plan, bundle.name, bundle.options, old or _before(context, release, leaving)
         )
         work.claim = _claim(context, document, bundle, release)
         failpoint("after-prepare")
-        kept, had = (
-            downstream_resources.places(copied, release.namespace),
+        copy_places, old_copies = (
+            downstream_resources.places(copies, release.namespace),
             old.copies if old else (),
         )
         entry = _entry(bundle, document, old, release)
-        begun = {"began": True, "parts": work.all, "copies": tuple(dict.fromkeys((*had, *kept)))}
-        context.journal.put(msgspec.structs.replace(entry, **begun))
+        begin_fields = {
+            "began": True,
+            "parts": work.possible_parts,
+            "copies": tuple(dict.fromkeys((*old_copies, *copy_places))),
+        }
+        context.journal.put(msgspec.structs.replace(entry, **begin_fields))
         failpoint("before-namespace")
         if context.kube.is_there:
             await namespaces.prepare(
@@ -126,18 +132,18 @@ async def _install(
             )
         failpoint("after-namespace")
         await downstream_resources.write(
-            context.kube, bundle.name, release.namespace, copied, leaving
+            context.kube, bundle.name, release.namespace, copies, leaving
         )
         failpoint("copies-written")
-        before = await remove.stated(context, old, release)
-        in_use = await kept_namespaces.begin(context, document, old, release)
+        before = await remove.applied_refs(context, old, release)
+        namespaces_in_use = await kept_namespaces.begin(context, document, old, release)
         failpoint("before-helm")
         applied = await apply.apply(
             context, work, partial(_upgrade, context, bundle, document, old)
         )
         failpoint("after-helm")
-        if in_use:
-            await kept_namespaces.end(context, in_use, applied.manifest, release)
+        if namespaces_in_use:
+            await kept_namespaces.end(context, namespaces_in_use, applied.manifest, release)
         for number, (part, manifest) in enumerate(applied.manifests):
             await asyncio.to_thread(
                 context.last_applied.keep,
@@ -149,27 +155,31 @@ async def _install(
             )
         failpoint("objects-kept")
         await remove.sweep_moved(context, release, before, applied.manifest)
-        known = context.journal.entries[bundle.name].client_side
-        client_side = await client_side_apply.still_refused(context.kube, known, applied.manifests)
-        if context.repair.left(bundle.name):
+        client_side_before = context.journal.entries[bundle.name].client_side
+        client_side = await client_side_apply.find_still_refused(
+            context.kube, client_side_before, applied.manifests
+        )
+        if context.repair.leftovers(bundle.name):
             await context.repair.sweep(context.kube, bundle.name, release, applied.manifest)
-        await downstream_resources.drop(context.kube, bundle.name, set(had) - set(kept))
+        await downstream_resources.drop(
+            context.kube, bundle.name, set(old_copies) - set(copy_places)
+        )
         failpoint("copies-dropped")
-        done = {
+        done_fields = {
             "began": False,
             "removing": False,
-            "copies": kept,
+            "copies": copy_places,
             "client_side": client_side,
-            "values_digest": values.fingerprint(context.state_dir, read),
+            "values_digest": values.fingerprint(context.state_dir, cluster_values),
             "applied": bundle.generation,
             "revision": applied.revision,
-            "parts": work.new,
+            "parts": work.new_parts,
             "corrected": bundle.correction,
             "error": "",
             "code": "",
             "failures": 0,
         }
-        context.journal.put(msgspec.structs.replace(entry, **done))
+        context.journal.put(msgspec.structs.replace(entry, **done_fields))
         failpoint("after-journal")
     finally:
         await asyncio.to_thread(shutil.rmtree, workdir, ignore_errors=True)
@@ -193,27 +203,27 @@ async def _upgrade(
     if context.kube.is_there and old is not None and old.began and not old.parts:
         # A helm may have been cut off. None of ours is alive: this agent starts one at a time for a
         # release, and those of an agent before it are dead (agent/release/helm_lock.py).
-        done = await _settled(context, release, bundle, flags.labels)
-        if done is not None:
-            return done
+        finished = await _settle_cut_off_run(context, release, bundle, flags.labels)
+        if finished is not None:
+            return finished
     deadline = context.seconds + flags.longest
 
-    run = _runner(context, bundle, release, prepared, deadline)
+    run_helm = _runner(context, bundle, release, prepared, deadline)
 
-    async def taking() -> Revision:
+    async def upgrade_with_ownership() -> Revision:
         if not context.kube.is_there:
-            return await run(flags)
+            return await run_helm(flags)
         claim = _claim(context, document, bundle, release)
         return await ownership.upgrade(
-            run, context.kube, flags, claim, is_new=old is None or not old.applied
+            run_helm, context.kube, flags, claim, is_first_apply=old is None or not old.applied
         )
 
     drift = bundle.options.correct_drift or CorrectDrift()
     correcting = bool(drift.enabled and old and old.applied >= bundle.generation and not old.began)
     force = flags.force or (correcting and bool(drift.force))
-    keeps = bool(drift.keep_fail_history) or not correcting
-    return await immutable.carried_out(
-        context.kube, release, taking, force=force, keep_failed=keeps
+    keeps_failed = bool(drift.keep_fail_history) or not correcting
+    return await immutable.run_and_recreate(
+        context.kube, release, upgrade_with_ownership, force=force, keep_failed=keeps_failed
     )
 
 
@@ -228,7 +238,7 @@ def _runner(
     without that.
     """
 
-    async def once(flags: UpgradeFlags) -> Revision:
+    async def run_once(flags: UpgradeFlags) -> Revision:
         try:
             return await context.helm.upgrade(
                 release, prepared.chart, prepared.values, flags, deadline=deadline
@@ -239,9 +249,9 @@ def _runner(
                 release, prepared.chart, prepared.values, flags, deadline=deadline
             )
 
-    async def repaired(flags: UpgradeFlags) -> Revision:
+    async def run_repaired(flags: UpgradeFlags) -> Revision:
         try:
-            return await once(flags)
+            return await run_once(flags)
         except NoKind:
             if not context.kube.is_there or not await removed_apis.repair(context.kube, release):
                 raise
@@ -250,20 +260,20 @@ def _runner(
                 context.kube, release
             ):
                 raise
-        return await once(flags)
+        return await run_once(flags)
 
-    def note(found: list[str]) -> None:
+    def note(refusals: list[str]) -> None:
         entry = context.journal.entries[bundle.name]
-        context.journal.put(msgspec.structs.replace(entry, client_side=tuple(found)))
+        context.journal.put(msgspec.structs.replace(entry, client_side=tuple(refusals)))
 
     async def run(flags: UpgradeFlags) -> Revision:
-        known = bool(context.journal.entries[bundle.name].client_side)
-        return await client_side_apply.upgrade(repaired, release, flags, known, note)
+        is_client_side = bool(context.journal.entries[bundle.name].client_side)
+        return await client_side_apply.upgrade(run_repaired, release, flags, is_client_side, note)
 
     return run
 
 
-async def _settled(
+async def _settle_cut_off_run(
     context: ReleaseContext, release: Release, bundle: DesiredBundle, labels: Mapping[str, str]
 ) -> Revision | None:
     """Put right what a cut-off helm has left. The revision when it had ended well and only this
@@ -277,11 +287,11 @@ async def _settled(
         or (bundle.options.helm and bundle.options.helm.values_from)
     ):
         return None
-    wanted = (
+    expected = (
         (int(labels["fleetctl-epoch"]), int(labels["fleetctl-generation"])),
         labels["fleetctl-digest"],
     )
-    if (records[0].order, records[0].digest) != wanted:
+    if (records[0].order, records[0].digest) != expected:
         return None
     text = await context.helm.manifest(release, deadline=context.seconds)
     return Revision(records[0].version, DEPLOYED, "", text.decode())
@@ -323,14 +333,14 @@ def _claim(
     context: ReleaseContext, document: Desired, bundle: DesiredBundle, release: Release
 ) -> OwnershipClaim:
     """Of two bundles that name one release, the one before has it."""
-    held = remove.holders(context) | remove.holders(context, but=bundle.name)
+    all_holders = remove.holders(context) | remove.holders(context, but=bundle.name)
     leaving = {tombstone.name for tombstone in document.tombstones}
     return OwnershipClaim(
         bundle.name,
         release,
-        held,
+        all_holders,
         leaving,
-        asked=bool(bundle.options.helm and bundle.options.helm.take_ownership),
+        may_take=bool(bundle.options.helm and bundle.options.helm.take_ownership),
     )
 
 
@@ -359,10 +369,16 @@ def _entry(bundle: DesiredBundle, document: Desired, old: Entry | None, release:
 
 def _former(old: Entry | None, release: Release) -> tuple[tuple[str, str], ...]:
     """The releases that the bundle had before and has not any more; parts of them too."""
-    had = remove.former_of(old) if old else []
+    old_releases = remove.former_of(old) if old else []
     if old and old.release and (old.release, old.namespace) != (release.name, release.namespace):
-        had += releases_of(old)
-    return tuple(dict.fromkeys((one.name, one.namespace) for one in had if one != release))
+        old_releases += releases_of(old)
+    return tuple(
+        dict.fromkeys(
+            (former_release.name, former_release.namespace)
+            for former_release in old_releases
+            if former_release != release
+        )
+    )
 
 
 def _before(context: ReleaseContext, release: Release, leaving: set[BundleName]) -> Entry | None:
@@ -380,7 +396,7 @@ def _before(context: ReleaseContext, release: Release, leaving: set[BundleName])
     return entry
 
 
-def _refuse_taken(
+def _refuse_conflict(
     context: ReleaseContext, bundle: DesiredBundle, release: Release, leaving: set[BundleName]
 ) -> None:
     """Two bundles that claim one release: the first keeps it, unless it is to be removed. Raises

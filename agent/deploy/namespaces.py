@@ -45,23 +45,23 @@ def manager(bundle: BundleName) -> str:
 
 
 async def prepare(
-    kube: Kube, bundle: BundleName, namespace: str, options: Options, eyes: Kube | None = None
+    kube: Kube, bundle: BundleName, namespace: str, options: Options, reader: Kube | None = None
 ) -> None:
     """The namespace is there and carries what `options` state. `eyes` looks whether it is there,
     which an account of one namespace may not; made and labelled it is with the bundle's rights.
     Raises NotFound when it may not be made and is missing, Forbidden.
     """
-    marks = {
-        "labels": _granted(bundle, options.namespace_labels or {}),
+    all_metadata = {
+        "labels": _allowed_labels(bundle, options.namespace_labels or {}),
         "annotations": options.namespace_annotations or {},
     }
-    stated = {key: value for key, value in marks.items() if value}
-    found = await get(eyes or kube, namespace)
-    if found is not None and found["metadata"].get("deletionTimestamp"):
-        summary = f"namespace {namespace} is being deleted and {why_it_stays(found)}"
+    metadata = {key: value for key, value in all_metadata.items() if value}
+    namespace_object = await get(reader or kube, namespace)
+    if namespace_object is not None and namespace_object["metadata"].get("deletionTimestamp"):
+        summary = f"namespace {namespace} is being deleted and {why_it_stays(namespace_object)}"
         step = f"Wait, or clear what holds it (kubectl get namespace {namespace} -o yaml)."
         raise Terminating(summary, subject=f"namespace {namespace}", next_step=step)
-    if found is None and options.create_namespace is False:
+    if namespace_object is None and options.create_namespace is False:
         step = (
             "Create it, or leave out createNamespace: false (kubectl create namespace"
             f" {namespace})."
@@ -71,22 +71,22 @@ async def prepare(
             subject=f"namespace {namespace}",
             next_step=step,
         )
-    if found is None:
+    if namespace_object is None:
         await _create(kube, namespace)
-    if stated or (found is not None and _is_ours(found, bundle)):
-        await _apply(kube, bundle, namespace, stated)
+    if metadata or (namespace_object is not None and _has_labels_of(namespace_object, bundle)):
+        await _apply(kube, bundle, namespace, metadata)
 
 
-def _granted(bundle: BundleName, labels: dict[str, str]) -> dict[str, str]:
+def _allowed_labels(bundle: BundleName, labels: dict[str, str]) -> dict[str, str]:
     """Without those that would loosen the cluster's pod security, unless whoever runs the agent
     allows it (as Fleet's Policy does).
     """
     if config.allows_pod_security_labels():
         return labels
-    left_out = sorted(key for key in labels if key.startswith(_POD_SECURITY))
-    if left_out:
-        event("pod security labels are left out", bundle=bundle, labels=", ".join(left_out))
-    return {key: value for key, value in labels.items() if key not in left_out}
+    removed_keys = sorted(key for key in labels if key.startswith(_POD_SECURITY))
+    if removed_keys:
+        event("pod security labels are left out", bundle=bundle, labels=", ".join(removed_keys))
+    return {key: value for key, value in labels.items() if key not in removed_keys}
 
 
 def is_created_here(meta: Mapping[str, Any]) -> bool:
@@ -94,17 +94,17 @@ def is_created_here(meta: Mapping[str, Any]) -> bool:
     it, or does so later.
     """
     entries = [
-        part
-        for part in meta.get("managedFields") or []
-        if isinstance(part, dict) and not part.get("subresource")
+        entry
+        for entry in meta.get("managedFields") or []
+        if isinstance(entry, dict) and not entry.get("subresource")
     ]
-    creators = {str(part.get("manager", "")) for part in entries if _creates(part)}
+    creators = {str(entry.get("manager", "")) for entry in entries if _creates(entry)}
     if creators:
         return creators == {AGENT}
     # Earlier agents applied a Namespace with labels: then nobody owns the label that the API server
     # adds.
     return bool(entries) and all(
-        str(part.get("manager", "")).startswith("fleetctl-") for part in entries
+        str(entry.get("manager", "")).startswith("fleetctl-") for entry in entries
     )
 
 
@@ -128,63 +128,74 @@ def users(
     entries: Iterable[Entry], document: Desired | None, bundle: BundleName, namespace: str
 ) -> list[BundleName]:
     """The other bundles that have a release in the namespace, or are to have one."""
-    found = {
+    bundles = {
         e.bundle
         for e in entries
         if e.release and (e.namespace == namespace or namespace in {where for _, where in e.former})
     }
-    for wanted in document.bundles if document else []:
+    for bundle_spec in document.bundles if document else []:
         with contextlib.suppress(UsageError):
-            if release_of(wanted.options, wanted.name)[1] == namespace:
-                found.add(wanted.name)
-    return sorted(found - {bundle})
+            if release_of(bundle_spec.options, bundle_spec.name)[1] == namespace:
+                bundles.add(bundle_spec.name)
+    return sorted(bundles - {bundle})
 
 
 async def leave(
-    kube: Kube, entry: Entry, used: Collection[BundleName], eyes: Kube | None = None
+    kube: Kube, entry: Entry, other_bundles: Collection[BundleName], reader: Kube | None = None
 ) -> bool:
     """After the release has gone: take back the bundle's labels, or delete the namespace where the
     options said so and nobody else is there; whether it was deleted. `used`: the other bundles
     there; `eyes` looks.
     """
     if entry.delete_namespace and not is_protected(entry.namespace):
-        left = [f"bundle {name}" for name in used]
-        left = left or [f"release {name}" for name in await others(eyes or kube, entry.namespace)]
-        if not left:
+        users = [f"bundle {name}" for name in other_bundles]
+        users = users or [
+            f"release {name}" for name in await list_other_releases(reader or kube, entry.namespace)
+        ]
+        if not users:
             await _delete(kube, entry.namespace)
             return True
-        event("the namespace stays", namespace=entry.namespace, used_by=", ".join(left[:3]))
-    found = await get(eyes or kube, entry.namespace)
-    if found is not None and _is_ours(found, entry.bundle):
+        event("the namespace stays", namespace=entry.namespace, used_by=", ".join(users[:3]))
+    namespace_object = await get(reader or kube, entry.namespace)
+    if namespace_object is not None and _has_labels_of(namespace_object, entry.bundle):
         await _apply(kube, entry.bundle, entry.namespace, {})
     return False
 
 
-def why_it_stays(found: dict[str, Any]) -> str:
+def why_it_stays(namespace_object: dict[str, Any]) -> str:
     """What the API server says of a namespace that is being deleted."""
-    told = [
+    messages = [
         c
-        for c in (found.get("status") or {}).get("conditions") or []
+        for c in (namespace_object.get("status") or {}).get("conditions") or []
         if c.get("status") == "True" and c.get("message")
     ]
     order = {"NamespaceFinalizersRemaining": 0, "NamespaceContentRemaining": 1}
-    told.sort(key=lambda c: order.get(str(c.get("type")), 2))
-    return f"does not go: {told[0]['message']}" if told else "is still there"
+    messages.sort(key=lambda c: order.get(str(c.get("type")), 2))
+    return f"does not go: {messages[0]['message']}" if messages else "is still there"
 
 
-async def others(kube: Kube, namespace: str, own: Collection[str] = ()) -> list[str]:
+async def list_other_releases(
+    kube: Kube, namespace: str, own_names: Collection[str] = ()
+) -> list[str]:
     """Releases of anybody in the namespace, without those of the names in `own`."""
-    found = await kube.call(
+    answer = await kube.call(
         "GET", in_namespace(namespace, "secrets", labelSelector="owner=helm"), headers=_META
     )
-    labels = [item["metadata"].get("labels") or {} for item in found.get("items") or []]
-    return sorted({str(known["name"]) for known in labels if known.get("name")} - set(own))
+    labels = [item["metadata"].get("labels") or {} for item in answer.get("items") or []]
+    return sorted(
+        {
+            str(labels_of_record["name"])
+            for labels_of_record in labels
+            if labels_of_record.get("name")
+        }
+        - set(own_names)
+    )
 
 
-def _is_ours(found: dict[str, Any], bundle: BundleName) -> bool:
+def _has_labels_of(namespace_object: dict[str, Any], bundle: BundleName) -> bool:
     return any(
-        part.get("manager") == manager(bundle)
-        for part in found.get("metadata", {}).get("managedFields") or []
+        entry.get("manager") == manager(bundle)
+        for entry in namespace_object.get("metadata", {}).get("managedFields") or []
     )
 
 
@@ -203,10 +214,12 @@ async def _create(kube: Kube, namespace: str) -> None:
             "POST", path, msgspec.json.encode(document), {"content-type": "application/json"}
         )
     except Forbidden as why:
-        who = kube.user or "the agent"
-        step = f"Create it (kubectl create namespace {namespace}), or let {who} create namespaces."
+        actor = kube.user or "the agent"
+        step = (
+            f"Create it (kubectl create namespace {namespace}), or let {actor} create namespaces."
+        )
         raise Forbidden(
-            f"namespace {namespace} does not exist, and {who} may not create it",
+            f"namespace {namespace} does not exist, and {actor} may not create it",
             subject=f"namespace {namespace}",
             next_step=step,
         ) from why

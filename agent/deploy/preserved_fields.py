@@ -17,8 +17,8 @@ from typing import Any
 from fleetctl.core.model.errors import NotFound, ToolFailed
 from fleetctl.tools.field_substitution import Substitute, key_of, lookup, projected, steps_of
 
-from ..drift.diff import MISSING, FieldChange, differences, stated
-from ..drift.field_owners import of_controllers
+from ..drift.diff import MISSING, FieldChange, desired_changes, differences
+from ..drift.field_owners import controller_pointers
 from ..drift.ignore_rules import Rules
 from ..kube.client import Kube
 
@@ -54,21 +54,24 @@ async def substitutes(
         with contextlib.suppress(NotFound, ToolFailed):
             await kube.path(api, kind)
 
-    async def one(item: dict[str, Any]) -> Substitute | None:
+    async def find_substitute(item: dict[str, Any]) -> Substitute | None:
         async with limit:
-            found = await live(kube, item, namespace)
-        return substitute_for(item, found, rules, namespace) if found else None
+            live_item = await read_live(kube, item, namespace)
+        return substitute_for(item, live_item, rules, namespace) if live_item else None
 
-    made = await asyncio.gather(*(one(item) for item in concerned))
-    return [substitute for substitute in made if substitute is not None]
+    found_substitutes = await asyncio.gather(*(find_substitute(item) for item in concerned))
+    return [substitute for substitute in found_substitutes if substitute is not None]
 
 
 def may_concern(item: dict[str, Any], rules: Rules, namespace: str) -> bool:
     """Whether somebody else may own a field of `item`."""
     if item.get("kind") not in _PLAIN:
         return True
-    placed = {**item, "metadata": {"namespace": namespace, **(item.get("metadata") or {})}}
-    return rules.passes_over(placed) or bool(rules.pointers(placed))
+    item_with_namespace = {
+        **item,
+        "metadata": {"namespace": namespace, **(item.get("metadata") or {})},
+    }
+    return rules.passes_over(item_with_namespace) or bool(rules.pointers(item_with_namespace))
 
 
 def substitute_for(
@@ -79,41 +82,45 @@ def substitute_for(
     """
     group, kind, place, name = key_of(item, namespace)
     pointers = (
-        [""] if rules.passes_over(live) else [*rules.pointers(live), *_controlled(item, live)]
+        [""]
+        if rules.passes_over(live)
+        else [*rules.pointers(live), *_controller_pointers(item, live)]
     )
     values: dict[str, Any] = {}
-    gone: list[str] = []
+    gone_pointers: list[str] = []
     for pointer in pointers:
         steps = steps_of(pointer)
-        (said, mine), (there, theirs) = lookup(item, steps), lookup(live, steps)
-        if there and (not said or _differ(mine, theirs)):
-            values[pointer] = theirs
-        elif said and not there:
-            gone.append(pointer)
-    if not (values or gone):
+        (is_stated, stated_value), (is_live, live_value) = lookup(item, steps), lookup(live, steps)
+        if is_live and (not is_stated or _differ(stated_value, live_value)):
+            values[pointer] = live_value
+        elif is_stated and not is_live:
+            gone_pointers.append(pointer)
+    if not (values or gone_pointers):
         return None
-    return Substitute(group=group, kind=kind, namespace=place, name=name, live=values, gone=gone)
+    return Substitute(
+        group=group, kind=kind, namespace=place, name=name, live=values, gone=gone_pointers
+    )
 
 
-def _controlled(item: dict[str, Any], live: dict[str, Any]) -> list[str]:
+def _controller_pointers(item: dict[str, Any], live: dict[str, Any]) -> list[str]:
     """Pointers of stated fields that a controller has set otherwise, and of replicas that an
     autoscaler has set though none were stated.
     """
-    found = stated(item, differences(item, live))
-    there, replicas = lookup(live, ["spec", "replicas"])
-    if there and not lookup(item, ["spec", "replicas"])[0]:
-        found.append(FieldChange("/spec/replicas", MISSING, replicas))
-    return sorted(of_controllers(live, found))
+    field_changes = desired_changes(item, differences(item, live))
+    is_live, replicas = lookup(live, ["spec", "replicas"])
+    if is_live and not lookup(item, ["spec", "replicas"])[0]:
+        field_changes.append(FieldChange("/spec/replicas", MISSING, replicas))
+    return sorted(controller_pointers(live, field_changes))
 
 
-def _differ(mine: Any, theirs: Any) -> bool:
+def _differ(stated_value: Any, live_value: Any) -> bool:
     """Whether what is stated has another value; what the live one holds beyond that does not
     count.
     """
-    return bool(differences({"": mine}, {"": projected(mine, theirs)}))
+    return bool(differences({"": stated_value}, {"": projected(stated_value, live_value)}))
 
 
-async def live(kube: Kube, item: dict[str, Any], namespace: str) -> dict[str, Any] | None:
+async def read_live(kube: Kube, item: dict[str, Any], namespace: str) -> dict[str, Any] | None:
     """The object as it is in the cluster, None when it is not there, or nobody may read it. Raises
     ClusterUnreachable.
     """

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 # how long the first look at what should be gone may take, and each later one
 PATIENCE = (10.0, 2.0)
-_SLOW = (0.05, 2.0)
-_GONE = "uninstalled"
+_PAUSES = (0.05, 2.0)
+_UNINSTALLED = "uninstalled"
 # helm.sh/helm/v4 `pkg/release/util/kind_sorter.go`, UninstallOrder: what is not named goes first.
 _ORDER = (  # noqa: SIM905 - as a list it would be a page
     "APIService ValidatingWebhookConfiguration MutatingWebhookConfiguration Ingress IngressClass"
@@ -71,8 +71,8 @@ async def remove(
     objects do not go within `patience` seconds; calling it again goes on from there.
     """
     entry = context.journal.entries.get(tombstone.name)
-    mine = [*releases_of(entry), *former_of(entry)] if entry else []
-    if entry is not None and mine:
+    releases = [*releases_of(entry), *former_of(entry)] if entry else []
+    if entry is not None and releases:
         # What a release record lists is deleted with the rights that wrote the record: who may
         # change it may not have ours.
         context = await context.acting_for(tombstone.service_account or entry.account)
@@ -86,8 +86,8 @@ async def remove(
             )
         )
         failpoint("before-uninstall")
-        for release in mine:
-            if release in _held_by_others(context, entry.bundle):
+        for release in releases:
+            if release in _other_holders(context, entry.bundle):
                 event(
                     "the release stays",
                     bundle=entry.bundle,
@@ -96,18 +96,18 @@ async def remove(
                 )
             elif tombstone.keep_resources:
                 if context.kube.is_there:
-                    await records.forget(context.kube, release)
+                    await records.delete_all(context.kube, release)
             else:
-                await _take_away(context, document, entry, release, patience)
+                await _remove_release(context, document, entry, release, patience)
         failpoint("after-uninstall")
         if context.kube.is_there and not tombstone.keep_resources:
-            known = entry.copies or (
+            copies = entry.copies or (
                 await downstream_resources.find(context.kube, entry.bundle, entry.namespace)
                 if not entry.archive
                 else ()
             )
-            await downstream_resources.drop(context.kube, entry.bundle, known)
-            await _leave(context, document, entry, patience)
+            await downstream_resources.drop(context.kube, entry.bundle, copies)
+            await _leave_namespace(context, document, entry, patience)
     context.last_applied.drop(tombstone.name)
     failpoint("removal-before-journal")
     context.journal.put(
@@ -131,10 +131,10 @@ async def tidy(
     context = await context.acting_for(entry.account)
     for release in former_of(entry):
         failpoint("before-old-release")
-        if release not in _held_by_others(context, bundle) and release not in releases_of(entry):
-            await _take_away(context, document, entry, release, patience)
+        if release not in _other_holders(context, bundle) and release not in releases_of(entry):
+            await _remove_release(context, document, entry, release, patience)
             if release.namespace != entry.namespace and context.kube.is_there:
-                await _leave(
+                await _leave_namespace(
                     context,
                     document,
                     msgspec.structs.replace(entry, namespace=release.namespace),
@@ -144,7 +144,9 @@ async def tidy(
     context.journal.put(msgspec.structs.replace(context.journal.entries[bundle], former=()))
 
 
-async def settle(context: ReleaseContext, old: Entry, patience: float = PATIENCE[0]) -> None:
+async def finish_removal(
+    context: ReleaseContext, old: Entry, patience: float = PATIENCE[0]
+) -> None:
     """Before a bundle is installed whose removal had begun: nothing of it may still be going, or it
     would go after it was applied. Objects that are left keep their marks and are taken up again
     (agent/release/repair.py sees to the records). Raises Remains.
@@ -152,13 +154,18 @@ async def settle(context: ReleaseContext, old: Entry, patience: float = PATIENCE
     if not context.kube.is_there:
         return
     for release in releases_of(old):
-        refs = {*_stated(await records.read(context.kube, release)), *_kept(context, old)}
-        going = [live for live in await ownership.look(context.kube, refs) if live.deleting]
-        await _gone(context.kube, going, release, patience)
+        own_refs = {
+            *_refs_of_records(await records.read(context.kube, release)),
+            *_applied_refs_of(context, old),
+        }
+        terminating = [
+            live for live in await ownership.look(context.kube, own_refs) if live.deleting
+        ]
+        await _wait_until_gone(context.kube, terminating, release, patience)
         await context.repair.settle(context.kube, old.bundle, release)
 
 
-async def stated(
+async def applied_refs(
     context: ReleaseContext, old: Entry | None, release: Release
 ) -> tuple[ObjectRef, ...]:
     """The objects that the release was applied with last; none for a new one."""
@@ -168,21 +175,23 @@ async def stated(
         or not context.kube.is_there
     ):
         return ()
-    kept = await asyncio.to_thread(context.last_applied.get, old.bundle)
-    return records.refs_of(kept.objects, old.namespace) if kept else ()
+    applied = await asyncio.to_thread(context.last_applied.get, old.bundle)
+    return records.refs_of(applied.objects, old.namespace) if applied else ()
 
 
 async def sweep_moved(
-    context: ReleaseContext, release: Release, before: Collection[ObjectRef], manifest: str
+    context: ReleaseContext, release: Release, old_refs: Collection[ObjectRef], manifest: str
 ) -> None:
     """After an upgrade: delete what the release stated before, does not state now, and helm left
     because of its API version.
     """
-    if before:
-        now = records.refs_of(
+    if old_refs:
+        new_refs = records.refs_of(
             await asyncio.to_thread(documents, manifest.encode()), release.namespace
         )
-        await delete(context.kube, await removed_apis.sweep(context.kube, release, before, now))
+        await delete(
+            context.kube, await removed_apis.sweep(context.kube, release, old_refs, new_refs)
+        )
 
 
 def former_of(entry: Entry) -> list[Release]:
@@ -198,52 +207,61 @@ def holders(context: ReleaseContext, *, but: BundleName | None = None) -> dict[R
     return former | {release: e.bundle for e in entries for release in releases_of(e)}
 
 
-def _held_by_others(context: ReleaseContext, bundle: BundleName) -> Collection[Release]:
+def _other_holders(context: ReleaseContext, bundle: BundleName) -> Collection[Release]:
     return holders(context, but=bundle)
 
 
-async def _take_away(
+async def _remove_release(
     context: ReleaseContext, document: Desired, entry: Entry, release: Release, patience: float
 ) -> None:
     if not context.kube.is_there:
         await context.helm.uninstall(release, deadline=context.seconds)
         return
-    held = await records.read(context.kube, release)
-    latest = held[-1].refs if held else ()
-    found = await removed_apis.look(context.kube, latest)
-    older = await removed_apis.look(
-        context.kube, (_stated(held) | _left(context, entry)) - set(latest)
+    releases_records = await records.read(context.kube, release)
+    latest = releases_records[-1].refs if releases_records else ()
+    live_objects = await removed_apis.look(context.kube, latest)
+    older_objects = await removed_apis.look(
+        context.kube,
+        (_refs_of_records(releases_records) | _known_refs(context, entry)) - set(latest),
     )
-    spaces = {live.ref.name for live in [*found, *older] if live.ref.kind == "Namespace"}
-    used = {name for name in spaces if await _is_used(context, document, entry, release, name)}
-    spared = {
-        live.ref
-        for live in [*found, *older]
-        if live.ref.kind == "Namespace" and live.ref.name in used
+    namespace_names = {
+        live.ref.name for live in [*live_objects, *older_objects] if live.ref.kind == "Namespace"
     }
-    foreign = [live for live in found if live.owner != release or live.ref in spared]
-    going = [
-        live
-        for live in [*found, *older]
-        if live.owner == release and not live.keep and live.ref not in spared
+    used_names = {
+        name
+        for name in namespace_names
+        if await _is_namespace_used(context, document, entry, release, name)
+    }
+    kept_refs = {
+        live.ref
+        for live in [*live_objects, *older_objects]
+        if live.ref.kind == "Namespace" and live.ref.name in used_names
+    }
+    foreign_objects = [
+        live for live in live_objects if live.owner != release or live.ref in kept_refs
     ]
-    if held and held[-1].status != _GONE and not foreign:
-        await _uninstall(context, release, going)
+    own_objects = [
+        live
+        for live in [*live_objects, *older_objects]
+        if live.owner == release and not live.keep and live.ref not in kept_refs
+    ]
+    if releases_records and releases_records[-1].status != _UNINSTALLED and not foreign_objects:
+        await _uninstall(context, release, own_objects)
     else:
-        if foreign:
-            first = f"{foreign[0].ref} ({foreign[0].owner or 'no release'})"
+        if foreign_objects:
+            first = f"{foreign_objects[0].ref} ({foreign_objects[0].owner or 'no release'})"
             event(
                 "objects stay",
                 bundle=entry.bundle,
                 release=release,
-                objects=len(foreign),
+                objects=len(foreign_objects),
                 first=first,
             )
-        await delete(context.kube, going)
+        await delete(context.kube, own_objects)
     failpoint("objects-deleted")
-    await _gone(context.kube, going, release, patience)
+    await _wait_until_gone(context.kube, own_objects, release, patience)
     await context.repair.sweep(context.kube, entry.bundle, release, "")
-    await records.forget(context.kube, release)
+    await records.delete_all(context.kube, release)
 
 
 async def _uninstall(context: ReleaseContext, release: Release, going: list[LiveObject]) -> None:
@@ -277,27 +295,27 @@ def _is_without_cause(why: HelmFailed) -> bool:
     return "failed to delete release" in why.said or is_refused_by_form(why.said)
 
 
-def _left(context: ReleaseContext, entry: Entry) -> set[ObjectRef]:
+def _known_refs(context: ReleaseContext, entry: Entry) -> set[ObjectRef]:
     """What this machine knows of the bundle: what was applied last, and what runs that were cut off
     may have made.
     """
-    left = [
-        ObjectRef(one.api_version, one.kind, one.namespace, one.name)
-        for one in context.repair.left(entry.bundle)
+    leftovers = [
+        ObjectRef(leftover.api_version, leftover.kind, leftover.namespace, leftover.name)
+        for leftover in context.repair.leftovers(entry.bundle)
     ]
-    return {*_kept(context, entry), *left}
+    return {*_applied_refs_of(context, entry), *leftovers}
 
 
-def _stated(held: Iterable[ReleaseRecord]) -> set[ObjectRef]:
-    return {ref for record in held for ref in record.refs}
+def _refs_of_records(releases_records: Iterable[ReleaseRecord]) -> set[ObjectRef]:
+    return {ref for record in releases_records for ref in record.refs}
 
 
-def _kept(context: ReleaseContext, entry: Entry) -> tuple[ObjectRef, ...]:
-    kept = context.last_applied.get(entry.bundle)
-    return records.refs_of(kept.objects, entry.namespace) if kept else ()
+def _applied_refs_of(context: ReleaseContext, entry: Entry) -> tuple[ObjectRef, ...]:
+    applied = context.last_applied.get(entry.bundle)
+    return records.refs_of(applied.objects, entry.namespace) if applied else ()
 
 
-async def _is_used(
+async def _is_namespace_used(
     context: ReleaseContext, document: Desired, entry: Entry, release: Release, namespace: str
 ) -> bool:
     """Whether others than the release are in the namespace: another bundle, the bundle's own new
@@ -317,15 +335,19 @@ async def _is_used(
     ):
         return True
     try:
-        return bool(await namespaces.others(context.rights.kube, namespace, {r.name for r in own}))
+        return bool(
+            await namespaces.list_other_releases(
+                context.rights.kube, namespace, {r.name for r in own}
+            )
+        )
     except Forbidden:  # what may not be looked at is helm's to judge
         return False
 
 
-async def delete(kube: Kube, going: Iterable[LiveObject]) -> None:
+async def delete(kube: Kube, live_objects: Iterable[LiveObject]) -> None:
     """In the order in which helm does; what is gone already is no error."""
     body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
-    for live in sorted(going, key=lambda one: (_RANK.get(one.ref.kind, -1), one.ref)):
+    for live in sorted(live_objects, key=lambda live: (_RANK.get(live.ref.kind, -1), live.ref)):
         if live.deleting:
             continue
         options = msgspec.json.encode(body | {"preconditions": {"uid": live.uid}})
@@ -338,39 +360,41 @@ async def delete(kube: Kube, going: Iterable[LiveObject]) -> None:
             continue
 
 
-async def _gone(kube: Kube, going: Iterable[LiveObject], release: Release, patience: float) -> None:
+async def _wait_until_gone(
+    kube: Kube, live_objects: Iterable[LiveObject], release: Release, patience: float
+) -> None:
     """Returns when none of `going` is there any more. Raises Remains naming the first, and what
     holds it.
     """
-    left = [live for live in going if not live.keep]
-    end, pause = time.monotonic() + patience, _SLOW[0]
+    remaining = [live for live in live_objects if not live.keep]
+    end, pause = time.monotonic() + patience, _PAUSES[0]
     while True:
-        uids = {live.uid for live in left}
-        left = [
+        uids = {live.uid for live in remaining}
+        remaining = [
             live
-            for live in await ownership.look(kube, [live.ref for live in left])
+            for live in await ownership.look(kube, [live.ref for live in remaining])
             if live.uid in uids and live.owner == release
         ]
-        if not left:
+        if not remaining:
             return
-        await delete(kube, left)
+        await delete(kube, remaining)
         if time.monotonic() >= end:
-            raise await _remains(kube, left)
+            raise await _remaining_error(kube, remaining)
         await asyncio.sleep(pause)
-        pause = min(_SLOW[1], pause * 2)
+        pause = min(_PAUSES[1], pause * 2)
 
 
-def remains(left: list[LiveObject]) -> ObjectsRemain:
+def remaining_error(remaining: list[LiveObject]) -> ObjectsRemain:
     """The error for objects that do not go."""
-    first = next((live for live in left if live.finalizers), left[0])
-    why = (
+    first = next((live for live in remaining if live.finalizers), remaining[0])
+    reason = (
         f"is held by finalizer {', '.join(first.finalizers)}"
         if first.finalizers
         else "is still there"
     )
-    more = (
-        f", and {len(left) - 1} more {'is' if len(left) == 2 else 'are'} not gone"
-        if len(left) > 1
+    others_text = (
+        f", and {len(remaining) - 1} more {'is' if len(remaining) == 2 else 'are'} not gone"
+        if len(remaining) > 1
         else ""
     )
     step = (
@@ -379,41 +403,47 @@ def remains(left: list[LiveObject]) -> ObjectsRemain:
         else "Wait."
     )
     return ObjectsRemain(
-        f"{first.ref} is deleted and {why}{more}", subject=str(first.ref), next_step=step
+        f"{first.ref} is deleted and {reason}{others_text}", subject=str(first.ref), next_step=step
     )
 
 
-async def _remains(kube: Kube, left: list[LiveObject]) -> ObjectsRemain:
+async def _remaining_error(kube: Kube, remaining: list[LiveObject]) -> ObjectsRemain:
     """As `remains`; of a namespace with what is in its way, which only the API server knows."""
-    space = next((live for live in left if live.ref.kind == "Namespace"), None)
-    found = await namespaces.get(kube, space.ref.name) if space else None
-    if found is None or any(live.finalizers for live in left):
-        return remains(left)
-    name = found["metadata"]["name"]
+    live_namespace = next((live for live in remaining if live.ref.kind == "Namespace"), None)
+    namespace_object = (
+        await namespaces.get(kube, live_namespace.ref.name) if live_namespace else None
+    )
+    if namespace_object is None or any(live.finalizers for live in remaining):
+        return remaining_error(remaining)
+    name = namespace_object["metadata"]["name"]
     step = f"Look at what is in it (kubectl get namespace {name} -o yaml)."
     return ObjectsRemain(
-        f"namespace {name} is deleted and {namespaces.why_it_stays(found)}",
+        f"namespace {name} is deleted and {namespaces.why_it_stays(namespace_object)}",
         subject=f"namespace {name}",
         next_step=step,
     )
 
 
-async def _leave(context: ReleaseContext, document: Desired, entry: Entry, patience: float) -> None:
+async def _leave_namespace(
+    context: ReleaseContext, document: Desired, entry: Entry, patience: float
+) -> None:
     """The namespace after its release. Raises Remains when it was deleted and does not go."""
-    used = namespaces.users(
+    other_bundles = namespaces.users(
         context.journal.entries.values(), document, entry.bundle, entry.namespace
     )
-    if not await namespaces.leave(context.kube, entry, used, context.rights.kube):
+    if not await namespaces.leave(context.kube, entry, other_bundles, context.rights.kube):
         return
-    end, pause = time.monotonic() + patience, _SLOW[0]
-    while (found := await namespaces.get(context.rights.kube, entry.namespace)) is not None:
+    end, pause = time.monotonic() + patience, _PAUSES[0]
+    while (
+        namespace_object := await namespaces.get(context.rights.kube, entry.namespace)
+    ) is not None:
         if time.monotonic() >= end:
             step = f"Look at what is in it (kubectl get namespace {entry.namespace} -o yaml)."
-            said = namespaces.why_it_stays(found)
+            reason = namespaces.why_it_stays(namespace_object)
             raise ObjectsRemain(
-                f"namespace {entry.namespace} is deleted and {said}",
+                f"namespace {entry.namespace} is deleted and {reason}",
                 subject=f"namespace {entry.namespace}",
                 next_step=step,
             )
         await asyncio.sleep(pause)
-        pause = min(_SLOW[1], pause * 2)
+        pause = min(_PAUSES[1], pause * 2)

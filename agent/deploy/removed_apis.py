@@ -48,21 +48,21 @@ _MOVED_GROUP = {
 }
 
 
-class Served:
+class ServedVersions:
     """What the cluster serves now; each kind is looked up once."""
 
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
-        self._known: dict[tuple[str, str], str] = {}
+        self._served_versions: dict[tuple[str, str], str] = {}
 
     async def version_of(self, api_version: str, kind: str) -> str:
         """The apiVersion under which the kind is served: the one given, another one, or "" for
         none. Raises ClusterUnreachable, also while an aggregated API server does not answer.
         """
         key = (api_version, kind)
-        if key not in self._known:
-            self._known[key] = await self._look(api_version, kind)
-        return self._known[key]
+        if key not in self._served_versions:
+            self._served_versions[key] = await self._look(api_version, kind)
+        return self._served_versions[key]
 
     async def _look(self, api_version: str, kind: str) -> str:
         self._kube.forget(api_version, kind)
@@ -91,8 +91,8 @@ class Served:
         except NotFound:
             return []
         preferred = (answer.get("preferredVersion") or {}).get("groupVersion", "")
-        found = [str(version["groupVersion"]) for version in answer.get("versions") or []]
-        return sorted(found, key=lambda version: version != preferred)
+        versions = [str(version["groupVersion"]) for version in answer.get("versions") or []]
+        return sorted(versions, key=lambda version: version != preferred)
 
 
 async def repair(kube: Kube, release: Release) -> bool:
@@ -100,11 +100,11 @@ async def repair(kube: Kube, release: Release) -> bool:
     any did. Raises ClusterUnreachable, ToolFailed; `Changed` when somebody else wrote a record
     meanwhile.
     """
-    served = Served(kube)
-    repaired = False
-    for secret in (await kube.call("GET", records.path_of(release))).get("items") or []:
-        content = _unpacked(secret)
-        changes = await _repaired(content, served) if content else []
+    served = ServedVersions(kube)
+    is_repaired = False
+    for secret in (await kube.call("GET", records.secrets_path(release))).get("items") or []:
+        content = _unpack(secret)
+        changes = await _repair_content(content, served) if content else []
         if not content or not changes:
             continue
         for change in dict.fromkeys(changes):
@@ -115,10 +115,10 @@ async def repair(kube: Kube, release: Release) -> bool:
                 change=change,
             )
         failpoint("before-repair")
-        await _store(kube, release, secret, content)
+        await _replace_record(kube, release, secret, content)
         failpoint("after-repair")
-        repaired = True
-    return repaired
+        is_repaired = True
+    return is_repaired
 
 
 async def look(kube: Kube, refs: Iterable[ObjectRef]) -> list[LiveObject]:
@@ -127,38 +127,40 @@ async def look(kube: Kube, refs: Iterable[ObjectRef]) -> list[LiveObject]:
     an object that is gone. Raises as `ownership.look`.
     """
     refs = list(refs)
-    found = await ownership.look(kube, refs)
-    there = {(live.ref.api_version, live.ref.kind, live.ref.name) for live in found}
-    return found + await look_moved(
-        kube, [ref for ref in refs if (ref.api_version, ref.kind, ref.name) not in there]
+    live_objects = await ownership.look(kube, refs)
+    existing_keys = {(live.ref.api_version, live.ref.kind, live.ref.name) for live in live_objects}
+    return live_objects + await look_moved(
+        kube, [ref for ref in refs if (ref.api_version, ref.kind, ref.name) not in existing_keys]
     )
 
 
 async def look_moved(kube: Kube, refs: Iterable[ObjectRef]) -> list[LiveObject]:
     """Those of `refs` whose version is not served any more and that exist under another one."""
-    served, refs = Served(kube), list(refs)
-    moved = [
+    served, refs = ServedVersions(kube), list(refs)
+    refs_as_served = [
         ref._replace(api_version=await served.version_of(ref.api_version, ref.kind)) for ref in refs
     ]
     return await ownership.look(
         kube,
         [
-            new
-            for new, old in zip(moved, refs, strict=True)
-            if new.api_version not in ("", old.api_version)
+            new_ref
+            for new_ref, old_ref in zip(refs_as_served, refs, strict=True)
+            if new_ref.api_version not in ("", old_ref.api_version)
         ],
     )
 
 
 async def sweep(
-    kube: Kube, release: Release, before: Iterable[ObjectRef], now: Iterable[ObjectRef]
+    kube: Kube, release: Release, old_refs: Iterable[ObjectRef], new_refs: Iterable[ObjectRef]
 ) -> list[LiveObject]:
     """After an upgrade: what the release stated before and does not state now, and helm left
     because of its version.
     """
-    kept = {_key(ref) for ref in now}
-    found = await look_moved(kube, [ref for ref in before if _key(ref) not in kept])
-    return [live for live in found if live.owner == release and not live.keep]
+    current_keys = {_key(ref) for ref in new_refs}
+    live_objects = await look_moved(
+        kube, [ref for ref in old_refs if _key(ref) not in current_keys]
+    )
+    return [live for live in live_objects if live.owner == release and not live.keep]
 
 
 def _key(ref: ObjectRef) -> tuple[str, str, str, str]:
@@ -169,66 +171,70 @@ async def drop_unreadable(kube: Kube, release: Release) -> bool:
     """Delete records that nobody can read; helm passes over them and then cannot write the next
     revision. Returns whether any went.
     """
-    dropped = False
-    for secret in (await kube.call("GET", records.path_of(release))).get("items") or []:
-        if _unpacked(secret) is None:
+    is_dropped = False
+    for secret in (await kube.call("GET", records.secrets_path(release))).get("items") or []:
+        if _unpack(secret) is None:
             name = secret["metadata"]["name"]
             event("a release record that cannot be read is deleted", release=release, record=name)
             await kube.call("DELETE", in_namespace(release.namespace, "secrets", name))
-            dropped = True
-    return dropped
+            is_dropped = True
+    return is_dropped
 
 
-async def _repaired(content: dict[str, Any], served: Served) -> list[str]:
+async def _repair_content(content: dict[str, Any], served: ServedVersions) -> list[str]:
     """Change the manifest and the hooks of a record in place; what was changed, in words."""
     changes: list[str] = []
     parts = []
     texts = documents_of(str(content.get("manifest") or "").encode())
-    stated = content.get("hooks") or []
-    hook_texts = [str(hook.get("manifest") or "").encode() for hook in stated]
+    hook_records = content.get("hooks") or []
+    hook_texts = [str(hook.get("manifest") or "").encode() for hook in hook_records]
     loaded = await asyncio.to_thread(
         lambda: [load(text, file="release record") for text in [*texts, *hook_texts]]
     )
     for part, document in zip(texts, loaded, strict=False):
-        new = await _document(document, served, changes)
-        parts.append(part if new is None else new)
+        text = await _document(document, served, changes)
+        parts.append(part if text is None else text)
     hooks = []
-    for hook, document in zip(stated, loaded[len(texts) :], strict=True):
-        new = await _document(document, served, changes)
-        if new is None:
+    for hook, document in zip(hook_records, loaded[len(texts) :], strict=True):
+        text = await _document(document, served, changes)
+        if text is None:
             hooks.append(hook)
-        elif new:
-            hooks.append({**hook, "manifest": new.decode()})
+        elif text:
+            hooks.append({**hook, "manifest": text.decode()})
     if changes:
         content["manifest"] = "".join(f"---\n{p.decode().strip()}\n" for p in parts if p.strip())
         content["hooks"] = hooks
     return changes
 
 
-async def _document(document: Any, served: Served, changes: list[str]) -> bytes | None:
+async def _document(document: Any, served: ServedVersions, changes: list[str]) -> bytes | None:
     """The document with versions that are served, b"" when nothing of it is left, None when it
     stays as it is.
     """
     if not isinstance(document, dict) or not document.get("kind"):
         return None
-    before = len(changes)
-    kept = await _object(document, served, changes)
-    if len(changes) == before:
+    count = len(changes)
+    new_document = await _object(document, served, changes)
+    if len(changes) == count:
         return None
-    return dump(kept).encode() if kept else b""
+    return dump(new_document).encode() if new_document else b""
 
 
 async def _object(
-    item: dict[str, Any], served: Served, changes: list[str]
+    item: dict[str, Any], served: ServedVersions, changes: list[str]
 ) -> dict[str, Any] | None:
     items = item.get("items")
     if isinstance(items, list) and str(item["kind"]).endswith("List"):
-        inner = [
-            await _object(one, served, changes)
-            for one in items
-            if isinstance(one, dict) and one.get("kind")
+        inner_items = [
+            await _object(inner_item, served, changes)
+            for inner_item in items
+            if isinstance(inner_item, dict) and inner_item.get("kind")
         ]
-        return {**item, "items": [one for one in inner if one]} if any(inner) else None
+        return (
+            {**item, "items": [inner_item for inner_item in inner_items if inner_item]}
+            if any(inner_items)
+            else None
+        )
     api_version, kind = str(item.get("apiVersion")), str(item["kind"])
     version = await served.version_of(api_version, kind)
     if version == api_version:
@@ -242,28 +248,28 @@ async def _object(
     return {**item, "apiVersion": version} if version else None
 
 
-def _unpacked(secret: dict[str, Any]) -> dict[str, Any] | None:
+def _unpack(secret: dict[str, Any]) -> dict[str, Any] | None:
     """What a record holds; None for one that helm cannot read either."""
     try:
-        packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
-        content = msgspec.json.decode(zlib.decompressobj(_GZIP).decompress(packed, _MOST_JSON))
+        compressed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
+        content = msgspec.json.decode(zlib.decompressobj(_GZIP).decompress(compressed, _MOST_JSON))
     except (KeyError, ValueError, zlib.error):
         return None
     return content if isinstance(content, dict) else None
 
 
-async def _store(
+async def _replace_record(
     kube: Kube, release: Release, secret: dict[str, Any], content: dict[str, Any]
 ) -> None:
     """Replace the record; its resourceVersion goes with it, so that nobody's change is lost."""
-    packed = base64.b64encode(
+    encoded = base64.b64encode(
         base64.b64encode(gzip.compress(msgspec.json.encode(content), 9, mtime=0))
     ).decode()
     body = {
         **secret,
         "apiVersion": "v1",
         "kind": "Secret",
-        "data": {**secret["data"], "release": packed},
+        "data": {**secret["data"], "release": encoded},
     }
     path = in_namespace(release.namespace, "secrets", secret["metadata"]["name"])
     await kube.call("PUT", path, msgspec.json.encode(body), {"content-type": "application/json"})

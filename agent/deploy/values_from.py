@@ -28,15 +28,15 @@ from ..kube.client import Kube
 from ..state.secret_masking import code_of, key_of
 from .downstream_resources import DownstreamCopy
 
-_LEAST_CUT = 3  # a shorter value is in every other word, and no secret
-_CUT = "***"
-_STOPPED = re.compile(r"(execution error at \([^()]{1,300}\): ).*", re.DOTALL)
+_LEAST_HIDDEN = 3  # a shorter value is in every other word, and no secret
+_MASK = "***"
+_TEMPLATE_STOP = re.compile(r"(execution error at \([^()]{1,300}\): ).*", re.DOTALL)
 _BARE_VALUE = re.compile(
     r"((?:Invalid|Unsupported|Duplicate) value: |unmarshal number )(?!\")[^\s:,]+"
 )
 # Quoted text; in the first group an object's kind before its name. A backslash can be read in one
 # way only: charts choose the text.
-_QUOTED = re.compile(
+_QUOTED_TEXT = re.compile(
     r"""(\b[A-Z][A-Za-z]+(?:\.[a-z0-9.-]+)? (?=["'`][a-z0-9.:-]+["'`]))?"""
     r"""(["'`])((?:\\.|(?!\2)[^\\])*)\2""",
     re.DOTALL,
@@ -48,8 +48,8 @@ def references(options: Options) -> list[ValuesFrom]:
     return list(options.helm.values_from or []) if options.helm else []
 
 
-async def read(
-    kube: Kube, options: Options, namespace: str, copied: Sequence[DownstreamCopy] = ()
+async def read_values(
+    kube: Kube, options: Options, namespace: str, copies: Sequence[DownstreamCopy] = ()
 ) -> list[dict[str, Any]]:
     """The values in the order in which they are merged; `namespace` where a reference names none.
     `copied`: what the bundle itself brings into `namespace` (`downstreamResources`), which is
@@ -59,16 +59,19 @@ async def read(
     `internal/helmdeployer`). Raises UsageError for what is not there, ToolFailed where the rights
     of `kube` do not reach.
     """
-    refs = [ref for entry in references(options) for ref in refs_of(entry)]
-    return [await _one(kube, kind, ref, namespace, copied) for kind, ref in refs]
+    references_in_order = [ref for entry in references(options) for ref in refs_of(entry)]
+    return [
+        await _read_reference(kube, kind, ref, namespace, copies)
+        for kind, ref in references_in_order
+    ]
 
 
 def refs_of(entry: ValuesFrom) -> list[tuple[str, KeyRef]]:
     """(kind, reference) of an entry, the ConfigMap first. Raises UsageError for an entry that names
     nothing.
     """
-    both = (("ConfigMap", entry.config_map_key_ref), ("Secret", entry.secret_key_ref))
-    refs = [(kind, ref) for kind, ref in both if ref is not None]
+    candidates = (("ConfigMap", entry.config_map_key_ref), ("Secret", entry.secret_key_ref))
+    refs = [(kind, ref) for kind, ref in candidates if ref is not None]
     if not refs:
         raise UsageError(
             "helm.valuesFrom names nothing",
@@ -78,73 +81,73 @@ def refs_of(entry: ValuesFrom) -> list[tuple[str, KeyRef]]:
     return refs
 
 
-async def _one(
-    kube: Kube, kind: str, ref: KeyRef, namespace: str, copied: Sequence[DownstreamCopy]
+async def _read_reference(
+    kube: Kube, kind: str, ref: KeyRef, namespace: str, copies: Sequence[DownstreamCopy]
 ) -> dict[str, Any]:
     """A ConfigMap's or Secret's values, read in this cluster. Raises UsageError when it is not
     there or holds no map.
     """
     place, key = ref.namespace or namespace, ref.key or "values.yaml"
-    shown = f"{kind} {place}/{ref.name}"
+    subject = f"{kind} {place}/{ref.name}"
     if not is_name(ref.name) or not is_name(place, limit=63):
         raise UsageError(
-            f"helm.valuesFrom: {shown[:200]!r} cannot exist",
+            f"helm.valuesFrom: {subject[:200]!r} cannot exist",
             subject="helm.valuesFrom",
             next_step="Correct the name.",
         )
-    own = next(
+    own_copy = next(
         (
             copy
-            for copy in copied
+            for copy in copies
             if place == namespace and (copy.kind, copy.name) == (kind, ref.name)
         ),
         None,
     )
-    data = own.content.data if own else await _data(kube, kind, place, ref.name)
+    data = own_copy.content.data if own_copy else await _data(kube, kind, place, ref.name)
     if key not in data:
         raise UsageError(
-            f"helm.valuesFrom: {shown} has no key {key}",
-            subject=shown,
+            f"helm.valuesFrom: {subject} has no key {key}",
+            subject=subject,
             next_step="Name a key that it has.",
         )
-    return _loaded(
-        base64.b64decode(data[key]) if own or kind == "Secret" else data[key], shown, key
+    return _load_values(
+        base64.b64decode(data[key]) if own_copy or kind == "Secret" else data[key], subject, key
     )
 
 
 async def _data(kube: Kube, kind: str, namespace: str, name: str) -> dict[str, Any]:
-    shown = f"{kind} {namespace}/{name}"
+    subject = f"{kind} {namespace}/{name}"
     try:
-        found = await kube.call(
+        item = await kube.call(
             "GET", in_namespace(namespace, "secrets" if kind == "Secret" else "configmaps", name)
         )
     except NotFound as why:
         raise UsageError(
-            f"helm.valuesFrom: {shown} does not exist",
-            subject=shown,
+            f"helm.valuesFrom: {subject} does not exist",
+            subject=subject,
             next_step="Create it on the cluster.",
         ) from why
-    return found.get("data") or {}
+    return item.get("data") or {}
 
 
-def _loaded(text: bytes | str, shown: str, key: str) -> dict[str, Any]:
+def _load_values(text: bytes | str, subject: str, key: str) -> dict[str, Any]:
     """What the parser says of it is not passed on: it may quote."""
     try:
-        found = load(text, file=shown)
+        values = load(text, file=subject)
     except InvalidFile as why:
         line = f", line {why.line}" if why.line else ""
         raise UsageError(
-            f"helm.valuesFrom: {key} of {shown} is not YAML{line}",
-            subject=shown,
+            f"helm.valuesFrom: {key} of {subject} is not YAML{line}",
+            subject=subject,
             next_step="Correct it there.",
         ) from None
-    if not isinstance(found, dict | None):
+    if not isinstance(values, dict | None):
         raise UsageError(
-            f"helm.valuesFrom: {shown} holds no map",
-            subject=shown,
+            f"helm.valuesFrom: {subject} holds no map",
+            subject=subject,
             next_step="Write `key: value` lines.",
         )
-    return found or {}
+    return values or {}
 
 
 def fingerprint(state_dir: Path, values: Sequence[dict[str, Any]]) -> str:
@@ -157,22 +160,25 @@ def fingerprint(state_dir: Path, values: Sequence[dict[str, Any]]) -> str:
 
 
 @contextlib.contextmanager
-def kept_out_of_errors(values: Sequence[Any]) -> Iterator[None]:
+def hide_in_errors(values: Sequence[Any]) -> Iterator[None]:
     """What is raised inside quotes none of `values`, and nothing that a template may have computed
     from them.
     """
     try:
         yield
     except FleetError as error:
-        error.summary = cut(error.summary, values)
+        error.summary = hide_values(error.summary, values)
         if values and isinstance(error, ToolFailed):
             error.summary = without_quotes(error.summary)
-        error.subject, error.next_step = cut(error.subject, values), cut(error.next_step, values)
+        error.subject, error.next_step = (
+            hide_values(error.subject, values),
+            hide_values(error.next_step, values),
+        )
         error.args = (error.summary,)
         raise
 
 
-def cut(text: str, values: Sequence[Any]) -> str:
+def hide_values(text: str, values: Sequence[Any]) -> str:
     """`text` with *** for each value, also as it stands in JSON, in base64, or broken off at the
     end of the text.
     """
@@ -180,11 +186,11 @@ def cut(text: str, values: Sequence[Any]) -> str:
         {form for leaf in _leaves(values) for form in _forms(leaf)}, key=len, reverse=True
     )
     for form in forms:
-        text = re.sub(re.escape(form), _CUT, text, flags=re.IGNORECASE)
+        text = re.sub(re.escape(form), _MASK, text, flags=re.IGNORECASE)
     for form in forms:
-        for length in range(min(len(form), len(text)) - 1, 2 * _LEAST_CUT - 1, -1):
+        for length in range(min(len(form), len(text)) - 1, 2 * _LEAST_HIDDEN - 1, -1):
             if text.endswith(form[:length]):
-                return text[:-length] + _CUT
+                return text[:-length] + _MASK
     return text
 
 
@@ -195,13 +201,13 @@ def without_quotes(text: str) -> str:
     The place and the kind of the error stay, and an object's name, which every reader of the
     cluster sees.
     """
-    text = _STOPPED.sub(
+    text = _TEMPLATE_STOP.sub(
         r"\1the template stopped (its message is hidden: the values come from the cluster)", text
     )
-    text = _BARE_VALUE.sub(rf"\1{_CUT}", text)
-    return _QUOTED.sub(
+    text = _BARE_VALUE.sub(rf"\1{_MASK}", text)
+    return _QUOTED_TEXT.sub(
         lambda match: (
-            match[0] if match[1] or _PLACE.fullmatch(match[3]) else f"{match[2]}{_CUT}{match[2]}"
+            match[0] if match[1] or _PLACE.fullmatch(match[3]) else f"{match[2]}{_MASK}{match[2]}"
         ),
         text,
     )
@@ -214,7 +220,7 @@ def _leaves(value: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for part in value:
             yield from _leaves(part)
-    elif value is not None and not isinstance(value, bool) and len(str(value)) >= _LEAST_CUT:
+    elif value is not None and not isinstance(value, bool) and len(str(value)) >= _LEAST_HIDDEN:
         yield str(value)
 
 
@@ -229,4 +235,4 @@ def _forms(leaf: str) -> Iterator[str]:
     lines = [line.strip() for line in leaf.splitlines()]
     if len(lines) > 1:
         yield " ".join(line for line in lines if line)
-        yield from (line for line in lines if len(line) >= 2 * _LEAST_CUT)
+        yield from (line for line in lines if len(line) >= 2 * _LEAST_HIDDEN)

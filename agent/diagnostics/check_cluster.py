@@ -200,8 +200,8 @@ async def _releases(kube: Kube, held: Held) -> list[Finding]:
         )
     except FleetError as why:
         return [failed("releases", why)]
-    if listing.refused:
-        namespace, refusal = next(iter(listing.refused.items()))
+    if listing.refusals:
+        namespace, refusal = next(iter(listing.refusals.items()))
         said = f"cannot be listed in namespace {namespace}: {refusal.summary}"
         return [Finding("releases", ok=None, said=said, next_step="See the line on rights.")]
     return hanging(listing.records)

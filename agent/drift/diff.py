@@ -68,63 +68,65 @@ class FieldChange(NamedTuple):
     """At this JSON pointer Git wants one value and the cluster has another."""
 
     pointer: str
-    wanted: Any
+    desired: Any
     live: Any
 
 
-def differences(wanted: Json, live: Json) -> dict[str, Any]:
+def differences(desired: Json, live: Json) -> dict[str, Any]:
     """{JSON pointer: live value} of each stated field that the live object has otherwise; a missing
     one is None.
     """
-    found: dict[str, Any] = {}
-    _compare(_as_kept(wanted), live, "", found)
-    return found
+    differing: dict[str, Any] = {}
+    _compare(_as_stored(desired), live, "", differing)
+    return differing
 
 
 def changes(would_be: Json, live: Json) -> list[FieldChange]:
     """What applying again would change, the API server's own bookkeeping left out."""
-    found: list[FieldChange] = []
-    _changes(_stripped(would_be), _stripped(live), "", found)
-    return found
+    result: list[FieldChange] = []
+    _changes(_without_bookkeeping(would_be), _without_bookkeeping(live), "", result)
+    return result
 
 
-def stated(wanted: Json, differing: dict[str, Any]) -> list[FieldChange]:
+def desired_changes(desired: Json, differing: dict[str, Any]) -> list[FieldChange]:
     """What `differences` found, with what is wanted there: for where no dry run is to be had."""
     return [
-        FieldChange(pointer, _at(_as_kept(wanted), pointer), MISSING if live is None else live)
+        FieldChange(
+            pointer, _value_at(_as_stored(desired), pointer), MISSING if live is None else live
+        )
         for pointer, live in differing.items()
     ]
 
 
-def shown(kind: str, found: Sequence[FieldChange]) -> list[Difference]:
+def to_differences(kind: str, field_changes: Sequence[FieldChange]) -> list[Difference]:
     """For people: at most 20, values cut, those of a Secret not at all."""
     return [
-        Difference(pointer=c.pointer, wanted=_text(kind, c, c.wanted), live=_text(kind, c, c.live))
-        for c in found[:_MOST_SHOWN]
+        Difference(pointer=c.pointer, wanted=_text(kind, c, c.desired), live=_text(kind, c, c.live))
+        for c in field_changes[:_MOST_SHOWN]
     ]
 
 
-def sentence(kind: str, found: Sequence[FieldChange]) -> str:
+def sentence(kind: str, field_changes: Sequence[FieldChange]) -> str:
     """The first changes with both values: `data.greeting is "hello", Git has "good evening"`.
     Values of a Secret are not shown.
     """
-    parts = [_versus(kind, change) for change in found[:_MOST_IN_SENTENCE]]
-    more = len(found) - len(parts)
+    parts = [_versus(kind, change) for change in field_changes[:_MOST_IN_SENTENCE]]
+    more = len(field_changes) - len(parts)
     return "; ".join(parts) + (f"; and {more} more" if more else "")
 
 
 def _versus(kind: str, change: FieldChange) -> str:
     field = dotted(change.pointer)
     if _is_secret(kind, change.pointer):
-        if change.live is MISSING or change.wanted is MISSING:
+        if change.live is MISSING or change.desired is MISSING:
             return (
                 f"{field} is missing"
                 if change.live is MISSING
                 else f"{field} is there, Git has none"
             )
         return f"{field} is not what Git has (values of a Secret are not shown)"
-    wanted, live = (_brief(_text(kind, change, value)) for value in (change.wanted, change.live))
-    return f"{field} is {live or 'missing'}, Git has {wanted or 'none'}"
+    desired, live = (_brief(_text(kind, change, value)) for value in (change.desired, change.live))
+    return f"{field} is {live or 'missing'}, Git has {desired or 'none'}"
 
 
 def _brief(text: str) -> str:
@@ -133,34 +135,34 @@ def _brief(text: str) -> str:
 
 def dotted(pointer: str) -> str:
     """A JSON pointer as people write a field: `spec.ports[0].name`, `metadata.labels["a.b/c"]`."""
-    shown = ""
+    text = ""
     for step in steps_of(pointer):
         if step.isdigit():
-            shown += f"[{step}]"
+            text += f"[{step}]"
         else:
-            shown += f".{step}" if _WORD.fullmatch(step) else f'["{step}"]'
-    return shown.removeprefix(".")
+            text += f".{step}" if _WORD.fullmatch(step) else f'["{step}"]'
+    return text.removeprefix(".")
 
 
-def patch(kind: str, found: Iterable[FieldChange]) -> str:
+def patch(kind: str, field_changes: Iterable[FieldChange]) -> str:
     """The merge patch that would put it right, as Fleet shows it; in a list the items stand by
     their number. At most 2 KiB.
     """
     tree: Json = {}
-    for change in found:
+    for change in field_changes:
         steps = steps_of(change.pointer)
         value = (
             None
-            if change.wanted is MISSING
+            if change.desired is MISSING
             else _HIDDEN
             if _is_secret(kind, change.pointer)
-            else change.wanted
+            else change.desired
         )
-        here = tree
+        node = tree
         for step in steps[:-1]:
-            below = here.setdefault(step, {})
-            here = below if isinstance(below, dict) else {}
-        here[steps[-1]] = value
+            child = node.setdefault(step, {})
+            node = child if isinstance(child, dict) else {}
+        node[steps[-1]] = value
     text = msgspec.json.encode(tree).decode()
     return text if len(text) <= _MOST_PATCH else text[: _MOST_PATCH - 1] + "…"
 
@@ -189,21 +191,21 @@ def _text(kind: str, change: FieldChange, value: Any) -> str:
     return text if len(text) <= _MOST_VALUE else text[: _MOST_VALUE - 1] + "…"
 
 
-def _as_kept(wanted: Json) -> Json:
+def _as_stored(desired: Json) -> Json:
     """As the API server keeps it: a Secret's `stringData` goes into `data`."""
-    if wanted.get("kind") != "Secret" or not isinstance(wanted.get("stringData"), dict):
-        return wanted
+    if desired.get("kind") != "Secret" or not isinstance(desired.get("stringData"), dict):
+        return desired
     plain = {
         key: base64.b64encode(str(value).encode()).decode()
-        for key, value in wanted["stringData"].items()
+        for key, value in desired["stringData"].items()
     }
     return {
-        **{k: v for k, v in wanted.items() if k != "stringData"},
-        "data": {**(wanted.get("data") or {}), **plain},
+        **{k: v for k, v in desired.items() if k != "stringData"},
+        "data": {**(desired.get("data") or {}), **plain},
     }
 
 
-def _stripped(item: Json) -> Json:
+def _without_bookkeeping(item: Json) -> Json:
     meta = {
         key: value for key, value in (item.get("metadata") or {}).items() if key not in _BOOKKEEPING
     }
@@ -212,7 +214,7 @@ def _stripped(item: Json) -> Json:
     } | {"metadata": meta}
 
 
-def _at(item: Any, pointer: str) -> Any:
+def _value_at(item: Any, pointer: str) -> Any:
     for step in steps_of(pointer):
         if isinstance(item, dict):
             item = item.get(step, MISSING)
@@ -223,84 +225,89 @@ def _at(item: Any, pointer: str) -> Any:
     return item
 
 
-def _changes(would_be: Any, live: Any, path: str, found: list[FieldChange]) -> None:
+def _changes(would_be: Any, live: Any, path: str, result: list[FieldChange]) -> None:
     if isinstance(would_be, dict) and isinstance(live, dict):
         for key in [*would_be, *(k for k in live if k not in would_be)]:
             _changes(
-                would_be.get(key, MISSING), live.get(key, MISSING), pointer_to(path, key), found
+                would_be.get(key, MISSING), live.get(key, MISSING), pointer_to(path, key), result
             )
     elif (
         isinstance(would_be, list)
         and isinstance(live, list)
-        and (pairs := _paired(would_be, live)) is not None
+        and (pairs := _pair_items(would_be, live)) is not None
     ):
-        for at, one, other in pairs:
-            _changes(one, other, pointer_to(path, at), found)
+        for index, desired_item, live_item in pairs:
+            _changes(desired_item, live_item, pointer_to(path, index), result)
     elif would_be != live or type(would_be) is not type(live):
-        found.append(FieldChange(path, would_be, live))
+        result.append(FieldChange(path, would_be, live))
 
 
-def _paired(would_be: list[Any], live: list[Any]) -> list[tuple[int, Any, Any]] | None:
+def _pair_items(would_be: list[Any], live: list[Any]) -> list[tuple[int, Any, Any]] | None:
     """Items that belong together, by the key that their list has; None for a list that is one
     value.
     """
     if would_be == live:
         return []
     for name in _LIST_KEYS:
-        mine, theirs = _keyed(would_be, name), _keyed(live, name)
-        if mine is None or theirs is None:
+        desired_items, live_items = _index_by_key(would_be, name), _index_by_key(live, name)
+        if desired_items is None or live_items is None:
             continue
-        if [k for k in mine if k in theirs] != [k for k in theirs if k in mine]:
+        if [k for k in desired_items if k in live_items] != [
+            k for k in live_items if k in desired_items
+        ]:
             return None  # in another order
         pairs = [
-            (at, item, theirs[key][1] if key in theirs else MISSING)
-            for key, (at, item) in mine.items()
+            (index, item, live_items[key][1] if key in live_items else MISSING)
+            for key, (index, item) in desired_items.items()
         ]
         return pairs + [
-            (at, MISSING, item) for key, (at, item) in theirs.items() if key not in mine
+            (index, MISSING, item)
+            for key, (index, item) in live_items.items()
+            if key not in desired_items
         ]
     if len(would_be) == len(live) and all(isinstance(item, dict) for item in (*would_be, *live)):
         return [
-            (at, one, other) for at, (one, other) in enumerate(zip(would_be, live, strict=True))
+            (index, desired_item, live_item)
+            for index, (desired_item, live_item) in enumerate(zip(would_be, live, strict=True))
         ]
     return None
 
 
-def _keyed(items: list[Any], name: str) -> dict[str, tuple[int, Any]] | None:
+def _index_by_key(items: list[Any], name: str) -> dict[str, tuple[int, Any]] | None:
     """By the value of `name`, when each item is a map that has its own."""
-    found = {
-        repr(item[name]): (at, item)
-        for at, item in enumerate(items)
+    result = {
+        repr(item[name]): (index, item)
+        for index, item in enumerate(items)
         if isinstance(item, dict) and name in item
     }
-    return found if len(found) == len(items) else None
+    return result if len(result) == len(items) else None
 
 
-def _compare(wanted: Any, live: Any, path: str, found: dict[str, Any]) -> None:
+def _compare(desired: Any, live: Any, path: str, differing: dict[str, Any]) -> None:
     if (
         path in _SKIPPED
-        or wanted is None
-        or (wanted in ({}, [], "") and live in (None, {}, [], ""))
+        or desired is None
+        or (desired in ({}, [], "") and live in (None, {}, [], ""))
     ):
         return
-    if isinstance(wanted, dict) and isinstance(live, dict):
-        for key, value in wanted.items():
-            _compare(value, live.get(key), pointer_to(path, key), found)
-    elif isinstance(wanted, list) and isinstance(live, list) and len(wanted) == len(live):
-        for at, (one, other) in enumerate(zip(wanted, live, strict=True)):
-            _compare(one, other, f"{path}/{at}", found)
-    elif not _same(wanted, live):
-        found[path] = live
+    if isinstance(desired, dict) and isinstance(live, dict):
+        for key, value in desired.items():
+            _compare(value, live.get(key), pointer_to(path, key), differing)
+    elif isinstance(desired, list) and isinstance(live, list) and len(desired) == len(live):
+        for index, (desired_item, live_item) in enumerate(zip(desired, live, strict=True)):
+            _compare(desired_item, live_item, f"{path}/{index}", differing)
+    elif not _same(desired, live):
+        differing[path] = live
 
 
-def _same(wanted: Any, live: Any) -> bool:
-    if wanted == live:
+def _same(desired: Any, live: Any) -> bool:
+    if desired == live:
         return True
-    if isinstance(wanted, bool) or isinstance(live, bool):
+    if isinstance(desired, bool) or isinstance(live, bool):
         return False
-    if isinstance(wanted, str | int | float) and isinstance(live, str | int | float):
-        one, other = _amount(str(wanted)), _amount(str(live))
-        return one is not None and one == other
+    if isinstance(desired, str | int | float) and isinstance(live, str | int | float):
+        desired_amount, live_amount = _amount(str(desired)), _amount(str(live))
+        return desired_amount is not None and desired_amount == live_amount
     return False
 
 

@@ -38,7 +38,7 @@ class DryRunResult:
     """
 
     about: Hashable
-    found: list[FieldChange] | None
+    field_changes: list[FieldChange] | None
     until: float = float("inf")
 
 
@@ -48,11 +48,11 @@ class DryRun:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._bucket = Bucket(_RATE, _BURST, clock)
-        self._known: dict[tuple[str, ObjectKey], DryRunResult] = {}
-        self._refused: dict[tuple[str, str, str], float] = {}
+        self._results: dict[tuple[str, ObjectKey], DryRunResult] = {}
+        self._refused_kinds: dict[tuple[str, str, str], float] = {}
 
     async def changes(
-        self, kube: Kube, place: ObjectKey, wanted: Json, live: Json, differing: Json
+        self, kube: Kube, place: ObjectKey, desired: Json, live: Json, differing: Json
     ) -> list[FieldChange] | None:
         """What would change; None when the cluster refuses to say. Raises NotFound (it is gone by
         now), Throttled.
@@ -60,28 +60,30 @@ class DryRun:
         key = (kube.user, place)
         about = (
             (live.get("metadata") or {}).get("uid"),
-            hash(msgspec.json.encode([wanted, differing], order="sorted")),
+            hash(msgspec.json.encode([desired, differing], order="sorted")),
         )
-        known = self._known.get(key)
-        if known is not None and known.about == about and self._clock() < known.until:
-            return known.found
-        if self._refused.get((kube.user, place.api_version, place.kind), 0.0) > self._clock():
+        cached = self._results.get(key)
+        if cached is not None and cached.about == about and self._clock() < cached.until:
+            return cached.field_changes
+        if self._refused_kinds.get((kube.user, place.api_version, place.kind), 0.0) > self._clock():
             return None
-        found = await self._ask(kube, place, wanted, live)
-        self._known[key] = DryRunResult(
-            about, found, float("inf") if found is not None else self._clock() + _OBJECT_SECONDS
+        field_changes = await self._ask(kube, place, desired, live)
+        self._results[key] = DryRunResult(
+            about,
+            field_changes,
+            float("inf") if field_changes is not None else self._clock() + _OBJECT_SECONDS,
         )
-        return found
+        return field_changes
 
-    def settled(self, kube: Kube, place: ObjectKey) -> None:
+    def forget(self, kube: Kube, place: ObjectKey) -> None:
         """The object is as it should be: nothing of it needs to be remembered."""
-        self._known.pop((kube.user, place), None)
+        self._results.pop((kube.user, place), None)
 
     async def _ask(
-        self, kube: Kube, place: ObjectKey, wanted: Json, live: Json
+        self, kube: Kube, place: ObjectKey, desired: Json, live: Json
     ) -> list[FieldChange] | None:
         path = await kube.object_path(place.api_version, place.kind, place.namespace, place.name)
-        body = msgspec.json.encode(_body(wanted, place.namespace))
+        body = msgspec.json.encode(_body(desired, place.namespace))
         for _ in range(_TRIES):
             self._bucket.take()
             await asyncio.sleep(self._bucket.wait())
@@ -110,13 +112,13 @@ class DryRun:
         elif isinstance(why, ClusterUnreachable):
             seconds = _OBJECT_SECONDS
         if seconds:
-            self._refused[kube.user, place.api_version, place.kind] = self._clock() + seconds
+            self._refused_kinds[kube.user, place.api_version, place.kind] = self._clock() + seconds
 
 
 def _version(item: Json) -> Any:
     return (item.get("metadata") or {}).get("resourceVersion")
 
 
-def _body(wanted: Json, namespace: str) -> Json:
-    meta = {key: value for key, value in wanted["metadata"].items() if key != "namespace"}
-    return {**wanted, "metadata": meta | ({"namespace": namespace} if namespace else {})}
+def _body(desired: Json, namespace: str) -> Json:
+    meta = {key: value for key, value in desired["metadata"].items() if key != "namespace"}
+    return {**desired, "metadata": meta | ({"namespace": namespace} if namespace else {})}

@@ -43,19 +43,21 @@ _PEOPLE = (
 _SPACE = re.compile(r"\s*")
 
 
-def of_controllers(live: dict[str, Any], found: Iterable[FieldChange]) -> set[str]:
+def controller_pointers(live: dict[str, Any], field_changes: Iterable[FieldChange]) -> set[str]:
     """The pointers of those changes that are a controller's."""
     entries = [
         part
         for part in (live.get("metadata") or {}).get("managedFields") or []
         if isinstance(part, dict)
     ]
-    owned = [part.get("fieldsV1") or {} for part in entries if _is_controller(part)]
+    controller_fields = [part.get("fieldsV1") or {} for part in entries if _is_controller(part)]
     pointers = {
-        c.pointer for c in found if c.pointer.endswith("/caBundle") and is_placeholder(c.wanted)
+        c.pointer
+        for c in field_changes
+        if c.pointer.endswith("/caBundle") and is_placeholder(c.desired)
     }
-    for change in found:
-        if any(_owns(fields, live, steps_of(change.pointer)) for fields in owned):
+    for change in field_changes:
+        if any(_owns(fields, live, steps_of(change.pointer)) for fields in controller_fields):
             pointers.add(change.pointer)
     return pointers
 
@@ -112,9 +114,9 @@ def _fits(name: str, value: Any) -> bool:
     """`k:{"name":"web"}` is an item by its keys, `v:"web"` one of a set by its value."""
     sort, _, text = name.partition(":")
     try:
-        named = json.loads(text) if sort in {"k", "v"} else None
+        value_in_name = json.loads(text) if sort in {"k", "v"} else None
     except ValueError:
         return False
-    if sort == "k" and isinstance(named, dict) and isinstance(value, dict):
-        return all(value.get(key) == wanted for key, wanted in named.items())
-    return sort == "v" and named == value
+    if sort == "k" and isinstance(value_in_name, dict) and isinstance(value, dict):
+        return all(value.get(key) == expected for key, expected in value_in_name.items())
+    return sort == "v" and value_in_name == value

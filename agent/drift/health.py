@@ -13,7 +13,7 @@ from typing import Any
 
 Json = dict[str, Any]
 READY, NOT_READY = "Ready", "NotReady"
-_MOST_SAID = 300
+_MOST_MESSAGE = 300
 
 # What a condition of this name must not be, whatever the kind (Fleet's tables; its `Failed=False`
 # is a trap that is not copied).
@@ -50,22 +50,26 @@ _SPEAK_FOR_THEMSELVES = frozenset({"Pod", "Job"})
 
 def health(live: Json) -> tuple[str, str]:
     """(Ready or NotReady, why not)."""
-    why = _why_not(live)
-    return (NOT_READY, why[:_MOST_SAID]) if why else (READY, "")
+    why = _find_problem(live)
+    return (NOT_READY, why[:_MOST_MESSAGE]) if why else (READY, "")
 
 
-def _why_not(live: Json) -> str:
+def _find_problem(live: Json) -> str:
     meta, spec, status = (_map(live.get(key)) for key in ("metadata", "spec", "status"))
     if meta.get("deletionTimestamp"):
         holders = meta.get("finalizers") or []
         return "is being deleted" + (f", which waits for finalizer {holders[0]}" if holders else "")
-    wanted, seen = meta.get("generation"), status.get("observedGeneration")
-    if isinstance(wanted, int) and isinstance(seen, int) and seen != wanted:
-        return f"its controller has seen generation {seen}, not yet {wanted}"
+    generation, observed_generation = meta.get("generation"), status.get("observedGeneration")
+    if (
+        isinstance(generation, int)
+        and isinstance(observed_generation, int)
+        and observed_generation != generation
+    ):
+        return f"its controller has seen generation {observed_generation}, not yet {generation}"
     kind = str(live.get("kind"))
     for name in ("Reconciling", "Stalled"):
         if _is(status, name, "True"):
-            return _said(status, name)
+            return _describe_condition(status, name)
     rule = _RULES.get((_group(live), kind))
     why = rule(spec, status) if rule else ""
     return why or ("" if kind in _SPEAK_FOR_THEMSELVES and rule else _conditions(status))
@@ -73,25 +77,25 @@ def _why_not(live: Json) -> str:
 
 def _deployment(spec: Json, status: Json) -> str:
     if _condition(status, "Progressing").get("reason") == "ProgressDeadlineExceeded":
-        return _said(status, "Progressing")
+        return _describe_condition(status, "Progressing")
     if status.get("observedGeneration") is None:
         return "its controller has not seen it yet"
     if _is(status, "ReplicaFailure", "True"):
-        return _said(status, "ReplicaFailure")
-    wanted = _number(spec, "replicas", 1)
+        return _describe_condition(status, "ReplicaFailure")
+    desired = _number(spec, "replicas", 1)
     total, updated, available, ready = _numbers(
         status, "replicas", "updatedReplicas", "availableReplicas", "readyReplicas"
     )
-    if total < wanted:
-        return f"{total} of {wanted} replicas exist"
-    if updated < wanted:
-        return f"{updated} of {wanted} replicas are updated"
-    if total > wanted:
-        return f"{total - wanted} old replicas are left"
+    if total < desired:
+        return f"{total} of {desired} replicas exist"
+    if updated < desired:
+        return f"{updated} of {desired} replicas are updated"
+    if total > desired:
+        return f"{total - desired} old replicas are left"
     if available < updated:
         return f"{available} of {updated} replicas are available"
-    if ready < wanted:
-        return f"{ready} of {wanted} replicas are ready"
+    if ready < desired:
+        return f"{ready} of {desired} replicas are ready"
     return _rolled_out(spec, status)
 
 
@@ -112,15 +116,15 @@ def _rolled_out(spec: Json, status: Json) -> str:
 
 def _replica_set(spec: Json, status: Json) -> str:
     if _is(status, "ReplicaFailure", "True"):
-        return _said(status, "ReplicaFailure")
-    wanted = _number(spec, "replicas", 1)
+        return _describe_condition(status, "ReplicaFailure")
+    desired = _number(spec, "replicas", 1)
     total, labelled, available, ready = _numbers(
         status, "replicas", "fullyLabeledReplicas", "availableReplicas", "readyReplicas"
     )
     for count, word in ((labelled, "labelled"), (available, "available"), (ready, "ready")):
-        if count < wanted:
-            return f"{count} of {wanted} replicas are {word}"
-    return f"{total - wanted} replicas too many are left" if total > wanted else ""
+        if count < desired:
+            return f"{count} of {desired} replicas are {word}"
+    return f"{total - desired} replicas too many are left" if total > desired else ""
 
 
 def _stateful_set(spec: Json, status: Json) -> str:
@@ -129,46 +133,46 @@ def _stateful_set(spec: Json, status: Json) -> str:
         return ""  # a person decides when its Pods follow
     if status.get("observedGeneration") is None:
         return "its controller has not seen it yet"
-    wanted = _number(spec, "replicas", 1)
+    desired = _number(spec, "replicas", 1)
     total, ready, current, updated = _numbers(
         status, "replicas", "readyReplicas", "currentReplicas", "updatedReplicas"
     )
-    if total < wanted:
-        return f"{total} of {wanted} replicas exist"
-    if ready < wanted:
-        return f"{ready} of {wanted} replicas are ready"
-    if total > wanted:
-        return f"{total - wanted} replicas too many are left"
+    if total < desired:
+        return f"{total} of {desired} replicas exist"
+    if ready < desired:
+        return f"{ready} of {desired} replicas are ready"
+    if total > desired:
+        return f"{total - desired} replicas too many are left"
     partition = _map(strategy.get("rollingUpdate")).get("partition")
     if isinstance(partition, int):
         return (
-            f"{updated} of {wanted - partition} replicas are updated"
-            if updated < wanted - partition
+            f"{updated} of {desired - partition} replicas are updated"
+            if updated < desired - partition
             else ""
         )
     if status.get("currentRevision") != status.get("updateRevision"):
-        return f"{updated} of {wanted} replicas are updated"
-    return f"{current} of {wanted} replicas are current" if current < wanted else ""
+        return f"{updated} of {desired} replicas are updated"
+    return f"{current} of {desired} replicas are current" if current < desired else ""
 
 
 def _daemon_set(_spec: Json, status: Json) -> str:
     if status.get("observedGeneration") is None or status.get("desiredNumberScheduled") is None:
         return "its controller has not seen it yet"
-    wanted = _number(status, "desiredNumberScheduled", 0)
+    desired = _number(status, "desiredNumberScheduled", 0)
     counts = (
         ("currentNumberScheduled", "scheduled"),
         ("updatedNumberScheduled", "updated"),
         ("numberAvailable", "available"),
     )
     for key, word in (*counts, ("numberReady", "ready")):
-        if _number(status, key, 0) < wanted:
-            return f"{_number(status, key, 0)} of {wanted} Pods are {word}"
+        if _number(status, key, 0) < desired:
+            return f"{_number(status, key, 0)} of {desired} Pods are {word}"
     return ""
 
 
 def _job(spec: Json, status: Json) -> str:
     if _is(status, "Failed", "True"):
-        return _said(status, "Failed")
+        return _describe_condition(status, "Failed")
     if _is(status, "Complete", "True") or _is(status, "Suspended", "True") or spec.get("suspend"):
         return ""
     return "" if status.get("startTime") else "has not started"
@@ -208,7 +212,7 @@ def _waiting(status: Json) -> str:
     return ""
 
 
-def _claim(_spec: Json, status: Json) -> str:
+def _volume_claim(_spec: Json, status: Json) -> str:
     return (
         ""
         if status.get("phase") == "Bound"
@@ -230,47 +234,44 @@ def _service(spec: Json, status: Json) -> str:
 
 def _definition(_spec: Json, status: Json) -> str:
     if _is(status, "NamesAccepted", "False"):
-        return _said(status, "NamesAccepted")
+        return _describe_condition(status, "NamesAccepted")
     if _is(status, "Established", "True"):
         return ""
-    refused = (
+    is_refused = (
         _is(status, "Established", "False")
         and _condition(status, "Established").get("reason") != "Installing"
     )
-    return _said(status, "Established") if refused else "is not established yet"
+    return _describe_condition(status, "Established") if is_refused else "is not established yet"
 
 
 def _available(_spec: Json, status: Json) -> str:
     return (
         ""
         if _is(status, "Available", "True")
-        else _said(status, "Available") or "is not available yet"
+        else _describe_condition(status, "Available") or "is not available yet"
     )
 
 
-def _nothing(_spec: Json, _status: Json) -> str:
+def _no_rule(_spec: Json, _status: Json) -> str:
     return ""
 
 
 def _conditions(status: Json) -> str:
     """What the conditions of any kind say; the first that is bad, in the object's own order."""
-    for condition in _all(status):
+    for condition in _list_conditions(status):
         name = str(condition.get("type"))
         if condition.get("status") in _MUST_NOT_BE.get(name, ()):
-            return _said(status, name)
+            return _describe_condition(status, name)
     return ""
 
 
-def _said(status: Json, name: str) -> str:
+def _describe_condition(status: Json, name: str) -> str:
     """`NAME=STATUS: message`, or "" for a condition that is not there."""
-    found = _condition(status, name)
-    return (
-        f"{name}={found.get('status')}: {found.get('message') or found.get('reason') or ''}".rstrip(
-            ": "
-        )
-        if found
-        else ""
-    )
+    condition = _condition(status, name)
+    if not condition:
+        return ""
+    text = condition.get("message") or condition.get("reason") or ""
+    return f"{name}={condition.get('status')}: {text}".rstrip(": ")
 
 
 def _is(status: Json, name: str, value: str) -> bool:
@@ -278,12 +279,12 @@ def _is(status: Json, name: str, value: str) -> bool:
 
 
 def _condition(status: Json, name: str) -> Json:
-    return next((c for c in _all(status) if c.get("type") == name), {})
+    return next((c for c in _list_conditions(status) if c.get("type") == name), {})
 
 
-def _all(status: Json) -> list[Json]:
-    found = status.get("conditions")
-    return [c for c in found if isinstance(c, dict)] if isinstance(found, list) else []
+def _list_conditions(status: Json) -> list[Json]:
+    conditions = status.get("conditions")
+    return [c for c in conditions if isinstance(c, dict)] if isinstance(conditions, list) else []
 
 
 def _group(live: Json) -> str:
@@ -310,14 +311,14 @@ _RULES: dict[tuple[str, str], Callable[[Json, Json], str]] = {
     ("apps", "StatefulSet"): _stateful_set,
     ("apps", "DaemonSet"): _daemon_set,
     ("batch", "Job"): _job,
-    ("batch", "CronJob"): _nothing,
+    ("batch", "CronJob"): _no_rule,
     ("", "Pod"): _pod,
-    ("", "PersistentVolumeClaim"): _claim,
+    ("", "PersistentVolumeClaim"): _volume_claim,
     ("", "Service"): _service,
-    ("", "ConfigMap"): _nothing,
-    ("", "Secret"): _nothing,
+    ("", "ConfigMap"): _no_rule,
+    ("", "Secret"): _no_rule,
     # its generation is observed: the allowed disruptions are computed
-    ("policy", "PodDisruptionBudget"): _nothing,
+    ("policy", "PodDisruptionBudget"): _no_rule,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): _definition,
     ("apiregistration.k8s.io", "APIService"): _available,
 }

@@ -50,18 +50,18 @@ class Rules:
         nothing, there and here. In Fleet one operation that does not fit voids the others for that
         object; here it has no effect.
         """
-        found: list[str] = []
+        pointers: list[str] = []
         for rule in self._for(item):
-            found += rule.json_pointers or []
+            pointers += rule.json_pointers or []
             operations = (
                 operation for operation in rule.operations or [] if operation.op in LEAVE_OUT
             )
-            found += [
+            pointers += [
                 o.path for o in operations if not (o.op == "add" and _is_in_list(o.path, item))
             ]
         return list(
             dict.fromkeys(
-                _without_negative(pointer, item) for pointer in found if pointer.startswith("/")
+                _without_negative(pointer, item) for pointer in pointers if pointer.startswith("/")
             )
         )
 
@@ -74,8 +74,10 @@ class Rules:
         conditions = status.get("conditions") if isinstance(status, dict) else None
         if not self.conditions or not isinstance(status, dict) or not isinstance(conditions, list):
             return live
-        kept = [c for c in conditions if not any(_holds(c, wanted) for wanted in self.conditions)]
-        return {**live, "status": {**status, "conditions": kept}}
+        counted = [
+            c for c in conditions if not any(_holds(c, pattern) for pattern in self.conditions)
+        ]
+        return {**live, "status": {**status, "conditions": counted}}
 
 
 NONE = Rules()
@@ -89,30 +91,32 @@ def rules_of(options: Options) -> Rules:
 
 def without(item: dict[str, Any], pointers: Iterable[str]) -> dict[str, Any]:
     """`item` without the fields at `pointers`; what is not there is not there."""
-    found = _without(item, pointers)
-    return found if isinstance(found, dict) else {}
+    result = _without(item, pointers)
+    return result if isinstance(result, dict) else {}
 
 
-def left_over(found: Iterable[FieldChange], pointers: Sequence[str]) -> list[FieldChange]:
+def outside_pointers(
+    field_changes: Iterable[FieldChange], pointers: Sequence[str]
+) -> list[FieldChange]:
     """Those of the changes that do not lie at `pointers`; of a change that holds one of them, what
     is left without it.
     """
-    left: list[FieldChange] = []
-    for change in found:
+    remaining: list[FieldChange] = []
+    for change in field_changes:
         if any(change.pointer == p or change.pointer.startswith(f"{p}/") for p in pointers):
             continue
         below = [
             p.removeprefix(change.pointer) for p in pointers if p.startswith(f"{change.pointer}/")
         ]
-        wanted, live = _without(change.wanted, below), _without(change.live, below)
-        if not below or (wanted != live and not (wanted in _NOTHING and live in _NOTHING)):
-            left.append(change._replace(wanted=wanted, live=live))
-    return left
+        desired, live = _without(change.desired, below), _without(change.live, below)
+        if not below or (desired != live and not (desired in _NOTHING and live in _NOTHING)):
+            remaining.append(change._replace(desired=desired, live=live))
+    return remaining
 
 
 def _without(value: Any, pointers: Iterable[str]) -> Any:
     for pointer in pointers:
-        value = _cut(value, steps_of(pointer))
+        value = _remove_field(value, steps_of(pointer))
     return value
 
 
@@ -124,13 +128,13 @@ def _without_negative(pointer: str, item: dict[str, Any]) -> str:
     """The pointer with `-1`, which Fleet's library takes for the last item of a list, as the number
     that it is in `item`.
     """
-    found = ""
+    result = ""
     value: Any = item
     for step in steps_of(pointer):
         if isinstance(value, list) and _NEGATIVE.fullmatch(step) and int(step) + len(value) >= 0:
             step = str(int(step) + len(value))
-        found, value = pointer_to(found, step), lookup(value, [step])[1]
-    return found
+        result, value = pointer_to(result, step), lookup(value, [step])[1]
+    return result
 
 
 def _matches(rule: ComparePatch, item: dict[str, Any]) -> bool:
@@ -160,20 +164,20 @@ def _fits(pattern: str, name: str) -> bool:
         return False
 
 
-def _holds(condition: Any, wanted: dict[str, str]) -> bool:
+def _holds(condition: Any, pattern: dict[str, str]) -> bool:
     return (
         isinstance(condition, dict)
-        and bool(wanted)
-        and all(str(condition.get(key)) == value for key, value in wanted.items())
+        and bool(pattern)
+        and all(str(condition.get(key)) == value for key, value in pattern.items())
     )
 
 
-def _cut(value: Any, steps: list[str]) -> Any:
+def _remove_field(value: Any, steps: list[str]) -> Any:
     head, *rest = steps
     if isinstance(value, dict) and head in value:
         if not rest:
             return {key: item for key, item in value.items() if key != head}
-        return {**value, head: _cut(value[head], rest)}
+        return {**value, head: _remove_field(value[head], rest)}
     if isinstance(value, list) and (at := list_index(head, value)) is not None:
-        return [*value[:at], *([_cut(value[at], rest)] if rest else []), *value[at + 1 :]]
+        return [*value[:at], *([_remove_field(value[at], rest)] if rest else []), *value[at + 1 :]]
     return value

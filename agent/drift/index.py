@@ -20,19 +20,19 @@ class ObjectIndex:
 
     def put(self, bundle: BundleName, places: Iterable[ObjectKey], user: str) -> bool:
         """Whether anything is other than before."""
-        found = frozenset(places)
-        if self._places.get(bundle) == found and self._users.get(bundle) == user:
+        keys = frozenset(places)
+        if self._places.get(bundle) == keys and self._users.get(bundle) == user:
             return False
         self.drop(bundle)
-        self._places[bundle], self._users[bundle] = found, user
-        for place in found:
+        self._places[bundle], self._users[bundle] = keys, user
+        for place in keys:
             self._bundles[place] = (*self._bundles.get(place, ()), bundle)
         return True
 
     def drop(self, bundle: BundleName) -> bool:
         """Whether it was known."""
         for place in self._places.pop(bundle, frozenset()):
-            rest = tuple(other for other in self._bundles[place] if other != bundle)
+            rest = tuple(name for name in self._bundles[place] if name != bundle)
             if rest:
                 self._bundles[place] = rest
             else:
@@ -64,11 +64,11 @@ class ObjectIndex:
             and any(self._users[bundle] == unit.user for bundle in bundles)
         ]
 
-    def wish(self) -> dict[WatchScope, Mapping[str, int]]:
+    def count_objects(self) -> dict[WatchScope, Mapping[str, int]]:
         """For each kind and rights how many objects are in which namespace."""
-        found: dict[WatchScope, dict[str, int]] = {}
+        counts: dict[WatchScope, dict[str, int]] = {}
         for place, bundles in self._bundles.items():
             for user in {self._users[bundle] for bundle in bundles}:
-                amounts = found.setdefault(WatchScope(user, place.api_version, place.kind), {})
+                amounts = counts.setdefault(WatchScope(user, place.api_version, place.kind), {})
                 amounts[place.namespace] = amounts.get(place.namespace, 0) + 1
-        return dict(found)
+        return dict(counts)

@@ -25,27 +25,27 @@ class _Meta(msgspec.Struct):
     namespace: str = ""
 
 
-class _Named(msgspec.Struct):
+class _ListItem(msgspec.Struct):
     metadata: _Meta
 
 
-async def read(
+async def read_all(
     kube: Kube, places: Collection[ObjectKey]
 ) -> AsyncIterator[tuple[ObjectKey, dict[str, Any] | None]]:
     """Each of `places`, which have kind and namespace in common, with the live object or None.
     Raises NotFound for a kind that the cluster has not got, ToolFailed, ClusterUnreachable.
     """
-    left = dict.fromkeys(places)
-    if len(left) >= _LIST_FROM:
-        async for place, item in _listed(kube, next(iter(left))):
-            if place in left:
-                del left[place]
+    remaining = dict.fromkeys(places)
+    if len(remaining) >= _LIST_FROM:
+        async for place, item in _list_items(kube, next(iter(remaining))):
+            if place in remaining:
+                del remaining[place]
                 yield place, msgspec.json.decode(item)
-    for place in left:  # those that have lost helm's label, or are gone
-        yield place, await get(kube, place)
+    for place in remaining:  # those that have lost helm's label, or are gone
+        yield place, await read_object(kube, place)
 
 
-async def get(kube: Kube, place: ObjectKey) -> dict[str, Any] | None:
+async def read_object(kube: Kube, place: ObjectKey) -> dict[str, Any] | None:
     path = await kube.object_path(place.api_version, place.kind, place.namespace, place.name)
     try:
         return await kube.call("GET", path)
@@ -53,13 +53,13 @@ async def get(kube: Kube, place: ObjectKey) -> dict[str, Any] | None:
         return None
 
 
-async def _listed(kube: Kube, like: ObjectKey) -> AsyncIterator[tuple[ObjectKey, msgspec.Raw]]:
+async def _list_items(kube: Kube, like: ObjectKey) -> AsyncIterator[tuple[ObjectKey, msgspec.Raw]]:
     """What can be listed; nothing more once that is refused, and the rest is read by name."""
     try:
         async for item in kube.items(
             like.api_version, like.kind, like.namespace, f"{MANAGED_LABEL}={MANAGED_BY}"
         ):
-            meta = msgspec.json.decode(item, type=_Named).metadata
+            meta = msgspec.json.decode(item, type=_ListItem).metadata
             yield like._replace(namespace=meta.namespace, name=meta.name), item
     except (Forbidden, Gone):
         return

@@ -19,12 +19,12 @@ from fleetctl.core.model.status import ResourceStatus
 
 from ..kube.client import Kube
 from ..state.last_applied import LastApplied, ObjectKey, release_on
-from .diff import FieldChange, differences, patch, sentence, shown, stated
+from .diff import FieldChange, desired_changes, differences, patch, sentence, to_differences
 from .dry_run import DryRun
-from .field_owners import of_controllers
+from .field_owners import controller_pointers
 from .health import NOT_READY, health
-from .ignore_rules import NONE, Rules, left_over, without
-from .live_objects import get, read
+from .ignore_rules import NONE, Rules, outside_pointers, without
+from .live_objects import read_all, read_object
 
 Json = dict[str, Any]
 
@@ -54,7 +54,7 @@ class Observation:
 
     states: dict[ObjectKey, ResourceStatus | None] = field(default_factory=dict)
     versions: dict[ObjectKey, tuple[str, str]] = field(default_factory=dict)
-    accepted: dict[str, list[str]] | None = None
+    accepted_pointers: dict[str, list[str]] | None = None
 
 
 @dataclass
@@ -64,9 +64,9 @@ class _Work:
     """
 
     subject: Subject
-    known: dict[str, list[str]] | None
-    seen: Observation = field(default_factory=Observation)
-    accepted: dict[str, list[str]] = field(default_factory=dict)
+    accepted_before: dict[str, list[str]] | None
+    observation: Observation = field(default_factory=Observation)
+    accepted_now: dict[str, list[str]] = field(default_factory=dict)
 
 
 _Group = dict[ObjectKey, list[tuple[_Work, msgspec.Raw]]]
@@ -82,8 +82,12 @@ class Observer:
         """Where the objects of the bundle are; None for a bundle of which nothing is known. Raises
         ClusterUnreachable.
         """
-        each, scopes = self._last_applied.each(bundle), _Scopes(self._kube)
-        return None if each is None else {await scopes.resolved(place) for place, _ in each}
+        applied_objects, scopes = self._last_applied.each(bundle), _Scopes(self._kube)
+        return (
+            None
+            if applied_objects is None
+            else {await scopes.resolved(place) for place, _ in applied_objects}
+        )
 
     async def look(self, subjects: Sequence[Subject]) -> dict[BundleName, Observation]:
         """The state of each object, by its bundle's own rules of what does not count. Raises
@@ -105,39 +109,43 @@ class Observer:
             await self._group(group)
         for work in works:
             await _extras(work)
-            if work.known is None and work.subject.only is None and work.seen.states:
-                work.seen.accepted = work.accepted
-        return {work.subject.bundle: work.seen for work in works}
+            if (
+                work.accepted_before is None
+                and work.subject.only is None
+                and work.observation.states
+            ):
+                work.observation.accepted_pointers = work.accepted_now
+        return {work.subject.bundle: work.observation for work in works}
 
-    def accept(self, bundle: BundleName, accepted: dict[str, list[str]]) -> None:
+    def accept(self, bundle: BundleName, pointers: dict[str, list[str]]) -> None:
         """Keep what differed right after the apply: it is no drift."""
-        self._last_applied.accept(bundle, accepted)
+        self._last_applied.accept(bundle, pointers)
 
     async def _group(self, group: _Group) -> None:
         """Objects of one kind in one namespace, read together with the same rights."""
-        left, state, why = dict(group), "", ""
+        remaining, state, why = dict(group), "", ""
         kube = next(iter(group.values()))[0][0].subject.kube
         try:
-            async for place, live in read(kube, list(group)):
-                for work, raw in left.pop(place):
+            async for place, live in read_all(kube, list(group)):
+                for work, raw in remaining.pop(place):
                     await self._put(work, place, raw, live)
         except NotFound:
             state, why = "Missing", "the cluster has no such kind"
         except ToolFailed as error:
             state, why = "Unknown", error.summary
-        for place, several in left.items() if state else ():
-            for work, _ in several:
-                work.seen.states[place] = _status(place, state, why)
+        for place, works_at_place in remaining.items() if state else ():
+            for work, _ in works_at_place:
+                work.observation.states[place] = _status(place, state, why)
 
     async def _put(
         self, work: _Work, place: ObjectKey, raw: msgspec.Raw, live: Json | None
     ) -> None:
         if live is not None:
             try:
-                work.seen.states[place] = await self._judged(
+                work.observation.states[place] = await self._judge(
                     work, place, msgspec.json.decode(raw), live
                 )
-                work.seen.versions[place] = _version(live)
+                work.observation.versions[place] = _version(live)
                 return
             except NotFound:
                 pass  # gone between two calls
@@ -146,82 +154,88 @@ class Observer:
             "kind": place.kind,
             "metadata": {"name": place.name, "namespace": place.namespace},
         }
-        ignored = work.subject.rules.passes_over(whole)
-        work.seen.states[place] = None if ignored else _status(place, "Missing", "does not exist")
-        work.seen.versions[place] = ("", "")
+        is_ignored = work.subject.rules.passes_over(whole)
+        work.observation.states[place] = (
+            None if is_ignored else _status(place, "Missing", "does not exist")
+        )
+        work.observation.versions[place] = ("", "")
 
-    async def _judged(
-        self, work: _Work, place: ObjectKey, wanted: Json, live: Json
+    async def _judge(
+        self, work: _Work, place: ObjectKey, desired: Json, live: Json
     ) -> ResourceStatus:
         rules = work.subject.rules
         live = {**live, "apiVersion": place.api_version, "kind": place.kind}
         if place.kind == "Secret":
-            wanted, live = self._last_applied.hiding.comparable(wanted, live)
+            desired, live = self._last_applied.hiding.comparable(desired, live)
         state, message = health(rules.healthy_view(live))
         if rules.passes_over(live):
             return _status(place, state, message)
-        ours, theirs = (release_on(item["metadata"].get("annotations")) for item in (wanted, live))
-        if ours and theirs and ours != theirs:
-            said = (
+        own_release, live_release = (
+            release_on(item["metadata"].get("annotations")) for item in (desired, live)
+        )
+        if own_release and live_release and own_release != live_release:
+            state_and_message = (
                 (state, message)
                 if state == NOT_READY
-                else ("Modified", f"belongs to release {theirs} now")
+                else ("Modified", f"belongs to release {live_release} now")
             )
-            return _status(place, *said, owner=theirs)
-        found = await self._changed(work, place, wanted, live)
-        if not found:
+            return _status(place, *state_and_message, owner=live_release)
+        field_changes = await self._find_changes(work, place, desired, live)
+        if not field_changes:
             return _status(place, state, message)
         more: dict[str, Any] = {
-            "patch": patch(place.kind, found),
-            "differences": shown(place.kind, found),
+            "patch": patch(place.kind, field_changes),
+            "differences": to_differences(place.kind, field_changes),
         }
         return _status(
             place,
             *(
                 (state, message)
                 if state == NOT_READY
-                else ("Modified", sentence(place.kind, found))
+                else ("Modified", sentence(place.kind, field_changes))
             ),
             **more,
         )
 
-    async def _changed(
-        self, work: _Work, place: ObjectKey, wanted: Json, live: Json
+    async def _find_changes(
+        self, work: _Work, place: ObjectKey, desired: Json, live: Json
     ) -> list[FieldChange]:
         """What is not as stated, without what the rules leave alone and what a controller owns.
         Raises NotFound.
         """
         kube, pointers = work.subject.kube, work.subject.rules.pointers(live)
-        mine = without(wanted, pointers)
-        differing = differences(mine, without(live, pointers))
+        desired_part = without(desired, pointers)
+        differing = differences(desired_part, without(live, pointers))
         if not differing:
-            self._dry_run.settled(kube, place)
+            self._dry_run.forget(kube, place)
             return []
         # A Secret's values are not here to be applied; nothing in a Secret is rewritten by the API
         # server either.
-        told = (
+        dry_run_changes = (
             None
             if place.kind == "Secret"
-            else await self._dry_run.changes(kube, place, wanted, live, differing)
+            else await self._dry_run.changes(kube, place, desired, live, differing)
         )
-        found = (
-            self._fallback(work, place, stated(mine, differing))
-            if told is None
-            else left_over(told, pointers)
+        field_changes = (
+            self._fallback(work, place, desired_changes(desired_part, differing))
+            if dry_run_changes is None
+            else outside_pointers(dry_run_changes, pointers)
         )
-        owned = of_controllers(live, found)
-        return [change for change in found if change.pointer not in owned]
+        controller_owned = controller_pointers(live, field_changes)
+        return [change for change in field_changes if change.pointer not in controller_owned]
 
     @staticmethod
-    def _fallback(work: _Work, place: ObjectKey, found: list[FieldChange]) -> list[FieldChange]:
+    def _fallback(
+        work: _Work, place: ObjectKey, field_changes: list[FieldChange]
+    ) -> list[FieldChange]:
         """Without a dry run: what differed right after the apply, by the API server's way of
         writing, is no drift.
         """
-        if work.known is None:
-            work.accepted[str(place)] = [change.pointer for change in found]
+        if work.accepted_before is None:
+            work.accepted_now[str(place)] = [change.pointer for change in field_changes]
             return []
-        known = work.known.get(str(place), ())
-        return [change for change in found if change.pointer not in known]
+        accepted_before = work.accepted_before.get(str(place), ())
+        return [change for change in field_changes if change.pointer not in accepted_before]
 
 
 class _Scopes:
@@ -251,24 +265,24 @@ async def _extras(work: _Work) -> None:
     """
     for place in work.subject.extra:
         try:
-            live = await get(work.subject.kube, place) or {}
+            live = await read_object(work.subject.kube, place) or {}
         except (NotFound, ToolFailed):
             continue
         meta = live.get("metadata") or {}
         annotations = meta.get("annotations") or {}
-        excused = (
+        is_excused = (
             meta.get("deletionTimestamp")
             or meta.get("ownerReferences")
             or annotations.get("helm.sh/resource-policy") == "keep"
         )
         if (
-            not excused
+            not is_excused
             and release_on(annotations) in work.subject.releases
             and not work.subject.rules.passes_over(
                 {**live, "apiVersion": place.api_version, "kind": place.kind}
             )
         ):
-            work.seen.states[place] = _status(
+            work.observation.states[place] = _status(
                 place, "Orphaned", "is marked as the release's and is not in the bundle"
             )
 
@@ -294,6 +308,6 @@ def is_ready(resources: Iterable[ResourceStatus]) -> bool:
     return all(r.state not in {NOT_READY, "Unknown"} for r in resources)
 
 
-def drifted(resources: Iterable[ResourceStatus]) -> list[ResourceStatus]:
+def list_drifted(resources: Iterable[ResourceStatus]) -> list[ResourceStatus]:
     """What is not as Git states it, also where it is not ready."""
     return [r for r in resources if r.drifted]

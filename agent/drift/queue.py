@@ -16,10 +16,10 @@ from ..kube.ratelimit import Bucket, Buckets
 from ..state.last_applied import ObjectKey
 
 GROUP_SECONDS = 0.1
-_OBJECT = (0.25, 5.0)  # looks a second at one object, and at once
-_ALL = (10.0, 60.0)  # calls a second that looks may cost, and at once
-_AGAIN_SECONDS = (5.0, 120.0)
-_MOST_WHOLE, _MOST_PLACES = 16, 200
+_OBJECT_RATE = (0.25, 5.0)  # looks a second at one object, and at once
+_TOTAL_RATE = (10.0, 60.0)  # calls a second that looks may cost, and at once
+_RETRY_SECONDS = (5.0, 120.0)
+_MOST_BUNDLES, _MOST_PLACES = 16, 200
 
 
 @dataclass
@@ -28,88 +28,88 @@ class DueWork:
     have.
     """
 
-    whole: set[BundleName] = field(default_factory=set)
+    bundles: set[BundleName] = field(default_factory=set)
     places: set[ObjectKey] = field(default_factory=set)
     extras: set[BundleName] = field(default_factory=set)
 
     def __bool__(self) -> bool:
-        return bool(self.whole or self.places or self.extras)
+        return bool(self.bundles or self.places or self.extras)
 
 
 class ObservationQueue:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._objects, self._all = Buckets(*_OBJECT, clock), Bucket(*_ALL, clock)
-        self._whole: set[BundleName] = set()
+        self._object_rates, self._total = Buckets(*_OBJECT_RATE, clock), Bucket(*_TOTAL_RATE, clock)
+        self._bundles: set[BundleName] = set()
         self._places: dict[ObjectKey, float] = {}
         self._extras: dict[BundleName, float] = {}
-        self._again: dict[BundleName, tuple[float, float]] = {}
+        self._retries: dict[BundleName, tuple[float, float]] = {}
 
-    def changed(self, place: ObjectKey) -> bool:
+    def add_object(self, place: ObjectKey) -> bool:
         """At most so often as one object may be looked at. Whether that is news."""
         if place in self._places:
             return False
-        self._places[place] = self._clock() + max(GROUP_SECONDS, self._objects.take(place))
+        self._places[place] = self._clock() + max(GROUP_SECONDS, self._object_rates.take(place))
         return True
 
-    def whole(self, bundles: Iterable[BundleName]) -> None:
-        self._whole |= set(bundles)
+    def add_bundles(self, bundles: Iterable[BundleName]) -> None:
+        self._bundles |= set(bundles)
 
-    def suspect(self, bundle: BundleName, seconds: float) -> None:
+    def add_suspect(self, bundle: BundleName, seconds: float) -> None:
         """More may be there than it has. After a while, since what helm deletes is there for a
         moment more.
         """
         self._extras.setdefault(bundle, self._clock() + seconds)
 
-    def judged(self, bundle: BundleName, *, ready: bool) -> None:
+    def set_ready(self, bundle: BundleName, *, ready: bool) -> None:
         """What is not ready is looked at again, after a pause that grows."""
         if ready:
-            self._again.pop(bundle, None)
+            self._retries.pop(bundle, None)
         else:
-            low, high = _AGAIN_SECONDS
-            _, pause = self._again.get(bundle, (0.0, low / 2))
-            self._again[bundle] = (self._clock() + min(high, pause * 2), min(high, pause * 2))
+            low, high = _RETRY_SECONDS
+            _, pause = self._retries.get(bundle, (0.0, low / 2))
+            self._retries[bundle] = (self._clock() + min(high, pause * 2), min(high, pause * 2))
 
     def drop(self, bundle: BundleName) -> None:
-        self._whole.discard(bundle)
+        self._bundles.discard(bundle)
         self._extras.pop(bundle, None)
-        self._again.pop(bundle, None)
+        self._retries.pop(bundle, None)
 
     def cost(self, calls: int) -> None:
-        self._all.take(calls)
+        self._total.take(calls)
 
     def pause(self, seconds: float) -> None:
         """The API server wants to be left alone for so long."""
-        self._all.pause(seconds)
+        self._total.pause(seconds)
 
     def sweep(self) -> None:
-        self._objects.sweep()
+        self._object_rates.sweep()
 
     def take(self) -> DueWork:
         """What is due now; it is no longer on the agenda."""
         now = self._clock()
-        if self._all.wait() > 0:
+        if self._total.wait() > 0:
             return DueWork()
-        late = {bundle for bundle, (at, _) in self._again.items() if at <= now}
-        whole = set(sorted(self._whole | late)[:_MOST_WHOLE])
+        late = {bundle for bundle, (at, _) in self._retries.items() if at <= now}
+        bundles = set(sorted(self._bundles | late)[:_MOST_BUNDLES])
         due = sorted((at, place) for place, at in self._places.items() if at <= now)[:_MOST_PLACES]
-        extras = {bundle for bundle, at in self._extras.items() if at <= now} - whole
-        self._whole -= whole
-        for bundle in whole & late:
-            self._again[bundle] = (now + self._again[bundle][1], self._again[bundle][1])
+        extras = {bundle for bundle, at in self._extras.items() if at <= now} - bundles
+        self._bundles -= bundles
+        for bundle in bundles & late:
+            self._retries[bundle] = (now + self._retries[bundle][1], self._retries[bundle][1])
         for _, place in due:
             del self._places[place]
-        for bundle in extras | whole:
+        for bundle in extras | bundles:
             self._extras.pop(bundle, None)
-        return DueWork(whole, {place for _, place in due}, extras)
+        return DueWork(bundles, {place for _, place in due}, extras)
 
     def wait(self) -> float:
         """Seconds until something is due; infinite when there is nothing."""
         now = self._clock()
-        at = [now] if self._whole else []
+        at = [now] if self._bundles else []
         at += [
             *self._places.values(),
             *self._extras.values(),
-            *(when for when, _ in self._again.values()),
+            *(when for when, _ in self._retries.values()),
         ]
-        return max(min(at, default=float("inf")) - now, self._all.wait() if at else 0.0, 0.0)
+        return max(min(at, default=float("inf")) - now, self._total.wait() if at else 0.0, 0.0)

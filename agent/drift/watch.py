@@ -34,8 +34,8 @@ _REFUSED_SECONDS = 600.0
 _SHORT_SECONDS = 5.0  # a watch that ends sooner has failed, whatever it says
 _PAUSES = (1.0, 30.0)
 _SELECTOR = quote(f"{MANAGED_LABEL}={MANAGED_BY}")
-_ONE = {"accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"}
-_MANY = {"accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
+_ONE_OBJECT = {"accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"}
+_OBJECT_LIST = {"accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
 _KEEP = "helm.sh/resource-policy"
 
 
@@ -65,11 +65,11 @@ class WatchHandler(Protocol):
     "" once it has.
     """
 
-    def changed(self, unit: WatchScope, mark: WatchedObject, *, there: bool) -> None: ...
-    def listed(self, unit: WatchScope, marks: Sequence[WatchedObject]) -> None: ...
-    def throttled(self, seconds: float) -> None: ...
-    def refused(self) -> None: ...
-    def away(self, why: str) -> None: ...
+    def on_change(self, scope: WatchScope, item: WatchedObject, *, exists: bool) -> None: ...
+    def on_list(self, scope: WatchScope, objects: Sequence[WatchedObject]) -> None: ...
+    def on_throttle(self, seconds: float) -> None: ...
+    def on_refusal(self) -> None: ...
+    def on_contact(self, why: str) -> None: ...
 
 
 class _Meta(msgspec.Struct, rename="camel"):
@@ -112,38 +112,38 @@ class Watches:
     def __init__(
         self,
         kube: Kube,
-        hearer: WatchHandler,
+        handler: WatchHandler,
         *,
         most: int = MOST_WATCHES,
         silent: float = SILENT_SECONDS,
     ) -> None:
-        self._kube, self._hearer, self._most, self._silent = kube, hearer, most, silent
+        self._kube, self._handler, self._most, self._silent = kube, handler, most, silent
         self._tasks: dict[WatchScope, asyncio.Task[None]] = {}
-        self._refused: dict[WatchScope, float] = {}
-        self._wish: dict[WatchScope, Mapping[str, int]] = {}
-        self.polled: set[WatchScope] = set()
+        self._refused_until: dict[WatchScope, float] = {}
+        self._object_counts: dict[WatchScope, Mapping[str, int]] = {}
+        self.unwatched_scopes: set[WatchScope] = set()
 
-    def want(self, wish: dict[WatchScope, Mapping[str, int]]) -> None:
+    def set_targets(self, object_counts: dict[WatchScope, Mapping[str, int]]) -> None:
         """`wish`: of each kind (in all namespaces) how many objects of ours are in which namespace,
         "" for kinds without.
         """
-        self._wish = wish
-        counted: dict[WatchScope, int] = {}
-        for unit, amounts in wish.items():
+        self._object_counts = object_counts
+        totals: dict[WatchScope, int] = {}
+        for scope, counts in object_counts.items():
             # where reading all namespaces is not granted, reading each of ours may be
-            if self._is_refused(unit):
-                counted |= {
-                    unit._replace(namespace=name): amount for name, amount in amounts.items()
-                }
+            if self._is_refused(scope):
+                totals |= {scope._replace(namespace=name): count for name, count in counts.items()}
             else:
-                counted[unit] = sum(amounts.values())
-        allowed = [unit for unit in counted if not self._is_refused(unit)]
-        chosen = set(sorted(allowed, key=lambda unit: (-counted[unit], unit))[: self._most])
-        self.polled = set(counted) - chosen
-        for unit in set(self._tasks) - chosen:
-            self._tasks.pop(unit).cancel()
-        for unit in chosen - set(self._tasks):
-            self._tasks[unit] = asyncio.create_task(self._follow(unit))
+                totals[scope] = sum(counts.values())
+        permitted_scopes = [scope for scope in totals if not self._is_refused(scope)]
+        watch_scopes = set(
+            sorted(permitted_scopes, key=lambda scope: (-totals[scope], scope))[: self._most]
+        )
+        self.unwatched_scopes = set(totals) - watch_scopes
+        for scope in set(self._tasks) - watch_scopes:
+            self._tasks.pop(scope).cancel()
+        for scope in watch_scopes - set(self._tasks):
+            self._tasks[scope] = asyncio.create_task(self._follow(scope))
 
     def running(self) -> set[WatchScope]:
         return set(self._tasks)
@@ -155,61 +155,63 @@ class Watches:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _is_refused(self, unit: WatchScope) -> bool:
-        return self._refused.get(unit, 0.0) > time.monotonic()
+    def _is_refused(self, scope: WatchScope) -> bool:
+        return self._refused_until.get(scope, 0.0) > time.monotonic()
 
-    async def _follow(self, unit: WatchScope) -> None:
+    async def _follow(self, scope: WatchScope) -> None:
         try:
-            await _Watch(self._kube.acting_as(unit.user), unit, self._hearer, self._silent).run()
+            await _Watch(self._kube.acting_as(scope.user), scope, self._handler, self._silent).run()
         except Forbidden as why:
-            self._refuse(unit, why)
+            self._refuse(scope, why)
 
-    def _refuse(self, unit: WatchScope, why: Forbidden) -> None:
+    def _refuse(self, scope: WatchScope, why: Forbidden) -> None:
         """Said once; tried again every ten minutes, since rights change."""
-        if unit not in self._refused:
+        if scope not in self._refused_until:
             event(
                 "not watched but polled",
-                kind=unit.kind,
-                namespace=unit.namespace or "all",
+                kind=scope.kind,
+                namespace=scope.namespace or "all",
                 why=why.summary,
             )
-        self._refused[unit] = time.monotonic() + _REFUSED_SECONDS * random.uniform(0.9, 1.1)  # noqa: S311 - spread
-        self._tasks.pop(unit, None)
-        self.want(self._wish)
-        self._hearer.refused()
+        self._refused_until[scope] = time.monotonic() + _REFUSED_SECONDS * random.uniform(0.9, 1.1)  # noqa: S311 - spread
+        self._tasks.pop(scope, None)
+        self.set_targets(self._object_counts)
+        self._handler.on_refusal()
 
 
 class _Watch:
     """One watch, for ever: `version` from which it goes on, "" to list anew."""
 
-    def __init__(self, kube: Kube, unit: WatchScope, hearer: WatchHandler, silent: float) -> None:
-        self._kube, self._unit, self._hearer, self._silent = kube, unit, hearer, silent
-        self._version, self._listed, self._failures = "", 0.0, 0
+    def __init__(
+        self, kube: Kube, scope: WatchScope, handler: WatchHandler, silence_seconds: float
+    ) -> None:
+        self._kube, self._scope, self._handler, self._silent = kube, scope, handler, silence_seconds
+        self._version, self._listed_at, self._failures = "", 0.0, 0
 
     async def run(self) -> None:
         """Until it is cancelled. Raises Forbidden."""
         while True:
-            began, pause, well = time.monotonic(), 0.0, False
+            started_at, pause, is_healthy = time.monotonic(), 0.0, False
             try:
-                await self._once()
-                well = time.monotonic() - began >= _SHORT_SECONDS
+                await self._list_and_follow()
+                is_healthy = time.monotonic() - started_at >= _SHORT_SECONDS
             except Forbidden:
                 raise
             except Gone:
-                self._version, well = "", time.monotonic() - began >= _SHORT_SECONDS
+                self._version, is_healthy = "", time.monotonic() - started_at >= _SHORT_SECONDS
             except Throttled as why:
                 pause = why.after
-                self._hearer.throttled(pause)
+                self._handler.on_throttle(pause)
             except NotFound:
                 self._version = ""
-                self._kube.forget(self._unit.api_version, self._unit.kind)
+                self._kube.forget(self._scope.api_version, self._scope.kind)
             except ClusterUnreachable as why:
                 # a connection that is cut now and then says nothing of the API server
                 if self._failures:
-                    self._hearer.away(why.summary)
+                    self._handler.on_contact(why.summary)
             except (ToolFailed, msgspec.DecodeError):
                 pass  # the look says what is wrong with the cluster
-            self._failures = 0 if well else self._failures + 1
+            self._failures = 0 if is_healthy else self._failures + 1
             await asyncio.sleep(pause + self._jitter())
 
     def _jitter(self) -> float:
@@ -221,60 +223,64 @@ class _Watch:
             else 0.0
         )
 
-    async def _once(self) -> None:
-        unit = self._unit
-        if not self._version or time.monotonic() - self._listed > NET_SECONDS:
-            began = time.monotonic()
-            marks, self._version = await _list(self._kube, unit)
-            self._listed = began
-            self._hearer.away("")
-            self._hearer.listed(unit, marks)
+    async def _list_and_follow(self) -> None:
+        scope = self._scope
+        if not self._version or time.monotonic() - self._listed_at > NET_SECONDS:
+            started_at = time.monotonic()
+            objects, self._version = await _list_objects(self._kube, scope)
+            self._listed_at = started_at
+            self._handler.on_contact("")
+            self._handler.on_list(scope, objects)
         seconds = random.randint(*_WATCH_SECONDS)  # noqa: S311 - spread
-        where = await self._kube.collection(unit.api_version, unit.kind, unit.namespace)
+        where = await self._kube.collection(scope.api_version, scope.kind, scope.namespace)
         query = f"labelSelector={_SELECTOR}&timeoutSeconds={seconds}"
         await follow(
             self._kube,
             f"{where}?watch=true&allowWatchBookmarks=true&{query}&resourceVersion={quote(self._version)}",
-            _ONE,
+            _ONE_OBJECT,
             seconds,
-            self._hear,
+            self._handle_line,
             silent=self._silent,
         )
 
-    def _hear(self, line: bytes) -> None:
-        self._hearer.away("")
-        told = msgspec.json.decode(line, type=_Event)
-        if told.type == "ERROR":
-            failure = msgspec.json.decode(told.object, type=_Failure)
+    def _handle_line(self, line: bytes) -> None:
+        self._handler.on_contact("")
+        watch_event = msgspec.json.decode(line, type=_Event)
+        if watch_event.type == "ERROR":
+            failure = msgspec.json.decode(watch_event.object, type=_Failure)
             kind = Gone if failure.code == 410 else ToolFailed
-            raise kind(f"the API server says: {failure.message}", subject=self._unit.kind)
-        meta = msgspec.json.decode(told.object, type=_Item).metadata
-        if told.type != "BOOKMARK":
-            self._hearer.changed(self._unit, _mark(meta), there=told.type != "DELETED")
+            raise kind(f"the API server says: {failure.message}", subject=self._scope.kind)
+        meta = msgspec.json.decode(watch_event.object, type=_Item).metadata
+        if watch_event.type != "BOOKMARK":
+            self._handler.on_change(
+                self._scope, _watched_object(meta), exists=watch_event.type != "DELETED"
+            )
         self._version = meta.resource_version or self._version
 
 
-async def _list(kube: Kube, unit: WatchScope) -> tuple[list[WatchedObject], str]:
+async def _list_objects(kube: Kube, scope: WatchScope) -> tuple[list[WatchedObject], str]:
     """What is there, and the version from which a watch goes on. From the API server's cache: what
     is newer, the watch will tell.
     """
-    where = await kube.collection(unit.api_version, unit.kind, unit.namespace)
-    marks: list[WatchedObject] = []
+    where = await kube.collection(scope.api_version, scope.kind, scope.namespace)
+    objects: list[WatchedObject] = []
     more = ""
     while True:
         query = f"labelSelector={_SELECTOR}&limit=500&resourceVersion=0" + (
             f"&continue={quote(more)}" if more else ""
         )
         page = msgspec.json.decode(
-            await kube.read("GET", f"{where}?{query}", headers=_MANY), type=_List
+            await kube.read("GET", f"{where}?{query}", headers=_OBJECT_LIST), type=_List
         )
-        marks += [_mark(msgspec.json.decode(item, type=_Item).metadata) for item in page.items]
+        objects += [
+            _watched_object(msgspec.json.decode(item, type=_Item).metadata) for item in page.items
+        ]
         more = page.metadata.more
         if not more:
-            return marks, page.metadata.version
+            return objects, page.metadata.version
 
 
-def _mark(meta: _Meta) -> WatchedObject:
+def _watched_object(meta: _Meta) -> WatchedObject:
     annotations: dict[str, Any] = meta.annotations or {}
     release = (
         "" if meta.owner_references or annotations.get(_KEEP) == "keep" else release_on(annotations)

@@ -28,59 +28,61 @@ class WatchEventHandler:
 
     def __init__(
         self,
-        agenda: ObservationQueue,
+        queue: ObservationQueue,
         index: ObjectIndex,
-        releases: Callable[[], Mapping[str, BundleName]],
-        wake: Callable[[], None],
-        away: Callable[[str], None],
+        list_releases: Callable[[], Mapping[str, BundleName]],
+        wake_up: Callable[[], None],
+        on_contact: Callable[[str], None],
     ) -> None:
-        self._agenda, self._index, self._releases, self._wake, self.away = (
-            agenda,
+        self._queue, self._index, self._list_releases, self._wake_up, self.on_contact = (
+            queue,
             index,
-            releases,
-            wake,
-            away,
+            list_releases,
+            wake_up,
+            on_contact,
         )
-        self._known: tuple[float, Mapping[str, BundleName]] = (float("-inf"), {})
+        self._cached_releases: tuple[float, Mapping[str, BundleName]] = (float("-inf"), {})
         self._suspects: dict[ObjectKey, BundleName] = {}
         self.versions: dict[ObjectKey, tuple[str, str]] = {}
 
-    def changed(self, unit: WatchScope, mark: WatchedObject, *, there: bool) -> None:
-        place = ObjectKey(unit.api_version, unit.kind, mark.namespace, mark.name)
-        if place in self._index:
+    def on_change(self, scope: WatchScope, item: WatchedObject, *, exists: bool) -> None:
+        key = ObjectKey(scope.api_version, scope.kind, item.namespace, item.name)
+        if key in self._index:
             if (
-                not there or is_newer(mark.version, self.versions.get(place))
-            ) and self._agenda.changed(place):
-                self._wake()
-        elif there:
-            self._suspect(place, mark.release)
-        elif (bundle := self._suspects.pop(place, None)) is not None:
-            self._agenda.suspect(bundle, 0.0)
-            self._wake()
+                not exists or is_newer(item.version, self.versions.get(key))
+            ) and self._queue.add_object(key):
+                self._wake_up()
+        elif exists:
+            self._suspect(key, item.release)
+        elif (bundle := self._suspects.pop(key, None)) is not None:
+            self._queue.add_suspect(bundle, 0.0)
+            self._wake_up()
 
-    def listed(self, unit: WatchScope, marks: Sequence[WatchedObject]) -> None:
+    def on_list(self, scope: WatchScope, objects: Sequence[WatchedObject]) -> None:
         """What is not among them is gone, or has lost helm's label."""
-        there: set[tuple[str, str]] = set()
-        for mark in marks:
-            there.add((mark.namespace, mark.name))
-            self.changed(unit, mark, there=True)
-        for place in self._index.within(unit):
-            if (place.namespace, place.name) not in there and self.versions.get(place, ("", ""))[1]:
-                self._agenda.changed(place)
-        self._wake()
+        listed_names: set[tuple[str, str]] = set()
+        for item in objects:
+            listed_names.add((item.namespace, item.name))
+            self.on_change(scope, item, exists=True)
+        for key in self._index.within(scope):
+            if (key.namespace, key.name) not in listed_names and self.versions.get(key, ("", ""))[
+                1
+            ]:
+                self._queue.add_object(key)
+        self._wake_up()
 
-    def throttled(self, seconds: float) -> None:
-        self._agenda.pause(seconds)
+    def on_throttle(self, seconds: float) -> None:
+        self._queue.pause(seconds)
 
-    def refused(self) -> None:
-        self._wake()
+    def on_refusal(self) -> None:
+        self._wake_up()
 
-    def left(self, bundle: BundleName, places: frozenset[ObjectKey]) -> None:
+    def add_lost_objects(self, bundle: BundleName, places: frozenset[ObjectKey]) -> None:
         """They were the bundle's and are no more: helm has removed them, or should have."""
         for place in places:
             self.versions.pop(place, None)
             self._suspects[place] = bundle
-            self._agenda.suspect(bundle, _EXTRA_SECONDS)
+            self._queue.add_suspect(bundle, _EXTRA_SECONDS)
 
     def forget(self, places: frozenset[ObjectKey]) -> None:
         """They are nobody's any more."""
@@ -91,39 +93,39 @@ class WatchEventHandler:
         """What may be too many of a bundle; at most 20 are looked at."""
         if not self._suspects:
             return frozenset()
-        mine = (
+        own_suspects = (
             place
-            for place, whose in self._suspects.items()
-            if whose == bundle and place not in self._index
+            for place, owner in self._suspects.items()
+            if owner == bundle and place not in self._index
         )
-        return frozenset(sorted(mine)[:_MOST_EXTRAS])
+        return frozenset(sorted(own_suspects)[:_MOST_EXTRAS])
 
-    def cleared(self, places: frozenset[ObjectKey]) -> None:
+    def clear_suspects(self, places: frozenset[ObjectKey]) -> None:
         for place in places:
             self._suspects.pop(place, None)
 
     def _suspect(self, place: ObjectKey, release: str) -> None:
-        bundle = self._whose(release) if release else None
+        bundle = self._bundle_of(release) if release else None
         if bundle is not None and place not in self._suspects:
             self._suspects[place] = bundle
-            self._agenda.suspect(bundle, _EXTRA_SECONDS)
-            self._wake()
+            self._queue.add_suspect(bundle, _EXTRA_SECONDS)
+            self._wake_up()
 
-    def _whose(self, release: str) -> BundleName | None:
+    def _bundle_of(self, release: str) -> BundleName | None:
         """Others have releases too, and many objects: the map is made at most once a second."""
-        at, known = self._known
-        if time.monotonic() - at > _RELEASES_SECONDS:
-            known = self._releases()
-            self._known = (time.monotonic(), known)
-        return known.get(release)
+        cached_at, cached = self._cached_releases
+        if time.monotonic() - cached_at > _RELEASES_SECONDS:
+            cached = self._list_releases()
+            self._cached_releases = (time.monotonic(), cached)
+        return cached.get(release)
 
 
-def is_newer(version: str, known: tuple[str, str] | None) -> bool:
+def is_newer(version: str, judged_version: tuple[str, str] | None) -> bool:
     """Whether an object of this resourceVersion was not judged yet. Versions grow (Kubernetes
     promises it since 1.35).
     """
-    if known is None or not known[1]:
+    if judged_version is None or not judged_version[1]:
         return True
-    if version.isdigit() and known[1].isdigit():
-        return int(version) > int(known[1])
-    return version != known[1]
+    if version.isdigit() and judged_version[1].isdigit():
+        return int(version) > int(judged_version[1])
+    return version != judged_version[1]

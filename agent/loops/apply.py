@@ -169,7 +169,7 @@ class Worker:
         for bundle in document.bundles:
             entry = at.context.journal.entries.get(bundle.name)
             is_idle = bundle.name not in at.busy and bundle.name not in at.again
-            if is_idle and entry is not None and immutable.is_asked(bundle, entry):
+            if is_idle and entry is not None and immutable.is_correction_requested(bundle, entry):
                 at.unseen.add(bundle.name)
                 at.look.set()
 

@@ -13,7 +13,7 @@ from fleetctl.core.model.status import ReleaseRef, Report, ResourceStatus, State
 from fleetctl.core.model.wire import Desired, DesiredBundle, Tombstone
 
 from ..deploy.client_side_apply import warning
-from ..drift.observer import drifted
+from ..drift.observer import list_drifted
 from ..state.journal import Entry, Order, is_applied
 
 REMOVING = "removing"  # code: what was deleted is not gone yet, and nobody has to do anything
@@ -70,7 +70,7 @@ def report_of(bundle: DesiredBundle, document: Desired, known: Known) -> Report:
         object=why.object,
         hint=why.hint,
         ready=state is State.READY,
-        non_modified=not drifted(seen),
+        non_modified=not list_drifted(seen),
         release=release,
         commit=entry.commit if entry else "",
         options_digest=bundle.options_digest,
@@ -144,7 +144,7 @@ def state_of(bundle: DesiredBundle, known: Known, epoch: int) -> tuple[State, Fa
     bad = next((r for r in known.resources if r.state in {"NotReady", "Unknown"}), None)
     if bad:
         return State.NOT_READY, why("not-ready", sentence(bad), named(bad))
-    changed = drifted(known.resources)
+    changed = list_drifted(known.resources)
     if changed:
         return State.MODIFIED, why("modified", sentence(changed[0]) + known.note, named(changed[0]))
     if known.entry and known.entry.client_side:

@@ -19,7 +19,7 @@ from fleetctl.core.model.wire import Desired
 from ..deploy import install, values_from
 from ..drift.ignore_rules import NONE, Rules, rules_of
 from ..drift.index import ObjectIndex
-from ..drift.observer import Observation, Observer, Subject, drifted, is_ready
+from ..drift.observer import Observation, Observer, Subject, is_ready, list_drifted
 from ..drift.queue import DueWork, ObservationQueue
 from ..drift.watch import Watches
 from ..drift.watch_events import WatchEventHandler
@@ -66,11 +66,11 @@ class Watcher:
                 now = time.monotonic()
                 if now >= net:
                     net = now + _NET_SECONDS * random.uniform(0.9, 1.0)  # noqa: S311 - spread
-                    self._agenda.whole(self._at.context.journal.entries)
+                    self._agenda.add_bundles(self._at.context.journal.entries)
                 if now >= poll:
                     poll = now + _POLL_SECONDS * random.uniform(0.9, 1.1)  # noqa: S311 - spread
                     self._poll()
-                await self._woken(min(net, poll if self.watches.polled else net) - now)
+                await self._woken(min(net, poll if self.watches.unwatched_scopes else net) - now)
                 if self._at.observer is not None:
                     await self._round(self._at.observer)
                 else:
@@ -115,7 +115,7 @@ class Watcher:
                 name for name, rules in self._rules.items() if rules != self._rules_of(name)
             } & set(entries)
         fresh = {name for name in entries if name not in self._at.resources}
-        self._agenda.whole(
+        self._agenda.add_bundles(
             name
             for name in (self._at.unseen & set(entries)) | changed | fresh
             if self._may_look(name)
@@ -144,11 +144,11 @@ class Watcher:
         low, high = _FAILED_SECONDS
         jitter = random.uniform(0.2, min(high, low * 2.0 ** min(self._failures, 8)))  # noqa: S311 - spread
         self._agenda.pause(max(jitter, why.after if isinstance(why, Throttled) else 0.0))
-        self._agenda.whole(todo.whole)
+        self._agenda.add_bundles(todo.bundles)
         for place in todo.places:
-            self._agenda.changed(place)
+            self._agenda.add_object(place)
         for name in todo.extras:
-            self._agenda.suspect(name, jitter)
+            self._agenda.add_suspect(name, jitter)
 
     def _away(self, why: str) -> None:
         """Nothing of what was reported is taken back: running releases continue, but nobody
@@ -168,20 +168,20 @@ class Watcher:
         extras = {subject.bundle: subject.extra for subject in subjects}
         current: dict[BundleName, list[ResourceStatus]] = {}
         for name, seen in found.items():
-            is_whole = name in todo.whole
-            self._ears.cleared(extras[name] - set(seen.states))
+            is_whole = name in todo.bundles
+            self._ears.clear_suspects(extras[name] - set(seen.states))
             if not self._is_current(name, entries.get(name), is_whole=is_whole):
-                self._agenda.whole([name] if self._may_look(name) else [])
+                self._agenda.add_bundles([name] if self._may_look(name) else [])
                 continue
-            if seen.accepted is not None:
-                observer.accept(name, seen.accepted)
+            if seen.accepted_pointers is not None:
+                observer.accept(name, seen.accepted_pointers)
             self._take(name, seen, whole=is_whole)
             current[name] = self._at.resources[name]
         self._correct(current)
         self._teller.refresh(list(found))
         if self._moved:
             self._moved = False
-            self.watches.want(self._index.wish())
+            self.watches.set_targets(self._index.count_objects())
 
     def _is_current(self, name: BundleName, entry: Entry | None, *, is_whole: bool) -> bool:
         """Whether a look that began when the journal had `entry` may be reported.
@@ -201,7 +201,7 @@ class Watcher:
             for name in self._index.of(place):
                 single.setdefault(name, set()).add(place)
         made: list[Subject] = []
-        for name in sorted(todo.whole | set(single)):
+        for name in sorted(todo.bundles | set(single)):
             if not self._may_look(name):
                 continue
             bundle = self._at.bundle(name)
@@ -210,10 +210,10 @@ class Watcher:
             except (MissingAccount, UsageError, ToolFailed) as why:
                 self._unknown(name, why)
                 continue
-            if name in todo.whole and not await self._indexed(observer, name, kube.user):
+            if name in todo.bundles and not await self._indexed(observer, name, kube.user):
                 continue
             self._rules[name] = self._rules_of(name)
-            only = None if name in todo.whole else frozenset(single[name])
+            only = None if name in todo.bundles else frozenset(single[name])
             releases = frozenset(
                 f"{r.namespace}/{r.name}"
                 for r in releases_of(self._at.context.journal.entries[name])
@@ -236,7 +236,7 @@ class Watcher:
         before = self._index.places(name)
         if self._index.put(name, places, user):
             self._moved = True
-            self._ears.left(name, before - places)
+            self._ears.add_lost_objects(name, before - places)
         return True
 
     async def _restore(self, name: BundleName) -> None:
@@ -261,7 +261,7 @@ class Watcher:
                 message=why.summary,
             )
         ]
-        self._agenda.judged(name, ready=False)
+        self._agenda.set_ready(name, ready=False)
         self._teller.refresh([name])
 
     def _take(self, name: BundleName, seen: Observation, *, whole: bool) -> None:
@@ -275,13 +275,13 @@ class Watcher:
             state for _, state in sorted(states.items()) if state is not None
         ]
         self._ears.versions |= seen.versions
-        self._agenda.judged(name, ready=is_ready(self._at.resources[name]))
+        self._agenda.set_ready(name, ready=is_ready(self._at.resources[name]))
 
     def _poll(self) -> None:
         """What cannot be watched is looked at now and then, as often as the agenda lets it."""
-        for unit in self.watches.polled:
+        for unit in self.watches.unwatched_scopes:
             for place in self._index.within(unit):
-                self._agenda.changed(place)
+                self._agenda.add_object(place)
 
     def _releases(self) -> dict[str, BundleName]:
         entries = self._at.context.journal.entries
@@ -306,13 +306,15 @@ class Watcher:
             )
             if bundle.name not in found or bundle.name in self._at.again:
                 continue
-            if entry is not None and immutable.is_asked(bundle, entry):
-                immutable.carry_out(self._at, bundle, entry, found[bundle.name])
+            if entry is not None and immutable.is_correction_requested(bundle, entry):
+                immutable.correct_on_request(self._at, bundle, entry, found[bundle.name])
             elif drift and drift.enabled:
                 changed = [
-                    r for r in drifted(found[bundle.name]) if r.state != "Orphaned" and not r.owner
+                    r
+                    for r in list_drifted(found[bundle.name])
+                    if r.state != "Orphaned" and not r.owner
                 ]
-                immutable.notice(self._at, bundle, changed)
+                immutable.schedule_correction(self._at, bundle, changed)
 
     async def read_again(self) -> None:
         """A ConfigMap or Secret that `valuesFrom` names changes without anybody's word: it is read

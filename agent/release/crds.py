@@ -40,13 +40,13 @@ _NAME, _NAMESPACE, _KEEP = (
 _UNSERVED_SECONDS = (0.5, 20.0)  # between two runs of helm that finds no such kind, and in all
 
 
-async def first(
+async def apply_definitions(
     kube: Kube,
     release: Release,
-    found: Sequence[dict[str, Any]],
+    definitions: Sequence[dict[str, Any]],
     *,
-    takes: bool,
-    shared: bool = False,
+    takes_ownership: bool,
+    is_shared: bool = False,
     claim: OwnershipClaim | None = None,
 ) -> None:
     """Apply and wait, at most 60 s. `takes`: also what is nobody's, or somebody else's; `claim`:
@@ -55,18 +55,20 @@ async def first(
 
     Raises UsageError, Taken, DeadlineError, ToolFailed, ClusterUnreachable.
     """
-    waiting = []
-    for definition in found:
+    names_to_wait_for = []
+    for definition in definitions:
         name = str((definition.get("metadata") or {}).get("name", ""))
-        if await _may_apply(kube, name, release, takes=takes, shared=shared, claim=claim):
-            await _apply(kube, name, definition, release, {_KEEP: "keep"} if shared else {})
-            waiting.append(name)
+        if await _may_apply(
+            kube, name, release, takes_ownership=takes_ownership, is_shared=is_shared, claim=claim
+        ):
+            await _apply(kube, name, definition, release, {_KEEP: "keep"} if is_shared else {})
+            names_to_wait_for.append(name)
     end = time.monotonic() + SECONDS
-    for name in waiting:
-        await _served(kube, name, end)
+    for name in names_to_wait_for:
+        await _wait_until_served(kube, name, end)
 
 
-async def patiently(run: Callable[[], Awaitable[T]]) -> T:
+async def retry_unserved(run: Callable[[], Awaitable[T]]) -> T:
     """`run` a helm again that finds no such kind: another API server of the same cluster may serve
     it a moment later.
     """
@@ -89,7 +91,7 @@ def is_unserved(why: ToolFailed) -> bool:
     )
 
 
-def _notes(document: dict[str, Any]) -> dict[str, Any]:
+def _annotations(document: dict[str, Any]) -> dict[str, Any]:
     meta = document.get("metadata")
     notes = meta.get("annotations") if isinstance(meta, dict) else None
     return notes if isinstance(notes, dict) else {}
@@ -100,47 +102,47 @@ async def _may_apply(
     name: str,
     release: Release,
     *,
-    takes: bool,
-    shared: bool,
+    takes_ownership: bool,
+    is_shared: bool,
     claim: OwnershipClaim | None,
 ) -> bool:
     live = await _get(kube, name)
     if live is None:
         return True
-    notes = _notes(live)
-    owner = Release(str(notes.get(_NAME, "")), str(notes.get(_NAMESPACE, "")))
+    annotations = _annotations(live)
+    owner = Release(str(annotations.get(_NAME, "")), str(annotations.get(_NAMESPACE, "")))
     if owner == release:
         return True
-    if claim is not None and owner in claim.holders and not shared:
+    if claim is not None and owner in claim.holders and not is_shared:
         # another bundle's, which may be on its way out
         judge([LiveObject(ObjectRef("apiextensions.k8s.io/v1", KIND, "", name), owner)], claim)
         return True
-    if takes and not shared:
+    if takes_ownership and not is_shared:
         return True
-    if shared:
-        by_helm = any(
+    if is_shared:
+        is_by_helm = any(
             part.get("manager") == "helm" for part in live["metadata"].get("managedFields") or []
         )
-        free = by_helm if not owner.name else not await _exists(kube, owner)
-        if not free:
+        is_free = is_by_helm if not owner.name else not await _has_records(kube, owner)
+        if not is_free:
             event(
                 "a definition stays as it is",
                 definition=name,
                 held_by=str(owner) if owner.name else "somebody else",
             )
-        return free
-    if owner.name and not await _exists(kube, owner):
+        return is_free
+    if owner.name and not await _has_records(kube, owner):
         return True
-    whose = f"belongs to {owner}" if owner.name else "was not made by helm"
+    owner_text = f"belongs to {owner}" if owner.name else "was not made by helm"
     step = "Set helm.takeOwnership, or leave it out of the bundle."
     raise UsageError(
-        f"{KIND} {name} exists and {whose}; helm.takeOwnership would take it",
+        f"{KIND} {name} exists and {owner_text}; helm.takeOwnership would take it",
         subject=f"{KIND} {name}",
         next_step=step,
     )
 
 
-async def _exists(kube: Kube, release: Release) -> bool:
+async def _has_records(kube: Kube, release: Release) -> bool:
     path = in_namespace(
         release.namespace, "secrets", labelSelector=f"owner=helm,name={release.name}", limit="1"
     )
@@ -155,20 +157,27 @@ async def _get(kube: Kube, name: str) -> dict[str, Any] | None:
 
 
 async def _apply(
-    kube: Kube, name: str, definition: dict[str, Any], release: Release, more: dict[str, str]
+    kube: Kube,
+    name: str,
+    definition: dict[str, Any],
+    release: Release,
+    more_annotations: dict[str, str],
 ) -> None:
     meta = definition.get("metadata") or {}
     labels = {**(meta.get("labels") or {}), "app.kubernetes.io/managed-by": "Helm"}
-    notes = {
+    annotations = {
         **(meta.get("annotations") or {}),
         _NAME: release.name,
         _NAMESPACE: release.namespace,
-        **more,
+        **more_annotations,
     }
-    kept = {
+    metadata_to_apply = {
         key: value for key, value in meta.items() if key not in {"namespace", "creationTimestamp"}
     }
-    body = {**definition, "metadata": {**kept, "labels": labels, "annotations": notes}}
+    body = {
+        **definition,
+        "metadata": {**metadata_to_apply, "labels": labels, "annotations": annotations},
+    }
     body.pop("status", None)
     try:
         await kube.call(
@@ -195,25 +204,25 @@ async def _merge(kube: Kube, name: str, body: dict[str, Any]) -> None:
         await kube.call("PATCH", below(_PATH, name, fieldManager="helm"), data, _MERGE)
 
 
-async def _served(kube: Kube, name: str, end: float) -> None:
+async def _wait_until_served(kube: Kube, name: str, end: float) -> None:
     """Until the definition is established and each version that it serves is found by discovery."""
-    pause, said = 0.05, "it is not established"
+    pause, problem = 0.05, "it is not established"
     while True:
         live = await _get(kube, name)
-        refused = _condition(live, "NamesAccepted", "False")
-        if refused:
+        refusal_text = _condition(live, "NamesAccepted", "False")
+        if refusal_text:
             raise ToolFailed(
-                f"{KIND} {name} is not accepted: {refused}",
+                f"{KIND} {name} is not accepted: {refusal_text}",
                 subject=f"{KIND} {name}",
                 next_step="Give it other names.",
             )
         if live is not None and _condition(live, "Established", "True") is not None:
-            unserved = await _unserved(kube, live)
+            unserved = await _find_unserved_version(kube, live)
             if not unserved:
                 return
-            said = f"version {unserved} is not served"
+            problem = f"version {unserved} is not served"
         if time.monotonic() + pause > end:
-            summary = f"{KIND} {name} cannot be used after {SECONDS:g} s: {said}"
+            summary = f"{KIND} {name} cannot be used after {SECONDS:g} s: {problem}"
             raise DeadlineError(
                 summary,
                 subject=f"{KIND} {name}",
@@ -231,16 +240,17 @@ def _condition(live: dict[str, Any] | None, kind: str, status: str) -> str | Non
     return None
 
 
-async def _unserved(kube: Kube, live: dict[str, Any]) -> str:
+async def _find_unserved_version(kube: Kube, live: dict[str, Any]) -> str:
     """The first version that discovery does not show yet, or ""."""
     spec = live["spec"]
     for version in (v["name"] for v in spec["versions"] if v.get("served")):
         try:
-            found = await kube.call("GET", url_path("apis", spec["group"], version))
+            answer = await kube.call("GET", url_path("apis", spec["group"], version))
         except NotFound:
             return str(version)
         if all(
-            resource["name"] != spec["names"]["plural"] for resource in found.get("resources") or []
+            resource["name"] != spec["names"]["plural"]
+            for resource in answer.get("resources") or []
         ):
             return str(version)
     return ""

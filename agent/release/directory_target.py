@@ -32,7 +32,7 @@ class DirectoryTarget:
     async def upgrade(
         self, release: Release, chart: Path, values: bytes, flags: UpgradeFlags, *, deadline: float
     ) -> Revision:
-        text = await self._rendered(release, chart, values, flags, deadline)
+        text = await self._render(release, chart, values, flags, deadline)
         path = self._path(release)
         number = 1 if not path.exists() else 2
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -51,12 +51,12 @@ class DirectoryTarget:
     async def manifest(self, release: Release, *, deadline: float) -> bytes:
         return self._path(release).read_bytes()
 
-    async def _rendered(
+    async def _render(
         self, release: Release, chart: Path, values: bytes, flags: UpgradeFlags, deadline: float
     ) -> bytes:
         generated = chart / "manifests.yaml"
         if generated.exists() and len(list((chart / "templates").iterdir())) == 1:
-            return _placed(generated.read_bytes(), release.namespace)
+            return _add_namespaces(generated.read_bytes(), release.namespace)
         if self._helm is None:
             raise RefusedError(
                 "a chart needs helm to be rendered",
@@ -64,7 +64,7 @@ class DirectoryTarget:
                 next_step="Install helm and put it on PATH.",
             )
         prepared = Prepared(chart, values, flags.post_renderer, flags.plugins)
-        return _placed(
+        return _add_namespaces(
             await self._helm.template(
                 release,
                 chart,
@@ -86,7 +86,7 @@ class DirectoryTarget:
         return self._folder / f"{release.namespace}--{release.name}.yaml"
 
 
-def _placed(text: bytes, namespace: str) -> bytes:
+def _add_namespaces(text: bytes, namespace: str) -> bytes:
     """Whoever applies the file knows no release: the namespace stands on each object that has none.
     Others pass byte for byte.
     """
@@ -94,9 +94,9 @@ def _placed(text: bytes, namespace: str) -> bytes:
     from fleetctl.core.formats.yaml_stream import objects_of
     from fleetctl.tools.post_renderer import CLUSTER_SCOPED
 
-    found: list[bytes] = []
-    for part in objects_of(text, "rendered objects"):
-        document: dict[str, Any] = load_all(part)[0]
+    documents: list[bytes] = []
+    for object_text in objects_of(text, "rendered objects"):
+        document: dict[str, Any] = load_all(object_text)[0]
         meta = document.get("metadata")
         if (
             isinstance(meta, dict)
@@ -104,6 +104,6 @@ def _placed(text: bytes, namespace: str) -> bytes:
             and document.get("kind") not in CLUSTER_SCOPED
         ):
             meta["namespace"] = namespace
-            part = dump(document).encode()
-        found.append(b"---\n" + part.strip(b"\r\n") + b"\n")
-    return b"".join(found)
+            object_text = dump(document).encode()
+        documents.append(b"---\n" + object_text.strip(b"\r\n") + b"\n")
+    return b"".join(documents)

@@ -20,51 +20,53 @@ from fleetctl.core.model.errors import NotFound
 from fleetctl.tools.field_substitution import key_of
 from fleetctl.tools.helm import Release
 
-from ..deploy.preserved_fields import live
+from ..deploy.preserved_fields import read_live
 from ..kube.client import Kube
 from ..state.last_applied import RELEASE_NAME, RELEASE_NAMESPACE
 
-_KEEP, _OURS = "helm.sh/resource-policy", "fleetctl-handed-over"
+_KEEP, _HANDOVER = "helm.sh/resource-policy", "fleetctl-handed-over"
 _MERGE = {"content-type": "application/merge-patch+json"}
 
 
-async def begin(kube: Kube, moving: Iterable[tuple[dict[str, Any], Release]]) -> None:
+async def begin(kube: Kube, moves: Iterable[tuple[dict[str, Any], Release]]) -> None:
     """From now on each belongs to its new release, and helm leaves it whatever release lets it
     go.
     """
-    for item, release in moving:
-        found = await live(kube, item, release.namespace)
-        if found is not None:
-            kept = {} if _notes(found).get(_KEEP) else {_KEEP: "keep", _OURS: "true"}
+    for item, release in moves:
+        live = await read_live(kube, item, release.namespace)
+        if live is not None:
+            keep_annotations = (
+                {} if _annotations(live).get(_KEEP) else {_KEEP: "keep", _HANDOVER: "true"}
+            )
             marks = {RELEASE_NAME: release.name, RELEASE_NAMESPACE: release.namespace}
-            await _annotate(kube, item, release.namespace, {**marks, **kept})
+            await _annotate(kube, item, release.namespace, {**marks, **keep_annotations})
 
 
-async def hold(kube: Kube, objects: Iterable[dict[str, Any]], release: Release) -> None:
+async def mark_kept(kube: Kube, objects: Iterable[dict[str, Any]], release: Release) -> None:
     """From now on helm does not delete those of `objects` that belong to the release."""
     for item in objects:
-        found = await live(kube, item, release.namespace)
-        notes = _notes(found) if found is not None else {}
+        live = await read_live(kube, item, release.namespace)
+        notes = _annotations(live) if live is not None else {}
         owner = (notes.get(RELEASE_NAME), notes.get(RELEASE_NAMESPACE))
         if owner == (release.name, release.namespace) and not notes.get(_KEEP):
-            await _annotate(kube, item, release.namespace, {_KEEP: "keep", _OURS: "true"})
+            await _annotate(kube, item, release.namespace, {_KEEP: "keep", _HANDOVER: "true"})
 
 
 async def end(kube: Kube, objects: Iterable[dict[str, Any]], namespace: str) -> None:
     """Helm may delete them again; a mark that somebody else put there stays."""
     for item in objects:
-        found = await live(kube, item, namespace)
-        if found is not None and is_marked(found):
-            await _annotate(kube, item, namespace, {_KEEP: None, _OURS: None})
+        live = await read_live(kube, item, namespace)
+        if live is not None and is_marked(live):
+            await _annotate(kube, item, namespace, {_KEEP: None, _HANDOVER: None})
 
 
-def is_marked(found: dict[str, Any]) -> bool:
+def is_marked(live: dict[str, Any]) -> bool:
     """Whether the live object is on its way from one release to another."""
-    return _OURS in _notes(found)
+    return _HANDOVER in _annotations(live)
 
 
-def _notes(found: dict[str, Any]) -> dict[str, Any]:
-    return (found.get("metadata") or {}).get("annotations") or {}
+def _annotations(live: dict[str, Any]) -> dict[str, Any]:
+    return (live.get("metadata") or {}).get("annotations") or {}
 
 
 async def _annotate(

@@ -37,56 +37,56 @@ class HelmLock:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._handle = -1
-        self._taken = False
+        self._is_locked = False
 
     def handles(self) -> tuple[int, ...]:
         """What a helm that changes something inherits."""
-        return (self._handle,) if self._taken else ()
+        return (self._handle,) if self._is_locked else ()
 
     async def take(self, patience: float = PATIENCE_SECONDS) -> None:
         """Returns when no other helm is alive; kills those that live on after `patience` seconds.
         Raises HelmAlive, OSError.
         """
-        if self._taken:
+        if self._is_locked:
             return
-        if await self._within(patience):
+        if await self._lock_within(patience):
             return
         for pid in list(self.holders()):
             event("a helm that an earlier agent began is ended", pid=pid)
             _kill(pid)
-        if not await self._within(patience):
-            found = ", ".join(map(str, self.holders())) or "unknown"
+        if not await self._lock_within(patience):
+            pids = ", ".join(map(str, self.holders())) or "unknown"
             step = f"End the processes that hold {self._path}."
             raise HelmAlive(
-                f"a helm of an earlier agent does not end (pid {found}); nothing is changed",
+                f"a helm of an earlier agent does not end (pid {pids}); nothing is changed",
                 subject="helm",
                 next_step=step,
             )
 
     def holders(self) -> Iterator[int]:
         """Processes, other than this one, that have the lock's file open."""
-        wanted = os.fstat(self._opened())
+        lock_file = os.fstat(self._open())
         for entry in Path("/proc").iterdir():
             if (
                 entry.name.isdecimal()
                 and int(entry.name) != os.getpid()
-                and _holds(entry / "fd", wanted)
+                and _holds(entry / "fd", lock_file)
             ):
                 yield int(entry.name)
 
-    async def _within(self, seconds: float) -> bool:
-        handle = self._opened()
+    async def _lock_within(self, seconds: float) -> bool:
+        handle = self._open()
         for _ in range(max(1, round(seconds / _PAUSE))):
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 await asyncio.sleep(_PAUSE)
             else:
-                self._taken = True
+                self._is_locked = True
                 return True
         return False
 
-    def _opened(self) -> int:
+    def _open(self) -> int:
         if self._handle < 0:
             self._handle = os.open(
                 self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
@@ -97,15 +97,15 @@ class HelmLock:
         """For an agent that ends in good order: its children have ended before."""
         if self._handle >= 0:
             os.close(self._handle)
-        self._handle, self._taken = -1, False
+        self._handle, self._is_locked = -1, False
 
 
-def _holds(folder: Path, wanted: os.stat_result) -> bool:
+def _holds(folder: Path, lock_file: os.stat_result) -> bool:
     try:
         for link in folder.iterdir():
             with contextlib.suppress(OSError):
-                found = link.stat()
-                if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
+                link_file = link.stat()
+                if (link_file.st_dev, link_file.st_ino) == (lock_file.st_dev, lock_file.st_ino):
                     return True
     except OSError:  # it has ended, or is another user's
         return False

@@ -46,7 +46,7 @@ _IMMUTABLE = re.compile(
     re.IGNORECASE,
 )
 _FIELD = re.compile(r"^\[?([\w.\[\]-]+): ")
-_MOST_SAID = 160
+_MOST_REASON = 160
 
 
 class ImmutableField(ToolFailed):
@@ -64,45 +64,45 @@ class ImmutableRefusal:
     namespace: str
     name: str
     field: str
-    why: str
+    reason: str
 
     @property
-    def shown(self) -> str:
+    def display_name(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}".replace(" /", " ")
 
 
-def refusals(said: str) -> list[ImmutableRefusal]:
+def refusals(helm_text: str) -> list[ImmutableRefusal]:
     """The objects that helm names as refused for good; empty when it failed for another reason too,
     because then nothing may be deleted.
     """
-    found: list[ImmutableRefusal] = []
-    for one in helm_errors.refusals(said):
-        if not _IMMUTABLE.search(one.cause):
+    result: list[ImmutableRefusal] = []
+    for refusal in helm_errors.refusals(helm_text):
+        if not _IMMUTABLE.search(refusal.cause):
             return []
-        field = _FIELD.search(one.cause)
+        field = _FIELD.search(refusal.cause)
         reason = (
-            one.cause.rpartition("}: ")[2]
+            refusal.cause.rpartition("}: ")[2]
             .rpartition("]: ")[2]
             .rpartition("Forbidden: ")[2]
-            .rpartition('": ')[2][:_MOST_SAID]
+            .rpartition('": ')[2][:_MOST_REASON]
         )
-        found.append(
+        result.append(
             ImmutableRefusal(
-                one.api_version,
-                one.kind,
-                one.namespace,
-                one.name,
+                refusal.api_version,
+                refusal.kind,
+                refusal.namespace,
+                refusal.name,
                 field[1] if field else "",
                 reason,
             )
         )
-    return found
+    return result
 
 
-async def carried_out(
+async def run_and_recreate(
     kube: Kube,
     release: Release,
-    run: Callable[[], Awaitable[Revision]],
+    run_helm: Callable[[], Awaitable[Revision]],
     *,
     force: bool,
     keep_failed: bool,
@@ -113,42 +113,44 @@ async def carried_out(
     """
     for _ in range(_ROUNDS):
         try:
-            return await run()
+            return await run_helm()
         except HelmFailed as why:
             if not keep_failed:
                 await forget_failed(kube, release)
-            found = refusals(why.said)
-            if not found:
+            refusals_in_error = refusals(why.said)
+            if not refusals_in_error:
                 raise
-            _refuse(found, why, force=force)
-        for one in found:
-            event("an object is made anew", object=one.shown, field=one.field)
-            await _delete(kube, await _located(kube, one, release))
+            _refuse(refusals_in_error, why, force=force)
+        for refusal in refusals_in_error:
+            event("an object is made anew", object=refusal.display_name, field=refusal.field)
+            await _delete(kube, await _complete_refusal(kube, refusal, release))
             failpoint("object-deleted")
-    return await run()
+    return await run_helm()
 
 
-def _refuse(found: list[ImmutableRefusal], why: HelmFailed, *, force: bool) -> None:
-    kept = next((one for one in found if one.kind in _PRECIOUS), None)
-    if force and kept is None:
+def _refuse(all_refusals: list[ImmutableRefusal], why: HelmFailed, *, force: bool) -> None:
+    precious_refusal = next(
+        (refusal for refusal in all_refusals if refusal.kind in _PRECIOUS), None
+    )
+    if force and precious_refusal is None:
         return
-    one = kept if force and kept else found[0]
-    precious = one.kind in _PRECIOUS
+    refusal = precious_refusal if force and precious_refusal else all_refusals[0]
+    is_precious = refusal.kind in _PRECIOUS
     step = (
         "helm.force does not make anew what holds data"
-        if precious
+        if is_precious
         else "helm.force: true would make the object anew"
     )
-    other = (
+    alternative = (
         "delete the object by hand when what it holds may go"
-        if precious
+        if is_precious
         else "set helm.force: true"
     )
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    others_text = f" (and {len(all_refusals) - 1} more)" if len(all_refusals) > 1 else ""
     raise ImmutableField(
-        f"{one.shown}: {one.field}: {one.why}{more}; {step}",
-        subject=one.shown,
-        next_step=f"Change it back in Git, or {other}.",
+        f"{refusal.display_name}: {refusal.field}: {refusal.reason}{others_text}; {step}",
+        subject=refusal.display_name,
+        next_step=f"Change it back in Git, or {alternative}.",
     ) from why
 
 
@@ -157,58 +159,71 @@ async def forget_failed(kube: Kube, release: Release) -> None:
     path = in_namespace(
         release.namespace, "secrets", labelSelector=f"owner=helm,name={release.name}"
     )
-    found = (await kube.call("GET", path)).get("items") or []
-    labels = {item["metadata"]["name"]: item["metadata"].get("labels") or {} for item in found}
+    items = (await kube.call("GET", path)).get("items") or []
+    labels = {item["metadata"]["name"]: item["metadata"].get("labels") or {} for item in items}
     deployed = max(
         (
-            int(known.get("version", 0))
-            for known in labels.values()
-            if known.get("status") == "deployed"
+            int(record_labels.get("version", 0))
+            for record_labels in labels.values()
+            if record_labels.get("status") == "deployed"
         ),
         default=0,
     )
-    for name, known in labels.items():
-        if deployed and known.get("status") == "failed" and int(known.get("version", 0)) > deployed:
+    for name, record_labels in labels.items():
+        if (
+            deployed
+            and record_labels.get("status") == "failed"
+            and int(record_labels.get("version", 0)) > deployed
+        ):
             await kube.call("DELETE", in_namespace(release.namespace, "secrets", name))
 
 
-async def _located(kube: Kube, one: ImmutableRefusal, release: Release) -> ImmutableRefusal:
+async def _complete_refusal(
+    kube: Kube, refusal: ImmutableRefusal, release: Release
+) -> ImmutableRefusal:
     """With an API version and a namespace, which helm does not name when it applies client-side."""
-    group, _, version = one.api_version.rpartition("/")
-    api = one.api_version
+    group, _, version = refusal.api_version.rpartition("/")
+    api = refusal.api_version
     if version == "*":
         api = (await kube.call("GET", url_path("apis", group)))["preferredVersion"]["groupVersion"]
-    return replace(one, api_version=api, namespace=one.namespace or release.namespace)
+    return replace(refusal, api_version=api, namespace=refusal.namespace or release.namespace)
 
 
-async def _delete(kube: Kube, one: ImmutableRefusal) -> None:
+async def _delete(kube: Kube, refusal: ImmutableRefusal) -> None:
     """Gone when this returns. Pods of a StatefulSet stay for the new one, unless its selector is
     what changes.
     """
-    orphans = one.kind == "StatefulSet" and "selector" not in one.field
+    orphans = refusal.kind == "StatefulSet" and "selector" not in refusal.field
     body = msgspec.json.encode({"propagationPolicy": "Orphan" if orphans else "Background"})
     try:
-        path = await kube.object_path(one.api_version, one.kind, one.namespace, one.name)
+        path = await kube.object_path(
+            refusal.api_version, refusal.kind, refusal.namespace, refusal.name
+        )
         uid = (await kube.call("GET", path))["metadata"]["uid"]
         await kube.call("DELETE", path, body, {"content-type": "application/json"})
         end = time.monotonic() + GONE_SECONDS
-        while (left := (await kube.call("GET", path))["metadata"])["uid"] == uid:
+        while (metadata := (await kube.call("GET", path))["metadata"])["uid"] == uid:
             if time.monotonic() > end:
-                held = ", ".join(left.get("finalizers") or []) or "its API server"
-                summary = f"{one.shown} does not go within {GONE_SECONDS:g} s: {held} holds it"
-                raise DeadlineError(summary, subject=one.shown, next_step="Look at its finalizers.")
+                blocker = ", ".join(metadata.get("finalizers") or []) or "its API server"
+                summary = (
+                    f"{refusal.display_name} does not go within {GONE_SECONDS:g} s:"
+                    f" {blocker} holds it"
+                )
+                raise DeadlineError(
+                    summary, subject=refusal.display_name, next_step="Look at its finalizers."
+                )
             await asyncio.sleep(0.1)
     except NotFound:
         return
 
 
 @dataclass
-class _Fight:
+class _RepeatedCorrection:
     generation: Generation
     count: int = 0
     last: float = 0.0
     until: float = 0.0
-    asked: bool = False  # somebody looks again when the pause is over
+    is_look_scheduled: bool = False  # somebody looks again when the pause is over
 
 
 class Corrections:
@@ -221,47 +236,50 @@ class Corrections:
     CALM = 60.0
 
     def __init__(self) -> None:
-        self._fights: dict[BundleName, _Fight] = {}
+        self._corrections: dict[BundleName, _RepeatedCorrection] = {}
 
-    def seen(
-        self, bundle: BundleName, generation: Generation, now: float, *, drifted: bool
+    def should_correct(
+        self, bundle: BundleName, generation: Generation, now: float, *, is_drifted: bool
     ) -> bool:
         """Whether it is to be put right now."""
-        fight = self._fights.get(bundle)
-        if fight and (
-            fight.generation != generation
-            or (not drifted and now > fight.last + max(self.CALM, 2 * (fight.until - fight.last)))
+        correction = self._corrections.get(bundle)
+        if correction and (
+            correction.generation != generation
+            or (
+                not is_drifted
+                and now > correction.last + max(self.CALM, 2 * (correction.until - correction.last))
+            )
         ):
-            del self._fights[bundle]
-            fight = None
-        if not drifted:
+            del self._corrections[bundle]
+            correction = None
+        if not is_drifted:
             return False
-        if fight is None:
-            fight = self._fights[bundle] = _Fight(generation)
-        if now < fight.until:
+        if correction is None:
+            correction = self._corrections[bundle] = _RepeatedCorrection(generation)
+        if now < correction.until:
             return False
         low, high = self.PAUSE
-        fight.count += 1
-        fight.last, fight.until, fight.asked = (
+        correction.count += 1
+        correction.last, correction.until, correction.is_look_scheduled = (
             now,
-            now + min(high, low * 2.0 ** (fight.count - 1)),
+            now + min(high, low * 2.0 ** (correction.count - 1)),
             False,
         )
         return True
 
     def wait(self, bundle: BundleName, now: float) -> float:
         """Seconds until it may be put right again, told once for each pause; else 0."""
-        fight = self._fights.get(bundle)
-        if fight is None or fight.asked or now >= fight.until:
+        fight = self._corrections.get(bundle)
+        if fight is None or fight.is_look_scheduled or now >= fight.until:
             return 0.0
-        fight.asked = True
+        fight.is_look_scheduled = True
         return fight.until - now
 
     def note(self, bundle: BundleName) -> str:
         """For the report, when something fights us; else "". It stays the same until the next
         correction.
         """
-        fight = self._fights.get(bundle)
+        fight = self._corrections.get(bundle)
         if fight is None or fight.count < 2:
             return ""
         return (
@@ -270,7 +288,7 @@ class Corrections:
         )
 
 
-def is_asked(bundle: DesiredBundle, entry: Entry) -> bool:
+def is_correction_requested(bundle: DesiredBundle, entry: Entry) -> bool:
     """Whether a person asked for a correction that was not carried out yet. A new generation
     corrects, too.
     """
@@ -282,37 +300,53 @@ def is_asked(bundle: DesiredBundle, entry: Entry) -> bool:
     )
 
 
-def carry_out(
-    at: Situation, bundle: DesiredBundle, entry: Entry, resources: list[ResourceStatus]
+def correct_on_request(
+    state: Situation, bundle: DesiredBundle, entry: Entry, resources: list[ResourceStatus]
 ) -> None:
     """Apply the bundle again when something of it differs from Git; else note that there is nothing
     to do.
     """
-    changed = [r for r in resources if r.drifted and r.state != "Orphaned" and not r.owner]
-    if changed:
-        what = ", ".join(f"{one.kind} {one.namespace}/{one.name}" for one in changed[:3])
-        event("drift is corrected because somebody asked for it", bundle=bundle.name, objects=what)
-        at.again.add(bundle.name)
-        at.work.set()
+    drifted_resources = [
+        r for r in resources if r.drifted and r.state != "Orphaned" and not r.owner
+    ]
+    if drifted_resources:
+        objects_text = ", ".join(
+            f"{resource.kind} {resource.namespace}/{resource.name}"
+            for resource in drifted_resources[:3]
+        )
+        event(
+            "drift is corrected because somebody asked for it",
+            bundle=bundle.name,
+            objects=objects_text,
+        )
+        state.again.add(bundle.name)
+        state.work.set()
         return
     try:
-        at.context.journal.put(msgspec.structs.replace(entry, corrected=bundle.correction))
+        state.context.journal.put(msgspec.structs.replace(entry, corrected=bundle.correction))
     except OSError as why:
         trouble(f"bundle {bundle.name}", f"the journal cannot be written: {why}")
 
 
-def notice(at: Situation, bundle: DesiredBundle, differing: list[ResourceStatus]) -> None:
+def schedule_correction(
+    state: Situation, bundle: DesiredBundle, drifted_resources: list[ResourceStatus]
+) -> None:
     """Drift was looked for in a bundle whose drift is to be put right, and this was found."""
     now = time.monotonic()
-    if at.corrections.seen(bundle.name, bundle.generation, now, drifted=bool(differing)):
-        what = ", ".join(f"{one.kind} {one.namespace}/{one.name}" for one in differing[:3])
-        event("drift is put right", bundle=bundle.name, objects=what)
-        at.again.add(bundle.name)
-        at.work.set()
-    elif differing and (seconds := at.corrections.wait(bundle.name, now)):
-        asyncio.get_running_loop().call_later(seconds + 0.1, _look_again, at, bundle.name)
+    if state.corrections.should_correct(
+        bundle.name, bundle.generation, now, is_drifted=bool(drifted_resources)
+    ):
+        objects_text = ", ".join(
+            f"{resource.kind} {resource.namespace}/{resource.name}"
+            for resource in drifted_resources[:3]
+        )
+        event("drift is put right", bundle=bundle.name, objects=objects_text)
+        state.again.add(bundle.name)
+        state.work.set()
+    elif drifted_resources and (seconds := state.corrections.wait(bundle.name, now)):
+        asyncio.get_running_loop().call_later(seconds + 0.1, _look_again, state, bundle.name)
 
 
-def _look_again(at: Situation, bundle: BundleName) -> None:
-    at.unseen.add(bundle)
-    at.look.set()
+def _look_again(state: Situation, bundle: BundleName) -> None:
+    state.unseen.add(bundle)
+    state.look.set()

@@ -35,14 +35,14 @@ async def begin(
     entries = context.journal.entries.values()
     names = [
         name
-        for name in await _stated(context, old)
+        for name in await _stated_names(context, old)
         if name in (release.namespace, old.namespace)
         or namespaces.is_protected(name)
         or namespaces.users(entries, document, old.bundle, name)
     ]
     if names:
         try:
-            await handover.hold(context.kube, map(namespace_object, names), release)
+            await handover.mark_kept(context.kube, map(namespace_object, names), release)
         except Forbidden:  # then helm may not delete it either
             return []
     return names
@@ -51,9 +51,11 @@ async def begin(
 async def end(context: ReleaseContext, names: list[str], manifest: str, release: Release) -> None:
     """Take the marks off again; the log names each Namespace that the bundle left behind."""
     await handover.end(context.kube, map(namespace_object, names), "")
-    stated = set(_names(records.refs_of(load_all(manifest, file="manifest"), release.namespace)))
+    stated_names = set(
+        _namespace_names(records.refs_of(load_all(manifest, file="manifest"), release.namespace))
+    )
     for name in names:
-        if name not in stated:
+        if name not in stated_names:
             event("a namespace in use stays", namespace=name, release=release)
 
 
@@ -61,18 +63,18 @@ def namespace_object(name: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
 
 
-async def _stated(context: ReleaseContext, old: Entry) -> list[str]:
+async def _stated_names(context: ReleaseContext, old: Entry) -> list[str]:
     """The Namespaces that the last revision states; from its record when this disk has lost
     them.
     """
-    kept = context.last_applied.get(old.bundle)
-    if kept is not None:
-        return _names(records.refs_of(kept.objects, old.namespace))
-    held = await records.read(context.kube, Release(old.release, old.namespace))
-    return _names(ref for record in held for ref in record.refs)
+    applied = context.last_applied.get(old.bundle)
+    if applied is not None:
+        return _namespace_names(records.refs_of(applied.objects, old.namespace))
+    release_records = await records.read(context.kube, Release(old.release, old.namespace))
+    return _namespace_names(ref for record in release_records for ref in record.refs)
 
 
-def _names(refs: Any) -> list[str]:
+def _namespace_names(refs: Any) -> list[str]:
     return list(
         dict.fromkeys(
             ref.name for ref in refs if (ref.api_version, ref.kind) == ("v1", "Namespace")

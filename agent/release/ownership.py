@@ -65,7 +65,7 @@ class OwnershipClaim:
     release: Release
     holders: Mapping[Release, BundleName]
     leaving: Collection[BundleName] = ()
-    asked: bool = False
+    may_take: bool = False
 
 
 async def look(kube: Kube, refs: Iterable[ObjectRef]) -> list[LiveObject]:
@@ -74,44 +74,50 @@ async def look(kube: Kube, refs: Iterable[ObjectRef]) -> list[LiveObject]:
     """
     slots = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(ref: ObjectRef) -> LiveObject | None:
+    async def look_at(ref: ObjectRef) -> LiveObject | None:
         async with slots:
             try:
                 path = await kube.object_path(ref.api_version, ref.kind, ref.namespace, ref.name)
                 meta = (await kube.call("GET", path, headers=_META))["metadata"]
             except NotFound:
                 return None
-        notes = meta.get("annotations") or {}
-        owner = Release(notes[_NAME], notes.get(_NAMESPACE, "")) if notes.get(_NAME) else None
-        where = ref._replace(namespace=meta.get("namespace") or "")
-        kept = ref.keep or (
-            str(notes.get(_KEEP, "")).strip().lower() == "keep"
+        annotations = meta.get("annotations") or {}
+        owner = (
+            Release(annotations[_NAME], annotations.get(_NAMESPACE, ""))
+            if annotations.get(_NAME)
+            else None
+        )
+        located_ref = ref._replace(namespace=meta.get("namespace") or "")
+        is_kept = ref.keep or (
+            str(annotations.get(_KEEP, "")).strip().lower() == "keep"
             and not handover.is_marked({"metadata": meta})
         )
-        created = ref.kind == "Namespace" and namespaces.is_created_here(meta)
+        is_created_here = ref.kind == "Namespace" and namespaces.is_created_here(meta)
         return LiveObject(
-            where,
+            located_ref,
             owner,
             meta["uid"],
             meta.get("deletionTimestamp") or "",
             tuple(meta.get("finalizers") or ()),
-            kept,
-            created,
+            is_kept,
+            is_created_here,
         )
 
-    found = await asyncio.gather(*(one(ref) for ref in dict.fromkeys(refs)))
-    return [live for live in found if live is not None]
+    live_objects = await asyncio.gather(*(look_at(ref) for ref in dict.fromkeys(refs)))
+    return [live for live in live_objects if live is not None]
 
 
 def judge(
-    found: Iterable[LiveObject], claim: OwnershipClaim, records_of: Collection[Release] = ()
+    live_objects: Iterable[LiveObject],
+    claim: OwnershipClaim,
+    existing_releases: Collection[Release] = (),
 ) -> list[LiveObject]:
     """What is taken over from others. `records_of`: releases of others that still are there. Raises
     Taken for the first that may not be.
     """
-    taken = [live for live in found if live.owner != claim.release]
-    refused: list[LiveObject] = []
-    for live in taken:
+    foreign = [live for live in live_objects if live.owner != claim.release]
+    refused_objects: list[LiveObject] = []
+    for live in foreign:
         if live.deleting:
             raise OwnershipConflict(
                 f"{live.ref} is being deleted, and is made anew when it is gone",
@@ -128,27 +134,30 @@ def judge(
                 subject=str(live.ref),
                 next_step=step,
             )
-        if not claim.asked and not (live.created_here and live.owner not in records_of):
-            refused.append(live)
-    if refused:
-        first, more = refused[0], f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+        if not claim.may_take and not (live.created_here and live.owner not in existing_releases):
+            refused_objects.append(live)
+    if refused_objects:
+        first, others_text = (
+            refused_objects[0],
+            f" (and {len(refused_objects) - 1} more)" if len(refused_objects) > 1 else "",
+        )
         step = (
             f"Take it out of bundle {claim.bundle}, or let the bundle have it with"
             " helm.takeOwnership: true."
         )
         raise OwnershipConflict(
-            f"{first.ref} {_whose(first.owner, records_of)}{more}",
+            f"{first.ref} {_describe_owner(first.owner, existing_releases)}{others_text}",
             subject=str(first.ref),
             next_step=step,
         )
-    return taken
+    return foreign
 
 
-def _whose(owner: Release | None, records_of: Collection[Release]) -> str:
+def _describe_owner(owner: Release | None, existing_releases: Collection[Release]) -> str:
     if owner is None:
         return "exists already, and no release holds it"
     return f"belongs to {owner} already" + (
-        "" if owner in records_of else ", which is not there any more"
+        "" if owner in existing_releases else ", which is not there any more"
     )
 
 
@@ -158,31 +167,31 @@ async def upgrade(
     flags: UpgradeFlags,
     claim: OwnershipClaim,
     *,
-    is_new: bool,
+    is_first_apply: bool,
 ) -> Revision:
     """Upgrade by `run`, taking over what the claim allows. `is_new`: nothing of ours says yet that
     the release is this bundle's. Raises Taken, and what `run` raises.
     """
-    if is_new:
+    if is_first_apply:
         await refuse_foreign(kube, claim)
     try:
         return await run(replace(flags, take_ownership=False))
     except NotOurs as why:
         try:
-            asked = await run(replace(flags, dry_run=True, take_ownership=True))
+            dry_run = await run(replace(flags, dry_run=True, take_ownership=True))
         except ToolFailed:
             raise why from None
-        refs = records.refs_of(load_all(asked.manifest, file="manifest"), claim.release.namespace)
-        found = await look(kube, refs)
-        taken = judge(found, claim, await _there(kube, found, claim))
-    for owner in dict.fromkeys(live.owner for live in taken):
-        mine = [str(live.ref) for live in taken if live.owner == owner]
+        refs = records.refs_of(load_all(dry_run.manifest, file="manifest"), claim.release.namespace)
+        live_objects = await look(kube, refs)
+        foreign = judge(live_objects, claim, await _find_existing(kube, live_objects, claim))
+    for owner in dict.fromkeys(live.owner for live in foreign):
+        objects_of_owner = [str(live.ref) for live in foreign if live.owner == owner]
         event(
             "objects taken over",
             bundle=claim.bundle,
             held_by=owner or "nobody",
-            objects=len(mine),
-            first=mine[0],
+            objects=len(objects_of_owner),
+            first=objects_of_owner[0],
         )
     failpoint("before-taking-over")
     return await run(replace(flags, take_ownership=True))
@@ -193,13 +202,17 @@ async def refuse_foreign(kube: Kube, claim: OwnershipClaim) -> None:
     would prune it. Raises Taken.
     """
     holder = claim.holders.get(claim.release, claim.bundle)
-    if claim.asked or holder != claim.bundle:
+    if claim.may_take or holder != claim.bundle:
         return
-    held = await records.heads(kube, claim.release)
-    if held and held[-1].bundle != claim.bundle and held[-1].status != "uninstalled":
-        whose = (
-            f"belongs to bundle {held[-1].bundle}"
-            if held[-1].bundle
+    release_records = await records.list_headers(kube, claim.release)
+    if (
+        release_records
+        and release_records[-1].bundle != claim.bundle
+        and release_records[-1].status != "uninstalled"
+    ):
+        owner_text = (
+            f"belongs to bundle {release_records[-1].bundle}"
+            if release_records[-1].bundle
             else "was made by somebody else"
         )
         step = (
@@ -207,26 +220,28 @@ async def refuse_foreign(kube: Kube, claim: OwnershipClaim) -> None:
             " helm.takeOwnership: true."
         )
         raise OwnershipConflict(
-            f"{claim.release} exists already and {whose}",
+            f"{claim.release} exists already and {owner_text}",
             subject=str(claim.release),
             next_step=step,
         )
 
 
-async def _there(kube: Kube, found: Iterable[LiveObject], claim: OwnershipClaim) -> list[Release]:
+async def _find_existing(
+    kube: Kube, live_objects: Iterable[LiveObject], claim: OwnershipClaim
+) -> list[Release]:
     """Of the releases of others, those that have records: it is only said, so a few are looked up
     and no more.
     """
     owners = [
         o
-        for o in dict.fromkeys(live.owner for live in found)
+        for o in dict.fromkeys(live.owner for live in live_objects)
         if o and o != claim.release and o not in claim.holders
     ]
-    there: list[Release] = []
+    existing: list[Release] = []
     for owner in owners[:_MOST_LOOKED_UP]:
         try:
-            if await records.heads(kube, owner):
-                there.append(owner)
+            if await records.list_headers(kube, owner):
+                existing.append(owner)
         except ToolFailed:
             continue
-    return there
+    return existing

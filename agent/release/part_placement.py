@@ -27,75 +27,79 @@ if TYPE_CHECKING:
     from ..deploy.context import ReleaseContext
 
 
-async def where(
-    context: ReleaseContext, old: Entry, found: Sequence[Piece]
+async def find_parts(
+    context: ReleaseContext, old: Entry, pieces: Sequence[Piece]
 ) -> tuple[dict[Key, int], list[dict[str, Any]]]:
     """(the part that each object is in now, objects whose handover was cut off). After a crash only
     the cluster knows.
     """
     numbers = {f"{old.namespace}/{part_name(old.release, part)}": part for part in (1, *old.parts)}
-    kept = None if old.began else context.last_applied.get(old.bundle)
-    if kept is not None:
-        marks = [
+    applied = None if old.began else context.last_applied.get(old.bundle)
+    if applied is not None:
+        releases_by_key = [
             (key_of(item, old.namespace), release_on(item["metadata"].get("annotations")))
-            for item in kept.objects
+            for item in applied.objects
         ]
-        return {key: numbers.get(mark, 1) for key, mark in marks}, []
+        return {key: numbers.get(release_name, 1) for key, release_name in releases_by_key}, []
     limit = asyncio.Semaphore(8)
     places: dict[Key, int] = {}
-    left: list[dict[str, Any]] = []
+    cut_off_handovers: list[dict[str, Any]] = []
 
-    async def one(piece: Piece) -> None:
+    async def look_at(piece: Piece) -> None:
         for item in crds.documents(piece.text):
             async with limit:
-                seen = await preserved_fields.live(context.kube, item, old.namespace)
-            mark = release_on(((seen or {}).get("metadata") or {}).get("annotations"))
-            if mark in numbers:
-                places.setdefault(piece.key, numbers[mark])
-            if seen is not None and handover.is_marked(seen):
-                left.append(item)
+                live = await preserved_fields.read_live(context.kube, item, old.namespace)
+            release_name = release_on(((live or {}).get("metadata") or {}).get("annotations"))
+            if release_name in numbers:
+                places.setdefault(piece.key, numbers[release_name])
+            if live is not None and handover.is_marked(live):
+                cut_off_handovers.append(item)
 
-    await asyncio.gather(*(one(piece) for piece in found))
-    return places, left
+    await asyncio.gather(*(look_at(piece) for piece in pieces))
+    return places, cut_off_handovers
 
 
-async def ready(kube: Kube, helm: HelmOptions, namespace: str, manifests: Sequence[str]) -> None:
+async def wait_until_ready(
+    kube: Kube, helm: HelmOptions, namespace: str, manifests: Sequence[str]
+) -> None:
     """What `helm.timeoutSeconds` means for one release, for all parts together. Raises ToolFailed
     naming what is not ready.
     """
     end = time.monotonic() + max(0, helm.timeout_seconds or 0)
-    left = (
+    waiting = (
         [item for text in manifests for item in crds.documents(text.encode())]
         if helm.timeout_seconds
         else []
     )
-    while left:
-        said = [
-            (item, await _unready(kube, item, namespace, jobs=bool(helm.wait_for_jobs)))
-            for item in left
+    while waiting:
+        results = [
+            (item, await _find_problem(kube, item, namespace, jobs=bool(helm.wait_for_jobs)))
+            for item in waiting
         ]
-        left = [item for item, why in said if why]
-        if left and time.monotonic() > end:
-            shown, why = next(
-                (f"{i['kind']} {key_of(i, namespace)[3]}", why) for i, why in said if why
+        waiting = [item for item, reason in results if reason]
+        if waiting and time.monotonic() > end:
+            subject, reason = next(
+                (f"{i['kind']} {key_of(i, namespace)[3]}", reason)
+                for i, reason in results
+                if reason
             )
-            summary = f"not ready within {helm.timeout_seconds} s: {shown}: {why}"
+            summary = f"not ready within {helm.timeout_seconds} s: {subject}: {reason}"
             raise ToolFailed(
-                summary, subject=shown, next_step="Look at it, or raise helm.timeoutSeconds."
+                summary, subject=subject, next_step="Look at it, or raise helm.timeoutSeconds."
             )
-        await asyncio.sleep(min(1.0, len(left)))
+        await asyncio.sleep(min(1.0, len(waiting)))
 
 
-async def _unready(kube: Kube, item: dict[str, Any], namespace: str, *, jobs: bool) -> str:
-    seen = await preserved_fields.live(kube, item, namespace)
-    if seen is None:
+async def _find_problem(kube: Kube, item: dict[str, Any], namespace: str, *, jobs: bool) -> str:
+    live = await preserved_fields.read_live(kube, item, namespace)
+    if live is None:
         return "does not exist"
     if jobs and item.get("kind") == "Job":
-        done = {
+        true_conditions = {
             c.get("type")
-            for c in (seen.get("status") or {}).get("conditions") or []
+            for c in (live.get("status") or {}).get("conditions") or []
             if c.get("status") == "True"
         }
-        return "" if "Complete" in done else "has not completed"
-    state, message = health(seen)
+        return "" if "Complete" in true_conditions else "has not completed"
+    state, message = health(live)
     return message or state if state == NOT_READY else ""

@@ -23,7 +23,7 @@ from ..state.journal import Entry
 
 PART = "fleetctl-part"  # label of every part's record but the first
 # Parts are filled up to here, so that objects which grow need not move.
-_FILLED = MOST * 17 // 20
+_FILL_LIMIT = MOST * 17 // 20
 # What others need comes first: helm sorts within one release only.
 _ORDER = (
     "Namespace",
@@ -65,59 +65,67 @@ class Piece:
     hook: str = ""
 
     @property
-    def shown(self) -> str:
+    def display_name(self) -> str:
         _, kind, namespace, name = self.key
         return f"{kind} {namespace}/{name}"
 
 
 def pieces(text: bytes, namespace: str) -> list[Piece]:
     """The documents of a stream in their order. Raises InvalidFile."""
-    found: list[Piece] = []
+    result: list[Piece] = []
     for part in documents_of(text):
         document = load(part, file="rendered objects")
         if isinstance(document, dict) and document.get("kind"):
-            found.append(Piece(key_of(_first(document), namespace), part, _hook(document)))
-    return found
+            result.append(Piece(key_of(_first(document), namespace), part, _hook(document)))
+    return result
 
 
-def joined(parts: Iterable[Piece]) -> bytes:
+def join_pieces(parts: Iterable[Piece]) -> bytes:
     return b"".join(b"---\n" + piece.text.strip(b"\r\n") + b"\n" for piece in parts)
 
 
-def split(
-    found: Sequence[Piece], where: Mapping[Key, int], *, filled: int = _FILLED, most: int = MOST
+def assign_parts(
+    all_pieces: Sequence[Piece],
+    known_parts: Mapping[Key, int],
+    *,
+    fill_limit: int = _FILL_LIMIT,
+    size_limit: int = MOST,
 ) -> dict[int, list[Piece]]:
     """Part by number, each with its pieces in the order of `found`; part 1 is always there. A piece
     stays in the part that `where` names as long as that part's record is at most `most` bytes;
     others go where there is room up to `filled`, else into a new part. Raises UsageError with the
     numbers for one object that no record can hold.
     """
-    order = sorted(found, key=_rank)
+    sorted_pieces = sorted(all_pieces, key=_rank)
     gauges: dict[int, Gauge] = {1: Gauge()} | {
-        part: Gauge() for part in sorted(set(where.values()))
+        part: Gauge() for part in sorted(set(known_parts.values()))
     }
-    old, place = sorted(gauges), {}
-    for piece in order:
-        part = where.get(piece.key, 0)
-        if part and not piece.hook and gauges[part].fits(piece.text, most):
-            place[piece.key] = part
-    last = 0
-    for piece in order:
-        if piece.key in place:
+    old_parts, part_of_key = sorted(gauges), {}
+    for piece in sorted_pieces:
+        part = known_parts.get(piece.key, 0)
+        if part and not piece.hook and gauges[part].fits(piece.text, size_limit):
+            part_of_key[piece.key] = part
+    last_part = 0
+    for piece in sorted_pieces:
+        if piece.key in part_of_key:
             continue
-        limit = filled if Gauge().fits(piece.text, filled) else most
-        tried = [*old, *([last] if last else [])] if where else [max(last, 1)]
-        part = next((n for n in tried if gauges[n].fits(piece.text, limit)), 0)
+        limit = fill_limit if Gauge().fits(piece.text, fill_limit) else size_limit
+        candidates = (
+            [*old_parts, *([last_part] if last_part else [])]
+            if known_parts
+            else [max(last_part, 1)]
+        )
+        part = next((number for number in candidates if gauges[number].fits(piece.text, limit)), 0)
         if not part:
-            part = last = max(gauges) + 1
+            part = last_part = max(gauges) + 1
             gauges[part] = Gauge()
-            if not gauges[part].fits(piece.text, most):
+            if not gauges[part].fits(piece.text, size_limit):
                 raise _too_large(piece)
-        last = part if not where else last
-        place[piece.key] = part
+        last_part = part if not known_parts else last_part
+        part_of_key[piece.key] = part
     return {
-        part: [piece for piece in found if place[piece.key] == part]
-        for part in sorted({1, *place.values()})
+        part: [piece for piece in all_pieces if part_of_key[piece.key] == part]
+        for part in sorted({1, *part_of_key.values()})
     }
 
 
@@ -132,10 +140,10 @@ def _too_large(piece: Piece) -> UsageError:
     gauge = Gauge()
     gauge.add(piece.text, [piece.text])
     summary = (
-        f"{piece.shown} alone makes a release record of about {gauge.size} bytes, and helm keeps at"
-        f" most {LIMIT} in one Secret"
+        f"{piece.display_name} alone makes a release record of about {gauge.size} bytes, and helm"
+        f" keeps at most {LIMIT} in one Secret"
     )
-    return UsageError(summary, subject=piece.shown, next_step="Make the object smaller.")
+    return UsageError(summary, subject=piece.display_name, next_step="Make the object smaller.")
 
 
 def _first(document: dict[str, Any]) -> dict[str, Any]:

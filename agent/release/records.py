@@ -58,7 +58,7 @@ class _Content(msgspec.Struct):
     manifest: str = ""
 
 
-def path_of(release: Release) -> str:
+def secrets_path(release: Release) -> str:
     return in_namespace(
         release.namespace, "secrets", labelSelector=f"owner=helm,name={release.name}"
     )
@@ -68,25 +68,27 @@ async def read(kube: Kube, release: Release) -> list[ReleaseRecord]:
     """Every record with the objects that it states, hooks left out; oldest first. Raises
     ClusterUnreachable, ToolFailed.
     """
-    found = await kube.call("GET", path_of(release))
-    made = [_record(item, _refs(item, release.namespace)) for item in found.get("items") or []]
-    return sorted(made, key=lambda record: record.number)
+    answer = await kube.call("GET", secrets_path(release))
+    release_records = [
+        _record(item, _refs(item, release.namespace)) for item in answer.get("items") or []
+    ]
+    return sorted(release_records, key=lambda record: record.number)
 
 
-async def heads(kube: Kube, release: Release) -> list[ReleaseRecord]:
+async def list_headers(kube: Kube, release: Release) -> list[ReleaseRecord]:
     """The same without the objects: a call of a few hundred bytes."""
     kind = {"accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
-    found = await kube.call("GET", path_of(release), headers=kind)
+    answer = await kube.call("GET", secrets_path(release), headers=kind)
     return sorted(
-        (_record(item, ()) for item in found.get("items") or []), key=lambda record: record.number
+        (_record(item, ()) for item in answer.get("items") or []), key=lambda record: record.number
     )
 
 
-async def forget(kube: Kube, release: Release) -> None:
+async def delete_all(kube: Kube, release: Release) -> None:
     """Delete every record, and nothing that it states: one by one, oldest first, because that is
     the right that helm needs too.
     """
-    for record in await heads(kube, release):
+    for record in await list_headers(kube, release):
         try:
             await kube.call(
                 "DELETE",
@@ -114,9 +116,9 @@ def _record(item: dict[str, Any], refs: tuple[ObjectRef, ...]) -> ReleaseRecord:
 def _refs(item: dict[str, Any], namespace: str) -> tuple[ObjectRef, ...]:
     """What cannot be read states nothing: an object that nobody names is left where it is."""
     try:
-        packed = base64.b64decode(base64.b64decode(item["data"]["release"]))
+        compressed = base64.b64decode(base64.b64decode(item["data"]["release"]))
         content = msgspec.json.decode(
-            zlib.decompressobj(_GZIP).decompress(packed, _MOST_JSON), type=_Content
+            zlib.decompressobj(_GZIP).decompress(compressed, _MOST_JSON), type=_Content
         )
     except (KeyError, ValueError, zlib.error):
         return ()
@@ -125,19 +127,19 @@ def _refs(item: dict[str, Any], namespace: str) -> tuple[ObjectRef, ...]:
 
 def refs_of(documents: Iterable[Any], namespace: str) -> tuple[ObjectRef, ...]:
     """The objects in `documents`, Lists opened; `namespace` where one states none."""
-    found: dict[ObjectRef, None] = {}
+    refs: dict[ObjectRef, None] = {}
     for document in documents:
         for item in flatten(document):
             meta = item.get("metadata") or {}
             keep = str((meta.get("annotations") or {}).get(_KEEP, "")).strip().lower() == "keep"
-            place = str(meta.get("namespace") or namespace)
-            found[
+            object_namespace = str(meta.get("namespace") or namespace)
+            refs[
                 ObjectRef(
                     str(item.get("apiVersion")),
                     str(item["kind"]),
-                    place,
+                    object_namespace,
                     str(meta.get("name")),
                     keep,
                 )
             ] = None
-    return tuple(found)
+    return tuple(refs)

@@ -72,7 +72,7 @@ class Listing(NamedTuple):
 
     records: list[RecordHeader]
     namespaces: frozenset[str] | None
-    refused: dict[str, FleetError]
+    refusals: dict[str, FleetError]
 
 
 def places_of(entries: Iterable[Entry], document: Desired | None) -> set[RecordPlace]:
@@ -95,16 +95,16 @@ async def recover(
     OSError.
     """
     listing = await list_releases(rights, cluster, places)
-    for namespace, why in listing.refused.items():
+    for namespace, why in listing.refusals.items():
         trouble(f"namespace {namespace}", f"its release records cannot be read: {why.summary}")
-    changed = merged(journal.entries, listing.records, namespaces=listing.namespaces)
-    for entry in changed:
+    changed_entries = merge_records(journal.entries, listing.records, namespaces=listing.namespaces)
+    for entry in changed_entries:
         journal.put(entry)
     journal.broken = False
-    return [entry.bundle for entry in changed]
+    return [entry.bundle for entry in changed_entries]
 
 
-def merged(
+def merge_records(
     entries: Mapping[BundleName, Entry],
     records: Iterable[RecordHeader],
     *,
@@ -113,82 +113,88 @@ def merged(
     """The entries that must be written down. `namespaces`: a release there (None: anywhere) that
     has no record here has none. Pure.
     """
-    found: dict[BundleName, list[RecordHeader]] = {}
-    for record in _present(records):
+    records_by_bundle: dict[BundleName, list[RecordHeader]] = {}
+    for record in _drop_former_owners(records):
         if record.bundle:
-            found.setdefault(BundleName(record.bundle), []).append(record)
-    changed = [
+            records_by_bundle.setdefault(BundleName(record.bundle), []).append(record)
+    changed_entries = [
         entry
-        for bundle, held in sorted(found.items())
-        if (entry := _joined(bundle, entries.get(bundle), held))
+        for bundle, bundle_records in sorted(records_by_bundle.items())
+        if (entry := _merge_bundle(bundle, entries.get(bundle), bundle_records))
     ]
-    gone = [
+    lost_entries = [
         e
         for e in entries.values()
         if e.release
         and e.applied
-        and e.bundle not in found
+        and e.bundle not in records_by_bundle
         and (namespaces is None or e.namespace in namespaces)
     ]
-    return changed + [
-        msgspec.structs.replace(e, applied=Generation(0), revision=0, began=True) for e in gone
+    return changed_entries + [
+        msgspec.structs.replace(e, applied=Generation(0), revision=0, began=True)
+        for e in lost_entries
     ]
 
 
-def _present(records: Iterable[RecordHeader]) -> list[RecordHeader]:
+def _drop_former_owners(records: Iterable[RecordHeader]) -> list[RecordHeader]:
     """Without those of bundles that had a release before the one that has it now: whose the newest
     record is, is the release.
     """
     records = list(records)
-    owner = {record.place: record.bundle for record in _newest(records)}
+    owner = {record.place: record.bundle for record in _newest_of_each(records)}
     return [record for record in records if record.bundle == owner[record.place]]
 
 
-def _joined(bundle: BundleName, entry: Entry | None, records: list[RecordHeader]) -> Entry | None:
+def _merge_bundle(
+    bundle: BundleName, entry: Entry | None, records: list[RecordHeader]
+) -> Entry | None:
     """The entry as it should be, or None when it is."""
-    top = max(record.order for record in records)
-    if entry is not None and top <= (entry.epoch, entry.generation):
+    newest_order = max(record.order for record in records)
+    if entry is not None and newest_order <= (entry.epoch, entry.generation):
         newest = [
             r
-            for r in _newest(records)
+            for r in _newest_of_each(records)
             if r.part == 1 and r.place == (entry.release, entry.namespace)
         ]
-        settled = (
+        is_settled = (
             newest
             and newest[0].status == DEPLOYED
             and newest[0].order == (entry.epoch, entry.applied)
         )
         return (
             None
-            if entry.began or settled or not newest
+            if entry.began or is_settled or not newest
             else msgspec.structs.replace(entry, began=True)
         )
-    first = [r for r in records if r.part == 1] or records
-    own = [r for r in first if entry and r.place == (entry.release, entry.namespace)]
-    last = max(own or first, key=lambda r: (r.order, r.version))
-    known = {
-        "epoch": Epoch(top[0]),
-        "generation": Generation(top[1]),
+    first_parts = [r for r in records if r.part == 1] or records
+    own_records = [r for r in first_parts if entry and r.place == (entry.release, entry.namespace)]
+    last_record = max(own_records or first_parts, key=lambda r: (r.order, r.version))
+    fields = {
+        "epoch": Epoch(newest_order[0]),
+        "generation": Generation(newest_order[1]),
         "applied": Generation(0),
-        "release": last.release,
-        "namespace": last.namespace,
+        "release": last_record.release,
+        "namespace": last_record.namespace,
         "parts": tuple(sorted({r.part for r in records if r.part > 1})),
-        "revision": last.version,
+        "revision": last_record.version,
         "former": tuple(
-            sorted({r.place for r in first} - {last.place} | set(entry.former if entry else ()))
+            sorted(
+                {r.place for r in first_parts} - {last_record.place}
+                | set(entry.former if entry else ())
+            )
         ),
         "began": True,
     }
-    return msgspec.structs.replace(entry or Entry(bundle=bundle), **known)
+    return msgspec.structs.replace(entry or Entry(bundle=bundle), **fields)
 
 
-def _newest(records: Iterable[RecordHeader]) -> list[RecordHeader]:
+def _newest_of_each(records: Iterable[RecordHeader]) -> list[RecordHeader]:
     """The last record of each release."""
-    found: dict[tuple[str, str], RecordHeader] = {}
+    newest: dict[tuple[str, str], RecordHeader] = {}
     for record in records:
-        if record.place not in found or record.version > found[record.place].version:
-            found[record.place] = record
-    return list(found.values())
+        if record.place not in newest or record.version > newest[record.place].version:
+            newest[record.place] = record
+    return list(newest.values())
 
 
 async def list_releases(
@@ -199,7 +205,7 @@ async def list_releases(
     """
     selector = f"owner=helm,fleetctl-cluster={cluster}"
     try:
-        return Listing(await listed(rights.kube, "", selector), None, {})
+        return Listing(await list_headers(rights.kube, "", selector), None, {})
     except Forbidden:
         pass
     except ToolFailed:
@@ -209,56 +215,58 @@ async def list_releases(
     for place in places:
         accounts.setdefault(place.namespace, set()).add(place.account)
     records: list[RecordHeader] = []
-    refused: dict[str, FleetError] = {}
+    refusals: dict[str, FleetError] = {}
     for namespace in sorted(accounts):
         try:
-            records += await _listed_by(rights, namespace, sorted(accounts[namespace]), selector)
+            records += await _list_as_account(
+                rights, namespace, sorted(accounts[namespace]), selector
+            )
         # a namespace that is not granted does not stop the bundles of others
         except (Forbidden, MissingAccount, UsageError) as why:
-            refused[namespace] = why
-    return Listing(records, frozenset(accounts) - refused.keys(), refused)
+            refusals[namespace] = why
+    return Listing(records, frozenset(accounts) - refusals.keys(), refusals)
 
 
-async def _listed_by(
+async def _list_as_account(
     rights: Rights, namespace: str, accounts: Iterable[str], selector: str
 ) -> list[RecordHeader]:
     """With the agent's own rights, else with those of the first account that has them: helm needs
     the same right there. Raises the refusal of the last one.
     """
     try:
-        return await listed(rights.kube, namespace, selector)
+        return await list_headers(rights.kube, namespace, selector)
     except Forbidden as why:
         refusal: FleetError = why
     for account in accounts:
         try:
             user = await rights.user_of(account)
             if user:
-                return await listed(rights.kube.acting_as(user), namespace, selector)
+                return await list_headers(rights.kube.acting_as(user), namespace, selector)
         except (Forbidden, MissingAccount, UsageError) as why:
             refusal = why
     raise refusal
 
 
-async def listed(kube: Kube, namespace: str, selector: str) -> list[RecordHeader]:
+async def list_headers(kube: Kube, namespace: str, selector: str) -> list[RecordHeader]:
     """The release records with the labels, in one namespace or ("") in all. Raises
     ClusterUnreachable, ToolFailed.
     """
     folder, more = in_namespace(namespace, "secrets") if namespace else core_path("secrets"), ""
     query = {"labelSelector": selector, "limit": "500"}
-    found: list[RecordHeader] = []
+    headers: list[RecordHeader] = []
     while True:
         try:
-            answer = await kube.call(
+            page = await kube.call(
                 "GET",
                 below(folder, **query, **({"continue": more} if more else {})),
                 headers=METADATA,
             )
         except NotFound:
-            return found
-        found += [read_header(item["metadata"]) for item in answer.get("items") or []]
-        more = (answer.get("metadata") or {}).get("continue") or ""
+            return headers
+        headers += [read_header(item["metadata"]) for item in page.get("items") or []]
+        more = (page.get("metadata") or {}).get("continue") or ""
         if not more:
-            return found
+            return headers
 
 
 def read_header(meta: Mapping[str, Any]) -> RecordHeader:

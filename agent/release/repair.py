@@ -34,7 +34,7 @@ from ..host.failpoints import failpoint
 from ..host.log import event
 from ..kube.client import Kube
 from ..state import files
-from .recovery import DEPLOYED, LEAVING, PENDING, RecordHeader, listed
+from .recovery import DEPLOYED, LEAVING, PENDING, RecordHeader, list_headers
 
 FOREIGN_SECONDS = 30.0
 _NAME, _NAMESPACE = "meta.helm.sh/release-name", "meta.helm.sh/release-namespace"
@@ -57,7 +57,7 @@ class ReleaseRepair:
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._folder, self._clock = folder, clock
-        self._seen: dict[str, float] = {}
+        self._first_seen: dict[str, float] = {}
 
     async def settle(self, kube: Kube, bundle: BundleName, release: Release) -> list[RecordHeader]:
         """The release's records, newest first, without those that stand in helm's way. Raises
@@ -65,13 +65,13 @@ class ReleaseRepair:
         ToolFailed, OSError.
         """
         records = sorted(
-            await listed(kube, release.namespace, f"owner=helm,name={release.name}"),
+            await list_headers(kube, release.namespace, f"owner=helm,name={release.name}"),
             key=lambda r: -r.version,
         )
-        in_the_way = stuck(records)
-        for record in in_the_way:
-            first = self._seen.setdefault(record.uid, self._clock())
-            if may_be_foreign(record, records) and self._clock() - first < FOREIGN_SECONDS:
+        blocking_records = stuck(records)
+        for record in blocking_records:
+            first_seen_at = self._first_seen.setdefault(record.uid, self._clock())
+            if may_be_foreign(record, records) and self._clock() - first_seen_at < FOREIGN_SECONDS:
                 step = (
                     "Wait for it; a record that nobody finishes is taken away after half a minute."
                 )
@@ -79,12 +79,12 @@ class ReleaseRepair:
                     f"another helm works on {release}", subject=str(release), next_step=step
                 )
         await self._write_down(kube, bundle, release, unfinished(records))
-        for record in in_the_way:
+        for record in blocking_records:
             failpoint("before-forget")
             await _delete(
                 kube, in_namespace(record.namespace, "secrets", record.secret), record.uid
             )
-            self._seen.pop(record.uid, None)
+            self._first_seen.pop(record.uid, None)
             event(
                 "the record of a helm that was cut off is taken away",
                 release=release,
@@ -92,7 +92,7 @@ class ReleaseRepair:
                 status=record.status,
             )
             failpoint("after-forget")
-        return [record for record in records if record not in in_the_way]
+        return [record for record in records if record not in blocking_records]
 
     async def remember_all(self, kube: Kube, bundle: BundleName, release: Release) -> None:
         """Before a removal that follows a helm which was cut off: helm removes what the last record
@@ -102,24 +102,24 @@ class ReleaseRepair:
             kube,
             bundle,
             release,
-            await listed(kube, release.namespace, f"owner=helm,name={release.name}"),
+            await list_headers(kube, release.namespace, f"owner=helm,name={release.name}"),
         )
 
     async def sweep(self, kube: Kube, bundle: BundleName, release: Release, manifest: str) -> None:
         """Remove what was written down of the release and is not in its manifest, where it still
         carries the release's marks.
         """
-        left = self.left(bundle)
-        if not left:
+        leftovers = self.leftovers(bundle)
+        if not leftovers:
             return
-        kept = {_key(_left(item, release)) for item in _objects(manifest)}
-        for one in left:
-            if _key(one) not in kept:
+        stated_keys = {_key(_leftover_of(item, release)) for item in _objects(manifest)}
+        for leftover in leftovers:
+            if _key(leftover) not in stated_keys:
                 failpoint("before-leftover")
-                await _remove(kube, one)
+                await _remove(kube, leftover)
         files.io.unlink(self._path(bundle))
 
-    def left(self, bundle: BundleName) -> list[Leftover]:
+    def leftovers(self, bundle: BundleName) -> list[Leftover]:
         try:
             return msgspec.json.decode(self._path(bundle).read_bytes(), type=list[Leftover])
         except (OSError, msgspec.DecodeError):
@@ -128,12 +128,14 @@ class ReleaseRepair:
     async def _write_down(
         self, kube: Kube, bundle: BundleName, release: Release, records: Iterable[RecordHeader]
     ) -> None:
-        found = set(self.left(bundle))
-        before = len(found)
+        leftovers = set(self.leftovers(bundle))
+        count_before = len(leftovers)
         for record in records:
-            found |= {_left(item, release) for item in await _stated(kube, record)}
-        if len(found) > before:
-            files.write_whole(self._path(bundle), msgspec.json.encode(sorted(found)))
+            leftovers |= {
+                _leftover_of(item, release) for item in await _objects_of_record(kube, record)
+            }
+        if len(leftovers) > count_before:
+            files.write_whole(self._path(bundle), msgspec.json.encode(sorted(leftovers)))
 
     def _path(self, bundle: BundleName) -> Path:
         return self._folder / f"{bundle}.left"
@@ -154,14 +156,17 @@ def may_be_foreign(record: RecordHeader, records: Iterable[RecordHeader]) -> boo
     `atomic` takes from a revision that failed.
     """
     records = list(records)
-    below = max(
-        (other for other in records if other.version < record.version),
-        key=lambda other: other.version,
+    record_below = max(
+        (other_record for other_record in records if other_record.version < record.version),
+        key=lambda other_record: other_record.version,
         default=record,
     )
-    if record.status == "pending-rollback" and below.status == "failed":
+    if record.status == "pending-rollback" and record_below.status == "failed":
         return False
-    return any(other.order == record.order and other is not record for other in records)
+    return any(
+        other_record.order == record.order and other_record is not record
+        for other_record in records
+    )
 
 
 def unfinished(records: list[RecordHeader]) -> list[RecordHeader]:
@@ -171,20 +176,22 @@ def unfinished(records: list[RecordHeader]) -> list[RecordHeader]:
     ]
 
 
-async def _stated(kube: Kube, record: RecordHeader) -> list[dict[str, Any]]:
+async def _objects_of_record(kube: Kube, record: RecordHeader) -> list[dict[str, Any]]:
     """The objects in a record's manifest; nothing for a record that is gone or cannot be read."""
     try:
         secret = await kube.call("GET", in_namespace(record.namespace, "secrets", record.secret))
-        packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
+        compressed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
         # helm keeps at most a megabyte packed; a record that unpacks to more than this is none of
         # helm's.
-        release = msgspec.json.decode(zlib.decompressobj(wbits=31).decompress(packed, _MOST_RECORD))
-        found = _objects(str(release.get("manifest", "")))
+        release = msgspec.json.decode(
+            zlib.decompressobj(wbits=31).decompress(compressed, _MOST_RECORD)
+        )
+        objects = _objects(str(release.get("manifest", "")))
     except NotFound:
         return []
     except (KeyError, ValueError, TypeError, AttributeError, zlib.error, FleetError):
         return []
-    return [item for item in found if _policy(item) != "keep"]
+    return [item for item in objects if _policy(item) != "keep"]
 
 
 def _objects(manifest: str) -> list[dict[str, Any]]:
@@ -195,22 +202,22 @@ def _objects(manifest: str) -> list[dict[str, Any]]:
     ]
 
 
-def _left(item: dict[str, Any], release: Release) -> Leftover:
+def _leftover_of(item: dict[str, Any], release: Release) -> Leftover:
     meta = item.get("metadata") or {}
-    place = str(meta.get("namespace") or release.namespace)
+    object_namespace = str(meta.get("namespace") or release.namespace)
     return Leftover(
         api_version=str(item.get("apiVersion")),
         kind=str(item["kind"]),
-        namespace=place,
+        namespace=object_namespace,
         name=str(meta.get("name")),
         release=release.name,
         release_namespace=release.namespace,
     )
 
 
-def _key(one: Leftover) -> tuple[str, str, str, str]:
+def _key(leftover: Leftover) -> tuple[str, str, str, str]:
     """By group, not by version: an object that moved to another version is the same."""
-    return one.api_version.rpartition("/")[0], one.kind, one.namespace, one.name
+    return leftover.api_version.rpartition("/")[0], leftover.kind, leftover.namespace, leftover.name
 
 
 def _policy(item: dict[str, Any]) -> str:
@@ -219,23 +226,26 @@ def _policy(item: dict[str, Any]) -> str:
     )
 
 
-async def _remove(kube: Kube, one: Leftover) -> None:
+async def _remove(kube: Kube, leftover: Leftover) -> None:
     """Unless somebody else has it by now, or it is gone."""
     try:
-        path = await kube.object_path(one.api_version, one.kind, one.namespace, one.name)
+        path = await kube.object_path(
+            leftover.api_version, leftover.kind, leftover.namespace, leftover.name
+        )
         live = await kube.call("GET", path)
     except NotFound:
         return
     meta = live.get("metadata") or {}
-    marks = meta.get("annotations") or {}
-    if (marks.get(_NAME), marks.get(_NAMESPACE)) != (one.release, one.release_namespace) or _policy(
-        live
-    ) == "keep":
+    annotations = meta.get("annotations") or {}
+    if (annotations.get(_NAME), annotations.get(_NAMESPACE)) != (
+        leftover.release,
+        leftover.release_namespace,
+    ) or _policy(live) == "keep":
         return
     event(
         "an object of a run that was cut off, which nothing states any more, is removed",
-        kind=one.kind,
-        name=one.name,
+        kind=leftover.kind,
+        name=leftover.name,
     )
     await _delete(kube, path, str(meta.get("uid", "")))
 

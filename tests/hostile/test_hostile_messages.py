@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from agent.deploy.values_from import cut, kept_out_of_errors, without_quotes
+from agent.deploy.values_from import hide_in_errors, hide_values, without_quotes
 from fleetctl.core.formats.redact import redacted
 from fleetctl.core.model.errors import ToolFailed
 from fleetctl.tools.helm_errors import refusals, translate, unknown_kinds
@@ -56,8 +56,8 @@ def test_a_long_message_is_read_in_time(start: str, piece: str) -> None:
     short = (start + piece * 700)[:700]
     without_quotes(short)
     redacted(short)
-    cut(short, [{"password": "hunter22", "n": piece}])
-    with pytest.raises(ToolFailed), kept_out_of_errors([{"a": "secret-value"}]):
+    hide_values(short, [{"password": "hunter22", "n": piece}])
+    with pytest.raises(ToolFailed), hide_in_errors([{"a": "secret-value"}]):
         raise ToolFailed(short, subject="x", next_step="y")
     assert time.process_time() - began < 20
     assert len(error.summary) < 3_000

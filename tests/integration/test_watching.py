@@ -413,7 +413,7 @@ class TestRights:
             await looking.reach(
                 lambda: (
                     not looking.watcher.watches.running()
-                    and len(looking.watcher.watches.polled) == 2
+                    and len(looking.watcher.watches.unwatched_scopes) == 2
                 )
             )
             await change(looking.kube, config_map("w-rights"), {"data": {"a": "hand"}})

@@ -29,19 +29,19 @@ class Notes:
         self.refusals = 0
         self.said: list[str] = []
 
-    def changed(self, unit: WatchScope, mark: WatchedObject, *, there: bool) -> None:
-        self.changes.append((mark.name, there))
+    def on_change(self, scope: WatchScope, item: WatchedObject, *, exists: bool) -> None:
+        self.changes.append((item.name, exists))
 
-    def listed(self, unit: WatchScope, marks: list[WatchedObject]) -> None:
-        self.lists.append([mark.name for mark in marks])
+    def on_list(self, scope: WatchScope, objects: list[WatchedObject]) -> None:
+        self.lists.append([item.name for item in objects])
 
-    def throttled(self, seconds: float) -> None:
+    def on_throttle(self, seconds: float) -> None:
         self.pauses.append(seconds)
 
-    def refused(self) -> None:
+    def on_refusal(self) -> None:
         self.refusals += 1
 
-    def away(self, why: str) -> None:
+    def on_contact(self, why: str) -> None:
         if (self.said or [""])[-1] != why:
             self.said.append(why)
 
@@ -89,7 +89,7 @@ def test_list_then_watch_with_bookmarks(tmp_path: Path) -> None:
     """
 
     async def work(server: FakeKube, watches: Watches, notes: Notes) -> None:
-        watches.want({MAPS: {"n": 1}})
+        watches.set_targets({MAPS: {"n": 1}})
         await reach(lambda: server.count(is_watch) == 1)
         assert notes.lists == [["m"]]
         first, second = [one for one in server.asked if one.path.endswith("configmaps")]
@@ -130,7 +130,7 @@ def test_a_version_that_is_no_longer_known(tmp_path: Path, answer: Answer) -> No
         server.says = lambda asked: (
             answer if asked.is_watch and server.count(is_watch) == 1 else None
         )
-        watches.want({MAPS: {"n": 1}})
+        watches.set_targets({MAPS: {"n": 1}})
         await reach(lambda: server.count(is_watch) == 2)
         assert len(notes.lists) == 2
 
@@ -146,7 +146,7 @@ def test_a_silent_connection_is_a_dead_one(tmp_path: Path) -> None:
         server.says = lambda asked: (
             Answer(lines=[], hangs=True) if asked.is_watch and server.count(is_watch) == 1 else None
         )
-        watches.want({MAPS: {"n": 1}})
+        watches.set_targets({MAPS: {"n": 1}})
         await reach(lambda: server.count(is_watch) == 2)
         server.put("configmaps", "n", "m", {"a": "2"})
         await reach(lambda: ("m", True) in notes.changes)
@@ -160,7 +160,7 @@ def test_too_many_requests(tmp_path: Path) -> None:
     async def work(server: FakeKube, watches: Watches, notes: Notes) -> None:
         busy = Answer(429, {"retry-after": "2"}, b'{"message":"too many requests"}')
         server.says = lambda asked: busy if asked.is_list and server.count(is_list) == 1 else None
-        watches.want({MAPS: {"n": 1}})
+        watches.set_targets({MAPS: {"n": 1}})
         await reach(lambda: server.count(is_watch) == 1)
         lists = [one.at for one in server.asked if one.is_list]
         assert lists[1] - lists[0] >= 2
@@ -186,7 +186,7 @@ def test_what_fails_at_once_is_not_tried_without_end(tmp_path: Path, answer: Ans
 
     async def work(server: FakeKube, watches: Watches, notes: Notes) -> None:
         server.says = lambda asked: answer if asked.is_watch else None
-        watches.want({MAPS: {"n": 1}})
+        watches.set_targets({MAPS: {"n": 1}})
         await reach(lambda: server.count(is_watch) >= 3)
         await asyncio.sleep(1)
         assert server.count(is_watch) < 20
@@ -210,12 +210,15 @@ def test_what_is_forbidden_is_watched_by_namespace_or_polled(
             if asked.path in {"/api/v1/configmaps", "/api/v1/namespaces/closed/configmaps"}
             else None
         )
-        watches.want({MAPS: {"n": 1, "closed": 2}})
+        watches.set_targets({MAPS: {"n": 1, "closed": 2}})
         await reach(
-            lambda: watches.polled == {MAPS._replace(namespace="closed")} and server.watched == 1
+            lambda: (
+                watches.unwatched_scopes == {MAPS._replace(namespace="closed")}
+                and server.watched == 1
+            )
         )
         assert watches.running() == {MAPS._replace(namespace="n")}
-        watches.want({MAPS: {"n": 2, "closed": 2}})
+        watches.set_targets({MAPS: {"n": 2, "closed": 2}})
         await asyncio.sleep(0.2)
         assert server.count(lambda asked: asked.path == "/api/v1/configmaps") == 1
         assert notes.refusals == 2
@@ -229,10 +232,10 @@ def test_the_number_of_watches_is_bounded(tmp_path: Path) -> None:
 
     async def work(server: FakeKube, watches: Watches, notes: Notes) -> None:
         secrets = WatchScope("", "v1", "Secret")
-        watches.want({MAPS: {"n": 1}, secrets: {"n": 3}})
-        assert (watches.running(), watches.polled) == ({secrets}, {MAPS})
-        watches.want({MAPS: {"n": 1}})
-        assert (watches.running(), watches.polled) == ({MAPS}, set())
+        watches.set_targets({MAPS: {"n": 1}, secrets: {"n": 3}})
+        assert (watches.running(), watches.unwatched_scopes) == ({secrets}, {MAPS})
+        watches.set_targets({MAPS: {"n": 1}})
+        assert (watches.running(), watches.unwatched_scopes) == ({MAPS}, set())
 
     watching(tmp_path, work, most=1)
 
@@ -331,7 +334,7 @@ def test_an_api_server_that_goes_away_is_said(tmp_path: Path) -> None:
     """
 
     async def work(server: FakeKube, watches: Watches, notes: Notes) -> None:
-        watches.want({MAPS: {"n": 1}})
+        watches.set_targets({MAPS: {"n": 1}})
         await reach(lambda: server.count(is_watch) == 1)
         server.says = lambda asked: Answer(503, body=b'{"message":"etcd is away"}')
         await reach(lambda: server.count(is_watch) >= 4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.deploy.decode_errors import mistakes
+from agent.deploy.decode_errors import find_mistakes
 
 HEAD = "apiVersion: v1\nkind: ConfigMap\n"
 
@@ -27,14 +27,16 @@ def test_the_object_and_the_field(metadata: str, field: str) -> None:
         f"{HEAD}metadata: {{name: fine, labels: {{a: 'yes', b: null}}}}\n---\n{HEAD}metadata:"
         f" {metadata}\n"
     )
-    assert [found for _, found in mistakes(stream.encode())] == [field]
+    assert [found for _, found in find_mistakes(stream.encode())] == [field]
     inside = (
         "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: ConfigMap, metadata:"
         f" {metadata}}}\n"
     )
-    assert [found for _, found in mistakes(inside.encode())] == [field]
+    assert [found for _, found in find_mistakes(inside.encode())] == [field]
 
 
 def test_what_is_as_it_should_be_is_not_blamed() -> None:
     """Nothing to name, so that helm's own message stands."""
-    assert mistakes(f"{HEAD}metadata: {{name: a, generateName: b-}}\n---\n{HEAD}".encode()) == []
+    assert (
+        find_mistakes(f"{HEAD}metadata: {{name: a, generateName: b-}}\n---\n{HEAD}".encode()) == []
+    )

@@ -53,7 +53,7 @@ def read(text: str, **ref: str) -> list[dict[str, Any]]:
     options = Options(
         helm=HelmOptions(values_from=[ValuesFrom(secret_key_ref=KeyRef(name="s", **ref))])
     )
-    return asyncio.run(values_from.read(kube, options, "web"))
+    return asyncio.run(values_from.read_values(kube, options, "web"))
 
 
 def test_a_secret_is_read_in_the_releases_namespace() -> None:
@@ -120,21 +120,21 @@ class TestCut:
         """Plain, in base64, numbers, and at the end of a message that was shortened; not what is in
         every other word.
         """
-        assert values_from.cut(said, [SECRET]) == shown
+        assert values_from.hide_values(said, [SECRET]) == shown
 
     def test_a_value_of_several_lines(self) -> None:
         """Errors are put into one line."""
         pem = "-----BEGIN KEY-----\nMIIEvQIBADANBg\n-----END KEY-----\n"
-        assert "MIIE" not in values_from.cut(
+        assert "MIIE" not in values_from.hide_values(
             "bad: -----BEGIN KEY----- MIIEvQIBADANBg -----END KEY-----", [{"k": pem}]
         )
-        assert "MIIE" not in values_from.cut(
+        assert "MIIE" not in values_from.hide_values(
             'bad: "-----BEGIN KEY-----\\nMIIEvQIBADANBg\\n-----END KEY-----\\n"', [{"k": pem}]
         )
 
     def test_an_error_that_passes_through(self) -> None:
         """Its summary is what is logged and reported."""
-        with pytest.raises(ToolFailed) as caught, values_from.kept_out_of_errors([SECRET]):
+        with pytest.raises(ToolFailed) as caught, values_from.hide_in_errors([SECRET]):
             raise ToolFailed(
                 "invalid: hunter2222", subject="release a/b", next_step="Correct hunter2222."
             )
@@ -157,7 +157,9 @@ def test_an_entry_with_both_references_uses_both() -> None:
         secret_key_ref=KeyRef(name="s"), config_map_key_ref=KeyRef(name="c", key="k.yaml")
     )
     found = asyncio.run(
-        values_from.read(Holding(objects), Options(helm=HelmOptions(values_from=[entry])), "web")
+        values_from.read_values(
+            Holding(objects), Options(helm=HelmOptions(values_from=[entry])), "web"
+        )
     )
     assert found == [{"a": "from-map", "b": "from-map"}, {"b": "from-secret"}]
 
@@ -176,14 +178,14 @@ def test_what_the_bundle_itself_brings_is_read_before_it_is_written() -> None:
         secret_key_ref=KeyRef(name="s"), config_map_key_ref=KeyRef(name="c", namespace="web")
     )
     options = Options(helm=HelmOptions(values_from=[entry]))
-    assert asyncio.run(values_from.read(Holding({}), options, "web", copied)) == [
+    assert asyncio.run(values_from.read_values(Holding({}), options, "web", copied)) == [
         {"b": 2},
         {"a": 1},
     ]
     elsewhere = ValuesFrom(secret_key_ref=KeyRef(name="s", namespace="other"))
     with pytest.raises(UsageError, match="Secret other/s does not exist"):
         asyncio.run(
-            values_from.read(
+            values_from.read_values(
                 Holding({}), Options(helm=HelmOptions(values_from=[elsewhere])), "web", copied
             )
         )
@@ -197,7 +199,7 @@ def test_a_name_that_leaves_the_namespace_is_refused(name: str) -> None:
     for ref in (KeyRef(name=name), KeyRef(name="s", namespace=name or "..")):
         options = Options(helm=HelmOptions(values_from=[ValuesFrom(secret_key_ref=ref)]))
         with pytest.raises(UsageError, match="cannot exist"):
-            asyncio.run(values_from.read(Holding({}), options, "web"))
+            asyncio.run(values_from.read_values(Holding({}), options, "web"))
 
 
 @pytest.mark.parametrize(
@@ -222,7 +224,7 @@ def test_a_name_that_leaves_the_namespace_is_refused(name: str) -> None:
 )
 def test_a_changed_value_does_not_leave_in_an_error(text: str, shown: str) -> None:
     """A template can change a value in any way; the place and the kind of the error stay."""
-    with pytest.raises(ToolFailed) as caught, values_from.kept_out_of_errors([SECRET]):
+    with pytest.raises(ToolFailed) as caught, values_from.hide_in_errors([SECRET]):
         raise ToolFailed(text)
     assert caught.value.summary.startswith(shown)
     assert "\n" not in caught.value.summary
@@ -230,5 +232,5 @@ def test_a_changed_value_does_not_leave_in_an_error(text: str, shown: str) -> No
 
 def test_without_values_an_error_stays_as_it_is() -> None:
     """Nothing in it can be a secret of the cluster."""
-    with pytest.raises(ToolFailed, match='"x" in full'), values_from.kept_out_of_errors([]):
+    with pytest.raises(ToolFailed, match='"x" in full'), values_from.hide_in_errors([]):
         raise ToolFailed('"x" in full')

@@ -10,11 +10,11 @@ from agent.drift.diff import (
     MISSING,
     FieldChange,
     changes,
+    desired_changes,
     differences,
     patch,
     sentence,
-    shown,
-    stated,
+    to_differences,
 )
 
 
@@ -40,7 +40,7 @@ class TestDifferences:
     def test_with_what_is_wanted_there(self) -> None:
         """Both values of each field, for where no dry run is to be had."""
         wanted = {"data": {"a": "1"}, "list": [1, 2]}
-        assert stated(wanted, differences(wanted, {"list": [1]})) == [
+        assert desired_changes(wanted, differences(wanted, {"list": [1]})) == [
             FieldChange("/data", {"a": "1"}, MISSING),
             FieldChange("/list", [1, 2], [1]),
         ]
@@ -102,7 +102,7 @@ def test_what_applying_again_would_change(
 class TestShown:
     def test_both_values_as_json(self) -> None:
         """Nothing is an empty text, so that it is not taken for null."""
-        found = shown(
+        found = to_differences(
             "ConfigMap",
             [
                 FieldChange("/data/a", "1", "2"),
@@ -124,7 +124,7 @@ class TestShown:
             FieldChange("/data/a", "bW9vbg==", "c3Vu"),
             FieldChange("/metadata/labels/x", "1", "2"),
         ]
-        assert [(d.wanted, d.live) for d in shown("Secret", found)] == [
+        assert [(d.wanted, d.live) for d in to_differences("Secret", found)] == [
             ("(not shown)", "(not shown)"),
             ('"1"', '"2"'),
         ]
@@ -132,17 +132,17 @@ class TestShown:
             patch("Secret", found) == '{"data":{"a":"(not shown)"},"metadata":{"labels":{"x":"1"}}}'
         )
         whole = FieldChange("/data", {"a": "bW9vbg=="}, MISSING)
-        assert "bW9vbg" not in patch("Secret", [whole]) + repr(shown("Secret", [whole]))
+        assert "bW9vbg" not in patch("Secret", [whole]) + repr(to_differences("Secret", [whole]))
         last = FieldChange(
             "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration", "moon", "sun"
         )
-        assert shown("ConfigMap", [last])[0].live == "(not shown)"
+        assert to_differences("ConfigMap", [last])[0].live == "(not shown)"
 
     def test_is_bounded(self) -> None:
         """At most 20 fields, values of 240 characters, a patch of 2 KiB."""
         found = [FieldChange(f"/data/{n}", "x" * 9000, "y") for n in range(100)]
-        assert len(shown("ConfigMap", found)) == 20
-        assert len(shown("ConfigMap", found)[0].wanted) == 240
+        assert len(to_differences("ConfigMap", found)) == 20
+        assert len(to_differences("ConfigMap", found)[0].wanted) == 240
         assert len(patch("ConfigMap", found)) == 2048
 
     def test_the_patch_puts_it_right(self) -> None:

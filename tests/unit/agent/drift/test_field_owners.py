@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agent.drift.diff import MISSING, FieldChange
-from agent.drift.field_owners import of_controllers
+from agent.drift.field_owners import controller_pointers
 
 
 def live(
@@ -43,7 +43,7 @@ REPLICAS = {"f:spec": {"f:replicas": {}}}
 )
 def test_replicas(manager: str, subresource: str, owned: bool) -> None:
     """An autoscaler's are its own; a person's are drift, by whatever tool."""
-    found = of_controllers(
+    found = controller_pointers(
         live(manager, REPLICAS, subresource),
         [FieldChange("/spec/replicas", 2, 5), FieldChange("/spec/paused", False, True)],
     )
@@ -70,7 +70,7 @@ def test_inside_a_list(pointer: str, owned: bool) -> None:
     field.
     """
     item = live("cert-manager-cainjector", HOOKS, webhooks=WEBHOOKS)
-    assert of_controllers(item, [FieldChange(pointer, "stated", "live")]) == (
+    assert controller_pointers(item, [FieldChange(pointer, "stated", "live")]) == (
         {pointer} if owned else set()
     )
 
@@ -79,7 +79,7 @@ def test_inside_a_list(pointer: str, owned: bool) -> None:
 def test_a_bundle_that_is_to_be_filled_in(stated: str, owned: bool) -> None:
     """Nothing, or one newline, is a placeholder whoever fills it; a stated bundle is meant."""
     change = FieldChange("/webhooks/0/clientConfig/caBundle", stated, "live")
-    assert of_controllers(live("my-operator", {}, webhooks=WEBHOOKS), [change]) == (
+    assert controller_pointers(live("my-operator", {}, webhooks=WEBHOOKS), [change]) == (
         {change.pointer} if owned else set()
     )
 
@@ -87,7 +87,7 @@ def test_a_bundle_that_is_to_be_filled_in(stated: str, owned: bool) -> None:
 def test_sets_and_whole_values() -> None:
     """A value of a set by itself; what is owned as one value is owned in its parts."""
     item = live("keda", {"f:a": {'v:"x"': {}, "v:odd": {}}, "f:b": {}}, a=["x", "y"], b={"c": 1})
-    assert of_controllers(
+    assert controller_pointers(
         item,
         [FieldChange("/a/0", "q", "x"), FieldChange("/a/1", "q", "y"), FieldChange("/b/c", 2, 1)],
     ) == {"/a/0", "/b/c"}
@@ -113,5 +113,5 @@ def test_what_stands_for_a_ca_bundle_that_is_filled_in(bundle: object, placehold
         "/spec/conversion/webhook/clientConfig/caBundle",
     ):
         assert (
-            of_controllers({}, [FieldChange(pointer, bundle, "abc")]) == {pointer}
+            controller_pointers({}, [FieldChange(pointer, bundle, "abc")]) == {pointer}
         ) is placeholder

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agent.drift.diff import MISSING, FieldChange
-from agent.drift.ignore_rules import Rules, left_over, rules_of, without
+from agent.drift.ignore_rules import Rules, outside_pointers, rules_of, without
 from fleetctl.core.model.options import ComparePatch, DiffOptions, IgnoreOptions, Operation, Options
 
 LIVE: dict[str, Any] = {
@@ -125,7 +125,7 @@ def test_what_is_left_of_a_change(
     change: FieldChange, pointers: list[str], left: FieldChange | None
 ) -> None:
     """A rule takes a change whole, or the part of it that it names."""
-    assert left_over([change], pointers) == ([left] if left else [])
+    assert outside_pointers([change], pointers) == ([left] if left else [])
 
 
 @pytest.mark.parametrize(

@@ -53,67 +53,67 @@ class TestPace:
         assert buckets.take("a") == 0.0
 
 
-class TestAgenda:
+class TestObservationQueue:
     def test_one_change_is_due_at_once_and_many_are_one(self) -> None:
         """Changes within a tenth of a second are looked at together; one that is on the agenda is
         no news.
         """
         clock = Clock()
-        agenda = ObservationQueue(clock)
-        assert agenda.wait() == float("inf")
-        assert [agenda.changed(M), agenda.changed(M)] == [True, False]
-        assert not agenda.take()
-        clock.now += agenda.wait()
-        assert agenda.take().places == {M}
-        assert not agenda.take()
+        queue = ObservationQueue(clock)
+        assert queue.wait() == float("inf")
+        assert [queue.add_object(M), queue.add_object(M)] == [True, False]
+        assert not queue.take()
+        clock.now += queue.wait()
+        assert queue.take().places == {M}
+        assert not queue.take()
 
     def test_an_object_that_flaps(self) -> None:
         """Five looks at once, then one every four seconds: never more than five seconds behind."""
         clock = Clock()
-        agenda = ObservationQueue(clock)
+        queue = ObservationQueue(clock)
         looks = 0
         for _ in range(3000):
-            agenda.changed(M)
+            queue.add_object(M)
             clock.now += 0.01
-            looks += bool(agenda.take())
+            looks += bool(queue.take())
         assert 5 <= looks <= 5 + 30 / 4
-        agenda.changed(M)
-        assert agenda.wait() <= 5
+        queue.add_object(M)
+        assert queue.wait() <= 5
 
     def test_what_is_not_ready_is_looked_at_again_with_growing_pauses(self) -> None:
         """5 s, 10 s, … up to two minutes, until it is ready."""
         clock = Clock()
-        agenda = ObservationQueue(clock)
+        queue = ObservationQueue(clock)
         pauses = []
         for _ in range(7):
-            agenda.judged(WEB, ready=False)
-            pauses.append(agenda.wait())
-            clock.now += agenda.wait()
-            assert agenda.take().whole == {WEB}
+            queue.set_ready(WEB, ready=False)
+            pauses.append(queue.wait())
+            clock.now += queue.wait()
+            assert queue.take().bundles == {WEB}
         assert pauses == [5, 10, 20, 40, 80, 120, 120]
-        agenda.judged(WEB, ready=True)
-        assert agenda.wait() == float("inf")
+        queue.set_ready(WEB, ready=True)
+        assert queue.wait() == float("inf")
 
     def test_all_together_are_bounded(self) -> None:
         """Sixteen bundles at a time, and nothing while the API server wants to be left alone."""
         clock = Clock()
-        agenda = ObservationQueue(clock)
-        agenda.whole(BundleName(f"b{n:02}") for n in range(20))
-        assert len(agenda.take().whole) == 16
-        agenda.pause(9)
-        assert agenda.wait() == pytest.approx(9)
-        assert not agenda.take()
+        queue = ObservationQueue(clock)
+        queue.add_bundles(BundleName(f"b{n:02}") for n in range(20))
+        assert len(queue.take().bundles) == 16
+        queue.pause(9)
+        assert queue.wait() == pytest.approx(9)
+        assert not queue.take()
         clock.now += 9.1
-        assert len(agenda.take().whole) == 4
+        assert len(queue.take().bundles) == 4
 
     def test_a_bundle_that_is_gone(self) -> None:
         """Nothing of it stays on the agenda."""
-        agenda = ObservationQueue(Clock())
-        agenda.whole([WEB])
-        agenda.suspect(WEB, 1)
-        agenda.judged(WEB, ready=False)
-        agenda.drop(WEB)
-        assert agenda.wait() == float("inf")
+        queue = ObservationQueue(Clock())
+        queue.add_bundles([WEB])
+        queue.add_suspect(WEB, 1)
+        queue.set_ready(WEB, ready=False)
+        queue.drop(WEB)
+        assert queue.wait() == float("inf")
 
 
 class TestIndex:
@@ -127,7 +127,7 @@ class TestIndex:
         assert index.put(DB, {M, OTHER}, "looker")
         assert index.of(M) == (WEB, DB)
         looker = WatchScope("looker", "v1", "ConfigMap")
-        assert index.wish() == {
+        assert index.count_objects() == {
             MAPS: {"n": 1},
             WatchScope("", "v1", "Node"): {"": 1},
             looker: {"n": 2},
@@ -140,19 +140,19 @@ class TestIndex:
         assert (M in index, NODE in index) == (True, False)
 
 
-def ears(clock: Clock) -> tuple[WatchEventHandler, ObservationQueue, ObjectIndex]:
-    agenda, index = ObservationQueue(clock), ObjectIndex()
+def event_handler(clock: Clock) -> tuple[WatchEventHandler, ObservationQueue, ObjectIndex]:
+    queue, index = ObservationQueue(clock), ObjectIndex()
     index.put(WEB, {M}, "")
     return (
-        WatchEventHandler(agenda, index, lambda: {"n/web": WEB}, lambda: None, lambda _: None),
-        agenda,
+        WatchEventHandler(queue, index, lambda: {"n/web": WEB}, lambda: None, lambda _: None),
+        queue,
         index,
     )
 
 
-def told(agenda: ObservationQueue, clock: Clock) -> tuple[set[ObjectKey], set[BundleName]]:
+def take_due(queue: ObservationQueue, clock: Clock) -> tuple[set[ObjectKey], set[BundleName]]:
     clock.now += 3
-    todo = agenda.take()
+    todo = queue.take()
     return todo.places, todo.extras
 
 
@@ -174,41 +174,41 @@ class TestWatchEventHandler:
     ) -> None:
         """By version; what is gone always is."""
         clock = Clock()
-        heard, agenda, _ = ears(clock)
+        handler, queue, _ = event_handler(clock)
         if known:
-            heard.versions[M] = known
-        heard.changed(MAPS, WatchedObject("n", "m", version, ""), there=there)
-        assert told(agenda, clock)[0] == ({M} if due else set())
+            handler.versions[M] = known
+        handler.on_change(MAPS, WatchedObject("n", "m", version, ""), exists=there)
+        assert take_due(queue, clock)[0] == ({M} if due else set())
         assert is_newer("8", ("u", "7"))
 
     def test_a_list_tells_what_is_missing(self) -> None:
         """What had been there and is not listed is looked for by name."""
         clock = Clock()
-        heard, agenda, _ = ears(clock)
-        heard.listed(MAPS, [])
-        assert told(agenda, clock)[0] == set()
-        heard.versions[M] = ("u", "7")
-        heard.listed(MAPS, [WatchedObject("n", "m", "7", "n/web")])
-        assert told(agenda, clock)[0] == set()
-        heard.listed(MAPS, [])
-        assert told(agenda, clock)[0] == {M}
+        handler, queue, _ = event_handler(clock)
+        handler.on_list(MAPS, [])
+        assert take_due(queue, clock)[0] == set()
+        handler.versions[M] = ("u", "7")
+        handler.on_list(MAPS, [WatchedObject("n", "m", "7", "n/web")])
+        assert take_due(queue, clock)[0] == set()
+        handler.on_list(MAPS, [])
+        assert take_due(queue, clock)[0] == {M}
 
     def test_suspects(self) -> None:
         """An object of our release that no bundle has; one of another release, or of none, is not;
         until it is gone or cleared.
         """
         clock = Clock()
-        heard, agenda, index = ears(clock)
+        handler, queue, index = event_handler(clock)
         for name, release in (("a", "n/web"), ("b", "n/other"), ("c", "")):
-            heard.changed(MAPS, WatchedObject("n", name, "9", release), there=True)
-        assert told(agenda, clock) == (set(), {WEB})
-        assert heard.extras(WEB) == {M._replace(name="a")}
-        heard.changed(MAPS, WatchedObject("n", "a", "9", "n/web"), there=False)
-        assert (told(agenda, clock)[1], heard.extras(WEB)) == ({WEB}, frozenset())
-        heard.left(WEB, frozenset({OTHER}))
-        assert heard.extras(WEB) == {OTHER}
+            handler.on_change(MAPS, WatchedObject("n", name, "9", release), exists=True)
+        assert take_due(queue, clock) == (set(), {WEB})
+        assert handler.extras(WEB) == {M._replace(name="a")}
+        handler.on_change(MAPS, WatchedObject("n", "a", "9", "n/web"), exists=False)
+        assert (take_due(queue, clock)[1], handler.extras(WEB)) == ({WEB}, frozenset())
+        handler.add_lost_objects(WEB, frozenset({OTHER}))
+        assert handler.extras(WEB) == {OTHER}
         index.put(DB, {OTHER}, "")
-        assert heard.extras(WEB) == frozenset()
-        heard.cleared(frozenset({OTHER}))
+        assert handler.extras(WEB) == frozenset()
+        handler.clear_suspects(frozenset({OTHER}))
         index.drop(DB)
-        assert heard.extras(WEB) == frozenset()
+        assert handler.extras(WEB) == frozenset()

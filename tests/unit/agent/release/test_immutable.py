@@ -41,7 +41,7 @@ class TestRefusals:
     def test_every_object_and_its_field_is_found_in_helms_words(self) -> None:
         """With the API group, so that it can be addressed."""
         found = refusals(SELECTOR)
-        assert [(r.api_version, r.shown, r.field, r.why) for r in found] == [
+        assert [(r.api_version, r.display_name, r.field, r.reason) for r in found] == [
             ("v1", "ConfigMap shop/cm", "data", "field is immutable when `immutable` is set"),
             ("apps/v1", "Deployment shop/web", "spec.selector", "field is immutable"),
         ]
@@ -57,7 +57,7 @@ class TestRefusals:
     def test_the_ways_of_saying_it(self, said: str, shown: str, field: str) -> None:
         """Kubernetes has several."""
         (found,) = refusals(said)
-        assert (found.shown, found.field) == (shown, field)
+        assert (found.display_name, found.field) == (shown, field)
 
     def test_nothing_is_made_anew_when_something_else_is_wrong_too(self) -> None:
         """The new object might be refused as well."""
@@ -71,7 +71,11 @@ class TestCorrections:
         hour.
         """
         fights = Corrections()
-        times = [now for now in range(900) if fights.seen(WEB, ONE, float(now), drifted=True)]
+        times = [
+            now
+            for now in range(900)
+            if fights.should_correct(WEB, ONE, float(now), is_drifted=True)
+        ]
         assert times[:4] == [0, 5, 15, 35]
         assert len(times) == 8
         assert "put right 8 times" in fights.note(WEB)
@@ -80,23 +84,25 @@ class TestCorrections:
         """At ten minutes, so that it is put right some time after the fight has ended."""
         fights = Corrections()
         times = [
-            now for now in range(0, 20_000, 5) if fights.seen(WEB, ONE, float(now), drifted=True)
+            now
+            for now in range(0, 20_000, 5)
+            if fights.should_correct(WEB, ONE, float(now), is_drifted=True)
         ]
         assert {b - a for a, b in zip(times[-4:], times[-3:], strict=False)} == {600}
 
     def test_calm_ends_it(self) -> None:
         """A bundle that stayed as it was begins anew, and so does a new generation."""
         fights = Corrections()
-        assert fights.seen(WEB, ONE, 0.0, drifted=True)
-        assert not fights.seen(WEB, ONE, 30.0, drifted=False)
-        assert fights.seen(WEB, ONE, 31.0, drifted=True)
-        assert not fights.seen(WEB, ONE, 32.0, drifted=True)
-        assert fights.seen(WEB, Generation(2), 33.0, drifted=True)
-        assert not fights.seen(WEB, Generation(2), 200.0, drifted=False)
+        assert fights.should_correct(WEB, ONE, 0.0, is_drifted=True)
+        assert not fights.should_correct(WEB, ONE, 30.0, is_drifted=False)
+        assert fights.should_correct(WEB, ONE, 31.0, is_drifted=True)
+        assert not fights.should_correct(WEB, ONE, 32.0, is_drifted=True)
+        assert fights.should_correct(WEB, Generation(2), 33.0, is_drifted=True)
+        assert not fights.should_correct(WEB, Generation(2), 200.0, is_drifted=False)
         assert fights.note(WEB) == ""
 
     def test_who_waits_is_told_once_for_each_pause(self) -> None:
         """One alarm, not one for each look."""
         fights = Corrections()
-        fights.seen(WEB, ONE, 0.0, drifted=True)
+        fights.should_correct(WEB, ONE, 0.0, is_drifted=True)
         assert [fights.wait(WEB, now) for now in (1.0, 2.0, 9.0)] == [4.0, 0.0, 0.0]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent.deploy.remove import remains
+from agent.deploy.remove import remaining_error
 from agent.release.ownership import LiveObject, OwnershipClaim, OwnershipConflict, judge
 from agent.release.records import ObjectRef, _record, _refs, refs_of
 from fleetctl.core.model.ids import BundleName
@@ -22,10 +22,10 @@ def live(name: str, owner: Release | None, **more: Any) -> LiveObject:
     return LiveObject(ObjectRef("v1", "ConfigMap", "a", name), owner, **more)
 
 
-def claim(*, asked: bool = False, leaving: tuple[str, ...] = ()) -> OwnershipClaim:
+def claim(*, may_take: bool = False, leaving: tuple[str, ...] = ()) -> OwnershipClaim:
     holders = {WEB: BundleName("web"), DB: BundleName("db"), Release("old", "a"): BundleName("web")}
     return OwnershipClaim(
-        BundleName("web"), WEB, holders, [BundleName(name) for name in leaving], asked=asked
+        BundleName("web"), WEB, holders, [BundleName(name) for name in leaving], may_take=may_take
     )
 
 
@@ -37,11 +37,11 @@ class TestJudge:
 
     def test_another_bundle_is_named_whatever_is_asked(self) -> None:
         """Unless it is to be removed."""
-        for asked in (False, True):
+        for may_take in (False, True):
             with pytest.raises(
                 OwnershipConflict, match="ConfigMap a/one belongs to bundle db already"
             ):
-                judge([live("one", DB)], claim(asked=asked))
+                judge([live("one", DB)], claim(may_take=may_take))
         assert judge([live("one", DB)], claim(leaving=("db",))) == [live("one", DB)]
 
     def test_what_is_nobodys_or_somebody_elses_must_be_asked_for(self) -> None:
@@ -57,7 +57,7 @@ class TestJudge:
             match="belongs to release b/shop already, which is not there any more",
         ):
             judge([live("one", SHOP)], claim())
-        assert len(judge([live("one", None), live("two", SHOP)], claim(asked=True))) == 2
+        assert len(judge([live("one", None), live("two", SHOP)], claim(may_take=True))) == 2
 
     def test_how_many_there_are_is_told(self) -> None:
         """The first by name, and the key that takes all of them."""
@@ -82,7 +82,7 @@ class TestJudge:
     def test_what_is_being_deleted_is_not_taken(self) -> None:
         """It would go after it was applied."""
         with pytest.raises(OwnershipConflict, match="is being deleted"):
-            judge([live("one", None, deleting="2026-11-25T00:00:00Z")], claim(asked=True))
+            judge([live("one", None, deleting="2026-11-25T00:00:00Z")], claim(may_take=True))
 
 
 class TestRemains:
@@ -90,12 +90,13 @@ class TestRemains:
         """One with a finalizer before one that is only slow."""
         held = live("held", WEB, finalizers=("example.com/a", "example.com/b"))
         assert (
-            remains([live("slow", WEB), held]).summary
+            remaining_error([live("slow", WEB), held]).summary
             == "ConfigMap a/held is deleted and is held by finalizer example.com/a, example.com/b,"
             " and 1 more is not gone"
         )
         assert (
-            remains([live("slow", WEB)]).summary == "ConfigMap a/slow is deleted and is still there"
+            remaining_error([live("slow", WEB)]).summary
+            == "ConfigMap a/slow is deleted and is still there"
         )
 
 

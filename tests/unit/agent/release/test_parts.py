@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.release.parts import Piece, joined, pieces, releases_of, split
+from agent.release.parts import Piece, assign_parts, join_pieces, pieces, releases_of
 from agent.state.journal import Entry
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.model.ids import BundleName, is_name
@@ -56,7 +56,7 @@ def piece(name: str, size: int, kind: str = "ConfigMap", seed: int = 0) -> Piece
 
 
 def sizes(parts: dict[int, list[Piece]]) -> list[int]:
-    return [packed(joined(part), [joined(part)]) for part in parts.values()]
+    return [packed(join_pieces(part), [join_pieces(part)]) for part in parts.values()]
 
 
 OBJECTS = st.dictionaries(
@@ -77,7 +77,7 @@ class TestSplit:
         where: dict[Key, int] = {}
         for round_, objects in enumerate((first, then, then)):
             found = [piece(name, size) for name, size in objects.items()]
-            parts = split(found, where, filled=FILLED, most=MOST)
+            parts = assign_parts(found, where, fill_limit=FILLED, size_limit=MOST)
             assert sorted(p.key for part in parts.values() for p in part) == sorted(
                 p.key for p in found
             )
@@ -95,10 +95,10 @@ class TestSplit:
         found = [piece(name, size) for name, size in objects.items()]
         where = {
             p.key: number
-            for number, part in split(found, {}, filled=FILLED, most=MOST).items()
+            for number, part in assign_parts(found, {}, fill_limit=FILLED, size_limit=MOST).items()
             for p in part
         }
-        after = split(found[1:], where, filled=FILLED, most=MOST)
+        after = assign_parts(found[1:], where, fill_limit=FILLED, size_limit=MOST)
         assert {p.key: number for number, part in after.items() for p in part} == {
             key: where[key] for key in [p.key for p in found[1:]]
         }
@@ -107,7 +107,7 @@ class TestSplit:
         """Namespaces and definitions are in the first part, workloads in the last."""
         kinds = ["Deployment", "ConfigMap", "CustomResourceDefinition", "Namespace"]
         found = [piece(f"{kind.lower()}{i}", 3000, kind) for i in range(2) for kind in kinds]
-        parts = split(found, {}, filled=FILLED, most=MOST)
+        parts = assign_parts(found, {}, fill_limit=FILLED, size_limit=MOST)
         assert len(parts) > 2
         assert {p.key[1] for p in parts[1]} <= {"Namespace", "CustomResourceDefinition"}
         assert {p.key[1] for p in parts[max(parts)]} == {"Deployment"}
@@ -117,13 +117,16 @@ class TestSplit:
         found = [piece(f"o{i}", 1000) for i in range(9)]
         where = {
             p.key: number
-            for number, part in split(found, {}, filled=FILLED, most=MOST).items()
+            for number, part in assign_parts(found, {}, fill_limit=FILLED, size_limit=MOST).items()
             for p in part
         }
         crowd = [p for p in found if where[p.key] == 1]
         grown = piece(crowd[-1].key[3], 4000)
-        after = split(
-            [grown if p.key == grown.key else p for p in found], where, filled=FILLED, most=MOST
+        after = assign_parts(
+            [grown if p.key == grown.key else p for p in found],
+            where,
+            fill_limit=FILLED,
+            size_limit=MOST,
         )
         place = {p.key: number for number, part in after.items() for p in part}
         assert {key for key in where if place[key] != where[key]} == {grown.key}
@@ -133,7 +136,7 @@ class TestSplit:
         with pytest.raises(
             UsageError, match=r"ConfigMap shop/big alone makes a release record of about \d+ bytes"
         ):
-            split([piece("big", 20_000)], {}, filled=FILLED, most=MOST)
+            assign_parts([piece("big", 20_000)], {}, fill_limit=FILLED, size_limit=MOST)
 
     def test_documents_keep_their_bytes(self) -> None:
         """Comments and quotes too; a List is one piece, known by its first item."""
@@ -149,4 +152,4 @@ class TestSplit:
             ("", "ConfigMap", "shop", "a"),
             ("", "Secret", "other", "b"),
         ]
-        assert joined(found) == text
+        assert join_pieces(found) == text

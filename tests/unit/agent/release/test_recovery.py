@@ -17,7 +17,7 @@ from agent.release.recovery import (
     RecordHeader,
     RecordPlace,
     list_releases,
-    merged,
+    merge_records,
     places_of,
     read_header,
 )
@@ -64,7 +64,7 @@ def entry(applied: int, **more: Any) -> Entry:
 def after(
     journal: list[Entry], records: list[RecordHeader], *, namespaces: set[str] | None = None
 ) -> list[Entry]:
-    return merged({e.bundle: e for e in journal}, records, namespaces=namespaces)
+    return merge_records({e.bundle: e for e in journal}, records, namespaces=namespaces)
 
 
 class TestMerged:
@@ -271,13 +271,13 @@ class TestListReleases:
         listing, calls = self.listing(granted, places, {"web", "fleet-default"})
         assert {r.bundle for r in listing.records} == {"of-a", "of-b", "of-d"}
         assert listing.namespaces == {"a", "b", "d"}
-        assert list(listing.refused) == ["c"]
+        assert list(listing.refusals) == ["c"]
         assert "agent lists d" in calls
         assert not any(call.endswith("all") and not call.startswith("agent") for call in calls)
 
     def test_a_cluster_without_bundles_needs_no_rights(self) -> None:
         listing, _ = self.listing({}, set())
-        assert (listing.records, listing.namespaces, listing.refused) == ([], frozenset(), {})
+        assert (listing.records, listing.namespaces, listing.refusals) == ([], frozenset(), {})
 
     def test_an_error_that_is_no_refusal_is_raised(self) -> None:
         """A listing that fails otherwise is not an empty one."""
