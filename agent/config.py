@@ -1,276 +1,222 @@
-"""The agent's command line and environment: the only module that reads either."""
+"""The configuration of the agent: command line and environment, read once at start.
+
+Rule: no other module of the agent reads the environment. The one exception is
+agent/packaging/bootstrap.py, which runs before this package can be imported.
+"""
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from fleetctl.core.model.errors import UsageError
-from fleetctl.core.startup.arguments import Parser
 
-_IN_POD = "/var/run/secrets/kubernetes.io/serviceaccount"
-# Where k3s and RKE2 write their administrator's kubeconfig.
-_ON_NODE = (Path("/etc/rancher/k3s/k3s.yaml"), Path("/etc/rancher/rke2/rke2.yaml"))
+from .command_line import DEFAULT_SERVICE_ACCOUNT_NAMESPACE, build_parser
+
+# The agent sets these two for the processes that it starts of itself (agent/upgrade/launcher.py).
+BASE_PROGRAM, TRIAL = "FLEET_AGENT_BASE", "FLEET_AGENT_TRIAL"
+NOTIFY_SOCKET = "NOTIFY_SOCKET"
+_POD_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+_MIB = 1024 * 1024
+_Number = TypeVar("_Number", int, float)
 
 
 @dataclass(frozen=True)
-class Tools:
-    """Paths of the binaries; "" is not there."""
+class ToolPaths:
+    """The programs on PATH: `helm` is "" and `kustomize` is () where there is none."""
 
     helm: str
     kustomize: tuple[str, ...]
 
 
-def parser() -> Parser:
-    top = Parser(prog="fleet-agent", description="Brings one cluster to what its manager says.")
-    top.add_argument("--version", action="store_true", help="this agent's version")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    enrol = commands.add_parser("enrol", help="join a manager with a registration token")
-    enrol.add_argument("url", help="the manager's address, https://HOST:PORT")
-    enrol.add_argument(
-        "--ca-pin",
-        default="",
-        help="SHA-256 of the manager's CA, as `fleetctl cluster register` prints it",
-    )
-    enrol.add_argument(
-        "--token-stdin", action="store_true", help="read the registration token from standard input"
-    )
-    run = commands.add_parser("run", help="follow the manager until stopped")
-    status = commands.add_parser("status", help="what this agent holds")
-    check = commands.add_parser("check", help="what is wrong here, and what to do")
-    for command in (status, check):
-        command.add_argument("-o", "--output", choices=("text", "json"), default="text")
-    for command in (enrol, run, status, check):
-        command.add_argument(
-            "--state-dir",
-            type=Path,
-            default=_path("FLEET_AGENT_STATE_DIR"),
-            required=command is not check and not os.environ.get("FLEET_AGENT_STATE_DIR"),
-            metavar="DIR",
-            help="where the agent keeps its key and journal (FLEET_AGENT_STATE_DIR)",
-        )
-    check.add_argument(
-        "--url", default="", metavar="URL", help="before the enrolment: the manager's address"
-    )
-    check.add_argument(
-        "--ca-pin", default="", help="before the enrolment: SHA-256 of the manager's CA"
-    )
-    for command in (enrol, run, check):
-        command.add_argument(
-            "--kubeconfig", type=Path, metavar="FILE", help="the cluster's kubeconfig"
-        )
-        command.add_argument(
-            "--target-dir",
-            type=Path,
-            metavar="DIR",
-            help="write manifests into this directory instead of a cluster",
-        )
-    for command in (run, check):
-        command.add_argument(
-            "--service-account-namespace",
-            default=os.environ.get("FLEET_AGENT_SERVICE_ACCOUNT_NAMESPACE")
-            or "cattle-fleet-system",
-            metavar="NAME",
-            help=(
-                "where the accounts are that bundles name as serviceAccount (default:"
-                " cattle-fleet-system)"
-            ),
-        )
-    run.add_argument(
-        "--enrol-url",
-        default="",
-        metavar="URL",
-        help="join this manager first, where this agent has not joined one yet",
-    )
-    run.add_argument("--ca-pin", default="", help="with --enrol-url: SHA-256 of the manager's CA")
-    run.add_argument(
-        "--token-file", type=Path, metavar="FILE", help="with --enrol-url: the registration token"
-    )
-    run.add_argument(
-        "--identity-secret",
-        default="",
-        metavar="NAME",
-        help="keep the key in this Secret too, of the namespace of the Pod or the context",
-    )
-    run.add_argument(
-        "--log",
-        choices=("text", "json"),
-        default="text",
-        help="how the log is written (default: text)",
-    )
-    for command in (enrol, run):
-        command.add_argument(
-            "--release-key",
-            action="append",
-            default=[],
-            metavar="FILE|KEY",
-            help=(
-                "whose signature a new version of this agent needs (may be repeated); without any,"
-                " and with `none`, upgrades are off"
-            ),
-        )
-    commands.add_parser("version", help="this agent's version")
-    # What a staged version is asked beside the one that runs.
-    commands.add_parser("selftest").add_argument("--state-dir", type=Path, required=True)
-    return top
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """The settings of the agent that come from environment variables.
 
-
-def _path(variable: str) -> Path | None:
-    found = os.environ.get(variable, "")
-    return Path(found) if found else None
-
-
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    return parser().parse(["version"] if list(argv) == ["--version"] else argv)
-
-
-def kubeconfig(said: Path | None, stored: str, folder: Path) -> Path:
-    """The cluster to use: the flag, what enrolment stored, KUBECONFIG, the Pod's own, k3s,
-    ~/.kube/config. Raises UsageError.
-
-    Inside of a Pod it is a file in `folder`, made when it is not there or says something else.
+    pod_account: where the kubelet puts token, ca.crt and namespace; the variable is for tests and
+    for accounts that are mounted elsewhere.
+    helm_seconds: the deadline of one run of helm or kustomize, on top of a bundle's
+    helm.timeoutSeconds.
+    work_cpu_seconds, work_memory_bytes: limits of the process that reads one bundle's templates.
+    longest_pause_seconds: the longest time between two tries while the manager does not answer.
+    values_seconds: the longest time until a changed ConfigMap or Secret of `valuesFrom` reaches
+    its release.
+    trial_seconds: the longest time until a new version of this agent has checked in.
+    upgrade_retry_seconds: first and longest pause before an upgrade is tried again.
+    failpoints, failpoints_log: see agent/host/failpoints.py.
+    base_program: JSON of the program that was installed, "" in the first process of a start.
     """
-    account = _pod_account()
-    kept = Path(stored) if stored and Path(stored).parent != account else None
-    for path in (said, kept, _environment()):
-        if path is not None:
-            if not path.exists():
-                raise UsageError(
-                    f"{path} does not exist", subject="--kubeconfig", next_step="Correct the path."
-                )
-            return path.absolute()
-    if (account / "token").exists():
-        return _pod_kubeconfig(account, folder / "kubeconfig")
-    candidates = [
-        *_ON_NODE,
-        *([Path.home() / ".kube" / "config"] if os.environ.get("HOME") else []),
-    ]
-    for path in candidates:
-        if os.access(path, os.R_OK):
-            return path
-    looked = ", ".join(map(str, candidates))
-    unreadable = [path for path in candidates if path.exists()]
-    if unreadable:
-        summary = f"{unreadable[0]} cannot be read by this user"
-        raise UsageError(
-            summary, subject="--kubeconfig", next_step="Run as root, or give --kubeconfig FILE."
-        )
-    step = f"Give --kubeconfig FILE, or --target-dir DIR. Looked at KUBECONFIG, {looked}."
-    raise UsageError("no kubeconfig was found", subject="--kubeconfig", next_step=step)
+
+    state_dir: Path | None = None
+    live_file: Path | None = None
+    kubeconfig: Path | None = None
+    home: Path | None = None
+    service_account_namespace: str = DEFAULT_SERVICE_ACCOUNT_NAMESPACE
+    pod_account: Path = Path(_POD_ACCOUNT)
+    service_host: str = ""
+    service_port: str = ""
+    journal_stream: str = ""
+    notify_socket: str = ""
+    helm_seconds: float = 90.0
+    work_cpu_seconds: int = 20
+    work_memory_bytes: int = 512 * _MIB
+    longest_pause_seconds: float = 60.0
+    values_seconds: float = 300.0
+    trial_seconds: float = 300.0
+    upgrade_retry_seconds: tuple[float, float] = (15.0, 3600.0)
+    failpoints: str = ""
+    failpoints_log: str = ""
+    base_program: str = ""
+    is_on_trial: bool = False
+
+    @property
+    def is_in_pod(self) -> bool:
+        """Whether the kubelet has given this process a service account."""
+        return (self.pod_account / "token").exists()
 
 
-def in_pod() -> bool:
-    """Whether the kubelet has given this process a service account."""
-    return (_pod_account() / "token").exists()
+@dataclass(frozen=True, kw_only=True)
+class AgentConfig:
+    """What one process of the agent is told at its start.
 
-
-def _pod_account() -> Path:
-    """Where the kubelet puts token, ca.crt and namespace; the variable is for tests and for
-    accounts that are mounted elsewhere.
+    arguments: the words after the program's name. optional_state_dir: None only for `check` before
+    the enrolment and for `version`. The other fields are the options of the commands.
     """
-    return Path(os.environ.get("FLEET_AGENT_POD_ACCOUNT", "") or _IN_POD)
+
+    command: str
+    arguments: tuple[str, ...]
+    environment: Environment
+    tools: ToolPaths
+    optional_state_dir: Path | None = None
+    url: str = ""
+    ca_pin: str = ""
+    token_stdin: bool = False
+    kubeconfig: Path | None = None
+    target_dir: Path | None = None
+    service_account_namespace: str = DEFAULT_SERVICE_ACCOUNT_NAMESPACE
+    enrol_url: str = ""
+    token_file: Path | None = None
+    identity_secret: str = ""
+    log: str = "text"
+    release_keys: tuple[str, ...] = ()
+    output: str = "text"
+
+    @property
+    def state_dir(self) -> Path:
+        assert self.optional_state_dir is not None
+        return self.optional_state_dir
+
+    @property
+    def log_style(self) -> str:
+        """`text`, `json`, or `journal` instead of `text` where stderr goes to journald itself
+        (systemd.exec(5), JOURNAL_STREAM).
+        """
+        try:
+            device, inode = (int(part) for part in self.environment.journal_stream.split(":"))
+            stderr = os.fstat(2)
+        except (ValueError, OSError):
+            return self.log
+        is_journal = (stderr.st_dev, stderr.st_ino) == (device, inode)
+        return "journal" if self.log == "text" and is_journal else self.log
 
 
-def _pod_kubeconfig(account: Path, path: Path) -> Path:
-    from .kube.kubeconfig import in_pod as made
-    from .state.files import write_whole
-
-    text = made(account, os.environ)
-    if not path.exists() or path.read_bytes() != text:
-        write_whole(path, text)
-    return path.absolute()
-
-
-def own_namespace() -> str:
-    """Where this agent runs as a Pod, "" when it does not."""
-    try:
-        return (_pod_account() / "namespace").read_text().strip()
-    except OSError:
-        return ""
-
-
-def _environment() -> Path | None:
-    found = os.environ.get("KUBECONFIG", "").split(":")[0]
-    return Path(found) if found else None
+def read_config(
+    arguments: Sequence[str], variables: Mapping[str, str] | None = None
+) -> AgentConfig:
+    """Read the command line and the environment. Raises UsageError."""
+    environment = read_environment(os.environ if variables is None else variables)
+    parser = build_parser(environment.state_dir, environment.service_account_namespace)
+    words = ["version"] if list(arguments) == ["--version"] else list(arguments)
+    options = vars(parser.parse(words))
+    fields = AgentConfig.__dataclass_fields__
+    return AgentConfig(
+        arguments=tuple(arguments),
+        environment=environment,
+        tools=find_tools(),
+        optional_state_dir=options.get("state_dir"),
+        release_keys=tuple(options.get("release_key", ())),
+        **{name: value for name, value in options.items() if name in fields},
+    )
 
 
-def tools() -> Tools:
+def read_environment(variables: Mapping[str, str]) -> Environment:
+    """An empty variable counts as unset. Raises UsageError for a number that cannot be read."""
+
+    def path(name: str) -> Path | None:
+        return Path(variables[name]) if variables.get(name) else None
+
+    def number(name: str, kind: Callable[[str], _Number], default: _Number) -> _Number:
+        text = variables.get(name, "")
+        try:
+            return kind(text) if text else default
+        except ValueError:
+            raise UsageError(
+                f"{name}: {text[:80]!r} is not a number", subject=name, next_step="Correct it."
+            ) from None
+
+    retry = number("FLEET_AGENT_UPGRADE_RETRY_SECONDS", float, -1.0)
+    first_kubeconfig = variables.get("KUBECONFIG", "").split(":")[0]
+    return Environment(
+        state_dir=path("FLEET_AGENT_STATE_DIR"),
+        live_file=path("FLEET_AGENT_LIVE_FILE"),
+        kubeconfig=Path(first_kubeconfig) if first_kubeconfig else None,
+        home=path("HOME"),
+        service_account_namespace=variables.get("FLEET_AGENT_SERVICE_ACCOUNT_NAMESPACE")
+        or DEFAULT_SERVICE_ACCOUNT_NAMESPACE,
+        pod_account=path("FLEET_AGENT_POD_ACCOUNT") or Path(_POD_ACCOUNT),
+        service_host=variables.get("KUBERNETES_SERVICE_HOST", ""),
+        service_port=variables.get("KUBERNETES_SERVICE_PORT", ""),
+        journal_stream=variables.get("JOURNAL_STREAM", ""),
+        notify_socket=variables.get(NOTIFY_SOCKET, ""),
+        helm_seconds=number("FLEET_AGENT_HELM_SECONDS", float, 90.0),
+        work_cpu_seconds=number("FLEET_AGENT_WORK_CPU_SECONDS", int, 20),
+        work_memory_bytes=number("FLEET_AGENT_WORK_MEMORY_MIB", int, 512) * _MIB,
+        longest_pause_seconds=max(1.0, number("FLEET_AGENT_LONGEST_PAUSE_SECONDS", float, 60.0)),
+        values_seconds=number("FLEET_AGENT_VALUES_SECONDS", float, 300.0),
+        trial_seconds=number("FLEET_AGENT_TRIAL_SECONDS", float, 300.0),
+        upgrade_retry_seconds=(retry, retry) if retry >= 0 else (15.0, 3600.0),
+        failpoints=variables.get("FLEETCTL_FAILPOINTS", ""),
+        failpoints_log=variables.get("FLEETCTL_FAILPOINTS_SEEN", ""),
+        base_program=variables.get(BASE_PROGRAM, ""),
+        is_on_trial=variables.get(TRIAL) == "1",
+    )
+
+
+def find_tools() -> ToolPaths:
     kustomize = shutil.which("kustomize")
     kubectl = shutil.which("kubectl")
-    return Tools(
+    return ToolPaths(
         shutil.which("helm") or "",
         (kustomize,) if kustomize else (kubectl, "kustomize") if kubectl else (),
     )
 
 
-def log_style(said: str) -> str:
-    """`journal` instead of `text` where stderr goes to journald itself (systemd.exec(5),
-    JOURNAL_STREAM).
-    """
-    try:
-        device, inode = (int(part) for part in os.environ.get("JOURNAL_STREAM", "").split(":"))
-        found = os.fstat(2)
-    except (ValueError, OSError):
-        return said
-    return "journal" if said == "text" and (found.st_dev, found.st_ino) == (device, inode) else said
-
-
-def live_file(state_dir: Path) -> Path:
-    """Where the running agent of this directory shows how it fares; a Pod names a place of its own
-    for its probes.
-    """
-    from .state.status_file import path_of
-
-    said = os.environ.get("FLEET_AGENT_LIVE_FILE", "")
-    return Path(said) if said else path_of(state_dir)
-
-
-def proxy(url: str) -> str:
+def proxy_for(url: str) -> str:
     """The proxy that the environment names for this address (HTTPS_PROXY, NO_PROXY), or ""."""
     host = urlsplit(url).hostname or ""
     return "" if proxy_bypass(host) else getproxies().get("https", "")
 
 
-def notify_socket() -> str:
-    return os.environ.get("NOTIFY_SOCKET", "")
+def child_environment(
+    *, remove: Iterable[str] = (), add: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The environment for a process of the agent itself, which takes the user's settings too."""
+    without = {key: value for key, value in os.environ.items() if key not in set(remove)}
+    return without | dict(add or {})
 
 
-def watchdog_seconds() -> float:
-    """How often systemd wants to hear of us; 0 is not at all."""
-    return int(os.environ.get("WATCHDOG_USEC", "0") or 0) / 2_000_000
-
-
-def helm_seconds() -> float:
-    """The deadline of one run of helm or kustomize; helm.timeoutSeconds of a bundle comes on
-    top.
-    """
-    return float(os.environ.get("FLEET_AGENT_HELM_SECONDS", "90"))
-
-
-def work_limits() -> tuple[int, int]:
-    """(seconds of CPU time, bytes of memory) for reading one bundle's templates and files."""
-    seconds, mib = (
-        os.environ.get(f"FLEET_AGENT_WORK_{name}", "") for name in ("CPU_SECONDS", "MEMORY_MIB")
-    )
-    return int(seconds or "20"), int(mib or "512") * 1024 * 1024
-
-
-def longest_pause() -> float:
-    """At most so long between two tries while the manager does not answer, or has told this agent
-    to stop.
-    """
-    return max(1.0, float(os.environ.get("FLEET_AGENT_LONGEST_PAUSE_SECONDS", "60")))
-
-
-def values_seconds() -> float:
-    """At most so long until a changed ConfigMap or Secret of `valuesFrom` reaches its release."""
-    return float(os.environ.get("FLEET_AGENT_VALUES_SECONDS", "300"))
+def own_namespace() -> str:
+    """The namespace of the Pod that this agent runs in, "" outside of a Pod."""
+    try:
+        return (read_environment(os.environ).pod_account / "namespace").read_text().strip()
+    except OSError:
+        return ""
 
 
 def allows_pod_security_labels() -> bool:
@@ -278,24 +224,6 @@ def allows_pod_security_labels() -> bool:
     return os.environ.get("FLEET_AGENT_POD_SECURITY_LABELS", "") == "allow"
 
 
-def failpoints() -> tuple[str, str]:
-    """What tests make happen where (agent/host/failpoints.py), and the file that is told what was
-    passed.
-    """
-    return os.environ.get("FLEETCTL_FAILPOINTS", ""), os.environ.get("FLEETCTL_FAILPOINTS_SEEN", "")
-
-
-def trial_seconds() -> float:
-    """At most so long until a new version of this agent has checked in with the manager."""
-    return float(os.environ.get("FLEET_AGENT_TRIAL_SECONDS", "300"))
-
-
-def upgrade_retry_seconds() -> tuple[float, float] | None:
-    """First and longest pause before an upgrade is tried again; None is the usual ones."""
-    found = os.environ.get("FLEET_AGENT_UPGRADE_RETRY_SECONDS", "")
-    return (float(found), float(found)) if found else None
-
-
 def at_once() -> int:
-    """Releases that may change at the same time."""
+    """The number of releases that may change at the same time."""
     return max(4, min(8, os.cpu_count() or 4))

@@ -21,9 +21,10 @@ from fleetctl.core.model.wire import Desired
 from fleetctl.core.rendering.render import release_of
 from fleetctl.tools.helm import HelmCli, Release
 
-from .. import config
+from ..config import AgentConfig
 from ..kube.client import Kube
 from ..kube.impersonation import Rights
+from ..kube.kubeconfig_search import find_kubeconfig
 from ..release.recovery import LEAVING, PENDING, RecordHeader, list_releases, places_of
 from ..state.journal import Entry
 from .finding import Finding, asked, failed
@@ -59,10 +60,10 @@ class Held:
     accounts: str = ""  # the namespace of the accounts that bundles name
 
 
-async def check(given: Path | None, kept: str, held: Held) -> list[Finding]:
+async def check(config: AgentConfig, kept: str, held: Held) -> list[Finding]:
     with tempfile.TemporaryDirectory(prefix="fleet-agent-check-") as folder:
         try:
-            path = config.kubeconfig(given, kept, Path(folder))
+            path = find_kubeconfig(config.kubeconfig, kept, Path(folder), config.environment)
             kube = Kube(path)
         except FleetError as why:
             return [failed("cluster", why)]
@@ -70,7 +71,10 @@ async def check(given: Path | None, kept: str, held: Held) -> list[Finding]:
             found = [await asked("cluster", lambda: _version(kube, path))]
             if found[0].ok:
                 found.append(
-                    await asked("helm and the cluster", lambda: _helm(kube, path, Path(folder)))
+                    await asked(
+                        "helm and the cluster",
+                        lambda: _helm(config.tools.helm, kube, path, Path(folder)),
+                    )
                 )
                 found.append(await asked("rights", lambda: rights(kube, held)))
                 if held.cluster_id:
@@ -90,10 +94,9 @@ async def _version(kube: Kube, path: Path) -> Finding:
     )
 
 
-async def _helm(kube: Kube, path: Path, folder: Path) -> Finding:
+async def _helm(binary: str, kube: Kube, path: Path, folder: Path) -> Finding:
     """helm asks for a release that nobody has: it needs what every run of it needs."""
     what = "helm and the cluster"
-    binary = config.tools().helm
     if not binary:
         return Finding(
             what, ok=None, said="not tried without helm", next_step="Install helm 4.1.4 or later."

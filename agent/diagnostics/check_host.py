@@ -17,15 +17,14 @@ import msgspec
 
 from fleetctl.core.model.wire import Desired, Envelope, desired_bytes
 
-from .. import config
 from ..controlplane.identity import Identity, verified
 from ..host.log_dedup import span
 from ..loops import clock_skew
 from ..packaging.bootstrap import unsafe
 from ..state import attempts, conditions, status_file
+from ..state.directory import is_locked
 from ..state.journal import read_entries
 from .finding import Finding, failed
-from .status import is_running
 
 _LEAST_FREE, _LEAST_INODES = 256 * 1024 * 1024, 1000
 _LEAST_HELM = (4, 1, 4)
@@ -33,7 +32,7 @@ _SINCE = time.strptime("2026-01-01", "%Y-%m-%d")
 _MOST_NAMED = 5
 
 
-def directory(folder: Path) -> Finding:
+def directory(folder: Path, *, is_in_pod: bool = False) -> Finding:
     what = "state directory"
     if not folder.is_dir():
         step = "Enrol first: `fleetctl cluster register NAME` prints how."
@@ -63,7 +62,7 @@ def directory(folder: Path) -> Finding:
             said=f"{folder} cannot be written by this user",
             next_step="Run this as the user of the agent.",
         )
-    if why := unsafe(folder, parents=not config.in_pod()):
+    if why := unsafe(folder, parents=not is_in_pod):
         step = f"chmod 700 {folder}, and chown it to the agent's user; or use another directory."
         return Finding(
             what, ok=False, said=f"{folder} {why}: no agent starts in it", next_step=step
@@ -111,9 +110,9 @@ def clock(now: float) -> Finding:
     return Finding("clock", ok=True, said=shown)
 
 
-def agent(folder: Path, now: float) -> list[Finding]:
+def agent(folder: Path, live_file: Path, now: float) -> list[Finding]:
     """Whether one runs here, how it fares, and what it says stands in its way."""
-    if not is_running(folder):
+    if not is_locked(folder):
         return [
             Finding(
                 "agent",
@@ -122,7 +121,7 @@ def agent(folder: Path, now: float) -> list[Finding]:
                 next_step=f"Start it: fleet-agent run --state-dir {folder}",
             )
         ]
-    found = status_file.read(config.live_file(folder), {os.getuid(), 0, folder.stat().st_uid})
+    found = status_file.read(live_file, {os.getuid(), 0, folder.stat().st_uid})
     standing = [
         Finding(
             "trouble",
@@ -156,7 +155,7 @@ def agent(folder: Path, now: float) -> list[Finding]:
 
 def attempts_here(folder: Path) -> list[Finding]:
     """Bundles during whose work an agent of this directory died."""
-    running = is_running(folder)
+    running = is_locked(folder)
     deaths = {
         mark.bundle: mark.deaths + (mark.active and not running) for mark in attempts.read(folder)
     }
@@ -176,9 +175,9 @@ def attempts_here(folder: Path) -> list[Finding]:
     ]
 
 
-def contact(folder: Path, now: float) -> Finding | None:
+def contact(folder: Path, live_file: Path, now: float) -> Finding | None:
     """What the running agent says of the manager; None when it says nothing."""
-    found = status_file.read(config.live_file(folder), {os.getuid(), 0, folder.stat().st_uid})
+    found = status_file.read(live_file, {os.getuid(), 0, folder.stat().st_uid})
     if found is None:
         return None
     told = found[0]
@@ -278,9 +277,9 @@ def aged(kept: Desired, now: float) -> Finding:
     return Finding("desired state", ok=True, said=said)
 
 
-def helm() -> Finding:
+def helm(path: str) -> Finding:
+    """`path`: of the program, "" when it is not on PATH."""
     step = "Install helm 4.1.4 or later, and put it on the PATH of the agent."
-    path = config.tools().helm
     if not path:
         return Finding("helm", ok=False, said="is not on PATH", next_step=step)
     try:
@@ -300,8 +299,8 @@ def helm() -> Finding:
     return Finding("helm", ok=good, said=f"{match[0]} at {path}", next_step="" if good else step)
 
 
-def kustomize() -> Finding:
-    found = config.tools().kustomize
+def kustomize(found: Sequence[str]) -> Finding:
+    """`found`: the command, empty when it is not on PATH."""
     step = "Install one if bundles use Kustomize."
     if not found:
         return Finding(

@@ -21,7 +21,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fleetctl.core.model.errors import FleetError, UsageError
 from fleetctl.core.model.wire import CLOCK_SKEW_SECONDS
 
-from .. import config
 from ..controlplane import tls
 from ..controlplane.http import httpx
 from ..controlplane.identity import Identity
@@ -38,7 +37,7 @@ _OTHER_CA, _OTHER_NAME, _DATES = (
 )
 
 
-async def before(url: str, pin: str) -> list[Finding]:
+async def before(url: str, pin: str, proxy: str) -> list[Finding]:
     """Before the enrolment: whether `enrol URL --ca-pin PIN` would reach the manager that is
     meant.
     """
@@ -50,7 +49,7 @@ async def before(url: str, pin: str) -> list[Finding]:
             subject="--url",
             next_step="Write it as https://HOST:PORT.",
         )
-    found = await network(url)
+    found = await network(url, proxy)
     if any(one.ok is False for one in found):
         return found
     ca_pem = ""
@@ -60,26 +59,29 @@ async def before(url: str, pin: str) -> list[Finding]:
         except FleetError as why:
             return [*found, failed("CA pin", why)]
         found.append(Finding("CA pin", ok=True, said="is that of the manager's own CA"))
-    found += await secured(url, ca_pem, pinned=bool(pin))
+    found += await secured(url, ca_pem, pinned=bool(pin), proxy=proxy)
     if not any(one.ok is False for one in found):
         found += await greeted(url, ca_pem)
     return found
 
 
-async def after(known: Identity, key: Ed25519PrivateKey | None) -> list[Finding]:
+async def after(known: Identity, key: Ed25519PrivateKey | None, proxy: str) -> list[Finding]:
     """Of an enrolled agent; `key` None: one runs, so the manager is not asked in its name."""
-    found = await network(known.url)
+    found = await network(known.url, proxy)
     if not any(one.ok is False for one in found):
-        found += await secured(known.url, known.ca_pem, pinned=bool(known.ca_pem))
+        found += await secured(known.url, known.ca_pem, pinned=bool(known.ca_pem), proxy=proxy)
     if not any(one.ok is False for one in found):
-        found += await (greeted(known.url, known.ca_pem) if key is None else asked_as(known, key))
+        if key is None:
+            found += await greeted(known.url, known.ca_pem)
+        else:
+            found += await asked_as(known, key, proxy)
     return found
 
 
-async def network(url: str) -> list[Finding]:
+async def network(url: str, proxy: str) -> list[Finding]:
     """Name and connection; only that a proxy is used where there is one."""
     host, port = place(url)
-    if proxy := config.proxy(url):
+    if proxy:
         return [Finding("network", ok=True, said=f"by the proxy {urlsplit(proxy).hostname}")]
     loop = asyncio.get_running_loop()
     try:
@@ -132,9 +134,9 @@ async def network(url: str) -> list[Finding]:
     ]
 
 
-async def secured(url: str, ca_pem: str, *, pinned: bool) -> list[Finding]:
+async def secured(url: str, ca_pem: str, *, pinned: bool, proxy: str) -> list[Finding]:
     """The handshake, with the CA that the agent trusts."""
-    if config.proxy(url):
+    if proxy:
         return []
     host, port = place(url)
     try:
@@ -261,11 +263,11 @@ def clock(offset: float) -> list[Finding]:
     return [Finding("clock", ok=None, said=said, next_step=step)]
 
 
-async def asked_as(known: Identity, key: Ed25519PrivateKey) -> list[Finding]:
+async def asked_as(known: Identity, key: Ed25519PrivateKey, proxy: str) -> list[Finding]:
     """As the agent would ask: is its key known, is its document signed?"""
     from ..controlplane.client import Uplink
 
-    uplink = Uplink(known, key, time.time, proxy=config.proxy(known.url))
+    uplink = Uplink(known, key, time.time, proxy=proxy)
     try:
         found = await uplink.desired("", 0)
         said = "takes this agent's key"

@@ -11,15 +11,17 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import time
-from pathlib import Path
 
 from fleetctl.core.model.errors import ToolFailed, UnavailableError, UsageError
+
+from ..config import AgentConfig
 
 _SECONDS = 30.0
 
 
-async def selftest(state_dir: Path) -> None:
+async def selftest(config: AgentConfig) -> None:
     """Raises FleetError; ImportError and the like are told by Python itself."""
+    state_dir = config.state_dir
     package = importlib.import_module(__package__.partition(".")[0])
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         if module.name.rpartition(".")[2] not in {"__main__", "build"}:
@@ -37,26 +39,26 @@ async def selftest(state_dir: Path) -> None:
     finally:
         await uplink.close()
     if not known.target_dir:
-        _helm()
-        await _cluster(known.kubeconfig, state_dir)
+        _helm(config.tools.helm)
+        await _cluster(known.kubeconfig, config)
     await _manager(known.url, known.ca_pem)
 
 
-def _helm() -> None:
+def _helm(path: str) -> None:
     from .check_host import helm
 
-    found = helm()
+    found = helm(path)
     if found.ok is False:
         raise ToolFailed(f"helm {found.said}", subject="helm", next_step=found.next_step)
 
 
-async def _cluster(kept: str, state_dir: Path) -> None:
+async def _cluster(kept: str, config: AgentConfig) -> None:
     """The API server answers. One that only `run` was told of is not looked for."""
-    from .. import config
     from ..kube.client import Kube
+    from ..kube.kubeconfig_search import find_kubeconfig
 
     try:
-        path = config.kubeconfig(None, kept, state_dir)
+        path = find_kubeconfig(None, kept, config.state_dir, config.environment)
     except UsageError:
         return
     async with Kube(path).open() as kube:

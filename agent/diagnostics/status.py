@@ -4,7 +4,6 @@ answers when the agent hangs or is gone.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import textwrap
@@ -19,11 +18,13 @@ from fleetctl.core.model.ids import BundleName, Generation
 from fleetctl.core.model.status import State, rank
 from fleetctl.core.model.wire import Desired, Trouble
 
+from ..config import AgentConfig
 from ..controlplane import identity
 from ..controlplane.desired_state import KeptDocument
 from ..host.log_dedup import span
 from ..state import attempts, status_file
 from ..state import conditions as troubles
+from ..state.directory import is_locked
 from ..state.journal import Entry, read_entries
 from ..state.status_file import Bundle
 from ..upgrade import launcher
@@ -81,7 +82,7 @@ def gather(state_dir: Path, live_file: Path, now: float) -> Status:
     known, _ = identity.load(state_dir)
     found = status_file.read(live_file, {os.getuid(), 0, state_dir.stat().st_uid})
     agent = "stopped"
-    if is_running(state_dir):
+    if is_locked(state_dir):
         agent = "running" if found and now - found[1] < status_file.OLD_SECONDS else "hangs"
         agent = (
             "enrolling" if found and found[0].phase == "enrolling" and agent == "running" else agent
@@ -145,23 +146,6 @@ def upgrades(state_dir: Path) -> Upgrades:
         given_up=state.failure.version if state.failure else "",
         why=state.failure.why if state.failure else "",
     )
-
-
-def is_running(state_dir: Path) -> bool:
-    """Whether somebody holds the directory's lock. A lock that cannot be looked at counts as
-    free.
-    """
-    try:
-        handle = os.open(state_dir / "agent.lock", os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
 
 
 def kept_bundles(
@@ -328,8 +312,10 @@ def _plain(line: str) -> str:
     return "".join(c if c.isprintable() else " " for c in line)
 
 
-def show(state_dir: Path, live_file: Path, output: str) -> str:
-    status = gather(state_dir, live_file, time.time())
-    if output == "json":
+def show(config: AgentConfig) -> str:
+    """The output of the command."""
+    live_file = status_file.live_file(config.state_dir, config.environment.live_file)
+    status = gather(config.state_dir, live_file, time.time())
+    if config.output == "json":
         return msgspec.json.format(msgspec.json.encode(status), indent=2).decode()
     return text(status, shutil.get_terminal_size().columns)

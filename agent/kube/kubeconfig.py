@@ -84,13 +84,12 @@ class Token(httpx.Auth):
         yield request
 
 
-def in_pod(account: Path, env: Mapping[str, str]) -> bytes:
+def pod_kubeconfig(account: Path, host: str, port: str) -> bytes:
     """A kubeconfig that names the files of the kubelet in `account` (token, ca.crt, namespace).
     Raises UsageError outside of a Pod.
 
     The same as client-go's InClusterConfig, in a form that helm takes.
     """
-    host, port = env.get("KUBERNETES_SERVICE_HOST", ""), env.get("KUBERNETES_SERVICE_PORT", "")
     if not host or not port:
         step = (
             "Leave enableServiceLinks and the Pod's environment as Kubernetes makes them, or give"

@@ -29,7 +29,7 @@ from fleetctl.core.model.ids import Digest
 from fleetctl.core.model.wire import AgentUpgrade, AgentWish
 from fleetctl.tools import process
 
-from .. import config
+from ..config import BASE_PROGRAM, NOTIFY_SOCKET, TRIAL, child_environment
 from ..host.failpoints import failpoint
 from ..host.log import event
 from ..upgrade import launcher, release_keys, trial_state
@@ -40,18 +40,22 @@ from .state import Situation
 
 CODE = "agent-upgrade"
 _CHECK_SECONDS, _BUSY_SECONDS, _LASTED_SECONDS = 300.0, 1800.0, 60.0
-_RETRY_SECONDS = (15.0, 3600.0)
 _STALE_SECONDS = 3600.0
 LATER = UnavailableError.exit_status  # of `fleet-agent selftest`: the fault is not the file's
 
 
 @dataclass(frozen=True)
-class Me:
-    """The version that runs."""
+class RunningVersion:
+    """The version that runs. `sha256`: of its file, "" for an installed package; `base`: the
+    installed program. `retry_seconds`: first and longest pause before an upgrade is tried again.
+    """
 
     version: str
     sha256: str
-    on_trial: bool
+    base: launcher.Base
+    is_on_trial: bool
+    is_in_pod: bool
+    retry_seconds: tuple[float, float]
 
 
 class BadFile(RefusedError):
@@ -65,14 +69,16 @@ class Upgrader:
     trial: end).
     """
 
-    def __init__(self, at: Situation, teller: Teller, me: Me, give_way: Callable[[], None]) -> None:
-        self._at, self._teller, self._me, self._give_way = at, teller, me, give_way
+    def __init__(
+        self, at: Situation, teller: Teller, running: RunningVersion, give_way: Callable[[], None]
+    ) -> None:
+        self._at, self._teller, self._running, self._give_way = at, teller, running, give_way
         self._failures: dict[tuple[int, int], int] = {}
-        if me.on_trial:
+        if running.is_on_trial:
             at.held = "this version is on trial"
 
     def loops(self) -> tuple[Callable[[], Awaitable[None]], ...]:
-        return (self.check_in,) if self._me.on_trial else (self.follow, self.settle)
+        return (self.check_in,) if self._running.is_on_trial else (self.follow, self.settle)
 
     async def check_in(self) -> None:
         """Of a version on trial: after a poll was answered and a full report taken."""
@@ -83,10 +89,10 @@ class Upgrader:
         await self._at.told_all.wait()
         failpoint("upgrade-checked-in")
         state = launcher.load(self._at.context.state_dir)
-        if state.trial is not None and state.trial.program.sha256 == self._me.sha256:
+        if state.trial is not None and state.trial.program.sha256 == self._running.sha256:
             launcher.save(self._at.context.state_dir, trial_state.confirmed(state))
             failpoint("upgrade-confirmed")
-            event(f"version {self._me.version} has checked in")
+            event(f"version {self._running.version} has checked in")
         self._give_way()
         await asyncio.Event().wait()
 
@@ -100,7 +106,7 @@ class Upgrader:
         if state.starts:
             launcher.save(folder, trial_state.lasted(state))
         if (folder / launcher.FOLDER).exists():
-            await asyncio.to_thread(sweep, folder)
+            await asyncio.to_thread(sweep, folder, self._running)
         await asyncio.Event().wait()
 
     async def follow(self) -> None:
@@ -130,12 +136,12 @@ class Upgrader:
         folder = self._at.context.state_dir
         keys = release_keys.pinned(folder)
         facts = Facts(
-            version=self._me.version,
-            sha256=self._me.sha256,
+            version=self._running.version,
+            sha256=self._running.sha256,
             runtime=launcher.runtime(),
             keys=len(keys),
             signed=release_keys.signed(wish.release, keys),
-            in_pod=config.in_pod(),
+            in_pod=self._running.is_in_pod,
         )
         return trial_state.judge(wish, launcher.load(folder), epoch, facts)
 
@@ -144,11 +150,9 @@ class Upgrader:
         folder, release = self._at.context.state_dir, wish.release
         program = _program(release)
         path = folder / launcher.FOLDER / program.file
-        if not launcher.base().is_there:
-            summary = (
-                f"the installed program {launcher.base().file} is gone, and there would be no way"
-                " back"
-            )
+        base = self._running.base
+        if not base.is_there:
+            summary = f"the installed program {base.file} is gone, and there would be no way back"
             raise UnavailableError(summary, subject="agent", next_step="Install it again.")
         await self._staged(path, release)
         failpoint("upgrade-staged")
@@ -163,7 +167,11 @@ class Upgrader:
             self._at.wish.set()
             return
         state = trial_state.begun(
-            launcher.load(folder), launcher.base().identity, program, epoch=epoch, wish=wish.number
+            launcher.load(folder),
+            base.identity,
+            program,
+            epoch=epoch,
+            wish=wish.number,
         )
         launcher.save(folder, state)
         failpoint("upgrade-begun")
@@ -215,7 +223,7 @@ class Upgrader:
                 self._at.wish.set()
                 return
         self._tell(msgspec.structs.replace(told, message=summary[:400]))
-        low, high = config.upgrade_retry_seconds() or _RETRY_SECONDS
+        low, high = self._running.retry_seconds
         pause = min(high, low * 2.0 ** (count - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - spread
         asyncio.get_running_loop().call_later(pause, self._at.wish.set)
 
@@ -244,11 +252,7 @@ async def _checked(path: Path, state_dir: Path) -> None:
     fault lies elsewhere.
     """
     argv = [sys.executable, "-I", str(path), "selftest", "--state-dir", str(state_dir)]
-    env = {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith(("FLEET_AGENT_BASE", "FLEET_AGENT_TRIAL", "NOTIFY_"))
-    }
+    env = child_environment(remove=(BASE_PROGRAM, TRIAL, NOTIFY_SOCKET))
     command = process.Command(argv, env=env, limits=process.Limits(memory=1 << 30, output=1 << 20))
     step = "See the agent's log."
     try:
@@ -282,7 +286,7 @@ def _sync(folder: Path) -> None:
         os.close(handle)
 
 
-def sweep(state_dir: Path) -> None:
+def sweep(state_dir: Path, running: RunningVersion) -> None:
     """Files and unpacked folders of versions that are neither current, on trial nor installed;
     fresh ones may be in the making.
     """
@@ -293,8 +297,8 @@ def sweep(state_dir: Path) -> None:
         if program
     ]
     digests = {program.sha256[:32] for program in kept} | {
-        launcher.digest()[:32],
-        launcher.base().identity.removeprefix("file ")[:32],
+        running.sha256[:32],
+        running.base.identity.removeprefix("file ")[:32],
     }
     names = {program.file for program in kept}
     for path in [*folder.glob("*.pyz"), *folder.glob(".*.part")]:

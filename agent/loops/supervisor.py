@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from fleetctl.core.model.status import State
 from fleetctl.core.model.wire import StatusRequest
@@ -18,23 +19,29 @@ from ..host import log
 from ..host.memory import give_back
 from ..host.systemd import Notifier
 from ..state.status_file import Live
-from ..upgrade import launcher
 from .apply import Worker
 from .observe import Watcher
 from .poll import Poller
 from .report import Teller
-from .self_upgrade import Me, Upgrader
+from .self_upgrade import RunningVersion, Upgrader
 from .state import Situation
 
-_VALUES_SECONDS = 300.0
 _BEAT_SECONDS = 5.0
 _CALM_BEATS, _HOUR_OF_BEATS = 2, 720
 
 
-class Runner:
-    """`values_seconds`: at most so long until a change of what `valuesFrom` names reaches the
-    release.
+@dataclass(frozen=True)
+class LoopLimits:
+    """at_once: the number of releases that may change at the same time. values_seconds: the longest
+    time until a change of what `valuesFrom` names reaches the release.
     """
+
+    at_once: int
+    values_seconds: float
+
+
+class Runner:
+    """The loops of one agent and what they share."""
 
     def __init__(
         self,
@@ -42,17 +49,17 @@ class Runner:
         observer: Observer | None,
         notifier: Notifier,
         *,
-        at_once: int,
         about: StatusRequest,
         live: Live,
-        values_seconds: float = _VALUES_SECONDS,
+        running: RunningVersion,
+        limits: LoopLimits,
     ) -> None:
         self._at, self._notifier, self._live = Situation(context, observer), notifier, live
         self._teller = Teller(self._at, about)
         self._poller = Poller(self._at, self._teller)
-        self._worker = Worker(self._at, self._teller, at_once)
-        self._watcher = Watcher(self._at, self._teller, values_seconds)
-        self._upgrader = Upgrader(self._at, self._teller, _me(about), self._give_way)
+        self._worker = Worker(self._at, self._teller, limits.at_once)
+        self._watcher = Watcher(self._at, self._teller, limits.values_seconds)
+        self._upgrader = Upgrader(self._at, self._teller, running, self._give_way)
         self._given_way = asyncio.Event()
 
     async def run(self, stopping: asyncio.Event) -> bool:
@@ -116,10 +123,6 @@ class Runner:
             if calm % _HOUR_OF_BEATS == _CALM_BEATS:
                 give_back()
             await asyncio.sleep(_BEAT_SECONDS)
-
-
-def _me(about: StatusRequest) -> Me:
-    return Me(about.agent_version, launcher.digest(), on_trial=launcher.on_trial())
 
 
 async def _first(*events: asyncio.Event) -> None:

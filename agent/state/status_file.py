@@ -52,10 +52,12 @@ class Told(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     bundles: list[Bundle] = []
 
 
-def path_of(state_dir: Path) -> Path:
-    """Where the agent of this directory keeps it: one name for all who ask, on a file system in
-    memory where there is one.
+def live_file(state_dir: Path, override: Path | None = None) -> Path:
+    """Where the agent of this directory writes it: one name for all readers, on a file system in
+    memory where there is one. A Pod overrides it for its probes (FLEET_AGENT_LIVE_FILE).
     """
+    if override is not None:
+        return override
     where = state_dir.absolute()
     if not _SHM.is_dir():
         return where / "live.json"

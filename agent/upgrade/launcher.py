@@ -24,17 +24,19 @@ import msgspec
 from fleetctl.core.model.agent_release import Runtime, runtime_of
 from fleetctl.core.model.errors import Conflict
 
+from ..config import BASE_PROGRAM, TRIAL, AgentConfig, child_environment
 from ..host.failpoints import failpoint
 from ..host.log import event, trouble
 from ..packaging.bootstrap import unsafe
+from ..state.directory import LOCK
 from ..state.files import write_whole
+from ..version import version
 from . import release_keys, trial_state
 from .trial_state import Choice, Program, State
 
 ARCHIVE: Path | None = None  # the .pyz that this process runs from
 AGAIN = -1  # a "status" that means: start from the beginning
 FOLDER = "agents"
-_BASE, TRIAL = "FLEET_AGENT_BASE", "FLEET_AGENT_TRIAL"
 
 
 @dataclass(frozen=True)
@@ -55,22 +57,17 @@ def runtime() -> Runtime:
     return runtime_of(machinery.EXTENSION_SUFFIXES[0])
 
 
-def on_trial() -> bool:
-    return os.environ.get(TRIAL) == "1"
-
-
 def digest() -> str:
     """SHA-256 of the .pyz that runs, "" for an installed package."""
     return sha256(ARCHIVE) if ARCHIVE else ""
 
 
-def base() -> Base:
-    """What was started first, of this process or of the one that it replaced."""
-    given = os.environ.get(_BASE)
-    if given:
-        return msgspec.json.decode(given, type=Base)
-    from ..app import version
-
+def base(base_program: str) -> Base:
+    """What was started first, of this process or of the one that it replaced. base_program: of
+    the environment, "" in the first process.
+    """
+    if base_program:
+        return msgspec.json.decode(base_program, type=Base)
     identity = f"file {digest()}" if ARCHIVE else f"installed {version()}"
     return Base(sys.executable, list(sys.orig_argv), identity, str(ARCHIVE or ""))
 
@@ -93,17 +90,15 @@ def save(state_dir: Path, state: State) -> None:
     write_whole(folder / "state.json", msgspec.json.encode(state))
 
 
-def start(state_dir: Path, words: Sequence[str]) -> int | None:
-    """Begin with the chosen version; `words` follow the program's name. None: this process itself
-    is it. Raises Conflict.
-    """
-    if os.environ.get(_BASE):
+def start(config: AgentConfig) -> int | None:
+    """Start the chosen version. Returns None when this process itself is it. Raises Conflict."""
+    if config.environment.base_program:
         return None
-    state_dir = state_dir.absolute()
+    state_dir, words = config.state_dir.absolute(), config.arguments
     known = load(state_dir)
     if known.current is None and known.trial is None:
         return None
-    mine = base()
+    mine = base("")
     try:
         with _Alone(state_dir):
             state, choice = trial_state.choose(known, mine.identity, runtime())
@@ -114,7 +109,7 @@ def start(state_dir: Path, words: Sequence[str]) -> int | None:
                 failpoint("upgrade-counted")
                 from .trial_run import Attempt
 
-                return Attempt(state_dir, choice.program, mine, words).run()
+                return Attempt(state_dir, choice.program, mine, config).run()
     except OSError as why:
         # What cannot be counted could be tried for ever: what is known to work runs.
         trouble("the state directory takes nothing; no version is tried", str(why))
@@ -128,10 +123,10 @@ def start(state_dir: Path, words: Sequence[str]) -> int | None:
     return _replaced(command(state_dir, choice.program, words), inside(mine))
 
 
-def again() -> int:
+def again(config: AgentConfig) -> int:
     """Start from the beginning in this process."""
-    mine = base()
-    env = {key: value for key, value in os.environ.items() if key not in {_BASE, TRIAL}}
+    mine = base(config.environment.base_program)
+    env = child_environment(remove=(BASE_PROGRAM, TRIAL))
     return _replaced([mine.executable, *mine.argv[1:]], env)
 
 
@@ -146,7 +141,7 @@ def command(state_dir: Path, program: Program, words: Sequence[str]) -> list[str
 
 
 def inside(mine: Base) -> dict[str, str]:
-    return dict(os.environ) | {_BASE: msgspec.json.encode(mine).decode()}
+    return child_environment(add={BASE_PROGRAM: msgspec.json.encode(mine).decode()})
 
 
 def _usable(state_dir: Path, state: State, choice: Choice) -> tuple[State, Choice]:
@@ -216,9 +211,7 @@ class _Alone:
         self._handle = os.open(
             self._state_dir / FOLDER / "launch.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
         )
-        running = os.open(
-            self._state_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-        )
+        running = os.open(self._state_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(running, fcntl.LOCK_EX | fcntl.LOCK_NB)
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

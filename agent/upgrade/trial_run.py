@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .. import config
+from ..config import NOTIFY_SOCKET, TRIAL, AgentConfig
 from ..host.failpoints import failpoint
 from ..host.log import event, trouble
 from ..host.systemd import Notifier
@@ -39,7 +39,7 @@ class Attempt:
     state_dir: Path
     program: Program
     mine: Base
-    words: Sequence[str]
+    config: AgentConfig
     _stopping: bool = False
     _said: bytes = field(default=b"", repr=False)
 
@@ -47,7 +47,7 @@ class Attempt:
         """0 when told to stop; else never returns."""
         for sign in (signal.SIGTERM, signal.SIGINT):
             signal.signal(sign, self._stop)
-        notifier = Notifier(config.notify_socket())
+        notifier = Notifier(self.config.environment.notify_socket)
         notifier.tell(f"READY=1\nSTATUS=trying version {self.program.version}")
         event(f"trying version {self.program.version}")
         child = self._started()
@@ -62,7 +62,7 @@ class Attempt:
             trouble(f"version {self.program.version}", why)
             launcher.saved(self.state_dir, trial_state.failed(state, why))
             time.sleep(min(5.0, float(state.trial.attempts)))
-        return launcher.again()
+        return launcher.again(self.config)
 
     def _stop(self, *_: object) -> None:
         self._stopping = True
@@ -79,10 +79,10 @@ class Attempt:
             if os.getppid() != parent:
                 os._exit(1)
 
-        env = launcher.inside(self.mine) | {launcher.TRIAL: "1"}
-        env.pop("NOTIFY_SOCKET", None)  # systemd listens to its main process, which is this one
+        env = launcher.inside(self.mine) | {TRIAL: "1"}
+        env.pop(NOTIFY_SOCKET, None)  # systemd listens to its main process, which is this one
         child = subprocess.Popen(
-            launcher.command(self.state_dir, self.program, self.words),
+            launcher.command(self.state_dir, self.program, self.config.arguments),
             env=env,
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -94,7 +94,7 @@ class Attempt:
 
     def _waited(self, child: subprocess.Popen[bytes], notifier: Notifier) -> str:
         """Until it ends, checks in, or may not go on; why it was in vain."""
-        seconds = config.trial_seconds()
+        seconds = self.config.environment.trial_seconds
         end = time.monotonic() + seconds
         while not self._stopping:
             self._relay(child, _LOOK_SECONDS)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agent import config as agent_config
+from agent import command_line as agent_command_line
 from fleetctl.cli.app import main
 from fleetctl.cli.examples import EXAMPLES
 from fleetctl.cli.loader import command
@@ -64,7 +64,11 @@ def test_a_documented_command_exists(page: str, line: str) -> None:
     if program == "fleetctl":
         check_fleetctl(rest)
     else:
-        parser = agent_config.parser() if program == "fleet-agent" else manager_config.parser()
+        parser = (
+            agent_command_line.build_parser()
+            if program == "fleet-agent"
+            else manager_config.parser()
+        )
         check_argparse(parser, rest)
 
 

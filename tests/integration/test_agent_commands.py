@@ -277,7 +277,7 @@ class TestStatus:
         os.kill(agent.process.pid, signal.SIGSTOP)
         try:
             old = time.time() - 300
-            os.utime(status_file.path_of(agent.state_dir), (old, old))
+            os.utime(status_file.live_file(agent.state_dir), (old, old))
             assert "HANGS: it holds the lock and has shown no life for 5 min" in " ".join(
                 Typed(dict(fleet.env), *words).out.split()
             )

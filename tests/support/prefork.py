@@ -165,16 +165,6 @@ def _preload(module: str) -> None:
 
         import manager.app  # noqa: F401
     else:
-        import agent.app
-        import agent.controlplane.client
-        import agent.deploy.context
-        import agent.drift.observer
-        import agent.enroll.request
-        import agent.kube.client
-        import agent.kube.impersonation
-        import agent.loops.supervisor
-        import agent.release.directory_target
-        import agent.release.repair  # noqa: F401
         import fleetctl.tools.helm
         import fleetctl.tools.isolation.sandbox
         import fleetctl.tools.kustomize  # noqa: F401

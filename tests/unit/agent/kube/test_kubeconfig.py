@@ -11,7 +11,7 @@ import pytest
 from agent.kube import kubeconfig
 from fleetctl.core.model.errors import UsageError
 
-SERVICE = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
+HOST, PORT = "10.0.0.1", "443"
 
 
 class Api:
@@ -38,28 +38,26 @@ def test_a_pod_has_a_kubeconfig_that_names_the_kubelets_files(tmp_path: Path) ->
     """No token in it, so that helm and the agent read the one that is there now."""
     (tmp_path / "namespace").write_text("fleet\n")
     (tmp_path / "token").write_text("secret")
-    made = json.loads(kubeconfig.in_pod(tmp_path, SERVICE))
+    made = json.loads(kubeconfig.pod_kubeconfig(tmp_path, HOST, PORT))
     assert made["clusters"][0]["cluster"] == {
         "server": "https://10.0.0.1:443",
         "certificate-authority": str(tmp_path / "ca.crt"),
     }
     assert made["users"][0]["user"] == {"tokenFile": str(tmp_path / "token")}
     assert made["contexts"][0]["context"]["namespace"] == "fleet"
-    assert b"secret" not in kubeconfig.in_pod(tmp_path, SERVICE)
+    assert b"secret" not in kubeconfig.pod_kubeconfig(tmp_path, HOST, PORT)
 
 
 def test_an_ipv6_service_address_is_written_in_brackets(tmp_path: Path) -> None:
     """As client-go's net.JoinHostPort does."""
-    made = json.loads(
-        kubeconfig.in_pod(tmp_path, {**SERVICE, "KUBERNETES_SERVICE_HOST": "fd00::1"})
-    )
+    made = json.loads(kubeconfig.pod_kubeconfig(tmp_path, "fd00::1", PORT))
     assert made["clusters"][0]["cluster"]["server"] == "https://[fd00::1]:443"
 
 
 def test_outside_of_a_pod_it_is_one_clear_error(tmp_path: Path) -> None:
     """The variables of the kubelet are not there."""
     with pytest.raises(UsageError, match="KUBERNETES_SERVICE_HOST"):
-        kubeconfig.in_pod(tmp_path, {})
+        kubeconfig.pod_kubeconfig(tmp_path, "", "")
 
 
 def test_a_renewed_token_is_used_from_the_next_request_on(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.config import parser as agent_parser
+from agent.command_line import build_parser as agent_parser
 from fleetctl.core.model.errors import UsageError
 from manager.config import parser as manager_parser
 
