@@ -29,7 +29,7 @@ from fleetctl.core.model.errors import (  # noqa: E402
     LoginError,
     UnavailableError,
     UsageError,
-    every_error,
+    error_of,
 )
 from fleetctl.core.model.wire import Problem  # noqa: E402
 
@@ -201,13 +201,14 @@ def problem(status: int, data: bytes) -> FleetError:
         said = Problem(
             code="", summary=f"the manager answered {status}", exit_status=5 if status >= 500 else 0
         )
-    kinds = {kind.code: kind for kind in every_error()}
-    kind = kinds.get(said.code) or (LoginError if status == 401 else FleetError)
-    try:
-        error = kind(said.summary, subject=said.subject, next_step=said.next_step)
-    except TypeError:  # it wants a file's place, which stands in the summary already
-        error = FleetError(said.summary, subject=said.subject, next_step=said.next_step)
-    error.status = said.exit_status or kind.exit_status
+    error = error_of(
+        said.code,
+        said.summary,
+        subject=said.subject,
+        next_step=said.next_step,
+        default=LoginError if status == 401 else FleetError,
+    )
+    error.status = said.exit_status or error.exit_status
     return error
 
 

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fleetctl.core.formats.url_path import url_path
 from fleetctl.core.model import wire
-from fleetctl.core.model.errors import RefusedError
+from fleetctl.core.model.errors import RefusedError, TryLater
 from fleetctl.core.model.ids import Digest
 
 from ..host.backoff import MOST_SECONDS
@@ -29,7 +29,7 @@ from ..state.files import put_in_place
 from . import tls
 from .http import httpx
 from .identity import Identity, verified
-from .responses import Answer, TryLater, away, in_the_way, next_poll, problem
+from .responses import Answer, away, in_the_way, next_poll, problem
 
 _SECONDS, _CONNECT_SECONDS = 30.0, 25.0
 _SLOW_SECONDS, _SLOW_BYTES = 120.0, 60_000  # at least so many bytes in any such time: 0.5 kB/s
@@ -107,7 +107,7 @@ class Uplink:
 
     async def desired(self, etag: str, wait: int) -> tuple[str, wire.Envelope] | None:
         """(ETag, signed document), or None when it is the one that we hold. Raises TryLater,
-        Duplicate, NotEnrolled, RefusedError.
+        DuplicateAgent, NotEnrolled, RefusedError.
         """
         headers = ({"if-none-match": etag} if etag else {}) | (
             {"prefer": f"wait={wait}"} if wait else {}
@@ -215,7 +215,8 @@ class Uplink:
             raise away(httpx.ReadError("the download ended early"))
 
     async def report(self, request: wire.StatusRequest) -> None:
-        """Returns after the manager has it on its disk. Raises SendAll, Duplicate, NotEnrolled,
+        """Returns after the manager has it on its disk. Raises SendAll, DuplicateAgent,
+        NotEnrolled,
         TryLater.
         """
         await self._call("POST", "/agent/v1/status", body=msgspec.json.encode(request))

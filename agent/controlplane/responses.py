@@ -14,42 +14,16 @@ import msgspec
 
 from fleetctl.core.model import wire
 from fleetctl.core.model.errors import (
-    Conflict,
+    DuplicateAgent,
     FleetError,
     LoginError,
-    UnavailableError,
-    every_error,
+    NotEnrolled,
+    SendAll,
+    TryLater,
+    error_of,
 )
 
 _SHORTEST_POLL, _LONGEST_POLL = 1.0, 3600.0
-
-
-class Duplicate(Conflict):
-    """Another agent has this identity: stop applying."""
-
-    code = "duplicate-agent"
-
-
-class SendAll(Conflict):
-    code = "send-all"
-
-
-class NotEnrolled(LoginError):
-    """The manager knows this key no more: the cluster was deleted, or another agent was enrolled
-    for it. Stop applying.
-    """
-
-    code = "not-enrolled"
-
-
-class TryLater(UnavailableError):
-    """The manager does not answer, or asks for patience: `after` seconds, 0 unknown. `silent`:
-    nothing came within the deadline.
-    """
-
-    code = "try-later"
-    after = 0.0
-    silent = False
 
 
 class Answer(NamedTuple):
@@ -107,21 +81,15 @@ def problem(answer: Answer) -> FleetError:
     except msgspec.DecodeError:
         return in_the_way(answer.status, answer.headers)
     text = {"subject": said.subject or "manager", "next_step": said.next_step}
-    for kind in (Duplicate, SendAll, NotEnrolled):
+    for kind in (DuplicateAgent, SendAll, NotEnrolled):
         if said.code == kind.code:
             return kind(said.summary, **text)
     if answer.status in {408, 429} or answer.status >= 500:
         later = TryLater(said.summary, **text)
         later.after = _seconds(answer.headers)
         return later
-    found = next(
-        (k for k in every_error() if k.code == said.code),
-        LoginError if answer.status == 401 else FleetError,
-    )
-    try:
-        return found(said.summary, **text)
-    except TypeError:
-        return FleetError(said.summary, **text)
+    default = LoginError if answer.status == 401 else FleetError
+    return error_of(said.code, said.summary, **text, default=default)
 
 
 def _seconds(headers: Mapping[str, str]) -> float:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetctl.core.formats.yaml import dump
-from fleetctl.core.model.errors import FleetError, ToolFailed
+from fleetctl.core.model.errors import FleetError, RecordTooLarge, RenderFailed, ToolFailed
 from fleetctl.core.model.options import HelmOptions, Options
 from fleetctl.core.rendering.release_size import (
     MOST,
@@ -31,7 +31,6 @@ from fleetctl.tools import crds as definitions
 from fleetctl.tools.chart_builder import Content, Extra, Prepared
 from fleetctl.tools.field_substitution import Key, key_of, substituted
 from fleetctl.tools.helm import HelmCli, Release, Revision, UpgradeFlags
-from fleetctl.tools.helm_errors import RecordTooLarge
 
 from ..drift.ignore_rules import rules_of
 from ..host.failpoints import failpoint
@@ -241,8 +240,9 @@ async def _shared_definitions(context: ReleaseContext, work: ReleaseWork) -> lis
                 plan, work.workdir / "crds", context.helm, deadline=context.seconds
             )
         )
-    except ToolFailed as why:
-        raise ToolFailed(
+    except (RenderFailed, ToolFailed) as why:
+        kind = RenderFailed if isinstance(why, RenderFailed) else ToolFailed
+        raise kind(
             f"the chart's crds cannot be read: {why.summary}",
             subject=why.subject,
             next_step=why.next_step,

@@ -20,15 +20,14 @@ from typing import Any
 
 import msgspec
 
-from fleetctl.core.model.errors import FleetError, NotFound, ToolFailed
+from fleetctl.core.model.errors import FleetError, HelmFailed, NotFound, RefusedByForm, ToolFailed
 from fleetctl.tools.crds import documents
 from fleetctl.tools.field_substitution import key_of
 from fleetctl.tools.helm import Release, Revision, UpgradeFlags
-from fleetctl.tools.helm_errors import HelmFailed, is_refused_by_form, refusals
+from fleetctl.tools.helm_errors import is_refused_by_form, refusals
 
 from ..host.log import event
 from ..kube.client import Kube
-from ..kube.errors import RefusedByForm
 
 _APPLY = {"content-type": "application/apply-patch+yaml"}
 _AT_ONCE = 8

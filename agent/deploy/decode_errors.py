@@ -7,11 +7,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from fleetctl.core.model.errors import FleetError, ToolFailed, UsageError
+from fleetctl.core.model.errors import FleetError, HelmFailed, ToolFailed, UsageError
 from fleetctl.tools.chart_builder import Prepared
 from fleetctl.tools.crds import documents
 from fleetctl.tools.helm import HelmCli, Release, TemplateFlags
-from fleetctl.tools.helm_errors import HelmFailed
 
 if TYPE_CHECKING:
     from .apply import ReleaseWork

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from fleetctl.core.model.errors import NoKind, OwnershipConflict, PendingOperation, RecordTaken
 from fleetctl.core.model.ids import BundleName, Digest
 from fleetctl.core.model.options import CorrectDrift, HelmOptions
 from fleetctl.core.model.wire import Desired, DesiredBundle
@@ -20,11 +21,10 @@ from fleetctl.core.rendering.render import RenderPlan, release_of
 from fleetctl.core.rendering.values import Facts
 from fleetctl.tools.chart_builder import Prepared
 from fleetctl.tools.helm import Release, Revision, UpgradeFlags
-from fleetctl.tools.helm_errors import NoKind, PendingOperation, RecordTaken
 
 from ..host.failpoints import failpoint
 from ..release import immutable, kept_namespaces, ownership
-from ..release.ownership import OwnershipClaim, OwnershipConflict
+from ..release.ownership import OwnershipClaim
 from ..release.parts import releases_of
 from ..release.recovery import DEPLOYED
 from ..state.journal import Entry

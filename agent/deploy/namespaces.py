@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from fleetctl.core.formats.url_path import core_path, in_namespace
-from fleetctl.core.model.errors import NotFound, ToolFailed, UsageError
+from fleetctl.core.model.errors import NotFound, Terminating, ToolFailed, UsageError
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.options import Options
 from fleetctl.core.model.wire import Desired
@@ -31,12 +31,6 @@ _META = {"accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;
 _APPLY = {"content-type": "application/apply-patch+yaml"}
 AGENT = "fleet-agent"  # field manager of a Namespace that the agent creates
 _NAME_LABEL = "f:kubernetes.io/metadata.name"
-
-
-class Terminating(ToolFailed):
-    """The namespace is being deleted; nothing can be created in it until it is gone."""
-
-    code = "try-later"
 
 
 def manager(bundle: BundleName) -> str:

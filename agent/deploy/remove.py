@@ -17,17 +17,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fleetctl.core.model.errors import FleetError, NotFound
+from fleetctl.core.model.errors import Forbidden, HelmFailed, NotFound, ObjectsRemain
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.wire import Desired, Tombstone
 from fleetctl.tools.crds import documents
 from fleetctl.tools.helm import Release
-from fleetctl.tools.helm_errors import HelmFailed, is_refused_by_form
+from fleetctl.tools.helm_errors import is_refused_by_form
 
 from ..host.failpoints import failpoint
 from ..host.log import event
 from ..kube.client import Kube
-from ..kube.errors import Forbidden
 from ..release import ownership, records
 from ..release.ownership import LiveObject
 from ..release.parts import releases_of
@@ -52,12 +51,6 @@ _ORDER = (  # noqa: SIM905 - as a list it would be a page
     " Namespace"
 ).split()
 _RANK = {kind: rank for rank, kind in enumerate(_ORDER)}
-
-
-class ObjectsRemain(FleetError):
-    """What was deleted is still there."""
-
-    code = "removal"
 
 
 async def remove(

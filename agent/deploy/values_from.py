@@ -20,7 +20,14 @@ import msgspec
 
 from fleetctl.core.formats.url_path import in_namespace
 from fleetctl.core.formats.yaml import load
-from fleetctl.core.model.errors import FleetError, InvalidFile, NotFound, ToolFailed, UsageError
+from fleetctl.core.model.errors import (
+    FleetError,
+    InvalidFile,
+    NotFound,
+    RenderFailed,
+    ToolFailed,
+    UsageError,
+)
 from fleetctl.core.model.ids import is_name
 from fleetctl.core.model.options import KeyRef, Options, ValuesFrom
 
@@ -168,7 +175,7 @@ def hide_in_errors(values: Sequence[Any]) -> Iterator[None]:
         yield
     except FleetError as error:
         error.summary = hide_values(error.summary, values)
-        if values and isinstance(error, ToolFailed):
+        if values and isinstance(error, ToolFailed | RenderFailed):
             error.summary = without_quotes(error.summary)
         error.subject, error.next_step = (
             hide_values(error.subject, values),

@@ -18,13 +18,12 @@ from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fleetctl.core.model.errors import FleetError, UsageError
+from fleetctl.core.model.errors import DuplicateAgent, FleetError, NotEnrolled, UsageError
 from fleetctl.core.model.wire import CLOCK_SKEW_SECONDS
 
 from ..controlplane import tls
 from ..controlplane.http import httpx
 from ..controlplane.identity import Identity
-from ..controlplane.responses import Duplicate, NotEnrolled
 from .finding import Finding, failed
 
 _SECONDS = 10.0
@@ -291,7 +290,7 @@ async def asked_as(known: Identity, key: Ed25519PrivateKey, proxy: str) -> list[
                 next_step=step,
             )
         ]
-    except Duplicate as why:
+    except DuplicateAgent as why:
         step = (
             "Find the other one (a copied disk?), and give one of them a name and a key of its own:"
             " `cluster register`."

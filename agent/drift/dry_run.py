@@ -16,10 +16,9 @@ from typing import Any
 
 import msgspec
 
-from fleetctl.core.model.errors import ClusterUnreachable, ToolFailed
+from fleetctl.core.model.errors import ClusterUnreachable, Forbidden, Throttled, ToolFailed
 
 from ..kube.client import Kube
-from ..kube.errors import Forbidden, Throttled
 from ..kube.ratelimit import Bucket
 from ..state.last_applied import ObjectKey
 from .diff import FieldChange, changes

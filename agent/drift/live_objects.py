@@ -11,10 +11,9 @@ from typing import Any
 
 import msgspec
 
-from fleetctl.core.model.errors import NotFound
+from fleetctl.core.model.errors import Forbidden, Gone, NotFound
 
 from ..kube.client import Kube
-from ..kube.errors import Forbidden, Gone
 from ..state.last_applied import MANAGED_BY, MANAGED_LABEL, ObjectKey
 
 _LIST_FROM = 4

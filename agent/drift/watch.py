@@ -19,11 +19,17 @@ from urllib.parse import quote
 
 import msgspec
 
-from fleetctl.core.model.errors import ClusterUnreachable, NotFound, ToolFailed
+from fleetctl.core.model.errors import (
+    ClusterUnreachable,
+    Forbidden,
+    Gone,
+    NotFound,
+    Throttled,
+    ToolFailed,
+)
 
 from ..host.log import event
 from ..kube.client import Kube
-from ..kube.errors import Forbidden, Gone, Throttled
 from ..kube.stream import SILENT_SECONDS, follow
 from ..state.last_applied import MANAGED_BY, MANAGED_LABEL, release_on
 

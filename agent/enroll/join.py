@@ -26,12 +26,12 @@ from fleetctl.core.model.errors import (
     LoginError,
     NotFound,
     ToolFailed,
+    TryLater,
     UsageError,
 )
 
 from ..controlplane import identity
 from ..controlplane.identity import Identity
-from ..controlplane.responses import TryLater
 from ..host import log
 from ..host.backoff import pause_seconds
 from ..kube.client import Kube

@@ -15,11 +15,17 @@ from urllib.parse import quote
 import msgspec
 
 from fleetctl.core.formats.url_path import below, url_path
-from fleetctl.core.model.errors import ClusterUnreachable, NotFound, UsageError
+from fleetctl.core.model.errors import (
+    ClusterUnreachable,
+    Forbidden,
+    NotFound,
+    Throttled,
+    UsageError,
+)
 
 from ..controlplane.http import httpx
 from . import kubeconfig
-from .errors import Forbidden, Throttled, refuse
+from .errors import refuse
 
 __all__ = ["Forbidden", "Kube", "NoCluster"]
 _SECONDS = 30.0

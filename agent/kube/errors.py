@@ -7,57 +7,21 @@ from collections.abc import Mapping
 
 import msgspec
 
-from fleetctl.core.model.errors import ClusterUnreachable, NotFound, ToolFailed
+from fleetctl.core.model.errors import (
+    Changed,
+    ClusterUnreachable,
+    Forbidden,
+    Gone,
+    NotFound,
+    RefusedByForm,
+    Throttled,
+    ToolFailed,
+    WebhookSilent,
+)
 from fleetctl.tools.helm_errors import form_of
 
 _SHORT_NUMBER = re.compile(r"[0-9]{1,9}")
 _WEBHOOK = re.compile(r'failed calling webhook "([^"]+)"')
-
-
-class Forbidden(ToolFailed):
-    """The API server knows who asks and says no."""
-
-    code = "forbidden"
-
-
-class Changed(ToolFailed):
-    """Somebody else wrote the object first, or it exists already (409)."""
-
-    code = "changed"
-
-
-class WebhookSilent(ToolFailed):
-    """The API server could not ask an admission webhook, and refuses the change for that."""
-
-    code = "webhook"
-
-
-class RefusedByForm(ToolFailed):
-    """Server-side apply does not take the object: duplicate list entries, fields that the schema
-    does not declare. `cause`: which.
-    """
-
-    def __init__(self, summary: str, *, cause: str, subject: str = "", next_step: str = "") -> None:
-        super().__init__(summary, subject=subject, next_step=next_step)
-        self.cause = cause
-
-
-class Gone(ToolFailed):
-    """What a watch or a page wanted to go on from is no longer known (410)."""
-
-    code = "gone"
-
-
-class Throttled(ClusterUnreachable):
-    """Asked too often: not again before `after` seconds."""
-
-    code = "throttled"
-
-    def __init__(
-        self, summary: str, *, after: float, subject: str = "", next_step: str = ""
-    ) -> None:
-        super().__init__(summary, subject=subject, next_step=next_step)
-        self.after = after
 
 
 def refuse(status: int, content: bytes, headers: Mapping[str, str], path: str) -> None:

@@ -13,22 +13,15 @@ import time
 from collections.abc import Callable
 
 from fleetctl.core.formats.url_path import in_namespace
-from fleetctl.core.model.errors import NotFound, UsageError
+from fleetctl.core.model.errors import Forbidden, MissingAccount, NotFound, UsageError
 from fleetctl.core.model.ids import is_name
 from fleetctl.core.model.options import Options
 
 from .client import Kube
-from .errors import Forbidden
 
 NAMESPACE = "cattle-fleet-system"
 DEFAULT_ACCOUNT = "fleet-default"
 _KNOWN_SECONDS = 30.0
-
-
-class MissingAccount(NotFound):
-    """The bundle's service account does not exist on this cluster."""
-
-    code = "service-account"
 
 
 class Rights:

@@ -19,12 +19,18 @@ from typing import Any
 import msgspec
 
 from fleetctl.core.formats.url_path import below, url_path
-from fleetctl.core.model.errors import Conflict, FleetError, NotFound, ToolFailed
+from fleetctl.core.model.errors import (
+    Changed,
+    FleetError,
+    Forbidden,
+    LeaseTaken,
+    NotFound,
+    ToolFailed,
+)
 
 from ..host import process_identity
 from ..host.log import event, trouble
 from .client import Kube
-from .errors import Changed, Forbidden
 
 RENEW_SECONDS = 2.0
 PATIENCE_SECONDS = 7.0
@@ -32,12 +38,6 @@ _MOST_PATIENCE = 600.0
 _LOOK_SECONDS = 1.0
 _STOP_SECONDS = 3.0
 _JSON = {"content-type": "application/json"}
-
-
-class LeaseTaken(Conflict):
-    """Another agent changes this cluster."""
-
-    code = "lease-taken"
 
 
 class Lease:

@@ -10,16 +10,13 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 from fleetctl.core.formats.redact import redacted
-from fleetctl.core.model.errors import FleetError
+from fleetctl.core.model.errors import FleetError, HelmAlive, LeaseTaken, ObjectsRemain
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.wire import Desired, DesiredBundle
 
 from ..deploy import install, remove
-from ..deploy.remove import ObjectsRemain
 from ..host.log import event, over, trouble
-from ..kube.lease import LeaseTaken
 from ..release import immutable
-from ..release.helm_lock import HelmAlive
 from ..release.recovery import places_of, recover
 from ..state import attempts
 from ..state.conditions import of_disk

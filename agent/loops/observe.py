@@ -11,7 +11,14 @@ import asyncio
 import random
 import time
 
-from fleetctl.core.model.errors import ClusterUnreachable, FleetError, ToolFailed, UsageError
+from fleetctl.core.model.errors import (
+    ClusterUnreachable,
+    FleetError,
+    MissingAccount,
+    Throttled,
+    ToolFailed,
+    UsageError,
+)
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.status import ResourceStatus
 from fleetctl.core.model.wire import Desired
@@ -24,8 +31,6 @@ from ..drift.queue import DueWork, ObservationQueue
 from ..drift.watch import Watches
 from ..drift.watch_events import WatchEventHandler
 from ..host.log import event, over, trouble
-from ..kube.errors import Throttled
-from ..kube.impersonation import MissingAccount
 from ..release import immutable
 from ..release.parts import releases_of
 from ..state.journal import Entry

@@ -6,11 +6,15 @@ import asyncio
 import random
 import time
 
-from fleetctl.core.model.errors import FleetError, RefusedError
+from fleetctl.core.model.errors import (
+    DuplicateAgent,
+    FleetError,
+    ManagerBehind,
+    NotEnrolled,
+)
 from fleetctl.core.model.wire import MAX_WAIT_SECONDS, Desired, Envelope
 
 from ..controlplane.desired_state import behind
-from ..controlplane.responses import Duplicate, NotEnrolled
 from ..host.backoff import pause_seconds, stopped_seconds
 from ..host.log import event, over, trouble
 from ..state.conditions import of_disk
@@ -24,14 +28,6 @@ _TURN_SECONDS = 300.0  # far more than a turn takes beside its waiting: who is l
 _MOST_NAMED = 8
 LEAST_SECONDS = 1.0  # from the begin of one poll to the next, whatever the manager or a proxy says
 _MOST_REPEAT_SECONDS = 60.0
-
-
-class ManagerBehind(RefusedError):
-    """The manager's document is older than what was accepted here: it was restored, and must raise
-    its epoch.
-    """
-
-    code = "manager-behind"
 
 
 class Poller:
@@ -114,7 +110,7 @@ class Poller:
             self._at.say(*of_disk(why))
             return min(30.0, pause)
         self._at.contact_error = why.summary
-        if isinstance(why, Duplicate | NotEnrolled):
+        if isinstance(why, DuplicateAgent | NotEnrolled):
             self._at.stop(why.code, why.summary)
             trouble("manager", why.summary)
             if isinstance(why, NotEnrolled):

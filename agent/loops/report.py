@@ -11,12 +11,11 @@ from typing import Any
 
 import msgspec
 
-from fleetctl.core.model.errors import FleetError
+from fleetctl.core.model.errors import DuplicateAgent, FleetError, NotEnrolled, SendAll, TryLater
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.status import Report, State, trim
 from fleetctl.core.model.wire import Desired, DesiredBundle, StatusRequest
 
-from ..controlplane.responses import Duplicate, NotEnrolled, SendAll, TryLater
 from ..host.backoff import pause_seconds
 from ..host.failpoints import failpoint
 from ..host.log import became, trouble
@@ -139,7 +138,7 @@ class Teller:
                 self._say_all = True
                 if self._at.document is not None:
                     self._at.tell.set()
-            except (Duplicate, NotEnrolled) as why:
+            except (DuplicateAgent, NotEnrolled) as why:
                 self._at.stop(why.code, why.summary)
                 self._at.tell.set()
             except FleetError as why:

@@ -24,7 +24,7 @@ from pathlib import Path
 import msgspec
 
 from fleetctl.core.model.agent_release import AgentRelease
-from fleetctl.core.model.errors import FleetError, RefusedError, UnavailableError
+from fleetctl.core.model.errors import BadFile, FleetError, UnavailableError
 from fleetctl.core.model.ids import Digest
 from fleetctl.core.model.wire import AgentUpgrade, AgentWish
 from fleetctl.tools import process
@@ -56,12 +56,6 @@ class RunningVersion:
     is_on_trial: bool
     is_in_pod: bool
     retry_seconds: tuple[float, float]
-
-
-class BadFile(RefusedError):
-    """It has failed its check."""
-
-    code = "bad-agent-file"
 
 
 class Upgrader:

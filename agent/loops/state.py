@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 
+from fleetctl.core.model.errors import DuplicateAgent, NotEnrolled
 from fleetctl.core.model.ids import BundleName, Epoch
 from fleetctl.core.model.status import Report, ResourceStatus
 from fleetctl.core.model.wire import Desired, DesiredBundle
 
 from ..controlplane.desired_state import KeptDocument
-from ..controlplane.responses import Duplicate, NotEnrolled
 from ..deploy.context import ReleaseContext
 from ..drift.observer import Observer
 from ..host import process_identity
@@ -100,7 +100,7 @@ class Situation:
         """The manager takes this agent for what it is."""
         if self.twin:
             self.twin = False
-            for code in (Duplicate.code, NotEnrolled.code):
+            for code in (DuplicateAgent.code, NotEnrolled.code):
                 self.unsay(code)
             self.work.set()
 

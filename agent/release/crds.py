@@ -17,13 +17,18 @@ from typing import Any, TypeVar
 import msgspec
 
 from fleetctl.core.formats.url_path import below, in_namespace, url_path
-from fleetctl.core.model.errors import DeadlineError, NotFound, ToolFailed, UsageError
+from fleetctl.core.model.errors import (
+    DeadlineError,
+    NotFound,
+    RefusedByForm,
+    ToolFailed,
+    UsageError,
+)
 from fleetctl.tools.crds import KIND
 from fleetctl.tools.helm import Release
 
 from ..host.log import event
 from ..kube.client import Kube
-from ..kube.errors import RefusedByForm
 from .ownership import LiveObject, OwnershipClaim, judge
 from .records import ObjectRef
 

@@ -19,18 +19,12 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from fleetctl.core.model.errors import Conflict
+from fleetctl.core.model.errors import HelmAlive
 
 from ..host.log import event
 
 PATIENCE_SECONDS = 5.0
 _PAUSE = 0.05
-
-
-class HelmAlive(Conflict):
-    """A helm that an earlier agent began is alive and cannot be ended."""
-
-    code = "helm-alive"
 
 
 class HelmLock:

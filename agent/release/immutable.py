@@ -18,13 +18,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fleetctl.core.formats.url_path import in_namespace, url_path
-from fleetctl.core.model.errors import DeadlineError, NotFound, ToolFailed
+from fleetctl.core.model.errors import (
+    DeadlineError,
+    HelmFailed,
+    ImmutableField,
+    NotFound,
+)
 from fleetctl.core.model.ids import BundleName, Generation
 from fleetctl.core.model.status import ResourceStatus
 from fleetctl.core.model.wire import DesiredBundle
 from fleetctl.tools import helm_errors
 from fleetctl.tools.helm import Release, Revision
-from fleetctl.tools.helm_errors import HelmFailed
 
 from ..host.failpoints import failpoint
 from ..host.log import event, trouble
@@ -47,12 +51,6 @@ _IMMUTABLE = re.compile(
 )
 _FIELD = re.compile(r"^\[?([\w.\[\]-]+): ")
 _MOST_REASON = 160
-
-
-class ImmutableField(ToolFailed):
-    """The API server does not change a field of an object that exists."""
-
-    code = "immutable"
 
 
 @dataclass(frozen=True)

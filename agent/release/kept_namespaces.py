@@ -13,12 +13,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fleetctl.core.formats.yaml import load_all
+from fleetctl.core.model.errors import Forbidden
 from fleetctl.core.model.wire import Desired
 from fleetctl.tools.helm import Release
 
 from ..deploy import namespaces
 from ..host.log import event
-from ..kube.errors import Forbidden
 from ..state.journal import Entry
 from . import handover, records
 

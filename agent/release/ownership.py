@@ -16,10 +16,9 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from fleetctl.core.formats.yaml import load_all
-from fleetctl.core.model.errors import Conflict, NotFound, ToolFailed
+from fleetctl.core.model.errors import NotFound, NotOurs, OwnershipConflict, ToolFailed
 from fleetctl.core.model.ids import BundleName
 from fleetctl.tools.helm import Release, Revision, UpgradeFlags
-from fleetctl.tools.helm_errors import NotOurs
 
 from ..deploy import namespaces
 from ..host.failpoints import failpoint
@@ -33,12 +32,6 @@ _KEEP = "helm.sh/resource-policy"
 _META = {"accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"}
 _AT_ONCE = 8
 _MOST_LOOKED_UP = 10
-
-
-class OwnershipConflict(Conflict):
-    """An object, or a release, that belongs to somebody else."""
-
-    code = "taken"
 
 
 class LiveObject(NamedTuple):

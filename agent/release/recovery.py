@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from fleetctl.core.formats.url_path import below, core_path, in_namespace
-from fleetctl.core.model.errors import FleetError, NotFound, ToolFailed, UsageError
+from fleetctl.core.model.errors import FleetError, MissingAccount, NotFound, ToolFailed, UsageError
 from fleetctl.core.model.ids import BundleName, ClusterId, Epoch, Generation
 from fleetctl.core.model.wire import Desired
 from fleetctl.core.rendering.render import release_of
 
 from ..host.log import trouble
 from ..kube.client import Forbidden, Kube
-from ..kube.impersonation import MissingAccount, Rights
+from ..kube.impersonation import Rights
 from ..state.journal import Entry, Journal, Order
 from .parts import PART
 

@@ -25,10 +25,9 @@ import msgspec
 
 from fleetctl.core.formats.url_path import in_namespace
 from fleetctl.core.formats.yaml import load_all
-from fleetctl.core.model.errors import FleetError, NotFound, ToolFailed
+from fleetctl.core.model.errors import FleetError, NotFound, PendingOperation, ToolFailed
 from fleetctl.core.model.ids import BundleName
 from fleetctl.tools.helm import Release
-from fleetctl.tools.helm_errors import PendingOperation
 
 from ..host.failpoints import failpoint
 from ..host.log import event

@@ -23,12 +23,11 @@ from fleetctl.core.charts.capabilities import HELM_DEFAULT, Capabilities
 from fleetctl.core.formats import tar
 from fleetctl.core.formats.yaml import json_for_yaml, load
 from fleetctl.core.model.bundle import File, check_path
-from fleetctl.core.model.errors import ToolMissing, UsageError
+from fleetctl.core.model.errors import KubeVersionMismatch, ToolMissing, UsageError
 from fleetctl.core.rendering.render import RenderPlan, Style, manifests, templates
 from fleetctl.tools import post_renderer as postrender
 from fleetctl.tools.field_substitution import Substitute
 from fleetctl.tools.helm import HelmCli, Release, TemplateFlags
-from fleetctl.tools.helm_errors import KubeVersionMismatch
 from fleetctl.tools.kustomize import Kustomize, needed
 
 PLUGIN = "fleetctl-postrender"
@@ -75,7 +74,7 @@ async def content(
 ) -> Content:
     """Of a raw or kustomize bundle; `workdir` is made anew; `scopes` as in `postrender.Changes`;
     `change` does `postrender.changed` elsewhere than in this process. Raises UsageError,
-    ToolFailed, ToolMissing.
+    RenderFailed, ToolFailed, ToolMissing.
     """
     await asyncio.to_thread(_empty, workdir)
     plan = examine(plan)
@@ -155,7 +154,7 @@ async def prepare(
     change: Change | None = None,
 ) -> Prepared:
     """Write the whole bundle as one chart below `workdir` (made anew); `change` as for `content`.
-    Raises UsageError, ToolFailed, ToolMissing.
+    Raises UsageError, RenderFailed, ToolFailed, ToolMissing.
     """
     if plan.is_helm:
         return await asyncio.to_thread(chart, plan, workdir, kustomize)
@@ -224,11 +223,14 @@ def _preview_mismatch(
     step = (
         "Give the version of the cluster with --kube-version, or use a version of the chart for it."
     )
-    mismatch = KubeVersionMismatch(error.wanted, error.version, subject=name, next_step=step)
-    mismatch.summary = (
-        f"{name} requires Kubernetes {error.wanted}, and was rendered for {error.version} ({known})"
+    return KubeVersionMismatch(
+        f"{name} requires Kubernetes {error.wanted}, and was rendered for {error.version}"
+        f" ({known})",
+        wanted=error.wanted,
+        version=error.version,
+        subject=name,
+        next_step=step,
     )
-    return mismatch
 
 
 def _empty(workdir: Path) -> None:
@@ -310,7 +312,7 @@ def has_crds(plan: RenderPlan) -> bool:
 async def crds(plan: RenderPlan, folder: Path, helm: HelmCli, *, deadline: float) -> bytes:
     """The definitions of the `crds` folders of the chart and of its enabled dependencies, as helm
     would install them: those that it finds in the chart without its templates, which nobody renders
-    for this. Raises ToolFailed.
+    for this. Raises RenderFailed, ToolFailed.
     """
     bare = {
         path: file

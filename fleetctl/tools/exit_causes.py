@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import signal
 
-from fleetctl.core.model.errors import ToolFailed
+from fleetctl.core.model.errors import ToolDied
 from fleetctl.tools.process import Completed, Limits
 
 _TRACE = re.compile(rb"^goroutine \d+ ", re.MULTILINE)
@@ -17,12 +17,6 @@ _MEMORY = re.compile(
 )
 _SHELL = 128  # a shell reports a child that died of signal N as 128 + N
 _MAX_WORDS = 300
-
-
-class ToolDied(ToolFailed):
-    """helm, kustomize or kubectl crashed or was killed."""
-
-    code = "tool-died"
 
 
 def describe_death(done: Completed, limits: Limits, *, tool: str, subject: str) -> ToolDied | None:

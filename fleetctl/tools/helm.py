@@ -20,7 +20,13 @@ from typing import Any, Protocol
 import msgspec
 
 from fleetctl.core.charts.capabilities import HELM_DEFAULT, Capabilities
-from fleetctl.core.model.errors import DeadlineError, ToolFailed, UsageError
+from fleetctl.core.model.errors import (
+    DeadlineError,
+    HelmFailed,
+    RenderFailed,
+    ToolFailed,
+    UsageError,
+)
 from fleetctl.tools.exit_causes import describe_death
 from fleetctl.tools.helm_errors import translate
 from fleetctl.tools.post_renderer import REFUSED
@@ -194,7 +200,9 @@ class HelmCli:
         *,
         deadline: float,
     ) -> bytes:
-        """What an installation would apply, hooks included; asks no cluster."""
+        """What an installation would apply, hooks included; asks no cluster. Raises RenderFailed
+        with helm's own line.
+        """
         argv = [
             "template",
             release.name,
@@ -211,7 +219,11 @@ class HelmCli:
         wanted = flags.capabilities
         argv += ["--kube-version", wanted.kube_version] if wanted.kube_version else []
         argv += [f"--api-versions={name}" for name in wanted.api_versions]
-        return (await self._run(argv, release, values, deadline, post.plugins)).stdout
+        try:
+            return (await self._run(argv, release, values, deadline, post.plugins)).stdout
+        except HelmFailed as why:
+            step = "Correct the chart, or the values that it gets."
+            raise RenderFailed(why.summary, subject=why.subject, next_step=step) from why
 
     async def uninstall(
         self, release: Release, *, deadline: float, keep_record: bool = False

@@ -9,7 +9,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from fleetctl.core.model.errors import ClusterUnreachable, ToolFailed, UnavailableError
+from fleetctl.core.model.errors import (
+    ClusterUnreachable,
+    FleetError,
+    HelmFailed,
+    KubeVersionMismatch,
+    NoKind,
+    NotOurs,
+    PendingOperation,
+    RecordTaken,
+    RecordTooLarge,
+    WebhookFailed,
+)
 
 _MOST_SAID = 700
 _MOST_READ = 256 * 1024  # a chart's `fail` may say megabytes
@@ -77,62 +88,7 @@ class Refusal:
         return f"{self.shown}: {self.cause}"
 
 
-class HelmFailed(ToolFailed):
-    """`said`: all of helm's words, for whoever has to find the objects in them; never shown."""
-
-    said = ""
-
-
-class RecordTooLarge(ToolFailed):
-    """The API server does not take the release's record; helm has touched nothing."""
-
-    code = "too-large"
-
-
-class PendingOperation(ToolFailed):
-    """A killed helm left its record; see `recover` in the agent."""
-
-    code = "helm-pending"
-
-
-class NotOurs(ToolFailed):
-    """An object exists that is not marked as this release's; nothing was changed."""
-
-    code = "helm-not-ours"
-
-
-class NoKind(HelmFailed):
-    """The cluster does not serve a kind that the release's old or new manifest states; nothing was
-    changed.
-    """
-
-    code = "no-kind"
-
-
-class RecordTaken(HelmFailed):
-    """A record of the next revision exists, which helm did not read: it is damaged, or another helm
-    was quicker.
-    """
-
-
-class WebhookFailed(HelmFailed):
-    """An admission webhook of the cluster does not answer."""
-
-    code = "webhook"
-
-
-class KubeVersionMismatch(HelmFailed):
-    """The chart is not for this version of Kubernetes; nothing was changed."""
-
-    code = "kube-version"
-
-    def __init__(self, wanted: str, version: str, *, subject: str, next_step: str) -> None:
-        summary = f"the chart requires Kubernetes {wanted}, and this is {version}"
-        super().__init__(summary, subject=subject, next_step=next_step)
-        self.wanted, self.version = wanted, version
-
-
-def translate(stderr: bytes, release: object) -> UnavailableError:
+def translate(stderr: bytes, release: object) -> FleetError:
     """helm's error as one of ours: what stands from its last `Error:` on, in one line without
     terminal codes.
     """
@@ -163,7 +119,12 @@ def translate(stderr: bytes, release: object) -> UnavailableError:
             " cluster."
         )
         return KubeVersionMismatch(
-            mismatch["wanted"], mismatch["version"], subject=str(release), next_step=step
+            f"the chart requires Kubernetes {mismatch['wanted']}, and this is"
+            f" {mismatch['version']}",
+            wanted=mismatch["wanted"],
+            version=mismatch["version"],
+            subject=str(release),
+            next_step=step,
         )
     webhook = _WEBHOOK.search(whole)
     if webhook is None and ("cluster unreachable" in summary or "connection refused" in summary):

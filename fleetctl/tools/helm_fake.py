@@ -13,9 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fleetctl.core.formats.yaml import load_all
-from fleetctl.core.model.errors import ClusterUnreachable, ToolFailed
+from fleetctl.core.model.errors import ClusterUnreachable, NotOurs, PendingOperation, ToolFailed
 from fleetctl.tools.helm import Release, Revision, UpgradeFlags
-from fleetctl.tools.helm_errors import NotOurs, PendingOperation
 
 _PENDING = "pending-"
 UNINSTALLED = "uninstalled"

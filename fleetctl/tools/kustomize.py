@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from fleetctl.core.model.errors import ToolFailed, ToolMissing
+from fleetctl.core.model.errors import RenderFailed, ToolMissing
 from fleetctl.tools.exit_causes import describe_death
 from fleetctl.tools.process import Command, Limits, run
 
@@ -30,7 +30,7 @@ class Kustomize:
         self._argv = [program, "build"] if len(argv) == 1 else [program, *argv[1:]]
 
     async def build(self, folder: Path, *, deadline: float) -> bytes:
-        """The objects as YAML. Raises ToolFailed with kustomize's own line."""
+        """The objects as YAML. Raises RenderFailed with kustomize's own line."""
         command = Command(
             [*self._argv, str(folder)],
             env=_environment(),
@@ -54,7 +54,7 @@ class Kustomize:
                 .removeprefix("error: ")
                 .replace(str(folder), ".")
             )
-            raise ToolFailed(
+            raise RenderFailed(
                 f"kustomize: {reason[:500]}",
                 subject="kustomize",
                 next_step="Try `kubectl kustomize` on the folder.",

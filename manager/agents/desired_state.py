@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from fleetctl.core.model import wire
-from fleetctl.core.model.errors import FleetError, LoginError
+from fleetctl.core.model.errors import FleetError, LoginError, NotEnrolled
 from fleetctl.core.model.ids import ClusterId, Epoch, Workspace
 from fleetctl.core.model.options import DownstreamResource, Options, downstream_of
 from fleetctl.core.model.sealed_layout import context_of
@@ -34,7 +34,7 @@ from ..store.queries import cluster_of
 from ..store.schema import clusters, deployments
 from ..store.schema import options as options_table
 from .agent_releases import wish_of
-from .presence import Live, NotEnrolled
+from .presence import Live
 
 _DAY = 86400.0
 

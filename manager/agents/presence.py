@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleetctl.core.model.errors import LoginError
 from fleetctl.core.model.ids import BundleName, ClusterId
 
 from ..clock import Steady, unchanged
@@ -31,18 +30,6 @@ _LATE_INTERVALS, _LATE_SECONDS = 1.5, 15.0
 # So many clusters are asked a second, at most, whether they have fallen silent: of a million each
 # is asked every twenty seconds.
 _ASKED_PER_SECOND = 50_000
-
-
-class NotEnrolled(LoginError):
-    """The cluster is gone, or another agent was enrolled for it: who is told so changes nothing any
-    more.
-    """
-
-    code = "not-enrolled"
-
-    def __init__(self) -> None:
-        step = "Enrol this agent again with `fleetctl cluster register NAME --replace`."
-        super().__init__("no cluster is enrolled with this key", next_step=step)
 
 
 @dataclass(frozen=True, slots=True)

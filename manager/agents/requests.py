@@ -12,7 +12,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from fleetctl.core.model import wire
-from fleetctl.core.model.errors import Conflict, LoginError, NotFound, UsageError
+from fleetctl.core.model.errors import (
+    LoginError,
+    NotEnrolled,
+    NotFound,
+    SendAll,
+    UsageError,
+)
 from fleetctl.core.model.ids import ClusterId, ClusterName, Digest, Epoch, Workspace
 
 from ..clock import rfc3339, until
@@ -25,7 +31,7 @@ from ..store.schema import clusters, deployments
 from . import registration
 from .agent_releases import may_fetch, take_upgrade
 from .desired_state import Documents
-from .presence import Live, NotEnrolled, Presence
+from .presence import Live, Presence
 from .report_limits import MOST_BUNDLES
 from .status_reports import left_for_good, take_agent, take_reports, unmentioned
 
@@ -182,10 +188,6 @@ class Fleet:
         if left:
             self._live.forget(cluster)
         self._live.changed({cluster, *turn} if gone else turn)
-
-
-class SendAll(Conflict):
-    code = "send-all"
 
 
 def _bare_cluster(workspace: str, name: str, labels: dict[str, str]) -> dict[str, Any]:

@@ -15,15 +15,22 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Match, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fleetctl.core.model.errors import DeadlineError, FleetError, NotFound
+from fleetctl.core.model.errors import (
+    DeadlineError,
+    FleetError,
+    NotFound,
+    TooBusy,
+    WrongClock,
+    WrongMethod,
+)
 
 from .. import log
 from ..event_loop_lag import LoopLag
 from ..metrics import Counters
 from ..security.signing import Signer
 from . import ports
-from .auth import Gate, Sessions, Signatures, WrongClock
-from .problems import TooBusy, WrongMethod, answer, bug, nearest
+from .auth import Gate, Sessions, Signatures
+from .problems import answer, bug, nearest
 from .request_parsing import READ_SECONDS, release_body
 from .routes.agent_releases import ADD, UPLOAD_SECONDS, ReleaseApi
 from .routes.agents import AgentApi

@@ -18,13 +18,18 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from fleetctl.core.model import wire
-from fleetctl.core.model.errors import FleetError, LoginError, RefusedError
+from fleetctl.core.model.errors import (
+    FleetError,
+    LoginError,
+    NotEnrolled,
+    RefusedError,
+    TooBusy,
+    WrongClock,
+)
 from fleetctl.core.model.ids import ClusterId
 
-from ..agents.presence import NotEnrolled
 from ..security.signing import Signer, verify
 from . import ports
-from .problems import TooBusy
 from .server.http_protocol import authenticated
 
 COOKIE = "fleet-session"
@@ -37,19 +42,6 @@ _NONCES_PER_AGENT, _NONCE_AGENTS = 600, 200_000
 _READING = frozenset({"GET", "HEAD"})
 _AGENT = re.compile(r"c-[0-9a-f]{20}")
 _WORD = re.compile(r"[A-Za-z0-9_-]{8,64}")
-
-
-class WrongClock(LoginError):
-    """Carries the manager's signed time, so that the agent can sign with an offset."""
-
-    code = "wrong-clock"
-
-    def __init__(self, headers: dict[str, str]) -> None:
-        super().__init__(
-            "the request's time is more than 5 minutes off",
-            next_step="Sign with the manager's time.",
-        )
-        self.headers = headers
 
 
 @dataclass(frozen=True)
@@ -241,7 +233,10 @@ class Signatures:
         if abs(int(now) - claim.stamp) > wire.CLOCK_SKEW_SECONDS or claim.stamp < int(started):
             signature = wire.b64(self._signer.sign(wire.time_bytes(int(now), claim.nonce)))
             raise WrongClock(
-                {wire.H_MANAGER_TIME: str(int(now)), wire.H_MANAGER_TIME_SIGNATURE: signature}
+                headers={
+                    wire.H_MANAGER_TIME: str(int(now)),
+                    wire.H_MANAGER_TIME_SIGNATURE: signature,
+                }
             )
 
     def verify(self, request: Request, claim: Claim, body: bytes) -> None:

@@ -6,44 +6,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import ClassVar
 
 import msgspec
 from starlette.responses import Response
 
 from fleetctl.core.formats.redact import redacted
-from fleetctl.core.model.errors import FleetError, UnavailableError, UsageError
+from fleetctl.core.model.errors import Bug, FleetError
 from fleetctl.core.model.wire import Problem
-
-
-class TooBusy(UnavailableError):
-    """The caller is to come back after `retry_after` seconds."""
-
-    code, http_status = "too-busy", 429
-
-    def __init__(self, summary: str, *, retry_after: int = 10) -> None:
-        super().__init__(summary, next_step=f"Try again in {retry_after} seconds.")
-        self.retry_after = retry_after
-
-
-class TooLarge(UsageError):
-    code, http_status = "too-large", 413
-
-
-class WrongMethod(UsageError):
-    code, http_status = "wrong-method", 405
-
-
-class SlowRequest(UsageError):
-    code, http_status = "slow-request", 408
-
-
-class Bug(FleetError):
-    """Not raised: what a person sees of an error that is ours."""
-
-    code: ClassVar[str] = "bug"
-    exit_status: ClassVar[int] = 70
-    http_status: ClassVar[int] = 500
 
 
 def answer(error: FleetError, headers: Mapping[str, str] | None = None) -> Response:

@@ -16,9 +16,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Scope
 
 from fleetctl.core.formats.type_errors import describe_with_path
-from fleetctl.core.model.errors import UsageError
+from fleetctl.core.model.errors import SlowRequest, TooLarge, UsageError
 
-from .problems import SlowRequest, TooLarge, nearest
+from .problems import nearest
 from .server.limits import CALLERS, ByteBudget
 from .server.workers import PARSING, Worker
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fleetctl.core.model.errors import ClusterUnreachable, ToolFailed
+from fleetctl.core.model.errors import ClusterUnreachable, PendingOperation, ToolFailed
 from fleetctl.tools.helm import HelmCli, Release, UpgradeFlags
-from fleetctl.tools.helm_errors import PendingOperation, translate
+from fleetctl.tools.helm_errors import translate
 from tests.localkube.toolchain import tools
 
 CHART = Path(__file__).parents[2] / "examples" / "apps" / "hello-helm"

@@ -16,9 +16,8 @@ from typing import Protocol
 import pytest
 
 from fleetctl.core.formats.yaml import load_all
-from fleetctl.core.model.errors import ClusterUnreachable, ToolFailed
+from fleetctl.core.model.errors import ClusterUnreachable, NotOurs, PendingOperation, ToolFailed
 from fleetctl.tools.helm import Helm, HelmCli, Release, Revision, UpgradeFlags
-from fleetctl.tools.helm_errors import NotOurs, PendingOperation
 from fleetctl.tools.helm_fake import FakeHelm
 from tests.localkube.toolchain import tools
 

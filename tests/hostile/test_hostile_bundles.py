@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from fleetctl.core.model.bundle import File, pack
-from fleetctl.core.model.errors import FleetError
+from fleetctl.core.model.errors import FleetError, WorkLimit
 from fleetctl.core.model.ids import BundleName, ClusterName, Workspace
 from fleetctl.core.model.options import HelmOptions, Options
 from fleetctl.core.rendering.values import Facts
-from fleetctl.tools.isolation.sandbox import Sandbox, SandboxLimits, WorkLimit
+from fleetctl.tools.isolation.sandbox import Sandbox, SandboxLimits
 from fleetctl.tools.post_renderer import Changes
 
 FACTS = Facts(cluster=ClusterName("c1"), workspace=Workspace("w"))

@@ -12,10 +12,9 @@ import msgspec
 import pytest
 
 from fleetctl.core.model import wire
-from fleetctl.core.model.errors import FleetError, UsageError
+from fleetctl.core.model.errors import FleetError, TooBusy, UsageError
 from fleetctl.core.rollout.impact import Plan
 from manager.api import auth, request_parsing
-from manager.api.problems import TooBusy
 from manager.api.routes.agents import MAX_ENROL_BYTES
 from manager.api.routes.status_page import MAX_LOGIN_BYTES
 from manager.api.server.workers import Worker

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fleetctl.core.model.bundle import File
-from fleetctl.core.model.errors import ToolFailed, UsageError
+from fleetctl.core.model.errors import RenderFailed, UsageError
 from fleetctl.core.model.ids import BundleName, ClusterName, Workspace
 from fleetctl.core.model.options import KustomizeOptions, Options
 from fleetctl.core.rendering.kustomization import problems
@@ -251,7 +251,7 @@ def test_kustomize_itself_reaches_no_network(
             folder = tmp_path / str(at)
             folder.mkdir()
             (folder / "kustomization.yaml").write_text(f"resources: ['{resource}']")
-            with pytest.raises(ToolFailed):
+            with pytest.raises(RenderFailed):
                 asyncio.run(tool.build(folder, deadline=30))
         assert server.requests == 0
     finally:

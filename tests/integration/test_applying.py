@@ -15,9 +15,13 @@ from typing import Any
 import pytest
 
 from agent.host import failpoints
-from agent.release.immutable import ImmutableField
-from agent.release.ownership import OwnershipConflict
-from fleetctl.core.model.errors import FleetError, ToolFailed, UsageError
+from fleetctl.core.model.errors import (
+    FleetError,
+    ImmutableField,
+    OwnershipConflict,
+    ToolFailed,
+    UsageError,
+)
 from tests.localkube.kubeapi import LocalKube
 from tests.support.workbench import Workbench
 

@@ -25,10 +25,9 @@ import pytest
 from agent.controlplane import identity
 from agent.controlplane import tls as agent_tls
 from agent.controlplane.client import Uplink
-from agent.controlplane.responses import TryLater
 from agent.kube.client import Kube
 from examples.demo.parts import Agent, free_port, tail
-from fleetctl.core.model.errors import ClusterUnreachable
+from fleetctl.core.model.errors import ClusterUnreachable, TryLater
 from fleetctl.core.model.wire import StatusRequest
 from manager.security import tls
 from tests.support.edgeproxy import EdgeProxy

@@ -14,8 +14,8 @@ import pytest
 
 from agent.host import process_identity
 from agent.kube.client import Kube
-from agent.kube.lease import Lease, LeaseTaken
-from fleetctl.core.model.errors import NotFound
+from agent.kube.lease import Lease
+from fleetctl.core.model.errors import LeaseTaken, NotFound
 from tests.localkube.kubeapi import LocalKube
 
 pytestmark = pytest.mark.cluster

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.release.ownership import OwnershipConflict
+from fleetctl.core.model.errors import OwnershipConflict
 from tests.localkube.kubeapi import LocalKube
 from tests.support.workbench import Workbench
 

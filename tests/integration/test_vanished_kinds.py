@@ -12,11 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.deploy.namespaces import Terminating
 from agent.host.failpoints import REPAIR_NAMES
-from agent.kube.errors import WebhookSilent
-from fleetctl.core.model.errors import FleetError
-from fleetctl.tools.helm_errors import NoKind
+from fleetctl.core.model.errors import FleetError, NoKind, Terminating, WebhookSilent
 from tests.integration.test_applying import MAP, custom, cut_off_at, definition
 from tests.localkube.kubeapi import LocalKube
 from tests.support.workbench import Workbench

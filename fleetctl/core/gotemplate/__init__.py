@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from fleetctl.core.gotemplate.containers import as_floats
-from fleetctl.core.gotemplate.errors import DEFAULT_LIMITS, Budget, Limits, Mistake, TemplateError
+from fleetctl.core.gotemplate.errors import DEFAULT_LIMITS, Budget, Limits, Mistake
 from fleetctl.core.gotemplate.lex import place
 from fleetctl.core.gotemplate.parse import parse
 from fleetctl.core.gotemplate.run import run
+from fleetctl.core.model.errors import TemplateError
 
 __all__ = ["DEFAULT_LIMITS", "Budget", "Limits", "TemplateError", "render"]
 

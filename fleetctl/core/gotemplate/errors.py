@@ -6,23 +6,6 @@ from typing import Any
 
 import msgspec
 
-from fleetctl.core.model.errors import UsageError
-
-
-class TemplateError(UsageError):
-    """`line` and `column` count from 1, in the text of the template; `action` is the piece of it
-    that failed.
-    """
-
-    code = "template"
-
-    def __init__(
-        self, problem: str, *, line: int = 0, column: int = 0, action: str = "", next_step: str = ""
-    ) -> None:
-        shown = f"{problem} in {action}" if action else problem
-        super().__init__(shown, subject="template", next_step=next_step or "Correct the template.")
-        self.problem, self.line, self.column, self.action = problem, line, column, action
-
 
 class Mistake(Exception):
     """A problem whose place is not known yet."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
-from fleetctl.core.gotemplate.errors import TemplateError
+from fleetctl.core.model.errors import TemplateError
 
 
 class Token(NamedTuple):

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleetctl.core.gotemplate.errors import TemplateError
 from fleetctl.core.gotemplate.lex import Token, place, tokens
+from fleetctl.core.model.errors import TemplateError
 
 
 @dataclass(slots=True)

@@ -230,6 +230,11 @@ BUNDLE = (
         "nothing",
     ),
     Code(
+        "render-failed",
+        "helm or kustomize cannot render the bundle; the tool's own words follow",
+        "correct the chart, its values or the kustomization",
+    ),
+    Code(
         "send-all",
         "the manager asks for a full report",
         "nothing: it is",

@@ -15,14 +15,14 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from fleetctl.core.model.errors import FleetError, UsageError, every_error
+from fleetctl.core.model.errors import FleetError, UsageError, WorkCrashed, WorkLimit, error_of
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.options import Options
 from fleetctl.core.rendering.render import RenderPlan
@@ -40,18 +40,6 @@ _CALL = (
     " import main; main()"
 )
 _EMPTY_PATH = "/usr/bin:/bin"
-
-
-class WorkLimit(UsageError):
-    """The work on a bundle exceeded a limit of CPU time, memory or wall time, and was ended."""
-
-    code = "work-limit"
-
-
-class WorkCrashed(FleetError):
-    """The child died for a reason that is not its limits."""
-
-    code = "work-crashed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,15 +194,13 @@ class Sandbox:
             return _exceeded(f"{self.limits.memory // _MIB} MiB of memory", subject)
         if failure.code == sandbox_child.BUG:
             return RuntimeError(failure.summary)
-        kinds: Mapping[str, type[FleetError]] = {
-            kind.code: kind for kind in reversed(every_error())
-        }
-        kind = kinds.get(failure.code, UsageError)
-        error = kind.__new__(kind)
-        FleetError.__init__(
-            error, failure.summary, subject=failure.subject, next_step=failure.next_step
+        return error_of(
+            failure.code,
+            failure.summary,
+            subject=failure.subject,
+            next_step=failure.next_step,
+            default=UsageError,
         )
-        return error
 
     def _end_idle(self) -> None:
         if self._lock.locked():

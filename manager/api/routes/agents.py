@@ -17,7 +17,14 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from fleetctl.core.model import wire
-from fleetctl.core.model.errors import Conflict, FleetError, LoginError, NotFound, UsageError
+from fleetctl.core.model.errors import (
+    DuplicateAgent,
+    FleetError,
+    LoginError,
+    NotFound,
+    RangeError,
+    UsageError,
+)
 from fleetctl.core.model.ids import ClusterId, Digest, is_digest
 
 from ...agents.report_limits import bounded
@@ -33,16 +40,6 @@ REPORTS_AT_ONCE = 4
 MAX_ENROL_BYTES = 16 * 1024
 _CHUNK = 60_000  # at 0.5 kB/s this takes 120 s: one chunk, one deadline
 _CHUNK_SECONDS = 120.0
-
-
-class DuplicateAgent(Conflict):
-    """Two agents with one key take turns: neither may apply."""
-
-    code = "duplicate-agent"
-
-
-class RangeError(UsageError):
-    code, http_status = "range", 416
 
 
 class AgentApi:

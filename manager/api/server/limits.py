@@ -6,7 +6,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterator
 
-from ..problems import TooBusy
+from fleetctl.core.model.errors import TooBusy
 
 
 class Slots:

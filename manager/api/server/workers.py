@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from ..problems import TooBusy
+from fleetctl.core.model.errors import TooBusy
 
 T = TypeVar("T")
 

@@ -157,7 +157,7 @@ def test_charts_see_the_kubernetes_version_that_is_given(person: Person, tmp_pat
     )
     (chart / "templates" / "m.yaml").write_text(text)
     done = person.run("render", str(chart))
-    assert done.status != 0
+    assert done.status == 2
     assert "chart old 0.3.0 requires Kubernetes <1.30.0-0" in done.err
     assert "--kube-version" in done.err
     assert "helm history" not in done.err
@@ -165,6 +165,39 @@ def test_charts_see_the_kubernetes_version_that_is_given(person: Person, tmp_pat
     (item,) = yaml.safe_load_all(person.good("render", str(chart), *flags))
     assert (item["metadata"]["name"], item["data"]) == ("v1.29.3", {"widgets": "yes"})
     assert person.good("diff", str(chart), str(chart), *flags) == ""
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (
+            {
+                "Chart.yaml": "apiVersion: v2\nname: web\nversion: 0.1.0\n",
+                "templates/m.yaml": '{{ fail "no region" }}',
+            },
+            "no region",
+        ),
+        (
+            {
+                "kustomization.yaml": "resources: [a.yaml, b.yaml]\n",
+                "a.yaml": "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}\n",
+                "b.yaml": "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}\n",
+            },
+            "already registered id",
+        ),
+    ],
+)
+def test_what_cannot_be_rendered_is_wrong_input(
+    person: Person, tmp_path: Path, files: dict[str, str], said: str
+) -> None:
+    """Exit status 2: a second try gives the same answer."""
+    for name, text in files.items():
+        (tmp_path / "web" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "web" / name).write_text(text)
+    done = person.run("render", str(tmp_path / "web"))
+    assert done.status == 2
+    assert said in done.err
+    assert "tries again" not in done.err
 
 
 def test_render_for_a_cluster_without_a_file(person: Person, clone: Path) -> None:

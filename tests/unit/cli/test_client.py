@@ -8,7 +8,6 @@ import pytest
 from fleetctl.client import Client, certificates, place, problem
 from fleetctl.core.model.errors import (
     FleetError,
-    InvalidFile,
     LoginError,
     RefusedError,
     TooManyDeletes,
@@ -18,10 +17,7 @@ from fleetctl.core.model.errors import (
 from fleetctl.core.model.wire import Problem
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [k for k in every_error() if k is not InvalidFile and k.__module__ == FleetError.__module__],
-)
+@pytest.mark.parametrize("kind", every_error())
 def test_every_error_comes_back_as_itself(kind: type[FleetError]):
     """With its summary, its next step and the status that the manager said."""
     sent = Problem(

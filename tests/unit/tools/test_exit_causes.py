@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fleetctl.core.model.errors import ToolFailed
-from fleetctl.tools.exit_causes import ToolDied, describe_death
+from fleetctl.core.model.errors import ToolDied, ToolFailed
+from fleetctl.tools.exit_causes import describe_death
 from fleetctl.tools.helm import HelmCli, Release
 from fleetctl.tools.kustomize import Kustomize
 from fleetctl.tools.process import Completed, Limits

@@ -6,18 +6,15 @@ from __future__ import annotations
 
 import pytest
 
-from fleetctl.core.model.errors import ClusterUnreachable
-from fleetctl.tools.helm import Release
-from fleetctl.tools.helm_errors import (
+from fleetctl.core.model.errors import (
+    ClusterUnreachable,
     HelmFailed,
     KubeVersionMismatch,
     NoKind,
     WebhookFailed,
-    is_refused_by_form,
-    refusals,
-    translate,
-    unknown_kinds,
 )
+from fleetctl.tools.helm import Release
+from fleetctl.tools.helm_errors import is_refused_by_form, refusals, translate, unknown_kinds
 
 RELEASE = Release("shop", "store")
 FORM = """Error: UPGRADE FAILED: server-side apply failed for object store/web /v1, Kind=Service: failed to create typed patch object \

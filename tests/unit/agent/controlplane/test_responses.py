@@ -5,18 +5,18 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from agent.controlplane.responses import (
-    Answer,
-    Duplicate,
+from agent.controlplane.responses import Answer, next_poll, problem
+from agent.host.backoff import pause_seconds, stopped_seconds
+from fleetctl.core.model import wire
+from fleetctl.core.model.errors import (
+    DuplicateAgent,
+    FleetError,
+    LoginError,
     NotEnrolled,
     SendAll,
     TryLater,
-    next_poll,
-    problem,
+    UsageError,
 )
-from agent.host.backoff import pause_seconds, stopped_seconds
-from fleetctl.core.model import wire
-from fleetctl.core.model.errors import FleetError, LoginError, UsageError
 
 HTML = b"<html><body>Please log in to the hotel's network</body></html>"
 
@@ -32,7 +32,7 @@ def test_a_page_for_people_is_nobodys_answer(status: int) -> None:
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
     [
-        (409, "duplicate-agent", Duplicate),
+        (409, "duplicate-agent", DuplicateAgent),
         (409, "send-all", SendAll),
         (401, "not-enrolled", NotEnrolled),
         (401, "login", LoginError),

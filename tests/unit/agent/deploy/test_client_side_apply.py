@@ -11,12 +11,13 @@ from agent.deploy.client_side_apply import upgrade, warning
 from agent.loops.deployment_report import Known, state_of
 from agent.state.journal import Entry
 from fleetctl.core.model.cause_codes import hint_of
+from fleetctl.core.model.errors import HelmFailed
 from fleetctl.core.model.ids import BundleName, Digest, Epoch, Generation
 from fleetctl.core.model.options import Options
 from fleetctl.core.model.status import State
 from fleetctl.core.model.wire import DesiredBundle
 from fleetctl.tools.helm import Release, Revision, UpgradeFlags
-from fleetctl.tools.helm_errors import HelmFailed, translate
+from fleetctl.tools.helm_errors import translate
 
 RELEASE = Release("web", "shop")
 HEAD = "server-side apply failed for object shop/web apps/v1, Kind=Deployment: "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent.kube.errors import Throttled, refuse
+from agent.kube.errors import refuse
+from fleetctl.core.model.errors import Throttled
 
 
 @pytest.mark.parametrize(

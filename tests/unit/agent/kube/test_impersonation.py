@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from agent.kube.client import Kube, NoCluster
-from agent.kube.errors import Forbidden
-from agent.kube.impersonation import MissingAccount, Rights
-from fleetctl.core.model.errors import NotFound, UsageError
+from agent.kube.impersonation import Rights
+from fleetctl.core.model.errors import Forbidden, MissingAccount, NotFound, UsageError
 from fleetctl.core.model.options import Options
 
 

@@ -12,9 +12,9 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from agent.controlplane.responses import TryLater
 from agent.loops.poll import Poller, repeat_seconds
 from agent.loops.state import Situation
+from fleetctl.core.model.errors import TryLater
 from fleetctl.core.model.ids import ClusterId, ClusterName, Epoch, Workspace
 from fleetctl.core.model.wire import Desired, Envelope
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.release.helm_lock import HelmAlive, HelmLock
-from fleetctl.core.model.errors import DeadlineError
+from agent.release.helm_lock import HelmLock
+from fleetctl.core.model.errors import DeadlineError, HelmAlive
 from fleetctl.tools.helm import HelmCli, Release, UpgradeFlags
 
 # An agent as far as its helm goes: takes the lock, runs `helm upgrade`, and is killed from outside.

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from agent.deploy.remove import remaining_error
-from agent.release.ownership import LiveObject, OwnershipClaim, OwnershipConflict, judge
+from agent.release.ownership import LiveObject, OwnershipClaim, judge
 from agent.release.records import ObjectRef, _record, _refs, refs_of
+from fleetctl.core.model.errors import OwnershipConflict
 from fleetctl.core.model.ids import BundleName
 from fleetctl.tools.helm import Release
 

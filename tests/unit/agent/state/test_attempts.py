@@ -16,7 +16,7 @@ from agent.loops.state import Situation
 from agent.state import attempts
 from agent.state.attempts import Attempts
 from agent.state.journal import Entry
-from fleetctl.core.model.errors import UsageError
+from fleetctl.core.model.errors import UsageError, WorkLimit
 from fleetctl.core.model.ids import (
     BundleName,
     ClusterId,
@@ -28,7 +28,6 @@ from fleetctl.core.model.ids import (
 )
 from fleetctl.core.model.options import Options
 from fleetctl.core.model.wire import Desired, DesiredBundle
-from fleetctl.tools.isolation.sandbox import WorkLimit
 
 
 def bundle(name: str, generation: int = 1) -> DesiredBundle:

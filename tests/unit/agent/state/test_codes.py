@@ -5,7 +5,6 @@ can report.
 from __future__ import annotations
 
 import ast
-import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,22 +12,28 @@ from pathlib import Path
 from agent.state import attempts
 from agent.state.conditions import DISK
 from fleetctl.core.model.cause_codes import AGENT, BUNDLE, CODES, MANAGER, hint_of
-from fleetctl.core.model.errors import every_error
+from fleetctl.core.model.errors import (
+    RangeError,
+    SlowRequest,
+    TemplateError,
+    TooBusy,
+    WrongClock,
+    WrongMethod,
+    every_error,
+)
 
 ROOT = Path(__file__).parents[4]
 SOURCES = [
     *sorted((ROOT / "agent").rglob("*.py")),
     *sorted((ROOT / "fleetctl" / "tools").rglob("*.py")),
 ]
-OURS = ("agent.", "fleetctl.tools.", "fleetctl.core.model.errors")
+# Raised by the manager alone, or before an agent gets the bundle; an agent never reports them.
+OF_MANAGER = {RangeError, SlowRequest, TemplateError, TooBusy, WrongClock, WrongMethod}
 
 
 def of_errors() -> set[str]:
-    """Each error's own word, once all modules of the agent are there."""
-    for path in SOURCES:
-        if path.stem not in {"__init__", "__main__"}:
-            importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
-    return {kind.code for kind in every_error() if kind.__module__.startswith(OURS)}
+    """Return the code of each error that an agent can report."""
+    return {kind.code for kind in every_error() if kind not in OF_MANAGER}
 
 
 def written(tree: ast.Module) -> Iterator[str]:

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from fleetctl.core.model.bundle import File, pack
-from fleetctl.core.model.errors import InvalidFile, UsageError
+from fleetctl.core.model.errors import InvalidFile, UsageError, WorkCrashed, WorkLimit
 from fleetctl.core.model.ids import BundleName, ClusterName, Workspace
 from fleetctl.core.model.options import HelmOptions, Options
 from fleetctl.core.rendering.render import Style, plan
 from fleetctl.core.rendering.values import Facts
 from fleetctl.tools import chart_builder
-from fleetctl.tools.isolation.sandbox import Sandbox, SandboxLimits, WorkCrashed, WorkLimit
+from fleetctl.tools.isolation.sandbox import Sandbox, SandboxLimits
 from fleetctl.tools.post_renderer import Changes
 
 FACTS = Facts(cluster=ClusterName("c1"), workspace=Workspace("w"), labels={"env": "dev"})
