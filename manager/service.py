@@ -22,11 +22,11 @@ from fleetctl.core.rollout.impact import Plan
 from fleetctl.core.rollout.removal_guard import Limits
 
 from . import log
-from .agents import agent_releases
-from .agents.agent_releases import Asked, Releases
-from .agents.desired_state import Document, Documents
-from .agents.presence import OFFLINE_SECONDS, Live, Word
-from .agents.requests import Fleet, Registration
+from .agents.agent_releases import AgentReleases
+from .agents.agent_upgrades import AgentUpgrades, UpgradeRequest
+from .agents.desired_state import DesiredState, SignedDocument
+from .agents.presence import OFFLINE_SECONDS, Live
+from .agents.requests import AgentRequests, Registration
 from .clock import rfc3339, steady, unchanged
 from .commands.corrections import Corrector
 from .commands.objects import Objects, Put, new_uid
@@ -48,8 +48,9 @@ from .store import count_triggers
 from .store.archives import Archives
 from .store.commands.removals import store_removal_limits
 from .store.engine import Store
+from .store.queries import archives as archive_queries
 from .store.queries.revisions import revision_archives
-from .store.schema import bundles, clusters, deployments, meta, objects
+from .store.schema import meta, objects
 from .views import cluster_history as clusterhistory
 from .views import metadata, rollouts, workspaces
 from .views import objects as views
@@ -58,7 +59,6 @@ from .views.fleet_status import overview
 
 _FLUSH_SECONDS = 30.0
 _SWEEP_SECONDS = 3600.0
-_TURN_SECONDS = 2.0  # times in requests are whole seconds
 
 
 @dataclass(frozen=True)
@@ -99,15 +99,18 @@ class Service:
         )
         self._archives = Archives(data_dir / "archives")
         vault = self._vault = Vault.open(data_dir, self._settings.secret_key_file)
-        self._documents = Documents(self._store, self._live, signer, clock, Sealer(vault))
+        self._documents = DesiredState(self._store, self._live, signer, clock, Sealer(vault))
         self._scanner = Scanner(
             self._store, self._live, self._archives, vault, data_dir, clock, self._settings
         )
         self._restorer = Restorer(self._store, self._archives, self._scanner)
-        self._fleet = Fleet(self._store, self._live, self._documents, self._restorer, signer)
+        self._agents = AgentRequests(
+            self._store, self._live, self._documents, self._restorer, signer, clock
+        )
         self._objects = Objects(self._store, self._live, vault, clock, self._scanner.poke)
         self._planner = Planner(self._store, self._live, self._archives, self._scanner, clock)
-        self._releases = Releases(self._store, self._live, self._archives, clock)
+        self._releases = AgentReleases(self._store, self._live, self._archives, clock)
+        self._upgrades = AgentUpgrades(self._store, self._live, clock)
         self._removals = RemovalCommands(
             self._store, self._live, clock, partial(self._scanner.poke, again=True)
         )
@@ -135,7 +138,7 @@ class Service:
         )
         await self._store.write(lambda c: data_keys.replace_unkeyed_hashes(c, self._vault))
         await self._tokens.load()
-        await self._fleet.load()
+        await self._agents.load()
         self._opened = True
         work = (self._scanner.run, self._rolling.run, self._flush, self._housekeeping)
         self._tasks = [asyncio.create_task(_for_ever(part)) for part in work]
@@ -147,7 +150,7 @@ class Service:
         await self._restorer.stop()
         await self._scanner.stop()
         if self._opened:
-            await self._save_seen()
+            await self._agents.save_contacts()
             await self._store.close()
 
     async def ready(self) -> str | None:
@@ -291,13 +294,13 @@ class Service:
         return await self._releases.add(release, data)
 
     async def list_releases(self) -> list[dict[str, Any]]:
-        return await self._releases.every()
+        return await self._releases.list()
 
     async def delete_release(self, version: str) -> list[dict[str, Any]]:
         return await self._releases.delete(version)
 
-    async def wish_agents(self, asked: Asked) -> dict[str, Any]:
-        return await self._releases.wish(asked)
+    async def wish_agents(self, asked: UpgradeRequest) -> dict[str, Any]:
+        return await self._upgrades.request(asked)
 
     # People
 
@@ -320,47 +323,39 @@ class Service:
     async def register(
         self, workspace: str, name: str, *, labels: dict[str, str], ttl_seconds: int, replace: bool
     ) -> Registration:
-        return await self._fleet.register(
-            workspace, name, labels=labels, ttl=ttl_seconds, replace=replace, now=self._clock()
+        return await self._agents.register(
+            workspace, name, labels=labels, ttl_seconds=ttl_seconds, replace=replace
         )
 
     async def enrol(self, request: wire.EnrolRequest, *, address: str) -> wire.EnrolAnswer:
-        return await self._fleet.enrol(request, address=address, now=self._clock())
+        return await self._agents.enrol(request, address=address)
 
     async def agent_key(self, cluster_id: ClusterId) -> bytes | None:
-        presence = self._live.clusters.get(cluster_id)
-        return presence.key if presence else None
+        return self._agents.key_of(cluster_id)
 
     async def seen(self, cluster_id: ClusterId, *, instance: str, address: str, stamp: int) -> str:
-        """What is wrong when two agents use one key, else "". That is kept until the cluster is
-        enrolled anew.
-        """
-        before, speaker = self._live.twin(cluster_id), self._live.speaker(cluster_id)
-        twin = self._live.heard(cluster_id, Word(instance, address, stamp, self._clock()))
-        if speaker not in {"", self._live.speaker(cluster_id)}:
-            # Who waits in a long poll is answered: one that was started again does not come back, a
-            # twin does.
-            asyncio.get_running_loop().call_later(_TURN_SECONDS, self._live.wake, cluster_id)
-        if twin and not before:
-            await self._fleet.mark_twin(cluster_id, twin)
-        return twin
+        return await self._agents.note_contact(
+            cluster_id, instance=instance, address=address, stamp=stamp
+        )
 
-    async def desired(self, cluster_id: ClusterId, held: str = "") -> Document:
-        return await self._documents.get(cluster_id, held)
+    async def desired(self, cluster_id: ClusterId, held: str = "") -> SignedDocument:
+        return await self._agents.desired(cluster_id, held)
 
-    async def wait_desired(self, cluster_id: ClusterId, etag: str, seconds: float) -> Document:
-        return await self._documents.wait(cluster_id, etag, seconds)
+    async def wait_desired(
+        self, cluster_id: ClusterId, etag: str, seconds: float
+    ) -> SignedDocument:
+        return await self._agents.wait_desired(cluster_id, etag, seconds)
 
     async def archive_path(self, cluster_id: ClusterId, digest: Digest) -> Path:
-        return await self._fleet.archive_path(cluster_id, digest)
+        return await self._agents.archive_path(cluster_id, digest)
 
     async def report(
         self, cluster_id: ClusterId, request: wire.StatusRequest, *, address: str
     ) -> None:
-        await self._fleet.report(cluster_id, request, now=self._clock())
+        await self._agents.report(cluster_id, request)
 
     async def next_poll(self, cluster_id: ClusterId) -> int:
-        return self._live.poll_seconds()
+        return self._agents.poll_seconds()
 
     async def metrics(self) -> dict[str, float]:
         now = self._clock()
@@ -376,26 +371,7 @@ class Service:
 
     async def _flush(self) -> None:
         await asyncio.sleep(_FLUSH_SECONDS)
-        await self._save_seen()
-
-    async def _save_seen(self) -> None:
-        """Heartbeats reach the disk in groups; one that is lost costs nothing but its age."""
-        unsaved = [
-            (cluster, presence, presence.seen, presence.address)
-            for cluster, presence in self._live.unsaved()
-        ]
-        if not unsaved:
-            return
-        rows = [{"c": cluster, "s": seen, "a": address} for cluster, _, seen, address in unsaved]
-        where = clusters.c.id == sa.bindparam("c")
-        update = (
-            sa.update(clusters)
-            .where(where)
-            .values(seen=sa.bindparam("s"), address=sa.bindparam("a"))
-        )
-        await self._store.write(lambda connection: connection.execute(update, rows))
-        for _, presence, seen, _address in unsaved:
-            presence.stored_seen = seen
+        await self._agents.save_contacts()
 
     async def _housekeeping(self) -> None:
         await self._documents.renew()
@@ -444,10 +420,8 @@ def _first_rows(connection: Connection, now: str) -> Epoch:
 
 
 def _used_archives(connection: Connection) -> set[str]:
-    names = connection.execute(sa.select(bundles.c.archive).union(sa.select(deployments.c.archive)))
     return (
-        set(names.scalars())
-        | agent_releases.used(connection)
+        set[str](archive_queries.current_archives(connection))
         | staging.held_archives(connection)
         | revision_archives(connection)
     )

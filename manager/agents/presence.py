@@ -16,6 +16,7 @@ from typing import Any
 from fleetctl.core.model.ids import BundleName, ClusterId
 
 from ..clock import Steady, unchanged
+from ..store.queries.clusters import EnrolledRow
 
 _MOST_DOCUMENT_BYTES = 64 * 1024 * 1024
 OFFLINE_SECONDS = 300.0
@@ -309,12 +310,12 @@ class Live:
         """Note a new key of the cluster."""
         self.clusters[cluster] = Presence(key, now, 0.0, address, lead=self._steady(now) - now)
 
-    def load(self, row: Any, twin: str) -> None:
+    def load(self, row: EnrolledRow, twin: str) -> None:
         """Note a cluster of the database. A time later than the start is no evidence: the clock was
         ahead when it was stored.
         """
         seen, lead = (row.seen, 0.0) if row.seen <= self.started else (self.started, -self.started)
-        self.clusters[ClusterId(row.id)] = Presence(
+        self.clusters[row.id] = Presence(
             row.public_key, seen, seen, row.address, twin=twin, lead=lead
         )
 

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Any
+from enum import Enum
 
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from fleetctl.core.model.errors import Conflict, LoginError
 from fleetctl.core.model.ids import ClusterId, Workspace
@@ -21,10 +19,18 @@ from fleetctl.core.model.ids import ClusterId, Workspace
 from ..commands.objects import new_cluster_id, new_uid
 from ..reconcile.reconcile import reconcile
 from ..rollout import staging
+from ..store.commands import clusters as cluster_commands
+from ..store.commands import tokens as token_commands
+from ..store.commands.clusters import NewCluster
+from ..store.connection import Reader, Writer
 from ..store.queries import Scope
-from ..store.schema import clusters, registrations
+from ..store.queries import clusters as cluster_queries
+from ..store.queries import tokens as token_queries
+from ..store.queries.clusters import ClusterRow
+from ..store.queries.tokens import RegistrationRow
 
 _json = msgspec.json.encode
+_REGISTER_STEP = "Get a new one with `fleetctl cluster register NAME`."
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Enrolment:
     nothing was changed.
     """
 
-    cluster: Any
+    cluster: ClusterRow
     touched: set[ClusterId] = field(default_factory=set)
     repeated: bool = False
 
@@ -49,99 +55,138 @@ class Claim:
     now: str
 
 
+class EnrolmentAction(Enum):
+    """What one enrolment changes."""
+
+    REPEAT = "repeat"  # the cluster has this key already
+    BIND = "bind"  # an existing cluster gets the key
+    CREATE = "create"  # a new cluster gets the key
+
+
+@dataclass(frozen=True)
+class EnrolmentFacts:
+    """The registration of a token, and the existing cluster that the token is for. With a shared
+    token that is the cluster with the name that the key gets.
+    """
+
+    registration: RegistrationRow | None
+    cluster: ClusterRow | None
+
+
 def register(
-    connection: Connection, token: bytes, claim: Claim, *, replace: bool
+    writer: Writer, token_hash: bytes, claim: Claim, *, replace: bool
 ) -> tuple[set[ClusterId], set[ClusterId]]:
-    """Store a token (its hash) that enrols one agent. Returns the changed clusters and those whose
+    """Store the hash of a token that enrols one agent. Returns the changed clusters and those whose
     key was revoked.
 
-    Earlier registrations of the cluster are removed. Raises Conflict when it is enrolled and
-    `replace` is not set.
+    Removes earlier registrations of the cluster. Raises Conflict when it is enrolled and `replace`
+    is not set.
     """
-    r = registrations.c
-    old = connection.execute(_by_name(claim.workspace, claim.name)).one_or_none()
-    if old is not None and old.public_key and not replace:
-        step = (
-            f"Use another name, or `fleetctl cluster register {claim.name} --replace` to give it to"
-            " another agent."
-        )
-        subject = f"cluster {claim.workspace}/{claim.name}"
-        raise Conflict(f"cluster {claim.name} is enrolled already", subject=subject, next_step=step)
-    cluster = _create(connection, claim) if old is None else _update(connection, old, claim)
-    connection.execute(
-        sa.delete(registrations).where((r.expires <= claim.now) | (r.cluster_id == cluster))
+    existing = cluster_queries.find_cluster_by_name(writer, claim.workspace, claim.name)
+    if existing is not None and existing.public_key and not replace:
+        raise _enrolled_error(claim)
+    cluster = _create(writer, claim) if existing is None else _update(writer, existing, claim)
+    token_commands.delete_registrations_of_cluster(writer, cluster, now=claim.now)
+    registration = RegistrationRow(
+        hash=token_hash,
+        workspace=claim.workspace,
+        cluster=claim.name,
+        cluster_id=cluster,
+        source="",
+        labels=b"{}",
+        expires=claim.expires,
+        uses=1,
+        replace=replace,
     )
-    row = {
-        "hash": token,
-        "workspace": claim.workspace,
-        "cluster": claim.name,
-        "cluster_id": cluster,
-        "source": "",
-    }
-    rest = {"labels": b"{}", "expires": claim.expires, "uses": 1, "replace": replace}
-    connection.execute(sa.insert(registrations), {**row, **rest})
-    revoked = _revoke(connection, cluster)
-    return _reconcile(connection, claim.workspace, cluster, claim.now), revoked
+    token_commands.insert_registration(writer, registration)
+    revoked = _revoke(writer, claim.workspace, cluster)
+    return _reconcile(writer, claim.workspace, cluster, claim.now), revoked
 
 
-def enrol(connection: Connection, token: bytes, key: bytes, *, now: str, version: str) -> Enrolment:
+def _enrolled_error(claim: Claim) -> Conflict:
+    step = (
+        f"Use another name, or `fleetctl cluster register {claim.name} --replace` to give it to"
+        " another agent."
+    )
+    subject = f"cluster {claim.workspace}/{claim.name}"
+    return Conflict(f"cluster {claim.name} is enrolled already", subject=subject, next_step=step)
+
+
+def enrol(writer: Writer, token_hash: bytes, key: bytes, *, now: str, version: str) -> Enrolment:
     """Bind `key` to the cluster of the token. Raises LoginError, which names what is wrong with the
     token.
 
     The same key and token again get the same answer while the token is valid and the cluster still
     has that key.
     """
-    registration = connection.execute(
-        sa.select(registrations).where(registrations.c.hash == token)
-    ).one_or_none()
-    step = "Get a new one with `fleetctl cluster register NAME`."
+    facts = gather_enrolment(writer, token_hash, key)
+    action = decide_enrolment(facts, key, now)
+    return _commit_enrolment(writer, facts, action, key, now=now, version=version)
+
+
+def gather_enrolment(reader: Reader, token_hash: bytes, key: bytes) -> EnrolmentFacts:
+    registration = token_queries.find_registration(reader, token_hash)
     if registration is None:
-        raise LoginError("the registration token is wrong", next_step=step)
+        return EnrolmentFacts(None, None)
+    if registration.cluster_id is not None:
+        cluster = cluster_queries.find_cluster(reader, ClusterId(registration.cluster_id))
+    else:
+        cluster = cluster_queries.find_cluster_by_name(
+            reader, registration.workspace, _name_of(key)
+        )
+    return EnrolmentFacts(registration, cluster)
+
+
+def decide_enrolment(facts: EnrolmentFacts, key: bytes, now: str) -> EnrolmentAction:
+    """Raises LoginError when the token does not allow this key."""
+    registration, cluster = facts.registration, facts.cluster
+    if registration is None:
+        raise LoginError("the registration token is wrong", next_step=_REGISTER_STEP)
     if registration.expires <= now:
         raise LoginError(
-            f"the registration token expired at {registration.expires}", next_step=step
+            f"the registration token expired at {registration.expires}", next_step=_REGISTER_STEP
         )
-    cluster = _target(connection, registration, key)
     if cluster is not None and cluster.public_key == key:
-        return Enrolment(cluster, repeated=True)
-    if registration.uses < 1:
-        raise LoginError("the registration token is used up", next_step=step)
-    connection.execute(
-        sa.update(registrations)
-        .where(registrations.c.hash == token)
-        .values(uses=registrations.c.uses - 1)
-    )
-    if registration.cluster_id is None:
-        return _enrol_new(connection, registration, key, now=now, version=version)
-    return Enrolment(_bind(connection, registration.cluster_id, key, now=now, version=version))
-
-
-def _target(connection: Connection, registration: Any, key: bytes) -> Any:
-    """The existing cluster that the token and key are for, or None when a shared token creates
-    it.
-    """
-    if registration.cluster_id is not None:
-        return connection.execute(
-            sa.select(clusters).where(clusters.c.id == registration.cluster_id)
-        ).one()
-    name = _name_of(key)
-    cluster = connection.execute(_by_name(registration.workspace, name)).one_or_none()
-    if cluster is not None and cluster.public_key != key:
+        return EnrolmentAction.REPEAT
+    if cluster is not None and registration.cluster_id is None:
         # The key was revoked by `register --replace`, or a person created the cluster: a shared
         # token does not decide that.
-        step = f"Enrol with a token of `fleetctl cluster register {name} --replace`."
-        raise LoginError(f"cluster {name} exists and does not have this key", next_step=step)
-    return cluster
+        step = f"Enrol with a token of `fleetctl cluster register {cluster.name} --replace`."
+        raise LoginError(
+            f"cluster {cluster.name} exists and does not have this key", next_step=step
+        )
+    if registration.uses < 1:
+        raise LoginError("the registration token is used up", next_step=_REGISTER_STEP)
+    return EnrolmentAction.CREATE if cluster is None else EnrolmentAction.BIND
 
 
-def _enrol_new(
-    connection: Connection, registration: Any, key: bytes, *, now: str, version: str
+def _commit_enrolment(
+    writer: Writer,
+    facts: EnrolmentFacts,
+    action: EnrolmentAction,
+    key: bytes,
+    *,
+    now: str,
+    version: str,
 ) -> Enrolment:
-    labels = msgspec.json.decode(registration.labels)
-    claim = Claim(registration.workspace, _name_of(key), labels, registration.expires, now)
-    identifier = _create(connection, claim)
-    touched = _reconcile(connection, claim.workspace, identifier, now)
-    return Enrolment(_bind(connection, identifier, key, now=now, version=version), touched)
+    registration, cluster = facts.registration, facts.cluster
+    assert registration is not None
+    if action is EnrolmentAction.REPEAT:
+        assert cluster is not None
+        return Enrolment(cluster, repeated=True)
+    token_commands.use_registration(writer, registration.hash)
+    agent = _json({"version": version})
+    touched: set[ClusterId] = set()
+    if cluster is not None:
+        identifier = cluster.id
+    else:
+        labels = msgspec.json.decode(registration.labels)
+        claim = Claim(registration.workspace, _name_of(key), labels, registration.expires, now)
+        identifier = _create(writer, claim)
+        touched = _reconcile(writer, claim.workspace, identifier, now)
+    row = cluster_commands.bind_key(writer, identifier, key, now=now, agent=agent)
+    staging.touch_clusters(writer, row.workspace, [row.id])
+    return Enrolment(row, touched)
 
 
 def _name_of(key: bytes) -> str:
@@ -149,58 +194,34 @@ def _name_of(key: bytes) -> str:
     return f"cluster-{hashlib.sha256(key).hexdigest()[:12]}"
 
 
-def _bind(connection: Connection, cluster: str, key: bytes, *, now: str, version: str) -> Any:
-    values = {
-        "public_key": key,
-        "enrolled": now,
-        "issued": now,
-        "agent": _json({"version": version}),
-    }
-    update = sa.update(clusters).where(clusters.c.id == cluster).values(**values)
-    row = connection.execute(update.returning(clusters)).one()
-    staging.touch_clusters(connection, row.workspace, [row.id])
-    return row
+def _create(writer: Writer, claim: Claim) -> ClusterId:
+    cluster = NewCluster(
+        id=new_cluster_id(),
+        uid=new_uid(),
+        workspace=claim.workspace,
+        name=claim.name,
+        created=claim.now,
+        issued=claim.now,
+        labels=_json(claim.labels),
+    )
+    cluster_commands.insert_cluster(writer, cluster)
+    return cluster.id
 
 
-def _by_name(workspace: str, name: str) -> Any:
-    return sa.select(clusters).where(clusters.c.workspace == workspace, clusters.c.name == name)
+def _update(writer: Writer, existing: ClusterRow, claim: Claim) -> ClusterId:
+    labels = _json(msgspec.json.decode(existing.labels) | claim.labels)
+    cluster_commands.register_again(writer, existing.id, labels=labels, issued=claim.now)
+    return existing.id
 
 
-def _create(connection: Connection, claim: Claim) -> ClusterId:
-    identifier = new_cluster_id()
-    row = {
-        "id": identifier,
-        "uid": new_uid(),
-        "workspace": claim.workspace,
-        "name": claim.name,
-        "generation": 1,
-    }
-    row |= {"created": claim.now, "issued": claim.now, "labels": _json(claim.labels)}
-    connection.execute(sa.insert(clusters), row | {"annotations": b"{}", "spec": b"{}"})
-    return identifier
+def _reconcile(writer: Writer, workspace: str, cluster: ClusterId, now: str) -> set[ClusterId]:
+    scope = Scope(Workspace(workspace), clusters=[cluster])
+    return reconcile(writer, scope, now=now) | {cluster}
 
 
-def _update(connection: Connection, old: Any, claim: Claim) -> ClusterId:
-    labels = _json(msgspec.json.decode(old.labels) | claim.labels)
-    values = {"labels": labels, "leaving": False, "issued": claim.now}
-    connection.execute(sa.update(clusters).where(clusters.c.id == old.id).values(**values))
-    return ClusterId(old.id)
-
-
-def _reconcile(
-    connection: Connection, workspace: str, cluster: ClusterId, now: str
-) -> set[ClusterId]:
-    return reconcile(connection, Scope(Workspace(workspace), clusters=[cluster]), now=now) | {
-        cluster
-    }
-
-
-def _revoke(connection: Connection, cluster: ClusterId) -> set[ClusterId]:
+def _revoke(writer: Writer, workspace: str, cluster: ClusterId) -> set[ClusterId]:
     """Remove the key of the cluster. Empty when it has none."""
-    where = (clusters.c.id == cluster) & clusters.c.public_key.is_not(None)
-    update = sa.update(clusters).where(where).values(public_key=None)
-    row = connection.execute(update.returning(clusters.c.workspace)).one_or_none()
-    if row is None:
+    if not cluster_commands.revoke_key(writer, cluster):
         return set()
-    staging.touch_clusters(connection, row.workspace, [cluster])
+    staging.touch_clusters(writer, workspace, [cluster])
     return {cluster}

@@ -1,196 +1,262 @@
-"""The manager's side of its agents: registration, enrolment, and what they report."""
+"""Serves agents: registration, enrolment, desired state, archives and reports."""
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from fleetctl.core.model import wire
-from fleetctl.core.model.errors import (
-    LoginError,
-    NotEnrolled,
-    NotFound,
-    SendAll,
-    UsageError,
-)
-from fleetctl.core.model.ids import ClusterId, ClusterName, Digest, Epoch, Workspace
+from fleetctl.core.model.errors import LoginError, NotEnrolled, NotFound, SendAll, UsageError
+from fleetctl.core.model.ids import BundleName, ClusterId, ClusterName, Digest, Epoch, Workspace
+from fleetctl.core.model.status import Report
 
-from ..clock import rfc3339, until
+from ..clock import Clock, rfc3339, until
 from ..commands import validation
 from ..ingest.archive_rebuild import Restorer
 from ..security.signing import Signer, verify
 from ..security.tokens import hashed
+from ..store.commands import clusters as cluster_commands
+from ..store.commands.clusters import Contact
+from ..store.connection import Reader, Writer
 from ..store.engine import Store
-from ..store.schema import clusters, deployments
+from ..store.queries import agent_releases as release_queries
+from ..store.queries import archives as archive_queries
+from ..store.queries import clusters as cluster_queries
 from . import registration
-from .agent_releases import may_fetch, take_upgrade
-from .desired_state import Documents
-from .presence import Live, Presence
+from .agent_upgrades import store_upgrade_report
+from .desired_state import DesiredState, SignedDocument
+from .presence import Live, Presence, Word
 from .report_limits import MOST_BUNDLES
-from .status_reports import left_for_good, take_agent, take_reports, unmentioned
+from .status_reports import (
+    delete_left_cluster,
+    reset_unmentioned,
+    store_agent,
+    store_reports,
+)
 
 _json = msgspec.json.encode
+_WAKE_SECONDS = 2.0  # times in requests are whole seconds
 
 
 @dataclass(frozen=True)
 class Registration:
+    """The value of a registration token; `expires` RFC 3339."""
+
     token: str
     expires: str
 
 
-class Fleet:
+@dataclass(frozen=True)
+class ReportOutcome:
+    """`removed`: a tombstone is done; `left`: the cluster was deleted with its last tombstone;
+    `upgrading`: clusters whose agents may upgrade now.
+    """
+
+    removed: bool
+    left: bool
+    upgrading: set[ClusterId]
+
+
+class AgentRequests:
+    """Each method serves one request of an agent, or of a person who registers one."""
+
     def __init__(
-        self, store: Store, live: Live, documents: Documents, restorer: Restorer, signer: Signer
+        self,
+        store: Store,
+        live: Live,
+        desired_state: DesiredState,
+        restorer: Restorer,
+        signer: Signer,
+        clock: Clock,
     ) -> None:
-        self._store, self._live, self._documents, self._restorer, self._signer = (
-            store,
-            live,
-            documents,
-            restorer,
-            signer,
-        )
+        self._store, self._live, self._desired_state = store, live, desired_state
+        self._restorer, self._signer, self._clock = restorer, signer, clock
 
     async def load(self) -> None:
-        c = clusters.c
-        query = sa.select(c.id, c.public_key, c.seen, c.address, c.agent).where(
-            c.public_key.is_not(None)
-        )
-        for row in await self._store.read(lambda connection: connection.execute(query).all()):
+        """Load the enrolled clusters into memory."""
+        for row in await self._store.read(cluster_queries.list_enrolled):
             twin = msgspec.json.decode(row.agent).get("twin", "") if b'"twin"' in row.agent else ""
             self._live.load(row, twin)
 
-    async def mark_twin(self, cluster: ClusterId, twin: str) -> None:
-        """Two agents have one key: so it stays, over restarts of ours too, until the cluster is
-        enrolled anew.
-        """
-        where = clusters.c.id == cluster
-
-        def write(connection: Connection) -> None:
-            agent = msgspec.json.decode(
-                connection.execute(sa.select(clusters.c.agent).where(where)).scalar() or b"{}"
-            )
-            connection.execute(
-                sa.update(clusters).where(where).values(agent=_json(agent | {"twin": twin}))
-            )
-
-        await self._store.write(write)
-
     async def register(
-        self,
-        workspace: str,
-        name: str,
-        *,
-        labels: dict[str, str],
-        ttl: int,
-        replace: bool,
-        now: float,
+        self, workspace: str, name: str, *, labels: dict[str, str], ttl_seconds: int, replace: bool
     ) -> Registration:
-        """A token that lets one agent enrol as `name`. Raises Conflict when the name is enrolled
-        and `replace` is not said.
+        """Create a token that lets one agent enrol as `name`. Raises Conflict when the name is
+        enrolled and `replace` is not set.
         """
-        validation.checked("Cluster", workspace, name, _bare_cluster(workspace, name, labels))
-        token, expires = secrets.token_urlsafe(32), until(now, ttl)
+        now = self._clock()
+        validation.checked("Cluster", workspace, name, _cluster_document(workspace, name, labels))
+        token, expires = secrets.token_urlsafe(32), until(now, ttl_seconds)
         claim = registration.Claim(workspace, name, labels, expires, rfc3339(now))
         touched, revoked = await self._store.write(
-            lambda c: registration.register(c, hashed(token), claim, replace=replace)
+            lambda writer: registration.register(writer, hashed(token), claim, replace=replace)
         )
         for cluster in revoked:
             self._live.forget(cluster)
         self._live.changed(touched)
         return Registration(token, expires)
 
-    async def enrol(
-        self, request: wire.EnrolRequest, *, address: str, now: float
-    ) -> wire.EnrolAnswer:
-        """Bind the key to the token's cluster; `enrolment.enrol` has the rules. Raises
+    async def enrol(self, request: wire.EnrolRequest, *, address: str) -> wire.EnrolAnswer:
+        """Bind the agent's key to the token's cluster; `registration.enrol` has the rules. Raises
         LoginError.
         """
-        key = _proven(request)
+        now = self._clock()
+        key = _checked_key(request)
         token, version = hashed(request.token), request.agent_version
-        enrolled = await self._store.write(
-            lambda c: registration.enrol(c, token, key, now=rfc3339(now), version=version)
+        enrolment = await self._store.write(
+            lambda writer: registration.enrol(writer, token, key, now=rfc3339(now), version=version)
         )
-        cluster, identifier = enrolled.cluster, ClusterId(enrolled.cluster.id)
-        if not enrolled.repeated or identifier not in self._live.clusters:
-            self._live.enrolled(identifier, key, now, address)
-        self._live.changed(enrolled.touched | {identifier})
-        public = wire.VerifyKey(
+        cluster = enrolment.cluster
+        if not enrolment.repeated or cluster.id not in self._live.clusters:
+            self._live.enrolled(cluster.id, key, now, address)
+        self._live.changed(enrolment.touched | {cluster.id})
+        public_key = wire.VerifyKey(
             id=self._signer.key_id, public_key=wire.b64(self._signer.public_key)
         )
         return wire.EnrolAnswer(
-            cluster_id=ClusterId(cluster.id),
+            cluster_id=cluster.id,
             cluster=ClusterName(cluster.name),
             workspace=Workspace(cluster.workspace),
-            epoch=self._documents.epoch,
-            keys=[public],
+            epoch=self._desired_state.epoch,
+            keys=[public_key],
             poll_seconds=self._live.poll_seconds(),
         )
 
-    async def archive_path(self, cluster: ClusterId, digest: Digest) -> Path:
-        """The file, when `digest` is in the cluster's own document. Raises NotFound,
-        UnavailableError while it is built again.
+    def key_of(self, cluster: ClusterId) -> bytes | None:
+        """The public key of the cluster's agent."""
+        presence = self._live.clusters.get(cluster)
+        return presence.key if presence else None
+
+    async def note_contact(
+        self, cluster: ClusterId, *, instance: str, address: str, stamp: int
+    ) -> str:
+        """Note a request of an agent. Returns what is wrong when two agents use one key, else "".
+        That is stored until the next enrolment of the cluster.
         """
-        d = deployments.c
-        query = (
-            sa.select(d.bundle)
-            .where(d.cluster_id == cluster, d.archive == digest, d.generation > 0, ~d.removed)
-            .limit(1)
-        )
-        if not await self._store.read(
-            lambda c: c.execute(query).first() is not None or may_fetch(c, cluster, digest)
-        ):
+        twin_before, speaker = self._live.twin(cluster), self._live.speaker(cluster)
+        twin = self._live.heard(cluster, Word(instance, address, stamp, self._clock()))
+        if speaker not in {"", self._live.speaker(cluster)}:
+            # Long polls of the earlier instance end: an agent that was restarted does not come
+            # back, a duplicate does.
+            asyncio.get_running_loop().call_later(_WAKE_SECONDS, self._live.wake, cluster)
+        if twin and not twin_before:
+            await self._store.write(lambda writer: _mark_twin(writer, cluster, twin))
+        return twin
+
+    async def desired(self, cluster: ClusterId, etag: str = "") -> SignedDocument:
+        """The cluster's document. `etag`: that of the agent's document. Raises LoginError."""
+        return await self._desired_state.get(cluster, etag)
+
+    async def wait_desired(self, cluster: ClusterId, etag: str, seconds: float) -> SignedDocument:
+        """The document as soon as it differs from the agent's, or after `seconds`."""
+        return await self._desired_state.wait(cluster, etag, seconds)
+
+    def poll_seconds(self) -> int:
+        """The interval until the agent's next poll."""
+        return self._live.poll_seconds()
+
+    async def archive_path(self, cluster: ClusterId, digest: Digest) -> Path:
+        """The file, when `digest` is in the cluster's document. Raises NotFound, UnavailableError
+        while the archive is built again.
+        """
+        if not await self._store.read(lambda reader: _may_fetch(reader, cluster, digest)):
             raise NotFound(
                 "no such archive for this cluster", next_step="Fetch the desired state again."
             )
         return await self._restorer.path(digest)
 
-    async def report(self, cluster: ClusterId, request: wire.StatusRequest, *, now: float) -> None:
-        """Take what an agent says. Raises Conflict (`send-all`) when something before it was
-        missed.
+    async def report(self, cluster: ClusterId, request: wire.StatusRequest) -> None:
+        """Store an agent's report. Raises Conflict (`send-all`) when the manager missed an earlier
+        one.
         """
         presence = self._live.clusters.get(cluster)
         if presence is None:
             raise NotEnrolled
         if request.instance == presence.speaker and request.seq <= presence.seq:
-            return  # a newer one of the same agent was quicker (I8)
-        epoch = self._documents.epoch
+            return  # a newer report of the same agent arrived before this one (I8)
+        epoch = self._desired_state.epoch
         presence.speaker, presence.seq = request.instance, request.seq
         if request.full:
             _follow_pages(presence, request, epoch)
-        lacking = not request.full and presence.reporter != request.instance
-        last = request.full and request.page >= request.pages
-
-        def write(connection: Connection) -> tuple[bool, bool, set[ClusterId]]:
-            take_agent(connection, cluster, request)
-            turn = take_upgrade(connection, cluster, request.upgrade, rfc3339(now))
-            if lacking:
-                return False, False, turn
-            told = [report for report in request.deployments if report.epoch in {0, epoch}]
-            if last:
-                unmentioned(connection, cluster, presence.mentioned, int(now))
-            gone = take_reports(connection, cluster, told, at=rfc3339(now))
-            return gone, gone and left_for_good(connection, cluster), turn
-
-        gone, left, turn = await self._store.write(write)
-        if lacking:
-            self._live.changed(turn)
+        needs_full_report = not request.full and presence.reporter != request.instance
+        is_last_page = request.full and request.page >= request.pages
+        reports: list[Report] | None = None
+        if not needs_full_report:
+            reports = [report for report in request.deployments if report.epoch in {0, epoch}]
+        mentioned = presence.mentioned if is_last_page else None
+        now = self._clock()
+        outcome = await self._store.write(
+            lambda writer: _store_report(writer, cluster, request, reports, mentioned, now)
+        )
+        if needs_full_report:
+            self._live.changed(outcome.upgrading)
             raise SendAll(
                 "the manager has not got this agent's full report yet", next_step="Send all."
             )
-        if last:
+        if is_last_page:
             presence.reporter = request.instance
-        if left:
+        if outcome.left:
             self._live.forget(cluster)
-        self._live.changed({cluster, *turn} if gone else turn)
+        self._live.changed(outcome.upgrading | ({cluster} if outcome.removed else set()))
+
+    async def save_contacts(self) -> None:
+        """Store when each cluster was heard, in one transaction. A crash loses at most the time
+        since the last call.
+        """
+        unsaved = [
+            (Contact(cluster, presence.seen, presence.address), presence)
+            for cluster, presence in self._live.unsaved()
+        ]
+        if not unsaved:
+            return
+        contacts = [contact for contact, _ in unsaved]
+        await self._store.write(lambda writer: cluster_commands.save_contacts(writer, contacts))
+        for contact, presence in unsaved:
+            presence.stored_seen = contact.seen
 
 
-def _bare_cluster(workspace: str, name: str, labels: dict[str, str]) -> dict[str, Any]:
+def _store_report(
+    writer: Writer,
+    cluster: ClusterId,
+    request: wire.StatusRequest,
+    reports: list[Report] | None,
+    mentioned: frozenset[BundleName] | None,
+    now: float,
+) -> ReportOutcome:
+    """`reports` None: only what the agent reports about itself. `mentioned`: the bundles of a full
+    report, with its last page.
+    """
+    store_agent(writer, cluster, request)
+    upgrading = store_upgrade_report(writer, cluster, request.upgrade, rfc3339(now))
+    if reports is None:
+        return ReportOutcome(removed=False, left=False, upgrading=upgrading)
+    if mentioned is not None:
+        reset_unmentioned(writer, cluster, mentioned, int(now))
+    removed = store_reports(writer, cluster, reports, at=rfc3339(now))
+    left = removed and delete_left_cluster(writer, cluster)
+    return ReportOutcome(removed=removed, left=left, upgrading=upgrading)
+
+
+def _may_fetch(reader: Reader, cluster: ClusterId, digest: Digest) -> bool:
+    return archive_queries.is_archive_of_cluster(
+        reader, cluster, digest
+    ) or release_queries.may_fetch_release(reader, cluster, digest)
+
+
+def _mark_twin(writer: Writer, cluster: ClusterId, twin: str) -> None:
+    """Two agents use one key: the cluster shows that until its next enrolment, also after a restart
+    of the manager.
+    """
+    agent = msgspec.json.decode(cluster_queries.agent_of(writer, cluster))
+    cluster_commands.set_agent(writer, cluster, _json(agent | {"twin": twin}))
+
+
+def _cluster_document(workspace: str, name: str, labels: dict[str, str]) -> dict[str, Any]:
     meta = {"name": name, "namespace": workspace, "labels": labels}
     return {
         "apiVersion": validation.api_version("Cluster"),
@@ -201,8 +267,8 @@ def _bare_cluster(workspace: str, name: str, labels: dict[str, str]) -> dict[str
 
 
 def _follow_pages(presence: Presence, request: wire.StatusRequest, epoch: Epoch) -> None:
-    """Count the pages of a full report. Raises SendAll when one is missing: what is not mentioned
-    counts as not there.
+    """Count the pages of a full report. Raises SendAll when a page is missing: a bundle that no
+    page mentions counts as not installed.
     """
     if request.page == 1:
         presence.pages, presence.mentioned = 0, frozenset()
@@ -221,7 +287,10 @@ def _follow_pages(presence: Presence, request: wire.StatusRequest, epoch: Epoch)
         )
 
 
-def _proven(request: wire.EnrolRequest) -> bytes:
+def _checked_key(request: wire.EnrolRequest) -> bytes:
+    """The agent's public key. Raises LoginError when the request does not prove that the agent has
+    the private key.
+    """
     try:
         key, proof = wire.unb64(request.public_key), wire.unb64(request.proof)
     except ValueError:

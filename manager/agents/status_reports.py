@@ -1,18 +1,17 @@
-"""What agents report, as it is written down: of themselves, and of each deployment.
+"""Stores what agents report: about themselves, and about each deployment.
 
-Rule: this runs for each report of each agent, in the one thread that writes. So every statement
-stands here once and is only filled in: building it anew costs more than SQLite does.
+Rule: an older report never overwrites a newer one (I8). What is read, decided and written for one
+report is one transaction.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from fleetctl.core.model import wire
 from fleetctl.core.model.ids import BundleName, ClusterId
@@ -23,151 +22,141 @@ from fleetctl.core.model.summary import deployment_state, tally_of
 from ..clock import unix
 from ..revisions import delivery_log
 from ..rollout import staging
+from ..store.commands import clusters as cluster_commands
+from ..store.commands import reports as report_commands
 from ..store.commands.pins import delete_pins_of_cluster
-from ..store.schema import clusters, deployments
+from ..store.commands.reports import ReportValues
+from ..store.connection import Writer
+from ..store.queries import clusters as cluster_queries
+from ..store.queries import reports as report_queries
+from ..store.queries.reports import ReportedRow
 
 _json = msgspec.json.encode
 _CODE = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+){0,5}")
 _MOST_TROUBLES = 20
-
-_c, _d = clusters.c, deployments.c
-_CLUSTER = _c.id == sa.bindparam("cluster")
-_AGENT = sa.select(_c.agent).where(_CLUSTER)
-_SAYS = sa.update(clusters).where(_CLUSTER).values(agent=sa.bindparam("said"))
-_ONE = (_d.cluster_id == sa.bindparam("of")) & (_d.bundle == sa.bindparam("named"))
-_WAS = sa.select(
-    _d.workspace, _d.generation, _d.removed, _d.reported, _d.applied, _d.state, _d.well, _d.since
-).where(_ONE)
-_KNOWN = sa.select(_d.bundle).where(
-    _d.cluster_id == sa.bindparam("of"), ~_d.removed, _d.reported > 0
-)
-_NAMED = sa.select(_d.bundle).where(_d.cluster_id == sa.bindparam("of"))
-_MANY = 20
-_SET = (
-    "state",
-    "applied",
-    "reported",
-    "reported_at",
-    "since",
-    "well",
-    "message",
-    "report",
-    "cause",
-    "tally",
-)
-_IS = sa.update(deployments).where(_ONE).values({name: sa.bindparam(f"v_{name}") for name in _SET})
-_BLANK = {
-    "state": State.WAIT_APPLIED.value,
-    "reported": 0,
-    "applied": 0,
-    "message": "",
-    "report": b"",
-    "cause": "",
-    "tally": "",
-}
-_IS_NOT = sa.update(deployments).where(_ONE).values(**_BLANK, since=sa.bindparam("now"))
+_MOST_RUNTIME, _MOST_MESSAGE, _MOST_TIME = 128, 1024, 32
 
 
-def take_agent(connection: Connection, cluster: ClusterId, request: wire.StatusRequest) -> None:
-    """What the agent says of itself, troubles included; written when it is news."""
-    said: dict[str, Any] = {
+@dataclass(frozen=True)
+class ReportChanges:
+    """What reports change. `removed`: bundles whose tombstone is done; `progressed`: bundles whose
+    rollout must look again, in `workspace`.
+    """
+
+    values: list[ReportValues] = field(default_factory=list)
+    removed: list[BundleName] = field(default_factory=list)
+    progressed: set[BundleName] = field(default_factory=set)
+    workspace: str = ""
+
+
+def store_agent(writer: Writer, cluster: ClusterId, request: wire.StatusRequest) -> None:
+    """Store what the agent reports about itself, when it differs from what is stored."""
+    stored = cluster_queries.agent_of(writer, cluster)
+    agent = _json(_agent_document(request, stored))
+    if agent != stored:
+        cluster_commands.set_agent(writer, cluster, agent)
+
+
+def _agent_document(request: wire.StatusRequest, stored: bytes) -> dict[str, Any]:
+    """The column `agent`. A detected duplicate agent (`twin`) stays until the next enrolment."""
+    agent: dict[str, Any] = {
         "version": request.agent_version,
         "tools": request.tools,
         "kube": request.kube_version,
     }
     if request.runtime:
-        said["runtime"] = request.runtime[:128]
+        agent["runtime"] = request.runtime[:_MOST_RUNTIME]
     troubles = [t for t in request.troubles[:_MOST_TROUBLES] if _CODE.fullmatch(t.code)]
     if troubles:
-        said["troubles"] = [
-            {"code": t.code, "message": t.message[:1024], "since": t.since[:32]} for t in troubles
+        agent["troubles"] = [
+            {"code": t.code, "message": t.message[:_MOST_MESSAGE], "since": t.since[:_MOST_TIME]}
+            for t in troubles
         ]
-    old = connection.execute(_AGENT, {"cluster": cluster}).scalar() or b"{}"
-    if b'"twin"' in old:
-        said["twin"] = msgspec.json.decode(old).get("twin", "")
-    if old != _json(said):
-        connection.execute(_SAYS, {"cluster": cluster, "said": _json(said)})
+    if b'"twin"' in stored:
+        agent["twin"] = msgspec.json.decode(stored).get("twin", "")
+    return agent
 
 
-def take_reports(
-    connection: Connection, cluster: ClusterId, reports: list[Report], *, at: str
-) -> bool:
-    """Store the reports; one of an older generation never overwrites a newer one (I8). Whether a
-    tombstone is done.
+def store_reports(writer: Writer, cluster: ClusterId, reports: list[Report], *, at: str) -> bool:
+    """Store at most one report of each bundle; `at` is used for a report without a time. Returns
+    whether a tombstone is done.
     """
-    gone, moved, workspace = False, set[BundleName](), ""
-    # one query for all, so that bundles which nobody knows cost no statement each
-    if len(reports) > _MANY:
-        named = set(connection.execute(_NAMED, {"of": cluster}).scalars())
-        reports = [report for report in reports if report.bundle in named]
+    rows = report_queries.reported_rows(writer, cluster, [report.bundle for report in reports])
+    changes = decide_reports(rows, reports, at)
+    report_commands.delete_deployments(writer, cluster, changes.removed)
+    report_commands.store_reports(writer, cluster, changes.values)
+    if changes.progressed:
+        staging.touch(writer, changes.workspace, changes.progressed)
+    return bool(changes.removed)
+
+
+def decide_reports(
+    rows: Mapping[BundleName, ReportedRow], reports: Sequence[Report], at: str
+) -> ReportChanges:
+    """Choose the reports to store. Ignores a report of an unknown bundle, of a generation that the
+    manager did not issue, and of a generation older than the last reported one.
+    """
+    values: list[ReportValues] = []
+    removed: list[BundleName] = []
+    progressed: set[BundleName] = set()
+    workspace = ""
     for report in reports:
-        one = {"of": cluster, "named": report.bundle}
-        row = connection.execute(_WAS, one).one_or_none()
-        if row is None or report.generation > row.generation or report.generation < row.reported:
+        row = rows.get(report.bundle)
+        if row is None or not row.reported <= report.generation <= row.generation:
             continue
         if row.removed and report.removed and report.generation == row.generation:
-            connection.execute(sa.delete(deployments).where(_ONE), one)
-            gone = True
+            removed.append(report.bundle)
             continue
-        state = deployment_state(report, row.generation) if not row.removed else State.WAIT_APPLIED
-        connection.execute(
-            _IS,
-            one
-            | {f"v_{name}": value for name, value in _values(row, report, state.value, at).items()},
-        )
+        state = State.WAIT_APPLIED if row.removed else deployment_state(report, row.generation)
+        values.append(_values(row, report, state.value, at))
         if (
             state.value != row.state
             or row.reported < row.generation
             or row.applied != report.applied
         ):
-            moved.add(report.bundle)
+            progressed.add(report.bundle)
             workspace = row.workspace
-    if moved:
-        staging.touch(connection, workspace, moved)
-    return gone
+    return ReportChanges(values, removed, progressed, workspace)
 
 
-def _values(row: Any, report: Report, state: str, at: str) -> dict[str, Any]:
-    """The columns named in `_SET`."""
-    kept = trim(report)
-    values: dict[str, Any] = {
-        "state": state,
-        "applied": report.applied,
-        "reported": report.generation,
-        "reported_at": report.at or at,
-    }
-    values |= {"since": row.since, "well": row.well} | delivery_log.state_times(
-        row.state, row.well, state, int(unix(at))
+def _values(row: ReportedRow, report: Report, state: str, at: str) -> ReportValues:
+    trimmed = trim(report)
+    times = {"since": row.since, "well": row.well}
+    times |= delivery_log.state_times(row.state, row.well, state, int(unix(at)))
+    return ReportValues(
+        bundle=report.bundle,
+        state=state,
+        applied=report.applied,
+        reported=report.generation,
+        reported_at=report.at or at,
+        since=times["since"],
+        well=times["well"],
+        message=trimmed.message[:_MOST_MESSAGE],
+        report=as_json(trimmed),
+        cause=cause_key(report),
+        tally=tally_of(report),
     )
-    return values | {
-        "message": kept.message[:1024],
-        "report": as_json(kept),
-        "cause": cause_key(report),
-        "tally": tally_of(report),
-    }
 
 
-def unmentioned(
-    connection: Connection, cluster: ClusterId, told: Collection[BundleName], now: int
+def reset_unmentioned(
+    writer: Writer, cluster: ClusterId, mentioned: Collection[BundleName], now: int
 ) -> None:
-    """What a full report does not name is not there (I8): an agent that lost its state holds
-    nothing that we could call Ready.
+    """Forget the reports on bundles that a full report does not mention (I8): an agent that lost
+    its state applies nothing that may count as Ready. `now` in Unix seconds.
     """
-    known = connection.execute(_KNOWN, {"of": cluster}).scalars()
-    gone = [{"of": cluster, "named": name, "now": now} for name in known if name not in told]
-    if gone:
-        connection.execute(_IS_NOT, gone)
+    reported = report_queries.reported_bundles(writer, cluster)
+    missing = [name for name in reported if name not in mentioned]
+    report_commands.reset_reports(writer, cluster, missing, now)
 
 
-def left_for_good(connection: Connection, cluster: ClusterId) -> bool:
-    """A cluster that leaves is deleted with its last tombstone. Whether it was."""
-    c, d = clusters.c, deployments.c
-    leaving = connection.execute(sa.select(c.leaving).where(c.id == cluster)).scalar()
-    if (
-        not leaving
-        or connection.execute(sa.select(d.bundle).where(d.cluster_id == cluster)).first()
-    ):
+def delete_left_cluster(writer: Writer, cluster: ClusterId) -> bool:
+    """Delete a cluster that leaves once its last tombstone is done. Returns whether it was
+    deleted.
+    """
+    if not cluster_queries.is_leaving(writer, cluster):
         return False
-    delete_pins_of_cluster(connection, cluster)
-    connection.execute(sa.delete(clusters).where(c.id == cluster))
+    if report_queries.has_deployments(writer, cluster):
+        return False
+    delete_pins_of_cluster(writer, cluster)
+    cluster_commands.delete_cluster(writer, cluster)
     return True

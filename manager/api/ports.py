@@ -13,7 +13,7 @@ from fleetctl.core.model.ids import ClusterId, Digest
 from fleetctl.core.model.wire import EnrolAnswer, EnrolRequest, StatusRequest
 from fleetctl.core.rollout.impact import Plan
 
-from ..agents.agent_releases import Asked
+from ..agents.agent_upgrades import UpgradeRequest
 from ..commands.removals import Labels
 from ..commands.rollback import RollbackRequest, RollbackResult
 from ..plans import planner
@@ -128,7 +128,7 @@ class Releases(Protocol):
     def add_release(self, release: AgentRelease, data: bytes) -> Awaitable[dict[str, Any]]: ...
     def list_releases(self) -> Awaitable[list[dict[str, Any]]]: ...
     def delete_release(self, version: str) -> Awaitable[list[dict[str, Any]]]: ...
-    def wish_agents(self, asked: Asked) -> Awaitable[dict[str, Any]]: ...
+    def wish_agents(self, asked: UpgradeRequest) -> Awaitable[dict[str, Any]]: ...
 
 
 class Plans(Protocol):

@@ -14,7 +14,7 @@ from fleetctl.core.model.reasons import message_of
 from fleetctl.core.model.status import State
 from fleetctl.core.model.summary import summarize, together, worst_of
 
-from ..agents import agent_releases
+from ..agents.agent_upgrades import upgrade_status
 from ..clock import rfc3339
 from ..store.queries import shown_labels
 from ..store.schema import clusters, objects
@@ -31,7 +31,7 @@ def clusters_of(whole: Fleet, asked: Asked) -> list[Document]:
     counts = whole.of_clusters([row.id for row in rows] if asked.name else None)
     place = reasons.Place(asked.workspace, cluster=rows[0].id if asked.name and rows else "")
     why = reasons.grouped(whole.known, place, reasons.BY_CLUSTER)
-    wishes = agent_releases.shown(connection, asked.workspace, [row.id for row in rows])
+    wishes = upgrade_status(connection, asked.workspace, [row.id for row in rows])
     found = []
     for row in rows:
         states = counts.get(row.id, {})

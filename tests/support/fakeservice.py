@@ -20,7 +20,7 @@ from fleetctl.core.model.bundle import archive_digest
 from fleetctl.core.model.errors import Conflict, LoginError, NotFound
 from fleetctl.core.model.ids import ClusterId, ClusterName, Digest, Epoch, Workspace
 from fleetctl.core.rollout.impact import Plan
-from manager.agents.agent_releases import Asked
+from manager.agents.agent_upgrades import UpgradeRequest
 from manager.commands.removals import Labels
 from manager.commands.rollback import RollbackRequest, RollbackResult
 from manager.plans import planner
@@ -220,7 +220,7 @@ class FakeService:
         )
         return fields | {"added": "2026-01-01T00:00:00Z", "wantedBy": 0}
 
-    async def wish_agents(self, asked: Asked) -> dict[str, Any]:
+    async def wish_agents(self, asked: UpgradeRequest) -> dict[str, Any]:
         self.calls.append(
             f"wish {asked.workspace} {list(asked.names)} {asked.selector} {asked.version}"
             f" {asked.most}"

@@ -118,7 +118,7 @@ class World:
 
     def twin(self, folder: Path) -> World:
         """The same as if the manager were started anew at this moment, beside this one."""
-        self.run(self.service._save_seen())
+        self.run(self.service._agents.save_contacts())
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(self.folder, folder)
         other = World(

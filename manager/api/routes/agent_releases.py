@@ -14,7 +14,7 @@ from starlette.routing import Route
 from fleetctl.core.model import agent_release, wire
 from fleetctl.core.model.errors import RefusedError, UsageError
 
-from ...agents.agent_releases import Asked
+from ...agents.agent_upgrades import UpgradeRequest
 from .. import ports
 from ..auth import Gate
 from ..request_parsing import body, mapping, query
@@ -70,7 +70,7 @@ class ReleaseApi:
                 "a wish names clusters of one workspace, by name or by label", next_step=step
             )
         scope(person, texts[0])
-        return _json(await self._service.wish_agents(Asked(texts[0], names, *texts[1:])))
+        return _json(await self._service.wish_agents(UpgradeRequest(texts[0], names, *texts[1:])))
 
     async def _unbound(self, request: Request) -> None:
         """A version concerns all workspaces. Raises RefusedError."""

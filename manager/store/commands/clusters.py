@@ -1,8 +1,8 @@
-"""Commands for clusters."""
+"""Writes clusters: registration, enrolment, what agents report of themselves."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -10,8 +10,96 @@ import sqlalchemy as sa
 from fleetctl.core.model.ids import ClusterId
 
 from ..connection import Writer
+from ..queries.clusters import CLUSTER_COLUMNS, ClusterRow
 from ..queries.targeting import in_parts
 from ..schema import clusters
+
+
+class NewCluster(msgspec.Struct, frozen=True):
+    """A cluster without an agent. `issued`: when its document was issued, "" for not yet."""
+
+    id: ClusterId
+    uid: str
+    workspace: str
+    name: str
+    created: str
+    labels: bytes
+    annotations: bytes = b"{}"
+    spec: bytes = b"{}"
+    issued: str = ""
+    generation: int = 1
+
+
+class Contact(msgspec.Struct, frozen=True):
+    """When and from where a cluster was heard last; `seen` in Unix seconds."""
+
+    cluster: ClusterId
+    seen: float
+    address: str
+
+
+_c = clusters.c
+# These statements run for very many clusters: they are built once.
+_SET_AGENT = (
+    sa.update(clusters)
+    .where(_c.id == sa.bindparam("cluster"))
+    .values(agent=sa.bindparam("new_agent"))
+)
+_SET_CONTACT = (
+    sa.update(clusters)
+    .where(_c.id == sa.bindparam("cluster"))
+    .values(seen=sa.bindparam("new_seen"), address=sa.bindparam("new_address"))
+)
+
+
+def insert_cluster(writer: Writer, cluster: NewCluster) -> None:
+    writer.execute(sa.insert(clusters), msgspec.structs.asdict(cluster))
+
+
+def register_again(writer: Writer, cluster: ClusterId, *, labels: bytes, issued: str) -> None:
+    """Set the labels of a cluster that gets a new registration; it does not leave any more."""
+    values = {"labels": labels, "leaving": False, "issued": issued}
+    writer.execute(sa.update(clusters).where(_c.id == cluster).values(**values))
+
+
+def bind_key(
+    writer: Writer, cluster: ClusterId, key: bytes, *, now: str, agent: bytes
+) -> ClusterRow:
+    """Give the cluster the key of its agent. Returns the changed row."""
+    values = {"public_key": key, "enrolled": now, "issued": now, "agent": agent}
+    update = sa.update(clusters).where(_c.id == cluster).values(**values)
+    return ClusterRow(*writer.execute(update.returning(*CLUSTER_COLUMNS)).one())
+
+
+def revoke_key(writer: Writer, cluster: ClusterId) -> bool:
+    """Whether the cluster had a key."""
+    update = sa.update(clusters).where(_c.id == cluster, _c.public_key.is_not(None))
+    return writer.execute(update.values(public_key=None)).rowcount > 0
+
+
+def set_agent(writer: Writer, cluster: ClusterId, agent: bytes) -> None:
+    """Store the JSON that the agent reports of itself."""
+    writer.execute(_SET_AGENT, {"cluster": cluster, "new_agent": agent})
+
+
+def save_contacts(writer: Writer, contacts: Sequence[Contact]) -> None:
+    rows = [
+        {"cluster": contact.cluster, "new_seen": contact.seen, "new_address": contact.address}
+        for contact in contacts
+    ]
+    if rows:
+        writer.execute(_SET_CONTACT, rows)
+
+
+def start_leaving(writer: Writer, cluster: ClusterId, now: str) -> None:
+    """Have the agent told to remove everything."""
+    values = {"leaving": True, "issued": now}
+    writer.execute(sa.update(clusters).where(_c.id == cluster).values(**values))
+
+
+def delete_cluster(writer: Writer, cluster: ClusterId) -> None:
+    """The database removes its registrations with it."""
+    writer.execute(sa.delete(clusters).where(_c.id == cluster))
 
 
 def set_cluster_labels(
@@ -30,8 +118,9 @@ def set_cluster_labels(
     writer.execute(update, rows)
 
 
-def mark_documents_changed(writer: Writer, ids: Collection[ClusterId], now: str) -> None:
-    """Store that the documents of the clusters changed at `now` (RFC 3339)."""
+def mark_documents_changed(writer: Writer, ids: Collection[ClusterId], now: str) -> set[ClusterId]:
+    """Store that the documents of the clusters changed at `now` (RFC 3339). Returns the ids."""
     c = clusters.c
     for part in in_parts(sorted(ids)):
         writer.execute(sa.update(clusters).where(c.id.in_(part)).values(issued=now))
+    return set(ids)

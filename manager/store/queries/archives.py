@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from fleetctl.core.model.ids import Digest
+from fleetctl.core.model.ids import ClusterId, Digest
 
 from ..connection import Reader
-from ..schema import bundles, deployments, revisions
+from ..schema import agent_releases, bundles, deployments, revisions
 
 _EARLIER_ORIGINS = 5
 
@@ -50,3 +50,24 @@ def is_archive_referenced(reader: Reader, workspace: str | None, digest: Digest)
         if reader.execute(sa.select(table.c.archive).where(where).limit(1)).first() is not None:
             return True
     return False
+
+
+def current_archives(reader: Reader) -> set[Digest]:
+    """The archives of all bundles and deployments, and the files of all agent releases."""
+    query = sa.union(
+        sa.select(bundles.c.archive),
+        sa.select(deployments.c.archive),
+        sa.select(agent_releases.c.sha256),
+    )
+    return {Digest(digest) for digest in reader.execute(query).scalars()}
+
+
+def is_archive_of_cluster(reader: Reader, cluster: ClusterId, digest: Digest) -> bool:
+    """Whether the cluster should have the archive now."""
+    d = deployments.c
+    query = (
+        sa.select(d.bundle)
+        .where(d.cluster_id == cluster, d.archive == digest, d.generation > 0, ~d.removed)
+        .limit(1)
+    )
+    return reader.execute(query).first() is not None

@@ -1,4 +1,4 @@
-"""Queries about clusters."""
+"""Reads clusters."""
 
 from __future__ import annotations
 
@@ -11,8 +11,53 @@ import sqlalchemy as sa
 from fleetctl.core.model.ids import ClusterId, Workspace
 
 from ..connection import Reader
+from ..rows import columns_of, fetch_all, fetch_first
 from ..schema import clusters
 from .targeting import in_parts
+
+
+class ClusterRow(msgspec.Struct, frozen=True):
+    """A cluster. `seen` in Unix seconds, 0 for never; the other times are RFC 3339. JSON columns
+    hold bytes.
+    """
+
+    id: ClusterId
+    workspace: str
+    name: str
+    uid: str
+    generation: int
+    created: str
+    labels: bytes
+    annotations: bytes
+    spec: bytes
+    public_key: bytes | None
+    enrolled: str
+    seen: float
+    address: str
+    agent: bytes
+    issued: str
+    leaving: bool
+    windows: str
+
+
+class EnrolledRow(msgspec.Struct, frozen=True):
+    """What presence needs of a cluster whose agent has a key."""
+
+    id: ClusterId
+    public_key: bytes
+    seen: float
+    address: str
+    agent: bytes
+
+
+class ClusterAgentRow(msgspec.Struct, frozen=True):
+    """A cluster with what its agent reported of itself, as JSON."""
+
+    id: ClusterId
+    workspace: str
+    name: str
+    labels: bytes
+    agent: bytes
 
 
 class ClusterLabels(NamedTuple):
@@ -21,6 +66,64 @@ class ClusterLabels(NamedTuple):
     id: ClusterId
     name: str
     labels: dict[str, str]
+
+
+CLUSTER_COLUMNS = columns_of(ClusterRow, clusters)
+_CLUSTERS = sa.select(*CLUSTER_COLUMNS)
+# This query runs for every report of every agent: it is built once.
+_AGENT = sa.select(clusters.c.agent).where(clusters.c.id == sa.bindparam("cluster"))
+
+
+def find_cluster(reader: Reader, cluster: ClusterId) -> ClusterRow | None:
+    return fetch_first(reader, _CLUSTERS.where(clusters.c.id == cluster), ClusterRow)
+
+
+def find_cluster_by_name(reader: Reader, workspace: str, name: str) -> ClusterRow | None:
+    c = clusters.c
+    query = _CLUSTERS.where(c.workspace == workspace, c.name == name)
+    return fetch_first(reader, query, ClusterRow)
+
+
+def list_enrolled(reader: Reader) -> list[EnrolledRow]:
+    """The clusters of all workspaces whose agent has a key."""
+    columns = columns_of(EnrolledRow, clusters)
+    query = sa.select(*columns).where(clusters.c.public_key.is_not(None))
+    return fetch_all(reader, query, EnrolledRow)
+
+
+def list_issue_times(reader: Reader) -> list[tuple[ClusterId, str]]:
+    """(id, RFC 3339 time when its document was issued) of each enrolled cluster."""
+    c = clusters.c
+    rows = reader.execute(sa.select(c.id, c.issued).where(c.public_key.is_not(None)))
+    return [(ClusterId(row.id), row.issued) for row in rows]
+
+
+def agent_of(reader: Reader, cluster: ClusterId) -> bytes:
+    """The JSON that the agent reported of itself, `{}` for a cluster that does not exist."""
+    return reader.execute(_AGENT, {"cluster": cluster}).scalar() or b"{}"
+
+
+def is_leaving(reader: Reader, cluster: ClusterId) -> bool:
+    return bool(
+        reader.execute(sa.select(clusters.c.leaving).where(clusters.c.id == cluster)).scalar()
+    )
+
+
+def existing_clusters(reader: Reader, ids: Collection[ClusterId]) -> set[ClusterId]:
+    """Those of the ids that name a cluster."""
+    query = sa.select(clusters.c.id)
+    return {
+        ClusterId(cluster)
+        for part in in_parts(sorted(ids))
+        for cluster in reader.execute(query.where(clusters.c.id.in_(part))).scalars()
+    }
+
+
+def list_cluster_agents(reader: Reader, workspace: str) -> list[ClusterAgentRow]:
+    """The clusters of the workspace, by name."""
+    c = clusters.c
+    query = sa.select(*columns_of(ClusterAgentRow, clusters)).where(c.workspace == workspace)
+    return fetch_all(reader, query.order_by(c.name), ClusterAgentRow)
 
 
 def cluster_labels(reader: Reader, workspace: Workspace) -> list[ClusterLabels]:

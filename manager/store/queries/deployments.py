@@ -4,13 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
 import sqlalchemy as sa
 
-from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
+from fleetctl.core.model.ids import BundleName, ClusterId, CommitId, Digest, Generation, Workspace
 
 from ..connection import Reader
+from ..rows import fetch_all
 from ..schema import deployments, options
 from .targeting import in_parts
+
+
+class DesiredRow(msgspec.Struct, frozen=True):
+    """What a cluster should have of one bundle. `told`: Unix seconds when it was decided; `shown`
+    and `options` hold JSON.
+    """
+
+    bundle: BundleName
+    generation: Generation
+    archive: Digest
+    size: int
+    options_digest: Digest
+    commit: CommitId
+    repo: str
+    shown: bytes
+    keep_resources: bool
+    removed: bool
+    correction: int
+    told: int
+    options: bytes
 
 
 def count_deployments_of_repo(reader: Reader, workspace: Workspace, repo: str) -> int:
@@ -51,3 +73,16 @@ def repo_of_deployments(reader: Reader, workspace: Workspace, bundle: BundleName
     d = deployments.c
     query = sa.select(d.repo).where(d.workspace == workspace, d.bundle == bundle).limit(1)
     return reader.execute(query).scalar() or ""
+
+
+def desired_rows(reader: Reader, cluster: ClusterId) -> list[DesiredRow]:
+    """Return what the cluster should have, tombstones included, by bundle."""
+    d = deployments.c
+    names = DesiredRow.__struct_fields__[:-1]
+    query = (
+        sa.select(*(d[name] for name in names), options.c.json)
+        .join(options, d.options_key == options.c.key)
+        .where(d.cluster_id == cluster, d.generation > 0)
+        .order_by(d.bundle)
+    )
+    return fetch_all(reader, query, DesiredRow)

@@ -394,7 +394,7 @@ class GoingBack(RuleBasedStateMachine):
             state=state,
             ready=good,
         )
-        status_reports.take_reports(connection, self.ids[name], [report], at=rfc3339(self.now))
+        status_reports.store_reports(connection, self.ids[name], [report], at=rfc3339(self.now))
 
     def done(self, ask: RollbackRequest) -> Any:
         with self.engine.begin() as connection:

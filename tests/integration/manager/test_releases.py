@@ -20,7 +20,7 @@ from fleetctl.core.model import wire
 from fleetctl.core.model.agent_release import AgentRelease
 from fleetctl.core.model.errors import Conflict, NotFound, UsageError
 from fleetctl.core.model.ids import ClusterId, Digest
-from manager.agents.agent_releases import Asked
+from manager.agents.agent_upgrades import UpgradeRequest
 from manager.security.signing import Signer
 from manager.service import Service, Settings, _used_archives
 from manager.store.archives import GRACE_SECONDS
@@ -97,7 +97,7 @@ def test_a_wish_stands_in_the_document_and_lets_fetch_its_file_alone(tmp_path: P
         ids.extend([await cluster(service, "paris"), await cluster(service, "rome")])
         await service.add_release(one, data)
         before = (await service.desired(ids[1])).etag
-        told = await service.wish_agents(Asked(W, ["paris"], version="2.0"))
+        told = await service.wish_agents(UpgradeRequest(W, ["paris"], version="2.0"))
         assert (told["wanted"], told["queued"]) == (["paris"], [])
         wish = await wished(service, ids[0])
         assert wish == wire.AgentWish(number=told["number"], release=one)
@@ -113,7 +113,7 @@ def test_a_wish_stands_in_the_document_and_lets_fetch_its_file_alone(tmp_path: P
         assert (await wished(service, ids[0])) is not None
         with pytest.raises(Conflict, match="1 cluster wants"):
             await service.delete_release("2.0")
-        await service.wish_agents(Asked(W, ["paris"]))
+        await service.wish_agents(UpgradeRequest(W, ["paris"]))
         assert await wished(service, ids[0]) is None
         with pytest.raises(NotFound):
             await service.archive_path(ids[0], Digest(one.sha256))
@@ -163,21 +163,21 @@ def test_each_cluster_gets_the_file_for_what_it_runs_on(tmp_path: Path) -> None:
         with pytest.raises(
             UsageError, match=r"cluster rome runs on cpython-3\.12 aarch64-linux-gnu"
         ):
-            await service.wish_agents(Asked(W, selector="tier=edge", version="2.0"))
+            await service.wish_agents(UpgradeRequest(W, selector="tier=edge", version="2.0"))
         assert await wished(service, paris) is None
         # there is only one that it can be
-        await service.wish_agents(Asked(W, ["silent"], version="2.0"))
+        await service.wish_agents(UpgradeRequest(W, ["silent"], version="2.0"))
         assert await wished(service, silent) is not None
         await service.add_release(*release("2.0", THERE))
-        await service.wish_agents(Asked(W, selector="tier=edge", version="2.0"))
+        await service.wish_agents(UpgradeRequest(W, selector="tier=edge", version="2.0"))
         wishes = [await wished(service, i) for i in (paris, rome)]
         assert [w.release.platform for w in wishes if w] == [HERE[1], THERE[1]]
         with pytest.raises(UsageError, match="has not told yet"):
-            await service.wish_agents(Asked(W, ["silent"], version="2.0"))
+            await service.wish_agents(UpgradeRequest(W, ["silent"], version="2.0"))
         with pytest.raises(NotFound, match=r"no agent version 9\.9"):
-            await service.wish_agents(Asked(W, ["paris"], version="9.9"))
+            await service.wish_agents(UpgradeRequest(W, ["paris"], version="9.9"))
         with pytest.raises(NotFound, match="Cluster nobody"):
-            await service.wish_agents(Asked(W, ["paris", "nobody"], version="2.0"))
+            await service.wish_agents(UpgradeRequest(W, ["paris", "nobody"], version="2.0"))
 
     run(tmp_path, work)
 
@@ -191,7 +191,7 @@ def test_only_one_that_came_back_makes_room_for_the_next(tmp_path: Path) -> None
         ids = [await cluster(service, f"c{n}") for n in range(5)]
         await service.add_release(*release("2.0"))
         told = await service.wish_agents(
-            Asked(W, [f"c{n}" for n in range(5)], version="2.0", most="50%")
+            UpgradeRequest(W, [f"c{n}" for n in range(5)], version="2.0", most="50%")
         )
         assert (told["most"], told["wanted"], told["queued"]) == (
             2,
@@ -224,7 +224,7 @@ def test_only_one_that_came_back_makes_room_for_the_next(tmp_path: Path) -> None
         assert found["status"]["agent"]["upgrade"]["message"] == "it did not check in"
         await report(2, "done")
         assert await now() == "done failed done wanted queued"
-        await service.wish_agents(Asked(W, ["c1"]))
+        await service.wish_agents(UpgradeRequest(W, ["c1"]))
         assert await now() == "done  done wanted wanted"
 
     run(tmp_path, work)
@@ -238,7 +238,7 @@ def test_how_many_at_once_is_a_number_or_a_percentage(tmp_path: Path, most: str)
         await cluster(service, "paris")
         await service.add_release(*release("2.0"))
         with pytest.raises(UsageError, match="percentage"):
-            await service.wish_agents(Asked(W, ["paris"], version="2.0", most=most))
+            await service.wish_agents(UpgradeRequest(W, ["paris"], version="2.0", most=most))
 
     run(tmp_path, work)
 
