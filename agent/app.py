@@ -12,15 +12,18 @@ from fleetctl.core.model.errors import FleetError
 
 from .config import AgentConfig, read_config
 from .host import failpoints
+from .host.log import INTERNAL_ERROR, traceback_text
 from .state.directory import refuse_unsafe
 from .upgrade import launcher, release_keys
 from .version import version
 
-INTERRUPTED = 130
+BUG, INTERRUPTED = 70, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit status: that of the error's class, or 0 when the agent was told to stop."""
+    """Returns the exit status: that of the error's class, 70 for a defect of the agent, or 0 when
+    it was told to stop.
+    """
     try:
         config = read_config(sys.argv[1:] if argv is None else argv)
         failpoints.arm(config.environment.failpoints, config.environment.failpoints_log)
@@ -38,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+    except Exception as error:
+        print(f"{traceback_text(error)}\nerror: {INTERNAL_ERROR}.", file=sys.stderr)
+        return BUG
 
 
 def _run_command(config: AgentConfig) -> int:

@@ -15,6 +15,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from fleetctl.core.timing.backoff import Backoff
 from fleetctl.core.model.errors import UsageError
 
 from .command_line import DEFAULT_SERVICE_ACCOUNT_NAMESPACE, build_parser
@@ -48,7 +49,7 @@ class Environment:
     values_seconds: the longest time until a changed ConfigMap or Secret of `valuesFrom` reaches
     its release.
     trial_seconds: the longest time until a new version of this agent has checked in.
-    upgrade_retry_seconds: first and longest pause before an upgrade is tried again.
+    upgrade_retry: the waits before an upgrade is tried again.
     failpoints, failpoints_log: see agent/host/failpoints.py.
     base_program: JSON of the program that was installed, "" in the first process of a start.
     """
@@ -69,7 +70,7 @@ class Environment:
     longest_pause_seconds: float = 60.0
     values_seconds: float = 300.0
     trial_seconds: float = 300.0
-    upgrade_retry_seconds: tuple[float, float] = (15.0, 3600.0)
+    upgrade_retry: Backoff = Backoff(15.0, 3600.0, jitter=0.5)
     failpoints: str = ""
     failpoints_log: str = ""
     base_program: str = ""
@@ -180,7 +181,7 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
         longest_pause_seconds=max(1.0, number("FLEET_AGENT_LONGEST_PAUSE_SECONDS", float, 60.0)),
         values_seconds=number("FLEET_AGENT_VALUES_SECONDS", float, 300.0),
         trial_seconds=number("FLEET_AGENT_TRIAL_SECONDS", float, 300.0),
-        upgrade_retry_seconds=(retry, retry) if retry >= 0 else (15.0, 3600.0),
+        upgrade_retry=Backoff(retry, retry, jitter=0.5) if retry >= 0 else Environment.upgrade_retry,
         failpoints=variables.get("FLEETCTL_FAILPOINTS", ""),
         failpoints_log=variables.get("FLEETCTL_FAILPOINTS_SEEN", ""),
         base_program=variables.get(BASE_PROGRAM, ""),

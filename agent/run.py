@@ -261,5 +261,5 @@ def _running_version(config: AgentConfig) -> RunningVersion:
         launcher.base(environment.base_program),
         is_on_trial=environment.is_on_trial,
         is_in_pod=environment.is_in_pod,
-        retry_seconds=environment.upgrade_retry_seconds,
+        retry=environment.upgrade_retry,
     )

@@ -23,10 +23,10 @@ from fleetctl.core.model import wire
 from fleetctl.core.model.errors import RefusedError, TryLater
 from fleetctl.core.model.ids import Digest
 
-from ..host.backoff import MOST_SECONDS
 from ..host.failpoints import failpoint
 from ..state.files import put_in_place
 from . import tls
+from .backoff import MAX_SECONDS
 from .http import httpx
 from .identity import Identity, verified
 from .responses import Answer, away, in_the_way, next_poll, problem
@@ -57,7 +57,7 @@ class Uplink:
         *,
         proxy: str = "",
         seconds: float = _SECONDS,
-        longest_pause: float = MOST_SECONDS,
+        longest_pause: float = MAX_SECONDS,
     ) -> None:
         self._identity, self._key, self._clock, self._seconds = identity, key, clock, seconds
         self.url, self.cluster_id = identity.url, identity.cluster_id

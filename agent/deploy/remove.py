@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fleetctl.core.timing.backoff import Backoff
 from fleetctl.core.model.errors import Forbidden, HelmFailed, NotFound, ObjectsRemain
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.wire import Desired, Tombstone
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 # how long the first look at what should be gone may take, and each later one
 PATIENCE = (10.0, 2.0)
-_PAUSES = (0.05, 2.0)
+_LOOK_AGAIN = Backoff(0.05, 2.0)
 _UNINSTALLED = "uninstalled"
 # helm.sh/helm/v4 `pkg/release/util/kind_sorter.go`, UninstallOrder: what is not named goes first.
 _ORDER = (  # noqa: SIM905 - as a list it would be a page
@@ -360,7 +361,7 @@ async def _wait_until_gone(
     holds it.
     """
     remaining = [live for live in live_objects if not live.keep]
-    end, pause = time.monotonic() + patience, _PAUSES[0]
+    end, looks = time.monotonic() + patience, 0
     while True:
         uids = {live.uid for live in remaining}
         remaining = [
@@ -373,8 +374,8 @@ async def _wait_until_gone(
         await delete(kube, remaining)
         if time.monotonic() >= end:
             raise await _remaining_error(kube, remaining)
-        await asyncio.sleep(pause)
-        pause = min(_PAUSES[1], pause * 2)
+        looks += 1
+        await asyncio.sleep(_LOOK_AGAIN.seconds(looks))
 
 
 def remaining_error(remaining: list[LiveObject]) -> ObjectsRemain:
@@ -426,7 +427,7 @@ async def _leave_namespace(
     )
     if not await namespaces.leave(context.kube, entry, other_bundles, context.rights.kube):
         return
-    end, pause = time.monotonic() + patience, _PAUSES[0]
+    end, looks = time.monotonic() + patience, 0
     while (
         namespace_object := await namespaces.get(context.rights.kube, entry.namespace)
     ) is not None:
@@ -438,5 +439,5 @@ async def _leave_namespace(
                 subject=f"namespace {entry.namespace}",
                 next_step=step,
             )
-        await asyncio.sleep(pause)
-        pause = min(_PAUSES[1], pause * 2)
+        looks += 1
+        await asyncio.sleep(_LOOK_AGAIN.seconds(looks))

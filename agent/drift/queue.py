@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from fleetctl.core.timing.backoff import Backoff
 from fleetctl.core.model.ids import BundleName
 
 from ..kube.ratelimit import Bucket, Buckets
@@ -18,7 +19,7 @@ from ..state.last_applied import ObjectKey
 GROUP_SECONDS = 0.1
 _OBJECT_RATE = (0.25, 5.0)  # looks a second at one object, and at once
 _TOTAL_RATE = (10.0, 60.0)  # calls a second that looks may cost, and at once
-_RETRY_SECONDS = (5.0, 120.0)
+_RETRY = Backoff(5.0, 120.0)
 _MOST_BUNDLES, _MOST_PLACES = 16, 200
 
 
@@ -43,7 +44,8 @@ class ObservationQueue:
         self._bundles: set[BundleName] = set()
         self._places: dict[ObjectKey, float] = {}
         self._extras: dict[BundleName, float] = {}
-        self._retries: dict[BundleName, tuple[float, float]] = {}
+        # when to look again, and how many looks in a row found it not ready
+        self._retries: dict[BundleName, tuple[float, int]] = {}
 
     def add_object(self, place: ObjectKey) -> bool:
         """At most so often as one object may be looked at. Whether that is news."""
@@ -66,9 +68,8 @@ class ObservationQueue:
         if ready:
             self._retries.pop(bundle, None)
         else:
-            low, high = _RETRY_SECONDS
-            _, pause = self._retries.get(bundle, (0.0, low / 2))
-            self._retries[bundle] = (self._clock() + min(high, pause * 2), min(high, pause * 2))
+            _, looks = self._retries.get(bundle, (0.0, 0))
+            self._retries[bundle] = (self._clock() + _RETRY.seconds(looks + 1), looks + 1)
 
     def drop(self, bundle: BundleName) -> None:
         self._bundles.discard(bundle)
@@ -96,7 +97,8 @@ class ObservationQueue:
         extras = {bundle for bundle, at in self._extras.items() if at <= now} - bundles
         self._bundles -= bundles
         for bundle in bundles & late:
-            self._retries[bundle] = (now + self._retries[bundle][1], self._retries[bundle][1])
+            looks = self._retries[bundle][1]
+            self._retries[bundle] = (now + _RETRY.seconds(looks), looks)
         for _, place in due:
             del self._places[place]
         for bundle in extras | bundles:

@@ -11,7 +11,6 @@ watched is polled.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -19,6 +18,8 @@ from urllib.parse import quote
 
 import msgspec
 
+from fleetctl import jitter
+from fleetctl.core.timing.backoff import Backoff
 from fleetctl.core.model.errors import (
     ClusterUnreachable,
     Forbidden,
@@ -38,7 +39,7 @@ NET_SECONDS = 600.0
 _WATCH_SECONDS = (300, 600)
 _REFUSED_SECONDS = 600.0
 _SHORT_SECONDS = 5.0  # a watch that ends sooner has failed, whatever it says
-_PAUSES = (1.0, 30.0)
+_RETRY = Backoff(2.0, 30.0, jitter=1.0)
 _SELECTOR = quote(f"{MANAGED_LABEL}={MANAGED_BY}")
 _ONE_OBJECT = {"accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"}
 _OBJECT_LIST = {"accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
@@ -179,7 +180,7 @@ class Watches:
                 namespace=scope.namespace or "all",
                 why=why.summary,
             )
-        self._refused_until[scope] = time.monotonic() + _REFUSED_SECONDS * random.uniform(0.9, 1.1)  # noqa: S311 - spread
+        self._refused_until[scope] = time.monotonic() + _REFUSED_SECONDS * jitter.between(0.9, 1.1)
         self._tasks.pop(scope, None)
         self.set_targets(self._object_counts)
         self._handler.on_refusal()
@@ -218,16 +219,7 @@ class _Watch:
             except (ToolFailed, msgspec.DecodeError):
                 pass  # the look says what is wrong with the cluster
             self._failures = 0 if is_healthy else self._failures + 1
-            await asyncio.sleep(pause + self._jitter())
-
-    def _jitter(self) -> float:
-        """Full jitter over a pause that doubles with each failure in a row."""
-        low, high = _PAUSES
-        return (
-            random.uniform(0, min(high, low * 2.0 ** min(self._failures, 8)))  # noqa: S311
-            if self._failures
-            else 0.0
-        )
+            await asyncio.sleep(pause + _RETRY.seconds(self._failures, jitter.fraction()))
 
     async def _list_and_follow(self) -> None:
         scope = self._scope
@@ -237,7 +229,7 @@ class _Watch:
             self._listed_at = started_at
             self._handler.on_contact("")
             self._handler.on_list(scope, objects)
-        seconds = random.randint(*_WATCH_SECONDS)  # noqa: S311 - spread
+        seconds = round(jitter.between(*_WATCH_SECONDS))
         where = await self._kube.collection(scope.api_version, scope.kind, scope.namespace)
         query = f"labelSelector={_SELECTOR}&timeoutSeconds={seconds}"
         await follow(

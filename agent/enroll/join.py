@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from fleetctl import jitter
 from fleetctl.core.formats.url_path import below, in_namespace
 from fleetctl.core.model.errors import (
     ClusterUnreachable,
@@ -33,7 +33,7 @@ from fleetctl.core.model.errors import (
 from ..controlplane import identity
 from ..controlplane.identity import Identity
 from ..host import log
-from ..host.backoff import pause_seconds
+from ..controlplane.backoff import pause_seconds
 from ..kube.client import Kube
 from ..state.files import write_whole
 from .request import enrol
@@ -147,7 +147,8 @@ async def join(joining: Joining, told: Callable[[str], None]) -> tuple[Identity,
         except (TryLater, ClusterUnreachable) as why:
             failures += 1
             log.trouble("enrolment", why.summary)
-            await _pause(pause_seconds(failures, random.random(), why), why.summary, told)  # noqa: S311 - spread
+            pause = pause_seconds(failures, jitter.fraction(), why)
+            await _pause(pause, why.summary, told)
         except ToolFailed as why:
             if "modified" not in why.summary and "already exists" not in why.summary:
                 raise

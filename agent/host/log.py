@@ -1,15 +1,16 @@
-"""Lines on stderr that read as a story: when, which bundle or part, what happened, and why.
+"""The agent's log on stderr: when, which bundle or part, what happened, and why.
 
-Rule: one line for one thing, whoever wrote the words in it: no control characters, no passwords, at
-most 2,000 characters; a trouble that stays is said at growing intervals (see repeats). Under
-journald a line begins with its level and has no time, which journald adds itself; `--log json`
-gives the same as one object a line.
+Rule: one event is one line, whatever text it contains: no control characters, no passwords, at most
+2,000 characters. A warning that repeats is written at growing intervals (agent/host/log_dedup.py).
+Only a bug has more lines, its traceback. Under journald a line begins with its level and has no
+time, which journald adds itself; `--log json` writes the same as one object a line.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+import traceback
 from collections.abc import Mapping
 
 import msgspec
@@ -18,7 +19,9 @@ from fleetctl.core.formats.redact import redacted
 
 from .log_dedup import Repeats
 
-_MOST = 2000
+INTERNAL_ERROR = "internal error; please report the traceback above"
+_MAX_LENGTH = 2000
+_MAX_FRAMES = 30
 _LEVELS = {"info": 6, "warning": 4, "error": 3}
 _repeats = Repeats()
 _style = "text"
@@ -31,7 +34,7 @@ def set_up(style: str) -> None:
 
 
 def event(what: str, *, bundle: str = "", **more: object) -> None:
-    """Something happened, to a bundle or to the agent: `event("deployed", bundle="web",
+    """Log what happened to a bundle or to the agent: `event("deployed", bundle="web",
     generation=3)`. Empty values are left out.
     """
     subject = f"bundle {bundle}" if bundle else ""
@@ -39,96 +42,100 @@ def event(what: str, *, bundle: str = "", **more: object) -> None:
 
 
 def trouble(subject: str, why: str) -> None:
-    """Something is wrong with `subject`; the same again is left out until it is worth a line."""
-    added = _repeats.admit(subject, why, time.monotonic())
-    if added is not None:
-        _write("warning", subject, why + added, {})
+    """Log a problem of `subject`. A repetition is left out until it is worth a line."""
+    count = _repeats.admit(subject, why, time.monotonic())
+    if count is not None:
+        _write("warning", subject, why + count, {})
 
 
-def became(bundle: str, generation: int, state: str, why: str) -> None:
-    """A bundle's state is another one; one that comes and goes is said at growing intervals."""
-    added = _repeats.admit(f"{bundle} at {generation}", state, time.monotonic(), "info")
-    if added is not None:
-        _write(
-            "info",
-            f"bundle {bundle}",
-            f"is {state}" + (f": {why}" if why else "") + added,
-            {"bundle": bundle, "state": state},
-        )
+def state_change(bundle: str, generation: int, state: str, why: str) -> None:
+    """Log the new state of a bundle; a state that comes and goes is logged at growing intervals."""
+    count = _repeats.admit(f"bundle {bundle} at {generation}", state, time.monotonic(), "info")
+    if count is not None:
+        what = f"is {state}" + (f": {why}" if why else "") + count
+        _write("info", f"bundle {bundle}", what, {"bundle": bundle, "state": state})
 
 
 def over(subject: str) -> None:
-    """The subject is in order; said when its trouble was."""
-    ended = _repeats.over(subject, time.monotonic())
-    if ended is not None:
-        _write("info", subject, f"in order again {ended}", {})
+    """Log that `subject` is in order again, when a problem of it was logged."""
+    duration = _repeats.over(subject, time.monotonic())
+    if duration is not None:
+        _write("info", subject, f"in order again {duration}", {})
 
 
 def bug(where: str, error: BaseException) -> None:
-    """Something of ours broke: where it did, in one line, for whoever mends it."""
-    trouble(
-        where, f"an error of the agent's own: {type(error).__name__}: {error} at {_place(error)}"
-    )
+    """Log a defect of the agent with its traceback. A repetition is left out as of any problem."""
+    cause = f"{type(error).__name__}: {error}"
+    count = _repeats.admit(where, cause, time.monotonic(), "error")
+    if count is None:
+        return
+    text = traceback_text(error)
+    if _style == "json":
+        _write("error", where, INTERNAL_ERROR + count, {"traceback": text})
+        return
+    level = f"<{_LEVELS['error']}>" if _style == "journal" else ""
+    _print("".join(f"{level}{row}\n" for row in text.splitlines()))
+    _write("error", where, f"{INTERNAL_ERROR}: {cause}{count}", {})
+
+
+def traceback_text(error: BaseException) -> str:
+    """The traceback as Python prints it, without passwords and control characters."""
+    text = "".join(traceback.format_exception(error, limit=_MAX_FRAMES))
+    return "\n".join(_clean(row) for row in text.rstrip().splitlines())
 
 
 def gather() -> None:
-    """Say what was counted only; call it every few seconds."""
+    """Log what was only counted; call it every few seconds."""
     for level, subjects, text in _repeats.gathered(time.monotonic()):
         _write(level, subjects, text, {})
 
 
 def line(
-    style: str, level: str, said: tuple[str, str], more: Mapping[str, object], now: float
+    style: str, level: str, words: tuple[str, str], more: Mapping[str, object], now: float
 ) -> str:
-    """One line without its end. `said`: subject, "" for none, and what happened. `now`: Unix
-    seconds.
+    """Format one line without its end. `words`: subject, "" for none, and what happened. `now`:
+    Unix seconds.
     """
-    subject, what = (_clean(part) for part in said)
+    subject, what = (_clean(part) for part in words)
     fields = {key: value for key, value in more.items() if value is not None and value != ""}
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
     if style == "json":
-        told = {
-            key: _clean(value) if isinstance(value, str) else value for key, value in fields.items()
-        }
-        head = {"time": stamp, "level": level, "event": what} | (
-            {"subject": subject} if subject else {}
-        )
-        return msgspec.json.encode(
-            head | {k: v for k, v in told.items() if k not in head}, enc_hook=str
-        ).decode()
-    shown = ", ".join(
+        head = {"time": stamp, "level": level, "event": what}
+        if subject:
+            head["subject"] = subject
+        rest = {key: _clean_value(key, value) for key, value in fields.items() if key not in head}
+        return msgspec.json.encode(head | rest, enc_hook=str).decode()
+    details = ", ".join(
         f"{key.replace('_', ' ')} {_clean(str(value))}"
         for key, value in fields.items()
         if key not in {"bundle", "state"}
     )
-    text = (
-        (f"{level}: " if level != "info" else "")
-        + (f"{subject}: " if subject else "")
-        + what
-        + (f" ({shown})" if shown else "")
-    )
-    return f"<{_LEVELS[level]}>{text[:_MOST]}" if style == "journal" else f"{stamp} {text[:_MOST]}"
+    text = "" if level == "info" else f"{level}: "
+    text += f"{subject}: {what}" if subject else what
+    text += f" ({details})" if details else ""
+    if style == "journal":
+        return f"<{_LEVELS[level]}>{text[:_MAX_LENGTH]}"
+    return f"{stamp} {text[:_MAX_LENGTH]}"
 
 
 def _write(level: str, subject: str, what: str, more: Mapping[str, object]) -> None:
+    _print(line(_style, level, (subject, what), more, time.time()) + "\n")
+
+
+def _print(text: str) -> None:
     try:
-        sys.stderr.write(line(_style, level, (subject, what), more, time.time()) + "\n")
+        sys.stderr.write(text)
         sys.stderr.flush()
     except OSError:
-        return  # nobody reads any more, or the disk that it goes to is full: no reason to stop
+        return  # nobody reads stderr, or its disk is full: the agent continues
+
+
+def _clean_value(key: str, value: object) -> object:
+    if key == "traceback" or not isinstance(value, str):
+        return value
+    return _clean(value)
 
 
 def _clean(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in redacted(text[: 2 * _MOST]))[:_MOST]
-
-
-def _place(error: BaseException) -> str:
-    """File and line of the innermost frame."""
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    return (
-        f"{last.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{last.tb_lineno}"
-        if last
-        else "an unknown place"
-    )
+    short = redacted(text[: 2 * _MAX_LENGTH])
+    return "".join(c if c.isprintable() else " " for c in short)[:_MAX_LENGTH]

@@ -5,7 +5,6 @@ drift, release records).
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from fleetctl import jitter
 from fleetctl.core.formats.url_path import below, url_path
 from fleetctl.core.model.errors import (
     ClusterUnreachable,
@@ -144,7 +144,7 @@ class Kube:
                 return await self.read(method, path, body, headers)
             except Throttled as why:
                 await asyncio.sleep(
-                    max(least, min(_MOST_BUSY_SECONDS, why.after)) * random.uniform(1.0, 1.5)  # noqa: S311
+                    max(least, min(_MOST_BUSY_SECONDS, why.after)) * jitter.between(1.0, 1.5)
                 )
         return await self.read(method, path, body, headers)
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import random
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 
+from fleetctl import jitter
 from fleetctl.core.formats.redact import redacted
 from fleetctl.core.model.errors import FleetError, HelmAlive, LeaseTaken, ObjectsRemain
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.wire import Desired, DesiredBundle
 
 from ..deploy import install, remove
-from ..host.log import event, over, trouble
+from ..host.log import bug, event, over, trouble
 from ..release import immutable
 from ..release.recovery import places_of, recover
 from ..state import attempts
@@ -23,7 +23,7 @@ from ..state.conditions import of_disk
 from ..state.journal import is_applied
 from .decide import (
     HOLD_SECONDS,
-    RETRY_SECONDS,
+    RETRY,
     Action,
     Hold,
     Install,
@@ -32,7 +32,6 @@ from .decide import (
     Wait,
     World,
     decide,
-    retry_seconds,
 )
 from .deployment_report import EXPENSIVE, REMOVING, Failure
 from .report import Teller
@@ -178,7 +177,7 @@ class Worker:
             await self._at.lease.take()
         except LeaseTaken as why:
             self._at.say(why.code, why.summary)
-            asyncio.get_running_loop().call_later(random.uniform(5, 10), self._at.work.set)  # noqa: S311 - spread
+            asyncio.get_running_loop().call_later(jitter.between(5, 10), self._at.work.set)
             return False
         except FleetError:
             return True
@@ -282,7 +281,9 @@ class Worker:
             self._at.disk_works()
             self._at.failures.pop(name, None)
             over(f"bundle {name}")
-        except Exception as why:  # also an error of our own: it stops this bundle, and is told
+        except Exception as why:  # also a defect of the agent: it stops only this bundle
+            if not isinstance(why, FleetError | OSError):
+                bug(f"bundle {name}", why)
             if self._is_done(document, action):
                 # What failed came after the journal's word that it is done: nothing would ever try
                 # it again, and nothing has to.
@@ -363,8 +364,8 @@ class Worker:
         count = self._at.failures[name] = self._at.failures.get(name, 0) + 1
         power = count + (_EXPENSIVE_POWER if code in EXPENSIVE else 0)
         wait = min(
-            MOST_RETRY_SECONDS.get(code, RETRY_SECONDS[1]),
-            retry_seconds(power, random.random()),  # noqa: S311
+            MOST_RETRY_SECONDS.get(code, RETRY.cap),
+            RETRY.seconds(power, jitter.fraction()),
         )
         self._at.retry_at[name] = self._clock() + wait
         trouble(f"bundle {name}", f"{summary}; again in {wait:.0f} s")
@@ -399,4 +400,4 @@ def told(why: Exception) -> tuple[str, str]:
         return "disk", f"the state directory cannot be written: {why.strerror}"
     if isinstance(why, OSError):
         return "system", f"the system refuses: {why.strerror or why}"
-    return "bug", f"an error of the agent's own: {type(why).__name__}: {why}"
+    return "bug", f"internal error of the agent: {type(why).__name__}: {why}"

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from fleetctl.core.timing.backoff import Backoff
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.status import State
@@ -25,7 +26,7 @@ from ..state.journal import Entry, Order, is_applied
 _OF_WHAT_RUNS = frozenset({State.READY, State.NOT_READY, State.MODIFIED})
 _SAYS_WHY = frozenset({State.ERR_APPLIED, State.NOT_READY, State.MODIFIED})
 
-RETRY_SECONDS = (5.0, 600.0)
+RETRY = Backoff(5.0, 600.0, jitter=0.5)
 # a removal waits at most so long for bundles that may take over what it would delete
 HOLD_SECONDS = 600.0
 
@@ -195,14 +196,6 @@ def _is_news(bundle: DesiredBundle, world: World, wanted: Desired) -> bool:
         not is_applied(world.entries.get(bundle.name), (wanted.epoch, bundle.generation))
         and world.tried.get(bundle.name, -1) < bundle.generation
     )
-
-
-def retry_seconds(failures: int, spread: float) -> float:
-    """Wait after the n-th failure in a row; `spread` between 0 and 1 is full jitter over the upper
-    half.
-    """
-    low, high = RETRY_SECONDS
-    return float(min(high, low * 2.0 ** min(20, max(0, failures - 1))) * (0.5 + spread / 2))
 
 
 def is_behind(wanted: Desired, generation: int, floor: Order | None) -> bool:

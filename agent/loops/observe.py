@@ -8,9 +8,10 @@ rights. When nothing happens nothing is asked but what keeps the watches alive.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 
+from fleetctl import jitter
+from fleetctl.core.timing.backoff import Backoff
 from fleetctl.core.model.errors import (
     ClusterUnreachable,
     FleetError,
@@ -44,7 +45,7 @@ _POLL_SECONDS = 15.0  # what cannot be watched
 _GROUP_SECONDS = 0.05
 # between two looks while much is being done: each costs a list call for each kind
 _BUSY_SECONDS = 0.4
-_FAILED_SECONDS = (1.0, 30.0)
+_RETRY, _LEAST_PAUSE_SECONDS = Backoff(2.0, 30.0, jitter=1.0), 0.2
 
 
 class Watcher:
@@ -70,10 +71,10 @@ class Watcher:
             while True:
                 now = time.monotonic()
                 if now >= net:
-                    net = now + _NET_SECONDS * random.uniform(0.9, 1.0)  # noqa: S311 - spread
+                    net = now + _NET_SECONDS * jitter.between(0.9, 1.0)
                     self._agenda.add_bundles(self._at.context.journal.entries)
                 if now >= poll:
-                    poll = now + _POLL_SECONDS * random.uniform(0.9, 1.1)  # noqa: S311 - spread
+                    poll = now + _POLL_SECONDS * jitter.between(0.9, 1.1)
                     self._poll()
                 await self._woken(min(net, poll if self.watches.unwatched_scopes else net) - now)
                 if self._at.observer is not None:
@@ -146,14 +147,13 @@ class Watcher:
         else:
             trouble("cluster", f"what runs cannot be looked at: {why.summary}")
         self._failures += 1
-        low, high = _FAILED_SECONDS
-        jitter = random.uniform(0.2, min(high, low * 2.0 ** min(self._failures, 8)))  # noqa: S311 - spread
-        self._agenda.pause(max(jitter, why.after if isinstance(why, Throttled) else 0.0))
+        pause = max(_LEAST_PAUSE_SECONDS, _RETRY.seconds(self._failures, jitter.fraction()))
+        self._agenda.pause(max(pause, why.after if isinstance(why, Throttled) else 0.0))
         self._agenda.add_bundles(todo.bundles)
         for place in todo.places:
             self._agenda.add_object(place)
         for name in todo.extras:
-            self._agenda.add_suspect(name, jitter)
+            self._agenda.add_suspect(name, pause)
 
     def _away(self, why: str) -> None:
         """Nothing of what was reported is taken back: running releases continue, but nobody
@@ -326,7 +326,7 @@ class Watcher:
         again every few minutes.
         """
         while True:
-            await asyncio.sleep(self._values_seconds * random.uniform(0.8, 1.0))  # noqa: S311 - spread
+            await asyncio.sleep(self._values_seconds * jitter.between(0.8, 1.0))
             for bundle in () if self._at.twin else self._at.bundles():
                 entry = self._at.context.journal.entries.get(bundle.name)
                 if (

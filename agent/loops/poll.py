@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 
+from fleetctl import jitter
+from fleetctl.core.timing.backoff import Backoff
 from fleetctl.core.model.errors import (
     DuplicateAgent,
     FleetError,
@@ -15,7 +16,7 @@ from fleetctl.core.model.errors import (
 from fleetctl.core.model.wire import MAX_WAIT_SECONDS, Desired, Envelope
 
 from ..controlplane.desired_state import behind
-from ..host.backoff import pause_seconds, stopped_seconds
+from ..controlplane.backoff import pause_seconds, stopped_seconds
 from ..host.log import event, over, trouble
 from ..state.conditions import of_disk
 from . import clock_skew
@@ -27,7 +28,7 @@ _LEAST_WAIT_SECONDS = 30
 _TURN_SECONDS = 300.0  # far more than a turn takes beside its waiting: who is later is stuck
 _MOST_NAMED = 8
 LEAST_SECONDS = 1.0  # from the begin of one poll to the next, whatever the manager or a proxy says
-_MOST_REPEAT_SECONDS = 60.0
+_REPEAT = Backoff(2.0, 60.0, jitter=0.5)
 
 
 class Poller:
@@ -93,18 +94,18 @@ class Poller:
             return self._after_failure(why)
         self._failures = 0
         if found is not None and self._repeats:
-            return repeat_seconds(self._repeats, random.random())  # noqa: S311 - spread
+            return repeat_seconds(self._repeats, jitter.fraction())
         if (wait and (found is not None or loop.time() - began > 1)) or (
             first and uplink.next_poll <= _LONG_POLL_SECONDS
         ):
             return 0.0
-        return uplink.next_poll * random.uniform(0.85, 1.0)  # noqa: S311 - spread
+        return uplink.next_poll * jitter.between(0.85, 1.0)
 
     def _after_failure(self, why: FleetError | OSError) -> float:
         self._failures += 1
-        uplink, spread = self._at.context.uplink, random.random()  # noqa: S311 - no secret
+        uplink, fraction = self._at.context.uplink, jitter.fraction()
         longest = uplink.longest_pause
-        pause = pause_seconds(self._failures, spread, why, uplink.next_poll, longest)
+        pause = pause_seconds(self._failures, fraction, why, uplink.next_poll, longest)
         if isinstance(why, OSError):
             # What is not durable is not obeyed: a restart would go back behind it.
             self._at.say(*of_disk(why))
@@ -114,7 +115,7 @@ class Poller:
             self._at.stop(why.code, why.summary)
             trouble("manager", why.summary)
             if isinstance(why, NotEnrolled):
-                return max(pause, stopped_seconds(self._failures, spread, longest))
+                return max(pause, stopped_seconds(self._failures, fraction, longest))
             return max(pause, longest)
         if isinstance(why, ManagerBehind):
             self._at.say(why.code, why.summary)
@@ -165,13 +166,11 @@ class Poller:
         return True
 
 
-def repeat_seconds(repeats: int, spread: float) -> float:
+def repeat_seconds(repeats: int, fraction: float) -> float:
     """Wait after the n-th answer in a row that repeats a document instead of saying 304: a proxy
     may weaken ETags.
     """
-    return max(
-        LEAST_SECONDS, min(_MOST_REPEAT_SECONDS, 2.0 ** min(repeats, 20)) * (0.5 + spread / 2)
-    )
+    return max(LEAST_SECONDS, _REPEAT.seconds(repeats, fraction))
 
 
 def _changed(old: Desired | None, new: Desired) -> str:

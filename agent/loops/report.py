@@ -5,20 +5,20 @@ the manager has answered.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from typing import Any
 
 import msgspec
 
+from fleetctl import jitter
 from fleetctl.core.model.errors import DuplicateAgent, FleetError, NotEnrolled, SendAll, TryLater
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.status import Report, State, trim
 from fleetctl.core.model.wire import Desired, DesiredBundle, StatusRequest
 
-from ..host.backoff import pause_seconds
+from ..controlplane.backoff import pause_seconds
 from ..host.failpoints import failpoint
-from ..host.log import became, trouble
+from ..host.log import state_change, trouble
 from .deployment_report import MOST_PAGE_BYTES, Known, behind, farewell, pages_of, report_of
 from .state import Situation
 
@@ -95,7 +95,7 @@ class Teller:
         ):
             self._at.work.set()  # who waits for it may begin, or waits for another reason
         if is_news(old, report):
-            became(name, report.generation, report.state.value, report.message)
+            state_change(name, report.generation, report.state.value, report.message)
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._at.context.uplink.now()))
         self._at.reports[name] = trim(msgspec.structs.replace(report, at=at))
         self._unsaid.add(name)
@@ -151,9 +151,9 @@ class Teller:
                     self._page_bytes = max(_LEAST_PAGE_BYTES, self._page_bytes // 2)
                 self._at.tell.set()
                 uplink = self._at.context.uplink
-                spread = random.random()  # noqa: S311 - no secret
+                fraction = jitter.fraction()
                 interval, longest = uplink.next_poll, uplink.longest_pause
-                await asyncio.sleep(pause_seconds(failures, spread, why, interval, longest))
+                await asyncio.sleep(pause_seconds(failures, fraction, why, interval, longest))
 
     async def _send(self) -> None:
         """What was not told yet, or everything; forgotten only after the manager has it. Before the

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import shutil
 import sys
 import time
@@ -23,6 +22,8 @@ from pathlib import Path
 
 import msgspec
 
+from fleetctl import jitter
+from fleetctl.core.timing.backoff import Backoff
 from fleetctl.core.model.agent_release import AgentRelease
 from fleetctl.core.model.errors import BadFile, FleetError, UnavailableError
 from fleetctl.core.model.ids import Digest
@@ -47,7 +48,7 @@ LATER = UnavailableError.exit_status  # of `fleet-agent selftest`: the fault is 
 @dataclass(frozen=True)
 class RunningVersion:
     """The version that runs. `sha256`: of its file, "" for an installed package; `base`: the
-    installed program. `retry_seconds`: first and longest pause before an upgrade is tried again.
+    installed program. `retry`: the waits before an upgrade is tried again.
     """
 
     version: str
@@ -55,7 +56,7 @@ class RunningVersion:
     base: launcher.Base
     is_on_trial: bool
     is_in_pod: bool
-    retry_seconds: tuple[float, float]
+    retry: Backoff
 
 
 class Upgrader:
@@ -217,8 +218,7 @@ class Upgrader:
                 self._at.wish.set()
                 return
         self._tell(msgspec.structs.replace(told, message=summary[:400]))
-        low, high = self._running.retry_seconds
-        pause = min(high, low * 2.0 ** (count - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - spread
+        pause = self._running.retry.seconds(count, jitter.fraction())
         asyncio.get_running_loop().call_later(pause, self._at.wish.set)
 
     def _tell(self, upgrade: AgentUpgrade | None) -> None:

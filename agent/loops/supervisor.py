@@ -134,7 +134,7 @@ async def _first(*events: asyncio.Event) -> None:
 
 
 async def _for_ever(loop: Callable[[], Awaitable[None]]) -> None:
-    """An error of our own is written down, and the loop begins again."""
+    """Logs a defect of the agent, and starts the loop again."""
     while True:
         try:
             await loop()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fleetctl.core.timing.backoff import Backoff
 from fleetctl.core.formats.url_path import in_namespace, url_path
 from fleetctl.core.model.errors import (
     DeadlineError,
@@ -230,7 +231,7 @@ class Corrections:
     does a new generation. Times are seconds of one clock.
     """
 
-    PAUSE = (5.0, 600.0)
+    PAUSE = Backoff(5.0, 600.0)
     CALM = 60.0
 
     def __init__(self) -> None:
@@ -256,11 +257,10 @@ class Corrections:
             correction = self._corrections[bundle] = _RepeatedCorrection(generation)
         if now < correction.until:
             return False
-        low, high = self.PAUSE
         correction.count += 1
         correction.last, correction.until, correction.is_look_scheduled = (
             now,
-            now + min(high, low * 2.0 ** (correction.count - 1)),
+            now + self.PAUSE.seconds(correction.count),
             False,
         )
         return True

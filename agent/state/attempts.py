@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from fleetctl.core.timing.backoff import Backoff
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.wire import Desired, DesiredBundle
 
@@ -26,7 +27,7 @@ FOLDER = "attempts"
 REPORTED = 2
 CODE = "set-aside"
 _FIRST_SECONDS, _OFFLINE_SECONDS = 10.0, 60.0
-_LONGEST_SECONDS = 3600.0
+_RETRY = Backoff(_OFFLINE_SECONDS, 3600.0)
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,7 +148,7 @@ def wait_seconds(deaths: int, *, answered: bool) -> float:
     """
     if deaths < REPORTED:
         return _FIRST_SECONDS if answered else _OFFLINE_SECONDS
-    return min(_LONGEST_SECONDS, _OFFLINE_SECONDS * 2.0 ** min(deaths - REPORTED, 20))
+    return _RETRY.seconds(deaths - REPORTED + 1)
 
 
 def describe(deaths: int) -> str:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from ..config import NOTIFY_SOCKET, TRIAL, AgentConfig
 from ..host.failpoints import failpoint
-from ..host.log import event, trouble
+from ..host.log import INTERNAL_ERROR, event, trouble
 from ..host.systemd import Notifier
 from . import launcher, trial_state
 from .launcher import Base
@@ -150,11 +150,12 @@ def lines_of(said: bytes) -> list[str]:
 
 
 def reason(lines: Sequence[str]) -> str:
-    """The line that says why a program ended: an error of ours has its next step below it, a trace
-    of Python's its reason at the end.
+    """The line that says why a program ended: an error of the agent has its next step below it, a
+    traceback its reason at the end.
     """
-    ours = [line for line in lines if line.startswith("error: ")]
-    return (ours or list(lines) or [""])[-1]
+    causes = [line for line in lines if INTERNAL_ERROR not in line]
+    errors = [line for line in causes if line.startswith("error: ")]
+    return (errors or causes or [""])[-1]
 
 
 def _resident(pid: int) -> int:

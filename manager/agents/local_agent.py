@@ -8,19 +8,21 @@ import asyncio
 import contextlib
 import ctypes
 import os
-import random
 import signal
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fleetctl import jitter
+from fleetctl.core.timing.backoff import Backoff
 from fleetctl.core.model.ids import LOCAL_WORKSPACE
 
 from .. import log
 
 CLUSTER = "local"
 _PR_SET_PDEATHSIG = 1
+_RESTART, _HEALTHY_SECONDS = Backoff(1.0, 60.0, jitter=0.5), 120.0
 _STOP_SECONDS = 3.0
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -40,15 +42,15 @@ class LocalAgent:
         """Enrol when needed and run, for ever; a dead agent comes back after 1 to 60 s. Cancel to
         stop.
         """
-        wait = 1.0
+        failures = 0
         while True:
             loop = asyncio.get_running_loop()
             began = loop.time()
             if await self._enrolled():
                 code = await self._run("run", "--state-dir", str(self.state_dir), *self._kube())
                 log.warning("local agent ended", exit=code)
-            wait = 1.0 if loop.time() - began > 120 else min(wait * 2, 60.0)
-            await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - spread, not a secret
+            failures = 1 if loop.time() - began > _HEALTHY_SECONDS else failures + 1
+            await asyncio.sleep(_RESTART.seconds(failures, jitter.fraction()))
 
     async def _enrolled(self) -> bool:
         """Whether the agent has its identity. The mark is written after the agent has said that it

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import random
 import shutil
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
@@ -22,6 +21,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from fleetctl import jitter
+from fleetctl.core.timing.backoff import Backoff
 from fleetctl.core.charts.login_scope import describe_wide_pattern
 from fleetctl.core.documents.gitrepo import RESTRICTED, RepoSpec, repo_spec
 from fleetctl.core.formats.redact import redacted
@@ -54,8 +55,8 @@ _AT_ONCE = 8
 _PER_WORKSPACE = 4
 _RETRY_SECONDS = (2.0, 300.0)
 _LOOK_SECONDS = 330.0  # of one look: a fetch, a scan, and the wait for the store
-# After a scan that failed: the first and the longest wait before the same commit is scanned again.
-_RESCAN_SECONDS = (30.0, 3600.0)
+# After a scan that failed: the waits before the same commit is scanned again.
+_RESCAN = Backoff(30.0, 3600.0)
 
 
 class Settings(Protocol):
@@ -220,8 +221,7 @@ class Scanner:
             await self._failed(key, error)
         except Exception as another:
             log.bug("the error of a scan cannot be stored", another, repo="/".join(key))
-        low, high = _RESCAN_SECONDS
-        return min(high, low * 2.0 ** min(watch.failures - 1, 8))
+        return _RESCAN.seconds(watch.failures)
 
     async def _look_once(self, key: Key, watch: _Watch, *, again: bool) -> float:
         """Seconds until the next look."""
@@ -247,12 +247,11 @@ class Scanner:
             watch.failures += 1
             await self._failed(key, error, repo, changed=changed)
             low, high = _RETRY_SECONDS
-            return min(high, max(poll, low) * 2.0 ** min(watch.failures - 1, 8)) * random.uniform(  # noqa: S311
-                0.5, 1.0
-            )
+            retry = Backoff(max(poll, low), high, jitter=0.5)
+            return retry.seconds(watch.failures, jitter.fraction())
         watch.failures = watch.failures + 1 if done else 0
-        wait = min(300.0, poll * 2.0 ** min(watch.failures, 6)) if done else poll
-        return wait * random.uniform(1.0, 1.1)  # noqa: S311 - spread, as in Fleet
+        wait = Backoff(poll, _RETRY_SECONDS[1]).seconds(watch.failures + 1) if done else poll
+        return wait * jitter.between(1.0, 1.1)  # as in Fleet
 
     async def look(
         self, key: Key, ref: repository.Ref | None, document: dict[str, Any] | None
@@ -440,8 +439,7 @@ class Scanner:
             result = await self._scan(key, store, repo, commit)
         except FleetError as error:
             count = failed.count + 1 if failed else 1
-            low, high = _RESCAN_SECONDS
-            due = loop.time() + min(high, low * 2.0 ** min(count - 1, 8))
+            due = loop.time() + _RESCAN.seconds(count)
             watch.failed_scan = _FailedScan(commit, error, count, due)
             raise
         watch.failed_scan = None

@@ -8,7 +8,6 @@ load.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fleetctl import jitter
 from fleetctl.cli.display.columns import KINDS, plurals_of, state_of
 from fleetctl.cli.display.output import ages, counted, duration, say
 from fleetctl.cli.durations import seconds
@@ -219,7 +219,7 @@ def _until(session: Session, wish: _Wish, limit: float) -> int:
                 session.warn_if_empty()
             told = _tell(told, missing)
             revision = changes(session, revision, max(1, min(_LOOK_SECONDS, int(left))))
-            time.sleep(max(0.0, min(pace * random.uniform(0.5, 1.5), end - time.monotonic())))  # noqa: S311 - spread
+            time.sleep(max(0.0, min(pace * jitter.between(0.5, 1.5), end - time.monotonic())))
             pace = min(_PACES[1], pace * 1.5)
         except UnavailableError as error:
             if not missing:

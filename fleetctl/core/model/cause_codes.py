@@ -94,8 +94,8 @@ BUNDLE = (
     ),
     Code(
         "bug",
-        "an error of the agent's own",
-        "it is tried again with growing pauses; please report the line of the log",
+        "internal error of the agent",
+        "it is tried again with growing pauses; please report the traceback in the log",
     ),
     Code(
         "changed",

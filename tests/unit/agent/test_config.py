@@ -28,7 +28,7 @@ def test_variables_replace_the_defaults() -> None:
     )
     assert environment.helm_seconds == 6
     assert environment.work_memory_bytes == 110 * 1024 * 1024
-    assert environment.upgrade_retry_seconds == (0.2, 0.2)
+    assert environment.upgrade_retry.cap == 0.2
     assert environment.longest_pause_seconds == 1
     assert environment.is_on_trial
     assert environment.kubeconfig == Path("/a")

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from agent.controlplane.responses import Answer, next_poll, problem
-from agent.host.backoff import pause_seconds, stopped_seconds
+from agent.controlplane.backoff import pause_seconds, stopped_seconds
 from fleetctl.core.model import wire
 from fleetctl.core.model.errors import (
     DuplicateAgent,

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from agent.host import log
 from agent.host.log import line
 from agent.host.log_dedup import CROWD, Repeats, span
 
@@ -153,3 +154,62 @@ class TestLine:
     def test_a_line_has_an_end(self) -> None:
         """Whatever a tool printed."""
         assert len(line("text", "info", ("", "x" * 100_000), {"why": "y" * 100_000}, 0)) < 2100
+
+
+class TestBug:
+    """A defect of the agent is logged with a traceback that can be pasted into a report."""
+
+    @pytest.fixture(autouse=True)
+    def _new_log(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(log, "_repeats", Repeats())
+        monkeypatch.setattr(log, "_style", "text")
+
+    @staticmethod
+    def broken(text: str) -> RuntimeError:
+        def fail() -> None:
+            raise RuntimeError(text)
+
+        with pytest.raises(RuntimeError) as error:
+            fail()
+        return error.value
+
+    def test_the_traceback_comes_before_the_line_that_asks_for_it(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        log.bug("Poller.poll", self.broken("no such thing"))
+        first, *_, last = capsys.readouterr().err.splitlines()
+        assert first == "Traceback (most recent call last):"
+        assert last.endswith(
+            "error: Poller.poll: internal error; please report the traceback above:"
+            " RuntimeError: no such thing"
+        )
+
+    def test_a_repetition_is_not_written_again(self, capsys: pytest.CaptureFixture[str]) -> None:
+        log.bug("Poller.poll", self.broken("no such thing"))
+        capsys.readouterr()
+        log.bug("Poller.poll", self.broken("no such thing"))
+        assert capsys.readouterr().err == ""
+
+    def test_passwords_and_control_characters_are_cut(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        log.bug("poll", self.broken("https://user:secret-word@host/\x1b[2J"))
+        text = capsys.readouterr().err
+        assert "secret-word" not in text
+        assert "\x1b" not in text
+
+    def test_in_json_it_is_one_object(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(log, "_style", "json")
+        log.bug("poll", self.broken("no such thing"))
+        entry = json.loads(capsys.readouterr().err)
+        assert entry["level"] == "error"
+        assert entry["traceback"].startswith("Traceback (most recent call last):\n")
+
+    def test_under_journald_every_line_has_the_level(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(log, "_style", "journal")
+        log.bug("poll", self.broken("no such thing"))
+        assert all(row.startswith("<3>") for row in capsys.readouterr().err.splitlines())

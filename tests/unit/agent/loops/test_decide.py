@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import structs
 
 from agent.loops.decide import (
+    RETRY,
     HOLD_SECONDS,
     Hold,
     Install,
@@ -15,7 +16,6 @@ from agent.loops.decide import (
     Wait,
     World,
     decide,
-    retry_seconds,
 )
 from agent.state.journal import Entry
 from fleetctl.core.model.ids import (
@@ -355,5 +355,5 @@ def test_cycles_are_named() -> None:
 
 def test_waits_grow_to_ten_minutes() -> None:
     """Between half of the wait and all of it."""
-    assert [retry_seconds(n, 1) for n in (1, 2, 3, 30)] == [5, 10, 20, 600]
-    assert retry_seconds(1, 0) == 2.5
+    assert [RETRY.seconds(n, 1) for n in (1, 2, 3, 30)] == [5, 10, 20, 600]
+    assert RETRY.seconds(1, 0) == 2.5
