@@ -15,8 +15,8 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from fleetctl.core.timing.backoff import Backoff
 from fleetctl.core.model.errors import UsageError
+from fleetctl.core.timing.backoff import Backoff
 
 from .command_line import DEFAULT_SERVICE_ACCOUNT_NAMESPACE, build_parser
 
@@ -25,6 +25,7 @@ BASE_PROGRAM, TRIAL = "FLEET_AGENT_BASE", "FLEET_AGENT_TRIAL"
 NOTIFY_SOCKET = "NOTIFY_SOCKET"
 _POD_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 _MIB = 1024 * 1024
+_UPGRADE_RETRY = Backoff(15.0, 3600.0, jitter=0.5)
 _Number = TypeVar("_Number", int, float)
 
 
@@ -70,7 +71,7 @@ class Environment:
     longest_pause_seconds: float = 60.0
     values_seconds: float = 300.0
     trial_seconds: float = 300.0
-    upgrade_retry: Backoff = Backoff(15.0, 3600.0, jitter=0.5)
+    upgrade_retry: Backoff = _UPGRADE_RETRY
     failpoints: str = ""
     failpoints_log: str = ""
     base_program: str = ""
@@ -181,7 +182,7 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
         longest_pause_seconds=max(1.0, number("FLEET_AGENT_LONGEST_PAUSE_SECONDS", float, 60.0)),
         values_seconds=number("FLEET_AGENT_VALUES_SECONDS", float, 300.0),
         trial_seconds=number("FLEET_AGENT_TRIAL_SECONDS", float, 300.0),
-        upgrade_retry=Backoff(retry, retry, jitter=0.5) if retry >= 0 else Environment.upgrade_retry,
+        upgrade_retry=Backoff(retry, retry, jitter=0.5) if retry >= 0 else _UPGRADE_RETRY,
         failpoints=variables.get("FLEETCTL_FAILPOINTS", ""),
         failpoints_log=variables.get("FLEETCTL_FAILPOINTS_SEEN", ""),
         base_program=variables.get(BASE_PROGRAM, ""),

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fleetctl.core.timing.backoff import Backoff
 from fleetctl.core.model.errors import Forbidden, HelmFailed, NotFound, ObjectsRemain
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.wire import Desired, Tombstone
+from fleetctl.core.timing.backoff import Backoff
 from fleetctl.tools.crds import documents
 from fleetctl.tools.helm import Release
 from fleetctl.tools.helm_errors import is_refused_by_form

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from fleetctl.core.timing.backoff import Backoff
 from fleetctl.core.model.ids import BundleName
+from fleetctl.core.timing.backoff import Backoff
 
 from ..kube.ratelimit import Bucket, Buckets
 from ..state.last_applied import ObjectKey

@@ -19,7 +19,6 @@ from urllib.parse import quote
 import msgspec
 
 from fleetctl import jitter
-from fleetctl.core.timing.backoff import Backoff
 from fleetctl.core.model.errors import (
     ClusterUnreachable,
     Forbidden,
@@ -28,6 +27,7 @@ from fleetctl.core.model.errors import (
     Throttled,
     ToolFailed,
 )
+from fleetctl.core.timing.backoff import Backoff
 
 from ..host.log import event
 from ..kube.client import Kube

@@ -31,9 +31,9 @@ from fleetctl.core.model.errors import (
 )
 
 from ..controlplane import identity
+from ..controlplane.backoff import pause_seconds
 from ..controlplane.identity import Identity
 from ..host import log
-from ..controlplane.backoff import pause_seconds
 from ..kube.client import Kube
 from ..state.files import write_whole
 from .request import enrol

@@ -12,13 +12,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fleetctl.core.timing.backoff import Backoff
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.status import State
 from fleetctl.core.model.wire import Desired, DesiredBundle, Tombstone
 from fleetctl.core.rendering.render import release_of
 from fleetctl.core.targeting.dependencies import cycle, is_meant
+from fleetctl.core.timing.backoff import Backoff
 
 from ..state.journal import Entry, Order, is_applied
 

@@ -11,7 +11,6 @@ import asyncio
 import time
 
 from fleetctl import jitter
-from fleetctl.core.timing.backoff import Backoff
 from fleetctl.core.model.errors import (
     ClusterUnreachable,
     FleetError,
@@ -23,6 +22,7 @@ from fleetctl.core.model.errors import (
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.status import ResourceStatus
 from fleetctl.core.model.wire import Desired
+from fleetctl.core.timing.backoff import Backoff
 
 from ..deploy import install, values_from
 from ..drift.ignore_rules import NONE, Rules, rules_of

@@ -6,7 +6,6 @@ import asyncio
 import time
 
 from fleetctl import jitter
-from fleetctl.core.timing.backoff import Backoff
 from fleetctl.core.model.errors import (
     DuplicateAgent,
     FleetError,
@@ -14,9 +13,10 @@ from fleetctl.core.model.errors import (
     NotEnrolled,
 )
 from fleetctl.core.model.wire import MAX_WAIT_SECONDS, Desired, Envelope
+from fleetctl.core.timing.backoff import Backoff
 
-from ..controlplane.desired_state import behind
 from ..controlplane.backoff import pause_seconds, stopped_seconds
+from ..controlplane.desired_state import behind
 from ..host.log import event, over, trouble
 from ..state.conditions import of_disk
 from . import clock_skew

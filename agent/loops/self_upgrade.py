@@ -23,11 +23,11 @@ from pathlib import Path
 import msgspec
 
 from fleetctl import jitter
-from fleetctl.core.timing.backoff import Backoff
 from fleetctl.core.model.agent_release import AgentRelease
 from fleetctl.core.model.errors import BadFile, FleetError, UnavailableError
 from fleetctl.core.model.ids import Digest
 from fleetctl.core.model.wire import AgentUpgrade, AgentWish
+from fleetctl.core.timing.backoff import Backoff
 from fleetctl.tools import process
 
 from ..config import BASE_PROGRAM, NOTIFY_SOCKET, TRIAL, child_environment

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fleetctl.core.timing.backoff import Backoff
 from fleetctl.core.formats.url_path import in_namespace, url_path
 from fleetctl.core.model.errors import (
     DeadlineError,
@@ -28,6 +27,7 @@ from fleetctl.core.model.errors import (
 from fleetctl.core.model.ids import BundleName, Generation
 from fleetctl.core.model.status import ResourceStatus
 from fleetctl.core.model.wire import DesiredBundle
+from fleetctl.core.timing.backoff import Backoff
 from fleetctl.tools import helm_errors
 from fleetctl.tools.helm import Release, Revision
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import msgspec
 
-from fleetctl.core.timing.backoff import Backoff
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.wire import Desired, DesiredBundle
+from fleetctl.core.timing.backoff import Backoff
 
 from ..host.log import event, trouble
 from . import files

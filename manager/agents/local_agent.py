@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleetctl import jitter
-from fleetctl.core.timing.backoff import Backoff
 from fleetctl.core.model.ids import LOCAL_WORKSPACE
+from fleetctl.core.timing.backoff import Backoff
 
 from .. import log
 

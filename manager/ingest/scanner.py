@@ -22,7 +22,6 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from fleetctl import jitter
-from fleetctl.core.timing.backoff import Backoff
 from fleetctl.core.charts.login_scope import describe_wide_pattern
 from fleetctl.core.documents.gitrepo import RESTRICTED, RepoSpec, repo_spec
 from fleetctl.core.formats.redact import redacted
@@ -36,6 +35,7 @@ from fleetctl.core.model.errors import (
 )
 from fleetctl.core.model.ids import ClusterId, CommitId
 from fleetctl.core.model.problems import Problem
+from fleetctl.core.timing.backoff import Backoff
 from fleetctl.sources.egress import EgressPolicy
 from fleetctl.sources.git import repository
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from agent.controlplane.responses import Answer, next_poll, problem
 from agent.controlplane.backoff import pause_seconds, stopped_seconds
+from agent.controlplane.responses import Answer, next_poll, problem
 from fleetctl.core.model import wire
 from fleetctl.core.model.errors import (
     DuplicateAgent,

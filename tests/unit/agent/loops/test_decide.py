@@ -7,8 +7,8 @@ from typing import Any
 from msgspec import structs
 
 from agent.loops.decide import (
-    RETRY,
     HOLD_SECONDS,
+    RETRY,
     Hold,
     Install,
     Remove,
