@@ -49,13 +49,15 @@ from .store.archives import Archives
 from .store.commands.removals import store_removal_limits
 from .store.engine import Store
 from .store.queries import archives as archive_queries
+from .store.queries.objects import list_workspaces
 from .store.queries.revisions import revision_archives
 from .store.schema import meta, objects
-from .views import cluster_history as clusterhistory
-from .views import metadata, rollouts, workspaces
-from .views import objects as views
-from .views.explain import deployment
-from .views.fleet_status import overview
+from .views import rollouts
+from .views.cluster_history import list_history
+from .views.explain.deployment import Subject, explain_subject
+from .views.fleet_status import build_overview
+from .views.metadata import ListFilter
+from .views.objects import get_document, list_documents
 
 _FLUSH_SECONDS = 30.0
 _SWEEP_SECONDS = 3600.0
@@ -171,18 +173,24 @@ class Service:
         selector: str = "",
         cluster: str = "",
         repo: str = "",
+        bundle: str = "",
         states: Sequence[str] = (),
     ) -> list[dict[str, Any]]:
-        asked = metadata.Asked(
-            workspace=workspace, selector=selector, cluster=cluster, repo=repo, states=tuple(states)
+        filters = ListFilter(
+            workspace=workspace,
+            selector=selector,
+            cluster=cluster,
+            repo=repo,
+            bundle=bundle,
+            states=tuple(states),
         )
         now = self._clock()
-        return await self._store.read(lambda c: views.listing(c, self._live, kind, asked, now))
+        return await self._store.read(lambda c: list_documents(c, self._live, kind, filters, now))
 
     async def get_object(self, kind: str, workspace: str, name: str) -> dict[str, Any]:
         now = self._clock()
         return await self._store.read(
-            lambda c: views.one(c, self._live, kind, workspace, name, now)
+            lambda c: get_document(c, self._live, kind, workspace, name, now)
         )
 
     async def put_object(
@@ -212,18 +220,18 @@ class Service:
 
     async def status(self, workspace: str | None) -> dict[str, Any]:
         now = self._clock()
-        return await self._store.read(lambda c: overview(c, self._live, workspace, now))
+        return await self._store.read(lambda c: build_overview(c, self._live, workspace, now))
 
     async def list_workspaces(self) -> list[str]:
-        return await self._store.read(workspaces.names)
+        return await self._store.read(list_workspaces)
 
     async def why(self, workspace: str, *, cluster: str, bundle: str, name: str) -> dict[str, Any]:
         """Raises NotFound with the nearest name, UsageError when the name means two things."""
-        now, where = self._clock(), deployment.Where(workspace, cluster, bundle, name)
-        return await self._store.read(lambda c: deployment.document(c, self._live, now, where))
+        now, subject = self._clock(), Subject(workspace, cluster, bundle, name)
+        return await self._store.read(lambda c: explain_subject(c, self._live, now, subject))
 
     async def list_rollouts(self, workspace: str | None, bundle: str = "") -> list[dict[str, Any]]:
-        return await self._store.read(lambda c: rollouts.listing(c, workspace, bundle))
+        return await self._store.read(lambda c: rollouts.list_rollouts(c, workspace, bundle))
 
     async def command_rollout(
         self, workspace: str, bundle: str, verb: str, reason: str, who: str = ""
@@ -247,7 +255,7 @@ class Service:
         """What a cluster was told of its bundles, or of one, newest first."""
         offline = partial(self._live.is_offline, now=self._clock())
         return await self._store.read(
-            lambda c: clusterhistory.listing(c, Workspace(workspace), cluster, bundle, offline)
+            lambda c: list_history(c, Workspace(workspace), cluster, bundle, offline)
         )
 
     async def go_back(
@@ -359,7 +367,7 @@ class Service:
 
     async def metrics(self) -> dict[str, float]:
         now = self._clock()
-        found = await self._store.read(lambda c: overview(c, self._live, None, now))
+        found = await self._store.read(lambda c: build_overview(c, self._live, None, now))
         kinds = ("gitrepos", "bundles", "clusters", "deployments")
         return {
             f'fleet_{kind}{{state="{state}"}}': float(n)

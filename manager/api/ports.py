@@ -72,6 +72,7 @@ class Objects(Protocol):
         selector: str = "",
         cluster: str = "",
         repo: str = "",
+        bundle: str = "",
         states: Sequence[str] = (),
     ) -> Awaitable[list[dict[str, Any]]]: ...
     def get_object(self, kind: str, workspace: str, name: str) -> Awaitable[dict[str, Any]]: ...

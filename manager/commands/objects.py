@@ -31,8 +31,8 @@ from ..store.commands.pins import delete_pins_of_cluster
 from ..store.engine import Store
 from ..store.queries import Scope
 from ..store.schema import bundles, clusters, deployments, objects, registrations, repos
-from ..views import objects as views
 from ..views.not_found import not_found
+from ..views.objects import get_document
 from . import validation
 
 _json = msgspec.json.encode
@@ -101,7 +101,7 @@ class Objects:
                 raise _DryRun(
                     replace(
                         put,
-                        object=views.one(
+                        object=get_document(
                             connection, self._live, kind, workspace, name, self._clock()
                         ),
                         warnings=warnings,
@@ -126,7 +126,7 @@ class Objects:
         now = self._clock()
         try:
             return await self._store.read(
-                lambda connection: views.one(connection, self._live, kind, workspace, name, now)
+                lambda connection: get_document(connection, self._live, kind, workspace, name, now)
             )
         except NotFound:
             return {}

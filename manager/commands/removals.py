@@ -34,7 +34,7 @@ from ..store.queries.bundles import owners_of
 from ..store.queries.clusters import ClusterLabels, cluster_labels
 from ..store.queries.gitrepos import repos_blocked_by_name, scan_removals
 from ..store.queries.removals import held_cluster_ids
-from ..views.held_removals import of_scan, shown
+from ..views.held_removals import hold_document, scan_document
 
 _MAX_NAMES = 20
 _MAX_EFFECTS = 1000
@@ -87,7 +87,7 @@ class _LabelUpdate:
             "effects": [msgspec.to_builtins(effect) for effect in effects[:_MAX_EFFECTS]],
             "moreEffects": max(0, len(effects) - _MAX_EFFECTS),
             "holds": [
-                shown(hold)
+                hold_document(hold)
                 for hold in list_holds(reader, labels.workspace)
                 if hold.bundle in bundles and result.held
             ],
@@ -163,10 +163,10 @@ class RemovalCommands:
 def list_removals(reader: Reader, workspace: str | None) -> list[dict[str, Any]]:
     """Return all removals that wait for a person, those of scans first."""
     scans = [
-        of_scan(row.workspace, row.repo, row.scanned_at, row.removal)
+        scan_document(row.workspace, row.repo, row.scanned_at, row.removal)
         for row in scan_removals(reader, workspace)
     ]
-    return scans + [shown(hold) for hold in list_holds(reader, workspace, digests=True)]
+    return scans + [hold_document(hold) for hold in list_holds(reader, workspace, digests=True)]
 
 
 def decide_move(

@@ -65,7 +65,7 @@ def held_bundles(reader: Reader, repo: RepoSpec, taken: Taken, sifted: Sifted) -
     if not held:
         return ""
     if held["moves"]:
-        return held_removals.looks_moved(held)
+        return held_removals.describe_moves(held["moves"])
     if too_many(held["removals"], held["of"]):
         return f"{held['removals']} of {held['of']} bundles would be removed"
     return f"{len(held['clusters'])} clusters would lose their last bundle"

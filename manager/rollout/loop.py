@@ -25,7 +25,7 @@ from ..commands import rollouts as rolloutsaid
 from ..reconcile.reconcile import reconcile, supply
 from ..revisions import audit_log
 from ..store.engine import Store
-from ..views import rollouts as rolloutview
+from ..views.rollouts import list_rollouts
 from . import batches, engine
 from .engine import Advanced
 
@@ -187,7 +187,7 @@ class Rolling:
                 connection, (space, name), verb, who=who, reason=reason, at=rfc3339(now)
             )
             touched = self._advance(connection, workspace=space, bundle=name, now=now).touched
-            return touched, rolloutview.listing(connection, workspace, bundle)[0]
+            return touched, list_rollouts(connection, workspace, bundle)[0]
 
         touched, shown = await self._store.write(write)
         self._live.changed(touched)

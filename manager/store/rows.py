@@ -1,4 +1,6 @@
-"""Maps rows of a result to typed rows, whose fields have the names of the columns."""
+"""Maps rows of a result to typed rows. A field has the name of its column unless `renames` says
+otherwise.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,11 @@ from .connection import Reader
 Row = TypeVar("Row", bound=msgspec.Struct)
 
 
-def columns_of(row_type: type[msgspec.Struct], table: sa.Table) -> list[sa.Column[Any]]:
-    """The columns that `row_type` holds, in the order of its fields."""
-    return [table.c[name] for name in row_type.__struct_fields__]
+def columns_of(
+    row_type: type[msgspec.Struct], table: sa.Table, **renames: str
+) -> list[sa.Column[Any]]:
+    """The columns that `row_type` holds, in the order of its fields. `renames`: column by field."""
+    return [table.c[renames.get(name, name)] for name in row_type.__struct_fields__]
 
 
 def fetch_all(reader: Reader, query: sa.Select[Any], row_type: type[Row]) -> list[Row]:

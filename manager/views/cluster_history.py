@@ -1,18 +1,14 @@
-"""What a cluster was told of its bundles, by whom, and what came of it.
+"""Lists what a cluster was sent of its bundles, by whom, and the result.
 
-Rule: a result is what the agent said last before something else came, never a guess: who did not
-answer is `WaitApplied`, and of a cluster that is silent now nothing is called Ready. The history
-goes with the deployment: when the bundle or the cluster is removed, so is it.
+Rule: a result is what the agent reported last before something else was sent, never a guess:
+without an answer it is `WaitApplied`, and nothing on a silent cluster is called Ready. The history
+is removed with the deployment, when the bundle or the cluster is removed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
-
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from fleetctl.core.model.errors import NotFound
 from fleetctl.core.model.ids import ClusterId, Workspace
@@ -22,110 +18,111 @@ from fleetctl.core.model.summary import seen_state
 from ..clock import rfc3339
 from ..revisions import delivery_log
 from ..revisions.delivery_log import LoggedDelivery
-from ..store.queries import in_parts
-from ..store.schema import bundles, clusters, decisions, deployments
+from ..store.connection import Reader
+from ..store.queries.audit_log import BundleDecision, decisions_with_ids
+from ..store.queries.bundles import bundle_exists
+from ..store.queries.clusters import find_cluster_by_name
+from ..store.queries.deployments import DeploymentHistory, history_of_cluster
+from .metadata import Document
 
-Offline = Callable[[ClusterId], bool]
+IsOffline = Callable[[ClusterId], bool]
+_DECISION_FIELDS = ("number", "commit", "author", "subject", "cause", "who", "reason")
 
 
-def listing(
-    connection: Connection, workspace: Workspace, cluster: str, bundle: str, offline: Offline
-) -> list[dict[str, Any]]:
-    """Newest first; `bundle` "" is all of them. Raises NotFound."""
-    c, d = clusters.c, deployments.c
-    one = connection.execute(
-        sa.select(c.id, c.public_key).where(c.workspace == workspace, c.name == cluster)
-    ).one_or_none()
-    if one is None:
-        step = f"See `fleetctl cluster list -n {workspace}`."
-        shown = f"Cluster {workspace}/{cluster[:80]}"
+def list_history(
+    reader: Reader, workspace: Workspace, cluster: str, bundle: str, is_offline: IsOffline
+) -> list[Document]:
+    """Newest first; `bundle` "" selects all. Raises NotFound."""
+    row = find_cluster_by_name(reader, workspace, cluster)
+    if row is None:
         raise NotFound(
             f"Cluster {cluster[:80]} does not exist in workspace {workspace}",
-            subject=shown,
-            next_step=step,
+            subject=f"Cluster {workspace}/{cluster[:80]}",
+            next_step=f"See `fleetctl cluster list -n {workspace}`.",
         )
-    query = sa.select(deployments).where(d.cluster_id == one.id)
-    if bundle:
-        query = query.where(d.bundle == bundle)
-    rows = connection.execute(query).all()
-    if bundle and not rows:
-        _check_bundle(connection, workspace, bundle)
-    said = {row.bundle: _lines(row) for row in rows}
-    known = _decided(connection, workspace, said)
-    silent = offline(ClusterId(one.id))
-    found: list[dict[str, Any]] = []
-    for row in rows:
-        items = [_shown(line, known.get((row.bundle, line.decision))) for line in said[row.bundle]]
-        _say_options(said[row.bundle], items)
-        if items:
-            state = State(row.state) if row.generation > 0 else State.PENDING
-            now = seen_state(state, offline=silent, enrolled=one.public_key is not None)
-            items[0] |= {
-                "result": now.value,
+    histories = history_of_cluster(reader, row.id, bundle)
+    if bundle and not histories:
+        _check_bundle(reader, workspace, bundle)
+    lines = {history.bundle: _lines(history) for history in histories}
+    decisions = _read_decisions(reader, workspace, lines)
+    offline, enrolled = is_offline(ClusterId(row.id)), row.public_key is not None
+    items: list[Document] = []
+    for history in histories:
+        entries = _entries(history.bundle, lines[history.bundle], decisions)
+        if entries:
+            state = State(history.state) if history.generation > 0 else State.PENDING
+            entries[0] |= {
+                "result": seen_state(state, offline=offline, enrolled=enrolled).value,
                 "current": True,
-                "commit": items[0]["commit"] or row.commit,
+                "commit": entries[0]["commit"] or history.commit,
             }
-        found += [{"cluster": cluster, "bundle": row.bundle} | item for item in items]
-    return sorted(found, key=lambda item: (item["told"], item["generation"]), reverse=True)
+        items += [{"cluster": cluster, "bundle": history.bundle} | entry for entry in entries]
+    return sorted(items, key=lambda item: (item["told"], item["generation"]), reverse=True)
 
 
-def _check_bundle(connection: Connection, workspace: Workspace, bundle: str) -> None:
-    b = bundles.c
-    if (
-        connection.execute(
-            sa.select(b.name).where(b.workspace == workspace, b.name == bundle)
-        ).first()
-        is None
-    ):
-        step = "See `fleetctl get bundles`."
-        shown = f"bundle {bundle[:80]}"
+def _check_bundle(reader: Reader, workspace: Workspace, bundle: str) -> None:
+    """Raises NotFound."""
+    if not bundle_exists(reader, workspace, bundle):
         raise NotFound(
             f"bundle {bundle[:80]} does not exist in workspace {workspace}",
-            subject=shown,
-            next_step=step,
+            subject=f"bundle {bundle[:80]}",
+            next_step="See `fleetctl get bundles`.",
         )
 
 
-def _lines(row: Any) -> list[LoggedDelivery]:
-    """What it has, and what it had; nothing for one that was never told."""
-    message = row.message if row.reported >= row.generation else ""
-    now = (
-        [
-            LoggedDelivery(
-                row.decision, row.generation, row.told, row.state, row.since, row.well, message
-            )
-        ]
-        if row.generation > 0
-        else []
+def _lines(row: DeploymentHistory) -> list[LoggedDelivery]:
+    """What the cluster has, and what it had; nothing if it was never sent the bundle."""
+    earlier = delivery_log.parse_lines(row.past)
+    if row.generation <= 0:
+        return earlier
+    message = row.message if row.reported_generation >= row.generation else ""
+    current = LoggedDelivery(
+        row.decision,
+        row.generation,
+        row.sent_at,
+        row.state,
+        row.state_since,
+        row.ready_at,
+        message,
     )
-    return now + delivery_log.parse_lines(row.past)
+    return [current, *earlier]
 
 
-def _decided(
-    connection: Connection, workspace: Workspace, said: dict[str, list[LoggedDelivery]]
-) -> dict[tuple[str, int], Any]:
-    d, found = decisions.c, dict[tuple[str, int], Any]()
-    named = sorted({line.decision for lines in said.values() for line in lines})
-    for part in in_parts(named):
-        rows = connection.execute(
-            sa.select(decisions).where(d.workspace == workspace, d.id.in_(part))
-        )
-        found |= {(row.bundle, row.id): row for row in rows if row.bundle in said}
-    return found
+def _read_decisions(
+    reader: Reader, workspace: Workspace, lines: Mapping[str, Sequence[LoggedDelivery]]
+) -> dict[tuple[str, int], BundleDecision]:
+    """By bundle and id, the decisions that the lines name."""
+    ids = {line.decision for bundle_lines in lines.values() for line in bundle_lines}
+    rows = decisions_with_ids(reader, workspace, ids)
+    return {(row.bundle, row.id): row for row in rows if row.bundle in lines}
 
 
-def _shown(line: LoggedDelivery, decision: Any) -> dict[str, Any]:
-    names = ("number", "commit", "author", "subject", "cause", "who", "reason")
-    about = (
-        {name: getattr(decision, name) for name in names}
-        if decision
-        else dict.fromkeys(names, "") | {"number": 0}
-    )
+def _entries(
+    bundle: str,
+    lines: Sequence[LoggedDelivery],
+    decisions: Mapping[tuple[str, int], BundleDecision],
+) -> list[Document]:
+    """The items of one bundle.
+
+    Where a line has the decision of the line before it, only the cluster's own options were new:
+    its labels, or a Secret that is copied.
+    """
+    entries = [_entry(line, decisions.get((bundle, line.decision))) for line in lines]
+    for entry, (line, older) in zip(entries, pairwise(lines), strict=False):
+        if line.decision == older.decision > 0:
+            entry |= {"cause": "options", "who": "", "reason": ""}
+    return entries
+
+
+def _entry(line: LoggedDelivery, decision: BundleDecision | None) -> Document:
+    fields: Document = {name: getattr(decision, name, "") for name in _DECISION_FIELDS}
+    if decision is None:
+        fields["number"] = 0
     if line.decision == delivery_log.REMOVAL:
-        about["cause"] = "removal"
+        fields["cause"] = "removal"
     return {
         "generation": abs(line.generation),
-        **about,
+        **fields,
         "told": _time(line.told),
         "result": line.state,
         "since": _time(line.since),
@@ -133,15 +130,6 @@ def _shown(line: LoggedDelivery, decision: Any) -> dict[str, Any]:
         "message": line.message,
         "current": False,
     }
-
-
-def _say_options(lines: Sequence[LoggedDelivery], items: Sequence[dict[str, Any]]) -> None:
-    """The same decision twice in a row: what was new were the cluster's own options, its labels, or
-    a Secret that is copied.
-    """
-    for at, (line, older) in enumerate(pairwise(lines)):
-        if line.decision == older.decision > 0:
-            items[at] |= {"cause": "options", "who": "", "reason": ""}
 
 
 def _time(seconds: int) -> str:

@@ -1,164 +1,177 @@
-"""Clusters and their groups as objects."""
+"""Lists clusters and their groups as documents."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from fleetctl.core.model.cluster import matches
 from fleetctl.core.model.ids import ClusterId
-from fleetctl.core.model.reasons import message_of
+from fleetctl.core.model.reasons import Group, message_of
 from fleetctl.core.model.status import State
 from fleetctl.core.model.summary import summarize, together, worst_of
 
 from ..agents.agent_upgrades import upgrade_status
 from ..clock import rfc3339
-from ..store.queries import shown_labels
-from ..store.schema import clusters, objects
-from . import metadata, pins, reasons
-from .metadata import Asked, Document, condition
-from .states import Fleet
+from ..store.queries import clusters, shown_labels
+from ..store.queries.clusters import ClusterRow, SelectableCluster, selectable_clusters
+from ..store.queries.deployments import DeploymentScope
+from ..store.queries.objects import ObjectRow, list_objects
+from ..store.queries.removals import UnfinishedRemoval
+from . import pins
+from .metadata import Document, ListFilter, build_document, condition
+from .reasons import cluster_key, count_resources, group_reasons
+from .states import FleetView, StateCounts
 
-_load = msgspec.json.decode
+_MAX_UNREADY_NAMES = 10
 
 
-def clusters_of(whole: Fleet, asked: Asked) -> list[Document]:
-    connection = whole.connection
-    rows = metadata.rows(connection, clusters, asked)
-    counts = whole.of_clusters([row.id for row in rows] if asked.name else None)
-    place = reasons.Place(asked.workspace, cluster=rows[0].id if asked.name and rows else "")
-    why = reasons.grouped(whole.known, place, reasons.BY_CLUSTER)
-    wishes = upgrade_status(connection, asked.workspace, [row.id for row in rows])
-    found = []
+def list_clusters(fleet: FleetView, query: ListFilter) -> list[Document]:
+    rows = clusters.list_clusters(fleet.reader, query.workspace, query.name)
+    ids = [row.id for row in rows]
+    counts = fleet.count_states_by_cluster(ids if query.name else None)
+    scope = DeploymentScope(query.workspace, cluster_id=ids[0] if query.name and rows else "")
+    groups = group_reasons(fleet.reasons, scope, cluster_key)
+    upgrades = upgrade_status(fleet.reader, query.workspace, ids)
+    documents = []
     for row in rows:
-        states = counts.get(row.id, {})
-        labels = shown_labels(row.name, _load(row.labels))
-        status = _status(row, whole, states) | {"summary": summarize(states)}
-        status["agent"] |= wishes.get(row.id, {})
-        if asked.name:
-            status["resourceCounts"] = reasons.objects_of(connection, place)
+        status = _cluster_status(row, fleet, counts.get(row.id, {}))
+        status["agent"] |= upgrades.get(row.id, {})
+        if query.name:
+            status["resourceCounts"] = count_resources(fleet.reader, scope)
         if not status["display"]["message"]:
-            said = [t["message"] for t in status["agent"]["troubles"]] + [
-                message_of(why.get(row.id, []))
-            ]
-            said += [_removing(whole.going[row.id])] if row.id in whole.going else []
-            status["display"]["message"] = "; ".join(text for text in said if text)
-        head = metadata.head(row) | {"labels": labels}
-        found.append(metadata.of_row("Cluster", row, _load(row.spec), status, **head))
-    pins.on_clusters(
-        connection,
-        asked.workspace,
-        [(row.id, document) for row, document in zip(rows, found, strict=True)],
-    )
-    return found
+            removals = fleet.removals.get(row.id, [])
+            status["display"]["message"] = _message(status, groups.get(row.id, []), removals)
+        labels = shown_labels(row.name, msgspec.json.decode(row.labels))
+        spec = msgspec.json.decode(row.spec)
+        documents.append(build_document("Cluster", row, spec, status, labels))
+    pins.add_to_clusters(fleet.reader, query.workspace, list(zip(ids, documents, strict=True)))
+    return documents
 
 
-def _status(row: Any, whole: Fleet, states: dict[State, int]) -> Document:
-    presence = whole.live.clusters.get(ClusterId(row.id))
-    seen = whole.live.last_seen(row, whole.now)
-    agent = _load(row.agent)
-    state, message = whole.trouble_of(row) or (worst_of(states).value, "")
-    going = _removing(whole.going.get(row.id, []))
+def _message(
+    status: Document, groups: Sequence[Group], removals: Sequence[UnfinishedRemoval]
+) -> str:
+    """The agent's troubles, then what is not Ready, then removals that are not finished."""
+    texts = [trouble["message"] for trouble in status["agent"]["troubles"]]
+    texts += [message_of(groups), _describe_removals(removals)]
+    return "; ".join(filter(None, texts))
+
+
+def _cluster_status(row: ClusterRow, fleet: FleetView, states: StateCounts) -> Document:
+    state, message = fleet.cluster_trouble(row) or (worst_of(states).value, "")
+    removals = _describe_removals(fleet.removals.get(row.id, []))
     if row.leaving:
-        message = "leaving: its bundles are being removed" + (f"; {going}" if going else "")
-    removing = [condition("Removing", ok=True, message=going)] if going else []
+        message = "leaving: its bundles are being removed" + (f"; {removals}" if removals else "")
     ready = f"{states.get(State.READY, 0)}/{sum(states.values())}"
-    troubles = agent.get("troubles", [])
-    contact = whole.live.contact(ClusterId(row.id), whole.now)
-    told = {
+    agent = _agent_status(row, fleet)
+    conditions = [
+        condition("Ready", ok=state == "Ready", message=message),
+        *map(_trouble_condition, agent["troubles"]),
+    ]
+    if removals:
+        conditions.append(condition("Removing", ok=True, message=removals))
+    status = {
+        "display": {"readyBundles": ready, "state": state, "message": message},
+        "agent": agent,
+        "kubeVersion": msgspec.json.decode(row.agent).get("kube", ""),
+        "conditions": conditions,
+        "summary": summarize(states),
+    }
+    if row.windows:
+        verdict = fleet.reasons.calendars.of(row.workspace).verdict(row.windows)
+        status |= {"scheduled": True, "activeSchedule": verdict.open}
+    return status
+
+
+def _agent_status(row: ClusterRow, fleet: FleetView) -> Document:
+    presence = fleet.live.clusters.get(ClusterId(row.id))
+    seen = fleet.live.last_seen(row, fleet.now)
+    agent = msgspec.json.decode(row.agent)
+    return {
         "lastSeen": rfc3339(seen) if seen else "",
-        "contact": contact,
+        "contact": fleet.live.contact(ClusterId(row.id), fleet.now),
         "version": agent.get("version", ""),
         "enrolled": row.enrolled,
-    }
-    address = presence.address if presence else row.address
-    return {
-        "display": {"readyBundles": ready, "state": state, "message": message},
-        "agent": told
-        | {
-            "address": address,
-            "tools": agent.get("tools", {}),
-            "id": row.id,
-            "troubles": troubles,
-            "runtime": agent.get("runtime", ""),
-        },
-        "kubeVersion": agent.get("kube", ""),
-        "conditions": [
-            condition("Ready", ok=state == "Ready", message=message),
-            *map(_trouble, troubles),
-            *removing,
-        ],
-        **(
-            {
-                "scheduled": True,
-                "activeSchedule": whole.known.calendars.of(row.workspace).verdict(row.windows).open,
-            }
-            if row.windows
-            else {}
-        ),
+        "address": presence.address if presence else row.address,
+        "tools": agent.get("tools", {}),
+        "id": row.id,
+        "troubles": agent.get("troubles", []),
+        "runtime": agent.get("runtime", ""),
     }
 
 
-def _removing(rows: list[Any]) -> str:
-    """The first removal that is not done, and how many more."""
-    more = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
-    return f"removing {rows[0].bundle}: {rows[0].message}{more}" if rows else ""
+def _describe_removals(removals: Sequence[UnfinishedRemoval]) -> str:
+    """The first removal that is not finished, and how many more there are; "" for none."""
+    if not removals:
+        return ""
+    more = f" (and {len(removals) - 1} more)" if len(removals) > 1 else ""
+    return f"removing {removals[0].bundle}: {removals[0].message}{more}"
 
 
-def _trouble(said: dict[str, str]) -> dict[str, str]:
-    """What an agent says of itself as a condition: `disk-full` is DiskFull."""
-    found = condition(trouble_type(said["code"]), ok=True, message=said["message"])
-    return found | ({"lastTransitionTime": said["since"]} if said.get("since") else {})
+def _trouble_condition(trouble: dict[str, str]) -> dict[str, str]:
+    """A trouble that an agent reports, as a condition: `disk-full` is DiskFull."""
+    fields = condition(trouble_type(trouble["code"]), ok=True, message=trouble["message"])
+    if trouble.get("since"):
+        fields["lastTransitionTime"] = trouble["since"]
+    return fields
 
 
 def trouble_type(code: str) -> str:
+    """The type of the condition of a trouble's code."""
     return "".join(word.capitalize() for word in code.split("-"))
 
 
-def groups_of(whole: Fleet, asked: Asked) -> list[Document]:
-    connection = whole.connection
-    rows = metadata.rows(connection, objects, asked, objects.c.kind == "ClusterGroup")
-    everyone = _members(connection, asked.workspace) if rows else []
-    counts = whole.of_clusters() if rows else {}
-    found = []
+def list_groups(fleet: FleetView, query: ListFilter) -> list[Document]:
+    rows = list_objects(fleet.reader, "ClusterGroup", query.workspace, query.name)
+    if not rows:
+        return []
+    counts = fleet.count_states_by_cluster()
+    candidates = [
+        (cluster, shown_labels(cluster.name, msgspec.json.decode(cluster.labels)))
+        for cluster in selectable_clusters(fleet.reader, query.workspace)
+    ]
+    documents = []
     for row in rows:
-        spec = _load(row.spec)
-        mine = [
-            one
-            for one, labels in everyone
-            if one.workspace == row.workspace and matches(spec.get("selector"), labels)
-        ]
-        unready = [
-            one.name
-            for one in mine
-            if whole.trouble_of(one) or worst_of(counts.get(one.id, {})) is not State.READY
-        ]
-        states = together(counts.get(one.id, {}) for one in mine)
-        display = {
-            "readyClusters": f"{len(mine) - len(unready)}/{len(mine)}",
+        spec = msgspec.json.decode(row.spec)
+        members = _members(row, spec, candidates)
+        status = _group_status(fleet, members, counts)
+        documents.append(build_document("ClusterGroup", row, spec, status))
+    return documents
+
+
+def _members(
+    row: ObjectRow,
+    spec: dict[str, Any],
+    candidates: Sequence[tuple[SelectableCluster, dict[str, str]]],
+) -> list[SelectableCluster]:
+    return [
+        cluster
+        for cluster, labels in candidates
+        if cluster.workspace == row.workspace and matches(spec.get("selector"), labels)
+    ]
+
+
+def _group_status(
+    fleet: FleetView, members: Sequence[SelectableCluster], counts: Mapping[str, StateCounts]
+) -> Document:
+    unready = [
+        cluster.name
+        for cluster in members
+        if fleet.cluster_trouble(cluster) or worst_of(counts.get(cluster.id, {})) is not State.READY
+    ]
+    states = together(counts.get(cluster.id, {}) for cluster in members)
+    return {
+        "clusterCount": len(members),
+        "nonReadyClusterCount": len(unready),
+        "nonReadyClusters": unready[:_MAX_UNREADY_NAMES],
+        "display": {
+            "readyClusters": f"{len(members) - len(unready)}/{len(members)}",
             "readyBundles": f"{states.get(State.READY, 0)}/{sum(states.values())}",
             "state": "NotReady" if unready else "Ready",
-        }
-        status = {
-            "clusterCount": len(mine),
-            "nonReadyClusterCount": len(unready),
-            "nonReadyClusters": unready[:10],
-            "display": display,
-            "summary": summarize(states),
-            "conditions": [condition("Ready", ok=not unready)],
-        }
-        found.append(metadata.of_row("ClusterGroup", row, spec, status, **metadata.head(row)))
-    return found
-
-
-def _members(connection: Connection, workspace: str | None) -> list[tuple[Any, dict[str, str]]]:
-    """All clusters, with the labels that selectors see."""
-    c = clusters.c
-    query = sa.select(c.id, c.workspace, c.name, c.labels, c.enrolled, c.seen).order_by(
-        c.workspace, c.name
-    )
-    rows = connection.execute(query.where(c.workspace == workspace) if workspace else query)
-    return [(row, shown_labels(row.name, _load(row.labels))) for row in rows]
+        },
+        "summary": summarize(states),
+        "conditions": [condition("Ready", ok=not unready)],
+    }

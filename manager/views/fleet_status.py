@@ -1,19 +1,17 @@
-"""The fleet on one screen: counts, and what waits for somebody, worst first, each with the command
-that comes next.
+"""Builds the overview: the fleet on one screen. Counts, and what waits for a person, worst first,
+each with the next command.
 
 Rule: it stays one screen and cheap however many clusters there are. Clusters are counted by what is
-wrong with them and only one of a kind is named; what is wrong with a bundle is said once, on the
-bundle; what is well is never read.
+wrong with them and only one of a kind is named; what is wrong with a bundle is listed once, on the
+bundle; what is Ready is never read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from fleetctl.core.model.cause_codes import hint_of
 from fleetctl.core.model.ids import ClusterId
@@ -21,284 +19,237 @@ from fleetctl.core.model.status import State
 from fleetctl.core.model.summary import worst_of
 
 from ..agents.presence import Live
-from ..rollout import schedules
-from ..store.queries import in_parts
-from ..store.schema import clusters
-from . import held_removals, marks, pending_removals, pins, reasons, rollouts
+from ..store.connection import Reader
+from ..store.queries.clusters import (
+    cluster_presences,
+    clusters_with_reported_troubles,
+    count_clusters,
+    ids_with_troubles,
+)
+from ..store.queries.deployment_states import unready_by_cluster
+from . import held_removals, marks, pending_removals, pins, rollouts
 from .clusters import trouble_type
-from .metadata import Asked, Document, display_state
-from .objects import made
-from .states import Fleet, fleet
+from .metadata import Document, ListFilter, display_state
+from .objects import list_kind
+from .states import FleetView, StateCounts, fleet_view
 
-_MOST = 100
-_MOST_ROLLOUTS = 20
+_MAX_LINES = 100
+_MAX_ROLLOUTS = 20
 # States of a GitRepo that are its own, and not those of its bundles.
-_OF_GIT = frozenset({"Stalled", "Held", "GitUpdating"})
-# What is wrong with a cluster as a whole; all else is said of its bundles.
-_OF_CLUSTERS = ("ErrApplied", State.OFFLINE.value, "WaitCheckIn")
+_REPO_STATES = frozenset({"Stalled", "Held", "GitUpdating"})
+# What is wrong with a cluster as a whole; all else is listed with its bundles.
+_CLUSTER_STATES = ("ErrApplied", State.OFFLINE.value, "WaitCheckIn")
 _ORDER = ["Stalled", "Held", *State]
 _PHASES = ("Failed", "Aborted", "Paused", "Progressing", "Completed")
+_STOPPED_PHASES = frozenset({"Failed", "Aborted", "Paused"})
 
 
-class _Cluster(NamedTuple):
-    """One that is not Ready, and why when it is the cluster's own trouble."""
+class _UnreadyCluster(NamedTuple):
+    """A cluster that is not Ready, and why if the cluster as a whole has a trouble."""
 
-    id: str
     workspace: str
     name: str
     state: str
     message: str
 
 
-def overview(connection: Connection, live: Live, workspace: str | None, now: float) -> Document:
+def build_overview(reader: Reader, live: Live, workspace: str | None, now: float) -> Document:
     """How many of each kind are in each state, rollouts, windows and pins, and what needs
     attention.
     """
-    asked = Asked(workspace=workspace)
-    whole = fleet(connection, live, now, workspace)
-    repos, bundles = (made(whole, kind, asked) for kind in ("GitRepo", "Bundle"))
-    wrong, total = _wrong(whole), _total(connection, workspace)
-    states = _tally(one.state for one in wrong)
-    ready = total - sum(states.values())
-    attention = [_repo(item) for item in repos if display_state(item) in _OF_GIT]
-    attention += [_bundle(item) for item in bundles if display_state(item) != "Ready"]
-    attention += [
-        *_grouped(wrong, everywhere=not workspace),
-        *_troubled(connection, workspace),
-        *_stuck(connection, workspace),
-    ]
-    attention.sort(
-        key=lambda a: (
-            _place(a["state"]),
-            a["kind"] == "Cluster",
-            -a["count"],
-            a["kind"],
-            a["name"],
-        )
-    )
-    deployed = whole.counted(lambda sort: None).get(None, {})
+    query = ListFilter(workspace=workspace)
+    fleet = fleet_view(reader, live, now, workspace)
+    repos, bundles = (list_kind(fleet, kind, query) for kind in ("GitRepo", "Bundle"))
+    unready = _unready_clusters(fleet)
+    states = _tally(cluster.state for cluster in unready)
+    ready = count_clusters(reader, workspace) - len(unready)
+    attention = _attention(fleet, repos, bundles, unready)
+    deployments = fleet.count_states(lambda sort: None).get(None, {})
     return {
         "gitrepos": _tally(display_state(item) for item in repos),
         "clusters": states | ({"Ready": ready} if ready else {}),
         "bundles": _tally(display_state(item) for item in bundles),
-        "deployments": {state.value: n for state, n in deployed.items()},
-        "rollouts": _rollouts(connection, workspace),
-        "windows": _windows(whole),
-        "pins": _pins(connection, workspace),
-        "paused": marks.summary(whole),
-        "attention": attention[:_MOST],
-        "attentionOmitted": max(0, len(attention) - _MOST),
+        "deployments": {state.value: number for state, number in deployments.items()},
+        "rollouts": _rollouts(reader, workspace),
+        "windows": _windows(fleet),
+        "pins": _pins(reader, workspace),
+        "paused": marks.summarize_pauses(fleet),
+        "attention": attention[:_MAX_LINES],
+        "attentionOmitted": max(0, len(attention) - _MAX_LINES),
     }
 
 
-def _place(state: str) -> int:
+def _attention(
+    fleet: FleetView,
+    repos: Iterable[Document],
+    bundles: Iterable[Document],
+    unready: Sequence[_UnreadyCluster],
+) -> list[Document]:
+    """What needs attention, worst first; of one state, bundles before clusters, and what concerns
+    many clusters first.
+    """
+    lines = [_repo_line(item) for item in repos if display_state(item) in _REPO_STATES]
+    lines += [_bundle_line(item) for item in bundles if display_state(item) != "Ready"]
+    lines += _cluster_lines(unready, everywhere=not fleet.workspace)
+    lines += _trouble_lines(fleet)
+    lines += _removal_lines(fleet)
+    lines.sort(
+        key=lambda a: (_rank(a["state"]), a["kind"] == "Cluster", -a["count"], a["kind"], a["name"])
+    )
+    return lines
+
+
+def _rank(state: str) -> int:
     return _ORDER.index(state) if state in _ORDER else len(_ORDER)
 
 
 def _tally(states: Iterable[str]) -> dict[str, int]:
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for state in states:
-        found[state] = found.get(state, 0) + 1
-    return found
+        counts[state] = counts.get(state, 0) + 1
+    return counts
 
 
-def _total(connection: Connection, workspace: str | None) -> int:
-    query = sa.select(sa.func.count()).select_from(clusters)
-    return int(
-        connection.execute(
-            query.where(clusters.c.workspace == workspace) if workspace else query
-        ).scalar_one()
-    )
-
-
-# By the partial indexes, so that what is well is not looked at.
-_BY_CLUSTER = """
-SELECT d.cluster_id, d.state, d.staged, max(d.generation) AS generation, d.workspace, d.bundle
-    FROM deployments d INDEXED BY {index}
-WHERE NOT d.removed AND {which} AND (:workspace = '' OR d.workspace = :workspace)
-GROUP BY d.cluster_id, d.state, d.staged <> '', d.generation > 0
-"""
-
-
-def _wrong(whole: Fleet) -> list[_Cluster]:
+def _unready_clusters(fleet: FleetView) -> list[_UnreadyCluster]:
     """The clusters that are not Ready, and what is wrong with each."""
-    found: dict[str, dict[State, int]] = {}
-    for index, which in (reasons.UNREADY, reasons.WAITING):
-        text = sa.text(_BY_CLUSTER.format(index=index, which=which))
-        for row in whole.connection.execute(text, {"workspace": whole.workspace or ""}):
-            mine, state = found.setdefault(row.cluster_id, {}), whole.state(row)
-            mine[state] = mine.get(state, 0) + 1
-    worst = {cluster: worst_of(states).value for cluster, states in found.items()}
-    twins = _twins(whole)
-    ids = worst.keys() | whole.offline | whole.absent | twins
-    c = clusters.c
-    # by the id alone, or SQLite may walk through the workspace
-    query = sa.select(c.id, c.name, c.workspace, c.enrolled, c.seen)
-    rows = (
-        row
-        for part in in_parts(sorted(ids))
-        for row in whole.connection.execute(query.where(c.id.in_(part)))
-    )
-    rows = (row for row in rows if whole.workspace in {None, row.workspace})
-    return [
-        one
-        for row in rows
-        if (one := _cluster(row, whole, worst.get(row.id, "Ready"))).state != "Ready"
-    ]
+    states: dict[str, StateCounts] = {}
+    for row in unready_by_cluster(fleet.reader, fleet.workspace):
+        counts, state = states.setdefault(row.cluster_id, {}), fleet.unready_state(row)
+        counts[state] = counts.get(state, 0) + 1
+    ids = states.keys() | fleet.offline | fleet.absent | _duplicate_agents(fleet)
+    unready = []
+    for cluster in cluster_presences(fleet.reader, ids):
+        if fleet.workspace not in {None, cluster.workspace}:
+            continue
+        worst = worst_of(states.get(cluster.id, {})).value
+        shown_state, message = fleet.cluster_trouble(cluster) or (worst, "")
+        if shown_state != "Ready":
+            item = _UnreadyCluster(cluster.workspace, cluster.name, shown_state, message)
+            unready.append(item)
+    return unready
 
 
-def _twins(whole: Fleet) -> set[ClusterId]:
-    """Clusters whose key two agents use; the index holds no others but those of which an agent or
-    we have something to say.
-    """
-    c = clusters.c
-    index = sa.text("instr(agent, '\"troubles\"') + instr(agent, '\"twin\"') > 0")
-    return {
-        i
-        for i in map(ClusterId, whole.connection.execute(sa.select(c.id).where(index)).scalars())
-        if whole.live.twin(i)
-    }
+def _duplicate_agents(fleet: FleetView) -> set[ClusterId]:
+    """Clusters whose key two agents use."""
+    return {cluster for cluster in ids_with_troubles(fleet.reader) if fleet.live.twin(cluster)}
 
 
-def _cluster(row: Any, whole: Fleet, state: str) -> _Cluster:
-    state, message = whole.trouble_of(row) or (state, "")
-    return _Cluster(row.id, row.workspace, row.name, state, message)
+def _cluster_lines(unready: Iterable[_UnreadyCluster], *, everywhere: bool) -> Iterable[Document]:
+    """Clusters with a trouble as a whole, one line for each state."""
+    groups: dict[tuple[str, str], list[_UnreadyCluster]] = {}
+    for cluster in unready:
+        if cluster.state in _CLUSTER_STATES and cluster.message:
+            groups.setdefault((cluster.workspace, cluster.state), []).append(cluster)
+    for (workspace, state), clusters in sorted(groups.items()):
+        first = min(clusters, key=lambda cluster: cluster.name)
+        where = f" -n {workspace}" if everywhere else ""
+        step = f"fleetctl cluster list --state {state}{where}"
+        if len(clusters) == 1:
+            step = f"fleetctl why cluster/{first.name}{where}"
+        head = ("Cluster", workspace, first.name, state, first.message)
+        yield _line(*head, count=len(clusters), step=step)
 
 
-def _grouped(wrong: list[_Cluster], *, everywhere: bool) -> Iterable[Document]:
-    """Clusters with a trouble of their own, one line for each kind of it."""
-    groups: dict[tuple[str, str], list[_Cluster]] = {}
-    for one in wrong:
-        if one.state in _OF_CLUSTERS and one.message:
-            groups.setdefault((one.workspace, one.state), []).append(one)
-    for (space, state), some in sorted(groups.items()):
-        first = min(some, key=lambda one: one.name)
-        where = f" -n {space}" if everywhere else ""
-        step = (
-            f"fleetctl why cluster/{first.name}{where}"
-            if len(some) == 1
-            else f"fleetctl cluster list --state {state}{where}"
-        )
-        yield _line("Cluster", space, first.name, state, first.message, count=len(some), step=step)
-
-
-def _troubled(connection: Connection, workspace: str | None) -> Iterable[Document]:
-    """Clusters whose agents tell of a trouble, one line for each code."""
-    c = clusters.c
-    query = sa.select(c.name, c.workspace, c.agent).where(
-        sa.text("instr(agent, '\"troubles\"') + instr(agent, '\"twin\"') > 0")
-    )
-    query = query.where(c.public_key.is_not(None)).order_by(c.workspace, c.name)
+def _trouble_lines(fleet: FleetView) -> Iterable[Document]:
+    """Clusters whose agents report a trouble, one line for each code."""
     groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for row in connection.execute(query.where(c.workspace == workspace) if workspace else query):
-        for trouble in msgspec.json.decode(row.agent).get("troubles", [])[:1]:
-            groups.setdefault((row.workspace, trouble["code"]), []).append(
-                (row.name, trouble["message"])
-            )
-    for (space, code), some in groups.items():
-        name, message = some[0]
-        yield _line(
-            "Cluster",
-            space,
-            name,
-            trouble_type(code),
-            message,
-            count=len(some),
-            step=hint_of(code, cluster=name),
-        )
+    for cluster in clusters_with_reported_troubles(fleet.reader, fleet.workspace):
+        for trouble in msgspec.json.decode(cluster.agent).get("troubles", [])[:1]:
+            group = groups.setdefault((cluster.workspace, trouble["code"]), [])
+            group.append((cluster.name, trouble["message"]))
+    for (workspace, code), clusters in groups.items():
+        name, message = clusters[0]
+        head = ("Cluster", workspace, name, trouble_type(code), message)
+        yield _line(*head, count=len(clusters), step=hint_of(code, cluster=name))
 
 
-def _stuck(connection: Connection, workspace: str | None) -> Iterable[Document]:
-    """Removals that do not end by themselves, one line for each bundle and cause."""
-    for (space, _, bundle), some in pending_removals.groups(connection, workspace).items():
-        where = "" if workspace else f" -n {space}"
-        for group in pending_removals.stuck(some):
+def _removal_lines(fleet: FleetView) -> Iterable[Document]:
+    """Removals that do not end without a person, one line for each bundle and cause."""
+    removals = pending_removals.group_removals(fleet.reader, fleet.workspace)
+    for (workspace, _, bundle), groups in removals.items():
+        where = "" if fleet.workspace else f" -n {workspace}"
+        for group in pending_removals.stuck_removals(groups):
             step = f"fleetctl why {group.cluster} {bundle}{where}"
-            yield _line(
-                "Bundle",
-                space,
-                bundle,
-                "ErrApplied",
-                pending_removals.sentence(group),
-                count=group.count,
-                step=step,
-            )
+            message = pending_removals.describe_stuck(group)
+            head = ("Bundle", workspace, bundle, "ErrApplied", message)
+            yield _line(*head, count=group.count, step=step)
 
 
 def _line(
-    kind: str, space: str, name: str, state: str, message: str, *, step: str, count: int = 1
+    kind: str, workspace: str, name: str, state: str, message: str, *, step: str, count: int = 1
 ) -> Document:
-    head = {"kind": kind, "namespace": space, "name": name, "state": state, "message": message}
-    return head | {"count": count, "next": step}
+    """One line of the list; `step` is the next command."""
+    return {
+        "kind": kind,
+        "namespace": workspace,
+        "name": name,
+        "state": state,
+        "message": message,
+        "count": count,
+        "next": step,
+    }
 
 
-def _repo(item: Document) -> Document:
-    meta, status, state = item["metadata"], item["status"], display_state(item)
-    name, held = meta["name"], status.get("held")
+def _repo_line(item: Document) -> Document:
+    metadata, status, state = item["metadata"], item["status"], display_state(item)
+    name, held = metadata["name"], status.get("held")
     step = {
         "Stalled": f"fleetctl gitrepo get {name}",
         "GitUpdating": f"fleetctl wait gitrepo/{name} --for synced",
     }.get(state, "")
     if state == "Held":
-        step = _let_go(name, held) if held else "fleetctl held list"
-    return _line(
-        "GitRepo", meta["namespace"], name, state, status["display"].get("message", ""), step=step
-    )
+        step = _confirm_command(name, held) if held else "fleetctl held list"
+    message = status["display"].get("message", "")
+    return _line("GitRepo", metadata["namespace"], name, state, message, step=step)
 
 
-def _let_go(name: str, held: Document) -> str:
-    """A renamed directory asks for a word of its own; else the removal is confirmed with its
-    numbers.
-    """
+def _confirm_command(name: str, held: Document) -> str:
+    """A renamed directory has its own command; else the removal is confirmed with its numbers."""
     moves = held.get("moves") or []
-    return held_removals.say_moved(moves[0]) if moves else held_removals.let_go_of_scan(name, held)
+    if moves:
+        return held_removals.move_command(moves[0])
+    return held_removals.confirm_scan_command(name, held)
 
 
-def _bundle(item: Document) -> Document:
+def _bundle_line(item: Document) -> Document:
     """The worst reason, with all of its clusters."""
-    meta, status = item["metadata"], item["status"]
-    name, state = meta["name"], display_state(item)
-    if state == "Held" and status.get("held"):
-        return _line(
-            "Bundle",
-            meta["namespace"],
-            name,
-            state,
-            status["held"]["message"],
-            step=status["held"]["confirm"],
+    metadata, status, state = item["metadata"], item["status"], display_state(item)
+    name, step = metadata["name"], f"fleetctl why bundle/{metadata['name']}"
+    message = status["display"].get("message", "")
+    held = status.get("held")
+    if state == "Held" and held:
+        message, step = held["message"], held["confirm"]
+    elif reasons := [r for r in status.get("reasons") or [] if r["state"] == state]:
+        count = sum(reason["count"] for reason in reasons)
+        message = f"{count} cluster{'s' if count > 1 else ''}: {reasons[0]['cause']}"
+    return _line("Bundle", metadata["namespace"], name, state, message, step=step)
+
+
+def _rollouts(reader: Reader, workspace: str | None) -> Document:
+    """Counted by phase; those that are not completed, first those that wait for a person."""
+    documents = rollouts.list_rollouts(reader, workspace)
+    items = [_rollout(item) for item in documents if display_state(item) != "Completed"]
+    items.sort(
+        key=lambda r: (
+            not r["waitsForYou"],
+            _PHASES.index(r["state"]) if r["state"] in _PHASES else 0,
+            r["name"],
         )
-    mine = [reason for reason in status.get("reasons") or [] if reason["state"] == state]
-    count = sum(reason["count"] for reason in mine)
-    said = status["display"].get("message", "")
-    if mine:
-        said = f"{count} cluster{'s' if count > 1 else ''}: {mine[0]['cause']}"
-    return _line("Bundle", meta["namespace"], name, state, said, step=f"fleetctl why bundle/{name}")
-
-
-def _rollouts(connection: Connection, workspace: str | None) -> Document:
-    """Counted by phase; those that are not through, the ones that wait for a person first."""
-    found = rollouts.listing(connection, workspace)
-    going = [item for item in found if item["status"]["display"]["state"] != "Completed"]
-    shown = sorted(
-        (_rollout(item) for item in going),
-        key=lambda r: (_PHASES.index(r["state"]) if r["state"] in _PHASES else 0, r["name"]),
     )
-    shown.sort(key=lambda r: not r["waitsForYou"])
-    counts = _tally(item["status"]["display"]["state"] for item in found)
     return {
-        "counts": counts,
-        "items": shown[:_MOST_ROLLOUTS],
-        "omitted": max(0, len(shown) - _MOST_ROLLOUTS),
+        "counts": _tally(display_state(item) for item in documents),
+        "items": items[:_MAX_ROLLOUTS],
+        "omitted": max(0, len(items) - _MAX_ROLLOUTS),
     }
 
 
 def _rollout(item: Document) -> Document:
-    name, status = item["metadata"]["name"], item["status"]
-    state, asks = status["display"]["state"], any(part["asks"] for part in status["partitions"])
+    name, status, state = item["metadata"]["name"], item["status"], display_state(item)
+    asks = any(part["asks"] for part in status["partitions"])
     step = f"fleetctl rollout status {name}"
     if asks and state == "Progressing":
         step = f"fleetctl rollout approve {name}"
-    elif state in {"Failed", "Aborted", "Paused"}:
+    elif state in _STOPPED_PHASES:
         step = f"fleetctl rollout resume {name}"
     return {
         "namespace": item["metadata"]["namespace"],
@@ -306,27 +257,26 @@ def _rollout(item: Document) -> Document:
         "state": state,
         "clusters": status["display"]["clusters"],
         "message": status["display"]["message"],
-        "waitsForYou": asks or state in {"Failed", "Aborted", "Paused"},
+        "waitsForYou": asks or state in _STOPPED_PHASES,
         "next": step,
     }
 
 
-def _windows(whole: Fleet) -> Document:
-    """How many clusters are outside their windows now, and which opens first."""
-    closed = schedules.closed(whole.connection, whole.workspace, whole.now)
-    first = min(closed.values(), key=lambda one: (one.until is None, one.until or 0), default=None)
+def _windows(fleet: FleetView) -> Document:
+    """How many clusters are outside their windows now, and what the first that opens says."""
+    closed = fleet.reasons.closed_windows
+    first = min(closed.values(), key=lambda v: (v.until is None, v.until or 0), default=None)
     return {"closed": len(closed), "message": first.why if first else ""}
 
 
-def _pins(connection: Connection, workspace: str | None) -> Document:
-    found = pins.of_bundles(connection, workspace)
-    whole = [
-        {"namespace": key[0], "name": key[1], "message": pin.words("")}
-        for key, pin in sorted(found.items())
+def _pins(reader: Reader, workspace: str | None) -> Document:
+    by_bundle = pins.pins_by_bundle(reader, workspace)
+    items = [
+        {"namespace": key[0], "name": key[1], "message": bundle_pins.describe()}
+        for key, bundle_pins in sorted(by_bundle.items())
     ]
-    own = sum(amount for pin in found.values() for _, amount in pin.own)
     return {
-        "bundles": sum(1 for pin in found.values() if pin.whole),
-        "clusters": own,
-        "items": whole[:_MOST_ROLLOUTS],
+        "bundles": sum(1 for bundle_pins in by_bundle.values() if bundle_pins.whole),
+        "clusters": sum(n for bundle_pins in by_bundle.values() for _, n in bundle_pins.clusters),
+        "items": items[:_MAX_ROLLOUTS],
     }

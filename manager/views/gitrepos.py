@@ -1,11 +1,10 @@
-"""GitRepos as objects: the last scan, what is in its way, and how its bundles fare."""
+"""Lists GitRepos as documents: the last scan, what blocks it, and the states of its bundles."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import msgspec
-import sqlalchemy as sa
 
 from fleetctl.core.formats.redact import redacted_login
 from fleetctl.core.model.reasons import Group, message_of, shown
@@ -14,25 +13,29 @@ from fleetctl.core.model.summary import summarize, worst_of
 
 from ..clock import rfc3339
 from ..reconcile.held_removals import Hold
-from ..store.schema import bundles, objects, repos
-from . import held_removals, metadata, pending_removals, reasons
-from .metadata import Asked, Document, condition
-from .states import UNCOUNTED, Fleet
+from ..store.queries.bundles import count_bundles_by_repo
+from ..store.queries.deployments import DeploymentScope
+from ..store.queries.gitrepos import ScanRow, list_scans
+from ..store.queries.objects import list_objects
+from . import held_removals, pending_removals
+from .metadata import Document, ListFilter, build_document, condition
+from .reasons import count_resources, gitrepo_key, group_reasons
+from .states import UNCOUNTED, FleetView
 
-_load = msgspec.json.decode
 
+def repo_status(
+    scan: ScanRow | None, states: Mapping[State, int], bundles: int, generation: int
+) -> Document:
+    """The status of a GitRepo from its last scan and the states of its deployments. `bundles`:
+    their number; `generation`: the GitRepo's.
 
-def repo_status(scan: Any, states: dict[State, int], amount: int, generation: int) -> Document:
-    """`display.state`: GitUpdating until scanned, Stalled when the last look at Git failed, Held,
-    or the worst of its deployments.
+    `display.state`: GitUpdating until scanned, Stalled when the last scan failed, Held, or the
+    worst of its deployments.
     """
-    error = _load(scan.error) if scan else None
-    told = _load(scan.problems) if scan else []
-    problems, warnings = (
-        [p for p in told if not p.get("warning")],
-        [p for p in told if p.get("warning")],
-    )
-    held = _load(scan.held) if scan else None
+    error = msgspec.json.decode(scan.error) if scan else None
+    findings = msgspec.json.decode(scan.problems) if scan else []
+    problems = [finding for finding in findings if not finding.get("warning")]
+    held = msgspec.json.decode(scan.held) if scan else None
     state, message = worst_of(states).value, ""
     if error:
         state, message = "Stalled", error["summary"]
@@ -40,77 +43,94 @@ def repo_status(scan: Any, states: dict[State, int], amount: int, generation: in
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         state, message = "Stalled", problems[0]["summary"] + more
     elif held:
-        state, message = "Held", held_removals.words(held)
+        state, message = "Held", held_removals.describe_scan(held)
     elif scan is None or scan.scanned_generation < generation:
         state = "GitUpdating"
-    total = sum(states.values())
     return {
         "commit": scan.commit if scan else "",
         "display": {
             "state": state,
-            "readyBundleDeployments": f"{states.get(State.READY, 0)}/{total}",
+            "readyBundleDeployments": f"{states.get(State.READY, 0)}/{sum(states.values())}",
             "message": message,
             "error": bool(error),
         },
-        "conditions": [
-            condition("Ready", ok=state == "Ready", message=message),
-            condition("GitPolling", ok=not error, message=error["summary"] if error else ""),
-            condition(
-                "Stalled", ok=bool(error or problems), message=message if error or problems else ""
-            ),
-            condition("Reconciling", ok=state == "GitUpdating"),
-            condition("Accepted", ok=True),
-        ],
+        "conditions": _conditions(state, message, error, stalled=bool(error or problems)),
         "summary": summarize(states),
         "error": error,
         "problems": problems,
-        "warnings": warnings,
+        "warnings": [finding for finding in findings if finding.get("warning")],
         "held": held,
-        "bundles": amount,
+        "bundles": bundles,
         "lastScanned": scan.scanned_at if scan else "",
         "observedGeneration": scan.scanned_generation if scan else 0,
     }
 
 
-def repos_of(whole: Fleet, asked: Asked) -> list[Document]:
-    connection = whole.connection
-    counts = whole.counted(lambda sort: (sort.workspace, sort.repo))
-    b = bundles.c
-    grouped = sa.select(b.workspace, b.repo, sa.func.count()).group_by(b.workspace, b.repo)
-    held = connection.execute(
-        grouped.where(b.workspace == asked.workspace) if asked.workspace else grouped
-    )
-    amounts = {(row[0], row[1]): row[2] for row in held}
-    scans = {(r.workspace, r.name): r for r in metadata.rows(connection, repos, asked)}
-    place = reasons.Place(asked.workspace, asked.name)
-    why = reasons.grouped(whole.known, place, reasons.BY_REPO)
-    going: dict[tuple[str, str], list[Group]] = {}
-    for (space, repo, _), some in pending_removals.groups(connection, asked.workspace).items():
-        going.setdefault((space, repo), []).extend(some)
-    holds: dict[tuple[str, str], list[Hold]] = {}
-    for hold in whole.holds.values():
-        holds.setdefault((hold.workspace, hold.repo), []).append(hold)
-    uncounted = {(workspace, repo) for (workspace, _), repo in whole.uncounted.items()}
-    found = []
-    for row in metadata.rows(connection, objects, asked, objects.c.kind == "GitRepo"):
+def _conditions(
+    state: str, message: str, error: Document | None, *, stalled: bool
+) -> list[dict[str, str]]:
+    return [
+        condition("Ready", ok=state == "Ready", message=message),
+        condition("GitPolling", ok=not error, message=error["summary"] if error else ""),
+        condition("Stalled", ok=stalled, message=message if stalled else ""),
+        condition("Reconciling", ok=state == "GitUpdating"),
+        condition("Accepted", ok=True),
+    ]
+
+
+def list_gitrepos(fleet: FleetView, query: ListFilter) -> list[Document]:
+    counts = fleet.count_states(lambda sort: (sort.workspace, sort.repo))
+    bundles = count_bundles_by_repo(fleet.reader, query.workspace)
+    scans = {
+        (scan.workspace, scan.name): scan
+        for scan in list_scans(fleet.reader, query.workspace, query.name)
+    }
+    scope = DeploymentScope(query.workspace, query.name)
+    groups = group_reasons(fleet.reasons, scope, gitrepo_key)
+    removals = _removals_by_repo(fleet, query)
+    holds = _holds_by_repo(fleet.holds.values())
+    uncounted = {(workspace, repo) for (workspace, _), repo in fleet.uncounted.items()}
+    documents = []
+    for row in list_objects(fleet.reader, "GitRepo", query.workspace, query.name):
         key = (row.workspace, row.name)
+        reasons = groups.get(key, [])
         status = repo_status(
-            scans.get(key), counts.get(key, {}), amounts.get(key, 0), row.generation
+            scans.get(key), counts.get(key, {}), bundles.get(key, 0), row.generation
         )
-        status["display"]["message"] = status["display"]["message"] or message_of(why.get(key, []))
-        if status["display"]["state"] == State.READY.value and key in uncounted:
-            pending = {"state": State.PENDING.value, "message": UNCOUNTED}
-            status["display"] |= pending
-            status["conditions"][0] = condition("Ready", ok=False, message=UNCOUNTED)
-        held_removals.on_repo(status, holds.get(key, []))
-        status |= shown(why.get(key, []))
-        pending_removals.on_repo(status, going.get(key, []))
-        polled = whole.live.polled.get(key)
-        status["lastPolled"] = rfc3339(polled) if polled else ""
-        if asked.name:
-            status["resourceCounts"] = reasons.objects_of(connection, place)
-        spec = _load(row.spec)
+        status["display"]["message"] = status["display"]["message"] or message_of(reasons)
+        if key in uncounted:
+            _mark_uncounted(status)
+        held_removals.add_to_repo(status, holds.get(key, []))
+        status |= shown(reasons)
+        pending_removals.add_to_repo(status, removals.get(key, []))
+        last_poll = fleet.live.polled.get(key)
+        status["lastPolled"] = rfc3339(last_poll) if last_poll else ""
+        if query.name:
+            status["resourceCounts"] = count_resources(fleet.reader, scope)
+        spec = msgspec.json.decode(row.spec)
         # stored before such addresses were refused
         spec["repo"] = redacted_login(str(spec.get("repo") or ""))
-        found.append(metadata.of_row("GitRepo", row, spec, status, **metadata.head(row)))
-    return found
+        documents.append(build_document("GitRepo", row, spec, status))
+    return documents
+
+
+def _mark_uncounted(status: Document) -> None:
+    """Show Pending in place of Ready while clusters are still being matched."""
+    if status["display"]["state"] == State.READY.value:
+        status["display"] |= {"state": State.PENDING.value, "message": UNCOUNTED}
+        status["conditions"][0] = condition("Ready", ok=False, message=UNCOUNTED)
+
+
+def _removals_by_repo(fleet: FleetView, query: ListFilter) -> dict[tuple[str, str], list[Group]]:
+    removals: dict[tuple[str, str], list[Group]] = {}
+    groups = pending_removals.group_removals(fleet.reader, query.workspace)
+    for (workspace, repo, _), causes in groups.items():
+        removals.setdefault((workspace, repo), []).extend(causes)
+    return removals
+
+
+def _holds_by_repo(holds: Iterable[Hold]) -> dict[tuple[str, str], list[Hold]]:
+    by_repo: dict[tuple[str, str], list[Hold]] = {}
+    for hold in holds:
+        by_repo.setdefault((hold.workspace, hold.repo), []).append(hold)
+    return by_repo

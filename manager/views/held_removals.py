@@ -1,21 +1,21 @@
-"""How removals that wait for a person are shown, on the bundle, on its GitRepo and by themselves
+"""Shows removals that wait for a person, on the bundle, on its GitRepo and in their own list
 (docs/api.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from fleetctl.core.model.status import State
 
 from ..reconcile.held_removals import Hold
+from .metadata import Document
 
 _WORSE = frozenset({State.ERR_APPLIED.value, "Stalled", "Held"})
 
 
-def shown(hold: Hold) -> dict[str, Any]:
-    """As docs/api.md has it; the digest only where it was asked for."""
+def hold_document(hold: Hold) -> Document:
+    """As docs/api.md has it; with the digest if it was read."""
     digest = {"digest": hold.digest} if hold.digest else {}
     return {
         "kind": "Bundle",
@@ -30,48 +30,22 @@ def shown(hold: Hold) -> dict[str, Any]:
         "of": hold.of,
         "clusters": list(hold.clusters),
         "message": hold.words,
-        "confirm": let_go(hold),
+        "confirm": confirm_command(hold),
         **digest,
     }
 
 
-def let_go(hold: Hold) -> str:
-    return f"fleetctl held confirm {hold.bundle} --removals {hold.count}"
-
-
-def let_go_of_scan(repo: str, held: dict[str, Any]) -> str:
-    return (
-        f"fleetctl gitrepo confirm {repo} --removals {held['removals']} --commit"
-        f" {held['commit'][:12]}"
-    )
-
-
-def say_moved(move: dict[str, Any]) -> str:
-    return f"fleetctl bundle moved {move['from']} {move['to']}"
-
-
-def message(said: str, *, held: bool) -> str:
-    """Of one deployment: what else is said of it comes after."""
-    return "; ".join(filter(None, ("held: would be removed" if held else "", said)))
-
-
-def on_bundle(status: dict[str, Any], hold: Hold | None) -> None:
-    """Held, unless something is worse; the number and what to say stand first in the message."""
-    if hold is None:
-        return
-    status["held"] = shown(hold)
-    said = f"{hold.words}; `{status['held']['confirm']}` lets them go"
-    _add(status, said)
-
-
-def of_scan(workspace: str, name: str, since: str, held: dict[str, Any]) -> dict[str, Any]:
-    """What a scan would remove, which waits on its GitRepo, in the same form."""
+def scan_document(workspace: str, name: str, since: str, held: Document) -> Document:
+    """The removals that a GitRepo's scan would make and that wait (`held` of its row), in the form
+    of `hold_document`.
+    """
+    cause = "last" if held["clusters"] else "many"
     return {
         "kind": "GitRepo",
         "workspace": workspace,
         "name": name,
         "repo": name,
-        "cause": "move" if held.get("moves") else "last" if held["clusters"] else "many",
+        "cause": "move" if held.get("moves") else cause,
         "changed": "commit",
         "since": since,
         "removals": held["removals"],
@@ -80,43 +54,74 @@ def of_scan(workspace: str, name: str, since: str, held: dict[str, Any]) -> dict
         "clusters": held["clusters"],
         "commit": held["commit"],
         "moves": held.get("moves") or [],
-        "message": words(held),
-        "confirm": let_go_of_scan(name, held),
+        "message": describe_scan(held),
+        "confirm": confirm_scan_command(name, held),
     }
 
 
-def words(held: dict[str, Any]) -> str:
-    """A scan's removal in one line."""
+def confirm_command(hold: Hold) -> str:
+    return f"fleetctl held confirm {hold.bundle} --removals {hold.count}"
+
+
+def confirm_scan_command(repo: str, held: Document) -> str:
+    return (
+        f"fleetctl gitrepo confirm {repo} --removals {held['removals']} --commit"
+        f" {held['commit'][:12]}"
+    )
+
+
+def move_command(move: Document) -> str:
+    """The command that confirms that a bundle has another name."""
+    return f"fleetctl bundle moved {move['from']} {move['to']}"
+
+
+def deployment_message(message: str, *, held: bool) -> str:
+    """The message of one deployment, after the hold of its removal."""
+    return "; ".join(filter(None, ("held: would be removed" if held else "", message)))
+
+
+def describe_scan(held: Document) -> str:
+    """The removals that a scan would make, in one line."""
     if held.get("moves"):
         return (
-            f"{looks_moved(held)}; else {held['removals']} of {held['of']} bundles would be removed"
-            f" at {held['commit'][:12]}"
+            f"{describe_moves(held['moves'])}; else {held['removals']} of {held['of']} bundles"
+            f" would be removed at {held['commit'][:12]}"
         )
     return f"would remove {held['removals']} of {held['of']} bundles at {held['commit'][:12]}"
 
 
-def looks_moved(held: dict[str, Any]) -> str:
-    """The first of the moves that a person must decide on, and how."""
-    moves = held["moves"]
+def describe_moves(moves: Sequence[Document]) -> str:
+    """The first of the moves that a person must decide on, and the command that confirms it."""
     more = f" (and {len(moves) - 1} more)" if len(moves) > 1 else ""
-    return f"{moves[0]['message']}{more}: `{say_moved(moves[0])}` says so"
+    return f"{moves[0]['message']}{more}: `{move_command(moves[0])}` says so"
 
 
-def on_repo(status: dict[str, Any], held: Sequence[Hold]) -> None:
-    """`held` of a GitRepo's status stays what a scan would remove; `heldRemovals` is what its
-    bundles would lose.
+def add_to_bundle(status: Document, hold: Hold | None) -> None:
+    """Show Held, unless something is worse; the number and the command stand first in the
+    message.
     """
-    status["heldRemovals"] = [shown(hold) for hold in held]
-    if held:
-        more = f" (and {len(held) - 1} more)" if len(held) > 1 else ""
-        _add(status, f"bundle {held[0].bundle} {held[0].words}{more}; see `fleetctl held list`")
+    if hold is None:
+        return
+    status["held"] = hold_document(hold)
+    _add_message(status, f"{hold.words}; `{status['held']['confirm']}` lets them go")
 
 
-def _add(status: dict[str, Any], said: str) -> None:
+def add_to_repo(status: Document, holds: Sequence[Hold]) -> None:
+    """Add `heldRemovals`, what a GitRepo's bundles would lose. `held` stays what its scan would
+    remove.
+    """
+    status["heldRemovals"] = [hold_document(hold) for hold in holds]
+    if holds:
+        more = f" (and {len(holds) - 1} more)" if len(holds) > 1 else ""
+        message = f"bundle {holds[0].bundle} {holds[0].words}{more}; see `fleetctl held list`"
+        _add_message(status, message)
+
+
+def _add_message(status: Document, message: str) -> None:
     display = status["display"]
     if display["state"] not in _WORSE:
         display["state"] = "Held"
-    display["message"] = f"{said}; {display['message']}" if display["message"] else said
-    for one in status["conditions"]:
-        if one["type"] == "Ready":
-            one |= {"status": "False", "message": display["message"]}
+    display["message"] = f"{message}; {display['message']}" if display["message"] else message
+    for condition in status["conditions"]:
+        if condition["type"] == "Ready":
+            condition |= {"status": "False", "message": display["message"]}

@@ -1,4 +1,4 @@
-"""Marks: what keeps an object from following Git, whatever its state is.
+"""Adds marks: what keeps an object from following Git, whatever its state is.
 
 - paused: a person paused the cluster, the GitRepo, the rollout, or fleet.yaml has `paused: true`.
 - pinned: a person went back to an earlier revision.
@@ -11,179 +11,163 @@ it.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
-
-import msgspec
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from typing import TypeAlias
 
 from fleetctl.core.rollout.decide import Phase
 
 from ..rollout import schedules
-from ..store.queries import in_parts
-from ..store.schema import bundles, clusters, objects, rollouts
+from ..store.connection import Reader
+from ..store.queries.bundles import bundles_of_repos, bundles_with_paused_spec
+from ..store.queries.clusters import cluster_schedules, paused_cluster_names
+from ..store.queries.objects import paused_gitrepos
+from ..store.queries.rollouts import bundles_in_phase
 from .metadata import Document
-from .states import Fleet
+from .states import FleetView
 
 PAUSED, PINNED, FROZEN, HELD = "paused", "pinned", "frozen", "held"
-_HAS_PAUSED = sa.text("instr(spec, '\"paused\"') > 0")
-Place = tuple[str, str]  # workspace, name
+_MAX_NAMES = 3
+Place: TypeAlias = tuple[str, str]  # workspace, name
 
 
 @dataclass
-class Marks:
-    """Everything that is paused or frozen in a workspace (or everywhere), read when it is asked
-    for.
+class PauseIndex:
+    """Everything that is paused in a workspace (or in all), each part read when it is used first.
+    `frozen`: those of the clusters given to `load_frozen` that are outside their windows.
     """
 
-    connection: Connection
+    reader: Reader
     workspace: str | None
-    frozen: set[Place] = field(default_factory=set)  # clusters, as far as `freeze` was asked
+    frozen: set[Place] = field(default_factory=set)
 
     @cached_property
     def repos(self) -> set[Place]:
-        o = objects.c
-        query = sa.select(o.workspace, o.name, o.spec).where(o.kind == "GitRepo", _HAS_PAUSED)
-        return self._paused(query, o.workspace)
+        return paused_gitrepos(self.reader, self.workspace)
 
     @cached_property
     def clusters(self) -> set[Place]:
-        c = clusters.c
-        return self._paused(sa.select(c.workspace, c.name, c.spec).where(_HAS_PAUSED), c.workspace)
+        return paused_cluster_names(self.reader, self.workspace)
 
     @cached_property
     def bundles(self) -> dict[Place, list[str]]:
         """What pauses each paused bundle."""
-        b, r, places = bundles.c, rollouts.c, dict[Place, list[str]]()
-        for workspace, repo in self.repos:
-            query = sa.select(b.name).where(b.workspace == workspace, b.repo == repo)
-            for name in self.connection.execute(query).scalars():
-                places.setdefault((workspace, name), []).append(f"GitRepo {repo}")
-        query = sa.select(b.workspace, b.name, b.spec).where(_HAS_PAUSED)
-        for place in self._paused(query, b.workspace):
-            places.setdefault(place, []).append("its fleet.yaml")
-        query = sa.select(r.workspace, r.bundle).where(r.phase == Phase.PAUSED.value)
-        for row in self.connection.execute(self._in_workspace(query, r.workspace)):
-            places.setdefault((row.workspace, row.bundle), []).append(f"rollout {row.bundle}")
-        return places
+        pauses: dict[Place, list[str]] = {}
+        for bundle in bundles_of_repos(self.reader, self.repos):
+            place = (bundle.workspace, bundle.name)
+            pauses.setdefault(place, []).append(f"GitRepo {bundle.repo}")
+        for place in bundles_with_paused_spec(self.reader, self.workspace):
+            pauses.setdefault(place, []).append("its fleet.yaml")
+        for place in bundles_in_phase(self.reader, self.workspace, Phase.PAUSED.value):
+            pauses.setdefault(place, []).append(f"rollout {place[1]}")
+        return pauses
 
-    def freeze(self, places: set[Place], calendars: schedules.Calendars) -> None:
-        """Note which of these clusters are outside their schedule windows."""
-        c = clusters.c
-        for part in in_parts(sorted(places)):
-            where = sa.tuple_(c.workspace, c.name).in_(part) & (c.windows != "")
-            query = sa.select(c.workspace, c.name, c.windows).where(where)
-            for row in self.connection.execute(query):
-                if not calendars.of(row.workspace).verdict(row.windows).open:
-                    self.frozen.add((row.workspace, row.name))
-
-    def _paused(self, query: Any, column: Any) -> set[Place]:
-        rows = self.connection.execute(self._in_workspace(query, column))
-        return {(row[0], row[1]) for row in rows if msgspec.json.decode(row.spec).get("paused")}
-
-    def _in_workspace(self, query: Any, column: Any) -> Any:
-        return query.where(column == self.workspace) if self.workspace else query
+    def load_frozen(self, clusters: Collection[Place], calendars: schedules.Calendars) -> None:
+        """Read which of these clusters are outside their schedule windows."""
+        self.frozen |= {
+            (row.workspace, row.name)
+            for row in cluster_schedules(self.reader, clusters)
+            if not calendars.of(row.workspace).verdict(row.windows).open
+        }
 
 
-def add(whole: Fleet, kind: str, documents: list[Document]) -> None:
+def add_marks(fleet: FleetView, kind: str, documents: list[Document]) -> None:
     """Set `status.display.marks` and, where something is paused, `status.pausedBy`."""
-    make = _OF_KIND.get(kind)
-    if make is None:
+    marks_of = _MARK_FUNCTIONS.get(kind)
+    if marks_of is None:
         return
-    marks = Marks(whole.connection, whole.workspace)
+    index = PauseIndex(fleet.reader, fleet.workspace)
     if kind == "BundleDeployment":
-        marks.freeze(
-            {(d["metadata"]["namespace"], d["spec"]["cluster"]) for d in documents},
-            whole.known.calendars,
-        )
+        clusters = {(d["metadata"]["namespace"], d["spec"]["cluster"]) for d in documents}
+        index.load_frozen(clusters, fleet.reasons.calendars)
     for document in documents:
-        status = document["status"]
-        pauses, others = make(marks, document)
-        names = [*([PAUSED] if pauses else []), *others]
-        status["display"]["marks"] = names
-        if pauses:
-            status["pausedBy"] = pauses
+        _set_marks(document["status"], *marks_of(index, document))
 
 
-def on_rollouts(connection: Connection, workspace: str | None, documents: list[Document]) -> None:
-    """As `add`, for rollouts; each has the name of its bundle."""
-    marks = Marks(connection, workspace)
+def add_marks_to_rollouts(reader: Reader, workspace: str | None, documents: list[Document]) -> None:
+    """As `add_marks`, for rollouts; each has the name of its bundle."""
+    index = PauseIndex(reader, workspace)
     for document in documents:
-        status = document["status"]
-        pauses = marks.bundles.get(_place(document), [])
-        pinned = [PINNED] if status.get("pin") or status.get("pinnedClusters") else []
-        status["display"]["marks"] = [*([PAUSED] if pauses else []), *pinned]
-        if pauses:
-            status["pausedBy"] = pauses
+        pauses = index.bundles.get(_place(document), [])
+        _set_marks(document["status"], pauses, _pin_marks(document["status"]))
+
+
+def _set_marks(status: Document, pauses: list[str], marks: list[str]) -> None:
+    status["display"]["marks"] = [PAUSED, *marks] if pauses else marks
+    if pauses:
+        status["pausedBy"] = pauses
 
 
 def _place(document: Document) -> Place:
     return document["metadata"]["namespace"], document["metadata"]["name"]
 
 
-def _of_repo(marks: Marks, document: Document) -> tuple[list[str], list[str]]:
+def _repo_marks(index: PauseIndex, document: Document) -> tuple[list[str], list[str]]:
+    """What pauses the GitRepo, and its other marks; so do the functions below."""
     place = _place(document)
-    pauses = [f"GitRepo {place[1]}"] if place in marks.repos else []
-    return pauses, [HELD] if document["status"].get("held") else []
+    pauses = [f"GitRepo {place[1]}"] if place in index.repos else []
+    return pauses, _hold_marks(document["status"])
 
 
-def _of_bundle(marks: Marks, document: Document) -> tuple[list[str], list[str]]:
+def _bundle_marks(index: PauseIndex, document: Document) -> tuple[list[str], list[str]]:
     status = document["status"]
-    pinned = [PINNED] if status.get("pin") or status.get("pinnedClusters") else []
-    return marks.bundles.get(_place(document), []), [*pinned, *_held(status)]
+    return index.bundles.get(_place(document), []), [*_pin_marks(status), *_hold_marks(status)]
 
 
-def _of_cluster(marks: Marks, document: Document) -> tuple[list[str], list[str]]:
-    place = _place(document)
-    pauses = [f"cluster {place[1]}"] if place in marks.clusters else []
-    status = document["status"]
-    pinned = [PINNED] if status.get("pinnedBundles") else []
+def _cluster_marks(index: PauseIndex, document: Document) -> tuple[list[str], list[str]]:
+    place, status = _place(document), document["status"]
+    pauses = [f"cluster {place[1]}"] if place in index.clusters else []
+    pin = [PINNED] if status.get("pinnedBundles") else []
     frozen = [FROZEN] if status.get("scheduled") and not status.get("activeSchedule") else []
-    return pauses, [*pinned, *frozen]
+    return pauses, [*pin, *frozen]
 
 
-def _of_deployment(marks: Marks, document: Document) -> tuple[list[str], list[str]]:
-    workspace, spec, status = (
-        document["metadata"]["namespace"],
-        document["spec"],
-        document["status"],
-    )
+def _deployment_marks(index: PauseIndex, document: Document) -> tuple[list[str], list[str]]:
+    workspace, spec = document["metadata"]["namespace"], document["spec"]
     cluster = (workspace, spec["cluster"])
-    pauses = [f"cluster {spec['cluster']}"] if cluster in marks.clusters else []
-    pauses = [*pauses, *marks.bundles.get((workspace, spec["bundle"]), [])]
-    pinned = [PINNED] if status.get("pin") else []
-    frozen = [FROZEN] if cluster in marks.frozen else []
-    return pauses, [*pinned, *frozen, *_held(status)]
+    pauses = [f"cluster {spec['cluster']}"] if cluster in index.clusters else []
+    pauses += index.bundles.get((workspace, spec["bundle"]), [])
+    frozen = [FROZEN] if cluster in index.frozen else []
+    status = document["status"]
+    return pauses, [*_pin_marks(status), *frozen, *_hold_marks(status)]
 
 
-def _held(status: Document) -> list[str]:
+def _pin_marks(status: Document) -> list[str]:
+    return [PINNED] if status.get("pin") or status.get("pinnedClusters") else []
+
+
+def _hold_marks(status: Document) -> list[str]:
     return [HELD] if status.get("held") else []
 
 
-_OF_KIND = {
-    "GitRepo": _of_repo,
-    "Bundle": _of_bundle,
-    "Cluster": _of_cluster,
-    "BundleDeployment": _of_deployment,
+_MARK_FUNCTIONS = {
+    "GitRepo": _repo_marks,
+    "Bundle": _bundle_marks,
+    "Cluster": _cluster_marks,
+    "BundleDeployment": _deployment_marks,
 }
 
 
-def summary(whole: Fleet) -> Document:
-    """What is paused, for the overview: the first names of each kind, and how many there are."""
-    marks = Marks(whole.connection, whole.workspace)
-    own = {
+def summarize_pauses(fleet: FleetView) -> Document:
+    """What is paused, for the overview: the first names of each kind, and how many there are.
+    Bundles that only their GitRepo pauses are not counted.
+    """
+    index = PauseIndex(fleet.reader, fleet.workspace)
+    return {
+        "gitrepos": _summary(index.repos),
+        "clusters": _summary(index.clusters),
+        "bundles": _summary(_own_pauses(index.bundles)),
+    }
+
+
+def _own_pauses(bundles: Mapping[Place, list[str]]) -> set[Place]:
+    return {
         place
-        for place, pauses in marks.bundles.items()
+        for place, pauses in bundles.items()
         if any(not pause.startswith("GitRepo ") for pause in pauses)
     }
-    return {
-        "gitrepos": _counted(marks.repos),
-        "clusters": _counted(marks.clusters),
-        "bundles": _counted(own),
-    }
 
 
-def _counted(places: set[Place], most: int = 3) -> Document:
-    return {"count": len(places), "names": [name for _, name in sorted(places)[:most]]}
+def _summary(places: Collection[Place]) -> Document:
+    return {"count": len(places), "names": [name for _, name in sorted(places)[:_MAX_NAMES]]}

@@ -1,38 +1,67 @@
-"""What all objects that people read have in common: the head of a document, its conditions, and the
-rows that a list asks for.
+"""Builds the parts that all objects share: the head of a document and its conditions. Holds the
+filters of a list.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from fleetctl.core.formats.redact import redacted
 
 from ..commands.validation import api_version
+from ..store.queries.bundles import BundleRow
+from ..store.queries.clusters import ClusterRow
+from ..store.queries.objects import ObjectRow
 
-_load = msgspec.json.decode
-Document = dict[str, Any]
+Document: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A list's filters; empty means all."""
+class ListFilter:
+    """Which objects a list contains; an empty field selects all. `states`: the values of
+    `status.display.state`.
+    """
 
     workspace: str | None = None
     name: str = ""
     selector: str = ""
     cluster: str = ""
     repo: str = ""
+    bundle: str = ""
     states: tuple[str, ...] = ()
 
 
-def of_row(kind: str, row: Any, spec: Any, status: Any, **head: Any) -> Document:
-    meta = {
+def build_document(
+    kind: str,
+    row: ObjectRow | ClusterRow,
+    spec: Any,
+    status: Any,
+    labels: dict[str, str] | None = None,
+) -> Document:
+    """The document of a row; `labels` replace the stored ones.
+
+    kubectl's last-applied annotation holds the whole manifest, so addresses in annotations are
+    redacted.
+    """
+    if labels is None:
+        labels = msgspec.json.decode(row.labels)
+    annotations = {
+        key: redacted(value) if "://" in value else value
+        for key, value in msgspec.json.decode(row.annotations).items()
+    }
+    return assemble_document(
+        kind, row, spec, status, {"labels": labels, "annotations": annotations}
+    )
+
+
+def assemble_document(
+    kind: str, row: ObjectRow | ClusterRow | BundleRow, spec: Any, status: Any, head: Document
+) -> Document:
+    """The document of a row, with `head` (labels and annotations) in its metadata."""
+    metadata = {
         "name": row.name,
         "namespace": row.workspace,
         "uid": row.uid,
@@ -43,36 +72,16 @@ def of_row(kind: str, row: Any, spec: Any, status: Any, **head: Any) -> Document
     return {
         "apiVersion": api_version(kind),
         "kind": kind,
-        "metadata": meta,
+        "metadata": metadata,
         "spec": spec,
         "status": status,
     }
 
 
-def rows(connection: Connection, table: sa.Table, asked: Asked, *where: Any) -> list[Any]:
-    query = sa.select(table).where(*where).order_by(table.c.workspace, table.c.name)
-    if asked.workspace:
-        query = query.where(table.c.workspace == asked.workspace)
-    if asked.name:
-        query = query.where(table.c.name == asked.name)
-    return list(connection.execute(query))
-
-
-def head(row: Any) -> dict[str, Any]:
-    """Labels and annotations. kubectl's last-applied annotation holds the whole manifest, so
-    addresses in it are redacted.
-    """
-    annotations = {
-        key: redacted(value) if "://" in value else value
-        for key, value in _load(row.annotations).items()
-    }
-    return {"labels": _load(row.labels), "annotations": annotations}
-
-
 def condition(kind: str, *, ok: bool, message: str = "") -> dict[str, str]:
-    return {"type": kind, "status": "True" if ok else "False"} | (
-        {"message": message} if message else {}
-    )
+    """A Kubernetes condition, without a message when there is none."""
+    fields = {"type": kind, "status": "True" if ok else "False"}
+    return fields | {"message": message} if message else fields
 
 
 def display_state(item: Document) -> str:

@@ -1,115 +1,113 @@
-"""What people read: rows as objects in Fleet's shape (docs/api.md). Counts are always the sum of
+"""Lists stored objects as documents in Fleet's shape (docs/api.md). Counts are always the sum of
 their parts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from fleetctl.core.model.cluster import matches, parse_selector
 
 from ..agents.presence import Live
 from ..rollout import schedules
-from ..store.schema import objects, registrations
-from . import bundles, clusters, gitrepos, marks, metadata, not_found, states
-from .metadata import Asked, Document, display_state
+from ..store.connection import Reader
+from ..store.queries.objects import ObjectRow, list_objects, registration_limits
+from . import bundles, clusters, deployments, gitrepos, marks
+from .metadata import Document, ListFilter, build_document, display_state
+from .not_found import not_found
+from .states import FleetView, fleet_view
 
-_load = msgspec.json.decode
-_Make = Callable[[states.Fleet, Asked], list[Document]]
+_ListKind = Callable[[FleetView, ListFilter], list[Document]]
 
 
-def listing(
-    connection: Connection, live: Live, kind: str, asked: Asked, now: float
+def list_documents(
+    reader: Reader, live: Live, kind: str, query: ListFilter, now: float
 ) -> list[Document]:
     """The objects of `kind`, sorted by workspace and name. Raises UsageError on a wrong
     selector.
     """
-    items = made(states.fleet(connection, live, now, asked.workspace), kind, asked)
-    selector = parse_selector(asked.selector) if asked.selector else {}
+    selector = parse_selector(query.selector) if query.selector else {}
+    if kind == "BundleDeployment" and not query.bundle:
+        # the database selects one bundle of many; the selector below would read all of them
+        bundle = selector.get("matchLabels", {}).get(deployments.BUNDLE_LABEL, "")
+        query = replace(query, bundle=bundle)
+    items = list_kind(fleet_view(reader, live, now, query.workspace), kind, query)
     return [
-        i
-        for i in items
-        if matches(selector, i["metadata"].get("labels") or {})
-        and (not asked.states or display_state(i) in asked.states)
+        item
+        for item in items
+        if matches(selector, item["metadata"].get("labels") or {})
+        and (not query.states or display_state(item) in query.states)
     ]
 
 
-def made(whole: states.Fleet, kind: str, asked: Asked) -> list[Document]:
-    """All of `kind`, whatever the selector and the states that are asked for."""
-    make = _MADE.get(kind)
-    if make is None:
-        return _plain(whole.connection, kind, asked)
-    items = make(whole, asked)
-    marks.add(whole, kind, items)
+def list_kind(fleet: FleetView, kind: str, query: ListFilter) -> list[Document]:
+    """All objects of `kind`; the selector and the states of `query` are ignored."""
+    list_function = _LIST_FUNCTIONS.get(kind)
+    if list_function is None:
+        return _list_plain(fleet.reader, kind, query)
+    items = list_function(fleet, query)
+    marks.add_marks(fleet, kind, items)
     return items
 
 
-def one(
-    connection: Connection, live: Live, kind: str, workspace: str, name: str, now: float
+def get_document(
+    reader: Reader, live: Live, kind: str, workspace: str, name: str, now: float
 ) -> Document:
-    """Raises NotFound."""
-    found = listing(connection, live, kind, Asked(workspace=workspace, name=name), now)
-    if not found:
-        raise not_found.not_found(connection, kind, workspace, name)
-    return found[0]
+    """One object. Raises NotFound."""
+    items = list_documents(reader, live, kind, ListFilter(workspace=workspace, name=name), now)
+    if not items:
+        raise not_found(reader, kind, workspace, name)
+    return items[0]
 
 
-def _plain(connection: Connection, kind: str, asked: Asked) -> list[Document]:
-    """Secret and ConfigMap are shown by keys and hashes only."""
-    found = []
-    for row in metadata.rows(connection, objects, asked, objects.c.kind == kind):
-        if kind in {"Secret", "ConfigMap"}:
-            extra = _load(row.extra)
-            document = metadata.of_row(kind, row, None, None, **metadata.head(row))
-            del document["spec"], document["status"]
-            found.append(document | {"type": extra["type"], "data": extra["keys"]})
-        else:
-            found.append(metadata.of_row(kind, row, _load(row.spec), {}, **metadata.head(row)))
-    return found
+def _list_plain(reader: Reader, kind: str, query: ListFilter) -> list[Document]:
+    """Objects without a status."""
+    rows = list_objects(reader, kind, query.workspace, query.name)
+    if kind in {"Secret", "ConfigMap"}:
+        return [_secret_document(kind, row) for row in rows]
+    return [build_document(kind, row, msgspec.json.decode(row.spec), {}) for row in rows]
 
 
-def _schedules(whole: states.Fleet, asked: Asked) -> list[Document]:
-    rows = metadata.rows(whole.connection, objects, asked, objects.c.kind == "Schedule")
-    found = schedules.status(whole.connection, rows, whole.now)
+def _secret_document(kind: str, row: ObjectRow) -> Document:
+    """A Secret or ConfigMap: keys and hashes only, never values."""
+    extra = msgspec.json.decode(row.extra)
+    document = build_document(kind, row, None, None)
+    del document["spec"], document["status"]
+    return document | {"type": extra["type"], "data": extra["keys"]}
+
+
+def _list_schedules(fleet: FleetView, query: ListFilter) -> list[Document]:
+    rows = list_objects(fleet.reader, "Schedule", query.workspace, query.name)
+    statuses = schedules.status(fleet.reader, rows, fleet.now)
     return [
-        metadata.of_row(
-            "Schedule", row, _load(row.spec), found[row.workspace, row.name], **metadata.head(row)
+        build_document(
+            "Schedule", row, msgspec.json.decode(row.spec), statuses[row.workspace, row.name]
         )
         for row in rows
     ]
 
 
-def _registration_tokens(whole: states.Fleet, asked: Asked) -> list[Document]:
+def _list_registration_tokens(fleet: FleetView, query: ListFilter) -> list[Document]:
     """Each with the time when it expires and the enrolments that it still allows."""
-    r = registrations.c
-    limits = {
-        (row.workspace, row.source): row
-        for row in whole.connection.execute(sa.select(registrations).where(r.source != ""))
-    }
+    kind = "ClusterRegistrationToken"
+    limits = registration_limits(fleet.reader)
     items = []
-    for row in metadata.rows(
-        whole.connection, objects, asked, objects.c.kind == "ClusterRegistrationToken"
-    ):
+    for row in list_objects(fleet.reader, kind, query.workspace, query.name):
         limit = limits.get((row.workspace, row.name))
         status = {"expires": limit.expires, "usesLeft": limit.uses} if limit else {}
-        items.append(
-            metadata.of_row(
-                "ClusterRegistrationToken", row, _load(row.spec), status, **metadata.head(row)
-            )
-        )
+        items.append(build_document(kind, row, msgspec.json.decode(row.spec), status))
     return items
 
 
-_MADE: dict[str, _Make] = {
-    "Cluster": clusters.clusters_of,
-    "Bundle": bundles.bundles_of,
-    "BundleDeployment": bundles.deployments_of,
-    "GitRepo": gitrepos.repos_of,
-    "ClusterGroup": clusters.groups_of,
-    "Schedule": _schedules,
-    "ClusterRegistrationToken": _registration_tokens,
+_LIST_FUNCTIONS: dict[str, _ListKind] = {
+    "Cluster": clusters.list_clusters,
+    "Bundle": bundles.list_bundles,
+    "BundleDeployment": deployments.list_deployments,
+    "GitRepo": gitrepos.list_gitrepos,
+    "ClusterGroup": clusters.list_groups,
+    "Schedule": _list_schedules,
+    "ClusterRegistrationToken": _list_registration_tokens,
 }

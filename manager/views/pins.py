@@ -1,187 +1,176 @@
-"""How pins are shown: on the bundle, its rollout, its deployments and the clusters (docs/api.md).
-Who looks at any of them must see that it does not follow Git, which revision it has instead, and by
-whom and why.
+"""Shows pins on the bundle, its rollout, its deployments and the clusters (docs/api.md). A person
+who looks at any of them must see that it does not follow Git, which revision it has instead, and
+by whom and why.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from fleetctl.core.rollout.schedule import Verdict
 
-from ..store.queries import in_parts
-from ..store.schema import bundles, decisions, pins
+from ..store.connection import Reader
+from ..store.queries.deployments import DeploymentRow
+from ..store.queries.pins import count_cluster_pins, list_bundle_pins, list_cluster_pins
+from .metadata import Document
 
-_FEW, _SHOWN = 500, 3
-Document = dict[str, Any]
-_GOES = "is sent as soon as the budget of its partition and pauses allow"
+_MAX_MESSAGES = 3
+_NEXT = "is sent as soon as the budget of its partition and pauses allow"
 
 
 @dataclass(frozen=True)
 class Pin:
-    """`own`: the cluster's, and not the bundle's."""
+    """A revision that a bundle, or (`on_cluster`) one cluster, has in place of the newest."""
 
-    number: int
-    who: str
+    revision: int
+    author: str
     reason: str
     at: str
-    own: bool
+    on_cluster: bool
 
-    @property
-    def words(self) -> str:
-        return (
-            f"pinned to revision {self.number}"
-            + by(self.who)
-            + (f" ({self.reason})" if self.reason else "")
-        )
+    def describe(self) -> str:
+        by = f" by {self.author}" if self.author else ""
+        reason = f" ({self.reason})" if self.reason else ""
+        return f"pinned to revision {self.revision}{by}{reason}"
 
-    def shown(self) -> Document:
+    def document(self) -> Document:
         return {
-            "number": self.number,
-            "who": self.who,
+            "number": self.revision,
+            "who": self.author,
             "reason": self.reason,
             "at": self.at,
-            "of": "cluster" if self.own else "bundle",
+            "of": "cluster" if self.on_cluster else "bundle",
         }
 
 
 @dataclass(frozen=True)
 class BundlePins:
-    """Of one bundle: its own pin, and how many clusters have one of theirs, by number."""
+    """The pin of a bundle as a whole, and how many clusters have their own, by revision."""
 
     whole: Pin | None
-    own: Sequence[tuple[int, int]] = ()
+    clusters: Sequence[tuple[int, int]] = ()
 
-    def words(self, commit: str) -> str:
-        git = f", Git is at {commit[:7]}" if commit else ""
-        said = [f"{many(amount)} pinned to revision {number}" for number, amount in self.own]
-        return "; ".join([*([f"{self.whole.words}{git}"] if self.whole else []), *said])
+    def describe(self, commit: str = "") -> str:
+        """`commit`: what Git is at, "" to leave it out."""
+        texts = [
+            f"{_count_clusters(number)} pinned to revision {revision}"
+            for revision, number in self.clusters
+        ]
+        if self.whole:
+            git = f", Git is at {commit[:7]}" if commit else ""
+            texts.insert(0, f"{self.whole.describe()}{git}")
+        return "; ".join(texts)
 
-
-NONE = BundlePins(None)
-
-
-def by(who: str) -> str:
-    return f" by {who}" if who else ""
-
-
-def many(amount: int) -> str:
-    return f"{amount} cluster" + ("" if amount == 1 else "s")
-
-
-def of_bundles(connection: Connection, workspace: str | None) -> dict[tuple[str, str], BundlePins]:
-    """Those that are pinned, or of which clusters are."""
-    p = pins.c
-    query = sa.select(p.workspace, p.bundle, p.number, sa.func.count().label("n")).where(
-        p.number > 0
-    )
-    query = query.group_by(p.workspace, p.bundle, p.number).order_by(p.number.desc())
-    own: dict[tuple[str, str], list[tuple[int, int]]] = {}
-    for row in connection.execute(query.where(p.workspace == workspace) if workspace else query):
-        own.setdefault((row.workspace, row.bundle), []).append((row.number, row.n))
-    whole = _wholes(connection, workspace)
-    return {key: BundlePins(whole.get(key), own.get(key, ())) for key in own.keys() | whole.keys()}
+    def fields(self) -> Document:
+        """`pin` and `pinnedClusters` of a status."""
+        return {
+            "pin": self.whole.document() if self.whole else None,
+            "pinnedClusters": [
+                {"number": revision, "clusters": number} for revision, number in self.clusters
+            ],
+        }
 
 
-def _wholes(connection: Connection, workspace: str | None) -> dict[tuple[str, str], Pin]:
-    b, d = bundles.c, decisions.c
-    query = sa.select(b.workspace, b.name, b.pinned, b.pin_reason, d.who, d.at).where(b.pinned > 0)
-    query = query.outerjoin(
-        decisions, (d.workspace == b.workspace) & (d.bundle == b.name) & (d.id == b.decision)
-    )
-    rows = connection.execute(query.where(b.workspace == workspace) if workspace else query)
+NO_PINS = BundlePins(None)
+
+
+def _count_clusters(number: int) -> str:
+    return f"{number} cluster" + ("" if number == 1 else "s")
+
+
+def pins_by_bundle(reader: Reader, workspace: str | None) -> dict[tuple[str, str], BundlePins]:
+    """By workspace and name: the bundles that are pinned as a whole or on clusters."""
+    clusters: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for row in count_cluster_pins(reader, workspace):
+        clusters.setdefault((row.workspace, row.bundle), []).append((row.revision, row.clusters))
+    wholes = _bundle_pins(reader, workspace)
     return {
-        (row.workspace, row.name): Pin(
-            row.pinned, row.who or "", row.pin_reason, row.at or "", own=False
-        )
-        for row in rows
+        key: BundlePins(wholes.get(key), clusters.get(key, ()))
+        for key in clusters.keys() | wholes.keys()
     }
 
 
-def _owns(
-    connection: Connection, workspace: str | None, ids: Sequence[str]
+def _bundle_pins(reader: Reader, workspace: str | None) -> dict[tuple[str, str], Pin]:
+    """By workspace and bundle."""
+    return {
+        (row.workspace, row.bundle): Pin(
+            row.revision, row.author, row.reason, row.at, on_cluster=False
+        )
+        for row in list_bundle_pins(reader, workspace)
+    }
+
+
+def _cluster_pins(
+    reader: Reader, workspace: str | None, ids: Sequence[str]
 ) -> dict[tuple[str, str], Pin]:
-    """By cluster and bundle; those of a whole workspace when many are asked for."""
-    p, d = pins.c, decisions.c
-    query = sa.select(p.cluster_id, p.bundle, p.number, d.who, d.reason, d.at).where(p.number > 0)
-    query = query.outerjoin(
-        decisions, (d.workspace == p.workspace) & (d.bundle == p.bundle) & (d.id == p.decision)
-    )
-    if len(ids) <= _FEW:
-        queries = [query.where(p.cluster_id.in_(part)) for part in in_parts(ids)]
-    else:
-        queries = [query.where(p.workspace == workspace) if workspace else query]
-    rows = (row for one in queries for row in connection.execute(one))
+    """By cluster id and bundle."""
     return {
         (row.cluster_id, row.bundle): Pin(
-            row.number, row.who or "", row.reason or "", row.at or "", own=True
+            row.revision, row.author, row.reason, row.at, on_cluster=True
         )
-        for row in rows
+        for row in list_cluster_pins(reader, workspace, ids)
     }
 
 
-def on_bundle(status: Document, found: BundlePins) -> None:
-    """The pin stands first in the message."""
-    said = found.words(status["commit"])
-    status["pin"] = found.whole.shown() if found.whole else None
-    status["pinnedClusters"] = [
-        {"number": number, "clusters": amount} for number, amount in found.own
-    ]
-    status["display"]["message"] = "; ".join(filter(None, (said, status["display"]["message"])))
+def add_to_bundle(status: Document, pins: BundlePins) -> None:
+    """Add the pins to a bundle's status, first in its message."""
+    status |= pins.fields()
+    _set_message(status["display"], pins.describe(status["commit"]), status["display"]["message"])
 
 
-def on_rollout(status: Document, found: BundlePins) -> None:
-    """What it waits for stands first."""
-    status["pin"] = found.whole.shown() if found.whole else None
-    status["pinnedClusters"] = [
-        {"number": number, "clusters": amount} for number, amount in found.own
-    ]
-    status["display"]["message"] = "; ".join(
-        filter(None, (status["display"]["message"], found.words("")))
-    )
+def add_to_rollout(status: Document, pins: BundlePins) -> None:
+    """Add the pins to a rollout's status, after what it waits for."""
+    status |= pins.fields()
+    _set_message(status["display"], status["display"]["message"], pins.describe())
 
 
-def on_deployments(
-    connection: Connection,
+def _set_message(fields: Document, *texts: str) -> None:
+    fields["message"] = "; ".join(filter(None, texts))
+
+
+def add_to_deployments(
+    reader: Reader,
     workspace: str | None,
-    made: Sequence[tuple[Any, Document]],
-    closed: Mapping[str, Verdict],
+    deployments: Sequence[tuple[DeploymentRow, Document]],
+    closed_windows: Mapping[str, Verdict],
 ) -> None:
-    """`made`: rows of `deployments`, and their documents; `closed`: the clusters outside their
-    windows.
-    """
-    wholes = _wholes(connection, workspace)
-    owns = _owns(connection, workspace, sorted({row.cluster_id for row, _ in made}))
-    for row, document in made:
-        status = document["status"]
-        pin = owns.get((row.cluster_id, row.bundle)) or wholes.get((row.workspace, row.bundle))
-        status["pin"] = pin.shown() if pin else None
-        if pin is None:
-            continue
-        said, reason = status["message"], status["reason"]
-        if pin.own and row.staged and row.generation > 0 and reason and reason["code"] == "held":
-            window = closed.get(row.cluster_id)
-            # whatever the rollout itself waits for
-            said = reason["cause"] = window.why if window else _GOES
-        status["message"] = "; ".join(filter(None, (said, pin.words)))
+    """Add the pins to the documents. `closed_windows`: clusters outside their schedule windows."""
+    bundle_pins = _bundle_pins(reader, workspace)
+    ids = sorted({row.cluster_id for row, _ in deployments})
+    cluster_pins = _cluster_pins(reader, workspace, ids)
+    for row, document in deployments:
+        own = cluster_pins.get((row.cluster_id, row.bundle))
+        pin = own or bundle_pins.get((row.workspace, row.bundle))
+        _add_to_deployment(row, document["status"], pin, closed_windows.get(row.cluster_id))
 
 
-def on_clusters(
-    connection: Connection, workspace: str | None, made: Sequence[tuple[str, Document]]
+def _add_to_deployment(
+    row: DeploymentRow, status: Document, pin: Pin | None, window: Verdict | None
 ) -> None:
-    """`made`: ids, and their documents. Only what a cluster has of its own is said here."""
-    found: dict[str, list[str]] = {}
-    for (cluster, bundle), pin in sorted(
-        _owns(connection, workspace, [cluster for cluster, _ in made]).items()
-    ):
-        found.setdefault(cluster, []).append(f"{bundle} {pin.words}")
-    for cluster, document in made:
-        display, said = document["status"]["display"], found.get(cluster, [])
-        more = [f"{len(said) - _SHOWN} more bundles are pinned"] if len(said) > _SHOWN else []
-        display["message"] = "; ".join(filter(None, (display["message"], *said[:_SHOWN], *more)))
-        document["status"]["pinnedBundles"] = len(said)
+    status["pin"] = pin.document() if pin else None
+    if pin is None:
+        return
+    message, reason = status["message"], status["reason"]
+    waits = row.staged_key and row.generation > 0 and reason and reason["code"] == "held"
+    if pin.on_cluster and waits:
+        # the pin does not wait for what the rollout waits for
+        message = reason["cause"] = window.why if window else _NEXT
+    _set_message(status, message, pin.describe())
+
+
+def add_to_clusters(
+    reader: Reader, workspace: str | None, clusters: Sequence[tuple[str, Document]]
+) -> None:
+    """Add the pins that clusters have of their own. `clusters`: ids and documents."""
+    texts: dict[str, list[str]] = {}
+    pins = _cluster_pins(reader, workspace, [cluster for cluster, _ in clusters])
+    for (cluster, bundle), pin in sorted(pins.items()):
+        texts.setdefault(cluster, []).append(f"{bundle} {pin.describe()}")
+    for cluster, document in clusters:
+        status, messages = document["status"], texts.get(cluster, [])
+        status["pinnedBundles"] = len(messages)
+        if len(messages) > _MAX_MESSAGES:
+            more = f"{len(messages) - _MAX_MESSAGES} more bundles are pinned"
+            messages = [*messages[:_MAX_MESSAGES], more]
+        _set_message(status["display"], status["display"]["message"], *messages)

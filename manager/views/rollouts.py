@@ -1,64 +1,53 @@
-"""Rollouts as people read them (docs/api.md): how far each partition is, and what is waited for."""
+"""Lists rollouts as documents (docs/api.md): how far each partition is, and what it waits for."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from fleetctl.core.rollout.decide import Tally
 
 from ..clock import rfc3339
 from ..commands.validation import api_version
 from ..rollout.partitions import shape_of
-from ..store.schema import rollouts
+from ..store.connection import Reader
+from ..store.queries import rollouts
+from ..store.queries.rollouts import RolloutRow
 from . import marks, pins
+from .metadata import Document
 
-_load = msgspec.json.decode
+T = TypeVar("T")
 
 
-def listing(
-    connection: Connection, workspace: str | None, bundle: str = ""
-) -> list[dict[str, Any]]:
+def list_rollouts(reader: Reader, workspace: str | None, bundle: str = "") -> list[Document]:
     """Sorted by workspace and bundle."""
-    r = rollouts.c
-    query = sa.select(rollouts).order_by(r.workspace, r.bundle)
-    if workspace:
-        query = query.where(r.workspace == workspace)
-    if bundle:
-        query = query.where(r.bundle == bundle)
-    pinned = pins.of_bundles(connection, workspace)
-    found = []
-    for row in connection.execute(query):
+    pinned_bundles = pins.pins_by_bundle(reader, workspace)
+    documents = []
+    for row in rollouts.list_rollouts(reader, workspace, bundle):
         document = _document(row)
-        pins.on_rollout(document["status"], pinned.get((row.workspace, row.bundle), pins.NONE))
-        found.append(document)
-    marks.on_rollouts(connection, workspace, found)
-    return found
+        bundle_pins = pinned_bundles.get((row.workspace, row.bundle), pins.NO_PINS)
+        pins.add_to_rollout(document["status"], bundle_pins)
+        documents.append(document)
+    marks.add_marks_to_rollouts(reader, workspace, documents)
+    return documents
 
 
-def _document(row: Any) -> dict[str, Any]:
-    meta = {
-        "name": row.bundle,
-        "namespace": row.workspace,
-        "generation": row.version,
-        "creationTimestamp": row.begun,
-    }
+def _document(row: RolloutRow) -> Document:
     shape = shape_of(row.shape)
-    steps, counts = _load(row.steps), _load(row.counts)
+    steps, counts = msgspec.json.decode(row.steps), msgspec.json.decode(row.counts)
     partitions = [
-        _partition(part, _at(steps, at), _at(counts, at))
-        for at, part in enumerate(shape.partitions)
+        _partition(part, _item(steps, number), _item(counts, number))
+        for number, part in enumerate(shape.partitions)
     ]
-    told = sum(p["told"] for p in partitions)
+    sent = sum(p["told"] for p in partitions)
     finished = sum(1 for p in partitions if p["finishedAt"] or not p["clusters"])
     status = {
         "display": {
             "state": row.phase,
-            "clusters": f"{told}/{sum(p['clusters'] for p in partitions)}",
-            "partitions": (f"{finished}/{len(partitions)}"),
+            "clusters": f"{sent}/{sum(p['clusters'] for p in partitions)}",
+            "partitions": f"{finished}/{len(partitions)}",
             "message": _message(row),
         },
         "reason": row.reason,
@@ -68,39 +57,42 @@ def _document(row: Any) -> dict[str, Any]:
         "waitingForWindow": sum(p["waitingForWindow"] for p in partitions),
         "ignoringWindows": row.ignoring,
     }
-    spec = {"bundle": row.bundle, "version": row.version, "policy": shape.policy}
     return {
         "apiVersion": api_version("Bundle"),
         "kind": "Rollout",
-        "metadata": meta,
-        "spec": spec,
+        "metadata": {
+            "name": row.bundle,
+            "namespace": row.workspace,
+            "generation": row.version,
+            "creationTimestamp": row.begun,
+        },
+        "spec": {"bundle": row.bundle, "version": row.version, "policy": shape.policy},
         "status": status,
     }
 
 
-def _message(row: Any) -> str:
-    """What it waits for, or why it does not go on, and that it passes windows."""
-    return "; ".join(
-        text
-        for text in (
-            row.waiting,
-            f"closed windows are ignored: {row.ignoring}" if row.ignoring else "",
-        )
-        if text
-    )
+def _message(row: RolloutRow) -> str:
+    """What it waits for, or why it does not go on, and that it ignores closed windows."""
+    windows = f"closed windows are ignored: {row.ignoring}" if row.ignoring else ""
+    return "; ".join(filter(None, (row.waiting, windows)))
 
 
-def _at(items: list[Any], at: int) -> Any:
-    return items[at] if at < len(items) else None
+def _item(items: Sequence[T], number: int) -> T | None:
+    return items[number] if number < len(items) else None
 
 
-def _partition(part: tuple[str, int, int, float, bool], step: Any, count: Any) -> dict[str, Any]:
+def _partition(
+    part: tuple[str, int, int, float, bool], step: list[Any] | None, count: Document | None
+) -> Document:
+    """`step` and `count`: of the partition in the rollout's `steps` and `counts`, None before it
+    was decided first.
+    """
     name, clusters, budget, soak, approval = part
     opened, finished, approved = step[:3] if step else (0.0, 0.0, False)
-    said = dict(count or {})
-    why = said.pop("why", "")
-    asks = bool(said.pop("asks", False))
-    tally = Tally(**said)
+    fields = dict(count or {})
+    why = fields.pop("why", "")
+    asks = bool(fields.pop("asks", False))
+    tally = Tally(**fields)
     return {
         "name": name,
         "clusters": clusters,
@@ -118,6 +110,6 @@ def _partition(part: tuple[str, int, int, float, bool], step: Any, count: Any) -
         "approval": "approved" if approved else "wanted" if approval and not opened else "",
         "startedAt": rfc3339(opened) if opened else "",
         "finishedAt": rfc3339(finished) if finished else "",
-        "idle": bool(step and len(step) > 5 and step[5]),  # its clock stands
+        "idle": bool(step and len(step) > 5 and step[5]),  # its clock is stopped
         "idleSeconds": step[4] if step and len(step) > 4 else 0.0,
     }

@@ -1,16 +1,13 @@
-"""The states of deployments as they may be shown, and how many are in each: what is well is
+"""Determines the states of deployments as people see them, and counts them: what is Ready is
 counted, never loaded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
-
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from typing import TypeAlias, TypeVar
 
 from fleetctl.core.model.ids import ClusterId
 from fleetctl.core.model.status import State
@@ -18,144 +15,130 @@ from fleetctl.core.model.summary import held_state, seen_state
 
 from ..agents.presence import Live
 from ..reconcile.held_removals import Hold, list_holds
-from ..store import counts as counting
-from ..store.queries import in_parts
-from ..store.schema import bundles, deployments, passes
-from . import reasons
+from ..store import counts
+from ..store.connection import Reader
+from ..store.queries.bundles import bundles_being_matched
+from ..store.queries.clusters import (
+    ClusterPresence,
+    ClusterRow,
+    SelectableCluster,
+    ids_without_agent,
+)
+from ..store.queries.deployment_states import (
+    ClusterStateCount,
+    UnreadyGroup,
+    count_states_by_cluster,
+)
+from ..store.queries.removals import UnfinishedRemoval, unfinished_removals
+from .reasons import ReasonContext, describe_missing_agent, describe_silence
+
+StateCounts: TypeAlias = dict[State, int]
+K = TypeVar("K")
+UNCOUNTED = "its clusters are still being matched"
 
 
 @dataclass
-class Fleet:
-    """The states of the deployments in a workspace (or everywhere), read when they are asked for:
-    what is well is counted, never loaded.
+class FleetView:
+    """The deployments of a workspace (or of all), each part read when it is used first.
 
-    `offline` and `absent` (no agent has a key): clusters whose deployments are not what they last
-    were said to be.
+    `offline` and `absent` (no agent has a key): clusters whose last reports are not relied on.
     """
 
-    connection: Connection
+    reader: Reader
     now: float
     live: Live
     workspace: str | None = None
     offline: set[ClusterId] = field(default_factory=set)
     absent: set[ClusterId] = field(default_factory=set)
 
-    def state(self, row: Any) -> State:
-        """What may be shown of one deployment."""
-        stored = (
-            held_state(State(row.state), told=row.generation > 0, window=self.waits(row))
-            if row.staged
-            else State(row.state)
+    def count_states(
+        self, key: Callable[[counts.Sort], K], bundle: str = ""
+    ) -> dict[K, StateCounts]:
+        """By `key`, how many deployments are in each state; of one bundle or of all."""
+        filters = self.workspace, bundle
+        offline, absent = (
+            counts.among(self.reader, ids, *filters) for ids in (self.offline, self.absent)
         )
+        heard = counts.without(counts.without(counts.every(self.reader, *filters), offline), absent)
+        waiting = self._count_waiting(bundle) if any(sort.held for sort in heard) else {}
+        heard = counts.without(heard, waiting)
+        totals: dict[K, StateCounts] = {}
+        for sorts, state, window in (
+            (heard, None, False),
+            (waiting, None, True),
+            (offline, State.OFFLINE, False),
+            (absent, State.PENDING, False),
+        ):
+            for sort, number in sorts.items():
+                shown_state = state or _heard_state(
+                    State(sort.state), staged=sort.held, sent=sort.told, window=window
+                )
+                _add(totals.setdefault(key(sort), {}), shown_state, number)
+        return totals
+
+    def _count_waiting(self, bundle: str) -> counts.Counts:
+        """Staged deployments of heard clusters that wait for a schedule window."""
+        ids = self.reasons.closed_windows.keys() - self.offline - self.absent
+        staged = counts.held_among(self.reader, ids, self.workspace, bundle)
+        return {
+            sort: number
+            for sort, number in staged.items()
+            if (sort.workspace, sort.bundle) not in self.reasons.heedless_bundles
+        }
+
+    def count_states_by_cluster(self, ids: Sequence[str] | None = None) -> dict[str, StateCounts]:
+        """By cluster, how many deployments are in each state; of these clusters or of all."""
+        closed = self.reasons.closed_windows
+        heedless = self.reasons.heedless_bundles if closed else ()
+        totals: dict[str, StateCounts] = {}
+        for row in count_states_by_cluster(self.reader, self.workspace, ids, heedless):
+            window = row.heeds_windows and row.cluster_id in closed
+            state = self._state(row, window=window)
+            _add(totals.setdefault(row.cluster_id, {}), state, row.total)
+        return totals
+
+    def unready_state(self, row: UnreadyGroup) -> State:
+        """The state that is shown of these deployments."""
+        heeds = (row.workspace, row.bundle) not in self.reasons.heedless_bundles
+        window = row.staged and row.cluster_id in self.reasons.closed_windows and heeds
+        return self._state(row, window=window)
+
+    def _state(self, row: ClusterStateCount | UnreadyGroup, *, window: bool) -> State:
+        heard = _heard_state(State(row.state), staged=row.staged, sent=row.sent, window=window)
         return seen_state(
-            stored,
+            heard,
             offline=row.cluster_id in self.offline,
             enrolled=row.cluster_id not in self.absent,
         )
 
-    def counted(
-        self, key: Callable[[counting.Sort], Any], bundle: str = ""
-    ) -> dict[Any, dict[State, int]]:
-        """By `key`, how many are in each state; of one bundle or of all."""
-        place = self.workspace, bundle
-        offline, absent = (
-            counting.among(self.connection, ids, *place) for ids in (self.offline, self.absent)
-        )
-        heard = counting.without(
-            counting.without(counting.every(self.connection, *place), offline), absent
-        )
-        outside = self._outside(bundle) if any(sort.held for sort in heard) else {}
-        heard = counting.without(heard, outside)
-        found: dict[Any, dict[State, int]] = {}
-        for counts, state, window in (
-            (heard, None, False),
-            (outside, None, True),
-            (offline, State.OFFLINE, False),
-            (absent, State.PENDING, False),
-        ):
-            for sort, n in counts.items():
-                mine, shown = found.setdefault(key(sort), {}), state or _stored(sort, window=window)
-                mine[shown] = mine.get(shown, 0) + n
-        return found
-
-    def _outside(self, bundle: str) -> counting.Counts:
-        """Deployments that are held and wait for a window of their cluster, which is heard."""
-        ids = self.known.closed.keys() - self.offline - self.absent
-        found = counting.held_among(self.connection, ids, self.workspace, bundle)
-        return {
-            sort: n
-            for sort, n in found.items()
-            if (sort.workspace, sort.bundle) not in self.known.unheeding
-        }
-
-    def waits(self, row: Any) -> bool:
-        """Whether what is staged waits for a window."""
-        if not row.staged or row.cluster_id not in self.known.closed:
-            return False
-        heeds = getattr(row, "heeds", None)
-        return (
-            bool(heeds)
-            if heeds is not None
-            else (row.workspace, row.bundle) not in self.known.unheeding
-        )
-
-    def of_clusters(self, ids: Sequence[str] | None = None) -> dict[str, dict[State, int]]:
-        """By cluster, how many deployments are in each state; of these clusters or of all."""
-        found: dict[str, dict[State, int]] = {}
-        for row in self._grouped(ids):
-            mine, state = found.setdefault(row.cluster_id, {}), self.state(row)
-            mine[state] = mine.get(state, 0) + row.n
-        return found
-
-    def _grouped(self, ids: Sequence[str] | None) -> Iterable[Any]:
-        d = deployments.c
-        held, told = (d.staged != "").label("held"), (d.generation > 0).label("told")
-        columns = (
-            d.cluster_id,
-            d.state,
-            sa.func.min(d.staged).label("staged"),
-            sa.func.max(d.generation).label("generation"),
-        )
-        passing = sorted(self.known.unheeding) if self.known.closed else []
-        heeds = (sa.tuple_(d.workspace, d.bundle).not_in(passing) if passing else sa.true()).label(
-            "heeds"
-        )
-        query = sa.select(*columns, heeds, sa.func.count().label("n")).where(~d.removed)
-        query = query.group_by(d.cluster_id, d.state, held, told, heeds)
-        if ids is not None:
-            for part in in_parts(ids):
-                yield from self.connection.execute(query.where(d.cluster_id.in_(part)))
-        else:
-            yield from self.connection.execute(
-                query.where(d.workspace == self.workspace) if self.workspace else query
-            )
-
-    def trouble_of(self, row: Any) -> tuple[str, str] | None:
-        """(state, what is to be said) of a row of `clusters` that is not well as a whole, whatever
-        its deployments are.
+    def cluster_trouble(
+        self, cluster: ClusterRow | ClusterPresence | SelectableCluster
+    ) -> tuple[str, str] | None:
+        """State and message of a cluster that is not well as a whole, whatever its deployments
+        are.
         """
-        presence = self.live.clusters.get(ClusterId(row.id))
-        if row.id in self.absent:
-            return "WaitCheckIn", reasons.agentless(row)[1]
+        presence = self.live.clusters.get(ClusterId(cluster.id))
+        if cluster.id in self.absent:
+            return "WaitCheckIn", describe_missing_agent(cluster)[1]
         if presence and presence.twin:
             return "ErrApplied", f"Duplicate agent: {presence.twin}"
-        if row.id in self.offline:
-            return State.OFFLINE.value, reasons.silence(self.live.last_seen(row, self.now))
+        if cluster.id in self.offline:
+            seen = self.live.last_seen(cluster, self.now)
+            return State.OFFLINE.value, describe_silence(seen)
         return None
 
     @cached_property
-    def known(self) -> reasons.Known:
-        """What tells why something is not Ready."""
-        return reasons.Known(
-            self.connection, self.live, self.now, self.workspace, self.offline, self.absent
+    def reasons(self) -> ReasonContext:
+        """Tells why something is not Ready."""
+        return ReasonContext(
+            self.reader, self.live, self.now, self.workspace, self.offline, self.absent
         )
 
     @cached_property
     def holds(self) -> dict[tuple[str, str], Hold]:
         """By workspace and bundle: removals that wait for a person."""
         return {
-            (hold.workspace, hold.bundle): hold
-            for hold in list_holds(self.connection, self.workspace)
+            (hold.workspace, hold.bundle): hold for hold in list_holds(self.reader, self.workspace)
         }
 
     @cached_property
@@ -164,38 +147,28 @@ class Fleet:
 
         Their counts are of a part of the fleet only, so "all are Ready" is not known to be true.
         """
-        b, p = bundles.c, passes.c
-        joined = (b.workspace == p.workspace) & (b.name == p.bundle)
-        query = sa.select(p.workspace, p.bundle, b.repo).join(bundles, joined)
-        if self.workspace:
-            query = query.where(p.workspace == self.workspace)
-        rows = self.connection.execute(query)
-        return {(row.workspace, row.bundle): row.repo for row in rows}
+        bundles = bundles_being_matched(self.reader, self.workspace)
+        return {(bundle.workspace, bundle.name): bundle.repo for bundle in bundles}
 
     @cached_property
-    def going(self) -> dict[str, list[Any]]:
+    def removals(self) -> dict[str, list[UnfinishedRemoval]]:
         """By cluster: removals of which the agent says why they are not done."""
-        d, found = deployments.c, dict[str, list[Any]]()
-        slow = sa.select(d.cluster_id, d.bundle, d.message).where(
-            d.removed, d.message != "", d.reported == d.generation
-        )
-        for row in self.connection.execute(slow.order_by(d.bundle)):
-            found.setdefault(row.cluster_id, []).append(row)
-        return found
+        removals: dict[str, list[UnfinishedRemoval]] = {}
+        for removal in unfinished_removals(self.reader):
+            removals.setdefault(removal.cluster_id, []).append(removal)
+        return removals
 
 
-def _stored(sort: counting.Sort, *, window: bool = False) -> State:
-    """What is shown of those whose cluster is heard."""
-    return (
-        held_state(State(sort.state), told=sort.told, window=window)
-        if sort.held
-        else State(sort.state)
-    )
+def _heard_state(state: State, *, staged: bool, sent: bool, window: bool) -> State:
+    """The state of a deployment whose cluster is heard. `window`: it waits for one."""
+    return held_state(state, told=sent, window=window) if staged else state
 
 
-UNCOUNTED = "its clusters are still being matched"
+def _add(totals: StateCounts, state: State, number: int) -> None:
+    totals[state] = totals.get(state, 0) + number
 
 
-def fleet(connection: Connection, live: Live, now: float, workspace: str | None) -> Fleet:
-    absent = counting.without_agent(connection, workspace)
-    return Fleet(connection, now, live, workspace, counting.offline(live, now), absent)
+def fleet_view(reader: Reader, live: Live, now: float, workspace: str | None) -> FleetView:
+    """The fleet as `live` knows it at `now` (Unix seconds)."""
+    absent = ids_without_agent(reader, workspace)
+    return FleetView(reader, now, live, workspace, counts.offline(live, now), absent)

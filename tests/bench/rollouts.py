@@ -42,7 +42,7 @@ from manager.store.queries import Scope, fleet_clusters
 from manager.store.schema import bundles, deployments, meta, repos
 from manager.store.schema import options as options_table
 from manager.views import fleet_status
-from manager.views.states import fleet
+from manager.views.states import fleet_view
 from tests.bench.figures import COUNT, MAP, Figure, enrolled, served
 from tests.servers.gitserver import GitServer
 from tests.support.gitrepo import Clone
@@ -257,16 +257,19 @@ async def _summed(scene: Scene) -> list[Figure]:
         return median(times)
 
     def states(connection: Connection) -> None:
-        whole = fleet(connection, scene.live, time.time(), SPACE)
+        whole = fleet_view(connection, scene.live, time.time(), SPACE)
         assert (
-            sum(sum(counts.values()) for counts in whole.counted(lambda sort: sort.bundle).values())
+            sum(
+                sum(counts.values())
+                for counts in whole.count_states(lambda sort: sort.bundle).values()
+            )
             == len(scene.names) * scene.clusters
         )
 
     peer = await timed(lambda connection: connection.exec_driver_sql(count, (SPACE,)).scalar())
     well = await timed(states)
     page = await timed(
-        lambda connection: fleet_status.overview(connection, scene.live, SPACE, time.time())
+        lambda connection: fleet_status.build_overview(connection, scene.live, SPACE, time.time())
     )
     for n in range(scene.clusters // 100):
         scene.live.clusters[cluster_id(n)].seen = scene.live.started = 1.0

@@ -110,10 +110,10 @@ class PeopleApi:
     async def list_objects(self, request: Request) -> Response:
         person, _ = await self._gate.person(request)
         kind = _kind(request)
-        asked = query(request, "workspace", "selector", "cluster", "repo", "state")
+        asked = query(request, "workspace", "selector", "cluster", "repo", "bundle", "state")
         workspace = scope(person, asked.get("workspace"))
         states = tuple(s for s in asked.get("state", "").split(",") if s)
-        rest = {key: asked.get(key, "") for key in ("selector", "cluster", "repo")}
+        rest = {key: asked.get(key, "") for key in ("selector", "cluster", "repo", "bundle")}
         items = await self._service.list_objects(kind, workspace=workspace, states=states, **rest)
         return _json({"kind": "List", "apiVersion": "v1", "items": items})
 

@@ -1,8 +1,8 @@
-"""Reads the audit log: which decision was made for a bundle, by whom and why."""
+"""Reads decisions: why clusters were sent something, and by whom."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import msgspec
 import sqlalchemy as sa
@@ -12,7 +12,58 @@ from fleetctl.core.model.plan import Want
 
 from ..connection import Reader
 from ..keys import BundleKey
+from ..rows import columns_of, fetch_all, fetch_first
 from ..schema import bundles, decisions, deployments, pins, wants
+from .targeting import in_parts
+
+
+class BundleDecision(msgspec.Struct, frozen=True):
+    """A decision about a bundle. `number`: the revision that it is about; `author` and `subject`
+    are of the revision's commit, `who` and `reason` of the person who decided.
+    """
+
+    bundle: str
+    id: int
+    cause: str
+    number: int
+    commit: str
+    author: str
+    subject: str
+    who: str
+    reason: str
+    at: str
+
+
+_QUERY = sa.select(*columns_of(BundleDecision, decisions))
+
+
+def decisions_with_ids(
+    reader: Reader, workspace: str, ids: Collection[int]
+) -> list[BundleDecision]:
+    """One id may stand for decisions about several bundles."""
+    d = decisions.c
+    query = _QUERY.where(d.workspace == workspace)
+    return [
+        row
+        for part in in_parts(sorted(ids))
+        for row in fetch_all(reader, query.where(d.id.in_(part)), BundleDecision)
+    ]
+
+
+def find_decision(
+    reader: Reader, workspace: str, bundle: str, decision: int
+) -> BundleDecision | None:
+    d = decisions.c
+    where = (d.workspace == workspace) & (d.bundle == bundle) & (d.id == decision)
+    return fetch_first(reader, _QUERY.where(where), BundleDecision)
+
+
+def last_decision(reader: Reader, workspace: str, bundle: str, cause: str) -> BundleDecision | None:
+    """The newest decision about the bundle for this cause."""
+    d = decisions.c
+    where = (d.workspace == workspace) & (d.bundle == bundle) & (d.cause == cause)
+    query = _QUERY.where(where).order_by(d.id.desc()).limit(1)
+    return fetch_first(reader, query, BundleDecision)
 
 
 class DecisionRow(msgspec.Struct, frozen=True):

@@ -1,8 +1,8 @@
-"""Queries about bundles: their specs, GitRepos and pins."""
+"""Reads bundles."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -12,8 +12,100 @@ from fleetctl.core.model.bundle import BundleSpec
 from fleetctl.core.model.ids import BundleName, Workspace
 
 from ..connection import Reader
-from ..schema import bundles
+from ..rows import columns_of, fetch_all
+from ..schema import bundles, passes
 from .targeting import in_parts
+
+
+class BundleRow(msgspec.Struct, frozen=True):
+    """A bundle as it is stored; `spec` is the JSON of its BundleSpec. `pinned_revision`: the
+    revision that its clusters get in place of the newest, 0 for none.
+    """
+
+    workspace: str
+    name: str
+    repo: str
+    uid: str
+    generation: int
+    created: str
+    commit: str
+    archive: str
+    spec: bytes
+    pinned_revision: int
+
+
+class BundleOfRepo(NamedTuple):
+    """A bundle and its GitRepo."""
+
+    workspace: str
+    name: str
+    repo: str
+
+
+def list_bundles(
+    reader: Reader, workspace: str | None = None, name: str = "", repo: str = ""
+) -> list[BundleRow]:
+    """Sorted by workspace and name. An empty filter means all."""
+    b = bundles.c
+    columns = columns_of(BundleRow, bundles, pinned_revision="pinned")
+    query = sa.select(*columns).order_by(b.workspace, b.name)
+    if workspace:
+        query = query.where(b.workspace == workspace)
+    if name:
+        query = query.where(b.name == name)
+    if repo:
+        query = query.where(b.repo == repo)
+    return fetch_all(reader, query, BundleRow)
+
+
+def count_bundles_by_repo(reader: Reader, workspace: str | None) -> dict[tuple[str, str], int]:
+    """The number of bundles of each GitRepo, by workspace and GitRepo."""
+    b = bundles.c
+    query = sa.select(b.workspace, b.repo, sa.func.count()).group_by(b.workspace, b.repo)
+    if workspace:
+        query = query.where(b.workspace == workspace)
+    return {(row[0], row[1]): row[2] for row in reader.execute(query)}
+
+
+def bundles_of_repos(reader: Reader, repos: Collection[tuple[str, str]]) -> list[BundleOfRepo]:
+    """The bundles of these GitRepos (workspace, name)."""
+    b = bundles.c
+    query = sa.select(b.workspace, b.name, b.repo)
+    place = sa.tuple_(b.workspace, b.repo)
+    return [
+        BundleOfRepo(*row)
+        for part in in_parts(sorted(repos))
+        for row in reader.execute(query.where(place.in_(part)))
+    ]
+
+
+def bundles_with_paused_spec(reader: Reader, workspace: str | None) -> set[tuple[str, str]]:
+    """Workspace and name of each bundle with `paused: true` in its fleet.yaml."""
+    b = bundles.c
+    query = sa.select(b.workspace, b.name, b.spec).where(sa.text("instr(spec, '\"paused\"') > 0"))
+    if workspace:
+        query = query.where(b.workspace == workspace)
+    return {
+        (row.workspace, row.name)
+        for row in reader.execute(query)
+        if msgspec.json.decode(row.spec).get("paused")
+    }
+
+
+def bundles_being_matched(reader: Reader, workspace: str | None) -> list[BundleOfRepo]:
+    """Bundles whose clusters are still being matched, so that their counts are not complete."""
+    b, p = bundles.c, passes.c
+    same_bundle = (b.workspace == p.workspace) & (b.name == p.bundle)
+    query = sa.select(p.workspace, p.bundle, b.repo).join(bundles, same_bundle)
+    if workspace:
+        query = query.where(p.workspace == workspace)
+    return [BundleOfRepo(*row) for row in reader.execute(query)]
+
+
+def bundle_exists(reader: Reader, workspace: str, name: str) -> bool:
+    b = bundles.c
+    query = sa.select(b.name).where(b.workspace == workspace, b.name == name)
+    return reader.execute(query).first() is not None
 
 
 class RepoBundle(NamedTuple):

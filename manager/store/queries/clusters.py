@@ -15,6 +15,9 @@ from ..rows import columns_of, fetch_all, fetch_first
 from ..schema import clusters
 from .targeting import in_parts
 
+# The condition of the index `clusters_troubled`.
+_HAS_TROUBLES = sa.text("instr(agent, '\"troubles\"') + instr(agent, '\"twin\"') > 0")
+
 
 class ClusterRow(msgspec.Struct, frozen=True):
     """A cluster. `seen` in Unix seconds, 0 for never; the other times are RFC 3339. JSON columns
@@ -37,6 +40,43 @@ class ClusterRow(msgspec.Struct, frozen=True):
     agent: bytes
     issued: str
     leaving: bool
+    windows: str
+
+
+class ClusterPresence(msgspec.Struct, frozen=True):
+    """The columns of a cluster that tell whether its agent is there."""
+
+    id: str
+    workspace: str
+    name: str
+    enrolled: str
+    seen: float
+
+
+class SelectableCluster(msgspec.Struct, frozen=True):
+    """As ClusterPresence, with the JSON of the labels that selectors match."""
+
+    id: str
+    workspace: str
+    name: str
+    enrolled: str
+    seen: float
+    labels: bytes
+
+
+class ClusterAgent(msgspec.Struct, frozen=True):
+    """A cluster and the JSON that its agent reports of itself."""
+
+    workspace: str
+    name: str
+    agent: bytes
+
+
+class ClusterSchedules(msgspec.Struct, frozen=True):
+    """A cluster and the names of the Schedules that select it, joined by commas."""
+
+    workspace: str
+    name: str
     windows: str
 
 
@@ -72,6 +112,97 @@ CLUSTER_COLUMNS = columns_of(ClusterRow, clusters)
 _CLUSTERS = sa.select(*CLUSTER_COLUMNS)
 # This query runs for every report of every agent: it is built once.
 _AGENT = sa.select(clusters.c.agent).where(clusters.c.id == sa.bindparam("cluster"))
+
+
+def list_clusters(reader: Reader, workspace: str | None = None, name: str = "") -> list[ClusterRow]:
+    """Sorted by workspace and name. Without a workspace: of all; without a name: all names."""
+    c = clusters.c
+    query = _CLUSTERS.order_by(c.workspace, c.name)
+    if workspace:
+        query = query.where(c.workspace == workspace)
+    if name:
+        query = query.where(c.name == name)
+    return fetch_all(reader, query, ClusterRow)
+
+
+def cluster_presences(reader: Reader, ids: Collection[str]) -> list[ClusterPresence]:
+    """These clusters, by id alone: with the workspace SQLite might scan all of it."""
+    query = sa.select(*columns_of(ClusterPresence, clusters))
+    return [
+        row
+        for part in in_parts(sorted(ids))
+        for row in fetch_all(reader, query.where(clusters.c.id.in_(part)), ClusterPresence)
+    ]
+
+
+def selectable_clusters(reader: Reader, workspace: str | None) -> list[SelectableCluster]:
+    """All clusters, sorted by workspace and name."""
+    c = clusters.c
+    query = sa.select(*columns_of(SelectableCluster, clusters)).order_by(c.workspace, c.name)
+    if workspace:
+        query = query.where(c.workspace == workspace)
+    return fetch_all(reader, query, SelectableCluster)
+
+
+def count_clusters(reader: Reader, workspace: str | None) -> int:
+    query = sa.select(sa.func.count()).select_from(clusters)
+    if workspace:
+        query = query.where(clusters.c.workspace == workspace)
+    return int(reader.execute(query).scalar_one())
+
+
+def clusters_with_reported_troubles(reader: Reader, workspace: str | None) -> list[ClusterAgent]:
+    """Clusters with an agent that reports a trouble or a duplicate agent, by workspace and
+    name.
+    """
+    c = clusters.c
+    query = sa.select(*columns_of(ClusterAgent, clusters)).where(_HAS_TROUBLES)
+    query = query.where(c.public_key.is_not(None)).order_by(c.workspace, c.name)
+    if workspace:
+        query = query.where(c.workspace == workspace)
+    return fetch_all(reader, query, ClusterAgent)
+
+
+def ids_with_troubles(reader: Reader) -> list[ClusterId]:
+    """Clusters of all workspaces whose stored agent has a trouble or a duplicate."""
+    ids = reader.execute(sa.select(clusters.c.id).where(_HAS_TROUBLES)).scalars()
+    return [ClusterId(cluster) for cluster in ids]
+
+
+def ids_without_agent(reader: Reader, workspace: str | None) -> set[ClusterId]:
+    """Clusters for which no agent has a key."""
+    query = sa.select(clusters.c.id).where(clusters.c.public_key.is_(None))
+    if workspace:
+        query = query.where(clusters.c.workspace == workspace)
+    return {ClusterId(cluster) for cluster in reader.execute(query).scalars()}
+
+
+def paused_cluster_names(reader: Reader, workspace: str | None) -> set[tuple[str, str]]:
+    """Workspace and name of each cluster with `spec.paused: true`."""
+    c = clusters.c
+    has_key = sa.text("instr(spec, '\"paused\"') > 0")
+    query = sa.select(c.workspace, c.name, c.spec).where(has_key)
+    if workspace:
+        query = query.where(c.workspace == workspace)
+    return {
+        (row.workspace, row.name)
+        for row in reader.execute(query)
+        if msgspec.json.decode(row.spec).get("paused")
+    }
+
+
+def cluster_schedules(
+    reader: Reader, places: Collection[tuple[str, str]]
+) -> list[ClusterSchedules]:
+    """Those of the clusters (workspace, name) that a Schedule selects."""
+    c = clusters.c
+    query = sa.select(*columns_of(ClusterSchedules, clusters)).where(c.windows != "")
+    named = sa.tuple_(c.workspace, c.name)
+    return [
+        row
+        for part in in_parts(sorted(places))
+        for row in fetch_all(reader, query.where(named.in_(part)), ClusterSchedules)
+    ]
 
 
 def find_cluster(reader: Reader, cluster: ClusterId) -> ClusterRow | None:

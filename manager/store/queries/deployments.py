@@ -1,8 +1,10 @@
-"""Queries about deployments: one row for each cluster and bundle."""
+"""Reads deployments: one row for each cluster and bundle."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -10,29 +12,241 @@ import sqlalchemy as sa
 from fleetctl.core.model.ids import BundleName, ClusterId, CommitId, Digest, Generation, Workspace
 
 from ..connection import Reader
-from ..rows import fetch_all
-from ..schema import deployments, options
+from ..rows import columns_of, fetch_all, fetch_first
+from ..schema import clusters, deployments, options, wants
 from .targeting import in_parts
 
 
-class DesiredRow(msgspec.Struct, frozen=True):
-    """What a cluster should have of one bundle. `told`: Unix seconds when it was decided; `shown`
-    and `options` hold JSON.
+class DeploymentRow(msgspec.Struct, frozen=True):
+    """A bundle on a cluster.
+
+    Generations: `generation` is the one that the cluster was sent (below 1: none), the agent
+    reported `reported_generation` and applied `applied_generation`. `staged_key` names what the
+    rollout holds back, "" for nothing. `bundle_facts` is the JSON of the bundle's labels,
+    `dependsOn` and `paused`. `removing`: the cluster was told to remove it. `removal_held`: a
+    person must confirm its removal. `sent_at`: Unix seconds, 0 never.
     """
 
-    bundle: BundleName
-    generation: Generation
-    archive: Digest
-    size: int
-    options_digest: Digest
-    commit: CommitId
+    cluster_id: str
+    bundle: str
+    workspace: str
     repo: str
-    shown: bytes
-    keep_resources: bool
-    removed: bool
-    correction: int
-    told: int
+    generation: int
+    archive: str
+    options_digest: str
+    target: str
+    customization: str
+    commit: str
+    bundle_facts: bytes
+    removing: bool
+    state: str
+    applied_generation: int
+    reported_generation: int
+    reported_at: str
+    message: str
+    report: bytes
+    staged_key: str
+    partition: int
+    position: int
+    sent_at: int
+    tally: str
+    removal_held: bool
+
+
+class DeploymentHistory(msgspec.Struct, frozen=True):
+    """What a cluster was sent of one bundle. `state_since` and `ready_at` in Unix seconds, 0
+    never; `past` is read by manager/revisions/delivery_log.py.
+    """
+
+    bundle: str
+    generation: int
+    decision: int
+    sent_at: int
+    state: str
+    state_since: int
+    ready_at: int
+    message: str
+    reported_generation: int
+    commit: str
+    past: str
+
+
+class DeploymentOnCluster(msgspec.Struct, frozen=True):
+    """A deployment with the JSON of its options and the name of its cluster."""
+
+    row: DeploymentRow
     options: bytes
+    cluster: str
+
+
+@dataclass(frozen=True)
+class DeploymentScope:
+    """Filters of deployments; an empty field selects all. `cluster_id` and `cluster` (its name)
+    are alternatives.
+    """
+
+    workspace: str | None = None
+    repo: str = ""
+    bundle: str = ""
+    cluster_id: str = ""
+    cluster: str = ""
+
+
+_RENAMES = {
+    "bundle_facts": "shown",
+    "removing": "removed",
+    "applied_generation": "applied",
+    "reported_generation": "reported",
+    "staged_key": "staged",
+    "sent_at": "told",
+    "removal_held": "kept",
+    "state_since": "since",
+    "ready_at": "well",
+}
+_COLUMNS = columns_of(DeploymentRow, deployments, **_RENAMES)
+_HISTORY = columns_of(DeploymentHistory, deployments, **_RENAMES)
+
+
+def scope_conditions(scope: DeploymentScope) -> list[sa.ColumnElement[bool]]:
+    """The conditions of a scope, for the query functions of this package."""
+    d, c = deployments.c, clusters.c
+    columns = {
+        "workspace": d.workspace,
+        "repo": d.repo,
+        "bundle": d.bundle,
+        "cluster_id": d.cluster_id,
+    }
+    where = [column == value for name, column in columns.items() if (value := getattr(scope, name))]
+    if scope.cluster:
+        ids = sa.select(c.id).where(c.name == scope.cluster)
+        if scope.workspace:
+            ids = ids.where(c.workspace == scope.workspace)
+        where.append(d.cluster_id.in_(ids))
+    return where
+
+
+def list_deployments(reader: Reader, scope: DeploymentScope) -> list[DeploymentOnCluster]:
+    """Without removals; in no order."""
+    return _fetch_with_options(reader, *scope_conditions(scope))
+
+
+def deployments_named(reader: Reader, workspace: str, name: str) -> list[DeploymentOnCluster]:
+    """The deployments that `CLUSTER.BUNDLE` may mean: either part may have dots in its name."""
+    words, c = name.split("."), clusters.c
+    bundle_of = {".".join(words[:at]): ".".join(words[at:]) for at in range(1, len(words))}
+    query = sa.select(c.id, c.name).where(c.name.in_(bundle_of), c.workspace == workspace)
+    keys = [(row.id, bundle_of[row.name]) for row in reader.execute(query)]
+    if not keys:
+        return []
+    d = deployments.c
+    key = sa.tuple_(d.cluster_id, d.bundle)
+    return _fetch_with_options(reader, key.in_(keys), d.workspace == workspace)
+
+
+def _fetch_with_options(
+    reader: Reader, *where: sa.ColumnElement[bool]
+) -> list[DeploymentOnCluster]:
+    d, c, o = deployments.c, clusters.c, options.c
+    query = (
+        sa.select(*_COLUMNS, o.json, c.name)
+        .select_from(deployments)
+        .join(options, d.options_key == o.key)
+        .join(clusters, d.cluster_id == c.id)
+        .where(~d.removed, *where)
+    )
+    return [
+        DeploymentOnCluster(DeploymentRow(*row[:-2]), row[-2], row[-1])
+        for row in reader.execute(query)
+    ]
+
+
+def deployments_of_cluster(reader: Reader, cluster_id: str) -> list[DeploymentRow]:
+    """All bundles of a cluster by name, removals included."""
+    query = sa.select(*_COLUMNS).where(deployments.c.cluster_id == cluster_id)
+    return fetch_all(reader, query.order_by(deployments.c.bundle), DeploymentRow)
+
+
+def find_deployment(reader: Reader, cluster_id: str, bundle: str) -> DeploymentRow | None:
+    d = deployments.c
+    query = sa.select(*_COLUMNS).where(d.cluster_id == cluster_id, d.bundle == bundle)
+    return fetch_first(reader, query, DeploymentRow)
+
+
+def history_of_cluster(
+    reader: Reader, cluster_id: str, bundle: str = ""
+) -> list[DeploymentHistory]:
+    """What the cluster was sent of each bundle, or of one; removals included."""
+    query = sa.select(*_HISTORY).where(deployments.c.cluster_id == cluster_id)
+    if bundle:
+        query = query.where(deployments.c.bundle == bundle)
+    return fetch_all(reader, query, DeploymentHistory)
+
+
+def count_waiting_before(reader: Reader, row: DeploymentRow) -> int:
+    """Clusters of the same partition that have something staged and come before this one."""
+    d = deployments.c
+    before = (d.position < row.position) | (
+        (d.position == row.position) & (d.cluster_id < row.cluster_id)
+    )
+    query = sa.select(sa.func.count()).where(_same_partition(row), d.staged != "", before)
+    return int(reader.execute(query).scalar() or 0)
+
+
+def unhealthy_clusters(reader: Reader, row: DeploymentRow, limit: int) -> list[str]:
+    """Names of clusters of the same partition that have the newest version and are neither Ready
+    nor Modified.
+    """
+    d, c = deployments.c, clusters.c
+    # the literal condition lets SQLite use the index `deployments_unready`
+    unhealthy = sa.text("state <> 'Ready' AND state <> 'Modified'")
+    query = (
+        sa.select(c.name)
+        .join(deployments, d.cluster_id == c.id)
+        .where(_same_partition(row), d.staged == "", unhealthy)
+        .order_by(c.name)
+        .limit(limit)
+    )
+    return list(reader.execute(query).scalars())
+
+
+def _same_partition(row: DeploymentRow) -> sa.ColumnElement[bool]:
+    d = deployments.c
+    return sa.and_(
+        d.workspace == row.workspace,
+        d.bundle == row.bundle,
+        d.partition == row.partition,
+        ~d.removed,
+    )
+
+
+def staged_commit(reader: Reader, staged_key: str) -> str:
+    """The commit that a rollout holds back, "" when it is not known."""
+    query = sa.select(wants.c.json).where(wants.c.key == staged_key)
+    text = reader.execute(query).scalar()
+    return str(msgspec.json.decode(text).get("commit", "")) if text else ""
+
+
+def count_resource_tallies(reader: Reader, scope: DeploymentScope) -> list[tuple[str, int]]:
+    """Each tally of objects by state (`Ready=3,NotReady=1`) with the number of deployments."""
+    d = deployments.c
+    query = (
+        sa.select(d.tally, sa.func.count())
+        .where(~d.removed, *scope_conditions(scope))
+        .group_by(d.tally)
+    )
+    return [(row[0], row[1]) for row in reader.execute(query)]
+
+
+def reports_of(reader: Reader, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+    """The JSON of the last reports by cluster id and bundle."""
+    d = deployments.c
+    query = sa.select(d.cluster_id, d.bundle, d.report)
+    key: Any = sa.tuple_(d.cluster_id, d.bundle)
+    return {
+        (row.cluster_id, row.bundle): row.report
+        for part in in_parts(sorted(keys))
+        for row in reader.execute(query.where(key.in_(part)))
+    }
 
 
 def count_deployments_of_repo(reader: Reader, workspace: Workspace, repo: str) -> int:
@@ -73,6 +287,26 @@ def repo_of_deployments(reader: Reader, workspace: Workspace, bundle: BundleName
     d = deployments.c
     query = sa.select(d.repo).where(d.workspace == workspace, d.bundle == bundle).limit(1)
     return reader.execute(query).scalar() or ""
+
+
+class DesiredRow(msgspec.Struct, frozen=True):
+    """What a cluster should have of one bundle. `told`: Unix seconds when it was decided; `shown`
+    and `options` hold JSON.
+    """
+
+    bundle: BundleName
+    generation: Generation
+    archive: Digest
+    size: int
+    options_digest: Digest
+    commit: CommitId
+    repo: str
+    shown: bytes
+    keep_resources: bool
+    removed: bool
+    correction: int
+    told: int
+    options: bytes
 
 
 def desired_rows(reader: Reader, cluster: ClusterId) -> list[DesiredRow]:

@@ -1,4 +1,4 @@
-"""Queries about GitRepos and what their last scans found."""
+"""Reads what the last scans of GitRepos found."""
 
 from __future__ import annotations
 
@@ -10,7 +10,41 @@ import sqlalchemy as sa
 from fleetctl.core.model.ids import BundleName, Workspace
 
 from ..connection import Reader
+from ..rows import columns_of, fetch_all
 from ..schema import repos
+
+
+class ScanRow(msgspec.Struct, frozen=True):
+    """The last scan of a GitRepo. `error`, `problems` and `held` (the removals that wait for
+    confirmation) are JSON.
+    """
+
+    workspace: str
+    name: str
+    commit: str
+    scanned_generation: int
+    scanned_at: str
+    error: bytes
+    problems: bytes
+    held: bytes
+
+
+def list_scans(reader: Reader, workspace: str | None = None, name: str = "") -> list[ScanRow]:
+    """Without a workspace: of all workspaces; without a name: of all GitRepos."""
+    r = repos.c
+    query = sa.select(*columns_of(ScanRow, repos))
+    if workspace:
+        query = query.where(r.workspace == workspace)
+    if name:
+        query = query.where(r.name == name)
+    return fetch_all(reader, query.order_by(r.workspace, r.name), ScanRow)
+
+
+def scanned_commit(reader: Reader, workspace: Workspace, name: str) -> str:
+    """Return the last commit whose bundles were taken over, or ""."""
+    r = repos.c
+    query = sa.select(r.commit).where(r.workspace == workspace, r.name == name)
+    return reader.execute(query).scalar() or ""
 
 
 class ScanRemoval(NamedTuple):
@@ -22,13 +56,6 @@ class ScanRemoval(NamedTuple):
     repo: str
     scanned_at: str
     removal: dict[str, Any]
-
-
-def scanned_commit(reader: Reader, workspace: Workspace, name: str) -> str:
-    """Return the last commit whose bundles were taken over, or ""."""
-    r = repos.c
-    query = sa.select(r.commit).where(r.workspace == workspace, r.name == name)
-    return reader.execute(query).scalar() or ""
 
 
 def scan_removals(reader: Reader, workspace: str | None) -> list[ScanRemoval]:

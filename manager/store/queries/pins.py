@@ -1,8 +1,9 @@
-"""Reads the pins: which revision a bundle or a single cluster must have in place of the newest."""
+"""Reads pins: revisions that bundles or clusters have in place of the newest."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -11,11 +12,140 @@ from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 
 from ..connection import Reader
 from ..keys import BundleKey
-from ..schema import bundles, pins
+from ..schema import bundles, decisions, pins, revisions
 from .targeting import in_parts
 
 # Up to this number of clusters the index by cluster is used, above it the primary key.
 _FEW_CLUSTERS = 500
+
+# So many clusters are read one by one; of more, all pins of the workspace are read.
+_MAX_CLUSTERS = 500
+
+
+class BundlePinCount(NamedTuple):
+    """How many clusters have a pin to one revision of a bundle."""
+
+    workspace: str
+    bundle: str
+    revision: int
+    clusters: int
+
+
+class BundlePin(NamedTuple):
+    """The pin of a bundle as a whole, with the decision that made it ("" when it is not known)."""
+
+    workspace: str
+    bundle: str
+    revision: int
+    reason: str
+    author: str
+    at: str
+
+
+class ClusterPin(NamedTuple):
+    """The pin of a bundle on one cluster, with the decision that made it ("" when it is not
+    known).
+    """
+
+    cluster_id: str
+    bundle: str
+    revision: int
+    reason: str
+    author: str
+    at: str
+
+
+class PinOrigin(NamedTuple):
+    """A pin with the id of the decision that made it and the commit of its revision ("" when it is
+    not known).
+    """
+
+    revision: int
+    decision: int
+    reason: str
+    commit: str
+
+
+def count_cluster_pins(
+    reader: Reader, workspace: str | None, bundle: str = ""
+) -> list[BundlePinCount]:
+    """By bundle and revision, the newest revision first. An empty filter selects all."""
+    p = pins.c
+    query = (
+        sa.select(p.workspace, p.bundle, p.number, sa.func.count())
+        .where(p.number > 0)
+        .group_by(p.workspace, p.bundle, p.number)
+        .order_by(p.number.desc())
+    )
+    if workspace:
+        query = query.where(p.workspace == workspace)
+    if bundle:
+        query = query.where(p.bundle == bundle)
+    return [BundlePinCount(*row) for row in reader.execute(query)]
+
+
+def list_bundle_pins(reader: Reader, workspace: str | None) -> list[BundlePin]:
+    b, d = bundles.c, decisions.c
+    its_decision = (d.workspace == b.workspace) & (d.bundle == b.name) & (d.id == b.decision)
+    query = (
+        sa.select(b.workspace, b.name, b.pinned, b.pin_reason, d.who, d.at)
+        .where(b.pinned > 0)
+        .outerjoin(decisions, its_decision)
+    )
+    if workspace:
+        query = query.where(b.workspace == workspace)
+    return [BundlePin(*row[:4], row[4] or "", row[5] or "") for row in reader.execute(query)]
+
+
+def list_cluster_pins(
+    reader: Reader, workspace: str | None, ids: Sequence[str]
+) -> list[ClusterPin]:
+    """The pins of these clusters at least. `workspace`: the one of all of them, if it is one."""
+    p, d = pins.c, decisions.c
+    its_decision = (d.workspace == p.workspace) & (d.bundle == p.bundle) & (d.id == p.decision)
+    query = (
+        sa.select(p.cluster_id, p.bundle, p.number, d.reason, d.who, d.at)
+        .where(p.number > 0)
+        .outerjoin(decisions, its_decision)
+    )
+    if len(ids) <= _MAX_CLUSTERS:
+        queries = [query.where(p.cluster_id.in_(part)) for part in in_parts(ids)]
+    else:
+        queries = [query.where(p.workspace == workspace) if workspace else query]
+    return [
+        ClusterPin(*row[:3], row[3] or "", row[4] or "", row[5] or "")
+        for part_query in queries
+        for row in reader.execute(part_query)
+    ]
+
+
+def find_bundle_pin(reader: Reader, workspace: str, bundle: str) -> PinOrigin | None:
+    """The pin of the bundle as a whole."""
+    b, r = bundles.c, revisions.c
+    its_revision = (r.workspace == b.workspace) & (r.bundle == b.name) & (r.number == b.pinned)
+    query = (
+        sa.select(b.pinned, b.decision, b.pin_reason, r.commit)
+        .outerjoin(revisions, its_revision)
+        .where(b.workspace == workspace, b.name == bundle, b.pinned > 0)
+    )
+    row = reader.execute(query).one_or_none()
+    return None if row is None else PinOrigin(row[0], row[1], row[2], row[3] or "")
+
+
+def find_cluster_pin(
+    reader: Reader, workspace: str, bundle: str, cluster_id: str
+) -> PinOrigin | None:
+    """The pin of the bundle on one cluster; its reason is the decision's."""
+    p, r = pins.c, revisions.c
+    its_revision = (r.workspace == p.workspace) & (r.bundle == p.bundle) & (r.number == p.number)
+    query = (
+        sa.select(p.number, p.decision, r.commit)
+        .outerjoin(revisions, its_revision)
+        .where(p.workspace == workspace, p.bundle == bundle, p.cluster_id == cluster_id)
+        .where(p.number > 0)
+    )
+    row = reader.execute(query).one_or_none()
+    return None if row is None else PinOrigin(row[0], row[1], "", row[2] or "")
 
 
 class PinRow(msgspec.Struct, frozen=True):

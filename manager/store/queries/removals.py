@@ -1,4 +1,4 @@
-"""Queries about removals that are held for a person, and about recent losses of bundles."""
+"""Reads removals that clusters were told and have not finished."""
 
 from __future__ import annotations
 
@@ -18,6 +18,64 @@ from .targeting import Scope, in_parts
 LIMIT_KEYS = ("removals-least", "removals-percent", "removals-window")
 # SQLite uses the partial index `deployments_kept` only for this literal condition.
 _HELD = sa.text("kept")
+
+
+class UnfinishedRemoval(NamedTuple):
+    """A removal that an agent has not finished, and why."""
+
+    cluster_id: str
+    bundle: str
+    message: str
+
+
+class RemovalGroup(NamedTuple):
+    """Removals of one bundle that are not finished for the same cause. `cluster_id` is one of
+    their clusters; `report` is the JSON of its last report, empty when there is none of the
+    removal.
+    """
+
+    workspace: str
+    repo: str
+    bundle: str
+    cluster_id: str
+    total: int
+    report: bytes
+
+
+# SQLite gives the other columns of the row that has the minimum.
+_BY_CAUSE = """
+SELECT d.workspace, d.repo, d.bundle, min(d.cluster_id), count(*),
+    CASE WHEN d.reported = d.generation THEN d.report ELSE x'' END,
+    CASE WHEN d.reported = d.generation THEN d.cause ELSE '' END
+FROM deployments d WHERE d.removed = 1 {where} GROUP BY 1, 2, 3, 7
+"""
+
+
+def unfinished_removals(reader: Reader) -> list[UnfinishedRemoval]:
+    """Those of which the agent says why they are not finished, by bundle."""
+    d = deployments.c
+    query = sa.select(d.cluster_id, d.bundle, d.message).where(
+        d.removed, d.message != "", d.reported == d.generation
+    )
+    return [UnfinishedRemoval(*row) for row in reader.execute(query.order_by(d.bundle))]
+
+
+def group_removals_by_cause(
+    reader: Reader, workspace: str | None, bundle: str = "", cluster_id: str = ""
+) -> list[RemovalGroup]:
+    """An empty filter selects all."""
+    filters = {"workspace": workspace or "", "bundle": bundle, "cluster_id": cluster_id}
+    values = {name: value for name, value in filters.items() if value}
+    where = "".join(f" AND d.{name} = :{name}" for name in values)
+    rows = reader.execute(sa.text(_BY_CAUSE.format(where=where)), values)
+    return [RemovalGroup(*row[:6]) for row in rows]
+
+
+def has_removals(reader: Reader, workspace: str, bundle: str) -> bool:
+    """Whether a cluster still has to remove the bundle."""
+    d = deployments.c
+    query = sa.select(d.bundle).where(d.workspace == workspace, d.bundle == bundle, d.removed)
+    return reader.execute(query.limit(1)).first() is not None
 
 
 class HeldBundleRow(NamedTuple):

@@ -67,8 +67,43 @@ class RolloutRow(msgspec.Struct, frozen=True):
 _COLUMNS = tuple(rollouts.c[name] for name in RolloutRow.__struct_fields__)
 
 
+def list_rollouts(
+    reader: Reader, workspace: str | None = None, bundle: str = ""
+) -> list[RolloutRow]:
+    """Sorted by workspace and bundle. An empty filter selects all."""
+    r = rollouts.c
+    query = sa.select(*_COLUMNS).order_by(r.workspace, r.bundle)
+    if workspace:
+        query = query.where(r.workspace == workspace)
+    if bundle:
+        query = query.where(r.bundle == bundle)
+    return [RolloutRow(*row) for row in reader.execute(query)]
+
+
 def find_rollout(reader: Reader, bundle: BundleKey) -> RolloutRow | None:
     r = rollouts.c
     query = sa.select(*_COLUMNS).where(r.workspace == bundle[0], r.bundle == bundle[1])
     row = reader.execute(query).one_or_none()
     return None if row is None else RolloutRow(*row)
+
+
+def partition_reasons(reader: Reader, workspace: str | None) -> dict[tuple[str, str, int], str]:
+    """What the rollouts wait for, by workspace, bundle and number of the partition."""
+    r = rollouts.c
+    query = sa.select(r.workspace, r.bundle, r.counts)
+    if workspace:
+        query = query.where(r.workspace == workspace)
+    return {
+        (row.workspace, row.bundle, number): count["why"]
+        for row in reader.execute(query)
+        for number, count in enumerate(msgspec.json.decode(row.counts))
+    }
+
+
+def bundles_in_phase(reader: Reader, workspace: str | None, phase: str) -> set[tuple[str, str]]:
+    """Workspace and name of the bundles whose rollouts are in this phase."""
+    r = rollouts.c
+    query = sa.select(r.workspace, r.bundle).where(r.phase == phase)
+    if workspace:
+        query = query.where(r.workspace == workspace)
+    return {(row.workspace, row.bundle) for row in reader.execute(query)}

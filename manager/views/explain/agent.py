@@ -1,13 +1,8 @@
-"""A cluster's agent as `fleetctl why` tells of it: when it was heard, and what is wrong with it as
-a whole.
-"""
+"""Describes a cluster's agent for `fleetctl why`: when it was heard, and its troubles."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
-from sqlalchemy.engine import Connection
 
 from fleetctl.core.explain.deployment import Agent
 from fleetctl.core.model.cause_codes import hint_of
@@ -16,38 +11,41 @@ from fleetctl.core.model.reasons import Reason
 
 from ...agents.presence import UNKNOWN, Live
 from ...clock import rfc3339
-from .. import reasons
+from ...store.connection import Reader
+from ...store.queries.clusters import ClusterRow
+from ..reasons import ReasonContext, describe_missing_agent
 
 
-def known(connection: Connection, live: Live, now: float, cluster: Any) -> reasons.Known:
-    """What tells why something on this one cluster is not Ready."""
-    offline = (
-        {cluster.id}
-        if cluster.public_key and live.is_offline(ClusterId(cluster.id), now)
-        else set()
-    )
+def reason_context(reader: Reader, live: Live, now: float, cluster: ClusterRow) -> ReasonContext:
+    """Tells why something on this cluster is not Ready."""
+    is_offline = cluster.public_key and live.is_offline(ClusterId(cluster.id), now)
+    offline = {cluster.id} if is_offline else set()
     absent = set() if cluster.public_key else {cluster.id}
-    return reasons.Known(connection, live, now, cluster.workspace, offline, absent)
+    context = ReasonContext(reader, live, now, cluster.workspace, offline, absent)
+    context.load_clusters([cluster.id])
+    return context
 
 
-def agent_of(cluster: Any, live: Live, now: float) -> Agent:
+def describe_agent(cluster: ClusterRow, live: Live, now: float) -> Agent:
     """When it was heard, and what is wrong with it as a whole."""
     seen = live.last_seen(cluster, now)
     state, message = _presence(cluster, live, now)
-    said = msgspec.json.decode(cluster.agent).get("troubles", [])
     troubles = [
-        Reason(t["code"], t["message"], "", hint_of(t["code"], cluster=cluster.name)) for t in said
+        Reason(
+            trouble["code"], trouble["message"], "", hint_of(trouble["code"], cluster=cluster.name)
+        )
+        for trouble in msgspec.json.decode(cluster.agent).get("troubles", [])
     ]
     return Agent(
         state=state, seen=rfc3339(seen) if seen else "", message=message, troubles=troubles
     )
 
 
-def _presence(cluster: Any, live: Live, now: float) -> tuple[str, str]:
-    """(state, what is to be said of it)."""
+def _presence(cluster: ClusterRow, live: Live, now: float) -> tuple[str, str]:
+    """State and message."""
     presence = live.clusters.get(ClusterId(cluster.id))
     if not cluster.public_key:
-        return reasons.agentless(cluster)
+        return describe_missing_agent(cluster)
     if presence and presence.twin:
         return "twin", f"duplicate agent: {presence.twin}; both change nothing"
     if live.is_offline(ClusterId(cluster.id), now):

@@ -1,207 +1,129 @@
-"""What people have put in a deployment's way, and how it ends: pauses, pins, removals that wait for
-a yes.
+"""Lists what people have put in a deployment's way, and how it ends: pauses, pins, removals that
+wait for confirmation.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from fleetctl.core.explain.deployment import Stop
 from fleetctl.core.model.bundle import BundleSpec
-from fleetctl.core.model.ids import BundleName, Workspace
 from fleetctl.core.rollout.decide import Phase
 
-from ...reconcile.held_removals import Hold, list_holds
-from ...store.schema import bundles, decisions, objects, repos, revisions, rollouts
-from ...store.schema import pins as pins_table
+from ...reconcile import held_removals as holds
+from ...store.connection import Reader
+from ...store.keys import BundleKey
+from ...store.queries import paused_repos
+from ...store.queries.audit_log import find_decision, last_decision
+from ...store.queries.clusters import ClusterRow
+from ...store.queries.deployments import DeploymentRow
+from ...store.queries.gitrepos import list_scans
+from ...store.queries.pins import (
+    PinOrigin,
+    count_cluster_pins,
+    find_bundle_pin,
+    find_cluster_pin,
+)
+from ...store.queries.rollouts import find_rollout
 from .. import held_removals
 
-Place = tuple[Workspace, BundleName]
 
-
-def pauses(connection: Connection, spec: BundleSpec, cluster: Any = None) -> list[Stop]:
-    """The GitRepo's, the bundle's own in fleet.yaml, the cluster's, the rollout's."""
-    found = []
-    if spec.paused:
-        o = objects.c
-        query = sa.select(o.spec).where(
-            o.kind == "GitRepo", o.workspace == spec.workspace, o.name == spec.repo
-        )
-        text = connection.execute(query).scalar()
-        if text is not None and msgspec.json.decode(text).get("paused"):
-            found.append(
-                Stop(what=f"GitRepo {spec.repo}", command=f"fleetctl gitrepo resume {spec.repo}")
-            )
-        else:
-            where = f"{spec.path}/fleet.yaml" if spec.path else "fleet.yaml"
-            found.append(
-                Stop(
-                    what=f"bundle {spec.name}",
-                    why=f"{where} says paused: true",
-                    command=f"take `paused` out of {where}",
-                )
-            )
-    found += of_cluster(cluster) if cluster is not None else []
-    r = rollouts.c
-    row = connection.execute(
-        sa.select(rollouts).where(r.workspace == spec.workspace, r.bundle == spec.name)
-    ).one_or_none()
-    if row is not None and row.phase == Phase.PAUSED.value:
-        said = _said(connection, (spec.workspace, spec.name), "pause")
-        command = f"fleetctl rollout resume {spec.name}"
-        found.append(
+def list_pauses(reader: Reader, spec: BundleSpec, cluster: ClusterRow | None = None) -> list[Stop]:
+    """The pause of the GitRepo, of the bundle in fleet.yaml, of the cluster, of the rollout."""
+    stops = [_bundle_pause(reader, spec)] if spec.paused else []
+    stops += cluster_pauses(cluster) if cluster is not None else []
+    rollout = find_rollout(reader, (spec.workspace, spec.name))
+    if rollout is not None and rollout.phase == Phase.PAUSED.value:
+        decision = last_decision(reader, spec.workspace, spec.name, "pause")
+        stops.append(
             Stop(
                 what=f"rollout {spec.name}",
-                why=row.reason,
-                who=said["who"],
-                since=said["at"],
-                command=command,
+                why=rollout.reason,
+                who=decision.who if decision else "",
+                since=decision.at if decision else "",
+                command=f"fleetctl rollout resume {spec.name}",
             )
         )
-    return found
+    return stops
 
 
-def of_cluster(cluster: Any) -> list[Stop]:
+def _bundle_pause(reader: Reader, spec: BundleSpec) -> Stop:
+    if spec.repo in paused_repos(reader, spec.workspace):
+        return Stop(what=f"GitRepo {spec.repo}", command=f"fleetctl gitrepo resume {spec.repo}")
+    file = f"{spec.path}/fleet.yaml" if spec.path else "fleet.yaml"
+    return Stop(
+        what=f"bundle {spec.name}",
+        why=f"{file} says paused: true",
+        command=f"take `paused` out of {file}",
+    )
+
+
+def cluster_pauses(cluster: ClusterRow) -> list[Stop]:
     if not msgspec.json.decode(cluster.spec).get("paused"):
         return []
     return [Stop(what=f"cluster {cluster.name}", command=f"fleetctl cluster resume {cluster.name}")]
 
 
-def pins(connection: Connection, place: Place, cluster: Any = None) -> list[Stop]:
-    """The bundle's pin, and the cluster's own, which comes before it; of no cluster, how many have
-    one.
-    """
-    b, p = bundles.c, pins_table.c
-    row = connection.execute(
-        sa.select(b.pinned, b.pin_reason, b.decision).where(
-            b.workspace == place[0], b.name == place[1]
-        )
-    ).one()
-    found = []
-    if row.pinned:
-        command = f"fleetctl rollback {place[1]} --release"
-        found.append(
-            _pin(
-                connection,
-                place,
-                row.pinned,
-                row.decision,
-                what="bundle",
-                why=row.pin_reason,
-                command=command,
-            )
-        )
-    mine = sa.select(p.number, p.decision, p.cluster_id).where(
-        p.workspace == place[0], p.bundle == place[1], p.number > 0
-    )
-    if cluster is not None:
-        own = connection.execute(mine.where(p.cluster_id == cluster.id)).one_or_none()
-        if own is not None:
-            command = f"fleetctl rollback {place[1]} --release --cluster {cluster.name}"
-            found.append(
-                _pin(
-                    connection,
-                    place,
-                    own.number,
-                    own.decision,
-                    what="this cluster",
-                    why="",
-                    command=command,
-                )
-            )
-    else:
-        count = connection.execute(
-            sa.select(sa.func.count()).select_from(mine.subquery())
-        ).scalar_one()
-        said = (
-            "1 cluster has a revision of its own"
-            if count == 1
-            else f"{count} clusters have a revision of their own"
-        )
-        found += [Stop(what=said)] if count else []
-    return found
+def list_pins(reader: Reader, key: BundleKey, cluster: ClusterRow | None = None) -> list[Stop]:
+    """The bundle's pin, then the cluster's own; without a cluster, how many clusters have one."""
+    release = f"fleetctl rollback {key[1]} --release"
+    stops = []
+    if pin := find_bundle_pin(reader, *key):
+        stops.append(_pin_stop(reader, key, pin, "bundle", release))
+    if cluster is None:
+        count = sum(row.clusters for row in count_cluster_pins(reader, *key))
+        what = f"{count} clusters have a revision of their own"
+        if count == 1:
+            what = "1 cluster has a revision of its own"
+        stops += [Stop(what=what)] if count else []
+    elif pin := find_cluster_pin(reader, *key, cluster.id):
+        command = f"{release} --cluster {cluster.name}"
+        stops.append(_pin_stop(reader, key, pin, "this cluster", command))
+    return stops
 
 
-def _pin(
-    connection: Connection,
-    place: Place,
-    number: int,
-    decision: int,
-    *,
-    what: str,
-    why: str,
-    command: str,
-) -> Stop:
-    r, d = revisions.c, decisions.c
-    commit = (
-        connection.execute(
-            sa.select(r.commit).where(
-                r.workspace == place[0], r.bundle == place[1], r.number == number
-            )
-        ).scalar()
-        or ""
-    )
-    said = connection.execute(
-        sa.select(decisions).where(d.workspace == place[0], d.bundle == place[1], d.id == decision)
-    ).one_or_none()
-    at = f" ({commit[:7]})" if commit else ""
-    who, since = (said.who, said.at) if said is not None and said.number == number else ("", "")
-    reason = why or (said.reason if said is not None else "")
+def _pin_stop(reader: Reader, key: BundleKey, pin: PinOrigin, subject: str, command: str) -> Stop:
+    decision = find_decision(reader, *key, pin.decision)
+    commit = f" ({pin.commit[:7]})" if pin.commit else ""
+    is_of_pin = decision is not None and decision.number == pin.revision
     return Stop(
-        what=f"{what} to revision {number}{at}", why=reason, who=who, since=since, command=command
+        what=f"{subject} to revision {pin.revision}{commit}",
+        why=pin.reason or (decision.reason if decision else ""),
+        who=decision.who if decision and is_of_pin else "",
+        since=decision.at if decision and is_of_pin else "",
+        command=command,
     )
 
 
-def _said(connection: Connection, place: Place, cause: str) -> dict[str, str]:
-    """Who said so last, and when."""
-    d = decisions.c
-    query = (
-        sa.select(d.who, d.at)
-        .where(d.workspace == place[0], d.bundle == place[1], d.cause == cause)
-        .order_by(d.id.desc())
-        .limit(1)
-    )
-    row = connection.execute(query).one_or_none()
-    return {"who": row.who, "at": row.at} if row else {"who": "", "at": ""}
-
-
-def holds(connection: Connection, place: Place, repo: str, row: Any = None) -> list[Stop]:
-    """Removals that wait for a person: from this cluster (a row of `deployments`) or from any, and
-    of the bundle as a whole.
+def list_holds(
+    reader: Reader, key: BundleKey, repo: str, deployment: DeploymentRow | None = None
+) -> list[Stop]:
+    """Removals that wait for confirmation: from the cluster of the deployment or from any, and of
+    the bundle as a whole.
     """
-    mine = (
-        [one for one in list_holds(connection, place[0]) if one.bundle == place[1]]
-        if row is None or row.kept
-        else []
-    )
-    return [_hold(one) for one in mine] + _of_scan(connection, place, repo)
+    stops = []
+    if deployment is None or deployment.removal_held:
+        all_holds = holds.list_holds(reader, key[0])
+        stops = [_hold_stop(hold) for hold in all_holds if hold.bundle == key[1]]
+    return [*stops, *_scan_holds(reader, key, repo)]
 
 
-def _hold(one: Hold) -> Stop:
-    return Stop(what="a removal", why=one.words, since=one.since, command=held_removals.let_go(one))
+def _hold_stop(hold: holds.Hold) -> Stop:
+    command = held_removals.confirm_command(hold)
+    return Stop(what="a removal", why=hold.words, since=hold.since, command=command)
 
 
-def _of_scan(connection: Connection, place: Place, repo: str) -> list[Stop]:
-    r = repos.c
-    text = connection.execute(
-        sa.select(r.held).where(r.workspace == place[0], r.name == repo)
-    ).scalar()
-    held = msgspec.json.decode(text) if text else None
-    if not held or place[1] not in held.get("bundles", []):
+def _scan_holds(reader: Reader, key: BundleKey, repo: str) -> list[Stop]:
+    """The removal of the bundle by the last scan of its GitRepo, if it waits."""
+    scans = list_scans(reader, key[0], repo) if repo else []
+    scan = scans[0] if scans else None
+    held = msgspec.json.decode(scan.held) if scan else None
+    if not held or key[1] not in held.get("bundles", []):
         return []
-    move = next((one for one in held.get("moves") or [] if one["from"] == place[1]), None)
-    if move is not None:
-        return [
-            Stop(what=f"GitRepo {repo}", why=move["message"], command=held_removals.say_moved(move))
-        ]
-    return [
-        Stop(
-            what=f"GitRepo {repo}",
-            why=f"{held_removals.words(held)}, this one among them",
-            command=held_removals.let_go_of_scan(repo, held),
-        )
-    ]
+    moves = [move for move in held.get("moves") or [] if move["from"] == key[1]]
+    if moves:
+        why, command = moves[0]["message"], held_removals.move_command(moves[0])
+    else:
+        why = f"{held_removals.describe_scan(held)}, this one among them"
+        command = held_removals.confirm_scan_command(repo, held)
+    return [Stop(what=f"GitRepo {repo}", why=why, command=command)]

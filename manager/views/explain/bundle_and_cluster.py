@@ -1,12 +1,13 @@
-"""What `fleetctl why BUNDLE` and `fleetctl why CLUSTER` explain, gathered in one read."""
+"""Explains a bundle or a cluster as a whole, for `fleetctl why BUNDLE` and `fleetctl why CLUSTER`,
+from one read.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from fleetctl.core.explain.bundle_and_cluster import (
     OnCluster,
@@ -24,15 +25,18 @@ from fleetctl.core.model.status import State, rank
 from fleetctl.core.model.summary import count, worst_of
 
 from ...agents.presence import Live
+from ...store.connection import Reader
 from ...store.queries import Scope, bundle_specs
-from ...store.schema import clusters, deployments
-from .. import reasons, rollouts, states
+from ...store.queries.clusters import ClusterRow
+from ...store.queries.deployments import DeploymentRow, DeploymentScope, deployments_of_cluster
+from .. import rollouts, states
+from ..metadata import Document
+from ..reasons import ReasonContext, bundle_key, group_reasons
 from . import blockers, waits
-from .agent import agent_of, known
+from .agent import describe_agent, reason_context
 
-Document = dict[str, Any]
 # What a cluster as a whole shows when its agent is not heard.
-_OF_AGENT = {
+_STATE_OF_AGENT = {
     "offline": "Offline",
     "never-enrolled": "WaitCheckIn",
     "revoked": "WaitCheckIn",
@@ -40,17 +44,16 @@ _OF_AGENT = {
 }
 
 
-def bundle(connection: Connection, live: Live, now: float, workspace: str, name: str) -> Document:
-    place = Workspace(workspace), BundleName(name)
-    spec = bundle_specs(connection, Scope(place[0], bundles=[place[1]]))[0]
-    fleet = states.fleet(connection, live, now, workspace)
-    counts = fleet.counted(lambda sort: sort.bundle, name).get(name, {})
-    groups = merged(
-        reasons.grouped(fleet.known, reasons.Place(workspace, bundle=name), reasons.BY_BUNDLE).get(
-            (workspace, name), []
-        )
-    )
-    rollout = next(iter(rollouts.listing(connection, workspace, name)), None)
+def explain_bundle(
+    reader: Reader, live: Live, now: float, workspace: Workspace, name: BundleName
+) -> Document:
+    key = (workspace, name)
+    spec = bundle_specs(reader, Scope(workspace, bundles=[name]))[0]
+    fleet = states.fleet_view(reader, live, now, workspace)
+    counts = fleet.count_states(lambda sort: sort.bundle, name).get(name, {})
+    scope = DeploymentScope(workspace, bundle=name)
+    groups = merged(group_reasons(fleet.reasons, scope, bundle_key).get(key, []))
+    rollout = next(iter(rollouts.list_rollouts(reader, workspace, name)), None)
     state = worst_of(counts)
     whole = Whole(
         workspace=workspace,
@@ -59,55 +62,61 @@ def bundle(connection: Connection, live: Live, now: float, workspace: str, name:
         state=state.value,
         ready=state is State.READY,
         commit=spec.commit,
-        counts=_counts(counts),
-        rollout=waits.whole_way(rollout, now),
+        counts=_sorted_counts(counts),
+        rollout=waits.describe_rollout(rollout, now),
         partitions=rollout["status"]["partitions"] if rollout else [],
         troubles=[trouble_of(group) for group in groups[:MOST_GROUPS]],
         omitted=sum(group.count for group in groups[MOST_GROUPS:]),
-        pauses=blockers.pauses(connection, spec),
-        pins=blockers.pins(connection, place),
-        holds=blockers.holds(connection, place, spec.repo),
+        pauses=blockers.list_pauses(reader, spec),
+        pins=blockers.list_pins(reader, key),
+        holds=blockers.list_holds(reader, key, spec.repo),
     )
-    return document("bundle", whole, bundle_lines(whole), bundle_step(whole))
+    return build_explanation("bundle", whole, bundle_lines(whole), bundle_step(whole))
 
 
-def cluster(connection: Connection, live: Live, now: float, workspace: str, name: str) -> Document:
-    row = connection.execute(
-        sa.select(clusters).where(clusters.c.workspace == workspace, clusters.c.name == name)
-    ).one()
-    told = known(connection, live, now, row)
-    told.meet([row.id])
-    d = deployments.c
-    mine, troubles, removing = [], [], []
-    for one in connection.execute(
-        sa.select(deployments).where(d.cluster_id == row.id).order_by(d.bundle)
-    ):
-        if one.removed:
-            removing += [f"{one.bundle}: {one.message or 'removal sent, not done yet'}"]
-            continue
-        state, reason = told.reason(reasons.row_of(one, told))
-        mine.append(state)
-        if reason is not None:
-            troubles.append(
-                Trouble(state=state.value, reason=reason, count=1, cluster=name, bundle=one.bundle)
-            )
-    agent, counts = agent_of(row, live, now), count(mine)
+def explain_cluster(reader: Reader, live: Live, now: float, cluster: ClusterRow) -> Document:
+    rows = deployments_of_cluster(reader, cluster.id)
+    context = reason_context(reader, live, now, cluster)
+    deployment_states, troubles = _explain_deployments(rows, context, cluster.name)
+    agent, counts = describe_agent(cluster, live, now), count(deployment_states)
     worst = worst_of(counts)
-    found = OnCluster(
-        workspace=workspace,
-        cluster=name,
-        state=_OF_AGENT.get(agent.state, worst.value),
+    facts = OnCluster(
+        workspace=cluster.workspace,
+        cluster=cluster.name,
+        state=_STATE_OF_AGENT.get(agent.state, worst.value),
         ready=worst is State.READY and agent.state == "heard",
-        counts=_counts(counts),
+        counts=_sorted_counts(counts),
         agent=agent,
-        pauses=blockers.of_cluster(row),
-        removing=removing,
-        troubles=sorted(troubles, key=lambda t: (rank(State(t.state)), t.bundle)),
+        pauses=blockers.cluster_pauses(cluster),
+        removing=[
+            f"{row.bundle}: {row.message or 'removal sent, not done yet'}"
+            for row in rows
+            if row.removing
+        ],
+        troubles=troubles,
     )
-    return document("cluster", found, cluster_lines(found), cluster_next(found))
+    return build_explanation("cluster", facts, cluster_lines(facts), cluster_next(facts))
 
 
-def _counts(counts: dict[State, int]) -> dict[str, int]:
+def _explain_deployments(
+    rows: Iterable[DeploymentRow], context: ReasonContext, cluster: str
+) -> tuple[list[State], list[Trouble]]:
+    """The states of all bundles on the cluster, and what is wrong with them, worst first."""
+    deployment_states, troubles = [], []
+    for row in rows:
+        if row.removing:
+            continue
+        state, reason = context.explain(context.facts_of_deployment(row))
+        deployment_states.append(state)
+        if reason is not None:
+            trouble = Trouble(
+                state=state.value, reason=reason, count=1, cluster=cluster, bundle=row.bundle
+            )
+            troubles.append(trouble)
+    return deployment_states, sorted(troubles, key=lambda t: (rank(State(t.state)), t.bundle))
+
+
+def _sorted_counts(counts: Mapping[State, int]) -> dict[str, int]:
     return {state.value: counts[state] for state in sorted(counts, key=rank)}
 
 
@@ -121,13 +130,12 @@ def trouble_of(group: Group) -> Trouble:
     )
 
 
-def document(about: str, facts: Any, lines: list[Line], step: Next) -> Document:
-    """Facts as docs/api.md has them, with the words that are made of them."""
-    told = [{"topic": line.topic, "text": line.text} for line in lines]
+def build_explanation(about: str, facts: Any, lines: Sequence[Line], step: Next) -> Document:
+    """Facts as docs/api.md has them, with the lines that people read and the next step."""
     return {
         "kind": "Why",
         "about": about,
         **msgspec.to_builtins(facts),
-        "lines": told,
+        "lines": [{"topic": line.topic, "text": line.text} for line in lines],
         "next": {"text": step.text, "command": step.command},
     }

@@ -1,24 +1,18 @@
-"""What `fleetctl why` explains, gathered in one read: a bundle on a cluster, a bundle as a whole, a
-cluster. The words are core/why.py's.
+"""Explains a bundle on a cluster, a bundle, or a cluster, for `fleetctl why`, from one read. The
+words are those of fleetctl/core/explain.
 
-Rule: nothing is decided here again. What a rollout waits for is what its last decision wrote down,
-what a target says is what targeting says now, and what the agent said is shown as it said it.
+Rule: nothing is decided here. What a rollout waits for is what its last decision stored, what a
+target says is what targeting says now, and what the agent said is shown as it was reported.
 """
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
-from typing import Any
-
-import msgspec
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from fleetctl.core.explain.deployment import Facts, Targeting, Told, Tried, lines, next_step
 from fleetctl.core.explain.removed_bundle import Going, going_lines, going_step
 from fleetctl.core.model.bundle import BundleSpec
-from fleetctl.core.model.cluster import Cluster, matches
+from fleetctl.core.model.cluster import Cluster, Group, matches
 from fleetctl.core.model.errors import NotFound, UsageError
 from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
 from fleetctl.core.model.reasons import Reason
@@ -29,19 +23,24 @@ from fleetctl.core.targeting.target import DEFAULT_TARGETS, Match, criteria_matc
 from ...agents.presence import Live
 from ...clock import rfc3339
 from ...revisions.pins import Order, orders
+from ...store.connection import Reader
 from ...store.queries import Scope, bundle_specs, cluster_of, groups
-from ...store.schema import bundles, clusters, deployments, wants
-from .. import pending_removals, reasons
+from ...store.queries.bundles import bundle_exists
+from ...store.queries.clusters import ClusterRow, find_cluster_by_name
+from ...store.queries.deployments import DeploymentRow, find_deployment, staged_commit
+from ...store.queries.objects import list_names
+from ...store.queries.removals import has_removals
+from .. import pending_removals
+from ..metadata import Document
+from ..not_found import MAX_NAMES, nearest_name
+from ..reasons import warning_of
 from . import blockers, bundle_and_cluster, waits
-from .agent import agent_of, known
-
-Document = dict[str, Any]
-_NEAR = 5000
+from .agent import describe_agent, reason_context
 
 
 @dataclass(frozen=True)
-class Where:
-    """What is asked about; `name` is a cluster's or a bundle's."""
+class Subject:
+    """What a question is about; `name` is a cluster's or a bundle's."""
 
     workspace: str
     cluster: str = ""
@@ -49,237 +48,216 @@ class Where:
     name: str = ""
 
 
-def document(connection: Connection, live: Live, now: float, where: Where) -> Document:
+def explain_subject(reader: Reader, live: Live, now: float, subject: Subject) -> Document:
     """Raises NotFound with the nearest name, UsageError when a name means two things."""
-    where = _resolved(connection, where)
-    if where.bundle and not _exists(connection, bundles, where.workspace, where.bundle):
-        return _gone(connection, live, now, where)
-    if where.cluster and where.bundle:
-        facts = _Pair(connection, live, now, where).facts()
-        return bundle_and_cluster.document("deployment", facts, lines(facts), next_step(facts))
-    if where.bundle:
-        return bundle_and_cluster.bundle(connection, live, now, where.workspace, where.bundle)
-    return bundle_and_cluster.cluster(connection, live, now, where.workspace, where.cluster)
+    subject = _resolve(reader, subject)
+    workspace, bundle = Workspace(subject.workspace), BundleName(subject.bundle)
+    cluster = find_cluster_by_name(reader, workspace, subject.cluster) if subject.cluster else None
+    if bundle and not bundle_exists(reader, workspace, bundle):
+        return _explain_removed_bundle(reader, live, now, subject, cluster)
+    if cluster is None:
+        return bundle_and_cluster.explain_bundle(reader, live, now, workspace, bundle)
+    if not bundle:
+        return bundle_and_cluster.explain_cluster(reader, live, now, cluster)
+    facts = _DeploymentExplainer(reader, live, now, cluster, bundle).facts()
+    return bundle_and_cluster.build_explanation("deployment", facts, lines(facts), next_step(facts))
 
 
-def _gone(connection: Connection, live: Live, now: float, where: Where) -> Document:
+def _explain_removed_bundle(
+    reader: Reader, live: Live, now: float, subject: Subject, cluster: ClusterRow | None
+) -> Document:
     """Of a bundle that is removed, and that clusters still have."""
-    row, of = None, ""
-    if where.cluster:
-        query = sa.select(clusters).where(
-            clusters.c.workspace == where.workspace, clusters.c.name == where.cluster
-        )
-        row = connection.execute(query).one()
-        of = row.id
-    found = pending_removals.groups(connection, where.workspace, where.bundle, of)
-    if not found:
+    cluster_id = cluster.id if cluster is not None else ""
+    removals = pending_removals.group_removals(
+        reader, subject.workspace, subject.bundle, cluster_id
+    )
+    if not removals:
+        why_command = f"fleetctl why bundle/{subject.bundle}"
         raise NotFound(
-            f"bundle {where.bundle} does not exist, and cluster {where.cluster} does not have it"
-            " any more",
-            subject=f"bundle {where.workspace}/{where.bundle}",
-            next_step=(
-                f"See `fleetctl why bundle/{where.bundle}` for the clusters that still have it."
-            ),
+            f"bundle {subject.bundle} does not exist, and cluster {subject.cluster} does not have"
+            " it any more",
+            subject=f"bundle {subject.workspace}/{subject.bundle}",
+            next_step=f"See `{why_command}` for the clusters that still have it.",
         )
-    (_, repo, _), groups_found = next(iter(found.items()))
+    (_, repo, _), causes = next(iter(removals.items()))
     going = Going(
-        workspace=where.workspace,
-        bundle=where.bundle,
+        workspace=subject.workspace,
+        bundle=subject.bundle,
         repo=repo,
-        cluster=where.cluster,
-        clusters=sum(group.count for group in groups_found),
-        agent=agent_of(row, live, now) if row is not None else None,
-        troubles=[bundle_and_cluster.trouble_of(group) for group in groups_found],
+        cluster=subject.cluster,
+        clusters=sum(group.count for group in causes),
+        agent=describe_agent(cluster, live, now) if cluster is not None else None,
+        troubles=[bundle_and_cluster.trouble_of(group) for group in causes],
     )
-    return bundle_and_cluster.document(
-        "deployment" if where.cluster else "bundle", going, going_lines(going), going_step(going)
-    )
+    about = "deployment" if subject.cluster else "bundle"
+    return bundle_and_cluster.build_explanation(about, going, going_lines(going), going_step(going))
 
 
-def _resolved(connection: Connection, where: Where) -> Where:
-    space = where.workspace
-    if not where.name:
-        _known(connection, space, "cluster", where.cluster)
-        _known(connection, space, "bundle", where.bundle)
-        return where
-    is_cluster, is_bundle = (
-        _exists(connection, table, space, where.name) for table in (clusters, bundles)
-    )
-    is_bundle = is_bundle or pending_removals.exists(connection, space, where.name)
+def _resolve(reader: Reader, subject: Subject) -> Subject:
+    """The subject with its cluster and bundle, which exist, in place of a name."""
+    workspace, name = subject.workspace, subject.name
+    if not name:
+        _check_cluster(reader, workspace, subject.cluster)
+        _check_bundle(reader, workspace, subject.bundle)
+        return subject
+    is_cluster = find_cluster_by_name(reader, workspace, name) is not None
+    is_bundle = _has_bundle(reader, workspace, name)
     if is_cluster and is_bundle:
-        step = f"Write `fleetctl why cluster/{where.name}` or `fleetctl why bundle/{where.name}`."
-        raise UsageError(
-            f"{where.name} is a cluster and a bundle", subject=where.name, next_step=step
-        )
+        step = f"Write `fleetctl why cluster/{name}` or `fleetctl why bundle/{name}`."
+        raise UsageError(f"{name} is a cluster and a bundle", subject=name, next_step=step)
     if not is_cluster and not is_bundle:
-        near = _nearest(
-            where.name, [*_names(connection, clusters, space), *_names(connection, bundles, space)]
-        )
-        step = (
-            f"Did you mean {near}?"
-            if near
-            else f"See `fleetctl cluster list -n {space}` and `fleetctl bundle list -n {space}`."
-        )
+        names = [*_names(reader, "Cluster", workspace), *_names(reader, "Bundle", workspace)]
+        near = nearest_name(name, names)
+        lists = f"`fleetctl cluster list -n {workspace}` and `fleetctl bundle list -n {workspace}`"
         raise NotFound(
-            f"there is no cluster and no bundle {where.name} in workspace {space}",
-            subject=where.name,
-            next_step=step,
+            f"there is no cluster and no bundle {name} in workspace {workspace}",
+            subject=name,
+            next_step=f"Did you mean {near}?" if near else f"See {lists}.",
         )
-    return Where(space, cluster=where.name) if is_cluster else Where(space, bundle=where.name)
+    return Subject(workspace, cluster=name) if is_cluster else Subject(workspace, bundle=name)
 
 
-def _known(connection: Connection, space: str, kind: str, name: str) -> None:
-    table = clusters if kind == "cluster" else bundles
-    if not name or _exists(connection, table, space, name):
-        return
-    if kind == "bundle" and pending_removals.exists(connection, space, name):
-        return
-    near = _nearest(name, _names(connection, table, space))
-    step = f"Did you mean {near}?" if near else f"See `fleetctl {kind} list -n {space}`."
-    raise NotFound(
-        f"{kind} {name} does not exist in workspace {space}",
-        subject=f"{kind} {space}/{name}",
+def _has_bundle(reader: Reader, workspace: str, name: str) -> bool:
+    """Whether the bundle exists or a cluster still has to remove it."""
+    return bundle_exists(reader, workspace, name) or has_removals(reader, workspace, name)
+
+
+def _check_cluster(reader: Reader, workspace: str, name: str) -> None:
+    if name and find_cluster_by_name(reader, workspace, name) is None:
+        raise _missing(reader, "Cluster", workspace, name)
+
+
+def _check_bundle(reader: Reader, workspace: str, name: str) -> None:
+    if name and not _has_bundle(reader, workspace, name):
+        raise _missing(reader, "Bundle", workspace, name)
+
+
+def _missing(reader: Reader, kind: str, workspace: str, name: str) -> NotFound:
+    near, word = nearest_name(name, _names(reader, kind, workspace)), kind.lower()
+    step = f"Did you mean {near}?" if near else f"See `fleetctl {word} list -n {workspace}`."
+    return NotFound(
+        f"{word} {name} does not exist in workspace {workspace}",
+        subject=f"{word} {workspace}/{name}",
         next_step=step,
     )
 
 
-def _exists(connection: Connection, table: sa.Table, space: str, name: str) -> bool:
-    return (
-        connection.execute(
-            sa.select(table.c.name).where(table.c.workspace == space, table.c.name == name)
-        ).first()
-        is not None
-    )
+def _names(reader: Reader, kind: str, workspace: str) -> list[str]:
+    return list_names(reader, kind, workspace, MAX_NAMES)
 
 
-def _names(connection: Connection, table: sa.Table, space: str) -> list[str]:
-    return list(
-        connection.execute(
-            sa.select(table.c.name).where(table.c.workspace == space).limit(_NEAR)
-        ).scalars()
-    )
+class _DeploymentExplainer:
+    """Reads the facts about one bundle on one cluster."""
 
-
-def _nearest(name: str, known: list[str]) -> str:
-    return next(iter(difflib.get_close_matches(name, known, 1)), "")
-
-
-class _Pair:
-    """One bundle on one cluster."""
-
-    def __init__(self, connection: Connection, live: Live, now: float, where: Where) -> None:
-        self.connection, self.live, self.now = connection, live, now
-        self.space, self.bundle = Workspace(where.workspace), BundleName(where.bundle)
-        query = sa.select(clusters).where(
-            clusters.c.workspace == where.workspace, clusters.c.name == where.cluster
-        )
-        self.cluster = connection.execute(query).one()
-        self.id = ClusterId(self.cluster.id)
-        d = deployments.c
-        self.row = connection.execute(
-            sa.select(deployments).where(d.cluster_id == self.id, d.bundle == self.bundle)
-        ).one_or_none()
-        self.known = known(connection, live, now, self.cluster)
-        self.known.meet([self.id])
+    def __init__(
+        self, reader: Reader, live: Live, now: float, cluster: ClusterRow, bundle: BundleName
+    ) -> None:
+        self.reader, self.live, self.now = reader, live, now
+        self.cluster, self.cluster_id = cluster, ClusterId(cluster.id)
+        self.key = (Workspace(cluster.workspace), bundle)
+        self.row = find_deployment(reader, cluster.id, bundle)
+        self.context = reason_context(reader, live, now, cluster)
 
     def facts(self) -> Facts:
-        spec = bundle_specs(self.connection, Scope(self.space, bundles=[self.bundle]))[0]
-        seen = cluster_of(self.cluster, self.space)
-        order = [
-            o
-            for o in orders(self.connection, self.space, [spec], [seen])
-            if o.only is None or self.id in o.only
-        ][-1]
-        there = self.row is not None and not self.row.removed
-        state, reason = (
-            self.known.reason(reasons.row_of(self.row, self.known))
-            if there
-            else (None, self._removal())
-        )
-        if state is State.READY:
-            reason = reasons.warning_of(self.row, self.cluster.name)
-        place = (self.space, self.bundle)
+        workspace, bundle = self.key
+        spec = bundle_specs(self.reader, Scope(workspace, bundles=[bundle]))[0]
+        target_cluster = cluster_of(self.cluster, workspace)
+        current = self.row if self.row is not None and not self.row.removing else None
+        state, reason = self._state()
+        holds = []
+        if self.row is not None:
+            holds = blockers.list_holds(self.reader, self.key, spec.repo, self.row)
         return Facts(
-            workspace=self.space,
+            workspace=workspace,
             cluster=self.cluster.name,
-            bundle=self.bundle,
+            bundle=bundle,
             repo=spec.repo,
             state=state.value if state else "",
             ready=state is State.READY,
-            targeting=self._targeting(order, spec, seen),
-            told=self._told(),
-            staged=self._staged(),
-            rollout=waits.way(self.connection, place, self.row if there else None, self.now),
-            window=waits.window(self.connection, place, self.cluster, self.now),
-            dependencies=waits.dependencies(
-                self.connection, self.known, self.id, self.bundle, spec
-            ),
-            pauses=blockers.pauses(self.connection, spec, self.cluster),
-            pins=blockers.pins(self.connection, place, self.cluster),
-            holds=(
-                blockers.holds(self.connection, place, spec.repo, self.row)
-                if self.row is not None
-                else []
-            ),
-            agent=agent_of(self.cluster, self.live, self.now),
+            targeting=self._targeting(spec, target_cluster),
+            told=_delivery(self.row),
+            staged=self._staged_commit(),
+            rollout=waits.describe_way(self.reader, self.key, current, self.now),
+            window=waits.describe_window(self.reader, self.key, self.cluster, self.now),
+            dependencies=waits.list_dependencies(self.reader, self.context, self.cluster_id, spec),
+            pauses=blockers.list_pauses(self.reader, spec, self.cluster),
+            pins=blockers.list_pins(self.reader, self.key, self.cluster),
+            holds=holds,
+            agent=describe_agent(self.cluster, self.live, self.now),
             reason=reason,
         )
 
-    def _targeting(self, order: Order, spec: BundleSpec, seen: Cluster) -> Targeting:
-        known_groups = groups(self.connection, self.space)
-        mine = [g for g in known_groups if matches(g.selector, seen.labels)]
-        tried = []
-        for at, target in enumerate(spec.targets or DEFAULT_TARGETS):
-            good = criteria_match(target, seen, mine)
-            name = target.name or f"target {at + 1}"
-            tried.append(
-                Tried(
-                    name=name,
-                    matches=good,
-                    why="" if good else "; ".join(why_not(target, seen, mine)),
-                )
-            )
-            if good:
-                break
+    def _state(self) -> tuple[State | None, Reason | None]:
+        """The state, None without a deployment, and why; of a removal, what blocks it."""
+        if self.row is None:
+            return None, None
+        if self.row.removing:
+            return None, self._removal_reason()
+        state, reason = self.context.explain(self.context.facts_of_deployment(self.row))
+        if state is State.READY:
+            reason = warning_of(self.row, self.cluster.name)
+        return state, reason
+
+    def _removal_reason(self) -> Reason | None:
+        removals = pending_removals.group_removals(self.reader, *self.key, self.cluster_id)
+        return next((group.reason for causes in removals.values() for group in causes), None)
+
+    def _targeting(self, spec: BundleSpec, cluster: Cluster) -> Targeting:
+        all_groups = groups(self.reader, self.key[0])
+        tried = _try_targets(spec, cluster, all_groups)
         if self.cluster.leaving:
             return Targeting(missed="the cluster is leaving", tried=tried)
-        found = explain(spec, [seen], known_groups)[0]
-        if not isinstance(found, Match):
-            labels = (
-                next(iter(filter(None, map(wanted_labels, spec.targets))), {})
-                if not any(one.matches for one in tried)
-                else {}
-            )
-            return Targeting(missed=found.why, tried=tried, labels=labels)
+        match = explain(spec, [cluster], all_groups)[0]
+        if not isinstance(match, Match):
+            labels: dict[str, str] = {}
+            if not any(attempt.matches for attempt in tried):
+                labels = next(filter(None, map(wanted_labels, spec.targets)), {})
+            return Targeting(missed=match.why, tried=tried, labels=labels)
         # a pinned revision has customizations of its own
-        told = explain(order.spec, [seen], known_groups)[0]
-        changed = told.customization if isinstance(told, Match) else found.customization
-        return Targeting(target=found.target or tried[-1].name, customization=changed, tried=tried)
-
-    def _removal(self) -> Reason | None:
-        """What stands in the way of a removal that this cluster was told of."""
-        if self.row is None or not self.row.removed:
-            return None
-        found = pending_removals.groups(self.connection, self.space, self.bundle, self.id)
-        return next((group.reason for some in found.values() for group in some), None)
-
-    def _told(self) -> Told:
-        row = self.row
-        if row is None or row.generation < 1:
-            return Told()
-        at = rfc3339(row.told) if row.told else ""
-        return Told(
-            generation=row.generation,
-            commit=row.commit,
-            at=at,
-            applied=row.applied,
-            reported_at=row.reported_at,
+        order = self._order(spec, cluster)
+        order_match = explain(order.spec, [cluster], all_groups)[0]
+        effective = order_match if isinstance(order_match, Match) else match
+        return Targeting(
+            target=match.target or tried[-1].name,
+            customization=effective.customization,
+            tried=tried,
         )
 
-    def _staged(self) -> str:
-        if self.row is None or not self.row.staged:
+    def _order(self, spec: BundleSpec, cluster: Cluster) -> Order:
+        """What the cluster should have: the last order that concerns it."""
+        return [
+            order
+            for order in orders(self.reader, self.key[0], [spec], [cluster])
+            if order.only is None or self.cluster_id in order.only
+        ][-1]
+
+    def _staged_commit(self) -> str:
+        if self.row is None or not self.row.staged_key:
             return ""
-        text = self.connection.execute(
-            sa.select(wants.c.json).where(wants.c.key == self.row.staged)
-        ).scalar()
-        return str(msgspec.json.decode(text).get("commit", "")) if text else ""
+        return staged_commit(self.reader, self.row.staged_key)
+
+
+def _try_targets(spec: BundleSpec, cluster: Cluster, all_groups: list[Group]) -> list[Tried]:
+    """The targets in order, up to the first that matches, with why the others do not."""
+    own_groups = [group for group in all_groups if matches(group.selector, cluster.labels)]
+    tried = []
+    for number, target in enumerate(spec.targets or DEFAULT_TARGETS, start=1):
+        is_match = criteria_match(target, cluster, own_groups)
+        why = "" if is_match else "; ".join(why_not(target, cluster, own_groups))
+        tried.append(Tried(name=target.name or f"target {number}", matches=is_match, why=why))
+        if is_match:
+            break
+    return tried
+
+
+def _delivery(row: DeploymentRow | None) -> Told:
+    """What the cluster was sent last."""
+    if row is None or row.generation < 1:
+        return Told()
+    return Told(
+        generation=row.generation,
+        commit=row.commit,
+        at=rfc3339(row.sent_at) if row.sent_at else "",
+        applied=row.applied_generation,
+        reported_at=row.reported_at,
+    )

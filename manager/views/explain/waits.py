@@ -1,165 +1,136 @@
-"""What a deployment waits for: its rollout's partition and gate, a window, what it depends on. Read
-as the last decision left it.
+"""Describes what a deployment waits for: its rollout's partition and gate, a schedule window, its
+dependencies. Reads them as the last decision stored them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from fleetctl.core.explain.deployment import Depends, Way, Window
 from fleetctl.core.model.bundle import BundleSpec
-from fleetctl.core.model.ids import BundleName, ClusterId, Workspace
+from fleetctl.core.model.ids import BundleName, ClusterId
 from fleetctl.core.model.status import State
 from fleetctl.core.model.wire import Dependency
-from fleetctl.core.rollout.schedule import Verdict
 from fleetctl.core.targeting.dependencies import cycle, is_meant
 
 from ...clock import rfc3339, unix
 from ...rollout import schedules
-from ...store.schema import clusters, deployments
-from .. import reasons, rollouts
+from ...store.connection import Reader
+from ...store.keys import BundleKey
+from ...store.queries.clusters import ClusterRow
+from ...store.queries.deployments import (
+    DeploymentRow,
+    count_waiting_before,
+    deployments_of_cluster,
+    unhealthy_clusters,
+)
+from ..metadata import Document
+from ..reasons import ReasonContext
+from ..rollouts import list_rollouts
 
-Place = tuple[Workspace, BundleName]
-_MOST_NAMED = 3
-_OF_WHAT_RUNS = frozenset({State.READY, State.NOT_READY, State.MODIFIED})
+_MAX_BLOCKERS = 3
+_RUNNING_STATES = frozenset({State.READY, State.NOT_READY, State.MODIFIED})
 
 
-def way(connection: Connection, place: Place, row: Any, now: float) -> Way | None:
-    """The bundle's rollout, and (of a row of `deployments`) where the cluster is in it."""
-    found = next(iter(rollouts.listing(connection, place[0], place[1])), None)
-    if found is None:
+def describe_way(
+    reader: Reader, key: BundleKey, row: DeploymentRow | None, now: float
+) -> Way | None:
+    """The bundle's rollout, and (of a deployment) where the cluster is in it."""
+    rollout = next(iter(list_rollouts(reader, *key)), None)
+    if rollout is None:
         return None
-    partitions, policy = found["status"]["partitions"], found["spec"]["policy"]
+    partitions = rollout["status"]["partitions"]
     if row is None or not 0 <= row.partition < len(partitions):
-        return Way(**_head(found))
-    gate = partitions[row.partition]["why"]
-    more = {
-        "ahead": _ahead(connection, place, row),
-        "gate": gate,
-        "blockers": _blockers(connection, place, row),
-    }
-    return Way(**_head(found), **_partition(partitions, row.partition, policy, now), **more)
+        return Way(**_head_fields(rollout))
+    return Way(
+        **_head_fields(rollout),
+        **_partition_fields(rollout, row.partition, now),
+        ahead=count_waiting_before(reader, row) if row.staged_key else 0,
+        gate=partitions[row.partition]["why"],
+        blockers=unhealthy_clusters(reader, row, _MAX_BLOCKERS) if row.staged_key else [],
+    )
 
 
-def whole_way(found: dict[str, Any] | None, now: float) -> Way | None:
+def describe_rollout(rollout: Document | None, now: float) -> Way | None:
     """A rollout without a cluster: what it waits for is in the first partition that is not
     finished.
     """
-    if found is None:
+    if rollout is None:
         return None
-    partitions = found["status"]["partitions"]
-    asks = any(p["asks"] for p in partitions)
-    at = next((i for i, p in enumerate(partitions) if not p["finishedAt"]), None)
-    if at is None:
-        return Way(**_head(found), asks=asks)
-    more = _partition(partitions, at, found["spec"]["policy"], now) | {"asks": asks}
-    return Way(**_head(found), **more)
+    partitions = rollout["status"]["partitions"]
+    asks = any(partition["asks"] for partition in partitions)
+    number = next((i for i, p in enumerate(partitions) if not p["finishedAt"]), None)
+    if number is None:
+        return Way(**_head_fields(rollout), asks=asks)
+    fields = _partition_fields(rollout, number, now) | {"asks": asks}
+    return Way(**_head_fields(rollout), **fields)
 
 
-def _head(found: dict[str, Any]) -> dict[str, Any]:
-    status = found["status"]
-    told, clusters = (int(part) for part in status["display"]["clusters"].split("/"))
+def _head_fields(rollout: Document) -> Document:
+    status = rollout["status"]
+    sent, clusters = (int(part) for part in status["display"]["clusters"].split("/"))
     return {
         "state": status["display"]["state"],
         "reason": status["reason"],
         "waiting": status["display"]["message"],
         "commit": status["commit"],
-        "begun": found["metadata"]["creationTimestamp"],
-        "told": told,
+        "begun": rollout["metadata"]["creationTimestamp"],
+        "told": sent,
         "clusters": clusters,
     }
 
 
-def _partition(
-    partitions: list[dict[str, Any]], at: int, policy: dict[str, Any], now: float
-) -> dict[str, Any]:
-    mine = partitions[at]
-    watched = [
-        p
-        for p in partitions[: at + 1]
-        if p["finishedAt"] and unix(p["finishedAt"]) + p["soakSeconds"] > now
-    ]
-    running = mine["startedAt"] and not mine["finishedAt"] and policy.get("deadline")
+def _partition_fields(rollout: Document, number: int, now: float) -> Document:
+    partitions = rollout["status"]["partitions"]
+    partition = partitions[number]
     return {
-        "partition": mine["name"],
-        "number": at + 1,
+        "partition": partition["name"],
+        "number": number + 1,
         "partitions": len(partitions),
-        "members": mine["clusters"],
-        "told_here": mine["told"],
-        "max_unavailable": mine["maxUnavailable"],
-        "unavailable": mine["unavailable"],
-        "failed": mine["failed"],
-        "approval": mine["approval"],
-        "asks": mine["asks"],
-        "begun_here": mine["startedAt"],
-        "finished_here": mine["finishedAt"],
-        "soak_until": rfc3339(unix(watched[-1]["finishedAt"]) + watched[-1]["soakSeconds"])
-        if watched
-        else "",
-        "deadline": rfc3339(unix(mine["startedAt"]) + mine["idleSeconds"] + policy["deadline"])
-        if running and not mine["idle"]
-        else "",
+        "members": partition["clusters"],
+        "told_here": partition["told"],
+        "max_unavailable": partition["maxUnavailable"],
+        "unavailable": partition["unavailable"],
+        "failed": partition["failed"],
+        "approval": partition["approval"],
+        "asks": partition["asks"],
+        "begun_here": partition["startedAt"],
+        "finished_here": partition["finishedAt"],
+        "soak_until": _soak_until(partitions[: number + 1], now),
+        "deadline": _deadline(partition, rollout["spec"]["policy"]),
     }
 
 
-def _ahead(connection: Connection, place: Place, row: Any) -> int:
-    """Clusters of its partition that are held too, and stand before it."""
-    if not row.staged:
-        return 0
-    d = deployments.c
-    here = (
-        (d.workspace == place[0])
-        & (d.bundle == place[1])
-        & (d.partition == row.partition)
-        & (d.staged != "")
-        & ~d.removed
-    )
-    before = (d.position < row.position) | (
-        (d.position == row.position) & (d.cluster_id < row.cluster_id)
-    )
-    return int(connection.execute(sa.select(sa.func.count()).where(here, before)).scalar() or 0)
+def _soak_until(partitions: list[Document], now: float) -> str:
+    """When the last of the partitions that still soaks is through, "" when none does."""
+    ends = [unix(p["finishedAt"]) + p["soakSeconds"] for p in partitions if p["finishedAt"]]
+    later = [end for end in ends if end > now]
+    return rfc3339(later[-1]) if later else ""
 
 
-def _blockers(connection: Connection, place: Place, row: Any) -> list[str]:
-    """Names of clusters of its partition that were told the version, and are not well: because of
-    them the others wait.
+def _deadline(partition: Document, policy: Mapping[str, Any]) -> str:
+    """When a running partition fails, "" when its clock is stopped or it has no deadline."""
+    is_running = partition["startedAt"] and not partition["finishedAt"]
+    if not is_running or not policy.get("deadline") or partition["idle"]:
+        return ""
+    return rfc3339(unix(partition["startedAt"]) + partition["idleSeconds"] + policy["deadline"])
+
+
+def describe_window(reader: Reader, key: BundleKey, cluster: ClusterRow, now: float) -> Window:
+    """Whether a schedule window keeps the cluster from being changed now; not if a person ignores
+    it.
     """
-    if not row.staged:
-        return []
-    d, c = deployments.c, clusters.c
-    here = (
-        (d.workspace == place[0])
-        & (d.bundle == place[1])
-        & (d.partition == row.partition)
-        & (d.staged == "")
-        & ~d.removed
-    )
-    wrong = sa.text("state <> 'Ready' AND state <> 'Modified'")
-    query = (
-        sa.select(c.name)
-        .join(deployments, d.cluster_id == c.id)
-        .where(here, wrong)
-        .order_by(c.name)
-        .limit(_MOST_NAMED)
-    )
-    return list(connection.execute(query).scalars())
+    verdict = schedules.of_cluster(reader, key, cluster, now)
+    if verdict is None:
+        return Window()
+    opens = "" if verdict.until is None else rfc3339(verdict.until)
+    return Window(closed=True, why=verdict.why, opens=opens)
 
 
-def window(connection: Connection, place: Place, cluster: Any, now: float) -> Window:
-    """Whether the cluster may not be changed at this time of day; what a person lets pass, may."""
-    found = schedules.of_cluster(connection, place, cluster, now)
-    return Window() if found is None else Window(closed=True, why=found.why, opens=_opens(found))
-
-
-def _opens(found: Verdict) -> str:
-    return "" if found.until is None else rfc3339(found.until)
-
-
-class _Meant(NamedTuple):
+class _ClusterBundle(NamedTuple):
     """A bundle that is meant for the cluster, as far as dependencies ask."""
 
     name: BundleName
@@ -167,64 +138,72 @@ class _Meant(NamedTuple):
     depends_on: list[Dependency]
 
 
-def dependencies(
-    connection: Connection,
-    known: reasons.Known,
-    cluster: ClusterId,
-    bundle: BundleName,
-    spec: BundleSpec,
+def list_dependencies(
+    reader: Reader, context: ReasonContext, cluster: ClusterId, spec: BundleSpec
 ) -> list[Depends]:
-    """What `dependsOn` names, each as it is on this cluster, as the agent looks at it."""
+    """What `dependsOn` names, each as it is on this cluster, as the agent judges it."""
     if not spec.depends_on:
         return []
-    rows = connection.execute(
-        sa.select(deployments).where(deployments.c.cluster_id == cluster, ~deployments.c.removed)
-    ).all()
-    meant = {row.bundle: _meant(row) for row in rows} | {
-        bundle: _Meant(bundle, spec.labels, spec.depends_on)
-    }
-    circle = cycle(meant[bundle], meant)
-    if circle:
-        return [Depends(what="itself", why=f"{' waits for '.join(circle)}: none of them can start")]
-    by_name = {row.bundle: row for row in rows}
-    found = []
-    for one in spec.depends_on:
-        if not one.name and one.selector is None:
+    rows = {row.bundle: row for row in deployments_of_cluster(reader, cluster) if not row.removing}
+    bundles = {BundleName(name): _cluster_bundle(row) for name, row in rows.items()}
+    bundles[spec.name] = _ClusterBundle(spec.name, spec.labels, spec.depends_on)
+    names = cycle(bundles[spec.name], bundles)
+    if names:
+        why = f"{' waits for '.join(names)}: none of them can start"
+        return [Depends(what="itself", why=why)]
+    dependencies = []
+    for dependency in spec.depends_on:
+        if not dependency.name and dependency.selector is None:
             continue
-        others = [m for m in meant.values() if m.name != bundle and is_meant(one, m.name, m.labels)]
-        found += [_state_of(by_name[other.name], one, known) for other in others]
-        if not others:
-            what = (
-                f"bundle {one.name}"
-                if one.name
-                else f"a bundle with the labels {_selector(one.selector or {})}"
-            )
-            found.append(
-                Depends(what=what, accepted=_accepted(one), why="none is meant for this cluster")
-            )
-    return found
+        matches = [
+            rows[bundle.name]
+            for bundle in bundles.values()
+            if bundle.name != spec.name and is_meant(dependency, bundle.name, bundle.labels)
+        ]
+        dependencies += [_check_dependency(row, dependency, context) for row in matches]
+        if not matches:
+            dependencies.append(_missing_dependency(dependency))
+    return dependencies
 
 
-def _meant(row: Any) -> _Meant:
-    labels, depends, _ = msgspec.json.decode(row.shown)
-    return _Meant(row.bundle, labels, msgspec.convert(depends, list[Dependency]))
+def _cluster_bundle(row: DeploymentRow) -> _ClusterBundle:
+    labels, depends_on, _ = msgspec.json.decode(row.bundle_facts)
+    return _ClusterBundle(
+        BundleName(row.bundle), labels, msgspec.convert(depends_on, list[Dependency])
+    )
 
 
-def _state_of(row: Any, dependency: Dependency, known: reasons.Known) -> Depends:
-    state, reason = known.reason(reasons.row_of(row, known))
-    if state in _OF_WHAT_RUNS and row.applied < row.generation:
+def _check_dependency(
+    row: DeploymentRow, dependency: Dependency, context: ReasonContext
+) -> Depends:
+    """Whether the deployment that a dependency names is in an accepted state."""
+    state, reason = context.explain(context.facts_of_deployment(row))
+    if state in _RUNNING_STATES and row.applied_generation < row.generation:
         state = State.WAIT_APPLIED
-    accepted = _accepted(dependency)
-    good = state.value in accepted
-    why = f"{state.value}: {reason.cause}" if reason and not good else ""
-    return Depends(what=row.bundle, state=state.value, accepted=accepted, fulfilled=good, why=why)
+    accepted = _accepted_states(dependency)
+    is_accepted = state.value in accepted
+    return Depends(
+        what=row.bundle,
+        state=state.value,
+        accepted=accepted,
+        fulfilled=is_accepted,
+        why=f"{state.value}: {reason.cause}" if reason and not is_accepted else "",
+    )
 
 
-def _accepted(dependency: Dependency) -> list[str]:
+def _missing_dependency(dependency: Dependency) -> Depends:
+    what = f"bundle {dependency.name}"
+    if not dependency.name:
+        what = f"a bundle with the labels {_selector_text(dependency.selector or {})}"
+    accepted = _accepted_states(dependency)
+    return Depends(what=what, accepted=accepted, why="none is meant for this cluster")
+
+
+def _accepted_states(dependency: Dependency) -> list[str]:
     return [state.value for state in dependency.accepted_states or [State.READY]]
 
 
-def _selector(selector: dict[str, Any]) -> str:
+def _selector_text(selector: dict[str, Any]) -> str:
     labels = ",".join(
         f"{key}={value}" for key, value in (selector.get("matchLabels") or {}).items()
     )

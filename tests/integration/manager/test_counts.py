@@ -19,9 +19,9 @@ from manager.agents.presence import Live, Presence
 from manager.store import count_triggers, migrate
 from manager.store import counts as counting
 from manager.store.schema import clusters, deployments, objects
-from manager.views import objects as views
-from manager.views import states
-from manager.views.metadata import Asked
+from manager.views.metadata import ListFilter
+from manager.views.objects import get_document, list_documents
+from manager.views.states import fleet_view
 from tests.support.rows import (
     SPACE,
     add_clusters,
@@ -138,7 +138,7 @@ def test_what_is_counted_is_what_each_one_shows(engine: Engine, seed: int) -> No
     """By bundle, by repository, by cluster and in all, Offline and Pending included."""
     with engine.begin() as connection:
         live = filled(connection, random.Random(seed))
-        whole = states.fleet(connection, live, NOW, SPACE)
+        whole = fleet_view(connection, live, NOW, SPACE)
         every = plainly(connection, live)
         assert {state for _, state in every} >= {State.OFFLINE, State.PENDING, State.READY}
         for key in (
@@ -150,21 +150,23 @@ def test_what_is_counted_is_what_each_one_shows(engine: Engine, seed: int) -> No
             for row, state in every:
                 mine = wanted.setdefault(key(row), {})
                 mine[state] = mine.get(state, 0) + 1
-            assert whole.counted(key) == wanted
+            assert whole.count_states(key) == wanted
         by_cluster: dict[str, dict[State, int]] = {}
         for row, state in every:
             mine = by_cluster.setdefault(row.cluster_id, {})
             mine[state] = mine.get(state, 0) + 1
-        assert whole.of_clusters() == by_cluster
+        assert whole.count_states_by_cluster() == by_cluster
         some = sorted(by_cluster)[:7]
-        assert whole.of_clusters(some) == {cluster: by_cluster[cluster] for cluster in some}
+        assert whole.count_states_by_cluster(some) == {
+            cluster: by_cluster[cluster] for cluster in some
+        }
         one = {
             name[1]: counts
-            for name, counts in whole.counted(
+            for name, counts in whole.count_states(
                 lambda sort: (sort.workspace, sort.bundle), "web"
             ).items()
         }
-        assert one == {"web": whole.counted(lambda sort: sort.bundle)["web"]}
+        assert one == {"web": whole.count_states(lambda sort: sort.bundle)["web"]}
 
 
 def test_a_group_is_the_sum_of_its_clusters(engine: Engine) -> None:
@@ -192,9 +194,9 @@ def test_a_group_is_the_sum_of_its_clusters(engine: Engine) -> None:
             "extra": b"{}",
         }
         connection.execute(sa.insert(objects), head | body)
-        status = views.one(connection, live, "ClusterGroup", SPACE, "odd", NOW)["status"]
-        mine = views.listing(
-            connection, live, "Cluster", Asked(workspace=SPACE, selector="odd=yes"), NOW
+        status = get_document(connection, live, "ClusterGroup", SPACE, "odd", NOW)["status"]
+        mine = list_documents(
+            connection, live, "Cluster", ListFilter(workspace=SPACE, selector="odd=yes"), NOW
         )
     unready = [
         item["metadata"]["name"] for item in mine if item["status"]["display"]["state"] != "Ready"

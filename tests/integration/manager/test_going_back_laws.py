@@ -292,7 +292,9 @@ class GoingBack(RuleBasedStateMachine):
         with self.engine.connect() as connection:
             contents = self.known(connection)
             for name, row in self.rows(connection).items():
-                items = cluster_history.listing(connection, SPACE, name, BUNDLE, lambda _: False)
+                items = cluster_history.list_history(
+                    connection, SPACE, name, BUNDLE, lambda _: False
+                )
                 assert [i["generation"] for i in items] == sorted(
                     {i["generation"] for i in items}, reverse=True
                 )

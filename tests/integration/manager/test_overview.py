@@ -17,7 +17,7 @@ from manager.commands.rollback import RollbackRequest
 from manager.service import Service
 from manager.store import migrate
 from manager.views import metadata, objects
-from manager.views.fleet_status import overview
+from manager.views.fleet_status import build_overview
 from tests.integration.manager.test_counts import NOW, filled
 from tests.integration.manager.test_reasons import HOUR, begun, fails, status
 from tests.support.gitrepo import Clone
@@ -50,14 +50,16 @@ def test_clusters_are_counted_as_they_are_listed(engine: Engine, seed: int) -> N
     """By what is wrong with them, without reading what is well: the same numbers as one by one."""
     with engine.begin() as connection:
         live = filled(connection, random.Random(seed))
-        found = overview(connection, live, SPACE, NOW)
-        items = objects.listing(connection, live, "Cluster", metadata.Asked(workspace=SPACE), NOW)
+        found = build_overview(connection, live, SPACE, NOW)
+        items = objects.list_documents(
+            connection, live, "Cluster", metadata.ListFilter(workspace=SPACE), NOW
+        )
         listed = [metadata.display_state(item) for item in items]
         assert found["clusters"] == {state: listed.count(state) for state in set(listed)}
         assert sum(found["deployments"].values()) == sum(
             item["status"]["summary"]["desiredReady"] for item in items
         )
-        assert overview(connection, live, None, NOW)["clusters"] == found["clusters"]
+        assert build_overview(connection, live, None, NOW)["clusters"] == found["clusters"]
 
 
 def test_many_clusters_with_one_trouble_are_one_line(engine: Engine) -> None:
@@ -71,7 +73,7 @@ def test_many_clusters_with_one_trouble_are_one_line(engine: Engine) -> None:
         live.clusters.update(
             {cluster_id(n): Presence(b"k", seen=0.0 if n < 2000 else NOW) for n in range(3000)}
         )
-        found = overview(connection, live, SPACE, NOW)
+        found = build_overview(connection, live, SPACE, NOW)
         assert found["clusters"] == {"Offline": 2000, "Ready": 1000}
         [line] = found["attention"]
         assert (line["kind"], line["name"], line["count"]) == ("Cluster", "n-0000000", 2000)

@@ -15,7 +15,7 @@ from manager.commands.rollback import ClusterSelection, RollbackRequest
 from manager.service import Service
 from manager.store.schema import passes
 from manager.views import objects
-from manager.views.metadata import Asked
+from manager.views.metadata import ListFilter
 from tests.support.gitrepo import Clone
 from tests.support.realservice import add, serving
 from tests.support.rollingagents import BUNDLE, Agents, first_commit, next_commit, plain, run
@@ -159,8 +159,8 @@ def states_in_a_pass(connection: Connection, service: Service) -> dict[str, str]
     connection.execute(sa.insert(passes), row)
     found = {}
     for kind in ("Bundle", "GitRepo"):
-        items = objects.listing(
-            connection, service._live, kind, Asked(workspace=SPACE), service._clock()
+        items = objects.list_documents(
+            connection, service._live, kind, ListFilter(workspace=SPACE), service._clock()
         )
         found[kind] = items[0]["status"]["display"]["state"]
     connection.execute(sa.delete(passes))
