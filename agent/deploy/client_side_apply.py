@@ -18,8 +18,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-import msgspec
-
 from fleetctl.core.model.errors import FleetError, HelmFailed, NotFound, RefusedByForm, ToolFailed
 from fleetctl.tools.crds import documents
 from fleetctl.tools.field_substitution import key_of
@@ -29,7 +27,6 @@ from fleetctl.tools.helm_errors import is_refused_by_form, refusals
 from ..host.log import event
 from ..kube.client import Kube
 
-_APPLY = {"content-type": "application/apply-patch+yaml"}
 _AT_ONCE = 8
 _MOST_DRY_RUNS, _MOST_RECORDED, _MOST_TEXT = 300, 20, 300
 # What the API server says of a body that it cannot read in any way: the fallback cannot help.
@@ -108,12 +105,7 @@ async def _refusal_of(kube: Kube, item: dict[str, Any], namespace: str) -> str:
     path = ""
     try:
         path = await kube.object_path(str(item.get("apiVersion")), kind, place, name)
-        await kube.call(
-            "PATCH",
-            f"{path}?fieldManager=helm&force=true&dryRun=All",
-            msgspec.json.encode(item),
-            _APPLY,
-        )
+        await kube.apply(path, item, manager="helm", dry_run=True)
     except NotFound:
         return ""
     except RefusedByForm as why:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from fleetctl.core.formats.url_path import below, in_namespace
+from fleetctl.core.formats.url_path import in_namespace
 from fleetctl.core.model.errors import Conflict, FleetError, NotFound, RefusedError, UsageError
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.sealed_layout import Content, context_of
@@ -27,7 +27,6 @@ from .namespaces import manager
 
 # BundleDeploymentOwnershipLabel of rancher/fleet: a cluster that comes from there keeps its copies.
 MARK = "fleet.cattle.io/bundledeployment"
-_APPLY = {"content-type": "application/apply-patch+yaml"}
 _PLURALS = {"Secret": "secrets", "ConfigMap": "configmaps"}
 
 
@@ -114,7 +113,7 @@ async def write(
     an object that is not this bundle's, before any is written; ToolFailed where rights lack.
     """
     copies_and_live = [
-        (copy, await _read_live(kube, f"{copy.kind}/{namespace}/{copy.name}")) for copy in copies
+        (copy, await _find(kube, f"{copy.kind}/{namespace}/{copy.name}")) for copy in copies
     ]
     for copy, live in copies_and_live:
         if live is not None and not any(_is_copy_of(live, name) for name in (bundle, *leaving)):
@@ -132,13 +131,8 @@ async def write(
         path = _path(f"{copy.kind}/{namespace}/{copy.name}")
         document = _document(copy, bundle, namespace)
         if live is not None and live.get("type", "") != document.get("type", ""):
-            await kube.call("DELETE", path)  # Kubernetes changes no Secret's type
-        await kube.call(
-            "PATCH",
-            below(path, fieldManager=manager(bundle), force="true"),
-            msgspec.json.encode(document),
-            _APPLY,
-        )
+            await kube.delete(path)  # Kubernetes changes no Secret's type
+        await kube.apply(path, document, manager=manager(bundle))
 
 
 def _document(copy: DownstreamCopy, bundle: BundleName, namespace: str) -> dict[str, Any]:
@@ -159,10 +153,10 @@ def _document(copy: DownstreamCopy, bundle: BundleName, namespace: str) -> dict[
 async def drop(kube: Kube, bundle: BundleName, places: Iterable[str]) -> None:
     """Delete copies by their place, where they still are this bundle's."""
     for place in places:
-        live = await _read_live(kube, place)
+        live = await _find(kube, place)
         if live is not None and _is_copy_of(live, bundle):
             try:
-                await kube.call("DELETE", _path(place))
+                await kube.delete(_path(place))
             except NotFound:
                 continue
 
@@ -189,11 +183,8 @@ def _is_copy_of(live: dict[str, Any], bundle: BundleName) -> bool:
     return ((live.get("metadata") or {}).get("labels") or {}).get(MARK) == bundle
 
 
-async def _read_live(kube: Kube, place: str) -> dict[str, Any] | None:
-    try:
-        return await kube.call("GET", _path(place))
-    except NotFound:
-        return None
+async def _find(kube: Kube, place: str) -> dict[str, Any] | None:
+    return await kube.find(_path(place))
 
 
 def _path(place: str) -> str:

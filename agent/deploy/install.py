@@ -26,7 +26,7 @@ from ..host.failpoints import failpoint
 from ..release import immutable, kept_namespaces, ownership
 from ..release.ownership import OwnershipClaim
 from ..release.parts import releases_of
-from ..release.recovery import DEPLOYED
+from ..release.records import DEPLOYED
 from ..state.journal import Entry
 from . import apply, client_side_apply, downstream_resources, namespaces, remove, removed_apis
 from . import values_from as values

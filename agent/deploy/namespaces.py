@@ -12,10 +12,14 @@ import contextlib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-import msgspec
-
-from fleetctl.core.formats.url_path import core_path, in_namespace
-from fleetctl.core.model.errors import NotFound, Terminating, ToolFailed, UsageError
+from fleetctl.core.formats.url_path import core_path
+from fleetctl.core.model.errors import (
+    Changed,
+    Forbidden,
+    NotFound,
+    Terminating,
+    UsageError,
+)
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.options import Options
 from fleetctl.core.model.wire import Desired
@@ -23,12 +27,11 @@ from fleetctl.core.rendering.render import release_of
 
 from .. import config
 from ..host.log import event
-from ..kube.client import Forbidden, Kube
+from ..kube.client import Kube
+from ..release import records
 from ..state.journal import Entry
 
 _POD_SECURITY = "pod-security.kubernetes.io/"
-_META = {"accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
-_APPLY = {"content-type": "application/apply-patch+yaml"}
 AGENT = "fleet-agent"  # field manager of a Namespace that the agent creates
 _NAME_LABEL = "f:kubernetes.io/metadata.name"
 
@@ -171,19 +174,9 @@ def why_it_stays(namespace_object: dict[str, Any]) -> str:
 async def list_other_releases(
     kube: Kube, namespace: str, own_names: Collection[str] = ()
 ) -> list[str]:
-    """Releases of anybody in the namespace, without those of the names in `own`."""
-    answer = await kube.call(
-        "GET", in_namespace(namespace, "secrets", labelSelector="owner=helm"), headers=_META
-    )
-    labels = [item["metadata"].get("labels") or {} for item in answer.get("items") or []]
-    return sorted(
-        {
-            str(labels_of_record["name"])
-            for labels_of_record in labels
-            if labels_of_record.get("name")
-        }
-        - set(own_names)
-    )
+    """Names of the releases in the namespace, whoever made them, without those in `own_names`."""
+    headers = await records.list_headers(kube, namespace, records.ANY_RELEASE)
+    return sorted({header.release for header in headers if header.release} - set(own_names))
 
 
 def _has_labels_of(namespace_object: dict[str, Any], bundle: BundleName) -> bool:
@@ -194,19 +187,13 @@ def _has_labels_of(namespace_object: dict[str, Any], bundle: BundleName) -> bool
 
 
 async def get(kube: Kube, namespace: str) -> dict[str, Any] | None:
-    try:
-        return await kube.call("GET", core_path("namespaces", namespace))
-    except NotFound:
-        return None
+    return await kube.find(core_path("namespaces", namespace))
 
 
 async def _create(kube: Kube, namespace: str) -> None:
     document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
     try:
-        path = core_path("namespaces", fieldManager=AGENT)
-        await kube.call(
-            "POST", path, msgspec.json.encode(document), {"content-type": "application/json"}
-        )
+        await kube.create(core_path("namespaces"), document, manager=AGENT)
     except Forbidden as why:
         actor = kube.user or "the agent"
         step = (
@@ -217,21 +204,19 @@ async def _create(kube: Kube, namespace: str) -> None:
             subject=f"namespace {namespace}",
             next_step=step,
         ) from why
-    except ToolFailed as why:
-        if "already exists" not in why.summary:  # another bundle was quicker
-            raise
+    except Changed:  # another bundle was quicker
+        return
 
 
 async def _apply(
     kube: Kube, bundle: BundleName, namespace: str, marks: dict[str, dict[str, str]]
 ) -> None:
     document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, **marks}}
-    path = core_path("namespaces", namespace, fieldManager=manager(bundle), force="true")
-    await kube.call("PATCH", path, msgspec.json.encode(document), _APPLY)
+    await kube.apply(core_path("namespaces", namespace), document, manager=manager(bundle))
 
 
 async def _delete(kube: Kube, namespace: str) -> None:
     try:
-        await kube.call("DELETE", core_path("namespaces", namespace))
+        await kube.delete(core_path("namespaces", namespace))
     except NotFound:
         return

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 # how long the first look at what should be gone may take, and each later one
 PATIENCE = (10.0, 2.0)
 _LOOK_AGAIN = Backoff(0.05, 2.0)
-_UNINSTALLED = "uninstalled"
 # helm.sh/helm/v4 `pkg/release/util/kind_sorter.go`, UninstallOrder: what is not named goes first.
 _ORDER = (  # noqa: SIM905 - as a list it would be a page
     "APIService ValidatingWebhookConfiguration MutatingWebhookConfiguration Ingress IngressClass"
@@ -211,12 +210,12 @@ async def _remove_release(
     if not context.kube.is_there:
         await context.helm.uninstall(release, deadline=context.seconds)
         return
-    releases_records = await records.read(context.kube, release)
-    latest = releases_records[-1].refs if releases_records else ()
+    release_records = await records.read(context.kube, release)
+    latest = release_records[-1].refs if release_records else ()
     live_objects = await removed_apis.look(context.kube, latest)
     older_objects = await removed_apis.look(
         context.kube,
-        (_refs_of_records(releases_records) | _known_refs(context, entry)) - set(latest),
+        (_refs_of_records(release_records) | _known_refs(context, entry)) - set(latest),
     )
     namespace_names = {
         live.ref.name for live in [*live_objects, *older_objects] if live.ref.kind == "Namespace"
@@ -239,7 +238,11 @@ async def _remove_release(
         for live in [*live_objects, *older_objects]
         if live.owner == release and not live.keep and live.ref not in kept_refs
     ]
-    if releases_records and releases_records[-1].status != _UNINSTALLED and not foreign_objects:
+    if (
+        release_records
+        and release_records[-1].header.status != records.UNINSTALLED
+        and not foreign_objects
+    ):
         await _uninstall(context, release, own_objects)
     else:
         if foreign_objects:
@@ -300,8 +303,8 @@ def _known_refs(context: ReleaseContext, entry: Entry) -> set[ObjectRef]:
     return {*_applied_refs_of(context, entry), *leftovers}
 
 
-def _refs_of_records(releases_records: Iterable[ReleaseRecord]) -> set[ObjectRef]:
-    return {ref for record in releases_records for ref in record.refs}
+def _refs_of_records(release_records: Iterable[ReleaseRecord]) -> set[ObjectRef]:
+    return {ref for record in release_records for ref in record.refs}
 
 
 def _applied_refs_of(context: ReleaseContext, entry: Entry) -> tuple[ObjectRef, ...]:
@@ -339,17 +342,14 @@ async def _is_namespace_used(
 
 
 async def delete(kube: Kube, live_objects: Iterable[LiveObject]) -> None:
-    """In the order in which helm does; what is gone already is no error."""
-    body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
+    """Delete the objects in helm's order; an object that is gone already is no error."""
     for live in sorted(live_objects, key=lambda live: (_RANK.get(live.ref.kind, -1), live.ref)):
         if live.deleting:
             continue
-        options = msgspec.json.encode(body | {"preconditions": {"uid": live.uid}})
+        api_version, kind, namespace, name, _ = live.ref
         try:
-            path = await kube.object_path(
-                live.ref.api_version, live.ref.kind, live.ref.namespace, live.ref.name
-            )
-            await kube.call("DELETE", path, options, {"content-type": "application/json"})
+            path = await kube.object_path(api_version, kind, namespace, name)
+            await kube.delete(path, uid=live.uid, propagation="Background")
         except NotFound:
             continue
 

@@ -14,13 +14,8 @@ Source of the moves: https://kubernetes.io/docs/reference/using-api/deprecation-
 from __future__ import annotations
 
 import asyncio
-import base64
-import gzip
-import zlib
 from collections.abc import Iterable
 from typing import Any
-
-import msgspec
 
 from fleetctl.core.formats.url_path import in_namespace, url_path
 from fleetctl.core.formats.yaml import dump, load
@@ -35,8 +30,6 @@ from ..release import ownership, records
 from ..release.ownership import LiveObject
 from ..release.records import ObjectRef
 
-_GZIP = 31
-_MOST_JSON = 64 * 1024 * 1024
 _MOVED_GROUP = {
     ("extensions", "DaemonSet"): "apps",
     ("extensions", "Deployment"): "apps",
@@ -102,8 +95,8 @@ async def repair(kube: Kube, release: Release) -> bool:
     """
     served = ServedVersions(kube)
     is_repaired = False
-    for secret in (await kube.call("GET", records.secrets_path(release))).get("items") or []:
-        content = _unpack(secret)
+    for secret in await records.read_secrets(kube, release):
+        content = records.unpack(secret)
         changes = await _repair_content(content, served) if content else []
         if not content or not changes:
             continue
@@ -115,7 +108,7 @@ async def repair(kube: Kube, release: Release) -> bool:
                 change=change,
             )
         failpoint("before-repair")
-        await _replace_record(kube, release, secret, content)
+        await records.replace(kube, release, secret, content)
         failpoint("after-repair")
         is_repaired = True
     return is_repaired
@@ -172,11 +165,11 @@ async def drop_unreadable(kube: Kube, release: Release) -> bool:
     revision. Returns whether any went.
     """
     is_dropped = False
-    for secret in (await kube.call("GET", records.secrets_path(release))).get("items") or []:
-        if _unpack(secret) is None:
+    for secret in await records.read_secrets(kube, release):
+        if records.unpack(secret) is None:
             name = secret["metadata"]["name"]
             event("a release record that cannot be read is deleted", release=release, record=name)
-            await kube.call("DELETE", in_namespace(release.namespace, "secrets", name))
+            await kube.delete(in_namespace(release.namespace, "secrets", name))
             is_dropped = True
     return is_dropped
 
@@ -246,30 +239,3 @@ async def _object(
         else f"{name}: dropped, {api_version} has no such kind any more"
     )
     return {**item, "apiVersion": version} if version else None
-
-
-def _unpack(secret: dict[str, Any]) -> dict[str, Any] | None:
-    """What a record holds; None for one that helm cannot read either."""
-    try:
-        compressed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
-        content = msgspec.json.decode(zlib.decompressobj(_GZIP).decompress(compressed, _MOST_JSON))
-    except (KeyError, ValueError, zlib.error):
-        return None
-    return content if isinstance(content, dict) else None
-
-
-async def _replace_record(
-    kube: Kube, release: Release, secret: dict[str, Any], content: dict[str, Any]
-) -> None:
-    """Replace the record; its resourceVersion goes with it, so that nobody's change is lost."""
-    encoded = base64.b64encode(
-        base64.b64encode(gzip.compress(msgspec.json.encode(content), 9, mtime=0))
-    ).decode()
-    body = {
-        **secret,
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "data": {**secret["data"], "release": encoded},
-    }
-    path = in_namespace(release.namespace, "secrets", secret["metadata"]["name"])
-    await kube.call("PUT", path, msgspec.json.encode(body), {"content-type": "application/json"})

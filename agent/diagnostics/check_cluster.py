@@ -25,7 +25,8 @@ from ..config import AgentConfig
 from ..kube.client import Kube
 from ..kube.impersonation import Rights
 from ..kube.kubeconfig_search import find_kubeconfig
-from ..release.recovery import LEAVING, PENDING, RecordHeader, list_releases, places_of
+from ..release.records import LEAVING, PENDING, RecordHeader
+from ..release.recovery import list_releases, places_of
 from ..state.journal import Entry
 from .finding import Finding, asked, failed
 

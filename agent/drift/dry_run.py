@@ -26,7 +26,6 @@ from .diff import FieldChange, changes
 Json = dict[str, Any]
 _RATE, _BURST = 5.0, 30.0
 _KIND_SECONDS, _OBJECT_SECONDS = 600.0, 60.0
-_APPLY = {"content-type": "application/apply-patch+yaml"}
 _TRIES = 3
 
 
@@ -82,14 +81,12 @@ class DryRun:
         self, kube: Kube, place: ObjectKey, desired: Json, live: Json
     ) -> list[FieldChange] | None:
         path = await kube.object_path(place.api_version, place.kind, place.namespace, place.name)
-        body = msgspec.json.encode(_body(desired, place.namespace))
+        document = _body(desired, place.namespace)
         for _ in range(_TRIES):
             self._bucket.take()
             await asyncio.sleep(self._bucket.wait())
             try:
-                would_be = await kube.call(
-                    "PATCH", f"{path}?fieldManager=helm&force=true&dryRun=All", body, _APPLY
-                )
+                would_be = await kube.apply(path, document, manager="helm", dry_run=True)
             except Throttled:
                 raise
             except (ToolFailed, ClusterUnreachable) as why:

@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
-from fleetctl.core.model.errors import Forbidden, Gone, NotFound
+from fleetctl.core.model.errors import Forbidden, Gone
+from fleetctl.tools.helm_marks import MANAGED_BY, MANAGED_LABEL
 
 from ..kube.client import Kube
-from ..state.last_applied import MANAGED_BY, MANAGED_LABEL, ObjectKey
+from ..state.last_applied import ObjectKey
 
 _LIST_FROM = 4
 
@@ -46,10 +47,7 @@ async def read_all(
 
 async def read_object(kube: Kube, place: ObjectKey) -> dict[str, Any] | None:
     path = await kube.object_path(place.api_version, place.kind, place.namespace, place.name)
-    try:
-        return await kube.call("GET", path)
-    except NotFound:
-        return None
+    return await kube.find(path)
 
 
 async def _list_items(kube: Kube, like: ObjectKey) -> AsyncIterator[tuple[ObjectKey, msgspec.Raw]]:

@@ -16,9 +16,10 @@ import msgspec
 from fleetctl.core.model.errors import NotFound, ToolFailed
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.status import ResourceStatus
+from fleetctl.tools.helm_marks import kept_by_upgrade, owner_text
 
 from ..kube.client import Kube
-from ..state.last_applied import LastApplied, ObjectKey, release_on
+from ..state.last_applied import LastApplied, ObjectKey
 from .diff import FieldChange, desired_changes, differences, patch, sentence, to_differences
 from .dry_run import DryRun
 from .field_owners import controller_pointers
@@ -171,7 +172,7 @@ class Observer:
         if rules.passes_over(live):
             return _status(place, state, message)
         own_release, live_release = (
-            release_on(item["metadata"].get("annotations")) for item in (desired, live)
+            owner_text(item["metadata"].get("annotations")) for item in (desired, live)
         )
         if own_release and live_release and own_release != live_release:
             state_and_message = (
@@ -273,11 +274,11 @@ async def _extras(work: _Work) -> None:
         is_excused = (
             meta.get("deletionTimestamp")
             or meta.get("ownerReferences")
-            or annotations.get("helm.sh/resource-policy") == "keep"
+            or kept_by_upgrade(annotations)
         )
         if (
             not is_excused
-            and release_on(annotations) in work.subject.releases
+            and owner_text(annotations) in work.subject.releases
             and not work.subject.rules.passes_over(
                 {**live, "apiVersion": place.api_version, "kind": place.kind}
             )

@@ -28,11 +28,11 @@ from fleetctl.core.model.errors import (
     ToolFailed,
 )
 from fleetctl.core.timing.backoff import Backoff
+from fleetctl.tools.helm_marks import MANAGED_BY, MANAGED_LABEL, kept_by_upgrade, owner_text
 
 from ..host.log import event
-from ..kube.client import Kube
+from ..kube.client import METADATA, METADATA_LIST, Kube
 from ..kube.stream import SILENT_SECONDS, follow
-from ..state.last_applied import MANAGED_BY, MANAGED_LABEL, release_on
 
 MOST_WATCHES = 24
 NET_SECONDS = 600.0
@@ -41,9 +41,6 @@ _REFUSED_SECONDS = 600.0
 _SHORT_SECONDS = 5.0  # a watch that ends sooner has failed, whatever it says
 _RETRY = Backoff(2.0, 30.0, jitter=1.0)
 _SELECTOR = quote(f"{MANAGED_LABEL}={MANAGED_BY}")
-_ONE_OBJECT = {"accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"}
-_OBJECT_LIST = {"accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
-_KEEP = "helm.sh/resource-policy"
 
 
 class WatchScope(NamedTuple):
@@ -235,7 +232,7 @@ class _Watch:
         await follow(
             self._kube,
             f"{where}?watch=true&allowWatchBookmarks=true&{query}&resourceVersion={quote(self._version)}",
-            _ONE_OBJECT,
+            METADATA,
             seconds,
             self._handle_line,
             silent=self._silent,
@@ -268,7 +265,7 @@ async def _list_objects(kube: Kube, scope: WatchScope) -> tuple[list[WatchedObje
             f"&continue={quote(more)}" if more else ""
         )
         page = msgspec.json.decode(
-            await kube.read("GET", f"{where}?{query}", headers=_OBJECT_LIST), type=_List
+            await kube.read("GET", f"{where}?{query}", headers=METADATA_LIST), type=_List
         )
         objects += [
             _watched_object(msgspec.json.decode(item, type=_Item).metadata) for item in page.items
@@ -281,6 +278,6 @@ async def _list_objects(kube: Kube, scope: WatchScope) -> tuple[list[WatchedObje
 def _watched_object(meta: _Meta) -> WatchedObject:
     annotations: dict[str, Any] = meta.annotations or {}
     release = (
-        "" if meta.owner_references or annotations.get(_KEEP) == "keep" else release_on(annotations)
+        "" if meta.owner_references or kept_by_upgrade(annotations) else owner_text(annotations)
     )
     return WatchedObject(meta.namespace, meta.name, meta.resource_version, release)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import msgspec
 
@@ -31,6 +31,12 @@ __all__ = ["Forbidden", "Kube", "NoCluster"]
 _SECONDS = 30.0
 _BUSY_PAUSES, _MOST_BUSY_SECONDS = (0.5, 1.0, 2.0, 4.0), 5.0
 _PAGE = 100  # so that a page of large objects stays small
+# Media types. The metadata forms answer with labels and annotations, a few hundred bytes an object.
+METADATA = {"accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"}
+METADATA_LIST = {"accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
+_APPLY_PATCH = {"content-type": "application/apply-patch+yaml"}
+_MERGE_PATCH = {"content-type": "application/merge-patch+json"}
+_JSON = {"content-type": "application/json"}
 _DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
 
 
@@ -121,6 +127,57 @@ class Kube:
             raise ClusterUnreachable(
                 f"{self.server} is no API server", subject="cluster", next_step=step
             ) from None
+
+    async def find(self, path: str) -> dict[str, Any] | None:
+        """The object at `path`, None where there is none. Raises ClusterUnreachable, ToolFailed."""
+        try:
+            return await self.call("GET", path)
+        except NotFound:
+            return None
+
+    async def find_metadata(self, path: str) -> dict[str, Any] | None:
+        """The metadata of the object at `path`, None where there is none. Raises as `find`."""
+        try:
+            item = await self.call("GET", path, headers=METADATA)
+        except NotFound:
+            return None
+        metadata: dict[str, Any] = item["metadata"]
+        return metadata
+
+    async def create(self, path: str, document: object, *, manager: str) -> dict[str, Any]:
+        """Add an object to the collection at `path`. Raises as `call`; Changed when it exists."""
+        query = urlencode({"fieldManager": manager})
+        return await self.call("POST", f"{path}?{query}", msgspec.json.encode(document), _JSON)
+
+    async def apply(
+        self, path: str, document: object, *, manager: str, dry_run: bool = False
+    ) -> dict[str, Any]:
+        """Server-side apply with force; with `dry_run` the answer is what the object would become.
+        Raises as `call`; RefusedByForm for a document that server-side apply does not take.
+        """
+        query = {"fieldManager": manager, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
+        body = msgspec.json.encode(document)
+        return await self.call("PATCH", f"{path}?{urlencode(query)}", body, _APPLY_PATCH)
+
+    async def replace(self, path: str, document: object) -> dict[str, Any]:
+        """Write the whole object. Raises as `call`; Changed when its resourceVersion is old."""
+        return await self.call("PUT", path, msgspec.json.encode(document), _JSON)
+
+    async def merge(self, path: str, patch: object, *, manager: str) -> dict[str, Any]:
+        """Apply a JSON merge patch. Raises as `call`."""
+        query = urlencode({"fieldManager": manager})
+        return await self.call("PATCH", f"{path}?{query}", msgspec.json.encode(patch), _MERGE_PATCH)
+
+    async def delete(self, path: str, *, uid: str = "", propagation: str = "") -> None:
+        """Delete the object at `path`. With `uid` only that very object: another one that has the
+        same name by now raises Changed. Raises as `call`.
+        """
+        options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions"}
+        if propagation:
+            options["propagationPolicy"] = propagation
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        await self.call("DELETE", path, msgspec.json.encode(options), _JSON)
 
     async def read(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None

@@ -14,9 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-import msgspec
-
-from fleetctl.core.formats.url_path import below, in_namespace, url_path
+from fleetctl.core.formats.url_path import below, url_path
 from fleetctl.core.model.errors import (
     DeadlineError,
     NotFound,
@@ -26,22 +24,17 @@ from fleetctl.core.model.errors import (
 )
 from fleetctl.tools.crds import KIND
 from fleetctl.tools.helm import Release
+from fleetctl.tools.helm_marks import KEEP, RESOURCE_POLICY, add_marks, owner_of
 
 from ..host.log import event
 from ..kube.client import Kube
+from . import records
 from .ownership import LiveObject, OwnershipClaim, judge
 from .records import ObjectRef
 
 T = TypeVar("T")
 SECONDS = 60.0
 _PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-_APPLY = {"content-type": "application/apply-patch+yaml"}
-_MERGE = {"content-type": "application/merge-patch+json"}
-_NAME, _NAMESPACE, _KEEP = (
-    "meta.helm.sh/release-name",
-    "meta.helm.sh/release-namespace",
-    "helm.sh/resource-policy",
-)
 _UNSERVED_SECONDS = (0.5, 20.0)  # between two runs of helm that finds no such kind, and in all
 
 
@@ -66,7 +59,9 @@ async def apply_definitions(
         if await _may_apply(
             kube, name, release, takes_ownership=takes_ownership, is_shared=is_shared, claim=claim
         ):
-            await _apply(kube, name, definition, release, {_KEEP: "keep"} if is_shared else {})
+            await _apply(
+                kube, name, definition, release, {RESOURCE_POLICY: KEEP} if is_shared else {}
+            )
             names_to_wait_for.append(name)
     end = time.monotonic() + SECONDS
     for name in names_to_wait_for:
@@ -111,11 +106,11 @@ async def _may_apply(
     is_shared: bool,
     claim: OwnershipClaim | None,
 ) -> bool:
-    live = await _get(kube, name)
+    live = await kube.find(below(_PATH, name))
     if live is None:
         return True
-    annotations = _annotations(live)
-    owner = Release(str(annotations.get(_NAME, "")), str(annotations.get(_NAMESPACE, "")))
+    owner_name, owner_namespace = owner_of(_annotations(live)) or ("", "")
+    owner = Release(owner_name, owner_namespace)
     if owner == release:
         return True
     if claim is not None and owner in claim.holders and not is_shared:
@@ -128,7 +123,7 @@ async def _may_apply(
         is_by_helm = any(
             part.get("manager") == "helm" for part in live["metadata"].get("managedFields") or []
         )
-        is_free = is_by_helm if not owner.name else not await _has_records(kube, owner)
+        is_free = is_by_helm if not owner.name else not await records.has_records(kube, owner)
         if not is_free:
             event(
                 "a definition stays as it is",
@@ -136,7 +131,7 @@ async def _may_apply(
                 held_by=str(owner) if owner.name else "somebody else",
             )
         return is_free
-    if owner.name and not await _has_records(kube, owner):
+    if owner.name and not await records.has_records(kube, owner):
         return True
     owner_text = f"belongs to {owner}" if owner.name else "was not made by helm"
     step = "Set helm.takeOwnership, or leave it out of the bundle."
@@ -147,20 +142,6 @@ async def _may_apply(
     )
 
 
-async def _has_records(kube: Kube, release: Release) -> bool:
-    path = in_namespace(
-        release.namespace, "secrets", labelSelector=f"owner=helm,name={release.name}", limit="1"
-    )
-    return bool((await kube.call("GET", path)).get("items"))
-
-
-async def _get(kube: Kube, name: str) -> dict[str, Any] | None:
-    try:
-        return await kube.call("GET", below(_PATH, name))
-    except NotFound:
-        return None
-
-
 async def _apply(
     kube: Kube,
     name: str,
@@ -168,52 +149,34 @@ async def _apply(
     release: Release,
     more_annotations: dict[str, str],
 ) -> None:
-    meta = definition.get("metadata") or {}
-    labels = {**(meta.get("labels") or {}), "app.kubernetes.io/managed-by": "Helm"}
-    annotations = {
-        **(meta.get("annotations") or {}),
-        _NAME: release.name,
-        _NAMESPACE: release.namespace,
-        **more_annotations,
-    }
-    metadata_to_apply = {
-        key: value for key, value in meta.items() if key not in {"namespace", "creationTimestamp"}
-    }
-    body = {
-        **definition,
-        "metadata": {**metadata_to_apply, "labels": labels, "annotations": annotations},
-    }
+    stated = definition.get("metadata") or {}
+    meta = {k: v for k, v in stated.items() if k not in {"namespace", "creationTimestamp"}}
+    add_marks(meta, release.name, release.namespace)
+    meta["annotations"] |= more_annotations
+    body = {**definition, "metadata": meta}
     body.pop("status", None)
     try:
-        await kube.call(
-            "PATCH",
-            below(_PATH, name, fieldManager="helm", force="true"),
-            msgspec.json.encode(body),
-            _APPLY,
-        )
-    except RefusedByForm as why:
-        event("a definition is applied client-side", definition=name, reason=why.cause)
+        await kube.apply(below(_PATH, name), body, manager="helm")
+    except RefusedByForm as error:
+        event("a definition is applied client-side", definition=name, reason=error.cause)
         await _merge(kube, name, body)
 
 
 async def _merge(kube: Kube, name: str, body: dict[str, Any]) -> None:
-    """As kubectl does client-side: the API server drops the fields that its schema does not
+    """Apply as kubectl does client-side: the API server drops the fields that its schema does not
     declare.
     """
-    data = msgspec.json.encode(body)
-    if await _get(kube, name) is None:
-        await kube.call(
-            "POST", f"{_PATH}?fieldManager=helm", data, {"content-type": "application/json"}
-        )
+    if await kube.find(below(_PATH, name)) is None:
+        await kube.create(_PATH, body, manager="helm")
     else:
-        await kube.call("PATCH", below(_PATH, name, fieldManager="helm"), data, _MERGE)
+        await kube.merge(below(_PATH, name), body, manager="helm")
 
 
 async def _wait_until_served(kube: Kube, name: str, end: float) -> None:
     """Until the definition is established and each version that it serves is found by discovery."""
     pause, problem = 0.05, "it is not established"
     while True:
-        live = await _get(kube, name)
+        live = await kube.find(below(_PATH, name))
         refusal_text = _condition(live, "NamesAccepted", "False")
         if refusal_text:
             raise ToolFailed(

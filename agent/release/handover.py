@@ -14,42 +14,38 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import msgspec
-
 from fleetctl.core.model.errors import NotFound
 from fleetctl.tools.field_substitution import key_of
 from fleetctl.tools.helm import Release
+from fleetctl.tools.helm_marks import KEEP, RESOURCE_POLICY, owner_annotations, owner_of
 
 from ..deploy.preserved_fields import read_live
 from ..kube.client import Kube
-from ..state.last_applied import RELEASE_NAME, RELEASE_NAMESPACE
 
-_KEEP, _HANDOVER = "helm.sh/resource-policy", "fleetctl-handed-over"
-_MERGE = {"content-type": "application/merge-patch+json"}
+_HANDOVER = "fleetctl-handed-over"
+_KEEP_FOR_NOW = {RESOURCE_POLICY: KEEP, _HANDOVER: "true"}
 
 
 async def begin(kube: Kube, moves: Iterable[tuple[dict[str, Any], Release]]) -> None:
-    """From now on each belongs to its new release, and helm leaves it whatever release lets it
-    go.
+    """Mark each object as its new release's, and so that helm leaves it whatever release drops
+    it.
     """
     for item, release in moves:
         live = await read_live(kube, item, release.namespace)
         if live is not None:
-            keep_annotations = (
-                {} if _annotations(live).get(_KEEP) else {_KEEP: "keep", _HANDOVER: "true"}
-            )
-            marks = {RELEASE_NAME: release.name, RELEASE_NAMESPACE: release.namespace}
-            await _annotate(kube, item, release.namespace, {**marks, **keep_annotations})
+            marks = owner_annotations(release.name, release.namespace)
+            policy = {} if _annotations(live).get(RESOURCE_POLICY) else _KEEP_FOR_NOW
+            await _annotate(kube, item, release.namespace, {**marks, **policy})
 
 
 async def mark_kept(kube: Kube, objects: Iterable[dict[str, Any]], release: Release) -> None:
-    """From now on helm does not delete those of `objects` that belong to the release."""
+    """Mark those of `objects` that belong to the release so that helm does not delete them."""
     for item in objects:
         live = await read_live(kube, item, release.namespace)
-        notes = _annotations(live) if live is not None else {}
-        owner = (notes.get(RELEASE_NAME), notes.get(RELEASE_NAMESPACE))
-        if owner == (release.name, release.namespace) and not notes.get(_KEEP):
-            await _annotate(kube, item, release.namespace, {_KEEP: "keep", _HANDOVER: "true"})
+        annotations = _annotations(live) if live is not None else {}
+        is_own = owner_of(annotations) == (release.name, release.namespace)
+        if is_own and not annotations.get(RESOURCE_POLICY):
+            await _annotate(kube, item, release.namespace, _KEEP_FOR_NOW)
 
 
 async def end(kube: Kube, objects: Iterable[dict[str, Any]], namespace: str) -> None:
@@ -57,7 +53,7 @@ async def end(kube: Kube, objects: Iterable[dict[str, Any]], namespace: str) -> 
     for item in objects:
         live = await read_live(kube, item, namespace)
         if live is not None and is_marked(live):
-            await _annotate(kube, item, namespace, {_KEEP: None, _HANDOVER: None})
+            await _annotate(kube, item, namespace, {RESOURCE_POLICY: None, _HANDOVER: None})
 
 
 def is_marked(live: dict[str, Any]) -> bool:
@@ -70,12 +66,11 @@ def _annotations(live: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _annotate(
-    kube: Kube, item: dict[str, Any], namespace: str, notes: Mapping[str, str | None]
+    kube: Kube, item: dict[str, Any], namespace: str, annotations: Mapping[str, str | None]
 ) -> None:
     _, kind, place, name = key_of(item, namespace)
     path = await kube.object_path(str(item.get("apiVersion")), kind, place, name)
-    body = msgspec.json.encode({"metadata": {"annotations": notes}})
     try:
-        await kube.call("PATCH", f"{path}?fieldManager=fleetctl", body, _MERGE)
+        await kube.merge(path, {"metadata": {"annotations": annotations}}, manager="fleetctl")
     except NotFound:
         return

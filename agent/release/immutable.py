@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fleetctl.core.formats.url_path import in_namespace, url_path
+from fleetctl.core.formats.url_path import url_path
 from fleetctl.core.model.errors import (
     DeadlineError,
     HelmFailed,
@@ -34,6 +34,7 @@ from fleetctl.tools.helm import Release, Revision
 from ..host.failpoints import failpoint
 from ..host.log import event, trouble
 from ..kube.client import Kube
+from . import records
 
 if TYPE_CHECKING:
     from ..loops.state import Situation
@@ -115,7 +116,7 @@ async def run_and_recreate(
             return await run_helm()
         except HelmFailed as why:
             if not keep_failed:
-                await forget_failed(kube, release)
+                await records.delete_failed(kube, release)
             refusals_in_error = refusals(why.said)
             if not refusals_in_error:
                 raise
@@ -153,30 +154,6 @@ def _refuse(all_refusals: list[ImmutableRefusal], why: HelmFailed, *, force: boo
     ) from why
 
 
-async def forget_failed(kube: Kube, release: Release) -> None:
-    """Delete the records of failed runs that came after the deployed revision."""
-    path = in_namespace(
-        release.namespace, "secrets", labelSelector=f"owner=helm,name={release.name}"
-    )
-    items = (await kube.call("GET", path)).get("items") or []
-    labels = {item["metadata"]["name"]: item["metadata"].get("labels") or {} for item in items}
-    deployed = max(
-        (
-            int(record_labels.get("version", 0))
-            for record_labels in labels.values()
-            if record_labels.get("status") == "deployed"
-        ),
-        default=0,
-    )
-    for name, record_labels in labels.items():
-        if (
-            deployed
-            and record_labels.get("status") == "failed"
-            and int(record_labels.get("version", 0)) > deployed
-        ):
-            await kube.call("DELETE", in_namespace(release.namespace, "secrets", name))
-
-
 async def _complete_refusal(
     kube: Kube, refusal: ImmutableRefusal, release: Release
 ) -> ImmutableRefusal:
@@ -193,13 +170,12 @@ async def _delete(kube: Kube, refusal: ImmutableRefusal) -> None:
     what changes.
     """
     orphans = refusal.kind == "StatefulSet" and "selector" not in refusal.field
-    body = msgspec.json.encode({"propagationPolicy": "Orphan" if orphans else "Background"})
     try:
         path = await kube.object_path(
             refusal.api_version, refusal.kind, refusal.namespace, refusal.name
         )
         uid = (await kube.call("GET", path))["metadata"]["uid"]
-        await kube.call("DELETE", path, body, {"content-type": "application/json"})
+        await kube.delete(path, propagation="Orphan" if orphans else "Background")
         end = time.monotonic() + GONE_SECONDS
         while (metadata := (await kube.call("GET", path))["metadata"])["uid"] == uid:
             if time.monotonic() > end:

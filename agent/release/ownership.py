@@ -13,12 +13,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fleetctl.core.formats.yaml import load_all
 from fleetctl.core.model.errors import NotFound, NotOurs, OwnershipConflict, ToolFailed
 from fleetctl.core.model.ids import BundleName
 from fleetctl.tools.helm import Release, Revision, UpgradeFlags
+from fleetctl.tools.helm_marks import kept_by_uninstall, owner_of
 
 from ..deploy import namespaces
 from ..host.failpoints import failpoint
@@ -27,9 +28,6 @@ from ..kube.client import Kube
 from . import handover, records
 from .records import ObjectRef
 
-_NAME, _NAMESPACE = "meta.helm.sh/release-name", "meta.helm.sh/release-namespace"
-_KEEP = "helm.sh/resource-policy"
-_META = {"accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"}
 _AT_ONCE = 8
 _MOST_LOOKED_UP = 10
 
@@ -51,7 +49,7 @@ class LiveObject(NamedTuple):
 @dataclass(frozen=True)
 class OwnershipClaim:
     """A bundle that wants objects for its release. `holders`: the releases of this agent and their
-    bundles; `leaving`: bundles that are to be removed; `asked`: helm.takeOwnership.
+    bundles; `leaving`: bundles that are to be removed; `may_take`: helm.takeOwnership.
     """
 
     bundle: BundleName
@@ -62,7 +60,7 @@ class OwnershipClaim:
 
 
 async def look(kube: Kube, refs: Iterable[ObjectRef]) -> list[LiveObject]:
-    """Those of `refs` that exist. A kind that the cluster has not got has no objects. Raises
+    """Those of `refs` that exist. A kind that the cluster does not serve has no objects. Raises
     ClusterUnreachable, ToolFailed.
     """
     slots = asyncio.Semaphore(_AT_ONCE)
@@ -71,33 +69,28 @@ async def look(kube: Kube, refs: Iterable[ObjectRef]) -> list[LiveObject]:
         async with slots:
             try:
                 path = await kube.object_path(ref.api_version, ref.kind, ref.namespace, ref.name)
-                meta = (await kube.call("GET", path, headers=_META))["metadata"]
             except NotFound:
                 return None
-        annotations = meta.get("annotations") or {}
-        owner = (
-            Release(annotations[_NAME], annotations.get(_NAMESPACE, ""))
-            if annotations.get(_NAME)
-            else None
-        )
-        located_ref = ref._replace(namespace=meta.get("namespace") or "")
-        is_kept = ref.keep or (
-            str(annotations.get(_KEEP, "")).strip().lower() == "keep"
-            and not handover.is_marked({"metadata": meta})
-        )
-        is_created_here = ref.kind == "Namespace" and namespaces.is_created_here(meta)
-        return LiveObject(
-            located_ref,
-            owner,
-            meta["uid"],
-            meta.get("deletionTimestamp") or "",
-            tuple(meta.get("finalizers") or ()),
-            is_kept,
-            is_created_here,
-        )
+            meta = await kube.find_metadata(path)
+        return None if meta is None else _live_object(ref, meta)
 
     live_objects = await asyncio.gather(*(look_at(ref) for ref in dict.fromkeys(refs)))
     return [live for live in live_objects if live is not None]
+
+
+def _live_object(ref: ObjectRef, meta: dict[str, Any]) -> LiveObject:
+    annotations = meta.get("annotations")
+    owner = owner_of(annotations)
+    is_handover = handover.is_marked({"metadata": meta})
+    return LiveObject(
+        ref._replace(namespace=meta.get("namespace") or ""),
+        Release(*owner) if owner else None,
+        meta["uid"],
+        meta.get("deletionTimestamp") or "",
+        tuple(meta.get("finalizers") or ()),
+        ref.keep or (kept_by_uninstall(annotations) and not is_handover),
+        ref.kind == "Namespace" and namespaces.is_created_here(meta),
+    )
 
 
 def judge(
@@ -197,7 +190,7 @@ async def refuse_foreign(kube: Kube, claim: OwnershipClaim) -> None:
     holder = claim.holders.get(claim.release, claim.bundle)
     if claim.may_take or holder != claim.bundle:
         return
-    release_records = await records.list_headers(kube, claim.release)
+    release_records = await records.list_release(kube, claim.release)
     if (
         release_records
         and release_records[-1].bundle != claim.bundle
@@ -233,7 +226,7 @@ async def _find_existing(
     existing: list[Release] = []
     for owner in owners[:_MOST_LOOKED_UP]:
         try:
-            if await records.list_headers(kube, owner):
+            if await records.list_release(kube, owner):
                 existing.append(owner)
         except ToolFailed:
             continue

@@ -14,12 +14,12 @@ from fleetctl.core.model.options import HelmOptions
 from fleetctl.core.rendering.render import part_name
 from fleetctl.tools import crds
 from fleetctl.tools.field_substitution import Key, key_of
+from fleetctl.tools.helm_marks import owner_text
 
 from ..deploy import preserved_fields
 from ..drift.health import NOT_READY, health
 from ..kube.client import Kube
 from ..state.journal import Entry
-from ..state.last_applied import release_on
 from . import handover
 from .parts import Piece
 
@@ -37,7 +37,7 @@ async def find_parts(
     applied = None if old.began else context.last_applied.get(old.bundle)
     if applied is not None:
         releases_by_key = [
-            (key_of(item, old.namespace), release_on(item["metadata"].get("annotations")))
+            (key_of(item, old.namespace), owner_text(item["metadata"].get("annotations")))
             for item in applied.objects
         ]
         return {key: numbers.get(release_name, 1) for key, release_name in releases_by_key}, []
@@ -49,7 +49,7 @@ async def find_parts(
         for item in crds.documents(piece.text):
             async with limit:
                 live = await preserved_fields.read_live(context.kube, item, old.namespace)
-            release_name = release_on(((live or {}).get("metadata") or {}).get("annotations"))
+            release_name = owner_text(((live or {}).get("metadata") or {}).get("annotations"))
             if release_name in numbers:
                 places.setdefault(piece.key, numbers[release_name])
             if live is not None and handover.is_marked(live):

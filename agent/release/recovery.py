@@ -10,50 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-from fleetctl.core.formats.url_path import below, core_path, in_namespace
-from fleetctl.core.model.errors import FleetError, MissingAccount, NotFound, ToolFailed, UsageError
+from fleetctl.core.model.errors import FleetError, Forbidden, MissingAccount, ToolFailed, UsageError
 from fleetctl.core.model.ids import BundleName, ClusterId, Epoch, Generation
 from fleetctl.core.model.wire import Desired
 from fleetctl.core.rendering.render import release_of
 
 from ..host.log import trouble
-from ..kube.client import Forbidden, Kube
 from ..kube.impersonation import Rights
-from ..state.journal import Entry, Journal, Order
-from .parts import PART
-
-# The labels are all that is needed: a record itself holds up to a megabyte.
-METADATA = {"accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
-DEPLOYED = "deployed"
-PENDING = frozenset({"pending-install", "pending-upgrade", "pending-rollback"})
-LEAVING = frozenset({"uninstalling", "uninstalled"})
-
-
-@dataclass(frozen=True)
-class RecordHeader:
-    """One release record of helm. `secret`: its name; `order`: of the generation that it was made
-    for; `part`: 1 is the release itself.
-    """
-
-    release: str
-    namespace: str
-    version: int
-    status: str
-    secret: str = ""
-    uid: str = ""
-    bundle: str = ""
-    order: Order = (0, 0)
-    digest: str = ""
-    part: int = 1
-
-    @property
-    def place(self) -> tuple[str, str]:
-        return self.release, self.namespace
+from ..state.journal import Entry, Journal
+from . import records
+from .records import DEPLOYED, RecordHeader
 
 
 class RecordPlace(NamedTuple):
@@ -106,28 +76,28 @@ async def recover(
 
 def merge_records(
     entries: Mapping[BundleName, Entry],
-    records: Iterable[RecordHeader],
+    headers: Iterable[RecordHeader],
     *,
     namespaces: Collection[str] | None = None,
 ) -> list[Entry]:
     """The entries that must be written down. `namespaces`: a release there (None: anywhere) that
     has no record here has none. Pure.
     """
-    records_by_bundle: dict[BundleName, list[RecordHeader]] = {}
-    for record in _drop_former_owners(records):
-        if record.bundle:
-            records_by_bundle.setdefault(BundleName(record.bundle), []).append(record)
+    headers_by_bundle: dict[BundleName, list[RecordHeader]] = {}
+    for header in _drop_former_owners(headers):
+        if header.bundle:
+            headers_by_bundle.setdefault(BundleName(header.bundle), []).append(header)
     changed_entries = [
         entry
-        for bundle, bundle_records in sorted(records_by_bundle.items())
-        if (entry := _merge_bundle(bundle, entries.get(bundle), bundle_records))
+        for bundle, bundle_headers in sorted(headers_by_bundle.items())
+        if (entry := _merge_bundle(bundle, entries.get(bundle), bundle_headers))
     ]
     lost_entries = [
         e
         for e in entries.values()
         if e.release
         and e.applied
-        and e.bundle not in records_by_bundle
+        and e.bundle not in headers_by_bundle
         and (namespaces is None or e.namespace in namespaces)
     ]
     return changed_entries + [
@@ -136,24 +106,24 @@ def merge_records(
     ]
 
 
-def _drop_former_owners(records: Iterable[RecordHeader]) -> list[RecordHeader]:
+def _drop_former_owners(headers: Iterable[RecordHeader]) -> list[RecordHeader]:
     """Without those of bundles that had a release before the one that has it now: whose the newest
     record is, is the release.
     """
-    records = list(records)
-    owner = {record.place: record.bundle for record in _newest_of_each(records)}
-    return [record for record in records if record.bundle == owner[record.place]]
+    headers = list(headers)
+    owner = {header.place: header.bundle for header in _newest_of_each(headers)}
+    return [header for header in headers if header.bundle == owner[header.place]]
 
 
 def _merge_bundle(
-    bundle: BundleName, entry: Entry | None, records: list[RecordHeader]
+    bundle: BundleName, entry: Entry | None, headers: list[RecordHeader]
 ) -> Entry | None:
     """The entry as it should be, or None when it is."""
-    newest_order = max(record.order for record in records)
+    newest_order = max(header.order for header in headers)
     if entry is not None and newest_order <= (entry.epoch, entry.generation):
         newest = [
             r
-            for r in _newest_of_each(records)
+            for r in _newest_of_each(headers)
             if r.part == 1 and r.place == (entry.release, entry.namespace)
         ]
         is_settled = (
@@ -166,16 +136,16 @@ def _merge_bundle(
             if entry.began or is_settled or not newest
             else msgspec.structs.replace(entry, began=True)
         )
-    first_parts = [r for r in records if r.part == 1] or records
-    own_records = [r for r in first_parts if entry and r.place == (entry.release, entry.namespace)]
-    last_record = max(own_records or first_parts, key=lambda r: (r.order, r.version))
+    first_parts = [r for r in headers if r.part == 1] or headers
+    own_headers = [r for r in first_parts if entry and r.place == (entry.release, entry.namespace)]
+    last_record = max(own_headers or first_parts, key=lambda r: (r.order, r.version))
     fields = {
         "epoch": Epoch(newest_order[0]),
         "generation": Generation(newest_order[1]),
         "applied": Generation(0),
         "release": last_record.release,
         "namespace": last_record.namespace,
-        "parts": tuple(sorted({r.part for r in records if r.part > 1})),
+        "parts": tuple(sorted({r.part for r in headers if r.part > 1})),
         "revision": last_record.version,
         "former": tuple(
             sorted(
@@ -188,12 +158,12 @@ def _merge_bundle(
     return msgspec.structs.replace(entry or Entry(bundle=bundle), **fields)
 
 
-def _newest_of_each(records: Iterable[RecordHeader]) -> list[RecordHeader]:
+def _newest_of_each(headers: Iterable[RecordHeader]) -> list[RecordHeader]:
     """The last record of each release."""
     newest: dict[tuple[str, str], RecordHeader] = {}
-    for record in records:
-        if record.place not in newest or record.version > newest[record.place].version:
-            newest[record.place] = record
+    for header in headers:
+        if header.place not in newest or header.version > newest[header.place].version:
+            newest[header.place] = header
     return list(newest.values())
 
 
@@ -203,9 +173,9 @@ async def list_releases(
     """The records of this cluster's releases: one request, or one for each of `places` where the
     agent may not list everywhere. Raises ClusterUnreachable, ToolFailed.
     """
-    selector = f"owner=helm,fleetctl-cluster={cluster}"
+    selector = records.cluster_selector(cluster)
     try:
-        return Listing(await list_headers(rights.kube, "", selector), None, {})
+        return Listing(await records.list_headers(rights.kube, "", selector), None, {})
     except Forbidden:
         pass
     except ToolFailed:
@@ -214,17 +184,17 @@ async def list_releases(
     accounts: dict[str, set[str]] = {}
     for place in places:
         accounts.setdefault(place.namespace, set()).add(place.account)
-    records: list[RecordHeader] = []
+    headers: list[RecordHeader] = []
     refusals: dict[str, FleetError] = {}
     for namespace in sorted(accounts):
         try:
-            records += await _list_as_account(
+            headers += await _list_as_account(
                 rights, namespace, sorted(accounts[namespace]), selector
             )
         # a namespace that is not granted does not stop the bundles of others
         except (Forbidden, MissingAccount, UsageError) as why:
             refusals[namespace] = why
-    return Listing(records, frozenset(accounts) - refusals.keys(), refusals)
+    return Listing(headers, frozenset(accounts) - refusals.keys(), refusals)
 
 
 async def _list_as_account(
@@ -234,57 +204,14 @@ async def _list_as_account(
     the same right there. Raises the refusal of the last one.
     """
     try:
-        return await list_headers(rights.kube, namespace, selector)
+        return await records.list_headers(rights.kube, namespace, selector)
     except Forbidden as why:
         refusal: FleetError = why
     for account in accounts:
         try:
             user = await rights.user_of(account)
             if user:
-                return await list_headers(rights.kube.acting_as(user), namespace, selector)
+                return await records.list_headers(rights.kube.acting_as(user), namespace, selector)
         except (Forbidden, MissingAccount, UsageError) as why:
             refusal = why
     raise refusal
-
-
-async def list_headers(kube: Kube, namespace: str, selector: str) -> list[RecordHeader]:
-    """The release records with the labels, in one namespace or ("") in all. Raises
-    ClusterUnreachable, ToolFailed.
-    """
-    folder, more = in_namespace(namespace, "secrets") if namespace else core_path("secrets"), ""
-    query = {"labelSelector": selector, "limit": "500"}
-    headers: list[RecordHeader] = []
-    while True:
-        try:
-            page = await kube.call(
-                "GET",
-                below(folder, **query, **({"continue": more} if more else {})),
-                headers=METADATA,
-            )
-        except NotFound:
-            return headers
-        headers += [read_header(item["metadata"]) for item in page.get("items") or []]
-        more = (page.get("metadata") or {}).get("continue") or ""
-        if not more:
-            return headers
-
-
-def read_header(meta: Mapping[str, Any]) -> RecordHeader:
-    labels = meta.get("labels") or {}
-    return RecordHeader(
-        release=str(labels.get("name", "")),
-        namespace=str(meta.get("namespace", "")),
-        version=_number(labels.get("version")),
-        status=str(labels.get("status", "")),
-        secret=str(meta.get("name", "")),
-        uid=str(meta.get("uid", "")),
-        bundle=str(labels.get("fleetctl-bundle", "")),
-        order=(_number(labels.get("fleetctl-epoch")), _number(labels.get("fleetctl-generation"))),
-        digest=str(labels.get("fleetctl-digest", "")),
-        part=_number(labels.get(PART)) or 1,
-    )
-
-
-def _number(text: object) -> int:
-    """Labels are a person's to change: what is no number is none."""
-    return int(text) if isinstance(text, str) and text.isdecimal() and len(text) < 16 else 0

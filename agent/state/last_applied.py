@@ -14,13 +14,12 @@ import msgspec
 from fleetctl.core.formats.yaml import load
 from fleetctl.core.formats.yaml_stream import documents_of, flatten
 from fleetctl.core.model.ids import BundleName
+from fleetctl.tools.helm_marks import add_marks
 
 from .files import write_whole
 from .secret_masking import Hiding
 
 Json = dict[str, Any]
-MANAGED_LABEL, MANAGED_BY = "app.kubernetes.io/managed-by", "Helm"
-RELEASE_NAME, RELEASE_NAMESPACE = "meta.helm.sh/release-name", "meta.helm.sh/release-namespace"
 
 
 class ObjectKey(NamedTuple):
@@ -88,7 +87,7 @@ class LastApplied:
         for item in stated:
             _place(item, namespace)
             if release:
-                mark(item, namespace, release)
+                add_marks(item["metadata"], release, namespace)
         # Of an object that is stated twice the last one counts, as in helm. One without a name
         # cannot be looked up.
         objects = {_place_in(item): item for item in stated if item["metadata"]["name"]}.values()
@@ -148,26 +147,6 @@ class LastApplied:
 
     def _accepted(self, bundle: BundleName) -> Path:
         return self._folder / f"{bundle}.accepted"
-
-
-def mark(item: Json, namespace: str, release: str) -> None:
-    """The label and annotations that helm puts on each object of a release (helm
-    `pkg/action/validate.go`).
-    """
-    meta = item["metadata"]
-    meta["labels"] = {**(meta.get("labels") or {}), MANAGED_LABEL: MANAGED_BY}
-    meta["annotations"] = {
-        **(meta.get("annotations") or {}),
-        RELEASE_NAME: release,
-        RELEASE_NAMESPACE: namespace,
-    }
-
-
-def release_on(annotations: Any) -> str:
-    """`NAMESPACE/NAME` of the release that an object's annotations name, or ""."""
-    if not isinstance(annotations, dict) or not annotations.get(RELEASE_NAME):
-        return ""
-    return f"{annotations.get(RELEASE_NAMESPACE, '')}/{annotations[RELEASE_NAME]}"
 
 
 def _place(item: Json, namespace: str) -> None:

@@ -12,12 +12,9 @@ import msgspec
 
 from fleetctl.core.formats.yaml import load
 from fleetctl.core.formats.yaml_stream import documents_of, flatten
+from fleetctl.tools.helm_marks import without_marks
 
 KIND = "CustomResourceDefinition"
-# Annotations that exist only between helm and its post-renderer, and those that helm puts on each
-# object of a release.
-_HELMS_OWN = ("postrenderer.helm.sh/", "meta.helm.sh/")
-_MANAGED = "app.kubernetes.io/managed-by"
 
 
 def read(text: bytes) -> list[dict[str, Any]]:
@@ -59,15 +56,11 @@ def unsettled(text: bytes, settled: Collection[str]) -> list[dict[str, Any]]:
 
 
 def bare(document: dict[str, Any]) -> dict[str, Any]:
-    """Without what helm and the agent add on the way."""
+    """The document without what helm and the agent add on the way."""
     meta = {
         key: value for key, value in (document.get("metadata") or {}).items() if key != "namespace"
     }
-    notes, labels = meta.pop("annotations", None) or {}, meta.pop("labels", None) or {}
-    kept = {key: value for key, value in notes.items() if not key.startswith(_HELMS_OWN)}
-    stated = {key: value for key, value in labels.items() if key != _MANAGED}
-    more = ({"annotations": kept} if kept else {}) | ({"labels": stated} if stated else {})
-    return {**document, "metadata": {**meta, **more}}
+    return {**document, "metadata": without_marks(meta)}
 
 
 def _of(found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

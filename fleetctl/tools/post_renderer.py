@@ -22,6 +22,7 @@ from fleetctl.core.formats.yaml_stream import KUSTOMIZATIONS, documents_of, is_o
 from fleetctl.core.model.errors import FleetError, UsageError
 from fleetctl.tools.crds import bare, documents, unsettled
 from fleetctl.tools.field_substitution import Substitute, substituted
+from fleetctl.tools.helm_marks import KEEP, RESOURCE_POLICY
 
 if TYPE_CHECKING:
     from fleetctl.tools.kustomize import Kustomize
@@ -30,7 +31,6 @@ REFUSED = "refused.json"  # beside the job: why it said no
 _INPUT = "fleet-manifests.yaml"
 _WHAT = "rendered objects"
 _SECONDS = 60.0
-_KEEP = "helm.sh/resource-policy"
 # Kinds without a namespace in Kubernetes itself, for where there is no cluster to ask.
 CLUSTER_SCOPED = frozenset(
     {
@@ -104,8 +104,8 @@ def _keep(document: dict[str, Any]) -> bool:
     if document.get("kind") != "CustomResourceDefinition" or not isinstance(meta, dict):
         return False
     notes = meta.get("annotations") or {}
-    meta["annotations"] = notes | {_KEEP: "keep"}
-    return bool(notes.get(_KEEP) != "keep")
+    meta["annotations"] = notes | {RESOURCE_POLICY: KEEP}
+    return bool(notes.get(RESOURCE_POLICY) != KEEP)
 
 
 def _move(document: dict[str, Any], changes: Changes) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from agent.diagnostics import check_host, check_manager, finding
 from agent.diagnostics.check_cluster import Held, Right, hanging, needs
 from agent.diagnostics.finding import Finding
-from agent.release.recovery import RecordHeader
+from agent.release.records import RecordHeader
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.model.ids import (
     BundleName,

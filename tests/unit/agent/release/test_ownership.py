@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
-import json
 from typing import Any
 
 import pytest
 
 from agent.deploy.remove import remaining_error
 from agent.release.ownership import LiveObject, OwnershipClaim, judge
-from agent.release.records import ObjectRef, _record, _refs, refs_of
+from agent.release.records import ObjectRef
 from fleetctl.core.model.errors import OwnershipConflict
 from fleetctl.core.model.ids import BundleName
 from fleetctl.tools.helm import Release
@@ -99,57 +96,3 @@ class TestRemains:
             remaining_error([live("slow", WEB)]).summary
             == "ConfigMap a/slow is deleted and is still there"
         )
-
-
-class TestRecords:
-    def secret(self, content: bytes, **labels: str) -> dict[str, Any]:
-        packed = base64.b64encode(base64.b64encode(gzip.compress(content))).decode()
-        return {"metadata": {"labels": labels}, "data": {"release": packed}}
-
-    def test_the_objects_of_a_record(self) -> None:
-        """Lists are opened, the release's namespace stands where none is stated, and what is to be
-        kept is known.
-        """
-        manifest = """
-apiVersion: v1
-kind: List
-items:
-- {apiVersion: v1, kind: ConfigMap, metadata: {name: one}}
-- {apiVersion: v1, kind: Secret, metadata: {name: two, namespace: other}}
----
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: three, annotations: {helm.sh/resource-policy: keep}}
-"""
-        item = self.secret(
-            json.dumps({"manifest": manifest, "version": 3}).encode(),
-            version="3",
-            status="deployed",
-        )
-        refs = _refs(item, "a")
-        assert [str(ref) for ref in refs] == [
-            "ConfigMap a/one",
-            "Secret other/two",
-            "ConfigMap a/three",
-        ]
-        assert [ref.keep for ref in refs] == [False, False, True]
-        record = _record(item, refs)
-        assert (record.number, record.status, record.bundle) == (3, "deployed", "")
-
-    @pytest.mark.parametrize(
-        "item",
-        [
-            {"metadata": {}, "data": {"release": "!"}},
-            {"metadata": {}},
-            {"metadata": {}, "data": {}},
-        ],
-    )
-    def test_a_record_that_cannot_be_read_names_nothing(self, item: dict[str, Any]) -> None:
-        """An object that nobody names is left where it is."""
-        assert _refs(item, "a") == ()
-        assert _record(item, ()).number == 0
-
-    def test_no_object_twice(self) -> None:
-        """As the API server has it once."""
-        one = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}}
-        assert len(refs_of([one, one, None, {}], "a")) == 1

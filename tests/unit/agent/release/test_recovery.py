@@ -13,13 +13,12 @@ from msgspec import structs
 
 from agent.kube.client import Forbidden, Kube
 from agent.kube.impersonation import Rights
+from agent.release.records import RecordHeader, header_of
 from agent.release.recovery import (
-    RecordHeader,
     RecordPlace,
     list_releases,
     merge_records,
     places_of,
-    read_header,
 )
 from agent.release.repair import may_be_foreign, stuck, unfinished
 from agent.state.journal import Entry
@@ -157,7 +156,7 @@ def test_labels_that_are_no_numbers_are_none() -> None:
             "name": "web",
         },
     }
-    assert (read_header(meta).version, read_header(meta).order) == (0, (0, 0))
+    assert (header_of(meta).version, header_of(meta).order) == (0, (0, 0))
 
 
 class TestStuck:
