@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fleetctl.core.filetree.tree import SUBMODULE
 from fleetctl.core.model.bundle import DEFAULT_LIMITS, File
 from fleetctl.core.model.errors import InvalidFile, NotFound, UsageError
 from fleetctl.core.model.ids import CommitId
-from fleetctl.core.scan.tree import SUBMODULE
 from fleetctl.sources.git.store import entry_fault, link_fault
 
 

@@ -16,7 +16,7 @@ from fleetctl.core.documents.gitrepo import RepoSpec
 from fleetctl.core.model.bundle import BundleSpec
 from fleetctl.core.model.ids import BundleName, ClusterId, CommitId
 from fleetctl.core.model.plan import too_many
-from fleetctl.core.model.problems import EMPTY, LEFT_OUT, Problem
+from fleetctl.core.scan.problems import EMPTY, LEFT_OUT, Problem
 from fleetctl.core.scan.renames import Alike, Move, equal
 from fleetctl.core.targeting.target import select
 from fleetctl.sources.git.store import About

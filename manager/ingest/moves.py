@@ -21,14 +21,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from fleetctl.core.documents.gitrepo import RepoSpec
+from fleetctl.core.filetree.tree import within
 from fleetctl.core.model import options as opts
 from fleetctl.core.model.bundle import BundleSpec
 from fleetctl.core.model.ids import BundleName, ClusterId, Digest, Generation, Workspace
 from fleetctl.core.model.options import Options
-from fleetctl.core.model.problems import Problem
 from fleetctl.core.model.status import State
+from fleetctl.core.scan.problems import Problem
 from fleetctl.core.scan.renames import Alike, Move, keeping, probable, stated_release
-from fleetctl.core.scan.tree import within
 
 from ..rollout import staging
 from ..security.secret_sealing import sources, version_of

@@ -20,7 +20,7 @@ from fleetctl.core.documents.gitrepo import GitRepoSpec, RepoSpec
 from fleetctl.core.model.bundle import BundleSpec, File
 from fleetctl.core.model.errors import FleetError, SourceError, UnavailableError, UsageError
 from fleetctl.core.model.ids import CommitId, Digest, RepoName, Workspace
-from fleetctl.core.model.problems import Problem, limit_warnings
+from fleetctl.core.scan.problems import Problem, limit_warnings
 from fleetctl.core.scan.scan import Scan, scan
 from fleetctl.sources.charts.complete import ChartSource, Login, completed
 from fleetctl.sources.git import repository

@@ -34,7 +34,7 @@ from fleetctl.core.model.errors import (
     UnavailableError,
 )
 from fleetctl.core.model.ids import ClusterId, CommitId
-from fleetctl.core.model.problems import Problem
+from fleetctl.core.scan.problems import Problem
 from fleetctl.core.timing.backoff import Backoff
 from fleetctl.sources.egress import EgressPolicy
 from fleetctl.sources.git import repository

@@ -30,8 +30,8 @@ from fleetctl.core.model.ids import (
     is_digest,
     is_name,
 )
-from fleetctl.core.model.problems import Problem, limit_warnings
 from fleetctl.core.rollout.impact import Plan
+from fleetctl.core.scan.problems import Problem, limit_warnings
 from fleetctl.sources.git import repository
 
 from ..agents.presence import Live

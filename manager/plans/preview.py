@@ -17,10 +17,10 @@ from fleetctl.core.model.cluster import Cluster
 from fleetctl.core.model.errors import DeadlineError
 from fleetctl.core.model.ids import BundleName, ClusterId
 from fleetctl.core.model.plan import Change, Have, Key, Want, decide
-from fleetctl.core.model.problems import Problem
 from fleetctl.core.rollout import impact as core
 from fleetctl.core.rollout.impact import Facts, Impact, Plan, Trouble, Wait, What
 from fleetctl.core.rollout.strategy import partitions_of
+from fleetctl.core.scan.problems import Problem
 
 from ..ingest.apply_scan import Sifted, Taken, needs_reconcile, sift
 from ..reconcile.desired import intended

@@ -18,6 +18,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from fleetctl.core.documents.schedule import spec_of
 from fleetctl.core.model.bundle import Target
 from fleetctl.core.model.cluster import Cluster, Group, matches
 from fleetctl.core.model.errors import FleetError, UsageError
@@ -30,7 +31,6 @@ from fleetctl.core.rollout.schedule import (
     Window,
     is_open,
     next_start,
-    spec_of,
     targets_of,
     verdict,
     window_of,

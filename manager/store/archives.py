@@ -13,7 +13,8 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from fleetctl.core.model.bundle import File, unpack
+from fleetctl.core.formats.bundle_archive import unpack
+from fleetctl.core.model.bundle import File
 from fleetctl.core.model.errors import FleetError, UnavailableError
 from fleetctl.core.model.ids import Digest
 from fleetctl.core.scan.renames import likeness

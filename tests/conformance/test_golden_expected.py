@@ -15,8 +15,9 @@ import msgspec
 import pytest
 
 from fleetctl.core.documents.gitrepo import repo_spec
+from fleetctl.core.formats.bundle_archive import unpack
 from fleetctl.core.formats.yaml import load_all
-from fleetctl.core.model.bundle import Target, unpack
+from fleetctl.core.model.bundle import Target
 from fleetctl.core.model.cluster import Cluster
 from fleetctl.core.model.ids import ClusterName, CommitId, Workspace
 from fleetctl.core.rendering.render import plan

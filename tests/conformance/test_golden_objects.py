@@ -16,8 +16,9 @@ import pytest
 
 from fleetctl.core.charts.reference import ChartRequest
 from fleetctl.core.documents.gitrepo import repo_spec
+from fleetctl.core.formats.bundle_archive import unpack
 from fleetctl.core.formats.yaml import load_all
-from fleetctl.core.model.bundle import File, unpack
+from fleetctl.core.model.bundle import File
 from fleetctl.core.model.cluster import Cluster
 from fleetctl.core.model.errors import FleetError
 from fleetctl.core.model.ids import ClusterName, CommitId, Workspace

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from fleetctl.core.model.bundle import File, pack
+from fleetctl.core.formats.bundle_archive import pack
+from fleetctl.core.model.bundle import File
 from fleetctl.core.model.errors import FleetError, WorkLimit
 from fleetctl.core.model.ids import BundleName, ClusterName, Workspace
 from fleetctl.core.model.options import HelmOptions, Options

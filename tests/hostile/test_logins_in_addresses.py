@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from fleetctl.core.documents.gitrepo import repo_spec
 from fleetctl.core.model.errors import UsageError
-from fleetctl.core.model.problems import Problem
+from fleetctl.core.scan.problems import Problem
 from manager import log
 from manager.api.problems import answer as problem
 from manager.config import parse

@@ -7,8 +7,8 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fleetctl.core.filetree.globs import matches
 from fleetctl.core.model.errors import UsageError
-from fleetctl.core.scan.globs import matches
 from tests.support.depth import depth
 
 patterns = st.text(alphabet="ab/*?[]^-\\.", max_size=9)

@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetctl.core.documents import manifests
+from fleetctl.core.documents.bundle_check import check_bundle
 from fleetctl.core.documents.fleet_yaml import parse, parse_document
 from fleetctl.core.documents.gitrepo import repo_spec
 from fleetctl.core.documents.json_schema import documents, walk
+from fleetctl.core.documents.schedule import spec_of
 from fleetctl.core.formats.yaml import Place, YamlDocument, dump
 from fleetctl.core.formats.yaml_stream import objects_of
 from fleetctl.core.lint.engine import lint, lint_manifest
@@ -21,9 +23,7 @@ from fleetctl.core.model.bundle import BundleSpec, Target
 from fleetctl.core.model.cluster import Cluster, matches
 from fleetctl.core.model.errors import FleetError
 from fleetctl.core.model.ids import BundleName, ClusterName, Workspace
-from fleetctl.core.rollout.schedule import spec_of
 from fleetctl.core.rollout.strategy import strategy_of
-from fleetctl.core.scan.bundle_check import check_bundle
 from fleetctl.core.targeting.target import explain
 
 KEYS = sorted(

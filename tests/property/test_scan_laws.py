@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from fleetctl.core.documents.fleet_yaml import FleetYaml, parse
 from fleetctl.core.documents.gitrepo import repo_spec
-from fleetctl.core.model.bundle import File, archive_digest, check_path, pack, unpack
+from fleetctl.core.formats.bundle_archive import archive_digest, pack, unpack
+from fleetctl.core.model.bundle import File, check_path
 from fleetctl.core.model.errors import FleetError
 from fleetctl.core.model.ids import CommitId
 from fleetctl.core.model.options import Options, merge, merge_values

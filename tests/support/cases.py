@@ -12,8 +12,9 @@ import msgspec
 
 from fleetctl.core.charts.reference import ChartRequest
 from fleetctl.core.documents.gitrepo import repo_spec
+from fleetctl.core.formats.bundle_archive import unpack
 from fleetctl.core.formats.yaml import load, load_all
-from fleetctl.core.model.bundle import File, unpack
+from fleetctl.core.model.bundle import File
 from fleetctl.core.model.cluster import Cluster, Group
 from fleetctl.core.model.errors import FleetError
 from fleetctl.core.model.ids import ClusterName, CommitId, GroupName, Workspace

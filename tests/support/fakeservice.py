@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
+from fleetctl.core.formats.bundle_archive import archive_digest
 from fleetctl.core.model import wire
 from fleetctl.core.model.agent_release import AgentRelease
-from fleetctl.core.model.bundle import archive_digest
 from fleetctl.core.model.errors import Conflict, LoginError, NotFound
 from fleetctl.core.model.ids import ClusterId, ClusterName, Digest, Epoch, Workspace
 from fleetctl.core.rollout.impact import Plan

@@ -23,7 +23,8 @@ from agent.release.helm_lock import HelmLock
 from agent.release.repair import ReleaseRepair
 from agent.state.journal import Journal
 from agent.state.last_applied import LastApplied
-from fleetctl.core.model.bundle import File, pack
+from fleetctl.core.formats.bundle_archive import pack
+from fleetctl.core.model.bundle import File
 from fleetctl.core.model.ids import (
     BundleName,
     ClusterId,

@@ -26,8 +26,8 @@ from fleetctl.core.charts.capabilities import parse_capabilities
 from fleetctl.core.formats.url_path import relative
 from fleetctl.core.model.errors import FleetError, TooManyDeletes, UsageError
 from fleetctl.core.model.ids import Digest
-from fleetctl.core.model.problems import limit_warnings
 from fleetctl.core.rollout.impact import Plan
+from fleetctl.core.scan.problems import limit_warnings
 
 CHANGES, WRONG = 1, 2
 _SECONDS = 250.0
@@ -240,7 +240,7 @@ class _Fetcher:
 
     def __call__(self, digest: Digest) -> bytes:
         """Raises UnavailableError when what came is something else."""
-        from fleetctl.core.model.bundle import archive_digest
+        from fleetctl.core.formats.bundle_archive import archive_digest
         from fleetctl.core.model.errors import UnavailableError
 
         if digest in self._mine:

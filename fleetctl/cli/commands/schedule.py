@@ -119,7 +119,8 @@ def _of_manager(name: str, workspace: str, context: str) -> tuple[dict[str, Any]
 
 
 def _rows(document: dict[str, Any], where: str, at: str, count: int) -> Iterator[dict[str, Any]]:
-    from fleetctl.core.rollout.schedule import spans, spec_of, window_of
+    from fleetctl.core.documents.schedule import spec_of
+    from fleetctl.core.rollout.schedule import spans, window_of
     from fleetctl.zones import zone_of
 
     name = str((document.get("metadata") or {}).get("name") or "")

@@ -18,7 +18,8 @@ import msgspec
 from fleetctl.cli.preview.object_changes import Change, Key, changes_of, key_of
 from fleetctl.cli.preview.renderer import Rendered, Renderer
 from fleetctl.core.charts.capabilities import HELM_DEFAULT, Capabilities, reported
-from fleetctl.core.model.bundle import BundleSpec, File, unpack
+from fleetctl.core.formats.bundle_archive import unpack
+from fleetctl.core.model.bundle import BundleSpec, File
 from fleetctl.core.model.cluster import Cluster
 from fleetctl.core.model.errors import ToolMissing
 from fleetctl.core.model.ids import BundleName, ClusterName, Digest, Workspace

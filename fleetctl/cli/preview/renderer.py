@@ -14,9 +14,10 @@ from typing import Any
 import msgspec
 
 from fleetctl.core.charts.capabilities import HELM_DEFAULT, Capabilities
+from fleetctl.core.formats.bundle_archive import unpack
 from fleetctl.core.formats.yaml import load_all
 from fleetctl.core.formats.yaml_stream import objects_of
-from fleetctl.core.model.bundle import BundleSpec, Files, unpack
+from fleetctl.core.model.bundle import BundleSpec, Files
 from fleetctl.core.model.cluster import Cluster
 from fleetctl.core.model.errors import FleetError
 from fleetctl.core.rendering.render import RenderPlan, plan

@@ -11,7 +11,7 @@ from fleetctl.cli.display import output as out
 from fleetctl.cli.preview.request import Wish
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.model.ids import CommitId
-from fleetctl.core.model.problems import Problem
+from fleetctl.core.scan.problems import Problem
 from fleetctl.core.scan.scan import Built, Draft, Scan, scan
 
 

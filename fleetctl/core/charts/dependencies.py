@@ -15,12 +15,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from fleetctl.core.charts.reference import local_folder, remote_chart
+from fleetctl.core.filetree.tree import Index, contents, join, within
 from fleetctl.core.formats.semver import best, parse
 from fleetctl.core.formats.yaml import json_for_yaml, load
 from fleetctl.core.model.bundle import DEFAULT_LIMITS, File
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.model.options import HelmOptions
-from fleetctl.core.scan.tree import Index, contents, join, within
 
 _FILE = "file://"
 _DEPTH = 8

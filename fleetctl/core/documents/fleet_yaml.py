@@ -12,6 +12,7 @@ from typing import Any, get_args, get_type_hints
 
 import msgspec
 
+from fleetctl.core.documents.bundle_check import MODES, check_rollout
 from fleetctl.core.documents.convert import Note, Origin, convert, dotted, named
 from fleetctl.core.documents.diff_entries import useless_entries
 from fleetctl.core.documents.fields import FLEET_YAML
@@ -23,7 +24,6 @@ from fleetctl.core.model.ids import is_name
 from fleetctl.core.model.options import INTERNAL, Options
 from fleetctl.core.model.status import State
 from fleetctl.core.model.wire import Dependency
-from fleetctl.core.scan.bundle_check import MODES, check_rollout
 
 _OPTION_KEYS = frozenset(Options.__struct_encode_fields__) - INTERNAL
 _NO_MAP = "Write keys such as `defaultNamespace: web`."

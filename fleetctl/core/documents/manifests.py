@@ -25,11 +25,12 @@ from fleetctl.core.documents.fields import (
 )
 from fleetctl.core.documents.gitrepo import GitRepoSpec, gitrepo_spec
 from fleetctl.core.documents.key_names import CASE, judge
+from fleetctl.core.documents.schedule import spec_of
 from fleetctl.core.documents.unused_keys import KUBERNETES_META, without_effect
 from fleetctl.core.formats.yaml_stream import is_object
 from fleetctl.core.model.cluster import Cluster, Group
 from fleetctl.core.model.ids import ClusterName, GroupName, Workspace
-from fleetctl.core.rollout.schedule import ScheduleSpec, spec_of
+from fleetctl.core.rollout.schedule import ScheduleSpec
 
 GROUP = "fleet.cattle.io"
 _META = ("name", "namespace", "labels", "annotations")

@@ -15,11 +15,11 @@ from fleetctl.core.documents import manifests
 from fleetctl.core.documents.convert import Note, Origin, report
 from fleetctl.core.documents.gitrepo import repo_spec
 from fleetctl.core.documents.key_names import judge
+from fleetctl.core.documents.schedule import spec_of
 from fleetctl.core.formats.git_url import refuse_secrets
 from fleetctl.core.formats.labels import check_annotation_keys, check_labels
 from fleetctl.core.model.errors import RefusedError, UsageError
 from fleetctl.core.model.ids import is_name
-from fleetctl.core.rollout.schedule import spec_of
 from fleetctl.core.text.duration import parse_duration
 
 READ_ONLY = frozenset({"Bundle", "BundleDeployment"})

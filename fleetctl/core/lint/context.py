@@ -8,7 +8,6 @@ elsewhere and count as not stated here.
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -62,14 +61,6 @@ def _laid(document: dict[str, Any], item: dict[str, Any]) -> dict[str, Any]:
         *as_list(as_map(item.get("yaml")).get("overlays")),
     ]
     return laid | ({"yaml": {"overlays": both}} if both else {})
-
-
-def inside(path: str) -> str | None:
-    """A path within the bundle's folder, "" being the folder; None for one that leaves it."""
-    normal = posixpath.normpath(path.strip("/") or ".")
-    return (
-        None if normal.startswith("..") else normal.removeprefix(".") if normal == "." else normal
-    )
 
 
 def as_map(value: Any) -> dict[str, Any]:

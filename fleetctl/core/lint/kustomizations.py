@@ -7,9 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fleetctl.core.filetree.tree import inside
 from fleetctl.core.formats.yaml import load
 from fleetctl.core.lint.codes import Severity
-from fleetctl.core.lint.context import as_map, as_str, inside, layers
+from fleetctl.core.lint.context import as_map, as_str, layers
 from fleetctl.core.lint.engine import Finding
 from fleetctl.core.model.bundle import File
 from fleetctl.core.model.errors import InvalidFile

@@ -9,8 +9,9 @@ import re
 from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
 
+from fleetctl.core.filetree.tree import inside
 from fleetctl.core.formats.yaml_stream import KUSTOMIZATIONS
-from fleetctl.core.lint.context import Advice, Layer, as_list, as_map, as_str, inside
+from fleetctl.core.lint.context import Advice, Layer, as_list, as_map, as_str
 
 _PATCH = re.compile(r"(.*)_patch(\.[^./]+)")
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from fleetctl.core.charts.reference import OCI, describe_unsupported
 from fleetctl.core.documents.convert import Path
-from fleetctl.core.lint.context import Advice, Layer, as_list, as_str, inside
+from fleetctl.core.filetree.tree import inside
+from fleetctl.core.lint.context import Advice, Layer, as_list, as_str
 
 _LABEL = "global.fleet.clusterLabels."
 

@@ -8,13 +8,13 @@ import re
 from fleetctl.core.documents.convert import Path, dotted, find_place
 from fleetctl.core.documents.fleet_yaml import FleetYaml, parse_document
 from fleetctl.core.documents.gitrepo import DrivenBundle, GitRepoSpec, RepoSpec
+from fleetctl.core.filetree.tree import Index
 from fleetctl.core.formats.yaml import YamlDocument, one
 from fleetctl.core.lint.codes import Severity
 from fleetctl.core.lint.engine import Finding
 from fleetctl.core.model.errors import FleetError
 from fleetctl.core.model.ids import CommitId, RepoName, Workspace
 from fleetctl.core.scan.scan import scan
-from fleetctl.core.scan.tree import Index
 
 _KEY = re.compile(r"((?:[A-Za-z]+\.)*[A-Za-z]+)[: ]")
 

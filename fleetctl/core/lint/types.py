@@ -15,9 +15,9 @@ from fleetctl.core.documents.convert import Path, as_text, is_selector, selector
 from fleetctl.core.documents.gitrepo import CRITERIA, NOT_ENFORCED
 from fleetctl.core.documents.json_schema import Node, documents, table_of
 from fleetctl.core.documents.key_names import CASE, dotted, judge, nearest
+from fleetctl.core.documents.schedule import problems
 from fleetctl.core.documents.unused_keys import CODE as NO_EFFECT
 from fleetctl.core.documents.unused_keys import insecure, is_insecure_key, reason
-from fleetctl.core.rollout.schedule import problems
 
 _LONGEST = 120
 # Kinds that only `core.documents.object_check` judges.

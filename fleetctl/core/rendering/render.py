@@ -17,10 +17,10 @@ from typing import Any
 import msgspec
 
 from fleetctl.core.charts.reference import local_folder, remote_chart
+from fleetctl.core.filetree.tree import inside
 from fleetctl.core.formats.redact import redacted
 from fleetctl.core.formats.yaml import json_for_yaml
 from fleetctl.core.formats.yaml_stream import KUSTOMIZATIONS, manifests_of
-from fleetctl.core.lint.context import inside
 from fleetctl.core.model.bundle import File
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.model.ids import BundleName, is_name

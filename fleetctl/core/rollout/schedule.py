@@ -13,22 +13,19 @@ One that does not name its hours (`*`, `*/2`) goes by real time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
-from fleetctl.core.documents.convert import Origin, convert, dotted
-from fleetctl.core.documents.fields import SCHEDULE
 from fleetctl.core.model.bundle import Target
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.rollout import cron as crons
 from fleetctl.core.rollout.cron import Cron
 from fleetctl.core.text.duration import DurationTooLong, parse_duration
 
-_CRITERIA = ("clusterName", "clusterSelector", "clusterGroup", "clusterGroupSelector")
 _NEAR = 50 * 3600  # no zone has shifted by more than a day
 _PROBE = 6 * 3600
 _MOST_STEPS = 10_000
@@ -84,52 +81,6 @@ class Verdict:
     open: bool
     until: int | None
     why: str = ""
-
-
-class ScheduleProblem(NamedTuple):
-    """What is wrong with one value; `path` is below the spec."""
-
-    path: tuple[str | int, ...]
-    summary: str
-    next_step: str
-
-
-def spec_of(stated: Any) -> ScheduleSpec:
-    """Raises UsageError naming what is wrong, but for the zone, which the core cannot look up."""
-    spec = convert(
-        {} if stated is None else stated,
-        ScheduleSpec,
-        Origin("Schedule", under=("spec",), table=SCHEDULE),
-    )
-    for problem in problems(msgspec.to_builtins(spec)):
-        raise UsageError(
-            problem.summary, subject=dotted(("spec", *problem.path)), next_step=problem.next_step
-        )
-    return spec
-
-
-def problems(stated: Mapping[str, Any]) -> Iterator[ScheduleProblem]:
-    """Every value that has the right type and is wrong all the same. Values of another type are
-    left to whoever checks types.
-    """
-    checks = (("schedule", crons.parse), ("duration", seconds_of))
-    for key, check in checks:
-        value = stated.get(key)
-        if isinstance(value, str):
-            try:
-                check(value)
-            except UsageError as why:
-                yield ScheduleProblem((key,), why.summary, why.next_step)
-    targets = stated.get("targets") or {}
-    clusters = targets.get("clusters") if isinstance(targets, Mapping) else None
-    step = "Write `clusterSelector: {}` for all clusters."
-    if isinstance(targets, Mapping) and not clusters:
-        yield ScheduleProblem(("targets", "clusters"), "targets.clusters is empty", step)
-    for at, target in enumerate(clusters if isinstance(clusters, list) else ()):
-        if isinstance(target, Mapping) and all(target.get(key) in (None, "") for key in _CRITERIA):
-            name = target.get("name") or "(without a name)"
-            summary = f"target {name} states no criterion and would match no cluster"
-            yield ScheduleProblem(("targets", "clusters", at), summary, step)
 
 
 def targets_of(spec: ScheduleSpec) -> list[Target]:

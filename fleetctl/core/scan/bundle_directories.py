@@ -7,12 +7,12 @@ import posixpath
 import msgspec
 
 from fleetctl.core.documents.gitrepo import DrivenBundle, RepoSpec
+from fleetctl.core.filetree.globs import is_glob
+from fleetctl.core.filetree.tree import FLEET_FILES, Index, join
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.model.ids import BundleName
-from fleetctl.core.model.problems import LEFT_OUT, Problem, problem_of
 from fleetctl.core.scan.bundle_names import bundle_name
-from fleetctl.core.scan.globs import is_glob
-from fleetctl.core.scan.tree import FLEET_FILES, Index, join
+from fleetctl.core.scan.problems import LEFT_OUT, Problem, problem_of
 
 
 class Place(msgspec.Struct, frozen=True):

@@ -31,14 +31,20 @@ from fleetctl.core.charts.reference import (
 from fleetctl.core.documents.convert import Note
 from fleetctl.core.documents.fleet_yaml import FleetYaml, parse
 from fleetctl.core.documents.gitrepo import RepoSpec
+from fleetctl.core.filetree.tree import Index, Tree, contents, join
+from fleetctl.core.formats.bundle_archive import archive_digest, pack
 from fleetctl.core.formats.redact import refuse_login
 from fleetctl.core.model import options as opts
-from fleetctl.core.model.bundle import BundleSpec, File, Target, archive_digest, pack
+from fleetctl.core.model.bundle import BundleSpec, File, Target
 from fleetctl.core.model.cluster import Cluster
 from fleetctl.core.model.errors import FleetError, InvalidFile, UsageError
 from fleetctl.core.model.ids import BundleName, ClusterId, ClusterName, CommitId, Workspace, is_name
 from fleetctl.core.model.options import HelmOptions, KeyRef, Options
-from fleetctl.core.model.problems import (
+from fleetctl.core.rendering import kustomization
+from fleetctl.core.rendering.render import kustomize_folder
+from fleetctl.core.scan.bundle_directories import Place, find_places, fleet_file, name_of
+from fleetctl.core.scan.bundle_names import clean
+from fleetctl.core.scan.problems import (
     EMPTY,
     LEFT_OUT,
     Problem,
@@ -46,11 +52,6 @@ from fleetctl.core.model.problems import (
     problem_of,
     shown_directory,
 )
-from fleetctl.core.rendering import kustomization
-from fleetctl.core.rendering.render import kustomize_folder
-from fleetctl.core.scan.bundle_directories import Place, find_places, fleet_file, name_of
-from fleetctl.core.scan.bundle_names import clean
-from fleetctl.core.scan.tree import Index, Tree, contents, join
 from fleetctl.core.scan.values_files import ValuesFiles
 from fleetctl.core.targeting.target import select
 

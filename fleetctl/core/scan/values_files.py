@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
+from fleetctl.core.filetree.tree import Index, join, within
 from fleetctl.core.formats.yaml import load
 from fleetctl.core.model import options as opts
 from fleetctl.core.model.errors import InvalidFile
 from fleetctl.core.model.options import Options
-from fleetctl.core.scan.tree import Index, join, within
 
 
 class ValuesFiles:

@@ -19,9 +19,9 @@ from fleetctl.core.charts.reference import ChartRequest, remote_chart
 from fleetctl.core.model.bundle import File, Files
 from fleetctl.core.model.errors import FleetError, SourceError, UsageError
 from fleetctl.core.model.options import HelmOptions, merge
-from fleetctl.core.model.problems import Problem, internal_problem
 from fleetctl.core.rendering.release_size import recorded, refuse_too_large
 from fleetctl.core.rendering.render import chart_of
+from fleetctl.core.scan.problems import Problem, internal_problem
 from fleetctl.core.scan.scan import Built, Draft, finish
 from fleetctl.sources.charts import remote
 from fleetctl.sources.egress import EgressPolicy

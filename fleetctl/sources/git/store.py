@@ -20,8 +20,8 @@ from typing import Any
 
 import msgspec
 
+from fleetctl.core.filetree.tree import DUPLICATE, FOLDER, SUBMODULE
 from fleetctl.core.model.bundle import check_path
-from fleetctl.core.scan.tree import DUPLICATE, FOLDER, SUBMODULE
 from fleetctl.sources.git.http import Refusal, too_large
 
 _LISTINGS = "listings"

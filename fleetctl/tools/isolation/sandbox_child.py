@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from fleetctl.core.model.bundle import unpack
+from fleetctl.core.formats.bundle_archive import unpack
 from fleetctl.core.model.errors import FleetError
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.options import Options

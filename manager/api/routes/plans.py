@@ -15,11 +15,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from fleetctl.core.documents.bundle_check import check_bundle
 from fleetctl.core.model.bundle import BundleSpec
 from fleetctl.core.model.errors import NotFound, RefusedError, UsageError
 from fleetctl.core.model.ids import Digest, is_digest, is_name
-from fleetctl.core.model.problems import Problem
-from fleetctl.core.scan.bundle_check import check_bundle
+from fleetctl.core.scan.problems import Problem
 
 from ...plans.planner import Asked
 from ...slots import FairSlots

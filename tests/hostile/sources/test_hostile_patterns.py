@@ -7,8 +7,8 @@ import time
 import pytest
 
 from fleetctl.core.documents.gitrepo import repo_spec
+from fleetctl.core.filetree.globs import MAX_PATTERN, matches
 from fleetctl.core.model.ids import CommitId
-from fleetctl.core.scan.globs import MAX_PATTERN, matches
 from fleetctl.core.scan.scan import Scan, scan
 from tests.support.trees import DictTree
 

@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from fleetctl.core.model.bundle import File, pack
+from fleetctl.core.formats.bundle_archive import pack
+from fleetctl.core.model.bundle import File
 from fleetctl.core.model.errors import NotFound, SourceError, UsageError
 from fleetctl.core.rollout.impact import (
     Facts,

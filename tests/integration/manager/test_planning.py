@@ -13,7 +13,8 @@ import msgspec
 import pytest
 
 from fleetctl.cli.commands import plan as planning
-from fleetctl.core.model.bundle import BundleSpec, Target, archive_digest, unpack
+from fleetctl.core.formats.bundle_archive import archive_digest, unpack
+from fleetctl.core.model.bundle import BundleSpec, Target
 from fleetctl.core.model.errors import NotFound, UsageError
 from fleetctl.core.model.ids import BundleName, Digest, Workspace
 from fleetctl.core.rollout.impact import Plan, What

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from fleetctl.core.formats.bundle_archive import unpack
 from fleetctl.core.model import wire
-from fleetctl.core.model.bundle import unpack
 from fleetctl.core.model.errors import Conflict, FleetError, NotFound
 from fleetctl.core.model.status import Report, State
 from manager.commands.removals import Labels

@@ -64,7 +64,7 @@ def bundles(
 
 
 def _documents(drafts: list[Draft], made: list[Built], wish: Wish, form: Format) -> None:
-    from fleetctl.core.model.bundle import unpack
+    from fleetctl.core.formats.bundle_archive import unpack
     from fleetctl.core.scan.bundle_document import bundle_document
 
     by_name = {d.spec.name: d for d in drafts}
@@ -91,10 +91,10 @@ def _row(draft: Draft) -> dict[str, Any]:
 
 def _style(draft: Draft) -> str:
     from fleetctl.core.charts.reference import local_folder
+    from fleetctl.core.filetree.tree import join
     from fleetctl.core.formats.yaml_stream import KUSTOMIZATIONS
     from fleetctl.core.model.options import HelmOptions
     from fleetctl.core.rendering.render import kustomize_folder
-    from fleetctl.core.scan.tree import join
 
     options = draft.spec.options
     folder = local_folder(options.helm or HelmOptions())

@@ -32,7 +32,7 @@ from fleetctl.cli.preview.request import everywhere, wish_of
 from fleetctl.cli.preview.scan import mirrors_of, prepared
 from fleetctl.core.charts.capabilities import parse_capabilities
 from fleetctl.core.model.errors import UsageError
-from fleetctl.core.model.problems import Problem
+from fleetctl.core.scan.problems import Problem
 from fleetctl.core.targeting.target import select
 
 DIFFERS = 1

@@ -33,7 +33,7 @@ from fleetctl.cli.preview.request import everywhere, wish_of
 from fleetctl.cli.preview.scan import mirrors_of, prepared, told
 from fleetctl.core.charts.capabilities import parse_capabilities
 from fleetctl.core.model.errors import UsageError
-from fleetctl.core.model.problems import Problem
+from fleetctl.core.scan.problems import Problem
 from fleetctl.core.scan.scan import Built
 from fleetctl.core.targeting.target import Match, select
 

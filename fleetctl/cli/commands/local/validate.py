@@ -14,6 +14,7 @@ import typer
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.output import counted
 from fleetctl.cli.preview.request import text_of
+from fleetctl.core.filetree.tree import Index, Tree
 from fleetctl.core.lint.codes import RULES
 from fleetctl.core.lint.engine import (
     Finding,
@@ -27,7 +28,6 @@ from fleetctl.core.lint.kustomizations import lint_kustomizations
 from fleetctl.core.lint.scan_refusals import refusals
 from fleetctl.core.model.bundle import File
 from fleetctl.core.model.errors import InvalidFile, NotFound, UsageError
-from fleetctl.core.scan.tree import Index, Tree
 from fleetctl.zones import zone_of
 
 _NAMES = ("fleet.yaml", "fleet.yml")

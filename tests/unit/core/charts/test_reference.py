@@ -12,7 +12,8 @@ from fleetctl.core.charts.reference import (
     remote_chart,
 )
 from fleetctl.core.documents.gitrepo import repo_spec
-from fleetctl.core.model.bundle import File, archive_digest, pack
+from fleetctl.core.formats.bundle_archive import archive_digest, pack
+from fleetctl.core.model.bundle import File
 from fleetctl.core.model.ids import CommitId
 from fleetctl.core.model.options import HelmOptions, digest, merge
 from fleetctl.core.rendering.render import chart_of

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
+from fleetctl.core.formats.bundle_archive import archive_digest, pack, unpack
 from fleetctl.core.formats.tar import BLOCK, Budget, Entry, TarError, entries, gunzip
-from fleetctl.core.model.bundle import archive_digest, pack, unpack
 from fleetctl.core.model.errors import UsageError
 
 

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from fleetctl.core.documents.schedule import spec_of
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.rollout.schedule import (
     Verdict,
@@ -16,7 +17,6 @@ from fleetctl.core.rollout.schedule import (
     next_change,
     next_start,
     seconds_of,
-    spec_of,
     verdict,
     window_of,
 )

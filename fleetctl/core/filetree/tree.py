@@ -8,18 +8,19 @@ other files within the bundle's directory.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
+from fleetctl.core.filetree.fleetignore import IGNORE_FILE, IgnoreFile
+from fleetctl.core.filetree.globs import matches as fits
+from fleetctl.core.filetree.symlinks import Links
 from fleetctl.core.formats.redact import redacted
 from fleetctl.core.model.bundle import DEFAULT_LIMITS, File
 from fleetctl.core.model.errors import InvalidFile, UsageError
-from fleetctl.core.scan.fleetignore import IGNORE_FILE, IgnoreFile
-from fleetctl.core.scan.globs import matches as fits
-from fleetctl.core.scan.symlinks import Links
 
 FLEET_FILES = ("fleet.yaml", "fleet.yml")
 # Reasons of unusable entries that are never harmless: what they hold is unknown.
@@ -343,3 +344,11 @@ def within(path: str, directory: str) -> bool:
 
 def join(directory: str, name: str) -> str:
     return f"{directory}/{name}" if directory and directory != "." else name
+
+
+def inside(path: str) -> str | None:
+    """A path within the bundle's folder, "" being the folder; None for one that leaves it."""
+    normal = posixpath.normpath(path.strip("/") or ".")
+    return (
+        None if normal.startswith("..") else normal.removeprefix(".") if normal == "." else normal
+    )

@@ -7,7 +7,8 @@ import tarfile
 
 import pytest
 
-from fleetctl.core.model.bundle import File, Limits, archive_digest, check_path, pack, unpack
+from fleetctl.core.formats.bundle_archive import archive_digest, pack, unpack
+from fleetctl.core.model.bundle import File, Limits, check_path
 from fleetctl.core.model.errors import UsageError
 
 LONG = {

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from fleetctl.core.filetree.globs import check_glob, is_glob
+from fleetctl.core.filetree.globs import matches as fits
 from fleetctl.core.model.errors import InvalidFile, UsageError
-from fleetctl.core.scan.globs import check_glob, is_glob
-from fleetctl.core.scan.globs import matches as fits
 
 IGNORE_FILE: Final = ".fleetignore"
 MAX_LINES: Final = 1000  # patterns in one file

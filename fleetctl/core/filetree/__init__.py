@@ -1,0 +1,1 @@
+"""The tree of a commit: paths, globs, symbolic links and .fleetignore files."""
