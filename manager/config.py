@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.rollout.removal_guard import Limits
 from fleetctl.core.startup.arguments import Parser
-from fleetctl.sources.charts.mirrors import parse_mirrors
+from fleetctl.sources.mirrors import parse_mirrors
 
 from .start import version
 from .store.data_directory import LOSSES

@@ -75,7 +75,7 @@ def only(drafts: list[Draft], names: Sequence[str]) -> list[Draft]:
 
 
 def mirrors_of(pairs: Sequence[str]) -> dict[str, str]:
-    from fleetctl.sources.charts.mirrors import parse_mirrors
+    from fleetctl.sources.mirrors import parse_mirrors
 
     return parse_mirrors(pairs)
 

@@ -20,7 +20,7 @@ import httpx
 import msgspec
 
 from fleetctl.core.model.errors import LoginError, RefusedError, SourceError
-from fleetctl.sources.charts.mirrors import mirrored
+from fleetctl.sources.mirrors import mirrored
 from fleetctl.sources.egress import EgressPolicy, origin, shown
 from fleetctl.sources.git.repository import Credential
 from fleetctl.sources.network_errors import explain

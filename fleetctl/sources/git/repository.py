@@ -29,7 +29,7 @@ from fleetctl.core.model.errors import (
     UsageError,
 )
 from fleetctl.core.model.ids import CommitId
-from fleetctl.sources.charts.mirrors import mirrored
+from fleetctl.sources.mirrors import mirrored
 from fleetctl.sources.egress import EgressPolicy, shown
 from fleetctl.tools.isolation.fork_server import ForkServer, JobLimits
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fleetctl.core.model.errors import UsageError
-from fleetctl.sources.charts.mirrors import mirrored, parse_mirrors
+from fleetctl.sources.mirrors import mirrored, parse_mirrors
 from manager.config import parse
 
 MIRRORS = {"https://a.example": "http://m", "https://a.example/team/": "http://n/x/"}
