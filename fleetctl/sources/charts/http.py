@@ -20,9 +20,9 @@ import httpx
 import msgspec
 
 from fleetctl.core.model.errors import LoginError, RefusedError, SourceError
-from fleetctl.sources.mirrors import mirrored
 from fleetctl.sources.egress import EgressPolicy, origin, shown
 from fleetctl.sources.git.repository import Credential
+from fleetctl.sources.mirrors import mirrored
 from fleetctl.sources.network_errors import explain
 
 _REDIRECTS = 5

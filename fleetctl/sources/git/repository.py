@@ -29,8 +29,8 @@ from fleetctl.core.model.errors import (
     UsageError,
 )
 from fleetctl.core.model.ids import CommitId
-from fleetctl.sources.mirrors import mirrored
 from fleetctl.sources.egress import EgressPolicy, shown
+from fleetctl.sources.mirrors import mirrored
 from fleetctl.tools.isolation.fork_server import ForkServer, JobLimits
 
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy")
