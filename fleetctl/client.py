@@ -55,11 +55,11 @@ class Client:
         headers = {"authorization": f"Bearer {token}", "accept": "application/json"}
         try:
             self._client = httpx.Client(base_url=url, headers=headers, verify=_context(ca_pem))
-        except (ssl.SSLError, *_BAD_ADDRESS) as why:
+        except (ssl.SSLError, *_BAD_ADDRESS) as error:
             step = "Log in again with `fleetctl login`."
             raise LoginError(
-                f"this login cannot be used: {why}", subject=url, next_step=step
-            ) from why
+                f"this login cannot be used: {error}", subject=url, next_step=step
+            ) from error
 
     def __enter__(self) -> Client:
         return self
@@ -93,11 +93,11 @@ class Client:
             raise problem(status, data)
         try:
             return msgspec.json.decode(data) if data else {}
-        except msgspec.DecodeError as why:
+        except msgspec.DecodeError as error:
             step = "Check the address: this does not answer like a manager."
             raise UnavailableError(
                 "the answer is not JSON", subject=self.url, next_step=step
-            ) from why
+            ) from error
 
     def upload(
         self, path: str, data: bytes, headers: dict[str, str], *, seconds: float = _UPLOAD_SECONDS
@@ -159,8 +159,8 @@ def _answer(
                     raise httpx.ReadTimeout(f"no whole answer within {seconds:.0f} s")
         finally:
             answer.close()
-    except (httpx.HTTPError, *_BAD_ADDRESS) as why:
-        raise unreachable(str(request.url.copy_with(raw_path=b"/")).rstrip("/"), why) from why
+    except (httpx.HTTPError, *_BAD_ADDRESS) as error:
+        raise unreachable(str(request.url.copy_with(raw_path=b"/")).rstrip("/"), error) from error
     return answer.status_code, bytes(found)
 
 
@@ -227,8 +227,8 @@ def fetch_ca(url: str, pin: str) -> str:
     with httpx.Client(verify=False, timeout=_timeout(_SECONDS)) as client:  # noqa: S501
         try:
             request = client.build_request("GET", f"{url}/install/ca.pem")
-        except _BAD_ADDRESS as why:
-            raise unreachable(url, why) from why
+        except _BAD_ADDRESS as error:
+            raise unreachable(url, error) from error
         status, data = _answer(client, request, _SECONDS, _MOST_CA_BYTES)
     step = "Compare the address and --ca-pin with the line that the manager printed."
     if status != 200:

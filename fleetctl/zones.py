@@ -19,7 +19,7 @@ def zone_of(name: str) -> tzinfo:
         return UTC
     try:
         return ZoneInfo(name)
-    except (KeyError, ValueError, OSError) as why:
+    except (KeyError, ValueError, OSError) as error:
         known = available_timezones()
         near = difflib.get_close_matches(name, known, 1)
         step = f"Did you mean {near[0]}?" if near else "Write an IANA name like Europe/Berlin."
@@ -29,4 +29,4 @@ def zone_of(name: str) -> tzinfo:
             f"location: there is no time zone {name[:60]!r}",
             subject="spec.location",
             next_step=step,
-        ) from why
+        ) from error

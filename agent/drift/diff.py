@@ -116,7 +116,7 @@ def sentence(kind: str, field_changes: Sequence[FieldChange]) -> str:
 
 
 def _versus(kind: str, change: FieldChange) -> str:
-    field = dotted(change.pointer)
+    field = dotted_path(change.pointer)
     if _is_secret(kind, change.pointer):
         if change.live is MISSING or change.desired is MISSING:
             return (
@@ -133,7 +133,7 @@ def _brief(text: str) -> str:
     return text if len(text) <= _MOST_BRIEF else text[: _MOST_BRIEF - 1] + "…"
 
 
-def dotted(pointer: str) -> str:
+def dotted_path(pointer: str) -> str:
     """A JSON pointer as people write a field: `spec.ports[0].name`, `metadata.labels["a.b/c"]`."""
     text = ""
     for step in steps_of(pointer):

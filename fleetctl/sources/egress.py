@@ -8,7 +8,7 @@ import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
-from fleetctl.core.formats.redact import CUT, redacted_login
+from fleetctl.core.formats.redact import MASK, redacted_login
 from fleetctl.core.model.errors import RefusedError, SourceError
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -25,9 +25,9 @@ def shown(url: str) -> str:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        return url.replace(f"{CUT}@", "", 1)
+        return url.replace(f"{MASK}@", "", 1)
     if not host:
-        return url.replace(f"//{CUT}@", "//", 1)
+        return url.replace(f"//{MASK}@", "//", 1)
     host = f"[{host}]" if ":" in host else host
     return urlunsplit(
         (parts.scheme, host + (f":{port}" if port else ""), parts.path, parts.query, "")
@@ -75,12 +75,12 @@ class EgressPolicy:
             found = await asyncio.get_running_loop().getaddrinfo(
                 host, port, type=socket.SOCK_STREAM
             )
-        except (OSError, UnicodeError) as why:
+        except (OSError, UnicodeError) as error:
             raise SourceError(
                 f"{host} cannot be resolved",
                 subject=shown(url),
                 next_step="Correct the host, or wait for DNS.",
-            ) from why
+            ) from error
         texts = list(dict.fromkeys(str(info[4][0]) for info in found))
         for text in texts if host not in self.allow else ():
             if self._forbidden(ipaddress.ip_address(text.partition("%")[0])):

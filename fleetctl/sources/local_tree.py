@@ -150,10 +150,12 @@ class _Disk:
         try:
             with self._path.open("rb") as file:
                 data = file.read(DEFAULT_LIMITS.file_bytes + 1)
-        except OSError as why:
+        except OSError as error:
             raise InvalidFile(
-                f"cannot be read: {why.strerror}", file=self._shown, next_step="Correct its rights."
-            ) from why
+                f"cannot be read: {error.strerror}",
+                file=self._shown,
+                next_step="Correct its rights.",
+            ) from error
         return _bounded(data, self._shown, executable=self._executable)
 
 
@@ -181,19 +183,19 @@ def _commit(place: Path, revision: str) -> LocalTree:
 
     try:
         repo = Repo.discover(str(place.resolve()))
-    except NotGitRepository as why:
+    except NotGitRepository as error:
         raise UsageError(
             f"{place} is not in a clone of a Git repository",
             subject=str(place),
             next_step="Leave out @REVISION.",
-        ) from why
+        ) from error
     try:
         commit = _revision(repo, revision)
-    except (KeyError, ValueError, IndexError) as why:
+    except (KeyError, ValueError, IndexError) as error:
         step = "Name a branch, a tag or a commit; `git fetch` gets what is not there yet."
         raise NotFound(
             f"there is no revision {revision}", subject=str(place), next_step=step
-        ) from why
+        ) from error
     root = Path(repo.path).resolve()
     below = place.resolve().relative_to(root).as_posix() if not repo.bare else "."
     entries = _Entries()

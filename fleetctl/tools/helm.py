@@ -221,9 +221,9 @@ class HelmCli:
         argv += [f"--api-versions={name}" for name in wanted.api_versions]
         try:
             return (await self._run(argv, release, values, deadline, post.plugins)).stdout
-        except HelmFailed as why:
+        except HelmFailed as error:
             step = "Correct the chart, or the values that it gets."
-            raise RenderFailed(why.summary, subject=why.subject, next_step=step) from why
+            raise RenderFailed(error.summary, subject=error.subject, next_step=step) from error
 
     async def uninstall(
         self, release: Release, *, deadline: float, keep_record: bool = False
@@ -243,8 +243,8 @@ class HelmCli:
         argv += ["--keep-history"] if keep_record else []
         try:
             await self._run(argv, release, b"", deadline)
-        except ToolFailed as why:
-            if _NO_RELEASE not in why.summary:
+        except ToolFailed as error:
+            if _NO_RELEASE not in error.summary:
                 raise
 
     async def history(self, release: Release, *, deadline: float) -> Sequence[Revision]:
@@ -256,8 +256,8 @@ class HelmCli:
                 b"",
                 deadline,
             )
-        except ToolFailed as why:
-            if "not found" in why.summary:
+        except ToolFailed as error:
+            if "not found" in error.summary:
                 return []
             raise
         return [
@@ -295,10 +295,10 @@ class HelmCli:
         )
         try:
             done = await run(command, deadline=deadline)
-        except DeadlineError as why:
+        except DeadlineError as error:
             step = "Look at the hooks and Pods of the release, and at webhooks that do not answer."
             summary = f"helm {argv[0]} of {release} did not end within {deadline:g} s"
-            raise DeadlineError(summary, subject=str(release), next_step=step) from why
+            raise DeadlineError(summary, subject=str(release), next_step=step) from error
         if done.returncode:
             death = describe_death(done, RENDER_LIMITS, tool="helm", subject=str(release))
             raise _refusal(plugins, release) or death or translate(done.stderr, release)

@@ -100,19 +100,19 @@ async def run(command: Command, *, deadline: float) -> Completed:
                 _feed(process, command.stdin),
             )
             code = await process.wait()
-    except TimeoutError as why:
+    except TimeoutError as error:
         raise DeadlineError(
             f"{name} did not end within {deadline:g} s",
             subject=name,
             next_step="Look at what it waits for.",
-        ) from why
-    except _TooMuch as why:
+        ) from error
+    except _TooMuch as error:
         limit = command.limits.output
         raise ToolFailed(
             f"{name} printed more than {limit} bytes",
             subject=name,
             next_step="Split what it renders.",
-        ) from why
+        ) from error
     finally:
         await end(process)
     if code == _MISSING and (b"FileNotFoundError" in err or b": not found" in err):

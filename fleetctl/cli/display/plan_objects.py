@@ -17,7 +17,7 @@ import msgspec
 
 from fleetctl.cli.preview.object_changes import Change, Key, changes_of, key_of
 from fleetctl.cli.preview.renderer import Rendered, Renderer
-from fleetctl.core.charts.capabilities import HELM_DEFAULT, Capabilities, reported
+from fleetctl.core.charts.capabilities import HELM_DEFAULT, Capabilities, capabilities_of_version
 from fleetctl.core.formats.bundle_archive import unpack
 from fleetctl.core.model.bundle import BundleSpec, File
 from fleetctl.core.model.cluster import Cluster
@@ -119,7 +119,8 @@ class _Bundle:
     def _renderer(self) -> Renderer:
         """Charts see the Kubernetes version that each representative reports."""
         versions = {
-            str(name): reported(facts.kube_version) for name, facts in self._plan.facts.items()
+            str(name): capabilities_of_version(facts.kube_version)
+            for name, facts in self._plan.facts.items()
         }
         return Renderer(hooks=True, crds=True, capabilities=self._capabilities, reported=versions)
 

@@ -44,6 +44,6 @@ def parse_capabilities(kube_version: str, api_versions: Sequence[str]) -> Capabi
     return Capabilities(kube_version, tuple(dict.fromkeys(names)))
 
 
-def reported(kube_version: str) -> Capabilities:
+def capabilities_of_version(kube_version: str) -> Capabilities:
     """Those of a cluster by its agent's report; a text that helm would not take counts as none."""
     return Capabilities(kube_version if _KUBE_VERSION.fullmatch(kube_version) else "")

@@ -35,7 +35,7 @@ class Dependency(NamedTuple):
     repository: str
 
 
-def vendored(files: Mapping[str, File]) -> set[str]:
+def vendored_charts(files: Mapping[str, File]) -> set[str]:
     """The names of the charts below `charts/`, as folders or as archives."""
     names: set[str] = set()
     for path, file in files.items():
@@ -66,7 +66,7 @@ def inside_folder(files: Mapping[str, File], folder: str) -> dict[str, File]:
     return {path[len(folder) :]: file for path, file in files.items() if path.startswith(folder)}
 
 
-def declared(files: Mapping[str, File], name: str) -> list[Dependency]:
+def dependencies_of(files: Mapping[str, File], name: str) -> list[Dependency]:
     """The dependencies in Chart.yaml, or in requirements.yaml of older charts, each once.
 
     `name` is for errors. Raises UsageError for a repository that only one machine's helm knows.
@@ -75,11 +75,11 @@ def declared(files: Mapping[str, File], name: str) -> list[Dependency]:
     if entries is None:
         entries = _mapping(files, "requirements.yaml").get("dependencies")
     lock = _mapping(files, "Chart.lock") or _mapping(files, "requirements.lock")
-    locked = {
+    versions = {
         (str(entry.get("name")), str(entry.get("repository") or "")): str(entry.get("version"))
         for entry in _mappings(lock.get("dependencies"))
     }
-    found: dict[Dependency, None] = {}
+    dependencies: dict[Dependency, None] = {}
     for entry in _mappings(entries):
         chart, repository, version = (
             str(entry.get(key) or "") for key in ("name", "repository", "version")
@@ -91,16 +91,16 @@ def declared(files: Mapping[str, File], name: str) -> list[Dependency]:
             )
             step = "Write the repository's address in Chart.yaml."
             raise UsageError(summary, subject=name, next_step=step)
-        lock_version = locked.get((chart, repository), "")
+        lock_version = versions.get((chart, repository), "")
         is_locked = bool(lock_version) and best(version, [lock_version]) is not None
-        found[Dependency(chart, lock_version if is_locked else version, repository)] = None
-    return list(found)
+        dependencies[Dependency(chart, lock_version if is_locked else version, repository)] = None
+    return list(dependencies)
 
 
 def own_charts(helms: Iterable[HelmOptions | None], files: Mapping[str, File]) -> list[str]:
     """Folders ("" or ending in /) of the charts in the bundle that its options install."""
-    named = {local_folder(helm) for helm in helms if helm and remote_chart(helm) is None} | {""}
-    folders = [f"{name}/" if name else "" for name in sorted(named)]
+    roots = {local_folder(helm) for helm in helms if helm and remote_chart(helm) is None} | {""}
+    folders = [f"{name}/" if name else "" for name in sorted(roots)]
     return [folder for folder in folders if f"{folder}Chart.yaml" in files]
 
 
@@ -110,15 +110,17 @@ def without_missing(files: Mapping[str, File], folder: str = "") -> dict[str, Fi
     Fleet installs such a chart with `disableDependencyUpdate: true`; the helm command refuses it.
     """
     chart = inside_folder(files, folder)
-    there = vendored(chart)
-    changed: dict[str, File] = {}
+    present = vendored_charts(chart)
+    new_files: dict[str, File] = {}
     for path in _DESCRIPTIONS:
         document = _mapping(chart, path)
         entries = _mappings(document.get("dependencies"))
-        kept = [entry for entry in entries if str(entry.get("name")) in there]
-        if len(kept) < len(entries):
-            changed[folder + path] = File(json_for_yaml(document | {"dependencies": kept}))
-    return changed
+        kept_entries = [entry for entry in entries if str(entry.get("name")) in present]
+        if len(kept_entries) < len(entries):
+            new_files[folder + path] = File(
+                json_for_yaml(document | {"dependencies": kept_entries})
+            )
+    return new_files
 
 
 class LocalDependencies:
@@ -135,28 +137,28 @@ class LocalDependencies:
         Raises UsageError, InvalidFile.
         """
         place = posixpath.normpath(join(self._directory, folder or "."))
-        added = self._missing("" if place == "." else place, inside_folder(files, folder), ())
-        return {folder + path: file for path, file in added.items()}
+        new_files = self._missing("" if place == "." else place, inside_folder(files, folder), ())
+        return {folder + path: file for path, file in new_files.items()}
 
     def _missing(
         self, place: str, files: Mapping[str, File], outer: tuple[str, ...]
     ) -> dict[str, File]:
         """`place`: the chart's folder in the repository. `outer`: those that led here."""
-        added: dict[str, File] = {}
-        there = vendored(files)
-        for dependency in declared(files, f"the chart in {place or 'the root'}"):
-            if dependency.name in there or not dependency.repository.startswith(_FILE):
+        new_files: dict[str, File] = {}
+        present = vendored_charts(files)
+        for dependency in dependencies_of(files, f"the chart in {place or 'the root'}"):
+            if dependency.name in present or not dependency.repository.startswith(_FILE):
                 continue
             target = self._target(place, dependency, outer)
             chart = self._chart(place, target, dependency)
             chart |= self._missing(target, chart, (*outer, place))
-            added |= {f"charts/{dependency.name}/{path}": file for path, file in chart.items()}
-            there.add(dependency.name)
+            new_files |= {f"charts/{dependency.name}/{path}": file for path, file in chart.items()}
+            present.add(dependency.name)
         for folder in subcharts(files):
             inner = join(place, folder.rstrip("/"))
-            more = self._missing(inner, inside_folder(files, folder), (*outer, place))
-            added |= {folder + path: file for path, file in more.items()}
-        return added
+            inner_files = self._missing(inner, inside_folder(files, folder), (*outer, place))
+            new_files |= {folder + path: file for path, file in inner_files.items()}
+        return new_files
 
     def _target(self, place: str, dependency: Dependency, outer: tuple[str, ...]) -> str:
         """The folder that the dependency names."""

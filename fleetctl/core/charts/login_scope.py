@@ -42,7 +42,7 @@ _LITERAL_HOST = re.compile(
 def check_pattern(pattern: str, subject: str) -> None:
     """Raises UsageError when `helmRepoURLRegex` is no regular expression of Go."""
     try:
-        _anchored(pattern)
+        _anchor(pattern)
     except InvalidRegex as error:
         summary = f"helmRepoURLRegex is not a regular expression that Go accepts: {error}"
         step = "Correct it; look-ahead and back-references do not exist in Go."
@@ -68,7 +68,7 @@ def may_have_login(pattern: str, address: str) -> bool:
     if not pattern:
         return False
     try:
-        regex = _anchored(pattern)
+        regex = _anchor(pattern)
     except InvalidRegex:
         return False
     return any(
@@ -84,7 +84,7 @@ def _segment_ends(path: str) -> list[int]:
     return sorted({0, len(path), *slashes, *(at + 1 for at in slashes)})
 
 
-def _anchored(pattern: str) -> Regex:
+def _anchor(pattern: str) -> Regex:
     """Raises InvalidRegex. A pattern that is not valid alone must not close the group around it."""
     compile_regex(pattern)
     return compile_regex(rf"\A(?:{pattern})\z")
@@ -96,7 +96,7 @@ def _canonical_forms(address: str) -> list[tuple[str, str]]:
     if match is None:
         return []
     scheme, host, port = match[1].lower(), match[2].lower(), match[3]
-    path = _resolved_path(match[4])
+    path = _resolve_path(match[4])
     if path is None:
         return []
     default = _DEFAULT_PORTS[scheme]
@@ -105,26 +105,26 @@ def _canonical_forms(address: str) -> list[tuple[str, str]]:
     return [(f"{before}{host}{after}", path) for before in schemes for after in ports]
 
 
-def _resolved_path(path: str) -> str | None:
+def _resolve_path(path: str) -> str | None:
     """The path without dot segments (RFC 3986, 5.2.4); None when servers may read it
     differently.
     """
     segments = path.split("/")
     if any(_hides_dots(segment) for segment in segments):
         return None
-    resolved: list[str] = []
+    resolved_segments: list[str] = []
     for segment in segments:
-        if segment == ".." and len(resolved) > 1:
-            resolved.pop()
+        if segment == ".." and len(resolved_segments) > 1:
+            resolved_segments.pop()
         elif segment not in {".", ".."}:
-            resolved.append(segment)
+            resolved_segments.append(segment)
     if segments[-1] in {".", ".."}:
-        resolved.append("")
-    return "/".join(resolved)
+        resolved_segments.append("")
+    return "/".join(resolved_segments)
 
 
 def _hides_dots(segment: str) -> bool:
     """Whether a server that decodes the segment, or cuts it at `;`, finds `.` or `..` in it."""
-    decoded = _ENCODED_SEPARATOR.sub("/", _ENCODED_DOT.sub(".", segment))
-    parts = [part.partition(";")[0] for part in decoded.split("/")]
+    plain = _ENCODED_SEPARATOR.sub("/", _ENCODED_DOT.sub(".", segment))
+    parts = [part.partition(";")[0] for part in plain.split("/")]
     return segment not in {".", ".."} and any(part in {".", ".."} for part in parts)

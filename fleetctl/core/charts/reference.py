@@ -77,17 +77,17 @@ def describe_unsupported(chart: str, repo: str = "") -> tuple[str, str] | None:
     """
     if repo or not chart:
         return None
-    forced = _FORCED_GETTER.match(chart)
-    rest = chart[forced.end() :] if forced else chart
+    match = _FORCED_GETTER.match(chart)
+    rest = chart[match.end() :] if match else chart
     scheme = _SCHEME.match(rest)
     name = scheme[1].lower() if scheme else ""
-    forced_name = forced[1].lower() if forced else ""
+    forced_name = match[1].lower() if match else ""
     is_git = forced_name in {"git", "ssh"} or name in _GIT_SCHEMES
     if is_git or rest.startswith(_GIT_HOSTS) or (not scheme and _SCP.match(rest)):
         return OTHER_GIT, _COPY
     if name in {"http", "https"} and _names_git(rest):
         return OTHER_GIT, _COPY
-    if forced or (name and name not in _FETCHED_SCHEMES):
+    if match or (name and name not in _FETCHED_SCHEMES):
         step = "Give an https:// address of an archive, an oci:// address, or a path."
         return f"a chart by {forced_name or name} is not supported", step
     path = rest.partition("?")[0]

@@ -15,7 +15,15 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from fleetctl.core.documents.key_names import CASE, Judgement, Path, dotted, judge, listed, nearest
+from fleetctl.core.documents.key_names import (
+    CASE,
+    Judgement,
+    Path,
+    dotted_path,
+    judge,
+    list_keys,
+    nearest,
+)
 from fleetctl.core.formats.type_errors import describe_type_error
 from fleetctl.core.formats.yaml import Place
 from fleetctl.core.formats.yaml_scalars import scalar_text
@@ -27,12 +35,12 @@ __all__ = [
     "Path",
     "as_text",
     "convert",
-    "dotted",
+    "dotted_path",
     "find_place",
     "fit",
     "fit_selector",
     "is_selector",
-    "named",
+    "known_values",
     "nearest",
     "selector_step",
 ]
@@ -96,8 +104,8 @@ def find_place(places: Mapping[Path, Place], path: Path) -> Place:
         if path in places:
             return places[path]
         lower = _lower(path)
-        for written, place in places.items():
-            if len(written) == len(path) and _lower(written) == lower:
+        for spelling, place in places.items():
+            if len(spelling) == len(path) and _lower(spelling) == lower:
                 return place
         path = path[:-1]
     return Place(0, 0)
@@ -107,19 +115,19 @@ def convert(value: Any, kind: type[T], origin: Origin) -> T:
     """`value` as `kind`. Raises InvalidFile for a wrong type or a typing error of a key."""
     if not isinstance(value, dict):
         raise origin.error(
-            f"{dotted(origin.under) or 'the file'} is not a map of keys",
+            f"{dotted_path(origin.under) or 'the file'} is not a map of keys",
             (),
             "Write `key: value` lines.",
         )
     try:
         return msgspec.convert(fit(value, kind, origin), kind)
-    except msgspec.ValidationError as why:
-        text, _, where = str(why).partition(" - at `")
-        path = _path(where.rstrip("`"))
-        name = dotted((*origin.under, *path)) or "the file"
+    except msgspec.ValidationError as error:
+        text, _, location = str(error).partition(" - at `")
+        path = _path(location.rstrip("`"))
+        name = dotted_path((*origin.under, *path)) or "the file"
         raise origin.error(
             f"{name}: {describe_type_error(text)}", path, "Correct the value's type."
-        ) from why
+        ) from error
 
 
 def fit(value: Any, kind: Any, origin: Origin, path: Path = ()) -> Any:
@@ -145,38 +153,38 @@ def fit(value: Any, kind: Any, origin: Origin, path: Path = ()) -> Any:
         }
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         hints, fields = _shape(kind)
-        found = {}
-        for key, item in named(value, list(fields), origin, path).items():
-            here = (*path, key)
-            found[key] = (
-                fit_selector(item, origin, here)
+        result = {}
+        for key, item in known_values(value, list(fields), origin, path).items():
+            field_path = (*path, key)
+            result[key] = (
+                fit_selector(item, origin, field_path)
                 if is_selector(key)
-                else fit(item, hints[fields[key]], origin, here)
+                else fit(item, hints[fields[key]], origin, field_path)
             )
-        return found
+        return result
     return value
 
 
-def named(
-    value: Mapping[str, Any], known: Collection[str], origin: Origin, path: Path = ()
+def known_values(
+    value: Mapping[str, Any], known_keys: Collection[str], origin: Origin, path: Path = ()
 ) -> dict[str, Any]:
     """The known keys of `value` in their right spelling, without those that are null. Raises
     InvalidFile for a typing error.
     """
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, item in value.items():
-        if key in known:
+        if key in known_keys:
             if item is not None:
-                found[key] = item
+                values[key] = item
             continue
-        judgement = judge(key, known, (*origin.under, *path), origin.table)
+        judgement = judge(key, known_keys, (*origin.under, *path), origin.table)
         if judgement.code != CASE:
             report(judgement, origin, (*path, key))
             continue
         origin.warn(CASE, judgement.summary, (*path, key), judgement.next_step)
         if item is not None and value.get(judgement.key) is None:
-            found[judgement.key] = item
-    return found
+            values[judgement.key] = item
+    return values
 
 
 def report(judgement: Judgement, origin: Origin, path: Path) -> None:
@@ -196,15 +204,18 @@ def fit_selector(value: Any, origin: Origin, path: Path) -> dict[str, Any]:
     """
     if not isinstance(value, dict):
         raise _wrong(origin, path, "a label selector", "Write `matchLabels:` below it.")
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for key, item in _exactly(value, _SELECTOR, origin, path).items():
         if key == "matchLabels":
-            found[key] = _labels(item, origin, (*path, key))
+            result[key] = _labels(item, origin, (*path, key))
         else:
             if not isinstance(item, list):
                 raise _wrong(origin, (*path, key), "a list", "Write one `- ` for each condition.")
-            found[key] = [_expression(one, origin, (*path, key, at)) for at, one in enumerate(item)]
-    return found
+            result[key] = [
+                _expression(expression, origin, (*path, key, at))
+                for at, expression in enumerate(item)
+            ]
+    return result
 
 
 def _labels(value: Any, origin: Origin, path: Path) -> dict[str, str]:
@@ -216,53 +227,53 @@ def _labels(value: Any, origin: Origin, path: Path) -> dict[str, str]:
 def _expression(value: Any, origin: Origin, path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _wrong(origin, path, "a map", "Write `key`, `operator` and `values`.")
-    found = _exactly(value, _EXPRESSION, origin, path)
+    fields = _exactly(value, _EXPRESSION, origin, path)
     for key in ("key", "operator"):
-        if not isinstance(found.get(key), str) or not found[key]:
+        if not isinstance(fields.get(key), str) or not fields[key]:
             raise origin.error(
-                f"{dotted((*origin.under, *path, key))} is missing or is not text",
+                f"{dotted_path((*origin.under, *path, key))} is missing or is not text",
                 (*path, key),
                 f"Write `{key}:`.",
             )
-    if found["operator"] not in OPERATORS:
+    if fields["operator"] not in OPERATORS:
         summary = (
-            f"{dotted((*origin.under, *path))}: operator {found['operator'][:40]!r} is none of"
-            f" {', '.join(OPERATORS)}"
+            f"{dotted_path((*origin.under, *path))}: operator {fields['operator'][:40]!r} is none"
+            f" of {', '.join(OPERATORS)}"
         )
         raise origin.error(summary, (*path, "operator"), "Correct the operator.")
-    values = found.get("values")
+    values = fields.get("values")
     if values is not None:
         if not isinstance(values, list):
             raise _wrong(origin, (*path, "values"), "a list", "Write it as `[a, b]`.")
-        found["values"] = [
+        fields["values"] = [
             _text(item, origin, (*path, "values", at)) for at, item in enumerate(values)
         ]
-    return found
+    return fields
 
 
 def _exactly(
-    value: Mapping[str, Any], known: Collection[str], origin: Origin, path: Path
+    value: Mapping[str, Any], known_keys: Collection[str], origin: Origin, path: Path
 ) -> dict[str, Any]:
     """As `named`, but every unknown key is an error."""
     for key in value:
-        if key.lower() not in {name.lower() for name in known}:
+        if key.lower() not in {name.lower() for name in known_keys}:
             raise origin.error(
-                f"unknown key `{dotted((*origin.under, *path, key))}`",
+                f"unknown key `{dotted_path((*origin.under, *path, key))}`",
                 (*path, key),
-                selector_step(key, known),
+                selector_step(key, known_keys),
             )
-    return named(value, known, origin, path)
+    return known_values(value, known_keys, origin, path)
 
 
-def selector_step(key: str, known: Collection[str]) -> str:
+def selector_step(key: str, known_keys: Collection[str]) -> str:
     """The next step for an unknown key in a selector."""
-    near = nearest(key, known)
+    near = nearest(key, known_keys)
     if near:
         return f"Did you mean `{near}`?"
     return (
         f"Write `matchLabels: {{{key[:40]}: VALUE}}`."
-        if "matchLabels" in known
-        else f"Write one of {listed(known)}."
+        if "matchLabels" in known_keys
+        else f"Write one of {list_keys(known_keys)}."
     )
 
 
@@ -276,8 +287,8 @@ def _text(value: Any, origin: Origin, path: Path) -> str:
     return value
 
 
-def _wrong(origin: Origin, path: Path, wanted: str, step: str) -> InvalidFile:
-    return origin.error(f"{dotted((*origin.under, *path))} is not {wanted}", path, step)
+def _wrong(origin: Origin, path: Path, expected: str, step: str) -> InvalidFile:
+    return origin.error(f"{dotted_path((*origin.under, *path))} is not {expected}", path, step)
 
 
 def as_text(value: Any, kind: Any) -> Any:
@@ -319,7 +330,7 @@ def _lower(path: Path) -> Path:
 
 def _path(text: str) -> Path:
     """msgspec's `$.helm.values[0]` as a path."""
-    found: list[str | int] = []
+    steps: list[str | int] = []
     for name, index in re.findall(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]", text):
-        found.append(name or (int(index) if index.isdigit() else 0))
-    return tuple(found)
+        steps.append(name or (int(index) if index.isdigit() else 0))
+    return tuple(steps)

@@ -153,10 +153,10 @@ def _under(prefix: str, rows: Mapping[str, Field]) -> dict[str, Field]:
 
 
 def _criteria(prefix: str) -> dict[str, Field]:
-    found = _under(prefix, _CRITERIA)
+    fields = _under(prefix, _CRITERIA)
     for key in ("clusterSelector", "clusterGroupSelector"):
-        found |= _under(f"{prefix}.{key}", _SELECTOR)
-    return found
+        fields |= _under(f"{prefix}.{key}", _SELECTOR)
+    return fields
 
 
 _HELM = {

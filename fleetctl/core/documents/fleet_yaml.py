@@ -13,11 +13,11 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 
 from fleetctl.core.documents.bundle_check import MODES, check_rollout
-from fleetctl.core.documents.convert import Note, Origin, convert, dotted, named
+from fleetctl.core.documents.convert import Note, Origin, convert, dotted_path, known_values
 from fleetctl.core.documents.diff_entries import useless_entries
 from fleetctl.core.documents.fields import FLEET_YAML
 from fleetctl.core.documents.gitrepo import GitTarget
-from fleetctl.core.formats.yaml import YamlDocument, one
+from fleetctl.core.formats.yaml import YamlDocument, load_one
 from fleetctl.core.model.bundle import Target
 from fleetctl.core.model.errors import InvalidFile
 from fleetctl.core.model.ids import is_name
@@ -33,7 +33,7 @@ IMAGE_SCANS_STEP = (
 )
 
 
-class _Own(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class OwnKeys(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The keys of fleet.yaml that are not options."""
 
     name: str = ""
@@ -87,14 +87,16 @@ def _keys(kind: Any, prefix: str = "") -> Iterator[str]:
 
 
 # Every key of a fleet.yaml.
-KEYS = tuple(key for key in dict.fromkeys([*_keys(_Own), *_keys(Options)]) if key not in INTERNAL)
+KEYS = tuple(
+    key for key in dict.fromkeys([*_keys(OwnKeys), *_keys(Options)]) if key not in INTERNAL
+)
 
 
 def parse(text: bytes, *, file: str = "fleet.yaml", strict: bool = False) -> FleetYaml:
     """The fleet.yaml `text`; `strict` refuses what is a warning otherwise. Raises InvalidFile with
     line and column.
     """
-    return parse_document(one(text, file=file, strict=True), file=file, strict=strict)
+    return parse_document(load_one(text, file=file, strict=True), file=file, strict=strict)
 
 
 def parse_document(
@@ -112,21 +114,23 @@ def parse_document(
             column=document.place.column,
             next_step=_NO_MAP,
         )
-    own_keys, option_keys = _split(document.value, _Own, origin)
-    own = convert(own_keys, _Own, origin)
-    _check(own, origin)
+    own_keys, option_keys = _split(document.value, OwnKeys, origin)
+    bundle_keys = convert(own_keys, OwnKeys, origin)
+    _check(bundle_keys, origin)
     return FleetYaml(
-        name=own.name,
-        labels=own.labels,
-        paused=own.paused,
+        name=bundle_keys.name,
+        labels=bundle_keys.labels,
+        paused=bundle_keys.paused,
         options=_options(option_keys, origin),
-        customizations=_targets(own.target_customizations, "targetCustomizations", origin),
-        customization_mode=own.target_customization_mode or "FirstMatch",
-        targets=_targets(own.targets, "targets", origin),
-        override_targets=own.override_targets,
-        depends_on=own.depends_on,
-        rollout_strategy=check_rollout(own.rollout_strategy, origin.below("rolloutStrategy")),
-        moved_from=own.moved_from,
+        customizations=_targets(bundle_keys.target_customizations, "targetCustomizations", origin),
+        customization_mode=bundle_keys.target_customization_mode or "FirstMatch",
+        targets=_targets(bundle_keys.targets, "targets", origin),
+        override_targets=bundle_keys.override_targets,
+        depends_on=bundle_keys.depends_on,
+        rollout_strategy=check_rollout(
+            bundle_keys.rollout_strategy, origin.below("rolloutStrategy")
+        ),
+        moved_from=bundle_keys.moved_from,
         notes=origin.notes,
     )
 
@@ -135,21 +139,23 @@ def _split(
     value: dict[str, Any], kind: type[msgspec.Struct], origin: Origin
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The keys of `kind`, and those that are options."""
-    found = named(value, [*kind.__struct_encode_fields__, *_OPTION_KEYS], origin)
-    own = {key: item for key, item in found.items() if key not in _OPTION_KEYS}
-    return own, {key: item for key, item in found.items() if key in _OPTION_KEYS}
+    values = known_values(value, [*kind.__struct_encode_fields__, *_OPTION_KEYS], origin)
+    own_values = {key: item for key, item in values.items() if key not in _OPTION_KEYS}
+    return own_values, {key: item for key, item in values.items() if key in _OPTION_KEYS}
 
 
 def _targets(items: list[dict[str, Any]], key: str, origin: Origin) -> list[Target]:
-    found: list[Target] = []
+    targets: list[Target] = []
     for at, item in enumerate(items):
-        here = origin.below(key, at)
-        own_keys, option_keys = _split(item, _Customization, here)
-        own = convert(own_keys, _Customization, here)
-        _check_criteria(own, here)
-        options = _options(option_keys, here)
-        found.append(own.target(do_not_deploy=own.do_not_deploy, options=options))
-    return found
+        target_origin = origin.below(key, at)
+        own_keys, option_keys = _split(item, _Customization, target_origin)
+        customization = convert(own_keys, _Customization, target_origin)
+        _check_criteria(customization, target_origin)
+        options = _options(option_keys, target_origin)
+        targets.append(
+            customization.target(do_not_deploy=customization.do_not_deploy, options=options)
+        )
+    return targets
 
 
 def _options(keys: dict[str, Any], origin: Origin) -> Options:
@@ -157,7 +163,7 @@ def _options(keys: dict[str, Any], origin: Origin) -> Options:
     options = convert(keys, Options, origin)
     for at, patch in enumerate(options.diff.compare_patches or [] if options.diff else []):
         for path, summary, step in useless_entries(patch):
-            key = dotted(path)
+            key = dotted_path(path)
             origin.warn(
                 "diff-operation",
                 f"`diff.comparePatches[{at}].{key}`: {summary}",
@@ -176,25 +182,25 @@ def _check_criteria(target: GitTarget, origin: Origin) -> None:
         )
 
 
-def _check(own: _Own, origin: Origin) -> None:
-    if own.moved_from and not is_name(own.moved_from, limit=53):
-        summary = f"movedFrom: {own.moved_from!r} is not the name of a bundle"
+def _check(own_keys: OwnKeys, origin: Origin) -> None:
+    if own_keys.moved_from and not is_name(own_keys.moved_from, limit=53):
+        summary = f"movedFrom: {own_keys.moved_from!r} is not the name of a bundle"
         raise origin.error(summary, ("movedFrom",), "See `fleetctl get bundles`.")
-    if own.target_customization_mode not in {"", *MODES}:
+    if own_keys.target_customization_mode not in {"", *MODES}:
         summary = (
-            f"targetCustomizationMode: {own.target_customization_mode!r} is none of"
+            f"targetCustomizationMode: {own_keys.target_customization_mode!r} is none of"
             f" {', '.join(MODES)}"
         )
         raise origin.error(summary, ("targetCustomizationMode",), "Write FirstMatch or AllMatches.")
-    if own.image_scans:
+    if own_keys.image_scans:
         raise origin.error(
             "imageScans: images are not updated in Git in this version",
             ("imageScans",),
             IMAGE_SCANS_STEP,
         )
-    for at, target in enumerate(own.override_targets or ()):
+    for at, target in enumerate(own_keys.override_targets or ()):
         _check_criteria(target, origin.below("overrideTargets", at))
-    for at, dependency in enumerate(own.depends_on):
+    for at, dependency in enumerate(own_keys.depends_on):
         if not dependency.name and dependency.selector is None:
             summary = "dependsOn: an entry names neither a bundle nor a selector"
             raise origin.error(

@@ -26,9 +26,9 @@ def refuse_not_enforced(text: str) -> None:
     """Raises NotEnforced for a kind that is not enforced, however a person writes it (`policies`,
     `Policy`).
     """
-    wanted = text.lower().removesuffix("s")
+    operation = text.lower().removesuffix("s")
     for kind in NOT_ENFORCED:
-        if wanted in {kind.lower(), kind.lower().removesuffix("y") + "ie"}:
+        if operation in {kind.lower(), kind.lower().removesuffix("y") + "ie"}:
             step = "Give each GitRepo its serviceAccount and targetNamespace: those are enforced."
             raise NotEnforced("refused: not enforced in this version", subject=kind, next_step=step)
 
@@ -132,13 +132,13 @@ def repo_spec(document: dict[str, Any], *, file: str = "GitRepo") -> RepoSpec:
     )
 
 
-def gitrepo_spec(stated: Any, origin: Origin) -> GitRepoSpec:
+def gitrepo_spec(value: Any, origin: Origin) -> GitRepoSpec:
     """Raises InvalidFile."""
-    if not isinstance(stated, dict | None):
+    if not isinstance(value, dict | None):
         raise origin.error("spec is not a map of keys", (), "Write `repo:` below `spec:`.")
-    strict = named_value(stated or {}, "strict") is True
+    strict = named_value(value or {}, "strict") is True
     origin = Origin(origin.file, origin.places, origin.under, origin.table, strict, origin.notes)
-    spec = convert(without_effect("GitRepo", stated or {}, origin), GitRepoSpec, origin)
+    spec = convert(without_effect("GitRepo", value or {}, origin), GitRepoSpec, origin)
     spec = msgspec.structs.replace(spec, repo=without_public_user(spec.repo))
     for at, target in enumerate(spec.targets or []):
         if target.states_no_criterion:
@@ -152,9 +152,9 @@ def gitrepo_spec(stated: Any, origin: Origin) -> GitRepoSpec:
     return spec
 
 
-def named_value(stated: dict[str, Any], key: str) -> Any:
+def named_value(mapping: dict[str, Any], key: str) -> Any:
     """The value of `key` in any letter case."""
-    return next((item for name, item in stated.items() if name.lower() == key.lower()), None)
+    return next((item for name, item in mapping.items() if name.lower() == key.lower()), None)
 
 
 def labels_of(meta: dict[str, Any]) -> dict[str, str]:

@@ -29,7 +29,7 @@ API_VERSION = "fleet.cattle.io/v1alpha1"
 _SELECTORS = frozenset({"clusterSelector", "clusterGroupSelector", "selector"})
 # The structs that read fleet.yaml keep these as data for a second look; what they hold is said
 # here.
-_OWN: Kinds = (fleet_yaml._Own, options.Options)
+_OWN_KINDS: Kinds = (fleet_yaml.OwnKeys, options.Options)
 _CUSTOMIZATION: Kinds = (fleet_yaml._Customization, options.Options)
 _INSIDE: Mapping[str, Kinds] = {
     "targetCustomizations": _CUSTOMIZATION,
@@ -64,17 +64,25 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def type(self) -> str:
         """In words: `string`, `list of strings`, `map of strings`, `object`, …"""
-        one, many = self._words()
+        singular, plural = self._words()
         return (
-            f"list of {many}" if self.is_list else f"map of {many}" if self.is_map and many else one
+            f"list of {plural}"
+            if self.is_list
+            else f"map of {plural}"
+            if self.is_map and plural
+            else singular
         )
 
     @property
     def type_of_one(self) -> str:
         """Of a value, or of one item of a list or map."""
-        one, many = self._words()
+        singular, plural = self._words()
         return (
-            many.removesuffix("s") if self.is_map and many else "any value" if self.is_map else one
+            plural.removesuffix("s")
+            if self.is_map and plural
+            else "any value"
+            if self.is_map
+            else singular
         )
 
     def _words(self) -> tuple[str, str]:
@@ -115,7 +123,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 @cache
 def documents() -> Mapping[str, Document]:
     """By name: fleet.yaml, gitrepo, cluster, clustergroup, schedule."""
-    made = (
+    all_documents = (
         Document(
             name="fleet.yaml",
             kind="",
@@ -131,7 +139,7 @@ def documents() -> Mapping[str, Document]:
             "Schedule", "When clusters may change, or may not.", ScheduleSpec, fields.SCHEDULE
         ),
     )
-    return {one.name: one for one in made}
+    return {document.name: document for document in all_documents}
 
 
 def table_of(name: str) -> Mapping[str, Field]:
@@ -151,7 +159,7 @@ def _fleet_yaml() -> Node:
         path="",
         field=Field(text="What a folder says of its bundle."),
         kind=dict,
-        keys=_keys(_OWN, "", fields.FLEET_YAML),
+        keys=_keys(_OWN_KINDS, "", fields.FLEET_YAML),
     )
 
 
@@ -164,7 +172,7 @@ def _manifest(
 
 
 def _keys(kinds: Kinds, prefix: str, table: Mapping[str, Field]) -> dict[str, Node]:
-    found: dict[str, Node] = {}
+    nodes: dict[str, Node] = {}
     for kind in kinds:
         hints = get_type_hints(kind)
         for info in msgspec.structs.fields(kind):
@@ -172,10 +180,10 @@ def _keys(kinds: Kinds, prefix: str, table: Mapping[str, Field]) -> dict[str, No
                 continue
             node = _node(hints[info.name], f"{prefix}.{info.encode_name}".lstrip("."), table)
             # A null counts as not written, so only a key that is required must not be null.
-            found[info.encode_name] = msgspec.structs.replace(
+            nodes[info.encode_name] = msgspec.structs.replace(
                 node, is_nullable=not info.required, is_required=info.required
             )
-    return found
+    return nodes
 
 
 def _node(hint: Any, path: str, table: Mapping[str, Field]) -> Node:
@@ -278,19 +286,19 @@ def find(text: str) -> tuple[Document, Node]:
     node = document.root
     for at, step in enumerate(steps):
         name = step.removesuffix("[]")
-        known = {key.lower(): key for key in node.keys}
-        if name.lower() not in known:
+        names = {key.lower(): key for key in node.keys}
+        if name.lower() not in names:
             raise _no_field(document, node, steps[: at + 1], name)
-        node = node.keys[known[name.lower()]]
+        node = node.keys[names[name.lower()]]
     return document, node
 
 
 def _document(text: str) -> tuple[Document, list[str]]:
-    known = documents()
+    by_name = documents()
     lower = text.lower()
     for name in ("fleet.yaml", "fleet.yml"):
         if lower == name or lower.startswith(f"{name}."):
-            return known["fleet.yaml"], [s for s in text[len(name) + 1 :].split(".") if s]
+            return by_name["fleet.yaml"], [s for s in text[len(name) + 1 :].split(".") if s]
     head, *rest = [step for step in text.split(".") if step] or [""]
     aliases = {
         "gr": "gitrepo",
@@ -301,16 +309,16 @@ def _document(text: str) -> tuple[Document, list[str]]:
         "clustergroups": "clustergroup",
     }
     name = aliases.get(head.lower(), head.lower())
-    if name in known:
-        return known[name], rest
-    top = {key.lower() for key in known["fleet.yaml"].root.keys}
+    if name in by_name:
+        return by_name[name], rest
+    top = {key.lower() for key in by_name["fleet.yaml"].root.keys}
     if head.removesuffix("[]").lower() in top or rest:
-        return known["fleet.yaml"], [head, *rest]
-    near = nearest(head, [*known, *known["fleet.yaml"].root.keys])
+        return by_name["fleet.yaml"], [head, *rest]
+    near = nearest(head, [*by_name, *by_name["fleet.yaml"].root.keys])
     step = (
         f"Did you mean {near}?"
         if near
-        else f"Valid names are {', '.join(known)}, and the keys below them."
+        else f"Valid names are {', '.join(by_name)}, and the keys below them."
     )
     raise UsageError(
         f"there is nothing named {head[:80]!r} to explain", subject="explain", next_step=step
@@ -320,9 +328,11 @@ def _document(text: str) -> tuple[Document, list[str]]:
 def _no_field(document: Document, node: Node, steps: list[str], name: str) -> UsageError:
     above = ".".join([document.name, *steps[:-1]])
     if not node.keys:
-        what = "holds keys of your own" if node.is_map and node.kind is Any else f"is a {node.type}"
+        reason = (
+            "holds keys of your own" if node.is_map and node.kind is Any else f"is a {node.type}"
+        )
         return UsageError(
-            f"there is no field below {above}: it {what}",
+            f"there is no field below {above}: it {reason}",
             subject="explain",
             next_step=f"See `fleetctl explain {above}`.",
         )
@@ -335,13 +345,13 @@ def _no_field(document: Document, node: Node, steps: list[str], name: str) -> Us
 
 def json_schema(document: Document) -> dict[str, Any]:
     """For editors. Shared parts (a selector, a customization) stand once, below `definitions`."""
-    shared: dict[str, Any] = {}
-    made = {
+    definitions: dict[str, Any] = {}
+    schema = {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": document.name,
         "description": document.title,
     }
-    body = _object(document.root, shared)
+    body = _object(document.root, definitions)
     if document.is_manifest:
         head = {
             "apiVersion": {"const": API_VERSION},
@@ -350,18 +360,22 @@ def json_schema(document: Document) -> dict[str, Any]:
         }
         body["properties"] = head | body["properties"] | {"status": {"type": "object"}}
         body["required"] = [*head]
-    return {**made, **body, **({"definitions": dict(sorted(shared.items()))} if shared else {})}
+    return {
+        **schema,
+        **body,
+        **({"definitions": dict(sorted(definitions.items()))} if definitions else {}),
+    }
 
 
-def _object(node: Node, shared: dict[str, Any]) -> dict[str, Any]:
-    made: dict[str, Any] = {"type": "object", "additionalProperties": False}
-    made["properties"] = {key: _schema(child, shared) for key, child in node.keys.items()}
+def _object(node: Node, definitions: dict[str, Any]) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "object", "additionalProperties": False}
+    schema["properties"] = {key: _schema(child, definitions) for key, child in node.keys.items()}
     required = [key for key, child in node.keys.items() if child.is_required]
-    return made | ({"required": required} if required else {})
+    return schema | ({"required": required} if required else {})
 
 
-def _schema(node: Node, shared: dict[str, Any]) -> dict[str, Any]:
-    said: dict[str, Any] = {"description": _description(node)}
+def _schema(node: Node, definitions: dict[str, Any]) -> dict[str, Any]:
+    schema: dict[str, Any] = {"description": _description(node)}
     if not node.keys:
         value = _leaf(node)
         if node.is_list or node.is_map:
@@ -371,7 +385,7 @@ def _schema(node: Node, shared: dict[str, Any]) -> dict[str, Any]:
                 else {"type": "object", "additionalProperties": value}
             )
     else:
-        value = _shared(node, shared)
+        value = _reference(node, definitions)
         value = {"type": "array", "items": value} if node.is_list else value
     if "$ref" in value:
         # draft-07 ignores what is beside a $ref
@@ -382,18 +396,18 @@ def _schema(node: Node, shared: dict[str, Any]) -> dict[str, Any]:
             value["enum"] = [*value["enum"], None]
     elif node.is_nullable and "type" in value:
         value["type"] = [*value["type"], "null"]
-    return said | value
+    return schema | value
 
 
-def _shared(node: Node, shared: dict[str, Any]) -> dict[str, Any]:
+def _reference(node: Node, definitions: dict[str, Any]) -> dict[str, Any]:
     """By the name of the key: the same name holds the same everywhere, but for the `targets` of
     other documents.
     """
     name = "labelSelector" if node.name in _SELECTORS else node.name
-    body = _object(node, shared)
-    if name not in shared:
-        shared[name] = body
-    return {"$ref": f"#/definitions/{name}"} if shared[name] == body else body
+    body = _object(node, definitions)
+    if name not in definitions:
+        definitions[name] = body
+    return {"$ref": f"#/definitions/{name}"} if definitions[name] == body else body
 
 
 def _leaf(node: Node) -> dict[str, Any]:
@@ -411,11 +425,11 @@ def _leaf(node: Node) -> dict[str, Any]:
 
 def _description(node: Node) -> str:
     row = node.field
-    more = [row.text]
-    more += [f"Without it: {row.default}."] if row.default else []
-    more += [f"Only for {STYLES[row.style]}."] if row.style else []
-    more += [f"Not in this version: {row.later}"] if row.later else []
-    return " ".join(more)
+    parts = [row.text]
+    parts += [f"Without it: {row.default}."] if row.default else []
+    parts += [f"Only for {STYLES[row.style]}."] if row.style else []
+    parts += [f"Not in this version: {row.later}"] if row.later else []
+    return " ".join(parts)
 
 
 STYLES = {

@@ -20,7 +20,7 @@ CASE, TYPO, MISPLACED, IGNORED = "key-case", "unknown-key", "misplaced-key", "ig
 POD_ONLY = re.compile(
     r"agent[A-Z].*|hostNetwork|kubeConfigSecret.*|privateRepoURL|redeployAgentGeneration"
 )
-_SHOWN = 12
+_MOST_LISTED = 12
 _LONGEST = 120
 
 _TARGET = (
@@ -86,48 +86,53 @@ class Judgement(NamedTuple):
         return self.code == TYPO
 
 
-def judge(key: str, known: Collection[str], path: Path, table: Mapping[str, Any]) -> Judgement:
-    """What to say of `key` in the map at `path`, whose keys are `known`. `table`: every key of the
-    document, as `helm.valuesFiles[]`.
+def judge(key: str, known_keys: Collection[str], path: Path, table: Mapping[str, Any]) -> Judgement:
+    """What to say of `key` in the map at `path`, whose keys are `known_keys`. `table`: every key of
+    the document, as `helm.valuesFiles[]`.
     """
-    shown = dotted((*path, key))
-    lower = {name.lower(): name for name in known}
+    text = dotted_path((*path, key))
+    lower = {name.lower(): name for name in known_keys}
     if key.lower() in lower:
         right = lower[key.lower()]
-        return Judgement(CASE, f"key `{shown}` is read as `{right}`", f"Write `{right}`.", right)
+        return Judgement(CASE, f"key `{text}` is read as `{right}`", f"Write `{right}`.", right)
     step = _elsewhere(key, path, table)
     if step:
-        return Judgement(MISPLACED, f"key `{shown}` has no effect here", step)
-    near = nearest(key, known)
+        return Judgement(MISPLACED, f"key `{text}` has no effect here", step)
+    near = nearest(key, known_keys)
     if near and is_typing_error(key, near):
-        return Judgement(TYPO, f"unknown key `{shown}`", f"Did you mean `{near}`?")
-    step = f"Did you mean `{near}`?" if near else f"Remove it; known here: {listed(known)}."
-    return Judgement(IGNORED, f"unknown key `{shown}` has no effect", step)
+        return Judgement(TYPO, f"unknown key `{text}`", f"Did you mean `{near}`?")
+    step = f"Did you mean `{near}`?" if near else f"Remove it; known here: {list_keys(known_keys)}."
+    return Judgement(IGNORED, f"unknown key `{text}` has no effect", step)
 
 
-def dotted(path: Path) -> str:
+def dotted_path(path: Path) -> str:
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(
         "."
     )
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
 
-def nearest(word: str, known: Collection[str]) -> str | None:
-    by_lower = {k.lower(): k for k in known}
+def nearest(word: str, words: Collection[str]) -> str | None:
+    by_lower = {k.lower(): k for k in words}
     close = difflib.get_close_matches(word.lower()[:200], by_lower, n=1, cutoff=0.6)
     return by_lower[close[0]] if close else None
 
 
-def listed(known: Collection[str]) -> str:
-    return ", ".join(sorted(known)[:_SHOWN]) + (", …" if len(known) > _SHOWN else "")
+def list_keys(known_keys: Collection[str]) -> str:
+    return ", ".join(sorted(known_keys)[:_MOST_LISTED]) + (
+        ", …" if len(known_keys) > _MOST_LISTED else ""
+    )
 
 
-def is_typing_error(key: str, known: str) -> bool:
-    """Whether `key` differs from `known` by one letter, or two or three of a long word; two letters
-    in each other's place count once.
+def is_typing_error(key: str, known_key: str) -> bool:
+    """Whether `key` differs from `known_key` by one letter, or two or three of a long word; two
+    letters in each other's place count once.
     """
-    most = max(1, min(3, len(known) // 5))
-    return abs(len(key) - len(known)) <= most and _distance(key.lower(), known.lower()) <= most
+    limit = max(1, min(3, len(known_key) // 5))
+    return (
+        abs(len(key) - len(known_key)) <= limit
+        and _distance(key.lower(), known_key.lower()) <= limit
+    )
 
 
 def _distance(left: str, right: str) -> int:

@@ -87,7 +87,7 @@ def meta_of(document: Any, origin: Origin) -> dict[str, Any]:
         raise origin.error(
             "metadata is not a map of keys", ("metadata",), "Write `name:` below `metadata:`."
         )
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for key, value in (meta or {}).items():
         if key in KUBERNETES_META or value is None:
             continue
@@ -97,27 +97,29 @@ def meta_of(document: Any, origin: Origin) -> dict[str, Any]:
             if judgement.code != CASE:
                 continue
             key = judgement.key
-        found[key] = _meta_value(key, value, origin)
-    return found
+        fields[key] = _meta_value(key, value, origin)
+    return fields
 
 
-def spec_in(kind: str, stated: Any, origin: Origin) -> dict[str, Any]:
+def spec_in(kind: str, stated_spec: Any, origin: Origin) -> dict[str, Any]:
     """The spec of an object of `kind` in the right spelling, with the keys that have no effect.
     Raises InvalidFile, UsageError.
     """
-    here = origin.below("spec")
-    if not isinstance(stated, dict | None):
-        raise here.error("spec is not a map of keys", (), "Write the keys of the spec below it.")
-    spec = stated or {}
+    spec_origin = origin.below("spec")
+    if not isinstance(stated_spec, dict | None):
+        raise spec_origin.error(
+            "spec is not a map of keys", (), "Write the keys of the spec below it."
+        )
+    spec = stated_spec or {}
     if kind == "GitRepo":
-        gitrepo_spec(spec, here)
+        gitrepo_spec(spec, spec_origin)
     elif kind == "Schedule":
         spec_of(spec)
-    kept = without_effect(kind, spec, here)
-    found: dict[str, Any] = fit(kept, KINDS[kind], here)
-    convert(found, KINDS[kind], here)
-    return found | {
-        key: value for key, value in spec.items() if key not in kept and value is not None
+    effective = without_effect(kind, spec, spec_origin)
+    result: dict[str, Any] = fit(effective, KINDS[kind], spec_origin)
+    convert(result, KINDS[kind], spec_origin)
+    return result | {
+        key: value for key, value in spec.items() if key not in effective and value is not None
     }
 
 

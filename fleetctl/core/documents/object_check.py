@@ -106,29 +106,29 @@ def _check_head(
         raise UsageError(summary, subject=subject, next_step="Correct the metadata.")
     check_labels(meta.get("labels") or {}, subject)
     check_annotation_keys(meta.get("annotations") or {}, subject)
-    known = ["apiVersion", "kind", "metadata", "status", *(_TOP.get(kind) or ("spec",))]
+    known_keys = ["apiVersion", "kind", "metadata", "status", *(_TOP.get(kind) or ("spec",))]
     for key, value in doc.items():
-        if key not in known and value is not None:
-            report(judge(key, known, (), {}), origin, (key,))
+        if key not in known_keys and value is not None:
+            report(judge(key, known_keys, (), {}), origin, (key,))
 
 
 def _check_spec(kind: str, name: str, spec: dict[str, Any], doc: Mapping[str, Any]) -> None:
     subject = f"{kind} {name}"
     if kind == "GitRepo":
-        made = repo_spec({**doc, "spec": spec})
-        refuse_secrets(made.spec.repo, subject, LOGIN_STEP)
-        for key, said in (
-            ("serviceAccount", made.spec.service_account),
-            ("targetNamespace", made.spec.target_namespace),
+        repo = repo_spec({**doc, "spec": spec})
+        refuse_secrets(repo.spec.repo, subject, LOGIN_STEP)
+        for key, text in (
+            ("serviceAccount", repo.spec.service_account),
+            ("targetNamespace", repo.spec.target_namespace),
         ):
-            if said and not is_name(said, limit=63 if key == "targetNamespace" else 253):
+            if text and not is_name(text, limit=63 if key == "targetNamespace" else 253):
                 raise UsageError(
-                    f"{key} {said[:80]!r} is not a name",
+                    f"{key} {text[:80]!r} is not a name",
                     subject=subject,
                     next_step="Use small letters, digits and -.",
                 )
-        duration(made.spec.polling_interval or "15s", subject, key="spec.pollingInterval")
-        check_pattern(made.spec.helm_repo_url_regex, subject)
+        duration(repo.spec.polling_interval or "15s", subject, key="spec.pollingInterval")
+        check_pattern(repo.spec.helm_repo_url_regex, subject)
     if kind == "ClusterRegistrationToken":
         token_limits(spec, subject)
 
@@ -177,34 +177,34 @@ def duration(text: str, subject: str, *, key: str = "") -> float:
     """Seconds of a Go duration like 1h30m; `key` names it in errors. Raises UsageError."""
     try:
         return parse_duration(text)
-    except ValueError as why:
+    except ValueError as error:
         raise UsageError(
-            f"{key} {why}" if key else str(why),
+            f"{key} {error}" if key else str(error),
             subject=subject,
             next_step="Write it like 15s, 10m or 1h30m.",
-        ) from why
+        ) from error
 
 
 def _data(kind: str, name: str, doc: Mapping[str, Any]) -> dict[str, Any]:
     """{"type", "data": {key: base64}} of a Secret, {"data": {key: text}} of a ConfigMap."""
     subject = f"{kind} {name}"
-    found: dict[str, str] = {}
+    encoded: dict[str, str] = {}
     for part in ("data", "binaryData", "stringData"):
-        said = doc.get(part) or {}
-        if not isinstance(said, dict) or any(not isinstance(v, str) for v in said.values()):
+        entries = doc.get(part) or {}
+        if not isinstance(entries, dict) or any(not isinstance(v, str) for v in entries.values()):
             raise UsageError(
                 f"{part} must map text to text", subject=subject, next_step="Correct the document."
             )
-        for key, value in said.items():
+        for key, value in entries.items():
             plain = part == "stringData" or (kind == "ConfigMap" and part == "data")
-            found[key] = base64.b64encode(value.encode()).decode() if plain else value
-    for key, value in found.items():
+            encoded[key] = base64.b64encode(value.encode()).decode() if plain else value
+    for key, value in encoded.items():
         try:
             base64.b64decode(value, validate=True)
-        except ValueError as why:
+        except ValueError as error:
             raise UsageError(
                 f"data.{key} is not base64",
                 subject=subject,
                 next_step="Encode it, or use stringData.",
-            ) from why
-    return {"type": str(doc.get("type") or "Opaque"), "data": found}
+            ) from error
+    return {"type": str(doc.get("type") or "Opaque"), "data": encoded}

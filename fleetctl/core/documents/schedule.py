@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from fleetctl.core.documents.convert import Origin, convert, dotted
+from fleetctl.core.documents.convert import Origin, convert, dotted_path
 from fleetctl.core.documents.fields import SCHEDULE
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.rollout import cron
@@ -33,7 +33,9 @@ def spec_of(stated: Any) -> ScheduleSpec:
     )
     for problem in problems(msgspec.to_builtins(spec)):
         raise UsageError(
-            problem.summary, subject=dotted(("spec", *problem.path)), next_step=problem.next_step
+            problem.summary,
+            subject=dotted_path(("spec", *problem.path)),
+            next_step=problem.next_step,
         )
     return spec
 
@@ -48,8 +50,8 @@ def problems(stated: Mapping[str, Any]) -> Iterator[ScheduleProblem]:
         if isinstance(value, str):
             try:
                 check(value)
-            except UsageError as why:
-                yield ScheduleProblem((key,), why.summary, why.next_step)
+            except UsageError as error:
+                yield ScheduleProblem((key,), error.summary, error.next_step)
     targets = stated.get("targets") or {}
     clusters = targets.get("clusters") if isinstance(targets, Mapping) else None
     step = "Write `clusterSelector: {}` for all clusters."

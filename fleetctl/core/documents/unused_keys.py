@@ -48,23 +48,23 @@ def reason(kind: str, key: str) -> str:
 
 def without_effect(kind: str, spec: Mapping[str, Any], origin: Origin) -> dict[str, Any]:
     """`spec` without such keys, with a warning for each that says something. Raises InvalidFile."""
-    kept: dict[str, Any] = {}
+    effective: dict[str, Any] = {}
     for key, value in spec.items():
         if kind == "GitRepo" and key.lower() == _INSECURE.lower():
             for summary, step in insecure(value):
                 raise origin.error(summary, (key,), step)
             continue
-        why = reason(kind, key)
-        if not why:
-            kept[key] = value
+        cause = reason(kind, key)
+        if not cause:
+            effective[key] = value
         elif value not in (None, "", {}, [], False):
             origin.warn(
                 CODE,
-                f"key `{key}` has no effect: {why}",
+                f"key `{key}` has no effect: {cause}",
                 (key,),
                 "Remove it, or leave it for Rancher Fleet.",
             )
-    return kept
+    return effective
 
 
 def insecure(value: Any) -> Iterator[tuple[str, str]]:

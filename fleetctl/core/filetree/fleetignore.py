@@ -40,9 +40,9 @@ class IgnoreFile:
             return
         try:
             check_glob(pattern)
-        except UsageError as why:
-            step = why.next_step
-            raise InvalidFile(why.summary, file=path, line=line, next_step=step) from why
+        except UsageError as error:
+            step = error.next_step
+            raise InvalidFile(error.summary, file=path, line=line, next_step=step) from error
         if is_glob(pattern):
             self._globs.append(pattern)
         else:

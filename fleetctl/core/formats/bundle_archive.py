@@ -66,8 +66,8 @@ def unpack(data: bytes, limits: Limits = DEFAULT_LIMITS) -> dict[str, File]:
             if entry.is_folder or name in files or reason or total > limits.total_bytes:
                 raise _forbidden(name)
             files[name] = File(bytes(entry.data), executable=entry.executable)
-    except tarreader.TarError as why:
-        raise UsageError(f"the archive {why}", next_step="Fetch it again.") from why
+    except tarreader.TarError as error:
+        raise UsageError(f"the archive {error}", next_step="Fetch it again.") from error
     _check(files, limits)
     return files
 

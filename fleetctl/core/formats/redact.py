@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from fleetctl.core.model.errors import UsageError
 
-CUT = "***"
+MASK = "***"
 _SCHEME = r"\b([a-z][a-z0-9+.-]{1,20}://)"
 _SENSITIVE_KEYS = (
     r"(?:token|secret|passw|passphrase|pwd|api[_-]?key|access[_-]?key|signature|credential|session|bearer"
@@ -29,7 +29,7 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
             r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
             re.DOTALL,
         ),
-        CUT,
+        MASK,
     ),
     # A password with a slash, which is not followed by a port; then any user and password, with @
     # in them too.
@@ -38,26 +38,26 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
             rf"{_SCHEME}[^\s/@:\"']{{1,200}}:(?!\d{{0,5}}/)[^\s\"'@]{{1,400}}@(?:[^\s/@\"']{{1,200}}@)*",
             re.IGNORECASE,
         ),
-        rf"\1{CUT}@",
+        rf"\1{MASK}@",
     ),
-    (re.compile(rf"{_SCHEME}[^\s/\"']{{1,1000}}@", re.IGNORECASE), rf"\1{CUT}@"),
-    (re.compile(r"(//)[^\s/@:\"']{1,200}:[^\s/\"']{1,400}@"), rf"\1{CUT}@"),
-    (re.compile(rf"([?&;#]{_KEY_IN_QUERY}=)[^\s&;#\"']{{1,4000}}", re.IGNORECASE), rf"\1{CUT}"),
-    (re.compile(r"\b(bearer|authorization: basic)\s+[\w+/.=~-]{8,}", re.IGNORECASE), rf"\1 {CUT}"),
-    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"), CUT),
+    (re.compile(rf"{_SCHEME}[^\s/\"']{{1,1000}}@", re.IGNORECASE), rf"\1{MASK}@"),
+    (re.compile(r"(//)[^\s/@:\"']{1,200}:[^\s/\"']{1,400}@"), rf"\1{MASK}@"),
+    (re.compile(rf"([?&;#]{_KEY_IN_QUERY}=)[^\s&;#\"']{{1,4000}}", re.IGNORECASE), rf"\1{MASK}"),
+    (re.compile(r"\b(bearer|authorization: basic)\s+[\w+/.=~-]{8,}", re.IGNORECASE), rf"\1 {MASK}"),
+    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"), MASK),
     (
         re.compile(
             r"\b((?:password|passwd|passphrase)[\"']?\s{0,3}[=:]\s{0,3})[\"']?[^\s\"',;&)]{1,200}[\"']?",
             re.IGNORECASE,
         ),
-        rf"\1{CUT}",
+        rf"\1{MASK}",
     ),
     (
         re.compile(
             r"\b((?:secret|token|api[_-]?key)(?:=|[\"']\s{0,3}:\s{0,3}))[\"']?[^\s\"',;&)]{4,200}[\"']?",
             re.IGNORECASE,
         ),
-        rf"\1{CUT}",
+        rf"\1{MASK}",
     ),
 )
 # Keys of Git, kustomize, OCI registries and the Kubernetes API, in lower case.
@@ -100,7 +100,7 @@ def has_login(address: str) -> bool:
     """
     public = without_public_user(address)
     plain = _without_user(public)
-    return CUT in address or plain != public or _SECRET_IN_REST.search(plain) is not None
+    return MASK in address or plain != public or _SECRET_IN_REST.search(plain) is not None
 
 
 def redacted_login(address: str) -> str:
@@ -137,7 +137,7 @@ def _without_user(address: str) -> str:
     user = unquote(match[4][: last.start()]) if last else ""
     is_ssh = not match[3] and (match[2] or "").lower() in _SSH
     if last is not None and (":" in user or not is_ssh):
-        address = f"{match[1]}{CUT}@{match[4][last.end() :]}{address[match.end() :]}"
+        address = f"{match[1]}{MASK}@{match[4][last.end() :]}{address[match.end() :]}"
     return _SHAPES[1][0].sub(_SHAPES[1][1], address)  # a password with a slash in it
 
 
@@ -157,18 +157,18 @@ def _redact_rest(address: str) -> str:
 
 def _redact_piece(piece: str, *, is_fragment: bool) -> str:
     key, equals, value = piece.partition("=")
-    if not piece or value == CUT:
+    if not piece or value == MASK:
         return piece
     if not equals:
         plain = (
             key.lower() in _SAFE_KEYS
-            or key == CUT
+            or key == MASK
             or (is_fragment and _SAFE_FRAGMENT.fullmatch(key))
         )
-        return piece if plain else CUT
+        return piece if plain else MASK
     if key.lower() in _SAFE_KEYS and _SAFE_VALUE.fullmatch(value):
         return piece
-    return f"{key}={CUT}" if value else CUT
+    return f"{key}={MASK}" if value else MASK
 
 
 def refuse_login(address: str, subject: str, next_step: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 MAX_PATTERN = 1_000
 # Bytes of one compiled pattern with its automaton; at most _CACHED patterns are kept.
 _MEMORY = 512 * 1024
-_CACHED = 64
+_CACHE_SIZE = 64
 _SINGLE_BYTE = re.compile(r"(?<!\\)(?:\\\\)*\\C")
 
 Span = tuple[int, int]
@@ -30,12 +30,12 @@ class Regex:
     grows.
     """
 
-    def __init__(self, compiled: Any) -> None:
-        self._compiled = compiled
-        self.size = int(compiled.programsize)
+    def __init__(self, pattern: Any) -> None:
+        self._pattern = pattern
+        self.size = int(pattern.programsize)
         self.groups: dict[str, int] = {
             name.decode() if isinstance(name, bytes) else name: index
-            for name, index in compiled.groupindex.items()
+            for name, index in pattern.groupindex.items()
         }
 
     def is_match(self, text: str) -> bool:
@@ -46,10 +46,10 @@ class Regex:
         """The leftmost match from `start`: its span and those of its groups, (-1, -1) for an unused
         group.
         """
-        match = self._compiled.search(data, start)
+        match = self._pattern.search(data, start)
         if match is None:
             return None
-        return [match.span(group) for group in range(self._compiled.groups + 1)]
+        return [match.span(group) for group in range(self._pattern.groups + 1)]
 
     def matches(self, data: bytes) -> Iterator[tuple[int, list[Span]]]:
         """(where the search began, spans) of each match, as Go's FindAll and ReplaceAll walk over a
@@ -61,10 +61,10 @@ class Regex:
             if spans is None:
                 return
             begin, end = spans[0]
-            searched = start
+            position = start
             start = end if end > start else start + _width(data, start)
             if begin != end or begin != previous:
-                yield searched, spans
+                yield position, spans
             previous = end
 
 
@@ -74,7 +74,7 @@ def _width(data: bytes, at: int) -> int:
     return 1 if lead < 0xC0 else 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
 
 
-@lru_cache(maxsize=_CACHED)
+@lru_cache(maxsize=_CACHE_SIZE)
 def compile_regex(pattern: str) -> Regex:
     """Raises InvalidRegex with Go's words as far as RE2 has them."""
     # Loaded on the first pattern: it costs an idle agent 4.4 MiB and a command 57 ms.

@@ -54,11 +54,11 @@ class _Term(NamedTuple):
 
 def parse(text: str) -> Version | None:
     """`text` as a version, missing parts being 0; None when it is none."""
-    found = _VERSION.fullmatch(text.strip()) if len(text) <= _MAX_VERSION else None
-    if not found:
+    match = _VERSION.fullmatch(text.strip()) if len(text) <= _MAX_VERSION else None
+    if not match:
         return None
-    major, minor, patch = (int(part or 0) for part in found.group(1, 2, 3))
-    return Version(major, minor, patch, _pre(found[4]))
+    major, minor, patch = (int(part or 0) for part in match.group(1, 2, 3))
+    return Version(major, minor, patch, _pre(match[4]))
 
 
 def best(constraint: str, versions: Iterable[str]) -> str | None:
@@ -74,11 +74,13 @@ def best(constraint: str, versions: Iterable[str]) -> str | None:
         )
     text = _HYPHEN.sub(r">=\1, <=\2", constraint) if constraint.strip() else "*"
     groups = [_group(part, constraint) for part in text.split("||")]
-    known = [(version, text) for text in versions if (version := parse(text)) is not None]
-    allowed = [
-        (version, text) for version, text in known if any(_all(group, version) for group in groups)
+    candidates = [(version, text) for text in versions if (version := parse(text)) is not None]
+    matching = [
+        (version, text)
+        for version, text in candidates
+        if any(_all(group, version) for group in groups)
     ]
-    return max(allowed)[1] if allowed else None
+    return max(matching)[1] if matching else None
 
 
 def _pre(text: str | None) -> tuple[object, ...]:
@@ -90,9 +92,9 @@ def _pre(text: str | None) -> tuple[object, ...]:
 
 def _group(text: str, whole: str) -> list[_Term]:
     """The terms that must all hold."""
-    found: list[_Term] = []
+    terms: list[_Term] = []
     at, text = 0, text.strip()
-    while at < len(text) or not found:
+    while at < len(text) or not terms:
         match = _TERM.match(text, at)
         joint = _JOINT.match(text, match.end()) if match else None
         end = match.end() if match else at
@@ -101,9 +103,9 @@ def _group(text: str, whole: str) -> list[_Term]:
             raise UsageError(
                 f"version constraint {whole!r} is not understood", subject=whole, next_step=step
             )
-        found.append(_term(match))
+        terms.append(_term(match))
         at = joint.end() if joint else end
-    return found
+    return terms
 
 
 def _term(match: re.Match[str]) -> _Term:

@@ -30,7 +30,12 @@ _REGULAR = (b"0", b"\0")
 _FOLDER = b"5"
 _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = b"L", b"K", b"x", b"g"
 _LINKS = {b"1": "hard link", b"2": "symbolic link"}
-_OTHERS = {b"3": "character device", b"4": "block device", b"6": "named pipe", b"S": "sparse file"}
+_OTHER_KINDS = {
+    b"3": "character device",
+    b"4": "block device",
+    b"6": "named pipe",
+    b"S": "sparse file",
+}
 # Keys that change neither the name nor the size of an entry.
 _IGNORED_KEYS = frozenset(
     {"mtime", "atime", "ctime", "uid", "gid", "uname", "gname", "comment", "charset", "linkpath"}
@@ -83,7 +88,7 @@ class Entry:
 
 
 @dataclass
-class _Extended:
+class _ExtendedHeader:
     """What long-name and pax headers say about the next entry."""
 
     name: str | None = None
@@ -98,15 +103,15 @@ def gunzip(data: bytes, budget: Budget) -> bytes:
     """
     stream = zlib.decompressobj(_GZIP)
     try:
-        inflated = stream.decompress(data, budget.bytes + 1)
+        output = stream.decompress(data, budget.bytes + 1)
     except zlib.error as error:
         raise TarError(f"is not a gzipped tar: {error}") from error
-    budget.spend_bytes(len(inflated))
+    budget.spend_bytes(len(output))
     if not stream.eof:
         raise TarError("ends too early")
     if stream.unused_data.strip(b"\0"):
         raise TarError("holds data after the end of its gzip stream")
-    return inflated
+    return output
 
 
 def entries(data: bytes, budget: Budget) -> Iterator[Entry]:
@@ -117,60 +122,60 @@ def entries(data: bytes, budget: Budget) -> Iterator[Entry]:
     """
     view = memoryview(data)
     position = 0
-    extended = _Extended()
+    extension = _ExtendedHeader()
     while position < len(view):
         header = view[position : position + BLOCK].tobytes()
         if header == _ZEROS:
-            _check_end(view, position, extended)
+            _check_end(view, position, extension)
             return
         _check_header(header)
         budget.spend_entry()
         kind, size = header[156:157], _octal(header[124:136], "size")
-        if extended.size is not None and kind in _REGULAR:
-            size = extended.size
+        if extension.size is not None and kind in _REGULAR:
+            size = extension.size
         start = position + BLOCK
         size = 0 if kind == _FOLDER else size
         position = start + -(-size // BLOCK) * BLOCK
         if position > len(view):
             raise TarError("ends too early")
         if kind in (_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL):
-            _read_extension(extended, kind, view[start : start + size], budget)
+            _read_extension(extension, kind, view[start : start + size], budget)
             continue
-        yield _entry(header, kind, view[start : start + size], extended, budget)
-        extended = _Extended()
-    if extended.kinds:
+        yield _entry(header, kind, view[start : start + size], extension, budget)
+        extension = _ExtendedHeader()
+    if extension.kinds:
         raise TarError("ends after a header that describes no entry")
 
 
-def _check_end(view: memoryview, position: int, extended: _Extended) -> None:
+def _check_end(view: memoryview, position: int, extension: _ExtendedHeader) -> None:
     """Two blocks of zeros end an archive. Go reads on after a single one, so it is refused."""
     second = view[position + BLOCK : position + 2 * BLOCK].tobytes()
     if second.strip(b"\0"):
         raise TarError("holds data after its end")
-    if extended.kinds:
+    if extension.kinds:
         raise TarError("ends after a header that describes no entry")
 
 
 def _check_header(header: bytes) -> None:
     if len(header) < BLOCK:
         raise TarError("ends too early")
-    stated = _octal(header[148:156], "checksum")
-    if stated != sum(header) - sum(header[148:156]) + 8 * 32:
+    checksum = _octal(header[148:156], "checksum")
+    if checksum != sum(header) - sum(header[148:156]) + 8 * 32:
         raise TarError("is not a tar: a header has a wrong checksum")
     if header[508:512] == b"tar\0":
         raise TarError("has star headers, which are not supported")
 
 
 def _entry(
-    header: bytes, kind: bytes, data: memoryview, extended: _Extended, budget: Budget
+    header: bytes, kind: bytes, data: memoryview, extension: _ExtendedHeader, budget: Budget
 ) -> Entry:
-    name = extended.name if extended.name is not None else _header_name(header)
+    name = extension.name if extension.name is not None else _header_name(header)
     if len(name.encode()) > budget.name_bytes:
         raise TarError(f"holds a name longer than {budget.name_bytes} bytes: {name[:60]!r}…")
     if kind in _LINKS:
         raise TarError(f"holds a {_LINKS[kind]}: {name!r}")
-    if kind in _OTHERS:
-        raise TarError(f"holds {name!r}, which is no file but a {_OTHERS[kind]}")
+    if kind in _OTHER_KINDS:
+        raise TarError(f"holds {name!r}, which is no file but a {_OTHER_KINDS[kind]}")
     # V7 archives have no kind for folders: their names end in a slash.
     is_folder = kind == _FOLDER or (kind == b"\0" and name.endswith("/") and not data)
     if not is_folder and kind not in _REGULAR:
@@ -205,7 +210,9 @@ def _octal(field: bytes, name: str) -> int:
     return int(digits or b"0", 8)
 
 
-def _read_extension(extended: _Extended, kind: bytes, data: memoryview, budget: Budget) -> None:
+def _read_extension(
+    extension: _ExtendedHeader, kind: bytes, data: memoryview, budget: Budget
+) -> None:
     """Takes over a long name or pax records for the next entry."""
     if len(data) > budget.header_bytes:
         raise TarError(f"holds a header of more than {budget.header_bytes} bytes")
@@ -214,23 +221,23 @@ def _read_extension(extended: _Extended, kind: bytes, data: memoryview, budget: 
             raise TarError("holds a global pax header, which is not supported")
         return
     clash = {_PAX} if kind in (_LONG_NAME, _LONG_LINK) else {_LONG_NAME, _LONG_LINK}
-    if kind in extended.kinds or clash & extended.kinds:
+    if kind in extension.kinds or clash & extension.kinds:
         raise TarError("holds two long-name headers for one entry")
-    extended.kinds |= {kind}
+    extension.kinds |= {kind}
     if kind == _LONG_NAME:
-        extended.name = _text(data.tobytes())
+        extension.name = _text(data.tobytes())
     elif kind == _PAX:
-        _apply_records(extended, _records(data.tobytes(), budget))
+        _apply_records(extension, _records(data.tobytes(), budget))
 
 
-def _apply_records(extended: _Extended, records: dict[str, bytes]) -> None:
+def _apply_records(extension: _ExtendedHeader, records: dict[str, bytes]) -> None:
     for key, value in records.items():
         if key == "path":
-            extended.name = _utf8(value)
+            extension.name = _utf8(value)
         elif key == "size":
             if not value.isdigit() or len(value) > 15:
                 raise TarError("is not a tar: the size of a pax header is not a number")
-            extended.size = int(value)
+            extension.size = int(value)
         elif key not in _IGNORED_KEYS and not key.startswith(_IGNORED_PREFIXES):
             raise TarError(f"holds the pax record {key[:60]!r}, which is not supported")
 

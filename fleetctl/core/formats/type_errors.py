@@ -27,8 +27,10 @@ _REST = (
 def describe_type_error(text: str) -> str:
     """Rewrite a sentence of msgspec that has no path: `expected a map, got a whole number`."""
     if types := _TYPES.fullmatch(text):
-        wanted = [_WORDS.get(word, word) for word in types[1].split(" | ") if word != "null"]
-        return f"expected {' or '.join(wanted) or 'nothing'}, got {_WORDS.get(types[2], types[2])}"
+        expected = [_WORDS.get(word, word) for word in types[1].split(" | ") if word != "null"]
+        return (
+            f"expected {' or '.join(expected) or 'nothing'}, got {_WORDS.get(types[2], types[2])}"
+        )
     for pattern, plain in _REST:
         if pattern.fullmatch(text):
             return pattern.sub(plain, text)
@@ -37,6 +39,6 @@ def describe_type_error(text: str) -> str:
 
 def describe_with_path(text: str) -> str:
     """Rewrite a sentence of msgspec, path first: `helm.values: expected a map, got text`."""
-    sentence, _, where = text.partition(" - at `")
-    path = where.rstrip("`").removeprefix("$").removeprefix(".")
+    sentence, _, location = text.partition(" - at `")
+    path = location.rstrip("`").removeprefix("$").removeprefix(".")
     return f"{path}: {describe_type_error(sentence)}" if path else describe_type_error(sentence)

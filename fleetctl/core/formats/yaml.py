@@ -32,7 +32,7 @@ __all__ = [
     "json_for_yaml",
     "load",
     "load_all",
-    "one",
+    "load_one",
     "places",
     "read",
 ]
@@ -78,7 +78,7 @@ def load(
     return _only(read(text, file=file, limits=limits, strict=strict), file).value
 
 
-def one(text: bytes | str, *, file: str = "document", strict: bool = False) -> YamlDocument:
+def load_one(text: bytes | str, *, file: str = "document", strict: bool = False) -> YamlDocument:
     """The only document of `text` with its places; its value is None when `text` is empty. Raises
     InvalidFile.
     """
@@ -136,12 +136,12 @@ def read(
         return Builder(file, limits, strict=strict, places=places).read(
             yaml.parse(source, Loader=_PARSER)
         )
-    except yaml.YAMLError as why:
-        raise _translate(why, file, source) from why
-    except (ValueError, OverflowError, RecursionError, TypeError, AttributeError) as why:
+    except yaml.YAMLError as error:
+        raise _translate(error, file, source) from error
+    except (ValueError, OverflowError, RecursionError, TypeError, AttributeError) as error:
         raise InvalidFile(
-            f"not readable as YAML: {_one_line(why)}", file=file, next_step="Correct the value."
-        ) from why
+            f"not readable as YAML: {_one_line(error)}", file=file, next_step="Correct the value."
+        ) from error
 
 
 def decode(text: bytes | str, file: str = "document", limits: YamlLimits = DEFAULT_LIMITS) -> str:
@@ -162,11 +162,11 @@ def _from_bytes(data: bytes, file: str) -> str:
     is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         return data.decode("utf-16" if is_wide else "utf-8")
-    except UnicodeDecodeError as why:
-        line = data.count(b"\n", 0, why.start) + 1
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
         raise InvalidFile(
             "is not UTF-8", file=file, line=line, next_step="Save it as UTF-8."
-        ) from why
+        ) from error
 
 
 def _has_surrogates(source: str) -> bool:
@@ -188,9 +188,9 @@ def _characters(match: re.Match[str]) -> str:
     return match[1] + units.decode("utf-16-be", "replace")
 
 
-def _translate(why: yaml.YAMLError, file: str, source: str) -> InvalidFile:
-    mark = getattr(why, "problem_mark", None)
-    problem = _one_line(getattr(why, "problem", None) or why)
+def _translate(error: yaml.YAMLError, file: str, source: str) -> InvalidFile:
+    mark = getattr(error, "problem_mark", None)
+    problem = _one_line(getattr(error, "problem", None) or error)
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     if (
         mark
@@ -204,7 +204,7 @@ def _translate(why: yaml.YAMLError, file: str, source: str) -> InvalidFile:
             else f"{char!r} cannot begin a value; put quotes around the text"
         )
     control = _CONTROL.search(source)
-    if isinstance(why, yaml.reader.ReaderError) and control:
+    if isinstance(error, yaml.reader.ReaderError) and control:
         problem = f"the control character U+{ord(control[0]):04X} is not allowed"
         before = source[: control.start()]
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
@@ -217,8 +217,8 @@ def _translate(why: yaml.YAMLError, file: str, source: str) -> InvalidFile:
     )
 
 
-def _one_line(why: object) -> str:
-    return " ".join(str(why).split())[:200]
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def places(text: bytes | str, *, file: str = "document") -> dict[Path, Place]:
@@ -236,22 +236,20 @@ def json_for_yaml(value: Any) -> bytes:
     text = msgspec.json.encode(value)
     if not _STEERING.search(text):
         return text
-    return _STEERING.sub(lambda found: b"\\u%04x" % ord(found[0].decode()), text)
+    return _STEERING.sub(lambda match: b"\\u%04x" % ord(match[0].decode()), text)
 
 
 def dump(value: Any) -> str:
     """One document for people: block style, keys in the order given, text that another parser might
     misread in quotes.
     """
-    text = _dumped(value, plain=True)
+    text = _dump(value, plain=True)
     # Characters that steer a terminal or turn text around are written as escapes, and then all
     # others beyond ASCII too.
-    return (
-        text if all(c.isprintable() or c in "\n\t" for c in text) else _dumped(value, plain=False)
-    )
+    return text if all(c.isprintable() or c in "\n\t" for c in text) else _dump(value, plain=False)
 
 
-def _dumped(value: Any, *, plain: bool) -> str:
+def _dump(value: Any, *, plain: bool) -> str:
     return str(
         yaml.dump(
             value,

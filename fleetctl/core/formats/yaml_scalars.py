@@ -57,9 +57,9 @@ def resolve(text: str, tag: str | None = None) -> Scalar:
     kind = tag.removeprefix(PREFIX) if tag.startswith(PREFIX) else ""
     match kind:
         case "binary":
-            return _decoded(text)
+            return _decode_binary(text)
         case "bool" | "int" | "float" | "null":
-            return _tagged(text, kind)
+            return _read_tagged(text, kind)
         case "timestamp":
             if not _TIMESTAMP.fullmatch(text):
                 raise ValueError(f"cannot decode {text[:40]!r} as a !!timestamp")
@@ -140,9 +140,9 @@ def _magnitude(bare: str) -> int | None:
     if _DECIMAL.fullmatch(bare):
         return int(bare)
     for pattern, base in _BASES:
-        found = pattern.fullmatch(bare)
-        if found:
-            return int(found[1], base)
+        match = pattern.fullmatch(bare)
+        if match:
+            return int(match[1], base)
     return None
 
 
@@ -158,7 +158,7 @@ def _in_64_bits(value: int, text: str) -> int | str:
     return value if -(2**63) <= value < 2**64 else text
 
 
-def _tagged(text: str, kind: str) -> Scalar:
+def _read_tagged(text: str, kind: str) -> Scalar:
     value = _plain(text)
     if type(value) is int and kind == "float":
         value = float(value)
@@ -167,24 +167,24 @@ def _tagged(text: str, kind: str) -> Scalar:
     return value
 
 
-def _decoded(text: str) -> str:
-    packed = text.replace("\n", "").replace("\r", "")
-    if not _BASE64.fullmatch(packed):
+def _decode_binary(text: str) -> str:
+    compact = text.replace("\n", "").replace("\r", "")
+    if not _BASE64.fullmatch(compact):
         raise ValueError("a !!binary value is not base64")
     try:
-        return base64.b64decode(packed).decode("utf-8", "replace")
-    except binascii.Error as why:
-        raise ValueError("a !!binary value is not base64") from why
+        return base64.b64decode(compact).decode("utf-8", "replace")
+    except binascii.Error as error:
+        raise ValueError("a !!binary value is not base64") from error
 
 
 def _float32(value: float) -> float:
     """The shortest decimal that reads back as the same float32."""
     try:
-        packed = struct.pack("f", value)
+        data = struct.pack("f", value)
     except OverflowError:
         return float("inf") if value > 0 else float("-inf")
     for digits in range(1, 10):
         short = float(f"{value:.{digits}g}")
-        if struct.pack("f", short) == packed:
+        if struct.pack("f", short) == data:
             return short
     return value

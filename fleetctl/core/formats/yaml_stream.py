@@ -109,20 +109,20 @@ def flatten(document: Any) -> list[dict[str, Any]]:
     kind, items = str(document["kind"]), document.get("items")
     if not kind.endswith("List") or not isinstance(items, list):
         return [document]
-    derived = {"kind": kind.removesuffix("List"), "apiVersion": document.get("apiVersion")}
+    item_kind = {"kind": kind.removesuffix("List"), "apiVersion": document.get("apiVersion")}
     return [
-        found
+        inner
         for item in items
         if isinstance(item, dict)
-        for found in flatten(_with_kind(item, derived))
+        for inner in flatten(_with_kind(item, item_kind))
     ]
 
 
-def _with_kind(item: dict[str, Any], derived: dict[str, Any]) -> dict[str, Any]:
-    if item.get("kind") or not derived["kind"]:
+def _with_kind(item: dict[str, Any], item_kind: dict[str, Any]) -> dict[str, Any]:
+    if item.get("kind") or not item_kind["kind"]:
         return item
     return {
         **item,
-        "kind": derived["kind"],
-        "apiVersion": item.get("apiVersion") or derived["apiVersion"],
+        "kind": item_kind["kind"],
+        "apiVersion": item.get("apiVersion") or item_kind["apiVersion"],
     }

@@ -84,7 +84,7 @@ class Builder:
         self._anchors: dict[str, _Anchor] = {}
         self._pending: set[str] = set()
         self._places: dict[Path, Place] = {}
-        self._nodes = self._started = 0
+        self._nodes = self._start_count = 0
         self._start = Place(1, 1)
 
     def read(self, events: Iterable[Any]) -> list[YamlDocument]:
@@ -106,7 +106,7 @@ class Builder:
             case yaml.AliasEvent():
                 self._alias(event)
             case yaml.DocumentStartEvent():
-                self._started += 1
+                self._start_count += 1
                 self._check_limits(event, 0)
                 self._anchors.clear()
                 self._places, self._start = {}, place_of(event)
@@ -125,8 +125,8 @@ class Builder:
         if is_plain or event.tag is not None:
             try:
                 value = resolve(value, event.tag)
-            except ValueError as why:
-                raise self._error(event, str(why)) from why
+            except ValueError as error:
+                raise self._error(event, str(error)) from error
         if event.anchor:
             self._anchors[event.anchor] = _Anchor(value, 1, 0)
             self._pending.discard(event.anchor)
@@ -143,12 +143,12 @@ class Builder:
         self._open.append(_Collection(value, event.anchor, self._nodes - 1, path))
 
     def _end_collection(self, event: Any) -> None:
-        done = self._open.pop()
-        height = done.height + 1
-        if done.anchor and done.anchor in self._pending:
-            self._anchors[done.anchor] = _Anchor(done.value, self._nodes - done.before, height)
-            self._pending.discard(done.anchor)
-        self._store(event, done.value, height)
+        frame = self._open.pop()
+        height = frame.height + 1
+        if frame.anchor and frame.anchor in self._pending:
+            self._anchors[frame.anchor] = _Anchor(frame.value, self._nodes - frame.before, height)
+            self._pending.discard(frame.anchor)
+        self._store(event, frame.value, height)
 
     def _alias(self, event: Any) -> None:
         if event.anchor in self._pending:
@@ -188,8 +188,8 @@ class Builder:
             raise self._error(event, "a key must be text, not a map or a list")
         try:
             key = key_text(value)
-        except ValueError as why:
-            raise self._error(event, str(why)) from why
+        except ValueError as error:
+            raise self._error(event, str(error)) from error
         top = self._open[-1]
         if self._strict and key in top.keys:
             raise self._error(
@@ -246,7 +246,7 @@ class Builder:
         if (
             self._nodes > limits.nodes
             or len(self._open) + height > limits.depth
-            or self._started > limits.documents
+            or self._start_count > limits.documents
         ):
             limit = f"{limits.nodes} values, {limits.depth} levels or {limits.documents} documents"
             raise self._error(event, f"more than {limit}", "Simplify or split the file.")

@@ -36,7 +36,7 @@ def render(
         raise place(text, 0, f"the template is longer than {budget.limits.size} characters")
     try:
         return run(parse(text, delims), text, as_floats(budget, dict(context)), budget)
-    except Mistake as why:
-        raise place(text, 0, why.problem, why.next_step) from why
-    except RecursionError as why:
-        raise place(text, 0, "the template is nested too deep") from why
+    except Mistake as error:
+        raise place(text, 0, error.problem, error.next_step) from error
+    except RecursionError as error:
+        raise place(text, 0, "the template is nested too deep") from error

@@ -47,7 +47,7 @@ class Function:
             want = f"at least {least}" if self._repeats else str(least)
             raise Mistake(f"wrong number of args for {name}: want {want} got {len(values)}")
         form = self._form.ljust(len(values), self._form[-1:])
-        args = [_given(name, letter, value) for letter, value in zip(form, values, strict=False)]
+        args = [_convert(name, letter, value) for letter, value in zip(form, values, strict=False)]
         budget.spend(
             sum(len(arg) for letter, arg in zip(form, args, strict=False) if _is_read(letter, arg))
         )
@@ -56,8 +56,8 @@ class Function:
             if not any(result is arg for arg in args):
                 budget.produce(result)
             return result
-        except Mistake as why:
-            raise Mistake(f"{name}: {why.problem}", why.next_step) from why
+        except Mistake as error:
+            raise Mistake(f"{name}: {error.problem}", error.next_step) from error
         except (
             ValueError,
             OverflowError,
@@ -66,8 +66,8 @@ class Function:
             TypeError,
             ZeroDivisionError,
             AttributeError,
-        ) as why:
-            raise Mistake(f"{name}: {_one_line(why)}") from why
+        ) as error:
+            raise Mistake(f"{name}: {_one_line(error)}") from error
 
 
 def _is_read(letter: str, value: Any) -> bool:
@@ -77,11 +77,11 @@ def _is_read(letter: str, value: Any) -> bool:
     return letter in "sld" or (letter == "n" and isinstance(value, str))
 
 
-def _one_line(why: Exception) -> str:
-    return " ".join(str(why).split())[:200] or type(why).__name__
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def _given(name: str, letter: str, value: Any) -> Any:
+def _convert(name: str, letter: str, value: Any) -> Any:
     if isinstance(value, Untyped):
         return _constant(name, letter, value.value)
     fits = {
@@ -96,8 +96,8 @@ def _given(name: str, letter: str, value: Any) -> Any:
     }
     if fits[letter]:
         return value
-    got = "nil" if value is None else type_of(value)
-    raise Mistake(f"{name}: wrong type for value; expected {_NAMES[letter]}; got {got}")
+    type_name = "nil" if value is None else type_of(value)
+    raise Mistake(f"{name}: wrong type for value; expected {_NAMES[letter]}; got {type_name}")
 
 
 def _constant(name: str, letter: str, value: Any) -> Any:

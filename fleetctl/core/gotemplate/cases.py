@@ -34,14 +34,14 @@ _BREAKS = (_Kind.CONNECTOR, _Kind.PUNCTUATION)
 _AFTER_NUMBER = (_Kind.LETTERS, _Kind.NUMBER)
 
 
-def separated(text: str, connector: str) -> str:
+def separate(text: str, connector: str) -> str:
     """The text in lower case with `connector` between its words: snake case or kebab case."""
     words = _words(text)
     parts: list[str] = []
     position = 0
     while position < len(words) - 1:
         word = words[position]
-        parts.append(_lowered(word, connector))
+        parts.append(_lower(word, connector))
         position += 1
         if word.kind in _BREAKS:
             continue
@@ -60,7 +60,7 @@ def separated(text: str, connector: str) -> str:
             position = _take_letters(words, position, parts)
         if position < len(words) and words[position].kind not in _BREAKS:
             parts.append(connector)
-    return "".join(parts + [_lowered(word, connector) for word in words[position:]])
+    return "".join(parts + [_lower(word, connector) for word in words[position:]])
 
 
 def camel(text: str) -> str:
@@ -73,21 +73,21 @@ def camel(text: str) -> str:
         return text + text[-1]
     last = len(runs) - 1
     parts = []
-    for position, run in enumerate(runs):
-        if not _is_connector(run[0]):
-            parts.append(_capitalized(run))
+    for position, word in enumerate(runs):
+        if not _is_connector(word[0]):
+            parts.append(_capitalize(word))
         else:
-            parts.append(run if position in {0, last} else run[:-1])
+            parts.append(word if position in {0, last} else word[:-1])
     return "".join(parts)
 
 
-def _capitalized(word: str) -> str:
+def _capitalize(word: str) -> str:
     """`word` with a capital; more capitals after it become lower-case letters."""
     end = next((at for at, char in enumerate(word) if not char.isupper()), len(word))
     return simple_upper(word[0]) + word[1:end].lower() + word[max(1, end) :]
 
 
-def swapped(text: str) -> str:
+def swap_case(text: str) -> str:
     """Capitals for lower-case letters and the other way round; `ß` has no capital in Go.
 
     A word that begins with a digraph gets the title form, as in goutils: `ǆ` becomes `ǅ`.
@@ -122,14 +122,14 @@ def _take_letters(words: list[_Word], position: int, parts: list[str]) -> int:
 
 def _words(text: str) -> list[_Word]:
     words: list[_Word] = []
-    for kind, run in _runs(text):
+    for kind, characters in _runs(text):
         if kind is _Kind.LETTERS and words and words[-1].kind is _Kind.CAPITALS:
             capitals = words.pop().text
             if len(capitals) > 1:
                 words.append(_Word(_Kind.CAPITALS, capitals[:-1]))
-            words.append(_Word(_Kind.CAPITALS, capitals[-1] + run))
+            words.append(_Word(_Kind.CAPITALS, capitals[-1] + characters))
         else:
-            words.append(_Word(kind, run))
+            words.append(_Word(kind, characters))
     return words
 
 
@@ -157,7 +157,7 @@ def _is_connector(char: str) -> bool:
     return char in "-_" or char.isspace()
 
 
-def _lowered(word: _Word, connector: str) -> str:
+def _lower(word: _Word, connector: str) -> str:
     if word.kind is _Kind.CONNECTOR:
         return connector * len(word.text)
     return word.text.lower() if word.kind is _Kind.CAPITALS else word.text

@@ -35,10 +35,10 @@ def _equal(budget: Budget, left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
-def _eq(budget: Budget, first: Any, *others: Any) -> bool:
-    if not others:
+def _eq(budget: Budget, first: Any, *candidates: Any) -> bool:
+    if not candidates:
         raise Mistake("missing argument for comparison")
-    return any(_equal(budget, first, other) for other in others)
+    return any(_equal(budget, first, other) for other in candidates)
 
 
 def _less(budget: Budget, left: Any, right: Any) -> bool:
@@ -56,8 +56,8 @@ def _or_equal(budget: Budget, left: Any, right: Any) -> bool:
     return _less(budget, left, right) or _equal(budget, left, right)
 
 
-def _default(fallback: Any, *given: Any) -> Any:
-    return given[0] if given and truth(given[0]) else fallback
+def _default(fallback: Any, *values: Any) -> Any:
+    return values[0] if values and truth(values[0]) else fallback
 
 
 def _coalesce(*values: Any) -> Any:
@@ -107,8 +107,8 @@ def _semver_compare(constraint: str, version: str) -> bool:
         raise Mistake(f"{version!r} is no version")
     try:
         return semver.best(constraint, [version]) is not None
-    except UsageError as why:
-        raise Mistake(why.summary) from why
+    except UsageError as error:
+        raise Mistake(error.summary) from error
 
 
 FUNCTIONS: dict[str, Function] = {

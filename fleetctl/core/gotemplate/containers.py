@@ -26,9 +26,9 @@ def as_floats(budget: Budget, value: Any) -> Any:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _list(value: Any, what: str) -> list[Any]:
+def _list(value: Any, function: str) -> list[Any]:
     if not isinstance(value, list):
-        raise Mistake(f"Cannot {what} on type {'nil' if value is None else type_of(value)}")
+        raise Mistake(f"Cannot {function} on type {'nil' if value is None else type_of(value)}")
     return value
 
 
@@ -88,8 +88,8 @@ def _uniq(budget: Budget, values: Any) -> list[Any]:
     return list(first.values())
 
 
-def _without(budget: Budget, values: Any, *gone: Any) -> list[Any]:
-    left_out = {deep_key(budget, item) for item in gone}
+def _without(budget: Budget, values: Any, *excluded: Any) -> list[Any]:
+    left_out = {deep_key(budget, item) for item in excluded}
     return [
         item for item in _list(values, "find without") if deep_key(budget, item) not in left_out
     ]
@@ -129,16 +129,16 @@ def _unset(target: dict[str, Any], key: str) -> dict[str, Any]:
 def _dig(*values: Any) -> Any:
     if len(values) < 3:
         raise Mistake("dig needs at least three arguments")
-    *path, fallback, found = values
+    *path, fallback, value = values
     if not all(isinstance(key, str) for key in path):
         raise Mistake("a key is no string")
     for at, key in enumerate(path):
-        if not isinstance(found, dict):
+        if not isinstance(value, dict):
             raise Mistake(f"{path[at - 1]!s:.100} is no map")
-        if key not in found:
+        if key not in value:
             return fallback
-        found = found[key]
-    return found
+        value = value[key]
+    return value
 
 
 def _merge(
@@ -148,12 +148,12 @@ def _merge(
     for source in sources:
         budget.visit(len(source))
         for key, value in source.items():
-            had = target.get(key)
+            old = target.get(key)
             if value is None and not overwrite:
                 continue
-            if isinstance(had, dict) and had and isinstance(value, dict):
-                _merge(budget, had, value, overwrite=overwrite)
-            elif overwrite or not truth(had):
+            if isinstance(old, dict) and old and isinstance(value, dict):
+                _merge(budget, old, value, overwrite=overwrite)
+            elif overwrite or not truth(old):
                 target[key] = value
     return target
 
@@ -163,8 +163,8 @@ def _pick(target: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 
 def _omit(target: dict[str, Any], *keys: str) -> dict[str, Any]:
-    gone = frozenset(keys)
-    return {key: value for key, value in target.items() if key not in gone}
+    excluded = frozenset(keys)
+    return {key: value for key, value in target.items() if key not in excluded}
 
 
 def _from_json(budget: Budget, text: str) -> Any:
@@ -177,8 +177,8 @@ def _from_json(budget: Budget, text: str) -> Any:
 def _must_from_json(budget: Budget, text: str) -> Any:
     try:
         return as_floats(budget, msgspec.json.decode(text.encode()))
-    except msgspec.DecodeError as why:
-        raise Mistake(f"invalid JSON: {why}") from why
+    except msgspec.DecodeError as error:
+        raise Mistake(f"invalid JSON: {error}") from error
 
 
 def _join(budget: Budget, separator: str, values: Any) -> str:

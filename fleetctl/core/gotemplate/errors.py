@@ -43,11 +43,11 @@ class Budget:
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self.limits = limits
-        self._left = limits.work
+        self._rest = limits.work
 
     def spend(self, amount: int) -> None:
-        self._left -= amount
-        if self._left < 0:
+        self._rest -= amount
+        if self._rest < 0:
             problem = f"the templates read and produce more than {self.limits.work} characters"
             raise Mistake(
                 problem, "Use shorter texts and lists, or compute the values in the chart."
@@ -61,14 +61,14 @@ class Budget:
         """Refuse a text of `size` characters before it is built."""
         if size > self.limits.size:
             raise Mistake(f"a text longer than {self.limits.size} characters")
-        if size > self._left:
+        if size > self._rest:
             self.spend(size)
 
     def fits_items(self, count: int) -> None:
         """Refuse a list or map of `count` items before it is built."""
         if count > self.limits.items:
             raise Mistake(f"more than {self.limits.items} items")
-        if count * _ITEM > self._left:
+        if count * _ITEM > self._rest:
             self.spend(count * _ITEM)
 
     def produce(self, value: Any) -> None:

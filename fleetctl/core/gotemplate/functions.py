@@ -34,10 +34,10 @@ _OTHER_EACH_TIME = frozenset(
         "decryptAES",
         "buildCustomCert",
     }
-    | {f"rand{what}" for what in ("AlphaNum", "Alpha", "Ascii", "Numeric", "Bytes", "Int")}
+    | {f"rand{kind}" for kind in ("AlphaNum", "Alpha", "Ascii", "Numeric", "Bytes", "Int")}
     | {
-        f"gen{what}"
-        for what in (
+        f"gen{kind}"
+        for kind in (
             "PrivateKey",
             "CA",
             "CAWithKey",
@@ -48,7 +48,7 @@ _OTHER_EACH_TIME = frozenset(
         )
     }
 )
-_FORBIDDEN = frozenset({"env", "expandenv", "include", "tpl", "getHostByName"})
+_FORBIDDEN_NAMES = frozenset({"env", "expandenv", "include", "tpl", "getHostByName"})
 _OF_HELM = {
     "toYaml": "toJson",
     "fromYaml": "fromJson",
@@ -84,7 +84,7 @@ def find(name: str) -> Function:
             f"{name} would give another value each time",
             "Write the value down, or let the chart's own templates make it.",
         )
-    if name in _FORBIDDEN:
+    if name in _FORBIDDEN_NAMES:
         raise Mistake(
             f"function {name!r} is not allowed here",
             "Use the cluster's labels, annotations or templateValues.",
@@ -100,13 +100,13 @@ def find(name: str) -> Function:
     raise Mistake(f'function "{name:.100}" not defined', step)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, names: Iterable[str]) -> str:
     """The known name that `name` is most like, "" for none. Long names and long lists are not
     compared: it would take too long.
     """
     if len(name) > _MAX_COMPARED:
         return ""
-    found = difflib.get_close_matches(
-        name, [word for word in islice(known, _MAX_KNOWN) if len(word) <= _MAX_COMPARED], 1
+    matches = difflib.get_close_matches(
+        name, [word for word in islice(names, _MAX_KNOWN) if len(word) <= _MAX_COMPARED], 1
     )
-    return found[0] if found else ""
+    return matches[0] if matches else ""

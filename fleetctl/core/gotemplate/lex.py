@@ -81,12 +81,12 @@ def _action(text: str, at: int, right: str, start: int) -> Generator[Token, None
     """
     depth = 0
     while True:
-        trimmed = at < len(text) and text[at].isspace() and text.startswith("-" + right, at + 1)
-        if trimmed or text.startswith(right, at):
+        trims = at < len(text) and text[at].isspace() and text.startswith("-" + right, at + 1)
+        if trims or text.startswith(right, at):
             if depth:
                 raise place(text, start, "unclosed left paren")
             yield Token("close", right, at)
-            return at + len(right) + (2 if trimmed else 0), trimmed
+            return at + len(right) + (2 if trims else 0), trims
         match = _TOKEN.match(text, at)
         if match is None or match.lastgroup is None:
             raise _strange(text, at, start)
@@ -95,11 +95,11 @@ def _action(text: str, at: int, right: str, start: int) -> Generator[Token, None
         if match.lastgroup == "space":
             while end - at > 1 and text.startswith("-" + right, end):
                 end -= 1
-        found = text[at:end]
-        depth += (found == "(") - (found == ")")
+        piece = text[at:end]
+        depth += (piece == "(") - (piece == ")")
         if depth < 0:
             raise place(text, start, "unexpected right paren")
-        yield Token(found if match.lastgroup == "sign" else match.lastgroup, found, at)
+        yield Token(piece if match.lastgroup == "sign" else match.lastgroup, piece, at)
         at = end
 
 
@@ -115,7 +115,7 @@ def place(text: str, at: int, problem: str, next_step: str = "") -> TemplateErro
     """The error at the offset `at`, with what stands there."""
     line = text.count("\n", 0, at) + 1
     column = at - (text.rfind("\n", 0, at) + 1) + 1
-    ends = [found for found in (text.find("}", at), text.find("\n", at)) if found >= 0]
+    ends = [end for end in (text.find("}", at), text.find("\n", at)) if end >= 0]
     piece = " ".join(text[at : min(ends, default=len(text)) + 1].split())
-    shown = piece if len(piece) <= 80 else piece[:77] + "..."
-    return TemplateError(problem, line=line, column=column, action=shown, next_step=next_step)
+    excerpt = piece if len(piece) <= 80 else piece[:77] + "..."
+    return TemplateError(problem, line=line, column=column, action=excerpt, next_step=next_step)

@@ -11,7 +11,7 @@ from typing import Any
 from fleetctl.core.formats.go_float import number
 from fleetctl.core.gotemplate.calling import Function
 from fleetctl.core.gotemplate.errors import Budget, Mistake
-from fleetctl.core.gotemplate.show import Int64, IntList, wrapped
+from fleetctl.core.gotemplate.show import Int64, IntList, wrap_int64
 
 _DIGITS = 1_400  # float64 values have at most 309 digits before and 1,074 after the point
 _SMALLEST_QUOTIENT = Decimal("1e-16")
@@ -22,15 +22,15 @@ def to_int64(value: Any) -> Int64:
     if isinstance(value, bool):
         return Int64(value)
     if isinstance(value, int):
-        return wrapped(value)
+        return wrap_int64(value)
     if isinstance(value, float):
         if not -(2.0**63) <= value < 2.0**63:
             raise Mistake("the number does not fit into 64 bits")  # Go's result depends on the CPU
         return Int64(value)
-    return _parsed(value) if isinstance(value, str) else Int64(0)
+    return _parse(value) if isinstance(value, str) else Int64(0)
 
 
-def _parsed(text: str) -> Int64:
+def _parse(text: str) -> Int64:
     bare = re.sub(r"\.0*$", "", text)
     try:
         value = int(bare, 8 if re.fullmatch(r"[+-]?0\d+", bare) else 0)
@@ -63,22 +63,22 @@ def _to_decimal(value: Any) -> Int64:
         return Int64(0)
 
 
-def _summed(*values: Any) -> Int64:
-    return wrapped(sum(to_int64(v) for v in values))
+def _sum(*values: Any) -> Int64:
+    return wrap_int64(sum(to_int64(v) for v in values))
 
 
 def _product(first: Any, *values: Any) -> Int64:
-    found = int(to_int64(first))
+    product = int(to_int64(first))
     for value in values:
-        found = int(wrapped(found * to_int64(value)))
-    return Int64(found)
+        product = int(wrap_int64(product * to_int64(value)))
+    return Int64(product)
 
 
 def _div(left: Any, right: Any) -> Int64:
     a, b = to_int64(left), to_int64(right)
     if b == 0:
         raise Mistake("integer divide by zero")
-    return wrapped(abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1))
+    return wrap_int64(abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1))
 
 
 def _mod(left: Any, right: Any) -> Int64:
@@ -95,8 +95,8 @@ def _decimals(step: Callable[[Decimal, Decimal], Decimal]) -> Callable[..., floa
             for value in values:
                 try:
                     total = step(total, _decimal(value))
-                except (InvalidOperation, ZeroDivisionError) as why:
-                    raise Mistake("division by 0") from why
+                except (InvalidOperation, ZeroDivisionError) as error:
+                    raise Mistake("division by 0") from error
             return float(total) + 0.0
 
     return call
@@ -112,9 +112,9 @@ def _decimal(value: Any) -> Decimal:
     return Decimal(repr(number)) if math.isfinite(number) else Decimal(0)
 
 
-def _round(value: Any, places: int, *more: Any) -> float:
+def _round(value: Any, places: int, *options: Any) -> float:
     """Half up from 0.5, or from the threshold that is given (Masterminds/sprig `round`)."""
-    edge = to_float64(more[0]) if more else 0.5
+    edge = to_float64(options[0]) if options else 0.5
     power = math.pow(10, places)
     digit = power * to_float64(value)
     whole = math.trunc(digit)
@@ -163,9 +163,9 @@ FUNCTIONS: dict[str, Function] = {
     "int64": Function("n", to_int64),
     "float64": Function("n", to_float64),
     "toDecimal": Function("n", _to_decimal),
-    "add": Function("n*", _summed),
-    "add1": Function("n", lambda value: wrapped(to_int64(value) + 1)),
-    "sub": Function("nn", lambda a, b: wrapped(to_int64(a) - to_int64(b))),
+    "add": Function("n*", _sum),
+    "add1": Function("n", lambda value: wrap_int64(to_int64(value) + 1)),
+    "sub": Function("nn", lambda a, b: wrap_int64(to_int64(a) - to_int64(b))),
     "div": Function("nn", _div),
     "mod": Function("nn", _mod),
     "mul": Function("nn*", _product),

@@ -110,8 +110,8 @@ def parse(text: str, delims: tuple[str, str]) -> Tree:
 
 
 class _Parser:
-    def __init__(self, text: str, found: list[Token]) -> None:
-        self._text, self._tokens, self._at = text, found, 0
+    def __init__(self, text: str, tokens: list[Token]) -> None:
+        self._text, self._tokens, self._at = text, tokens, 0
         self._templates: dict[str, list[Any]] = {}
         self._loops = 0
         self._depth = 0
@@ -129,14 +129,14 @@ class _Parser:
         nothing is open.
         """
         start = self._open
-        found: list[Any] = []
+        nodes: list[Any] = []
         self._depth += 1
         if self._depth > _DEPTH:
             raise self._wrong("nested too deep")
         while self._at < len(self._tokens):
             token = self._next()
             if token.kind == "text":
-                found.append(Text(token.at, token.text))
+                nodes.append(Text(token.at, token.text))
                 continue
             self._open = token.at
             self._skip()
@@ -148,13 +148,13 @@ class _Parser:
                 if word == "end":
                     self._close()
                 self._depth -= 1
-                return found, word
-            found += self._statement(word)
+                return nodes, word
+            nodes += self._statement(word)
         if ends:
             self._open = start
             raise self._wrong("unexpected end of the template: an `end` is missing")
         self._depth -= 1
-        return found, ""
+        return nodes, ""
 
     def _statement(self, word: str) -> list[Any]:
         at = self._open
@@ -163,7 +163,7 @@ class _Parser:
             return [self._branch(word, at)]
         if word in {"define", "block"}:
             self._next()
-            return self._named(word, at)
+            return self._parse_named(word, at)
         if word == "template":
             self._next()
             name = self._name()
@@ -182,7 +182,7 @@ class _Parser:
 
     def _branch(self, kind: str, at: int) -> Branch:
         self._skip()
-        pipe = self._pipe(most=2 if kind == "range" else 1)
+        pipe = self._pipe(max_variables=2 if kind == "range" else 1)
         self._close()
         self._loops += kind == "range"
         body, end = self._body(("end", "else"))
@@ -190,16 +190,16 @@ class _Parser:
         otherwise: list[Any] = []
         if end == "else":
             self._skip()
-            here, word = self._open, self._peek().text
+            opening, word = self._open, self._peek().text
             if word == kind and kind in {"if", "with"}:
                 self._next()
-                otherwise = [self._branch(kind, here)]
+                otherwise = [self._branch(kind, opening)]
             else:
                 self._close()
                 otherwise, _ = self._body(("end",))
         return Branch(at, kind, pipe, body, otherwise)
 
-    def _named(self, word: str, at: int) -> list[Any]:
+    def _parse_named(self, word: str, at: int) -> list[Any]:
         name = self._name()
         self._skip()
         pipe = self._pipe() if word == "block" else None
@@ -216,14 +216,14 @@ class _Parser:
         token = self._next()
         if token.kind not in {"string", "raw"}:
             raise self._wrong("a template's name must be quoted")
-        return _quoted(token)
+        return _unquote(token)
 
     # Pipelines
 
-    def _pipe(self, most: int = 1, end: str = "close") -> Pipe:
+    def _pipe(self, max_variables: int = 1, end: str = "close") -> Pipe:
         at = self._peek().at
         pipe = Pipe(at, [])
-        self._declarations(pipe, most)
+        self._declarations(pipe, max_variables)
         while True:
             self._skip()
             pipe.commands.append(self._command(first=not pipe.commands))
@@ -235,11 +235,11 @@ class _Parser:
                 raise self._wrong(f"unexpected {self._peek().text!r}")
             self._next()
 
-    def _declarations(self, pipe: Pipe, most: int) -> None:
+    def _declarations(self, pipe: Pipe, max_variables: int) -> None:
         """`$x :=`, `$x =`, and in a range `$i, $x :=`."""
         start = self._at
         names: list[str] = []
-        while self._peek().kind == "variable" and len(names) < most:
+        while self._peek().kind == "variable" and len(names) < max_variables:
             names.append(self._next().text)
             self._skip()
             if self._peek().kind in {":=", "="}:
@@ -288,7 +288,7 @@ class _Parser:
         if kind == "variable":
             return Variable(at, token.text)
         if kind in {"string", "raw"}:
-            return Constant(at, _quoted(token))
+            return Constant(at, _unquote(token))
         if kind in {"number", "char"}:
             return Constant(at, self._number(token), is_number=True)
         if kind == "word":
@@ -307,7 +307,7 @@ class _Parser:
 
     def _number(self, token: Token) -> int | float:
         if token.kind == "char":
-            text = _unescaped(token.text[1:-1])
+            text = _unescape(token.text[1:-1])
             if len(text) != 1:
                 raise self._wrong(f"malformed character constant {token.text}")
             return ord(text)
@@ -321,8 +321,8 @@ class _Parser:
                 if len(bare) > 1 and bare[0] == "0" and bare.isdigit()
                 else int(bare, 0)
             )
-        except (ValueError, OverflowError) as why:
-            raise self._wrong(f"bad number {token.text!r}") from why
+        except (ValueError, OverflowError) as error:
+            raise self._wrong(f"bad number {token.text!r}") from error
         value = -value if text.startswith("-") else value
         if not -(2**63) <= value < 2**63:
             raise self._wrong(f"{token.text} overflows int")
@@ -356,16 +356,16 @@ class _Parser:
         return place(self._text, self._open, problem)
 
 
-def _quoted(token: Token) -> str:
-    return token.text[1:-1] if token.kind == "raw" else _unescaped(token.text[1:-1])
+def _unquote(token: Token) -> str:
+    return token.text[1:-1] if token.kind == "raw" else _unescape(token.text[1:-1])
 
 
-def _unescaped(text: str) -> str:
-    def one(match: re.Match[str]) -> str:
+def _unescape(text: str) -> str:
+    def replace(match: re.Match[str]) -> str:
         simple, x, u, long, octal, _ = match.groups()
         if simple:
             return _SIMPLE[simple]
         code = int(octal, 8) if octal else int(x or u or long or "fffd", 16)
         return chr(code) if code < 0x110000 else "\ufffd"
 
-    return _ESCAPE.sub(one, text)
+    return _ESCAPE.sub(replace, text)

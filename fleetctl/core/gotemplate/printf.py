@@ -8,20 +8,20 @@ from typing import Any, NamedTuple
 
 from fleetctl.core.formats.go_float import number
 from fleetctl.core.gotemplate.errors import Budget, Mistake
-from fleetctl.core.gotemplate.show import quoted, scalar, text_of, type_of
+from fleetctl.core.gotemplate.show import quote, scalar, text_of, type_of
 
 _VERB = re.compile(r"%([-+# 0]*)(\d+|\*)?(?:\.(\d*|\*))?(.)?", re.DOTALL)
-_INDEXED = re.compile(r"(?<!%)(?:%%)*%[-+# 0]*(?:\d+|\*)?(?:\.(?:\d*|\*))?\[")
-_MOST = 10_000
+_INDEXED_VERB = re.compile(r"(?<!%)(?:%%)*%[-+# 0]*(?:\d+|\*)?(?:\.(?:\d*|\*))?\[")
+_MAX_WIDTH = 10_000
 
 
 def sprintf(budget: Budget, form: str, args: list[Any]) -> str:
     """fmt.Sprintf, its own way of telling mistakes included."""
     _refuse_indexes(form)
-    left = list(args)
+    remaining = list(args)
     size = len(form)
 
-    def one(match: re.Match[str]) -> str:
+    def format_verb(match: re.Match[str]) -> str:
         nonlocal size
         text = verb_of(match)
         size += len(text)
@@ -37,28 +37,28 @@ def sprintf(budget: Budget, form: str, args: list[Any]) -> str:
         sizes = []
         for size in (width, precision):
             if size == "*":
-                value = left.pop(0) if left else None
+                value = remaining.pop(0) if remaining else None
                 sizes.append(value if isinstance(value, int) else None)
             else:
                 sizes.append(int(size) if size else (0 if size == "" else None))
-        if any(size is not None and abs(size) > _MOST for size in sizes):
-            raise Mistake(f"a width beyond {_MOST}")
-        if not left:
+        if any(size is not None and abs(size) > _MAX_WIDTH for size in sizes):
+            raise Mistake(f"a width beyond {_MAX_WIDTH}")
+        if not remaining:
             return f"%!{verb}(MISSING)"
-        return _Verb(budget, verb, flags, sizes[0], sizes[1]).text(left.pop(0))
+        return _Verb(budget, verb, flags, sizes[0], sizes[1]).text(remaining.pop(0))
 
-    text = _VERB.sub(one, form)
-    if left:
+    text = _VERB.sub(format_verb, form)
+    if remaining:
         text += (
             "%!(EXTRA "
-            + ", ".join(f"{type_of(a)}={text_of(budget, a, inside=True)}" for a in left)
+            + ", ".join(f"{type_of(a)}={text_of(budget, a, inside=True)}" for a in remaining)
             + ")"
         )
     return text
 
 
 def _refuse_indexes(form: str) -> None:
-    if _INDEXED.search(form):
+    if _INDEXED_VERB.search(form):
         step = "Give the arguments in the order of the verbs."
         raise Mistake("argument indexes such as %[1]d are not supported", step)
 
@@ -80,23 +80,23 @@ class _Verb(NamedTuple):
         if verb == "p" and isinstance(value, list | dict):
             raise Mistake("%p prints an address of memory", "Use another verb.")
         if verb == "T":
-            return self._padded(type_of(value), None)
+            return self._pad(type_of(value), None)
         go_syntax = verb == "v" and "#" in self.flags
         if isinstance(value, list | dict) and not go_syntax:
-            return self._each(value)
+            return self._format_each(value)
         go_syntax = go_syntax and value is not None  # `<nil>` here, and with its type inside a list
         text = _go_syntax(self.budget, value) if go_syntax else self._plain(value)
         if text is None:
             # The mistake shows the value by %v, with the same flags.
-            shown = (
+            result = (
                 f"{type_of(value)}={self._replace(verb='v').text(value)}"
                 if value is not None
                 else "<nil>"
             )
-            return f"%!{verb}({shown})"
-        return self._padded(text, value)
+            return f"%!{verb}({result})"
+        return self._pad(text, value)
 
-    def _each(self, value: Any) -> str:
+    def _format_each(self, value: Any) -> str:
         """A verb of a list or map is that of its items, the width too."""
         if isinstance(value, list):
             return "[" + " ".join(self._item(item) for item in value) + "]"
@@ -108,10 +108,10 @@ class _Verb(NamedTuple):
 
     def _item(self, value: Any) -> str:
         if value is None:
-            return self._padded("<nil>", None)
+            return self._pad("<nil>", None)
         return self.text(value)
 
-    def _padded(self, text: str, value: Any) -> str:
+    def _pad(self, text: str, value: Any) -> str:
         width, flags = self.width or 0, self.flags
         if "-" in flags:
             return text.ljust(width)
@@ -150,12 +150,12 @@ class _Verb(NamedTuple):
         )
 
     def _string(self, value: str) -> str:
-        cut = value[: self.precision] if self.precision is not None else value
-        self.budget.spend(len(cut))
+        prefix = value[: self.precision] if self.precision is not None else value
+        self.budget.spend(len(prefix))
         if self.verb in "xX":
-            digits = ("0x" if "#" in self.flags and cut else "") + cut.encode().hex()
+            digits = ("0x" if "#" in self.flags and prefix else "") + prefix.encode().hex()
             return digits.upper() if self.verb == "X" else digits
-        return quoted(cut) if self.verb == "q" else cut
+        return quote(prefix) if self.verb == "q" else prefix
 
 
 def _plus(text: str, flags: str) -> str:
@@ -169,10 +169,10 @@ def _int_verb(value: int, verb: str, flags: str, precision: int | None) -> str |
         return None
     if verb in "cqU":
         char = chr(value) if 0 <= value < 0x110000 else "\ufffd"
-        shown = (
-            "'\"'" if char == '"' else "'\\''" if char == "'" else "'" + quoted(char)[1:-1] + "'"
+        result = (
+            "'\"'" if char == '"' else "'\\''" if char == "'" else "'" + quote(char)[1:-1] + "'"
         )
-        return {"c": char, "q": shown, "U": f"U+{value & 0xFFFFFFFFFFFFFFFF:04X}"}[verb]
+        return {"c": char, "q": result, "U": f"U+{value & 0xFFFFFFFFFFFFFFFF:04X}"}[verb]
     form = {"d": "d", "x": "x", "X": "X", "o": "o", "b": "b"}.get(verb)
     if form is None:
         return None
@@ -203,7 +203,7 @@ def _go_syntax(budget: Budget, value: Any) -> str:
     """`%#v`."""
     if isinstance(value, str):
         budget.spend(len(value))
-        return quoted(value)
+        return quote(value)
     if isinstance(value, list | dict):
         budget.visit(1 + len(value))
         if isinstance(value, list):

@@ -13,10 +13,10 @@ from fleetctl.core.gotemplate.errors import Budget, Mistake
 _REFERENCE = re.compile(r"\$(?:\$|\{(\w+)\}|(\w+))")
 # Instructions and bytes of one search that cost as much as one character. The slowest engine of RE2
 # takes 10 ns for each.
-_SCANNED, _AHEAD = 32, 128
+_SCANNED_BYTES, _AHEAD = 32, 128
 
 
-def compiled(pattern: str) -> Regex:
+def compile_pattern(pattern: str) -> Regex:
     """Raises Mistake."""
     try:
         return compile_regex(pattern)
@@ -25,24 +25,24 @@ def compiled(pattern: str) -> Regex:
 
 
 def is_match(budget: Budget, pattern: str, text: str) -> bool:
-    return _search(budget, compiled(pattern), text.encode()) is not None
+    return _search(budget, compile_pattern(pattern), text.encode()) is not None
 
 
 def find(budget: Budget, pattern: str, text: str) -> str:
     """The first match, "" for none."""
     data = text.encode()
-    spans = _search(budget, compiled(pattern), data)
-    return _cut(data, spans[0]) if spans else ""
+    spans = _search(budget, compile_pattern(pattern), data)
+    return _slice(data, spans[0]) if spans else ""
 
 
 def find_all(budget: Budget, pattern: str, text: str, count: int) -> list[str]:
     """All matches; at most `count` of them unless it is negative."""
     data = text.encode()
     parts: list[str] = []
-    for spans in _matches(budget, compiled(pattern), data):
+    for spans in _matches(budget, compile_pattern(pattern), data):
         if 0 <= count <= len(parts):
             break
-        parts.append(_cut(data, spans[0]))
+        parts.append(_slice(data, spans[0]))
         budget.fits_items(len(parts))
     return parts
 
@@ -56,15 +56,15 @@ def split(budget: Budget, pattern: str, text: str, count: int) -> list[str]:
         return [""]
     parts: list[str] = []
     start = end = 0
-    for spans in _matches(budget, compiled(pattern), data):
+    for spans in _matches(budget, compile_pattern(pattern), data):
         if 0 < count <= len(parts) + 1:
             break
         end, after = spans[0]
         if after:
-            parts.append(_cut(data, (start, end)))
+            parts.append(_slice(data, (start, end)))
             budget.fits_items(len(parts))
         start = after
-    return [*parts, _cut(data, (start, len(data)))] if end != len(data) else parts
+    return [*parts, _slice(data, (start, len(data)))] if end != len(data) else parts
 
 
 def replace_all(
@@ -73,7 +73,7 @@ def replace_all(
     """Every match replaced. Unless `literal`, `$1`, `${name}` and `$$` in the replacement are
     expanded; an unknown group is empty.
     """
-    regex = compiled(pattern)
+    regex = compile_pattern(pattern)
     data = text.encode()
     pieces = [replacement.encode()] if literal else _pieces(regex, replacement)
     parts: list[bytes] = []
@@ -120,7 +120,7 @@ def _group(data: bytes, spans: list[Span], number: int) -> bytes:
 
 
 def _search(budget: Budget, regex: Regex, data: bytes) -> list[Span] | None:
-    budget.spend(len(data) * regex.size // _SCANNED)
+    budget.spend(len(data) * regex.size // _SCANNED_BYTES)
     return regex.search(data)
 
 
@@ -128,12 +128,14 @@ def _matches(budget: Budget, regex: Regex, data: bytes) -> Iterator[list[Span]]:
     """The budget pays for what a match has passed, and in part for the rest, which the search may
     have read to decide.
     """
-    budget.spend(len(data) * regex.size // _SCANNED)
-    for searched, spans in regex.matches(data):
-        passed, ahead = spans[0][1] - searched, len(data) - searched
-        budget.spend(1 + passed * regex.size // _SCANNED + ahead * regex.size // _AHEAD)
+    budget.spend(len(data) * regex.size // _SCANNED_BYTES)
+    for position, spans in regex.matches(data):
+        skipped_bytes, ahead = spans[0][1] - position, len(data) - position
+        budget.spend(
+            1 + skipped_bytes * regex.size // _SCANNED_BYTES + ahead * regex.size // _AHEAD
+        )
         yield spans
 
 
-def _cut(data: bytes, span: Span) -> str:
+def _slice(data: bytes, span: Span) -> str:
     return data[span[0] : span[1]].decode("utf-8", "replace")

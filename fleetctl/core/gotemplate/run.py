@@ -37,31 +37,31 @@ class _Continue(Exception):
 
 
 _JUMPS: dict[str, type[Exception]] = {"break": _Break, "continue": _Continue}
-_NOTHING = object()
+_NO_VALUE = object()
 
 
 def run(tree: Tree, text: str, context: Any, budget: Budget) -> str:
     """Raises TemplateError."""
-    return _Run(tree, text, context, budget).result()
+    return _Execution(tree, text, context, budget).result()
 
 
-class _Run:
+class _Execution:
     def __init__(self, tree: Tree, text: str, context: Any, budget: Budget) -> None:
         self._tree, self._text, self._limits, self._budget = tree, text, budget.limits, budget
         self._context = context
         self._out: list[str] = []
         self._size = self._steps = self._depth = 0
-        self._here = 0
+        self._position = 0
         self._default = ""  # the constant of a `default` in the same pipe, for the hint
         self._scope: list[tuple[str, Any]] = [("$", context)]
 
     def result(self) -> str:
         try:
             self._body(self._tree.root, self._context)
-        except Mistake as why:
-            raise place(self._text, self._here, why.problem, why.next_step) from why
-        except (RecursionError, MemoryError) as why:
-            raise place(self._text, self._here, "it is nested too deep or too large") from why
+        except Mistake as error:
+            raise place(self._text, self._position, error.problem, error.next_step) from error
+        except (RecursionError, MemoryError) as error:
+            raise place(self._text, self._position, "it is nested too deep or too large") from error
         return "".join(self._out)
 
     def _step(self) -> None:
@@ -84,7 +84,7 @@ class _Run:
             if isinstance(node, Text):
                 self._write(node.text)
                 continue
-            self._here = node.at
+            self._position = node.at
             if isinstance(node, Pipe):
                 value = self._pipe(node, dot)
                 if not node.declares:
@@ -153,22 +153,22 @@ class _Run:
             raise Mistake(f'template "{node.name}" is not defined')
         if self._depth >= self._limits.depth:
             raise Mistake(f"templates call each other more than {self._limits.depth} deep")
-        kept, self._scope = self._scope, [("$", value)]
+        outer_scope, self._scope = self._scope, [("$", value)]
         self._depth += 1
         self._body(self._tree.templates[node.name], value)
         self._depth -= 1
-        self._scope = kept
+        self._scope = outer_scope
 
     # Values
 
     def _pipe(self, pipe: Pipe, dot: Any, *, declare: bool = True) -> Any:
-        value: Any = _NOTHING
-        kept, self._default = self._default, default_of(pipe)
+        value: Any = _NO_VALUE
+        outer_default, self._default = self._default, default_of(pipe)
         for command in pipe.commands:
             value = self._command(command, dot, value)
             if isinstance(value, Untyped):
                 value = value.value
-        self._default = kept
+        self._default = outer_default
         if declare:
             for name in pipe.declares:
                 if pipe.assigns:
@@ -193,7 +193,7 @@ class _Run:
         first, *rest = command.args
         if isinstance(first, Call):
             return self._call(first.name, rest, dot, last)
-        if rest or last is not _NOTHING:
+        if rest or last is not _NO_VALUE:
             if isinstance(first, Chain):
                 raise Mistake(f"{first.fields[-1]} is not a function, and was given arguments")
             raise Mistake("only a function takes arguments")
@@ -219,7 +219,7 @@ class _Run:
         if isinstance(node, Pipe):
             return self._pipe(node, dot)
         assert isinstance(node, Call)
-        return self._call(node.name, [], dot, _NOTHING)
+        return self._call(node.name, [], dot, _NO_VALUE)
 
     def _chain(self, node: Chain, dot: Any) -> Any:
         base = self._operand(node.base, dot)
@@ -240,16 +240,16 @@ class _Run:
     def _call(self, name: str, nodes: list[Any], dot: Any, last: Any) -> Any:
         if name in {"and", "or"}:
             return self._and_or(name, nodes, dot, last)
-        found = functions.find(name)
+        function = functions.find(name)
         values = [self._operand(node, dot) for node in nodes]
-        if last is not _NOTHING:
+        if last is not _NO_VALUE:
             values.append(last)
-        return found(name, values, self._budget)
+        return function(name, values, self._budget)
 
     def _and_or(self, name: str, nodes: list[Any], dot: Any, last: Any) -> Any:
         """The only ones that do not look at what they do not need."""
         thunks: list[Callable[[], Any]] = [partial(self._operand, node, dot) for node in nodes]
-        thunks += [lambda: last] if last is not _NOTHING else []
+        thunks += [lambda: last] if last is not _NO_VALUE else []
         if not thunks:
             raise Mistake(f"wrong number of args for {name}: want at least 1 got 0")
         value: Any = None

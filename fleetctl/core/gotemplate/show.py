@@ -36,7 +36,7 @@ class IntList(list[int]):
     """A []int."""
 
 
-def wrapped(value: int) -> Int64:
+def wrap_int64(value: int) -> Int64:
     """64 bits, as Go counts."""
     return Int64((int(value) + 2**63) % 2**64 - 2**63)
 
@@ -109,7 +109,7 @@ def kind_of(value: Any) -> str:
     )
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     """`%q`."""
     marks = {
         "\a": "\\a",
@@ -122,22 +122,22 @@ def quoted(text: str) -> str:
         "\\": "\\\\",
         '"': '\\"',
     }
-    found = []
+    characters = []
     for char in text:
         if char in marks:
-            found.append(marks[char])
+            characters.append(marks[char])
         elif char.isprintable():
-            found.append(char)
+            characters.append(char)
         else:
             code = ord(char)
-            found.append(
+            characters.append(
                 f"\\x{code:02x}"
                 if code < 128
                 else f"\\u{code:04x}"
                 if code < 65536
                 else f"\\U{code:08x}"
             )
-    return '"' + "".join(found) + '"'
+    return '"' + "".join(characters) + '"'
 
 
 def to_json(budget: Budget, value: Any, *, pretty: bool = False, html: bool = True) -> str:

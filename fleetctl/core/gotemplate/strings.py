@@ -18,7 +18,7 @@ from fleetctl.core.gotemplate import cases, regex
 from fleetctl.core.gotemplate.calling import Function
 from fleetctl.core.gotemplate.errors import Budget, Mistake
 from fleetctl.core.gotemplate.printf import sprintf
-from fleetctl.core.gotemplate.show import StringList, StringMap, quoted, text_of
+from fleetctl.core.gotemplate.show import StringList, StringMap, quote, text_of
 
 
 def strval(budget: Budget, value: Any) -> str:
@@ -30,7 +30,7 @@ def _upper(text: str) -> str:
     return "".join(c.upper() if len(c.upper()) == 1 else c for c in text)
 
 
-def _cut(text: str, start: int, end: int) -> str:
+def _slice_text(text: str, start: int, end: int) -> str:
     """By bytes, as Go cuts."""
     return text.encode()[start:end].decode("utf-8", "replace")
 
@@ -40,17 +40,17 @@ def _substr(start: int, end: int, text: str) -> str:
     if start < 0:
         if not 0 <= end <= size:
             raise Mistake("slice bounds out of range")
-        return _cut(text, 0, end)
+        return _slice_text(text, 0, end)
     if start > size or 0 <= end < start:
         raise Mistake("slice bounds out of range")
-    return _cut(text, start, size if end < 0 or end > size else end)
+    return _slice_text(text, start, size if end < 0 or end > size else end)
 
 
 def _trunc(count: int, text: str) -> str:
     size = len(text.encode())
     if count < 0 and size + count > 0:
-        return _cut(text, size + count, size)
-    return _cut(text, 0, count) if 0 <= count < size else text
+        return _slice_text(text, size + count, size)
+    return _slice_text(text, 0, count) if 0 <= count < size else text
 
 
 def _abbrev(width: int, text: str) -> str:
@@ -71,14 +71,14 @@ def _abbrevboth(left: int, right: int, text: str) -> str:
 
 
 def _title(text: str) -> str:
-    before, found = " ", []
+    before, characters = " ", []
     for char in text:
         separates = (
             not (before.isalnum() or before == "_") if before.isascii() else before.isspace()
         )
-        found.append(_upper(char) if separates else char)
+        characters.append(_upper(char) if separates else char)
         before = char
-    return "".join(found)
+    return "".join(characters)
 
 
 def _untitle(text: str) -> str:
@@ -159,7 +159,7 @@ def _print_visible(budget: Budget, *values: Any) -> str:
     return _print(budget, *("<no value>" if value is None else value for value in values))
 
 
-def _joined(budget: Budget, values: Iterable[Any], mark: Callable[[str], str] = str) -> str:
+def _join(budget: Budget, values: Iterable[Any], mark: Callable[[str], str] = str) -> str:
     """The values that are not nil, each through `mark`, with spaces between."""
     parts: list[str] = []
     size = 0
@@ -173,18 +173,18 @@ def _joined(budget: Budget, values: Iterable[Any], mark: Callable[[str], str] = 
 
 def _b64dec(text: str) -> str:
     """Refuses what is not base64: sprig writes the error message into the result."""
-    return _decoded("base64", partial(base64.b64decode, validate=True), text)
+    return _decode("base64", partial(base64.b64decode, validate=True), text)
 
 
 def _b32dec(text: str) -> str:
-    return _decoded("base32", base64.b32decode, text)
+    return _decode("base32", base64.b32decode, text)
 
 
-def _decoded(name: str, decode: Callable[[str], bytes], text: str) -> str:
+def _decode(name: str, decode: Callable[[str], bytes], text: str) -> str:
     try:
         return decode(text.replace("\n", "").replace("\r", "")).decode("utf-8", "replace")
-    except (binascii.Error, ValueError) as why:
-        raise Mistake(f"the text is not {name}", "Correct the text.") from why
+    except (binascii.Error, ValueError) as error:
+        raise Mistake(f"the text is not {name}", "Correct the text.") from error
 
 
 def _by_bytes(text: str) -> str:
@@ -195,16 +195,16 @@ def _by_bytes(text: str) -> str:
 def _from_bytes(text: str) -> str:
     try:
         return text.encode("latin-1").decode()
-    except UnicodeDecodeError as why:
+    except UnicodeDecodeError as error:
         step = "Choose another width."
-        raise Mistake("the width cuts a character that is not ASCII in two", step) from why
+        raise Mistake("the width cuts a character that is not ASCII in two", step) from error
 
 
 def _wrap_bytes(
     budget: Budget, width: int, text: str, separator: str = "\n", *, long: bool = False
 ) -> str:
-    wrapped = _wrap(budget, width, _by_bytes(text), _by_bytes(separator), long=long)
-    return _from_bytes(wrapped)
+    lines = _wrap(budget, width, _by_bytes(text), _by_bytes(separator), long=long)
+    return _from_bytes(lines)
 
 
 def _nospace(text: str) -> str:
@@ -215,8 +215,8 @@ def _nospace(text: str) -> str:
 
 
 def _clean(path: str) -> str:
-    found = posixpath.normpath(path) if path else "."
-    return found[1:] if found.startswith("//") else found
+    cleaned_path = posixpath.normpath(path) if path else "."
+    return cleaned_path[1:] if cleaned_path.startswith("//") else cleaned_path
 
 
 def _ext(path: str) -> str:
@@ -298,8 +298,8 @@ def _parts(budget: Budget, separator: str, text: str, count: int = -1) -> list[s
     if separator == "":
         budget.fits_items(len(text))
         return list(text)
-    most = text.count(separator) + 1
-    budget.fits_items(min(most, count) if count > 0 else most)
+    limit = text.count(separator) + 1
+    budget.fits_items(min(limit, count) if count > 0 else limit)
     return text.split(separator, count - 1 if count > 0 else -1)
 
 
@@ -313,7 +313,7 @@ def _fail(text: str) -> None:
     raise Mistake(text or "the template says fail")
 
 
-def _cased(change: Callable[[str], str], budget: Budget, text: str) -> str:
+def _change_case(change: Callable[[str], str], budget: Budget, text: str) -> str:
     """A change of case takes about as much time for a character as other functions for twenty."""
     budget.spend(19 * len(text))
     return change(text)
@@ -386,25 +386,25 @@ FUNCTIONS: dict[str, Function] = {
     "contains": Function("ss", lambda part, text: part in text),
     "hasPrefix": Function("ss", lambda part, text: text.startswith(part)),
     "hasSuffix": Function("ss", lambda part, text: text.endswith(part)),
-    "quote": Function("a*", lambda budget, *values: _joined(budget, values, quoted), budget=True),
+    "quote": Function("a*", lambda budget, *values: _join(budget, values, quote), budget=True),
     "squote": Function(
-        "a*", lambda budget, *values: _joined(budget, values, lambda text: f"'{text}'"), budget=True
+        "a*", lambda budget, *values: _join(budget, values, lambda text: f"'{text}'"), budget=True
     ),
-    "cat": Function("a*", lambda budget, *values: _joined(budget, values), budget=True),
+    "cat": Function("a*", lambda budget, *values: _join(budget, values), budget=True),
     "indent": Function("is", _indent, budget=True),
     "nindent": Function(
         "is", lambda budget, spaces, text: "\n" + _indent(budget, spaces, text), budget=True
     ),
     "replace": Function("sss", _replace, budget=True),
-    "plural": Function("ssi", lambda one, many, count: one if count == 1 else many),
+    "plural": Function("ssi", lambda singular, plural, count: singular if count == 1 else plural),
     "snakecase": Function(
-        "s", partial(_cased, partial(cases.separated, connector="_")), budget=True
+        "s", partial(_change_case, partial(cases.separate, connector="_")), budget=True
     ),
-    "camelcase": Function("s", partial(_cased, cases.camel), budget=True),
+    "camelcase": Function("s", partial(_change_case, cases.camel), budget=True),
     "kebabcase": Function(
-        "s", partial(_cased, partial(cases.separated, connector="-")), budget=True
+        "s", partial(_change_case, partial(cases.separate, connector="-")), budget=True
     ),
-    "swapcase": Function("s", partial(_cased, cases.swapped), budget=True),
+    "swapcase": Function("s", partial(_change_case, cases.swap_case), budget=True),
     "toString": Function("a", strval, budget=True),
     "regexQuoteMeta": Function("s", lambda text: _GO_META.sub(r"\\\g<0>", text)),
     **_REGEX,

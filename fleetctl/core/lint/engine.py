@@ -16,11 +16,11 @@ from typing import Any
 import msgspec
 
 from fleetctl.core.documents import fields
-from fleetctl.core.documents.convert import Path, dotted, find_place
+from fleetctl.core.documents.convert import Path, dotted_path, find_place
 from fleetctl.core.documents.fleet_yaml import IMAGE_SCANS_STEP, parse_document
 from fleetctl.core.documents.json_schema import documents
 from fleetctl.core.documents.manifests import is_fleets, objects
-from fleetctl.core.formats.yaml import Place, YamlDocument, one, read
+from fleetctl.core.formats.yaml import Place, YamlDocument, load_one, read
 from fleetctl.core.formats.yaml_stream import is_object
 from fleetctl.core.lint import rules_files, rules_general
 from fleetctl.core.lint.codes import RULES, Severity
@@ -72,9 +72,9 @@ def lint(
         )
         return _placed([said], file, {}, text)
     try:
-        document = one(text, file=file, strict=True)
-    except InvalidFile as why:
-        return [_of_error(why, "yaml", file)]
+        document = load_one(text, file=file, strict=True)
+    except InvalidFile as error:
+        return [_of_error(error, "yaml", file)]
     if document.value is None:
         return []
     checker = Checker("fleet.yaml", fields.FLEET_YAML)
@@ -113,8 +113,8 @@ def lint_manifest(
     """
     try:
         found = read(text, file=file, strict=True, places=True)
-    except InvalidFile as why:
-        return [_of_error(why, "yaml", file)]
+    except InvalidFile as error:
+        return [_of_error(error, "yaml", file)]
     manifests = [
         (d, value, path)
         for d in found
@@ -179,8 +179,8 @@ def _refused(document: YamlDocument, file: str) -> list[Finding]:
     """The net below: what `parse_document` refuses and nothing above has seen."""
     try:
         parse_document(document, file=file)
-    except InvalidFile as why:
-        return [_of_error(why, "refused", file)]
+    except InvalidFile as error:
+        return [_of_error(error, "refused", file)]
     return []
 
 
@@ -218,7 +218,7 @@ def _placed(
                 file=file,
                 line=place.line,
                 column=place.column,
-                path=dotted(item.path),
+                path=dotted_path(item.path),
                 summary=item.summary,
                 next_step=item.next_step,
             )

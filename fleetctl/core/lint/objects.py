@@ -46,9 +46,12 @@ def check_manifest(
     try:
         check_object(kind, workspace, name, value, notes, check_zone=check_zone)
         warnings = warnings_of(kind, value)
-    except FleetError as why:
+    except FleetError as error:
         yield Said(
-            "refused", _place_of(why, value, path), f"{kind} {name}: {why.summary}", why.next_step
+            "refused",
+            _place_of(error, value, path),
+            f"{kind} {name}: {error.summary}",
+            error.next_step,
         )
         return
     if kind.lower() not in documents():  # else the types have shown them

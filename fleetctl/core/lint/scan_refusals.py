@@ -5,11 +5,11 @@ from __future__ import annotations
 import posixpath
 import re
 
-from fleetctl.core.documents.convert import Path, dotted, find_place
+from fleetctl.core.documents.convert import Path, dotted_path, find_place
 from fleetctl.core.documents.fleet_yaml import FleetYaml, parse_document
 from fleetctl.core.documents.gitrepo import DrivenBundle, GitRepoSpec, RepoSpec
 from fleetctl.core.filetree.tree import Index
-from fleetctl.core.formats.yaml import YamlDocument, one
+from fleetctl.core.formats.yaml import YamlDocument, load_one
 from fleetctl.core.lint.codes import Severity
 from fleetctl.core.lint.engine import Finding
 from fleetctl.core.model.errors import FleetError
@@ -28,16 +28,20 @@ def refusals(tree: Index, file: str, *, shown: str) -> list[Finding]:
     """
     folder, _, name = file.rpartition("/")
     try:
-        document = one(tree.read(file).data, file=file, strict=True)
+        document = load_one(tree.read(file).data, file=file, strict=True)
         if _reads_outside(parse_document(document, file=file), folder):
             return []
         spec = GitRepoSpec(repo=".", bundles=[DrivenBundle(base=folder or ".", options=name)])
         repo = RepoSpec(workspace=Workspace("fleet-default"), name=RepoName("repo"), spec=spec)
         found = scan(tree, repo, commit=CommitId(""))
-    except FleetError as why:
+    except FleetError as error:
         return [
             _finding(
-                why.summary, why.next_step, YamlDocument(None, {}, find_place({}, ())), file, shown
+                error.summary,
+                error.next_step,
+                YamlDocument(None, {}, find_place({}, ())),
+                file,
+                shown,
             )
         ]
     return [
@@ -68,7 +72,7 @@ def _finding(
         file=shown,
         line=place.line or 1,
         column=place.column or 1,
-        path=dotted(path),
+        path=dotted_path(path),
         summary=text,
         next_step=next_step,
     )

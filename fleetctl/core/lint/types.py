@@ -14,7 +14,7 @@ import msgspec
 from fleetctl.core.documents.convert import Path, as_text, is_selector, selector_step
 from fleetctl.core.documents.gitrepo import CRITERIA, NOT_ENFORCED
 from fleetctl.core.documents.json_schema import Node, documents, table_of
-from fleetctl.core.documents.key_names import CASE, dotted, judge, nearest
+from fleetctl.core.documents.key_names import CASE, dotted_path, judge, nearest
 from fleetctl.core.documents.schedule import problems
 from fleetctl.core.documents.unused_keys import CODE as NO_EFFECT
 from fleetctl.core.documents.unused_keys import insecure, is_insecure_key, reason
@@ -239,7 +239,7 @@ def _a(type_: str) -> str:
 
 
 def _name(path: Path) -> str:
-    return f"`{dotted(path)}`"
+    return f"`{dotted_path(path)}`"
 
 
 def _short(value: Any) -> str:

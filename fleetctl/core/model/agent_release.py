@@ -109,8 +109,10 @@ def of_file(data: bytes, *, file: str) -> AgentRelease:
     step = "Make it with `fleetctl agent-release sign`."
     try:
         found = msgspec.json.decode(data[: MAX_SIGNATURE_FILE + 1], type=_File)
-    except (msgspec.DecodeError, UnicodeError) as why:
-        raise InvalidFile(f"not a signature of an agent: {why}", file=file, next_step=step) from why
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise InvalidFile(
+            f"not a signature of an agent: {error}", file=file, next_step=step
+        ) from error
     if found.format != FORMAT:
         raise InvalidFile(
             f"its format is {found.format[:40]!r}, not {FORMAT}", file=file, next_step=step

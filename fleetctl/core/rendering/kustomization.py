@@ -141,8 +141,8 @@ class _Kustomization:
     def problems(self) -> Iterator[InvalidFile]:
         try:
             document = load(self._text, file=self._path)
-        except InvalidFile as why:
-            yield why
+        except InvalidFile as error:
+            yield error
             return
         if document is None:
             return  # kustomize refuses an empty one itself
@@ -253,8 +253,8 @@ class _Kustomization:
     def _plugin_documents(self, at: Path, path: str) -> Iterator[InvalidFile]:
         try:
             documents = load_all(self._walk.data(path), file=path)
-        except InvalidFile as why:
-            yield why
+        except InvalidFile as error:
+            yield error
             return
         yield from self._documents(at, documents, f"{path}: ")
 

@@ -75,10 +75,12 @@ def _patched(old: bytes, patch: bytes, shown: str) -> bytes:
                 else merge(old_one, change, strategic=is_builtin(old_one))
             )
         return dump_all(documents).encode()
-    except (KeyError, IndexError, ValueError, TypeError) as why:
+    except (KeyError, IndexError, ValueError, TypeError) as error:
         raise InvalidFile(
-            f"does not fit what it changes: {why}", file=shown, next_step="Correct the path in it."
-        ) from why
+            f"does not fit what it changes: {error}",
+            file=shown,
+            next_step="Correct the path in it.",
+        ) from error
 
 
 def _meant(documents: list[Any], change: Any) -> int:

@@ -89,8 +89,8 @@ def _evaluated(
         return values
     try:
         made = evaluate(text, context, budget=budget)
-    except TemplateError as why:
-        raise _placed(why, text) from why
+    except TemplateError as error:
+        raise _placed(error, text) from error
     found = load(made, file="helm.values after its templates")
     if not isinstance(found, dict):
         raise UsageError(
@@ -111,10 +111,10 @@ def _template_values(
             found[key] = load(
                 evaluate(template, context, budget=budget), file=f"{place} after its templates"
             )
-        except TemplateError as why:
+        except TemplateError as error:
             raise UsageError(
-                f"{place}: {why.summary}", subject=why.subject, next_step=why.next_step
-            ) from why
+                f"{place}: {error.summary}", subject=error.subject, next_step=error.next_step
+            ) from error
     return found
 
 

@@ -102,9 +102,9 @@ def seconds_of(text: str) -> int:
         seconds = int(parse_duration(text))
     except DurationTooLong:
         seconds = _MOST_SECONDS + 1
-    except ValueError as why:
+    except ValueError as error:
         step = "Write it like 90m or 2h30m; two days are 48h."
-        raise UsageError(f"duration: {why}", subject="spec.duration", next_step=step) from why
+        raise UsageError(f"duration: {error}", subject="spec.duration", next_step=step) from error
     if not 1 <= seconds <= _MOST_SECONDS:
         raise UsageError(
             f"duration: {text[:40]!r} is not between 1s and 10 years",

@@ -113,8 +113,8 @@ def strategy_of(stated: Mapping[str, Any] | None) -> Strategy:
     """Raises UsageError naming the key that is wrong."""
     try:
         found = msgspec.convert(dict(stated or {}), Strategy)
-    except (msgspec.ValidationError, TypeError, ValueError) as why:
-        raise _wrong(describe_with_path(str(why))) from why
+    except (msgspec.ValidationError, TypeError, ValueError) as error:
+        raise _wrong(describe_with_path(str(error))) from error
     for mistake in mistakes(stated or {}):
         raise UsageError(
             f"rolloutStrategy: {mistake.summary}",
@@ -157,9 +157,9 @@ def _values(
         if isinstance(value, str):
             try:
                 check(value)
-            except UsageError as why:
+            except UsageError as error:
                 yield Mistake(
-                    (*path, key), f"{key}: {why.summary.removeprefix('rolloutStrategy: ')}", step
+                    (*path, key), f"{key}: {error.summary.removeprefix('rolloutStrategy: ')}", step
                 )
 
 
@@ -176,8 +176,8 @@ def limit(amount: Amount | None, count: int, default: Amount) -> int:
         return max(1, int(count * Decimal(match[1]) / 100))
     try:
         number = int(chosen)
-    except ValueError as why:
-        raise _wrong(f"{str(chosen)[:40]!r} is neither a number nor a percentage") from why
+    except ValueError as error:
+        raise _wrong(f"{str(chosen)[:40]!r} is neither a number nor a percentage") from error
     return max(0, min(number, count))
 
 
@@ -187,8 +187,8 @@ def seconds(text: str | None) -> float:
         return 0.0
     try:
         return parse_duration(text)
-    except ValueError as why:
-        raise _wrong(str(why)) from why
+    except ValueError as error:
+        raise _wrong(str(error)) from error
 
 
 def policy_of(strategy: Strategy, partitions: int, clusters: int) -> Policy:

@@ -38,8 +38,8 @@ def find_places(
         try:
             roots, broken = _match(tree, wanted)
             found |= dict.fromkeys(place for root in roots for place in _places_below(tree, root))
-        except UsageError as why:
-            problems.append(problem_of(wanted, why))
+        except UsageError as error:
+            problems.append(problem_of(wanted, error))
             continue
         if not roots:
             summary = (
@@ -87,8 +87,8 @@ def _driven(tree: Index, driven: DrivenBundle, problems: list[Problem]) -> Place
             if options and not tree.has(options)
             else ""
         )
-    except UsageError as why:
-        problems.append(problem_of(driven.base, why))
+    except UsageError as error:
+        problems.append(problem_of(driven.base, error))
         return None
     if missing:
         summary = f"spec.bundles: {missing!r} is not in the repository"

@@ -127,11 +127,11 @@ def scan(
                     [],
                 )
                 _check_storable(draft.spec)
-        except FleetError as why:
-            problems.append(problem_of(place.directory, why))
+        except FleetError as error:
+            problems.append(problem_of(place.directory, error))
             continue
-        except (Exception, MemoryError) as why:
-            problems.append(internal_problem(place.directory, why))
+        except (Exception, MemoryError) as error:
+            problems.append(internal_problem(place.directory, error))
             continue
         warnings += draft.warnings
         if not draft.files and not draft.charts and not draft.is_made:
@@ -174,11 +174,11 @@ def _check_storable(spec: BundleSpec) -> None:
     """Raises UsageError for options that no document can hold, such as half of a surrogate pair."""
     try:
         msgspec.json.encode(spec)
-    except (ValueError, TypeError, OverflowError, RecursionError, msgspec.MsgspecError) as why:
-        summary = f"{shown_directory(spec.path)}: a value of its options cannot be stored: {why}"
+    except (ValueError, TypeError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+        summary = f"{shown_directory(spec.path)}: a value of its options cannot be stored: {error}"
         raise UsageError(
             summary[:300], next_step="Correct the value in fleet.yaml or in a values file."
-        ) from why
+        ) from error
 
 
 def finish(draft: Draft, charts: Mapping[ChartRequest, Mapping[str, File]]) -> Built:

@@ -50,8 +50,8 @@ def unpack(data: bytes, name: str, budget: tar.Budget) -> Chart:
             if path in files:
                 raise _wrong(name, f"holds {entry.name!r} twice")
             files[path] = File(bytes(entry.data), executable=entry.executable)
-    except tar.TarError as why:
-        raise _wrong(name, str(why)) from why
+    except tar.TarError as error:
+        raise _wrong(name, str(error)) from error
     if len(folders) > 1:
         raise _wrong(name, "holds more than one folder")
     return _described(files, data, name)

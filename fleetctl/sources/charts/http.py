@@ -157,9 +157,9 @@ class Web:
                     ) if answer.status_code == 200 else b""
                 finally:
                     await answer.aclose()
-        except (httpx.HTTPError, httpx.InvalidURL) as why:
-            summary, advice = explain(why, name)
-            raise SourceError(summary, subject=name, next_step=advice) from why
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            summary, advice = explain(error, name)
+            raise SourceError(summary, subject=name, next_step=advice) from error
 
     def _route(self, url: str) -> dict[str, Any]:
         proxy = _proxy(url)
@@ -195,8 +195,8 @@ class Web:
             )
             try:
                 return await client.send(request, stream=True, auth=auth)
-            except httpx.ConnectError as why:
-                last = why
+            except httpx.ConnectError as error:
+                last = error
         raise last
 
     async def _by_proxy(self, url: str) -> None:
@@ -248,12 +248,12 @@ class Web:
         try:
             found = decode_json(body)
             return str(found.get("token") or found["access_token"])
-        except (msgspec.DecodeError, AttributeError, KeyError) as why:
+        except (msgspec.DecodeError, AttributeError, KeyError) as error:
             raise SourceError(
                 f"{shown(url)} gives no token",
                 subject=shown(url),
                 next_step="Look at the registry.",
-            ) from why
+            ) from error
 
 
 def _may_have_login(registry: tuple[str, str, int], realm: tuple[str, str, int]) -> bool:

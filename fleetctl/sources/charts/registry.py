@@ -186,7 +186,7 @@ def _sha256(data: bytes) -> str:
 def _json(data: bytes, place: str) -> dict[str, Any]:
     try:
         document = decode_json(data)
-    except (msgspec.DecodeError, RecursionError) as why:
+    except (msgspec.DecodeError, RecursionError) as error:
         summary = f"{place} does not answer as an OCI registry"
-        raise SourceError(summary, subject=place, next_step="Correct helm.repo.") from why
+        raise SourceError(summary, subject=place, next_step="Correct helm.repo.") from error
     return document if isinstance(document, dict) else {}

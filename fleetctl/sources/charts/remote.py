@@ -18,10 +18,10 @@ from urllib.parse import urljoin
 
 from fleetctl.core.charts.dependencies import (
     Dependency,
-    declared,
+    dependencies_of,
     inside_folder,
     subcharts,
-    vendored,
+    vendored_charts,
 )
 from fleetctl.core.charts.reference import ChartRequest, describe_unsupported
 from fleetctl.core.formats.redact import redacted_login, refuse_login
@@ -161,8 +161,8 @@ class _Door:
         there.
         """
         added: dict[str, File] = {}
-        there = vendored(files)
-        for dependency in declared(files, name):
+        there = vendored_charts(files)
+        for dependency in dependencies_of(files, name):
             if dependency.name in there:
                 continue
             inner = await self.chart(_request(dependency, name), depth + 1)

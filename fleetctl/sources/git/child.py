@@ -40,8 +40,8 @@ def run(data: bytes) -> bytes:
     os.environ.update(asked["environment"])
     try:
         answer: dict[str, Any] = {"commit": work(asked)}
-    except Refusal as why:
-        answer = why.answer
+    except Refusal as error:
+        answer = error.answer
     return json.dumps(answer).encode()
 
 
@@ -64,8 +64,8 @@ def work(asked: dict[str, Any]) -> str:
         return _follow(Client(asked), asked)
     except Refusal:
         raise
-    except Exception as why:
-        raise _explained(why, asked) from why
+    except Exception as error:
+        raise _explained(error, asked) from error
 
 
 def _follow(client: Any, asked: dict[str, Any]) -> str:
@@ -229,8 +229,8 @@ def _fetch(client: Any, repo: Any, target: str, asked: dict[str, Any]) -> None:
 
     try:
         client.fetch(client.path, repo, determine_wants=one, depth=1)
-    except (GitProtocolError, HangupException) as why:
-        if "does not support shallow" in str(why):
+    except (GitProtocolError, HangupException) as error:
+        if "does not support shallow" in str(error):
             client.fetch(client.path, repo, determine_wants=one)
         elif target == asked["revision"]:
             client.fetch(client.path, repo, determine_wants=branches)

@@ -114,11 +114,11 @@ class Client(AbstractHttpGitClient):
                     retries=False,
                     preload_content=False,
                 )
-            except (NewConnectionError, ConnectTimeoutError) as why:
+            except (NewConnectionError, ConnectTimeoutError) as error:
                 if at == len(places) - 1:
-                    raise _no_answer(why, self._shown) from why
-            except (HTTPError, OSError) as why:
-                raise _no_answer(why, self._shown) from why
+                    raise _no_answer(error, self._shown) from error
+            except (HTTPError, OSError) as error:
+                raise _no_answer(error, self._shown) from error
         raise AssertionError
 
     def _places(self, url: str, headers: dict[str, str]) -> list[str]:
@@ -170,8 +170,8 @@ class Client(AbstractHttpGitClient):
             nonlocal left
             try:
                 data = answer.read(size if size >= 0 else left + 1)
-            except (HTTPError, OSError) as why:
-                raise _no_answer(why, self._shown) from why
+            except (HTTPError, OSError) as error:
+                raise _no_answer(error, self._shown) from error
             left -= len(data)
             if left < 0:
                 raise too_large(self._shown, self._most)

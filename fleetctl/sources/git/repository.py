@@ -188,21 +188,21 @@ async def _child(message: bytes, limits: GitLimits, subject: str) -> dict[str, A
     try:
         async with asyncio.timeout(limits.seconds):
             answer: dict[str, Any] = json.loads(await _SERVER.run(message, job, subject=subject))
-    except (TimeoutError, DeadlineError) as why:
+    except (TimeoutError, DeadlineError) as error:
         step = "Look at the server, or make the repository smaller."
         raise DeadlineError(
             f"{subject} did not answer within {limits.seconds:g} s", subject=subject, next_step=step
-        ) from why
-    except UnavailableError as why:
-        if why.subject != subject:  # this host cannot start the job
+        ) from error
+    except UnavailableError as error:
+        if error.subject != subject:  # this host cannot start the job
             raise
         summary = (
             f"reading {subject} ended early, perhaps at a limit of memory or size:"
-            f" {why.summary.removeprefix(subject).strip()}"
+            f" {error.summary.removeprefix(subject).strip()}"
         )
         raise SourceError(
             summary, subject=subject, next_step="Make the repository smaller."
-        ) from why
+        ) from error
     return answer
 
 
@@ -223,8 +223,8 @@ class GitTree:
         self._store, self._commit, self._most = store, commit, most
         try:
             found = msgspec.json.decode(listing_path(store, commit).read_bytes(), type=Listing)
-        except (OSError, msgspec.DecodeError) as why:
-            raise self._broken("its listing cannot be read") from why
+        except (OSError, msgspec.DecodeError) as error:
+            raise self._broken("its listing cannot be read") from error
         self._files = {entry.path: entry for entry in found.files}
         self._ids = {entry.path: ObjectID(entry.object.encode()) for entry in found.files}
         self._paths = list(self._files)
@@ -252,8 +252,8 @@ class GitTree:
             )
         try:
             return File(self._objects.get_raw(self._ids[path])[1], executable=entry.executable)
-        except Exception as why:
-            raise self._broken(f"{path} cannot be read") from why
+        except Exception as error:
+            raise self._broken(f"{path} cannot be read") from error
 
     def identity(self, path: str) -> str:
         """Git's object id, and whether it may be run."""

@@ -93,9 +93,9 @@ def _run_fork(job: Callable[[bytes], bytes], connection: socket.socket) -> None:
             answer = b"ok " + job(data)
         except MemoryError:
             answer = b"error needs more memory than a job may use"
-        except Exception as why:
+        except Exception as error:
             traceback.print_exc()
-            answer = f"error failed: internal error: {type(why).__name__}: {why}"[:500].encode(
+            answer = f"error failed: internal error: {type(error).__name__}: {error}"[:500].encode(
                 "utf-8", "replace"
             )
         connection.sendall(answer)

@@ -150,8 +150,8 @@ class _Job:
             async with asyncio.timeout(limits.seconds + 5.0):
                 header = Header(limits.seconds, limits.cpu, limits.memory, limits.file)
                 answer = await self._exchange(msgspec.json.encode(header) + b"\n" + data)
-        except TimeoutError as why:
-            raise self._late() from why
+        except TimeoutError as error:
+            raise self._late() from error
         return self._result(answer)
 
     def kill(self) -> None:

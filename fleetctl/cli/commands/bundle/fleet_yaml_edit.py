@@ -21,7 +21,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from fleetctl.cli.commands.bundle.ignore_rules import Rule, rule_key
 from fleetctl.core.documents import fleet_yaml
-from fleetctl.core.formats.yaml import YamlDocument, decode, one
+from fleetctl.core.formats.yaml import YamlDocument, decode, load_one
 from fleetctl.core.formats.yaml_scalars import looks_like_a_number, resolve
 from fleetctl.core.model.errors import InvalidFile
 
@@ -51,7 +51,7 @@ def add_rules(data: bytes, rules: Sequence[Rule], *, file: str) -> FleetYamlEdit
     if text.encode() != data:
         step = "Save it as UTF-8 without a byte order mark."
         raise InvalidFile("is not plain UTF-8", file=file, next_step=step)
-    document = one(data, file=file, strict=True)
+    document = load_one(data, file=file, strict=True)
     _refuse_unsafe(text, document, rules, file)
     newline = "\r\n" if "\r\n" in text else "\n"
     lines = text.replace("\r\n", "\n").split("\n")
@@ -180,7 +180,7 @@ def _plain(value: Any) -> Any:
 
 def _verify(old: Any, text: str, rules: Sequence[Rule], file: str) -> None:
     """Raises InvalidFile unless `text` states the old values and the rules, and nothing else."""
-    new = one(text, file=file, strict=True).value
+    new = load_one(text, file=file, strict=True).value
     old_rules, new_rules = _rules_of(old), _rules_of(new)
     others = [
         {k: v for k, v in (value or {}).items() if k.lower() != _DIFF} for value in (old, new)

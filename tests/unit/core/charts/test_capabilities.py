@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from fleetctl.core.charts.capabilities import Capabilities, parse_capabilities, reported
+from fleetctl.core.charts.capabilities import (
+    Capabilities,
+    capabilities_of_version,
+    parse_capabilities,
+)
 from fleetctl.core.model.errors import UsageError
 
 
@@ -20,7 +24,7 @@ def test_the_flags_are_those_of_helm() -> None:
 def test_what_is_no_version_of_kubernetes_is_refused(version: str) -> None:
     with pytest.raises(UsageError, match="not a version of Kubernetes"):
         parse_capabilities(version, [])
-    assert reported(version) == Capabilities()
+    assert capabilities_of_version(version) == Capabilities()
 
 
 @pytest.mark.parametrize("name", ["", "a b", "--debug/v1 x", "a/b/c/d"])
@@ -33,4 +37,4 @@ def test_what_is_no_api_version_is_refused(name: str) -> None:
     "version", ["v1.36.1", "v1.30.2+k3s1", "v1.29.6-eks-1552ad0", "v1.31.0-rc.1+rke2r1"]
 )
 def test_versions_of_distributions_are_taken(version: str) -> None:
-    assert reported(version).kube_version == version
+    assert capabilities_of_version(version).kube_version == version
