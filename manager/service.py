@@ -12,9 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
-
 from fleetctl.core.model import wire
 from fleetctl.core.model.agent_release import AgentRelease
 from fleetctl.core.model.ids import LOCAL_WORKSPACE, BundleName, ClusterId, Digest, Epoch, Workspace
@@ -29,9 +26,10 @@ from .agents.presence import OFFLINE_SECONDS, Live
 from .agents.requests import AgentRequests, Registration
 from .clock import rfc3339, steady, unchanged
 from .commands.corrections import Corrector
-from .commands.objects import Objects, Put, new_uid
+from .commands.objects import ObjectCommands, Put
 from .commands.removals import Labels, RemovalCommands
 from .commands.rollback import RollbackRequest, RollbackResult
+from .identifiers import new_uid
 from .ingest.archive_rebuild import Restorer
 from .ingest.scanner import Scanner
 from .plans.planner import Asked as AskedPlan
@@ -46,12 +44,15 @@ from .security.tokens import Person, Tokens
 from .security.vault import Vault
 from .store import count_triggers
 from .store.archives import Archives
+from .store.commands import meta as meta_commands
+from .store.commands import objects as object_commands
 from .store.commands.removals import store_removal_limits
+from .store.connection import Reader, Writer
 from .store.engine import Store
 from .store.queries import archives as archive_queries
-from .store.queries.objects import list_workspaces
+from .store.queries import meta as meta_queries
+from .store.queries.objects import ObjectContent, ObjectKey, list_workspaces
 from .store.queries.revisions import revision_archives
-from .store.schema import meta, objects
 from .views import rollouts
 from .views.cluster_history import list_history
 from .views.explain.deployment import Subject, explain_subject
@@ -109,7 +110,7 @@ class Service:
         self._agents = AgentRequests(
             self._store, self._live, self._documents, self._restorer, signer, clock
         )
-        self._objects = Objects(self._store, self._live, vault, clock, self._scanner.poke)
+        self._objects = ObjectCommands(self._store, self._live, vault, clock, self._scanner.poke)
         self._planner = Planner(self._store, self._live, self._archives, self._scanner, clock)
         self._releases = AgentReleases(self._store, self._live, self._archives, clock)
         self._upgrades = AgentUpgrades(self._store, self._live, clock)
@@ -406,30 +407,18 @@ async def _for_ever(part: Callable[[], Awaitable[None]]) -> None:
             await asyncio.sleep(5)
 
 
-def _first_rows(connection: Connection, now: str) -> Epoch:
+def _first_rows(writer: Writer, now: str) -> Epoch:
     """The counters, and Fleet's group `default` of the workspace for a single cluster."""
-    connection.execute(
-        sa.insert(meta).prefix_with("OR IGNORE"),
-        [{"key": "epoch", "value": 1}, {"key": "generation", "value": 0}],
-    )
-    head = {
-        "kind": "ClusterGroup",
-        "workspace": LOCAL_WORKSPACE,
-        "name": "default",
-        "uid": new_uid(),
-        "generation": 1,
-        "created": now,
-    }
-    body = {"labels": b"{}", "annotations": b"{}", "spec": b'{"selector":{}}', "extra": b"{}"}
-    connection.execute(sa.insert(objects).prefix_with("OR IGNORE"), head | body)
-    return Epoch(
-        connection.execute(sa.select(meta.c.value).where(meta.c.key == "epoch")).scalar_one()
-    )
+    meta_commands.add_missing_numbers(writer, {"epoch": 1, "generation": 0})
+    key = ObjectKey("ClusterGroup", LOCAL_WORKSPACE, "default")
+    row = ObjectContent(labels=b"{}", annotations=b"{}", spec=b'{"selector":{}}', extra=b"{}")
+    object_commands.insert_missing_object(writer, key, row, uid=new_uid(), created=now)
+    return Epoch(meta_queries.find_number(writer, "epoch") or 1)
 
 
-def _used_archives(connection: Connection) -> set[str]:
+def _used_archives(reader: Reader) -> set[str]:
     return (
-        set[str](archive_queries.current_archives(connection))
-        | staging.held_archives(connection)
-        | revision_archives(connection)
+        set[str](archive_queries.current_archives(reader))
+        | staging.held_archives(reader)
+        | revision_archives(reader)
     )

@@ -16,7 +16,7 @@ import msgspec
 from fleetctl.core.model.errors import Conflict, LoginError
 from fleetctl.core.model.ids import ClusterId, Workspace
 
-from ..commands.objects import new_cluster_id, new_uid
+from ..identifiers import new_cluster_id, new_uid
 from ..reconcile.reconcile import reconcile
 from ..rollout import staging
 from ..store.commands import clusters as cluster_commands

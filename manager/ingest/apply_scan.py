@@ -21,7 +21,7 @@ from fleetctl.core.scan.renames import Alike, Move, equal
 from fleetctl.core.targeting.target import select
 from fleetctl.sources.git.store import About
 
-from ..commands.objects import new_uid
+from ..identifiers import new_uid
 from ..reconcile.reconcile import reconcile
 from ..revisions import history
 from ..store.queries import Scope, fleet_clusters, groups

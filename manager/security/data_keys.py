@@ -15,9 +15,9 @@ import msgspec
 
 from fleetctl.core.model.errors import RefusedError
 
-from ..store.commands import secrets as secret_commands
+from ..store.commands.objects import set_extra
 from ..store.connection import Writer
-from ..store.queries import secrets as secret_queries
+from ..store.queries.objects import SealedRow, sealed_objects_with_extra
 from .vault import Vault
 
 _json = msgspec.json.encode
@@ -42,13 +42,13 @@ def replace_unkeyed_hashes(writer: Writer, vault: Vault) -> int:
     """
     rows = [
         msgspec.structs.replace(row, extra=_keyed_extra(vault, row))
-        for row in secret_queries.list_with_extra(writer, _UNKEYED_HASH)
+        for row in sealed_objects_with_extra(writer, _UNKEYED_HASH)
     ]
-    secret_commands.set_extra(writer, rows)
+    set_extra(writer, rows)
     return len(rows)
 
 
-def _keyed_extra(vault: Vault, row: secret_queries.SealedRow) -> bytes:
+def _keyed_extra(vault: Vault, row: SealedRow) -> bytes:
     """The column `extra` with a fingerprint of each value, "unreadable" without the right key."""
     place = f"{row.kind}/{row.workspace}/{row.name}"
     extra = msgspec.json.decode(row.extra)

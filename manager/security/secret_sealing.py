@@ -23,7 +23,7 @@ from fleetctl.core.model.sealed_layout import NONCE, SEAL_DOMAIN, Content, info_
 from fleetctl.core.model.wire import SealedObject, b64
 
 from ..store.connection import Reader
-from ..store.queries.secrets import SealedRow, find_by_name
+from ..store.queries.objects import SealedRow, sealed_objects
 from .vault import Vault
 
 _PURPOSE = b"fleet-seal-ephemeral-v1"
@@ -91,7 +91,7 @@ def sources(
     """The stored objects of these resources, by (kind, name); one that does not exist is
     missing.
     """
-    return find_by_name(reader, workspace, (resource.name for resource in resources))
+    return sealed_objects(reader, workspace, (resource.name for resource in resources))
 
 
 def version_of(

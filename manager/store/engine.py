@@ -57,6 +57,14 @@ class _Job:
     loop: asyncio.AbstractEventLoop
 
 
+class _Preview(Exception):
+    """Carries a result out of a transaction that is undone."""
+
+    def __init__(self, result: Any) -> None:
+        super().__init__()
+        self.result = result
+
+
 class Store:
     """Use `write` and `read` from the event loop; `work` runs in a thread and must not touch the
     loop.
@@ -133,6 +141,17 @@ class Store:
         self._jobs.put(job)
         # The work goes on when the caller is cancelled: it is either wholly kept or wholly not.
         return cast("T", await asyncio.shield(job.answer))
+
+    async def preview(self, work: Work[T]) -> T:
+        """Run `work` in the next transaction and undo its changes; returns what it returned."""
+
+        def run(writer: Connection) -> T:
+            raise _Preview(work(writer))
+
+        try:
+            return await self.write(run)
+        except _Preview as preview:
+            return cast("T", preview.result)
 
     async def read(self, work: Work[T]) -> T:
         """Run `work` on one snapshot that holds all that was committed before."""

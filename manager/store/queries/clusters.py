@@ -25,7 +25,7 @@ class ClusterRow(msgspec.Struct, frozen=True):
     """
 
     id: ClusterId
-    workspace: str
+    workspace: Workspace
     name: str
     uid: str
     generation: int

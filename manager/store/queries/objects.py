@@ -1,17 +1,20 @@
-"""Reads objects that have no table of their own: GitRepos, ClusterGroups, Schedules, Secrets and
-so on.
-"""
+"""Reads the objects that people write: clusters, GitRepos, groups, schedules, Secrets."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import msgspec
 import sqlalchemy as sa
 
+from fleetctl.core.documents.object_check import DATA_KINDS
+from fleetctl.core.model.ids import BundleName, Workspace
+
 from ..connection import Reader
 from ..rows import columns_of, fetch_all
-from ..schema import bundles, clusters, objects, registrations
-
-_TABLES = {"Cluster": clusters, "Bundle": bundles}
+from ..schema import bundles, clusters, deployments, objects, registrations
+from .targeting import in_parts
 
 
 class ObjectRow(msgspec.Struct, frozen=True):
@@ -40,6 +43,117 @@ class RegistrationLimit(msgspec.Struct, frozen=True):
     source: str
     expires: str
     uses: int
+
+
+class ObjectKey(NamedTuple):
+    """Names one object."""
+
+    kind: str
+    workspace: Workspace
+    name: str
+
+    def __str__(self) -> str:
+        return "/".join(self)
+
+
+class ObjectContent(NamedTuple):
+    """The content of an object as JSON. `spec` of a Secret or ConfigMap is encrypted, and `extra`
+    holds what may be shown of it.
+    """
+
+    labels: bytes
+    annotations: bytes
+    spec: bytes
+    extra: bytes
+
+
+class SealedRow(msgspec.Struct, frozen=True):
+    """A Secret or ConfigMap. `spec` is encrypted; `extra` holds JSON that reveals no value."""
+
+    kind: str
+    workspace: str
+    name: str
+    uid: str
+    spec: bytes
+    extra: bytes
+
+
+class DeploymentName(NamedTuple):
+    """One deployment by the names of its bundle and its cluster."""
+
+    bundle: BundleName
+    cluster: str
+
+
+_TABLES = {"Cluster": clusters, "Bundle": bundles}
+_SEALED = sa.select(*columns_of(SealedRow, objects)).where(objects.c.kind.in_(DATA_KINDS))
+
+
+def table_and_filter(key: ObjectKey) -> tuple[sa.Table, sa.ColumnElement[bool]]:
+    """Where the object is stored. For statements of the store only."""
+    table = _TABLES.get(key.kind, objects)
+    where = (table.c.workspace == key.workspace) & (table.c.name == key.name)
+    return table, where & (objects.c.kind == key.kind) if table is objects else where
+
+
+def find_object(reader: Reader, key: ObjectKey) -> ObjectContent | None:
+    """For every kind but Bundle and BundleDeployment."""
+    table, where = table_and_filter(key)
+    extra = objects.c.extra if table is objects else sa.literal(b"{}", sa.LargeBinary)
+    columns = (table.c.labels, table.c.annotations, table.c.spec, extra)
+    row = reader.execute(sa.select(*columns).where(where)).one_or_none()
+    return None if row is None else ObjectContent(*row)
+
+
+def object_exists(reader: Reader, key: ObjectKey) -> bool:
+    table, where = table_and_filter(key)
+    query = sa.select(sa.literal(1)).select_from(table).where(where)
+    return reader.execute(query).first() is not None
+
+
+def bundle_names_of_repo(reader: Reader, workspace: Workspace, repo: str) -> set[BundleName]:
+    b = bundles.c
+    query = sa.select(b.name).where(b.workspace == workspace, b.repo == repo)
+    return set(reader.execute(query).scalars())
+
+
+def deployments_of_repo(reader: Reader, workspace: Workspace, repo: str) -> list[DeploymentName]:
+    """The deployments of a GitRepo's bundles, without tombstones."""
+    return _deployment_names(reader, workspace, deployments.c.repo == repo)
+
+
+def deployments_of_cluster(reader: Reader, workspace: Workspace, name: str) -> list[DeploymentName]:
+    """The deployments on a cluster, without tombstones."""
+    return _deployment_names(reader, workspace, clusters.c.name == name)
+
+
+def _deployment_names(
+    reader: Reader, workspace: Workspace, where: sa.ColumnElement[bool]
+) -> list[DeploymentName]:
+    d = deployments.c
+    query = (
+        sa.select(d.bundle, clusters.c.name)
+        .join(clusters, clusters.c.id == d.cluster_id)
+        .where(d.workspace == workspace, ~d.removed, where)
+    )
+    return [DeploymentName(*row) for row in reader.execute(query)]
+
+
+def sealed_objects_with_extra(reader: Reader, text: bytes) -> list[SealedRow]:
+    """The Secrets and ConfigMaps of all workspaces whose `extra` contains `text`."""
+    return fetch_all(reader, _SEALED.where(sa.func.instr(objects.c.extra, text) > 0), SealedRow)
+
+
+def sealed_objects(
+    reader: Reader, workspace: str, names: Iterable[str]
+) -> Mapping[tuple[str, str], SealedRow]:
+    """The Secrets and ConfigMaps with these names, by (kind, name)."""
+    rows: dict[tuple[str, str], SealedRow] = {}
+    query = _SEALED.where(objects.c.workspace == workspace)
+    for part in in_parts(sorted(set(names))):
+        for row in fetch_all(reader, query.where(objects.c.name.in_(part)), SealedRow):
+            rows[row.kind, row.name] = row
+    return rows
 
 
 def list_objects(

@@ -34,16 +34,16 @@ from manager.agents import registration, status_reports
 from manager.agents.presence import Live, Presence
 from manager.agents.registration import Claim
 from manager.clock import rfc3339
-from manager.commands import objects
 from manager.commands import rollouts as rolloutsaid
+from manager.commands.object_delete import delete_cluster
 from manager.commands.rollback import ClusterSelection, RollbackRequest, roll_back
 from manager.ingest.apply_scan import Taken, take
 from manager.rollout.loop import Rolling
 from manager.store import migrate
 from manager.store.engine import Store
+from manager.store.queries.clusters import find_cluster
 from manager.store.schema import (
     bundles,
-    clusters,
     deployments,
     meta,
     repos,
@@ -176,9 +176,9 @@ class GoingBack(RuleBasedStateMachine):
             return
         cluster = self.ids.pop(name)
         with self.engine.begin() as connection:
-            objects.delete_cluster(
-                connection, clusters.c.id == cluster, SPACE, now=rfc3339(self.now), uninstall=False
-            )
+            row = find_cluster(connection, cluster)
+            assert row is not None
+            delete_cluster(connection, row, now=rfc3339(self.now), uninstall=False)
         self.live.forget(cluster)
         for kept in (self.model.own, self.model.generations):
             kept.pop(name, None)

@@ -407,7 +407,7 @@ def test_a_dry_run_of_a_cluster_reconciles_nothing(
         calls.append(args)
         return reconcile(*args, **more)
 
-    monkeypatch.setattr("manager.commands.objects.reconcile", counted)
+    monkeypatch.setattr("manager.commands.object_effects.reconcile", counted)
 
     async def main() -> None:
         async with serving(tmp_path / "m") as service:
