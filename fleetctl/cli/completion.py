@@ -17,6 +17,7 @@ from fleetctl.cli import config
 from fleetctl.cli.command_table import COMMANDS
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.columns import KINDS, plural_of
+from fleetctl.cli.display.safe_text import single_line
 from fleetctl.cli.loader import command
 from fleetctl.cli.wait_conditions import WORDS
 from fleetctl.core.model.errors import FleetError
@@ -144,7 +145,7 @@ def _values(param: Any, given: list[str]) -> Iterator[tuple[str, ...]]:
     elif param.metavar == "REV" and given:
         items = _asked("bundles", None, given[0], "history")
         yield from (
-            (str(item["number"]), out.clean(f"{item['commit'][:7]} {item['subject']}"))
+            (str(item["number"]), single_line(f"{item['commit'][:7]} {item['subject']}"))
             for item in items
         )
     elif "--partition" in param.opts and given:

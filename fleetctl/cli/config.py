@@ -120,7 +120,13 @@ def debug() -> bool:
 
 
 def colour() -> bool:
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "") != "dumb"
+    """Whether a terminal may show colours."""
+    return not os.environ.get("NO_COLOR") and moves_cursor()
+
+
+def moves_cursor() -> bool:
+    """Whether the terminal understands escape sequences."""
+    return os.environ.get("TERM", "") != "dumb"
 
 
 def desktop() -> bool:

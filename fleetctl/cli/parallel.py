@@ -6,19 +6,18 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from fleetctl.cli.display import output
+from fleetctl.cli.display.progress import open_count
 
 T = TypeVar("T")
 R = TypeVar("R")
 _AT_ONCE = 8
-_COUNT_FROM, _COUNT_EVERY = 100, 100
 
 
-def each(items: Sequence[T], work: Callable[[T], R], what: str = "") -> Iterator[tuple[T, R]]:
+def each(items: Sequence[T], work: Callable[[T], R], verb: str = "") -> Iterator[tuple[T, R]]:
     """(item, result) in the order of `items`, with 8 requests in flight.
 
     At the first error nothing more is begun. What was in flight and succeeded is still yielded, so
-    that a person sees everything that was done; then the error is raised. `what` names the work in
+    that a person sees everything that was done; then the error is raised. `verb` names the work in
     a count on stderr, which is shown for 100 items or more.
     """
     if len(items) < 2:
@@ -26,12 +25,15 @@ def each(items: Sequence[T], work: Callable[[T], R], what: str = "") -> Iterator
         return
     pool = ThreadPoolExecutor(_AT_ONCE)
     try:
-        yield from _in_order(items, [pool.submit(work, item) for item in items], what)
+        with open_count(len(items), verb) as count:
+            yield from _in_order(items, [pool.submit(work, item) for item in items], count)
     finally:
         pool.shutdown(cancel_futures=True)  # also after Ctrl-C: what has not begun never begins
 
 
-def _in_order(items: Sequence[T], futures: list[Future[R]], what: str) -> Iterator[tuple[T, R]]:
+def _in_order(
+    items: Sequence[T], futures: list[Future[R]], count: Callable[[int], None]
+) -> Iterator[tuple[T, R]]:
     error: Exception | None = None
     for at, (item, future) in enumerate(zip(items, futures, strict=True), 1):
         if error is not None and future.cancel():
@@ -45,7 +47,6 @@ def _in_order(items: Sequence[T], futures: list[Future[R]], what: str) -> Iterat
                     other.cancel()
             continue
         yield item, result
-        if what and len(items) >= _COUNT_FROM and at % _COUNT_EVERY == 0:
-            output.say(f"{what} {at} of {len(items)}")
+        count(at)
     if error is not None:
         raise error

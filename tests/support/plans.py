@@ -18,9 +18,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from fleetctl.cli.commands.plan import _refused
-from fleetctl.cli.display.plan_markdown import markdown
-from fleetctl.cli.display.plan_objects import Pictures, pictured
-from fleetctl.cli.display.plan_text import shown
+from fleetctl.cli.display.plan.markdown import markdown
+from fleetctl.cli.display.plan.objects import Pictures, pictured
+from fleetctl.cli.display.plan.text import shown
 from fleetctl.core.documents.gitrepo import RepoSpec, repo_spec
 from fleetctl.core.formats.yaml import load
 from fleetctl.core.model.ids import ClusterId, CommitId, Digest, Workspace

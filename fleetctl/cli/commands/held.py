@@ -7,7 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from fleetctl.cli.display import output as out
-from fleetctl.cli.display.output import Column, Format, age, counted
+from fleetctl.cli.display.humanize import format_age, format_count
+from fleetctl.cli.display.output import Format
+from fleetctl.cli.display.table import Column, print_table
 from fleetctl.cli.help import new_group
 from fleetctl.cli.options import ContextName, Everywhere, NoHeaders, Output, Workspace
 from fleetctl.cli.session import opened
@@ -28,7 +30,7 @@ _COLUMNS = [
             f"{one['removals']}/{one['of']} {'bundles' if one['kind'] == 'GitRepo' else 'clusters'}"
         ),
     ),
-    Column("SINCE", lambda one: age(one["since"])),
+    Column("SINCE", lambda one: format_age(one["since"])),
     Column("WHY", lambda one: one["message"], flexible=True),
 ]
 _WHERE = Column("NAMESPACE", lambda one: str(one["workspace"]))
@@ -56,7 +58,7 @@ def list_(
     if not items:
         out.say("No removals are waiting.")
     else:
-        out.table(
+        print_table(
             [_WHERE, *_COLUMNS] if everywhere else _COLUMNS,
             items,
             headers=not no_headers,
@@ -91,4 +93,4 @@ def confirm(
     with opened(context, workspace) as session:
         path = relative("held", session.workspace, name, "confirm")
         session.client.call("POST", path, {"removals": removals, "digest": digest})
-    out.line(f"bundle/{name} is removed from {counted(removals, 'cluster')}")
+    out.line(f"bundle/{name} is removed from {format_count(removals, 'cluster')}")

@@ -14,9 +14,9 @@ import typer
 
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.output import Format
-from fleetctl.cli.display.plan_markdown import markdown
-from fleetctl.cli.display.plan_objects import Pictures, as_document, pictured
-from fleetctl.cli.display.plan_text import number, shown
+from fleetctl.cli.display.plan.markdown import markdown
+from fleetctl.cli.display.plan.objects import Pictures, as_document, pictured
+from fleetctl.cli.display.plan.text import number, shown
 from fleetctl.cli.options import ContextName, Workspace
 from fleetctl.cli.preview.options import ApiVersions, KubeVersion, Mirrors
 from fleetctl.cli.preview.request import DEFAULT_WORKSPACE, Wish, wish_of

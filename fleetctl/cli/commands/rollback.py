@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from fleetctl.cli.display import output as out
-from fleetctl.cli.display.output import Format, counted
+from fleetctl.cli.display.humanize import format_count
+from fleetctl.cli.display.output import Format
 from fleetctl.cli.options import (
     BundleName,
     ContextName,
@@ -115,9 +116,9 @@ def _sentences(name: str, done: dict[str, Any], *, some: bool, release: bool) ->
         )
     for one in done["own"]:
         stays = "keeps its own pin" if one["clusters"] == 1 else "keep their own pin"
+        amount = format_count(one["clusters"], "cluster")
         found.append(
-            f"{counted(one['clusters'], 'cluster')} {stays} to revision {one['number']}; `--release"
-            " --all` takes it away"
+            f"{amount} {stays} to revision {one['number']}; `--release --all` takes it away"
         )
     if not release and not done["dryRun"]:
         found.append(f"{_back(name, done, some=some)} follows Git again")
@@ -135,9 +136,8 @@ def _back(name: str, done: dict[str, Any], *, some: bool) -> str:
 
 def _clusters(done: dict[str, Any]) -> str:
     shown = ", ".join(done["names"][:3])
-    return (
-        f"{counted(done['clusters'], 'cluster')} ({shown}{', …' if done['clusters'] > 3 else ''})"
-    )
+    more = ", …" if done["clusters"] > 3 else ""
+    return f"{format_count(done['clusters'], 'cluster')} ({shown}{more})"
 
 
 def _amounts(done: dict[str, Any]) -> str:
@@ -146,12 +146,14 @@ def _amounts(done: dict[str, Any]) -> str:
     would = "would " if done["dryRun"] else ""
     parts = [
         (
-            f"{counted(done['told'], 'cluster')}"
+            f"{format_count(done['told'], 'cluster')}"
             f" {would}change{'s' if done['told'] == 1 and not would else ''} now"
             if done["told"]
             else ""
         ),
-        f"{counted(done['waiting'], 'cluster')} as the rollout allows" if done["waiting"] else "",
+        f"{format_count(done['waiting'], 'cluster')} as the rollout allows"
+        if done["waiting"]
+        else "",
         f"{same} {'has' if same == 1 else 'have'} it already" if same else "",
     ]
     return ", ".join(filter(None, parts)) or "no cluster gets it"

@@ -8,9 +8,13 @@ import typer
 
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.columns import status_text
-from fleetctl.cli.display.output import Column, Format, age
+from fleetctl.cli.display.humanize import format_age
+from fleetctl.cli.display.live_screen import open_screen
+from fleetctl.cli.display.output import Format
+from fleetctl.cli.display.table import Column, print_table
 from fleetctl.cli.help import new_group
-from fleetctl.cli.options import ContextName, Everywhere, NoHeaders, Output, Workspace
+from fleetctl.cli.objects.list_view import Items, follow
+from fleetctl.cli.options import ContextName, Everywhere, NoHeaders, Output, Watch, Workspace
 from fleetctl.cli.session import Session, opened
 from fleetctl.core.formats.url_path import relative
 from fleetctl.core.model.errors import NotFound
@@ -20,6 +24,7 @@ Name = Annotated[str, typer.Argument(metavar="BUNDLE", help="The bundle.")]
 Reason = Annotated[
     str, typer.Option("--reason", metavar="TEXT", help="Shown to everybody who looks.")
 ]
+_WORKSPACE_COLUMN = Column("WORKSPACE", lambda i: i["metadata"]["namespace"])
 _COLUMNS = [
     Column("BUNDLE", lambda i: i["metadata"]["name"]),
     Column("STATUS", status_text),
@@ -27,7 +32,7 @@ _COLUMNS = [
     Column("PARTITIONS", lambda i: i["status"]["display"]["partitions"]),
     Column("OFFLINE", lambda i: str(i["status"]["offline"] or ""), wide=True),
     Column("COMMIT", lambda i: i["status"]["commit"][:7]),
-    Column("AGE", lambda i: age(i["metadata"]["creationTimestamp"])),
+    Column("AGE", lambda i: format_age(i["metadata"]["creationTimestamp"])),
     Column("WAITS FOR", lambda i: i["status"]["display"]["message"], flexible=True),
 ]
 
@@ -47,8 +52,8 @@ _PARTITIONS = [
     Column("DOWN", lambda p: f"{p['unavailable']}/{p['maxUnavailable']}"),
     Column("FAILED", lambda p: str(p["failed"] or "")),
     Column("OFFLINE", lambda p: str(p["offline"] or "")),
-    Column("STARTED", lambda p: age(p["startedAt"])),
-    Column("FINISHED", lambda p: age(p["finishedAt"])),
+    Column("STARTED", lambda p: format_age(p["startedAt"])),
+    Column("FINISHED", lambda p: format_age(p["finishedAt"])),
     Column("WAITS FOR", _waits, flexible=True),
 ]
 
@@ -61,46 +66,73 @@ def status(
     output: Output = Format.TABLE,
     workspace: Workspace = "",
     everywhere: Everywhere = False,
+    watch: Watch = False,
     no_headers: NoHeaders = False,
     context: ContextName = "",
 ) -> None:
     """How far each rollout is, and what it waits for; of one bundle each partition."""
     with opened(context, workspace) as session:
-        params = {"bundle": name} | ({} if everywhere else {"workspace": session.workspace})
-        items = session.client.call("GET", "rollouts", params=params)["items"]
-        if name and not items:
-            session.client.get("bundles", session.workspace, name)
+        is_live = watch and out.redraws() and output in {Format.TABLE, Format.WIDE}
+        view = _RolloutView(session, name, output, everywhere=everywhere, headers=not no_headers)
+        with open_screen(is_live=is_live) as screen:
+            follow(
+                session,
+                view.look,
+                lambda items: screen.draw(lambda: view.show(items, is_live=is_live)),
+                watch=watch,
+            )
+
+
+class _RolloutView:
+    """Reads and shows rollouts. A watch without a live screen shows only what changed."""
+
+    def __init__(
+        self, session: Session, bundle: str, form: Format, *, everywhere: bool, headers: bool
+    ) -> None:
+        self._session, self._bundle, self._form = session, bundle, form
+        self._everywhere, self._headers = everywhere, headers
+        self._last: Items | None = None
+
+    def look(self) -> Items:
+        """The rollouts. Raises NotFound for a bundle without one."""
+        space = {} if self._everywhere else {"workspace": self._session.workspace}
+        items: Items = self._session.client.call(
+            "GET", "rollouts", params={"bundle": self._bundle} | space
+        )["items"]
+        if self._bundle and not items:
+            self._session.client.get("bundles", self._session.workspace, self._bundle)
+            summary = f"bundle {self._bundle} has no rollout"
             step = "All clusters are updated at once; see `fleetctl explain rolloutStrategy`."
-            raise NotFound(
-                f"bundle {name} has no rollout", subject=f"Bundle {name}", next_step=step
-            )
-        if not items and not everywhere:
-            session.warn_if_empty()
-    if output not in {Format.TABLE, Format.WIDE}:
-        out.objects(items, output, single=bool(name))
-        return
-    if not items:
-        out.say("No bundle has a rollout: all clusters are updated at once.")
-        return
-    columns = (
-        [Column("WORKSPACE", lambda i: i["metadata"]["namespace"]), *_COLUMNS]
-        if everywhere
-        else _COLUMNS
-    )
-    out.table(columns, items, headers=not no_headers, wide=output is Format.WIDE)
-    for item in items if name else ():
-        out.line("" if len(items) == 1 else f"\n{item['metadata']['namespace']}/{name}:")
-        out.table(
-            _PARTITIONS,
-            item["status"]["partitions"],
-            headers=not no_headers,
-            wide=output is Format.WIDE,
-        )
-        if any(partition.get("asks") for partition in item["status"]["partitions"]):
-            out.line(
-                "\nTo start the next partition: fleetctl rollout approve"
-                f" {item['metadata']['name']}"
-            )
+            raise NotFound(summary, subject=f"Bundle {self._bundle}", next_step=step)
+        if not items and not self._everywhere and self._last is None:
+            self._session.warn_if_empty()
+        return items
+
+    def show(self, items: Items, *, is_live: bool) -> None:
+        if items == self._last and not is_live:
+            return
+        self._last = items
+        if self._form not in {Format.TABLE, Format.WIDE}:
+            out.objects(items, self._form, single=bool(self._bundle))
+        elif not items:
+            out.say("No bundle has a rollout: all clusters are updated at once.")
+        else:
+            self._print_tables(items)
+
+    def _print_tables(self, items: Items) -> None:
+        wide = self._form is Format.WIDE
+        columns = [_WORKSPACE_COLUMN, *_COLUMNS] if self._everywhere else _COLUMNS
+        print_table(columns, items, headers=self._headers, wide=wide)
+        for item in items if self._bundle else ():
+            space, name = item["metadata"]["namespace"], item["metadata"]["name"]
+            partitions = item["status"]["partitions"]
+            out.line()
+            if len(items) > 1:
+                out.line(f"{space}/{name}:")
+            print_table(_PARTITIONS, partitions, headers=self._headers, wide=wide)
+            if any(partition.get("asks") for partition in partitions):
+                out.line()
+                out.line(f"To start the next partition: fleetctl rollout approve {name}")
 
 
 def _say(session: Session, name: str, verb: str, reason: str = "") -> dict[str, Any]:

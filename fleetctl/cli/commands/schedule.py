@@ -14,7 +14,9 @@ from typing import Annotated, Any
 import typer
 
 from fleetctl.cli.display import output as out
-from fleetctl.cli.display.output import Column, Format
+from fleetctl.cli.display.humanize import format_duration
+from fleetctl.cli.display.output import Format
+from fleetctl.cli.display.table import Column, print_table
 from fleetctl.cli.help import new_group
 from fleetctl.cli.objects.kind_commands import get_command, list_command
 from fleetctl.cli.objects.removal import Doomed, remove
@@ -29,7 +31,7 @@ _COLUMNS = [
     Column("KIND", lambda i: ("deny" if i["deny"] else "allow") + ("*" if i["open"] else "")),
     Column("OPENS", lambda i: i["opens"]),
     Column("OPENS (UTC)", lambda i: i["opensUtc"]),
-    Column("LASTS", lambda i: out.duration(i["seconds"]) if i["seconds"] else "for ever"),
+    Column("LASTS", lambda i: format_duration(i["seconds"]) if i["seconds"] else "for ever"),
     Column("CLOSES", lambda i: i["closes"] or "never", wide=True),
     Column("CLOSES (UTC)", lambda i: i["closesUtc"] or "never", wide=True),
     Column("LOCATION", lambda i: i["location"], wide=True),
@@ -81,7 +83,7 @@ def preview(
     documents = list(_of_file(what)) if _is_file(what) else [_of_manager(what, workspace, context)]
     rows = [row for document, where in documents for row in _rows(document, where, at, count)]
     if output in {Format.TABLE, Format.WIDE}:
-        out.table(_COLUMNS, rows, headers=not no_headers, wide=output is Format.WIDE)
+        print_table(_COLUMNS, rows, headers=not no_headers, wide=output is Format.WIDE)
         known = {row["metadata"]["name"] for row in rows}
         for document, _ in documents:
             name = str((document.get("metadata") or {}).get("name") or "")

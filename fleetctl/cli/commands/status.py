@@ -6,10 +6,13 @@ from typing import Any
 
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.columns import ORDER, short
-from fleetctl.cli.display.output import Column, Format, ages, counted
+from fleetctl.cli.display.humanize import format_count, format_duration, format_times
+from fleetctl.cli.display.live_screen import open_screen
+from fleetctl.cli.display.output import Format
+from fleetctl.cli.display.table import Column, print_table
 from fleetctl.cli.objects.list_view import View, Want, follow, read
 from fleetctl.cli.options import ContextName, Everywhere, Output, Watch, Workspace
-from fleetctl.cli.session import opened
+from fleetctl.cli.session import Session, opened
 
 _MOST, _LEAST_SHOWN = 20, 3
 _KINDS = (
@@ -49,38 +52,53 @@ def status(
             wants = [Want(plural) for plural in ("gitrepos", "bundles", "clusters")]
             read(session, wants, View(output, everywhere, watch))
             return
-        asked = {} if everywhere else {"workspace": session.workspace}
-        shown: list[Any] = []
+        is_live = watch and out.redraws() and output in {Format.TABLE, Format.WIDE}
+        with open_screen(is_live=is_live) as screen:
+            view = _StatusView(session, output, everywhere=everywhere, is_live=is_live)
+            follow(
+                session,
+                view.look,
+                lambda answer: screen.draw(lambda: view.show(answer)),
+                watch=watch,
+            )
 
-        def look() -> dict[str, Any]:
-            found: dict[str, Any] = session.client.call("GET", "status", params=asked)
-            return found
 
-        def show(found: dict[str, Any]) -> None:
-            told = {key: value for key, value in found.items() if key != "uptimeSeconds"}
-            redraws = out.redraws() and output in {Format.TABLE, Format.WIDE}
-            if watch and redraws:
-                out.clear()
-            elif told in shown:
-                return
-            if not everywhere and not shown and not any(found.get(key) for _, key in _KINDS):
-                session.warn_if_empty()
-            shown[:] = [told]
-            if not out.answered(found, output, ()):
-                _screen(found, session.client.url, output)
+class _StatusView:
+    """Reads and shows the status. A watch without a live screen shows only what changed."""
 
-        follow(session, look, show, watch=watch)
+    def __init__(self, session: Session, form: Format, *, everywhere: bool, is_live: bool) -> None:
+        self._session, self._form = session, form
+        self._everywhere, self._is_live = everywhere, is_live
+        self._last: dict[str, Any] | None = None
+
+    def look(self) -> dict[str, Any]:
+        params = {} if self._everywhere else {"workspace": self._session.workspace}
+        answer: dict[str, Any] = self._session.client.call("GET", "status", params=params)
+        return answer
+
+    def show(self, answer: dict[str, Any]) -> None:
+        content = {key: value for key, value in answer.items() if key != "uptimeSeconds"}
+        if content == self._last and not self._is_live:
+            return
+        is_empty = not any(answer.get(key) for _, key in _KINDS)
+        if self._last is None and is_empty and not self._everywhere:
+            self._session.warn_if_empty()
+        self._last = content
+        if not out.answered(answer, self._form, ()):
+            _screen(answer, self._session.client.url, self._form)
 
 
 def _screen(found: dict[str, Any], url: str, form: Format) -> None:
     space = found.get("workspace")
-    uptime = f", up {out.duration(int(found['uptimeSeconds']))}" if "uptimeSeconds" in found else ""
+    uptime = (
+        f", up {format_duration(int(found['uptimeSeconds']))}" if "uptimeSeconds" in found else ""
+    )
     out.line(
         f"{url}, version {found.get('version', '?')}{uptime},"
         f" {f'workspace {space}' if space else 'all workspaces'}"
     )
     out.line()
-    out.table(_COUNTS, [_counted(title, found.get(key) or {}) for title, key in _KINDS])
+    print_table(_COUNTS, [_counted(title, found.get(key) or {}) for title, key in _KINDS])
     wide = form is Format.WIDE
     used = 8 + _notes(found) + _rollouts(found, wide=wide, spaces=not space)
     _attention(found, wide=wide, most=_room(used), spaces=not space)
@@ -99,13 +117,13 @@ def _notes(found: dict[str, Any]) -> int:
         said.append(f"paused: {pauses}; `fleetctl get gr,cl,b` marks them")
     if closed.get("closed"):
         said.append(
-            f"{counted(closed['closed'], 'cluster')} outside of a window: {closed['message']};"
+            f"{format_count(closed['closed'], 'cluster')} outside of a window: {closed['message']};"
             " `fleetctl schedule list`"
         )
     if pins.get("bundles") or pins.get("clusters"):
-        whole = f"{counted(pins['bundles'], 'bundle')} pinned" if pins.get("bundles") else ""
+        whole = f"{format_count(pins['bundles'], 'bundle')} pinned" if pins.get("bundles") else ""
         own = (
-            f"{counted(pins['clusters'], 'cluster')} on revisions of their own"
+            f"{format_count(pins['clusters'], 'cluster')} on revisions of their own"
             if pins.get("clusters")
             else ""
         )
@@ -116,7 +134,7 @@ def _notes(found: dict[str, Any]) -> int:
         )
     for text in said:
         out.line()
-        out.cut(ages(text))
+        out.cut(format_times(text))
     return 2 * len(said)
 
 
@@ -142,7 +160,7 @@ def _rollouts(found: dict[str, Any], *, wide: bool, spaces: bool) -> int:
         return 0
     shown = items if wide else items[:_LEAST_SHOWN]
     out.line()
-    out.table([_WHERE, *_ROLLOUTS] if spaces else _ROLLOUTS, shown, wide=wide)
+    print_table([_WHERE, *_ROLLOUTS] if spaces else _ROLLOUTS, shown, wide=wide)
     steps = [item["next"] for item in shown if item.get("waitsForYou")]
     for step in steps:
         out.line(f"  {step}")
@@ -163,7 +181,7 @@ def _attention(found: dict[str, Any], *, wide: bool, most: int, spaces: bool) ->
         out.entry(
             str(item.get("state", "")),
             width,
-            f"{_what(item, spaces=spaces)}  {ages(short(str(item.get('message') or '')))}",
+            f"{_what(item, spaces=spaces)}  {format_times(short(str(item.get('message') or '')))}",
             wide=wide,
         )
         if item.get("next"):

@@ -8,8 +8,9 @@ load.
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -17,7 +18,9 @@ import typer
 
 from fleetctl import jitter
 from fleetctl.cli.display.columns import KINDS, plurals_of, state_of
-from fleetctl.cli.display.output import ages, counted, duration, say
+from fleetctl.cli.display.humanize import format_count, format_duration, format_times
+from fleetctl.cli.display.output import is_terminal, say
+from fleetctl.cli.display.progress import open_wait
 from fleetctl.cli.durations import seconds
 from fleetctl.cli.objects.list_view import changes
 from fleetctl.cli.options import ContextName, Selector, Workspace
@@ -113,7 +116,7 @@ def wait(
         found = _until(session, wish, limit)
     say(
         f"{' '.join(what or []) or 'everything'}: {wish.text}"
-        + (f" ({counted(found, 'object')})" if found != 1 else "")
+        + (f" ({format_count(found, 'object')})" if found != 1 else "")
     )
 
 
@@ -200,25 +203,35 @@ def _plurals(kind: str) -> list[str]:
 
 
 def _until(session: Session, wish: _Wish, limit: float) -> int:
-    """The number of objects once all are as wanted. Raises DeadlineError with what is missing on
-    stderr, FleetError when it cannot be.
+    """The number of objects, once all are as requested.
+
+    Raises DeadlineError with what is missing on stderr, FleetError when the goal is out of reach.
     """
-    end, revision, told, pace = time.monotonic() + limit, 0, "", _PACES[0]
+    with open_wait(is_live=is_terminal(sys.stderr)) as show:
+        return _poll(session, wish, limit, show)
+
+
+def _poll(
+    session: Session, wish: _Wish, limit: float, show: Callable[[Sequence[str]], None]
+) -> int:
+    end, revision, pace = time.monotonic() + limit, 0, _PACES[0]
     session.client.deadline = end + _GRACE
     missing: list[str] = []
+    is_first = True
     while True:
         try:
             revision = revision or changes(session, 0, 0)
             amount, missing = _look(session, wish)
             if not missing:
                 return amount
-            left = end - time.monotonic()
-            if left <= 0:
-                raise _late(wish, amount, missing, limit)
-            if not amount and not told:
+            if not amount and is_first:
                 session.warn_if_empty()
-            told = _tell(told, missing)
-            revision = changes(session, revision, max(1, min(_LOOK_SECONDS, int(left))))
+            is_first = False
+            remaining = end - time.monotonic()
+            if remaining <= 0:
+                raise _late(wish, amount, missing, limit)
+            show(missing)
+            revision = changes(session, revision, max(1, min(_LOOK_SECONDS, int(remaining))))
             time.sleep(max(0.0, min(pace * jitter.between(0.5, 1.5), end - time.monotonic())))
             pace = min(_PACES[1], pace * 1.5)
         except UnavailableError as error:
@@ -226,7 +239,8 @@ def _until(session: Session, wish: _Wish, limit: float) -> int:
                 raise
             if time.monotonic() > end:
                 raise _late(wish, 0, [error.summary], limit) from error
-            told = _tell(told, [error.summary])
+            is_first = False
+            show([error.summary])
             time.sleep(max(0.0, min(_RETRY_SECONDS, end - time.monotonic())))
 
 
@@ -245,7 +259,7 @@ def _look(session: Session, wish: _Wish) -> tuple[int, list[str]]:
         missing += [f"{item['kind']} {item['metadata']['name']} {lack}" for lack in lacks]
         if not any(lack.startswith("is at ") for lack in lacks):  # another commit may be on its way
             _lost(item, wish)
-    return len(items), [ages(text) for text in missing]
+    return len(items), [format_times(text) for text in missing]
 
 
 def _items(session: Session, aim: _Aim, filters: dict[str, str]) -> Iterator[dict[str, Any]]:
@@ -320,17 +334,6 @@ def _lost(item: dict[str, Any], wish: _Wish) -> None:
             raise FleetError(f"rollout {name} {why}", subject=f"Rollout {name}", next_step=step)
 
 
-def _tell(told: str, missing: list[str]) -> str:
-    """One line of progress whenever it changes. Causes stand in the error at the end, so that they
-    are said once.
-    """
-    more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-    text = missing[0].partition(": ")[0] + more
-    if text != told:
-        say(f"waiting: {text}")
-    return text
-
-
 def _late(wish: _Wish, amount: int, missing: list[str], limit: float) -> DeadlineError:
     if len(missing) > 1:  # a single one is the subject of the error
         for text in missing[:_SHOWN]:
@@ -338,7 +341,7 @@ def _late(wish: _Wish, amount: int, missing: list[str], limit: float) -> Deadlin
     if len(missing) > _SHOWN:
         say(f"  … and {len(missing) - _SHOWN} more")
     summary = (
-        f"not {wish.text} within {duration(int(limit))}: {len(missing)} of"
+        f"not {wish.text} within {format_duration(int(limit))}: {len(missing)} of"
         f" {max(amount, len(missing))}"
     )
     step = "Look with `fleetctl status`, or give it a longer --timeout."

@@ -14,7 +14,9 @@ import typer
 
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.columns import plural_of
-from fleetctl.cli.display.output import Format, ages
+from fleetctl.cli.display.humanize import format_times
+from fleetctl.cli.display.output import Format
+from fleetctl.cli.display.safe_text import single_line
 from fleetctl.cli.options import ContextName, Workspace
 from fleetctl.cli.session import Session, opened
 from fleetctl.core.model.errors import UsageError
@@ -106,9 +108,9 @@ def _show(found: dict[str, Any], *, wide: bool) -> None:
     out.line()
     width = 10**6 if wide else max(_LEAST_COLUMNS, out.columns())
     for line in found.get("lines") or []:
-        _wrapped(str(line["topic"]), ages(str(line["text"])), width)
+        _wrapped(str(line["topic"]), format_times(str(line["text"])), width)
     out.line()
-    _wrapped("Next:", ages(str(found["next"]["text"])), width, topic=len("Next:"))
+    _wrapped("Next:", format_times(str(found["next"]["text"])), width, topic=len("Next:"))
 
 
 def _title(found: dict[str, Any]) -> str:
@@ -125,9 +127,9 @@ def _wrapped(title: str, text: str, width: int, *, topic: int = _TOPIC) -> None:
     """
     head = title.ljust(topic) + " "
     room = max(20, width - len(head))
-    rows = textwrap.wrap(out.clean(text), room, break_long_words=False, break_on_hyphens=False) or [
-        ""
-    ]
+    rows = textwrap.wrap(
+        single_line(text), room, break_long_words=False, break_on_hyphens=False
+    ) or [""]
     out.line(head + rows[0])
     for row in rows[1:]:
         out.line(" " * (topic + 1) + row)

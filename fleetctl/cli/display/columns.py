@@ -7,7 +7,8 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from fleetctl.cli.display.output import Column, age
+from fleetctl.cli.display.humanize import format_age
+from fleetctl.cli.display.table import Column
 from fleetctl.core.documents.gitrepo import refuse_not_enforced
 from fleetctl.core.model.errors import UsageError
 from fleetctl.core.model.status import State
@@ -136,7 +137,7 @@ def _last_seen(item: dict[str, Any]) -> str:
     contact = _agent(item, "contact")
     if contact == "connected":
         return "now"
-    return age(_agent(item, "lastSeen")) + (" (late)" if contact == "late" else "")
+    return format_age(_agent(item, "lastSeen")) + (" (late)" if contact == "late" else "")
 
 
 def _reason(item: dict[str, Any], key: str) -> str:
@@ -169,7 +170,7 @@ NAME = Column("NAME", lambda i: str(i["metadata"]["name"]))
 NAMESPACE = Column("NAMESPACE", lambda i: str(i["metadata"].get("namespace", "")))
 # Several kinds in one answer: the name says which.
 KIND_AND_NAME = Column("NAME", lambda i: f"{i['kind'].lower()}/{i['metadata']['name']}")
-AGE = Column("AGE", lambda i: age(i["metadata"].get("creationTimestamp", "")), moving=True)
+AGE = Column("AGE", lambda i: format_age(i["metadata"].get("creationTimestamp", "")), moving=True)
 STATUS = Column("STATUS", status_text)
 MESSAGE = Column("MESSAGE", lambda i: short(_display(i, "message")), flexible=True)
 
@@ -181,7 +182,12 @@ COLUMNS: dict[str, list[Column]] = {
         STATUS,
         Column("REPO", lambda i: _spec(i, "repo"), wide=True),
         Column("BRANCH", lambda i: _spec(i, "revision") or _spec(i, "branch"), wide=True),
-        Column("POLLED", lambda i: age(_status(i).get("lastPolled") or ""), wide=True, moving=True),
+        Column(
+            "POLLED",
+            lambda i: format_age(_status(i).get("lastPolled") or ""),
+            wide=True,
+            moving=True,
+        ),
         AGE,
         MESSAGE,
     ],
@@ -193,7 +199,7 @@ COLUMNS: dict[str, list[Column]] = {
         Column(
             "OFFLINE",
             lambda i: (
-                age(_agent(i, "lastSeen") or _agent(i, "enrolled"))
+                format_age(_agent(i, "lastSeen") or _agent(i, "enrolled"))
                 if state_of(i) == "Offline"
                 else ""
             ),
@@ -228,7 +234,7 @@ COLUMNS: dict[str, list[Column]] = {
         STATUS,
         Column("RELEASE", lambda i: _release(_status(i).get("release")), wide=True),
         Column("COMMIT", lambda i: _commit(_spec(i, "commit"))),
-        Column("REPORTED", lambda i: age(_status(i).get("reportedAt") or ""), moving=True),
+        Column("REPORTED", lambda i: format_age(_status(i).get("reportedAt") or ""), moving=True),
         Column("CODE", lambda i: _reason(i, "code"), wide=True),
         Column("MESSAGE", lambda i: str(_status(i).get("message") or ""), flexible=True),
         Column("HINT", lambda i: _reason(i, "hint"), wide=True),

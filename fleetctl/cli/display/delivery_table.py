@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from fleetctl.cli.display import output as out
-from fleetctl.cli.display.output import Column, Format, age
+from fleetctl.cli.display.humanize import format_age
+from fleetctl.cli.display.output import Format
+from fleetctl.cli.display.table import Column, print_table
 
 
 def revision_number(item: dict[str, Any]) -> str:
@@ -26,9 +28,9 @@ DELIVERIES = [
     Column("REV", revision_number),
     Column("COMMIT", lambda i: i["commit"][:7]),
     Column("AUTHOR", lambda i: i["author"], flexible=True),
-    Column("DELIVERED", lambda i: age(i["told"])),
+    Column("DELIVERED", lambda i: format_age(i["told"])),
     Column("RESULT", lambda i: i["result"]),
-    Column("AT", lambda i: age(i["readyAt"] if i["result"] == "Ready" else i["since"])),
+    Column("AT", lambda i: format_age(i["readyAt"] if i["result"] == "Ready" else i["since"])),
     Column("MESSAGE", _message, flexible=True),
 ]
 
@@ -48,6 +50,6 @@ def show_deliveries(
     ):
         return
     if items:
-        out.table(columns, items, headers=headers, wide=form is Format.WIDE)
+        print_table(columns, items, headers=headers, wide=form is Format.WIDE)
     else:
         out.say(nothing)

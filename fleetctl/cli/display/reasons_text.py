@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from fleetctl.cli.display import output as out
-from fleetctl.cli.display.output import counted
+from fleetctl.cli.display.humanize import format_count, format_times
 
 
 def show(item: dict[str, Any]) -> None:
@@ -19,8 +19,8 @@ def show(item: dict[str, Any]) -> None:
     left = status.get("reasonsOmitted") or {}
     if left:
         out.line(
-            f"and {counted(left['count'], 'deployment')} more, with"
-            f" {counted(left['reasons'], 'other reason')}"
+            f"and {format_count(left['count'], 'deployment')} more, with"
+            f" {format_count(left['reasons'], 'other reason')}"
         )
 
 
@@ -29,5 +29,5 @@ def lines(reason: dict[str, Any]) -> list[str]:
     example = reason.get("example") or {}
     where = str(example.get("cluster") or "")
     amount = f"{reason['count']}, one is {where}" if reason["count"] > 1 else where
-    found = [f"{reason['state']} ({amount}): {out.ages(str(reason['cause']))}"]
+    found = [f"{reason['state']} ({amount}): {format_times(str(reason['cause']))}"]
     return found + ([f"    {reason['code']}: {reason['hint']}"] if reason.get("hint") else [])

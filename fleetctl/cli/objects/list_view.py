@@ -18,7 +18,9 @@ from fleetctl.cli.display.columns import (
     rank,
     state_of,
 )
-from fleetctl.cli.display.output import Column, Format
+from fleetctl.cli.display.live_screen import open_screen
+from fleetctl.cli.display.output import Format
+from fleetctl.cli.display.table import Column, print_table
 from fleetctl.cli.session import Session
 from fleetctl.core.model.errors import UnavailableError, UsageError
 from fleetctl.core.text.suggest import nearest, question
@@ -59,12 +61,15 @@ def read(session: Session, wants: Sequence[Want], view: View) -> None:
     """Show objects once, or with --watch again at each change."""
     for want in wants:
         _sorted([], want.plural, view)  # a wrong --sort-by is said before anybody is asked
-    follow(
-        session,
-        lambda: [_look(session, want, view) for want in wants],
-        _Shower(session, wants, view),
-        watch=view.watch,
-    )
+    is_live = view.watch and view.tabular and output.redraws()
+    with open_screen(is_live=is_live) as screen:
+        shower = _Shower(session, wants, view, is_live=is_live)
+        follow(
+            session,
+            lambda: [_look(session, want, view) for want in wants],
+            lambda answers: screen.draw(lambda: shower(answers)),
+            watch=view.watch,
+        )
 
 
 def _look(session: Session, want: Want, view: View) -> Items:
@@ -135,8 +140,11 @@ def _at(item: Any, path: str) -> tuple[bool, str]:
 class _Shower:
     """Shows an answer; in a watch only what is new, unless the terminal can be drawn over."""
 
-    def __init__(self, session: Session, wants: Sequence[Want], view: View) -> None:
+    def __init__(
+        self, session: Session, wants: Sequence[Want], view: View, *, is_live: bool
+    ) -> None:
         self._wants, self._view, self._session = wants, view, session
+        self._is_live = is_live
         self._where = "any workspace" if view.everywhere else f"workspace {session.workspace}"
         self._known: dict[tuple[str, str, str], Any] = {}
         self._began = False
@@ -144,9 +152,7 @@ class _Shower:
     def __call__(self, answers: list[Items]) -> None:
         if not self._began and not self._view.everywhere and not any(answers):
             self._session.warn_if_empty()
-        if self._view.watch and self._view.tabular and output.redraws():
-            output.clear()
-        elif self._view.watch:
+        if self._view.watch and not self._is_live:
             answers = [
                 self._news(items, want.plural)
                 for items, want in zip(answers, self._wants, strict=True)
@@ -159,13 +165,13 @@ class _Shower:
         if not view.tabular:
             self._documents([item for items in answers for item in items])
             return
-        shown, room = 0, output.lines() - 1 if view.watch and output.redraws() else None
+        shown, room = 0, output.lines() - 1 if self._is_live else None
         for want, items in zip(self._wants, answers, strict=True):
             if items and (room is None or room > _LEAST_LINES):
                 if shown and view.headers:
                     output.line()
-                headers = view.headers and not (self._began and not output.redraws())
-                output.table(
+                headers = view.headers and (self._is_live or not self._began)
+                print_table(
                     self._columns(want.plural),
                     items,
                     headers=headers,

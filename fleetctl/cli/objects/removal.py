@@ -8,7 +8,7 @@ from typing import Any
 
 from fleetctl.cli.display import output
 from fleetctl.cli.display.columns import KINDS
-from fleetctl.cli.display.output import counted
+from fleetctl.cli.display.humanize import format_count
 from fleetctl.cli.parallel import each
 from fleetctl.cli.prompt import confirm
 from fleetctl.cli.session import Session
@@ -86,12 +86,12 @@ def _refuse_derived(one: Doomed) -> None:
 def _consequence(kind: str, gone: dict[str, Any], *, uninstall: bool) -> str:
     bundles, clusters = gone.get("bundles") or [], gone.get("clusters") or []
     shown = ", ".join(bundles[:5]) + (f" and {len(bundles) - 5} more" if len(bundles) > 5 else "")
-    amount = counted(len(bundles), "bundle")
+    amount = format_count(len(bundles), "bundle")
     if kind == "Cluster" and not uninstall:
         return (
             f"its agent is locked out; {amount} stay there as they are (--uninstall removes them)"
         )
     if kind in {"Cluster", "GitRepo"}:
-        where = "it" if kind == "Cluster" else counted(len(clusters), "cluster")
+        where = "it" if kind == "Cluster" else format_count(len(clusters), "cluster")
         return f"removes {amount}" + (f" ({shown})" if bundles else "") + f" from {where}"
     return "nothing that runs is removed by this"

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.support.cli import Done, Person, Shop, reaches
+from tests.support.cliprocess import Process, login_in, on_terminal
 
 
 def _rollout(
@@ -160,3 +162,34 @@ def test_names_are_completed(person: Person, shop: Shop) -> None:
     assert person.good("__complete", "wait", "bundle/web", "bundle/").split() == ["bundle/db"]
     assert person.good("__complete", "wait", "bundle/web", "gitrepo/").split() == ["gitrepo/apps"]
     assert person.good("__complete", "wait", "bundle", "web", "").split() == ["db"]
+
+
+def test_on_a_terminal_a_wait_shows_what_is_missing_in_place(shop: Shop, tmp_path: Path) -> None:
+    """The view disappears at the end; the answer stays."""
+    shop.service.give("Bundle", "web", status={"display": {"state": "NotReady"}})
+
+    def finish() -> None:
+        reaches(lambda: "Bundle web" in shop.service.got, bool)
+        shop.service.give("Bundle", "web", status={"display": {"state": "Ready"}})
+        shop.changed()
+
+    thread = threading.Thread(target=finish)
+    thread.start()
+    status, screen = on_terminal(login_in(tmp_path, shop), "wait", "bundle/web", "--timeout", "20")
+    thread.join()
+    assert status == 0
+    assert screen.rstrip().endswith("bundle/web: ready")
+
+
+def test_a_watched_rollout_is_shown_again_when_it_changes(shop: Shop, tmp_path: Path) -> None:
+    """In a file, one table below the other."""
+    _rollout(shop, "Progressing", clusters="1/9")
+    shop.service.rollouts[0]["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+    shop.service.rollouts[0]["status"]["offline"] = 0
+    with Process(login_in(tmp_path, shop), "rollout", "status", "-w") as watch:
+        reaches(watch.said, lambda text: "1/9" in text)
+        shop.changed()
+        shop.service.rollouts[0]["status"]["display"]["clusters"] = "2/9"
+        shop.changed()
+        text = reaches(watch.said, lambda text: "2/9" in text)
+    assert text.count("BUNDLE") == 2

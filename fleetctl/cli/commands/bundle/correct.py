@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from fleetctl.cli.display import output as out
-from fleetctl.cli.display.output import Format, counted
+from fleetctl.cli.display.humanize import format_count
+from fleetctl.cli.display.output import Format
 from fleetctl.cli.options import ContextName, OnClusters, Output, Workspace
 from fleetctl.cli.session import opened
 from fleetctl.core.formats.url_path import relative
@@ -42,7 +43,6 @@ def correct(
         return
     names, more = ", ".join(done["names"]), done["clusters"] - len(done["names"])
     rest = f" and {more} more" if more else ""
-    out.line(
-        f"bundle/{name} is applied again on {counted(done['clusters'], 'cluster')}: {names}{rest}"
-    )
+    amount = format_count(done["clusters"], "cluster")
+    out.line(f"bundle/{name} is applied again on {amount}: {names}{rest}")
     out.say(f"To see the result: fleetctl bundle diff {name}")

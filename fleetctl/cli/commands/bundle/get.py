@@ -9,6 +9,7 @@ from fleetctl.cli.commands.bundle.filters import BY_BUNDLE
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display import reasons_text
 from fleetctl.cli.display.columns import rank
+from fleetctl.cli.display.humanize import format_times
 from fleetctl.cli.objects.list_view import Items
 from fleetctl.cli.session import Session
 from fleetctl.core.model.status import State
@@ -51,7 +52,7 @@ def _explain(item: dict[str, Any]) -> None:
     """
     cluster, status = item["spec"]["cluster"], item["status"]
     if status.get("message"):
-        out.line(f"{cluster}: {status['display']['state']}: {out.ages(status['message'])}")
+        out.line(f"{cluster}: {status['display']['state']}: {format_times(status['message'])}")
     changed = status.get("modifiedStatus") or []
     for found in status.get("nonReadyStatus") or []:
         where = "/".join(part for part in (found.get("namespace", ""), found["name"]) if part)

@@ -8,28 +8,30 @@ import typer
 
 from fleetctl.cli.display import output as out
 from fleetctl.cli.display.delivery_table import DELIVERIES, revision_number, show_deliveries
-from fleetctl.cli.display.output import Column, Format, age, counted
+from fleetctl.cli.display.humanize import format_age, format_count
+from fleetctl.cli.display.output import Format
+from fleetctl.cli.display.table import Column, print_table
 from fleetctl.cli.options import ContextName, NoHeaders, Output, Workspace
 from fleetctl.cli.session import opened
 from fleetctl.core.formats.url_path import relative
 
 
 def _pinned(revision: dict[str, Any]) -> str:
-    own = counted(revision["pinnedClusters"], "cluster") if revision["pinnedClusters"] else ""
+    own = format_count(revision["pinnedClusters"], "cluster") if revision["pinnedClusters"] else ""
     return ", ".join(filter(None, ("bundle" if revision["pinned"] else "", own)))
 
 
 _REVISIONS = [
     Column("REV", lambda r: f"{r['number']}{'*' if r['current'] else ''}"),
     Column("COMMIT", lambda r: r["commit"][:7]),
-    Column("TAKEN", lambda r: age(r["taken"])),
+    Column("TAKEN", lambda r: format_age(r["taken"])),
     Column("READY", lambda r: f"{r['ready']}/{r['clusters']}"),
     Column("PINNED", _pinned),
     Column("AUTHOR", lambda r: r["author"], flexible=True),
     Column("SUBJECT", lambda r: r["subject"], flexible=True),
 ]
 _DECISIONS = [
-    Column("WHEN", lambda d: age(d["at"])),
+    Column("WHEN", lambda d: format_age(d["at"])),
     Column("WHAT", lambda d: d["cause"]),
     Column("REV", revision_number),
     Column("BY", lambda d: d["author"] if d["cause"] == "commit" else d["who"], flexible=True),
@@ -69,11 +71,11 @@ def history(
             headers=not no_headers,
         )
     elif not out.answered(found, output, (item["number"] for item in found["items"])):
-        out.table(_REVISIONS, found["items"], headers=not no_headers, wide=output is Format.WIDE)
+        print_table(_REVISIONS, found["items"], headers=not no_headers, wide=output is Format.WIDE)
         said = [one for one in found["decisions"] if one["cause"] != "commit"]
         if said or output is Format.WIDE:
             out.line()
-            out.table(
+            print_table(
                 _DECISIONS,
                 found["decisions"] if output is Format.WIDE else said,
                 headers=not no_headers,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fleetctl.cli.commands.bundle.ignore_rules import Rule
 from fleetctl.cli.display import output as out
-from fleetctl.cli.display.output import counted
+from fleetctl.cli.display.humanize import format_count
 from fleetctl.core.model.errors import UsageError
 
 
@@ -32,8 +32,8 @@ def write_rules(path: Path, rules: Sequence[Rule], *, dry_run: bool) -> None:
         _print_change(path, data.decode(), edit.text)
     else:
         _replace(path, edit.text)
-        amounts = [f"{counted(edit.added, 'rule')} added"] if edit.added else []
-        amounts += [f"{counted(edit.extended, 'rule')} extended"] if edit.extended else []
+        amounts = [f"{format_count(edit.added, 'rule')} added"] if edit.added else []
+        amounts += [f"{format_count(edit.extended, 'rule')} extended"] if edit.extended else []
         out.line(f"{path}: {', '.join(amounts)}")
         out.say("Commit and push the file: the fields then no longer count as differences.")
 

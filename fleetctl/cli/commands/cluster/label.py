@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from fleetctl.cli.display import output as out
-from fleetctl.cli.display.output import counted
+from fleetctl.cli.display.humanize import format_count
 from fleetctl.cli.options import ContextName, DryRun, Workspace, Yes, labels_of
 from fleetctl.cli.prompt import confirm
 from fleetctl.cli.session import Session, opened
@@ -73,7 +73,7 @@ def label(
             return
         if seen["held"]:
             _warn(seen)
-            confirm(f"Remove {counted(seen['removals'], 'deployment')}?", yes=yes)
+            confirm(f"Remove {format_count(seen['removals'], 'deployment')}?", yes=yes)
             request["removals"] = seen["removals"]
         _report(_call(session, request), changes)
 
@@ -108,7 +108,7 @@ def _report(answer: dict[str, Any], changes: dict[str, str | None]) -> None:
     if more > 0:
         out.line(f"and {more} more {verb}{dry}")
     if same > 0:
-        out.line(f"{counted(same, 'cluster')} not changed: {_already(changes)}")
+        out.line(f"{format_count(same, 'cluster')} not changed: {_already(changes)}")
     effects = answer.get("effects") or []
     for effect in effects[:_MOST_EFFECTS]:
         out.line(effect_line(effect, dry_run=answer["dryRun"]))
@@ -119,7 +119,7 @@ def _report(answer: dict[str, Any], changes: dict[str, str | None]) -> None:
     if answer["dryRun"] and not effects and "effects" in answer:
         out.line("no bundle would change")
     if answer["dryRun"] and answer["held"]:
-        out.line(f"needs confirmation: {counted(answer['held'], 'removal')}; --yes confirms")
+        out.line(f"needs confirmation: {format_count(answer['held'], 'removal')}; --yes confirms")
 
 
 _VERBS = {"added": "deploy", "changed": "redeploy", "removed": "remove", "told": "update"}
@@ -132,7 +132,7 @@ def effect_line(effect: dict[str, Any], *, dry_run: bool) -> str:
     preposition = {"added": "to", "removed": "from"}.get(what, "on")
     shown = ", ".join(names) + (f" and {count - len(names)} more" if count > len(names) else "")
     where = f" ({shown})" if names else ""
-    line = f"{verb} bundle/{effect['bundle']} {preposition} {counted(count, 'cluster')}{where}"
+    line = f"{verb} bundle/{effect['bundle']} {preposition} {format_count(count, 'cluster')}{where}"
     line += " without deploying again" if what == "told" else ""
     parts = _sources(effect.get("old"), effect.get("new")) if what != "removed" else []
     parts += [word for word in effect.get("why") or [] if word not in {"target", "customization"}]

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from fleetctl.cli.display import output as out
-from fleetctl.cli.display.output import Format, counted
+from fleetctl.cli.display.humanize import format_count
+from fleetctl.cli.display.output import Format
 from fleetctl.cli.options import ContextName, Output, Selector, Workspace
 from fleetctl.cli.session import opened
 from fleetctl.core.model.errors import UsageError
@@ -70,12 +71,11 @@ def _said(told: dict[str, Any], *, off: bool) -> list[str]:
     if not told["clusters"]:
         return ["no cluster is meant"]
     if off:
-        return [f"{counted(len(told['clusters']), 'cluster')}: agents stay as they are"]
+        return [f"{format_count(len(told['clusters']), 'cluster')}: agents stay as they are"]
     lines = [
-        f"{counted(len(told['wanted']), 'cluster')}: agent version {told['version']} is wanted"
+        f"{format_count(len(told['wanted']), 'cluster')}: agent version {told['version']} is wanted"
     ]
     if told["queued"]:
-        lines.append(
-            f"{counted(len(told['queued']), 'cluster')}: queued, at most {told['most']} at once"
-        )
+        amount = format_count(len(told["queued"]), "cluster")
+        lines.append(f"{amount}: queued, at most {told['most']} at once")
     return lines

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fleetctl.cli.display import output as out
-from fleetctl.cli.display.output import counted
+from fleetctl.cli.display.humanize import format_count
 from fleetctl.cli.options import ContextName, Name, Workspace
 from fleetctl.cli.session import opened
 from fleetctl.core.formats.url_path import relative
@@ -30,4 +30,4 @@ def confirm(
             relative("gitrepos", session.workspace, name, "confirm"),
             {"removals": removals, "commit": commit},
         )
-    out.line(f"gitrepo/{name}: {counted(removals, 'removal')} confirmed")
+    out.line(f"gitrepo/{name}: {format_count(removals, 'removal')} confirmed")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from fleetctl.cli.display import output as out
-from fleetctl.cli.display.output import Format, key_column
+from fleetctl.cli.display.output import Format
+from fleetctl.cli.display.table import key_column, print_table
 from fleetctl.cli.options import NoHeaders, Output
 from fleetctl.cli.preview.options import (
     GitRepoFile,
@@ -57,7 +58,7 @@ def bundles(
         for draft in drafts:
             out.line(f"bundle/{draft.spec.name}")
     else:
-        out.table(
+        print_table(
             _BUNDLES, [_row(d) for d in drafts], headers=not no_headers, wide=output is Format.WIDE
         )
     return told(problems, warnings)

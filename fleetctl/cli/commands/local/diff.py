@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from fleetctl.cli.display import output as out
-from fleetctl.cli.display.output import Format, counted
+from fleetctl.cli.display.humanize import format_count
+from fleetctl.cli.display.output import Format
 from fleetctl.cli.options import Output
 from fleetctl.cli.preview.fleet_files import chosen
 from fleetctl.cli.preview.object_changes import Change, Key, changes_of, key_of
@@ -164,7 +165,7 @@ def _shown(found: Sequence[tuple[list[Change], list[str]]]) -> None:
             f"{sum(c.what == what for c in changes)} {what}"
             for what in ("added", "changed", "removed")
         )
-        out.line(f"{counted(len(names), 'cluster')} ({shown}): {counts}")
+        out.line(f"{format_count(len(names), 'cluster')} ({shown}): {counts}")
         for change in changes:
             out.diff(change.text)
 

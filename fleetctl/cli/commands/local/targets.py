@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from fleetctl.cli.display import output as out
-from fleetctl.cli.display.output import Column, Format, key_column
+from fleetctl.cli.display.output import Format
+from fleetctl.cli.display.table import Column, key_column, print_table
 from fleetctl.cli.options import NoHeaders, Output
 from fleetctl.cli.preview.fleet_files import chosen
 from fleetctl.cli.preview.options import (
@@ -67,7 +68,7 @@ def targets(
     if not out.answered(
         rows, output, (f"{row['cluster']}/{row['bundle']}" for row in rows if row["deploys"])
     ):
-        out.table(_FATES, rows, headers=not no_headers, wide=output is Format.WIDE)
+        print_table(_FATES, rows, headers=not no_headers, wide=output is Format.WIDE)
     return told(problems, warnings)
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from fleetctl.cli.display import output as out
-from fleetctl.cli.display.output import counted
+from fleetctl.cli.display.humanize import format_count
 from fleetctl.cli.preview.request import text_of
 from fleetctl.core.filetree.tree import Index, Tree
 from fleetctl.core.lint.codes import RULES
@@ -73,8 +73,8 @@ def validate(
     if not files:
         return _scanned(paths or ["."])
     out.say(
-        f"{counted(files, 'file')}, {counted(errors, 'error')},"
-        f" {counted(len(found) - errors, 'warning')}"
+        f"{format_count(files, 'file')}, {format_count(errors, 'error')},"
+        f" {format_count(len(found) - errors, 'warning')}"
     )
     return FOUND if errors or (strict and found) else 0
 
@@ -100,7 +100,7 @@ def _scanned(paths: list[str]) -> int:
             subject=", ".join(paths),
             next_step=step,
         )
-    out.say(f"no fleet.yaml; {counted(bundles, 'bundle')} of manifests or charts")
+    out.say(f"no fleet.yaml; {format_count(bundles, 'bundle')} of manifests or charts")
     return FOUND if failed else 0
 
 

@@ -8,7 +8,8 @@ import typer
 
 from fleetctl.cli import config
 from fleetctl.cli.display import output as out
-from fleetctl.cli.display.output import Column, Format
+from fleetctl.cli.display.output import Format
+from fleetctl.cli.display.table import Column, print_table
 from fleetctl.cli.help import new_group
 from fleetctl.cli.options import Name, NoHeaders, Output, Yes
 from fleetctl.cli.prompt import confirm
@@ -45,7 +46,7 @@ def list_(output: Output = Format.TABLE, no_headers: NoHeaders = False) -> None:
     if not rows:
         out.say("No contexts: log in with the `fleetctl login …` line that the manager printed.")
     else:
-        out.table(_COLUMNS, rows, headers=not no_headers)
+        print_table(_COLUMNS, rows, headers=not no_headers)
 
 
 @app.command()

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from fleetctl.cli.display import output as out
-from fleetctl.cli.display.output import Column, Format
+from fleetctl.cli.display.humanize import format_duration
+from fleetctl.cli.display.output import Format
+from fleetctl.cli.display.table import Column, print_table
 from fleetctl.cli.durations import seconds
 from fleetctl.cli.help import new_group
 from fleetctl.cli.options import ContextName, Name, NoHeaders, Output, Yes
@@ -27,7 +29,7 @@ def _left(row: dict[str, Any]) -> str:
     except ValueError:
         return "never"
     left = int((end - datetime.now(UTC)).total_seconds())
-    return f"in {out.duration(left)}" if left > 0 else "expired"
+    return f"in {format_duration(left)}" if left > 0 else "expired"
 
 
 _COLUMNS = [
@@ -86,7 +88,7 @@ def list_(
     with opened(context) as session:
         rows = session.client.call("GET", "tokens")["items"]
     if not out.answered(rows, output, (row["name"] for row in rows)):
-        out.table(_COLUMNS, rows, headers=not no_headers, wide=output is Format.WIDE)
+        print_table(_COLUMNS, rows, headers=not no_headers, wide=output is Format.WIDE)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fleetctl.cli.display import output as out
-from fleetctl.cli.display.output import counted
+from fleetctl.cli.display.humanize import format_count
 from fleetctl.cli.options import ContextName, Yes
 from fleetctl.cli.prompt import confirm
 from fleetctl.cli.session import opened
@@ -25,4 +25,4 @@ def delete(
     with opened(context) as session:
         confirm(f"Delete agent version {version}?", yes=yes)
         gone = session.client.call("DELETE", relative("agent-releases", version))["items"]
-    out.line(f"agent version {version} deleted ({counted(len(gone), 'file')})")
+    out.line(f"agent version {version} deleted ({format_count(len(gone), 'file')})")

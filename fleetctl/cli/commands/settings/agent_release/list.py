@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from fleetctl.cli.display import output as out
-from fleetctl.cli.display.output import Column, Format
+from fleetctl.cli.display.humanize import format_age
+from fleetctl.cli.display.output import Format
+from fleetctl.cli.display.table import Column, print_table
 from fleetctl.cli.options import ContextName, NoHeaders, Output
 from fleetctl.cli.session import opened
 
@@ -18,7 +20,7 @@ _COLUMNS = [
     Column("REPLACES-NEWER", lambda row: "yes" if row["replacesNewer"] else "no", wide=True),
     Column("SIZE", lambda row: str(row["size"]), wide=True),
     Column("SHA256", lambda row: str(row["sha256"]), wide=True),
-    Column("ADDED", lambda row: out.age(str(row["added"])), moving=True),
+    Column("ADDED", lambda row: format_age(str(row["added"])), moving=True),
 ]
 
 
@@ -31,4 +33,4 @@ def list_(
     if not rows and output in {Format.TABLE, Format.WIDE}:
         out.say("No agent releases. Add one with `fleetctl agent-release add FILE`.")
     elif not out.answered(rows, output, (row["version"] for row in rows)):
-        out.table(_COLUMNS, rows, headers=not no_headers, wide=output is Format.WIDE)
+        print_table(_COLUMNS, rows, headers=not no_headers, wide=output is Format.WIDE)

@@ -12,9 +12,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from fleetctl.cli.display.output import harmless
-from fleetctl.cli.display.plan_objects import Picture, Pictures
-from fleetctl.cli.display.plan_text import (
+from fleetctl.cli.display.plan.objects import Picture, Pictures
+from fleetctl.cli.display.plan.text import (
     caption,
     deletions,
     group_line,
@@ -26,6 +25,7 @@ from fleetctl.cli.display.plan_text import (
     row,
     verdict,
 )
+from fleetctl.cli.display.safe_text import escape_controls
 from fleetctl.core.rollout.impact import Group, Impact, Plan, What
 
 MOST = 65_536
@@ -145,7 +145,7 @@ def _first(text: str, room: int) -> str:
 
 def _cut_diff(diff: str, room: int) -> str:
     """The first lines of it, with how many are left out."""
-    lines = harmless(diff).split("\n")
+    lines = escape_controls(diff).split("\n")
     kept: list[str] = []
     size = 200
     for line in lines:
@@ -232,7 +232,7 @@ def _group(group: Group, picture: Picture) -> Iterable[_Block]:
 
 def fenced(text: str) -> str:
     """A code block that `text` cannot end."""
-    plain = harmless(text)
+    plain = escape_controls(text)
     longest = max((len(run) for run in re.findall("`+", plain)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}diff\n{plain}\n{fence}"
@@ -240,7 +240,7 @@ def fenced(text: str) -> str:
 
 def escaped(text: str) -> str:
     """Text that is shown as it is: no link, no mention, no markup."""
-    plain = " ".join(harmless(text).split())
+    plain = " ".join(escape_controls(text).split())
     return _ACTIVE.sub(lambda match: _ENTITIES.get(match[1], f"\\{match[1]}"), plain).replace(
         "www.", "www&#46;"
     )
@@ -250,7 +250,7 @@ _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "@": "&#64;", "#": "&#35;",
 
 
 def _html(text: str) -> str:
-    return html.escape(" ".join(harmless(text).split())).replace("@", "&#64;")
+    return html.escape(" ".join(escape_controls(text).split())).replace("@", "&#64;")
 
 
 def _word(text: str) -> str:

@@ -5,8 +5,8 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetctl.cli.display.plan_markdown import MOST, escaped, fenced, markdown, marker
-from fleetctl.cli.display.plan_objects import Picture, Pictures
+from fleetctl.cli.display.plan.markdown import MOST, escaped, fenced, markdown, marker
+from fleetctl.cli.display.plan.objects import Picture, Pictures
 from fleetctl.cli.preview.object_changes import Change, Key
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.rollout.impact import Group, Impact, Plan, Removals, Trouble, Wait, What

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fleetctl.cli.display import output as out
-from fleetctl.cli.display.output import Column, duration
-from fleetctl.cli.display.plan_objects import Picture, Pictures
+from fleetctl.cli.display.humanize import format_duration
+from fleetctl.cli.display.plan.objects import Picture, Pictures
+from fleetctl.cli.display.table import Column, print_table
 from fleetctl.core.rollout.impact import (
     BUNDLES,
     MOST_NAMES,
@@ -173,7 +174,7 @@ def _stages(run: Sequence[Stage]) -> str:
     said += (
         f", {number(stage.at_once)} at once" if stage.at_once < stage.clusters else ", all at once"
     )
-    said += f", watched for {duration(int(stage.soak))}" if stage.soak else ""
+    said += f", watched for {format_duration(int(stage.soak))}" if stage.soak else ""
     return ("after approval, " if stage.approval else "") + said
 
 
@@ -255,7 +256,7 @@ def shown(plan: Plan, pictures: Pictures, *, wide: bool = False) -> None:
     out.line(heading(plan))
     if plan.bundles:
         out.line()
-        out.table(_COLUMNS, [row(impact) for impact in plan.bundles])
+        print_table(_COLUMNS, [row(impact) for impact in plan.bundles])
     for impact in plan.bundles:
         out.line()
         _impact(impact, pictures.of.get(impact.bundle, []), MOST_NAMES if wide else _MOST_SHOWN)

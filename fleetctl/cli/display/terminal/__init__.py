@@ -1,0 +1,1 @@
+"""What rich draws. Loaded only where the stream is a terminal."""
