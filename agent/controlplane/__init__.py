@@ -1,0 +1,1 @@
+"""The connection to the manager: signed requests, signed desired state, TLS."""

@@ -1,0 +1,1 @@
+"""Live objects compared with Git: watches, differences, health."""

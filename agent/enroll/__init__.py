@@ -1,0 +1,1 @@
+"""Enrolment: a registration token becomes a key that the manager knows."""

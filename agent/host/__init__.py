@@ -1,0 +1,1 @@
+"""The host that the agent runs on: log, memory, process identity, systemd."""

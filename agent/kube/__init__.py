@@ -1,0 +1,1 @@
+"""A small client of the Kubernetes API: kubeconfig, requests, watches, leases, impersonation."""

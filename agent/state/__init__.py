@@ -1,0 +1,1 @@
+"""What the agent keeps on its disk: journal, last-applied state, conditions, status file."""

@@ -1,0 +1,1 @@
+"""What concerns agents: enrolment, presence, desired state, status reports, agent releases."""

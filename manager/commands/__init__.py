@@ -1,0 +1,1 @@
+"""Changes that people ask for: objects, removals, rollbacks, corrections."""

@@ -1,0 +1,1 @@
+"""From a commit to stored bundles: follow a GitRepo, scan, detect moves, apply."""

@@ -1,0 +1,1 @@
+"""From bundles, clusters and groups to deployments, and the limit on removals."""

@@ -1,0 +1,1 @@
+"""Keys, certificates, tokens and sealed secrets of the manager."""

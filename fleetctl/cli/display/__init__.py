@@ -1,0 +1,1 @@
+"""Everything that is printed: tables, columns, colours, progress and the texts of a plan."""

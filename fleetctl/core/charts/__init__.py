@@ -1,0 +1,3 @@
+"""Helm charts as data: where a chart comes from, what it depends on, and which login may go
+where.
+"""

@@ -1,0 +1,1 @@
+"""The checks of `fleetctl validate`: errors, warnings and advice about a repository."""

@@ -1,0 +1,1 @@
+"""From the tree of a commit to its bundles and their problems."""

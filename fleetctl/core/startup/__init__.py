@@ -1,0 +1,1 @@
+"""What a program checks before it imports anything else: its arguments and its Python."""

@@ -1,0 +1,1 @@
+"""Small rules about text: durations, lists of names, suggestions for typing errors."""

@@ -1,0 +1,1 @@
+"""Backoff: how long to wait before the next attempt."""

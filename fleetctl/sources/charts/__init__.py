@@ -1,0 +1,1 @@
+"""Charts from repositories, registries and Git, with their dependencies."""

@@ -1,0 +1,1 @@
+"""Fetches of a Git commit into a bare store, in a child process."""

@@ -1,0 +1,1 @@
+"""Below the framework: connections, the HTTP protocol, worker processes."""

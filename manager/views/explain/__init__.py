@@ -1,0 +1,1 @@
+"""The facts of the database that `fleetctl why` explains."""
