@@ -16,7 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetctl.core.formats.yaml import dump
-from fleetctl.core.model.errors import FleetError, RecordTooLarge, RenderFailed, ToolFailed
+from fleetctl.core.model.errors import (
+    FleetError,
+    NotDecodable,
+    RecordTooLarge,
+    RenderFailed,
+    ToolFailed,
+)
 from fleetctl.core.model.options import HelmOptions, Options
 from fleetctl.core.rendering.release_size import (
     MOST,
@@ -335,7 +341,7 @@ async def _upgrade_part(
         except RecordTooLarge as why:
             raise await _measure_record(context, work, prepared, why) from why
         except ToolFailed as why:
-            if decode_errors.is_undecodable(why):
+            if isinstance(why, NotDecodable):
                 raise await decode_errors.locate_mistake(context, work, prepared, why) from why
             if not out_file.exists() and not (
                 crds.is_unserved(why) and chart_builder.unsettle(work.workdir)

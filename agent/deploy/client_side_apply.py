@@ -18,19 +18,24 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from fleetctl.core.model.errors import FleetError, HelmFailed, NotFound, RefusedByForm, ToolFailed
+from fleetctl.core.model.errors import (
+    FleetError,
+    HelmFailed,
+    HelmRefusedByForm,
+    NotFound,
+    RefusedByForm,
+    ToolFailed,
+)
 from fleetctl.tools.crds import documents
 from fleetctl.tools.field_substitution import key_of
 from fleetctl.tools.helm import Release, Revision, UpgradeFlags
-from fleetctl.tools.helm_errors import is_refused_by_form, refusals
+from fleetctl.tools.helm_errors import is_unreadable, refusals
 
 from ..host.log import event
 from ..kube.client import Kube
 
 _AT_ONCE = 8
 _MOST_DRY_RUNS, _MOST_RECORDED, _MOST_TEXT = 300, 20, 300
-# What the API server says of a body that it cannot read in any way: the fallback cannot help.
-_UNREADABLE = ("cannot be handled as a", "json: cannot unmarshal")
 
 
 async def upgrade(
@@ -48,11 +53,9 @@ async def upgrade(
         return await run(replace(flags, server_side=False))
     try:
         return await run(flags)
-    except HelmFailed as why:
-        if not is_refused_by_form(why.said):
-            raise
-        server_side_error = why
-    messages = [str(refusal)[:_MOST_TEXT] for refusal in refusals(server_side_error.said)]
+    except HelmRefusedByForm as error:
+        server_side_error = error
+    messages = [str(refusal)[:_MOST_TEXT] for refusal in refusals(server_side_error)]
     event(
         "the release is applied client-side",
         release=release,
@@ -62,9 +65,9 @@ async def upgrade(
     record_refusals(messages[:_MOST_RECORDED])
     try:
         return await run(replace(flags, server_side=False))
-    except HelmFailed as why:
-        if any(words in why.said for words in _UNREADABLE):
-            raise server_side_error from why
+    except HelmFailed as error:
+        if is_unreadable(error):
+            raise server_side_error from error
         raise
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from fleetctl.core.model.errors import FleetError, HelmFailed, ToolFailed, UsageError
+from fleetctl.core.model.errors import FleetError, ToolFailed, UsageError
 from fleetctl.tools.chart_builder import Prepared
 from fleetctl.tools.crds import documents
 from fleetctl.tools.helm import HelmCli, Release, TemplateFlags
@@ -18,11 +18,6 @@ if TYPE_CHECKING:
 
 _TEXTS = ("name", "namespace", "generateName")
 _MAPS = ("labels", "annotations")
-
-
-def is_undecodable(why: ToolFailed) -> bool:
-    """Whether helm failed to decode an object of the manifest."""
-    return isinstance(why, HelmFailed) and "unable to decode" in why.said
 
 
 async def locate_mistake(

@@ -28,6 +28,7 @@ from fleetctl.core.rendering.render import release_of
 from .. import config
 from ..host.log import event
 from ..kube.client import Kube
+from ..kube.errors import ALREADY_EXISTS
 from ..release import records
 from ..state.journal import Entry
 
@@ -204,8 +205,9 @@ async def _create(kube: Kube, namespace: str) -> None:
             subject=f"namespace {namespace}",
             next_step=step,
         ) from why
-    except Changed:  # another bundle was quicker
-        return
+    except Changed as error:
+        if error.reason != ALREADY_EXISTS:  # then another bundle was quicker
+            raise
 
 
 async def _apply(

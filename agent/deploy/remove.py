@@ -17,13 +17,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fleetctl.core.model.errors import Forbidden, HelmFailed, NotFound, ObjectsRemain
+from fleetctl.core.model.errors import (
+    DeleteFailed,
+    Forbidden,
+    HelmFailed,
+    HelmRefusedByForm,
+    NotFound,
+    ObjectsRemain,
+)
 from fleetctl.core.model.ids import BundleName
 from fleetctl.core.model.wire import Desired, Tombstone
 from fleetctl.core.timing.backoff import Backoff
 from fleetctl.tools.crds import documents
 from fleetctl.tools.helm import Release
-from fleetctl.tools.helm_errors import is_refused_by_form
 
 from ..host.failpoints import failpoint
 from ..host.log import event
@@ -289,7 +295,7 @@ def _is_without_cause(why: HelmFailed) -> bool:
     """Whether helm failed to delete an object, which it does not name, or could not apply a hook
     for its form.
     """
-    return "failed to delete release" in why.said or is_refused_by_form(why.said)
+    return isinstance(why, DeleteFailed | HelmRefusedByForm)
 
 
 def _known_refs(context: ReleaseContext, entry: Entry) -> set[ObjectRef]:

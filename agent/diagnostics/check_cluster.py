@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from fleetctl.core.formats.url_path import core_path
-from fleetctl.core.model.errors import FleetError, NotFound, ToolFailed
+from fleetctl.core.model.errors import FleetError, HelmForbidden, NotFound
 from fleetctl.core.model.ids import BundleName, ClusterId
 from fleetctl.core.model.wire import Desired
 from fleetctl.core.rendering.render import release_of
@@ -106,9 +106,7 @@ async def _helm(binary: str, kube: Kube, path: Path, folder: Path) -> Finding:
     began = time.monotonic()
     try:
         await helm.history(Release("fleet-agent-check", kube.namespace), deadline=30)
-    except ToolFailed as why:
-        if "forbidden" not in why.summary:
-            raise
+    except HelmForbidden:
         return Finding(
             what, ok=True, said=f"helm reaches it, and may not look into namespace {kube.namespace}"
         )

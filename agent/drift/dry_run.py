@@ -16,7 +16,13 @@ from typing import Any
 
 import msgspec
 
-from fleetctl.core.model.errors import ClusterUnreachable, Forbidden, Throttled, ToolFailed
+from fleetctl.core.model.errors import (
+    ClusterUnreachable,
+    DryRunRefused,
+    Forbidden,
+    Throttled,
+    ToolFailed,
+)
 
 from ..kube.client import Kube
 from ..kube.ratelimit import Bucket
@@ -102,7 +108,7 @@ class DryRun:
         object's.
         """
         seconds = 0.0
-        if "dry run" in why.summary or isinstance(why, Forbidden):
+        if isinstance(why, DryRunRefused | Forbidden):
             seconds = _KIND_SECONDS
         # a webhook that does not answer: not once more for each object
         elif isinstance(why, ClusterUnreachable):

@@ -1,4 +1,9 @@
-"""What the API server says instead of an answer, as our errors."""
+"""Translates refusals of the API server into errors of this program.
+
+The class follows the HTTP status. Each error carries the `reason` and the `causes` of the Status
+object that the API server sends. Where it gives no reason of its own (it answers 500 for an object
+that server-side apply cannot take), fleetctl/tools/helm_errors.py reads the message.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,8 @@ import msgspec
 from fleetctl.core.model.errors import (
     Changed,
     ClusterUnreachable,
+    DryRunRefused,
+    FleetError,
     Forbidden,
     Gone,
     NotFound,
@@ -18,59 +25,96 @@ from fleetctl.core.model.errors import (
     ToolFailed,
     WebhookSilent,
 )
-from fleetctl.tools.helm_errors import form_of
+from fleetctl.tools.helm_errors import form_of, is_dry_run_refused, webhook_of
 
+ALREADY_EXISTS = "AlreadyExists"  # reason of a 409 for an object that was to be created
 _SHORT_NUMBER = re.compile(r"[0-9]{1,9}")
-_WEBHOOK = re.compile(r'failed calling webhook "([^"]+)"')
+_NEXT_STEP = "Look at the object and at the API server."
 
 
-def refuse(status: int, content: bytes, headers: Mapping[str, str], path: str) -> None:
-    """An answer of 400 or more as one of our errors; nothing for any other."""
-    if status < 400:
+class _Cause(msgspec.Struct):
+    """One cause in `details` of a Status: `field` names what is wrong, "" for the whole object."""
+
+    field: str = ""
+    message: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}" if self.field else self.message
+
+
+class _Details(msgspec.Struct):
+    causes: list[_Cause] | None = None
+
+
+class _Status(msgspec.Struct):
+    """What the API server answers instead of an object (meta/v1 Status)."""
+
+    message: str = ""
+    reason: str = ""
+    details: _Details | None = None
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        return tuple(map(str, (self.details.causes if self.details else None) or ()))
+
+
+def refuse(code: int, content: bytes, headers: Mapping[str, str], path: str) -> None:
+    """Raise the error for an answer with an HTTP status of 400 or more; return for any other."""
+    if code < 400:
         return
-    if status == 404:
-        raise NotFound(f"{path} does not exist", subject=path)
-    if status == 401:
-        step = "Look at the token or certificate of the kubeconfig."
-        raise ClusterUnreachable(
+    status = _status(content)
+    error = _error(code, status, headers, path)
+    if isinstance(error, ToolFailed):
+        error.reason, error.causes = status.reason, status.causes
+    raise error
+
+
+def _error(code: int, status: _Status, headers: Mapping[str, str], path: str) -> FleetError:
+    summary = f"the API server says: {status.message or code}"
+    if code == 401:
+        return ClusterUnreachable(
             "the API server does not take this agent's login (401)",
             subject="cluster",
-            next_step=step,
+            next_step="Look at the token or certificate of the kubeconfig.",
         )
-    said = f"the API server says: {_message(content) or status}"
-    if status == 403:
-        raise Forbidden(said, subject=path, next_step="Grant it, or leave out what needs it.")
-    if status == 410:
-        raise Gone(said, subject=path, next_step="List again.")
-    step = "Look at the object and at the API server."
-    if status == 409:
-        raise Changed(said, subject=path, next_step=step)
-    if status == 429:
-        raise Throttled(
-            said, after=_seconds(headers.get("retry-after", "")), subject=path, next_step=step
-        )
-    if cause := form_of(_message(content)):  # with status 500
-        raise RefusedByForm(
-            said,
-            cause=cause,
-            subject=path,
-            next_step="Correct the field, or remove the duplicate entry.",
-        )
-    if (found := _WEBHOOK.search(said)) is not None:
+    if code == 403:
+        step = "Grant it, or leave out what needs it."
+        return Forbidden(summary, subject=path, next_step=step)
+    if code == 404:
+        return NotFound(f"{path} does not exist", subject=path)
+    if code == 409:
+        return Changed(summary, subject=path, next_step=_NEXT_STEP)
+    if code == 410:
+        return Gone(summary, subject=path, next_step="List again.")
+    if code == 429:
+        seconds = _seconds(headers.get("retry-after", ""))
+        return Throttled(summary, after=seconds, subject=path, next_step=_NEXT_STEP)
+    return _error_by_message(code, status.message, summary, path)
+
+
+def _error_by_message(code: int, message: str, summary: str, path: str) -> FleetError:
+    """The error for an answer whose HTTP status and reason do not tell the cause."""
+    if cause := form_of(message):  # with status 500
+        step = "Correct the field, or remove the duplicate entry."
+        return RefusedByForm(summary, cause=cause, subject=path, next_step=step)
+    if webhook := webhook_of(message):
         step = (
-            f"Repair the service of webhook {found[1]}, or delete its webhook configuration when"
+            f"Repair the service of webhook {webhook}, or delete its webhook configuration when"
             " the service is gone for good."
         )
-        raise WebhookSilent(said, subject=path, next_step=step)
-    raise (ClusterUnreachable if status >= 500 else ToolFailed)(said, subject=path, next_step=step)
+        return WebhookSilent(summary, subject=path, next_step=step)
+    if code >= 500:
+        return ClusterUnreachable(summary, subject=path, next_step=_NEXT_STEP)
+    kind = DryRunRefused if is_dry_run_refused(message) else ToolFailed
+    return kind(summary, subject=path, next_step=_NEXT_STEP)
 
 
-def _message(content: bytes) -> str:
+def _status(content: bytes) -> _Status:
+    """The Status object of an answer; an empty one for what is none, as a proxy's page."""
     try:
-        found = msgspec.json.decode(content)
+        return msgspec.json.decode(content, type=_Status)
     except msgspec.DecodeError:
-        return ""
-    return str(found.get("message", "")) if isinstance(found, dict) else ""
+        return _Status()
 
 
 def _seconds(text: str) -> float:

@@ -17,7 +17,9 @@ from typing import Any, TypeVar
 from fleetctl.core.formats.url_path import below, url_path
 from fleetctl.core.model.errors import (
     DeadlineError,
+    NoKind,
     NotFound,
+    NotServed,
     RefusedByForm,
     ToolFailed,
     UsageError,
@@ -84,11 +86,9 @@ async def retry_unserved(run: Callable[[], Awaitable[T]]) -> T:
         pause *= 2
 
 
-def is_unserved(why: ToolFailed) -> bool:
-    return (
-        "no matches for kind" in why.summary
-        or "could not find the requested resource" in why.summary
-    )
+def is_unserved(error: ToolFailed) -> bool:
+    """Whether the API server that helm asked does not serve a kind, perhaps not yet."""
+    return isinstance(error, NoKind | NotServed)
 
 
 def _annotations(document: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ once the first time, and with growing pauses as long as something changes it bac
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -28,8 +27,8 @@ from fleetctl.core.model.ids import BundleName, Generation
 from fleetctl.core.model.status import ResourceStatus
 from fleetctl.core.model.wire import DesiredBundle
 from fleetctl.core.timing.backoff import Backoff
-from fleetctl.tools import helm_errors
 from fleetctl.tools.helm import Release, Revision
+from fleetctl.tools.helm_errors import ImmutableRefusal, immutable_refusals
 
 from ..host.failpoints import failpoint
 from ..host.log import event, trouble
@@ -47,56 +46,6 @@ _ROUNDS = 4
 _PRECIOUS = frozenset(
     {"PersistentVolumeClaim", "PersistentVolume", "Namespace", "CustomResourceDefinition"}
 )
-_IMMUTABLE = re.compile(
-    r"immutable|may not (?:be )?change|cannot (?:be )?change|updates to .{0,300}forbidden",
-    re.IGNORECASE,
-)
-_FIELD = re.compile(r"^\[?([\w.\[\]-]+): ")
-_MOST_REASON = 160
-
-
-@dataclass(frozen=True)
-class ImmutableRefusal:
-    """One object whose change was refused because a field of it is immutable."""
-
-    api_version: str
-    kind: str
-    namespace: str
-    name: str
-    field: str
-    reason: str
-
-    @property
-    def display_name(self) -> str:
-        return f"{self.kind} {self.namespace}/{self.name}".replace(" /", " ")
-
-
-def refusals(helm_text: str) -> list[ImmutableRefusal]:
-    """The objects that helm names as refused for good; empty when it failed for another reason too,
-    because then nothing may be deleted.
-    """
-    result: list[ImmutableRefusal] = []
-    for refusal in helm_errors.refusals(helm_text):
-        if not _IMMUTABLE.search(refusal.cause):
-            return []
-        field = _FIELD.search(refusal.cause)
-        reason = (
-            refusal.cause.rpartition("}: ")[2]
-            .rpartition("]: ")[2]
-            .rpartition("Forbidden: ")[2]
-            .rpartition('": ')[2][:_MOST_REASON]
-        )
-        result.append(
-            ImmutableRefusal(
-                refusal.api_version,
-                refusal.kind,
-                refusal.namespace,
-                refusal.name,
-                field[1] if field else "",
-                reason,
-            )
-        )
-    return result
 
 
 async def run_and_recreate(
@@ -117,7 +66,7 @@ async def run_and_recreate(
         except HelmFailed as why:
             if not keep_failed:
                 await records.delete_failed(kube, release)
-            refusals_in_error = refusals(why.said)
+            refusals_in_error = immutable_refusals(why)
             if not refusals_in_error:
                 raise
             _refuse(refusals_in_error, why, force=force)

@@ -23,8 +23,8 @@ from fleetctl.core.charts.capabilities import HELM_DEFAULT, Capabilities
 from fleetctl.core.model.errors import (
     DeadlineError,
     HelmFailed,
+    ReleaseNotFound,
     RenderFailed,
-    ToolFailed,
     UsageError,
 )
 from fleetctl.tools.exit_causes import describe_death
@@ -39,7 +39,6 @@ _PASSED_ON = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PR
 # fifth of its CPU, and one processor a little more.
 _GO = {"GOGC": "off", "GOMEMLIMIT": "256MiB", "GOMAXPROCS": "1"}
 _CHANGING = frozenset({"upgrade", "uninstall", "rollback"})
-_NO_RELEASE = "release: not found"
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,9 +242,8 @@ class HelmCli:
         argv += ["--keep-history"] if keep_record else []
         try:
             await self._run(argv, release, b"", deadline)
-        except ToolFailed as error:
-            if _NO_RELEASE not in error.summary:
-                raise
+        except ReleaseNotFound:
+            return
 
     async def history(self, release: Release, *, deadline: float) -> Sequence[Revision]:
         """Every record, oldest first; empty when the release does not exist."""
@@ -256,10 +254,8 @@ class HelmCli:
                 b"",
                 deadline,
             )
-        except ToolFailed as error:
-            if "not found" in error.summary:
-                return []
-            raise
+        except ReleaseNotFound:
+            return []
         return [
             Revision(int(r["revision"]), str(r["status"]), str(r["chart"]))
             for r in msgspec.json.decode(done.stdout)

@@ -1,7 +1,9 @@
 """Errors of a helm run, from what helm prints.
 
-helm has no other form of an error than its text. This module is the only place that reads it.
-Summaries begin with the object and the cause; `said` has all of helm's text.
+helm has no other form of an error than its text, and for some refusals the API server has no
+reason but a message. This module is the only place that reads either text; all others decide by the
+class of the error, or by the objects that the functions here find in it. Summaries begin with the
+object and the cause.
 """
 
 from __future__ import annotations
@@ -11,14 +13,20 @@ from dataclasses import dataclass
 
 from fleetctl.core.model.errors import (
     ClusterUnreachable,
+    DeleteFailed,
     FleetError,
     HelmFailed,
+    HelmForbidden,
+    HelmRefusedByForm,
     KubeVersionMismatch,
     NoKind,
+    NotDecodable,
     NotOurs,
+    NotServed,
     PendingOperation,
     RecordTaken,
     RecordTooLarge,
+    ReleaseNotFound,
     WebhookFailed,
 )
 
@@ -61,6 +69,23 @@ _KUBE_VERSION = re.compile(
     r" (?P<version>[^\s,;]+)"
 )
 _INVALID = re.compile(r'^\S+ "[^"]*" is invalid: ')
+_IMMUTABLE = re.compile(
+    r"immutable|may not (?:be )?change|cannot (?:be )?change|updates to .{0,300}forbidden",
+    re.IGNORECASE,
+)
+_FIELD = re.compile(r"^\[?([\w.\[\]-]+): ")
+_MOST_REASON = 160
+_NO_RELEASE = "release: not found"
+# The API server cannot read the body in any way, so client-side apply fails as well.
+_UNREADABLE = ("cannot be handled as a", "json: cannot unmarshal")
+# By what helm complains of, the class of an error that has no better one. The first match counts.
+_CLASSES: tuple[tuple[str, type[HelmFailed]], ...] = (
+    ("unable to decode", NotDecodable),
+    ("failed to delete release", DeleteFailed),
+    ("no matches for kind", NotServed),
+    ("could not find the requested resource", NotServed),
+    ("forbidden", HelmForbidden),
+)
 
 
 @dataclass(frozen=True)
@@ -86,6 +111,22 @@ class Refusal:
 
     def __str__(self) -> str:
         return f"{self.shown}: {self.cause}"
+
+
+@dataclass(frozen=True)
+class ImmutableRefusal:
+    """One object whose change the API server refused because a field of it is immutable."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    field: str
+    reason: str
+
+    @property
+    def display_name(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}".replace(" /", " ")
 
 
 def translate(stderr: bytes, release: object) -> FleetError:
@@ -143,13 +184,19 @@ def translate(stderr: bytes, release: object) -> FleetError:
             subject=str(release),
             next_step="Look at the release's records (kubectl get secret).",
         )
+    if _NO_RELEASE in summary:
+        return ReleaseNotFound(summary, subject=str(release), next_step="Look with `helm list`.")
     failed = (
         _unknown_kind(whole, release)
         or _refused(whole, release, webhook)
-        or HelmFailed(_HEAD.sub("", summary), subject=str(release), next_step=_step_of(whole))
+        or _class_of(whole)(_HEAD.sub("", summary), subject=str(release), next_step=_step_of(whole))
     )
-    failed.said = whole
+    failed.output = whole
     return failed
+
+
+def _class_of(output: str) -> type[HelmFailed]:
+    return next((kind for text, kind in _CLASSES if text in output), HelmFailed)
 
 
 def _is_too_large(said: str) -> bool:
@@ -160,17 +207,55 @@ def _is_too_large(said: str) -> bool:
     )
 
 
-def refusals(said: str) -> list[Refusal]:
-    """The objects that the API server refused, from helm's text."""
-    found = [_refusal(match, match["namespace"], match["api"]) for match in _OBJECT.finditer(said)]
-    return found or [
-        _refusal(match, "", _any_version(match["cause"])) for match in _PATCH.finditer(said)
+def refusals(error: HelmFailed) -> list[Refusal]:
+    """The objects that the API server refused."""
+    return _refusals(error.output)
+
+
+def _refusals(output: str) -> list[Refusal]:
+    server_side = [
+        _refusal(match, match["namespace"], match["api"]) for match in _OBJECT.finditer(output)
+    ]
+    return server_side or [
+        _refusal(match, "", _any_version(match["cause"])) for match in _PATCH.finditer(output)
     ]
 
 
-def unknown_kinds(said: str) -> list[tuple[str, str]]:
+def immutable_refusals(error: HelmFailed) -> list[ImmutableRefusal]:
+    """The objects whose change the API server refused for good; empty when helm failed for another
+    reason too, because then nothing may be deleted.
+    """
+    result: list[ImmutableRefusal] = []
+    for refusal in refusals(error):
+        if not _IMMUTABLE.search(refusal.cause):
+            return []
+        field = _FIELD.search(refusal.cause)
+        reason = refusal.cause
+        for mark in ("}: ", "]: ", "Forbidden: ", '": '):
+            reason = reason.rpartition(mark)[2]
+        result.append(
+            ImmutableRefusal(
+                refusal.api_version,
+                refusal.kind,
+                refusal.namespace,
+                refusal.name,
+                field[1] if field else "",
+                reason[:_MOST_REASON],
+            )
+        )
+    return result
+
+
+def is_unreadable(error: HelmFailed) -> bool:
+    """Whether the API server cannot read an object, server-side or client-side."""
+    return any(text in error.output for text in _UNREADABLE)
+
+
+def unknown_kinds(error: HelmFailed) -> list[tuple[str, str]]:
     """(apiVersion, kind) of what helm did not find on the cluster."""
-    return list(dict.fromkeys((match["api"], match["kind"]) for match in _UNKNOWN.finditer(said)))
+    return list(
+        dict.fromkeys((match["api"], match["kind"]) for match in _UNKNOWN.finditer(error.output))
+    )
 
 
 def form_of(said: str) -> str:
@@ -181,12 +266,17 @@ def form_of(said: str) -> str:
     return _fields(text) if _FORM.match(text) else ""
 
 
-def is_refused_by_form(said: str) -> bool:
-    """Whether helm failed only because server-side apply refuses the form of objects (duplicates,
-    unknown fields).
+def webhook_of(message: str) -> str:
+    """The admission webhook that did not answer the API server, from its message; "" for any other
+    message.
     """
-    found = refusals(said)
-    return bool(found) and all(one.by_form for one in found)
+    match = _WEBHOOK.search(message)
+    return match["name"] if match else ""
+
+
+def is_dry_run_refused(message: str) -> bool:
+    """Whether the API server refused because a webhook cannot take part in a dry run."""
+    return "dry run" in message
 
 
 def _refusal(match: re.Match[str], namespace: str, api: str) -> Refusal:
@@ -241,7 +331,7 @@ def _unknown_kind(whole: str, release: object) -> NoKind | None:
 
 
 def _refused(whole: str, release: object, webhook: re.Match[str] | None) -> HelmFailed | None:
-    found = refusals(whole)
+    found = _refusals(whole)
     hook = _HOOK.search(whole)
     start = _hook_of(hook)
     if webhook is not None:
@@ -259,7 +349,8 @@ def _refused(whole: str, release: object, webhook: re.Match[str] | None) -> Helm
         return None
     shown = "; ".join(map(str, found[:_MOST_SHOWN]))[:_MOST_SAID]
     more = _more(len(found) - _MOST_SHOWN)
-    return HelmFailed(f"{start}{shown}{more}", subject=found[0].shown, next_step=_step_of(whole))
+    kind = HelmRefusedByForm if all(refusal.by_form for refusal in found) else _class_of(whole)
+    return kind(f"{start}{shown}{more}", subject=found[0].shown, next_step=_step_of(whole))
 
 
 def _hook_of(hook: re.Match[str] | None) -> str:

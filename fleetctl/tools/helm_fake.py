@@ -13,7 +13,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fleetctl.core.formats.yaml import load_all
-from fleetctl.core.model.errors import ClusterUnreachable, NotOurs, PendingOperation, ToolFailed
+from fleetctl.core.model.errors import (
+    ClusterUnreachable,
+    NotOurs,
+    PendingOperation,
+    ReleaseNotFound,
+    ToolFailed,
+)
 from fleetctl.tools.helm import Release, Revision, UpgradeFlags
 
 _PENDING = "pending-"
@@ -128,7 +134,7 @@ class FakeHelm:
         """What was applied last. Raises ToolFailed when the release does not exist."""
         held = self._held(release)
         if not held:
-            raise ToolFailed(
+            raise ReleaseNotFound(
                 "release: not found", subject=str(release), next_step="Look with `helm list`."
             )
         return held[-1].revision.manifest.encode()

@@ -10,8 +10,8 @@ import pytest
 
 from agent.deploy.values_from import hide_in_errors, hide_values, without_quotes
 from fleetctl.core.formats.redact import redacted
-from fleetctl.core.model.errors import ToolFailed
-from fleetctl.tools.helm_errors import refusals, translate, unknown_kinds
+from fleetctl.core.model.errors import HelmFailed, ToolFailed
+from fleetctl.tools.helm_errors import immutable_refusals, refusals, translate, unknown_kinds
 
 PIECES = [
     "\\",
@@ -52,7 +52,9 @@ def test_a_long_message_is_read_in_time(start: str, piece: str) -> None:
     text = start + piece * (60_000 // len(piece)) + "!"
     began = time.process_time()
     error = translate(f"Error: {text * 3}".encode(), "release a/b")
-    refusals(getattr(error, "said", text)), unknown_kinds(getattr(error, "said", text))
+    helm_error = error if isinstance(error, HelmFailed) else HelmFailed("helm failed")
+    helm_error.output = helm_error.output or text
+    refusals(helm_error), unknown_kinds(helm_error), immutable_refusals(helm_error)
     short = (start + piece * 700)[:700]
     without_quotes(short)
     redacted(short)

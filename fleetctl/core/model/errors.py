@@ -48,8 +48,15 @@ FleetError                      exit 1   not found, differs, not ready
 │       ├── Gone                         status 410
 │       ├── WebhookSilent                an admission webhook did not answer the API server
 │       ├── RefusedByForm                server-side apply does not take the object
+│       ├── DryRunRefused                an admission webhook cannot take part in a dry run
+│       ├── ReleaseNotFound              helm finds no record of the release
 │       └── HelmFailed                   has all of helm's text
+│           ├── HelmForbidden            the API server denies helm a request
+│           ├── HelmRefusedByForm        server-side apply does not take objects of the release
+│           ├── NotDecodable             helm cannot decode an object of the manifest
+│           ├── DeleteFailed             helm could not delete every object, and names none
 │           ├── NoKind                   the cluster does not serve a kind
+│           ├── NotServed                the API server does not serve a request of helm
 │           ├── RecordTaken              a record of the next revision exists
 │           └── WebhookFailed            an admission webhook did not answer helm
 ├── DeadlineError               exit 6   a requested wait ran out
@@ -357,7 +364,13 @@ class TryLater(UnavailableError):
 
 
 class ToolFailed(UnavailableError):
+    """helm, kustomize or the API server refused. `reason` and `causes` come from the Status object
+    of the API server, where there is one: https://kubernetes.io/docs/reference/using-api/api-concepts/
+    """
+
     code = "tool-failed"
+    reason = ""
+    causes: tuple[str, ...] = ()
 
 
 class ToolDied(ToolFailed):
@@ -434,10 +447,42 @@ class RefusedByForm(ToolFailed):
         self.cause = cause
 
 
-class HelmFailed(ToolFailed):
-    """`said`: all of helm's words, for whoever has to find the objects in them; never shown."""
+class DryRunRefused(ToolFailed):
+    """An admission webhook of this kind of object cannot take part in a dry run."""
 
-    said = ""
+
+class ReleaseNotFound(ToolFailed):
+    """helm finds no record of the release."""
+
+
+class HelmFailed(ToolFailed):
+    """`output`: all of helm's text, in which fleetctl/tools/helm_errors.py finds the objects; it is
+    never shown.
+    """
+
+    output = ""
+
+
+class HelmForbidden(HelmFailed):
+    """The API server denies helm a request (403)."""
+
+
+class HelmRefusedByForm(HelmFailed):
+    """Server-side apply does not take objects of the release; client-side apply may."""
+
+
+class NotDecodable(HelmFailed):
+    """helm cannot decode an object of the manifest, which it does not name."""
+
+
+class DeleteFailed(HelmFailed):
+    """helm could not delete every object of the release, and names none."""
+
+
+class NotServed(HelmFailed):
+    """The API server that helm asked does not serve a request; another one of the same cluster may
+    serve it a moment later.
+    """
 
 
 class NoKind(HelmFailed):

@@ -8,13 +8,27 @@ import pytest
 
 from fleetctl.core.model.errors import (
     ClusterUnreachable,
+    DeleteFailed,
+    FleetError,
     HelmFailed,
+    HelmForbidden,
+    HelmRefusedByForm,
     KubeVersionMismatch,
     NoKind,
+    NotDecodable,
+    NotServed,
+    ReleaseNotFound,
     WebhookFailed,
 )
 from fleetctl.tools.helm import Release
-from fleetctl.tools.helm_errors import is_refused_by_form, refusals, translate, unknown_kinds
+from fleetctl.tools.helm_errors import (
+    is_dry_run_refused,
+    is_unreadable,
+    refusals,
+    translate,
+    unknown_kinds,
+    webhook_of,
+)
 
 RELEASE = Release("shop", "store")
 FORM = """Error: UPGRADE FAILED: server-side apply failed for object store/web /v1, Kind=Service: failed to create typed patch object \
@@ -50,8 +64,8 @@ def test_every_object_and_field_is_named() -> None:
         " schema, .spec.template.spec.dnsPolicyy: field not declared in schema"
     )
     assert found.subject == "Service store/web"
-    assert is_refused_by_form(found.said)
-    assert [one.api_version for one in refusals(found.said)] == ["v1", "apps/v1"]
+    assert isinstance(found, HelmRefusedByForm)
+    assert [one.api_version for one in refusals(found)] == ["v1", "apps/v1"]
 
 
 def test_a_missing_kind_says_what_brings_it() -> None:
@@ -64,7 +78,7 @@ def test_a_missing_kind_says_what_brings_it() -> None:
         " Gadget one needs (and 1 more object)"
     )
     assert "dependsOn" in found.next_step
-    assert unknown_kinds(found.said) == [
+    assert unknown_kinds(found) == [
         ("g.example.com/v1", "Gadget"),
         ("g.example.com/v2", "Wheel"),
     ]
@@ -157,3 +171,32 @@ def test_a_chart_for_another_kubernetes_is_named_as_one() -> None:
         == "the chart requires Kubernetes >=1.21.0-0 <1.30.0, and this is v1.36.1+k3s1"
     )
     assert "helm history" not in found.next_step
+
+
+@pytest.mark.parametrize(
+    ("output", "kind"),
+    [
+        ('UPGRADE FAILED: unable to decode "": json: cannot unmarshal number', NotDecodable),
+        ("failed to delete release: web", DeleteFailed),
+        ("the server could not find the requested resource", NotServed),
+        ("query: failed to query with labels: secrets is forbidden: User x", HelmForbidden),
+        ("release: not found", ReleaseNotFound),
+        ("something else", HelmFailed),
+    ],
+)
+def test_the_class_says_what_helm_complains_of(output: str, kind: type[FleetError]) -> None:
+    """Nobody but this module reads helm's text."""
+    assert type(translate(f"Error: {output}\n".encode(), RELEASE)) is kind
+
+
+def test_an_object_that_the_api_server_cannot_read() -> None:
+    error = translate(b"Error: json: cannot unmarshal string into Go struct field", RELEASE)
+    assert isinstance(error, HelmFailed)
+    assert is_unreadable(error)
+
+
+def test_messages_of_the_api_server_without_a_reason_of_their_own() -> None:
+    message = 'Internal error occurred: failed calling webhook "a.example.com": no answer'
+    assert (webhook_of(message), webhook_of("no such object")) == ("a.example.com", "")
+    assert is_dry_run_refused('admission webhook "a.example.com" does not support dry run')
+    assert not is_dry_run_refused(message)

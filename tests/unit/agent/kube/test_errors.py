@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from agent.kube.errors import refuse
-from fleetctl.core.model.errors import Throttled
+from fleetctl.core.model.errors import (
+    Changed,
+    ClusterUnreachable,
+    DryRunRefused,
+    FleetError,
+    Forbidden,
+    Gone,
+    NotFound,
+    RefusedByForm,
+    Throttled,
+    ToolFailed,
+    WebhookSilent,
+)
 
 
 @pytest.mark.parametrize(
@@ -25,3 +38,58 @@ def test_how_long_a_throttled_request_waits(text: str, seconds: float) -> None:
     with pytest.raises(Throttled) as caught:
         refuse(429, b"", {"retry-after": text}, "/api/v1/pods")
     assert caught.value.after == seconds
+
+
+def error_of(code: int, **status: object) -> FleetError:
+    with pytest.raises(FleetError) as caught:
+        refuse(code, msgspec.json.encode(status), {}, "/api/v1/pods")
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (400, ToolFailed),
+        (401, ClusterUnreachable),
+        (403, Forbidden),
+        (404, NotFound),
+        (409, Changed),
+        (410, Gone),
+        (422, ToolFailed),
+        (500, ClusterUnreachable),
+    ],
+)
+def test_the_class_follows_the_status(code: int, kind: type[FleetError]) -> None:
+    assert type(error_of(code, message="no")) is kind
+
+
+def test_an_error_carries_the_reason_and_the_causes() -> None:
+    """As the API server's Status has them."""
+    causes = [{"reason": "FieldValueInvalid", "field": "spec.x", "message": "is immutable"}]
+    error = error_of(422, message="no", reason="Invalid", details={"causes": causes})
+    assert isinstance(error, ToolFailed)
+    assert (error.reason, error.causes) == ("Invalid", ("spec.x: is immutable",))
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "kind"),
+    [
+        (500, 'failed calling webhook "a": no answer', WebhookSilent),
+        (500, "failed to create typed patch object (a/b; v1, Kind=X): .x: field", RefusedByForm),
+        (400, 'admission webhook "a" does not support dry run', DryRunRefused),
+    ],
+)
+def test_where_the_status_does_not_tell_the_message_does(
+    code: int, message: str, kind: type[FleetError]
+) -> None:
+    assert type(error_of(code, message=message)) is kind
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"[]", b'{"message": 7}'])
+def test_an_answer_without_a_status_object_is_named_by_its_number(content: bytes) -> None:
+    with pytest.raises(ClusterUnreachable, match="the API server says: 502"):
+        refuse(502, content, {}, "/")
+
+
+def test_an_answer_below_400_is_no_refusal() -> None:
+    refuse(200, b"", {}, "/")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from agent.release.immutable import Corrections, refusals
+from agent.release.immutable import Corrections
+from fleetctl.core.model.errors import HelmFailed
 from fleetctl.core.model.ids import BundleName, Generation
+from fleetctl.tools.helm_errors import ImmutableRefusal, immutable_refusals
 
 WEB = BundleName("web")
 ONE = Generation(1)
@@ -37,10 +39,16 @@ PATCHED = (
 )
 
 
+def find_refusals(output: str) -> list[ImmutableRefusal]:
+    error = HelmFailed("helm failed")
+    error.output = output
+    return immutable_refusals(error)
+
+
 class TestRefusals:
     def test_every_object_and_its_field_is_found_in_helms_words(self) -> None:
         """With the API group, so that it can be addressed."""
-        found = refusals(SELECTOR)
+        found = find_refusals(SELECTOR)
         assert [(r.api_version, r.display_name, r.field, r.reason) for r in found] == [
             ("v1", "ConfigMap shop/cm", "data", "field is immutable when `immutable` is set"),
             ("apps/v1", "Deployment shop/web", "spec.selector", "field is immutable"),
@@ -56,13 +64,16 @@ class TestRefusals:
     )
     def test_the_ways_of_saying_it(self, said: str, shown: str, field: str) -> None:
         """Kubernetes has several."""
-        (found,) = refusals(said)
+        (found,) = find_refusals(said)
         assert (found.display_name, found.field) == (shown, field)
 
     def test_nothing_is_made_anew_when_something_else_is_wrong_too(self) -> None:
         """The new object might be refused as well."""
-        assert refusals(SELECTOR + WRONG) == []
-        assert refusals("UPGRADE FAILED: failed to create resource: namespaces is immutable") == []
+        assert find_refusals(SELECTOR + WRONG) == []
+        assert (
+            find_refusals("UPGRADE FAILED: failed to create resource: namespaces is immutable")
+            == []
+        )
 
 
 class TestCorrections:
