@@ -25,6 +25,7 @@ from ..rollout.partitions import safe_strategy
 from ..store import Reader, Writer
 from ..store.commands.audit_log import insert_decision
 from ..store.commands.pins import pin_clusters
+from ..store.commands.rollout.rollouts import mark_rollouts, resume_rollout
 from ..store.keys import BundleKey
 from ..store.queries import Scope, bundle_specs, groups, last_generation
 from ..store.queries.bundle_deployments import (
@@ -114,7 +115,7 @@ def roll_back(
     number = history.pin(
         writer, bundle, past, request.number, reason=request.reason, who=request.who, now=now
     )
-    resumed = staging.resume(writer, *bundle)
+    resumed = resume_rollout(writer, bundle)
     return _reconcile_bundle(writer, bundle, number, before, now, resumed=resumed)
 
 
@@ -350,9 +351,9 @@ def _reconcile_bundle(
     """The rollout starts again also when no cluster has to be told anything."""
     scope = Scope(bundle[0], bundles=[bundle[1]])
     touched = reconcile(writer, scope, now=now)
-    if staging.touch(writer, bundle[0], [bundle[1]]):
+    if mark_rollouts(writer, bundle[0], [bundle[1]]):
         [order] = pins.orders(writer, bundle[0], bundle_specs(writer, scope), [])
-        staging.begin(writer, bundle[0], order.spec, now)
+        staging.begin_rollouts(writer, bundle[0], [order.spec], now)
     own = pin_counts(writer, bundle)
     counts = count_deliveries_since(writer, bundle, before)
     told, waiting = counts.told, counts.waiting

@@ -1,16 +1,15 @@
-"""What people say to a rollout (docs/rollouts.md). What it means for the clusters is decided by
-manager/rollout/engine.py.
+"""People's commands to a rollout (docs/rollouts.md). manager/rollout/engine.py decides what they
+mean for the clusters.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
+from fleetctl.core.model.bundle import BundleSpec
 from fleetctl.core.model.errors import NotFound, RefusedError
 from fleetctl.core.model.ids import BundleName, Workspace
 from fleetctl.core.rollout.decide import Phase, Step, Tally, failure
@@ -18,17 +17,26 @@ from fleetctl.core.rollout.strategy import Policy
 
 from ..clock import rfc3339
 from ..rollout import schedules
-from ..rollout.engine import stored
 from ..rollout.partitions import shape_of
-from ..rollout.staging import AGAIN, begin
+from ..rollout.staging import begin_rollouts
+from ..store import Reader, Writer
+from ..store.commands.rollout.rollouts import RolloutChange, change_rollout
+from ..store.keys import BundleKey
 from ..store.queries import Scope, bundle_specs
-from ..store.schema import rollouts
+from ..store.queries.rollouts import RolloutRow, find_rollout
 
-_json = msgspec.json.encode
+
+class PartitionCounts(msgspec.Struct, frozen=True):
+    """Of the counts that the last decision stored for a partition: how many clusters could not
+    apply the version, and whether the partition waits for an approval.
+    """
+
+    failed: int = 0
+    asks: bool = False
 
 
 def command(
-    connection: Connection,
+    writer: Writer,
     workspace: Workspace,
     bundle: BundleName,
     verb: str,
@@ -38,94 +46,127 @@ def command(
     """`pause`, `resume`, `abort`, `approve` or `ignore-windows`. Raises NotFound, RefusedError,
     UsageError.
     """
-    r = rollouts.c
-    spec = next(iter(bundle_specs(connection, Scope(workspace, bundles=[bundle]))), None)
-    if spec is None:
-        summary = f"bundle {bundle} does not exist in workspace {workspace}"
-        raise NotFound(summary, subject=f"bundle {bundle}", next_step="See `fleetctl get bundles`.")
-    where = (r.workspace == workspace) & (r.bundle == bundle)
-    row = connection.execute(sa.select(rollouts).where(where)).one_or_none()
-    if row is None:
+    key = workspace, bundle
+    spec = _find_spec(writer, key)
+    rollout = find_rollout(writer, key)
+    if rollout is None:
         if verb != "pause":
-            step = (
-                "It has no rolloutStrategy, and is handed out at once; `fleetctl rollout pause`"
-                " holds the next change."
-            )
-            raise RefusedError(
-                f"bundle {bundle} has no rollout", subject=f"bundle {bundle}", next_step=step
-            )
-        begin(connection, workspace, spec, rfc3339(now))
-        row = connection.execute(sa.select(rollouts).where(where)).one()
-    connection.execute(
-        sa.update(rollouts)
-        .where(where)
-        .values(**_said(row, verb, reason), dirty=sa.func.max(r.dirty, AGAIN))
+            raise _no_rollout(bundle)
+        begin_rollouts(writer, workspace, [spec], rfc3339(now))
+        rollout = find_rollout(writer, key)
+        assert rollout is not None
+    change_rollout(writer, key, decide_change(rollout, verb, reason))
+
+
+def _find_spec(reader: Reader, bundle: BundleKey) -> BundleSpec:
+    specs = bundle_specs(reader, Scope(bundle[0], bundles=[bundle[1]]))
+    if specs:
+        return specs[0]
+    raise NotFound(
+        f"bundle {bundle[1]} does not exist in workspace {bundle[0]}",
+        subject=f"bundle {bundle[1]}",
+        next_step="See `fleetctl get bundles`.",
     )
 
 
-def _said(row: Any, verb: str, reason: str) -> dict[str, Any]:
-    phase = Phase(row.phase)
-    subject = f"rollout of {row.bundle}"
-    if verb == "pause":
-        return {"phase": Phase.PAUSED.value, "reason": reason, "wake": 0.0}
-    if verb == "abort":
-        if phase is Phase.COMPLETED and not row.silent:
-            step = f"Go back with `fleetctl rollback {row.bundle}`."
-            raise RefusedError(
-                f"the rollout of {row.bundle} is completed: all clusters have the version",
-                subject=subject,
-                next_step=step,
-            )
-        return {"phase": Phase.ABORTED.value, "reason": reason, "wake": 0.0}
-    if verb == "ignore-windows":
-        return schedules.ignore(row.bundle, reason)
-    if verb == "resume":
-        if phase not in {Phase.PAUSED, Phase.FAILED, Phase.ABORTED}:
-            step = row.waiting or "No action is needed."
-            raise RefusedError(
-                f"the rollout of {row.bundle} is {phase.value}, not paused",
-                subject=subject,
-                next_step=step,
-            )
-        # What made it fail is forgiven: the clocks of the partitions that are not finished start
-        # anew.
-        return {"phase": Phase.PROGRESSING.value, "reason": "", "steps": _json(_forgiven(row))}
-    # Only what waits for nothing else is approved: a yes to a canary that has not run yet would be
-    # worth nothing.
-    counts = msgspec.json.decode(row.counts)
-    asked = next((at for at, count in enumerate(counts) if count.get("asks")), None)
-    if asked is None:
-        step = (
-            f"It waits for something else: {row.waiting}."
-            if row.waiting
-            else "See `fleetctl rollout status`."
-        )
+def _no_rollout(bundle: BundleName) -> RefusedError:
+    return RefusedError(
+        f"bundle {bundle} has no rollout",
+        subject=f"bundle {bundle}",
+        next_step=(
+            "It has no rolloutStrategy, and is handed out at once; `fleetctl rollout pause`"
+            " holds the next change."
+        ),
+    )
+
+
+def decide_change(rollout: RolloutRow, verb: str, reason: str) -> RolloutChange:
+    """What the command changes. Raises RefusedError, UsageError."""
+    return _VERBS.get(verb, _approve)(rollout, reason)
+
+
+def _pause(rollout: RolloutRow, reason: str) -> RolloutChange:
+    return RolloutChange(phase=Phase.PAUSED, reason=reason, wake=0.0)
+
+
+def _abort(rollout: RolloutRow, reason: str) -> RolloutChange:
+    if rollout.phase == Phase.COMPLETED.value and not rollout.silent:
         raise RefusedError(
-            f"the rollout of {row.bundle} waits for no approval", subject=subject, next_step=step
+            f"the rollout of {rollout.bundle} is completed: all clusters have the version",
+            subject=f"rollout of {rollout.bundle}",
+            next_step=f"Go back with `fleetctl rollback {rollout.bundle}`.",
         )
-    steps = [Step(*item) for item in msgspec.json.decode(row.steps)]
-    steps += [Step()] * (asked + 1 - len(steps))
-    steps[asked] = replace(steps[asked], approved=True)
-    return {"steps": _json([stored(step) for step in steps])}
+    return RolloutChange(phase=Phase.ABORTED, reason=reason, wake=0.0)
 
 
-def _forgiven(row: Any) -> list[list[Any]]:
-    """The steps of a rollout that goes on. Of one that has failed, those that could not apply it do
-    not count again.
+def _ignore_windows(rollout: RolloutRow, reason: str) -> RolloutChange:
+    return RolloutChange(ignoring=schedules.check_reason(rollout.bundle, reason))
+
+
+def _resume(rollout: RolloutRow, reason: str) -> RolloutChange:
+    """Forgives what made the rollout fail: the clocks of unfinished partitions start again."""
+    phase = Phase(rollout.phase)
+    if phase not in {Phase.PAUSED, Phase.FAILED, Phase.ABORTED}:
+        raise RefusedError(
+            f"the rollout of {rollout.bundle} is {phase.value}, not paused",
+            subject=f"rollout of {rollout.bundle}",
+            next_step=rollout.waiting or "No action is needed.",
+        )
+    return RolloutChange(phase=Phase.PROGRESSING, reason="", steps=_forgiven_steps(rollout))
+
+
+def _approve(rollout: RolloutRow, reason: str) -> RolloutChange:
+    """Approves a partition only if it waits for nothing else: approving a partition whose canary
+    has not run yet would be worth nothing.
     """
-    counts, steps = (
-        msgspec.json.decode(row.counts),
-        [Step(*item) for item in msgspec.json.decode(row.steps)],
-    )
-    steps += [Step()] * (len(counts) - len(steps))
-    tallies = [Tally(failed=count["failed"]) for count in counts]
-    policy = Policy(**shape_of(row.shape).policy)
-    if failure(tallies, steps, policy):
+    asking = [number for number, count in enumerate(_counts(rollout)) if count.asks]
+    if not asking:
+        step = "See `fleetctl rollout status`."
+        if rollout.waiting:
+            step = f"It waits for something else: {rollout.waiting}."
+        raise RefusedError(
+            f"the rollout of {rollout.bundle} waits for no approval",
+            subject=f"rollout of {rollout.bundle}",
+            next_step=step,
+        )
+    number = asking[0]
+    steps = _steps(rollout, number + 1)
+    steps[number] = replace(steps[number], approved=True)
+    return RolloutChange(steps=steps)
+
+
+_VERBS: Mapping[str, Callable[[RolloutRow, str], RolloutChange]] = {
+    "pause": _pause,
+    "abort": _abort,
+    "ignore-windows": _ignore_windows,
+    "resume": _resume,
+    "approve": _approve,
+}
+
+
+def _forgiven_steps(rollout: RolloutRow) -> list[Step]:
+    """The steps of a rollout that goes on. If it has failed, the clusters that could not apply the
+    version do not count again.
+    """
+    counts = _counts(rollout)
+    steps = _steps(rollout, len(counts))
+    policy = Policy(**shape_of(rollout.shape).policy)
+    if failure([Tally(failed=count.failed) for count in counts], steps, policy):
         steps = [
-            replace(step, accepted=max(step.accepted, tally.failed))
-            for step, tally in zip(steps, tallies, strict=False)
+            replace(step, accepted=max(step.accepted, count.failed))
+            for step, count in zip(steps, counts, strict=False)
         ]
     return [
-        stored(step if step.finished else replace(step, opened=0.0, idle=0.0, idle_since=0.0))
+        step if step.finished else replace(step, opened=0.0, idle=0.0, idle_since=0.0)
         for step in steps
     ]
+
+
+def _steps(rollout: RolloutRow, least: int) -> list[Step]:
+    """The steps of the rollout, at least so many."""
+    steps = list(rollout.steps)
+    return steps + [Step()] * (least - len(steps))
+
+
+def _counts(rollout: RolloutRow) -> list[PartitionCounts]:
+    return msgspec.json.decode(rollout.counts, type=list[PartitionCounts])

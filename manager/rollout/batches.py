@@ -256,7 +256,7 @@ def _rows(
         told, more = _tell(connection, _mine(at, kind), want)
         touched, staged = touched | told, staged + more
     if staged:
-        staging.begin(connection, spec.workspace, _order(connection, spec).spec, now)
+        staging.begin_rollouts(connection, spec.workspace, [_order(connection, spec).spec], now)
     for part in in_parts(sorted(touched)):
         connection.execute(sa.update(clusters).where(clusters.c.id.in_(part)).values(issued=now))
     return touched, "" if end is None else str(end)

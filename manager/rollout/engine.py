@@ -30,7 +30,9 @@ from fleetctl.core.rollout.strategy import Partition, Policy
 
 from ..agents.presence import OFFLINE
 from ..ingest import moves
+from ..store.commands.rollout.rollouts import encode_steps
 from ..store.counts import without_agent
+from ..store.keys import Dirty
 from ..store.queries import Scope, bundle_specs
 from ..store.queries.pins import pinned_numbers
 from ..store.queries.revisions import current_revision
@@ -39,7 +41,6 @@ from ..store.schema import pins as pins_table
 from . import schedules
 from .admission import Apart, Census, back_of, choose, going_back, hand_out, waiting_of
 from .partitions import Shape, reshaped, shape_of
-from .staging import AGAIN, ANEW
 
 _json = msgspec.json.encode
 _FEW = 500
@@ -55,7 +56,7 @@ def due(
     r, d, p = rollouts.c, deployments.c, pins_table.c
     over = (r.phase == Phase.COMPLETED.value) & (r.silent == 0) & (r.wake == 0)
     where = (
-        (r.dirty >= ANEW)
+        (r.dirty >= Dirty.PARTITIONS)
         | ((r.dirty > 0) & (sa.true() if settled else ~over))
         | ((r.wake > 0) & (r.wake <= now))
     )
@@ -121,14 +122,14 @@ def advance(
     ):
         return Advanced(set())
     shape = shape_of(row.shape)
-    if row.dirty >= ANEW or row.shape == b"null":
+    if row.dirty >= Dirty.PARTITIONS or row.shape == b"null":
         spec = next(iter(bundle_specs(connection, Scope(workspace, bundles=[bundle]))), None)
         shape, placed = (
             (shape, True) if spec is None else reshaped(connection, spec, shape, row.version)
         )
         if not placed:
             connection.execute(
-                sa.update(rollouts).where(where).values(shape=_json(shape), dirty=ANEW)
+                sa.update(rollouts).where(where).values(shape=_json(shape), dirty=Dirty.PARTITIONS)
             )
             return Advanced(set(), more=True)
     partitions, policy, own = (
@@ -175,7 +176,9 @@ def advance(
     decision = barred.timed(decision, waiting_of(connection, place, {*barred.why, *barred.under}))
     decision = barred.waking(decision, {one.cluster for one in back} - gone)
     shape = msgspec.structs.replace(shape, swept=choice.swept)
-    _remember(connection, where, decision, shape, tallies, dirty=AGAIN if choice.more else 0)
+    _remember(
+        connection, where, decision, shape, tallies, dirty=Dirty.DECISION if choice.more else 0
+    )
     ended = decision.progress.phase is Phase.COMPLETED and row.phase != Phase.COMPLETED.value
     if ended and any(tally.ready_started for tally in tallies):
         connection.execute(
@@ -208,7 +211,7 @@ def _remember(
         "phase": decision.progress.phase.value,
         "reason": decision.progress.reason,
         "waiting": decision.waiting,
-        "steps": _json([stored(step) for step in decision.progress.steps]),
+        "steps": encode_steps(decision.progress.steps),
         "shape": _json(shape),
         "counts": _json(counts),
         "wake": decision.wake,
@@ -218,11 +221,6 @@ def _remember(
         ),
     }
     connection.execute(sa.update(rollouts).where(where).values(**values))
-
-
-def stored(step: Step) -> list[Any]:
-    """A step as it is written down; read with `Step(*item)`."""
-    return [step.opened, step.finished, step.approved, step.accepted, step.idle, step.idle_since]
 
 
 def _partitions(shape: Shape) -> list[Partition]:

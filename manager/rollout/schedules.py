@@ -39,6 +39,7 @@ from fleetctl.core.targeting.target import Kind, criteria_match, kinds
 from fleetctl.zones import zone_of
 
 from ..store import counts
+from ..store.commands.rollout.rollouts import mark_rollouts_of_workspace
 from ..store.queries import Scope, fleet_clusters, groups, in_parts
 from ..store.schema import clusters, objects, rollouts
 
@@ -381,11 +382,7 @@ def changed(connection: Connection, workspace: Workspace) -> None:
     """A Schedule was written or removed: the rollouts of its workspace are looked at again."""
     scope = Scope(workspace)
     assign(connection, scope, fleet_clusters(connection, scope), groups(connection, workspace))
-    connection.execute(
-        sa.update(rollouts)
-        .where(rollouts.c.workspace == workspace)
-        .values(dirty=sa.func.max(rollouts.c.dirty, 1))
-    )
+    mark_rollouts_of_workspace(connection, workspace)
 
 
 def gated(
@@ -473,12 +470,12 @@ def _local(at: int | None, window: Window) -> str | None:
     return None if at is None else datetime.fromtimestamp(at, window.zone).isoformat()
 
 
-def ignore(bundle: str, reason: str) -> dict[str, Any]:
-    """What a person's `ignore-windows` writes into the rollout. Raises UsageError."""
+def check_reason(bundle: str, reason: str) -> str:
+    """The reason of a person's `ignore-windows`. Raises UsageError if there is none."""
     if not reason.strip():
         raise UsageError(
             "a change outside its window needs a reason",
             subject=f"rollout of {bundle}",
             next_step="Add --reason TEXT.",
         )
-    return {"ignoring": reason.strip()}
+    return reason.strip()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from fleetctl.core.rollout.decide import Tally
+from fleetctl.core.rollout.decide import Step, Tally
 
 from ..clock import rfc3339
 from ..commands.validation import api_version
@@ -36,9 +36,9 @@ def list_rollouts(reader: Reader, workspace: str | None, bundle: str = "") -> li
 
 def _document(row: RolloutRow) -> Document:
     shape = shape_of(row.shape)
-    steps, counts = msgspec.json.decode(row.steps), msgspec.json.decode(row.counts)
+    counts = msgspec.json.decode(row.counts)
     partitions = [
-        _partition(part, _item(steps, number), _item(counts, number))
+        _partition(part, _item(row.steps, number) or Step(), _item(counts, number))
         for number, part in enumerate(shape.partitions)
     ]
     sent = sum(p["told"] for p in partitions)
@@ -82,13 +82,12 @@ def _item(items: Sequence[T], number: int) -> T | None:
 
 
 def _partition(
-    part: tuple[str, int, int, float, bool], step: list[Any] | None, count: Document | None
+    part: tuple[str, int, int, float, bool], step: Step, count: Document | None
 ) -> Document:
-    """`step` and `count`: of the partition in the rollout's `steps` and `counts`, None before it
-    was decided first.
+    """`step` and `count`: of the partition in the rollout's `steps` and `counts`; before the first
+    decision an empty step and None.
     """
     name, clusters, budget, soak, approval = part
-    opened, finished, approved = step[:3] if step else (0.0, 0.0, False)
     fields = dict(count or {})
     why = fields.pop("why", "")
     asks = bool(fields.pop("asks", False))
@@ -107,9 +106,15 @@ def _partition(
         "why": why,
         "soakSeconds": soak,
         "asks": asks,
-        "approval": "approved" if approved else "wanted" if approval and not opened else "",
-        "startedAt": rfc3339(opened) if opened else "",
-        "finishedAt": rfc3339(finished) if finished else "",
-        "idle": bool(step and len(step) > 5 and step[5]),  # its clock is stopped
-        "idleSeconds": step[4] if step and len(step) > 4 else 0.0,
+        "approval": _approval(step, required=approval),
+        "startedAt": rfc3339(step.opened) if step.opened else "",
+        "finishedAt": rfc3339(step.finished) if step.finished else "",
+        "idle": bool(step.idle_since),  # its clock is stopped
+        "idleSeconds": step.idle,
     }
+
+
+def _approval(step: Step, *, required: bool) -> str:
+    if step.approved:
+        return "approved"
+    return "wanted" if required and not step.opened else ""

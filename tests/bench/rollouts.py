@@ -153,7 +153,7 @@ class Scene:
                 )
         connection.execute(sa.update(bundles).values(matched=picking(self.specs(1)[0])))
         for spec in self.specs(1):
-            staging.begin(connection, REPO.workspace, spec, NOW)
+            staging.begin_rollouts(connection, REPO.workspace, [spec], NOW)
 
     async def commit(self, version: int) -> None:
         """As a scan does, to the last cluster that may go now."""

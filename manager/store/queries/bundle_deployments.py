@@ -10,11 +10,12 @@ import sqlalchemy as sa
 from fleetctl.core.model.cluster import Cluster
 from fleetctl.core.model.ids import ClusterId
 from fleetctl.core.model.plan import Want
+from fleetctl.core.model.status import ResourceStatus
 
 from ..connection import Reader
 from ..keys import BundleKey
 from ..schema import clusters, deployments, wants
-from .targeting import cluster_of, in_parts
+from .targeting import cluster_of, in_parts, shown_labels
 
 
 class BundleMember(msgspec.Struct, frozen=True):
@@ -96,3 +97,42 @@ def _count_since(
         ).where(where)
     ).one()
     return DeliveryCounts(int(counts[0]), int(counts[1]), int(counts[2]))
+
+
+class ReportedDeployment(msgspec.Struct, frozen=True):
+    """A deployment with the last report of its agent. `correction`: the number of the last request
+    to correct drift.
+    """
+
+    cluster_id: ClusterId
+    name: str
+    labels: dict[str, str]
+    correction: int
+    resources: list[ResourceStatus]
+
+
+class _StoredReport(msgspec.Struct):
+    """The part of a stored report that is read here."""
+
+    resources: list[ResourceStatus] = []
+
+
+def reported_deployments(reader: Reader, bundle: BundleKey) -> list[ReportedDeployment]:
+    """The deployments of the bundle that were told some version, sorted by cluster name."""
+    d, c = deployments.c, clusters.c
+    query = (
+        sa.select(c.id, c.name, c.labels, d.correction, d.report)
+        .join(clusters, d.cluster_id == c.id)
+        .where(c.workspace == bundle[0], d.bundle == bundle[1], ~d.removed, d.generation > 0)
+        .order_by(c.name)
+    )
+    return [
+        ReportedDeployment(
+            ClusterId(row.id),
+            row.name,
+            dict(shown_labels(row.name, msgspec.json.decode(row.labels))),
+            row.correction,
+            msgspec.json.decode(row.report, type=_StoredReport).resources if row.report else [],
+        )
+        for row in reader.execute(query)
+    ]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
 
 from fleetctl.core.model.ids import BundleName, Workspace
+from fleetctl.core.rollout.decide import Phase, Step
 
 from ..connection import Reader
-from ..keys import BundleKey
+from ..keys import BundleKey, Dirty
 from ..schema import rollouts
 from .targeting import in_parts
 
@@ -42,9 +43,7 @@ def rollout_phases(
 
 
 class RolloutRow(msgspec.Struct, frozen=True):
-    """The rollout of one bundle, in the order of the columns. `shape`, `steps` and `counts` are
-    JSON.
-    """
+    """The rollout of one bundle, in the order of the columns. `shape` and `counts` are JSON."""
 
     workspace: Workspace
     bundle: BundleName
@@ -56,7 +55,7 @@ class RolloutRow(msgspec.Struct, frozen=True):
     waiting: str
     ignoring: str
     shape: bytes
-    steps: bytes
+    steps: tuple[Step, ...]
     counts: bytes
     wake: float
     dirty: int
@@ -77,14 +76,20 @@ def list_rollouts(
         query = query.where(r.workspace == workspace)
     if bundle:
         query = query.where(r.bundle == bundle)
-    return [RolloutRow(*row) for row in reader.execute(query)]
+    return [_rollout_row(row._asdict()) for row in reader.execute(query)]
 
 
 def find_rollout(reader: Reader, bundle: BundleKey) -> RolloutRow | None:
     r = rollouts.c
     query = sa.select(*_COLUMNS).where(r.workspace == bundle[0], r.bundle == bundle[1])
     row = reader.execute(query).one_or_none()
-    return None if row is None else RolloutRow(*row)
+    return None if row is None else _rollout_row(row._asdict())
+
+
+def _rollout_row(columns: dict[str, Any]) -> RolloutRow:
+    """An older manager stored fewer items of a step."""
+    steps = [Step(*step) for step in msgspec.json.decode(columns["steps"])]
+    return RolloutRow(**columns | {"steps": tuple(steps)})
 
 
 def partition_reasons(reader: Reader, workspace: str | None) -> dict[tuple[str, str, int], str]:
@@ -107,3 +112,65 @@ def bundles_in_phase(reader: Reader, workspace: str | None, phase: str) -> set[t
     if workspace:
         query = query.where(r.workspace == workspace)
     return {(row.workspace, row.bundle) for row in reader.execute(query)}
+
+
+class RolloutVersion(NamedTuple):
+    """The bundle's generation that a rollout delivers, and its phase."""
+
+    version: int
+    phase: Phase
+    reason: str
+
+
+class StoppedRollout(NamedTuple):
+    """A rollout that delivers nothing. `ignores_windows`: a person lets it pass closed windows."""
+
+    bundle: BundleName
+    ignores_windows: bool
+
+
+def bundles_with_rollout(
+    reader: Reader, workspace: Workspace, names: Iterable[BundleName]
+) -> set[BundleName]:
+    return {row.bundle for row in rollout_phases(reader, workspace, names)}
+
+
+def rollout_versions(
+    reader: Reader, workspace: Workspace, names: Iterable[BundleName]
+) -> dict[BundleName, RolloutVersion]:
+    """The versions of those of the bundles that have a rollout."""
+    r = rollouts.c
+    query = sa.select(r.bundle, r.version, r.phase, r.reason).where(r.workspace == workspace)
+    return {
+        BundleName(row.bundle): RolloutVersion(row.version, Phase(row.phase), row.reason)
+        for part in in_parts(sorted(names))
+        for row in reader.execute(query.where(r.bundle.in_(part)))
+    }
+
+
+def bundles_to_partition(
+    reader: Reader, workspace: Workspace, names: Iterable[BundleName]
+) -> set[BundleName]:
+    """Those of the bundles whose partitions the next decision makes again."""
+    r = rollouts.c
+    query = sa.select(r.bundle).where(r.workspace == workspace, r.dirty >= Dirty.PARTITIONS)
+    return {
+        BundleName(name)
+        for part in in_parts(sorted(names))
+        for name in reader.execute(query.where(r.bundle.in_(part))).scalars()
+    }
+
+
+def stopped_rollouts(
+    reader: Reader, workspace: Workspace, names: Iterable[BundleName]
+) -> list[StoppedRollout]:
+    """Those of the bundles whose rollout has failed or was aborted."""
+    r = rollouts.c
+    query = sa.select(r.bundle, r.ignoring).where(
+        r.workspace == workspace, r.phase.in_([Phase.FAILED.value, Phase.ABORTED.value])
+    )
+    return [
+        StoppedRollout(BundleName(row.bundle), bool(row.ignoring))
+        for part in in_parts(sorted(names))
+        for row in reader.execute(query.where(r.bundle.in_(part)))
+    ]

@@ -1,0 +1,3 @@
+"""Statements that write what rollouts decided: staged versions, partitions, Schedules and
+batches.
+"""

@@ -1,0 +1,3 @@
+"""Statements that read what rollouts decide from: staged versions, partitions, Schedules and
+batches.
+"""
